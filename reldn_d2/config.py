@@ -1,0 +1,73 @@
+"""Configuration keys that RelDN adds to Detectron2's."""
+
+from detectron2.config import CfgNode as CN
+
+
+def add_reldn_config(cfg: CN) -> None:
+    """Adds the keys of RelDN, with their defaults, to a Detectron2 config. Changes no existing key."""
+    cfg.MODEL.ROI_RELATION_HEAD = head = CN()
+    head.NAME = "RelDNHead"  # in ROI_RELATION_HEAD_REGISTRY
+    # Predicate classes, without the background ("no relationship"), which is always the last index.
+    head.NUM_PREDICATES = 9
+    # Only pairs whose boxes overlap: in training, in SGDET, and in the background column of the semantic table.
+    head.OVERLAP_ONLY = False
+    # Frozen normalisation layers in the predicate backbone and in the heads, as published.
+    head.FREEZE_NORM = True
+
+    # The three modules of section 4, each switchable (Table 3). The visual module is off if all its parts are.
+    head.SEMANTIC = CN()
+    head.SEMANTIC.ENABLED = True
+    # Train the table of log probabilities, as the published code did; the paper's text has it frozen.
+    head.SEMANTIC.LEARNABLE = False
+    head.SEMANTIC.EPS = 1e-3
+    # Background count of a training image: ordered pairs without a relationship ("unrelated"), or also those with
+    # one ("all", as the published code).
+    head.SEMANTIC.BACKGROUND_COUNT = "unrelated"
+    head.SPATIAL = CN()
+    head.SPATIAL.ENABLED = True
+    head.VISUAL = CN()
+    head.VISUAL.FUSED = True  # the <S, P, O> branch
+    head.VISUAL.SUBJECT_SKIP = True
+    head.VISUAL.OBJECT_SKIP = True
+
+    # Losses (section 3): L = L0 + λ1·L1 + λ2·L2 + λ3·L3. A weight of 0 switches a loss off.
+    head.LOSS = CN()
+    head.LOSS.CROSS_ENTROPY_WEIGHT = 1.0  # L0
+    head.LOSS.CLASS_AGNOSTIC = CN({"WEIGHT": 1.0, "MARGIN": 0.2})  # L1
+    head.LOSS.ENTITY_CLASS = CN({"WEIGHT": 0.5, "MARGIN": 0.2})  # L2
+    head.LOSS.PREDICATE_CLASS = CN({"WEIGHT": 0.1, "MARGIN": 0.2})  # L3
+    # Whether ∅ competes in the argmax that makes an unrelated pair a negative of L3.
+    head.LOSS.PREDICATE_CLASS.BACKGROUND_IN_ARGMAX = False
+    # "anchors": mean over an anchor's cells, then over anchors. "published": flat mean over cells plus a zero.
+    head.LOSS.NORMALIZATION = "anchors"
+
+    # Training pairs (sections 3.4 and 5).
+    head.SAMPLING = CN()
+    # "paper": ground truth and the detections that overlap it; every annotated predicate of a pair; each anchor with
+    # its partners. "published": foreground proposals, first predicate of a pair, pairs drawn whatever their anchor.
+    head.SAMPLING.METHOD = "paper"
+    head.SAMPLING.ENTITY_IOU_THRESHOLD = 0.5  # least IoU of a detection with ground truth ("paper")
+    head.SAMPLING.BATCH_SIZE_PER_IMAGE = 512  # pairs of L0
+    head.SAMPLING.POSITIVES_PER_IMAGE = 128  # of them related, at most
+    head.SAMPLING.ANCHORS_PER_IMAGE = 128  # subjects, and objects, with a relationship; pairs a side if "published"
+    head.SAMPLING.PARTNERS_PER_ANCHOR = 64  # unrelated partners of each anchor ("paper")
+
+    head.TEST = CN()
+    # "sgdet": everything predicted. "sgcls": ground-truth boxes given. "prdcls": boxes and classes given.
+    head.TEST.TASK = "sgdet"
+    head.TEST.TOP_K = 100  # relationships an image
+    head.TEST.CHUNK_SIZE = 256  # unordered pairs scored at a time
+    # Protocols to report, see docs/evaluation.md.
+    head.TEST.PROTOCOLS = ("motifs", "reldn")
+
+    # Detections computed beforehand, one file per data set (tools/cache_detections.py); empty: run the detector.
+    cfg.DATASETS.DETECTION_FILES_TRAIN = ()
+    cfg.DATASETS.DETECTION_FILES_TEST = ()
+
+    # Learning rate of the predicate backbone and of its box head, times this.
+    cfg.SOLVER.PREDICATE_BACKBONE_LR_FACTOR = 0.1
+
+    # Backbones from timm (build_timm_backbone, build_timm_fpn_backbone).
+    cfg.MODEL.TIMM = CN()
+    cfg.MODEL.TIMM.NAME = "tf_efficientnet_lite0"
+    cfg.MODEL.TIMM.FREEZE_NORM = True  # batch normalisation with the statistics of the checkpoint, as "FrozenBN"

@@ -1,0 +1,69 @@
+"""Reading the arrays out of a dataset dict: the one place that knows which spellings of it are accepted.
+
+A dataset dict is Detectron2's standard dict of one image plus `"relations"`, the (R, 3) integer rows
+(subject, object, predicate) whose first two numbers are positions in `"annotations"`.
+
+Legend of shape letters:
+
+    E  entities (annotations) of the image
+    R  annotated relationships of the image, repeats and self relations included
+"""
+
+from typing import Any
+
+import numpy as np
+from detectron2.structures import BoxMode
+from numpy.typing import NDArray
+
+DatasetDict = dict[str, Any]
+
+
+def describe(dataset_dict: DatasetDict) -> str:
+    """How error messages name the image of a dataset dict."""
+    return f"image {dataset_dict.get('image_id')!r} ({dataset_dict.get('file_name', 'no file name')})"
+
+
+def entity_boxes(dataset_dict: DatasetDict) -> NDArray[np.float64]:
+    """(E, 4) boxes of the annotations: XYXY in absolute pixels of the original image."""
+    boxes = [
+        BoxMode.convert(list(annotation["bbox"]), annotation["bbox_mode"], BoxMode.XYXY_ABS)
+        for annotation in dataset_dict["annotations"]
+    ]
+    return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+
+
+def entity_classes(dataset_dict: DatasetDict) -> NDArray[np.int64]:
+    """(E,) entity classes of the annotations, in [0, C)."""
+    return np.array([a["category_id"] for a in dataset_dict["annotations"]], dtype=np.int64)
+
+
+def relation_rows(dataset_dict: DatasetDict) -> NDArray[np.int64]:
+    """(R, 3) rows (subject, object, predicate); R = 0 gives shape (0, 3).
+
+    Raises:
+        ValueError: when the dict has no `"relations"`, when they are not rows of three integers, or when a
+            row names an annotation that the image does not have.
+    """
+    if "relations" not in dataset_dict:
+        raise ValueError(
+            f"{describe(dataset_dict)} has no 'relations'. Give every dataset dict a list of "
+            "(subject, object, predicate) rows; an empty list says that the image has none."
+        )
+    given = np.asarray(dataset_dict["relations"])
+    if given.size == 0:
+        return np.zeros((0, 3), dtype=np.int64)
+    if given.ndim != 2 or given.shape[1] != 3 or not np.issubdtype(given.dtype, np.integer):
+        raise ValueError(
+            f"'relations' of {describe(dataset_dict)} must be rows of three integers (subject, object, "
+            f"predicate), not an array of shape {given.shape} and type {given.dtype}."
+        )
+    rows = given.astype(np.int64)
+    count = len(dataset_dict["annotations"])
+    outside = ((rows[:, :2] < 0) | (rows[:, :2] >= count)).any(axis=1) | (rows[:, 2] < 0)
+    if outside.any():
+        row = int(outside.argmax())
+        raise ValueError(
+            f"relation {row} of {describe(dataset_dict)} is {rows[row].tolist()}, but the image has {count} "
+            "annotations. Subject and object are positions in 'annotations', the predicate is at least 0."
+        )
+    return rows

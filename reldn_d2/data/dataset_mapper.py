@@ -1,0 +1,134 @@
+"""From a dataset dict to the model's input, keeping boxes, relationships and detections together."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import detection_utils as utils
+from detectron2.data import transforms as T
+from detectron2.structures import Boxes, Instances
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .dataset_dicts import DatasetDict, entity_boxes, entity_classes, relation_rows
+from .images import read_image
+
+logger = logging.getLogger(__name__)
+
+_MADE_BY_MAPPER = ("annotations", "relations", "detections")
+
+
+class RelationDatasetMapper:
+    """Maps a dataset dict to what the model reads; the dict it is given is never modified.
+
+    The output keeps every other key of the dict and adds
+
+    * `"image"`: (3, H, W) uint8 tensor after augmentation;
+    * `"instances"`: `Instances` of size (H, W) with `gt_boxes` (clipped to the image) and `gt_classes`;
+    * `"relations"`: (R, 3) long tensor of (subject, object, predicate) rows of `instances`; (0, 3) when none;
+    * `"detections"`, when the dict has precomputed ones: `Instances` with `pred_boxes`, `scores` and
+      `pred_classes`, transformed with the image and clipped; boxes that become empty are dropped.
+
+    In training, crowd annotations and boxes that a crop left empty are dropped together with the
+    relationships they take part in, and the rest are renumbered; an image may end without any. At test time
+    row i of `instances` is annotation i, without exception. A dict without `"annotations"` gives neither
+    `instances` nor `relations`, one without `"relations"` gives no `relations`.
+    """
+
+    @configurable
+    def __init__(
+        self, is_train: bool, *, augmentations: list[T.Augmentation | T.Transform], image_format: str
+    ) -> None:
+        """
+        Args:
+            is_train: training (drops empty boxes) or test time (keeps every annotation).
+            augmentations: applied in order to the image and to all boxes.
+            image_format: a format of `detectron2.data.detection_utils.read_image`, such as "BGR".
+        """
+        self.is_train = is_train
+        self.augmentations = T.AugmentationList(augmentations)
+        self.image_format = image_format
+        mode = "training" if is_train else "inference"
+        logger.info("Augmentations used in %s: %s", mode, augmentations)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        augmentations = utils.build_augmentation(cfg, is_train)
+        if is_train and cfg.INPUT.CROP.ENABLED:
+            augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
+        return {"is_train": is_train, "augmentations": augmentations, "image_format": cfg.INPUT.FORMAT}
+
+    def __call__(self, dataset_dict: DatasetDict) -> DatasetDict:
+        """
+        Raises:
+            FileNotFoundError: the image file does not exist.
+            ValueError: the image cannot be decoded, has another size than the dict says, or the relationships
+                do not fit the annotations.
+        """
+        output = {key: value for key, value in dataset_dict.items() if key not in _MADE_BY_MAPPER}
+        image = read_image(dataset_dict["file_name"], self.image_format)
+        utils.check_image_size(output, image)
+
+        augmented = T.AugInput(image)
+        transforms = self.augmentations(augmented)
+        image = augmented.image
+        output["image"] = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+        size = (image.shape[0], image.shape[1])
+        if "annotations" in dataset_dict:
+            instances = _ground_truth(dataset_dict, transforms, size)
+            keep = torch.ones(len(instances), dtype=torch.bool)
+            if self.is_train:
+                crowd = [bool(a.get("iscrowd", 0)) for a in dataset_dict["annotations"]]
+                _, nonempty = utils.filter_empty_instances(instances, return_mask=True)
+                keep = nonempty & ~torch.tensor(crowd, dtype=torch.bool)
+            output["instances"] = instances[keep]
+            if "relations" in dataset_dict:
+                rows = torch.from_numpy(relation_rows(dataset_dict))
+                output["relations"] = renumber_relations(rows, keep)
+        if "detections" in dataset_dict:
+            output["detections"] = _detections(dataset_dict["detections"], transforms, size)
+        return output
+
+
+def renumber_relations(relations: Tensor, keep: Tensor) -> Tensor:
+    """Relationships after some entities are dropped.
+
+    Args:
+        relations: (R, 3) long rows (subject, object, predicate) over E entities.
+        keep: (E,) bool.
+
+    Returns:
+        (R', 3) long: the relationships whose two ends are kept, in their old order, numbered over the kept
+        entities.
+    """
+    kept_relations = relations[keep[relations[:, 0]] & keep[relations[:, 1]]]
+    new_row = keep.cumsum(0) - 1
+    return torch.cat([new_row[kept_relations[:, :2]], kept_relations[:, 2:]], dim=1)
+
+
+def _transform_boxes(boxes: NDArray[np.float64], transforms: T.TransformList, size: tuple[int, int]) -> Boxes:
+    """(K, 4) XYXY boxes of the original image, moved with the image and clipped to its (height, width)."""
+    moved = Boxes(torch.as_tensor(transforms.apply_box(boxes), dtype=torch.float32).reshape(-1, 4))
+    moved.clip(size)
+    return moved
+
+
+def _ground_truth(dataset_dict: DatasetDict, transforms: T.TransformList, size: tuple[int, int]) -> Instances:
+    instances = Instances(size)
+    instances.gt_boxes = _transform_boxes(entity_boxes(dataset_dict), transforms, size)
+    instances.gt_classes = torch.from_numpy(entity_classes(dataset_dict))
+    return instances
+
+
+def _detections(
+    given: dict[str, NDArray[Any]], transforms: T.TransformList, size: tuple[int, int]
+) -> Instances:
+    instances = Instances(size)
+    boxes = np.asarray(given["boxes"], dtype=np.float64).reshape(-1, 4)
+    instances.pred_boxes = _transform_boxes(boxes, transforms, size)
+    instances.scores = torch.as_tensor(np.asarray(given["scores"], dtype=np.float32))
+    instances.pred_classes = torch.as_tensor(np.asarray(given["classes"], dtype=np.int64))
+    return instances[instances.pred_boxes.nonempty()]

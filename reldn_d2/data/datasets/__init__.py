@@ -1,0 +1,1 @@
+"""Loaders: pure functions from files to dataset dicts, and their registration."""

@@ -1,0 +1,143 @@
+"""Precomputed detections: entities found once by any detector and kept in one file.
+
+The file is a NumPy .npz of the detections of all images, one image after the other: `boxes` (K, 4) float32
+XYXY in pixels of the original image, `scores` (K,) float32, `classes` (K,) int64, `image_ids` (N,) integers
+or strings, `offsets` (N + 1,) int64 so that image i owns the rows offsets[i] to offsets[i + 1],
+`thing_classes` (C,) strings and `format_version`.
+"""
+
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .atomic_file import replace_when_complete
+from .dataset_dicts import DatasetDict
+
+FORMAT_VERSION = 1
+
+_KEYS = ("boxes", "scores", "classes", "image_ids", "offsets", "thing_classes", "format_version")
+
+
+def save_detections(
+    path: str | os.PathLike[str],
+    detections: Mapping[int | str, tuple[ArrayLike, ArrayLike, ArrayLike]],
+    thing_classes: Sequence[str],
+) -> None:
+    """Write detections of a data set to `path`, all at once or not at all.
+
+    Args:
+        path: file to write; the customary ending is .npz.
+        detections: image id -> (boxes (K, 4) XYXY in pixels of the original image, scores (K,) in [0, 1],
+            classes (K,) in [0, C)). Images without detections have arrays of length 0.
+        thing_classes: names of the C classes, in order.
+
+    Raises:
+        ValueError: image ids of mixed types; arrays that do not fit each other; numbers out of range.
+    """
+    ids = list(detections)
+    if not (all(isinstance(i, str) for i in ids) or all(isinstance(i, int) for i in ids)):
+        raise ValueError(f"{path}: image ids must be all integers or all strings.")
+    boxes, scores, classes = [np.zeros((0, 4))], [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
+    for image_id, arrays in detections.items():
+        image_boxes, image_scores, image_classes = (np.asarray(a) for a in arrays)
+        _check_image(path, image_id, image_boxes, image_scores, image_classes, len(thing_classes))
+        boxes.append(image_boxes.reshape(-1, 4))
+        scores.append(image_scores)
+        classes.append(image_classes.astype(np.int64))
+    with replace_when_complete(path) as stream:
+        np.savez(
+            stream,
+            boxes=np.concatenate(boxes).astype(np.float32),
+            scores=np.concatenate(scores).astype(np.float32),
+            classes=np.concatenate(classes),
+            image_ids=np.array(ids),
+            offsets=np.cumsum([len(s) for s in scores], dtype=np.int64),
+            thing_classes=np.array(list(thing_classes), dtype=np.str_),
+            format_version=np.array(FORMAT_VERSION),
+        )
+
+
+def load_detections_into_dataset(
+    dataset_dicts: list[DatasetDict], path: str | os.PathLike[str], thing_classes: Sequence[str]
+) -> list[DatasetDict]:
+    """Copies of the dataset dicts with `"detections"`: {"boxes", "scores", "classes"} of the image.
+
+    The file may hold more images than the data set.
+
+    Raises:
+        FileNotFoundError: no file at `path`.
+        ValueError: the file is no detections file, has another format version or other classes, or lacks an
+            image of the data set.
+    """
+    arrays = _read(path)
+    if list(arrays["thing_classes"]) != list(thing_classes):
+        raise ValueError(
+            f"{path} was made for the classes {_shorten(arrays['thing_classes'])}, but the data set has "
+            f"{_shorten(thing_classes)}. Detect again with a detector of the data set's classes."
+        )
+    position = {image_id: i for i, image_id in enumerate(arrays["image_ids"].tolist())}
+    missing = [d["image_id"] for d in dataset_dicts if d["image_id"] not in position]
+    if missing:
+        raise ValueError(
+            f"{path} lacks {len(missing)} of {len(dataset_dicts)} images, the first being image_id "
+            f"{missing[0]!r}. Write the detections of this data set and split; an image without detections "
+            "needs an empty entry."
+        )
+    return [{**d, "detections": _of_image(arrays, position[d["image_id"]])} for d in dataset_dicts]
+
+
+def _of_image(arrays: dict[str, NDArray[Any]], position: int) -> dict[str, NDArray[Any]]:
+    rows = slice(arrays["offsets"][position], arrays["offsets"][position + 1])
+    return {key: arrays[key][rows] for key in ("boxes", "scores", "classes")}
+
+
+def _read(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"Detections file {path} does not exist. Write it with save_detections.")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in _KEYS}
+    # NumPy raises any of these, depending on what the file is instead
+    except (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} is not a complete detections file ({error}). Write it again with save_detections."
+        ) from error
+    if arrays["format_version"] != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format version {arrays['format_version']}; this release reads version "
+            f"{FORMAT_VERSION}. Write it again with save_detections."
+        )
+    return arrays
+
+
+def _check_image(
+    path: str | os.PathLike[str],
+    image_id: int | str,
+    boxes: NDArray[Any],
+    scores: NDArray[Any],
+    classes: NDArray[Any],
+    num_classes: int,
+) -> None:
+    count = len(scores)
+    # an empty list of boxes has no second axis
+    right_shapes = boxes.shape in ((count, 4), (0,)) and scores.shape == classes.shape == (count,)
+    if not right_shapes or boxes.size != 4 * count:
+        problem = f"boxes {boxes.shape}, scores {scores.shape}, classes {classes.shape} do not fit each other"
+    elif not (np.isfinite(boxes).all() and ((scores >= 0) & (scores <= 1)).all()):
+        problem = "a box is not finite or a score is not in [0, 1]"
+    elif count and not (classes.dtype.kind in "iu" and ((classes >= 0) & (classes < num_classes)).all()):
+        problem = f"a class is not an integer in [0, {num_classes})"
+    else:
+        return
+    raise ValueError(
+        f"{path}: detections of image_id {image_id!r}: {problem}. Give (K, 4) boxes, (K,) scores, (K,) "
+        "classes."
+    )
+
+
+def _shorten(names: Sequence[str] | NDArray[Any]) -> str:
+    return f"{len(names)} ({', '.join(map(str, names[:3]))}, ...)"

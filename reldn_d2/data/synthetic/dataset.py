@@ -1,0 +1,135 @@
+"""Drawn scenes as Detectron2 data sets: dataset dicts, the picture cache, lazy registration."""
+
+import logging
+import os
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+
+from .canvas import Image
+from .drawing import draw_scene
+from .scene import Scene, make_scene
+from .vocabulary import GENERATOR_VERSION, IMAGE_SIZE, PREDICATE_CLASSES, THING_CLASSES
+
+logger = logging.getLogger(__name__)
+
+BUILTIN_DATASETS = {
+    "scenes_train": ("train", 1600),
+    "scenes_test": ("test", 200),
+    "scenes_tiny_train": ("train", 16),
+    "scenes_tiny_test": ("test", 8),
+}
+"""Name -> (split, number of scenes). The tiny sets are the first scenes of the large ones."""
+
+
+def scene_folder(split: str, root: str | os.PathLike[str] | None = None) -> Path:
+    """Where the pictures of a split are cached.
+
+    Args:
+        split: "train" or "test".
+        root: folder of all drawn scenes; by default `reldn_d2_scenes` in the folder that the environment
+            variable DETECTRON2_DATASETS names, or `reldn_d2/scenes` in the user's cache folder.
+    """
+    if root is None:
+        datasets = os.environ.get("DETECTRON2_DATASETS")
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        root = Path(datasets) / "reldn_d2_scenes" if datasets else cache / "reldn_d2" / "scenes"
+    return Path(root) / f"v{GENERATOR_VERSION}" / split
+
+
+def scene_dict(scene: Scene, file_name: str, image_id: int) -> dict[str, Any]:
+    """The dataset dict of a scene. Draws nothing; the file need not exist."""
+    items = [scene.layout.items[row] for row in scene.order]
+    annotations = [
+        {
+            "bbox": list(item.box),
+            "bbox_mode": BoxMode.XYXY_ABS,
+            "category_id": int(item.category),
+            "iscrowd": 0,
+        }
+        for item in items
+    ]
+    return {
+        "file_name": file_name,
+        "height": IMAGE_SIZE,
+        "width": IMAGE_SIZE,
+        "image_id": image_id,
+        "annotations": annotations,
+        "relations": scene.relations,
+    }
+
+
+def load_scenes(
+    split: str, num_scenes: int, root: str | os.PathLike[str] | None = None
+) -> list[dict[str, Any]]:
+    """The first `num_scenes` scenes of a split; draws the pictures that are not in the cache yet.
+
+    Several processes may load at once: a picture appears in the cache complete or not at all, and every
+    process would draw the same one.
+
+    Args:
+        split: "train" or "test".
+        num_scenes: how many.
+        root: folder of the pictures, see `scene_folder`.
+
+    Returns:
+        Detectron2 dataset dicts with `relations`: (R, 3) int64 (subject, object, predicate).
+
+    Raises:
+        ValueError: unknown split or negative number.
+    """
+    if num_scenes < 0:
+        raise ValueError(f"num_scenes must not be negative, got {num_scenes}")
+    folder = scene_folder(split, root)
+    scenes = [make_scene(split, index) for index in range(num_scenes)]
+    paths = [folder / f"{index:06d}.png" for index in range(num_scenes)]
+    missing = [index for index, path in enumerate(paths) if not path.exists()]
+    if missing:
+        logger.info("drawing %d scenes into %s", len(missing), folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for index in missing:
+            _write_png(paths[index], draw_scene(scenes[index]))
+    return [
+        scene_dict(scene, str(path), i) for i, (scene, path) in enumerate(zip(scenes, paths, strict=True))
+    ]
+
+
+def register_scenes(
+    name: str, split: str, num_scenes: int, root: str | os.PathLike[str] | None = None
+) -> None:
+    """Register scenes with Detectron2; nothing is drawn before the data set is asked for.
+
+    A name that is registered already keeps its first meaning.
+    """
+    if name not in DatasetCatalog.list():
+        DatasetCatalog.register(name, partial(load_scenes, split, num_scenes, root))
+        MetadataCatalog.get(name).set(
+            thing_classes=THING_CLASSES, predicate_classes=PREDICATE_CLASSES, evaluator_type="relation"
+        )
+
+
+def register_all_scenes() -> None:
+    """Register `BUILTIN_DATASETS`; may be called any number of times."""
+    for name, (split, num_scenes) in BUILTIN_DATASETS.items():
+        register_scenes(name, split, num_scenes)
+
+
+def _write_png(path: Path, image: Image) -> None:
+    """Write a picture so that no other process ever sees half of it."""
+    encoded, data = cv2.imencode(".png", image)
+    if not encoded:
+        raise OSError(f"OpenCV could not encode {path} as PNG")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data.tobytes())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

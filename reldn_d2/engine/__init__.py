@@ -1,0 +1,18 @@
+"""Configs, training, evaluation and prediction: what train_net.py and the tools share."""
+
+from .evaluate import evaluate, load_model
+from .predictor import RelationPredictor
+from .setup import check_classes, load_config, set_predicate_statistics, setup, vocabulary_of
+from .trainer import Trainer
+
+__all__ = [
+    "RelationPredictor",
+    "Trainer",
+    "check_classes",
+    "evaluate",
+    "load_config",
+    "load_model",
+    "set_predicate_statistics",
+    "setup",
+    "vocabulary_of",
+]

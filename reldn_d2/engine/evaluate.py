@@ -1,0 +1,53 @@
+"""Evaluation of a checkpoint, as `train_net.py --eval-only` runs it."""
+
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.evaluation import verify_results
+from detectron2.utils import comm
+from torch import nn
+
+from reldn_d2.checkpoint import RelationCheckpointer
+
+from .setup import check_classes, set_predicate_statistics
+from .trainer import Trainer, is_relation_model, load_datasets
+
+
+def load_model(cfg: CfgNode, *, resume: bool = False) -> nn.Module:
+    """The model of a config with the weights of MODEL.WEIGHTS, in eval mode.
+
+    Args:
+        cfg: of either stage.
+        resume: take the last checkpoint in OUTPUT_DIR instead, if there is one.
+
+    Raises:
+        ValueError: no weights, or weights that do not fit.
+    """
+    vocabulary = [check_classes(cfg, name) for name in cfg.DATASETS.TEST][0]
+    model = Trainer.build_model(cfg)
+    checkpointer = RelationCheckpointer(model, cfg.OUTPUT_DIR, vocabulary=vocabulary)
+    if is_relation_model(cfg) and not any(p.requires_grad for p in model.parameters()):
+        # The semantic module alone: nothing in it is trained, so its table is counted anew.
+        set_predicate_statistics(model, cfg, load_datasets(cfg, cfg.DATASETS.TRAIN, ()))
+        needs_weights = model.task != "prdcls"
+    else:
+        needs_weights = True
+    if needs_weights and not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
+        raise ValueError("there is nothing to evaluate: give a trained checkpoint as MODEL.WEIGHTS")
+    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    return model.eval()
+
+
+def evaluate(cfg: CfgNode, *, resume: bool = False) -> dict[str, Any]:
+    """Evaluates a checkpoint on DATASETS.TEST and checks TEST.EXPECTED_RESULTS, if given.
+
+    Args:
+        cfg, resume: as for `load_model`.
+
+    Returns:
+        Metrics of the evaluator; one dict per data set if there are several. Empty on all but the main process.
+    """
+    results: dict[str, Any] = Trainer.test(cfg, load_model(cfg, resume=resume))
+    if comm.is_main_process():
+        verify_results(cfg, results)
+    return results

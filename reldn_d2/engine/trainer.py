@@ -1,0 +1,195 @@
+"""DefaultTrainer for both stages: the detector (GeneralizedRCNN) and RelDN."""
+
+import weakref
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, build_detection_test_loader, build_detection_train_loader
+from detectron2.data.build import filter_images_with_only_crowd_annotations
+from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase, create_ddp_model
+from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
+from detectron2.solver import get_default_optimizer_params
+from detectron2.solver.build import maybe_add_gradient_clipping
+from detectron2.utils import comm
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from reldn_d2.checkpoint import RelationCheckpointer
+from reldn_d2.data import RelationDatasetMapper, load_detections_into_dataset, prepare_training_relations
+from reldn_d2.evaluation import RelationEvaluator
+
+from .setup import check_classes, set_predicate_statistics
+
+# What the published recipe trains at a lower rate: it starts from the detector's weights.
+_SLOW_PARTS = ("relation_backbone.", "relation_head.predicate_head.")
+
+
+class Trainer(DefaultTrainer):
+    """DefaultTrainer with RelDN's mapper, evaluator, checkpoints and learning-rate groups.
+
+    It also runs several processes on CPUs, and fills the semantic module's table before training.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """
+        Args:
+            cfg: of either stage.
+
+        Raises:
+            ValueError: the config does not fit a data set, has nothing to train, or asks for AMP without CUDA.
+        """
+        # Not DefaultTrainer's: it offers no way in for its checkpointer, nor for DDP without `device_ids`, which
+        # DDP insists on for CPU modules. The order of construction is the same.
+        TrainerBase.__init__(self)
+        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        vocabulary = [check_classes(cfg, name) for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)][0]
+        use_amp = cfg.SOLVER.AMP.ENABLED
+        if use_amp and cfg.MODEL.DEVICE == "cpu":
+            raise ValueError("SOLVER.AMP.ENABLED needs CUDA: switch it off, or set MODEL.DEVICE to 'cuda'")
+        dataset_dicts = load_datasets(cfg, cfg.DATASETS.TRAIN, cfg.DATASETS.DETECTION_FILES_TRAIN)
+        model = self.build_model(cfg)
+        if is_relation_model(cfg):
+            set_predicate_statistics(model, cfg, dataset_dicts)
+        optimizer = self.build_optimizer(cfg, model)
+        data_loader = self.build_train_loader(cfg, dataset_dicts)
+
+        model = _distribute(model)
+        self._trainer = (AMPTrainer if use_amp else SimpleTrainer)(model, data_loader, optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = RelationCheckpointer(
+            model, cfg.OUTPUT_DIR, vocabulary=vocabulary, trainer=weakref.proxy(self)
+        )
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.cfg = cfg
+        self.register_hooks(self.build_hooks())
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """As DefaultTrainer.
+
+        Raises:
+            ValueError: RelDN would start from a detector that nobody trained.
+        """
+        if is_relation_model(self.cfg) and not self.cfg.MODEL.WEIGHTS and not (
+            resume and self.checkpointer.has_checkpoint()
+        ):
+            raise ValueError("RelDN trains on top of a frozen detector: give its checkpoint as MODEL.WEIGHTS")
+        super().resume_or_load(resume)
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """SGD with the learning-rate groups of the published recipe.
+
+        Raises:
+            ValueError: the model has nothing to train.
+        """
+        solver = cfg.SOLVER
+        if not any(p.requires_grad for p in model.parameters()):
+            raise ValueError(
+                "this config has nothing to train: with the semantic module alone, run with --eval-only"
+            )
+
+        def factor(name: str) -> float:
+            slow = solver.PREDICATE_BACKBONE_LR_FACTOR if name.startswith(_SLOW_PARTS) else 1.0
+            bias = solver.BIAS_LR_FACTOR if name.endswith(".bias") else 1.0
+            return float(slow * bias)
+
+        decay = solver.WEIGHT_DECAY_BIAS
+        params = get_default_optimizer_params(
+            model,
+            base_lr=solver.BASE_LR,
+            weight_decay=solver.WEIGHT_DECAY,
+            weight_decay_norm=solver.WEIGHT_DECAY_NORM,
+            lr_factor_func=factor,
+            overrides={
+                "bias": {} if decay is None else {"weight_decay": decay},
+                "log_prior": {"weight_decay": 0.0},
+            },
+        )
+        sgd = torch.optim.SGD(params, solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV)
+        optimizer: torch.optim.Optimizer = maybe_add_gradient_clipping(cfg, sgd)
+        return optimizer
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode, dataset_dicts: list[dict[str, Any]] | None = None) -> Any:
+        """Detectron2's loader over `dataset_dicts` (None: those of DATASETS.TRAIN) with RelDN's mapper.
+
+        The detector trains on images with entities, RelDN on images with relationships.
+        """
+        if dataset_dicts is None:
+            dataset_dicts = load_datasets(cfg, cfg.DATASETS.TRAIN, cfg.DATASETS.DETECTION_FILES_TRAIN)
+        if is_relation_model(cfg):
+            dataset_dicts = prepare_training_relations(dataset_dicts, ", ".join(cfg.DATASETS.TRAIN))
+        else:
+            dataset_dicts = filter_images_with_only_crowd_annotations(dataset_dicts)
+        mapper = RelationDatasetMapper(cfg, is_train=True)
+        return build_detection_train_loader(cfg, dataset=dataset_dicts, mapper=mapper)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
+        """Detectron2's loader with RelDN's mapper, which keeps ground-truth boxes at test time."""
+        files = dict(zip(cfg.DATASETS.TEST, cfg.DATASETS.DETECTION_FILES_TEST, strict=False))
+        dataset_dicts = load_datasets(cfg, [dataset_name], [files[dataset_name]] if files else [])
+        return build_detection_test_loader(
+            dataset_dicts,
+            mapper=RelationDatasetMapper(cfg, is_train=False),
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+        )
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        """Relationship metrics for RelDN, box AP for the detector."""
+        if not is_relation_model(cfg):
+            return COCOEvaluator(dataset_name, output_dir=cfg.OUTPUT_DIR, use_fast_impl=False)
+        test = cfg.MODEL.ROI_RELATION_HEAD.TEST
+        return RelationEvaluator(
+            dataset_name, test.TASK, protocols=tuple(test.PROTOCOLS), output_dir=cfg.OUTPUT_DIR
+        )
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> Any:
+        """As DefaultTrainer, after a check that the data sets have the classes of the config."""
+        for name in cfg.DATASETS.TEST:
+            check_classes(cfg, name)
+        return super().test(cfg, model, evaluators)
+
+
+def is_relation_model(cfg: CfgNode) -> bool:
+    """Whether the config is of stage 2."""
+    return bool(cfg.MODEL.META_ARCHITECTURE == "RelDN")
+
+
+def load_datasets(
+    cfg: CfgNode, names: list[str] | tuple[str, ...], detection_files: list[str] | tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Dataset dicts of registered data sets, with precomputed detections if files are given.
+
+    Args:
+        cfg: tells whether the model can use detections.
+        names: of data sets.
+        detection_files: one per data set, or none.
+
+    Raises:
+        ValueError: another number of files than of data sets.
+    """
+    if detection_files and len(detection_files) != len(names):
+        raise ValueError(
+            f"{len(detection_files)} detection files for {len(names)} data sets ({', '.join(names)}): give one each in "
+            "DATASETS.DETECTION_FILES_TRAIN and _TEST, or none"
+        )
+    dataset_dicts = []
+    for i, name in enumerate(names):
+        loaded = DatasetCatalog.get(name)
+        if detection_files:
+            classes = check_classes(cfg, name).thing_classes
+            loaded = load_detections_into_dataset(loaded, detection_files[i], classes)
+        dataset_dicts += loaded
+    return dataset_dicts
+
+
+def _distribute(model: nn.Module) -> nn.Module:
+    if comm.get_world_size() > 1 and next(model.parameters()).device.type == "cpu":
+        return DistributedDataParallel(model, broadcast_buffers=False)
+    distributed: nn.Module = create_ddp_model(model, broadcast_buffers=False)
+    return distributed

@@ -1,0 +1,127 @@
+"""Refuse annotations and predictions that would give a wrong number without anybody noticing.
+
+Every function raises ValueError with a message that begins with `where`, the name of the image.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .graphs import (
+    AnnotatedPairs,
+    FloatArray,
+    GroundTruthGraph,
+    IntArray,
+    PredictedGraph,
+    RankedTriplets,
+    Task,
+)
+from .ranking import shorten, sort_triplets
+
+
+def check_ground_truth(truth: GroundTruthGraph, num_classes: int, num_predicates: int, where: str) -> None:
+    """Check shapes, boxes, and that every class and index is in range."""
+    _check_entities(truth.boxes, truth.classes, num_classes, f"{where}, annotation")
+    if truth.relations.ndim != 2 or truth.relations.shape[1] != 3:
+        raise ValueError(f"{where}: relations must be (R, 3), not {truth.relations.shape}")
+    subject, object, predicate = truth.relations.T
+    _check_range(subject, 0, len(truth.boxes), f"{where}: relation subject")
+    _check_range(object, 0, len(truth.boxes), f"{where}: relation object")
+    _check_range(predicate, 0, num_predicates, f"{where}: relation predicate")
+
+
+def prepare_prediction(
+    predicted: PredictedGraph,
+    truth: GroundTruthGraph,
+    task: Task,
+    *,
+    num_classes: int,
+    num_predicates: int,
+    list_length: int,
+    needs_annotated_pairs: bool,
+    where: str,
+) -> PredictedGraph:
+    """Check a prediction, rank it, and cut its list to what protocols read.
+
+    Args:
+        predicted: triplets in any order and of any number; equal scores keep their order.
+        truth: annotation of the image.
+        task: in SGCLS and PRDCLS the predicted entities have to be the annotated ones, row by row.
+        num_classes, num_predicates: sizes of the vocabulary, background left out.
+        list_length: longest ranked list that will be read (see `ranking.shorten`).
+        needs_annotated_pairs: whether a protocol ranks the annotated pairs of SGCLS and PRDCLS.
+        where: names the image in errors.
+    """
+    _check_entities(predicted.boxes, predicted.classes, num_classes, f"{where}, prediction")
+    _check_numbers(predicted.scores, (len(predicted.boxes),), f"{where}: entity scores")
+    _check_triplets(predicted.relations, len(predicted.boxes), num_predicates, where)
+    if task != "SGDET" and len(predicted.boxes) != len(truth.boxes):
+        raise ValueError(
+            f"{where}: {task} predicts {len(predicted.boxes)} entities, {len(truth.boxes)} are annotated; "
+            "the model must keep all ground-truth entities, in annotation order"
+        )
+    annotated = None
+    if task != "SGDET" and needs_annotated_pairs:
+        annotated = _checked_annotated_pairs(predicted.annotated, truth, num_predicates, where)
+    relations = shorten(sort_triplets(predicted.relations), list_length)
+    _check_distinct(relations, where)
+    return PredictedGraph(predicted.boxes, predicted.classes, predicted.scores, relations, annotated)
+
+
+def _check_entities(boxes: FloatArray, classes: IntArray, num_classes: int, where: str) -> None:
+    _check_numbers(boxes, (len(classes), 4), f"{where}: boxes")
+    if (boxes[:, 2:] < boxes[:, :2]).any():
+        raise ValueError(f"{where}: boxes must be (x0, y0, x1, y1) with x0 <= x1 and y0 <= y1")
+    _check_range(classes, 0, num_classes, f"{where}: class")
+
+
+def _check_triplets(triplets: RankedTriplets, num_entities: int, num_predicates: int, where: str) -> None:
+    _check_numbers(triplets.score, (len(triplets.subject),), f"{where}: relationship scores")
+    for name, column, low, high in (
+        ("subject_index", triplets.subject, 0, num_entities),
+        ("object_index", triplets.object, 0, num_entities),
+        ("pred_predicates", triplets.predicate, 0, num_predicates),
+        ("rank_in_pair", triplets.rank_in_pair, 1, num_predicates + 1),
+    ):
+        if column.shape != triplets.score.shape:
+            raise ValueError(f"{where}: {name} has shape {column.shape}, scores {triplets.score.shape}")
+        _check_range(column, low, high, f"{where}: {name}")
+
+
+def _check_distinct(triplets: RankedTriplets, where: str) -> None:
+    """A pair has each predicate once and one predicate on each rank, or limits on its predicates fail."""
+    for name, column in (("pred_predicates", triplets.predicate), ("rank_in_pair", triplets.rank_in_pair)):
+        keys = np.stack([triplets.subject, triplets.object, column], axis=1)
+        if len(np.unique(keys, axis=0)) < len(keys):
+            raise ValueError(f"{where}: an ordered pair has the same {name} twice")
+
+
+def _checked_annotated_pairs(
+    pairs: AnnotatedPairs | None, truth: GroundTruthGraph, num_predicates: int, where: str
+) -> AnnotatedPairs | None:
+    num_pairs = len(truth.relations)
+    if pairs is None:
+        if num_pairs:
+            raise ValueError(
+                f"{where}: the prediction lacks 'annotated_pairs', which a protocol ranks; give the "
+                "model inputs with 'relations' or leave that protocol out"
+            )
+        return None
+    if not np.array_equal(np.stack([pairs.subject, pairs.object], axis=1), truth.relations[:, :2]):
+        raise ValueError(f"{where}: 'annotated_pairs' must repeat the annotated relationships row by row")
+    _check_numbers(pairs.score, (num_pairs,), f"{where}: pair_scores")
+    _check_numbers(pairs.predicate_probs, (num_pairs, num_predicates), f"{where}: predicate_probs")
+    return pairs
+
+
+def _check_numbers(values: FloatArray, shape: tuple[int, ...], what: str) -> None:
+    if values.shape != shape:
+        raise ValueError(f"{what} must have shape {shape}, not {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{what} hold a number that is not finite")
+
+
+def _check_range(values: npt.NDArray[Any], low: int, high: int, what: str) -> None:
+    if values.size and (values.min() < low or values.max() >= high):
+        raise ValueError(f"{what} must be in [{low}, {high}), found {values.min()} to {values.max()}")

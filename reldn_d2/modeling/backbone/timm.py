@@ -1,0 +1,90 @@
+"""Any timm model with feature maps as a Detectron2 backbone."""
+
+from math import log2
+
+import timm
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
+from detectron2.modeling.backbone.fpn import LastLevelMaxPool
+from timm.layers import freeze_batch_norm_2d
+from torch import Tensor
+
+
+class TimmBackbone(Backbone):
+    """Wraps `timm.create_model(name, features_only=True)`.
+
+    Feature maps are named c1, c2, ... by the logarithm of their stride: c4 has stride 16.
+    """
+
+    def __init__(self, name: str, out_features: list[str], freeze_norm: bool, freeze_at: int = 0) -> None:
+        """
+        Args:
+            name: of a timm model that gives feature maps. Weights come from a checkpoint (MODEL.WEIGHTS).
+            out_features: names of the maps to return.
+            freeze_norm: run batch normalisation with fixed statistics and weights, as Detectron2's "FrozenBN".
+            freeze_at: the layers that only serve maps up to c{freeze_at} get no gradient; 0 freezes nothing.
+
+        Raises:
+            ValueError: a map that the model does not give.
+        """
+        super().__init__()
+        self.body = timm.create_model(name, features_only=True, pretrained=False)
+        info = self.body.feature_info
+        names = [f"c{int(log2(stride))}" for stride in info.reduction()]
+        unknown = sorted(set(out_features) - set(names))
+        if unknown:
+            raise ValueError(f"timm model {name} has no feature map {unknown}; it has {names}")
+        self._names = names
+        self._out_features = out_features
+        self._out_feature_channels = dict(zip(names, info.channels(), strict=True))
+        self._out_feature_strides = dict(zip(names, info.reduction(), strict=True))
+        if freeze_at:
+            self._freeze(info.module_name()[names.index(f"c{freeze_at}")])
+        if freeze_norm:
+            self.body = freeze_batch_norm_2d(self.body)
+
+    def _freeze(self, last: str) -> None:
+        """Freezes everything up to and including the module named `last`; timm registers in order of execution."""
+        reached = False
+        for name, parameter in self.body.named_parameters():
+            inside = name.startswith(f"{last}.")
+            if reached and not inside:
+                return
+            reached = inside
+            parameter.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """
+        Args:
+            x: (N, 3, H, W).
+
+        Returns:
+            Feature maps by name, (N, channels, H / stride, W / stride).
+        """
+        maps = dict(zip(self._names, self.body(x), strict=True))
+        return {name: maps[name] for name in self._out_features}
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
+    """The model MODEL.TIMM.NAME alone, with the maps that the FPN would take."""
+    return TimmBackbone(
+        cfg.MODEL.TIMM.NAME,
+        out_features=cfg.MODEL.FPN.IN_FEATURES,
+        freeze_norm=cfg.MODEL.TIMM.FREEZE_NORM,
+        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+    )
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """FPN over a timm model, like Detectron2's `build_resnet_fpn_backbone`."""
+    return FPN(
+        bottom_up=build_timm_backbone(cfg, input_shape),
+        in_features=cfg.MODEL.FPN.IN_FEATURES,
+        out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
+        norm=cfg.MODEL.FPN.NORM,
+        top_block=LastLevelMaxPool(),
+        fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
+    )

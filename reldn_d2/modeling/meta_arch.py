@@ -1,0 +1,301 @@
+"""RelDN as a Detectron2 meta-architecture: a frozen detector, a predicate backbone and a relation head."""
+
+import logging
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from detectron2.modeling.meta_arch import GeneralizedRCNN
+from detectron2.modeling.roi_heads import FastRCNNConvFCHead, FastRCNNOutputLayers, StandardROIHeads
+from detectron2.structures import Boxes, ImageList, Instances
+from torch import Tensor, nn
+
+from .relation_head import build_relation_head
+from .relation_head.entities import given_entities, sampled_proposals, training_entities
+
+TASKS = ("sgdet", "sgcls", "prdcls")
+# Where the trained parts start when only a detector's weights are loaded: (copied from, to).
+_COPIED = (
+    ("backbone.", "relation_backbone."),
+    ("roi_heads.box_head.", "relation_head.subject_head."),
+    ("roi_heads.box_head.", "relation_head.object_head."),
+    ("roi_heads.box_head.", "relation_head.predicate_head."),
+)
+logger = logging.getLogger(__name__)
+
+
+@META_ARCH_REGISTRY.register()
+class RelDN(GeneralizedRCNN):
+    """Relationship detector of "Graphical Contrastive Losses for Scene Graph Parsing" (CVPR 2019).
+
+    The detector (`backbone`, `proposal_generator`, `roi_heads`) is frozen and stays in eval mode. The predicate
+    backbone and the three box heads of the relation head are trained; when a checkpoint without them is loaded (a
+    detector's), they start as copies of the detector's backbone and box head.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        relation_backbone: Backbone | None,
+        relation_head: nn.Module,
+        task: str = "sgdet",
+        entity_iou_threshold: float = 0.5,
+        entities_from_proposals: bool = False,
+        freeze_norm: bool = True,
+        **detector: Any,
+    ) -> None:
+        """
+        Args:
+            relation_backbone: of the same structure as the detector's; None if the head pools no predicate features.
+            relation_head: see `ROI_RELATION_HEAD_REGISTRY`.
+            task: "sgdet", "sgcls" or "prdcls"; what inference takes from the ground truth. May be changed later.
+            entity_iou_threshold: least IoU with the ground truth of a detection used in training.
+            entities_from_proposals: train on sampled foreground proposals, as the published code, instead of on
+                ground truth and detections.
+            freeze_norm: freeze the normalisation layers of what is trained.
+            detector: arguments of GeneralizedRCNN.
+
+        Raises:
+            ValueError: an unknown task, or ROI heads other than StandardROIHeads with a fully connected box head.
+        """
+        super().__init__(**detector)
+        if task not in TASKS:
+            raise ValueError(f"unknown task {task!r}: MODEL.ROI_RELATION_HEAD.TEST.TASK is one of {TASKS}")
+        _check_roi_heads(self.roi_heads)
+        self.relation_backbone = relation_backbone
+        self.relation_head = relation_head
+        self.task = task
+        self.entity_iou_threshold = entity_iou_threshold
+        self.entities_from_proposals = entities_from_proposals
+        self._frozen: list[nn.Module] = [self.backbone, self.proposal_generator, self.roi_heads]
+        if freeze_norm:
+            trained = [m for m in (relation_backbone, relation_head) if m is not None]
+            self._frozen += [layer for m in trained for layer in m.modules() if _is_norm(layer)]
+        for module in self._frozen:
+            module.requires_grad_(False)
+        self.register_load_state_dict_pre_hook(_start_from_detector)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        head = cfg.MODEL.ROI_RELATION_HEAD
+        if head.SAMPLING.METHOD not in ("paper", "published"):
+            raise ValueError(
+                f"MODEL.ROI_RELATION_HEAD.SAMPLING.METHOD is {head.SAMPLING.METHOD!r}: use 'paper' or 'published'"
+            )
+        args: dict[str, Any] = super().from_config(cfg)
+        relation_head = build_relation_head(cfg, args["backbone"].output_shape())
+        return {
+            **args,
+            "relation_backbone": build_backbone(cfg) if relation_head.uses_relation_features else None,
+            "relation_head": relation_head,
+            "task": head.TEST.TASK,
+            "entity_iou_threshold": head.SAMPLING.ENTITY_IOU_THRESHOLD,
+            "entities_from_proposals": head.SAMPLING.METHOD == "published",
+            "freeze_norm": head.FREEZE_NORM,
+        }
+
+    def train(self, mode: bool = True) -> "RelDN":
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
+        """
+        Args:
+            batched_inputs: one dict per image from `RelationDatasetMapper`: "image" (C, H, W); for training and for
+                SGCLS and PRDCLS "instances" with `gt_boxes` and `gt_classes`; for training "relations", (R, 3) long
+                rows (subject, object, predicate) of these instances; optionally "detections".
+
+        Returns:
+            In training a dict of losses, else what `inference` returns.
+        """
+        if not self.training:
+            return self.inference(batched_inputs)
+        images = self.preprocess_image(batched_inputs)
+        ground_truth = [x["instances"].to(self.device) for x in batched_inputs]
+        relations = [x["relations"].to(self.device) for x in batched_inputs]
+        with torch.no_grad():
+            features = self.backbone(images.tensor)
+            if self.entities_from_proposals:
+                entities, matched = self._proposal_entities(images, features, ground_truth)
+            else:
+                detections = self._detections(batched_inputs, images, features)
+                entities, matched = training_entities(detections, ground_truth, self.entity_iou_threshold)
+        losses: dict[str, Tensor] = self.relation_head.losses(
+            features, self._relation_features(images), entities, matched, ground_truth, relations
+        )
+        return losses
+
+    @torch.no_grad()
+    def inference(
+        self, batched_inputs: list[dict[str, Any]], do_postprocess: bool = True
+    ) -> list[dict[str, Instances]]:
+        """
+        Args:
+            batched_inputs: as for `forward`.
+            do_postprocess: give boxes in the original image ("height", "width") instead of the network input.
+
+        Returns:
+            One dict per image:
+
+            * "instances": `pred_boxes`, `scores`, `pred_classes`; for SGCLS and PRDCLS row by row the ground truth;
+            * "relations": rows by falling score with `subject_index`, `object_index` (rows of "instances"),
+              `pred_predicates`, `scores`, `rank_in_pair`, see the relation head;
+            * "annotated_pairs" (SGCLS and PRDCLS, if the input has "relations"): `subject_index`, `object_index`,
+              `pair_scores`, `predicate_probs` of each annotated relationship.
+        """
+        assert not self.training
+        images = self.preprocess_image(batched_inputs)
+        features = self.backbone(images.tensor)
+        entities = self._entities(batched_inputs, images, features)
+        relation_features = self._relation_features(images)
+        given = self.task != "sgdet"
+        ranked = self.relation_head.inference(features, relation_features, entities, entities_given=given)
+        results = [
+            {"instances": found, "relations": relations}
+            for found, relations in zip(entities, ranked, strict=True)
+        ]
+        if given and all("relations" in x for x in batched_inputs):
+            pairs = [x["relations"][:, :2].to(self.device) for x in batched_inputs]
+            annotated = self.relation_head.score_given_pairs(features, relation_features, entities, pairs)
+            for result, scored in zip(results, annotated, strict=True):
+                result["annotated_pairs"] = scored
+        if do_postprocess:
+            results = [
+                relation_postprocess(
+                    result, x.get("height", size[0]), x.get("width", size[1])
+                )
+                for result, x, size in zip(results, batched_inputs, images.image_sizes, strict=True)
+            ]
+        return results
+
+    @torch.no_grad()
+    def detect(self, batched_inputs: list[dict[str, Any]]) -> list[Instances]:
+        """Detections of the frozen detector in the original images, for a file of precomputed detections."""
+        images = self.preprocess_image(batched_inputs)
+        detections = self._detect(images, self.backbone(images.tensor))
+        return [
+            relation_postprocess({"instances": found}, x["height"], x["width"])["instances"]
+            for found, x in zip(detections, batched_inputs, strict=True)
+        ]
+
+    def _relation_features(self, images: ImageList) -> dict[str, Tensor] | None:
+        if self.relation_backbone is None:
+            return None
+        features: dict[str, Tensor] = self.relation_backbone(images.tensor)
+        return features
+
+    def _entities(
+        self, batched_inputs: list[dict[str, Any]], images: ImageList, features: dict[str, Tensor]
+    ) -> list[Instances]:
+        if self.task == "sgdet":
+            return self._detections(batched_inputs, images, features)
+        if any("instances" not in x for x in batched_inputs):
+            raise ValueError(
+                f"{self.task} takes boxes from the ground truth, but an input has no 'instances': load the data with "
+                "RelationDatasetMapper, or set MODEL.ROI_RELATION_HEAD.TEST.TASK to 'sgdet'"
+            )
+        entities = [given_entities(x["instances"].to(self.device)) for x in batched_inputs]
+        return entities if self.task == "prdcls" else self._classify(features, entities)
+
+    def _detections(
+        self, batched_inputs: list[dict[str, Any]], images: ImageList, features: dict[str, Tensor]
+    ) -> list[Instances]:
+        if all("detections" in x for x in batched_inputs):
+            return [x["detections"].to(self.device) for x in batched_inputs]
+        return self._detect(images, features)
+
+    def _detect(self, images: ImageList, features: dict[str, Tensor]) -> list[Instances]:
+        proposals, _ = self.proposal_generator(images, features, None)
+        detections, _ = self.roi_heads(images, features, proposals, None)
+        # An empty box can be in no relationship and has no finite geometry. Taken out before pairs are formed,
+        # it shifts no row later.
+        return [found[found.pred_boxes.nonempty()] for found in detections]
+
+    def _classify(self, features: dict[str, Tensor], entities: list[Instances]) -> list[Instances]:
+        """SGCLS: best class without background, and its probability, at the given boxes."""
+        heads = self.roi_heads
+        maps = [features[name] for name in heads.box_in_features]
+        regions = heads.box_head(heads.box_pooler(maps, [found.pred_boxes for found in entities]))
+        probs = heads.box_predictor.predict_probs(heads.box_predictor(regions), entities)
+        for found, prob in zip(entities, probs, strict=True):
+            found.scores, found.pred_classes = prob[:, :-1].max(dim=1)
+        return entities
+
+    def _proposal_entities(
+        self, images: ImageList, features: dict[str, Tensor], ground_truth: list[Instances]
+    ) -> tuple[list[Instances], Tensor]:
+        proposals, _ = self.proposal_generator(images, features, None)
+        for truth in ground_truth:
+            truth.gt_rows = torch.arange(len(truth), device=self.device)
+        sampled = self.roi_heads.label_and_sample_proposals(proposals, ground_truth)
+        return sampled_proposals(sampled, self.roi_heads.num_classes)
+
+
+def relation_postprocess(result: dict[str, Instances], height: int, width: int) -> dict[str, Instances]:
+    """Rescales the result of one image to the size of the original image.
+
+    Unlike `detector_postprocess` it drops no box, since relationships point to rows.
+
+    Args:
+        result: boxes in pixels of the network input.
+        height, width: of the original image.
+    """
+    scaled = {}
+    for name, found in result.items():
+        old_height, old_width = found.image_size
+        fields = dict(found.get_fields())
+        if "pred_boxes" in fields:
+            boxes = Boxes(fields["pred_boxes"].tensor.clone())
+            boxes.scale(width / old_width, height / old_height)
+            boxes.clip((height, width))
+            fields["pred_boxes"] = boxes
+        scaled[name] = Instances((height, width), **fields)
+    return scaled
+
+
+def _is_norm(layer: nn.Module) -> bool:
+    return isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm))
+
+
+def _check_roi_heads(roi_heads: nn.Module) -> None:
+    box_head = getattr(roi_heads, "box_head", None)
+    supported = (
+        isinstance(roi_heads, StandardROIHeads)
+        and isinstance(box_head, FastRCNNConvFCHead)
+        and box_head.output_shape.height is None
+        and isinstance(roi_heads.box_predictor, FastRCNNOutputLayers)
+        and not roi_heads.mask_on
+        and not roi_heads.keypoint_on
+    )
+    if not supported:
+        raise ValueError(
+            f"RelDN needs StandardROIHeads with a FastRCNNConvFCHead that ends in fully connected layers "
+            f"(MODEL.ROI_BOX_HEAD.NUM_FC >= 1) and neither masks nor keypoints, but got {type(roi_heads).__name__} "
+            f"with {type(box_head).__name__}"
+        )
+
+
+def _start_from_detector(
+    model: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: Any
+) -> None:
+    """When a checkpoint without relation keys is loaded, copies the detector's weights to where RelDN starts.
+
+    A hook of the model itself, so that it works under any trainer and checkpointer.
+    """
+    if any(key.startswith(f"{prefix}relation_") for key in state_dict):
+        return
+    own = list(model.state_dict())
+    for source, target in _COPIED:
+        wanted = [key.removeprefix(target) for key in own if key.startswith(target)]
+        found = [name for name in wanted if f"{prefix}{source}{name}" in state_dict]
+        for name in found:
+            state_dict[f"{prefix}{target}{name}"] = state_dict[f"{prefix}{source}{name}"]
+        if found:
+            logger.info(
+                "%s* starts as a copy of the checkpoint's %s*: %d of %d tensors",
+                target, source, len(found), len(wanted),
+            )  # fmt: skip

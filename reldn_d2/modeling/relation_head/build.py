@@ -1,0 +1,25 @@
+"""The registry of relation heads."""
+
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.utils.registry import Registry
+from torch import nn
+
+ROI_RELATION_HEAD_REGISTRY = Registry("ROI_RELATION_HEAD")
+ROI_RELATION_HEAD_REGISTRY.__doc__ = """
+Registry for relation heads: modules that find relationships between the entities of an image.
+
+A registered object is called with `obj(cfg, input_shape)`, `input_shape` being the `ShapeSpec`s of the backbone, and
+returns a module with
+
+* `uses_relation_features`: whether it wants feature maps of the predicate backbone;
+* `losses(features, relation_features, entities, matched, ground_truth, relations)`: dict of scalar losses;
+* `inference(features, relation_features, entities, ...)`: one Instances of ranked relationships per image.
+
+`RelDNHead` states the arguments in full.
+"""
+
+
+def build_relation_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Module:
+    """Builds the relation head named by `cfg.MODEL.ROI_RELATION_HEAD.NAME`."""
+    return ROI_RELATION_HEAD_REGISTRY.get(cfg.MODEL.ROI_RELATION_HEAD.NAME)(cfg, input_shape)

@@ -1,0 +1,125 @@
+"""From Detectron2 `Instances` to the flattened entities that the relation head works on."""
+
+import torch
+from detectron2.structures import Boxes, Instances, pairwise_iou
+from torch import Tensor
+
+from reldn_d2.structures import EntityBatch
+
+
+def entity_batch(entities: list[Instances]) -> EntityBatch:
+    """Flattens the entities of a batch.
+
+    Args:
+        entities: one Instances per image with `pred_boxes`, `pred_classes` and `scores`.
+    """
+    counts = [len(x) for x in entities]
+    device = entities[0].pred_boxes.device
+    image = torch.arange(len(entities)).repeat_interleave(torch.tensor(counts))
+    return EntityBatch(
+        boxes=torch.cat([x.pred_boxes.tensor for x in entities]),
+        classes=torch.cat([x.pred_classes for x in entities]),
+        scores=torch.cat([x.scores for x in entities]),
+        image=image.to(device, non_blocking=True),
+        image_sizes=torch.tensor([x.image_size for x in entities], dtype=torch.float32).to(
+            device, non_blocking=True
+        ),
+        counts=counts,
+    )
+
+
+def match_to_ground_truth(
+    candidates: Boxes, ground_truth: Instances, iou_threshold: float
+) -> tuple[Tensor, Tensor]:
+    """Assigns boxes of one image to the ground-truth entity they overlap most, whatever its class.
+
+    Args:
+        candidates: K boxes.
+        ground_truth: G entities with `gt_boxes`.
+        iou_threshold: boxes whose best IoU is below it stand for nothing.
+
+    Returns:
+        (K,) long ground-truth rows, the lowest row among equals (0 where nothing matches); (K,) bool, whether the
+        best IoU reaches the threshold.
+    """
+    if len(ground_truth) == 0:
+        none = torch.zeros(len(candidates), dtype=torch.long, device=candidates.device)
+        return none, none.bool()
+    iou = pairwise_iou(candidates, ground_truth.gt_boxes)
+    best = iou.amax(dim=1)
+    rows = torch.arange(len(ground_truth), device=iou.device)
+    row = torch.where(iou == best[:, None], rows, len(ground_truth)).amin(dim=1)
+    return row, best >= iou_threshold
+
+
+def training_entities(
+    detections: list[Instances], ground_truth: list[Instances], iou_threshold: float
+) -> tuple[list[Instances], Tensor]:
+    """Entities that relation training pairs up: the ground truth, and every detection that overlaps it enough.
+
+    A detection stands for the ground-truth entity of highest IoU, whatever class was predicted, and carries that
+    entity's class.
+
+    Args:
+        detections: with `pred_boxes`, one Instances per image.
+        ground_truth: with `gt_boxes` and `gt_classes`.
+        iou_threshold: least IoU of a detection that is kept.
+
+    Returns:
+        One Instances per image with `pred_boxes`, `pred_classes` and `scores` (all 1), the ground truth first; and
+        the (E,) ground-truth row, inside its image, that each entity stands for.
+    """
+    entities, matched = [], []
+    for found, truth in zip(detections, ground_truth, strict=True):
+        row, overlaps = match_to_ground_truth(found.pred_boxes, truth, iou_threshold)
+        rows = torch.cat([torch.arange(len(truth), device=row.device), row[overlaps]])
+        boxes = Boxes.cat([truth.gt_boxes, found.pred_boxes[overlaps]])
+        entities.append(
+            Instances(
+                truth.image_size,
+                pred_boxes=boxes,
+                pred_classes=truth.gt_classes[rows],
+                scores=boxes.tensor.new_ones(len(boxes)),
+            )
+        )
+        matched.append(rows)
+    return entities, torch.cat(matched)
+
+
+def sampled_proposals(
+    proposals: list[Instances], num_classes: int
+) -> tuple[list[Instances], Tensor]:
+    """Entities as in the published code: the foreground of the proposals that box-head training would sample.
+
+    Args:
+        proposals: labelled and sampled as for the box head, with `proposal_boxes`, `gt_classes` (background is
+            `num_classes`) and `gt_rows`, the ground-truth row each one is matched to.
+        num_classes: C.
+
+    Returns:
+        As `training_entities`.
+    """
+    entities, matched = [], []
+    for found in proposals:
+        found = found[found.gt_classes < num_classes]
+        entities.append(
+            Instances(
+                found.image_size,
+                pred_boxes=found.proposal_boxes,
+                pred_classes=found.gt_classes,
+                scores=found.proposal_boxes.tensor.new_ones(len(found)),
+            )
+        )
+        # Detectron2 adds no ground-truth fields where an image has no ground truth; nothing is foreground then.
+        matched.append(found.gt_rows if found.has("gt_rows") else found.gt_classes)
+    return entities, torch.cat(matched)
+
+
+def given_entities(ground_truth: Instances) -> Instances:
+    """PRDCLS: ground-truth boxes and classes as entities of score 1, in the same order."""
+    return Instances(
+        ground_truth.image_size,
+        pred_boxes=ground_truth.gt_boxes,
+        pred_classes=ground_truth.gt_classes,
+        scores=ground_truth.gt_boxes.tensor.new_ones(len(ground_truth)),
+    )

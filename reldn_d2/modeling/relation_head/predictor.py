@@ -1,0 +1,224 @@
+"""The three modules whose logits RelDN adds up (section 4): `p_pred = softmax(f_vis + f_spt + f_sem)`, eq. 12.
+
+Each returns (M, P+1) logits, background predicate last. Shape letters: see `reldn_d2.structures.pairs`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from fvcore.nn import weight_init
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reldn_d2.structures import Pairs
+
+from .spatial import SPATIAL_FEATURE_SIZE, spatial_features
+
+_NEGATIVE_SLOPE = 0.1
+
+
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    weight_init.c2_xavier_fill(layer)  # uniform ±sqrt(3 / fan_in), zero bias
+    return layer
+
+
+class SemanticModule(nn.Module):
+    """Log of the empirical p(predicate | subject class, object class): `f_sem[s, o] = log(p(. | s, o) + eps)`.
+
+    The table is a parameter (frozen unless `learnable`), so it is saved in checkpoints and inference needs no
+    training data. Until it is set it holds NaN, and using it is an error.
+    """
+
+    def __init__(
+        self, *, num_classes: int, num_predicates: int, learnable: bool = False, eps: float = 1e-3
+    ) -> None:
+        super().__init__()
+        self.eps = eps
+        table = torch.full((num_classes, num_classes, num_predicates + 1), torch.nan)
+        self.log_prior = nn.Parameter(table, requires_grad=learnable)
+        self._known_to_be_set = False
+
+    @torch.no_grad()
+    def set_counts(self, counts: np.ndarray) -> None:
+        """Sets the table from counts over a training set.
+
+        Args:
+            counts: (C, C, P+1) non-negative: how often each predicate, and last no relationship, occurs for a
+                (subject class, object class). One is added to the last column, so that a pair of classes never seen
+                gets the background almost surely.
+
+        Raises:
+            ValueError: another shape, or negative counts.
+        """
+        if counts.shape != tuple(self.log_prior.shape):
+            raise ValueError(
+                f"the predicate counts have shape {counts.shape}, but this model needs "
+                f"{tuple(self.log_prior.shape)} (entity classes, entity classes, predicates + 1): count the data set "
+                "with the classes that the config names"
+            )
+        if (counts < 0).any():
+            raise ValueError("the predicate counts hold negative numbers")
+        table = torch.as_tensor(counts, dtype=torch.float64).clone()
+        table[..., -1] += 1
+        probs = table / table.sum(dim=-1, keepdim=True)
+        self.log_prior.copy_((probs + self.eps).log())
+        self._known_to_be_set = True
+
+    def forward(self, subject_classes: Tensor, object_classes: Tensor) -> Tensor:
+        """
+        Args:
+            subject_classes, object_classes: (M,) long in [0, C).
+
+        Returns:
+            (M, P+1).
+
+        Raises:
+            RuntimeError: the table was never set.
+        """
+        if not self._known_to_be_set:
+            # Looked at once: it needs a transfer from the device.
+            if bool(self.log_prior.isnan().any()):
+                raise RuntimeError(
+                    "the semantic module has no predicate statistics: load a trained RelDN checkpoint, or call "
+                    "reldn_d2.engine.set_predicate_statistics before training"
+                )
+            self._known_to_be_set = True
+        return self.log_prior[subject_classes, object_classes]
+
+
+class SpatialModule(nn.Module):
+    """28 geometric numbers of a pair (eq. 11) through an MLP 28 → 64 → 64 → P+1."""
+
+    def __init__(self, *, num_predicates: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(
+            _linear(SPATIAL_FEATURE_SIZE, hidden),
+            nn.LeakyReLU(_NEGATIVE_SLOPE),
+            _linear(hidden, hidden),
+            nn.LeakyReLU(_NEGATIVE_SLOPE),
+            _linear(hidden, num_predicates + 1),
+        )
+
+    def forward(self, subject_boxes: Tensor, object_boxes: Tensor, image_sizes: Tensor) -> Tensor:
+        """
+        Args:
+            subject_boxes, object_boxes: (M, 4) XYXY.
+            image_sizes: (M, 2), (height, width).
+
+        Returns:
+            (M, P+1).
+        """
+        features = spatial_features(subject_boxes, object_boxes, image_sizes)
+        logits: Tensor = self.mlp(features.to(self.mlp[0].weight.dtype))
+        return logits
+
+
+@dataclass(frozen=True)
+class EntityTerms:
+    """What the visual module computes once per entity; None where a part is switched off.
+
+    Attributes:
+        subject_hidden, object_hidden: (E, 3D/2) parts of the first layer of the fused branch.
+        subject_logits, object_logits: (E, P+1) skip connections.
+    """
+
+    subject_hidden: Tensor | None
+    object_hidden: Tensor | None
+    subject_logits: Tensor | None
+    object_logits: Tensor | None
+
+
+class VisualModule(nn.Module):
+    """`<S, P, O>` features fused by an MLP 3D → 3D/2 → D → P+1, plus two skip connections.
+
+    The first layer is linear in the three features, so its subject and object parts are computed once per entity and
+    its predicate part once per unordered pair; a pair only adds up three rows. The skip connections are linear layers
+    from the subject feature alone and from the object feature alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        feature_size: int,
+        num_predicates: int,
+        fused: bool = True,
+        subject_skip: bool = True,
+        object_skip: bool = True,
+    ) -> None:
+        super().__init__()
+        if not (fused or subject_skip or object_skip):
+            raise ValueError("a visual module with all parts switched off has nothing to compute: leave it out")
+        self.feature_size = feature_size
+        hidden, outputs = 3 * feature_size // 2, num_predicates + 1
+        self.fuse = _linear(3 * feature_size, hidden) if fused else None
+        self.score = (
+            nn.Sequential(
+                nn.LeakyReLU(_NEGATIVE_SLOPE),
+                _linear(hidden, feature_size),
+                nn.LeakyReLU(_NEGATIVE_SLOPE),
+                _linear(feature_size, outputs),
+            )
+            if fused
+            else None
+        )
+        self.subject_skip = _linear(feature_size, outputs) if subject_skip else None
+        self.object_skip = _linear(feature_size, outputs) if object_skip else None
+
+    @property
+    def needs_subject(self) -> bool:
+        return self.fuse is not None or self.subject_skip is not None
+
+    @property
+    def needs_object(self) -> bool:
+        return self.fuse is not None or self.object_skip is not None
+
+    @property
+    def needs_predicate(self) -> bool:
+        return self.fuse is not None
+
+    def entity_terms(self, subject_features: Tensor | None, object_features: Tensor | None) -> EntityTerms:
+        """
+        Args:
+            subject_features, object_features: (E, D); None only where no part needs them.
+        """
+        subject_hidden = object_hidden = None
+        if self.fuse is not None:
+            subject_weight, _, object_weight = self.fuse.weight.chunk(3, dim=1)
+            subject_hidden = F.linear(subject_features, subject_weight, self.fuse.bias)
+            object_hidden = F.linear(object_features, object_weight)
+        return EntityTerms(
+            subject_hidden=subject_hidden,
+            object_hidden=object_hidden,
+            subject_logits=None if self.subject_skip is None else self.subject_skip(subject_features),
+            object_logits=None if self.object_skip is None else self.object_skip(object_features),
+        )
+
+    def forward(self, terms: EntityTerms, predicate_features: Tensor | None, pairs: Pairs) -> Tensor:
+        """
+        Args:
+            terms: of the E entities.
+            predicate_features: (U, D), one row per unordered pair; None only if the fused branch is off.
+            pairs: M ordered pairs.
+
+        Returns:
+            (M, P+1).
+        """
+        parts: list[Tensor] = []
+        if self.fuse is not None and self.score is not None:
+            _, predicate_weight, _ = self.fuse.weight.chunk(3, dim=1)
+            predicate_hidden = F.linear(predicate_features, predicate_weight)
+            assert terms.subject_hidden is not None and terms.object_hidden is not None
+            parts.append(
+                self.score(
+                    terms.subject_hidden[pairs.subject]
+                    + predicate_hidden[pairs.union]
+                    + terms.object_hidden[pairs.object]
+                )
+            )
+        if terms.subject_logits is not None:
+            parts.append(terms.subject_logits[pairs.subject])
+        if terms.object_logits is not None:
+            parts.append(terms.object_logits[pairs.object])
+        return torch.stack(parts).sum(dim=0)

@@ -1,0 +1,131 @@
+"""Exact ranking of an image's relationships without scoring every pair.
+
+The score of a triplet is `(s · o) · p` with p at most 1, so the product of the two entity scores bounds every triplet
+of a pair. Pairs are scored in chunks by falling bound; once the worst of the `top_k` best rank-1 triplets found
+so far is strictly above the next bound, nothing that is left can enter the list. Memory is bounded by the chunk.
+
+One list serves every number of predicates a pair. A triplet's *rank in its pair* is 1 for the pair's best predicate, 2
+for the next, and so on. For each r the list holds the `top_k` best triplets of rank at most r: a triplet of rank r
+stays exactly when fewer than `top_k` triplets before it have rank at most r. The rank-1 list is the last to fill,
+so its last score decides when to stop for all of them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from reldn_d2.structures import Pairs
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Ranked triplets: score falling, then subject row, then object row, then predicate.
+
+    Attributes:
+        subject, object: (K,) long, entity rows.
+        predicate: (K,) long.
+        score: (K,) float, `(s · o) · p`.
+        rank_in_pair: (K,) long, 1 for the best predicate of the pair (equal p: the lower index first).
+    """
+
+    subject: Tensor
+    object: Tensor
+    predicate: Tensor
+    score: Tensor
+    rank_in_pair: Tensor
+
+    def __len__(self) -> int:
+        return self.score.shape[0]
+
+    def __getitem__(self, rows: Tensor) -> "Selection":
+        return Selection(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    @staticmethod
+    def cat(parts: list["Selection"]) -> "Selection":
+        return Selection(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Selection)))
+
+
+def select_relationships(
+    score_pairs: Callable[[Tensor, Tensor], Tensor],
+    scores: Tensor,
+    first: Tensor,
+    second: Tensor,
+    *,
+    num_predicates: int,
+    top_k: int = 100,
+    chunk_size: int = 256,
+) -> Selection:
+    """The best relationships of one image, identical to ranking every triplet of every pair.
+
+    Args:
+        score_pairs: called with the entity rows (u,), (u,) of a chunk of unordered pairs; returns (2u, P)
+            probabilities of the real predicates (∅ left out), for all `first -> second`, then all `second -> first`.
+        scores: (E,) float, entity scores.
+        first, second: (U,) long, the unordered pairs to consider.
+        num_predicates: P.
+        top_k: length of the list for each number of predicates a pair.
+        chunk_size: unordered pairs scored at a time.
+
+    Returns:
+        The list described at the head of this module.
+    """
+    bounds, order = (scores[first] * scores[second]).sort(descending=True, stable=True)
+    first, second = first[order], second[order]
+    # One transfer of all chunk bounds, then at most one number a chunk comes from the device.
+    chunk_bounds = bounds[::chunk_size].tolist()
+    best = Selection(
+        subject=first[:0],
+        object=first[:0],
+        predicate=first[:0],
+        score=scores[:0],
+        rank_in_pair=first[:0],
+    )
+    for start, bound in zip(range(0, len(first), chunk_size), chunk_bounds, strict=True):
+        if _rank_one_threshold(best, top_k) > bound:
+            break
+        rows = slice(start, start + chunk_size)
+        pairs = Pairs.both_directions(first[rows], second[rows])
+        found = _triplets(score_pairs(first[rows], second[rows]), bounds[rows].repeat(2), pairs)
+        best = _keep_complete_lists(Selection.cat([best, found]), num_predicates, top_k)
+    return best
+
+
+def _triplets(probs: Tensor, bounds: Tensor, pairs: Pairs) -> Selection:
+    """All (2u · P) triplets of a chunk."""
+    # A stable sort puts the lower predicate first among equals.
+    probs, predicate = probs.to(bounds.dtype).clamp(max=1).sort(dim=1, descending=True, stable=True)
+    num_predicates = probs.shape[1]
+    return Selection(
+        subject=pairs.subject.repeat_interleave(num_predicates),
+        object=pairs.object.repeat_interleave(num_predicates),
+        predicate=predicate.flatten(),
+        score=(bounds[:, None] * probs).flatten(),
+        rank_in_pair=torch.arange(1, num_predicates + 1, device=probs.device).repeat(len(probs)),
+    )
+
+
+def _rank_one_threshold(triplets: Selection, top_k: int) -> float:
+    """Score of the `top_k`-th best triplet of rank 1; minus infinity until there are so many."""
+    scores = triplets.score[triplets.rank_in_pair == 1]
+    return scores.topk(top_k).values[-1].item() if len(scores) >= top_k else -torch.inf
+
+
+def _keep_complete_lists(triplets: Selection, num_predicates: int, top_k: int) -> Selection:
+    # Whoever is below the k-th triplet of rank 1 has k better ones of no higher rank. Taking these out first
+    # leaves few enough for the table of counts below.
+    triplets = triplets[triplets.score >= _rank_one_threshold(triplets, top_k)]
+    triplets = triplets[_ranking(triplets)]
+    ranks = torch.arange(1, num_predicates + 1, device=triplets.score.device)
+    at_most = triplets.rank_in_pair[:, None] <= ranks
+    before = (at_most.cumsum(dim=0) - at_most.long()).gather(1, triplets.rank_in_pair[:, None] - 1)[:, 0]
+    return triplets[before < top_k]
+
+
+def _ranking(triplets: Selection) -> Tensor:
+    """Order by score falling, then subject, object, predicate: stable sorts from the last key to the first."""
+    order = triplets.predicate.argsort(stable=True)
+    order = order[triplets.object[order].argsort(stable=True)]
+    order = order[triplets.subject[order].argsort(stable=True)]
+    return order[triplets.score[order].argsort(descending=True, stable=True)]

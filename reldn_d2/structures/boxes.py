@@ -1,0 +1,32 @@
+"""Box arithmetic shared by every room. Boxes are XYXY, absolute pixels, continuous coordinates."""
+
+import torch
+from torch import Tensor
+
+
+def enclosing_boxes(a: Tensor, b: Tensor) -> Tensor:
+    """Tightest box around each pair of boxes (the predicate's region, `b_pred` in the paper).
+
+    Args:
+        a, b: (..., 4) XYXY.
+
+    Returns:
+        (..., 4) XYXY.
+    """
+    return torch.cat(
+        [torch.minimum(a[..., :2], b[..., :2]), torch.maximum(a[..., 2:], b[..., 2:])], dim=-1
+    )
+
+
+def boxes_overlap(a: Tensor, b: Tensor) -> Tensor:
+    """Whether each pair of boxes shares area (touching edges do not count).
+
+    Args:
+        a, b: (..., 4) XYXY, broadcast against each other.
+
+    Returns:
+        (...) bool.
+    """
+    top_left = torch.maximum(a[..., :2], b[..., :2])
+    bottom_right = torch.minimum(a[..., 2:], b[..., 2:])
+    return (bottom_right > top_left).all(dim=-1)

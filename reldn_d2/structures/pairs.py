@@ -1,0 +1,108 @@
+"""Entities and entity pairs of a whole batch, flattened: no nesting by image, no Python loops downstream.
+
+Legend of shape letters, used all over the relation head:
+
+    N  images in the batch
+    E  entities of the batch, image after image; entity rows index this list
+    U  unordered entity pairs; each has one enclosing box
+    M  ordered (subject, object) pairs
+    L  labels: one (pair, predicate) entry for every annotated predicate of a pair
+    P  predicate classes; the background predicate (no relationship) is index P, the last
+    C  entity classes
+    D  channels of a region feature
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class EntityBatch:
+    """Entities of a batch of images.
+
+    Attributes:
+        boxes: (E, 4) float, XYXY in pixels of the network input.
+        classes: (E,) long in [0, C).
+        scores: (E,) float in [0, 1].
+        image: (E,) long, the image each entity belongs to; never decreasing.
+        image_sizes: (N, 2) float, (height, width) of the network input without padding.
+        counts: number of entities of each image; a Python list, so that splitting needs no device sync.
+    """
+
+    boxes: Tensor
+    classes: Tensor
+    scores: Tensor
+    image: Tensor
+    image_sizes: Tensor
+    counts: list[int]
+
+    def __len__(self) -> int:
+        return self.boxes.shape[0]
+
+    def boxes_per_image(self) -> list[Tensor]:
+        return list(self.boxes.split(self.counts))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Ordered pairs of entity rows, and the unordered pair (= enclosing box) each one belongs to.
+
+    Attributes:
+        first, second: (U,) long, the two entity rows of each unordered pair.
+        subject, object: (M,) long, entity rows.
+        union: (M,) long, row of the unordered pair in `first` / `second`.
+    """
+
+    first: Tensor
+    second: Tensor
+    subject: Tensor
+    object: Tensor
+    union: Tensor
+
+    @staticmethod
+    def both_directions(first: Tensor, second: Tensor) -> "Pairs":
+        """The 2U ordered pairs of U unordered ones: all `first -> second`, then all `second -> first`."""
+        rows = torch.arange(len(first), device=first.device)
+        return Pairs(
+            first=first,
+            second=second,
+            subject=torch.cat([first, second]),
+            object=torch.cat([second, first]),
+            union=torch.cat([rows, rows]),
+        )
+
+    @staticmethod
+    def one_direction(subject: Tensor, object: Tensor) -> "Pairs":
+        """Exactly the given ordered pairs, in the given order; a pair of an entity with itself is allowed."""
+        rows = torch.arange(len(subject), device=subject.device)
+        return Pairs(first=subject, second=object, subject=subject, object=object, union=rows)
+
+    def __len__(self) -> int:
+        return self.subject.shape[0]
+
+
+@dataclass(frozen=True)
+class PairTargets:
+    """What training knows about M ordered pairs, and which loss drew which of them.
+
+    A pair is *related* when its ends match the two ends of an annotated relationship, *unrelated* when they
+    match none; a pair whose ends match the same annotated entity is neither.
+
+    Attributes:
+        label_pair, label_predicate: (L,) long; annotated predicate `label_predicate[l]` of pair `label_pair[l]`.
+            A pair with several annotated predicates has several labels.
+        related, unrelated: (M,) bool.
+        in_cross_entropy: (M,) bool, drawn for L0.
+        subject_side: (M,) bool, drawn as a partner of its subject for L1, L2 and L3.
+        object_side: (M,) bool, drawn as a partner of its object for L1, L2 and L3.
+    """
+
+    label_pair: Tensor
+    label_predicate: Tensor
+    related: Tensor
+    unrelated: Tensor
+    in_cross_entropy: Tensor
+    subject_side: Tensor
+    object_side: Tensor

@@ -1,0 +1,52 @@
+"""Heat maps that show where a backbone responds, as in figures 4 and 5 of the RelDN paper."""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from matplotlib import colormaps
+from torch import Tensor
+
+Image = npt.NDArray[np.uint8]
+
+
+def feature_map_overlay(
+    features: Tensor,
+    image: Image,
+    *,
+    content: tuple[float, float] = (1.0, 1.0),
+    opacity: float = 0.6,
+) -> Image:
+    """The channel mean of a feature map as a heat map over its image.
+
+    The mean is stretched between its lowest and its highest value over the image, so colours compare places
+    of one map, not two maps. A constant map is shown in the lowest colour.
+
+    Args:
+        features: (C, h, w) float output of a backbone for one image, on any device.
+        image: (H, W, 3) uint8 RGB.
+        content: shares of the map's height and width, in (0, 1], that show the image; the image begins at the
+            top left, the rest is padding and is cut off. For a batch padded by Detectron2's `ImageList` that
+            is `image_sizes[i]` over the last two sizes of its tensor.
+        opacity: of the heat map, in [0, 1].
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: a wrong shape or range, or features that are not finite.
+    """
+    if features.ndim != 3 or 0 in features.shape:
+        raise ValueError(f"features must be (C, h, w) and not empty, not {tuple(features.shape)}")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"an image must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
+    if not all(0 < share <= 1 for share in content) or not 0 <= opacity <= 1:
+        raise ValueError(f"content {content} must be in (0, 1] and opacity {opacity} in [0, 1]")
+    mean = features.detach().float().mean(dim=0).cpu().numpy()
+    if not np.isfinite(mean).all():
+        raise ValueError("features hold NaN or infinity; the model that made them has diverged")
+    height, width = image.shape[:2]
+    padded = (max(round(width / content[1]), width), max(round(height / content[0]), height))
+    heat = np.asarray(cv2.resize(mean, padded, interpolation=cv2.INTER_LINEAR))[:height, :width]
+    heat = (heat - heat.min()) / max(float(heat.max() - heat.min()), 1e-12)
+    colours = colormaps["turbo"](heat)[..., :3] * 255
+    return np.asarray(np.rint((1 - opacity) * image + opacity * colours), dtype=np.uint8)

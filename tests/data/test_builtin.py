@@ -1,0 +1,52 @@
+import logging
+from pathlib import Path
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from reldn_d2.data import register_all
+from reldn_d2.data.builtin import datasets_root
+from reldn_d2.data.synthetic import BUILTIN_DATASETS
+
+VRD = ["vrd_train", "vrd_test", "vrd_mini_train", "vrd_mini_test"]
+
+
+def test_importing_registers_every_builtin_set_with_metadata() -> None:
+    for name in [*VRD, *BUILTIN_DATASETS]:
+        assert name in DatasetCatalog
+        metadata = MetadataCatalog.get(name)
+        assert metadata.evaluator_type == "relation"
+        assert metadata.thing_classes
+        assert metadata.predicate_classes
+
+
+def test_registering_again_leaves_all_names_alone(caplog: pytest.LogCaptureFixture) -> None:
+    before = dict(DatasetCatalog)
+    with caplog.at_level(logging.DEBUG):
+        register_all("elsewhere")
+    assert dict(DatasetCatalog) == before
+    assert any("vrd_mini_test is registered already" in message for message in caplog.messages)
+
+
+def test_names_of_other_projects_stay_and_the_rest_is_registered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def theirs() -> list[str]:
+        return ["theirs"]
+
+    monkeypatch.setitem(DatasetCatalog, "vrd_train", theirs)
+    for catalog in (DatasetCatalog, MetadataCatalog):
+        monkeypatch.delitem(catalog, "vrd_test")
+    register_all(str(tmp_path))
+    assert DatasetCatalog.get("vrd_train") == ["theirs"]
+    folder = str(tmp_path / "vrd" / "sg_dataset" / "sg_test_images")
+    assert MetadataCatalog.get("vrd_test").image_root == folder
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
+        DatasetCatalog.get("vrd_test")
+
+
+def test_the_root_is_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DETECTRON2_DATASETS", "~/sets")
+    assert datasets_root() == str(Path.home() / "sets")
+    monkeypatch.delenv("DETECTRON2_DATASETS")
+    assert datasets_root() == "datasets"

@@ -1,0 +1,128 @@
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reldn_d2.data import load_detections_into_dataset, save_detections
+
+CLASSES = ["person", "cup", "table"]
+
+
+def two_images() -> dict[int | str, Any]:
+    boxes = np.array([[0, 0, 10, 20.5], [5, 5, 9, 9]], dtype=np.float32)
+    return {7: (boxes, np.array([0.9, 0.25]), np.array([2, 0])), 3: ([], [], [])}
+
+
+def change_archive(path: Path, **arrays: Any) -> None:
+    with np.load(path) as archive:
+        content = dict(archive)
+    content.update(arrays)
+    np.savez(path, **{key: value for key, value in content.items() if value is not None})
+
+
+@pytest.mark.parametrize("name", [lambda i: i, lambda i: f"image-{i}"], ids=["integers", "strings"])
+def test_detections_come_back_to_their_images(tmp_path: Path, name: Any) -> None:
+    path = tmp_path / "detections.npz"
+    saved = two_images()
+    save_detections(path, {name(i): arrays for i, arrays in saved.items()}, CLASSES)
+    data = [{"image_id": name(3), "height": 5}, {"image_id": name(7), "height": 6}]
+    before = copy.deepcopy(data)
+    loaded = load_detections_into_dataset(data, path, CLASSES)
+    assert data == before
+    assert [d["height"] for d in loaded] == [5, 6]
+    empty, full = (d["detections"] for d in loaded)
+    assert empty["boxes"].shape == (0, 4)
+    assert empty["scores"].shape == empty["classes"].shape == (0,)
+    np.testing.assert_array_equal(full["boxes"], saved[7][0])
+    np.testing.assert_array_equal(full["scores"], np.array([0.9, 0.25], dtype=np.float32))
+    assert full["classes"].tolist() == [2, 0]
+    assert full["boxes"].dtype == full["scores"].dtype == np.float32
+    assert full["classes"].dtype == np.int64
+
+
+def test_a_file_of_no_images_is_a_file(tmp_path: Path) -> None:
+    save_detections(tmp_path / "none.npz", {}, CLASSES)
+    assert load_detections_into_dataset([], tmp_path / "none.npz", CLASSES) == []
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (([[0, 0, 1, 1]], [0.5, 0.5], [0, 0]), "do not fit"),
+        (([[0, 0, 1]], [0.5], [0]), "do not fit"),
+        (([], [0.5], [0]), "do not fit"),
+        (([[0, 0, 1, 1]], [0.5], [0, 1]), "do not fit"),
+        (([[0, 0, 1, np.nan]], [0.5], [0]), "not finite"),
+        (([[0, 0, 1, 1]], [1.5], [0]), r"score is not in \[0, 1\]"),
+        (([[0, 0, 1, 1]], [np.nan], [0]), "score"),
+        (([[0, 0, 1, 1]], [0.5], [3]), r"integer in \[0, 3\)"),
+        (([[0, 0, 1, 1]], [0.5], [-1]), "integer in"),
+        (([[0, 0, 1, 1]], [0.5], [0.5]), "integer in"),
+    ],
+)
+def test_arrays_that_make_no_sense_are_not_written(tmp_path: Path, arrays: Any, message: str) -> None:
+    path = tmp_path / "bad.npz"
+    with pytest.raises(ValueError, match=message) as error:
+        save_detections(path, {"good": ([], [], []), "wrong one": arrays}, CLASSES)
+    assert str(path) in str(error.value)
+    assert "'wrong one'" in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_mixed_image_ids_are_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="all integers or all strings"):
+        save_detections(tmp_path / "bad.npz", {1: ([], [], []), "1": ([], [], [])}, CLASSES)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path / "no.npz"))):
+        load_detections_into_dataset([], tmp_path / "no.npz", CLASSES)
+
+
+def test_missing_images_are_counted_and_named(tmp_path: Path) -> None:
+    path = tmp_path / "detections.npz"
+    save_detections(path, two_images(), CLASSES)
+    data = [{"image_id": i} for i in (3, 4, 5)]
+    with pytest.raises(ValueError, match="lacks 2 of 3 images, the first being image_id 4") as error:
+        load_detections_into_dataset(data, path, CLASSES)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("classes", [["person", "cup"], ["cup", "person", "table"], []])
+def test_other_classes_are_refused(tmp_path: Path, classes: list[str]) -> None:
+    path = tmp_path / "detections.npz"
+    save_detections(path, two_images(), CLASSES)
+    with pytest.raises(ValueError, match="was made for the classes 3 \\(person, cup, table"):
+        load_detections_into_dataset([], path, classes)
+
+
+def test_another_format_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "detections.npz"
+    save_detections(path, two_images(), CLASSES)
+    change_archive(path, format_version=np.array(99))
+    with pytest.raises(ValueError, match="format version 99"):
+        load_detections_into_dataset([], path, CLASSES)
+
+
+@pytest.mark.parametrize("damage", ["text", "empty", "cut off", "array", "key", "pickle"])
+def test_other_files_are_refused(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "detections.npz"
+    save_detections(path, two_images(), CLASSES)
+    if damage == "text":
+        path.write_text("not an archive")
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "cut off":
+        path.write_bytes(path.read_bytes()[:-40])
+    elif damage == "array":
+        with path.open("wb") as stream:
+            np.save(stream, np.zeros(3))
+    elif damage == "key":
+        change_archive(path, offsets=None)
+    else:
+        change_archive(path, image_ids=np.array([{}, {}], dtype=object))
+    with pytest.raises(ValueError, match="not a complete detections file"):
+        load_detections_into_dataset([], path, CLASSES)

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reldn_d2.data.images import read_image, upright_size
+
+
+@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
+def test_the_header_tells_the_size_that_reading_gives(tmp_path: Path, orientation: int | None) -> None:
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[274] = orientation
+    path = tmp_path / "photo.jpg"
+    Image.new("RGB", (30, 20)).save(path, exif=exif)
+    height, width, _ = read_image(str(path), "BGR").shape
+    assert upright_size(path) == (width, height)
+    assert (width, height) == ((20, 30) if orientation in (5, 6, 7, 8) else (30, 20))
+
+
+def test_channels_are_in_the_order_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (2, 2), (1, 2, 3)).save(path)
+    assert read_image(str(path), "RGB")[0, 0].tolist() == [1, 2, 3]
+    assert read_image(str(path), "BGR")[0, 0].tolist() == [3, 2, 1]
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "lost.jpg"
+    for read in (lambda: read_image(str(path), "BGR"), lambda: upright_size(path)):
+        with pytest.raises(FileNotFoundError, match=r"lost\.jpg does not exist.*DETECTRON2_DATASETS"):
+            read()
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "noise.jpg"
+    path.write_bytes(np.random.default_rng(0).bytes(500))
+    for read in (lambda: read_image(str(path), "BGR"), lambda: upright_size(path)):
+        with pytest.raises(ValueError, match=r"noise\.jpg cannot be read"):
+            read()
+
+
+def test_an_image_of_absurd_size_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "bomb.png"
+    Image.new("RGB", (30, 20)).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match=r"bomb\.png cannot be read"):
+        read_image(str(path), "BGR")

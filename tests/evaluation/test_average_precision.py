@@ -1,0 +1,40 @@
+import math
+
+import numpy as np
+import pytest
+from evaluation_scenes import slow_average_precision
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reldn_d2.evaluation.average_precision import average_precision, average_precision_per_predicate
+
+
+def test_hand_computed() -> None:
+    # precision at the three hits: 1, 2/3, 3/5; four annotated
+    positive = np.array([True, False, True, False, True])
+    assert average_precision(positive, 4) == pytest.approx((1 + 2 / 3 + 3 / 5) / 4)
+
+
+def test_envelope_lifts_an_early_mistake() -> None:
+    # precision 1/2 at the first hit, but 2/3 at the second
+    assert average_precision(np.array([False, True, True]), 2) == pytest.approx(2 / 3)
+
+
+def test_no_detection_is_zero_and_no_annotation_undefined() -> None:
+    assert average_precision(np.zeros(0, dtype=bool), 3) == 0.0
+    assert math.isnan(average_precision(np.array([False]), 0))
+
+
+@given(st.lists(st.booleans(), max_size=30), st.integers(0, 5))
+def test_equals_the_textbook_loop(positive: list[bool], missed: int) -> None:
+    num_truths = max(1, sum(positive) + missed)
+    found = average_precision(np.array(positive, dtype=bool), num_truths)
+    assert found == pytest.approx(slow_average_precision(positive, num_truths))
+
+
+def test_predicates_are_ranked_apart_and_ties_keep_their_order() -> None:
+    predicate = np.array([0, 1, 0, 0, 1])
+    score = np.array([0.5, 0.9, 0.5, 0.9, 0.9], dtype=np.float32)
+    positive = np.array([True, False, False, False, True])
+    ap = average_precision_per_predicate(predicate, score, positive, np.array([1, 1, 0, 2]))
+    np.testing.assert_allclose(ap, [1 / 2, 1 / 2, np.nan, 0.0])

@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+from evaluation_scenes import Scene, predicted_graph, scenes, slow_iou, slow_overlap, truth_graph
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reldn_d2.evaluation.matching import Matches, box_iou, find_matches, first_hits, true_positives
+
+corner = st.integers(0, 6)
+box = st.tuples(corner, corner, corner, corner).map(lambda b: (*map(min, b[:2], b[2:]), *map(max, b[:2], b[2:])))
+
+
+def matches(*entries: tuple[int, int, float]) -> Matches:
+    triplet, truth, overlap = np.array(entries, dtype=np.float64).reshape(-1, 3).T
+    return Matches(triplet.astype(np.int64), truth.astype(np.int64), overlap)
+
+
+def test_iou_in_both_pixel_conventions() -> None:
+    a, b = np.array([0.0, 0.0, 9.0, 9.0]), np.array([0.0, 0.0, 9.0, 4.0])
+    assert box_iou(a, b, 1.0) == pytest.approx(50 / 100)
+    assert box_iou(a, b, 0.0) == pytest.approx(36 / 81)
+
+
+def test_iou_of_points_is_defined() -> None:
+    point = np.array([3.0, 3.0, 3.0, 3.0])
+    assert box_iou(point, point, 0.0) == 0.0
+    assert box_iou(point, point, 1.0) == 1.0
+
+
+def test_touching_boxes_share_pixels_but_no_area() -> None:
+    a, b = np.array([0.0, 0.0, 2.0, 2.0]), np.array([2.0, 0.0, 4.0, 2.0])
+    assert box_iou(a, b, 0.0) == 0.0
+    assert box_iou(a, b, 1.0) == pytest.approx(3 / 15)
+
+
+@given(st.lists(box, min_size=1, max_size=4), st.lists(box, min_size=1, max_size=4), st.sampled_from([0.0, 1.0]))
+def test_iou_equals_the_definition(a: list, b: list, offset: float) -> None:
+    table = box_iou(np.array(a, dtype=np.float32)[:, None], np.array(b, dtype=np.float64)[None], offset)
+    expected = [[slow_iou(x, y, offset) for y in b] for x in a]
+    np.testing.assert_allclose(table, expected, rtol=1e-12)
+
+
+@given(scenes(), st.booleans(), st.sampled_from([0.0, 1.0]))
+def test_matches_are_all_pairs_of_equal_labels(scene: Scene, phrase: bool, offset: float) -> None:
+    found = find_matches(
+        scene.predicted, scene.predicted.relations, scene.truth, phrase=phrase, offset=offset
+    )
+    expected = [
+        (t, r, overlap)
+        for t, row in enumerate(scene.all_pairs)
+        for r, relation in enumerate(scene.truth.relations.tolist())
+        if (overlap := slow_overlap(scene.predicted, row, scene.truth, relation, phrase, offset)) is not None
+    ]
+    assert list(zip(found.triplet, found.truth, strict=True)) == [entry[:2] for entry in expected]
+    np.testing.assert_allclose(found.overlap, [entry[2] for entry in expected], rtol=1e-12)
+
+
+def test_self_relation_is_matched_by_its_class_on_both_ends() -> None:
+    truth = truth_graph([(0, 0, 9, 9)], [1], [(0, 0, 2)])
+    predicted = predicted_graph([(0, 0, 9, 9), (0, 0, 9, 9)], [1, 1], [(0, 1, 2, 0.9, 1)])
+    for phrase in (False, True):
+        found = find_matches(predicted, predicted.relations, truth, phrase=phrase, offset=1.0)
+        assert found.overlap.tolist() == [1.0]
+
+
+def test_first_hits_counts_places_of_each_list() -> None:
+    ranks = np.array([1, 2, 3, 1, 2])
+    found = matches((1, 0, 1), (2, 1, 1), (4, 0, 1), (4, 2, 1))
+    # k=1 keeps rows 0, 3; k=2 keeps 0, 1, 3, 4; k=3 keeps all
+    places = first_hits(found, ranks, [1, 2, 3], 100, 4)
+    assert places.tolist() == [[100, 100, 100, 100], [1, 100, 3, 100], [1, 2, 4, 100]]
+
+
+def test_first_hits_ignores_what_the_list_is_too_short_for() -> None:
+    found = matches((2, 0, 1), (3, 1, 1))
+    assert first_hits(found, np.ones(4, dtype=int), [1], 3, 2).tolist() == [[2, 3]]
+
+
+def test_one_triplet_hits_several_truths() -> None:
+    found = matches((0, 0, 1), (0, 1, 1))
+    assert first_hits(found, np.array([1]), [1], 100, 2).tolist() == [[0, 0]]
+
+
+def test_triplet_whose_best_truth_is_taken_is_false() -> None:
+    found = matches((0, 0, 0.9), (1, 0, 0.8), (1, 1, 0.7))
+    assert true_positives(found, 3, 0.5).tolist() == [True, False, False]
+
+
+def test_equal_overlaps_go_to_the_lowest_truth() -> None:
+    found = matches((0, 0, 0.9), (0, 1, 0.9), (1, 0, 0.9), (1, 1, 0.9))
+    assert true_positives(found, 2, 0.5).tolist() == [True, False]
+
+
+def test_overlap_of_exactly_the_limit_is_false_and_takes_nothing() -> None:
+    found = matches((0, 0, 0.5), (1, 0, 0.51))
+    assert true_positives(found, 2, 0.5).tolist() == [False, True]
+
+
+def test_no_matches() -> None:
+    assert true_positives(matches(), 2, 0.5).tolist() == [False, False]
+    assert first_hits(matches(), np.ones(0, dtype=int), [1, 2], 100, 1).tolist() == [[100], [100]]
+    assert first_hits(matches(), np.ones(2, dtype=int), [1], 100, 0).shape == (1, 0)

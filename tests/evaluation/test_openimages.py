@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+from evaluation_scenes import (
+    NUM_PREDICATES,
+    Scene,
+    predicted_graph,
+    scenes,
+    slow_average_precision,
+    slow_hits,
+    slow_overlap,
+    truth_graph,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reldn_d2.evaluation import GroundTruthGraph, PredictedGraph, reldn_openimages
+from reldn_d2.evaluation.openimages import summarise
+from reldn_d2.evaluation.protocols import ScoredImage
+
+A, B = (0, 0, 9, 9), (20, 0, 29, 9)
+NAMES = ["at", "on", "under"]
+
+
+def score(*images: tuple[GroundTruthGraph, PredictedGraph], left_out: tuple[str, ...] = ()) -> dict[str, float]:
+    scored = [ScoredImage(str(i), truth, predicted) for i, (truth, predicted) in enumerate(images)]
+    return reldn_openimages(left_out).score(scored, "SGDET", NAMES).metrics
+
+
+def slow_split_ap(split: list[Scene], predicate: int, phrase: bool) -> float:
+    """AP of a predicate over a split, from the definition."""
+    detections = []
+    for image, scene in enumerate(split):
+        candidates = [row for row in scene.all_pairs if row[4] <= 2][:100]
+        for place, row in enumerate(candidates):
+            if row[2] == predicate and row[3] > 1e-5:
+                detections.append((-row[3], image, place, row))
+    taken, positive = set(), []
+    for _, image, _, row in sorted(detections):
+        best, best_overlap = None, -1.0
+        for r, relation in enumerate(split[image].truth.relations.tolist()):
+            overlap = slow_overlap(split[image].predicted, row, split[image].truth, relation, phrase, 1.0)
+            if overlap is not None and overlap > best_overlap:
+                best, best_overlap = (image, r), overlap
+        positive.append(best is not None and best_overlap > 0.5 and best not in taken)
+        if positive[-1]:
+            taken.add(best)
+    num_truths = sum(int((scene.truth.relations[:, 2] == predicate).sum()) for scene in split)
+    return slow_average_precision(positive, num_truths) if num_truths else 0.0
+
+
+@given(st.lists(scenes(), min_size=1, max_size=3))
+def test_equals_the_definitions(split: list[Scene]) -> None:
+    metrics = score(*((scene.truth, scene.predicted) for scene in split))
+    counts = np.array([sum((s.truth.relations[:, 2] == p).sum() for s in split) for p in range(NUM_PREDICATES)])
+    means = {}
+    for kind in ("rel", "phr"):
+        ap = [100 * slow_split_ap(split, p, kind == "phr") for p in range(NUM_PREDICATES)]
+        assert [metrics[f"AP_{kind}/{name}"] for name in NAMES] == pytest.approx(ap)
+        means[kind] = sum(ap) / NUM_PREDICATES
+        assert metrics[f"mAP_{kind}"] == pytest.approx(means[kind])
+        if counts.sum():
+            assert metrics[f"wmAP_{kind}"] == pytest.approx((ap * counts).sum() / counts.sum())
+    if counts.sum():
+        hits = sum(slow_hits(scene, scene.all_pairs, k=2, at=50, min_score=1e-5) for scene in split)
+        assert metrics["R@50"] == pytest.approx(100 * hits / counts.sum())
+        expected = 0.2 * metrics["R@50"] + 0.4 * means["rel"] + 0.4 * means["phr"]
+        assert metrics["score"] == pytest.approx(expected)
+
+
+def test_predicate_without_ground_truth_or_without_prediction_lowers_the_mean() -> None:
+    truth = truth_graph([A, B], [0, 1], [(0, 1, 0), (1, 0, 1)])
+    metrics = score((truth, predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.9, 1)])))
+    # "at" is found, "on" is annotated but not predicted, "under" is not annotated
+    assert metrics["mAP_rel"] == pytest.approx(100 / 3)
+    assert metrics["wmAP_rel"] == pytest.approx(50.0)
+    assert metrics["AP_rel/under"] == 0.0
+
+
+def test_half_overlap_is_a_recall_hit_but_not_a_true_positive() -> None:
+    truth = truth_graph([A, B], [0, 1], [(0, 1, 0)])
+    metrics = score((truth, predicted_graph([(0, 0, 9, 4), B], [0, 1], [(0, 1, 0, 0.9, 1)])))
+    assert metrics["R@50"] == 100.0 and metrics["AP_rel/at"] == 0.0
+    assert metrics["AP_phr/at"] == 100.0
+
+
+def test_third_predicate_and_lowest_scores_are_not_submitted() -> None:
+    truth = truth_graph([A, B], [0, 1], [(0, 1, 0), (1, 0, 0)])
+    rows = [(0, 1, 1, 0.9, 1), (0, 1, 2, 0.8, 2), (0, 1, 0, 0.7, 3), (1, 0, 0, 1e-5, 1)]
+    metrics = score((truth, predicted_graph([A, B], [0, 1], rows)))
+    assert metrics["R@50"] == 0.0 and metrics["AP_rel/at"] == 0.0
+    rows[3] = (1, 0, 0, 1.1e-5, 1)
+    assert score((truth, predicted_graph([A, B], [0, 1], rows)))["R@50"] == 50.0
+
+
+def test_list_ends_after_100_triplets() -> None:
+    truth = truth_graph([A, B], [0, 1], [(0, 1, 0)])
+    rows = [(i, 101, 1, 0.9, 1) for i in range(100)] + [(100, 101, 0, 0.5, 1)]
+    boxes, classes = [A] * 101 + [B], [0] * 101 + [1]
+    assert score((truth, predicted_graph(boxes, classes, rows)))["R@100"] == 0.0
+    assert score((truth, predicted_graph(boxes, classes, rows[1:])))["AP_rel/at"] == 100.0
+
+
+def test_second_triplet_on_one_truth_is_false_but_hits_for_recall() -> None:
+    truth = truth_graph([A, B, B], [0, 1, 1], [(0, 1, 0), (0, 2, 0)])
+    rows = [(0, 1, 0, 0.9, 1), (0, 2, 0, 0.8, 1)]
+    metrics = score((truth, predicted_graph([A, B, B], [0, 1, 1], rows)))
+    # both look at the first of the two equal annotations
+    assert metrics["AP_rel/at"] == pytest.approx(50.0)
+    assert metrics["R@50"] == 100.0
+
+
+def test_images_without_ground_truth_bring_false_positives() -> None:
+    truth = truth_graph([A, B], [0, 1], [(0, 1, 0)])
+    empty = truth_graph([], [], [])
+    found = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.5, 1)])
+    surer = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.9, 1)])
+    assert score((truth, found), (empty, surer))["AP_rel/at"] == pytest.approx(50.0)
+
+
+def test_starred_numbers_leave_predicates_out() -> None:
+    truth = truth_graph([A, B], [0, 1], [(0, 1, 0), (1, 0, 1)])
+    predicted = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.9, 1)])
+    metrics = score((truth, predicted), left_out=("under",))
+    assert metrics["mAP_rel_starred"] == pytest.approx(50.0)
+    assert metrics["score_starred"] == pytest.approx(0.2 * 50 + 0.4 * 50 + 0.4 * 50)
+    assert "mAP_rel_starred" not in score((truth, predicted))
+
+
+def test_published_table_follows_from_its_own_columns() -> None:
+    # AP_rel of the cross-entropy baseline in the paper's Table 1; its means are in Tables 1 and 5
+    ap = np.array([32.40, 36.51, 41.84, 36.04, 40.43, 5.70, 44.17, 25.00, 55.40])
+    counts = np.ones(9, dtype=np.int64)
+    every = summarise({"rel": ap, "phr": np.full(9, 41.04)}, counts, 74.67)
+    assert every["mAP_rel"] == pytest.approx(35.28, abs=0.005)
+    assert every["score"] == pytest.approx(45.46, abs=0.005)
+    starred = summarise({"rel": ap[:7], "phr": np.full(7, 38.99)}, counts[:7], 74.67)
+    assert starred["mAP_rel"] == pytest.approx(33.87, abs=0.005)
+    assert starred["score"] == pytest.approx(44.08, abs=0.005)
+
+
+def test_left_out_predicates_must_exist_and_leave_something() -> None:
+    with pytest.raises(ValueError, match="hits"):
+        reldn_openimages(("under", "hits")).check_vocabulary(NAMES)
+    with pytest.raises(ValueError, match="every predicate"):
+        reldn_openimages(NAMES).check_vocabulary(NAMES)

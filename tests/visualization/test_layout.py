@@ -1,0 +1,82 @@
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reldn_d2.visualization.layout import (
+    arc,
+    best_place,
+    corner_candidates,
+    curve_candidates,
+    keep_inside,
+    spread_points,
+)
+
+
+def random_boxes(seed: int, count: int) -> np.ndarray:
+    corners = np.random.default_rng(seed).integers(0, 40, (count, 2, 2)).astype(float)
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 10_000), count=st.integers(0, 8))
+def test_spread_points_stay_in_their_boxes(seed: int, count: int) -> None:
+    boxes = random_boxes(seed, count)
+    low, high = boxes[:, :2], boxes[:, 2:]
+    points = spread_points((low + high) / 2, low, high, 30)
+    assert points.shape == (count, 2)
+    assert ((points >= low) & (points <= high)).all()
+
+
+def test_equal_points_part_and_distant_ones_rest() -> None:
+    low, high = np.zeros((4, 2)), np.full((4, 2), 1000.0)
+    points = np.array([[500.0, 500], [500, 500], [500, 500], [900, 900]])
+    spread = spread_points(points, low, high, 50)
+    gaps = np.linalg.norm(spread[:3, None] - spread[None, :3], axis=-1)[np.triu_indices(3, 1)]
+    assert gaps.min() > 45
+    assert np.abs(spread[3] - points[3]).max() < 0.02
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 10_000), candidates=st.integers(1, 6), taken=st.integers(0, 5))
+def test_best_place_is_the_first_of_least_covered_area(seed: int, candidates: int, taken: int) -> None:
+    boxes = random_boxes(seed, candidates + taken)
+    areas = []
+    for a in boxes[:candidates]:
+        area = 0.0
+        for b in boxes[candidates:]:
+            width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+            area += width * height if width > 0 and height > 0 else 0
+        areas.append(area)
+    place = best_place(boxes[:candidates], list(boxes[candidates:]))
+    assert (place == boxes[areas.index(min(areas))]).all()
+
+
+def test_keep_inside_moves_without_resizing() -> None:
+    boxes = np.array([[-5.0, 2, 5, 4], [95, 48, 105, 52], [10, 10, 20, 20], [-20, 0, 130, 5]])
+    wanted = np.array([[0.0, 2, 10, 4], [90, 46, 100, 50], [10, 10, 20, 20], [0, 0, 150, 5]])
+    assert (keep_inside(boxes, 100, 50) == wanted).all()
+
+
+def test_arc_leaves_gaps_and_bends_to_one_side() -> None:
+    start, end = np.array([0.0, 0]), np.array([100.0, 0])
+    there, back = arc(start, end, 0.1, 10), arc(end, start, 0.1, 10)
+    assert 5 < np.linalg.norm(there[0] - start) < 15
+    assert 5 < np.linalg.norm(there[-1] - end) < 15
+    assert np.isclose(there[16], [50, 10]).all()
+    assert np.isclose(back[16], [50, -10]).all()
+
+
+def test_arc_of_a_point_with_itself_is_a_loop_beside_the_point() -> None:
+    point = np.array([50.0, 50])
+    loop = arc(point, point, 0.1, 10)
+    assert np.isclose(np.linalg.norm(loop - [50, 25], axis=1), 25).all()
+    assert np.linalg.norm(loop - point, axis=1).min() > 10
+
+
+def test_candidates_have_the_label_size_and_the_best_liked_place_first() -> None:
+    corners = corner_candidates(np.array([10.0, 20, 60, 70]), 30, 8)
+    along = curve_candidates(arc(np.array([0.0, 0]), np.array([100.0, 0]), 0, 0), 30, 8)
+    for boxes in (corners, along):
+        assert np.isclose(boxes[:, 2:] - boxes[:, :2], [30, 8]).all()
+    assert (corners[0] == [10, 12, 40, 20]).all()
+    assert np.isclose(along[0], [35, -4, 65, 4]).all()

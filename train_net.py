@@ -1,0 +1,37 @@
+#!/usr/bin/env python
+"""Trains and evaluates a detector (stage 1) or RelDN (stage 2), as the config says.
+
+    python train_net.py --config-file configs/scenes/reldn.yaml MODEL.WEIGHTS output/detector/model_final.pth
+    python train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/reldn/model_final.pth
+    python train_net.py --config-file ... --num-gpus 8 --num-machines 2 --machine-rank 0 --dist-url tcp://HOST:PORT
+
+Without a GPU, --num-gpus is the number of CPU processes.
+"""
+
+import argparse
+from typing import Any
+
+from detectron2.engine import default_argument_parser, launch
+
+from reldn_d2.engine import Trainer, evaluate, setup
+
+
+def main(args: argparse.Namespace) -> Any:
+    cfg = setup(args)
+    if args.eval_only:
+        return evaluate(cfg, resume=args.resume)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    return trainer.train()
+
+
+if __name__ == "__main__":
+    args = default_argument_parser().parse_args()
+    launch(
+        main,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args,),
+    )
