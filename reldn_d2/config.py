@@ -49,7 +49,9 @@ def add_reldn_config(cfg: CN) -> None:
     head.SAMPLING.ENTITY_IOU_THRESHOLD = 0.5  # least IoU of a detection with ground truth ("paper")
     head.SAMPLING.BATCH_SIZE_PER_IMAGE = 512  # pairs of L0
     head.SAMPLING.POSITIVES_PER_IMAGE = 128  # of them related, at most
-    head.SAMPLING.ANCHORS_PER_IMAGE = 128  # subjects, and objects, with a relationship; pairs a side if "published"
+    head.SAMPLING.ANCHORS_PER_IMAGE = (
+        128  # subjects, and objects, with a relationship; pairs a side if "published"
+    )
     head.SAMPLING.PARTNERS_PER_ANCHOR = 64  # unrelated partners of each anchor ("paper")
 
     head.TEST = CN()
@@ -70,4 +72,6 @@ def add_reldn_config(cfg: CN) -> None:
     # Backbones from timm (build_timm_backbone, build_timm_fpn_backbone).
     cfg.MODEL.TIMM = CN()
     cfg.MODEL.TIMM.NAME = "tf_efficientnet_lite0"
-    cfg.MODEL.TIMM.FREEZE_NORM = True  # batch normalisation with the statistics of the checkpoint, as "FrozenBN"
+    cfg.MODEL.TIMM.FREEZE_NORM = (
+        True  # batch normalisation with the statistics of the checkpoint, as "FrozenBN"
+    )

@@ -1,5 +1,6 @@
 """Configs, training, evaluation and prediction: what train_net.py and the tools share."""
 
+from .detections import cache_detections
 from .evaluate import evaluate, load_model
 from .predictor import RelationPredictor
 from .setup import check_classes, load_config, set_predicate_statistics, setup, vocabulary_of
@@ -8,6 +9,7 @@ from .trainer import Trainer
 __all__ = [
     "RelationPredictor",
     "Trainer",
+    "cache_detections",
     "check_classes",
     "evaluate",
     "load_config",

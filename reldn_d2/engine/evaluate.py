@@ -8,9 +8,10 @@ from detectron2.utils import comm
 from torch import nn
 
 from reldn_d2.checkpoint import RelationCheckpointer
+from reldn_d2.modeling import RelDN
 
 from .setup import check_classes, set_predicate_statistics
-from .trainer import Trainer, is_relation_model, load_datasets
+from .trainer import Trainer, load_datasets
 
 
 def load_model(cfg: CfgNode, *, resume: bool = False) -> nn.Module:
@@ -24,9 +25,9 @@ def load_model(cfg: CfgNode, *, resume: bool = False) -> nn.Module:
         ValueError: no weights, or weights that do not fit.
     """
     vocabulary = [check_classes(cfg, name) for name in cfg.DATASETS.TEST][0]
-    model = Trainer.build_model(cfg)
+    model: nn.Module = Trainer.build_model(cfg)
     checkpointer = RelationCheckpointer(model, cfg.OUTPUT_DIR, vocabulary=vocabulary)
-    if is_relation_model(cfg) and not any(p.requires_grad for p in model.parameters()):
+    if isinstance(model, RelDN) and not any(p.requires_grad for p in model.parameters()):
         # The semantic module alone: nothing in it is trained, so its table is counted anew.
         set_predicate_statistics(model, cfg, load_datasets(cfg, cfg.DATASETS.TRAIN, ()))
         needs_weights = model.task != "prdcls"
@@ -35,7 +36,8 @@ def load_model(cfg: CfgNode, *, resume: bool = False) -> nn.Module:
     if needs_weights and not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
         raise ValueError("there is nothing to evaluate: give a trained checkpoint as MODEL.WEIGHTS")
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def evaluate(cfg: CfgNode, *, resume: bool = False) -> dict[str, Any]:

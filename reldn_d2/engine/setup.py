@@ -6,11 +6,11 @@ from typing import Any
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
 from detectron2.engine import default_setup
-from torch import nn
 
 from reldn_d2.checkpoint import Vocabulary
 from reldn_d2.config import add_reldn_config
 from reldn_d2.data import predicate_counts
+from reldn_d2.modeling import RelDN
 
 
 def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
@@ -64,15 +64,15 @@ def check_classes(cfg: CfgNode, dataset_name: str) -> Vocabulary:
     return vocabulary
 
 
-def set_predicate_statistics(model: nn.Module, cfg: CfgNode, dataset_dicts: list[dict[str, Any]]) -> None:
+def set_predicate_statistics(model: RelDN, cfg: CfgNode, dataset_dicts: list[dict[str, Any]]) -> None:
     """Fills the table of a RelDN's semantic module from a training set. A head without one is left as it is.
 
     Args:
-        model: RelDN.
+        model: with a relation head that has a `pair_classifier`.
         cfg: says which pairs count.
         dataset_dicts: the whole training set, images without relations included.
     """
-    semantic = model.relation_head.semantic
+    semantic = model.relation_head.pair_classifier.semantic
     if semantic is None:
         return
     head = cfg.MODEL.ROI_RELATION_HEAD

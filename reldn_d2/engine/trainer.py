@@ -17,12 +17,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import RelationDatasetMapper, load_detections_into_dataset, prepare_training_relations
-from reldn_d2.evaluation import RelationEvaluator
+from reldn_d2.evaluation import PROTOCOLS, RelationEvaluator
+from reldn_d2.modeling import RelDN
 
 from .setup import check_classes, set_predicate_statistics
 
 # What the published recipe trains at a lower rate: it starts from the detector's weights.
-_SLOW_PARTS = ("relation_backbone.", "relation_head.predicate_head.")
+_SLOW_PARTS = ("relation_backbone.", "relation_head.pair_classifier.predicate_head.")
 
 
 class Trainer(DefaultTrainer):
@@ -49,7 +50,7 @@ class Trainer(DefaultTrainer):
             raise ValueError("SOLVER.AMP.ENABLED needs CUDA: switch it off, or set MODEL.DEVICE to 'cuda'")
         dataset_dicts = load_datasets(cfg, cfg.DATASETS.TRAIN, cfg.DATASETS.DETECTION_FILES_TRAIN)
         model = self.build_model(cfg)
-        if is_relation_model(cfg):
+        if isinstance(model, RelDN):
             set_predicate_statistics(model, cfg, dataset_dicts)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg, dataset_dicts)
@@ -71,8 +72,10 @@ class Trainer(DefaultTrainer):
         Raises:
             ValueError: RelDN would start from a detector that nobody trained.
         """
-        if is_relation_model(self.cfg) and not self.cfg.MODEL.WEIGHTS and not (
-            resume and self.checkpointer.has_checkpoint()
+        if (
+            is_relation_model(self.cfg)
+            and not self.cfg.MODEL.WEIGHTS
+            and not (resume and self.checkpointer.has_checkpoint())
         ):
             raise ValueError("RelDN trains on top of a frozen detector: give its checkpoint as MODEL.WEIGHTS")
         super().resume_or_load(resume)
@@ -143,9 +146,11 @@ class Trainer(DefaultTrainer):
         if not is_relation_model(cfg):
             return COCOEvaluator(dataset_name, output_dir=cfg.OUTPUT_DIR, use_fast_impl=False)
         test = cfg.MODEL.ROI_RELATION_HEAD.TEST
-        return RelationEvaluator(
-            dataset_name, test.TASK, protocols=tuple(test.PROTOCOLS), output_dir=cfg.OUTPUT_DIR
-        )
+        task = test.TASK.upper()
+        # One config serves all tasks; a protocol that is not defined for this one has nothing to say about it. An
+        # unknown name is left for the evaluator to refuse.
+        protocols = [x for x in test.PROTOCOLS if x not in PROTOCOLS or task in PROTOCOLS[x]().tasks]
+        return RelationEvaluator(dataset_name, test.TASK, protocols, output_dir=cfg.OUTPUT_DIR)
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> Any:

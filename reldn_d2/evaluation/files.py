@@ -13,7 +13,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     target = Path(path)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        with open(unfinished, "wb") as file:
+        with unfinished.open("wb") as file:
             yield file
         os.replace(unfinished, target)
     finally:

@@ -11,7 +11,7 @@ Boxes are XYXY in absolute pixels of the original image, continuous coordinates.
 """
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -58,9 +58,9 @@ class RankedTriplets:
     def __len__(self) -> int:
         return len(self.score)
 
-    def rows(self, index: IntArray | BoolArray | slice) -> Self:
+    def rows(self, index: IntArray | BoolArray | slice) -> "RankedTriplets":
         """The triplets that `index` selects, in its order."""
-        return type(self)(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+        return RankedTriplets(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,10 @@ class PredictedGraph:
     relations: RankedTriplets
     annotated: AnnotatedPairs | None = None
 
-    @classmethod
-    def empty(cls) -> Self:
+    @staticmethod
+    def empty() -> "PredictedGraph":
         """The prediction of a model that finds nothing."""
         index = np.zeros(0, dtype=np.int32)
         score = np.zeros(0, dtype=np.float32)
         boxes = np.zeros((0, 4), dtype=np.float32)
-        return cls(boxes, index, score, RankedTriplets(index, index, index, score, index))
+        return PredictedGraph(boxes, index, score, RankedTriplets(index, index, index, score, index))

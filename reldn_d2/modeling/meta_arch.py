@@ -18,9 +18,9 @@ TASKS = ("sgdet", "sgcls", "prdcls")
 # Where the trained parts start when only a detector's weights are loaded: (copied from, to).
 _COPIED = (
     ("backbone.", "relation_backbone."),
-    ("roi_heads.box_head.", "relation_head.subject_head."),
-    ("roi_heads.box_head.", "relation_head.object_head."),
-    ("roi_heads.box_head.", "relation_head.predicate_head."),
+    ("roi_heads.box_head.", "relation_head.pair_classifier.subject_head."),
+    ("roi_heads.box_head.", "relation_head.pair_classifier.object_head."),
+    ("roi_heads.box_head.", "relation_head.pair_classifier.predicate_head."),
 )
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class RelDN(GeneralizedRCNN):
             raise ValueError(f"unknown task {task!r}: MODEL.ROI_RELATION_HEAD.TEST.TASK is one of {TASKS}")
         _check_roi_heads(self.roi_heads)
         self.relation_backbone = relation_backbone
-        self.relation_head = relation_head
+        self.relation_head: Any = relation_head  # a module with the methods that its registry asks for
         self.task = task
         self.entity_iou_threshold = entity_iou_threshold
         self.entities_from_proposals = entities_from_proposals
@@ -153,34 +153,23 @@ class RelDN(GeneralizedRCNN):
         entities = self._entities(batched_inputs, images, features)
         relation_features = self._relation_features(images)
         given = self.task != "sgdet"
-        ranked = self.relation_head.inference(features, relation_features, entities, entities_given=given)
-        results = [
-            {"instances": found, "relations": relations}
-            for found, relations in zip(entities, ranked, strict=True)
-        ]
+        pairs = None
         if given and all("relations" in x for x in batched_inputs):
             pairs = [x["relations"][:, :2].to(self.device) for x in batched_inputs]
-            annotated = self.relation_head.score_given_pairs(features, relation_features, entities, pairs)
-            for result, scored in zip(results, annotated, strict=True):
-                result["annotated_pairs"] = scored
+        ranked = self.relation_head.inference(
+            features, relation_features, entities, entities_given=given, named_pairs=pairs
+        )
+        results = []
+        for found, output in zip(entities, ranked, strict=True):
+            results.append({"instances": found, "relations": output["relations"]})
+            if pairs is not None:
+                results[-1]["annotated_pairs"] = output["named_pairs"]
         if do_postprocess:
             results = [
-                relation_postprocess(
-                    result, x.get("height", size[0]), x.get("width", size[1])
-                )
+                relation_postprocess(result, x.get("height", size[0]), x.get("width", size[1]))
                 for result, x, size in zip(results, batched_inputs, images.image_sizes, strict=True)
             ]
         return results
-
-    @torch.no_grad()
-    def detect(self, batched_inputs: list[dict[str, Any]]) -> list[Instances]:
-        """Detections of the frozen detector in the original images, for a file of precomputed detections."""
-        images = self.preprocess_image(batched_inputs)
-        detections = self._detect(images, self.backbone(images.tensor))
-        return [
-            relation_postprocess({"instances": found}, x["height"], x["width"])["instances"]
-            for found, x in zip(detections, batched_inputs, strict=True)
-        ]
 
     def _relation_features(self, images: ImageList) -> dict[str, Tensor] | None:
         if self.relation_backbone is None:
@@ -279,9 +268,7 @@ def _check_roi_heads(roi_heads: nn.Module) -> None:
         )
 
 
-def _start_from_detector(
-    model: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: Any
-) -> None:
+def _start_from_detector(model: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
     """When a checkpoint without relation keys is loaded, copies the detector's weights to where RelDN starts.
 
     A hook of the model itself, so that it works under any trainer and checkpointer.

@@ -13,9 +13,7 @@ def enclosing_boxes(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         (..., 4) XYXY.
     """
-    return torch.cat(
-        [torch.minimum(a[..., :2], b[..., :2]), torch.maximum(a[..., 2:], b[..., 2:])], dim=-1
-    )
+    return torch.cat([torch.minimum(a[..., :2], b[..., :2]), torch.maximum(a[..., 2:], b[..., 2:])], dim=-1)
 
 
 def boxes_overlap(a: Tensor, b: Tensor) -> Tensor:

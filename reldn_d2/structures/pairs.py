@@ -42,7 +42,7 @@ class EntityBatch:
         return self.boxes.shape[0]
 
     def boxes_per_image(self) -> list[Tensor]:
-        return list(self.boxes.split(self.counts))
+        return list(torch.split(self.boxes, self.counts))
 
 
 @dataclass(frozen=True)

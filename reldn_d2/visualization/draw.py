@@ -11,7 +11,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, Rectangle
 from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 
 from .graph import SceneGraph
 from .labels import Edge, edge_text, edges_to_draw, entities_of, entity_colours, entity_names
@@ -49,7 +49,7 @@ class _Overlay:
     def label_size(self, text: str) -> tuple[float, float]:
         """Width and height of a label, with its margins."""
         size = self.font.get_size_in_points()
-        width = TextPath((0, 0), text, prop=self.font).get_extents().width
+        width = text_to_path.get_text_width_height_descent(text, self.font, False)[0]
         return float(width) + 0.9 * size, 1.5 * size
 
     def label(self, box: Array, text: str, fill: object, colour: str, rim: str) -> None:

@@ -34,9 +34,10 @@ def test_names_of_other_projects_stay_and_the_rest_is_registered(
     def theirs() -> list[str]:
         return ["theirs"]
 
-    monkeypatch.setitem(DatasetCatalog, "vrd_train", theirs)
+    # the dicts inside, because get() of the catalogs takes no default and monkeypatch needs one
+    monkeypatch.setitem(DatasetCatalog.data, "vrd_train", theirs)
     for catalog in (DatasetCatalog, MetadataCatalog):
-        monkeypatch.delitem(catalog, "vrd_test")
+        monkeypatch.delitem(catalog.data, "vrd_test")
     register_all(str(tmp_path))
     assert DatasetCatalog.get("vrd_train") == ["theirs"]
     folder = str(tmp_path / "vrd" / "sg_dataset" / "sg_test_images")

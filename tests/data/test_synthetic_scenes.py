@@ -129,14 +129,14 @@ def test_layout_is_drawn_without_knowing_the_answer() -> None:
 
 def test_answers_are_uniform_over_assignments() -> None:
     """Three musicians with three guitars: the six assignments are equally frequent (chi square, 5 d.o.f.)."""
-    scenes = [make_scene("train", i) for i in range(2500)]
+    scenes = [make_scene("train", i) for i in range(1500)]
     counts = Counter(
         scene.reached
         for scene in scenes
         if scene.layout.reach == Predicate.PLAYS and len(scene.layout.people) == 3
     )
     expected = sum(counts.values()) / 6
-    assert len(counts) == 6 and expected > 50
+    assert len(counts) == 6 and expected > 30
     assert sum((n - expected) ** 2 / expected for n in counts.values()) < 20.5  # 0.1 % level
 
 

@@ -1,4 +1,4 @@
-"""Small scenes for the tests of metrics, and slow metrics written from the definitions in docs/evaluation.md."""
+"""Small scenes for the tests of metrics, and slow metrics from the definitions in docs/evaluation.md."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ def scenes(draw: st.DrawFn, max_entities: int = 4) -> Scene:
     probs = st.lists(levels, min_size=NUM_PREDICATES, max_size=NUM_PREDICATES)
     pairs = [(s, o) for s in range(num_predicted) for o in range(num_predicted) if s != o]
     all_pairs = _rows(pairs, [draw(probs) for _ in pairs])
-    annotated = [(s, o) for s, o, _ in relations]
+    annotated = [(s, o) for s, o, _ in relations] if num_predicted >= num_true else []
     annotated_probs = [draw(probs) for _ in annotated]
     predicted = predicted_graph(
         draw(_boxes(num_predicted)),
@@ -103,7 +103,12 @@ def slow_iou(a: Sequence[float], b: Sequence[float], offset: float) -> float:
 
 
 def slow_overlap(
-    predicted: PredictedGraph, row: Row, truth: GroundTruthGraph, relation: Sequence[int], phrase: bool, offset: float
+    predicted: PredictedGraph,
+    row: Row,
+    truth: GroundTruthGraph,
+    relation: Sequence[int],
+    phrase: bool,
+    offset: float,
 ) -> float | None:
     """Overlap of a triplet with an annotated relationship; None where a label differs."""
     boxes, true_boxes = predicted.boxes.tolist(), truth.boxes.tolist()
@@ -131,12 +136,14 @@ def slow_hits(
     min_score: float = -1.0,
     list_length: int = 100,
 ) -> int:
-    """Annotated relationships that one of the first `at` triplets hits (offset 1, overlap of 0.5 is enough)."""
+    """Annotated relationships hit by one of the first `at` triplets (offset 1, overlap >= 0.5)."""
     candidates = [row for row in rows if row[4] <= k][:list_length]
     candidates = [row for row in candidates if row[3] > min_score][:at]
     found = 0
     for relation in scene.truth.relations.tolist():
-        overlaps = [slow_overlap(scene.predicted, row, scene.truth, relation, phrase, 1.0) for row in candidates]
+        overlaps = [
+            slow_overlap(scene.predicted, row, scene.truth, relation, phrase, 1.0) for row in candidates
+        ]
         found += any(overlap is not None and overlap >= 0.5 for overlap in overlaps)
     return found
 

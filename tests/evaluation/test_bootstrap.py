@@ -54,7 +54,8 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [counts([1, 1], [2, 1]), counts([1, 1], [1, 1], ("0", "7")), counts([1], [1]), counts([1, 1], [0, 0])]
+    "other",
+    [counts([1, 1], [2, 1]), counts([1, 1], [1, 1], ("0", "7")), counts([1], [1]), counts([1, 1], [0, 0])],
 )
 def test_different_splits_are_refused(other: PerImageRecall) -> None:
     with pytest.raises(ValueError, match="different images"):

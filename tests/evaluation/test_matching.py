@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from reldn_d2.evaluation.matching import Matches, box_iou, find_matches, first_hits, true_positives
 
 corner = st.integers(0, 6)
-box = st.tuples(corner, corner, corner, corner).map(lambda b: (*map(min, b[:2], b[2:]), *map(max, b[:2], b[2:])))
+box = st.tuples(corner, corner, corner, corner).map(
+    lambda b: (*map(min, b[:2], b[2:]), *map(max, b[:2], b[2:]))
+)
 
 
 def matches(*entries: tuple[int, int, float]) -> Matches:
@@ -33,7 +35,9 @@ def test_touching_boxes_share_pixels_but_no_area() -> None:
     assert box_iou(a, b, 1.0) == pytest.approx(3 / 15)
 
 
-@given(st.lists(box, min_size=1, max_size=4), st.lists(box, min_size=1, max_size=4), st.sampled_from([0.0, 1.0]))
+@given(
+    st.lists(box, min_size=1, max_size=4), st.lists(box, min_size=1, max_size=4), st.sampled_from([0.0, 1.0])
+)
 def test_iou_equals_the_definition(a: list, b: list, offset: float) -> None:
     table = box_iou(np.array(a, dtype=np.float32)[:, None], np.array(b, dtype=np.float64)[None], offset)
     expected = [[slow_iou(x, y, offset) for y in b] for x in a]

@@ -21,7 +21,9 @@ A, B = (0, 0, 9, 9), (20, 0, 29, 9)
 NAMES = ["at", "on", "under"]
 
 
-def score(*images: tuple[GroundTruthGraph, PredictedGraph], left_out: tuple[str, ...] = ()) -> dict[str, float]:
+def score(
+    *images: tuple[GroundTruthGraph, PredictedGraph], left_out: tuple[str, ...] = ()
+) -> dict[str, float]:
     scored = [ScoredImage(str(i), truth, predicted) for i, (truth, predicted) in enumerate(images)]
     return reldn_openimages(left_out).score(scored, "SGDET", NAMES).metrics
 
@@ -51,7 +53,9 @@ def slow_split_ap(split: list[Scene], predicate: int, phrase: bool) -> float:
 @given(st.lists(scenes(), min_size=1, max_size=3))
 def test_equals_the_definitions(split: list[Scene]) -> None:
     metrics = score(*((scene.truth, scene.predicted) for scene in split))
-    counts = np.array([sum((s.truth.relations[:, 2] == p).sum() for s in split) for p in range(NUM_PREDICATES)])
+    counts = np.array(
+        [sum((s.truth.relations[:, 2] == p).sum() for s in split) for p in range(NUM_PREDICATES)]
+    )
     means = {}
     for kind in ("rel", "phr"):
         ap = [100 * slow_split_ap(split, p, kind == "phr") for p in range(NUM_PREDICATES)]

@@ -63,7 +63,10 @@ def test_repeated_annotated_pairs_take_places() -> None:
     pairs = AnnotatedPairs(
         np.array([0, 0, 1]), np.array([1, 1, 0]), np.ones(3), np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4]])
     )
-    assert [row[:3] for row in rows(top_triplets(annotated_triplets(pairs, 2), 1, 2))] == [(0, 1, 0), (0, 1, 0)]
+    assert [row[:3] for row in rows(top_triplets(annotated_triplets(pairs, 2), 1, 2))] == [
+        (0, 1, 0),
+        (0, 1, 0),
+    ]
 
 
 def test_no_annotated_pairs() -> None:

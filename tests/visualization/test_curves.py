@@ -67,7 +67,7 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
 
 def points_of(markup: str) -> list[list[tuple[float, float]]]:
     """The points of the curves: the lines of width 2."""
-    lines = [line for line in ElementTree.fromstring(markup).iter(f"{SVG}polyline")]
+    lines = ElementTree.fromstring(markup).iter(f"{SVG}polyline")
     return [
         [(float(p.split(",")[0]), float(p.split(",")[1])) for p in line.attrib["points"].split()]
         for line in lines

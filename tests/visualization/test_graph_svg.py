@@ -53,6 +53,7 @@ def test_arrows_end_at_the_plate_of_the_object() -> None:
     line = next(root.iter(f"{SVG}polyline"))
     end_x, end_y = (float(v) for v in line.attrib["points"].split()[-1].split(","))
     assert x - 12 < end_x < x + width + 12 and y - 12 < end_y < y + height + 12
+    assert not (x < end_x < x + width and y < end_y < y + height)
 
 
 @pytest.mark.parametrize(

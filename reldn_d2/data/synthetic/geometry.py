@@ -111,7 +111,7 @@ def grip(target: Item) -> Point:
     if target.category == Category.GUITAR:
         return GuitarShape.of(target).along(0.38)
     x0, y0, x1, _ = target.box
-    return (x0 + x1 - CUP_HANDLE) / 2, y0 + HAND_RADIUS
+    return (x0 + x1 - CUP_HANDLE) / 2, y0 + HAND_RADIUS + 2
 
 
 def arm_paths(people: list[Item], targets: list[Item], steps: int = 12) -> FloatArray:

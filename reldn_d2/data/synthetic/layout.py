@@ -121,7 +121,7 @@ def _sample_table(draws: Draws) -> Layout | None:
     width, top = draws.uniform(124, 168), draws.uniform(92, 102)
     left = draws.uniform(6, IMAGE_SIZE - 6 - width)
     right = left + width
-    number = 1 + draws.chance(0.65) + draws.chance(0.15)
+    number = 1 + draws.chance(0.55) + draws.chance(0.15)
     centers = draws.spaced(number, left + 16, right - 16, 44)
     if centers is None:
         return None

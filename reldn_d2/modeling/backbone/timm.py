@@ -1,14 +1,20 @@
 """Any timm model with feature maps as a Detectron2 backbone."""
 
+from collections.abc import Callable
 from math import log2
+from typing import Any
 
 import timm
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
-from timm.layers import freeze_batch_norm_2d
-from torch import Tensor
+from timm.layers.norm_act import freeze_batch_norm_2d
+from torch import Tensor, nn
+
+
+# timm has no type here.
+_freeze_norm: Callable[[nn.Module], nn.Module] = freeze_batch_norm_2d
 
 
 class TimmBackbone(Backbone):
@@ -29,12 +35,13 @@ class TimmBackbone(Backbone):
             ValueError: a map that the model does not give.
         """
         super().__init__()
-        self.body = timm.create_model(name, features_only=True, pretrained=False)
-        info = self.body.feature_info
+        body: Any = timm.create_model(name, features_only=True, pretrained=False)
+        info = body.feature_info
         names = [f"c{int(log2(stride))}" for stride in info.reduction()]
         unknown = sorted(set(out_features) - set(names))
         if unknown:
             raise ValueError(f"timm model {name} has no feature map {unknown}; it has {names}")
+        self.body: nn.Module = body
         self._names = names
         self._out_features = out_features
         self._out_feature_channels = dict(zip(names, info.channels(), strict=True))
@@ -42,7 +49,7 @@ class TimmBackbone(Backbone):
         if freeze_at:
             self._freeze(info.module_name()[names.index(f"c{freeze_at}")])
         if freeze_norm:
-            self.body = freeze_batch_norm_2d(self.body)
+            self.body = _freeze_norm(body)
 
     def _freeze(self, last: str) -> None:
         """Freezes everything up to and including the module named `last`; timm registers in order of execution."""

@@ -14,7 +14,8 @@ returns a module with
 
 * `uses_relation_features`: whether it wants feature maps of the predicate backbone;
 * `losses(features, relation_features, entities, matched, ground_truth, relations)`: dict of scalar losses;
-* `inference(features, relation_features, entities, ...)`: one Instances of ranked relationships per image.
+* `inference(features, relation_features, entities, *, entities_given, named_pairs)`: one dict per image, with ranked
+  "relations" and, if pairs were named, their scores.
 
 `RelDNHead` states the arguments in full.
 """
@@ -22,4 +23,5 @@ returns a module with
 
 def build_relation_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Module:
     """Builds the relation head named by `cfg.MODEL.ROI_RELATION_HEAD.NAME`."""
-    return ROI_RELATION_HEAD_REGISTRY.get(cfg.MODEL.ROI_RELATION_HEAD.NAME)(cfg, input_shape)
+    head: nn.Module = ROI_RELATION_HEAD_REGISTRY.get(cfg.MODEL.ROI_RELATION_HEAD.NAME)(cfg, input_shape)
+    return head

@@ -86,9 +86,7 @@ def training_entities(
     return entities, torch.cat(matched)
 
 
-def sampled_proposals(
-    proposals: list[Instances], num_classes: int
-) -> tuple[list[Instances], Tensor]:
+def sampled_proposals(proposals: list[Instances], num_classes: int) -> tuple[list[Instances], Tensor]:
     """Entities as in the published code: the foreground of the proposals that box-head training would sample.
 
     Args:

@@ -157,7 +157,7 @@ class _CellMinima:
             return []
         minima = self._affinity.new_full((self._next_offset,), torch.inf)
         minima = minima.scatter_reduce(0, torch.cat(self._slots), torch.cat(self._values), "amin")
-        blocks = minima.split([size for size in self._sizes for _ in range(2)])
+        blocks = torch.split(minima, [size for size in self._sizes for _ in range(2)])
         return [positive + negative for positive, negative in zip(blocks[::2], blocks[1::2], strict=True)]
 
 

@@ -111,7 +111,7 @@ class SpatialModule(nn.Module):
             (M, P+1).
         """
         features = spatial_features(subject_boxes, object_boxes, image_sizes)
-        logits: Tensor = self.mlp(features.to(self.mlp[0].weight.dtype))
+        logits: Tensor = self.mlp(features.to(next(self.mlp.parameters()).dtype))
         return logits
 
 
@@ -149,7 +149,9 @@ class VisualModule(nn.Module):
     ) -> None:
         super().__init__()
         if not (fused or subject_skip or object_skip):
-            raise ValueError("a visual module with all parts switched off has nothing to compute: leave it out")
+            raise ValueError(
+                "a visual module with all parts switched off has nothing to compute: leave it out"
+            )
         self.feature_size = feature_size
         hidden, outputs = 3 * feature_size // 2, num_predicates + 1
         self.fuse = _linear(3 * feature_size, hidden) if fused else None
@@ -185,6 +187,7 @@ class VisualModule(nn.Module):
         """
         subject_hidden = object_hidden = None
         if self.fuse is not None:
+            assert subject_features is not None and object_features is not None
             subject_weight, _, object_weight = self.fuse.weight.chunk(3, dim=1)
             subject_hidden = F.linear(subject_features, subject_weight, self.fuse.bias)
             object_hidden = F.linear(object_features, object_weight)
@@ -207,6 +210,7 @@ class VisualModule(nn.Module):
         """
         parts: list[Tensor] = []
         if self.fuse is not None and self.score is not None:
+            assert predicate_features is not None
             _, predicate_weight, _ = self.fuse.weight.chunk(3, dim=1)
             predicate_hidden = F.linear(predicate_features, predicate_weight)
             assert terms.subject_hidden is not None and terms.object_hidden is not None

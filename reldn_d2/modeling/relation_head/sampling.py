@@ -56,7 +56,7 @@ def label_and_sample_pairs(
         All unordered pairs of which at least one direction was drawn, in both directions, and their targets.
     """
     boxes = pad_sequence(entities.boxes_per_image(), batch_first=True)
-    match = pad_sequence(list(matched.split(entities.counts)), batch_first=True)
+    match = pad_sequence(list(torch.split(matched, entities.counts)), batch_first=True)
     rows, exists = _padded_rows(entities)
     predicates = _predicate_table(relations, num_ground_truth, num_predicates, first_predicate_only)
 

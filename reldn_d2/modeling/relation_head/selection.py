@@ -115,7 +115,7 @@ def _rank_one_threshold(triplets: Selection, top_k: int) -> float:
 def _keep_complete_lists(triplets: Selection, num_predicates: int, top_k: int) -> Selection:
     # Whoever is below the k-th triplet of rank 1 has k better ones of no higher rank. Taking these out first
     # leaves few enough for the table of counts below.
-    triplets = triplets[triplets.score >= _rank_one_threshold(triplets, top_k)]
+    triplets = triplets[~(triplets.score < _rank_one_threshold(triplets, top_k))]  # keeps NaN, to be seen
     triplets = triplets[_ranking(triplets)]
     ranks = torch.arange(1, num_predicates + 1, device=triplets.score.device)
     at_most = triplets.rank_in_pair[:, None] <= ranks

@@ -1,0 +1,38 @@
+# `make demo` runs the main job, `make test` the tests. Both set up .venv first; both work on a fresh machine
+# with Python 3.11 (or newer), a C compiler and a package index.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: install demo test lint types clean
+
+install: $(INSTALLED)
+
+# Detectron2's wheel is tagged for another Python version, because of a compiled part that is not used. So it is
+# unpacked by force, pinned by hash, and its own requirements come from pyproject.toml.
+$(INSTALLED): pyproject.toml requirements/torch.txt requirements/detectron2.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -r requirements/torch.txt
+	$(BIN)/python -m pip install -e '.[headless,dev,detectron2-dependencies]'
+	$(BIN)/python -m pip install --require-hashes --no-deps --upgrade --only-binary=:all: \
+	    --python-version 3.10 --implementation cp --abi none --platform any \
+	    --target "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+	    -r requirements/detectron2.txt
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/python tools/demo.py --output output/demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) output build *.egg-info

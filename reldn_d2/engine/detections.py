@@ -1,0 +1,35 @@
+"""Running a detector once over a data set, so that relation training and evaluation need not run it again."""
+
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from torch import nn
+from tqdm import tqdm
+
+from reldn_d2.data import save_detections
+
+from .setup import vocabulary_of
+from .trainer import Trainer
+
+
+@torch.no_grad()
+def cache_detections(cfg: CfgNode, model: nn.Module, dataset_name: str, path: Path) -> None:
+    """Writes a detector's outputs for DATASETS.DETECTION_FILES_TRAIN or _TEST.
+
+    Args:
+        cfg: of the detector (stage 1).
+        model: the detector, in eval mode.
+        dataset_name: a registered data set.
+        path: file to write, atomically.
+    """
+    found = {}
+    for batch in tqdm(Trainer.build_test_loader(cfg, dataset_name), desc=f"detecting in {dataset_name}"):
+        for inputs, output in zip(batch, model(batch), strict=True):
+            instances = output["instances"].to("cpu")
+            found[inputs["image_id"]] = (
+                instances.pred_boxes.tensor.numpy(),
+                instances.scores.numpy(),
+                instances.pred_classes.numpy(),
+            )
+    save_detections(path, found, vocabulary_of(dataset_name).thing_classes)

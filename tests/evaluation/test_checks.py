@@ -1,0 +1,114 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from evaluation_scenes import predicted_graph, ranked, truth_graph
+
+from reldn_d2.evaluation import AnnotatedPairs, GroundTruthGraph, PredictedGraph
+from reldn_d2.evaluation.checks import check_ground_truth, prepare_prediction
+
+A, B = (0, 0, 9, 9), (20, 0, 29, 9)
+TRUTH = truth_graph([A, B], [0, 1], [(0, 1, 0), (0, 0, 2)])
+ROWS = [(0, 1, 0, 0.9, 1), (1, 0, 2, 0.5, 1)]
+PAIRS = AnnotatedPairs(np.array([0, 0]), np.array([1, 0]), np.ones(2), np.full((2, 3), 0.2))
+GOOD = predicted_graph([A, B], [0, 1], ROWS, PAIRS)
+NAN = float("nan")
+
+
+def prepare(
+    predicted: PredictedGraph, task: str = "SGDET", needs_pairs: bool = True, list_length: int = 100
+) -> PredictedGraph:
+    return prepare_prediction(
+        predicted,
+        TRUTH,
+        task,
+        num_classes=2,
+        num_predicates=3,
+        list_length=list_length,
+        needs_annotated_pairs=needs_pairs,
+        where="image 7",
+    )
+
+
+def test_good_prediction_is_ranked_and_cut() -> None:
+    rows = [(1, 0, 2, 0.5, 1), (0, 1, 0, 0.9, 1), (0, 1, 1, 0.1, 2)]
+    prepared = prepare(predicted_graph([A, B], [0, 1], rows), list_length=2)
+    assert prepared.relations.subject.tolist() == [0, 1]
+
+
+def test_annotated_pairs_are_kept_where_they_are_ranked() -> None:
+    assert prepare(GOOD, "PRDCLS").annotated is PAIRS
+    assert prepare(GOOD, "PRDCLS", needs_pairs=False).annotated is None
+    assert prepare(GOOD, "SGDET").annotated is None
+
+
+def test_nothing_predicted_is_fine() -> None:
+    assert len(prepare(PredictedGraph.empty()).relations) == 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (predicted_graph([A, (0, 0, NAN, 9)], [0, 1], ROWS), "boxes .* not finite"),
+        (predicted_graph([A, (9, 0, 0, 9)], [0, 1], ROWS), "x0 <= x1"),
+        (predicted_graph([A, B], [0, 2], ROWS), r"class must be in \[0, 2\)"),
+        (predicted_graph([A, B], [-1, 1], ROWS), "class must be in"),
+        (replace(GOOD, scores=np.array([0.5, NAN])), "entity scores .* not finite"),
+        (replace(GOOD, scores=np.ones(3)), "entity scores must have shape"),
+        (replace(GOOD, boxes=np.zeros((2, 5))), "boxes must have shape"),
+        (predicted_graph([A, B], [0, 1], [(0, 1, 0, NAN, 1)]), "relationship scores .* not finite"),
+        (predicted_graph([A, B], [0, 1], [(0, 1, 0, float("inf"), 1)]), "relationship scores .* not finite"),
+        (predicted_graph([A, B], [0, 1], [(0, 2, 0, 0.5, 1)]), "object_index must be in"),
+        (predicted_graph([A, B], [0, 1], [(-1, 1, 0, 0.5, 1)]), "subject_index must be in"),
+        (predicted_graph([A, B], [0, 1], [(0, 1, 3, 0.5, 1)]), "pred_predicates must be in"),
+        (predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.5, 0)]), "rank_in_pair must be in"),
+        (predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.5, 4)]), "rank_in_pair must be in"),
+        (predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.5, 1), (0, 1, 1, 0.4, 1)]), "same rank_in_pair twice"),
+        (
+            predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.5, 1), (0, 1, 0, 0.4, 2)]),
+            "same pred_predicates twice",
+        ),
+        (
+            replace(GOOD, relations=replace(ranked(ROWS), predicate=np.zeros(3, dtype=int))),
+            "pred_predicates has shape",
+        ),
+    ],
+)
+def test_broken_predictions_are_refused_with_the_image(broken: PredictedGraph, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^image 7.*{message}"):
+        prepare(broken)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (predicted_graph([A], [0], []), "PRDCLS predicts 1 entities, 2 are annotated"),
+        (replace(GOOD, annotated=None), "lacks 'annotated_pairs'"),
+        (replace(GOOD, annotated=replace(PAIRS, object=np.array([1, 1]))), "row by row"),
+        (replace(GOOD, annotated=replace(PAIRS, score=np.array([1.0, NAN]))), "pair_scores .* not finite"),
+        (
+            replace(GOOD, annotated=replace(PAIRS, predicate_probs=np.ones((2, 4)))),
+            "predicate_probs must have shape",
+        ),
+    ],
+)
+def test_predictions_that_do_not_fit_the_task_are_refused(broken: PredictedGraph, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^image 7: .*{message}"):
+        prepare(broken, "PRDCLS")
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (truth_graph([A, (0, 0, NAN, 1)], [0, 1], []), "not finite"),
+        (truth_graph([A, (0, 9, 9, 0)], [0, 1], []), "y0 <= y1"),
+        (truth_graph([A, B], [0, 2], []), "class must be in"),
+        (truth_graph([A, B], [0, 1], [(0, 2, 0)]), "relation object"),
+        (truth_graph([A, B], [0, 1], [(-1, 1, 0)]), "relation subject"),
+        (truth_graph([A, B], [0, 1], [(0, 1, 3)]), "relation predicate"),
+        (GroundTruthGraph(TRUTH.boxes, TRUTH.classes, np.zeros((2, 2), dtype=int)), "must be \\(R, 3\\)"),
+    ],
+)
+def test_broken_annotation_is_refused_with_the_image(broken: GroundTruthGraph, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^image 7.*{message}"):
+        check_ground_truth(broken, 2, 3, "image 7")

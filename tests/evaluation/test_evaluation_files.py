@@ -1,0 +1,83 @@
+"""Prediction and per-image files: what is read back is what was written."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluation_scenes import NUM_PREDICATES, predicted_graph
+
+from reldn_d2.evaluation import (
+    AnnotatedPairs,
+    PerImageRecall,
+    PredictedGraph,
+    load_per_image,
+    load_predictions,
+)
+from reldn_d2.evaluation.files import atomic_file
+from reldn_d2.evaluation.per_image_file import save_per_image
+from reldn_d2.evaluation.prediction_file import save_predictions
+
+
+def save(path: Path, predictions: dict[str, PredictedGraph]) -> None:
+    save_predictions(path, predictions, dataset_name="toy", task="PRDCLS", num_predicates=NUM_PREDICATES)
+
+
+def test_predictions_survive(tmp_path: Path) -> None:
+    pairs = AnnotatedPairs(
+        np.array([0], dtype=np.int32),
+        np.array([1], dtype=np.int32),
+        np.array([0.5], dtype=np.float32),
+        np.array([[0.1, 0.2, 0.3]], dtype=np.float32),
+    )
+    rows = [(0, 1, 2, 0.75, 1), (1, 0, 1, 0.5, 1)]
+    written = {
+        "b": predicted_graph([(0, 0, 1, 1), (2, 2, 3, 4)], [1, 0], rows, pairs),
+        "empty": PredictedGraph.empty(),
+        "a": predicted_graph([(5, 5, 6, 6)], [1], []),
+    }
+    save(tmp_path / "p.npz", written)
+    saved = load_predictions(tmp_path / "p.npz")
+    assert (saved.dataset_name, saved.task, list(saved.predictions)) == ("toy", "PRDCLS", ["b", "empty", "a"])
+    for name, graph in written.items():
+        np.testing.assert_equal(dataclasses.asdict(saved.predictions[name]), dataclasses.asdict(graph))
+    assert saved.predictions["b"].relations.subject.dtype == np.int32
+
+
+def test_no_predictions_survive(tmp_path: Path) -> None:
+    save(tmp_path / "p.npz", {})
+    assert load_predictions(tmp_path / "p.npz").predictions == {}
+
+
+def test_per_image_counts_survive(tmp_path: Path) -> None:
+    counts = PerImageRecall(("1", "2"), np.array([3, 0]), {"R@50": np.array([2, 0])})
+    save_per_image(tmp_path / "i.json", {"motifs": counts}, dataset_name="toy", task="SGDET")
+    loaded = load_per_image(tmp_path / "i.json")
+    assert list(loaded) == ["motifs"] and loaded["motifs"].image_ids == ("1", "2")
+    np.testing.assert_equal(dict(loaded["motifs"].hits), {"R@50": np.array([2, 0])})
+    assert loaded["motifs"].ground_truths.tolist() == [3, 0]
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "p.npz", {"a": predicted_graph([(5, 5, 6, 6)], [1], [])})
+    whole = (tmp_path / "p.npz").read_bytes()
+    (tmp_path / "half.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"half\.npz"):
+        load_predictions(tmp_path / "half.npz")
+    np.savez(tmp_path / "other.npz", boxes=np.zeros(3))
+    with pytest.raises(ValueError, match=r"other.npz: format version"):
+        load_predictions(tmp_path / "other.npz")
+    (tmp_path / "old.json").write_text('{"format_version": 0}')
+    with pytest.raises(ValueError, match=r"old.json: format version 0"):
+        load_per_image(tmp_path / "old.json")
+    with pytest.raises(FileNotFoundError):
+        load_predictions(tmp_path / "none.npz")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    (tmp_path / "result").write_bytes(b"old")
+    with pytest.raises(RuntimeError), atomic_file(tmp_path / "result") as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir()] == ["result"]
+    assert (tmp_path / "result").read_bytes() == b"old"

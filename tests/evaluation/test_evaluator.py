@@ -1,0 +1,207 @@
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import print_csv_format
+from detectron2.evaluation.testing import flatten_results_dict
+from detectron2.structures import Boxes, BoxMode, Instances
+from detectron2.utils import comm
+
+from reldn_d2.evaluation import RelationEvaluator, evaluate_graphs, load_per_image, load_predictions, motifs
+from reldn_d2.evaluation.evaluator import PER_IMAGE_FILE, PREDICTIONS_FILE, merge_shards
+
+A, B = [0.0, 0.0, 9.0, 9.0], [20.0, 0.0, 29.0, 9.0]
+NAME = "evaluator_test"
+
+
+def record(image_id: int, relations: list) -> dict[str, Any]:
+    annotations = [{"bbox": b, "bbox_mode": BoxMode.XYXY_ABS, "category_id": c} for c, b in enumerate((A, B))]
+    return {"image_id": image_id, "annotations": annotations, "relations": np.array(relations).reshape(-1, 3)}
+
+
+RECORDS = [record(1, [(0, 1, 0), (0, 1, 1)]), record(2, [(1, 0, 0), (0, 0, 1)]), record(3, [])]
+
+
+@pytest.fixture(autouse=True)
+def dataset() -> Iterator[None]:
+    DatasetCatalog.register(NAME, lambda: RECORDS)
+    MetadataCatalog.get(NAME).set(thing_classes=["cat", "dog"], predicate_classes=["on", "by"])
+    yield
+    DatasetCatalog.remove(NAME)
+    MetadataCatalog.remove(NAME)
+
+
+def output(rows: list, relations: list | None = None) -> dict[str, Instances]:
+    """Predict the two boxes and `rows` of (subject, object, predicate, score, rank)."""
+    table = torch.tensor(rows, dtype=torch.float64).reshape(-1, 5)
+    entities, triplets, pairs = (Instances((40, 40)) for _ in range(3))
+    entities.pred_boxes, entities.pred_classes = Boxes(torch.tensor([A, B])), torch.tensor([0, 1])
+    entities.scores = torch.ones(2)
+    triplets.subject_index, triplets.object_index, triplets.pred_predicates = table[:, :3].long().T
+    triplets.scores, triplets.rank_in_pair = table[:, 3].float(), table[:, 4].long()
+    result = {"instances": entities, "relations": triplets}
+    if relations is not None:
+        ends = torch.tensor(relations, dtype=torch.long).reshape(-1, 3)
+        pairs.subject_index, pairs.object_index = ends[:, 0], ends[:, 1]
+        pairs.pair_scores, pairs.predicate_probs = (
+            torch.ones(len(ends)),
+            torch.tensor([[0.9, 0.1]]).expand(len(ends), 2),
+        )
+        result["annotated_pairs"] = pairs
+    return result
+
+
+FIRST = output([(0, 1, 0, 0.9, 1), (0, 1, 1, 0.8, 2)])
+SECOND = output([(1, 0, 1, 0.9, 1)])
+THIRD = output([])
+
+
+def run(
+    evaluator: RelationEvaluator, *pairs: tuple[int, dict[str, Instances]]
+) -> dict[str, dict[str, float]]:
+    evaluator.reset()
+    evaluator.process([{"image_id": image_id} for image_id, _ in pairs], [result for _, result in pairs])
+    return evaluator.evaluate()
+
+
+def test_results_are_nested_numbers_that_detectron2_can_log(caplog: pytest.LogCaptureFixture) -> None:
+    evaluator = RelationEvaluator(NAME, "sgdet", ("motifs", "reldn", "reldn_openimages"))
+    with caplog.at_level(logging.INFO):
+        results = run(evaluator, (1, FIRST), (2, SECOND), (3, THIRD))
+        print_csv_format(results)
+    assert list(results) == ["sgdet/motifs", "sgdet/reldn", "sgdet/reldn_openimages"]
+    assert results["sgdet/motifs"]["R@50"] == pytest.approx(25.0)  # (1/2 + 0/2) / 2
+    assert results["sgdet/motifs"]["ngR@50"] == pytest.approx(50.0)
+    flat = flatten_results_dict(results)
+    assert all(type(value) is float for value in flat.values())
+    assert "sgdet/reldn_openimages/AP_rel/on" in flat
+    assert "protocol motifs" in caplog.text and "25.00" in caplog.text
+
+
+def test_order_of_processing_has_no_influence() -> None:
+    evaluator = RelationEvaluator(NAME, "SGDET", ("motifs", "reldn_openimages"))
+    forward = run(evaluator, (1, FIRST), (2, SECOND), (3, THIRD))
+    assert run(evaluator, (3, THIRD), (2, SECOND), (1, FIRST)) == forward
+
+
+def test_missing_images_count_as_zero(caplog: pytest.LogCaptureFixture) -> None:
+    results = run(RelationEvaluator(NAME, "SGDET"), (1, FIRST))
+    assert results["sgdet/motifs"]["ngR@50"] == pytest.approx(50.0)
+    assert "2 of 3 images have no prediction" in caplog.text
+
+
+def test_annotated_pairs_of_given_entities() -> None:
+    evaluator = RelationEvaluator(NAME, "PRDCLS")
+    results = run(
+        evaluator,
+        (1, output([(0, 1, 0, 0.9, 1)], [(0, 1, 0), (0, 1, 1)])),
+        (2, output([], [(1, 0, 0), (0, 0, 1)])),
+        (3, output([], [])),
+    )
+    assert results["prdcls/motifs"]["R@50"] == pytest.approx(25.0)
+    assert results["prdcls/reldn"]["rel_k1_R@50"] == pytest.approx(
+        50.0
+    )  # image 2's self relation needs k = 2
+    assert results["prdcls/reldn"]["rel_k2_R@50"] == pytest.approx(100.0)
+
+
+def test_shards_of_workers_give_the_result_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluators = [RelationEvaluator(NAME, "SGDET") for _ in range(3)]
+    alone = run(evaluators[0], (1, FIRST), (2, SECOND), (3, THIRD))
+    run(evaluators[1], (1, FIRST), (2, SECOND))
+    run(
+        evaluators[2], (3, THIRD), (1, output([]))
+    )  # a padded sampler repeats image 1; the first worker's counts
+    shards = [evaluator._predictions for evaluator in evaluators[1:]]
+    assert list(merge_shards(shards)) == ["1", "2", "3"]
+    monkeypatch.setattr(comm, "gather", lambda data, dst: shards)
+    assert evaluators[1].evaluate() == alone
+    monkeypatch.setattr(comm, "is_main_process", lambda: False)
+    assert evaluators[2].evaluate() == {}
+
+
+def test_without_distributed_nothing_is_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comm, "gather", lambda data, dst: pytest.fail("gathered"))
+    assert run(RelationEvaluator(NAME, "SGDET", distributed=False), (1, FIRST))
+
+
+def test_files_allow_scoring_again(tmp_path: Path) -> None:
+    evaluator = RelationEvaluator(NAME, "SGDET", output_dir=tmp_path / "inference")
+    results = run(evaluator, (1, FIRST), (2, SECOND), (3, THIRD))
+    saved = load_predictions(tmp_path / "inference" / PREDICTIONS_FILE)
+    again = evaluate_graphs(evaluator._truths, saved.predictions, "SGDET", [motifs()], ["on", "by"])
+    assert again["motifs"].metrics == results["sgdet/motifs"]
+    counts = load_per_image(tmp_path / "inference" / PER_IMAGE_FILE)
+    assert counts["motifs"].image_ids == ("1", "2", "3")
+    assert counts["motifs"].ground_truths.tolist() == [2, 2, 0]
+    assert counts["motifs"].hits["ngR@50"].tolist() == [2, 0, 0]
+    assert json.loads((tmp_path / "inference" / PER_IMAGE_FILE).read_text())["task"] == "SGDET"
+    assert len(list((tmp_path / "inference").iterdir())) == 2
+
+
+def test_raw_predictions_are_on_disk_before_scoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("reldn_d2.evaluation.evaluator.evaluate_graphs", crash)
+    with pytest.raises(RuntimeError):
+        run(RelationEvaluator(NAME, "SGDET", output_dir=tmp_path), (1, FIRST))
+    assert list(load_predictions(tmp_path / PREDICTIONS_FILE).predictions) == ["1"]
+
+
+def test_memory_does_not_grow_with_the_pairs_or_alias_the_model() -> None:
+    rows = [(0, 1, 0, 0.9, 1), (0, 1, 1, 0.8, 2), (1, 0, 0, 0.7, 1), (1, 0, 1, 0.6, 2)]
+    many = output(rows)
+    many["instances"] = Instances.cat([many["instances"]] * 200)
+    pairs = torch.cartesian_prod(torch.arange(400), torch.arange(400))
+    triplets = Instances((40, 40))
+    triplets.subject_index, triplets.object_index = pairs.T
+    triplets.pred_predicates = torch.zeros(len(pairs), dtype=torch.long)
+    triplets.scores, triplets.rank_in_pair = torch.linspace(1, 0, len(pairs)), triplets.pred_predicates + 1
+    many["relations"] = triplets
+    evaluator = RelationEvaluator(NAME, "SGDET")
+    evaluator.process([{"image_id": 1}], [many])
+    kept = evaluator._predictions["1"]
+    assert len(kept.relations) == 100 and kept.relations.score.base is None
+    many["instances"].pred_boxes.tensor.zero_()
+    assert kept.boxes[1].tolist() == B
+
+
+@pytest.mark.parametrize(
+    ("image_id", "broken", "message"),
+    [
+        (9, FIRST, "image 9: data set"),
+        (1, output([(0, 1, 0, float("nan"), 1)]), "image 1: relationship scores"),
+        (1, output([(0, 2, 0, 0.5, 1)]), "image 1: object_index"),
+        (2, output([(0, 1, 2, 0.5, 1)]), "image 2: pred_predicates"),
+    ],
+)
+def test_bad_predictions_are_refused_with_the_image(image_id: int, broken: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RelationEvaluator(NAME, "SGDET").process([{"image_id": image_id}], [broken])
+
+
+def test_missing_annotated_pairs_are_refused_where_ranked() -> None:
+    with pytest.raises(ValueError, match=r"image 1: .*annotated_pairs"):
+        RelationEvaluator(NAME, "PRDCLS").process([{"image_id": 1}], [FIRST])
+    RelationEvaluator(NAME, "PRDCLS", ("motifs",)).process([{"image_id": 1}], [FIRST])
+
+
+def test_unfit_tasks_protocols_and_data_sets_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="unknown task"):
+        RelationEvaluator(NAME, "SGGEN")
+    with pytest.raises(ValueError, match="not for SGCLS"):
+        RelationEvaluator(NAME, "SGCLS", ("reldn_openimages",))
+    monkeypatch.setattr(DatasetCatalog, "get", lambda name: [record(1, [])])
+    with pytest.raises(ValueError, match="no annotated relationship"):
+        RelationEvaluator(NAME, "SGDET")
+    MetadataCatalog.remove(NAME)
+    with pytest.raises(ValueError, match="no thing_classes"):
+        RelationEvaluator(NAME, "SGDET")
+    MetadataCatalog.get(NAME)

@@ -1,0 +1,88 @@
+import logging
+
+import numpy as np
+import pytest
+from evaluation_scenes import Scene, predicted_graph, scenes, truth_graph
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from reldn_d2.evaluation import PROTOCOLS, PredictedGraph, evaluate_graphs, motifs, reldn
+from reldn_d2.evaluation.scoring import resolve_protocols, results_table
+
+A, B = (0, 0, 9, 9), (20, 0, 29, 9)
+NAMES = ["at", "on", "under"]
+TRUTH = truth_graph([A, B], [0, 1], [(0, 1, 0)])
+FOUND = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.9, 1)])
+
+
+@given(st.lists(scenes(), min_size=2, max_size=4), st.randoms(use_true_random=False))
+def test_order_of_images_and_protocols_has_no_influence(split: list[Scene], random: object) -> None:
+    assume(any(len(scene.truth.relations) for scene in split))
+    ids = [str(i) for i in range(len(split))]
+    truths = {i: scene.truth for i, scene in zip(ids, split, strict=True)}
+    predictions = {i: scene.predicted for i, scene in zip(ids, split, strict=True)}
+    protocols = [make() for make in PROTOCOLS.values()]
+    first = evaluate_graphs(truths, predictions, "SGDET", protocols, NAMES)
+    random.shuffle(ids)
+    second = evaluate_graphs(
+        {i: truths[i] for i in ids}, {i: predictions[i] for i in ids[::-1]}, "SGDET", protocols[::-1], NAMES
+    )
+    for name, result in first.items():
+        assert result.metrics == second[name].metrics
+        assert result.per_image.image_ids == second[name].per_image.image_ids
+        np.testing.assert_equal(dict(result.per_image.hits), dict(second[name].per_image.hits))
+
+
+def test_images_without_prediction_score_zero_and_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        results = evaluate_graphs({"1": TRUTH, "2": TRUTH}, {"1": FOUND}, "SGDET", [motifs(), reldn()], NAMES)
+    assert results["motifs"].metrics["R@50"] == 50.0
+    assert results["reldn"].metrics["rel_k1_R@50"] == 50.0
+    assert "1 of 2 images have no prediction" in caplog.text and "e.g. 2" in caplog.text
+
+
+def test_images_without_ground_truth_are_left_out_of_the_mean() -> None:
+    empty = truth_graph([], [], [])
+    results = evaluate_graphs({"1": TRUTH, "2": empty}, {"1": FOUND, "2": FOUND}, "SGDET", [motifs()], NAMES)
+    assert results["motifs"].metrics["R@50"] == 100.0
+    assert results["motifs"].per_image.ground_truths.tolist() == [1, 0]
+
+
+def test_nothing_predicted_at_all_scores_zero() -> None:
+    protocols = [make() for make in PROTOCOLS.values()]
+    results = evaluate_graphs({"1": TRUTH}, {}, "SGDET", protocols, NAMES)
+    assert all(value == 0.0 for result in results.values() for value in result.metrics.values())
+
+
+def test_unknown_images_and_empty_splits_are_refused() -> None:
+    with pytest.raises(ValueError, match="9"):
+        evaluate_graphs({"1": TRUTH}, {"9": FOUND}, "SGDET", [motifs()], NAMES)
+    with pytest.raises(ValueError, match="no annotated relationship"):
+        evaluate_graphs(
+            {"1": truth_graph([A], [0], [])}, {"1": PredictedGraph.empty()}, "SGDET", [motifs()], NAMES
+        )
+
+
+def test_protocols_by_name_or_with_settings() -> None:
+    resolved = resolve_protocols(["motifs", reldn((1, 70))], "SGCLS", NAMES)
+    assert [protocol.name for protocol in resolved] == ["motifs", "reldn"]
+
+
+@pytest.mark.parametrize(
+    ("protocols", "task", "message"),
+    [
+        (["recall"], "SGDET", "unknown protocol 'recall'"),
+        (["reldn_openimages"], "PRDCLS", "not for PRDCLS"),
+        (["motifs", motifs()], "SGDET", "each once"),
+        ([], "SGDET", "at least one"),
+    ],
+)
+def test_protocols_that_do_not_fit_are_refused(protocols: list, task: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        resolve_protocols(protocols, task, NAMES)
+
+
+def test_table_shows_every_number() -> None:
+    table = results_table({"R@20": 1.25, "R@50": 2.5, "ngR@50": 3.75, "mAP_rel": 4.5, "AP_rel/at": 5.0})
+    cells = {cell.strip() for cell in table.replace("\n", "|").split("|")}
+    assert {"R@K", "ngR@K", "K=20", "K=50", "1.25", "2.50", "3.75", "mAP_rel", "4.50", "AP_rel/at"} <= cells

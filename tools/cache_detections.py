@@ -1,0 +1,34 @@
+#!/usr/bin/env python
+"""Runs a trained detector over data sets and keeps what it found, for relation runs that share it.
+
+python tools/cache_detections.py --config-file configs/scenes/detector.yaml --output output/scenes/detections \\
+    MODEL.WEIGHTS output/scenes/detector/model_final.pth
+
+writes one file per data set of DATASETS.TRAIN and DATASETS.TEST. Relation runs take them as
+DATASETS.DETECTION_FILES_TRAIN and DATASETS.DETECTION_FILES_TEST. Files that exist are kept.
+"""
+
+import argparse
+from pathlib import Path
+
+from reldn_d2.engine import cache_detections, load_config, load_model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--config-file", required=True, help="of the detector")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write to")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides of the config")
+    args = parser.parse_args()
+    cfg = load_config(args.config_file, args.opts)
+    model = load_model(cfg)
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        path = args.output / f"{name}.npz"
+        if path.exists():
+            print(f"{path} exists, kept")
+        else:
+            cache_detections(cfg, model, name, path)
+
+
+if __name__ == "__main__":
+    main()

