@@ -61,6 +61,7 @@ def add_reldn_config(cfg: CN) -> None:
     head.TEST.CHUNK_SIZE = 256  # unordered pairs scored at a time
     # Protocols to report, see docs/evaluation.md.
     head.TEST.PROTOCOLS = ("motifs", "reldn")
+    head.TEST.PREDICATES_PER_PAIR = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)  # the k's of protocol reldn
 
     # Detections computed beforehand, one file per data set (tools/cache_detections.py); empty: run the detector.
     cfg.DATASETS.DETECTION_FILES_TRAIN = ()

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.config import CfgNode
+from tiny_models import REPOSITORY, TINY, TinyConfig
+
+from reldn_d2.engine import load_config
 
 
 def pytest_configure() -> None:
@@ -19,3 +23,14 @@ def dev_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("RELDN_D2_DEV_DATA does not name a folder of development data")
     return Path(folder)
+
+
+@pytest.fixture
+def tiny_config(tmp_path: Path) -> TinyConfig:
+    """Makes a config of the built-in scenes at reduced width; opts are KEY, VALUE, ... overrides."""
+
+    def make(*opts: str, file: str = "reldn.yaml") -> CfgNode:
+        options = [*TINY, "MODEL.WEIGHTS", "", "OUTPUT_DIR", str(tmp_path / "run"), *opts]
+        return load_config(str(REPOSITORY / "configs" / "scenes" / file), options)
+
+    return make

@@ -33,7 +33,9 @@ def installed_weights() -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("target", type=Path, help="checkpoint to write")
-    parser.add_argument("--source", type=Path, help="the package's .pth file, if the package is not installed")
+    parser.add_argument(
+        "--source", type=Path, help="the package's .pth file, if the package is not installed"
+    )
     args = parser.parse_args()
     source = args.source or installed_weights()
     weights = to_timm(torch.load(source, map_location="cpu", weights_only=True))

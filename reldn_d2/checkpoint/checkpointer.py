@@ -8,6 +8,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
+from reldn_d2.files import replace_when_complete
 from reldn_d2.modeling import RelDN
 
 _DETECTOR_PARTS = ("backbone.", "proposal_generator.", "roi_heads.")
@@ -75,16 +76,14 @@ class RelationCheckpointer(DetectionCheckpointer):
             data["vocabulary"] = asdict(self.vocabulary)
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
-        torch.save({"model": self.model.state_dict(), **data, **kwargs}, f"{path}.part")
-        os.replace(f"{path}.part", path)
+        with replace_when_complete(path) as file:
+            torch.save({"model": self.model.state_dict(), **data, **kwargs}, file)
         self.tag_last_checkpoint(os.path.basename(path))
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """As the base class, atomically."""
-        path = os.path.join(self.save_dir, "last_checkpoint")
-        with open(f"{path}.part", "w") as f:
-            f.write(last_filename_basename)
-        os.replace(f"{path}.part", path)
+        with replace_when_complete(os.path.join(self.save_dir, "last_checkpoint")) as file:
+            file.write(last_filename_basename.encode())
 
     def _torch_load(self, f: str) -> Any:
         return torch.load(f, map_location="cpu", weights_only=True)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .atomic_file import replace_when_complete
+from reldn_d2.files import replace_when_complete
+
 from .dataset_dicts import DatasetDict
 
 FORMAT_VERSION = 1

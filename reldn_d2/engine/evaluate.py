@@ -24,9 +24,9 @@ def load_model(cfg: CfgNode, *, resume: bool = False) -> nn.Module:
     Raises:
         ValueError: no weights, or weights that do not fit.
     """
-    vocabulary = [check_classes(cfg, name) for name in cfg.DATASETS.TEST][0]
+    vocabularies = [check_classes(cfg, name) for name in cfg.DATASETS.TEST]
     model: nn.Module = Trainer.build_model(cfg)
-    checkpointer = RelationCheckpointer(model, cfg.OUTPUT_DIR, vocabulary=vocabulary)
+    checkpointer = RelationCheckpointer(model, cfg.OUTPUT_DIR, vocabulary=vocabularies[0])
     if isinstance(model, RelDN) and not any(p.requires_grad for p in model.parameters()):
         # The semantic module alone: nothing in it is trained, so its table is counted anew.
         set_predicate_statistics(model, cfg, load_datasets(cfg, cfg.DATASETS.TRAIN, ()))

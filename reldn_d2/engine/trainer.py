@@ -1,6 +1,7 @@
 """DefaultTrainer for both stages: the detector (GeneralizedRCNN) and RelDN."""
 
 import weakref
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import RelationDatasetMapper, load_detections_into_dataset, prepare_training_relations
-from reldn_d2.evaluation import PROTOCOLS, RelationEvaluator
+from reldn_d2.evaluation import PROTOCOLS, RelationEvaluator, reldn
 from reldn_d2.modeling import RelDN
 
 from .setup import check_classes, set_predicate_statistics
@@ -44,7 +45,7 @@ class Trainer(DefaultTrainer):
         # DDP insists on for CPU modules. The order of construction is the same.
         TrainerBase.__init__(self)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
-        vocabulary = [check_classes(cfg, name) for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)][0]
+        vocabularies = [check_classes(cfg, name) for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)]
         use_amp = cfg.SOLVER.AMP.ENABLED
         if use_amp and cfg.MODEL.DEVICE == "cpu":
             raise ValueError("SOLVER.AMP.ENABLED needs CUDA: switch it off, or set MODEL.DEVICE to 'cuda'")
@@ -59,7 +60,7 @@ class Trainer(DefaultTrainer):
         self._trainer = (AMPTrainer if use_amp else SimpleTrainer)(model, data_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = RelationCheckpointer(
-            model, cfg.OUTPUT_DIR, vocabulary=vocabulary, trainer=weakref.proxy(self)
+            model, cfg.OUTPUT_DIR, vocabulary=vocabularies[0], trainer=weakref.proxy(self)
         )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
@@ -143,14 +144,16 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
         """Relationship metrics for RelDN, box AP for the detector."""
+        output_dir = Path(cfg.OUTPUT_DIR) / "inference" / dataset_name
         if not is_relation_model(cfg):
-            return COCOEvaluator(dataset_name, output_dir=cfg.OUTPUT_DIR, use_fast_impl=False)
+            return COCOEvaluator(dataset_name, output_dir=str(output_dir), use_fast_impl=False)
         test = cfg.MODEL.ROI_RELATION_HEAD.TEST
         task = test.TASK.upper()
         # One config serves all tasks; a protocol that is not defined for this one has nothing to say about it. An
         # unknown name is left for the evaluator to refuse.
-        protocols = [x for x in test.PROTOCOLS if x not in PROTOCOLS or task in PROTOCOLS[x]().tasks]
-        return RelationEvaluator(dataset_name, test.TASK, protocols, output_dir=cfg.OUTPUT_DIR)
+        names = [x for x in test.PROTOCOLS if x not in PROTOCOLS or task in PROTOCOLS[x]().tasks]
+        protocols = [reldn(test.PREDICATES_PER_PAIR) if name == "reldn" else name for name in names]
+        return RelationEvaluator(dataset_name, task, protocols, output_dir=output_dir / test.TASK)
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> Any:

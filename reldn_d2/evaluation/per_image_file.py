@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .files import atomic_file
+from reldn_d2.files import replace_when_complete
+
 from .recall import PerImageRecall
 
 FORMAT_VERSION = 1
@@ -43,7 +44,7 @@ def save_per_image(
             for protocol, count in counts.items()
         },
     }
-    with atomic_file(path) as file:
+    with replace_when_complete(path) as file:
         file.write(json.dumps(content).encode())
 
 

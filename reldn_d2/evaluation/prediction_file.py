@@ -23,7 +23,8 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from .files import atomic_file
+from reldn_d2.files import replace_when_complete
+
 from .graphs import AnnotatedPairs, PredictedGraph, RankedTriplets
 
 FORMAT_VERSION = 1
@@ -84,7 +85,7 @@ def save_predictions(
     for name in ("subject", "object", "score"):
         arrays[f"annotated_{name}"] = np.concatenate([getattr(pair, name) for pair in pairs])
     arrays["predicate_probs"] = np.concatenate([pair.predicate_probs for pair in pairs])
-    with atomic_file(path) as file:
+    with replace_when_complete(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 

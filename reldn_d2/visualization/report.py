@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..data.atomic_file import replace_when_complete
+from ..files import replace_when_complete
 from .report_style import STYLE
 from .svg import Svg
 

@@ -31,7 +31,9 @@ def test_equal_models_differ_by_nothing() -> None:
 def test_interval_is_that_of_the_normal_approximation() -> None:
     random = np.random.default_rng(1)
     a, b = random.integers(0, 2, (2, 2000))
-    result = paired_bootstrap(counts(a.tolist(), [1] * 2000), counts(b.tolist(), [1] * 2000), "R@50")["macro"]
+    truths = random.choice([1, 10], 2000)  # of different weight, so that the micro average varies more
+    models = (counts((found * truths).tolist(), truths.tolist()) for found in (a, b))
+    result = paired_bootstrap(*models, "R@50")["macro"]
     expected = 1.96 * 100 * (a - b).std() / np.sqrt(2000)
     assert result.high - result.mean == pytest.approx(expected, rel=0.1)
     assert result.mean - result.low == pytest.approx(expected, rel=0.1)

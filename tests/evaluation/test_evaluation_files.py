@@ -14,7 +14,6 @@ from reldn_d2.evaluation import (
     load_per_image,
     load_predictions,
 )
-from reldn_d2.evaluation.files import atomic_file
 from reldn_d2.evaluation.per_image_file import save_per_image
 from reldn_d2.evaluation.prediction_file import save_predictions
 
@@ -72,12 +71,3 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         load_per_image(tmp_path / "old.json")
     with pytest.raises(FileNotFoundError):
         load_predictions(tmp_path / "none.npz")
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
-    (tmp_path / "result").write_bytes(b"old")
-    with pytest.raises(RuntimeError), atomic_file(tmp_path / "result") as file:
-        file.write(b"half")
-        raise RuntimeError
-    assert [path.name for path in tmp_path.iterdir()] == ["result"]
-    assert (tmp_path / "result").read_bytes() == b"old"

@@ -91,7 +91,7 @@ def test_triplet_whose_best_truth_is_taken_is_false() -> None:
 
 
 def test_equal_overlaps_go_to_the_lowest_truth() -> None:
-    found = matches((0, 0, 0.9), (0, 1, 0.9), (1, 0, 0.9), (1, 1, 0.9))
+    found = matches((0, 0, 0.9), (0, 1, 0.9), (1, 0, 0.9))
     assert true_positives(found, 2, 0.5).tolist() == [True, False]
 
 

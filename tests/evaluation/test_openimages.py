@@ -128,6 +128,10 @@ def test_starred_numbers_leave_predicates_out() -> None:
     assert metrics["mAP_rel_starred"] == pytest.approx(50.0)
     assert metrics["score_starred"] == pytest.approx(0.2 * 50 + 0.4 * 50 + 0.4 * 50)
     assert "mAP_rel_starred" not in score((truth, predicted))
+    # "on" is found, "under" not annotated
+    metrics = score((truth, predicted_graph([A, B], [0, 1], [(1, 0, 1, 0.9, 1)])), left_out=("at",))
+    assert metrics["mAP_rel_starred"] == pytest.approx(50.0)
+    assert metrics["wmAP_rel_starred"] == pytest.approx(100.0)
 
 
 def test_published_table_follows_from_its_own_columns() -> None:

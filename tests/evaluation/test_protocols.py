@@ -127,6 +127,13 @@ def test_short_lists_equal_the_definitions(scene: Scene, k: int, at: int) -> Non
     assert hits[f"R@{at}"] == expected
 
 
+def test_the_score_limit_is_exclusive() -> None:
+    protocol = RecallProtocol("limited", (RecallList("", 1),), "micro", min_score=0.25)
+    truth = truth_graph([A, B], [0, 1], [(0, 1, 0), (1, 0, 0)])
+    predicted = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.5, 1), (1, 0, 0, 0.25, 1)])
+    assert score(protocol, truth, predicted).metrics["R@20"] == 50.0
+
+
 @given(scenes())
 def test_more_predicates_and_places_never_matter_less_in_an_unfilled_list(scene: Scene) -> None:
     hits = score(reldn((1, 2, 3)), scene.truth, scene.predicted).per_image.hits

@@ -83,17 +83,17 @@ def test_the_page_needs_nothing_else() -> None:
 
 def test_table_cells() -> None:
     rows = [
-        {"model": "L0", "R@50": 12.341, "loss": 2, "wins": 3},
+        {"model": "L0", "R@50": 12.341, "loss": 2, "wins": float("nan")},
         {"model": "full", "R@50": 12.339, "loss": 1, "note": "x"},
-        {"model": "sem", "R@50": None, "loss": 1, "wins": float("nan")},
+        {"model": "sem", "R@50": None, "loss": 1, "wins": 3},
     ]
     page = Page(Report("r").table(rows, best={"R@50": "max", "loss": "min", "wins": "max"}).html())
     dash = "\N{EN DASH}"
     # Numbers that look the same are both the best.
     assert page.cells == [
-        ("L0", ""), ("12.34", "number best"), ("2", "number"), ("3", "number best"), (dash, ""),
+        ("L0", ""), ("12.34", "number best"), ("2", "number"), ("nan", "number"), (dash, ""),
         ("full", ""), ("12.34", "number best"), ("1", "number best"), (dash, "number"), ("x", ""),
-        ("sem", ""), (dash, "number"), ("1", "number best"), ("nan", "number"), (dash, ""),
+        ("sem", ""), (dash, "number"), ("1", "number best"), ("3", "number best"), (dash, ""),
     ]  # fmt: skip
 
 

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ..atomic_file import replace_when_complete
+from reldn_d2.files import replace_when_complete
+
 from ..dataset_dicts import DatasetDict, entity_boxes, entity_classes, relation_rows
 from .coco_relations_file import CocoRelations, read_coco_relations
 

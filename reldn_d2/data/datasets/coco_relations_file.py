@@ -5,6 +5,7 @@ import logging
 import math
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 from detectron2.structures import BoxMode
@@ -91,7 +92,7 @@ def _fail(json_file: str, where: str, problem: str, remedy: str) -> NoReturn:
 
 def _read_json(json_file: str) -> Record:
     try:
-        with open(json_file, encoding="utf-8") as stream:
+        with Path(json_file).open(encoding="utf-8") as stream:
             content = json.load(stream)
     except FileNotFoundError as error:
         raise FileNotFoundError(

@@ -87,7 +87,8 @@ def register_vrd(name: str, root: str | os.PathLike[str], split: str) -> None:
         thing_classes=list(OBJECT_CLASSES),
         predicate_classes=list(PREDICATE_CLASSES),
         evaluator_type="relation",
-        json_file=str(json_file),
+        # Not `json_file`: Detectron2 takes that for a file in COCO format.
+        annotation_file=str(json_file),
         image_root=str(image_root),
     )
 

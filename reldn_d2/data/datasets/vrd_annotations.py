@@ -22,7 +22,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         ValueError: not JSON, or an object with the same key twice.
     """
     try:
-        with open(path, encoding="utf-8") as stream:
+        with Path(path).open(encoding="utf-8") as stream:
             return json.load(stream, object_pairs_hook=_without_repeated_keys)
     except FileNotFoundError as error:
         raise FileNotFoundError(

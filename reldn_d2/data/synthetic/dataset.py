@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import cv2
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
+
+from reldn_d2.files import replace_when_complete
 
 from .canvas import Image
 from .drawing import draw_scene
@@ -120,16 +121,8 @@ def register_all_scenes() -> None:
 
 
 def _write_png(path: Path, image: Image) -> None:
-    """Write a picture so that no other process ever sees half of it."""
     encoded, data = cv2.imencode(".png", image)
     if not encoded:
         raise OSError(f"OpenCV could not encode {path} as PNG")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data.tobytes())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with replace_when_complete(path) as file:
+        file.write(data.tobytes())

@@ -12,7 +12,6 @@ from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from timm.layers.norm_act import freeze_batch_norm_2d
 from torch import Tensor, nn
 
-
 # timm has no type here.
 _freeze_norm: Callable[[nn.Module], nn.Module] = freeze_batch_norm_2d
 

@@ -1,0 +1,279 @@
+"""Both stages through train_net.py's own functions, on a handful of scenes."""
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine import DefaultTrainer, default_argument_parser
+from detectron2.modeling import build_model
+from tiny_models import REPOSITORY, TINY, TinyConfig, make_model
+
+from reldn_d2.checkpoint import RelationCheckpointer, Vocabulary
+from reldn_d2.engine import RelationPredictor, Trainer, cache_detections, evaluate, load_model, setup
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector that stage 1 trained for two steps."""
+    folder = tmp_path_factory.mktemp("detector")
+    config = str(REPOSITORY / "configs" / "scenes" / "detector.yaml")
+    options = [*TINY, "OUTPUT_DIR", str(folder), "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"]
+    args = default_argument_parser().parse_args(["--config-file", config, *options])
+    trainer = Trainer(setup(args))
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    assert "bbox" in trainer._last_eval_results
+    return folder / "model_final.pth"
+
+
+def test_stage_two_trains_resumes_and_evaluates(detector: Path, tiny_config: TinyConfig) -> None:
+    cfg = tiny_config("MODEL.WEIGHTS", str(detector), "SOLVER.CHECKPOINT_PERIOD", "1")
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    output = Path(cfg.OUTPUT_DIR)
+    lines = [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
+    assert any("loss_rel_predicate_class" in line for line in lines)
+    assert any("sgdet/motifs/R@50" in line for line in lines)
+
+    cfg.SOLVER.MAX_ITER = 3
+    resumed = Trainer(cfg)
+    resumed.resume_or_load(resume=True)
+    assert resumed.start_iter == 2
+    resumed.train()
+
+    for task in ("prdcls", "sgcls", "sgdet"):
+        cfg.MODEL.ROI_RELATION_HEAD.TEST.TASK = task
+        results = evaluate(cfg, resume=True)
+        assert 0 <= results[f"{task}/motifs"]["R@50"] <= 100
+    prdcls = results
+    assert set(prdcls) == {"sgdet/motifs", "sgdet/reldn", "sgdet/reldn_openimages"}
+
+
+def test_detector_weights_start_the_relation_stage(
+    detector: Path, tiny_config: TinyConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Inside the model, so under a stock DefaultTrainer too; and it is reported what was copied where."""
+    cfg = tiny_config("MODEL.WEIGHTS", str(detector))
+    with caplog.at_level("INFO", logger="reldn_d2"):
+        trainer = DefaultTrainerWithMapper(cfg)
+        trainer.resume_or_load(resume=False)
+    state = trainer.model.state_dict()
+    pairs = {
+        "relation_backbone.": "backbone.",
+        "relation_head.pair_classifier.subject_head.": "roi_heads.box_head.",
+        "relation_head.pair_classifier.object_head.": "roi_heads.box_head.",
+        "relation_head.pair_classifier.predicate_head.": "roi_heads.box_head.",
+    }
+    for target, source in pairs.items():
+        names = [name for name in state if name.startswith(target)]
+        assert names
+        for name in names:
+            assert torch.equal(state[name], state[source + name.removeprefix(target)]), name
+        assert any(target in message and source in message for message in caplog.messages)
+    semantic = trainer.model.relation_head.pair_classifier.semantic
+    semantic.set_counts(np.ones(tuple(semantic.log_prior.shape), dtype=np.int64))
+    trainer.train()
+
+
+class DefaultTrainerWithMapper(DefaultTrainer):
+    """Detectron2's trainer; only the mapper is ours."""
+
+    build_train_loader = Trainer.build_train_loader
+
+    @classmethod
+    def test(cls, *_: object) -> dict[str, object]:
+        return {}
+
+
+def test_relation_weights_are_not_overwritten_by_the_detector(
+    tiny_config: TinyConfig, tmp_path: Path
+) -> None:
+    trained = make_model(tiny_config(), seed=1)
+    RelationCheckpointer(trained, str(tmp_path)).save("model")
+    loaded = make_model(tiny_config(), seed=2)
+    RelationCheckpointer(loaded).load(str(tmp_path / "model.pth"))
+    for name, value in trained.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+
+
+def test_cached_detections_give_the_same_result(
+    detector: Path, tiny_config: TinyConfig, tmp_path: Path
+) -> None:
+    options = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", "MODEL.WEIGHTS", str(detector)]
+    stage1 = tiny_config(*options, file="detector.yaml")
+    files = {}
+    for name in ("scenes_tiny_train", "scenes_tiny_test"):
+        files[name] = tmp_path / f"{name}.npz"
+        cache_detections(stage1, load_model(stage1), name, files[name])
+    stage2 = tiny_config(*options)
+    model = make_model(stage2)
+    RelationCheckpointer(model).load(str(detector))
+    model.eval()
+    online = Trainer.test(stage2, model)
+    stage2.DATASETS.DETECTION_FILES_TEST = (str(files["scenes_tiny_test"]),)
+    stage2.DATASETS.DETECTION_FILES_TRAIN = (str(files["scenes_tiny_train"]),)
+    model.proposal_generator = None  # the detector is not run
+    cached = Trainer.test(stage2, model)
+    for protocol, metrics in online.items():
+        for name, value in metrics.items():
+            assert cached[protocol][name] == pytest.approx(value, abs=1e-3), name
+    batch = next(iter(Trainer.build_train_loader(stage2)))
+    assert all(len(inputs["detections"]) > 0 for inputs in batch)
+
+
+def test_predictor_needs_nothing_but_the_checkpoint(tiny_config: TinyConfig, tmp_path: Path) -> None:
+    cfg = tiny_config(
+        "MODEL.WEIGHTS", str(tmp_path / "model.pth"), "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"
+    )
+    model = make_model(cfg)
+    words = Vocabulary([f"thing {i}" for i in range(6)], [f"predicate {i}" for i in range(7)])
+    RelationCheckpointer(model, str(tmp_path), vocabulary=words).save("model")
+    cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = ()
+    predictor = RelationPredictor(cfg)
+    assert predictor.thing_classes == words.thing_classes
+    assert predictor.predicate_classes == words.predicate_classes
+    image = np.random.default_rng(0).integers(0, 256, (120, 200, 3), dtype=np.uint8)
+    output = predictor(image)
+    assert output["instances"].image_size == (120, 200)
+    assert len(output["instances"]) > 1 and len(output["relations"]) > 0
+
+
+def test_learning_rate_groups(tiny_config: TinyConfig) -> None:
+    options = [
+        "SOLVER.PREDICATE_BACKBONE_LR_FACTOR",
+        "0.1",
+        "MODEL.ROI_RELATION_HEAD.SEMANTIC.LEARNABLE",
+        "True",
+    ]
+    cfg = tiny_config(*options, "SOLVER.BASE_LR", "1.0", "SOLVER.WEIGHT_DECAY", "0.5")
+    model = make_model(cfg)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = {
+        names[id(parameter)]: (group["lr"], group["weight_decay"])
+        for group in Trainer.build_optimizer(cfg, model).param_groups
+        for parameter in group["params"]
+    }
+    head = "relation_head.pair_classifier."
+    expected = {
+        "relation_backbone.fpn_lateral2.weight": (0.1, 0.5),
+        "relation_backbone.fpn_lateral2.bias": (0.2, 0.0),
+        head + "predicate_head.fc1.weight": (0.1, 0.5),
+        head + "subject_head.fc1.weight": (1.0, 0.5),
+        head + "subject_head.fc1.bias": (2.0, 0.0),
+        head + "semantic.log_prior": (1.0, 0.0),
+    }
+    for name, values in expected.items():
+        assert groups[name] == pytest.approx(values), name
+
+
+def with_dataset(cfg: CfgNode, name: str, **metadata: list[str]) -> CfgNode:
+    if name not in DatasetCatalog:
+        DatasetCatalog.register(name, lambda: DatasetCatalog.get("scenes_tiny_train"))
+        MetadataCatalog.get(name).set(evaluator_type="relation", **metadata)
+    cfg.DATASETS.TRAIN = (name,)
+    return cfg
+
+
+def test_class_counts_must_fit_the_data_set(tiny_config: TinyConfig) -> None:
+    things, predicates = [str(i) for i in range(5)], [str(i) for i in range(7)]
+    cfg = with_dataset(tiny_config(), "five_things", thing_classes=things, predicate_classes=predicates)
+    with pytest.raises(ValueError, match=r"NUM_CLASSES is 6, but data set five_things has 5"):
+        Trainer(cfg)
+    cfg = tiny_config("MODEL.ROI_RELATION_HEAD.NUM_PREDICATES", "9")
+    with pytest.raises(ValueError, match=r"NUM_PREDICATES is 9, but data set scenes_tiny_train has 7"):
+        Trainer(cfg)
+
+
+def test_a_checkpoint_of_other_classes_is_refused(tiny_config: TinyConfig, tmp_path: Path) -> None:
+    model = make_model(tiny_config())
+    words = Vocabulary(["a", "b"], ["on"])
+    RelationCheckpointer(model, str(tmp_path), vocabulary=words).save("model")
+    with pytest.raises(ValueError, match=r"differ from number 1 on \(\['b'\] in the checkpoint, \['c'\]"):
+        RelationCheckpointer(model, vocabulary=Vocabulary(["a", "c"], ["on"])).load(
+            str(tmp_path / "model.pth")
+        )
+    other = make_model(tiny_config("MODEL.ROI_RELATION_HEAD.NUM_PREDICATES", "5"))
+    with pytest.raises(
+        ValueError, match=r"do not fit the model; the first is relation_head.*in the checkpoint"
+    ):
+        RelationCheckpointer(other).load(str(tmp_path / "model.pth"))
+
+
+def test_a_checkpoint_without_a_detector_is_refused(tiny_config: TinyConfig, tmp_path: Path) -> None:
+    model = make_model(tiny_config())
+    state = {name: x for name, x in model.state_dict().items() if not name.startswith("roi_heads.")}
+    torch.save({"model": state}, tmp_path / "broken.pth")
+    with pytest.raises(ValueError, match=r"lacks \d+ parameters of the detector, the first is roi_heads"):
+        RelationCheckpointer(model).load(str(tmp_path / "broken.pth"))
+    torch.save({"model": state, "matching_heuristics": True}, tmp_path / "imagenet.pth")
+    with pytest.raises(ValueError, match="RelDN starts from a trained Detectron2 detector"):
+        RelationCheckpointer(model).load(str(tmp_path / "imagenet.pth"))
+
+
+def test_an_interrupted_save_leaves_the_last_checkpoint(
+    tiny_config: TinyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpointer = RelationCheckpointer(make_model(tiny_config()), str(tmp_path))
+    checkpointer.save("model")
+    before = (tmp_path / "model.pth").read_bytes()
+
+    def fail(_: object, file: IO[bytes]) -> None:
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        checkpointer.save("model")
+    assert (tmp_path / "model.pth").read_bytes() == before
+    assert checkpointer.get_checkpoint_file() == str(tmp_path / "model.pth")
+
+
+def test_refusals_before_training(tiny_config: TinyConfig) -> None:
+    with pytest.raises(ValueError, match=r"frozen detector: give its checkpoint as MODEL\.WEIGHTS"):
+        Trainer(tiny_config()).resume_or_load(resume=False)
+    with pytest.raises(ValueError, match="nothing to train"):
+        Trainer(tiny_config(file="frequency.yaml"))
+    with pytest.raises(ValueError, match=r"AMP\.ENABLED needs CUDA"):
+        Trainer(tiny_config("SOLVER.AMP.ENABLED", "True"))
+    with pytest.raises(ValueError, match="nothing to evaluate"):
+        evaluate(tiny_config())
+    with pytest.raises(ValueError, match="1 detection files for 2 data sets"):
+        cfg = tiny_config("DATASETS.DETECTION_FILES_TRAIN", "('x.npz',)")
+        cfg.DATASETS.TRAIN = ("scenes_tiny_train", "scenes_tiny_test")
+        Trainer(cfg)
+
+
+def test_frequency_baseline_is_evaluated_without_training(tiny_config: TinyConfig) -> None:
+    cfg = tiny_config("MODEL.ROI_RELATION_HEAD.TEST.TASK", "prdcls", file="frequency.yaml")
+    results = evaluate(cfg)
+    assert set(results) == {"prdcls/motifs", "prdcls/reldn"}
+    assert results["prdcls/motifs"]["R@100"] > 50
+    cfg.MODEL.ROI_RELATION_HEAD.TEST.TASK = "sgdet"
+    with pytest.raises(ValueError, match="nothing to evaluate"):
+        evaluate(cfg)
+
+
+def test_expected_results_are_checked(tiny_config: TinyConfig) -> None:
+    cfg = tiny_config("MODEL.ROI_RELATION_HEAD.TEST.TASK", "prdcls", file="frequency.yaml")
+    cfg.TEST.EXPECTED_RESULTS = [["prdcls/motifs", "R@100", 0.0, 0.1]]
+    with pytest.raises(SystemExit):
+        evaluate(cfg)
+
+
+def test_a_misspelt_key_is_refused() -> None:
+    args = Namespace(
+        config_file=str(REPOSITORY / "configs/scenes/reldn.yaml"), opts=["MODEL.ROI_RELATION_HED.X", "1"]
+    )
+    with pytest.raises((KeyError, AssertionError), match="Non-existent"):
+        setup(args)
+
+
+def test_meta_architecture_is_registered(tiny_config: TinyConfig) -> None:
+    assert type(build_model(tiny_config())).__name__ == "RelDN"

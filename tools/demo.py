@@ -1,0 +1,129 @@
+#!/usr/bin/env python
+"""The main job, start to end, on the built-in scenes and two CPU cores: `make demo`.
+
+Trains a detector, then RelDN twice on what it detects (cross entropy alone, and with the three contrastive losses),
+evaluates both and writes `report.html`. Finished steps are kept when it is run again.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from demo_report import write_report
+from detectron2.utils.logger import setup_logger
+
+from reldn_d2.engine import Trainer, load_config, load_model
+from reldn_d2.evaluation import PerImageRecall, load_per_image
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "scenes"
+ROOT = CONFIGS.parent.parent
+TASKS = ("prdcls", "sgcls", "sgdet")
+MODELS = {"L0": "reldn_l0.yaml", "L0+L1+L2+L3": "reldn.yaml"}
+FREQUENCY = "frequency only"
+
+
+@dataclass
+class Step:
+    """A command of the demo and how long it took, 0 if its result was there already."""
+
+    command: str
+    seconds: float = 0.0
+
+
+@dataclass
+class Evaluation:
+    """Metrics of one model on one task: protocol -> name -> percent, and the counts of every image."""
+
+    metrics: dict[str, dict[str, float]]
+    per_image: dict[str, PerImageRecall] = field(default_factory=dict)
+
+
+def run(arguments: list[str], result: Path, steps: list[Step]) -> None:
+    """Runs a Python program of this repository, unless what it makes is there."""
+    step = Step("python " + " ".join(arguments))
+    steps.append(step)
+    if result.exists():
+        print(f"\n=== {result} exists, kept", flush=True)
+        return
+    print(f"\n=== {step.command}", flush=True)
+    start = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True)
+    step.seconds = time.perf_counter() - start
+
+
+def train(output: Path, extra: list[str], steps: list[Step]) -> dict[str, Path]:
+    """Trains detector and models; returns the checkpoint of each model."""
+    detector = output / "detector" / "model_final.pth"
+    config = str(CONFIGS.relative_to(ROOT) / "detector.yaml")
+    run(
+        ["train_net.py", "--resume", "--config-file", config, "OUTPUT_DIR", str(detector.parent), *extra],
+        detector,
+        steps,
+    )
+    detections = output / "detections"
+    cache = ["tools/cache_detections.py", "--config-file", config, "--output", str(detections)]
+    run([*cache, "MODEL.WEIGHTS", str(detector)], detections / "scenes_test.npz", steps)
+    weights = {}
+    for name, file in MODELS.items():
+        weights[name] = output / Path(file).stem / "model_final.pth"
+        options = [
+            "OUTPUT_DIR",
+            str(weights[name].parent),
+            "MODEL.WEIGHTS",
+            str(detector),
+            "DATASETS.TEST",
+            "()",
+        ]
+        options += ["DATASETS.DETECTION_FILES_TRAIN", f"('{detections / 'scenes_train.npz'}',)"]
+        config = str(CONFIGS.relative_to(ROOT) / file)
+        run(["train_net.py", "--resume", "--config-file", config, *options, *extra], weights[name], steps)
+    return weights
+
+
+def evaluate(
+    config: str, weights: Path | str, output: Path, tasks: tuple[str, ...], steps: list[Step]
+) -> dict[str, Evaluation]:
+    """Evaluates a checkpoint on each task; the model is loaded once."""
+    detections = f"('{output / 'detections' / 'scenes_test.npz'}',)"
+    options = ["MODEL.WEIGHTS", str(weights), "DATASETS.DETECTION_FILES_TEST", detections]
+    model = None
+    results = {}
+    for task in tasks:
+        folder = output / Path(config).stem
+        chosen = [*options, "OUTPUT_DIR", str(folder), "MODEL.ROI_RELATION_HEAD.TEST.TASK", task]
+        path = str(CONFIGS.relative_to(ROOT) / config)
+        step = Step(" ".join(["python train_net.py --eval-only --config-file", path, *chosen]))
+        start = time.perf_counter()
+        cfg = load_config(str(CONFIGS / config), chosen)
+        model = load_model(cfg) if model is None else model
+        model.task = task
+        metrics = Trainer.test(cfg, model)
+        counts = load_per_image(folder / "inference" / "scenes_test" / task / "relation_per_image.json")
+        results[task] = Evaluation(metrics, counts)
+        step.seconds = time.perf_counter() - start
+        steps.append(step)
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--output", type=Path, default=ROOT / "output" / "demo", help="folder for everything")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides for all trainings")
+    args = parser.parse_args()
+    output = args.output.resolve()
+    steps: list[Step] = []
+    weights = train(output, args.opts, steps)
+    setup_logger()
+    results = {FREQUENCY: evaluate("frequency.yaml", "", output, ("prdcls",), steps)}
+    for name, config in MODELS.items():
+        results[name] = evaluate(config, weights[name], output, TASKS, steps)
+    report = write_report(output, weights, results, steps)
+    total = sum(step.seconds for step in steps)
+    print(f"\nDone in {total / 60:.1f} minutes. Open {report}")
+
+
+if __name__ == "__main__":
+    main()

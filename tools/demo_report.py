@@ -1,0 +1,229 @@
+"""The report of the demo: tables, loss curves, scene graphs side by side and feature maps in one HTML file."""
+
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.detection_utils import read_image
+from tabulate import tabulate
+from torch import nn
+
+from reldn_d2.data import RelationDatasetMapper
+from reldn_d2.data.synthetic import ConfusableCase, confusable_cases
+from reldn_d2.engine import load_config, load_model
+from reldn_d2.evaluation import paired_bootstrap
+from reldn_d2.visualization import (
+    Report,
+    curves_svg,
+    draw_scene_graph,
+    feature_map_overlay,
+    ground_truth_to_dict,
+    loss_curves,
+    read_metrics,
+    scene_graph_svg,
+    scene_graph_to_dict,
+)
+
+if TYPE_CHECKING:
+    from demo import Evaluation, Step
+
+DATASET = "scenes_test"
+NUM_PICTURES = 6
+RECALLS = ("R@20", "R@50", "ngR@20", "ngR@50")
+OPENIMAGES = ("R@50", "wmAP_rel", "wmAP_phr", "score_wtd")
+INTRODUCTION = (
+    "RelDN finds <subject, predicate, object> relationships. Trained with cross entropy alone (L0) such a model "
+    "mistakes one instance of a class for another (which of the cups is held?) and mixes up neighbours that do the "
+    "same thing (who plays which guitar?). Three contrastive losses (L1, L2, L3) work against that. Both models below "
+    "were trained on the same drawn scenes, from the same frozen detector and its same detections, with one random "
+    "seed: a difference between them is an observation, not a proof. The interval under the table only says how much of "
+    "it the choice of test scenes could explain."
+)
+
+
+def write_report(
+    output: Path,
+    weights: Mapping[str, Path],
+    results: Mapping[str, Mapping[str, "Evaluation"]],
+    steps: list["Step"],
+) -> Path:
+    """Writes `report.html` and prints its table.
+
+    Args:
+        output: the demo's folder.
+        weights: checkpoint of each model.
+        results: model -> task -> evaluation.
+        steps: what was run, for the record.
+    """
+    baseline, full = list(weights)
+    report = Report("RelDN on built-in scenes").paragraph(INTRODUCTION)
+    report.heading("Metrics")
+    rows, intervals = recall_rows(results), interval_notes(results, full, baseline)
+    print_table(rows, intervals)
+    report.table(
+        rows,
+        caption="Recall, protocol motifs (mean over images), percent",
+        footnotes=[
+            "One seed. PRDCLS: boxes and classes given; SGCLS: boxes given; SGDET: nothing given. R: one predicate a "
+            "pair; ngR: any number.",
+            *intervals,
+        ],
+    )
+    report.table(
+        [
+            {"model": name, **{m: tasks["sgdet"].metrics["sgdet/reldn_openimages"][m] for m in OPENIMAGES}}
+            for name, tasks in results.items()
+            if "sgdet" in tasks
+        ],
+        caption="SGDET, protocol reldn_openimages, percent",
+    )
+    models = {name: load_trained(path) for name, path in weights.items()}
+    dataset_dicts = DatasetCatalog.get(DATASET)
+    rows = confusion_rows(models, dataset_dicts)
+    report.table(
+        rows,
+        caption="Confusable cases solved in PRDCLS, percent",
+        footnotes=[
+            "A case is solved if the annotated triplet scores above every candidate that is not annotated: the same "
+            "person with each cup (instance), every musician with every guitar (proximity). Chance: share of "
+            "annotated triplets among the candidates."
+        ],
+    )
+    report.heading("Training")
+    for name, path in weights.items():
+        report.paragraph(f"Losses of {name}")
+        report.pictures([(curves_svg(loss_curves(read_metrics(path.parent / "metrics.json"))), name)])
+    add_pictures(report, models, dataset_dicts)
+    report.heading("Commands")
+    report.code("\n".join(f"{step.command}    # {step.seconds:.0f} s" for step in steps))
+    path = output / "report.html"
+    report.write(path)
+    return path
+
+
+def recall_rows(results: Mapping[str, Mapping[str, "Evaluation"]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "task": task.upper(),
+            "model": name,
+            **{m: tasks[task].metrics[f"{task}/motifs"][m] for m in RECALLS},
+        }
+        for task in ("prdcls", "sgcls", "sgdet")
+        for name, tasks in results.items()
+        if task in tasks
+    ]
+
+
+def interval_notes(results: Mapping[str, Mapping[str, "Evaluation"]], full: str, baseline: str) -> list[str]:
+    notes = []
+    for task, evaluation in results[full].items():
+        per_image = (evaluation.per_image["motifs"], results[baseline][task].per_image["motifs"])
+        found = paired_bootstrap(*per_image, "R@20")["macro"]
+        notes.append(
+            f"{task.upper()} R@20, {full} minus {baseline}: {found.mean:+.2f} points, 95 % interval "
+            f"{found.low:+.2f} to {found.high:+.2f} (paired bootstrap over test scenes)."
+        )
+    return notes
+
+
+def print_table(rows: list[dict[str, Any]], notes: list[str]) -> None:
+    print("\nRecall (motifs), percent, one seed")
+    print(tabulate(rows, headers="keys", floatfmt=".2f"))
+    print("\n".join(notes))
+
+
+def load_trained(weights: Path) -> nn.Module:
+    cfg = load_config(str(weights.parent / "config.yaml"), ["MODEL.WEIGHTS", str(weights)])
+    cfg.DATASETS.TEST = (DATASET,)
+    model = load_model(cfg)
+    model.task = "prdcls"
+    return model
+
+
+@torch.no_grad()
+def confusion_rows(
+    models: Mapping[str, nn.Module], dataset_dicts: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Share of confusable cases that each model solves when boxes and classes are given."""
+    mapper = RelationDatasetMapper(is_train=False, augmentations=[], image_format="BGR")
+    solved: dict[str, dict[str, list[bool]]] = {name: {} for name in models}
+    chance: dict[str, list[float]] = {}
+    for dataset_dict in dataset_dicts:
+        cases = confusable_cases(dataset_dict)
+        if not cases:
+            continue
+        annotated = {tuple(row) for row in dataset_dict["relations"].tolist()}
+        candidates = sorted({triplet for case in cases for triplet in case.candidates})
+        inputs = {**mapper(dataset_dict), "relations": torch.tensor(candidates)}
+        for case in cases:
+            chance.setdefault(case.kind, []).append(case.chance)
+        for name, model in models.items():
+            probs = model([inputs])[0]["annotated_pairs"].predicate_probs
+            score = {triplet: float(probs[i, triplet[2]]) for i, triplet in enumerate(candidates)}
+            for case in cases:
+                solved[name].setdefault(case.kind, []).append(is_solved(case, score, annotated))
+    rows: list[dict[str, Any]] = [
+        {"model": name, **{kind: 100 * float(np.mean(flags)) for kind, flags in kinds.items()}}
+        for name, kinds in solved.items()
+    ]
+    rows.append({"model": "chance", **{kind: 100 * float(np.mean(p)) for kind, p in chance.items()}})
+    rows.append({"model": "cases", **{kind: len(p) for kind, p in chance.items()}})
+    return rows
+
+
+def is_solved(
+    case: ConfusableCase, score: Mapping[tuple[int, int, int], float], annotated: set[tuple[int, ...]]
+) -> bool:
+    wrong = [score[triplet] for triplet in case.candidates if triplet not in annotated]
+    return score[case.relation] > max(wrong, default=-1.0)
+
+
+@torch.no_grad()
+def add_pictures(
+    report: Report, models: Mapping[str, nn.Module], dataset_dicts: list[dict[str, Any]]
+) -> None:
+    """Scene graphs and feature maps of the first scenes that hold a confusable case of either kind."""
+    mapper = RelationDatasetMapper(is_train=False, augmentations=[], image_format="BGR")
+    metadata = MetadataCatalog.get(DATASET)
+    vocabulary = (metadata.thing_classes, metadata.predicate_classes)
+    report.heading("Scene graphs: ground truth and the best predictions in PRDCLS")
+    report.paragraph(
+        "As many predictions are drawn as there are annotated relationships; right ones are green, wrong ones red. "
+        "Below each row: mean over channels of the finest feature map of the detector's backbone and of the two "
+        "predicate backbones, as in figures 4 and 5 of the paper."
+    )
+    for dataset_dict in chosen_scenes(dataset_dicts):
+        image = read_image(dataset_dict["file_name"], "RGB")
+        truth = ground_truth_to_dict(dataset_dict, *vocabulary)
+        annotated = {(r["subject"], r["object"], r["predicate"]) for r in truth["relationships"]}
+        inputs = mapper(dataset_dict)
+        scenes, graphs, maps = [(draw_scene_graph(image, truth), "ground truth")], [], []
+        graphs.append((scene_graph_svg(truth), "ground truth"))
+        for name, model in models.items():
+            graph = scene_graph_to_dict(model([inputs])[0], *vocabulary, top_k=max(len(annotated), 1))
+            right = [(r["subject"], r["object"], r["predicate"]) in annotated for r in graph["relationships"]]
+            scenes.append((draw_scene_graph(image, graph, correct=right), name))
+            graphs.append((scene_graph_svg(graph, correct=right), name))
+            batch = model.preprocess_image([inputs]).tensor
+            if not maps:
+                maps.append((feature_map_overlay(finest_map(model.backbone, batch), image), "detector"))
+            finest = finest_map(model.relation_backbone, batch)
+            maps.append((feature_map_overlay(finest, image), f"predicate backbone, {name}"))
+        report.pictures(scenes).pictures(graphs).pictures(maps)
+
+
+def chosen_scenes(dataset_dicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first scenes of each kind of confusion, half of the pictures each."""
+    chosen = []
+    for kind in ("instance", "proximity"):
+        scenes = (d for d in dataset_dicts if any(case.kind == kind for case in confusable_cases(d)))
+        chosen += list(islice(scenes, NUM_PICTURES // 2))
+    return chosen
+
+
+def finest_map(backbone: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    return next(iter(backbone(batch).values()))[0]
