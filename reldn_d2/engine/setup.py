@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_setup
 
 from reldn_d2.checkpoint import Vocabulary
@@ -36,8 +36,18 @@ def setup(args: argparse.Namespace) -> CfgNode:
 
 
 def vocabulary_of(dataset_name: str) -> Vocabulary:
-    """Names of the entity classes and predicates of a registered data set (no predicates: an empty list)."""
+    """Names of the entity classes and predicates of a registered data set (no predicates: an empty list).
+
+    Raises:
+        ValueError: the data set names no entity classes.
+    """
     metadata = MetadataCatalog.get(dataset_name)
+    if metadata.get("thing_classes") is None:
+        DatasetCatalog.get(dataset_name)  # a loader of Detectron2's kind knows the names once it has read its file
+    if metadata.get("thing_classes") is None:
+        raise ValueError(
+            f"data set {dataset_name} has no thing_classes: MetadataCatalog.get({dataset_name!r}).set(thing_classes=...)"
+        )
     return Vocabulary(list(metadata.thing_classes), list(metadata.get("predicate_classes", [])))
 
 

@@ -71,11 +71,13 @@ class RelationEvaluator(DatasetEvaluator):
         self._dataset_name = dataset_name
         self._distributed = distributed
         self._output_dir = None if output_dir is None else Path(output_dir)
+        # First: a loader may learn the class names from its file.
+        dataset_dicts = DatasetCatalog.get(dataset_name)
         self._num_classes = len(_vocabulary(dataset_name, "thing_classes"))
         self._predicate_classes = _vocabulary(dataset_name, "predicate_classes")
         self._protocols = resolve_protocols(protocols, self._task, self._predicate_classes)
         self._truths = ground_truth_graphs(
-            DatasetCatalog.get(dataset_name), self._num_classes, len(self._predicate_classes)
+            dataset_dicts, self._num_classes, len(self._predicate_classes)
         )
         if not any(len(truth.relations) for truth in self._truths.values()):
             raise ValueError(f"data set '{dataset_name}' has no annotated relationship to evaluate")

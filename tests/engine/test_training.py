@@ -15,6 +15,7 @@ from detectron2.modeling import build_model
 from tiny_models import REPOSITORY, TINY, TinyConfig, make_model
 
 from reldn_d2.checkpoint import RelationCheckpointer, Vocabulary
+from reldn_d2.data import register_coco_relations, save_coco_relations
 from reldn_d2.engine import RelationPredictor, Trainer, cache_detections, evaluate, load_model, setup
 
 
@@ -189,6 +190,25 @@ def test_class_counts_must_fit_the_data_set(tiny_config: TinyConfig) -> None:
     cfg = tiny_config("MODEL.ROI_RELATION_HEAD.NUM_PREDICATES", "9")
     with pytest.raises(ValueError, match=r"NUM_PREDICATES is 9, but data set scenes_tiny_train has 7"):
         Trainer(cfg)
+
+
+def test_an_own_data_set_trains_and_evaluates(
+    detector: Path, tiny_config: TinyConfig, tmp_path: Path
+) -> None:
+    """COCO-relations, registered in one line; its class names are known once it is loaded."""
+    scenes = DatasetCatalog.get("scenes_tiny_test")
+    save_coco_relations(scenes, MetadataCatalog.get("scenes_tiny_test"), tmp_path / "own.json")
+    register_coco_relations("own_scenes", {}, str(tmp_path / "own.json"), "/")
+    try:
+        cfg = tiny_config("MODEL.WEIGHTS", str(detector))
+        cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = ("own_scenes",)
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=False)
+        trainer.train()
+        assert "sgdet/motifs" in trainer._last_eval_results
+    finally:
+        DatasetCatalog.remove("own_scenes")
+        MetadataCatalog.remove("own_scenes")
 
 
 def test_a_checkpoint_of_other_classes_is_refused(tiny_config: TinyConfig, tmp_path: Path) -> None:

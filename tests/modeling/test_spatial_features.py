@@ -43,7 +43,7 @@ def random_case(seed: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
 
     def boxes() -> Tensor:
         corners = torch.rand(count, 4, generator=generator, dtype=torch.float64)
-        top_left, extent = corners[:, :2], corners[:, 2:] + 0.01
+        top_left, extent = corners[:, :2], corners[:, 2:] + 0.02  # at least a pixel
         return torch.cat([top_left, top_left + extent], dim=1) * 90
 
     return boxes(), boxes(), sizes
@@ -122,3 +122,11 @@ def test_a_box_without_area_gives_finite_numbers(box: list[float]) -> None:
     )
     for subject, object in ((empty, full), (full, empty), (empty, empty)):
         assert spatial_features(subject, object, size).isfinite().all()
+
+
+def test_boxes_thinner_than_a_pixel_count_as_a_pixel_wide() -> None:
+    other = torch.tensor([[30.0, 30.0, 50.0, 60.0]])
+    size = torch.tensor([[100.0, 100.0]])
+    line, pixel = torch.tensor([[10.0, 10.0, 10.25, 40.0]]), torch.tensor([[10.0, 10.0, 11.0, 40.0]])
+    assert torch.equal(spatial_features(line, other, size), spatial_features(pixel, other, size))
+    assert torch.equal(spatial_features(other, line, size), spatial_features(other, pixel, size))

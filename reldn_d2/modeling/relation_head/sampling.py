@@ -79,10 +79,8 @@ def label_and_sample_pairs(
     image, a, b = (drawn | drawn.mT).triu().nonzero(as_tuple=True)
     pairs = Pairs.both_directions(rows[image, a], rows[image, b])
     ordered = (image.repeat(2), torch.cat([a, b]), torch.cat([b, a]))
-    label_pair, label_predicate = (
-        (predicates[ordered[0], match[ordered[:2]], match[ordered[::2]]] & related[ordered][:, None])
-        .nonzero(as_tuple=True)
-    )  # fmt: skip
+    labels = predicates[ordered[0], match[ordered[:2]], match[ordered[::2]]]
+    label_pair, label_predicate = labels.nonzero(as_tuple=True)
     return pairs, PairTargets(
         label_pair=label_pair,
         label_predicate=label_predicate,
@@ -141,7 +139,7 @@ def _draw(eligible: Tensor, limit: int | Tensor, most: int) -> Tensor:
 
 
 def _draw_for_cross_entropy(related: Tensor, unrelated: Tensor, size: int, positives: int) -> Tensor:
-    positive = _draw(related.flatten(1), positives, positives)
+    positive = _draw(related.flatten(1), min(positives, size), positives)
     free = size - positive.sum(dim=1, keepdim=True)
     return (positive | _draw(unrelated.flatten(1), free, size)).view_as(related)
 

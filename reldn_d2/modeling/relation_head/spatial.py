@@ -43,7 +43,7 @@ def box_position(boxes: Tensor, image_sizes: Tensor) -> Tensor:
 def spatial_features(subject_boxes: Tensor, object_boxes: Tensor, image_sizes: Tensor) -> Tensor:
     """The 28 numbers of eq. 11: `<Δ(s, o), Δ(s, u), Δ(u, o), c(s), c(o)>` with u the enclosing box of s and o.
 
-    Boxes thinner than a thousandth of a pixel count as that wide, so that the logarithms stay finite.
+    Boxes thinner than a pixel count as a pixel wide, so that no ratio or logarithm explodes.
 
     Args:
         subject_boxes, object_boxes: (M, 4) XYXY.
@@ -52,7 +52,7 @@ def spatial_features(subject_boxes: Tensor, object_boxes: Tensor, image_sizes: T
     Returns:
         (M, 28).
     """
-    subject, object = _at_least_thin(subject_boxes), _at_least_thin(object_boxes)
+    subject, object = _at_least_a_pixel(subject_boxes), _at_least_a_pixel(object_boxes)
     union = enclosing_boxes(subject, object)
     return torch.cat(
         [
@@ -66,5 +66,5 @@ def spatial_features(subject_boxes: Tensor, object_boxes: Tensor, image_sizes: T
     )
 
 
-def _at_least_thin(boxes: Tensor) -> Tensor:
-    return torch.cat([boxes[:, :2], torch.maximum(boxes[:, 2:], boxes[:, :2] + 1e-3)], dim=1)
+def _at_least_a_pixel(boxes: Tensor) -> Tensor:
+    return torch.cat([boxes[:, :2], torch.maximum(boxes[:, 2:], boxes[:, :2] + 1)], dim=1)
