@@ -3,6 +3,15 @@
 Importing it registers the meta-architecture, the relation head, the backbones and the built-in data sets.
 """
 
+from importlib.util import find_spec
+
+for _module, _remedy in (
+    ("detectron2", "see 'Install' in README.md"),
+    ("cv2", "pip install opencv-python, or opencv-python-headless where there is no display"),
+):
+    if find_spec(_module) is None:
+        raise ImportError(f"reldn_d2 needs {_module}, which is not installed: {_remedy}")
+
 from . import data, modeling
 from .config import add_reldn_config
 

@@ -63,6 +63,8 @@ def add_reldn_config(cfg: CN) -> None:
     head.TEST.PROTOCOLS = ("motifs", "reldn")
     head.TEST.PREDICATES_PER_PAIR = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)  # the k's of protocol reldn
 
+    # Data sets that the semantic table is counted over; empty: DATASETS.TRAIN. For a subset, name the full set.
+    cfg.DATASETS.STATISTICS = ()
     # Detections computed beforehand, one file per data set (tools/cache_detections.py); empty: run the detector.
     cfg.DATASETS.DETECTION_FILES_TRAIN = ()
     cfg.DATASETS.DETECTION_FILES_TEST = ()

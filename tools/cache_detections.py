@@ -5,13 +5,13 @@ python tools/cache_detections.py --config-file configs/scenes/detector.yaml --ou
     MODEL.WEIGHTS output/scenes/detector/model_final.pth
 
 writes one file per data set of DATASETS.TRAIN and DATASETS.TEST. Relation runs take them as
-DATASETS.DETECTION_FILES_TRAIN and DATASETS.DETECTION_FILES_TEST. Files that exist are kept.
+DATASETS.DETECTION_FILES_TRAIN and DATASETS.DETECTION_FILES_TEST. Files newer than the weights are kept.
 """
 
 import argparse
 from pathlib import Path
 
-from reldn_d2.engine import cache_detections, load_config, load_model
+from reldn_d2.engine import cache_detections, load_config, load_model, setup_console
 
 
 def main() -> None:
@@ -21,11 +21,13 @@ def main() -> None:
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides of the config")
     args = parser.parse_args()
     cfg = load_config(args.config_file, args.opts)
+    setup_console()
     model = load_model(cfg)
+    trained = Path(cfg.MODEL.WEIGHTS).stat().st_mtime
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         path = args.output / f"{name}.npz"
-        if path.exists():
-            print(f"{path} exists, kept")
+        if path.exists() and path.stat().st_mtime > trained:
+            print(f"{path} is newer than the weights, kept")
         else:
             cache_detections(cfg, model, name, path)
 

@@ -11,11 +11,11 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from demo_report import write_report
-from detectron2.utils.logger import setup_logger
 
-from reldn_d2.engine import Trainer, load_config, load_model
+from reldn_d2.engine import Trainer, load_config, load_model, setup_console
 from reldn_d2.evaluation import PerImageRecall, load_per_image
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "scenes"
@@ -65,7 +65,7 @@ def train(output: Path, extra: list[str], steps: list[Step]) -> dict[str, Path]:
     )
     detections = output / "detections"
     cache = ["tools/cache_detections.py", "--config-file", config, "--output", str(detections)]
-    run([*cache, "MODEL.WEIGHTS", str(detector)], detections / "scenes_test.npz", steps)
+    run([*cache, "MODEL.WEIGHTS", str(detector), *extra], detections / "scenes_test.npz", steps)
     weights = {}
     for name, file in MODELS.items():
         weights[name] = output / Path(file).stem / "model_final.pth"
@@ -84,16 +84,21 @@ def train(output: Path, extra: list[str], steps: list[Step]) -> dict[str, Path]:
 
 
 def evaluate(
-    config: str, weights: Path | str, output: Path, tasks: tuple[str, ...], steps: list[Step]
+    config: str,
+    weights: Path | str,
+    output: Path,
+    tasks: tuple[str, ...],
+    extra: list[str],
+    steps: list[Step],
 ) -> dict[str, Evaluation]:
     """Evaluates a checkpoint on each task; the model is loaded once."""
     detections = f"('{output / 'detections' / 'scenes_test.npz'}',)"
     options = ["MODEL.WEIGHTS", str(weights), "DATASETS.DETECTION_FILES_TEST", detections]
-    model = None
+    model: Any = None
     results = {}
     for task in tasks:
         folder = output / Path(config).stem
-        chosen = [*options, "OUTPUT_DIR", str(folder), "MODEL.ROI_RELATION_HEAD.TEST.TASK", task]
+        chosen = [*extra, *options, "OUTPUT_DIR", str(folder), "MODEL.ROI_RELATION_HEAD.TEST.TASK", task]
         path = str(CONFIGS.relative_to(ROOT) / config)
         step = Step(" ".join(["python train_net.py --eval-only --config-file", path, *chosen]))
         start = time.perf_counter()
@@ -116,10 +121,10 @@ def main() -> None:
     output = args.output.resolve()
     steps: list[Step] = []
     weights = train(output, args.opts, steps)
-    setup_logger()
-    results = {FREQUENCY: evaluate("frequency.yaml", "", output, ("prdcls",), steps)}
+    setup_console()
+    results = {FREQUENCY: evaluate("frequency.yaml", "", output, ("prdcls",), args.opts, steps)}
     for name, config in MODELS.items():
-        results[name] = evaluate(config, weights[name], output, TASKS, steps)
+        results[name] = evaluate(config, weights[name], output, TASKS, args.opts, steps)
     report = write_report(output, weights, results, steps)
     total = sum(step.seconds for step in steps)
     print(f"\nDone in {total / 60:.1f} minutes. Open {report}")

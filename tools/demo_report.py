@@ -10,7 +10,6 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.detection_utils import read_image
 from tabulate import tabulate
-from torch import nn
 
 from reldn_d2.data import RelationDatasetMapper
 from reldn_d2.data.synthetic import ConfusableCase, confusable_cases
@@ -136,18 +135,16 @@ def print_table(rows: list[dict[str, Any]], notes: list[str]) -> None:
     print("\n".join(notes))
 
 
-def load_trained(weights: Path) -> nn.Module:
+def load_trained(weights: Path) -> Any:
     cfg = load_config(str(weights.parent / "config.yaml"), ["MODEL.WEIGHTS", str(weights)])
     cfg.DATASETS.TEST = (DATASET,)
-    model = load_model(cfg)
+    model: Any = load_model(cfg)
     model.task = "prdcls"
     return model
 
 
 @torch.no_grad()
-def confusion_rows(
-    models: Mapping[str, nn.Module], dataset_dicts: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
+def confusion_rows(models: Mapping[str, Any], dataset_dicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Share of confusable cases that each model solves when boxes and classes are given."""
     mapper = RelationDatasetMapper(is_train=False, augmentations=[], image_format="BGR")
     solved: dict[str, dict[str, list[bool]]] = {name: {} for name in models}
@@ -183,9 +180,7 @@ def is_solved(
 
 
 @torch.no_grad()
-def add_pictures(
-    report: Report, models: Mapping[str, nn.Module], dataset_dicts: list[dict[str, Any]]
-) -> None:
+def add_pictures(report: Report, models: Mapping[str, Any], dataset_dicts: list[dict[str, Any]]) -> None:
     """Scene graphs and feature maps of the first scenes that hold a confusable case of either kind."""
     mapper = RelationDatasetMapper(is_train=False, augmentations=[], image_format="BGR")
     metadata = MetadataCatalog.get(DATASET)
@@ -201,18 +196,19 @@ def add_pictures(
         truth = ground_truth_to_dict(dataset_dict, *vocabulary)
         annotated = {(r["subject"], r["object"], r["predicate"]) for r in truth["relationships"]}
         inputs = mapper(dataset_dict)
-        scenes, graphs, maps = [(draw_scene_graph(image, truth), "ground truth")], [], []
-        graphs.append((scene_graph_svg(truth), "ground truth"))
+        scenes = [(draw_scene_graph(image, truth, text_scale=1.7), "ground truth")]
+        graphs = [(scene_graph_svg(truth), "ground truth")]
+        maps: list[tuple[Any, str]] = []
         for name, model in models.items():
             graph = scene_graph_to_dict(model([inputs])[0], *vocabulary, top_k=max(len(annotated), 1))
             right = [(r["subject"], r["object"], r["predicate"]) in annotated for r in graph["relationships"]]
-            scenes.append((draw_scene_graph(image, graph, correct=right), name))
+            scenes.append((draw_scene_graph(image, graph, correct=right, text_scale=1.7), name))
             graphs.append((scene_graph_svg(graph, correct=right), name))
             batch = model.preprocess_image([inputs]).tensor
+            bodies = {f"predicate backbone, {name}": model.relation_backbone}
             if not maps:
-                maps.append((feature_map_overlay(finest_map(model.backbone, batch), image), "detector"))
-            finest = finest_map(model.relation_backbone, batch)
-            maps.append((feature_map_overlay(finest, image), f"predicate backbone, {name}"))
+                bodies = {"detector": model.backbone, **bodies}
+            maps += [(feature_map_overlay(finest_map(b, batch), image), title) for title, b in bodies.items()]
         report.pictures(scenes).pictures(graphs).pictures(maps)
 
 
@@ -225,5 +221,6 @@ def chosen_scenes(dataset_dicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return chosen
 
 
-def finest_map(backbone: nn.Module, batch: torch.Tensor) -> torch.Tensor:
-    return next(iter(backbone(batch).values()))[0]
+def finest_map(backbone: Any, batch: torch.Tensor) -> torch.Tensor:
+    maps: dict[str, torch.Tensor] = backbone(batch)
+    return next(iter(maps.values()))[0]

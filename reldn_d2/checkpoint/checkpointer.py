@@ -26,23 +26,25 @@ class Vocabulary:
     thing_classes: list[str]
     predicate_classes: list[str]
 
-    def check_equal(self, saved: "Vocabulary") -> None:
+    def check_equal(self, found: "Vocabulary", source: str) -> None:
         """
+        Args:
+            found: must have the same names; empty lists fit everything.
+            source: where it was found, for the message.
+
         Raises:
-            ValueError: `saved` names other classes, or the same in another order.
+            ValueError: `found` has other names, or the same in another order.
         """
         for kind in ("thing_classes", "predicate_classes"):
-            own, other = getattr(self, kind), getattr(saved, kind)
+            own, other = getattr(self, kind), getattr(found, kind)
             if own and other and own != other:
                 place = next(
                     (i for i, (a, b) in enumerate(zip(own, other, strict=False)) if a != b),
                     min(len(own), len(other)),
                 )
                 raise ValueError(
-                    f"the checkpoint was trained with {len(other)} {kind}, the data set has {len(own)}; they differ "
-                    f"from number {place} on ({other[place : place + 1]} in the checkpoint, "
-                    f"{own[place : place + 1]} in the data set): use the data set or the checkpoint that belongs "
-                    "to the other"
+                    f"{source} has {len(other)} {kind}, the data set in use {len(own)}; they differ from number "
+                    f"{place} on ({other[place : place + 1]} and {own[place : place + 1]}): use what belongs together"
                 )
 
 
@@ -50,22 +52,31 @@ class RelationCheckpointer(DetectionCheckpointer):
     """Checkpointer for detectors (stage 1) and RelDN (stage 2).
 
     Files are written beside their final place and moved there, so that an interrupted run leaves the last complete
-    checkpoint. The vocabulary travels with the weights. Loading into RelDN is strict where a detector may be lenient:
-    a frozen detector with a skipped layer would be silently wrong.
+    checkpoint. The vocabulary travels with the weights. What Detectron2 skips with a warning is refused, but for the
+    start of a detector's training from weights of another kind: a layer left at random would be silently wrong.
     """
 
     def __init__(
-        self, model: nn.Module, save_dir: str = "", *, vocabulary: Vocabulary | None = None, **kwargs: Any
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        vocabulary: Vocabulary | None = None,
+        complete: bool = False,
+        **kwargs: Any,
     ) -> None:
         """
         Args:
             model: the model.
             save_dir: folder of checkpoints.
             vocabulary: of the data set in use; compared with that of what is loaded. None takes it from there.
+            complete: what is loaded must hold every parameter of the model, as for inference. Otherwise, as when
+                training starts, a detector takes what fits, and RelDN must get a complete detector.
             kwargs: as for DetectionCheckpointer.
         """
         super().__init__(model, save_dir, **kwargs)
         self.vocabulary = vocabulary
+        self.complete = complete
 
     def save(self, name: str, **kwargs: Any) -> None:
         """As the base class, atomically and with the vocabulary."""
@@ -89,12 +100,11 @@ class RelationCheckpointer(DetectionCheckpointer):
         return torch.load(f, map_location="cpu", weights_only=True)
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
-        strict = isinstance(self.model, RelDN)
+        strict = self.complete or isinstance(self.model, RelDN)
         if strict and checkpoint.get("matching_heuristics", False):
             raise ValueError(
-                "these are ImageNet weights, or in another framework's format: RelDN starts from a trained Detectron2 "
-                "detector. Train one first (META_ARCHITECTURE: GeneralizedRCNN) and give its checkpoint as "
-                "MODEL.WEIGHTS"
+                "these are ImageNet weights, or in another framework's format, not a trained Detectron2 detector: "
+                "train one first (META_ARCHITECTURE: GeneralizedRCNN) and give its checkpoint as MODEL.WEIGHTS"
             )
         saved = checkpoint.pop("vocabulary", None)
         if saved is not None:
@@ -102,14 +112,15 @@ class RelationCheckpointer(DetectionCheckpointer):
             if self.vocabulary is None:
                 self.vocabulary = found
             elif strict:
-                self.vocabulary.check_equal(found)
+                self.vocabulary.check_equal(found, "the checkpoint")
         incompatible = super()._load_model(checkpoint)
         if strict:
-            _refuse_incomplete(incompatible)
+            _refuse_incomplete(incompatible, self.complete)
         return incompatible
 
 
-def _refuse_incomplete(incompatible: Any) -> None:
+def _refuse_incomplete(incompatible: Any, complete: bool) -> None:
+    """Raises if shapes differ, or if the model (`complete`) or its detector did not get all its parameters."""
     if incompatible.incorrect_shapes:
         name, in_checkpoint, in_model = incompatible.incorrect_shapes[0]
         raise ValueError(
@@ -117,9 +128,19 @@ def _refuse_incomplete(incompatible: Any) -> None:
             f"{name}: {in_checkpoint} in the checkpoint, {in_model} in the model. Check NUM_CLASSES, NUM_PREDICATES "
             "and the architecture in the config"
         )
-    missing = [name for name in incompatible.missing_keys if name.startswith(_DETECTOR_PARTS)]
+    missing = [
+        name
+        for name in incompatible.missing_keys
+        if (complete or name.startswith(_DETECTOR_PARTS)) and not name.endswith("num_batches_tracked")
+    ]
     if missing:
         raise ValueError(
-            f"the checkpoint lacks {len(missing)} parameters of the detector, the first is {missing[0]}: give a "
-            "detector of the same architecture as MODEL.WEIGHTS"
+            f"the checkpoint lacks {len(missing)} parameters of the model, the first is {missing[0]}: it must come from "
+            "a model of the same architecture with the same parts switched on"
+        )
+    extra = [name for name in incompatible.unexpected_keys if name.startswith("relation_")]
+    if complete and extra:
+        raise ValueError(
+            f"the checkpoint has {len(extra)} parameters that the model lacks, the first is {extra[0]}: it was trained "
+            "with parts of the relation head that this config switches off"
         )

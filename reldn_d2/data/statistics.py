@@ -38,9 +38,9 @@ def predicate_counts(
     Args:
         dataset_dicts: the training images; those without relationships add to the last column too.
         num_classes, num_predicates: C and P.
-        overlap_only: count in the last column only pairs whose boxes share area; if no pair of an image does,
-            all its pairs, which is how the model chooses its pairs under this option.
-        background_count: "unrelated" or "all".
+        overlap_only: count in the last column only pairs whose boxes share area.
+        background_count: "unrelated" or "all". The latter follows the published code also where no pair of an
+            image overlaps: then `overlap_only` counts all its pairs.
 
     Returns:
         (C, C, P + 1) counts, indexed [subject class, object class, predicate].
@@ -80,7 +80,7 @@ def _background_pairs(
     if overlap_only:
         boxes = torch.from_numpy(entity_boxes(dataset_dict))
         overlapping = counted & boxes_overlap(boxes[:, None], boxes[None]).numpy()
-        if overlapping.any():
+        if overlapping.any() or background_count == "unrelated":
             counted = overlapping
     if background_count == "unrelated":
         counted[relations[:, 0], relations[:, 1]] = False

@@ -3,7 +3,14 @@
 from .detections import cache_detections
 from .evaluate import evaluate, load_model
 from .predictor import RelationPredictor
-from .setup import check_classes, load_config, set_predicate_statistics, setup, vocabulary_of
+from .setup import (
+    check_classes,
+    load_config,
+    set_predicate_statistics,
+    setup,
+    setup_console,
+    vocabulary_of,
+)
 from .trainer import Trainer
 
 __all__ = [
@@ -16,5 +23,6 @@ __all__ = [
     "load_model",
     "set_predicate_statistics",
     "setup",
+    "setup_console",
     "vocabulary_of",
 ]

@@ -24,18 +24,21 @@ def load_model(cfg: CfgNode, *, resume: bool = False) -> nn.Module:
     Raises:
         ValueError: no weights, or weights that do not fit.
     """
-    vocabularies = [check_classes(cfg, name) for name in cfg.DATASETS.TEST]
     model: nn.Module = Trainer.build_model(cfg)
-    checkpointer = RelationCheckpointer(model, cfg.OUTPUT_DIR, vocabulary=vocabularies[0])
-    if isinstance(model, RelDN) and not any(p.requires_grad for p in model.parameters()):
-        # The semantic module alone: nothing in it is trained, so its table is counted anew.
-        set_predicate_statistics(model, cfg, load_datasets(cfg, cfg.DATASETS.TRAIN, ()))
-        needs_weights = model.task != "prdcls"
-    else:
-        needs_weights = True
+    # The semantic module alone: nothing in it is trained, so its table is counted anew.
+    semantic_only = isinstance(model, RelDN) and not any(p.requires_grad for p in model.parameters())
+    counted = (cfg.DATASETS.STATISTICS or cfg.DATASETS.TRAIN) if semantic_only else ()
+    names = (*cfg.DATASETS.TEST, *counted)
+    checkpointer = RelationCheckpointer(
+        model, cfg.OUTPUT_DIR, vocabulary=check_classes(cfg, names), complete=not semantic_only
+    )
+    needs_weights = not (semantic_only and model.task == "prdcls")
     if needs_weights and not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
         raise ValueError("there is nothing to evaluate: give a trained checkpoint as MODEL.WEIGHTS")
-    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    if needs_weights:
+        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    if isinstance(model, RelDN) and semantic_only:
+        set_predicate_statistics(model, cfg, load_datasets(cfg, counted, ()))
     model.eval()
     return model
 

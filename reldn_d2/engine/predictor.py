@@ -26,12 +26,17 @@ class RelationPredictor:
         """
         Args:
             cfg: of RelDN, with MODEL.WEIGHTS. The task is always SGDET.
+
+        Raises:
+            ValueError: no weights, or weights that do not fit the config.
         """
+        if not cfg.MODEL.WEIGHTS:
+            raise ValueError("there is nothing to predict with: give a trained checkpoint as MODEL.WEIGHTS")
         cfg = cfg.clone()
         cfg.defrost()
         cfg.MODEL.ROI_RELATION_HEAD.TEST.TASK = "sgdet"
         self._model = build_model(cfg).eval()
-        checkpointer = RelationCheckpointer(self._model)
+        checkpointer = RelationCheckpointer(self._model, complete=True)
         checkpointer.load(cfg.MODEL.WEIGHTS)
         vocabulary = checkpointer.vocabulary or vocabulary_of(cfg.DATASETS.TEST[0])
         self.thing_classes = vocabulary.thing_classes

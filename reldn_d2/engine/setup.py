@@ -1,11 +1,15 @@
 """What has to be settled before training, evaluation or prediction starts."""
 
 import argparse
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 
 from reldn_d2.checkpoint import Vocabulary
 from reldn_d2.config import add_reldn_config
@@ -32,7 +36,14 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg = load_config(args.config_file, args.opts)
     cfg.freeze()
     default_setup(cfg, args)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="reldn_d2")
     return cfg
+
+
+def setup_console() -> None:
+    """Makes Detectron2's and this package's messages visible in tools that have no output folder."""
+    for name in ("detectron2", "fvcore", "reldn_d2"):
+        setup_logger(name=name)
 
 
 def vocabulary_of(dataset_name: str) -> Vocabulary:
@@ -43,7 +54,9 @@ def vocabulary_of(dataset_name: str) -> Vocabulary:
     """
     metadata = MetadataCatalog.get(dataset_name)
     if metadata.get("thing_classes") is None:
-        DatasetCatalog.get(dataset_name)  # a loader of Detectron2's kind knows the names once it has read its file
+        DatasetCatalog.get(
+            dataset_name
+        )  # a loader of Detectron2's kind knows the names once it has read its file
     if metadata.get("thing_classes") is None:
         raise ValueError(
             f"data set {dataset_name} has no thing_classes: MetadataCatalog.get({dataset_name!r}).set(thing_classes=...)"
@@ -51,18 +64,33 @@ def vocabulary_of(dataset_name: str) -> Vocabulary:
     return Vocabulary(list(metadata.thing_classes), list(metadata.get("predicate_classes", [])))
 
 
-def check_classes(cfg: CfgNode, dataset_name: str) -> Vocabulary:
-    """Compares the class counts of the config with those of a data set.
+def check_classes(cfg: CfgNode, dataset_names: Iterable[str]) -> Vocabulary:
+    """Compares the class counts of the config with those of data sets, and the names of these with each other.
 
     Returns:
-        The vocabulary of the data set.
+        The vocabulary of the data sets; without predicates if the config is of a detector.
 
     Raises:
-        ValueError: they differ.
+        ValueError: they differ, or there is no data set.
     """
+    vocabularies = {name: _checked_vocabulary(cfg, name) for name in dataset_names}
+    if not vocabularies:
+        raise ValueError("DATASETS.TRAIN and DATASETS.TEST name no data set: name at least one")
+    first = next(iter(vocabularies.values()))
+    for name, vocabulary in vocabularies.items():
+        first.check_equal(vocabulary, f"data set {name}")
+    return first
+
+
+def is_relation_model(cfg: CfgNode) -> bool:
+    """Whether the config is of stage 2."""
+    return bool(cfg.MODEL.META_ARCHITECTURE == "RelDN")
+
+
+def _checked_vocabulary(cfg: CfgNode, dataset_name: str) -> Vocabulary:
     vocabulary = vocabulary_of(dataset_name)
     wanted = [("MODEL.ROI_HEADS.NUM_CLASSES", cfg.MODEL.ROI_HEADS.NUM_CLASSES, vocabulary.thing_classes)]
-    if cfg.MODEL.META_ARCHITECTURE == "RelDN":
+    if is_relation_model(cfg):
         number = cfg.MODEL.ROI_RELATION_HEAD.NUM_PREDICATES
         wanted.append(("MODEL.ROI_RELATION_HEAD.NUM_PREDICATES", number, vocabulary.predicate_classes))
     for key, number, names in wanted:
@@ -71,7 +99,7 @@ def check_classes(cfg: CfgNode, dataset_name: str) -> Vocabulary:
                 f"{key} is {number}, but data set {dataset_name} has {len(names)}: set {key} to {len(names)}, or name "
                 "another data set"
             )
-    return vocabulary
+    return vocabulary if is_relation_model(cfg) else replace(vocabulary, predicate_classes=[])
 
 
 def set_predicate_statistics(model: RelDN, cfg: CfgNode, dataset_dicts: list[dict[str, Any]]) -> None:
@@ -81,17 +109,19 @@ def set_predicate_statistics(model: RelDN, cfg: CfgNode, dataset_dicts: list[dic
         model: with a relation head that has a `pair_classifier`.
         cfg: says which pairs count.
         dataset_dicts: the whole training set, images without relations included.
+
+    Raises:
+        ValueError: an annotation of a class or predicate that the config does not have.
     """
-    semantic = model.relation_head.pair_classifier.semantic
-    if semantic is None:
-        return
     head = cfg.MODEL.ROI_RELATION_HEAD
-    semantic.set_counts(
-        predicate_counts(
-            dataset_dicts,
-            cfg.MODEL.ROI_HEADS.NUM_CLASSES,
-            head.NUM_PREDICATES,
-            overlap_only=head.OVERLAP_ONLY,
-            background_count=head.SEMANTIC.BACKGROUND_COUNT,
-        )
+    # Also without a semantic module: counting is what checks the range of every annotation.
+    counts = predicate_counts(
+        dataset_dicts,
+        cfg.MODEL.ROI_HEADS.NUM_CLASSES,
+        head.NUM_PREDICATES,
+        overlap_only=head.OVERLAP_ONLY,
+        background_count=head.SEMANTIC.BACKGROUND_COUNT,
     )
+    semantic = model.relation_head.pair_classifier.semantic
+    if semantic is not None:
+        semantic.set_counts(counts)

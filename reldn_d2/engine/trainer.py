@@ -1,6 +1,7 @@
 """DefaultTrainer for both stages: the detector (GeneralizedRCNN) and RelDN."""
 
 import weakref
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import RelationDatasetMapper, load_detections_into_dataset, prepare_training_relations
-from reldn_d2.evaluation import PROTOCOLS, RelationEvaluator, reldn
+from reldn_d2.evaluation import PROTOCOLS, EvaluationProtocol, RelationEvaluator, reldn
 from reldn_d2.modeling import RelDN
 
-from .setup import check_classes, set_predicate_statistics
+from .setup import check_classes, is_relation_model, set_predicate_statistics
 
 # What the published recipe trains at a lower rate: it starts from the detector's weights.
 _SLOW_PARTS = ("relation_backbone.", "relation_head.pair_classifier.predicate_head.")
@@ -45,14 +46,22 @@ class Trainer(DefaultTrainer):
         # DDP insists on for CPU modules. The order of construction is the same.
         TrainerBase.__init__(self)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
-        vocabularies = [check_classes(cfg, name) for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)]
+        vocabulary = check_classes(cfg, (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST, *cfg.DATASETS.STATISTICS))
         use_amp = cfg.SOLVER.AMP.ENABLED
         if use_amp and cfg.MODEL.DEVICE == "cpu":
             raise ValueError("SOLVER.AMP.ENABLED needs CUDA: switch it off, or set MODEL.DEVICE to 'cuda'")
+        if cfg.DATASETS.DETECTION_FILES_TRAIN and cfg.MODEL.ROI_RELATION_HEAD.SAMPLING.METHOD == "published":
+            raise ValueError(
+                "SAMPLING.METHOD 'published' trains on proposals, so it can't use DATASETS.DETECTION_FILES_TRAIN: "
+                "choose one of them"
+            )
         dataset_dicts = load_datasets(cfg, cfg.DATASETS.TRAIN, cfg.DATASETS.DETECTION_FILES_TRAIN)
         model = self.build_model(cfg)
         if isinstance(model, RelDN):
-            set_predicate_statistics(model, cfg, dataset_dicts)
+            counted = cfg.DATASETS.STATISTICS
+            set_predicate_statistics(
+                model, cfg, load_datasets(cfg, counted, ()) if counted else dataset_dicts
+            )
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg, dataset_dicts)
 
@@ -60,7 +69,7 @@ class Trainer(DefaultTrainer):
         self._trainer = (AMPTrainer if use_amp else SimpleTrainer)(model, data_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = RelationCheckpointer(
-            model, cfg.OUTPUT_DIR, vocabulary=vocabularies[0], trainer=weakref.proxy(self)
+            model, cfg.OUTPUT_DIR, vocabulary=vocabulary, trainer=weakref.proxy(self)
         )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
@@ -133,8 +142,10 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
         """Detectron2's loader with RelDN's mapper, which keeps ground-truth boxes at test time."""
-        files = dict(zip(cfg.DATASETS.TEST, cfg.DATASETS.DETECTION_FILES_TEST, strict=False))
-        dataset_dicts = load_datasets(cfg, [dataset_name], [files[dataset_name]] if files else [])
+        files = cfg.DATASETS.DETECTION_FILES_TEST
+        _check_detection_files(files, cfg.DATASETS.TEST)
+        chosen = [file for file, name in zip(files, cfg.DATASETS.TEST, strict=False) if name == dataset_name]
+        dataset_dicts = load_datasets(cfg, [dataset_name], chosen)
         return build_detection_test_loader(
             dataset_dicts,
             mapper=RelationDatasetMapper(cfg, is_train=False),
@@ -151,26 +162,29 @@ class Trainer(DefaultTrainer):
         task = test.TASK.upper()
         # One config serves all tasks; a protocol that is not defined for this one has nothing to say about it. An
         # unknown name is left for the evaluator to refuse.
-        names = [x for x in test.PROTOCOLS if x not in PROTOCOLS or task in PROTOCOLS[x]().tasks]
-        protocols = [reldn(test.PREDICATES_PER_PAIR) if name == "reldn" else name for name in names]
+        available: dict[str, Callable[[], EvaluationProtocol]] = {
+            **PROTOCOLS,
+            "reldn": lambda: reldn(test.PREDICATES_PER_PAIR),
+        }
+        protocols = [available[x]() if x in available else x for x in test.PROTOCOLS]
+        protocols = [x for x in protocols if isinstance(x, str) or task in x.tasks]
+        longest = max((x.list_length for x in protocols if not isinstance(x, str)), default=0)
+        if longest > test.TOP_K:
+            raise ValueError(
+                f"MODEL.ROI_RELATION_HEAD.TEST.TOP_K is {test.TOP_K}, but a protocol ranks {longest} relationships: "
+                "raise it, or leave the protocol out"
+            )
         return RelationEvaluator(dataset_name, task, protocols, output_dir=output_dir / test.TASK)
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> Any:
         """As DefaultTrainer, after a check that the data sets have the classes of the config."""
-        for name in cfg.DATASETS.TEST:
-            check_classes(cfg, name)
+        if cfg.DATASETS.TEST:
+            check_classes(cfg, cfg.DATASETS.TEST)
         return super().test(cfg, model, evaluators)
 
 
-def is_relation_model(cfg: CfgNode) -> bool:
-    """Whether the config is of stage 2."""
-    return bool(cfg.MODEL.META_ARCHITECTURE == "RelDN")
-
-
-def load_datasets(
-    cfg: CfgNode, names: list[str] | tuple[str, ...], detection_files: list[str] | tuple[str, ...]
-) -> list[dict[str, Any]]:
+def load_datasets(cfg: CfgNode, names: Sequence[str], detection_files: Sequence[str]) -> list[dict[str, Any]]:
     """Dataset dicts of registered data sets, with precomputed detections if files are given.
 
     Args:
@@ -181,19 +195,23 @@ def load_datasets(
     Raises:
         ValueError: another number of files than of data sets.
     """
-    if detection_files and len(detection_files) != len(names):
-        raise ValueError(
-            f"{len(detection_files)} detection files for {len(names)} data sets ({', '.join(names)}): give one each in "
-            "DATASETS.DETECTION_FILES_TRAIN and _TEST, or none"
-        )
+    _check_detection_files(detection_files, names)
     dataset_dicts = []
     for i, name in enumerate(names):
         loaded = DatasetCatalog.get(name)
         if detection_files:
-            classes = check_classes(cfg, name).thing_classes
+            classes = check_classes(cfg, [name]).thing_classes
             loaded = load_detections_into_dataset(loaded, detection_files[i], classes)
         dataset_dicts += loaded
     return dataset_dicts
+
+
+def _check_detection_files(files: Sequence[str], names: Sequence[str]) -> None:
+    if files and len(files) != len(names):
+        raise ValueError(
+            f"{len(files)} detection files for {len(names)} data sets ({', '.join(names)}): give one each in "
+            "DATASETS.DETECTION_FILES_TRAIN and _TEST, or none"
+        )
 
 
 def _distribute(model: nn.Module) -> nn.Module:

@@ -76,9 +76,7 @@ class RelationEvaluator(DatasetEvaluator):
         self._num_classes = len(_vocabulary(dataset_name, "thing_classes"))
         self._predicate_classes = _vocabulary(dataset_name, "predicate_classes")
         self._protocols = resolve_protocols(protocols, self._task, self._predicate_classes)
-        self._truths = ground_truth_graphs(
-            dataset_dicts, self._num_classes, len(self._predicate_classes)
-        )
+        self._truths = ground_truth_graphs(dataset_dicts, self._num_classes, len(self._predicate_classes))
         if not any(len(truth.relations) for truth in self._truths.values()):
             raise ValueError(f"data set '{dataset_name}' has no annotated relationship to evaluate")
         self._predictions: dict[str, PredictedGraph] = {}

@@ -69,7 +69,8 @@ class RelDN(GeneralizedRCNN):
         self.task = task
         self.entity_iou_threshold = entity_iou_threshold
         self.entities_from_proposals = entities_from_proposals
-        self._frozen: list[nn.Module] = [self.backbone, self.proposal_generator, self.roi_heads]
+        detector_parts = (self.backbone, self.proposal_generator, self.roi_heads)
+        self._frozen: list[nn.Module] = [part for part in detector_parts if part is not None]
         if freeze_norm:
             trained = [m for m in (relation_backbone, relation_head) if m is not None]
             self._frozen += [layer for m in trained for layer in m.modules() if _is_norm(layer)]
@@ -114,6 +115,7 @@ class RelDN(GeneralizedRCNN):
         """
         if not self.training:
             return self.inference(batched_inputs)
+        _require(batched_inputs, "instances", "relations")
         images = self.preprocess_image(batched_inputs)
         ground_truth = [x["instances"].to(self.device) for x in batched_inputs]
         relations = [x["relations"].to(self.device) for x in batched_inputs]
@@ -131,7 +133,7 @@ class RelDN(GeneralizedRCNN):
 
     @torch.no_grad()
     def inference(
-        self, batched_inputs: list[dict[str, Any]], do_postprocess: bool = True
+        self, batched_inputs: list[dict[str, Any]], *, do_postprocess: bool = True
     ) -> list[dict[str, Instances]]:
         """
         Args:
@@ -182,11 +184,7 @@ class RelDN(GeneralizedRCNN):
     ) -> list[Instances]:
         if self.task == "sgdet":
             return self._detections(batched_inputs, images, features)
-        if any("instances" not in x for x in batched_inputs):
-            raise ValueError(
-                f"{self.task} takes boxes from the ground truth, but an input has no 'instances': load the data with "
-                "RelationDatasetMapper, or set MODEL.ROI_RELATION_HEAD.TEST.TASK to 'sgdet'"
-            )
+        _require(batched_inputs, "instances")
         entities = [given_entities(x["instances"].to(self.device)) for x in batched_inputs]
         return entities if self.task == "prdcls" else self._classify(features, entities)
 
@@ -244,6 +242,15 @@ def relation_postprocess(result: dict[str, Instances], height: int, width: int) 
             fields["pred_boxes"] = boxes
         scaled[name] = Instances((height, width), **fields)
     return scaled
+
+
+def _require(batched_inputs: list[dict[str, Any]], *keys: str) -> None:
+    for key in keys:
+        if any(key not in x for x in batched_inputs):
+            raise ValueError(
+                f"an input has no {key!r}, which training and the tasks sgcls and prdcls need: load the data with "
+                "RelationDatasetMapper"
+            )
 
 
 def _is_norm(layer: nn.Module) -> bool:

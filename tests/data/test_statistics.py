@@ -35,7 +35,7 @@ def slow_counts(images: list[dict[str, Any]], overlap_only: bool, background_cou
             bx0, by0, bx1, by1 = entities[o]["bbox"]
             if min(ax1, bx1) - max(ax0, bx0) > 0 and min(ay1, by1) - max(ay0, by0) > 0:
                 overlapping.append((s, o))
-        if overlap_only and overlapping:
+        if overlap_only and (overlapping or background_count == "unrelated"):
             pairs = overlapping
         related = {(s, o) for s, o, _ in one["relations"]}
         for s, o in pairs:

@@ -53,8 +53,7 @@ def test_stage_two_trains_resumes_and_evaluates(detector: Path, tiny_config: Tin
         cfg.MODEL.ROI_RELATION_HEAD.TEST.TASK = task
         results = evaluate(cfg, resume=True)
         assert 0 <= results[f"{task}/motifs"]["R@50"] <= 100
-    prdcls = results
-    assert set(prdcls) == {"sgdet/motifs", "sgdet/reldn", "sgdet/reldn_openimages"}
+    assert set(results) == {"sgdet/motifs", "sgdet/reldn", "sgdet/reldn_openimages"}
 
 
 def test_detector_weights_start_the_relation_stage(
@@ -187,6 +186,14 @@ def test_class_counts_must_fit_the_data_set(tiny_config: TinyConfig) -> None:
     cfg = with_dataset(tiny_config(), "five_things", thing_classes=things, predicate_classes=predicates)
     with pytest.raises(ValueError, match=r"NUM_CLASSES is 6, but data set five_things has 5"):
         Trainer(cfg)
+    things = MetadataCatalog.get("scenes_tiny_train").thing_classes
+    cfg = with_dataset(
+        tiny_config(), "permuted", thing_classes=[*things[1:], things[0]], predicate_classes=predicates
+    )
+    with pytest.raises(
+        ValueError, match="data set scenes_tiny_test has 6 thing_classes.*differ from number 0"
+    ):
+        Trainer(cfg)
     cfg = tiny_config("MODEL.ROI_RELATION_HEAD.NUM_PREDICATES", "9")
     with pytest.raises(ValueError, match=r"NUM_PREDICATES is 9, but data set scenes_tiny_train has 7"):
         Trainer(cfg)
@@ -215,7 +222,7 @@ def test_a_checkpoint_of_other_classes_is_refused(tiny_config: TinyConfig, tmp_p
     model = make_model(tiny_config())
     words = Vocabulary(["a", "b"], ["on"])
     RelationCheckpointer(model, str(tmp_path), vocabulary=words).save("model")
-    with pytest.raises(ValueError, match=r"differ from number 1 on \(\['b'\] in the checkpoint, \['c'\]"):
+    with pytest.raises(ValueError, match=r"differ from number 1 on \(\['b'\] and \['c'\]\)"):
         RelationCheckpointer(model, vocabulary=Vocabulary(["a", "c"], ["on"])).load(
             str(tmp_path / "model.pth")
         )
@@ -230,11 +237,49 @@ def test_a_checkpoint_without_a_detector_is_refused(tiny_config: TinyConfig, tmp
     model = make_model(tiny_config())
     state = {name: x for name, x in model.state_dict().items() if not name.startswith("roi_heads.")}
     torch.save({"model": state}, tmp_path / "broken.pth")
-    with pytest.raises(ValueError, match=r"lacks \d+ parameters of the detector, the first is roi_heads"):
+    with pytest.raises(ValueError, match=r"lacks \d+ parameters of the model, the first is roi_heads"):
         RelationCheckpointer(model).load(str(tmp_path / "broken.pth"))
     torch.save({"model": state, "matching_heuristics": True}, tmp_path / "imagenet.pth")
-    with pytest.raises(ValueError, match="RelDN starts from a trained Detectron2 detector"):
+    with pytest.raises(ValueError, match="not a trained Detectron2 detector"):
         RelationCheckpointer(model).load(str(tmp_path / "imagenet.pth"))
+
+
+def test_an_incomplete_checkpoint_is_not_evaluated(
+    detector: Path, tiny_config: TinyConfig, tmp_path: Path
+) -> None:
+    """Whatever is missing would be random; so would be a part that is switched on after training."""
+    state = torch.load(detector, weights_only=True)["model"]
+    backbone = {name: x for name, x in state.items() if name.startswith("backbone.")}
+    torch.save({"model": backbone}, tmp_path / "backbone.pth")
+    stage1 = tiny_config("MODEL.WEIGHTS", str(tmp_path / "backbone.pth"), file="detector.yaml")
+    with pytest.raises(
+        ValueError, match=r"lacks \d+ parameters of the model, the first is proposal_generator"
+    ):
+        load_model(stage1)
+    with pytest.raises(ValueError, match="do not fit the model"):
+        load_model(
+            tiny_config(
+                "MODEL.WEIGHTS", str(detector), "MODEL.ROI_BOX_HEAD.FC_DIM", "16", file="detector.yaml"
+            )
+        )
+
+    without_spatial = ["MODEL.ROI_RELATION_HEAD.SPATIAL.ENABLED", "False"]
+    RelationCheckpointer(make_model(tiny_config(*without_spatial)), str(tmp_path)).save("model")
+    weights = ["MODEL.WEIGHTS", str(tmp_path / "model.pth")]
+    load_model(tiny_config(*weights, *without_spatial))
+    with pytest.raises(ValueError, match=r"lacks 6 parameters of the model, .*spatial"):
+        load_model(tiny_config(*weights))
+    switched_off = ["MODEL.ROI_RELATION_HEAD.VISUAL.OBJECT_SKIP", "False"]
+    with pytest.raises(ValueError, match=r"has 2 parameters that the model lacks, .*object_skip"):
+        load_model(tiny_config(*weights, *without_spatial, *switched_off))
+
+    without_semantic = ["MODEL.ROI_RELATION_HEAD.SEMANTIC.ENABLED", "False"]
+    with pytest.raises(ValueError, match="lacks"):
+        load_model(tiny_config("MODEL.WEIGHTS", str(detector), *without_semantic))
+    with pytest.raises(ValueError, match="lacks"):
+        RelationPredictor(tiny_config("MODEL.WEIGHTS", str(detector), *without_semantic))
+    with pytest.raises(ValueError, match="nothing to predict with"):
+        RelationPredictor(tiny_config())
 
 
 def test_an_interrupted_save_leaves_the_last_checkpoint(
@@ -264,10 +309,24 @@ def test_refusals_before_training(tiny_config: TinyConfig) -> None:
         Trainer(tiny_config("SOLVER.AMP.ENABLED", "True"))
     with pytest.raises(ValueError, match="nothing to evaluate"):
         evaluate(tiny_config())
+    two = ("scenes_tiny_train", "scenes_tiny_test")
     with pytest.raises(ValueError, match="1 detection files for 2 data sets"):
         cfg = tiny_config("DATASETS.DETECTION_FILES_TRAIN", "('x.npz',)")
-        cfg.DATASETS.TRAIN = ("scenes_tiny_train", "scenes_tiny_test")
+        cfg.DATASETS.TRAIN = two
         Trainer(cfg)
+    with pytest.raises(ValueError, match="1 detection files for 2 data sets"):
+        cfg = tiny_config("DATASETS.DETECTION_FILES_TEST", "('x.npz',)")
+        cfg.DATASETS.TEST = two
+        Trainer.build_test_loader(cfg, two[1])
+    with pytest.raises(ValueError, match="choose one of them"):
+        options = ["MODEL.ROI_RELATION_HEAD.SAMPLING.METHOD", "published"]
+        Trainer(tiny_config(*options, "DATASETS.DETECTION_FILES_TRAIN", "('x.npz',)"))
+    with pytest.raises(ValueError, match="TOP_K is 20, but a protocol ranks 100"):
+        Trainer.build_evaluator(tiny_config("MODEL.ROI_RELATION_HEAD.TEST.TOP_K", "20"), two[1])
+    with pytest.raises(ValueError, match="config of stage 1"):
+        cache_detections(tiny_config(), make_model(tiny_config()), two[1], Path("never.npz"))
+    with pytest.raises(ValueError, match="name no data set"):
+        load_model(tiny_config("DATASETS.TEST", "()"))
 
 
 def test_frequency_baseline_is_evaluated_without_training(tiny_config: TinyConfig) -> None:
@@ -278,6 +337,19 @@ def test_frequency_baseline_is_evaluated_without_training(tiny_config: TinyConfi
     cfg.MODEL.ROI_RELATION_HEAD.TEST.TASK = "sgdet"
     with pytest.raises(ValueError, match="nothing to evaluate"):
         evaluate(cfg)
+
+
+def test_frequency_baseline_counts_its_own_table(tiny_config: TinyConfig, tmp_path: Path) -> None:
+    """Also on top of a trained RelDN, of which it takes the detector."""
+    RelationCheckpointer(make_model(tiny_config()), str(tmp_path)).save("model")
+    options = ["MODEL.WEIGHTS", str(tmp_path / "model.pth")]
+    counted = load_model(tiny_config("MODEL.ROI_RELATION_HEAD.TEST.TASK", "prdcls", file="frequency.yaml"))
+    loaded = load_model(tiny_config(*options, file="frequency.yaml"))
+    tables = [model.relation_head.pair_classifier.semantic.log_prior for model in (counted, loaded)]
+    assert torch.equal(*tables)
+    other = tiny_config(*options, file="frequency.yaml")
+    other.DATASETS.STATISTICS = ("scenes_tiny_test",)
+    assert not torch.equal(tables[0], load_model(other).relation_head.pair_classifier.semantic.log_prior)
 
 
 def test_expected_results_are_checked(tiny_config: TinyConfig) -> None:

@@ -145,6 +145,20 @@ def test_published_sampling_trains_on_proposals(tiny_config: TinyConfig) -> None
     assert losses["loss_rel_cross_entropy"] > 0
 
 
+def test_half_precision_keeps_losses_in_full(tiny_config: TinyConfig) -> None:
+    model = make_model(tiny_config())
+    inputs = [make_input(5, RELATED)]
+    inputs[0]["detections"] = detections()
+    expected = losses_of(model, inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = losses_of(model, inputs)
+    for name, value in expected.items():
+        assert found[name].dtype == torch.float32
+        torch.testing.assert_close(found[name], value, rtol=0.2, atol=0.05)
+    sum(found.values()).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+
+
 def test_tasks(tiny_config: TinyConfig) -> None:
     model = make_model(tiny_config(f"{HEAD}.TEST.TOP_K", "200")).eval()
     inputs = make_input(5, [(0, 1, 2), (3, 3, 1), (0, 1, 2)])

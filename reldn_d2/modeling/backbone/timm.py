@@ -34,12 +34,19 @@ class TimmBackbone(Backbone):
             ValueError: a map that the model does not give.
         """
         super().__init__()
-        body: Any = timm.create_model(name, features_only=True, pretrained=False)
+        whole: Any = timm.create_model(name, features_only=True, pretrained=False)
+        info = whole.feature_info
+        available = [f"c{int(log2(stride))}" for stride in info.reduction()]
+        frozen = [f"c{freeze_at}"] if freeze_at else []
+        unknown = sorted({*out_features, *frozen} - set(available))
+        if unknown or len(set(available)) < len(available):
+            raise ValueError(f"timm model {name} has no feature map {unknown}; it has {available}, by stride")
+        # Layers after the last map would never get a gradient, which stops distributed training.
+        names = available[: 1 + max(available.index(x) for x in (*out_features, *frozen))]
+        body: Any = timm.create_model(
+            name, features_only=True, pretrained=False, out_indices=tuple(range(len(names)))
+        )
         info = body.feature_info
-        names = [f"c{int(log2(stride))}" for stride in info.reduction()]
-        unknown = sorted(set(out_features) - set(names))
-        if unknown:
-            raise ValueError(f"timm model {name} has no feature map {unknown}; it has {names}")
         self.body: nn.Module = body
         self._names = names
         self._out_features = out_features

@@ -67,23 +67,33 @@ class PairClassifier(nn.Module):
         shapes = [input_shape[name] for name in in_features]
         size = box_head.POOLER_RESOLUTION
         region = ShapeSpec(channels=shapes[0].channels, height=size, width=size)
-        semantic = SemanticModule(
-            num_classes=cfg.MODEL.ROI_HEADS.NUM_CLASSES,
-            num_predicates=num_predicates,
-            learnable=head.SEMANTIC.LEARNABLE,
-            eps=head.SEMANTIC.EPS,
+        fused, subject_skip, object_skip = (
+            head.VISUAL.FUSED,
+            head.VISUAL.SUBJECT_SKIP,
+            head.VISUAL.OBJECT_SKIP,
         )
+        subject_head = build_box_head(cfg, region) if fused or subject_skip else None
+        object_head = build_box_head(cfg, region) if fused or object_skip else None
+        predicate_head = build_box_head(cfg, region) if fused else None
+        any_head = subject_head or object_head
         visual = None
-        if head.VISUAL.FUSED or head.VISUAL.SUBJECT_SKIP or head.VISUAL.OBJECT_SKIP:
+        if any_head is not None:
             visual = VisualModule(
-                feature_size=build_box_head(cfg, region).output_shape.channels,
+                feature_size=any_head.output_shape.channels,
                 num_predicates=num_predicates,
-                fused=head.VISUAL.FUSED,
-                subject_skip=head.VISUAL.SUBJECT_SKIP,
-                object_skip=head.VISUAL.OBJECT_SKIP,
+                fused=fused,
+                subject_skip=subject_skip,
+                object_skip=object_skip,
             )
         return {
-            "semantic": semantic if head.SEMANTIC.ENABLED else None,
+            "semantic": SemanticModule(
+                num_classes=cfg.MODEL.ROI_HEADS.NUM_CLASSES,
+                num_predicates=num_predicates,
+                learnable=head.SEMANTIC.LEARNABLE,
+                eps=head.SEMANTIC.EPS,
+            )
+            if head.SEMANTIC.ENABLED
+            else None,
             "spatial": SpatialModule(num_predicates=num_predicates) if head.SPATIAL.ENABLED else None,
             "visual": visual,
             "in_features": in_features,
@@ -93,9 +103,9 @@ class PairClassifier(nn.Module):
                 sampling_ratio=box_head.POOLER_SAMPLING_RATIO,
                 pooler_type=box_head.POOLER_TYPE,
             ),
-            "subject_head": build_box_head(cfg, region) if visual and visual.needs_subject else None,
-            "object_head": build_box_head(cfg, region) if visual and visual.needs_object else None,
-            "predicate_head": build_box_head(cfg, region) if visual and visual.needs_predicate else None,
+            "subject_head": subject_head,
+            "object_head": object_head,
+            "predicate_head": predicate_head,
         }
 
     @property

@@ -3,7 +3,9 @@
 Each returns (M, P+1) logits, background predicate last. Shape letters: see `reldn_d2.structures.pairs`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,6 +40,12 @@ class SemanticModule(nn.Module):
         self.eps = eps
         table = torch.full((num_classes, num_classes, num_predicates + 1), torch.nan)
         self.log_prior = nn.Parameter(table, requires_grad=learnable)
+        self._known_to_be_set = False
+        register: Callable[..., Any] = self.register_load_state_dict_pre_hook  # torch gives it no type
+        register(SemanticModule._forget)
+
+    def _forget(self, *_: Any) -> None:
+        """A table that is loaded has to be looked at again."""
         self._known_to_be_set = False
 
     @torch.no_grad()
@@ -167,18 +175,6 @@ class VisualModule(nn.Module):
         )
         self.subject_skip = _linear(feature_size, outputs) if subject_skip else None
         self.object_skip = _linear(feature_size, outputs) if object_skip else None
-
-    @property
-    def needs_subject(self) -> bool:
-        return self.fuse is not None or self.subject_skip is not None
-
-    @property
-    def needs_object(self) -> bool:
-        return self.fuse is not None or self.object_skip is not None
-
-    @property
-    def needs_predicate(self) -> bool:
-        return self.fuse is not None
 
     def entity_terms(self, subject_features: Tensor | None, object_features: Tensor | None) -> EntityTerms:
         """
