@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -14,7 +15,8 @@ from tabulate import tabulate
 from reldn_d2.data import RelationDatasetMapper
 from reldn_d2.data.synthetic import ConfusableCase, confusable_cases
 from reldn_d2.engine import load_config, load_model
-from reldn_d2.evaluation import paired_bootstrap
+from reldn_d2.evaluation import Difference, PerImageRecall, paired_bootstrap
+from reldn_d2.files import replace_when_complete
 from reldn_d2.visualization import (
     Report,
     curves_svg,
@@ -25,6 +27,7 @@ from reldn_d2.visualization import (
     read_metrics,
     scene_graph_svg,
     scene_graph_to_dict,
+    side_by_side,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 DATASET = "scenes_test"
 NUM_PICTURES = 6
+KINDS = ("instance", "proximity")
 RECALLS = ("R@20", "R@50", "ngR@20", "ngR@50")
 OPENIMAGES = ("R@50", "wmAP_rel", "wmAP_phr", "score_wtd")
 INTRODUCTION = (
@@ -62,7 +66,7 @@ def write_report(
     report = Report("RelDN on built-in scenes").paragraph(INTRODUCTION)
     report.heading("Metrics")
     rows, intervals = recall_rows(results), interval_notes(results, full, baseline)
-    print_table(rows, intervals)
+    print_table("Recall (motifs, mean over images), percent, one seed", rows, intervals)
     report.table(
         rows,
         caption="Recall, protocol motifs (mean over images), percent",
@@ -82,21 +86,23 @@ def write_report(
     )
     models = {name: load_trained(path) for name, path in weights.items()}
     dataset_dicts = DatasetCatalog.get(DATASET)
-    rows = confusion_rows(models, dataset_dicts)
+    rows, notes = confusion_table(*solved_cases(models, dataset_dicts))
+    print_table("Confusable cases solved (PRDCLS), percent, one seed", rows, notes)
     report.table(
         rows,
         caption="Confusable cases solved in PRDCLS, percent",
         footnotes=[
-            "A case is solved if the annotated triplet scores above every candidate that is not annotated: the same "
+            *notes,
+            "One seed. A case is solved if the annotated triplet scores above every candidate that is not annotated: the same "
             "person with each cup (instance), every musician with every guitar (proximity). Chance: share of "
-            "annotated triplets among the candidates."
+            "annotated triplets among the candidates.",
         ],
     )
     report.heading("Training")
     for name, path in weights.items():
         report.paragraph(f"Losses of {name}")
         report.pictures([(curves_svg(loss_curves(read_metrics(path.parent / "metrics.json"))), name)])
-    add_pictures(report, models, dataset_dicts)
+    add_pictures(report, models, dataset_dicts, output / "pictures")
     report.heading("Commands")
     report.code("\n".join(f"{step.command}    # {step.seconds:.0f} s" for step in steps))
     path = output / "report.html"
@@ -122,16 +128,12 @@ def interval_notes(results: Mapping[str, Mapping[str, "Evaluation"]], full: str,
     for task, evaluation in results[full].items():
         per_image = (evaluation.per_image["motifs"], results[baseline][task].per_image["motifs"])
         found = paired_bootstrap(*per_image, "R@20")["macro"]
-        notes.append(
-            f"{task.upper()} R@20, {full} minus {baseline}: {found.mean:+.2f} points, 95 % interval "
-            f"{found.low:+.2f} to {found.high:+.2f} (paired bootstrap over test scenes)."
-        )
+        notes.append(f"{task.upper()} R@20, {full} minus {baseline}: {interval(found)}")
     return notes
 
 
-def print_table(rows: list[dict[str, Any]], notes: list[str]) -> None:
-    print("\nRecall (motifs), percent, one seed")
-    print(tabulate(rows, headers="keys", floatfmt=".2f"))
+def print_table(title: str, rows: list[dict[str, Any]], notes: list[str]) -> None:
+    print(f"\n{title}\n{tabulate(rows, headers='keys', floatfmt='.1f')}")
     print("\n".join(notes))
 
 
@@ -144,32 +146,62 @@ def load_trained(weights: Path) -> Any:
 
 
 @torch.no_grad()
-def confusion_rows(models: Mapping[str, Any], dataset_dicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Share of confusable cases that each model solves when boxes and classes are given."""
+def solved_cases(
+    models: Mapping[str, Any], dataset_dicts: list[dict[str, Any]]
+) -> tuple[dict[str, dict[str, PerImageRecall]], dict[str, float]]:
+    """Confusable cases that each model solves when boxes and classes are given.
+
+    Returns:
+        model -> kind -> solved cases and cases of every scene; kind -> chance level in percent.
+    """
     mapper = RelationDatasetMapper(is_train=False, augmentations=[], image_format="BGR")
-    solved: dict[str, dict[str, list[bool]]] = {name: {} for name in models}
-    chance: dict[str, list[float]] = {}
-    for dataset_dict in dataset_dicts:
-        cases = confusable_cases(dataset_dict)
-        if not cases:
+    solved = {name: {kind: np.zeros(len(dataset_dicts), dtype=np.int64) for kind in KINDS} for name in models}
+    cases = {kind: np.zeros(len(dataset_dicts), dtype=np.int64) for kind in KINDS}
+    chances: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for row, dataset_dict in enumerate(dataset_dicts):
+        found = confusable_cases(dataset_dict)
+        candidates = sorted({triplet for case in found for triplet in case.candidates})
+        if not candidates:
             continue
-        annotated = {tuple(row) for row in dataset_dict["relations"].tolist()}
-        candidates = sorted({triplet for case in cases for triplet in case.candidates})
+        annotated = {tuple(triplet) for triplet in dataset_dict["relations"].tolist()}
         inputs = {**mapper(dataset_dict), "relations": torch.tensor(candidates)}
-        for case in cases:
-            chance.setdefault(case.kind, []).append(case.chance)
+        for case in found:
+            cases[case.kind][row] += 1
+            chances[case.kind].append(case.chance)
         for name, model in models.items():
             probs = model([inputs])[0]["annotated_pairs"].predicate_probs
             score = {triplet: float(probs[i, triplet[2]]) for i, triplet in enumerate(candidates)}
-            for case in cases:
-                solved[name].setdefault(case.kind, []).append(is_solved(case, score, annotated))
+            for case in found:
+                solved[name][case.kind][row] += is_solved(case, score, annotated)
+    ids = tuple(str(dataset_dict["image_id"]) for dataset_dict in dataset_dicts)
+    counts = {
+        name: {kind: PerImageRecall(ids, cases[kind], {"solved": hits[kind]}) for kind in KINDS}
+        for name, hits in solved.items()
+    }
+    return counts, {kind: 100 * float(np.mean(values)) for kind, values in chances.items()}
+
+
+def confusion_table(
+    counts: Mapping[str, Mapping[str, PerImageRecall]], chance: Mapping[str, float]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows of the table of solved cases, and its notes with intervals."""
     rows: list[dict[str, Any]] = [
-        {"model": name, **{kind: 100 * float(np.mean(flags)) for kind, flags in kinds.items()}}
-        for name, kinds in solved.items()
+        {"model": name, **{k: 100 * x.hits["solved"].sum() / x.ground_truths.sum() for k, x in kinds.items()}}
+        for name, kinds in counts.items()
     ]
-    rows.append({"model": "chance", **{kind: 100 * float(np.mean(p)) for kind, p in chance.items()}})
-    rows.append({"model": "cases", **{kind: len(p) for kind, p in chance.items()}})
-    return rows
+    rows.append({"model": "chance", **chance})
+    baseline, full = counts
+    notes = []
+    for kind in KINDS:
+        found = paired_bootstrap(counts[full][kind], counts[baseline][kind], "solved")["micro"]
+        notes.append(
+            f"{kind} ({counts[full][kind].ground_truths.sum()} cases), {full} minus {baseline}: {interval(found)}"
+        )
+    return rows, notes
+
+
+def interval(found: Difference) -> str:
+    return f"{found.mean:+.1f} points, 95 % interval {found.low:+.1f} to {found.high:+.1f} (paired bootstrap over scenes)"
 
 
 def is_solved(
@@ -180,8 +212,14 @@ def is_solved(
 
 
 @torch.no_grad()
-def add_pictures(report: Report, models: Mapping[str, Any], dataset_dicts: list[dict[str, Any]]) -> None:
-    """Scene graphs and feature maps of the first scenes that hold a confusable case of either kind."""
+def add_pictures(
+    report: Report, models: Mapping[str, Any], dataset_dicts: list[dict[str, Any]], folder: Path
+) -> None:
+    """Scene graphs and feature maps of the first scenes that hold a confusable case of either kind.
+
+    Args:
+        folder: gets the rows of scenes as PNG files, too.
+    """
     mapper = RelationDatasetMapper(is_train=False, augmentations=[], image_format="BGR")
     metadata = MetadataCatalog.get(DATASET)
     vocabulary = (metadata.thing_classes, metadata.predicate_classes)
@@ -210,12 +248,15 @@ def add_pictures(report: Report, models: Mapping[str, Any], dataset_dicts: list[
                 bodies = {"detector": model.backbone, **bodies}
             maps += [(feature_map_overlay(finest_map(b, batch), image), title) for title, b in bodies.items()]
         report.pictures(scenes).pictures(graphs).pictures(maps)
+        row = side_by_side([picture for picture, _ in scenes], [title for _, title in scenes])
+        with replace_when_complete(folder / f"{Path(dataset_dict['file_name']).stem}.png") as file:
+            file.write(cv2.imencode(".png", np.ascontiguousarray(row[..., ::-1]))[1].tobytes())
 
 
 def chosen_scenes(dataset_dicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The first scenes of each kind of confusion, half of the pictures each."""
     chosen = []
-    for kind in ("instance", "proximity"):
+    for kind in KINDS:
         scenes = (d for d in dataset_dicts if any(case.kind == kind for case in confusable_cases(d)))
         chosen += list(islice(scenes, NUM_PICTURES // 2))
     return chosen

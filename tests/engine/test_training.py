@@ -191,7 +191,7 @@ def test_class_counts_must_fit_the_data_set(tiny_config: TinyConfig) -> None:
         tiny_config(), "permuted", thing_classes=[*things[1:], things[0]], predicate_classes=predicates
     )
     with pytest.raises(
-        ValueError, match="data set scenes_tiny_test has 6 thing_classes.*differ from number 0"
+        ValueError, match=r"data set scenes_tiny_test has 6 thing_classes.*differ from number 0"
     ):
         Trainer(cfg)
     cfg = tiny_config("MODEL.ROI_RELATION_HEAD.NUM_PREDICATES", "9")
