@@ -69,6 +69,10 @@ def add_reldn_config(cfg: CN) -> None:
     cfg.DATASETS.DETECTION_FILES_TRAIN = ()
     cfg.DATASETS.DETECTION_FILES_TEST = ()
 
+    # Images an inference step, on each device. Smaller images of a batch are padded, which changes their features at
+    # the border; comparable numbers take 1, as Detectron2 does.
+    cfg.TEST.IMS_PER_BATCH = 1
+
     # Learning rate of the predicate backbone and of its box head, times this.
     cfg.SOLVER.PREDICATE_BACKBONE_LR_FACTOR = 0.1
 

@@ -20,7 +20,7 @@ from reldn_d2.evaluation import PerImageRecall, load_per_image
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "scenes"
 ROOT = CONFIGS.parent.parent
-TASKS = ("prdcls", "sgcls", "sgdet")
+TASKS = ("prdcls", "sgdet")
 MODELS = {"L0": "reldn_l0.yaml", "L0+L1+L2+L3": "reldn.yaml"}
 FREQUENCY = "frequency only"
 

@@ -35,7 +35,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder for the results")
     parser.add_argument("--top-k", type=int, default=20, help="relationships an image, 1 to 100")
     parser.add_argument("--predicates-per-pair", type=int, default=1, help="most predicates of a pair")
-    parser.add_argument("--score-threshold", type=float, default=0.0, help="leave out relationships below")
+    parser.add_argument("--score-threshold", type=float, default=0.1, help="leave out relationships below")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="configuration changes: KEY VALUE ...")
     return parser.parse_args(arguments)
 

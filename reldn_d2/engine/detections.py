@@ -4,16 +4,13 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, build_detection_test_loader
 from torch import nn
 from tqdm import tqdm
 
-from reldn_d2.data import RelationDatasetMapper, save_detections
+from reldn_d2.data import save_detections
 
 from .setup import is_relation_model, vocabulary_of
-
-# Several images at a time keep all cores busy.
-_IMAGES_AT_ONCE = 8
+from .trainer import Trainer
 
 
 @torch.no_grad()
@@ -34,13 +31,7 @@ def cache_detections(cfg: CfgNode, model: nn.Module, dataset_name: str, path: Pa
             "detections come from a detector: give the config of stage 1 (META_ARCHITECTURE: GeneralizedRCNN)"
         )
     found = {}
-    loader = build_detection_test_loader(
-        DatasetCatalog.get(dataset_name),
-        mapper=RelationDatasetMapper(cfg, is_train=False),
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-        batch_size=_IMAGES_AT_ONCE,
-    )
-    for batch in tqdm(loader, desc=f"detecting in {dataset_name}"):
+    for batch in tqdm(Trainer.build_test_loader(cfg, dataset_name), desc=f"detecting in {dataset_name}"):
         for inputs, output in zip(batch, model(batch), strict=True):
             instances = output["instances"].to("cpu")
             found[inputs["image_id"]] = (

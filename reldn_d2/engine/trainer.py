@@ -150,6 +150,7 @@ class Trainer(DefaultTrainer):
             dataset_dicts,
             mapper=RelationDatasetMapper(cfg, is_train=False),
             num_workers=cfg.DATALOADER.NUM_WORKERS,
+            batch_size=cfg.TEST.IMS_PER_BATCH,
         )
 
     @classmethod
