@@ -5,7 +5,7 @@
     python train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/reldn/model_final.pth
     python train_net.py --config-file ... --num-gpus 8 --num-machines 2 --machine-rank 0 --dist-url tcp://HOST:PORT
 
-Without a GPU, --num-gpus is the number of CPU processes.
+The configs name the CPU; on GPUs add MODEL.DEVICE cuda. Without a GPU, --num-gpus is the number of CPU processes.
 """
 
 import argparse

@@ -23,7 +23,8 @@ def main() -> None:
     cfg = load_config(args.config_file, args.opts)
     setup_console()
     model = load_model(cfg)
-    trained = Path(cfg.MODEL.WEIGHTS).stat().st_mtime
+    weights = Path(cfg.MODEL.WEIGHTS)
+    trained = weights.stat().st_mtime if weights.is_file() else float("inf")
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         path = args.output / f"{name}.npz"
         if path.exists() and path.stat().st_mtime > trained:

@@ -24,7 +24,14 @@ def main() -> None:
     parser.add_argument("--protocol", default="motifs")
     parser.add_argument("--metric", default="R@50", help="a name of the protocol's per-image counts")
     args = parser.parse_args()
-    a, b = (load_per_image(folder / PER_IMAGE_FILE)[args.protocol] for folder in (args.a, args.b))
+    if args.a.resolve().parts[-2:] != args.b.resolve().parts[-2:]:
+        parser.error(f"{args.a} and {args.b} are of different data sets or tasks")
+    runs = [load_per_image(folder / PER_IMAGE_FILE) for folder in (args.a, args.b)]
+    if any(args.protocol not in run for run in runs):
+        parser.error(
+            f"no protocol {args.protocol} in both; there are {sorted(runs[0].keys() & runs[1].keys())}"
+        )
+    a, b = (run[args.protocol] for run in runs)
     rows = []
     for average, found in paired_bootstrap(a, b, args.metric).items():
         recall = {"macro": macro_recall, "micro": micro_recall}[average]

@@ -1,57 +1,58 @@
 #!/usr/bin/env python
 """The main job, start to end, on the built-in scenes and two CPU cores: `make demo`.
 
-Trains a detector, then RelDN twice on what it detects (cross entropy alone, and with the three contrastive losses),
-evaluates both and writes `report.html`. Finished steps are kept when it is run again.
+Trains a detector, then RelDN on what it detects (without pixels, with cross entropy alone, and with the three
+contrastive losses), evaluates all and writes `report.html`. Finished steps are kept when it is run again.
 """
 
 import argparse
+import json
+import shlex
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from demo_report import write_report
+from demo_report import BASELINE, FULL, Evaluation, Step, write_report
 
 from reldn_d2.engine import Trainer, load_config, load_model, setup_console
-from reldn_d2.evaluation import PerImageRecall, load_per_image
+from reldn_d2.evaluation import load_per_image
+from reldn_d2.files import replace_when_complete
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "scenes"
 ROOT = CONFIGS.parent.parent
 TASKS = ("prdcls", "sgdet")
-MODELS = {"L0": "reldn_l0.yaml", "L0+L1+L2+L3": "reldn.yaml"}
+MODELS = {"semantic + spatial": "semantic_spatial.yaml", BASELINE: "reldn_l0.yaml", FULL: "reldn.yaml"}
 FREQUENCY = "frequency only"
 
 
-@dataclass
-class Step:
-    """A command of the demo and how long it took, 0 if its result was there already."""
+def run(arguments: list[str], result: Path, steps: list[Step], inputs: tuple[Path, ...] = ()) -> None:
+    """Runs a Python program of this repository, unless what it makes is there already.
 
-    command: str
-    seconds: float = 0.0
-
-
-@dataclass
-class Evaluation:
-    """Metrics of one model on one task: protocol -> name -> percent, and the counts of every image."""
-
-    metrics: dict[str, dict[str, float]]
-    per_image: dict[str, PerImageRecall] = field(default_factory=dict)
-
-
-def run(arguments: list[str], result: Path, steps: list[Step]) -> None:
-    """Runs a Python program of this repository, unless what it makes is there."""
-    step = Step("python " + " ".join(arguments))
+    Raises:
+        SystemExit: it is there, but was made by another command or before its inputs.
+    """
+    step = Step(shlex.join(["python", *arguments]))
     steps.append(step)
-    if result.exists():
+    record = result.with_suffix(".json")
+    if result.exists() and record.exists():
+        made_by = json.loads(record.read_text())
+        outdated = any(path.stat().st_mtime > result.stat().st_mtime for path in inputs)
+        if made_by["command"] != step.command or outdated:
+            raise SystemExit(
+                f"{result} was made by another command or from other files: delete {result.parent}, or choose "
+                "another --output"
+            )
+        step.seconds = made_by["seconds"]
         print(f"\n=== {result} exists, kept", flush=True)
         return
     print(f"\n=== {step.command}", flush=True)
     start = time.perf_counter()
     subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True)
     step.seconds = time.perf_counter() - start
+    with replace_when_complete(record) as file:
+        file.write(json.dumps({"command": step.command, "seconds": step.seconds}).encode())
 
 
 def train(output: Path, extra: list[str], steps: list[Step]) -> dict[str, Path]:
@@ -65,7 +66,7 @@ def train(output: Path, extra: list[str], steps: list[Step]) -> dict[str, Path]:
     )
     detections = output / "detections"
     cache = ["tools/cache_detections.py", "--config-file", config, "--output", str(detections)]
-    run([*cache, "MODEL.WEIGHTS", str(detector), *extra], detections / "scenes_test.npz", steps)
+    run([*cache, "MODEL.WEIGHTS", str(detector), *extra], detections / "scenes_test.npz", steps, (detector,))
     weights = {}
     for name, file in MODELS.items():
         weights[name] = output / Path(file).stem / "model_final.pth"
@@ -79,7 +80,12 @@ def train(output: Path, extra: list[str], steps: list[Step]) -> dict[str, Path]:
         ]
         options += ["DATASETS.DETECTION_FILES_TRAIN", f"('{detections / 'scenes_train.npz'}',)"]
         config = str(CONFIGS.relative_to(ROOT) / file)
-        run(["train_net.py", "--resume", "--config-file", config, *options, *extra], weights[name], steps)
+        run(
+            ["train_net.py", "--resume", "--config-file", config, *options, *extra],
+            weights[name],
+            steps,
+            (detector, detections / "scenes_train.npz"),
+        )
     return weights
 
 
@@ -100,7 +106,7 @@ def evaluate(
         folder = output / Path(config).stem
         chosen = [*extra, *options, "OUTPUT_DIR", str(folder), "MODEL.ROI_RELATION_HEAD.TEST.TASK", task]
         path = str(CONFIGS.relative_to(ROOT) / config)
-        step = Step(" ".join(["python train_net.py --eval-only --config-file", path, *chosen]))
+        step = Step(shlex.join(["python", "train_net.py", "--eval-only", "--config-file", path, *chosen]))
         start = time.perf_counter()
         cfg = load_config(str(CONFIGS / config), chosen)
         model = load_model(cfg) if model is None else model

@@ -1,9 +1,10 @@
 """The report of the demo: tables, loss curves, scene graphs side by side and feature maps in one HTML file."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from detectron2.data.detection_utils import read_image
 from tabulate import tabulate
 
 from reldn_d2.data import RelationDatasetMapper
-from reldn_d2.data.synthetic import ConfusableCase, confusable_cases
+from reldn_d2.data.synthetic import confusable_cases
 from reldn_d2.engine import load_config, load_model
 from reldn_d2.evaluation import Difference, PerImageRecall, paired_bootstrap
 from reldn_d2.files import replace_when_complete
@@ -30,10 +31,8 @@ from reldn_d2.visualization import (
     side_by_side,
 )
 
-if TYPE_CHECKING:
-    from demo import Evaluation, Step
-
 DATASET = "scenes_test"
+BASELINE, FULL = "L0", "L0+L1+L2+L3"
 NUM_PICTURES = 6
 KINDS = ("instance", "proximity")
 RECALLS = ("R@20", "R@50", "ngR@20", "ngR@50")
@@ -41,18 +40,34 @@ OPENIMAGES = ("R@50", "wmAP_rel", "wmAP_phr", "score_wtd")
 INTRODUCTION = (
     "RelDN finds <subject, predicate, object> relationships. Trained with cross entropy alone (L0) such a model "
     "mistakes one instance of a class for another (which of the cups is held?) and mixes up neighbours that do the "
-    "same thing (who plays which guitar?). Three contrastive losses (L1, L2, L3) work against that. Both models below "
+    "same thing (who plays which guitar?). Three contrastive losses (L1, L2, L3) work against that. The models below "
     "were trained on the same drawn scenes, from the same frozen detector and its same detections, with one random "
     "seed: a difference between them is an observation, not a proof. The interval under the table only says how much of "
     "it the choice of test scenes could explain."
 )
 
 
+@dataclass
+class Step:
+    """A command of the demo and how long it took."""
+
+    command: str
+    seconds: float = 0.0
+
+
+@dataclass
+class Evaluation:
+    """Metrics of one model on one task: protocol -> name -> percent, and the counts of every image."""
+
+    metrics: dict[str, dict[str, float]]
+    per_image: dict[str, PerImageRecall]
+
+
 def write_report(
     output: Path,
     weights: Mapping[str, Path],
-    results: Mapping[str, Mapping[str, "Evaluation"]],
-    steps: list["Step"],
+    results: Mapping[str, Mapping[str, Evaluation]],
+    steps: list[Step],
 ) -> Path:
     """Writes `report.html` and prints its table.
 
@@ -62,16 +77,15 @@ def write_report(
         results: model -> task -> evaluation.
         steps: what was run, for the record.
     """
-    baseline, full = list(weights)
     report = Report("RelDN on built-in scenes").paragraph(INTRODUCTION)
     report.heading("Metrics")
-    rows, intervals = recall_rows(results), interval_notes(results, full, baseline)
+    rows, intervals = recall_rows(results), interval_notes(results)
     print_table("Recall (motifs, mean over images), percent, one seed", rows, intervals)
     report.table(
         rows,
         caption="Recall, protocol motifs (mean over images), percent",
         footnotes=[
-            "One seed. PRDCLS: boxes and classes given; SGCLS: boxes given; SGDET: nothing given. R: one predicate a "
+            "One seed. PRDCLS: boxes and classes given; SGDET: nothing given. R: one predicate a "
             "pair; ngR: any number.",
             *intervals,
         ],
@@ -93,16 +107,18 @@ def write_report(
         caption="Confusable cases solved in PRDCLS, percent",
         footnotes=[
             *notes,
-            "One seed. A case is solved if the annotated triplet scores above every candidate that is not annotated: the same "
-            "person with each cup (instance), every musician with every guitar (proximity). Chance: share of "
-            "annotated triplets among the candidates.",
+            "One seed. A case is solved if the annotated triplet scores above every wrong one: the same person with "
+            "another cup (instance), a musician with a guitar of somebody else (proximity). Chance: that random scores "
+            "solve it.",
         ],
     )
     report.heading("Training")
-    for name, path in weights.items():
-        report.paragraph(f"Losses of {name}")
-        report.pictures([(curves_svg(loss_curves(read_metrics(path.parent / "metrics.json"))), name)])
-    add_pictures(report, models, dataset_dicts, output / "pictures")
+    for name in (BASELINE, FULL):
+        curves = loss_curves(read_metrics(weights[name].parent / "metrics.json"))
+        report.pictures([(curves_svg(curves), f"Losses of {name}")])
+    add_pictures(
+        report, {name: models[name] for name in (BASELINE, FULL)}, dataset_dicts, output / "pictures"
+    )
     report.heading("Commands")
     report.code("\n".join(f"{step.command}    # {step.seconds:.0f} s" for step in steps))
     path = output / "report.html"
@@ -110,25 +126,25 @@ def write_report(
     return path
 
 
-def recall_rows(results: Mapping[str, Mapping[str, "Evaluation"]]) -> list[dict[str, Any]]:
+def recall_rows(results: Mapping[str, Mapping[str, Evaluation]]) -> list[dict[str, Any]]:
     return [
         {
             "task": task.upper(),
             "model": name,
             **{m: tasks[task].metrics[f"{task}/motifs"][m] for m in RECALLS},
         }
-        for task in ("prdcls", "sgcls", "sgdet")
+        for task in ("prdcls", "sgdet")
         for name, tasks in results.items()
         if task in tasks
     ]
 
 
-def interval_notes(results: Mapping[str, Mapping[str, "Evaluation"]], full: str, baseline: str) -> list[str]:
+def interval_notes(results: Mapping[str, Mapping[str, Evaluation]]) -> list[str]:
     notes = []
-    for task, evaluation in results[full].items():
-        per_image = (evaluation.per_image["motifs"], results[baseline][task].per_image["motifs"])
+    for task, evaluation in results[FULL].items():
+        per_image = (evaluation.per_image["motifs"], results[BASELINE][task].per_image["motifs"])
         found = paired_bootstrap(*per_image, "R@20")["macro"]
-        notes.append(f"{task.upper()} R@20, {full} minus {baseline}: {interval(found)}")
+        notes.append(f"{task.upper()} R@20, {FULL} minus {BASELINE}: {interval(found)}")
     return notes
 
 
@@ -160,10 +176,9 @@ def solved_cases(
     chances: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for row, dataset_dict in enumerate(dataset_dicts):
         found = confusable_cases(dataset_dict)
-        candidates = sorted({triplet for case in found for triplet in case.candidates})
+        candidates = sorted({triplet for case in found for triplet in (case.relation, *case.wrong)})
         if not candidates:
             continue
-        annotated = {tuple(triplet) for triplet in dataset_dict["relations"].tolist()}
         inputs = {**mapper(dataset_dict), "relations": torch.tensor(candidates)}
         for case in found:
             cases[case.kind][row] += 1
@@ -172,7 +187,7 @@ def solved_cases(
             probs = model([inputs])[0]["annotated_pairs"].predicate_probs
             score = {triplet: float(probs[i, triplet[2]]) for i, triplet in enumerate(candidates)}
             for case in found:
-                solved[name][case.kind][row] += is_solved(case, score, annotated)
+                solved[name][case.kind][row] += case.is_solved(score)
     ids = tuple(str(dataset_dict["image_id"]) for dataset_dict in dataset_dicts)
     counts = {
         name: {kind: PerImageRecall(ids, cases[kind], {"solved": hits[kind]}) for kind in KINDS}
@@ -190,25 +205,17 @@ def confusion_table(
         for name, kinds in counts.items()
     ]
     rows.append({"model": "chance", **chance})
-    baseline, full = counts
     notes = []
     for kind in KINDS:
-        found = paired_bootstrap(counts[full][kind], counts[baseline][kind], "solved")["micro"]
+        found = paired_bootstrap(counts[FULL][kind], counts[BASELINE][kind], "solved")["micro"]
         notes.append(
-            f"{kind} ({counts[full][kind].ground_truths.sum()} cases), {full} minus {baseline}: {interval(found)}"
+            f"{kind} ({counts[FULL][kind].ground_truths.sum()} cases), {FULL} minus {BASELINE}: {interval(found)}"
         )
     return rows, notes
 
 
 def interval(found: Difference) -> str:
     return f"{found.mean:+.1f} points, 95 % interval {found.low:+.1f} to {found.high:+.1f} (paired bootstrap over scenes)"
-
-
-def is_solved(
-    case: ConfusableCase, score: Mapping[tuple[int, int, int], float], annotated: set[tuple[int, ...]]
-) -> bool:
-    wrong = [score[triplet] for triplet in case.candidates if triplet not in annotated]
-    return score[case.relation] > max(wrong, default=-1.0)
 
 
 @torch.no_grad()

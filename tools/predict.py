@@ -14,9 +14,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from detectron2.data.detection_utils import read_image
 from tqdm import tqdm
 
+from reldn_d2.data.images import read_image
 from reldn_d2.engine import RelationPredictor, load_config
 from reldn_d2.files import replace_when_complete
 from reldn_d2.visualization import draw_scene_graph, scene_graph_to_dict, write_scene_graph
@@ -66,8 +66,8 @@ def predict_folder(
     for path, name in zip(tqdm(images, unit="image"), output_names(images), strict=True):
         try:
             image = read_image(str(path), "BGR")
-        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises, by format
-            problems.append(f"{path}: not a readable image ({error})")
+        except (FileNotFoundError, ValueError) as error:
+            problems.append(str(error))
             continue
         graph = scene_graph_to_dict(
             predictor(image), predictor.thing_classes, predictor.predicate_classes, file_name=path.name,

@@ -11,7 +11,7 @@ from detectron2.structures import Instances
 
 from reldn_d2.checkpoint import RelationCheckpointer
 
-from .setup import vocabulary_of
+from .setup import is_relation_model, vocabulary_of
 
 
 class RelationPredictor:
@@ -32,6 +32,8 @@ class RelationPredictor:
         """
         if not cfg.MODEL.WEIGHTS:
             raise ValueError("there is nothing to predict with: give a trained checkpoint as MODEL.WEIGHTS")
+        if not is_relation_model(cfg):
+            raise ValueError("MODEL.META_ARCHITECTURE is not RelDN: give config and weights of stage 2")
         cfg = cfg.clone()
         cfg.defrost()
         cfg.MODEL.ROI_RELATION_HEAD.TEST.TASK = "sgdet"

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import RelationDatasetMapper, load_detections_into_dataset, prepare_training_relations
-from reldn_d2.evaluation import PROTOCOLS, EvaluationProtocol, RelationEvaluator, reldn
+from reldn_d2.evaluation import PROTOCOLS, EvaluationProtocol, RelationEvaluator, reldn, reldn_openimages
 from reldn_d2.modeling import RelDN
 
 from .setup import check_classes, is_relation_model, set_predicate_statistics
@@ -158,7 +158,9 @@ class Trainer(DefaultTrainer):
         """Relationship metrics for RelDN, box AP for the detector."""
         output_dir = Path(cfg.OUTPUT_DIR) / "inference" / dataset_name
         if not is_relation_model(cfg):
-            return COCOEvaluator(dataset_name, output_dir=str(output_dir), use_fast_impl=False)
+            return COCOEvaluator(
+                dataset_name, output_dir=str(output_dir), use_fast_impl=False, allow_cached_coco=False
+            )
         test = cfg.MODEL.ROI_RELATION_HEAD.TEST
         task = test.TASK.upper()
         # One config serves all tasks; a protocol that is not defined for this one has nothing to say about it. An
@@ -166,6 +168,7 @@ class Trainer(DefaultTrainer):
         available: dict[str, Callable[[], EvaluationProtocol]] = {
             **PROTOCOLS,
             "reldn": lambda: reldn(test.PREDICATES_PER_PAIR),
+            "reldn_openimages": lambda: reldn_openimages(test.LEFT_OUT_PREDICATES),
         }
         protocols = [available[x]() if x in available else x for x in test.PROTOCOLS]
         protocols = [x for x in protocols if isinstance(x, str) or task in x.tasks]

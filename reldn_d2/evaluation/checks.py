@@ -61,6 +61,11 @@ def prepare_prediction(
             f"{where}: {task} predicts {len(predicted.boxes)} entities, {len(truth.boxes)} are annotated; "
             "the model must keep all ground-truth entities, in annotation order"
         )
+    if task == "PRDCLS" and not np.array_equal(predicted.classes, truth.classes):
+        raise ValueError(
+            f"{where}: in PRDCLS the entities must have the annotated classes, row by row; the model must keep all "
+            "ground-truth entities, in annotation order"
+        )
     annotated = None
     if task != "SGDET" and needs_annotated_pairs:
         annotated = _checked_annotated_pairs(predicted.annotated, truth, num_predicates, where)

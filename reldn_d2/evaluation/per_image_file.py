@@ -55,7 +55,10 @@ def load_per_image(path: str | os.PathLike[str]) -> dict[str, PerImageRecall]:
         FileNotFoundError: if there is no such file.
         ValueError: if it is not a per-image file of this version.
     """
-    content = json.loads(Path(path).read_text())
+    try:
+        content = json.loads(Path(path).read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not a per-image file ({error}); run the evaluation again") from error
     version = content.get("format_version")
     if version != FORMAT_VERSION:
         raise ValueError(f"{path}: format version {version}, not {FORMAT_VERSION}; run the evaluation again")

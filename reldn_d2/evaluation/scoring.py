@@ -101,7 +101,7 @@ def results_table(metrics: Mapping[str, float]) -> str:
     others = []
     for name, value in metrics.items():
         kind, at, k = name.rpartition("@")
-        if at:
+        if at and k.isdigit():
             recalls.setdefault(kind, {})[int(k)] = value
         else:
             others.append((name, value))

@@ -120,7 +120,7 @@ class RelDN(GeneralizedRCNN):
         ground_truth = [x["instances"].to(self.device) for x in batched_inputs]
         relations = [x["relations"].to(self.device) for x in batched_inputs]
         with torch.no_grad():
-            features = self.backbone(images.tensor)
+            features = self._detector_features(batched_inputs, images)
             if self.entities_from_proposals:
                 entities, matched = self._proposal_entities(images, features, ground_truth)
             else:
@@ -151,7 +151,7 @@ class RelDN(GeneralizedRCNN):
         """
         assert not self.training
         images = self.preprocess_image(batched_inputs)
-        features = self.backbone(images.tensor)
+        features = self._detector_features(batched_inputs, images)
         entities = self._entities(batched_inputs, images, features)
         relation_features = self._relation_features(images)
         given = self.task != "sgdet"
@@ -173,6 +173,19 @@ class RelDN(GeneralizedRCNN):
             ]
         return results
 
+    def _detector_features(
+        self, batched_inputs: list[dict[str, Any]], images: ImageList
+    ) -> dict[str, Tensor]:
+        """Feature maps of the detector's backbone; none if neither it nor the relation head will read them."""
+        if self.training:
+            detects = self.entities_from_proposals or not _have_detections(batched_inputs)
+        else:
+            detects = self.task == "sgcls" or (self.task == "sgdet" and not _have_detections(batched_inputs))
+        if not detects and not self.relation_head.uses_detector_features:
+            return {}
+        features: dict[str, Tensor] = self.backbone(images.tensor)
+        return features
+
     def _relation_features(self, images: ImageList) -> dict[str, Tensor] | None:
         if self.relation_backbone is None:
             return None
@@ -191,7 +204,7 @@ class RelDN(GeneralizedRCNN):
     def _detections(
         self, batched_inputs: list[dict[str, Any]], images: ImageList, features: dict[str, Tensor]
     ) -> list[Instances]:
-        if all("detections" in x for x in batched_inputs):
+        if _have_detections(batched_inputs):
             return [x["detections"].to(self.device) for x in batched_inputs]
         return self._detect(images, features)
 
@@ -242,6 +255,10 @@ def relation_postprocess(result: dict[str, Instances], height: int, width: int) 
             fields["pred_boxes"] = boxes
         scaled[name] = Instances((height, width), **fields)
     return scaled
+
+
+def _have_detections(batched_inputs: list[dict[str, Any]]) -> bool:
+    return all("detections" in x for x in batched_inputs)
 
 
 def _require(batched_inputs: list[dict[str, Any]], *keys: str) -> None:

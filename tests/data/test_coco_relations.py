@@ -69,7 +69,7 @@ def test_registration_is_lazy_and_loading_fills_the_metadata(tmp_path: Path, cat
     metadata = MetadataCatalog.get(catalog_name)
     assert metadata.evaluator_type == "relation"
     assert metadata.source == "ours"
-    assert metadata.json_file == str(tmp_path / "relations.json")
+    assert metadata.annotation_file == str(tmp_path / "relations.json")
     assert metadata.get("thing_classes") is None
     write(tmp_path, content())
     for _ in range(2):
@@ -96,11 +96,14 @@ def test_metadata_that_disagrees_is_an_error(tmp_path: Path, catalog_name: str, 
     assert str(path) in str(error.value)
 
 
-def test_relations_of_an_annotation_with_itself_are_kept_and_reported(
+def test_relations_of_an_annotation_with_itself_need_leave_and_are_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = content()
     data["relations"][1]["object_id"] = 5
+    with pytest.raises(ValueError, match=r"relation 2.*joins annotation 5 with itself.*allow_self_relations"):
+        load_coco_relations(write(tmp_path, data), tmp_path)
+    data["allow_self_relations"] = True
     with caplog.at_level(logging.WARNING):
         _, first = load_coco_relations(write(tmp_path, data), tmp_path)
     assert first["relations"].tolist() == [[1, 0, 1], [0, 0, 0]]

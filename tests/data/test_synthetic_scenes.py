@@ -187,25 +187,28 @@ def test_confusable_cases_of_a_small_scene() -> None:
     table = {"annotations": [cup, person, cup, person, cup], "relations": [(1, 2, holds)]}
     (case,) = confusable_cases(table)
     assert (case.kind, case.relation, case.chance) == ("instance", (1, 2, holds), pytest.approx(1 / 3))
-    assert case.candidates == ((1, 0, holds), (1, 2, holds), (1, 4, holds))
+    assert case.wrong == ((1, 0, holds), (1, 4, holds))
+    score = {(1, 0, holds): 0.2, (1, 2, holds): 0.3, (1, 4, holds): 0.1}
+    assert case.is_solved(score)
+    assert not case.is_solved({**score, (1, 4, holds): 0.3})  # a tie solves nothing
     band = {
         "annotations": [person, guitar, person, guitar],
         "relations": np.array([(0, 3, plays), (2, 1, plays)]),
     }
     cases = confusable_cases(band)
     assert [(c.kind, c.relation, c.chance) for c in cases] == [
-        ("proximity", (0, 3, plays), 0.5),
-        ("proximity", (2, 1, plays), 0.5),
+        ("proximity", (0, 3, plays), pytest.approx(1 / 3)),
+        ("proximity", (2, 1, plays), pytest.approx(1 / 3)),
     ]
-    assert set(cases[0].candidates) == {(s, o, plays) for s in (0, 2) for o in (1, 3)}
+    assert set(cases[0].wrong) == {(0, 1, plays), (2, 3, plays)}
     assert confusable_cases({"annotations": [], "relations": np.zeros((0, 3), dtype=np.int64)}) == []
 
 
 def test_every_confusable_case_has_a_rival(records: list[dict[str, Any]]) -> None:
     for scene in records:
         for case in confusable_cases(scene):
-            assert case.relation in case.candidates
-            assert 1 / 4 <= case.chance <= 1 / 2
+            assert case.relation not in case.wrong
+            assert 1 / 7 <= case.chance <= 1 / 2
 
 
 def test_spaced_positions_and_permutations() -> None:

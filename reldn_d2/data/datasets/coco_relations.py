@@ -90,7 +90,8 @@ def register_coco_relations(
     """
     DatasetCatalog.register(name, lambda: load_coco_relations(json_file, image_root, name))
     MetadataCatalog.get(name).set(
-        json_file=os.fspath(json_file),
+        # Not `json_file`: Detectron2 would evaluate boxes on the raw file, which need not have "area" and "iscrowd".
+        annotation_file=os.fspath(json_file),
         image_root=os.fspath(image_root),
         evaluator_type="relation",
         **metadata,
@@ -134,13 +135,15 @@ def save_coco_relations(
             relations.append(record)
     _check_named(path, annotations, "category_id", metadata.thing_classes)
     _check_named(path, relations, "predicate_id", metadata.predicate_classes)
-    content = {
+    content: dict[str, Any] = {
         "images": images,
         "annotations": annotations,
         "categories": _name_records(metadata.thing_classes),
         "predicates": _name_records(metadata.predicate_classes),
         "relations": relations,
     }
+    if any(record["subject_id"] == record["object_id"] for record in relations):
+        content["allow_self_relations"] = True
     with replace_when_complete(path) as stream:
         stream.write(json.dumps(content).encode())
 

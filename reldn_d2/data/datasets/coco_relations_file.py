@@ -53,7 +53,8 @@ def read_coco_relations(json_file: str | os.PathLike[str]) -> CocoRelations:
     Raises:
         FileNotFoundError: no such file.
         ValueError: not JSON, a missing list or key, a repeated id, an id that nothing has, a box that is not
-            inside its image, or a relationship between two images; the message names file and record.
+            inside its image, a relationship between two images, or one of an annotation with itself in a file that
+            does not allow it; the message names file and record.
     """
     name = os.fspath(json_file)
     content = _read_json(name)
@@ -78,7 +79,7 @@ def read_coco_relations(json_file: str | os.PathLike[str]) -> CocoRelations:
     return CocoRelations(
         images=tables["images"],
         annotations=annotations,
-        relations=_checked_relations(name, tables, predicate_rows),
+        relations=_checked_relations(name, tables, predicate_rows, bool(content.get("allow_self_relations"))),
         category_rows=category_rows,
         predicate_rows=predicate_rows,
         thing_classes=thing_classes,
@@ -178,7 +179,10 @@ def _checked_box(json_file: str, where: str, box: Any, image: Record) -> list[fl
 
 
 def _checked_relations(
-    json_file: str, tables: dict[str, dict[Id, Record]], predicate_rows: dict[int, int]
+    json_file: str,
+    tables: dict[str, dict[Id, Record]],
+    predicate_rows: dict[int, int],
+    allow_self_relations: bool,
 ) -> list[tuple[Id, Id, Id, int]]:
     relations: list[tuple[Id, Id, Id, int]] = []
     reflexive = []
@@ -194,12 +198,16 @@ def _checked_relations(
                 problem = f"it is of image {image_id!r}, but annotation {end!r} is of image {other!r}"
                 _fail(json_file, where, problem, "A relationship and its two ends share one image.")
         if subject == object:
+            if not allow_self_relations:
+                problem = f"it joins annotation {subject!r} with itself"
+                remedy = 'Correct it, or say "allow_self_relations": true at the top of the file.'
+                _fail(json_file, where, problem, remedy)
             reflexive.append(relation_id)
         relations.append((image_id, subject, object, predicate))
     if reflexive:
         logger.warning(
             "%s: %d relations join an annotation with itself, the first being relation %r. Evaluation counts "
-            "them as ground truth that nothing can find; training drops them.",
+            "them; training drops them.",
             json_file, len(reflexive), reflexive[0],
         )  # fmt: skip
     return relations

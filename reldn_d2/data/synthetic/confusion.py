@@ -1,5 +1,6 @@
 """The confusable cases of a scene, with their candidates and hence their chance level."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,21 +11,28 @@ Triplet = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class ConfusableCase:
-    """One annotated relationship and the triplets that only the pixels tell apart.
+    """One annotated relationship and the triplets that only the pixels tell apart from it.
 
     Attributes:
         kind: "instance" (which of several cups does this person hold?) or "proximity" (which person plays
             which guitar?).
         relation: the annotated (subject, object, predicate).
-        candidates: "instance": the person with every cup; "proximity": every person with every guitar.
-            Always includes `relation`.
-        chance: probability that a candidate picked at random is an annotated relationship.
+        wrong: candidates that are not annotated. "instance": the person with other cups; "proximity": people
+            with others' guitars.
     """
 
     kind: str
     relation: Triplet
-    candidates: tuple[Triplet, ...]
-    chance: float
+    wrong: tuple[Triplet, ...]
+
+    @property
+    def chance(self) -> float:
+        """Probability that random scores solve the case."""
+        return 1 / (1 + len(self.wrong))
+
+    def is_solved(self, score: Mapping[Triplet, float]) -> bool:
+        """Whether the annotated triplet scores above every wrong one."""
+        return all(score[self.relation] > score[triplet] for triplet in self.wrong)
 
 
 def confusable_cases(dataset_dict: dict[str, Any]) -> list[ConfusableCase]:
@@ -43,7 +51,7 @@ def confusable_cases(dataset_dict: dict[str, Any]) -> list[ConfusableCase]:
             continue
         kind, subjects = ("instance", [subject]) if predicate == Predicate.HOLDS else ("proximity", people)
         targets = [row for row, category in enumerate(categories) if category == categories[object]]
-        candidates = tuple((s, o, predicate) for s in subjects for o in targets)
-        chance = len(annotated.intersection(candidates)) / len(candidates)
-        cases.append(ConfusableCase(kind, (subject, object, predicate), candidates, chance))
+        candidates = ((s, o, predicate) for s in subjects for o in targets)
+        wrong = tuple(triplet for triplet in candidates if triplet not in annotated)
+        cases.append(ConfusableCase(kind, (subject, object, predicate), wrong))
     return cases

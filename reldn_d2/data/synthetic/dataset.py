@@ -39,7 +39,7 @@ def scene_folder(split: str, root: str | os.PathLike[str] | None = None) -> Path
     if root is None:
         datasets = os.environ.get("DETECTRON2_DATASETS")
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        root = Path(datasets) / "reldn_d2_scenes" if datasets else cache / "reldn_d2" / "scenes"
+        root = Path(datasets).expanduser() / "reldn_d2_scenes" if datasets else cache / "reldn_d2" / "scenes"
     return Path(root) / f"v{GENERATOR_VERSION}" / split
 
 

@@ -12,7 +12,8 @@ Registry for relation heads: modules that find relationships between the entitie
 A registered object is called with `obj(cfg, input_shape)`, `input_shape` being the `ShapeSpec`s of the backbone, and
 returns a module with
 
-* `uses_relation_features`: whether it wants feature maps of the predicate backbone;
+* `uses_detector_features`, `uses_relation_features`: whether it wants feature maps of the detector's backbone, and
+  of the predicate backbone;
 * `losses(features, relation_features, entities, matched, ground_truth, relations)`: dict of scalar losses;
 * `inference(features, relation_features, entities, *, entities_given, named_pairs)`: one dict per image, with ranked
   "relations" and, if pairs were named, their scores.

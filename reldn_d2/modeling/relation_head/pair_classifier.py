@@ -109,6 +109,11 @@ class PairClassifier(nn.Module):
         }
 
     @property
+    def uses_detector_features(self) -> bool:
+        """Whether subject or object features are pooled from the detector's feature maps."""
+        return self.visual is not None
+
+    @property
     def uses_relation_features(self) -> bool:
         """Whether predicate features are pooled from a backbone of their own."""
         return self.predicate_head is not None

@@ -76,6 +76,11 @@ class RelDNHead(nn.Module):
         }
 
     @property
+    def uses_detector_features(self) -> bool:
+        """Whether `losses` and `inference` need feature maps of the detector's backbone."""
+        return self.pair_classifier.uses_detector_features
+
+    @property
     def uses_relation_features(self) -> bool:
         """Whether `losses` and `inference` need feature maps of a predicate backbone."""
         return self.pair_classifier.uses_relation_features
@@ -91,7 +96,7 @@ class RelDNHead(nn.Module):
     ) -> dict[str, Tensor]:
         """
         Args:
-            features: feature maps of the frozen detector's backbone.
+            features: feature maps of the frozen detector's backbone, if `uses_detector_features`.
             relation_features: feature maps of the predicate backbone, if `uses_relation_features`.
             entities: per image, `pred_boxes`, `pred_classes` and `scores`.
             matched: (E,) long, the ground-truth row (inside its image) that each entity stands for.
