@@ -112,7 +112,7 @@ def test_a_folder_with_a_corrupt_image_is_finished(
     assert names(weights) == ["a.json", "a.png", "d.json", "d.png"]
     printed = capsys.readouterr()
     assert "2 of 4 images" in printed.out
-    assert "b.png: not a readable" in printed.err and "c.jpg: not a readable" in printed.err
+    assert "b.png cannot be read" in printed.err and "c.jpg cannot be read" in printed.err
 
 
 def test_images_of_one_stem_have_results_of_their_own(
