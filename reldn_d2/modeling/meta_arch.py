@@ -1,6 +1,5 @@
 """RelDN as a Detectron2 meta-architecture: a frozen detector, a predicate backbone and a relation head."""
 
-import logging
 from typing import Any
 
 import torch
@@ -8,21 +7,15 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.modeling.roi_heads import FastRCNNConvFCHead, FastRCNNOutputLayers, StandardROIHeads
-from detectron2.structures import Boxes, ImageList, Instances
+from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
+from .postprocessing import relation_postprocess
 from .relation_head import build_relation_head
 from .relation_head.entities import given_entities, sampled_proposals, training_entities
+from .start_from_detector import start_from_detector
 
 TASKS = ("sgdet", "sgcls", "prdcls")
-# Where the trained parts start when only a detector's weights are loaded: (copied from, to).
-_COPIED = (
-    ("backbone.", "relation_backbone."),
-    ("roi_heads.box_head.", "relation_head.pair_classifier.subject_head."),
-    ("roi_heads.box_head.", "relation_head.pair_classifier.object_head."),
-    ("roi_heads.box_head.", "relation_head.pair_classifier.predicate_head."),
-)
-logger = logging.getLogger(__name__)
 
 
 @META_ARCH_REGISTRY.register()
@@ -76,7 +69,7 @@ class RelDN(GeneralizedRCNN):
             self._frozen += [layer for m in trained for layer in m.modules() if _is_norm(layer)]
         for module in self._frozen:
             module.requires_grad_(False)
-        self.register_load_state_dict_pre_hook(_start_from_detector)
+        self.register_load_state_dict_pre_hook(start_from_detector)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -235,28 +228,6 @@ class RelDN(GeneralizedRCNN):
         return sampled_proposals(sampled, self.roi_heads.num_classes)
 
 
-def relation_postprocess(result: dict[str, Instances], height: int, width: int) -> dict[str, Instances]:
-    """Rescales the result of one image to the size of the original image.
-
-    Unlike `detector_postprocess` it drops no box, since relationships point to rows.
-
-    Args:
-        result: boxes in pixels of the network input.
-        height, width: of the original image.
-    """
-    scaled = {}
-    for name, found in result.items():
-        old_height, old_width = found.image_size
-        fields = dict(found.get_fields())
-        if "pred_boxes" in fields:
-            boxes = Boxes(fields["pred_boxes"].tensor.clone())
-            boxes.scale(width / old_width, height / old_height)
-            boxes.clip((height, width))
-            fields["pred_boxes"] = boxes
-        scaled[name] = Instances((height, width), **fields)
-    return scaled
-
-
 def _have_detections(batched_inputs: list[dict[str, Any]]) -> bool:
     return all("detections" in x for x in batched_inputs)
 
@@ -290,23 +261,3 @@ def _check_roi_heads(roi_heads: nn.Module) -> None:
             f"(MODEL.ROI_BOX_HEAD.NUM_FC >= 1) and neither masks nor keypoints, but got {type(roi_heads).__name__} "
             f"with {type(box_head).__name__}"
         )
-
-
-def _start_from_detector(model: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """When a checkpoint without relation keys is loaded, copies the detector's weights to where RelDN starts.
-
-    A hook of the model itself, so that it works under any trainer and checkpointer.
-    """
-    if any(key.startswith(f"{prefix}relation_") for key in state_dict):
-        return
-    own = list(model.state_dict())
-    for source, target in _COPIED:
-        wanted = [key.removeprefix(target) for key in own if key.startswith(target)]
-        found = [name for name in wanted if f"{prefix}{source}{name}" in state_dict]
-        for name in found:
-            state_dict[f"{prefix}{target}{name}"] = state_dict[f"{prefix}{source}{name}"]
-        if found:
-            logger.info(
-                "%s* starts as a copy of the checkpoint's %s*: %d of %d tensors",
-                target, source, len(found), len(wanted),
-            )  # fmt: skip

@@ -1,0 +1,25 @@
+"""From pixels of the network input back to the original image."""
+
+from detectron2.structures import Boxes, Instances
+
+
+def relation_postprocess(result: dict[str, Instances], height: int, width: int) -> dict[str, Instances]:
+    """Rescales the result of one image to the size of the original image.
+
+    Unlike `detector_postprocess` it drops no box, since relationships point to rows.
+
+    Args:
+        result: boxes in pixels of the network input.
+        height, width: of the original image.
+    """
+    scaled = {}
+    for name, found in result.items():
+        old_height, old_width = found.image_size
+        fields = dict(found.get_fields())
+        if "pred_boxes" in fields:
+            boxes = Boxes(fields["pred_boxes"].tensor.clone())
+            boxes.scale(width / old_width, height / old_height)
+            boxes.clip((height, width))
+            fields["pred_boxes"] = boxes
+        scaled[name] = Instances((height, width), **fields)
+    return scaled
