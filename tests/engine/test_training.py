@@ -218,6 +218,27 @@ def test_an_own_data_set_trains_and_evaluates(
         MetadataCatalog.remove("own_scenes")
 
 
+def test_a_detector_trains_on_an_own_data_set(tiny_config: TinyConfig, tmp_path: Path) -> None:
+    """Box AP asks nothing of the file that the format does not: neither "area" nor "iscrowd"."""
+    scenes = DatasetCatalog.get("scenes_tiny_test")
+    save_coco_relations(scenes, MetadataCatalog.get("scenes_tiny_test"), tmp_path / "own.json")
+    content = json.loads((tmp_path / "own.json").read_text())
+    for annotation in content["annotations"]:
+        del annotation["area"], annotation["iscrowd"]
+    (tmp_path / "own.json").write_text(json.dumps(content))
+    register_coco_relations("own_boxes", {}, str(tmp_path / "own.json"), "/")
+    try:
+        cfg = tiny_config("SOLVER.MAX_ITER", "1", file="detector.yaml")
+        cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = ("own_boxes",)
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=False)
+        trainer.train()
+        assert "AP50" in trainer._last_eval_results["bbox"]
+    finally:
+        DatasetCatalog.remove("own_boxes")
+        MetadataCatalog.remove("own_boxes")
+
+
 def test_a_checkpoint_of_other_classes_is_refused(tiny_config: TinyConfig, tmp_path: Path) -> None:
     model = make_model(tiny_config())
     words = Vocabulary(["a", "b"], ["on"])
@@ -278,6 +299,8 @@ def test_an_incomplete_checkpoint_is_not_evaluated(
         load_model(tiny_config("MODEL.WEIGHTS", str(detector), *without_semantic))
     with pytest.raises(ValueError, match="lacks"):
         RelationPredictor(tiny_config("MODEL.WEIGHTS", str(detector), *without_semantic))
+    with pytest.raises(ValueError, match="give config and weights of stage 2"):
+        RelationPredictor(tiny_config("MODEL.WEIGHTS", str(detector), file="detector.yaml"))
     with pytest.raises(ValueError, match="nothing to predict with"):
         RelationPredictor(tiny_config())
 

@@ -83,6 +83,7 @@ def test_broken_predictions_are_refused_with_the_image(broken: PredictedGraph, m
     ("broken", "message"),
     [
         (predicted_graph([A], [0], []), "PRDCLS predicts 1 entities, 2 are annotated"),
+        (replace(GOOD, classes=GOOD.classes[::-1]), "annotated classes, row by row"),
         (replace(GOOD, annotated=None), "lacks 'annotated_pairs'"),
         (replace(GOOD, annotated=replace(PAIRS, object=np.array([1, 1]))), "row by row"),
         (replace(GOOD, annotated=replace(PAIRS, score=np.array([1.0, NAN]))), "pair_scores .* not finite"),

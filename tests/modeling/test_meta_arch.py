@@ -278,6 +278,28 @@ def test_overlap_filter_is_for_detected_entities(tiny_config: TinyConfig) -> Non
     assert len(model([inputs])[0]["relations"]) == 6 * 7
 
 
+def test_the_detector_is_not_run_for_nobody(tiny_config: TinyConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a visual module and with entities at hand, no feature map is needed."""
+    parts = [
+        x for part in ("FUSED", "SUBJECT_SKIP", "OBJECT_SKIP") for x in (f"{HEAD}.VISUAL.{part}", "False")
+    ]
+    model = make_model(tiny_config(*parts)).eval()
+    inputs = make_input(3, [(0, 1, 2)])
+
+    def fail(*_: object) -> None:
+        raise AssertionError("the backbone ran")
+
+    monkeypatch.setattr(model.backbone, "forward", fail)
+    model.task = "prdcls"
+    assert len(model([inputs])[0]["relations"]) == 3 * 2 * 7
+    for model.task in ("sgcls", "sgdet"):
+        with pytest.raises(AssertionError, match="the backbone ran"):
+            model([inputs])
+    inputs["detections"] = detections((1.0, 2.0, 30.0, 40.0, 0.9, 1), (10.0, 2.0, 50.0, 90.0, 0.5, 3))
+    assert len(model([inputs])[0]["relations"]) == 2 * 7
+    assert set(losses_of(model, [inputs])) == ALL_LOSSES
+
+
 def test_empty_detections_are_dropped_before_pairing(tiny_config: TinyConfig, monkeypatch) -> None:
     model = make_model(tiny_config()).eval()
     boxes = [(0.0, 0.0, 20.0, 20.0, 0.9, 1), (5.0, 5.0, 5.0, 9.0, 0.8, 1), (9.0, 9.0, 30.0, 30.0, 0.7, 2)]
