@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Trains and evaluates a detector (stage 1) or RelDN (stage 2), as the config says.
 
-    python train_net.py --config-file configs/scenes/reldn.yaml MODEL.WEIGHTS output/detector/model_final.pth
-    python train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/reldn/model_final.pth
+    python train_net.py --config-file configs/scenes/reldn.yaml MODEL.WEIGHTS output/scenes/detector/model_final.pth
+    python train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/scenes/reldn/model_final.pth
     python train_net.py --config-file ... --num-gpus 8 --num-machines 2 --machine-rank 0 --dist-url tcp://HOST:PORT
 
 The configs name the CPU; on GPUs add MODEL.DEVICE cuda. Without a GPU, --num-gpus is the number of CPU processes.
