@@ -41,9 +41,9 @@ INTRODUCTION = (
     "RelDN finds <subject, predicate, object> relationships. Trained with cross entropy alone (L0) such a model "
     "mistakes one instance of a class for another (which of the cups is held?) and mixes up neighbours that do the "
     "same thing (who plays which guitar?). Three contrastive losses (L1, L2, L3) work against that. The models below "
-    "were trained on the same drawn scenes, from the same frozen detector and its same detections, with one random "
-    "seed: a difference between them is an observation, not a proof. The interval under the table only says how much of "
-    "it the choice of test scenes could explain."
+    "were trained on the same drawn scenes, from the same frozen detector and its same detections, once "
+    "each: a difference between them is an observation, not a proof. The interval under the table only says how much of "
+    "it the choice of test scenes could explain, not what another random seed would change."
 )
 
 
@@ -80,12 +80,12 @@ def write_report(
     report = Report("RelDN on built-in scenes").paragraph(INTRODUCTION)
     report.heading("Metrics")
     rows, intervals = recall_rows(results), interval_notes(results)
-    print_table("Recall (motifs, mean over images), percent, one seed", rows, intervals)
+    print_table("Recall (motifs, mean over images), percent, one seed each", rows, intervals)
     report.table(
         rows,
         caption="Recall, protocol motifs (mean over images), percent",
         footnotes=[
-            "One seed. PRDCLS: boxes and classes given; SGDET: nothing given. R: one predicate a "
+            "One seed each. PRDCLS: boxes and classes given; SGDET: nothing given. R: one predicate a "
             "pair; ngR: any number.",
             *intervals,
         ],
@@ -101,13 +101,13 @@ def write_report(
     models = {name: load_trained(path) for name, path in weights.items()}
     dataset_dicts = DatasetCatalog.get(DATASET)
     rows, notes = confusion_table(*solved_cases(models, dataset_dicts))
-    print_table("Confusable cases solved (PRDCLS), percent, one seed", rows, notes)
+    print_table("Confusable cases solved (PRDCLS), percent, one seed each", rows, notes)
     report.table(
         rows,
         caption="Confusable cases solved in PRDCLS, percent",
         footnotes=[
             *notes,
-            "One seed. A case is solved if the annotated triplet scores above every wrong one: the same person with "
+            "One seed each. A case is solved if the annotated triplet scores above every wrong one: the same person with "
             "another cup (instance), a musician with a guitar of somebody else (proximity). Chance: that random scores "
             "solve it.",
         ],

@@ -60,9 +60,8 @@ def vocabulary_of(dataset_name: str) -> Vocabulary:
     """
     metadata = MetadataCatalog.get(dataset_name)
     if metadata.get("thing_classes") is None:
-        DatasetCatalog.get(
-            dataset_name
-        )  # a loader of Detectron2's kind knows the names once it has read its file
+        # A loader of Detectron2's kind knows the names once it has read its file.
+        DatasetCatalog.get(dataset_name)
     if metadata.get("thing_classes") is None:
         raise ValueError(
             f"data set {dataset_name} has no thing_classes: MetadataCatalog.get({dataset_name!r}).set(thing_classes=...)"
@@ -109,10 +108,10 @@ def _checked_vocabulary(cfg: CfgNode, dataset_name: str) -> Vocabulary:
 
 
 def set_predicate_statistics(model: RelDN, cfg: CfgNode, dataset_dicts: list[dict[str, Any]]) -> None:
-    """Fills the table of a RelDN's semantic module from a training set. A head without one is left as it is.
+    """Gives a RelDN's relation head the predicate counts of a training set.
 
     Args:
-        model: with a relation head that has a `pair_classifier`.
+        model: not yet trained.
         cfg: says which pairs count.
         dataset_dicts: the whole training set, images without relations included.
 
@@ -120,7 +119,7 @@ def set_predicate_statistics(model: RelDN, cfg: CfgNode, dataset_dicts: list[dic
         ValueError: an annotation of a class or predicate that the config does not have.
     """
     head = cfg.MODEL.ROI_RELATION_HEAD
-    # Also without a semantic module: counting is what checks the range of every annotation.
+    # Also for a head that makes no use of them: counting is what checks the range of every annotation.
     counts = predicate_counts(
         dataset_dicts,
         cfg.MODEL.ROI_HEADS.NUM_CLASSES,
@@ -128,6 +127,4 @@ def set_predicate_statistics(model: RelDN, cfg: CfgNode, dataset_dicts: list[dic
         overlap_only=head.OVERLAP_ONLY,
         background_count=head.SEMANTIC.BACKGROUND_COUNT,
     )
-    semantic = model.relation_head.pair_classifier.semantic
-    if semantic is not None:
-        semantic.set_counts(counts)
+    model.relation_head.set_predicate_counts(counts)

@@ -192,7 +192,7 @@ def load_datasets(cfg: CfgNode, names: Sequence[str], detection_files: Sequence[
     """Dataset dicts of registered data sets, with precomputed detections if files are given.
 
     Args:
-        cfg: tells whether the model can use detections.
+        cfg: its classes must be those of data sets that get detections.
         names: of data sets.
         detection_files: one per data set, or none.
 

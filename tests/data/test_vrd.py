@@ -8,23 +8,12 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from PIL import Image
+from vrd_records import CUP, PERSON, end, relationship
 
 from reldn_d2.data import RelationDatasetMapper, load_vrd, register_vrd
 from reldn_d2.data.datasets.vrd_classes import OBJECT_CLASSES, PREDICATE_CLASSES
 
 WIDTH, HEIGHT = 40, 30
-
-
-def end(category: Any, *box: Any) -> dict[str, Any]:
-    return {"category": category, "bbox": list(box)}
-
-
-def relationship(subject: Any, object: Any, predicate: Any = 3) -> dict[str, Any]:
-    return {"subject": subject, "object": object, "predicate": predicate}
-
-
-PERSON = end(0, 2, 20, 5, 15)
-CUP = end(52, 8, 12, 14, 18)
 
 
 @pytest.fixture

@@ -4,20 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from vrd_records import CUP, PERSON, end, relationship
 
 from reldn_d2.data import parse_vrd_annotations
-
-
-def end(category: Any, *box: Any) -> dict[str, Any]:
-    return {"category": category, "bbox": list(box)}
-
-
-def relationship(subject: Any, object: Any, predicate: Any = 3) -> dict[str, Any]:
-    return {"subject": subject, "object": object, "predicate": predicate}
-
-
-PERSON = end(0, 2, 20, 5, 15)
-CUP = end(52, 8, 12, 14, 18)
 
 
 def write(folder: Path, annotations: Any) -> Path:

@@ -14,6 +14,7 @@ returns a module with
 
 * `uses_detector_features`, `uses_relation_features`: whether it wants feature maps of the detector's backbone, and
   of the predicate backbone;
+* `set_predicate_counts(counts)`: takes the (C, C, P+1) counts of the training set, before training;
 * `losses(features, relation_features, entities, matched, ground_truth, relations)`: dict of scalar losses;
 * `inference(features, relation_features, entities, *, entities_given, named_pairs)`: one dict per image, with ranked
   "relations" and, if pairs were named, their scores.

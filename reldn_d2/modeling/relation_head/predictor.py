@@ -160,7 +160,6 @@ class VisualModule(nn.Module):
             raise ValueError(
                 "a visual module with all parts switched off has nothing to compute: leave it out"
             )
-        self.feature_size = feature_size
         hidden, outputs = 3 * feature_size // 2, num_predicates + 1
         self.fuse = _linear(3 * feature_size, hidden) if fused else None
         self.score = (

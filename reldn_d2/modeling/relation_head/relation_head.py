@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
@@ -84,6 +85,11 @@ class RelDNHead(nn.Module):
     def uses_relation_features(self) -> bool:
         """Whether `losses` and `inference` need feature maps of a predicate backbone."""
         return self.pair_classifier.uses_relation_features
+
+    def set_predicate_counts(self, counts: np.ndarray) -> None:
+        """Sets the semantic module's table, if there is one; see `SemanticModule.set_counts`."""
+        if self.pair_classifier.semantic is not None:
+            self.pair_classifier.semantic.set_counts(counts)
 
     def losses(
         self,

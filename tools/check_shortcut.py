@@ -1,0 +1,64 @@
+#!/usr/bin/env python
+"""Do boxes and classes tell who holds or plays what in the drawn scenes? They must not.
+
+python tools/check_shortcut.py --weights output/demo/semantic_spatial/model_final.pth
+
+Counts the confusable cases that a model without visual module solves on scenes that neither training nor the demo's
+evaluation has used. No picture is drawn.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.structures import Boxes, Instances
+from tabulate import tabulate
+from tqdm import trange
+
+from reldn_d2.data.synthetic import BUILTIN_DATASETS, confusable_cases, make_scene, scene_dict
+from reldn_d2.engine import load_config, load_model
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--weights", type=Path, required=True, help="of a model without visual module")
+    parser.add_argument("--scenes", type=int, default=3000)
+    args = parser.parse_args()
+    cfg = load_config(str(args.weights.parent / "config.yaml"), ["MODEL.WEIGHTS", str(args.weights)])
+    cfg.DATASETS.TEST = ("scenes_test",)
+    model: Any = load_model(cfg)
+    head = model.relation_head
+    if head.uses_detector_features:
+        parser.error(f"{args.weights} is of a model that looks at pixels")
+    split, used = BUILTIN_DATASETS["scenes_test"]
+    solved: dict[str, list[bool]] = {}
+    chance: dict[str, list[float]] = {}
+    for index in trange(used, used + args.scenes):
+        scene = scene_dict(make_scene(split, index), "", index)
+        cases = confusable_cases(scene)
+        candidates = sorted({triplet for case in cases for triplet in (case.relation, *case.wrong)})
+        if not candidates:
+            continue
+        rows = torch.tensor(candidates)
+        entities = Instances((scene["height"], scene["width"]))
+        entities.pred_boxes = Boxes(torch.tensor([a["bbox"] for a in scene["annotations"]]))
+        entities.pred_classes = torch.tensor([a["category_id"] for a in scene["annotations"]])
+        entities.scores = torch.ones(len(entities))
+        (output,) = head.inference({}, None, [entities], entities_given=True, named_pairs=[rows[:, :2]])
+        probs = output["named_pairs"].predicate_probs.gather(1, rows[:, 2:])[:, 0].tolist()
+        score = dict(zip(candidates, probs, strict=True))
+        for case in cases:
+            solved.setdefault(case.kind, []).append(case.is_solved(score))
+            chance.setdefault(case.kind, []).append(case.chance)
+    table = [
+        [kind, len(flags), 100 * np.mean(flags), 100 * np.mean(chance[kind])]
+        for kind, flags in solved.items()
+    ]
+    print(tabulate(table, ["kind", "cases", "solved, percent", "chance, percent"], floatfmt=".1f"))
+
+
+if __name__ == "__main__":
+    main()
