@@ -112,6 +112,13 @@ def test_cached_detections_give_the_same_result(
     for name in ("scenes_tiny_train", "scenes_tiny_test"):
         files[name] = tmp_path / f"{name}.npz"
         cache_detections(stage1, load_model(stage1), name, files[name])
+    detected = load_model(stage1)(next(iter(Trainer.build_test_loader(stage1, "scenes_tiny_test"))))
+    with np.load(files["scenes_tiny_test"]) as cached:
+        boxes = np.concatenate([x["instances"].pred_boxes.tensor.detach().numpy() for x in detected])
+        assert len(boxes) > len(detected)
+        np.testing.assert_allclose(cached["boxes"], boxes, rtol=1e-5)
+        assert cached["offsets"].tolist() == np.cumsum([0, *(len(x["instances"]) for x in detected)]).tolist()
+
     stage2 = tiny_config(*options)
     model = make_model(stage2)
     RelationCheckpointer(model).load(str(detector))

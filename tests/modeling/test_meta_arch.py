@@ -146,12 +146,17 @@ def test_published_sampling_trains_on_proposals(tiny_config: TinyConfig) -> None
 
 
 def test_half_precision_keeps_losses_in_full(tiny_config: TinyConfig) -> None:
-    model = make_model(tiny_config())
+    # Without the semantic table, whose full precision would spread to the sum.
+    model = make_model(tiny_config(f"{HEAD}.SEMANTIC.ENABLED", "False"))
+    precisions = []
+    classifier = model.relation_head.pair_classifier
+    classifier.register_forward_hook(lambda _, __, logits: precisions.append(logits.dtype))
     inputs = [make_input(5, RELATED)]
     inputs[0]["detections"] = detections()
     expected = losses_of(model, inputs)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = losses_of(model, inputs)
+    assert precisions == [torch.float32] * 2
     for name, value in expected.items():
         assert found[name].dtype == torch.float32
         torch.testing.assert_close(found[name], value, rtol=0.2, atol=0.05)
