@@ -1,5 +1,6 @@
 """Two processes on CPUs, through Detectron2's launcher; one of them sees no relationship."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -11,6 +12,10 @@ from tiny_models import REPOSITORY, TINY, make_input
 from reldn_d2.engine import Trainer, load_config
 
 SCENES = str(REPOSITORY / "configs" / "scenes" / "reldn.yaml")
+
+
+# A process that waits in vain for another fails instead of hanging.
+TIMEOUT = timedelta(seconds=45)
 
 
 def train_one_step(output: str) -> None:
@@ -32,7 +37,7 @@ def train_one_step(output: str) -> None:
 
 
 def test_a_process_without_relations_keeps_up(tmp_path: Path) -> None:
-    launch(train_one_step, 2, num_machines=1, machine_rank=0, dist_url="auto", args=(str(tmp_path),))
+    launch(train_one_step, 2, dist_url="auto", args=(str(tmp_path),), timeout=TIMEOUT)
     assert (tmp_path / "done0").exists() and (tmp_path / "done1").exists()
 
 
@@ -59,6 +64,6 @@ def train_and_evaluate(output: str) -> None:
 
 def test_two_processes_evaluate_like_one(tmp_path: Path) -> None:
     for processes in (1, 2):
-        launch(train_and_evaluate, processes, dist_url="auto", args=(str(tmp_path),))
+        launch(train_and_evaluate, processes, dist_url="auto", args=(str(tmp_path),), timeout=TIMEOUT)
     one, two = (torch.load(tmp_path / f"results{n}.pth") for n in (1, 2))
     assert one == two and one
