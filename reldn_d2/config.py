@@ -29,6 +29,8 @@ def add_reldn_config(cfg: CN) -> None:
     head.VISUAL.FUSED = True  # the <S, P, O> branch
     head.VISUAL.SUBJECT_SKIP = True
     head.VISUAL.OBJECT_SKIP = True
+    # Share of the subject, object and predicate features dropped in training. Not in the paper: for small data sets.
+    head.VISUAL.DROPOUT = 0.0
 
     # Losses (section 3): L = L0 + λ1·L1 + λ2·L2 + λ3·L3. A weight of 0 switches a loss off.
     head.LOSS = CN()

@@ -68,6 +68,23 @@ def test_visual_module_equals_concatenation_pair_by_pair(parts: tuple[bool, bool
         torch.testing.assert_close(logits[m], expected)
 
 
+@pytest.mark.parametrize("dropped", range(3))
+def test_dropout_reaches_each_feature_in_training_only(dropped: int) -> None:
+    torch.manual_seed(0)
+    module = VisualModule(feature_size=4, num_predicates=2, dropout=1.0)
+    pairs = Pairs.both_directions(torch.tensor([0]), torch.tensor([1]))
+
+    def logits(features: list[torch.Tensor]) -> torch.Tensor:
+        subject, object, predicate = features
+        return module(module.entity_terms(subject, object), predicate, pairs)
+
+    features = [torch.randn(2, 4), torch.randn(2, 4), torch.randn(1, 4)]
+    other = [torch.randn_like(x) if i == dropped else x for i, x in enumerate(features)]
+    assert torch.equal(logits(features), logits(other))
+    module.eval()
+    assert not torch.equal(logits(features), logits(other))
+
+
 def test_a_visual_module_without_parts_is_refused() -> None:
     with pytest.raises(ValueError, match="leave it out"):
         VisualModule(feature_size=4, num_predicates=2, fused=False, subject_skip=False, object_skip=False)

@@ -84,6 +84,7 @@ class PairClassifier(nn.Module):
                 fused=fused,
                 subject_skip=subject_skip,
                 object_skip=object_skip,
+                dropout=head.VISUAL.DROPOUT,
             )
         return {
             "semantic": SemanticModule(
