@@ -62,6 +62,7 @@ class RelationCheckpointer(DetectionCheckpointer):
         save_dir: str = "",
         *,
         vocabulary: Vocabulary | None = None,
+        run: dict[str, str] | None = None,
         complete: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -70,21 +71,25 @@ class RelationCheckpointer(DetectionCheckpointer):
             model: the model.
             save_dir: folder of checkpoints.
             vocabulary: of the data set in use; compared with that of what is loaded. None takes it from there.
+            run: what the training run depends on; saved with the weights, for `saved_run`.
             complete: what is loaded must hold every parameter of the model, as for inference. Otherwise, as when
                 training starts, a detector takes what fits, and RelDN must get a complete detector.
             kwargs: as for DetectionCheckpointer.
         """
         super().__init__(model, save_dir, **kwargs)
         self.vocabulary = vocabulary
+        self.run = run
         self.complete = complete
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """As the base class, atomically and with the vocabulary."""
+        """As the base class, atomically, with the vocabulary and the run."""
         if not self.save_dir or not self.save_to_disk:
             return
         data = {key: obj.state_dict() for key, obj in self.checkpointables.items()}
         if self.vocabulary is not None:
             data["vocabulary"] = asdict(self.vocabulary)
+        if self.run is not None:
+            data["run"] = self.run
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
         with replace_when_complete(path) as file:
@@ -96,6 +101,12 @@ class RelationCheckpointer(DetectionCheckpointer):
         with replace_when_complete(os.path.join(self.save_dir, "last_checkpoint")) as file:
             file.write(last_filename_basename.encode())
 
+    def saved_run(self) -> dict[str, str] | None:
+        """`run` of the last checkpoint in the folder; None if it was saved without. Reads no weights."""
+        path = self.get_checkpoint_file()
+        run: dict[str, str] | None = torch.load(path, "cpu", weights_only=True, mmap=True).get("run")
+        return run
+
     def _torch_load(self, f: str) -> Any:
         return torch.load(f, map_location="cpu", weights_only=True)
 
@@ -106,6 +117,7 @@ class RelationCheckpointer(DetectionCheckpointer):
                 "these are ImageNet weights, or in another framework's format, not a trained Detectron2 detector: "
                 "train one first (META_ARCHITECTURE: GeneralizedRCNN) and give its checkpoint as MODEL.WEIGHTS"
             )
+        checkpoint.pop("run", None)  # whoever resumes has compared it
         saved = checkpoint.pop("vocabulary", None)
         if saved is not None:
             found = Vocabulary(**saved)

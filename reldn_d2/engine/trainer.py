@@ -22,6 +22,7 @@ from reldn_d2.data import RelationDatasetMapper, load_detections_into_dataset, p
 from reldn_d2.evaluation import PROTOCOLS, EvaluationProtocol, RelationEvaluator, reldn, reldn_openimages
 from reldn_d2.modeling import RelDN
 
+from .resume import check_resumed, run_identity
 from .setup import check_classes, is_relation_model, set_predicate_statistics
 
 # What the published recipe trains at a lower rate: it starts from the detector's weights.
@@ -68,8 +69,9 @@ class Trainer(DefaultTrainer):
         model = _distribute(model)
         self._trainer = (AMPTrainer if use_amp else SimpleTrainer)(model, data_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self._run = run_identity(cfg, dataset_dicts)
         self.checkpointer = RelationCheckpointer(
-            model, cfg.OUTPUT_DIR, vocabulary=vocabulary, trainer=weakref.proxy(self)
+            model, cfg.OUTPUT_DIR, vocabulary=vocabulary, run=self._run, trainer=weakref.proxy(self)
         )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
@@ -80,13 +82,13 @@ class Trainer(DefaultTrainer):
         """As DefaultTrainer.
 
         Raises:
-            ValueError: RelDN would start from a detector that nobody trained.
+            ValueError: RelDN would start from a detector that nobody trained, or the checkpoint to resume from was
+                trained with another config or other data.
         """
-        if (
-            is_relation_model(self.cfg)
-            and not self.cfg.MODEL.WEIGHTS
-            and not (resume and self.checkpointer.has_checkpoint())
-        ):
+        if resume and self.checkpointer.has_checkpoint():
+            # Before anything is loaded: weights and optimizer that do not fit would say less about why.
+            check_resumed(self.checkpointer.saved_run(), self._run, self.checkpointer.get_checkpoint_file())
+        elif is_relation_model(self.cfg) and not self.cfg.MODEL.WEIGHTS:
             raise ValueError("RelDN trains on top of a frozen detector: give its checkpoint as MODEL.WEIGHTS")
         super().resume_or_load(resume)
 
