@@ -61,6 +61,9 @@ def add_reldn_config(cfg: CN) -> None:
     head.TEST.TASK = "sgdet"
     head.TEST.TOP_K = 100  # relationships an image
     head.TEST.CHUNK_SIZE = 256  # unordered pairs scored at a time
+    head.TEST.EXHAUSTIVE = (
+        False  # score also pairs that can change nothing, to measure what leaving them out saves
+    )
     # Protocols to report, see docs/evaluation.md.
     head.TEST.PROTOCOLS = ("motifs", "reldn")
     head.TEST.PREDICATES_PER_PAIR = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)  # the k's of protocol reldn

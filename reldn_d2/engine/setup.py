@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from detectron2.utils.logger import setup_logger
 from reldn_d2.checkpoint import Vocabulary
 from reldn_d2.config import add_reldn_config
 from reldn_d2.data import predicate_counts
+from reldn_d2.files import replace_when_complete
 from reldn_d2.modeling import RelDN
 
 
@@ -36,7 +38,13 @@ def setup(args: argparse.Namespace) -> CfgNode:
     """Config of a `train_net.py` run, frozen; also sets up logging, the seed and the output folder."""
     cfg = load_config(args.config_file, args.opts)
     cfg.freeze()
+    # Detectron2 writes the config of every start there. That of a resumed or evaluated run stays as it was trained.
+    trained_with = Path(cfg.OUTPUT_DIR) / "config.yaml"
+    keep = trained_with.read_bytes() if (args.resume or args.eval_only) and trained_with.is_file() else None
     default_setup(cfg, args)
+    if keep is not None and comm.is_main_process():
+        with replace_when_complete(trained_with) as file:
+            file.write(keep)
     if comm.get_world_size() > 1 and cfg.MODEL.DEVICE == "cpu" and torch.cuda.is_available():
         raise ValueError(
             "several processes on a machine with GPUs talk through NCCL, which needs them: set MODEL.DEVICE to 'cuda', "

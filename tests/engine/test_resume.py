@@ -10,12 +10,13 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
+from detectron2.engine import default_argument_parser
 from detectron2.structures import BoxMode
 from tiny_models import REPOSITORY, TinyConfig
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import save_detections
-from reldn_d2.engine import Trainer, evaluate, load_config, vocabulary_of
+from reldn_d2.engine import Trainer, evaluate, load_config, setup, vocabulary_of
 from reldn_d2.engine.resume import check_resumed, run_identity
 from reldn_d2.engine.trainer import load_datasets
 
@@ -286,3 +287,17 @@ def test_a_config_is_the_same_after_it_went_through_a_file(tmp_path: Path, scene
         cfg = load_config(str(file))
         (tmp_path / "config.yaml").write_text(cfg.dump())
         assert differences(cfg, load_config(str(tmp_path / "config.yaml")), scenes) == "", file
+
+
+@pytest.mark.parametrize("flag", ["--resume", "--eval-only"])
+def test_the_config_file_of_a_run_stays_as_it_was_trained(flag: str, tmp_path: Path) -> None:
+    def start(rate: str, *flags: str) -> str:
+        options = ["OUTPUT_DIR", str(tmp_path), "SOLVER.BASE_LR", rate]
+        config = str(REPOSITORY / "configs" / "scenes" / "reldn.yaml")
+        setup(default_argument_parser().parse_args(["--config-file", config, *flags, *options]))
+        return (tmp_path / "config.yaml").read_text()
+
+    first = start("0.125", flag)  # nothing there to keep yet
+    assert "BASE_LR: 0.125" in first
+    assert start("0.25", flag) == first
+    assert "BASE_LR: 0.25" in start("0.25")

@@ -83,7 +83,9 @@ def slow_unordered_pairs_scored(case: Case, top_k: int, chunk_size: int) -> int:
     return len(order)
 
 
-def run(case: Case, top_k: int = 100, chunk_size: int = 256) -> tuple[Selection, Scorer]:
+def run(
+    case: Case, top_k: int = 100, chunk_size: int = 256, exhaustive: bool = False
+) -> tuple[Selection, Scorer]:
     scorer = Scorer(case)
     selection = select_relationships(
         scorer,
@@ -93,6 +95,7 @@ def run(case: Case, top_k: int = 100, chunk_size: int = 256) -> tuple[Selection,
         num_predicates=case.table.shape[2],
         top_k=top_k,
         chunk_size=chunk_size,
+        exhaustive=exhaustive,
     )
     return selection, scorer
 
@@ -180,6 +183,14 @@ def test_equals_exhaustive_selection(
     asked = [frozenset(pair) for call in scorer.calls for pair in call]
     assert len(asked) == len(set(asked)), "a pair was scored twice"
     assert all(len(call) <= chunk_size for call in scorer.calls), "memory is not bounded by the chunk"
+
+
+def test_exhaustive_selection_scores_every_pair_and_gives_the_same_list() -> None:
+    case = make_case(3, 12, 4, SCORES["uniform"], PROBS["softmax"])
+    expected, stopped = run(case, 5, 4)
+    selection, scorer = run(case, 5, 4, exhaustive=True)
+    assert sum(map(len, scorer.calls)) == len(case.first) > sum(map(len, stopped.calls))
+    assert all(torch.equal(getattr(selection, name), getattr(expected, name)) for name in FIELDS)
 
 
 @pytest.mark.parametrize("scores", sorted(SCORES))

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from reldn_d2.modeling.relation_head.losses import contrastive_losses, predicate_cross_entropy
 from reldn_d2.structures import EntityBatch, Pairs, PairTargets
@@ -557,3 +558,51 @@ def test_work_is_a_fixed_number_of_tensor_operations(normalization: Normalizatio
     assert "scatter_reduce" in few or len(few) > 20, "the profiler saw nothing"
     assert sorted(few) == sorted(many)
     assert not {name.rstrip("0123456789") for name in many} & set(WAITING)
+
+
+def all_losses(logits: Tensor, batch: Batch) -> Tensor:
+    return sum(fast(batch, logits).values(), start=predicate_cross_entropy(logits, batch.targets))
+
+
+def test_losses_compile_without_a_graph_break() -> None:
+    """Nothing in them looks at a value, so they need no device sync."""
+    batch = make_batch(0, [5, 4])
+    compiled = torch.compile(all_losses, fullgraph=True, backend="aot_eager")(batch.logits, batch)
+    expected = all_losses(batch.logits, batch)
+    torch.testing.assert_close(compiled, expected)
+    torch.testing.assert_close(gradient(compiled, batch.logits), gradient(expected, batch.logits))
+
+
+@pytest.mark.parametrize("normalization", ["anchors", "published"])
+@pytest.mark.parametrize("background", [False, True])
+def test_shapes_depend_on_no_value(normalization: Normalization, background: bool) -> None:
+    """Fake tensors have shapes and no values: whatever asks for a value raises."""
+    batch = make_batch(0, [5, 4])
+    values = batch.logits.detach()
+    with FakeTensorMode() as fake:
+
+        def faked(structure: Any) -> Any:
+            return dataclasses.replace(
+                structure,
+                **{
+                    name: fake.from_tensor(value)
+                    for name, value in vars(structure).items()
+                    if isinstance(value, Tensor)
+                },
+            )
+
+        logits = fake.from_tensor(values).requires_grad_()
+        losses = contrastive_losses(
+            logits,
+            faked(batch.entities),
+            faked(batch.pairs),
+            faked(batch.targets),
+            num_classes=batch.num_classes,
+            normalization=normalization,
+            background_in_argmax=background,
+        )
+        losses["L0"] = predicate_cross_entropy(logits, faked(batch.targets))
+        (grad,) = torch.autograd.grad(sum(losses.values(), start=logits.new_zeros(())), logits)
+        assert grad.shape == batch.logits.shape
+        with pytest.raises(Exception, match=r"data-dependent|DataDependent|dynamic"):
+            logits.sum().item()  # what such a mistake looks like

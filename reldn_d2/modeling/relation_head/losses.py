@@ -12,6 +12,8 @@ every margin of every loss and both sides comes out of a single segment reductio
 data-dependent shape or a device sync.
 """
 
+import math
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -21,6 +23,9 @@ from torch.nn import functional as F
 from reldn_d2.structures import EntityBatch, Pairs, PairTargets
 
 Normalization = Literal["anchors", "published"]
+
+# Rows shorter than a vector register of a CPU take PyTorch longer than the same numbers down the columns.
+_SHORT_ROW = 16
 
 
 def predicate_cross_entropy(logits: Tensor, targets: PairTargets) -> Tensor:
@@ -75,98 +80,89 @@ def contrastive_losses(
         "loss_rel_class_agnostic", "loss_rel_entity_class", "loss_rel_predicate_class": scalars. A loss without any
         valid cell is a zero that keeps the graph.
     """
-    num_predicates = logits.shape[1] - 1
-    affinity = 1 - logits.softmax(dim=1)[:, num_predicates]
-    if background_in_argmax:
-        likely = logits.detach().argmax(dim=1)
-    else:
-        likely = logits.detach()[:, :num_predicates].argmax(dim=1)
-    # A pair whose argmax is ∅ is a negative of no predicate.
-    wrongly_predicted = targets.unrelated & (likely < num_predicates)
-    likely = likely.clamp(max=num_predicates - 1)
-
     names = ("loss_rel_class_agnostic", "loss_rel_entity_class", "loss_rel_predicate_class")
-    cells_per_anchor = (1, num_classes, num_predicates)
-    sides = (
-        (pairs.subject, entities.classes[pairs.object], targets.subject_side),
-        (pairs.object, entities.classes[pairs.subject], targets.object_side),
-    )
-    reduction = _CellMinima(affinity, num_anchors=len(entities))
-    for anchor, partner_class, drawn in sides:
-        label_anchor, label_drawn = anchor[targets.label_pair], drawn[targets.label_pair]
-        related, unrelated = drawn & targets.related, drawn & targets.unrelated
-        if weights[0]:
-            reduction.add_cells(1)
-            reduction.positives(anchor, related)
-            reduction.negatives(anchor, unrelated)
-        if weights[1]:
-            cell = anchor * num_classes + partner_class
-            reduction.add_cells(num_classes)
-            reduction.positives(cell, related)
-            reduction.negatives(cell, unrelated)
-        if weights[2]:
-            reduction.add_cells(num_predicates)
-            label_cell = label_anchor * num_predicates + targets.label_predicate
-            reduction.positives(label_cell, label_drawn, pair=targets.label_pair)
-            reduction.negatives(anchor * num_predicates + likely, drawn & wrongly_predicted)
-
+    num_predicates = logits.shape[1] - 1
     active = [i for i in range(3) if weights[i]]
-    margins_of_cells = reduction.margins()
-    losses: dict[str, Tensor] = {}
-    for position, i in enumerate(active):
-        total = affinity.new_zeros(())
-        for side in range(2):
-            margin = margins_of_cells[side * len(active) + position].view(len(entities), cells_per_anchor[i])
-            total = total + _mean_hinge(margin, margins[i], normalization)
-        losses[names[i]] = weights[i] * total
-    return losses
+    if not active:
+        return {}
+    # A slot of this table for every (sign, side, anchor, cell of the anchor): positives of Φ, then negatives of -Φ.
+    sizes = [(1, num_classes, num_predicates)[i] for i in active]
+    shape = (2, 2, len(entities), sum(sizes))
+    first_cell = dict(zip(active, accumulate(sizes, initial=0), strict=False))
+    values, slots = _entries(logits, entities, pairs, targets, shape, first_cell, background_in_argmax)
+    minima = logits.new_full((math.prod(shape),), torch.inf).scatter_reduce(0, slots, values, "amin")
+    positive, negative = minima.view(shape)
+    losses = _mean_hinges(positive + negative, sizes, [margins[i] for i in active], normalization)
+    return {names[i]: weights[i] * loss for i, loss in zip(active, losses, strict=True)}
 
 
-class _CellMinima:
-    """Collects entries (pair, cell, sign), then takes the minimum of every (cell, sign) at once."""
+def _entries(
+    logits: Tensor,
+    entities: EntityBatch,
+    pairs: Pairs,
+    targets: PairTargets,
+    shape: tuple[int, int, int, int],
+    first_cell: dict[int, int],
+    background_in_argmax: bool,
+) -> tuple[Tensor, Tensor]:
+    """What competes for the minimum of which slot: ±Φ of a pair, infinite if the pair was not drawn."""
+    # Rows of these (2, M) tables are the two sides: subjects as anchors, then objects.
+    anchor = torch.stack([pairs.subject, pairs.object])
+    drawn = torch.stack([targets.subject_side, targets.object_side])
+    affinity = _affinity(logits)
+    signed = torch.where(targets.related, affinity, -affinity)
+    signed = signed.expand(2, -1).masked_fill(~(drawn & (targets.related | targets.unrelated)), torch.inf)
 
-    def __init__(self, affinity: Tensor, num_anchors: int) -> None:
-        self._affinity = affinity
-        self._num_anchors = num_anchors
-        self._sizes: list[int] = []
-        self._offset = 0
-        self._next_offset = 0
-        self._values: list[Tensor] = []
-        self._slots: list[Tensor] = []
-
-    def add_cells(self, cells_per_anchor: int) -> None:
-        """Opens the next block of cells; entries that follow belong to it."""
-        self._sizes.append(self._num_anchors * cells_per_anchor)
-        self._offset = self._next_offset
-        self._next_offset += 2 * self._sizes[-1]
-
-    def positives(self, cell: Tensor, mask: Tensor, pair: Tensor | None = None) -> None:
-        values = self._affinity if pair is None else self._affinity[pair]
-        self._add(values, cell + self._offset, mask)
-
-    def negatives(self, cell: Tensor, mask: Tensor) -> None:
-        self._add(-self._affinity, cell + (self._offset + self._sizes[-1]), mask)
-
-    def _add(self, values: Tensor, slots: Tensor, mask: Tensor) -> None:
-        self._values.append(values.masked_fill(~mask, torch.inf))
-        self._slots.append(slots)
-
-    def margins(self) -> list[Tensor]:
-        """The margin of every cell, block by block; infinite where a cell lacks a positive or a negative."""
-        if not self._sizes:
-            return []
-        minima = self._affinity.new_full((self._next_offset,), torch.inf)
-        minima = minima.scatter_reduce(0, torch.cat(self._slots), torch.cat(self._values), "amin")
-        blocks = torch.split(minima, [size for size in self._sizes for _ in range(2)])
-        return [positive + negative for positive, negative in zip(blocks[::2], blocks[1::2], strict=True)]
+    slots_per_sign = math.prod(shape[1:])
+    side = torch.arange(2, device=logits.device)[:, None]
+    positive = (side * shape[2] + anchor) * shape[3]
+    own_sign = positive + slots_per_sign * ~targets.related
+    entries = []
+    if 0 in first_cell:
+        entries.append((signed, own_sign + first_cell[0]))
+    if 1 in first_cell:
+        partner_class = entities.classes[anchor.flip(0)]
+        entries.append((signed, own_sign + (first_cell[1] + partner_class)))
+    if 2 in first_cell:
+        label_slot = positive[:, targets.label_pair] + (first_cell[2] + targets.label_predicate)
+        entries.append((signed.index_select(1, targets.label_pair), label_slot))
+        num_predicates = logits.shape[1] - 1
+        scores = logits.detach() if background_in_argmax else logits.detach()[:, :num_predicates]
+        likely = scores.argmax(dim=1)
+        # A pair whose argmax is ∅ is a negative of no predicate.
+        no_negative = targets.related | (likely == num_predicates)
+        likely_slot = positive + (slots_per_sign + first_cell[2] + likely.clamp(max=num_predicates - 1))
+        entries.append((signed.masked_fill(no_negative, torch.inf), likely_slot))
+    values, slots = (torch.cat(parts, dim=1).flatten() for parts in zip(*entries, strict=True))
+    return values, slots
 
 
-def _mean_hinge(margin: Tensor, alpha: float, normalization: Normalization) -> Tensor:
-    """max(0, α - margin) of an (anchors, cells) table, averaged over the cells that have one."""
-    valid = margin != torch.inf  # a NaN counts as valid, so that a diverged model shows
-    hinge = (alpha - margin).clamp(min=0).where(valid, 0.0)
+def _affinity(logits: Tensor) -> Tensor:
+    """Φ = 1 - p(∅) of each row, eq. 1."""
+    if logits.shape[1] < _SHORT_ROW:
+        return 1 - logits.t().softmax(dim=0)[-1]
+    return 1 - logits.softmax(dim=1)[:, -1]
+
+
+def _mean_hinges(
+    margins: Tensor, sizes: list[int], alphas: list[float], normalization: Normalization
+) -> tuple[Tensor, ...]:
+    """max(0, α - margin) of (sides, anchors, cells) tables side by side, each averaged over the cells that have one.
+
+    Where a positive or a negative is missing the margin is infinite, so that its hinge is 0.
+    """
+    valid = (margins != torch.inf).to(margins.dtype)  # a NaN counts as valid, so that a diverged model shows
+    # (losses, sides, anchors)
+    cells = torch.stack([table.sum(dim=2) for table in torch.split(valid, sizes, dim=2)])
+    hinges = torch.stack(
+        [
+            (alpha - table).clamp(min=0).sum(dim=2)
+            for alpha, table in zip(alphas, torch.split(margins, sizes, dim=2), strict=True)
+        ]
+    )
     if normalization == "published":
-        return hinge.sum() / (valid.sum() + 1)
-    cells = valid.sum(dim=1)
-    anchors = (cells > 0).sum()
-    return (hinge.sum(dim=1) / cells.clamp(min=1)).sum() / anchors.clamp(min=1)
+        means = hinges.sum(dim=2) / (cells.sum(dim=2) + 1)
+    else:
+        anchors = cells.sign().sum(dim=2)
+        means = (hinges / cells.clamp(min=1)).sum(dim=2) / anchors.clamp(min=1)
+    return means.sum(dim=1).unbind()

@@ -43,6 +43,7 @@ class RelDNHead(nn.Module):
         overlap_only: bool,
         top_k: int,
         chunk_size: int,
+        exhaustive: bool = False,
     ) -> None:
         """
         Args:
@@ -54,13 +55,15 @@ class RelDNHead(nn.Module):
             overlap_only: SGDET considers only pairs whose boxes overlap.
             top_k: relationships kept per image, for each number of predicates a pair.
             chunk_size: unordered pairs scored at a time in inference; bounds the memory.
+            exhaustive: score every pair in inference, though it can change nothing.
         """
         super().__init__()
         self.num_predicates = num_predicates
         self.pair_classifier = pair_classifier
         self.sample_pairs = sample_pairs
         self.cross_entropy_weight, self.contrastive_losses = cross_entropy_weight, contrastive_losses
-        self.overlap_only, self.top_k, self.chunk_size = overlap_only, top_k, chunk_size
+        self.overlap_only, self.top_k = overlap_only, top_k
+        self.chunk_size, self.exhaustive = chunk_size, exhaustive
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
@@ -74,6 +77,7 @@ class RelDNHead(nn.Module):
             "overlap_only": head.OVERLAP_ONLY,
             "top_k": head.TEST.TOP_K,
             "chunk_size": head.TEST.CHUNK_SIZE,
+            "exhaustive": head.TEST.EXHAUSTIVE,
         }
 
     @property
@@ -177,6 +181,7 @@ class RelDNHead(nn.Module):
             num_predicates=self.num_predicates,
             top_k=self.top_k,
             chunk_size=self.chunk_size,
+            exhaustive=self.exhaustive,
         )
         return Instances(
             image_size,

@@ -2,14 +2,13 @@
 
 Work is done on tables padded to the largest image, (N, Emax, Emax) with subjects in rows and objects in columns, so
 that no loop runs over images or entities. Random subsets come from `topk` of random keys. Shapes are static up to the
-last step, the one compaction that turns the drawn table into a list of pairs (and one that lists their labels).
+last step, the compactions that turn the drawn table into a list of pairs and list their labels.
 """
 
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from reldn_d2.structures import EntityBatch, Pairs, PairTargets, boxes_overlap
 
@@ -55,17 +54,17 @@ def label_and_sample_pairs(
     Returns:
         All unordered pairs of which at least one direction was drawn, in both directions, and their targets.
     """
-    boxes = pad_sequence(entities.boxes_per_image(), batch_first=True)
-    match = pad_sequence(list(torch.split(matched, entities.counts)), batch_first=True)
     rows, exists = _padded_rows(entities)
-    predicates = _predicate_table(relations, num_ground_truth, num_predicates, first_predicate_only)
+    match = matched[rows]
+    annotated, predicates = _annotations(relations, num_ground_truth, num_predicates, first_predicate_only)
 
     image = torch.arange(len(entities.counts), device=match.device)[:, None, None]
     distinct = (match[:, :, None] != match[:, None, :]) & exists[:, :, None] & exists[:, None, :]
     if overlap_only:
+        boxes = entities.boxes[rows]
         distinct &= boxes_overlap(boxes[:, :, None], boxes[:, None, :])
-    annotated = predicates.any(dim=3)[image, match[:, :, None], match[:, None, :]]
-    related, unrelated = distinct & annotated, distinct & ~annotated
+    known = annotated[image, match[:, :, None], match[:, None, :]]
+    related, unrelated = distinct & known, distinct & ~known
 
     in_cross_entropy = _draw_for_cross_entropy(related, unrelated, batch_size_per_image, positives_per_image)
     if contrastive == "partners":
@@ -78,77 +77,82 @@ def label_and_sample_pairs(
     drawn = in_cross_entropy | subject_side | object_side
     image, a, b = (drawn | drawn.mT).triu().nonzero(as_tuple=True)
     pairs = Pairs.both_directions(rows[image, a], rows[image, b])
-    ordered = (image.repeat(2), torch.cat([a, b]), torch.cat([b, a]))
-    labels = predicates[ordered[0], match[ordered[:2]], match[ordered[::2]]]
-    label_pair, label_predicate = labels.nonzero(as_tuple=True)
-    return pairs, PairTargets(
-        label_pair=label_pair,
-        label_predicate=label_predicate,
-        related=related[ordered],
-        unrelated=unrelated[ordered],
-        in_cross_entropy=in_cross_entropy[ordered],
-        subject_side=subject_side[ordered],
-        object_side=object_side[ordered],
+    image, subject, object = image.repeat(2), torch.cat([a, b]), torch.cat([b, a])
+    tables = torch.stack([related, unrelated, in_cross_entropy, subject_side, object_side])
+    masks = tables.flatten(1)[:, (image * rows.shape[1] + subject) * rows.shape[1] + object]
+    # Labels of related pairs only: they are few.
+    pair = masks[0].nonzero()[:, 0]
+    image, subject, object = image[pair], subject[pair], object[pair]
+    row, label_predicate = predicates[image, match[image, subject], match[image, object]].nonzero(
+        as_tuple=True
     )
+    return pairs, PairTargets(pair[row], label_predicate, *masks)
 
 
 def _padded_rows(entities: EntityBatch) -> tuple[Tensor, Tensor]:
-    """(N, Emax) entity rows, and whether each place holds an entity."""
+    """(N, Emax) entity rows, any row where there is none, and whether each place holds an entity."""
     device = entities.boxes.device
     counts = torch.tensor(entities.counts, device=device)
     position = torch.arange(max(entities.counts), device=device)
-    return position + (counts.cumsum(0) - counts)[:, None], position < counts[:, None]
+    rows = position + (counts.cumsum(0) - counts)[:, None]
+    return rows.clamp(max=len(entities) - 1), position < counts[:, None]
 
 
-def _predicate_table(
+def _annotations(
     relations: list[Tensor], num_ground_truth: list[int], num_predicates: int, first_only: bool
-) -> Tensor:
-    """(N, Gmax, Gmax, P) bool: which predicates are annotated for (subject, object)."""
+) -> tuple[Tensor, Tensor]:
+    """(N, Gmax, Gmax) bool: is (subject, object) annotated; (N, Gmax, Gmax, P) bool: with which predicates."""
     size = max(max(num_ground_truth), 1)
-    table = torch.zeros(
-        len(relations), size, size, num_predicates, dtype=torch.bool, device=relations[0].device
-    )
+    device = relations[0].device
     image = torch.repeat_interleave(
         torch.arange(len(relations)), torch.tensor([len(r) for r in relations])
-    ).to(table.device, non_blocking=True)
+    ).to(device, non_blocking=True)
     subject, object, predicate = torch.cat(relations).unbind(dim=1)
+    annotated = torch.zeros(len(relations), size, size, dtype=torch.bool, device=device)
+    annotated[image, subject, object] = True
     keep = torch.ones_like(subject, dtype=torch.bool)
     if first_only:
         pair = (image * size + subject) * size + object
         repeated = (pair[:, None] == pair[None, :]).tril(diagonal=-1).any(dim=1)
         keep = ~repeated
-    table.index_put_((image, subject, object, predicate), keep, accumulate=True)
-    return table
+    predicates = torch.zeros(*annotated.shape, num_predicates, dtype=torch.bool, device=device)
+    predicates.index_put_((image, subject, object, predicate), keep, accumulate=True)
+    return annotated, predicates
 
 
-def _draw(eligible: Tensor, limit: int | Tensor, most: int) -> Tensor:
+def _draw(eligible: Tensor, most: int, limit: Tensor | None = None) -> Tensor:
     """Random subset of the eligible places along the last dimension.
 
     Args:
         eligible: (..., K) bool.
-        limit: how many to draw, at most `most`; one number or a (..., 1) tensor of them.
-        most: upper bound of `limit`.
+        most: how many to draw at most.
+        limit: (..., 1), how many to draw, where that is less than `most`; None means `most`.
 
     Returns:
-        (..., K) bool, with min(limit, eligible places) of each row set, every subset of that size equally likely.
+        (..., K) bool, with as many of the eligible places of each row as asked for, or all; every subset of that size
+        equally likely.
     """
+    if most >= eligible.shape[-1] and limit is None:
+        return eligible
     keys = torch.rand(eligible.shape, device=eligible.device).masked_fill_(~eligible, -1.0)
-    top, place = keys.topk(min(most, eligible.shape[-1]), dim=-1)
-    taken = (top >= 0) & (torch.arange(top.shape[-1], device=top.device) < limit)
+    top, place = keys.topk(min(most, eligible.shape[-1]), dim=-1, sorted=limit is not None)
+    taken = top >= 0
+    if limit is not None:
+        taken &= torch.arange(top.shape[-1], device=top.device) < limit
     return torch.zeros_like(eligible).scatter(-1, place, taken)
 
 
 def _draw_for_cross_entropy(related: Tensor, unrelated: Tensor, size: int, positives: int) -> Tensor:
-    positive = _draw(related.flatten(1), min(positives, size), positives)
+    positive = _draw(related.flatten(1), min(positives, size))
     free = size - positive.sum(dim=1, keepdim=True)
-    return (positive | _draw(unrelated.flatten(1), free, size)).view_as(related)
+    return (positive | _draw(unrelated.flatten(1), size, free)).view_as(related)
 
 
 def _draw_partners(related: Tensor, unrelated: Tensor, anchors: int, partners: int) -> Tensor:
     """Anchors lie along dimension 1, their partners along dimension 2."""
-    anchor = _draw(related.any(dim=2), anchors, anchors)
-    return anchor[:, :, None] & (related | _draw(unrelated, partners, partners))
+    anchor = _draw(related.any(dim=2), anchors)
+    return anchor[:, :, None] & (related | _draw(unrelated, partners))
 
 
 def _draw_pairs(related: Tensor, unrelated: Tensor, size: int) -> Tensor:
-    return (_draw(related.flatten(1), size, size) | _draw(unrelated.flatten(1), size, size)).view_as(related)
+    return (_draw(related.flatten(1), size) | _draw(unrelated.flatten(1), size)).view_as(related)
