@@ -7,52 +7,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow_sampling import Case, Edge, make_case, slow_labels
 from torch import Tensor
 
 from reldn_d2.modeling.relation_head.sampling import label_and_sample_pairs
-from reldn_d2.structures import EntityBatch, Pairs, PairTargets
+from reldn_d2.structures import Pairs, PairTargets
 
-Edge = tuple[int, int]
 UNLIMITED = {
     "batch_size_per_image": 10**6,
     "positives_per_image": 10**6,
     "anchors_per_image": 10**6,
     "partners_per_anchor": 10**6,
 }
-
-
-class Case(NamedTuple):
-    entities: EntityBatch
-    matched: Tensor
-    relations: list[Tensor]
-    num_ground_truth: list[int]
-    num_predicates: int
-
-
-def make_case(
-    matched: list[list[int]],
-    relations: list[list[tuple[int, int, int]]],
-    num_ground_truth: list[int],
-    num_predicates: int,
-    boxes: Tensor | None = None,
-) -> Case:
-    counts = [len(rows) for rows in matched]
-    total = sum(counts)
-    entities = EntityBatch(
-        boxes=torch.tensor([[0.0, 0.0, 10.0, 10.0]]).repeat(total, 1) if boxes is None else boxes,
-        classes=torch.zeros(total, dtype=torch.long),
-        scores=torch.ones(total),
-        image=torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts, dtype=torch.long)),
-        image_sizes=torch.full((len(counts), 2), 100.0),
-        counts=counts,
-    )
-    return Case(
-        entities,
-        torch.tensor([row for rows in matched for row in rows], dtype=torch.long),
-        [torch.tensor(rows, dtype=torch.long).reshape(-1, 3) for rows in relations],
-        num_ground_truth,
-        num_predicates,
-    )
 
 
 @st.composite
@@ -85,35 +51,6 @@ def sample(case: Case, **options: Any) -> tuple[Pairs, PairTargets]:
         num_predicates=case.num_predicates,
         **options,
     )
-
-
-def overlap(a: list[float], b: list[float]) -> bool:
-    return min(a[2], b[2]) > max(a[0], b[0]) and min(a[3], b[3]) > max(a[1], b[1])
-
-
-def slow_labels(
-    case: Case, overlap_only: bool, first_only: bool = False
-) -> tuple[dict[Edge, set[int]], set[Edge]]:
-    """Labels of the related ordered pairs, and the unrelated ones, of the whole batch."""
-    related: dict[Edge, set[int]] = {}
-    unrelated = set()
-    image, matched, boxes = case.entities.image.tolist(), case.matched.tolist(), case.entities.boxes.tolist()
-    known = [{tuple(row) for row in rows.tolist()} for rows in case.relations]
-    for a in range(len(image)):
-        for b in range(len(image)):
-            if image[a] != image[b] or matched[a] == matched[b]:
-                continue
-            if overlap_only and not overlap(boxes[a], boxes[b]):
-                continue
-            labels = {p for p in range(case.num_predicates) if (matched[a], matched[b], p) in known[image[a]]}
-            if labels and first_only:
-                rows = case.relations[image[a]].tolist()
-                labels = {next(p for s, o, p in rows if (s, o) == (matched[a], matched[b]))}
-            if labels:
-                related[a, b] = labels
-            else:
-                unrelated.add((a, b))
-    return related, unrelated
 
 
 class Drawn(NamedTuple):

@@ -55,7 +55,7 @@ def select_relationships(
     *,
     num_predicates: int,
     top_k: int = 100,
-    chunk_size: int = 256,
+    chunk_size: int = 64,
     exhaustive: bool = False,
 ) -> Selection:
     """The best relationships of one image, identical to ranking every triplet of every pair.

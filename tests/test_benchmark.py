@@ -1,0 +1,103 @@
+"""The benchmark counts what it says it counts, and keeps silent when answers differ."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import benchmark
+import pytest
+import torch
+from benchmarks import losses, sampling, sgdet, timing
+from benchmarks.timing import AnswersDifferError, Row, measure
+from torch import Tensor
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "_SECONDS", 0.01)
+    monkeypatch.setattr(timing, "calibrate", lambda: timing.Machine(2.0, 3.0))
+
+
+def test_a_row_counts_operators_and_flops() -> None:
+    a, b = torch.rand(8, 16), torch.rand(16, 32)
+    row = measure(
+        "product", lambda: (a @ b).relu().sum(), slow=lambda: (a @ b).relu().sum(), slow_name="same"
+    )
+    assert row.operators == 3
+    assert row.gflop == pytest.approx(2 * 8 * 16 * 32 / 1e9)
+    assert row.ms > 0 and row.slow_ms is not None and row.slow_ms > 0
+    assert row.machine.gflop_per_second == pytest.approx(2 * 1024**3 / 1e9 / 2e-3)
+
+
+def test_a_backward_pass_is_counted() -> None:
+    x = torch.rand(4, requires_grad=True)
+    forward = measure("", lambda: (x * 2).sum()).operators
+    assert measure("", lambda: torch.autograd.grad((x * 2).sum(), x)).operators > forward
+
+
+def test_the_first_turn_is_left_out_and_functions_take_turns() -> None:
+    calls: list[str] = []
+    found = timing.medians([lambda: calls.append("a"), lambda: calls.append("b")], 0.0)
+    assert calls == ["a", "b"] * timing._LEAST_TURNS and len(found) == 2
+
+
+def test_different_answers_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "medians", lambda *_: pytest.fail("timed"))
+    with pytest.raises(AnswersDifferError, match=r"^sum: not the answer of 'another sum'"):
+        measure("sum", lambda: torch.ones(()), slow=lambda: torch.zeros(()), slow_name="another sum")
+
+
+def test_the_command_prints_no_ratio_of_different_answers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def rows() -> Iterator[Row]:
+        yield measure("good", lambda: torch.ones(()), slow=lambda: torch.ones(()), slow_name="x")
+        yield measure("bad", lambda: torch.ones(()), slow=lambda: torch.zeros(()), slow_name="y")
+
+    output = tmp_path / "table.md"
+    monkeypatch.setattr(benchmark, "_PARTS", {"losses": rows})
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--only", "losses", "--output", str(output)])
+    with pytest.raises(SystemExit, match="bad: not the answer of 'y'"):
+        benchmark.main()
+    assert "ratio" not in capsys.readouterr().out and not output.exists()
+
+
+def test_the_command_writes_its_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def rows() -> Iterator[Row]:
+        yield Row("fast thing", 2.0, "slow thing", 8.0, 100, 1.0, timing.Machine(4.0, 5.0))
+
+    output = tmp_path / "table.md"
+    monkeypatch.setattr(benchmark, "_PARTS", {"losses": rows})
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--only", "losses", "--output", str(output)])
+    benchmark.main()
+    cells = [cell.strip() for cell in output.read_text().splitlines()[-1].split("|")[1:-1]]
+    # 100 launches of 5 µs in 2 ms; 1 GFLOP at 2 GFLOP in 4 ms is 1.86 ms.
+    assert cells == ["fast thing", "2", "slow thing", "8", "4", "100", "25%", "1", "93%", "4", "5"]
+
+
+def test_the_answers_that_are_timed_are_equal() -> None:
+    batch = losses._batch(30, 9, 57)
+    assert int(batch.targets.subject_side.sum()) == int(batch.targets.object_side.sum()) == 512
+    assert int(batch.targets.related.sum()) == 128
+    losses._same(losses._together(batch), losses._slow(batch))
+    losses._same(losses._together(batch), losses._one_by_one(batch))
+    case = sampling._case(64)
+    sampling._same(case, sampling._fast(case), sampling.slow_draws(case))
+
+
+@pytest.mark.parametrize("break_it", [lambda x: [*x[:-1], x[-1] * 1.01], lambda x: [x[0] + 0.01, *x[1:]]])
+def test_a_wrong_loss_or_gradient_is_seen(break_it: Callable[[list[Tensor]], list[Tensor]]) -> None:
+    batch = losses._batch(30, 9, 57)
+    with pytest.raises(AssertionError):
+        losses._same(break_it(losses._together(batch)), losses._together(batch))
+
+
+def test_the_committed_detections_are_what_the_row_says() -> None:
+    photos = sgdet._photos()
+    assert [len(found) for found in photos] == [100] * 4
+    for found in photos:
+        assert min(found.image_size) == 600
+        boxes = found.pred_boxes.tensor
+        assert (boxes[:, 2:] > boxes[:, :2]).all() and (boxes >= 0).all()
+        assert (boxes[:, 2:] <= torch.tensor(found.image_size[::-1]) + 1e-3).all()
+        assert ((found.scores > 0.05) & (found.scores <= 1)).all()

@@ -1,0 +1,78 @@
+#!/usr/bin/env python
+"""Times the parts that were made fast, each beside another way to the same answer and beside two fixed loads.
+
+    python tools/benchmark.py                     # about five minutes on two cores
+    python tools/benchmark.py --only losses       # losses, sampling, head, sgdet or memory
+    python tools/benchmark.py --output benchmark.md
+
+Answers are compared first: if they differ, no time is printed and the exit status is 1. Nothing else should run on the machine.
+"""
+
+import argparse
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the slow versions
+
+from benchmarks import losses, pair_classifier, sampling, sgdet
+from benchmarks.timing import AnswersDifferError, Row
+
+from reldn_d2.files import replace_when_complete
+
+_PARTS = {
+    "losses": losses.rows,
+    "sampling": sampling.rows,
+    "head": pair_classifier.rows,
+    "sgdet": sgdet.rows,
+}
+_HEADER = (
+    "what", "ms", "compared with", "ms", "ratio", "operators", "launches", "GFLOP", "arithmetic", "matrix product ms",
+    "small operation µs",
+)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--only", choices=[*_PARTS, "memory"], help="one part")
+    parser.add_argument("--output", type=Path, help="also write the tables there, as Markdown")
+    args = parser.parse_args()
+    parts = [args.only] if args.only else [*_PARTS, "memory"]
+    text = [f"{platform.machine()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}\n"]
+    print(text[0])
+    try:
+        for part in parts:
+            text.append(_memory_table() if part == "memory" else _table(_PARTS[part]()))
+            print(text[-1] + "\n", flush=True)
+    except AnswersDifferError as error:
+        sys.exit(str(error))
+    if args.output is not None:
+        with replace_when_complete(args.output) as stream:
+            stream.write(("\n\n".join(text) + "\n").encode())
+
+
+def _table(rows: Iterator[Row]) -> str:
+    return tabulate([_cells(row) for row in rows], _HEADER, "pipe", floatfmt=".3g")
+
+
+def _cells(row: Row) -> list[object]:
+    ratio = None if row.slow_ms is None else row.slow_ms / row.ms
+    launches = row.operators * row.machine.small_operation_us / 1e3 / row.ms
+    arithmetic = row.gflop / row.machine.gflop_per_second * 1e3 / row.ms
+    return [
+        row.name, row.ms, row.slow, row.slow_ms, ratio, row.operators, f"{launches:.0%}", row.gflop,
+        f"{arithmetic:.0%}", row.machine.matrix_product_ms, row.machine.small_operation_us,
+    ]  # fmt: skip
+
+
+def _memory_table() -> str:
+    rows = [(x.entities, x.pairs, x.every_pair_mb, x.exact_mb) for x in sgdet.peak_memory()]
+    return tabulate(rows, ("entities", "pairs", "every pair, MB", "exact, MB"), "pipe", floatfmt=".0f")
+
+
+if __name__ == "__main__":
+    main()

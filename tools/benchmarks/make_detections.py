@@ -1,0 +1,69 @@
+#!/usr/bin/env python
+"""Writes the file of detection scores that the row "SGDET" of the benchmark ranks.
+
+python tools/benchmarks/make_detections.py --dataset vrd_mini_test \\
+    --detections output/vrd_mini/detections/vrd_mini_test.npz \\
+    --weights output/vrd_mini/semantic_spatial_seed1/model_final.pth
+
+Takes the first photos of a data set with at least `--least` detections, and the semantic table and spatial module of a
+model without pixels, so that predicate scores are those of a trained model and the file stays small.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.data import DatasetCatalog
+
+import reldn_d2  # noqa: F401  (registers the data sets)
+from reldn_d2.data import load_detections_into_dataset
+from reldn_d2.engine import vocabulary_of
+from reldn_d2.files import replace_when_complete
+
+FILE = Path(__file__).with_name("vrd_mini_detections.npz")
+_HEAD = "relation_head.pair_classifier."
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--detections", type=Path, required=True, help="written by tools/cache_detections.py")
+    parser.add_argument("--weights", type=Path, required=True, help="of configs/vrd/semantic_spatial.yaml")
+    parser.add_argument("--photos", type=int, default=4)
+    parser.add_argument("--least", type=int, default=90, help="detections of a photo")
+    parser.add_argument("--output", type=Path, default=FILE)
+    args = parser.parse_args()
+
+    classes = vocabulary_of(args.dataset).thing_classes
+    dataset = load_detections_into_dataset(DatasetCatalog.get(args.dataset), args.detections, classes)
+    photos = [d for d in dataset if len(d["detections"]["scores"]) >= args.least][: args.photos]
+    if len(photos) < args.photos:
+        parser.error(f"{args.detections} has only {len(photos)} photos with {args.least} detections")
+    weights = torch.load(args.weights, weights_only=True)["model"]
+    prior = weights[f"{_HEAD}semantic.log_prior"]
+    # Most pairs of classes were never seen and share a row.
+    rows, row = np.unique(prior.flatten(0, 1).numpy(), axis=0, return_inverse=True)
+    spatial = {
+        name.removeprefix(_HEAD): value.numpy()
+        for name, value in weights.items()
+        if name.startswith(f"{_HEAD}spatial.")
+    }
+    arrays = {
+        "sizes": np.array([(d["height"], d["width"]) for d in photos]),
+        "counts": np.array([len(d["detections"]["scores"]) for d in photos]),
+        "boxes": np.concatenate([d["detections"]["boxes"] for d in photos]),
+        "scores": np.concatenate([d["detections"]["scores"] for d in photos]),
+        "classes": np.concatenate([d["detections"]["classes"] for d in photos]),
+        "prior_rows": rows,
+        "prior_row": row.reshape(prior.shape[:2]).astype(np.uint16),
+        **spatial,
+    }
+    with replace_when_complete(args.output) as stream:
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
+    size = args.output.stat().st_size // 1000
+    print(f"{args.output}: {size} kB, {arrays['counts'].tolist()} detections")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Timing two ways to the same answer in one run, beside two fixed loads that say how fast the machine is."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+_SECONDS = 3.0  # for which calls are repeated
+_LEAST_TURNS = 4  # the first is the warm-up
+
+
+class AnswersDifferError(RuntimeError):
+    """Two ways that should give one answer do not: their times must not be compared."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Medians of a 1024 × 1024 × 1024 matrix product in float32, and of one addition of 16 numbers in a loop."""
+
+    matrix_product_ms: float
+    small_operation_us: float
+
+    @property
+    def gflop_per_second(self) -> float:
+        return 2 * 1024**3 / 1e9 / (self.matrix_product_ms / 1e3)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement.
+
+    Attributes:
+        name: what was done.
+        ms: median.
+        slow: what it was compared with, if anything.
+        slow_ms: median of that, in the same run.
+        operators: PyTorch operators that one call launches.
+        gflop: floating-point operations of its matrix products and convolutions, in 1e9.
+        machine: measured right before.
+    """
+
+    name: str
+    ms: float
+    slow: str
+    slow_ms: float | None
+    operators: int
+    gflop: float
+    machine: Machine
+
+
+def calibrate() -> Machine:
+    """How fast the machine is now."""
+    a, b, small = torch.rand(1024, 1024), torch.rand(1024, 1024), torch.rand(16)
+
+    def loop() -> None:
+        for _ in range(1000):
+            small.add(1.0)
+
+    (product,), (additions,) = medians([lambda: a @ b], 0.3), medians([loop], 0.3)
+    return Machine(product, additions)  # a millisecond per thousand is a microsecond each
+
+
+def medians(functions: list[Callable[[], Any]], seconds: float = _SECONDS) -> list[float]:
+    """Median milliseconds of a call of each function, after a warm-up.
+
+    They take turns of a few calls each, so that a change of the machine's speed hits all of them.
+    """
+    times: list[list[float]] = [[] for _ in functions]
+    end = time.perf_counter() + seconds
+    turn = 0
+    while turn < _LEAST_TURNS or time.perf_counter() < end:
+        for function, found in zip(functions, times, strict=True):
+            turn_ends = time.perf_counter() + seconds / 20
+            calls = 0
+            while calls == 0 or time.perf_counter() < turn_ends:
+                before = time.perf_counter()
+                function()
+                found.append(time.perf_counter() - before)
+                calls += 1
+            if turn == 0:
+                found.clear()
+        turn += 1
+    return [statistics.median(found) * 1e3 for found in times]
+
+
+def measure(
+    name: str,
+    function: Callable[[], Any],
+    *,
+    slow: Callable[[], Any] | None = None,
+    slow_name: str = "",
+    same: Callable[[Any, Any], None] = torch.testing.assert_close,
+) -> Row:
+    """Times a function, and another way to the same answer.
+
+    Args:
+        name: for the table.
+        function: what to time.
+        slow: the other way.
+        slow_name: what it is, for the table.
+        same: raises AssertionError if the two answers differ.
+
+    Raises:
+        AnswersDifferError: they do; nothing is timed then.
+    """
+    if slow is not None:
+        try:
+            same(function(), slow())
+        except AssertionError as error:
+            raise AnswersDifferError(
+                f"{name}: not the answer of {slow_name!r}, so their times say nothing: {error}"
+            ) from error
+    operators = _Operators()
+    with operators:
+        function()
+    flops = FlopCounterMode(display=False)
+    with flops:
+        function()
+    machine = calibrate()
+    if slow is None:
+        (ms,), slow_ms = medians([function]), None
+    else:
+        ms, slow_ms = medians([function, slow])
+    return Row(name, ms, slow_name, slow_ms, operators.count, flops.get_total_flops() / 1e9, machine)
+
+
+class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types
+    """Counts the operators that run inside of it, those of a backward pass included."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
