@@ -7,7 +7,7 @@ from pathlib import Path
 import benchmark
 import pytest
 import torch
-from benchmarks import losses, sampling, sgdet, timing
+from benchmarks import losses, sampling, sgdet_model, timing
 from benchmarks.timing import AnswersDifferError, Row, measure
 from torch import Tensor
 
@@ -93,7 +93,7 @@ def test_a_wrong_loss_or_gradient_is_seen(break_it: Callable[[list[Tensor]], lis
 
 
 def test_the_committed_detections_are_what_the_row_says() -> None:
-    photos = sgdet._photos()
+    photos = sgdet_model.photos(600)
     assert [len(found) for found in photos] == [100] * 4
     for found in photos:
         assert min(found.image_size) == 600

@@ -19,7 +19,7 @@ from tabulate import tabulate
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the slow versions
 
-from benchmarks import losses, pair_classifier, sampling, sgdet
+from benchmarks import losses, memory, pair_classifier, sampling, sgdet
 from benchmarks.timing import AnswersDifferError, Row
 
 from reldn_d2.files import replace_when_complete
@@ -70,7 +70,7 @@ def _cells(row: Row) -> list[object]:
 
 
 def _memory_table() -> str:
-    rows = [(x.entities, x.pairs, x.every_pair_mb, x.exact_mb) for x in sgdet.peak_memory()]
+    rows = [(x.entities, x.pairs, x.every_pair_mb, x.exact_mb) for x in memory.peak_memory()]
     return tabulate(rows, ("entities", "pairs", "every pair, MB", "exact, MB"), "pipe", floatfmt=".0f")
 
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env python
-"""Is one run better than another, or lucky with the test images? Recall of both, and a paired bootstrap interval.
+"""Are runs better than another one, or lucky with the test images? Recalls, and paired bootstrap intervals over images.
 
-python tools/compare_runs.py output/a/inference/scenes_test/prdcls output/b/inference/scenes_test/prdcls \\
-    --protocol motifs --metric R@50
+python tools/compare_runs.py --base output/a/inference/scenes_test/prdcls \\
+    output/b/inference/scenes_test/prdcls output/c/inference/scenes_test/prdcls --protocol motifs --metrics R@50 ngR@50
 
-Takes the folders that evaluation writes (`OUTPUT_DIR/inference/DATASET/TASK`).
+Takes the folders that evaluation writes (`OUTPUT_DIR/inference/DATASET/TASK`) and prints a Markdown table. An interval
+says how far the images could have been lucky; it says nothing about other seeds.
 """
 
 import argparse
@@ -14,31 +15,54 @@ from tabulate import tabulate
 
 from reldn_d2.evaluation import load_per_image, paired_bootstrap
 from reldn_d2.evaluation.evaluator import PER_IMAGE_FILE
-from reldn_d2.evaluation.recall import macro_recall, micro_recall
+from reldn_d2.evaluation.recall import PerImageRecall, macro_recall, micro_recall
+
+_AVERAGES = {"macro": macro_recall, "micro": micro_recall}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("a", type=Path, help="results of one run")
-    parser.add_argument("b", type=Path, help="results of the other")
+    parser.add_argument("runs", type=Path, nargs="+", help="results of the runs to compare")
+    parser.add_argument("--base", type=Path, required=True, help="results of the run to compare them with")
     parser.add_argument("--protocol", default="motifs")
-    parser.add_argument("--metric", default="R@50", help="a name of the protocol's per-image counts")
+    parser.add_argument("--metrics", nargs="+", default=["R@50"], help="of the protocol's per-image counts")
+    parser.add_argument("--averages", nargs="+", choices=[*_AVERAGES], default=[*_AVERAGES])
     args = parser.parse_args()
-    if args.a.resolve().parts[-2:] != args.b.resolve().parts[-2:]:
-        parser.error(f"{args.a} and {args.b} are of different data sets or tasks")
-    runs = [load_per_image(folder / PER_IMAGE_FILE) for folder in (args.a, args.b)]
-    if any(args.protocol not in run for run in runs):
-        parser.error(
-            f"no protocol {args.protocol} in both; there are {sorted(runs[0].keys() & runs[1].keys())}"
-        )
-    a, b = (run[args.protocol] for run in runs)
-    rows = []
-    for average, found in paired_bootstrap(a, b, args.metric).items():
-        recall = {"macro": macro_recall, "micro": micro_recall}[average]
-        values = [recall(run.hits[args.metric], run.ground_truths) for run in (a, b)]
-        rows.append([average, *values, found.mean, found.low, found.high])
-    print(f"{args.protocol} {args.metric}, percent")
-    print(tabulate(rows, ["average", "a", "b", "a - b", "95 % from", "to"], "pipe", floatfmt=".2f"))
+    folders = [args.base, *args.runs]
+    for folder in folders:
+        if folder.resolve().parts[-2:] != args.base.resolve().parts[-2:]:
+            parser.error(f"{args.base} and {folder} are of different data sets or tasks")
+    found = [load_per_image(folder / PER_IMAGE_FILE) for folder in folders]
+    for folder, protocols in zip(folders, found, strict=True):
+        if args.protocol not in protocols:
+            parser.error(f"{folder} has no protocol {args.protocol}, but {', '.join(sorted(protocols))}")
+    base, *runs = (protocols[args.protocol] for protocols in found)
+    rows = [
+        row
+        for folder, run in zip(args.runs, runs, strict=True)
+        for metric in args.metrics
+        for row in _rows(_name(folder), run, base, metric, args.averages)
+    ]
+    print(f"{args.protocol}, percent; base: {_name(args.base)}\n")
+    header = ("run", "metric", "average", "run", "base", "difference", "95 % from", "to")
+    print(tabulate(rows, header, "pipe", floatfmt=".2f"))
+
+
+def _rows(
+    name: str, run: PerImageRecall, base: PerImageRecall, metric: str, averages: list[str]
+) -> list[tuple[str | float, ...]]:
+    differences = paired_bootstrap(run, base, metric)
+    rows: list[tuple[str | float, ...]] = []
+    for average in averages:
+        recall, found = _AVERAGES[average], differences[average]
+        values = (recall(x.hits[metric], x.ground_truths) for x in (run, base))
+        rows.append((name, metric, average, *values, found.mean, found.low, found.high))
+    return rows
+
+
+def _name(folder: Path) -> str:
+    """OUTPUT_DIR, of OUTPUT_DIR/inference/DATASET/TASK."""
+    return folder.resolve().parts[-4]
 
 
 if __name__ == "__main__":

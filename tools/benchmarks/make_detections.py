@@ -3,10 +3,11 @@
 
 python tools/benchmarks/make_detections.py --dataset vrd_mini_test \\
     --detections output/vrd_mini/detections/vrd_mini_test.npz \\
-    --weights output/vrd_mini/semantic_spatial_seed1/model_final.pth
+    --weights output/vrd_mini/semantic_spatial_eps0.001/model_final.pth
 
 Takes the first photos of a data set with at least `--least` detections, and the semantic table and spatial module of a
-model without pixels, so that predicate scores are those of a trained model and the file stays small.
+model without pixels (configs/vrd/semantic_spatial.yaml, with the paper's MODEL.ROI_RELATION_HEAD.SEMANTIC.EPS 0.001),
+so that predicate scores are those of a trained model and the file stays small.
 """
 
 import argparse
@@ -21,7 +22,6 @@ from reldn_d2.data import load_detections_into_dataset
 from reldn_d2.engine import vocabulary_of
 from reldn_d2.files import replace_when_complete
 
-FILE = Path(__file__).with_name("vrd_mini_detections.npz")
 _HEAD = "relation_head.pair_classifier."
 
 
@@ -31,8 +31,13 @@ def main() -> None:
     parser.add_argument("--detections", type=Path, required=True, help="written by tools/cache_detections.py")
     parser.add_argument("--weights", type=Path, required=True, help="of configs/vrd/semantic_spatial.yaml")
     parser.add_argument("--photos", type=int, default=4)
-    parser.add_argument("--least", type=int, default=90, help="detections of a photo")
-    parser.add_argument("--output", type=Path, default=FILE)
+    parser.add_argument("--least", type=int, default=100, help="detections of a photo")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path(__file__).with_name("vrd_mini_detections.npz"),
+        help="file to write",
+    )
     args = parser.parse_args()
 
     classes = vocabulary_of(args.dataset).thing_classes

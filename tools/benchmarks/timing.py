@@ -115,11 +115,8 @@ def measure(
             raise AnswersDifferError(
                 f"{name}: not the answer of {slow_name!r}, so their times say nothing: {error}"
             ) from error
-    operators = _Operators()
-    with operators:
-        function()
-    flops = FlopCounterMode(display=False)
-    with flops:
+    operators, flops = _Operators(), FlopCounterMode(display=False)
+    with operators, flops:
         function()
     machine = calibrate()
     if slow is None:

@@ -1,0 +1,52 @@
+"""Peak memory of the relation stage with more and more entities."""
+
+import ctypes
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from detectron2.structures import Instances
+
+from benchmarks.sgdet_model import RelationStage, build, photos, r50_config, resized
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Peak of the relation stage, in MB (1e6 bytes) above what was in use before it."""
+
+    entities: int
+    pairs: int
+    every_pair_mb: float
+    exact_mb: float
+
+
+def peak_memory() -> Iterator[Memory]:
+    """The photos' detections laid over each other, and the best 100, 200 and 300 of them taken.
+
+    Raises:
+        OSError: the system has no /proc/self/clear_refs (it is Linux's) to measure with.
+    """
+    cfg = r50_config()
+    model, found = build(cfg), photos(cfg.INPUT.MIN_SIZE_TEST)
+    crowd = Instances.cat([resized(x, found[0].image_size) for x in found])
+    crowd = crowd[crowd.scores.argsort(descending=True, stable=True)]
+    for count in (100, 200, 300):
+        stage = RelationStage(model, crowd[:count])
+        every_pair, exact = (_peak_mb(partial(stage.run, exhaustive)) for exhaustive in (True, False))
+        yield Memory(count, count * (count - 1), every_pair, exact)
+
+
+def _peak_mb(function: Callable[[], Any]) -> float:
+    function()  # what is allocated once and kept
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # starts the high-water mark anew
+    before = _status_kb("VmRSS")
+    function()
+    return (_status_kb("VmHWM") - before) * 1024 / 1e6
+
+
+def _status_kb(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))

@@ -1,0 +1,150 @@
+"""A RelDN with real detections and predicate scores, but without the weights of a whole model in the repository.
+
+Detections, semantic table and spatial module come from a committed file (`make_detections.py`): what a detector, and a
+model without pixels, trained on vrd_mini found in four of its test photos. All else has random weights; the visual module's last
+layers are zero, so that predicate scores are those of the trained modules while its work is done in full.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2 import model_zoo
+from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
+from numpy.typing import NDArray
+from torch import Tensor
+
+from reldn_d2.config import add_reldn_config
+from reldn_d2.engine import load_config
+from reldn_d2.modeling import RelDN
+
+FILE = Path(__file__).with_name("vrd_mini_detections.npz")
+_VRD_CONFIG = Path(__file__).parents[2] / "configs" / "vrd" / "reldn_efficientnet_lite0_fpn.yaml"
+
+Output = list[dict[str, Instances]]
+
+
+def r50_config() -> CfgNode:
+    """The model zoo's Faster R-CNN R-50-FPN, 256 channels and 1024 features, the size of the paper's FPN models."""
+    cfg = get_cfg()
+    add_reldn_config(cfg)
+    cfg.merge_from_file(model_zoo.get_config_file("COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"))
+    cfg.MODEL.META_ARCHITECTURE, cfg.INPUT.MIN_SIZE_TEST = "RelDN", 600
+    cfg.MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO = 2  # as the paper's
+    return cfg
+
+
+def vrd_config() -> CfgNode:
+    """The small model that this repository trains on CPUs."""
+    return load_config(str(_VRD_CONFIG), ["MODEL.ROI_RELATION_HEAD.TEST.TASK", "sgdet"])
+
+
+class _WithDetections(RelDN):
+    replacement: Instances
+
+    def _detect(self, images: Any, features: Any) -> list[Instances]:
+        super()._detect(images, features)
+        return [self.replacement]
+
+
+class RelationStage:
+    """One photo: its feature maps, its detections, and the two ways to rank their pairs."""
+
+    @torch.no_grad()
+    def __init__(self, model: _WithDetections, detections: Instances) -> None:
+        """
+        Args:
+            model: from `build`.
+            detections: of one photo, in pixels of the network input.
+        """
+        height, width = detections.image_size
+        image = torch.randint(256, (3, height, width), generator=torch.Generator().manual_seed(0))
+        self.inputs = [{"image": image.to(torch.uint8), "height": height, "width": width}]
+        assert model.relation_backbone is not None
+        self.model, self.detections = model, detections
+        images = model.preprocess_image(self.inputs)
+        self.features = model.backbone(images.tensor)
+        self.relation_features = model.relation_backbone(images.tensor)
+
+    @torch.no_grad()
+    def region_features(self, boxes: Tensor) -> Tensor:
+        """Predicate features of the given regions."""
+        classifier = self.model.relation_head.pair_classifier
+        maps = [self.relation_features[name] for name in classifier.in_features]
+        features: Tensor = classifier.predicate_head(classifier.pooler(maps, [Boxes(boxes)]))
+        return features
+
+    @torch.no_grad()
+    def run(self, exhaustive: bool) -> Output:
+        """From feature maps and detections to ranked relationships."""
+        self.model.relation_head.exhaustive = exhaustive
+        result: Output = self.model.relation_head.inference(
+            self.features, self.relation_features, [self.detections], entities_given=False
+        )
+        return result
+
+    def end_to_end(self, exhaustive: bool) -> Output:
+        """The whole model; what its untrained detector finds, in full length, gives way to the file's detections."""
+        self.model.relation_head.exhaustive = exhaustive
+        self.model.replacement = self.detections
+        result: Output = self.model.inference(self.inputs)
+        return result
+
+
+def build(cfg: CfgNode) -> _WithDetections:
+    """The model of a config with the file's classes, its semantic table and its spatial module."""
+    torch.manual_seed(0)
+    arrays = np.load(FILE)
+    cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = "cpu", ""
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(arrays["prior_row"])
+    cfg.MODEL.ROI_RELATION_HEAD.NUM_PREDICATES = arrays["prior_rows"].shape[1] - 1
+    model: _WithDetections = build_model(cfg).eval()
+    model.__class__ = _WithDetections  # no second registration for a benchmark
+    classifier = model.relation_head.pair_classifier
+    with torch.no_grad():
+        visual = classifier.visual
+        assert visual is not None and visual.score is not None
+        silenced = [visual.score[-1], visual.subject_skip, visual.object_skip]
+        # Anchors as proposals: random ones leave hardly a box to the detector's box head.
+        silenced.append(model.proposal_generator.rpn_head.anchor_deltas)
+        for layer in silenced:
+            torch.nn.init.zeros_(layer.weight)
+        trained = {
+            name: torch.from_numpy(arrays[name]) for name in arrays.files if name.startswith("spatial.")
+        }
+        trained["semantic.log_prior"] = torch.from_numpy(arrays["prior_rows"][arrays["prior_row"]])
+        missing, unexpected = classifier.load_state_dict(trained, strict=False)
+        assert not unexpected and all(not name.startswith(("spatial", "semantic")) for name in missing)
+    return model
+
+
+def photos(short_side: int) -> list[Instances]:
+    """Detections of each photo, in pixels of the network input."""
+    arrays = np.load(FILE)
+    end = np.cumsum(arrays["counts"])
+    return [
+        _photo(arrays, slice(stop - count, stop), tuple(size), short_side)
+        for stop, count, size in zip(end, arrays["counts"], arrays["sizes"], strict=True)
+    ]
+
+
+def _photo(arrays: dict[str, NDArray[Any]], rows: slice, size: tuple[int, int], short_side: int) -> Instances:
+    detections = Instances(
+        size,
+        pred_boxes=Boxes(torch.from_numpy(arrays["boxes"][rows])),
+        scores=torch.from_numpy(arrays["scores"][rows]),
+        pred_classes=torch.from_numpy(arrays["classes"][rows]),
+    )
+    scale = short_side / min(size)
+    return resized(detections, (round(size[0] * scale), round(size[1] * scale)))
+
+
+def resized(detections: Instances, size: tuple[int, int]) -> Instances:
+    """The same detections in an image of another (height, width)."""
+    height, width = detections.image_size
+    boxes = detections.pred_boxes.clone()
+    boxes.scale(size[1] / width, size[0] / height)
+    return Instances(size, pred_boxes=boxes, scores=detections.scores, pred_classes=detections.pred_classes)
