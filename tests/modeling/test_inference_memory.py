@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 # What is kept of each ordered pair: its ends, its bound, its place in the order, and copies of these while sorting.
-BYTES_A_PAIR = 60
+BYTES_A_PAIR = 32
 
 
 class PeakMemory(TorchDispatchMode):
