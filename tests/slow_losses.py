@@ -67,6 +67,7 @@ def hinge(positives: list[Tensor], negatives: list[Tensor], margin: float) -> Te
 
 def slow_cells(
     batch: Batch,
+    phi: Tensor,
     side: Side,
     anchor: int,
     groups: Callable[[int], Iterable[int]],
@@ -74,7 +75,6 @@ def slow_cells(
     margin: float,
 ) -> list[Tensor]:
     """Valid cells of one anchor: `groups` of a related pair, the one group (`wrong`) of an unrelated pair."""
-    phi = 1 - batch.logits.softmax(1)[:, -1]
     rows = [m for m in range(len(phi)) if side.drawn[m] and side.anchor[m] == anchor]
     positives = [m for m in rows if batch.targets.related[m]]
     negatives = [m for m in rows if batch.targets.unrelated[m]]
@@ -97,10 +97,12 @@ def slow_loss(
     normalization: str,
 ) -> Tensor:
     total = zeros_like_graph(batch.logits)
+    phi = 1 - batch.logits.softmax(1)[:, -1]
     for side in slow_sides(batch):
         groups, wrong = grouping(side)
         per_anchor = [
-            slow_cells(batch, side, anchor, groups, wrong, margin) for anchor in range(len(batch.entities))
+            slow_cells(batch, phi, side, anchor, groups, wrong, margin)
+            for anchor in range(len(batch.entities))
         ]
         per_anchor = [cells for cells in per_anchor if cells]
         if not per_anchor:

@@ -56,14 +56,17 @@ def slow_labels(
     related: dict[Edge, set[int]] = {}
     unrelated = set()
     image, matched, boxes = case.entities.image.tolist(), case.matched.tolist(), case.entities.boxes.tolist()
-    known = [{tuple(row) for row in rows.tolist()} for rows in case.relations]
+    known: list[dict[Edge, set[int]]] = [{} for _ in case.relations]
+    for annotated, rows in zip(known, case.relations, strict=True):
+        for subject, object, predicate in rows.tolist():
+            annotated.setdefault((subject, object), set()).add(predicate)
     for a in range(len(image)):
         for b in range(len(image)):
             if image[a] != image[b] or matched[a] == matched[b]:
                 continue
             if overlap_only and not overlap(boxes[a], boxes[b]):
                 continue
-            labels = {p for p in range(case.num_predicates) if (matched[a], matched[b], p) in known[image[a]]}
+            labels = known[image[a]].get((matched[a], matched[b]), set())
             if labels and first_only:
                 rows = case.relations[image[a]].tolist()
                 labels = {next(p for s, o, p in rows if (s, o) == (matched[a], matched[b]))}

@@ -58,6 +58,7 @@ def test_runs_that_can_not_be_compared(
     for args, message in (
         ((other,), "of different data sets or tasks"),
         ((base, "--protocol", "reldn"), "has no protocol reldn, but motifs"),
+        ((base, "--metrics", "R@5"), "has no R@5 of protocol motifs, but R@50, ngR@50"),
     ):
         with pytest.raises(SystemExit):
             table(monkeypatch, capsys, "--base", base, *args)

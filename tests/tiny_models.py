@@ -27,6 +27,7 @@ TINY = [
     *("SOLVER.IMS_PER_BATCH", "2"),
     *("SOLVER.BASE_LR", "0.001"),
     *("SOLVER.MAX_ITER", "2"),
+    *("SOLVER.WARMUP_ITERS", "0"),
     *("SOLVER.STEPS", "()"),
 ]
 

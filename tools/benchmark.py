@@ -70,8 +70,11 @@ def _cells(row: Row) -> list[object]:
 
 
 def _memory_table() -> str:
-    rows = [(x.entities, x.pairs, x.every_pair_mb, x.exact_mb) for x in memory.peak_memory()]
-    return tabulate(rows, ("entities", "pairs", "every pair, MB", "exact, MB"), "pipe", floatfmt=".0f")
+    if not memory.can_measure():
+        return "Memory can't be measured on this system."
+    rows = [(x.entities, x.pairs, x.one_chunk_mb, x.every_pair_mb, x.exact_mb) for x in memory.peak_memory()]
+    header = ("entities", "pairs", "every pair at once, MB", "every pair in chunks, MB", "exact, MB")
+    return tabulate(rows, header, "pipe", floatfmt=".0f")
 
 
 if __name__ == "__main__":

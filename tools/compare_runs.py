@@ -36,6 +36,10 @@ def main() -> None:
     for folder, protocols in zip(folders, found, strict=True):
         if args.protocol not in protocols:
             parser.error(f"{folder} has no protocol {args.protocol}, but {', '.join(sorted(protocols))}")
+        unknown = [metric for metric in args.metrics if metric not in protocols[args.protocol].hits]
+        if unknown:
+            known = ", ".join(protocols[args.protocol].hits)
+            parser.error(f"{folder} has no {unknown[0]} of protocol {args.protocol}, but {known}")
     base, *runs = (protocols[args.protocol] for protocols in found)
     rows = [
         row

@@ -53,12 +53,17 @@ def run_identity(cfg: CfgNode, dataset_dicts: Sequence[DatasetDict]) -> dict[str
     """
     solver = cfg.SOLVER
     # Under this schedule an iteration's learning rate does not depend on how many follow: a run may be made longer.
-    may_grow = solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR" and not solver.RESCALE_INTERVAL
+    may_grow = (
+        solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR"
+        and not solver.RESCALE_INTERVAL
+        and solver.MAX_ITER >= solver.WARMUP_ITERS  # Detectron2 cuts a longer warm-up short
+    )
     free = (*_FREE, "SOLVER.MAX_ITER") if may_grow else _FREE
+    bound = (*_BOUND, "TEST.EVAL_PERIOD") if cfg.TEST.PRECISE_BN.ENABLED else _BOUND
     return {
         "number of training images": str(len(dataset_dicts)),
         "training data (sha256 of annotations and precomputed detections)": _fingerprint(dataset_dicts),
-        **{key: value for key, value in _flatten(cfg) if _matches(key, _BOUND) or not _matches(key, free)},
+        **{key: value for key, value in _flatten(cfg) if _matches(key, bound) or not _matches(key, free)},
     }
 
 

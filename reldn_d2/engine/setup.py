@@ -1,6 +1,7 @@
 """What has to be settled before training, evaluation or prediction starts."""
 
 import argparse
+import logging
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -38,13 +39,17 @@ def setup(args: argparse.Namespace) -> CfgNode:
     """Config of a `train_net.py` run, frozen; also sets up logging, the seed and the output folder."""
     cfg = load_config(args.config_file, args.opts)
     cfg.freeze()
-    # Detectron2 writes the config of every start there. That of a resumed or evaluated run stays as it was trained.
-    trained_with = Path(cfg.OUTPUT_DIR) / "config.yaml"
-    keep = trained_with.read_bytes() if (args.resume or args.eval_only) and trained_with.is_file() else None
+    # Detectron2 writes the config of every start there. Beside checkpoints it says how these were trained, so a
+    # resumed run and an evaluation leave it as it was.
+    folder = Path(cfg.OUTPUT_DIR)
+    trained_with, has_checkpoint = folder / "config.yaml", (folder / "last_checkpoint").is_file()
+    keep = (args.resume or args.eval_only) and has_checkpoint and trained_with.is_file()
+    content = trained_with.read_bytes() if keep else b""
     default_setup(cfg, args)
-    if keep is not None and comm.is_main_process():
+    if keep and comm.is_main_process():
         with replace_when_complete(trained_with) as file:
-            file.write(keep)
+            file.write(content)
+        logging.getLogger(__name__).info("%s stays as the checkpoints beside it were trained", trained_with)
     if comm.get_world_size() > 1 and cfg.MODEL.DEVICE == "cpu" and torch.cuda.is_available():
         raise ValueError(
             "several processes on a machine with GPUs talk through NCCL, which needs them: set MODEL.DEVICE to 'cuda', "

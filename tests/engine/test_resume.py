@@ -297,7 +297,9 @@ def test_the_config_file_of_a_run_stays_as_it_was_trained(flag: str, tmp_path: P
         setup(default_argument_parser().parse_args(["--config-file", config, *flags, *options]))
         return (tmp_path / "config.yaml").read_text()
 
-    first = start("0.125", flag)  # nothing there to keep yet
+    start("0.5", flag)
+    first = start("0.125", flag)  # nothing was trained with the one before
     assert "BASE_LR: 0.125" in first
+    (tmp_path / "last_checkpoint").write_text("model_final.pth")
     assert start("0.25", flag) == first
     assert "BASE_LR: 0.25" in start("0.25")

@@ -471,3 +471,22 @@ def test_shapes_depend_on_no_value(normalization: Normalization, background: boo
         assert grad.shape == batch.logits.shape
         with pytest.raises(DataDependentOutputException):
             logits.sum().item()  # what such a mistake looks like
+
+
+@pytest.mark.parametrize("num_predicates", [14, 15, 40])
+def test_long_rows_equal_slow_version(num_predicates: int) -> None:
+    """A CPU takes Φ of few predicates by another way than of many."""
+    batch = make_batch(3, [5, 4], num_predicates=num_predicates)
+    actual, expected = (
+        fast(batch),
+        slow_contrastive(batch, (0.2, 0.2, 0.2), (1.0, 0.5, 0.1), "anchors", False),
+    )
+    for name, loss in expected.items():
+        torch.testing.assert_close(actual[name], loss, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(gradient(actual[name], batch.logits), gradient(loss, batch.logits))
+
+
+def test_a_diverged_model_shows() -> None:
+    batch = make_batch(0, [5, 4])
+    losses = fast(batch, batch.logits.detach() * torch.nan)
+    assert all(loss.isnan() for loss in losses.values())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from slow_sampling import Case, Edge, make_case, slow_labels
 from torch import Tensor
 
-from reldn_d2.modeling.relation_head.sampling import label_and_sample_pairs
+from reldn_d2.modeling.relation_head.sampling import _draw, label_and_sample_pairs
 from reldn_d2.structures import Pairs, PairTargets
 
 UNLIMITED = {
@@ -351,3 +351,12 @@ def test_anchors_and_positives_are_drawn_uniformly() -> None:
         assert_near(subject_side.get((a, b), 0), 2 / 6, ("subject", a))
         assert_near(object_side.get((a, b), 0), 2 / 7, ("object", b))
         assert_near(cross_entropy.get((a, b), 0), 3 / 7, ("cross entropy", a, b))
+
+
+@pytest.mark.parametrize("eligible", [0, 300, 320, 400])
+def test_a_draw_of_less_than_the_most(eligible: int) -> None:
+    torch.manual_seed(0)
+    places = torch.arange(400).expand(3, -1) < eligible
+    drawn = _draw(places, 350, torch.tensor([[310], [5], [0]]))
+    assert drawn.sum(dim=1).tolist() == [min(310, eligible), min(5, eligible), 0]
+    assert not (drawn & ~places).any()

@@ -39,7 +39,7 @@ class Row:
         ms: median.
         slow: what it was compared with, if anything.
         slow_ms: median of that, in the same run.
-        operators: PyTorch operators that one call launches.
+        operators: PyTorch operators that one call runs, views left out.
         gflop: floating-point operations of its matrix products and convolutions, in 1e9.
         machine: measured right before.
     """
@@ -127,12 +127,12 @@ def measure(
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types
-    """Counts the operators that run inside of it, those of a backward pass included."""
+    """Counts the operators that run inside of it, those of a backward pass included; views only look elsewhere."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += 1
+        self.count += not func.is_view
         return func(*args, **(kwargs or {}))

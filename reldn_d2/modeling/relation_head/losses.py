@@ -90,7 +90,7 @@ def contrastive_losses(
     shape = (2, 2, len(entities), sum(sizes))
     first_cell = dict(zip(active, accumulate(sizes, initial=0), strict=False))
     values, slots = _entries(logits, entities, pairs, targets, shape, first_cell, background_in_argmax)
-    minima = logits.new_full((math.prod(shape),), torch.inf).scatter_reduce(0, slots, values, "amin")
+    minima = values.new_full((math.prod(shape),), torch.inf).scatter_reduce(0, slots, values, "amin")
     positive, negative = minima.view(shape)
     losses = _mean_hinges(positive + negative, sizes, [margins[i] for i in active], normalization)
     return {names[i]: weights[i] * loss for i, loss in zip(active, losses, strict=True)}
@@ -139,7 +139,7 @@ def _entries(
 
 def _affinity(logits: Tensor) -> Tensor:
     """Φ = 1 - p(∅) of each row, eq. 1."""
-    if logits.shape[1] < _SHORT_ROW:
+    if logits.device.type == "cpu" and logits.shape[1] < _SHORT_ROW:
         return 1 - logits.t().softmax(dim=0)[-1]
     return 1 - logits.softmax(dim=1)[:, -1]
 
@@ -151,7 +151,7 @@ def _mean_hinges(
 
     Where a positive or a negative is missing the margin is infinite, so that its hinge is 0.
     """
-    valid = (margins != torch.inf).to(margins.dtype)  # a NaN counts as valid, so that a diverged model shows
+    valid = (margins != torch.inf).to(margins.dtype)
     # (losses, sides, anchors)
     cells = torch.stack([table.sum(dim=2) for table in torch.split(valid, sizes, dim=2)])
     hinges = torch.stack(
