@@ -60,8 +60,7 @@ def add_reldn_config(cfg: CN) -> None:
     # "sgdet": everything predicted. "sgcls": ground-truth boxes given. "prdcls": boxes and classes given.
     head.TEST.TASK = "sgdet"
     head.TEST.TOP_K = 100  # relationships an image
-    # Unordered pairs scored at a time: bounds the memory; small chunks stop earlier, large ones keep a GPU busier.
-    head.TEST.CHUNK_SIZE = 64
+    head.TEST.CHUNK_SIZE = 256  # unordered pairs scored at a time: bounds the memory
     head.TEST.EXHAUSTIVE = (
         False  # score also pairs that can change nothing, to measure what leaving them out saves
     )

@@ -74,10 +74,14 @@ def slow_unordered_pairs_scored(case: Case, top_k: int, chunk_size: int) -> int:
     ]
     order = sorted(range(len(bounds)), key=lambda row: -bounds[row])
     rank_one: list[np.float32] = []
-    for start in range(0, len(order), chunk_size):
-        if len(rank_one) >= top_k and sorted(rank_one)[-top_k] > bounds[order[start]]:
+    start = 0
+    while start < len(order):
+        threshold = sorted(rank_one)[-top_k] if len(rank_one) >= top_k else -np.inf
+        chunk = [row for row in order[start : start + chunk_size] if bounds[row] >= threshold]
+        if not chunk:
             return start
-        for row in order[start : start + chunk_size]:
+        start += len(chunk)
+        for row in chunk:
             for s, o in ((case.first[row], case.second[row]), (case.second[row], case.first[row])):
                 rank_one.append(np.float32(bounds[row] * min(case.table[s, o].max(), np.float32(1))))
     return len(order)

@@ -13,7 +13,7 @@ from reldn_d2.modeling.relation_head.predictor import SemanticModule, SpatialMod
 from reldn_d2.structures import EntityBatch, Pairs
 
 _ENTITIES, _FEATURES, _CLASSES, _PREDICATES = 100, 1024, 150, 50
-_CHUNK = 64  # MODEL.ROI_RELATION_HEAD.TEST.CHUNK_SIZE
+_CHUNK = 256  # MODEL.ROI_RELATION_HEAD.TEST.CHUNK_SIZE
 
 
 def rows() -> Iterator[Row]:

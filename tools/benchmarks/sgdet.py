@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
+from detectron2.structures import Instances
 from torch import Tensor
 
 from benchmarks.sgdet_model import Output, RelationStage, build, photos, r50_config, vrd_config
@@ -11,6 +12,7 @@ from benchmarks.timing import Row, measure
 from reldn_d2.structures import enclosing_boxes
 
 _REGIONS = 64
+_ROUNDING = 1e-5  # matrix products of chunks of other sizes differ in the last bits
 
 
 def rows() -> Iterator[Row]:
@@ -51,9 +53,15 @@ def _regions_row(name: str, stage: RelationStage) -> Row:
 
 
 def _same(exact: list[Output], exhaustive: list[Output]) -> None:
-    """Bit by bit: both score the same chunks until the exact way stops."""
+    """Equal lists; triplets that score the same but for rounding may change places."""
     for ours, theirs in zip(exact, exhaustive, strict=True):
-        a, b = ours[0]["relations"].get_fields(), theirs[0]["relations"].get_fields()
-        assert a.keys() == b.keys()
-        for name in a:
-            assert torch.equal(a[name], b[name]), f"{name} differs"
+        a, b = ours[0]["relations"], theirs[0]["relations"]
+        torch.testing.assert_close(a.scores, b.scores, rtol=_ROUNDING, atol=0)
+        last = float(b.scores[-1]) * (1 + _ROUNDING)
+        assert _triplets(a, last) == _triplets(b, last), "other triplets"
+
+
+def _triplets(relations: Instances, above: float) -> set[tuple[int, ...]]:
+    found = relations[relations.scores > above]
+    columns = (found.subject_index, found.object_index, found.pred_predicates, found.rank_in_pair)
+    return set(zip(*(column.tolist() for column in columns), strict=True))

@@ -168,9 +168,10 @@ class VisualModule(nn.Module):
         self.fuse = _linear(3 * feature_size, hidden) if fused else None
         self.score = (
             nn.Sequential(
-                nn.LeakyReLU(_NEGATIVE_SLOPE),
+                # Nobody else needs what these overwrite: new memory for it would cost more than the sums.
+                nn.LeakyReLU(_NEGATIVE_SLOPE, inplace=True),
                 _linear(hidden, feature_size),
-                nn.LeakyReLU(_NEGATIVE_SLOPE),
+                nn.LeakyReLU(_NEGATIVE_SLOPE, inplace=True),
                 _linear(feature_size, outputs),
             )
             if fused
@@ -217,13 +218,10 @@ class VisualModule(nn.Module):
             _, predicate_weight, _ = self.fuse.weight.chunk(3, dim=1)
             predicate_hidden = F.linear(self.dropout(predicate_features), predicate_weight)
             assert terms.subject_hidden is not None and terms.object_hidden is not None
-            parts.append(
-                self.score(
-                    terms.subject_hidden[pairs.subject]
-                    + predicate_hidden[pairs.union]
-                    + terms.object_hidden[pairs.object]
-                )
-            )
+            hidden_sum = terms.subject_hidden[pairs.subject]
+            hidden_sum += predicate_hidden[pairs.union]
+            hidden_sum += terms.object_hidden[pairs.object]
+            parts.append(self.score(hidden_sum))
         if terms.subject_logits is not None:
             parts.append(terms.subject_logits[pairs.subject])
         if terms.object_logits is not None:

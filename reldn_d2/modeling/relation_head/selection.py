@@ -2,7 +2,8 @@
 
 The score of a triplet is `(s · o) · p` with p at most 1, so the product of the two entity scores bounds every triplet
 of a pair. Pairs are scored in chunks by falling bound; once the worst of the `top_k` best rank-1 triplets found
-so far is strictly above the next bound, nothing that is left can enter the list. Memory is bounded by the chunk.
+so far is strictly above a bound, that pair and all that follow can't enter the list and are not scored. Memory is
+bounded by the chunk.
 
 One list serves every number of predicates a pair. A triplet's *rank in its pair* is 1 for the pair's best predicate, 2
 for the next, and so on. For each r the list holds the `top_k` best triplets of rank at most r: a triplet of rank r
@@ -13,6 +14,7 @@ so its last score decides when to stop for all of them.
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,7 +57,7 @@ def select_relationships(
     *,
     num_predicates: int,
     top_k: int = 100,
-    chunk_size: int = 64,
+    chunk_size: int = 256,
     exhaustive: bool = False,
 ) -> Selection:
     """The best relationships of one image, identical to ranking every triplet of every pair.
@@ -75,8 +77,8 @@ def select_relationships(
     """
     bounds, order = (scores[first] * scores[second]).sort(descending=True, stable=True)
     first, second = first[order], second[order]
-    # One transfer of all chunk bounds, then at most one number a chunk comes from the device.
-    chunk_bounds = bounds[::chunk_size].tolist()
+    # One transfer of all bounds, then one number a chunk comes from the device.
+    rising = -bounds.double().cpu().numpy()
     best = Selection(
         subject=first[:0],
         object=first[:0],
@@ -84,10 +86,16 @@ def select_relationships(
         score=scores[:0],
         rank_in_pair=first[:0],
     )
-    for start, bound in zip(range(0, len(first), chunk_size), chunk_bounds, strict=True):
-        if not exhaustive and _rank_one_threshold(best, top_k) > bound:
-            break
-        rows = slice(start, start + chunk_size)
+    start = 0
+    while start < len(first):
+        end = min(start + chunk_size, len(first))
+        if not exhaustive:
+            # Only pairs whose bound reaches the threshold can still enter the list.
+            end = min(end, int(np.searchsorted(rising, -_rank_one_threshold(best, top_k), side="right")))
+            if end <= start:
+                break
+        rows = slice(start, end)
+        start = end
         pairs = Pairs.both_directions(first[rows], second[rows])
         found = _triplets(score_pairs(first[rows], second[rows]), bounds[rows].repeat(2), pairs)
         best = _keep_complete_lists(Selection.cat([best, found]), num_predicates, top_k)
