@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Times the parts that were made fast, each beside another way to the same answer and beside two fixed loads.
 
-    python tools/benchmark.py                     # about five minutes on two cores
+    python tools/benchmark.py                     # about eight minutes on two cores
     python tools/benchmark.py --only losses       # losses, sampling, head, sgdet or memory
     python tools/benchmark.py --output benchmark.md
 
