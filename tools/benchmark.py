@@ -60,11 +60,10 @@ def _table(rows: Iterator[Row]) -> str:
 
 
 def _cells(row: Row) -> list[object]:
-    ratio = None if row.slow_ms is None else row.slow_ms / row.ms
     launches = row.operators * row.machine.small_operation_us / 1e3 / row.ms
     arithmetic = row.gflop / row.machine.gflop_per_second * 1e3 / row.ms
     return [
-        row.name, row.ms, row.slow, row.slow_ms, ratio, row.operators, f"{launches:.0%}", row.gflop,
+        row.name, row.ms, row.slow, row.slow_ms, row.slow_ms / row.ms, row.operators, f"{launches:.0%}", row.gflop,
         f"{arithmetic:.0%}", row.machine.matrix_product_ms, row.machine.small_operation_us,
     ]  # fmt: skip
 

@@ -96,14 +96,26 @@ def test_what_training_does_not_depend_on_may_differ(
 
 @pytest.mark.parametrize(
     "options",
-    [["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"], ["SOLVER.RESCALE_INTERVAL", "True"]],
-    ids=["cosine", "rescaled"],
+    [
+        ["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"],
+        ["SOLVER.RESCALE_INTERVAL", "True"],
+        ["SOLVER.WARMUP_ITERS", "1000"],
+    ],
+    ids=["cosine", "rescaled", "warm-up cut short"],
 )
 def test_a_run_is_not_made_longer_if_that_changes_its_learning_rates(
     options: list[str], tiny_config: TinyConfig, scenes: list[DatasetDict]
 ) -> None:
     message = differences(tiny_config(*options), tiny_config(*options, "SOLVER.MAX_ITER", "9"), scenes)
     assert "SOLVER.MAX_ITER was 2, now 9" in message
+
+
+def test_precise_batch_norm_makes_the_evaluation_period_count(
+    tiny_config: TinyConfig, scenes: list[DatasetDict]
+) -> None:
+    precise = ("TEST.PRECISE_BN.ENABLED", "True")
+    message = differences(tiny_config(*precise), tiny_config(*precise, "TEST.EVAL_PERIOD", "5"), scenes)
+    assert "TEST.EVAL_PERIOD was 0, now 5" in message
 
 
 def test_numbers_set_in_python_may_be_numpys(tiny_config: TinyConfig, scenes: list[DatasetDict]) -> None:

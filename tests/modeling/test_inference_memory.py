@@ -65,7 +65,5 @@ def test_memory_does_not_grow_with_pairs(tiny_config: TinyConfig, exhaustive: bo
                 model.relation_head.inference(maps, maps, [found], entities_given=False)
         peaks[count] = memory.peak
     more_pairs = 60 * 59 - 20 * 19
-    more_entities = (
-        40 * 16 * 7 * 7 * 4 * 4
-    )  # regions of 16 channels, and what their pooling holds beside them
+    more_entities = 40 * 16 * 7 * 7 * 4  # regions of 16 channels
     assert peaks[60] - peaks[20] < BYTES_A_PAIR * more_pairs + more_entities

@@ -264,6 +264,9 @@ def test_early_stop_gives_the_exhaustive_answer(tiny_config: TinyConfig) -> None
         for name in ("subject_index", "object_index", "pred_predicates", "rank_in_pair"):
             assert found.get(name).tolist() == expected.get(name).tolist()
         torch.testing.assert_close(found.scores, expected.scores)
+    scored.clear()
+    head.exhaustive = True
+    assert len(model([inputs])[0]["relations"]) == len(expected) and sum(scored) == 14 * 13
 
 
 def test_overlap_filter_is_for_detected_entities(tiny_config: TinyConfig) -> None:

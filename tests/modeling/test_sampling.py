@@ -356,7 +356,7 @@ def test_anchors_and_positives_are_drawn_uniformly() -> None:
 @pytest.mark.parametrize("eligible", [0, 300, 320, 400])
 def test_a_draw_of_less_than_the_most(eligible: int) -> None:
     torch.manual_seed(0)
-    places = torch.arange(400).expand(3, -1) < eligible
-    drawn = _draw(places, 350, torch.tensor([[310], [5], [0]]))
-    assert drawn.sum(dim=1).tolist() == [min(310, eligible), min(5, eligible), 0]
+    places = torch.rand(30, 400).argsort(dim=1) < eligible
+    drawn = _draw(places, 350, torch.tensor([[310], [5], [0]]).repeat(10, 1))
+    assert drawn.sum(dim=1).tolist() == [min(310, eligible), min(5, eligible), 0] * 10
     assert not (drawn & ~places).any()

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from detectron2.data import DatasetCatalog
 
-import reldn_d2  # noqa: F401  (registers the data sets)
 from reldn_d2.data import load_detections_into_dataset
 from reldn_d2.engine import vocabulary_of
 from reldn_d2.files import replace_when_complete

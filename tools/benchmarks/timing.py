@@ -37,7 +37,7 @@ class Row:
     Attributes:
         name: what was done.
         ms: median.
-        slow: what it was compared with, if anything.
+        slow: what it was compared with.
         slow_ms: median of that, in the same run.
         operators: PyTorch operators that one call runs, views left out.
         gflop: floating-point operations of its matrix products and convolutions, in 1e9.
@@ -47,7 +47,7 @@ class Row:
     name: str
     ms: float
     slow: str
-    slow_ms: float | None
+    slow_ms: float
     operators: int
     gflop: float
     machine: Machine
@@ -92,8 +92,8 @@ def measure(
     name: str,
     function: Callable[[], Any],
     *,
-    slow: Callable[[], Any] | None = None,
-    slow_name: str = "",
+    slow: Callable[[], Any],
+    slow_name: str,
     same: Callable[[Any, Any], None] = torch.testing.assert_close,
 ) -> Row:
     """Times a function, and another way to the same answer.
@@ -108,21 +108,17 @@ def measure(
     Raises:
         AnswersDifferError: they do; nothing is timed then.
     """
-    if slow is not None:
-        try:
-            same(function(), slow())
-        except AssertionError as error:
-            raise AnswersDifferError(
-                f"{name}: not the answer of {slow_name!r}, so their times say nothing: {error}"
-            ) from error
+    try:
+        same(function(), slow())
+    except AssertionError as error:
+        raise AnswersDifferError(
+            f"{name}: not the answer of {slow_name!r}, so their times say nothing: {error}"
+        ) from error
     operators, flops = _Operators(), FlopCounterMode(display=False)
     with operators, flops:
         function()
     machine = calibrate()
-    if slow is None:
-        (ms,), slow_ms = medians([function]), None
-    else:
-        ms, slow_ms = medians([function, slow])
+    ms, slow_ms = medians([function, slow])
     return Row(name, ms, slow_name, slow_ms, operators.count, flops.get_total_flops() / 1e9, machine)
 
 

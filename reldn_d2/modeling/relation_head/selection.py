@@ -86,19 +86,21 @@ def select_relationships(
         score=scores[:0],
         rank_in_pair=first[:0],
     )
-    start = 0
+    start, threshold = 0, -torch.inf
     while start < len(first):
         end = min(start + chunk_size, len(first))
         if not exhaustive:
             # Only pairs whose bound reaches the threshold can still enter the list.
-            end = min(end, int(np.searchsorted(rising, -_rank_one_threshold(best, top_k), side="right")))
+            end = min(end, int(np.searchsorted(rising, -threshold, side="right")))
             if end <= start:
                 break
         rows = slice(start, end)
         start = end
         pairs = Pairs.both_directions(first[rows], second[rows])
         found = _triplets(score_pairs(first[rows], second[rows]), bounds[rows].repeat(2), pairs)
-        best = _keep_complete_lists(Selection.cat([best, found]), num_predicates, top_k)
+        best = Selection.cat([best, found])
+        threshold = _rank_one_threshold(best, top_k)
+        best = _keep_complete_lists(best, threshold, num_predicates, top_k)
     return best
 
 
@@ -122,10 +124,10 @@ def _rank_one_threshold(triplets: Selection, top_k: int) -> float:
     return scores.topk(top_k).values[-1].item() if len(scores) >= top_k else -torch.inf
 
 
-def _keep_complete_lists(triplets: Selection, num_predicates: int, top_k: int) -> Selection:
+def _keep_complete_lists(triplets: Selection, threshold: float, num_predicates: int, top_k: int) -> Selection:
     # Whoever is below the k-th triplet of rank 1 has k better ones of no higher rank. Taking these out first
     # leaves few enough for the table of counts below.
-    triplets = triplets[~(triplets.score < _rank_one_threshold(triplets, top_k))]  # keeps NaN, to be seen
+    triplets = triplets[~(triplets.score < threshold)]  # keeps NaN, to be seen
     triplets = triplets[_ranking(triplets)]
     ranks = torch.arange(1, num_predicates + 1, device=triplets.score.device)
     at_most = triplets.rank_in_pair[:, None] <= ranks
