@@ -167,7 +167,7 @@ class Trainer(DefaultTrainer):
         task = test.TASK.upper()
         # One config serves all tasks; a protocol that is not defined for this one has nothing to say about it. An
         # unknown name is left for the evaluator to refuse.
-        available: dict[str, Callable[[], EvaluationProtocol]] = {
+        available: dict[str, Callable[[], EvaluationProtocol[Any]]] = {
             **PROTOCOLS,
             "reldn": lambda: reldn(test.PREDICATES_PER_PAIR),
             "reldn_openimages": lambda: reldn_openimages(test.LEFT_OUT_PREDICATES),

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .graphs import IntArray
+from .graphs import FloatArray, IntArray
 from .recall import PerImageRecall, macro_recall, micro_recall
 
+_Hits = IntArray | FloatArray
 _CHUNK = 4_000_000  # drawn images held at a time
 
 
@@ -66,7 +67,7 @@ def paired_bootstrap(
     }
 
 
-def _align(a: PerImageRecall, b: PerImageRecall, metric: str) -> tuple[IntArray, IntArray, IntArray]:
+def _align(a: PerImageRecall, b: PerImageRecall, metric: str) -> tuple[IntArray, _Hits, _Hits]:
     """Ground truths and hits of both, image by image, for the images that have ground truth."""
     for counts in (a, b):
         if metric not in counts.hits:
@@ -83,7 +84,7 @@ def _align(a: PerImageRecall, b: PerImageRecall, metric: str) -> tuple[IntArray,
 
 
 def _resampled_differences(
-    hits_a: IntArray, hits_b: IntArray, truths: IntArray, resamples: int, random: np.random.Generator
+    hits_a: _Hits, hits_b: _Hits, truths: IntArray, resamples: int, random: np.random.Generator
 ) -> npt.NDArray[np.float64]:
     """(resamples, 2) differences (macro, micro) in percent."""
     gain = (hits_a - hits_b).astype(np.float64)

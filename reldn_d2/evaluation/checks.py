@@ -3,20 +3,24 @@
 Every function raises ValueError with a message that begins with `where`, the name of the image.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .confusion import named_triplets
 from .graphs import (
     AnnotatedPairs,
     FloatArray,
     GroundTruthGraph,
     IntArray,
+    NamedTriplets,
     PredictedGraph,
     RankedTriplets,
     Task,
 )
+from .protocol import Need
 from .ranking import shorten, sort_triplets
 
 
@@ -39,7 +43,7 @@ def prepare_prediction(
     num_classes: int,
     num_predicates: int,
     list_length: int,
-    needs_annotated_pairs: bool,
+    needs: Collection[Need],
     where: str,
 ) -> PredictedGraph:
     """Check a prediction, rank it, and cut its list to what protocols read.
@@ -50,7 +54,7 @@ def prepare_prediction(
         task: in SGCLS and PRDCLS the predicted entities have to be the annotated ones, row by row.
         num_classes, num_predicates: sizes of the vocabulary, background left out.
         list_length: longest ranked list that will be read (see `ranking.shorten`).
-        needs_annotated_pairs: whether a protocol ranks the annotated pairs of SGCLS and PRDCLS.
+        needs: what protocols read besides the ranked list; the rest is dropped.
         where: names the image in errors.
     """
     _check_entities(predicted.boxes, predicted.classes, num_classes, f"{where}, prediction")
@@ -67,11 +71,12 @@ def prepare_prediction(
             "ground-truth entities, in annotation order"
         )
     annotated = None
-    if task != "SGDET" and needs_annotated_pairs:
+    if task != "SGDET" and "annotated_pairs" in needs:
         annotated = _checked_annotated_pairs(predicted.annotated, truth, num_predicates, where)
+    named = _checked_named_triplets(predicted.named, truth, where) if "named_triplets" in needs else None
     relations = shorten(sort_triplets(predicted.relations), list_length)
     _check_distinct(relations, where)
-    return PredictedGraph(predicted.boxes, predicted.classes, predicted.scores, relations, annotated)
+    return PredictedGraph(predicted.boxes, predicted.classes, predicted.scores, relations, annotated, named)
 
 
 def _check_entities(boxes: FloatArray, classes: IntArray, num_classes: int, where: str) -> None:
@@ -118,6 +123,27 @@ def _checked_annotated_pairs(
     _check_numbers(pairs.score, (num_pairs,), f"{where}: pair_scores")
     _check_numbers(pairs.predicate_probs, (num_pairs, num_predicates), f"{where}: predicate_probs")
     return pairs
+
+
+def _checked_named_triplets(
+    triplets: NamedTriplets | None, truth: GroundTruthGraph, where: str
+) -> NamedTriplets:
+    asked = named_triplets(truth)
+    if triplets is None:
+        raise ValueError(
+            f"{where}: the prediction lacks 'named_triplets', which protocol confusion compares; give the model inputs "
+            "with 'named_triplets' or leave that protocol out"
+        )
+    given = np.stack([triplets.subject, triplets.object, triplets.predicate], axis=1)
+    if not np.array_equal(given, asked):
+        raise ValueError(
+            f"{where}: 'named_triplets' must repeat row by row what confusion.named_triplets asks for "
+            f"({len(asked)} rows), but there are {len(given)} rows, or others"
+        )
+    _check_numbers(triplets.score, (len(asked),), f"{where}: scores of named triplets")
+    if triplets.detected.shape != (len(asked),):
+        raise ValueError(f"{where}: detected must have shape {(len(asked),)}, not {triplets.detected.shape}")
+    return triplets
 
 
 def _check_numbers(values: FloatArray, shape: tuple[int, ...], what: str) -> None:

@@ -10,22 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
 from torch import Tensor
 
-from .checks import prepare_prediction
-from .graphs import AnnotatedPairs, PredictedGraph, RankedTriplets
-from .ground_truth import ground_truth_graphs
-from .per_image_file import save_per_image
-from .prediction_file import save_predictions
-from .protocols import EvaluationProtocol, ProtocolResult, parse_task
-from .scoring import evaluate_graphs, resolve_protocols, results_table
+from .dataset_scorer import DatasetScorer
+from .graphs import AnnotatedPairs, NamedTriplets, PredictedGraph, RankedTriplets
+from .protocol import EvaluationProtocol
 
-PREDICTIONS_FILE = "relation_predictions.npz"
-PER_IMAGE_FILE = "relation_per_image.json"
+_logger = logging.getLogger(__name__)
 
 
 class RelationEvaluator(DatasetEvaluator):
@@ -46,39 +40,29 @@ class RelationEvaluator(DatasetEvaluator):
         self,
         dataset_name: str,
         task: str,
-        protocols: Sequence[str | EvaluationProtocol] = ("motifs", "reldn"),
+        protocols: Sequence[str | EvaluationProtocol[Any]] = ("motifs", "reldn"),
         *,
         distributed: bool = True,
         output_dir: str | os.PathLike[str] | None = None,
+        confusion_subset: bool = False,
+        allow_missing: bool = False,
     ) -> None:
         """
         Args:
-            dataset_name: a data set in DatasetCatalog; its metadata has thing_classes and predicate_classes.
-            task: "SGDET", "SGCLS" or "PRDCLS", in upper or lower case: what the model was given.
-            protocols: names, or protocols made with other settings, such as `reldn(range(1, 71))`.
+            dataset_name, task, protocols, confusion_subset, allow_missing: see `DatasetScorer`.
             distributed: gather the predictions of all workers; the result is the main worker's, others get
                 {}.
             output_dir: folder (made if missing) for the raw predictions, written before they are scored, and
-                the counts of every image; None writes nothing.
+                for the results; None writes nothing.
 
         Raises:
-            ValueError: if the task or a protocol is unknown, a protocol is not defined for the task, if
-                metadata is missing, or if the annotation is broken (the message names the image) or holds no
-                relationship.
+            ValueError: see `DatasetScorer`.
         """
-        self._logger = logging.getLogger(__name__)
-        self._task = parse_task(task)
-        self._dataset_name = dataset_name
+        self._scorer = DatasetScorer(
+            dataset_name, task, protocols, confusion_subset=confusion_subset, allow_missing=allow_missing
+        )
         self._distributed = distributed
         self._output_dir = None if output_dir is None else Path(output_dir)
-        # First: a loader may learn the class names from its file.
-        dataset_dicts = DatasetCatalog.get(dataset_name)
-        self._num_classes = len(_vocabulary(dataset_name, "thing_classes"))
-        self._predicate_classes = _vocabulary(dataset_name, "predicate_classes")
-        self._protocols = resolve_protocols(protocols, self._task, self._predicate_classes)
-        self._truths = ground_truth_graphs(dataset_dicts, self._num_classes, len(self._predicate_classes))
-        if not any(len(truth.relations) for truth in self._truths.values()):
-            raise ValueError(f"data set '{dataset_name}' has no annotated relationship to evaluate")
         self._predictions: dict[str, PredictedGraph] = {}
 
     def reset(self) -> None:
@@ -91,35 +75,32 @@ class RelationEvaluator(DatasetEvaluator):
         Args:
             inputs: one mapping an image, with "image_id".
             outputs: one mapping an image: "instances" (pred_boxes, scores, pred_classes), "relations"
-                (subject_index, object_index, pred_predicates, scores, rank_in_pair) and, in SGCLS and PRDCLS
-                for protocols that rank annotated pairs, "annotated_pairs" (subject_index, object_index,
-                pair_scores, predicate_probs). Any device.
+                (subject_index, object_index, pred_predicates, scores, rank_in_pair); for protocols that rank
+                annotated pairs, in SGCLS and PRDCLS, "annotated_pairs" (subject_index, object_index,
+                pair_scores, predicate_probs); for the confusion metrics "named_triplets" (subject_index,
+                object_index, pred_predicates, scores, detected). Any device.
 
         Raises:
-            ValueError: naming the image, for an image id that the data set lacks, numbers that are not
-                finite, classes, predicates or rows out of range, or predictions that do not fit the task.
+            ValueError: naming the image, see `DatasetScorer.prepare`, or if an image comes a second time with
+                another prediction.
         """
         for given, output in zip(inputs, outputs, strict=True):
             image_id = str(given["image_id"])
-            where = f"image {image_id}"
-            if image_id not in self._truths:
-                raise ValueError(f"{where}: data set '{self._dataset_name}' has no image with this image_id")
-            self._predictions[image_id] = prepare_prediction(
-                _predicted_graph(output),
-                self._truths[image_id],
-                self._task,
-                num_classes=self._num_classes,
-                num_predicates=len(self._predicate_classes),
-                list_length=max(protocol.list_length for protocol in self._protocols),
-                needs_annotated_pairs=any(protocol.needs_annotated_pairs for protocol in self._protocols),
-                where=where,
-            )
+            predicted = self._scorer.prepare(image_id, _predicted_graph(output))
+            known = self._predictions.setdefault(image_id, predicted)
+            if known is not predicted and not same_prediction(known, predicted):
+                raise ValueError(
+                    f"image {image_id}: processed twice with different predictions; call reset() between two evaluations"
+                )
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]]:
         """Gather, save, score and log.
 
         Returns:
             "task/protocol" -> metric -> percent; empty on workers other than the main one.
+
+        Raises:
+            ValueError: images have no prediction. The raw predictions are on disk by then.
         """
         predictions = self._predictions
         if self._distributed:
@@ -129,54 +110,41 @@ class RelationEvaluator(DatasetEvaluator):
                 return OrderedDict()
             predictions = merge_shards(shards)
         if self._output_dir is not None:
-            self._output_dir.mkdir(parents=True, exist_ok=True)
-            save_predictions(
-                self._output_dir / PREDICTIONS_FILE,
-                predictions,
-                dataset_name=self._dataset_name,
-                task=self._task,
-                num_predicates=len(self._predicate_classes),
-            )
-        return self._report(
-            evaluate_graphs(self._truths, predictions, self._task, self._protocols, self._predicate_classes)
-        )
+            self._scorer.save(predictions, self._output_dir)
+        return self._scorer.score(predictions, self._output_dir)
 
-    def _report(self, results: Mapping[str, ProtocolResult]) -> OrderedDict[str, dict[str, float]]:
-        if self._output_dir is not None:
-            save_per_image(
-                self._output_dir / PER_IMAGE_FILE,
-                {name: result.per_image for name, result in results.items()},
-                dataset_name=self._dataset_name,
-                task=self._task,
-            )
-        report: OrderedDict[str, dict[str, float]] = OrderedDict()
-        for name, result in results.items():
-            report[f"{self._task.lower()}/{name}"] = result.metrics
-            table = results_table(result.metrics)
-            self._logger.info("%s on %s, protocol %s:\n%s", self._task, self._dataset_name, name, table)
-        return report
+
+def same_prediction(a: PredictedGraph, b: PredictedGraph) -> bool:
+    """Whether two predictions are equal, number by number."""
+    values = _arrays(a), _arrays(b)
+    return len(values[0]) == len(values[1]) and all(map(np.array_equal, *values))
+
+
+def _arrays(graph: PredictedGraph) -> list[npt.NDArray[Any]]:
+    parts = (graph, graph.relations, graph.annotated, graph.named)
+    values = [value for part in parts if part is not None for value in vars(part).values()]
+    return [value for value in values if isinstance(value, np.ndarray)]
 
 
 def merge_shards(shards: Sequence[Mapping[str, PredictedGraph]]) -> dict[str, PredictedGraph]:
-    """Predictions of all workers. An image that several of them saw counts as the first saw it."""
+    """Predictions of all workers. Some samplers give an image to several workers, to even out their shares: it
+    counts once, as the first of them saw it. Where they disagree, the log says so."""
     merged: dict[str, PredictedGraph] = {}
     for shard in shards:
         for image_id, predicted in shard.items():
-            merged.setdefault(image_id, predicted)
+            known = merged.setdefault(image_id, predicted)
+            if known is not predicted and not same_prediction(known, predicted):
+                _logger.warning(
+                    "image %s: workers disagree on its prediction; the first worker's counts", image_id
+                )
     return merged
-
-
-def _vocabulary(dataset_name: str, key: str) -> list[str]:
-    names = MetadataCatalog.get(dataset_name).get(key)
-    if not names:
-        raise ValueError(f"metadata of data set '{dataset_name}' has no {key}; register it with them")
-    return list(names)
 
 
 def _predicted_graph(output: Mapping[str, Any]) -> PredictedGraph:
     entities: Instances = output["instances"]
     relations: Instances = output["relations"]
     pairs: Instances | None = output.get("annotated_pairs")
+    named: Instances | None = output.get("named_triplets")
     return PredictedGraph(
         boxes=_floats(entities.pred_boxes.tensor),
         classes=_integers(entities.pred_classes),
@@ -195,6 +163,15 @@ def _predicted_graph(output: Mapping[str, Any]) -> PredictedGraph:
             object=_integers(pairs.object_index),
             score=_floats(pairs.pair_scores),
             predicate_probs=_floats(pairs.predicate_probs),
+        ),
+        named=None
+        if named is None
+        else NamedTriplets(
+            subject=_integers(named.subject_index),
+            object=_integers(named.object_index),
+            predicate=_integers(named.pred_predicates),
+            score=_floats(named.scores),
+            detected=named.detected.cpu().numpy().copy(),
         ),
     )
 

@@ -5,12 +5,13 @@ Legend of shape letters in this package:
     G  annotated entities of an image            R  annotated relationships of an image
     E  predicted entities of an image            T  triplets of a ranked list
     A  annotated pairs given to the model        P  predicates, background left out
+    Q  triplets that the model is asked for      C  entity classes
     N  images                                    K  length of the list a recall is counted in
 
 Boxes are XYXY in absolute pixels of the original image, continuous coordinates.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -31,11 +32,14 @@ class GroundTruthGraph:
         classes: (G,) int in [0, C).
         relations: (R, 3) int rows (subject, object, predicate); the first two are rows of `boxes`.
             Relationships of an entity with itself and repeated rows are ground truth like any other.
+        verified_classes: (V,) int, classes whose presence or absence in the image somebody verified (the
+            image labels of OpenImages); empty where nothing is known.
     """
 
     boxes: FloatArray
     classes: IntArray
     relations: IntArray
+    verified_classes: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,25 @@ class AnnotatedPairs:
 
 
 @dataclass(frozen=True)
+class NamedTriplets:
+    """Scores of triplets between annotated entities that the model was asked for by name (see `confusion`).
+
+    Attributes:
+        subject, object: (Q,) int, rows of the annotated entities.
+        predicate: (Q,) int in [0, P).
+        score: (Q,) float, on the scale of the ranked list; 0 where the model never considers the pair.
+        detected: (Q,) bool. False in SGDET where the two entities were not found by two different detections;
+            the score is 0 there.
+    """
+
+    subject: IntArray
+    object: IntArray
+    predicate: IntArray
+    score: FloatArray
+    detected: BoolArray
+
+
+@dataclass(frozen=True)
 class PredictedGraph:
     """Prediction for one image.
 
@@ -90,6 +113,7 @@ class PredictedGraph:
         relations: ranked triplets over all the pairs the model considers. For every k the list has to hold
             the best triplets with rank_in_pair <= k, as many of them as the longest recall list.
         annotated: scores of the annotated pairs; None where the model was not given any.
+        named: scores of named triplets; None where the model was not asked for any.
     """
 
     boxes: FloatArray
@@ -97,6 +121,7 @@ class PredictedGraph:
     scores: FloatArray
     relations: RankedTriplets
     annotated: AnnotatedPairs | None = None
+    named: NamedTriplets | None = None
 
     @staticmethod
     def empty() -> "PredictedGraph":

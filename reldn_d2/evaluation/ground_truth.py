@@ -17,7 +17,8 @@ def ground_truth_graphs(
 
     Args:
         dataset_dicts: standard dataset dicts with "relations": (R, 3) rows (subject, object, predicate), the
-            first two being positions in "annotations". Self relations and repeats are kept.
+            first two being positions in "annotations". Self relations and repeats are kept. Optional
+            "verified_classes": classes whose presence or absence in the image was verified.
         num_classes, num_predicates: sizes of the vocabulary.
 
     Returns:
@@ -58,4 +59,5 @@ def _graph(record: Mapping[str, Any], where: str) -> GroundTruthGraph:
     if not np.issubdtype(relations.dtype, np.integer):
         raise ValueError(f"{where}: relations must be integers, not {relations.dtype}")
     classes = np.array([annotation["category_id"] for annotation in annotations], dtype=np.int64)
-    return GroundTruthGraph(boxes, classes, relations.astype(np.int64))
+    verified = np.array(record.get("verified_classes", ()), dtype=np.int64)
+    return GroundTruthGraph(boxes, classes, relations.astype(np.int64), verified)

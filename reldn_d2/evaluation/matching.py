@@ -58,7 +58,8 @@ def _area(boxes: Float64Array, offset: float) -> Float64Array:
     return area
 
 
-def _enclosing(a: FloatArray, b: FloatArray) -> FloatArray:
+def enclosing_boxes(a: FloatArray, b: FloatArray) -> FloatArray:
+    """(K, 4) smallest boxes around each pair of boxes (K, 4)."""
     return np.concatenate([np.minimum(a[:, :2], b[:, :2]), np.maximum(a[:, 2:], b[:, 2:])], axis=1)
 
 
@@ -94,8 +95,8 @@ def find_matches(
     ends = (triplets.subject[row], triplets.object[row], subject[truth_row], object[truth_row])
     if phrase:
         overlap = box_iou(
-            _enclosing(predicted.boxes[ends[0]], predicted.boxes[ends[1]]),
-            _enclosing(truth.boxes[ends[2]], truth.boxes[ends[3]]),
+            enclosing_boxes(predicted.boxes[ends[0]], predicted.boxes[ends[1]]),
+            enclosing_boxes(truth.boxes[ends[2]], truth.boxes[ends[3]]),
             offset,
         )
     else:
@@ -133,17 +134,47 @@ def first_hits(
     return first.T
 
 
-def true_positives(matches: Matches, num_triplets: int, min_overlap: float) -> BoolArray:
+def first_takers(
+    matches: Matches,
+    rank_in_pair: IntArray,
+    predicates_per_pair: Sequence[int],
+    list_length: int,
+    num_truths: int,
+) -> IntArray:
+    """Place of the triplet that takes each annotated relationship when every triplet takes one at most.
+
+    Triplets choose in the order of their list. Each takes, of the relationships it hits that are still free,
+    the one of best overlap (the lowest row where overlaps are equal).
+
+    Args and returns: as `first_hits`.
+    """
+    places = np.full((len(predicates_per_pair), num_truths), list_length, dtype=np.int64)
+    by_preference = np.lexsort((matches.truth, -matches.overlap, matches.triplet))
+    triplets, truths = matches.triplet[by_preference].tolist(), matches.truth[by_preference].tolist()
+    for row, k in zip(places, predicates_per_pair, strict=True):
+        allowed = rank_in_pair <= k
+        place = np.cumsum(allowed) - 1
+        last = -1
+        for triplet, truth in zip(triplets, truths, strict=True):
+            free = triplet != last and allowed[triplet] and row[truth] == list_length
+            if free and place[triplet] < list_length:
+                row[truth] = place[triplet]
+                last = triplet
+    return places
+
+
+def true_positives(matches: Matches, num_triplets: int, min_overlap: float, *, strict: bool) -> BoolArray:
     """One-to-one matching for average precision.
 
     Every triplet looks at its annotated relationship of best overlap only (the lowest row where overlaps are
-    equal). It is a true positive when that overlap is greater than `min_overlap` and no better triplet looked
-    at the same one with enough overlap; it never turns to its second best.
+    equal). It is a true positive when that overlap is enough and no better triplet looked at the same one with
+    enough overlap; it never turns to its second best.
 
     Args:
         matches: matches of all triplets.
         num_triplets: T.
-        min_overlap: exclusive.
+        min_overlap: overlap that is enough.
+        strict: whether the overlap must be greater than `min_overlap`; else it may be equal.
 
     Returns:
         (T,) bool.
@@ -151,7 +182,8 @@ def true_positives(matches: Matches, num_triplets: int, min_overlap: float) -> B
     by_preference = np.lexsort((matches.truth, -matches.overlap, matches.triplet))
     _, first = np.unique(matches.triplet[by_preference], return_index=True)
     best = by_preference[first]
-    best = best[matches.overlap[best] > min_overlap]
+    enough = np.greater if strict else np.greater_equal
+    best = best[enough(matches.overlap[best], min_overlap)]
     _, first_taker = np.unique(matches.truth[best], return_index=True)
     positive = np.zeros(num_triplets, dtype=np.bool_)
     positive[matches.triplet[best[first_taker]]] = True

@@ -1,7 +1,7 @@
 """The numbers of the paper's OpenImages ablations: recall, mAP, wmAP and their weighted score."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -9,8 +9,9 @@ import numpy.typing as npt
 from .average_precision import average_precision_per_predicate
 from .graphs import BoolArray, FloatArray, IntArray, Task
 from .matching import find_matches, true_positives
-from .protocols import LIST_LENGTH, ProtocolResult, RecallList, RecallProtocol, ScoredImage
+from .protocol import LIST_LENGTH, EvaluatedSplit, Need, ProtocolResult, ScoredImage
 from .ranking import top_triplets
+from .recall_protocol import FoundRelationships, RecallList, RecallProtocol
 
 _PREDICATES_PER_PAIR = 2
 _MIN_SCORE = 1e-5
@@ -23,30 +24,21 @@ _RECALL = RecallProtocol(
 )
 
 
-@dataclass
-class _Detections:
-    """Triplets of the images seen so far and whether they count as true, for relations and for phrases."""
+@dataclass(frozen=True)
+class JudgedTriplets:
+    """The triplets of an image that average precision counts, best first, and which of them are true.
 
-    predicate: list[IntArray] = field(default_factory=list)
-    score: list[FloatArray] = field(default_factory=list)
-    relation: list[BoolArray] = field(default_factory=list)
-    phrase: list[BoolArray] = field(default_factory=list)
+    Attributes:
+        predicate: (T,) int.
+        score: (T,) float.
+        true: "rel" and "phr" -> (T,) bool, true positives as relations and as phrases.
+        found: for recall.
+    """
 
-    def add(self, image: ScoredImage, min_overlap: float, offset: float) -> None:
-        triplets = top_triplets(image.predicted.relations, _PREDICATES_PER_PAIR, LIST_LENGTH)
-        triplets = triplets.rows(triplets.score > _MIN_SCORE)
-        self.predicate.append(triplets.predicate)
-        self.score.append(triplets.score)
-        for positives, phrase in ((self.relation, False), (self.phrase, True)):
-            matches = find_matches(image.predicted, triplets, image.truth, phrase=phrase, offset=offset)
-            positives.append(true_positives(matches, len(triplets), min_overlap))
-
-    def average_precision(self, positives: list[BoolArray], num_truths: IntArray) -> npt.NDArray[np.float64]:
-        """(P,) percent; 0 for a predicate without ground truth, as this protocol has it."""
-        ap = average_precision_per_predicate(
-            np.concatenate(self.predicate), np.concatenate(self.score), np.concatenate(positives), num_truths
-        )
-        return 100.0 * np.nan_to_num(ap, nan=0.0)
+    predicate: IntArray
+    score: FloatArray
+    true: dict[str, BoolArray]
+    found: FoundRelationships
 
 
 @dataclass(frozen=True)
@@ -66,7 +58,7 @@ class OpenImagesAblationProtocol:
     min_overlap: float = 0.5
     name: str = _RECALL.name
     tasks: tuple[Task, ...] = _RECALL.tasks
-    needs_annotated_pairs: bool = False
+    needs: frozenset[Need] = frozenset()
     list_length: int = LIST_LENGTH
 
     def check_vocabulary(self, predicate_classes: Sequence[str]) -> None:
@@ -80,30 +72,50 @@ class OpenImagesAblationProtocol:
         if set(predicate_classes) <= set(self.left_out):
             raise ValueError(f"protocol {self.name} is to leave out every predicate of the data set")
 
-    def score(
-        self, images: Sequence[ScoredImage], task: Task, predicate_classes: Sequence[str]
+    def match(self, image: ScoredImage, task: Task) -> JudgedTriplets:
+        """Judge the image's list."""
+        triplets = top_triplets(image.predicted.relations, _PREDICATES_PER_PAIR, LIST_LENGTH)
+        triplets = triplets.rows(triplets.score > _MIN_SCORE)
+        true = {}
+        for kind in ("rel", "phr"):
+            matches = find_matches(
+                image.predicted, triplets, image.truth, phrase=kind == "phr", offset=_RECALL.offset
+            )
+            true[kind] = true_positives(matches, len(triplets), self.min_overlap, strict=True)
+        return JudgedTriplets(triplets.predicate, triplets.score, true, _RECALL.match(image, task))
+
+    def summarise(
+        self, image_ids: Sequence[str], records: Sequence[JudgedTriplets], split: EvaluatedSplit
     ) -> ProtocolResult:
-        """Score a split. `check_vocabulary` must have accepted the predicates."""
-        kept = np.flatnonzero([name not in self.left_out for name in predicate_classes])
-        num_truths = np.zeros(len(predicate_classes), dtype=np.int64)
-        detections = _Detections()
-        for image in images:
-            num_truths += np.bincount(image.truth.relations[:, 2], minlength=len(num_truths))
-            detections.add(image, self.min_overlap, _RECALL.offset)
-        recall = _RECALL.score(images, task, predicate_classes)
-        ap = {
-            "rel": detections.average_precision(detections.relation, num_truths),
-            "phr": detections.average_precision(detections.phrase, num_truths),
-        }
+        """Numbers of some images. `check_vocabulary` must have accepted the predicates."""
+        names = split.predicate_classes
+        kept = np.flatnonzero([name not in self.left_out for name in names])
+        found = [record.found for record in records]
+        num_truths = np.bincount(np.concatenate([x.predicate for x in found]), minlength=len(names))
+        recall = _RECALL.summarise(image_ids, found, split)
+        ap = {kind: self._average_precision(records, kind, num_truths) for kind in ("rel", "phr")}
         metrics = recall.metrics | summarise(ap, num_truths, recall.metrics["R@50"])
         if self.left_out:
             starred = {kind: values[kept] for kind, values in ap.items()}
             summary = summarise(starred, num_truths[kept], recall.metrics["R@50"])
             metrics |= {f"{name}_starred": value for name, value in summary.items()}
         for kind, values in ap.items():
-            for name, value in zip(predicate_classes, values, strict=True):
+            for name, value in zip(names, values, strict=True):
                 metrics[f"AP_{kind}/{name}"] = float(value)
         return ProtocolResult(metrics, recall.per_image)
+
+    @staticmethod
+    def _average_precision(
+        records: Sequence[JudgedTriplets], kind: str, num_truths: IntArray
+    ) -> npt.NDArray[np.float64]:
+        """(P,) percent; 0 for a predicate without ground truth, as this protocol has it."""
+        ap = average_precision_per_predicate(
+            np.concatenate([record.predicate for record in records]),
+            np.concatenate([record.score for record in records]),
+            np.concatenate([record.true[kind] for record in records]),
+            num_truths,
+        )
+        return 100.0 * np.nan_to_num(ap, nan=0.0)
 
 
 def summarise(

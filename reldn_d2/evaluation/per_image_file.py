@@ -1,10 +1,9 @@
 """Per-image counts of an evaluation in one .json file, for comparing two models image by image.
 
-Version 1, for N images:
+Version 2, with N images in each entry (an entry for a part of the data set has fewer):
 
-    {"format_version": 1, "dataset_name": str, "task": "SGDET",
-     "image_ids": [N texts],
-     "protocols": {name: {"ground_truths": [N ints], "hits": {metric: [N ints]}}}}
+    {"format_version": 2, "dataset_name": str, "task": "SGDET",
+     "counts": {name: {"image_ids": [N texts], "ground_truths": [N ints], "hits": {metric: [N numbers]}}}}
 """
 
 import json
@@ -18,7 +17,7 @@ from reldn_d2.files import replace_when_complete
 
 from .recall import PerImageRecall
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def save_per_image(
@@ -28,20 +27,20 @@ def save_per_image(
 
     Args:
         path: file to write; its folder exists.
-        counts: protocol name -> counts, at least one, all of the same images in the same order.
+        counts: name of a protocol, or of a protocol and what was counted -> counts.
         dataset_name, task: what was evaluated.
     """
     content = {
         "format_version": FORMAT_VERSION,
         "dataset_name": dataset_name,
         "task": task,
-        "image_ids": next(iter(counts.values())).image_ids,
-        "protocols": {
-            protocol: {
+        "counts": {
+            name: {
+                "image_ids": count.image_ids,
                 "ground_truths": count.ground_truths.tolist(),
                 "hits": {metric: hits.tolist() for metric, hits in count.hits.items()},
             }
-            for protocol, count in counts.items()
+            for name, count in counts.items()
         },
     }
     with replace_when_complete(path) as file:
@@ -49,7 +48,7 @@ def save_per_image(
 
 
 def load_per_image(path: str | os.PathLike[str]) -> dict[str, PerImageRecall]:
-    """Read a file that `save_per_image` wrote: protocol name -> counts.
+    """Read a file that `save_per_image` wrote: name -> counts.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -62,12 +61,11 @@ def load_per_image(path: str | os.PathLike[str]) -> dict[str, PerImageRecall]:
     version = content.get("format_version")
     if version != FORMAT_VERSION:
         raise ValueError(f"{path}: format version {version}, not {FORMAT_VERSION}; run the evaluation again")
-    image_ids = tuple(content["image_ids"])
     return {
-        protocol: PerImageRecall(
-            image_ids,
+        name: PerImageRecall(
+            tuple(count["image_ids"]),
             np.array(count["ground_truths"], dtype=np.int64),
-            {metric: np.array(hits, dtype=np.int64) for metric, hits in count["hits"].items()},
+            {metric: np.array(hits) for metric, hits in count["hits"].items()},
         )
-        for protocol, count in content["protocols"].items()
+        for name, count in content["counts"].items()
     }

@@ -1,6 +1,6 @@
 """Raw predictions of a split in one .npz file: arrays only, so that loading it cannot run code.
 
-Version 1 holds, for N images of which image i owns rows offsets[i]:offsets[i + 1] of each table:
+Version 2 holds, for N images of which image i owns rows offsets[i]:offsets[i + 1] of each table:
 
     format_version, dataset_name, task           scalars
     image_id                     (N,)            text
@@ -9,12 +9,16 @@ Version 1 holds, for N images of which image i owns rows offsets[i]:offsets[i + 
     has_annotated_pairs          (N,)            whether the model was given annotated pairs
     annotated_offsets            (N + 1,)        annotated_subject, annotated_object, annotated_score (A,),
                                                  predicate_probs (A, P)
+    has_named_triplets           (N,)            whether the model was asked for named triplets
+    named_offsets                (N + 1,)        named_subject, named_object, named_predicate, named_score,
+                                                 named_detected (Q,)
 
-Subjects and objects are entity rows of their own image, from 0.
+The columns are the attributes of the classes in `graphs`. Subjects and objects are rows of their own image, from 0: of
+its predicted entities, and of its annotated entities in the last table.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -25,10 +29,15 @@ import numpy.typing as npt
 
 from reldn_d2.files import replace_when_complete
 
-from .graphs import AnnotatedPairs, PredictedGraph, RankedTriplets
+from .graphs import AnnotatedPairs, NamedTriplets, PredictedGraph, RankedTriplets
 
-FORMAT_VERSION = 1
-_TRIPLET_FIELDS = [field.name for field in fields(RankedTriplets)]
+FORMAT_VERSION = 2
+_TABLES = {
+    "entity": ["boxes", "classes", "entity_scores"],
+    "triplet": [field.name for field in fields(RankedTriplets)],
+    "annotated": ["annotated_subject", "annotated_object", "annotated_score", "predicate_probs"],
+    "named": [f"named_{field.name}" for field in fields(NamedTriplets)],
+}
 
 
 @dataclass(frozen=True)
@@ -62,29 +71,31 @@ def save_predictions(
         num_predicates: P.
     """
     graphs = list(predictions.values())
-    no_pairs = _no_pairs(num_predicates)
-    pairs = [graph.annotated or no_pairs for graph in graphs]
+    nothing = np.zeros(0, dtype=np.int32)
+    no_scores = np.zeros(0, dtype=np.float32)
+    no_pairs = AnnotatedPairs(nothing, nothing, no_scores, np.zeros((0, num_predicates), dtype=np.float32))
+    none_named = NamedTriplets(nothing, nothing, nothing, no_scores, np.zeros(0, dtype=np.bool_))
     arrays: dict[str, npt.NDArray[Any]] = {
         "format_version": np.array(FORMAT_VERSION),
         "dataset_name": np.array(dataset_name),
         "task": np.array(task),
         "image_id": np.array(list(predictions), dtype=np.str_),
         "has_annotated_pairs": np.array([graph.annotated is not None for graph in graphs], dtype=np.bool_),
-        "entity_offsets": _offsets(len(graph.boxes) for graph in graphs),
-        "triplet_offsets": _offsets(len(graph.relations) for graph in graphs),
-        "annotated_offsets": _offsets(len(pair.score) for pair in pairs),
+        "has_named_triplets": np.array([graph.named is not None for graph in graphs], dtype=np.bool_),
     }
-    nothing = PredictedGraph.empty()
-    graphs.append(nothing)  # np.concatenate wants at least one array
-    pairs.append(no_pairs)
-    arrays["boxes"] = np.concatenate([graph.boxes for graph in graphs])
-    arrays["classes"] = np.concatenate([graph.classes for graph in graphs])
-    arrays["entity_scores"] = np.concatenate([graph.scores for graph in graphs])
-    for name in _TRIPLET_FIELDS:
-        arrays[name] = np.concatenate([getattr(graph.relations, name) for graph in graphs])
-    for name in ("subject", "object", "score"):
-        arrays[f"annotated_{name}"] = np.concatenate([getattr(pair, name) for pair in pairs])
-    arrays["predicate_probs"] = np.concatenate([pair.predicate_probs for pair in pairs])
+    # One more image, empty, since np.concatenate wants at least one array.
+    graphs.append(PredictedGraph.empty())
+    rows = {
+        "entity": [[graph.boxes, graph.classes, graph.scores] for graph in graphs],
+        "triplet": [list(vars(graph.relations).values()) for graph in graphs],
+        "annotated": [list(vars(graph.annotated or no_pairs).values()) for graph in graphs],
+        "named": [list(vars(graph.named or none_named).values()) for graph in graphs],
+    }
+    for table, columns in _TABLES.items():
+        lengths = [len(image[0]) for image in rows[table][:-1]]
+        arrays[f"{table}_offsets"] = np.cumsum([0, *lengths], dtype=np.int64)
+        for name, parts in zip(columns, zip(*rows[table], strict=True), strict=True):
+            arrays[name] = np.concatenate(parts)
     with replace_when_complete(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
 
@@ -99,42 +110,52 @@ def load_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
     try:
         with np.load(Path(path), allow_pickle=False) as file:
             arrays = dict(file)
-    except (BadZipFile, TypeError) as error:
+    except (BadZipFile, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a complete prediction file; run the evaluation again") from error
     version = int(arrays.get("format_version", -1))
     if version != FORMAT_VERSION:
         raise ValueError(f"{path}: format version {version}, not {FORMAT_VERSION}; run the evaluation again")
-    entities = _rows(arrays, "entity_offsets", ["boxes", "classes", "entity_scores"])
-    triplets = _rows(arrays, "triplet_offsets", _TRIPLET_FIELDS)
-    pairs = _rows(
-        arrays,
-        "annotated_offsets",
-        ["annotated_subject", "annotated_object", "annotated_score", "predicate_probs"],
-    )
-    predictions = {}
-    for i, image_id in enumerate(arrays["image_id"]):
-        boxes, classes, scores = entities[i]
-        annotated = AnnotatedPairs(*pairs[i]) if arrays["has_annotated_pairs"][i] else None
-        predictions[str(image_id)] = PredictedGraph(
-            boxes, classes, scores, RankedTriplets(*triplets[i]), annotated
+    _check_columns(arrays, path)
+    tables = {table: _rows(arrays, table) for table in _TABLES}
+    predictions: dict[str, PredictedGraph] = {}
+    for i, image_id in enumerate(arrays["image_id"].tolist()):
+        if image_id in predictions:
+            raise ValueError(f"{path}: image {image_id} is there twice")
+        boxes, classes, scores = tables["entity"][i]
+        predictions[image_id] = PredictedGraph(
+            boxes,
+            classes,
+            scores,
+            RankedTriplets(*tables["triplet"][i]),
+            AnnotatedPairs(*tables["annotated"][i]) if arrays["has_annotated_pairs"][i] else None,
+            NamedTriplets(*tables["named"][i]) if arrays["has_named_triplets"][i] else None,
         )
     return SavedPredictions(str(arrays["dataset_name"]), str(arrays["task"]), predictions)
 
 
-def _no_pairs(num_predicates: int) -> AnnotatedPairs:
-    nothing = PredictedGraph.empty().relations
-    probs = np.zeros((0, num_predicates), dtype=np.float32)
-    return AnnotatedPairs(nothing.subject, nothing.object, nothing.score, probs)
+def _check_columns(arrays: Mapping[str, npt.NDArray[Any]], path: str | os.PathLike[str]) -> None:
+    """Every table has its columns, as long as its offsets say."""
+    wanted = ["dataset_name", "task", "image_id", "has_annotated_pairs", "has_named_triplets"]
+    wanted += [name for table, columns in _TABLES.items() for name in (f"{table}_offsets", *columns)]
+    missing = [name for name in wanted if name not in arrays]
+    if missing:
+        raise ValueError(f"{path}: lacks the array '{missing[0]}', which version {FORMAT_VERSION} has")
+    num_images = len(arrays["image_id"])
+    for table, columns in _TABLES.items():
+        offsets = arrays[f"{table}_offsets"]
+        if offsets.shape != (num_images + 1,) or offsets[0] != 0 or (np.diff(offsets) < 0).any():
+            raise ValueError(f"{path}: '{table}_offsets' must rise from 0, in {num_images + 1} numbers")
+        for name in columns:
+            if len(arrays[name]) != offsets[-1]:
+                raise ValueError(
+                    f"{path}: '{name}' has {len(arrays[name])} rows, but '{table}_offsets' ends at {offsets[-1]}"
+                )
 
 
-def _offsets(lengths: Iterable[int]) -> npt.NDArray[np.int64]:
-    return np.cumsum([0, *lengths], dtype=np.int64)
-
-
-def _rows(
-    arrays: Mapping[str, npt.NDArray[Any]], offsets: str, names: Sequence[str]
-) -> list[list[npt.NDArray[Any]]]:
-    """For every image its rows of the named tables."""
-    starts = arrays[offsets]
-    tables = [np.split(arrays[name], starts[1:-1]) for name in names] if len(starts) > 1 else []
-    return [list(parts) for parts in zip(*tables, strict=True)]
+def _rows(arrays: Mapping[str, npt.NDArray[Any]], table: str) -> list[list[npt.NDArray[Any]]]:
+    """For every image its rows of the table's columns."""
+    starts = arrays[f"{table}_offsets"]
+    if len(starts) == 1:
+        return []
+    columns = [np.split(arrays[name], starts[1:-1]) for name in _TABLES[table]]
+    return [list(parts) for parts in zip(*columns, strict=True)]

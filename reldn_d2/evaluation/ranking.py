@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .graphs import AnnotatedPairs, RankedTriplets
+from .graphs import AnnotatedPairs, FloatArray, IntArray, RankedTriplets
 
 
 def sort_triplets(triplets: RankedTriplets) -> RankedTriplets:
@@ -37,26 +37,56 @@ def top_triplets(triplets: RankedTriplets, predicates_per_pair: int, list_length
     return triplets.rows(allowed[:list_length])
 
 
+def rank_triplets(
+    subject: IntArray,
+    object: IntArray,
+    pair_score: FloatArray,
+    predicate_probs: FloatArray,
+    list_length: int,
+) -> RankedTriplets:
+    """Rank all predicates of all pairs against each other.
+
+    The score of a triplet is pair_score * predicate_prob. Order: score falling, then pair, then rank in pair;
+    inside a pair: probability falling, then predicate. A pair given twice competes twice.
+
+    Args:
+        subject, object: (M,) int, entity rows of the pairs.
+        pair_score: (M,) float, not negative; subject score times object score.
+        predicate_probs: (M, P) float, the softmax without its background column, not renormalised.
+        list_length: longest list that will be cut from the result.
+
+    Returns:
+        What is left of the ranked M * P triplets after `shorten`. Most of them are never looked at: a pair whose
+        best triplet is below the `list_length`-th best of these is in no list.
+
+    Raises:
+        ValueError: if a score or probability is not finite or a pair score is negative.
+    """
+    best = pair_score * predicate_probs.max(axis=1, initial=0)
+    if not np.isfinite(best).all() or (pair_score < 0).any():
+        raise ValueError("pair scores and predicate probabilities must be finite, pair scores not negative")
+    threshold = -np.partition(-best, list_length - 1)[list_length - 1] if len(best) > list_length else 0.0
+    pairs = np.flatnonzero(best >= threshold)
+    probs = predicate_probs[pairs]
+    scores = pair_score[pairs, None] * probs
+    row, predicate = np.nonzero(scores >= threshold)
+    # A pair's triplets that are left are its best ones, so ranks are counted among them.
+    by_rank = np.lexsort((predicate, -probs[row, predicate], row))
+    row, predicate = row[by_rank], predicate[by_rank]
+    rank = np.arange(1, len(row) + 1) - np.searchsorted(row, row)
+    pair = pairs[row]
+    triplets = RankedTriplets(subject[pair], object[pair], predicate, scores[row, predicate], rank)
+    return shorten(sort_triplets(triplets), list_length)
+
+
 def annotated_triplets(pairs: AnnotatedPairs, list_length: int) -> RankedTriplets:
     """Rank all predicates of the annotated pairs against each other ("gt pairs").
 
-    Every annotated relationship brings its own P triplets: the pair of a repeated relationship, or of one
-        with
-    two predicates, takes as many places in the list as it has rows. Order: score falling, then row, then
-    rank in pair; inside a pair: probability falling, then predicate.
+    Every annotated relationship brings its own P triplets: the pair of a repeated relationship, or of one with
+    two predicates, takes as many places in the list as it has rows.
 
     Args:
         pairs: A annotated pairs.
-        list_length: longest list that will be cut from the result (see `shorten`).
+        list_length: see `rank_triplets`.
     """
-    order = np.argsort(-pairs.predicate_probs, axis=1, kind="stable")
-    num_pairs, num_predicates = order.shape
-    score = np.take_along_axis(pairs.score[:, None] * pairs.predicate_probs, order, axis=1)
-    triplets = RankedTriplets(
-        subject=np.repeat(pairs.subject, num_predicates),
-        object=np.repeat(pairs.object, num_predicates),
-        predicate=order.reshape(-1),
-        score=score.reshape(-1),
-        rank_in_pair=np.tile(np.arange(1, num_predicates + 1), num_pairs),
-    )
-    return shorten(sort_triplets(triplets), list_length)
+    return rank_triplets(pairs.subject, pairs.object, pairs.score, pairs.predicate_probs, list_length)

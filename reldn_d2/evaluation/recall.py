@@ -1,11 +1,14 @@
-"""Recall from hits counted image by image, and where it is kept for comparing two models."""
+"""Recalls: per image, pooled, and per predicate. What was counted in each image is kept for comparing two models."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from .graphs import IntArray
+from .graphs import BoolArray, FloatArray, IntArray
+
+Float64Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -14,33 +17,33 @@ class PerImageRecall:
 
     Attributes:
         image_ids: N image ids, as text.
-        ground_truths: (N,) int, annotated relationships of each image.
-        hits: metric name -> (N,) int, how many of them were found.
+        ground_truths: (N,) int, annotated relationships (or other cases) of each image.
+        hits: metric name -> (N,) how many of them were found; a half where a case counts as half.
     """
 
     image_ids: tuple[str, ...]
     ground_truths: IntArray
-    hits: Mapping[str, IntArray]
+    hits: Mapping[str, IntArray | FloatArray]
 
 
-def micro_recall(hits: IntArray, ground_truths: IntArray) -> float:
+def micro_recall(hits: IntArray | FloatArray, ground_truths: IntArray) -> float:
     """Hits of all images over ground truth of all images.
 
     Args:
-        hits, ground_truths: (N,) int.
+        hits, ground_truths: (N,).
 
     Returns:
         Percent in [0, 100]; NaN where no image has ground truth.
     """
     total = int(ground_truths.sum())
-    return 100.0 * int(hits.sum()) / total if total else float("nan")
+    return 100.0 * float(hits.sum()) / total if total else float("nan")
 
 
-def macro_recall(hits: IntArray, ground_truths: IntArray) -> float:
+def macro_recall(hits: IntArray | FloatArray, ground_truths: IntArray) -> float:
     """Mean over images of hits / ground truth, leaving out images without ground truth.
 
     Args:
-        hits, ground_truths: (N,) int.
+        hits, ground_truths: (N,).
 
     Returns:
         Percent in [0, 100]; NaN where no image has ground truth.
@@ -49,3 +52,59 @@ def macro_recall(hits: IntArray, ground_truths: IntArray) -> float:
     if not counted.any():
         return float("nan")
     return 100.0 * float(np.mean(hits[counted] / ground_truths[counted]))
+
+
+def share_per_predicate(
+    found: BoolArray | FloatArray, predicate: IntArray, num_predicates: int
+) -> Float64Array:
+    """Found over annotated relationships of each predicate, over all images.
+
+    Args:
+        found: (R,) whether each annotated relationship of the split was found; a number where it counts in part.
+        predicate: (R,) int.
+        num_predicates: P.
+
+    Returns:
+        (P,) percent; NaN for a predicate that isn't annotated.
+    """
+    return _percent(
+        np.bincount(predicate, weights=found, minlength=num_predicates),
+        np.bincount(predicate, minlength=num_predicates),
+    )
+
+
+def image_recall_per_predicate(
+    found: BoolArray, predicate: IntArray, image: IntArray, num_predicates: int
+) -> Float64Array:
+    """Recall of each predicate in every image that has it, averaged over those images.
+
+    Args:
+        found, predicate, num_predicates: as for `share_per_predicate`.
+        image: (R,) int, the image of each relationship.
+
+    Returns:
+        (P,) percent; NaN for a predicate that isn't annotated.
+    """
+    cells, cell = np.unique(image.astype(np.int64) * num_predicates + predicate, return_inverse=True)
+    recall = np.bincount(cell, weights=found) / np.bincount(cell)
+    return _percent(
+        np.bincount(cells % num_predicates, weights=recall, minlength=num_predicates),
+        np.bincount(cells % num_predicates, minlength=num_predicates),
+    )
+
+
+def mean_over_annotated(per_predicate: Float64Array) -> float:
+    """Mean over the predicates that are annotated (not NaN); NaN if none is."""
+    annotated = per_predicate[~np.isnan(per_predicate)]
+    return float(annotated.mean()) if len(annotated) else float("nan")
+
+
+def mean_over_all(per_predicate: Float64Array) -> float:
+    """Mean over all predicates, those that aren't annotated counting as 0."""
+    return float(np.nan_to_num(per_predicate).mean())
+
+
+def _percent(part: IntArray | FloatArray, whole: IntArray) -> Float64Array:
+    share = np.full(len(whole), np.nan)
+    np.divide(100.0 * part, whole, out=share, where=whole > 0)
+    return share

@@ -1,26 +1,29 @@
 """Score a split under several named protocols. Pure: arrays in, numbers out."""
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-import tabulate
+import numpy as np
 
+from .confusion import ConfusionProtocol
 from .graphs import GroundTruthGraph, PredictedGraph, Task
 from .openimages import reldn_openimages
-from .protocols import EvaluationProtocol, ProtocolResult, ScoredImage, motifs, reldn
+from .protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, ScoredImage
+from .recall_protocol import motifs, reldn, vrd2016
 
-PROTOCOLS: dict[str, Callable[[], EvaluationProtocol]] = {
+PROTOCOLS: dict[str, Callable[[], EvaluationProtocol[Any]]] = {
     "motifs": motifs,
     "reldn": reldn,
+    "vrd2016": vrd2016,
     "reldn_openimages": reldn_openimages,
+    "confusion": ConfusionProtocol,
 }
-
-_logger = logging.getLogger(__name__)
 
 
 def resolve_protocols(
-    protocols: Sequence[str | EvaluationProtocol], task: Task, predicate_classes: Sequence[str]
-) -> tuple[EvaluationProtocol, ...]:
+    protocols: Sequence[str | EvaluationProtocol[Any]], task: Task, predicate_classes: Sequence[str]
+) -> tuple[EvaluationProtocol[Any], ...]:
     """Turn names into protocols with their default settings, and check that they fit the task and vocabulary.
 
     Args:
@@ -54,62 +57,65 @@ def evaluate_graphs(
     truths: Mapping[str, GroundTruthGraph],
     predictions: Mapping[str, PredictedGraph],
     task: Task,
-    protocols: Sequence[EvaluationProtocol],
-    predicate_classes: Sequence[str],
+    protocols: Sequence[EvaluationProtocol[Any]],
+    split: EvaluatedSplit,
+    *,
+    subsets: Mapping[str, Collection[str]] | None = None,
+    allow_missing: bool = False,
 ) -> dict[str, ProtocolResult]:
-    """Score a split.
+    """Score a split, and parts of it.
 
     Images are taken in the order of their ids as text, whatever the order of the mappings; that order decides
     between equal scores of different images, inside an image the order of its list does.
 
     Args:
         truths: image id -> annotation, of every image of the split.
-        predictions: image id -> prediction as `checks.prepare_prediction` returns it. An image without one
-            scores as if the model had found nothing there.
+        predictions: image id -> prediction as `checks.prepare_prediction` returns it.
         task: SGDET, SGCLS or PRDCLS.
         protocols: as `resolve_protocols` returns them.
-        predicate_classes: P names.
+        split: names of the predicates, and what is known of the training split.
+        subsets: name -> ids of images that are also reported alone. One without an annotated relationship is
+            left out.
+        allow_missing: count an image without prediction as one where nothing was found.
 
     Returns:
-        protocol name -> result, in the order of `protocols`.
+        Results by name of the protocol, in the order of `protocols`, and by "protocol_subset" for the subsets.
 
     Raises:
-        ValueError: if a prediction has an unknown image id or no image has an annotated relationship.
+        ValueError: if a prediction has an unknown image id, if an image has no prediction and `allow_missing` is
+            not set, or if no image has an annotated relationship.
     """
     unknown = sorted(predictions.keys() - truths.keys())
     if unknown:
         raise ValueError(f"predictions for images that the data set does not have: {', '.join(unknown[:5])}")
     if not any(len(truth.relations) for truth in truths.values()):
         raise ValueError("the data set has no annotated relationship: there is nothing to evaluate")
-    missing = [image_id for image_id in sorted(truths) if image_id not in predictions]
-    if missing:
-        _logger.warning(
-            "%d of %d images have no prediction and count as images where nothing was found, e.g. %s",
-            *(len(missing), len(truths), ", ".join(missing[:5])),
+    missing = sorted(truths.keys() - predictions.keys())
+    if missing and not allow_missing:
+        raise ValueError(
+            f"{len(missing)} of {len(truths)} images have no prediction: image {', '.join(missing[:5])}. An image where "
+            "nothing was found needs an empty prediction; allow_missing counts missing ones as such"
         )
     nothing = PredictedGraph.empty()
-    images = [
-        ScoredImage(image_id, truths[image_id], predictions.get(image_id, nothing))
-        for image_id in sorted(truths)
-    ]
-    return {protocol.name: protocol.score(images, task, predicate_classes) for protocol in protocols}
+    ids = sorted(truths)
+    chosen = {"": np.arange(len(ids))}
+    for name, members in (subsets or {}).items():
+        chosen[f"_{name}"] = np.flatnonzero([image_id in members for image_id in ids])
+    results: dict[str, ProtocolResult] = {}
+    for protocol in protocols:
+        records = [
+            protocol.match(_scored_image(i, truths[i], predictions.get(i, nothing), split), task) for i in ids
+        ]
+        for suffix, rows in chosen.items():
+            if any(len(truths[ids[row]].relations) for row in rows):
+                result = protocol.summarise([ids[i] for i in rows], [records[i] for i in rows], split)
+                counts = {f"{name}{suffix}": value for name, value in result.per_image.items()}
+                results[f"{protocol.name}{suffix}"] = replace(result, per_image=counts)
+    return results
 
 
-def results_table(metrics: Mapping[str, float]) -> str:
-    """Readable table of one protocol's numbers: recalls by K, then the others."""
-    recalls: dict[str, dict[int, float]] = {}
-    others = []
-    for name, value in metrics.items():
-        kind, at, k = name.rpartition("@")
-        if at and k.isdigit():
-            recalls.setdefault(kind, {})[int(k)] = value
-        else:
-            others.append((name, value))
-    ks = sorted({k for row in recalls.values() for k in row})
-    tables = []
-    if recalls:
-        rows = [[f"{kind}@K", *(row.get(k) for k in ks)] for kind, row in recalls.items()]
-        tables.append(tabulate.tabulate(rows, ["", *(f"K={k}" for k in ks)], "pipe", floatfmt=".2f"))
-    if others:
-        tables.append(tabulate.tabulate(others, ["", "%"], "pipe", floatfmt=".2f"))
-    return "\n\n".join(tables)
+def _scored_image(
+    image_id: str, truth: GroundTruthGraph, predicted: PredictedGraph, split: EvaluatedSplit
+) -> ScoredImage:
+    zero_shot = None if split.training is None else split.training.is_zero_shot(truth)
+    return ScoredImage(image_id, truth, predicted, zero_shot)

@@ -6,10 +6,21 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
-from reldn_d2.evaluation import AnnotatedPairs, GroundTruthGraph, PredictedGraph, RankedTriplets
+from reldn_d2.evaluation import (
+    AnnotatedPairs,
+    EvaluatedSplit,
+    EvaluationProtocol,
+    GroundTruthGraph,
+    PredictedGraph,
+    ProtocolResult,
+    RankedTriplets,
+    ScoredImage,
+    TrainingSplit,
+)
 
 NUM_CLASSES = 2
 NUM_PREDICATES = 3
+NAMES = ["on", "has", "near"]
 Row = tuple[int, int, int, float, int]  # subject, object, predicate, score, rank in pair
 
 
@@ -37,6 +48,24 @@ def predicted_graph(
         ranked(rows),
         annotated,
     )
+
+
+def score_images(
+    protocol: EvaluationProtocol,
+    images: Sequence[tuple[GroundTruthGraph, PredictedGraph]],
+    task: str = "SGDET",
+    training: TrainingSplit | None = None,
+) -> ProtocolResult:
+    """Images "0", "1", ... under a protocol; the predicates are NAMES."""
+    records = [
+        protocol.match(
+            ScoredImage(str(i), truth, predicted, None if training is None else training.is_zero_shot(truth)),
+            task,
+        )
+        for i, (truth, predicted) in enumerate(images)
+    ]
+    ids = [str(i) for i in range(len(records))]
+    return protocol.summarise(ids, records, EvaluatedSplit(NAMES, training))
 
 
 @dataclass(frozen=True)

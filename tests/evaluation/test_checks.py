@@ -25,7 +25,7 @@ def prepare(
         num_classes=2,
         num_predicates=3,
         list_length=list_length,
-        needs_annotated_pairs=needs_pairs,
+        needs={"annotated_pairs"} if needs_pairs else set(),
         where="image 7",
     )
 

@@ -13,8 +13,16 @@ from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.structures import Boxes, BoxMode, Instances
 from detectron2.utils import comm
 
-from reldn_d2.evaluation import RelationEvaluator, evaluate_graphs, load_per_image, load_predictions, motifs
-from reldn_d2.evaluation.evaluator import PER_IMAGE_FILE, PREDICTIONS_FILE, merge_shards
+from reldn_d2.evaluation import (
+    EvaluatedSplit,
+    RelationEvaluator,
+    evaluate_graphs,
+    load_per_image,
+    load_predictions,
+    motifs,
+)
+from reldn_d2.evaluation.dataset_scorer import PREDICTIONS_FILE
+from reldn_d2.evaluation.results_files import PER_IMAGE_FILE
 
 A, B = [0.0, 0.0, 9.0, 9.0], [20.0, 0.0, 29.0, 9.0]
 NAME = "evaluator_test"
@@ -90,10 +98,12 @@ def test_order_of_processing_has_no_influence() -> None:
     assert run(evaluator, (3, THIRD), (2, SECOND), (1, FIRST)) == forward
 
 
-def test_missing_images_count_as_zero(caplog: pytest.LogCaptureFixture) -> None:
-    results = run(RelationEvaluator(NAME, "SGDET"), (1, FIRST))
+def test_missing_images_are_an_error_after_predictions_are_saved(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="2 of 3 images have no prediction: image 2, 3"):
+        run(RelationEvaluator(NAME, "SGDET", output_dir=tmp_path), (1, FIRST))
+    assert list(load_predictions(tmp_path / PREDICTIONS_FILE).predictions) == ["1"]
+    results = run(RelationEvaluator(NAME, "SGDET", allow_missing=True), (1, FIRST))
     assert results["sgdet/motifs"]["ngR@50"] == pytest.approx(50.0)
-    assert "2 of 3 images have no prediction" in caplog.text
 
 
 def test_annotated_pairs_of_given_entities() -> None:
@@ -111,31 +121,42 @@ def test_annotated_pairs_of_given_entities() -> None:
     assert results["prdcls/reldn"]["rel_k2_R@50"] == pytest.approx(100.0)
 
 
-def test_shards_of_workers_give_the_result_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    evaluators = [RelationEvaluator(NAME, "SGDET") for _ in range(3)]
-    alone = run(evaluators[0], (1, FIRST), (2, SECOND), (3, THIRD))
-    run(evaluators[1], (1, FIRST), (2, SECOND))
-    run(
-        evaluators[2], (3, THIRD), (1, output([]))
-    )  # a padded sampler repeats image 1; the first worker's counts
-    shards = [evaluator._predictions for evaluator in evaluators[1:]]
-    assert list(merge_shards(shards)) == ["1", "2", "3"]
+def test_shards_of_workers_give_the_result_of_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    alone = run(RelationEvaluator(NAME, "SGDET"), (1, FIRST), (2, SECOND), (3, THIRD))
+    first, second = RelationEvaluator(NAME, "SGDET"), RelationEvaluator(NAME, "SGDET")
+    first.process([{"image_id": 1}, {"image_id": 2}], [FIRST, SECOND])
+    # A padded sampler repeats images 1 and 2; the first worker's predictions count.
+    second.process([{"image_id": i} for i in (3, 1, 2)], [THIRD, output([]), SECOND])
+    shards = [first._predictions, second._predictions]
     monkeypatch.setattr(comm, "gather", lambda data, dst: shards)
-    assert evaluators[1].evaluate() == alone
+    assert first.evaluate() == alone
+    assert "image 1: workers disagree" in caplog.text and "image 2: workers" not in caplog.text
     monkeypatch.setattr(comm, "is_main_process", lambda: False)
-    assert evaluators[2].evaluate() == {}
+    assert second.evaluate() == {}
+
+
+def test_an_image_processed_twice_must_have_the_same_prediction() -> None:
+    evaluator = RelationEvaluator(NAME, "SGDET")
+    evaluator.process([{"image_id": 1}, {"image_id": 1}], [FIRST, FIRST])
+    with pytest.raises(ValueError, match=r"image 1: processed twice .* reset\(\)"):
+        evaluator.process([{"image_id": 1}], [SECOND])
 
 
 def test_without_distributed_nothing_is_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comm, "gather", lambda data, dst: pytest.fail("gathered"))
-    assert run(RelationEvaluator(NAME, "SGDET", distributed=False), (1, FIRST))
+    evaluator = RelationEvaluator(NAME, "SGDET", distributed=False, allow_missing=True)
+    assert run(evaluator, (1, FIRST))
 
 
 def test_files_allow_scoring_again(tmp_path: Path) -> None:
     evaluator = RelationEvaluator(NAME, "SGDET", output_dir=tmp_path / "inference")
     results = run(evaluator, (1, FIRST), (2, SECOND), (3, THIRD))
     saved = load_predictions(tmp_path / "inference" / PREDICTIONS_FILE)
-    again = evaluate_graphs(evaluator._truths, saved.predictions, "SGDET", [motifs()], ["on", "by"])
+    again = evaluate_graphs(
+        evaluator._scorer.truths, saved.predictions, "SGDET", [motifs()], EvaluatedSplit(["on", "by"])
+    )
     assert again["motifs"].metrics == results["sgdet/motifs"]
     counts = load_per_image(tmp_path / "inference" / PER_IMAGE_FILE)
     assert counts["motifs"].image_ids == ("1", "2", "3")
@@ -146,10 +167,10 @@ def test_files_allow_scoring_again(tmp_path: Path) -> None:
 
 
 def test_raw_predictions_are_on_disk_before_scoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def crash(*_: object) -> None:
+    def crash(*_: object, **__: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("reldn_d2.evaluation.evaluator.evaluate_graphs", crash)
+    monkeypatch.setattr("reldn_d2.evaluation.dataset_scorer.evaluate_graphs", crash)
     with pytest.raises(RuntimeError):
         run(RelationEvaluator(NAME, "SGDET", output_dir=tmp_path), (1, FIRST))
     assert list(load_predictions(tmp_path / PREDICTIONS_FILE).predictions) == ["1"]

@@ -87,20 +87,20 @@ def test_one_triplet_hits_several_truths() -> None:
 
 def test_triplet_whose_best_truth_is_taken_is_false() -> None:
     found = matches((0, 0, 0.9), (1, 0, 0.8), (1, 1, 0.7))
-    assert true_positives(found, 3, 0.5).tolist() == [True, False, False]
+    assert true_positives(found, 3, 0.5, strict=True).tolist() == [True, False, False]
 
 
 def test_equal_overlaps_go_to_the_lowest_truth() -> None:
     found = matches((0, 0, 0.9), (0, 1, 0.9), (1, 0, 0.9))
-    assert true_positives(found, 2, 0.5).tolist() == [True, False]
+    assert true_positives(found, 2, 0.5, strict=True).tolist() == [True, False]
 
 
 def test_overlap_of_exactly_the_limit_is_false_and_takes_nothing() -> None:
     found = matches((0, 0, 0.5), (1, 0, 0.51))
-    assert true_positives(found, 2, 0.5).tolist() == [False, True]
+    assert true_positives(found, 2, 0.5, strict=True).tolist() == [False, True]
 
 
 def test_no_matches() -> None:
-    assert true_positives(matches(), 2, 0.5).tolist() == [False, False]
+    assert true_positives(matches(), 2, 0.5, strict=True).tolist() == [False, False]
     assert first_hits(matches(), np.ones(0, dtype=int), [1, 2], 100, 1).tolist() == [[100], [100]]
     assert first_hits(matches(), np.ones(2, dtype=int), [1], 100, 0).shape == (1, 0)

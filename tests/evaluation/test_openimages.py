@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 from evaluation_scenes import (
+    NAMES,
     NUM_PREDICATES,
     Scene,
     predicted_graph,
     scenes,
+    score_images,
     slow_average_precision,
     slow_hits,
     slow_overlap,
@@ -15,17 +17,14 @@ from hypothesis import strategies as st
 
 from reldn_d2.evaluation import GroundTruthGraph, PredictedGraph, reldn_openimages
 from reldn_d2.evaluation.openimages import summarise
-from reldn_d2.evaluation.protocols import ScoredImage
 
 A, B = (0, 0, 9, 9), (20, 0, 29, 9)
-NAMES = ["at", "on", "under"]
 
 
 def score(
     *images: tuple[GroundTruthGraph, PredictedGraph], left_out: tuple[str, ...] = ()
 ) -> dict[str, float]:
-    scored = [ScoredImage(str(i), truth, predicted) for i, (truth, predicted) in enumerate(images)]
-    return reldn_openimages(left_out).score(scored, "SGDET", NAMES).metrics
+    return score_images(reldn_openimages(left_out), images).metrics
 
 
 def slow_split_ap(split: list[Scene], predicate: int, phrase: bool) -> float:
@@ -74,24 +73,24 @@ def test_equals_the_definitions(split: list[Scene]) -> None:
 def test_predicate_without_ground_truth_or_without_prediction_lowers_the_mean() -> None:
     truth = truth_graph([A, B], [0, 1], [(0, 1, 0), (1, 0, 1)])
     metrics = score((truth, predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.9, 1)])))
-    # "at" is found, "on" is annotated but not predicted, "under" is not annotated
+    # "on" is found, "has" is annotated but not predicted, "near" is not annotated
     assert metrics["mAP_rel"] == pytest.approx(100 / 3)
     assert metrics["wmAP_rel"] == pytest.approx(50.0)
-    assert metrics["AP_rel/under"] == 0.0
+    assert metrics["AP_rel/near"] == 0.0
 
 
 def test_half_overlap_is_a_recall_hit_but_not_a_true_positive() -> None:
     truth = truth_graph([A, B], [0, 1], [(0, 1, 0)])
     metrics = score((truth, predicted_graph([(0, 0, 9, 4), B], [0, 1], [(0, 1, 0, 0.9, 1)])))
-    assert metrics["R@50"] == 100.0 and metrics["AP_rel/at"] == 0.0
-    assert metrics["AP_phr/at"] == 100.0
+    assert metrics["R@50"] == 100.0 and metrics["AP_rel/on"] == 0.0
+    assert metrics["AP_phr/on"] == 100.0
 
 
 def test_third_predicate_and_lowest_scores_are_not_submitted() -> None:
     truth = truth_graph([A, B], [0, 1], [(0, 1, 0), (1, 0, 0)])
     rows = [(0, 1, 1, 0.9, 1), (0, 1, 2, 0.8, 2), (0, 1, 0, 0.7, 3), (1, 0, 0, 1e-5, 1)]
     metrics = score((truth, predicted_graph([A, B], [0, 1], rows)))
-    assert metrics["R@50"] == 0.0 and metrics["AP_rel/at"] == 0.0
+    assert metrics["R@50"] == 0.0 and metrics["AP_rel/on"] == 0.0
     rows[3] = (1, 0, 0, 1.1e-5, 1)
     assert score((truth, predicted_graph([A, B], [0, 1], rows)))["R@50"] == 50.0
 
@@ -101,7 +100,7 @@ def test_list_ends_after_100_triplets() -> None:
     rows = [(i, 101, 1, 0.9, 1) for i in range(100)] + [(100, 101, 0, 0.5, 1)]
     boxes, classes = [A] * 101 + [B], [0] * 101 + [1]
     assert score((truth, predicted_graph(boxes, classes, rows)))["R@100"] == 0.0
-    assert score((truth, predicted_graph(boxes, classes, rows[1:])))["AP_rel/at"] == 100.0
+    assert score((truth, predicted_graph(boxes, classes, rows[1:])))["AP_rel/on"] == 100.0
 
 
 def test_second_triplet_on_one_truth_is_false_but_hits_for_recall() -> None:
@@ -109,7 +108,7 @@ def test_second_triplet_on_one_truth_is_false_but_hits_for_recall() -> None:
     rows = [(0, 1, 0, 0.9, 1), (0, 2, 0, 0.8, 1)]
     metrics = score((truth, predicted_graph([A, B, B], [0, 1, 1], rows)))
     # both look at the first of the two equal annotations
-    assert metrics["AP_rel/at"] == pytest.approx(50.0)
+    assert metrics["AP_rel/on"] == pytest.approx(50.0)
     assert metrics["R@50"] == 100.0
 
 
@@ -118,18 +117,18 @@ def test_images_without_ground_truth_bring_false_positives() -> None:
     empty = truth_graph([], [], [])
     found = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.5, 1)])
     surer = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.9, 1)])
-    assert score((truth, found), (empty, surer))["AP_rel/at"] == pytest.approx(50.0)
+    assert score((truth, found), (empty, surer))["AP_rel/on"] == pytest.approx(50.0)
 
 
 def test_starred_numbers_leave_predicates_out() -> None:
     truth = truth_graph([A, B], [0, 1], [(0, 1, 0), (1, 0, 1)])
     predicted = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.9, 1)])
-    metrics = score((truth, predicted), left_out=("under",))
+    metrics = score((truth, predicted), left_out=("near",))
     assert metrics["mAP_rel_starred"] == pytest.approx(50.0)
     assert metrics["score_starred"] == pytest.approx(0.2 * 50 + 0.4 * 50 + 0.4 * 50)
     assert "mAP_rel_starred" not in score((truth, predicted))
-    # "on" is found, "under" not annotated
-    metrics = score((truth, predicted_graph([A, B], [0, 1], [(1, 0, 1, 0.9, 1)])), left_out=("at",))
+    # "has" is found, "near" not annotated
+    metrics = score((truth, predicted_graph([A, B], [0, 1], [(1, 0, 1, 0.9, 1)])), left_out=("on",))
     assert metrics["mAP_rel_starred"] == pytest.approx(50.0)
     assert metrics["wmAP_rel_starred"] == pytest.approx(100.0)
 

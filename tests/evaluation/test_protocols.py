@@ -1,21 +1,28 @@
 import numpy as np
 import pytest
-from evaluation_scenes import Scene, predicted_graph, scenes, slow_hits, truth_graph
+from evaluation_scenes import Scene, predicted_graph, scenes, score_images, slow_hits, truth_graph
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reldn_d2.evaluation import AnnotatedPairs, GroundTruthGraph, PredictedGraph, motifs, reldn
-from reldn_d2.evaluation.protocols import ProtocolResult, RecallList, RecallProtocol, ScoredImage, parse_task
+from reldn_d2.evaluation import (
+    AnnotatedPairs,
+    GroundTruthGraph,
+    PredictedGraph,
+    ProtocolResult,
+    motifs,
+    reldn,
+)
+from reldn_d2.evaluation.protocol import parse_task
 from reldn_d2.evaluation.recall import macro_recall, micro_recall
+from reldn_d2.evaluation.recall_protocol import RecallList, RecallProtocol
 
 A, B, C = (0, 0, 9, 9), (20, 0, 29, 9), (40, 0, 49, 9)
-NAMES = ["on", "has", "near"]
 
 
 def score(
     protocol: RecallProtocol, truth: GroundTruthGraph, predicted: PredictedGraph, task: str = "SGDET"
 ) -> ProtocolResult:
-    return protocol.score([ScoredImage("1", truth, predicted)], parse_task(task), NAMES)
+    return score_images(protocol, [(truth, predicted)], task)
 
 
 def test_macro_averages_images_and_micro_relationships() -> None:
@@ -52,8 +59,8 @@ def test_a_triplet_hits_repeats_and_the_repeats_stay_in_the_denominator() -> Non
     truth = truth_graph([A, B, C], [0, 1, 0], [(0, 1, 0), (0, 1, 0), (2, 1, 0)])
     predicted = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.6, 1)])
     result = score(motifs(), truth, predicted)
-    assert result.per_image.hits["R@50"].tolist() == [2]
-    assert result.per_image.ground_truths.tolist() == [3]
+    assert result.per_image["motifs"].hits["R@50"].tolist() == [2]
+    assert result.per_image["motifs"].ground_truths.tolist() == [3]
 
 
 def test_several_triplets_on_one_truth_count_once() -> None:
@@ -100,15 +107,15 @@ def test_repeats_of_annotated_pairs_push_others_out() -> None:
         np.array([[0.9, 0.0, 0.0]] * 20 + [[0.8, 0.0, 0.0]]),
     )
     result = score(reldn(), truth, predicted_graph([A, B, C], [0, 1, 1], [], annotated), "PRDCLS")
-    assert result.per_image.hits["rel_k1_R@20"].tolist() == [20]
-    assert result.per_image.hits["rel_k1_R@50"].tolist() == [21]
+    assert result.per_image["reldn"].hits["rel_k1_R@20"].tolist() == [20]
+    assert result.per_image["reldn"].hits["rel_k1_R@50"].tolist() == [21]
 
 
 @given(scenes(max_entities=6), st.sampled_from(["SGDET", "PRDCLS"]))
 def test_equals_the_definitions(scene: Scene, task: str) -> None:
     given_rows = scene.all_pairs if task == "SGDET" else scene.annotated_pairs
-    annotated = score(reldn((1, 2, 70)), scene.truth, scene.predicted, task).per_image.hits
-    every = score(motifs(), scene.truth, scene.predicted, task).per_image.hits
+    annotated = score(reldn((1, 2, 70)), scene.truth, scene.predicted, task).per_image["reldn"].hits
+    every = score(motifs(), scene.truth, scene.predicted, task).per_image["motifs"].hits
     for at in (20, 50, 100):
         assert every[f"R@{at}"] == slow_hits(scene, scene.all_pairs, k=1, at=at)
         assert every[f"ngR@{at}"] == slow_hits(scene, scene.all_pairs, k=3, at=at)
@@ -122,7 +129,7 @@ def test_short_lists_equal_the_definitions(scene: Scene, k: int, at: int) -> Non
     protocol = RecallProtocol(
         "short", (RecallList("", k),), "micro", recall_at=(at,), list_length=at + 1, min_score=1e-5
     )
-    hits = score(protocol, scene.truth, scene.predicted).per_image.hits
+    hits = score(protocol, scene.truth, scene.predicted).per_image[protocol.name].hits
     expected = slow_hits(scene, scene.all_pairs, k=k, at=at, min_score=1e-5, list_length=at + 1)
     assert hits[f"R@{at}"] == expected
 
@@ -136,7 +143,7 @@ def test_the_score_limit_is_exclusive() -> None:
 
 @given(scenes())
 def test_more_predicates_and_places_never_matter_less_in_an_unfilled_list(scene: Scene) -> None:
-    hits = score(reldn((1, 2, 3)), scene.truth, scene.predicted).per_image.hits
+    hits = score(reldn((1, 2, 3)), scene.truth, scene.predicted).per_image["reldn"].hits
     assert hits["rel_k1_R@100"] <= hits["rel_k2_R@100"] <= hits["rel_k3_R@100"]
     assert hits["rel_k3_R@20"] <= hits["rel_k3_R@50"] <= hits["rel_k3_R@100"] <= len(scene.truth.relations)
 
@@ -144,9 +151,9 @@ def test_more_predicates_and_places_never_matter_less_in_an_unfilled_list(scene:
 def test_averages_carry_the_other_ones_name() -> None:
     truths = [truth_graph([A, B], [0, 1], [(0, 1, 0)] * n) for n in (1, 3)]
     found = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.6, 1)])
-    images = [ScoredImage("1", truths[0], found), ScoredImage("2", truths[1], PredictedGraph.empty())]
-    by_image = motifs().score(images, "SGDET", NAMES).metrics
-    pooled = reldn().score(images, "SGDET", NAMES).metrics
+    images = [(truths[0], found), (truths[1], PredictedGraph.empty())]
+    by_image = score_images(motifs(), images).metrics
+    pooled = score_images(reldn(), images).metrics
     assert by_image["R@50"] == pooled["macro_rel_k1_R@50"] == 50.0
     assert by_image["micro_R@50"] == pooled["rel_k1_R@50"] == 25.0
 
