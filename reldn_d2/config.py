@@ -64,10 +64,13 @@ def add_reldn_config(cfg: CN) -> None:
     head.TEST.EXHAUSTIVE = (
         False  # score also pairs that can change nothing, to measure what leaving them out saves
     )
-    # Protocols to report, see docs/evaluation.md.
-    head.TEST.PROTOCOLS = ("motifs", "reldn")
+    # Protocols to report, see docs/evaluation.md; one that is not defined for the task is left out.
+    head.TEST.PROTOCOLS = ("motifs", "reldn", "confusion")
     head.TEST.PREDICATES_PER_PAIR = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)  # the k's of protocol reldn
-    head.TEST.LEFT_OUT_PREDICATES = ()  # names left out of the starred numbers of protocol reldn_openimages
+    # Names left out of the starred numbers of protocols openimages and reldn_openimages.
+    head.TEST.LEFT_OUT_PREDICATES = ()
+    # Report every protocol a second time, on the images with a confusable case alone.
+    head.TEST.CONFUSION_SUBSET = False
 
     # Data sets that the semantic table is counted over; empty: DATASETS.TRAIN. For a subset, name the full set.
     cfg.DATASETS.STATISTICS = ()

@@ -7,7 +7,7 @@ from pathlib import Path
 import benchmark
 import pytest
 import torch
-from benchmarks import losses, sampling, sgdet_model, timing
+from benchmarks import evaluation, evaluation_memory, losses, memory, sampling, sgdet_model, timing
 from benchmarks.timing import AnswersDifferError, Row, measure
 from torch import Tensor
 
@@ -78,6 +78,51 @@ def test_the_command_writes_its_tables(monkeypatch: pytest.MonkeyPatch, tmp_path
     cells = [cell.strip() for cell in output.read_text().splitlines()[-1].split("|")[1:-1]]
     # 100 launches of 5 µs in 2 ms; 1 GFLOP at 2 GFLOP in 4 ms is 1.86 ms.
     assert cells == ["fast thing", "2", "slow thing", "8", "4", "100", "25%", "1", "93%", "4", "5"]
+
+
+def test_the_command_prints_the_memory_of_an_evaluation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = evaluation_memory.Evaluation(26_000, 279.4, 1200.4, 30.2, 60.6)
+    monkeypatch.setattr(evaluation_memory, "evaluations", lambda: iter([found]))
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--only", "evaluation_memory"])
+    monkeypatch.setattr(memory, "can_measure", lambda: True)
+    benchmark.main()
+    cells = [cell.strip() for cell in capsys.readouterr().out.splitlines()[-2].split("|")[1:-1]]
+    assert cells == ["26000", "279", "1200", "30", "61"]
+    monkeypatch.setattr(memory, "can_measure", lambda: False)
+    benchmark.main()
+    assert "can't be measured" in capsys.readouterr().out
+
+
+def test_the_evaluation_that_is_timed_finds_some_relationships_and_misses_others() -> None:
+    case = evaluation.make_case(0)
+    assert len(case.pairs.score) == 9_900 and len(case.truth.relations) == 20
+    metrics = evaluation._fast(case, evaluation.motifs())
+    evaluation._same(metrics, evaluation._usual_motifs(case))
+    assert 0 < metrics["R@20"] < metrics["R@50"] < metrics["ngR@50"] < metrics["ngR@100"] < 100
+    metrics = evaluation._fast(case, evaluation.reldn(evaluation.KS))
+    evaluation._same(metrics, evaluation._usual_reldn(case))
+    assert 0 < metrics["rel_k1_R@50"] < metrics["rel_k2_R@50"] < 100 and metrics["phr_k70_R@100"] > 0
+
+
+@pytest.mark.parametrize("change", [{"R@50": 1.0}, {"another": 0.0}])
+def test_a_wrong_or_a_further_metric_is_seen(change: dict[str, float]) -> None:
+    metrics = {"R@50": 100.0, "R@100": float("nan")}
+    evaluation._same(metrics, dict(metrics))
+    with pytest.raises(AssertionError):
+        evaluation._same(metrics | change, metrics)
+
+
+@pytest.mark.skipif(
+    not memory.can_measure(), reason="the system does not tell how much memory a process holds"
+)
+def test_an_evaluation_is_measured_and_leaves_no_data_set() -> None:
+    for every_pair, triplets in ((False, range(100, 500)), (True, range(9_900, 9_901))):
+        found = evaluation_memory.evaluate(2, every_pair)
+        assert found.images == 2 and found.triplets in triplets
+        assert found.peak_mb > 100 and found.process_seconds > 0 and found.evaluate_seconds > 0
+    assert evaluation_memory._NAME not in evaluation_memory.DatasetCatalog.list()
 
 
 def test_the_answers_that_are_timed_are_equal() -> None:

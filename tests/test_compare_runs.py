@@ -7,9 +7,9 @@ import compare_runs
 import numpy as np
 import pytest
 
-from reldn_d2.evaluation.per_image_file import save_per_image
+from reldn_d2.evaluation.files.per_image_file import save_per_image
+from reldn_d2.evaluation.files.results_files import PER_IMAGE_FILE
 from reldn_d2.evaluation.recall import PerImageRecall
-from reldn_d2.evaluation.results_files import PER_IMAGE_FILE
 
 TRUTHS = np.array([1, 4])
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Times the parts that were made fast, each beside another way to the same answer and beside two fixed loads.
 
-    python tools/benchmark.py                     # about eight minutes on two cores
-    python tools/benchmark.py --only losses       # losses, sampling, head, sgdet or memory
+    python tools/benchmark.py                     # about ten minutes on two cores
+    python tools/benchmark.py --only losses       # one part; --help names them
     python tools/benchmark.py --output benchmark.md
 
 Answers are compared first: if they differ, no time is printed and the exit status is 1. Nothing else should run on the machine.
@@ -11,7 +11,7 @@ Answers are compared first: if they differ, no time is printed and the exit stat
 import argparse
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from tabulate import tabulate
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the slow versions
 
-from benchmarks import losses, memory, pair_classifier, sampling, sgdet
+from benchmarks import evaluation, evaluation_memory, losses, memory, pair_classifier, sampling, sgdet
 from benchmarks.timing import AnswersDifferError, Row
 
 from reldn_d2.files import replace_when_complete
@@ -29,6 +29,7 @@ _PARTS = {
     "sampling": sampling.rows,
     "head": pair_classifier.rows,
     "sgdet": sgdet.rows,
+    "evaluation": evaluation.rows,
 }
 _HEADER = (
     "what", "ms", "compared with", "ms", "ratio", "operators", "launches", "GFLOP", "arithmetic", "matrix product ms",
@@ -38,15 +39,15 @@ _HEADER = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--only", choices=[*_PARTS, "memory"], help="one part")
+    parser.add_argument("--only", choices=[*_PARTS, *_MEMORY_PARTS], help="one part")
     parser.add_argument("--output", type=Path, help="also write the tables there, as Markdown")
     args = parser.parse_args()
-    parts = [args.only] if args.only else [*_PARTS, "memory"]
+    parts = [args.only] if args.only else [*_PARTS, *_MEMORY_PARTS]
     text = [f"{platform.machine()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}\n"]
     print(text[0])
     try:
         for part in parts:
-            text.append(_memory_table() if part == "memory" else _table(_PARTS[part]()))
+            text.append(_table(_PARTS[part]()) if part in _PARTS else _memory_table(_MEMORY_PARTS[part]))
             print(text[-1] + "\n", flush=True)
     except AnswersDifferError as error:
         sys.exit(str(error))
@@ -68,12 +69,26 @@ def _cells(row: Row) -> list[object]:
     ]  # fmt: skip
 
 
-def _memory_table() -> str:
-    if not memory.can_measure():
-        return "Memory can't be measured on this system."
+def _memory_table(part: Callable[[], str]) -> str:
+    return part() if memory.can_measure() else "Memory can't be measured on this system."
+
+
+def _stage_memory() -> str:
     rows = [(x.entities, x.pairs, x.one_chunk_mb, x.every_pair_mb, x.exact_mb) for x in memory.peak_memory()]
     header = ("entities", "pairs", "every pair at once, MB", "every pair in chunks, MB", "exact, MB")
     return tabulate(rows, header, "pipe", floatfmt=".0f")
+
+
+def _evaluation_memory() -> str:
+    rows = [
+        (x.images, x.triplets, x.peak_mb, x.process_seconds, x.evaluate_seconds)
+        for x in evaluation_memory.evaluations()
+    ]
+    header = ("images", "triplets an image", "peak, MB", "process, s", "evaluate, s")
+    return tabulate(rows, header, "pipe", floatfmt=".0f")
+
+
+_MEMORY_PARTS = {"memory": _stage_memory, "evaluation_memory": _evaluation_memory}
 
 
 if __name__ == "__main__":

@@ -36,5 +36,6 @@ def register_all(root: str | None = None) -> None:
             if name in DatasetCatalog:
                 logger.debug("Data set %s is registered already and left as it is.", name)
             else:
-                register_vrd(name, os.path.join(base, folder), split)
+                train_dataset = f"{folder}_train" if split == "test" else None
+                register_vrd(name, os.path.join(base, folder), split, train_dataset)
     register_all_scenes()

@@ -37,24 +37,27 @@ def entity_classes(dataset_dict: DatasetDict) -> NDArray[np.int64]:
     return np.array([a["category_id"] for a in dataset_dict["annotations"]], dtype=np.int64)
 
 
-def relation_rows(dataset_dict: DatasetDict) -> NDArray[np.int64]:
+def relation_rows(dataset_dict: DatasetDict, key: str = "relations") -> NDArray[np.int64]:
     """(R, 3) rows (subject, object, predicate); R = 0 gives shape (0, 3).
 
+    Args:
+        key: where the rows are.
+
     Raises:
-        ValueError: when the dict has no `"relations"`, when they are not rows of three integers, or when a
-            row names an annotation that the image does not have.
+        ValueError: when the dict has no rows, when they are not rows of three integers, or when a row names an
+            annotation that the image does not have.
     """
-    if "relations" not in dataset_dict:
+    if key not in dataset_dict:
         raise ValueError(
-            f"{describe(dataset_dict)} has no 'relations'. Give every dataset dict a list of "
+            f"{describe(dataset_dict)} has no {key!r}. Give every dataset dict a list of "
             "(subject, object, predicate) rows; an empty list says that the image has none."
         )
-    given = np.asarray(dataset_dict["relations"])
+    given = np.asarray(dataset_dict[key])
     if given.size == 0:
         return np.zeros((0, 3), dtype=np.int64)
     if given.ndim != 2 or given.shape[1] != 3 or not np.issubdtype(given.dtype, np.integer):
         raise ValueError(
-            f"'relations' of {describe(dataset_dict)} must be rows of three integers (subject, object, "
+            f"{key!r} of {describe(dataset_dict)} must be rows of three integers (subject, object, "
             f"predicate), not an array of shape {given.shape} and type {given.dtype}."
         )
     rows = given.astype(np.int64)
@@ -63,7 +66,7 @@ def relation_rows(dataset_dict: DatasetDict) -> NDArray[np.int64]:
     if outside.any():
         row = int(outside.argmax())
         raise ValueError(
-            f"relation {row} of {describe(dataset_dict)} is {rows[row].tolist()}, but the image has {count} "
+            f"row {row} of {key!r} of {describe(dataset_dict)} is {rows[row].tolist()}, but the image has {count} "
             "annotations. Subject and object are positions in 'annotations', the predicate is at least 0."
         )
     return rows

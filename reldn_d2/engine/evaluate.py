@@ -50,7 +50,7 @@ def evaluate(cfg: CfgNode, *, resume: bool = False) -> dict[str, Any]:
         cfg, resume: as for `load_model`.
 
     Returns:
-        Metrics of the evaluator; one dict per data set if there are several. Empty on all but the main process.
+        See `Trainer.test`.
     """
     results: dict[str, Any] = Trainer.test(cfg, load_model(cfg, resume=resume))
     if comm.is_main_process():

@@ -1,7 +1,7 @@
 """DefaultTrainer for both stages: the detector (GeneralizedRCNN) and RelDN."""
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import RelationDatasetMapper, load_detections_into_dataset, prepare_training_relations
-from reldn_d2.evaluation import PROTOCOLS, EvaluationProtocol, RelationEvaluator, reldn, reldn_openimages
+from reldn_d2.evaluation import RelationEvaluator
 from reldn_d2.modeling import RelDN
 
+from .protocols import ask_for_named_triplets, chosen_protocols
 from .resume import check_resumed, run_identity
 from .setup import check_classes, is_relation_model, set_predicate_statistics
 
@@ -143,11 +144,17 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
-        """Detectron2's loader with RelDN's mapper, which keeps ground-truth boxes at test time."""
+        """Detectron2's loader with RelDN's mapper, which keeps ground-truth boxes at test time.
+
+        Raises:
+            ValueError: another number of detection files than of data sets, or see `ask_for_named_triplets`.
+        """
         files = cfg.DATASETS.DETECTION_FILES_TEST
         _check_detection_files(files, cfg.DATASETS.TEST)
         chosen = [file for file, name in zip(files, cfg.DATASETS.TEST, strict=False) if name == dataset_name]
         dataset_dicts = load_datasets(cfg, [dataset_name], chosen)
+        if is_relation_model(cfg):
+            dataset_dicts = ask_for_named_triplets(cfg, dataset_dicts)
         return build_detection_test_loader(
             dataset_dicts,
             mapper=RelationDatasetMapper(cfg, is_train=False),
@@ -157,37 +164,39 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        """Relationship metrics for RelDN, box AP for the detector."""
+        """Relationship metrics for RelDN, box AP for the detector.
+
+        Raises:
+            ValueError: see `chosen_protocols` and `RelationEvaluator`.
+        """
         output_dir = Path(cfg.OUTPUT_DIR) / "inference" / dataset_name
         if not is_relation_model(cfg):
             return COCOEvaluator(
                 dataset_name, output_dir=str(output_dir), use_fast_impl=False, allow_cached_coco=False
             )
         test = cfg.MODEL.ROI_RELATION_HEAD.TEST
-        task = test.TASK.upper()
-        # One config serves all tasks; a protocol that is not defined for this one has nothing to say about it. An
-        # unknown name is left for the evaluator to refuse.
-        available: dict[str, Callable[[], EvaluationProtocol[Any]]] = {
-            **PROTOCOLS,
-            "reldn": lambda: reldn(test.PREDICATES_PER_PAIR),
-            "reldn_openimages": lambda: reldn_openimages(test.LEFT_OUT_PREDICATES),
-        }
-        protocols = [available[x]() if x in available else x for x in test.PROTOCOLS]
-        protocols = [x for x in protocols if isinstance(x, str) or task in x.tasks]
-        longest = max((x.list_length for x in protocols if not isinstance(x, str)), default=0)
-        if longest > test.TOP_K:
-            raise ValueError(
-                f"MODEL.ROI_RELATION_HEAD.TEST.TOP_K is {test.TOP_K}, but a protocol ranks {longest} relationships: "
-                "raise it, or leave the protocol out"
-            )
-        return RelationEvaluator(dataset_name, task, protocols, output_dir=output_dir / test.TASK)
+        return RelationEvaluator(
+            dataset_name,
+            test.TASK,
+            chosen_protocols(cfg),
+            output_dir=output_dir / test.TASK,
+            confusion_subset=test.CONFUSION_SUBSET,
+        )
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> Any:
-        """As DefaultTrainer, after a check that the data sets have the classes of the config."""
+        """As DefaultTrainer, after a check that the data sets have the classes of the config.
+
+        Returns:
+            "task/protocol" -> metric -> number; of several data sets "data set/task/protocol", on one level, so that
+            TEST.EXPECTED_RESULTS can name them. Empty on all but the main process.
+        """
         if cfg.DATASETS.TEST:
             check_classes(cfg, cfg.DATASETS.TEST)
-        return super().test(cfg, model, evaluators)
+        results = super().test(cfg, model, evaluators)
+        if len(set(cfg.DATASETS.TEST)) <= 1:
+            return results
+        return {f"{name}/{task}": x for name, tasks in results.items() for task, x in tasks.items()}
 
 
 def load_datasets(cfg: CfgNode, names: Sequence[str], detection_files: Sequence[str]) -> list[dict[str, Any]]:

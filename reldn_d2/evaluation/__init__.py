@@ -1,17 +1,20 @@
 """Metrics of predicted scene graphs: pure functions on arrays, named protocols, a Detectron2 evaluator."""
 
 from .bootstrap import Difference, paired_bootstrap
-from .confusion import ConfusionProtocol
 from .dataset_scorer import DatasetScorer
 from .evaluator import RelationEvaluator
+from .files.image_labels import read_image_labels, with_verified_classes
+from .files.per_image_file import load_per_image
+from .files.prediction_file import load_predictions, save_predictions
+from .files.submission import image_sizes, read_submission, submission_labels, write_submission
 from .graphs import AnnotatedPairs, GroundTruthGraph, NamedTriplets, PredictedGraph, RankedTriplets
-from .openimages import reldn_openimages
-from .per_image_file import load_per_image
-from .prediction_file import load_predictions, save_predictions
-from .protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, ScoredImage
+from .protocols.confusion import ConfusionProtocol
+from .protocols.openimages import openimages
+from .protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, ScoredImage
+from .protocols.recall_protocol import motifs, reldn, vrd2016
+from .protocols.reldn_openimages import reldn_openimages
 from .ranking import rank_triplets
 from .recall import PerImageRecall
-from .recall_protocol import motifs, reldn, vrd2016
 from .scoring import PROTOCOLS, evaluate_graphs
 from .training_split import TrainingSplit, training_split
 
@@ -33,14 +36,21 @@ __all__ = [
     "ScoredImage",
     "TrainingSplit",
     "evaluate_graphs",
+    "image_sizes",
     "load_per_image",
     "load_predictions",
     "motifs",
+    "openimages",
     "paired_bootstrap",
     "rank_triplets",
+    "read_image_labels",
+    "read_submission",
     "reldn",
     "reldn_openimages",
     "save_predictions",
+    "submission_labels",
     "training_split",
     "vrd2016",
+    "with_verified_classes",
+    "write_submission",
 ]

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .confusion import named_triplets
 from .graphs import (
     AnnotatedPairs,
     FloatArray,
@@ -20,7 +19,8 @@ from .graphs import (
     RankedTriplets,
     Task,
 )
-from .protocol import Need
+from .protocols.confusion import named_triplets
+from .protocols.protocol import Need
 from .ranking import shorten, sort_triplets
 
 
@@ -122,6 +122,8 @@ def _checked_annotated_pairs(
         raise ValueError(f"{where}: 'annotated_pairs' must repeat the annotated relationships row by row")
     _check_numbers(pairs.score, (num_pairs,), f"{where}: pair_scores")
     _check_numbers(pairs.predicate_probs, (num_pairs, num_predicates), f"{where}: predicate_probs")
+    if (pairs.score < 0).any() or (pairs.predicate_probs < 0).any():
+        raise ValueError(f"{where}: pair_scores and predicate_probs must not be negative")
     return pairs
 
 
@@ -141,6 +143,10 @@ def _checked_named_triplets(
             f"({len(asked)} rows), but there are {len(given)} rows, or others"
         )
     _check_numbers(triplets.score, (len(asked),), f"{where}: scores of named triplets")
+    if (triplets.score < 0).any():
+        raise ValueError(
+            f"{where}: a named triplet scores below 0, which is what one that is not predicted scores"
+        )
     if triplets.detected.shape != (len(asked),):
         raise ValueError(f"{where}: detected must have shape {(len(asked),)}, not {triplets.detected.shape}")
     return triplets

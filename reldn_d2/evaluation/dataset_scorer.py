@@ -4,18 +4,22 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from .checks import prepare_prediction
-from .confusion import is_confusable
+from .files.image_labels import read_image_labels, with_verified_classes
+from .files.prediction_file import save_predictions
+from .files.results_files import save_results
+from .files.results_table import results_table
+from .files.submission import submission_labels
 from .graphs import PredictedGraph
 from .ground_truth import ground_truth_graphs
-from .prediction_file import save_predictions
-from .protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, parse_task
-from .results_files import results_table, save_results
+from .protocols.confusion import is_confusable
+from .protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, parse_task
 from .scoring import evaluate_graphs, resolve_protocols
 from .training_split import TrainingSplit, training_split
 
@@ -41,6 +45,8 @@ class DatasetScorer:
         *,
         confusion_subset: bool = False,
         allow_missing: bool = False,
+        train_dataset: str | None = None,
+        image_labels: str | os.PathLike[str] | None = None,
     ) -> None:
         """
         Args:
@@ -50,10 +56,14 @@ class DatasetScorer:
             protocols: names, or protocols made with other settings, such as `reldn(range(1, 71))`.
             confusion_subset: report every protocol a second time, on the images with a confusable case.
             allow_missing: count an image without prediction as one where nothing was found.
+            train_dataset: the training split, instead of the one that metadata names.
+            image_labels: CSV of verified image labels (see `image_labels`), for protocol openimages.
 
         Raises:
+            FileNotFoundError: if there is no annotation, or no such file of image labels.
             ValueError: if the task or a protocol is unknown, a protocol is not defined for the task, if metadata is
-                missing, or if the annotation is broken (the message names the image) or holds no relationship.
+                missing, if the annotation is broken (the message names the image) or holds no relationship, if the
+                training split is not registered, or if the image labels can't be read.
         """
         self.task = parse_task(task)
         self.dataset_name = dataset_name
@@ -65,7 +75,16 @@ class DatasetScorer:
         self.truths = ground_truth_graphs(dataset_dicts, self._num_classes, len(self._predicate_classes))
         if not any(len(truth.relations) for truth in self.truths.values()):
             raise ValueError(f"data set '{dataset_name}' has no annotated relationship to evaluate")
+        if image_labels is not None:
+            labels = read_image_labels(image_labels, submission_labels(dataset_name)[0])
+            self.truths = with_verified_classes(self.truths, labels)
         self._confusion_subset, self._allow_missing = confusion_subset, allow_missing
+        self._needs_training_split = train_dataset is not None
+        self._train_dataset = train_dataset or MetadataCatalog.get(dataset_name).get("train_dataset")
+        if self._train_dataset is not None and self._train_dataset not in DatasetCatalog:
+            raise ValueError(
+                f"'{self._train_dataset}', the training split of '{dataset_name}', is not registered"
+            )
 
     def prepare(self, image_id: str, predicted: PredictedGraph) -> PredictedGraph:
         """Check the prediction for an image, rank it and keep what protocols read (see `prepare_prediction`).
@@ -110,10 +129,11 @@ class DatasetScorer:
             output_dir: folder for the files, made if missing; None writes nothing.
 
         Returns:
-            "task/protocol" -> metric -> percent. The confusion subset is "task/protocol_confusable".
+            "task/protocol" -> metric -> percent, without the numbers that are undefined (NaN; the tables show them as
+            "-"), since metrics.json could not hold them. The confusion subset is "task/protocol_confusable".
 
         Raises:
-            ValueError: an image has no prediction, unless that is allowed.
+            ValueError: an image has no prediction, unless that is allowed; or the training split has other classes.
         """
         split = EvaluatedSplit(self._predicate_classes, self._training_split())
         subsets = {}
@@ -134,7 +154,7 @@ class DatasetScorer:
         self, results: Mapping[str, ProtocolResult], output_dir: str | os.PathLike[str] | None
     ) -> OrderedDict[str, dict[str, float]]:
         for name, result in results.items():
-            table = results_table(result)
+            table = results_table(result, self._predicate_classes)
             _logger.info("%s on %s, protocol %s:\n%s", self.task, self.dataset_name, name, table)
         if output_dir is not None:
             save_results(
@@ -144,19 +164,30 @@ class DatasetScorer:
                 task=self.task,
                 predicate_classes=self._predicate_classes,
             )
-        return OrderedDict((f"{self.task.lower()}/{name}", x.metrics) for name, x in results.items())
+        return OrderedDict(
+            (
+                f"{self.task.lower()}/{name}",
+                {metric: value for metric, value in result.metrics.items() if not isnan(value)},
+            )
+            for name, result in results.items()
+        )
 
     def _training_split(self) -> TrainingSplit | None:
-        name = MetadataCatalog.get(self.dataset_name).get("train_dataset")
+        name = self._train_dataset
         if name is None:
             return None
         try:
             dataset_dicts = DatasetCatalog.get(name)
         except FileNotFoundError as error:
+            if self._needs_training_split:
+                raise
             _logger.warning(
                 "No zero-shot recall and no groups of predicates: %s can't be read: %s", name, error
             )
             return None
+        for key in ("thing_classes", "predicate_classes"):
+            if _vocabulary(name, key) != _vocabulary(self.dataset_name, key):
+                raise ValueError(f"'{name}' is no training split of '{self.dataset_name}': its {key} differ")
         num_predicates = len(self._predicate_classes)
         truths = ground_truth_graphs(dataset_dicts, self._num_classes, num_predicates)
         return training_split(truths.values(), self._num_classes, num_predicates)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .dataset_scorer import DatasetScorer
 from .graphs import AnnotatedPairs, NamedTriplets, PredictedGraph, RankedTriplets
-from .protocol import EvaluationProtocol
+from .protocols.protocol import EvaluationProtocol
 
 _logger = logging.getLogger(__name__)
 
@@ -176,11 +176,11 @@ def _predicted_graph(output: Mapping[str, Any]) -> PredictedGraph:
     )
 
 
+# Copies, since the model may reuse its memory; by NumPy, since PyTorch's aligned ones leave holes in the process's
+# memory that cost more than what is kept.
 def _floats(values: Tensor) -> npt.NDArray[np.float32]:
-    """A copy on the CPU: the model may reuse its memory."""
-    return values.detach().to("cpu", torch.float32, copy=True).numpy()
+    return values.detach().to("cpu", torch.float32).numpy().copy()
 
 
 def _integers(values: Tensor) -> npt.NDArray[np.int32]:
-    """A copy on the CPU, in half the memory of int64."""
-    return values.detach().to("cpu", torch.int32, copy=True).numpy()
+    return values.detach().cpu().numpy().astype(np.int32)

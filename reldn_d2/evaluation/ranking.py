@@ -52,7 +52,7 @@ def rank_triplets(
     Args:
         subject, object: (M,) int, entity rows of the pairs.
         pair_score: (M,) float, not negative; subject score times object score.
-        predicate_probs: (M, P) float, the softmax without its background column, not renormalised.
+        predicate_probs: (M, P) float, not negative; the softmax without its background column, not renormalised.
         list_length: longest list that will be cut from the result.
 
     Returns:
@@ -60,11 +60,12 @@ def rank_triplets(
         best triplet is below the `list_length`-th best of these is in no list.
 
     Raises:
-        ValueError: if a score or probability is not finite or a pair score is negative.
+        ValueError: if a pair score or a probability is negative or not finite.
     """
     best = pair_score * predicate_probs.max(axis=1, initial=0)
-    if not np.isfinite(best).all() or (pair_score < 0).any():
-        raise ValueError("pair scores and predicate probabilities must be finite, pair scores not negative")
+    lowest = min(pair_score.min(initial=0), predicate_probs.min(initial=0))
+    if not np.isfinite(best).all() or lowest < 0:
+        raise ValueError("pair scores and predicate probabilities must be finite and not negative")
     threshold = -np.partition(-best, list_length - 1)[list_length - 1] if len(best) > list_length else 0.0
     pairs = np.flatnonzero(best >= threshold)
     probs = predicate_probs[pairs]

@@ -6,19 +6,48 @@ from typing import Any
 
 import numpy as np
 
-from .confusion import ConfusionProtocol
 from .graphs import GroundTruthGraph, PredictedGraph, Task
-from .openimages import reldn_openimages
-from .protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, ScoredImage
-from .recall_protocol import motifs, reldn, vrd2016
+from .protocols.confusion import ConfusionProtocol
+from .protocols.openimages import openimages
+from .protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, ScoredImage
+from .protocols.recall_protocol import PUBLISHED_PREDICATES_PER_PAIR, motifs, reldn, vrd2016
+from .protocols.reldn_openimages import reldn_openimages
 
-PROTOCOLS: dict[str, Callable[[], EvaluationProtocol[Any]]] = {
+PROTOCOLS: dict[str, Callable[..., EvaluationProtocol[Any]]] = {
     "motifs": motifs,
     "reldn": reldn,
     "vrd2016": vrd2016,
+    "openimages": openimages,
     "reldn_openimages": reldn_openimages,
     "confusion": ConfusionProtocol,
 }
+
+
+def make_protocols(
+    names: Sequence[str],
+    *,
+    predicates_per_pair: Sequence[int] = PUBLISHED_PREDICATES_PER_PAIR,
+    left_out: Sequence[str] = (),
+) -> list[EvaluationProtocol[Any]]:
+    """Protocols by name, with settings for those that have them.
+
+    Args:
+        names: names in `PROTOCOLS`.
+        predicates_per_pair: the k's of `reldn`.
+        left_out: predicates that the starred numbers of `openimages` and `reldn_openimages` leave out.
+
+    Raises:
+        ValueError: for an unknown name, or k's that are no distinct numbers from 1.
+    """
+    settings: dict[str, dict[str, Any]] = {
+        "reldn": {"predicates_per_pair": predicates_per_pair},
+        "openimages": {"left_out": left_out},
+        "reldn_openimages": {"left_out": left_out},
+    }
+    unknown = [name for name in names if name not in PROTOCOLS]
+    if unknown:
+        raise ValueError(f"unknown protocol '{unknown[0]}'; the protocols are {', '.join(PROTOCOLS)}")
+    return [PROTOCOLS[name](**settings.get(name, {})) for name in names]
 
 
 def resolve_protocols(
@@ -38,9 +67,7 @@ def resolve_protocols(
     resolved = []
     for protocol in protocols:
         if isinstance(protocol, str):
-            if protocol not in PROTOCOLS:
-                raise ValueError(f"unknown protocol '{protocol}'; the protocols are {', '.join(PROTOCOLS)}")
-            protocol = PROTOCOLS[protocol]()
+            (protocol,) = make_protocols([protocol])
         if task not in protocol.tasks:
             raise ValueError(
                 f"protocol {protocol.name} is for {', '.join(protocol.tasks)}, not for {task}: leave it out"

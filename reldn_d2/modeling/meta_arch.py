@@ -10,6 +10,7 @@ from detectron2.modeling.roi_heads import FastRCNNConvFCHead, FastRCNNOutputLaye
 from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
+from .named_triplets import NamedTriplets
 from .postprocessing import relation_postprocess
 from .relation_head import build_relation_head
 from .relation_head.entities import given_entities, sampled_proposals, training_entities
@@ -140,7 +141,10 @@ class RelDN(GeneralizedRCNN):
             * "relations": rows by falling score with `subject_index`, `object_index` (rows of "instances"),
               `pred_predicates`, `scores`, `rank_in_pair`, see the relation head;
             * "annotated_pairs" (SGCLS and PRDCLS, if the input has "relations"): `subject_index`, `object_index`,
-              `pair_scores`, `predicate_probs` of each annotated relationship.
+              `pair_scores`, `predicate_probs` of each annotated relationship;
+            * "named_triplets" (if the input has them, (Q, 3) rows like "relations"): row by row `subject_index`,
+              `object_index` (rows of the input's "instances"), `pred_predicates`, `scores` and `detected`, which is
+              False, with score 0, where no two entities stand for the two ends (see `named_triplets`).
         """
         assert not self.training
         images = self.preprocess_image(batched_inputs)
@@ -151,14 +155,24 @@ class RelDN(GeneralizedRCNN):
         pairs = None
         if given and all("relations" in x for x in batched_inputs):
             pairs = [x["relations"][:, :2].to(self.device) for x in batched_inputs]
+        named = None
+        if all("named_triplets" in x for x in batched_inputs):
+            named = self._named_triplets(batched_inputs, entities)
         ranked = self.relation_head.inference(
-            features, relation_features, entities, entities_given=given, named_pairs=pairs
+            features,
+            relation_features,
+            entities,
+            entities_given=given,
+            named_pairs=pairs,
+            named_triplets=None if named is None else [asked.to_score() for asked in named],
         )
         results = []
-        for found, output in zip(entities, ranked, strict=True):
+        for i, (found, output) in enumerate(zip(entities, ranked, strict=True)):
             results.append({"instances": found, "relations": output["relations"]})
             if pairs is not None:
                 results[-1]["annotated_pairs"] = output["named_pairs"]
+            if named is not None:
+                results[-1]["named_triplets"] = named[i].answer(output["named_triplets"])
         if do_postprocess:
             results = [
                 relation_postprocess(result, x.get("height", size[0]), x.get("width", size[1]))
@@ -193,6 +207,16 @@ class RelDN(GeneralizedRCNN):
         _require(batched_inputs, "instances")
         entities = [given_entities(x["instances"].to(self.device)) for x in batched_inputs]
         return entities if self.task == "prdcls" else self._classify(features, entities)
+
+    def _named_triplets(
+        self, batched_inputs: list[dict[str, Any]], entities: list[Instances]
+    ) -> list[NamedTriplets]:
+        _require(batched_inputs, "instances")
+        triplets = [x["named_triplets"].to(self.device) for x in batched_inputs]
+        if self.task != "sgdet":
+            return [NamedTriplets.between_given(rows) for rows in triplets]
+        ground_truth = [x["instances"].to(self.device) for x in batched_inputs]
+        return list(map(NamedTriplets.between_detections, triplets, ground_truth, entities))
 
     def _detections(
         self, batched_inputs: list[dict[str, Any]], images: ImageList, features: dict[str, Tensor]
@@ -236,8 +260,8 @@ def _require(batched_inputs: list[dict[str, Any]], *keys: str) -> None:
     for key in keys:
         if any(key not in x for x in batched_inputs):
             raise ValueError(
-                f"an input has no {key!r}, which training and the tasks sgcls and prdcls need: load the data with "
-                "RelationDatasetMapper"
+                f"an input has no {key!r}, which training, the tasks sgcls and prdcls, and named triplets need: load "
+                "the data with RelationDatasetMapper"
             )
 
 

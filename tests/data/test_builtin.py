@@ -20,6 +20,13 @@ def test_importing_registers_every_builtin_set_with_metadata() -> None:
         assert metadata.predicate_classes
 
 
+@pytest.mark.parametrize("name", ["vrd", "vrd_mini", "scenes", "scenes_tiny"])
+def test_a_test_split_names_its_training_split(name: str) -> None:
+    assert MetadataCatalog.get(f"{name}_test").train_dataset == f"{name}_train"
+    assert f"{name}_train" in DatasetCatalog
+    assert "train_dataset" not in MetadataCatalog.get(f"{name}_train").as_dict()
+
+
 def test_registering_again_leaves_all_names_alone(caplog: pytest.LogCaptureFixture) -> None:
     before = dict(DatasetCatalog)
     with caplog.at_level(logging.DEBUG):
@@ -42,6 +49,7 @@ def test_names_of_other_projects_stay_and_the_rest_is_registered(
     assert DatasetCatalog.get("vrd_train") == ["theirs"]
     folder = str(tmp_path / "vrd" / "sg_dataset" / "sg_test_images")
     assert MetadataCatalog.get("vrd_test").image_root == folder
+    assert MetadataCatalog.get("vrd_test").train_dataset == "vrd_train"
     with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         DatasetCatalog.get("vrd_test")
 

@@ -71,6 +71,7 @@ def test_registration_is_lazy_and_loading_fills_the_metadata(tmp_path: Path, cat
     assert metadata.source == "ours"
     assert metadata.annotation_file == str(tmp_path / "relations.json")
     assert metadata.get("thing_classes") is None
+    assert "train_dataset" not in metadata.as_dict()
     write(tmp_path, content())
     for _ in range(2):
         assert len(DatasetCatalog.get(catalog_name)) == 2
@@ -85,6 +86,11 @@ def test_metadata_given_at_registration_is_checked(tmp_path: Path, catalog_name:
     register_coco_relations(catalog_name, {"thing_classes": ["cup", "person"]}, path, tmp_path)
     assert MetadataCatalog.get(catalog_name).thing_classes == ["cup", "person"]
     assert len(DatasetCatalog.get(catalog_name)) == 2
+
+
+def test_the_training_split_can_be_named(tmp_path: Path, catalog_name: str) -> None:
+    register_coco_relations(catalog_name, {}, write(tmp_path, content()), tmp_path, train_dataset="own_train")
+    assert MetadataCatalog.get(catalog_name).train_dataset == "own_train"
 
 
 @pytest.mark.parametrize("key", ["thing_classes", "predicate_classes"])

@@ -46,9 +46,9 @@ def test_lists_and_arrays_are_accepted(rows: Any) -> None:
         ([(0, 1)], "rows of three integers"),
         ([0, 1, 2], "rows of three integers"),
         ([(0.0, 1.0, 2.0)], "rows of three integers"),
-        ([(0, 1, 3), (0, 2, 3)], r"relation 1 .*\[0, 2, 3\].*2 annotations"),
-        ([(-1, 1, 3)], "relation 0"),
-        ([(0, 1, -1)], "relation 0"),
+        ([(0, 1, 3), (0, 2, 3)], r"row 1 of 'relations' .*\[0, 2, 3\].*2 annotations"),
+        ([(-1, 1, 3)], "row 0"),
+        ([(0, 1, -1)], "row 0"),
     ],
 )
 def test_rows_that_do_not_fit_are_named(rows: Any, message: str) -> None:

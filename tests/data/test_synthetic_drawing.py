@@ -160,6 +160,7 @@ def test_registration_is_lazy_and_idempotent(tmp_path: Path) -> None:
         assert metadata.thing_classes == THING_CLASSES
         assert metadata.predicate_classes == PREDICATE_CLASSES
         assert metadata.evaluator_type == "relation"
+        assert "train_dataset" not in metadata.as_dict()
     finally:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)

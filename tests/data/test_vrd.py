@@ -165,10 +165,21 @@ def test_registration_is_lazy_and_its_metadata_constant(root: Path) -> None:
         assert (metadata.thing_classes[0], len(metadata.thing_classes)) == ("person", 100)
         assert (metadata.predicate_classes[-1], len(metadata.predicate_classes)) == ("skate on", 70)
         assert metadata.evaluator_type == "relation"
+        assert "train_dataset" not in metadata.as_dict()
         root.rename(root.with_name("moved"))
         root.mkdir()
         root.with_name("moved").rename(root / "not yet there")
         assert len(DatasetCatalog.get(name)) == 2
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def test_the_training_split_can_be_named() -> None:
+    name = "test_vrd_registration"
+    try:
+        register_vrd(name, "anywhere", "test", "vrd_own_train")
+        assert MetadataCatalog.get(name).train_dataset == "vrd_own_train"
     finally:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)

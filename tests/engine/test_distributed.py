@@ -66,4 +66,5 @@ def test_two_processes_evaluate_like_one(tmp_path: Path) -> None:
     for processes in (1, 2):
         launch(train_and_evaluate, processes, dist_url="auto", args=(str(tmp_path),), timeout=TIMEOUT)
     one, two = (torch.load(tmp_path / f"results{n}.pth") for n in (1, 2))
-    assert one == two and one
+    assert one["prdcls/motifs"]["R@50"] > 0
+    torch.testing.assert_close(one, two, rtol=0, atol=0)

@@ -2,9 +2,9 @@ import math
 
 import numpy as np
 import pytest
-from evaluation_scenes import slow_average_precision
 from hypothesis import given
 from hypothesis import strategies as st
+from slow_openimages import slow_average_precision
 
 from reldn_d2.evaluation.average_precision import average_precision, average_precision_per_predicate
 
@@ -26,7 +26,7 @@ def test_no_detection_is_zero_and_no_annotation_undefined() -> None:
 
 
 @given(st.lists(st.booleans(), max_size=30), st.integers(0, 5))
-def test_equals_the_textbook_loop(positive: list[bool], missed: int) -> None:
+def test_equals_the_definition(positive: list[bool], missed: int) -> None:
     num_truths = max(1, sum(positive) + missed)
     found = average_precision(np.array(positive, dtype=bool), num_truths)
     assert found == pytest.approx(slow_average_precision(positive, num_truths))
@@ -38,3 +38,25 @@ def test_predicates_are_ranked_apart_and_ties_keep_their_order() -> None:
     positive = np.array([True, False, False, False, True])
     ap = average_precision_per_predicate(predicate, score, positive, np.array([1, 1, 0, 2]))
     np.testing.assert_allclose(ap, [1 / 2, 1 / 2, np.nan, 0.0])
+
+
+detections = st.tuples(st.integers(0, 4), st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.booleans())
+
+
+@given(st.lists(detections, max_size=30), st.lists(st.integers(0, 3), min_size=5, max_size=5))
+def test_every_predicate_equals_the_definition_on_its_own_ranking(
+    rows: list[tuple[int, float, bool]], missed: list[int]
+) -> None:
+    num_truths = [sum(p == i and positive for p, _, positive in rows) + missed[i] for i in range(5)]
+    found = average_precision_per_predicate(
+        np.array([row[0] for row in rows], dtype=np.int32),
+        np.array([row[1] for row in rows], dtype=np.float32),
+        np.array([row[2] for row in rows], dtype=bool),
+        np.array(num_truths),
+    )
+    ranking = sorted(rows, key=lambda row: -row[1])  # stable
+    expected = [
+        slow_average_precision([positive for p, _, positive in ranking if p == i], num_truths[i])
+        for i in range(5)
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)

@@ -14,8 +14,8 @@ from reldn_d2.evaluation import (
     load_per_image,
     load_predictions,
 )
-from reldn_d2.evaluation.per_image_file import save_per_image
-from reldn_d2.evaluation.prediction_file import save_predictions
+from reldn_d2.evaluation.files.per_image_file import save_per_image
+from reldn_d2.evaluation.files.prediction_file import save_predictions
 
 
 def save(path: Path, predictions: dict[str, PredictedGraph]) -> None:
@@ -37,7 +37,7 @@ def test_predictions_survive(tmp_path: Path) -> None:
     }
     save(tmp_path / "p.npz", written)
     saved = load_predictions(tmp_path / "p.npz")
-    assert (saved.dataset_name, saved.task, list(saved.predictions)) == ("toy", "PRDCLS", ["b", "empty", "a"])
+    assert (saved.dataset_name, saved.task, list(saved.predictions)) == ("toy", "PRDCLS", ["a", "b", "empty"])
     for name, graph in written.items():
         np.testing.assert_equal(dataclasses.asdict(saved.predictions[name]), dataclasses.asdict(graph))
     assert saved.predictions["b"].relations.subject.dtype == np.int32

@@ -22,7 +22,7 @@ from reldn_d2.evaluation import (
     motifs,
 )
 from reldn_d2.evaluation.dataset_scorer import PREDICTIONS_FILE
-from reldn_d2.evaluation.results_files import PER_IMAGE_FILE
+from reldn_d2.evaluation.files.results_files import PER_IMAGE_FILE
 
 A, B = [0.0, 0.0, 9.0, 9.0], [20.0, 0.0, 29.0, 9.0]
 NAME = "evaluator_test"
@@ -163,7 +163,7 @@ def test_files_allow_scoring_again(tmp_path: Path) -> None:
     assert counts["motifs"].ground_truths.tolist() == [2, 2, 0]
     assert counts["motifs"].hits["ngR@50"].tolist() == [2, 0, 0]
     assert json.loads((tmp_path / "inference" / PER_IMAGE_FILE).read_text())["task"] == "SGDET"
-    assert len(list((tmp_path / "inference").iterdir())) == 2
+    assert len(list((tmp_path / "inference").iterdir())) == 5
 
 
 def test_raw_predictions_are_on_disk_before_scoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,18 @@
 import numpy as np
 import pytest
-from evaluation_scenes import Scene, predicted_graph, scenes, slow_iou, slow_overlap, truth_graph
+from evaluation_scenes import Scene, predicted_graph, scenes, truth_graph
 from hypothesis import given
 from hypothesis import strategies as st
+from slow_evaluation import slow_iou, slow_overlap
 
-from reldn_d2.evaluation.matching import Matches, box_iou, find_matches, first_hits, true_positives
+from reldn_d2.evaluation.matching import (
+    Matches,
+    box_iou,
+    find_matches,
+    first_hits,
+    first_takers,
+    true_positives,
+)
 
 corner = st.integers(0, 6)
 box = st.tuples(corner, corner, corner, corner).map(
@@ -85,6 +93,20 @@ def test_one_triplet_hits_several_truths() -> None:
     assert first_hits(found, np.array([1]), [1], 100, 2).tolist() == [[0, 0]]
 
 
+def test_first_takers_take_one_each_and_turn_to_what_is_free() -> None:
+    found = matches((0, 0, 0.9), (0, 1, 0.6), (1, 0, 0.8), (1, 1, 0.7), (2, 1, 1.0))
+    assert first_takers(found, np.ones(3, dtype=int), [1], 100, 3).tolist() == [[0, 1, 100]]
+
+
+def test_first_takers_see_what_their_list_shows() -> None:
+    # k=1 keeps rows 0 and 3, k=2 all
+    found = matches((1, 0, 0.6), (2, 0, 0.7), (3, 0, 0.8), (3, 1, 0.9))
+    ranks = np.array([1, 2, 2, 1])
+    assert first_takers(found, ranks, [1, 2], 100, 2).tolist() == [[100, 1], [1, 3]]
+    assert first_takers(found, ranks, [1, 2], 3, 2).tolist() == [[3, 1], [1, 3]]
+    assert first_takers(found, ranks, [1, 2], 1, 2).tolist() == [[1, 1], [1, 1]]
+
+
 def test_triplet_whose_best_truth_is_taken_is_false() -> None:
     found = matches((0, 0, 0.9), (1, 0, 0.8), (1, 1, 0.7))
     assert true_positives(found, 3, 0.5, strict=True).tolist() == [True, False, False]
@@ -102,5 +124,6 @@ def test_overlap_of_exactly_the_limit_is_false_and_takes_nothing() -> None:
 
 def test_no_matches() -> None:
     assert true_positives(matches(), 2, 0.5, strict=True).tolist() == [False, False]
-    assert first_hits(matches(), np.ones(0, dtype=int), [1, 2], 100, 1).tolist() == [[100], [100]]
-    assert first_hits(matches(), np.ones(2, dtype=int), [1], 100, 0).shape == (1, 0)
+    for find_places in (first_hits, first_takers):
+        assert find_places(matches(), np.ones(0, dtype=int), [1, 2], 100, 1).tolist() == [[100], [100]]
+        assert find_places(matches(), np.ones(2, dtype=int), [1], 100, 0).shape == (1, 0)

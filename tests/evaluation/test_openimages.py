@@ -1,152 +1,406 @@
+import dataclasses
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
-from evaluation_scenes import (
-    NAMES,
-    NUM_PREDICATES,
-    Scene,
-    predicted_graph,
-    scenes,
-    score_images,
-    slow_average_precision,
-    slow_hits,
-    slow_overlap,
-    truth_graph,
-)
-from hypothesis import given
+from evaluation_scenes import NAMES, NUM_PREDICATES, predicted_graph, score_images, truth_graph
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow_openimages import image_dict, slow_openimages
 
-from reldn_d2.evaluation import GroundTruthGraph, PredictedGraph, reldn_openimages
-from reldn_d2.evaluation.openimages import summarise
+from reldn_d2.evaluation import (
+    PROTOCOLS,
+    EvaluatedSplit,
+    GroundTruthGraph,
+    PredictedGraph,
+    evaluate_graphs,
+    openimages,
+    reldn_openimages,
+    training_split,
+)
+from reldn_d2.evaluation.protocols.openimages import is_evaluable
+from reldn_d2.evaluation.protocols.recall_protocol import ALL_PREDICATES
 
-A, B = (0, 0, 9, 9), (20, 0, 29, 9)
+Images = list[tuple[GroundTruthGraph, PredictedGraph]]
 
-
-def score(
-    *images: tuple[GroundTruthGraph, PredictedGraph], left_out: tuple[str, ...] = ()
-) -> dict[str, float]:
-    return score_images(reldn_openimages(left_out), images).metrics
-
-
-def slow_split_ap(split: list[Scene], predicate: int, phrase: bool) -> float:
-    """AP of a predicate over a split, from the definition."""
-    detections = []
-    for image, scene in enumerate(split):
-        candidates = [row for row in scene.all_pairs if row[4] <= 2][:100]
-        for place, row in enumerate(candidates):
-            if row[2] == predicate and row[3] > 1e-5:
-                detections.append((-row[3], image, place, row))
-    taken, positive = set(), []
-    for _, image, _, row in sorted(detections):
-        best, best_overlap = None, -1.0
-        for r, relation in enumerate(split[image].truth.relations.tolist()):
-            overlap = slow_overlap(split[image].predicted, row, split[image].truth, relation, phrase, 1.0)
-            if overlap is not None and overlap > best_overlap:
-                best, best_overlap = (image, r), overlap
-        positive.append(best is not None and best_overlap > 0.5 and best not in taken)
-        if positive[-1]:
-            taken.add(best)
-    num_truths = sum(int((scene.truth.relations[:, 2] == predicate).sum()) for scene in split)
-    return slow_average_precision(positive, num_truths) if num_truths else 0.0
+NUM_CLASSES = 4
+A, B, C = (0, 0, 10, 10), (20, 0, 30, 10), (40, 0, 50, 10)
 
 
-@given(st.lists(scenes(), min_size=1, max_size=3))
-def test_equals_the_definitions(split: list[Scene]) -> None:
-    metrics = score(*((scene.truth, scene.predicted) for scene in split))
-    counts = np.array(
-        [sum((s.truth.relations[:, 2] == p).sum() for s in split) for p in range(NUM_PREDICATES)]
+def verified(truth: GroundTruthGraph, *classes: int) -> GroundTruthGraph:
+    return dataclasses.replace(truth, verified_classes=np.array(classes, dtype=np.int64))
+
+
+# "thing of class 0 on thing of class 1"
+TRUTH = truth_graph([A, B], [0, 1], [(0, 1, 0)])
+FOUND = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.5, 1)])
+
+
+def score(*images: tuple[GroundTruthGraph, PredictedGraph], **options: object) -> dict[str, float]:
+    return score_images(openimages(**options), images).metrics
+
+
+def test_overlap_of_exactly_half_is_enough() -> None:
+    exact = predicted_graph([(0, 0, 10, 5), B], [0, 1], [(0, 1, 0, 0.9, 1)])
+    less = predicted_graph([(0, 0, 10, 4.99), B], [0, 1], [(0, 1, 0, 0.9, 1)])
+    for name in ("R@50", "AP_rel/on"):
+        assert score((TRUTH, exact))[name] == 100.0
+        assert score((TRUTH, less))[name] == 0.0
+
+
+def test_phrases_of_exactly_half_are_enough() -> None:
+    # the box around both has half the annotated one's width; the subject's has none of its area
+    truth = truth_graph([(0, 0, 10, 10), (30, 0, 40, 10)], [0, 1], [(0, 1, 0)])
+    exact = predicted_graph([(20, 0, 25, 10), (30, 0, 40, 10)], [0, 1], [(0, 1, 0, 0.9, 1)])
+    less = predicted_graph([(20.1, 0, 25, 10), (30, 0, 40, 10)], [0, 1], [(0, 1, 0, 0.9, 1)])
+    metrics = score((truth, exact))
+    assert metrics["AP_phr/on"] == metrics["phr_R@50"] == metrics["phr_R@100"] == 100.0
+    assert metrics["AP_rel/on"] == metrics["R@50"] == 0.0
+    metrics = score((truth, less))
+    assert metrics["AP_phr/on"] == metrics["phr_R@50"] == 0.0
+
+
+def test_boxes_are_continuous() -> None:
+    # 9 x 4 of 9 x 9, less than half; in whole pixels it would be 10 x 5 of 10 x 10
+    truth = truth_graph([(0, 0, 9, 9), B], [0, 1], [(0, 1, 0)])
+    predicted = predicted_graph([(0, 0, 9, 4), B], [0, 1], [(0, 1, 0, 0.9, 1)])
+    assert score((truth, predicted))["R@50"] == 0.0
+    assert score_images(reldn_openimages(), [(truth, predicted)]).metrics["R@50"] == 100.0
+
+
+@pytest.mark.parametrize(
+    ("ends", "known", "counts"),
+    [
+        ((0, 1), (), True),  # both classes are ends of the relationship
+        ((1, 1), (), True),
+        ((2, 1), (), False),  # class 2 is annotated, but in no relationship
+        ((0, 3), (), False),
+        ((3, 0), (2,), False),
+        ((2, 1), (2,), True),  # verified, present or absent
+        ((0, 2), (2,), True),
+        ((3, 2), (2, 3), True),
+        ((3, 2), (2,), True),  # wrong whatever class 3 is
+        ((2, 3), (2,), True),
+        ((0, 3), (0,), False),  # class 0 is verified but in a relationship: all hangs on class 3
+        ((3, 3), (0, 1, 2), False),
+    ],
+)
+def test_what_is_evaluable(ends: tuple[int, int], known: tuple[int, ...], counts: bool) -> None:
+    truth = verified(truth_graph([A, B, C], [0, 1, 2], [(0, 1, 0)]), *known)
+    # a wrong triplet between entities of the classes in question, surer than the right one
+    predicted = predicted_graph([A, B, C, C], [0, 1, *ends], [(2, 3, 0, 0.9, 1), (0, 1, 0, 0.5, 1)])
+    assert is_evaluable(predicted, predicted.relations, truth).tolist() == [counts, True]
+    metrics = score((truth, predicted))
+    assert metrics["AP_rel/on"] == metrics["AP_phr/on"] == (50.0 if counts else 100.0)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_only_evaluable_triplets_take_places(num_classes: int) -> None:
+    # 50 wrong ones before the right one: of an unknown class, or of class 1
+    wrong = num_classes - 1
+    boxes, classes = [A, B] + [C] * 50, [0, 1] + [wrong] * 50
+    rows = [(i, 1, 0, 0.9, 1) for i in range(2, 52)] + [(0, 1, 0, 0.5, 1)]
+    metrics = score((TRUTH, predicted_graph(boxes, classes, rows)))
+    assert metrics["R@50"] == metrics["phr_R@50"] == (0.0 if wrong == 1 else 100.0)
+    assert metrics["R@100"] == metrics["phr_R@100"] == 100.0
+    assert score((TRUTH, predicted_graph(boxes, classes, rows[1:])))["R@50"] == 100.0
+
+
+def test_what_is_not_evaluable_was_submitted_all_the_same() -> None:
+    boxes, classes = [A, B] + [C] * 100, [0, 1] + [3] * 100
+    rows = [(i, 1, 0, 0.9, 1) for i in range(2, 102)] + [(0, 1, 0, 0.5, 1)]
+    predicted = predicted_graph(boxes, classes, rows)
+    assert score((TRUTH, predicted))["AP_rel/on"] == 0.0
+    assert score((TRUTH, predicted), list_length=101)["AP_rel/on"] == 100.0
+    assert score((TRUTH, predicted), list_length=ALL_PREDICATES)["R@50"] == 100.0
+
+
+def test_predicates_of_a_pair_that_are_submitted() -> None:
+    truth = truth_graph([A, B], [0, 1], [(0, 1, 0), (0, 1, 1), (0, 1, 2)])
+    rows = [(0, 1, 1, 0.9, 1), (0, 1, 2, 0.8, 2), (0, 1, 0, 0.7, 3)]
+    predicted = predicted_graph([A, B], [0, 1], rows)
+    for limit, recall in ((1, 100 / 3), (2, 200 / 3), (ALL_PREDICATES, 100.0)):
+        metrics = score((truth, predicted), predicates_per_pair=limit)
+        assert metrics["R@50"] == metrics["mAP_rel"] == pytest.approx(recall)
+    assert score((truth, predicted))["AP_rel/on"] == 0.0
+
+
+def test_a_triplet_does_not_turn_to_its_second_best() -> None:
+    near = (0, 0, 10, 9)
+    truth = truth_graph([A, near, B], [0, 0, 1], [(0, 2, 0), (1, 2, 0)])
+    # both triplets overlap the first relationship best, and the second one by more than half
+    predicted = predicted_graph([A, A, B], [0, 0, 1], [(0, 2, 0, 0.9, 1), (1, 2, 0, 0.8, 1)])
+    metrics = score((truth, predicted))
+    assert metrics["R@50"] == metrics["AP_rel/on"] == 50.0
+    assert metrics["AP_phr/on"] == metrics["phr_R@50"] == 50.0
+
+
+def test_a_repeated_relationship_is_answered_once_and_counted_twice() -> None:
+    truth = truth_graph([A, B], [0, 1], [(0, 1, 0), (0, 1, 0)])
+    predicted = predicted_graph([A, A, B], [0, 0, 1], [(0, 2, 0, 0.9, 1), (1, 2, 0, 0.8, 1)])
+    metrics = score((truth, predicted))
+    assert metrics["R@50"] == metrics["AP_rel/on"] == 50.0
+
+
+def test_a_triplet_finds_one_relationship_at_most() -> None:
+    truth = truth_graph([A, (0, 0, 10, 9), B], [0, 0, 1], [(0, 2, 0), (1, 2, 0)])
+    assert score((truth, predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.9, 1)])))["R@50"] == 50.0
+    two = predicted_graph([(0, 0, 10, 9), A, B], [0, 0, 1], [(0, 2, 0, 0.9, 1), (1, 2, 0, 0.8, 1)])
+    assert score((truth, two))["R@50"] == 100.0
+
+
+def test_equal_scores_rank_by_image_then_place() -> None:
+    wrong = predicted_graph([C, B], [0, 1], [(0, 1, 0, 0.5, 1)])
+    split = [(TRUTH, wrong), (TRUTH, FOUND)]
+    assert score(*split)["AP_rel/on"] == pytest.approx(25.0)  # precision 1/2 at one of two
+    assert score(*split[::-1])["AP_rel/on"] == pytest.approx(50.0)
+    rows = [(2, 1, 0, 0.5, 1), (0, 1, 0, 0.5, 1)]
+    for order, expected in ((rows, 50.0), (rows[::-1], 100.0)):
+        assert score((TRUTH, predicted_graph([A, B, C], [0, 1, 0], order)))["AP_rel/on"] == expected
+
+
+def test_equal_overlaps_go_to_the_first_annotation() -> None:
+    # the first triplet lies between two relationships and takes the first one, so the second is still free
+    left, right = (0, 0, 10, 10), (2, 0, 12, 10)
+    predicted = predicted_graph([(1, 0, 11, 10), right, B], [0, 0, 1], [(0, 2, 0, 0.9, 1), (1, 2, 0, 0.8, 1)])
+    for ends, recall in (([left, right], 100.0), ([right, left], 50.0)):
+        truth = truth_graph([*ends, B], [0, 0, 1], [(0, 2, 0), (1, 2, 0)])
+        assert score((truth, predicted))["R@50"] == recall
+
+
+def test_nothing_predicted_scores_zero() -> None:
+    metrics = score((TRUTH, PredictedGraph.empty()))
+    assert set(metrics.values()) == {0.0}
+    assert {"R@50", "macro_R@100", "phr_R@50", "macro_phr_R@100", "AP_phr/on", "wmAP_rel", "score"} <= set(
+        metrics
     )
-    means = {}
-    for kind in ("rel", "phr"):
-        ap = [100 * slow_split_ap(split, p, kind == "phr") for p in range(NUM_PREDICATES)]
-        assert [metrics[f"AP_{kind}/{name}"] for name in NAMES] == pytest.approx(ap)
-        means[kind] = sum(ap) / NUM_PREDICATES
-        assert metrics[f"mAP_{kind}"] == pytest.approx(means[kind])
-        if counts.sum():
-            assert metrics[f"wmAP_{kind}"] == pytest.approx((ap * counts).sum() / counts.sum())
-    if counts.sum():
-        hits = sum(slow_hits(scene, scene.all_pairs, k=2, at=50, min_score=1e-5) for scene in split)
-        assert metrics["R@50"] == pytest.approx(100 * hits / counts.sum())
-        expected = 0.2 * metrics["R@50"] + 0.4 * means["rel"] + 0.4 * means["phr"]
-        assert metrics["score"] == pytest.approx(expected)
+    assert "R@20" not in metrics
 
 
-def test_predicate_without_ground_truth_or_without_prediction_lowers_the_mean() -> None:
-    truth = truth_graph([A, B], [0, 1], [(0, 1, 0), (1, 0, 1)])
-    metrics = score((truth, predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.9, 1)])))
-    # "on" is found, "has" is annotated but not predicted, "near" is not annotated
-    assert metrics["mAP_rel"] == pytest.approx(100 / 3)
-    assert metrics["wmAP_rel"] == pytest.approx(50.0)
-    assert metrics["AP_rel/near"] == 0.0
-
-
-def test_half_overlap_is_a_recall_hit_but_not_a_true_positive() -> None:
-    truth = truth_graph([A, B], [0, 1], [(0, 1, 0)])
-    metrics = score((truth, predicted_graph([(0, 0, 9, 4), B], [0, 1], [(0, 1, 0, 0.9, 1)])))
-    assert metrics["R@50"] == 100.0 and metrics["AP_rel/on"] == 0.0
-    assert metrics["AP_phr/on"] == 100.0
-
-
-def test_third_predicate_and_lowest_scores_are_not_submitted() -> None:
-    truth = truth_graph([A, B], [0, 1], [(0, 1, 0), (1, 0, 0)])
-    rows = [(0, 1, 1, 0.9, 1), (0, 1, 2, 0.8, 2), (0, 1, 0, 0.7, 3), (1, 0, 0, 1e-5, 1)]
-    metrics = score((truth, predicted_graph([A, B], [0, 1], rows)))
-    assert metrics["R@50"] == 0.0 and metrics["AP_rel/on"] == 0.0
-    rows[3] = (1, 0, 0, 1.1e-5, 1)
-    assert score((truth, predicted_graph([A, B], [0, 1], rows)))["R@50"] == 50.0
-
-
-def test_list_ends_after_100_triplets() -> None:
-    truth = truth_graph([A, B], [0, 1], [(0, 1, 0)])
-    rows = [(i, 101, 1, 0.9, 1) for i in range(100)] + [(100, 101, 0, 0.5, 1)]
-    boxes, classes = [A] * 101 + [B], [0] * 101 + [1]
-    assert score((truth, predicted_graph(boxes, classes, rows)))["R@100"] == 0.0
-    assert score((truth, predicted_graph(boxes, classes, rows[1:])))["AP_rel/on"] == 100.0
-
-
-def test_second_triplet_on_one_truth_is_false_but_hits_for_recall() -> None:
-    truth = truth_graph([A, B, B], [0, 1, 1], [(0, 1, 0), (0, 2, 0)])
-    rows = [(0, 1, 0, 0.9, 1), (0, 2, 0, 0.8, 1)]
-    metrics = score((truth, predicted_graph([A, B, B], [0, 1, 1], rows)))
-    # both look at the first of the two equal annotations
-    assert metrics["AP_rel/on"] == pytest.approx(50.0)
-    assert metrics["R@50"] == 100.0
-
-
-def test_images_without_ground_truth_bring_false_positives() -> None:
-    truth = truth_graph([A, B], [0, 1], [(0, 1, 0)])
-    empty = truth_graph([], [], [])
-    found = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.5, 1)])
+def test_an_image_without_relationships_brings_false_positives_of_verified_classes_alone() -> None:
     surer = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.9, 1)])
-    assert score((truth, found), (empty, surer))["AP_rel/on"] == pytest.approx(50.0)
+    empty = truth_graph([A, B], [0, 1], [])
+    assert score((TRUTH, FOUND), (empty, surer))["AP_rel/on"] == 100.0
+    assert score((TRUTH, FOUND), (verified(empty, 0, 1), surer))["AP_rel/on"] == pytest.approx(50.0)
+    assert score((TRUTH, FOUND), (verified(empty, 2), surer))["AP_rel/on"] == 100.0
 
 
-def test_starred_numbers_leave_predicates_out() -> None:
+def test_recall_is_averaged_both_ways() -> None:
+    truth = truth_graph([A, B, C], [0, 1, 0], [(0, 1, 0), (2, 1, 1), (1, 0, 2)])
+    metrics = score((TRUTH, FOUND), (truth, FOUND))
+    assert metrics["R@50"] == 50.0 and metrics["macro_R@50"] == pytest.approx(100 * (1 + 1 / 3) / 2)
+    assert metrics["phr_R@50"] == 50.0 and metrics["macro_phr_R@50"] == pytest.approx(100 * (1 + 1 / 3) / 2)
+
+
+def test_means_and_scores() -> None:
+    # "on" three times, found once as a relation; "has" once, found as a phrase only; "near" never
+    truth = truth_graph([A, B], [0, 1], [(0, 1, 0), (1, 0, 0), (0, 0, 0), (0, 1, 1)])
+    predicted = predicted_graph([A, B, (0, 0, 2, 10)], [0, 1, 0], [(0, 1, 0, 0.9, 1), (2, 1, 1, 0.8, 1)])
+    result = score_images(openimages(), [(truth, predicted)])
+    metrics = result.metrics
+    assert metrics["AP_rel/on"] == metrics["AP_phr/on"] == pytest.approx(100 / 3)
+    assert metrics["AP_rel/has"] == 0.0 and metrics["AP_phr/has"] == 100.0
+    assert metrics["mAP_rel"] == pytest.approx(100 / 6) and metrics["mAP_phr"] == pytest.approx(200 / 3)
+    assert metrics["wmAP_rel"] == pytest.approx(25.0) and metrics["wmAP_phr"] == pytest.approx(50.0)
+    assert metrics["score"] == pytest.approx(0.2 * 25 + 0.4 * 100 / 6 + 0.4 * 200 / 3)
+    assert metrics["score_wtd"] == pytest.approx(0.2 * 25 + 0.4 * 25 + 0.4 * 50)
+
+
+def test_a_predicate_that_is_not_annotated_is_left_out() -> None:
     truth = truth_graph([A, B], [0, 1], [(0, 1, 0), (1, 0, 1)])
-    predicted = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.9, 1)])
-    metrics = score((truth, predicted), left_out=("near",))
-    assert metrics["mAP_rel_starred"] == pytest.approx(50.0)
-    assert metrics["score_starred"] == pytest.approx(0.2 * 50 + 0.4 * 50 + 0.4 * 50)
-    assert "mAP_rel_starred" not in score((truth, predicted))
-    # "has" is found, "near" not annotated
-    metrics = score((truth, predicted_graph([A, B], [0, 1], [(1, 0, 1, 0.9, 1)])), left_out=("on",))
-    assert metrics["mAP_rel_starred"] == pytest.approx(50.0)
-    assert metrics["wmAP_rel_starred"] == pytest.approx(100.0)
+    rows = [(0, 1, 2, 0.9, 1), (0, 1, 0, 0.8, 2)]  # "near" isn't annotated
+    result = score_images(openimages(), [(truth, predicted_graph([A, B], [0, 1], rows))])
+    assert result.metrics["mAP_rel"] == result.metrics["wmAP_rel"] == 50.0
+    assert result.metrics["AP_rel/has"] == 0.0  # annotated, but not predicted
+    assert not {"AP_rel/near", "AP_phr/near"} & set(result.metrics)
+    assert list(result.per_predicate) == ["annotated", "AP_rel", "AP_phr"]
+    assert result.per_predicate["annotated"].tolist() == [1, 1, 0]
+    for kind in ("rel", "phr"):
+        np.testing.assert_array_equal(result.per_predicate[f"AP_{kind}"], [100.0, 0.0, np.nan])
+    assert result.notes == ["mAP is the mean over 2 of 3 predicates, of which 2 are annotated."]
 
 
-def test_published_table_follows_from_its_own_columns() -> None:
-    # AP_rel of the cross-entropy baseline in the paper's Table 1; its means are in Tables 1 and 5
-    ap = np.array([32.40, 36.51, 41.84, 36.04, 40.43, 5.70, 44.17, 25.00, 55.40])
-    counts = np.ones(9, dtype=np.int64)
-    every = summarise({"rel": ap, "phr": np.full(9, 41.04)}, counts, 74.67)
-    assert every["mAP_rel"] == pytest.approx(35.28, abs=0.005)
-    assert every["score"] == pytest.approx(45.46, abs=0.005)
-    starred = summarise({"rel": ap[:7], "phr": np.full(7, 38.99)}, counts[:7], 74.67)
-    assert starred["mAP_rel"] == pytest.approx(33.87, abs=0.005)
-    assert starred["score"] == pytest.approx(44.08, abs=0.005)
+def test_starred_numbers_leave_predicates_out_but_not_of_recall() -> None:
+    truth = truth_graph([A, B], [0, 1], [(0, 1, 0), (0, 1, 0), (1, 0, 1)])
+    predicted = predicted_graph([A, B], [0, 1], [(1, 0, 1, 0.9, 1)])
+    result = score_images(openimages(("on",)), [(truth, predicted)])
+    metrics = result.metrics
+    assert metrics["mAP_rel"] == 50.0 and metrics["wmAP_rel"] == pytest.approx(100 / 3)
+    assert metrics["mAP_rel_starred"] == metrics["wmAP_phr_starred"] == 100.0
+    assert metrics["score_starred"] == metrics["score_wtd_starred"] == pytest.approx(0.2 * 100 / 3 + 80)
+    assert result.notes[1] == "mAP_starred is the mean over 1 of 3 predicates, of which 1 are annotated."
+    assert np.isnan(score((truth, predicted), left_out=("on", "has"))["mAP_rel_starred"])
+    assert "score_starred" not in score((truth, predicted))
 
 
-def test_left_out_predicates_must_exist_and_leave_something() -> None:
+def test_zero_shot_recall_counts_the_same_true_positives() -> None:
+    training = training_split([TRUTH], num_classes=NUM_CLASSES, num_predicates=NUM_PREDICATES)
+    truth = truth_graph([A, B], [0, 1], [(0, 1, 0), (0, 1, 1), (1, 0, 0), (1, 0, 1)])
+    predicted = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.9, 1), (1, 0, 1, 0.8, 1)])
+    result = score_images(openimages(), [(truth, predicted)], training=training)
+    assert result.metrics["R@50"] == 50.0 and result.metrics["zR@50"] == pytest.approx(100 / 3)
+    assert result.per_image["openimages"].hits["R@50"].tolist() == [2]
+    assert result.per_image["openimages_zero_shot"].ground_truths.tolist() == [3]
+
+
+def test_subsets_are_scored_by_what_is_annotated_in_them() -> None:
+    other = truth_graph([A, B], [0, 1], [(1, 0, 1)])
+    results = evaluate_graphs(
+        {"1": TRUTH, "2": other},
+        {"1": FOUND, "2": FOUND},
+        "SGDET",
+        [openimages()],
+        EvaluatedSplit(NAMES),
+        subsets={"first": {"1"}},
+    )
+    assert results["openimages"].metrics["mAP_rel"] == 50.0
+    assert results["openimages_first"].metrics["mAP_rel"] == 100.0
+    assert "AP_rel/has" not in results["openimages_first"].metrics
+    assert list(results["openimages_first"].per_image) == ["openimages_first"]
+
+
+@pytest.mark.parametrize("protocol", [openimages, reldn_openimages])
+def test_left_out_predicates_must_exist_and_leave_something(protocol: object) -> None:
+    protocol(["on", "near"]).check_vocabulary(NAMES)
     with pytest.raises(ValueError, match="hits"):
-        reldn_openimages(("under", "hits")).check_vocabulary(NAMES)
+        protocol(("under", "hits")).check_vocabulary(NAMES)
     with pytest.raises(ValueError, match="every predicate"):
-        reldn_openimages(NAMES).check_vocabulary(NAMES)
+        protocol(NAMES).check_vocabulary(NAMES)
+
+
+@pytest.mark.parametrize("options", [{"predicates_per_pair": 0}, {"list_length": 0}])
+def test_senseless_lists_are_refused(options: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"protocol openimages: .* must be >= 1"):
+        openimages(**options)
+
+
+def test_it_is_registered_with_the_lists_that_the_model_submits() -> None:
+    protocol = PROTOCOLS["openimages"]()
+    assert protocol == openimages((), predicates_per_pair=2, list_length=100)
+    assert protocol.name == "openimages" and protocol.tasks == ("SGDET",) and not protocol.needs
+
+
+@st.composite
+def splits(draw: st.DrawFn) -> Images:
+    """Few classes, boxes and scores, so that hits, repeats and ties are common."""
+    return [draw(_images()) for _ in range(draw(st.integers(1, 3)))]
+
+
+@st.composite
+def _images(draw: st.DrawFn) -> tuple[GroundTruthGraph, PredictedGraph]:
+    boxes = st.sampled_from(
+        [(0, 0, 4, 4), (0, 0, 4, 2), (0, 0, 4, 3), (1, 0, 5, 4), (6, 0, 9, 4), (2, 2, 2, 2)]
+    )
+    entities = st.lists(
+        st.tuples(boxes, st.sampled_from([0, 0, 0, 1, 1, 2, NUM_CLASSES - 1])), min_size=1, max_size=5
+    )
+    graphs = []
+    for _ in range(2):
+        drawn = draw(entities)
+        end = st.integers(0, len(drawn) - 1)
+        triplet = st.tuples(end, end, st.sampled_from([0, 0, 0, 1, NUM_PREDICATES - 1]))
+        graphs.append((drawn, draw(st.lists(triplet, max_size=8))))
+    (true_entities, relations), (found_entities, found) = graphs
+    truth = verified(
+        truth_graph([box for box, _ in true_entities], [label for _, label in true_entities], relations),
+        *draw(st.lists(st.integers(0, NUM_CLASSES - 1), max_size=3)),
+    )
+    scores = sorted(draw(st.lists(st.sampled_from([0.25, 0.5, 0.75]), min_size=8, max_size=8)), reverse=True)
+    pairs = [row[:2] for row in found]
+    rows = [(*row, scores[i], pairs[:i].count(row[:2]) + 1) for i, row in enumerate(found)]
+    return truth, predicted_graph(
+        [box for box, _ in found_entities], [label for _, label in found_entities], rows
+    )
+
+
+def slow(images: Images, **options: object) -> dict[str, float]:
+    return slow_openimages([image_dict(truth, predicted) for truth, predicted in images], NAMES, **options)
+
+
+@given(splits(), st.sampled_from([(), ("has",), ("on", "near")]), st.integers(1, 3), st.integers(1, 8))
+def test_equals_the_definitions(
+    images: Images, left_out: tuple[str, ...], predicates_per_pair: int, list_length: int
+) -> None:
+    chosen = {
+        "left_out": left_out,
+        "predicates_per_pair": predicates_per_pair,
+        "list_length": list_length,
+    }
+    assert score(*images, **chosen) == pytest.approx(slow(images, **chosen), nan_ok=True)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_long_lists_equal_the_definitions(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    images = []
+    for _ in range(4):
+        boxes = rng.integers(0, 3, size=(15, 4)) + np.array([0, 0, 6, 6])
+        classes = rng.integers(0, NUM_CLASSES, size=15)
+        ends = rng.integers(0, 15, size=(160, 2))
+        relations = np.column_stack([ends[:60], rng.integers(0, NUM_PREDICATES, size=60)])
+        truth = verified(truth_graph(boxes, classes, relations), *rng.integers(0, NUM_CLASSES, size=2))
+        scores = -np.sort(-rng.integers(1, 50, size=160) / 50)
+        table = [ends, rng.integers(0, NUM_PREDICATES, size=160), scores, rng.integers(1, 4, size=160)]
+        images.append((truth, predicted_graph(boxes, classes, np.column_stack(table))))
+    metrics = score(*images)
+    assert 0 < metrics["R@50"] < metrics["R@100"]
+    assert metrics == pytest.approx(slow(images), nan_ok=True)
+    everything = {"predicates_per_pair": ALL_PREDICATES, "list_length": ALL_PREDICATES}
+    assert score(*images, **everything) == pytest.approx(slow(images, **everything), nan_ok=True)
+
+
+@given(splits(), st.sampled_from([1 / 1024, 8.0]))
+def test_the_size_of_pixels_does_not_matter(images: Images, scale: float) -> None:
+    scaled = [
+        [dataclasses.replace(graph, boxes=graph.boxes * scale) for graph in (truth, predicted)]
+        for truth, predicted in images
+    ]
+    np.testing.assert_equal(score(*scaled), score(*images))
+
+
+@given(splits(), st.randoms(use_true_random=False))
+def test_numbers_of_entities_do_not_matter(images: Images, random: object) -> None:
+    renumbered: Images = []
+    for truth, predicted in images:
+        order, row = _permutation(len(truth.boxes), random)
+        relations = truth.relations.copy()
+        relations[:, :2] = row[relations[:, :2]]
+        shuffled = truth.boxes[order], truth.classes[order], relations, truth.verified_classes[::-1]
+        order, row = _permutation(len(predicted.boxes), random)
+        triplets = predicted.relations
+        ends = {"subject": row[triplets.subject], "object": row[triplets.object]}
+        renumbered.append(
+            (
+                GroundTruthGraph(*shuffled),
+                PredictedGraph(
+                    predicted.boxes[order],
+                    predicted.classes[order],
+                    predicted.scores[order],
+                    dataclasses.replace(triplets, **ends),
+                ),
+            )
+        )
+    np.testing.assert_equal(score(*renumbered), score(*images))
+
+
+def _permutation(length: int, random: object) -> tuple[Sequence[int], np.ndarray]:
+    """An order of the rows, and where each row goes."""
+    order = np.array(random.sample(range(length), length))
+    return order, np.argsort(order)
+
+
+@given(splits(), st.randoms(use_true_random=False))
+def test_the_order_of_images_does_not_matter_where_scores_differ(images: Images, random: object) -> None:
+    distinct: Images = []
+    for i, (truth, predicted) in enumerate(images):
+        triplets = predicted.relations
+        spread = np.float32(1 - i / 64) * np.arange(100, 100 - len(triplets), -1, dtype=np.float32)
+        distinct.append(
+            (truth, dataclasses.replace(predicted, relations=dataclasses.replace(triplets, score=spread)))
+        )
+    every = [value for _, predicted in distinct for value in predicted.relations.score.tolist()]
+    assert len(set(every)) == len(every)
+    before = score(*distinct)
+    random.shuffle(distinct)
+    assert score(*distinct) == pytest.approx(before, nan_ok=True)

@@ -49,11 +49,12 @@ def _peak_mb(function: Callable[[], Any]) -> float:
     function()  # what is allocated once and kept
     ctypes.CDLL(None).malloc_trim(0)
     _CLEAR_REFS.write_text("5")  # starts the high-water mark anew
-    before = _status_kb("VmRSS")
+    before = status_kb("VmRSS")
     function()
-    return (_status_kb("VmHWM") - before) * 1024 / 1e6
+    return (status_kb("VmHWM") - before) * 1024 / 1e6
 
 
-def _status_kb(key: str) -> int:
+def status_kb(key: str) -> int:
+    """A number of this process that the system keeps, such as VmHWM, the high-water mark of memory."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))

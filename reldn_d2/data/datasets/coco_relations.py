@@ -78,6 +78,7 @@ def register_coco_relations(
     metadata: Mapping[str, Any],
     json_file: str | os.PathLike[str],
     image_root: str | os.PathLike[str],
+    train_dataset: str | None = None,
 ) -> None:
     """Register a COCO-relations file under `name`, as `register_coco_instances` does. Nothing is read yet.
 
@@ -87,15 +88,19 @@ def register_coco_relations(
             they are known before the file is read, and the file must agree with them.
         json_file: path of the file.
         image_root: folder that the `file_name` of the images is relative to.
+        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it isn't known.
     """
     DatasetCatalog.register(name, lambda: load_coco_relations(json_file, image_root, name))
-    MetadataCatalog.get(name).set(
+    registered = MetadataCatalog.get(name)
+    registered.set(
         # Not `json_file`: Detectron2 would evaluate boxes on the raw file, which need not have "area" and "iscrowd".
         annotation_file=os.fspath(json_file),
         image_root=os.fspath(image_root),
         evaluator_type="relation",
         **metadata,
     )
+    if train_dataset is not None:
+        registered.set(train_dataset=train_dataset)
 
 
 def save_coco_relations(

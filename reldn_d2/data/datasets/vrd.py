@@ -75,15 +75,23 @@ def load_vrd(root: str | os.PathLike[str], split: str) -> list[DatasetDict]:
     return dataset_dicts
 
 
-def register_vrd(name: str, root: str | os.PathLike[str], split: str) -> None:
+def register_vrd(
+    name: str, root: str | os.PathLike[str], split: str, train_dataset: str | None = None
+) -> None:
     """Register a split of VRD under `name`. No file is read before the data set is asked for.
+
+    Args:
+        name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
+        root, split: as for `load_vrd`.
+        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it isn't known.
 
     Raises:
         ValueError: unknown split.
     """
     json_file, image_root = _paths(root, split)
     DatasetCatalog.register(name, lambda: load_vrd(root, split))
-    MetadataCatalog.get(name).set(
+    metadata = MetadataCatalog.get(name)
+    metadata.set(
         thing_classes=list(OBJECT_CLASSES),
         predicate_classes=list(PREDICATE_CLASSES),
         evaluator_type="relation",
@@ -91,6 +99,8 @@ def register_vrd(name: str, root: str | os.PathLike[str], split: str) -> None:
         annotation_file=str(json_file),
         image_root=str(image_root),
     )
+    if train_dataset is not None:
+        metadata.set(train_dataset=train_dataset)
 
 
 def _paths(root: str | os.PathLike[str], split: str) -> tuple[Path, Path]:

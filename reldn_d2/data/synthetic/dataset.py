@@ -101,23 +101,36 @@ def load_scenes(
 
 
 def register_scenes(
-    name: str, split: str, num_scenes: int, root: str | os.PathLike[str] | None = None
+    name: str,
+    split: str,
+    num_scenes: int,
+    root: str | os.PathLike[str] | None = None,
+    train_dataset: str | None = None,
 ) -> None:
     """Register scenes with Detectron2; nothing is drawn before the data set is asked for.
 
     A name that is registered already keeps its first meaning.
+
+    Args:
+        name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
+        split, num_scenes, root: as for `load_scenes`.
+        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it isn't known.
     """
     if name not in DatasetCatalog.list():
         DatasetCatalog.register(name, partial(load_scenes, split, num_scenes, root))
-        MetadataCatalog.get(name).set(
+        metadata = MetadataCatalog.get(name)
+        metadata.set(
             thing_classes=THING_CLASSES, predicate_classes=PREDICATE_CLASSES, evaluator_type="relation"
         )
+        if train_dataset is not None:
+            metadata.set(train_dataset=train_dataset)
 
 
 def register_all_scenes() -> None:
     """Register `BUILTIN_DATASETS`; may be called any number of times."""
     for name, (split, num_scenes) in BUILTIN_DATASETS.items():
-        register_scenes(name, split, num_scenes)
+        train_dataset = name.replace("_test", "_train") if split == "test" else None
+        register_scenes(name, split, num_scenes, train_dataset=train_dataset)
 
 
 def _write_png(path: Path, image: Image) -> None:

@@ -16,8 +16,8 @@ returns a module with
   of the predicate backbone;
 * `set_predicate_counts(counts)`: takes the (C, C, P+1) counts of the training set, before training;
 * `losses(features, relation_features, entities, matched, ground_truth, relations)`: dict of scalar losses;
-* `inference(features, relation_features, entities, *, entities_given, named_pairs)`: one dict per image, with ranked
-  "relations" and, if pairs were named, their scores.
+* `inference(features, relation_features, entities, *, entities_given, named_pairs, named_triplets)`: one dict per
+  image, with ranked "relations" and, if pairs or triplets were named, their scores.
 
 `RelDNHead` states the arguments in full.
 """

@@ -42,14 +42,40 @@ def match_to_ground_truth(
         (K,) long ground-truth rows, the lowest row among equals (0 where nothing matches); (K,) bool, whether the
         best IoU reaches the threshold.
     """
-    if len(ground_truth) == 0:
-        none = torch.zeros(len(candidates), dtype=torch.long, device=candidates.device)
+    return _best_column(pairwise_iou(candidates, ground_truth.gt_boxes), iou_threshold)
+
+
+def match_to_detections(
+    ground_truth: Instances, detections: Instances, iou_threshold: float
+) -> tuple[Tensor, Tensor]:
+    """Assigns to each ground-truth entity of an image the detection of its class that overlaps it most.
+
+    Several entities may get the same detection.
+
+    Args:
+        ground_truth: G entities with `gt_boxes` and `gt_classes`.
+        detections: K detections with `pred_boxes` and `pred_classes`.
+        iou_threshold: entities whose best IoU is below it count as not detected.
+
+    Returns:
+        (G,) long rows of the detections, the lowest among equals (0 where nothing matches), which is that of the
+        higher score in a detector's output; (G,) bool, whether the entity is detected.
+    """
+    iou = pairwise_iou(ground_truth.gt_boxes, detections.pred_boxes)
+    same_class = ground_truth.gt_classes[:, None] == detections.pred_classes
+    return _best_column(iou * same_class, iou_threshold)
+
+
+def _best_column(iou: Tensor, iou_threshold: float) -> tuple[Tensor, Tensor]:
+    """For each row of a (K, G) table the column of the highest IoU, the lowest among equals (0 if there is no
+    column), and whether that IoU reaches the threshold; both (K,)."""
+    if iou.shape[1] == 0:
+        none = torch.zeros(len(iou), dtype=torch.long, device=iou.device)
         return none, none.bool()
-    iou = pairwise_iou(candidates, ground_truth.gt_boxes)
     best = iou.amax(dim=1)
-    rows = torch.arange(len(ground_truth), device=iou.device)
-    row = torch.where(iou == best[:, None], rows, len(ground_truth)).amin(dim=1)
-    return row, best >= iou_threshold
+    columns = torch.arange(iou.shape[1], device=iou.device)
+    column = torch.where(iou == best[:, None], columns, iou.shape[1]).amin(dim=1)
+    return column, best >= iou_threshold
 
 
 def training_entities(

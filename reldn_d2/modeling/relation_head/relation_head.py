@@ -137,13 +137,15 @@ class RelDNHead(nn.Module):
         *,
         entities_given: bool,
         named_pairs: list[Tensor] | None = None,
+        named_triplets: list[Tensor] | None = None,
     ) -> list[dict[str, Instances]]:
-        """Ranks the relationships of each image and, if asked, scores named pairs beside them.
+        """Ranks the relationships of each image and, if asked, scores named pairs and triplets beside them.
 
         Args:
             features, relation_features, entities: as in `losses`.
             entities_given: SGCLS and PRDCLS. The overlap filter is for detected entities only.
             named_pairs: per image (R, 2) long (subject row, object row); repeats and self pairs are allowed.
+            named_triplets: per image (T, 3) long (subject row, object row, predicate), of two different entities.
 
         Returns:
             One dict per image. "relations": rows are relationships by falling score with `subject_index`,
@@ -151,7 +153,8 @@ class RelDNHead(nn.Module):
             complete for any number of predicates a pair, see `selection`; the first `top_k` rows of
             `rank_in_pair <= k` are the answer for k. "named_pairs", if asked, row by row: `subject_index`,
             `object_index`, `pair_scores` (product of the two entity scores) and `predicate_probs` (R, P),
-            background left out.
+            background left out. "named_triplets", if asked, row by row: `subject_index`, `object_index`,
+            `pred_predicates` and `scores`, as in "relations"; 0 for a pair that the overlap filter leaves out.
         """
         results = []
         for i, found in enumerate(entities):
@@ -161,7 +164,11 @@ class RelDNHead(nn.Module):
             classify = partial(self._probabilities, maps, batch, terms)
             result = {"relations": self._rank(batch, found.image_size, classify, entities_given)}
             if named_pairs is not None:
-                result["named_pairs"] = self._score(batch, found.image_size, classify, named_pairs[i])
+                result["named_pairs"] = self._score_pairs(batch, found.image_size, classify, named_pairs[i])
+            if named_triplets is not None:
+                result["named_triplets"] = self._score_triplets(
+                    batch, found.image_size, classify, named_triplets[i], entities_given
+                )
             results.append(result)
         return results
 
@@ -170,9 +177,8 @@ class RelDNHead(nn.Module):
     ) -> Instances:
         rows = torch.arange(len(batch), device=batch.boxes.device)
         first, second = torch.combinations(rows).unbind(dim=1)
-        if self.overlap_only and not entities_given:
-            overlap = boxes_overlap(batch.boxes[first], batch.boxes[second])
-            first, second = first[overlap], second[overlap]
+        considered = self._considered(batch, first, second, entities_given)
+        first, second = first[considered], second[considered]
         ranked = select_relationships(
             lambda a, b: classify(Pairs.both_directions(a, b)),
             batch.scores,
@@ -192,7 +198,15 @@ class RelDNHead(nn.Module):
             rank_in_pair=ranked.rank_in_pair,
         )
 
-    def _score(
+    def _considered(
+        self, batch: EntityBatch, subject: Tensor, object: Tensor, entities_given: bool
+    ) -> Tensor:
+        """(M,) bool, which of M pairs of entities can be related at all."""
+        if entities_given or not self.overlap_only:
+            return torch.ones_like(subject, dtype=torch.bool)
+        return boxes_overlap(batch.boxes[subject], batch.boxes[object])
+
+    def _score_pairs(
         self, batch: EntityBatch, image_size: tuple[int, int], classify: PairScorer, pairs: Tensor
     ) -> Instances:
         subject, object = pairs.unbind(dim=1)
@@ -203,6 +217,27 @@ class RelDNHead(nn.Module):
             object_index=object,
             pair_scores=batch.scores[subject] * batch.scores[object],
             predicate_probs=torch.cat([classify(Pairs.one_direction(*x.unbind(dim=1))) for x in chunks]),
+        )
+
+    def _score_triplets(
+        self,
+        batch: EntityBatch,
+        image_size: tuple[int, int],
+        classify: PairScorer,
+        triplets: Tensor,
+        entities_given: bool,
+    ) -> Instances:
+        subject, object, predicate = triplets.unbind(dim=1)
+        considered = self._considered(batch, subject, object, entities_given)
+        # Several triplets of a pair share its probabilities.
+        pairs, pair = torch.unique(triplets[considered, :2], dim=0, return_inverse=True)
+        scored = self._score_pairs(batch, image_size, classify, pairs)
+        probs = scored.predicate_probs[pair, predicate[considered]]
+        scores = batch.scores.new_zeros(len(triplets))
+        # As `select_relationships` does it.
+        scores[considered] = scored.pair_scores[pair] * probs.to(scores.dtype).clamp(max=1)
+        return Instances(
+            image_size, subject_index=subject, object_index=object, pred_predicates=predicate, scores=scores
         )
 
     def _probabilities(

@@ -15,7 +15,7 @@ import numpy as np
 
 from reldn_d2.files import replace_when_complete
 
-from .recall import PerImageRecall
+from ..recall import PerImageRecall
 
 FORMAT_VERSION = 2
 

@@ -6,11 +6,10 @@ from typing import Literal
 
 import numpy as np
 
-from .graphs import BoolArray, IntArray, PredictedGraph, RankedTriplets, Task
-from .matching import find_matches, first_hits, first_takers
-from .protocol import LIST_LENGTH, TASKS, EvaluatedSplit, Need, ProtocolResult, ScoredImage
-from .ranking import annotated_triplets
-from .recall import (
+from ..graphs import BoolArray, IntArray, PredictedGraph, RankedTriplets, Task
+from ..matching import find_matches, first_hits, first_takers
+from ..ranking import annotated_triplets
+from ..recall import (
     PerImageRecall,
     image_recall_per_predicate,
     macro_recall,
@@ -19,6 +18,7 @@ from .recall import (
     micro_recall,
     share_per_predicate,
 )
+from .protocol import LIST_LENGTH, TASKS, EvaluatedSplit, Need, ProtocolResult, ScoredImage
 
 ALL_PREDICATES = np.iinfo(np.int64).max
 PUBLISHED_PREDICATES_PER_PAIR = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
@@ -140,6 +140,9 @@ class RecallProtocol:
             zero_shot = [record.zero_shot for record in records if record.zero_shot is not None]
             unseen = found.rows(np.concatenate([np.zeros(0, dtype=np.bool_), *zero_shot]))
             self._add_recalls(result, f"{self.name}_zero_shot", "zR", unseen)
+            result.notes.append(
+                f"zR: of {len(unseen.image)} of {len(found.image)} relationships, whose labels training lacks."
+            )
         if self.mean_recalls:
             self._add_mean_recalls(result, found, split)
         return result

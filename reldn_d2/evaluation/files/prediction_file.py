@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from reldn_d2.files import replace_when_complete
 
-from .graphs import AnnotatedPairs, NamedTriplets, PredictedGraph, RankedTriplets
+from ..graphs import AnnotatedPairs, NamedTriplets, PredictedGraph, RankedTriplets
 
 FORMAT_VERSION = 2
 _TABLES = {
@@ -64,13 +64,16 @@ def save_predictions(
 ) -> None:
     """Write the file in one step: a reader sees the old one or the whole new one.
 
+    Images go by their id as text, so that the order in which they were predicted leaves no trace.
+
     Args:
         path: file to write; its folder exists.
         predictions: image id -> prediction.
         dataset_name, task: what is being evaluated.
         num_predicates: P.
     """
-    graphs = list(predictions.values())
+    image_ids = sorted(predictions)
+    graphs = [predictions[image_id] for image_id in image_ids]
     nothing = np.zeros(0, dtype=np.int32)
     no_scores = np.zeros(0, dtype=np.float32)
     no_pairs = AnnotatedPairs(nothing, nothing, no_scores, np.zeros((0, num_predicates), dtype=np.float32))
@@ -79,7 +82,7 @@ def save_predictions(
         "format_version": np.array(FORMAT_VERSION),
         "dataset_name": np.array(dataset_name),
         "task": np.array(task),
-        "image_id": np.array(list(predictions), dtype=np.str_),
+        "image_id": np.array(image_ids, dtype=np.str_),
         "has_annotated_pairs": np.array([graph.annotated is not None for graph in graphs], dtype=np.bool_),
         "has_named_triplets": np.array([graph.named is not None for graph in graphs], dtype=np.bool_),
     }
@@ -110,7 +113,7 @@ def load_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
     try:
         with np.load(Path(path), allow_pickle=False) as file:
             arrays = dict(file)
-    except (BadZipFile, TypeError, ValueError) as error:
+    except (BadZipFile, EOFError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a complete prediction file; run the evaluation again") from error
     version = int(arrays.get("format_version", -1))
     if version != FORMAT_VERSION:

@@ -12,12 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .graphs import FloatArray, GroundTruthGraph, IntArray, NamedTriplets, Task
-from .matching import box_iou, enclosing_boxes
+from ..graphs import BoolArray, FloatArray, GroundTruthGraph, IntArray, NamedTriplets, Task
+from ..matching import box_iou, enclosing_boxes
+from ..recall import PerImageRecall, micro_recall, share_per_predicate
 from .protocol import LIST_LENGTH, TASKS, EvaluatedSplit, Need, ProtocolResult, ScoredImage
-from .recall import PerImageRecall, micro_recall, share_per_predicate
 
 SAME_ENTITY_IOU = 0.5
+# Of each kind the three outcomes, in the order of `outcomes`.
+_METRICS = {
+    "instance": ("entity_instance_right", "entity_instance_confusion_rate", "entity_instance_missed"),
+    "proximity": ("proximal_right", "proximal_ambiguity_rate", "proximal_missed"),
+}
+_MISSED = (0.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -57,15 +63,17 @@ def instance_cases(truth: GroundTruthGraph) -> ConfusableCases:
 def proximity_cases(truth: GroundTruthGraph) -> ConfusableCases:
     """Relationships (s, p, o) with a neighbour (s2, p, o2) of the same predicate: which goes with which?
 
-    Neighbours have other ends (s2 is not s, o2 is not o), and their enclosing boxes share area. The wrong triplets
-    are the crossed ones, (s, p, o2) and (s2, p, o); see `_competing` for what is left out.
+    Neighbours have no end in common, and their enclosing boxes share area. The wrong triplets are the crossed ones,
+    (s, p, o2) and (s2, p, o); see `_competing` for what is left out.
     """
     relations = _distinct_relations(truth)
     subject, object, predicate = relations.T
     boxes = enclosing_boxes(truth.boxes[subject], truth.boxes[object])
     shared = np.minimum(boxes[:, None, 2:], boxes[:, 2:]) > np.maximum(boxes[:, None, :2], boxes[:, :2])
-    neighbours = shared.all(axis=2) & (predicate[:, None] == predicate)
-    neighbours &= (subject[:, None] != subject) & (object[:, None] != object)
+    # "a behind b" and "b behind c" are a chain: "a behind c" is often true and seldom annotated. (Two that share their
+    # subject or their object need no rule: crossed, they give each other.)
+    chained = _same_entity(truth)[subject][:, object]
+    neighbours = shared.all(axis=2) & (predicate[:, None] == predicate) & ~chained & ~chained.T
     row, other = np.nonzero(neighbours)
     crossed = (
         np.stack([subject[row], object[other], predicate[row]], axis=1),
@@ -77,10 +85,18 @@ def proximity_cases(truth: GroundTruthGraph) -> ConfusableCases:
 KINDS = {"instance": instance_cases, "proximity": proximity_cases}
 
 
+def _same_entity(truth: GroundTruthGraph) -> BoolArray:
+    """(G, G) which annotated entities count as one: those of one class whose boxes have an IoU of `SAME_ENTITY_IOU`
+    or more. Other protocols could not tell them apart either, and people often annotate one thing twice."""
+    overlap = box_iou(truth.boxes[:, None], truth.boxes, 0.0) >= SAME_ENTITY_IOU
+    same: BoolArray = (truth.classes[:, None] == truth.classes) & overlap
+    return same | np.eye(len(same), dtype=np.bool_)
+
+
 def _distinct_relations(truth: GroundTruthGraph) -> IntArray:
     """(D, 3) annotated relationships between two entities, each once, sorted."""
     relations = np.unique(truth.relations, axis=0).reshape(-1, 3)
-    between_two: IntArray = relations[relations[:, 0] != relations[:, 1]]
+    between_two: IntArray = relations[~_same_entity(truth)[relations[:, 0], relations[:, 1]]]
     return between_two
 
 
@@ -89,15 +105,10 @@ def _competing(
 ) -> ConfusableCases:
     """Leave out candidates that are no relationship or a right one, and relationships without a competitor.
 
-    Two entities of one class whose boxes have an IoU of at least `SAME_ENTITY_IOU` count as one here: protocols
-    could not tell them apart either, and people often annotate one thing twice. So a candidate is right if it joins
-    the same entities, in this sense, as an annotated relationship of its predicate, and is none if it joins an
-    entity with itself.
+    A candidate is right if it joins the same entities, in the sense of `_same_entity`, as an annotated relationship of
+    its predicate. It is none if it joins an entity with itself.
     """
-    same = (truth.classes[:, None] == truth.classes) & (
-        box_iou(truth.boxes[:, None], truth.boxes, 0.0) >= SAME_ENTITY_IOU
-    )
-    same |= np.eye(len(same), dtype=np.bool_)
+    same = _same_entity(truth)
     subject, object, predicate = truth.relations.T
     annotated = same[wrong[:, 0]][:, subject] & same[wrong[:, 1]][:, object]
     annotated &= wrong[:, 2:] == predicate
@@ -127,25 +138,25 @@ def outcomes(cases: ConfusableCases, named: NamedTriplets) -> npt.NDArray[np.flo
 
     A case is missed if the ends of the right triplet were not detected. Else it is right if the right triplet scores
     above every wrong one, confused if a wrong one scores above it, and half of each if the best wrong one scores the
-    same. A wrong triplet that was not detected can't be predicted and so does not compete.
+    same. A triplet that was not detected can't be predicted: it scores 0, like one that the model never considers.
 
     Args:
         cases: D cases.
-        named: scores of at least the triplets of the cases.
+        named: scores, not negative, of at least the triplets of the cases.
 
     Returns:
         (D, 3); every row adds up to 1.
+
+    Raises:
+        ValueError: if a triplet of the cases was not named.
     """
     right = _rows_of(cases.right, named)
-    wrong = _rows_of(cases.wrong, named)
-    competes = named.detected[wrong]
-    best_wrong = np.full(len(right), -np.inf)
-    np.maximum.at(best_wrong, cases.case[competes], named.score[wrong[competes]])
-    score = named.score[right]
-    shares = np.stack([score > best_wrong, score < best_wrong], axis=1) + 0.5 * (score == best_wrong)[:, None]
-    missed = ~named.detected[right]
-    shares[missed] = 0.0
-    return np.concatenate([shares, missed[:, None]], axis=1)
+    score = np.where(named.detected, named.score, 0.0)
+    best_wrong = np.zeros(len(right))
+    np.maximum.at(best_wrong, cases.case, score[_rows_of(cases.wrong, named)])
+    share_right = np.heaviside(score[right] - best_wrong, 0.5)
+    shares = np.stack([share_right, 1 - share_right, np.zeros(len(right))], axis=1)
+    return np.where(named.detected[right, None], shares, _MISSED)
 
 
 def _rows_of(triplets: IntArray, named: NamedTriplets) -> IntArray:
@@ -197,8 +208,8 @@ class ConfusionProtocol:
         judged = {}
         for kind, find_cases in KINDS.items():
             cases = find_cases(image.truth)
-            wrong = np.bincount(cases.case, minlength=len(cases.right))
-            shares = _all_missed(cases) if named is None else outcomes(cases, named)
+            wrong = np.bincount(cases.case)
+            shares = np.tile(_MISSED, (len(cases.right), 1)) if named is None else outcomes(cases, named)
             judged[kind] = JudgedCases(cases.right[:, 2], shares, 1 / (1 + wrong))
         return judged
 
@@ -228,17 +239,7 @@ class ConfusionProtocol:
         for i, name in enumerate(_METRICS[kind]):
             result.per_predicate[name] = share_per_predicate(shares[:, i], predicate, num_predicates)
         images = sum(len(x.predicate) > 0 for x in judged)
-        guess = f"; random scores would get {100 * chance.mean():.2f} % right" if len(chance) else ""
-        result.notes.append(f"{len(predicate)} {kind} cases in {images} images{guess}.")
-
-
-# Of each kind the three outcomes, in the order of `outcomes`.
-_METRICS = {
-    "instance": ("entity_instance_right", "entity_instance_confusion_rate", "entity_instance_missed"),
-    "proximity": ("proximal_right", "proximal_ambiguity_rate", "proximal_missed"),
-}
-
-
-def _all_missed(cases: ConfusableCases) -> npt.NDArray[np.float64]:
-    """Outcomes in an image without prediction."""
-    return np.tile([0.0, 0.0, 1.0], (len(cases.right), 1))
+        note = f"{len(predicate)} {kind} cases in {images} images"
+        if len(chance):
+            note += f"; random scores get {100 * chance.mean():.2f} % right if all are detected"
+        result.notes.append(f"{note}.")

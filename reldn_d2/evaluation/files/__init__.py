@@ -1,0 +1,1 @@
+"""What evaluation reads and writes: predictions, results, submissions to the OpenImages challenge, image labels."""

@@ -1,0 +1,274 @@
+"""Submissions to the OpenImages challenge, written and read: each image's list of predicted triplets.
+
+`submission_format` explains the files. Numbers are written with nine digits. That is enough for float32: pixels and
+scores come back bit for bit.
+"""
+
+import codecs
+import csv
+import logging
+import os
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from detectron2.data import MetadataCatalog
+
+from reldn_d2.files import replace_when_complete
+
+from ..graphs import PredictedGraph
+from ..protocols.protocol import LIST_LENGTH
+from ..ranking import top_triplets
+from .submission_format import (
+    COLUMNS,
+    KAGGLE_COLUMNS,
+    NAMES,
+    NUMBERS,
+    box_scale,
+    label_index,
+    problems,
+    read_records,
+    record_to_kaggle,
+    record_to_official,
+)
+from .triplet_graph import graph_of_triplets
+
+# A relation that gives an entity an attribute instead of joining two: some submissions hold it.
+ATTRIBUTE = "is"
+
+_REMEDIES = dict.fromkeys(
+    NAMES, "give the labels as in the official class files, and the data set they are of"
+)
+_REMEDIES["ImageID"] = "evaluate the split that the submission was made for"
+_logger = logging.getLogger(__name__)
+
+
+def submission_labels(dataset_name: str) -> tuple[list[str], list[str]]:
+    """Labels that a submission uses for the C classes and P predicates of a data set.
+
+    These are the metadata class_labels and predicate_labels (for OpenImages the official names, such as "/m/04bcr3"
+    and "inside_of"), or, where a data set has none, thing_classes and predicate_classes.
+
+    Args:
+        dataset_name: a data set in MetadataCatalog, loaded once, since a loader may learn the names from its file.
+
+    Raises:
+        ValueError: if names are missing, or there is not one label for each name.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    found = []
+    for key, names_key in (("class_labels", "thing_classes"), ("predicate_labels", "predicate_classes")):
+        names = metadata.get(names_key)
+        labels = metadata.get(key) or names
+        if not labels:
+            raise ValueError(
+                f"metadata of data set '{dataset_name}' has no {key} and no {names_key}; register it with them"
+            )
+        if names and len(labels) != len(names):
+            raise ValueError(
+                f"metadata of data set '{dataset_name}' has {len(labels)} {key} for {len(names)} {names_key}; register "
+                "it with one for each"
+            )
+        found.append(list(labels))
+    return found[0], found[1]
+
+
+def image_sizes(dataset_dicts: Iterable[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
+    """Image id as text -> (height, width) in pixels.
+
+    Raises:
+        ValueError: naming the image, if a record has no height or width, or one below 1.
+    """
+    sizes = {}
+    for record in dataset_dicts:
+        size = (record.get("height", 0), record.get("width", 0))
+        if min(size) < 1:
+            raise ValueError(
+                f"image {record['image_id']}: height and width are {size}; register the data set with those in pixels"
+            )
+        sizes[str(record["image_id"])] = size
+    return sizes
+
+
+def write_submission(
+    path: str | os.PathLike[str],
+    predictions: Mapping[str, PredictedGraph],
+    image_sizes: Mapping[str, tuple[int, int]],
+    *,
+    class_labels: Sequence[str],
+    predicate_labels: Sequence[str],
+    predicates_per_pair: int = 2,
+    list_length: int = LIST_LENGTH,
+    kaggle: bool = False,
+) -> None:
+    """Write a submission in one step: a reader sees the old file or the whole new one.
+
+    Images go by id, the triplets of an image best first.
+
+    Args:
+        path: file to write.
+        predictions: image id -> prediction.
+        image_sizes: image id -> (height, width) in pixels, of all images of the split. The Kaggle form lists them all.
+        class_labels, predicate_labels: C and P labels, all different; for the Kaggle form without spaces.
+        predicates_per_pair, list_length: the list holds the best `list_length` triplets of an image among the best
+            `predicates_per_pair` of each ordered pair.
+        kaggle: write the Kaggle form, not the official one.
+
+    Raises:
+        ValueError: if a label is there twice or can't be written, or, naming the image, if its size is not known, a
+            class or predicate has no label, a score is not finite or a box leaves the image.
+    """
+    for labels in (class_labels, predicate_labels):
+        label_index(labels)
+        spaced = [label for label in labels if len(label.split()) != 1]
+        if kaggle and spaced:
+            raise ValueError(
+                f"the Kaggle form separates by spaces, so it can't hold the label '{spaced[0]}'; write the official form"
+            )
+    unknown = sorted(predictions.keys() - image_sizes.keys())
+    if unknown:
+        raise ValueError(
+            f"image {unknown[0]}: image_sizes lacks it; give the sizes of the split that was predicted"
+        )
+    with replace_when_complete(path) as file:
+        writer = csv.writer(codecs.getwriter("utf-8")(file), lineterminator="\n")
+        writer.writerow(KAGGLE_COLUMNS if kaggle else COLUMNS)
+        for image_id in sorted(image_sizes):
+            graph = predictions.get(image_id, PredictedGraph.empty())
+            listed = replace(graph, relations=top_triplets(graph.relations, predicates_per_pair, list_length))
+            records = _records(image_id, listed, image_sizes[image_id], class_labels, predicate_labels)
+            if kaggle:
+                writer.writerow((image_id, " ".join(chain.from_iterable(map(record_to_kaggle, records)))))
+            else:
+                writer.writerows(map(record_to_official, records))
+
+
+def _records(
+    image_id: str,
+    graph: PredictedGraph,
+    size: tuple[int, int],
+    class_labels: Sequence[str],
+    predicate_labels: Sequence[str],
+) -> Iterator[tuple[str, ...]]:
+    """Records of all triplets of an image."""
+    triplets = graph.relations
+    for what, values, labels in (
+        ("class", graph.classes, class_labels),
+        ("predicate", triplets.predicate, predicate_labels),
+    ):
+        if len(values) and not 0 <= values.min() <= values.max() < len(labels):
+            raise ValueError(
+                f"image {image_id}: {what} {values.min()} to {values.max()} of {len(labels)} labels; give the labels of "
+                "the data set that the model was trained for"
+            )
+    boxes = graph.boxes.astype(np.float32) / box_scale(np.array(size))
+    scores = triplets.score.astype(np.float32)
+    for bad, problem in problems(boxes, scores):
+        if bad.any():
+            raise ValueError(f"image {image_id}: {problem}")
+    corners = [[f"{number:.9g}" for number in box] for box in boxes.tolist()]
+    names = [class_labels[i] for i in graph.classes.tolist()]
+    columns = (triplets.subject, triplets.object, triplets.predicate, scores)
+    for s, o, p, score in zip(*(column.tolist() for column in columns), strict=True):
+        yield image_id, names[s], names[o], predicate_labels[p], *corners[s], *corners[o], f"{score:.9g}"
+
+
+def read_submission(
+    path: str | os.PathLike[str],
+    image_sizes: Mapping[str, tuple[int, int]],
+    *,
+    class_labels: Sequence[str],
+    predicate_labels: Sequence[str],
+) -> dict[str, PredictedGraph]:
+    """Read a submission of either form.
+
+    A submission has triplets and no entities; `graph_of_triplets` says which ends are one entity. No triplet is left
+    out but those of `ATTRIBUTE`, if that is no predicate of the data set; the log says how many.
+
+    Args:
+        path: the submission.
+        image_sizes: image id -> (height, width) in pixels, of all images of the split.
+        class_labels, predicate_labels: C and P labels, all different.
+
+    Returns:
+        image id -> prediction, for every image of `image_sizes`; one that is not in the file has no triplets. Boxes are
+        float32 pixels, scores float32. Triplets are best first, equal scores in the order of the file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: naming the file, line and image, for a missing column or field, an image or label that is not known,
+            a number that is none or not finite, a box that leaves the image or has swapped corners; also if a label is
+            there twice.
+    """
+    ids = sorted(image_sizes)
+    classes, predicates = label_index(class_labels), label_index(predicate_labels)
+    codes, numbers = _parse(path, (label_index(ids), classes, classes, predicates))
+    image, scores = codes[:, 0], numbers[:, -1]
+    scale = box_scale(np.array([image_sizes[image_id] for image_id in ids]).reshape(-1, 2))
+    boxes = numbers[:, :8].reshape(-1, 2, 4) * scale[image, None]
+    order = np.lexsort((-scores, image))
+    rows_of_images = np.split(order, np.searchsorted(image[order], np.arange(len(ids) + 1)))[1:-1]
+    return {
+        image_id: graph_of_triplets(
+            classes=codes[rows, 1:3],
+            boxes=boxes[rows].astype(np.float32),
+            predicate=codes[rows, 3],
+            score=scores[rows].astype(np.float32),
+        )
+        for image_id, rows in zip(ids, rows_of_images, strict=True)
+    }
+
+
+def _parse(
+    path: str | os.PathLike[str], known: Sequence[Mapping[str, int]]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Read and check the records of a file.
+
+    Args:
+        known: for each of `NAMES`, name -> code.
+
+    Returns:
+        (T, 4) codes of `NAMES` and (T, 9) `NUMBERS`, in the order of the file.
+    """
+    lines, codes, numbers = array("q"), array("q"), array("d")
+    num_attributes = 0
+    for line, record in read_records(path):
+        names, values = record[: len(NAMES)], record[len(NAMES) :]
+        if names[-1] == ATTRIBUTE and ATTRIBUTE not in known[-1]:
+            num_attributes += 1
+            continue
+        try:
+            codes.extend([code[name] for code, name in zip(known, names, strict=True)])
+            numbers.extend(map(float, values))
+        except (KeyError, ValueError) as error:
+            problem = _unreadable(names, values, known)
+            raise ValueError(f"{path}: line {line}, image {names[0]}: {problem}") from error
+        lines.append(line)
+    if num_attributes:
+        _logger.warning(
+            "%s: left out %d rows of '%s': the data set has no such predicate",
+            path,
+            num_attributes,
+            ATTRIBUTE,
+        )
+    code_table = np.array(codes, dtype=np.int64).reshape(-1, len(NAMES))
+    number_table = np.array(numbers, dtype=np.float64).reshape(-1, len(NUMBERS))
+    for bad, problem in problems(number_table[:, :8].reshape(-1, 2, 4), number_table[:, 8]):
+        if bad.any():
+            row = int(np.argwhere(bad)[0, 0])
+            image_id = list(known[0])[code_table[row, 0]]
+            raise ValueError(f"{path}: line {lines[row]}, image {image_id}: {problem}")
+    return code_table, number_table
+
+
+def _unreadable(names: Sequence[str], values: Sequence[str], known: Sequence[Mapping[str, int]]) -> str:
+    """What is wrong with a record that has an unknown name, or else a value that is no number."""
+    for field, name, code in zip(NAMES, names, known, strict=True):
+        if name not in code:
+            return f"{field} '{name}' is not known; {_REMEDIES[field]}"
+    given = ", ".join(f"{field} {value}" for field, value in zip(NUMBERS, values, strict=True))
+    return f"a value is not a number ({given}); mend it"

@@ -1,0 +1,211 @@
+"""What the protocols of the OpenImages data set share: average precision by predicate, its means, and the score."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..average_precision import average_precision_per_predicate
+from ..graphs import BoolArray, FloatArray, IntArray, RankedTriplets, Task
+from ..matching import Matches, find_matches, true_positives
+from ..ranking import top_triplets
+from .protocol import LIST_LENGTH, EvaluatedSplit, Need, ProtocolResult, ScoredImage
+from .recall_protocol import FoundRelationships, RecallProtocol
+
+MIN_OVERLAP = 0.5
+Float64Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class JudgedTriplets:
+    """The triplets of an image that count, best first, and which of them are true.
+
+    Attributes:
+        predicate: (T,) int.
+        score: (T,) float.
+        true: "rel" and "phr" -> (T,) bool, true positives as relations and as phrases.
+        found: for recall.
+    """
+
+    predicate: IntArray
+    score: FloatArray
+    true: dict[str, BoolArray]
+    found: FoundRelationships
+
+
+@dataclass(frozen=True)
+class AveragePrecisionProtocol(ABC):
+    """Average precision, recall and their weighted score; SGDET only.
+
+    The list of an image holds its best triplets, of which only those that count are looked at. For average
+    precision every triplet answers one relationship at most (see `matching.true_positives`).
+
+    Attributes:
+        left_out: predicates that the "starred" numbers leave out; without any there are no starred numbers.
+        predicates_per_pair: how many predicates of an ordered pair are in the list.
+        list_length: longest list.
+        recall: turns what is found into recalls; gives the protocol its name, tasks and pixel convention.
+        strict: whether the overlap of a true positive must be greater than 0.5; else it may be equal.
+        absent_is_zero: whether a predicate without annotated relationship has average precision 0 and counts in
+            mAP; else its average precision is NaN and mAP leaves it out.
+    """
+
+    left_out: tuple[str, ...] = ()
+    predicates_per_pair: int = 2
+    list_length: int = LIST_LENGTH
+    recall: ClassVar[RecallProtocol]
+    strict: ClassVar[bool]
+    absent_is_zero: ClassVar[bool]
+
+    def __post_init__(self) -> None:
+        if self.predicates_per_pair < 1 or self.list_length < 1:
+            raise ValueError(
+                f"protocol {self.name}: predicates_per_pair and list_length must be >= 1, "
+                f"got {self.predicates_per_pair} and {self.list_length}"
+            )
+
+    @property
+    def name(self) -> str:
+        return self.recall.name
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return self.recall.tasks
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        return self.recall.needs
+
+    def check_vocabulary(self, predicate_classes: Sequence[str]) -> None:
+        """Raise ValueError if `left_out` names a predicate that the data set lacks, or all that it has."""
+        unknown = sorted(set(self.left_out) - set(predicate_classes))
+        if unknown:
+            raise ValueError(
+                f"protocol {self.name} is to leave out {unknown}, which the data set does not have; "
+                f"its predicates are {list(predicate_classes)}"
+            )
+        if set(predicate_classes) <= set(self.left_out):
+            raise ValueError(f"protocol {self.name} is to leave out every predicate of the data set")
+
+    def match(self, image: ScoredImage, task: Task) -> JudgedTriplets:
+        """Judge the image's list."""
+        triplets = top_triplets(image.predicted.relations, self.predicates_per_pair, self.list_length)
+        triplets = triplets.rows(self._counts(image, triplets))
+        matches, true = {}, {}
+        for kind in ("rel", "phr"):
+            matches[kind] = find_matches(
+                image.predicted, triplets, image.truth, phrase=kind == "phr", offset=self.recall.offset
+            )
+            true[kind] = true_positives(matches[kind], len(triplets), MIN_OVERLAP, strict=self.strict)
+        predicate = image.truth.relations[:, 2]
+        places = self._places(triplets, matches, true, len(predicate))
+        found = FoundRelationships(places, predicate, image.zero_shot)
+        return JudgedTriplets(triplets.predicate, triplets.score, true, found)
+
+    @abstractmethod
+    def _counts(self, image: ScoredImage, triplets: RankedTriplets) -> BoolArray:
+        """(T,) which triplets of the list count; the others take no place and are no mistakes."""
+
+    @abstractmethod
+    def _places(
+        self,
+        triplets: RankedTriplets,
+        matches: Mapping[str, Matches],
+        true: Mapping[str, BoolArray],
+        num_truths: int,
+    ) -> IntArray:
+        """Place of the triplet that finds each annotated relationship, in each list of `recall`.
+
+        Args:
+            triplets: T triplets that count.
+            matches, true: "rel" and "phr" -> their matches, and (T,) the true positives.
+            num_truths: R.
+
+        Returns:
+            (lists, R) int, from 0; LIST_LENGTH if none of the first LIST_LENGTH triplets does.
+        """
+
+    def summarise(
+        self, image_ids: Sequence[str], records: Sequence[JudgedTriplets], split: EvaluatedSplit
+    ) -> ProtocolResult:
+        """Numbers of one or more images. `check_vocabulary` must have accepted the predicates.
+
+        A predicate whose average precision is NaN has no `AP_rel/...` and `AP_phr/...` among the metrics.
+        """
+        names = split.predicate_classes
+        found = [record.found for record in records]
+        annotated = np.bincount(np.concatenate([x.predicate for x in found]), minlength=len(names))
+        ap = {kind: self._average_precision(records, kind, annotated) for kind in ("rel", "phr")}
+        result = self.recall.summarise(image_ids, found, split)
+
+        in_mean = np.full(len(names), True) if self.absent_is_zero else annotated > 0
+        self._add_means(result, ap, annotated, in_mean)
+        if self.left_out:
+            in_mean &= np.array([name not in self.left_out for name in names])
+            self._add_means(result, ap, annotated, in_mean, "_starred")
+        result.per_predicate["annotated"] = annotated
+        for kind, values in ap.items():
+            result.per_predicate[f"AP_{kind}"] = values
+            for name, value in zip(names, values.tolist(), strict=True):
+                if not np.isnan(value):
+                    result.metrics[f"AP_{kind}/{name}"] = value
+        return result
+
+    def _average_precision(
+        self, records: Sequence[JudgedTriplets], kind: str, num_truths: IntArray
+    ) -> Float64Array:
+        """(P,) percent."""
+        ap = average_precision_per_predicate(
+            np.concatenate([record.predicate for record in records]),
+            np.concatenate([record.score for record in records]),
+            np.concatenate([record.true[kind] for record in records]),
+            num_truths,
+        )
+        return 100.0 * (np.nan_to_num(ap) if self.absent_is_zero else ap)
+
+    @staticmethod
+    def _add_means(
+        result: ProtocolResult,
+        ap: Mapping[str, Float64Array],
+        annotated: IntArray,
+        in_mean: BoolArray,
+        suffix: str = "",
+    ) -> None:
+        """Means and scores over the predicates in `in_mean` (P,)."""
+        values = {kind: column[in_mean] for kind, column in ap.items()}
+        for name, mean in means_and_scores(values, annotated[in_mean], result.metrics["R@50"]).items():
+            result.metrics[name + suffix] = mean
+        result.notes.append(
+            f"mAP{suffix} is the mean over {np.count_nonzero(in_mean)} of {len(in_mean)} predicates, of which "
+            f"{np.count_nonzero(annotated[in_mean])} are annotated."
+        )
+
+
+def means_and_scores(
+    average_precision: Mapping[str, Float64Array], num_truths: IntArray, recall_at_50: float
+) -> dict[str, float]:
+    """Means and scores of a set of predicates.
+
+    mAP is the plain mean; wmAP weights every predicate by its share of the annotated relationships;
+    score = 0.2 R@50 + 0.4 mAP_rel + 0.4 mAP_phr, and score_wtd the same of wmAP.
+
+    Args:
+        average_precision: "rel" and "phr" -> (P,) percent, not NaN.
+        num_truths: (P,) annotated relationships.
+        recall_at_50: percent.
+
+    Returns:
+        Percent by name; mAP is NaN without predicates, wmAP without annotated relationships.
+    """
+    total = num_truths.sum()
+    metrics = {}
+    for kind, values in average_precision.items():
+        metrics[f"mAP_{kind}"] = float(values.mean()) if len(values) else float("nan")
+    for kind, values in average_precision.items():
+        metrics[f"wmAP_{kind}"] = float(values @ num_truths / total) if total else float("nan")
+    for name, mean in (("score", "mAP"), ("score_wtd", "wmAP")):
+        metrics[name] = 0.2 * recall_at_50 + 0.4 * metrics[f"{mean}_rel"] + 0.4 * metrics[f"{mean}_phr"]
+    return metrics

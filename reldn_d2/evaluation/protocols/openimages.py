@@ -1,0 +1,90 @@
+"""The official metrics of the OpenImages visual relationship challenge."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..graphs import BoolArray, GroundTruthGraph, IntArray, PredictedGraph, RankedTriplets
+from ..matching import Matches, first_takers
+from .average_precision_protocol import AveragePrecisionProtocol
+from .protocol import LIST_LENGTH, ScoredImage
+from .recall_protocol import ALL_PREDICATES, RecallList, RecallProtocol
+
+
+@dataclass(frozen=True)
+class OpenImagesProtocol(AveragePrecisionProtocol):
+    """Recall, average precision and score as the challenge's official tool counts them; SGDET only.
+
+    The list is what is submitted, and only its evaluable triplets count (see `is_evaluable`). An overlap of at
+    least 0.5, of continuous boxes, is enough. Recall counts the same true positives as average precision, so a
+    triplet finds one relationship at most. mAP is the mean over the predicates that are annotated.
+
+    The number that the tool itself calls weighted AP ranks the triplets of all predicates in one list. That is
+    not wmAP and is not computed here.
+    """
+
+    recall: ClassVar = RecallProtocol(
+        "openimages",
+        (RecallList("", ALL_PREDICATES), RecallList("phr_", ALL_PREDICATES, phrase=True)),
+        average="micro",
+        one_to_one=True,
+        tasks=("SGDET",),
+        recall_at=(50, 100),
+        offset=0.0,
+    )
+    strict: ClassVar = False
+    absent_is_zero: ClassVar = False
+
+    def _counts(self, image: ScoredImage, triplets: RankedTriplets) -> BoolArray:
+        return is_evaluable(image.predicted, triplets, image.truth)
+
+    def _places(
+        self,
+        triplets: RankedTriplets,
+        matches: Mapping[str, Matches],
+        true: Mapping[str, BoolArray],
+        num_truths: int,
+    ) -> IntArray:
+        places = np.empty((len(matches), num_truths), dtype=np.int32)
+        for row, (kind, candidates) in zip(places, matches.items(), strict=True):
+            # No two true positives answer the same relationship: each takes its best, which is still free.
+            answers = candidates.rows(true[kind][candidates.triplet])
+            row[:] = first_takers(answers, triplets.rank_in_pair, (ALL_PREDICATES,), LIST_LENGTH, num_truths)
+        return places
+
+
+def is_evaluable(predicted: PredictedGraph, triplets: RankedTriplets, truth: GroundTruthGraph) -> BoolArray:
+    """Which triplets the annotation of an image can judge.
+
+    A triplet is evaluable if both its classes are ends of annotated relationships of the image. So is one with a
+    class that is verified, present or absent, but no end of any: it is wrong whatever its other class. All else
+    needs a class that nobody looked for.
+
+    Returns:
+        (T,) bool.
+    """
+    related = truth.classes[truth.relations[:, :2]]
+    unrelated = np.setdiff1d(truth.verified_classes, related)
+    ends = predicted.classes[np.stack([triplets.subject, triplets.object])]
+    both_related = np.isin(ends, related).all(axis=0)
+    surely_wrong = np.isin(ends, unrelated).any(axis=0)
+    evaluable: BoolArray = np.logical_or(both_related, surely_wrong)
+    return evaluable
+
+
+def openimages(
+    left_out: Sequence[str] = (), *, predicates_per_pair: int = 2, list_length: int = LIST_LENGTH
+) -> OpenImagesProtocol:
+    """The challenge's protocol.
+
+    Args:
+        left_out: predicates that the starred numbers leave out.
+        predicates_per_pair, list_length: which of a model's triplets are submitted. To score a list as it was
+            given, such as a submission file, ALL_PREDICATES for both.
+
+    Raises:
+        ValueError: if one of the two numbers is below 1.
+    """
+    return OpenImagesProtocol(tuple(left_out), predicates_per_pair, list_length)
