@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from evaluation_scenes import (
@@ -13,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from slow_evaluation import Labels, slow_groups
 
+from reldn_d2.data.datasets.vrd_annotations import parse_vrd_annotations
 from reldn_d2.evaluation import GroundTruthGraph, TrainingSplit, training_split
+from reldn_d2.evaluation.ground_truth import ground_truth_graphs
 
 A, B, C = (0, 0, 9, 9), (20, 0, 29, 9), (40, 0, 49, 9)
 
@@ -101,3 +105,15 @@ def test_groups_equal_the_definition(labels: list[Labels]) -> None:
     assert {name: members.tolist() for name, members in groups.items()} == {
         name: sorted(members) for name, members in expected.items()
     }
+
+
+def test_vrd_has_the_known_number_of_zero_shot_relationships(dev_data: Path) -> None:
+    splits = {
+        split: ground_truth_graphs(
+            parse_vrd_annotations(dev_data / "vrd_official" / f"annotations_{split}.json"), 100, 70
+        )
+        for split in ("train", "test")
+    }
+    training = training_split(splits["train"].values(), 100, 70)
+    assert training.predicate_counts.sum() == 30_355
+    assert sum(int(training.is_zero_shot(truth).sum()) for truth in splits["test"].values()) == 1_169
