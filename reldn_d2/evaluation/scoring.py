@@ -84,7 +84,7 @@ def evaluate_graphs(
     truths: Mapping[str, GroundTruthGraph],
     predictions: Mapping[str, PredictedGraph],
     task: Task,
-    protocols: Sequence[EvaluationProtocol[Any]],
+    protocols: Sequence[str | EvaluationProtocol[Any]],
     split: EvaluatedSplit,
     *,
     subsets: Mapping[str, Collection[str]] | None = None,
@@ -97,9 +97,10 @@ def evaluate_graphs(
 
     Args:
         truths: image id -> annotation, of every image of the split.
-        predictions: image id -> prediction as `checks.prepare_prediction` returns it.
+        predictions: image id -> prediction, its triplets best first, as `rank_triplets` and
+            `checks.prepare_prediction` return them.
         task: SGDET, SGCLS or PRDCLS.
-        protocols: as `resolve_protocols` returns them.
+        protocols: as for `resolve_protocols`.
         split: names of the predicates, and what is known of the training split.
         subsets: name -> ids of images that are also reported alone. One without an annotated relationship is
             left out.
@@ -109,9 +110,11 @@ def evaluate_graphs(
         Results by name of the protocol, in the order of `protocols`, and by "protocol_subset" for the subsets.
 
     Raises:
-        ValueError: if a prediction has an unknown image id, if an image has no prediction and `allow_missing` is
-            not set, or if no image has an annotated relationship.
+        ValueError: if a protocol does not fit (see `resolve_protocols`), if a prediction has an unknown image id or
+            is not ranked, if an image has no prediction and `allow_missing` is not set, or if no image has an annotated
+            relationship.
     """
+    resolved = resolve_protocols(protocols, task, split.predicate_classes)
     unknown = sorted(predictions.keys() - truths.keys())
     if unknown:
         raise ValueError(f"predictions for images that the data set does not have: {', '.join(unknown[:5])}")
@@ -125,14 +128,13 @@ def evaluate_graphs(
         )
     nothing = PredictedGraph.empty()
     ids = sorted(truths)
+    images = [_scored_image(i, truths[i], predictions.get(i, nothing), split) for i in ids]
     chosen = {"": np.arange(len(ids))}
     for name, members in (subsets or {}).items():
         chosen[f"_{name}"] = np.flatnonzero([image_id in members for image_id in ids])
     results: dict[str, ProtocolResult] = {}
-    for protocol in protocols:
-        records = [
-            protocol.match(_scored_image(i, truths[i], predictions.get(i, nothing), split), task) for i in ids
-        ]
+    for protocol in resolved:
+        records = [protocol.match(image, task) for image in images]
         for suffix, rows in chosen.items():
             if any(len(truths[ids[row]].relations) for row in rows):
                 result = protocol.summarise([ids[i] for i in rows], [records[i] for i in rows], split)
@@ -144,5 +146,7 @@ def evaluate_graphs(
 def _scored_image(
     image_id: str, truth: GroundTruthGraph, predicted: PredictedGraph, split: EvaluatedSplit
 ) -> ScoredImage:
+    if (np.diff(predicted.relations.score) > 0).any():
+        raise ValueError(f"image {image_id}: triplets must come best first; rank_triplets ranks them")
     zero_shot = None if split.training is None else split.training.is_zero_shot(truth)
     return ScoredImage(image_id, truth, predicted, zero_shot)

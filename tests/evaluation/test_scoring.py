@@ -86,3 +86,17 @@ def test_protocols_by_name_or_with_settings() -> None:
 def test_protocols_that_do_not_fit_are_refused(protocols: list, task: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         resolve_protocols(protocols, task, NAMES)
+
+
+def test_pure_functions_take_protocols_by_name() -> None:
+    by_name = evaluate_graphs({"1": TRUTH}, {"1": FOUND}, "SGDET", ["motifs"], SPLIT)["motifs"]
+    made = evaluate_graphs({"1": TRUTH}, {"1": FOUND}, "SGDET", [motifs()], SPLIT)["motifs"]
+    assert by_name.metrics == made.metrics and by_name.metrics["R@20"] == 100.0
+    with pytest.raises(ValueError, match="unknown protocol"):
+        evaluate_graphs({"1": TRUTH}, {"1": FOUND}, "SGDET", ["recall"], SPLIT)
+
+
+def test_predictions_that_are_not_ranked_are_refused() -> None:
+    unsorted = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.1, 1), (1, 0, 0, 0.2, 1)])
+    with pytest.raises(ValueError, match="image 1: triplets must come best first"):
+        evaluate_graphs({"1": TRUTH}, {"1": unsorted}, "SGDET", ["motifs"], SPLIT)
