@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.config import CfgNode
+from hypothesis import settings
 from tiny_models import REPOSITORY, TINY, TinyConfig
 
 from reldn_d2.engine import load_config
@@ -14,6 +15,9 @@ from reldn_d2.engine import load_config
 def pytest_configure() -> None:
     # Small tensors: a second thread costs more than it brings.
     torch.set_num_threads(1)
+    # How long an example takes says how busy the machine is.
+    settings.register_profile("reldn_d2", deadline=None)
+    settings.load_profile("reldn_d2")
 
 
 @pytest.fixture(scope="session")

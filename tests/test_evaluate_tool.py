@@ -125,15 +125,16 @@ def test_numbers_and_files_are_those_of_the_evaluator(tmp_path: Path, task: str)
     assert "motifs_confusable" in (folder / TABLES_FILE).read_text()
 
 
-def test_results_stand_beside_the_predictions_which_stay(
+def test_results_stand_in_a_folder_beside_the_predictions(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = saved(tmp_path)
     before = path.read_bytes()
     assert tool.main(["--predictions", str(path)]) == 0
     assert path.read_bytes() == before
-    assert {child.name for child in tmp_path.iterdir()} == {"p.npz", *RESULT_FILES}
-    assert capsys.readouterr().out == f"Results in {tmp_path}\n"
+    assert {child.name for child in tmp_path.iterdir()} == {"p.npz", "p_scored"}
+    assert {child.name for child in (tmp_path / "p_scored").iterdir()} == {*RESULT_FILES}
+    assert capsys.readouterr().out == f"Results in {tmp_path / 'p_scored'}\n"
 
 
 def test_the_protocols_are_motifs_and_reldn_unless_others_are_named(tmp_path: Path) -> None:
@@ -202,9 +203,10 @@ def submission(folder: Path, *lines: str) -> Path:
 def test_a_submission_of_predictions_scores_as_they_do(tmp_path: Path, options: tuple[str, ...]) -> None:
     path = evaluated(tmp_path, "SGDET") / PREDICTIONS_FILE
     written = tmp_path / "submission.csv"
-    asked = ["--predictions", path, "--submission", written, "--output", tmp_path / "scored", *options]
+    asked = ["--predictions", path, "--submission", written, *options]
     assert tool.main([*map(str, asked)]) == 0
-    assert not (tmp_path / "scored").exists()
+    with pytest.raises(SystemExit):
+        tool.main([*map(str, asked), "--output", str(tmp_path)])
     metrics = run(written, "--dataset", TEST)
     assert metrics == run(path, "--protocol", "openimages")
     assert {protocol for protocol, _ in metrics} == {"openimages"}
@@ -335,7 +337,7 @@ def test_tasks_that_do_not_fit(tmp_path: Path) -> None:
         run(path, "--protocol", "openimages")
     written = tmp_path / "s.csv"
     with pytest.raises(ValueError, match=r"--submission: .* SGDET, not of PRDCLS"):
-        run(path, "--submission", written)
+        tool.main(["--predictions", str(path), "--submission", str(written)])
     assert not written.exists()
 
 

@@ -6,8 +6,8 @@ python tools/evaluate.py --predictions output/x/inference/vrd_test/sgdet/relatio
 python tools/evaluate.py --predictions submission.csv --dataset my_openimages_test --import my_data.py
 
 Takes the file that evaluation writes, one that save_predictions wrote for another model, or a submission to the
-OpenImages challenge. Prints the tables and writes them beside the predictions, as evaluation does. With --submission it
-writes the predictions as a submission instead.
+OpenImages challenge. Prints the tables and writes the files that evaluation writes. With --submission it writes the
+predictions as a submission instead.
 """
 
 import argparse
@@ -49,6 +49,8 @@ _SETTINGS = {
     "left_out": {"openimages", "reldn_openimages"},
     "image_labels": {"openimages"},
 }
+# Options that a submission has no use for.
+_OF_SCORES = ("protocol", "output", "confusion_subset", "train_dataset", *_SETTINGS)
 _logger = logging.getLogger("reldn_d2.evaluate")
 
 
@@ -61,7 +63,11 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     add("--task", help="what the model was given, to be checked: the .npz says it, a submission is SGDET")
     names = f"of {', '.join(PROTOCOLS)}\n(default: motifs and reldn; openimages for a submission)"
     add("--protocol", nargs="+", choices=[*PROTOCOLS], metavar="NAME", help=names)
-    add("--output", type=Path, help="folder for the results (default: that of the predictions)")
+    add(
+        "--output",
+        type=Path,
+        help="folder for the results (default: beside the predictions, their name and _scored)",
+    )
     add("--confusion-subset", action="store_true", help="also score images with a confusable case alone")
     add("--allow-missing", action="store_true", help="in an image without prediction nothing was found")
     add("--predicates-per-pair", type=int, nargs="+", metavar="K", help="the k's of reldn")
@@ -82,17 +88,21 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error("--kaggle is a format of --submission FILE.csv")
     if args.submission and is_submission(args.predictions):
         parser.error("--predictions is a submission already: give an .npz")
+    for option in _OF_SCORES if args.submission else ():
+        if getattr(args, option):
+            parser.error(f"--{option.replace('_', '-')} is for scores, and --submission writes none")
     return args
 
 
 def import_data_sets(module: str) -> None:
     """Run a module, or a .py file, which registers data sets."""
-    if module.endswith(".py"):
-        runpy.run_path(module)
-        return
-    sys.path.append(os.getcwd())
+    is_file = module.endswith(".py")
+    sys.path.append(str(Path(module).parent) if is_file else os.getcwd())
     try:
-        import_module(module)
+        if is_file:
+            runpy.run_path(module)
+        else:
+            import_module(module)
     except ModuleNotFoundError as error:
         raise ValueError(f"--import {module}: {error}") from error
 
@@ -202,8 +212,9 @@ def main(arguments: Sequence[str]) -> int:
     if args.submission:
         submit(args.submission, scorer, predictions, kaggle=args.kaggle)
         return 0
-    output = args.output or args.predictions.parent
-    scorer.score(predictions, output)
+    output = args.output or args.predictions.with_name(f"{args.predictions.stem}_scored")
+    if not scorer.score(predictions, output):
+        raise ValueError(f"data set '{saved.dataset_name}' has no annotated relationship to score against")
     print(f"Results in {output}")
     return 0
 

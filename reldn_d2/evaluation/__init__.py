@@ -5,20 +5,21 @@ from .dataset_scorer import DatasetScorer
 from .evaluator import RelationEvaluator
 from .files.image_labels import read_image_labels, with_verified_classes
 from .files.per_image_file import load_per_image
-from .files.prediction_file import load_predictions, save_predictions
+from .files.prediction_file import SavedPredictions, load_predictions, save_predictions
 from .files.submission import image_sizes, read_submission, submission_labels, write_submission
 from .graphs import AnnotatedPairs, GroundTruthGraph, NamedTriplets, PredictedGraph, RankedTriplets
-from .protocols.confusion import ConfusionProtocol
+from .protocols.confusion import ConfusionProtocol, named_triplets
 from .protocols.openimages import openimages
 from .protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, ScoredImage
-from .protocols.recall_protocol import motifs, reldn, vrd2016
+from .protocols.recall_protocol import ALL_PREDICATES, motifs, reldn, vrd2016
 from .protocols.reldn_openimages import reldn_openimages
 from .ranking import rank_triplets
 from .recall import PerImageRecall
-from .scoring import PROTOCOLS, evaluate_graphs
-from .training_split import TrainingSplit, training_split
+from .scoring import PROTOCOLS, evaluate_graphs, make_protocols
+from .training import TrainingSplit, training_split
 
 __all__ = [
+    "ALL_PREDICATES",
     "PROTOCOLS",
     "AnnotatedPairs",
     "ConfusionProtocol",
@@ -33,13 +34,16 @@ __all__ = [
     "ProtocolResult",
     "RankedTriplets",
     "RelationEvaluator",
+    "SavedPredictions",
     "ScoredImage",
     "TrainingSplit",
     "evaluate_graphs",
     "image_sizes",
     "load_per_image",
     "load_predictions",
+    "make_protocols",
     "motifs",
+    "named_triplets",
     "openimages",
     "paired_bootstrap",
     "rank_triplets",

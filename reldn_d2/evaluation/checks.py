@@ -27,6 +27,7 @@ from .ranking import shorten, sort_triplets
 def check_ground_truth(truth: GroundTruthGraph, num_classes: int, num_predicates: int, where: str) -> None:
     """Check shapes, boxes, and that every class and index is in range."""
     _check_entities(truth.boxes, truth.classes, num_classes, f"{where}, annotation")
+    _check_range(truth.verified_classes, 0, num_classes, f"{where}: verified class")
     if truth.relations.ndim != 2 or truth.relations.shape[1] != 3:
         raise ValueError(f"{where}: relations must be (R, 3), not {truth.relations.shape}")
     subject, object, predicate = truth.relations.T

@@ -17,11 +17,11 @@ from .files.results_files import save_results
 from .files.results_table import results_table
 from .files.submission import submission_labels
 from .graphs import PredictedGraph
-from .ground_truth import ground_truth_graphs
+from .ground_truth import ground_truth_graphs, iterate_ground_truth
 from .protocols.confusion import is_confusable
 from .protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, parse_task
 from .scoring import evaluate_graphs, resolve_protocols
-from .training_split import TrainingSplit, training_split
+from .training import TrainingSplit, training_split
 
 PREDICTIONS_FILE = "relation_predictions.npz"
 CONFUSABLE = "confusable"
@@ -62,8 +62,8 @@ class DatasetScorer:
         Raises:
             FileNotFoundError: if there is no annotation, or no such file of image labels.
             ValueError: if the task or a protocol is unknown, a protocol is not defined for the task, if metadata is
-                missing, if the annotation is broken (the message names the image) or holds no relationship, if the
-                training split is not registered, or if the image labels can't be read.
+                missing, if the annotation is broken (the message names the image), if the training split is not
+                registered, or if the image labels can't be read.
         """
         self.task = parse_task(task)
         self.dataset_name = dataset_name
@@ -73,8 +73,6 @@ class DatasetScorer:
         self._predicate_classes = _vocabulary(dataset_name, "predicate_classes")
         self._protocols = resolve_protocols(protocols, self.task, self._predicate_classes)
         self.truths = ground_truth_graphs(dataset_dicts, self._num_classes, len(self._predicate_classes))
-        if not any(len(truth.relations) for truth in self.truths.values()):
-            raise ValueError(f"data set '{dataset_name}' has no annotated relationship to evaluate")
         if image_labels is not None:
             labels = read_image_labels(image_labels, submission_labels(dataset_name)[0])
             self.truths = with_verified_classes(self.truths, labels)
@@ -130,11 +128,15 @@ class DatasetScorer:
 
         Returns:
             "task/protocol" -> metric -> percent, without the numbers that are undefined (NaN; the tables show them as
-            "-"), since metrics.json could not hold them. The confusion subset is "task/protocol_confusable".
+            "-"), since metrics.json could not hold them. The confusion subset is "task/protocol_confusable". Empty
+            for a data set without annotated relationship, such as a challenge's test set.
 
         Raises:
             ValueError: an image has no prediction, unless that is allowed; or the training split has other classes.
         """
+        if not any(len(truth.relations) for truth in self.truths.values()):
+            _logger.warning("%s has no annotated relationship: there is nothing to score", self.dataset_name)
+            return OrderedDict()
         split = EvaluatedSplit(self._predicate_classes, self._training_split())
         subsets = {}
         if self._confusion_subset:
@@ -189,8 +191,8 @@ class DatasetScorer:
             if _vocabulary(name, key) != _vocabulary(self.dataset_name, key):
                 raise ValueError(f"'{name}' is no training split of '{self.dataset_name}': its {key} differ")
         num_predicates = len(self._predicate_classes)
-        truths = ground_truth_graphs(dataset_dicts, self._num_classes, num_predicates)
-        return training_split(truths.values(), self._num_classes, num_predicates)
+        truths = iterate_ground_truth(dataset_dicts, self._num_classes, num_predicates)
+        return training_split((truth for _, truth in truths), self._num_classes, num_predicates)
 
 
 def _vocabulary(dataset_name: str, key: str) -> list[str]:

@@ -90,9 +90,9 @@ class NamedTriplets:
     Attributes:
         subject, object: (Q,) int, rows of the annotated entities.
         predicate: (Q,) int in [0, P).
-        score: (Q,) float, on the scale of the ranked list; 0 where the model never considers the pair.
-        detected: (Q,) bool. False in SGDET where the two entities were not found by two different detections;
-            the score is 0 there.
+        score: (Q,) float, on the scale of the ranked list.
+        detected: (Q,) bool. False in SGDET where the two entities were not found by two different detections, or by two
+            whose pair the model never considers; the score is 0 there.
     """
 
     subject: IntArray

@@ -1,6 +1,6 @@
 """Annotations in Detectron2's dataset dicts as ground-truth graphs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,16 +29,25 @@ def ground_truth_graphs(
             box, class or index is out of range.
     """
     graphs: dict[str, GroundTruthGraph] = {}
+    for image_id, graph in iterate_ground_truth(dataset_dicts, num_classes, num_predicates):
+        if image_id in graphs:
+            raise ValueError(f"image {image_id}: two records of the data set have this image_id")
+        graphs[image_id] = graph
+    return graphs
+
+
+def iterate_ground_truth(
+    dataset_dicts: Iterable[Mapping[str, Any]], num_classes: int, num_predicates: int
+) -> Iterator[tuple[str, GroundTruthGraph]]:
+    """As `ground_truth_graphs`, image by image, for data sets too large to hold twice; ids may repeat."""
     for record in dataset_dicts:
         image_id = str(record["image_id"])
         where = f"image {image_id}"
-        if image_id in graphs:
-            raise ValueError(f"{where}: two records of the data set have this image_id")
         if "relations" not in record:
             raise ValueError(f"{where}: the record has no 'relations'; give (0, 3) to an image without any")
-        graphs[image_id] = _graph(record, where)
-        check_ground_truth(graphs[image_id], num_classes, num_predicates, where)
-    return graphs
+        graph = _graph(record, where)
+        check_ground_truth(graph, num_classes, num_predicates, where)
+        yield image_id, graph
 
 
 def _graph(record: Mapping[str, Any], where: str) -> GroundTruthGraph:

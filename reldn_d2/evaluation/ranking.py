@@ -60,8 +60,10 @@ def rank_triplets(
         best triplet is below the `list_length`-th best of these is in no list.
 
     Raises:
-        ValueError: if a pair score or a probability is negative or not finite.
+        ValueError: if a pair score or a probability is negative or not finite, or `list_length` is below 1.
     """
+    if list_length < 1:
+        raise ValueError(f"list_length must be >= 1, not {list_length}")
     best = pair_score * predicate_probs.max(axis=1, initial=0)
     lowest = min(pair_score.min(initial=0), predicate_probs.min(initial=0))
     if not np.isfinite(best).all() or lowest < 0:

@@ -111,7 +111,7 @@ def evaluate_graphs(
 
     Raises:
         ValueError: if a protocol does not fit (see `resolve_protocols`), if a prediction has an unknown image id or
-            is not ranked, if an image has no prediction and `allow_missing` is not set, or if no image has an annotated
+            lacks what a protocol needs or is not ranked, if an image has no prediction and `allow_missing` is not set, or if no image has an annotated
             relationship.
     """
     resolved = resolve_protocols(protocols, task, split.predicate_classes)
@@ -128,6 +128,8 @@ def evaluate_graphs(
         )
     nothing = PredictedGraph.empty()
     ids = sorted(truths)
+    for image_id, predicted in predictions.items():
+        _check_usable(predicted, truths[image_id], task, resolved, f"image {image_id}")
     images = [_scored_image(i, truths[i], predictions.get(i, nothing), split) for i in ids]
     chosen = {"": np.arange(len(ids))}
     for name, members in (subsets or {}).items():
@@ -143,10 +145,26 @@ def evaluate_graphs(
     return results
 
 
+def _check_usable(
+    predicted: PredictedGraph,
+    truth: GroundTruthGraph,
+    task: Task,
+    protocols: Sequence[EvaluationProtocol[Any]],
+    where: str,
+) -> None:
+    """What would give a wrong number without a sign; `checks.prepare_prediction` checks more."""
+    # Not `> 0`: NaN must not pass.
+    if not (np.diff(predicted.relations.score) <= 0).all() or np.isnan(predicted.relations.score[:1]).any():
+        raise ValueError(f"{where}: triplets must come best first; rank_triplets ranks them")
+    for protocol in protocols if len(truth.relations) else ():
+        if "annotated_pairs" in protocol.needs and task != "SGDET" and predicted.annotated is None:
+            raise ValueError(f"{where}: protocol {protocol.name} ranks the annotated pairs; give `annotated`")
+        if "named_triplets" in protocol.needs and predicted.named is None:
+            raise ValueError(f"{where}: protocol {protocol.name} compares named triplets; give `named`")
+
+
 def _scored_image(
     image_id: str, truth: GroundTruthGraph, predicted: PredictedGraph, split: EvaluatedSplit
 ) -> ScoredImage:
-    if (np.diff(predicted.relations.score) > 0).any():
-        raise ValueError(f"image {image_id}: triplets must come best first; rank_triplets ranks them")
     zero_shot = None if split.training is None else split.training.is_zero_shot(truth)
     return ScoredImage(image_id, truth, predicted, zero_shot)

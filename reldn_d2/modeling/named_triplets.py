@@ -59,10 +59,13 @@ class NamedTriplets:
         """Row by row what the input asked for.
 
         Args:
-            scored: with `scores` (D,) of `to_score`.
+            scored: with `scores` and `considered` (D,) of `to_score`. A triplet that the model never considers is as
+                good as not detected.
         """
         scores = scored.scores.new_zeros(len(self.triplets))
         scores[self.detected] = scored.scores
+        detected = self.detected.clone()
+        detected[self.detected] = scored.considered
         subject, object, predicate = self.triplets.unbind(dim=1)
         return Instances(
             scored.image_size,
@@ -70,5 +73,5 @@ class NamedTriplets:
             object_index=object,
             pred_predicates=predicate,
             scores=scores,
-            detected=self.detected,
+            detected=detected,
         )

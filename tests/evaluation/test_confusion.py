@@ -15,6 +15,7 @@ from slow_confusion import Cases, Triplet, slow_cases, slow_detected, slow_outco
 from tiny_models import REPOSITORY
 
 from reldn_d2.data import load_vrd
+from reldn_d2.data.datasets.vrd_annotations import parse_vrd_annotations
 from reldn_d2.evaluation import (
     ConfusionProtocol,
     EvaluatedSplit,
@@ -339,10 +340,12 @@ def test_shares_are_of_all_cases() -> None:
     result = evaluate(truths, {"a": GOOD, "b": UNSURE, "c": mixed})["confusion"]
     assert shares_of(result, "instance") == [37.5, 37.5, 25.0]
     assert shares_of(result, "proximity") == [0.0, 50.0, 50.0]
-    assert set(result.metrics) == {name for names in METRICS.values() for name in names}
-    assert result.notes == [
-        "4 instance cases in 3 images; random scores get 33.33 % right if all are detected.",
-        "2 proximity cases in 1 images; random scores get 33.33 % right if all are detected.",
+    chances = ("entity_instance_chance", "proximal_chance")
+    assert set(result.metrics) == {*chances, *(name for names in METRICS.values() for name in names)}
+    assert [result.metrics[name] for name in chances] == pytest.approx([100 / 3, 100 / 3])
+    assert [note.partition(".")[0] for note in result.notes] == [
+        "4 instance cases in 3 images",
+        "2 proximity cases in 1 images",
     ]
 
 
@@ -350,7 +353,8 @@ def test_a_kind_without_cases_is_undefined() -> None:
     result = evaluate({"a": THREE_GLASSES}, {"a": GOOD})["confusion"]
     assert shares_of(result, "instance") == [100.0, 0.0, 0.0]
     assert np.isnan(shares_of(result, "proximity")).all()
-    assert result.notes[1] == "0 proximity cases in 0 images."
+    assert result.notes[1].startswith("0 proximity cases in 0 images.")
+    assert np.isnan(result.metrics["proximal_chance"])
     assert result.per_image["confusion_proximity"].ground_truths.tolist() == [0]
 
 
@@ -371,10 +375,8 @@ def test_the_table_of_predicates() -> None:
 
 def test_the_chance_level_is_the_mean_over_cases() -> None:
     truth = truth_graph([MAN, GLASS_1, GLASS_2], [PERSON, GLASS, GLASS], [(0, 1, HOLDS)])
-    note = evaluate({"a": truth, "b": THREE_GLASSES}, {"a": score_all(truth, {}), "b": GOOD})[
-        "confusion"
-    ].notes[0]
-    assert note == "2 instance cases in 2 images; random scores get 41.67 % right if all are detected."
+    result = evaluate({"a": truth, "b": THREE_GLASSES}, {"a": score_all(truth, {}), "b": GOOD})["confusion"]
+    assert result.metrics["entity_instance_chance"] == pytest.approx(100 * (1 / 2 + 1 / 3) / 2)
 
 
 def test_halves_are_kept_for_each_image_and_can_be_compared() -> None:
@@ -570,7 +572,7 @@ def test_the_numbers_of_the_documentation() -> None:
     assert shares_of(score_examples(examples.TIE), "instance") == [50.0, 50.0, 0.0]
     together = score_examples(examples.RIGHT, examples.CONFUSED, examples.TIE)
     assert shares_of(together, "instance") == [50.0, 50.0, 0.0]
-    assert "random scores get 33.33 % right" in together.notes[0]
+    assert together.metrics["entity_instance_chance"] == pytest.approx(100 / 3)
     assert shares_of(score_examples(examples.DETECTED), "instance") == [50.0, 0.0, 50.0]
 
 
@@ -589,3 +591,15 @@ def test_real_annotation_equals_the_definitions(dev_data: Path) -> None:
     for kind in METRICS:
         cases = sum(len(image[kind]) for image in found)
         assert 0.1 * relationships < cases < 0.7 * relationships
+
+
+def test_vrd_has_the_documented_cases(dev_data: Path) -> None:
+    dicts = parse_vrd_annotations(dev_data / "vrd_official" / "annotations_test.json")
+    truths = ground_truth_graphs(dicts, 100, 70)
+    found = evaluate(truths, {}, allow_missing=True)["confusion"]
+    for kind, documented in (("instance", (3_476, 544)), ("proximity", (1_547, 385))):
+        cases = found.per_image[f"confusion_{kind}"].ground_truths
+        assert (cases.sum(), np.count_nonzero(cases)) == documented
+    chances = [found.metrics[name] for name in ("entity_instance_chance", "proximal_chance")]
+    assert chances == pytest.approx([36.9, 30.9], abs=0.05)
+    assert sum(map(is_confusable, truths.values())) == 622

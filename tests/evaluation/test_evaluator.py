@@ -214,14 +214,20 @@ def test_missing_annotated_pairs_are_refused_where_ranked() -> None:
     RelationEvaluator(NAME, "PRDCLS", ("motifs",)).process([{"image_id": 1}], [FIRST])
 
 
-def test_unfit_tasks_protocols_and_data_sets_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_set_without_relationships_gets_predictions_and_no_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(DatasetCatalog, "get", lambda name: [record(1, [])])
+    assert run(RelationEvaluator(NAME, "SGDET", output_dir=tmp_path), (1, FIRST)) == {}
+    assert "nothing to score" in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == [PREDICTIONS_FILE]
+
+
+def test_unfit_tasks_protocols_and_data_sets_are_refused_at_once() -> None:
     with pytest.raises(ValueError, match="unknown task"):
         RelationEvaluator(NAME, "SGGEN")
     with pytest.raises(ValueError, match="not for SGCLS"):
         RelationEvaluator(NAME, "SGCLS", ("reldn_openimages",))
-    monkeypatch.setattr(DatasetCatalog, "get", lambda name: [record(1, [])])
-    with pytest.raises(ValueError, match="no annotated relationship"):
-        RelationEvaluator(NAME, "SGDET")
     MetadataCatalog.remove(NAME)
     with pytest.raises(ValueError, match="no thing_classes"):
         RelationEvaluator(NAME, "SGDET")

@@ -395,7 +395,7 @@ def test_the_order_of_images_does_not_matter_where_scores_differ(images: Images,
     distinct: Images = []
     for i, (truth, predicted) in enumerate(images):
         triplets = predicted.relations
-        spread = np.float32(1 - i / 64) * np.arange(100, 100 - len(triplets), -1, dtype=np.float32)
+        spread = np.arange(100, 100 - len(triplets), -1, dtype=np.float32) - np.float32(i / 64)
         distinct.append(
             (truth, dataclasses.replace(predicted, relations=dataclasses.replace(triplets, score=spread)))
         )

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from reldn_d2.evaluation import (
     PROTOCOLS,
     EvaluatedSplit,
+    NamedTriplets,
     PredictedGraph,
     evaluate_graphs,
     motifs,
+    named_triplets,
     reldn,
 )
 from reldn_d2.evaluation.scoring import resolve_protocols
@@ -22,12 +24,20 @@ TRUTH = truth_graph([A, B], [0, 1], [(0, 1, 0)])
 FOUND = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.9, 1)])
 
 
+def answered(scene: Scene) -> PredictedGraph:
+    """The scene's prediction, with scores for the triplets that the confusion metrics ask for."""
+    subject, object, predicate = named_triplets(scene.truth).T
+    score = (subject + 2 * object + predicate) % 3 / 3
+    named = NamedTriplets(subject, object, predicate, score, np.ones(len(score), dtype=np.bool_))
+    return dataclasses.replace(scene.predicted, named=named)
+
+
 @given(st.lists(scenes(), min_size=2, max_size=4), st.randoms(use_true_random=False))
 def test_order_of_images_and_protocols_has_no_influence(split: list[Scene], random: object) -> None:
     assume(any(len(scene.truth.relations) for scene in split))
     ids = [str(i) for i in range(len(split))]
     truths = {i: scene.truth for i, scene in zip(ids, split, strict=True)}
-    predictions = {i: scene.predicted for i, scene in zip(ids, split, strict=True)}
+    predictions = {i: answered(scene) for i, scene in zip(ids, split, strict=True)}
     protocols = [make() for make in PROTOCOLS.values()]
     first = evaluate_graphs(truths, predictions, "SGDET", protocols, SPLIT)
     random.shuffle(ids)
@@ -98,5 +108,13 @@ def test_pure_functions_take_protocols_by_name() -> None:
 
 def test_predictions_that_are_not_ranked_are_refused() -> None:
     unsorted = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.1, 1), (1, 0, 0, 0.2, 1)])
-    with pytest.raises(ValueError, match="image 1: triplets must come best first"):
-        evaluate_graphs({"1": TRUTH}, {"1": unsorted}, "SGDET", ["motifs"], SPLIT)
+    nan = predicted_graph([A, B], [0, 1], [(0, 1, 0, float("nan"), 1)])
+    for wrong in (unsorted, nan):
+        with pytest.raises(ValueError, match="image 1: triplets must come best first"):
+            evaluate_graphs({"1": TRUTH}, {"1": wrong}, "SGDET", ["motifs"], SPLIT)
+
+
+def test_predictions_must_have_what_protocols_read() -> None:
+    for protocol, task, lacking in (("reldn", "PRDCLS", "annotated"), ("confusion", "SGDET", "named")):
+        with pytest.raises(ValueError, match=f"image 1: protocol {protocol} .*give `{lacking}`"):
+            evaluate_graphs({"1": TRUTH}, {"1": FOUND}, task, [protocol], SPLIT)

@@ -23,6 +23,7 @@ _METRICS = {
     "instance": ("entity_instance_right", "entity_instance_confusion_rate", "entity_instance_missed"),
     "proximity": ("proximal_right", "proximal_ambiguity_rate", "proximal_missed"),
 }
+_CHANCE = {"instance": "entity_instance_chance", "proximity": "proximal_chance"}
 _MISSED = (0.0, 0.0, 1.0)
 
 
@@ -216,7 +217,7 @@ class ConfusionProtocol:
     def summarise(
         self, image_ids: Sequence[str], records: Sequence[dict[str, JudgedCases]], split: EvaluatedSplit
     ) -> ProtocolResult:
-        """Shares of the cases of some images, NaN for a kind of which there is none."""
+        """Shares of the cases of some images, and what chance would get right; NaN for a kind without a case."""
         result = ProtocolResult({}, {})
         for kind, names in _METRICS.items():
             judged = [record[kind] for record in records]
@@ -224,6 +225,13 @@ class ConfusionProtocol:
             hits = {name: np.array([x.shares[:, i].sum() for x in judged]) for i, name in enumerate(names)}
             result.per_image[f"{self.name}_{kind}"] = PerImageRecall(tuple(image_ids), cases, hits)
             result.metrics.update({name: micro_recall(hits[name], cases) for name in names})
+            luck = np.array([x.chance.sum() for x in judged])
+            result.metrics[_CHANCE[kind]] = micro_recall(luck, cases)
+            images = np.count_nonzero(cases)
+            result.notes.append(
+                f"{cases.sum()} {kind} cases in {images} images. {_CHANCE[kind]}: what random scores get right if all "
+                "are detected."
+            )
             self._add_predicates(result, kind, judged, split)
         return result
 
@@ -233,13 +241,7 @@ class ConfusionProtocol:
     ) -> None:
         predicate = np.concatenate([np.zeros(0, dtype=np.int64), *(x.predicate for x in judged)])
         shares = np.concatenate([np.zeros((0, 3)), *(x.shares for x in judged)])
-        chance = np.concatenate([np.zeros(0), *(x.chance for x in judged)])
         num_predicates = len(split.predicate_classes)
         result.per_predicate[f"{kind} cases"] = np.bincount(predicate, minlength=num_predicates)
         for i, name in enumerate(_METRICS[kind]):
             result.per_predicate[name] = share_per_predicate(shares[:, i], predicate, num_predicates)
-        images = sum(len(x.predicate) > 0 for x in judged)
-        note = f"{len(predicate)} {kind} cases in {images} images"
-        if len(chance):
-            note += f"; random scores get {100 * chance.mean():.2f} % right if all are detected"
-        result.notes.append(f"{note}.")

@@ -10,7 +10,7 @@ from typing import Literal, Protocol, TypeVar, get_args
 
 from ..graphs import BoolArray, FloatArray, GroundTruthGraph, IntArray, PredictedGraph, Task
 from ..recall import PerImageRecall
-from ..training_split import TrainingSplit
+from ..training import TrainingSplit
 
 TASKS: tuple[Task, ...] = get_args(Task)
 LIST_LENGTH = 100

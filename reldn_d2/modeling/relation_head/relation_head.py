@@ -237,7 +237,12 @@ class RelDNHead(nn.Module):
         # As `select_relationships` does it.
         scores[considered] = scored.pair_scores[pair] * probs.to(scores.dtype).clamp(max=1)
         return Instances(
-            image_size, subject_index=subject, object_index=object, pred_predicates=predicate, scores=scores
+            image_size,
+            subject_index=subject,
+            object_index=object,
+            pred_predicates=predicate,
+            scores=scores,
+            considered=considered,
         )
 
     def _probabilities(
