@@ -13,6 +13,7 @@ import numpy.typing as npt
 from .graphs import BoolArray, FloatArray, GroundTruthGraph, IntArray, PredictedGraph, RankedTriplets
 
 Float64Array = npt.NDArray[np.float64]
+MIN_OVERLAP = 0.5  # of every protocol; whether it is enough or must be exceeded is up to them
 
 
 @dataclass(frozen=True)

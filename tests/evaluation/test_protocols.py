@@ -113,21 +113,12 @@ def test_repeats_of_annotated_pairs_push_others_out() -> None:
 
 
 @given(scenes(max_entities=5), st.integers(1, 3), st.integers(1, 8))
-def test_short_lists_with_a_score_limit_equal_the_definitions(scene: Scene, k: int, at: int) -> None:
-    protocol = RecallProtocol(
-        "short", (RecallList("", k),), "micro", recall_at=(at,), list_length=at + 1, min_score=1e-5
-    )
+def test_short_lists_equal_the_definitions(scene: Scene, k: int, at: int) -> None:
+    protocol = RecallProtocol("short", (RecallList("", k),), "micro", recall_at=(at,), list_length=at + 1)
     hits = score(protocol, scene.truth, scene.predicted).per_image[protocol.name].hits
-    listed = [row for row in slow_top(scene.all_pairs, k, at) if row[3] > 1e-5]
+    listed = slow_top(scene.all_pairs, k, at)
     image = RankedImage(scene.truth, scene.predicted, scene.all_pairs)
     assert hits[f"R@{at}"] == sum(slow_hit(image, listed, phrase=False))
-
-
-def test_the_score_limit_is_exclusive() -> None:
-    protocol = RecallProtocol("limited", (RecallList("", 1),), "micro", min_score=0.25)
-    truth = truth_graph([A, B], [0, 1], [(0, 1, 0), (1, 0, 0)])
-    predicted = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.5, 1), (1, 0, 0, 0.25, 1)])
-    assert score(protocol, truth, predicted).metrics["R@20"] == 50.0
 
 
 @given(scenes())

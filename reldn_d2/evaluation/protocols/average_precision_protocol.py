@@ -10,12 +10,11 @@ import numpy.typing as npt
 
 from ..average_precision import average_precision_per_predicate
 from ..graphs import BoolArray, FloatArray, IntArray, RankedTriplets, Task
-from ..matching import Matches, find_matches, true_positives
+from ..matching import MIN_OVERLAP, Matches, find_matches, true_positives
 from ..ranking import top_triplets
 from .protocol import LIST_LENGTH, EvaluatedSplit, Need, ProtocolResult, ScoredImage
-from .recall_protocol import FoundRelationships, RecallProtocol
+from .recall_summary import FoundRelationships, RecallSummary
 
-MIN_OVERLAP = 0.5
 Float64Array = npt.NDArray[np.float64]
 
 
@@ -47,7 +46,8 @@ class AveragePrecisionProtocol(ABC):
         left_out: predicates that the "starred" numbers leave out; without any there are no starred numbers.
         predicates_per_pair: how many predicates of an ordered pair are in the list.
         list_length: longest list.
-        recall: turns what is found into recalls; gives the protocol its name, tasks and pixel convention.
+        recall: turns what is found into recalls; gives the protocol its name.
+        offset: pixel convention of the overlap, 0 or 1 (see `matching.box_iou`).
         strict: whether the overlap of a true positive must be greater than 0.5; else it may be equal.
         absent_is_zero: whether a predicate without annotated relationship has average precision 0 and counts in
             mAP; else its average precision is NaN and mAP leaves it out.
@@ -56,7 +56,10 @@ class AveragePrecisionProtocol(ABC):
     left_out: tuple[str, ...] = ()
     predicates_per_pair: int = 2
     list_length: int = LIST_LENGTH
-    recall: ClassVar[RecallProtocol]
+    tasks: ClassVar[tuple[Task, ...]] = ("SGDET",)
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    recall: ClassVar[RecallSummary]
+    offset: ClassVar[float]
     strict: ClassVar[bool]
     absent_is_zero: ClassVar[bool]
 
@@ -70,14 +73,6 @@ class AveragePrecisionProtocol(ABC):
     @property
     def name(self) -> str:
         return self.recall.name
-
-    @property
-    def tasks(self) -> tuple[Task, ...]:
-        return self.recall.tasks
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        return self.recall.needs
 
     def check_vocabulary(self, predicate_classes: Sequence[str]) -> None:
         """Raise ValueError if `left_out` names a predicate that the data set lacks, or all that it has."""
@@ -97,7 +92,7 @@ class AveragePrecisionProtocol(ABC):
         matches, true = {}, {}
         for kind in ("rel", "phr"):
             matches[kind] = find_matches(
-                image.predicted, triplets, image.truth, phrase=kind == "phr", offset=self.recall.offset
+                image.predicted, triplets, image.truth, phrase=kind == "phr", offset=self.offset
             )
             true[kind] = true_positives(matches[kind], len(triplets), MIN_OVERLAP, strict=self.strict)
         predicate = image.truth.relations[:, 2]
@@ -117,7 +112,7 @@ class AveragePrecisionProtocol(ABC):
         true: Mapping[str, BoolArray],
         num_truths: int,
     ) -> IntArray:
-        """Place of the triplet that finds each annotated relationship, in each list of `recall`.
+        """Place of the triplet that finds each annotated relationship, for each prefix of `recall`.
 
         Args:
             triplets: T triplets that count.
@@ -125,7 +120,7 @@ class AveragePrecisionProtocol(ABC):
             num_truths: R.
 
         Returns:
-            (lists, R) int, from 0; LIST_LENGTH if none of the first LIST_LENGTH triplets does.
+            (prefixes of `recall`, R) int, from 0; LIST_LENGTH if none of the first LIST_LENGTH triplets does.
         """
 
     def summarise(

@@ -10,7 +10,8 @@ from ..graphs import BoolArray, GroundTruthGraph, IntArray, PredictedGraph, Rank
 from ..matching import Matches, first_takers
 from .average_precision_protocol import AveragePrecisionProtocol
 from .protocol import LIST_LENGTH, ScoredImage
-from .recall_protocol import ALL_PREDICATES, RecallList, RecallProtocol
+from .recall_protocol import ALL_PREDICATES
+from .recall_summary import RecallSummary
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,8 @@ class OpenImagesProtocol(AveragePrecisionProtocol):
     not wmAP and is not computed here.
     """
 
-    recall: ClassVar = RecallProtocol(
-        "openimages",
-        (RecallList("", ALL_PREDICATES), RecallList("phr_", ALL_PREDICATES, phrase=True)),
-        average="micro",
-        one_to_one=True,
-        tasks=("SGDET",),
-        recall_at=(50, 100),
-        offset=0.0,
-    )
+    recall: ClassVar = RecallSummary("openimages", ("", "phr_"), (50, 100), "micro")
+    offset: ClassVar = 0.0
     strict: ClassVar = False
     absent_is_zero: ClassVar = False
 
@@ -47,12 +41,13 @@ class OpenImagesProtocol(AveragePrecisionProtocol):
         true: Mapping[str, BoolArray],
         num_truths: int,
     ) -> IntArray:
-        places = np.empty((len(matches), num_truths), dtype=np.int32)
-        for row, (kind, candidates) in zip(places, matches.items(), strict=True):
+        rows = []
+        for kind in ("rel", "phr"):
             # No two true positives answer the same relationship: each takes its best, which is still free.
-            answers = candidates.rows(true[kind][candidates.triplet])
-            row[:] = first_takers(answers, triplets.rank_in_pair, (ALL_PREDICATES,), LIST_LENGTH, num_truths)
-        return places
+            answers = matches[kind].rows(true[kind][matches[kind].triplet])
+            ranks = triplets.rank_in_pair
+            rows.append(first_takers(answers, ranks, (ALL_PREDICATES,), LIST_LENGTH, num_truths))
+        return np.concatenate(rows)
 
 
 def is_evaluable(predicted: PredictedGraph, triplets: RankedTriplets, truth: GroundTruthGraph) -> BoolArray:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..graphs import BoolArray, IntArray, RankedTriplets
-from ..matching import Matches, first_hits
-from .average_precision_protocol import MIN_OVERLAP, AveragePrecisionProtocol
+from ..matching import MIN_OVERLAP, Matches, first_hits
+from .average_precision_protocol import AveragePrecisionProtocol
 from .protocol import LIST_LENGTH, ScoredImage
-from .recall_protocol import ALL_PREDICATES, RecallList, RecallProtocol
+from .recall_protocol import ALL_PREDICATES
+from .recall_summary import RecallSummary
 
 _MIN_SCORE = 1e-5
 
@@ -22,9 +23,8 @@ class OpenImagesAblationProtocol(AveragePrecisionProtocol):
     precision wants more than 0.5 and matches one to one. mAP divides by the number of all predicates.
     """
 
-    recall: ClassVar = RecallProtocol(
-        "reldn_openimages", (RecallList("", ALL_PREDICATES),), average="micro", tasks=("SGDET",)
-    )
+    recall: ClassVar = RecallSummary("reldn_openimages", ("",), (20, 50, 100), "micro")
+    offset: ClassVar = 1.0
     strict: ClassVar = True
     absent_is_zero: ClassVar = True
 
