@@ -1,10 +1,13 @@
-"""Memory and time of evaluating a whole split of generated images, every measurement in a process of its own."""
+"""Memory and time of evaluating a whole split of generated images, every measurement in a process of its own.
+
+All protocols, the confusion subset too, and a training split as large as the test split.
+"""
 
 import multiprocessing
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -15,10 +18,16 @@ from detectron2.structures import Boxes, BoxMode, Instances
 
 from benchmarks.evaluation import CLASSES, PREDICATES, Case, make_case, ranked
 from benchmarks.memory import status_kb
-from reldn_d2.evaluation import GroundTruthGraph, PredictedGraph, RankedTriplets, RelationEvaluator
+from reldn_d2.evaluation import (
+    PROTOCOLS,
+    GroundTruthGraph,
+    PredictedGraph,
+    RankedTriplets,
+    RelationEvaluator,
+    named_triplets,
+)
 
 _NAME = "evaluation_memory"
-_PROTOCOLS = ("motifs", "reldn", "openimages", "reldn_openimages")
 _RELATIONS = 8  # annotated in an image
 _SCENES = 50  # different ones; the images repeat them
 _Output = dict[str, Instances]
@@ -60,11 +69,15 @@ def evaluate(images: int, every_pair: bool) -> Evaluation:
     truths, outputs = zip(*scenes, strict=True)
     DatasetCatalog.register(_NAME, lambda: [_record(i, truths[i % len(truths)]) for i in range(images)])
     MetadataCatalog.get(_NAME).set(
-        thing_classes=[str(c) for c in range(CLASSES)], predicate_classes=[str(p) for p in range(PREDICATES)]
+        thing_classes=[str(c) for c in range(CLASSES)],
+        predicate_classes=[str(p) for p in range(PREDICATES)],
+        train_dataset=_NAME,
     )
     try:
         with TemporaryDirectory() as folder:
-            evaluator = RelationEvaluator(_NAME, "SGDET", _PROTOCOLS, output_dir=folder)
+            evaluator = RelationEvaluator(
+                _NAME, "SGDET", list(PROTOCOLS), output_dir=folder, confusion_subset=True
+            )
             start = time.perf_counter()
             for i in range(images):
                 evaluator.process([{"image_id": i}], [outputs[i % len(outputs)]])
@@ -83,7 +96,8 @@ def _scene(seed: int, every_pair: bool) -> tuple[GroundTruthGraph, _Output]:
     """Annotation of an image, and what the model would return."""
     case = make_case(seed, concentration=10.0)  # flat distributions make long lists
     triplets = _best_of_every_pair(case) if every_pair else ranked(case, 100).relations
-    return case.truth, _output(case.predicted, triplets)
+    truth = replace(case.truth, relations=case.truth.relations[:_RELATIONS])
+    return truth, {**_output(case.predicted, triplets), "named_triplets": _answers(truth)}
 
 
 def _record(image_id: int, truth: GroundTruthGraph) -> dict[str, Any]:
@@ -91,7 +105,7 @@ def _record(image_id: int, truth: GroundTruthGraph) -> dict[str, Any]:
         {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": label}
         for box, label in zip(truth.boxes.tolist(), truth.classes.tolist(), strict=True)
     ]
-    return {"image_id": image_id, "annotations": annotations, "relations": truth.relations[:_RELATIONS]}
+    return {"image_id": image_id, "annotations": annotations, "relations": truth.relations}
 
 
 def _output(predicted: PredictedGraph, triplets: RankedTriplets) -> _Output:
@@ -107,6 +121,19 @@ def _output(predicted: PredictedGraph, triplets: RankedTriplets) -> _Output:
     relations.pred_predicates = torch.from_numpy(triplets.predicate)
     relations.scores, relations.rank_in_pair = map(torch.from_numpy, (triplets.score, triplets.rank_in_pair))
     return {"instances": entities, "relations": relations}
+
+
+def _answers(truth: GroundTruthGraph) -> Instances:
+    """Scores of the triplets that the confusion metrics ask for."""
+    subject, object, predicate = torch.from_numpy(named_triplets(truth)).T
+    return Instances(
+        (800, 800),
+        subject_index=subject,
+        object_index=object,
+        pred_predicates=predicate,
+        scores=torch.linspace(1, 0, len(subject)),
+        detected=subject != object,
+    )
 
 
 def _best_of_every_pair(case: Case) -> RankedTriplets:
