@@ -130,9 +130,11 @@ def _checked_annotated_pairs(
 
 def _checked_named_triplets(
     triplets: NamedTriplets | None, truth: GroundTruthGraph, where: str
-) -> NamedTriplets:
+) -> NamedTriplets | None:
     asked = named_triplets(truth)
     if triplets is None:
+        if not len(asked):
+            return None
         raise ValueError(
             f"{where}: the prediction lacks 'named_triplets', which protocol confusion compares; give the model inputs "
             "with 'named_triplets' or leave that protocol out"

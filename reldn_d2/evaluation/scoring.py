@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .graphs import GroundTruthGraph, PredictedGraph, Task
-from .protocols.confusion import ConfusionProtocol
+from .protocols.confusion import ConfusionProtocol, is_confusable
 from .protocols.openimages import openimages
 from .protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, ScoredImage
 from .protocols.recall_protocol import PUBLISHED_PREDICATES_PER_PAIR, motifs, reldn, vrd2016
@@ -159,7 +159,7 @@ def _check_usable(
     for protocol in protocols if len(truth.relations) else ():
         if "annotated_pairs" in protocol.needs and task != "SGDET" and predicted.annotated is None:
             raise ValueError(f"{where}: protocol {protocol.name} ranks the annotated pairs; give `annotated`")
-        if "named_triplets" in protocol.needs and predicted.named is None:
+        if "named_triplets" in protocol.needs and predicted.named is None and is_confusable(truth):
             raise ValueError(f"{where}: protocol {protocol.name} compares named triplets; give `named`")
 
 

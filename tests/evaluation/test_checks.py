@@ -113,3 +113,15 @@ def test_predictions_that_do_not_fit_the_task_are_refused(broken: PredictedGraph
 def test_broken_annotation_is_refused_with_the_image(broken: GroundTruthGraph, message: str) -> None:
     with pytest.raises(ValueError, match=f"^image 7.*{message}"):
         check_ground_truth(broken, 2, 3, "image 7")
+
+
+def test_named_triplets_are_wanted_where_there_are_cases() -> None:
+    confusable = truth_graph([A, B, (40, 0, 49, 9)], [0, 1, 1], [(0, 1, 0)])
+    for truth, wanted in ((confusable, True), (TRUTH, False)):
+        arguments = (GOOD, truth, "SGDET")
+        options = {"num_classes": 2, "num_predicates": 3, "list_length": 100, "where": "image 7"}
+        if wanted:
+            with pytest.raises(ValueError, match=r"^image 7: .*lacks 'named_triplets'"):
+                prepare_prediction(*arguments, needs={"named_triplets"}, **options)
+        else:
+            assert prepare_prediction(*arguments, needs={"named_triplets"}, **options).named is None

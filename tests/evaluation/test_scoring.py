@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from reldn_d2.evaluation import (
     PROTOCOLS,
+    AnnotatedPairs,
     EvaluatedSplit,
     NamedTriplets,
     PredictedGraph,
@@ -115,6 +116,16 @@ def test_predictions_that_are_not_ranked_are_refused() -> None:
 
 
 def test_predictions_must_have_what_protocols_read() -> None:
+    confusable = truth_graph([A, B, (40, 0, 49, 9)], [0, 1, 1], [(0, 1, 0)])
     for protocol, task, lacking in (("reldn", "PRDCLS", "annotated"), ("confusion", "SGDET", "named")):
         with pytest.raises(ValueError, match=f"image 1: protocol {protocol} .*give `{lacking}`"):
-            evaluate_graphs({"1": TRUTH}, {"1": FOUND}, task, [protocol], SPLIT)
+            evaluate_graphs({"1": confusable}, {"1": FOUND}, task, [protocol], SPLIT)
+    assert evaluate_graphs({"1": TRUTH}, {"1": FOUND}, "SGDET", ["confusion"], SPLIT)
+
+
+def test_images_without_relationships_need_no_answers() -> None:
+    truths = {"1": TRUTH, "2": truth_graph([A, B], [0, 1], [])}
+    pairs = AnnotatedPairs(np.array([0]), np.array([1]), np.ones(1), np.array([[0.9, 0.1, 0.0]]))
+    predictions = {"1": dataclasses.replace(FOUND, annotated=pairs), "2": FOUND}
+    results = evaluate_graphs(truths, predictions, "PRDCLS", ["reldn"], SPLIT)
+    assert results["reldn"].metrics["rel_k1_R@20"] == 100.0
