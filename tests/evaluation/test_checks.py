@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from evaluation_scenes import predicted_graph, ranked, truth_graph
 
-from reldn_d2.evaluation import AnnotatedPairs, GroundTruthGraph, PredictedGraph
+from reldn_d2.evaluation import AnnotatedPairs, GroundTruthGraph, NamedTriplets, PredictedGraph
 from reldn_d2.evaluation.checks import check_ground_truth, prepare_prediction
 
 A, B = (0, 0, 9, 9), (20, 0, 29, 9)
@@ -87,6 +87,11 @@ def test_broken_predictions_are_refused_with_the_image(broken: PredictedGraph, m
         (replace(GOOD, annotated=None), "lacks 'annotated_pairs'"),
         (replace(GOOD, annotated=replace(PAIRS, object=np.array([1, 1]))), "row by row"),
         (replace(GOOD, annotated=replace(PAIRS, score=np.array([1.0, NAN]))), "pair_scores .* not finite"),
+        (replace(GOOD, annotated=replace(PAIRS, score=np.array([1.0, -0.5]))), "must not be negative"),
+        (
+            replace(GOOD, annotated=replace(PAIRS, predicate_probs=np.full((2, 3), -0.1))),
+            "must not be negative",
+        ),
         (
             replace(GOOD, annotated=replace(PAIRS, predicate_probs=np.ones((2, 4)))),
             "predicate_probs must have shape",
@@ -105,6 +110,7 @@ def test_predictions_that_do_not_fit_the_task_are_refused(broken: PredictedGraph
         (truth_graph([A, (0, 9, 9, 0)], [0, 1], []), "y0 <= y1"),
         (truth_graph([A, B], [0, 2], []), "class must be in"),
         (truth_graph([A, B], [0, 1], [(0, 2, 0)]), "relation object"),
+        (replace(TRUTH, verified_classes=np.array([0, 2])), "verified class must be in"),
         (truth_graph([A, B], [0, 1], [(-1, 1, 0)]), "relation subject"),
         (truth_graph([A, B], [0, 1], [(0, 1, 3)]), "relation predicate"),
         (GroundTruthGraph(TRUTH.boxes, TRUTH.classes, np.zeros((2, 2), dtype=int)), "must be \\(R, 3\\)"),
@@ -115,13 +121,38 @@ def test_broken_annotation_is_refused_with_the_image(broken: GroundTruthGraph, m
         check_ground_truth(broken, 2, 3, "image 7")
 
 
+CONFUSABLE = truth_graph([A, B, (40, 0, 49, 9)], [0, 1, 1], [(0, 1, 0)])
+OPTIONS = {"num_classes": 2, "num_predicates": 3, "list_length": 100, "where": "image 7"}
+
+
 def test_named_triplets_are_wanted_where_there_are_cases() -> None:
-    confusable = truth_graph([A, B, (40, 0, 49, 9)], [0, 1, 1], [(0, 1, 0)])
-    for truth, wanted in ((confusable, True), (TRUTH, False)):
-        arguments = (GOOD, truth, "SGDET")
-        options = {"num_classes": 2, "num_predicates": 3, "list_length": 100, "where": "image 7"}
-        if wanted:
-            with pytest.raises(ValueError, match=r"^image 7: .*lacks 'named_triplets'"):
-                prepare_prediction(*arguments, needs={"named_triplets"}, **options)
-        else:
-            assert prepare_prediction(*arguments, needs={"named_triplets"}, **options).named is None
+    with pytest.raises(ValueError, match=r"^image 7: .*lacks 'named_triplets'"):
+        prepare_prediction(GOOD, CONFUSABLE, "SGDET", needs={"named_triplets"}, **OPTIONS)
+    assert prepare_prediction(GOOD, TRUTH, "SGDET", needs={"named_triplets"}, **OPTIONS).named is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, None),
+        ({"score": np.array([0.5, -0.1])}, "scores below 0"),
+        ({"score": np.array([0.5, NAN])}, "not finite"),
+        ({"object": np.array([2, 1])}, "row by row"),
+        ({"detected": np.ones(3, dtype=bool)}, "detected must have shape"),
+    ],
+)
+def test_named_triplets_answer_what_was_asked(change: dict, message: str | None) -> None:
+    answers = NamedTriplets(
+        np.zeros(2, dtype=int),
+        np.array([1, 2]),
+        np.zeros(2, dtype=int),
+        np.full(2, 0.5),
+        np.ones(2, dtype=bool),
+    )
+    predicted = replace(GOOD, named=replace(answers, **change))
+    if message is None:
+        found = prepare_prediction(predicted, CONFUSABLE, "SGDET", needs={"named_triplets"}, **OPTIONS)
+        assert found.named is predicted.named
+        return
+    with pytest.raises(ValueError, match=f"^image 7: .*{message}"):
+        prepare_prediction(predicted, CONFUSABLE, "SGDET", needs={"named_triplets"}, **OPTIONS)

@@ -111,3 +111,9 @@ def test_negative_and_infinite_numbers_are_refused(bad: float, place: str, num_p
         pairs.predicate_probs[1, 2] = bad
     with pytest.raises(ValueError, match="finite and not negative"):
         rank(pairs, 100)
+
+
+def test_a_list_has_a_place_at_least() -> None:
+    nothing = np.zeros(0, dtype=np.int64)
+    with pytest.raises(ValueError, match="list_length must be >= 1, not 0"):
+        rank_triplets(nothing, nothing, np.zeros(0), np.zeros((0, 2)), 0)
