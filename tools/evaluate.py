@@ -23,7 +23,6 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog
 
-import reldn_d2  # noqa: F401  (registers the built-in data sets)
 from reldn_d2.evaluation import (
     PROTOCOLS,
     DatasetScorer,
