@@ -17,7 +17,13 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
 from registered_scenes import RECORDS, TEST, TRAIN, A, B, register
 
-from reldn_d2.evaluation import PredictedGraph, RankedTriplets, RelationEvaluator, save_predictions
+from reldn_d2.evaluation import (
+    PredictedGraph,
+    RankedTriplets,
+    RelationEvaluator,
+    load_predictions,
+    save_predictions,
+)
 from reldn_d2.evaluation.dataset_scorer import PREDICTIONS_FILE
 from reldn_d2.evaluation.files.results_files import PER_IMAGE_FILE, PREDICATES_FILE, RESULTS_FILE, TABLES_FILE
 from reldn_d2.evaluation.files.submission import COLUMNS
@@ -402,3 +408,16 @@ def test_the_command_prints_tables_or_one_line_about_what_is_wrong(
     assert exit_status("--task", "PRDCLS") == (
         f"error: --task PRDCLS: {tmp_path / 'p.npz'} holds predictions of SGDET"
     )
+
+
+def test_a_wrong_image_id_is_named_rather_than_the_image_it_stands_for(tmp_path: Path) -> None:
+    predictions = dict(load_predictions(saved(tmp_path)).predictions)
+    predictions["zzz"] = predictions.pop("1")
+    save_predictions(tmp_path / "wrong.npz", predictions, dataset_name=TEST, task="SGDET", num_predicates=3)
+    with pytest.raises(ValueError, match=r"wrong\.npz: image zzz"):
+        run(tmp_path / "wrong.npz")
+
+
+def test_a_submission_without_a_triplet_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run(submission(tmp_path), "--dataset", TEST)
+    assert "holds no triplet" in caplog.text

@@ -164,16 +164,17 @@ def prepare(
     scorer: DatasetScorer, saved: SavedPredictions, path: Path, *, allow_missing: bool
 ) -> dict[str, PredictedGraph]:
     """Predictions as the scorer wants them; errors name the file."""
-    missing = sorted(scorer.truths.keys() - saved.predictions.keys())
+    try:
+        predictions = {i: scorer.prepare(i, graph) for i, graph in saved.predictions.items()}
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    missing = sorted(scorer.truths.keys() - predictions.keys())
     if missing and not allow_missing:
         raise ValueError(
             f"{path}: {len(missing)} of {len(scorer.truths)} images have no prediction: image "
             f"{', '.join(missing[:5])}; with --allow-missing they count as images where nothing was found"
         )
-    try:
-        return {image_id: scorer.prepare(image_id, graph) for image_id, graph in saved.predictions.items()}
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return predictions
 
 
 def submit(

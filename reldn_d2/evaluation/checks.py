@@ -19,6 +19,7 @@ from .graphs import (
     RankedTriplets,
     Task,
 )
+from .matching import MIN_OVERLAP, box_iou
 from .protocols.confusion import named_triplets
 from .protocols.protocol import Need
 from .ranking import shorten, sort_triplets
@@ -71,12 +72,14 @@ def prepare_prediction(
             f"{where}: in PRDCLS the entities must have the annotated classes, row by row; the model must keep all "
             "ground-truth entities, in annotation order"
         )
+    if task != "SGDET":
+        _check_given_boxes(predicted.boxes, truth.boxes, where)
     annotated = None
     if task != "SGDET" and "annotated_pairs" in needs:
         annotated = _checked_annotated_pairs(predicted.annotated, truth, num_predicates, where)
     named = _checked_named_triplets(predicted.named, truth, where) if "named_triplets" in needs else None
     relations = shorten(sort_triplets(predicted.relations), list_length)
-    _check_distinct(relations, where)
+    _check_ranks(relations, where)
     return PredictedGraph(predicted.boxes, predicted.classes, predicted.scores, relations, annotated, named)
 
 
@@ -100,12 +103,30 @@ def _check_triplets(triplets: RankedTriplets, num_entities: int, num_predicates:
         _check_range(column, low, high, f"{where}: {name}")
 
 
-def _check_distinct(triplets: RankedTriplets, where: str) -> None:
-    """A pair has each predicate once and one predicate on each rank, or limits on its predicates fail."""
-    for name, column in (("pred_predicates", triplets.predicate), ("rank_in_pair", triplets.rank_in_pair)):
-        keys = np.stack([triplets.subject, triplets.object, column], axis=1)
-        if len(np.unique(keys, axis=0)) < len(keys):
-            raise ValueError(f"{where}: an ordered pair has the same {name} twice")
+def _check_given_boxes(boxes: FloatArray, annotated: FloatArray, where: str) -> None:
+    """Row by row the annotated boxes, but for rounding and clipping to the image."""
+    wrong = box_iou(boxes, annotated, 1.0) < MIN_OVERLAP
+    if wrong.any():
+        raise ValueError(
+            f"{where}: the box of predicted entity {np.flatnonzero(wrong)[0]} is not the annotated one; where boxes are "
+            "given the model must keep them all, in annotation order"
+        )
+
+
+def _check_ranks(triplets: RankedTriplets, where: str) -> None:
+    """A pair has each predicate once, and ranks 1, 2, 3, ... by falling score, or limits on its predicates fail."""
+    keys = np.stack([triplets.subject, triplets.object, triplets.predicate], axis=1)
+    if len(np.unique(keys, axis=0)) < len(keys):
+        raise ValueError(f"{where}: an ordered pair has the same pred_predicates twice")
+    by_rank = triplets.rows(np.lexsort((triplets.rank_in_pair, triplets.object, triplets.subject)))
+    ends = np.stack([by_rank.subject, by_rank.object])
+    starts = np.concatenate([[True], (ends[:, 1:] != ends[:, :-1]).any(axis=0)])[: len(by_rank)]
+    expected = np.where(starts, 1, np.roll(by_rank.rank_in_pair, 1) + 1)
+    rises = ~starts & (by_rank.score > np.roll(by_rank.score, 1))
+    if rises.any() or not np.array_equal(by_rank.rank_in_pair, expected):
+        raise ValueError(
+            f"{where}: the rank_in_pair of an ordered pair must be 1, 2, 3, ... by falling score, none left out"
+        )
 
 
 def _checked_annotated_pairs(
@@ -150,18 +171,25 @@ def _checked_named_triplets(
         raise ValueError(
             f"{where}: a named triplet scores below 0, which is what one that is not predicted scores"
         )
-    if triplets.detected.shape != (len(asked),):
-        raise ValueError(f"{where}: detected must have shape {(len(asked),)}, not {triplets.detected.shape}")
+    if triplets.detected.shape != (len(asked),) or triplets.detected.dtype != np.bool_:
+        raise ValueError(
+            f"{where}: detected must be bool of shape {(len(asked),)}, not {triplets.detected.dtype} of "
+            f"{triplets.detected.shape}"
+        )
     return triplets
 
 
 def _check_numbers(values: FloatArray, shape: tuple[int, ...], what: str) -> None:
-    if values.shape != shape:
-        raise ValueError(f"{what} must have shape {shape}, not {values.shape}")
+    if values.shape != shape or values.dtype.kind not in "fiu":
+        raise ValueError(
+            f"{what} must have shape {shape} and hold numbers, not {values.dtype} of {values.shape}"
+        )
     if not np.isfinite(values).all():
         raise ValueError(f"{what} hold a number that is not finite")
 
 
 def _check_range(values: npt.NDArray[Any], low: int, high: int, what: str) -> None:
+    if values.size and values.dtype.kind not in "iu":
+        raise ValueError(f"{what} must be an integer, not {values.dtype}")
     if values.size and (values.min() < low or values.max() >= high):
         raise ValueError(f"{what} must be in [{low}, {high}), found {values.min()} to {values.max()}")

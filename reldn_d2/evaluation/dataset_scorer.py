@@ -13,7 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from .checks import prepare_prediction
 from .files.image_labels import read_image_labels, with_verified_classes
 from .files.prediction_file import save_predictions
-from .files.results_files import save_results
+from .files.results_files import remove_results, save_results
 from .files.results_table import results_table
 from .files.submission import submission_labels
 from .graphs import PredictedGraph
@@ -106,7 +106,11 @@ class DatasetScorer:
         )
 
     def save(self, predictions: Mapping[str, PredictedGraph], folder: str | os.PathLike[str]) -> None:
-        """Write the raw predictions (image id -> what `prepare` returned) to PREDICTIONS_FILE in `folder`."""
+        """Write the raw predictions (image id -> what `prepare` returned) to PREDICTIONS_FILE in `folder`.
+
+        Results that `score` wrote there for earlier predictions are removed.
+        """
+        remove_results(folder)
         save_predictions(
             Path(folder) / PREDICTIONS_FILE,
             predictions,

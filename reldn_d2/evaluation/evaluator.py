@@ -16,7 +16,7 @@ from detectron2.utils import comm
 from torch import Tensor
 
 from .dataset_scorer import DatasetScorer
-from .graphs import AnnotatedPairs, NamedTriplets, PredictedGraph, RankedTriplets
+from .graphs import AnnotatedPairs, IntArray, NamedTriplets, PredictedGraph, RankedTriplets
 from .protocols.protocol import EvaluationProtocol
 
 _logger = logging.getLogger(__name__)
@@ -182,5 +182,7 @@ def _floats(values: Tensor) -> npt.NDArray[np.float32]:
     return values.detach().to("cpu", torch.float32).numpy().copy()
 
 
-def _integers(values: Tensor) -> npt.NDArray[np.int32]:
-    return values.detach().cpu().numpy().astype(np.int32)
+def _integers(values: Tensor) -> IntArray:
+    """Numbers that are no integers stay as they are, for the checks to refuse."""
+    integers: IntArray = values.detach().cpu().numpy()
+    return integers.copy() if values.is_floating_point() else integers.astype(np.int32)

@@ -67,6 +67,8 @@ def _graph(record: Mapping[str, Any], where: str) -> GroundTruthGraph:
         relations = np.zeros((0, 3), dtype=np.int64)
     if not np.issubdtype(relations.dtype, np.integer):
         raise ValueError(f"{where}: relations must be integers, not {relations.dtype}")
-    classes = np.array([annotation["category_id"] for annotation in annotations], dtype=np.int64)
+    classes = np.array([annotation["category_id"] for annotation in annotations])
+    if not len(classes):
+        classes = np.zeros(0, dtype=np.int64)
     verified = np.array(record.get("verified_classes", ()), dtype=np.int64)
     return GroundTruthGraph(boxes, classes, relations.astype(np.int64), verified)

@@ -63,7 +63,17 @@ def test_nothing_predicted_is_fine() -> None:
         (predicted_graph([A, B], [0, 1], [(0, 1, 3, 0.5, 1)]), "pred_predicates must be in"),
         (predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.5, 0)]), "rank_in_pair must be in"),
         (predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.5, 4)]), "rank_in_pair must be in"),
-        (predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.5, 1), (0, 1, 1, 0.4, 1)]), "same rank_in_pair twice"),
+        (predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.5, 1), (0, 1, 1, 0.4, 1)]), "must be 1, 2, 3"),
+        (predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.5, 2), (0, 1, 1, 0.4, 1)]), "must be 1, 2, 3"),
+        (predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.5, 2), (0, 1, 1, 0.4, 3)]), "must be 1, 2, 3"),
+        (predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.5, 1), (0, 1, 1, 0.4, 3)]), "must be 1, 2, 3"),
+        (replace(GOOD, classes=np.array([0.0, NAN])), "class must be an integer"),
+        (replace(GOOD, classes=np.array(["0", "1"])), "class must be an integer"),
+        (replace(GOOD, scores=np.array(["0.5", "0.5"])), "entity scores .* hold numbers"),
+        (
+            replace(GOOD, relations=replace(ranked(ROWS), subject=np.array([0.0, 1.0]))),
+            "subject_index must be an integer",
+        ),
         (
             predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.5, 1), (0, 1, 0, 0.4, 2)]),
             "same pred_predicates twice",
@@ -83,6 +93,7 @@ def test_broken_predictions_are_refused_with_the_image(broken: PredictedGraph, m
     ("broken", "message"),
     [
         (predicted_graph([A], [0], []), "PRDCLS predicts 1 entities, 2 are annotated"),
+        (replace(GOOD, boxes=GOOD.boxes[::-1]), "box of predicted entity 0 is not the annotated one"),
         (replace(GOOD, classes=GOOD.classes[::-1]), "annotated classes, row by row"),
         (replace(GOOD, annotated=None), "lacks 'annotated_pairs'"),
         (replace(GOOD, annotated=replace(PAIRS, object=np.array([1, 1]))), "row by row"),
@@ -110,6 +121,7 @@ def test_predictions_that_do_not_fit_the_task_are_refused(broken: PredictedGraph
         (truth_graph([A, (0, 9, 9, 0)], [0, 1], []), "y0 <= y1"),
         (truth_graph([A, B], [0, 2], []), "class must be in"),
         (truth_graph([A, B], [0, 1], [(0, 2, 0)]), "relation object"),
+        (replace(TRUTH, classes=np.array([0.5, 1.0])), "class must be an integer"),
         (replace(TRUTH, verified_classes=np.array([0, 2])), "verified class must be in"),
         (truth_graph([A, B], [0, 1], [(-1, 1, 0)]), "relation subject"),
         (truth_graph([A, B], [0, 1], [(0, 1, 3)]), "relation predicate"),
@@ -138,7 +150,8 @@ def test_named_triplets_are_wanted_where_there_are_cases() -> None:
         ({"score": np.array([0.5, -0.1])}, "scores below 0"),
         ({"score": np.array([0.5, NAN])}, "not finite"),
         ({"object": np.array([2, 1])}, "row by row"),
-        ({"detected": np.ones(3, dtype=bool)}, "detected must have shape"),
+        ({"detected": np.ones(3, dtype=bool)}, "detected must be bool of shape"),
+        ({"detected": np.ones(2)}, "detected must be bool of shape"),
     ],
 )
 def test_named_triplets_answer_what_was_asked(change: dict, message: str | None) -> None:
@@ -156,3 +169,14 @@ def test_named_triplets_answer_what_was_asked(change: dict, message: str | None)
         return
     with pytest.raises(ValueError, match=f"^image 7: .*{message}"):
         prepare_prediction(predicted, CONFUSABLE, "SGDET", needs={"named_triplets"}, **OPTIONS)
+
+
+def test_equal_scores_of_a_pair_may_come_in_any_order() -> None:
+    # Probabilities that differ may round to one score, whose order is then that of the predicates.
+    rows = [(0, 1, 0, 0.5, 2), (0, 1, 1, 0.5, 1), (1, 0, 2, 0.25, 1)]
+    assert len(prepare(predicted_graph([A, B], [0, 1], rows)).relations) == 3
+
+
+def test_given_boxes_may_be_rounded_and_clipped() -> None:
+    moved = replace(GOOD, boxes=GOOD.boxes + np.float32(0.4))
+    assert prepare(moved, "PRDCLS").boxes is moved.boxes

@@ -71,3 +71,26 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         load_per_image(tmp_path / "old.json")
     with pytest.raises(FileNotFoundError):
         load_predictions(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("format_version", np.array([2, 2]), "format version"),
+        ("format_version", np.array("abc"), "format version abc"),
+        ("image_id", np.array("a"), "'image_id' must be text"),
+        ("image_id", np.array([1]), "'image_id' must be text"),
+        ("has_named_triplets", np.zeros(0, dtype=bool), "'has_named_triplets' must have shape"),
+        ("triplet_offsets", np.array([0.0, 0.0]), "'triplet_offsets' must rise"),
+        ("classes", np.array(0), "'classes' has shape"),
+    ],
+)
+def test_arrays_of_another_kind_are_refused_with_the_file(
+    tmp_path: Path, name: str, value: np.ndarray, message: str
+) -> None:
+    path = tmp_path / "p.npz"
+    save(path, {"a": predicted_graph([(5, 5, 6, 6)], [1], [])})
+    with np.load(path) as file:
+        np.savez(path, **{**file, name: value})
+    with pytest.raises(ValueError, match=rf"p\.npz: .*{message}"):
+        load_predictions(path)

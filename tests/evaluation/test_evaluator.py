@@ -232,3 +232,18 @@ def test_unfit_tasks_protocols_and_data_sets_are_refused_at_once() -> None:
     with pytest.raises(ValueError, match="no thing_classes"):
         RelationEvaluator(NAME, "SGDET")
     MetadataCatalog.get(NAME)
+
+
+def test_classes_that_are_no_integers_are_refused_not_cut() -> None:
+    broken = output([(0, 1, 0, 0.9, 1)])
+    broken["instances"].pred_classes = torch.tensor([0.0, 1.5])
+    with pytest.raises(ValueError, match="image 1, prediction: class must be an integer"):
+        RelationEvaluator(NAME, "SGDET").process([{"image_id": 1}], [broken])
+
+
+def test_results_of_earlier_predictions_do_not_stay_beside_new_ones(tmp_path: Path) -> None:
+    evaluator = RelationEvaluator(NAME, "SGDET", output_dir=tmp_path)
+    run(evaluator, (1, FIRST), (2, SECOND), (3, THIRD))
+    with pytest.raises(ValueError, match="no prediction"):
+        run(evaluator, (1, FIRST))
+    assert [path.name for path in tmp_path.iterdir()] == [PREDICTIONS_FILE]

@@ -115,7 +115,7 @@ def load_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
             arrays = dict(file)
     except (BadZipFile, EOFError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a complete prediction file; run the evaluation again") from error
-    version = int(arrays.get("format_version", -1))
+    version = arrays.get("format_version", np.array(None)).tolist()
     if version != FORMAT_VERSION:
         raise ValueError(f"{path}: format version {version}, not {FORMAT_VERSION}; run the evaluation again")
     _check_columns(arrays, path)
@@ -143,15 +143,22 @@ def _check_columns(arrays: Mapping[str, npt.NDArray[Any]], path: str | os.PathLi
     missing = [name for name in wanted if name not in arrays]
     if missing:
         raise ValueError(f"{path}: lacks the array '{missing[0]}', which version {FORMAT_VERSION} has")
-    num_images = len(arrays["image_id"])
+    ids = arrays["image_id"]
+    if ids.ndim != 1 or ids.dtype.kind != "U":
+        raise ValueError(f"{path}: 'image_id' must be text of shape (N,), not {ids.dtype} of {ids.shape}")
+    num_images = len(ids)
+    for name in ("has_annotated_pairs", "has_named_triplets"):
+        if arrays[name].shape != (num_images,):
+            raise ValueError(f"{path}: '{name}' must have shape {(num_images,)}, not {arrays[name].shape}")
     for table, columns in _TABLES.items():
         offsets = arrays[f"{table}_offsets"]
-        if offsets.shape != (num_images + 1,) or offsets[0] != 0 or (np.diff(offsets) < 0).any():
-            raise ValueError(f"{path}: '{table}_offsets' must rise from 0, in {num_images + 1} numbers")
+        integers = offsets.shape == (num_images + 1,) and offsets.dtype.kind in "iu"
+        if not integers or offsets[0] != 0 or (np.diff(offsets) < 0).any():
+            raise ValueError(f"{path}: '{table}_offsets' must rise from 0, in {num_images + 1} integers")
         for name in columns:
-            if len(arrays[name]) != offsets[-1]:
+            if arrays[name].shape[:1] != (offsets[-1],):
                 raise ValueError(
-                    f"{path}: '{name}' has {len(arrays[name])} rows, but '{table}_offsets' ends at {offsets[-1]}"
+                    f"{path}: '{name}' has shape {arrays[name].shape}, but '{table}_offsets' ends at {offsets[-1]}"
                 )
 
 

@@ -81,6 +81,12 @@ def save_results(
     )
 
 
+def remove_results(folder: str | os.PathLike[str]) -> None:
+    """Remove the four files, if they are there: new predictions must not lie beside the results of others."""
+    for name in (TABLES_FILE, RESULTS_FILE, PREDICATES_FILE, PER_IMAGE_FILE):
+        (Path(folder) / name).unlink(missing_ok=True)
+
+
 def _save_csv(path: Path, header: Sequence[str], rows: Iterable[tuple[*tuple[str, ...], float]]) -> None:
     """Write rows whose last column is the value."""
     text = io.StringIO()

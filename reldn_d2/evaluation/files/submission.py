@@ -207,6 +207,8 @@ def read_submission(
     ids = sorted(image_sizes)
     classes, predicates = label_index(class_labels), label_index(predicate_labels)
     codes, numbers = _parse(path, (label_index(ids), classes, classes, predicates))
+    if not len(codes):
+        _logger.warning("%s holds no triplet, so nothing was found in any image", path)
     image, scores = codes[:, 0], numbers[:, -1]
     scale = box_scale(np.array([image_sizes[image_id] for image_id in ids]).reshape(-1, 2))
     boxes = numbers[:, :8].reshape(-1, 2, 4) * scale[image, None]
