@@ -1,12 +1,15 @@
 """The data sets that are known by name after `import reldn_d2`."""
 
 import logging
-import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 from detectron2.data import DatasetCatalog
 
-from .datasets.vrd import SPLITS, register_vrd
-from .synthetic import register_all_scenes
+from .datasets.vrd import register_vrd
+from .registration import datasets_root
+from .synthetic import BUILTIN_DATASETS, register_scenes
 
 logger = logging.getLogger(__name__)
 
@@ -15,13 +18,8 @@ logger = logging.getLogger(__name__)
 VRD_FOLDERS = ("vrd", "vrd_mini")
 
 
-def datasets_root() -> str:
-    """The folder that holds the data sets: the environment variable DETECTRON2_DATASETS, or `datasets`."""
-    return os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
-
-
 def register_all(root: str | None = None) -> None:
-    """Register `vrd_train`, `vrd_test`, `vrd_mini_train`, `vrd_mini_test` and the drawn scenes.
+    """Register the data sets that datasets/README.md lists.
 
     Nothing is read until a data set is asked for. Names that are registered already, by an earlier call or by
     another project, are left alone.
@@ -29,13 +27,30 @@ def register_all(root: str | None = None) -> None:
     Args:
         root: folder that holds the data sets; None means `datasets_root()`.
     """
-    base = datasets_root() if root is None else root
+    base = Path(datasets_root() if root is None else root)
+    for name, register in {**_vrd(base), **_scenes()}.items():
+        if name in DatasetCatalog:
+            logger.debug("Data set %s is registered already and left as it is.", name)
+        else:
+            register(name)
+
+
+def _vrd(base: Path) -> dict[str, Callable[[str], None]]:
+    sets = {}
     for folder in VRD_FOLDERS:
-        for split in SPLITS:
-            name = f"{folder}_{split}"
-            if name in DatasetCatalog:
-                logger.debug("Data set %s is registered already and left as it is.", name)
-            else:
-                train_dataset = f"{folder}_train" if split == "test" else None
-                register_vrd(name, os.path.join(base, folder), split, train_dataset)
-    register_all_scenes()
+        train = f"{folder}_train"
+        sets[train] = partial(register_vrd, root=base / folder, split="train")
+        sets[f"{folder}_test"] = partial(register_vrd, root=base / folder, split="test", train_dataset=train)
+    return sets
+
+
+def _scenes() -> dict[str, Callable[[str], None]]:
+    return {
+        name: partial(
+            register_scenes,
+            split=split,
+            num_scenes=num_scenes,
+            train_dataset=name.replace("_test", "_train") if split == "test" else None,
+        )
+        for name, (split, num_scenes) in BUILTIN_DATASETS.items()
+    }

@@ -15,6 +15,8 @@ import numpy as np
 from detectron2.structures import BoxMode
 from numpy.typing import NDArray
 
+from .annotations import Annotations
+
 DatasetDict = dict[str, Any]
 
 
@@ -25,16 +27,22 @@ def describe(dataset_dict: DatasetDict) -> str:
 
 def entity_boxes(dataset_dict: DatasetDict) -> NDArray[np.float64]:
     """(E, 4) boxes of the annotations: XYXY in absolute pixels of the original image."""
+    annotations = dataset_dict["annotations"]
+    if isinstance(annotations, Annotations):
+        return annotations.boxes
     boxes = [
         BoxMode.convert(list(annotation["bbox"]), annotation["bbox_mode"], BoxMode.XYXY_ABS)
-        for annotation in dataset_dict["annotations"]
+        for annotation in annotations
     ]
     return np.array(boxes, dtype=np.float64).reshape(-1, 4)
 
 
 def entity_classes(dataset_dict: DatasetDict) -> NDArray[np.int64]:
     """(E,) entity classes of the annotations, in [0, C)."""
-    return np.array([a["category_id"] for a in dataset_dict["annotations"]], dtype=np.int64)
+    annotations = dataset_dict["annotations"]
+    if isinstance(annotations, Annotations):
+        return annotations.classes
+    return np.array([annotation["category_id"] for annotation in annotations], dtype=np.int64)
 
 
 def relation_rows(dataset_dict: DatasetDict, key: str = "relations") -> NDArray[np.int64]:

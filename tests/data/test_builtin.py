@@ -5,7 +5,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from reldn_d2.data import register_all
-from reldn_d2.data.builtin import datasets_root
+from reldn_d2.data.registration import datasets_root
 from reldn_d2.data.synthetic import BUILTIN_DATASETS
 
 VRD = ["vrd_train", "vrd_test", "vrd_mini_train", "vrd_mini_test"]

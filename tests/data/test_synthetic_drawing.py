@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from reldn_d2.data import register_all
 from reldn_d2.data.synthetic import dataset
 from reldn_d2.data.synthetic.dataset import (
     BUILTIN_DATASETS,
     load_scenes,
-    register_all_scenes,
     register_scenes,
     scene_folder,
 )
@@ -168,8 +168,8 @@ def test_registration_is_lazy_and_idempotent(tmp_path: Path) -> None:
 
 def test_builtin_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    register_all_scenes()
-    register_all_scenes()
+    register_all()
+    register_all()
     assert set(BUILTIN_DATASETS) <= set(DatasetCatalog.list())
     tiny = DatasetCatalog.get("scenes_tiny_test")
     assert len(tiny) == 8 and all(Path(scene["file_name"]).is_file() for scene in tiny)

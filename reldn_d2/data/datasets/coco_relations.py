@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 
 from reldn_d2.files import replace_when_complete
 
 from ..dataset_dicts import DatasetDict, entity_boxes, entity_classes, relation_rows
+from ..registration import register_relation_dataset
 from .coco_relations_file import CocoRelations, read_coco_relations
 
 logger = logging.getLogger(__name__)
@@ -90,17 +91,16 @@ def register_coco_relations(
         image_root: folder that the `file_name` of the images is relative to.
         train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it isn't known.
     """
-    DatasetCatalog.register(name, lambda: load_coco_relations(json_file, image_root, name))
-    registered = MetadataCatalog.get(name)
-    registered.set(
+    register_relation_dataset(
+        name,
+        load_coco_relations,
+        {"json_file": os.fspath(json_file), "image_root": os.fspath(image_root), "dataset_name": name},
+        train_dataset=train_dataset,
         # Not `json_file`: Detectron2 would evaluate boxes on the raw file, which need not have "area" and "iscrowd".
         annotation_file=os.fspath(json_file),
         image_root=os.fspath(image_root),
-        evaluator_type="relation",
         **metadata,
     )
-    if train_dataset is not None:
-        registered.set(train_dataset=train_dataset)
 
 
 def save_coco_relations(

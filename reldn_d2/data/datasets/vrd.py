@@ -19,19 +19,18 @@ What the files leave open is settled here:
   name with another ending, since copies of VRD differ in that.
 """
 
-import logging
 import os
 from pathlib import Path
 
 import numpy as np
-from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ..dataset_dicts import DatasetDict, describe
-from ..images import upright_size
+from ..annotations import Annotations
+from ..boxes import fit_boxes
+from ..dataset_dicts import DatasetDict, entity_boxes, entity_classes
+from ..image_files import find_images, image_sizes
+from ..registration import register_relation_dataset
 from .vrd_annotations import parse_vrd_annotations, read_json
 from .vrd_classes import OBJECT_CLASSES, PREDICATE_CLASSES
-
-logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "test")
 
@@ -56,22 +55,18 @@ def load_vrd(root: str | os.PathLike[str], split: str) -> list[DatasetDict]:
                 "annotations would get wrong names. Use the file of the official data set."
             )
     dataset_dicts = parse_vrd_annotations(json_file)
-    paths = _find_images([d["file_name"] for d in dataset_dicts], image_root, json_file)
-    sticking_out, widened, first = 0, 0, None
-    for dataset_dict, path in zip(dataset_dicts, paths, strict=True):
-        dataset_dict["file_name"] = str(path)
-        dataset_dict["width"], dataset_dict["height"] = upright_size(path)
-        image_sticking_out, image_widened = _fit_boxes(dataset_dict)
-        sticking_out += image_sticking_out
-        widened += image_widened
-        if first is None and image_sticking_out + image_widened:
-            first = describe(dataset_dict)
-    if first is not None:
-        logger.warning(
-            "%s: %d boxes that stick out of their image were clipped, and %d boxes of less than one pixel "
-            "in their image were widened to one, the first in %s. No relationship was dropped.",
-            json_file, sticking_out, widened, first,
-        )  # fmt: skip
+    names = [dataset_dict["file_name"] for dataset_dict in dataset_dicts]
+    paths = find_images(names, [image_root], str(json_file), other_endings=True)
+    sizes = image_sizes(paths)
+    image = np.repeat(np.arange(len(paths)), [len(d["annotations"]) for d in dataset_dicts])
+    given = np.concatenate([np.zeros((0, 4)), *(entity_boxes(d) for d in dataset_dicts)])
+    boxes = fit_boxes(given, sizes[image], str(json_file), lambda row: f"image {names[image[row]]!r}")
+    first = np.searchsorted(image, np.arange(len(paths)))
+    for i, dataset_dict in enumerate(dataset_dicts):
+        dataset_dict["file_name"] = str(paths[i])
+        dataset_dict["width"], dataset_dict["height"] = sizes[i].tolist()
+        classes = entity_classes(dataset_dict)
+        dataset_dict["annotations"] = Annotations(boxes[first[i] : first[i] + len(classes)], classes)
     return dataset_dicts
 
 
@@ -89,18 +84,17 @@ def register_vrd(
         ValueError: unknown split.
     """
     json_file, image_root = _paths(root, split)
-    DatasetCatalog.register(name, lambda: load_vrd(root, split))
-    metadata = MetadataCatalog.get(name)
-    metadata.set(
-        thing_classes=list(OBJECT_CLASSES),
-        predicate_classes=list(PREDICATE_CLASSES),
-        evaluator_type="relation",
+    register_relation_dataset(
+        name,
+        load_vrd,
+        {"root": os.fspath(root), "split": split},
+        thing_classes=OBJECT_CLASSES,
+        predicate_classes=PREDICATE_CLASSES,
+        train_dataset=train_dataset,
         # Not `json_file`: Detectron2 takes that for a file in COCO format.
         annotation_file=str(json_file),
         image_root=str(image_root),
     )
-    if train_dataset is not None:
-        metadata.set(train_dataset=train_dataset)
 
 
 def _paths(root: str | os.PathLike[str], split: str) -> tuple[Path, Path]:
@@ -109,47 +103,3 @@ def _paths(root: str | os.PathLike[str], split: str) -> tuple[Path, Path]:
     base = Path(root)
     json_file = base / "json_dataset" / f"annotations_{split}.json"
     return json_file, base / "sg_dataset" / f"sg_{split}_images"
-
-
-def _find_images(names: list[str], folder: Path, json_file: Path) -> list[Path]:
-    """Where each listed image is, allowing for another ending."""
-    present = set(os.listdir(folder)) if folder.is_dir() else set()
-    by_stem: dict[str, list[str]] = {}
-    for name in present:
-        by_stem.setdefault(Path(name).stem, []).append(name)
-    paths = []
-    renamed = []
-    for name in names:
-        candidates = [name] if name in present else by_stem.get(Path(name).stem, [])
-        if len(candidates) != 1:
-            raise FileNotFoundError(
-                f"{json_file} lists image {name!r}, but {folder} has "
-                f"{f'several files of that name: {sorted(candidates)}' if candidates else 'no such file'}. "
-                "Check DETECTRON2_DATASETS and unpack the images as datasets/README.md shows."
-            )
-        if candidates != [name]:
-            renamed.append(name)
-        paths.append(folder / candidates[0])
-    if renamed:
-        logger.info(
-            "%s: %d images have another ending on disk, the first being %s.", folder, len(renamed), renamed[0]
-        )
-    return paths
-
-
-def _fit_boxes(dataset_dict: DatasetDict) -> tuple[int, int]:
-    """Clip the boxes to the image and widen sides below one pixel, in place.
-
-    Returns:
-        How many boxes stuck out of the image, and how many were less than a pixel wide or high inside it.
-    """
-    given = np.array([a["bbox"] for a in dataset_dict["annotations"]], dtype=np.float64).reshape(-1, 4)
-    limit = np.array([dataset_dict["width"], dataset_dict["height"]], dtype=np.float64)
-    clipped = np.concatenate([given[:, :2].clip(min=0), np.minimum(given[:, 2:], limit)], axis=1)
-    near = np.minimum(clipped[:, :2], limit - 1)
-    far = np.maximum(clipped[:, 2:], near + 1)
-    fitted = np.concatenate([near, far], axis=1)
-    for annotation, box in zip(dataset_dict["annotations"], fitted.tolist(), strict=True):
-        annotation["bbox"] = box
-    sticking_out = (clipped != given).any(axis=1)
-    return int(sticking_out.sum()), int((fitted != clipped).any(axis=1).sum())

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from detectron2.structures import BoxMode
 
+from ..annotations import Annotations
 from ..dataset_dicts import DatasetDict
 from .vrd_classes import OBJECT_CLASSES, PREDICATE_CLASSES
 
@@ -65,14 +65,10 @@ def _image(json_file: Path, name: str, records: Any) -> DatasetDict:
         ends = [_entity(json_file, where, end) for end in (subject, object)]
         _check_class(json_file, where, "predicate", predicate, len(PREDICATE_CLASSES))
         relations.append((*(rows.setdefault(entity, len(rows)) for entity in ends), predicate))
-    annotations = [
-        {"bbox": list(box), "bbox_mode": BoxMode.XYXY_ABS, "category_id": category, "iscrowd": 0}
-        for box, category in rows
-    ]
     return {
         "file_name": name,
         "image_id": name,
-        "annotations": annotations,
+        "annotations": Annotations([box for box, _ in rows], [category for _, category in rows]),
         "relations": np.array(relations, dtype=np.int64).reshape(-1, 3),
     }
 

@@ -13,7 +13,6 @@ from .confusion import ConfusableCase, confusable_cases
 from .dataset import (
     BUILTIN_DATASETS,
     load_scenes,
-    register_all_scenes,
     register_scenes,
     scene_dict,
     scene_folder,
@@ -36,7 +35,6 @@ __all__ = [
     "draw_scene",
     "load_scenes",
     "make_scene",
-    "register_all_scenes",
     "register_scenes",
     "scene_dict",
     "scene_folder",

@@ -2,16 +2,16 @@
 
 import logging
 import os
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
 from reldn_d2.files import replace_when_complete
 
+from ..cache import cache_folder
+from ..registration import register_relation_dataset
 from .canvas import Image
 from .drawing import draw_scene
 from .scene import Scene, make_scene
@@ -38,8 +38,7 @@ def scene_folder(split: str, root: str | os.PathLike[str] | None = None) -> Path
     """
     if root is None:
         datasets = os.environ.get("DETECTRON2_DATASETS")
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        root = Path(datasets).expanduser() / "reldn_d2_scenes" if datasets else cache / "reldn_d2" / "scenes"
+        root = Path(datasets).expanduser() / "reldn_d2_scenes" if datasets else cache_folder() / "scenes"
     return Path(root) / f"v{GENERATOR_VERSION}" / split
 
 
@@ -109,28 +108,19 @@ def register_scenes(
 ) -> None:
     """Register scenes with Detectron2; nothing is drawn before the data set is asked for.
 
-    A name that is registered already keeps its first meaning.
-
     Args:
         name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
         split, num_scenes, root: as for `load_scenes`.
         train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it isn't known.
     """
-    if name not in DatasetCatalog.list():
-        DatasetCatalog.register(name, partial(load_scenes, split, num_scenes, root))
-        metadata = MetadataCatalog.get(name)
-        metadata.set(
-            thing_classes=THING_CLASSES, predicate_classes=PREDICATE_CLASSES, evaluator_type="relation"
-        )
-        if train_dataset is not None:
-            metadata.set(train_dataset=train_dataset)
-
-
-def register_all_scenes() -> None:
-    """Register `BUILTIN_DATASETS`; may be called any number of times."""
-    for name, (split, num_scenes) in BUILTIN_DATASETS.items():
-        train_dataset = name.replace("_test", "_train") if split == "test" else None
-        register_scenes(name, split, num_scenes, train_dataset=train_dataset)
+    register_relation_dataset(
+        name,
+        load_scenes,
+        {"split": split, "num_scenes": num_scenes, "root": root},
+        thing_classes=THING_CLASSES,
+        predicate_classes=PREDICATE_CLASSES,
+        train_dataset=train_dataset,
+    )
 
 
 def _write_png(path: Path, image: Image) -> None:

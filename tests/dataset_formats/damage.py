@@ -1,0 +1,69 @@
+"""Kinds of damage, and what may become of a data set that has one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+
+class Damage(Enum):
+    """What is wrong with the first image, with one of its records, or with a file."""
+
+    NONE = auto()
+    ONE_BOX = auto()  # the image has a single entity and no relationship between two
+    BOX_OUTSIDE = auto()  # a box sticks out of the image
+    BOX_ORDER = (
+        auto()
+    )  # the far corner of a box comes before the near one (a negative size, where sizes are given)
+    BOX_NOT_FINITE = auto()
+    DANGLING_ID = auto()  # a relationship names an entity, or a record an image, that does not exist
+    UNKNOWN_CLASS = auto()
+    UNKNOWN_PREDICATE = auto()
+    SELF_RELATION = auto()
+    REPEATED_RELATION = auto()
+    UNREADABLE_IMAGE = auto()  # the file holds text
+    MISSING_IMAGE = auto()
+    CUT_OFF = auto()  # the annotation file ends in the middle
+    NO_FILE = auto()
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Loading raises ValueError or FileNotFoundError; the pattern (re.search) must name file, record and remedy."""
+
+    pattern: str
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Loading goes on and logs a warning or a note that matches the pattern: official files contain such records."""
+
+    pattern: str
+
+
+@dataclass(frozen=True)
+class Loads:
+    """The loader keeps it without a word; `check_dataset` finds a problem of this kind (None: nothing is wrong)."""
+
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format and what becomes of each kind of damage. Kinds that it can't have are left out.
+
+    Attributes:
+        name: for test ids.
+        write: writes three images with at least two entities and one relationship each below a folder, the first one damaged.
+        load: reads what was written there.
+        num_classes, num_predicates: of what was written.
+        outcomes: for each kind of damage.
+    """
+
+    name: str
+    write: Callable[[Path, Damage], None]
+    load: Callable[[Path], list[dict[str, Any]]]
+    num_classes: int
+    num_predicates: int
+    outcomes: dict[Damage, Refused | Counted | Loads]
