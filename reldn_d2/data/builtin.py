@@ -36,7 +36,7 @@ def register_all(root: str | None = None) -> None:
 
 
 def _vrd(base: Path) -> dict[str, Callable[[str], None]]:
-    sets = {}
+    sets: dict[str, Callable[[str], None]] = {}
     for folder in VRD_FOLDERS:
         train = f"{folder}_train"
         sets[train] = partial(register_vrd, root=base / folder, split="train")
