@@ -78,6 +78,10 @@ def add_reldn_config(cfg: CN) -> None:
     cfg.DATASETS.DETECTION_FILES_TRAIN = ()
     cfg.DATASETS.DETECTION_FILES_TEST = ()
 
+    # DATALOADER.SAMPLER_TRAIN, Detectron2's key, knows one more name: "PredicateRepeatFactorTrainingSampler". It draws
+    # images with a predicate that fewer than DATALOADER.REPEAT_THRESHOLD of the images have more often, as Detectron2's
+    # RepeatFactorTrainingSampler does for classes.
+
     # Images an inference step, on each device. Smaller images of a batch are padded, which changes their features at
     # the border; comparable numbers take 1, as Detectron2 does.
     cfg.TEST.IMS_PER_BATCH = 1

@@ -2,12 +2,24 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import benchmark
+import numpy as np
 import pytest
 import torch
-from benchmarks import evaluation, evaluation_memory, losses, memory, sampling, sgdet_model, timing
+from benchmarks import (
+    dataset_loading,
+    evaluation,
+    evaluation_memory,
+    losses,
+    memory,
+    sampling,
+    sgdet_model,
+    statistics,
+    timing,
+)
 from benchmarks.timing import AnswersDifferError, Row, measure
 from torch import Tensor
 
@@ -95,6 +107,65 @@ def test_the_command_prints_the_memory_of_an_evaluation(
     assert "can't be measured" in capsys.readouterr().out
 
 
+def loading(form: dataset_loading.Form, factor: float, answer: str = "same") -> dataset_loading.Loading:
+    numbers = {
+        "load_seconds": 2.0, "peak_mb": 200.0, "dicts_mb": 90.0, "serialised_mb": 60.0, "serialise_seconds": 1.0,
+        "count_seconds": 0.5, "overlap_seconds": 0.7,
+    }  # fmt: skip
+    return dataset_loading.Loading(
+        form,
+        62_723,
+        727_684,
+        408_268,
+        **{what: value * factor for what, value in numbers.items()},
+        answer=answer,
+    )
+
+
+def test_the_command_prints_what_loading_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = [loading("arrays", 1), loading("lists", 4)]
+    monkeypatch.setattr(dataset_loading, "loadings", lambda: iter(found))
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--only", "loading"])
+    monkeypatch.setattr(memory, "can_measure", lambda: True)
+    benchmark.main()
+    lines = capsys.readouterr().out.splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
+    assert cells[0][0] == "62723 images, 727684 entities, 408268 relationships"
+    assert cells[2] == ["load, s", "2", "8", "4"]
+    assert cells[4] == ["dicts, MB", "90", "360", "4"]
+    assert cells[-1] == ["statistics with the overlap rule, s", "0.7", "2.8", "4"]
+
+
+@pytest.mark.skipif(
+    not memory.can_measure(), reason="the system does not tell how much memory a process holds"
+)
+def test_both_forms_of_a_generated_data_set_are_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # starting processes takes longer than all other tests of this file
+    monkeypatch.setattr(dataset_loading, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
+    dataset_loading.write_data_set(tmp_path, train=300, test=60, others=40)
+    arrays, lists = (dataset_loading.measure_loading(str(tmp_path), form) for form in ("arrays", "lists"))
+    for found, form in ((arrays, "arrays"), (lists, "lists")):
+        assert (found.form, found.images) == (form, 300)
+        assert 11 < found.entities / 300 < 12.2 and 6 < found.relationships / 300 < 7
+        seconds = (found.load_seconds, found.serialise_seconds, found.count_seconds, found.overlap_seconds)
+        assert min(seconds) > 0 and found.peak_mb >= 0 and found.serialised_mb > 0.1
+    assert arrays.answer == lists.answer
+    assert lists.dicts_mb > 2 * arrays.dicts_mb > 0.2
+    # 62,723 images of Visual Genome are meant to need less than 200 MB
+    assert arrays.dicts_mb / 300 * 62_723 < 200
+
+
+def test_different_counts_of_the_two_forms_are_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset_loading, "write_data_set", lambda *_: None)
+    monkeypatch.setattr(dataset_loading, "measure_loading", lambda _, form: loading(form, 1, answer=form))
+    with pytest.raises(AnswersDifferError, match="lists of annotations do not give the counts of arrays"):
+        next(dataset_loading.loadings())
+
+
 def test_the_evaluation_that_is_timed_finds_some_relationships_and_misses_others() -> None:
     case = evaluation.make_case(0)
     assert len(case.pairs.score) == 9_900 and len(case.truth.relations) == 20
@@ -133,6 +204,18 @@ def test_the_answers_that_are_timed_are_equal() -> None:
     losses._same(losses._together(batch), losses._one_by_one(batch))
     case = sampling._case(64)
     sampling._same(case, sampling._fast(case), sampling.slow_draws(case))
+
+
+def test_the_counts_that_are_timed_are_equal() -> None:
+    images = statistics.generate(40, 6.6, 7.6, 5, 3)
+    assert 5 < sum(len(image["annotations"]) for image in images) / 40 < 8
+    assert (
+        statistics.describe(images) == f"40 images, {sum(len(x['relations']) for x in images)} relationships"
+    )
+    for overlap_only in (False, True):
+        counts = statistics.predicate_counts(images, 5, 3, overlap_only=overlap_only)
+        np.testing.assert_array_equal(counts, statistics.slow_counts(images, 5, 3, overlap_only, "unrelated"))
+        assert (counts.sum(axis=(0, 1)) > 0).all()
 
 
 @pytest.mark.parametrize("break_it", [lambda x: [*x[:-1], x[-1] * 1.01], lambda x: [x[0] + 0.01, *x[1:]]])

@@ -19,7 +19,17 @@ from tabulate import tabulate
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the slow versions
 
-from benchmarks import evaluation, evaluation_memory, losses, memory, pair_classifier, sampling, sgdet
+from benchmarks import (
+    dataset_loading,
+    evaluation,
+    evaluation_memory,
+    losses,
+    memory,
+    pair_classifier,
+    sampling,
+    sgdet,
+    statistics,
+)
 from benchmarks.timing import AnswersDifferError, Row
 
 from reldn_d2.files import replace_when_complete
@@ -30,6 +40,7 @@ _PARTS = {
     "head": pair_classifier.rows,
     "sgdet": sgdet.rows,
     "evaluation": evaluation.rows,
+    "statistics": statistics.rows,
 }
 _HEADER = (
     "what", "ms", "compared with", "ms", "ratio", "operators", "launches", "GFLOP", "arithmetic", "matrix product ms",
@@ -88,7 +99,23 @@ def _evaluation_memory() -> str:
     return tabulate(rows, header, "pipe", floatfmt=".0f")
 
 
-_MEMORY_PARTS = {"memory": _stage_memory, "evaluation_memory": _evaluation_memory}
+def _loading() -> str:
+    arrays, lists = dataset_loading.loadings()
+    size = f"{arrays.images} images, {arrays.entities} entities, {arrays.relationships} relationships"
+    measured = {
+        "load, s": (arrays.load_seconds, lists.load_seconds),
+        "peak while loading, MB": (arrays.peak_mb, lists.peak_mb),
+        "dicts, MB": (arrays.dicts_mb, lists.dicts_mb),
+        "serialise, s": (arrays.serialise_seconds, lists.serialise_seconds),
+        "serialised, MB": (arrays.serialised_mb, lists.serialised_mb),
+        "statistics, s": (arrays.count_seconds, lists.count_seconds),
+        "statistics with the overlap rule, s": (arrays.overlap_seconds, lists.overlap_seconds),
+    }
+    rows = [(what, *pair, pair[1] / pair[0]) for what, pair in measured.items()]
+    return tabulate(rows, (size, "arrays", "lists of annotation dicts", "ratio"), "pipe", floatfmt=".3g")
+
+
+_MEMORY_PARTS = {"memory": _stage_memory, "evaluation_memory": _evaluation_memory, "loading": _loading}
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from .builtin import register_all
 from .dataset_mapper import RelationDatasetMapper
-from .datasets.coco_relations import load_coco_relations, register_coco_relations, save_coco_relations
+from .datasets.coco_relations import load_coco_relations, register_coco_relations
+from .datasets.coco_relations_writer import save_coco_relations
 from .datasets.vrd import load_vrd, register_vrd
 from .datasets.vrd_annotations import parse_vrd_annotations
 from .detections import load_detections_into_dataset, save_detections

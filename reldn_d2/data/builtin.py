@@ -2,20 +2,29 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog
 
+from .datasets.openimages_vocabulary import VOCABULARY_2018
+from .datasets.openimages_vrd import MINI_SIZES, register_openimages_vrd
+from .datasets.vg150 import SPLITS, register_vg150
 from .datasets.vrd import register_vrd
 from .registration import datasets_root
 from .synthetic import BUILTIN_DATASETS, register_scenes
 
 logger = logging.getLogger(__name__)
 
-# Folders below the root that hold VRD's official layout, and the prefix of the names they are registered
-# under.
-VRD_FOLDERS = ("vrd", "vrd_mini")
+_Sets = dict[str, Callable[[str], None]]
+
+# Of the official files.
+_VRD_COUNTS = {
+    "train": {"images": 4_000, "relationships": 30_355, "images_without_relationships": 220},
+    "test": {"images": 1_000, "relationships": 7_638, "images_without_relationships": 45},
+}
+_OPENIMAGES_COUNTS = {"train": {"images": 53_953}, "val": {"images": 3_234}}
 
 
 def register_all(root: str | None = None) -> None:
@@ -28,23 +37,59 @@ def register_all(root: str | None = None) -> None:
         root: folder that holds the data sets; None means `datasets_root()`.
     """
     base = Path(datasets_root() if root is None else root)
-    for name, register in {**_vrd(base), **_scenes()}.items():
+    for name, register in {**_vrd(base), **_vg150(base), **_openimages_vrd(base), **_scenes()}.items():
         if name in DatasetCatalog:
             logger.debug("Data set %s is registered already and left as it is.", name)
         else:
             register(name)
 
 
-def _vrd(base: Path) -> dict[str, Callable[[str], None]]:
-    sets: dict[str, Callable[[str], None]] = {}
-    for folder in VRD_FOLDERS:
-        train = f"{folder}_train"
-        sets[train] = partial(register_vrd, root=base / folder, split="train")
-        sets[f"{folder}_test"] = partial(register_vrd, root=base / folder, split="test", train_dataset=train)
+def _vrd(base: Path) -> _Sets:
+    sets: _Sets = {}
+    # The second is for any smaller set in VRD's layout.
+    for folder, counts in (("vrd", _VRD_COUNTS), ("vrd_mini", {})):
+        for split, train in (("train", None), ("test", f"{folder}_train")):
+            sets[f"{folder}_{split}"] = partial(
+                register_vrd,
+                root=base / folder,
+                split=split,
+                train_dataset=train,
+                expected_counts=counts.get(split),
+            )
     return sets
 
 
-def _scenes() -> dict[str, Callable[[str], None]]:
+def _vg150(base: Path) -> _Sets:
+    # What is tested on each split was trained on "train", or on "trainval" in the published schedule: zero-shot recall
+    # of `vg150_test` is about the whole of what may have been seen.
+    train = {"val": "vg150_train", "test": "vg150_trainval"}
+    return {
+        f"vg150_{split}": partial(
+            register_vg150, root=base / "vg", split=split, train_dataset=train.get(split)
+        )
+        for split in SPLITS
+    }
+
+
+def _openimages_vrd(base: Path) -> _Sets:
+    sets: _Sets = {}
+    for split, train in (("train", None), ("val", "openimages_vrd_train")):
+        register = partial(
+            register_openimages_vrd,
+            root=base / "openimages_vrd",
+            split=split,
+            train_dataset=train,
+            **asdict(VOCABULARY_2018),
+        )
+        sets[f"openimages_vrd_{split}"] = partial(register, expected_counts=_OPENIMAGES_COUNTS[split])
+        mini = train and train.replace("_train", "_mini_train")
+        sets[f"openimages_vrd_mini_{split}"] = partial(
+            register, mini=True, train_dataset=mini, expected_counts={"images": MINI_SIZES[split]}
+        )
+    return sets
+
+
+def _scenes() -> _Sets:
     return {
         name: partial(
             register_scenes,

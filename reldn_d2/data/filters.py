@@ -1,10 +1,16 @@
-"""What of a data set training looks at."""
+"""What of a data set training looks at, and options that leave relationships out."""
 
 import logging
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
-from .dataset_dicts import DatasetDict, relation_rows
+from reldn_d2.structures import boxes_overlap
+
+from .arrays import DatasetArrays, dataset_arrays
+from .dataset_dicts import DatasetDict
+from .rows import is_repeat
 
 logger = logging.getLogger(__name__)
 
@@ -20,18 +26,10 @@ def prepare_training_relations(dataset_dicts: list[DatasetDict], dataset_name: s
     Raises:
         ValueError: when no image has a relationship, or when relationships do not fit the annotations.
     """
-    kept = []
-    self_relations = repeats = relations = 0
-    for dataset_dict in dataset_dicts:
-        rows = relation_rows(dataset_dict)
-        proper = rows[rows[:, 0] != rows[:, 1]]
-        _, first = np.unique(proper, axis=0, return_index=True)
-        distinct = proper[np.sort(first)]
-        self_relations += len(rows) - len(proper)
-        repeats += len(proper) - len(distinct)
-        relations += len(distinct)
-        if len(distinct):
-            kept.append({**dataset_dict, "relations": distinct})
+    arrays = dataset_arrays(dataset_dicts)
+    itself = arrays.relations[:, 0] == arrays.relations[:, 1]
+    repeat = is_repeat(arrays.relations) & ~itself
+    kept = images_with_relations(_with_relations(dataset_dicts, arrays, ~itself & ~repeat))
     if not kept:
         raise ValueError(
             f"Data set {dataset_name!r} has no relationship to train on: {len(dataset_dicts)} images were "
@@ -40,6 +38,53 @@ def prepare_training_relations(dataset_dicts: list[DatasetDict], dataset_name: s
     logger.info(
         "Training relationships of %s: kept %d in %d images; dropped %d of an entity with itself, %d repeats "
         "and %d images without relationships.",
-        dataset_name, relations, len(kept), self_relations, repeats, len(dataset_dicts) - len(kept),
+        dataset_name, len(repeat) - itself.sum() - repeat.sum(), len(kept), itself.sum(), repeat.sum(),
+        len(dataset_dicts) - len(kept),
     )  # fmt: skip
     return kept
+
+
+def one_relation_per_pair(dataset_dicts: list[DatasetDict], source: str) -> list[DatasetDict]:
+    """Keep the first relationship of each ordered pair of entities, and log how many others were dropped.
+
+    The input is not modified: the images returned are new dicts that share everything but `"relations"`, (R, 3) int64.
+
+    Args:
+        source: what the images were read from, for the log.
+
+    Raises:
+        ValueError: relationships that do not fit the annotations.
+    """
+    arrays = dataset_arrays(dataset_dicts)
+    repeat = is_repeat(arrays.relations[:, :2])
+    logger.info("%s: dropped %d relationships of pairs that have an earlier one.", source, repeat.sum())
+    return _with_relations(dataset_dicts, arrays, ~repeat)
+
+
+def overlapping_relations(dataset_dicts: list[DatasetDict], source: str) -> list[DatasetDict]:
+    """Keep the relationships whose boxes share area (touching edges do not count). Otherwise as `one_relation_per_pair`."""
+    arrays = dataset_arrays(dataset_dicts)
+    subject, object = torch.from_numpy(arrays.boxes[arrays.relations[:, :2].T])
+    overlap: NDArray[np.bool_] = boxes_overlap(subject, object).numpy()
+    logger.info("%s: dropped %d relationships whose boxes share no area.", source, (~overlap).sum())
+    return _with_relations(dataset_dicts, arrays, overlap)
+
+
+def images_with_relations(dataset_dicts: list[DatasetDict]) -> list[DatasetDict]:
+    """The images that have at least one relationship."""
+    return [dataset_dict for dataset_dict in dataset_dicts if len(dataset_dict["relations"])]
+
+
+def _with_relations(
+    dataset_dicts: list[DatasetDict], arrays: DatasetArrays, keep: NDArray[np.bool_]
+) -> list[DatasetDict]:
+    """The images with those of their relationships that `keep`, (R,), says."""
+    counts = np.diff(arrays.first_relation)
+    image = np.repeat(np.arange(len(counts)), counts)[keep]
+    relations = arrays.relations[keep]
+    relations[:, :2] -= arrays.first_entity[image, None]
+    ends = np.cumsum(np.bincount(image, minlength=len(counts)))
+    return [
+        {**dataset_dict, "relations": rows}
+        for dataset_dict, rows in zip(dataset_dicts, np.split(relations, ends)[:-1], strict=True)
+    ]

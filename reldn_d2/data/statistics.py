@@ -1,9 +1,10 @@
 """Counting a training set: how often each predicate joins each pair of entity classes.
 
-Legend of shape letters: C entity classes, P predicate classes (background is index P), E entities and
-R relationships of one image.
+Legend of shape letters: C entity classes, P predicate classes (background is index P), K pairs of entities.
 """
 
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -12,16 +13,21 @@ from numpy.typing import NDArray
 
 from reldn_d2.structures import boxes_overlap
 
-from .dataset_dicts import DatasetDict, describe, entity_boxes, entity_classes, relation_rows
+from .arrays import DatasetArrays, check_vocabulary, dataset_arrays
+from .cache import cached_array, digest
+from .dataset_dicts import DatasetDict
 
 BackgroundCount = Literal["unrelated", "all"]
+_IntArray = NDArray[np.int64]
 
-# How many images' table cells are collected before they are added up: bounds the memory of large sets.
-_IMAGES_AT_ONCE = 2000
+# About how many pairs of entities are looked at together: bounds the memory, and fits into the processor's cache.
+_PAIRS_AT_ONCE = 2**16
+# Of what the cache keeps: raise it when the counts of the same data change.
+_VERSION = 1
 
 
 def predicate_counts(
-    dataset_dicts: list[DatasetDict],
+    dataset_dicts: Sequence[DatasetDict],
     num_classes: int,
     num_predicates: int,
     *,
@@ -48,60 +54,112 @@ def predicate_counts(
     Raises:
         ValueError: unknown `background_count`; a class outside [0, C) or a predicate outside [0, P).
     """
-    if background_count not in ("unrelated", "all"):
-        raise ValueError(f"background_count must be 'unrelated' or 'all', not {background_count!r}.")
-    shape = (num_classes, num_classes, num_predicates + 1)
-    counts = np.zeros(shape, dtype=np.int64).reshape(-1)
-    for start in range(0, len(dataset_dicts), _IMAGES_AT_ONCE):
-        cells = []
-        for dataset_dict in dataset_dicts[start : start + _IMAGES_AT_ONCE]:
-            classes = entity_classes(dataset_dict)
-            relations = relation_rows(dataset_dict)
-            _check_ranges(dataset_dict, classes, relations, num_classes, num_predicates)
-            subject, object = _background_pairs(dataset_dict, relations, overlap_only, background_count)
-            background = np.full(len(subject), num_predicates)
-            ends = classes[relations[:, :2]]
-            cells += [
-                np.ravel_multi_index((ends[:, 0], ends[:, 1], relations[:, 2]), shape),
-                np.ravel_multi_index((classes[subject], classes[object], background), shape),
-            ]
-        counts += np.bincount(np.concatenate(cells), minlength=counts.size)
-    return counts.reshape(shape)
+    arrays = _checked_arrays(dataset_dicts, num_classes, num_predicates, background_count)
+    return _count(arrays, num_classes, num_predicates, overlap_only, background_count)
 
 
-def _background_pairs(
-    dataset_dict: DatasetDict,
-    relations: NDArray[np.int64],
-    overlap_only: bool,
-    background_count: BackgroundCount,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Subject and object rows of the image's ordered pairs that count as background."""
-    counted = ~np.eye(len(dataset_dict["annotations"]), dtype=bool)
-    if overlap_only:
-        boxes = torch.from_numpy(entity_boxes(dataset_dict))
-        overlapping = counted & boxes_overlap(boxes[:, None], boxes[None]).numpy()
-        if overlapping.any() or background_count == "unrelated":
-            counted = overlapping
-    if background_count == "unrelated":
-        counted[relations[:, 0], relations[:, 1]] = False
-    subject, object = counted.nonzero()
-    return subject, object
-
-
-def _check_ranges(
-    dataset_dict: DatasetDict,
-    classes: NDArray[np.int64],
-    relations: NDArray[np.int64],
+def cached_predicate_counts(
+    dataset_dicts: Sequence[DatasetDict],
     num_classes: int,
     num_predicates: int,
-) -> None:
-    for values, limit, what in (
-        (classes, num_classes, "category_id"),
-        (relations[:, 2], num_predicates, "predicate"),
-    ):
-        wrong = values[(values < 0) | (values >= limit)]
-        if len(wrong):
-            raise ValueError(
-                f"{describe(dataset_dict)} has {what} {wrong[0]}, outside [0, {limit}). The number of "
-                "classes in the config must be that of the data set."
-            )
+    *,
+    overlap_only: bool = False,
+    background_count: BackgroundCount = "unrelated",
+) -> NDArray[np.int64]:
+    """As `predicate_counts`, which is called once for the same content and options: the user's cache keeps the result.
+
+    The annotations themselves are the key, so that changed data are counted anew; image files do not matter, nor do
+    boxes without `overlap_only`. On 62,723 images with 723,000 entities the digest of them takes 0.02 s and the count that
+    it saves 0.3 s, with `overlap_only` 0.5 s; both need the flat arrays first, which takes 0.2 s.
+    """
+    arrays = _checked_arrays(dataset_dicts, num_classes, num_predicates, background_count)
+    options = f"{num_classes} {num_predicates} {overlap_only} {background_count}"
+    boxes = [arrays.boxes] if overlap_only else []
+    counts = cached_array(
+        "statistics",
+        _VERSION,
+        digest([options, arrays.first_entity, arrays.classes, arrays.relations, *boxes]),
+        lambda: _count(arrays, num_classes, num_predicates, overlap_only, background_count),
+    )
+    return counts.astype(np.int64, copy=False)
+
+
+def _checked_arrays(
+    dataset_dicts: Sequence[DatasetDict], num_classes: int, num_predicates: int, background_count: str
+) -> DatasetArrays:
+    if background_count not in ("unrelated", "all"):
+        raise ValueError(f"background_count must be 'unrelated' or 'all', not {background_count!r}.")
+    arrays = dataset_arrays(dataset_dicts)
+    check_vocabulary(arrays, dataset_dicts, num_classes, num_predicates)
+    return arrays
+
+
+def _count(
+    arrays: DatasetArrays,
+    num_classes: int,
+    num_predicates: int,
+    overlap_only: bool,
+    background_count: BackgroundCount,
+) -> _IntArray:
+    shape = (num_classes, num_classes, num_predicates + 1)
+    subject, object, predicate = arrays.relations.T
+    cells = np.ravel_multi_index((arrays.classes[subject], arrays.classes[object], predicate), shape)
+    counts = np.bincount(cells, minlength=np.prod(shape)).reshape(shape)
+    counts[..., num_predicates] = _background(arrays, num_classes, overlap_only, background_count)
+    return counts
+
+
+def _background(
+    arrays: DatasetArrays, num_classes: int, overlap_only: bool, background_count: BackgroundCount
+) -> _IntArray:
+    """(C, C) counts of the last column."""
+    counts = np.zeros((num_classes, num_classes), dtype=np.int64)
+    for first, second in _entity_pairs(arrays):
+        if overlap_only:
+            counted = _overlapping(arrays, first, second)
+            if background_count == "all":
+                image = np.searchsorted(arrays.first_entity, first, side="right")
+                counted |= ~np.isin(image, image[counted])
+            first, second = first[counted], second[counted]
+        # Both directions count or neither does.
+        pairs = _class_pairs(arrays, first, second, num_classes)
+        counts += pairs + pairs.T
+    if background_count == "unrelated":
+        # An ordered pair with several predicates was counted once, an entity with itself never.
+        pair = np.unique(arrays.relations[:, 0] * len(arrays.classes) + arrays.relations[:, 1])
+        subject, object = np.divmod(pair, len(arrays.classes))
+        counted = subject != object
+        if overlap_only:
+            counted &= _overlapping(arrays, subject, object)
+        counts -= _class_pairs(arrays, subject[counted], object[counted], num_classes)
+    return counts
+
+
+def _entity_pairs(arrays: DatasetArrays) -> Iterator[tuple[_IntArray, _IntArray]]:
+    """Entity rows (K,), (K,) of all unordered pairs inside an image, piece by piece; no image is cut in two."""
+    entities = np.diff(arrays.first_entity)
+    pairs_before = np.cumsum([0, *(entities * (entities - 1) // 2)])
+    cuts = np.searchsorted(pairs_before, np.arange(0, pairs_before[-1], _PAIRS_AT_ONCE))
+    rows = arrays.first_entity[np.unique([0, *cuts, len(entities)])]
+    # of the entities that come after each in its image
+    partners = np.repeat(arrays.first_entity[1:], entities) - np.arange(len(arrays.classes)) - 1
+    for start, end in pairwise(rows):
+        count = partners[start:end]
+        first = np.repeat(np.arange(start, end), count)
+        place = np.arange(len(first)) - np.repeat(np.cumsum(count) - count, count)
+        yield first, first + 1 + place
+
+
+def _overlapping(arrays: DatasetArrays, first: _IntArray, second: _IntArray) -> NDArray[np.bool_]:
+    """(K,) whether the boxes of two entity rows share area."""
+    boxes = torch.from_numpy(arrays.boxes)
+    overlap: NDArray[np.bool_] = boxes_overlap(
+        boxes[torch.from_numpy(first)], boxes[torch.from_numpy(second)]
+    ).numpy()
+    return overlap
+
+
+def _class_pairs(arrays: DatasetArrays, first: _IntArray, second: _IntArray, num_classes: int) -> _IntArray:
+    """(C, C) how many of the pairs (K,), (K,) of entity rows join each two classes."""
+    cells = arrays.classes[first] * num_classes + arrays.classes[second]
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)

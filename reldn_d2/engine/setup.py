@@ -16,7 +16,7 @@ from detectron2.utils.logger import setup_logger
 
 from reldn_d2.checkpoint import Vocabulary
 from reldn_d2.config import add_reldn_config
-from reldn_d2.data import predicate_counts
+from reldn_d2.data.statistics import cached_predicate_counts
 from reldn_d2.files import replace_when_complete
 from reldn_d2.modeling import RelDN
 
@@ -133,7 +133,7 @@ def set_predicate_statistics(model: RelDN, cfg: CfgNode, dataset_dicts: list[dic
     """
     head = cfg.MODEL.ROI_RELATION_HEAD
     # Also for a head that makes no use of them: counting is what checks the range of every annotation.
-    counts = predicate_counts(
+    counts = cached_predicate_counts(
         dataset_dicts,
         cfg.MODEL.ROI_HEADS.NUM_CLASSES,
         head.NUM_PREDICATES,

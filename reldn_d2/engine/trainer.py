@@ -9,6 +9,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, build_detection_test_loader, build_detection_train_loader
 from detectron2.data.build import filter_images_with_only_crowd_annotations
+from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase, create_ddp_model
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
 from detectron2.solver import get_default_optimizer_params
@@ -19,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import RelationDatasetMapper, load_detections_into_dataset, prepare_training_relations
+from reldn_d2.data.repeat_factors import predicate_repeat_factors
 from reldn_d2.evaluation import RelationEvaluator
 from reldn_d2.modeling import RelDN
 
@@ -132,6 +134,9 @@ class Trainer(DefaultTrainer):
         """Detectron2's loader over `dataset_dicts` (None: those of DATASETS.TRAIN) with RelDN's mapper.
 
         The detector trains on images with entities, RelDN on images with relationships.
+
+        Raises:
+            ValueError: see `predicate_repeat_factors`, if DATALOADER.SAMPLER_TRAIN asks for them.
         """
         if dataset_dicts is None:
             dataset_dicts = load_datasets(cfg, cfg.DATASETS.TRAIN, cfg.DATASETS.DETECTION_FILES_TRAIN)
@@ -140,7 +145,8 @@ class Trainer(DefaultTrainer):
         else:
             dataset_dicts = filter_images_with_only_crowd_annotations(dataset_dicts)
         mapper = RelationDatasetMapper(cfg, is_train=True)
-        return build_detection_train_loader(cfg, dataset=dataset_dicts, mapper=mapper)
+        sampler = _predicate_sampler(cfg, dataset_dicts)
+        return build_detection_train_loader(cfg, dataset=dataset_dicts, mapper=mapper, sampler=sampler)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
@@ -219,6 +225,19 @@ def load_datasets(cfg: CfgNode, names: Sequence[str], detection_files: Sequence[
             loaded = load_detections_into_dataset(loaded, detection_files[i], classes)
         dataset_dicts += loaded
     return dataset_dicts
+
+
+def _predicate_sampler(
+    cfg: CfgNode, dataset_dicts: list[dict[str, Any]]
+) -> RepeatFactorTrainingSampler | None:
+    """The sampler that is ours; None where Detectron2 knows the name."""
+    if cfg.DATALOADER.SAMPLER_TRAIN != "PredicateRepeatFactorTrainingSampler":
+        return None
+    factors = predicate_repeat_factors(
+        dataset_dicts, cfg.DATALOADER.REPEAT_THRESHOLD, sqrt=cfg.DATALOADER.REPEAT_SQRT
+    )
+    # A negative SEED asks for another order in each run; the sampler would take it for a seed.
+    return RepeatFactorTrainingSampler(factors, seed=cfg.SEED if cfg.SEED >= 0 else None)
 
 
 def _check_detection_files(files: Sequence[str], names: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from .ground_truth import ground_truth_graphs, iterate_ground_truth
 from .protocols.confusion import is_confusable
 from .protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, parse_task
 from .scoring import evaluate_graphs, resolve_protocols
-from .training import TrainingSplit, training_split
+from .training import TrainingSplit, UnseenTriplets, training_split, unseen_triplets
 
 PREDICTIONS_FILE = "relation_predictions.npz"
 CONFUSABLE = "confusable"
@@ -51,7 +51,9 @@ class DatasetScorer:
         """
         Args:
             dataset_name: a data set in DatasetCatalog. Its metadata has thing_classes and predicate_classes, and may
-                name its training split as train_dataset, for zero-shot recall and groups of predicates.
+                name its training split as train_dataset, for zero-shot recall and groups of predicates. Rows (subject
+                class, object class, predicate) under zero_shot_triplets, the label triplets that training lacks, are
+                enough for zero-shot recall where that split is not named or not there.
             task: "SGDET", "SGCLS" or "PRDCLS", in upper or lower case: what the model was given.
             protocols: names, or protocols made with other settings, such as `reldn(range(1, 71))`.
             confusion_subset: report every protocol a second time, on the images with a confusable case.
@@ -62,8 +64,8 @@ class DatasetScorer:
         Raises:
             FileNotFoundError: if there is no annotation, or no such file of image labels.
             ValueError: if the task or a protocol is unknown, a protocol is not defined for the task, if metadata is
-                missing, if the annotation is broken (the message names the image), if the training split is not
-                registered, or if the image labels can't be read.
+                missing or its zero_shot_triplets are wrong, if the annotation is broken (the message names the image),
+                if the training split is not registered, or if the image labels can't be read.
         """
         self.task = parse_task(task)
         self.dataset_name = dataset_name
@@ -83,6 +85,7 @@ class DatasetScorer:
             raise ValueError(
                 f"'{self._train_dataset}', the training split of '{dataset_name}', is not registered"
             )
+        self._listed_unseen = self._read_unseen()
 
     def prepare(self, image_id: str, predicted: PredictedGraph) -> PredictedGraph:
         """Check the prediction for an image, rank it and keep what protocols read (see `prepare_prediction`).
@@ -178,19 +181,27 @@ class DatasetScorer:
             for name, result in results.items()
         )
 
-    def _training_split(self) -> TrainingSplit | None:
+    def _read_unseen(self) -> UnseenTriplets | None:
+        labels = MetadataCatalog.get(self.dataset_name).get("zero_shot_triplets")
+        if labels is None:
+            return None
+        try:
+            return unseen_triplets(labels, self._num_classes, len(self._predicate_classes))
+        except ValueError as error:
+            raise ValueError(f"metadata zero_shot_triplets of '{self.dataset_name}': {error}") from error
+
+    def _training_split(self) -> TrainingSplit | UnseenTriplets | None:
         name = self._train_dataset
         if name is None:
-            return None
+            return self._listed_unseen
         try:
             dataset_dicts = DatasetCatalog.get(name)
         except FileNotFoundError as error:
             if self._needs_training_split:
                 raise
-            _logger.warning(
-                "No zero-shot recall and no groups of predicates: %s can't be read: %s", name, error
-            )
-            return None
+            no_recall = "zero-shot recall and no " if self._listed_unseen is None else ""
+            _logger.warning("No %sgroups of predicates: %s can't be read: %s", no_recall, name, error)
+            return self._listed_unseen
         for key in ("thing_classes", "predicate_classes"):
             if _vocabulary(name, key) != _vocabulary(self.dataset_name, key):
                 raise ValueError(f"'{name}' is no training split of '{self.dataset_name}': its {key} differ")

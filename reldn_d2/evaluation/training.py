@@ -1,6 +1,6 @@
 """What a training split holds, as far as metrics of a test split depend on it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,8 @@ class TrainingSplit:
 
     def is_zero_shot(self, truth: GroundTruthGraph) -> BoolArray:
         """(R,) whether no training relationship has the same subject class, predicate and object class."""
-        return ~np.isin(_keys(truth, self.num_classes, len(self.predicate_counts)), self.triplets)
+        keys = _keys(_labels(truth), self.num_classes, len(self.predicate_counts))
+        return ~np.isin(keys, self.triplets)
 
     def predicate_groups(self) -> dict[str, IntArray]:
         """Predicates of the head, the body and the tail, each rising.
@@ -51,15 +52,62 @@ def training_split(
         truths: annotation of every image, with classes and predicates in range.
         num_classes, num_predicates: C and P.
     """
-    keys = [np.zeros(0, dtype=np.int64), *(_keys(truth, num_classes, num_predicates) for truth in truths)]
-    every = np.concatenate(keys)
+    labels = [np.zeros((0, 3), dtype=np.int64), *map(_labels, truths)]
+    every = _keys(np.concatenate(labels), num_classes, num_predicates)
     counts = np.bincount(every % num_predicates, minlength=num_predicates)
     return TrainingSplit(num_classes, counts, np.unique(every))
 
 
-def _keys(truth: GroundTruthGraph, num_classes: int, num_predicates: int) -> npt.NDArray[np.int64]:
-    """(R,) one number for each (subject class, object class, predicate)."""
+@dataclass(frozen=True)
+class UnseenTriplets:
+    """Label triplets that a training split lacks, where nothing else is known of it.
+
+    Attributes:
+        num_classes, num_predicates: C and P.
+        triplets: (N,) int, the number `_keys` gives to each of them.
+    """
+
+    num_classes: int
+    num_predicates: int
+    triplets: IntArray
+
+    def is_zero_shot(self, truth: GroundTruthGraph) -> BoolArray:
+        """(R,) whether the subject class, predicate and object class are one of the triplets."""
+        return np.isin(_keys(_labels(truth), self.num_classes, self.num_predicates), self.triplets)
+
+
+def unseen_triplets(
+    labels: Sequence[Sequence[int]] | IntArray, num_classes: int, num_predicates: int
+) -> UnseenTriplets:
+    """
+    Args:
+        labels: rows (subject class, object class, predicate), in any order.
+        num_classes, num_predicates: C and P.
+
+    Raises:
+        ValueError: no rows of three integers, or one that is out of range.
+    """
+    rows = np.asarray(labels)
+    if not rows.size:
+        rows = np.zeros((0, 3), dtype=np.int64)
+    limits = (num_classes, num_classes, num_predicates)
+    if rows.ndim != 2 or rows.shape[1] != 3 or not np.issubdtype(rows.dtype, np.integer):
+        raise ValueError(f"not rows of three integers, but {rows.dtype} of shape {rows.shape}")
+    if ((rows < 0) | (rows >= limits)).any():
+        raise ValueError(f"a row is not in the range of (subject class, object class, predicate), {limits}")
+    return UnseenTriplets(
+        num_classes, num_predicates, _keys(rows.astype(np.int64), num_classes, num_predicates)
+    )
+
+
+def _labels(truth: GroundTruthGraph) -> npt.NDArray[np.int64]:
+    """(R, 3) subject class, object class and predicate of each relationship."""
     subject, object, predicate = truth.relations.T
-    ends = truth.classes[subject].astype(np.int64) * num_classes + truth.classes[object]
-    keys: npt.NDArray[np.int64] = ends * num_predicates + predicate
+    return np.stack([truth.classes[subject], truth.classes[object], predicate], axis=1).astype(np.int64)
+
+
+def _keys(labels: npt.NDArray[np.int64], num_classes: int, num_predicates: int) -> npt.NDArray[np.int64]:
+    """(N,) one number for each row (subject class, object class, predicate)."""
+    subject, object, predicate = labels.T
+    keys: npt.NDArray[np.int64] = (subject * num_classes + object) * num_predicates + predicate
     return keys

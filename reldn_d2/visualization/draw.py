@@ -94,18 +94,20 @@ def draw_scene_graph(
     *,
     top_n: int = 10,
     correct: Sequence[bool] | None = None,
+    also: Sequence[int] = (),
     min_side: int = 800,
     text_scale: float = 1.0,
 ) -> Image:
     """Draw the best relationships of a graph: boxes, and an arrow from each subject to its object.
 
-    Entities without a drawn relationship are left out; several predicates of a pair share one arrow.
+    Other entities without a drawn relationship are left out; several predicates of a pair share one arrow.
 
     Args:
         image: (H, W, 3) uint8 RGB, the graph's image (of any size with the same proportions).
         graph: boxes are in pixels of `graph["image"]`.
         top_n: draw the first `top_n` relationships, repeated ones counted once.
         correct: a flag for every relationship of the graph; right ones are drawn green, wrong ones red.
+        also: ids of entities to draw even without a relationship.
         min_side: images with a shorter longer side are enlarged first, so that the text is legible.
         text_scale: larger text, for a picture that will be shown small.
 
@@ -118,12 +120,12 @@ def draw_scene_graph(
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"an image must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
     edges = edges_to_draw(graph, top_n, correct)
+    entities = sorted({*entities_of(edges), *also})
     image = upscale_small(image, min_side)
-    if not edges:
+    if not entities:
         return image.copy()
     height, width = image.shape[:2]
     overlay = _Overlay(width, height, text_scale)
-    entities = entities_of(edges)
     scale = np.array([width / graph["image"]["width"], height / graph["image"]["height"]] * 2)
     boxes = np.array([graph["entities"][entity]["box"] for entity in entities], dtype=np.float64) * scale
     boxes = np.clip(boxes, 0, np.array([width, height] * 2))

@@ -89,12 +89,15 @@ class Report:
         self._parts += [f'<p class="footnote">{escape(note)}</p>' for note in footnotes]
         return self
 
-    def pictures(self, row: Sequence[tuple[Image | Svg, str]], *, as_photo: bool = True) -> Self:
+    def pictures(
+        self, row: Sequence[tuple[Image | Svg, str]], *, as_photo: bool = True, grid: bool = False
+    ) -> Self:
         """Add pictures beside each other (below each other on narrow screens).
 
         Args:
             row: (picture, caption); a picture is (H, W, 3) uint8 RGB or a drawing of this package.
             as_photo: JPEG, small; False keeps every pixel exact (PNG).
+            grid: all of one width, however many are in the last line; False fills each line.
 
         Raises:
             ValueError: a picture of another shape or type.
@@ -103,7 +106,7 @@ class Report:
         for picture, caption in row:
             shown = picture if isinstance(picture, str) else _embedded(picture, caption, as_photo)
             figures.append(f"<figure>{shown}<figcaption>{escape(caption)}</figcaption></figure>")
-        self._parts.append('<div class="row">{}</div>'.format("\n".join(figures)))
+        self._parts.append('<div class="{}">{}</div>'.format("grid" if grid else "row", "\n".join(figures)))
         return self
 
     def html(self) -> str:

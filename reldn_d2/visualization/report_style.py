@@ -23,10 +23,11 @@ tbody tr:hover { background: var(--tint); }
 td.best { font-weight: 700; color: var(--accent); }
 .footnote { font-size: 0.85rem; color: var(--soft); margin: 0 0 0.25rem; }
 .row { display: flex; flex-wrap: wrap; gap: 16px; margin: 1.25rem 0; }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(280px, 1fr)); gap: 16px; margin: 1.25rem 0; }
 figure { margin: 0; flex: 1 1 280px; min-width: 0; }
 figure img, figure svg { display: block; max-width: 100%; border-radius: 6px; }
 figure img { width: 100%; height: auto; }
-figcaption { font-size: 0.88rem; color: var(--soft); margin-top: 0.4rem; }
+figcaption { font-size: 0.88rem; color: var(--soft); margin-top: 0.4rem; overflow-wrap: anywhere; }
 pre { background: var(--tint); border: 1px solid var(--rule); border-radius: 6px; padding: 0.9rem 1.1rem;
   overflow-x: auto; font: 0.85rem/1.5 ui-monospace, Menlo, Consolas, monospace; }
 @media print { main { max-width: none; padding: 0; } figure, tr { break-inside: avoid; } }

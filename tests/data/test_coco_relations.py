@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import load_coco_json
 from detectron2.structures import BoxMode
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reldn_d2.data import load_coco_relations, load_vrd, register_coco_relations, save_coco_relations
+from reldn_d2.data.annotations import Annotations
 
 NAME = "test_coco_relations"
 
@@ -62,6 +66,48 @@ def test_ids_become_positions_and_contiguous_classes(tmp_path: Path) -> None:
     assert first["relations"].tolist() == [[1, 0, 1], [0, 1, 0]]
     assert second["relations"].shape == (0, 3)
     assert first["relations"].dtype == second["relations"].dtype == np.int64
+
+
+def test_annotations_are_arrays_that_know_of_crowds_only_where_there_are_any(tmp_path: Path) -> None:
+    second, first = load_coco_relations(write(tmp_path, content()), tmp_path)
+    assert isinstance(first["annotations"], Annotations)
+    assert isinstance(second["annotations"], Annotations)
+    assert first["annotations"].crowd is not None
+    assert second["annotations"].crowd is None
+
+
+def test_verified_categories_become_classes(tmp_path: Path) -> None:
+    data = content()
+    data["images"][1]["verified_category_ids"] = [7, 2]
+    data["images"][0]["verified_category_ids"] = []
+    second, first = load_coco_relations(write(tmp_path, data), tmp_path)
+    assert first["verified_classes"].tolist() == [1, 0]
+    assert second["verified_classes"].tolist() == []
+    assert first["verified_classes"].dtype == second["verified_classes"].dtype == np.int64
+    del data["images"][0]["verified_category_ids"]
+    second, _ = load_coco_relations(write(tmp_path, data), tmp_path)
+    assert "verified_classes" not in second
+
+
+def test_labels_for_submissions_go_to_the_metadata(tmp_path: Path, catalog_name: str) -> None:
+    data = content()
+    for kind, labels in (("categories", ["/m/01", "/m/02"]), ("predicates", ["holds_it", "near_it"])):
+        for record, label in zip(data[kind], labels, strict=True):
+            record["label"] = label
+    load_coco_relations(write(tmp_path, data), tmp_path, catalog_name)
+    metadata = MetadataCatalog.get(catalog_name)
+    assert metadata.class_labels == ["/m/02", "/m/01"]
+    assert metadata.predicate_labels == ["near_it", "holds_it"]
+    data["categories"][0]["label"] = "/m/03"
+    with pytest.raises(ValueError, match="class_labels are"):
+        load_coco_relations(write(tmp_path, data), tmp_path, catalog_name)
+
+
+def test_files_without_labels_leave_those_of_the_registration(tmp_path: Path, catalog_name: str) -> None:
+    register_coco_relations(catalog_name, {"class_labels": ["a", "b"]}, write(tmp_path, content()), tmp_path)
+    DatasetCatalog.get(catalog_name)
+    assert MetadataCatalog.get(catalog_name).class_labels == ["a", "b"]
+    assert MetadataCatalog.get(catalog_name).get("predicate_labels") is None
 
 
 def test_registration_is_lazy_and_loading_fills_the_metadata(tmp_path: Path, catalog_name: str) -> None:
@@ -172,9 +218,17 @@ def repeated(kind: str) -> Change:
         (setter("annotations", 2, bbox=[-2, 30, 9, 2]), "annotation 4: .*outside"),
         (setter("annotations", 2, bbox=[9, -2, 9, 9]), "annotation 4: .*outside"),
         (setter("annotations", 2, bbox=[60, 5, 1, 9]), "annotation 4: .*outside"),
+        (setter("annotations", 2, bbox=[10, 10, 10**400, 3]), "annotation 4: .* not four numbers"),
+        (setter("annotations", 2, iscrowd="no"), "annotation 4: iscrowd is 'no'"),
+        (setter("images", 0, verified_category_ids=[7, 8]), "image 20: 'categories' has no id 8"),
+        (setter("images", 0, verified_category_ids=7), "image 20: verified_category_ids is 7"),
+        (setter("categories", 1, label="cup"), "record 7 of 'categories': it has no label"),
+        (setter("predicates", 0, label=9), "record 9 of 'predicates': it has no label that is a string"),
+        (setter("images", 0, height=10**400), "image 20: height is 1000"),
         (setter("images", 0, height=0), "image 20: height is 0"),
         (setter("images", 0, width="80"), "image 20: width is '80'"),
         (setter("images", 0, file_name=None), "image 20: file_name is None"),
+        (setter("images", 0, id=True), "record 0 of 'images': its id True"),
         (setter("images", 0, id=1.5), "record 0 of 'images': its id 1.5"),
         (setter("categories", 0, id="7"), "record '7' of 'categories': the id is no integer"),
         (setter("predicates", 0, name=3), "record 9 of 'predicates': .*the name no string"),
@@ -212,7 +266,90 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_coco_relations(tmp_path / "no.json", tmp_path)
 
 
-def same_datasets(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> None:
+IDS = st.one_of(st.integers(-9, 9), st.text("ab", max_size=3))
+
+
+@st.composite
+def files(draw: st.DrawFn) -> dict[str, Any]:
+    """Valid files whose records and ids are in any order."""
+    images = [
+        {"id": identity, "file_name": f"{row}.jpg", "height": 30, "width": 40}
+        for row, identity in enumerate(draw(st.lists(IDS, max_size=4, unique=True)))
+    ]
+    classes = {
+        kind: [
+            {"id": i, "name": f"{kind} {i}"}
+            for i in draw(st.lists(st.integers(-5, 20), min_size=1, max_size=3, unique=True))
+        ]
+        for kind in ("categories", "predicates")
+    }
+    annotations, relations = [], []
+    for identity in draw(st.lists(IDS, max_size=8, unique=True)) if images else []:
+        x, y, w, h = (draw(st.integers(*ends)) for ends in ((0, 30), (0, 20), (1, 10), (1, 10)))
+        annotations.append(
+            {
+                "id": identity,
+                "image_id": draw(st.sampled_from(images))["id"],
+                "category_id": draw(st.sampled_from(classes["categories"]))["id"],
+                "bbox": [x, y, w, h],
+                "iscrowd": draw(st.integers(0, 1)),
+            }
+        )
+    for identity in draw(st.lists(IDS, max_size=8, unique=True)) if annotations else []:
+        subject = draw(st.sampled_from(annotations))
+        others = [a for a in annotations if a["image_id"] == subject["image_id"]]
+        relations.append(
+            {
+                "id": identity,
+                "image_id": subject["image_id"],
+                "subject_id": subject["id"],
+                "object_id": draw(st.sampled_from(others))["id"],
+                "predicate_id": draw(st.sampled_from(classes["predicates"]))["id"],
+            }
+        )
+    lists = {"images": images, "annotations": annotations, "relations": relations, **classes}
+    return {**lists, "allow_self_relations": True}
+
+
+def slowly_read(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """The images of a valid file, record by record."""
+    numbers = {
+        kind: {identity: number for number, identity in enumerate(sorted(r["id"] for r in data[kind]))}
+        for kind in ("categories", "predicates")
+    }
+    result = []
+    for image in data["images"]:
+        own = [a for a in data["annotations"] if a["image_id"] == image["id"]]
+        position = {a["id"]: row for row, a in enumerate(own)}
+        annotations = []
+        for a in own:
+            x, y, w, h = a["bbox"]
+            category = numbers["categories"][a["category_id"]]
+            box = {"bbox": [x, y, x + w, y + h], "bbox_mode": BoxMode.XYXY_ABS}
+            annotations.append({**box, "category_id": category, "iscrowd": a["iscrowd"]})
+        relations = [
+            [position[r["subject_id"]], position[r["object_id"]], numbers["predicates"][r["predicate_id"]]]
+            for r in data["relations"]
+            if r["image_id"] == image["id"]
+        ]
+        result.append({"image_id": image["id"], "annotations": annotations, "relations": relations})
+    return result
+
+
+@given(files())
+def test_files_in_any_order_are_read_as_record_by_record(
+    tmp_path_factory: pytest.TempPathFactory, data: dict[str, Any]
+) -> None:
+    loaded = load_coco_relations(write(tmp_path_factory.mktemp("file"), data), "")
+    expected = slowly_read(data)
+    assert [d["image_id"] for d in loaded] == [d["image_id"] for d in expected]
+    for found, right in zip(loaded, expected, strict=True):
+        assert found["annotations"] == right["annotations"]
+        assert found["relations"].tolist() == right["relations"]
+        assert found["relations"].shape[1] == 3
+
+
+def same_datasets(first: list[dict[str, Any]], second: list[dict[str, Any]], tolerance: float = 0) -> None:
     assert len(first) == len(second)
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one["relations"], other["relations"])
@@ -221,9 +358,125 @@ def same_datasets(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> 
         ]
         assert [a["iscrowd"] for a in one["annotations"]] == [a["iscrowd"] for a in other["annotations"]]
         for a, b in zip(one["annotations"], other["annotations"], strict=True):
-            np.testing.assert_allclose(a["bbox"], b["bbox"], rtol=1e-12)
+            np.testing.assert_allclose(a["bbox"], b["bbox"], rtol=0, atol=tolerance)
         for key in ("file_name", "height", "width", "image_id"):
             assert one[key] == other[key]
+        assert ("verified_classes" in one) == ("verified_classes" in other)
+        np.testing.assert_array_equal(one.get("verified_classes", ()), other.get("verified_classes", ()))
+
+
+WIDTH, HEIGHT = 53, 41
+NAMES = SimpleNamespace(
+    thing_classes=["cup", "person"],
+    predicate_classes=["near", "holds"],
+    class_labels=["/m/1", "/m/2"],
+    predicate_labels=["is_near", "does_hold"],
+)
+
+
+@st.composite
+def dataset_dict(draw: st.DrawFn) -> dict[str, Any]:
+    """An image whose boxes share edges, as boxes that touch do."""
+    edges = {
+        limit: sorted(draw(st.lists(st.floats(0, limit, width=32), min_size=2, max_size=4, unique=True)))
+        for limit in (WIDTH, HEIGHT)
+    }
+    boxes = []
+    for _ in range(draw(st.integers(0, 4))):
+        (left, right), (top, bottom) = (
+            sorted(draw(st.lists(st.sampled_from(edges[limit]), min_size=2, max_size=2, unique=True)))
+            for limit in (WIDTH, HEIGHT)
+        )
+        # not a multiple of a power of two
+        boxes.append([left / 1.1, top / 1.1, right / 1.1, bottom / 1.1])
+    boxes = [b for b in boxes if b[2] - b[0] > 1e-6 and b[3] - b[1] > 1e-6]
+    size, bit = len(boxes), st.integers(0, 1)
+    row = st.tuples(st.integers(0, size - 1), st.integers(0, size - 1), bit)
+    relations = draw(st.lists(row, max_size=4)) if size else []
+    result = {
+        "file_name": f"/photos/{draw(st.integers(0, 9))}.jpg",
+        "width": WIDTH,
+        "height": HEIGHT,
+        "annotations": Annotations(
+            boxes, [draw(bit) for _ in boxes], [draw(st.booleans()) for _ in boxes] if draw(bit) else None
+        ),
+        "relations": np.array(relations, dtype=np.int64).reshape(-1, 3),
+    }
+    if draw(st.booleans()):
+        result["verified_classes"] = np.array(draw(st.lists(bit, max_size=2, unique=True)), dtype=np.int64)
+    return result
+
+
+@given(st.lists(dataset_dict(), max_size=3), st.booleans())
+def test_nothing_is_lost_by_writing_and_reading(
+    tmp_path_factory: pytest.TempPathFactory, given_dicts: list[dict[str, Any]], text_ids: bool
+) -> None:
+    images = [{**d, "image_id": str(i) if text_ids else i} for i, d in enumerate(given_dicts)]
+    folder = tmp_path_factory.mktemp("round")
+    save_coco_relations(images, NAMES, folder / "a.json", "/photos")
+    once = load_coco_relations(folder / "a.json", "/photos")
+    same_datasets(images, once, tolerance=2**-32)
+    save_coco_relations(once, NAMES, folder / "b.json", "/photos")
+    assert (folder / "a.json").read_bytes() == (folder / "b.json").read_bytes()
+
+
+def test_boxes_that_touch_still_touch(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    edges = random.uniform(0, (WIDTH, HEIGHT), (20, 2))
+    near, far = np.sort(random.permuted(np.repeat(edges[None], 200, axis=0), axis=1)[:, :2], axis=1).swapaxes(
+        0, 1
+    )
+    boxes = np.concatenate([near, far], axis=1)
+    assert (near + (far - near) != far).any(), "COCO's width alone would move no edge"
+    image = {"file_name": "a.jpg", "width": WIDTH, "height": HEIGHT, "image_id": 1}
+    annotations = Annotations(boxes, np.zeros(len(boxes)))
+    save_coco_relations([{**image, "annotations": annotations, "relations": []}], NAMES, tmp_path / "a.json")
+    (found,) = load_coco_relations(tmp_path / "a.json", "")
+    for axis in (0, 1):
+        old = boxes[:, [axis, axis + 2]].ravel()
+        new = found["annotations"].boxes[:, [axis, axis + 2]].ravel()
+        np.testing.assert_array_equal(new[:, None] == new[None], old[:, None] == old[None])
+
+
+def test_names_and_labels_survive_the_round_trip(tmp_path: Path, catalog_name: str) -> None:
+    save_coco_relations([], NAMES, tmp_path / "names.json")
+    assert load_coco_relations(tmp_path / "names.json", "", catalog_name) == []
+    found = MetadataCatalog.get(catalog_name).as_dict()
+    assert found.items() >= vars(NAMES).items()
+
+
+def test_what_is_written_is_coco_for_detectron2(tmp_path: Path) -> None:
+    loaded = load_coco_relations(write(tmp_path, content()), "")
+    save_coco_relations(loaded, NAMES, tmp_path / "copy.json")
+    # sorted by image id
+    first, second = load_coco_json(str(tmp_path / "copy.json"), "")
+    assert (first["image_id"], second["image_id"]) == (10, 20)
+    assert [a["bbox"] for a in first["annotations"]] == [[1, 2, 10, 20], [5.5, 6, 7, 8.25]]
+    assert [(a["category_id"], a["iscrowd"]) for a in first["annotations"]] == [(2, 0), (1, 1)]
+    assert [a["category_id"] for a in second["annotations"]] == [1]
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        [0, 0, 0, 5],
+        [0, 5, 5, 2],
+        [-2, 0, 5, 5],
+        [0, 0, 62, 5],
+        [0, 38, 5, 41.5],
+        [-0.5, 0, -0.25, 5],
+        [0, 0, float("nan"), 5],
+        [0, 0, float("inf"), 5],
+    ],
+)
+def test_boxes_that_could_not_be_read_are_not_written(tmp_path: Path, box: list[float]) -> None:
+    loaded = load_coco_relations(write(tmp_path, content()), "")
+    loaded[1]["annotations"].boxes[1] = box
+    with pytest.raises(
+        ValueError, match=r"no\.json: not written: annotation 1 of image 10 .*not inside the 60 x 40"
+    ):
+        save_coco_relations(loaded, NAMES, tmp_path / "no.json")
+    assert not (tmp_path / "no.json").exists()
 
 
 @pytest.mark.parametrize("root", [None, "images"])
@@ -235,6 +488,7 @@ def test_saving_and_loading_gives_the_same(tmp_path: Path, catalog_name: str, ro
     save_coco_relations(loaded, MetadataCatalog.get(catalog_name), path, relative_to)
     names = [image["file_name"] for image in json.loads(path.read_text())["images"]]
     assert (names == ["b/second.jpg", "first.jpg"]) == (root is not None)
+    assert json.loads(path.read_text())["allow_self_relations"] is False
     same_datasets(loaded, load_coco_relations(path, "" if root is None else images))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["copy.json", "relations.json"]
 
@@ -255,3 +509,10 @@ def test_classes_without_a_name_are_not_written(tmp_path: Path, key: str) -> Non
     with pytest.raises(ValueError, match=r"copy\.json: not written: image 10 has .*names only 1"):
         save_coco_relations(loaded, metadata, tmp_path / "copy.json")
     assert not (tmp_path / "copy.json").exists()
+
+
+def test_verified_classes_without_a_name_are_not_written(tmp_path: Path) -> None:
+    loaded = load_coco_relations(write(tmp_path, content()), tmp_path)
+    loaded[1]["verified_classes"] = [0, -1]
+    with pytest.raises(ValueError, match="image 10 has verified_classes -1"):
+        save_coco_relations(loaded, NAMES, tmp_path / "copy.json")

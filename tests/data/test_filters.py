@@ -1,12 +1,20 @@
 import copy
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from detectron2.structures import BoxMode
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reldn_d2.data import prepare_training_relations
+from reldn_d2.data.annotations import Annotations
+from reldn_d2.data.filters import images_with_relations, one_relation_per_pair, overlapping_relations
+
+Images = list[dict[str, Any]]
+Row = tuple[int, int, int]
 
 
 def image(image_id: int, relations: Any, entities: int = 3) -> dict[str, Any]:
@@ -44,3 +52,118 @@ def test_self_relations_repeats_and_empty_images_are_dropped_and_counted(
 def test_nothing_to_train_on_is_an_error(images: list[dict[str, Any]]) -> None:
     with pytest.raises(ValueError, match=f"'mine' has no relationship.*{len(images)} images"):
         prepare_training_relations(images, "mine")
+
+
+@st.composite
+def data_sets(draw: st.DrawFn) -> Images:
+    """Images with none to four small boxes, often touching or repeated, as plain lists or as arrays."""
+    images = []
+    for image_id in range(draw(st.integers(0, 4))):
+        corner = st.integers(0, 4)
+        boxes = [
+            [x, y, x + draw(st.integers(1, 2)), y + draw(st.integers(1, 2))]
+            for x, y in draw(st.lists(st.tuples(corner, corner), max_size=4))
+        ]
+        end = st.integers(0, len(boxes) - 1)
+        row = st.tuples(end, end, st.integers(0, 1))
+        rows = draw(st.lists(row, max_size=8)) if boxes else []
+        plain = [{"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0} for box in boxes]
+        compact = draw(st.booleans())
+        images.append(
+            {
+                "image_id": image_id,
+                "annotations": Annotations(boxes, [0] * len(boxes)) if compact else plain,
+                "relations": np.array(rows, dtype=np.int64).reshape(-1, 3) if compact else rows,
+            }
+        )
+    return images
+
+
+def slow_proper_and_distinct(image: dict[str, Any]) -> list[Row]:
+    kept: list[Row] = []
+    for s, o, p in np.array(image["relations"]).reshape(-1, 3).tolist():
+        if s != o and (s, o, p) not in kept:
+            kept.append((s, o, p))
+    return kept
+
+
+def slow_first_of_pair(image: dict[str, Any]) -> list[Row]:
+    kept: dict[tuple[int, int], Row] = {}
+    for s, o, p in np.array(image["relations"]).reshape(-1, 3).tolist():
+        kept.setdefault((s, o), (s, o, p))
+    return list(kept.values())
+
+
+def slow_overlapping(image: dict[str, Any]) -> list[Row]:
+    kept: list[Row] = []
+    for s, o, p in np.array(image["relations"]).reshape(-1, 3).tolist():
+        ax0, ay0, ax1, ay1 = image["annotations"][s]["bbox"]
+        bx0, by0, bx1, by1 = image["annotations"][o]["bbox"]
+        if (min(ax1, bx1) - max(ax0, bx0)) > 0 and (min(ay1, by1) - max(ay0, by0)) > 0:
+            kept.append((s, o, p))
+    return kept
+
+
+def rows(images: Images) -> list[list[Row]]:
+    return [[(s, o, p) for s, o, p in image["relations"].tolist()] for image in images]
+
+
+@given(images=data_sets())
+def test_training_relations_are_those_of_a_slow_loop(images: Images) -> None:
+    expected = [slow_proper_and_distinct(image) for image in images]
+    if not any(expected):
+        with pytest.raises(ValueError, match="no relationship to train on"):
+            prepare_training_relations(images, "mine")
+        return
+    kept = prepare_training_relations(images, "mine")
+    assert rows(kept) == [found for found in expected if found]
+    assert [d["image_id"] for d in kept] == [
+        d["image_id"] for d, found in zip(images, expected, strict=True) if found
+    ]
+
+
+@pytest.mark.parametrize(
+    ("filter_relations", "slow"),
+    [(one_relation_per_pair, slow_first_of_pair), (overlapping_relations, slow_overlapping)],
+)
+@given(images=data_sets())
+def test_filtered_relations_are_those_of_a_slow_loop(
+    filter_relations: Callable[[Images, str], Images],
+    slow: Callable[[dict[str, Any]], list[Row]],
+    images: Images,
+) -> None:
+    before = copy.deepcopy(images)
+    kept = filter_relations(images, "mine")
+    assert rows(kept) == [slow(image) for image in images]
+    assert rows(filter_relations(kept, "mine")) == rows(kept)
+    for old, given_, new in zip(before, images, kept, strict=True):
+        assert new["annotations"] is given_["annotations"] and new["image_id"] == old["image_id"]
+        assert new["relations"].dtype == np.int64 and new["relations"].shape[1:] == (3,)
+        np.testing.assert_array_equal(given_["relations"], old["relations"])
+
+
+def test_filters_say_what_they_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    apart = image(1, [(0, 1, 4), (0, 1, 5), (0, 2, 4)])
+    apart["annotations"] = Annotations([[0, 0, 5, 5], [5, 0, 9, 5], [4, 4, 6, 6]], [0, 0, 0])
+    with caplog.at_level(logging.INFO):
+        (first,) = one_relation_per_pair([apart], "a.h5")
+        (overlapping,) = overlapping_relations([apart], "a.h5")
+    assert first["relations"].tolist() == [[0, 1, 4], [0, 2, 4]]
+    # the first two boxes have an edge in common, and no area
+    assert overlapping["relations"].tolist() == [[0, 2, 4]]
+    assert caplog.messages == [
+        "a.h5: dropped 1 relationships of pairs that have an earlier one.",
+        "a.h5: dropped 2 relationships whose boxes share no area.",
+    ]
+
+
+def test_rows_that_do_not_fit_are_named() -> None:
+    images = [image(1, [(0, 1, 4)]), image(2, [(0, 3, 4)])]
+    for filter_relations in (prepare_training_relations, one_relation_per_pair, overlapping_relations):
+        with pytest.raises(ValueError, match="row 0 of 'relations' of image 2"):
+            filter_relations(images, "mine")
+
+
+def test_images_without_relationships_can_be_left_out() -> None:
+    images = [image(1, []), image(2, np.zeros((0, 3), dtype=np.int64)), image(3, [(0, 1, 4)])]
+    assert images_with_relations(images) == [images[2]]

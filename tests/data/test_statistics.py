@@ -1,70 +1,35 @@
+import logging
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
-from detectron2.structures import BoxMode
+from dataset_images import CLASSES, PREDICATES, compact, image, images
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from slow_statistics import slow_counts
 
 from reldn_d2.data import parse_vrd_annotations, predicate_counts, statistics
+from reldn_d2.data.cache import cache_folder
+from reldn_d2.data.statistics import cached_predicate_counts
 
-CLASSES, PREDICATES = 3, 2
-
-
-def image(boxes: list[Any], classes: list[int], relations: list[tuple[int, int, int]]) -> dict[str, Any]:
-    annotations = [
-        {"bbox": list(box), "bbox_mode": BoxMode.XYXY_ABS, "category_id": c}
-        for box, c in zip(boxes, classes, strict=True)
-    ]
-    return {"image_id": 1, "annotations": annotations, "relations": relations}
+OPTIONS = [(overlap, background) for overlap in (False, True) for background in ("unrelated", "all")]
 
 
-def slow_counts(images: list[dict[str, Any]], overlap_only: bool, background_count: str) -> NDArray[np.int64]:
-    counts = np.zeros((CLASSES, CLASSES, PREDICATES + 1), dtype=np.int64)
-    for one in images:
-        entities = one["annotations"]
-        for s, o, p in one["relations"]:
-            counts[entities[s]["category_id"], entities[o]["category_id"], p] += 1
-        pairs = [(s, o) for s in range(len(entities)) for o in range(len(entities)) if s != o]
-        overlapping = []
-        for s, o in pairs:
-            ax0, ay0, ax1, ay1 = entities[s]["bbox"]
-            bx0, by0, bx1, by1 = entities[o]["bbox"]
-            if min(ax1, bx1) - max(ax0, bx0) > 0 and min(ay1, by1) - max(ay0, by0) > 0:
-                overlapping.append((s, o))
-        if overlap_only and (overlapping or background_count == "unrelated"):
-            pairs = overlapping
-        related = {(s, o) for s, o, _ in one["relations"]}
-        for s, o in pairs:
-            if background_count == "all" or (s, o) not in related:
-                counts[entities[s]["category_id"], entities[o]["category_id"], PREDICATES] += 1
-    return counts
-
-
-@st.composite
-def images(draw: st.DrawFn) -> dict[str, Any]:
-    size = draw(st.integers(0, 5))
-    corner, side = st.integers(0, 12), st.integers(1, 6)
-    boxes = []
-    for _ in range(size):
-        x, y, w, h = draw(corner), draw(corner), draw(side), draw(side)
-        boxes.append((x, y, x + w, y + h))
-    classes = [draw(st.integers(0, CLASSES - 1)) for _ in range(size)]
-    row = st.tuples(st.integers(0, size - 1), st.integers(0, size - 1), st.integers(0, PREDICATES - 1))
-    relations = draw(st.lists(row, max_size=6)) if size else []
-    return image(boxes, classes, relations)
-
-
-@given(st.lists(images(), max_size=4), st.booleans(), st.sampled_from(["unrelated", "all"]))
+@given(st.lists(images(), max_size=4), st.sampled_from(OPTIONS), st.sampled_from([1, 3, 10, 2**16]))
 def test_counts_equal_a_count_pair_by_pair(
-    data: list[dict[str, Any]], overlap: bool, background: Any
+    data: list[dict[str, Any]], options: tuple[bool, Any], pairs_at_once: int
 ) -> None:
-    found = predicate_counts(data, CLASSES, PREDICATES, overlap_only=overlap, background_count=background)
+    """However many pairs are looked at together."""
+    with mock.patch.object(statistics, "_PAIRS_AT_ONCE", pairs_at_once):
+        found = predicate_counts(
+            data, CLASSES, PREDICATES, overlap_only=options[0], background_count=options[1]
+        )
     assert found.dtype == np.int64
-    np.testing.assert_array_equal(found, slow_counts(data, overlap, background))
+    np.testing.assert_array_equal(found, slow_counts(data, CLASSES, PREDICATES, *options))
 
 
 def test_a_worked_example() -> None:
@@ -83,11 +48,53 @@ def test_a_worked_example() -> None:
     assert everything[..., PREDICATES].sum() == 6
 
 
-def test_large_sets_are_added_up_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = [image([(0, 0, 2, 2), (1, 1, 3, 3)], [i % 3, 1], [(0, 1, i % 2)]) for i in range(7)]
-    monkeypatch.setattr(statistics, "_IMAGES_AT_ONCE", 3)
-    found = predicate_counts(data, CLASSES, PREDICATES)
-    np.testing.assert_array_equal(found, slow_counts(data, False, "unrelated"))
+# 0 overlaps 1, 2 is apart
+THREE = [(0, 0, 10, 10), (5, 5, 15, 15), (50, 50, 60, 60)]
+APART = [(0, 0, 1, 1), (2, 2, 3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        # background pairs: unrelated, all; of these overlapping: unrelated, all
+        (image([], [], []), (0, 0, 0, 0)),
+        (image(THREE[:1], [0], []), (0, 0, 0, 0)),
+        (image(THREE[:1], [0], [(0, 0, 1)]), (0, 0, 0, 0)),
+        (image(THREE, [0, 1, 2], []), (6, 6, 2, 2)),
+        (image(THREE, [0, 1, 2], [(1, 1, 0)]), (6, 6, 2, 2)),
+        (image(THREE, [0, 1, 2], [(0, 1, 0)]), (5, 6, 1, 2)),
+        (image(THREE, [0, 1, 2], [(0, 1, 0), (0, 1, 0), (0, 1, 1)]), (5, 6, 1, 2)),
+        (image(THREE, [0, 1, 2], [(0, 1, 0), (1, 0, 0)]), (4, 6, 0, 2)),
+        (image(THREE, [0, 1, 2], [(0, 2, 0)]), (5, 6, 2, 2)),
+        (image(APART, [0, 1], [(0, 1, 0)]), (1, 2, 0, 2)),
+        (image(APART, [0, 1], []), (2, 2, 0, 2)),
+    ],
+)
+@pytest.mark.parametrize("form", [lambda x: x, compact])
+def test_background_pairs_of_an_image(
+    given: dict[str, Any], expected: tuple[int, ...], form: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    """Alone, and between images whose pairs must not be mixed with its own."""
+    found = []
+    for overlap, background in OPTIONS:
+        options: Any = {"overlap_only": overlap, "background_count": background}
+        alone = predicate_counts([form(given)], CLASSES, PREDICATES, **options)
+        others = [form(image(THREE, [0, 1, 2], [])), form(image(APART, [2, 2], []))]
+        together = predicate_counts([others[0], form(given), others[1]], CLASSES, PREDICATES, **options)
+        np.testing.assert_array_equal(
+            together - predicate_counts(others, CLASSES, PREDICATES, **options), alone
+        )
+        found.append(alone[..., PREDICATES].sum())
+        assert alone[..., :PREDICATES].sum() == len(given["relations"])
+    assert tuple(found) == expected
+
+
+def test_memory_is_bounded_by_the_pairs_of_a_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = [image([(0, 0, 2, 2)] * (2 + i % 3), [0] * (2 + i % 3), []) for i in range(50)]
+    monkeypatch.setattr(statistics, "_PAIRS_AT_ONCE", 10)
+    pieces = [len(first) for first, _ in statistics._entity_pairs(statistics.dataset_arrays(data))]
+    assert sum(pieces) == sum((2 + i % 3) * (1 + i % 3) // 2 for i in range(50))
+    assert len(pieces) > 10 and max(pieces) < 10 + 6
 
 
 def test_no_images_count_nothing() -> None:
@@ -114,9 +121,90 @@ def test_an_unknown_background_count_is_an_error() -> None:
         predicate_counts([], CLASSES, PREDICATES, background_count=unknown)
 
 
-def test_vrd_is_counted_in_a_second(dev_data: Path) -> None:
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[mock.Mock]:
+    """An empty cache, and the function that counts, which says how often it was called."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with mock.patch.object(statistics, "_count", wraps=statistics._count) as count:
+        yield count
+
+
+def example(**change: Any) -> list[dict[str, Any]]:
+    given: dict[str, Any] = {
+        "boxes": THREE,
+        "classes": [0, 1, 2],
+        "relations": [(0, 1, 1), (0, 2, 0)],
+        **change,
+    }
+    return [image(APART, [0, 1], []), image(**given)]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_the_same_data_are_counted_once(options: tuple[bool, Any], counted: mock.Mock) -> None:
+    given: Any = {"overlap_only": options[0], "background_count": options[1]}
+    expected = slow_counts(example(), CLASSES, PREDICATES, *options)
+    for data in (example(), [compact(one) for one in example()]):
+        found = cached_predicate_counts(data, CLASSES, PREDICATES, **given)
+        assert found.dtype == np.int64
+        np.testing.assert_array_equal(found, expected)
+        found[:] = 0  # nobody else's
+    assert counted.call_count == 1
+
+
+def test_everything_that_is_counted_is_part_of_the_key(counted: mock.Mock) -> None:
+    moved = [*THREE[:2], (8, 8, 60, 60)]
+    cases: list[tuple[list[dict[str, Any]], tuple[int, int], dict[str, Any]]] = [
+        (example(), (CLASSES, PREDICATES), {}),
+        (example(), (CLASSES + 1, PREDICATES), {}),
+        (example(), (CLASSES, PREDICATES + 1), {}),
+        (example(), (CLASSES, PREDICATES), {"background_count": "all"}),
+        (example(), (CLASSES, PREDICATES), {"overlap_only": True}),
+        (example(boxes=moved), (CLASSES, PREDICATES), {"overlap_only": True}),
+        (example(classes=[0, 2, 2]), (CLASSES, PREDICATES), {}),
+        (example(relations=[(0, 1, 1), (1, 2, 0)]), (CLASSES, PREDICATES), {}),
+        (example(relations=[(0, 1, 1)]), (CLASSES, PREDICATES), {}),
+        (example()[:1], (CLASSES, PREDICATES), {}),
+        ([*example(), image([], [], [])], (CLASSES, PREDICATES), {}),
+        # the same entities and no relationship, in one image and in two
+        ([image(THREE, [0, 1, 2], [])], (CLASSES, PREDICATES), {}),
+        ([image(THREE[:1], [0], []), image(THREE[1:], [1, 2], [])], (CLASSES, PREDICATES), {}),
+    ]
+    for _ in range(2):
+        for data, sizes, options in cases:
+            expected = predicate_counts(data, *sizes, **options)
+            counted.reset_mock()
+            np.testing.assert_array_equal(cached_predicate_counts(data, *sizes, **options), expected)
+    assert counted.call_count == 0, "the second round reads"
+    assert len([*cache_folder().rglob("*.npz")]) == len(cases)
+
+
+def test_boxes_do_not_matter_without_the_overlap_rule(counted: mock.Mock) -> None:
+    for boxes in (THREE, THREE[::-1]):
+        cached_predicate_counts(example(boxes=boxes), CLASSES, PREDICATES)
+    assert counted.call_count == 1
+
+
+def test_a_damaged_file_is_counted_anew(counted: mock.Mock, caplog: pytest.LogCaptureFixture) -> None:
+    expected = cached_predicate_counts(example(), CLASSES, PREDICATES)
+    (path,) = cache_folder().rglob("*.npz")
+    path.write_bytes(path.read_bytes()[:-30])
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(cached_predicate_counts(example(), CLASSES, PREDICATES), expected)
+    assert counted.call_count == 2 and str(path) in caplog.text
+
+
+def test_a_class_out_of_range_is_named_in_spite_of_the_cache(counted: mock.Mock) -> None:
+    for _ in range(2):
+        with pytest.raises(ValueError, match="category_id 3"):
+            cached_predicate_counts(example(classes=[0, 1, 3]), CLASSES, PREDICATES)
+    assert not counted.called and not cache_folder().exists()
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_vrd_is_counted_in_a_second(dev_data: Path, options: tuple[bool, Any]) -> None:
     data = parse_vrd_annotations(dev_data / "vrd_official" / "annotations_train.json")
     start = time.process_time()
-    counts = predicate_counts(data, 100, 70, overlap_only=True)
+    counts = predicate_counts(data, 100, 70, overlap_only=options[0], background_count=options[1])
     assert time.process_time() - start < 1.0
     assert counts[..., :70].sum() == 30355
+    np.testing.assert_array_equal(counts, slow_counts(data, 100, 70, *options))

@@ -185,6 +185,17 @@ def test_the_training_split_can_be_named() -> None:
         MetadataCatalog.remove(name)
 
 
+@pytest.mark.parametrize("counts", [None, {"images": 2, "relationships": 1}])
+def test_the_official_counts_are_metadata_if_given(counts: dict[str, int] | None) -> None:
+    name = "test_vrd_registration"
+    try:
+        register_vrd(name, "anywhere", "test", expected_counts=counts)
+        assert MetadataCatalog.get(name).get("expected_counts") == counts
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
 def test_the_class_names_are_those_of_the_official_files(dev_data: Path) -> None:
     for file_name, names in (("objects.json", OBJECT_CLASSES), ("predicates.json", PREDICATE_CLASSES)):
         assert json.loads((dev_data / "vrd_official" / file_name).read_text()) == list(names)

@@ -34,7 +34,7 @@ def test_entities_are_distinct_boxes_with_a_class(tmp_path: Path) -> None:
     [
         ("{", "not valid JSON"),
         ('{"a.jpg": [], "a.jpg": []}', "'a.jpg' occurs twice"),
-        ([], "not an object of image names"),
+        ([], r"not an object of image names\. Use VRD's annotations_\*\.json"),
         ({"a.jpg": {}}, "not a list of relationships"),
         ({"a.jpg": ["on"]}, "relationship 0: 'on' lacks subject"),
         ({"a.jpg": [{"subject": PERSON, "object": CUP}]}, "lacks subject, object or predicate"),
@@ -42,7 +42,7 @@ def test_entities_are_distinct_boxes_with_a_class(tmp_path: Path) -> None:
         ({"a.jpg": [relationship(end(0, 1, 2, 3), CUP)]}, "no box of four numbers"),
         ({"a.jpg": [relationship(end(0, 1, 2, 3, "x"), CUP)]}, "no box of four numbers"),
         ({"a.jpg": [relationship(PERSON, CUP), relationship(end(0, 9, 2, 3, 4), CUP)]}, "relationship 1"),
-        ({"a.jpg": [relationship(end(0, 1, 2, 4, 3), CUP)]}, "not in the order"),
+        ({"a.jpg": [relationship(end(0, 1, 2, 4, 3), CUP)]}, r"not in the order \[ymin, ymax, xmin, xmax\]"),
         ({"a.jpg": [relationship(end(0, 1, 2, 3, float("nan")), CUP)]}, "not finite"),
         ({"a.jpg": [relationship(end(0, float("-inf"), 2, 3, 4), CUP)]}, "not finite"),
         ({"a.jpg": [relationship(PERSON, end(100, 1, 2, 3, 4))]}, r"category 100 is not in \[0, 100\)"),

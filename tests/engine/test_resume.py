@@ -16,6 +16,7 @@ from tiny_models import REPOSITORY, TinyConfig
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import save_detections
+from reldn_d2.data.annotations import Annotations
 from reldn_d2.engine import Trainer, evaluate, load_config, setup, vocabulary_of
 from reldn_d2.engine.resume import check_resumed, run_identity
 from reldn_d2.engine.trainer import load_datasets
@@ -186,6 +187,27 @@ def test_a_folder_may_move(tiny_config: TinyConfig, scenes: list[DatasetDict]) -
     for image in scenes:
         image["file_name"] = f"/elsewhere/{Path(image['file_name']).name}"
     assert said(saved, run_identity(tiny_config(), scenes)) == ""
+
+
+def test_annotations_kept_as_arrays_are_the_same_data(
+    tiny_config: TinyConfig, scenes: list[DatasetDict]
+) -> None:
+    """Loaders may change how they keep them; a checkpoint of before goes on."""
+    for i, image in enumerate(scenes):
+        listed = list(image["annotations"])
+        boxes = [[round(x) for x in a["bbox"]] for a in listed]
+        crowd = [i == 1] * len(listed)
+        image["annotations"] = [
+            {"bbox": b, "bbox_mode": BoxMode.XYXY_ABS, "category_id": a["category_id"], "iscrowd": int(c)}
+            for a, b, c in zip(listed, boxes, crowd, strict=True)
+        ]
+    saved = run_identity(tiny_config(), scenes)
+    for i, image in enumerate(scenes):
+        boxes, classes = ([a[key] for a in image["annotations"]] for key in ("bbox", "category_id"))
+        image["annotations"] = Annotations(boxes, classes, [True] * len(boxes) if i == 1 else None)
+    assert said(saved, run_identity(tiny_config(), scenes)) == ""
+    scenes[0]["annotations"].boxes[0, 0] += 1
+    assert "training data" in said(saved, run_identity(tiny_config(), scenes))
 
 
 def test_a_detector_needs_only_boxes(tiny_config: TinyConfig, scenes: list[DatasetDict]) -> None:

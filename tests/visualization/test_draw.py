@@ -44,6 +44,15 @@ def test_a_graph_without_relationships_changes_no_pixel_of_a_large_image() -> No
     assert (drawn == image).all() and drawn is not image
 
 
+def test_an_entity_without_a_relationship_is_drawn_on_request() -> None:
+    graph = graph_of([LEFT, RIGHT], [])
+    drawn = draw_scene_graph(grey(), graph, also=[1])
+    assert near(drawn, PALETTE[1])[250, 845:855].any()
+    assert (drawn[:, :800] == 128).all()
+    together = draw_scene_graph(grey(), graph_of([LEFT, RIGHT], [(0, 0, "sees")]), also=[1, 0])
+    assert near(together, PALETTE[0])[250, 45:55].any() and near(together, PALETTE[1])[250, 845:855].any()
+
+
 def test_a_small_image_is_only_enlarged() -> None:
     image = np.random.default_rng(0).integers(0, 255, (96, 192, 3), dtype=np.uint8)
     drawn = draw_scene_graph(image, graph_of([LEFT], []), min_side=768)

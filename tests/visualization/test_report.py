@@ -111,6 +111,12 @@ def embedded(html: str, kind: str) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
 
 
+def test_pictures_fill_a_line_or_a_grid() -> None:
+    for grid, kind in ((False, "row"), (True, "grid")):
+        page = Page(Report("r").pictures([(PICTURE, "p")], grid=grid).html())
+        assert ("div", "class", kind) in page.attributes
+
+
 def test_pictures_are_inside_the_page() -> None:
     exact = Report("r").pictures([(PICTURE, "p")], as_photo=False).html()
     assert (embedded(exact, "png") == PICTURE).all()

@@ -47,11 +47,17 @@ def can_measure() -> bool:
 
 def _peak_mb(function: Callable[[], Any]) -> float:
     function()  # what is allocated once and kept
-    ctypes.CDLL(None).malloc_trim(0)
-    _CLEAR_REFS.write_text("5")  # starts the high-water mark anew
-    before = status_kb("VmRSS")
+    peak = watch_peak()
     function()
-    return (status_kb("VmHWM") - before) * 1024 / 1e6
+    return peak()
+
+
+def watch_peak() -> Callable[[], float]:
+    """Start the high-water mark of memory anew. The answer says how far above the present it has risen, in MB (1e6 bytes)."""
+    ctypes.CDLL(None).malloc_trim(0)
+    _CLEAR_REFS.write_text("5")
+    before = status_kb("VmRSS")
+    return lambda: (status_kb("VmHWM") - before) * 1024 / 1e6
 
 
 def status_kb(key: str) -> int:

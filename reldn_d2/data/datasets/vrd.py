@@ -20,16 +20,13 @@ What the files leave open is settled here:
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
-from ..annotations import Annotations
-from ..boxes import fit_boxes
-from ..dataset_dicts import DatasetDict, entity_boxes, entity_classes
-from ..image_files import find_images, image_sizes
+from ..dataset_dicts import DatasetDict
 from ..registration import register_relation_dataset
-from .vrd_annotations import parse_vrd_annotations, read_json
+from .relationship_lists import read_json, with_images
+from .vrd_annotations import parse_vrd_annotations
 from .vrd_classes import OBJECT_CLASSES, PREDICATE_CLASSES
 
 SPLITS = ("train", "test")
@@ -54,24 +51,16 @@ def load_vrd(root: str | os.PathLike[str], split: str) -> list[DatasetDict]:
                 f"{path} is not VRD's list of {len(expected)} names, so the class numbers of the "
                 "annotations would get wrong names. Use the file of the official data set."
             )
-    dataset_dicts = parse_vrd_annotations(json_file)
-    names = [dataset_dict["file_name"] for dataset_dict in dataset_dicts]
-    paths = find_images(names, [image_root], str(json_file), other_endings=True)
-    sizes = image_sizes(paths)
-    image = np.repeat(np.arange(len(paths)), [len(d["annotations"]) for d in dataset_dicts])
-    given = np.concatenate([np.zeros((0, 4)), *(entity_boxes(d) for d in dataset_dicts)])
-    boxes = fit_boxes(given, sizes[image], str(json_file), lambda row: f"image {names[image[row]]!r}")
-    first = np.searchsorted(image, np.arange(len(paths)))
-    for i, dataset_dict in enumerate(dataset_dicts):
-        dataset_dict["file_name"] = str(paths[i])
-        dataset_dict["width"], dataset_dict["height"] = sizes[i].tolist()
-        classes = entity_classes(dataset_dict)
-        dataset_dict["annotations"] = Annotations(boxes[first[i] : first[i] + len(classes)], classes)
-    return dataset_dicts
+    return with_images(parse_vrd_annotations(json_file), image_root, json_file)
 
 
 def register_vrd(
-    name: str, root: str | os.PathLike[str], split: str, train_dataset: str | None = None
+    name: str,
+    root: str | os.PathLike[str],
+    split: str,
+    train_dataset: str | None = None,
+    *,
+    expected_counts: Mapping[str, int] | None = None,
 ) -> None:
     """Register a split of VRD under `name`. No file is read before the data set is asked for.
 
@@ -79,6 +68,8 @@ def register_vrd(
         name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
         root, split: as for `load_vrd`.
         train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it isn't known.
+        expected_counts: numbers of "images", "relationships" or "images_without_relationships" that the checker
+            compares; None if this is no official split.
 
     Raises:
         ValueError: unknown split.
@@ -94,6 +85,7 @@ def register_vrd(
         # Not `json_file`: Detectron2 takes that for a file in COCO format.
         annotation_file=str(json_file),
         image_root=str(image_root),
+        **({} if expected_counts is None else {"expected_counts": dict(expected_counts)}),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Literal, Protocol, TypeVar, get_args
 
 from ..graphs import BoolArray, FloatArray, GroundTruthGraph, IntArray, PredictedGraph, Task
 from ..recall import PerImageRecall
-from ..training import TrainingSplit
+from ..training import TrainingSplit, UnseenTriplets
 
 TASKS: tuple[Task, ...] = get_args(Task)
 LIST_LENGTH = 100
@@ -47,11 +47,11 @@ class EvaluatedSplit:
 
     Attributes:
         predicate_classes: P names.
-        training: what the training split holds; None if that isn't known.
+        training: what the training split holds, or only which label triplets it lacks; None if neither is known.
     """
 
     predicate_classes: Sequence[str]
-    training: TrainingSplit | None = None
+    training: TrainingSplit | UnseenTriplets | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from ..recall import (
     micro_recall,
     share_per_predicate,
 )
+from ..training import TrainingSplit
 from .protocol import EvaluatedSplit, ProtocolResult
 
 _AVERAGES = {"macro": macro_recall, "micro": micro_recall}
@@ -95,7 +96,7 @@ class RecallSummary:
         annotated = np.bincount(found.predicate, minlength=num_predicates)
         result.per_predicate["annotated"] = annotated
         groups = {}
-        if split.training is not None:
+        if isinstance(split.training, TrainingSplit):
             result.per_predicate["in training"] = split.training.predicate_counts
             groups = split.training.predicate_groups()
         for (prefix, k), hit in found.found.items():

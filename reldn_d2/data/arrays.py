@@ -1,0 +1,100 @@
+"""A whole data set as a few flat arrays, for what looks at all of its images at once.
+
+Legend of shape letters:
+
+    I  images
+    N  entities of all images, image after image
+    R  relationships of all images, image after image; repeats and self relations included
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .dataset_dicts import DatasetDict, describe, entity_boxes, entity_classes, relation_rows
+
+
+@dataclass(frozen=True)
+class DatasetArrays:
+    """Entities and relationships of a data set.
+
+    Attributes:
+        boxes: (N, 4) float64, XYXY in absolute pixels of the entity's image.
+        classes: (N,) int64.
+        first_entity: (I + 1,) int64; the entities of image i are the rows from first_entity[i] up to, without it,
+            first_entity[i + 1].
+        relations: (R, 3) int64 rows (subject, object, predicate). Subject and object are rows of `boxes`, not
+            positions in their image.
+        first_relation: (I + 1,) int64, the same for the rows of `relations`.
+    """
+
+    boxes: NDArray[np.float64]
+    classes: NDArray[np.int64]
+    first_entity: NDArray[np.int64]
+    relations: NDArray[np.int64]
+    first_relation: NDArray[np.int64]
+
+
+def dataset_arrays(dataset_dicts: Sequence[DatasetDict]) -> DatasetArrays:
+    """
+    Raises:
+        ValueError: as `relation_rows` of the first image whose relationships do not fit its annotations.
+    """
+    classes = [entity_classes(dataset_dict) for dataset_dict in dataset_dicts]
+    rows = [_unchecked_rows(dataset_dict) for dataset_dict in dataset_dicts]
+    first_entity, first_relation = _starts(classes), _starts(rows)
+    relations = np.concatenate([np.zeros((0, 3), dtype=np.int64), *rows])
+    image = np.repeat(np.arange(len(rows)), np.diff(first_relation))
+    ends, counts = relations[:, :2], np.diff(first_entity)[image]
+    wrong = (relations < 0).any(axis=1) | (ends >= counts[:, None]).any(axis=1)
+    if wrong.any():
+        relation_rows(dataset_dicts[image[wrong.argmax()]])  # raises, and says which row is wrong
+    ends += first_entity[image][:, None]
+    return DatasetArrays(
+        boxes=np.concatenate([np.zeros((0, 4)), *map(entity_boxes, dataset_dicts)]),
+        classes=np.concatenate([np.zeros(0, dtype=np.int64), *classes]),
+        first_entity=first_entity,
+        relations=relations,
+        first_relation=first_relation,
+    )
+
+
+def check_vocabulary(
+    arrays: DatasetArrays, dataset_dicts: Sequence[DatasetDict], num_classes: int, num_predicates: int
+) -> None:
+    """Check that every class and every predicate has a name.
+
+    Args:
+        arrays: of `dataset_dicts`, which name the image in errors.
+        num_classes, num_predicates: sizes of the vocabulary.
+
+    Raises:
+        ValueError: a class outside [0, num_classes) or a predicate outside [0, num_predicates).
+    """
+    for values, first, limit, what in (
+        (arrays.classes, arrays.first_entity, num_classes, "category_id"),
+        (arrays.relations[:, 2], arrays.first_relation, num_predicates, "predicate"),
+    ):
+        wrong = (values < 0) | (values >= limit)
+        if wrong.any():
+            row = wrong.argmax()
+            image = int(np.searchsorted(first, row, side="right")) - 1
+            raise ValueError(
+                f"{describe(dataset_dicts[image])} has {what} {values[row]}, outside [0, {limit}). The number of "
+                "classes in the config must be that of the data set."
+            )
+
+
+def _unchecked_rows(dataset_dict: DatasetDict) -> NDArray[np.int64]:
+    """(R, 3) rows of the image, with a check of their shape alone: that of the values is cheaper for all images."""
+    given = dataset_dict.get("relations")
+    if isinstance(given, np.ndarray) and given.dtype == np.int64 and given.shape[1:] == (3,):
+        return given
+    return relation_rows(dataset_dict)
+
+
+def _starts(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """(I + 1,) row at which each part begins in their concatenation, and its length."""
+    return np.cumsum([0, *map(len, parts)], dtype=np.int64)

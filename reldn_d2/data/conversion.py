@@ -1,0 +1,148 @@
+"""Converting a data set of any layout to COCO-relations files: what the scripts datasets/prepare_*.py share."""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from reldn_d2.files import replace_when_complete
+
+from .cache import digest
+from .dataset_dicts import DatasetDict
+from .datasets.coco_relations_writer import save_coco_relations
+from .registration import datasets_root
+
+# Raise it when the same sources would give another file.
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """One file to write.
+
+    Attributes:
+        name: of the file, without its ending.
+        register: registers the data set to convert under the name it is given.
+        sources: annotation files that the result depends on; those that do not exist count as absent.
+        image_root: folder that the file names are written relative to.
+        train: the name of the conversion that models are trained on, if this one is for testing.
+    """
+
+    name: str
+    register: Callable[[str], None]
+    sources: Sequence[Path]
+    image_root: Path
+    train: str | None = None
+
+
+def command_line(description: str, folder: str) -> argparse.ArgumentParser:
+    """The options that all scripts share: --root, --output and --force.
+
+    Args:
+        description: of the script.
+        folder: of the data set, below the folder of all data sets.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    root = Path(datasets_root()) / folder
+    parser.add_argument(
+        "--root", type=Path, default=root, help="folder of the official files; default: %(default)s"
+    )
+    parser.add_argument("--output", type=Path, help="folder to write to; default: coco_relations in --root")
+    parser.add_argument("--force", action="store_true", help="convert again what is there already")
+    return parser
+
+
+def run(conversions: Sequence[Conversion], output: Path, force: bool) -> None:
+    """Convert one after the other, and print what became of each.
+
+    Raises:
+        SystemExit: with a message of one line, when a data set cannot be read or a file not be written.
+    """
+    try:
+        sources = {path for conversion in conversions for path in conversion.sources if path.is_file()}
+        digests = {path: _file_digest(path) for path in sources}
+        for conversion in conversions:
+            print(convert(conversion, output, digests, force))
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+def convert(conversion: Conversion, output: Path, digests: Mapping[Path, str], force: bool = False) -> str:
+    """Write `output/NAME.json`, unless it was made from the same sources and is undamaged.
+
+    Beside it, `NAME.origin.json` says what it was made from. Pictures are not compared: convert with `force` after
+    replacing them by others of another size.
+
+    Args:
+        digests: of the contents of all source files that exist.
+        force: write it in any case.
+
+    Returns:
+        What was done, with counts and the line that registers the file.
+
+    Raises:
+        OSError, ValueError: what the loader or the writer raise.
+    """
+    path = output / f"{conversion.name}.json"
+    if path.resolve() in [source.resolve() for source in conversion.sources]:
+        raise ValueError(f"{path} is itself a file to convert. Choose another folder or name to write to.")
+    origin = output / f"{conversion.name}.origin.json"
+    name = f"{conversion.name}, to be converted"
+    conversion.register(name)
+    try:
+        metadata = MetadataCatalog.get(name)
+        options = json.dumps(metadata.loaded_by, sort_keys=True, default=str)
+        contents = [f"{file.name} {digests.get(file)}" for file in conversion.sources]
+        made_from = digest([str(_VERSION), str(conversion.image_root.resolve()), options, *contents])
+        known = {} if force else _read_origin(origin)
+        if (
+            known.get("made_from") == made_from
+            and path.is_file()
+            and known.get("sha256") == _file_digest(path)
+        ):
+            return f"{path} is up to date: {known['counts']}\n{_registration(conversion, path)}"
+        dataset_dicts = DatasetCatalog.get(name)
+        save_coco_relations(dataset_dicts, metadata, path, conversion.image_root)
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    counts = _counts(dataset_dicts)
+    with replace_when_complete(origin) as stream:
+        content = {"made_from": made_from, "sha256": _file_digest(path), "counts": counts}
+        stream.write(json.dumps(content, indent=2).encode())
+    return f"{path} was written: {counts}\n{_registration(conversion, path)}"
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _read_origin(path: Path) -> dict[str, Any]:
+    """What an earlier conversion wrote down; nothing if there was none or the file is damaged."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) and "counts" in content else {}
+
+
+def _counts(dataset_dicts: Sequence[DatasetDict]) -> str:
+    empty = sum(len(dataset_dict["relations"]) == 0 for dataset_dict in dataset_dicts)
+    entities = sum(len(dataset_dict["annotations"]) for dataset_dict in dataset_dicts)
+    relations = sum(len(dataset_dict["relations"]) for dataset_dict in dataset_dicts)
+    images = f"{len(dataset_dicts):,} images ({empty:,} without relationships)"
+    return f"{images}, {entities:,} entities, {relations:,} relationships"
+
+
+def _registration(conversion: Conversion, path: Path) -> str:
+    train = "" if conversion.train is None else f', train_dataset="{conversion.train}_coco"'
+    files = f'"{path.resolve()}", "{conversion.image_root.resolve()}"'
+    return f'    register_coco_relations("{conversion.name}_coco", {{}}, {files}{train})'

@@ -1,0 +1,203 @@
+"""The visual relationships of OpenImages, as in the challenge of 2018 and in the same format of later years:
+
+    root/challenge-2018-train-vrd.csv, ...    relationships and attributes; `openimages_files` says which names are known
+    root/*-relationship-triplets.csv          the vocabulary; without it, that of 2018
+    root/*-vrd-labels.csv                     image labels; may be left out
+    root/train/, validation/, test/           pictures, named by the image id
+
+What the files leave open is settled here:
+
+* The entities of an image are the distinct (box, class) combinations of its relationships, in order of appearance. Equal
+  means equal numbers: one object has the same digits in all its relationships. One box with two classes is two entities.
+* Rows of "is" say an attribute of an entity. They make no entity and no relationship, and are kept apart. In some years
+  their boxes were rounded otherwise, and can differ by a pixel from that of the entity.
+* Images that have attributes only are left out, as in published numbers. The others are in the order of their ids.
+* Relationships of an entity with itself and repeated relationships stay: evaluation counts what is annotated.
+* Coordinates are parts of the sides of the upright picture. Boxes of less than one pixel become one pixel wide, as in VRD.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from numpy.typing import NDArray
+
+from ..annotations import Annotations
+from ..boxes import fit_boxes
+from ..dataset_dicts import DatasetDict
+from ..image_files import find_images, image_sizes
+from ..registration import register_relation_dataset
+from .openimages_csv import read_table
+from .openimages_entities import merge_entities
+from .openimages_files import SplitFiles, check_split, split_files
+from .openimages_mini import draw_in_proportion
+from .openimages_rows import RelationshipRows, read_relationships, read_verified_classes
+from .openimages_vocabulary import OpenImagesVocabulary, read_vocabulary
+
+logger = logging.getLogger(__name__)
+
+# Images of the paper's subset.
+MINI_SIZES = {"train": 4500, "val": 1000}
+
+
+def load_openimages_vrd(
+    root: str | os.PathLike[str], split: str, *, mini: bool = False, dataset_name: str | None = None
+) -> list[DatasetDict]:
+    """Read a split into dataset dicts; of the pictures only the headers are read.
+
+    A dataset dict of an image that has attributes has another key, `"attributes"`: a dict of `"boxes"`, (A, 4) float64
+    XYXY in absolute pixels; `"classes"`, (A,) int64, of the entities; `"attributes"`, (A,) int64; and `"annotation"`,
+    (A,) int64, the position of the same box and class in `"annotations"`, or -1. If there are image labels, one of an
+    image that has any has `"verified_classes"`, (V,) int64, each once and rising.
+
+    Args:
+        root: folder of the files.
+        split: "train", "val" or "test".
+        mini: only the 4,500 images of train or 1,000 of val that `draw_in_proportion` takes.
+        dataset_name: when given, the vocabulary goes to this data set's metadata.
+
+    Raises:
+        FileNotFoundError: a file or a picture is missing.
+        ValueError: unknown split; damaged files, several that could be the same, or labels outside the vocabulary; a
+            vocabulary other than that of the metadata; too few images for the mini subset.
+    """
+    _check_split(split, mini)
+    files = split_files(root, split)
+    vocabulary = read_vocabulary(root)
+    if dataset_name is not None:
+        _set_class_metadata(dataset_name, root, vocabulary)
+    rows = read_relationships(files.relationships, vocabulary)
+    rows = rows.of_images(_images_of_split(files, rows, split, mini))
+    names = [f"{image_id}.jpg" for image_id in rows.image_ids]
+    paths = find_images(names, files.picture_folders, str(files.relationships))
+    dataset_dicts = _dataset_dicts(rows, paths, image_sizes(paths), str(files.relationships))
+    if files.image_labels is not None:
+        verified = read_verified_classes(files.image_labels, vocabulary, rows.image_ids)
+        for dataset_dict, classes in zip(dataset_dicts, verified, strict=True):
+            if len(classes):
+                dataset_dict["verified_classes"] = classes
+    return dataset_dicts
+
+
+def register_openimages_vrd(
+    name: str,
+    root: str | os.PathLike[str],
+    split: str,
+    mini: bool = False,
+    train_dataset: str | None = None,
+    **metadata: Any,
+) -> None:
+    """Register a split of OpenImages' relationships under `name`. No file is read before the data set is asked for.
+
+    Args:
+        name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
+        root, split, mini: as for `load_openimages_vrd`.
+        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it isn't known.
+        metadata: more metadata. The fields of `OpenImagesVocabulary` come with the data when they are first loaded, and
+            may be given here if something needs them earlier: `**asdict(VOCABULARY_2018)`. The files must then agree.
+
+    Raises:
+        ValueError: unknown split, or a mini subset of one that has none.
+    """
+    _check_split(split, mini)
+    register_relation_dataset(
+        name,
+        load_openimages_vrd,
+        {"root": os.fspath(root), "split": split, "mini": mini, "dataset_name": name},
+        train_dataset=train_dataset,
+        image_root=os.fspath(root),
+        **metadata,
+    )
+
+
+def _check_split(split: str, mini: bool) -> None:
+    check_split(split)
+    if mini and split not in MINI_SIZES:
+        raise ValueError(f"Split {split!r} has no mini subset: the paper draws one of {tuple(MINI_SIZES)}.")
+
+
+def _images_of_split(files: SplitFiles, rows: RelationshipRows, split: str, mini: bool) -> NDArray[np.int64]:
+    """Numbers of the images to load, rising."""
+    of_split = np.ones(len(rows.image_ids), dtype=bool)
+    if files.validation_list is not None:
+        listed = read_table(files.validation_list, ["ImageID"])["ImageID"]
+        of_split = np.isin(rows.image_ids, listed.cat.categories) == (split == "val")
+    related = np.zeros(len(rows.image_ids), dtype=bool)
+    related[rows.image] = True
+    chosen = np.flatnonzero(of_split & related)
+    logger.info(
+        "%s: %d images of split %r have relationships; %d that have attributes only are left out.",
+        files.relationships, len(chosen), split, (of_split & ~related).sum(),
+    )  # fmt: skip
+    if not mini:
+        return chosen
+    size = MINI_SIZES[split]
+    if len(chosen) < size:
+        raise ValueError(
+            f"{files.relationships}: {len(chosen)} images of split {split!r} have relationships, but the mini subset is "
+            f"{size} of them. Load the whole split, or use the official file."
+        )
+    of_chosen = np.isin(rows.image, chosen)
+    return draw_in_proportion(rows.image[of_chosen], rows.predicate[of_chosen], size)
+
+
+def _dataset_dicts(
+    rows: RelationshipRows, paths: Sequence[Path], sizes: NDArray[np.int64], source: str
+) -> list[DatasetDict]:
+    """`source` is the file, for warnings."""
+    entities = merge_entities(rows)
+    image = np.concatenate([entities.image, rows.attribute_image])
+    parts = np.concatenate([entities.boxes, rows.attribute_box])
+    pixels = fit_boxes(
+        parts * np.tile(sizes[image], 2),
+        sizes[image],
+        source,
+        lambda row: f"image {rows.image_ids[image[row]]}",
+    )
+    boxes, attribute_boxes = np.split(pixels, [len(entities.image)])
+    first_entity, first_row, first_attribute = (
+        np.searchsorted(image_of, np.arange(len(sizes) + 1))
+        for image_of in (entities.image, rows.image, rows.attribute_image)
+    )
+    positions = entities.ends - first_entity[rows.image, None]
+    relations = np.concatenate([positions, rows.predicate[:, None]], axis=1)
+    owners = np.where(entities.owners < 0, -1, entities.owners - first_entity[rows.attribute_image])
+    dataset_dicts: list[DatasetDict] = []
+    for i, path in enumerate(paths):
+        of_entities = slice(first_entity[i], first_entity[i + 1])
+        of_attributes = slice(first_attribute[i], first_attribute[i + 1])
+        dataset_dict: DatasetDict = {
+            "file_name": str(path),
+            "image_id": rows.image_ids[i],
+            "width": int(sizes[i, 0]),
+            "height": int(sizes[i, 1]),
+            "annotations": Annotations(boxes[of_entities], entities.classes[of_entities]),
+            "relations": relations[first_row[i] : first_row[i + 1]],
+        }
+        if first_attribute[i] < first_attribute[i + 1]:
+            dataset_dict["attributes"] = {
+                "boxes": attribute_boxes[of_attributes],
+                "classes": rows.attribute_class[of_attributes],
+                "attributes": rows.attribute[of_attributes],
+                "annotation": owners[of_attributes],
+            }
+        dataset_dicts.append(dataset_dict)
+    return dataset_dicts
+
+
+def _set_class_metadata(name: str, root: str | os.PathLike[str], vocabulary: OpenImagesVocabulary) -> None:
+    metadata = MetadataCatalog.get(name)
+    for key, labels in asdict(vocabulary).items():
+        known = metadata.get(key)
+        if known is None:
+            metadata.set(**{key: labels})
+        elif list(known) != labels:
+            raise ValueError(
+                f"{root}: its vocabulary has {len(labels)} {key}, which are not the {len(known)} that the metadata of "
+                f"{name!r} has. Register the folder under a name of its own: register_openimages_vrd(name, root, split)."
+            )

@@ -1,0 +1,172 @@
+"""JSON files that list relationships by image, as VRD's annotations do:
+
+    {"a.jpg": [{"subject": {"bbox": [ymin, ymax, xmin, xmax], "category": 0}, "object": {...}, "predicate": 3}, ...], ...}
+
+Entities are not listed: those of an image are its distinct (box, class) combinations, in order of appearance.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ..annotations import Annotations
+from ..boxes import fit_boxes
+from ..dataset_dicts import DatasetDict, entity_boxes, entity_classes
+from ..image_files import find_images, image_sizes
+
+# (xmin, ymin, xmax, ymax), class
+Entity = tuple[tuple[float, float, float, float], int]
+
+
+@dataclass(frozen=True)
+class ListedFile:
+    """A file of this form.
+
+    Attributes:
+        path: where it is.
+        official: the file it should be, for messages.
+        box_order: how the documentation of the data set writes the order of a box, for messages.
+        num_classes, num_predicates: classes are in [0, num_classes), predicates in [0, num_predicates).
+    """
+
+    path: Path
+    official: str
+    box_order: str
+    num_classes: int
+    num_predicates: int
+
+    def fail(self, where: str, problem: str, remedy: str) -> NoReturn:
+        raise ValueError(f"{self.path}: image {where}: {problem}. {remedy}")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not JSON, or an object with the same key twice.
+    """
+    try:
+        with Path(path).open(encoding="utf-8") as stream:
+            return json.load(stream, object_pairs_hook=_without_repeated_keys)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"Annotation file {path} does not exist. Check DETECTRON2_DATASETS, or the path that the data set was "
+            "registered with; datasets/README.md shows the expected tree."
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}). Unpack the official file again.") from error
+
+
+def listed_relationships(file: ListedFile) -> list[DatasetDict]:
+    """One dict per listed image, in the order of the file, images without relationships included.
+
+    Returns:
+        Dicts with `file_name` (as listed, without folder), `image_id` (the same string), `annotations`
+        (XYXY_ABS with the numbers as given) and `relations` (R, 3) int64. `height` and `width` are not in the
+        file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a record of another form; the message names file, image and relationship.
+    """
+    content = read_json(file.path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{file.path} is not an object of image names. Use {file.official}.")
+    return [_image(file, name, records) for name, records in content.items()]
+
+
+def read_entity(file: ListedFile, where: str, record: Any) -> Entity:
+    """
+    Args:
+        record: an object with `bbox` and `category`.
+
+    Raises:
+        ValueError: it is something else; the message names file and place.
+    """
+    try:
+        category, (top, bottom, left, right) = record["category"], map(float, record["bbox"])
+    except (KeyError, TypeError, ValueError):
+        file.fail(where, f"{record!r} has no category or no box of four numbers", "Give both.")
+    _check_class(file, where, "category", category, file.num_classes)
+    # written so that NaN fails too
+    if not (top <= bottom < float("inf") and left <= right < float("inf") and min(top, left) > float("-inf")):
+        problem = f"the box {record['bbox']} is not in the order {file.box_order} or not finite"
+        file.fail(where, problem, "Correct the box; the order is not that of COCO.")
+    return (left, top, right, bottom), category
+
+
+def with_images(
+    dataset_dicts: list[DatasetDict],
+    image_root: str | os.PathLike[str],
+    json_file: Path,
+    known_sizes: Mapping[str, tuple[int, int]] | None = None,
+) -> list[DatasetDict]:
+    """Complete what `listed_relationships` returns: paths, sizes, and boxes that fit them.
+
+    Args:
+        dataset_dicts: changed in place.
+        image_root: folder of the pictures. One that is missing is looked for with another ending.
+        json_file: the annotation file, for messages.
+        known_sizes: width and height of images that need not be opened, by listed name.
+
+    Raises:
+        FileNotFoundError: a picture is missing.
+        ValueError: a file that is no picture.
+    """
+    known_sizes = known_sizes or {}
+    names = [dataset_dict["file_name"] for dataset_dict in dataset_dicts]
+    paths = find_images(names, [image_root], str(json_file), other_endings=True)
+    unknown = [i for i, name in enumerate(names) if name not in known_sizes]
+    sizes = np.array([known_sizes.get(name, (0, 0)) for name in names], dtype=np.int64).reshape(-1, 2)
+    sizes[unknown] = image_sizes([paths[i] for i in unknown])
+    image = np.repeat(np.arange(len(paths)), [len(d["annotations"]) for d in dataset_dicts])
+    given = np.concatenate([np.zeros((0, 4)), *(entity_boxes(d) for d in dataset_dicts)])
+    boxes = fit_boxes(given, sizes[image], str(json_file), lambda row: f"image {names[image[row]]!r}")
+    first = np.searchsorted(image, np.arange(len(paths)))
+    for i, dataset_dict in enumerate(dataset_dicts):
+        dataset_dict["file_name"] = str(paths[i])
+        dataset_dict["width"], dataset_dict["height"] = sizes[i].tolist()
+        classes = entity_classes(dataset_dict)
+        dataset_dict["annotations"] = Annotations(boxes[first[i] : first[i] + len(classes)], classes)
+    return dataset_dicts
+
+
+def _image(file: ListedFile, name: str, records: Any) -> DatasetDict:
+    if not isinstance(records, list):
+        file.fail(name, "its value is not a list of relationships", "An image without any has [].")
+    rows: dict[Entity, int] = {}
+    relations = []
+    for index, record in enumerate(records):
+        where = f"{name}, relationship {index}"
+        try:
+            subject, object, predicate = record["subject"], record["object"], record["predicate"]
+        except (KeyError, TypeError):
+            file.fail(where, f"{record!r} lacks subject, object or predicate", "Each needs all three.")
+        ends = [read_entity(file, where, end) for end in (subject, object)]
+        _check_class(file, where, "predicate", predicate, file.num_predicates)
+        relations.append((*(rows.setdefault(entity, len(rows)) for entity in ends), predicate))
+    return {
+        "file_name": name,
+        "image_id": name,
+        "annotations": Annotations([box for box, _ in rows], [category for _, category in rows]),
+        "relations": np.array(relations, dtype=np.int64).reshape(-1, 3),
+    }
+
+
+def _check_class(file: ListedFile, where: str, kind: str, number: Any, count: int) -> None:
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < count:
+        file.fail(where, f"{kind} {number!r} is not in [0, {count})", "Classes and predicates count from 0.")
+
+
+def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {repeated!r} occurs twice")
+    return found

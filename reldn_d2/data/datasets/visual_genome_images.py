@@ -1,0 +1,95 @@
+"""What both formats of Visual Genome share: image_data.json and the folders of pictures."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The official archives images.zip and images2.zip unpack to one folder each; some people merge them into the first, or
+# into a folder of their own.
+PICTURE_FOLDERS = ("VG_100K", "VG_100K_2", "images")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not JSON.
+    """
+    try:
+        with Path(path).open(encoding="utf-8") as stream:
+            return json.load(stream)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{path} does not exist. Check DETECTRON2_DATASETS and unpack Visual Genome as datasets/README.md shows."
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}). Unpack the official file again.") from error
+
+
+def read_image_data(path: str | os.PathLike[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ids and sizes of all images, in the order of the file.
+
+    Args:
+        path: image_data.json, a list of objects with `image_id`, `width` and `height`.
+
+    Returns:
+        (I,) ids, all different; (I, 2) width and height in pixels, at least 1.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a record that lacks a number, has a size below 1, or an id for the second time.
+    """
+    records = read_json(path)
+    if not isinstance(records, list):
+        raise ValueError(f"{path} is not a list of images. Use Visual Genome's official file.")
+    numbers = [_id_and_size(path, index, record) for index, record in enumerate(records)]
+    table = np.array(numbers, dtype=np.int64).reshape(-1, 3)
+    ids, sizes = table[:, 0], table[:, 1:]
+    _, first = np.unique(ids, return_index=True)
+    if len(first) < len(ids):
+        index = int(np.setdiff1d(np.arange(len(ids)), first)[0])
+        raise ValueError(
+            f"{path}: record {index}: image_id {ids[index]} has occurred before. Remove one of the two records."
+        )
+    return ids, sizes
+
+
+def picture_files(root: str | os.PathLike[str], ids: NDArray[np.int64]) -> list[str]:
+    """Where the picture of each image is. Each folder is listed once and no picture is opened.
+
+    Predictions can be scored again without pictures, so one that is in no folder is no error here: it is
+    expected in the first folder, and whatever reads it will name it.
+
+    Args:
+        root: folder that holds those of `PICTURE_FOLDERS` that there are; the first of them that has the picture counts.
+        ids: (I,) image ids.
+
+    Returns:
+        I paths.
+    """
+    folders = [os.path.join(root, folder) for folder in PICTURE_FOLDERS]
+    folder_of: dict[str, str] = {}
+    for folder in filter(os.path.isdir, reversed(folders)):
+        folder_of |= dict.fromkeys(os.listdir(folder), folder)
+    names = [f"{image_id}.jpg" for image_id in ids.tolist()]
+    return [os.path.join(folder_of.get(name, folders[0]), name) for name in names]
+
+
+def _id_and_size(path: str | os.PathLike[str], index: int, record: Any) -> tuple[int, int, int]:
+    try:
+        image_id, width, height = record["image_id"], record["width"], record["height"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: record {index} lacks image_id, width or height: {record!r}. Use Visual Genome's official file."
+        ) from error
+    numbers = (image_id, width, height)
+    if any(type(number) is not int for number in numbers) or min(width, height) < 1:
+        raise ValueError(
+            f"{path}: record {index}: image_id {image_id!r} with width {width!r} and height {height!r}: all three "
+            "must be whole numbers, the size at least 1. Use Visual Genome's official file."
+        )
+    return image_id, width, height

@@ -1,0 +1,222 @@
+"""A whole data set as flat arrays, whatever is wrong with its dicts: what the checker looks at.
+
+Legend of shape letters:
+
+    I  images
+    N  entities of all images, image after image
+    R  relationships of all images, image after image
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from reprlib import repr as short_repr
+from typing import Any, NamedTuple
+
+import numpy as np
+from detectron2.structures import BoxMode
+from numpy.typing import NDArray
+
+from .annotations import Annotations
+from .dataset_dicts import DatasetDict
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+_REQUIRED = ("file_name", "height", "width", "image_id", "annotations", "relations")
+
+
+@dataclass(frozen=True, eq=False)
+class UncheckedArrays:
+    """What the dicts say. Values are as given: boxes, classes and relationships may be nonsense.
+
+    Attributes:
+        image_ids: I ids, integers or strings; None where the dict has none of these.
+        file_names: I paths; "" for a malformed dict.
+        sizes: (I, 2) width and height; 0 for a malformed dict.
+        malformed: position of an image -> what its dict lacks. Such an image has no entities and relationships here.
+        boxes: (N, 4) XYXY in absolute pixels.
+        classes: (N,).
+        first_entity: (I + 1,) the entities of image i are the rows from first_entity[i] up to, without it,
+            first_entity[i + 1].
+        relations: (R, 3) rows (subject, object, predicate); the ends are positions in their image.
+        first_relation: (I + 1,) the same for the rows of `relations`.
+        verified: (V, 2) image and class of every verified class.
+    """
+
+    image_ids: Sequence[int | str | None]
+    file_names: Sequence[str]
+    sizes: IntArray
+    malformed: Mapping[int, str]
+    boxes: FloatArray
+    classes: IntArray
+    first_entity: IntArray
+    relations: IntArray
+    first_relation: IntArray
+    verified: IntArray
+
+    @property
+    def well_formed(self) -> BoolArray:
+        """(I,) images whose dict could be read."""
+        readable = np.ones(len(self.image_ids), dtype=np.bool_)
+        readable[list(self.malformed)] = False
+        return readable
+
+    @property
+    def entity_image(self) -> IntArray:
+        """(N,) the image of every entity."""
+        return np.repeat(np.arange(len(self.image_ids)), np.diff(self.first_entity))
+
+    @property
+    def relation_image(self) -> IntArray:
+        """(R,) the image of every relationship."""
+        return np.repeat(np.arange(len(self.image_ids)), np.diff(self.first_relation))
+
+    @property
+    def ends(self) -> IntArray:
+        """(R, 2) subject and object as rows of `boxes`; -1 where the image has no such annotation."""
+        image = self.relation_image
+        given = self.relations[:, :2]
+        exists = (given >= 0) & (given < np.diff(self.first_entity)[image][:, None])
+        return np.where(exists, given + self.first_entity[image][:, None], -1)
+
+
+class _Image(NamedTuple):
+    image_id: int | str | None
+    file_name: str = ""
+    size: tuple[int, int] = (0, 0)
+    boxes: FloatArray = np.zeros((0, 4))
+    classes: IntArray = np.zeros(0, dtype=np.int64)
+    relations: IntArray = np.zeros((0, 3), dtype=np.int64)
+    verified: IntArray = np.zeros(0, dtype=np.int64)
+    fault: str | None = None
+
+
+def unchecked_arrays(dataset_dicts: Sequence[DatasetDict]) -> UncheckedArrays:
+    """Read the dicts. Nothing that is in one of them makes this raise."""
+    images = [_read(dataset_dict) for dataset_dict in dataset_dicts]
+    verified = [(i, category) for i, image in enumerate(images) for category in image.verified.tolist()]
+    return UncheckedArrays(
+        image_ids=[image.image_id for image in images],
+        file_names=[image.file_name for image in images],
+        sizes=np.array([image.size for image in images], dtype=np.int64).reshape(-1, 2),
+        malformed={i: image.fault for i, image in enumerate(images) if image.fault is not None},
+        boxes=np.concatenate([np.zeros((0, 4)), *(image.boxes for image in images)]),
+        classes=np.concatenate([np.zeros(0, dtype=np.int64), *(image.classes for image in images)]),
+        first_entity=np.cumsum([0, *(len(image.classes) for image in images)]),
+        relations=np.concatenate([np.zeros((0, 3), dtype=np.int64), *(image.relations for image in images)]),
+        first_relation=np.cumsum([0, *(len(image.relations) for image in images)]),
+        verified=np.array(verified, dtype=np.int64).reshape(-1, 2),
+    )
+
+
+def _read(dataset_dict: Any) -> _Image:
+    try:
+        return _read_strictly(dataset_dict)
+    except _Malformed as error:
+        fault = str(error)
+    # A loader of somebody's own may put anything into a dict, and saying so is what the checker is for.
+    except Exception as error:
+        fault = f"{type(error).__name__}: {error}"
+    return _Image(_id(dataset_dict.get("image_id")) if isinstance(dataset_dict, dict) else None, fault=fault)
+
+
+class _Malformed(Exception):
+    pass
+
+
+def _read_strictly(dataset_dict: Any) -> _Image:
+    if not isinstance(dataset_dict, dict):
+        raise _Malformed(f"it is a {type(dataset_dict).__name__}, not a dict")
+    missing = [key for key in _REQUIRED if key not in dataset_dict]
+    if missing:
+        raise _Malformed(f"it lacks {', '.join(missing)}")
+    image_id, file_name = _id(dataset_dict["image_id"]), dataset_dict["file_name"]
+    if image_id is None:
+        raise _Malformed(f"image_id is {short_repr(dataset_dict['image_id'])}, not an integer or a string")
+    if not isinstance(file_name, str | os.PathLike) or not os.fspath(file_name):
+        raise _Malformed(f"file_name is {short_repr(file_name)}, not a path")
+    size = dataset_dict["width"], dataset_dict["height"]
+    if not all(_is_integer(side) and 0 < side < 2**31 for side in size):
+        raise _Malformed(f"width and height are {short_repr(size)}, not positive integers")
+    boxes, classes = _entities(dataset_dict["annotations"])
+    return _Image(
+        image_id,
+        os.fsdecode(file_name),
+        (int(size[0]), int(size[1])),
+        boxes,
+        classes,
+        _integers(dataset_dict["relations"], (3,), "relations"),
+        _integers(dataset_dict.get("verified_classes", ()), (), "verified_classes"),
+    )
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _id(value: Any) -> int | str | None:
+    """An image id as JSON has it, or None if it is none."""
+    if isinstance(value, str):
+        return value
+    return int(value) if _is_integer(value) else None
+
+
+def _entities(annotations: Any) -> tuple[FloatArray, IntArray]:
+    """(E, 4) boxes as XYXY and (E,) classes of an image."""
+    if isinstance(annotations, Annotations):
+        return annotations.boxes, annotations.classes
+    if not isinstance(annotations, list | tuple):
+        raise _Malformed(f"annotations is {short_repr(annotations)}, not a list")
+    boxes = _column(annotations, "bbox", (4,), "iuf", "four numbers").astype(np.float64)
+    modes = _column(annotations, "bbox_mode", (), "iu", "a BoxMode")
+    classes = _column(annotations, "category_id", (), "iu", "an integer").astype(np.int64)
+    other = (modes != BoxMode.XYXY_ABS) & (modes != BoxMode.XYWH_ABS)
+    if other.any():
+        row = int(other.argmax())
+        raise _Malformed(f"annotation {row}: bbox_mode is {modes[row]}, neither XYXY_ABS nor XYWH_ABS")
+    sized = modes == BoxMode.XYWH_ABS
+    with np.errstate(invalid="ignore"):
+        boxes[sized, 2:] += boxes[sized, :2]
+    return boxes, classes
+
+
+def _column(
+    annotations: Sequence[Any], key: str, shape: tuple[int, ...], kinds: str, what: str
+) -> NDArray[Any]:
+    """(E, *shape) one value of every annotation, of one of NumPy's `kinds`."""
+    try:
+        values = np.array([annotation[key] for annotation in annotations])
+        if values.shape == (len(annotations), *shape) and values.dtype.kind in kinds:
+            return values
+    except (IndexError, KeyError, TypeError, ValueError):
+        pass
+    if not annotations:
+        return np.zeros((0, *shape), dtype=np.int64)
+    for row, annotation in enumerate(annotations):
+        if not isinstance(annotation, Mapping) or key not in annotation:
+            raise _Malformed(f"annotation {row} has no {key}")
+        value = annotation[key]
+        try:
+            array = np.asarray(value)
+            fits = array.shape == shape and array.dtype.kind in kinds
+        except ValueError:
+            fits = False
+        if not fits:
+            raise _Malformed(f"annotation {row}: {key} is {short_repr(value)}, not {what}")
+    raise _Malformed(f"the values of {key} do not go together")
+
+
+def _integers(given: Any, shape: tuple[int, ...], key: str) -> IntArray:
+    """(K, *shape) integers; an empty list of any kind is K = 0."""
+    try:
+        values = np.asarray(given)
+    except ValueError:
+        raise _Malformed(f"{key} is {short_repr(given)}, whose rows differ in length") from None
+    if values.size == 0:
+        return np.zeros((0, *shape), dtype=np.int64)
+    if values.ndim != 1 + len(shape) or values.shape[1:] != shape or values.dtype.kind not in "iu":
+        rows = "rows of three integers" if shape else "a list of integers"
+        raise _Malformed(f"{key} has shape {values.shape} and type {values.dtype}, which is not {rows}")
+    return values.astype(np.int64, copy=False)

@@ -1,0 +1,106 @@
+"""What becomes of each kind of damage in each format: refused by name, counted, or found by the checker."""
+
+import logging
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dataset_formats.damage import Counted, Damage, Format, Loads, Refused
+from PIL import Image
+
+from reldn_d2.data import RelationDatasetMapper, prepare_training_relations
+from reldn_d2.data.dataset_check import check_dataset
+from reldn_d2.data.picture_check import check_pictures
+
+NAMES = ("vg150", "visual_genome_raw", "openimages_vrd", "vrd", "authors_json", "coco_relations")
+FORMATS: list[Format] = [import_module(f"dataset_formats.{name}").FORMAT for name in NAMES]
+CASES = [
+    pytest.param(one, damage, id=f"{one.name}-{damage.name}") for one in FORMATS for damage in one.outcomes
+]
+LOADING = [
+    pytest.param(one, damage, id=f"{one.name}-{damage.name}")
+    for one in FORMATS
+    for damage, outcome in one.outcomes.items()
+    if not isinstance(outcome, Refused)
+]
+# An image with a single box can't have a relationship between two, so these come with it.
+IMPLIED = {"one_box": {"no_relation", "self_relation"}}
+
+
+@pytest.fixture(autouse=True)
+def messages_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A training run in the same process may have given the package a handler of its own.
+    monkeypatch.setattr(logging.getLogger("reldn_d2"), "propagate", True)
+
+
+def problems(one: Format, dataset_dicts: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Kind -> the records of every problem, those of the pictures included."""
+    found = check_dataset(dataset_dicts, one.num_classes, one.num_predicates)
+    every = [*found.problems, *check_pictures(found.arrays, "decode")]
+    return {problem.kind: [str(record) for record in problem.records] for problem in every}
+
+
+@pytest.mark.parametrize(("one", "damage"), CASES)
+def test_damage_has_the_outcome_that_the_format_promises(
+    one: Format, damage: Damage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one.write(tmp_path, damage)
+    outcome = one.outcomes[damage]
+    if isinstance(outcome, Refused):
+        with pytest.raises((ValueError, FileNotFoundError)) as raised:
+            one.load(tmp_path)
+        assert re.search(outcome.pattern, str(raised.value))
+        return
+    level = logging.INFO if isinstance(outcome, Counted) else logging.WARNING
+    with caplog.at_level(level, logger="reldn_d2"):
+        dataset_dicts = one.load(tmp_path)
+    if isinstance(outcome, Counted):
+        assert any(re.search(outcome.pattern, message) for message in caplog.messages), caplog.text
+        return
+    assert caplog.messages == []
+    found = problems(one, dataset_dicts)
+    expected = set() if outcome.problem is None else {outcome.problem}
+    assert expected <= found.keys() <= expected | IMPLIED.get(str(outcome.problem), set())
+
+
+@pytest.mark.parametrize(("one", "damage"), LOADING)
+def test_what_loads_is_trained_on_or_refused_by_name(one: Format, damage: Damage, tmp_path: Path) -> None:
+    one.write(tmp_path, damage)
+    mapper = RelationDatasetMapper(True, augmentations=[], image_format="BGR")
+    try:
+        kept = prepare_training_relations(one.load(tmp_path), one.name)
+    except ValueError as error:
+        assert damage is not Damage.NONE
+        assert re.search("image|no relationship to train on", str(error))
+        return
+    for dataset_dict in kept:
+        try:
+            example = mapper(dataset_dict)
+        except (ValueError, FileNotFoundError) as error:
+            assert damage in (Damage.UNREADABLE_IMAGE, Damage.MISSING_IMAGE)
+            assert dataset_dict["file_name"] in str(error)
+        else:
+            ends = example["relations"][:, :2]
+            assert len(ends)
+            assert ((ends >= 0) & (ends < len(example["instances"]))).all()
+
+
+@pytest.mark.parametrize("one", FORMATS, ids=lambda one: one.name)
+def test_a_sound_set_is_three_images_with_pictures(one: Format, tmp_path: Path) -> None:
+    assert one.outcomes[Damage.NONE] == Loads(None)
+    one.write(tmp_path, Damage.NONE)
+    dataset_dicts = one.load(tmp_path)
+    assert len(dataset_dicts) == 3
+    for dataset_dict in dataset_dicts:
+        assert len(dataset_dict["annotations"]) >= 2 and len(dataset_dict["relations"])
+        with Image.open(dataset_dict["file_name"]) as picture:
+            assert picture.size == (dataset_dict["width"], dataset_dict["height"])
+
+
+@pytest.mark.parametrize("one", FORMATS, ids=lambda one: one.name)
+def test_every_kind_of_damage_has_an_outcome(one: Format) -> None:
+    # a list of relationships can't name an entity that it does not give
+    impossible = {Damage.DANGLING_ID}
+    assert {*Damage} - {*one.outcomes} <= impossible

@@ -1,0 +1,73 @@
+"""The semantic table is counted from training data once, and goes where the model goes."""
+
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from slow_statistics import slow_counts
+from tiny_models import TinyConfig
+
+from reldn_d2.checkpoint import RelationCheckpointer
+from reldn_d2.data import statistics
+from reldn_d2.engine import Trainer
+
+SEMANTIC = "MODEL.ROI_RELATION_HEAD.SEMANTIC"
+
+
+def table_of(model: Any) -> torch.Tensor:
+    table: torch.Tensor = model.relation_head.pair_classifier.semantic.log_prior
+    return table.detach()
+
+
+def expected_table(name: str, overlap_only: bool, background_count: str) -> torch.Tensor:
+    """log(p + 0.001) with one more of the last column."""
+    metadata = MetadataCatalog.get(name)
+    sizes = len(metadata.thing_classes), len(metadata.predicate_classes)
+    counts = slow_counts(DatasetCatalog.get(name), *sizes, overlap_only, background_count).astype(float)
+    counts[..., -1] += 1
+    return torch.tensor(np.log(counts / counts.sum(-1, keepdims=True) + 1e-3), dtype=torch.float32)
+
+
+@pytest.mark.parametrize(("overlap_only", "background_count"), [(False, "unrelated"), (True, "all")])
+def test_a_saved_model_needs_no_data_for_its_table(
+    overlap_only: bool, background_count: str, tiny_config: TinyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = [
+        *("MODEL.ROI_RELATION_HEAD.OVERLAP_ONLY", str(overlap_only)),
+        *(f"{SEMANTIC}.BACKGROUND_COUNT", background_count),
+    ]
+    cfg = tiny_config(*options)
+    expected = expected_table("scenes_tiny_train", overlap_only, background_count)
+    trainer = Trainer(cfg)
+    trainer.train()
+    torch.testing.assert_close(table_of(trainer.model), expected)
+
+    def no_data(name: str) -> None:
+        raise FileNotFoundError(name)
+
+    monkeypatch.setattr(DatasetCatalog, "get", no_data)
+    cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = ()
+    loaded = Trainer.build_model(cfg)
+    assert table_of(loaded).isnan().all()
+    RelationCheckpointer(loaded, complete=True).load(str(Path(cfg.OUTPUT_DIR) / "model_final.pth"))
+    assert torch.equal(table_of(loaded), table_of(trainer.model))
+
+
+def test_a_second_run_reads_what_the_first_one_counted(
+    tiny_config: TinyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with mock.patch.object(statistics, "_count", wraps=statistics._count) as count:
+        tables = [table_of(Trainer(tiny_config()).model) for _ in range(2)]
+        assert count.call_count == 1 and torch.equal(*tables)
+        Trainer(tiny_config("MODEL.ROI_RELATION_HEAD.OVERLAP_ONLY", "True"))
+        assert count.call_count == 2
+        counted_over = Trainer(tiny_config("DATASETS.STATISTICS", "('scenes_tiny_test',)"))
+        assert count.call_count == 3
+    torch.testing.assert_close(
+        table_of(counted_over.model), expected_table("scenes_tiny_test", False, "unrelated")
+    )

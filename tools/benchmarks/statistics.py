@@ -1,0 +1,74 @@
+"""Counting a training set for the semantic module, and reading the counts of one that was counted before."""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from numpy.typing import NDArray
+from slow_statistics import slow_counts
+
+from benchmarks.timing import Row, measure
+from reldn_d2.data import predicate_counts
+from reldn_d2.data.annotations import Annotations
+from reldn_d2.data.statistics import cached_predicate_counts
+
+_Images = list[dict[str, Any]]
+_RULES = {"": False, ", overlap rule": True}
+
+
+def rows() -> Iterator[Row]:
+    vrd, vrd_size = generate(4_000, 6.6, 7.6, 100, 70), (100, 70)
+    for rule, overlap_only in _RULES.items():
+        yield measure(
+            f"statistics, {describe(vrd)}{rule}",
+            partial(predicate_counts, vrd, *vrd_size, overlap_only=overlap_only),
+            slow=partial(slow_counts, vrd, *vrd_size, overlap_only, "unrelated"),
+            slow_name="loops",
+            same=np.testing.assert_array_equal,
+        )
+    genome, genome_size = generate(62_723, 11.6, 6.5, 150, 50), (150, 50)
+    with TemporaryDirectory() as folder, mock.patch.dict(os.environ, XDG_CACHE_HOME=folder):
+        for rule, overlap_only in _RULES.items():
+            yield measure(
+                f"statistics from the cache, {describe(genome)}{rule}",
+                partial(cached_predicate_counts, genome, *genome_size, overlap_only=overlap_only),
+                slow=partial(predicate_counts, genome, *genome_size, overlap_only=overlap_only),
+                slow_name="counted",
+                same=np.testing.assert_array_equal,
+            )
+
+
+def generate(count: int, entities: float, relationships: float, classes: int, predicates: int) -> _Images:
+    """Images of 1,000 x 800 with annotations at random.
+
+    Args:
+        count: of images.
+        entities, relationships: of an image, on average; at least 2 and 1.
+        classes, predicates: how many are drawn from.
+    """
+    rng = np.random.default_rng(0)
+    return [
+        _image(rng, 2 + rng.poisson(entities - 2), 1 + rng.poisson(relationships - 1), classes, predicates)
+        for _ in range(count)
+    ]
+
+
+def describe(images: _Images) -> str:
+    return f"{len(images):,} images, {sum(len(image['relations']) for image in images):,} relationships"
+
+
+def _image(
+    rng: np.random.Generator, entities: int, relationships: int, classes: int, predicates: int
+) -> dict[str, Any]:
+    corners = np.sort(rng.uniform(0, (1000, 800), (entities, 2, 2)), axis=1)
+    subject = rng.integers(entities, size=relationships)
+    object = (subject + rng.integers(1, entities, relationships)) % entities
+    relations: NDArray[np.int64] = np.stack(
+        [subject, object, rng.integers(predicates, size=relationships)], 1
+    )
+    annotations = Annotations(corners.reshape(-1, 4), rng.integers(classes, size=entities))
+    return {"annotations": annotations, "relations": relations}

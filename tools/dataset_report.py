@@ -1,0 +1,227 @@
+"""What the checker found out about a data set, as text and as plain data."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from textwrap import fill
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from reldn_d2.data.dataset_check import DatasetCheck
+from reldn_d2.data.dataset_problems import KINDS, Problem, Record
+from reldn_d2.data.dataset_summary import Spread
+from reldn_d2.data.unchecked_arrays import IntArray, UncheckedArrays
+from reldn_d2.evaluation.confusion_frequency import ConfusionFrequency
+from reldn_d2.evaluation.graphs import GroundTruthGraph
+
+# Columns that a histogram is printed in.
+_COLUMNS = 3
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """
+    Attributes:
+        relationships: whose three labels never occur together in the training split.
+        triplets: distinct labels of them.
+    """
+
+    relationships: int
+    triplets: int
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetReport:
+    """
+    Attributes:
+        name: of the data set.
+        thing_classes, predicate_classes: names by number.
+        check: of the annotations.
+        problems: those of `check` and of the pictures.
+        usable: (K,) positions of the images without errors.
+        confusion: of these K images.
+        zero_shot: None if the training split isn't known or can't be read.
+    """
+
+    name: str
+    thing_classes: Sequence[str]
+    predicate_classes: Sequence[str]
+    check: DatasetCheck
+    problems: Sequence[Problem]
+    usable: Sequence[int]
+    confusion: ConfusionFrequency
+    zero_shot: ZeroShot | None
+
+    @property
+    def has_errors(self) -> bool:
+        return any(problem.is_error for problem in self.problems)
+
+    def verdict(self) -> str:
+        """One line: what kinds of problems there are."""
+        errors = [problem.kind for problem in self.problems if problem.is_error]
+        notes = [problem.kind for problem in self.problems if not problem.is_error]
+        parts = [f"errors: {', '.join(errors)}" if errors else "no errors"]
+        return "; ".join(parts + ([f"notes: {', '.join(notes)}"] if notes else []))
+
+    def numbers(self) -> list[tuple[str, int, str]]:
+        """(what, how many, a remark) of everything that is counted."""
+        summary, confusion = self.check.summary, self.confusion
+        images, relationships = summary.images, summary.relationships
+        unused = (int((counts == 0).sum()) for counts in (summary.class_counts, summary.predicate_counts))
+        rows = [
+            ("images", images, ""),
+            (
+                "  without relationships",
+                summary.images_without_relationships,
+                _share(summary.images_without_relationships, images),
+            ),
+            (
+                "  with fewer than two boxes",
+                summary.images_with_fewer_than_two_boxes,
+                _share(summary.images_with_fewer_than_two_boxes, images),
+            ),
+            ("entities", summary.entities, _spread(summary.entities_per_image)),
+            ("relationships", relationships, _spread(summary.relationships_per_image)),
+            (
+                "  between boxes that share no area",
+                summary.relationships_without_overlap,
+                f"{_share(summary.relationships_without_overlap, relationships)}: lost by an overlap filter",
+            ),
+            ("entity pairs with several predicates", summary.pairs_with_several_predicates, "ordered pairs"),
+            ("entity classes", len(self.thing_classes), f"{next(unused)} never occur"),
+            ("predicates", len(self.predicate_classes), f"{next(unused)} never occur"),
+        ]
+        if len(self.usable) < images:
+            rows.append(
+                ("images without errors", len(self.usable), f"{_share(len(self.usable), images)}; of these:")
+            )
+        for kind, counts in confusion.cases.items():
+            share = _share(int(counts.sum()), int(confusion.relationships.sum()))
+            of = f"{share} of relationships, in {(counts > 0).sum():,} images"
+            rows.append((f"confusable {kind} cases", int(counts.sum()), of))
+        subset = confusion.confusable_images
+        rows.append(("images with either case", subset, _share(subset, len(self.usable))))
+        if self.zero_shot is not None:
+            found = self.zero_shot
+            remark = f"{_share(found.relationships, relationships)}; {found.triplets:,} label triplets that training never shows"
+            rows.append(("zero-shot relationships", found.relationships, remark))
+        return rows
+
+    def histograms(self) -> dict[str, list[tuple[str, int]]]:
+        """Title -> (name, count), most frequent first."""
+        summary = self.check.summary
+        return {
+            "entity classes": _ranked(self.thing_classes, summary.class_counts),
+            "predicates": _ranked(self.predicate_classes, summary.predicate_counts),
+        }
+
+
+def ground_truth(arrays: UncheckedArrays, image: int) -> GroundTruthGraph:
+    """The annotation of an image without errors."""
+    entities, relations = (
+        slice(*first[image : image + 2]) for first in (arrays.first_entity, arrays.first_relation)
+    )
+    return GroundTruthGraph(arrays.boxes[entities], arrays.classes[entities], arrays.relations[relations])
+
+
+def as_text(report: DatasetReport) -> str:
+    """What the terminal shows."""
+    rows = [(what, f"{number:,}", remark) for what, number, remark in report.numbers()]
+    lines = [report.name, "=" * len(report.name), "", _table(rows, ("left", "right", "left"))]
+    for title, counts in report.histograms().items():
+        lines += ["", f"{title} ({'entities' if title == 'entity classes' else 'relationships'})", ""]
+        lines += _histogram(counts)
+    for problem in report.problems:
+        lines += ["", headline(problem), f"  {explanation(problem)}"]
+        lines += [f"    {record}" for record in problem.records]
+        lines += ["    ..."] * (len(problem.records) < problem.count)
+    return "\n".join([*lines, "", f"{report.name}: {report.verdict()}"])
+
+
+def headline(problem: Problem) -> str:
+    """Kind and numbers of a problem."""
+    number = len(problem.images)
+    images = f" in {number:,} image{'s' * (number != 1)}" if number else ""
+    return f"{'error' if problem.is_error else 'note'} {problem.kind}: {problem.count:,}{images}"
+
+
+def explanation(problem: Problem) -> str:
+    """What a problem means and what to do."""
+    kind = KINDS[problem.kind]
+    return f"{kind.meaning} {kind.remedy}"
+
+
+def as_data(report: DatasetReport) -> dict[str, Any]:
+    """What --output writes."""
+    summary = asdict(report.check.summary)
+    del summary["class_counts"], summary["predicate_counts"]
+    classes, predicates = (
+        [{"name": name, "count": count} for name, count in counts] for counts in report.histograms().values()
+    )
+    confusion = {
+        kind: {"cases": int(counts.sum()), "images": int((counts > 0).sum())}
+        for kind, counts in report.confusion.cases.items()
+    }
+    return {
+        "name": report.name,
+        "has_errors": report.has_errors,
+        "summary": summary,
+        "entity_classes": classes,
+        "predicates": predicates,
+        "confusion": {
+            "images_checked": len(report.usable),
+            "relationships": int(report.confusion.relationships.sum()),
+            "images_with_either": report.confusion.confusable_images,
+            **confusion,
+        },
+        "zero_shot": None if report.zero_shot is None else asdict(report.zero_shot),
+        "problems": [
+            {
+                "kind": problem.kind,
+                "is_error": problem.is_error,
+                "count": problem.count,
+                "images": len(problem.images),
+                "meaning": explanation(problem),
+                "records": [_record(record) for record in problem.records],
+            }
+            for problem in report.problems
+        ],
+    }
+
+
+def _record(record: Record) -> dict[str, Any]:
+    part: dict[str, Any] = {} if record.part is None else {record.part: record.row}
+    return {"image": record.image, "image_id": record.image_id, **part, "detail": record.detail}
+
+
+def _ranked(names: Sequence[str], counts: IntArray) -> list[tuple[str, int]]:
+    order = np.argsort(-counts, kind="stable")
+    return [(names[i], int(counts[i])) for i in order]
+
+
+def _histogram(counts: Sequence[tuple[str, int]]) -> list[str]:
+    """Names, counts and shares in columns that are read from top to bottom; then the names that never occur."""
+    total = sum(count for _, count in counts)
+    cells = [("", name, f"{count:,}", _share(count, total)) for name, count in counts if count]
+    height = -(-len(cells) // _COLUMNS)
+    rows = [[text for cell in cells[row::height] for text in cell] for row in range(height)]
+    lines = [_table(rows, ("left", "left", "right", "right") * _COLUMNS)] if rows else []
+    never = [name for name, count in counts if not count]
+    if never:
+        remark = f"never: {', '.join(never)}"
+        lines += ["", fill(remark, 110, initial_indent="  ", subsequent_indent="  ")]
+    return lines
+
+
+def _table(rows: Sequence[Sequence[str]], align: Sequence[str]) -> str:
+    # whitespace in names is kept, numbers are as they were formatted
+    return tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=align, preserve_whitespace=True)
+
+
+def _share(number: int, total: int) -> str:
+    return f"{100 * number / total:.1f} %" if total else "-"
+
+
+def _spread(spread: Spread) -> str:
+    return f"{spread.minimum} to {spread.maximum} an image, median {spread.median:g}"
