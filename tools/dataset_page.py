@@ -83,7 +83,7 @@ def choose_samples(report: DatasetReport, number: int) -> list[Sample]:
             [
                 _problem_samples(report),
                 *(_case_samples(report, kind, number) for kind in CASES_OF),
-                _rare_samples(report, number),
+                _rare_samples(report),
                 _other_samples(report, number),
             ]
         )
@@ -134,12 +134,11 @@ def _case_samples(report: DatasetReport, kind: str, number: int) -> Iterator[Sam
         yield Sample(image, caption, triplets, [True] + [False] * (len(triplets) - 1))
 
 
-def _rare_samples(report: DatasetReport, number: int) -> Iterator[Sample]:
-    """The first image of each of the rarest predicates."""
+def _rare_samples(report: DatasetReport) -> Iterator[Sample]:
+    """The first image of each predicate, the rarest first."""
     arrays, counts = report.check.arrays, report.check.summary.predicate_counts
     usable = np.isin(arrays.relation_image, report.usable)
-    rarest = np.argsort(counts, kind="stable")
-    for predicate in rarest[counts[rarest] > 0][:number]:
+    for predicate in np.argsort(counts, kind="stable"):
         rows = np.flatnonzero(usable & (arrays.relations[:, 2] == predicate))
         if len(rows):
             image = int(arrays.relation_image[rows[0]])

@@ -1,28 +1,61 @@
 """Data sets, the mapper, and what training counts. Importing it registers the built-in data sets."""
 
+from .annotations import Annotations
 from .builtin import register_all
+from .dataset_check import check_dataset
 from .dataset_mapper import RelationDatasetMapper
+from .datasets.authors_json import load_authors_json, register_authors_json
 from .datasets.coco_relations import load_coco_relations, register_coco_relations
 from .datasets.coco_relations_writer import save_coco_relations
+from .datasets.openimages_vrd import load_openimages_vrd, register_openimages_vrd
+from .datasets.vg150 import load_vg150, register_vg150
+from .datasets.visual_genome_raw import load_visual_genome_raw, register_visual_genome_raw
 from .datasets.vrd import load_vrd, register_vrd
 from .datasets.vrd_annotations import parse_vrd_annotations
 from .detections import load_detections_into_dataset, save_detections
-from .filters import prepare_training_relations
-from .statistics import predicate_counts
+from .filters import (
+    images_with_relations,
+    one_relation_per_pair,
+    overlapping_relations,
+    prepare_training_relations,
+)
+from .picture_check import check_pictures
+from .registration import register_relation_dataset
+from .repeat_factors import predicate_repeat_factors
+from .statistics import cached_predicate_counts, predicate_counts
+from .zero_shot import zero_shot_triplets
 
 register_all()
 
 __all__ = [
+    "Annotations",
     "RelationDatasetMapper",
+    "cached_predicate_counts",
+    "check_dataset",
+    "check_pictures",
+    "images_with_relations",
+    "load_authors_json",
     "load_coco_relations",
     "load_detections_into_dataset",
+    "load_openimages_vrd",
+    "load_vg150",
+    "load_visual_genome_raw",
     "load_vrd",
+    "one_relation_per_pair",
+    "overlapping_relations",
     "parse_vrd_annotations",
     "predicate_counts",
+    "predicate_repeat_factors",
     "prepare_training_relations",
     "register_all",
+    "register_authors_json",
     "register_coco_relations",
+    "register_openimages_vrd",
+    "register_relation_dataset",
+    "register_vg150",
+    "register_visual_genome_raw",
     "register_vrd",
     "save_coco_relations",
     "save_detections",
+    "zero_shot_triplets",
 ]

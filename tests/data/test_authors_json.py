@@ -176,13 +176,15 @@ def test_coco_gives_the_sizes(root: Path) -> None:
     assert with_coco[0]["annotations"].boxes[2].tolist() == [30, 40, 50, 60]
 
 
-@pytest.mark.parametrize("detections", [{"b.jpg": [TABLE]}, coco([], images=coco([])["images"][1:])])
+@pytest.mark.parametrize(
+    "detections", [{"b.jpg": [TABLE]}, coco([box(1, 5, 0, 20, 40, 8)], images=coco([])["images"][1:])]
+)
 def test_images_without_detections_are_counted(
     root: Path, detections: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        first, _ = load(root, detections)
-    assert len(first["annotations"]) == 2
+        first, second = load(root, detections)
+    assert (len(first["annotations"]), len(second["annotations"])) == (2, 1)
     (message,) = caplog.messages
     assert "detections.json lists no boxes for 1 of 2 images, the first being 'a.jpg'" in message
 
@@ -190,9 +192,9 @@ def test_images_without_detections_are_counted(
 def test_entities_that_only_relationships_have_are_counted(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shifted = {"a.jpg": [end(1, 8, 13, 14, 19), PERSON, TABLE], "b.jpg": []}
+    write(root, "rel.json", {"a.jpg": [relationship(PERSON, CUP)]})
     with caplog.at_level(logging.WARNING):
-        first, _ = load(root, shifted)
+        (first,) = load(root, {"a.jpg": [end(1, 8, 13, 14, 19), PERSON, TABLE]})
     assert first["annotations"].classes.tolist() == [0, 1, 1, 2]
     (message,) = caplog.messages
     assert "1 of 2 entities of relationships are not in it, the first in image 'a.jpg'" in message

@@ -9,22 +9,66 @@ from reldn_d2.data.registration import datasets_root
 from reldn_d2.data.synthetic import BUILTIN_DATASETS
 
 VRD = ["vrd_train", "vrd_test", "vrd_mini_train", "vrd_mini_test"]
+VG150 = ["vg150_train", "vg150_val", "vg150_trainval", "vg150_test"]
+OPENIMAGES = [f"openimages_vrd_{subset}{split}" for subset in ("", "mini_") for split in ("train", "val")]
 
 
 def test_importing_registers_every_builtin_set_with_metadata() -> None:
-    for name in [*VRD, *BUILTIN_DATASETS]:
-        assert name in DatasetCatalog
-        metadata = MetadataCatalog.get(name)
-        assert metadata.evaluator_type == "relation"
-        assert metadata.thing_classes
-        assert metadata.predicate_classes
+    for names, classes, predicates in (
+        (VRD, 100, 70),
+        (VG150, 150, 50),
+        (OPENIMAGES, 57, 9),
+        (BUILTIN_DATASETS, 6, 7),
+    ):
+        for name in names:
+            assert name in DatasetCatalog
+            metadata = MetadataCatalog.get(name)
+            assert metadata.evaluator_type == "relation"
+            assert len(metadata.thing_classes) == classes
+            assert len(metadata.predicate_classes) == predicates
 
 
-@pytest.mark.parametrize("name", ["vrd", "vrd_mini", "scenes", "scenes_tiny"])
-def test_a_test_split_names_its_training_split(name: str) -> None:
-    assert MetadataCatalog.get(f"{name}_test").train_dataset == f"{name}_train"
-    assert f"{name}_train" in DatasetCatalog
-    assert "train_dataset" not in MetadataCatalog.get(f"{name}_train").as_dict()
+@pytest.mark.parametrize("name", OPENIMAGES)
+def test_submissions_to_the_challenge_have_its_labels(name: str) -> None:
+    metadata = MetadataCatalog.get(name)
+    assert metadata.class_labels[metadata.thing_classes.index("Man")] == "/m/04yx4"
+    assert metadata.predicate_labels[metadata.predicate_classes.index("inside of")] == "inside_of"
+
+
+@pytest.mark.parametrize(
+    ("name", "images"),
+    [
+        ("vrd_train", 4000),
+        ("vrd_test", 1000),
+        ("vg150_train", 57723),
+        ("vg150_val", 5000),
+        ("vg150_trainval", 62723),
+        ("vg150_test", 26446),
+        ("openimages_vrd_train", 53953),
+        ("openimages_vrd_val", 3234),
+        ("openimages_vrd_mini_train", 4500),
+        ("openimages_vrd_mini_val", 1000),
+    ],
+)
+def test_the_official_numbers_are_known(name: str, images: int) -> None:
+    assert MetadataCatalog.get(name).expected_counts["images"] == images
+    assert "expected_counts" not in MetadataCatalog.get("vrd_mini_train").as_dict()
+
+
+@pytest.mark.parametrize(
+    ("test", "train"),
+    [
+        *((f"{name}_test", f"{name}_train") for name in ("vrd", "vrd_mini", "scenes", "scenes_tiny")),
+        ("vg150_test", "vg150_trainval"),
+        ("vg150_val", "vg150_train"),
+        ("openimages_vrd_val", "openimages_vrd_train"),
+        ("openimages_vrd_mini_val", "openimages_vrd_mini_train"),
+    ],
+)
+def test_a_test_split_names_its_training_split(test: str, train: str) -> None:
+    assert MetadataCatalog.get(test).train_dataset == train
+    assert train in DatasetCatalog
+    assert "train_dataset" not in MetadataCatalog.get(train).as_dict()
 
 
 def test_registering_again_leaves_all_names_alone(caplog: pytest.LogCaptureFixture) -> None:

@@ -454,6 +454,8 @@ def test_what_is_written_is_coco_for_detectron2(tmp_path: Path) -> None:
     assert [a["bbox"] for a in first["annotations"]] == [[1, 2, 10, 20], [5.5, 6, 7, 8.25]]
     assert [(a["category_id"], a["iscrowd"]) for a in first["annotations"]] == [(2, 0), (1, 1)]
     assert [a["category_id"] for a in second["annotations"]] == [1]
+    written = json.loads((tmp_path / "copy.json").read_text())["annotations"]
+    assert [annotation["area"] for annotation in written] == [4000, 200, 57.75]
 
 
 @pytest.mark.parametrize(

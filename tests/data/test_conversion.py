@@ -163,16 +163,16 @@ def test_other_options_a_new_version_and_force_convert_again(
         (
             source.conversion(),
             source.conversion(register=partial(source.register, offset=1)),
-            source.conversion(image_root=source.photos / "a"),
+            source.conversion(register=partial(source.register, offset=1), image_root=source.photos / "a"),
         ),
         start=1,
     ):
         run([conversion_of], output, force=False)
         assert len(source.loaded) == count
     monkeypatch.setattr(conversion, "_VERSION", 10**6)
-    run([source.conversion(image_root=source.photos / "a")], output, force=False)
+    run([conversion_of], output, force=False)
     assert len(source.loaded) == 4
-    run([source.conversion(image_root=source.photos / "a")], output, force=True)
+    run([conversion_of], output, force=True)
     assert len(source.loaded) == 5
 
 
