@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import benchmark
 import numpy as np
@@ -147,13 +148,22 @@ def test_both_forms_of_a_generated_data_set_are_measured(
     # starting processes takes longer than all other tests of this file
     monkeypatch.setattr(dataset_loading, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
     dataset_loading.write_data_set(tmp_path, train=300, test=60, others=40)
+    for image in dataset_loading._load(str(tmp_path), "arrays"):
+        assert (image["relations"][:, 0] != image["relations"][:, 1]).all()
+    rules: list[bool] = []
+
+    def counts(*arguments: Any, overlap_only: bool) -> Any:
+        rules.append(overlap_only)
+        return statistics.predicate_counts(*arguments, overlap_only=overlap_only)
+
+    monkeypatch.setattr(dataset_loading, "predicate_counts", counts)
     arrays, lists = (dataset_loading.measure_loading(str(tmp_path), form) for form in ("arrays", "lists"))
     for found, form in ((arrays, "arrays"), (lists, "lists")):
         assert (found.form, found.images) == (form, 300)
         assert 11 < found.entities / 300 < 12.2 and 6 < found.relationships / 300 < 7
         seconds = (found.load_seconds, found.serialise_seconds, found.count_seconds, found.overlap_seconds)
         assert min(seconds) > 0 and found.peak_mb >= 0 and found.serialised_mb > 0.1
-    assert arrays.answer == lists.answer
+    assert arrays.answer == lists.answer and rules == [False, True] * 2
     assert lists.dicts_mb > 2 * arrays.dicts_mb > 0.2
     # 62,723 images of Visual Genome are meant to need less than 200 MB
     assert arrays.dicts_mb / 300 * 62_723 < 200

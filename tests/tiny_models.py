@@ -38,15 +38,19 @@ def make_model(cfg: CfgNode, seed: int = 0) -> RelDN:
     """A RelDN with random weights that neither explode nor vanish, and a semantic table."""
     torch.manual_seed(seed)
     model: RelDN = build_model(cfg)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            # Untrained batch normalisation scales nothing down; small filters do.
-            if "res" in name and name.endswith("conv2.weight"):
-                parameter.mul_(0.1)
+    calm_down(model)
     semantic = model.relation_head.pair_classifier.semantic
     if semantic is not None:
         semantic.set_counts(np.random.default_rng(seed).integers(0, 5, tuple(semantic.log_prior.shape)))
     return model
+
+
+@torch.no_grad()
+def calm_down(model: torch.nn.Module) -> None:
+    """Keeps the features of random weights from exploding: untrained batch normalisation scales nothing down."""
+    for name, parameter in model.named_parameters():
+        if "res" in name and name.endswith("conv2.weight"):
+            parameter.mul_(0.1)
 
 
 def make_input(

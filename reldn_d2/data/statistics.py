@@ -152,10 +152,8 @@ def _entity_pairs(arrays: DatasetArrays) -> Iterator[tuple[_IntArray, _IntArray]
 
 def _overlapping(arrays: DatasetArrays, first: _IntArray, second: _IntArray) -> NDArray[np.bool_]:
     """(K,) whether the boxes of two entity rows share area."""
-    boxes = torch.from_numpy(arrays.boxes)
-    overlap: NDArray[np.bool_] = boxes_overlap(
-        boxes[torch.from_numpy(first)], boxes[torch.from_numpy(second)]
-    ).numpy()
+    a, b = torch.from_numpy(arrays.boxes[first]), torch.from_numpy(arrays.boxes[second])
+    overlap: NDArray[np.bool_] = boxes_overlap(a, b).numpy()
     return overlap
 
 

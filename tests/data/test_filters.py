@@ -28,7 +28,7 @@ def test_self_relations_repeats_and_empty_images_are_dropped_and_counted(
     given = [
         image(1, [(2, 0, 5), (1, 1, 3), (0, 1, 4), (2, 0, 5), (2, 0, 6), (2, 0, 5)]),
         image(2, []),
-        image(3, np.array([[0, 0, 1]])),
+        image(3, np.array([[0, 0, 1], [0, 0, 1]])),
         image(4, [(0, 2, 7)]),
     ]
     before = copy.deepcopy(given)
@@ -40,7 +40,7 @@ def test_self_relations_repeats_and_empty_images_are_dropped_and_counted(
     assert kept[0]["annotations"] is given[0]["annotations"]
     assert len(caplog.records) == 1
     assert caplog.messages[0] == (
-        "Training relationships of mine: kept 4 in 2 images; dropped 2 of an entity with itself, 2 repeats "
+        "Training relationships of mine: kept 4 in 2 images; dropped 3 of an entity with itself, 2 repeats "
         "and 2 images without relationships."
     )
     for old, new in zip(before, given, strict=True):

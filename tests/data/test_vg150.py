@@ -113,6 +113,18 @@ def test_any_type_of_numbers_will_do_for_boxes(tmp_path: Path, dtype: Any) -> No
     assert load_vg150(tmp_path, "trainval")[0]["annotations"][0]["bbox"] == [0.25, 48.75, 2.75, 52.25]
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.uint64])
+def test_any_type_of_integers_will_do_for_the_rest(tmp_path: Path, dtype: Any) -> None:
+    photos = [Photo(7), Photo(8, labels=(150, 1), relations=[(1, 0, 50)])]
+    arrays = h5_arrays(photos)
+    for key in ("labels", "relationships", "predicates", "split", "img_to_first_box", "img_to_last_box"):
+        arrays[key] = arrays[key].astype(dtype)
+    write_files(tmp_path, arrays, image_data(photos))
+    _, image = load_vg150(tmp_path, "trainval")
+    assert image["relations"].tolist() == [[1, 0, 49]] and image["relations"].dtype == np.int64
+    assert image["annotations"].classes.tolist() == [149, 0]
+
+
 def test_a_column_may_be_flat(tmp_path: Path) -> None:
     arrays = h5_arrays([Photo(7)])
     arrays["labels"], arrays["predicates"] = arrays["labels"][:, 0], arrays["predicates"][:, 0]
@@ -354,14 +366,14 @@ def test_both_options_together(tmp_path: Path) -> None:
 # --- pictures
 
 
-def test_pictures_are_found_in_either_folder_and_expected_in_the_first(tmp_path: Path) -> None:
-    write_vg150(tmp_path, [Photo(image_id) for image_id in (1, 2, 3, 4)])
-    for folder, names in (("VG_100K", (1, 3)), ("VG_100K_2", (2, 3))):
+def test_pictures_are_found_in_any_folder_and_expected_in_the_first(tmp_path: Path) -> None:
+    write_vg150(tmp_path, [Photo(image_id) for image_id in (1, 2, 3, 4, 5)])
+    for folder, names in (("VG_100K", (1, 3)), ("VG_100K_2", (2, 3)), ("images", (3, 2, 4))):
         (tmp_path / folder).mkdir()
         for name in names:
             (tmp_path / folder / f"{name}.jpg").touch()
     folders = [Path(image["file_name"]).parent.name for image in load_vg150(tmp_path, "trainval")]
-    assert folders == ["VG_100K", "VG_100K_2", "VG_100K", "VG_100K"]
+    assert folders == ["VG_100K", "VG_100K_2", "VG_100K", "images", "VG_100K"]
 
 
 def test_the_second_folder_alone_will_do(tmp_path: Path) -> None:

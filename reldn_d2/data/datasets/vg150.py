@@ -2,7 +2,7 @@
 
     root/VG-SGG-with-attri.h5, VG-SGG-dicts-with-attri.json    or VG-SGG.h5, VG-SGG-dicts.json
     root/image_data.json
-    root/VG_100K/<image_id>.jpg, VG_100K_2/<image_id>.jpg      one folder if the two were merged
+    root/VG_100K/<image_id>.jpg, VG_100K_2/<image_id>.jpg      one folder, or images/, if the two were merged
 
 What the files leave open is settled here:
 
