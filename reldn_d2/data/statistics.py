@@ -20,8 +20,9 @@ from .dataset_dicts import DatasetDict
 BackgroundCount = Literal["unrelated", "all"]
 _IntArray = NDArray[np.int64]
 
-# About how many pairs of entities are looked at together: bounds the memory, and fits into the processor's cache.
-_PAIRS_AT_ONCE = 2**16
+# About how many pairs of entities are looked at together: bounds the memory, and is too little for PyTorch to split
+# between threads, which would wait for each other on a busy machine.
+_PAIRS_AT_ONCE = 2**13
 # Of what the cache keeps: raise it when the counts of the same data change.
 _VERSION = 1
 
