@@ -1,0 +1,52 @@
+#!/usr/bin/env python
+"""Converts the JSON files that the paper's authors published to a COCO-relations file.
+
+python datasets/prepare_authors_json.py --annotations rel_annotations_train.json --images train_images \\
+    --classes objects.json --predicates predicates.json --output coco_relations
+
+What was converted before and has not changed is left alone.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from reldn_d2.data.conversion import Conversion, run
+from reldn_d2.data.datasets.authors_json import register_authors_json
+from reldn_d2.engine import setup_console
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--annotations", type=Path, required=True, help="rel_annotations_*.json")
+    parser.add_argument("--detections", type=Path, help="detections_*.json, with all entities")
+    parser.add_argument("--images", type=Path, required=True, help="folder of the pictures")
+    parser.add_argument("--classes", type=Path, required=True, help="JSON list of the entity classes")
+    parser.add_argument("--predicates", type=Path, required=True, help="JSON list of the predicates")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--name", help="of the file to write; default: that of --annotations")
+    parser.add_argument("--force", action="store_true", help="convert again what is there already")
+    args = parser.parse_args()
+    setup_console()
+    register = partial(
+        register_authors_json,
+        annotations_json=args.annotations,
+        image_root=args.images,
+        detections_json=args.detections,
+        thing_classes=args.classes,
+        predicate_classes=args.predicates,
+    )
+    sources = [args.annotations, args.detections, args.classes, args.predicates]
+    conversion = Conversion(
+        name=args.name or args.annotations.stem,
+        register=register,
+        sources=[path for path in sources if path is not None],
+        image_root=args.images,
+    )
+    run([conversion], args.output, args.force)
+
+
+if __name__ == "__main__":
+    main()

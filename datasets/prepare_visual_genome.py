@@ -1,0 +1,71 @@
+#!/usr/bin/env python
+"""Converts Visual Genome to COCO-relations files: VG150, one file for each split, or with --raw all images as annotated.
+
+python datasets/prepare_visual_genome.py
+python datasets/prepare_visual_genome.py --raw
+
+README.md in this folder says where the official files come from and where they belong. What was converted before and has
+not changed is left alone.
+"""
+
+import argparse
+from functools import partial
+
+from reldn_d2.data.conversion import Conversion, command_line, run
+from reldn_d2.data.datasets.vg150 import SPLITS, register_vg150
+from reldn_d2.data.datasets.visual_genome_raw import register_visual_genome_raw
+from reldn_d2.engine import setup_console
+
+VG150_FILES = (
+    "VG-SGG-with-attri.h5",
+    "VG-SGG-dicts-with-attri.json",
+    "VG-SGG.h5",
+    "VG-SGG-dicts.json",
+    "image_data.json",
+)
+RAW_FILES = (
+    "objects.json",
+    "relationships.json",
+    "image_data.json",
+    "object_alias.txt",
+    "predicate_alias.txt",
+)
+FILTERS = ("keep_empty", "drop_duplicates", "overlapping_only")
+
+
+def main() -> None:
+    parser = command_line(__doc__, "vg")
+    parser.add_argument("--raw", action="store_true", help="from objects.json and relationships.json")
+    vg150 = parser.add_argument_group("without --raw")
+    vg150.add_argument("--splits", nargs="+", choices=SPLITS, default=list(SPLITS), help="default: all")
+    for option in FILTERS:
+        help_text = f"as load_vg150({option}=True)"
+        vg150.add_argument(f"--{option.replace('_', '-')}", action="store_true", help=help_text)
+    args = parser.parse_args()
+    setup_console()
+    conversions = [raw(args)] if args.raw else [vg150_split(args, split) for split in args.splits]
+    run(conversions, args.output or args.root / "coco_relations", args.force)
+
+
+def raw(args: argparse.Namespace) -> Conversion:
+    return Conversion(
+        name="visual_genome_raw",
+        register=partial(register_visual_genome_raw, root=args.root),
+        sources=[args.root / name for name in RAW_FILES],
+        image_root=args.root,
+    )
+
+
+def vg150_split(args: argparse.Namespace, split: str) -> Conversion:
+    filters = {option: getattr(args, option) for option in FILTERS}
+    return Conversion(
+        name=f"vg150_{split}",
+        register=partial(register_vg150, root=args.root, split=split, **filters),
+        sources=[args.root / name for name in VG150_FILES],
+        image_root=args.root,
+        train={"val": "vg150_train", "test": "vg150_trainval"}.get(split),
+    )
+
+
+if __name__ == "__main__":
+    main()
