@@ -11,8 +11,8 @@ was converted before and has not changed is left alone.
 from functools import partial
 
 from reldn_d2.data.conversion import Conversion, command_line, run
-from reldn_d2.data.datasets.openimages_files import SPLITS
-from reldn_d2.data.datasets.openimages_vrd import MINI_SIZES, register_openimages_vrd
+from reldn_d2.data.datasets.openimages.files import SPLITS
+from reldn_d2.data.datasets.openimages.vrd import MINI_SIZES, register_openimages_vrd
 from reldn_d2.engine import setup_console
 
 # Relationships and image labels, the vocabulary, and its names.

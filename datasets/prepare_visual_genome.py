@@ -12,8 +12,8 @@ import argparse
 from functools import partial
 
 from reldn_d2.data.conversion import Conversion, command_line, run
-from reldn_d2.data.datasets.vg150 import SPLITS, register_vg150
-from reldn_d2.data.datasets.visual_genome_raw import register_visual_genome_raw
+from reldn_d2.data.datasets.visual_genome.raw import register_visual_genome_raw
+from reldn_d2.data.datasets.visual_genome.vg150 import SPLITS, register_vg150
 from reldn_d2.engine import setup_console
 
 VG150_FILES = (

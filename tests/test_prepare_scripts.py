@@ -20,9 +20,9 @@ from vrd_records import CUP, PERSON, relationship
 
 from reldn_d2.data import load_coco_relations, load_vrd
 from reldn_d2.data.datasets.authors_json import load_authors_json
-from reldn_d2.data.datasets.openimages_vrd import load_openimages_vrd
-from reldn_d2.data.datasets.vg150 import load_vg150
-from reldn_d2.data.datasets.visual_genome_raw import load_visual_genome_raw
+from reldn_d2.data.datasets.openimages.vrd import load_openimages_vrd
+from reldn_d2.data.datasets.visual_genome.raw import load_visual_genome_raw
+from reldn_d2.data.datasets.visual_genome.vg150 import load_vg150
 from reldn_d2.data.datasets.vrd_classes import OBJECT_CLASSES, PREDICATE_CLASSES
 
 SCRIPTS = REPOSITORY / "datasets"

@@ -27,8 +27,8 @@ from evaluate import import_data_sets
 from tqdm import tqdm
 
 from reldn_d2.data import register_coco_relations
-from reldn_d2.data.dataset_check import DatasetCheck, check_dataset, images_with_errors, in_order
-from reldn_d2.data.picture_check import check_pictures
+from reldn_d2.data.checking.dataset_check import DatasetCheck, check_dataset, images_with_errors, in_order
+from reldn_d2.data.checking.pictures import check_pictures
 from reldn_d2.data.zero_shot import zero_shot_triplets
 from reldn_d2.evaluation.confusion_frequency import confusion_frequency
 from reldn_d2.files import replace_when_complete

@@ -12,7 +12,7 @@ import numpy as np
 from dataset_report import DatasetReport, explanation, ground_truth, headline
 from numpy.typing import NDArray
 
-from reldn_d2.data.dataset_problems import Record
+from reldn_d2.data.checking.problems import Record
 from reldn_d2.data.images import read_image
 from reldn_d2.evaluation.protocols.confusion import KINDS as CASES_OF
 from reldn_d2.visualization import Report, SceneGraph, draw_scene_graph

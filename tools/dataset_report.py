@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from reldn_d2.data.dataset_check import DatasetCheck
-from reldn_d2.data.dataset_problems import KINDS, Problem, Record
-from reldn_d2.data.dataset_summary import Spread
-from reldn_d2.data.unchecked_arrays import IntArray, UncheckedArrays
+from reldn_d2.data.checking.dataset_check import DatasetCheck
+from reldn_d2.data.checking.problems import KINDS, Problem, Record
+from reldn_d2.data.checking.summary import Spread
+from reldn_d2.data.checking.unchecked_arrays import IntArray, UncheckedArrays
 from reldn_d2.evaluation.confusion_frequency import ConfusionFrequency
 from reldn_d2.evaluation.graphs import GroundTruthGraph
 

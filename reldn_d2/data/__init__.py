@@ -2,14 +2,15 @@
 
 from .annotations import Annotations
 from .builtin import register_all
-from .dataset_check import check_dataset
+from .checking.dataset_check import check_dataset
+from .checking.pictures import check_pictures
 from .dataset_mapper import RelationDatasetMapper
 from .datasets.authors_json import load_authors_json, register_authors_json
 from .datasets.coco_relations import load_coco_relations, register_coco_relations
 from .datasets.coco_relations_writer import save_coco_relations
-from .datasets.openimages_vrd import load_openimages_vrd, register_openimages_vrd
-from .datasets.vg150 import load_vg150, register_vg150
-from .datasets.visual_genome_raw import load_visual_genome_raw, register_visual_genome_raw
+from .datasets.openimages.vrd import load_openimages_vrd, register_openimages_vrd
+from .datasets.visual_genome.raw import load_visual_genome_raw, register_visual_genome_raw
+from .datasets.visual_genome.vg150 import load_vg150, register_vg150
 from .datasets.vrd import load_vrd, register_vrd
 from .datasets.vrd_annotations import parse_vrd_annotations
 from .detections import load_detections_into_dataset, save_detections
@@ -19,7 +20,6 @@ from .filters import (
     overlapping_relations,
     prepare_training_relations,
 )
-from .picture_check import check_pictures
 from .registration import register_relation_dataset
 from .repeat_factors import predicate_repeat_factors
 from .statistics import cached_predicate_counts, predicate_counts

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog
 
-from .datasets.openimages_vocabulary import VOCABULARY_2018
-from .datasets.openimages_vrd import MINI_SIZES, register_openimages_vrd
-from .datasets.vg150 import SPLITS, register_vg150
+from .datasets.openimages.vocabulary import VOCABULARY_2018
+from .datasets.openimages.vrd import MINI_SIZES, register_openimages_vrd
+from .datasets.visual_genome.vg150 import SPLITS, register_vg150
 from .datasets.vrd import register_vrd
 from .registration import datasets_root
 from .synthetic import BUILTIN_DATASETS, register_scenes

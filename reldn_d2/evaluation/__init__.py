@@ -1,6 +1,7 @@
 """Metrics of predicted scene graphs: pure functions on arrays, named protocols, a Detectron2 evaluator."""
 
 from .bootstrap import Difference, paired_bootstrap
+from .confusion_frequency import confusion_frequency
 from .dataset_scorer import DatasetScorer
 from .evaluator import RelationEvaluator
 from .files.image_labels import read_image_labels, with_verified_classes
@@ -16,7 +17,7 @@ from .protocols.reldn_openimages import reldn_openimages
 from .ranking import rank_triplets
 from .recall import PerImageRecall
 from .scoring import PROTOCOLS, evaluate_graphs, make_protocols
-from .training import TrainingSplit, training_split
+from .training import TrainingSplit, UnseenTriplets, training_split, unseen_triplets
 
 __all__ = [
     "ALL_PREDICATES",
@@ -37,6 +38,8 @@ __all__ = [
     "SavedPredictions",
     "ScoredImage",
     "TrainingSplit",
+    "UnseenTriplets",
+    "confusion_frequency",
     "evaluate_graphs",
     "image_sizes",
     "load_per_image",
@@ -54,6 +57,7 @@ __all__ = [
     "save_predictions",
     "submission_labels",
     "training_split",
+    "unseen_triplets",
     "vrd2016",
     "with_verified_classes",
     "write_submission",

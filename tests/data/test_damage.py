@@ -11,8 +11,8 @@ from dataset_formats.damage import Counted, Damage, Format, Loads, Refused
 from PIL import Image
 
 from reldn_d2.data import RelationDatasetMapper, prepare_training_relations
-from reldn_d2.data.dataset_check import check_dataset
-from reldn_d2.data.picture_check import check_pictures
+from reldn_d2.data.checking.dataset_check import check_dataset
+from reldn_d2.data.checking.pictures import check_pictures
 
 NAMES = ("vg150", "visual_genome_raw", "openimages_vrd", "vrd", "authors_json", "coco_relations")
 FORMATS: list[Format] = [import_module(f"dataset_formats.{name}").FORMAT for name in NAMES]

@@ -25,12 +25,12 @@ from PIL import Image
 
 from reldn_d2.data import parse_vrd_annotations
 from reldn_d2.data.annotations import Annotations
-from reldn_d2.data.dataset_check import DatasetCheck, check_dataset, images_with_errors
-from reldn_d2.data.dataset_problems import KINDS, NUM_RECORDS
-from reldn_d2.data.dataset_summary import Spread
-from reldn_d2.data.picture_check import check_pictures
+from reldn_d2.data.checking.dataset_check import DatasetCheck, check_dataset, images_with_errors
+from reldn_d2.data.checking.pictures import check_pictures
+from reldn_d2.data.checking.problems import KINDS, NUM_RECORDS
+from reldn_d2.data.checking.summary import Spread
+from reldn_d2.data.checking.unchecked_arrays import unchecked_arrays
 from reldn_d2.data.rows import is_repeat
-from reldn_d2.data.unchecked_arrays import unchecked_arrays
 
 NAN = float("nan")
 PICTURE_KINDS = {"missing_image", "unreadable_image", "image_size"}

@@ -30,10 +30,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reldn_d2.data import RelationDatasetMapper
-from reldn_d2.data.datasets import openimages_vrd
-from reldn_d2.data.datasets.openimages_classes import ATTRIBUTES, CLASSES, PREDICATES
-from reldn_d2.data.datasets.openimages_vocabulary import VOCABULARY_2018
-from reldn_d2.data.datasets.openimages_vrd import load_openimages_vrd, register_openimages_vrd
+from reldn_d2.data.datasets.openimages import vrd as openimages_vrd
+from reldn_d2.data.datasets.openimages.classes import ATTRIBUTES, CLASSES, PREDICATES
+from reldn_d2.data.datasets.openimages.vocabulary import VOCABULARY_2018
+from reldn_d2.data.datasets.openimages.vrd import load_openimages_vrd, register_openimages_vrd
 from reldn_d2.evaluation import image_sizes, read_submission, submission_labels, write_submission
 from reldn_d2.evaluation.files.triplet_graph import graph_of_triplets
 

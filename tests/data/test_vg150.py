@@ -15,9 +15,9 @@ from vg150_files import TEST, TRAIN, Photo, dicts, h5_arrays, image_data, write_
 
 from reldn_d2.data import RelationDatasetMapper
 from reldn_d2.data.annotations import Annotations
-from reldn_d2.data.datasets import vg150
-from reldn_d2.data.datasets.vg150 import load_vg150, register_vg150
-from reldn_d2.data.datasets.vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
+from reldn_d2.data.datasets.visual_genome import vg150
+from reldn_d2.data.datasets.visual_genome.vg150 import load_vg150, register_vg150
+from reldn_d2.data.datasets.visual_genome.vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
 
 H5 = "VG-SGG-with-attri.h5"
 EMPTY: dict[str, Any] = {"relations": ()}

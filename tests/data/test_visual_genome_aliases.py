@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reldn_d2.data.datasets.vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
-from reldn_d2.data.datasets.visual_genome_aliases import NameCodes, clean_name, read_aliases
+from reldn_d2.data.datasets.visual_genome.aliases import NameCodes, clean_name, read_aliases
+from reldn_d2.data.datasets.visual_genome.vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
 
 
 def aliases(folder: Path, text: str) -> dict[str, str]:

@@ -99,7 +99,7 @@ FORMAT = Format(
         Damage.REPEATED_RELATION: Loads("repeated_relation"),
         Damage.UNREADABLE_IMAGE: Loads("unreadable_image"),
         Damage.MISSING_IMAGE: Loads("missing_image"),
-        Damage.CUT_OFF: refused("the file", "not valid JSON", "Export it again; it may be cut off"),
-        Damage.NO_FILE: Refused(f"{FILE} does not exist.*Check the path"),
+        Damage.CUT_OFF: Refused(f"{FILE} is not valid JSON.*it may be cut off.*export yours again"),
+        Damage.NO_FILE: Refused(f"{FILE} does not exist.*the path that the data set was registered with"),
     },
 )

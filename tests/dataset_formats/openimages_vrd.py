@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from reldn_d2.data.datasets.openimages_vrd import load_openimages_vrd
+from reldn_d2.data.datasets.openimages.vrd import load_openimages_vrd
 
 from .damage import Counted, Damage, Format, Loads, Refused
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from visual_genome_files import PREDICATES, THINGS, relationship, thing, write_files, write_pictures
 
-from reldn_d2.data.datasets.visual_genome_raw import load_visual_genome_raw
+from reldn_d2.data.datasets.visual_genome.raw import load_visual_genome_raw
 
 from .damage import Counted, Damage, Format, Loads, Refused
 

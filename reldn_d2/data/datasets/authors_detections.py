@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .relationship_lists import Entity, ListedFile, read_entity, read_json
+from ..json_files import read_json
+from .relationship_lists import Entity, ListedFile, read_entity
 
 _COCO_KEYS = {
     "images": ("id", "file_name", "width", "height"),
@@ -38,7 +39,7 @@ def read_detections(path: str | os.PathLike[str], thing_classes: list[str], box_
         FileNotFoundError: no such file.
         ValueError: neither form, or a bad record; the message names it.
     """
-    content = read_json(path)
+    content = read_json(path, unique_keys=True)
     if not isinstance(content, dict):
         _fail(
             path, "the file", "it is not an object", "Use COCO's instance format or lists of boxes by image."

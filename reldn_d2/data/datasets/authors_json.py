@@ -26,9 +26,10 @@ from detectron2.data import MetadataCatalog
 
 from ..annotations import Annotations
 from ..dataset_dicts import DatasetDict
+from ..json_files import read_json
 from ..registration import register_relation_dataset
 from .authors_detections import Detections, read_detections
-from .relationship_lists import ListedFile, listed_relationships, read_json, with_images
+from .relationship_lists import ListedFile, listed_relationships, with_images
 
 logger = logging.getLogger(__name__)
 

@@ -1,12 +1,12 @@
 """The lists of records in a COCO-relations file, and how one names records of another."""
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..json_files import read_json
 
 Id = int | str
 Record = dict[str, Any]
@@ -72,16 +72,7 @@ def read_json_object(json_file: str) -> Record:
         FileNotFoundError: no such file.
         ValueError: it holds something else than a JSON object.
     """
-    try:
-        with Path(json_file).open(encoding="utf-8") as stream:
-            content = json.load(stream)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"Annotation file {json_file} does not exist. Check the path that the data set was registered "
-            "with."
-        ) from error
-    except ValueError as error:
-        _fail(json_file, "the file", f"not valid JSON ({error})", "Export it again; it may be cut off.")
+    content = read_json(json_file)
     if not isinstance(content, dict):
         _fail(json_file, "the file", "the top level is no object", f"It must hold {list(_REQUIRED_KEYS)}.")
     return content

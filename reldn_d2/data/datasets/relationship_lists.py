@@ -5,7 +5,6 @@
 Entities are not listed: those of an image are its distinct (box, class) combinations, in order of appearance.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from ..annotations import Annotations
 from ..boxes import fit_boxes
 from ..dataset_dicts import DatasetDict, entity_boxes, entity_classes
 from ..image_files import find_images, image_sizes
+from ..json_files import read_json
 
 # (xmin, ymin, xmax, ymax), class
 Entity = tuple[tuple[float, float, float, float], int]
@@ -44,24 +44,6 @@ class ListedFile:
         raise ValueError(f"{self.path}: image {where}: {problem}. {remedy}")
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not JSON, or an object with the same key twice.
-    """
-    try:
-        with Path(path).open(encoding="utf-8") as stream:
-            return json.load(stream, object_pairs_hook=_without_repeated_keys)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"Annotation file {path} does not exist. Check DETECTRON2_DATASETS, or the path that the data set was "
-            "registered with; datasets/README.md shows the expected tree."
-        ) from error
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}). Unpack the official file again.") from error
-
-
 def listed_relationships(file: ListedFile) -> list[DatasetDict]:
     """One dict per listed image, in the order of the file, images without relationships included.
 
@@ -74,7 +56,7 @@ def listed_relationships(file: ListedFile) -> list[DatasetDict]:
         FileNotFoundError: no such file.
         ValueError: a record of another form; the message names file, image and relationship.
     """
-    content = read_json(file.path)
+    content = read_json(file.path, unique_keys=True)
     if not isinstance(content, dict):
         raise ValueError(f"{file.path} is not an object of image names. Use {file.official}.")
     return [_image(file, name, records) for name, records in content.items()]
@@ -161,12 +143,3 @@ def _image(file: ListedFile, name: str, records: Any) -> DatasetDict:
 def _check_class(file: ListedFile, where: str, kind: str, number: Any, count: int) -> None:
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < count:
         file.fail(where, f"{kind} {number!r} is not in [0, {count})", "Classes and predicates count from 0.")
-
-
-def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {repeated!r} occurs twice")
-    return found

@@ -24,8 +24,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..dataset_dicts import DatasetDict
+from ..json_files import read_json
 from ..registration import register_relation_dataset
-from .relationship_lists import read_json, with_images
+from .relationship_lists import with_images
 from .vrd_annotations import parse_vrd_annotations
 from .vrd_classes import OBJECT_CLASSES, PREDICATE_CLASSES
 

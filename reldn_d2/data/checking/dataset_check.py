@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .dataset_dicts import DatasetDict
-from .dataset_problems import KINDS, Part, Problem, Record, make_problem
-from .dataset_summary import DatasetSummary, summarise
-from .rows import is_repeat
+from ..dataset_dicts import DatasetDict
+from ..rows import is_repeat
+from .problems import KINDS, Part, Problem, Record, make_problem
+from .summary import DatasetSummary, summarise
 from .unchecked_arrays import BoolArray, IntArray, UncheckedArrays, unchecked_arrays
 
 # Pixels that a box may stick out by: x + width of decimal numbers is seldom exact.

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .openimages_rows import RelationshipRows
+from .rows import RelationshipRows
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .openimages_classes import ATTRIBUTE_RELATION
-from .openimages_csv import codes_of, read_table, refuse_rows
-from .openimages_vocabulary import OpenImagesVocabulary
+from .classes import ATTRIBUTE_RELATION
+from .csv_table import codes_of, read_table, refuse_rows
+from .vocabulary import OpenImagesVocabulary
 
 _TEXTS = ("ImageID", "LabelName1", "LabelName2", "RelationshipLabel")
 # Boxes are XYXY; the file has them as XMin, XMax, YMin, YMax.

@@ -22,14 +22,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..annotations import Annotations
-from ..boxes import fit_boxes
-from ..dataset_dicts import DatasetDict
-from ..filters import images_with_relations, one_relation_per_pair, overlapping_relations
-from ..registration import register_relation_dataset
+from ...annotations import Annotations
+from ...boxes import fit_boxes
+from ...dataset_dicts import DatasetDict
+from ...filters import images_with_relations, one_relation_per_pair, overlapping_relations
+from ...json_files import read_json
+from ...registration import register_relation_dataset
+from .images import picture_files, read_image_data
 from .vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
 from .vg150_h5 import TEST, TRAIN, Vg150Arrays, read_vg150_h5
-from .visual_genome_images import picture_files, read_image_data, read_json
 
 # Images with relationships of each split of the published files.
 SPLITS = {"train": 57_723, "val": 5_000, "trainval": 62_723, "test": 26_446}

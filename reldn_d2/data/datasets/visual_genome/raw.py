@@ -2,7 +2,7 @@
 
     root/objects.json, relationships.json       entities and relationships by image
     root/image_data.json                        sizes of the images; without it the headers of the pictures are read
-    root/object_alias.txt, predicate_alias.txt  as `visual_genome_aliases` says
+    root/object_alias.txt, predicate_alias.txt  as `aliases` says
     root/VG_100K/, VG_100K_2/ or images/        pictures, named by the image id
 
 What the files leave open is settled here:
@@ -27,17 +27,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..annotations import Annotations
-from ..boxes import fit_boxes
-from ..dataset_dicts import DatasetDict
-from ..image_files import image_sizes
-from ..registration import register_relation_dataset
+from ...annotations import Annotations
+from ...boxes import fit_boxes
+from ...dataset_dicts import DatasetDict
+from ...image_files import image_sizes
+from ...registration import register_relation_dataset
+from .aliases import NameCodes, read_aliases
+from .images import picture_files, read_image_data
+from .raw_entities import Entities, join_entities
+from .raw_records import RelationshipTable, read_objects, read_relationships
 from .vg150 import CORRUPT_IMAGES
 from .vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
-from .visual_genome_aliases import NameCodes, read_aliases
-from .visual_genome_entities import Entities, join_entities
-from .visual_genome_images import picture_files, read_image_data
-from .visual_genome_records import RelationshipTable, read_objects, read_relationships
 
 logger = logging.getLogger(__name__)
 

@@ -1,33 +1,16 @@
 """What both formats of Visual Genome share: image_data.json and the folders of pictures."""
 
-import json
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...json_files import read_json
+
 # The official archives images.zip and images2.zip unpack to one folder each; some people merge them into the first, or
 # into a folder of their own.
 PICTURE_FOLDERS = ("VG_100K", "VG_100K_2", "images")
-
-
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not JSON.
-    """
-    try:
-        with Path(path).open(encoding="utf-8") as stream:
-            return json.load(stream)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{path} does not exist. Check DETECTRON2_DATASETS and unpack Visual Genome as datasets/README.md shows."
-        ) from error
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}). Unpack the official file again.") from error
 
 
 def read_image_data(path: str | os.PathLike[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

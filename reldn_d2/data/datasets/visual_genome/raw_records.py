@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from .visual_genome_aliases import NameCodes
+from .aliases import NameCodes
 
 _START = re.compile(r"\s*\[\s*")
 _NEXT = re.compile(r"\s*,\s*|\s*(?=\])")

@@ -1,6 +1,6 @@
 """The visual relationships of OpenImages, as in the challenge of 2018 and in the same format of later years:
 
-    root/challenge-2018-train-vrd.csv, ...    relationships and attributes; `openimages_files` says which names are known
+    root/challenge-2018-train-vrd.csv, ...    relationships and attributes; `files` says which names are known
     root/*-relationship-triplets.csv          the vocabulary; without it, that of 2018
     root/*-vrd-labels.csv                     image labels; may be left out
     root/train/, validation/, test/           pictures, named by the image id
@@ -27,17 +27,17 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 from numpy.typing import NDArray
 
-from ..annotations import Annotations
-from ..boxes import fit_boxes
-from ..dataset_dicts import DatasetDict
-from ..image_files import find_images, image_sizes
-from ..registration import register_relation_dataset
-from .openimages_csv import read_table
-from .openimages_entities import merge_entities
-from .openimages_files import SplitFiles, check_split, split_files
-from .openimages_mini import draw_in_proportion
-from .openimages_rows import RelationshipRows, read_relationships, read_verified_classes
-from .openimages_vocabulary import OpenImagesVocabulary, read_vocabulary
+from ...annotations import Annotations
+from ...boxes import fit_boxes
+from ...dataset_dicts import DatasetDict
+from ...image_files import find_images, image_sizes
+from ...registration import register_relation_dataset
+from .csv_table import read_table
+from .entities import merge_entities
+from .files import SplitFiles, check_split, split_files
+from .mini import draw_in_proportion
+from .rows import RelationshipRows, read_relationships, read_verified_classes
+from .vocabulary import OpenImagesVocabulary, read_vocabulary
 
 logger = logging.getLogger(__name__)
 

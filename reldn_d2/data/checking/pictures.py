@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from tqdm import tqdm
 
+from ..images import read_image, upright_size
 from .dataset_check import of_images
-from .dataset_problems import Problem
-from .images import read_image, upright_size
+from .problems import Problem
 from .unchecked_arrays import UncheckedArrays
 
 PictureCheck = Literal["decode", "header"]

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from .openimages_csv import find_file
+from .csv_table import find_file
 
 SPLITS = ("train", "val", "test")
 

@@ -1,0 +1,1 @@
+"""The visual relationships of OpenImages."""

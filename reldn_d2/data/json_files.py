@@ -1,0 +1,39 @@
+"""Reading annotation files in JSON."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def read_json(path: str | os.PathLike[str], *, unique_keys: bool = False) -> Any:
+    """
+    Args:
+        path: file in UTF-8.
+        unique_keys: refuse an object with the same key twice, of which JSON would keep the last.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not JSON, or a repeated key.
+    """
+    try:
+        with Path(path).open(encoding="utf-8") as stream:
+            return json.load(stream, object_pairs_hook=_without_repeated_keys if unique_keys else None)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"Annotation file {path} does not exist. Check DETECTRON2_DATASETS, or the path that the data set was "
+            "registered with; datasets/README.md shows the expected tree."
+        ) from error
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not valid JSON ({error}); it may be cut off. Unpack the official file again, or export yours again."
+        ) from error
+
+
+def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {repeated!r} occurs twice")
+    return found
