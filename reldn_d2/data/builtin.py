@@ -6,7 +6,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from .datasets.openimages.vocabulary import VOCABULARY_2018
 from .datasets.openimages.vrd import MINI_SIZES, register_openimages_vrd
@@ -30,15 +30,15 @@ _OPENIMAGES_COUNTS = {"train": {"images": 53_953}, "val": {"images": 3_234}}
 def register_all(root: str | None = None) -> None:
     """Register the data sets that datasets/README.md lists.
 
-    Nothing is read until a data set is asked for. Names that are registered already, by an earlier call or by
-    another project, are left alone.
+    Nothing is read until a data set is asked for. Names that are taken already, by an earlier call or by another
+    project, be it only for metadata, are left alone.
 
     Args:
         root: folder that holds the data sets; None means `datasets_root()`.
     """
     base = Path(datasets_root() if root is None else root)
     for name, register in {**_vrd(base), **_vg150(base), **_openimages_vrd(base), **_scenes()}.items():
-        if name in DatasetCatalog:
+        if name in DatasetCatalog or MetadataCatalog.get(name).as_dict().keys() != {"name"}:
             logger.debug("Data set %s is registered already and left as it is.", name)
         else:
             register(name)
@@ -65,9 +65,13 @@ def _vg150(base: Path) -> _Sets:
     train = {"val": "vg150_train", "test": "vg150_trainval"}
     return {
         f"vg150_{split}": partial(
-            register_vg150, root=base / "vg", split=split, train_dataset=train.get(split)
+            register_vg150,
+            root=base / "vg",
+            split=split,
+            train_dataset=train.get(split),
+            expected_counts={"images": images},
         )
-        for split in SPLITS
+        for split, images in SPLITS.items()
     }
 
 

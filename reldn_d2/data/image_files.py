@@ -22,6 +22,9 @@ _CACHE_VERSION = 1
 # So many sizes at most are read again after a run was killed.
 _SAVE_EVERY = 4000
 
+# Of pictures that can't be read, in one message.
+_NAMED = 5
+
 # Bytes and time of change of a file, width and height of its picture.
 _Entry = tuple[int, int, int, int]
 
@@ -80,7 +83,7 @@ def image_sizes(paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.int64]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a file that is no image.
+        ValueError: a file that is no image. Of several such files, the message counts all and names the first few.
     """
     sizes = np.zeros((len(paths), 2), dtype=np.int64)
     rows: dict[str, list[int]] = {}
@@ -99,18 +102,28 @@ def _sizes_in_folder(folder: str, names: list[str]) -> list[tuple[int, int]]:
     )
     known = _read_cache(cache_file)
 
-    def entry(name: str) -> _Entry:
+    def entry(name: str) -> _Entry | FileNotFoundError | ValueError:
         path = os.path.join(folder, name)
         stamp = _stamp(path)
         kept = known.get(name)
-        return kept if kept is not None and kept[:2] == stamp else (*stamp, *upright_size(path))
+        if kept is not None and kept[:2] == stamp:
+            return kept
+        try:
+            return *stamp, *upright_size(path)
+        except (FileNotFoundError, ValueError) as error:
+            return error
 
     sizes, unsaved = [], 0
+    failures: dict[str, FileNotFoundError | ValueError] = {}
     # disable=None: a bar on a terminal, nothing in a log file
     bar = tqdm(total=len(names), desc="image sizes", leave=False, disable=None)
     try:
         with ThreadPoolExecutor() as pool, bar:
             for name, found in zip(names, pool.map(entry, names), strict=True):
+                bar.update()
+                if isinstance(found, Exception):
+                    failures[name] = found
+                    continue
                 sizes.append(found[2:])
                 if known.get(name) != found:
                     known[name] = found
@@ -118,11 +131,14 @@ def _sizes_in_folder(folder: str, names: list[str]) -> list[tuple[int, int]]:
                 if unsaved == _SAVE_EVERY:
                     _write_cache(cache_file, known)
                     unsaved = 0
-                bar.update()
     finally:
         # also after an error or an interrupt
         if unsaved:
             _write_cache(cache_file, known)
+    if failures:
+        first, *others = failures
+        also = f" So it is with {len(failures)} of {len(names)} images, such as {', '.join(others[:_NAMED])}."
+        raise type(failures[first])(f"{failures[first]}{also if others else ''}")
     return sizes
 
 

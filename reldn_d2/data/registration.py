@@ -40,20 +40,25 @@ def register_relation_dataset(
     Raises:
         ValueError: the name is registered already, for something else.
     """
-    loaded_by = {"loader": load.__name__, **arguments}
+    given = {
+        "thing_classes": None if thing_classes is None else list(thing_classes),
+        "predicate_classes": None if predicate_classes is None else list(predicate_classes),
+        "train_dataset": train_dataset,
+        **metadata,
+        "loaded_by": {"loader": load.__name__, **arguments},
+        "evaluator_type": "relation",
+    }
+    wanted = {key: value for key, value in given.items() if value is not None}
     if name in DatasetCatalog:
-        known = MetadataCatalog.get(name).get("loaded_by")
-        if known != loaded_by:
+        known = MetadataCatalog.get(name)
+        differing = [key for key, value in wanted.items() if known.get(key) != value]
+        if differing:
             raise ValueError(
-                f"The name {name!r} is registered already, for {known or 'a data set of another project'}, not for {loaded_by}. "
-                f"Choose another name, or call DatasetCatalog.remove({name!r}) and MetadataCatalog.remove({name!r}) first."
+                f"The name {name!r} is registered already, with other {', '.join(sorted(differing))}; its data are loaded by "
+                f"{known.get('loaded_by') or 'another project'}, not by {wanted['loaded_by']}. Choose another name, or call "
+                f"DatasetCatalog.remove({name!r}) and MetadataCatalog.remove({name!r}) first."
             )
         return
-    given = {"thing_classes": thing_classes, "predicate_classes": predicate_classes}
-    known_classes = {key: list(names) for key, names in given.items() if names is not None}
-    split = {} if train_dataset is None else {"train_dataset": train_dataset}
-    MetadataCatalog.get(name).set(
-        loaded_by=loaded_by, evaluator_type="relation", **known_classes, **split, **metadata
-    )
+    MetadataCatalog.get(name).set(**wanted)
     # Last, so that metadata that somebody else gave the name is refused before the name is taken.
     DatasetCatalog.register(name, partial(load, **arguments))

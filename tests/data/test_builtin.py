@@ -98,6 +98,20 @@ def test_names_of_other_projects_stay_and_the_rest_is_registered(
         DatasetCatalog.get("vrd_test")
 
 
+def test_a_name_that_has_somebody_elses_metadata_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for catalog in (DatasetCatalog, MetadataCatalog):
+        monkeypatch.delitem(catalog.data, "vg150_train")
+    MetadataCatalog.get("vg150_train").set(thing_classes=["theirs"])
+    register_all(str(tmp_path))
+    assert "vg150_train" not in DatasetCatalog
+    assert MetadataCatalog.get("vg150_train").as_dict() == {
+        "name": "vg150_train",
+        "thing_classes": ["theirs"],
+    }
+
+
 def test_the_root_is_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DETECTRON2_DATASETS", "~/sets")
     assert datasets_root() == str(Path.home() / "sets")

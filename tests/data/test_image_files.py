@@ -192,6 +192,21 @@ def test_a_picture_that_went_away_is_named(tmp_path: Path) -> None:
         image_sizes(paths)
 
 
+def test_all_pictures_that_cannot_be_read_are_counted_and_the_others_kept(
+    tmp_path: Path, cache: Path, opened: Opened
+) -> None:
+    paths = save(tmp_path, {f"{letter}.jpg": (3, 4) for letter in "abcdefghij"})
+    for path in paths[1:9]:
+        path.write_text("no picture")
+    with pytest.raises(
+        ValueError, match=r"b\.jpg cannot be read.* So it is with 8 of 10 images, such as c\.jpg, .*g\.jpg\.$"
+    ):
+        image_sizes(paths)
+    assert len(opened) == 10
+    assert image_sizes([paths[0], paths[9]]).tolist() == [[3, 4], [3, 4]]
+    assert len(opened) == 10
+
+
 def test_images_are_found_in_the_first_folder_that_has_them(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     save(one, {"a.jpg": (1, 1)})

@@ -227,6 +227,7 @@ def test_rounding_is_clipped_and_empty_boxes_are_widened(
     with caplog.at_level(logging.WARNING):
         (image,) = load_openimages_vrd(tmp_path, "train")
     assert image["annotations"].boxes.tolist() == [[0, 0, WIDTH, HEIGHT], [40, 20, 41, 30]]
+    assert image["changed_boxes"].tolist() == [1]
     (message,) = caplog.messages
     assert (
         CSV in message and "0 boxes that stick out" in message and "1 boxes of less than one pixel" in message

@@ -81,9 +81,20 @@ def test_another_data_set_of_the_name_is_refused_and_the_first_stays(load: Any, 
     assert CALLS == [{"root": "a"}]
 
 
+@pytest.mark.parametrize(
+    "metadata", [{"train_dataset": "t"}, {"thing_classes": ["cat"]}, {"image_root": "b"}]
+)
+def test_the_same_data_with_other_metadata_are_refused(metadata: dict[str, Any]) -> None:
+    register_relation_dataset(NAME, load_nothing, {"root": "a"}, thing_classes=["dog"], image_root="a")
+    with pytest.raises(
+        ValueError, match=f"'{NAME}' is registered already, with other {next(iter(metadata))}"
+    ):
+        register_relation_dataset(NAME, load_nothing, {"root": "a"}, **metadata)
+
+
 def test_a_name_of_another_project_is_refused() -> None:
     DatasetCatalog.register(NAME, lambda: ["theirs"])
-    with pytest.raises(ValueError, match="a data set of another project"):
+    with pytest.raises(ValueError, match="another project"):
         register_relation_dataset(NAME, load_nothing, {"root": "a"})
     assert DatasetCatalog.get(NAME) == ["theirs"]
     assert MetadataCatalog.get(NAME).as_dict() == {"name": NAME}

@@ -59,7 +59,8 @@ def test_boxes_are_fitted_to_the_image_and_reported(root: Path, caplog: pytest.L
     records = [relationship(sticking_out, beyond), relationship(one_pixel, beyond)]
     write(root, {"a.jpg": records, "b.jpg": [relationship(PERSON, CUP)]})
     with caplog.at_level(logging.WARNING):
-        first, _ = load_vrd(root, "train")
+        first, second = load_vrd(root, "train")
+    assert first["changed_boxes"].tolist() == [0, 1, 2] and "changed_boxes" not in second
     assert [a["bbox"] for a in first["annotations"]] == [
         [0, 2, WIDTH, HEIGHT],
         [5, HEIGHT - 1, 10, HEIGHT],

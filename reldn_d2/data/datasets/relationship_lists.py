@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..annotations import Annotations
-from ..boxes import fit_boxes
+from ..boxes import fit_boxes, mark_changed_boxes
 from ..dataset_dicts import DatasetDict, entity_boxes, entity_classes
 from ..image_files import find_images, image_sizes
 from ..json_files import read_json
@@ -108,13 +108,14 @@ def with_images(
     sizes[unknown] = image_sizes([paths[i] for i in unknown])
     image = np.repeat(np.arange(len(paths)), [len(d["annotations"]) for d in dataset_dicts])
     given = np.concatenate([np.zeros((0, 4)), *(entity_boxes(d) for d in dataset_dicts)])
-    boxes = fit_boxes(given, sizes[image], str(json_file), lambda row: f"image {names[image[row]]!r}")
+    boxes, changed = fit_boxes(given, sizes[image], str(json_file), lambda row: f"image {names[image[row]]!r}")
     first = np.searchsorted(image, np.arange(len(paths)))
     for i, dataset_dict in enumerate(dataset_dicts):
         dataset_dict["file_name"] = str(paths[i])
         dataset_dict["width"], dataset_dict["height"] = sizes[i].tolist()
         classes = entity_classes(dataset_dict)
         dataset_dict["annotations"] = Annotations(boxes[first[i] : first[i] + len(classes)], classes)
+    mark_changed_boxes(dataset_dicts, changed)
     return dataset_dicts
 
 

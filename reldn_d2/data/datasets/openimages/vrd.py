@@ -28,7 +28,7 @@ from detectron2.data import MetadataCatalog
 from numpy.typing import NDArray
 
 from ...annotations import Annotations
-from ...boxes import fit_boxes
+from ...boxes import fit_boxes, mark_changed_boxes
 from ...dataset_dicts import DatasetDict
 from ...image_files import find_images, image_sizes
 from ...registration import register_relation_dataset
@@ -153,7 +153,7 @@ def _dataset_dicts(
     entities = merge_entities(rows)
     image = np.concatenate([entities.image, rows.attribute_image])
     parts = np.concatenate([entities.boxes, rows.attribute_box])
-    pixels = fit_boxes(
+    pixels, changed = fit_boxes(
         parts * np.tile(sizes[image], 2),
         sizes[image],
         source,
@@ -187,6 +187,7 @@ def _dataset_dicts(
                 "annotation": owners[of_attributes],
             }
         dataset_dicts.append(dataset_dict)
+    mark_changed_boxes(dataset_dicts, changed[: len(entities.image)])
     return dataset_dicts
 
 

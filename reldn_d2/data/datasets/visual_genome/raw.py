@@ -28,7 +28,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...annotations import Annotations
-from ...boxes import fit_boxes
+from ...boxes import fit_boxes, mark_changed_boxes
 from ...dataset_dicts import DatasetDict
 from ...image_files import image_sizes
 from ...registration import register_relation_dataset
@@ -77,9 +77,9 @@ def load_visual_genome_raw(
     paths = picture_files(base, images.to_numpy())
     sizes = _sizes(base / "image_data.json", images, paths)
     entities = join_entities(objects, relationships.ends, str(base / OBJECTS))
-    annotations, position = _annotations(base, entities, images, sizes, names)
+    annotations, position, changed = _annotations(base, entities, images, sizes, names)
     relations = _relations(base, relationships, position[entities.ends], images, predicates)
-    return [
+    dataset_dicts: list[DatasetDict] = [
         {
             "file_name": path,
             "height": height,
@@ -92,6 +92,8 @@ def load_visual_genome_raw(
             zip(images.tolist(), paths, sizes.tolist(), strict=True)
         )
     ]
+    mark_changed_boxes(dataset_dicts, changed)
+    return dataset_dicts
 
 
 def register_visual_genome_raw(
@@ -162,8 +164,9 @@ def _sizes(path: Path, images: "pd.Index[int]", paths: Sequence[str]) -> NDArray
 
 def _annotations(
     base: Path, entities: Entities, images: "pd.Index[int]", sizes: NDArray[np.int64], names: NameCodes
-) -> tuple[list[Annotations], NDArray[np.int64]]:
-    """The entities of each image, and (E,) position of each entity in its image, -1 if it is left out."""
+) -> tuple[list[Annotations], NDArray[np.int64], NDArray[np.bool_]]:
+    """The entities of each image; (E,) position of each entity in its image, -1 if it is left out; and for those that are not
+    left out, image after image, whether the box was changed."""
     known = entities.names < names.num_classes
     _log_left_out(base, "entities", entities.names[~known], names)
     rows, first = _grouped(np.flatnonzero(known), entities.image[known], images)
@@ -179,12 +182,12 @@ def _annotations(
             "size. Correct the record, or remove it with its relationships."
         )
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-    fitted = fit_boxes(corners, sizes[image], str(base), lambda row: entities.describe(rows[row]))
+    fitted, changed = fit_boxes(corners, sizes[image], str(base), lambda row: entities.describe(rows[row]))
     classes = entities.names[rows]
     return [
         Annotations(fitted[start:end], classes[start:end])
         for start, end in itertools.pairwise(first.tolist())
-    ], position
+    ], position, changed
 
 
 def _relations(

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...annotations import Annotations
-from ...boxes import fit_boxes
+from ...boxes import fit_boxes, mark_changed_boxes
 from ...dataset_dicts import DatasetDict
 from ...filters import images_with_relations, one_relation_per_pair, overlapping_relations
 from ...json_files import read_json
@@ -102,6 +102,7 @@ def register_vg150(
     keep_empty: bool = False,
     drop_duplicates: bool = False,
     overlapping_only: bool = False,
+    **metadata: Any,
 ) -> None:
     """Register a split of VG150 under `name`. No file is read before the data set is asked for.
 
@@ -109,6 +110,7 @@ def register_vg150(
         name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
         root, split, keep_empty, drop_duplicates, overlapping_only: as for `load_vg150`.
         train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it isn't known.
+        metadata: more metadata, such as `expected_counts`.
 
     Raises:
         ValueError: unknown split; a name that is registered already, for something else.
@@ -119,7 +121,6 @@ def register_vg150(
         "drop_duplicates": drop_duplicates,
         "overlapping_only": overlapping_only,
     }
-    published = {} if any(options.values()) else {"expected_counts": {"images": SPLITS[split]}}
     register_relation_dataset(
         name,
         load_vg150,
@@ -130,7 +131,7 @@ def register_vg150(
         # Not `json_file`: Detectron2 takes that for a file in COCO format.
         annotation_file=str(h5_file),
         image_root=os.fspath(root),
-        **published,
+        **metadata,
     )
 
 
@@ -182,10 +183,12 @@ def _dataset_dicts(
     relations = arrays.relations[np.repeat(chosen, arrays.relation_counts)]
     image_of_box = np.repeat(images, arrays.box_counts[images])
     boxes = _original_boxes(arrays.boxes[of_chosen], sizes[image_of_box], arrays.side)
-    boxes = fit_boxes(boxes, sizes[image_of_box], str(h5_file), lambda row: f"image {ids[image_of_box[row]]}")
+    boxes, changed = fit_boxes(
+        boxes, sizes[image_of_box], str(h5_file), lambda row: f"image {ids[image_of_box[row]]}"
+    )
     box_ends = np.cumsum(arrays.box_counts[images])
     relation_ends = np.cumsum(arrays.relation_counts[images])
-    return [
+    dataset_dicts: list[DatasetDict] = [
         {
             "file_name": file_name,
             "image_id": image_id,
@@ -204,6 +207,8 @@ def _dataset_dicts(
             strict=True,
         )
     ]
+    mark_changed_boxes(dataset_dicts, changed)
+    return dataset_dicts
 
 
 def _original_boxes(given: NDArray[Any], sizes: NDArray[np.int64], side: int) -> NDArray[np.float64]:
