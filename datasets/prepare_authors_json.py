@@ -11,9 +11,10 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from reldn_d2.data.conversion import Conversion, run
+from reldn_d2.data.conversion import Conversion
 from reldn_d2.data.datasets.authors_json import register_authors_json
 from reldn_d2.engine import setup_console
+from reldn_d2.engine.conversion_command import run_conversions
 
 
 def main() -> None:
@@ -45,7 +46,7 @@ def main() -> None:
         sources=[path for path in sources if path is not None],
         image_root=args.images,
     )
-    run([conversion], args.output, args.force)
+    run_conversions([conversion], args.output, args.force)
 
 
 if __name__ == "__main__":

@@ -10,17 +10,18 @@ was converted before and has not changed is left alone.
 
 from functools import partial
 
-from reldn_d2.data.conversion import Conversion, command_line, run
+from reldn_d2.data.conversion import Conversion
 from reldn_d2.data.datasets.openimages.files import SPLITS
 from reldn_d2.data.datasets.openimages.vrd import MINI_SIZES, register_openimages_vrd
 from reldn_d2.engine import setup_console
+from reldn_d2.engine.conversion_command import conversion_parser, run_conversions
 
 # Relationships and image labels, the vocabulary, and its names.
 SOURCES = ("*vrd*.csv", "*triplets*.csv", "*description*.csv")
 
 
 def main() -> None:
-    parser = command_line(__doc__, "openimages_vrd")
+    parser = conversion_parser(__doc__, "openimages_vrd")
     parser.add_argument("--mini", action="store_true", help="only the mini subset of train and val")
     default = list(MINI_SIZES)
     parser.add_argument("--splits", nargs="+", choices=SPLITS, default=default, help="default: %(default)s")
@@ -37,7 +38,7 @@ def main() -> None:
         )
         for split in args.splits
     ]
-    run(conversions, args.output or args.root / "coco_relations", args.force)
+    run_conversions(conversions, args.output or args.root / "coco_relations", args.force)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ not changed is left alone.
 import argparse
 from functools import partial
 
-from reldn_d2.data.conversion import Conversion, command_line, run
+from reldn_d2.data.conversion import Conversion
 from reldn_d2.data.datasets.visual_genome.raw import register_visual_genome_raw
 from reldn_d2.data.datasets.visual_genome.vg150 import SPLITS, register_vg150
 from reldn_d2.engine import setup_console
+from reldn_d2.engine.conversion_command import conversion_parser, run_conversions
 
 VG150_FILES = (
     "VG-SGG-with-attri.h5",
@@ -34,17 +35,20 @@ FILTERS = ("keep_empty", "drop_duplicates", "overlapping_only")
 
 
 def main() -> None:
-    parser = command_line(__doc__, "vg")
+    parser = conversion_parser(__doc__, "vg")
     parser.add_argument("--raw", action="store_true", help="from objects.json and relationships.json")
     vg150 = parser.add_argument_group("without --raw")
-    vg150.add_argument("--splits", nargs="+", choices=SPLITS, default=list(SPLITS), help="default: all")
+    vg150.add_argument("--splits", nargs="+", choices=SPLITS, help="default: all")
     for option in FILTERS:
         help_text = f"as load_vg150({option}=True)"
         vg150.add_argument(f"--{option.replace('_', '-')}", action="store_true", help=help_text)
     args = parser.parse_args()
+    ignored = [option for option in ("splits", *FILTERS) if getattr(args, option)]
+    if args.raw and ignored:
+        parser.error(f"--raw converts all images as annotated: leave out --{ignored[0].replace('_', '-')}")
     setup_console()
-    conversions = [raw(args)] if args.raw else [vg150_split(args, split) for split in args.splits]
-    run(conversions, args.output or args.root / "coco_relations", args.force)
+    conversions = [raw(args)] if args.raw else [vg150_split(args, split) for split in args.splits or SPLITS]
+    run_conversions(conversions, args.output or args.root / "coco_relations", args.force)
 
 
 def raw(args: argparse.Namespace) -> Conversion:

@@ -3,26 +3,31 @@
 
 python datasets/prepare_vrd.py
 
-README.md in this folder says where the official files come from and where they belong. What was converted before and has
+Files are named as the folder. README.md in this folder says where the official files come from and where they belong. What was converted before and has
 not changed is left alone.
 """
 
+import os
 from functools import partial
+from pathlib import Path
 
-from reldn_d2.data.conversion import Conversion, command_line, run
+from reldn_d2.data.conversion import Conversion
 from reldn_d2.data.datasets.vrd import SPLITS, register_vrd
 from reldn_d2.engine import setup_console
+from reldn_d2.engine.conversion_command import conversion_parser, run_conversions
 
 
 def main() -> None:
-    parser = command_line(__doc__, "vrd")
+    parser = conversion_parser(__doc__, "vrd")
     parser.add_argument("--splits", nargs="+", choices=SPLITS, default=SPLITS, help="default: all")
     args = parser.parse_args()
     setup_console()
     annotations = args.root / "json_dataset"
+    # vrd, or what another data set in its layout is called, such as vrd_mini
+    name = Path(os.path.abspath(args.root)).name
     conversions = [
         Conversion(
-            name=f"vrd_{split}",
+            name=f"{name}_{split}",
             register=partial(register_vrd, root=args.root, split=split),
             sources=[
                 annotations / f"annotations_{split}.json",
@@ -30,11 +35,11 @@ def main() -> None:
                 annotations / "predicates.json",
             ],
             image_root=args.root / "sg_dataset" / f"sg_{split}_images",
-            train=None if split == "train" else "vrd_train",
+            train=None if split == "train" else f"{name}_train",
         )
         for split in args.splits
     ]
-    run(conversions, args.output or args.root / "coco_relations", args.force)
+    run_conversions(conversions, args.output or args.root / "coco_relations", args.force)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import check_dataset as tool
 import numpy as np
 import pytest
 from checked_images import BOXES, HEIGHT, WIDTH, annotation, image
-from dataset_page import choose_samples
+from dataset_page import draw
+from dataset_samples import Sample, choose_samples
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 from tiny_models import REPOSITORY
@@ -71,15 +73,15 @@ def test_a_sound_data_set(registered: list[dict[str, Any]], capsys: pytest.Captu
         ["relationships", "12", "2 to 2 an image, median 2"],
         ["between boxes that share no area", "6", "50.0 %: lost by an overlap filter"],
         ["entity classes", "3", "0 never occur"],
-        ["confusable instance cases", "2", "16.7 % of relationships, in 1 images"],
-        ["confusable proximity cases", "2", "16.7 % of relationships, in 1 images"],
+        ["confusable instance cases", "2", "16.7 % of distinct relationships, in 1 images"],
+        ["confusable proximity cases", "2", "16.7 % of distinct relationships, in 1 images"],
         ["images with either case", "1", "16.7 %"],
         ["bird", "7", "36.8 %", "cat", "6", "31.6 %", "<dog>", "6", "31.6 %"],
         ["on", "7", "58.3 %", "by", "5", "41.7 %"],
         [f"{NAME}: no errors"],
     ):
         assert expected in lines
-    assert "zero-shot" not in text and "images without errors" not in text
+    assert "zero-shot" not in text and "sound annotations" not in text and "annotation_file" not in text
 
 
 def test_notes_are_no_errors(registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,11 +99,11 @@ def test_errors_give_status_1(registered: list[dict[str, Any]], capsys: pytest.C
     assert run(NAME) == 1
     text = capsys.readouterr().out
     assert "error dangling_id: 6 in 1 image\n" in text
-    assert "    image 1, relation 2: [0, 3, 0] in an image of 3 annotations\n" in text
+    assert "    image 1, relation 2: [0, 3, 0] in an image of 3 annotations (cat → on → ?)\n" in text
     assert text.count("image 1, relation") == 5 and "    ...\n" in text
     assert "image 3, annotation 0: box [0.0, 0.0, 99.0, 9.0] of 40 x 30 pixels" in text
     assert "Subject and object are positions in the annotations" in text
-    assert re.search(r"images without errors +4  66\.7 %; of these:", text)
+    assert re.search(r"images with sound annotations +4  66\.7 %; of these:", text)
     assert f"{NAME}: errors: box_outside, dangling_id\n" in text
     # that one could not be loaded is the worse news, whatever the order
     assert run("check_tool_nowhere", NAME) == run(NAME, "check_tool_nowhere") == 2
@@ -136,12 +138,46 @@ def test_unseen_triplets_are_counted(
     )
 
 
-def test_a_training_split_that_is_not_there_is_no_obstacle(
-    registered: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
+def test_a_training_split_that_is_not_there_is_no_obstacle_and_named(
+    registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     MetadataCatalog.get(NAME).set(train_dataset="check_tool_nowhere")
-    assert run(NAME) == 0
-    assert "zero-shot relationships are not counted" in caplog.text
+    output, page = tmp_path / "out.json", tmp_path / "page.html"
+    assert run(NAME, "--output", output, "--html", page) == 0
+    # the same line everywhere
+    (line,) = re.findall("zero-shot relationships: not counted.*", capsys.readouterr().out)
+    assert "check_tool_nowhere" in line and len(line) < 500
+    (report,) = json.loads(output.read_text())["data_sets"]
+    assert report["zero_shot"] is None and report["not_counted"] == [line]
+    assert line in unescape(page.read_text())
+
+
+def test_faulty_annotations_leave_zero_shot_out_and_the_report_says_so(
+    registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    register(TRAIN, registered[:1])
+    MetadataCatalog.get(NAME).set(train_dataset=TRAIN)
+    registered[5] = {}
+    assert run(NAME) == 1
+    text = capsys.readouterr().out
+    assert "\nzero-shot relationships: not counted, because: annotations have errors\n" in text
+
+
+def test_faulty_pictures_and_another_size_take_nothing_out_of_the_counts(
+    registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    register(TRAIN, registered[:1])
+    MetadataCatalog.get(NAME).set(train_dataset=TRAIN, expected_counts={"images": 7})
+    Path(registered[2]["file_name"]).unlink()
+    Path(registered[3]["file_name"]).write_text("<html>")
+    registered[4]["width"] += 1
+    assert run(NAME) == 1
+    text = capsys.readouterr().out
+    assert f"{NAME}: errors: missing_image, unreadable_image, image_size, counts\n" in text
+    # the image without picture is the one with both kinds of cases
+    assert re.search(r"confusable instance cases +2 ", text)
+    assert re.search(r"zero-shot relationships +2 ", text)
+    assert "sound annotations" not in text and "not counted" not in text
 
 
 def test_a_data_set_that_can_not_be_loaded_gives_status_2(
@@ -228,7 +264,7 @@ def test_all_numbers_are_written_as_json(registered: list[dict[str, Any]], tmp_p
         "instance": {"cases": 2, "images": 1},
         "proximity": {"cases": 2, "images": 1},
     }
-    assert report["zero_shot"] is None
+    assert report["zero_shot"] is None and report["not_counted"] == [] and report["sources"] == {}
     problems = {problem["kind"]: problem for problem in report["problems"]}
     assert [*problems] == ["malformed", "repeated_image_id", "repeated_relation"]
     assert problems["malformed"]["records"][0]["image"] == 5
@@ -266,7 +302,7 @@ def test_samples_are_of_all_sorts_and_the_same_every_time(registered: list[dict[
     captions = {sample.image: sample.caption for sample in samples}
     assert len(captions) == len(samples)
     # neither the box that is no number, nor the malformed dict, nor the relationship without object can be drawn
-    assert captions[4] == "self_relation: image 4, relation 1: [1, 1, 0]"
+    assert captions[4] == "self_relation: image 4, relation 1: [1, 1, 0] (<dog> → on → <dog>)"
     assert captions[2].startswith("instance case, image 2: cat")
     assert captions[3].startswith("proximity case, image 3: cat")
     assert captions[0] == "by (2 of 11), image 0"
@@ -275,6 +311,99 @@ def test_samples_are_of_all_sorts_and_the_same_every_time(registered: list[dict[
     assert [row.tolist() for row in case.relations] == [[0, 1, 0], [0, 2, 0]]
     assert case.correct == [True, False]
     assert len(choose_samples(report, 2)) == 2 and choose_samples(report, 0) == []
+
+
+def test_errors_are_drawn_first_one_of_each_kind_then_more_in_turn(registered: list[dict[str, Any]]) -> None:
+    outside, empty = annotation([0, 0, 99, 9], 0), annotation([3, 3, 3, 9], 0)
+    entities = image()["annotations"][1:]
+    for position, boxes in {0: [outside], 3: [outside, outside], 4: [outside]}.items():
+        registered[position]["annotations"] = [*boxes, *entities]
+    # of two kinds, and drawn for both
+    registered[0]["annotations"].append(empty)
+    registered[5] |= {"relations": [[0, 1, 9]], "image_id": 4}
+    registered[1]["relations"] = []
+    report = tool.check(NAME, "skip")
+    drawn = [(sample.caption.split(":")[0], sample.image) for sample in choose_samples(report, 12)]
+    assert drawn == [
+        ("repeated_image_id", 5),
+        ("empty_box", 0),
+        ("box_outside", 0),
+        ("box_outside", 3),
+        ("box_outside", 4),
+        ("unknown_predicate", 5),
+        ("no_relation", 1),
+        ("instance case, image 2", 2),
+    ]
+    few = [sample.caption.split(":")[0] for sample in choose_samples(report, 5)]
+    assert few == ["repeated_image_id", "empty_box", "box_outside", "box_outside", "unknown_predicate"]
+    assert len(choose_samples(report, 3)) == 3
+
+
+def test_what_has_no_picture_is_drawn_for_an_error_alone(registered: list[dict[str, Any]]) -> None:
+    for position in (2, 3):
+        Path(registered[position]["file_name"]).unlink()
+    Path(registered[5]["file_name"]).write_text("<html>")
+    registered[3]["relations"] = [[0, 1, 9]]
+    samples = choose_samples(tool.check(NAME, "decode"), 12)
+    assert samples[0].caption == "unknown_predicate: image 3, relation 0: [0, 1, 9], predicate 9 of 2 " + (
+        "(cat → predicate 9 → <dog>)"
+    )
+    assert {sample.image for sample in samples[1:]} == {0, 1, 4}
+
+
+def test_a_box_that_the_loader_changed_is_a_note_and_drawn(
+    registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    registered[4]["changed_boxes"] = np.array([1])
+    assert run(NAME) == 0
+    text = capsys.readouterr().out
+    assert "note box_changed: 1 in 1 image\n" in text
+    assert "    image 4, annotation 1: now box [10.0, 10.0, 30.0, 28.0] of 40 x 30 pixels\n" in text
+    sample = choose_samples(tool.check(NAME, "skip"), 12)[0]
+    assert (sample.image, list(sample.entities)) == (4, [1])
+
+
+def test_a_case_says_how_many_of_its_wrong_triplets_are_drawn(registered: list[dict[str, Any]]) -> None:
+    def cases(birds: int) -> list[str]:
+        boxes = [[10.0 + 5 * i, 10, 14 + 5 * i, 28] for i in range(birds)]
+        registered[2] |= {
+            "annotations": [annotation(BOXES[0], 0), *(annotation(box, 2) for box in boxes)],
+            "relations": np.array([[0, 1, 0]]),
+        }
+        samples = choose_samples(tool.check(NAME, "skip"), 12)
+        found = [sample for sample in samples if "case, image 2: cat → on → bird" in sample.caption]
+        assert [len(sample.relations) for sample in found] == [1 + min(birds - 1, 3)]
+        return [sample.caption.split("; ")[1] for sample in found]
+
+    assert cases(4) == ["wrong triplets: 3"]
+    assert cases(6) == ["wrong triplets: 3 of 5 drawn"]
+
+
+def test_large_pictures_are_drawn_small(registered: list[dict[str, Any]]) -> None:
+    for scale in (1, 50):
+        size = WIDTH * scale, HEIGHT * scale
+        registered[0]["width"], registered[0]["height"] = size
+        Image.new("RGB", size).save(registered[0]["file_name"])
+        report = tool.check(NAME, "decode")
+        assert not report.has_errors
+        assert draw(report, Sample(0, "", [np.array([0, 1, 0])])).shape == (480, 640, 3)
+
+
+def test_the_page_and_the_text_say_where_the_data_come_from_and_show_large_numbers_alike(
+    registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    MetadataCatalog.get(NAME).set(annotation_file="some/file.json", image_root=tmp_path)
+    registered[0]["relations"] = np.tile(image()["relations"], (1000, 1))
+    page, output = tmp_path / "page.html", tmp_path / "out.json"
+    assert run(NAME, "--html", page, "--output", output) == 0
+    assert "2,010" in capsys.readouterr().out and '<td class="number">2,010</td>' in page.read_text()
+    lines = f"annotation_file: some/file.json\nimage_root: {tmp_path}\n"
+    run(NAME)
+    text = capsys.readouterr().out
+    assert f"{'=' * len(NAME)}\n{lines}\n" in text
+    assert f"<pre><code>{lines.strip()}</code></pre>" in page.read_text()
+    (report,) = json.loads(output.read_text())["data_sets"]
+    assert report["sources"] == {"annotation_file": "some/file.json", "image_root": str(tmp_path)}
 
 
 def test_samples_are_drawn_without_pictures_and_with_unknown_classes(

@@ -105,6 +105,36 @@ def test_only_what_changed_is_converted_again(vrd: Path, prepare: Prepare) -> No
     assert "is up to date" not in prepare(*arguments, "--force")
 
 
+def test_files_of_another_data_set_in_the_layout_of_vrd_are_named_as_its_folder(
+    vrd: Path, prepare: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mini = vrd.rename(vrd.with_name("vrd_mini"))
+    printed = prepare("prepare_vrd.py", "--root", mini).splitlines()
+    assert printed[2].startswith(f"{mini / 'coco_relations' / 'vrd_mini_test.json'} was written")
+    assert 'register_coco_relations("vrd_mini_test_coco"' in printed[3]
+    assert 'train_dataset="vrd_mini_train_coco"' in printed[3]
+    monkeypatch.chdir(mini / "json_dataset")
+    assert "vrd_mini_test.json was written" in prepare("prepare_vrd.py", "--root", "..", "--splits", "test")
+
+
+def test_an_interrupt_is_one_line_and_exit_status_130(
+    vrd: Path, prepare: Prepare, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("prepare_vrd.py", "--root", vrd)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("reldn_d2.data.conversion.save_coco_relations", stop)
+        with pytest.raises(SystemExit) as error:
+            prepare(*arguments)
+    assert error.value.code == 130
+    assert error.value.__suppress_context__
+    assert capsys.readouterr().err == "interrupted; run it again to go on\n"
+    assert "was written" in prepare(*arguments)
+
+
 def test_visual_genome_150(tmp_path: Path, prepare: Prepare) -> None:
     overlapping = ((100, 100, 40, 60), (110, 120, 200, 100))
     photos = [
@@ -141,6 +171,18 @@ def test_raw_visual_genome(tmp_path: Path, prepare: Prepare) -> None:
     converted = load_coco_relations(tmp_path / "coco_relations" / "visual_genome_raw.json", tmp_path)
     same(converted, load_visual_genome_raw(tmp_path))
     assert [len(image["relations"]) for image in converted] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "options", [["--splits", "test"], ["--keep-empty"], ["--drop-duplicates"], ["--overlapping-only"]]
+)
+def test_options_of_vg150_are_refused_for_raw_visual_genome(
+    tmp_path: Path, prepare: Prepare, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        prepare("prepare_visual_genome.py", "--raw", "--root", tmp_path, *options)
+    assert error.value.code == 2
+    assert f"leave out {options[0]}\n" in capsys.readouterr().err
 
 
 MAN, CHAIR, GUITAR = "/m/04yx4", "/m/01mzpv", "/m/0342h"
@@ -223,7 +265,14 @@ def test_a_missing_data_set_is_one_line_and_exit_status_1(tmp_path: Path) -> Non
     assert error.startswith("error: ") and "objects.json does not exist" in error
 
 
+def test_visual_genome_150_means_all_splits(tmp_path: Path, prepare: Prepare) -> None:
+    with pytest.raises(SystemExit, match=r"^error: .*VG-SGG"):
+        prepare("prepare_visual_genome.py", "--root", tmp_path)
+
+
 def test_development_data_convert(dev_data: Path, tmp_path: Path, prepare: Prepare) -> None:
     prepare("prepare_vrd.py", "--root", dev_data / "vrd_mini", "--output", tmp_path, "--splits", "test")
     images = dev_data / "vrd_mini" / "sg_dataset" / "sg_test_images"
-    same(load_coco_relations(tmp_path / "vrd_test.json", images), load_vrd(dev_data / "vrd_mini", "test"))
+    same(
+        load_coco_relations(tmp_path / "vrd_mini_test.json", images), load_vrd(dev_data / "vrd_mini", "test")
+    )

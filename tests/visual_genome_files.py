@@ -37,7 +37,7 @@ def relationship(subject: Record, predicate: str, object: Record, relationship_i
 def write_files(
     root: Path, objects: dict[int, list[Any]], relationships: dict[int, list[Any]], sizes: bool = True
 ) -> None:
-    """Write the annotations by image id, image_data.json and alias tables without a line; no pictures."""
+    """Write the annotations by image id, image_data.json and alias tables of names that nothing has; no pictures."""
     listed = {
         "objects": [{"image_id": i, "objects": records} for i, records in objects.items()],
         "relationships": [{"image_id": i, "relationships": records} for i, records in relationships.items()],
@@ -49,7 +49,7 @@ def write_files(
     for name, content in listed.items():
         (root / f"{name}.json").write_text(json.dumps(content))
     for kind in ("object", "predicate"):
-        (root / f"{kind}_alias.txt").write_text("")
+        (root / f"{kind}_alias.txt").write_text("no such name,nor this\n")
 
 
 def write_pictures(root: Path, *names: str) -> None:

@@ -17,25 +17,27 @@ import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Literal
 
 import numpy as np
 from dataset_page import add_to_page
 from dataset_report import DatasetReport, ZeroShot, as_data, as_text, ground_truth
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from evaluate import import_data_sets
 from tqdm import tqdm
 
 from reldn_d2.data import register_coco_relations
 from reldn_d2.data.checking.dataset_check import DatasetCheck, check_dataset, images_with_errors, in_order
 from reldn_d2.data.checking.pictures import check_pictures
 from reldn_d2.data.zero_shot import zero_shot_triplets
+from reldn_d2.engine import import_data_sets
 from reldn_d2.evaluation.confusion_frequency import confusion_frequency
 from reldn_d2.files import replace_when_complete
 from reldn_d2.visualization import Report
 
-_logger = logging.getLogger("reldn_d2.check_dataset")
 SOUND, FAULTY, NOT_LOADED = 0, 1, 2
+# Metadata that say where a data set comes from.
+SOURCES = ("annotation_file", "image_root")
 
 
 class NotLoadedError(Exception):
@@ -110,26 +112,43 @@ def check(name: str, images: Literal["decode", "header", "skip"]) -> DatasetRepo
     things, predicates = [*metadata.thing_classes], [*metadata.predicate_classes]
     found = check_dataset(dataset_dicts, len(things), len(predicates), metadata.get("expected_counts"))
     pictures = [] if images == "skip" else check_pictures(found.arrays, images)
-    problems = in_order([*found.problems, *pictures])
-    faulty = images_with_errors(problems)
+    # Nothing below looks at pictures: images whose annotations alone are sound count.
+    faulty = images_with_errors(found.problems)
     usable = [image for image in range(len(dataset_dicts)) if image not in faulty]
     # disable=None: a bar on a terminal, nothing in a log file
     bar = tqdm(usable, "confusable cases", leave=False, disable=None)
     confusion = confusion_frequency(ground_truth(found.arrays, image) for image in bar)
-    return DatasetReport(name, things, predicates, found, problems, usable, confusion, zero_shot(name, found))
+    return DatasetReport(
+        name=name,
+        sources={key: str(metadata.get(key)) for key in SOURCES if metadata.get(key) is not None},
+        thing_classes=things,
+        predicate_classes=predicates,
+        check=found,
+        problems=in_order([*found.problems, *pictures]),
+        usable=usable,
+        confusion=confusion,
+        zero_shot=zero_shot(name, found),
+    )
 
 
-def zero_shot(name: str, found: DatasetCheck) -> ZeroShot | None:
-    """Count the relationships whose labels never occur in the training split, if there is one that can be read."""
+def zero_shot(name: str, found: DatasetCheck) -> ZeroShot | str | None:
+    """Count the relationships whose labels never occur in the training split.
+
+    Returns:
+        The numbers; a text that says why there are none; or None for a data set that names no training split.
+    """
     metadata = MetadataCatalog.get(name)
     known = any(metadata.get(key) is not None for key in ("train_dataset", "zero_shot_triplets"))
-    if not known or any(problem.is_error for problem in found.problems):
+    if not known:
         return None
+    # An error without an image is one of the official numbers, and none of an annotation.
+    if images_with_errors(found.problems):
+        return "annotations have errors"
     try:
         triplets = zero_shot_triplets(name)
     except (KeyError, OSError, ValueError) as error:
-        _logger.warning("%s: zero-shot relationships are not counted: %s", name, error)
-        return None
+        # that of an unregistered name lists all others
+        return shorten(str(error), 400, placeholder=" ...")
     arrays = found.arrays
     labels = np.column_stack([arrays.classes[arrays.ends], arrays.relations[:, 2]])
     unseen = {tuple(triplet) for triplet in triplets.tolist()}

@@ -1,6 +1,6 @@
 """What the checker found out about a data set, as text and as plain data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from textwrap import fill
 from typing import Any
@@ -36,22 +36,24 @@ class DatasetReport:
     """
     Attributes:
         name: of the data set.
+        sources: where it comes from, by the name of its metadata.
         thing_classes, predicate_classes: names by number.
         check: of the annotations.
         problems: those of `check` and of the pictures.
-        usable: (K,) positions of the images without errors.
+        usable: (K,) positions of the images whose annotations have no errors; their pictures may have some.
         confusion: of these K images.
-        zero_shot: None if the training split isn't known or can't be read.
+        zero_shot: a text says why nothing could be counted; None: the data set names no training split.
     """
 
     name: str
+    sources: Mapping[str, str]
     thing_classes: Sequence[str]
     predicate_classes: Sequence[str]
     check: DatasetCheck
     problems: Sequence[Problem]
     usable: Sequence[int]
     confusion: ConfusionFrequency
-    zero_shot: ZeroShot | None
+    zero_shot: ZeroShot | str | None
 
     @property
     def has_errors(self) -> bool:
@@ -63,6 +65,16 @@ class DatasetReport:
         notes = [problem.kind for problem in self.problems if not problem.is_error]
         parts = [f"errors: {', '.join(errors)}" if errors else "no errors"]
         return "; ".join(parts + ([f"notes: {', '.join(notes)}"] if notes else []))
+
+    def origin(self) -> list[str]:
+        """Lines that say where the data set comes from, as far as that is known."""
+        return [f"{key}: {value}" for key, value in self.sources.items()]
+
+    def not_counted(self) -> list[str]:
+        """Lines that say why a number is not there."""
+        if not isinstance(self.zero_shot, str):
+            return []
+        return [f"zero-shot relationships: not counted, because: {self.zero_shot}"]
 
     def numbers(self) -> list[tuple[str, int, str]]:
         """(what, how many, a remark) of everything that is counted."""
@@ -94,15 +106,19 @@ class DatasetReport:
         ]
         if len(self.usable) < images:
             rows.append(
-                ("images without errors", len(self.usable), f"{_share(len(self.usable), images)}; of these:")
+                (
+                    "images with sound annotations",
+                    len(self.usable),
+                    f"{_share(len(self.usable), images)}; of these:",
+                )
             )
         for kind, counts in confusion.cases.items():
             share = _share(int(counts.sum()), int(confusion.relationships.sum()))
-            of = f"{share} of relationships, in {(counts > 0).sum():,} images"
+            of = f"{share} of distinct relationships, in {(counts > 0).sum():,} images"
             rows.append((f"confusable {kind} cases", int(counts.sum()), of))
         subset = confusion.confusable_images
         rows.append(("images with either case", subset, _share(subset, len(self.usable))))
-        if self.zero_shot is not None:
+        if isinstance(self.zero_shot, ZeroShot):
             found = self.zero_shot
             remark = f"{_share(found.relationships, relationships)}; {found.triplets:,} label triplets that training never shows"
             rows.append(("zero-shot relationships", found.relationships, remark))
@@ -118,7 +134,7 @@ class DatasetReport:
 
 
 def ground_truth(arrays: UncheckedArrays, image: int) -> GroundTruthGraph:
-    """The annotation of an image without errors."""
+    """The annotation of an image as it is given."""
     entities, relations = (
         slice(*first[image : image + 2]) for first in (arrays.first_entity, arrays.first_relation)
     )
@@ -128,13 +144,14 @@ def ground_truth(arrays: UncheckedArrays, image: int) -> GroundTruthGraph:
 def as_text(report: DatasetReport) -> str:
     """What the terminal shows."""
     rows = [(what, f"{number:,}", remark) for what, number, remark in report.numbers()]
-    lines = [report.name, "=" * len(report.name), "", _table(rows, ("left", "right", "left"))]
+    lines = [report.name, "=" * len(report.name), *report.origin(), ""]
+    lines += [_table(rows, ("left", "right", "left")), *report.not_counted()]
     for title, counts in report.histograms().items():
         lines += ["", f"{title} ({'entities' if title == 'entity classes' else 'relationships'})", ""]
         lines += _histogram(counts)
     for problem in report.problems:
         lines += ["", headline(problem), f"  {explanation(problem)}"]
-        lines += [f"    {record}" for record in problem.records]
+        lines += [f"    {record_text(report, record)}" for record in problem.records]
         lines += ["    ..."] * (len(problem.records) < problem.count)
     return "\n".join([*lines, "", f"{report.name}: {report.verdict()}"])
 
@@ -152,6 +169,31 @@ def explanation(problem: Problem) -> str:
     return f"{kind.meaning} {kind.remedy}"
 
 
+def record_text(report: DatasetReport, record: Record) -> str:
+    """A record; that of a relationship with its names beside the numbers."""
+    if record.image is None or record.part != "relation":
+        return str(record)
+    truth = ground_truth(report.check.arrays, record.image)
+    return f"{record} ({triplet_text(report, truth, truth.relations[record.row].tolist())})"
+
+
+def triplet_text(report: DatasetReport, truth: GroundTruthGraph, triplet: Sequence[int]) -> str:
+    """A relationship of an image by names. Numbers without a name stay numbers, and an entity that is not there is "?"."""
+    classes = truth.classes.tolist()
+    subject, object, predicate = triplet
+    subject_class, object_class = (
+        name_of(report.thing_classes, "class", classes[end]) if 0 <= end < len(classes) else "?"
+        for end in (subject, object)
+    )
+    arrow = "\N{RIGHTWARDS ARROW}"
+    return f"{subject_class} {arrow} {name_of(report.predicate_classes, 'predicate', predicate)} {arrow} {object_class}"
+
+
+def name_of(names: Sequence[str], what: str, number: int) -> str:
+    """The name of a number, which may be none of those that have one."""
+    return names[number] if 0 <= number < len(names) else f"{what} {number}"
+
+
 def as_data(report: DatasetReport) -> dict[str, Any]:
     """What --output writes."""
     summary = asdict(report.check.summary)
@@ -166,6 +208,7 @@ def as_data(report: DatasetReport) -> dict[str, Any]:
     return {
         "name": report.name,
         "has_errors": report.has_errors,
+        "sources": dict(report.sources),
         "summary": summary,
         "entity_classes": classes,
         "predicates": predicates,
@@ -175,7 +218,8 @@ def as_data(report: DatasetReport) -> dict[str, Any]:
             "images_with_either": report.confusion.confusable_images,
             **confusion,
         },
-        "zero_shot": None if report.zero_shot is None else asdict(report.zero_shot),
+        "zero_shot": asdict(report.zero_shot) if isinstance(report.zero_shot, ZeroShot) else None,
+        "not_counted": report.not_counted(),
         "problems": [
             {
                 "kind": problem.kind,

@@ -12,17 +12,15 @@ predictions as a submission instead.
 
 import argparse
 import logging
-import os
-import runpy
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog
 
+from reldn_d2.engine import import_data_sets
 from reldn_d2.evaluation import (
     PROTOCOLS,
     DatasetScorer,
@@ -91,19 +89,6 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         if getattr(args, option):
             parser.error(f"--{option.replace('_', '-')} is for scores, and --submission writes none")
     return args
-
-
-def import_data_sets(module: str) -> None:
-    """Run a module, or a .py file, which registers data sets."""
-    is_file = module.endswith(".py")
-    sys.path.append(str(Path(module).parent) if is_file else os.getcwd())
-    try:
-        if is_file:
-            runpy.run_path(module)
-        else:
-            import_module(module)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"--import {module}: {error}") from error
 
 
 def is_submission(path: Path) -> bool:

@@ -1,21 +1,21 @@
-"""Converting a data set of any layout to COCO-relations files: what the scripts datasets/prepare_*.py share."""
+"""Converting a data set of any layout to COCO-relations files."""
 
-import argparse
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
 
 from reldn_d2.files import replace_when_complete
 
 from .cache import digest
 from .dataset_dicts import DatasetDict
 from .datasets.coco_relations_writer import save_coco_relations
-from .registration import datasets_root
 
 # Raise it when the same sources would give another file.
 _VERSION = 1
@@ -40,48 +40,20 @@ class Conversion:
     train: str | None = None
 
 
-def command_line(description: str, folder: str) -> argparse.ArgumentParser:
-    """The options that all scripts share: --root, --output and --force.
-
-    Args:
-        description: of the script.
-        folder: of the data set, below the folder of all data sets.
-    """
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    root = Path(datasets_root()) / folder
-    parser.add_argument(
-        "--root", type=Path, default=root, help="folder of the official files; default: %(default)s"
-    )
-    parser.add_argument("--output", type=Path, help="folder to write to; default: coco_relations in --root")
-    parser.add_argument("--force", action="store_true", help="convert again what is there already")
-    return parser
-
-
-def run(conversions: Sequence[Conversion], output: Path, force: bool) -> None:
-    """Convert one after the other, and print what became of each.
-
-    Raises:
-        SystemExit: with a message of one line, when a data set cannot be read or a file not be written.
-    """
-    try:
-        sources = {path for conversion in conversions for path in conversion.sources if path.is_file()}
-        digests = {path: _file_digest(path) for path in sources}
-        for conversion in conversions:
-            print(convert(conversion, output, digests, force))
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"error: {error}") from error
+def digests_of_sources(conversions: Sequence[Conversion]) -> dict[Path, str]:
+    """Digests of the contents of all source files that exist, each read once."""
+    sources = {path for conversion in conversions for path in conversion.sources if path.is_file()}
+    return {path: _file_digest(path) for path in sources}
 
 
 def convert(conversion: Conversion, output: Path, digests: Mapping[Path, str], force: bool = False) -> str:
     """Write `output/NAME.json`, unless it was made from the same sources and is undamaged.
 
-    Beside it, `NAME.origin.json` says what it was made from. Pictures are not compared: convert with `force` after
-    replacing them by others of another size.
+    Beside it, `NAME.origin.json` says what it was made from. Of the pictures only the names are compared: convert with
+    `force` after replacing them by others of another size.
 
     Args:
-        digests: of the contents of all source files that exist.
+        digests: of `digests_of_sources`.
         force: write it in any case.
 
     Returns:
@@ -100,7 +72,8 @@ def convert(conversion: Conversion, output: Path, digests: Mapping[Path, str], f
         metadata = MetadataCatalog.get(name)
         options = json.dumps(metadata.loaded_by, sort_keys=True, default=str)
         contents = [f"{file.name} {digests.get(file)}" for file in conversion.sources]
-        made_from = digest([str(_VERSION), str(conversion.image_root.resolve()), options, *contents])
+        root = conversion.image_root
+        made_from = digest([str(_VERSION), str(root.resolve()), options, *contents, *_picture_names(root)])
         known = {} if force else _read_origin(origin)
         if (
             known.get("made_from") == made_from
@@ -123,6 +96,17 @@ def convert(conversion: Conversion, output: Path, digests: Mapping[Path, str], f
 def _file_digest(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _picture_names(root: Path) -> list[str]:
+    """Paths of all pictures in a folder and below it, sorted. Where a picture is may depend on which others there are."""
+    endings = Image.registered_extensions().keys()
+    return sorted(
+        os.path.join(os.path.relpath(folder, root), name)
+        for folder, _, names in os.walk(root, followlinks=True)
+        for name in names
+        if os.path.splitext(name)[1].lower() in endings
+    )
 
 
 def _read_origin(path: Path) -> dict[str, Any]:

@@ -1,9 +1,26 @@
-"""Reading annotation files in JSON."""
+"""Reading annotation files: text, and JSON."""
 
 import json
 import os
 from pathlib import Path
 from typing import Any
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """
+    Args:
+        path: file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not UTF-8.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not text in UTF-8 ({error}). Unpack it if it is compressed, or save it as UTF-8."
+        ) from error
 
 
 def read_json(path: str | os.PathLike[str], *, unique_keys: bool = False) -> Any:
@@ -14,17 +31,19 @@ def read_json(path: str | os.PathLike[str], *, unique_keys: bool = False) -> Any
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not JSON, or a repeated key.
+        ValueError: not UTF-8, not JSON, or a repeated key.
     """
     try:
-        with Path(path).open(encoding="utf-8") as stream:
-            return json.load(stream, object_pairs_hook=_without_repeated_keys if unique_keys else None)
+        text = read_text(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"Annotation file {path} does not exist. Check DETECTRON2_DATASETS, or the path that the data set was "
             "registered with; datasets/README.md shows the expected tree."
         ) from error
-    except ValueError as error:
+    try:
+        return json.loads(text, object_pairs_hook=_without_repeated_keys if unique_keys else None)
+    # the latter when lists are nested too deeply
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} is not valid JSON ({error}); it may be cut off. Unpack the official file again, or export yours again."
         ) from error

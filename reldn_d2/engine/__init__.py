@@ -5,6 +5,7 @@ from .evaluate import evaluate, load_model
 from .predictor import RelationPredictor
 from .setup import (
     check_classes,
+    import_data_sets,
     load_config,
     set_predicate_statistics,
     setup,
@@ -19,6 +20,7 @@ __all__ = [
     "cache_detections",
     "check_classes",
     "evaluate",
+    "import_data_sets",
     "load_config",
     "load_model",
     "set_predicate_statistics",

@@ -2,8 +2,12 @@
 
 import argparse
 import logging
+import os
+import runpy
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +67,24 @@ def setup_console() -> None:
     """Makes Detectron2's and this package's messages visible in tools that have no output folder."""
     for name in ("detectron2", "fvcore", "reldn_d2"):
         setup_logger(name=name)
+
+
+def import_data_sets(module: str) -> None:
+    """Run a module, or a .py file, which registers data sets: what `--import` of the tools does.
+
+    Raises:
+        ValueError: no such module, or one that it imports.
+        FileNotFoundError: no such file.
+    """
+    is_file = module.endswith(".py")
+    sys.path.append(str(Path(module).parent) if is_file else os.getcwd())
+    try:
+        if is_file:
+            runpy.run_path(module)
+        else:
+            import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"--import {module}: {error}") from error
 
 
 def vocabulary_of(dataset_name: str) -> Vocabulary:

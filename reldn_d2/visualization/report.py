@@ -59,7 +59,7 @@ class Report:
 
         Args:
             rows: column header -> cell; columns come in order of first appearance, a missing cell or None is
-                shown as a dash.
+                shown as a dash. Integers are shown with thousands separators.
             caption: above the table.
             best: for each column to highlight, whether its highest or its lowest number is the best; equal
                 ones are all highlighted.
@@ -153,7 +153,9 @@ def _row_cells(
 def _cell_text(value: Cell, digits: int) -> str:
     if value is None:
         return "\N{EN DASH}"
-    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.{digits}f}"
+    return f"{value:,}" if isinstance(value, int) else value
 
 
 def _best_text(

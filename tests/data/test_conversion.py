@@ -10,8 +10,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from reldn_d2.data import conversion, load_coco_relations, register_coco_relations
 from reldn_d2.data.annotations import Annotations
-from reldn_d2.data.conversion import Conversion, run
+from reldn_d2.data.conversion import Conversion
 from reldn_d2.data.registration import register_relation_dataset
+from reldn_d2.engine.conversion_command import run_conversions as run
 
 
 class Source:
@@ -132,9 +133,15 @@ def _add_source(source: Source, output: Path) -> None:
     source.path.with_name("absent.json").write_text("")
 
 
+def _unpack_pictures(source: Source, output: Path) -> None:
+    (source.photos / "a").mkdir(parents=True)
+    (source.photos / "a" / "1.JPG").touch()
+
+
 @pytest.mark.parametrize(
     "change",
     [
+        _unpack_pictures,
         _remove_origin,
         _remove_output,
         _other_origin,
@@ -154,6 +161,22 @@ def test_what_is_damaged_or_out_of_date_is_made_again(
     assert len(source.loaded) == 2, "converted again once, and then up to date"
     first, _ = load_coco_relations(output / "own.json", source.photos)
     assert first["relations"][0, 2] == source.loaded[-1]
+
+
+def test_pictures_that_were_moved_are_noticed_and_other_files_are_not(source: Source, output: Path) -> None:
+    for folder in ("a", "b"):
+        (source.photos / folder).mkdir(parents=True)
+    picture = source.photos / "a" / "1.jpg"
+    picture.touch()
+    run([source.conversion()], output, force=False)
+    (source.photos / "notes.json").touch()
+    run([source.conversion()], source.photos / "out", force=False)
+    run([source.conversion()], source.photos / "out", force=False)
+    run([source.conversion()], output, force=False)
+    assert len(source.loaded) == 2, "once for each folder that was written to"
+    picture.rename(source.photos / "b" / "1.jpg")
+    run([source.conversion()], output, force=False)
+    assert len(source.loaded) == 3
 
 
 def test_other_options_a_new_version_and_force_convert_again(

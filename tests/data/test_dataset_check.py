@@ -71,6 +71,10 @@ DAMAGED: dict[str, tuple[dict[str, Any], str]] = {
         image(2, annotations=[*image()["annotations"], annotation(BOXES[1], 1)]),
         "image 2, annotation 3: class 1, box [10.0,",
     ),
+    "box_changed": (
+        image(2, changed_boxes=np.array([2])),
+        "image 2, annotation 2: now box [32.0, 1.0, 39.0, 9.0] of 40 x 30 pixels",
+    ),
     "no_relation": (image(2, relations=[]), "image 2: boxes: 3"),
 }
 
@@ -203,6 +207,11 @@ MALFORMED: list[tuple[Any, str]] = [
     (image(2, relations="0 1 0"), "relations has shape ()"),
     (image(2, verified_classes=[0.5]), "verified_classes has shape (1,) and type float64"),
     (image(2, verified_classes=3), "verified_classes has shape ()"),
+    (image(2, changed_boxes=None), "changed_boxes has shape ()"),
+    (image(2, changed_boxes=[True]), "changed_boxes has shape (1,) and type bool"),
+    (image(2, changed_boxes=[0, 3]), "changed_boxes is [0, 3], but there are 3 annotations"),
+    (image(2, changed_boxes=[-1]), "changed_boxes is [-1], but there are 3 annotations"),
+    (image(2, changed_boxes=[2**64 - 1]), "changed_boxes is [-1], but there are 3 annotations"),
 ]
 
 
@@ -246,12 +255,26 @@ ANNOTATION = st.fixed_dictionaries(
 @given(st.data())
 def test_nothing_in_a_dict_makes_it_raise(data: st.DataObject) -> None:
     dataset_dict = image(2)
-    for key in data.draw(st.sets(st.sampled_from([*dataset_dict]))):
-        options = {"annotations": JUNK | st.lists(ANNOTATION, max_size=3)}
+    for key in data.draw(st.sets(st.sampled_from([*dataset_dict, "verified_classes", "changed_boxes"]))):
+        options = {
+            "annotations": JUNK | st.lists(ANNOTATION, max_size=3),
+            "changed_boxes": JUNK | st.lists(st.integers()),
+        }
         dataset_dict[key] = data.draw(options.get(key, JUNK))
     found = check([image(1), dataset_dict, image(3, relations=[[0, 1, 0], [0, 1, 0]])])
     assert counts(found)["repeated_relation"] >= 1
     assert found.summary.images == 3
+
+
+def test_changed_boxes_are_counted_once_each_and_the_first_are_named() -> None:
+    compact = Annotations(BOXES, [0, 1, 2])
+    found = check(
+        [image(1, annotations=compact, changed_boxes=[2, 0, 2]), image(2), image(3, changed_boxes=[1])]
+    )
+    (problem,) = found.problems
+    assert (problem.count, problem.images.tolist(), problem.is_error) == (3, [0, 2], False)
+    assert [(record.image_id, record.row) for record in problem.records] == [(1, 0), (1, 2), (3, 1)]
+    assert check([image(1, changed_boxes=[])]).problems == []
 
 
 def test_lists_and_compact_annotations_are_the_same_to_it() -> None:
@@ -443,7 +466,11 @@ def test_faulty_pictures_are_named(photos: list[dict[str, Any]]) -> None:
             "image_size": (1, [2]),
         }
         assert str(found["missing_image"].records[0]) == f"image 0: {photos[0]['file_name']}"
-        assert "1.jpg cannot be read" in str(found["unreadable_image"].records[0])
+        (unreadable,) = found["unreadable_image"].records
+        assert unreadable.detail.count("1.jpg") == 1
+        assert "cannot identify image file" in unreadable.detail
+        # the remedy stands with the kind of problem, and only there
+        assert "replace it" not in unreadable.detail and "Copy it again" in KINDS["unreadable_image"].remedy
         assert "2.jpg has 40 x 30 pixels, not 30 x 40" in str(found["image_size"].records[0])
 
 
@@ -454,6 +481,7 @@ def test_a_cut_off_picture_is_found_by_decoding_alone(photos: list[dict[str, Any
     assert check_pictures(arrays, "header") == []
     (problem,) = check_pictures(arrays, "decode")
     assert (problem.kind, problem.images.tolist()) == ("unreadable_image", [3])
+    assert problem.records[0].detail.startswith(f"{path}: ") and "truncated" in problem.records[0].detail
 
 
 def test_sizes_are_those_of_the_upright_picture(photos: list[dict[str, Any]]) -> None:

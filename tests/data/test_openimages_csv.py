@@ -1,3 +1,4 @@
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,15 @@ def test_categories_are_sorted_texts(tmp_path: Path) -> None:
     assert codes_of(table["id"], {"10": 7, "002": 0}).tolist() == [7, -1, 0, 7]
 
 
+def test_texts_that_pandas_takes_for_missing_stay_texts(tmp_path: Path) -> None:
+    table = read_table(written(tmp_path, "id,x\nNA,1\nnull,2\nnan,3\n"), ["id"], ["x"])
+    assert table["id"].tolist() == ["NA", "null", "nan"]
+
+
+def test_columns_without_a_name_are_passed_over(tmp_path: Path) -> None:
+    assert read_table(written(tmp_path, "id,,\na,,\n"), ["id"])["id"].tolist() == ["a"]
+
+
 def test_a_column_may_have_another_name(tmp_path: Path) -> None:
     table = read_table(written(tmp_path, "Kind\n01\n"), ["Label"], other_names={"Kind": "Label"})
     assert table["Label"].cat.categories.tolist() == ["01"]
@@ -52,13 +62,21 @@ def test_a_column_may_have_another_name(tmp_path: Path) -> None:
         ("id,x\na,1\nb,1,2\n", "it is not the table that its header line says"),
         ("id,x\na,1,2\nb,1,2\n", "it is not the table that its header line says"),
         ("id,x\na,1,2\n", "it is not the table that its header line says"),
+        ("id,x,id\na,1,b\n", "line 1: column id is there twice (id, id). Remove"),
+        ("id,x,Id\na,1,b\n", "line 1: column id is there twice (id, Id)"),
+        ("id,x,more,more\na,1,b,c\n", "line 1: column more is there twice"),
+        ("id,x\na,NA\n", "line 2: x is missing or not a number"),
+        ("id,x\na,1\n".encode("utf-16"), "it is not text in UTF-8. Unpack"),
+        ("id,x\na,1\n".encode("utf-16-le"), "it is not text in UTF-8"),
+        ("id,x\na,1\n".encode("utf-16-be"), "it is not text in UTF-8"),
+        (gzip.compress(b"id,x\na,1\n"), "it is not text in UTF-8"),
         (b"id,x\n\xff\xfe,1\n", "it is not the table that its header line says"),
         ('id,x\n"a,1\n', "it is not the table that its header line says"),
     ],
 )
 def test_a_damaged_table_is_refused_with_its_line(tmp_path: Path, text: str | bytes, message: str) -> None:
     with pytest.raises(ValueError, match=r"table\.csv") as caught:
-        read_table(written(tmp_path, text), ["id"], ["x"])
+        read_table(written(tmp_path, text), ["id"], ["x"], {"Id": "id"})
     assert message in str(caught.value)
 
 

@@ -71,6 +71,34 @@ def test_a_damaged_list_of_names_is_named(tmp_path: Path, content: str) -> None:
         read_vocabulary(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("triplets", "names", "message"),
+    [
+        ([f"{MAN},/m/0new,at"], "/m/0new,Man\n", f"{MAN} and /m/0new have the same name, 'Man'. Correct"),
+        ([f"{MAN},/m/0a,at", f"{MAN},/m/0b,at"], "/m/0a,New\n/m/0b,New\n", "/m/0a and /m/0b have the same name"),
+        ([f"{MAN},/m/0a,is", f"{MAN},/m/0b,is"], "/m/0a,New\n/m/0b,New\n", "/m/0a and /m/0b have the same name"),
+        ([f"{MAN},/m/0new,at"], "/m/0new,\n", "the name of /m/0new is empty. Correct"),
+        ([f"{MAN},/m/0new,is"], "/m/0new, \n", "the name of /m/0new is empty"),
+        ([f"{MAN},{TABLE},kicks_at", f"{MAN},{TABLE},kicks at"], "", "have the same name, 'kicks at'"),
+    ],
+)  # fmt: skip
+def test_names_that_are_not_of_one_label_are_refused(
+    tmp_path: Path, triplets: list[str], names: str, message: str
+) -> None:
+    write_triplets(tmp_path, *triplets)
+    (tmp_path / "oidv6-class-descriptions.csv").write_text(names)
+    with pytest.raises(ValueError, match=r"oidv6-relationship-triplets\.csv: ") as error:
+        read_vocabulary(tmp_path)
+    assert message in str(error.value)
+
+
+def test_a_class_may_be_called_as_an_attribute_is(tmp_path: Path) -> None:
+    write_triplets(tmp_path, f"{MAN},/m/0a,at", f"{MAN},/m/0b,is")
+    (tmp_path / "oidv6-class-descriptions.csv").write_text("/m/0a,New\n/m/0b,New\n")
+    vocabulary = read_vocabulary(tmp_path)
+    assert vocabulary.thing_classes[-1] == vocabulary.attribute_classes[-1] == "New"
+
+
 def test_the_early_triplets_of_2018_are_not_the_vocabulary(tmp_path: Path) -> None:
     write_triplets(tmp_path, f"{MAN},{GUITAR},plays", name="challenge-2018-initial-relationship-triplets.csv")
     assert read_vocabulary(tmp_path) == VOCABULARY_2018

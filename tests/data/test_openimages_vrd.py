@@ -149,6 +149,10 @@ def test_the_dataset_dicts_of_a_small_set(tmp_path: Path) -> None:
     assert "verified_classes" not in first
 
 
+def has_a_relationship(rows: list[Record]) -> bool:
+    return any(record["RelationLabel"] != "is" for record in rows)
+
+
 BOXES = st.sampled_from([LEFT, RIGHT, MIDDLE, (0.1, 0.2, 0.3, 0.95)])
 ENTITIES = st.sampled_from([MAN, GUITAR, TABLE])
 IMAGES = st.sampled_from(["7", "07", "a", "1e5"])
@@ -158,7 +162,7 @@ ROWS = st.one_of(
 )
 
 
-@given(st.lists(ROWS, min_size=1, max_size=20))
+@given(st.lists(ROWS, min_size=1, max_size=20).filter(has_a_relationship))
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_rows_load_as_they_do_one_by_one(tmp_path: Path, rows: list[Record]) -> None:
     write(tmp_path, rows)
@@ -228,7 +232,8 @@ def test_rounding_is_clipped_and_empty_boxes_are_widened(
         (image,) = load_openimages_vrd(tmp_path, "train")
     assert image["annotations"].boxes.tolist() == [[0, 0, WIDTH, HEIGHT], [40, 20, 41, 30]]
     assert image["changed_boxes"].tolist() == [1]
-    (message,) = caplog.messages
+    # the first says that there is no list of validation images
+    _, message = caplog.messages
     assert (
         CSV in message and "0 boxes that stick out" in message and "1 boxes of less than one pixel" in message
     )
@@ -251,12 +256,44 @@ def test_images_with_attributes_only_are_left_out_and_counted(
     )
 
 
-def test_a_file_of_attributes_alone_has_no_images(tmp_path: Path) -> None:
-    write(tmp_path, [attribute_row("a", TABLE, LEFT, WOODEN)])
-    (tmp_path / "challenge-2018-train-vrd-labels.csv").write_text(
-        "ImageID,LabelName,Confidence\na,/m/04yx4,1\n"
-    )
-    assert load_openimages_vrd(tmp_path, "train") == []
+@pytest.mark.parametrize("mini", [False, True])
+def test_a_file_of_attributes_alone_is_refused(tmp_path: Path, mini: bool) -> None:
+    write(tmp_path, [attribute_row(image, TABLE, LEFT, WOODEN) for image in "aab"])
+    message = rf"{CSV}: no image in the split 'train': its 2 images have rows of 'is' only.*Use official"
+    with pytest.raises(ValueError, match=message):
+        load_openimages_vrd(tmp_path, "train", mini=mini)
+
+
+@pytest.mark.parametrize(
+    ("split", "listed", "reason"),
+    [("val", "elsewhere", "lists none of its 2 images"), ("train", "a\nb", "lists all of its 2 images")],
+)
+def test_a_validation_list_that_leaves_nothing_is_refused(
+    tmp_path: Path, split: str, listed: str, reason: str
+) -> None:
+    write(tmp_path, [row(image, MAN, LEFT, "plays", GUITAR, MIDDLE) for image in "ab"])
+    (tmp_path / "challenge-2018-image-ids-valset-vrd.csv").write_text(f"ImageID\n{listed}\n")
+    message = rf"{CSV}: no image in the split '{split}': .*challenge-2018-image-ids-valset-vrd\.csv {reason}"
+    with pytest.raises(ValueError, match=message):
+        load_openimages_vrd(tmp_path, split)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_listed_validation_images_that_are_not_there_are_counted(
+    tmp_path: Path, split: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [row(image, MAN, LEFT, "plays", GUITAR, MIDDLE) for image in ("a", "b")]
+    write(tmp_path, [*rows, attribute_row("c", TABLE, LEFT, WOODEN)])
+    ids = tmp_path / "challenge-2018-image-ids-valset-vrd.csv"
+    ids.write_text("ImageID\nc\nz\na\ny\n")
+    with caplog.at_level(logging.WARNING):
+        load_openimages_vrd(tmp_path, split)
+    (message,) = caplog.messages
+    assert f"{ids}: 2 of 4 images are not in {CSV}, the first being z in line 3" in message
+    ids.write_text("ImageID\nc\na\n")
+    caplog.clear()
+    load_openimages_vrd(tmp_path, split)
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize(
@@ -327,30 +364,50 @@ def test_a_file_that_is_cut_off_is_never_read(tmp_path: Path, cut: int) -> None:
     ],
 )
 def test_files_are_found_under_the_names_of_every_year(
-    tmp_path: Path, file_name: str, split: str, folder: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, file_name: str, split: str, folder: str
 ) -> None:
     write(tmp_path, [row("a", MAN, LEFT, "plays", GUITAR, MIDDLE)], file_name, folder)
     for other in ("bbox", "labels-expanded"):
         (tmp_path / file_name.replace("vrd.csv", f"vrd-{other}.csv")).write_text("other")
     (image,) = load_openimages_vrd(tmp_path, split)
+    # only in 2018 was validation a part of the training file
+    assert len(caplog.messages) == ("2018" in file_name)
     assert image["file_name"] == str(tmp_path / folder / "a.jpg")
     for other in {"train", "val", "test"} - {split}:
         with pytest.raises(FileNotFoundError, match=f"{tmp_path} has no file .*DETECTRON2_DATASETS"):
             load_openimages_vrd(tmp_path, other)
 
 
-def test_the_validation_of_2018_is_a_list_of_training_images(tmp_path: Path) -> None:
+def test_the_validation_of_2018_is_a_list_of_training_images(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     rows = [row(image, MAN, LEFT, "plays", GUITAR, MIDDLE) for image in ("a", "b", "c")]
     write(tmp_path, rows)
     ids = tmp_path / "challenge-2018-image-ids-valset-vrd.csv"
     ids.write_text("ImageID\nc\na\nelsewhere\n")
     assert [image["image_id"] for image in load_openimages_vrd(tmp_path, "train")] == ["b"]
     assert [image["image_id"] for image in load_openimages_vrd(tmp_path, "val")] == ["a", "c"]
+    assert "has no list" not in caplog.text
     ids.unlink()
+    caplog.clear()
     assert len(load_openimages_vrd(tmp_path, "train")) == 3
+    (message,) = caplog.messages
+    assert message.startswith(
+        f"{tmp_path} has no list *-image-ids-valset-vrd.csv: split 'train' is all of {CSV},"
+    )
+    with pytest.raises(
+        FileNotFoundError, match=r"no file \*validation\*-vrd\.csv and no list \*-image-ids-valset-vrd\.csv"
+    ):
+        load_openimages_vrd(tmp_path, "val")
+    # nor do images of a validation file of their own belong to the training file
+    own = tmp_path / "oidv6-validation-annotations-vrd.csv"
+    write(tmp_path, [row("d", MAN, LEFT, "plays", GUITAR, MIDDLE)], own.name, "validation")
+    caplog.clear()
+    assert len(load_openimages_vrd(tmp_path, "train")) == 3
+    assert not caplog.messages
+    own.unlink()
     # and its pictures may lie apart
     ids.write_text("ImageID\nc\na\n")
-    (tmp_path / "validation").mkdir()
     (tmp_path / "train" / "c.jpg").rename(tmp_path / "validation" / "c.jpg")
     _, last = load_openimages_vrd(tmp_path, "val")
     assert last["file_name"] == str(tmp_path / "validation" / "c.jpg")

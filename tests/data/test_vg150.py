@@ -569,6 +569,15 @@ def test_dicts_that_are_a_list_are_refused(tmp_path: Path) -> None:
         ('[{"image_id": 7, "width": 5.0, "height": 5}]', "record 0: .*whole numbers"),
         ('[{"image_id": "7", "width": 5, "height": 5}]', "record 0: image_id '7'"),
         ('[{"image_id": true, "width": 5, "height": 5}]', "record 0: image_id True"),
+        ('[{"image_id": 7, "width": true, "height": 5}]', "record 0: image_id 7 with width True"),
+        (f'[{{"image_id": {10**20}, "width": 5, "height": 5}}]', "record 0: image_id 1000"),
+        (f'[{{"image_id": {-(2**63)}, "width": 5, "height": 5}}]', "record 0: image_id -9223"),
+        (f'[{{"image_id": 7, "width": {10**30}, "height": 5}}]', "record 0: image_id 7 with width 1000"),
+        (
+            f'[{{"image_id": 7, "width": 5, "height": {2**31}}}]',
+            "record 0: image_id 7 with width 5 and height 2147",
+        ),
+        ("[" * 200_000, r"is not valid JSON \(maximum recursion"),
         (
             json.dumps(image_data([Photo(i) for i in (5, 7, 6, 7, 5)])),
             "record 3: image_id 7 has occurred before",

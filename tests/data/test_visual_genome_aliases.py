@@ -1,3 +1,4 @@
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,30 @@ def test_an_alias_of_two_names_is_refused(tmp_path: Path) -> None:
 def test_a_circle_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ValueError, match=r"alias\.txt: the aliases \[.*\] lead back to .*Break the circle"):
         aliases(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('near,by\n"on, onto",upon\n', r"line 2: '\"on, onto\",upon' has a quote character or a tab\. Write"),
+        ("near\tby\n", "line 1: .* has a quote character or a tab"),
+        ("near,by\n\non\tupon\n", "line 3: .* has a quote character or a tab"),
+        ("", "line 1: neither it nor any other line has an alias"),
+        ("near\nby\n", "line 1: neither it nor any other line has an alias"),
+        ("near,by\n".encode("utf-16"), "is not text in UTF-8"),
+        (gzip.compress(b"near,by\n"), r"is not text in UTF-8 .*Unpack it"),
+    ],
+)
+def test_a_table_of_another_form_is_refused(tmp_path: Path, content: str | bytes, message: str) -> None:
+    path = tmp_path / "alias.txt"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=message) as error:
+        read_aliases(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    assert aliases(tmp_path, "\ufeffnear,by\n") == {"by": "near"}
 
 
 def test_a_missing_table_is_named(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import gzip
 import json
 import logging
 import re
@@ -91,6 +92,48 @@ def test_an_end_that_is_no_object_is_added_as_first_described(tmp_path: Path) ->
     assert image["annotations"].classes.tolist() == [0, 1, 2]
     assert image["annotations"].boxes[1].tolist() == [20, 15, 28, 24]
     assert image["relations"].tolist() == [[0, 1, 0], [0, 1, 1], [2, 1, 1]]
+
+
+def shifted(images: int) -> tuple[dict[int, list[Any]], dict[int, list[Any]]]:
+    """Objects and relationships by image, those of each image listed under the id of the next."""
+    entities = {i: [thing(10 * i, "man"), thing(10 * i + 1, "cup")] for i in range(1, images + 1)}
+    return entities, {i + 1: [relationship(entities[i][0], "near", entities[i][1])] for i in entities}
+
+
+def test_relationships_under_the_ids_of_other_images_are_refused(tmp_path: Path) -> None:
+    write_files(tmp_path, *shifted(10))
+    with pytest.raises(ValueError, match="different releases") as error:
+        load(tmp_path)
+    assert str(error.value).startswith(
+        f"{tmp_path / 'relationships.json'}: 20 of 20 relationship ends are in no object of "
+        f"{tmp_path / 'objects.json'}, the first being object 10 of image 2. "
+    )
+
+
+def test_few_ends_that_are_no_objects_are_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_files(tmp_path, *shifted(9))
+    assert len(load(tmp_path)) == 10
+    (message,) = caplog.messages
+    assert "18 of 18 relationship ends are in no object" in message
+
+
+@pytest.mark.parametrize(("unknown", "refused"), [(0, False), (10, False), (11, True)])
+def test_more_than_half_of_the_ends_may_not_be_unknown(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, unknown: int, refused: bool
+) -> None:
+    man = thing(1, "man", merged=(4,))
+    # an id that was merged into an object is known, too
+    records = [relationship(thing(4, "man"), "near", thing(1, "man"))] * 10
+    for i in range(unknown):
+        records[i // 2] = {**records[i // 2], ("subject", "object")[i % 2]: thing(50 + i, "cup")}
+    if refused:
+        with pytest.raises(ValueError, match=f"{unknown} of 20 relationship ends"):
+            loaded(tmp_path, [man], records)
+        return
+    loaded(tmp_path, [man], records)
+    assert [f"{unknown} of 20 relationship ends" in message for message in caplog.messages] == (
+        [True] if unknown else []
+    )
 
 
 def test_where_the_files_differ_the_objects_are_right(tmp_path: Path) -> None:
@@ -200,7 +243,10 @@ def test_what_is_left_out_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFi
             ],
         )
     assert triplets(image) == [("man", "holding", "cup")]
-    entities, predicates, ends = caplog.messages
+    unknown, entities, predicates, ends = caplog.messages
+    # sky is an object of another name
+    assert f"relationships.json: 1 of 12 relationship ends are in no object of {tmp_path}" in unknown
+    assert "objects.json, the first being object 14 of image 7." in unknown
     assert f"{tmp_path}: 4 entities are left out" in entities
     assert entities.endswith("most frequent are 'cloud' (2), 'sky' (1), 'sun' (1).")
     assert "relationships.json: 3 relationships are left out" in predicates
@@ -222,7 +268,8 @@ def test_boxes_are_fitted_to_the_image_and_reported(tmp_path: Path, caplog: pyte
         image = loaded(tmp_path, [thing(9, "sky"), sticking_out], [relationship(sticking_out, "near", flat)])
     assert image["annotations"].boxes.tolist() == [[0, 70, 28, HEIGHT], [20, 15, 21, 24]]
     assert image["changed_boxes"].tolist() == [0, 1]
-    (message,) = caplog.messages
+    # the first says that flat is no object
+    _, message = caplog.messages
     assert "1 boxes that stick out of their image were clipped, and 1 boxes of less than one pixel" in message
     assert "the first in objects.json: image 7, object 1." in message
 
@@ -305,21 +352,27 @@ def test_bad_relationships_are_named(tmp_path: Path, record: Any) -> None:
         ('[{"image_id": 7, "KIND": []}, {"image_id": 8}]', "image number 1"),
         ('[{"KIND": []}]', "image number 0"),
         ('[{"image_id": "7", "KIND": []}]', "image '7': the id is no integer"),
-        ('[{"image_id": 7, "KIND": {}}]', "image 7: the id is no integer or 'KIND' no list"),
+        (f'[{{"image_id": {-(10**30)}, "KIND": []}}]', "the id is no integer of 64 bits"),
+        ("[" * 200_000, "the file: not valid JSON (maximum recursion"),
+        (gzip.compress(b"[]"), "is not text in UTF-8"),
+        ("[]".encode("utf-16"), "is not text in UTF-8"),
+        ('[{"image_id": 7, "KIND": {}}]', "image 7: the id is no integer of 64 bits or 'KIND' no list"),
         ('[{"image_id": 7, "KIND": []}, {"image_id": 7, "KIND": []}]', "image 7: it is listed twice"),
     ],
 )
-def test_damaged_files_are_named(tmp_path: Path, file_name: str, text: str, message: str) -> None:
+def test_damaged_files_are_named(tmp_path: Path, file_name: str, text: str | bytes, message: str) -> None:
     loaded(tmp_path, [MAN], [])
     kind = file_name.removesuffix(".json")
-    (tmp_path / file_name).write_text(text.replace("KIND", kind))
+    content = text if isinstance(text, bytes) else text.replace("KIND", kind).encode()
+    (tmp_path / file_name).write_bytes(content)
     with pytest.raises(ValueError, match=re.escape(message.replace("KIND", kind))) as error:
         load(tmp_path)
     assert str(tmp_path / file_name) in str(error.value)
 
 
 @pytest.mark.parametrize(
-    "text", ["[]", " [ ] ", '\n[\n{"image_id": 7, "objects": [ ]}\n ,\n{"image_id":8,"objects":[]}]\n']
+    "text",
+    ["[]", " [ ] ", "\ufeff[]", '\n[\n{"image_id": 7, "objects": [ ]}\n ,\n{"image_id":8,"objects":[]}]\n'],
 )
 def test_white_space_does_no_harm(tmp_path: Path, text: str) -> None:
     write_files(tmp_path, {}, {7: [], 8: []})
@@ -342,8 +395,9 @@ def test_images_can_be_chosen(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         chosen = load(tmp_path, image_ids=[7, 5, 7])
     assert [(d["image_id"], len(d["annotations"])) for d in chosen] == [(7, 1), (5, 1)]
     # what is not asked for is not counted
-    assert "2 entities are left out" in caplog.messages[0]
-    assert "2 of 2 relationships" in caplog.messages[1]
+    assert "2 of 4 relationship ends are in no object" in caplog.messages[0]
+    assert "2 entities are left out" in caplog.messages[1]
+    assert "2 of 2 relationships" in caplog.messages[2]
     assert load(tmp_path, image_ids=[]) == []
     with pytest.raises(
         ValueError, match=r"image_ids has 8, but neither objects\.json nor relationships\.json"
@@ -493,7 +547,8 @@ few_images = st.sampled_from([3, 4, 11])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.dictionaries(few_images, st.lists(entity_records, max_size=5)),
-    st.dictionaries(few_images, st.lists(relationship_records, max_size=5)),
+    # so few ends that none is refused for being in no object
+    st.dictionaries(few_images, st.lists(relationship_records, max_size=3)),
 )
 def test_equals_one_record_after_the_other(
     tmp_path: Path, objects: dict[int, list[Any]], relationships: dict[int, list[Any]]

@@ -20,7 +20,8 @@ from benchmarks.memory import watch_peak
 from benchmarks.timing import AnswersDifferError
 from reldn_d2.data import predicate_counts
 from reldn_d2.data.cache import digest
-from reldn_d2.data.datasets.visual_genome.vg150 import CORRUPT_IMAGES, load_vg150
+from reldn_d2.data.datasets.visual_genome.images import CORRUPT_IMAGES
+from reldn_d2.data.datasets.visual_genome.vg150 import load_vg150
 from reldn_d2.data.datasets.visual_genome.vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
 from reldn_d2.data.datasets.visual_genome.vg150_h5 import TEST, TRAIN
 

@@ -64,7 +64,7 @@ def in_order(found: Iterable[Problem | None]) -> list[Problem]:
 
 
 def images_with_errors(problems: Iterable[Problem]) -> set[int]:
-    """Positions of the images that training or evaluation can't use."""
+    """Positions of the images that have an error among these problems."""
     return {image for problem in problems if problem.is_error for image in problem.images.tolist()}
 
 
@@ -128,6 +128,7 @@ def _entity_problems(arrays: UncheckedArrays, num_classes: int) -> list[Problem 
         of("box_order", wrong_order, box),
         of("empty_box", finite & ~wrong_order & (far == near).any(axis=1), box),
         of("box_outside", finite & outside.any(axis=1), box),
+        of("box_changed", arrays.changed, lambda row: f"now {box(row)}"),
         of(
             "unknown_class",
             _unknown(classes, num_classes),

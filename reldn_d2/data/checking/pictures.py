@@ -57,7 +57,9 @@ def _fault(size_of: Callable[[str], _Size], job: tuple[str, list[int]]) -> tuple
         return "missing_image", file_name
     # A damaged file may make a decoder raise anything.
     except Exception as error:
-        return "unreadable_image", str(error)
+        # The message also gives a remedy, as the kind of problem does. What the decoder said is its cause.
+        reason = str(error.__cause__ or error)
+        return "unreadable_image", reason if file_name in reason else f"{file_name}: {reason}"
     if [*size] == expected:
         return None
     return "image_size", f"{file_name} has {size[0]} x {size[1]} pixels, not {expected[0]} x {expected[1]}"

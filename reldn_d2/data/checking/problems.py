@@ -93,6 +93,12 @@ KINDS = {
         "The data set is not of its official size.",
         "Files are missing or were changed, or options leave something out.",
     ),
+    "box_changed": Kind(
+        False,
+        "The loader clipped the box to the image or widened it.",
+        "Official files have a few such boxes. Many of them: another order or scale of the numbers, or image sizes of "
+        "another release.",
+    ),
     "one_box": Kind(
         False, "An image has fewer than two boxes, so nothing to relate.", "Training leaves it out."
     ),

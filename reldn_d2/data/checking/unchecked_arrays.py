@@ -38,6 +38,7 @@ class UncheckedArrays:
         malformed: position of an image -> what its dict lacks. Such an image has no entities and relationships here.
         boxes: (N, 4) XYXY in absolute pixels.
         classes: (N,).
+        changed: (N,) whether the loader says that it changed the box.
         first_entity: (I + 1,) the entities of image i are the rows from first_entity[i] up to, without it,
             first_entity[i + 1].
         relations: (R, 3) rows (subject, object, predicate); the ends are positions in their image.
@@ -51,6 +52,7 @@ class UncheckedArrays:
     malformed: Mapping[int, str]
     boxes: FloatArray
     classes: IntArray
+    changed: BoolArray
     first_entity: IntArray
     relations: IntArray
     first_relation: IntArray
@@ -88,6 +90,7 @@ class _Image(NamedTuple):
     size: tuple[int, int] = (0, 0)
     boxes: FloatArray = np.zeros((0, 4))
     classes: IntArray = np.zeros(0, dtype=np.int64)
+    changed: BoolArray = np.zeros(0, dtype=np.bool_)
     relations: IntArray = np.zeros((0, 3), dtype=np.int64)
     verified: IntArray = np.zeros(0, dtype=np.int64)
     fault: str | None = None
@@ -104,6 +107,7 @@ def unchecked_arrays(dataset_dicts: Sequence[DatasetDict]) -> UncheckedArrays:
         malformed={i: image.fault for i, image in enumerate(images) if image.fault is not None},
         boxes=np.concatenate([np.zeros((0, 4)), *(image.boxes for image in images)]),
         classes=np.concatenate([np.zeros(0, dtype=np.int64), *(image.classes for image in images)]),
+        changed=np.concatenate([np.zeros(0, dtype=np.bool_), *(image.changed for image in images)]),
         first_entity=np.cumsum([0, *(len(image.classes) for image in images)]),
         relations=np.concatenate([np.zeros((0, 3), dtype=np.int64), *(image.relations for image in images)]),
         first_relation=np.cumsum([0, *(len(image.relations) for image in images)]),
@@ -147,6 +151,7 @@ def _read_strictly(dataset_dict: Any) -> _Image:
         (int(size[0]), int(size[1])),
         boxes,
         classes,
+        _changed(dataset_dict.get("changed_boxes", ()), len(classes)),
         _integers(dataset_dict["relations"], (3,), "relations"),
         _integers(dataset_dict.get("verified_classes", ()), (), "verified_classes"),
     )
@@ -180,6 +185,14 @@ def _entities(annotations: Any) -> tuple[FloatArray, IntArray]:
     with np.errstate(invalid="ignore"):
         boxes[sized, 2:] += boxes[sized, :2]
     return boxes, classes
+
+
+def _changed(given: Any, count: int) -> BoolArray:
+    """(E,) whether the box of each of `count` annotations was changed."""
+    rows = _integers(given, (), "changed_boxes")
+    if ((rows < 0) | (rows >= count)).any():
+        raise _Malformed(f"changed_boxes is {short_repr(rows.tolist())}, but there are {count} annotations")
+    return np.isin(np.arange(count), rows)
 
 
 def _column(

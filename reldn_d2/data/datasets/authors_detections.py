@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..json_files import read_json
+from ..json_values import is_box, is_side
 from .relationship_lists import Entity, ListedFile, read_entity
 
 _COCO_KEYS = {
@@ -59,16 +60,18 @@ def _coco(path: str | os.PathLike[str], content: dict[str, Any], thing_classes: 
     for kind, keys in _COCO_KEYS.items():
         _check_list(path, kind, content.get(kind), keys)
     class_of = {name: number for number, name in enumerate(thing_classes)}
-    classes = {}
+    classes: dict[int | str, int] = {}
     for record in content["categories"]:
-        if record["name"] not in class_of:
-            where = f"category {record['id']!r}"
-            _fail(path, where, f"{record['name']!r} is not in thing_classes", "Give the names of this file.")
-        classes[record["id"]] = class_of[record["name"]]
+        where, name = f"category {record['id']!r}", record["name"]
+        if name not in class_of:
+            _fail(path, where, f"{name!r} is not in thing_classes", "Give the names of this file.")
+        if record["id"] in classes or class_of[name] in classes.values():
+            _fail(path, where, f"its id or its name {name!r} is listed twice", "Remove one, or correct it.")
+        classes[record["id"]] = class_of[name]
     names, sizes = {}, {}
     for record in content["images"]:
         name, size = record["file_name"], (record["width"], record["height"])
-        if not all(type(side) is int and side > 0 for side in size):
+        if not all(map(is_side, size)):
             _fail(path, f"image {name!r}", f"its width and height are {size}", "Give its size in pixels.")
         if record["id"] in names or name in sizes:
             _fail(path, f"image {name!r}", f"it or its id {record['id']!r} is listed twice", "Remove one.")
@@ -98,15 +101,14 @@ def _check_list(path: str | os.PathLike[str], kind: str, records: Any, keys: tup
         where = f"record {index} of {kind!r}"
         if not isinstance(record, dict) or not record.keys() >= set(keys):
             _fail(path, where, f"{record!r:.200} lacks one of {keys}", "Each needs all of them.")
-        if not all(isinstance(record[key], int | str) for key in keys if key != "bbox"):
+        if not all(type(record[key]) in (int, str) for key in keys if key != "bbox"):
             _fail(path, where, f"{record!r:.200} has an id, name or size of another type", "Correct it.")
 
 
 def _corners(path: str | os.PathLike[str], where: str, box: Any) -> tuple[float, float, float, float]:
-    try:
-        x, y, width, height = map(float, box)
-    except (TypeError, ValueError):
+    if not is_box(box):
         _fail(path, where, f"bbox {box!r} is not four numbers", "COCO's order is [x, y, width, height].")
+    x, y, width, height = map(float, box)
     if not all(map(math.isfinite, (x, y, width, height))) or min(width, height) < 0:
         problem = f"bbox {box!r} is not finite or has a negative size"
         _fail(path, where, problem, "COCO's order is [x, y, width, height].")

@@ -8,6 +8,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from ..json_values import is_box, is_side
 from .coco_relations_records import Record, Table, read_json_object, take_classes, take_table
 
 logger = logging.getLogger(__name__)
@@ -93,8 +94,7 @@ def _checked_image(images: Table, row: int, categories: Table) -> NDArray[np.int
     if not isinstance(image["file_name"], str) or not image["file_name"]:
         images.fail(row, f"file_name is {image['file_name']!r}", "Give the image's path as a string.")
     for key in ("height", "width"):
-        # the upper bound keeps out what no array holds
-        if not isinstance(image[key], int) or not 0 < image[key] < 2**31:
+        if not is_side(image[key]):
             images.fail(row, f"{key} is {image[key]!r}", "Give the image's size in pixels.")
     verified = image.get("verified_category_ids")
     if verified is None:
@@ -114,7 +114,7 @@ def _checked_boxes(annotations: Table, images: Table, image_of: NDArray[np.int64
 
     given = [record["bbox"] for record in annotations.records]
     for row, box in enumerate(given):
-        if not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))):
+        if not is_box(box):
             refuse(row, "is not four numbers")
     boxes = np.array(given, dtype=np.float64).reshape(-1, 4)
     for right, problem in (
@@ -133,11 +133,6 @@ def _checked_boxes(annotations: Table, images: Table, image_of: NDArray[np.int64
         image_id = images.records[image_of[row]]["id"]
         refuse(row, f"is outside the {width} x {height} pixels of image {image_id!r}")
     return np.concatenate([corners[:, :2].clip(min=0), np.minimum(corners[:, 2:], limits)], axis=1)
-
-
-def _is_number(value: object) -> bool:
-    # an integer of more digits fits no array
-    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
 
 
 def _checked_crowd(annotations: Table) -> NDArray[np.bool_]:

@@ -50,7 +50,8 @@ class Table:
         Raises:
             ValueError: there is none.
         """
-        found = target.rows.get(identity) if isinstance(identity, int | str) else None
+        # `true` would find 1
+        found = target.rows.get(identity) if type(identity) in (int, str) else None
         if found is None:
             remedy = f"Add the record to {target.kind!r} or correct the id."
             self.fail(row, f"{target.kind!r} has no id {identity!r}", remedy)
@@ -107,15 +108,19 @@ def take_classes(json_file: str, content: Record, kind: str) -> Table:
     """Take categories or predicates out of `content`, in the order of their ids: rows are class numbers.
 
     Raises:
-        ValueError: as for `take_table`, an id that is no integer, a name or label that is no string, or labels that
-            only some of the classes have.
+        ValueError: as for `take_table`, an id that is no integer, a name or label that is no string, a name that occurs
+            twice, or labels that only some of the classes have.
     """
     given = take_table(json_file, content, kind)
+    id_of_name: dict[str, int] = {}
     labelled = any("label" in record for record in given.records)
     for record in given.records:
         where = f"record {record['id']!r} of {kind!r}"
         if not isinstance(record["id"], int) or not isinstance(record["name"], str):
             _fail(json_file, where, "the id is no integer or the name no string", "Classes need both.")
+        if id_of_name.setdefault(record["name"], record["id"]) != record["id"]:
+            problem = f"it has the name {record['name']!r}, as record {id_of_name[record['name']]!r} has"
+            _fail(json_file, where, problem, "Give classes distinct names.")
         if labelled and not isinstance(record.get("label"), str):
             remedy = "Give every class of the list a label, or none."
             _fail(json_file, where, "it has no label that is a string, and others have one", remedy)

@@ -18,6 +18,7 @@ from ..boxes import fit_boxes, mark_changed_boxes
 from ..dataset_dicts import DatasetDict, entity_boxes, entity_classes
 from ..image_files import find_images, image_sizes
 from ..json_files import read_json
+from ..json_values import is_box
 
 # (xmin, ymin, xmax, ymax), class
 Entity = tuple[tuple[float, float, float, float], int]
@@ -70,10 +71,9 @@ def read_entity(file: ListedFile, where: str, record: Any) -> Entity:
     Raises:
         ValueError: it is something else; the message names file and place.
     """
-    try:
-        category, (top, bottom, left, right) = record["category"], map(float, record["bbox"])
-    except (KeyError, TypeError, ValueError):
+    if not isinstance(record, dict) or "category" not in record or not is_box(record.get("bbox")):
         file.fail(where, f"{record!r} has no category or no box of four numbers", "Give both.")
+    category, (top, bottom, left, right) = record["category"], map(float, record["bbox"])
     _check_class(file, where, "category", category, file.num_classes)
     # written so that NaN fails too
     if not (top <= bottom < float("inf") and left <= right < float("inf") and min(top, left) > float("-inf")):
@@ -108,7 +108,9 @@ def with_images(
     sizes[unknown] = image_sizes([paths[i] for i in unknown])
     image = np.repeat(np.arange(len(paths)), [len(d["annotations"]) for d in dataset_dicts])
     given = np.concatenate([np.zeros((0, 4)), *(entity_boxes(d) for d in dataset_dicts)])
-    boxes, changed = fit_boxes(given, sizes[image], str(json_file), lambda row: f"image {names[image[row]]!r}")
+    boxes, changed = fit_boxes(
+        given, sizes[image], str(json_file), lambda row: f"image {names[image[row]]!r}"
+    )
     first = np.searchsorted(image, np.arange(len(paths)))
     for i, dataset_dict in enumerate(dataset_dicts):
         dataset_dict["file_name"] = str(paths[i])

@@ -1,5 +1,6 @@
 """Reading the CSV files of OpenImages: columns by name, and errors that name file, line and remedy."""
 
+import csv
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -32,31 +33,13 @@ def read_table(
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a file that is empty, no CSV file or cut off; a column or field that is missing; a field that is no
-            number.
+        ValueError: a file that is empty, no CSV file in UTF-8 or cut off; a column that is missing or there twice; a field
+            that is missing or no number.
     """
-    _check_end(path)
     aliases = other_names or {}
-    try:
-        with warnings.catch_warnings():
-            # pandas would drop what a line has too many, with this warning
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(
-                path,
-                dtype=dict.fromkeys([*texts, *aliases], str),
-                index_col=False,
-                skip_blank_lines=False,
-                low_memory=False,
-            )
-    except (
-        pd.errors.EmptyDataError,
-        pd.errors.ParserError,
-        pd.errors.ParserWarning,
-        UnicodeDecodeError,
-    ) as error:
-        problem = f"it is not the table that its header line says ({str(error).strip()})"
-        raise ValueError(f"{path}: {problem}. {_DOWNLOAD}") from error
-    table = table.rename(columns=dict(aliases))
+    _check_end(path)
+    _check_header(path, aliases)
+    table = _parse(path, [*texts, *aliases]).rename(columns=dict(aliases))
     missing = [name for name in (*texts, *numbers) if name not in table]
     if missing:
         raise ValueError(
@@ -116,6 +99,32 @@ def find_file(folder: str | os.PathLike[str], patterns: Sequence[str], what: str
     return found[0] if found else None
 
 
+def _parse(path: Path, texts: Sequence[str]) -> pd.DataFrame:
+    """Every line after the header, blank ones too."""
+    try:
+        with warnings.catch_warnings():
+            # pandas would drop what a line has too many, with this warning
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(
+                path,
+                dtype=dict.fromkeys(texts, str),
+                index_col=False,
+                skip_blank_lines=False,
+                # of texts, "NA" and "null" are some
+                keep_default_na=False,
+                na_values=[""],
+                low_memory=False,
+            )
+    except (
+        pd.errors.EmptyDataError,
+        pd.errors.ParserError,
+        pd.errors.ParserWarning,
+        UnicodeDecodeError,
+    ) as error:
+        problem = f"it is not the table that its header line says ({str(error).strip()})"
+        raise ValueError(f"{path}: {problem}. {_DOWNLOAD}") from error
+
+
 def _check_end(path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(
@@ -124,11 +133,26 @@ def _check_end(path: Path) -> None:
     with path.open("rb") as stream:
         if stream.seek(0, os.SEEK_END) == 0:
             _fail(str(path), "the file is empty", "Download it again.")
+        stream.seek(0)
+        # UTF-16 can begin like UTF-8, but then has zeros among the letters
+        if stream.read(2).startswith((b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b")) or b"\0" in stream.read(64):
+            _fail(str(path), "it is not text in UTF-8", "Unpack it if it is compressed, or save it as UTF-8.")
         stream.seek(-1, os.SEEK_END)
         # Half a number would be read as a shorter one.
         if stream.read(1) not in b"\r\n":
             problem = "the last line has no line break, so that the file may be cut off"
             _fail(str(path), problem, "Download it again, or add the line break if nothing is missing.")
+
+
+def _check_header(path: Path, other_names: Mapping[str, str]) -> None:
+    """No column occurs twice; pandas would rename the second."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+        given = next(csv.reader([stream.readline(100_000)]))
+    names = [other_names.get(name, name) for name in given if name]
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        again = ", ".join(name for name in given if other_names.get(name, name) == repeated[0])
+        _fail(f"{path}: line 1", f"column {repeated[0]} is there twice ({again})", "Remove the wrong one.")
 
 
 def _fail(where: str, problem: str, remedy: str) -> NoReturn:

@@ -1,10 +1,13 @@
 """Where in a folder the files of a split of OpenImages are, under any of the names they were published with."""
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from .csv_table import find_file
+
+logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 
@@ -12,6 +15,7 @@ SPLITS = ("train", "val", "test")
 _WORDS = {"train": "train", "val": "validation", "test": "test"}
 # In 2018, validation was a part of the training file: the images of this list.
 _VALIDATION_LIST = "*-image-ids-valset-vrd.csv"
+_TRAIN_OF_2018 = "challenge-2018-train-vrd.csv"
 # Archives of pictures are often unpacked to train_0, train_1, and so on.
 _PICTURES = {"train": ("train/", "train_*/"), "val": ("validation/", "val/"), "test": ("test/",)}
 
@@ -59,13 +63,26 @@ def split_files(root: str | os.PathLike[str], split: str) -> SplitFiles:
         source = "train"
     relationships = find_file(base, [_relationships(source)], f"the relationships of split {source!r}")
     if relationships is None:
-        raise _missing(base, f"file {_relationships(source)}")
+        # where there is a list, it is the training file that is missing
+        listed = f" and no list {_VALIDATION_LIST} of images of the training file" if source == "val" else ""
+        raise _missing(base, f"file {_relationships(source)}{listed}")
+    if relationships.name == _TRAIN_OF_2018 and not _has_validation(base):
+        logger.warning(
+            "%s has no list %s: split 'train' is all of %s, the images of the validation of 2018 included. Get the list, as "
+            "datasets/README.md says, to keep them apart.",
+            base, _VALIDATION_LIST, _TRAIN_OF_2018,
+        )  # fmt: skip
     patterns = dict.fromkeys(_PICTURES[split] + _PICTURES[source])
     folders = [folder for pattern in patterns for folder in sorted(base.glob(pattern))]
     if not folders:
         raise _missing(base, f"folder of pictures ({', '.join(patterns)})")
     image_labels = find_file(base, [f"*{_WORDS[source]}*-vrd-labels.csv"], "the image labels")
     return SplitFiles(relationships, validation_list, image_labels, folders)
+
+
+def _has_validation(base: Path) -> bool:
+    patterns = (_VALIDATION_LIST, _relationships("val"))
+    return any(any(base.glob(pattern)) for pattern in patterns)
 
 
 def _relationships(split: str) -> str:

@@ -1,7 +1,7 @@
 """The vocabulary of a folder of OpenImages relationships: that of 2018, or what its triplets file says."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def read_vocabulary(root: str | os.PathLike[str]) -> OpenImagesVocabulary:
     attributes. Names that 2018 had stay; others are looked up in the folder's lists of labels and names.
 
     Raises:
-        ValueError: a damaged file, or a label that no list names.
+        ValueError: a damaged file, a label that no list names, or a name that is empty or that of two labels.
     """
     path = find_file(root, TRIPLET_FILES, "the list of triplets")
     if path is None:
@@ -84,7 +84,24 @@ def read_vocabulary(root: str | os.PathLike[str]) -> OpenImagesVocabulary:
             f"{path}: {len(unnamed)} labels have no name, the first is {unnamed[0]}. Put the official lists of the same year "
             "beside it, such as oidv6-class-descriptions.csv and oidv6-attributes-description.csv."
         )
-    return vocabulary_of_labels(classes, relationships["RelationshipLabel"], attributes, names)
+    vocabulary = vocabulary_of_labels(classes, relationships["RelationshipLabel"], attributes, names)
+    _check_names(path, vocabulary.class_labels, vocabulary.thing_classes)
+    _check_names(path, vocabulary.predicate_labels, vocabulary.predicate_classes)
+    _check_names(path, vocabulary.attribute_labels, vocabulary.attribute_classes)
+    return vocabulary
+
+
+def _check_names(path: Path, labels: Sequence[str], names: Sequence[str]) -> None:
+    """A class is known to people by its name, so each needs one of its own."""
+    label_of: dict[str, str] = {}
+    for label, name in zip(labels, names, strict=True):
+        if not name.strip():
+            raise ValueError(f"{path}: the name of {label} is empty. Correct the list of labels and names.")
+        if label_of.setdefault(name, label) != label:
+            raise ValueError(
+                f"{path}: {label_of[name]} and {label} have the same name, {name!r}. Correct the list of labels and names, "
+                "or remove one of the labels."
+            )
 
 
 def _in_order(labels: Iterable[str], known: Iterable[str]) -> list[str]:

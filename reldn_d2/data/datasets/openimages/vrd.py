@@ -32,6 +32,7 @@ from ...boxes import fit_boxes, mark_changed_boxes
 from ...dataset_dicts import DatasetDict
 from ...image_files import find_images, image_sizes
 from ...registration import register_relation_dataset
+from .classes import ATTRIBUTE_RELATION
 from .csv_table import read_table
 from .entities import merge_entities
 from .files import SplitFiles, check_split, split_files
@@ -63,7 +64,7 @@ def load_openimages_vrd(
 
     Raises:
         FileNotFoundError: a file or a picture is missing.
-        ValueError: unknown split; damaged files, several that could be the same, or labels outside the vocabulary; a
+        ValueError: unknown split; a split without images; damaged files, several that could be the same, or labels outside the vocabulary; a
             vocabulary other than that of the metadata; too few images for the mini subset.
     """
     _check_split(split, mini)
@@ -127,9 +128,25 @@ def _images_of_split(files: SplitFiles, rows: RelationshipRows, split: str, mini
     if files.validation_list is not None:
         listed = read_table(files.validation_list, ["ImageID"])["ImageID"]
         of_split = np.isin(rows.image_ids, listed.cat.categories) == (split == "val")
+        elsewhere = listed[~listed.isin(rows.image_ids)]
+        if len(elsewhere):
+            logger.warning(
+                "%s: %d of %d images are not in %s, the first being %s in line %d. Without its own list, train would hold the "
+                "images of val: take both files from the same source.",
+                files.validation_list, len(elsewhere), len(listed), files.relationships.name,
+                elsewhere.iloc[0], elsewhere.index[0],
+            )  # fmt: skip
     related = np.zeros(len(rows.image_ids), dtype=bool)
     related[rows.image] = True
     chosen = np.flatnonzero(of_split & related)
+    if not len(chosen):
+        reason = f"its {of_split.sum()} images have rows of {ATTRIBUTE_RELATION!r} only, which are attributes"
+        if not of_split.any():
+            listed_images = "none" if split == "val" else "all"
+            reason = f"{files.validation_list} lists {listed_images} of its {len(of_split)} images"
+        raise ValueError(
+            f"{files.relationships}: no image in the split {split!r}: {reason}. Use official files of the same year."
+        )
     logger.info(
         "%s: %d images of split %r have relationships; %d that have attributes only are left out.",
         files.relationships, len(chosen), split, (of_split & ~related).sum(),

@@ -12,10 +12,11 @@ stands for all, then its aliases. A name may have several lines. What the tables
 import os
 import string
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ...json_files import read_text
 
 
 def clean_name(name: str) -> str:
@@ -28,16 +29,22 @@ def read_aliases(path: str | os.PathLike[str]) -> dict[str, str]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: an alias of two names, or names that lead to each other in a circle.
+        ValueError: not UTF-8, or not names and commas; no line with an alias; an alias of two names, or names that lead to
+            each other in a circle.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"Alias table {path} does not exist. Put it there as datasets/README.md shows, or pass None to do without."
         ) from error
     stands_for: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), start=1):
+        if '"' in line or "\t" in line:
+            raise ValueError(
+                f"{path}: line {number}: {line!r:.200} has a quote character or a tab. Write names as they are, with "
+                "commas between them."
+            )
         name, *aliases = map(clean_name, line.split(","))
         for alias in aliases:
             if alias in ("", name):
@@ -47,6 +54,11 @@ def read_aliases(path: str | os.PathLike[str]) -> dict[str, str]:
                     f"{path}: line {number}: {alias!r} is an alias of {name!r} here, but of {stands_for[alias]!r} "
                     "in an earlier line. Remove it from one of the two."
                 )
+    if "," not in text:
+        raise ValueError(
+            f"{path}: line 1: neither it nor any other line has an alias. Write lines like `near,next to`, or pass None to do "
+            "without aliases."
+        )
     for alias in stands_for:
         passed = [alias]
         while passed[-1] in stands_for:

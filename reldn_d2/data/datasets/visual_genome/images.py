@@ -7,10 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...json_files import read_json
+from ...json_values import is_id, is_side
 
 # The official archives images.zip and images2.zip unpack to one folder each; some people merge them into the first, or
 # into a folder of their own.
 PICTURE_FOLDERS = ("VG_100K", "VG_100K_2", "images")
+
+# Ids of those whose picture cannot be used.
+CORRUPT_IMAGES = (1592, 1722, 4616, 4617)
 
 
 def read_image_data(path: str | os.PathLike[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -24,7 +28,7 @@ def read_image_data(path: str | os.PathLike[str]) -> tuple[NDArray[np.int64], ND
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a record that lacks a number, has a size below 1, or an id for the second time.
+        ValueError: a record that lacks a number, has an impossible size, or an id for the second time.
     """
     records = read_json(path)
     if not isinstance(records, list):
@@ -69,10 +73,9 @@ def _id_and_size(path: str | os.PathLike[str], index: int, record: Any) -> tuple
         raise ValueError(
             f"{path}: record {index} lacks image_id, width or height: {record!r}. Use Visual Genome's official file."
         ) from error
-    numbers = (image_id, width, height)
-    if any(type(number) is not int for number in numbers) or min(width, height) < 1:
+    if not (is_id(image_id) and is_side(width) and is_side(height)):
         raise ValueError(
             f"{path}: record {index}: image_id {image_id!r} with width {width!r} and height {height!r}: all three "
-            "must be whole numbers, the size at least 1. Use Visual Genome's official file."
+            "must be whole numbers, the size at least 1 and below 2**31. Use Visual Genome's official file."
         )
     return image_id, width, height

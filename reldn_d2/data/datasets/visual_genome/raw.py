@@ -8,7 +8,8 @@
 What the files leave open is settled here:
 
 * The entities of an image are its objects in objects.json. An end of a relationship whose id occurs there in no object is
-  one more, as its first relationship describes it. Where the files differ, objects.json is right.
+  one more, as its first relationship describes it; the log counts them, and files of which most ends are such are refused.
+  Where the files differ, objects.json is right.
 * An id that was merged into an object (`merged_object_ids`) stands for that object, unless it is an object itself.
 * Names are cleaned, replaced by what they are aliases of, and looked up in the vocabulary. Entities and predicates of other
   names are left out, with every relationship that has one; the log says how many.
@@ -33,10 +34,9 @@ from ...dataset_dicts import DatasetDict
 from ...image_files import image_sizes
 from ...registration import register_relation_dataset
 from .aliases import NameCodes, read_aliases
-from .images import picture_files, read_image_data
+from .images import CORRUPT_IMAGES, picture_files, read_image_data
 from .raw_entities import Entities, join_entities
 from .raw_records import RelationshipTable, read_objects, read_relationships
-from .vg150 import CORRUPT_IMAGES
 from .vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def load_visual_genome_raw(
 
     Raises:
         FileNotFoundError: a missing file.
-        ValueError: damaged files; the message names file, image id and record.
+        ValueError: damaged files, or files that don't belong together; the message names file, image id and record.
     """
     base = Path(root)
     names = NameCodes(thing_classes, {} if object_alias is None else read_aliases(base / object_alias))
@@ -76,7 +76,7 @@ def load_visual_genome_raw(
     images = _images(base, image_ids, [*described, *related])
     paths = picture_files(base, images.to_numpy())
     sizes = _sizes(base / "image_data.json", images, paths)
-    entities = join_entities(objects, relationships.ends, str(base / OBJECTS))
+    entities = join_entities(objects, relationships.ends, str(base / OBJECTS), str(base / RELATIONSHIPS))
     annotations, position, changed = _annotations(base, entities, images, sizes, names)
     relations = _relations(base, relationships, position[entities.ends], images, predicates)
     dataset_dicts: list[DatasetDict] = [
@@ -184,10 +184,14 @@ def _annotations(
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     fitted, changed = fit_boxes(corners, sizes[image], str(base), lambda row: entities.describe(rows[row]))
     classes = entities.names[rows]
-    return [
-        Annotations(fitted[start:end], classes[start:end])
-        for start, end in itertools.pairwise(first.tolist())
-    ], position, changed
+    return (
+        [
+            Annotations(fitted[start:end], classes[start:end])
+            for start, end in itertools.pairwise(first.tolist())
+        ],
+        position,
+        changed,
+    )
 
 
 def _relations(

@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
+from ...json_files import read_text
+from ...json_values import is_id
 from .aliases import NameCodes
 
 _START = re.compile(r"\s*\[\s*")
@@ -134,8 +136,8 @@ def _read(
                 f"{member!r:.200} lacks image_id or {kind}",
                 "Each needs both.",
             )
-        if type(image_id) is not int or type(records) is not list:
-            problem = f"the id is no integer or {kind!r} no list"
+        if not is_id(image_id) or type(records) is not list:
+            problem = f"the id is no integer of 64 bits or {kind!r} no list"
             _fail(path, f"image {image_id!r}", problem, "An image without any has [].")
         if not wanted(image_id):
             continue
@@ -156,7 +158,7 @@ def _read(
 def _members(path: str | os.PathLike[str]) -> Iterator[Any]:
     """The members of a JSON list, decoded one by one: all at once take many times the memory of their text."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"Visual Genome's {os.fspath(path)} does not exist. Check DETECTRON2_DATASETS and unpack the file as "
@@ -170,7 +172,8 @@ def _members(path: str | os.PathLike[str]) -> Iterator[Any]:
         while separator and not _END.match(text, separator.end()):
             try:
                 member, position = decoder.raw_decode(text, separator.end())
-            except ValueError as error:
+            # the latter when lists are nested too deeply
+            except (ValueError, RecursionError) as error:
                 _fail(path, "the file", f"not valid JSON ({error})", "It may be cut off: unpack it again.")
             yield member
             bar.update(position - bar.n)

@@ -28,7 +28,7 @@ from ...dataset_dicts import DatasetDict
 from ...filters import images_with_relations, one_relation_per_pair, overlapping_relations
 from ...json_files import read_json
 from ...registration import register_relation_dataset
-from .images import picture_files, read_image_data
+from .images import CORRUPT_IMAGES, picture_files, read_image_data
 from .vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
 from .vg150_h5 import TEST, TRAIN, Vg150Arrays, read_vg150_h5
 
@@ -36,7 +36,6 @@ from .vg150_h5 import TEST, TRAIN, Vg150Arrays, read_vg150_h5
 SPLITS = {"train": 57_723, "val": 5_000, "trainval": 62_723, "test": 26_446}
 
 VALIDATION_IMAGES = 5_000
-CORRUPT_IMAGES = (1592, 1722, 4616, 4617)
 
 # The h5 file and the names that belong to it; the first pair that is there is read.
 _FILES = (
