@@ -3,8 +3,8 @@
 
 python datasets/prepare_vrd.py
 
-Files are named as the folder. README.md in this folder says where the official files come from and where they belong. What was converted before and has
-not changed is left alone.
+Files are named as the folder. README.md in this folder says where the official files come from and where they belong.
+What was converted before and has not changed is left alone.
 """
 
 import os
