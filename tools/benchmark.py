@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Times the parts that were made fast, each beside another way to the same answer and beside two fixed loads.
 
-    python tools/benchmark.py                     # about ten minutes on two cores
+    python tools/benchmark.py                     # about twelve minutes on two cores
     python tools/benchmark.py --only losses       # one part; --help names them
     python tools/benchmark.py --output benchmark.md
 
