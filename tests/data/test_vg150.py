@@ -409,6 +409,11 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
             load_vg150(tmp_path, "trainval")
 
 
+def test_an_empty_folder_is_told_both_names_of_the_annotation(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"VG-SGG-with-attri\.h5 does not exist, nor does VG-SGG\.h5"):
+        load_vg150(tmp_path, "trainval")
+
+
 def test_a_file_without_an_array_is_refused(tmp_path: Path) -> None:
     for key in h5_arrays([Photo(7)]).keys() - {"boxes_512"}:
         arrays = h5_arrays([Photo(7)])

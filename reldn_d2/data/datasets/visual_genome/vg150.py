@@ -70,6 +70,11 @@ def load_vg150(
             other classes than VG150.
     """
     h5_file, dicts_file = _files(root, split)
+    if not h5_file.exists():
+        raise FileNotFoundError(
+            f"{h5_file} does not exist, nor does {_FILES[1][0]} beside it. Check DETECTRON2_DATASETS and put VG150 there "
+            "as datasets/README.md shows."
+        )
     _check_names(dicts_file)
     ids, sizes = read_image_data(Path(root) / "image_data.json")
     sound = ~np.isin(ids, CORRUPT_IMAGES)
