@@ -240,6 +240,14 @@ def test_rounding_is_clipped_and_empty_boxes_are_widened(
     assert "image a" in message
 
 
+def test_a_changed_box_of_an_attribute_is_none_of_an_entity(tmp_path: Path) -> None:
+    flat = (0.5, 0.5, 0.5, 0.75)
+    write(tmp_path, [row("a", MAN, LEFT, "at", TABLE, MIDDLE), attribute_row("a", TABLE, flat, WOODEN)])
+    (image,) = load_openimages_vrd(tmp_path, "train")
+    assert image["attributes"]["boxes"].tolist() == [[40, 20, 41, 30]]
+    assert "changed_boxes" not in image
+
+
 def test_images_with_attributes_only_are_left_out_and_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
