@@ -7,6 +7,9 @@ def add_reldn_config(cfg: CN) -> None:
     """Adds the keys of RelDN, with their defaults, to a Detectron2 config. Changes no existing key."""
     cfg.MODEL.ROI_RELATION_HEAD = head = CN()
     head.NAME = "RelDNHead"  # in ROI_RELATION_HEAD_REGISTRY
+    # A RelDN checkpoint whose relation part training starts from, while MODEL.WEIGHTS gives the detector; empty: the
+    # relation part starts from MODEL.WEIGHTS too.
+    head.WEIGHTS = ""
     # Predicate classes, without the background ("no relationship"), which is always the last index.
     head.NUM_PREDICATES = 9
     # Only pairs whose boxes overlap: in training, in SGDET, and in the background column of the semantic table.
@@ -29,6 +32,8 @@ def add_reldn_config(cfg: CN) -> None:
     head.VISUAL.FUSED = True  # the <S, P, O> branch
     head.VISUAL.SUBJECT_SKIP = True
     head.VISUAL.OBJECT_SKIP = True
+    # Subject, object and predicate features are taken before the last ReLU of the box heads, as in the published code.
+    head.VISUAL.FEATURES_BEFORE_RELU = False
     # Share of the subject, object and predicate features dropped in training. Not in the paper: for small data sets.
     head.VISUAL.DROPOUT = 0.0
 
@@ -95,3 +100,8 @@ def add_reldn_config(cfg: CN) -> None:
     cfg.MODEL.TIMM.FREEZE_NORM = (
         True  # batch normalisation with the statistics of the checkpoint, as "FrozenBN"
     )
+
+    # VGG-16 (build_vgg16_backbone, VGGBoxHead).
+    cfg.MODEL.VGG = CN()
+    cfg.MODEL.VGG.CHANNELS = [64, 128, 256, 512, 512]  # of the five blocks
+    cfg.MODEL.VGG.DROPOUT = 0.5  # after both fully connected layers of the box head

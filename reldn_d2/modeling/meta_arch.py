@@ -1,17 +1,20 @@
 """RelDN as a Detectron2 meta-architecture: a frozen detector, a predicate backbone and a relation head."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
+from detectron2.layers.batch_norm import LayerNorm
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from detectron2.modeling.meta_arch import GeneralizedRCNN
-from detectron2.modeling.roi_heads import FastRCNNConvFCHead, FastRCNNOutputLayers, StandardROIHeads
 from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
 from .named_triplets import NamedTriplets
 from .postprocessing import relation_postprocess
+from .region_heads import class_probabilities, region_parts
 from .relation_head import build_relation_head
 from .relation_head.entities import given_entities, sampled_proposals, training_entities
 from .start_from_detector import start_from_detector
@@ -52,12 +55,12 @@ class RelDN(GeneralizedRCNN):
             detector: arguments of GeneralizedRCNN.
 
         Raises:
-            ValueError: an unknown task, or ROI heads other than StandardROIHeads with a fully connected box head.
+            ValueError: an unknown task, or ROI heads that `region_parts` refuses.
         """
         super().__init__(**detector)
         if task not in TASKS:
             raise ValueError(f"unknown task {task!r}: MODEL.ROI_RELATION_HEAD.TEST.TASK is one of {TASKS}")
-        _check_roi_heads(self.roi_heads)
+        region_parts(self.roi_heads)  # refuses what RelDN can't start from
         self.relation_backbone = relation_backbone
         self.relation_head: Any = relation_head  # a module with the methods that its registry asks for
         self.task = task
@@ -137,7 +140,8 @@ class RelDN(GeneralizedRCNN):
         Returns:
             One dict per image:
 
-            * "instances": `pred_boxes`, `scores`, `pred_classes`; for SGCLS and PRDCLS row by row the ground truth;
+            * "instances": `pred_boxes`, `scores`, `pred_classes`, and `pred_masks` if the detector makes masks; for
+              SGCLS and PRDCLS row by row the ground truth;
             * "relations": rows by falling score with `subject_index`, `object_index` (rows of "instances"),
               `pred_predicates`, `scores`, `rank_in_pair`, see the relation head;
             * "annotated_pairs" (SGCLS and PRDCLS, if the input has "relations"): `subject_index`, `object_index`,
@@ -226,18 +230,21 @@ class RelDN(GeneralizedRCNN):
         return self._detect(images, features)
 
     def _detect(self, images: ImageList, features: dict[str, Tensor]) -> list[Instances]:
+        if self.proposal_generator is None:
+            raise ValueError(
+                "this detector has no proposal generator (MODEL.PROPOSAL_GENERATOR.NAME): give precomputed detections "
+                "(DATASETS.DETECTION_FILES_TRAIN and _TEST)"
+            )
         proposals, _ = self.proposal_generator(images, features, None)
-        detections, _ = self.roi_heads(images, features, proposals, None)
+        with _without_masks(self.roi_heads) if self.training else nullcontext():
+            detections, _ = self.roi_heads(images, features, proposals, None)
         # An empty box can be in no relationship and has no finite geometry. Taken out before pairs are formed,
         # it shifts no row later.
         return [found[found.pred_boxes.nonempty()] for found in detections]
 
     def _classify(self, features: dict[str, Tensor], entities: list[Instances]) -> list[Instances]:
         """SGCLS: best class without background, and its probability, at the given boxes."""
-        heads = self.roi_heads
-        maps = [features[name] for name in heads.box_in_features]
-        regions = heads.box_head(heads.box_pooler(maps, [found.pred_boxes for found in entities]))
-        probs = heads.box_predictor.predict_probs(heads.box_predictor(regions), entities)
+        probs = class_probabilities(self.roi_heads, features, entities)
         for found, prob in zip(entities, probs, strict=True):
             found.scores, found.pred_classes = prob[:, :-1].max(dim=1)
         return entities
@@ -266,22 +273,16 @@ def _require(batched_inputs: list[dict[str, Any]], *keys: str) -> None:
 
 
 def _is_norm(layer: nn.Module) -> bool:
-    return isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm))
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm, LayerNorm)
+    return isinstance(layer, kinds)
 
 
-def _check_roi_heads(roi_heads: nn.Module) -> None:
-    box_head = getattr(roi_heads, "box_head", None)
-    supported = (
-        isinstance(roi_heads, StandardROIHeads)
-        and isinstance(box_head, FastRCNNConvFCHead)
-        and box_head.output_shape.height is None
-        and isinstance(roi_heads.box_predictor, FastRCNNOutputLayers)
-        and not roi_heads.mask_on
-        and not roi_heads.keypoint_on
-    )
-    if not supported:
-        raise ValueError(
-            f"RelDN needs StandardROIHeads with a FastRCNNConvFCHead that ends in fully connected layers "
-            f"(MODEL.ROI_BOX_HEAD.NUM_FC >= 1) and neither masks nor keypoints, but got {type(roi_heads).__name__} "
-            f"with {type(box_head).__name__}"
-        )
+@contextmanager
+def _without_masks(roi_heads: Any) -> Iterator[None]:
+    """Relation training has no use for masks of the detections."""
+    masks = getattr(roi_heads, "mask_on", False)
+    roi_heads.mask_on = False
+    try:
+        yield
+    finally:
+        roi_heads.mask_on = masks

@@ -1,6 +1,9 @@
 """From pixels of the network input back to the original image."""
 
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes, Instances, ROIMasks
+
+# As in `detector_postprocess`.
+_MASK_THRESHOLD = 0.5
 
 
 def relation_postprocess(result: dict[str, Instances], height: int, width: int) -> dict[str, Instances]:
@@ -21,5 +24,8 @@ def relation_postprocess(result: dict[str, Instances], height: int, width: int) 
             boxes.scale(width / old_width, height / old_height)
             boxes.clip((height, width))
             fields["pred_boxes"] = boxes
+            if "pred_masks" in fields:  # (E, 1, M, M) inside the boxes -> (E, height, width) bool
+                masks = ROIMasks(fields["pred_masks"][:, 0])
+                fields["pred_masks"] = masks.to_bitmasks(boxes, height, width, _MASK_THRESHOLD).tensor
         scaled[name] = Instances((height, width), **fields)
     return scaled

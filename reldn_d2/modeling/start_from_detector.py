@@ -3,19 +3,15 @@
 import logging
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-# (copied from, to)
-_COPIED = (
-    ("backbone.", "relation_backbone."),
-    ("roi_heads.box_head.", "relation_head.pair_classifier.subject_head."),
-    ("roi_heads.box_head.", "relation_head.pair_classifier.object_head."),
-    ("roi_heads.box_head.", "relation_head.pair_classifier.predicate_head."),
-)
+from .region_heads import region_parts
+
+_HEADS = ("subject_head", "object_head", "predicate_head")
 logger = logging.getLogger(__name__)
 
 
-def start_from_detector(model: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
+def start_from_detector(model: Any, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
     """When a checkpoint without relation keys is loaded, copies the detector's weights to where RelDN starts.
 
     A hook of the model itself, so that it works under any trainer and checkpointer.
@@ -23,7 +19,10 @@ def start_from_detector(model: nn.Module, state_dict: dict[str, Tensor], prefix:
     if any(key.startswith(f"{prefix}relation_") for key in state_dict):
         return
     own = list(model.state_dict())
-    for source, target in _COPIED:
+    region_head = f"roi_heads.{region_parts(model.roi_heads).state_prefix}"
+    copied = [("backbone.", "relation_backbone.")]
+    copied += [(region_head, f"relation_head.pair_classifier.{name}.") for name in _HEADS]
+    for source, target in copied:
         wanted = [key.removeprefix(target) for key in own if key.startswith(target)]
         found = [name for name in wanted if f"{prefix}{source}{name}" in state_dict]
         for name in found:

@@ -327,22 +327,6 @@ def test_unset_statistics_refuse_to_run_and_name_the_remedy(tiny_config: TinyCon
         model([make_input(3, [])])
 
 
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        (
-            ["MODEL.ROI_HEADS.NAME", "CascadeROIHeads", "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", "True"],
-            "Cascade",
-        ),
-        (["MODEL.ROI_BOX_HEAD.NUM_FC", "0", "MODEL.ROI_BOX_HEAD.NUM_CONV", "1"], "FastRCNNConvFCHead"),
-        (["MODEL.MASK_ON", "True"], "masks"),
-    ],
-)
-def test_other_roi_heads_are_refused_by_name(tiny_config: TinyConfig, options: list[str], named: str) -> None:
-    with pytest.raises(ValueError, match=named):
-        make_model(tiny_config(*options))
-
-
 @pytest.mark.parametrize("key", ["TEST.TASK", "SAMPLING.METHOD", "LOSS.NORMALIZATION"])
 def test_unknown_options_are_refused(tiny_config: TinyConfig, key: str) -> None:
     with pytest.raises(ValueError, match=key.rpartition(".")[2]):

@@ -1,17 +1,19 @@
 """From feature maps and entity boxes to the predicate logits of entity pairs."""
 
+from copy import deepcopy
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.poolers import ROIPooler
-from detectron2.modeling.roi_heads import build_box_head
+from detectron2.modeling.roi_heads import build_roi_heads
 from detectron2.structures import Boxes
 from torch import Tensor, nn
 
 from reldn_d2.structures import EntityBatch, Pairs, enclosing_boxes
 
+from ..region_heads import before_last_relu, region_parts
 from .predictor import EntityTerms, SemanticModule, SpatialModule, VisualModule
 
 FeatureMaps = dict[str, Tensor]
@@ -32,7 +34,7 @@ class PairClassifier(nn.Module):
         spatial: SpatialModule | None,
         visual: VisualModule | None,
         in_features: list[str],
-        pooler: ROIPooler,
+        pooler: ROIPooler | None,
         subject_head: nn.Module | None,
         object_head: nn.Module | None,
         predicate_head: nn.Module | None,
@@ -41,7 +43,7 @@ class PairClassifier(nn.Module):
         Args:
             semantic, spatial, visual: the three modules; None switches one off.
             in_features: names of the feature maps to pool from.
-            pooler: region pooler for these maps.
+            pooler: region pooler for these maps; None if the visual module is off.
             subject_head, object_head, predicate_head: box heads from pooled regions to D features; None where the
                 visual module does not need them.
 
@@ -61,25 +63,22 @@ class PairClassifier(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
-        head, box_head = cfg.MODEL.ROI_RELATION_HEAD, cfg.MODEL.ROI_BOX_HEAD
+        head = cfg.MODEL.ROI_RELATION_HEAD
         num_predicates = head.NUM_PREDICATES
-        in_features = cfg.MODEL.ROI_HEADS.IN_FEATURES
-        shapes = [input_shape[name] for name in in_features]
-        size = box_head.POOLER_RESOLUTION
-        region = ShapeSpec(channels=shapes[0].channels, height=size, width=size)
         fused, subject_skip, object_skip = (
             head.VISUAL.FUSED,
             head.VISUAL.SUBJECT_SKIP,
             head.VISUAL.OBJECT_SKIP,
         )
-        subject_head = build_box_head(cfg, region) if fused or subject_skip else None
-        object_head = build_box_head(cfg, region) if fused or object_skip else None
-        predicate_head = build_box_head(cfg, region) if fused else None
-        any_head = subject_head or object_head
-        visual = None
-        if any_head is not None:
+        in_features: list[str] = []
+        pooler = visual = region_head = None
+        if fused or subject_skip or object_skip:
+            # Built as the detector's, so that any kind of ROI heads gives what its copies need.
+            parts = region_parts(build_roi_heads(cfg, input_shape))
+            in_features, pooler = parts.in_features, parts.pooler
+            region_head = before_last_relu(parts.head) if head.VISUAL.FEATURES_BEFORE_RELU else parts.head
             visual = VisualModule(
-                feature_size=any_head.output_shape.channels,
+                feature_size=parts.feature_size,
                 num_predicates=num_predicates,
                 fused=fused,
                 subject_skip=subject_skip,
@@ -98,15 +97,10 @@ class PairClassifier(nn.Module):
             "spatial": SpatialModule(num_predicates=num_predicates) if head.SPATIAL.ENABLED else None,
             "visual": visual,
             "in_features": in_features,
-            "pooler": ROIPooler(
-                output_size=size,
-                scales=tuple(1.0 / shape.stride for shape in shapes),
-                sampling_ratio=box_head.POOLER_SAMPLING_RATIO,
-                pooler_type=box_head.POOLER_TYPE,
-            ),
-            "subject_head": subject_head,
-            "object_head": object_head,
-            "predicate_head": predicate_head,
+            "pooler": pooler,
+            "subject_head": deepcopy(region_head) if fused or subject_skip else None,
+            "object_head": deepcopy(region_head) if fused or object_skip else None,
+            "predicate_head": deepcopy(region_head) if fused else None,
         }
 
     @property
@@ -128,8 +122,7 @@ class PairClassifier(nn.Module):
         """
         if self.visual is None:
             return EntityTerms(None, None, None, None)
-        maps = [features[name] for name in self.in_features]
-        regions = self.pooler(maps, [Boxes(boxes) for boxes in batch.boxes_per_image()])
+        regions = self._pool(features, [Boxes(boxes) for boxes in batch.boxes_per_image()])
         return self.visual.entity_terms(
             None if self.subject_head is None else self.subject_head(regions),
             None if self.object_head is None else self.object_head(regions),
@@ -173,5 +166,9 @@ class PairClassifier(nn.Module):
             per_image = [Boxes(part) for part in torch.split(boxes, sizes)]
         else:
             per_image = [Boxes(boxes)]
-        regions: Tensor = self.pooler([relation_features[name] for name in self.in_features], per_image)
+        return self._pool(relation_features, per_image)
+
+    def _pool(self, maps: FeatureMaps, boxes: list[Boxes]) -> Tensor:
+        assert self.pooler is not None
+        regions: Tensor = self.pooler([maps[name] for name in self.in_features], boxes)
         return regions

@@ -1,0 +1,156 @@
+"""What RelDN takes from the ROI heads of a detector, whatever kind they are.
+
+Subject, object and predicate features come from copies of the detector's own way from a region to a vector. This is
+the one place that knows where each kind of ROI heads keeps it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from detectron2.layers import cat
+from detectron2.modeling.poolers import ROIPooler
+from detectron2.modeling.roi_heads import (
+    CascadeROIHeads,
+    FastRCNNConvFCHead,
+    FastRCNNOutputLayers,
+    Res5ROIHeads,
+    StandardROIHeads,
+)
+from detectron2.modeling.roi_heads.rotated_fast_rcnn import RROIHeads
+from detectron2.structures import Instances
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class RegionParts:
+    """From feature maps to a vector for each region.
+
+    Attributes:
+        in_features: names of the feature maps to pool from.
+        pooler: of regions.
+        head: (R, channels, height, width) regions -> (R, D).
+        feature_size: D.
+        state_prefix: where the head's parameters are in the state dict of the ROI heads.
+    """
+
+    in_features: list[str]
+    pooler: ROIPooler
+    head: nn.Module
+    feature_size: int
+    state_prefix: str
+
+
+class MeanOverRegion(nn.Sequential):
+    """Layers, and the mean of what they return over each region: (R, C, H, W) -> (R, D)."""
+
+    def forward(self, regions: Tensor) -> Tensor:
+        for layer in self:
+            regions = layer(regions)
+        return regions.mean(dim=(2, 3))
+
+
+def region_parts(roi_heads: Any) -> RegionParts:
+    """What RelDN takes from ROI heads.
+
+    * StandardROIHeads, with masks or without: the box head.
+    * CascadeROIHeads: the box head of the last stage.
+    * Res5ROIHeads: res5 and the mean over each region.
+
+    Raises:
+        ValueError: naming the ROI heads, if they are of another kind.
+    """
+    if isinstance(roi_heads, Res5ROIHeads):
+        return RegionParts(
+            in_features=roi_heads.in_features,
+            pooler=roi_heads.pooler,
+            head=MeanOverRegion(*roi_heads.res5),
+            feature_size=roi_heads.box_predictor.cls_score.in_features,
+            state_prefix="res5.",
+        )
+    stages = _stages(roi_heads)
+    if not stages:
+        raise ValueError(_refusal(roi_heads))
+    head, _ = stages[-1]
+    last = f"{len(stages) - 1}." if isinstance(roi_heads, CascadeROIHeads) else ""
+    return RegionParts(
+        in_features=roi_heads.box_in_features,
+        pooler=roi_heads.box_pooler,
+        head=head,
+        feature_size=head.output_shape.channels,
+        state_prefix=f"box_head.{last}",
+    )
+
+
+def class_probabilities(
+    roi_heads: Any, features: dict[str, Tensor], entities: list[Instances]
+) -> list[Tensor]:
+    """Classes at given boxes: the predictors' probabilities, for CascadeROIHeads their mean over the stages.
+
+    Args:
+        roi_heads: that `region_parts` accepts.
+        features: feature maps of the detector's backbone.
+        entities: per image, with `pred_boxes`.
+
+    Returns:
+        Per image (E, C+1), background last.
+    """
+    parts = region_parts(roi_heads)
+    maps = [features[name] for name in parts.in_features]
+    regions = parts.pooler(maps, [found.pred_boxes for found in entities])
+    stages = _stages(roi_heads) or [(parts.head, roi_heads.box_predictor)]
+    by_stage = [
+        cat(predictor.predict_probs(predictor(head(regions)), entities)) for head, predictor in stages
+    ]
+    mean = torch.stack(by_stage).mean(dim=0)
+    return list(torch.split(mean, [len(found) for found in entities]))
+
+
+def before_last_relu(head: nn.Module) -> FastRCNNConvFCHead:
+    """A fully connected box head without what follows its last layer (activation, dropout), changed in place.
+
+    Raises:
+        ValueError: the head is of another kind.
+    """
+    if not isinstance(head, FastRCNNConvFCHead):
+        raise ValueError(
+            f"MODEL.ROI_RELATION_HEAD.VISUAL.FEATURES_BEFORE_RELU needs a box head that ends in fully connected layers, "
+            f"not {type(head).__name__}: switch it off"
+        )
+    layers = list(head.named_children())
+    while not isinstance(layers[-1][1], nn.Linear):
+        # Not by position, which would give the layers that stay other names.
+        delattr(head, layers.pop()[0])
+    return head
+
+
+def _stages(roi_heads: Any) -> list[tuple[Any, Any]]:
+    """(box head, box predictor) of each stage; empty if the ROI heads are not supported."""
+    if not isinstance(roi_heads, StandardROIHeads) or isinstance(roi_heads, RROIHeads):
+        return []
+    if roi_heads.keypoint_on:
+        return []
+    heads, predictors = roi_heads.box_head, roi_heads.box_predictor
+    stages = (
+        list(zip(heads, predictors, strict=True))
+        if isinstance(roi_heads, CascadeROIHeads)
+        else [(heads, predictors)]
+    )
+    supported = all(
+        isinstance(head, FastRCNNConvFCHead)
+        and head.output_shape.height is None
+        and isinstance(predictor, FastRCNNOutputLayers)
+        for head, predictor in stages
+    )
+    return stages if supported else []
+
+
+def _refusal(roi_heads: Any) -> str:
+    box_head = getattr(roi_heads, "box_head", None)
+    keypoints = " and keypoints" if getattr(roi_heads, "keypoint_on", False) else ""
+    return (
+        "RelDN needs StandardROIHeads or CascadeROIHeads with a FastRCNNConvFCHead that ends in fully connected layers "
+        "(MODEL.ROI_BOX_HEAD.NUM_FC >= 1), or Res5ROIHeads; with masks or without, but without keypoints. It got "
+        f"{type(roi_heads).__name__} with {type(box_head).__name__}{keypoints}. Another detector's boxes can be "
+        "precomputed (DATASETS.DETECTION_FILES_TRAIN and _TEST)"
+    )
