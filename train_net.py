@@ -5,7 +5,10 @@
     python train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/scenes/reldn/model_final.pth
     python train_net.py --config-file ... --num-gpus 8 --num-machines 2 --machine-rank 0 --dist-url tcp://HOST:PORT
 
-The configs name the CPU; on GPUs add MODEL.DEVICE cuda. Without a GPU, --num-gpus is the number of CPU processes.
+The configs of the scenes name the CPU; on GPUs add MODEL.DEVICE cuda. Without a GPU, --num-gpus is the number of CPU
+processes. A config in Python (configs/lazy) takes key=value:
+
+    python train_net.py --config-file configs/lazy/scenes_reldn.py train.init_checkpoint=... train.device=cuda
 """
 
 import argparse
@@ -14,9 +17,17 @@ from typing import Any
 from detectron2.engine import default_argument_parser, launch
 
 from reldn_d2.engine import Trainer, evaluate, setup
+from reldn_d2.engine.lazy import LazyTraining, evaluate_lazy, setup_lazy
 
 
 def main(args: argparse.Namespace) -> Any:
+    if args.config_file.endswith(".py"):
+        lazy = setup_lazy(args)
+        return (
+            evaluate_lazy(lazy, resume=args.resume)
+            if args.eval_only
+            else LazyTraining(lazy).train(args.resume)
+        )
     cfg = setup(args)
     if args.eval_only:
         return evaluate(cfg, resume=args.resume)

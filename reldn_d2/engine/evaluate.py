@@ -30,7 +30,11 @@ def load_model(cfg: CfgNode, *, resume: bool = False) -> nn.Module:
     counted = (cfg.DATASETS.STATISTICS or cfg.DATASETS.TRAIN) if semantic_only else ()
     names = (*cfg.DATASETS.TEST, *counted)
     checkpointer = RelationCheckpointer(
-        model, cfg.OUTPUT_DIR, vocabulary=check_classes(cfg, names), complete=not semantic_only
+        model,
+        cfg.OUTPUT_DIR,
+        vocabulary=check_classes(cfg, names),
+        complete=not semantic_only,
+        same_classes=True,
     )
     needs_weights = not (semantic_only and model.task == "prdcls")
     if needs_weights and not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):

@@ -1,4 +1,4 @@
-"""Whether a checkpoint can be gone on from: what has to stay the same from the start of a run to its end."""
+"""How a training run begins or goes on, and what has to stay the same from its start to its end."""
 
 import hashlib
 import json
@@ -9,10 +9,14 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+import yaml
 from detectron2.config import CfgNode
 from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
 
+from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data.dataset_dicts import DatasetDict, relation_rows
+from reldn_d2.modeling import RelDN
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +28,7 @@ _FREE = (
     "CUDNN_BENCHMARK",
     "MODEL.DEVICE",
     "MODEL.WEIGHTS",  # the start; the checkpoint is past it
+    "MODEL.ROI_RELATION_HEAD.WEIGHTS",
     "MODEL.ROI_RELATION_HEAD.TEST.*",
     "INPUT.*_TEST",
     "DATASETS.TEST",
@@ -35,6 +40,16 @@ _FREE = (
 )
 # But for these: stage 2 trains on the detections, and precise BN changes the model whenever it is evaluated.
 _BOUND = ("TEST.DETECTIONS_PER_IMAGE", "TEST.PRECISE_BN.*")
+
+# The same for configs in Python. Their schedule is relative to train.max_iter, so that may not grow.
+_LAZY_FREE = (
+    *("train.output_dir", "train.init_checkpoint", "train.relation_checkpoint", "train.device"),
+    *("train.checkpointer.*", "train.eval_period", "train.log_period", "train.cudnn_benchmark"),
+    *("datasets.test", "dataloader.test.*", "dataloader.evaluator.*", "dataloader.*.num_workers"),
+    *("datasets.*_detections", "dataloader.train.dataset.dataset_dicts.detection_files"),
+    *("model.task", "model.relation_head.top_k", "model.relation_head.chunk_size"),
+    "model.relation_head.exhaustive",
+)
 
 _LISTED = 10
 
@@ -61,10 +76,62 @@ def run_identity(cfg: CfgNode, dataset_dicts: Sequence[DatasetDict]) -> dict[str
     free = (*_FREE, "SOLVER.MAX_ITER") if may_grow else _FREE
     bound = (*_BOUND, "TEST.EVAL_PERIOD") if cfg.TEST.PRECISE_BN.ENABLED else _BOUND
     return {
-        "number of training images": str(len(dataset_dicts)),
-        "training data (sha256 of annotations and precomputed detections)": _fingerprint(dataset_dicts),
+        **_data_identity(dataset_dicts),
         **{key: value for key, value in _flatten(cfg) if _matches(key, bound) or not _matches(key, free)},
     }
+
+
+def lazy_run_identity(cfg: DictConfig, dataset_dicts: Sequence[DatasetDict]) -> dict[str, str]:
+    """`run_identity` of a config in Python.
+
+    Args:
+        cfg: as it is before anything of it is instantiated.
+        dataset_dicts: what is trained on.
+    """
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    return {
+        **_data_identity(dataset_dicts),
+        **{key: value for key, value in _flatten(settings) if not _matches(key, _LAZY_FREE)},
+    }
+
+
+def resume_or_start(
+    checkpointer: RelationCheckpointer,
+    run: Mapping[str, str],
+    *,
+    resume: bool,
+    weights: str,
+    relation_weights: str,
+    key: str,
+) -> bool:
+    """Loads what a training run begins with.
+
+    Args:
+        checkpointer: of the run.
+        run: its `run_identity`.
+        resume: go on from the last checkpoint in the run's folder, if there is one.
+        weights: what a new run starts from.
+        relation_weights: a RelDN checkpoint whose relation part a new run of RelDN takes; empty: none.
+        key: of `weights` in the config, for messages.
+
+    Returns:
+        Whether the run goes on from a checkpoint of its own.
+
+    Raises:
+        ValueError: RelDN would start from a detector that nobody trained, or the checkpoint to resume from was trained
+            with another config or other data.
+    """
+    resumed = resume and checkpointer.has_checkpoint()
+    is_relation_model = isinstance(checkpointer.model, RelDN)
+    if resumed:
+        # Before anything is loaded: weights and optimizer that do not fit would say less about why.
+        check_resumed(checkpointer.saved_run(), run, checkpointer.get_checkpoint_file())
+    elif is_relation_model and not weights:
+        raise ValueError(f"RelDN trains on top of a frozen detector: give its checkpoint as {key}")
+    checkpointer.resume_or_load(weights, resume=resume)
+    if relation_weights and is_relation_model and not resumed:
+        checkpointer.load_relation_part(relation_weights)
+    return resumed
 
 
 def check_resumed(saved: Mapping[str, str] | None, current: Mapping[str, str], source: str) -> None:
@@ -109,8 +176,16 @@ def _flatten(cfg: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{key}.")
         else:
-            # As JSON, in which a tuple is the list that it becomes in a YAML file.
-            yield f"{prefix}{key}", json.dumps(value, default=str)
+            # As JSON, in which a tuple is the list that it becomes in a YAML file. Functions and classes, in configs in
+            # Python, by name: what they print as may hold an address.
+            yield f"{prefix}{key}", json.dumps(value, default=yaml.dump)
+
+
+def _data_identity(dataset_dicts: Sequence[DatasetDict]) -> dict[str, str]:
+    return {
+        "number of training images": str(len(dataset_dicts)),
+        "training data (sha256 of annotations and precomputed detections)": _fingerprint(dataset_dicts),
+    }
 
 
 def _fingerprint(dataset_dicts: Sequence[DatasetDict]) -> str:

@@ -5,7 +5,7 @@ import logging
 import os
 import runpy
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -15,8 +15,10 @@ import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_setup
+from detectron2.modeling import META_ARCH_REGISTRY, RetinaNet
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
+from omegaconf import DictConfig
 
 from reldn_d2.checkpoint import Vocabulary
 from reldn_d2.config import add_reldn_config
@@ -43,9 +45,24 @@ def setup(args: argparse.Namespace) -> CfgNode:
     """Config of a `train_net.py` run, frozen; also sets up logging, the seed and the output folder."""
     cfg = load_config(args.config_file, args.opts)
     cfg.freeze()
+    start_run(cfg, args, cfg.OUTPUT_DIR, cfg.MODEL.DEVICE)
+    return cfg
+
+
+def start_run(cfg: CfgNode | DictConfig, args: argparse.Namespace, output_dir: str, device: str) -> None:
+    """Sets up logging, the seed and the output folder of a `train_net.py` run.
+
+    Args:
+        cfg: is written to the output folder.
+        args: of `train_net.py`.
+        output_dir, device: of the config, where that has them.
+
+    Raises:
+        ValueError: several processes on CPUs of a machine with GPUs.
+    """
     # Detectron2 writes the config of every start there. Beside checkpoints it says how these were trained, so a
     # resumed run and an evaluation leave it as it was.
-    folder = Path(cfg.OUTPUT_DIR)
+    folder = Path(output_dir)
     trained_with, has_checkpoint = folder / "config.yaml", (folder / "last_checkpoint").is_file()
     keep = (args.resume or args.eval_only) and has_checkpoint and trained_with.is_file()
     content = trained_with.read_bytes() if keep else b""
@@ -54,13 +71,12 @@ def setup(args: argparse.Namespace) -> CfgNode:
         with replace_when_complete(trained_with) as file:
             file.write(content)
         logging.getLogger(__name__).info("%s stays as the checkpoints beside it were trained", trained_with)
-    if comm.get_world_size() > 1 and cfg.MODEL.DEVICE == "cpu" and torch.cuda.is_available():
+    if comm.get_world_size() > 1 and device == "cpu" and torch.cuda.is_available():
         raise ValueError(
-            "several processes on a machine with GPUs talk through NCCL, which needs them: set MODEL.DEVICE to 'cuda', "
+            "several processes on a machine with GPUs talk through NCCL, which needs them: set the device to 'cuda', "
             "or hide the GPUs (CUDA_VISIBLE_DEVICES=)"
         )
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="reldn_d2")
-    return cfg
+    setup_logger(output_dir, distributed_rank=comm.get_rank(), name="reldn_d2")
 
 
 def setup_console() -> None:
@@ -113,33 +129,49 @@ def check_classes(cfg: CfgNode, dataset_names: Iterable[str]) -> Vocabulary:
     Raises:
         ValueError: they differ, or there is no data set.
     """
-    vocabularies = {name: _checked_vocabulary(cfg, name) for name in dataset_names}
+    single_stage = issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), RetinaNet)
+    part = "RETINANET" if single_stage else "ROI_HEADS"
+    counts = {"thing_classes": (f"MODEL.{part}.NUM_CLASSES", cfg.MODEL[part].NUM_CLASSES)}
+    if is_relation_model(cfg):
+        number = cfg.MODEL.ROI_RELATION_HEAD.NUM_PREDICATES
+        counts["predicate_classes"] = ("MODEL.ROI_RELATION_HEAD.NUM_PREDICATES", number)
+    return common_vocabulary(dataset_names, counts)
+
+
+def common_vocabulary(dataset_names: Iterable[str], counts: Mapping[str, tuple[str, int]]) -> Vocabulary:
+    """The vocabulary that data sets share with a config.
+
+    Args:
+        dataset_names: of data sets.
+        counts: for "thing_classes" and, for RelDN, "predicate_classes": the config key that counts them and its value.
+
+    Returns:
+        Names of the classes; no predicates if `counts` has none.
+
+    Raises:
+        ValueError: a count is not that of a data set, the names differ, or there is no data set.
+    """
+    vocabularies = {name: vocabulary_of(name) for name in dataset_names}
+    if "predicate_classes" not in counts:
+        vocabularies = {name: replace(x, predicate_classes=[]) for name, x in vocabularies.items()}
     if not vocabularies:
         raise ValueError("DATASETS.TRAIN and DATASETS.TEST name no data set: name at least one")
     first = next(iter(vocabularies.values()))
     for name, vocabulary in vocabularies.items():
+        for kind, (key, number) in counts.items():
+            in_data_set = len(getattr(vocabulary, kind))
+            if number != in_data_set:
+                raise ValueError(
+                    f"{key} is {number}, but data set {name} has {in_data_set}: set {key} to {in_data_set}, or name "
+                    "another data set"
+                )
         first.check_equal(vocabulary, f"data set {name}")
     return first
 
 
 def is_relation_model(cfg: CfgNode) -> bool:
-    """Whether the config is of stage 2."""
-    return bool(cfg.MODEL.META_ARCHITECTURE == "RelDN")
-
-
-def _checked_vocabulary(cfg: CfgNode, dataset_name: str) -> Vocabulary:
-    vocabulary = vocabulary_of(dataset_name)
-    wanted = [("MODEL.ROI_HEADS.NUM_CLASSES", cfg.MODEL.ROI_HEADS.NUM_CLASSES, vocabulary.thing_classes)]
-    if is_relation_model(cfg):
-        number = cfg.MODEL.ROI_RELATION_HEAD.NUM_PREDICATES
-        wanted.append(("MODEL.ROI_RELATION_HEAD.NUM_PREDICATES", number, vocabulary.predicate_classes))
-    for key, number, names in wanted:
-        if number != len(names):
-            raise ValueError(
-                f"{key} is {number}, but data set {dataset_name} has {len(names)}: set {key} to {len(names)}, or name "
-                "another data set"
-            )
-    return vocabulary if is_relation_model(cfg) else replace(vocabulary, predicate_classes=[])
+    """Whether the config is of stage 2: RelDN, or a meta-architecture derived from it."""
+    return issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), RelDN)
 
 
 def set_predicate_statistics(model: RelDN, cfg: CfgNode, dataset_dicts: list[dict[str, Any]]) -> None:

@@ -7,29 +7,26 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, build_detection_test_loader, build_detection_train_loader
+from detectron2.data import build_detection_test_loader, build_detection_train_loader
 from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase, create_ddp_model
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
-from detectron2.solver import get_default_optimizer_params
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from reldn_d2.checkpoint import RelationCheckpointer
-from reldn_d2.data import RelationDatasetMapper, load_detections_into_dataset, prepare_training_relations
+from reldn_d2.data import RelationDatasetMapper, prepare_training_relations
 from reldn_d2.data.repeat_factors import predicate_repeat_factors
 from reldn_d2.evaluation import RelationEvaluator
 from reldn_d2.modeling import RelDN
 
+from .datasets import check_detection_files, load_registered
+from .optimizer import relation_optimizer_params
 from .protocols import ask_for_named_triplets, chosen_protocols
-from .resume import check_resumed, run_identity
+from .resume import resume_or_start, run_identity
 from .setup import check_classes, is_relation_model, set_predicate_statistics
-
-# What the published recipe trains at a lower rate: it starts from the detector's weights.
-_SLOW_PARTS = ("relation_backbone.", "relation_head.pair_classifier.predicate_head.")
 
 
 class Trainer(DefaultTrainer):
@@ -69,7 +66,7 @@ class Trainer(DefaultTrainer):
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg, dataset_dicts)
 
-        model = _distribute(model)
+        model = distribute(model, broadcast_buffers=False)
         self._trainer = (AMPTrainer if use_amp else SimpleTrainer)(model, data_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self._run = run_identity(cfg, dataset_dicts)
@@ -82,18 +79,22 @@ class Trainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """As DefaultTrainer.
+        """As DefaultTrainer; a start takes the relation part from MODEL.ROI_RELATION_HEAD.WEIGHTS, if that is given.
 
         Raises:
             ValueError: RelDN would start from a detector that nobody trained, or the checkpoint to resume from was
                 trained with another config or other data.
         """
-        if resume and self.checkpointer.has_checkpoint():
-            # Before anything is loaded: weights and optimizer that do not fit would say less about why.
-            check_resumed(self.checkpointer.saved_run(), self._run, self.checkpointer.get_checkpoint_file())
-        elif is_relation_model(self.cfg) and not self.cfg.MODEL.WEIGHTS:
-            raise ValueError("RelDN trains on top of a frozen detector: give its checkpoint as MODEL.WEIGHTS")
-        super().resume_or_load(resume)
+        resumed = resume_or_start(
+            self.checkpointer,
+            self._run,
+            resume=resume,
+            weights=self.cfg.MODEL.WEIGHTS,
+            relation_weights=self.cfg.MODEL.ROI_RELATION_HEAD.WEIGHTS,
+            key="MODEL.WEIGHTS",
+        )
+        if resumed:
+            self.start_iter = self.iter + 1
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -103,27 +104,14 @@ class Trainer(DefaultTrainer):
             ValueError: the model has nothing to train.
         """
         solver = cfg.SOLVER
-        if not any(p.requires_grad for p in model.parameters()):
-            raise ValueError(
-                "this config has nothing to train: with the semantic module alone, run with --eval-only"
-            )
-
-        def factor(name: str) -> float:
-            slow = solver.PREDICATE_BACKBONE_LR_FACTOR if name.startswith(_SLOW_PARTS) else 1.0
-            bias = solver.BIAS_LR_FACTOR if name.endswith(".bias") else 1.0
-            return float(slow * bias)
-
-        decay = solver.WEIGHT_DECAY_BIAS
-        params = get_default_optimizer_params(
+        params = relation_optimizer_params(
             model,
             base_lr=solver.BASE_LR,
             weight_decay=solver.WEIGHT_DECAY,
             weight_decay_norm=solver.WEIGHT_DECAY_NORM,
-            lr_factor_func=factor,
-            overrides={
-                "bias": {} if decay is None else {"weight_decay": decay},
-                "log_prior": {"weight_decay": 0.0},
-            },
+            weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
+            bias_lr_factor=solver.BIAS_LR_FACTOR,
+            predicate_backbone_lr_factor=solver.PREDICATE_BACKBONE_LR_FACTOR,
         )
         sgd = torch.optim.SGD(params, solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV)
         optimizer: torch.optim.Optimizer = maybe_add_gradient_clipping(cfg, sgd)
@@ -156,7 +144,7 @@ class Trainer(DefaultTrainer):
             ValueError: another number of detection files than of data sets, or see `ask_for_named_triplets`.
         """
         files = cfg.DATASETS.DETECTION_FILES_TEST
-        _check_detection_files(files, cfg.DATASETS.TEST)
+        check_detection_files(files, cfg.DATASETS.TEST)
         chosen = [file for file, name in zip(files, cfg.DATASETS.TEST, strict=False) if name == dataset_name]
         dataset_dicts = load_datasets(cfg, [dataset_name], chosen)
         if is_relation_model(cfg):
@@ -216,15 +204,9 @@ def load_datasets(cfg: CfgNode, names: Sequence[str], detection_files: Sequence[
     Raises:
         ValueError: another number of files than of data sets.
     """
-    _check_detection_files(detection_files, names)
-    dataset_dicts = []
-    for i, name in enumerate(names):
-        loaded = DatasetCatalog.get(name)
-        if detection_files:
-            classes = check_classes(cfg, [name]).thing_classes
-            loaded = load_detections_into_dataset(loaded, detection_files[i], classes)
-        dataset_dicts += loaded
-    return dataset_dicts
+    if detection_files:
+        check_classes(cfg, names)
+    return load_registered(names, detection_files)
 
 
 def _predicate_sampler(
@@ -240,16 +222,14 @@ def _predicate_sampler(
     return RepeatFactorTrainingSampler(factors, seed=cfg.SEED if cfg.SEED >= 0 else None)
 
 
-def _check_detection_files(files: Sequence[str], names: Sequence[str]) -> None:
-    if files and len(files) != len(names):
-        raise ValueError(
-            f"{len(files)} detection files for {len(names)} data sets ({', '.join(names)}): give one each in "
-            "DATASETS.DETECTION_FILES_TRAIN and _TEST, or none"
-        )
+def distribute(model: nn.Module, **options: Any) -> nn.Module:
+    """The model for several processes, if there are several; on CPUs too.
 
-
-def _distribute(model: nn.Module) -> nn.Module:
-    if comm.get_world_size() > 1 and next(model.parameters()).device.type == "cpu":
-        return DistributedDataParallel(model, broadcast_buffers=False)
-    distributed: nn.Module = create_ddp_model(model, broadcast_buffers=False)
+    Args:
+        model: on its device.
+        options: of `create_ddp_model`.
+    """
+    if next(model.parameters()).device.type == "cpu":
+        options["device_ids"] = None  # DDP insists on it
+    distributed: nn.Module = create_ddp_model(model, **options)
     return distributed

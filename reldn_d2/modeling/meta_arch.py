@@ -112,7 +112,7 @@ class RelDN(GeneralizedRCNN):
         """
         if not self.training:
             return self.inference(batched_inputs)
-        _require(batched_inputs, "instances", "relations")
+        require_keys(batched_inputs, "instances", "relations")
         images = self.preprocess_image(batched_inputs)
         ground_truth = [x["instances"].to(self.device) for x in batched_inputs]
         relations = [x["relations"].to(self.device) for x in batched_inputs]
@@ -208,14 +208,14 @@ class RelDN(GeneralizedRCNN):
     ) -> list[Instances]:
         if self.task == "sgdet":
             return self._detections(batched_inputs, images, features)
-        _require(batched_inputs, "instances")
+        require_keys(batched_inputs, "instances")
         entities = [given_entities(x["instances"].to(self.device)) for x in batched_inputs]
         return entities if self.task == "prdcls" else self._classify(features, entities)
 
     def _named_triplets(
         self, batched_inputs: list[dict[str, Any]], entities: list[Instances]
     ) -> list[NamedTriplets]:
-        _require(batched_inputs, "instances")
+        require_keys(batched_inputs, "instances")
         triplets = [x["named_triplets"].to(self.device) for x in batched_inputs]
         if self.task != "sgdet":
             return [NamedTriplets.between_given(rows) for rows in triplets]
@@ -263,7 +263,11 @@ def _have_detections(batched_inputs: list[dict[str, Any]]) -> bool:
     return all("detections" in x for x in batched_inputs)
 
 
-def _require(batched_inputs: list[dict[str, Any]], *keys: str) -> None:
+def require_keys(batched_inputs: list[dict[str, Any]], *keys: str) -> None:
+    """
+    Raises:
+        ValueError: an input without one of the keys.
+    """
     for key in keys:
         if any(key not in x for x in batched_inputs):
             raise ValueError(

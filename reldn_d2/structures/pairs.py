@@ -41,8 +41,13 @@ class EntityBatch:
     def __len__(self) -> int:
         return self.boxes.shape[0]
 
-    def boxes_per_image(self) -> list[Tensor]:
-        return list(torch.split(self.boxes, self.counts))
+    @property
+    def regions(self) -> Tensor:
+        """(E, 4) XYXY in pixels of the network input, where features are pooled: the boxes."""
+        return self.boxes
+
+    def regions_per_image(self) -> list[Tensor]:
+        return list(torch.split(self.regions, self.counts))
 
 
 @dataclass(frozen=True)

@@ -1,30 +1,20 @@
-"""Every YAML builds, and every key that the project adds is read by somebody."""
+"""Every YAML builds at full size, its data and evaluators too, and every key that the project adds is read by somebody."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from config_files import ARCHITECTURES, EVERY, RUNS, data_sets, leaves, load, name_of
 from detectron2.config import CfgNode, get_cfg
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from tiny_models import REPOSITORY
+from detectron2.data import DatasetCatalog
+from detectron2.modeling import build_model
+from torch import nn
 
 from reldn_d2 import add_reldn_config
-from reldn_d2.engine import Trainer, load_config, load_model
-
-CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))
-
-
-@pytest.fixture
-def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scenes under the names and vocabularies of data sets that are not at hand."""
-    tiny = DatasetCatalog.get("scenes_tiny_test")
-    for name in ("vrd_train", "vrd_test"):
-        metadata = MetadataCatalog.get(name)
-        assert len(metadata.thing_classes) == 100 and len(metadata.predicate_classes) == 70
-        monkeypatch.setitem(DatasetCatalog.data, name, lambda: tiny)
-    for name in ("scenes_train", "scenes_test"):
-        monkeypatch.setitem(DatasetCatalog.data, name, lambda: tiny)
+from reldn_d2.engine import Trainer, load_model
+from reldn_d2.engine.setup import check_classes, is_relation_model
 
 
 @pytest.fixture
@@ -46,55 +36,68 @@ def keys_read(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
     yield found
 
 
-def added_keys() -> set[str]:
-    def leaves(node: CfgNode, prefix: str = "") -> set[str]:
-        found = set()
-        for name, value in node.items():
-            found |= leaves(value, f"{prefix}{name}.") if isinstance(value, CfgNode) else {prefix + name}
-        return found
-
-    ours, theirs = get_cfg(), get_cfg()
-    add_reldn_config(ours)
-    return leaves(ours) - leaves(theirs)
+def build_without_memory(cfg: CfgNode) -> nn.Module:
+    """The model at full size, but for the numbers in it."""
+    cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        model: nn.Module = build_model(cfg)
+    return model
 
 
-def build_everything(file: Path, output: Path) -> None:
-    """Training, testing and evaluation of a config, up to the first image."""
-    cfg = load_config(str(file), ["OUTPUT_DIR", str(output), "MODEL.WEIGHTS", ""])
-    for name in cfg.DATASETS.TEST:
-        next(iter(Trainer.build_test_loader(cfg, name)))
-        Trainer.build_evaluator(cfg, name)
-    if file.stem == "frequency":
-        cfg.MODEL.ROI_RELATION_HEAD.TEST.TASK = "prdcls"
-        load_model(cfg)
-        return
-    trainer = Trainer(cfg)
-    next(iter(trainer.data_loader))
+@pytest.mark.parametrize("file", EVERY, ids=name_of)
+def test_every_file_loads(file: Path) -> None:
+    load(file)
 
 
-@pytest.mark.parametrize("file", CONFIGS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+@pytest.mark.parametrize("file", [*ARCHITECTURES, *RUNS], ids=name_of)
+def test_the_model_builds_at_full_size(file: Path) -> None:
+    cfg = load(file)
+    model = build_without_memory(cfg)
+    assert all(parameter.is_meta for parameter in model.parameters())
+    if is_relation_model(cfg):
+        classes, predicates = cfg.MODEL.ROI_HEADS.NUM_CLASSES, cfg.MODEL.ROI_RELATION_HEAD.NUM_PREDICATES
+        table = model.relation_head.pair_classifier.semantic.log_prior
+        assert table.shape == (classes, classes, predicates + 1)
+
+
+@pytest.mark.parametrize("file", RUNS, ids=name_of)
 @pytest.mark.usefixtures("stand_ins")
-def test_config_builds(file: Path, tmp_path: Path) -> None:
-    build_everything(file, tmp_path)
+def test_data_and_evaluators_build(file: Path, tmp_path: Path) -> None:
+    cfg = load(file, "OUTPUT_DIR", str(tmp_path), "DATALOADER.NUM_WORKERS", "0", "SOLVER.IMS_PER_BATCH", "1")
+    check_classes(cfg, (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST, *cfg.DATASETS.STATISTICS))
+    assert cfg.DATASETS.TRAIN and cfg.DATASETS.TEST
+    assert "instances" in next(iter(Trainer.build_train_loader(cfg)))[0]
+    for name in cfg.DATASETS.TEST:
+        assert "instances" in next(iter(Trainer.build_test_loader(cfg, name)))[0]
+        Trainer.build_evaluator(cfg, name)
+
+
+def test_data_sets_are_found_by_their_names() -> None:
+    assert len(data_sets()) > 5 and data_sets() <= set(DatasetCatalog)
 
 
 @pytest.mark.usefixtures("stand_ins")
 def test_every_key_is_read(keys_read: set[str], tmp_path: Path) -> None:
-    assert CONFIGS
-    for file in CONFIGS:
-        build_everything(file, tmp_path)
-    assert added_keys() - keys_read == set()
+    options = ("OUTPUT_DIR", str(tmp_path))
+    for name in ("base/rcnn_vgg16.yaml", "vrd/reldn_efficientnet_lite0_fpn.yaml"):
+        build_without_memory(load(name))
+    cfg = load("scenes/reldn.yaml", *options, "MODEL.WEIGHTS", str(tmp_path / "detector.pth"))
+    torch.save({"model": build_model(cfg).state_dict()}, cfg.MODEL.WEIGHTS)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=False)
+    for name in cfg.DATASETS.TEST:
+        Trainer.build_test_loader(cfg, name)
+        Trainer.build_evaluator(cfg, name)
+    load_model(load("scenes/frequency.yaml", *options, "MODEL.ROI_RELATION_HEAD.TEST.TASK", "prdcls"))
+    ours, theirs = get_cfg(), get_cfg()
+    add_reldn_config(ours)
+    added = leaves(ours).keys() - leaves(theirs).keys()
+    assert len(added) > 40 and added - keys_read == set()
 
 
 def test_defaults_change_no_key_of_detectron2() -> None:
     ours, theirs = get_cfg(), get_cfg()
     add_reldn_config(ours)
-
-    def compare(a: CfgNode, b: CfgNode) -> None:
-        for name, value in b.items():
-            if isinstance(value, CfgNode):
-                compare(a[name], value)
-            else:
-                assert a[name] == value
-
-    compare(ours, theirs)
+    changed = leaves(ours)
+    for name, value in leaves(theirs).items():
+        assert changed[name] == value

@@ -174,7 +174,7 @@ def test_learning_rate_groups(tiny_config: TinyConfig) -> None:
         head + "predicate_head.fc1.weight": (0.1, 0.5),
         head + "subject_head.fc1.weight": (1.0, 0.5),
         head + "subject_head.fc1.bias": (2.0, 0.0),
-        head + "semantic.log_prior": (1.0, 0.0),
+        head + "semantic.log_prior": (2.0, 0.0),
     }
     for name, values in expected.items():
         assert groups[name] == pytest.approx(values), name
@@ -251,9 +251,8 @@ def test_a_checkpoint_of_other_classes_is_refused(tiny_config: TinyConfig, tmp_p
     words = Vocabulary(["a", "b"], ["on"])
     RelationCheckpointer(model, str(tmp_path), vocabulary=words).save("model")
     with pytest.raises(ValueError, match=r"differ from number 1 on \(\['b'\] and \['c'\]\)"):
-        RelationCheckpointer(model, vocabulary=Vocabulary(["a", "c"], ["on"])).load(
-            str(tmp_path / "model.pth")
-        )
+        own = Vocabulary(["a", "c"], ["on"])
+        RelationCheckpointer(model, vocabulary=own, complete=True).load(str(tmp_path / "model.pth"))
     other = make_model(tiny_config("MODEL.ROI_RELATION_HEAD.NUM_PREDICATES", "5"))
     with pytest.raises(
         ValueError, match=r"do not fit the model; the first is relation_head.*in the checkpoint"

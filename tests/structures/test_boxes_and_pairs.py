@@ -115,7 +115,7 @@ def test_entity_batch_splits_by_image_including_empty_ones() -> None:
         counts=[1, 0, 2, 0],
     )
     assert len(batch) == 3
-    split = batch.boxes_per_image()
+    split = batch.regions_per_image()
     assert [len(part) for part in split] == [1, 0, 2, 0]
     assert torch.equal(torch.cat(split), batch.boxes)
     assert torch.equal(split[2], batch.boxes[1:])

@@ -2,6 +2,8 @@
 
 from .build import ROI_RELATION_HEAD_REGISTRY, build_relation_head
 from .losses import contrastive_losses, predicate_cross_entropy
+from .options import with_options
+from .pair_classifier import PairClassifier
 from .predictor import SemanticModule, SpatialModule, VisualModule
 from .relation_head import RelDNHead
 from .sampling import label_and_sample_pairs
@@ -10,6 +12,7 @@ from .spatial import spatial_features
 
 __all__ = [
     "ROI_RELATION_HEAD_REGISTRY",
+    "PairClassifier",
     "RelDNHead",
     "Selection",
     "SemanticModule",
@@ -21,4 +24,5 @@ __all__ = [
     "predicate_cross_entropy",
     "select_relationships",
     "spatial_features",
+    "with_options",
 ]

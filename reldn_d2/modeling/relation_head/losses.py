@@ -14,7 +14,7 @@ data-dependent shape or a device sync.
 
 import math
 from itertools import accumulate
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from reldn_d2.structures import EntityBatch, Pairs, PairTargets
 
 Normalization = Literal["anchors", "published"]
+_NORMALIZATIONS = get_args(Normalization)
 
 # Rows shorter than a vector register of a CPU take PyTorch longer than the same numbers down the columns.
 _SHORT_ROW = 16
@@ -79,7 +80,12 @@ def contrastive_losses(
     Returns:
         "loss_rel_class_agnostic", "loss_rel_entity_class", "loss_rel_predicate_class": scalars. A loss without any
         valid cell is a zero that keeps the graph.
+
+    Raises:
+        ValueError: an unknown normalization.
     """
+    if normalization not in _NORMALIZATIONS:
+        raise ValueError(f"unknown normalization {normalization!r}: use one of {_NORMALIZATIONS}")
     names = ("loss_rel_class_agnostic", "loss_rel_entity_class", "loss_rel_predicate_class")
     num_predicates = logits.shape[1] - 1
     active = [i for i in range(3) if weights[i]]

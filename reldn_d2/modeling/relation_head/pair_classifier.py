@@ -122,7 +122,7 @@ class PairClassifier(nn.Module):
         """
         if self.visual is None:
             return EntityTerms(None, None, None, None)
-        regions = self._pool(features, [Boxes(boxes) for boxes in batch.boxes_per_image()])
+        regions = self._pool(features, [Boxes(part) for part in batch.regions_per_image()])
         return self.visual.entity_terms(
             None if self.subject_head is None else self.subject_head(regions),
             None if self.object_head is None else self.object_head(regions),
@@ -159,7 +159,7 @@ class PairClassifier(nn.Module):
         return total.to(torch.promote_types(total.dtype, torch.float32))
 
     def _pool_predicates(self, relation_features: FeatureMaps, batch: EntityBatch, pairs: Pairs) -> Tensor:
-        boxes = enclosing_boxes(batch.boxes[pairs.first], batch.boxes[pairs.second])
+        boxes = enclosing_boxes(batch.regions[pairs.first], batch.regions[pairs.second])
         if len(batch.counts) > 1:
             # The pooler takes boxes image by image.
             sizes = torch.bincount(batch.image[pairs.first], minlength=len(batch.counts)).tolist()

@@ -99,8 +99,21 @@ class SemanticModule(nn.Module):
 class SpatialModule(nn.Module):
     """28 geometric numbers of a pair (eq. 11) through an MLP 28 → 64 → 64 → P+1."""
 
-    def __init__(self, *, num_predicates: int, hidden: int = 64) -> None:
+    def __init__(
+        self,
+        *,
+        num_predicates: int,
+        hidden: int = 64,
+        features: Callable[[Tensor, Tensor, Tensor], Tensor] = spatial_features,
+    ) -> None:
+        """
+        Args:
+            num_predicates: P.
+            hidden: width of the two hidden layers.
+            features: gives the 28 numbers of pairs, with the arguments of `spatial_features`.
+        """
         super().__init__()
+        self.features = features
         self.mlp = nn.Sequential(
             _linear(SPATIAL_FEATURE_SIZE, hidden),
             nn.LeakyReLU(_NEGATIVE_SLOPE),
@@ -118,7 +131,7 @@ class SpatialModule(nn.Module):
         Returns:
             (M, P+1).
         """
-        features = spatial_features(subject_boxes, object_boxes, image_sizes)
+        features = self.features(subject_boxes, object_boxes, image_sizes)
         logits: Tensor = self.mlp(features.to(next(self.mlp.parameters()).dtype))
         return logits
 

@@ -17,6 +17,7 @@ from reldn_d2.structures import EntityBatch, Pairs, PairTargets, boxes_overlap
 from .build import ROI_RELATION_HEAD_REGISTRY
 from .entities import entity_batch
 from .losses import contrastive_losses, predicate_cross_entropy
+from .options import with_options
 from .pair_classifier import FeatureMaps, PairClassifier
 from .predictor import EntityTerms
 from .sampling import label_and_sample_pairs
@@ -49,7 +50,7 @@ class RelDNHead(nn.Module):
         Args:
             num_predicates: P, without the background.
             pair_classifier: gives predicate logits of pairs.
-            sample_pairs: `label_and_sample_pairs` with its options bound.
+            sample_pairs: `label_and_sample_pairs` with its options bound, see `with_options`.
             cross_entropy_weight: weight of L0.
             contrastive_losses: the function of that name with its options bound.
             overlap_only: SGDET considers only pairs whose boxes overlap.
@@ -158,7 +159,7 @@ class RelDNHead(nn.Module):
         """
         results = []
         for i, found in enumerate(entities):
-            batch = entity_batch([found])
+            batch = self._entity_batch(found)
             terms = self.pair_classifier.entity_terms(_maps_of_image(features, i), batch)
             maps = None if relation_features is None else _maps_of_image(relation_features, i)
             classify = partial(self._probabilities, maps, batch, terms)
@@ -171,6 +172,10 @@ class RelDNHead(nn.Module):
                 )
             results.append(result)
         return results
+
+    def _entity_batch(self, found: Instances) -> EntityBatch:
+        """The entities of one image."""
+        return entity_batch([found])
 
     def _rank(
         self, batch: EntityBatch, image_size: tuple[int, int], classify: PairScorer, entities_given: bool
@@ -260,7 +265,7 @@ def _maps_of_image(maps: FeatureMaps, image: int) -> FeatureMaps:
 def _sampler_from_config(cfg: CfgNode) -> PairSampler:
     head = cfg.MODEL.ROI_RELATION_HEAD
     published = head.SAMPLING.METHOD == "published"
-    return partial(
+    return with_options(
         label_and_sample_pairs,
         num_predicates=head.NUM_PREDICATES,
         batch_size_per_image=head.SAMPLING.BATCH_SIZE_PER_IMAGE,
@@ -279,7 +284,7 @@ def _losses_from_config(cfg: CfgNode) -> ContrastiveLosses:
         raise ValueError(
             f"MODEL.ROI_RELATION_HEAD.LOSS.NORMALIZATION is {loss.NORMALIZATION!r}: use 'anchors' or 'published'"
         )
-    return partial(
+    return with_options(
         contrastive_losses,
         num_classes=cfg.MODEL.ROI_HEADS.NUM_CLASSES,
         margins=(loss.CLASS_AGNOSTIC.MARGIN, loss.ENTITY_CLASS.MARGIN, loss.PREDICATE_CLASS.MARGIN),

@@ -5,7 +5,7 @@ that no loop runs over images or entities. Random subsets come from `topk` of ra
 last step, the compactions that turn the drawn table into a list of pairs and list their labels.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from reldn_d2.structures import EntityBatch, Pairs, PairTargets, boxes_overlap
 
 ContrastiveSampling = Literal["partners", "pairs"]
+_CONTRASTIVE_SAMPLINGS = get_args(ContrastiveSampling)
 
 
 def label_and_sample_pairs(
@@ -53,7 +54,12 @@ def label_and_sample_pairs(
 
     Returns:
         All unordered pairs of which at least one direction was drawn, in both directions, and their targets.
+
+    Raises:
+        ValueError: an unknown kind of contrastive sets.
     """
+    if contrastive not in _CONTRASTIVE_SAMPLINGS:
+        raise ValueError(f"unknown contrastive sets {contrastive!r}: use one of {_CONTRASTIVE_SAMPLINGS}")
     rows, exists = _padded_rows(entities)
     match = matched[rows]
     annotated, predicates = _annotations(relations, num_ground_truth, num_predicates, first_predicate_only)

@@ -1,0 +1,25 @@
+"""A backbone of this project's own, in Detectron2's registry: three convolutions."""
+
+from itertools import pairwise
+
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from torch import Tensor, nn
+
+
+@BACKBONE_REGISTRY.register()
+class ThreeConvolutions(Backbone):
+    def __init__(self, cfg: CfgNode, input_shape: ShapeSpec) -> None:
+        super().__init__()
+        widths = [input_shape.channels, 16, 32, 32]
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {"map": self.layers(images)}
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return {"map": ShapeSpec(channels=32, stride=8)}

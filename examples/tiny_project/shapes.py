@@ -1,0 +1,53 @@
+"""A data set of this project's own: drawn squares and circles, and which is left of or above which."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+from PIL import Image, ImageDraw
+
+SHAPES = ["square", "circle"]
+PREDICATES = ["left of", "above"]
+SIZE = 64
+
+
+def load_shapes(folder: Path, count: int) -> list[dict[str, Any]]:
+    """Detectron2's standard dicts, with one more key: "relations", rows (subject, object, predicate) of annotations."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return [draw(folder / f"{i}.png", i) for i in range(count)]
+
+
+def draw(file: Path, image_id: int) -> dict[str, Any]:
+    numbers = random.Random(image_id)
+    picture = Image.new("RGB", (SIZE, SIZE), "white")
+    pen = ImageDraw.Draw(picture)
+    # Three of the four quarters hold a shape.
+    places = numbers.sample([(0, 0), (32, 0), (0, 32), (32, 32)], 3)
+    annotations = []
+    for x, y in places:
+        left, top, side = x + numbers.randint(2, 8), y + numbers.randint(2, 8), numbers.randint(14, 20)
+        box, shape = [left, top, left + side, top + side], numbers.randrange(2)
+        (pen.rectangle if shape == 0 else pen.ellipse)(box, fill=("navy", "orange")[shape])
+        annotations.append({"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": shape})
+    picture.save(file)
+    relations = [
+        (i, j, 0 if y == other_y else 1)
+        for i, (x, y) in enumerate(places)
+        for j, (other_x, other_y) in enumerate(places)
+        if (y == other_y and x < other_x) or (x == other_x and y < other_y)
+    ]
+    return {
+        "file_name": str(file),
+        "image_id": image_id,
+        "height": SIZE,
+        "width": SIZE,
+        "annotations": annotations,
+        "relations": relations,
+    }
+
+
+def register_shapes(name: str, folder: Path, count: int) -> None:
+    DatasetCatalog.register(name, lambda: load_shapes(folder, count))
+    MetadataCatalog.get(name).set(thing_classes=SHAPES, predicate_classes=PREDICATES)

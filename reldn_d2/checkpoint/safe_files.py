@@ -1,0 +1,177 @@
+"""Reading weight files of strangers without running what is in them.
+
+Nearly all weight files are pickles, and a pickle can run any code. So PyTorch's are read with `weights_only`, and those
+of Detectron2's model zoo by an unpickler that knows nothing but what NumPy arrays are made of.
+"""
+
+import codecs
+import collections
+import pickle
+import string
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.serialization import MAGIC_NUMBER
+
+
+class _FromBuffer:
+    """`_frombuffer` of NumPy, which makes the arrays of pickles of protocol 5.
+
+    NumPy's is a Python function, of which a pickle could change the defaults for the whole process.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, buffer: Any, dtype: Any, shape: Any, order: Any, axis_order: Any = None) -> Any:
+        array = np.frombuffer(buffer, dtype=dtype)
+        if order == "K" and axis_order is not None:
+            return array.reshape(shape).transpose(axis_order)
+        return array.reshape(shape, order=order)
+
+
+def _scalar_called(module: str) -> Callable[[Any, Any], Any]:
+    """`scalar` of NumPy, as that of the module where it is or was. PyTorch 2.5 can't be told another name."""
+
+    def scalar(dtype: Any, data: Any) -> Any:
+        return _SCALAR(dtype, data)
+
+    scalar.__module__, scalar.__qualname__ = module, "scalar"
+    return scalar
+
+
+_RECONSTRUCT: Any = np.zeros(0).__reduce__()[0]
+_SCALAR: Any = np.float64(0).__reduce__()[0]
+# All that files of any age need, by the name that is written in them: NumPy 2 renamed `numpy.core`, Python 3 `__builtin__`.
+ALLOWED: dict[str, Any] = {
+    "numpy.ndarray": np.ndarray,
+    "numpy.dtype": np.dtype,
+    "collections.OrderedDict": collections.OrderedDict,
+    "_codecs.encode": codecs.encode,
+    **{
+        f"{core}.{name}": value
+        for core in ("numpy.core", "numpy._core")
+        for name, value in (
+            ("multiarray._reconstruct", _RECONSTRUCT),
+            ("multiarray.scalar", _SCALAR),
+            ("numeric._frombuffer", _FromBuffer()),
+        )
+    },
+    **{
+        f"{builtins}.{kind.__name__}": kind
+        for builtins in ("builtins", "__builtin__")
+        for kind in (bytes, bytearray, set, frozenset)
+    },
+}
+# Optimizers keep learning rates and counts as NumPy's numbers.
+_NUMPY_NUMBERS: list[Any] = [
+    _scalar_called("numpy.core.multiarray"),
+    _scalar_called("numpy._core.multiarray"),
+    np.dtype,
+    *{type(np.dtype(code)) for code in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?"},
+]
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Knows `ALLOWED` and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        asked_for = f"{module}.{name}"
+        if asked_for not in ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {asked_for}, which is no part of an array")
+        return ALLOWED[asked_for]
+
+
+def read_pickle(path: Path) -> Any:
+    """What a pickle of NumPy arrays, containers, strings and numbers holds.
+
+    Args:
+        path: written by Python 2 or 3 with NumPy of any version.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: naming the file: it is of another kind, cut off, or asks for anything else.
+    """
+    try:
+        with path.open("rb") as file:
+            # Python 2's strings, and the bytes of its arrays.
+            content = _ArrayUnpickler(file, encoding="latin1").load()
+            if file.read(1):
+                raise pickle.UnpicklingError("something follows the pickle")
+            return content
+    except (FileNotFoundError, MemoryError):
+        raise
+    except Exception as error:  # a broken pickle may fail with anything
+        raise _unreadable(path, error) from error
+
+
+def read_torch(path: Path, *, mmap: bool = False) -> Any:
+    """What `torch.save` wrote, in its present format or in that of PyTorch 0.4.
+
+    Args:
+        path: may hold tensors, containers, strings, Python's numbers and NumPy's.
+        mmap: read tensors when they are first used. For the present format alone.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: naming the file: it is of another kind, cut off, or holds anything else.
+    """
+    try:
+        with torch.serialization.safe_globals(_NUMPY_NUMBERS):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except (FileNotFoundError, MemoryError):
+        raise
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    if path.is_dir():
+        return ValueError(f"{path} can't be read as weights: it is a folder. Name the checkpoint in it")
+    return ValueError(
+        f"{path} can't be read as weights: {looks_like(path)} ({_reason(error)}). It has to be a complete file, of "
+        "torch.save (.pth, .pt, .pyth) or of Detectron2's model zoo (.pkl), that holds arrays, numbers and text alone; "
+        "nothing else is loaded, since a pickle can run any code. Download it again, or take one from a source that "
+        "you trust"
+    )
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong, without PyTorch's advice to load the file all the same."""
+    if isinstance(error, pickle.UnpicklingError) and error.__context__ is not None:
+        return _first_sentence(error.__context__)
+    return _first_sentence(error)
+
+
+def _first_sentence(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0].partition(". ")[0]
+
+
+def looks_like(path: Path) -> str:
+    """What a file is, judged by its first bytes: "it is an HTML page", for example."""
+    with path.open("rb") as file:
+        start = file.read(200)
+    if not start:
+        return "it is empty"
+    if start.startswith(b"PK"):
+        if not zipfile.is_zipfile(path):
+            return "it is a zip archive that is cut off, or a broken one"
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        is_torch = any(name.endswith("/data.pkl") for name in names)
+        return f"it is a {'file of torch.save' if is_torch else 'zip archive of something else'}"
+    if start.startswith(b"\x80"):
+        # The format of PyTorch 0.4 begins with a pickle of this number alone.
+        is_torch = MAGIC_NUMBER.to_bytes(10, "little") in start
+        return f"it is {'a file of torch.save of the old format' if is_torch else 'a pickle'}"
+    text = start.decode("utf-8", errors="ignore")
+    if text.lstrip().lower().startswith(("<!doctype html", "<html")):
+        return "it is an HTML page, such as a server sends in place of a file"
+    if all(character.isprintable() or character in string.whitespace for character in text):
+        return (
+            f"it is text that begins {text.strip().splitlines()[0][:60]!r}" if text.strip() else "it is blank"
+        )
+    return f"it begins with the bytes {start[:8].hex(' ')}, which is no format of weights known here"

@@ -1,0 +1,107 @@
+"""Where weights come from: a file or an address, checked against a checksum before anything reads them."""
+
+import hashlib
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WeightSource:
+    """What MODEL.WEIGHTS names: an address, and options after a question mark.
+
+    Attributes:
+        address: path or URL, without the options.
+        sha256: the file must have, as 64 lower-case hexadecimal digits; None: it is not checked.
+        matching_heuristics: find parameters by similar names, as Detectron2 does for other frameworks' weights.
+    """
+
+    address: str
+    sha256: str | None
+    matching_heuristics: bool
+
+    @classmethod
+    def parse(cls, text: str) -> "WeightSource":
+        """
+        Args:
+            text: `address?sha256=...&matching_heuristics=True`, either option or both or none.
+
+        Raises:
+            ValueError: another option, or a value that an option can't have.
+        """
+        address, _, query = text.partition("?")
+        options = parse_qs(query, keep_blank_values=True)
+        sha256 = options.pop("sha256", [None])[-1]
+        if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+            raise ValueError(f"{text}: sha256 takes 64 hexadecimal digits, not {sha256!r}")
+        heuristics = options.pop("matching_heuristics", ["False"])[-1]
+        if heuristics not in ("True", "False"):
+            raise ValueError(f"{text}: matching_heuristics takes True or False, not {heuristics!r}")
+        if options:
+            raise ValueError(
+                f"{text}: {', '.join(options)} is no option of weights: after the question mark may be sha256 and "
+                "matching_heuristics. If a server needs more, download the file and give its path"
+            )
+        return cls(address, None if sha256 is None else sha256.lower(), heuristics == "True")
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the address is a URL, whose file is kept in a cache."""
+        return "://" in self.address
+
+    def fetch(self, path_manager: Any) -> Path:
+        """The local file, downloaded if need be, and checked.
+
+        Args:
+            path_manager: Detectron2's, which knows the kinds of addresses.
+
+        Raises:
+            FileNotFoundError: no such file.
+            OSError: the download failed.
+            ValueError: another checksum, or a folder.
+        """
+        try:
+            path = Path(path_manager.get_local_path(self.address))
+        except OSError as error:
+            raise OSError(
+                f"{self.address} could not be fetched ({error}): see whether the address is right and can be reached from "
+                "here, or download the file elsewhere and give its path"
+            ) from error
+        if path.is_dir():
+            raise ValueError(
+                f"{self.address} is a folder: name the checkpoint in it, such as model_final.pth"
+            )
+        if not path.is_file():
+            raise FileNotFoundError(f"{self.address} does not exist: give the path of a checkpoint")
+        if self.is_remote or self.sha256 is not None:
+            self._check(path)
+        return path
+
+    def again(self, path: Path) -> str:
+        """What to do about a broken file: a sentence to end a message with; empty if it was not downloaded.
+
+        Args:
+            path: the local file.
+        """
+        return (
+            f". It was downloaded from {self.address}: delete {path} to do so again" if self.is_remote else ""
+        )
+
+    def _check(self, path: Path) -> None:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if self.sha256 is None:
+            logger.info(
+                "%s is in %s. To accept this very file alone from now on, write %s?sha256=%s",
+                self.address, path, self.address, digest,
+            )  # fmt: skip
+        elif digest != self.sha256:
+            raise ValueError(
+                f"{self.address} is another file than expected, or broken: {path} has sha256 {digest}, not "
+                f"{self.sha256}{self.again(path)}"
+            )

@@ -1,0 +1,98 @@
+"""VGG-16 as a backbone of stride 16, and its fully connected layers as a box head, as in the first Faster R-CNN."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, ROI_BOX_HEAD_REGISTRY, Backbone
+from detectron2.modeling.roi_heads import FastRCNNConvFCHead
+from fvcore.nn import weight_init
+from torch import Tensor, nn
+
+_CONVOLUTIONS = (2, 2, 3, 3, 3)  # in each block
+
+
+class VGG16(Backbone):
+    """The 13 convolutions of VGG-16 without the last max pooling: one feature map, "conv5", of stride 16.
+
+    The convolutions are called conv1_1 to conv5_3, by block and place in it.
+    """
+
+    def __init__(self, *, channels: Sequence[int], input_channels: int = 3, freeze_at: int = 0) -> None:
+        """
+        Args:
+            channels: of the five blocks; 64, 128, 256, 512, 512 in VGG-16.
+            input_channels: of the image.
+            freeze_at: this many blocks get no gradient; 2 are the first four convolutions.
+
+        Raises:
+            ValueError: other than five numbers of channels, or blocks to freeze that there are not.
+        """
+        super().__init__()
+        blocks = len(_CONVOLUTIONS)
+        if len(channels) != blocks:
+            raise ValueError(
+                f"MODEL.VGG.CHANNELS is {list(channels)}: give a number for each of {blocks} blocks"
+            )
+        if not 0 <= freeze_at <= blocks:
+            raise ValueError(f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}: VGG-16 has {blocks} blocks")
+        width = input_channels
+        for block, (layers, outputs) in enumerate(zip(_CONVOLUTIONS, channels, strict=True), start=1):
+            for place in range(1, layers + 1):
+                convolution = nn.Conv2d(width, outputs, kernel_size=3, padding=1)
+                weight_init.c2_msra_fill(convolution)
+                convolution.requires_grad_(block > freeze_at)
+                self.add_module(f"conv{block}_{place}", convolution)
+                self.add_module(f"relu{block}_{place}", nn.ReLU(inplace=True))
+                width = outputs
+            if block < blocks:
+                self.add_module(f"pool{block}", nn.MaxPool2d(kernel_size=2))
+        self._out_features = ["conv5"]
+        self._out_feature_channels = {"conv5": width}
+        self._out_feature_strides = {"conv5": 16}
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """
+        Args:
+            x: (N, input_channels, H, W).
+
+        Returns:
+            "conv5": (N, channels, floor(H / 16), floor(W / 16)).
+        """
+        for layer in self.children():
+            x = layer(x)
+        return {"conv5": x}
+
+
+@BACKBONE_REGISTRY.register()
+def build_vgg16_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> VGG16:
+    """VGG-16 of widths MODEL.VGG.CHANNELS; MODEL.BACKBONE.FREEZE_AT counts blocks."""
+    return VGG16(
+        channels=cfg.MODEL.VGG.CHANNELS,
+        input_channels=input_shape.channels,
+        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+    )
+
+
+@ROI_BOX_HEAD_REGISTRY.register()
+class VGGBoxHead(FastRCNNConvFCHead):
+    """FastRCNNConvFCHead with dropout after each fully connected layer; of VGG-16, fc1 is fc6 and fc2 is fc7."""
+
+    @configurable
+    def __init__(self, input_shape: ShapeSpec, *, dropout: float, **layers: Any) -> None:
+        """
+        Args:
+            input_shape: of a pooled region.
+            dropout: share of the features dropped in training.
+            layers: see FastRCNNConvFCHead.
+        """
+        super().__init__(input_shape, **layers)
+        for number in range(1, len(self.fcs) + 1):
+            # In place of the ReLU, since the head runs its layers in the order in which they were first added.
+            self.add_module(f"fc_relu{number}", nn.Sequential(nn.ReLU(), nn.Dropout(dropout)))
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+        args: dict[str, Any] = super().from_config(cfg, input_shape)
+        return {**args, "dropout": cfg.MODEL.VGG.DROPOUT}

@@ -1,0 +1,129 @@
+"""RelDN that follows the published code's conventions in inference, to reproduce its checkpoints' results."""
+
+from functools import reduce
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import Boxes, ImageList, Instances
+from torch import Tensor
+
+from ..meta_arch import RelDN, require_keys
+from ..postprocessing import relation_postprocess
+from ..region_heads import class_probabilities
+from ..relation_head.entities import given_entities
+from .image_frame import ImageFrame, pooled_regions
+
+# The parts that belong together.
+PUBLISHED_PARTS = {
+    "MODEL.ANCHOR_GENERATOR.NAME": "RoundedAnchorGenerator",
+    "MODEL.PROPOSAL_GENERATOR.NAME": "PublishedRPN",
+    "MODEL.ROI_HEADS.NAME": "PublishedROIHeads",
+    "MODEL.ROI_BOX_HEAD.POOLER_TYPE": "ROIAlign",
+    "MODEL.ROI_RELATION_HEAD.NAME": "PublishedRelDNHead",
+    "MODEL.ROI_RELATION_HEAD.VISUAL.FEATURES_BEFORE_RELU": True,
+}
+_BOXES_OF = {"instances": "gt_boxes", "detections": "pred_boxes"}
+
+
+@META_ARCH_REGISTRY.register()
+class PublishedRelDN(RelDN):
+    """RelDN with the box arithmetic, detection and spatial features of the published code. For evaluation alone.
+
+    Parameters and their names are those of RelDN. Entities are in pixels of the original image all the way; a
+    batch is done image by image, since padding changes results.
+    """
+
+    @configurable
+    def __init__(self, *, min_size: int, max_size: int, **reldn: Any) -> None:
+        """
+        Args:
+            min_size, max_size: the shorter side of the network input, and the most that the longer one may be.
+            reldn: arguments of RelDN; the parts that `PUBLISHED_PARTS` names.
+        """
+        super().__init__(**reldn)
+        self.min_size, self.max_size = min_size, max_size
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        wrong = {
+            key: part for key, part in PUBLISHED_PARTS.items() if reduce(getattr, key.split("."), cfg) != part
+        }
+        if wrong:
+            wanted = ", ".join(f"{key} {part}" for key, part in wrong.items())
+            raise ValueError(f"MODEL.META_ARCHITECTURE PublishedRelDN needs {wanted}")
+        sizes = {"min_size": cfg.INPUT.MIN_SIZE_TEST, "max_size": cfg.INPUT.MAX_SIZE_TEST}
+        return {**super().from_config(cfg), **sizes}
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
+        """
+        Raises:
+            ValueError: in training.
+        """
+        if self.training:
+            raise ValueError(
+                "MODEL.META_ARCHITECTURE PublishedRelDN is for evaluation: train RelDN with the same weights"
+            )
+        return self.inference(batched_inputs)
+
+    @torch.no_grad()
+    def inference(
+        self, batched_inputs: list[dict[str, Any]], *, do_postprocess: bool = True
+    ) -> list[dict[str, Instances]]:
+        """As in RelDN. Given boxes ("instances", "detections") are in pixels of the network input there, too.
+
+        Raises:
+            ValueError: an image that was not resized to INPUT.MIN_SIZE_TEST and INPUT.MAX_SIZE_TEST.
+        """
+        results = []
+        for x in batched_inputs:
+            frame = self._frame(x)
+            (result,) = super().inference([_in_original_pixels(x, frame)])
+            found = result["instances"]
+            found.remove("network_scale")
+            found.remove("network_size")
+            results.append(result if do_postprocess else relation_postprocess(result, *frame.network))
+        return results
+
+    def _frame(self, x: dict[str, Any]) -> ImageFrame:
+        height, width = x["image"].shape[-2:]
+        original = (x.get("height", height), x.get("width", width))
+        return ImageFrame.of(original, (height, width), self.min_size, self.max_size)
+
+    def _entities(
+        self, batched_inputs: list[dict[str, Any]], images: ImageList, features: dict[str, Tensor]
+    ) -> list[Instances]:
+        (x,) = batched_inputs
+        frame = self._frame(x)
+        if self.task != "sgdet":
+            require_keys(batched_inputs, "instances")
+            found = given_entities(x["instances"].to(self.device))
+            if self.task == "sgcls":
+                self._classify_in_image(features, found, frame)
+        elif "detections" in x:
+            found = x["detections"].to(self.device)
+        else:
+            (proposals,), _ = self.proposal_generator(images, features, None)
+            found = self.roi_heads.detect(features, proposals, frame, self.relation_head.has_pair)
+        found.network_scale = found.scores.new_full((len(found),), frame.scale)
+        found.network_size = found.scores.new_tensor(images.tensor.shape[-2:]).expand(len(found), 2)
+        return [found]
+
+    def _classify_in_image(self, features: dict[str, Tensor], found: Instances, frame: ImageFrame) -> None:
+        regions = Boxes(pooled_regions(found.pred_boxes.tensor, frame.scale))
+        (probs,) = class_probabilities(
+            self.roi_heads, features, [Instances(frame.original, pred_boxes=regions)]
+        )
+        found.scores, found.pred_classes = probs[:, :-1].max(dim=1)
+
+
+def _in_original_pixels(x: dict[str, Any], frame: ImageFrame) -> dict[str, Any]:
+    """An input whose given boxes are in pixels of the original image."""
+    moved = dict(x)
+    for key, name in _BOXES_OF.items():
+        if key in x:
+            fields = x[key].get_fields()
+            boxes = Boxes(frame.resized_back(fields[name].tensor))
+            moved[key] = Instances(frame.original, **{**fields, name: boxes})
+    return moved

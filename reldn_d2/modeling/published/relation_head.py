@@ -1,0 +1,100 @@
+"""The relation head with the published code's pooling and spatial features; entities are in pixels of the image."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.structures import Instances
+from torch import Tensor
+
+from reldn_d2.structures import EntityBatch, boxes_overlap, enclosing_boxes
+
+from ..relation_head import ROI_RELATION_HEAD_REGISTRY, RelDNHead
+from ..relation_head.entities import entity_batch
+from ..relation_head.spatial import box_delta
+from .boxes import inclusive
+from .image_frame import pooled_regions
+
+
+@dataclass(frozen=True)
+class PublishedEntityBatch(EntityBatch):
+    """Entities whose `boxes` are in pixels of the original image, continuous.
+
+    Attributes:
+        image_sizes: (N, 2) float, (height, width) of the network input *with* its padding.
+        scales: (E,) float, pixels of the network input per pixel of the original image.
+    """
+
+    scales: Tensor
+
+    @property
+    def regions(self) -> Tensor:
+        return pooled_regions(self.boxes, self.scales[:, None])
+
+
+def published_spatial_features(subject_boxes: Tensor, object_boxes: Tensor, network_sizes: Tensor) -> Tensor:
+    """The 28 numbers of eq. 11 as the published code has them in tests: boxes count in pixels of the image, but their
+    positions are shares of the network input.
+
+    Thin boxes keep their width; a box without area counts as a pixel.
+
+    Args:
+        subject_boxes, object_boxes: (M, 4) XYXY in pixels of the original image, continuous.
+        network_sizes: (M, 2), (height, width) of the padded network input.
+
+    Returns:
+        (M, 28), in the order of `spatial_features`.
+    """
+    subject, object = _not_empty(subject_boxes), _not_empty(object_boxes)
+    union = enclosing_boxes(subject, object)
+    return torch.cat(
+        [
+            box_delta(subject, object),
+            box_delta(subject, union),
+            box_delta(union, object),
+            _position(subject, network_sizes),
+            _position(object, network_sizes),
+        ],
+        dim=1,
+    )
+
+
+def _position(boxes: Tensor, network_sizes: Tensor) -> Tensor:
+    """(M, 5): first and last pixel, and area, as shares of the network input."""
+    corners = inclusive(boxes) / network_sizes.flip(1).repeat(1, 2)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1) / network_sizes.prod(dim=1)
+    return torch.cat([corners, area[:, None]], dim=1)
+
+
+def _not_empty(boxes: Tensor) -> Tensor:
+    first, end = boxes[:, :2], boxes[:, 2:]
+    return torch.cat([first, torch.where(end > first, end, first + 1)], dim=1)
+
+
+@ROI_RELATION_HEAD_REGISTRY.register()
+class PublishedRelDNHead(RelDNHead):
+    """RelDNHead for entities in pixels of the original image.
+
+    They have two more fields: `network_scale` (E,) and `network_size` (E, 2), the same in all rows; see
+    `PublishedEntityBatch`.
+    """
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        args = super().from_config(cfg, input_shape)
+        spatial = args["pair_classifier"].spatial
+        if spatial is not None:
+            spatial.features = published_spatial_features
+        return args
+
+    def has_pair(self, boxes: Tensor) -> bool:
+        """Whether SGDET finds at least one pair to consider among (E, 4) detected boxes."""
+        if not self.overlap_only:
+            return len(boxes) > 1
+        return bool(boxes_overlap(boxes[:, None], boxes[None]).triu(diagonal=1).any())
+
+    def _entity_batch(self, found: Instances) -> PublishedEntityBatch:
+        batch = {**vars(entity_batch([found])), "image_sizes": found.network_size[:1]}
+        return PublishedEntityBatch(**batch, scales=found.network_scale)

@@ -1,0 +1,13 @@
+"""What tests of configs share."""
+
+import pytest
+from config_files import data_sets
+from detectron2.data import DatasetCatalog
+
+
+@pytest.fixture
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few scenes under the names of all data sets that configs name, whose vocabularies stay as they are."""
+    tiny = DatasetCatalog.get("scenes_tiny_test")
+    for name in data_sets():
+        monkeypatch.setitem(DatasetCatalog.data, name, lambda: tiny)

@@ -1,0 +1,363 @@
+"""PublishedRelDN as a whole, at reduced width with random weights, against the slow way through a test image."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from detectron2.layers import ROIAlign
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances, pairwise_iou
+from detectron2.utils.events import EventStorage
+from slow_published import Box, SlowPublished, slow_level
+from tiny_models import TinyConfig, make_input, make_model
+
+from reldn_d2.engine.setup import is_relation_model
+from reldn_d2.modeling import PublishedRelDN, RelDN
+from reldn_d2.modeling.published import PUBLISHED_PARTS
+
+MIN_SIZE, MAX_SIZE = 97, 140
+MEANS = [102.9801, 115.9465, 122.7717]
+HEAD = "MODEL.ROI_RELATION_HEAD"
+PUBLISHED = [
+    *("MODEL.META_ARCHITECTURE", "PublishedRelDN"),
+    *(str(x) for part in PUBLISHED_PARTS.items() for x in part),
+    *("MODEL.PIXEL_MEAN", str(MEANS), "MODEL.PIXEL_STD", "[1.0, 1.0, 1.0]"),
+    *("INPUT.MIN_SIZE_TEST", str(MIN_SIZE), "INPUT.MAX_SIZE_TEST", str(MAX_SIZE)),
+    *("MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", "[[0.5, 1.0, 2.0]]"),
+    *("MODEL.RPN.PRE_NMS_TOPK_TEST", "40", "MODEL.RPN.POST_NMS_TOPK_TEST", "15"),
+    *("TEST.DETECTIONS_PER_IMAGE", "6"),
+    *(f"{HEAD}.TEST.TOP_K", "5000"),
+    *(f"{HEAD}.OVERLAP_ONLY", "True"),
+]
+FPN = [
+    *("MODEL.ANCHOR_GENERATOR.SIZES", "[[16], [24], [40], [80], [100]]"),
+    *("MODEL.RPN.IN_FEATURES", "['p2', 'p3', 'p4', 'p5', 'p6']"),
+    *("MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO", "2"),
+]
+VGG = [
+    *("MODEL.BACKBONE.NAME", "build_vgg16_backbone", "MODEL.VGG.CHANNELS", "[4, 4, 8, 8, 8]"),
+    *("MODEL.ANCHOR_GENERATOR.SIZES", "[[16, 32, 64]]"),
+    *("MODEL.RPN.IN_FEATURES", "['conv5']", "MODEL.ROI_HEADS.IN_FEATURES", "['conv5']"),
+    *("MODEL.ROI_BOX_HEAD.NAME", "VGGBoxHead", "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO", "0"),
+]
+# (height, width) of images and of the network input, whose sides are no round multiples.
+WIDE, LONG = ((61, 83), (97, 132)), ((97, 50), (140, 72))
+
+
+@torch.no_grad()
+def spread(model: RelDN, image: torch.Tensor) -> None:
+    """Scales the last layers so that what they return differs clearly, and no rank hangs on the last digits."""
+    images = model.preprocess_image([{"image": image}])
+    features = model.backbone(images.tensor)
+    rpn, heads = model.proposal_generator, model.roi_heads
+    maps = [features[name] for name in rpn.in_features]
+    logits, deltas = rpn.rpn_head(maps)
+    rpn.rpn_head.objectness_logits.weight.mul_(2 / torch.cat([x.flatten() for x in logits]).std())
+    rpn.rpn_head.anchor_deltas.weight.mul_(0.2 / torch.cat([x.flatten() for x in deltas]).std())
+    (proposals,), _ = rpn(images, features)
+    maps = [features[name] for name in heads.in_features]
+    scores, deltas = heads.box_predictor(heads.box_head(heads.box_pooler(maps, [proposals.proposal_boxes])))
+    # Random features are much alike: what they share would decide the class of all boxes.
+    common, factor = scores.mean(dim=0), 1.5 / (scores - scores.mean(dim=0)).std()
+    heads.box_predictor.cls_score.weight.mul_(factor)
+    heads.box_predictor.cls_score.bias.copy_(-common * factor)
+    heads.box_predictor.bbox_pred.weight.mul_(2 / deltas.std())
+    classifier = model.relation_head.pair_classifier
+    visual, spatial = classifier.visual, classifier.spatial
+    last = {visual: (visual.score[3], visual.subject_skip, visual.object_skip), spatial: (spatial.mlp[4],)}
+    for module, layers in last.items():
+        seen: list[torch.Tensor] = []
+        hook = module.register_forward_hook(lambda _, __, logits, seen=seen: seen.append(logits.std()))
+        model([{"image": image}])
+        hook.remove()
+        for layer in layers:
+            layer.weight.mul_(2 / seen[0])
+
+
+@pytest.fixture
+def fpn(tiny_config: TinyConfig) -> PublishedRelDN:
+    model = make_model(tiny_config(*PUBLISHED, *FPN), seed=1).eval()
+    spread(model, image_of(((97, 132), (97, 132))))
+    return model
+
+
+@pytest.fixture
+def vgg(tiny_config: TinyConfig) -> PublishedRelDN:
+    model = make_model(tiny_config(*PUBLISHED, *VGG), seed=1).eval()
+    spread(model, image_of(((97, 132), (97, 132))))
+    return model
+
+
+def image_of(sizes: tuple[tuple[int, int], tuple[int, int]], seed: int = 0) -> torch.Tensor:
+    """Coarse noise: its regions differ, other than those of fine noise."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (1, 3, 9, 9)).astype(np.float32)
+    return torch.nn.functional.interpolate(torch.from_numpy(coarse), sizes[1], mode="bilinear")[0]
+
+
+def input_of(sizes: tuple[tuple[int, int], tuple[int, int]], seed: int = 0) -> dict[str, Any]:
+    (height, width), _ = sizes
+    return {"image": image_of(sizes, seed), "height": height, "width": width}
+
+
+def slow(model: PublishedRelDN, x: dict[str, Any], **settings: Any) -> SlowPublished:
+    pyramid = len(model.backbone.output_shape()) > 1
+    return SlowPublished(
+        model=model,
+        image=x["image"],
+        original=(x["height"], x["width"]),
+        strides=[4, 8, 16, 32, 64] if pyramid else [16],
+        sizes=[[16], [24], [40], [80], [100]] if pyramid else [[16, 32, 64]],
+        ratios=[0.5, 1.0, 2.0],
+        roi_maps=4 if pyramid else 1,
+        padding=32 if pyramid else 0,
+        settings={
+            "mean": MEANS,
+            "min_size": MIN_SIZE,
+            "max_size": MAX_SIZE,
+            "pre_nms": 40,
+            "post_nms": 15,
+            "rpn_nms": 0.7,
+            "sampling_ratio": 2 if pyramid else 0,
+            "score": 0.05,
+            "nms": 0.5,
+            "detections": 6,
+            "classes": 6,
+            "overlap_only": True,
+            **settings,
+        },
+    )
+
+
+def given(sizes: tuple[tuple[int, int], tuple[int, int]], boxes: list[Box], classes: list[int]) -> Instances:
+    """Inclusive boxes of the image as the mapper gives them: continuous, resized with the image."""
+    (height, width), (new_height, new_width) = sizes
+    table = torch.tensor(boxes).reshape(-1, 4) + torch.tensor([0.0, 0, 1, 1])
+    factors = torch.tensor([new_width / width, new_height / height]).repeat(2)
+    return Instances(
+        (new_height, new_width), gt_boxes=Boxes(table * factors), gt_classes=torch.tensor(classes)
+    )
+
+
+def check_entities(found: Instances, expected: list[tuple[float, int, Box]], size: tuple[int, int]) -> None:
+    assert found.image_size == size
+    assert set(found.get_fields()) == {"pred_boxes", "scores", "pred_classes"}
+    assert found.pred_classes.tolist() == [c for _, c, _ in expected]
+    np.testing.assert_allclose(found.scores.numpy(), [s for s, _, _ in expected], rtol=1e-4)
+    boxes = np.array([box for _, _, box in expected]).reshape(-1, 4) + np.array([0, 0, 1, 1])
+    np.testing.assert_allclose(found.pred_boxes.tensor.numpy(), boxes, atol=2e-3)
+
+
+def check_relations(found: Instances, expected: dict[tuple[int, int, int], float]) -> None:
+    triplets = zip(
+        found.subject_index.tolist(), found.object_index.tolist(), found.pred_predicates.tolist(), strict=True
+    )
+    scores = dict(zip(triplets, found.scores.tolist(), strict=True))
+    assert scores.keys() == expected.keys()
+    for triplet, score in expected.items():
+        assert scores[triplet] == pytest.approx(score, rel=2e-3), triplet
+
+
+@pytest.mark.parametrize("kind", ["fpn", "vgg"])
+@pytest.mark.parametrize("sizes", [WIDE, LONG], ids=["wide", "long"])
+def test_sgdet_equals_the_slow_way(kind: str, sizes, request: pytest.FixtureRequest) -> None:
+    model = request.getfixturevalue(kind)
+    x = input_of(sizes)
+    (result,) = model([x])
+    reference = slow(model, x)
+    expected = reference.detections()
+    assert len(expected) == 6 and len({c for _, c, _ in expected}) > 1
+    check_entities(result["instances"], expected, sizes[0])
+    triplets = reference.triplets(expected)
+    assert 0 < len(triplets) < 6 * 5 * 7  # some pairs overlap, some don't
+    check_relations(result["relations"], triplets)
+
+
+@pytest.mark.parametrize("kind", ["fpn", "vgg"])
+def test_given_boxes_equal_the_slow_way(kind: str, request: pytest.FixtureRequest) -> None:
+    model = request.getfixturevalue(kind)
+    boxes = [(3.0, 4.0, 30.0, 20.0), (0.0, 0.0, 82.0, 60.0), (50.0, 41.0, 53.0, 59.0)]
+    x = {**input_of(WIDE, 1), "instances": given(WIDE, boxes, [4, 0, 1])}
+    reference = slow(model, x)
+    assert slow_level(reference.region(boxes[1]), 2, 5) == 3  # but only just, with a pixel more a side
+
+    model.task = "prdcls"
+    (result,) = model([x])
+    expected = [(1.0, c, box) for c, box in zip([4, 0, 1], boxes, strict=True)]
+    check_entities(result["instances"], expected, WIDE[0])
+    triplets = reference.triplets(expected, given=True)
+    assert len(triplets) == 3 * 2 * 7  # the last box overlaps the second alone, which is no matter here
+    check_relations(result["relations"], triplets)
+
+    model.task = "sgcls"
+    (result,) = model([x])
+    scores = [reference.class_scores(reference.region(box))[0] for box in boxes]
+    expected = [(s.max(), int(s.argmax()), box) for s, box in zip(scores, boxes, strict=True)]
+    check_entities(result["instances"], expected, WIDE[0])
+    check_relations(result["relations"], reference.triplets(expected, given=True))
+    assert x["instances"].image_size == WIDE[1]
+
+
+def test_precomputed_detections_equal_the_slow_way(fpn: PublishedRelDN) -> None:
+    boxes = [(3.0, 4.0, 30.0, 20.0), (10.5, 0.25, 82.0, 60.0), (5.0, 41.0, 7.0, 59.0)]
+    same = given(WIDE, boxes, [4, 0, 1])
+    detections = Instances(
+        WIDE[1],
+        pred_boxes=same.gt_boxes,
+        scores=torch.tensor([0.9, 0.03, 0.5]),  # below the threshold, but given
+        pred_classes=same.gt_classes,
+    )
+    x = {**input_of(WIDE), "detections": detections}
+    (result,) = fpn([x])
+    expected = list(zip([0.9, 0.03, 0.5], [4, 0, 1], boxes, strict=True))
+    check_entities(result["instances"], expected, WIDE[0])
+    triplets = slow(fpn, x).triplets(expected)
+    assert {(i, j) for i, j, _ in triplets} == {(0, 1), (1, 0)}
+    check_relations(result["relations"], triplets)
+    assert set(detections.get_fields()) == {"pred_boxes", "scores", "pred_classes"}
+
+    (none,) = fpn([{**x, "detections": detections[:0]}])
+    assert len(none["instances"]) == len(none["relations"]) == 0
+
+
+@pytest.mark.parametrize(("background", "least"), [(7, 0.02), (8, 0.0)])
+def test_the_threshold_falls_until_two_boxes_overlap(
+    fpn: PublishedRelDN, background: float, least: float
+) -> None:
+    """With all boxes pushed towards the background no pair is left at 0.05."""
+    with torch.no_grad():
+        fpn.roi_heads.box_predictor.cls_score.bias[-1] += background
+    x = input_of(WIDE)
+    reference = slow(fpn, x)
+    expected = reference.detections()
+    assert least < min(s for s, _, _ in expected) < least + 0.01
+    (result,) = fpn([x])
+    check_entities(result["instances"], expected, WIDE[0])
+    check_relations(result["relations"], reference.triplets(expected))
+    # Without the filter any two boxes are a pair.
+    fpn.relation_head.overlap_only = False
+    (result,) = fpn([x])
+    check_entities(result["instances"], slow(fpn, x, overlap_only=False).detections(), WIDE[0])
+
+
+def test_a_batch_is_done_image_by_image(fpn: PublishedRelDN) -> None:
+    inputs = [input_of(WIDE), input_of(LONG, 1), input_of(WIDE, 2)]
+    together = fpn(inputs)
+    alone = [fpn([x])[0] for x in inputs]
+    assert [r["instances"].image_size for r in together] == [WIDE[0], LONG[0], WIDE[0]]
+    for a, b in zip(together, alone, strict=True):
+        assert torch.equal(a["instances"].pred_boxes.tensor, b["instances"].pred_boxes.tensor)
+        assert torch.equal(a["relations"].scores, b["relations"].scores)
+    assert fpn([]) == []
+
+
+def test_boxes_can_be_had_in_the_network_input(vgg: PublishedRelDN) -> None:
+    x = input_of(WIDE)
+    (image,), (network,) = vgg.inference([x]), vgg.inference([x], do_postprocess=False)
+    factors = torch.tensor([132 / 83, 97 / 61]).repeat(2)
+    torch.testing.assert_close(
+        network["instances"].pred_boxes.tensor, image["instances"].pred_boxes.tensor * factors
+    )
+    assert network["instances"].image_size == network["relations"].image_size == WIDE[1]
+    assert torch.equal(network["relations"].scores, image["relations"].scores)
+
+
+def test_an_input_without_the_size_of_the_image_is_the_image(vgg: PublishedRelDN) -> None:
+    x = {"image": image_of(((97, 132), (97, 132)))}
+    (result,) = vgg([x])
+    assert result["instances"].image_size == (97, 132)
+    assert torch.equal(
+        result["relations"].scores, vgg([{**x, "height": 97, "width": 132}])[0]["relations"].scores
+    )
+
+
+def test_named_triplets_and_annotated_pairs_are_answered(vgg: PublishedRelDN) -> None:
+    x = input_of(WIDE)
+    (detected,) = vgg([x])
+    found = detected["instances"]
+    # Ground truth like the first detections: entities are matched in pixels of the image.
+    boxes = (found.pred_boxes.tensor - torch.tensor([0.0, 0, 1, 1])).tolist()
+    truth = given(WIDE, boxes, found.pred_classes.tolist())
+    best = detected["relations"]
+    s, o, p = (int(best.get(k)[0]) for k in ("subject_index", "object_index", "pred_predicates"))
+    x = {**x, "instances": truth, "named_triplets": torch.tensor([[s, o, p]])}
+    assert pairwise_iou(found.pred_boxes, found.pred_boxes).fill_diagonal_(0).max() < 0.95
+    (asked,) = vgg([x])
+    assert asked["named_triplets"].detected.tolist() == [True]
+    torch.testing.assert_close(asked["named_triplets"].scores, best.scores[:1])
+
+    vgg.task = "prdcls"
+    (pairs,) = vgg([{**x, "relations": torch.tensor([[s, o, p], [o, s, p]])}])
+    by_triplet = {
+        (a, b, c): score
+        for a, b, c, score in zip(
+            *(
+                pairs["relations"].get(k).tolist()
+                for k in ("subject_index", "object_index", "pred_predicates", "scores")
+            ),
+            strict=True,
+        )
+    }
+    probs = pairs["annotated_pairs"].predicate_probs
+    assert probs[0, p].item() == pytest.approx(by_triplet[s, o, p], rel=1e-5)
+    assert probs[1, p].item() == pytest.approx(by_triplet[o, s, p], rel=1e-5)
+    with pytest.raises(ValueError, match="no 'instances'"):
+        vgg([input_of(WIDE)])
+
+
+def test_degenerate_annotations_give_finite_scores(vgg: PublishedRelDN) -> None:
+    """The mapper keeps every annotation, also one without area."""
+    vgg.task = "prdcls"
+    truth = given(WIDE, [(3.0, 4.0, 2.0, 20.0), (0.0, 0.0, 82.0, 60.0)], [1, 2])
+    (result,) = vgg([{**input_of(WIDE), "instances": truth}])
+    assert len(result["relations"]) == 2 * 7 and result["relations"].scores.isfinite().all()
+
+
+def test_an_image_resized_in_another_way_is_refused(vgg: PublishedRelDN) -> None:
+    with pytest.raises(ValueError, match=r"\(50, 83\) came as \(97, 132\).*MIN_SIZE_TEST"):
+        vgg([{**input_of(WIDE), "height": 50}])
+
+
+def test_weights_are_those_of_reldn(tiny_config: TinyConfig) -> None:
+    plain, published = make_model(tiny_config(*FPN)), build_model(tiny_config(*PUBLISHED, *FPN))
+    assert type(plain) is RelDN and type(published) is PublishedRelDN
+    published.load_state_dict(plain.state_dict(), strict=True)
+
+
+@pytest.mark.parametrize("key", sorted(PUBLISHED_PARTS))
+def test_parts_that_do_not_belong_together_are_refused(tiny_config: TinyConfig, key: str) -> None:
+    default = tiny_config()
+    value: Any = default
+    for name in key.split("."):
+        value = value[name]
+    with pytest.raises(ValueError, match=f"PublishedRelDN needs {key} {PUBLISHED_PARTS[key]}$"):
+        build_model(tiny_config(*PUBLISHED, *FPN, key, str(value)))
+
+
+def test_all_wrong_parts_are_named_at_once(tiny_config: TinyConfig) -> None:
+    with pytest.raises(ValueError) as error:
+        build_model(tiny_config("MODEL.META_ARCHITECTURE", "PublishedRelDN"))
+    assert all(key in str(error.value) for key in PUBLISHED_PARTS)
+
+
+def test_training_is_refused(vgg: PublishedRelDN) -> None:
+    with EventStorage(0), pytest.raises(ValueError, match="train RelDN with the same weights"):
+        vgg.train()([make_input(3, [(0, 1, 2)])])
+
+
+def test_the_engine_takes_it_for_a_relation_model(tiny_config: TinyConfig) -> None:
+    assert is_relation_model(tiny_config(*PUBLISHED, *FPN))
+    assert not is_relation_model(tiny_config(file="detector.yaml"))
+
+
+def test_subject_and_predicate_regions_are_pooled_without_the_shift(fpn: PublishedRelDN) -> None:
+    for pooler in (fpn.roi_heads.box_pooler, fpn.relation_head.pair_classifier.pooler):
+        layers = [layer for layer in pooler.modules() if isinstance(layer, ROIAlign)]
+        assert len(layers) == 4 and not any(layer.aligned for layer in layers)
+        assert all(layer.sampling_ratio == 2 for layer in layers)
+
+
+def test_the_spatial_module_can_be_off(tiny_config: TinyConfig) -> None:
+    model = make_model(tiny_config(*PUBLISHED, *VGG, f"{HEAD}.SPATIAL.ENABLED", "False")).eval()
+    (result,) = model([input_of(WIDE)])
+    assert result["relations"].scores.isfinite().all()

@@ -1,0 +1,159 @@
+"""The paper's tables as docs/paper_results.yaml has them, and our numbers in their columns."""
+
+import csv
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reldn_d2.evaluation.files.results_files import RESULTS_FILE
+
+ROOT = Path(__file__).resolve().parent.parent
+PAPER_RESULTS = ROOT / "docs" / "paper_results.yaml"
+
+# Protocol -> metric -> percent, of one evaluation.
+Metrics = Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a table.
+
+    Attributes:
+        name: in the paper.
+        config: what its run is a delta of.
+        delta: file of configs/ablations, without its suffix: "losses/L0".
+        paper: column -> the paper's number.
+    """
+
+    name: str
+    config: Path
+    delta: str
+    paper: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the paper.
+
+    Attributes:
+        number, title: of the paper's table; the title is ours.
+        data: what the paper's numbers were measured on.
+        columns: name -> "task/protocol/metric" of an evaluation; a * in the metric takes the greatest of several.
+        beside: more of them, which the paper has no numbers for.
+        lines: in the paper's order.
+        note: to be read with the numbers; may be empty.
+    """
+
+    number: int
+    title: str
+    data: str
+    columns: dict[str, str]
+    beside: dict[str, str]
+    lines: list[Line]
+    note: str
+
+    @property
+    def needs(self) -> dict[str, set[str]]:
+        """Task -> the protocols that an evaluation must have reported."""
+        found: dict[str, set[str]] = {}
+        for key in self.columns.values():
+            task, protocol, _ = key.split("/", 2)
+            found.setdefault(task, set()).add(protocol)
+        return found
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """The table of the challenge's test server, 0 to 1: (Public, Private, Overall) of each line."""
+
+    title: str
+    columns: list[str]
+    lines: dict[str, list[float]]
+
+
+def read_table(number: int, config: Path | None, lines: list[str] | None) -> Table:
+    """A table of runs.
+
+    Args:
+        number: 1 to 8.
+        config: to make deltas of, instead of the table's own.
+        lines: names of the lines to keep; None keeps all.
+
+    Raises:
+        ValueError: an unknown line.
+    """
+    content = yaml.safe_load(PAPER_RESULTS.read_text())["tables"][number]
+    chosen = _chosen(content["lines"], lines, number)
+    columns = content["columns"]
+    return Table(
+        number=number,
+        title=content["title"],
+        data=content["data"],
+        columns=columns,
+        beside=content["beside"],
+        lines=[
+            Line(
+                name,
+                config or ROOT / line.get("config", content.get("config")),
+                line["run"],
+                dict(zip(columns, line["paper"], strict=True)),
+            )
+            for name, line in chosen.items()
+        ],
+        note=content.get("note", ""),
+    )
+
+
+def read_challenge(number: int, lines: list[str]) -> Challenge:
+    """The table of the test server.
+
+    Raises:
+        ValueError: an unknown line.
+    """
+    content = yaml.safe_load(PAPER_RESULTS.read_text())["challenge"][number]
+    return Challenge(content["title"], content["columns"], _chosen(content["lines"], lines, number))
+
+
+def read_metrics(folder: Path) -> Metrics:
+    """The numbers that an evaluation wrote to a folder; undefined ones are left out.
+
+    Returns:
+        Empty if the evaluation did not get there.
+    """
+    path = folder / RESULTS_FILE
+    if not path.is_file():
+        return {}
+    found: dict[str, dict[str, float]] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            metrics = found.setdefault(row["protocol"], {})
+            if row["value"]:
+                metrics[row["metric"]] = float(row["value"])
+    return found
+
+
+def value_of(key: str, evaluations: Mapping[str, Metrics]) -> float:
+    """The number of a column.
+
+    Args:
+        key: "task/protocol/metric".
+        evaluations: by task.
+
+    Returns:
+        Percent; NaN if there is no such number.
+    """
+    task, protocol, metric = key.split("/", 2)
+    metrics = evaluations.get(task, {}).get(protocol, {})
+    return max((x for name, x in metrics.items() if fnmatchcase(name, metric)), default=math.nan)
+
+
+def _chosen(known: dict[str, Any], names: list[str] | None, number: int) -> dict[str, Any]:
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise ValueError(f"table {number} has no line {unknown[0]}: choose --lines of {', '.join(known)}")
+    return {name: line for name, line in known.items() if names is None or name in names}
