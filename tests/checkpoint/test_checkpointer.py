@@ -378,7 +378,7 @@ def test_the_relation_part_must_be_there_and_complete(
     state = torch.load(path, weights_only=True)
     torch.save({"model": state["model"]}, path)
     five = make_model(tiny_config("MODEL.ROI_RELATION_HEAD.NUM_PREDICATES", "5"))
-    with pytest.raises(ValueError, match="do not fit the model.*It does not say which classes it is of"):
+    with pytest.raises(ValueError, match=r"do not fit the model.*It does not say which classes it is of"):
         RelationCheckpointer(five).load_relation_part(path)
     narrow = make_model(tiny_config("MODEL.ROI_BOX_HEAD.FC_DIM", "16"))
     with pytest.raises(ValueError, match="do not fit the model; the first is relation_head"):

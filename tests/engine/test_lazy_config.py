@@ -37,7 +37,7 @@ SCENES = str(LAZY / "scenes_reldn.py")
 TINY_LAZY = str(REPOSITORY / "tests" / "tiny_lazy.py")
 
 # A process that waits in vain for another fails instead of hanging.
-TIMEOUT = timedelta(seconds=60)
+TIMEOUT = timedelta(seconds=120)
 
 LazyOverrides = Callable[..., list[str]]
 
