@@ -23,8 +23,8 @@ def add_reldn_config(cfg: CN) -> None:
     # Train the table of log probabilities, as the published code did; the paper's text has it frozen.
     head.SEMANTIC.LEARNABLE = False
     head.SEMANTIC.EPS = 1e-3
-    # Background count of a training image: ordered pairs without a relationship ("unrelated"), or also those with
-    # one ("all", as the published code).
+    # Background count of a training image: ordered pairs of entities without a relationship ("unrelated"), or all pairs
+    # of the entities that are in some relationship, related ones too ("all", as the published code).
     head.SEMANTIC.BACKGROUND_COUNT = "unrelated"
     head.SPATIAL = CN()
     head.SPATIAL.ENABLED = True

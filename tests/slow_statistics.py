@@ -21,7 +21,10 @@ def slow_counts(
         relations = [tuple(map(int, row)) for row in image["relations"]]
         for s, o, p in relations:
             counts[classes[s], classes[o], p] += 1
-        pairs = [(s, o) for s in range(len(entities)) for o in range(len(entities)) if s != o]
+        rows = range(len(entities))
+        if background_count == "all":
+            rows = sorted({row for s, o, _ in relations for row in (s, o)})
+        pairs = [(s, o) for s in rows for o in rows if s != o]
         overlapping = [(s, o) for s, o in pairs if _overlap(entities[s]["bbox"], entities[o]["bbox"])]
         if overlap_only and (overlapping or background_count == "unrelated"):
             pairs = overlapping

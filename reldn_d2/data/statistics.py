@@ -4,6 +4,7 @@ Legend of shape letters: C entity classes, P predicate classes (background is in
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
 
@@ -24,7 +25,7 @@ _IntArray = NDArray[np.int64]
 # between threads, which would wait for each other on a busy machine.
 _PAIRS_AT_ONCE = 2**13
 # Of what the cache keeps: raise it when the counts of the same data change.
-_VERSION = 1
+_VERSION = 2
 
 
 def predicate_counts(
@@ -39,15 +40,15 @@ def predicate_counts(
 
     Every row of `"relations"` counts once for its predicate, wherever its boxes lie. The last column counts
     ordered pairs of distinct entities of an image: those that carry no relationship ("unrelated", the paper's
-    text), or all of them, related ones too ("all", the published code). Pairs that differ only in several
-    annotated predicates are one pair there.
+    text), or, as in the published code, all pairs of entities that are in some relationship, related pairs too
+    ("all"). Pairs that differ only in several annotated predicates are one pair there.
 
     Args:
-        dataset_dicts: the training images; those without relationships add to the last column too.
+        dataset_dicts: the training images; with "unrelated", those without relationships add to the last column too.
         num_classes, num_predicates: C and P.
         overlap_only: count in the last column only pairs whose boxes share area.
-        background_count: "unrelated" or "all". The latter follows the published code also where no pair of an
-            image overlaps: then `overlap_only` counts all its pairs.
+        background_count: "unrelated" or "all". The latter follows the published code also where no such pair of an
+            image overlaps: then `overlap_only` counts all of them.
 
     Returns:
         (C, C, P + 1) counts, indexed [subject class, object class, predicate].
@@ -114,6 +115,8 @@ def _background(
     arrays: DatasetArrays, num_classes: int, overlap_only: bool, background_count: BackgroundCount
 ) -> _IntArray:
     """(C, C) counts of the last column."""
+    if background_count == "all":
+        arrays = _entities_in_relations(arrays)
     counts = np.zeros((num_classes, num_classes), dtype=np.int64)
     for first, second in _entity_pairs(arrays):
         if overlap_only:
@@ -134,6 +137,20 @@ def _background(
             counted &= _overlapping(arrays, subject, object)
         counts -= _class_pairs(arrays, subject[counted], object[counted], num_classes)
     return counts
+
+
+def _entities_in_relations(arrays: DatasetArrays) -> DatasetArrays:
+    """Without the entities that are in no relationship, and without the relationships, whose rows would be others."""
+    kept = np.zeros(len(arrays.classes), dtype=np.bool_)
+    kept[arrays.relations[:, :2]] = True
+    return replace(
+        arrays,
+        boxes=arrays.boxes[kept],
+        classes=arrays.classes[kept],
+        first_entity=np.concatenate([[0], np.cumsum(kept)])[arrays.first_entity],
+        relations=arrays.relations[:0],
+        first_relation=np.zeros_like(arrays.first_relation),
+    )
 
 
 def _entity_pairs(arrays: DatasetArrays) -> Iterator[tuple[_IntArray, _IntArray]]:

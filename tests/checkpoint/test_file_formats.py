@@ -94,9 +94,10 @@ def test_the_versions_of_layers_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_arrays_become_tensors_of_their_own(tmp_path: Path) -> None:
-    """Whatever the byte order; and a tensor that can be written to, where protocol 5 makes arrays that can't."""
+    """Whatever the byte order; and tensors that can be written to."""
     big, native = np.array([1, 2], dtype=">f4"), np.array([3, 4], dtype=np.int32)
     stored = {"big": big, "native": native, "scalar": np.float32(0.5), "flags": np.array([True])}
+    native.setflags(write=False)
     (tmp_path / "x.pkl").write_bytes(pickle.dumps({"model": stored, "__author__": "a"}, protocol=5))
     found = read_checkpoint(tmp_path / "x.pkl")["model"]
     assert found["big"].tolist() == [1, 2] and found["big"].dtype == torch.float32

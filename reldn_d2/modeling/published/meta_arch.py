@@ -47,9 +47,10 @@ class PublishedRelDN(RelDN):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        wrong = {
-            key: part for key, part in PUBLISHED_PARTS.items() if reduce(getattr, key.split("."), cfg) != part
-        }
+        # With FPN two samples a bin, without as many as a bin has pixels.
+        ratio = 2 if len(cfg.MODEL.ROI_HEADS.IN_FEATURES) > 1 else 0
+        parts = {**PUBLISHED_PARTS, "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO": ratio}
+        wrong = {key: part for key, part in parts.items() if reduce(getattr, key.split("."), cfg) != part}
         if wrong:
             wanted = ", ".join(f"{key} {part}" for key, part in wrong.items())
             raise ValueError(f"MODEL.META_ARCHITECTURE PublishedRelDN needs {wanted}")

@@ -340,6 +340,15 @@ def test_all_wrong_parts_are_named_at_once(tiny_config: TinyConfig) -> None:
     assert all(key in str(error.value) for key in PUBLISHED_PARTS)
 
 
+@pytest.mark.parametrize(("options", "wrong", "right"), [(FPN, 0, 2), (VGG, 2, 0)], ids=["fpn", "vgg"])
+def test_another_sampling_ratio_is_refused(
+    tiny_config: TinyConfig, options: list[str], wrong: int, right: int
+) -> None:
+    key = "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO"
+    with pytest.raises(ValueError, match=f"PublishedRelDN needs {key} {right}$"):
+        build_model(tiny_config(*PUBLISHED, *options, key, str(wrong)))
+
+
 def test_training_is_refused(vgg: PublishedRelDN) -> None:
     with EventStorage(0), pytest.raises(ValueError, match="train RelDN with the same weights"):
         vgg.train()([make_input(3, [(0, 1, 2)])])
