@@ -21,7 +21,7 @@ def slow_counts(
         relations = [tuple(map(int, row)) for row in image["relations"]]
         for s, o, p in relations:
             counts[classes[s], classes[o], p] += 1
-        rows = range(len(entities))
+        rows = list(range(len(entities)))
         if background_count == "all":
             rows = sorted({row for s, o, _ in relations for row in (s, o)})
         pairs = [(s, o) for s in rows for o in rows if s != o]

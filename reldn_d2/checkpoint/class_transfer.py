@@ -121,7 +121,8 @@ def _copied(
     layers: _ClassLayers, name: str, old: Tensor, fresh: Tensor, found: list[str], own: list[str], source: str
 ) -> Tensor:
     if layers.may_be_shared and len(old) == len(fresh) == layers.width:
-        return old  # shared by all classes; with one class on both sides that can't be told from a class's own
+        # One class on both sides: rows of its own and rows shared by all classes look the same.
+        return old
     old_rows, fresh_rows = layers.by_class(old, len(found)), layers.by_class(fresh, len(own))
     if old_rows is None and not layers.may_be_shared:
         raise ValueError(
