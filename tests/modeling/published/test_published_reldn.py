@@ -158,15 +158,17 @@ def check_relations(found: Instances, expected: dict[tuple[int, int, int], float
         assert scores[triplet] == pytest.approx(score, rel=2e-3), triplet
 
 
-@pytest.mark.parametrize("kind", ["fpn", "vgg"])
+@pytest.mark.parametrize(("kind", "seed"), [("fpn", 4), ("vgg", 3)])
 @pytest.mark.parametrize("sizes", [WIDE, LONG], ids=["wide", "long"])
-def test_sgdet_equals_the_slow_way(kind: str, sizes, request: pytest.FixtureRequest) -> None:
+def test_sgdet_equals_the_slow_way(kind: str, seed: int, sizes, request: pytest.FixtureRequest) -> None:
     model = request.getfixturevalue(kind)
-    x = input_of(sizes)
+    x = input_of(sizes, seed)
     (result,) = model([x])
     reference = slow(model, x)
     expected = reference.detections()
     assert len(expected) == 6 and len({c for _, c, _ in expected}) > 1
+    if kind == "fpn":  # clipped to the pixels of the image
+        assert any(box[2] == sizes[0][1] - 1 for _, _, box in expected)
     check_entities(result["instances"], expected, sizes[0])
     triplets = reference.triplets(expected)
     assert 0 < len(triplets) < 6 * 5 * 7  # some pairs overlap, some don't
@@ -238,6 +240,17 @@ def test_the_threshold_falls_until_two_boxes_overlap(
     fpn.relation_head.overlap_only = False
     (result,) = fpn([x])
     check_entities(result["instances"], slow(fpn, x, overlap_only=False).detections(), WIDE[0])
+
+
+def test_what_is_a_pair_to_consider(vgg: PublishedRelDN) -> None:
+    """Boxes that share a pixel: 10 to 20 and 20 to 30 by first and last pixel, 10 to 20 and 21 to 30 not."""
+    head = vgg.relation_head
+    sharing = torch.tensor([[10.0, 10, 21, 21], [20, 20, 31, 31]])
+    apart = torch.tensor([[10.0, 10, 21, 21], [21, 10, 31, 21]])
+    assert head.has_pair(sharing) and not head.has_pair(apart)
+    assert not head.has_pair(sharing[:1]) and not head.has_pair(sharing[:0])
+    head.overlap_only = False
+    assert head.has_pair(apart) and not head.has_pair(apart[:1]) and not head.has_pair(apart[:0])
 
 
 def test_a_batch_is_done_image_by_image(fpn: PublishedRelDN) -> None:
