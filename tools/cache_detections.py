@@ -5,14 +5,15 @@ python tools/cache_detections.py --config-file configs/scenes/detector.yaml --ou
     MODEL.WEIGHTS output/scenes/detector/model_final.pth
 
 writes one file per data set of DATASETS.TRAIN and DATASETS.TEST. Relation runs take them as
-DATASETS.DETECTION_FILES_TRAIN and DATASETS.DETECTION_FILES_TEST. Files newer than the weights are kept.
+DATASETS.DETECTION_FILES_TRAIN and DATASETS.DETECTION_FILES_TEST. Files of the same weights and config are kept; those of
+another detector are made again.
 """
 
 import argparse
 from pathlib import Path
 
-from reldn_d2.checkpoint import WeightSource
-from reldn_d2.engine import cache_detections, load_config, load_model, setup_console
+from reldn_d2.data import detections_made_by
+from reldn_d2.engine import cache_detections, detector_identity, load_config, load_model, setup_console
 
 
 def main() -> None:
@@ -24,12 +25,11 @@ def main() -> None:
     cfg = load_config(args.config_file, args.opts)
     setup_console()
     model = load_model(cfg)
-    weights = Path(WeightSource.parse(cfg.MODEL.WEIGHTS).address)
-    trained = weights.stat().st_mtime if weights.is_file() else float("inf")
+    identity = detector_identity(cfg, model)
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         path = args.output / f"{name}.npz"
-        if path.exists() and path.stat().st_mtime > trained:
-            print(f"{path} is newer than the weights, kept")
+        if detections_made_by(path) == identity:
+            print(f"{path} is of these weights and this config, kept")
         else:
             cache_detections(cfg, model, name, path)
 

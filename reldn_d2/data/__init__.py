@@ -13,7 +13,7 @@ from .datasets.visual_genome.raw import load_visual_genome_raw, register_visual_
 from .datasets.visual_genome.vg150 import load_vg150, register_vg150
 from .datasets.vrd import load_vrd, register_vrd
 from .datasets.vrd_annotations import parse_vrd_annotations
-from .detections import load_detections_into_dataset, save_detections
+from .detections import detections_made_by, load_detections_into_dataset, save_detections
 from .filters import (
     images_with_relations,
     one_relation_per_pair,
@@ -33,6 +33,7 @@ __all__ = [
     "cached_predicate_counts",
     "check_dataset",
     "check_pictures",
+    "detections_made_by",
     "images_with_relations",
     "load_authors_json",
     "load_coco_relations",

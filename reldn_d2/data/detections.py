@@ -3,7 +3,7 @@
 The file is a NumPy .npz of the detections of all images, one image after the other: `boxes` (K, 4) float32
 XYXY in pixels of the original image, `scores` (K,) float32, `classes` (K,) int64, `image_ids` (N,) integers
 or strings, `offsets` (N + 1,) int64 so that image i owns the rows offsets[i] to offsets[i + 1],
-`thing_classes` (C,) strings and `format_version`.
+`thing_classes` (C,) strings, `format_version` and, if it is known, `made_by`, text that says what made them.
 """
 
 import os
@@ -27,6 +27,8 @@ def save_detections(
     path: str | os.PathLike[str],
     detections: Mapping[int | str, tuple[ArrayLike, ArrayLike, ArrayLike]],
     thing_classes: Sequence[str],
+    *,
+    made_by: str = "",
 ) -> None:
     """Write detections of a data set to `path`, all at once or not at all.
 
@@ -35,6 +37,7 @@ def save_detections(
         detections: image id -> (boxes (K, 4) XYXY in pixels of the original image, scores (K,) in [0, 1],
             classes (K,) in [0, C)). Images without detections have arrays of length 0.
         thing_classes: names of the C classes, in order.
+        made_by: for `detections_made_by`.
 
     Raises:
         ValueError: image ids of mixed types; arrays that do not fit each other; numbers out of range.
@@ -59,7 +62,21 @@ def save_detections(
             offsets=np.cumsum([len(s) for s in scores], dtype=np.int64),
             thing_classes=np.array(list(thing_classes), dtype=np.str_),
             format_version=np.array(FORMAT_VERSION),
+            made_by=np.array(made_by),
         )
+
+
+def detections_made_by(path: str | os.PathLike[str]) -> str:
+    """What `save_detections` was told about the file's origin; empty if nothing, or if there is no such file.
+
+    Raises:
+        ValueError: the file is no detections file.
+    """
+    if not os.path.isfile(path):
+        return ""
+    _read(path)
+    with np.load(path, allow_pickle=False) as archive:
+        return str(archive["made_by"]) if "made_by" in archive else ""
 
 
 def load_detections_into_dataset(

@@ -1,6 +1,6 @@
 """Configs, training, evaluation and prediction: what train_net.py and the tools share."""
 
-from .detections import cache_detections
+from .detections import cache_detections, detector_identity
 from .evaluate import evaluate, load_model
 from .predictor import RelationPredictor
 from .setup import (
@@ -19,6 +19,7 @@ __all__ = [
     "Trainer",
     "cache_detections",
     "check_classes",
+    "detector_identity",
     "evaluate",
     "import_data_sets",
     "load_config",

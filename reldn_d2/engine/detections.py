@@ -1,5 +1,7 @@
 """Running a detector once over a data set, so that relation training and evaluation need not run it again."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import torch
@@ -11,6 +13,25 @@ from reldn_d2.data import save_detections
 
 from .setup import check_classes, is_relation_model
 from .trainer import Trainer
+
+
+def detector_identity(cfg: CfgNode, model: nn.Module) -> str:
+    """What a detector's output depends on beside the images: a digest of its weights and of the config keys that matter.
+
+    Args:
+        cfg: of the detector.
+        model: with its weights.
+    """
+    used = cfg.clone()
+    used.defrost()
+    used.MODEL.WEIGHTS = used.MODEL.DEVICE = ""
+    # As JSON, in which a tuple is the list that it becomes in a YAML file.
+    settings = json.dumps([used.MODEL, used.INPUT, used.TEST.DETECTIONS_PER_IMAGE], sort_keys=True)
+    digest = hashlib.sha256(settings.encode())
+    for name, value in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 @torch.no_grad()
@@ -41,4 +62,4 @@ def cache_detections(cfg: CfgNode, model: nn.Module, dataset_name: str, path: Pa
                 instances.scores.numpy(),
                 instances.pred_classes.numpy(),
             )
-    save_detections(path, found, classes)
+    save_detections(path, found, classes, made_by=detector_identity(cfg, model))

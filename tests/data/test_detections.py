@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reldn_d2.data import load_detections_into_dataset, save_detections
+from reldn_d2.data import detections_made_by, load_detections_into_dataset, save_detections
 
 CLASSES = ["person", "cup", "table"]
 
@@ -126,3 +126,15 @@ def test_other_files_are_refused(tmp_path: Path, damage: str) -> None:
         change_archive(path, image_ids=np.array([{}, {}], dtype=object))
     with pytest.raises(ValueError, match="not a complete detections file"):
         load_detections_into_dataset([], path, CLASSES)
+
+
+def test_a_file_says_what_made_it(tmp_path: Path) -> None:
+    path = tmp_path / "found.npz"
+    assert detections_made_by(path) == ""
+    save_detections(path, two_images(), ["a", "b", "c"])
+    assert detections_made_by(path) == ""
+    save_detections(path, two_images(), ["a", "b", "c"], made_by="a detector")
+    assert detections_made_by(path) == "a detector"
+    path.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="not a complete detections file"):
+        detections_made_by(path)

@@ -1,0 +1,72 @@
+"""tools/cache_detections.py: what is kept, and what is made again."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import build_model
+from tiny_models import REPOSITORY, TinyConfig, calm_down
+
+from reldn_d2.data import detections_made_by
+from reldn_d2.engine import detector_identity
+
+TOOL = str(REPOSITORY / "tools" / "cache_detections.py")
+
+
+def run_tool(monkeypatch: pytest.MonkeyPatch, config: Path, output: Path, *opts: str) -> None:
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [TOOL, "--config-file", str(config), "--output", str(output), "DATASETS.TRAIN", "()", *opts],
+    )
+    runpy.run_path(TOOL, run_name="__main__")
+
+
+def make_detector(tiny_config: TinyConfig, seed: int) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    model: torch.nn.Module = build_model(tiny_config(file="detector.yaml"))
+    calm_down(model)
+    return model
+
+
+def test_boxes_of_another_detector_are_made_again(
+    tiny_config: TinyConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also if its weights are the older file."""
+    cfg = tiny_config("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", file="detector.yaml")
+    config = tmp_path / "detector.yaml"
+    config.write_text(cfg.dump())
+    weights = {}
+    for seed in (1, 2):
+        weights[seed] = str(tmp_path / f"detector{seed}.pth")
+        torch.save({"model": make_detector(tiny_config, seed).state_dict()}, weights[seed])
+    found = tmp_path / "detections" / "scenes_tiny_test.npz"
+
+    run_tool(monkeypatch, config, found.parent, "MODEL.WEIGHTS", weights[2])
+    first = found.read_bytes()
+    assert detections_made_by(found) == detector_identity(cfg, make_detector(tiny_config, 2))
+    run_tool(monkeypatch, config, found.parent, "MODEL.WEIGHTS", weights[2])
+    assert "kept" in capsys.readouterr().out and found.read_bytes() == first
+    run_tool(monkeypatch, config, found.parent, "MODEL.WEIGHTS", weights[1])
+    assert "kept" not in capsys.readouterr().out and found.read_bytes() != first
+    run_tool(monkeypatch, config, found.parent, "MODEL.WEIGHTS", weights[1], "TEST.DETECTIONS_PER_IMAGE", "3")
+    assert "kept" not in capsys.readouterr().out
+    with np.load(found) as archive:
+        assert np.diff(archive["offsets"]).max() <= 3
+
+
+def test_the_identity_is_of_weights_and_config_not_of_places(tiny_config: TinyConfig) -> None:
+    cfg = tiny_config(file="detector.yaml")
+    model = make_detector(tiny_config, 1)
+    same = detector_identity(cfg, model)
+    moved = tiny_config("MODEL.WEIGHTS", "elsewhere.pth", "OUTPUT_DIR", "elsewhere", file="detector.yaml")
+    assert detector_identity(moved, model) == same
+    assert detector_identity(cfg, make_detector(tiny_config, 2)) != same
+    for options in (["INPUT.MIN_SIZE_TEST", "80"], ["MODEL.ROI_HEADS.NMS_THRESH_TEST", "0.4"]):
+        assert detector_identity(tiny_config(*options, file="detector.yaml"), model) != same
