@@ -393,6 +393,7 @@ def test_the_command_prints_tables_or_one_line_about_what_is_wrong(
     monkeypatch.setattr(logging.root, "handlers", [])
     monkeypatch.setattr(logging.root, "level", logging.WARNING)
     monkeypatch.setattr(logging.getLogger("reldn_d2"), "level", logging.NOTSET)
+    monkeypatch.setattr(logging.getLogger("reldn_d2"), "handlers", [])
 
     def exit_status(*options: str) -> int | str | None:
         monkeypatch.setattr(sys, "argv", ["evaluate.py", f"--predictions={saved(tmp_path)}", *options])

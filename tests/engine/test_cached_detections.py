@@ -22,6 +22,8 @@ def run_tool(monkeypatch: pytest.MonkeyPatch, config: Path, output: Path, *opts:
         "argv",
         [TOOL, "--config-file", str(config), "--output", str(output), "DATASETS.TRAIN", "()", *opts],
     )
+    # Its handlers would stay for the tests that follow.
+    monkeypatch.setattr("reldn_d2.engine.setup_console", lambda: None)
     runpy.run_path(TOOL, run_name="__main__")
 
 
