@@ -866,3 +866,18 @@ def test_a_table_of_real_runs(
     assert tool.main(arguments) == 0
     assert "3 runs, 3 of them finished" in capsys.readouterr().out
     assert len(commands) == 3
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "message"),
+    [
+        ("scenes/detector.yaml", [], "META_ARCHITECTURE.*GeneralizedRCNN: --config takes a config of RelDN"),
+        ("scenes/reldn.yaml", ["SOLVER.MAXITER", "1"], "MAXITER"),
+        ("lazy/scenes_reldn.py", [], "config in Python"),
+    ],
+)
+def test_what_is_no_config_to_ablate_is_refused_before_anything_runs(
+    config: str, options: list[str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_run(REPOSITORY / "configs" / config, "losses/L0", 1, options, tmp_path)

@@ -13,6 +13,7 @@ from ablation_tables import ROOT, Metrics, read_metrics
 from detectron2.config import CfgNode
 
 from reldn_d2.engine import load_config
+from reldn_d2.engine.setup import is_relation_model
 from reldn_d2.evaluation import PROTOCOLS
 from reldn_d2.evaluation.files.results_files import RESULTS_FILE
 
@@ -114,17 +115,27 @@ def make_run(config: Path, delta: str, seed: int, options: Sequence[str], output
 
     Raises:
         FileNotFoundError: no such config or delta.
-        ValueError: it tests on no or several data sets.
+        ValueError: it is no YAML config of RelDN, has an unknown key, or tests on no or several data sets.
     """
     if not config.is_file():
         raise FileNotFoundError(f"{config} is missing: correct --config")
+    if config.suffix == ".py":
+        raise ValueError(f"{config} is a config in Python: --config takes a YAML file")
 
     def made(name: str) -> Run:
         folder = output / config_name(config) / name.split("/")[-1] / f"seed{seed}"
         chosen = (*options, *read_delta(name), "SEED", str(seed))
-        return Run(seed, folder, config, chosen, load_config(str(config), [*chosen]))
+        try:
+            cfg = load_config(str(config), [*chosen])
+        except AssertionError as error:  # of yacs
+            raise ValueError(f"{config} with {' '.join(options)}: {error}") from error
+        return Run(seed, folder, config, chosen, cfg)
 
     run, full = made(delta), made(FULL)
+    if not is_relation_model(run.cfg):
+        raise ValueError(
+            f"MODEL.META_ARCHITECTURE of {config} is {run.cfg.MODEL.META_ARCHITECTURE}: --config takes a config of RelDN"
+        )
     data_sets = run.cfg.DATASETS.TEST
     if len(data_sets) != 1:
         raise ValueError(

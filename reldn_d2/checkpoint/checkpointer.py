@@ -15,7 +15,7 @@ from reldn_d2.modeling import RelDN
 
 from .class_transfer import NameMatch, copy_by_name
 from .file_formats import read_checkpoint
-from .fit import refuse_other_model, refuse_single_stage, refuse_unfit
+from .fit import refuse_other_backbone, refuse_other_model, refuse_single_stage, refuse_unfit
 from .safe_files import read_torch
 from .vocabulary import Vocabulary
 from .weight_source import WeightSource
@@ -178,7 +178,9 @@ class RelationCheckpointer(DetectionCheckpointer):
         refuse_other_model(incompatible, self.model, names, source)
         if strict:
             refuse_unfit(incompatible, source, complete=complete, named=saved is not None)
-        elif incompatible.incorrect_shapes and saved is None:
+        else:
+            self._check_backbone(incompatible, names)
+        if not strict and incompatible.incorrect_shapes and saved is None:
             self.logger.warning(
                 "%s does not say which classes it is of, so nothing can be copied by name: its %d parameters of other "
                 "shapes stay as they were initialised (docs/checkpoints.md says how to tell it its classes)",
@@ -187,6 +189,14 @@ class RelationCheckpointer(DetectionCheckpointer):
         if isinstance(self.model, RelDN) and "thing_classes" in matches:
             self._warn_of_untrained(matches["thing_classes"])
         return incompatible
+
+    def _check_backbone(self, incompatible: Any, names: list[str]) -> None:
+        missing = refuse_other_backbone(incompatible, names, self._source.address)
+        if missing:
+            self.logger.warning(
+                "%s is of a detector with a smaller backbone: %d parameters of this one's start as initialised",
+                self._source.address, missing,
+            )  # fmt: skip
 
     def _leave_out_relations(self, weights: MutableMapping[str, Tensor]) -> None:
         own = self.model.state_dict()

@@ -47,6 +47,33 @@ def refuse_other_model(incompatible: Any, model: nn.Module, names: Sequence[str]
         )
 
 
+def refuse_other_backbone(incompatible: Any, names: Iterable[str], source: str) -> int:
+    """
+    Args:
+        incompatible: what loading returned.
+        names: of the checkpoint's parameters.
+        source: of the checkpoint.
+
+    Returns:
+        How many parameters of the model's backbone a detector's checkpoint lacks; 0 for weights of a backbone alone.
+
+    Raises:
+        ValueError: the backbone has parameters of other shapes: it is of another width or depth.
+    """
+    differing = [x for x in incompatible.incorrect_shapes if x[0].startswith("backbone.")]
+    if differing:
+        name, in_checkpoint, in_model = differing[0]
+        raise ValueError(
+            f"{source} has another backbone: {len(differing)} of its parameters are of other shapes, the first is {name}, "
+            f"{tuple(in_checkpoint)} in the checkpoint and {tuple(in_model)} in the model. Give the config of the "
+            "architecture that the checkpoint is of, or a checkpoint of the config's"
+        )
+    if not any(name.startswith("roi_heads.") for name in names):
+        return 0
+    missing = [name for name in incompatible.missing_keys if name.startswith("backbone.")]
+    return len([name for name in missing if not name.endswith(_COUNTER)])
+
+
 def refuse_unfit(incompatible: Any, source: str, *, complete: bool, named: bool) -> None:
     """
     Args:

@@ -174,6 +174,8 @@ def evaluate_lazy(cfg: DictConfig, *, resume: bool = False) -> dict[str, Any]:
 
 
 def _test(cfg: DictConfig, model: nn.Module) -> dict[str, Any]:
+    # The main process may still be writing the last checkpoint, and would be ended if the evaluation fails elsewhere.
+    comm.synchronize()
     evaluator = instantiate(cfg.dataloader.evaluator)
     results: dict[str, Any] = inference_on_dataset(model, instantiate(cfg.dataloader.test), evaluator)
     if comm.is_main_process():

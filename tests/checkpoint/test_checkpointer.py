@@ -382,3 +382,26 @@ def test_the_relation_part_must_be_there_and_complete(
     narrow = make_model(tiny_config("MODEL.ROI_BOX_HEAD.FC_DIM", "16"))
     with pytest.raises(ValueError, match="do not fit the model; the first is relation_head"):
         RelationCheckpointer(narrow, vocabulary=WORDS).load_relation_part(path)
+
+
+def test_another_backbone_is_no_start_for_a_detector(
+    tiny_config: TinyConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    small = detector(tiny_config(file="detector.yaml"))
+    path = save(small, tmp_path)
+    wide = detector(tiny_config("MODEL.FPN.OUT_CHANNELS", "24", file="detector.yaml"))
+    with pytest.raises(ValueError, match=r"another backbone.*backbone\.fpn.*16.*24"):
+        RelationCheckpointer(wide).load(path)
+    deep = detector(tiny_config("MODEL.RESNETS.DEPTH", "34", file="detector.yaml"))
+    fresh = {name: x.clone() for name, x in deep.state_dict().items()}
+    with caplog.at_level(logging.WARNING):
+        RelationCheckpointer(deep).load(path)
+    assert "detector with a smaller backbone" in caplog.text
+    lacking = [name for name in fresh if name not in small.state_dict()]
+    assert lacking and all(name.startswith("backbone.") for name in lacking)
+    counted = [name for name in lacking if not name.endswith("num_batches_tracked")]
+    assert f": {len(counted)} parameters" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        RelationCheckpointer(detector(tiny_config(file="detector.yaml"))).load(path)
+    assert "smaller backbone" not in caplog.text
