@@ -128,7 +128,7 @@ def make_run(config: Path, delta: str, seed: int, options: Sequence[str], output
         try:
             cfg = load_config(str(config), [*chosen])
         except AssertionError as error:  # of yacs
-            raise ValueError(f"{config} with {' '.join(options)}: {error}") from error
+            raise ValueError(f"{config} or an override: {error}") from error
         return Run(seed, folder, config, chosen, cfg)
 
     run, full = made(delta), made(FULL)

@@ -124,7 +124,7 @@ def read_torch(path: Path, *, mmap: bool = False) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except (FileNotFoundError, MemoryError):
         raise
-    except Exception as error:
+    except Exception as error:  # as above
         raise _unreadable(path, error) from error
 
 
