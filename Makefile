@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test lint types clean
+.PHONY: install demo test test-random lint types clean
 
 install: $(INSTALLED)
 
@@ -26,6 +26,10 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+# The property tests alone, with examples that no run has seen before.
+test-random: $(INSTALLED)
+	RELDN_D2_HYPOTHESIS=random $(BIN)/python -m pytest -m hypothesis
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

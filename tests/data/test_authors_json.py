@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from vrd_records import end, relationship
@@ -275,7 +275,6 @@ related = st.fixed_dictionaries(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(related, listed, st.booleans())
 def test_relationships_name_the_entities_that_were_written(
     root: Path, relationships: dict[str, list[Any]], detections: dict[str, list[Any]], as_coco: bool

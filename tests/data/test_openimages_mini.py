@@ -46,7 +46,9 @@ def slowly_drawn(image: Ints, predicate: Ints, size: int) -> list[int]:
 def test_the_rule_holds_for_any_order_of_rows(data: tuple[Ints, Ints]) -> None:
     image, predicate = data
     num_images, num_predicates = len(np.unique(image)), len(np.unique(predicate))
-    for size in {num_images, (num_images + num_predicates) // 2, min(num_images, num_predicates)}:
+    # As many images as predicates always hold all of these, unless there are fewer images.
+    enough = min(num_images, num_predicates)
+    for size in {num_images, (num_images + enough) // 2, enough}:
         drawn = draw_in_proportion(image, predicate, size)
         assert len(drawn) == size == len(set(drawn.tolist()))
         assert set(drawn.tolist()) <= set(image.tolist())

@@ -26,7 +26,7 @@ from dataset_formats.openimages_vrd import (
     write_pictures,
 )
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reldn_d2.data import RelationDatasetMapper
@@ -163,7 +163,7 @@ ROWS = st.one_of(
 
 
 @given(st.lists(ROWS, min_size=1, max_size=20).filter(has_a_relationship))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 def test_any_rows_load_as_they_do_one_by_one(tmp_path: Path, rows: list[Record]) -> None:
     write(tmp_path, rows)
     sizes = {record["ImageID"]: (WIDTH, HEIGHT) for record in rows}

@@ -73,7 +73,7 @@ def test_bad_arguments_are_refused(arguments: tuple[Any, ...]) -> None:
         make_scene(*arguments)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(indices, st.sampled_from(sorted(SPLITS)))
 def test_any_scene_is_a_valid_record(index: int, split: str) -> None:
     scene = record(index, split)
@@ -149,7 +149,7 @@ def test_annotation_order_is_shuffled(records: list[dict[str, Any]]) -> None:
         assert len(relation) == len(PREDICATE_CLASSES)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(indices)
 def test_clue_of_every_candidate_is_visible_and_in_the_enclosing_box(index: int) -> None:
     layout: Layout = make_scene("train", index).layout

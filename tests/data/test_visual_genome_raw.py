@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from visual_genome_files import (
     HEIGHT,
@@ -544,7 +544,6 @@ relationship_records = st.builds(
 few_images = st.sampled_from([3, 4, 11])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.dictionaries(few_images, st.lists(entity_records, max_size=5)),
     # so few ends that none is refused for being in no object

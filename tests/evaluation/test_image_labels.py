@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from evaluation_scenes import truth_graph
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reldn_d2.evaluation.files.image_labels import read_image_labels, with_verified_classes
@@ -33,7 +33,6 @@ def test_verified_presence_and_absence_count_and_unknown_labels_do_not(tmp_path:
     assert labels["a"].dtype == np.int64
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from("abc"), st.sampled_from([*CLASSES, "/m/else"]), st.sampled_from("01")),

@@ -329,7 +329,7 @@ def test_equals_the_definitions(
     assert score(*images, **chosen) == pytest.approx(slow(images, **chosen), nan_ok=True)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 2**32 - 1))
 def test_long_lists_equal_the_definitions(seed: int) -> None:
     rng = np.random.default_rng(seed)

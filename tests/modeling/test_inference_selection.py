@@ -160,7 +160,7 @@ PROBS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] =
 }
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(
     seed=st.integers(0, 10**6),
     entities=st.integers(0, 7),
@@ -205,7 +205,7 @@ def test_every_chunk_size_gives_the_same_list(scores: str) -> None:
         assert_selected(run(case, 10, chunk_size)[0], expected)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(0, 10**6), st.sampled_from(sorted(SCORES)), st.sampled_from(sorted(PROBS)), st.integers(1, 12)
 )

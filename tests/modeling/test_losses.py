@@ -97,7 +97,7 @@ batches = st.builds(
 three = st.tuples(*[st.sampled_from([0.1, 0.2, 0.7, 1.0])] * 3)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(batches)
 def test_cross_entropy_equals_slow_version(batch: Batch) -> None:
     actual, expected = predicate_cross_entropy(batch.logits, batch.targets), slow_cross_entropy(batch)
@@ -108,7 +108,7 @@ def test_cross_entropy_equals_slow_version(batch: Batch) -> None:
     )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(batches, three, three, st.sampled_from(["anchors", "published"]), st.booleans())
 def test_contrastive_losses_equal_slow_version(
     batch: Batch,
@@ -233,7 +233,7 @@ def test_golden_gradient_reaches_only_the_hardest_pairs() -> None:
     assert background[ordered.index((2, 1))].item() == pytest.approx(-0.45 * 0.55)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(batches)
 def test_pairs_that_no_loss_drew_get_no_gradient(batch: Batch) -> None:
     targets = batch.targets
@@ -246,7 +246,7 @@ def test_pairs_that_no_loss_drew_get_no_gradient(batch: Batch) -> None:
     assert not moved[~(targets.related | targets.unrelated)].any()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(batches, st.integers(0, 10**6), st.sampled_from(["anchors", "published"]))
 def test_order_of_pairs_and_labels_does_not_matter(
     batch: Batch, seed: int, normalization: Normalization

@@ -97,7 +97,7 @@ low, high = st.integers(0, 3), st.integers(4, 8)
 entities = st.lists(st.tuples(st.tuples(low, low, high, high), st.integers(0, 1)), max_size=5)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(entities, entities)
 def test_ends_are_assigned_as_the_definition_says(truth: list, found: list) -> None:
     boxes, labels = [box for box, _ in found], [label for _, label in found]

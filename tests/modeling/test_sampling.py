@@ -119,7 +119,7 @@ def check_side(
             assert partners == min(available, options["partners_per_anchor"])
 
 
-@settings(deadline=None, max_examples=250)
+@settings(max_examples=250)
 @given(cases(), st.integers(0, 10), st.integers(0, 10), st.integers(0, 4), st.integers(0, 4), st.booleans())
 def test_every_draw_obeys_the_definitions(
     case: Case, positives: int, rest: int, anchors: int, partners: int, overlap_only: bool
@@ -149,7 +149,7 @@ def test_every_draw_obeys_the_definitions(
     check_side(case, drawn.object_side, 1, related, unrelated, options)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(cases(), st.booleans())
 def test_without_limits_everything_is_drawn(case: Case, overlap_only: bool) -> None:
     drawn = read(*sample(case, **UNLIMITED, overlap_only=overlap_only))
@@ -161,7 +161,7 @@ def test_without_limits_everything_is_drawn(case: Case, overlap_only: bool) -> N
     assert drawn.object_side == {pair for pair in related | unrelated if pair[1] in objects}
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(cases(), st.integers(0, 8), st.booleans())
 def test_options_of_the_published_code(case: Case, size: int, overlap_only: bool) -> None:
     """A pair keeps its first predicate; the contrastive sets hold so many related and unrelated pairs."""

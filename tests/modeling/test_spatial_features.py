@@ -49,7 +49,7 @@ def random_case(seed: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
     return boxes(), boxes(), sizes
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.integers(0, 9))
 def test_equals_scalar_version(seed: int, count: int) -> None:
     subjects, objects, sizes = random_case(seed, count)

@@ -24,7 +24,7 @@ def slow_intersection_area(a: Box, b: Box) -> float:
     return max(width, 0.0) * max(height, 0.0)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(boxes, boxes), max_size=6))
 def test_boxes_match_scalar_definitions(drawn: list[tuple[Box, Box]]) -> None:
     a = torch.tensor([pair[0] for pair in drawn]).reshape(-1, 4)

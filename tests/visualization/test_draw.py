@@ -142,7 +142,7 @@ def test_odd_graphs_are_drawn(boxes: list[list[float]], triplet: Triplet) -> Non
     assert drawn.shape == (500, 1000, 3) and (drawn != 128).any()
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(width=st.integers(1, 300), height=st.integers(1, 300))
 def test_any_image_size_works(width: int, height: int) -> None:
     drawn = draw_scene_graph(grey(width, height), graph_of([LEFT, RIGHT], [(0, 1, "sees")]), min_side=64)

@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reldn_d2.visualization.layout import (
@@ -17,7 +17,6 @@ def random_boxes(seed: int, count: int) -> np.ndarray:
     return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), count=st.integers(0, 8))
 def test_spread_points_stay_in_their_boxes(seed: int, count: int) -> None:
     boxes = random_boxes(seed, count)
@@ -36,7 +35,6 @@ def test_equal_points_part_and_distant_ones_rest() -> None:
     assert np.abs(spread[3] - points[3]).max() < 0.02
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), candidates=st.integers(1, 6), taken=st.integers(0, 5))
 def test_best_place_is_the_first_of_least_covered_area(seed: int, candidates: int, taken: int) -> None:
     boxes = random_boxes(seed, candidates + taken)

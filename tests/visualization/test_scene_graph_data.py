@@ -36,7 +36,7 @@ def output_of(rows: list[tuple[int, int, int, float, int]]) -> dict[str, Instanc
     return {"instances": entities, "relations": relations_of(rows)}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     pairs=st.integers(0, 7),
     predicates=st.integers(1, 4),
