@@ -7,7 +7,7 @@ import numpy as np
 from detectron2.structures import BoxMode
 from hypothesis import strategies as st
 
-from reldn_d2.data.annotations import Annotations
+from reldn_d2.structures.annotations import Annotations
 
 CLASSES, PREDICATES = 3, 2
 Relations = Sequence[tuple[int, int, int]]

@@ -36,10 +36,10 @@ from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.engine import load_config
 from reldn_d2.evaluation import GroundTruthGraph, evaluate_graphs, reldn
 from reldn_d2.evaluation import reldn_openimages as ablation_protocol
-from reldn_d2.evaluation.files.per_image_file import save_per_image
-from reldn_d2.evaluation.files.results_files import PER_IMAGE_FILE, RESULTS_FILE
+from reldn_d2.evaluation.io.per_image import save_per_image
+from reldn_d2.evaluation.io.results import PER_IMAGE_FILE, RESULTS_FILE
+from reldn_d2.evaluation.metrics import PerImageRecall
 from reldn_d2.evaluation.protocols.protocol import EvaluatedSplit
-from reldn_d2.evaluation.recall import PerImageRecall
 
 SCENES = REPOSITORY / "configs" / "scenes" / "reldn.yaml"
 FULL = "L0+L1+L2+L3"

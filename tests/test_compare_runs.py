@@ -7,9 +7,9 @@ import compare_runs
 import numpy as np
 import pytest
 
-from reldn_d2.evaluation.files.per_image_file import save_per_image
-from reldn_d2.evaluation.files.results_files import PER_IMAGE_FILE
-from reldn_d2.evaluation.recall import PerImageRecall
+from reldn_d2.evaluation.io.per_image import save_per_image
+from reldn_d2.evaluation.io.results import PER_IMAGE_FILE
+from reldn_d2.evaluation.metrics import PerImageRecall
 
 TRUTHS = np.array([1, 4])
 

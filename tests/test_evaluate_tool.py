@@ -24,11 +24,11 @@ from reldn_d2.evaluation import (
     load_predictions,
     save_predictions,
 )
-from reldn_d2.evaluation.dataset_scorer import PREDICTIONS_FILE
-from reldn_d2.evaluation.files.results_files import PER_IMAGE_FILE, PREDICATES_FILE, RESULTS_FILE, TABLES_FILE
-from reldn_d2.evaluation.files.submission import COLUMNS
 from reldn_d2.evaluation.ground_truth import ground_truth_graphs
+from reldn_d2.evaluation.io.results import PER_IMAGE_FILE, PREDICATES_FILE, RESULTS_FILE, TABLES_FILE
+from reldn_d2.evaluation.io.submission import COLUMNS
 from reldn_d2.evaluation.protocols.confusion import named_triplets
+from reldn_d2.evaluation.scorer import PREDICTIONS_FILE
 
 RESULT_FILES = (TABLES_FILE, RESULTS_FILE, PREDICATES_FILE, PER_IMAGE_FILE)
 OTHER = "evaluate_tool_other"

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from reldn_d2.files import replace_when_complete
+from reldn_d2.utils.io import replace_when_complete
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:

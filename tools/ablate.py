@@ -21,7 +21,7 @@ from ablation_report import as_json, as_markdown, challenge_table, measure
 from ablation_runs import Run, check_made_with, config_name, has_training, make_run, missing_steps
 from ablation_tables import ROOT, Table, read_challenge, read_table
 
-from reldn_d2.files import replace_when_complete
+from reldn_d2.utils.io import replace_when_complete
 
 CHALLENGE = 9
 

@@ -7,9 +7,9 @@ from ablation_runs import Run
 
 from reldn_d2.evaluation import load_per_image, paired_bootstrap
 from reldn_d2.evaluation.bootstrap import Difference
-from reldn_d2.evaluation.files.results_files import PER_IMAGE_FILE
+from reldn_d2.evaluation.io.results import PER_IMAGE_FILE
+from reldn_d2.evaluation.metrics import PerImageRecall
 from reldn_d2.evaluation.protocols.confusion import KINDS
-from reldn_d2.evaluation.recall import PerImageRecall
 
 _Counts = Mapping[str, PerImageRecall]
 

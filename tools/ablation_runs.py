@@ -15,7 +15,7 @@ from detectron2.config import CfgNode
 from reldn_d2.engine import load_config
 from reldn_d2.engine.setup import is_relation_model
 from reldn_d2.evaluation import PROTOCOLS
-from reldn_d2.evaluation.files.results_files import RESULTS_FILE
+from reldn_d2.evaluation.io.results import RESULTS_FILE
 
 TRAIN_NET = ROOT / "train_net.py"
 DELTAS = ROOT / "configs" / "ablations"

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from reldn_d2.evaluation.files.results_files import RESULTS_FILE
+from reldn_d2.evaluation.io.results import RESULTS_FILE
 
 ROOT = Path(__file__).resolve().parent.parent
 PAPER_RESULTS = ROOT / "docs" / "paper_results.yaml"

@@ -32,7 +32,7 @@ from benchmarks import (
 )
 from benchmarks.timing import AnswersDifferError, Row
 
-from reldn_d2.files import replace_when_complete
+from reldn_d2.utils.io import replace_when_complete
 
 _PARTS = {
     "losses": losses.rows,

@@ -14,8 +14,8 @@ from pathlib import Path
 from tabulate import tabulate
 
 from reldn_d2.evaluation import load_per_image, paired_bootstrap
-from reldn_d2.evaluation.files.results_files import PER_IMAGE_FILE
-from reldn_d2.evaluation.recall import PerImageRecall, macro_recall, micro_recall
+from reldn_d2.evaluation.io.results import PER_IMAGE_FILE
+from reldn_d2.evaluation.metrics import PerImageRecall, macro_recall, micro_recall
 
 _AVERAGES = {"macro": macro_recall, "micro": micro_recall}
 

@@ -21,8 +21,8 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import Tensor
 
-from reldn_d2.checkpoint.file_formats import read_checkpoint
-from reldn_d2.checkpoint.published import (
+from reldn_d2.checkpoint.formats import read_checkpoint
+from reldn_d2.checkpoint.importers import (
     PublishedArchitecture,
     convert,
     detector_of,

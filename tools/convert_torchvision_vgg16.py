@@ -16,8 +16,8 @@ from urllib.error import URLError
 from torch import Tensor
 from torchvision.models import VGG16_Weights
 
-from reldn_d2.checkpoint.file_formats import read_checkpoint
-from reldn_d2.checkpoint.published import to_vgg16_detector, write_weights
+from reldn_d2.checkpoint.formats import read_checkpoint
+from reldn_d2.checkpoint.importers import to_vgg16_detector, write_weights
 
 
 def downloaded_weights() -> Mapping[str, Tensor]:

@@ -18,7 +18,7 @@ from demo_report import BASELINE, FULL, Evaluation, Step, write_report
 
 from reldn_d2.engine import Trainer, load_config, load_model, setup_console
 from reldn_d2.evaluation import load_per_image
-from reldn_d2.files import replace_when_complete
+from reldn_d2.utils.io import replace_when_complete
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "scenes"
 ROOT = CONFIGS.parent.parent

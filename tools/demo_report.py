@@ -17,7 +17,7 @@ from reldn_d2.data import RelationDatasetMapper
 from reldn_d2.data.synthetic import confusable_cases
 from reldn_d2.engine import load_config, load_model
 from reldn_d2.evaluation import Difference, PerImageRecall, paired_bootstrap
-from reldn_d2.files import replace_when_complete
+from reldn_d2.utils.io import replace_when_complete
 from reldn_d2.visualization import (
     Report,
     curves_svg,

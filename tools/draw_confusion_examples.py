@@ -15,7 +15,7 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the scenes
 
 from confusion_examples import PICTURES, Box, Entity, Example, Triplet
 
-from reldn_d2.files import replace_when_complete
+from reldn_d2.utils.io import replace_when_complete
 
 _IMAGES = Path(__file__).parents[1] / "docs" / "images"
 _MARGIN, _CAPTION = 26, 24

@@ -29,15 +29,15 @@ from reldn_d2.evaluation import (
     load_predictions,
     openimages,
 )
-from reldn_d2.evaluation.files.prediction_file import SavedPredictions
-from reldn_d2.evaluation.files.submission import (
+from reldn_d2.evaluation.io.predictions import SavedPredictions
+from reldn_d2.evaluation.io.submission import (
     image_sizes,
     read_submission,
     submission_labels,
     write_submission,
 )
 from reldn_d2.evaluation.protocols.protocol import parse_task
-from reldn_d2.evaluation.protocols.recall_protocol import ALL_PREDICATES, PUBLISHED_PREDICATES_PER_PAIR
+from reldn_d2.evaluation.protocols.recall import ALL_PREDICATES, PUBLISHED_PREDICATES_PER_PAIR
 from reldn_d2.evaluation.scoring import make_protocols
 
 # Options that change nothing unless one of these protocols is chosen.

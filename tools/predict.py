@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from reldn_d2.data.images import read_image
 from reldn_d2.engine import RelationPredictor, load_config
-from reldn_d2.files import replace_when_complete
+from reldn_d2.utils.io import replace_when_complete
 from reldn_d2.visualization import draw_scene_graph, scene_graph_to_dict, write_scene_graph
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}

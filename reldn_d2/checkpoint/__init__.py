@@ -1,8 +1,9 @@
 """Saving and loading: safe and atomic files, vocabularies, and refusal of what does not fit."""
 
+from reldn_d2.structures.vocabulary import Vocabulary
+
 from .checkpointer import RelationCheckpointer
-from .file_formats import read_checkpoint
-from .vocabulary import Vocabulary
+from .formats import read_checkpoint
 from .weight_source import WeightSource
 
 __all__ = ["RelationCheckpointer", "Vocabulary", "WeightSource", "read_checkpoint"]

@@ -10,14 +10,14 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
-from reldn_d2.files import replace_when_complete
 from reldn_d2.modeling import RelDN
+from reldn_d2.structures.vocabulary import Vocabulary
+from reldn_d2.utils.io import replace_when_complete
 
 from .class_transfer import NameMatch, copy_by_name
-from .file_formats import read_checkpoint
-from .fit import refuse_other_backbone, refuse_other_model, refuse_single_stage, refuse_unfit
+from .compatibility import refuse_other_backbone, refuse_other_model, refuse_single_stage, refuse_unfit
+from .formats import read_checkpoint
 from .safe_files import read_torch
-from .vocabulary import Vocabulary
 from .weight_source import WeightSource
 
 _LISTED = 10

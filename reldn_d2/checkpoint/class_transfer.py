@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .vocabulary import Vocabulary
+from reldn_d2.structures.vocabulary import Vocabulary
 
 # Not copied by name: its probabilities belong to a training set, so it stays as it was counted on the new one.
 _COUNTED_TABLE = "relation_head.pair_classifier.semantic.log_prior"

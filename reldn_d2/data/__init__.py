@@ -1,10 +1,10 @@
 """Data sets, the mapper, and what training counts. Importing it registers the built-in data sets."""
 
-from .annotations import Annotations
+from reldn_d2.structures.annotations import Annotations
+
 from .builtin import register_all
 from .checking.dataset_check import check_dataset
 from .checking.pictures import check_pictures
-from .dataset_mapper import RelationDatasetMapper
 from .datasets.authors_json import load_authors_json, register_authors_json
 from .datasets.coco_relations import load_coco_relations, register_coco_relations
 from .datasets.coco_relations_writer import save_coco_relations
@@ -20,6 +20,7 @@ from .filters import (
     overlapping_relations,
     prepare_training_relations,
 )
+from .mapper import RelationDatasetMapper
 from .registration import register_relation_dataset
 from .repeat_factors import predicate_repeat_factors
 from .statistics import cached_predicate_counts, predicate_counts

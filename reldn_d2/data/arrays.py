@@ -13,7 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset_dicts import DatasetDict, describe, entity_boxes, entity_classes, relation_rows
+from reldn_d2.structures.dataset_dicts import (
+    DatasetDict,
+    describe,
+    entity_boxes,
+    entity_classes,
+    relation_rows,
+)
 
 
 @dataclass(frozen=True)

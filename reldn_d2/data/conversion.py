@@ -11,10 +11,10 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from reldn_d2.files import replace_when_complete
+from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.utils.io import replace_when_complete
 
 from .cache import digest
-from .dataset_dicts import DatasetDict
 from .datasets.coco_relations_writer import save_coco_relations
 
 # Raise it when the same sources would give another file.

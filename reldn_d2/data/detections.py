@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reldn_d2.files import replace_when_complete
-
-from .dataset_dicts import DatasetDict
+from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.utils.io import replace_when_complete
 
 FORMAT_VERSION = 1
 

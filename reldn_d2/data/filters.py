@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from reldn_d2.structures import boxes_overlap
+from reldn_d2.structures.dataset_dicts import DatasetDict
 
 from .arrays import DatasetArrays, dataset_arrays
-from .dataset_dicts import DatasetDict
 from .rows import is_repeat
 
 logger = logging.getLogger(__name__)

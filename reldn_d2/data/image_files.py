@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from reldn_d2.files import replace_when_complete
+from reldn_d2.utils.io import replace_when_complete
 
 from .cache import cache_folder, digest
 from .images import upright_size

@@ -7,7 +7,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from .dataset_dicts import DatasetDict
+from reldn_d2.structures.dataset_dicts import DatasetDict
 
 
 def datasets_root() -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 from torch import Tensor
 
-from .dataset_dicts import DatasetDict, relation_rows
+from reldn_d2.structures.dataset_dicts import DatasetDict, relation_rows
 
 logger = logging.getLogger(__name__)
 

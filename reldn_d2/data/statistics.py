@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from reldn_d2.structures import boxes_overlap
+from reldn_d2.structures.dataset_dicts import DatasetDict
 
 from .arrays import DatasetArrays, check_vocabulary, dataset_arrays
 from .cache import cached_array, digest
-from .dataset_dicts import DatasetDict
 
 BackgroundCount = Literal["unrelated", "all"]
 _IntArray = NDArray[np.int64]

@@ -27,7 +27,7 @@ from torch import nn
 from reldn_d2.checkpoint import RelationCheckpointer, Vocabulary
 from reldn_d2.modeling import RelDN
 
-from .resume import lazy_run_identity, resume_or_start
+from .run_identity import lazy_run_identity, resume_or_start
 from .setup import common_vocabulary, start_run
 from .trainer import distribute
 

@@ -23,8 +23,8 @@ from omegaconf import DictConfig
 from reldn_d2.checkpoint import Vocabulary
 from reldn_d2.config import add_reldn_config
 from reldn_d2.data.statistics import cached_predicate_counts
-from reldn_d2.files import replace_when_complete
 from reldn_d2.modeling import RelDN
+from reldn_d2.utils.io import replace_when_complete
 
 
 def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:

@@ -25,7 +25,7 @@ from reldn_d2.modeling import RelDN
 from .datasets import check_detection_files, load_registered
 from .optimizer import relation_optimizer_params
 from .protocols import ask_for_named_triplets, chosen_protocols
-from .resume import resume_or_start, run_identity
+from .run_identity import resume_or_start, run_identity
 from .setup import check_classes, is_relation_model, set_predicate_statistics
 
 

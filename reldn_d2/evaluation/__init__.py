@@ -2,22 +2,22 @@
 
 from .bootstrap import Difference, paired_bootstrap
 from .confusion_frequency import confusion_frequency
-from .dataset_scorer import DatasetScorer
 from .evaluator import RelationEvaluator
-from .files.image_labels import read_image_labels, with_verified_classes
-from .files.per_image_file import load_per_image
-from .files.prediction_file import SavedPredictions, load_predictions, save_predictions
-from .files.submission import image_sizes, read_submission, submission_labels, write_submission
 from .graphs import AnnotatedPairs, GroundTruthGraph, NamedTriplets, PredictedGraph, RankedTriplets
+from .io.image_labels import read_image_labels, with_verified_classes
+from .io.per_image import load_per_image
+from .io.predictions import SavedPredictions, load_predictions, save_predictions
+from .io.submission import image_sizes, read_submission, submission_labels, write_submission
+from .metrics import PerImageRecall
 from .protocols.confusion import ConfusionProtocol, named_triplets
 from .protocols.openimages import openimages
 from .protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, ScoredImage
-from .protocols.recall_protocol import ALL_PREDICATES, motifs, reldn, vrd2016
+from .protocols.recall import ALL_PREDICATES, motifs, reldn, vrd2016
 from .protocols.reldn_openimages import reldn_openimages
 from .ranking import rank_triplets
-from .recall import PerImageRecall
+from .scorer import DatasetScorer
 from .scoring import PROTOCOLS, evaluate_graphs, make_protocols
-from .training import TrainingSplit, UnseenTriplets, training_split, unseen_triplets
+from .training_split import TrainingSplit, UnseenTriplets, training_split, unseen_triplets
 
 __all__ = [
     "ALL_PREDICATES",

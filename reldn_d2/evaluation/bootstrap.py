@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .graphs import FloatArray, IntArray
-from .recall import PerImageRecall, macro_recall, micro_recall
+from .metrics import PerImageRecall, macro_recall, micro_recall
 
 _Hits = IntArray | FloatArray
 _CHUNK = 4_000_000  # drawn images held at a time

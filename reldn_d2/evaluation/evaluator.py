@@ -15,9 +15,9 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from torch import Tensor
 
-from .dataset_scorer import DatasetScorer
 from .graphs import AnnotatedPairs, IntArray, NamedTriplets, PredictedGraph, RankedTriplets
 from .protocols.protocol import EvaluationProtocol
+from .scorer import DatasetScorer
 
 _logger = logging.getLogger(__name__)
 

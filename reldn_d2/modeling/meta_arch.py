@@ -12,8 +12,8 @@ from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
-from .named_triplets import NamedTriplets
 from .postprocessing import relation_postprocess
+from .queries import NamedTriplets
 from .region_heads import class_probabilities, region_parts
 from .relation_head import build_relation_head
 from .relation_head.entities import given_entities, sampled_proposals, training_entities

@@ -28,7 +28,7 @@ from typing import Any, TypedDict
 
 from detectron2.structures import BoxMode, Instances
 
-from ..files import replace_when_complete
+from reldn_d2.utils.io import replace_when_complete
 
 FORMAT_VERSION = 1
 #: RelDN's relationship list holds the best 100 for every number of predicates a pair, and no more for sure.

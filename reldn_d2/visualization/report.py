@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..files import replace_when_complete
+from reldn_d2.utils.io import replace_when_complete
+
 from .report_style import STYLE
 from .svg import Svg
 

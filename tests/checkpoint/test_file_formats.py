@@ -13,7 +13,7 @@ import torch
 from pickles import pickled_by_python2
 from torch import Tensor, nn
 
-from reldn_d2.checkpoint.file_formats import read_checkpoint
+from reldn_d2.checkpoint.formats import read_checkpoint
 
 ARRAYS = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.array(3, dtype=np.int64)}
 TENSORS = {name: torch.from_numpy(np.array(array)) for name, array in ARRAYS.items()}

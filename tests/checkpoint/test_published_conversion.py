@@ -20,7 +20,7 @@ from published_network import (
 )
 from torch import Tensor
 
-from reldn_d2.checkpoint.published import convert
+from reldn_d2.checkpoint.importers import convert
 from reldn_d2.engine import load_config
 from reldn_d2.modeling import RelDN
 from reldn_d2.structures import EntityBatch, Pairs

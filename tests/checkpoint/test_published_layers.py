@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from published_network import spatial_numbers
 
-from reldn_d2.checkpoint.published import layers
-from reldn_d2.checkpoint.published.key_map import Change
+from reldn_d2.checkpoint.importers.authors import layers
+from reldn_d2.checkpoint.importers.authors.key_map import Change
 from reldn_d2.modeling.relation_head.spatial import spatial_features
 
 SIDES = st.floats(1.5, 300, width=32)

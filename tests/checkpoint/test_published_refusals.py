@@ -16,7 +16,7 @@ from published_files import (
 )
 from torch import Tensor
 
-from reldn_d2.checkpoint.published import PublishedArchitecture, convert, detector_of
+from reldn_d2.checkpoint.importers import PublishedArchitecture, convert, detector_of
 from reldn_d2.engine import load_config
 
 WIDTHS = Widths()

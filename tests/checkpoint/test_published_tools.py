@@ -19,7 +19,7 @@ from torchvision.models import VGG, Weights, WeightsEnum, vgg16, vgg16_bn
 from torchvision.models.vgg import make_layers
 
 from reldn_d2.checkpoint import RelationCheckpointer
-from reldn_d2.checkpoint.published import to_vgg16_detector
+from reldn_d2.checkpoint.importers import to_vgg16_detector
 from reldn_d2.engine import RelationPredictor, load_config, vocabulary_of
 
 WIDTHS = Widths()

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from reldn_d2.checkpoint import Vocabulary
-from reldn_d2.checkpoint.file_formats import read_checkpoint
-from reldn_d2.checkpoint.published import write_weights
+from reldn_d2.checkpoint.formats import read_checkpoint
+from reldn_d2.checkpoint.importers import write_weights
 
 
 def training_state() -> dict[str, Any]:

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from reldn_d2.data.annotations import Annotations
+from reldn_d2.structures.annotations import Annotations
 
 BOXES = [[0.0, 1.0, 20.5, 21.0], [2.0, 3.0, 12.0, 13.0], [5.0, 5.0, 9.0, 30.0]]
 CLASSES = [4, 0, 4]

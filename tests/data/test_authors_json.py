@@ -15,9 +15,9 @@ from PIL import Image
 from vrd_records import end, relationship
 
 from reldn_d2.data import load_vrd
-from reldn_d2.data.annotations import Annotations
 from reldn_d2.data.datasets.authors_json import load_authors_json, register_authors_json
 from reldn_d2.data.datasets.vrd_classes import OBJECT_CLASSES, PREDICATE_CLASSES
+from reldn_d2.structures.annotations import Annotations
 
 WIDTH, HEIGHT = 40, 30
 THINGS = ["person", "cup", "table"]

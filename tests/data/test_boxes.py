@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reldn_d2.data.annotations import Annotations
-from reldn_d2.data.boxes import fit_boxes, mark_changed_boxes
-from reldn_d2.data.dataset_dicts import entity_boxes
 from reldn_d2.data.datasets.vrd_annotations import parse_vrd_annotations
+from reldn_d2.data.fit_boxes import fit_boxes, mark_changed_boxes
 from reldn_d2.data.images import upright_size
+from reldn_d2.structures.annotations import Annotations
+from reldn_d2.structures.dataset_dicts import entity_boxes
 
 NUMBERS = st.floats(-50, 150)
 BOXES = st.lists(

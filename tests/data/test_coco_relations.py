@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reldn_d2.data import load_coco_relations, load_vrd, register_coco_relations, save_coco_relations
-from reldn_d2.data.annotations import Annotations
+from reldn_d2.structures.annotations import Annotations
 
 NAME = "test_coco_relations"
 

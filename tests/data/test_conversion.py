@@ -9,10 +9,10 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from reldn_d2.data import conversion, load_coco_relations, register_coco_relations
-from reldn_d2.data.annotations import Annotations
 from reldn_d2.data.conversion import Conversion
 from reldn_d2.data.registration import register_relation_dataset
 from reldn_d2.engine.conversion_command import run_conversions as run
+from reldn_d2.structures.annotations import Annotations
 
 
 class Source:

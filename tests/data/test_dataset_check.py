@@ -24,13 +24,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from reldn_d2.data import parse_vrd_annotations
-from reldn_d2.data.annotations import Annotations
 from reldn_d2.data.checking.dataset_check import DatasetCheck, check_dataset, images_with_errors
 from reldn_d2.data.checking.pictures import check_pictures
 from reldn_d2.data.checking.problems import KINDS, NUM_RECORDS
 from reldn_d2.data.checking.summary import Spread
 from reldn_d2.data.checking.unchecked_arrays import unchecked_arrays
 from reldn_d2.data.rows import is_repeat
+from reldn_d2.structures.annotations import Annotations
 
 NAN = float("nan")
 PICTURE_KINDS = {"missing_image", "unreadable_image", "image_size"}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from detectron2.structures import BoxMode
 
-from reldn_d2.data.dataset_dicts import entity_boxes, entity_classes, relation_rows
+from reldn_d2.structures.dataset_dicts import entity_boxes, entity_classes, relation_rows
 
 
 def image(**fields: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from reldn_d2.data import RelationDatasetMapper
-from reldn_d2.data.dataset_mapper import renumber_relations
+from reldn_d2.data.mapper import renumber_relations
 
 HEIGHT, WIDTH = 60, 100
 

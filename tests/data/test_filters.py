@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reldn_d2.data import prepare_training_relations
-from reldn_d2.data.annotations import Annotations
 from reldn_d2.data.filters import images_with_relations, one_relation_per_pair, overlapping_relations
+from reldn_d2.structures.annotations import Annotations
 
 Images = list[dict[str, Any]]
 Row = tuple[int, int, int]

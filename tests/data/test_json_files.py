@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from reldn_d2.data.json_files import read_json, read_text
+from reldn_d2.utils.json_files import read_json, read_text
 
 
 def written(folder: Path, content: bytes) -> Path:

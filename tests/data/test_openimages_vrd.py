@@ -35,7 +35,7 @@ from reldn_d2.data.datasets.openimages.classes import ATTRIBUTES, CLASSES, PREDI
 from reldn_d2.data.datasets.openimages.vocabulary import VOCABULARY_2018
 from reldn_d2.data.datasets.openimages.vrd import load_openimages_vrd, register_openimages_vrd
 from reldn_d2.evaluation import image_sizes, read_submission, submission_labels, write_submission
-from reldn_d2.evaluation.files.triplet_graph import graph_of_triplets
+from reldn_d2.evaluation.io.triplet_graph import graph_of_triplets
 
 Record = dict[str, Any]
 NAME = "test_openimages"

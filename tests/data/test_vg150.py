@@ -14,10 +14,10 @@ from PIL import Image
 from vg150_files import TEST, TRAIN, Photo, dicts, h5_arrays, image_data, write_files, write_vg150
 
 from reldn_d2.data import RelationDatasetMapper
-from reldn_d2.data.annotations import Annotations
 from reldn_d2.data.datasets.visual_genome import vg150
 from reldn_d2.data.datasets.visual_genome.vg150 import load_vg150, register_vg150
 from reldn_d2.data.datasets.visual_genome.vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
+from reldn_d2.structures.annotations import Annotations
 
 H5 = "VG-SGG-with-attri.h5"
 EMPTY: dict[str, Any] = {"relations": ()}

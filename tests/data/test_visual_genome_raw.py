@@ -23,9 +23,9 @@ from visual_genome_files import (
     write_pictures,
 )
 
-from reldn_d2.data.annotations import Annotations
 from reldn_d2.data.datasets.visual_genome.raw import load_visual_genome_raw, register_visual_genome_raw
 from reldn_d2.data.datasets.visual_genome.vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
+from reldn_d2.structures.annotations import Annotations
 
 MAN, CUP, TABLE = thing(1, "man", 5, 10, 20, 40), thing(2, "cup", 20, 15, 8, 9), thing(3, "table")
 

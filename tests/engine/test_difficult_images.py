@@ -13,8 +13,8 @@ from detectron2.utils.events import EventStorage
 from tiny_models import TinyConfig, calm_down, make_model
 
 from reldn_d2.data import RelationDatasetMapper
-from reldn_d2.data.annotations import Annotations
 from reldn_d2.engine import Trainer
+from reldn_d2.structures.annotations import Annotations
 
 NAME = "difficult_images"
 # Boxes of each image, and its relationships

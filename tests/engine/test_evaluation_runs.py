@@ -14,13 +14,13 @@ from tiny_models import TinyConfig, make_model
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import save_detections
-from reldn_d2.data.dataset_dicts import entity_boxes, entity_classes
 from reldn_d2.engine import Trainer, evaluate
 from reldn_d2.engine.protocols import chosen_protocols
 from reldn_d2.evaluation import PROTOCOLS
 from reldn_d2.evaluation.ground_truth import ground_truth_graphs
 from reldn_d2.evaluation.protocols.confusion import is_confusable, named_triplets
-from reldn_d2.evaluation.protocols.recall_protocol import RecallProtocol
+from reldn_d2.evaluation.protocols.recall import RecallProtocol
+from reldn_d2.structures.dataset_dicts import entity_boxes, entity_classes
 
 TEST = "MODEL.ROI_RELATION_HEAD.TEST"
 SPLITS = ("scenes_tiny_train", "scenes_tiny_test")

@@ -29,7 +29,7 @@ from reldn_d2.data.statistics import predicate_counts
 from reldn_d2.engine import Trainer, load_config, vocabulary_of
 from reldn_d2.engine.lazy import LazyTraining, evaluate_lazy, load_lazy_config
 from reldn_d2.engine.optimizer import relation_optimizer_params
-from reldn_d2.engine.resume import lazy_run_identity
+from reldn_d2.engine.run_identity import lazy_run_identity
 from reldn_d2.modeling.relation_head import contrastive_losses, label_and_sample_pairs, with_options
 
 LAZY = REPOSITORY / "configs" / "lazy"

@@ -16,10 +16,10 @@ from tiny_models import REPOSITORY, TinyConfig
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import save_detections
-from reldn_d2.data.annotations import Annotations
 from reldn_d2.engine import Trainer, evaluate, load_config, setup, vocabulary_of
-from reldn_d2.engine.resume import check_resumed, run_identity
+from reldn_d2.engine.run_identity import check_resumed, run_identity
 from reldn_d2.engine.trainer import load_datasets
+from reldn_d2.structures.annotations import Annotations
 
 DatasetDict = dict[str, Any]
 MARGIN = "MODEL.ROI_RELATION_HEAD.LOSS.ENTITY_CLASS.MARGIN"

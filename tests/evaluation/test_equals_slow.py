@@ -29,7 +29,7 @@ from slow_evaluation import (
 )
 
 from reldn_d2.evaluation import ProtocolResult, motifs, rank_triplets, reldn, training_split, vrd2016
-from reldn_d2.evaluation.protocols.recall_protocol import RecallProtocol
+from reldn_d2.evaluation.protocols.recall import RecallProtocol
 
 splits = st.lists(scenes(), min_size=1, max_size=4)
 known_training = st.none() | training_labels

@@ -14,8 +14,8 @@ from reldn_d2.evaluation import (
     load_per_image,
     load_predictions,
 )
-from reldn_d2.evaluation.files.per_image_file import save_per_image
-from reldn_d2.evaluation.files.prediction_file import save_predictions
+from reldn_d2.evaluation.io.per_image import save_per_image
+from reldn_d2.evaluation.io.predictions import save_predictions
 
 
 def save(path: Path, predictions: dict[str, PredictedGraph]) -> None:

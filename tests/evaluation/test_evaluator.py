@@ -21,8 +21,8 @@ from reldn_d2.evaluation import (
     load_predictions,
     motifs,
 )
-from reldn_d2.evaluation.dataset_scorer import PREDICTIONS_FILE
-from reldn_d2.evaluation.files.results_files import PER_IMAGE_FILE
+from reldn_d2.evaluation.io.results import PER_IMAGE_FILE
+from reldn_d2.evaluation.scorer import PREDICTIONS_FILE
 
 A, B = [0.0, 0.0, 9.0, 9.0], [20.0, 0.0, 29.0, 9.0]
 NAME = "evaluator_test"
@@ -170,7 +170,7 @@ def test_raw_predictions_are_on_disk_before_scoring(tmp_path: Path, monkeypatch:
     def crash(*_: object, **__: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("reldn_d2.evaluation.dataset_scorer.evaluate_graphs", crash)
+    monkeypatch.setattr("reldn_d2.evaluation.scorer.evaluate_graphs", crash)
     with pytest.raises(RuntimeError):
         run(RelationEvaluator(NAME, "SGDET", output_dir=tmp_path), (1, FIRST))
     assert list(load_predictions(tmp_path / PREDICTIONS_FILE).predictions) == ["1"]

@@ -19,7 +19,7 @@ from reldn_d2.evaluation import (
     training_split,
 )
 from reldn_d2.evaluation.protocols.openimages import is_evaluable
-from reldn_d2.evaluation.protocols.recall_protocol import ALL_PREDICATES
+from reldn_d2.evaluation.protocols.recall import ALL_PREDICATES
 
 Images = list[tuple[GroundTruthGraph, PredictedGraph]]
 

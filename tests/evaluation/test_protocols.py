@@ -13,9 +13,9 @@ from reldn_d2.evaluation import (
     motifs,
     reldn,
 )
+from reldn_d2.evaluation.metrics import macro_recall, micro_recall
 from reldn_d2.evaluation.protocols.protocol import parse_task
-from reldn_d2.evaluation.protocols.recall_protocol import RecallList, RecallProtocol
-from reldn_d2.evaluation.recall import macro_recall, micro_recall
+from reldn_d2.evaluation.protocols.recall import RecallList, RecallProtocol
 
 A, B, C = (0, 0, 9, 9), (20, 0, 29, 9), (40, 0, 49, 9)
 

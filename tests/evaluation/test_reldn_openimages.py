@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from slow_openimages import image_dict, slow_reldn_openimages
 
 from reldn_d2.evaluation import GroundTruthGraph, PredictedGraph, reldn_openimages
-from reldn_d2.evaluation.protocols.average_precision_protocol import means_and_scores
+from reldn_d2.evaluation.protocols.average_precision import means_and_scores
 
 A, B = (0, 0, 9, 9), (20, 0, 29, 9)
 

@@ -25,14 +25,14 @@ from reldn_d2.evaluation import (
     reldn,
     training_split,
 )
-from reldn_d2.evaluation.files.results_files import (
+from reldn_d2.evaluation.io.results import (
     PER_IMAGE_FILE,
     PREDICATES_FILE,
     RESULTS_FILE,
     TABLES_FILE,
     save_results,
 )
-from reldn_d2.evaluation.files.results_table import results_table
+from reldn_d2.evaluation.io.results_table import results_table
 from reldn_d2.evaluation.protocols.confusion import named_triplets
 
 A, B, C = (0, 0, 9, 9), (20, 0, 29, 9), (20, 20, 29, 29)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from reldn_d2.evaluation import EvaluatedSplit, PredictedGraph, evaluate_graphs, motifs, reldn_openimages
 from reldn_d2.evaluation.checks import prepare_prediction
-from reldn_d2.evaluation.files.submission import (
+from reldn_d2.evaluation.io.submission import (
     image_sizes,
     read_submission,
     submission_labels,

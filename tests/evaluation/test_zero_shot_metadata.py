@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from registered_scenes import PREDICATES, RECORDS, A, B, register
 
 from reldn_d2.evaluation import DatasetScorer, training_split
-from reldn_d2.evaluation.training import unseen_triplets
+from reldn_d2.evaluation.training_split import unseen_triplets
 
 NAME, TRAIN = "zero_shot_metadata_test", "zero_shot_metadata_train"
 SEEN = {**RECORDS[0], "relations": np.array([[0, 1, 0]])}  # cat on dog

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny_models import TinyConfig, make_input, make_model
 
 from reldn_d2.modeling import RelDN
-from reldn_d2.modeling.named_triplets import NamedTriplets
+from reldn_d2.modeling.queries import NamedTriplets
 
 HEAD = "MODEL.ROI_RELATION_HEAD"
 NUM_PREDICATES = 7

@@ -20,7 +20,7 @@ from reldn_d2.evaluation import (
     reldn,
 )
 from reldn_d2.evaluation.graphs import FloatArray, IntArray
-from reldn_d2.evaluation.protocols.recall_protocol import RecallProtocol
+from reldn_d2.evaluation.protocols.recall import RecallProtocol
 
 ENTITIES, CLASSES, PREDICATES, RELATIONS = 100, 20, 50, 20
 KS = (*range(1, 11), 15, 20, 70)

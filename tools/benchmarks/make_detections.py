@@ -19,7 +19,7 @@ from detectron2.data import DatasetCatalog
 
 from reldn_d2.data import load_detections_into_dataset
 from reldn_d2.engine import vocabulary_of
-from reldn_d2.files import replace_when_complete
+from reldn_d2.utils.io import replace_when_complete
 
 _HEAD = "relation_head.pair_classifier."
 

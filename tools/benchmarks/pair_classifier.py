@@ -8,8 +8,8 @@ from detectron2.modeling.poolers import ROIPooler
 from torch import Tensor, nn
 
 from benchmarks.timing import Row, measure
+from reldn_d2.modeling.relation_head.modules import SemanticModule, SpatialModule, VisualModule
 from reldn_d2.modeling.relation_head.pair_classifier import PairClassifier
-from reldn_d2.modeling.relation_head.predictor import SemanticModule, SpatialModule, VisualModule
 from reldn_d2.structures import EntityBatch, Pairs
 
 _ENTITIES, _FEATURES, _CLASSES, _PREDICATES = 100, 1024, 150, 50

@@ -13,8 +13,8 @@ from slow_statistics import slow_counts
 
 from benchmarks.timing import Row, measure
 from reldn_d2.data import predicate_counts
-from reldn_d2.data.annotations import Annotations
 from reldn_d2.data.statistics import cached_predicate_counts
+from reldn_d2.structures.annotations import Annotations
 
 _Images = list[dict[str, Any]]
 _RULES = {"": False, ", overlap rule": True}

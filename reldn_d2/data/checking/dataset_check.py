@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..dataset_dicts import DatasetDict
+from reldn_d2.structures.dataset_dicts import DatasetDict
+
 from ..rows import is_repeat
 from .problems import KINDS, Part, Problem, Record, make_problem
 from .summary import DatasetSummary, summarise

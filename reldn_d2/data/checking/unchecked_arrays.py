@@ -17,8 +17,8 @@ import numpy as np
 from detectron2.structures import BoxMode
 from numpy.typing import NDArray
 
-from ..annotations import Annotations
-from ..dataset_dicts import DatasetDict
+from reldn_d2.structures.annotations import Annotations
+from reldn_d2.structures.dataset_dicts import DatasetDict
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]

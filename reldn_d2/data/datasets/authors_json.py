@@ -24,9 +24,10 @@ from pathlib import Path
 
 from detectron2.data import MetadataCatalog
 
-from ..annotations import Annotations
-from ..dataset_dicts import DatasetDict
-from ..json_files import read_json
+from reldn_d2.structures.annotations import Annotations
+from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.utils.json_files import read_json
+
 from ..registration import register_relation_dataset
 from .authors_detections import Detections, read_detections
 from .relationship_lists import ListedFile, listed_relationships, with_images

@@ -20,8 +20,9 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 from numpy.typing import NDArray
 
-from ..annotations import Annotations
-from ..dataset_dicts import DatasetDict
+from reldn_d2.structures.annotations import Annotations
+from reldn_d2.structures.dataset_dicts import DatasetDict
+
 from ..registration import register_relation_dataset
 from .coco_relations_file import CocoRelations, read_coco_relations
 

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ..json_files import read_json
+from reldn_d2.utils.json_files import read_json
 
 Id = int | str
 Record = dict[str, Any]

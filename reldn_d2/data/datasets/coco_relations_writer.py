@@ -10,9 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from reldn_d2.files import replace_when_complete
+from reldn_d2.structures.dataset_dicts import (
+    DatasetDict,
+    describe,
+    entity_boxes,
+    entity_classes,
+    relation_rows,
+)
+from reldn_d2.utils.io import replace_when_complete
 
-from ..dataset_dicts import DatasetDict, describe, entity_boxes, entity_classes, relation_rows
 from .coco_relations_file import inside_image
 from .coco_relations_records import Record
 

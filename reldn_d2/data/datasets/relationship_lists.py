@@ -13,11 +13,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..annotations import Annotations
-from ..boxes import fit_boxes, mark_changed_boxes
-from ..dataset_dicts import DatasetDict, entity_boxes, entity_classes
+from reldn_d2.structures.annotations import Annotations
+from reldn_d2.structures.dataset_dicts import DatasetDict, entity_boxes, entity_classes
+from reldn_d2.utils.json_files import read_json
+
+from ..fit_boxes import fit_boxes, mark_changed_boxes
 from ..image_files import find_images, image_sizes
-from ..json_files import read_json
 from ..json_values import is_box
 
 # (xmin, ymin, xmax, ymax), class

@@ -23,8 +23,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..dataset_dicts import DatasetDict
-from ..json_files import read_json
+from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.utils.json_files import read_json
+
 from ..registration import register_relation_dataset
 from .relationship_lists import with_images
 from .vrd_annotations import parse_vrd_annotations

@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from ..dataset_dicts import DatasetDict
+from reldn_d2.structures.dataset_dicts import DatasetDict
+
 from .relationship_lists import ListedFile, listed_relationships
 from .vrd_classes import OBJECT_CLASSES, PREDICATE_CLASSES
 

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 from detectron2.structures import BoxMode
 
-from reldn_d2.files import replace_when_complete
+from reldn_d2.utils.io import replace_when_complete
 
 from ..cache import cache_folder
 from ..registration import register_relation_dataset

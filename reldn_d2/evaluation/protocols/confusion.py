@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ..graphs import BoolArray, FloatArray, GroundTruthGraph, IntArray, NamedTriplets, Task
 from ..matching import box_iou, enclosing_boxes
-from ..recall import PerImageRecall, micro_recall, share_per_predicate
+from ..metrics import PerImageRecall, micro_recall, share_per_predicate
 from .protocol import LIST_LENGTH, TASKS, EvaluatedSplit, Need, ProtocolResult, ScoredImage
 
 SAME_ENTITY_IOU = 0.5

@@ -8,9 +8,9 @@ import numpy as np
 
 from ..graphs import BoolArray, GroundTruthGraph, IntArray, PredictedGraph, RankedTriplets
 from ..matching import Matches, first_takers
-from .average_precision_protocol import AveragePrecisionProtocol
+from .average_precision import AveragePrecisionProtocol
 from .protocol import LIST_LENGTH, ScoredImage
-from .recall_protocol import ALL_PREDICATES
+from .recall import ALL_PREDICATES
 from .recall_summary import RecallSummary
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar, get_args
 
 from ..graphs import BoolArray, FloatArray, GroundTruthGraph, IntArray, PredictedGraph, Task
-from ..recall import PerImageRecall
-from ..training import TrainingSplit, UnseenTriplets
+from ..metrics import PerImageRecall
+from ..training_split import TrainingSplit, UnseenTriplets
 
 TASKS: tuple[Task, ...] = get_args(Task)
 LIST_LENGTH = 100

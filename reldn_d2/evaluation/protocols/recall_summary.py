@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from ..graphs import BoolArray, IntArray
-from ..recall import (
+from ..metrics import (
     PerImageRecall,
     image_recall_per_predicate,
     macro_recall,
@@ -16,7 +16,7 @@ from ..recall import (
     micro_recall,
     share_per_predicate,
 )
-from ..training import TrainingSplit
+from ..training_split import TrainingSplit
 from .protocol import EvaluatedSplit, ProtocolResult
 
 _AVERAGES = {"macro": macro_recall, "micro": micro_recall}

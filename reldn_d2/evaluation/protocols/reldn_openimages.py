@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from ..graphs import BoolArray, IntArray, RankedTriplets
 from ..matching import MIN_OVERLAP, Matches, first_hits
-from .average_precision_protocol import AveragePrecisionProtocol
+from .average_precision import AveragePrecisionProtocol
 from .protocol import LIST_LENGTH, ScoredImage
-from .recall_protocol import ALL_PREDICATES
+from .recall import ALL_PREDICATES
 from .recall_summary import RecallSummary
 
 _MIN_SCORE = 1e-5

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from reldn_d2.structures import EntityBatch, Pairs, enclosing_boxes
 
 from ..region_heads import before_last_relu, region_parts
-from .predictor import EntityTerms, SemanticModule, SpatialModule, VisualModule
+from .modules import EntityTerms, SemanticModule, SpatialModule, VisualModule
 
 FeatureMaps = dict[str, Tensor]
 

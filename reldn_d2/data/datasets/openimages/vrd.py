@@ -27,9 +27,10 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 from numpy.typing import NDArray
 
-from ...annotations import Annotations
-from ...boxes import fit_boxes, mark_changed_boxes
-from ...dataset_dicts import DatasetDict
+from reldn_d2.structures.annotations import Annotations
+from reldn_d2.structures.dataset_dicts import DatasetDict
+
+from ...fit_boxes import fit_boxes, mark_changed_boxes
 from ...image_files import find_images, image_sizes
 from ...registration import register_relation_dataset
 from .classes import ATTRIBUTE_RELATION

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ...json_files import read_text
+from reldn_d2.utils.json_files import read_text
 
 
 def clean_name(name: str) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...json_files import read_json
+from reldn_d2.utils.json_files import read_json
+
 from ...json_values import is_id, is_side
 
 # The official archives images.zip and images2.zip unpack to one folder each; some people merge them into the first, or

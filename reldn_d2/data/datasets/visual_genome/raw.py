@@ -28,9 +28,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ...annotations import Annotations
-from ...boxes import fit_boxes, mark_changed_boxes
-from ...dataset_dicts import DatasetDict
+from reldn_d2.structures.annotations import Annotations
+from reldn_d2.structures.dataset_dicts import DatasetDict
+
+from ...fit_boxes import fit_boxes, mark_changed_boxes
 from ...image_files import image_sizes
 from ...registration import register_relation_dataset
 from .aliases import NameCodes, read_aliases

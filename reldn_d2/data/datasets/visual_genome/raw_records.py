@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from ...json_files import read_text
+from reldn_d2.utils.json_files import read_text
+
 from ...json_values import is_id
 from .aliases import NameCodes
 

@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...annotations import Annotations
-from ...boxes import fit_boxes, mark_changed_boxes
-from ...dataset_dicts import DatasetDict
+from reldn_d2.structures.annotations import Annotations
+from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.utils.json_files import read_json
+
 from ...filters import images_with_relations, one_relation_per_pair, overlapping_relations
-from ...json_files import read_json
+from ...fit_boxes import fit_boxes, mark_changed_boxes
 from ...registration import register_relation_dataset
 from .images import CORRUPT_IMAGES, picture_files, read_image_data
 from .vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reldn_d2.files import replace_when_complete
-
-from ..vocabulary import Vocabulary
+from reldn_d2.structures.vocabulary import Vocabulary
+from reldn_d2.utils.io import replace_when_complete
 
 
 def write_weights(path: Path, model: Mapping[str, Tensor], vocabulary: Vocabulary | None = None) -> None:

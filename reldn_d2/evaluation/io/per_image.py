@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from reldn_d2.files import replace_when_complete
+from reldn_d2.utils.io import replace_when_complete
 
-from ..recall import PerImageRecall
+from ..metrics import PerImageRecall
 
 FORMAT_VERSION = 2
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..vgg16 import VGG16_CONVOLUTIONS, VGG16_FULLY_CONNECTED
 from . import layers
 from .architecture import PublishedArchitecture
-from .vgg16 import VGG16_CONVOLUTIONS, VGG16_FULLY_CONNECTED
 
 Change = Callable[[Tensor], Tensor]
 

@@ -12,7 +12,8 @@ from detectron2.structures import Boxes, Instances
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .dataset_dicts import DatasetDict, entity_boxes, entity_classes, relation_rows
+from reldn_d2.structures.dataset_dicts import DatasetDict, entity_boxes, entity_classes, relation_rows
+
 from .images import read_image
 
 logger = logging.getLogger(__name__)

@@ -11,17 +11,17 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from .checks import prepare_prediction
-from .files.image_labels import read_image_labels, with_verified_classes
-from .files.prediction_file import save_predictions
-from .files.results_files import remove_results, save_results
-from .files.results_table import results_table
-from .files.submission import submission_labels
 from .graphs import PredictedGraph
 from .ground_truth import ground_truth_graphs, iterate_ground_truth
+from .io.image_labels import read_image_labels, with_verified_classes
+from .io.predictions import save_predictions
+from .io.results import remove_results, save_results
+from .io.results_table import results_table
+from .io.submission import submission_labels
 from .protocols.confusion import is_confusable
 from .protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, parse_task
 from .scoring import evaluate_graphs, resolve_protocols
-from .training import TrainingSplit, UnseenTriplets, training_split, unseen_triplets
+from .training_split import TrainingSplit, UnseenTriplets, training_split, unseen_triplets
 
 PREDICTIONS_FILE = "relation_predictions.npz"
 CONFUSABLE = "confusable"

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from reldn_d2.checkpoint import RelationCheckpointer
-from reldn_d2.data.dataset_dicts import DatasetDict, relation_rows
 from reldn_d2.modeling import RelDN
+from reldn_d2.structures.dataset_dicts import DatasetDict, relation_rows
 
 logger = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from reldn_d2.files import replace_when_complete
+from reldn_d2.utils.io import replace_when_complete
 
 from ..graphs import AnnotatedPairs, NamedTriplets, PredictedGraph, RankedTriplets
 

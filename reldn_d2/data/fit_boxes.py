@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset_dicts import DatasetDict
+from reldn_d2.structures.dataset_dicts import DatasetDict
 
 logger = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from reldn_d2.structures import EntityBatch, Pairs, PairTargets, boxes_overlap
 from .build import ROI_RELATION_HEAD_REGISTRY
 from .entities import entity_batch
 from .losses import contrastive_losses, predicate_cross_entropy
+from .modules import EntityTerms
 from .options import with_options
 from .pair_classifier import FeatureMaps, PairClassifier
-from .predictor import EntityTerms
 from .sampling import label_and_sample_pairs
 from .selection import select_relationships
 

@@ -15,10 +15,10 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from reldn_d2.files import replace_when_complete
+from reldn_d2.utils.io import replace_when_complete
 
 from ..protocols.protocol import ProtocolResult
-from .per_image_file import save_per_image
+from .per_image import save_per_image
 from .results_table import results_table
 
 TABLES_FILE = "relation_results.md"

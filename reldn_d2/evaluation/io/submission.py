@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from detectron2.data import MetadataCatalog
 
-from reldn_d2.files import replace_when_complete
+from reldn_d2.utils.io import replace_when_complete
 
 from ..graphs import PredictedGraph
 from ..protocols.protocol import LIST_LENGTH

@@ -1,0 +1,1 @@
+"""Files: writing them at once, reading text and JSON, digests."""
