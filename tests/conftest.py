@@ -8,9 +8,9 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from hypothesis import HealthCheck, settings
-from tiny_models import REPOSITORY, TINY, TinyConfig
 
 from reldn_d2.engine import load_config
+from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig
 
 
 def pytest_configure() -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import REPOSITORY
+
+from tests.builders.tiny_models import REPOSITORY
 
 PROJECT = REPOSITORY / "examples" / "tiny_project"
 

@@ -31,7 +31,7 @@ from reldn_d2.data.checking.dataset_check import DatasetCheck, check_dataset, im
 from reldn_d2.data.checking.pictures import check_pictures
 from reldn_d2.data.zero_shot import zero_shot_triplets
 from reldn_d2.engine import import_data_sets
-from reldn_d2.evaluation.confusion_frequency import confusion_frequency
+from reldn_d2.evaluation.protocols.confusion import confusion_frequency
 from reldn_d2.utils.io import replace_when_complete
 from reldn_d2.visualization import Report
 

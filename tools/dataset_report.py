@@ -12,8 +12,8 @@ from reldn_d2.data.checking.dataset_check import DatasetCheck
 from reldn_d2.data.checking.problems import KINDS, Problem, Record
 from reldn_d2.data.checking.summary import Spread
 from reldn_d2.data.checking.unchecked_arrays import IntArray, UncheckedArrays
-from reldn_d2.evaluation.confusion_frequency import ConfusionFrequency
 from reldn_d2.evaluation.graphs import GroundTruthGraph
+from reldn_d2.evaluation.protocols.confusion import ConfusionFrequency
 
 # Columns that a histogram is printed in.
 _COLUMNS = 3

@@ -1,21 +1,17 @@
 #!/usr/bin/env python
 """Draws the pictures of the confusion metrics in docs/evaluation.md, from the scenes that the tests check.
 
-    python tools/draw_confusion_examples.py    # writes docs/images/confusion_*.svg
+    python -m tools.draw_confusion_examples    # writes docs/images/confusion_*.svg
 
 A test checks that the pictures in the repository are these.
 """
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the scenes
-
-from confusion_examples import PICTURES, Box, Entity, Example, Triplet
-
 from reldn_d2.utils.io import replace_when_complete
+from tests.builders.confusion_examples import PICTURES, Box, Entity, Example, Triplet
 
 _IMAGES = Path(__file__).parents[1] / "docs" / "images"
 _MARGIN, _CAPTION = 26, 24

@@ -2,12 +2,16 @@
 
 import logging
 from collections.abc import Mapping, MutableMapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from reldn_d2.structures.vocabulary import Vocabulary
+from reldn_d2.utils.io import replace_when_complete
 
 from .safe_files import read_pickle, read_torch
 
@@ -118,3 +122,18 @@ def _tensor(value: Any) -> Tensor | None:
     ):
         return torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
     return None
+
+
+def write_weights(path: Path, model: Mapping[str, Tensor], vocabulary: Vocabulary | None = None) -> None:
+    """Writes a checkpoint as RelationCheckpointer reads it, all at once.
+
+    Args:
+        path: to write to.
+        model: state dict.
+        vocabulary: of the classes that its outputs stand for; None if it has no such outputs.
+    """
+    checkpoint: dict[str, Any] = {"model": dict(model)}
+    if vocabulary is not None:
+        checkpoint["vocabulary"] = asdict(vocabulary)
+    with replace_when_complete(path) as file:
+        torch.save(checkpoint, file)

@@ -6,13 +6,11 @@ from .builtin import register_all
 from .checking.dataset_check import check_dataset
 from .checking.pictures import check_pictures
 from .datasets.authors_json import load_authors_json, register_authors_json
-from .datasets.coco_relations import load_coco_relations, register_coco_relations
-from .datasets.coco_relations_writer import save_coco_relations
+from .datasets.coco_relations import load_coco_relations, register_coco_relations, save_coco_relations
 from .datasets.openimages.vrd import load_openimages_vrd, register_openimages_vrd
 from .datasets.visual_genome.raw import load_visual_genome_raw, register_visual_genome_raw
 from .datasets.visual_genome.vg150 import load_vg150, register_vg150
-from .datasets.vrd import load_vrd, register_vrd
-from .datasets.vrd_annotations import parse_vrd_annotations
+from .datasets.vrd import load_vrd, parse_vrd_annotations, register_vrd
 from .detections import detections_made_by, load_detections_into_dataset, save_detections
 from .filters import (
     images_with_relations,

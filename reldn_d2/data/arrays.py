@@ -9,6 +9,7 @@ Legend of shape letters:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,3 +105,17 @@ def _unchecked_rows(dataset_dict: DatasetDict) -> NDArray[np.int64]:
 def _starts(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     """(I + 1,) row at which each part begins in their concatenation, and its length."""
     return np.cumsum([0, *map(len, parts)], dtype=np.int64)
+
+
+def is_repeat(rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """(K,) whether an earlier row is equal.
+
+    Args:
+        rows: (K, D) numbers; NaN is equal to nothing.
+    """
+    repeat = np.zeros(len(rows), dtype=np.bool_)
+    # stable, so that the first of equal rows stays the first
+    order = np.lexsort(rows.T[::-1])
+    ordered = rows[order]
+    repeat[order[1:]] = (ordered[1:] == ordered[:-1]).all(axis=1)
+    return repeat

@@ -15,7 +15,7 @@ from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.io import replace_when_complete
 
 from .cache import digest
-from .datasets.coco_relations_writer import save_coco_relations
+from .datasets.coco_relations import save_coco_relations
 
 # Raise it when the same sources would give another file.
 _VERSION = 1

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from reldn_d2.structures import boxes_overlap
 from reldn_d2.structures.dataset_dicts import DatasetDict
 
-from .arrays import DatasetArrays, dataset_arrays
-from .rows import is_repeat
+from .arrays import DatasetArrays, dataset_arrays, is_repeat
 
 logger = logging.getLogger(__name__)
 

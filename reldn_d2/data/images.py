@@ -1,12 +1,21 @@
 """Image files, upright and with errors that name the file."""
 
+import logging
 import os
 import struct
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 from detectron2.data import detection_utils as utils
 from numpy.typing import NDArray
 from PIL import Image
+from tqdm import tqdm
+
+from reldn_d2.utils.io import replace_when_complete
+
+from .cache import cache_folder, digest
 
 # What PIL raises for damaged files depends on the file format.
 _UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
@@ -66,3 +75,163 @@ def _damaged(file_name: str | os.PathLike[str], error: BaseException) -> ValueEr
         f"Image {os.fspath(file_name)} cannot be read ({error}). The file is damaged or not an image: "
         "replace it, or take the image out of the annotations."
     )
+
+
+logger = logging.getLogger(__name__)
+
+# Raise it when `upright_size` gives other results.
+_CACHE_VERSION = 1
+# So many sizes at most are read again after a run was killed.
+_SAVE_EVERY = 4000
+
+# Of pictures that can't be read, in one message.
+_NAMED = 5
+
+# Bytes and time of change of a file, width and height of its picture.
+_Entry = tuple[int, int, int, int]
+
+
+def find_images(
+    names: Sequence[str],
+    folders: Sequence[str | os.PathLike[str]],
+    source: str,
+    *,
+    other_endings: bool = False,
+) -> list[Path]:
+    """Where each listed image is. Every folder is listed once, whatever the number of names.
+
+    Args:
+        names: file names without folder.
+        folders: searched in this order.
+        source: the file that lists the names, for the message.
+        other_endings: whether a file of the same name with another ending will do.
+
+    Raises:
+        FileNotFoundError: images that are in no folder, or whose other ending is ambiguous.
+    """
+    present: dict[str, Path] = {}
+    for folder in reversed([Path(folder) for folder in folders]):
+        if folder.is_dir():
+            present |= dict.fromkeys(os.listdir(folder), folder)
+    by_stem: dict[str, list[str]] = {}
+    if other_endings:
+        for name in present:
+            by_stem.setdefault(Path(name).stem, []).append(name)
+    candidates = [[name] if name in present else by_stem.get(Path(name).stem, []) for name in names]
+    lost = [i for i, found in enumerate(candidates) if len(found) != 1]
+    if lost:
+        several = sorted(candidates[lost[0]])
+        raise FileNotFoundError(
+            f"{source} lists image {names[lost[0]]!r}, but {' and '.join(map(str, folders))} has "
+            f"{f'several files of that name: {several}' if several else 'no such file'}; so it is with {len(lost)} of "
+            f"{len(names)} images. Check DETECTRON2_DATASETS and unpack the images as datasets/README.md shows."
+        )
+    found_names = [found for (found,) in candidates]
+    renamed = [name for name, found in zip(names, found_names, strict=True) if name != found]
+    if renamed:
+        logger.info(
+            "%s: %d images have another ending on disk, the first being %s.", source, len(renamed), renamed[0]
+        )
+    return [present[name] / name for name in found_names]
+
+
+def image_sizes(paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.int64]:
+    """(I, 2) width and height of the pictures when upright, from the headers of the files.
+
+    The sizes are kept, one cache file for each folder of pictures, so that a second run, or one that goes on where
+    another was interrupted, opens only what is new. A kept size holds as long as the file has the same number of bytes
+    and the same time of change: to compare contents one would have to read the files, which is what takes minutes on a
+    network disk.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a file that is no image. Of several such files, the message counts all and names the first few.
+    """
+    sizes = np.zeros((len(paths), 2), dtype=np.int64)
+    rows: dict[str, list[int]] = {}
+    for row, path in enumerate(paths):
+        rows.setdefault(os.path.dirname(path), []).append(row)
+    for folder, of_folder in rows.items():
+        names = [os.path.basename(paths[row]) for row in of_folder]
+        sizes[of_folder] = _sizes_in_folder(folder, names)
+    return sizes
+
+
+def _sizes_in_folder(folder: str, names: list[str]) -> list[tuple[int, int]]:
+    """(width, height) of each picture, and what is new put into the cache."""
+    cache_file = (
+        cache_folder() / "image_sizes" / f"v{_CACHE_VERSION}" / f"{digest([os.path.abspath(folder)])}.npz"
+    )
+    known = _read_cache(cache_file)
+
+    def entry(name: str) -> _Entry | FileNotFoundError | ValueError:
+        path = os.path.join(folder, name)
+        stamp = _stamp(path)
+        kept = known.get(name)
+        if kept is not None and kept[:2] == stamp:
+            return kept
+        try:
+            return *stamp, *upright_size(path)
+        except (FileNotFoundError, ValueError) as error:
+            return error
+
+    sizes, unsaved = [], 0
+    failures: dict[str, FileNotFoundError | ValueError] = {}
+    # disable=None: a bar on a terminal, nothing in a log file
+    bar = tqdm(total=len(names), desc="image sizes", leave=False, disable=None)
+    try:
+        with ThreadPoolExecutor() as pool, bar:
+            for name, found in zip(names, pool.map(entry, names), strict=True):
+                bar.update()
+                if isinstance(found, Exception):
+                    failures[name] = found
+                    continue
+                sizes.append(found[2:])
+                if known.get(name) != found:
+                    known[name] = found
+                    unsaved += 1
+                if unsaved == _SAVE_EVERY:
+                    _write_cache(cache_file, known)
+                    unsaved = 0
+    finally:
+        # also after an error or an interrupt
+        if unsaved:
+            _write_cache(cache_file, known)
+    if failures:
+        first, *others = failures
+        also = f" So it is with {len(failures)} of {len(names)} images, such as {', '.join(others[:_NAMED])}."
+        raise type(failures[first])(f"{failures[first]}{also if others else ''}")
+    return sizes
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    """Bytes and time of change of a file; of a missing one, what no file has."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return -1, -1
+    return found.st_size, found.st_mtime_ns
+
+
+def _read_cache(path: Path) -> dict[str, _Entry]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            entries = zip(archive["names"].tolist(), archive["entries"].tolist(), strict=True)
+            return {
+                str(name): (size, changed, width, height) for name, (size, changed, width, height) in entries
+            }
+    except FileNotFoundError:
+        pass
+    # Not a list of them: a changed byte alone raises zlib.error, BadZipFile, NotImplementedError, RuntimeError and more.
+    except Exception as error:
+        logger.warning("%s of the cache cannot be read (%s): the image sizes are read again.", path, error)
+    return {}
+
+
+def _write_cache(path: Path, known: dict[str, _Entry]) -> None:
+    names, entries = zip(*known.items(), strict=True)
+    try:
+        with replace_when_complete(path) as stream:
+            np.savez_compressed(stream, names=np.array(names), entries=np.array(entries, dtype=np.int64))
+    except OSError as error:
+        logger.warning("%s cannot be written (%s): the next run reads the image sizes again.", path, error)

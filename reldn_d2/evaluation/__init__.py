@@ -1,19 +1,17 @@
 """Metrics of predicted scene graphs: pure functions on arrays, named protocols, a Detectron2 evaluator."""
 
 from .bootstrap import Difference, paired_bootstrap
-from .confusion_frequency import confusion_frequency
 from .evaluator import RelationEvaluator
 from .graphs import AnnotatedPairs, GroundTruthGraph, NamedTriplets, PredictedGraph, RankedTriplets
 from .io.image_labels import read_image_labels, with_verified_classes
-from .io.per_image import load_per_image
 from .io.predictions import SavedPredictions, load_predictions, save_predictions
+from .io.results import load_per_image
 from .io.submission import image_sizes, read_submission, submission_labels, write_submission
 from .metrics import PerImageRecall
-from .protocols.confusion import ConfusionProtocol, named_triplets
-from .protocols.openimages import openimages
+from .protocols.confusion import ConfusionProtocol, confusion_frequency, named_triplets
+from .protocols.openimages import openimages, reldn_openimages
 from .protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, ScoredImage
 from .protocols.recall import ALL_PREDICATES, motifs, reldn, vrd2016
-from .protocols.reldn_openimages import reldn_openimages
 from .ranking import rank_triplets
 from .scorer import DatasetScorer
 from .scoring import PROTOCOLS, evaluate_graphs, make_protocols

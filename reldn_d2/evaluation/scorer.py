@@ -15,8 +15,7 @@ from .graphs import PredictedGraph
 from .ground_truth import ground_truth_graphs, iterate_ground_truth
 from .io.image_labels import read_image_labels, with_verified_classes
 from .io.predictions import save_predictions
-from .io.results import remove_results, save_results
-from .io.results_table import results_table
+from .io.results import remove_results, results_table, save_results
 from .io.submission import submission_labels
 from .protocols.confusion import is_confusable
 from .protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, parse_task

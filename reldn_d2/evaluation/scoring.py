@@ -8,10 +8,9 @@ import numpy as np
 
 from .graphs import GroundTruthGraph, PredictedGraph, Task
 from .protocols.confusion import ConfusionProtocol, is_confusable
-from .protocols.openimages import openimages
+from .protocols.openimages import openimages, reldn_openimages
 from .protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, ScoredImage
 from .protocols.recall import PUBLISHED_PREDICATES_PER_PAIR, motifs, reldn, vrd2016
-from .protocols.reldn_openimages import reldn_openimages
 
 PROTOCOLS: dict[str, Callable[..., EvaluationProtocol[Any]]] = {
     "motifs": motifs,

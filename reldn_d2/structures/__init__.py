@@ -1,6 +1,18 @@
-"""Types that cross the borders between rooms, and the box arithmetic they share."""
+"""Types that several rooms share, readers of dataset dicts, and the box arithmetic."""
 
+from .annotations import Annotations
 from .boxes import boxes_overlap, enclosing_boxes
 from .pairs import EntityBatch, Pairs, PairTargets
+from .queries import Queries
+from .vocabulary import Vocabulary
 
-__all__ = ["EntityBatch", "PairTargets", "Pairs", "boxes_overlap", "enclosing_boxes"]
+__all__ = [
+    "Annotations",
+    "EntityBatch",
+    "PairTargets",
+    "Pairs",
+    "Queries",
+    "Vocabulary",
+    "boxes_overlap",
+    "enclosing_boxes",
+]

@@ -10,11 +10,11 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from pickles import Calls
-from tiny_models import TinyConfig, make_model
 from torch import Tensor, nn
 
 from reldn_d2.checkpoint import RelationCheckpointer, Vocabulary
+from tests.builders.pickles import Calls
+from tests.builders.tiny_models import TinyConfig, make_model
 
 THINGS = [f"thing {i}" for i in range(6)]
 PREDICATES = [f"predicate {i}" for i in range(7)]

@@ -8,11 +8,11 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import TinyConfig
 from torch import Tensor
 
 from reldn_d2.checkpoint import Vocabulary
 from reldn_d2.checkpoint.class_transfer import NameMatch, copy_by_name
+from tests.builders.tiny_models import TinyConfig
 
 SCORES = "roi_heads.box_predictor.cls_score.weight"
 BOXES = "roi_heads.box_predictor.bbox_pred.bias"

@@ -11,10 +11,10 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
-from tiny_models import TinyConfig, calm_down, make_model
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.engine import RelationPredictor, Trainer, cache_detections, load_model, vocabulary_of
+from tests.builders.tiny_models import TinyConfig, calm_down, make_model
 
 # The scenes know person, cup, guitar, table, hat, box and at, on, holds, plays, wears, inside of, under.
 THINGS = ["hat", "person", "guitar", "unicorn", "table", "cup", "dragon"]

@@ -7,8 +7,14 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes
-from published_files import CONFIGS, Widths, random_weights, reldn_shapes
-from published_network import (
+from torch import Tensor
+
+from reldn_d2.checkpoint.importers import convert
+from reldn_d2.engine import load_config
+from reldn_d2.modeling import RelDN
+from reldn_d2.structures import EntityBatch, Pairs
+from tests.builders.published_files import CONFIGS, Widths, random_weights, reldn_shapes
+from tests.builders.published_network import (
     Weights,
     convolution,
     fpn,
@@ -18,12 +24,6 @@ from published_network import (
     spatial_numbers,
     vgg,
 )
-from torch import Tensor
-
-from reldn_d2.checkpoint.importers import convert
-from reldn_d2.engine import load_config
-from reldn_d2.modeling import RelDN
-from reldn_d2.structures import EntityBatch, Pairs
 
 WIDTHS = Widths()
 HEIGHT, WIDTH = 96, 64

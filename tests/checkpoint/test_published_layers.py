@@ -8,11 +8,11 @@ from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from published_network import spatial_numbers
 
 from reldn_d2.checkpoint.importers.authors import layers
 from reldn_d2.checkpoint.importers.authors.key_map import Change
 from reldn_d2.modeling.relation_head.spatial import spatial_features
+from tests.builders.published_network import spatial_numbers
 
 SIDES = st.floats(1.5, 300, width=32)
 CORNERS = st.floats(0, 300, width=32)

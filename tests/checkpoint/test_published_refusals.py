@@ -3,7 +3,11 @@
 import convert_checkpoint as tool
 import pytest
 import torch
-from published_files import (
+from torch import Tensor
+
+from reldn_d2.checkpoint.importers import PublishedArchitecture, convert, detector_of
+from reldn_d2.engine import load_config
+from tests.builders.published_files import (
     CONFIGS,
     FULL_VGG,
     FULL_X101,
@@ -14,10 +18,6 @@ from published_files import (
     reldn_shapes,
     shapes_alone,
 )
-from torch import Tensor
-
-from reldn_d2.checkpoint.importers import PublishedArchitecture, convert, detector_of
-from reldn_d2.engine import load_config
 
 WIDTHS = Widths()
 VGG_CONFIG = CONFIGS / "vrd" / "reldn_vgg16_coco.yaml"

@@ -12,8 +12,6 @@ import pytest
 import torch
 import torchvision
 from detectron2.modeling import build_model
-from published_files import CONFIGS, Widths, detector_shapes, random_weights, reldn_shapes
-from tiny_models import REPOSITORY
 from torch import Tensor, nn
 from torchvision.models import VGG, Weights, WeightsEnum, vgg16, vgg16_bn
 from torchvision.models.vgg import make_layers
@@ -21,6 +19,8 @@ from torchvision.models.vgg import make_layers
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.checkpoint.importers import to_vgg16_detector
 from reldn_d2.engine import RelationPredictor, load_config, vocabulary_of
+from tests.builders.published_files import CONFIGS, Widths, detector_shapes, random_weights, reldn_shapes
+from tests.builders.tiny_models import REPOSITORY
 
 WIDTHS = Widths()
 PIXELS = ["INPUT.FORMAT", "BGR", "MODEL.PIXEL_MEAN", "[102.9801, 115.9465, 122.7717]"]

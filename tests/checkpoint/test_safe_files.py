@@ -19,9 +19,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pickles import Calls, pickled_by, pickled_by_python2
 
 from reldn_d2.checkpoint.safe_files import ALLOWED, looks_like, read_pickle, read_torch
+from tests.builders.pickles import Calls, pickled_by, pickled_by_python2
 
 BLOBS = {
     "conv1_w": np.arange(24, dtype=np.float32).reshape(2, 3, 4),

@@ -2,12 +2,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dataset_images import compact, image, images
 from detectron2.structures import BoxMode
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reldn_d2.data.arrays import check_vocabulary, dataset_arrays
+from tests.builders.dataset_images import compact, image, images
 
 BOX = (0, 0, 4, 4)
 

@@ -12,12 +12,12 @@ from detectron2.structures import BoxMode
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from vrd_records import end, relationship
 
 from reldn_d2.data import load_vrd
 from reldn_d2.data.datasets.authors_json import load_authors_json, register_authors_json
-from reldn_d2.data.datasets.vrd_classes import OBJECT_CLASSES, PREDICATE_CLASSES
+from reldn_d2.data.datasets.vrd import OBJECT_CLASSES, PREDICATE_CLASSES
 from reldn_d2.structures.annotations import Annotations
+from tests.builders.vrd_records import end, relationship
 
 WIDTH, HEIGHT = 40, 30
 THINGS = ["person", "cup", "table"]

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dataset_formats.damage import Counted, Damage, Format, Loads, Refused
 from PIL import Image
 
 from reldn_d2.data import RelationDatasetMapper, prepare_training_relations
 from reldn_d2.data.checking.dataset_check import check_dataset
 from reldn_d2.data.checking.pictures import check_pictures
+from tests.builders.dataset_formats.damage import Counted, Damage, Format, Loads, Refused
 
 NAMES = ("vg150", "visual_genome_raw", "openimages_vrd", "vrd", "authors_json", "coco_relations")
-FORMATS: list[Format] = [import_module(f"dataset_formats.{name}").FORMAT for name in NAMES]
+FORMATS: list[Format] = [import_module(f"tests.builders.dataset_formats.{name}").FORMAT for name in NAMES]
 CASES = [
     pytest.param(one, damage, id=f"{one.name}-{damage.name}") for one in FORMATS for damage in one.outcomes
 ]

@@ -7,7 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checked_images import (
+from detectron2.structures import BoxMode
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from reldn_d2.data import parse_vrd_annotations
+from reldn_d2.data.arrays import is_repeat
+from reldn_d2.data.checking.dataset_check import DatasetCheck, check_dataset, images_with_errors
+from reldn_d2.data.checking.pictures import check_pictures
+from reldn_d2.data.checking.problems import KINDS, NUM_RECORDS
+from reldn_d2.data.checking.summary import Spread
+from reldn_d2.data.checking.unchecked_arrays import unchecked_arrays
+from reldn_d2.structures.annotations import Annotations
+from tests.builders.checked_images import (
     BOXES,
     HEIGHT,
     NUM_CLASSES,
@@ -18,19 +31,6 @@ from checked_images import (
     image,
     with_box,
 )
-from detectron2.structures import BoxMode
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from PIL import Image
-
-from reldn_d2.data import parse_vrd_annotations
-from reldn_d2.data.checking.dataset_check import DatasetCheck, check_dataset, images_with_errors
-from reldn_d2.data.checking.pictures import check_pictures
-from reldn_d2.data.checking.problems import KINDS, NUM_RECORDS
-from reldn_d2.data.checking.summary import Spread
-from reldn_d2.data.checking.unchecked_arrays import unchecked_arrays
-from reldn_d2.data.rows import is_repeat
-from reldn_d2.structures.annotations import Annotations
 
 NAN = float("nan")
 PICTURE_KINDS = {"missing_image", "unreadable_image", "image_size"}

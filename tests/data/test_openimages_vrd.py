@@ -7,7 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dataset_formats.openimages_vrd import (
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reldn_d2.data import RelationDatasetMapper
+from reldn_d2.data.datasets.openimages import vrd as openimages_vrd
+from reldn_d2.data.datasets.openimages.classes import ATTRIBUTES, CLASSES, PREDICATES
+from reldn_d2.data.datasets.openimages.vocabulary import VOCABULARY_2018
+from reldn_d2.data.datasets.openimages.vrd import load_openimages_vrd, register_openimages_vrd
+from reldn_d2.evaluation import image_sizes, read_submission, submission_labels, write_submission
+from reldn_d2.evaluation.io.submission import graph_of_triplets
+from tests.builders.dataset_formats.openimages_vrd import (
     COLUMNS,
     CSV,
     GUITAR,
@@ -25,17 +36,6 @@ from dataset_formats.openimages_vrd import (
     write_csv,
     write_pictures,
 )
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from reldn_d2.data import RelationDatasetMapper
-from reldn_d2.data.datasets.openimages import vrd as openimages_vrd
-from reldn_d2.data.datasets.openimages.classes import ATTRIBUTES, CLASSES, PREDICATES
-from reldn_d2.data.datasets.openimages.vocabulary import VOCABULARY_2018
-from reldn_d2.data.datasets.openimages.vrd import load_openimages_vrd, register_openimages_vrd
-from reldn_d2.evaluation import image_sizes, read_submission, submission_labels, write_submission
-from reldn_d2.evaluation.io.triplet_graph import graph_of_triplets
 
 Record = dict[str, Any]
 NAME = "test_openimages"

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from dataset_images import compact, image, images
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reldn_d2.data.repeat_factors import predicate_repeat_factors
+from tests.builders.dataset_images import compact, image, images
 
 TWO = [(0, 0, 4, 4), (1, 1, 5, 5)]
 COMMON, RARE = 0, 1

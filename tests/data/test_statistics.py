@@ -7,14 +7,14 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from dataset_images import CLASSES, PREDICATES, compact, image, images
 from hypothesis import given
 from hypothesis import strategies as st
-from slow_statistics import slow_counts
 
 from reldn_d2.data import parse_vrd_annotations, predicate_counts, statistics
 from reldn_d2.data.cache import cache_folder
 from reldn_d2.data.statistics import cached_predicate_counts
+from tests.builders.dataset_images import CLASSES, PREDICATES, compact, image, images
+from tests.references.statistics import slow_counts
 
 OPTIONS = [(overlap, background) for overlap in (False, True) for background in ("unrelated", "all")]
 

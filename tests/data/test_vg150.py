@@ -11,13 +11,22 @@ from detectron2.structures import BoxMode
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from vg150_files import TEST, TRAIN, Photo, dicts, h5_arrays, image_data, write_files, write_vg150
 
 from reldn_d2.data import RelationDatasetMapper
 from reldn_d2.data.datasets.visual_genome import vg150
 from reldn_d2.data.datasets.visual_genome.vg150 import load_vg150, register_vg150
 from reldn_d2.data.datasets.visual_genome.vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
 from reldn_d2.structures.annotations import Annotations
+from tests.builders.vg150_files import (
+    TEST,
+    TRAIN,
+    Photo,
+    dicts,
+    h5_arrays,
+    image_data,
+    write_files,
+    write_vg150,
+)
 
 H5 = "VG-SGG-with-attri.h5"
 EMPTY: dict[str, Any] = {"relations": ()}

@@ -12,7 +12,11 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from hypothesis import given
 from hypothesis import strategies as st
-from visual_genome_files import (
+
+from reldn_d2.data.datasets.visual_genome.raw import load_visual_genome_raw, register_visual_genome_raw
+from reldn_d2.data.datasets.visual_genome.vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
+from reldn_d2.structures.annotations import Annotations
+from tests.builders.visual_genome_files import (
     HEIGHT,
     PREDICATES,
     THINGS,
@@ -22,10 +26,6 @@ from visual_genome_files import (
     write_files,
     write_pictures,
 )
-
-from reldn_d2.data.datasets.visual_genome.raw import load_visual_genome_raw, register_visual_genome_raw
-from reldn_d2.data.datasets.visual_genome.vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
-from reldn_d2.structures.annotations import Annotations
 
 MAN, CUP, TABLE = thing(1, "man", 5, 10, 20, 40), thing(2, "cup", 20, 15, 8, 9), thing(3, "table")
 

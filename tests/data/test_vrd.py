@@ -8,10 +8,10 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from PIL import Image
-from vrd_records import CUP, PERSON, end, relationship
 
 from reldn_d2.data import RelationDatasetMapper, load_vrd, register_vrd
-from reldn_d2.data.datasets.vrd_classes import OBJECT_CLASSES, PREDICATE_CLASSES
+from reldn_d2.data.datasets.vrd import OBJECT_CLASSES, PREDICATE_CLASSES
+from tests.builders.vrd_records import CUP, PERSON, end, relationship
 
 WIDTH, HEIGHT = 40, 30
 

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vrd_records import CUP, PERSON, end, relationship
 
 from reldn_d2.data import parse_vrd_annotations
+from tests.builders.vrd_records import CUP, PERSON, end, relationship
 
 
 def write(folder: Path, annotations: Any) -> Path:

@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dataset_images import CLASSES, PREDICATES, compact, image, images
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from hypothesis import given
 from hypothesis import strategies as st
-from slow_statistics import slow_labels
 
 from reldn_d2.data import parse_vrd_annotations
 from reldn_d2.data.zero_shot import zero_shot_triplets
+from tests.builders.dataset_images import CLASSES, PREDICATES, compact, image, images
+from tests.references.statistics import slow_labels
 
 TRAIN, TEST = "test_zero_shot_train", "test_zero_shot_test"
 THINGS = ["cat", "dog", "man"]

@@ -1,8 +1,9 @@
 """What tests of configs share."""
 
 import pytest
-from config_files import data_sets
 from detectron2.data import DatasetCatalog
+
+from tests.builders.config_files import data_sets
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
-from tiny_models import REPOSITORY, TinyConfig, calm_down
 
 from reldn_d2.data import detections_made_by
 from reldn_d2.engine import detector_identity
+from tests.builders.tiny_models import REPOSITORY, TinyConfig, calm_down
 
 TOOL = str(REPOSITORY / "tools" / "cache_detections.py")
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 import yaml
-from config_files import CONFIGS, leaves, load
-from tiny_models import REPOSITORY
+
+from tests.builders.config_files import CONFIGS, leaves, load
+from tests.builders.tiny_models import REPOSITORY
 
 HEAD = "MODEL.ROI_RELATION_HEAD."
 FULL = "openimages/mini_reldn_x101_fpn.yaml"

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from config_files import BASE, load
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from tiny_models import calm_down, make_model
 
 from reldn_d2.engine import Trainer, evaluate
+from tests.builders.config_files import BASE, load
+from tests.builders.tiny_models import calm_down, make_model
 
 pytestmark = pytest.mark.usefixtures("stand_ins")
 

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from config_files import load
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, BoxMode, Instances
 from torch import nn, tensor
 
 from reldn_d2.engine import Trainer
+from tests.builders.config_files import load
 
 DATA_SET = "two_things_of_a_detector"
 

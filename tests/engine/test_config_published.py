@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from config_files import differences, load
 from detectron2.modeling import build_model
+
+from tests.builders.config_files import differences, load
 
 HEAD = "MODEL.ROI_RELATION_HEAD."
 PUBLISHED = {

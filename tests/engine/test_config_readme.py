@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 import yaml
-from config_files import CONFIGS, EVERY, differences, name_of
+
+from tests.builders.config_files import CONFIGS, EVERY, differences, name_of
 
 README = (CONFIGS / "README.md").read_text()
 OF_THE_EXAMPLE = {"vrd/detector_cascade.yaml", "vrd/reldn_cascade.yaml"}

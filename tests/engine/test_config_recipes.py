@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from config_files import RUNS, differences, leaves, load, name_of
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler
 
 from reldn_d2.engine import Trainer
 from reldn_d2.engine.setup import is_relation_model
+from tests.builders.config_files import RUNS, differences, leaves, load, name_of
 
 HEAD = "MODEL.ROI_RELATION_HEAD."
 LOSS_WEIGHTS = {f"{HEAD}LOSS.{name}.WEIGHT" for name in ("CLASS_AGNOSTIC", "ENTITY_CLASS", "PREDICATE_CLASS")}

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from config_files import ARCHITECTURES, EVERY, RUNS, data_sets, leaves, load, name_of
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
@@ -15,6 +14,7 @@ from torch import nn
 from reldn_d2 import add_reldn_config
 from reldn_d2.engine import Trainer, load_model
 from reldn_d2.engine.setup import check_classes, is_relation_model
+from tests.builders.config_files import ARCHITECTURES, EVERY, RUNS, data_sets, leaves, load, name_of
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_train_loader
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventStorage
-from tiny_models import TinyConfig, calm_down, make_model
 
 from reldn_d2.data import RelationDatasetMapper
 from reldn_d2.engine import Trainer
 from reldn_d2.structures.annotations import Annotations
+from tests.builders.tiny_models import TinyConfig, calm_down, make_model
 
 NAME = "difficult_images"
 # Boxes of each image, and its relationships

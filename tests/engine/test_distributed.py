@@ -7,9 +7,9 @@ import torch
 from detectron2.engine import launch
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
-from tiny_models import REPOSITORY, TINY, make_input
 
 from reldn_d2.engine import Trainer, load_config
+from tests.builders.tiny_models import REPOSITORY, TINY, make_input
 
 SCENES = str(REPOSITORY / "configs" / "scenes" / "reldn.yaml")
 

@@ -10,7 +10,6 @@ import pytest
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_models import TinyConfig, make_model
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import save_detections
@@ -21,6 +20,7 @@ from reldn_d2.evaluation.ground_truth import ground_truth_graphs
 from reldn_d2.evaluation.protocols.confusion import is_confusable, named_triplets
 from reldn_d2.evaluation.protocols.recall import RecallProtocol
 from reldn_d2.structures.dataset_dicts import entity_boxes, entity_classes
+from tests.builders.tiny_models import TinyConfig, make_model
 
 TEST = "MODEL.ROI_RELATION_HEAD.TEST"
 SPLITS = ("scenes_tiny_train", "scenes_tiny_test")

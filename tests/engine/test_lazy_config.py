@@ -20,7 +20,6 @@ from detectron2.data import DatasetCatalog
 from detectron2.engine import default_argument_parser, launch
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler
-from tiny_models import REPOSITORY, TinyConfig, make_input, make_model
 from torch import nn
 
 from reldn_d2.checkpoint import RelationCheckpointer
@@ -31,10 +30,11 @@ from reldn_d2.engine.lazy import LazyTraining, evaluate_lazy, load_lazy_config
 from reldn_d2.engine.optimizer import relation_optimizer_params
 from reldn_d2.engine.run_identity import lazy_run_identity
 from reldn_d2.modeling.relation_head import contrastive_losses, label_and_sample_pairs, with_options
+from tests.builders.tiny_models import REPOSITORY, TinyConfig, make_input, make_model
 
 LAZY = REPOSITORY / "configs" / "lazy"
 SCENES = str(LAZY / "scenes_reldn.py")
-TINY_LAZY = str(REPOSITORY / "tests" / "tiny_lazy.py")
+TINY_LAZY = str(REPOSITORY / "tests" / "builders" / "tiny_lazy.py")
 
 # A process that waits in vain for another fails instead of hanging.
 TIMEOUT = timedelta(seconds=120)

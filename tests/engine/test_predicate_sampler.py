@@ -14,9 +14,9 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.engine import launch
 from detectron2.utils import comm
-from tiny_models import REPOSITORY, TINY, TinyConfig
 
 from reldn_d2.engine import Trainer, load_config
+from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig
 
 COMMON, RARE = 0, 1
 # RARE is in one of eight images: its factor is 0.5 / (1 / 8) = 4, and an epoch has 7 + 4 images.

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from slow_statistics import slow_counts
-from tiny_models import TinyConfig
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import statistics
 from reldn_d2.engine import Trainer
+from tests.builders.tiny_models import TinyConfig
+from tests.references.statistics import slow_counts
 
 SEMANTIC = "MODEL.ROI_RELATION_HEAD.SEMANTIC"
 

@@ -12,11 +12,11 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import DefaultTrainer, default_argument_parser
 from detectron2.modeling import build_model
-from tiny_models import REPOSITORY, TINY, TinyConfig, make_model
 
 from reldn_d2.checkpoint import RelationCheckpointer, Vocabulary
 from reldn_d2.data import register_coco_relations, save_coco_relations
 from reldn_d2.engine import RelationPredictor, Trainer, cache_detections, evaluate, load_model, setup
+from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig, make_model
 
 
 @pytest.fixture(scope="module")

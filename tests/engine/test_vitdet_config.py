@@ -11,10 +11,10 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.utils.events import EventStorage
 from omegaconf import DictConfig
-from tiny_models import REPOSITORY, make_input
 
 from reldn_d2.engine.lazy import LazyTraining, evaluate_lazy, load_lazy_config
 from reldn_d2.modeling import RelDN
+from tests.builders.tiny_models import REPOSITORY, make_input
 
 DETECTOR = str(REPOSITORY / "configs" / "lazy" / "vrd_detector_vitdet_b.py")
 RELDN = str(REPOSITORY / "configs" / "lazy" / "vrd_reldn_vitdet_b.py")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from slow_openimages import slow_average_precision
 
-from reldn_d2.evaluation.average_precision import average_precision, average_precision_per_predicate
+from reldn_d2.evaluation.metrics import average_precision, average_precision_per_predicate
+from tests.references.openimages import slow_average_precision
 
 
 def test_hand_computed() -> None:

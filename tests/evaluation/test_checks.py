@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from evaluation_scenes import predicted_graph, ranked, truth_graph
 
 from reldn_d2.evaluation import AnnotatedPairs, GroundTruthGraph, NamedTriplets, PredictedGraph
 from reldn_d2.evaluation.checks import check_ground_truth, prepare_prediction
+from tests.builders.evaluation_scenes import predicted_graph, ranked, truth_graph
 
 A, B = (0, 0, 9, 9), (20, 0, 29, 9)
 TRUTH = truth_graph([A, B], [0, 1], [(0, 1, 0), (0, 0, 2)])

@@ -3,19 +3,14 @@ from collections.abc import Mapping, Sequence
 from itertools import permutations
 from pathlib import Path
 
-import confusion_examples as examples
 import numpy as np
 import pytest
-from confusion_examples import PICTURES, Example
 from draw_confusion_examples import picture
-from evaluation_scenes import NAMES, predicted_graph, truth_graph
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from slow_confusion import Cases, Triplet, slow_cases, slow_detected, slow_outcome
-from tiny_models import REPOSITORY
 
 from reldn_d2.data import load_vrd
-from reldn_d2.data.datasets.vrd_annotations import parse_vrd_annotations
+from reldn_d2.data.datasets.vrd import parse_vrd_annotations
 from reldn_d2.evaluation import (
     ConfusionProtocol,
     EvaluatedSplit,
@@ -38,6 +33,11 @@ from reldn_d2.evaluation.protocols.confusion import (
     proximity_cases,
 )
 from reldn_d2.evaluation.scoring import resolve_protocols
+from tests.builders import confusion_examples as examples
+from tests.builders.confusion_examples import PICTURES, Example
+from tests.builders.evaluation_scenes import NAMES, predicted_graph, truth_graph
+from tests.builders.tiny_models import REPOSITORY
+from tests.references.confusion import Cases, Triplet, slow_cases, slow_detected, slow_outcome
 
 HOLDS, LOOKS_AT = 0, 1
 PERSON, GLASS, GUITAR = 0, 1, 2
@@ -580,7 +580,7 @@ def test_the_pictures_of_the_documentation_are_up_to_date() -> None:
     folder = REPOSITORY / "docs" / "images"
     assert {path.name for path in folder.glob("confusion_*.svg")} == set(PICTURES)
     for name, scenes in PICTURES.items():
-        assert (folder / name).read_text() == picture(scenes), "run tools/draw_confusion_examples.py"
+        assert (folder / name).read_text() == picture(scenes), "run python -m tools.draw_confusion_examples"
 
 
 def test_real_annotation_equals_the_definitions(dev_data: Path) -> None:

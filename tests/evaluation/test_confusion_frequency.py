@@ -3,15 +3,15 @@
 from pathlib import Path
 
 import numpy as np
-from confusion_examples import APART, INSTANCE, NEIGHBOURS, ONE_GLASS, Example
 from hypothesis import given
 from hypothesis import strategies as st
-from slow_confusion import slow_cases
 
 from reldn_d2.data import parse_vrd_annotations
-from reldn_d2.evaluation.confusion_frequency import confusion_frequency
 from reldn_d2.evaluation.graphs import GroundTruthGraph
 from reldn_d2.evaluation.ground_truth import iterate_ground_truth
+from reldn_d2.evaluation.protocols.confusion import confusion_frequency
+from tests.builders.confusion_examples import APART, INSTANCE, NEIGHBOURS, ONE_GLASS, Example
+from tests.references.confusion import slow_cases
 
 
 def graph(boxes: list, classes: list, relations: list) -> GroundTruthGraph:

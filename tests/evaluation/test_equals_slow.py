@@ -5,7 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from evaluation_scenes import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reldn_d2.evaluation import ProtocolResult, motifs, rank_triplets, reldn, training_split, vrd2016
+from reldn_d2.evaluation.protocols.recall import RecallProtocol
+from tests.builders.evaluation_scenes import (
     NUM_CLASSES,
     NUM_PREDICATES,
     Scene,
@@ -14,9 +19,7 @@ from evaluation_scenes import (
     training_labels,
     training_truths,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from slow_evaluation import (
+from tests.references.evaluation import (
     ALL,
     Labels,
     RankedImage,
@@ -27,9 +30,6 @@ from slow_evaluation import (
     slow_top,
     slow_vrd2016,
 )
-
-from reldn_d2.evaluation import ProtocolResult, motifs, rank_triplets, reldn, training_split, vrd2016
-from reldn_d2.evaluation.protocols.recall import RecallProtocol
 
 splits = st.lists(scenes(), min_size=1, max_size=4)
 known_training = st.none() | training_labels

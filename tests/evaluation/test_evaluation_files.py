@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation_scenes import NUM_PREDICATES, predicted_graph
 
 from reldn_d2.evaluation import (
     AnnotatedPairs,
@@ -14,8 +13,9 @@ from reldn_d2.evaluation import (
     load_per_image,
     load_predictions,
 )
-from reldn_d2.evaluation.io.per_image import save_per_image
 from reldn_d2.evaluation.io.predictions import save_predictions
+from reldn_d2.evaluation.io.results import save_per_image
+from tests.builders.evaluation_scenes import NUM_PREDICATES, predicted_graph
 
 
 def save(path: Path, predictions: dict[str, PredictedGraph]) -> None:

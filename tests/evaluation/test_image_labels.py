@@ -3,11 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation_scenes import truth_graph
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reldn_d2.evaluation.io.image_labels import read_image_labels, with_verified_classes
+from tests.builders.evaluation_scenes import truth_graph
 
 CLASSES = ["/m/04bcr3", "/m/01mzpv", "/m/03bt1vf"]
 

@@ -1,9 +1,7 @@
 import numpy as np
 import pytest
-from evaluation_scenes import Scene, predicted_graph, scenes, truth_graph
 from hypothesis import given
 from hypothesis import strategies as st
-from slow_evaluation import slow_iou, slow_overlap
 
 from reldn_d2.evaluation.matching import (
     Matches,
@@ -13,6 +11,8 @@ from reldn_d2.evaluation.matching import (
     first_takers,
     true_positives,
 )
+from tests.builders.evaluation_scenes import Scene, predicted_graph, scenes, truth_graph
+from tests.references.evaluation import slow_iou, slow_overlap
 
 corner = st.integers(0, 6)
 box = st.tuples(corner, corner, corner, corner).map(

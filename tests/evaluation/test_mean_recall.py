@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from evaluation_scenes import NAMES, predicted_graph, score_images, training_truths, truth_graph
-from slow_evaluation import Labels
 
 from reldn_d2.evaluation import (
     EvaluatedSplit,
@@ -16,6 +14,14 @@ from reldn_d2.evaluation import (
     training_split,
     vrd2016,
 )
+from tests.builders.evaluation_scenes import (
+    NAMES,
+    predicted_graph,
+    score_images,
+    training_truths,
+    truth_graph,
+)
+from tests.references.evaluation import Labels
 
 A, B = (0, 0, 9, 9), (20, 0, 29, 9)
 # The predicates are "on", "has" and "near".

@@ -3,10 +3,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from evaluation_scenes import NAMES, NUM_PREDICATES, predicted_graph, score_images, truth_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slow_openimages import image_dict, slow_openimages
 
 from reldn_d2.evaluation import (
     PROTOCOLS,
@@ -20,6 +18,8 @@ from reldn_d2.evaluation import (
 )
 from reldn_d2.evaluation.protocols.openimages import is_evaluable
 from reldn_d2.evaluation.protocols.recall import ALL_PREDICATES
+from tests.builders.evaluation_scenes import NAMES, NUM_PREDICATES, predicted_graph, score_images, truth_graph
+from tests.references.openimages import image_dict, slow_openimages
 
 Images = list[tuple[GroundTruthGraph, PredictedGraph]]
 

@@ -1,9 +1,7 @@
 import numpy as np
 import pytest
-from evaluation_scenes import Scene, predicted_graph, scenes, score_images, truth_graph
 from hypothesis import given
 from hypothesis import strategies as st
-from slow_evaluation import RankedImage, slow_hit, slow_top
 
 from reldn_d2.evaluation import (
     AnnotatedPairs,
@@ -16,6 +14,8 @@ from reldn_d2.evaluation import (
 from reldn_d2.evaluation.metrics import macro_recall, micro_recall
 from reldn_d2.evaluation.protocols.protocol import parse_task
 from reldn_d2.evaluation.protocols.recall import RecallList, RecallProtocol
+from tests.builders.evaluation_scenes import Scene, predicted_graph, scenes, score_images, truth_graph
+from tests.references.evaluation import RankedImage, slow_hit, slow_top
 
 A, B, C = (0, 0, 9, 9), (20, 0, 29, 9), (40, 0, 49, 9)
 

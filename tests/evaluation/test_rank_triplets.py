@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from evaluation_scenes import scored_pairs
 from hypothesis import given
 from hypothesis import strategies as st
-from slow_evaluation import Row, slow_ranking, slow_top
 
 from reldn_d2.evaluation import AnnotatedPairs, RankedTriplets, rank_triplets
+from tests.builders.evaluation_scenes import scored_pairs
+from tests.references.evaluation import Row, slow_ranking, slow_top
 
 
 def rank(pairs: AnnotatedPairs, list_length: int) -> list[Row]:

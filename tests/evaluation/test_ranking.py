@@ -1,10 +1,10 @@
 import numpy as np
-from evaluation_scenes import Scene, ranked, scenes
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reldn_d2.evaluation import AnnotatedPairs, RankedTriplets
 from reldn_d2.evaluation.ranking import annotated_triplets, shorten, sort_triplets, top_triplets
+from tests.builders.evaluation_scenes import Scene, ranked, scenes
 
 
 def rows(triplets: RankedTriplets) -> list[tuple]:

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from evaluation_scenes import NAMES, Scene, predicted_graph, scenes, score_images, truth_graph
 from hypothesis import given
 from hypothesis import strategies as st
-from slow_openimages import image_dict, slow_reldn_openimages
 
 from reldn_d2.evaluation import GroundTruthGraph, PredictedGraph, reldn_openimages
 from reldn_d2.evaluation.protocols.average_precision import means_and_scores
+from tests.builders.evaluation_scenes import NAMES, Scene, predicted_graph, scenes, score_images, truth_graph
+from tests.references.openimages import image_dict, slow_reldn_openimages
 
 A, B = (0, 0, 9, 9), (20, 0, 29, 9)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation_scenes import NAMES, predicted_graph, score_images, truth_graph
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,10 +29,11 @@ from reldn_d2.evaluation.io.results import (
     PREDICATES_FILE,
     RESULTS_FILE,
     TABLES_FILE,
+    results_table,
     save_results,
 )
-from reldn_d2.evaluation.io.results_table import results_table
 from reldn_d2.evaluation.protocols.confusion import named_triplets
+from tests.builders.evaluation_scenes import NAMES, predicted_graph, score_images, truth_graph
 
 A, B, C = (0, 0, 9, 9), (20, 0, 29, 9), (20, 20, 29, 29)
 # Two images; "near" (2) is not annotated.

@@ -2,7 +2,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from evaluation_scenes import NAMES, Scene, predicted_graph, scenes, truth_graph
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from reldn_d2.evaluation import (
     reldn,
 )
 from reldn_d2.evaluation.scoring import resolve_protocols
+from tests.builders.evaluation_scenes import NAMES, Scene, predicted_graph, scenes, truth_graph
 
 A, B = (0, 0, 9, 9), (20, 0, 29, 9)
 SPLIT = EvaluatedSplit(NAMES)

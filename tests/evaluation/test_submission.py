@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from evaluation_scenes import NAMES, Row, Scene, predicted_graph, scenes, truth_graph
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from reldn_d2.evaluation.io.submission import (
     submission_labels,
     write_submission,
 )
+from tests.builders.evaluation_scenes import NAMES, Row, Scene, predicted_graph, scenes, truth_graph
 
 CLASSES = ["/m/04bcr3", "/m/01mzpv"]
 PREDICATES = ["at", "inside_of", "on"]

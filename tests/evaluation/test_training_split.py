@@ -2,7 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation_scenes import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reldn_d2.data.datasets.vrd import parse_vrd_annotations
+from reldn_d2.evaluation import GroundTruthGraph, TrainingSplit, training_split
+from reldn_d2.evaluation.ground_truth import ground_truth_graphs
+from tests.builders.evaluation_scenes import (
     NUM_CLASSES,
     NUM_PREDICATES,
     Scene,
@@ -11,13 +17,7 @@ from evaluation_scenes import (
     training_truths,
     truth_graph,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from slow_evaluation import Labels, slow_groups
-
-from reldn_d2.data.datasets.vrd_annotations import parse_vrd_annotations
-from reldn_d2.evaluation import GroundTruthGraph, TrainingSplit, training_split
-from reldn_d2.evaluation.ground_truth import ground_truth_graphs
+from tests.references.evaluation import Labels, slow_groups
 
 A, B, C = (0, 0, 9, 9), (20, 0, 29, 9), (40, 0, 49, 9)
 

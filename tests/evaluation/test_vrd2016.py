@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from evaluation_scenes import predicted_graph, score_images, training_truths, truth_graph
 
 from reldn_d2.evaluation import GroundTruthGraph, PredictedGraph, motifs, training_split, vrd2016
 from reldn_d2.evaluation.protocols.protocol import parse_task
 from reldn_d2.evaluation.scoring import resolve_protocols
+from tests.builders.evaluation_scenes import predicted_graph, score_images, training_truths, truth_graph
 
 # A and LEFT overlap by 0.6, A and RIGHT by 0.7, LEFT and RIGHT by 0.3.
 A, B, C = (0, 0, 9, 9), (20, 0, 29, 9), (40, 0, 49, 9)

@@ -7,13 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from evaluation_scenes import NUM_CLASSES, NUM_PREDICATES, Scene, predicted_graph, scenes, truth_graph
 from hypothesis import given
 from hypothesis import strategies as st
-from registered_scenes import PREDICATES, RECORDS, A, B, register
 
 from reldn_d2.evaluation import DatasetScorer, training_split
 from reldn_d2.evaluation.training_split import unseen_triplets
+from tests.builders.evaluation_scenes import (
+    NUM_CLASSES,
+    NUM_PREDICATES,
+    Scene,
+    predicted_graph,
+    scenes,
+    truth_graph,
+)
+from tests.builders.registered_scenes import PREDICATES, RECORDS, A, B, register
 
 NAME, TRAIN = "zero_shot_metadata_test", "zero_shot_metadata_train"
 SEEN = {**RECORDS[0], "relations": np.array([[0, 1, 0]])}  # cat on dog

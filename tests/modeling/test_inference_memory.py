@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
-from tiny_models import TinyConfig, make_model
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from tests.builders.tiny_models import TinyConfig, make_model
 
 # What is kept of each ordered pair: its ends, its bound, its place in the order, and copies of these while sorting.
 BYTES_A_PAIR = 32

@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slow_losses import L1, L2, L3, Batch, Normalization, slow_contrastive, slow_cross_entropy
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from reldn_d2.modeling.relation_head.losses import contrastive_losses, predicate_cross_entropy
 from reldn_d2.structures import EntityBatch, Pairs, PairTargets
+from tests.references.losses import L1, L2, L3, Batch, Normalization, slow_contrastive, slow_cross_entropy
 
 
 def make_batch(

@@ -6,7 +6,8 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
-from tiny_models import TinyConfig, make_input, make_model
+
+from tests.builders.tiny_models import TinyConfig, make_input, make_model
 
 HEAD = "MODEL.ROI_RELATION_HEAD"
 ALL_LOSSES = {

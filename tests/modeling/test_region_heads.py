@@ -11,10 +11,10 @@ from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
-from tiny_models import TinyConfig, make_input, make_model
 from torch import nn
 
 from reldn_d2.modeling.region_heads import before_last_relu, region_parts
+from tests.builders.tiny_models import TinyConfig, make_input, make_model
 
 HEAD = "MODEL.ROI_RELATION_HEAD"
 STANDARD: list[str] = []

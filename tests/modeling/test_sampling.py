@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slow_sampling import Case, Edge, make_case, slow_labels
 from torch import Tensor
 
 from reldn_d2.modeling.relation_head.sampling import _draw, label_and_sample_pairs
 from reldn_d2.structures import Pairs, PairTargets
+from tests.references.sampling import Case, Edge, make_case, slow_labels
 
 UNLIMITED = {
     "batch_size_per_image": 10**6,

@@ -4,13 +4,13 @@ import pytest
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
-from tiny_models import REPOSITORY, TINY
 from torch import nn
 from torchvision.models import vgg, vgg16
 
 from reldn_d2.engine import load_config
 from reldn_d2.modeling import VGG16, VGGBoxHead
 from reldn_d2.modeling.region_heads import before_last_relu
+from tests.builders.tiny_models import REPOSITORY, TINY
 
 CHANNELS = [64, 128, 256, 512, 512]
 NAMES = [

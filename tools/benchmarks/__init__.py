@@ -1,1 +1,1 @@
-"""The rows of tools/benchmark.py."""
+"""Benchmarks: `python -m tools.benchmarks`."""

@@ -14,16 +14,17 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from vg150_files import Arrays, write_files
 
-from benchmarks.memory import watch_peak
-from benchmarks.timing import AnswersDifferError
 from reldn_d2.data import predicate_counts
 from reldn_d2.data.cache import digest
 from reldn_d2.data.datasets.visual_genome.images import CORRUPT_IMAGES
 from reldn_d2.data.datasets.visual_genome.vg150 import load_vg150
 from reldn_d2.data.datasets.visual_genome.vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
 from reldn_d2.data.datasets.visual_genome.vg150_h5 import TEST, TRAIN
+from tests.builders.vg150_files import Arrays, write_files
+
+from .memory import watch_peak
+from .timing import AnswersDifferError
 
 Form = Literal["arrays", "lists"]
 

@@ -6,9 +6,7 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from slow_evaluation import Found, slow_mean_recalls, slow_recalls
 
-from benchmarks.timing import Row, measure
 from reldn_d2.evaluation import (
     AnnotatedPairs,
     EvaluatedSplit,
@@ -21,6 +19,9 @@ from reldn_d2.evaluation import (
 )
 from reldn_d2.evaluation.graphs import FloatArray, IntArray
 from reldn_d2.evaluation.protocols.recall import RecallProtocol
+from tests.references.evaluation import Found, slow_mean_recalls, slow_recalls
+
+from .timing import Row, measure
 
 ENTITIES, CLASSES, PREDICATES, RELATIONS = 100, 20, 50, 20
 KS = (*range(1, 11), 15, 20, 70)

@@ -16,8 +16,6 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, BoxMode, Instances
 
-from benchmarks.evaluation import CLASSES, PREDICATES, Case, make_case, ranked
-from benchmarks.memory import status_kb
 from reldn_d2.evaluation import (
     PROTOCOLS,
     GroundTruthGraph,
@@ -26,6 +24,9 @@ from reldn_d2.evaluation import (
     RelationEvaluator,
     named_triplets,
 )
+
+from .evaluation import CLASSES, PREDICATES, Case, make_case, ranked
+from .memory import status_kb
 
 _NAME = "evaluation_memory"
 _RELATIONS = 8  # annotated in an image

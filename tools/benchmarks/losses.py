@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
-from slow_losses import Batch, slow_contrastive
 from torch import Tensor
 
-from benchmarks.timing import Row, measure
 from reldn_d2.modeling.relation_head.losses import contrastive_losses
 from reldn_d2.structures import EntityBatch, Pairs, PairTargets
+from tests.references.losses import Batch, slow_contrastive
+
+from .timing import Row, measure
 
 _SIZES = ((30, 9, 57), (64, 9, 57), (30, 50, 150), (64, 50, 150))  # entities, predicates, entity classes
 _PAIRS_A_SIDE, _RELATED = 512, 128

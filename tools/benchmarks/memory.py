@@ -9,7 +9,7 @@ from typing import Any
 
 from detectron2.structures import Instances
 
-from benchmarks.sgdet_model import RelationStage, build, photos, r50_config, resized
+from .sgdet_model import RelationStage, build, photos, r50_config, resized
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 

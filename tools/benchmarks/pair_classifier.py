@@ -7,10 +7,11 @@ import torch
 from detectron2.modeling.poolers import ROIPooler
 from torch import Tensor, nn
 
-from benchmarks.timing import Row, measure
 from reldn_d2.modeling.relation_head.modules import SemanticModule, SpatialModule, VisualModule
 from reldn_d2.modeling.relation_head.pair_classifier import PairClassifier
 from reldn_d2.structures import EntityBatch, Pairs
+
+from .timing import Row, measure
 
 _ENTITIES, _FEATURES, _CLASSES, _PREDICATES = 100, 1024, 150, 50
 _CHUNK = 256  # MODEL.ROI_RELATION_HEAD.TEST.CHUNK_SIZE

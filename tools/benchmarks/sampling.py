@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
-from slow_sampling import Case, Edge, make_case, slow_draws, slow_labels
 
-from benchmarks.timing import Row, measure
 from reldn_d2.modeling.relation_head.sampling import label_and_sample_pairs
 from reldn_d2.structures import Pairs, PairTargets
+from tests.references.sampling import Case, Edge, make_case, slow_draws, slow_labels
+
+from .timing import Row, measure
 
 _PREDICATES, _RELATIONS = 50, 20
 _Drawn = tuple[Pairs, PairTargets]

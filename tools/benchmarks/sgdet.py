@@ -7,9 +7,10 @@ import torch
 from detectron2.structures import Instances
 from torch import Tensor
 
-from benchmarks.sgdet_model import Output, RelationStage, build, photos, r50_config, vrd_config
-from benchmarks.timing import Row, measure
 from reldn_d2.structures import enclosing_boxes
+
+from .sgdet_model import Output, RelationStage, build, photos, r50_config, vrd_config
+from .timing import Row, measure
 
 _REGIONS = 64
 _ROUNDING = 1e-5  # matrix products of chunks of other sizes differ in the last bits

@@ -9,12 +9,13 @@ from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
-from slow_statistics import slow_counts
 
-from benchmarks.timing import Row, measure
 from reldn_d2.data import predicate_counts
 from reldn_d2.data.statistics import cached_predicate_counts
 from reldn_d2.structures.annotations import Annotations
+from tests.references.statistics import slow_counts
+
+from .timing import Row, measure
 
 _Images = list[dict[str, Any]]
 _RULES = {"": False, ", overlap rule": True}

@@ -4,7 +4,23 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .vgg16 import VGG16_CONVOLUTIONS, VGG16_FULLY_CONNECTED
+# By block and place, the position in the sequence of convolutions, activations and poolings.
+_CONVOLUTIONS = {
+    1: (0, 2),
+    2: (5, 7),
+    3: (10, 12, 14),
+    4: (17, 19, 21),
+    5: (24, 26, 28),
+}
+# Our convolution by that position.
+VGG16_CONVOLUTIONS = {
+    position: f"conv{block}_{place}"
+    for block, positions in _CONVOLUTIONS.items()
+    for place, position in enumerate(positions, start=1)
+}
+# Our fully connected layer by the position in the sequence of linear layers, activations and dropouts.
+VGG16_FULLY_CONNECTED = {0: "fc1", 3: "fc2"}
+
 
 # The layer of 1,000 ImageNet classes.
 _DROPPED = {"classifier.6.weight", "classifier.6.bias"}

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from reldn_d2.structures.dataset_dicts import DatasetDict
 
-from ..rows import is_repeat
+from ..arrays import is_repeat
 from .problems import KINDS, Part, Problem, Record, make_problem
 from .summary import DatasetSummary, summarise
 from .unchecked_arrays import BoolArray, IntArray, UncheckedArrays, unchecked_arrays

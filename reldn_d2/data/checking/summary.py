@@ -7,7 +7,7 @@ import torch
 
 from reldn_d2.structures import boxes_overlap
 
-from ..rows import is_repeat
+from ..arrays import is_repeat
 from .unchecked_arrays import IntArray, UncheckedArrays
 
 

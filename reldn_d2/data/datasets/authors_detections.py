@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from reldn_d2.utils.json_files import read_json
+from reldn_d2.utils.json_files import is_box, is_side, read_json
 
-from ..json_values import is_box, is_side
 from .relationship_lists import Entity, ListedFile, read_entity
 
 _COCO_KEYS = {

@@ -12,19 +12,479 @@ Optional are `"verified_category_ids"` of an image (categories that people verif
 a category or predicate (what submissions to a challenge call it).
 """
 
+import json
+import logging
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NoReturn
 
 import numpy as np
 from detectron2.data import MetadataCatalog
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from reldn_d2.structures.annotations import Annotations
-from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.structures.dataset_dicts import (
+    DatasetDict,
+    describe,
+    entity_boxes,
+    entity_classes,
+    relation_rows,
+)
+from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.json_files import is_box, is_side, read_json
 
 from ..registration import register_relation_dataset
-from .coco_relations_file import CocoRelations, read_coco_relations
+
+Id = int | str
+Record = dict[str, Any]
+
+_REQUIRED_KEYS = {
+    "images": ("id", "file_name", "height", "width"),
+    "annotations": ("id", "image_id", "category_id", "bbox"),
+    "categories": ("id", "name"),
+    "predicates": ("id", "name"),
+    "relations": ("id", "image_id", "subject_id", "object_id", "predicate_id"),
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """One list of the file.
+
+    Attributes:
+        json_file: the file, for messages.
+        kind: the name of the list.
+        records: all have the keys that the list needs.
+        rows: id -> position in `records`.
+    """
+
+    json_file: str
+    kind: str
+    records: list[Record]
+    rows: dict[Id, int]
+
+    def fail(self, row: int, problem: str, remedy: str) -> NoReturn:
+        """
+        Raises:
+            ValueError: always; it names the file and the record.
+        """
+        where = f"{self.kind.removesuffix('s')} {self.records[row]['id']!r}"
+        _fail(self.json_file, where, problem, remedy)
+
+    def look_up(self, row: int, identity: Any, target: "Table") -> int:
+        """The row of `target` that has the id which a record of this list names.
+
+        Raises:
+            ValueError: there is none.
+        """
+        # `true` would find 1
+        found = target.rows.get(identity) if type(identity) in (int, str) else None
+        if found is None:
+            remedy = f"Add the record to {target.kind!r} or correct the id."
+            self.fail(row, f"{target.kind!r} has no id {identity!r}", remedy)
+        return found
+
+    def look_up_all(self, key: str, target: "Table") -> NDArray[np.int64]:
+        """For each record of this list the row of `target` that its `key` names.
+
+        Raises:
+            ValueError: an id that `target` does not have.
+        """
+        rows = (self.look_up(row, record[key], target) for row, record in enumerate(self.records))
+        return np.fromiter(rows, dtype=np.int64, count=len(self.records))
+
+
+def read_json_object(json_file: str) -> Record:
+    """
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it holds something else than a JSON object.
+    """
+    content = read_json(json_file)
+    if not isinstance(content, dict):
+        _fail(json_file, "the file", "the top level is no object", f"It must hold {list(_REQUIRED_KEYS)}.")
+    return content
+
+
+def take_table(json_file: str, content: Record, kind: str) -> Table:
+    """Take a list out of `content`, so that its memory is freed with the table.
+
+    Raises:
+        ValueError: no such list, a record without a key that it needs, or an id that is none or occurs twice.
+    """
+    records = content.pop(kind, None)
+    if not isinstance(records, list):
+        _fail(json_file, f"{kind!r}", "missing or not a list", "Add the list; it may be empty.")
+    rows: dict[Id, int] = {}
+    for row, record in enumerate(records):
+        where = f"record {row} of {kind!r}"
+        if not isinstance(record, dict):
+            _fail(json_file, where, "not an object", f"It needs the keys {_REQUIRED_KEYS[kind]}.")
+        missing = [key for key in _REQUIRED_KEYS[kind] if key not in record]
+        if missing:
+            _fail(json_file, f"{where} (id {record.get('id')!r})", f"lacks {missing}", "Add the keys.")
+        identity = record["id"]
+        if isinstance(identity, bool) or not isinstance(identity, int | str):
+            _fail(json_file, where, f"its id {identity!r} is no integer or string", "Give it a proper id.")
+        if rows.setdefault(identity, row) != row:
+            _fail(json_file, where, f"the id {identity!r} occurs twice in {kind!r}", "Ids must be unique.")
+    return Table(json_file, kind, records, rows)
+
+
+def take_classes(json_file: str, content: Record, kind: str) -> Table:
+    """Take categories or predicates out of `content`, in the order of their ids: rows are class numbers.
+
+    Raises:
+        ValueError: as for `take_table`, an id that is no integer, a name or label that is no string, a name that occurs
+            twice, or labels that only some of the classes have.
+    """
+    given = take_table(json_file, content, kind)
+    id_of_name: dict[str, int] = {}
+    labelled = any("label" in record for record in given.records)
+    for record in given.records:
+        where = f"record {record['id']!r} of {kind!r}"
+        if not isinstance(record["id"], int) or not isinstance(record["name"], str):
+            _fail(json_file, where, "the id is no integer or the name no string", "Classes need both.")
+        if id_of_name.setdefault(record["name"], record["id"]) != record["id"]:
+            problem = f"it has the name {record['name']!r}, as record {id_of_name[record['name']]!r} has"
+            _fail(json_file, where, problem, "Give classes distinct names.")
+        if labelled and not isinstance(record.get("label"), str):
+            remedy = "Give every class of the list a label, or none."
+            _fail(json_file, where, "it has no label that is a string, and others have one", remedy)
+    records = sorted(given.records, key=lambda record: int(record["id"]))
+    return Table(json_file, kind, records, {record["id"]: row for row, record in enumerate(records)})
+
+
+def _fail(json_file: str, where: str, problem: str, remedy: str) -> NoReturn:
+    raise ValueError(f"{json_file}: {where}: {problem}. {remedy}")
+
+
+logger = logging.getLogger(__name__)
+
+# Annotation tools round, so the far edge of a box may lie a fraction of a pixel outside.
+_TOLERANCE = 1.0
+
+
+@dataclass(frozen=True)
+class CocoRelations:
+    """A checked file with I images, N annotations and R relations, all in the order of the file.
+
+    Attributes:
+        images: I records.
+        verified: for each image the numbers of its verified categories, (V,) int64; None where the record has none.
+        boxes: (N, 4) float64, XYXY in absolute pixels, inside the image.
+        classes: (N,) int64, category numbers.
+        crowd: (N,) bool.
+        image_of: (N,) int64, row in `images`.
+        relations: (R, 3) int64, (subject, object, predicate): two rows of annotations and a predicate number.
+        categories, predicates: tables in the order of their ids, whose rows are the class numbers.
+    """
+
+    images: list[Record]
+    verified: list[NDArray[np.int64] | None]
+    boxes: NDArray[np.float64]
+    classes: NDArray[np.int64]
+    crowd: NDArray[np.bool_]
+    image_of: NDArray[np.int64]
+    relations: NDArray[np.int64]
+    categories: Table
+    predicates: Table
+
+
+def read_coco_relations(json_file: str | os.PathLike[str]) -> CocoRelations:
+    """
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not JSON, a missing list or key, a repeated id, an id that nothing has, a box that is not
+            inside its image, a relationship between two images, or one of an annotation with itself in a file that
+            does not allow it; the message names file and record.
+    """
+    name = os.fspath(json_file)
+    content = read_json_object(name)
+    categories = take_classes(name, content, "categories")
+    predicates = take_classes(name, content, "predicates")
+    images = take_table(name, content, "images")
+    verified = [_checked_image(images, row, categories) for row in range(len(images.records))]
+    annotations = take_table(name, content, "annotations")
+    image_of = annotations.look_up_all("image_id", images)
+    relations = take_table(name, content, "relations")
+    return CocoRelations(
+        images=images.records,
+        verified=verified,
+        boxes=_checked_boxes(annotations, images, image_of),
+        classes=annotations.look_up_all("category_id", categories),
+        crowd=_checked_crowd(annotations),
+        image_of=image_of,
+        relations=_checked_relations(
+            relations, images, annotations, image_of, predicates, bool(content.get("allow_self_relations"))
+        ),
+        categories=categories,
+        predicates=predicates,
+    )
+
+
+def inside_image(corners: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(N,) whether boxes have an area inside their image and stick out of it by no more than rounding.
+
+    Args:
+        corners: (N, 4) XYXY in absolute pixels; NaN is inside of nothing.
+        sizes: (N, 2) or (1, 2) width and height of the images.
+    """
+    near, far = corners[:, :2], corners[:, 2:]
+    within = (near >= -_TOLERANCE) & (far <= sizes + _TOLERANCE)
+    visible = near.clip(min=0) < np.minimum(far, sizes)
+    return np.asarray((within & visible).all(axis=1))
+
+
+def _checked_image(images: Table, row: int, categories: Table) -> NDArray[np.int64] | None:
+    """Its verified categories, or None."""
+    image = images.records[row]
+    if not isinstance(image["file_name"], str) or not image["file_name"]:
+        images.fail(row, f"file_name is {image['file_name']!r}", "Give the image's path as a string.")
+    for key in ("height", "width"):
+        if not is_side(image[key]):
+            images.fail(row, f"{key} is {image[key]!r}", "Give the image's size in pixels.")
+    verified = image.get("verified_category_ids")
+    if verified is None:
+        return None
+    if not isinstance(verified, list):
+        remedy = "Give a list of category ids, or leave the key out."
+        images.fail(row, f"verified_category_ids is {verified!r}", remedy)
+    return np.array([images.look_up(row, i, categories) for i in verified], dtype=np.int64)
+
+
+def _checked_boxes(annotations: Table, images: Table, image_of: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(N, 4) boxes as XYXY, inside their images."""
+
+    def refuse(row: int, problem: str) -> NoReturn:
+        remedy = "A COCO box is [x, y, width, height] in pixels, with a positive size, inside its image."
+        annotations.fail(row, f"the box {given[row]!r} {problem}", remedy)
+
+    given = [record["bbox"] for record in annotations.records]
+    for row, box in enumerate(given):
+        if not is_box(box):
+            refuse(row, "is not four numbers")
+    boxes = np.array(given, dtype=np.float64).reshape(-1, 4)
+    for right, problem in (
+        (np.isfinite(boxes), "is not finite"),
+        (boxes[:, 2:] > 0, "has no positive size"),
+    ):
+        if not right.all():
+            refuse(int(right.all(axis=1).argmin()), problem)
+    sizes = [(image["width"], image["height"]) for image in images.records]
+    limits = np.array(sizes, dtype=np.float64).reshape(-1, 2)[image_of]
+    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+    inside = inside_image(corners, limits)
+    if not inside.all():
+        row = int(inside.argmin())
+        width, height = sizes[image_of[row]]
+        image_id = images.records[image_of[row]]["id"]
+        refuse(row, f"is outside the {width} x {height} pixels of image {image_id!r}")
+    return np.concatenate([corners[:, :2].clip(min=0), np.minimum(corners[:, 2:], limits)], axis=1)
+
+
+def _checked_crowd(annotations: Table) -> NDArray[np.bool_]:
+    crowd = [record.get("iscrowd", 0) for record in annotations.records]
+    for row, flag in enumerate(crowd):
+        if flag not in (0, 1):
+            annotations.fail(row, f"iscrowd is {flag!r}", "Say 1 for a crowd and 0 for a single entity.")
+    return np.array(crowd, dtype=np.bool_)
+
+
+def _checked_relations(
+    relations: Table,
+    images: Table,
+    annotations: Table,
+    image_of: NDArray[np.int64],
+    predicates: Table,
+    allow_self_relations: bool,
+) -> NDArray[np.int64]:
+    """(R, 3) rows (subject, object, predicate)."""
+    image = relations.look_up_all("image_id", images)
+    subject = relations.look_up_all("subject_id", annotations)
+    object = relations.look_up_all("object_id", annotations)
+    predicate = relations.look_up_all("predicate_id", predicates)
+    for end in (subject, object):
+        elsewhere = image_of[end] != image
+        if elsewhere.any():
+            row = int(elsewhere.argmax())
+            own, other = images.records[image[row]]["id"], images.records[image_of[end[row]]]["id"]
+            annotation = annotations.records[end[row]]["id"]
+            problem = f"it is of image {own!r}, but annotation {annotation!r} is of image {other!r}"
+            relations.fail(row, problem, "A relationship and its two ends share one image.")
+    reflexive = np.flatnonzero(subject == object)
+    if len(reflexive):
+        record = relations.records[reflexive[0]]
+        if not allow_self_relations:
+            remedy = 'Correct it, or say "allow_self_relations": true at the top of the file.'
+            problem = f"it joins annotation {record['subject_id']!r} with itself"
+            relations.fail(int(reflexive[0]), problem, remedy)
+        logger.warning(
+            "%s: %d relations join an annotation with itself, the first being relation %r. Evaluation counts "
+            "them; training drops them.",
+            relations.json_file, len(reflexive), record["id"],
+        )  # fmt: skip
+    return np.stack([subject, object, predicate], axis=1)
+
+
+# Boxes are rounded to a binary fraction of a pixel: x + width is then exactly the far edge again, so that boxes that
+# touch still touch, and writing what was read changes nothing.
+_STEPS_PER_PIXEL = 2.0**32
+
+
+def save_coco_relations(
+    dataset_dicts: Sequence[DatasetDict],
+    metadata: Any,
+    path: str | os.PathLike[str],
+    image_root: str | os.PathLike[str] | None = None,
+) -> None:
+    """Write dataset dicts as a COCO-relations file, which loads as the same images, boxes and relationships.
+
+    Image ids are kept; annotations, relations, categories and predicates are numbered from 1. Coordinates are rounded to
+    2^-32 of a pixel. Of an image's own keys, `verified_classes` is written; `attributes` and `detections` are not.
+
+    Args:
+        dataset_dicts: with integer or string image ids.
+        metadata: anything with `thing_classes` and `predicate_classes`, such as a data set's `Metadata`; its
+            `class_labels` and `predicate_labels`, if it has them, are written too.
+        path: file to write, all at once or not at all.
+        image_root: folder that the file names are written relative to; by default they are written as they
+            are.
+
+    Raises:
+        ValueError: relationships that do not fit the annotations, classes that `metadata` does not name, or boxes that
+            are not inside their image, by more than a pixel.
+    """
+    things, predicates = metadata.thing_classes, metadata.predicate_classes
+    with replace_when_complete(path) as stream:
+        stream.write(b"{")
+        labels = getattr(metadata, "class_labels", None)
+        _write_list(stream, "categories", [_class_records(things, labels)])
+        labels = getattr(metadata, "predicate_labels", None)
+        _write_list(stream, "predicates", [_class_records(predicates, labels)])
+        images = ([_image_record(path, d, things, image_root)] for d in dataset_dicts)
+        _write_list(stream, "images", images)
+        _write_list(stream, "annotations", _annotation_records(path, dataset_dicts, things))
+        _write_list(stream, "relations", _relation_records(path, dataset_dicts, predicates))
+        allowed = any((rows[:, 0] == rows[:, 1]).any() for rows in map(relation_rows, dataset_dicts))
+        stream.write(f'"allow_self_relations": {json.dumps(allowed)}}}\n'.encode())
+
+
+def _write_list(stream: IO[bytes], kind: str, parts: Iterable[list[Record]]) -> None:
+    """Part by part, so that the records of a large data set are never all in memory."""
+    stream.write(f'"{kind}": ['.encode())
+    between = "\n"
+    for records in filter(None, parts):
+        stream.write((between + json.dumps(records)[1:-1]).encode())
+        between = ",\n"
+    stream.write(b"],\n")
+
+
+def _class_records(names: Sequence[str], labels: Sequence[str] | None) -> list[Record]:
+    records: list[Record] = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
+    if labels is not None:
+        for record, label in zip(records, labels, strict=True):
+            record["label"] = label
+    return records
+
+
+def _image_record(
+    path: str | os.PathLike[str],
+    dataset_dict: DatasetDict,
+    names: Sequence[str],
+    image_root: str | os.PathLike[str] | None,
+) -> Record:
+    file_name = dataset_dict["file_name"]
+    if image_root is not None:
+        file_name = Path(os.path.relpath(file_name, image_root)).as_posix()
+    size = {key: dataset_dict[key] for key in ("height", "width")}
+    record = {"id": dataset_dict["image_id"], "file_name": file_name, **size}
+    if "verified_classes" in dataset_dict:
+        verified = np.asarray(dataset_dict["verified_classes"], dtype=np.int64)
+        record["verified_category_ids"] = _ids(path, dataset_dict, "verified_classes", verified, names)
+    return record
+
+
+def _annotation_records(
+    path: str | os.PathLike[str], dataset_dicts: Sequence[DatasetDict], names: Sequence[str]
+) -> Iterator[list[Record]]:
+    first = 1
+    # disable=None: a bar on a terminal, nothing in a log file
+    for dataset_dict in tqdm(dataset_dicts, f"writing {Path(path).name}", leave=False, disable=None):
+        corners = np.round(entity_boxes(dataset_dict) * _STEPS_PER_PIXEL) / _STEPS_PER_PIXEL
+        inside = inside_image(
+            corners, np.array([[dataset_dict["width"], dataset_dict["height"]]], np.float64)
+        )
+        if not inside.all():
+            row = int(inside.argmin())
+            raise ValueError(
+                f"{path}: not written: annotation {row} of {describe(dataset_dict)} has the box "
+                f"{corners[row].tolist()}, which is not inside the {dataset_dict['width']} x {dataset_dict['height']} "
+                "pixels of the image. Correct or clip it."
+            )
+        boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+        categories = _ids(path, dataset_dict, "category_id", entity_classes(dataset_dict), names)
+        crowd = [annotation.get("iscrowd", 0) for annotation in dataset_dict["annotations"]]
+        yield [
+            {
+                "id": number,
+                "image_id": dataset_dict["image_id"],
+                "category_id": category,
+                "bbox": box,
+                "area": box[2] * box[3],
+                "iscrowd": flag,
+            }
+            for number, (box, category, flag) in enumerate(
+                zip(boxes.tolist(), categories, crowd, strict=True), start=first
+            )
+        ]
+        first += len(boxes)
+
+
+def _relation_records(
+    path: str | os.PathLike[str], dataset_dicts: Sequence[DatasetDict], names: Sequence[str]
+) -> Iterator[list[Record]]:
+    first_annotation = first = 1
+    for dataset_dict in dataset_dicts:
+        rows = relation_rows(dataset_dict)
+        ends = (rows[:, :2] + first_annotation).tolist()
+        predicates = _ids(path, dataset_dict, "predicate_id", rows[:, 2], names)
+        yield [
+            {
+                "id": number,
+                "image_id": dataset_dict["image_id"],
+                "subject_id": subject,
+                "object_id": object,
+                "predicate_id": predicate,
+            }
+            for number, ((subject, object), predicate) in enumerate(
+                zip(ends, predicates, strict=True), start=first
+            )
+        ]
+        first_annotation += len(dataset_dict["annotations"])
+        first += len(rows)
+
+
+def _ids(
+    path: str | os.PathLike[str],
+    dataset_dict: DatasetDict,
+    key: str,
+    numbers: NDArray[np.int64],
+    names: Sequence[str],
+) -> list[int]:
+    """Class numbers, which count from 0, as the ids of the file, which count from 1."""
+    unnamed = (numbers < 0) | (numbers >= len(names))
+    if unnamed.any():
+        raise ValueError(
+            f"{path}: not written: image {dataset_dict['image_id']!r} has {key} {numbers[unnamed.argmax()]}, but the "
+            f"metadata names only {len(names)} classes of this kind. Pass the metadata of the data set "
+            "itself."
+        )
+    ids: list[int] = (numbers + 1).tolist()
+    return ids
 
 
 def load_coco_relations(

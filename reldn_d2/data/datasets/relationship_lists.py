@@ -15,11 +15,10 @@ import numpy as np
 
 from reldn_d2.structures.annotations import Annotations
 from reldn_d2.structures.dataset_dicts import DatasetDict, entity_boxes, entity_classes
-from reldn_d2.utils.json_files import read_json
+from reldn_d2.utils.json_files import is_box, read_json
 
 from ..fit_boxes import fit_boxes, mark_changed_boxes
-from ..image_files import find_images, image_sizes
-from ..json_values import is_box
+from ..images import find_images, image_sizes
 
 # (xmin, ymin, xmax, ymax), class
 Entity = tuple[tuple[float, float, float, float], int]

@@ -27,9 +27,7 @@ from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.json_files import read_json
 
 from ..registration import register_relation_dataset
-from .relationship_lists import with_images
-from .vrd_annotations import parse_vrd_annotations
-from .vrd_classes import OBJECT_CLASSES, PREDICATE_CLASSES
+from .relationship_lists import ListedFile, listed_relationships, with_images
 
 SPLITS = ("train", "test")
 
@@ -97,3 +95,52 @@ def _paths(root: str | os.PathLike[str], split: str) -> tuple[Path, Path]:
     base = Path(root)
     json_file = base / "json_dataset" / f"annotations_{split}.json"
     return json_file, base / "sg_dataset" / f"sg_{split}_images"
+
+
+def parse_vrd_annotations(json_file: str | os.PathLike[str]) -> list[DatasetDict]:
+    """One dict per listed image, in the order of the file, images without relationships included.
+
+    Returns:
+        Dicts with `file_name` (as listed, without folder), `image_id` (the same string), `annotations`
+        (XYXY_ABS with the numbers as given) and `relations` (R, 3) int64. `height` and `width` are not in the
+        file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a record that is not VRD's; the message names file, image and relationship.
+    """
+    file = ListedFile(
+        Path(json_file),
+        "VRD's annotations_*.json",
+        "[ymin, ymax, xmin, xmax]",
+        len(OBJECT_CLASSES),
+        len(PREDICATE_CLASSES),
+    )
+    return listed_relationships(file)
+
+
+# fmt: off
+OBJECT_CLASSES = (
+    "person", "sky", "building", "truck", "bus", "table", "shirt", "chair", "car", "train", "glasses",
+    "tree", "boat", "hat", "trees", "grass", "pants", "road", "motorcycle", "jacket", "monitor", "wheel",
+    "umbrella", "plate", "bike", "clock", "bag", "shoe", "laptop", "desk", "cabinet", "counter", "bench",
+    "shoes", "tower", "bottle", "helmet", "stove", "lamp", "coat", "bed", "dog", "mountain", "horse",
+    "plane", "roof", "skateboard", "traffic light", "bush", "phone", "airplane", "sofa", "cup", "sink",
+    "shelf", "box", "van", "hand", "shorts", "post", "jeans", "cat", "sunglasses", "bowl", "computer",
+    "pillow", "pizza", "basket", "elephant", "kite", "sand", "keyboard", "plant", "can", "vase",
+    "refrigerator", "cart", "skis", "pot", "surfboard", "paper", "mouse", "trash can", "cone", "camera",
+    "ball", "bear", "giraffe", "tie", "luggage", "faucet", "hydrant", "snowboard", "oven", "engine",
+    "watch", "face", "street", "ramp", "suitcase",
+)
+
+PREDICATE_CLASSES = (
+    "on", "wear", "has", "next to", "sleep next to", "sit next to", "stand next to", "park next",
+    "walk next to", "above", "behind", "stand behind", "sit behind", "park behind", "in the front of",
+    "under", "stand under", "sit under", "near", "walk to", "walk", "walk past", "in", "below", "beside",
+    "walk beside", "over", "hold", "by", "beneath", "with", "on the top of", "on the left of",
+    "on the right of", "sit on", "ride", "carry", "look", "stand on", "use", "at", "attach to", "cover",
+    "touch", "watch", "against", "inside", "adjacent to", "across", "contain", "drive", "drive on",
+    "taller than", "eat", "park on", "lying on", "pull", "talk", "lean on", "fly", "face", "play with",
+    "sleep on", "outside of", "rest on", "follow", "hit", "feed", "kick", "skate on",
+)
+# fmt: on

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..graphs import GroundTruthGraph, IntArray
 from .csv_rows import csv_rows
-from .submission_format import label_index
+from .submission import label_index
 
 _COLUMNS = ("ImageID", "LabelName", "Confidence")
 _VERIFIED = ("0", "1", "0.0", "1.0")

@@ -9,9 +9,10 @@ import csv
 import logging
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -20,22 +21,152 @@ from detectron2.data import MetadataCatalog
 
 from reldn_d2.utils.io import replace_when_complete
 
-from ..graphs import PredictedGraph
+from ..graphs import BoolArray, FloatArray, IntArray, PredictedGraph, RankedTriplets
 from ..protocols.protocol import LIST_LENGTH
 from ..ranking import top_triplets
-from .submission_format import (
-    COLUMNS,
-    KAGGLE_COLUMNS,
-    NAMES,
-    NUMBERS,
-    box_scale,
-    label_index,
-    problems,
-    read_records,
-    record_to_kaggle,
-    record_to_official,
+from .csv_rows import csv_rows, read_header
+
+COLUMNS = (
+    *("ImageID", "LabelName1", "LabelName2"),
+    *("XMin1", "XMax1", "YMin1", "YMax1", "XMin2", "XMax2", "YMin2", "YMax2"),
+    *("RelationshipLabel", "Score"),
 )
-from .triplet_graph import graph_of_triplets
+KAGGLE_COLUMNS = ("ImageId", "PredictionString")
+NAMES = ("ImageID", "LabelName1", "LabelName2", "RelationshipLabel")
+NUMBERS = ("XMin1", "YMin1", "XMax1", "YMax1", "XMin2", "YMin2", "XMax2", "YMax2", "Score")
+FIELDS = NAMES + NUMBERS
+
+# Rounding may carry a box this far out of the image, in parts of its side.
+_OUTSIDE = 1e-3
+_OTHER_NAMES = {"ImageId": "ImageID", "RelationLabel": "RelationshipLabel"}
+_KAGGLE_FIELDS = ("Score", "LabelName1", *NUMBERS[:4], "LabelName2", *NUMBERS[4:8], "RelationshipLabel")
+_Pick = Callable[[Sequence[str]], tuple[str, ...]]
+
+
+def _pick(fields: Sequence[str], wanted: Sequence[str]) -> _Pick:
+    """Function that takes the wanted ones, in their order, out of a sequence of all fields."""
+    return itemgetter(*map(fields.index, wanted))
+
+
+record_to_official: _Pick = _pick(FIELDS, COLUMNS)
+record_to_kaggle: _Pick = _pick(FIELDS, _KAGGLE_FIELDS)
+_kaggle_to_record = _pick(("ImageID", *_KAGGLE_FIELDS), FIELDS)
+
+
+def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Line number and record of every triplet of a submission. The header tells which form it has.
+
+    Columns may be in any order, with ImageId for ImageID and RelationLabel for RelationshipLabel.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: naming the file and line, if a column or a field is missing.
+    """
+    if KAGGLE_COLUMNS[1] not in read_header(path):
+        yield from csv_rows(path, FIELDS, _OTHER_NAMES)
+        return
+    length = len(_KAGGLE_FIELDS)
+    for line, (image_id, text) in csv_rows(path, ("ImageID", KAGGLE_COLUMNS[1]), _OTHER_NAMES):
+        words = text.split()
+        if len(words) % length:
+            raise ValueError(
+                f"{path}: line {line}, image {image_id}: {len(words)} words in {KAGGLE_COLUMNS[1]}, not a multiple of "
+                f"{length}; every triplet has the {length} words {' '.join(_KAGGLE_FIELDS)}"
+            )
+        for start in range(0, len(words), length):
+            yield line, _kaggle_to_record((image_id, *words[start : start + length]))
+
+
+def label_index(labels: Iterable[str]) -> dict[str, int]:
+    """Label -> its position; ValueError if one is there twice."""
+    index: dict[str, int] = {}
+    for i, label in enumerate(labels):
+        if index.setdefault(label, i) != i:
+            raise ValueError(f"the label '{label}' is there twice; give every class and predicate its own")
+    return index
+
+
+def box_scale(sizes: IntArray) -> FloatArray:
+    """(..., 4) width, height, width, height of (..., 2) heights and widths: pixels in a box of sides 1."""
+    return np.tile(sizes[..., ::-1].astype(np.float64), 2)
+
+
+def problems(boxes: FloatArray, scores: FloatArray) -> list[tuple[BoolArray, str]]:
+    """What no submission may hold: at which boxes or scores it is, and what to say.
+
+    Args:
+        boxes: (..., 4) XYXY in parts of the image.
+        scores: (T,).
+    """
+    inside = (boxes >= -_OUTSIDE) & (boxes <= 1 + _OUTSIDE)
+    swapped = boxes[..., 2:] < boxes[..., :2]
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is what is asked
+        finite = np.isfinite(scores.astype(np.float32))
+    return [
+        (
+            ~np.all(inside, axis=-1),
+            "a box leaves the image or is not finite; give boxes inside it (the file has them in [0, 1])",
+        ),
+        (
+            np.any(swapped, axis=-1),
+            "a box has swapped corners; give XMin <= XMax and YMin <= YMax, and mind the order of the columns",
+        ),
+        (~finite, "a score is not a finite float32; mend it"),
+    ]
+
+
+def graph_of_triplets(
+    classes: IntArray, boxes: FloatArray, predicate: IntArray, score: FloatArray
+) -> PredictedGraph:
+    """Graph of an image's T triplets.
+
+    Ends of the same class and box are one entity, with two exceptions, for a graph can't hold a triplet twice or join
+    an entity with itself: a repeated triplet gets its own copy of the subject, and so does one whose ends are the same.
+
+    Args:
+        classes: (T, 2) int, of subject and object.
+        boxes: (T, 2, 4) float32, of subject and object.
+        predicate: (T,) int.
+        score: (T,) float32, never rising.
+
+    Returns:
+        The triplets in the order given; rank_in_pair counts those of an ordered pair in this order. Entity scores are
+        not known, and 1.
+    """
+    if not len(score):
+        return PredictedGraph.empty()
+    ends = np.concatenate([classes[..., None], boxes], axis=2).reshape(-1, 5)
+    things, thing = np.unique(ends, axis=0, return_inverse=True)
+    subject, object = thing.reshape(-1, 2).T
+    pair = subject * len(things) + object
+    copy = _number_before(pair * (int(predicate.max()) + 1) + predicate) + (subject == object)
+    num_copies = int(copy.max()) + 1
+    ends_and_copies = np.concatenate([subject * num_copies + copy, object * num_copies])
+    instances, instance = np.unique(ends_and_copies, return_inverse=True)
+    subject, object = np.split(instance, 2)
+    rank = 1 + _number_before(subject * len(instances) + object)
+    entities = things[instances // num_copies]
+    return PredictedGraph(
+        boxes=entities[:, 1:].astype(np.float32),
+        classes=entities[:, 0].astype(np.int32),
+        scores=np.ones(len(entities), dtype=np.float32),
+        relations=RankedTriplets(
+            subject=subject.astype(np.int32),
+            object=object.astype(np.int32),
+            predicate=predicate.astype(np.int32),
+            score=score,
+            rank_in_pair=rank.astype(np.int32),
+        ),
+    )
+
+
+def _number_before(keys: IntArray) -> npt.NDArray[np.int64]:
+    """(T,) how many keys before each of (T,) are equal to it."""
+    order = np.argsort(keys, kind="stable")
+    number = np.empty(len(keys), dtype=np.int64)
+    number[order] = np.arange(len(keys)) - np.searchsorted(keys[order], keys[order])
+    return number
+
 
 # A relation that gives an entity an attribute instead of joining two: some submissions hold it.
 ATTRIBUTE = "is"

@@ -8,12 +8,12 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ..average_precision import average_precision_per_predicate
 from ..graphs import BoolArray, FloatArray, IntArray, RankedTriplets, Task
 from ..matching import MIN_OVERLAP, Matches, find_matches, true_positives
+from ..metrics import average_precision_per_predicate
 from ..ranking import top_triplets
 from .protocol import LIST_LENGTH, EvaluatedSplit, Need, ProtocolResult, ScoredImage
-from .recall_summary import FoundRelationships, RecallSummary
+from .recall import FoundRelationships, RecallSummary
 
 Float64Array = npt.NDArray[np.float64]
 

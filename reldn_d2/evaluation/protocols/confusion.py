@@ -6,7 +6,7 @@
     W  wrong triplets
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -245,3 +245,38 @@ class ConfusionProtocol:
         result.per_predicate[f"{kind} cases"] = np.bincount(predicate, minlength=num_predicates)
         for i, name in enumerate(_METRICS[kind]):
             result.per_predicate[name] = share_per_predicate(shares[:, i], predicate, num_predicates)
+
+
+@dataclass(frozen=True, eq=False)
+class ConfusionFrequency:
+    """
+    Attributes:
+        relationships: (N,) distinct annotated relationships of each image, those of an entity with itself included.
+        cases: "instance" and "proximity" -> (N,) how many of them are such a case.
+    """
+
+    relationships: IntArray
+    cases: Mapping[str, IntArray]
+
+    @property
+    def confusable_images(self) -> int:
+        """Images with a case of either kind: the confusion subset."""
+        return int(np.any([*self.cases.values()], axis=0).sum())
+
+
+def confusion_frequency(truths: Iterable[GroundTruthGraph]) -> ConfusionFrequency:
+    """Count the cases of protocol `confusion` in N images.
+
+    Args:
+        truths: annotation of each image, with indices in range and finite boxes.
+    """
+    relationships: list[int] = []
+    cases: dict[str, list[int]] = {kind: [] for kind in KINDS}
+    for truth in truths:
+        relationships.append(len(np.unique(truth.relations, axis=0)))
+        for kind, cases_of in KINDS.items():
+            cases[kind].append(len(cases_of(truth).right))
+    return ConfusionFrequency(
+        np.array(relationships, dtype=np.int64),
+        {kind: np.array(counts, dtype=np.int64) for kind, counts in cases.items()},
+    )

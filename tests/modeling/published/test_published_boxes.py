@@ -9,7 +9,6 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling.anchor_generator import build_anchor_generator
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from slow_published import slow_cell_anchors, slow_clip, slow_iou, slow_scale, slow_suppress
 
 from reldn_d2.modeling.published.anchors import RoundedAnchorGenerator
 from reldn_d2.modeling.published.boxes import (
@@ -20,6 +19,7 @@ from reldn_d2.modeling.published.boxes import (
     suppress_in_groups,
 )
 from reldn_d2.modeling.published.image_frame import ImageFrame, pooled_regions
+from tests.references.published import slow_cell_anchors, slow_clip, slow_iou, slow_scale, slow_suppress
 
 # Whole pixels, so that equal IoUs come up and float32 is exact.
 PIXEL = st.integers(-20, 60)

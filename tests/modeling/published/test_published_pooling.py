@@ -9,7 +9,14 @@ from detectron2.layers import ShapeSpec
 from detectron2.structures import Boxes, ImageList, Instances
 from hypothesis import given
 from hypothesis import strategies as st
-from slow_published import (
+
+from reldn_d2.modeling.published.boxes import continuous, inclusive
+from reldn_d2.modeling.published.image_frame import ImageFrame
+from reldn_d2.modeling.published.proposals import PublishedRPN
+from reldn_d2.modeling.published.relation_head import published_spatial_features
+from reldn_d2.modeling.published.roi_heads import InclusivePooler, PublishedROIHeads
+from tests.builders.tiny_models import TinyConfig
+from tests.references.published import (
     slow_clip,
     slow_decode,
     slow_level,
@@ -17,13 +24,6 @@ from slow_published import (
     slow_spatial,
     slow_suppress,
 )
-from tiny_models import TinyConfig
-
-from reldn_d2.modeling.published.boxes import continuous, inclusive
-from reldn_d2.modeling.published.image_frame import ImageFrame
-from reldn_d2.modeling.published.proposals import PublishedRPN
-from reldn_d2.modeling.published.relation_head import published_spatial_features
-from reldn_d2.modeling.published.roi_heads import InclusivePooler, PublishedROIHeads
 
 
 def random_boxes(count: int, seed: int, size: float = 60.0) -> torch.Tensor:

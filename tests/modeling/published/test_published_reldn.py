@@ -9,12 +9,12 @@ from detectron2.layers import ROIAlign
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances, pairwise_iou
 from detectron2.utils.events import EventStorage
-from slow_published import Box, SlowPublished, slow_level
-from tiny_models import TinyConfig, make_input, make_model
 
 from reldn_d2.engine.setup import is_relation_model
 from reldn_d2.modeling import PublishedRelDN, RelDN
 from reldn_d2.modeling.published import PUBLISHED_PARTS
+from tests.builders.tiny_models import TinyConfig, make_input, make_model
+from tests.references.published import Box, SlowPublished, slow_level
 
 MIN_SIZE, MAX_SIZE = 97, 140
 MEANS = [102.9801, 115.9465, 122.7717]

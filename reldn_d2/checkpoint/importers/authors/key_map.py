@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..vgg16 import VGG16_CONVOLUTIONS, VGG16_FULLY_CONNECTED
+from ..torchvision_vgg16 import VGG16_CONVOLUTIONS, VGG16_FULLY_CONNECTED
 from . import layers
 from .architecture import PublishedArchitecture
 

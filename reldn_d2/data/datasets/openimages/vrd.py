@@ -31,7 +31,7 @@ from reldn_d2.structures.annotations import Annotations
 from reldn_d2.structures.dataset_dicts import DatasetDict
 
 from ...fit_boxes import fit_boxes, mark_changed_boxes
-from ...image_files import find_images, image_sizes
+from ...images import find_images, image_sizes
 from ...registration import register_relation_dataset
 from .classes import ATTRIBUTE_RELATION
 from .csv_table import read_table

@@ -6,9 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reldn_d2.utils.json_files import read_json
-
-from ...json_values import is_id, is_side
+from reldn_d2.utils.json_files import is_id, is_side, read_json
 
 # The official archives images.zip and images2.zip unpack to one folder each; some people merge them into the first, or
 # into a folder of their own.

@@ -32,7 +32,7 @@ from reldn_d2.structures.annotations import Annotations
 from reldn_d2.structures.dataset_dicts import DatasetDict
 
 from ...fit_boxes import fit_boxes, mark_changed_boxes
-from ...image_files import image_sizes
+from ...images import image_sizes
 from ...registration import register_relation_dataset
 from .aliases import NameCodes, read_aliases
 from .images import CORRUPT_IMAGES, picture_files, read_image_data

@@ -10,9 +10,8 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from reldn_d2.utils.json_files import read_text
+from reldn_d2.utils.json_files import is_id, read_text
 
-from ...json_values import is_id
 from .aliases import NameCodes
 
 _START = re.compile(r"\s*\[\s*")

@@ -1,0 +1,1 @@
+"""Makers of inputs that several tests share."""

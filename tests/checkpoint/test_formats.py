@@ -1,0 +1,162 @@
+"""What a checkpoint holds, in every format that training can start from."""
+
+import argparse
+import logging
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from reldn_d2.checkpoint.formats import read_checkpoint
+from tests.builders.pickles import pickled_by_python2
+
+ARRAYS = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.array(3, dtype=np.int64)}
+TENSORS = {name: torch.from_numpy(np.array(array)) for name, array in ARRAYS.items()}
+
+
+def write(path: Path, content: Any) -> Path:
+    if path.suffix == ".pkl":
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path)
+    return path
+
+
+def assert_model(found: dict[str, Any], expected: dict[str, Tensor]) -> None:
+    assert list(found["model"]) == list(expected)
+    for name, tensor in expected.items():
+        assert isinstance(found["model"][name], Tensor), name
+        assert found["model"][name].dtype == tensor.dtype and torch.equal(found["model"][name], tensor), name
+
+
+@pytest.mark.parametrize("heuristics", [True, None])
+def test_the_model_zoo(tmp_path: Path, heuristics: bool | None, caplog: pytest.LogCaptureFixture) -> None:
+    content: dict[str, Any] = {"model": ARRAYS, "__author__": "The Zoo"}
+    if heuristics:
+        content["matching_heuristics"] = heuristics
+    path = write(tmp_path / "model_final_123456.pkl", content)
+    with caplog.at_level(logging.INFO, logger="reldn_d2"):
+        found = read_checkpoint(path)
+    assert_model(found, TENSORS)
+    assert found["__author__"] == "The Zoo" and found.get("matching_heuristics") == heuristics
+    assert any("The Zoo" in message for message in caplog.messages)
+
+
+def test_caffe2(tmp_path: Path) -> None:
+    """A detector has its blobs beside its config; an ImageNet model is nothing but blobs."""
+    blobs = {**ARRAYS, "w_momentum": np.zeros(3)}
+    for content in (blobs, {"blobs": blobs, "cfg": "NUM_GPUS: 8"}):
+        found = read_checkpoint(write(tmp_path / "R-50.pkl", content))
+        assert_model(found, TENSORS)
+        assert found["__author__"] == "Caffe2" and found["matching_heuristics"] is True
+
+
+def test_caffe2_of_python_2(tmp_path: Path) -> None:
+    (tmp_path / "R-50.pkl").write_bytes(pickled_by_python2({**ARRAYS, "w_momentum": np.zeros(3)}))
+    assert_model(read_checkpoint(tmp_path / "R-50.pkl"), TENSORS)
+
+
+def test_pycls(tmp_path: Path) -> None:
+    state = {**TENSORS, "bn.num_batches_tracked": torch.tensor(4)}
+    path = write(tmp_path / "RegNet.pyth", {"model_state": state, "epoch": 3, "cfg": "text"})
+    found = read_checkpoint(path)
+    assert_model(found, TENSORS)
+    assert found["__author__"] == "pycls" and found["matching_heuristics"] is True
+    write(path, {"model": TENSORS})
+    with pytest.raises(ValueError, match=r"RegNet\.pyth has no 'model_state'"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("ending", [".pth", ".pt", ".bin", ""])
+def test_files_of_torch_save(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"model{ending}"
+    assert_model(read_checkpoint(write(path, TENSORS)), TENSORS)
+    found = read_checkpoint(
+        write(path, {"model": TENSORS, "iteration": 7, "optimizer": {"lr": np.float64(0.1)}})
+    )
+    assert_model(found, TENSORS)
+    assert found["iteration"] == 7 and "matching_heuristics" not in found
+
+
+def test_the_versions_of_layers_are_kept(tmp_path: Path) -> None:
+    """A state dict has them as an attribute; old layers are converted by it."""
+    state = nn.BatchNorm1d(3).state_dict()
+    versions = state._metadata  # type: ignore[attr-defined]
+    assert versions[""]["version"] == 2
+    for content in (state, {"model": state}):
+        assert read_checkpoint(write(tmp_path / "x.pth", content))["model"]._metadata == versions
+
+
+@pytest.mark.filterwarnings("error")
+def test_arrays_become_tensors_of_their_own(tmp_path: Path) -> None:
+    """Whatever the byte order; and tensors that can be written to."""
+    big, native = np.array([1, 2], dtype=">f4"), np.array([3, 4], dtype=np.int32)
+    stored = {"big": big, "native": native, "scalar": np.float32(0.5), "flags": np.array([True])}
+    native.setflags(write=False)
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"model": stored, "__author__": "a"}, protocol=5))
+    found = read_checkpoint(tmp_path / "x.pkl")["model"]
+    assert found["big"].tolist() == [1, 2] and found["big"].dtype == torch.float32
+    assert found["scalar"].item() == 0.5 and found["flags"].dtype == torch.bool
+    found["native"] += 1
+    assert found["native"].tolist() == [4, 5]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("x.pth", torch.zeros(3), "holds Tensor, but a checkpoint holds tensors by name"),
+        ("x.pth", [1, 2], "holds list, but a checkpoint"),
+        ("x.pth", {}, "holds nothing, but a checkpoint"),
+        ("x.pth", {"model": {}}, "holds nothing, but a checkpoint"),
+        ("x.pth", {"model": torch.zeros(3)}, "holds Tensor, but a checkpoint"),
+        ("x.pth", {"model": {"a": torch.zeros(1), "b": 3}}, r"by name are expected it has 'b' \(int\)"),
+        ("x.pth", {"a": torch.zeros(1), 3: torch.zeros(1)}, r"expected it has 3 \(Tensor\)"),
+        (
+            "x.pth",
+            {"meta": "v2", "state_dict": OrderedDict(TENSORS), "optimizer": {"state": {}}, "a": 1, "b": 2},
+            r"'meta' \(str\), 'state_dict' \(OrderedDict\), 'optimizer' \(dict\) and 2 more.*"
+            r"Its tensors are in 'state_dict'",
+        ),
+        ("x.pth", {"optimizer": {"state": {}}, "step": 2}, "is not a checkpoint of.*Give a checkpoint of"),
+        ("x.pkl", [ARRAYS], "holds list"),
+        ("x.pkl", {"model": "resnet", "w": ARRAYS["w"]}, r"expected it has 'model' \(str\)"),
+        ("x.pkl", {"blobs": {"a": np.array([None])}}, r"expected it has 'a' \(ndarray\)"),
+        (
+            "x.pkl",
+            {"blobs": {"a": np.array(["text"]), "b": np.array([1j])}},
+            r"'a' \(ndarray\), 'b' \(ndarray\)",
+        ),
+        ("x.pkl", {"blobs": 3}, "holds int"),
+        ("x.pyth", {"model_state": 3}, "holds int"),
+        ("x.pyth", 3, "holds int"),
+    ],
+)
+def test_other_contents_are_refused(tmp_path: Path, file: str, content: Any, message: str) -> None:
+    path = write(tmp_path / file, content)
+    with pytest.raises(ValueError, match=rf"^{path} .*{message}"):
+        read_checkpoint(path)
+
+
+def test_a_training_state_with_objects_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.pth", {"state_dict": TENSORS, "args": argparse.Namespace(lr=1)})
+    with pytest.raises(
+        ValueError, match=r"x\.pth can't be read as weights: it is a file of torch\.save.*Namespace"
+    ):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [("model.pkl", "it is a file of torch.save"), ("model.pth", "it is a pickle")],
+)
+def test_an_ending_that_promises_another_format(tmp_path: Path, file: str, message: str) -> None:
+    path = tmp_path / file
+    other = path.with_suffix(".pth" if path.suffix == ".pkl" else ".pkl")
+    write(other, {"model": ARRAYS if other.suffix == ".pkl" else TENSORS}).rename(path)
+    with pytest.raises(ValueError, match=message):
+        read_checkpoint(path)

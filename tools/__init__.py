@@ -1,0 +1,1 @@
+"""Commands, and benchmarks for maintainers."""
