@@ -21,7 +21,7 @@ from ablation_report import as_json, as_markdown, challenge_table, measure
 from ablation_runs import Run, check_made_with, config_name, has_training, make_run, missing_steps
 from ablation_tables import ROOT, Table, read_challenge, read_table
 
-from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.io import atomic_write
 
 CHALLENGE = 9
 
@@ -122,7 +122,7 @@ def run_challenge(args: argparse.Namespace) -> int:
 
 def write(path: Path, text: str) -> None:
     """Write a text file in one step."""
-    with replace_when_complete(path) as file:
+    with atomic_write(path) as file:
         file.write(text.encode())
 
 

@@ -32,7 +32,7 @@ from reldn_d2.data.checking.pictures import check_pictures
 from reldn_d2.data.zero_shot import zero_shot_triplets
 from reldn_d2.engine import import_data_sets
 from reldn_d2.evaluation.protocols.confusion import confusion_frequency
-from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.io import atomic_write
 from reldn_d2.visualization import Report
 
 SOUND, FAULTY, NOT_LOADED = 0, 1, 2
@@ -182,7 +182,7 @@ def main(arguments: Sequence[str]) -> int:
         if report.has_errors:
             status = max(status, FAULTY)
     if args.output:
-        with replace_when_complete(args.output) as stream:
+        with atomic_write(args.output) as stream:
             stream.write(json.dumps({"data_sets": data}, indent=1).encode())
     if args.html:
         page.write(args.html)

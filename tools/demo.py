@@ -18,7 +18,7 @@ from demo_report import BASELINE, FULL, Evaluation, Step, write_report
 
 from reldn_d2.engine import Trainer, load_config, load_model, setup_console
 from reldn_d2.evaluation import load_per_image
-from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.io import atomic_write
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "scenes"
 ROOT = CONFIGS.parent.parent
@@ -51,7 +51,7 @@ def run(arguments: list[str], result: Path, steps: list[Step], inputs: tuple[Pat
     start = time.perf_counter()
     subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True)
     step.seconds = time.perf_counter() - start
-    with replace_when_complete(record) as file:
+    with atomic_write(record) as file:
         file.write(json.dumps({"command": step.command, "seconds": step.seconds}).encode())
 
 

@@ -17,7 +17,7 @@ from reldn_d2.data import RelationDatasetMapper
 from reldn_d2.data.synthetic import confusable_cases
 from reldn_d2.engine import load_config, load_model
 from reldn_d2.evaluation import Difference, PerImageRecall, paired_bootstrap
-from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.io import atomic_write
 from reldn_d2.visualization import (
     Report,
     curves_svg,
@@ -256,7 +256,7 @@ def add_pictures(
             maps += [(feature_map_overlay(finest_map(b, batch), image), title) for title, b in bodies.items()]
         report.pictures(scenes).pictures(graphs).pictures(maps)
         row = side_by_side([picture for picture, _ in scenes], [title for _, title in scenes])
-        with replace_when_complete(folder / f"{Path(dataset_dict['file_name']).stem}.png") as file:
+        with atomic_write(folder / f"{Path(dataset_dict['file_name']).stem}.png") as file:
             file.write(cv2.imencode(".png", np.ascontiguousarray(row[..., ::-1]))[1].tobytes())
 
 

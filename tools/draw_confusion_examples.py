@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.io import atomic_write
 from tests.builders.confusion_examples import PICTURES, Box, Entity, Example, Triplet
 
 _IMAGES = Path(__file__).parents[1] / "docs" / "images"
@@ -34,7 +34,7 @@ def main() -> None:
     folder: Path = parser.parse_args().output
     folder.mkdir(parents=True, exist_ok=True)
     for name, examples in PICTURES.items():
-        with replace_when_complete(folder / name) as stream:
+        with atomic_write(folder / name) as stream:
             stream.write(picture(examples).encode())
 
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from reldn_d2.data.images import read_image
 from reldn_d2.engine import RelationPredictor, load_config
-from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.io import atomic_write
 from reldn_d2.visualization import draw_scene_graph, scene_graph_to_dict, write_scene_graph
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -76,7 +76,7 @@ def predict_folder(
         )  # fmt: skip
         drawing = draw_scene_graph(np.ascontiguousarray(image[..., ::-1]), graph, top_n=args.top_k)
         write_scene_graph(graph, args.output / f"{name}.json")
-        with replace_when_complete(args.output / f"{name}.png") as file:
+        with atomic_write(args.output / f"{name}.png") as file:
             file.write(cv2.imencode(".png", np.ascontiguousarray(drawing[..., ::-1]))[1].tobytes())
     return problems
 

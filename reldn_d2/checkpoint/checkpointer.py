@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from reldn_d2.modeling import RelDN
 from reldn_d2.structures.vocabulary import Vocabulary
-from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.io import atomic_write
 
 from .class_transfer import NameMatch, copy_by_name
 from .compatibility import refuse_other_backbone, refuse_other_model, refuse_single_stage, refuse_unfit
@@ -73,13 +73,13 @@ class RelationCheckpointer(DetectionCheckpointer):
             data["run"] = self.run
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
-        with replace_when_complete(path) as file:
+        with atomic_write(path) as file:
             torch.save({"model": self.model.state_dict(), **data, **kwargs}, file)
         self.tag_last_checkpoint(os.path.basename(path))
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """As the base class, atomically."""
-        with replace_when_complete(os.path.join(self.save_dir, "last_checkpoint")) as file:
+        with atomic_write(os.path.join(self.save_dir, "last_checkpoint")) as file:
             file.write(last_filename_basename.encode())
 
     def saved_run(self) -> dict[str, str] | None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from reldn_d2.structures.vocabulary import Vocabulary
-from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.io import atomic_write
 
 from .safe_files import read_pickle, read_torch
 
@@ -135,5 +135,5 @@ def write_weights(path: Path, model: Mapping[str, Tensor], vocabulary: Vocabular
     checkpoint: dict[str, Any] = {"model": dict(model)}
     if vocabulary is not None:
         checkpoint["vocabulary"] = asdict(vocabulary)
-    with replace_when_complete(path) as file:
+    with atomic_write(path) as file:
         torch.save(checkpoint, file)

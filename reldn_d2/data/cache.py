@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.io import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def cached_array(
         logger.warning("%s of the cache cannot be read (%s) and is made again.", path, error)
     array = compute()
     try:
-        with replace_when_complete(path) as stream:
+        with atomic_write(path) as stream:
             np.savez_compressed(stream, array=array)
     except OSError as error:
         logger.warning("%s cannot be written (%s): the next run computes it again.", path, error)

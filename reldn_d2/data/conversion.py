@@ -12,7 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from reldn_d2.structures.dataset_dicts import DatasetDict
-from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.io import atomic_write
 
 from .cache import digest
 from .datasets.coco_relations import save_coco_relations
@@ -87,7 +87,7 @@ def convert(conversion: Conversion, output: Path, digests: Mapping[Path, str], f
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
     counts = _counts(dataset_dicts)
-    with replace_when_complete(origin) as stream:
+    with atomic_write(origin) as stream:
         content = {"made_from": made_from, "sha256": _file_digest(path), "counts": counts}
         stream.write(json.dumps(content, indent=2).encode())
     return f"{path} was written: {counts}\n{_registration(conversion, path)}"

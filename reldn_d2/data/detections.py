@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reldn_d2.structures.dataset_dicts import DatasetDict
-from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.io import atomic_write
 
 FORMAT_VERSION = 1
 
@@ -51,7 +51,7 @@ def save_detections(
         boxes.append(image_boxes.reshape(-1, 4))
         scores.append(image_scores)
         classes.append(image_classes.astype(np.int64))
-    with replace_when_complete(path) as stream:
+    with atomic_write(path) as stream:
         np.savez(
             stream,
             boxes=np.concatenate(boxes).astype(np.float32),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.io import atomic_write
 
 from .cache import cache_folder, digest
 
@@ -231,7 +231,7 @@ def _read_cache(path: Path) -> dict[str, _Entry]:
 def _write_cache(path: Path, known: dict[str, _Entry]) -> None:
     names, entries = zip(*known.items(), strict=True)
     try:
-        with replace_when_complete(path) as stream:
+        with atomic_write(path) as stream:
             np.savez_compressed(stream, names=np.array(names), entries=np.array(entries, dtype=np.int64))
     except OSError as error:
         logger.warning("%s cannot be written (%s): the next run reads the image sizes again.", path, error)

@@ -24,7 +24,7 @@ from reldn_d2.checkpoint import Vocabulary
 from reldn_d2.config import add_reldn_config
 from reldn_d2.data.statistics import cached_predicate_counts
 from reldn_d2.modeling import RelDN
-from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.io import atomic_write
 
 
 def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
@@ -68,7 +68,7 @@ def start_run(cfg: CfgNode | DictConfig, args: argparse.Namespace, output_dir: s
     content = trained_with.read_bytes() if keep else b""
     default_setup(cfg, args)
     if keep and comm.is_main_process():
-        with replace_when_complete(trained_with) as file:
+        with atomic_write(trained_with) as file:
             file.write(content)
         logging.getLogger(__name__).info("%s stays as the checkpoints beside it were trained", trained_with)
     if comm.get_world_size() > 1 and device == "cpu" and torch.cuda.is_available():

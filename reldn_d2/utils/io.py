@@ -9,7 +9,7 @@ from typing import IO
 
 
 @contextmanager
-def replace_when_complete(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open a temporary binary file beside `path`; move it to `path` when the block ends without an error.
 
     Missing parent folders are created. If the block raises, the temporary file is removed and a file that was

@@ -28,7 +28,7 @@ from typing import Any, TypedDict
 
 from detectron2.structures import BoxMode, Instances
 
-from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.io import atomic_write
 
 FORMAT_VERSION = 1
 #: RelDN's relationship list holds the best 100 for every number of predicates a pair, and no more for sure.
@@ -180,7 +180,7 @@ def write_scene_graph(graph: SceneGraph, path: str | os.PathLike[str]) -> None:
         text = json.dumps(graph, indent=1, allow_nan=False)
     except ValueError as error:
         raise ValueError(f"{path}: not written, the graph holds NaN or infinity") from error
-    with replace_when_complete(path) as file:
+    with atomic_write(path) as file:
         file.write(f"{text}\n".encode())
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.io import atomic_write
 
 from .report_style import STYLE
 from .svg import Svg
@@ -127,7 +127,7 @@ class Report:
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the page in one step; missing folders are made."""
-        with replace_when_complete(path) as file:
+        with atomic_write(path) as file:
             file.write(self.html().encode())
 
 

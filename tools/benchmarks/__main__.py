@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 
-from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.io import atomic_write
 
 from . import (
     dataset_loading,
@@ -61,7 +61,7 @@ def main() -> None:
     except AnswersDifferError as error:
         sys.exit(str(error))
     if args.output is not None:
-        with replace_when_complete(args.output) as stream:
+        with atomic_write(args.output) as stream:
             stream.write(("\n\n".join(text) + "\n").encode())
 
 

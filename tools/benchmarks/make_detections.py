@@ -19,7 +19,7 @@ from detectron2.data import DatasetCatalog
 
 from reldn_d2.data import load_detections_into_dataset
 from reldn_d2.engine import vocabulary_of
-from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.io import atomic_write
 
 _HEAD = "relation_head.pair_classifier."
 
@@ -63,7 +63,7 @@ def main() -> None:
         "prior_row": row.reshape(prior.shape[:2]).astype(np.uint16),
         **spatial,
     }
-    with replace_when_complete(args.output) as stream:
+    with atomic_write(args.output) as stream:
         np.savez_compressed(stream, allow_pickle=False, **arrays)
     size = args.output.stat().st_size // 1000
     print(f"{args.output}: {size} kB, {arrays['counts'].tolist()} detections")

@@ -33,7 +33,7 @@ from reldn_d2.structures.dataset_dicts import (
     entity_classes,
     relation_rows,
 )
-from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.json_files import is_box, is_side, read_json
 
 from ..registration import register_relation_dataset
@@ -359,7 +359,7 @@ def save_coco_relations(
             are not inside their image, by more than a pixel.
     """
     things, predicates = metadata.thing_classes, metadata.predicate_classes
-    with replace_when_complete(path) as stream:
+    with atomic_write(path) as stream:
         stream.write(b"{")
         labels = getattr(metadata, "class_labels", None)
         _write_list(stream, "categories", [_class_records(things, labels)])

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 from detectron2.structures import BoxMode
 
-from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.io import atomic_write
 
 from ..cache import cache_folder
 from ..registration import register_relation_dataset
@@ -127,5 +127,5 @@ def _write_png(path: Path, image: Image) -> None:
     encoded, data = cv2.imencode(".png", image)
     if not encoded:
         raise OSError(f"OpenCV could not encode {path} as PNG")
-    with replace_when_complete(path) as file:
+    with atomic_write(path) as file:
         file.write(data.tobytes())

@@ -27,7 +27,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.io import atomic_write
 
 from ..graphs import AnnotatedPairs, NamedTriplets, PredictedGraph, RankedTriplets
 
@@ -99,7 +99,7 @@ def save_predictions(
         arrays[f"{table}_offsets"] = np.cumsum([0, *lengths], dtype=np.int64)
         for name, parts in zip(columns, zip(*rows[table], strict=True), strict=True):
             arrays[name] = np.concatenate(parts)
-    with replace_when_complete(path) as file:
+    with atomic_write(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 

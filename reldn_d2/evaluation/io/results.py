@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import tabulate
 
-from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.io import atomic_write
 
 from ..metrics import PerImageRecall
 from ..protocols.protocol import ProtocolResult
@@ -56,7 +56,7 @@ def save_results(
             for name, result in results.items()
         ),
     ]
-    with replace_when_complete(folder / TABLES_FILE) as file:
+    with atomic_write(folder / TABLES_FILE) as file:
         file.write(("\n\n".join(sections) + "\n").encode())
     _save_csv(
         folder / RESULTS_FILE,
@@ -97,7 +97,7 @@ def _save_csv(path: Path, header: Sequence[str], rows: Iterable[tuple[*tuple[str
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows((*row[:-1], "" if math.isnan(row[-1]) else row[-1]) for row in rows)
-    with replace_when_complete(path) as file:
+    with atomic_write(path) as file:
         file.write(text.getvalue().encode())
 
 
@@ -213,7 +213,7 @@ def save_per_image(
             for name, count in counts.items()
         },
     }
-    with replace_when_complete(path) as file:
+    with atomic_write(path) as file:
         file.write(json.dumps(content).encode())
 
 

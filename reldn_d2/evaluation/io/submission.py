@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from detectron2.data import MetadataCatalog
 
-from reldn_d2.utils.io import replace_when_complete
+from reldn_d2.utils.io import atomic_write
 
 from ..graphs import BoolArray, FloatArray, IntArray, PredictedGraph, RankedTriplets
 from ..protocols.protocol import LIST_LENGTH
@@ -265,7 +265,7 @@ def write_submission(
         raise ValueError(
             f"image {unknown[0]}: image_sizes lacks it; give the sizes of the split that was predicted"
         )
-    with replace_when_complete(path) as file:
+    with atomic_write(path) as file:
         writer = csv.writer(codecs.getwriter("utf-8")(file), lineterminator="\n")
         writer.writerow(KAGGLE_COLUMNS if kaggle else COLUMNS)
         for image_id in sorted(image_sizes):
