@@ -17,17 +17,9 @@ from typing import Any
 from detectron2.engine import default_argument_parser, launch
 
 from reldn_d2.engine import Trainer, evaluate, setup
-from reldn_d2.engine.lazy import LazyTraining, evaluate_lazy, setup_lazy
 
 
 def main(args: argparse.Namespace) -> Any:
-    if args.config_file.endswith(".py"):
-        lazy = setup_lazy(args)
-        return (
-            evaluate_lazy(lazy, resume=args.resume)
-            if args.eval_only
-            else LazyTraining(lazy).train(args.resume)
-        )
     cfg = setup(args)
     if args.eval_only:
         return evaluate(cfg, resume=args.resume)

@@ -2,6 +2,11 @@
 
 from detectron2.config import CfgNode as CN
 
+#: Keys of earlier releases, and their names today; None: the key has no effect any more.
+OLD_KEYS: dict[str, str | None] = {
+    "MODEL.ROI_RELATION_HEAD.TEST.LEFT_OUT_PREDICATES": "MODEL.ROI_RELATION_HEAD.TEST.EXCLUDED_PREDICATES",
+}
+
 
 def add_reldn_config(cfg: CN) -> None:
     """Adds the keys of RelDN, with their defaults, to a Detectron2 config. Changes no existing key."""
@@ -72,8 +77,8 @@ def add_reldn_config(cfg: CN) -> None:
     # Protocols to report, see docs/evaluation.md; one that is not defined for the task is left out.
     head.TEST.PROTOCOLS = ("motifs", "reldn", "confusion")
     head.TEST.PREDICATES_PER_PAIR = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)  # the k's of protocol reldn
-    # Names left out of the starred numbers of protocols openimages and reldn_openimages.
-    head.TEST.LEFT_OUT_PREDICATES = ()
+    # Names excluded from the starred numbers of protocols openimages and reldn_openimages.
+    head.TEST.EXCLUDED_PREDICATES = ()
     # Report every protocol a second time, on the images with a confusable case alone.
     head.TEST.CONFUSION_SUBSET = False
 

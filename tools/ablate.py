@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ablation_jobs import execute
 from ablation_report import as_json, as_markdown, challenge_table, measure
-from ablation_runs import Run, check_made_with, config_name, has_training, make_run, missing_steps
+from ablation_runs import Run, check_made_with, config_name, make_run, missing_steps
 from ablation_tables import ROOT, Table, read_challenge, read_table
 
 from reldn_d2.utils.io import atomic_write
@@ -39,7 +39,11 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     add("--num-gpus", type=int, default=1, metavar="N", help="of each run, as for train_net.py (default: 1)")
     given = "scores of the test server, for table 9"
     add("--scores", nargs="+", default=[], type=_score, metavar="LINE=PUBLIC,PRIVATE", help=given)
-    add("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides of the config, for all runs")
+    add(
+        "opts",
+        nargs=argparse.REMAINDER,
+        help="overrides of the config for all runs: KEY VALUE, or key=value of a Python config",
+    )
     args = parser.parse_args(arguments)
     if min(args.seeds, args.jobs, args.num_gpus) < 1:
         parser.error("--seeds, --jobs and --num-gpus must be at least 1")
@@ -48,7 +52,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
             f"--scores LINE=PUBLIC,PRIVATE and --table {CHALLENGE} belong together: no run has those numbers"
         )
     args.opts = [option for option in args.opts if option != "--"]
-    if len(args.opts) % 2:
+    is_python = args.config is not None and args.config.suffix == ".py"
+    if len(args.opts) % 2 and not is_python:
         parser.error(f"KEY VALUE overrides come in pairs: {' '.join(args.opts)}")
     return args
 
@@ -70,7 +75,7 @@ def plan(table: Table, seeds: int, options: Sequence[str], output: Path) -> dict
     runs: dict[str, list[Run]] = {}
     for line in table.lines:
         first = make_run(line.config, line.delta, 1, options, output)
-        others = range(2, seeds + 1) if has_training(first.cfg) else ()
+        others = range(2, seeds + 1) if first.parts.has_training else ()
         runs[line.name] = [
             first,
             *(make_run(line.config, line.delta, seed, options, output) for seed in others),
@@ -95,10 +100,8 @@ def run_table(args: argparse.Namespace) -> int:
     ]
     data = {}
     for run in every:
-        sets = run.cfg.DATASETS
-        data[config_name(run.config)] = (
-            f"trained on {', '.join(sets.TRAIN)}, tested on {', '.join(sets.TEST)}"
-        )
+        trained, tested = ", ".join(run.parts.train_datasets), ", ".join(run.parts.test_datasets)
+        data[config_name(run.config)] = f"trained on {trained}, tested on {tested}"
     # A table of several configs lies above their folders.
     folder = args.output / next(iter(data)) if len(data) == 1 else args.output
     text = as_markdown(table, lines, data)

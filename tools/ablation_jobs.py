@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 
-from ablation_runs import Run, RunFailedError, missing_steps
+from ablation_runs import Run, RunFailedError, missing_steps, write_settings
 
 LOG_FILE = "ablate.log"
 _POLL_SECONDS = 0.2
@@ -32,6 +32,7 @@ class _Work:
         except BlockingIOError:
             self._log.close()
             raise RunFailedError("another call of this tool is making it") from None
+        write_settings(run)
 
     @property
     def seconds(self) -> float:

@@ -1,51 +1,38 @@
 """The trainings and evaluations behind a table: what each is made of, and what of it is there."""
 
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from ablation_tables import ROOT, Metrics, read_metrics
-from detectron2.config import CfgNode
 
-from reldn_d2.engine import load_config
-from reldn_d2.engine.setup import is_relation_model
+from reldn_d2.engine import RunParts, load_config, parts_of
+from reldn_d2.engine.run_identity import flatten, free_patterns, matches
 from reldn_d2.evaluation import PROTOCOLS
 from reldn_d2.evaluation.io.results import RESULTS_FILE
+from reldn_d2.utils.io import atomic_write
 
 TRAIN_NET = ROOT / "train_net.py"
 DELTAS = ROOT / "configs" / "ablations"
 # With the paper's settings this line is also one of the modules and one of the margins.
 FULL = "losses/L0+L1+L2+L3"
 WEIGHTS_FILE = "model_final.pth"
+# Settings of a run of a Python config. Training writes those of a YAML config to config.yaml.
+SETTINGS_FILE = "made_with.json"
 
-# One evaluation serves all tables: whatever is defined for the task, and on the confusion subset as well.
-_EVERYTHING = (
-    *("MODEL.ROI_RELATION_HEAD.TEST.PROTOCOLS", repr(tuple(PROTOCOLS))),
-    *("MODEL.ROI_RELATION_HEAD.TEST.CONFUSION_SUBSET", "True"),
-)
-# Keys that may differ, as shell patterns: they change no number of a table, or only which numbers there are.
-_FREE = (
-    "VERSION",
-    "OUTPUT_DIR",
-    "VIS_PERIOD",
-    "CUDNN_BENCHMARK",
-    "MODEL.DEVICE",
-    "MODEL.ROI_RELATION_HEAD.TEST.TASK",
-    "MODEL.ROI_RELATION_HEAD.TEST.PROTOCOLS",
-    "MODEL.ROI_RELATION_HEAD.TEST.CONFUSION_SUBSET",
-    "DATALOADER.NUM_WORKERS",
-    "SOLVER.CHECKPOINT_PERIOD",
-    "TEST.EVAL_PERIOD",
-    "TEST.EXPECTED_RESULTS",
-)
 # Keys that name files: the same file has several names.
-_FILES = ("MODEL.WEIGHTS", "MODEL.ROI_RELATION_HEAD.WEIGHTS", "DATASETS.DETECTION_FILES_*")
+_FILES = (
+    *("MODEL.WEIGHTS", "MODEL.ROI_RELATION_HEAD.WEIGHTS", "DATASETS.DETECTION_FILES_*"),
+    *("train.init_checkpoint", "train.relation_checkpoint", "datasets.*_detections"),
+)
 _LISTED = 5
+_HEAD = "MODEL.ROI_RELATION_HEAD"
+_PAIR_CLASSIFIER = "model.relation_head.pair_classifier"
 
 
 class RunFailedError(Exception):
@@ -59,16 +46,21 @@ class Run:
     Attributes:
         seed: of the training.
         folder: OUTPUT_DIR.
-        config: YAML file.
-        options: KEY VALUE pairs on top, flat: those of the command line, the delta and the seed.
-        cfg: what both make.
+        config: YAML or Python file.
+        options: words of the command line on top: those that were given, the delta and the seed.
+        parts: what both describe.
     """
 
     seed: int
     folder: Path
     config: Path
     options: tuple[str, ...]
-    cfg: CfgNode = field(compare=False)
+    parts: RunParts = field(compare=False)
+
+    @property
+    def kind(self) -> Literal["yaml", "python"]:
+        """Of the config."""
+        return "python" if self.config.suffix == ".py" else "yaml"
 
     def __str__(self) -> str:
         folder = self.folder.parent
@@ -76,8 +68,7 @@ class Run:
 
     def results_folder(self, task: str) -> Path:
         """Where evaluation writes the numbers of a task."""
-        data_set: str = self.cfg.DATASETS.TEST[0]
-        return self.folder / "inference" / data_set / task
+        return self.folder / "inference" / self.parts.test_datasets[0] / task
 
     def results(self, task: str) -> Metrics:
         """What an evaluation of the finished model reported; empty if there was none."""
@@ -93,8 +84,8 @@ class Run:
         return {} if outdated else metrics
 
 
-def read_delta(name: str) -> list[str]:
-    """A file of configs/ablations as KEY VALUE pairs: what it says beside `_BASE_` and OUTPUT_DIR.
+def read_delta(name: str) -> dict[str, Any]:
+    """What a file of configs/ablations sets, by YAML key: everything but `_BASE_` and OUTPUT_DIR.
 
     Raises:
         FileNotFoundError: no such file.
@@ -103,8 +94,47 @@ def read_delta(name: str) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: it holds what makes this line of the table")
     content = yaml.safe_load(path.read_text())
-    own = {key: value for key, value in content.items() if key not in ("_BASE_", "OUTPUT_DIR")}
-    return [text for key, value in _flatten(own) for text in (key, str(value))]
+    return _flat({key: value for key, value in content.items() if key not in ("_BASE_", "OUTPUT_DIR")})
+
+
+def delta_options(delta: Mapping[str, Any], kind: Literal["yaml", "python"]) -> list[str]:
+    """The words of the command line that set a delta.
+
+    Args:
+        delta: of `read_delta`.
+        kind: of the config.
+
+    Raises:
+        ValueError: a key that has no counterpart in Python configs.
+    """
+    if kind == "yaml":
+        return [text for key, value in delta.items() for text in (key, str(value))]
+    words: list[str] = []
+    for key, value in delta.items():
+        block, _, name = key.removeprefix(f"{_HEAD}.").rpartition(".")
+        if block.startswith("LOSS."):
+            term = block.removeprefix("LOSS.").lower()
+            words.append(f"model.relation_head.contrastive_losses.terms.{term}.{name.lower()}={value}")
+        elif (block, name) == ("SEMANTIC", "LEARNABLE"):
+            words.append(f"{_PAIR_CLASSIFIER}.semantic.learnable={value}")
+        elif block in ("SEMANTIC", "SPATIAL") and name == "ENABLED":
+            words += [] if value else [f"{_PAIR_CLASSIFIER}.{block.lower()}=null"]
+        elif block != "VISUAL":
+            raise ValueError(f"{key} has no counterpart in Python configs: take a YAML config for this table")
+    switches = [delta.get(f"{_HEAD}.VISUAL.{name}") for name in ("FUSED", "SUBJECT_SKIP", "OBJECT_SKIP")]
+    return words if None in switches else words + _visual_options(*map(bool, switches))
+
+
+def _visual_options(fused: bool, subject_skip: bool, object_skip: bool) -> list[str]:
+    """What the YAML switches of the visual module mean for the parts that a Python config names one by one."""
+    if not (fused or subject_skip or object_skip):
+        parts = ["visual", "pooler", "subject_head", "object_head", "predicate_head"]
+        return [f"{_PAIR_CLASSIFIER}.{part}=null" for part in parts] + ["model.relation_backbone=null"]
+    switches = {"fused": fused, "subject_skip": subject_skip, "object_skip": object_skip}
+    words = [f"{_PAIR_CLASSIFIER}.visual.{name}={value}" for name, value in switches.items()]
+    words += [] if fused else [f"{_PAIR_CLASSIFIER}.predicate_head=null", "model.relation_backbone=null"]
+    words += [] if fused or subject_skip else [f"{_PAIR_CLASSIFIER}.subject_head=null"]
+    return words + ([] if fused or object_skip else [f"{_PAIR_CLASSIFIER}.object_head=null"])
 
 
 def make_run(config: Path, delta: str, seed: int, options: Sequence[str], output: Path) -> Run:
@@ -115,46 +145,34 @@ def make_run(config: Path, delta: str, seed: int, options: Sequence[str], output
 
     Raises:
         FileNotFoundError: no such config or delta.
-        ValueError: it is no YAML config of RelDN, has an unknown key, or tests on no or several data sets.
+        ValueError: it is no config of RelDN, has an unknown key, or tests on no or several data sets.
     """
     if not config.is_file():
         raise FileNotFoundError(f"{config} is missing: correct --config")
-    if config.suffix == ".py":
-        raise ValueError(f"{config} is a config in Python: --config takes a YAML file")
+
+    kind: Literal["yaml", "python"] = "python" if config.suffix == ".py" else "yaml"
 
     def made(name: str) -> Run:
         folder = output / config_name(config) / name.split("/")[-1] / f"seed{seed}"
-        chosen = (*options, *read_delta(name), "SEED", str(seed))
-        try:
-            cfg = load_config(str(config), [*chosen])
-        except AssertionError as error:  # of yacs
-            raise ValueError(f"{config} or an override: {error}") from error
-        return Run(seed, folder, config, chosen, cfg)
+        parts = parts_of(load_config(str(config), [*options, *delta_options(read_delta(name), kind)]))
+        chosen = (*options, *delta_options(read_delta(name), kind), *parts.override(parts.keys.seed, seed))
+        return Run(seed, folder, config, chosen, parts_of(load_config(str(config), [*chosen])))
 
     run, full = made(delta), made(FULL)
-    if not is_relation_model(run.cfg):
-        raise ValueError(
-            f"MODEL.META_ARCHITECTURE of {config} is {run.cfg.MODEL.META_ARCHITECTURE}: --config takes a config of RelDN"
-        )
-    data_sets = run.cfg.DATASETS.TEST
+    if not run.parts.is_relation_model:
+        raise ValueError(f"{config} is a config of a detector: --config takes a config of RelDN")
+    data_sets = run.parts.test_datasets
     if len(data_sets) != 1:
         raise ValueError(
             f"{config} tests on {len(data_sets)} data sets: set DATASETS.TEST to the one of the table"
         )
-    return full if run.cfg == full.cfg else run
+    return full if run.parts.settings() == full.parts.settings() else run
 
 
 def config_name(config: Path) -> str:
     """Folder of a config's runs."""
     folder = config.resolve().parent.name
     return folder if config.stem == "reldn" else f"{folder}_{config.stem}"
-
-
-def has_training(cfg: CfgNode) -> bool:
-    """Whether a config has anything to train: more than a frozen semantic table."""
-    head = cfg.MODEL.ROI_RELATION_HEAD
-    visual = head.VISUAL.FUSED or head.VISUAL.SUBJECT_SKIP or head.VISUAL.OBJECT_SKIP
-    return bool(visual or head.SPATIAL.ENABLED or (head.SEMANTIC.ENABLED and head.SEMANTIC.LEARNABLE))
 
 
 def check_made_with(run: Run) -> None:
@@ -165,26 +183,32 @@ def check_made_with(run: Run) -> None:
     Raises:
         ValueError: they differ, or weights are there without a config.
     """
-    file = run.folder / "config.yaml"
     if not any((run.folder / name).exists() for name in ("last_checkpoint", WEIGHTS_FILE, "inference")):
         return  # at most the start of a run that failed
     remedy = "delete the folder, or choose another --output"
+    file = run.folder / ("config.yaml" if run.kind == "yaml" else SETTINGS_FILE)
     if not file.is_file():
-        raise ValueError(f"{run.folder} has a model but no config.yaml that says how it was made: {remedy}")
-    saved = dict(_flatten(yaml.safe_load(file.read_text())))
-    wanted = dict(_flatten(yaml.safe_load(run.cfg.dump())))
+        raise ValueError(f"{run.folder} has a model but no {file.name} that says how it was made: {remedy}")
+    saved, wanted = yaml.safe_load(file.read_text()), run.parts.settings()
+    saved = dict(flatten(saved)) if run.kind == "yaml" else saved
+    free = free_patterns(run.kind, ("nothing",))
     differing = [
         f"{key} was {saved[key]}, now {value}"
         for key, value in wanted.items()
-        if key in saved
-        and not _matches(key, _FREE)
-        and _comparable(key, saved[key]) != _comparable(key, value)
+        if key in saved and not matches(key, free) and _comparable(key, saved[key]) != _comparable(key, value)
     ]
     if differing:
         more = f"; and {len(differing) - _LISTED} more" if len(differing) > _LISTED else ""
         raise ValueError(
             f"{run.folder} was made with another config: {'; '.join(differing[:_LISTED])}{more}. Set it back, {remedy}"
         )
+
+
+def write_settings(run: Run) -> None:
+    """Write down how a run of a Python config is made, for `check_made_with`."""
+    if run.kind == "python":
+        with atomic_write(run.folder / SETTINGS_FILE) as file:
+            file.write(json.dumps(run.parts.settings(), indent=1).encode())
 
 
 def missing_steps(run: Run, needs: Mapping[str, set[str]], num_gpus: int) -> Iterator[list[str]]:
@@ -201,11 +225,13 @@ def missing_steps(run: Run, needs: Mapping[str, set[str]], num_gpus: int) -> Ite
     weights = run.folder / WEIGHTS_FILE
     start = [sys.executable, str(TRAIN_NET), "--config-file", str(run.config)]
     start += ["--num-gpus", str(num_gpus), "--dist-url", "auto"]
-    trains = has_training(run.cfg)
+    keys, override, trains = run.parts.keys, run.parts.override, run.parts.has_training
+    # One evaluation serves all tables: whatever is defined for the task, and on the confusion subset as well.
+    everything = [*override(keys.protocols, tuple(PROTOCOLS)), *override(keys.confusion_subset, True)]
 
     def command(flag: str, task: str, *more: str) -> list[str]:
-        own = ("OUTPUT_DIR", str(run.folder), "MODEL.ROI_RELATION_HEAD.TEST.TASK", task)
-        return [*start, flag, *run.options, *_EVERYTHING, *own, *more]
+        own = [*override(keys.output_dir, run.folder), *override(keys.task, task)]
+        return [*start, flag, *run.options, *everything, *own, *more]
 
     def lacking(task: str) -> set[str]:
         return needs[task] - run.results(task).keys()
@@ -214,26 +240,23 @@ def missing_steps(run: Run, needs: Mapping[str, set[str]], num_gpus: int) -> Ite
         yield command("--resume", next(iter(needs)))
     for task in needs:
         if lacking(task):
-            yield command("--eval-only", task, *(("MODEL.WEIGHTS", str(weights)) if trains else ()))
+            yield command("--eval-only", task, *(override(keys.weights, weights) if trains else ()))
     for task in needs:
         if lacking(task):
             raise RunFailedError(f"no numbers of {', '.join(sorted(lacking(task)))} for {task} were written")
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by full name."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
 
 
-def _matches(key: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(key, pattern) for pattern in patterns)
-
-
-def _comparable(key: str, value: Any) -> Any:
-    if not _matches(key, _FILES):
+def _comparable(key: str, value: str) -> Any:
+    """A value as JSON; of a key that names files, the places of these files."""
+    if not matches(key, _FILES):
         return value
-    names = value if isinstance(value, list) else [value]
-    return [os.path.realpath(name) for name in names]
+    names = json.loads(value)
+    return [os.path.realpath(name) for name in (names if isinstance(names, list) else [names])]

@@ -28,8 +28,8 @@ from reldn_d2.checkpoint.importers import (
     detector_of,
     write_weights,
 )
-from reldn_d2.engine import check_classes, import_data_sets, load_config
-from reldn_d2.engine.setup import is_relation_model
+from reldn_d2.engine import check_classes, import_data_sets
+from reldn_d2.engine.yaml import is_relation_config, load_yaml_config
 
 ANCHOR_SIZES = [32, 64, 128, 256, 512]
 
@@ -103,14 +103,14 @@ def main(arguments: Sequence[str]) -> int:
     args = parse_arguments(arguments)
     for module in args.modules:
         import_data_sets(module)
-    cfg = load_config(args.config_file, args.opts)
+    cfg = load_yaml_config(args.config_file, args.opts)
     weights = read_checkpoint(args.input)["model"]
     if args.detector:
         weights = detector_of(weights)
         cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
     try:
         architecture = PublishedArchitecture.of(weights)
-        if architecture.relations != is_relation_model(cfg):
+        if architecture.relations != is_relation_config(cfg):
             raise ValueError(
                 f"it holds {architecture}, and MODEL.META_ARCHITECTURE of the config is {cfg.MODEL.META_ARCHITECTURE}: "
                 "give the config of the same stage; --detector takes the detector alone out of RelDN"

@@ -63,6 +63,7 @@ lr_multiplier = L(WarmupParamScheduler)(
 )
 
 train = get_config("common/train.py").train
+train.seed = -1  # another order of images in each run; a number from 0 on fixes it
 train.init_checkpoint = "detectron2://ViTDet/COCO/mask_rcnn_vitdet_b/f325346929/model_final_61ccd1.pkl"
 train.output_dir = "output/lazy/vrd_detector_vitdet_b"
 train.max_iter = 6000

@@ -44,6 +44,7 @@ lr_multiplier = L(WarmupParamScheduler)(
 )
 
 train = get_config("common/train.py").train
+train.seed = -1  # another order of images in each run; a number from 0 on fixes it
 train.init_checkpoint = "output/lazy/vrd_detector_vitdet_b/model_final.pth"
 train.relation_checkpoint = ""
 train.output_dir = "output/lazy/vrd_reldn_vitdet_b"

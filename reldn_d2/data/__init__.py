@@ -18,6 +18,7 @@ from .filters import (
     overlapping_relations,
     prepare_training_relations,
 )
+from .loaders import QueryingLoader, build_relation_test_loader, with_queries
 from .mapper import RelationDatasetMapper
 from .registration import register_relation_dataset
 from .repeat_factors import predicate_repeat_factors
@@ -28,7 +29,9 @@ register_all()
 
 __all__ = [
     "Annotations",
+    "QueryingLoader",
     "RelationDatasetMapper",
+    "build_relation_test_loader",
     "cached_predicate_counts",
     "check_dataset",
     "check_pictures",
@@ -57,5 +60,6 @@ __all__ = [
     "register_vrd",
     "save_coco_relations",
     "save_detections",
+    "with_queries",
     "zero_shot_triplets",
 ]

@@ -12,13 +12,19 @@ from detectron2.structures import Boxes, Instances
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reldn_d2.structures.dataset_dicts import DatasetDict, entity_boxes, entity_classes, relation_rows
+from reldn_d2.structures.dataset_dicts import (
+    DatasetDict,
+    crowd_flags,
+    entity_boxes,
+    entity_classes,
+    relation_rows,
+)
 
 from .images import read_image
 
 logger = logging.getLogger(__name__)
 
-_MADE_BY_MAPPER = ("annotations", "relations", "named_triplets", "detections")
+_MADE_BY_MAPPER = ("annotations", "relations", "detections")
 
 
 class RelationDatasetMapper:
@@ -29,15 +35,13 @@ class RelationDatasetMapper:
     * `"image"`: (3, H, W) uint8 tensor after augmentation;
     * `"instances"`: `Instances` of size (H, W) with `gt_boxes` (clipped to the image) and `gt_classes`;
     * `"relations"`: (R, 3) long tensor of (subject, object, predicate) rows of `instances`; (0, 3) when none;
-    * `"named_triplets"`, at test time when the dict has them: (Q, 3) long tensor of such rows, the triplets whose
-      scores the model is asked for;
     * `"detections"`, when the dict has precomputed ones: `Instances` with `pred_boxes`, `scores` and
       `pred_classes`, transformed with the image and clipped; boxes that become empty are dropped.
 
     In training, crowd annotations and boxes that a crop left empty are dropped together with the
     relationships they take part in, and the rest are renumbered; an image may end without any. At test time
-    row i of `instances` is annotation i, without exception. A dict without `"annotations"` gives none of
-    `instances`, `relations` and `named_triplets`, one without `"relations"` gives no `relations`.
+    row i of `instances` is annotation i, without exception. A dict without `"annotations"` gives no `instances`
+    and no `relations`, one without `"relations"` no `relations`.
     """
 
     @configurable
@@ -67,8 +71,8 @@ class RelationDatasetMapper:
         """
         Raises:
             FileNotFoundError: the image file does not exist.
-            ValueError: the image cannot be decoded, has another size than the dict says, or the relationships or
-                named triplets do not fit the annotations.
+            ValueError: the image cannot be decoded, has another size than the dict says, or the relationships do
+                not fit the annotations.
         """
         output = {key: value for key, value in dataset_dict.items() if key not in _MADE_BY_MAPPER}
         image = read_image(dataset_dict["file_name"], self.image_format)
@@ -84,15 +88,12 @@ class RelationDatasetMapper:
             instances = _ground_truth(dataset_dict, transforms, size)
             keep = torch.ones(len(instances), dtype=torch.bool)
             if self.is_train:
-                crowd = [bool(a.get("iscrowd", 0)) for a in dataset_dict["annotations"]]
                 _, nonempty = utils.filter_empty_instances(instances, return_mask=True)
-                keep = nonempty & ~torch.tensor(crowd, dtype=torch.bool)
+                keep = nonempty & ~torch.from_numpy(crowd_flags(dataset_dict))
             output["instances"] = instances[keep]
             if "relations" in dataset_dict:
                 rows = torch.from_numpy(relation_rows(dataset_dict))
                 output["relations"] = renumber_relations(rows, keep)
-            if "named_triplets" in dataset_dict and not self.is_train:
-                output["named_triplets"] = torch.from_numpy(relation_rows(dataset_dict, "named_triplets"))
         if "detections" in dataset_dict:
             output["detections"] = _detections(dataset_dict["detections"], transforms, size)
         return output

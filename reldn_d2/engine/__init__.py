@@ -1,21 +1,23 @@
-"""Configs, training, evaluation and prediction: what train_net.py and the tools share."""
+"""Configs, training, evaluation and prediction: what `train_net.py` and the tools share."""
 
 from .detections import cache_detections, detector_identity
-from .evaluate import evaluate, load_model
-from .predictor import RelationPredictor
-from .setup import (
+from .evaluate import (
     check_classes,
-    import_data_sets,
+    evaluate,
     load_config,
+    load_model,
+    parts_of,
     set_predicate_statistics,
-    setup,
-    setup_console,
-    vocabulary_of,
 )
+from .parts import RunParts
+from .predictor import RelationPredictor
+from .setup import import_data_sets, setup, setup_console
 from .trainer import Trainer
+from .vocabularies import vocabulary_of
 
 __all__ = [
     "RelationPredictor",
+    "RunParts",
     "Trainer",
     "cache_detections",
     "check_classes",
@@ -24,6 +26,7 @@ __all__ = [
     "import_data_sets",
     "load_config",
     "load_model",
+    "parts_of",
     "set_predicate_statistics",
     "setup",
     "setup_console",

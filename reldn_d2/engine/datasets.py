@@ -8,7 +8,7 @@ from detectron2.data import DatasetCatalog
 
 from reldn_d2.data import load_detections_into_dataset
 
-from .setup import vocabulary_of
+from .vocabularies import vocabulary_of
 
 
 def load_registered(names: Sequence[str], detection_files: Sequence[str] = ()) -> list[dict[str, Any]]:

@@ -1,62 +1,83 @@
-"""Evaluation of a checkpoint, as `train_net.py --eval-only` runs it."""
+"""Configs and checkpoints by name: what `train_net.py` and the tools call."""
 
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.evaluation import verify_results
-from detectron2.utils import comm
 from torch import nn
 
-from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.modeling import RelDN
+from reldn_d2.structures import Vocabulary
+from reldn_d2.structures.dataset_dicts import DatasetDict
 
-from .setup import check_classes, set_predicate_statistics
-from .trainer import Trainer, load_datasets
+from .lazy import load_lazy_config
+from .parts import Config, RunParts
+from .run import check_vocabulary, load_weights, test
+from .trainer import Trainer
+from .yaml import count_predicates, load_yaml_config
 
 
-def load_model(cfg: CfgNode, *, resume: bool = False) -> nn.Module:
-    """The model of a config with the weights of MODEL.WEIGHTS, in eval mode.
+def load_config(config_file: str, opts: list[str] | None = None) -> Config:
+    """A config of either kind with overrides, not frozen.
 
     Args:
-        cfg: of either stage.
-        resume: take the last checkpoint in OUTPUT_DIR instead, if there is one.
+        config_file: YAML file, or Python file whose name ends in ".py", which is run.
+        opts: overrides: KEY VALUE pairs, flat, for YAML; "key=value" each for Python.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: see `load_yaml_config` and `load_lazy_config`.
+    """
+    return (load_lazy_config if config_file.endswith(".py") else load_yaml_config)(config_file, opts)
+
+
+def parts_of(cfg: Config) -> RunParts:
+    """The parts that a config of either kind describes, made as `Trainer` makes them."""
+    return Trainer.parts_of(cfg)
+
+
+def load_model(cfg: Config, *, resume: bool = False) -> nn.Module:
+    """The model of a config with its weights, in eval mode.
+
+    Args:
+        cfg: of either stage and kind.
+        resume: take the last checkpoint in the run's folder instead, if there is one.
 
     Raises:
         ValueError: no weights, or weights that do not fit.
     """
-    model: nn.Module = Trainer.build_model(cfg)
-    # The semantic module alone: nothing in it is trained, so its table is counted anew.
-    semantic_only = isinstance(model, RelDN) and not any(p.requires_grad for p in model.parameters())
-    counted = (cfg.DATASETS.STATISTICS or cfg.DATASETS.TRAIN) if semantic_only else ()
-    names = (*cfg.DATASETS.TEST, *counted)
-    checkpointer = RelationCheckpointer(
-        model,
-        cfg.OUTPUT_DIR,
-        vocabulary=check_classes(cfg, names),
-        complete=not semantic_only,
-        same_classes=True,
-    )
-    needs_weights = not (semantic_only and model.task == "prdcls")
-    if needs_weights and not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
-        raise ValueError("there is nothing to evaluate: give a trained checkpoint as MODEL.WEIGHTS")
-    if needs_weights:
-        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-    if isinstance(model, RelDN) and semantic_only:
-        set_predicate_statistics(model, cfg, load_datasets(cfg, counted, ()))
-    model.eval()
-    return model
+    return load_weights(parts_of(cfg), resume=resume)
 
 
-def evaluate(cfg: CfgNode, *, resume: bool = False) -> dict[str, Any]:
-    """Evaluates a checkpoint on DATASETS.TEST and checks TEST.EXPECTED_RESULTS, if given.
+def evaluate(cfg: Config, *, resume: bool = False) -> dict[str, Any]:
+    """Evaluates a checkpoint on the test sets, and compares with the results that the config expects.
 
     Args:
-        cfg, resume: as for `load_model`.
+        cfg: of either stage and kind.
+        resume: as for `load_model`.
 
     Returns:
-        See `Trainer.test`.
+        See `reldn_d2.engine.run.test`.
     """
-    results: dict[str, Any] = Trainer.test(cfg, load_model(cfg, resume=resume))
-    if comm.is_main_process():
-        verify_results(cfg, results)
+    parts = parts_of(cfg)
+    results = test(parts, load_weights(parts, resume=resume))
+    parts.verify(results)
     return results
+
+
+def check_classes(cfg: Config, dataset_names: list[str] | tuple[str, ...]) -> Vocabulary:
+    """See `check_vocabulary`."""
+    return check_vocabulary(parts_of(cfg), dataset_names)
+
+
+def set_predicate_statistics(model: RelDN, cfg: CfgNode, dataset_dicts: list[DatasetDict]) -> None:
+    """Gives a RelDN's relation head the predicate counts of a training set: for trainers of other projects.
+
+    Args:
+        model: not yet trained.
+        cfg: YAML config, says which pairs count.
+        dataset_dicts: the whole training set, images without relations included.
+
+    Raises:
+        ValueError: an annotation of a class or predicate that the config does not have.
+    """
+    model.relation_head.set_predicate_counts(count_predicates(cfg, dataset_dicts))

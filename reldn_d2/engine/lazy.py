@@ -1,4 +1,4 @@
-"""Training and evaluation from a config in Python (Detectron2's LazyConfig), as `train_net.py` runs them.
+"""Configs in Python (Detectron2's LazyConfig): reading them, and the parts that they describe.
 
 Such a config, `configs/lazy/scenes_reldn.py` for example, has
 
@@ -6,55 +6,79 @@ Such a config, `configs/lazy/scenes_reldn.py` for example, has
   `model.relation_head.num_predicates` count its classes;
 * `datasets`: `train`, a list of names, and `test`, one name;
 * `dataloader`: `train`, with a list of dataset dicts as `dataset`; for RelDN `statistics`, the predicate counts of the
-  training set; `test` and `evaluator`;
+  training set; `test` and `evaluator`, which are joined when an evaluation starts;
 * `optimizer`, whose `params.model` is filled in; `lr_multiplier`, relative to the whole length of the training;
 * `train`: as Detectron2's `common/train.py`: the checkpoint to start from is `init_checkpoint`; a RelDN checkpoint whose
   relation part is taken may be `relation_checkpoint`.
 """
 
-import argparse
+import json
 import logging
+from collections.abc import Mapping
+from copy import deepcopy
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+import yaml
 from detectron2.config import LazyConfig, instantiate
-from detectron2.engine import AMPTrainer, SimpleTrainer, default_writers, hooks
-from detectron2.evaluation import inference_on_dataset, print_csv_format
-from detectron2.utils import comm
+from detectron2.evaluation import DatasetEvaluator
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 from torch import nn
 
-from reldn_d2.checkpoint import RelationCheckpointer, Vocabulary
-from reldn_d2.modeling import RelDN
+from reldn_d2.data import RelationDatasetMapper
+from reldn_d2.structures.dataset_dicts import DatasetDict
 
-from .run_identity import lazy_run_identity, resume_or_start
-from .setup import common_vocabulary, start_run
-from .trainer import distribute
+from .parts import KeyNames, RunParts
+from .run_identity import flatten, free_patterns
 
 logger = logging.getLogger(__name__)
 
-
-def setup_lazy(args: argparse.Namespace) -> DictConfig:
-    """Config of a `train_net.py` run; also sets up logging, the seed and the output folder.
-
-    Raises:
-        ValueError: overrides that are not key=value, or of a key that the config does not have.
-    """
-    cfg = load_lazy_config(args.config_file, args.opts)
-    start_run(cfg, args, cfg.train.output_dir, cfg.train.device)
-    return cfg
+# What every run needs. Names are checked when the config is read, so that nothing is found missing after hours.
+_NEEDED = (
+    *("model", "datasets.train", "datasets.test", "dataloader.train.dataset", "dataloader.train.mapper"),
+    *(
+        "dataloader.test.dataset",
+        "dataloader.test.mapper",
+        "dataloader.evaluator",
+        "optimizer.params",
+        "lr_multiplier",
+    ),
+    *(
+        "train.output_dir",
+        "train.init_checkpoint",
+        "train.device",
+        "train.max_iter",
+        "train.amp.enabled",
+        "train.ddp",
+    ),
+    *("train.checkpointer", "train.eval_period", "train.log_period"),
+)
+_NEEDED_FOR_RELATIONS = (
+    "model.relation_head.num_predicates",
+    "model.roi_heads.num_classes",
+    "dataloader.statistics",
+)
 
 
 def load_lazy_config(config_file: str, overrides: list[str] | None = None) -> DictConfig:
-    """A config in Python, with overrides.
+    """A config in Python, with overrides. The file is a program, and is run.
 
     Args:
         config_file: Python file.
         overrides: "key=value" each.
 
     Raises:
-        ValueError: overrides that are not key=value, or of a key that the config does not have.
+        FileNotFoundError: there is no such file.
+        ValueError: naming the file: overrides that are not key=value, or of a key that the config does not have; a part
+            of a run that is missing.
     """
+    if not Path(config_file).is_file():
+        raise FileNotFoundError(f"config file {config_file!r} does not exist: correct --config-file")
     cfg: DictConfig = LazyConfig.load(config_file)
     for override in overrides or []:
         if "=" not in override:
@@ -63,133 +87,170 @@ def load_lazy_config(config_file: str, overrides: list[str] | None = None) -> Di
             )
     # A misspelt key would be added, and change nothing.
     OmegaConf.set_struct(cfg, True)
-    try:
-        LazyConfig.apply_overrides(cfg, overrides or [])
-    except (ConfigAttributeError, ConfigKeyError) as error:
-        raise ValueError(f"{config_file} has no such key: {error}") from error
+    for override in overrides or []:
+        try:
+            LazyConfig.apply_overrides(cfg, [override])
+        except (ConfigAttributeError, ConfigKeyError) as error:
+            raise ValueError(_unknown_key(config_file, override.partition("=")[0], cfg)) from error
     OmegaConf.set_struct(cfg, False)
+    _check_parts(cfg, config_file)
     return cfg
 
 
-class LazyTraining:
-    """A training run: everything that a config describes, built and joined.
+def _unknown_key(config_file: str, key: str, cfg: DictConfig) -> str:
+    known = [name for name, _ in flatten(_plain(cfg))]
+    near = get_close_matches(key, known, n=3)
+    similar = f": did you mean {' or '.join(near)}?" if near else ""
+    return f"{config_file} has no such key: {key}{similar}"
 
-    Attributes:
-        trainer: Detectron2's, with its hooks.
-        checkpointer: of the run.
-    """
+
+def _check_parts(cfg: DictConfig, config_file: str) -> None:
+    needed = [*_NEEDED, *(_NEEDED_FOR_RELATIONS if _has_relations(cfg) else ())]
+    missing = [
+        name for name in needed if OmegaConf.select(cfg, name, throw_on_resolution_failure=False) is None
+    ]
+    # An interpolation that cannot be resolved yet is there all the same; a key with the value None is not.
+    missing = [name for name in missing if not _is_interpolation(cfg, name)]
+    if missing:
+        raise ValueError(
+            f"{config_file} lacks {', '.join(missing)}: a config in Python names every part of a run, as "
+            "configs/lazy/scenes_reldn.py does"
+        )
+
+
+def _is_interpolation(cfg: DictConfig, name: str) -> bool:
+    node, _, key = name.rpartition(".")
+    parent: Any = OmegaConf.select(cfg, node) if node else cfg
+    return isinstance(parent, DictConfig) and key in parent and OmegaConf.is_interpolation(parent, key)
+
+
+def _plain(cfg: DictConfig) -> Any:
+    return OmegaConf.to_container(cfg, resolve=True)
+
+
+def _has_relations(cfg: DictConfig) -> bool:
+    return "model" in cfg and "relation_head" in cfg.model
+
+
+def _trains(head: DictConfig) -> bool:
+    """Whether a relation head has more than a frozen semantic table; True for a head that has no pair classifier."""
+    parts = head.get("pair_classifier")
+    if parts is None:
+        return True
+    semantic = parts.get("semantic")
+    learnable = semantic is not None and bool(semantic.get("learnable", False))
+    return parts.get("visual") is not None or parts.get("spatial") is not None or learnable
+
+
+class LazyParts(RunParts):
+    """The parts that a config in Python describes: each is instantiated when it is asked for."""
+
+    keys = KeyNames(
+        output_dir="train.output_dir",
+        device="train.device",
+        seed="train.seed",
+        weights="train.init_checkpoint",
+        relation_weights="train.relation_checkpoint",
+        use_amp="train.amp.enabled",
+        entities_from_proposals="model.entities_from_proposals",
+        train_detections="datasets.train_detections",
+        task="model.task",
+        protocols="dataloader.evaluator.protocols.names",
+        confusion_subset="dataloader.evaluator.confusion_subset",
+    )
 
     def __init__(self, cfg: DictConfig) -> None:
         """
         Args:
             cfg: see the module.
-
-        Raises:
-            ValueError: the config does not fit a data set, has nothing to train, asks for AMP without CUDA, or for
-                detections as well as proposals to train on.
         """
-        self._cfg = cfg
-        vocabulary = _vocabulary(cfg, [*cfg.datasets.train, cfg.datasets.test])
-        if cfg.train.amp.enabled and cfg.train.device == "cpu":
-            raise ValueError("train.amp.enabled needs CUDA: switch it off, or set train.device to 'cuda'")
-        dataset_dicts = instantiate(cfg.dataloader.train.dataset)
-        self._run = lazy_run_identity(cfg, dataset_dicts)
-        model = instantiate(cfg.model).to(cfg.train.device)
+        self.cfg = cfg
+        train, datasets = cfg.train, cfg.datasets
+        self.output_dir, self.device = train.output_dir, train.device
+        self.weights, self.relation_weights = train.init_checkpoint, train.get("relation_checkpoint", "")
+        self.train_datasets = tuple(datasets.train)
+        self.test_datasets = (datasets.test,)
+        self.statistics_datasets = tuple(datasets.get("statistics", ()))
+        self.is_relation_model = _has_relations(cfg)
+        self.entities_from_proposals = bool(cfg.model.get("entities_from_proposals", False))
+        self.has_training = not self.is_relation_model or _trains(cfg.model.relation_head)
+        self.has_train_detections = bool(datasets.get("train_detections", ()))
+        self.use_amp = train.amp.enabled
+        self.max_iter, self.eval_period, self.log_period = train.max_iter, train.eval_period, train.log_period
+        self.checkpoint_options, self.ddp_options = dict(train.checkpointer), dict(train.ddp)
+
+    @staticmethod
+    def override(key: str, value: object) -> list[str]:
+        text = f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple) else value
+        return [f"{key}={text}"]
+
+    def scaled_to(self, num_processes: int) -> "LazyParts":
+        return self
+
+    def settings(self) -> dict[str, str]:
+        return dict(flatten(_plain(self.cfg)))
+
+    def free_keys(self) -> tuple[str, ...]:
+        return free_patterns("python")
+
+    def detector_settings(self) -> Any:
+        model = {
+            key: value for key, value in _plain(self.cfg.model).items() if not key.startswith("relation_")
+        }
+        mapper = _plain(self.cfg)["dataloader"]["test"]["mapper"]
+        return json.loads(json.dumps([model, mapper], default=yaml.dump))
+
+    def class_counts(self) -> Mapping[str, tuple[str, int]]:
+        model = self.cfg.model
+        part = "roi_heads" if "roi_heads" in model else "head"
+        counts = {"thing_classes": (f"model.{part}.num_classes", model[part].num_classes)}
+        if self.is_relation_model:
+            number = model.relation_head.num_predicates
+            counts["predicate_classes"] = ("model.relation_head.num_predicates", number)
+        return counts
+
+    def training_data(self) -> list[DatasetDict]:
+        dataset_dicts: list[DatasetDict] = instantiate(self.cfg.dataloader.train.dataset)
+        return dataset_dicts
+
+    def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> NDArray[np.int64]:
+        counts: NDArray[np.int64] = instantiate(self.cfg.dataloader.statistics)
+        return counts
+
+    def model(self) -> nn.Module:
+        model: nn.Module = instantiate(self.cfg.model).to(self.device)
         logger.info("Model:\n%s", model)
-        if isinstance(model, RelDN):
-            if model.entities_from_proposals and any("detections" in x for x in dataset_dicts):
-                raise ValueError(
-                    "model.entities_from_proposals trains on proposals, so it can't use precomputed detections: choose "
-                    "one of them"
-                )
-            model.relation_head.set_predicate_counts(instantiate(cfg.dataloader.statistics))
-        optimizer = instantiate({**cfg.optimizer, "params": {**cfg.optimizer.params, "model": model}})
-        data_loader = instantiate({**cfg.dataloader.train, "dataset": dataset_dicts})
+        return model
 
-        model = distribute(model, **cfg.train.ddp)
-        kind = AMPTrainer if cfg.train.amp.enabled else SimpleTrainer
-        self.trainer = kind(model, data_loader, optimizer)
-        self.checkpointer = RelationCheckpointer(
-            model, cfg.train.output_dir, vocabulary=vocabulary, run=self._run, trainer=self.trainer
-        )
-        self.trainer.register_hooks(self._hooks(model))
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        cfg = self.cfg.optimizer
+        optimizer: torch.optim.Optimizer = instantiate({**cfg, "params": {**cfg.params, "model": model}})
+        return optimizer
 
-    def resume_or_load(self, resume: bool = True) -> int:
-        """Goes on from the last checkpoint of the run, if asked to, or loads train.init_checkpoint.
+    def lr_scheduler(self, optimizer: torch.optim.Optimizer) -> Any:
+        return instantiate(self.cfg.lr_multiplier)
 
-        Returns:
-            The iteration to start from.
+    def train_loader(self, training_data: list[DatasetDict]) -> Any:
+        return instantiate({**self.cfg.dataloader.train, "dataset": training_data})
 
-        Raises:
-            ValueError: see `resume_or_start`.
-        """
-        resumed = resume_or_start(
-            self.checkpointer,
-            self._run,
-            resume=resume,
-            weights=self._cfg.train.init_checkpoint,
-            relation_weights=self._cfg.train.get("relation_checkpoint", ""),
-            key="train.init_checkpoint",
-        )
-        return self.trainer.iter + 1 if resumed else 0
+    def test_mapper(self) -> RelationDatasetMapper:
+        mapper: RelationDatasetMapper = instantiate(self.cfg.dataloader.test.mapper)
+        return mapper
 
-    def train(self, resume: bool = True) -> None:
-        """Trains to the end, and evaluates."""
-        self.trainer.train(self.resume_or_load(resume), self._cfg.train.max_iter)
+    def test_loader(self, dataset_name: str) -> Any:
+        return instantiate(self._tested_on(dataset_name).dataloader.test)
 
-    def _hooks(self, model: nn.Module) -> list[Any]:
-        train = self._cfg.train
-        made = [hooks.IterationTimer(), hooks.LRScheduler(scheduler=instantiate(self._cfg.lr_multiplier))]
-        if comm.is_main_process():
-            made.append(hooks.PeriodicCheckpointer(self.checkpointer, **train.checkpointer))
-        # After the checkpoint, which stays if the evaluation fails.
-        made.append(hooks.EvalHook(train.eval_period, lambda: _test(self._cfg, model)))
-        if comm.is_main_process():
-            writers = default_writers(train.output_dir, train.max_iter)
-            made.append(hooks.PeriodicWriter(writers, period=train.log_period))
-        return made
+    def evaluator(self, dataset_name: str) -> DatasetEvaluator:
+        evaluator: DatasetEvaluator = instantiate(self._tested_on(dataset_name).dataloader.evaluator)
+        return evaluator
 
+    def _tested_on(self, dataset_name: str) -> DictConfig:
+        """The config with another test set, whose detections it can't name."""
+        if self.cfg.datasets.test == dataset_name:
+            return self.cfg
+        cfg = deepcopy(self.cfg)
+        cfg.datasets.test, cfg.datasets.test_detections = dataset_name, []
+        return cfg
 
-def evaluate_lazy(cfg: DictConfig, *, resume: bool = False) -> dict[str, Any]:
-    """Evaluates train.init_checkpoint on the test set.
-
-    Args:
-        cfg: see the module.
-        resume: take the last checkpoint in train.output_dir instead, if there is one.
-
-    Returns:
-        "task/protocol" -> metric -> number; empty on all but the main process.
-
-    Raises:
-        ValueError: no weights, or weights that do not fit.
-    """
-    model = instantiate(cfg.model).to(cfg.train.device)
-    vocabulary = _vocabulary(cfg, [cfg.datasets.test])
-    checkpointer = RelationCheckpointer(model, cfg.train.output_dir, vocabulary=vocabulary, complete=True)
-    start = cfg.train.init_checkpoint
-    if not start and not (resume and checkpointer.has_checkpoint()):
-        raise ValueError("there is nothing to evaluate: give a trained checkpoint as train.init_checkpoint")
-    checkpointer.resume_or_load(start, resume=resume)
-    return _test(cfg, model)
-
-
-def _test(cfg: DictConfig, model: nn.Module) -> dict[str, Any]:
-    # The main process may still be writing the last checkpoint, and would be ended if the evaluation fails elsewhere.
-    comm.synchronize()
-    evaluator = instantiate(cfg.dataloader.evaluator)
-    results: dict[str, Any] = inference_on_dataset(model, instantiate(cfg.dataloader.test), evaluator)
-    if comm.is_main_process():
-        print_csv_format(results)
-    return results
-
-
-def _vocabulary(cfg: DictConfig, dataset_names: list[str]) -> Vocabulary:
-    counts = {"thing_classes": ("model.roi_heads.num_classes", cfg.model.roi_heads.num_classes)}
-    if _has_relations(cfg):
-        number = cfg.model.relation_head.num_predicates
-        counts["predicate_classes"] = ("model.relation_head.num_predicates", number)
-    return common_vocabulary(dataset_names, counts)
-
-
-def _has_relations(cfg: DictConfig) -> bool:
-    return "relation_head" in cfg.model
+    def verify(self, results: Mapping[str, Any]) -> None:
+        """A config in Python expects no results."""

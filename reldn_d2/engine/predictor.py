@@ -2,16 +2,17 @@
 
 from typing import Any
 
+import detectron2.data.transforms as T
 import numpy as np
 import torch
-from detectron2.config import CfgNode
-from detectron2.data.transforms import ResizeShortestEdge
-from detectron2.modeling import build_model
 from detectron2.structures import Instances
 
 from reldn_d2.checkpoint import RelationCheckpointer
+from reldn_d2.modeling import RelDN
 
-from .setup import is_relation_model, vocabulary_of
+from .evaluate import parts_of
+from .parts import Config
+from .vocabularies import vocabulary_of
 
 
 class RelationPredictor:
@@ -19,34 +20,33 @@ class RelationPredictor:
 
     Attributes:
         thing_classes, predicate_classes: names, from the checkpoint; a checkpoint without them takes those of
-            the first data set in DATASETS.TEST.
+            the first test set of the config.
     """
 
-    def __init__(self, cfg: CfgNode) -> None:
+    def __init__(self, cfg: Config) -> None:
         """
         Args:
-            cfg: of RelDN, with MODEL.WEIGHTS. The task is always SGDET.
+            cfg: of RelDN, in YAML or Python, with weights. The task is always "sgdet".
 
         Raises:
             ValueError: no weights, or weights that do not fit the config.
         """
-        if not cfg.MODEL.WEIGHTS:
-            raise ValueError("there is nothing to predict with: give a trained checkpoint as MODEL.WEIGHTS")
-        if not is_relation_model(cfg):
-            raise ValueError("MODEL.META_ARCHITECTURE is not RelDN: give config and weights of stage 2")
-        cfg = cfg.clone()
-        cfg.defrost()
-        cfg.MODEL.ROI_RELATION_HEAD.TEST.TASK = "sgdet"
-        self._model = build_model(cfg).eval()
-        checkpointer = RelationCheckpointer(self._model, complete=True)
-        checkpointer.load(cfg.MODEL.WEIGHTS)
-        vocabulary = checkpointer.vocabulary or vocabulary_of(cfg.DATASETS.TEST[0])
-        self.thing_classes = vocabulary.thing_classes
-        self.predicate_classes = vocabulary.predicate_classes
-        self._resize = ResizeShortestEdge(
-            [cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MIN_SIZE_TEST], cfg.INPUT.MAX_SIZE_TEST
-        )
-        self._to_rgb = cfg.INPUT.FORMAT == "RGB"
+        parts = parts_of(cfg)
+        if not parts.weights:
+            raise ValueError(
+                f"there is nothing to predict with: give a trained checkpoint as {parts.keys.weights}"
+            )
+        model = parts.model().eval() if parts.is_relation_model else None
+        if not isinstance(model, RelDN):
+            raise ValueError("the config is of a detector, not of RelDN: give config and weights of stage 2")
+        model.task = "sgdet"
+        checkpointer = RelationCheckpointer(model, complete=True)
+        checkpointer.load(parts.weights)
+        vocabulary = checkpointer.vocabulary or vocabulary_of(parts.test_datasets[0])
+        self.thing_classes, self.predicate_classes = vocabulary.thing_classes, vocabulary.predicate_classes
+        mapper = parts.test_mapper()
+        self._model, self._augmentations = model, mapper.augmentations
+        self._to_rgb = mapper.image_format == "RGB"
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray) -> dict[str, Instances]:
@@ -58,9 +58,9 @@ class RelationPredictor:
             "instances" and "relations" as `RelDN.inference` describes them, in pixels of the image.
         """
         height, width = image.shape[:2]
-        pixels = image[:, :, ::-1] if self._to_rgb else image
-        pixels = self._resize.get_transform(pixels).apply_image(pixels)
-        tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        augmented = T.AugInput(image[:, :, ::-1] if self._to_rgb else image)
+        self._augmentations(augmented)
+        tensor = torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
         inputs: dict[str, Any] = {"image": tensor, "height": height, "width": width}
         result: dict[str, Instances] = self._model([inputs])[0]
         return result

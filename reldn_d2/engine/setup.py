@@ -5,51 +5,36 @@ import logging
 import os
 import runpy
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
-from detectron2.config import CfgNode, get_cfg
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.config import CfgNode
 from detectron2.engine import default_setup
-from detectron2.modeling import META_ARCH_REGISTRY, RetinaNet
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
-from omegaconf import DictConfig
 
-from reldn_d2.checkpoint import Vocabulary
-from reldn_d2.config import add_reldn_config
-from reldn_d2.data.statistics import cached_predicate_counts
-from reldn_d2.modeling import RelDN
 from reldn_d2.utils.io import atomic_write
 
+from .evaluate import load_config, parts_of
+from .parts import Config
 
-def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
-    """Detectron2's defaults, RelDN's keys, a YAML file and overrides, in this order; not frozen.
 
-    Args:
-        config_file: YAML file.
-        opts: KEY VALUE pairs, flat.
+def setup(args: argparse.Namespace) -> Config:
+    """Config of a `train_net.py` run, frozen; also sets up logging, the seed and the output folder.
+
+    Raises:
+        FileNotFoundError, ValueError: see `load_config`.
     """
-    cfg = get_cfg()
-    add_reldn_config(cfg)
-    cfg.merge_from_file(config_file)
-    cfg.merge_from_list(opts or [])
-    return cfg
-
-
-def setup(args: argparse.Namespace) -> CfgNode:
-    """Config of a `train_net.py` run, frozen; also sets up logging, the seed and the output folder."""
     cfg = load_config(args.config_file, args.opts)
-    cfg.freeze()
-    start_run(cfg, args, cfg.OUTPUT_DIR, cfg.MODEL.DEVICE)
+    if isinstance(cfg, CfgNode):
+        cfg.freeze()
+    parts = parts_of(cfg)
+    start_run(cfg, args, parts.output_dir, parts.device)
     return cfg
 
 
-def start_run(cfg: CfgNode | DictConfig, args: argparse.Namespace, output_dir: str, device: str) -> None:
+def start_run(cfg: Config, args: argparse.Namespace, output_dir: str, device: str) -> None:
     """Sets up logging, the seed and the output folder of a `train_net.py` run.
 
     Args:
@@ -101,97 +86,3 @@ def import_data_sets(module: str) -> None:
             import_module(module)
     except ModuleNotFoundError as error:
         raise ValueError(f"--import {module}: {error}") from error
-
-
-def vocabulary_of(dataset_name: str) -> Vocabulary:
-    """Names of the entity classes and predicates of a registered data set (no predicates: an empty list).
-
-    Raises:
-        ValueError: the data set names no entity classes.
-    """
-    metadata = MetadataCatalog.get(dataset_name)
-    if metadata.get("thing_classes") is None:
-        # A loader of Detectron2's kind knows the names once it has read its file.
-        DatasetCatalog.get(dataset_name)
-    if metadata.get("thing_classes") is None:
-        raise ValueError(
-            f"data set {dataset_name} has no thing_classes: MetadataCatalog.get({dataset_name!r}).set(thing_classes=...)"
-        )
-    return Vocabulary(list(metadata.thing_classes), list(metadata.get("predicate_classes", [])))
-
-
-def check_classes(cfg: CfgNode, dataset_names: Iterable[str]) -> Vocabulary:
-    """Compares the class counts of the config with those of data sets, and the names of these with each other.
-
-    Returns:
-        The vocabulary of the data sets; without predicates if the config is of a detector.
-
-    Raises:
-        ValueError: they differ, or there is no data set.
-    """
-    single_stage = issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), RetinaNet)
-    part = "RETINANET" if single_stage else "ROI_HEADS"
-    counts = {"thing_classes": (f"MODEL.{part}.NUM_CLASSES", cfg.MODEL[part].NUM_CLASSES)}
-    if is_relation_model(cfg):
-        number = cfg.MODEL.ROI_RELATION_HEAD.NUM_PREDICATES
-        counts["predicate_classes"] = ("MODEL.ROI_RELATION_HEAD.NUM_PREDICATES", number)
-    return common_vocabulary(dataset_names, counts)
-
-
-def common_vocabulary(dataset_names: Iterable[str], counts: Mapping[str, tuple[str, int]]) -> Vocabulary:
-    """The vocabulary that data sets share with a config.
-
-    Args:
-        dataset_names: of data sets.
-        counts: for "thing_classes" and, for RelDN, "predicate_classes": the config key that counts them and its value.
-
-    Returns:
-        Names of the classes; no predicates if `counts` has none.
-
-    Raises:
-        ValueError: a count is not that of a data set, the names differ, or there is no data set.
-    """
-    vocabularies = {name: vocabulary_of(name) for name in dataset_names}
-    if "predicate_classes" not in counts:
-        vocabularies = {name: replace(x, predicate_classes=[]) for name, x in vocabularies.items()}
-    if not vocabularies:
-        raise ValueError("DATASETS.TRAIN and DATASETS.TEST name no data set: name at least one")
-    first = next(iter(vocabularies.values()))
-    for name, vocabulary in vocabularies.items():
-        for kind, (key, number) in counts.items():
-            in_data_set = len(getattr(vocabulary, kind))
-            if number != in_data_set:
-                raise ValueError(
-                    f"{key} is {number}, but data set {name} has {in_data_set}: set {key} to {in_data_set}, or name "
-                    "another data set"
-                )
-        first.check_equal(vocabulary, f"data set {name}")
-    return first
-
-
-def is_relation_model(cfg: CfgNode) -> bool:
-    """Whether the config is of stage 2: RelDN, or a meta-architecture derived from it."""
-    return issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), RelDN)
-
-
-def set_predicate_statistics(model: RelDN, cfg: CfgNode, dataset_dicts: list[dict[str, Any]]) -> None:
-    """Gives a RelDN's relation head the predicate counts of a training set.
-
-    Args:
-        model: not yet trained.
-        cfg: says which pairs count.
-        dataset_dicts: the whole training set, images without relations included.
-
-    Raises:
-        ValueError: an annotation of a class or predicate that the config does not have.
-    """
-    head = cfg.MODEL.ROI_RELATION_HEAD
-    # Also for a head that makes no use of them: counting is what checks the range of every annotation.
-    counts = cached_predicate_counts(
-        dataset_dicts,
-        cfg.MODEL.ROI_HEADS.NUM_CLASSES,
-        head.NUM_PREDICATES,
-        overlap_only=head.OVERLAP_ONLY,
-        background_count=head.SEMANTIC.BACKGROUND_COUNT,
-    )
-    model.relation_head.set_predicate_counts(counts)

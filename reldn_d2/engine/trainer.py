@@ -1,7 +1,8 @@
-"""DefaultTrainer for both stages: the detector (GeneralizedRCNN) and RelDN."""
+"""The trainer of both stages, the detector and RelDN, from a config of either kind."""
 
+import logging
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,91 +11,140 @@ from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader, build_detection_train_loader
 from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.data.samplers import RepeatFactorTrainingSampler
-from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase, create_ddp_model
+from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase, default_writers, hooks
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
+from omegaconf import DictConfig
 from torch import nn
 
 from reldn_d2.checkpoint import RelationCheckpointer
-from reldn_d2.data import RelationDatasetMapper, prepare_training_relations
+from reldn_d2.data import RelationDatasetMapper, prepare_training_relations, with_queries
 from reldn_d2.data.repeat_factors import predicate_repeat_factors
 from reldn_d2.evaluation import RelationEvaluator
-from reldn_d2.modeling import RelDN
 
 from .datasets import check_detection_files, load_registered
+from .lazy import LazyParts
 from .optimizer import relation_optimizer_params
-from .protocols import ask_for_named_triplets, chosen_protocols
-from .run_identity import resume_or_start, run_identity
-from .setup import check_classes, is_relation_model, set_predicate_statistics
+from .parts import Config, RunParts
+from .protocols import chosen_protocols
+from .run import build_training, distribute, resume_or_start, test
+from .vocabularies import common_vocabulary
+from .yaml import YamlParts, is_relation_config, yaml_class_counts
+
+logger = logging.getLogger(__name__)
 
 
 class Trainer(DefaultTrainer):
     """DefaultTrainer with RelDN's mapper, evaluator, checkpoints and learning-rate groups.
 
-    It also runs several processes on CPUs, and fills the semantic module's table before training.
+    It takes configs in YAML and in Python, runs several processes on CPUs as well, and fills the semantic module's table before
+    training. The class methods that begin with `build_` make the parts of a YAML config, as in Detectron2; a subclass may
+    override them.
+
+    Attributes:
+        cfg: the config.
+        parts: what it describes.
     """
 
-    def __init__(self, cfg: CfgNode) -> None:
+    def __init__(self, cfg: Config) -> None:
         """
         Args:
-            cfg: of either stage.
+            cfg: of either stage and either kind.
 
         Raises:
-            ValueError: the config does not fit a data set, has nothing to train, or asks for AMP without CUDA.
+            ValueError: see `build_training`.
         """
-        # Not DefaultTrainer's: it offers no way in for its checkpointer, nor for DDP without `device_ids`, which
-        # DDP insists on for CPU modules. The order of construction is the same.
+        # Not DefaultTrainer's: it offers no way in for its checkpointer, nor for DDP without `device_ids`, which DDP insists on
+        # for CPU modules. The order of construction is the same.
         TrainerBase.__init__(self)
-        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
-        vocabulary = check_classes(cfg, (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST, *cfg.DATASETS.STATISTICS))
-        use_amp = cfg.SOLVER.AMP.ENABLED
-        if use_amp and cfg.MODEL.DEVICE == "cpu":
-            raise ValueError("SOLVER.AMP.ENABLED needs CUDA: switch it off, or set MODEL.DEVICE to 'cuda'")
-        if cfg.DATASETS.DETECTION_FILES_TRAIN and cfg.MODEL.ROI_RELATION_HEAD.SAMPLING.METHOD == "published":
-            raise ValueError(
-                "SAMPLING.METHOD 'published' trains on proposals, so it can't use DATASETS.DETECTION_FILES_TRAIN: "
-                "choose one of them"
-            )
-        dataset_dicts = load_datasets(cfg, cfg.DATASETS.TRAIN, cfg.DATASETS.DETECTION_FILES_TRAIN)
-        model = self.build_model(cfg)
-        if isinstance(model, RelDN):
-            counted = cfg.DATASETS.STATISTICS
-            set_predicate_statistics(
-                model, cfg, load_datasets(cfg, counted, ()) if counted else dataset_dicts
-            )
-        optimizer = self.build_optimizer(cfg, model)
-        data_loader = self.build_train_loader(cfg, dataset_dicts)
-
-        model = distribute(model, broadcast_buffers=False)
-        self._trainer = (AMPTrainer if use_amp else SimpleTrainer)(model, data_loader, optimizer)
-        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self._run = run_identity(cfg, dataset_dicts)
-        self.checkpointer = RelationCheckpointer(
-            model, cfg.OUTPUT_DIR, vocabulary=vocabulary, run=self._run, trainer=weakref.proxy(self)
+        self.parts = parts = self.parts_of(cfg).scaled_to(comm.get_world_size())
+        run = build_training(parts)
+        model = distribute(run.model, **parts.ddp_options)
+        self._trainer = (AMPTrainer if parts.use_amp else SimpleTrainer)(
+            model, run.data_loader, run.optimizer
         )
-        self.start_iter = 0
-        self.max_iter = cfg.SOLVER.MAX_ITER
-        self.cfg = cfg
+        self.scheduler = parts.lr_scheduler(run.optimizer)
+        self._identity = run.identity
+        self.checkpointer = RelationCheckpointer(
+            model,
+            parts.output_dir,
+            vocabulary=run.vocabulary,
+            run=run.identity,
+            trainer=weakref.proxy(self),
+        )
+        self.start_iter, self.max_iter = 0, parts.max_iter
+        self.cfg = parts.cfg if isinstance(parts, YamlParts) else cfg
+        self._last_eval_results: dict[str, Any] = {}
         self.register_hooks(self.build_hooks())
 
+    @classmethod
+    def parts_of(cls, cfg: Config) -> RunParts:
+        """The parts that a config describes."""
+        return LazyParts(cfg) if isinstance(cfg, DictConfig) else YamlParts(cfg, cls)
+
     def resume_or_load(self, resume: bool = True) -> None:
-        """As DefaultTrainer; a start takes the relation part from MODEL.ROI_RELATION_HEAD.WEIGHTS, if that is given.
+        """As DefaultTrainer; a new run of RelDN may take its relation part from another checkpoint.
 
         Raises:
-            ValueError: RelDN would start from a detector that nobody trained, or the checkpoint to resume from was
-                trained with another config or other data.
+            ValueError: see `resume_or_start`.
         """
-        resumed = resume_or_start(
-            self.checkpointer,
-            self._run,
-            resume=resume,
-            weights=self.cfg.MODEL.WEIGHTS,
-            relation_weights=self.cfg.MODEL.ROI_RELATION_HEAD.WEIGHTS,
-            key="MODEL.WEIGHTS",
-        )
-        if resumed:
+        if resume_or_start(self.checkpointer, self._identity, self.parts, resume=resume):
             self.start_iter = self.iter + 1
+
+    def train(self) -> dict[str, Any]:
+        """Trains to the end, evaluates, and compares with the results that the config expects.
+
+        Returns:
+            See `reldn_d2.engine.run.test`; empty if the config names no test set.
+        """
+        TrainerBase.train(self, self.start_iter, self.max_iter)
+        self.parts.verify(self._last_eval_results)
+        return self._last_eval_results
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As DefaultTrainer; also the state that earlier releases saved in runs of Python configs."""
+        if "_trainer" not in state_dict:
+            state_dict = {**state_dict, "_trainer": {**state_dict, "hooks": {}}}
+        super().load_state_dict(state_dict)
+
+    def build_hooks(self) -> list[Any]:
+        """The hooks of DefaultTrainer, with the periods of the config."""
+        parts = self.parts
+        # Precise batch normalisation comes before the checkpoint, which holds what it changes; the evaluation comes after
+        # the checkpoint, which stays if the evaluation fails.
+        made = [hooks.IterationTimer(), hooks.LRScheduler(), parts.precise_bn(self.model)]
+        if comm.is_main_process():
+            made.append(hooks.PeriodicCheckpointer(self.checkpointer, **parts.checkpoint_options))
+        made.append(hooks.EvalHook(parts.eval_period, self._test_and_keep_results))
+        if comm.is_main_process():
+            made.append(hooks.PeriodicWriter(self.build_writers(), period=parts.log_period))
+        return made
+
+    def build_writers(self) -> list[Any]:
+        """Writers to the terminal, `metrics.json` and TensorBoard."""
+        writers: list[Any] = default_writers(self.parts.output_dir, self.max_iter)
+        return writers
+
+    def _test_and_keep_results(self) -> dict[str, Any]:
+        self._last_eval_results = self.test(self.cfg, self.model)
+        return self._last_eval_results
+
+    @classmethod
+    def test(cls, cfg: Config, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:
+        """As DefaultTrainer, after a check that the data sets have the classes of the config.
+
+        Args:
+            cfg: of either kind.
+            model: with weights.
+            evaluators: one for each test set, instead of those of the config.
+
+        Returns:
+            See `reldn_d2.engine.run.test`.
+        """
+        if isinstance(evaluators, DatasetEvaluator):
+            evaluators = [evaluators]
+        return test(cls.parts_of(cfg), model, evaluators)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -128,7 +178,7 @@ class Trainer(DefaultTrainer):
         """
         if dataset_dicts is None:
             dataset_dicts = load_datasets(cfg, cfg.DATASETS.TRAIN, cfg.DATASETS.DETECTION_FILES_TRAIN)
-        if is_relation_model(cfg):
+        if is_relation_config(cfg):
             dataset_dicts = prepare_training_relations(dataset_dicts, ", ".join(cfg.DATASETS.TRAIN))
         else:
             dataset_dicts = filter_images_with_only_crowd_annotations(dataset_dicts)
@@ -140,21 +190,23 @@ class Trainer(DefaultTrainer):
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
         """Detectron2's loader with RelDN's mapper, which keeps ground-truth boxes at test time.
 
+        For RelDN it asks what the evaluator of `build_evaluator` wants to know.
+
         Raises:
-            ValueError: another number of detection files than of data sets, or see `ask_for_named_triplets`.
+            ValueError: another number of detection files than of data sets.
         """
         files = cfg.DATASETS.DETECTION_FILES_TEST
         check_detection_files(files, cfg.DATASETS.TEST)
         chosen = [file for file, name in zip(files, cfg.DATASETS.TEST, strict=False) if name == dataset_name]
-        dataset_dicts = load_datasets(cfg, [dataset_name], chosen)
-        if is_relation_model(cfg):
-            dataset_dicts = ask_for_named_triplets(cfg, dataset_dicts)
-        return build_detection_test_loader(
-            dataset_dicts,
+        loader = build_detection_test_loader(
+            load_datasets(cfg, [dataset_name], chosen),
             mapper=RelationDatasetMapper(cfg, is_train=False),
             num_workers=cfg.DATALOADER.NUM_WORKERS,
             batch_size=cfg.TEST.IMS_PER_BATCH,
         )
+        if not is_relation_config(cfg):
+            return loader
+        return with_queries(loader, lambda: _queries(cls.build_evaluator(cfg, dataset_name)))
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
@@ -164,7 +216,7 @@ class Trainer(DefaultTrainer):
             ValueError: see `chosen_protocols` and `RelationEvaluator`.
         """
         output_dir = Path(cfg.OUTPUT_DIR) / "inference" / dataset_name
-        if not is_relation_model(cfg):
+        if not is_relation_config(cfg):
             return COCOEvaluator(
                 dataset_name, output_dir=str(output_dir), use_fast_impl=False, allow_cached_coco=False
             )
@@ -177,35 +229,17 @@ class Trainer(DefaultTrainer):
             confusion_subset=test.CONFUSION_SUBSET,
         )
 
-    @classmethod
-    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> Any:
-        """As DefaultTrainer, after a check that the data sets have the classes of the config.
 
-        Returns:
-            "task/protocol" -> metric -> number; of several data sets "data set/task/protocol", on one level, so that
-            TEST.EXPECTED_RESULTS can name them. Empty on all but the main process.
-        """
-        if cfg.DATASETS.TEST:
-            check_classes(cfg, cfg.DATASETS.TEST)
-        results = super().test(cfg, model, evaluators)
-        if len(set(cfg.DATASETS.TEST)) <= 1:
-            return results
-        return {f"{name}/{task}": x for name, tasks in results.items() for task, x in tasks.items()}
+def _queries(evaluator: DatasetEvaluator) -> Mapping[str, Any]:
+    """What an evaluator asks; nothing if it is of another kind."""
+    queries: Mapping[str, Any] = getattr(evaluator, "queries", {})
+    return queries
 
 
 def load_datasets(cfg: CfgNode, names: Sequence[str], detection_files: Sequence[str]) -> list[dict[str, Any]]:
-    """Dataset dicts of registered data sets, with precomputed detections if files are given.
-
-    Args:
-        cfg: its classes must be those of data sets that get detections.
-        names: of data sets.
-        detection_files: one per data set, or none.
-
-    Raises:
-        ValueError: another number of files than of data sets.
-    """
+    """Dataset dicts of registered data sets, with precomputed detections if files are given."""
     if detection_files:
-        check_classes(cfg, names)
+        common_vocabulary(names, yaml_class_counts(cfg))
     return load_registered(names, detection_files)
 
 
@@ -220,16 +254,3 @@ def _predicate_sampler(
     )
     # A negative SEED asks for another order in each run; the sampler would take it for a seed.
     return RepeatFactorTrainingSampler(factors, seed=cfg.SEED if cfg.SEED >= 0 else None)
-
-
-def distribute(model: nn.Module, **options: Any) -> nn.Module:
-    """The model for several processes, if there are several; on CPUs too.
-
-    Args:
-        model: on its device.
-        options: of `create_ddp_model`.
-    """
-    if next(model.parameters()).device.type == "cpu":
-        options["device_ids"] = None  # DDP insists on it
-    distributed: nn.Module = create_ddp_model(model, **options)
-    return distributed

@@ -45,6 +45,24 @@ def entity_classes(dataset_dict: DatasetDict) -> NDArray[np.int64]:
     return np.array([annotation["category_id"] for annotation in annotations], dtype=np.int64)
 
 
+def crowd_flags(dataset_dict: DatasetDict) -> NDArray[np.bool_]:
+    """(E,) whether each annotation is a crowd."""
+    annotations = dataset_dict["annotations"]
+    if isinstance(annotations, Annotations):
+        return np.zeros(len(annotations), dtype=np.bool_) if annotations.crowd is None else annotations.crowd
+    return np.array([bool(annotation.get("iscrowd", 0)) for annotation in annotations], dtype=np.bool_)
+
+
+def written_annotations(dataset_dict: DatasetDict) -> NDArray[np.float64]:
+    """(E, 7) numbers of the annotations as they are written: four of the box, its BoxMode, class and crowd flag."""
+    annotations = dataset_dict["annotations"]
+    if isinstance(annotations, Annotations):
+        mode = np.full(len(annotations), BoxMode.XYXY_ABS)
+        return np.column_stack([annotations.boxes, mode, annotations.classes, crowd_flags(dataset_dict)])
+    rows = [(*a["bbox"], a["bbox_mode"], a["category_id"], a.get("iscrowd", 0)) for a in annotations]
+    return np.array(rows, dtype=np.float64).reshape(-1, 7)
+
+
 def relation_rows(dataset_dict: DatasetDict, key: str = "relations") -> NDArray[np.int64]:
     """(R, 3) rows (subject, object, predicate); R = 0 gives shape (0, 3).
 

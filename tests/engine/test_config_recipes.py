@@ -9,7 +9,7 @@ from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler
 
 from reldn_d2.engine import Trainer
-from reldn_d2.engine.setup import is_relation_model
+from reldn_d2.engine.yaml import is_relation_config
 from tests.builders.config_files import RUNS, differences, leaves, load, name_of
 
 HEAD = "MODEL.ROI_RELATION_HEAD."
@@ -198,7 +198,7 @@ def test_stage_two_starts_from_a_detector_of_its_own_architecture(name: str) -> 
     detector = name.replace("reldn", "detector")
     stage_one = load(detector)
     assert f"{stage_one.OUTPUT_DIR}/model_final.pth" == cfg.MODEL.WEIGHTS
-    assert not is_relation_model(stage_one)
+    assert not is_relation_config(stage_one)
     allowed = {"MODEL.META_ARCHITECTURE", "MODEL.WEIGHTS", "OUTPUT_DIR", "INPUT.RANDOM_FLIP"}
     allowed |= {"SOLVER.MAX_ITER", "SOLVER.STEPS"}
     for key in differences(name, detector):
@@ -213,7 +213,7 @@ def test_no_two_runs_write_into_one_folder() -> None:
 @pytest.mark.parametrize("file", RUNS, ids=name_of)
 def test_what_speaks_of_left_and_right_is_not_flipped(file: Path) -> None:
     cfg = load(file)
-    if not is_relation_model(cfg):
+    if not is_relation_config(cfg):
         return
     predicates = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).predicate_classes
     sided = [name for name in predicates if {"left", "right"} & set(name.replace("-", " ").split())]
@@ -234,7 +234,7 @@ def test_each_benchmark_reports_its_numbers() -> None:
     def reported(name: str) -> tuple[set[str], tuple[int, ...], tuple[str, ...]]:
         test = load(name).MODEL.ROI_RELATION_HEAD.TEST
         assert test.TASK == "sgdet" and test.CONFUSION_SUBSET
-        return set(test.PROTOCOLS), tuple(test.PREDICATES_PER_PAIR), tuple(test.LEFT_OUT_PREDICATES)
+        return set(test.PROTOCOLS), tuple(test.PREDICATES_PER_PAIR), tuple(test.EXCLUDED_PREDICATES)
 
     for name in STAGE_TWO:
         protocols, per_pair, left_out = reported(name)

@@ -12,8 +12,8 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from reldn_d2 import add_reldn_config
-from reldn_d2.engine import Trainer, load_model
-from reldn_d2.engine.setup import check_classes, is_relation_model
+from reldn_d2.engine import Trainer, check_classes, load_model
+from reldn_d2.engine.yaml import is_relation_config
 from tests.builders.config_files import ARCHITECTURES, EVERY, RUNS, data_sets, leaves, load, name_of
 
 
@@ -54,7 +54,7 @@ def test_the_model_builds_at_full_size(file: Path) -> None:
     cfg = load(file)
     model = build_without_memory(cfg)
     assert all(parameter.is_meta for parameter in model.parameters())
-    if is_relation_model(cfg):
+    if is_relation_config(cfg):
         classes, predicates = cfg.MODEL.ROI_HEADS.NUM_CLASSES, cfg.MODEL.ROI_RELATION_HEAD.NUM_PREDICATES
         table = model.relation_head.pair_classifier.semantic.log_prior
         assert table.shape == (classes, classes, predicates + 1)

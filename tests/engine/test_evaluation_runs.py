@@ -77,7 +77,7 @@ def test_every_protocol_can_be_chosen_for_the_tasks_it_is_defined_for(tiny_confi
 def test_the_settings_of_protocols_are_the_configs(tiny_config: TinyConfig) -> None:
     cfg = choose(tiny_config(), ["reldn", "openimages", "reldn_openimages"])
     cfg.MODEL.ROI_RELATION_HEAD.TEST.PREDICATES_PER_PAIR = (1, 70)
-    cfg.MODEL.ROI_RELATION_HEAD.TEST.LEFT_OUT_PREDICATES = ("no such predicate",)
+    cfg.MODEL.ROI_RELATION_HEAD.TEST.EXCLUDED_PREDICATES = ("no such predicate",)
     reldn, *openimages = chosen_protocols(cfg)
     assert isinstance(reldn, RecallProtocol)
     assert {ranked.predicates_per_pair for ranked in reldn.lists} == {1, 70}

@@ -25,10 +25,10 @@ from torch import nn
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import save_detections
 from reldn_d2.data.statistics import predicate_counts
-from reldn_d2.engine import Trainer, load_config, vocabulary_of
-from reldn_d2.engine.lazy import LazyTraining, evaluate_lazy, load_lazy_config
+from reldn_d2.engine import Trainer, evaluate, load_config, parts_of, vocabulary_of
+from reldn_d2.engine.lazy import load_lazy_config
 from reldn_d2.engine.optimizer import relation_optimizer_params
-from reldn_d2.engine.run_identity import lazy_run_identity
+from reldn_d2.engine.run_identity import run_identity
 from reldn_d2.modeling.relation_head import contrastive_losses, label_and_sample_pairs, with_options
 from tests.builders.tiny_models import REPOSITORY, TinyConfig, make_input, make_model
 
@@ -76,6 +76,17 @@ def overrides(tmp_path: Path) -> LazyOverrides:
         return [f"train.output_dir={tmp_path / 'lazy'}", *more]
 
     return make
+
+
+def train(cfg: Any) -> None:
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+
+
+def identity_of(cfg: Any, images: list[dict[str, Any]]) -> dict[str, str]:
+    parts = parts_of(cfg)
+    return run_identity(parts.settings(), parts.free_keys(), images)
 
 
 def run_train_net(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
@@ -235,11 +246,12 @@ def test_both_configs_train_alike(
         *("model.relation_head.sample_pairs.partners_per_anchor=1", "model.task=prdcls"),
         "model.roi_heads.box_predictor.test_score_thresh=0.0",
     ]
-    from_lazy = LazyTraining(load_lazy_config(TINY_LAZY, overrides(*options)))
-    from_lazy.trainer._data_loader_iter_obj = seeded(batches)
-    from_lazy.train(resume=False)
+    from_lazy = Trainer(load_lazy_config(TINY_LAZY, overrides(*options)))
+    from_lazy.resume_or_load(resume=False)
+    from_lazy._trainer._data_loader_iter_obj = seeded(batches)
+    from_lazy.train()
 
-    expected, found = from_yaml.storage, from_lazy.trainer.storage
+    expected, found = from_yaml.storage, from_lazy.storage
     losses = [name for name in expected.latest() if "loss" in name]
     assert len(losses) == 5  # four, and their sum
     for name in [*losses, "lr"]:
@@ -325,9 +337,10 @@ def test_train_net_trains_resumes_and_evaluates_from_a_detector(
 
 
 def test_the_copies_start_from_the_detector(detector: str, overrides: LazyOverrides) -> None:
-    training = LazyTraining(load_lazy_config(TINY_LAZY, overrides(f"train.init_checkpoint={detector}")))
-    assert training.resume_or_load(resume=True) == 0  # nothing to resume
-    state, start = training.trainer.model.state_dict(), torch.load(detector)["model"]
+    training = Trainer(load_lazy_config(TINY_LAZY, overrides(f"train.init_checkpoint={detector}")))
+    training.resume_or_load(resume=True)
+    assert training.start_iter == 0  # nothing to resume
+    state, start = training.model.state_dict(), torch.load(detector)["model"]
     for target, source in (
         ("relation_backbone.bottom_up.res4.0.conv1.weight", "backbone.bottom_up.res4.0.conv1.weight"),
         ("relation_head.pair_classifier.subject_head.fc2.weight", "roi_heads.box_head.fc2.weight"),
@@ -340,9 +353,9 @@ def test_the_relation_part_may_come_from_another_checkpoint(
     detector: str, weights: str, overrides: LazyOverrides
 ) -> None:
     options = [f"train.init_checkpoint={detector}", f"train.relation_checkpoint={weights}"]
-    training = LazyTraining(load_lazy_config(TINY_LAZY, overrides(*options)))
+    training = Trainer(load_lazy_config(TINY_LAZY, overrides(*options)))
     training.resume_or_load(resume=False)
-    state = training.trainer.model.state_dict()
+    state = training.model.state_dict()
     sources = torch.load(detector)["model"], torch.load(weights)["model"]
     for name, value in state.items():
         assert torch.equal(value, sources[name.startswith("relation_")][name]), name
@@ -359,7 +372,7 @@ def test_precomputed_detections_are_trained_on(overrides: LazyOverrides, tmp_pat
         assert x["detections"].pred_classes.tolist() == [ids.index(x["image_id"]) % 6]
     cfg.model.entities_from_proposals = True
     with pytest.raises(ValueError, match="trains on proposals"):
-        LazyTraining(cfg)
+        Trainer(cfg)
 
 
 @pytest.mark.parametrize(
@@ -389,46 +402,48 @@ def test_training_that_cannot_work_is_refused(
     options: list[str], message: str, overrides: LazyOverrides
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        LazyTraining(load_lazy_config(TINY_LAZY, overrides(*options))).train(resume=False)
+        train(load_lazy_config(TINY_LAZY, overrides(*options)))
 
 
 def test_evaluation_needs_a_complete_checkpoint_of_the_same_classes(
     detector: str, weights: str, overrides: LazyOverrides, tmp_path: Path
 ) -> None:
-    def evaluate(*options: str) -> None:
-        evaluate_lazy(load_lazy_config(TINY_LAZY, overrides(*options)))
+    def evaluate_with(*options: str) -> None:
+        evaluate(load_lazy_config(TINY_LAZY, overrides(*options)))
 
     with pytest.raises(ValueError, match=r"nothing to evaluate.*train.init_checkpoint"):
-        evaluate()
+        evaluate_with()
     with pytest.raises(ValueError, match=r"lacks .* parameters"):
-        evaluate(f"train.init_checkpoint={detector}")
+        evaluate_with(f"train.init_checkpoint={detector}")
     other = torch.load(weights)
     other["vocabulary"]["predicate_classes"][2] = "eats"
     torch.save(other, tmp_path / "other.pth")
     with pytest.raises(ValueError, match="eats"):
-        evaluate(f"train.init_checkpoint={tmp_path / 'other.pth'}")
+        evaluate_with(f"train.init_checkpoint={tmp_path / 'other.pth'}")
 
 
 def test_a_run_is_resumed_only_as_it_was_started(
     weights: str, overrides: LazyOverrides, tmp_path: Path
 ) -> None:
-    def train(*options: str) -> None:
+    def resume(*options: str) -> None:
         start = f"train.init_checkpoint={weights}"
         cfg = load_lazy_config(TINY_LAZY, overrides(start, "model.task=prdcls", *options))
-        LazyTraining(cfg).train(resume=True)
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=True)
+        trainer.train()
 
-    train()
+    resume()
     with pytest.raises(ValueError, match=r"optimizer.lr was 0.01, now 0.02"):
-        train("optimizer.lr=0.02")
+        resume("optimizer.lr=0.02")
     with pytest.raises(ValueError, match=r"contrastive_losses.margins was .*0.2, 0.2.*, now .*0.3"):
-        train("model.relation_head.contrastive_losses.margins=[0.2,0.3,0.2]")
-    train("train.log_period=7")  # which changes nothing
+        resume("model.relation_head.contrastive_losses.margins=[0.2,0.3,0.2]")
+    resume("train.log_period=7")  # which changes nothing
 
 
 def test_the_identity_of_a_run_holds_no_address_and_leaves_out_what_does_not_matter() -> None:
     images = DatasetCatalog.get("scenes_tiny_train")
     vitdet = str(LAZY / "vrd_reldn_vitdet_b.py")
-    identity = lazy_run_identity(load_lazy_config(vitdet), images)
+    identity = identity_of(load_lazy_config(vitdet), images)
     assert "LayerNorm" in identity["model.backbone.net.norm_layer"]
     assert "label_and_sample_pairs" in identity["model.relation_head.sample_pairs.function"]
     assert not any(" at 0x" in value for value in identity.values())
@@ -436,14 +451,14 @@ def test_the_identity_of_a_run_holds_no_address_and_leaves_out_what_does_not_mat
         *("train.output_dir=a", "train.init_checkpoint=b", "train.device=cpu", "train.eval_period=3"),
         *("datasets.test=c", "dataloader.train.num_workers=9", "model.task=sgcls", "dataloader.test.batch_size=2"),
     ]  # fmt: skip
-    assert lazy_run_identity(load_lazy_config(vitdet, free), images) == identity
+    assert identity_of(load_lazy_config(vitdet, free), images) == identity
     for bound in (
         "train.max_iter=3",
         "model.entity_iou_threshold=0.4",
         "dataloader.train.total_batch_size=4",
     ):
-        assert lazy_run_identity(load_lazy_config(vitdet, [bound]), images) != identity, bound
-    assert lazy_run_identity(load_lazy_config(vitdet), images[1:]) != identity
+        assert identity_of(load_lazy_config(vitdet, [bound]), images) != identity, bound
+    assert identity_of(load_lazy_config(vitdet), images[1:]) != identity
 
 
 def train_in_processes(config: str, options: list[str]) -> None:
@@ -483,6 +498,7 @@ def test_a_misspelt_way_to_sample_or_to_average_is_refused(
     option: str, message: str, weights: str, overrides: LazyOverrides
 ) -> None:
     start = f"train.init_checkpoint={weights}"
-    training = LazyTraining(load_lazy_config(TINY_LAZY, overrides(start, f"model.relation_head.{option}")))
+    training = Trainer(load_lazy_config(TINY_LAZY, overrides(start, f"model.relation_head.{option}")))
     with pytest.raises(ValueError, match=message):
-        training.train(resume=False)
+        training.resume_or_load(resume=False)
+        training.train()

@@ -15,7 +15,7 @@ from detectron2.structures import BoxMode
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import save_detections
-from reldn_d2.engine import Trainer, evaluate, load_config, setup, vocabulary_of
+from reldn_d2.engine import Trainer, evaluate, load_config, parts_of, setup, vocabulary_of
 from reldn_d2.engine.run_identity import check_resumed, run_identity
 from reldn_d2.engine.trainer import load_datasets
 from reldn_d2.structures.annotations import Annotations
@@ -30,9 +30,14 @@ def scenes() -> list[DatasetDict]:
     return copy.deepcopy(DatasetCatalog.get("scenes_tiny_train")[:3])
 
 
+def identity_of(cfg: CfgNode, scenes: list[DatasetDict]) -> dict[str, str]:
+    parts = parts_of(cfg)
+    return run_identity(parts.settings(), parts.free_keys(), scenes)
+
+
 def differences(saved: CfgNode, now: CfgNode, scenes: list[DatasetDict]) -> str:
     """What a run of config `now` says about a checkpoint of config `saved`; empty if it goes on."""
-    return said(run_identity(saved, scenes), run_identity(now, scenes))
+    return said(identity_of(saved, scenes), identity_of(now, scenes))
 
 
 def said(saved: dict[str, str], current: dict[str, str]) -> str:
@@ -164,29 +169,29 @@ def test_changed_annotations_are_noticed(
 ) -> None:
     image = scenes[-1]
     image["relations"] = [[0, 2, 3], [2, 0, 4]]
-    saved = run_identity(tiny_config(), scenes)
+    saved = identity_of(tiny_config(), scenes)
     target = {"image": image, "annotation": image["annotations"][1], "relation": image["relations"][0]}[part]
     for key, value in change.items():
         target[key] = value
-    message = said(saved, run_identity(tiny_config(), scenes))
+    message = said(saved, identity_of(tiny_config(), scenes))
     assert "training data (sha256 of annotations and precomputed detections) was " in message
     assert message.count(", now ") == 1
 
 
 def test_another_data_set_is_noticed(tiny_config: TinyConfig, scenes: list[DatasetDict]) -> None:
-    saved = run_identity(tiny_config(), scenes)
+    saved = identity_of(tiny_config(), scenes)
     other = tiny_config("DATASETS.TRAIN", "('scenes_tiny_test',)")
-    message = said(saved, run_identity(other, scenes[:2]))
+    message = said(saved, identity_of(other, scenes[:2]))
     assert "number of training images was 3, now 2" in message
     assert 'DATASETS.TRAIN was ["scenes_tiny_train"], now ["scenes_tiny_test"]' in message
-    assert said(saved, run_identity(tiny_config(), scenes[::-1])), "the sampler draws by position"
+    assert said(saved, identity_of(tiny_config(), scenes[::-1])), "the sampler draws by position"
 
 
 def test_a_folder_may_move(tiny_config: TinyConfig, scenes: list[DatasetDict]) -> None:
-    saved = run_identity(tiny_config(), scenes)
+    saved = identity_of(tiny_config(), scenes)
     for image in scenes:
         image["file_name"] = f"/elsewhere/{Path(image['file_name']).name}"
-    assert said(saved, run_identity(tiny_config(), scenes)) == ""
+    assert said(saved, identity_of(tiny_config(), scenes)) == ""
 
 
 def test_annotations_kept_as_arrays_are_the_same_data(
@@ -201,20 +206,20 @@ def test_annotations_kept_as_arrays_are_the_same_data(
             {"bbox": b, "bbox_mode": BoxMode.XYXY_ABS, "category_id": a["category_id"], "iscrowd": int(c)}
             for a, b, c in zip(listed, boxes, crowd, strict=True)
         ]
-    saved = run_identity(tiny_config(), scenes)
+    saved = identity_of(tiny_config(), scenes)
     for i, image in enumerate(scenes):
         boxes, classes = ([a[key] for a in image["annotations"]] for key in ("bbox", "category_id"))
         image["annotations"] = Annotations(boxes, classes, [True] * len(boxes) if i == 1 else None)
-    assert said(saved, run_identity(tiny_config(), scenes)) == ""
+    assert said(saved, identity_of(tiny_config(), scenes)) == ""
     scenes[0]["annotations"].boxes[0, 0] += 1
-    assert "training data" in said(saved, run_identity(tiny_config(), scenes))
+    assert "training data" in said(saved, identity_of(tiny_config(), scenes))
 
 
 def test_a_detector_needs_only_boxes(tiny_config: TinyConfig, scenes: list[DatasetDict]) -> None:
     for key in ("relations", "image_id", "height", "width"):
         del scenes[0][key]
     del scenes[0]["annotations"][0]["iscrowd"]
-    assert run_identity(tiny_config(file="detector.yaml"), scenes)
+    assert identity_of(tiny_config(file="detector.yaml"), scenes)
 
 
 def test_changed_detections_are_noticed(tiny_config: TinyConfig, tmp_path: Path) -> None:
@@ -226,13 +231,13 @@ def test_changed_detections_are_noticed(tiny_config: TinyConfig, tmp_path: Path)
     def identity(file: str, last: tuple[Any, Any, Any]) -> dict[str, str]:
         found = {image_id: (box, [0.5], [1]) for image_id in ids[:-1]}
         save_detections(tmp_path / file, {**found, ids[-1]: last}, classes)
-        return run_identity(cfg, load_datasets(cfg, names, [str(tmp_path / file)]))
+        return identity_of(cfg, load_datasets(cfg, names, [str(tmp_path / file)]))
 
     saved = identity("saved.npz", (box, [0.5], [1]))
     assert said(saved, identity("copy.npz", (box, [0.5], [1]))) == ""
     for last in ((box + 1, [0.5], [1]), (box, [0.6], [1]), (box, [0.5], [2]), ([], [], [])):
         assert "training data" in said(saved, identity("changed.npz", last))
-    assert "training data" in said(saved, run_identity(cfg, load_datasets(cfg, names, [])))
+    assert "training data" in said(saved, identity_of(cfg, load_datasets(cfg, names, [])))
 
 
 def save_start(cfg: CfgNode) -> Path:

@@ -12,7 +12,8 @@ from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.utils.events import EventStorage
 from omegaconf import DictConfig
 
-from reldn_d2.engine.lazy import LazyTraining, evaluate_lazy, load_lazy_config
+from reldn_d2.engine import Trainer, evaluate
+from reldn_d2.engine.lazy import load_lazy_config
 from reldn_d2.modeling import RelDN
 from tests.builders.tiny_models import REPOSITORY, make_input
 
@@ -92,17 +93,18 @@ def test_the_predicate_backbone_is_a_transformer_of_the_same_shape(meta_device: 
 def test_the_two_stages_run_at_reduced_width(tmp_path: Path) -> None:
     stage1 = reduced(DETECTOR, tmp_path / "detector")
     stage1.train.init_checkpoint = ""
-    training = LazyTraining(stage1)
-    training.train(resume=False)
-    assert training.trainer.storage.latest()["bbox/AP50"][0] >= 0
+    training = Trainer(stage1)
+    training.resume_or_load(resume=False)
+    training.train()
+    assert training.storage.latest()["bbox/AP50"][0] >= 0
     detector = tmp_path / "detector" / "model_final.pth"
     weights = torch.load(detector)["model"]
 
     stage2 = reduced(RELDN, tmp_path / "reldn")
     stage2.train.init_checkpoint = str(detector)
-    training = LazyTraining(stage2)
+    training = Trainer(stage2)
     training.resume_or_load(resume=False)
-    state = training.trainer.model.state_dict()
+    state = training.model.state_dict()
     for target, source in (
         ("relation_backbone.", "backbone."),
         ("relation_head.pair_classifier.object_head.", "roi_heads.box_head."),
@@ -111,7 +113,7 @@ def test_the_two_stages_run_at_reduced_width(tmp_path: Path) -> None:
         assert names
         for name in names:
             assert torch.equal(state[name], weights[source + name.removeprefix(target)]), name
-    training.train(resume=False)
+    training.train()
 
     after = torch.load(tmp_path / "reldn" / "model_final.pth")["model"]
     changed = {
@@ -122,7 +124,7 @@ def test_the_two_stages_run_at_reduced_width(tmp_path: Path) -> None:
     assert not torch.equal(after[f"relation_backbone.{block}"], weights[f"backbone.{block}"])
     stage2.model.task = "prdcls"
     stage2.train.init_checkpoint = str(tmp_path / "reldn" / "model_final.pth")
-    assert evaluate_lazy(stage2)["prdcls/motifs"]["R@100"] > 0
+    assert evaluate(stage2)["prdcls/motifs"]["R@100"] > 0
 
 
 def test_losses_reach_every_part_that_is_trained(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from detectron2.config import LazyCall as L
 from detectron2.data import build_detection_test_loader, build_detection_train_loader
 from omegaconf import OmegaConf
 
-from reldn_d2.data import RelationDatasetMapper, cached_predicate_counts, prepare_training_relations
+from reldn_d2.data import RelationDatasetMapper, predicate_counts, prepare_training_relations
 from reldn_d2.engine.datasets import load_registered
 from reldn_d2.engine.optimizer import relation_optimizer_params
-from reldn_d2.engine.protocols import name_triplets, protocols_of_task
+from reldn_d2.engine.protocols import protocols_of_task
 from reldn_d2.evaluation import RelationEvaluator
 
 datasets = {
@@ -41,7 +41,7 @@ dataloader.train = L(build_detection_train_loader)(
     num_workers=4,
 )
 
-dataloader.statistics = L(cached_predicate_counts)(
+dataloader.statistics = L(predicate_counts)(
     dataset_dicts=L(load_registered)(names="${datasets.statistics}"),
     num_classes="${model.roi_heads.num_classes}",
     num_predicates="${model.relation_head.num_predicates}",
@@ -50,14 +50,7 @@ dataloader.statistics = L(cached_predicate_counts)(
 )
 
 dataloader.test = L(build_detection_test_loader)(
-    dataset=L(name_triplets)(
-        dataset_dicts=L(load_registered)(
-            names=["${datasets.test}"], detection_files="${datasets.test_detections}"
-        ),
-        protocols="${dataloader.evaluator.protocols}",
-        num_classes="${model.roi_heads.num_classes}",
-        num_predicates="${model.relation_head.num_predicates}",
-    ),
+    dataset=L(load_registered)(names=["${datasets.test}"], detection_files="${datasets.test_detections}"),
     mapper=L(RelationDatasetMapper)(
         is_train=False,
         augmentations=[
@@ -77,7 +70,7 @@ dataloader.evaluator = L(RelationEvaluator)(
         task="${model.task}",
         top_k="${model.relation_head.top_k}",
         predicates_per_pair=[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20],
-        left_out=[],
+        excluded_predicates=[],
     ),
     output_dir="${train.output_dir}/inference/${datasets.test}/${model.task}",
     confusion_subset=False,

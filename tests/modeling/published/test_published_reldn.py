@@ -10,7 +10,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances, pairwise_iou
 from detectron2.utils.events import EventStorage
 
-from reldn_d2.engine.setup import is_relation_model
+from reldn_d2.engine.yaml import is_relation_config
 from reldn_d2.modeling import PublishedRelDN, RelDN
 from reldn_d2.modeling.published import PUBLISHED_PARTS
 from tests.builders.tiny_models import TinyConfig, make_input, make_model
@@ -368,8 +368,8 @@ def test_training_is_refused(vgg: PublishedRelDN) -> None:
 
 
 def test_the_engine_takes_it_for_a_relation_model(tiny_config: TinyConfig) -> None:
-    assert is_relation_model(tiny_config(*PUBLISHED, *FPN))
-    assert not is_relation_model(tiny_config(file="detector.yaml"))
+    assert is_relation_config(tiny_config(*PUBLISHED, *FPN))
+    assert not is_relation_config(tiny_config(file="detector.yaml"))
 
 
 def test_subject_and_predicate_regions_are_pooled_without_the_shift(fpn: PublishedRelDN) -> None:

@@ -1,0 +1,160 @@
+"""What a run is made of, whichever kind of config describes it.
+
+A config in YAML and a config in Python are two ways to name the same parts: model, data, optimizer, schedule, evaluation.
+`YamlParts` and `LazyParts` make them; everything else in this room asks `RunParts` and never a config.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.evaluation import DatasetEvaluator
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+from torch import nn
+
+from reldn_d2.data import RelationDatasetMapper
+from reldn_d2.structures.dataset_dicts import DatasetDict
+
+#: A config in YAML, or a config in Python.
+Config = CfgNode | DictConfig
+
+
+@dataclass(frozen=True)
+class KeyNames:
+    """How one kind of config spells the settings that messages and commands name."""
+
+    output_dir: str
+    device: str
+    seed: str
+    weights: str
+    relation_weights: str
+    use_amp: str
+    entities_from_proposals: str
+    train_detections: str
+    task: str
+    protocols: str
+    confusion_subset: str
+
+
+class RunParts(ABC):
+    """The parts of a training or an evaluation. Each method makes its part anew.
+
+    Attributes:
+        keys: names of settings in this kind of config.
+        output_dir: folder of the run.
+        device: where the model is, such as "cpu" or "cuda".
+        weights: checkpoint that a run starts from or that is evaluated; empty: none.
+        relation_weights: RelDN checkpoint whose relation part a new run of RelDN takes; empty: none.
+        train_datasets, test_datasets: names of data sets.
+        statistics_datasets: names of the data sets that the semantic module is counted over.
+        is_relation_model: whether the model is RelDN; otherwise it is a detector.
+        entities_from_proposals: whether RelDN trains on proposals, as the published code.
+        has_training: whether there is anything to train: more than a frozen semantic table.
+        has_train_detections: whether RelDN trains on precomputed detections.
+        use_amp: train in mixed precision.
+        max_iter: iterations of the training.
+        eval_period, log_period: iterations between two evaluations (0: at the end alone) or two log lines.
+        checkpoint_options: of Detectron2's PeriodicCheckpointer.
+        ddp_options: of Detectron2's `create_ddp_model`.
+    """
+
+    keys: ClassVar[KeyNames]
+    output_dir: str
+    device: str
+    weights: str
+    relation_weights: str
+    train_datasets: tuple[str, ...]
+    test_datasets: tuple[str, ...]
+    statistics_datasets: tuple[str, ...]
+    is_relation_model: bool
+    entities_from_proposals: bool
+    has_training: bool
+    has_train_detections: bool
+    use_amp: bool
+    max_iter: int
+    eval_period: int
+    log_period: int
+    checkpoint_options: Mapping[str, Any]
+    ddp_options: Mapping[str, Any]
+
+    @staticmethod
+    @abstractmethod
+    def override(key: str, value: object) -> list[str]:
+        """The command-line words that set a key of this kind of config."""
+
+    @abstractmethod
+    def scaled_to(self, num_processes: int) -> "RunParts":
+        """These parts for a number of processes, where the config says for how many it was written."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, str]:
+        """Every key of the config and its value as JSON."""
+
+    @abstractmethod
+    def free_keys(self) -> tuple[str, ...]:
+        """Patterns of the keys that a resumed run may change, see `run_identity`."""
+
+    @abstractmethod
+    def detector_settings(self) -> Any:
+        """What a detector's output depends on beside weights and images, as JSON can hold it."""
+
+    @abstractmethod
+    def class_counts(self) -> Mapping[str, tuple[str, int]]:
+        """For "thing_classes" and, for RelDN, "predicate_classes": the key that counts them, and its value."""
+
+    @abstractmethod
+    def training_data(self) -> list[DatasetDict]:
+        """The dataset dicts of the training sets, with precomputed detections if these are trained on."""
+
+    @abstractmethod
+    def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> NDArray[np.int64]:
+        """(C, C, P+1) counts for the semantic module, see `reldn_d2.data.predicate_counts`.
+
+        Args:
+            training_data: what `training_data` returned, which is not loaded again; None loads what is needed.
+        """
+
+    @abstractmethod
+    def model(self) -> nn.Module:
+        """The model on its device, as it is initialised."""
+
+    @abstractmethod
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The optimizer of a model's trained parameters."""
+
+    @abstractmethod
+    def lr_scheduler(self, optimizer: torch.optim.Optimizer) -> Any:
+        """PyTorch's scheduler of this optimizer, or fvcore's ParamScheduler over the whole training."""
+
+    @abstractmethod
+    def train_loader(self, training_data: list[DatasetDict]) -> Any:
+        """The loader of training batches."""
+
+    @abstractmethod
+    def test_mapper(self) -> RelationDatasetMapper:
+        """What makes the model's input of a dataset dict in evaluation and prediction."""
+
+    @abstractmethod
+    def test_loader(self, dataset_name: str) -> Any:
+        """The loader of a test set, with precomputed detections if the config names them."""
+
+    @abstractmethod
+    def evaluator(self, dataset_name: str) -> DatasetEvaluator:
+        """The evaluator of a test set."""
+
+    def precise_bn(self, model: nn.Module) -> Any:
+        """A hook that makes the statistics of batch normalisation exact; None where that is not asked for."""
+        return None
+
+    @abstractmethod
+    def verify(self, results: Mapping[str, Any]) -> None:
+        """Compare results with those that the config expects, if it expects any."""
+
+    def all_datasets(self) -> Sequence[str]:
+        """Names of all data sets."""
+        return [*self.train_datasets, *self.test_datasets, *self.statistics_datasets]

@@ -1,0 +1,205 @@
+"""One way to build, check, start and evaluate a run, whichever kind of config describes it.
+
+A check that every run needs is added here, once.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from detectron2.engine import create_ddp_model
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
+from detectron2.utils import comm
+from torch import nn
+
+from reldn_d2.checkpoint import RelationCheckpointer
+from reldn_d2.data import with_queries
+from reldn_d2.modeling import RelDN
+from reldn_d2.structures import Vocabulary
+
+from .parts import RunParts
+from .run_identity import check_resumed, run_identity
+from .vocabularies import common_vocabulary
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """Everything that a training needs, built and checked.
+
+    Attributes:
+        model: on its device, not yet wrapped for several processes.
+        optimizer, data_loader: of the training.
+        vocabulary: names of the classes of all data sets.
+        identity: what a resumed run must share, see `run_identity`.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    data_loader: Any
+    vocabulary: Vocabulary
+    identity: dict[str, str]
+
+
+def build_training(parts: RunParts) -> TrainingRun:
+    """Builds and checks what a training needs.
+
+    Raises:
+        ValueError: the config does not fit a data set, has nothing to train, asks for mixed precision without CUDA, or for
+            precomputed detections as well as proposals to train on.
+    """
+    vocabulary = check_vocabulary(parts, parts.all_datasets())
+    _check_settings(parts)
+    training_data = parts.training_data()
+    model = parts.model()
+    if isinstance(model, RelDN):
+        # Also for a head that makes no use of them: counting checks the range of every annotation.
+        model.relation_head.set_predicate_counts(parts.predicate_counts(training_data))
+    optimizer = parts.optimizer(model)
+    data_loader = parts.train_loader(training_data)
+    identity = run_identity(parts.settings(), parts.free_keys(), training_data)
+    return TrainingRun(model, optimizer, data_loader, vocabulary, identity)
+
+
+def check_vocabulary(parts: RunParts, dataset_names: Iterable[str]) -> Vocabulary:
+    """Compares the class counts of a config with those of data sets, and the names of these with each other.
+
+    Returns:
+        The vocabulary of the data sets; without predicates if the config is of a detector.
+
+    Raises:
+        ValueError: they differ, or there is no data set.
+    """
+    return common_vocabulary(dataset_names, parts.class_counts())
+
+
+def _check_settings(parts: RunParts) -> None:
+    keys = parts.keys
+    if parts.use_amp and parts.device == "cpu":
+        raise ValueError(f"{keys.use_amp} needs CUDA: switch it off, or set {keys.device} to 'cuda'")
+    if parts.entities_from_proposals and parts.has_train_detections:
+        raise ValueError(
+            f"{keys.entities_from_proposals} trains on proposals, so it can't use {keys.train_detections}: choose one of them"
+        )
+
+
+def distribute(model: nn.Module, **options: Any) -> nn.Module:
+    """The model for several processes, if there are several; on CPUs too.
+
+    Args:
+        model: on its device.
+        options: of `create_ddp_model`.
+    """
+    if next(model.parameters()).device.type == "cpu":
+        options["device_ids"] = None  # DDP insists on it
+    distributed: nn.Module = create_ddp_model(model, **options)
+    return distributed
+
+
+def resume_or_start(
+    checkpointer: RelationCheckpointer, identity: dict[str, str], parts: RunParts, *, resume: bool
+) -> bool:
+    """Loads what a training run begins with.
+
+    Args:
+        checkpointer: of the run.
+        identity: of the run, see `run_identity`.
+        parts: say what a new run starts from.
+        resume: go on from the last checkpoint in the run's folder, if there is one.
+
+    Returns:
+        Whether the run goes on from a checkpoint of its own.
+
+    Raises:
+        ValueError: RelDN would start from a detector that nobody trained, or the checkpoint to resume from was trained with
+            another config or other data.
+    """
+    resumed = resume and checkpointer.has_checkpoint()
+    is_relation_model = isinstance(checkpointer.model, RelDN)
+    if resumed:
+        # Before anything is loaded: weights and optimizer that do not fit would say less about why.
+        check_resumed(checkpointer.saved_run(), identity, checkpointer.get_checkpoint_file())
+    elif is_relation_model and not parts.weights:
+        raise ValueError(
+            f"RelDN trains on top of a frozen detector: give its checkpoint as {parts.keys.weights}"
+        )
+    checkpointer.resume_or_load(parts.weights, resume=resume)
+    if parts.relation_weights and is_relation_model and not resumed:
+        checkpointer.load_relation_part(parts.relation_weights)
+    return resumed
+
+
+def load_weights(parts: RunParts, *, resume: bool = False) -> nn.Module:
+    """The model of a config with its weights, in eval mode.
+
+    Args:
+        parts: of either stage.
+        resume: take the last checkpoint in the run's folder instead, if there is one.
+
+    Raises:
+        ValueError: no weights, or weights that do not fit.
+    """
+    model = parts.model()
+    # The semantic module alone: nothing in it is trained, so its table is counted anew.
+    semantic_only = isinstance(model, RelDN) and not any(p.requires_grad for p in model.parameters())
+    counted = (parts.statistics_datasets or parts.train_datasets) if semantic_only else ()
+    checkpointer = RelationCheckpointer(
+        model,
+        parts.output_dir,
+        vocabulary=check_vocabulary(parts, [*parts.test_datasets, *counted]),
+        complete=not semantic_only,
+        same_classes=True,
+    )
+    needs_weights = not (semantic_only and isinstance(model, RelDN) and model.task == "prdcls")
+    if needs_weights and not parts.weights and not (resume and checkpointer.has_checkpoint()):
+        raise ValueError(f"there is nothing to evaluate: give a trained checkpoint as {parts.keys.weights}")
+    if needs_weights:
+        checkpointer.resume_or_load(parts.weights, resume=resume)
+    if semantic_only and isinstance(model, RelDN):
+        model.relation_head.set_predicate_counts(parts.predicate_counts())
+    return model.eval()
+
+
+def test(
+    parts: RunParts, model: nn.Module, evaluators: Sequence[DatasetEvaluator] | None = None
+) -> dict[str, Any]:
+    """Evaluates a model on the test sets. The evaluator of each says what the model is asked beside its ranked list.
+
+    Args:
+        parts: of the model's config.
+        model: with weights.
+        evaluators: one for each test set, instead of those of the config.
+
+    Returns:
+        "task/protocol" -> metric -> number; of several data sets "data set/task/protocol", on one level, so that expected
+        results can name them. Empty on all but the main process.
+
+    Raises:
+        ValueError: a test set has other classes than the config, or another number of evaluators.
+    """
+    names = parts.test_datasets
+    if names:
+        check_vocabulary(parts, names)
+    if evaluators is not None and len(evaluators) != len(names):
+        raise ValueError(
+            f"{len(evaluators)} evaluators for {len(names)} test sets: give one for each, or none"
+        )
+    # The main process may still be writing the last checkpoint, and would be ended if the evaluation fails elsewhere.
+    comm.synchronize()
+    results: OrderedDict[str, dict[str, Any]] = OrderedDict()
+    for i, name in enumerate(names):
+        evaluator = parts.evaluator(name) if evaluators is None else evaluators[i]
+        loader = parts.test_loader(name)
+        if hasattr(evaluator, "queries"):
+            loader = with_queries(loader, evaluator.queries)
+        results[name] = inference_on_dataset(model, loader, evaluator)
+        if comm.is_main_process():
+            logger.info("Evaluation results for %s in csv format:", name)
+            print_csv_format(results[name])
+    if len(results) == 1:
+        return next(iter(results.values()))
+    return {f"{name}/{task}": x for name, tasks in results.items() for task, x in tasks.items()}

@@ -1,0 +1,56 @@
+"""The names of classes and predicates that data sets and a config share."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from reldn_d2.structures import Vocabulary
+
+
+def vocabulary_of(dataset_name: str) -> Vocabulary:
+    """Names of the entity classes and predicates of a registered data set (no predicates: an empty list).
+
+    Raises:
+        ValueError: the data set names no entity classes.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    if metadata.get("thing_classes") is None:
+        # A loader of Detectron2's kind knows the names once it has read its file.
+        DatasetCatalog.get(dataset_name)
+    if metadata.get("thing_classes") is None:
+        raise ValueError(
+            f"data set {dataset_name} has no thing_classes: MetadataCatalog.get({dataset_name!r}).set(thing_classes=...)"
+        )
+    return Vocabulary(list(metadata.thing_classes), list(metadata.get("predicate_classes", [])))
+
+
+def common_vocabulary(dataset_names: Iterable[str], counts: Mapping[str, tuple[str, int]]) -> Vocabulary:
+    """The vocabulary that data sets share with a config.
+
+    Args:
+        dataset_names: of data sets.
+        counts: for "thing_classes" and, for RelDN, "predicate_classes": the config key that counts them and its value.
+
+    Returns:
+        Names of the classes; no predicates if `counts` has none.
+
+    Raises:
+        ValueError: a count is not that of a data set, the names differ, or there is no data set.
+    """
+    vocabularies = {name: vocabulary_of(name) for name in dataset_names}
+    if "predicate_classes" not in counts:
+        vocabularies = {name: replace(x, predicate_classes=[]) for name, x in vocabularies.items()}
+    if not vocabularies:
+        raise ValueError("DATASETS.TRAIN and DATASETS.TEST name no data set: name at least one")
+    first = next(iter(vocabularies.values()))
+    for name, vocabulary in vocabularies.items():
+        for kind, (key, number) in counts.items():
+            in_data_set = len(getattr(vocabulary, kind))
+            if number != in_data_set:
+                raise ValueError(
+                    f"{key} is {number}, but data set {name} has {in_data_set}: set {key} to {in_data_set}, or name "
+                    "another data set"
+                )
+        first.check_equal(vocabulary, f"data set {name}")
+    return first

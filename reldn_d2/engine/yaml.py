@@ -1,0 +1,274 @@
+"""Configs in YAML: reading them, and the parts that they describe."""
+
+import logging
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.engine import hooks
+from detectron2.evaluation import DatasetEvaluator, verify_results
+from detectron2.modeling import META_ARCH_REGISTRY, RetinaNet
+from detectron2.utils import comm
+from fvcore.nn.precise_bn import get_bn_modules
+from numpy.typing import NDArray
+from torch import nn
+
+from reldn_d2.config import OLD_KEYS, add_reldn_config
+from reldn_d2.data import RelationDatasetMapper, predicate_counts
+from reldn_d2.modeling import RelDN
+from reldn_d2.structures.dataset_dicts import DatasetDict
+
+from .datasets import load_registered
+from .parts import KeyNames, RunParts
+from .run_identity import BOUND_YAML_KEYS, flatten, free_patterns, matches
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+# Detectron2's DefaultTrainer writes metrics that often.
+_LOG_PERIOD = 20
+
+
+def load_yaml_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
+    """Detectron2's defaults, RelDN's keys, a YAML file and overrides, in this order; not frozen.
+
+    Keys of earlier releases are converted, with one warning.
+
+    Args:
+        config_file: YAML file.
+        opts: KEY VALUE pairs, flat.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: naming the file or the override: it is no YAML, or a key does not exist, or a value has another type.
+    """
+    cfg = get_cfg()
+    add_reldn_config(cfg)
+    for key in OLD_KEYS:
+        _set(cfg, key, None)
+    known = [key for key, _ in flatten(cfg)]
+    try:
+        cfg.merge_from_file(config_file)
+    except AssertionError as error:  # Detectron2 says so with an assertion
+        raise FileNotFoundError(
+            f"config file {config_file!r} does not exist: correct --config-file"
+        ) from error
+    except KeyError as error:
+        raise ValueError(_unknown_key(config_file, error, known)) from error
+    except ValueError as error:
+        raise ValueError(f"{config_file}: {error}") from error
+    opts = opts or []
+    if len(opts) % 2:
+        raise ValueError(
+            f"overrides of a YAML config are pairs KEY VALUE, but these are {len(opts)} words: {' '.join(opts)}"
+        )
+    for key, value in zip(opts[::2], opts[1::2], strict=True):
+        try:
+            cfg.merge_from_list([key, value])
+        except (AssertionError, KeyError) as error:
+            raise ValueError(_unknown_key("the override", KeyError(key), known)) from error
+        except ValueError as error:
+            raise ValueError(f"override {key} {value}: {error}") from error
+    _convert_old_keys(cfg, config_file)
+    return cfg
+
+
+def _convert_old_keys(cfg: CfgNode, source: str) -> None:
+    """Move the values of keys that earlier releases had, and take these keys out."""
+    found = []
+    for old, new in OLD_KEYS.items():
+        value = _get(cfg, old)
+        if value is not None:
+            found.append(f"{old} ({f'now {new}' if new else 'has no effect any more'})")
+            if new:
+                _set(cfg, new, value)
+        node, _, name = old.rpartition(".")
+        del _get(cfg, node)[name]
+    if found:
+        logger.warning(
+            "%s or an override has keys of an earlier release, which were converted: %s",
+            source,
+            "; ".join(found),
+        )
+
+
+def _get(cfg: CfgNode, key: str) -> Any:
+    for name in key.split("."):
+        cfg = cfg[name]
+    return cfg
+
+
+def _set(cfg: CfgNode, key: str, value: Any) -> None:
+    node, _, name = key.rpartition(".")
+    _get(cfg, node)[name] = value
+
+
+def _unknown_key(source: str, error: KeyError, known: list[str]) -> str:
+    key = re.sub(r"^Non-existent (config )?key: ", "", str(error.args[0]))
+    near = get_close_matches(key, known, n=3)
+    similar = (
+        f": did you mean {' or '.join(near)}?"
+        if near
+        else "; reldn_d2/config.py and Detectron2's documentation list the keys"
+    )
+    return f"{source} has the key {key}, which does not exist{similar}"
+
+
+def is_relation_config(cfg: CfgNode) -> bool:
+    """Whether the config is of stage 2: RelDN, or a meta-architecture derived from it."""
+    return issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), RelDN)
+
+
+def yaml_class_counts(cfg: CfgNode) -> dict[str, tuple[str, int]]:
+    """See `RunParts.class_counts`."""
+    single_stage = issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), RetinaNet)
+    part = "RETINANET" if single_stage else "ROI_HEADS"
+    counts = {"thing_classes": (f"MODEL.{part}.NUM_CLASSES", cfg.MODEL[part].NUM_CLASSES)}
+    if is_relation_config(cfg):
+        number = cfg.MODEL.ROI_RELATION_HEAD.NUM_PREDICATES
+        counts["predicate_classes"] = ("MODEL.ROI_RELATION_HEAD.NUM_PREDICATES", number)
+    return counts
+
+
+def count_predicates(cfg: CfgNode, dataset_dicts: list[DatasetDict]) -> NDArray[np.int64]:
+    """(C, C, P+1) counts of these images, as the config wants them counted.
+
+    Raises:
+        ValueError: an annotation of a class or predicate that the config does not have.
+    """
+    head = cfg.MODEL.ROI_RELATION_HEAD
+    return predicate_counts(
+        dataset_dicts,
+        cfg.MODEL.ROI_HEADS.NUM_CLASSES,
+        head.NUM_PREDICATES,
+        overlap_only=head.OVERLAP_ONLY,
+        background_count=head.SEMANTIC.BACKGROUND_COUNT,
+    )
+
+
+class YamlParts(RunParts):
+    """The parts that a YAML config describes, made by the class methods of a trainer, as Detectron2 does it."""
+
+    keys = KeyNames(
+        output_dir="OUTPUT_DIR",
+        device="MODEL.DEVICE",
+        seed="SEED",
+        weights="MODEL.WEIGHTS",
+        relation_weights="MODEL.ROI_RELATION_HEAD.WEIGHTS",
+        use_amp="SOLVER.AMP.ENABLED",
+        entities_from_proposals="MODEL.ROI_RELATION_HEAD.SAMPLING.METHOD 'published'",
+        train_detections="DATASETS.DETECTION_FILES_TRAIN",
+        task="MODEL.ROI_RELATION_HEAD.TEST.TASK",
+        protocols="MODEL.ROI_RELATION_HEAD.TEST.PROTOCOLS",
+        confusion_subset="MODEL.ROI_RELATION_HEAD.TEST.CONFUSION_SUBSET",
+    )
+
+    def __init__(self, cfg: CfgNode, trainer: "type[Trainer]") -> None:
+        """
+        Args:
+            cfg: of either stage.
+            trainer: whose `build_model`, `build_optimizer` and so on make the parts.
+        """
+        self.cfg, self._trainer = cfg, trainer
+        head = cfg.MODEL.ROI_RELATION_HEAD
+        self.output_dir, self.device = cfg.OUTPUT_DIR, cfg.MODEL.DEVICE
+        self.weights, self.relation_weights = cfg.MODEL.WEIGHTS, head.WEIGHTS
+        self.train_datasets, self.test_datasets = tuple(cfg.DATASETS.TRAIN), tuple(cfg.DATASETS.TEST)
+        self.statistics_datasets = tuple(cfg.DATASETS.STATISTICS)
+        self.is_relation_model = is_relation_config(cfg)
+        self.entities_from_proposals = head.SAMPLING.METHOD == "published"
+        visual = head.VISUAL.FUSED or head.VISUAL.SUBJECT_SKIP or head.VISUAL.OBJECT_SKIP
+        learnable = head.SEMANTIC.ENABLED and head.SEMANTIC.LEARNABLE
+        self.has_training = bool(not self.is_relation_model or visual or head.SPATIAL.ENABLED or learnable)
+        self.has_train_detections = bool(cfg.DATASETS.DETECTION_FILES_TRAIN)
+        self.use_amp = cfg.SOLVER.AMP.ENABLED
+        self.max_iter, self.eval_period = cfg.SOLVER.MAX_ITER, cfg.TEST.EVAL_PERIOD
+        self.log_period = _LOG_PERIOD
+        self.checkpoint_options = {"period": cfg.SOLVER.CHECKPOINT_PERIOD}
+        self.ddp_options = {"broadcast_buffers": False}
+
+    @staticmethod
+    def override(key: str, value: object) -> list[str]:
+        return [key, str(value)]
+
+    def scaled_to(self, num_processes: int) -> "YamlParts":
+        return YamlParts(self._trainer.auto_scale_workers(self.cfg, num_processes), self._trainer)
+
+    def settings(self) -> dict[str, str]:
+        return dict(flatten(self.cfg))
+
+    def free_keys(self) -> tuple[str, ...]:
+        solver, precise_bn = self.cfg.SOLVER, self.cfg.TEST.PRECISE_BN.ENABLED
+        bound = (*BOUND_YAML_KEYS, "TEST.EVAL_PERIOD") if precise_bn else BOUND_YAML_KEYS
+        # Under this schedule an iteration's learning rate does not depend on how many follow: a run may be made longer.
+        may_grow = (
+            solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR"
+            and not solver.RESCALE_INTERVAL
+            and solver.MAX_ITER >= solver.WARMUP_ITERS  # Detectron2 cuts a longer warm-up short
+        )
+        patterns = [*free_patterns("yaml"), *(["SOLVER.MAX_ITER"] if may_grow else [])]
+        free = (key for key in self.settings() if matches(key, patterns) and not matches(key, bound))
+        return tuple(free)
+
+    def detector_settings(self) -> Any:
+        used = self.cfg.clone()
+        used.defrost()
+        del used.MODEL["ROI_RELATION_HEAD"]
+        used.MODEL.WEIGHTS = used.MODEL.DEVICE = ""
+        return [used.MODEL, used.INPUT, used.TEST.DETECTIONS_PER_IMAGE]
+
+    def class_counts(self) -> Mapping[str, tuple[str, int]]:
+        return yaml_class_counts(self.cfg)
+
+    def training_data(self) -> list[DatasetDict]:
+        files = self.cfg.DATASETS.DETECTION_FILES_TRAIN
+        return load_registered(self.train_datasets, files)
+
+    def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> NDArray[np.int64]:
+        if training_data is None or self.statistics_datasets:
+            training_data = load_registered(self.statistics_datasets or self.train_datasets)
+        return count_predicates(self.cfg, training_data)
+
+    def model(self) -> nn.Module:
+        model: nn.Module = self._trainer.build_model(self.cfg)
+        return model
+
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        return self._trainer.build_optimizer(self.cfg, model)
+
+    def lr_scheduler(self, optimizer: torch.optim.Optimizer) -> Any:
+        return self._trainer.build_lr_scheduler(self.cfg, optimizer)
+
+    def train_loader(self, training_data: list[DatasetDict]) -> Any:
+        return self._trainer.build_train_loader(self.cfg, training_data)
+
+    def test_mapper(self) -> RelationDatasetMapper:
+        mapper: RelationDatasetMapper = RelationDatasetMapper(self.cfg, is_train=False)
+        return mapper
+
+    def test_loader(self, dataset_name: str) -> Any:
+        return self._trainer.build_test_loader(self.cfg, dataset_name)
+
+    def evaluator(self, dataset_name: str) -> DatasetEvaluator:
+        return self._trainer.build_evaluator(self.cfg, dataset_name)
+
+    def precise_bn(self, model: nn.Module) -> Any:
+        test = self.cfg.TEST
+        if not test.PRECISE_BN.ENABLED or not get_bn_modules(model):
+            return None
+        # A loader of its own, so that the training's loader gives the same batches with it and without.
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.DATALOADER.NUM_WORKERS = 0
+        loader = self._trainer.build_train_loader(cfg)
+        return hooks.PreciseBN(test.EVAL_PERIOD, model, loader, test.PRECISE_BN.NUM_ITER)
+
+    def verify(self, results: Mapping[str, Any]) -> None:
+        if comm.is_main_process():
+            verify_results(self.cfg, results)
