@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Top-level names of a Python config.
+_PYTHON_PARTS = ("model", "datasets", "dataloader", "optimizer", "lr_multiplier", "train")
 # Detectron2's DefaultTrainer writes metrics that often.
 _LOG_PERIOD = 20
 
@@ -111,6 +113,8 @@ def _set(cfg: CfgNode, key: str, value: Any) -> None:
 
 def _unknown_key(source: str, error: KeyError, known: list[str]) -> str:
     key = re.sub(r"^Non-existent (config )?key: ", "", str(error.args[0]))
+    if key.partition(".")[0] in _PYTHON_PARTS:
+        return f"{source} was saved by a run of a Python config: give that config, whose name ends in .py, instead"
     near = get_close_matches(key, known, n=3)
     similar = (
         f": did you mean {' or '.join(near)}?"

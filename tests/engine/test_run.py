@@ -1,0 +1,193 @@
+"""One run path: a YAML config and a Python config go through the same functions and give equal numbers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, build_detection_test_loader
+from detectron2.evaluation import inference_on_dataset
+
+from reldn_d2.checkpoint import RelationCheckpointer
+from reldn_d2.data import RelationDatasetMapper, with_queries
+from reldn_d2.data.images import read_image
+from reldn_d2.engine import (
+    RelationPredictor,
+    Trainer,
+    evaluate,
+    load_config,
+    load_model,
+    parts_of,
+    vocabulary_of,
+)
+from reldn_d2.engine.parts import Config
+from reldn_d2.evaluation import RelationEvaluator
+from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig, make_input, make_model
+
+SCENES = REPOSITORY / "configs" / "scenes" / "reldn.yaml"
+TINY_LAZY = REPOSITORY / "tests" / "builders" / "tiny_lazy.py"
+KINDS = ("yaml", "python")
+
+
+@pytest.fixture
+def weights(tiny_config: TinyConfig, tmp_path: Path) -> str:
+    """A complete RelDN checkpoint."""
+    vocabulary = vocabulary_of("scenes_tiny_train")
+    RelationCheckpointer(make_model(tiny_config()), str(tmp_path), vocabulary=vocabulary).save("reldn")
+    return str(tmp_path / "reldn.pth")
+
+
+def config(kind: str, output: Path, weights: str) -> Config:
+    """The same run in one kind of config: three steps, a checkpoint after each, prdcls."""
+    head = "MODEL.ROI_RELATION_HEAD"
+    if kind == "yaml":
+        options = [
+            *(*TINY, "MODEL.WEIGHTS", weights, "OUTPUT_DIR", str(output)),
+            *("SOLVER.BASE_LR", "0.01", "SOLVER.PREDICATE_BACKBONE_LR_FACTOR", "0.1", "SOLVER.MAX_ITER", "3"),
+            *("SOLVER.WARMUP_ITERS", "1", "SOLVER.STEPS", "(2,)", "SOLVER.CHECKPOINT_PERIOD", "1"),
+            *("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", f"{head}.TEST.TASK", "prdcls"),
+        ]
+        return load_config(str(SCENES), options)
+    options = [
+        *(f"train.init_checkpoint={weights}", f"train.output_dir={output}", "train.checkpointer.period=1"),
+        *("optimizer.params.predicate_backbone_lr_factor=0.1", "model.task=prdcls"),
+        "model.roi_heads.box_predictor.test_score_thresh=0.0",
+    ]
+    return load_config(str(TINY_LAZY), options)
+
+
+def batches(first: int) -> Iterator[list[dict[str, Any]]]:
+    """Batches from number `first` on, each with the same random numbers for what follows."""
+    relations = [(0, 1, 2), (2, 1, 0), (3, 0, 6), (1, 2, 2)]
+    for i in range(first, 3):
+        torch.manual_seed(i)
+        yield [make_input(5, relations, seed=2 * i), make_input(4, relations[:2], seed=2 * i + 1)]
+
+
+def run(cfg: Config, *, resume: bool) -> tuple[Trainer, dict[str, Any]]:
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    trainer._trainer._data_loader_iter_obj = batches(trainer.start_iter)
+    return trainer, trainer.train()
+
+
+def test_both_kinds_train_resume_evaluate_and_predict_alike(weights: str, tmp_path: Path) -> None:
+    states, results, predictions = [], [], []
+    for kind in KINDS:
+        output = tmp_path / kind
+        _, trained = run(config(kind, output, weights), resume=False)
+        whole = torch.load(output / "model_final.pth")["model"]
+        (output / "last_checkpoint").write_text("model_0000000.pth")
+        trainer, resumed = run(config(kind, output, weights), resume=True)
+        assert trainer.start_iter == 1
+        final = str(output / "model_final.pth")
+        state = torch.load(final)["model"]
+        assert all(torch.equal(value, state[name]) for name, value in whole.items()), "resumed"
+        cfg = config(kind, output, final)
+        assert trained == resumed == evaluate(cfg) == Trainer.test(cfg, load_model(cfg))
+        found = RelationPredictor(cfg)(
+            read_image(DatasetCatalog.get("scenes_tiny_test")[0]["file_name"], "BGR")
+        )
+        states.append(state)
+        results.append(trained)
+        predictions.append(found)
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    assert results[0] == results[1]
+    assert results[0]["prdcls/motifs"]["R@50"] > 0 and "prdcls/confusion" in results[0]
+    for name in ("instances", "relations"):
+        one, other = (x[name].get_fields() for x in predictions)
+        assert one.keys() == other.keys()
+        for field, value in one.items():
+            tensors = [getattr(x, "tensor", x) for x in (value, other[field])]
+            assert torch.equal(*tensors), field
+
+
+def test_parts_of_both_kinds_have_the_same_names() -> None:
+    parts = [
+        parts_of(load_config(str(file))) for file in (SCENES, REPOSITORY / "configs/lazy/scenes_reldn.py")
+    ]
+    for name in (
+        "train_datasets",
+        "test_datasets",
+        "is_relation_model",
+        "has_training",
+        "use_amp",
+        "max_iter",
+    ):
+        assert getattr(parts[0], name) == getattr(parts[1], name), name
+    assert [number for _, number in parts[0].class_counts().values()] == [
+        number for _, number in parts[1].class_counts().values()
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_misspelt_key_is_named_with_near_ones(kind: str) -> None:
+    file, options, near = {
+        "yaml": (SCENES, ["SOLVER.BASE_LRR", "1"], "SOLVER.BASE_LR"),
+        "python": (TINY_LAZY, ["train.max_itre=1"], "train.max_iter"),
+    }[kind]
+    with pytest.raises(ValueError, match=f"did you mean .*{near}") as raised:
+        load_config(str(file), options)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_unknown_key_of_a_yaml_file_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("MODEL:\n  ROI_RELATION_HEAD:\n    NUM_PREDICATE: 3\n")
+    with pytest.raises(ValueError, match=r"x.yaml has the key MODEL.*NUM_PREDICATE, .*NUM_PREDICATES"):
+        load_config(str(file))
+    with pytest.raises(FileNotFoundError, match=r"'gone.yaml' does not exist"):
+        load_config("gone.yaml")
+    with pytest.raises(ValueError, match="pairs KEY VALUE"):
+        load_config(str(SCENES), ["SEED"])
+
+
+@pytest.mark.parametrize(
+    ("line", "missing"),
+    [
+        ("del optimizer", "optimizer.params"),
+        ("del lr_multiplier", "lr_multiplier"),
+        ("dataloader.pop('evaluator')", "dataloader.evaluator"),
+        ("dataloader.pop('statistics')", "dataloader.statistics"),
+        ("train.pop('max_iter')", "train.max_iter"),
+        ("model.relation_head.pop('num_predicates')", "model.relation_head.num_predicates"),
+    ],
+)
+def test_a_python_config_that_forgets_a_part_is_told_which(line: str, missing: str, tmp_path: Path) -> None:
+    file = tmp_path / "forgetful.py"
+    file.write_text(
+        "from detectron2.config import LazyConfig\n"
+        f"_cfg = LazyConfig.load({str(TINY_LAZY)!r})\n"
+        "model, datasets, dataloader = _cfg.model, _cfg.datasets, _cfg.dataloader\n"
+        f"optimizer, lr_multiplier, train = _cfg.optimizer, _cfg.lr_multiplier, _cfg.train\n{line}\n"
+    )
+    with pytest.raises(ValueError, match=rf"forgetful.py lacks {missing}: ") as raised:
+        load_config(str(file))
+    assert "\n" not in str(raised.value)
+
+
+def test_the_config_that_a_python_run_saves_says_what_to_give_instead(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("dataloader: {}\nmodel: {}\n")
+    with pytest.raises(ValueError, match=r"config.yaml was saved by a run of a Python config: give that"):
+        load_config(str(file))
+
+
+def test_a_foreign_loop_that_does_not_connect_the_queries_is_told_how(weights: str, tmp_path: Path) -> None:
+    """Detectron2's own loader and our evaluator, side by side but not joined."""
+    cfg = config("yaml", tmp_path, weights)
+    model = load_model(cfg)
+    evaluator = RelationEvaluator("scenes_tiny_test", "prdcls", ("reldn", "confusion"))
+    loader = build_detection_test_loader(
+        DatasetCatalog.get("scenes_tiny_test"), mapper=RelationDatasetMapper(cfg, is_train=False)
+    )
+    with pytest.raises(ValueError, match=r"queries=evaluator.queries") as raised:
+        inference_on_dataset(model, loader, evaluator)
+    assert "\n" not in str(raised.value) and "image" in str(raised.value)
+    joined = inference_on_dataset(model, with_queries(loader, evaluator.queries), evaluator)
+    loader = Trainer.build_test_loader(cfg, "scenes_tiny_test")
+    trainers = inference_on_dataset(model, loader, evaluator)
+    assert joined == trainers and np.isfinite(joined["prdcls/confusion"]["entity_instance_right"])
