@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 from ablation_tables import ROOT, Metrics, read_metrics
 
-from reldn_d2.engine import RunParts, load_config, parts_of
+from reldn_d2.engine import RunParts, kind_of_config, load_config, parts_of
 from reldn_d2.engine.run_identity import flatten, free_patterns, matches
 from reldn_d2.evaluation import PROTOCOLS
 from reldn_d2.evaluation.io.results import RESULTS_FILE
@@ -152,9 +152,10 @@ def make_run(config: Path, delta: str, seed: int, options: Sequence[str], output
 
     kind: Literal["yaml", "python"] = "python" if config.suffix == ".py" else "yaml"
 
+    parts = kind_of_config(config)
+
     def made(name: str) -> Run:
         folder = output / config_name(config) / name.split("/")[-1] / f"seed{seed}"
-        parts = parts_of(load_config(str(config), [*options, *delta_options(read_delta(name), kind)]))
         chosen = (*options, *delta_options(read_delta(name), kind), *parts.override(parts.keys.seed, seed))
         return Run(seed, folder, config, chosen, parts_of(load_config(str(config), [*chosen])))
 

@@ -13,20 +13,32 @@ import argparse
 from pathlib import Path
 
 from reldn_d2.data import detections_made_by
-from reldn_d2.engine import cache_detections, detector_identity, load_config, load_model, setup_console
+from reldn_d2.engine import (
+    cache_detections,
+    detector_identity,
+    load_config,
+    load_model,
+    parts_of,
+    setup_console,
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--config-file", required=True, help="of the detector")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides of the config")
+    parser.add_argument(
+        "opts",
+        nargs=argparse.REMAINDER,
+        help="overrides of the config: KEY VALUE, or key=value of a Python config",
+    )
     args = parser.parse_args()
     cfg = load_config(args.config_file, args.opts)
     setup_console()
     model = load_model(cfg)
     identity = detector_identity(cfg, model)
-    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+    parts = parts_of(cfg)
+    for name in (*parts.train_datasets, *parts.test_datasets):
         path = args.output / f"{name}.npz"
         if detections_made_by(path) == identity:
             print(f"{path} is of these weights and this config, kept")

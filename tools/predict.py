@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from reldn_d2.data.images import read_image
-from reldn_d2.engine import RelationPredictor, load_config
+from reldn_d2.engine import RelationPredictor, kind_of_config, load_config
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.visualization import draw_scene_graph, scene_graph_to_dict, write_scene_graph
 
@@ -91,7 +91,8 @@ def main(arguments: Sequence[str]) -> int:
     for option, path in (("--weights", args.weights), ("--config-file", config_file)):
         if not path.is_file():
             raise FileNotFoundError(f"{option}: no file {path}")
-    cfg = load_config(str(config_file), [*args.opts, "MODEL.WEIGHTS", str(args.weights)])
+    kind = kind_of_config(config_file)
+    cfg = load_config(str(config_file), [*args.opts, *kind.override(kind.keys.weights, args.weights)])
     problems = predict_folder(RelationPredictor(cfg), images, args)
     print(f"{len(images) - len(problems)} of {len(images)} images done, results in {args.output}")
     print(*problems, sep="\n", end="", file=sys.stderr)

@@ -4,6 +4,7 @@ from .detections import cache_detections, detector_identity
 from .evaluate import (
     check_classes,
     evaluate,
+    kind_of_config,
     load_config,
     load_model,
     parts_of,
@@ -24,6 +25,7 @@ __all__ = [
     "detector_identity",
     "evaluate",
     "import_data_sets",
+    "kind_of_config",
     "load_config",
     "load_model",
     "parts_of",

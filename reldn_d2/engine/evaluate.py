@@ -1,5 +1,6 @@
 """Configs and checkpoints by name: what `train_net.py` and the tools call."""
 
+import os
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -9,11 +10,16 @@ from reldn_d2.modeling import RelDN
 from reldn_d2.structures import Vocabulary
 from reldn_d2.structures.dataset_dicts import DatasetDict
 
-from .lazy import load_lazy_config
+from .lazy import LazyParts, load_lazy_config
 from .parts import Config, RunParts
 from .run import check_vocabulary, load_weights, test
 from .trainer import Trainer
-from .yaml import count_predicates, load_yaml_config
+from .yaml import YamlParts, count_predicates, load_yaml_config
+
+
+def kind_of_config(config_file: str | os.PathLike[str]) -> type[RunParts]:
+    """The kind of config that a file holds: Python if its name ends in ".py", otherwise YAML."""
+    return LazyParts if os.fspath(config_file).endswith(".py") else YamlParts
 
 
 def load_config(config_file: str, opts: list[str] | None = None) -> Config:
@@ -27,7 +33,8 @@ def load_config(config_file: str, opts: list[str] | None = None) -> Config:
         FileNotFoundError: there is no such file.
         ValueError: see `load_yaml_config` and `load_lazy_config`.
     """
-    return (load_lazy_config if config_file.endswith(".py") else load_yaml_config)(config_file, opts)
+    load = load_lazy_config if kind_of_config(config_file) is LazyParts else load_yaml_config
+    return load(config_file, opts)
 
 
 def parts_of(cfg: Config) -> RunParts:

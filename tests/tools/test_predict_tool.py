@@ -1,6 +1,5 @@
 import importlib.util
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -41,10 +40,8 @@ class FakePredictor:
 def tool(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """The script with a predictor that needs no weights; `tool.calls` are the configurations asked for."""
     calls: list[tuple[str, list[str]]] = []
-    engine = ModuleType("reldn_d2.engine")
-    engine.__dict__["RelationPredictor"] = FakePredictor
-    engine.__dict__["load_config"] = lambda file, opts: calls.append((file, opts))
-    monkeypatch.setitem(sys.modules, "reldn_d2.engine", engine)
+    monkeypatch.setattr("reldn_d2.engine.RelationPredictor", FakePredictor)
+    monkeypatch.setattr("reldn_d2.engine.load_config", lambda file, opts: calls.append((file, opts)))
     spec = importlib.util.spec_from_file_location("predict_under_test", SCRIPT)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -87,6 +84,16 @@ def test_one_image(tool: ModuleType, weights: Path, tmp_path: Path) -> None:
     assert cv2.imread(str(tmp_path / "results" / "a.png")).shape == (533, 800, 3)
     config = str(weights.parent / "config.yaml")
     assert tool.calls == [(config, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", str(weights)])]
+
+
+def test_a_config_in_python_is_told_the_weights_in_its_words(
+    tool: ModuleType, weights: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "model.py"
+    config.write_text("")
+    image = write_image(tmp_path / "in" / "a.jpg")
+    assert run(tool, image, weights, "--config-file", str(config), "train.device=cpu") == 0
+    assert tool.calls == [(str(config), ["train.device=cpu", f"train.init_checkpoint={weights}"])]
 
 
 def test_colours_keep_their_order(tool: ModuleType, weights: Path, tmp_path: Path) -> None:
