@@ -24,7 +24,7 @@ import torch
 import yaml
 from ablation_intervals import pooled_differences
 from ablation_jobs import LOG_FILE
-from ablation_runs import DELTAS, Run, config_name, make_run, read_delta
+from ablation_runs import DELTAS, Run, config_name, delta_options, make_run, read_delta
 from ablation_tables import PAPER_RESULTS, ROOT, read_table, value_of
 from detectron2.engine import default_argument_parser
 from detectron2.modeling import build_model
@@ -32,7 +32,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reldn_d2.checkpoint import RelationCheckpointer
-from reldn_d2.engine import load_config
+from reldn_d2.engine import load_config, parts_of
 from reldn_d2.evaluation import GroundTruthGraph, evaluate_graphs, reldn
 from reldn_d2.evaluation import reldn_openimages as ablation_protocol
 from reldn_d2.evaluation.io.results import PER_IMAGE_FILE, RESULTS_FILE, save_per_image
@@ -52,10 +52,11 @@ import csv, json, os, sys, time
 from pathlib import Path
 
 arguments = sys.argv[1:]
-first = next(i for i, x in enumerate(arguments) if x.isupper() and "." in x)
+python = arguments[arguments.index("--config-file") + 1].endswith(".py")
+first = next(i for i, x in enumerate(arguments) if ("=" in x if python else x.isupper() and "." in x))
 given = arguments[first:]
-options = dict(zip(given[::2], given[1::2]))
-output = Path(options["OUTPUT_DIR"])
+options = dict(x.split("=", 1) for x in given) if python else dict(zip(given[::2], given[1::2]))
+output = Path(options["train.output_dir" if python else "OUTPUT_DIR"])
 name = f"{output.parent.name}/{output.name}"
 behaviour = json.loads(os.environ["FAKE"])
 with open(os.environ["CALLS"], "a") as calls:
@@ -74,7 +75,7 @@ if name in behaviour.get("hang", []):
 if name in behaviour.get("fail", []):
     print("it broke\\n ")
     sys.exit(3)
-seed = int(options["SEED"])
+seed = int(options["train.seed" if python else "SEED"])
 (output / "config.yaml").write_text(json.dumps({"SEED": seed, "SOLVER": {"BASE_LR": 0.01}}))
 if "--resume" in arguments:
     (output / "last_checkpoint").write_text("model_final.pth")
@@ -83,15 +84,19 @@ if "--resume" in arguments:
         sys.exit()
 if name in behaviour.get("no_results", []):
     sys.exit()
-task = options["MODEL.ROI_RELATION_HEAD.TEST.TASK"]
-folder = output / "inference" / "scenes_test" / task
+head = "MODEL.ROI_RELATION_HEAD.TEST."
+task = options["model.task" if python else head + "TASK"]
+folder = output / "inference" / ("scenes_tiny_test" if python else "scenes_test") / task
 folder.mkdir(parents=True, exist_ok=True)
-suffixes = ["", "_confusable"] if options["MODEL.ROI_RELATION_HEAD.TEST.CONFUSION_SUBSET"] == "True" else [""]
+subset = options["dataloader.evaluator.confusion_subset" if python else head + "CONFUSION_SUBSET"]
+suffixes = ["", "_confusable"] if subset == "True" else [""]
+protocols = options["dataloader.evaluator.protocols.names" if python else head + "PROTOCOLS"]
+protocols = protocols.strip("[]").split(",") if python else eval(protocols)
 values = behaviour["values"].get(name, {})
 with open(folder / "relation_results.csv", "w", newline="") as file:
     writer = csv.writer(file)
     writer.writerow(("protocol", "metric", "value"))
-    for protocol in eval(options["MODEL.ROI_RELATION_HEAD.TEST.PROTOCOLS"]):
+    for protocol in protocols:
         for suffix in suffixes:
             writer.writerow((protocol + suffix, "always there", 1.0))
     for key, value in values.items():
@@ -254,7 +259,8 @@ def test_a_delta_is_its_file_without_base_and_output_folder(
     (tmp_path / "x.yaml").write_text(
         "_BASE_: a.yaml\nSEED: 7\nMODEL: {RPN: {NMS_THRESH: 0.25}, MASK_ON: True}\nOUTPUT_DIR: b\n"
     )
-    assert read_delta("x") == ["SEED", "7", "MODEL.RPN.NMS_THRESH", "0.25", "MODEL.MASK_ON", "True"]
+    words = ["SEED", "7", "MODEL.RPN.NMS_THRESH", "0.25", "MODEL.MASK_ON", "True"]
+    assert delta_options(read_delta("x"), "yaml") == words
     with pytest.raises(FileNotFoundError, match=r"y\.yaml is missing"):
         read_delta("y")
 
@@ -265,7 +271,7 @@ WEIGHTS = {"L1": ("CLASS_AGNOSTIC", 1.0), "L2": ("ENTITY_CLASS", 0.5), "L3": ("P
 
 @pytest.mark.parametrize("line", PAPER["tables"][1]["lines"])
 def test_a_loss_line_switches_on_what_its_name_says(line: str, tmp_path: Path) -> None:
-    loss = make_run(SCENES, f"losses/{line}", 1, (), tmp_path).cfg.MODEL.ROI_RELATION_HEAD.LOSS
+    loss = make_run(SCENES, f"losses/{line}", 1, (), tmp_path).parts.cfg.MODEL.ROI_RELATION_HEAD.LOSS
     assert loss.CROSS_ENTROPY_WEIGHT == 1.0
     for name, (key, weight) in WEIGHTS.items():
         assert (loss[key].WEIGHT > 0) is (name in line.split("+"))
@@ -283,16 +289,16 @@ def test_a_module_line_switches_on_what_its_name_says(
     line: str, spatial: bool, visual: tuple[bool, ...], tmp_path: Path
 ) -> None:
     run = make_run(SCENES, f"modules/{line}", 1, (), tmp_path)
-    head = run.cfg.MODEL.ROI_RELATION_HEAD
+    head = run.parts.cfg.MODEL.ROI_RELATION_HEAD
     assert head.SEMANTIC.ENABLED and bool(head.SPATIAL.ENABLED) is spatial
     found = (head.VISUAL.FUSED, head.VISUAL.SUBJECT_SKIP, head.VISUAL.OBJECT_SKIP)
     assert found == visual
-    assert tool.has_training(run.cfg) == any((spatial, *visual))
+    assert run.parts.has_training == any((spatial, *visual))
 
 
 @pytest.mark.parametrize("line", PAPER["tables"][4]["lines"])
 def test_a_margin_line_sets_all_margins(line: str, tmp_path: Path) -> None:
-    loss = make_run(SCENES, f"margins/{line}", 1, (), tmp_path).cfg.MODEL.ROI_RELATION_HEAD.LOSS
+    loss = make_run(SCENES, f"margins/{line}", 1, (), tmp_path).parts.cfg.MODEL.ROI_RELATION_HEAD.LOSS
     assert [loss[key].MARGIN for key, _ in WEIGHTS.values()] == [float(line)] * 3
     assert [loss[key].WEIGHT for key, _ in WEIGHTS.values()] == [1.0, 0.5, 0.1]
 
@@ -324,7 +330,39 @@ def test_a_trained_table_is_a_training_too(switches: dict[str, bool], trains: bo
     off = {"VISUAL.SUBJECT_SKIP": False, "SPATIAL.ENABLED": False}
     options = [text for key, value in {**off, **switches}.items() for text in (f"{HEAD}.{key}", str(value))]
     run = make_run(SCENES, "losses/L0", 1, [*NO_PIXELS, *options], Path("x"))
-    assert tool.has_training(run.cfg) is trains
+    assert run.parts.has_training is trains
+
+
+# A config in Python is told the same in its own words.
+LAZY = REPOSITORY / "tests" / "builders" / "tiny_lazy.py"
+
+
+@pytest.mark.parametrize(
+    "delta", sorted(str(x.relative_to(DELTAS))[: -len(".yaml")] for x in DELTAS.rglob("*.yaml"))
+)
+def test_a_delta_means_the_same_in_both_kinds_of_config(delta: str, tmp_path: Path) -> None:
+    yaml_run, lazy_run = make_run(SCENES, delta, 5, TINY, tmp_path), make_run(LAZY, delta, 5, (), tmp_path)
+    models = [run.parts.model() for run in (yaml_run, lazy_run)]
+    trained = [{name for name, x in model.named_parameters() if x.requires_grad} for model in models]
+    assert models[0].state_dict().keys() == models[1].state_dict().keys() and trained[0] == trained[1]
+    assert yaml_run.parts.has_training == lazy_run.parts.has_training == bool(trained[0])
+    terms = [model.relation_head.contrastive_losses.terms for model in models]
+    described = [{name: (x.weight, x.margin) for name, x in term.items() if x.weight} for term in terms]
+    assert described[0] == described[1]
+    assert lazy_run.parts.settings()["train.seed"] == "5"
+
+
+def test_runs_of_a_python_config_are_made_and_found_again(bench: Bench) -> None:
+    for options, differs in (([], False), ([], False), (["optimizer.lr=0.5"], True)):
+        arguments = ["--lines", "L0", "--", *options]
+        if differs:
+            with pytest.raises(ValueError, match=r"optimizer.lr was 0.01, now 0.5"):
+                bench.run(*arguments, config=LAZY, seeds=1)
+        else:
+            assert bench.run(*arguments, config=LAZY, seeds=1) == 0
+    (call,) = bench.calls()
+    assert call["run"] == "L0/seed1" and call["options"]["train.seed"] == "1"
+    assert call["options"]["model.relation_head.contrastive_losses.terms.entity_class.weight"] == "0.0"
 
 
 def test_runs_lie_in_a_folder_named_by_the_config() -> None:
@@ -437,7 +475,9 @@ def pretend_finished(bench: Bench, run: str, config: dict[str, Any] | None) -> P
 
 def test_runs_of_the_same_config_are_taken(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     (bench.output / "detector").mkdir(parents=True)
-    config: dict[str, Any] = yaml.safe_load(make_run(SCENES, "losses/L0", 1, (), bench.output).cfg.dump())
+    config: dict[str, Any] = yaml.safe_load(
+        make_run(SCENES, "losses/L0", 1, (), bench.output).parts.cfg.dump()
+    )
     # A file under another name, keys that change no number, a key of another release, one that this one adds.
     config["MODEL"]["WEIGHTS"] = str(bench.output / "detector" / ".." / "detector" / "model.pth")
     config["MODEL"]["DEVICE"], config["DATALOADER"]["NUM_WORKERS"], config["GONE"] = "cuda", 9, 1
@@ -456,7 +496,7 @@ def test_runs_of_the_same_config_are_taken(bench: Bench, monkeypatch: pytest.Mon
 ])  # fmt: skip
 def test_runs_of_another_config_are_refused(bench: Bench, key: str, value: Any) -> None:
     config: dict[str, Any] = yaml.safe_load(
-        make_run(SCENES, f"losses/{FULL}", 1, (), bench.output).cfg.dump()
+        make_run(SCENES, f"losses/{FULL}", 1, (), bench.output).parts.cfg.dump()
     )
     node = config
     *path, last = key.split(".")
@@ -721,7 +761,7 @@ def fake_counts(
     """Runs of a line whose evaluation counted `hits` (one row each) in images of `truths` relationships."""
     runs = []
     for seed, row in enumerate(hits, start=1):
-        run = Run(seed, folder / f"seed{seed}", SCENES, (), SCENES_CONFIG)
+        run = Run(seed, folder / f"seed{seed}", SCENES, (), parts_of(SCENES_CONFIG))
         counts = PerImageRecall(
             tuple(map(str, range(len(truths)))), np.array(truths), {metric: np.array(row)}
         )
@@ -870,9 +910,9 @@ def test_a_table_of_real_runs(
 @pytest.mark.parametrize(
     ("config", "options", "message"),
     [
-        ("scenes/detector.yaml", [], "META_ARCHITECTURE.*GeneralizedRCNN: --config takes a config of RelDN"),
+        ("scenes/detector.yaml", [], "is a config of a detector: --config takes a config of RelDN"),
         ("scenes/reldn.yaml", ["SOLVER.MAXITER", "1"], "MAXITER"),
-        ("lazy/scenes_reldn.py", [], "config in Python"),
+        ("lazy/scenes_reldn.py", ["train.max_itre=1"], "no such key: train.max_itre"),
     ],
 )
 def test_what_is_no_config_to_ablate_is_refused_before_anything_runs(
