@@ -37,12 +37,13 @@ def add_reldn_config(cfg: CN) -> None:
     # Share of the subject, object and predicate features dropped in training. Not in the paper: for small data sets.
     head.VISUAL.DROPOUT = 0.0
 
-    # Losses (section 3): L = L0 + λ1·L1 + λ2·L2 + λ3·L3. A weight of 0 switches a loss off.
-    head.LOSS = CN()
+    # Losses (section 3): L = L0 + λ1·L1 + λ2·L2 + λ3·L3. Every block is a contrastive term: NAME is a class in
+    # CONTRASTIVE_TERM_REGISTRY, the other keys are its arguments. A weight of 0 switches a loss off. Configs may add blocks.
+    head.LOSS = CN(new_allowed=True)
     head.LOSS.CROSS_ENTROPY_WEIGHT = 1.0  # L0
-    head.LOSS.CLASS_AGNOSTIC = CN({"WEIGHT": 1.0, "MARGIN": 0.2})  # L1
-    head.LOSS.ENTITY_CLASS = CN({"WEIGHT": 0.5, "MARGIN": 0.2})  # L2
-    head.LOSS.PREDICATE_CLASS = CN({"WEIGHT": 0.1, "MARGIN": 0.2})  # L3
+    head.LOSS.CLASS_AGNOSTIC = CN({"NAME": "ClassAgnosticTerm", "WEIGHT": 1.0, "MARGIN": 0.2})  # L1
+    head.LOSS.ENTITY_CLASS = CN({"NAME": "EntityClassTerm", "WEIGHT": 0.5, "MARGIN": 0.2})  # L2
+    head.LOSS.PREDICATE_CLASS = CN({"NAME": "PredicateClassTerm", "WEIGHT": 0.1, "MARGIN": 0.2})  # L3
     # Whether ∅ competes in the argmax that makes an unrelated pair a negative of L3.
     head.LOSS.PREDICATE_CLASS.BACKGROUND_IN_ARGMAX = False
     # "anchors": mean over an anchor's cells, then over anchors. "published": flat mean over cells plus a zero.
@@ -66,9 +67,6 @@ def add_reldn_config(cfg: CN) -> None:
     head.TEST.TASK = "sgdet"
     head.TEST.TOP_K = 100  # relationships an image
     head.TEST.CHUNK_SIZE = 256  # unordered pairs scored at a time: bounds the memory
-    head.TEST.EXHAUSTIVE = (
-        False  # score also pairs that can change nothing, to measure what leaving them out saves
-    )
     # Protocols to report, see docs/evaluation.md; one that is not defined for the task is left out.
     head.TEST.PROTOCOLS = ("motifs", "reldn", "confusion")
     head.TEST.PREDICATES_PER_PAIR = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)  # the k's of protocol reldn

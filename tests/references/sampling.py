@@ -28,12 +28,15 @@ def make_case(
 ) -> Case:
     counts = [len(rows) for rows in matched]
     total = sum(counts)
+    boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0]]).repeat(total, 1) if boxes is None else boxes
     entities = EntityBatch(
-        boxes=torch.tensor([[0.0, 0.0, 10.0, 10.0]]).repeat(total, 1) if boxes is None else boxes,
+        boxes=boxes,
+        regions=boxes,
         classes=torch.zeros(total, dtype=torch.long),
         scores=torch.ones(total),
         image=torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts, dtype=torch.long)),
         image_sizes=torch.full((len(counts), 2), 100.0),
+        frames=[(100, 100)] * len(counts),
         counts=counts,
     )
     return Case(

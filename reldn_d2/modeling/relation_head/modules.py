@@ -17,6 +17,9 @@ from reldn_d2.structures import Pairs
 
 from .spatial import SPATIAL_FEATURE_SIZE, spatial_features
 
+SpatialFeatures = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Gives the 28 numbers of pairs, with the arguments of `spatial_features`."""
+
 _NEGATIVE_SLOPE = 0.1
 
 
@@ -104,13 +107,13 @@ class SpatialModule(nn.Module):
         *,
         num_predicates: int,
         hidden: int = 64,
-        features: Callable[[Tensor, Tensor, Tensor], Tensor] = spatial_features,
+        features: SpatialFeatures = spatial_features,
     ) -> None:
         """
         Args:
             num_predicates: P.
             hidden: width of the two hidden layers.
-            features: gives the 28 numbers of pairs, with the arguments of `spatial_features`.
+            features: function that gives the 28 numbers of pairs, with the arguments of `spatial_features`.
         """
         super().__init__()
         self.features = features
