@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from reldn_d2.modeling.relation_head.selection import (
@@ -26,7 +27,7 @@ def select_from_every_pair(
     order = (scores[first] * scores[second]).argsort(descending=True, stable=True)
     # Within one chunk nothing stops early. No pairs are one empty chunk.
     best: Selection | None = None
-    for rows in order.split(chunk_size):
+    for rows in torch.split(order, chunk_size):
         found = select_relationships(
             score_pairs,
             scores,

@@ -30,7 +30,8 @@ def rows() -> Iterator[Row]:
 
 def _fast(case: Case) -> _Drawn:
     draw = PairSampler(num_predicates=case.num_predicates)
-    return draw(case.entities, case.matched, case.relations, case.num_ground_truth)
+    drawn: _Drawn = draw(case.entities, case.matched, case.relations, case.num_ground_truth)
+    return drawn
 
 
 def _case(entities: int) -> Case:

@@ -68,7 +68,7 @@ model = L(RelDN)(
         ),
         cross_entropy_weight=1.0,  # L0
         contrastive_losses=L(ContrastiveLosses)(
-            terms=L(dict)(
+            terms=L("builtins.dict")(  # OmegaConf cannot hold the class
                 class_agnostic=L(ClassAgnosticTerm)(  # L1
                     weight=1.0,
                     margin=0.2,

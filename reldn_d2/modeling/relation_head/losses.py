@@ -225,10 +225,8 @@ class ContrastiveLosses:
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         loss = cfg.MODEL.ROI_RELATION_HEAD.LOSS
-        blocks = {
-            key: value for key, value in loss.items() if key not in ("CROSS_ENTROPY_WEIGHT", "NORMALIZATION")
-        }
-        terms = {key.lower(): _term_from_config(cfg, key, block) for key, block in blocks.items()}
+        keys = [key for key in loss if key not in ("CROSS_ENTROPY_WEIGHT", "NORMALIZATION")]
+        terms = {key.lower(): _term_from_config(cfg, key) for key in keys}
         return {"terms": terms, "normalization": loss.NORMALIZATION}
 
     def __call__(
@@ -256,14 +254,16 @@ class ContrastiveLosses:
         }
 
 
-def _term_from_config(cfg: CfgNode, key: str, block: Any) -> ContrastiveTerm:
-    # New keys are allowed in LOSS, so that misspelt ones have to be found here.
+def _term_from_config(cfg: CfgNode, key: str) -> ContrastiveTerm:
+    """The term of one block inside LOSS."""
+    block = getattr(cfg.MODEL.ROI_RELATION_HEAD.LOSS, key)
+    # LOSS accepts new keys, so misspelt ones have to be found here.
     if not isinstance(block, CfgNode) or "NAME" not in block:
         raise ValueError(
             f"{_LOSS} has no key {key}: correct its name, or, for a new contrastive term, give a block "
             f"{key}: {{NAME: a class in CONTRASTIVE_TERM_REGISTRY, WEIGHT: ..., MARGIN: ...}}"
         )
-    options = {name.lower(): value for name, value in block.items() if name != "NAME"}
+    options = {name.lower(): getattr(block, name) for name in block if name != "NAME"}
     term: ContrastiveTerm = CONTRASTIVE_TERM_REGISTRY.get(block.NAME)(
         **options,
         num_classes=cfg.MODEL.ROI_HEADS.NUM_CLASSES,
