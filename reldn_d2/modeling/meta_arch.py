@@ -28,9 +28,9 @@ TASKS = ("sgdet", "sgcls", "prdcls")
 class RelDN(GeneralizedRCNN):
     """Relationship detector of "Graphical Contrastive Losses for Scene Graph Parsing" (CVPR 2019).
 
-    The detector (`backbone`, `proposal_generator`, `roi_heads`) is frozen and stays in eval mode. The predicate
-    backbone and the three box heads of the relation head are trained; when a checkpoint without them is loaded (a
-    detector's), they start as copies of the detector's backbone and box head.
+    The detector (`backbone`, `proposal_generator`, `roi_heads`) is frozen and stays in eval mode. The
+    predicate backbone and the three box heads of the relation head are trained; when a checkpoint without
+    them is loaded (a detector's), they start as copies of the detector's backbone and box head.
     """
 
     @configurable
@@ -47,13 +47,14 @@ class RelDN(GeneralizedRCNN):
     ) -> None:
         """
         Args:
-            relation_backbone: predicate backbone, with the structure of the detector's; None if the head pools no
-                predicate features.
+            relation_backbone: predicate backbone, with the structure of the detector's; None if the head
+                pools no predicate features.
             relation_head: see `ROI_RELATION_HEAD_REGISTRY`.
-            task: "sgdet", "sgcls" or "prdcls": what inference takes from the ground truth. May be changed later.
+            task: "sgdet", "sgcls" or "prdcls": what inference takes from the ground truth. May be changed
+                later.
             entity_iou_threshold: detections of lower IoU with the ground truth are not used in training.
-            entities_from_proposals: train on sampled foreground proposals, as the published code, instead of on
-                ground truth and detections.
+            entities_from_proposals: train on sampled foreground proposals, as the published code, instead of
+                on ground truth and detections.
             freeze_norm: freeze the normalisation layers of the predicate backbone and the relation head.
             detector: arguments of GeneralizedRCNN.
 
@@ -106,10 +107,11 @@ class RelDN(GeneralizedRCNN):
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """
         Args:
-            batched_inputs: one dict per image from `RelationDatasetMapper`: "image" (C, H, W); for training, SGCLS and
-                PRDCLS "instances" with `gt_boxes` and `gt_classes`; for training "relations", (R, 3) long rows
-                (subject, object, predicate) of these instances; optionally "detections"; for inference optionally
-                "queries", a `Queries` of rows of "instances", which are then needed in SGDET, too.
+            batched_inputs: one dict per image from `RelationDatasetMapper`: "image" (C, H, W); for training,
+                SGCLS and PRDCLS "instances" with `gt_boxes` and `gt_classes`; for training "relations",
+                (R, 3) long rows (subject, object, predicate) of these instances; optionally "detections"; for
+                inference optionally "queries", a `Queries` of rows of "instances", which are then needed in
+                SGDET, too.
 
         Returns:
             In training a dict of losses, else what `inference` returns.
@@ -149,15 +151,17 @@ class RelDN(GeneralizedRCNN):
         Returns:
             One dict per image:
 
-            * "instances": `pred_boxes`, `scores`, `pred_classes`, and `pred_masks` if the detector makes masks; in
-              SGCLS and PRDCLS row by row the ground truth;
+            * "instances": `pred_boxes`, `scores`, `pred_classes`, and `pred_masks` if the detector makes
+              masks; in SGCLS and PRDCLS row by row the ground truth;
             * "relations": rows by falling score with `subject_index`, `object_index` (rows of "instances"),
               `pred_predicates`, `scores`, `rank_in_pair`, see the relation head;
-            * "pair_answers" (in SGCLS and PRDCLS, if the input has "queries"): row by row for the pairs asked about
-              `subject_index`, `object_index`, `pair_scores` and `predicate_probs`, see the relation head;
-            * "triplet_answers" (if the input has "queries"): row by row for the triplets asked about `subject_index`,
-              `object_index` (rows of the input's "instances"), `pred_predicates`, `scores` and `detected`. `detected` is
-              False, with score 0, where no two entities stand for subject and object (see `modeling.queries`).
+            * "pair_answers" (in SGCLS and PRDCLS, if the input has "queries"): row by row for the pairs asked
+              about `subject_index`, `object_index`, `pair_scores` and `predicate_probs`, see the relation
+              head;
+            * "triplet_answers" (if the input has "queries"): row by row for the triplets asked about
+              `subject_index`, `object_index` (rows of the input's "instances"), `pred_predicates`, `scores`
+              and `detected`. `detected` is False, with score 0, where no two entities stand for subject and
+              object (see `modeling.queries`).
         """
         assert not self.training
         images = self.preprocess_image(batched_inputs)
@@ -185,7 +189,7 @@ class RelDN(GeneralizedRCNN):
     def _detector_features(
         self, batched_inputs: list[dict[str, Any]], images: ImageList
     ) -> dict[str, Tensor]:
-        """Feature maps of the detector's backbone; no maps if neither detector nor relation head will read them."""
+        """Feature maps of the detector's backbone; an empty dict if no part will read them."""
         if self.training:
             detects = self.entities_from_proposals or not _have_detections(batched_inputs)
         else:
@@ -257,8 +261,8 @@ class RelDN(GeneralizedRCNN):
         proposals, _ = self.proposal_generator(images, features, None)
         with _without_masks(self.roi_heads) if self.training else nullcontext():
             detections, _ = self.roi_heads(images, features, proposals, None)
-        # An empty box can be in no relationship and has no finite geometry. Removed before pairs are formed, it shifts
-        # no row later.
+        # An empty box can be in no relationship and has no finite geometry. Removed before pairs are formed,
+        # it shifts no row later.
         return [found[found.pred_boxes.nonempty()] for found in detections]
 
     def _classify(self, features: dict[str, Tensor], entities: list[Instances]) -> list[Instances]:

@@ -1,7 +1,8 @@
 """Translates queries about annotated entities into queries about the model's entities, and the answers back.
 
-The relation head scores pairs of the model's entities. In SGCLS and PRDCLS these are the annotated entities, row by row.
-In SGDET they are detections, so each annotated entity is represented by a detection of its class that overlaps it.
+The relation head scores pairs of the model's entities. In SGCLS and PRDCLS these are the annotated entities,
+row by row. In SGDET they are detections, so each annotated entity is represented by a detection of its class
+that overlaps it.
 """
 
 from dataclasses import dataclass
@@ -23,9 +24,10 @@ class TranslatedQueries:
 
     Attributes:
         asked: the queries, about annotated entities.
-        entity_pairs: (A, 2) long, the pairs as rows of the model's entities; None in SGDET, where pairs are not answered.
-        entity_triplets: (Q, 3) long, the triplets as rows of the model's entities. Rows of triplets that are not
-            detected have no meaning.
+        entity_pairs: (A, 2) long, the pairs as rows of the model's entities; None in SGDET, where pairs are
+            not answered.
+        entity_triplets: (Q, 3) long, the triplets as rows of the model's entities. Rows of triplets that are
+            not detected have no meaning.
         detected: (Q,) bool, whether subject and object are represented by two different entities.
     """
 
@@ -46,7 +48,8 @@ class TranslatedQueries:
 
     @staticmethod
     def to_detections(asked: Queries, ground_truth: Instances, detections: Instances) -> "TranslatedQueries":
-        """SGDET: an annotated entity is represented by the detection that `match_to_detections` assigns to it.
+        """SGDET: an annotated entity is represented by the detection that `match_to_detections` assigns to
+        it.
 
         Args:
             asked: the queries.
@@ -61,7 +64,8 @@ class TranslatedQueries:
         return TranslatedQueries(asked, None, triplets, detected)
 
     def for_head(self) -> Queries:
-        """What the relation head is asked: the pairs and the detected triplets, as rows of the model's entities."""
+        """What the relation head is asked: the pairs and the detected triplets, as rows of the model's
+        entities."""
         pairs = self.asked.pairs[:0] if self.entity_pairs is None else self.entity_pairs
         return Queries(pairs, self.entity_triplets[self.detected])
 
@@ -72,8 +76,8 @@ class TranslatedQueries:
             output: the relation head's output for `for_head`.
 
         Returns:
-            "pair_answers" (not in SGDET) and "triplet_answers", see `RelDN.inference`. A triplet whose pair the head does
-            not consider counts as not detected.
+            "pair_answers" (not in SGDET) and "triplet_answers", see `RelDN.inference`. A triplet whose pair
+            the head does not consider counts as not detected.
         """
         scored = output["triplet_answers"]
         scores = scored.scores.new_zeros(len(self.detected))

@@ -24,13 +24,14 @@ class EntityBatch:
 
     Attributes:
         boxes: (E, 4) float, XYXY in pixels of `frames`.
-        regions: (E, 4) float, XYXY in pixels of the network input, where features are pooled; normally the boxes.
+        regions: (E, 4) float, XYXY in pixels of the network input, where features are pooled; normally the
+            boxes.
         classes: (E,) long in [0, C).
         scores: (E,) float in [0, 1].
         image: (E,) long, the image each entity belongs to; never decreasing.
         image_sizes: (N, 2) float, (height, width) that positions are shares of; normally `frames`.
-        frames: (height, width) of the image whose pixels the boxes are in, for each image; normally the network input
-            without padding.
+        frames: (height, width) of the image whose pixels the boxes are in, for each image; normally the
+            network input without padding.
         counts: number of entities of each image; a Python list, so that splitting needs no device sync.
     """
 
@@ -108,13 +109,14 @@ class Pairs:
 class PairTargets:
     """What training knows about M ordered pairs, and which losses drew them.
 
-    Each entity of training is matched to an annotated entity. A pair is *related* when its subject and its object are
-    matched to those of an annotated relationship, and *unrelated* when they are matched to two different entities
-    without a relationship in this order. A pair of entities matched to the same annotated entity is neither.
+    Each entity of training is matched to an annotated entity. A pair is *related* when its subject and its
+    object are matched to those of an annotated relationship, and *unrelated* when they are matched to two
+    different entities without a relationship in this order. A pair of entities matched to the same annotated
+    entity is neither.
 
     Attributes:
-        label_pair, label_predicate: (L,) long; annotated predicate `label_predicate[l]` of pair `label_pair[l]`.
-            A pair with several annotated predicates has several labels.
+        label_pair, label_predicate: (L,) long; annotated predicate `label_predicate[l]` of pair
+            `label_pair[l]`. A pair with several annotated predicates has several labels.
         related, unrelated: (M,) bool.
         in_cross_entropy: (M,) bool, drawn for L0.
         subject_side: (M,) bool, drawn as a partner of its subject for L1, L2 and L3.

@@ -1,4 +1,5 @@
-"""Contrastive terms as parts that a config lists: a term from outside the package, and mistakes in the config."""
+"""Contrastive terms as parts that a config lists: a term from outside the package, and mistakes in the
+config."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,8 @@ LOSS = "MODEL.ROI_RELATION_HEAD.LOSS"
 
 
 class ParityTerm(ContrastiveTerm):
-    """Partners whose entity classes have the same remainder compete. A toy, written as a user of the package would."""
+    """Partners whose entity classes have the same remainder compete. A toy, written as a user of the package
+    would."""
 
     def __init__(
         self, *, divisor: int, weight: float, margin: float, num_classes: int, num_predicates: int
@@ -50,7 +52,8 @@ def toy_term() -> Iterator[CfgNode]:
 def test_a_term_from_outside_trains(
     toy_term: CfgNode, tiny_config: TinyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three steps of the trainer with one more config block; the loss is that of a slow version, and is reported."""
+    """Three steps of the trainer with one more config block; the loss is that of a slow version, and is
+    reported."""
     detector = tmp_path / "detector.pth"
     weights = make_model(tiny_config()).state_dict()
     torch.save({"model": {k: v for k, v in weights.items() if not k.startswith("relation_")}}, detector)

@@ -13,7 +13,8 @@ from torch.utils._pytree import tree_leaves
 from reldn_d2.modeling.relation_head import entity_batch
 from tests.builders.tiny_models import TinyConfig, make_model
 
-# What is kept of each ordered pair: its ends, its bound, its place in the order, and copies of these while sorting.
+# What is kept of each ordered pair: its ends, its bound, its place in the order, and copies of these while
+# sorting.
 BYTES_A_PAIR = 32
 
 

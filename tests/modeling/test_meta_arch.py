@@ -232,7 +232,8 @@ def test_a_batch_gives_what_its_images_give(tiny_config: TinyConfig) -> None:
     model = make_model(tiny_config(f"{HEAD}.TEST.TASK", "prdcls")).eval().double()
     batch = [make_input(4, RELATED), make_input(3, [(0, 1, 1)], seed=3, size=64)]
     for alone, together in zip([model([x])[0] for x in batch], model(batch), strict=True):
-        # The smaller image is padded in the batch, which changes its features at the border; entities do not move.
+        # The smaller image is padded in the batch, which changes its features at the border; entities do not
+        # move.
         torch.testing.assert_close(
             alone["instances"].pred_boxes.tensor, together["instances"].pred_boxes.tensor
         )

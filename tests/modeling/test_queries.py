@@ -85,7 +85,8 @@ def slow_iou(a: Box, b: Box) -> float:
 
 
 def slow_detection(box: Box, label: int, boxes: list[Box], labels: list[int]) -> int | None:
-    """Row of the detection of the same class with the best IoU, the first among equals, if that is 0.5 or more."""
+    """Row of the detection of the same class with the best IoU, the first among equals, if that is 0.5 or
+    more."""
     best, best_row = 0.0, None
     for row, (other, other_label) in enumerate(zip(boxes, labels, strict=True)):
         iou = slow_iou(box, other)

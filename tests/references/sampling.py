@@ -87,7 +87,8 @@ def slow_draws(
     anchors_per_image: int = 128,
     partners_per_anchor: int = 64,
 ) -> tuple[list[Edge], list[Edge], list[Edge]]:
-    """Labels one image and draws the pairs of L0 and those of the contrastive losses, subjects and objects."""
+    """Labels one image and draws the pairs of L0 and those of the contrastive losses, subjects and
+    objects."""
     labels, others = slow_labels(case, overlap_only=False)
     related, unrelated = list(labels), list(others)
     positive = random.sample(related, min(positives_per_image, len(related)))

@@ -1,4 +1,5 @@
-"""Selection of relationships that scores every pair: for tests, and as the benchmark's measure of the early stop."""
+"""Selection of relationships that scores every pair: for tests, and as the benchmark's measure of the early
+stop."""
 
 from collections.abc import Callable
 

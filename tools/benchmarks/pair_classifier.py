@@ -28,7 +28,8 @@ def rows() -> Iterator[Row]:
 
 
 class _Head:
-    """PairClassifier whose features are given: of each entity as subject and as object, of each unordered pair's region."""
+    """PairClassifier whose features are given: of each entity as subject and as object, of each unordered
+    pair's region."""
 
     @torch.no_grad()
     def __init__(self) -> None:

@@ -1,9 +1,10 @@
-"""A RelDN with real detections and predicate scores, but without the weights of a whole model in the repository.
+"""A RelDN with real detections and predicate scores, but without the weights of a whole model in the
+repository.
 
-Detections, semantic table and spatial module come from a committed file (`make_detections.py`). The detections are those
-of a detector in four test photos of vrd_mini; the modules are those of a model without visual module; both were trained on
-vrd_mini. All other weights are random. The last layers of the visual module are zero: its work is done in full, but predicate
-scores are those of the trained modules.
+Detections, semantic table and spatial module come from a committed file (`make_detections.py`). The
+detections are those of a detector in four test photos of vrd_mini; the modules are those of a model without
+visual module; both were trained on vrd_mini. All other weights are random. The last layers of the visual
+module are zero: its work is done in full, but predicate scores are those of the trained modules.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -33,7 +34,8 @@ Output = list[dict[str, Instances]]
 
 
 def r50_config() -> CfgNode:
-    """The model zoo's Faster R-CNN R-50-FPN, 256 channels and 1024 features, the size of the paper's FPN models."""
+    """The model zoo's Faster R-CNN R-50-FPN, 256 channels and 1024 features, the size of the paper's FPN
+    models."""
     cfg = get_cfg()
     add_reldn_config(cfg)
     cfg.merge_from_file(model_zoo.get_config_file("COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"))

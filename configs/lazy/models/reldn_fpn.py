@@ -1,7 +1,7 @@
 """RelDN on Detectron2's Faster R-CNN with a ResNet-50 feature pyramid.
 
-The relation part refers to the parts of the detector that it copies. So a config that changes the detector, its backbone
-or its box head changes the copies, too.
+The relation part refers to the parts of the detector that it copies. So a config that changes the detector,
+its backbone or its box head changes the copies, too.
 """
 
 from detectron2.config import LazyCall as L

@@ -32,17 +32,18 @@ _BOXES_OF = {"instances": "gt_boxes", "detections": "pred_boxes"}
 
 @META_ARCH_REGISTRY.register()
 class PublishedRelDN(RelDN):
-    """RelDN with the box arithmetic, detection and spatial features of the published code. For evaluation only.
+    """RelDN with the box arithmetic, detection and spatial features of the published code, for evaluation.
 
-    Parameters and their names are those of RelDN. Boxes of entities are in pixels of the original image from beginning to
-    end. The images of a batch are computed one by one, since padding changes results.
+    Parameters and their names are those of RelDN. Boxes of entities are in pixels of the original image from
+    beginning to end. The images of a batch are computed one by one, since padding changes results.
     """
 
     @configurable
     def __init__(self, *, min_size: int, max_size: int, **reldn: Any) -> None:
         """
         Args:
-            min_size, max_size: the shorter side of the network input, and the most that the longer one may be.
+            min_size, max_size: the shorter side of the network input, and the most that the longer one may
+                be.
             reldn: arguments of RelDN, with the parts that `PUBLISHED_PARTS` names.
         """
         super().__init__(**reldn)
@@ -75,7 +76,7 @@ class PublishedRelDN(RelDN):
     def inference(
         self, batched_inputs: list[dict[str, Any]], *, do_postprocess: bool = True
     ) -> list[dict[str, Instances]]:
-        """As in RelDN. The boxes of the inputs ("instances", "detections") are in pixels of the network input.
+        """As in RelDN. Boxes of the inputs are in pixels of the network input.
 
         Raises:
             ValueError: an image that was not resized to INPUT.MIN_SIZE_TEST and INPUT.MAX_SIZE_TEST.
@@ -112,7 +113,8 @@ class PublishedRelDN(RelDN):
     def _entity_batch(
         self, batched_inputs: list[dict[str, Any]], images: ImageList, entities: list[Instances]
     ) -> EntityBatch:
-        """Boxes in pixels of the image, features from the scaled boxes, positions as shares of the padded input."""
+        """Boxes in pixels of the image, features from the scaled boxes, positions as shares of the padded
+        input."""
         (x,) = batched_inputs
         batch = entity_batch(entities)
         return replace(

@@ -16,8 +16,8 @@ from .boxes import inclusive
 
 
 def published_spatial_features(subject_boxes: Tensor, object_boxes: Tensor, network_sizes: Tensor) -> Tensor:
-    """The 28 numbers of eq. 11 as the published code has them in tests: boxes count in pixels of the image, but their
-    positions are shares of the network input.
+    """The 28 numbers of eq. 11 as the published code has them in tests: boxes count in pixels of the image,
+    but their positions are shares of the network input.
 
     Thin boxes keep their width; a box without area counts as a pixel.
 

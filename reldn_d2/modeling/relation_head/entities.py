@@ -11,8 +11,8 @@ def entity_batch(entities: list[Instances]) -> EntityBatch:
     """Flattens the entities of a batch.
 
     Args:
-        entities: one Instances per image with `pred_boxes`, `pred_classes` and `scores`. Features are pooled from the
-            boxes, and positions are shares of `image_size`.
+        entities: one Instances per image with `pred_boxes`, `pred_classes` and `scores`. Features are pooled
+            from the boxes, and positions are shares of `image_size`.
     """
     counts = [len(x) for x in entities]
     frames = [x.image_size for x in entities]
@@ -42,8 +42,8 @@ def match_to_ground_truth(
         iou_threshold: boxes whose best IoU is below it match no entity.
 
     Returns:
-        (K,) long ground-truth rows, the lowest row among equals (0 where nothing matches); (K,) bool, whether the
-        best IoU reaches the threshold.
+        (K,) long ground-truth rows, the lowest row among equals (0 where nothing matches); (K,) bool, whether
+        the best IoU reaches the threshold.
     """
     return _best_column(pairwise_iou(candidates, ground_truth.gt_boxes), iou_threshold)
 
@@ -61,8 +61,8 @@ def match_to_detections(
         iou_threshold: entities whose best IoU is below it count as not detected.
 
     Returns:
-        (G,) long rows of the detections (0 where nothing matches); among equals the lowest row, which in a detector's
-        output has the highest score. (G,) bool, whether the entity is detected.
+        (G,) long rows of the detections (0 where nothing matches); among equals the lowest row, which in a
+        detector's output has the highest score. (G,) bool, whether the entity is detected.
     """
     iou = pairwise_iou(ground_truth.gt_boxes, detections.pred_boxes)
     same_class = ground_truth.gt_classes[:, None] == detections.pred_classes
@@ -84,10 +84,10 @@ def _best_column(iou: Tensor, iou_threshold: float) -> tuple[Tensor, Tensor]:
 def training_entities(
     detections: list[Instances], ground_truth: list[Instances], iou_threshold: float
 ) -> tuple[list[Instances], Tensor]:
-    """Entities that relation training forms pairs of: the ground truth, and every detection that overlaps it enough.
+    """Entities of relation training: the ground truth, and every detection that overlaps it enough.
 
-    A detection stands for the ground-truth entity of highest IoU, whatever class was predicted, and gets the class of
-    that entity.
+    A detection stands for the ground-truth entity of highest IoU, whatever class was predicted, and gets the
+    class of that entity.
 
     Args:
         detections: with `pred_boxes`, one Instances per image.
@@ -95,8 +95,8 @@ def training_entities(
         iou_threshold: least IoU of a detection that is kept.
 
     Returns:
-        One Instances per image with `pred_boxes`, `pred_classes` and `scores` (all 1), the ground truth first; and
-        the (E,) ground-truth row, inside its image, that each entity stands for.
+        One Instances per image with `pred_boxes`, `pred_classes` and `scores` (all 1), the ground truth
+        first; and the (E,) ground-truth row, inside its image, that each entity stands for.
     """
     entities, matched = [], []
     for found, truth in zip(detections, ground_truth, strict=True):
@@ -116,11 +116,11 @@ def training_entities(
 
 
 def sampled_proposals(proposals: list[Instances], num_classes: int) -> tuple[list[Instances], Tensor]:
-    """Entities as in the published code: the foreground of the proposals that the box head would be trained on.
+    """Entities as in the published code: the foreground proposals that would train the box head.
 
     Args:
-        proposals: labelled and sampled as for the box head, with `proposal_boxes`, `gt_classes` (background is
-            `num_classes`) and `gt_rows`, the ground-truth row each one is matched to.
+        proposals: labelled and sampled as for the box head, with `proposal_boxes`, `gt_classes` (background
+            is `num_classes`) and `gt_rows`, the ground-truth row each one is matched to.
         num_classes: C.
 
     Returns:
@@ -137,7 +137,7 @@ def sampled_proposals(proposals: list[Instances], num_classes: int) -> tuple[lis
                 scores=found.proposal_boxes.tensor.new_ones(len(found)),
             )
         )
-        # Detectron2 adds no ground-truth fields where an image has no ground truth; nothing is foreground then.
+        # Without ground truth in the image, Detectron2 adds no fields, and there is no foreground.
         matched.append(found.gt_rows if found.has("gt_rows") else found.gt_classes)
     return entities, torch.cat(matched)
 

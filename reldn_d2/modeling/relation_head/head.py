@@ -114,7 +114,7 @@ class RelDNHead(nn.Module):
             relations: per image (R, 3) long rows (subject, object, predicate) of ground-truth rows.
 
         Returns:
-            `loss_rel_cross_entropy` and those of `contrastive_losses`: weighted scalars; a loss of weight 0 is
+            `loss_rel_cross_entropy` and those of `contrastive_losses`: weighted scalars. A loss of weight 0 is
             absent.
         """
         pairs, targets = self.sample_pairs(entities, matched, relations, [len(x) for x in ground_truth])
@@ -142,21 +142,23 @@ class RelDNHead(nn.Module):
         Args:
             features, relation_features, entities: as in `losses`.
             entities_given: SGCLS and PRDCLS. The overlap filter is for detected entities only.
-            queries: what is asked about each image, in rows of the entities of that image. Pairs may repeat, and subject
-                and object of a pair may be the same entity; those of a triplet are two different entities.
+            queries: what is asked about each image, in rows of the entities of that image. Pairs may repeat,
+                and subject and object of a pair may be the same entity; those of a triplet are two different
+                entities.
 
         Returns:
-            One dict per image, with Instances whose `image_size` is the image's entry in `frames` of the entities and whose
-            `subject_index` and `object_index` are rows of the entities of the image.
+            One dict per image, with Instances whose `image_size` is the image's entry in `frames` of the
+            entities and whose `subject_index` and `object_index` are rows of the entities of the image.
 
-            * "relations": relationships by falling score with `subject_index`, `object_index`, `pred_predicates`, `scores`
-              and `rank_in_pair`. The list is complete for any number of predicates per pair, see `selection`; the first
-              `top_k` rows of `rank_in_pair <= k` are the answer for k.
-            * "pair_answers", if there are queries: row by row `subject_index`, `object_index`, `pair_scores` (product of
-              the two entity scores) and `predicate_probs` (A, P), without the background.
-            * "triplet_answers", if there are queries: row by row `subject_index`, `object_index`, `pred_predicates` and
-              `scores`, as in "relations", and `considered`: False, with score 0, for a pair that the overlap filter
-              excludes.
+            * "relations": relationships by falling score with `subject_index`, `object_index`,
+              `pred_predicates`, `scores` and `rank_in_pair`. The list is complete for any number of
+              predicates per pair, see `selection`; the first `top_k` rows of `rank_in_pair <= k` are the
+              answer for k.
+            * "pair_answers", if there are queries: row by row `subject_index`, `object_index`, `pair_scores`
+              (product of the two entity scores) and `predicate_probs` (A, P), without the background.
+            * "triplet_answers", if there are queries: row by row `subject_index`, `object_index`,
+              `pred_predicates` and `scores`, as in "relations", and `considered`: False, with score 0, for a
+              pair that the overlap filter excludes.
         """
         results = []
         for i in range(len(entities.counts)):

@@ -1,4 +1,4 @@
-"""The losses of RelDN (Zhang et al., CVPR 2019, section 3): cross entropy, and contrastive terms with a margin.
+"""The losses of RelDN (Zhang et al., CVPR 2019, section 3): cross entropy and contrastive terms.
 
 Shape letters: see `reldn_d2.structures.pairs`.
 
@@ -6,13 +6,13 @@ A contrastive term sorts the drawn pairs of each anchor (a subject, or an object
 
     ClassAgnosticTerm    L1: all drawn partners of the anchor                      (eq. 2, 3)
     EntityClassTerm      L2: the partners of one entity class                      (eq. 4, 5)
-    PredicateClassTerm   L3: the positives of one predicate, and the negatives that are wrongly predicted as it
+    PredicateClassTerm   L3: the positives of one predicate, and the negatives wrongly predicted as it
                                                                                    (eq. 6, 7)
 
-Related pairs are positives, unrelated pairs are negatives. With the affinity `Φ(s, o) = 1 - p(∅ | s, o)` (eq. 1), the
-margin of a cell is `min over positives of Φ - max over negatives of Φ`. Since `max Φ = -min(-Φ)`, a single segment
-minimum over (sign, side, anchor, cell) gives the margins of all terms and both sides, without a loop, a data-dependent
-shape or a device sync.
+Related pairs are positives, unrelated pairs are negatives. With the affinity `Φ(s, o) = 1 - p(∅ | s, o)` (eq.
+1), the margin of a cell is `min over positives of Φ - max over negatives of Φ`. Since `max Φ = -min(-Φ)`, a
+single segment minimum over (sign, side, anchor, cell) gives the margins of all terms and both sides, without
+a loop, a data-dependent shape or a device sync.
 """
 
 from abc import ABC, abstractmethod
@@ -39,10 +39,11 @@ CONTRASTIVE_TERM_REGISTRY = Registry("CONTRASTIVE_TERM")
 CONTRASTIVE_TERM_REGISTRY.__doc__ = """
 Registry for contrastive terms: subclasses of `ContrastiveTerm`.
 
-Every CfgNode inside MODEL.ROI_RELATION_HEAD.LOSS is a term: NAME is a class of this registry, all other keys are its
-keyword arguments in lower case. So a class is called with `weight`, `margin` and its own options from the config, and with
-`num_classes` and `num_predicates` of the model. The loss of block SOME_TERM is called "loss_rel_some_term". Blocks of
-terms outside this package need no default: they are added to the config, or written in a YAML file, like
+Every CfgNode inside MODEL.ROI_RELATION_HEAD.LOSS is a term: NAME is a class of this registry, all other keys
+are its keyword arguments in lower case. So a class is called with `weight`, `margin` and its own options from
+the config, and with `num_classes` and `num_predicates` of the model. The loss of block SOME_TERM is called
+"loss_rel_some_term". Blocks of terms outside this package need no default: they are added to the config, or
+written in a YAML file, like
 
     MODEL:
       ROI_RELATION_HEAD:
@@ -76,8 +77,8 @@ class CellMembership(NamedTuple):
     """Puts K pairs into cells of their subjects and of their objects.
 
     Attributes:
-        cell: long in [0, num_cells): (2, K) cells of the subjects, then of the objects; (K,) if both are the same; or
-            one number for all pairs.
+        cell: long in [0, num_cells): (2, K) cells of the subjects, then of the objects; (K,) if both are the
+            same; or one number for all pairs.
         pair: (K,) long rows of the pairs. None: all M pairs, in order.
         excluded: (K,) bool, pairs that are in no cell. None: no pair is excluded.
     """
@@ -88,7 +89,7 @@ class CellMembership(NamedTuple):
 
 
 class ContrastiveTerm(ABC):
-    """One contrastive loss: which pairs of an anchor compete with each other, by which margin, with which weight.
+    """One contrastive loss: which pairs of an anchor compete, by which margin and with which weight.
 
     Attributes:
         weight: factor λ of the loss; 0 switches the term off.
@@ -116,9 +117,9 @@ class ContrastiveTerm(ABC):
     ) -> Sequence[CellMembership]:
         """Which pairs are in which cells of their anchors.
 
-        The caller decides what a pair is in its cell (related: a positive, unrelated: a negative) and leaves out pairs
-        that were not drawn. A pair may be in several cells. The shapes should not depend on values, so that no device
-        sync is needed.
+        The caller decides what a pair is in its cell (related: a positive, unrelated: a negative) and leaves
+        out pairs that were not drawn. A pair may be in several cells. The shapes should not depend on values,
+        so that no device sync is needed.
 
         Args:
             logits: (M, P+1) predicate logits, without gradient.
@@ -164,9 +165,9 @@ class PredicateClassTerm(ContrastiveTerm):
     def __init__(self, *, background_in_argmax: bool = False, **term: Any) -> None:
         """
         Args:
-            background_in_argmax: whether ∅ competes in the argmax that decides what a negative is predicted as. If it
-                does, a pair predicted as ∅ is a negative of no predicate. If not, every unrelated pair is a negative
-                of the real predicate with the highest logit.
+            background_in_argmax: whether ∅ competes in the argmax that decides what a negative is predicted
+                as. If it does, a pair predicted as ∅ is a negative of no predicate. If not, every unrelated
+                pair is a negative of the real predicate with the highest logit.
             term: arguments of `ContrastiveTerm`.
         """
         super().__init__(**term)
@@ -205,8 +206,9 @@ class ContrastiveLosses:
         """
         Args:
             terms: terms by name. A term of weight 0 is neither computed nor returned.
-            normalization: "anchors" averages the cells of an anchor and then the anchors that have a valid cell, over
-                the whole batch; "published" divides the sum over all valid cells of a side by their number plus one.
+            normalization: "anchors" averages the cells of an anchor and then the anchors that have a valid
+                cell, over the whole batch; "published" divides the sum over all valid cells of a side by
+                their number plus one.
 
         Raises:
             ValueError: an unknown normalization, or a term with the name of L0.
@@ -217,7 +219,8 @@ class ContrastiveLosses:
             )
         if _CROSS_ENTROPY in terms:
             raise ValueError(
-                f"a contrastive term cannot be called {_CROSS_ENTROPY!r}, which is the name of L0: rename it in {_LOSS}"
+                f"a contrastive term cannot be called {_CROSS_ENTROPY!r}, which is the name of L0: rename it in "
+                f"{_LOSS}"
             )
         self.terms = {name: term for name, term in terms.items() if term.weight}
         self.normalization = normalization
@@ -240,8 +243,8 @@ class ContrastiveLosses:
             targets: related and unrelated pairs, and the partners drawn for each side.
 
         Returns:
-            "loss_rel_{name}" of each term: a scalar, times the term's weight. A term without any valid cell gives a zero
-            that keeps the graph.
+            "loss_rel_{name}" of each term: a scalar, times the term's weight. A term without any valid cell
+            gives a zero that keeps the graph.
         """
         if not self.terms:
             return {}
@@ -279,8 +282,8 @@ def _cell_minima(
     pairs: Pairs,
     targets: PairTargets,
 ) -> Tensor:
-    """(2, 2, E, cells of all terms): for each sign, side, anchor and cell the least Φ of the positives, or -Φ of the
-    negatives; infinite where there are none."""
+    """(2, 2, E, cells of all terms): for each sign, side, anchor and cell the least Φ of the positives, or -Φ
+    of the negatives; infinite where there are none."""
     first_cells = [0, *accumulate(term.num_cells for term in terms)]
     sides, num_anchors, num_cells = 2, len(entities), first_cells[-1]
     # Rows of these (2, M) tables are the two sides: subjects as anchors, then objects.

@@ -21,10 +21,11 @@ FeatureMaps = dict[str, Tensor]
 
 
 class PairClassifier(nn.Module):
-    """Pools regions and adds up the logits of the semantic, spatial and visual modules (section 4 of the paper).
+    """Pools regions and adds up the logits of the semantic, spatial and visual modules (section 4).
 
-    Subject and object features are pooled from the detector's feature maps once per entity, predicate features from
-    the predicate backbone's once per unordered pair. Shape letters: see `reldn_d2.structures.pairs`.
+    Subject and object features are pooled from the detector's feature maps once per entity, predicate
+    features from the predicate backbone's once per unordered pair. Shape letters: see
+    `reldn_d2.structures.pairs`.
     """
 
     @configurable
@@ -45,8 +46,8 @@ class PairClassifier(nn.Module):
             semantic, spatial, visual: the three modules; None switches one off.
             in_features: names of the feature maps to pool from.
             pooler: pools regions from these maps; None if the visual module is off.
-            subject_head, object_head, predicate_head: box heads from pooled regions to D features; None where the
-                visual module does not need them.
+            subject_head, object_head, predicate_head: box heads from pooled regions to D features; None where
+                the visual module does not need them.
 
         Raises:
             ValueError: all three modules are off.

@@ -1,8 +1,9 @@
-"""Labels every ordered entity pair of a batch and draws those that the losses use (sections 3.4 and 5 of the paper).
+"""Labels every ordered entity pair of a batch and draws those that the losses use (sections 3.4 and 5).
 
-Work is done on tables padded to the largest image, (N, Emax, Emax) with subjects in rows and objects in columns, so
-that no loop runs over images or entities. Random subsets come from `topk` of random keys. Shapes are static up to the
-last step, the compactions that turn the drawn table into a list of pairs and list their labels.
+The sampler works on tables padded to the largest image, (N, Emax, Emax) with subjects in rows and objects in
+columns, so that no loop runs over images or entities. Random subsets come from `topk` of random keys. Shapes
+are static up to the last step, the compactions that turn the drawn table into a list of pairs and list their
+labels.
 """
 
 from typing import Any, Literal, get_args
@@ -20,9 +21,9 @@ _CONTRASTIVE_SAMPLINGS = get_args(ContrastiveSampling)
 class PairSampler:
     """Draws the training pairs of each loss independently of the other losses.
 
-    A pair is related when its subject and its object are matched to those of an annotated relationship. It is unrelated
-    when they are matched to two different ground-truth entities without a relationship in this order. Two entities
-    matched to the same ground truth are neither.
+    A pair is related when its subject and its object are matched to those of an annotated relationship. It is
+    unrelated when they are matched to two different ground-truth entities without a relationship in this
+    order. Two entities matched to the same ground truth are neither.
     """
 
     @configurable
@@ -41,14 +42,15 @@ class PairSampler:
         """
         Args:
             num_predicates: P.
-            batch_size_per_image, positives_per_image: L0 draws up to `positives_per_image` related pairs of an image
-                and fills up with unrelated ones. A drawn pair contributes all its labels.
+            batch_size_per_image, positives_per_image: L0 draws up to `positives_per_image` related pairs of
+                an image and fills up with unrelated ones. A drawn pair contributes all its labels.
             anchors_per_image, partners_per_anchor: numbers of the contrastive sets, see `contrastive`.
             overlap_only: exclude pairs whose boxes do not overlap from all losses.
-            contrastive: how pairs are drawn for the contrastive losses. "partners": up to `anchors_per_image` subjects
-                with a related object, each with all its related objects and up to `partners_per_anchor` unrelated
-                ones; the same for objects. "pairs", as in the published code: for each side up to `anchors_per_image`
-                related and as many unrelated pairs, whatever their anchors.
+            contrastive: how pairs are drawn for the contrastive losses. "partners": up to `anchors_per_image`
+                subjects with a related object, each with all its related objects and up to
+                `partners_per_anchor` unrelated ones; the same for objects. "pairs", as in the published code:
+                for each side up to `anchors_per_image` related and as many unrelated pairs, whatever their
+                anchors.
             first_predicate_only: a pair keeps only its first annotated predicate, as in the published code.
 
         Raises:
@@ -100,7 +102,8 @@ class PairSampler:
             num_ground_truth: number of ground-truth entities of each image.
 
         Returns:
-            All unordered pairs of which at least one direction was drawn, in both directions, and their targets.
+            All unordered pairs of which at least one direction was drawn, in both directions, and their
+            targets.
         """
         rows, exists = _padded_rows(entities)
         match = matched[rows]
@@ -136,7 +139,7 @@ class PairSampler:
         image, subject, object = image.repeat(2), torch.cat([a, b]), torch.cat([b, a])
         tables = torch.stack([related, unrelated, in_cross_entropy, subject_side, object_side])
         masks = tables.flatten(1)[:, (image * rows.shape[1] + subject) * rows.shape[1] + object]
-        # Labels of related pairs only: they are few.
+        # Only the related pairs have labels, and they are few.
         pair = masks[0].nonzero()[:, 0]
         image, subject, object = image[pair], subject[pair], object[pair]
         row, label_predicate = predicates[image, match[image, subject], match[image, object]].nonzero(
@@ -146,7 +149,7 @@ class PairSampler:
 
 
 def _padded_rows(entities: EntityBatch) -> tuple[Tensor, Tensor]:
-    """(N, Emax) entity rows, any row where there is none, and whether each place holds an entity."""
+    """(N, Emax) entity rows, arbitrary where there is no entity; (N, Emax) bool, whether there is one."""
     device = entities.boxes.device
     counts = torch.tensor(entities.counts, device=device)
     position = torch.arange(max(entities.counts), device=device)
@@ -157,7 +160,8 @@ def _padded_rows(entities: EntityBatch) -> tuple[Tensor, Tensor]:
 def _annotations(
     relations: list[Tensor], num_ground_truth: list[int], num_predicates: int, first_only: bool
 ) -> tuple[Tensor, Tensor]:
-    """(N, Gmax, Gmax) bool: is (subject, object) annotated; (N, Gmax, Gmax, P) bool: with which predicates."""
+    """(N, Gmax, Gmax) bool: is (subject, object) annotated; (N, Gmax, Gmax, P) bool: with which
+    predicates."""
     size = max(max(num_ground_truth), 1)
     device = relations[0].device
     image = torch.repeat_interleave(
@@ -181,12 +185,12 @@ def _draw(eligible: Tensor, most: int, limit: Tensor | None = None) -> Tensor:
 
     Args:
         eligible: (..., K) bool.
-        most: how many to draw at most.
-        limit: (..., 1), how many to draw, where that is less than `most`; None means `most`.
+        most: largest number of places to draw.
+        limit: (..., 1) number of places to draw from each row, if less than `most`; None means `most`.
 
     Returns:
-        (..., K) bool, with as many of the eligible places of each row as asked for, or all; every subset of that size
-        equally likely.
+        (..., K) bool, with as many of the eligible places of each row as asked for, or all; every subset of
+        that size equally likely.
     """
     if most >= eligible.shape[-1] and limit is None:
         return eligible
@@ -205,7 +209,7 @@ def _draw_for_cross_entropy(related: Tensor, unrelated: Tensor, size: int, posit
 
 
 def _draw_partners(related: Tensor, unrelated: Tensor, anchors: int, partners: int) -> Tensor:
-    """Anchors lie along dimension 1, their partners along dimension 2."""
+    """Draws partners (dimension 2) of drawn anchors (dimension 1)."""
     anchor = _draw(related.any(dim=2), anchors)
     return anchor[:, :, None] & (related | _draw(unrelated, partners))
 

@@ -1,14 +1,14 @@
 """Exact ranking of an image's relationships without scoring every pair.
 
-The score of a triplet is `(s · o) · p` with p at most 1, so the product of the two entity scores bounds every triplet
-of a pair. Pairs are scored in chunks by falling bound. Once the worst of the `top_k` best rank-1 triplets found so far
-is strictly above a bound, that pair and all following ones cannot enter the list and are not scored. Memory is bounded
-by the chunk.
+The score of a triplet is `(s · o) · p` with p at most 1, so the product of the two entity scores bounds every
+triplet of a pair. Pairs are scored in chunks by falling bound. Once the worst of the `top_k` best rank-1
+triplets found so far is strictly above a bound, that pair and all following ones cannot enter the list and
+are not scored. Memory is bounded by the chunk.
 
-One list serves every number of predicates per pair. A triplet's *rank in its pair* is 1 for the pair's best predicate, 2
-for the next, and so on. For each r the list holds the `top_k` best triplets of rank at most r: a triplet of rank r
-stays exactly when fewer than `top_k` triplets before it have rank at most r. The rank-1 list is the last to fill,
-so its last score decides when to stop for all of them.
+One list serves every number of predicates per pair. A triplet's *rank in its pair* is 1 for the pair's best
+predicate, 2 for the next, and so on. For each r the list holds the `top_k` best triplets of rank at most r: a
+triplet of rank r stays exactly when fewer than `top_k` triplets before it have rank at most r. The rank-1
+list is the last to fill, so its last score decides when to stop for all of them.
 """
 
 from collections.abc import Callable
@@ -63,7 +63,8 @@ def select_relationships(
 
     Args:
         score_pairs: called with the entity rows (u,), (u,) of a chunk of unordered pairs; returns (2u, P)
-            probabilities of the real predicates (without ∅), for all `first -> second`, then all `second -> first`.
+            probabilities of the real predicates (without ∅), for all `first -> second`, then all `second ->
+            first`.
         scores: (E,) float, entity scores.
         first, second: (U,) long, the unordered pairs to consider.
         num_predicates: P.
@@ -123,8 +124,8 @@ def _rank_one_threshold(triplets: Selection, top_k: int) -> float:
 
 def _keep_complete_lists(triplets: Selection, threshold: float, num_predicates: int, top_k: int) -> Selection:
     """The ranked triplets that one of the lists of rank at most 1, 2, ... still holds."""
-    # A triplet that scores less than the k-th triplet of rank 1 has k better ones of no higher rank. Without these the
-    # table of counts below is small. Written so that NaN is kept: a broken model should be noticed.
+    # A triplet that scores less than the k-th triplet of rank 1 has k better ones of no higher rank. Without
+    # these the table of counts below is small. Written so that NaN is kept: a broken model should be noticed.
     triplets = triplets[~(triplets.score < threshold)]
     triplets = triplets[_ranking(triplets)]
     ranks = torch.arange(1, num_predicates + 1, device=triplets.score.device)
@@ -134,7 +135,8 @@ def _keep_complete_lists(triplets: Selection, threshold: float, num_predicates: 
 
 
 def _ranking(triplets: Selection) -> Tensor:
-    """Order by score falling, then subject, object, predicate: stable sorts from the last key to the first."""
+    """Order by score falling, then subject, object, predicate: stable sorts from the last key to the
+    first."""
     order = triplets.predicate.argsort(stable=True)
     order = order[triplets.object[order].argsort(stable=True)]
     order = order[triplets.subject[order].argsort(stable=True)]

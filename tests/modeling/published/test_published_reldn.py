@@ -1,4 +1,5 @@
-"""PublishedRelDN as a whole, at reduced width with random weights, against the slow way through a test image."""
+"""PublishedRelDN as a whole, at reduced width with random weights, against the slow way through a test
+image."""
 
 from typing import Any
 
@@ -48,7 +49,8 @@ WIDE, LONG = ((61, 83), (97, 132)), ((97, 50), (140, 72))
 
 @torch.no_grad()
 def spread(model: RelDN, image: torch.Tensor) -> None:
-    """Scales the last layers so that what they return differs clearly, and no rank hangs on the last digits."""
+    """Scales the last layers so that what they return differs clearly, and no rank hangs on the last
+    digits."""
     images = model.preprocess_image([{"image": image}])
     features = model.backbone(images.tensor)
     rpn, heads = model.proposal_generator, model.roi_heads
