@@ -5,10 +5,8 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from reldn_d2.evaluation import EvaluationProtocol
+from reldn_d2.evaluation import EvaluationProtocol, confusion_triplets, make_protocols
 from reldn_d2.evaluation.ground_truth import ground_truth_graphs
-from reldn_d2.evaluation.protocols.confusion import named_triplets
-from reldn_d2.evaluation.scoring import make_protocols
 
 
 def chosen_protocols(cfg: CfgNode) -> list[EvaluationProtocol[Any]]:
@@ -25,7 +23,7 @@ def chosen_protocols(cfg: CfgNode) -> list[EvaluationProtocol[Any]]:
         test.TASK,
         test.TOP_K,
         predicates_per_pair=test.PREDICATES_PER_PAIR,
-        left_out=test.LEFT_OUT_PREDICATES,
+        excluded_predicates=test.LEFT_OUT_PREDICATES,
     )
 
 
@@ -43,7 +41,7 @@ def protocols_of_task(
     Raises:
         ValueError: an unknown protocol, or one that reads a longer list than the model makes.
     """
-    protocols = [protocol for protocol in make_protocols(names, **settings) if task.upper() in protocol.tasks]
+    protocols = [protocol for protocol in make_protocols(names, **settings) if task.lower() in protocol.tasks]
     longest = max((protocol.list_length for protocol in protocols), default=0)
     if longest > top_k:
         raise ValueError(
@@ -86,7 +84,7 @@ def name_triplets(
     Raises:
         ValueError: as `ask_for_named_triplets`.
     """
-    if not any("named_triplets" in protocol.needs for protocol in protocols):
+    if not any(protocol.name == "confusion" for protocol in protocols):
         return dataset_dicts
     truths = ground_truth_graphs(dataset_dicts, num_classes, num_predicates)
-    return [{**x, "named_triplets": named_triplets(truths[str(x["image_id"])])} for x in dataset_dicts]
+    return [{**x, "named_triplets": confusion_triplets(truths[str(x["image_id"])])} for x in dataset_dicts]

@@ -117,7 +117,7 @@ def test_groups_whose_number_is_not_divisible_by_three(
     )
     known = training_split([], 2, num_predicates)
     split = EvaluatedSplit([str(p) for p in range(num_predicates)], known)
-    metrics = motifs().summarise(["1"], [motifs().match(image, "SGDET")], split).metrics
+    metrics = motifs().summarise(["1"], [motifs().match(image, "sgdet")], split).metrics
     groups = tuple(metrics[f"mR_{group}@50"] for group in ("head", "body", "tail"))
     assert groups == pytest.approx(expected, nan_ok=True)
 

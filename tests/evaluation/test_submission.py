@@ -69,10 +69,9 @@ def check_well_formed(graph: PredictedGraph) -> None:
     prepare_prediction(
         graph,
         truth_graph([], [], []),
-        "SGDET",
+        "sgdet",
         num_classes=len(CLASSES),
         num_predicates=len(PREDICATES),
-        list_length=100,
         needs=(),
         where="image",
     )
@@ -241,9 +240,9 @@ def test_labels_with_spaces_fit_the_official_form_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["class_labels", "predicate_labels"])
 def test_a_repeated_label_is_refused(tmp_path: Path, submission: Callable[..., Path], key: str) -> None:
     labels = LABELS | {key: ["on", "at", "on"]}
-    with pytest.raises(ValueError, match="label 'on' is there twice"):
+    with pytest.raises(ValueError, match="label 'on' is repeated"):
         write_submission(tmp_path / "s.csv", {}, SIZES, **labels)
-    with pytest.raises(ValueError, match="label 'on' is there twice"):
+    with pytest.raises(ValueError, match="label 'on' is repeated"):
         read_submission(submission(), SIZES, **labels)
 
 
@@ -514,7 +513,7 @@ def written_and_read(graph: PredictedGraph, size: int, path: Path, kaggle: bool)
 
 def metrics(truth: Any, graphs: Sequence[PredictedGraph], protocol: Any) -> list[dict[str, float]]:
     return [
-        evaluate_graphs({"0": truth}, {"0": graph}, "SGDET", [protocol], EvaluatedSplit(NAMES))[
+        evaluate_graphs({"0": truth}, {"0": graph}, "sgdet", [protocol], EvaluatedSplit(NAMES))[
             protocol.name
         ].metrics
         for graph in graphs

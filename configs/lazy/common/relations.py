@@ -77,7 +77,7 @@ dataloader.evaluator = L(RelationEvaluator)(
         task="${model.task}",
         top_k="${model.relation_head.top_k}",
         predicates_per_pair=[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20],
-        left_out=[],
+        excluded_predicates=[],
     ),
     output_dir="${train.output_dir}/inference/${datasets.test}/${model.task}",
     confusion_subset=False,
