@@ -76,7 +76,7 @@ def test_the_table_and_the_note_say_what_was_averaged() -> None:
     np.testing.assert_allclose(table["pooled_R@50"], [50, 0, np.nan])
     assert table["annotated"].tolist() == [4, 1, 0] and table["in training"].tolist() == [0, 0, 1]
     assert result.notes == [
-        "zR: of 5 of 5 relationships, whose labels training lacks.",
+        "zR: recall of the 5 of 5 relationships whose labels never occur together in training.",
         "mR is the mean over the 2 predicates that are annotated, mR_all over all 3.",
     ]
 

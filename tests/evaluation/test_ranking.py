@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from reldn_d2.evaluation import PairAnswers, RankedTriplets
@@ -53,13 +53,13 @@ def test_annotated_pairs_rank_all_their_predicates_together() -> None:
 
 
 @given(scenes())
-def test_annotated_pairs_equal_the_definition(scene: Scene) -> None:
-    assert scene.predicted.pair_answers is not None
+def test_pair_answers_equal_the_definition(scene: Scene) -> None:
+    assume(scene.predicted.pair_answers is not None)
     found = rows(rank_pair_answers(scene.predicted.pair_answers, 100))
     assert [row[:3] + row[4:] for row in found] == [row[:3] + row[4:] for row in scene.annotated_pairs]
 
 
-def test_repeated_annotated_pairs_take_places() -> None:
+def test_repeated_pair_answers_take_places() -> None:
     pairs = PairAnswers(
         np.array([0, 0, 1]), np.array([1, 1, 0]), np.ones(3), np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4]])
     )
@@ -69,7 +69,7 @@ def test_repeated_annotated_pairs_take_places() -> None:
     ]
 
 
-def test_no_annotated_pairs() -> None:
+def test_no_pair_answers() -> None:
     nothing = np.zeros(0, dtype=np.int32)
     pairs = PairAnswers(nothing, nothing, np.zeros(0), np.zeros((0, 3)))
     assert len(rank_pair_answers(pairs, 100)) == 0

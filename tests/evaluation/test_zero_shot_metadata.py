@@ -108,9 +108,9 @@ def test_the_list_is_no_stand_in_for_a_training_split_that_was_asked_for() -> No
 @pytest.mark.parametrize(
     ("triplets", "message"),
     [
-        ([[0, 1]], r"not rows of three integers, but int64 of shape \(1, 2\)"),
-        ([0, 1, 0], "not rows of three integers"),
-        ([[0, 1, 0.5]], "not rows of three integers, but float64"),
+        ([[0, 1]], r"must be rows of three integers, not int64 of shape \(1, 2\)"),
+        ([0, 1, 0], "must be rows of three integers"),
+        ([[0, 1, 0.5]], "must be rows of three integers, not float64"),
         ([[2, 0, 0]], r"range of \(subject class, object class, predicate\), \(2, 2, 3\)"),
         ([[0, 2, 0]], "range"),
         ([[0, 0, 0], [0, 1, 3]], "range"),

@@ -279,7 +279,7 @@ def test_predictions_that_can_not_be_scored(tmp_path: Path) -> None:
 def test_files_that_are_no_predictions(tmp_path: Path) -> None:
     for arrays, message in (
         ({"format_version": np.array(1)}, "format version 1, not 2; run the evaluation again"),
-        ({"image_id": np.array(["1", "1", "3"])}, "image 1 is there twice"),
+        ({"image_id": np.array(["1", "1", "3"])}, "image 1 is in the file twice"),
     ):
         with pytest.raises(ValueError, match=f"p.npz: {message}"):
             run(altered(saved(tmp_path), **arrays))
