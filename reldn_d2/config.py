@@ -5,6 +5,7 @@ from detectron2.config import CfgNode as CN
 #: Keys of earlier releases, and their names today; None: the key has no effect any more.
 OLD_KEYS: dict[str, str | None] = {
     "MODEL.ROI_RELATION_HEAD.TEST.LEFT_OUT_PREDICATES": "MODEL.ROI_RELATION_HEAD.TEST.EXCLUDED_PREDICATES",
+    "MODEL.ROI_RELATION_HEAD.TEST.EXHAUSTIVE": None,
 }
 
 
