@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePath
+from pydoc import locate
 from typing import Any, Literal
 
 import numpy as np
@@ -122,7 +123,8 @@ def run_identity(
 def check_resumed(saved: Mapping[str, str] | None, current: Mapping[str, str], source: str) -> None:
     """Compares a run with the run of the checkpoint that it resumes from.
 
-    A key that only one of them has is not compared: a release with a new key can go on with old checkpoints.
+    A key that only one of them has is not compared: a release with a new key can go on with old checkpoints. Nor is a class
+    or function of this package that an earlier release had under another name (Python configs name their parts).
 
     Args:
         saved: `run_identity` of the run that wrote the checkpoint; None, from before it was saved, is logged.
@@ -142,7 +144,7 @@ def check_resumed(saved: Mapping[str, str] | None, current: Mapping[str, str], s
     differing = [
         f"{key} was {saved[key]}, now {value}"
         for key, value in current.items()
-        if saved.get(key, value) != value
+        if saved.get(key, value) != value and not _is_gone(saved[key])
     ]
     if differing:
         more = f"; and {len(differing) - _LISTED} more" if len(differing) > _LISTED else ""
@@ -150,6 +152,12 @@ def check_resumed(saved: Mapping[str, str] | None, current: Mapping[str, str], s
             f"{source} is of another run: {'; '.join(differing[:_LISTED])}{more}. To resume, set "
             f"{'it' if len(differing) == 1 else 'them'} back as the run had it; for a new run, choose another OUTPUT_DIR"
         )
+
+
+def _is_gone(value: str) -> bool:
+    """Whether a setting names something of this package that does not exist any more."""
+    name = json.loads(value)
+    return isinstance(name, str) and name.startswith("reldn_d2.") and locate(name) is None
 
 
 def _fingerprint(training_data: Sequence[DatasetDict]) -> str:

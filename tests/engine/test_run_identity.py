@@ -143,6 +143,24 @@ def test_keys_of_one_release_only_are_not_compared() -> None:
     assert said({"OLD": "1", "BOTH": "1"}, {"NEW": "2", "BOTH": "1"}) == ""
 
 
+def test_parts_that_moved_between_releases_are_not_compared() -> None:
+    """A run of a Python config names its parts by where their classes were."""
+    now = {
+        "dataloader.train.mapper._target_": '"reldn_d2.data.mapper.RelationDatasetMapper"',
+        "model.relation_head.sample_pairs._target_": '"reldn_d2.modeling.relation_head.sampling.PairSampler"',
+        "optimizer._target_": '"torch.optim.sgd.SGD"',
+    }
+    old = {
+        "dataloader.train.mapper._target_": '"reldn_d2.data.dataset_mapper.RelationDatasetMapper"',
+        "model.relation_head.sample_pairs._target_": '"reldn_d2.modeling.relation_head.options.with_options"',
+        "optimizer._target_": '"torch.optim.sgd.SGD"',
+    }
+    assert said(old, now) == ""
+    assert "optimizer._target_ was" in said({**old, "optimizer._target_": '"torch.optim.adamw.AdamW"'}, now)
+    exists = '"reldn_d2.modeling.relation_head.head.RelDNHead"'
+    assert "mapper._target_ was" in said({**old, "dataloader.train.mapper._target_": exists}, now)
+
+
 NOTHING = {"boxes": np.zeros((0, 4)), "scores": np.zeros(0), "classes": np.zeros(0)}
 
 
