@@ -84,7 +84,8 @@ class RelDN(GeneralizedRCNN):
         head = cfg.MODEL.ROI_RELATION_HEAD
         if head.SAMPLING.METHOD not in ("paper", "published"):
             raise ValueError(
-                f"MODEL.ROI_RELATION_HEAD.SAMPLING.METHOD is {head.SAMPLING.METHOD!r}: use 'paper' or 'published'"
+                f"MODEL.ROI_RELATION_HEAD.SAMPLING.METHOD is {head.SAMPLING.METHOD!r}: use "
+                "'paper' or 'published'"
             )
         args: dict[str, Any] = super().from_config(cfg)
         relation_head = build_relation_head(cfg, args["backbone"].output_shape())
@@ -255,8 +256,8 @@ class RelDN(GeneralizedRCNN):
     def _detect(self, images: ImageList, features: dict[str, Tensor]) -> list[Instances]:
         if self.proposal_generator is None:
             raise ValueError(
-                "this detector has no proposal generator (MODEL.PROPOSAL_GENERATOR.NAME): give precomputed detections "
-                "(DATASETS.DETECTION_FILES_TRAIN and _TEST)"
+                "this detector has no proposal generator (MODEL.PROPOSAL_GENERATOR.NAME): give precomputed "
+                "detections (DATASETS.DETECTION_FILES_TRAIN and _TEST)"
             )
         proposals, _ = self.proposal_generator(images, features, None)
         with _without_masks(self.roi_heads) if self.training else nullcontext():
@@ -294,8 +295,8 @@ def require_keys(batched_inputs: list[dict[str, Any]], *keys: str) -> None:
     for key in keys:
         if any(key not in x for x in batched_inputs):
             raise ValueError(
-                f"an input has no {key!r}, which training, the tasks sgcls and prdcls, and queries need: load the data "
-                "with RelationDatasetMapper"
+                f"an input has no {key!r}, which training, the tasks sgcls and prdcls, and queries need: "
+                "load the data with RelationDatasetMapper"
             )
 
 

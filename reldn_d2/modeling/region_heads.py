@@ -1,7 +1,7 @@
 """What RelDN takes from the ROI heads of a detector, whatever kind they are.
 
-Subject, object and predicate features come from copies of the detector's own way from a region to a vector.
-This is the one place that knows where each kind of ROI heads keeps it.
+Subject, object and predicate features come from copies of the layers that turn a region into a vector in the
+detector. Only this file knows where each kind of ROI heads keeps them.
 """
 
 from dataclasses import dataclass
@@ -114,8 +114,8 @@ def before_last_relu(head: nn.Module) -> FastRCNNConvFCHead:
     """
     if not isinstance(head, FastRCNNConvFCHead):
         raise ValueError(
-            f"MODEL.ROI_RELATION_HEAD.VISUAL.FEATURES_BEFORE_RELU needs a box head that ends in fully connected layers, "
-            f"not {type(head).__name__}: switch it off"
+            "MODEL.ROI_RELATION_HEAD.VISUAL.FEATURES_BEFORE_RELU needs a box head that ends in fully "
+            f"connected layers, not {type(head).__name__}: switch it off"
         )
     layers = list(head.named_children())
     while not isinstance(layers[-1][1], nn.Linear):
@@ -149,8 +149,8 @@ def _refusal(roi_heads: Any) -> str:
     box_head = getattr(roi_heads, "box_head", None)
     keypoints = " and keypoints" if getattr(roi_heads, "keypoint_on", False) else ""
     return (
-        "RelDN needs StandardROIHeads or CascadeROIHeads with a FastRCNNConvFCHead that ends in fully connected layers "
-        "(MODEL.ROI_BOX_HEAD.NUM_FC >= 1), or Res5ROIHeads; with masks or without, but without keypoints. It got "
-        f"{type(roi_heads).__name__} with {type(box_head).__name__}{keypoints}. Another detector's boxes can be "
-        "precomputed (DATASETS.DETECTION_FILES_TRAIN and _TEST)"
+        "RelDN needs StandardROIHeads or CascadeROIHeads with a FastRCNNConvFCHead that ends in fully "
+        "connected layers (MODEL.ROI_BOX_HEAD.NUM_FC >= 1), or Res5ROIHeads; with masks or without, but "
+        f"without keypoints. It got {type(roi_heads).__name__} with {type(box_head).__name__}{keypoints}. "
+        "Another detector's boxes can be precomputed (DATASETS.DETECTION_FILES_TRAIN and _TEST)"
     )

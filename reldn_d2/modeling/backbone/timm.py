@@ -25,7 +25,7 @@ class TimmBackbone(Backbone):
     def __init__(self, name: str, out_features: list[str], freeze_norm: bool, freeze_at: int = 0) -> None:
         """
         Args:
-            name: name of a timm model that gives feature maps. Weights come from a checkpoint (MODEL.WEIGHTS).
+            name: name of a timm model that gives feature maps. Weights come from a checkpoint.
             out_features: names of the maps to return.
             freeze_norm: run batch normalisation with fixed statistics and weights, as Detectron2's
                 "FrozenBN".

@@ -1,4 +1,4 @@
-"""The way between an image and the network input it was resized to."""
+"""Coordinates of an image and of the network input that it was resized to."""
 
 from dataclasses import dataclass
 
@@ -13,8 +13,8 @@ class ImageFrame:
     works with.
 
     Attributes:
-        original: of the image file.
-        network: of the network input without padding: `original` times `scale`, rounded.
+        original: size of the image file.
+        network: size of the network input without padding: `original` times `scale`, rounded.
         scale: pixels of the network input per pixel of the image.
     """
 
@@ -39,9 +39,9 @@ class ImageFrame:
         # At halves some round up and some to even.
         if any(abs(a * scale - b) > 0.5 + 1e-6 for a, b in zip(original, network, strict=True)):
             raise ValueError(
-                f"an image of (height, width) {original} came as {network}; PublishedRelDN needs images resized to "
-                f"INPUT.MIN_SIZE_TEST {min_size}, at most INPUT.MAX_SIZE_TEST {max_size}, by the same factor in both "
-                "directions (ResizeShortestEdge)"
+                f"an image of (height, width) {original} came as {network}; PublishedRelDN needs images "
+                f"resized to INPUT.MIN_SIZE_TEST {min_size}, at most INPUT.MAX_SIZE_TEST {max_size}, by the "
+                "same factor in both directions (ResizeShortestEdge)"
             )
         return ImageFrame(original, network, scale)
 

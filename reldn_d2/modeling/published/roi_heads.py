@@ -91,9 +91,9 @@ class PublishedROIHeads(StandardROIHeads):
         Args:
             features: feature maps of the detector's backbone.
             proposals: with `proposal_boxes` in pixels of the network input, continuous.
-            frame: of the image.
-            enough: told the (K, 4) boxes that are found, whether they will do. As long as not, the score
-                threshold is lowered by 0.01, to 0 at the lowest.
+            frame: sizes of the image.
+            enough: function of the (K, 4) boxes found: whether they are enough. While they are not, the score
+                threshold is lowered by 0.01, down to 0.
 
         Returns:
             `pred_boxes` in pixels of the original image, continuous, `scores` and `pred_classes`, by falling

@@ -114,8 +114,8 @@ class RelDNHead(nn.Module):
             relations: per image (R, 3) long rows (subject, object, predicate) of ground-truth rows.
 
         Returns:
-            `loss_rel_cross_entropy` and those of `contrastive_losses`: weighted scalars. A loss of weight 0 is
-            absent.
+            `loss_rel_cross_entropy` and those of `contrastive_losses`: weighted scalars. Losses of weight 0
+            are absent.
         """
         pairs, targets = self.sample_pairs(entities, matched, relations, [len(x) for x in ground_truth])
         get_event_storage().put_scalar("relation_head/num_pairs", len(pairs))

@@ -219,8 +219,8 @@ class ContrastiveLosses:
             )
         if _CROSS_ENTROPY in terms:
             raise ValueError(
-                f"a contrastive term cannot be called {_CROSS_ENTROPY!r}, which is the name of L0: rename it in "
-                f"{_LOSS}"
+                f"a contrastive term cannot be called {_CROSS_ENTROPY!r}, which is the name of L0: rename it "
+                f"in {_LOSS}"
             )
         self.terms = {name: term for name, term in terms.items() if term.weight}
         self.normalization = normalization

@@ -66,8 +66,8 @@ class SemanticModule(nn.Module):
         if counts.shape != tuple(self.log_prior.shape):
             raise ValueError(
                 f"the predicate counts have shape {counts.shape}, but this model needs "
-                f"{tuple(self.log_prior.shape)} (entity classes, entity classes, predicates + 1): count the data set "
-                "with the classes that the config names"
+                f"{tuple(self.log_prior.shape)} (entity classes, entity classes, predicates + 1): count the "
+                "data set with the classes that the config names"
             )
         if (counts < 0).any():
             raise ValueError("the predicate counts hold negative numbers")
@@ -92,8 +92,8 @@ class SemanticModule(nn.Module):
             # Checked once, since it needs a transfer from the device.
             if bool(self.log_prior.isnan().any()):
                 raise RuntimeError(
-                    "the semantic module has no predicate statistics: load a trained RelDN checkpoint, or call "
-                    "reldn_d2.engine.set_predicate_statistics before training"
+                    "the semantic module has no predicate statistics: load a trained RelDN checkpoint, or "
+                    "call reldn_d2.engine.set_predicate_statistics before training"
                 )
             self._known_to_be_set = True
         return self.log_prior[subject_classes, object_classes]
