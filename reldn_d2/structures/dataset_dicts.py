@@ -46,8 +46,8 @@ def entity_boxes(dataset_dict: DatasetDict) -> NDArray[np.float64]:
     if not known.all():
         row = int(known.argmin())
         raise ValueError(
-            f"the bbox_mode of annotation {row} of {describe(dataset_dict)} must be XYXY_ABS or XYWH_ABS, not "
-            f"{BoxMode(int(modes[row])).name}."
+            f"the bbox_mode of annotation {row} of {describe(dataset_dict)} must be XYXY_ABS or XYWH_ABS, "
+            f"not {BoxMode(int(modes[row])).name}."
         )
     # BoxMode.convert would round lists to float32.
     sized = modes == BoxMode.XYWH_ABS
