@@ -2,11 +2,12 @@
 """Compare runs with a base run: recalls, and paired bootstrap intervals over the test images.
 
 python tools/compare_runs.py --base output/a/inference/scenes_test/prdcls \\
-    output/b/inference/scenes_test/prdcls output/c/inference/scenes_test/prdcls --protocol motifs --metrics R@50 ngR@50
+    output/b/inference/scenes_test/prdcls output/c/inference/scenes_test/prdcls \\
+    --protocol motifs --metrics R@50 ngR@50
 
-The arguments are folders that an evaluation wrote (`OUTPUT_DIR/inference/DATASET/TASK`). The tool prints a Markdown
-table. An interval says how much a difference depends on the choice of the test images. It says nothing about other seeds
-of training.
+The arguments are folders that an evaluation wrote (`OUTPUT_DIR/inference/DATASET/TASK`). The tool prints a
+Markdown table. An interval says how much a difference depends on the choice of the test images. It says
+nothing about other seeds of training.
 """
 
 import argparse

@@ -5,9 +5,9 @@ python tools/evaluate.py --predictions output/x/inference/vrd_test/sgdet/relatio
     --protocol motifs vrd2016
 python tools/evaluate.py --predictions submission.csv --dataset my_openimages_test --import my_data.py
 
-The predictions are a file that an evaluation wrote, a file that save_predictions wrote for another model, or a
-submission to the OpenImages challenge. The tool prints the tables of an evaluation and writes its files. With
---submission it writes the predictions as a submission instead.
+The predictions are a file that an evaluation wrote, a file that save_predictions wrote for another model, or
+a submission to the OpenImages challenge. The tool prints the tables of an evaluation and writes its files.
+With --submission it writes the predictions as a submission instead.
 """
 
 import argparse
@@ -126,7 +126,7 @@ def load(path: Path, dataset_name: str | None) -> SavedPredictions:
 def _check_registered(name: str) -> None:
     if name not in DatasetCatalog:
         raise ValueError(
-            f"data set '{name}' is not registered: correct --dataset, or --import the module that registers it"
+            f"data set '{name}' is not registered: correct --dataset, or --import a module that registers it"
         )
 
 

@@ -82,8 +82,7 @@ class RelationEvaluator(DatasetEvaluator):
 
     @property
     def queries(self) -> dict[str, Queries]:
-        """Image id as text -> what the protocols ask the model about the image. Images with no question are
-        not in it."""
+        """Image id as text -> what the protocols ask about the image, for images with a question."""
         return self._scorer.queries
 
     def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> None:

@@ -101,8 +101,7 @@ class DatasetScorer:
 
     @cached_property
     def queries(self) -> dict[str, Queries]:
-        """Image id as text -> what the protocols ask the model about the image. Images with no question are
-        not in it."""
+        """Image id as text -> what the protocols ask about the image, for images with a question."""
         asked = {
             image_id: Queries.union([protocol.queries(truth, self.task) for protocol in self._protocols])
             for image_id, truth in self.truths.items()

@@ -1,5 +1,4 @@
-"""The facts about a training split that metrics of a test split need: label triplets and counts of
-predicates."""
+"""What the metrics of a test split need of the training split: label triplets and counts of predicates."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -110,8 +109,7 @@ def _labels(truth: GroundTruthGraph) -> npt.NDArray[np.int64]:
 
 
 def _keys(labels: npt.NDArray[np.int64], num_classes: int, num_predicates: int) -> npt.NDArray[np.int64]:
-    """(N,) one number for each row (subject class, object class, predicate); different rows have different
-    numbers."""
+    """(N,) numbers, one for each different row (subject class, object class, predicate)."""
     subject, object, predicate = labels.T
     keys: npt.NDArray[np.int64] = (subject * num_classes + object) * num_predicates + predicate
     return keys

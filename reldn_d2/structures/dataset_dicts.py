@@ -40,13 +40,15 @@ def entity_boxes(dataset_dict: DatasetDict) -> NDArray[np.float64]:
                 f"the bbox of annotation {row} of {describe(dataset_dict)} must be four numbers, not "
                 f"{list(annotation['bbox'])}."
             )
-        if annotation["bbox_mode"] not in (BoxMode.XYXY_ABS, BoxMode.XYWH_ABS):
-            raise ValueError(
-                f"the bbox_mode of annotation {row} of {describe(dataset_dict)} must be XYXY_ABS or XYWH_ABS, not "
-                f"{BoxMode(annotation['bbox_mode']).name}."
-            )
     boxes = np.array([annotation["bbox"] for annotation in annotations], dtype=np.float64).reshape(-1, 4)
     modes = np.array([annotation["bbox_mode"] for annotation in annotations], dtype=np.int64)
+    known = (modes == BoxMode.XYXY_ABS) | (modes == BoxMode.XYWH_ABS)
+    if not known.all():
+        row = int(known.argmin())
+        raise ValueError(
+            f"the bbox_mode of annotation {row} of {describe(dataset_dict)} must be XYXY_ABS or XYWH_ABS, "
+            f"not {BoxMode(int(modes[row])).name}."
+        )
     # BoxMode.convert would round lists to float32.
     sized = modes == BoxMode.XYWH_ABS
     boxes[sized, 2:] += boxes[sized, :2]

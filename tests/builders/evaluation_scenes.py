@@ -74,8 +74,8 @@ class Scene:
 
     Attributes:
         truth: annotation.
-        predicted: prediction; its pair answers are about the annotated relationships, and None if there are fewer
-            predicted than annotated entities.
+        predicted: prediction; its pair answers are about the annotated relationships, and None if there are
+            fewer predicted than annotated entities.
         pairs: scores of every ordered pair of predicted entities.
         all_pairs: ranked list of all triplets of `pairs`, best first.
         annotated_pairs: ranked list of all triplets of the pair answers, best first.

@@ -43,6 +43,15 @@ def test_predictions_survive(tmp_path: Path) -> None:
     assert saved.predictions["b"].relations.subject.dtype == np.int32
 
 
+def test_files_of_earlier_releases_have_the_task_in_upper_case(tmp_path: Path) -> None:
+    path = tmp_path / "p.npz"
+    save(path, {"a": predicted_graph([(5, 5, 6, 6)], [1], [])})
+    with np.load(path) as file:
+        assert file["task"].tolist() == "prdcls"
+        np.savez(path, **{**file, "task": np.array("PRDCLS")})
+    assert load_predictions(path).task == "prdcls"
+
+
 def test_no_predictions_survive(tmp_path: Path) -> None:
     save(tmp_path / "p.npz", {})
     assert load_predictions(tmp_path / "p.npz").predictions == {}

@@ -107,7 +107,7 @@ def test_missing_images_are_an_error_after_predictions_are_saved(tmp_path: Path)
 
 
 def test_annotated_pairs_of_given_entities() -> None:
-    evaluator = RelationEvaluator(NAME, "prdcls")
+    evaluator = RelationEvaluator(NAME, "PRDCLS")
     results = run(
         evaluator,
         (1, output([(0, 1, 0, 0.9, 1)], [(0, 1, 0), (0, 1, 1)])),

@@ -1,4 +1,4 @@
-"""What the process really holds between `process` and `evaluate`: the system's count, not that of the arrays."""
+"""The memory of the process between `process` and `evaluate`, as the operating system counts it."""
 
 import ctypes
 import gc

@@ -1,4 +1,4 @@
-"""Recalls averaged over predicates, and of relationships that training lacks, computed by hand."""
+"""Recall averaged over predicates and zero-shot recall, compared with numbers computed by hand."""
 
 import numpy as np
 import pytest
@@ -102,12 +102,14 @@ def test_equal_training_counts_put_the_first_predicate_into_the_head() -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_predicates", "expected"), [(2, (np.nan, 100.0, 0.0)), (4, (100.0, 0.0, 0.0)), (5, (100.0, 50.0, 0.0))]
-)  # fmt: skip
+    ("num_predicates", "expected"),
+    [(2, (np.nan, 100.0, 0.0)), (4, (100.0, 0.0, 0.0)), (5, (100.0, 50.0, 0.0))],
+)
 def test_groups_whose_number_is_not_divisible_by_three(
     num_predicates: int, expected: tuple[float, ...]
 ) -> None:
-    # Predicate 0 is found, and so is 2 where there are five: groups are {}, {0}, {1}; {0}, {1}, {2, 3}; {0}, {1, 2}, {3, 4}.
+    # Predicate 0 is found; of five predicates, 2 is found, too.
+    # The groups are {}, {0}, {1}; {0}, {1}, {2, 3}; {0}, {1, 2}, {3, 4}.
     found = [(0, 1, 0, 0.9, 1)] + ([(1, 0, 2, 0.8, 1)] if num_predicates == 5 else [])
     relations = [(0, 1, p) for p in range(num_predicates) if p != 2]
     relations += [(1, 0, 2)] if num_predicates > 2 else []
@@ -128,7 +130,7 @@ def test_groups_and_zero_shot_recall_need_the_training_split() -> None:
     assert "in training" not in motifs_result(*IMAGES).per_predicate
 
 
-def test_zero_shot_recall_counts_only_relationships_whose_labels_training_lacks() -> None:
+def test_zero_shot_recall_counts_only_relationships_with_unseen_labels() -> None:
     # Seen: "on" from 0 to 1, which is what is found.
     seen = motifs_result((truth(0, 1), ON_THEN_HAS), (truth(1, 2), ON), training=[(0, 1, 0)])
     assert seen.metrics["zR@50"] == 0.0

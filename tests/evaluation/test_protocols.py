@@ -158,6 +158,6 @@ def test_recall_beyond_the_list_is_refused() -> None:
 
 
 def test_task_names() -> None:
-    assert parse_task("sgdet") == "sgdet"
+    assert parse_task("sgdet") == parse_task("SGDET") == "sgdet"
     with pytest.raises(ValueError, match="SGGEN"):
         parse_task("SGGEN")

@@ -107,6 +107,13 @@ def test_pure_functions_take_protocols_by_name() -> None:
         evaluate_graphs({"1": TRUTH}, {"1": FOUND}, "sgdet", ["recall"], SPLIT)
 
 
+def test_the_task_may_be_in_upper_case() -> None:
+    result = evaluate_graphs({"1": TRUTH}, {"1": FOUND}, "SGDET", ["motifs"], SPLIT)["motifs"]
+    assert result.metrics["R@20"] == 100.0
+    with pytest.raises(ValueError, match="unknown task 'all'"):
+        evaluate_graphs({"1": TRUTH}, {"1": FOUND}, "all", ["motifs"], SPLIT)
+
+
 def test_predictions_that_are_not_ranked_are_refused() -> None:
     unsorted = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.1, 1), (1, 0, 0, 0.2, 1)])
     nan = predicted_graph([A, B], [0, 1], [(0, 1, 0, float("nan"), 1)])

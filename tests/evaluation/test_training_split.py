@@ -84,8 +84,11 @@ def test_labels_of_a_large_vocabulary_do_not_overflow_small_integers() -> None:
 
 @pytest.mark.parametrize(
     ("num_predicates", "sizes"),
-    [(1, (0, 0, 1)), (2, (0, 1, 1)), (4, (1, 1, 2)), (5, (1, 2, 2)), (9, (3, 3, 3)), (50, (16, 17, 17)), (70, (23, 23, 24))],
-)  # fmt: skip
+    [
+        *[(1, (0, 0, 1)), (2, (0, 1, 1)), (4, (1, 1, 2)), (5, (1, 2, 2)), (9, (3, 3, 3))],
+        *[(50, (16, 17, 17)), (70, (23, 23, 24))],
+    ],
+)
 def test_sizes_of_the_groups(num_predicates: int, sizes: tuple[int, ...]) -> None:
     groups = groups_of(list(range(num_predicates)))
     assert tuple(map(len, groups.values())) == sizes and list(groups) == ["head", "body", "tail"]

@@ -1,4 +1,4 @@
-"""Zero-shot recall from a data set's own list of unseen label triplets, where its training split is not there."""
+"""Zero-shot recall from the metadata's list of unseen label triplets, without the training split."""
 
 import logging
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The recall protocols in plain loops, from the definitions in docs/evaluation.md: for tests, and for the benchmark."""
+"""The recall protocols in plain loops, from the definitions in docs/evaluation.md."""
 
 import math
 from collections.abc import Sequence
@@ -55,7 +55,10 @@ def slow_overlap(
 
 
 def slow_ranking(pairs: PairAnswers) -> list[Row]:
-    """All triplets of some pairs: score falling, then pair, then rank; in a pair probability falling, then predicate."""
+    """All triplets of some pairs, sorted by descending score, then by pair, then by rank.
+
+    The ranks of a pair go by descending probability, then by predicate.
+    """
     keyed = []
     for i, (subject, object, pair_score, probs) in enumerate(
         zip(
@@ -87,7 +90,7 @@ def slow_hit(image: RankedImage, listed: list[Row], phrase: bool) -> list[bool]:
 
 
 def slow_taken(image: RankedImage, listed: list[Row], phrase: bool) -> list[bool]:
-    """Which annotated relationships a listed triplet takes: each takes the free one of best overlap, if any."""
+    """Which annotated relationships the triplets take: each takes the free one with the best overlap."""
     relations = image.truth.relations.tolist()
     taken = [False] * len(relations)
     for row in listed:
@@ -123,7 +126,10 @@ def slow_unseen(truths: Sequence[GroundTruthGraph], found: Found, training: Sequ
 def slow_predicate_recalls(
     truths: Sequence[GroundTruthGraph], found: Found, num_predicates: int, pooled: bool
 ) -> list[float]:
-    """Recall of each predicate, NaN where it is not annotated: over the split, or averaged over images that have it."""
+    """Recall of each predicate, NaN if it is not annotated.
+
+    It is computed over the split, or averaged over the images that have the predicate.
+    """
     recalls = []
     for predicate in range(num_predicates):
         only = [
@@ -135,7 +141,7 @@ def slow_predicate_recalls(
 
 
 def slow_groups(training: Sequence[Labels], num_predicates: int) -> dict[str, list[int]]:
-    """A third of the predicates, rounded down, half of the others, rounded down, and the rest, frequent ones first."""
+    """A third of the predicates, half of the others (both rounded down), the rest; frequent ones first."""
     counts = [sum(labels[2] == p for labels in training) for p in range(num_predicates)]
     order = sorted(range(num_predicates), key=lambda p: (-counts[p], p))
     head = num_predicates // 3

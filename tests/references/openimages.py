@@ -183,7 +183,7 @@ def average_precisions(
 
 
 def slow_average_precision(true_positive: Sequence[bool], num_truths: int) -> float:
-    """Mean over the relationships i = 1, 2, ... of the best precision at which i or more of them are found."""
+    """Mean over i = 1, 2, ... of the best precision at which i or more relationships are found."""
     best = [0.0] * num_truths
     found = 0
     for length, positive in enumerate(true_positive, start=1):

@@ -20,6 +20,32 @@ def test_boxes_of_every_mode_come_out_as_corners() -> None:
     assert entity_classes(image()).tolist() == [4, 0]
 
 
+def test_sizes_are_added_in_float64() -> None:
+    box = [0.1, 0.2, 30.3, 40.4]
+    annotation = {"bbox": box, "bbox_mode": BoxMode.XYWH_ABS, "category_id": 0}
+    found = entity_boxes(image(annotations=[annotation]))
+    assert found.tolist() == [[0.1, 0.2, 0.1 + 30.3, 0.2 + 40.4]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bbox": [0, 0, 9]}, "bbox of annotation 1 .* must be four numbers"),
+        ({"bbox": [0, 0, 9, 9, 30]}, "bbox of annotation 1 .* must be four numbers"),
+        ({"bbox_mode": BoxMode.XYWH_REL}, "bbox_mode of annotation 1 .* not XYWH_REL"),
+        ({"bbox_mode": BoxMode.XYWHA_ABS}, "bbox_mode of annotation 1 .* not XYWHA_ABS"),
+        ({"category_id": 0.5}, "category_id .* must be an integer"),
+    ],
+)
+def test_annotations_that_can_not_be_read_are_named(change: dict[str, Any], message: str) -> None:
+    first, second = image()["annotations"]
+    broken = image(annotations=[first, second | change])
+    with pytest.raises(ValueError, match=message) as error:
+        entity_boxes(broken)
+        entity_classes(broken)
+    assert "a.jpg" in str(error.value)
+
+
 def test_an_image_without_annotations_has_empty_arrays() -> None:
     empty = image(annotations=[])
     assert entity_boxes(empty).shape == (0, 4)

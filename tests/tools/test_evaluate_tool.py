@@ -50,7 +50,7 @@ def other_data_set() -> Iterator[str]:
 
 
 def outputs(seed: int, task: str) -> list[dict[str, Instances]]:
-    """What a model could give for the images: annotated entities, random scores of all pairs and predicates."""
+    """Outputs of a model: the annotated entities, with random scores of all pairs and predicates."""
     random = torch.Generator().manual_seed(seed)
     results = []
     for record, truth in zip(RECORDS, ground_truth_graphs(RECORDS, 2, 3).values(), strict=True):

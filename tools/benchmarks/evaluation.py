@@ -59,9 +59,16 @@ def rows() -> Iterator[Row]:
 
 
 def make_case(seed: int, concentration: float = 0.1) -> Case:
-    """Sure detections of the annotated entities and unsure other ones; the model takes most annotated pairs for related,
-    and the annotated predicate is its first, second or third. The higher the concentration, the flatter the predicates'
-    distributions and the longer the list that `rank_triplets` leaves."""
+    """Make an image with its prediction.
+
+    Detections of annotated entities have high scores, others low ones. Most annotated pairs have a high
+    probability of being related, and their annotated predicate is the first, second or third best.
+
+    Args:
+        seed: seed of the random numbers.
+        concentration: the higher it is, the flatter are the distributions of the predicates, and the longer
+            is the list that `rank_triplets` returns.
+    """
     rng = np.random.default_rng(seed)
     corners = rng.uniform(0, 500, (ENTITIES, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(50, 150, (ENTITIES, 2))], axis=1)
@@ -145,7 +152,8 @@ def _usual_reldn(case: Case) -> _Metrics:
 
 
 def _places(case: Case, listed: _Listed, phrase: bool) -> IntArray:
-    """Place of the first triplet that hits each relationship, in a loop over these; the list's length if none."""
+    """The place of the first triplet that hits each relationship, by a loop; the list's length if none
+    does."""
     pair, predicate = listed
     subject, object = case.pairs.subject[pair], case.pairs.object[pair]
     boxes, classes, truth = case.predicted.boxes, case.predicted.classes, case.truth

@@ -110,6 +110,8 @@ class EvaluationProtocol(Protocol[Record]):
     def summarise(
         self, image_ids: Sequence[str], records: Sequence[Record], split: EvaluatedSplit
     ) -> ProtocolResult:
-        """Turn the records of some images into numbers. Equal scores of different images keep the order of
-        `records`."""
+        """Turn the records of some images into numbers.
+
+        Equal scores of different images keep the order of `records`.
+        """
         ...
