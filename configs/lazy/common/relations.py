@@ -1,4 +1,4 @@
-"""Data, optimizer and evaluation of RelDN. A config that imports them adds a `model`, a schedule and `train`."""
+"""Data, optimizer and evaluation of RelDN. A config that imports them adds model, schedule and `train`."""
 
 import detectron2.data.transforms as T
 import torch
