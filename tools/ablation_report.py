@@ -20,8 +20,8 @@ _DASH = "–"
 _Cells = dict[str, dict[str, str]]
 _INTERVALS = (
     "95 % intervals of these differences (paired bootstrap over images, the runs of all seeds pooled). They "
-    "show how much of a difference may come from the choice of images, and say nothing about other seeds. Average "
-    "precision has no interval:"
+    "show how much of a difference may come from the choice of images, and say nothing about other seeds. "
+    "Average precision has no interval:"
 )
 
 

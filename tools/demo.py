@@ -129,7 +129,8 @@ def evaluate(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--output", type=Path, default=ROOT / "output" / "demo", help="folder for all files")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides for all trainings and evaluations")
+    opts_help = "KEY VALUE overrides for all trainings and evaluations"
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help=opts_help)
     args = parser.parse_args()
     output = args.output.resolve()
     steps: list[Step] = []
