@@ -19,6 +19,8 @@ from tqdm import trange
 
 from reldn_d2.data.synthetic import BUILTIN_DATASETS, confusable_cases, make_scene, scene_dict
 from reldn_d2.engine import load_config, load_model
+from reldn_d2.modeling.relation_head import entity_batch
+from reldn_d2.structures import Queries
 
 
 @torch.no_grad()
@@ -49,8 +51,9 @@ def main() -> None:
         entities.pred_boxes = Boxes(torch.tensor([a["bbox"] for a in scene["annotations"]]))
         entities.pred_classes = torch.tensor([a["category_id"] for a in scene["annotations"]])
         entities.scores = torch.ones(len(entities))
-        (output,) = head.inference({}, None, [entities], entities_given=True, named_pairs=[rows[:, :2]])
-        probs = output["named_pairs"].predicate_probs.gather(1, rows[:, 2:])[:, 0].tolist()
+        queries = [Queries.from_rows(pairs=rows[:, :2])]
+        (output,) = head.inference({}, None, entity_batch([entities]), entities_given=True, queries=queries)
+        probs = output["pair_answers"].predicate_probs.gather(1, rows[:, 2:])[:, 0].tolist()
         score = dict(zip(candidates, probs, strict=True))
         for case in cases:
             solved.setdefault(case.kind, []).append(case.is_solved(score))

@@ -1,11 +1,12 @@
 #!/usr/bin/env python
-"""Are runs better than another one, or lucky with the test images? Recalls, and paired bootstrap intervals over images.
+"""Compare runs with a base run: recalls, and paired bootstrap intervals over the test images.
 
 python tools/compare_runs.py --base output/a/inference/scenes_test/prdcls \\
     output/b/inference/scenes_test/prdcls output/c/inference/scenes_test/prdcls --protocol motifs --metrics R@50 ngR@50
 
-Takes the folders that evaluation writes (`OUTPUT_DIR/inference/DATASET/TASK`) and prints a Markdown table. An interval
-says how far the images could have been lucky; it says nothing about other seeds.
+The arguments are folders that an evaluation wrote (`OUTPUT_DIR/inference/DATASET/TASK`). The tool prints a Markdown
+table. An interval says how much a difference depends on the choice of the test images. It says nothing about other seeds
+of training.
 """
 
 import argparse
@@ -25,7 +26,9 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+", help="results of the runs to compare")
     parser.add_argument("--base", type=Path, required=True, help="results of the run to compare them with")
     parser.add_argument("--protocol", default="motifs")
-    parser.add_argument("--metrics", nargs="+", default=["R@50"], help="of the protocol's per-image counts")
+    parser.add_argument(
+        "--metrics", nargs="+", default=["R@50"], help="metrics in the per-image counts of the protocol"
+    )
     parser.add_argument("--averages", nargs="+", choices=[*_AVERAGES], default=[*_AVERAGES])
     args = parser.parse_args()
     folders = [args.base, *args.runs]
@@ -65,7 +68,7 @@ def _rows(
 
 
 def _name(folder: Path) -> str:
-    """OUTPUT_DIR, of OUTPUT_DIR/inference/DATASET/TASK."""
+    """The name of OUTPUT_DIR in OUTPUT_DIR/inference/DATASET/TASK."""
     return folder.resolve().parts[-4]
 
 

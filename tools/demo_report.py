@@ -17,6 +17,7 @@ from reldn_d2.data import RelationDatasetMapper
 from reldn_d2.data.synthetic import confusable_cases
 from reldn_d2.engine import load_config, load_model
 from reldn_d2.evaluation import Difference, PerImageRecall, paired_bootstrap
+from reldn_d2.structures import Queries
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.visualization import (
     Report,
@@ -179,12 +180,13 @@ def solved_cases(
         candidates = sorted({triplet for case in found for triplet in (case.relation, *case.wrong)})
         if not candidates:
             continue
-        inputs = {**mapper(dataset_dict), "relations": torch.tensor(candidates)}
+        pairs = [(subject, object) for subject, object, _ in candidates]
+        inputs = {**mapper(dataset_dict), "queries": Queries.from_rows(pairs=pairs)}
         for case in found:
             cases[case.kind][row] += 1
             chances[case.kind].append(case.chance)
         for name, model in models.items():
-            probs = model([inputs])[0]["annotated_pairs"].predicate_probs
+            probs = model([inputs])[0]["pair_answers"].predicate_probs
             score = {triplet: float(probs[i, triplet[2]]) for i, triplet in enumerate(candidates)}
             for case in found:
                 solved[name][case.kind][row] += case.is_solved(score)

@@ -1,13 +1,13 @@
 #!/usr/bin/env python
-"""Score predictions that were saved, under any protocol: no model is run.
+"""Score saved predictions under any protocol. No model is run.
 
 python tools/evaluate.py --predictions output/x/inference/vrd_test/sgdet/relation_predictions.npz \\
     --protocol motifs vrd2016
 python tools/evaluate.py --predictions submission.csv --dataset my_openimages_test --import my_data.py
 
-Takes the file that evaluation writes, one that save_predictions wrote for another model, or a submission to the
-OpenImages challenge. Prints the tables and writes the files that evaluation writes. With --submission it writes the
-predictions as a submission instead.
+The predictions are a file that an evaluation wrote, a file that save_predictions wrote for another model, or a
+submission to the OpenImages challenge. The tool prints the tables of an evaluation and writes its files. With
+--submission it writes the predictions as a submission instead.
 """
 
 import argparse
@@ -22,60 +22,67 @@ from detectron2.data import DatasetCatalog
 
 from reldn_d2.engine import import_data_sets
 from reldn_d2.evaluation import (
+    ALL_PREDICATES,
     PROTOCOLS,
     DatasetScorer,
     EvaluationProtocol,
     PredictedGraph,
-    load_predictions,
-    openimages,
-)
-from reldn_d2.evaluation.io.predictions import SavedPredictions
-from reldn_d2.evaluation.io.submission import (
+    SavedPredictions,
     image_sizes,
+    load_predictions,
+    make_protocols,
     read_submission,
     submission_labels,
     write_submission,
 )
-from reldn_d2.evaluation.protocols.protocol import parse_task
-from reldn_d2.evaluation.protocols.recall import ALL_PREDICATES, PUBLISHED_PREDICATES_PER_PAIR
-from reldn_d2.evaluation.scoring import make_protocols
+from reldn_d2.evaluation.graphs import parse_task
+from reldn_d2.evaluation.protocols.openimages import OpenImagesProtocol
+from reldn_d2.evaluation.protocols.registry import protocols_with
 
-# Options that change nothing unless one of these protocols is chosen.
-_SETTINGS = {
-    "predicates_per_pair": {"reldn"},
-    "left_out": {"openimages", "reldn_openimages"},
-    "image_labels": {"openimages"},
+# Settings of protocols -> the option of each.
+_SETTINGS = {"predicates_per_pair": "--predicates-per-pair", "excluded_predicates": "--excluded"}
+# Options that --submission does not use, and their attributes.
+_OPTIONS_OF_SCORES = {
+    "protocol": "--protocol",
+    "output": "--output",
+    "confusion_subset": "--confusion-subset",
+    "train_dataset": "--train-dataset",
+    "image_labels": "--image-labels",
+    **_SETTINGS,
 }
-# Options that a submission has no use for.
-_OF_SCORES = ("protocol", "output", "confusion_subset", "train_dataset", *_SETTINGS)
 _logger = logging.getLogger("reldn_d2.evaluate")
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
+    """Parse and check the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add = parser.add_argument
-    add("--predictions", type=Path, required=True, help="an .npz of evaluation, or a .csv submission")
-    add("--dataset", help="registered data set (default: the one that the .npz names)")
-    add("--task", help="what the model was given, to be checked: the .npz says it, a submission is SGDET")
-    names = f"of {', '.join(PROTOCOLS)}\n(default: motifs and reldn; openimages for a submission)"
+    add("--predictions", type=Path, required=True, help="an .npz file of an evaluation, or a .csv submission")
+    add("--dataset", help="registered data set (default: the one in the .npz file)")
+    add("--task", help="task to be checked; the .npz file has it, a submission is sgdet")
+    names = f"one or more of {', '.join(PROTOCOLS)}\n(default: motifs and reldn; openimages for a submission)"
     add("--protocol", nargs="+", choices=[*PROTOCOLS], metavar="NAME", help=names)
     add(
         "--output",
         type=Path,
-        help="folder for the results (default: beside the predictions, their name and _scored)",
+        help="folder for the results (default: beside the predictions, with their name and _scored)",
     )
-    add("--confusion-subset", action="store_true", help="also score images with a confusable case alone")
-    add("--allow-missing", action="store_true", help="in an image without prediction nothing was found")
-    add("--predicates-per-pair", type=int, nargs="+", metavar="K", help="the k's of reldn")
+    add("--confusion-subset", action="store_true", help="also score the images with a confusable case")
     add(
-        "--left-out",
-        nargs="+",
-        metavar="PREDICATE",
-        help="of the starred numbers of both openimages protocols",
+        "--allow-missing",
+        action="store_true",
+        help="count images without prediction as images where nothing was found",
     )
+    add("--predicates-per-pair", type=int, nargs="+", metavar="K", help="the k's of reldn")
+    excluded: dict[str, Any] = {"dest": "excluded_predicates", "nargs": "+", "metavar": "PREDICATE"}
+    add(
+        "--excluded",
+        help="predicates that are not in the starred numbers of both openimages protocols",
+        **excluded,
+    )
+    add("--left-out", help=argparse.SUPPRESS, **excluded)  # name of --excluded in earlier releases
     add("--image-labels", type=Path, metavar="FILE.csv", help="verified image labels, for openimages")
-    add("--train-dataset", help="training split, for zero-shot recall (default: the one that metadata names)")
+    add("--train-dataset", help="training split, for zero-shot recall (default: the one in the metadata)")
     registers = "module or .py file that registers data sets of your own"
     add("--import", action="append", default=[], dest="modules", metavar="MODULE", help=registers)
     add("--submission", type=Path, metavar="FILE.csv", help="write a submission instead of scores")
@@ -85,19 +92,19 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error("--kaggle is a format of --submission FILE.csv")
     if args.submission and is_submission(args.predictions):
         parser.error("--predictions is a submission already: give an .npz")
-    for option in _OF_SCORES if args.submission else ():
-        if getattr(args, option):
-            parser.error(f"--{option.replace('_', '-')} is for scores, and --submission writes none")
+    for attribute, option in _OPTIONS_OF_SCORES.items() if args.submission else ():
+        if getattr(args, attribute):
+            parser.error(f"{option} is for scores, and --submission writes none")
     return args
 
 
 def is_submission(path: Path) -> bool:
-    """Whether predictions are a submission to the challenge, not a file of `save_predictions`."""
+    """Whether predictions are a submission to the challenge; else they are a file of `save_predictions`."""
     return path.suffix.lower() == ".csv"
 
 
 def load(path: Path, dataset_name: str | None) -> SavedPredictions:
-    """Read predictions in either format, for a data set that is registered."""
+    """Read predictions in either format, and check that their data set is registered."""
     if not path.is_file():
         raise FileNotFoundError(f"--predictions: no file {path}")
     if not is_submission(path):
@@ -113,42 +120,44 @@ def load(path: Path, dataset_name: str | None) -> SavedPredictions:
     sizes = image_sizes(DatasetCatalog.get(dataset_name))
     class_labels, predicate_labels = submission_labels(dataset_name)
     graphs = read_submission(path, sizes, class_labels=class_labels, predicate_labels=predicate_labels)
-    return SavedPredictions(dataset_name, "SGDET", graphs)
+    return SavedPredictions(dataset_name, "sgdet", graphs)
 
 
 def _check_registered(name: str) -> None:
     if name not in DatasetCatalog:
         raise ValueError(
-            f"data set '{name}' is not registered: correct --dataset, or --import what registers it"
+            f"data set '{name}' is not registered: correct --dataset, or --import the module that registers it"
         )
 
 
 def choose_protocols(args: argparse.Namespace) -> list[EvaluationProtocol[Any]]:
-    """The protocols that the command line names. `openimages` counts all rows of a submission."""
+    """Make the protocols that the command line names. `openimages` counts all rows of a submission."""
     submission = is_submission(args.predictions)
     names = args.protocol or (["openimages"] if submission else ["motifs", "reldn"])
-    for option, users in _SETTINGS.items():
-        if getattr(args, option) and not users & {*names}:
+    settings = {key: getattr(args, key) for key in _SETTINGS if getattr(args, key)}
+    users = {_SETTINGS[key]: protocols_with(key) for key in settings}
+    if args.image_labels:
+        users["--image-labels"] = ["openimages"]
+    for option, protocols_of_option in users.items():
+        if not {*protocols_of_option} & {*names}:
             raise ValueError(
-                f"--{option.replace('_', '-')} is for --protocol {' or '.join(sorted(users))}: leave it out"
+                f"{option} is for --protocol {' or '.join(protocols_of_option)}: leave the option out"
             )
-    protocols = make_protocols(
-        names,
-        predicates_per_pair=args.predicates_per_pair or PUBLISHED_PREDICATES_PER_PAIR,
-        left_out=args.left_out or (),
-    )
-    if submission:
-        all_rows = openimages(
-            args.left_out or (), predicates_per_pair=ALL_PREDICATES, list_length=ALL_PREDICATES
-        )
-        protocols = [all_rows if protocol.name == all_rows.name else protocol for protocol in protocols]
-    return protocols
+    protocols = make_protocols(names, **settings)
+    if not submission:
+        return protocols
+    return [
+        replace(protocol, predicates_per_pair=ALL_PREDICATES, list_length=ALL_PREDICATES)
+        if isinstance(protocol, OpenImagesProtocol)
+        else protocol
+        for protocol in protocols
+    ]
 
 
 def prepare(
     scorer: DatasetScorer, saved: SavedPredictions, path: Path, *, allow_missing: bool
 ) -> dict[str, PredictedGraph]:
-    """Predictions as the scorer wants them; errors name the file."""
+    """Check and rank the predictions (see `DatasetScorer.prepare`); errors name the file."""
     try:
         predictions = {i: scorer.prepare(i, graph) for i, graph in saved.predictions.items()}
     except ValueError as error:
@@ -166,8 +175,8 @@ def submit(
     path: Path, scorer: DatasetScorer, predictions: Mapping[str, PredictedGraph], *, kaggle: bool
 ) -> None:
     """Write predictions as a submission to the challenge."""
-    if scorer.task != "SGDET":
-        raise ValueError(f"--submission: the challenge takes predictions of SGDET, not of {scorer.task}")
+    if scorer.task != "sgdet":
+        raise ValueError(f"--submission: the challenge takes predictions of sgdet, not of {scorer.task}")
     sizes = image_sizes(DatasetCatalog.get(scorer.dataset_name))
     class_labels, predicate_labels = submission_labels(scorer.dataset_name)
     write_submission(
@@ -177,7 +186,11 @@ def submit(
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line; the exit status is returned."""
+    """Run the command line.
+
+    Returns:
+        The exit status.
+    """
     args = parse_arguments(arguments)
     for module in args.modules:
         import_data_sets(module)

@@ -1,33 +1,35 @@
-"""Metrics of predicted scene graphs: pure functions on arrays, named protocols, a Detectron2 evaluator."""
+"""Metrics of predicted scene graphs: named protocols, functions on arrays, and a Detectron2 evaluator."""
+
+import warnings
+from typing import Any
 
 from .bootstrap import Difference, paired_bootstrap
 from .evaluator import RelationEvaluator
-from .graphs import AnnotatedPairs, GroundTruthGraph, NamedTriplets, PredictedGraph, RankedTriplets
+from .graphs import GroundTruthGraph, PairAnswers, PredictedGraph, RankedTriplets, TripletAnswers
 from .io.image_labels import read_image_labels, with_verified_classes
 from .io.predictions import SavedPredictions, load_predictions, save_predictions
 from .io.results import load_per_image
 from .io.submission import image_sizes, read_submission, submission_labels, write_submission
 from .metrics import PerImageRecall
-from .protocols.confusion import ConfusionProtocol, confusion_frequency, named_triplets
+from .protocols.confusion import ConfusionProtocol, confusion_frequency, confusion_triplets
 from .protocols.openimages import openimages, reldn_openimages
 from .protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, ScoredImage
 from .protocols.recall import ALL_PREDICATES, motifs, reldn, vrd2016
+from .protocols.registry import PROTOCOLS, make_protocols
 from .ranking import rank_triplets
-from .scorer import DatasetScorer
-from .scoring import PROTOCOLS, evaluate_graphs, make_protocols
+from .scorer import DatasetScorer, evaluate_graphs
 from .training_split import TrainingSplit, UnseenTriplets, training_split, unseen_triplets
 
 __all__ = [
     "ALL_PREDICATES",
     "PROTOCOLS",
-    "AnnotatedPairs",
     "ConfusionProtocol",
     "DatasetScorer",
     "Difference",
     "EvaluatedSplit",
     "EvaluationProtocol",
     "GroundTruthGraph",
-    "NamedTriplets",
+    "PairAnswers",
     "PerImageRecall",
     "PredictedGraph",
     "ProtocolResult",
@@ -36,15 +38,16 @@ __all__ = [
     "SavedPredictions",
     "ScoredImage",
     "TrainingSplit",
+    "TripletAnswers",
     "UnseenTriplets",
     "confusion_frequency",
+    "confusion_triplets",
     "evaluate_graphs",
     "image_sizes",
     "load_per_image",
     "load_predictions",
     "make_protocols",
     "motifs",
-    "named_triplets",
     "openimages",
     "paired_bootstrap",
     "rank_triplets",
@@ -60,3 +63,18 @@ __all__ = [
     "with_verified_classes",
     "write_submission",
 ]
+
+# Names of earlier releases -> names today.
+_OLD_NAMES = {
+    "AnnotatedPairs": "PairAnswers",
+    "NamedTriplets": "TripletAnswers",
+    "named_triplets": "confusion_triplets",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OLD_NAMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    today = _OLD_NAMES[name]
+    warnings.warn(f"{__name__}.{name} is now called {today}: use that name", DeprecationWarning, stacklevel=2)
+    return globals()[today]

@@ -1,4 +1,5 @@
-"""Is the difference of two models more than the luck of the test images? A paired bootstrap over images."""
+"""A paired bootstrap over images: is the difference of two models larger than the chance in the choice of
+images?"""
 
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from .graphs import FloatArray, IntArray
 from .metrics import PerImageRecall, macro_recall, micro_recall
 
 _Hits = IntArray | FloatArray
-_CHUNK = 4_000_000  # drawn images held at a time
+_CHUNK = 4_000_000  # drawn images in memory at a time
 
 
 @dataclass(frozen=True)
@@ -37,22 +38,22 @@ def paired_bootstrap(
 ) -> dict[str, Difference]:
     """Compare two models on the same images by drawing images with replacement.
 
-    Both models are measured on the same draw each time, so that images hard for both cancel out. Images
+    Both models are measured on the same draw, so that images that are hard for both cancel out. Images
     without ground truth are in neither recall and are not drawn. The interval is the percentile interval.
 
     Args:
-        a, b: counts of the two models under one protocol; the images may come in different orders.
-        metric: a name in `hits` of both.
+        a, b: counts of the two models under one protocol; the images may be in different orders.
+        metric: name in `hits` of both.
         resamples: number of draws.
         confidence: share of the draws inside the interval, in (0, 1).
-        seed: of the random draws; the same seed gives the same interval.
+        seed: seed of the random draws; the same seed gives the same interval.
 
     Returns:
         {"macro": a - b, "micro": a - b}.
 
     Raises:
-        ValueError: if the two were not measured on the same ground truth, if no image has ground truth, if
-            the metric is unknown, or if `resamples` or `confidence` is out of range.
+        ValueError: if the two models were not measured on the same ground truth, if no image has ground
+            truth, if the metric is unknown, or if `resamples` or `confidence` is out of range.
     """
     if resamples < 1 or not 0 < confidence < 1:
         raise ValueError(f"need resamples >= 1 and 0 < confidence < 1, got {resamples} and {confidence}")
@@ -68,7 +69,7 @@ def paired_bootstrap(
 
 
 def _align(a: PerImageRecall, b: PerImageRecall, metric: str) -> tuple[IntArray, _Hits, _Hits]:
-    """Ground truths and hits of both, image by image, for the images that have ground truth."""
+    """Ground truths and hits of both models, image by image, for the images that have ground truth."""
     for counts in (a, b):
         if metric not in counts.hits:
             raise ValueError(f"no per-image counts for '{metric}'; there are: {', '.join(counts.hits)}")

@@ -1,32 +1,33 @@
-"""Refuse annotations and predictions that would give a wrong number without anybody noticing.
+"""Checks of annotations and predictions: what would give a wrong number unnoticed is refused.
 
-Every function raises ValueError with a message that begins with `where`, the name of the image.
+Every function raises ValueError with a message that begins with `where`, which names the image.
 """
 
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from reldn_d2.structures import Queries
+
 from .graphs import (
-    AnnotatedPairs,
     FloatArray,
     GroundTruthGraph,
     IntArray,
-    NamedTriplets,
+    PairAnswers,
     PredictedGraph,
     RankedTriplets,
     Task,
+    TripletAnswers,
 )
 from .matching import MIN_OVERLAP, box_iou
-from .protocols.confusion import named_triplets
-from .protocols.protocol import Need
-from .ranking import shorten, sort_triplets
+from .protocols.protocol import EvaluationProtocol
+from .ranking import sort_triplets, truncate
 
 
 def check_ground_truth(truth: GroundTruthGraph, num_classes: int, num_predicates: int, where: str) -> None:
-    """Check shapes, boxes, and that every class and index is in range."""
+    """Check the shapes, the boxes, and the range of every class and index."""
     _check_entities(truth.boxes, truth.classes, num_classes, f"{where}, annotation")
     _check_range(truth.verified_classes, 0, num_classes, f"{where}: verified class")
     if truth.relations.ndim != 2 or truth.relations.shape[1] != 3:
@@ -41,46 +42,53 @@ def prepare_prediction(
     predicted: PredictedGraph,
     truth: GroundTruthGraph,
     task: Task,
+    protocols: Sequence[EvaluationProtocol[Any]],
     *,
     num_classes: int,
     num_predicates: int,
-    list_length: int,
-    needs: Collection[Need],
     where: str,
 ) -> PredictedGraph:
-    """Check a prediction, rank it, and cut its list to what protocols read.
+    """Check a prediction, rank it, and keep what the protocols read.
 
     Args:
-        predicted: triplets in any order and of any number; equal scores keep their order.
+        predicted: prediction with any number of triplets in any order; equal scores keep their order.
         truth: annotation of the image.
-        task: in SGCLS and PRDCLS the predicted entities have to be the annotated ones, row by row.
-        num_classes, num_predicates: sizes of the vocabulary, background left out.
-        list_length: longest ranked list that will be read (see `ranking.shorten`).
-        needs: what protocols read besides the ranked list; the rest is dropped.
-        where: names the image in errors.
+        task: in sgcls and prdcls the predicted entities must be the annotated ones, row by row.
+        protocols: one or more protocols that will read the prediction. The list is cut to the longest that
+            they read (see `ranking.truncate`). Answers must repeat what they ask, row by row; others are
+            dropped.
+        num_classes, num_predicates: sizes C and P of the vocabulary, without background.
+        where: name of the image, for errors.
     """
     _check_entities(predicted.boxes, predicted.classes, num_classes, f"{where}, prediction")
     _check_numbers(predicted.scores, (len(predicted.boxes),), f"{where}: entity scores")
     _check_triplets(predicted.relations, len(predicted.boxes), num_predicates, where)
-    if task != "SGDET" and len(predicted.boxes) != len(truth.boxes):
+    if task != "sgdet" and len(predicted.boxes) != len(truth.boxes):
         raise ValueError(
             f"{where}: {task} predicts {len(predicted.boxes)} entities, {len(truth.boxes)} are annotated; "
             "the model must keep all ground-truth entities, in annotation order"
         )
-    if task == "PRDCLS" and not np.array_equal(predicted.classes, truth.classes):
+    if task == "prdcls" and not np.array_equal(predicted.classes, truth.classes):
         raise ValueError(
-            f"{where}: in PRDCLS the entities must have the annotated classes, row by row; the model must keep all "
-            "ground-truth entities, in annotation order"
+            f"{where}: in prdcls the entities must have the annotated classes, row by row; the model must "
+            "keep all ground-truth entities, in annotation order"
         )
-    if task != "SGDET":
+    if task != "sgdet":
         _check_given_boxes(predicted.boxes, truth.boxes, where)
-    annotated = None
-    if task != "SGDET" and "annotated_pairs" in needs:
-        annotated = _checked_annotated_pairs(predicted.annotated, truth, num_predicates, where)
-    named = _checked_named_triplets(predicted.named, truth, where) if "named_triplets" in needs else None
-    relations = shorten(sort_triplets(predicted.relations), list_length)
+    asked = {protocol.name: protocol.queries(truth, task) for protocol in protocols}
+    _check_answered(predicted, asked, where)
+    queries = Queries.union(list(asked.values()))
+    list_length = max(protocol.list_length for protocol in protocols)
+    relations = truncate(sort_triplets(predicted.relations), list_length)
     _check_ranks(relations, where)
-    return PredictedGraph(predicted.boxes, predicted.classes, predicted.scores, relations, annotated, named)
+    return PredictedGraph(
+        predicted.boxes,
+        predicted.classes,
+        predicted.scores,
+        relations,
+        _checked_pair_answers(predicted.pair_answers, queries.pairs.numpy(), num_predicates, where),
+        _checked_triplet_answers(predicted.triplet_answers, queries.triplets.numpy(), where),
+    )
 
 
 def _check_entities(boxes: FloatArray, classes: IntArray, num_classes: int, where: str) -> None:
@@ -104,79 +112,94 @@ def _check_triplets(triplets: RankedTriplets, num_entities: int, num_predicates:
 
 
 def _check_given_boxes(boxes: FloatArray, annotated: FloatArray, where: str) -> None:
-    """Row by row the annotated boxes, but for rounding and clipping to the image."""
+    """Check that the boxes are the annotated ones, row by row. They may be rounded and clipped to the
+    image."""
     wrong = box_iou(boxes, annotated, 1.0) < MIN_OVERLAP
     if wrong.any():
         raise ValueError(
-            f"{where}: the box of predicted entity {np.flatnonzero(wrong)[0]} is not the annotated one; where boxes are "
-            "given the model must keep them all, in annotation order"
+            f"{where}: the box of predicted entity {np.flatnonzero(wrong)[0]} is not the annotated one; in "
+            "sgcls and prdcls the model must keep all given boxes, in annotation order"
         )
 
 
 def _check_ranks(triplets: RankedTriplets, where: str) -> None:
-    """A pair has each predicate once, and ranks 1, 2, 3, ... by falling score, or limits on its predicates fail."""
+    """Check that a pair has each predicate once, and the ranks 1, 2, 3, ... by descending score. Without
+    this, a limit on the predicates of a pair would select the wrong triplets."""
     keys = np.stack([triplets.subject, triplets.object, triplets.predicate], axis=1)
     if len(np.unique(keys, axis=0)) < len(keys):
         raise ValueError(f"{where}: an ordered pair has the same pred_predicates twice")
     by_rank = triplets.rows(np.lexsort((triplets.rank_in_pair, triplets.object, triplets.subject)))
-    ends = np.stack([by_rank.subject, by_rank.object])
-    starts = np.concatenate([[True], (ends[:, 1:] != ends[:, :-1]).any(axis=0)])[: len(by_rank)]
+    pairs = np.stack([by_rank.subject, by_rank.object])
+    starts = np.concatenate([[True], (pairs[:, 1:] != pairs[:, :-1]).any(axis=0)])[: len(by_rank)]
     expected = np.where(starts, 1, np.roll(by_rank.rank_in_pair, 1) + 1)
     rises = ~starts & (by_rank.score > np.roll(by_rank.score, 1))
     if rises.any() or not np.array_equal(by_rank.rank_in_pair, expected):
         raise ValueError(
-            f"{where}: the rank_in_pair of an ordered pair must be 1, 2, 3, ... by falling score, none left out"
+            f"{where}: the rank_in_pair of an ordered pair must be 1, 2, 3, ... by descending score, without "
+            "a gap"
         )
 
 
-def _checked_annotated_pairs(
-    pairs: AnnotatedPairs | None, truth: GroundTruthGraph, num_predicates: int, where: str
-) -> AnnotatedPairs | None:
-    num_pairs = len(truth.relations)
-    if pairs is None:
-        if num_pairs:
+def _check_answered(predicted: PredictedGraph, asked: Mapping[str, Queries], where: str) -> None:
+    """Check that there are answers about what some protocol asks."""
+    for key, answers, askers in (
+        ("pair_answers", predicted.pair_answers, [name for name, x in asked.items() if len(x.pairs)]),
+        (
+            "triplet_answers",
+            predicted.triplet_answers,
+            [name for name, x in asked.items() if len(x.triplets)],
+        ),
+    ):
+        if askers and answers is None:
             raise ValueError(
-                f"{where}: the prediction lacks 'annotated_pairs', which a protocol ranks; give the "
-                "model inputs with 'relations' or leave that protocol out"
+                f"{where}: the prediction lacks '{key}', which protocol {' and '.join(askers)} asked for. "
+                "Build the test loader with reldn_d2.data.build_relation_test_loader(..., "
+                "queries=evaluator.queries) or with reldn_d2.engine.Trainer.build_test_loader, or leave "
+                f"protocol {' and '.join(askers)} out."
             )
+
+
+def _checked_pair_answers(
+    answers: PairAnswers | None, asked: IntArray, num_predicates: int, where: str
+) -> PairAnswers | None:
+    """The answers about (A, 2) pairs, None if nothing is asked."""
+    if answers is None or not len(asked):
         return None
-    if not np.array_equal(np.stack([pairs.subject, pairs.object], axis=1), truth.relations[:, :2]):
-        raise ValueError(f"{where}: 'annotated_pairs' must repeat the annotated relationships row by row")
-    _check_numbers(pairs.score, (num_pairs,), f"{where}: pair_scores")
-    _check_numbers(pairs.predicate_probs, (num_pairs, num_predicates), f"{where}: predicate_probs")
-    if (pairs.score < 0).any() or (pairs.predicate_probs < 0).any():
+    _check_repeats(np.stack([answers.subject, answers.object], axis=1), asked, "pair_answers", where)
+    _check_numbers(answers.score, (len(asked),), f"{where}: pair_scores")
+    _check_numbers(answers.predicate_probs, (len(asked), num_predicates), f"{where}: predicate_probs")
+    if (answers.score < 0).any() or (answers.predicate_probs < 0).any():
         raise ValueError(f"{where}: pair_scores and predicate_probs must not be negative")
-    return pairs
+    return answers
 
 
-def _checked_named_triplets(
-    triplets: NamedTriplets | None, truth: GroundTruthGraph, where: str
-) -> NamedTriplets | None:
-    asked = named_triplets(truth)
-    if triplets is None:
-        if not len(asked):
-            return None
+def _checked_triplet_answers(
+    answers: TripletAnswers | None, asked: IntArray, where: str
+) -> TripletAnswers | None:
+    """The answers about (Q, 3) triplets, None if nothing is asked."""
+    if answers is None or not len(asked):
+        return None
+    given = np.stack([answers.subject, answers.object, answers.predicate], axis=1)
+    _check_repeats(given, asked, "triplet_answers", where)
+    _check_numbers(answers.score, (len(asked),), f"{where}: scores of triplet_answers")
+    if (answers.score < 0).any():
         raise ValueError(
-            f"{where}: the prediction lacks 'named_triplets', which protocol confusion compares; give the model inputs "
-            "with 'named_triplets' or leave that protocol out"
+            f"{where}: a score of triplet_answers is below 0, the score of a triplet that is not predicted"
         )
-    given = np.stack([triplets.subject, triplets.object, triplets.predicate], axis=1)
+    if answers.detected.shape != (len(asked),) or answers.detected.dtype != np.bool_:
+        raise ValueError(
+            f"{where}: detected must be bool of shape {(len(asked),)}, not {answers.detected.dtype} of "
+            f"{answers.detected.shape}"
+        )
+    return answers
+
+
+def _check_repeats(given: IntArray, asked: IntArray, what: str, where: str) -> None:
     if not np.array_equal(given, asked):
         raise ValueError(
-            f"{where}: 'named_triplets' must repeat row by row what confusion.named_triplets asks for "
-            f"({len(asked)} rows), but there are {len(given)} rows, or others"
+            f"{where}: '{what}' must repeat row by row the {len(asked)} rows that were asked about "
+            f"(RelationEvaluator.queries), but it has {len(given)} rows or other ones"
         )
-    _check_numbers(triplets.score, (len(asked),), f"{where}: scores of named triplets")
-    if (triplets.score < 0).any():
-        raise ValueError(
-            f"{where}: a named triplet scores below 0, which is what one that is not predicted scores"
-        )
-    if triplets.detected.shape != (len(asked),) or triplets.detected.dtype != np.bool_:
-        raise ValueError(
-            f"{where}: detected must be bool of shape {(len(asked),)}, not {triplets.detected.dtype} of "
-            f"{triplets.detected.shape}"
-        )
-    return triplets
 
 
 def _check_numbers(values: FloatArray, shape: tuple[int, ...], what: str) -> None:

@@ -1,4 +1,4 @@
-"""Detectron2 evaluator of predicted scene graphs."""
+"""A Detectron2 evaluator of predicted scene graphs."""
 
 import logging
 import os
@@ -15,7 +15,9 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from torch import Tensor
 
-from .graphs import AnnotatedPairs, IntArray, NamedTriplets, PredictedGraph, RankedTriplets
+from reldn_d2.structures import Queries
+
+from .graphs import IntArray, PairAnswers, PredictedGraph, RankedTriplets, TripletAnswers
 from .protocols.protocol import EvaluationProtocol
 from .scorer import DatasetScorer
 
@@ -23,17 +25,26 @@ _logger = logging.getLogger(__name__)
 
 
 class RelationEvaluator(DatasetEvaluator):
-    """Score predicted relationships of a registered data set under named protocols.
+    """Scores the relationships that a model predicts for a registered data set, under named protocols.
 
-    Ground truth is read from the catalog, in original coordinates, and matched to predictions by `image_id`.
-    What the inputs of `process` carry besides `image_id` is not used. Between `process` and `evaluate` an
-    image costs a few kilobytes, however many pairs the model scored.
+    The ground truth is read from the catalog, in original coordinates, and joined to predictions by
+    `image_id`.
 
-    The result has one entry per protocol, so that several tasks and data sets can share a log:
+    Some protocols ask the model for scores that are not in its ranked list. So the test loader must be built
+    with `queries`, and the model must answer them:
+
+        evaluator = RelationEvaluator("vrd_test", "prdcls", ("motifs", "reldn", "confusion"))
+        loader = build_relation_test_loader(dataset_dicts, mapper=mapper, queries=evaluator.queries)
+        inference_on_dataset(model, loader, evaluator)
+
+    An image needs a few kilobytes of memory between `process` and `evaluate`, however many pairs the model
+    scored.
+
+    The result has one entry for each protocol, so that several tasks and data sets can share a log:
 
         {"sgdet/motifs": {"R@20": 21.3, ...}, "sgdet/reldn": {"rel_k1_R@50": 27.9, ...}}
 
-    All numbers are percent. `docs/evaluation.md` says what each means.
+    All numbers are percent. `docs/evaluation.md` defines each of them.
     """
 
     def __init__(
@@ -50,10 +61,10 @@ class RelationEvaluator(DatasetEvaluator):
         """
         Args:
             dataset_name, task, protocols, confusion_subset, allow_missing: see `DatasetScorer`.
-            distributed: gather the predictions of all workers; the result is the main worker's, others get
-                {}.
-            output_dir: folder (made if missing) for the raw predictions, written before they are scored, and
-                for the results; None writes nothing.
+            distributed: whether to gather the predictions of all processes. The main process returns the
+                result, the others return {}.
+            output_dir: folder for the raw predictions, which are written before they are scored, and for the
+                results. It is made if missing. None writes nothing.
 
         Raises:
             ValueError: see `DatasetScorer`.
@@ -69,20 +80,26 @@ class RelationEvaluator(DatasetEvaluator):
         """Forget all predictions."""
         self._predictions = {}
 
+    @property
+    def queries(self) -> dict[str, Queries]:
+        """Image id as text -> what the protocols ask the model about the image. Images with no question are
+        not in it."""
+        return self._scorer.queries
+
     def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> None:
         """Keep the predictions of some images.
 
         Args:
-            inputs: one mapping an image, with "image_id".
-            outputs: one mapping an image: "instances" (pred_boxes, scores, pred_classes), "relations"
-                (subject_index, object_index, pred_predicates, scores, rank_in_pair); for protocols that rank
-                annotated pairs, in SGCLS and PRDCLS, "annotated_pairs" (subject_index, object_index,
-                pair_scores, predicate_probs); for the confusion metrics "named_triplets" (subject_index,
-                object_index, pred_predicates, scores, detected). Any device.
+            inputs: one mapping for each image. Only "image_id" is read.
+            outputs: one mapping for each image, on any device: "instances" (pred_boxes, scores, pred_classes)
+                and "relations" (subject_index, object_index, pred_predicates, scores, rank_in_pair). The
+                answers to `queries` are "pair_answers" (subject_index, object_index, pair_scores,
+                predicate_probs) and "triplet_answers" (subject_index, object_index, pred_predicates, scores,
+                detected).
 
         Raises:
-            ValueError: naming the image, see `DatasetScorer.prepare`, or if an image comes a second time with
-                another prediction.
+            ValueError: naming the image, see `DatasetScorer.prepare`; or if an image is processed a second
+                time with a different prediction.
         """
         for given, output in zip(inputs, outputs, strict=True):
             image_id = str(given["image_id"])
@@ -90,17 +107,18 @@ class RelationEvaluator(DatasetEvaluator):
             known = self._predictions.setdefault(image_id, predicted)
             if known is not predicted and not same_prediction(known, predicted):
                 raise ValueError(
-                    f"image {image_id}: processed twice with different predictions; call reset() between two evaluations"
+                    f"image {image_id}: processed twice with different predictions; call reset() between two "
+                    "evaluations"
                 )
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]]:
         """Gather, save, score and log.
 
         Returns:
-            "task/protocol" -> metric -> percent; empty on workers other than the main one.
+            "task/protocol" -> metric -> percent; empty in processes other than the main one.
 
         Raises:
-            ValueError: images have no prediction. The raw predictions are on disk by then.
+            ValueError: if images have no prediction. The raw predictions are already written then.
         """
         predictions = self._predictions
         if self._distributed:
@@ -121,21 +139,25 @@ def same_prediction(a: PredictedGraph, b: PredictedGraph) -> bool:
 
 
 def _arrays(graph: PredictedGraph) -> list[npt.NDArray[Any]]:
-    parts = (graph, graph.relations, graph.annotated, graph.named)
+    parts = (graph, graph.relations, graph.pair_answers, graph.triplet_answers)
     values = [value for part in parts if part is not None for value in vars(part).values()]
     return [value for value in values if isinstance(value, np.ndarray)]
 
 
 def merge_shards(shards: Sequence[Mapping[str, PredictedGraph]]) -> dict[str, PredictedGraph]:
-    """Predictions of all workers. Some samplers give an image to several workers, to even out their shares: it
-    counts once, as the first of them saw it. Where they disagree, the log says so."""
+    """Join the predictions of all processes.
+
+    Some samplers give an image to several processes, so that all have equally many. Such an image counts
+    once, with the prediction of the first process. If the predictions differ, a warning is logged.
+    """
     merged: dict[str, PredictedGraph] = {}
     for shard in shards:
         for image_id, predicted in shard.items():
             known = merged.setdefault(image_id, predicted)
             if known is not predicted and not same_prediction(known, predicted):
                 _logger.warning(
-                    "image %s: workers disagree on its prediction; the first worker's counts", image_id
+                    "image %s: processes have different predictions for it; that of the first process counts",
+                    image_id,
                 )
     return merged
 
@@ -143,8 +165,8 @@ def merge_shards(shards: Sequence[Mapping[str, PredictedGraph]]) -> dict[str, Pr
 def _predicted_graph(output: Mapping[str, Any]) -> PredictedGraph:
     entities: Instances = output["instances"]
     relations: Instances = output["relations"]
-    pairs: Instances | None = output.get("annotated_pairs")
-    named: Instances | None = output.get("named_triplets")
+    pairs: Instances | None = output.get("pair_answers")
+    triplets: Instances | None = output.get("triplet_answers")
     return PredictedGraph(
         boxes=_floats(entities.pred_boxes.tensor),
         classes=_integers(entities.pred_classes),
@@ -156,33 +178,33 @@ def _predicted_graph(output: Mapping[str, Any]) -> PredictedGraph:
             score=_floats(relations.scores),
             rank_in_pair=_integers(relations.rank_in_pair),
         ),
-        annotated=None
+        pair_answers=None
         if pairs is None
-        else AnnotatedPairs(
+        else PairAnswers(
             subject=_integers(pairs.subject_index),
             object=_integers(pairs.object_index),
             score=_floats(pairs.pair_scores),
             predicate_probs=_floats(pairs.predicate_probs),
         ),
-        named=None
-        if named is None
-        else NamedTriplets(
-            subject=_integers(named.subject_index),
-            object=_integers(named.object_index),
-            predicate=_integers(named.pred_predicates),
-            score=_floats(named.scores),
-            detected=named.detected.cpu().numpy().copy(),
+        triplet_answers=None
+        if triplets is None
+        else TripletAnswers(
+            subject=_integers(triplets.subject_index),
+            object=_integers(triplets.object_index),
+            predicate=_integers(triplets.pred_predicates),
+            score=_floats(triplets.scores),
+            detected=triplets.detected.cpu().numpy().copy(),
         ),
     )
 
 
-# Copies, since the model may reuse its memory; by NumPy, since PyTorch's aligned ones leave holes in the process's
-# memory that cost more than what is kept.
+# These functions copy, since the model may reuse its memory. NumPy makes the copies, since PyTorch's aligned
+# copies leave holes in the memory of the process that are larger than the copies.
 def _floats(values: Tensor) -> npt.NDArray[np.float32]:
     return values.detach().to("cpu", torch.float32).numpy().copy()
 
 
 def _integers(values: Tensor) -> IntArray:
-    """Numbers that are no integers stay as they are, for the checks to refuse."""
+    """int32; floating-point numbers stay as they are, so that the checks refuse them."""
     integers: IntArray = values.detach().cpu().numpy()
     return integers.copy() if values.is_floating_point() else integers.astype(np.int32)

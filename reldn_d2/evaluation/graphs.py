@@ -1,18 +1,18 @@
 """Scene graphs of one image as plain numpy arrays: what is annotated, and what a model predicts.
 
-Legend of shape letters in this package:
+Shape letters in this package:
 
     G  annotated entities of an image            R  annotated relationships of an image
     E  predicted entities of an image            T  triplets of a ranked list
-    A  annotated pairs given to the model        P  predicates, background left out
-    Q  triplets that the model is asked for      C  entity classes
+    A  pairs that the model was asked about      P  predicates, without background
+    Q  triplets that the model was asked about   C  entity classes
     N  images                                    K  length of the list a recall is counted in
 
 Boxes are XYXY in absolute pixels of the original image, continuous coordinates.
 """
 
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,20 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
 BoolArray = npt.NDArray[np.bool_]
-Task = Literal["SGDET", "SGCLS", "PRDCLS"]
+Task = Literal["sgdet", "sgcls", "prdcls"]
+TASKS: tuple[Task, ...] = get_args(Task)
+
+
+def parse_task(task: str) -> Task:
+    """The task with this name, in upper or lower case.
+
+    Raises:
+        ValueError: if there is no such task.
+    """
+    for known in TASKS:
+        if known == task.lower():
+            return known
+    raise ValueError(f"unknown task '{task}'; the tasks are {', '.join(TASKS)}")
 
 
 @dataclass(frozen=True)
@@ -31,9 +44,9 @@ class GroundTruthGraph:
         boxes: (G, 4) float.
         classes: (G,) int in [0, C).
         relations: (R, 3) int rows (subject, object, predicate); the first two are rows of `boxes`.
-            Relationships of an entity with itself and repeated rows are ground truth like any other.
-        verified_classes: (V,) int, classes whose presence or absence in the image somebody verified (the
-            image labels of OpenImages); empty where nothing is known.
+            A relationship of an entity with itself counts, and so does every repeated row.
+        verified_classes: (V,) int, classes that people verified to be in the image or not to be in it (the
+            image labels of OpenImages); empty if nothing is known.
     """
 
     boxes: FloatArray
@@ -49,7 +62,7 @@ class RankedTriplets:
     Attributes:
         subject, object: (T,) int, rows of the predicted entities.
         predicate: (T,) int in [0, P).
-        score: (T,) float, never rising.
+        score: (T,) float, in descending order; equal scores may follow each other.
         rank_in_pair: (T,) int; 1 is the best predicate of its ordered pair, 2 the next.
     """
 
@@ -68,11 +81,11 @@ class RankedTriplets:
 
 
 @dataclass(frozen=True)
-class AnnotatedPairs:
-    """Scores of the annotated pairs: row r belongs to row r of `GroundTruthGraph.relations`, so A = R.
+class PairAnswers:
+    """The model's answers about pairs of given entities: row by row those of `Queries.pairs`.
 
     Attributes:
-        subject, object: (A,) int, rows of the predicted entities.
+        subject, object: (A,) int, rows of the entities.
         score: (A,) float, subject score times object score.
         predicate_probs: (A, P) float, the softmax without its background column, not renormalised.
     """
@@ -82,17 +95,21 @@ class AnnotatedPairs:
     score: FloatArray
     predicate_probs: FloatArray
 
+    def rows(self, index: IntArray) -> "PairAnswers":
+        """The answers that `index` selects, in its order."""
+        return PairAnswers(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+
 
 @dataclass(frozen=True)
-class NamedTriplets:
-    """Scores of triplets between annotated entities that the model was asked for by name (see `confusion`).
+class TripletAnswers:
+    """The model's answers about triplets of annotated entities: row by row those of `Queries.triplets`.
 
     Attributes:
         subject, object: (Q,) int, rows of the annotated entities.
         predicate: (Q,) int in [0, P).
         score: (Q,) float, on the scale of the ranked list.
-        detected: (Q,) bool. False in SGDET where the two entities were not found by two different detections, or by two
-            whose pair the model never considers; the score is 0 there.
+        detected: (Q,) bool. It is False in sgdet if the two entities were not found by two different
+            detections, or if the model never considers the pair of these detections. The score is 0 then.
     """
 
     subject: IntArray
@@ -110,18 +127,18 @@ class PredictedGraph:
         boxes: (E, 4) float.
         classes: (E,) int in [0, C).
         scores: (E,) float.
-        relations: ranked triplets over all the pairs the model considers. For every k the list has to hold
-            the best triplets with rank_in_pair <= k, as many of them as the longest recall list.
-        annotated: scores of the annotated pairs; None where the model was not given any.
-        named: scores of named triplets; None where the model was not asked for any.
+        relations: ranked triplets of all pairs that the model considers. For every k the list must hold the
+            best triplets with rank_in_pair <= k, as many of them as the longest list of a protocol.
+        pair_answers: answers about pairs; None if the model was not asked about any.
+        triplet_answers: answers about triplets; None if the model was not asked about any.
     """
 
     boxes: FloatArray
     classes: IntArray
     scores: FloatArray
     relations: RankedTriplets
-    annotated: AnnotatedPairs | None = None
-    named: NamedTriplets | None = None
+    pair_answers: PairAnswers | None = None
+    triplet_answers: TripletAnswers | None = None
 
     @staticmethod
     def empty() -> "PredictedGraph":

@@ -1,7 +1,8 @@
-"""Which predicted triplets agree with which annotated relationships of the same image.
+"""Matching predicted triplets with the annotated relationships of the same image.
 
-Numbers of this field differ by the conventions used here, so each is an explicit argument: the pixel `offset`
-of the box overlap, relation or phrase boxes, and whether one triplet may answer several annotations.
+Published numbers differ by the conventions of this matching, so each convention is an explicit argument: the
+pixel `offset` of the box overlap, relation or phrase boxes, and whether a triplet may answer several
+relationships.
 """
 
 from collections.abc import Sequence
@@ -13,16 +14,17 @@ import numpy.typing as npt
 from .graphs import BoolArray, FloatArray, GroundTruthGraph, IntArray, PredictedGraph, RankedTriplets
 
 Float64Array = npt.NDArray[np.float64]
-MIN_OVERLAP = 0.5  # of every protocol; whether it is enough or must be exceeded is up to them
+MIN_OVERLAP = 0.5  # in every protocol; a protocol says whether exactly this overlap is enough
 
 
 @dataclass(frozen=True)
 class Matches:
-    """Every (triplet, annotated relationship) with three equal labels, and how well the boxes agree.
+    """Every pair (triplet, annotated relationship) whose three labels are equal, and the overlap of its
+    boxes.
 
     Attributes:
-        triplet: (M,) int, rows of the ranked list; never falling.
-        truth: (M,) int, rows of the annotated relationships; rising within a triplet.
+        triplet: (M,) int, rows of the ranked list, in ascending order.
+        truth: (M,) int, rows of the annotated relationships, in ascending order for each triplet.
         overlap: (M,) float64 in [0, 1].
     """
 
@@ -43,7 +45,7 @@ def box_iou(a: FloatArray, b: FloatArray, offset: float) -> Float64Array:
         offset: 0 for continuous coordinates, 1 for inclusive pixels, where a side is x1 - x0 + 1.
 
     Returns:
-        (...) in [0, 1]; 0 where both boxes have no area.
+        (...) in [0, 1]; 0 if both boxes have no area.
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2]) + offset
@@ -60,7 +62,11 @@ def _area(boxes: Float64Array, offset: float) -> Float64Array:
 
 
 def enclosing_boxes(a: FloatArray, b: FloatArray) -> FloatArray:
-    """(K, 4) smallest boxes around each pair of boxes (K, 4)."""
+    """(K, 4) the smallest box around each of K pairs of boxes.
+
+    Args:
+        a, b: (K, 4) XYXY.
+    """
     return np.concatenate([np.minimum(a[:, :2], b[:, :2]), np.maximum(a[:, 2:], b[:, 2:])], axis=1)
 
 
@@ -72,14 +78,15 @@ def find_matches(
     phrase: bool,
     offset: float,
 ) -> Matches:
-    """Pair triplets with the annotated relationships of the same subject class, predicate and object class.
+    """Find, for each triplet, the annotated relationships with the same subject class, predicate and object
+    class.
 
     Args:
-        predicted: supplies the boxes and classes of the entities that `triplets` points to.
+        predicted: boxes and classes of the entities of `triplets`.
         triplets: T triplets.
-        truth: R annotated relationships.
-        phrase: False measures relation detection, the lesser of the two entities' IoU; True measures phrase
-            detection, the IoU of the boxes that enclose subject and object.
+        truth: annotation with R relationships.
+        phrase: False measures relation detection: the smaller one of the IoU of the subjects and the IoU of
+            the objects. True measures phrase detection: the IoU of the boxes that enclose subject and object.
         offset: see `box_iou`.
     """
     subject, object, predicate = truth.relations.T
@@ -93,16 +100,17 @@ def find_matches(
         equal &= predicted_label[:, None] == true_label[None, :]
     row, truth_row = np.nonzero(equal)
 
-    ends = (triplets.subject[row], triplets.object[row], subject[truth_row], object[truth_row])
+    found_subject, found_object = triplets.subject[row], triplets.object[row]
+    true_subject, true_object = subject[truth_row], object[truth_row]
     if phrase:
         overlap = box_iou(
-            enclosing_boxes(predicted.boxes[ends[0]], predicted.boxes[ends[1]]),
-            enclosing_boxes(truth.boxes[ends[2]], truth.boxes[ends[3]]),
+            enclosing_boxes(predicted.boxes[found_subject], predicted.boxes[found_object]),
+            enclosing_boxes(truth.boxes[true_subject], truth.boxes[true_object]),
             offset,
         )
     else:
         entity_iou = box_iou(predicted.boxes[:, None], truth.boxes[None, :], offset)
-        overlap = np.minimum(entity_iou[ends[0], ends[2]], entity_iou[ends[1], ends[3]])
+        overlap = np.minimum(entity_iou[found_subject, true_subject], entity_iou[found_object, true_object])
     return Matches(row, truth_row, overlap)
 
 
@@ -113,20 +121,22 @@ def first_hits(
     list_length: int,
     num_truths: int,
 ) -> IntArray:
-    """Place of the first triplet that hits each annotated relationship, in one ranked list for every k.
+    """Find the place of the first triplet that hits each annotated relationship, in one ranked list for every
+    k.
 
-    A triplet may hit several relationships, and a relationship is found by the first of its triplets.
+    A triplet may hit several relationships. A relationship is found by the first triplet that hits it.
 
     Args:
         matches: the matches that count as hits.
-        rank_in_pair: (T,) of the ranked triplets.
-        predicates_per_pair: the k's; list k holds the best `list_length` triplets with rank_in_pair <= k.
-        list_length: longest list.
-        num_truths: R.
+        rank_in_pair: (T,) ranks of the ranked triplets.
+        predicates_per_pair: the k's; the list of k holds the best `list_length` triplets with rank_in_pair <=
+            k.
+        list_length: length of each list.
+        num_truths: number R of annotated relationships.
 
     Returns:
-        (number of k's, R) int: the place, from 0; `list_length` where no triplet of the list hits. So the
-        hits among the best K <= list_length are `(places < K)`.
+        (number of k's, R) int: the place, from 0; `list_length` if no triplet of the list hits the
+        relationship. So the relationships found among the best K <= list_length are `(places < K)`.
     """
     allowed = rank_in_pair[None, :] <= np.asarray(predicates_per_pair)[:, None]
     place = np.where(allowed, np.cumsum(allowed, axis=1) - 1, list_length)
@@ -142,12 +152,13 @@ def first_takers(
     list_length: int,
     num_truths: int,
 ) -> IntArray:
-    """Place of the triplet that takes each annotated relationship when every triplet takes one at most.
+    """Find the place of the triplet that takes each annotated relationship, if every triplet takes at most
+    one.
 
-    Triplets choose in the order of their list. Each takes, of the relationships it hits that are still free,
-    the one of best overlap (the lowest row where overlaps are equal).
+    The triplets choose in the order of their list. Among the relationships that it hits and that are not yet
+    taken, a triplet takes the one with the best overlap (the lowest row if overlaps are equal).
 
-    Args and returns: as `first_hits`.
+    Arguments and result are those of `first_hits`.
     """
     places = np.full((len(predicates_per_pair), num_truths), list_length, dtype=np.int64)
     by_preference = np.lexsort((matches.truth, -matches.overlap, matches.triplet))
@@ -165,15 +176,15 @@ def first_takers(
 
 
 def true_positives(matches: Matches, num_triplets: int, min_overlap: float, *, strict: bool) -> BoolArray:
-    """One-to-one matching for average precision.
+    """Match one to one, for average precision.
 
-    Every triplet looks at its annotated relationship of best overlap only (the lowest row where overlaps are
-    equal). It is a true positive when that overlap is enough and no better triplet looked at the same one with
-    enough overlap; it never turns to its second best.
+    Every triplet is compared only with its annotated relationship of best overlap (the lowest row if overlaps
+    are equal). It is a true positive if that overlap is enough and no better triplet was compared with the
+    same relationship and had enough overlap. It is never compared with its second best relationship.
 
     Args:
         matches: matches of all triplets.
-        num_triplets: T.
+        num_triplets: number T of triplets.
         min_overlap: overlap that is enough.
         strict: whether the overlap must be greater than `min_overlap`; else it may be equal.
 

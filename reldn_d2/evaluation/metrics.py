@@ -1,4 +1,8 @@
-"""Recalls: per image, pooled, and per predicate. What was counted in each image is kept for comparing two models."""
+"""Functions that turn counts into metrics: recall by image, by relationship and by predicate, and average
+precision.
+
+`PerImageRecall` keeps what was counted in each image, so that two models can be compared.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +17,12 @@ Float64Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PerImageRecall:
-    """What one protocol counted in every image of a split.
+    """The counts of one protocol in every image of a split.
 
     Attributes:
-        image_ids: N image ids, as text.
-        ground_truths: (N,) int, annotated relationships (or other cases) of each image.
-        hits: metric name -> (N,) how many of them were found; a half where a case counts as half.
+        image_ids: N image ids as text.
+        ground_truths: (N,) int, number of annotated relationships (or other cases) in each image.
+        hits: metric name -> (N,) how many of them were found; not an integer if a case counts as half.
     """
 
     image_ids: tuple[str, ...]
@@ -27,26 +31,26 @@ class PerImageRecall:
 
 
 def micro_recall(hits: IntArray | FloatArray, ground_truths: IntArray) -> float:
-    """Hits of all images over ground truth of all images.
+    """Hits of all images divided by ground truth of all images.
 
     Args:
         hits, ground_truths: (N,).
 
     Returns:
-        Percent in [0, 100]; NaN where no image has ground truth.
+        Percent in [0, 100]; NaN if no image has ground truth.
     """
     total = int(ground_truths.sum())
     return 100.0 * float(hits.sum()) / total if total else float("nan")
 
 
 def macro_recall(hits: IntArray | FloatArray, ground_truths: IntArray) -> float:
-    """Mean over images of hits / ground truth, leaving out images without ground truth.
+    """Mean of hits / ground truth over the images that have ground truth.
 
     Args:
         hits, ground_truths: (N,).
 
     Returns:
-        Percent in [0, 100]; NaN where no image has ground truth.
+        Percent in [0, 100]; NaN if no image has ground truth.
     """
     counted = ground_truths > 0
     if not counted.any():
@@ -57,15 +61,15 @@ def macro_recall(hits: IntArray | FloatArray, ground_truths: IntArray) -> float:
 def share_per_predicate(
     found: BoolArray | FloatArray, predicate: IntArray, num_predicates: int
 ) -> Float64Array:
-    """Found over annotated relationships of each predicate, over all images.
+    """Found relationships divided by annotated relationships, for each predicate, over all images.
 
     Args:
-        found: (R,) whether each annotated relationship of the split was found; a number where it counts in part.
+        found: (R,) whether each annotated relationship of the split was found; a number if it counts in part.
         predicate: (R,) int.
-        num_predicates: P.
+        num_predicates: number P of predicates.
 
     Returns:
-        (P,) percent; NaN for a predicate that isn't annotated.
+        (P,) percent; NaN for a predicate that is not annotated.
     """
     return _percent(
         np.bincount(predicate, weights=found, minlength=num_predicates),
@@ -76,14 +80,14 @@ def share_per_predicate(
 def image_recall_per_predicate(
     found: BoolArray, predicate: IntArray, image: IntArray, num_predicates: int
 ) -> Float64Array:
-    """Recall of each predicate in every image that has it, averaged over those images.
+    """Recall of each predicate in every image that has it, averaged over these images.
 
     Args:
-        found, predicate, num_predicates: as for `share_per_predicate`.
+        found, predicate, num_predicates: see `share_per_predicate`.
         image: (R,) int, the image of each relationship.
 
     Returns:
-        (P,) percent; NaN for a predicate that isn't annotated.
+        (P,) percent; NaN for a predicate that is not annotated.
     """
     cells, cell = np.unique(image.astype(np.int64) * num_predicates + predicate, return_inverse=True)
     recall = np.bincount(cell, weights=found) / np.bincount(cell)
@@ -94,13 +98,13 @@ def image_recall_per_predicate(
 
 
 def mean_over_annotated(per_predicate: Float64Array) -> float:
-    """Mean over the predicates that are annotated (not NaN); NaN if none is."""
+    """Mean over the predicates that are annotated (not NaN); NaN if there is none."""
     annotated = per_predicate[~np.isnan(per_predicate)]
     return float(annotated.mean()) if len(annotated) else float("nan")
 
 
 def mean_over_all(per_predicate: Float64Array) -> float:
-    """Mean over all predicates, those that aren't annotated counting as 0."""
+    """Mean over all predicates, where a predicate that is not annotated counts as 0."""
     return float(np.nan_to_num(per_predicate).mean())
 
 
@@ -116,11 +120,11 @@ def average_precision(true_positive: BoolArray, num_truths: int) -> float:
     The envelope at a recall is the best precision reached at that recall or a higher one.
 
     Args:
-        true_positive: (D,) bool, detections of one category over all images, best first.
-        num_truths: annotated instances of the category.
+        true_positive: (D,) bool, the detections of one category in all images, best first.
+        num_truths: number of annotated instances of the category.
 
     Returns:
-        A number in [0, 1]; 0 without detections; NaN without annotated instances, where it is undefined.
+        A number in [0, 1]; 0 if there is no detection; NaN (undefined) if there is no annotated instance.
     """
     if num_truths == 0:
         return float("nan")
@@ -136,12 +140,12 @@ def average_precision_per_predicate(
     """Average precision of every predicate.
 
     Args:
-        predicate, score, true_positive: (D,) detections of all images. Equal scores rank in the order given,
-            so the caller fixes the order of the images.
-        num_truths: (P,) annotated relationships of each predicate.
+        predicate, score, true_positive: (D,) detections in all images. Equal scores keep their order, so the
+            caller decides the order of the images.
+        num_truths: (P,) number of annotated relationships of each predicate.
 
     Returns:
-        (P,) in [0, 1], NaN for a predicate without annotated relationships.
+        (P,) in [0, 1]; NaN for a predicate without annotated relationship.
     """
     best_first = np.argsort(-score, kind="stable")
     predicate, true_positive = predicate[best_first], true_positive[best_first]

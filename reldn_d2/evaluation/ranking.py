@@ -1,29 +1,30 @@
-"""Ranked lists of triplets: ordering them, cutting them, and building one from annotated pairs."""
+"""Ranked lists of triplets: making one from the scores of pairs, sorting it, and cutting it."""
 
 import numpy as np
 
-from .graphs import AnnotatedPairs, FloatArray, IntArray, RankedTriplets
+from .graphs import FloatArray, IntArray, PairAnswers, RankedTriplets
 
 
 def sort_triplets(triplets: RankedTriplets) -> RankedTriplets:
-    """Order by falling score; equal scores keep the order they came in."""
+    """Sort by descending score. Equal scores keep their order."""
     if np.all(triplets.score[:-1] >= triplets.score[1:]):
         return triplets
     return triplets.rows(np.argsort(-triplets.score, kind="stable"))
 
 
-def shorten(triplets: RankedTriplets, list_length: int) -> RankedTriplets:
-    """Drop every triplet that is in none of the lists "best `list_length` with rank_in_pair <= k", k = 1, 2,
-    ...
+def truncate(triplets: RankedTriplets, list_length: int) -> RankedTriplets:
+    """Drop the triplets that are in no list "the best `list_length` triplets with rank_in_pair <= k", k = 1,
+    2, ...
 
-    A triplet of rank r stays exactly when fewer than `list_length` better ones have rank <= r. What is left
-    is at most `list_length` * P triplets and in practice a few hundred, however many pairs were scored.
+    A triplet of rank r stays exactly if fewer than `list_length` better triplets have a rank <= r. At most
+    `list_length` * P triplets remain, in practice a few hundred, however many pairs were scored.
     """
     ranks = triplets.rank_in_pair
     keep = np.zeros(len(triplets), dtype=np.bool_)
     end = len(triplets)
     for rank in range(1, int(ranks.max(initial=0)) + 1):
-        # A list that allows more predicates a pair fills up no later, so `end` only falls.
+        # A list that allows more predicates a pair is full at the same place or earlier, so `end` never
+        # grows.
         in_list = np.flatnonzero(ranks[:end] <= rank)
         if len(in_list) >= list_length:
             end = int(in_list[list_length - 1]) + 1
@@ -44,20 +45,22 @@ def rank_triplets(
     predicate_probs: FloatArray,
     list_length: int,
 ) -> RankedTriplets:
-    """Rank all predicates of all pairs against each other.
+    """Rank all predicates of all pairs in one list.
 
-    The score of a triplet is pair_score * predicate_prob. Order: score falling, then pair, then rank in pair;
-    inside a pair: probability falling, then predicate. A pair given twice competes twice.
+    The score of a triplet is pair_score * predicate_prob. The list is sorted by descending score, then by
+    pair, then by rank in pair. The ranks of a pair go by descending probability, then by predicate. A pair
+    given twice is in the list twice.
 
     Args:
         subject, object: (M,) int, entity rows of the pairs.
         pair_score: (M,) float, not negative; subject score times object score.
-        predicate_probs: (M, P) float, not negative; the softmax without its background column, not renormalised.
-        list_length: longest list that will be cut from the result.
+        predicate_probs: (M, P) float, not negative; the softmax without its background column, not
+            renormalised.
+        list_length: length of the longest list that will be cut from the result.
 
     Returns:
-        What is left of the ranked M * P triplets after `shorten`. Most of them are never looked at: a pair whose
-        best triplet is below the `list_length`-th best of these is in no list.
+        The ranked M * P triplets after `truncate`. Most of them are never computed: a pair is in no list if
+        its best triplet scores below the best triplets of `list_length` other pairs.
 
     Raises:
         ValueError: if a pair score or a probability is negative or not finite, or `list_length` is below 1.
@@ -73,23 +76,22 @@ def rank_triplets(
     probs = predicate_probs[pairs]
     scores = pair_score[pairs, None] * probs
     row, predicate = np.nonzero(scores >= threshold)
-    # A pair's triplets that are left are its best ones, so ranks are counted among them.
+    # The remaining triplets of a pair are its best ones, so they are enough to count ranks.
     by_rank = np.lexsort((predicate, -probs[row, predicate], row))
     row, predicate = row[by_rank], predicate[by_rank]
     rank = np.arange(1, len(row) + 1) - np.searchsorted(row, row)
     pair = pairs[row]
     triplets = RankedTriplets(subject[pair], object[pair], predicate, scores[row, predicate], rank)
-    return shorten(sort_triplets(triplets), list_length)
+    return truncate(sort_triplets(triplets), list_length)
 
 
-def annotated_triplets(pairs: AnnotatedPairs, list_length: int) -> RankedTriplets:
-    """Rank all predicates of the annotated pairs against each other ("gt pairs").
+def rank_pair_answers(pairs: PairAnswers, list_length: int) -> RankedTriplets:
+    """Rank all predicates of the pairs that the model was asked about.
 
-    Every annotated relationship brings its own P triplets: the pair of a repeated relationship, or of one with
-    two predicates, takes as many places in the list as it has rows.
+    Every row has its own P triplets. So a pair with two rows has twice as many triplets in the list.
 
     Args:
-        pairs: A annotated pairs.
+        pairs: A rows.
         list_length: see `rank_triplets`.
     """
     return rank_triplets(pairs.subject, pairs.object, pairs.score, pairs.predicate_probs, list_length)

@@ -1,25 +1,34 @@
-"""Predictions of a registered data set, checked and scored: what the evaluator and tools/evaluate.py share."""
+"""Scoring predictions under several protocols.
+
+`DatasetScorer` checks and scores the predictions for a registered data set: the evaluator and
+tools/evaluate.py share it. `evaluate_graphs` scores arrays, without a registered data set.
+"""
 
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from math import isnan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from reldn_d2.structures import Queries
+
 from .checks import prepare_prediction
-from .graphs import PredictedGraph
+from .graphs import GroundTruthGraph, PredictedGraph, Task, parse_task
 from .ground_truth import ground_truth_graphs, iterate_ground_truth
 from .io.image_labels import read_image_labels, with_verified_classes
 from .io.predictions import save_predictions
 from .io.results import remove_results, results_table, save_results
 from .io.submission import submission_labels
 from .protocols.confusion import is_confusable
-from .protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, parse_task
-from .scoring import evaluate_graphs, resolve_protocols
+from .protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, ScoredImage
+from .protocols.registry import resolve_protocols
 from .training_split import TrainingSplit, UnseenTriplets, training_split, unseen_triplets
 
 PREDICTIONS_FILE = "relation_predictions.npz"
@@ -29,10 +38,11 @@ _logger = logging.getLogger(__name__)
 
 
 class DatasetScorer:
-    """Annotation of a registered data set, and the protocols its predictions are scored under.
+    """The annotation of a registered data set, and the protocols that score predictions for it.
 
     Attributes:
-        dataset_name, task: what is evaluated.
+        dataset_name: name of the data set.
+        task: "sgdet", "sgcls" or "prdcls".
         truths: image id as text -> annotation.
     """
 
@@ -49,26 +59,29 @@ class DatasetScorer:
     ) -> None:
         """
         Args:
-            dataset_name: a data set in DatasetCatalog. Its metadata has thing_classes and predicate_classes, and may
-                name its training split as train_dataset, for zero-shot recall and groups of predicates. Rows (subject
-                class, object class, predicate) under zero_shot_triplets, the label triplets that training lacks, are
-                enough for zero-shot recall where that split is not named or not there.
-            task: "SGDET", "SGCLS" or "PRDCLS", in upper or lower case: what the model was given.
-            protocols: names, or protocols made with other settings, such as `reldn(range(1, 71))`.
+            dataset_name: a data set in DatasetCatalog. Its metadata has thing_classes and predicate_classes.
+                It may name the training split as train_dataset, for zero-shot recall and groups of
+                predicates. If that split is not named or can't be read, zero-shot recall can use
+                zero_shot_triplets of the metadata: the label triplets that never occur in training, as rows
+                (subject class, object class, predicate).
+            task: "sgdet", "sgcls" or "prdcls", in lower or upper case: what the model was given.
+            protocols: names of protocols, or protocols with other settings, such as `reldn(range(1, 71))`.
             confusion_subset: report every protocol a second time, on the images with a confusable case.
-            allow_missing: count an image without prediction as one where nothing was found.
-            train_dataset: the training split, instead of the one that metadata names.
-            image_labels: CSV of verified image labels (see `image_labels`), for protocol openimages.
+            allow_missing: count an image without prediction as an image where nothing was found.
+            train_dataset: name of the training split, instead of the one in the metadata.
+            image_labels: CSV file of verified image labels (see `read_image_labels`), for protocol
+                openimages.
 
         Raises:
-            FileNotFoundError: if there is no annotation, or no such file of image labels.
-            ValueError: if the task or a protocol is unknown, a protocol is not defined for the task, if metadata is
-                missing or its zero_shot_triplets are wrong, if the annotation is broken (the message names the image),
-                if the training split is not registered, or if the image labels can't be read.
+            FileNotFoundError: if the annotation or the file of image labels does not exist.
+            ValueError: if the task or a protocol is unknown, if a protocol is not defined for the task, if
+                metadata is missing or its zero_shot_triplets are wrong, if the annotation is broken (the
+                message names the image), if the training split is not registered, or if the image labels
+                can't be read.
         """
         self.task = parse_task(task)
         self.dataset_name = dataset_name
-        # First: a loader may learn the class names from its file.
+        # This comes first, since a loader may read the class names from its file.
         dataset_dicts = DatasetCatalog.get(dataset_name)
         self._num_classes = len(_vocabulary(dataset_name, "thing_classes"))
         self._predicate_classes = _vocabulary(dataset_name, "predicate_classes")
@@ -86,12 +99,24 @@ class DatasetScorer:
             )
         self._listed_unseen = self._read_unseen()
 
+    @cached_property
+    def queries(self) -> dict[str, Queries]:
+        """Image id as text -> what the protocols ask the model about the image. Images with no question are
+        not in it."""
+        asked = {
+            image_id: Queries.union([protocol.queries(truth, self.task) for protocol in self._protocols])
+            for image_id, truth in self.truths.items()
+        }
+        return {image_id: queries for image_id, queries in asked.items() if queries}
+
     def prepare(self, image_id: str, predicted: PredictedGraph) -> PredictedGraph:
-        """Check the prediction for an image, rank it and keep what protocols read (see `prepare_prediction`).
+        """Check the prediction for an image, rank it, and keep what the protocols read (see
+        `prepare_prediction`).
 
         Raises:
-            ValueError: naming the image, for an image id that the data set lacks, numbers that are not finite,
-                classes, predicates or rows out of range, or a prediction that does not fit the task.
+            ValueError: naming the image, if the data set has no such image, if numbers are not finite, if
+                classes, predicates or rows are out of range, if the prediction does not fit the task, or if
+                it does not answer `queries`.
         """
         where = f"image {image_id}"
         if image_id not in self.truths:
@@ -100,17 +125,16 @@ class DatasetScorer:
             predicted,
             self.truths[image_id],
             self.task,
+            self._protocols,
             num_classes=self._num_classes,
             num_predicates=len(self._predicate_classes),
-            list_length=max(protocol.list_length for protocol in self._protocols),
-            needs=frozenset().union(*(protocol.needs for protocol in self._protocols)),
             where=where,
         )
 
     def save(self, predictions: Mapping[str, PredictedGraph], folder: str | os.PathLike[str]) -> None:
-        """Write the raw predictions (image id -> what `prepare` returned) to PREDICTIONS_FILE in `folder`.
+        """Write the raw predictions (image id -> result of `prepare`) to PREDICTIONS_FILE in `folder`.
 
-        Results that `score` wrote there for earlier predictions are removed.
+        Results of earlier predictions in the folder are removed.
         """
         remove_results(folder)
         save_predictions(
@@ -126,19 +150,21 @@ class DatasetScorer:
         predictions: Mapping[str, PredictedGraph],
         output_dir: str | os.PathLike[str] | None = None,
     ) -> OrderedDict[str, dict[str, float]]:
-        """Score, log a table of each protocol, and write the files of `results_files`.
+        """Score predictions, log a table of each protocol, and write the files of `io.results`.
 
         Args:
-            predictions: image id -> what `prepare` returned.
+            predictions: image id -> result of `prepare`.
             output_dir: folder for the files, made if missing; None writes nothing.
 
         Returns:
-            "task/protocol" -> metric -> percent, without the numbers that are undefined (NaN; the tables show them as
-            "-"), since metrics.json could not hold them. The confusion subset is "task/protocol_confusable". Empty
-            for a data set without annotated relationship, such as a challenge's test set.
+            "task/protocol" -> metric -> percent; "task/protocol_confusable" for the confusion subset.
+            Undefined numbers (NaN) are not in it, since metrics.json can't hold them; the tables show them as
+            "-". It is empty if the data set has no annotated relationship, such as the test set of a
+            challenge.
 
         Raises:
-            ValueError: an image has no prediction, unless that is allowed; or the training split has other classes.
+            ValueError: if an image has no prediction and that is not allowed, or if the training split has
+                other classes.
         """
         if not any(len(truth.relations) for truth in self.truths.values()):
             _logger.warning("%s has no annotated relationship: there is nothing to score", self.dataset_name)
@@ -174,7 +200,7 @@ class DatasetScorer:
             )
         return OrderedDict(
             (
-                f"{self.task.lower()}/{name}",
+                f"{self.task}/{name}",
                 {metric: value for metric, value in result.metrics.items() if not isnan(value)},
             )
             for name, result in results.items()
@@ -203,7 +229,9 @@ class DatasetScorer:
             return self._listed_unseen
         for key in ("thing_classes", "predicate_classes"):
             if _vocabulary(name, key) != _vocabulary(self.dataset_name, key):
-                raise ValueError(f"'{name}' is no training split of '{self.dataset_name}': its {key} differ")
+                raise ValueError(
+                    f"'{name}' is not a training split of '{self.dataset_name}': its {key} differ"
+                )
         num_predicates = len(self._predicate_classes)
         truths = iterate_ground_truth(dataset_dicts, self._num_classes, num_predicates)
         return training_split((truth for _, truth in truths), self._num_classes, num_predicates)
@@ -214,3 +242,104 @@ def _vocabulary(dataset_name: str, key: str) -> list[str]:
     if not names:
         raise ValueError(f"metadata of data set '{dataset_name}' has no {key}; register it with them")
     return list(names)
+
+
+def evaluate_graphs(
+    truths: Mapping[str, GroundTruthGraph],
+    predictions: Mapping[str, PredictedGraph],
+    task: str,
+    protocols: Sequence[str | EvaluationProtocol[Any]],
+    split: EvaluatedSplit,
+    *,
+    subsets: Mapping[str, Collection[str]] | None = None,
+    allow_missing: bool = False,
+) -> dict[str, ProtocolResult]:
+    """Score the images of a split, and subsets of them. Arrays in, numbers out: no catalog is read.
+
+    Images are taken in the order of their ids as text, whatever the order of the mappings. Equal scores of
+    different images keep this order; equal scores in one image keep the order of its list.
+
+    Args:
+        truths: image id -> annotation, for every image of the split.
+        predictions: image id -> prediction, with its triplets best first, as `rank_triplets` and
+            `checks.prepare_prediction` return them.
+        task: "sgdet", "sgcls" or "prdcls", in lower or upper case.
+        protocols: see `resolve_protocols`.
+        split: names of the predicates, and the training split if it is known.
+        subsets: name -> ids of images that are reported a second time. A subset without annotated
+            relationship is not reported.
+        allow_missing: count an image without prediction as an image where nothing was found.
+
+    Returns:
+        Name of the protocol -> result, in the order of `protocols`. The results of subsets are named
+        "protocol_subset".
+
+    Raises:
+        ValueError: if the task is unknown, if a protocol does not fit (see `resolve_protocols`), if a
+            prediction has an unknown image id, is not ranked, or lacks answers that a protocol reads, if an
+            image has no prediction and `allow_missing` is not set, or if no image has an annotated
+            relationship.
+    """
+    task = parse_task(task)
+    resolved = resolve_protocols(protocols, task, split.predicate_classes)
+    unknown = sorted(predictions.keys() - truths.keys())
+    if unknown:
+        raise ValueError(f"predictions for images that the data set does not have: {', '.join(unknown[:5])}")
+    if not any(len(truth.relations) for truth in truths.values()):
+        raise ValueError("the data set has no annotated relationship: there is nothing to evaluate")
+    missing = sorted(truths.keys() - predictions.keys())
+    if missing and not allow_missing:
+        raise ValueError(
+            f"{len(missing)} of {len(truths)} images have no prediction: image {', '.join(missing[:5])}. "
+            "Give an image where nothing was found an empty prediction, or set allow_missing to count "
+            "missing images as such"
+        )
+    nothing = PredictedGraph.empty()
+    ids = sorted(truths)
+    for image_id, predicted in predictions.items():
+        _check_usable(predicted, truths[image_id], task, resolved, f"image {image_id}")
+    images = [_scored_image(i, truths[i], predictions.get(i, nothing), split) for i in ids]
+    chosen = {"": np.arange(len(ids))}
+    for name, members in (subsets or {}).items():
+        chosen[f"_{name}"] = np.flatnonzero([image_id in members for image_id in ids])
+    results: dict[str, ProtocolResult] = {}
+    for protocol in resolved:
+        records = [protocol.match(image, task) for image in images]
+        for suffix, rows in chosen.items():
+            if any(len(truths[ids[row]].relations) for row in rows):
+                result = protocol.summarise([ids[i] for i in rows], [records[i] for i in rows], split)
+                counts = {f"{name}{suffix}": value for name, value in result.per_image.items()}
+                results[f"{protocol.name}{suffix}"] = replace(result, per_image=counts)
+    return results
+
+
+def _check_usable(
+    predicted: PredictedGraph,
+    truth: GroundTruthGraph,
+    task: Task,
+    protocols: Sequence[EvaluationProtocol[Any]],
+    where: str,
+) -> None:
+    """Check what would give a wrong number unnoticed. `checks.prepare_prediction` checks more."""
+    # Not `> 0`, since NaN must not pass.
+    if not (np.diff(predicted.relations.score) <= 0).all() or np.isnan(predicted.relations.score[:1]).any():
+        raise ValueError(f"{where}: triplets must come best first; rank_triplets ranks them")
+    if predicted.triplet_answers is not None and (task == "sgdet" or predicted.pair_answers is not None):
+        return  # Pairs are asked about where the entities are given.
+    for protocol in protocols:
+        asked = protocol.queries(truth, task)
+        if len(asked.pairs) and predicted.pair_answers is None:
+            raise ValueError(
+                f"{where}: protocol {protocol.name} ranks pairs it asks about; give `pair_answers`"
+            )
+        if len(asked.triplets) and predicted.triplet_answers is None:
+            raise ValueError(
+                f"{where}: protocol {protocol.name} compares triplets it asks about; give `triplet_answers`"
+            )
+
+
+def _scored_image(
+    image_id: str, truth: GroundTruthGraph, predicted: PredictedGraph, split: EvaluatedSplit
+) -> ScoredImage:
+    zero_shot = None if split.training is None else split.training.is_zero_shot(truth)
+    return ScoredImage(image_id, truth, predicted, zero_shot)

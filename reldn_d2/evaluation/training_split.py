@@ -1,4 +1,5 @@
-"""What a training split holds, as far as metrics of a test split depend on it."""
+"""The facts about a training split that metrics of a test split need: label triplets and counts of
+predicates."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,12 +14,12 @@ GROUPS = ("head", "body", "tail")
 
 @dataclass(frozen=True)
 class TrainingSplit:
-    """Label triplets of a training split.
+    """The label triplets of a training split, and how often each predicate is annotated.
 
     Attributes:
-        num_classes: C.
-        predicate_counts: (P,) int, annotated relationships of each predicate, repeats included.
-        triplets: (N,) int, rising: the number `_keys` gives to every label triplet that occurs.
+        num_classes: number C of entity classes.
+        predicate_counts: (P,) int, number of annotated relationships of each predicate, including repeats.
+        triplets: (N,) int, ascending: the number that `_keys` gives to each label triplet that occurs.
     """
 
     num_classes: int
@@ -31,10 +32,11 @@ class TrainingSplit:
         return ~np.isin(keys, self.triplets)
 
     def predicate_groups(self) -> dict[str, IntArray]:
-        """Predicates of the head, the body and the tail, each rising.
+        """Divide the predicates into head, body and tail, each in ascending order.
 
-        By falling training count (equal counts: lower index first) the first P // 3 are the head, half of the
-        others (rounded down) the body, the rest the tail: 16, 17, 17 of 50 predicates.
+        The predicates are sorted by descending training count (equal counts: lower index first). The first P
+        // 3 are the head, half of the others (rounded down) the body, the rest the tail: 16, 17 and 17 of 50
+        predicates.
         """
         order = np.argsort(-self.predicate_counts, kind="stable")
         head = len(order) // 3
@@ -46,11 +48,11 @@ class TrainingSplit:
 def training_split(
     truths: Iterable[GroundTruthGraph], num_classes: int, num_predicates: int
 ) -> TrainingSplit:
-    """Count a training split.
+    """Count the label triplets and the predicates of a training split.
 
     Args:
         truths: annotation of every image, with classes and predicates in range.
-        num_classes, num_predicates: C and P.
+        num_classes, num_predicates: sizes C and P of the vocabulary.
     """
     labels = [np.zeros((0, 3), dtype=np.int64), *map(_labels, truths)]
     every = _keys(np.concatenate(labels), num_classes, num_predicates)
@@ -60,11 +62,11 @@ def training_split(
 
 @dataclass(frozen=True)
 class UnseenTriplets:
-    """Label triplets that a training split lacks, where nothing else is known of it.
+    """The label triplets that never occur in training, for use when the training split itself is not known.
 
     Attributes:
-        num_classes, num_predicates: C and P.
-        triplets: (N,) int, the number `_keys` gives to each of them.
+        num_classes, num_predicates: sizes C and P of the vocabulary.
+        triplets: (N,) int, the number that `_keys` gives to each of these triplets.
     """
 
     num_classes: int
@@ -72,27 +74,28 @@ class UnseenTriplets:
     triplets: IntArray
 
     def is_zero_shot(self, truth: GroundTruthGraph) -> BoolArray:
-        """(R,) whether the subject class, predicate and object class are one of the triplets."""
+        """(R,) whether the subject class, predicate and object class are one of these triplets."""
         return np.isin(_keys(_labels(truth), self.num_classes, self.num_predicates), self.triplets)
 
 
 def unseen_triplets(
     labels: Sequence[Sequence[int]] | IntArray, num_classes: int, num_predicates: int
 ) -> UnseenTriplets:
-    """
+    """Make `UnseenTriplets` from a list of label triplets.
+
     Args:
         labels: rows (subject class, object class, predicate), in any order.
-        num_classes, num_predicates: C and P.
+        num_classes, num_predicates: sizes C and P of the vocabulary.
 
     Raises:
-        ValueError: no rows of three integers, or one that is out of range.
+        ValueError: if these are not rows of three integers, or if a number is out of range.
     """
     rows = np.asarray(labels)
     if not rows.size:
         rows = np.zeros((0, 3), dtype=np.int64)
     limits = (num_classes, num_classes, num_predicates)
     if rows.ndim != 2 or rows.shape[1] != 3 or not np.issubdtype(rows.dtype, np.integer):
-        raise ValueError(f"not rows of three integers, but {rows.dtype} of shape {rows.shape}")
+        raise ValueError(f"must be rows of three integers, not {rows.dtype} of shape {rows.shape}")
     if ((rows < 0) | (rows >= limits)).any():
         raise ValueError(f"a row is not in the range of (subject class, object class, predicate), {limits}")
     return UnseenTriplets(
@@ -101,13 +104,14 @@ def unseen_triplets(
 
 
 def _labels(truth: GroundTruthGraph) -> npt.NDArray[np.int64]:
-    """(R, 3) subject class, object class and predicate of each relationship."""
+    """(R, 3) rows (subject class, object class, predicate), one for each relationship."""
     subject, object, predicate = truth.relations.T
     return np.stack([truth.classes[subject], truth.classes[object], predicate], axis=1).astype(np.int64)
 
 
 def _keys(labels: npt.NDArray[np.int64], num_classes: int, num_predicates: int) -> npt.NDArray[np.int64]:
-    """(N,) one number for each row (subject class, object class, predicate)."""
+    """(N,) one number for each row (subject class, object class, predicate); different rows have different
+    numbers."""
     subject, object, predicate = labels.T
     keys: npt.NDArray[np.int64] = (subject * num_classes + object) * num_predicates + predicate
     return keys

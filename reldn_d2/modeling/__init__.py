@@ -11,12 +11,22 @@ from .backbone import (
 from .meta_arch import TASKS, RelDN
 from .postprocessing import relation_postprocess
 from .published import PublishedRelDN
-from .relation_head import ROI_RELATION_HEAD_REGISTRY, RelDNHead, build_relation_head
+from .relation_head import (
+    CONTRASTIVE_TERM_REGISTRY,
+    ROI_RELATION_HEAD_REGISTRY,
+    CellMembership,
+    ContrastiveTerm,
+    RelDNHead,
+    build_relation_head,
+)
 
 __all__ = [
+    "CONTRASTIVE_TERM_REGISTRY",
     "ROI_RELATION_HEAD_REGISTRY",
     "TASKS",
     "VGG16",
+    "CellMembership",
+    "ContrastiveTerm",
     "PublishedRelDN",
     "RelDN",
     "RelDNHead",

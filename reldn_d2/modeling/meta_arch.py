@@ -12,11 +12,13 @@ from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
+from reldn_d2.structures import EntityBatch, Queries
+
 from .postprocessing import relation_postprocess
-from .queries import NamedTriplets
+from .queries import TranslatedQueries
 from .region_heads import class_probabilities, region_parts
 from .relation_head import build_relation_head
-from .relation_head.entities import given_entities, sampled_proposals, training_entities
+from .relation_head.entities import entity_batch, given_entities, sampled_proposals, training_entities
 from .start_from_detector import start_from_detector
 
 TASKS = ("sgdet", "sgcls", "prdcls")
@@ -26,9 +28,9 @@ TASKS = ("sgdet", "sgcls", "prdcls")
 class RelDN(GeneralizedRCNN):
     """Relationship detector of "Graphical Contrastive Losses for Scene Graph Parsing" (CVPR 2019).
 
-    The detector (`backbone`, `proposal_generator`, `roi_heads`) is frozen and stays in eval mode. The predicate
-    backbone and the three box heads of the relation head are trained; when a checkpoint without them is loaded (a
-    detector's), they start as copies of the detector's backbone and box head.
+    The detector (`backbone`, `proposal_generator`, `roi_heads`) is frozen and stays in eval mode. The
+    predicate backbone and the three box heads of the relation head are trained; when a checkpoint without
+    them is loaded (a detector's), they start as copies of the detector's backbone and box head.
     """
 
     @configurable
@@ -45,13 +47,15 @@ class RelDN(GeneralizedRCNN):
     ) -> None:
         """
         Args:
-            relation_backbone: of the same structure as the detector's; None if the head pools no predicate features.
+            relation_backbone: predicate backbone, with the structure of the detector's; None if the head
+                pools no predicate features.
             relation_head: see `ROI_RELATION_HEAD_REGISTRY`.
-            task: "sgdet", "sgcls" or "prdcls"; what inference takes from the ground truth. May be changed later.
-            entity_iou_threshold: least IoU with the ground truth of a detection used in training.
-            entities_from_proposals: train on sampled foreground proposals, as the published code, instead of on
-                ground truth and detections.
-            freeze_norm: freeze the normalisation layers of what is trained.
+            task: "sgdet", "sgcls" or "prdcls": what inference takes from the ground truth. May be changed
+                later.
+            entity_iou_threshold: detections of lower IoU with the ground truth are not used in training.
+            entities_from_proposals: train on sampled foreground proposals, as the published code, instead of
+                on ground truth and detections.
+            freeze_norm: freeze the normalisation layers of the predicate backbone and the relation head.
             detector: arguments of GeneralizedRCNN.
 
         Raises:
@@ -60,9 +64,9 @@ class RelDN(GeneralizedRCNN):
         super().__init__(**detector)
         if task not in TASKS:
             raise ValueError(f"unknown task {task!r}: MODEL.ROI_RELATION_HEAD.TEST.TASK is one of {TASKS}")
-        region_parts(self.roi_heads)  # refuses what RelDN can't start from
+        region_parts(self.roi_heads)  # raises for ROI heads that RelDN cannot use
         self.relation_backbone = relation_backbone
-        self.relation_head: Any = relation_head  # a module with the methods that its registry asks for
+        self.relation_head: Any = relation_head  # with the methods that its registry describes
         self.task = task
         self.entity_iou_threshold = entity_iou_threshold
         self.entities_from_proposals = entities_from_proposals
@@ -103,9 +107,11 @@ class RelDN(GeneralizedRCNN):
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """
         Args:
-            batched_inputs: one dict per image from `RelationDatasetMapper`: "image" (C, H, W); for training and for
-                SGCLS and PRDCLS "instances" with `gt_boxes` and `gt_classes`; for training "relations", (R, 3) long
-                rows (subject, object, predicate) of these instances; optionally "detections".
+            batched_inputs: one dict per image from `RelationDatasetMapper`: "image" (C, H, W); for training,
+                SGCLS and PRDCLS "instances" with `gt_boxes` and `gt_classes`; for training "relations",
+                (R, 3) long rows (subject, object, predicate) of these instances; optionally "detections"; for
+                inference optionally "queries", a `Queries` of rows of "instances", which are then needed in
+                SGDET, too.
 
         Returns:
             In training a dict of losses, else what `inference` returns.
@@ -124,7 +130,12 @@ class RelDN(GeneralizedRCNN):
                 detections = self._detections(batched_inputs, images, features)
                 entities, matched = training_entities(detections, ground_truth, self.entity_iou_threshold)
         losses: dict[str, Tensor] = self.relation_head.losses(
-            features, self._relation_features(images), entities, matched, ground_truth, relations
+            features,
+            self._relation_features(images),
+            entity_batch(entities),
+            matched,
+            ground_truth,
+            relations,
         )
         return losses
 
@@ -140,43 +151,34 @@ class RelDN(GeneralizedRCNN):
         Returns:
             One dict per image:
 
-            * "instances": `pred_boxes`, `scores`, `pred_classes`, and `pred_masks` if the detector makes masks; for
-              SGCLS and PRDCLS row by row the ground truth;
+            * "instances": `pred_boxes`, `scores`, `pred_classes`, and `pred_masks` if the detector makes
+              masks; in SGCLS and PRDCLS row by row the ground truth;
             * "relations": rows by falling score with `subject_index`, `object_index` (rows of "instances"),
               `pred_predicates`, `scores`, `rank_in_pair`, see the relation head;
-            * "annotated_pairs" (SGCLS and PRDCLS, if the input has "relations"): `subject_index`, `object_index`,
-              `pair_scores`, `predicate_probs` of each annotated relationship;
-            * "named_triplets" (if the input has them, (Q, 3) rows like "relations"): row by row `subject_index`,
-              `object_index` (rows of the input's "instances"), `pred_predicates`, `scores` and `detected`, which is
-              False, with score 0, where no two entities stand for the two ends (see `named_triplets`).
+            * "pair_answers" (in SGCLS and PRDCLS, if the input has "queries"): row by row for the pairs asked
+              about `subject_index`, `object_index`, `pair_scores` and `predicate_probs`, see the relation
+              head;
+            * "triplet_answers" (if the input has "queries"): row by row for the triplets asked about
+              `subject_index`, `object_index` (rows of the input's "instances"), `pred_predicates`, `scores`
+              and `detected`. `detected` is False, with score 0, where no two entities stand for subject and
+              object (see `modeling.queries`).
         """
         assert not self.training
         images = self.preprocess_image(batched_inputs)
         features = self._detector_features(batched_inputs, images)
         entities = self._entities(batched_inputs, images, features)
-        relation_features = self._relation_features(images)
-        given = self.task != "sgdet"
-        pairs = None
-        if given and all("relations" in x for x in batched_inputs):
-            pairs = [x["relations"][:, :2].to(self.device) for x in batched_inputs]
-        named = None
-        if all("named_triplets" in x for x in batched_inputs):
-            named = self._named_triplets(batched_inputs, entities)
-        ranked = self.relation_head.inference(
+        queries = self._queries(batched_inputs, entities)
+        outputs = self.relation_head.inference(
             features,
-            relation_features,
-            entities,
-            entities_given=given,
-            named_pairs=pairs,
-            named_triplets=None if named is None else [asked.to_score() for asked in named],
+            self._relation_features(images),
+            self._entity_batch(batched_inputs, images, entities),
+            entities_given=self.task != "sgdet",
+            queries=self._for_head(queries),
         )
         results = []
-        for i, (found, output) in enumerate(zip(entities, ranked, strict=True)):
-            results.append({"instances": found, "relations": output["relations"]})
-            if pairs is not None:
-                results[-1]["annotated_pairs"] = output["named_pairs"]
-            if named is not None:
-                results[-1]["named_triplets"] = named[i].answer(output["named_triplets"])
+        for found, output, asked in zip(entities, outputs, queries, strict=True):
+            answers = {} if asked is None else asked.answers(output)
+            results.append({"instances": found, "relations": output["relations"], **answers})
         if do_postprocess:
             results = [
                 relation_postprocess(result, x.get("height", size[0]), x.get("width", size[1]))
@@ -187,7 +189,7 @@ class RelDN(GeneralizedRCNN):
     def _detector_features(
         self, batched_inputs: list[dict[str, Any]], images: ImageList
     ) -> dict[str, Tensor]:
-        """Feature maps of the detector's backbone; none if neither it nor the relation head will read them."""
+        """Feature maps of the detector's backbone; an empty dict if no part will read them."""
         if self.training:
             detects = self.entities_from_proposals or not _have_detections(batched_inputs)
         else:
@@ -212,15 +214,36 @@ class RelDN(GeneralizedRCNN):
         entities = [given_entities(x["instances"].to(self.device)) for x in batched_inputs]
         return entities if self.task == "prdcls" else self._classify(features, entities)
 
-    def _named_triplets(
+    def _entity_batch(
+        self, batched_inputs: list[dict[str, Any]], images: ImageList, entities: list[Instances]
+    ) -> EntityBatch:
+        """The entities as the relation head takes them in inference."""
+        return entity_batch(entities)
+
+    def _queries(
         self, batched_inputs: list[dict[str, Any]], entities: list[Instances]
-    ) -> list[NamedTriplets]:
-        require_keys(batched_inputs, "instances")
-        triplets = [x["named_triplets"].to(self.device) for x in batched_inputs]
-        if self.task != "sgdet":
-            return [NamedTriplets.between_given(rows) for rows in triplets]
-        ground_truth = [x["instances"].to(self.device) for x in batched_inputs]
-        return list(map(NamedTriplets.between_detections, triplets, ground_truth, entities))
+    ) -> list[TranslatedQueries | None]:
+        """The queries of each image; None where the input has no "queries"."""
+        translated: list[TranslatedQueries | None] = []
+        for x, found in zip(batched_inputs, entities, strict=True):
+            if "queries" not in x:
+                translated.append(None)
+                continue
+            asked = x["queries"].to(self.device)
+            if self.task == "sgdet":
+                require_keys([x], "instances")
+                truth = x["instances"].to(self.device)
+                translated.append(TranslatedQueries.to_detections(asked, truth, found))
+            else:
+                translated.append(TranslatedQueries.to_given(asked))
+        return translated
+
+    def _for_head(self, queries: list[TranslatedQueries | None]) -> list[Queries] | None:
+        """What the relation head is asked; None where nothing is asked about any image."""
+        if all(asked is None for asked in queries):
+            return None
+        nothing = Queries.nothing().to(self.device)
+        return [nothing if asked is None else asked.for_head() for asked in queries]
 
     def _detections(
         self, batched_inputs: list[dict[str, Any]], images: ImageList, features: dict[str, Tensor]
@@ -238,12 +261,12 @@ class RelDN(GeneralizedRCNN):
         proposals, _ = self.proposal_generator(images, features, None)
         with _without_masks(self.roi_heads) if self.training else nullcontext():
             detections, _ = self.roi_heads(images, features, proposals, None)
-        # An empty box can be in no relationship and has no finite geometry. Taken out before pairs are formed,
+        # An empty box can be in no relationship and has no finite geometry. Removed before pairs are formed,
         # it shifts no row later.
         return [found[found.pred_boxes.nonempty()] for found in detections]
 
     def _classify(self, features: dict[str, Tensor], entities: list[Instances]) -> list[Instances]:
-        """SGCLS: best class without background, and its probability, at the given boxes."""
+        """SGCLS: sets the best class, background excluded, and its probability at the given boxes."""
         probs = class_probabilities(self.roi_heads, features, entities)
         for found, prob in zip(entities, probs, strict=True):
             found.scores, found.pred_classes = prob[:, :-1].max(dim=1)
@@ -271,8 +294,8 @@ def require_keys(batched_inputs: list[dict[str, Any]], *keys: str) -> None:
     for key in keys:
         if any(key not in x for x in batched_inputs):
             raise ValueError(
-                f"an input has no {key!r}, which training, the tasks sgcls and prdcls, and named triplets need: load "
-                "the data with RelationDatasetMapper"
+                f"an input has no {key!r}, which training, the tasks sgcls and prdcls, and queries need: load the data "
+                "with RelationDatasetMapper"
             )
 
 
@@ -283,7 +306,7 @@ def _is_norm(layer: nn.Module) -> bool:
 
 @contextmanager
 def _without_masks(roi_heads: Any) -> Iterator[None]:
-    """Relation training has no use for masks of the detections."""
+    """Relation training does not use masks of the detections."""
     masks = getattr(roi_heads, "mask_on", False)
     roi_heads.mask_on = False
     try:

@@ -1,7 +1,8 @@
-"""Triplets between annotated entities that the model is asked for by name, whose scores confusion metrics compare.
+"""Translates queries about annotated entities into queries about the model's entities, and the answers back.
 
-The model scores pairs of its own entities. So each annotated entity first gets the entity that stands for it: in
-SGCLS and PRDCLS the one in its row, in SGDET a detection. A triplet is *detected* if its two ends have different ones.
+The relation head scores pairs of the model's entities. In SGCLS and PRDCLS these are the annotated entities,
+row by row. In SGDET they are detections, so each annotated entity is represented by a detection of its class
+that overlaps it.
 """
 
 from dataclasses import dataclass
@@ -10,64 +11,81 @@ import torch
 from detectron2.structures import Instances
 from torch import Tensor
 
+from reldn_d2.structures import Queries
+
 from .relation_head.entities import match_to_detections
 
 MIN_IOU = 0.5
 
 
 @dataclass(frozen=True)
-class NamedTriplets:
-    """What one image's input asks for.
+class TranslatedQueries:
+    """The queries of one image.
 
     Attributes:
-        triplets: (Q, 3) long (subject, object, predicate) of annotated entities.
-        of_entities: (Q, 3) long, the same triplets between the model's entities; only rows of detected triplets mean
-            something.
-        detected: (Q,) bool.
+        asked: the queries, about annotated entities.
+        entity_pairs: (A, 2) long, the pairs as rows of the model's entities; None in SGDET, where pairs are
+            not answered.
+        entity_triplets: (Q, 3) long, the triplets as rows of the model's entities. Rows of triplets that are
+            not detected have no meaning.
+        detected: (Q,) bool, whether subject and object are represented by two different entities.
     """
 
-    triplets: Tensor
-    of_entities: Tensor
+    asked: Queries
+    entity_pairs: Tensor | None
+    entity_triplets: Tensor
     detected: Tensor
 
     @staticmethod
-    def between_given(triplets: Tensor) -> "NamedTriplets":
-        """SGCLS and PRDCLS: the entities are the annotated ones, row by row."""
-        return NamedTriplets(triplets, triplets, triplets[:, 0] != triplets[:, 1])
+    def to_given(asked: Queries) -> "TranslatedQueries":
+        """SGCLS and PRDCLS: the model's entities are the annotated ones.
+
+        Args:
+            asked: the queries.
+        """
+        triplets = asked.triplets
+        return TranslatedQueries(asked, asked.pairs, triplets, triplets[:, 0] != triplets[:, 1])
 
     @staticmethod
-    def between_detections(
-        triplets: Tensor, ground_truth: Instances, detections: Instances
-    ) -> "NamedTriplets":
-        """SGDET: an annotated entity is the detection that `match_to_detections` assigns to it.
+    def to_detections(asked: Queries, ground_truth: Instances, detections: Instances) -> "TranslatedQueries":
+        """SGDET: an annotated entity is represented by the detection that `match_to_detections` assigns to
+        it.
 
         Args:
-            triplets: (Q, 3) long.
-            ground_truth: with `gt_boxes` and `gt_classes`.
-            detections: with `pred_boxes` and `pred_classes`, in the same pixels.
+            asked: the queries.
+            ground_truth: annotated entities with `gt_boxes` and `gt_classes`.
+            detections: detections with `pred_boxes` and `pred_classes`, in the same pixels.
         """
         row, found = match_to_detections(ground_truth, detections, MIN_IOU)
-        ends = row[triplets[:, :2]]
-        detected = found[triplets[:, :2]].all(dim=1) & (ends[:, 0] != ends[:, 1])
-        return NamedTriplets(triplets, torch.cat([ends, triplets[:, 2:]], dim=1), detected)
+        annotated = asked.triplets[:, :2]
+        entities = row[annotated]
+        detected = found[annotated].all(dim=1) & (entities[:, 0] != entities[:, 1])
+        triplets = torch.cat([entities, asked.triplets[:, 2:]], dim=1)
+        return TranslatedQueries(asked, None, triplets, detected)
 
-    def to_score(self) -> Tensor:
-        """(D, 3) the detected triplets, between the model's entities."""
-        return self.of_entities[self.detected]
+    def for_head(self) -> Queries:
+        """What the relation head is asked: the pairs and the detected triplets, as rows of the model's
+        entities."""
+        pairs = self.asked.pairs[:0] if self.entity_pairs is None else self.entity_pairs
+        return Queries(pairs, self.entity_triplets[self.detected])
 
-    def answer(self, scored: Instances) -> Instances:
-        """Row by row what the input asked for.
+    def answers(self, output: dict[str, Instances]) -> dict[str, Instances]:
+        """The answers, row by row as asked.
 
         Args:
-            scored: with `scores` and `considered` (D,) of `to_score`. A triplet that the model never considers is as
-                good as not detected.
+            output: the relation head's output for `for_head`.
+
+        Returns:
+            "pair_answers" (not in SGDET) and "triplet_answers", see `RelDN.inference`. A triplet whose pair
+            the head does not consider counts as not detected.
         """
-        scores = scored.scores.new_zeros(len(self.triplets))
+        scored = output["triplet_answers"]
+        scores = scored.scores.new_zeros(len(self.detected))
         scores[self.detected] = scored.scores
         detected = self.detected.clone()
         detected[self.detected] = scored.considered
-        subject, object, predicate = self.triplets.unbind(dim=1)
-        return Instances(
+        subject, object, predicate = self.asked.triplets.unbind(dim=1)
+        triplet_answers = Instances(
             scored.image_size,
             subject_index=subject,
             object_index=object,
@@ -75,3 +93,6 @@ class NamedTriplets:
             scores=scores,
             detected=detected,
         )
+        if self.entity_pairs is None:
+            return {"triplet_answers": triplet_answers}
+        return {"pair_answers": output["pair_answers"], "triplet_answers": triplet_answers}

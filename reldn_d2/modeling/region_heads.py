@@ -1,7 +1,7 @@
 """What RelDN takes from the ROI heads of a detector, whatever kind they are.
 
-Subject, object and predicate features come from copies of the detector's own way from a region to a vector. This is
-the one place that knows where each kind of ROI heads keeps it.
+Subject, object and predicate features come from copies of the detector's own way from a region to a vector.
+This is the one place that knows where each kind of ROI heads keeps it.
 """
 
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class RegionParts:
-    """From feature maps to a vector for each region.
+    """The parts of a detector that turn feature maps into a vector for each region.
 
     Attributes:
         in_features: names of the feature maps to pool from.
-        pooler: of regions.
+        pooler: pools regions from these maps.
         head: (R, channels, height, width) regions -> (R, D).
         feature_size: D.
         state_prefix: where the head's parameters are in the state dict of the ROI heads.
@@ -88,7 +88,7 @@ def class_probabilities(
     """Classes at given boxes: the predictors' probabilities, for CascadeROIHeads their mean over the stages.
 
     Args:
-        roi_heads: that `region_parts` accepts.
+        roi_heads: ROI heads that `region_parts` accepts.
         features: feature maps of the detector's backbone.
         entities: per image, with `pred_boxes`.
 

@@ -1,4 +1,4 @@
-"""Where the trained parts of RelDN start when a checkpoint holds only a detector."""
+"""Initial weights of the trained parts of RelDN when a checkpoint holds only a detector."""
 
 import logging
 from typing import Any
@@ -12,9 +12,9 @@ logger = logging.getLogger(__name__)
 
 
 def start_from_detector(model: Any, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """When a checkpoint without relation keys is loaded, copies the detector's weights to where RelDN starts.
+    """Copies the detector's weights to the trained parts when a checkpoint without relation keys is loaded.
 
-    A hook of the model itself, so that it works under any trainer and checkpointer.
+    It is a hook of the model, so that it works under any trainer and checkpointer.
     """
     if any(key.startswith(f"{prefix}relation_") for key in state_dict):
         return

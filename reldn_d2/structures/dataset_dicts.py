@@ -26,23 +26,48 @@ def describe(dataset_dict: DatasetDict) -> str:
 
 
 def entity_boxes(dataset_dict: DatasetDict) -> NDArray[np.float64]:
-    """(E, 4) boxes of the annotations: XYXY in absolute pixels of the original image."""
+    """(E, 4) boxes of the annotations: XYXY in absolute pixels of the original image.
+
+    Raises:
+        ValueError: if a box is not four numbers, or if its mode is neither XYXY_ABS nor XYWH_ABS.
+    """
     annotations = dataset_dict["annotations"]
     if isinstance(annotations, Annotations):
         return annotations.boxes
-    boxes = [
-        BoxMode.convert(list(annotation["bbox"]), annotation["bbox_mode"], BoxMode.XYXY_ABS)
-        for annotation in annotations
-    ]
-    return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+    for row, annotation in enumerate(annotations):
+        if len(annotation["bbox"]) != 4:
+            raise ValueError(
+                f"the bbox of annotation {row} of {describe(dataset_dict)} must be four numbers, not "
+                f"{list(annotation['bbox'])}."
+            )
+        if annotation["bbox_mode"] not in (BoxMode.XYXY_ABS, BoxMode.XYWH_ABS):
+            raise ValueError(
+                f"the bbox_mode of annotation {row} of {describe(dataset_dict)} must be XYXY_ABS or XYWH_ABS, not "
+                f"{BoxMode(annotation['bbox_mode']).name}."
+            )
+    boxes = np.array([annotation["bbox"] for annotation in annotations], dtype=np.float64).reshape(-1, 4)
+    modes = np.array([annotation["bbox_mode"] for annotation in annotations], dtype=np.int64)
+    # BoxMode.convert would round lists to float32.
+    sized = modes == BoxMode.XYWH_ABS
+    boxes[sized, 2:] += boxes[sized, :2]
+    return boxes
 
 
 def entity_classes(dataset_dict: DatasetDict) -> NDArray[np.int64]:
-    """(E,) entity classes of the annotations, in [0, C)."""
+    """(E,) entity classes of the annotations, in [0, C).
+
+    Raises:
+        ValueError: if a class is not an integer.
+    """
     annotations = dataset_dict["annotations"]
     if isinstance(annotations, Annotations):
         return annotations.classes
-    return np.array([annotation["category_id"] for annotation in annotations], dtype=np.int64)
+    classes = np.array([annotation["category_id"] for annotation in annotations])
+    if classes.size and not np.issubdtype(classes.dtype, np.integer):
+        raise ValueError(
+            f"every category_id of {describe(dataset_dict)} must be an integer, not {classes.dtype}."
+        )
+    return classes.astype(np.int64)
 
 
 def crowd_flags(dataset_dict: DatasetDict) -> NDArray[np.bool_]:

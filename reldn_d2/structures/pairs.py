@@ -23,30 +23,47 @@ class EntityBatch:
     """Entities of a batch of images.
 
     Attributes:
-        boxes: (E, 4) float, XYXY in pixels of the network input.
+        boxes: (E, 4) float, XYXY in pixels of `frames`.
+        regions: (E, 4) float, XYXY in pixels of the network input, where features are pooled; normally the
+            boxes.
         classes: (E,) long in [0, C).
         scores: (E,) float in [0, 1].
         image: (E,) long, the image each entity belongs to; never decreasing.
-        image_sizes: (N, 2) float, (height, width) of the network input without padding.
+        image_sizes: (N, 2) float, (height, width) that positions are shares of; normally `frames`.
+        frames: (height, width) of the image whose pixels the boxes are in, for each image; normally the
+            network input without padding.
         counts: number of entities of each image; a Python list, so that splitting needs no device sync.
     """
 
     boxes: Tensor
+    regions: Tensor
     classes: Tensor
     scores: Tensor
     image: Tensor
     image_sizes: Tensor
+    frames: list[tuple[int, int]]
     counts: list[int]
 
     def __len__(self) -> int:
         return self.boxes.shape[0]
 
-    @property
-    def regions(self) -> Tensor:
-        """(E, 4) XYXY in pixels of the network input, where features are pooled: the boxes."""
-        return self.boxes
+    def of_image(self, index: int) -> "EntityBatch":
+        """The entities of one image, as a batch of one image."""
+        start = sum(self.counts[:index])
+        rows = slice(start, start + self.counts[index])
+        return EntityBatch(
+            boxes=self.boxes[rows],
+            regions=self.regions[rows],
+            classes=self.classes[rows],
+            scores=self.scores[rows],
+            image=torch.zeros_like(self.image[rows]),
+            image_sizes=self.image_sizes[index : index + 1],
+            frames=[self.frames[index]],
+            counts=[self.counts[index]],
+        )
 
     def regions_per_image(self) -> list[Tensor]:
+        """The regions of each image."""
         return list(torch.split(self.regions, self.counts))
 
 
@@ -90,14 +107,16 @@ class Pairs:
 
 @dataclass(frozen=True)
 class PairTargets:
-    """What training knows about M ordered pairs, and which loss drew which of them.
+    """What training knows about M ordered pairs, and which losses drew them.
 
-    A pair is *related* when its ends match the two ends of an annotated relationship, *unrelated* when they
-    match none; a pair whose ends match the same annotated entity is neither.
+    Each entity of training is matched to an annotated entity. A pair is *related* when its subject and its
+    object are matched to those of an annotated relationship, and *unrelated* when they are matched to two
+    different entities without a relationship in this order. A pair of entities matched to the same annotated
+    entity is neither.
 
     Attributes:
-        label_pair, label_predicate: (L,) long; annotated predicate `label_predicate[l]` of pair `label_pair[l]`.
-            A pair with several annotated predicates has several labels.
+        label_pair, label_predicate: (L,) long; annotated predicate `label_predicate[l]` of pair
+            `label_pair[l]`. A pair with several annotated predicates has several labels.
         related, unrelated: (M,) bool.
         in_cross_entropy: (M,) bool, drawn for L0.
         subject_side: (M,) bool, drawn as a partner of its subject for L1, L2 and L3.

@@ -33,7 +33,7 @@ class Example:
         entities, relations: the annotation.
         wrong: case -> its wrong triplets.
         scores: a model's scores of the named triplets; empty where the picture shows none.
-        detections: what a detector found in SGDET.
+        detections: what a detector found in sgdet.
         undetected: named triplets that the detections do not give.
     """
 

@@ -7,10 +7,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 from reldn_d2.evaluation import (
-    AnnotatedPairs,
     EvaluatedSplit,
     EvaluationProtocol,
     GroundTruthGraph,
+    PairAnswers,
     PredictedGraph,
     ProtocolResult,
     RankedTriplets,
@@ -39,21 +39,21 @@ def ranked(rows: Sequence[Row]) -> RankedTriplets:
 
 
 def predicted_graph(
-    boxes: Sequence, classes: Sequence, rows: Sequence[Row], annotated: AnnotatedPairs | None = None
+    boxes: Sequence, classes: Sequence, rows: Sequence[Row], answers: PairAnswers | None = None
 ) -> PredictedGraph:
     return PredictedGraph(
         np.array(boxes, dtype=np.float32).reshape(-1, 4),
         np.array(classes, dtype=np.int32),
         np.ones(len(classes), dtype=np.float32),
         ranked(rows),
-        annotated,
+        answers,
     )
 
 
 def score_images(
     protocol: EvaluationProtocol,
     images: Sequence[tuple[GroundTruthGraph, PredictedGraph]],
-    task: str = "SGDET",
+    task: str = "sgdet",
     training: TrainingSplit | None = None,
 ) -> ProtocolResult:
     """Images "0", "1", ... under a protocol; the predicates are NAMES."""
@@ -70,24 +70,28 @@ def score_images(
 
 @dataclass(frozen=True)
 class Scene:
-    """An image: its annotation, the full prediction, what that was ranked from, and the rankings, best first.
+    """An image.
 
     Attributes:
-        pairs: every ordered pair of predicted entities. Those of annotated relationships are predicted.annotated.
-        all_pairs, annotated_pairs: all triplets of these pairs.
+        truth: annotation.
+        predicted: prediction; its pair answers are about the annotated relationships, and None if there are fewer
+            predicted than annotated entities.
+        pairs: scores of every ordered pair of predicted entities.
+        all_pairs: ranked list of all triplets of `pairs`, best first.
+        annotated_pairs: ranked list of all triplets of the pair answers, best first.
     """
 
     truth: GroundTruthGraph
     predicted: PredictedGraph
-    pairs: AnnotatedPairs
+    pairs: PairAnswers
     all_pairs: list[Row]
     annotated_pairs: list[Row]
 
 
-def scored_pairs(ends: Sequence, scores: Sequence, probs: Sequence, num_predicates: int) -> AnnotatedPairs:
+def scored_pairs(ends: Sequence, scores: Sequence, probs: Sequence, num_predicates: int) -> PairAnswers:
     subject, object = np.array(ends, dtype=np.int32).reshape(-1, 2).T
     probabilities = np.array(probs, dtype=np.float32).reshape(-1, num_predicates)
-    return AnnotatedPairs(subject, object, np.array(scores, dtype=np.float32), probabilities)
+    return PairAnswers(subject, object, np.array(scores, dtype=np.float32), probabilities)
 
 
 def training_truths(labels: Sequence[Labels]) -> list[GroundTruthGraph]:
@@ -124,18 +128,18 @@ def scenes(draw: st.DrawFn, max_entities: int = 4) -> Scene:
     probs = st.lists(levels, min_size=NUM_PREDICATES, max_size=NUM_PREDICATES)
     pair_scores = st.sampled_from([0.0, 0.5, 1.0])  # powers of two: products are exact
 
-    def scored(ends: list[tuple[int, int]]) -> AnnotatedPairs:
+    def scored(ends: list[tuple[int, int]]) -> PairAnswers:
         return scored_pairs(
             ends, [draw(pair_scores) for _ in ends], [draw(probs) for _ in ends], NUM_PREDICATES
         )
 
     pairs = scored([(s, o) for s in range(num_predicted) for o in range(num_predicted) if s != o])
-    annotated = scored([(s, o) for s, o, _ in relations] if num_predicted >= num_true else [])
+    answers = scored([(s, o) for s, o, _ in relations]) if num_predicted >= num_true else None
     all_pairs = slow_ranking(pairs)
     predicted = predicted_graph(
         draw(_boxes(num_predicted)),
         draw(st.lists(class_ids, min_size=num_predicted, max_size=num_predicted)),
         all_pairs,
-        annotated,
+        answers,
     )
-    return Scene(truth, predicted, pairs, all_pairs, slow_ranking(annotated))
+    return Scene(truth, predicted, pairs, all_pairs, [] if answers is None else slow_ranking(answers))

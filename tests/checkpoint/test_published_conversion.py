@@ -120,12 +120,15 @@ def test_predicates_of_pairs(converted: Converted) -> None:
     maps = converted.maps("Conv_Body", images())
     predicate_maps = converted.maps("Prd_RCNN.Conv_Body", images())
     counts = [len(boxes) for boxes in BOXES]
+    every_box = torch.tensor([box for boxes in BOXES for box in boxes])
     batch = EntityBatch(
-        boxes=torch.tensor([box for boxes in BOXES for box in boxes]),
+        boxes=every_box,
+        regions=every_box,
         classes=torch.tensor([c for classes in ENTITY_CLASSES for c in classes]),
         scores=torch.ones(sum(counts)),
         image=torch.tensor([0] * counts[0] + [1] * counts[1]),
         image_sizes=torch.tensor([[float(HEIGHT), float(WIDTH)]] * 2),
+        frames=[(HEIGHT, WIDTH)] * 2,
         counts=counts,
     )
     ends = [(0, 1), (0, 2), (1, 2), (3, 4)]

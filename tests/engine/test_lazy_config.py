@@ -29,7 +29,6 @@ from reldn_d2.engine import Trainer, evaluate, load_config, parts_of, vocabulary
 from reldn_d2.engine.lazy import load_lazy_config
 from reldn_d2.engine.optimizer import relation_optimizer_params
 from reldn_d2.engine.run_identity import run_identity
-from reldn_d2.modeling.relation_head import contrastive_losses, label_and_sample_pairs, with_options
 from tests.builders.tiny_models import REPOSITORY, TinyConfig, make_input, make_model
 
 LAZY = REPOSITORY / "configs" / "lazy"
@@ -435,8 +434,8 @@ def test_a_run_is_resumed_only_as_it_was_started(
     resume()
     with pytest.raises(ValueError, match=r"optimizer.lr was 0.01, now 0.02"):
         resume("optimizer.lr=0.02")
-    with pytest.raises(ValueError, match=r"contrastive_losses.margins was .*0.2, 0.2.*, now .*0.3"):
-        resume("model.relation_head.contrastive_losses.margins=[0.2,0.3,0.2]")
+    with pytest.raises(ValueError, match=r"contrastive_losses.terms.entity_class.margin was 0.2, now 0.3"):
+        resume("model.relation_head.contrastive_losses.terms.entity_class.margin=0.3")
     resume("train.log_period=7")  # which changes nothing
 
 
@@ -445,7 +444,7 @@ def test_the_identity_of_a_run_holds_no_address_and_leaves_out_what_does_not_mat
     vitdet = str(LAZY / "vrd_reldn_vitdet_b.py")
     identity = identity_of(load_lazy_config(vitdet), images)
     assert "LayerNorm" in identity["model.backbone.net.norm_layer"]
-    assert "label_and_sample_pairs" in identity["model.relation_head.sample_pairs.function"]
+    assert "PairSampler" in identity["model.relation_head.sample_pairs._target_"]
     assert not any(" at 0x" in value for value in identity.values())
     free = [
         *("train.output_dir=a", "train.init_checkpoint=b", "train.device=cpu", "train.eval_period=3"),
@@ -480,13 +479,6 @@ def test_two_processes_train_on_cpus(weights: str, overrides: LazyOverrides, tmp
     assert (tmp_path / "lazy" / "log.txt.rank1").exists()
 
 
-def test_options_of_functions_are_checked_early() -> None:
-    with pytest.raises(TypeError, match="partners"):
-        with_options(label_and_sample_pairs, num_predicates=3, partners=4)
-    bound = with_options(contrastive_losses, num_classes=3, normalization="published")
-    assert bound.keywords == {"num_classes": 3, "normalization": "published"}
-
-
 @pytest.mark.parametrize(
     ("option", "message"),
     [
@@ -498,7 +490,12 @@ def test_a_misspelt_way_to_sample_or_to_average_is_refused(
     option: str, message: str, weights: str, overrides: LazyOverrides
 ) -> None:
     start = f"train.init_checkpoint={weights}"
-    training = Trainer(load_lazy_config(TINY_LAZY, overrides(start, f"model.relation_head.{option}")))
+    cfg = load_lazy_config(TINY_LAZY, overrides(start, f"model.relation_head.{option}"))
     with pytest.raises(ValueError, match=message):
-        training.resume_or_load(resume=False)
-        training.train()
+        Trainer(cfg)
+
+
+def test_a_contrastive_term_is_switched_off_by_its_weight() -> None:
+    options = ["model.relation_head.contrastive_losses.terms.entity_class.weight=0"]
+    losses = instantiate(load_lazy_config(TINY_LAZY, options).model.relation_head.contrastive_losses)
+    assert list(losses.terms) == ["class_agnostic", "predicate_class"]

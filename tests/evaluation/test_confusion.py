@@ -15,10 +15,10 @@ from reldn_d2.evaluation import (
     ConfusionProtocol,
     EvaluatedSplit,
     GroundTruthGraph,
-    NamedTriplets,
     PredictedGraph,
     ProtocolResult,
     ScoredImage,
+    TripletAnswers,
     evaluate_graphs,
     motifs,
     paired_bootstrap,
@@ -26,13 +26,13 @@ from reldn_d2.evaluation import (
 from reldn_d2.evaluation.ground_truth import ground_truth_graphs
 from reldn_d2.evaluation.protocols.confusion import (
     ConfusableCases,
+    confusion_triplets,
     instance_cases,
     is_confusable,
-    named_triplets,
     outcomes,
     proximity_cases,
 )
-from reldn_d2.evaluation.scoring import resolve_protocols
+from reldn_d2.evaluation.protocols.registry import resolve_protocols
 from tests.builders import confusion_examples as examples
 from tests.builders.confusion_examples import PICTURES, Example
 from tests.builders.evaluation_scenes import NAMES, predicted_graph, truth_graph
@@ -242,7 +242,7 @@ def test_little_annotation_has_no_cases(boxes: list, relations: list) -> None:
     truth = truth_graph(boxes, [PERSON] * len(boxes), relations)
     for cases in (instance_cases(truth), proximity_cases(truth)):
         assert cases.right.shape == cases.wrong.shape == (0, 3) and cases.case.shape == (0,)
-    assert named_triplets(truth).shape == (0, 3)
+    assert confusion_triplets(truth).shape == (0, 3)
     assert not is_confusable(truth)
 
 
@@ -254,12 +254,12 @@ def test_either_kind_makes_an_image_confusable() -> None:
     assert not is_confusable(truth_graph(BAND, [0, 1, 2, 3], PLAY[:1]))
 
 
-def named(scores: Mapping[Triplet, float | None]) -> NamedTriplets:
-    """Named triplets; None is one that was not detected."""
+def answers(scores: Mapping[Triplet, float | None]) -> TripletAnswers:
+    """Answers about triplets; None stands for a triplet that was not detected."""
     subject, object, predicate = np.array(list(scores), dtype=np.int64).reshape(-1, 3).T
     detected = np.array([score is not None for score in scores.values()], dtype=np.bool_)
     score = np.array([score or 0.0 for score in scores.values()], dtype=np.float32)
-    return NamedTriplets(subject, object, predicate, score, detected)
+    return TripletAnswers(subject, object, predicate, score, detected)
 
 
 # the man holds glass 1 of three
@@ -288,35 +288,36 @@ THREE_GLASSES = truth_graph([MAN, GLASS_1, GLASS_2, GLASS_3], [PERSON, GLASS, GL
 )
 def test_outcomes(held: float | None, second: float | None, third: float | None, shares: tuple) -> None:
     scores = {(0, 3, HOLDS): third, (0, 1, HOLDS): held, (0, 2, HOLDS): second}
-    assert outcomes(instance_cases(THREE_GLASSES), named(scores)).tolist() == [list(shares)]
+    assert outcomes(instance_cases(THREE_GLASSES), answers(scores)).tolist() == [list(shares)]
 
 
 def test_a_score_left_over_from_an_undetected_triplet_does_not_compete() -> None:
     scores = dataclasses.replace(
-        named({(0, 1, HOLDS): 0.5, (0, 2, HOLDS): 0.9, (0, 3, HOLDS): 0.1}),
+        answers({(0, 1, HOLDS): 0.5, (0, 2, HOLDS): 0.9, (0, 3, HOLDS): 0.1}),
         detected=np.array([True, False, True]),
     )
     assert outcomes(instance_cases(THREE_GLASSES), scores).tolist() == [[1, 0, 0]]
 
 
 @pytest.mark.parametrize("scores", [{}, {(0, 1, HOLDS): 0.5, (0, 2, HOLDS): 0.4, (0, 3, LOOKS_AT): 0.1}])
-def test_a_case_that_was_not_named_is_an_error(scores: dict) -> None:
-    with pytest.raises(ValueError, match="not named"):
-        outcomes(instance_cases(THREE_GLASSES), named(scores))
+def test_a_case_without_answer_is_an_error(scores: dict) -> None:
+    with pytest.raises(ValueError, match=r"lack a triplet of a case \(no row is"):
+        outcomes(instance_cases(THREE_GLASSES), answers(scores))
 
 
 def score_all(truth: GroundTruthGraph, scores: Mapping[Triplet, float | None]) -> PredictedGraph:
-    """A prediction with named triplets alone; those without score get 0."""
-    asked = [tuple(row) for row in named_triplets(truth).tolist()]
+    """A prediction with nothing but triplet answers; triplets without score get 0."""
+    asked = [tuple(row) for row in confusion_triplets(truth).tolist()]
     return dataclasses.replace(
-        PredictedGraph.empty(), named=named({triplet: scores.get(triplet, 0.0) for triplet in asked})
+        PredictedGraph.empty(),
+        triplet_answers=answers({triplet: scores.get(triplet, 0.0) for triplet in asked}),
     )
 
 
 def evaluate(
     truths: Mapping[str, GroundTruthGraph], predictions: Mapping[str, PredictedGraph], **options: object
 ) -> dict[str, ProtocolResult]:
-    return evaluate_graphs(truths, predictions, "SGDET", [ConfusionProtocol()], SPLIT, **options)
+    return evaluate_graphs(truths, predictions, "sgdet", [ConfusionProtocol()], SPLIT, **options)
 
 
 HELD = {(0, 1, HOLDS): 0.9}
@@ -404,14 +405,14 @@ def test_an_image_without_prediction_is_missed() -> None:
 def test_every_protocol_can_be_reported_on_the_confusable_images_alone() -> None:
     plain = truth_graph([MAN, GLASS_1], [PERSON, GLASS], [(0, 1, HOLDS)])
     truths = {"a": THREE_GLASSES, "b": plain}
-    nothing_named = score_all(plain, {}).named
+    nothing_asked = score_all(plain, {}).triplet_answers
     found = predicted_graph([MAN, GLASS_1], [PERSON, GLASS], [(0, 1, HOLDS, 0.9, 1)])
-    predictions = {"a": GOOD, "b": dataclasses.replace(found, named=nothing_named)}
+    predictions = {"a": GOOD, "b": dataclasses.replace(found, triplet_answers=nothing_asked)}
     subset = {name for name, truth in truths.items() if is_confusable(truth)}
     results = evaluate_graphs(
         truths,
         predictions,
-        "SGDET",
+        "sgdet",
         [motifs(), ConfusionProtocol()],
         SPLIT,
         subsets={"confusable": subset},
@@ -424,10 +425,12 @@ def test_every_protocol_can_be_reported_on_the_confusable_images_alone() -> None
     np.testing.assert_equal(results["confusion_confusable"].metrics, results["confusion"].metrics)
 
 
-@pytest.mark.parametrize("task", ["SGDET", "SGCLS", "PRDCLS"])
-def test_the_protocol_is_for_all_tasks_and_needs_named_triplets(task: str) -> None:
+@pytest.mark.parametrize("task", ["sgdet", "sgcls", "prdcls"])
+def test_the_protocol_asks_about_the_triplets_of_cases_in_all_tasks(task: str) -> None:
     (protocol,) = resolve_protocols(["confusion"], task, NAMES)
-    assert protocol.name == "confusion" and protocol.needs == {"named_triplets"}
+    queries = protocol.queries(THREE_GLASSES, task)
+    assert protocol.name == "confusion" and len(queries.pairs) == 0
+    assert queries.triplets.tolist() == [[0, 1, HOLDS], [0, 2, HOLDS], [0, 3, HOLDS]]
 
 
 @st.composite
@@ -462,14 +465,14 @@ def test_cases_equal_the_definitions(truth: GroundTruthGraph) -> None:
 
 
 @given(annotations())
-def test_exactly_the_triplets_of_cases_are_named(truth: GroundTruthGraph) -> None:
+def test_exactly_the_triplets_of_cases_are_asked_for(truth: GroundTruthGraph) -> None:
     expected = {
         triplet
         for cases in slow(truth).values()
         for right, wrong in cases.items()
         for triplet in (right, *wrong)
     }
-    assert list(map(tuple, named_triplets(truth).tolist())) == sorted(expected)
+    assert list(map(tuple, confusion_triplets(truth).tolist())) == sorted(expected)
     assert is_confusable(truth) == bool(expected)
 
 
@@ -504,7 +507,7 @@ def test_shares_equal_the_definitions(split: list[GroundTruthGraph], data: st.Da
     level = st.sampled_from([None, 0.0, 0.25, 0.5])  # few levels: ties are common
     truths, predictions, expected = {}, {}, {"instance": [], "proximity": []}
     for i, truth in enumerate(split):
-        asked = [tuple(row) for row in named_triplets(truth).tolist()]
+        asked = [tuple(row) for row in confusion_triplets(truth).tolist()]
         scores = {triplet: data.draw(level) for triplet in asked}
         truths[str(i)], predictions[str(i)] = truth, score_all(truth, scores)
         for kind, cases in slow(truth).items():
@@ -523,10 +526,10 @@ def test_chance_is_the_mean_over_all_orders_of_the_scores() -> None:
     truth = truth_graph(
         [MAN, WOMAN, GLASS_1, GLASS_2], [PERSON, PERSON, GLASS, GLASS], [(0, 2, HOLDS), (0, 3, LOOKS_AT)]
     )
-    asked = [tuple(row) for row in named_triplets(truth).tolist()]
+    asked = [tuple(row) for row in confusion_triplets(truth).tolist()]
     judged = [
         ConfusionProtocol().match(
-            ScoredImage("", truth, score_all(truth, dict(zip(asked, order, strict=True)))), "PRDCLS"
+            ScoredImage("", truth, score_all(truth, dict(zip(asked, order, strict=True)))), "prdcls"
         )["instance"]
         for order in permutations([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
     ]
@@ -563,7 +566,7 @@ def score_examples(*scenes: Example) -> ProtocolResult:
     for scene in scenes:
         scores = {scene.rows(t): None if t in scene.undetected else s for t, s in scene.scores.items()}
         predictions[scene.caption] = score_all(truth_of(scene), scores)
-    return evaluate_graphs(truths, predictions, "SGDET", [ConfusionProtocol()], PICTURE_SPLIT)["confusion"]
+    return evaluate_graphs(truths, predictions, "sgdet", [ConfusionProtocol()], PICTURE_SPLIT)["confusion"]
 
 
 def test_the_numbers_of_the_documentation() -> None:

@@ -13,15 +13,15 @@ from detectron2.structures import Boxes, BoxMode, Instances
 from detectron2.utils import comm
 
 from reldn_d2.evaluation import GroundTruthGraph, RelationEvaluator
-from reldn_d2.evaluation.protocols.confusion import named_triplets
+from reldn_d2.evaluation.protocols.confusion import confusion_triplets
 
 # A process that waits in vain for another fails instead of hanging.
 TIMEOUT = timedelta(seconds=60)
 NAME, TRAIN = "distributed_evaluator_test", "distributed_evaluator_test_train"
 PREDICATES, IMAGES = 4, 12  # text order of the image ids is not their order as numbers
 PROTOCOLS = {
-    "SGDET": ("motifs", "reldn", "vrd2016", "openimages", "reldn_openimages", "confusion"),
-    "PRDCLS": ("motifs", "reldn", "confusion"),
+    "sgdet": ("motifs", "reldn", "vrd2016", "openimages", "reldn_openimages", "confusion"),
+    "prdcls": ("motifs", "reldn", "confusion"),
 }
 # What each worker of a run is given. Padding samplers repeat images, and some workers get none.
 RUNS = {
@@ -71,13 +71,13 @@ def output(image_id: int) -> dict[str, Instances]:
     pairs.subject_index, pairs.object_index = relations[:, 0], relations[:, 1]
     pairs.pair_scores = torch.ones(len(relations))
     pairs.predicate_probs = torch.rand(len(relations), PREDICATES, generator=g)
-    asked = torch.from_numpy(named_triplets(image))
+    asked = torch.from_numpy(confusion_triplets(image))
     named.subject_index, named.object_index, named.pred_predicates = asked.T
     named.scores, named.detected = (
         torch.rand(len(asked), generator=g),
         torch.rand(len(asked), generator=g) < 0.8,
     )
-    return {"instances": entities, "relations": triplets, "annotated_pairs": pairs, "named_triplets": named}
+    return {"instances": entities, "relations": triplets, "pair_answers": pairs, "triplet_answers": named}
 
 
 def evaluate(folder: str, runs: Sequence[str]) -> None:

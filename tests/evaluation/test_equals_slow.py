@@ -47,7 +47,7 @@ def shortened(protocol: RecallProtocol, recall_at: tuple[int, ...] | None) -> Re
 def score(
     protocol: RecallProtocol,
     split: Sequence[Scene],
-    task: str = "SGDET",
+    task: str = "sgdet",
     training: Sequence[Labels] | None = None,
 ) -> ProtocolResult:
     images = []
@@ -63,14 +63,14 @@ def score(
     return score_images(protocol, images, task, known)
 
 
-def ranked_images(split: Sequence[Scene], task: str = "SGDET") -> list[RankedImage]:
+def ranked_images(split: Sequence[Scene], task: str = "sgdet") -> list[RankedImage]:
     return [
-        RankedImage(x.truth, x.predicted, x.all_pairs if task == "SGDET" else x.annotated_pairs)
+        RankedImage(x.truth, x.predicted, x.all_pairs if task == "sgdet" else x.annotated_pairs)
         for x in split
     ]
 
 
-@given(splits, known_training, recall_places, st.sampled_from(["SGDET", "PRDCLS"]))
+@given(splits, known_training, recall_places, st.sampled_from(["sgdet", "prdcls"]))
 def test_motifs(
     split: list[Scene], training: list[Labels] | None, recall_at: tuple[int, ...] | None, task: str
 ) -> None:
@@ -79,7 +79,7 @@ def test_motifs(
     assert score(protocol, split, task, training).metrics == pytest.approx(expected, nan_ok=True)
 
 
-@given(splits, known_training, recall_places, st.sampled_from(["SGDET", "SGCLS", "PRDCLS"]))
+@given(splits, known_training, recall_places, st.sampled_from(["sgdet", "sgcls", "prdcls"]))
 def test_reldn(
     split: list[Scene], training: list[Labels] | None, recall_at: tuple[int, ...] | None, task: str
 ) -> None:

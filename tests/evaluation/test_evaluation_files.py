@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from reldn_d2.evaluation import (
-    AnnotatedPairs,
+    PairAnswers,
     PerImageRecall,
     PredictedGraph,
     load_per_image,
@@ -19,11 +19,11 @@ from tests.builders.evaluation_scenes import NUM_PREDICATES, predicted_graph
 
 
 def save(path: Path, predictions: dict[str, PredictedGraph]) -> None:
-    save_predictions(path, predictions, dataset_name="toy", task="PRDCLS", num_predicates=NUM_PREDICATES)
+    save_predictions(path, predictions, dataset_name="toy", task="prdcls", num_predicates=NUM_PREDICATES)
 
 
 def test_predictions_survive(tmp_path: Path) -> None:
-    pairs = AnnotatedPairs(
+    pairs = PairAnswers(
         np.array([0], dtype=np.int32),
         np.array([1], dtype=np.int32),
         np.array([0.5], dtype=np.float32),
@@ -37,7 +37,7 @@ def test_predictions_survive(tmp_path: Path) -> None:
     }
     save(tmp_path / "p.npz", written)
     saved = load_predictions(tmp_path / "p.npz")
-    assert (saved.dataset_name, saved.task, list(saved.predictions)) == ("toy", "PRDCLS", ["a", "b", "empty"])
+    assert (saved.dataset_name, saved.task, list(saved.predictions)) == ("toy", "prdcls", ["a", "b", "empty"])
     for name, graph in written.items():
         np.testing.assert_equal(dataclasses.asdict(saved.predictions[name]), dataclasses.asdict(graph))
     assert saved.predictions["b"].relations.subject.dtype == np.int32
@@ -50,7 +50,7 @@ def test_no_predictions_survive(tmp_path: Path) -> None:
 
 def test_per_image_counts_survive(tmp_path: Path) -> None:
     counts = PerImageRecall(("1", "2"), np.array([3, 0]), {"R@50": np.array([2, 0])})
-    save_per_image(tmp_path / "i.json", {"motifs": counts}, dataset_name="toy", task="SGDET")
+    save_per_image(tmp_path / "i.json", {"motifs": counts}, dataset_name="toy", task="sgdet")
     loaded = load_per_image(tmp_path / "i.json")
     assert list(loaded) == ["motifs"] and loaded["motifs"].image_ids == ("1", "2")
     np.testing.assert_equal(dict(loaded["motifs"].hits), {"R@50": np.array([2, 0])})

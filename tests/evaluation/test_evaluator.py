@@ -61,7 +61,7 @@ def output(rows: list, relations: list | None = None) -> dict[str, Instances]:
             torch.ones(len(ends)),
             torch.tensor([[0.9, 0.1]]).expand(len(ends), 2),
         )
-        result["annotated_pairs"] = pairs
+        result["pair_answers"] = pairs
     return result
 
 
@@ -93,21 +93,21 @@ def test_results_are_nested_numbers_that_detectron2_can_log(caplog: pytest.LogCa
 
 
 def test_order_of_processing_has_no_influence() -> None:
-    evaluator = RelationEvaluator(NAME, "SGDET", ("motifs", "reldn_openimages"))
+    evaluator = RelationEvaluator(NAME, "sgdet", ("motifs", "reldn_openimages"))
     forward = run(evaluator, (1, FIRST), (2, SECOND), (3, THIRD))
     assert run(evaluator, (3, THIRD), (2, SECOND), (1, FIRST)) == forward
 
 
 def test_missing_images_are_an_error_after_predictions_are_saved(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="2 of 3 images have no prediction: image 2, 3"):
-        run(RelationEvaluator(NAME, "SGDET", output_dir=tmp_path), (1, FIRST))
+        run(RelationEvaluator(NAME, "sgdet", output_dir=tmp_path), (1, FIRST))
     assert list(load_predictions(tmp_path / PREDICTIONS_FILE).predictions) == ["1"]
-    results = run(RelationEvaluator(NAME, "SGDET", allow_missing=True), (1, FIRST))
+    results = run(RelationEvaluator(NAME, "sgdet", allow_missing=True), (1, FIRST))
     assert results["sgdet/motifs"]["ngR@50"] == pytest.approx(50.0)
 
 
 def test_annotated_pairs_of_given_entities() -> None:
-    evaluator = RelationEvaluator(NAME, "PRDCLS")
+    evaluator = RelationEvaluator(NAME, "prdcls")
     results = run(
         evaluator,
         (1, output([(0, 1, 0, 0.9, 1)], [(0, 1, 0), (0, 1, 1)])),
@@ -124,21 +124,21 @@ def test_annotated_pairs_of_given_entities() -> None:
 def test_shards_of_workers_give_the_result_of_one(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    alone = run(RelationEvaluator(NAME, "SGDET"), (1, FIRST), (2, SECOND), (3, THIRD))
-    first, second = RelationEvaluator(NAME, "SGDET"), RelationEvaluator(NAME, "SGDET")
+    alone = run(RelationEvaluator(NAME, "sgdet"), (1, FIRST), (2, SECOND), (3, THIRD))
+    first, second = RelationEvaluator(NAME, "sgdet"), RelationEvaluator(NAME, "sgdet")
     first.process([{"image_id": 1}, {"image_id": 2}], [FIRST, SECOND])
     # A padded sampler repeats images 1 and 2; the first worker's predictions count.
     second.process([{"image_id": i} for i in (3, 1, 2)], [THIRD, output([]), SECOND])
     shards = [first._predictions, second._predictions]
     monkeypatch.setattr(comm, "gather", lambda data, dst: shards)
     assert first.evaluate() == alone
-    assert "image 1: workers disagree" in caplog.text and "image 2: workers" not in caplog.text
+    assert "image 1: processes have" in caplog.text and "image 2: processes" not in caplog.text
     monkeypatch.setattr(comm, "is_main_process", lambda: False)
     assert second.evaluate() == {}
 
 
 def test_an_image_processed_twice_must_have_the_same_prediction() -> None:
-    evaluator = RelationEvaluator(NAME, "SGDET")
+    evaluator = RelationEvaluator(NAME, "sgdet")
     evaluator.process([{"image_id": 1}, {"image_id": 1}], [FIRST, FIRST])
     with pytest.raises(ValueError, match=r"image 1: processed twice .* reset\(\)"):
         evaluator.process([{"image_id": 1}], [SECOND])
@@ -146,23 +146,23 @@ def test_an_image_processed_twice_must_have_the_same_prediction() -> None:
 
 def test_without_distributed_nothing_is_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comm, "gather", lambda data, dst: pytest.fail("gathered"))
-    evaluator = RelationEvaluator(NAME, "SGDET", distributed=False, allow_missing=True)
+    evaluator = RelationEvaluator(NAME, "sgdet", distributed=False, allow_missing=True)
     assert run(evaluator, (1, FIRST))
 
 
 def test_files_allow_scoring_again(tmp_path: Path) -> None:
-    evaluator = RelationEvaluator(NAME, "SGDET", output_dir=tmp_path / "inference")
+    evaluator = RelationEvaluator(NAME, "sgdet", output_dir=tmp_path / "inference")
     results = run(evaluator, (1, FIRST), (2, SECOND), (3, THIRD))
     saved = load_predictions(tmp_path / "inference" / PREDICTIONS_FILE)
     again = evaluate_graphs(
-        evaluator._scorer.truths, saved.predictions, "SGDET", [motifs()], EvaluatedSplit(["on", "by"])
+        evaluator._scorer.truths, saved.predictions, "sgdet", [motifs()], EvaluatedSplit(["on", "by"])
     )
     assert again["motifs"].metrics == results["sgdet/motifs"]
     counts = load_per_image(tmp_path / "inference" / PER_IMAGE_FILE)
     assert counts["motifs"].image_ids == ("1", "2", "3")
     assert counts["motifs"].ground_truths.tolist() == [2, 2, 0]
     assert counts["motifs"].hits["ngR@50"].tolist() == [2, 0, 0]
-    assert json.loads((tmp_path / "inference" / PER_IMAGE_FILE).read_text())["task"] == "SGDET"
+    assert json.loads((tmp_path / "inference" / PER_IMAGE_FILE).read_text())["task"] == "sgdet"
     assert len(list((tmp_path / "inference").iterdir())) == 5
 
 
@@ -172,7 +172,7 @@ def test_raw_predictions_are_on_disk_before_scoring(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr("reldn_d2.evaluation.scorer.evaluate_graphs", crash)
     with pytest.raises(RuntimeError):
-        run(RelationEvaluator(NAME, "SGDET", output_dir=tmp_path), (1, FIRST))
+        run(RelationEvaluator(NAME, "sgdet", output_dir=tmp_path), (1, FIRST))
     assert list(load_predictions(tmp_path / PREDICTIONS_FILE).predictions) == ["1"]
 
 
@@ -186,7 +186,7 @@ def test_memory_does_not_grow_with_the_pairs_or_alias_the_model() -> None:
     triplets.pred_predicates = torch.zeros(len(pairs), dtype=torch.long)
     triplets.scores, triplets.rank_in_pair = torch.linspace(1, 0, len(pairs)), triplets.pred_predicates + 1
     many["relations"] = triplets
-    evaluator = RelationEvaluator(NAME, "SGDET")
+    evaluator = RelationEvaluator(NAME, "sgdet")
     evaluator.process([{"image_id": 1}], [many])
     kept = evaluator._predictions["1"]
     assert len(kept.relations) == 100 and kept.relations.score.base is None
@@ -205,20 +205,20 @@ def test_memory_does_not_grow_with_the_pairs_or_alias_the_model() -> None:
 )
 def test_bad_predictions_are_refused_with_the_image(image_id: int, broken: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        RelationEvaluator(NAME, "SGDET").process([{"image_id": image_id}], [broken])
+        RelationEvaluator(NAME, "sgdet").process([{"image_id": image_id}], [broken])
 
 
-def test_missing_annotated_pairs_are_refused_where_ranked() -> None:
-    with pytest.raises(ValueError, match=r"image 1: .*annotated_pairs"):
-        RelationEvaluator(NAME, "PRDCLS").process([{"image_id": 1}], [FIRST])
-    RelationEvaluator(NAME, "PRDCLS", ("motifs",)).process([{"image_id": 1}], [FIRST])
+def test_missing_pair_answers_are_refused_if_they_are_ranked() -> None:
+    with pytest.raises(ValueError, match=r"image 1: .*lacks 'pair_answers', which protocol reldn asked for"):
+        RelationEvaluator(NAME, "prdcls").process([{"image_id": 1}], [FIRST])
+    RelationEvaluator(NAME, "prdcls", ("motifs",)).process([{"image_id": 1}], [FIRST])
 
 
 def test_a_data_set_without_relationships_gets_predictions_and_no_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(DatasetCatalog, "get", lambda name: [record(1, [])])
-    assert run(RelationEvaluator(NAME, "SGDET", output_dir=tmp_path), (1, FIRST)) == {}
+    assert run(RelationEvaluator(NAME, "sgdet", output_dir=tmp_path), (1, FIRST)) == {}
     assert "nothing to score" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == [PREDICTIONS_FILE]
 
@@ -226,11 +226,11 @@ def test_a_data_set_without_relationships_gets_predictions_and_no_numbers(
 def test_unfit_tasks_protocols_and_data_sets_are_refused_at_once() -> None:
     with pytest.raises(ValueError, match="unknown task"):
         RelationEvaluator(NAME, "SGGEN")
-    with pytest.raises(ValueError, match="not for SGCLS"):
-        RelationEvaluator(NAME, "SGCLS", ("reldn_openimages",))
+    with pytest.raises(ValueError, match="not for sgcls"):
+        RelationEvaluator(NAME, "sgcls", ("reldn_openimages",))
     MetadataCatalog.remove(NAME)
     with pytest.raises(ValueError, match="no thing_classes"):
-        RelationEvaluator(NAME, "SGDET")
+        RelationEvaluator(NAME, "sgdet")
     MetadataCatalog.get(NAME)
 
 
@@ -238,11 +238,11 @@ def test_classes_that_are_no_integers_are_refused_not_cut() -> None:
     broken = output([(0, 1, 0, 0.9, 1)])
     broken["instances"].pred_classes = torch.tensor([0.0, 1.5])
     with pytest.raises(ValueError, match="image 1, prediction: class must be an integer"):
-        RelationEvaluator(NAME, "SGDET").process([{"image_id": 1}], [broken])
+        RelationEvaluator(NAME, "sgdet").process([{"image_id": 1}], [broken])
 
 
 def test_results_of_earlier_predictions_do_not_stay_beside_new_ones(tmp_path: Path) -> None:
-    evaluator = RelationEvaluator(NAME, "SGDET", output_dir=tmp_path)
+    evaluator = RelationEvaluator(NAME, "sgdet", output_dir=tmp_path)
     run(evaluator, (1, FIRST), (2, SECOND), (3, THIRD))
     with pytest.raises(ValueError, match="no prediction"):
         run(evaluator, (1, FIRST))

@@ -44,7 +44,7 @@ def output() -> dict[str, Instances]:
 
 @pytest.mark.skipif(not can_measure(), reason="the system does not tell how much memory a process holds")
 def test_an_image_costs_a_few_kilobytes_however_many_pairs_were_scored() -> None:
-    evaluator, found = RelationEvaluator(NAME, "SGDET"), output()
+    evaluator, found = RelationEvaluator(NAME, "sgdet"), output()
     evaluator.process([{"image_id": 0}], [found])
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)

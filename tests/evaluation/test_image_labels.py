@@ -66,7 +66,7 @@ def test_a_confidence_that_nobody_verified_is_refused(tmp_path: Path, confidence
 
 def test_a_line_with_a_missing_field_is_named(tmp_path: Path) -> None:
     path = label_file(tmp_path, "a,/m/04bcr3,1", "b,/m/04bcr3")
-    with pytest.raises(ValueError, match=f"^{path}: line 3, image b: 2 fields where the header has 3"):
+    with pytest.raises(ValueError, match=f"^{path}: line 3, image b: 2 fields, but the header has 3"):
         read_image_labels(path, CLASSES)
 
 
@@ -86,7 +86,7 @@ def test_a_file_without_a_known_label_is_refused(tmp_path: Path, lines: tuple[st
 
 
 def test_a_repeated_class_label_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="label '/m/04bcr3' is there twice"):
+    with pytest.raises(ValueError, match="label '/m/04bcr3' is repeated"):
         read_image_labels(label_file(tmp_path, "a,/m/04bcr3,1"), [*CLASSES, "/m/04bcr3"])
 
 
@@ -105,7 +105,9 @@ def test_annotations_get_the_classes_of_their_image() -> None:
 
 def test_labels_of_other_images_are_refused() -> None:
     truths = {"a": truth_graph([], [], [])}
-    with pytest.raises(ValueError, match=r"other images \(x, ...\) than the data set \(a, ...\)"):
+    with pytest.raises(
+        ValueError, match=r"no image of the image labels \(x, ...\) is in the data set \(a, ...\)"
+    ):
         with_verified_classes(truths, {"x": np.array([0])})
-    with pytest.raises(ValueError, match=r"other images \(none, ...\)"):
+    with pytest.raises(ValueError, match=r"no image of the image labels \(none, ...\)"):
         with_verified_classes(truths, {})

@@ -76,7 +76,7 @@ def test_the_table_and_the_note_say_what_was_averaged() -> None:
     np.testing.assert_allclose(table["pooled_R@50"], [50, 0, np.nan])
     assert table["annotated"].tolist() == [4, 1, 0] and table["in training"].tolist() == [0, 0, 1]
     assert result.notes == [
-        "zR: of 5 of 5 relationships, whose labels training lacks.",
+        "zR: recall of the 5 of 5 relationships whose labels never occur together in training.",
         "mR is the mean over the 2 predicates that are annotated, mR_all over all 3.",
     ]
 
@@ -117,7 +117,7 @@ def test_groups_whose_number_is_not_divisible_by_three(
     )
     known = training_split([], 2, num_predicates)
     split = EvaluatedSplit([str(p) for p in range(num_predicates)], known)
-    metrics = motifs().summarise(["1"], [motifs().match(image, "SGDET")], split).metrics
+    metrics = motifs().summarise(["1"], [motifs().match(image, "sgdet")], split).metrics
     groups = tuple(metrics[f"mR_{group}@50"] for group in ("head", "body", "tail"))
     assert groups == pytest.approx(expected, nan_ok=True)
 

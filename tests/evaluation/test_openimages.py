@@ -16,7 +16,7 @@ from reldn_d2.evaluation import (
     reldn_openimages,
     training_split,
 )
-from reldn_d2.evaluation.protocols.openimages import is_evaluable
+from reldn_d2.evaluation.protocols.openimages import OpenImagesProtocol, is_evaluable
 from reldn_d2.evaluation.protocols.recall import ALL_PREDICATES
 from tests.builders.evaluation_scenes import NAMES, NUM_PREDICATES, predicted_graph, score_images, truth_graph
 from tests.references.openimages import image_dict, slow_openimages
@@ -37,7 +37,7 @@ FOUND = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.5, 1)])
 
 
 def score(*images: tuple[GroundTruthGraph, PredictedGraph], **options: object) -> dict[str, float]:
-    return score_images(openimages(**options), images).metrics
+    return score_images(OpenImagesProtocol(**options), images).metrics
 
 
 def test_overlap_of_exactly_half_is_enough() -> None:
@@ -229,7 +229,7 @@ def test_starred_numbers_leave_predicates_out_but_not_of_recall() -> None:
     assert metrics["mAP_rel_starred"] == metrics["wmAP_phr_starred"] == 100.0
     assert metrics["score_starred"] == metrics["score_wtd_starred"] == pytest.approx(0.2 * 100 / 3 + 80)
     assert result.notes[1] == "mAP_starred is the mean over 1 of 3 predicates, of which 1 are annotated."
-    assert np.isnan(score((truth, predicted), left_out=("on", "has"))["mAP_rel_starred"])
+    assert np.isnan(score((truth, predicted), excluded_predicates=("on", "has"))["mAP_rel_starred"])
     assert "score_starred" not in score((truth, predicted))
 
 
@@ -248,7 +248,7 @@ def test_subsets_are_scored_by_what_is_annotated_in_them() -> None:
     results = evaluate_graphs(
         {"1": TRUTH, "2": other},
         {"1": FOUND, "2": FOUND},
-        "SGDET",
+        "sgdet",
         [openimages()],
         EvaluatedSplit(NAMES),
         subsets={"first": {"1"}},
@@ -260,7 +260,7 @@ def test_subsets_are_scored_by_what_is_annotated_in_them() -> None:
 
 
 @pytest.mark.parametrize("protocol", [openimages, reldn_openimages])
-def test_left_out_predicates_must_exist_and_leave_something(protocol: object) -> None:
+def test_excluded_predicates_must_exist_and_not_be_all(protocol: object) -> None:
     protocol(["on", "near"]).check_vocabulary(NAMES)
     with pytest.raises(ValueError, match="hits"):
         protocol(("under", "hits")).check_vocabulary(NAMES)
@@ -271,13 +271,17 @@ def test_left_out_predicates_must_exist_and_leave_something(protocol: object) ->
 @pytest.mark.parametrize("options", [{"predicates_per_pair": 0}, {"list_length": 0}])
 def test_senseless_lists_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"protocol openimages: .* must be >= 1"):
-        openimages(**options)
+        OpenImagesProtocol(**options)
 
 
 def test_it_is_registered_with_the_lists_that_the_model_submits() -> None:
     protocol = PROTOCOLS["openimages"]()
-    assert protocol == openimages((), predicates_per_pair=2, list_length=100)
-    assert protocol.name == "openimages" and protocol.tasks == ("SGDET",) and not protocol.needs
+    assert protocol == OpenImagesProtocol((), predicates_per_pair=2, list_length=100)
+    assert (
+        protocol.name == "openimages"
+        and protocol.tasks == ("sgdet",)
+        and not protocol.queries(TRUTH, "sgdet")
+    )
 
 
 @st.composite
@@ -319,10 +323,10 @@ def slow(images: Images, **options: object) -> dict[str, float]:
 
 @given(splits(), st.sampled_from([(), ("has",), ("on", "near")]), st.integers(1, 3), st.integers(1, 8))
 def test_equals_the_definitions(
-    images: Images, left_out: tuple[str, ...], predicates_per_pair: int, list_length: int
+    images: Images, excluded_predicates: tuple[str, ...], predicates_per_pair: int, list_length: int
 ) -> None:
     chosen = {
-        "left_out": left_out,
+        "excluded_predicates": excluded_predicates,
         "predicates_per_pair": predicates_per_pair,
         "list_length": list_length,
     }

@@ -4,15 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reldn_d2.evaluation import (
-    AnnotatedPairs,
     GroundTruthGraph,
+    PairAnswers,
     PredictedGraph,
     ProtocolResult,
     motifs,
     reldn,
 )
+from reldn_d2.evaluation.graphs import parse_task
 from reldn_d2.evaluation.metrics import macro_recall, micro_recall
-from reldn_d2.evaluation.protocols.protocol import parse_task
 from reldn_d2.evaluation.protocols.recall import RecallList, RecallProtocol
 from tests.builders.evaluation_scenes import Scene, predicted_graph, scenes, score_images, truth_graph
 from tests.references.evaluation import RankedImage, slow_hit, slow_top
@@ -21,7 +21,7 @@ A, B, C = (0, 0, 9, 9), (20, 0, 29, 9), (40, 0, 49, 9)
 
 
 def score(
-    protocol: RecallProtocol, truth: GroundTruthGraph, predicted: PredictedGraph, task: str = "SGDET"
+    protocol: RecallProtocol, truth: GroundTruthGraph, predicted: PredictedGraph, task: str = "sgdet"
 ) -> ProtocolResult:
     return score_images(protocol, [(truth, predicted)], task)
 
@@ -88,26 +88,26 @@ def test_phrase_looks_at_the_enclosing_box_only() -> None:
 
 def test_annotated_pairs_rank_in_reldn_and_all_pairs_in_motifs() -> None:
     truth = truth_graph([A, B], [0, 1], [(0, 1, 0), (0, 0, 2)])
-    annotated = AnnotatedPairs(
+    annotated = PairAnswers(
         np.array([0, 0]), np.array([1, 0]), np.ones(2), np.array([[0.1, 0.9, 0.0], [0.0, 0.1, 0.9]])
     )
     predicted = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.8, 1)], annotated)
-    given_pairs = score(reldn(), truth, predicted, "PRDCLS").metrics
+    given_pairs = score(reldn(), truth, predicted, "prdcls").metrics
     # the self relation is asked for; the other one is only second in its pair
     assert given_pairs["rel_k1_R@20"] == 50.0 and given_pairs["rel_k2_R@20"] == 100.0
-    assert score(motifs(), truth, predicted, "PRDCLS").metrics["R@20"] == 50.0
-    assert score(reldn(), truth, predicted, "SGDET").metrics["rel_k2_R@20"] == 50.0
+    assert score(motifs(), truth, predicted, "prdcls").metrics["R@20"] == 50.0
+    assert score(reldn(), truth, predicted, "sgdet").metrics["rel_k2_R@20"] == 50.0
 
 
 def test_repeats_of_annotated_pairs_push_others_out() -> None:
     truth = truth_graph([A, B, C], [0, 1, 1], [(0, 1, 0)] * 20 + [(0, 2, 0)])
-    annotated = AnnotatedPairs(
+    annotated = PairAnswers(
         np.zeros(21, dtype=int),
         np.array([1] * 20 + [2]),
         np.ones(21),
         np.array([[0.9, 0.0, 0.0]] * 20 + [[0.8, 0.0, 0.0]]),
     )
-    result = score(reldn(), truth, predicted_graph([A, B, C], [0, 1, 1], [], annotated), "PRDCLS")
+    result = score(reldn(), truth, predicted_graph([A, B, C], [0, 1, 1], [], annotated), "prdcls")
     assert result.per_image["reldn"].hits["rel_k1_R@20"].tolist() == [20]
     assert result.per_image["reldn"].hits["rel_k1_R@50"].tolist() == [21]
 
@@ -158,6 +158,6 @@ def test_recall_beyond_the_list_is_refused() -> None:
 
 
 def test_task_names() -> None:
-    assert parse_task("sgdet") == "SGDET"
+    assert parse_task("sgdet") == "sgdet"
     with pytest.raises(ValueError, match="SGGEN"):
         parse_task("SGGEN")

@@ -3,12 +3,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reldn_d2.evaluation import AnnotatedPairs, RankedTriplets, rank_triplets
+from reldn_d2.evaluation import PairAnswers, RankedTriplets, rank_triplets
 from tests.builders.evaluation_scenes import scored_pairs
 from tests.references.evaluation import Row, slow_ranking, slow_top
 
 
-def rank(pairs: AnnotatedPairs, list_length: int) -> list[Row]:
+def rank(pairs: PairAnswers, list_length: int) -> list[Row]:
     found = rank_triplets(pairs.subject, pairs.object, pairs.score, pairs.predicate_probs, list_length)
     return rows(found)
 
@@ -18,7 +18,7 @@ def rows(found: RankedTriplets) -> list[Row]:
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def in_some_list(pairs: AnnotatedPairs, list_length: int) -> list[Row]:
+def in_some_list(pairs: PairAnswers, list_length: int) -> list[Row]:
     """The whole ranking without the triplets that no list shows, for any number of predicates a pair.
 
     A pair given twice has equal rows, so places stand for them."""
@@ -31,7 +31,7 @@ def in_some_list(pairs: AnnotatedPairs, list_length: int) -> list[Row]:
 
 
 @st.composite
-def pairs_with_ties(draw: st.DrawFn) -> AnnotatedPairs:
+def pairs_with_ties(draw: st.DrawFn) -> PairAnswers:
     num_predicates = draw(st.integers(1, 4))
     ends = draw(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=9))
     scores = [draw(st.sampled_from([0.0, 0.25, 0.5, 1.0])) for _ in ends]
@@ -42,14 +42,14 @@ def pairs_with_ties(draw: st.DrawFn) -> AnnotatedPairs:
 
 @given(pairs_with_ties(), st.integers(1, 12))
 def test_equals_sorting_everything_with_ties_and_pairs_given_twice(
-    pairs: AnnotatedPairs, list_length: int
+    pairs: PairAnswers, list_length: int
 ) -> None:
     assert rank(pairs, list_length) == in_some_list(pairs, list_length)
 
 
-def random_pairs(num_pairs: int, num_predicates: int, dtype: type = np.float64) -> AnnotatedPairs:
+def random_pairs(num_pairs: int, num_predicates: int, dtype: type = np.float64) -> PairAnswers:
     rng = np.random.default_rng(num_pairs + num_predicates)
-    return AnnotatedPairs(
+    return PairAnswers(
         rng.integers(50, size=num_pairs),
         rng.integers(50, size=num_pairs),
         rng.random(num_pairs).astype(dtype),

@@ -1,9 +1,9 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from reldn_d2.evaluation import AnnotatedPairs, RankedTriplets
-from reldn_d2.evaluation.ranking import annotated_triplets, shorten, sort_triplets, top_triplets
+from reldn_d2.evaluation import PairAnswers, RankedTriplets
+from reldn_d2.evaluation.ranking import rank_pair_answers, sort_triplets, top_triplets, truncate
 from tests.builders.evaluation_scenes import Scene, ranked, scenes
 
 
@@ -23,28 +23,28 @@ def test_sort_keeps_the_order_of_equal_scores() -> None:
 
 
 @given(st.lists(st.integers(1, 5), max_size=40), st.integers(1, 6))
-def test_shorten_keeps_exactly_what_some_list_shows(ranks: list[int], list_length: int) -> None:
+def test_truncate_keeps_exactly_what_some_list_shows(ranks: list[int], list_length: int) -> None:
     triplets = ranked([(i, i + 1, 0, 1.0, rank) for i, rank in enumerate(ranks)])
     shown = set()
     for k in range(1, 6):
         shown |= {i for i, _ in [e for e in enumerate(ranks) if e[1] <= k][:list_length]}
-    assert shorten(triplets, list_length).subject.tolist() == sorted(shown)
+    assert truncate(triplets, list_length).subject.tolist() == sorted(shown)
 
 
 @given(scenes(), st.integers(1, 3), st.integers(1, 6))
 def test_short_lists_show_the_same_top(scene: Scene, k: int, list_length: int) -> None:
     whole = scene.predicted.relations
-    short = shorten(whole, list_length)
+    short = truncate(whole, list_length)
     assert rows(top_triplets(short, k, list_length)) == rows(top_triplets(whole, k, list_length))
     expected = [row for row in scene.all_pairs if row[4] <= k][:list_length]
     assert [row[:3] for row in rows(top_triplets(whole, k, list_length))] == [row[:3] for row in expected]
 
 
 def test_annotated_pairs_rank_all_their_predicates_together() -> None:
-    pairs = AnnotatedPairs(
+    pairs = PairAnswers(
         np.array([0, 1]), np.array([1, 1]), np.array([1.0, 0.5]), np.array([[0.25, 0.5], [0.5, 0.5]])
     )
-    assert rows(annotated_triplets(pairs, 100)) == [
+    assert rows(rank_pair_answers(pairs, 100)) == [
         (0, 1, 1, 0.5, 1),
         (0, 1, 0, 0.25, 2),  # equal scores: row first, then rank
         (1, 1, 0, 0.25, 1),
@@ -53,23 +53,23 @@ def test_annotated_pairs_rank_all_their_predicates_together() -> None:
 
 
 @given(scenes())
-def test_annotated_pairs_equal_the_definition(scene: Scene) -> None:
-    assert scene.predicted.annotated is not None
-    found = rows(annotated_triplets(scene.predicted.annotated, 100))
+def test_pair_answers_equal_the_definition(scene: Scene) -> None:
+    assume(scene.predicted.pair_answers is not None)
+    found = rows(rank_pair_answers(scene.predicted.pair_answers, 100))
     assert [row[:3] + row[4:] for row in found] == [row[:3] + row[4:] for row in scene.annotated_pairs]
 
 
-def test_repeated_annotated_pairs_take_places() -> None:
-    pairs = AnnotatedPairs(
+def test_repeated_pair_answers_take_places() -> None:
+    pairs = PairAnswers(
         np.array([0, 0, 1]), np.array([1, 1, 0]), np.ones(3), np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4]])
     )
-    assert [row[:3] for row in rows(top_triplets(annotated_triplets(pairs, 2), 1, 2))] == [
+    assert [row[:3] for row in rows(top_triplets(rank_pair_answers(pairs, 2), 1, 2))] == [
         (0, 1, 0),
         (0, 1, 0),
     ]
 
 
-def test_no_annotated_pairs() -> None:
+def test_no_pair_answers() -> None:
     nothing = np.zeros(0, dtype=np.int32)
-    pairs = AnnotatedPairs(nothing, nothing, np.zeros(0), np.zeros((0, 3)))
-    assert len(annotated_triplets(pairs, 100)) == 0
+    pairs = PairAnswers(nothing, nothing, np.zeros(0), np.zeros((0, 3)))
+    assert len(rank_pair_answers(pairs, 100)) == 0

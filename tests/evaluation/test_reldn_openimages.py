@@ -12,16 +12,18 @@ A, B = (0, 0, 9, 9), (20, 0, 29, 9)
 
 
 def score(
-    *images: tuple[GroundTruthGraph, PredictedGraph], left_out: tuple[str, ...] = ()
+    *images: tuple[GroundTruthGraph, PredictedGraph], excluded_predicates: tuple[str, ...] = ()
 ) -> dict[str, float]:
-    return score_images(reldn_openimages(left_out), images).metrics
+    return score_images(reldn_openimages(excluded_predicates), images).metrics
 
 
 @given(st.lists(scenes(), min_size=1, max_size=3), st.sampled_from([(), ("has",), ("on", "near")]))
-def test_equals_the_definitions(split: list[Scene], left_out: tuple[str, ...]) -> None:
-    metrics = score(*((scene.truth, scene.predicted) for scene in split), left_out=left_out)
+def test_equals_the_definitions(split: list[Scene], excluded_predicates: tuple[str, ...]) -> None:
+    metrics = score(
+        *((scene.truth, scene.predicted) for scene in split), excluded_predicates=excluded_predicates
+    )
     images = [image_dict(scene.truth, scene.predicted) for scene in split]
-    assert metrics == pytest.approx(slow_reldn_openimages(images, NAMES, left_out), nan_ok=True)
+    assert metrics == pytest.approx(slow_reldn_openimages(images, NAMES, excluded_predicates), nan_ok=True)
 
 
 def test_predicate_without_ground_truth_or_without_prediction_lowers_the_mean() -> None:
@@ -83,12 +85,14 @@ def test_images_without_ground_truth_bring_false_positives() -> None:
 def test_starred_numbers_leave_predicates_out() -> None:
     truth = truth_graph([A, B], [0, 1], [(0, 1, 0), (1, 0, 1)])
     predicted = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.9, 1)])
-    metrics = score((truth, predicted), left_out=("near",))
+    metrics = score((truth, predicted), excluded_predicates=("near",))
     assert metrics["mAP_rel_starred"] == pytest.approx(50.0)
     assert metrics["score_starred"] == pytest.approx(0.2 * 50 + 0.4 * 50 + 0.4 * 50)
     assert "mAP_rel_starred" not in score((truth, predicted))
     # "has" is found, "near" not annotated
-    metrics = score((truth, predicted_graph([A, B], [0, 1], [(1, 0, 1, 0.9, 1)])), left_out=("on",))
+    metrics = score(
+        (truth, predicted_graph([A, B], [0, 1], [(1, 0, 1, 0.9, 1)])), excluded_predicates=("on",)
+    )
     assert metrics["mAP_rel_starred"] == pytest.approx(50.0)
     assert metrics["wmAP_rel_starred"] == pytest.approx(100.0)
 

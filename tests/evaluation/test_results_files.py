@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from reldn_d2.evaluation import (
     PROTOCOLS,
     ConfusionProtocol,
-    NamedTriplets,
     PerImageRecall,
     PredictedGraph,
     ProtocolResult,
     TrainingSplit,
+    TripletAnswers,
     motifs,
     openimages,
     reldn,
@@ -32,7 +32,7 @@ from reldn_d2.evaluation.io.results import (
     results_table,
     save_results,
 )
-from reldn_d2.evaluation.protocols.confusion import named_triplets
+from reldn_d2.evaluation.protocols.confusion import confusion_triplets
 from tests.builders.evaluation_scenes import NAMES, predicted_graph, score_images, truth_graph
 
 A, B, C = (0, 0, 9, 9), (20, 0, 29, 9), (20, 20, 29, 29)
@@ -45,10 +45,10 @@ def prediction(image: int) -> PredictedGraph:
     truth = TRUTHS[image]
     rows = [(0, 1, 1, 0.9, 1), (0, 1, 0, 0.8, 2)]
     graph = predicted_graph(truth.boxes, truth.classes, rows)
-    asked = named_triplets(truth)
+    asked = confusion_triplets(truth)
     scores = np.linspace(0.9, 0.1, len(asked)).astype(np.float32)
     detected = np.ones(len(asked), dtype=np.bool_)
-    named = NamedTriplets(*asked.T, scores, detected)
+    named = TripletAnswers(*asked.T, scores, detected)
     return PredictedGraph(graph.boxes, graph.classes, graph.scores, graph.relations, None, named)
 
 
@@ -198,7 +198,7 @@ def test_nothing_is_said_about_predicates_not_listed_if_all_are() -> None:
 
 
 def save(folder: Path, results: dict[str, ProtocolResult], names: list[str] = NAMES) -> None:
-    save_results(folder, results, dataset_name="toy", task="SGDET", predicate_classes=names)
+    save_results(folder, results, dataset_name="toy", task="sgdet", predicate_classes=names)
 
 
 def read_csv(path: Path) -> list[list[str]]:
@@ -214,7 +214,7 @@ def test_files_hold_all_protocols(tmp_path: Path) -> None:
         *(TABLES_FILE, RESULTS_FILE, PREDICATES_FILE, PER_IMAGE_FILE)
     }
     text = (folder / TABLES_FILE).read_text()
-    assert text.startswith("# Relationships in toy, SGDET\n\n")
+    assert text.startswith("# Relationships in toy, sgdet\n\n")
     sections = re.split(r"^## (.*)\n\n", text, flags=re.MULTILINE)
     assert sections[1::2] == list(results)
     for section, result in zip(sections[2::2], results.values(), strict=True):
@@ -238,7 +238,7 @@ def test_files_hold_all_protocols(tmp_path: Path) -> None:
     assert float(found["motifs", "has", "pooled_R@50"]) == 100.0
 
     counts = json.loads((folder / PER_IMAGE_FILE).read_text())
-    assert (counts["dataset_name"], counts["task"]) == ("toy", "SGDET")
+    assert (counts["dataset_name"], counts["task"]) == ("toy", "sgdet")
     assert [*counts["counts"]] == ["motifs", "motifs_zero_shot", "confusion_instance", "confusion_proximity"]
 
 

@@ -65,15 +65,14 @@ def triplets(graph: PredictedGraph) -> list[Triplet]:
 
 
 def check_well_formed(graph: PredictedGraph) -> None:
-    """What every protocol needs of a graph."""
+    """Check what every protocol expects of a graph."""
     prepare_prediction(
         graph,
         truth_graph([], [], []),
-        "SGDET",
+        "sgdet",
+        [motifs()],
         num_classes=len(CLASSES),
         num_predicates=len(PREDICATES),
-        list_length=100,
-        needs=(),
         where="image",
     )
     assert (graph.relations.subject != graph.relations.object).all()
@@ -200,9 +199,9 @@ def test_boxes_and_scores_come_back_bit_for_bit(
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
-        (predicted_graph(BOXES, [0, 2], []), "class 0 to 2 of 2 labels"),
-        (predicted_graph(BOXES, [-1, 0], []), "class -1 to 0 of 2 labels"),
-        (predicted_graph(BOXES, [0, 1], [(0, 1, 3, 0.5, 1)]), "predicate 3 to 3 of 3 labels"),
+        (predicted_graph(BOXES, [0, 2], []), "class 0 to 2, but there are 2 labels"),
+        (predicted_graph(BOXES, [-1, 0], []), "class -1 to 0, but there are 2 labels"),
+        (predicted_graph(BOXES, [0, 1], [(0, 1, 3, 0.5, 1)]), "predicate 3 to 3, but there are 3 labels"),
         (predicted_graph(BOXES, [0, 1], [(0, 1, 0, float("inf"), 1)]), "a score is not a finite"),
         (predicted_graph(BOXES, [0, 1], [(0, 1, 0, float("nan"), 1)]), "a score is not a finite"),
         (predicted_graph([(0, 0, 20.03, 10)], [0], []), "a box leaves the image"),
@@ -241,9 +240,9 @@ def test_labels_with_spaces_fit_the_official_form_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["class_labels", "predicate_labels"])
 def test_a_repeated_label_is_refused(tmp_path: Path, submission: Callable[..., Path], key: str) -> None:
     labels = LABELS | {key: ["on", "at", "on"]}
-    with pytest.raises(ValueError, match="label 'on' is there twice"):
+    with pytest.raises(ValueError, match="label 'on' is repeated"):
         write_submission(tmp_path / "s.csv", {}, SIZES, **labels)
-    with pytest.raises(ValueError, match="label 'on' is there twice"):
+    with pytest.raises(ValueError, match="label 'on' is repeated"):
         read_submission(submission(), SIZES, **labels)
 
 
@@ -399,7 +398,7 @@ def test_a_little_outside_the_image_is_kept_as_it_is(submission: Callable[..., P
     assert graph.boxes[graph.relations.object[0]].tolist() == pytest.approx([5, -0.009, 20, 10.009], abs=1e-5)
 
 
-def test_attributes_are_left_out_and_counted(
+def test_attributes_are_skipped_and_counted(
     submission: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     attribute = "a,/m/04bcr3,/m/wooden,0,0.5,0.1,0.9,0,0.5,0.1,0.9,is,0.5"
@@ -407,7 +406,7 @@ def test_attributes_are_left_out_and_counted(
     with caplog.at_level(logging.WARNING):
         assert len(read(path)["a"].relations) == 1
     assert [record.getMessage() for record in caplog.records] == [
-        f"{path}: left out 2 rows of 'is': the data set has no such predicate"
+        f"{path}: skipped 2 rows of 'is': the data set has no such predicate"
     ]
 
 
@@ -423,21 +422,21 @@ def test_a_predicate_named_is_is_one_like_any_other(
     ("old", "new", "message"),
     [
         ("b,", "z,", "image z: ImageID 'z' is not known; evaluate the split"),
-        ("/m/04bcr3", "Table", "image b: LabelName1 'Table' is not known; give the labels"),
-        ("/m/01mzpv", "", "image b: LabelName2 '' is not known; give the labels"),
-        (",on,", ",On,", "image b: RelationshipLabel 'On' is not known; give the labels"),
-        ("0.1", "zero", "image b: a value is not a number .*YMin1 zero, .*; mend it"),
-        (",on,0.5", ",on,", "image b: a value is not a number .*Score .*; mend it"),
-        (",on,0.5", ",on,nan", "image b: a score is not a finite float32; mend it"),
+        ("/m/04bcr3", "Table", "image b: LabelName1 'Table' is not known; use the labels"),
+        ("/m/01mzpv", "", "image b: LabelName2 '' is not known; use the labels"),
+        (",on,", ",On,", "image b: RelationshipLabel 'On' is not known; use the labels"),
+        ("0.1", "zero", "image b: a value is not a number .*YMin1 zero, .*; correct it"),
+        (",on,0.5", ",on,", "image b: a value is not a number .*Score .*; correct it"),
+        (",on,0.5", ",on,nan", "image b: a score is not a finite float32; correct it"),
         (",on,0.5", ",on,-inf", "image b: a score is not a finite float32"),
         (",on,0.5", ",on,1e39", "image b: a score is not a finite float32"),
-        ("0.9", "nan", "image b: a box leaves the image or is not finite; give boxes inside it"),
+        ("0.9", "nan", "image b: a box leaves the image or is not finite; give boxes inside the image"),
         ("0.9", "1.0011", "image b: a box leaves the image"),
         (",0,1,on", ",-0.0011,1,on", "image b: a box leaves the image"),
-        ("0.9", "0.05", "image b: a box has swapped corners; .* mind the order of the columns"),
+        ("0.9", "0.05", "image b: a box has swapped corners; .* check the order of the columns"),
         ("0.25,1", "1,0.25", "image b: a box has swapped corners"),
-        (",on,0.5", ",on", "image b: 12 fields where the header has 13; mend the line"),
-        (",on,0.5", ",on,0.5,7", "image b: 14 fields where the header has 13"),
+        (",on,0.5", ",on", "image b: 12 fields, but the header has 13; correct the line"),
+        (",on,0.5", ",on,0.5,7", "image b: 14 fields, but the header has 13"),
     ],
 )
 def test_a_wrong_line_is_named(submission: Callable[..., Path], old: str, new: str, message: str) -> None:
@@ -514,7 +513,7 @@ def written_and_read(graph: PredictedGraph, size: int, path: Path, kaggle: bool)
 
 def metrics(truth: Any, graphs: Sequence[PredictedGraph], protocol: Any) -> list[dict[str, float]]:
     return [
-        evaluate_graphs({"0": truth}, {"0": graph}, "SGDET", [protocol], EvaluatedSplit(NAMES))[
+        evaluate_graphs({"0": truth}, {"0": graph}, "sgdet", [protocol], EvaluatedSplit(NAMES))[
             protocol.name
         ].metrics
         for graph in graphs

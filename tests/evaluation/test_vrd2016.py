@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from reldn_d2.evaluation import GroundTruthGraph, PredictedGraph, motifs, training_split, vrd2016
-from reldn_d2.evaluation.protocols.protocol import parse_task
-from reldn_d2.evaluation.scoring import resolve_protocols
+from reldn_d2.evaluation.graphs import parse_task
+from reldn_d2.evaluation.protocols.registry import resolve_protocols
 from tests.builders.evaluation_scenes import predicted_graph, score_images, training_truths, truth_graph
 
 # A and LEFT overlap by 0.6, A and RIGHT by 0.7, LEFT and RIGHT by 0.3.
@@ -145,6 +145,6 @@ def test_names_of_all_numbers_and_the_task() -> None:
     plain = {f"{kind}R@{at}" for kind in ("", "phr_") for at in (50, 100)}
     names = set(score((truth_graph([A, B], [0, 1], [(0, 1, 0)]), PredictedGraph.empty())))
     assert names == plain | {f"macro_{name}" for name in plain}
-    for task in ("SGCLS", "PRDCLS"):
-        with pytest.raises(ValueError, match=f"vrd2016 is for SGDET, not for {task}"):
+    for task in ("sgcls", "prdcls"):
+        with pytest.raises(ValueError, match=f"vrd2016 is for sgdet, not for {task}"):
             resolve_protocols(["vrd2016"], parse_task(task), ["on"])

@@ -51,7 +51,7 @@ def register_lost_training_split() -> None:
 
 def score(train_dataset: str | None = None, **metadata: Any) -> dict[str, float]:
     register(NAME, RECORDS, **metadata)
-    scorer = DatasetScorer(NAME, "SGDET", ["motifs", "vrd2016"], train_dataset=train_dataset)
+    scorer = DatasetScorer(NAME, "sgdet", ["motifs", "vrd2016"], train_dataset=train_dataset)
     results = scorer.score(PREDICTIONS)
     DatasetCatalog.remove(NAME)
     MetadataCatalog.remove(NAME)
@@ -108,9 +108,9 @@ def test_the_list_is_no_stand_in_for_a_training_split_that_was_asked_for() -> No
 @pytest.mark.parametrize(
     ("triplets", "message"),
     [
-        ([[0, 1]], r"not rows of three integers, but int64 of shape \(1, 2\)"),
-        ([0, 1, 0], "not rows of three integers"),
-        ([[0, 1, 0.5]], "not rows of three integers, but float64"),
+        ([[0, 1]], r"must be rows of three integers, not int64 of shape \(1, 2\)"),
+        ([0, 1, 0], "must be rows of three integers"),
+        ([[0, 1, 0.5]], "must be rows of three integers, not float64"),
         ([[2, 0, 0]], r"range of \(subject class, object class, predicate\), \(2, 2, 3\)"),
         ([[0, 2, 0]], "range"),
         ([[0, 0, 0], [0, 1, 3]], "range"),
@@ -120,7 +120,7 @@ def test_the_list_is_no_stand_in_for_a_training_split_that_was_asked_for() -> No
 def test_a_wrong_list_is_refused_before_anything_is_predicted(triplets: Any, message: str) -> None:
     register(NAME, RECORDS, zero_shot_triplets=triplets)
     with pytest.raises(ValueError, match=f"metadata zero_shot_triplets of '{NAME}': .*{message}"):
-        DatasetScorer(NAME, "SGDET", ["motifs"])
+        DatasetScorer(NAME, "sgdet", ["motifs"])
 
 
 @given(st.lists(scenes(), max_size=3), scenes())

@@ -7,12 +7,20 @@ from typing import Any
 
 import pytest
 import torch
+from detectron2.config import CfgNode, get_cfg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from reldn_d2.modeling.relation_head.losses import contrastive_losses, predicate_cross_entropy
+from reldn_d2.config import add_reldn_config
+from reldn_d2.modeling.relation_head.losses import (
+    ClassAgnosticTerm,
+    ContrastiveLosses,
+    EntityClassTerm,
+    PredicateClassTerm,
+    predicate_cross_entropy,
+)
 from reldn_d2.structures import EntityBatch, Pairs, PairTargets
 from tests.references.losses import L1, L2, L3, Batch, Normalization, slow_contrastive, slow_cross_entropy
 
@@ -56,27 +64,47 @@ def make_batch(
         subject_side=chance(size, drawn_share),
         object_side=chance(size, drawn_share),
     )
+    boxes = torch.rand(total, 4, generator=g)
     entities = EntityBatch(
-        boxes=torch.rand(total, 4, generator=g),
+        boxes=boxes,
+        regions=boxes,
         classes=classes,
         scores=torch.rand(total, generator=g),
         image=image,
         image_sizes=torch.full((len(counts), 2), 100.0),
+        frames=[(100, 100)] * len(counts),
         counts=counts,
     )
     logits = torch.randn(size, num_predicates + 1, generator=g, dtype=torch.float64) * scale
     return Batch(logits.requires_grad_(), entities, pairs, targets, num_classes)
 
 
+def losses_of(
+    num_classes: int,
+    num_predicates: int,
+    *,
+    margins: tuple[float, float, float] = (0.2, 0.2, 0.2),
+    weights: tuple[float, float, float] = (1.0, 0.5, 0.1),
+    normalization: Normalization = "anchors",
+    background_in_argmax: bool = False,
+) -> ContrastiveLosses:
+    """L1, L2 and L3 with the paper's numbers, if no others are given."""
+    numbers: list[dict[str, Any]] = [
+        {"margin": margin, "weight": weight, "num_classes": num_classes, "num_predicates": num_predicates}
+        for margin, weight in zip(margins, weights, strict=True)
+    ]
+    terms = {
+        "class_agnostic": ClassAgnosticTerm(**numbers[0]),
+        "entity_class": EntityClassTerm(**numbers[1]),
+        "predicate_class": PredicateClassTerm(**numbers[2], background_in_argmax=background_in_argmax),
+    }
+    return ContrastiveLosses(terms=terms, normalization=normalization)
+
+
 def fast(batch: Batch, logits: Tensor | None = None, **options: Any) -> dict[str, Tensor]:
-    return contrastive_losses(
-        batch.logits if logits is None else logits,
-        batch.entities,
-        batch.pairs,
-        batch.targets,
-        num_classes=batch.num_classes,
-        **options,
-    )
+    logits = batch.logits if logits is None else logits
+    compute = losses_of(batch.num_classes, logits.shape[1] - 1, **options)
+    return compute(logits, batch.entities, batch.pairs, batch.targets)
 
 
 def gradient(loss: Tensor, logits: Tensor) -> Tensor:
@@ -147,10 +175,19 @@ def test_random_batches_exercise_every_kind_of_cell() -> None:
     assert len(batch.targets.label_pair) > batch.targets.related.sum(), "pairs with several labels"
 
 
+def config_of(batch: Batch) -> CfgNode:
+    """RelDN's default config, with the classes of a batch."""
+    cfg = get_cfg()
+    add_reldn_config(cfg)
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES = batch.num_classes
+    cfg.MODEL.ROI_RELATION_HEAD.NUM_PREDICATES = batch.logits.shape[1] - 1
+    return cfg
+
+
 def test_defaults_are_those_of_the_paper() -> None:
     batch = make_batch(1, [5, 5])
     expected = slow_contrastive(batch, (0.2, 0.2, 0.2), (1.0, 0.5, 0.1), "anchors", False)
-    actual = fast(batch)
+    actual = ContrastiveLosses(config_of(batch))(batch.logits, batch.entities, batch.pairs, batch.targets)
     assert actual.keys() == expected.keys()
     for name in expected:
         torch.testing.assert_close(actual[name], expected[name])
@@ -178,10 +215,12 @@ def golden_batch() -> Batch:
     labels = torch.tensor([ordered.index((0, 4)), ordered.index((0, 1)), ordered.index((0, 4))])
     entities = EntityBatch(
         boxes=torch.zeros(5, 4),
+        regions=torch.zeros(5, 4),
         classes=torch.tensor([0, 1, 1, 0, 1]),
         scores=torch.ones(5),
         image=torch.zeros(5, dtype=torch.long),
         image_sizes=torch.ones(1, 2),
+        frames=[(1, 1)],
         counts=[5],
     )
     logits = torch.tensor(rows, dtype=torch.float64).log() + 3.0
@@ -287,7 +326,14 @@ def test_joining_images_averages_over_the_anchors_of_all(normalization: Normaliz
     two = Batch(
         logits=twice(one.logits.detach()),
         entities=EntityBatch(
-            twice(e.boxes), twice(e.classes), twice(e.scores), twice(e.image, 1), twice(e.image_sizes), [5, 5]
+            boxes=twice(e.boxes),
+            regions=twice(e.regions),
+            classes=twice(e.classes),
+            scores=twice(e.scores),
+            image=twice(e.image, 1),
+            image_sizes=twice(e.image_sizes),
+            frames=e.frames * 2,
+            counts=[5, 5],
         ),
         pairs=Pairs(
             twice(p.first, entities),
@@ -457,15 +503,13 @@ def test_shapes_depend_on_no_value(normalization: Normalization, background: boo
             )
 
         logits = fake.from_tensor(values).requires_grad_()
-        losses = contrastive_losses(
-            logits,
-            faked(batch.entities),
-            faked(batch.pairs),
-            faked(batch.targets),
-            num_classes=batch.num_classes,
+        compute = losses_of(
+            batch.num_classes,
+            logits.shape[1] - 1,
             normalization=normalization,
             background_in_argmax=background,
         )
+        losses = compute(logits, faked(batch.entities), faked(batch.pairs), faked(batch.targets))
         losses["L0"] = predicate_cross_entropy(logits, faked(batch.targets))
         (grad,) = torch.autograd.grad(sum(losses.values(), start=logits.new_zeros(())), logits)
         assert grad.shape == batch.logits.shape

@@ -1,4 +1,4 @@
-"""Scores of triplets that the model is asked for by name, against the ranked list and slow definitions."""
+"""Answers to queries, against the ranked list and slow definitions."""
 
 import itertools
 from typing import Any
@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reldn_d2.modeling import RelDN
-from reldn_d2.modeling.queries import NamedTriplets
+from reldn_d2.modeling.queries import TranslatedQueries
+from reldn_d2.structures import Queries
 from tests.builders.tiny_models import TinyConfig, make_input, make_model
 
 HEAD = "MODEL.ROI_RELATION_HEAD"
@@ -24,8 +25,8 @@ def every_triplet(num_entities: int, num_predicates: int = NUM_PREDICATES) -> Ro
     return list(itertools.product(range(num_entities), range(num_entities), range(num_predicates)))
 
 
-def long(rows: Rows) -> torch.Tensor:
-    return torch.tensor(rows, dtype=torch.long).reshape(-1, 3)
+def about(rows: Rows, pairs: list[tuple[int, int]] | None = None) -> Queries:
+    return Queries.from_rows(pairs=pairs or [], triplets=rows)
 
 
 def annotated(boxes: list[Box], classes: list[int]) -> Instances:
@@ -44,7 +45,7 @@ def detected(boxes: list[Box], classes: list[int], scores: list[float] | None = 
 
 
 def asking(num_entities: int, rows: Rows, **options: int) -> dict[str, Any]:
-    return {**make_input(num_entities, [], **options), "named_triplets": long(rows)}
+    return {**make_input(num_entities, [], **options), "queries": about(rows)}
 
 
 def listed_scores(output: dict[str, Instances]) -> dict[tuple[int, int, int], float]:
@@ -55,8 +56,8 @@ def listed_scores(output: dict[str, Instances]) -> dict[tuple[int, int, int], fl
     return dict(zip(keys, found.scores.tolist(), strict=True))
 
 
-def named_rows(output: dict[str, Instances]) -> Rows:
-    found = output["named_triplets"]
+def answered_rows(output: dict[str, Instances]) -> Rows:
+    found = output["triplet_answers"]
     columns = (found.subject_index, found.object_index, found.pred_predicates)
     return list(zip(*(x.tolist() for x in columns), strict=True))
 
@@ -84,7 +85,8 @@ def slow_iou(a: Box, b: Box) -> float:
 
 
 def slow_detection(box: Box, label: int, boxes: list[Box], labels: list[int]) -> int | None:
-    """Row of the detection of the same class with the best IoU, the first among equals, if that is 0.5 or more."""
+    """Row of the detection of the same class with the best IoU, the first among equals, if that is 0.5 or
+    more."""
     best, best_row = 0.0, None
     for row, (other, other_label) in enumerate(zip(boxes, labels, strict=True)):
         iou = slow_iou(box, other)
@@ -99,19 +101,21 @@ entities = st.lists(st.tuples(st.tuples(low, low, high, high), st.integers(0, 1)
 
 @settings(max_examples=300)
 @given(entities, entities)
-def test_ends_are_assigned_as_the_definition_says(truth: list, found: list) -> None:
+def test_entities_are_assigned_as_the_definition_says(truth: list, found: list) -> None:
     boxes, labels = [box for box, _ in found], [label for _, label in found]
     rows = [slow_detection(box, label, boxes, labels) for box, label in truth]
     triplets = every_triplet(len(truth), 1)
-    named = NamedTriplets.between_detections(
-        long(triplets),
+    translated = TranslatedQueries.to_detections(
+        about(triplets),
         annotated([box for box, _ in truth], [label for _, label in truth]),
         detected(boxes, labels),
     )
     pairs = [(rows[s], rows[o], p) for s, o, p in triplets]
     expected = [None not in pair and pair[0] != pair[1] for pair in pairs]
-    assert named.detected.tolist() == expected
-    assert named.to_score().tolist() == [list(pair) for pair, d in zip(pairs, expected, strict=True) if d]
+    assert translated.detected.tolist() == expected
+    assert translated.for_head().triplets.tolist() == [
+        list(pair) for pair, d in zip(pairs, expected, strict=True) if d
+    ]
 
 
 SQUARE: Box = (0.0, 0.0, 10.0, 10.0)
@@ -137,18 +141,18 @@ def test_one_entity_gets_the_best_detection_of_its_class(
 ) -> None:
     truth = annotated([SQUARE, FAR], [0, 1])
     found = detected([*boxes, FAR], [*classes, 1])
-    named = NamedTriplets.between_detections(long([(0, 1, 3), (1, 0, 2)]), truth, found)
+    translated = TranslatedQueries.to_detections(about([(0, 1, 3), (1, 0, 2)]), truth, found)
     far = len(boxes)
-    assert named.detected.tolist() == [row is not None] * 2
-    assert named.to_score().tolist() == ([] if row is None else [[row, far, 3], [far, row, 2]])
+    assert translated.detected.tolist() == [row is not None] * 2
+    assert translated.for_head().triplets.tolist() == ([] if row is None else [[row, far, 3], [far, row, 2]])
 
 
 def test_two_entities_with_one_detection_are_not_a_detected_pair() -> None:
     truth = annotated([SQUARE, SQUARE, FAR], [0, 0, 1])
     found = detected([SQUARE, FAR], [0, 1])
-    named = NamedTriplets.between_detections(long([(0, 1, 0), (0, 2, 0), (1, 2, 0)]), truth, found)
-    assert named.detected.tolist() == [False, True, True]
-    assert named.to_score().tolist() == [[0, 1, 0], [0, 1, 0]]
+    translated = TranslatedQueries.to_detections(about([(0, 1, 0), (0, 2, 0), (1, 2, 0)]), truth, found)
+    assert translated.detected.tolist() == [False, True, True]
+    assert translated.for_head().triplets.tolist() == [[0, 1, 0], [0, 1, 0]]
 
 
 # --- scores
@@ -164,25 +168,54 @@ def test_scores_between_given_entities_are_those_of_the_ranked_list(
     for model.relation_head.chunk_size in (2, 256):
         output = model([inputs])[0]
         listed = listed_scores(output)
-        assert named_rows(output) == rows
-        named = output["named_triplets"]
-        assert named.scores.dtype == torch.float32 and named.detected.dtype == torch.bool
-        assert named.detected.tolist() == [s != o for s, o, _ in rows]
+        assert answered_rows(output) == rows
+        answers = output["triplet_answers"]
+        assert answers.scores.dtype == torch.float32 and answers.detected.dtype == torch.bool
+        assert answers.detected.tolist() == [s != o for s, o, _ in rows]
         expected = [listed.get(row, 0.0) for row in rows]
         assert len(listed) == 5 * 4 * NUM_PREDICATES and min(listed.values()) > 0
-        torch.testing.assert_close(named.scores, torch.tensor(expected), rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(answers.scores, torch.tensor(expected), rtol=1e-5, atol=1e-7)
 
 
-def test_the_ranked_list_is_the_same_with_and_without_names(tiny_config: TinyConfig) -> None:
+def test_the_ranked_list_is_the_same_with_and_without_queries(tiny_config: TinyConfig) -> None:
     model = make_model(tiny_config(f"{HEAD}.TEST.TASK", "prdcls")).eval()
     inputs = make_input(5, [(0, 1, 2), (3, 3, 1)])
-    alone = model([inputs])[0]
-    asked = model([{**inputs, "named_triplets": long([(1, 0, 0), (4, 2, 6)])}])[0]
-    assert set(alone) == {"instances", "relations", "annotated_pairs"}
-    assert set(asked) == {*alone, "named_triplets"}
-    for name in ("relations", "annotated_pairs"):
-        for key, values in alone[name].get_fields().items():
-            assert torch.equal(asked[name].get(key), values), (name, key)
+    pairs = {**inputs, "queries": about([], [(0, 1), (3, 3)])}
+    both = {**inputs, "queries": about([(1, 0, 0), (4, 2, 6)], [(0, 1), (3, 3)])}
+    nothing, some, everything = (model([x])[0] for x in (inputs, pairs, both))
+    assert set(nothing) == {"instances", "relations"}
+    assert set(some) == set(everything) == {"instances", "relations", "pair_answers", "triplet_answers"}
+    assert len(some["triplet_answers"]) == 0
+    for key, values in nothing["relations"].get_fields().items():
+        assert torch.equal(some["relations"].get(key), values), key
+        assert torch.equal(everything["relations"].get(key), values), key
+    for key, values in some["pair_answers"].get_fields().items():
+        assert torch.equal(everything["pair_answers"].get(key), values), key
+
+
+@pytest.mark.parametrize("task", ["prdcls", "sgcls"])
+def test_pairs_between_given_entities_are_answered_row_by_row(tiny_config: TinyConfig, task: str) -> None:
+    """Repeats and self pairs are answered, and the overlap filter excludes none."""
+    model = complete_list(tiny_config, task, f"{HEAD}.OVERLAP_ONLY", "True")
+    rows = [(3, 1), (2, 2), (0, 4), (3, 1)]
+    for model.relation_head.chunk_size in (1, 256):
+        (output,) = model([{**make_input(5, []), "queries": about([], rows)}])
+        answers, listed = output["pair_answers"], listed_scores(output)
+        assert list(zip(answers.subject_index.tolist(), answers.object_index.tolist(), strict=True)) == rows
+        assert answers.predicate_probs.shape == (4, NUM_PREDICATES)
+        scores = answers.pair_scores[:, None] * answers.predicate_probs
+        for row, pair in enumerate(rows):
+            if pair[0] != pair[1]:
+                expected = [listed[(*pair, p)] for p in range(NUM_PREDICATES)]
+                torch.testing.assert_close(scores[row], torch.tensor(expected), rtol=1e-5, atol=1e-7)
+
+
+def test_pairs_are_not_answered_in_sgdet(tiny_config: TinyConfig) -> None:
+    model = complete_list(tiny_config, "sgdet")
+    inputs = sgdet_input([(0, 1, 2)])
+    inputs["queries"] = about([(0, 1, 2)], [(0, 1)])
+    (output,) = model([inputs])
+    assert set(output) == {"instances", "relations", "triplet_answers"}
 
 
 def test_each_pair_is_scored_once(tiny_config: TinyConfig) -> None:
@@ -199,7 +232,7 @@ def test_each_pair_is_scored_once(tiny_config: TinyConfig) -> None:
     assert sorted(asked[len(listed) :]) == [(0, 1), (0, 3), (1, 0)]
 
 
-def test_named_triplets_are_scored_in_chunks(tiny_config: TinyConfig) -> None:
+def test_triplets_are_scored_in_chunks(tiny_config: TinyConfig) -> None:
     model = complete_list(tiny_config, "prdcls", f"{HEAD}.TEST.CHUNK_SIZE", "4")
     sizes: list[int] = []
     model.relation_head.pair_classifier.register_forward_hook(lambda _, args, __: sizes.append(len(args[3])))
@@ -217,7 +250,7 @@ def test_a_probability_above_one_by_rounding_is_clamped(
         "_probabilities",
         lambda maps, batch, terms, pairs: torch.full((len(pairs), NUM_PREDICATES), above),
     )
-    assert model([asking(3, [(0, 1, 2)])])[0]["named_triplets"].scores.tolist() == [1.0]
+    assert model([asking(3, [(0, 1, 2)])])[0]["triplet_answers"].scores.tolist() == [1.0]
 
 
 # Four annotated entities: a detection each for the first two, one for the last two together.
@@ -240,15 +273,15 @@ def test_sgdet_scores_are_those_of_the_assigned_detections(tiny_config: TinyConf
     model = complete_list(tiny_config, "sgdet")
     rows = every_triplet(4)
     output = model([sgdet_input(rows)])[0]
-    assert named_rows(output) == rows
-    named = output["named_triplets"]
+    assert answered_rows(output) == rows
+    answers = output["triplet_answers"]
     listed = listed_scores(output)
     assert len(listed) == 4 * 3 * NUM_PREDICATES
-    for (s, o, p), score, found in zip(rows, named.scores.tolist(), named.detected.tolist(), strict=True):
+    for (s, o, p), score, found in zip(rows, answers.scores.tolist(), answers.detected.tolist(), strict=True):
         ends = DETECTIONS_OF[s], DETECTIONS_OF[o]
         assert found == (ends[0] != ends[1])
         assert score == (pytest.approx(listed[(*ends, p)], rel=1e-5) if found else 0.0)
-    assert sum(named.detected.tolist()) == 10 * NUM_PREDICATES
+    assert sum(answers.detected.tolist()) == 10 * NUM_PREDICATES
 
 
 def test_pairs_that_the_overlap_filter_leaves_out_are_not_detected_in_sgdet_alone(
@@ -258,14 +291,14 @@ def test_pairs_that_the_overlap_filter_leaves_out_are_not_detected_in_sgdet_alon
     rows = [(0, 2, 3), (0, 1, 5), (1, 3, 0), (1, 0, 4), (2, 3, 3)]
     inputs = sgdet_input(rows)
     output = model([inputs])[0]
-    named, listed = output["named_triplets"], listed_scores(output)
-    assert named.detected.tolist() == [False, True, False, True, False]
+    answers, listed = output["triplet_answers"], listed_scores(output)
+    assert answers.detected.tolist() == [False, True, False, True, False]
     assert {ends[:2] for ends in listed} == {(1, 2), (2, 1), (1, 3), (3, 1), (2, 3), (3, 2)}
     expected = [0.0, listed[1, 2, 5], 0.0, listed[2, 1, 4], 0.0]
-    assert named.scores.tolist() == pytest.approx(expected, rel=1e-5)
+    assert answers.scores.tolist() == pytest.approx(expected, rel=1e-5)
     model.task = "prdcls"
-    named = model([inputs])[0]["named_triplets"]
-    assert named.detected.all() and (named.scores > 0).all()
+    answers = model([inputs])[0]["triplet_answers"]
+    assert answers.detected.all() and (answers.scores > 0).all()
 
 
 def test_the_detector_answers_too(tiny_config: TinyConfig) -> None:
@@ -274,12 +307,12 @@ def test_the_detector_answers_too(tiny_config: TinyConfig) -> None:
     inputs = asking(0, [])
     found = model.inference([inputs], do_postprocess=False)[0]["instances"][:4]
     inputs["instances"] = annotated(found.pred_boxes.tensor.tolist(), found.pred_classes.tolist())
-    inputs["named_triplets"] = long([row for row in every_triplet(4) if row[0] != row[1]])
+    inputs["queries"] = about([row for row in every_triplet(4) if row[0] != row[1]])
     output = model([inputs])[0]
-    assert output["named_triplets"].detected.all()
+    assert output["triplet_answers"].detected.all()
     listed = listed_scores(output)
-    expected = [listed[row] for row in named_rows(output)]
-    assert output["named_triplets"].scores.tolist() == pytest.approx(expected, rel=1e-4)
+    expected = [listed[row] for row in answered_rows(output)]
+    assert output["triplet_answers"].scores.tolist() == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("task", ["prdcls", "sgcls", "sgdet"])
@@ -295,49 +328,63 @@ def test_a_batch_answers_image_by_image(tiny_config: TinyConfig, task: str) -> N
     together = model(batch)
     for inputs, output in zip(batch, together, strict=True):
         (alone,) = model([inputs])
-        assert named_rows(output) == [tuple(row) for row in inputs["named_triplets"].tolist()]
-        assert output["named_triplets"].detected.tolist() == alone["named_triplets"].detected.tolist()
+        assert answered_rows(output) == [tuple(row) for row in inputs["queries"].triplets.tolist()]
+        assert output["triplet_answers"].detected.tolist() == alone["triplet_answers"].detected.tolist()
         torch.testing.assert_close(
-            output["named_triplets"].scores, alone["named_triplets"].scores, rtol=1e-4, atol=1e-6
+            output["triplet_answers"].scores, alone["triplet_answers"].scores, rtol=1e-4, atol=1e-6
         )
-    assert together[1]["named_triplets"].scores.min() > 0
+    assert together[1]["triplet_answers"].scores.min() > 0
 
 
 @pytest.mark.parametrize("task", ["prdcls", "sgcls", "sgdet"])
 @pytest.mark.parametrize("count", [0, 3])
-def test_no_names_and_no_detections_work(tiny_config: TinyConfig, task: str, count: int) -> None:
+def test_no_queries_and_no_detections_work(tiny_config: TinyConfig, task: str, count: int) -> None:
     model = complete_list(tiny_config, task)
     inputs = asking(count, [(0, 1, 2), (2, 1, 0)] if count else [])
     inputs["detections"] = detected([], [])
-    named = model([inputs])[0]["named_triplets"]
-    assert len(named) == (2 if count else 0) and named.detected.dtype == torch.bool
+    answers = model([inputs])[0]["triplet_answers"]
+    assert len(answers) == (2 if count else 0) and answers.detected.dtype == torch.bool
     if task == "sgdet":
-        assert not named.detected.any() and named.scores.tolist() == [0.0] * len(named)
+        assert not answers.detected.any() and answers.scores.tolist() == [0.0] * len(answers)
     else:
-        assert named.detected.all()
+        assert answers.detected.all()
 
 
 def test_postprocessing_moves_no_row(tiny_config: TinyConfig) -> None:
     model = complete_list(tiny_config, "sgdet")
     inputs = sgdet_input([(0, 1, 2), (2, 3, 1), (1, 2, 6)])
     inputs["height"], inputs["width"] = 40, 300
-    raw = model.inference([inputs], do_postprocess=False)[0]["named_triplets"]
-    named = model([inputs])[0]["named_triplets"]
-    assert named.image_size == (40, 300)
+    raw = model.inference([inputs], do_postprocess=False)[0]["triplet_answers"]
+    answers = model([inputs])[0]["triplet_answers"]
+    assert answers.image_size == (40, 300)
     for key, values in raw.get_fields().items():
-        assert torch.equal(named.get(key), values), key
-    assert named.detected.tolist() == [True, False, True]
+        assert torch.equal(answers.get(key), values), key
+    assert answers.detected.tolist() == [True, False, True]
 
 
-def test_an_image_without_names_in_the_batch_means_nobody_asks(tiny_config: TinyConfig) -> None:
-    model = complete_list(tiny_config, "prdcls")
-    outputs = model([asking(3, [(0, 1, 2)]), make_input(3, [], seed=1)])
-    assert all("named_triplets" not in output for output in outputs)
+@pytest.mark.parametrize("task", ["prdcls", "sgcls", "sgdet"])
+def test_only_images_with_queries_get_answers(tiny_config: TinyConfig, task: str) -> None:
+    model = complete_list(tiny_config, task)
+    batch = [
+        asking(3, [(0, 1, 2)]),
+        make_input(3, [], seed=1),
+        {**asking(3, []), "queries": Queries.nothing()},
+    ]
+    for inputs in batch:
+        inputs["detections"] = detected(BOXES, CLASSES)
+    asked, unasked, nothing = model(batch)
+    answers = {"triplet_answers"} if task == "sgdet" else {"pair_answers", "triplet_answers"}
+    assert set(unasked) == {"instances", "relations"}
+    assert set(asked) == set(nothing) == {*unasked, *answers}
+    assert len(asked["triplet_answers"]) == 1
+    assert all(len(nothing[key]) == 0 for key in answers)
+    if task != "sgdet":
+        assert nothing["pair_answers"].predicate_probs.shape == (0, NUM_PREDICATES)
 
 
-def test_names_without_annotation_are_refused(tiny_config: TinyConfig) -> None:
+def test_queries_without_annotation_are_refused(tiny_config: TinyConfig) -> None:
     model = complete_list(tiny_config, "sgdet")
     inputs = sgdet_input([(0, 1, 2)])
     del inputs["instances"]
-    with pytest.raises(ValueError, match=r"no 'instances', which .*named triplets need"):
+    with pytest.raises(ValueError, match=r"no 'instances', which .*queries need"):
         model([inputs])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from reldn_d2.modeling.relation_head.sampling import _draw, label_and_sample_pairs
+from reldn_d2.modeling.relation_head.sampling import PairSampler, _draw
 from reldn_d2.structures import Pairs, PairTargets
 from tests.references.sampling import Case, Edge, make_case, slow_labels
 
@@ -43,14 +43,8 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 def sample(case: Case, **options: Any) -> tuple[Pairs, PairTargets]:
-    return label_and_sample_pairs(
-        case.entities,
-        case.matched,
-        case.relations,
-        case.num_ground_truth,
-        num_predicates=case.num_predicates,
-        **options,
-    )
+    draw = PairSampler(num_predicates=case.num_predicates, **options)
+    return draw(case.entities, case.matched, case.relations, case.num_ground_truth)
 
 
 class Drawn(NamedTuple):
@@ -360,3 +354,15 @@ def test_a_draw_of_less_than_the_most(eligible: int) -> None:
     drawn = _draw(places, 350, torch.tensor([[310], [5], [0]]).repeat(10, 1))
     assert drawn.sum(dim=1).tolist() == [min(310, eligible), min(5, eligible), 0] * 10
     assert not (drawn & ~places).any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"contrastive": "anchors"}, "unknown contrastive sets 'anchors': use one of"),
+        ({"partners_per_anchor": -1}, "PARTNERS_PER_ANCHOR is -1"),
+    ],
+)
+def test_wrong_options_are_refused_at_construction(options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PairSampler(num_predicates=3, **options)

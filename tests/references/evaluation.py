@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reldn_d2.evaluation.graphs import AnnotatedPairs, GroundTruthGraph, PredictedGraph
+from reldn_d2.evaluation.graphs import GroundTruthGraph, PairAnswers, PredictedGraph
 
 Row = tuple[int, int, int, float, int]  # subject, object, predicate, score, rank in pair
 Labels = tuple[int, int, int]  # classes of subject and object, predicate
@@ -54,7 +54,7 @@ def slow_overlap(
     return min(slow_iou(a, b, offset) for a, b in boxes)
 
 
-def slow_ranking(pairs: AnnotatedPairs) -> list[Row]:
+def slow_ranking(pairs: PairAnswers) -> list[Row]:
     """All triplets of some pairs: score falling, then pair, then rank; in a pair probability falling, then predicate."""
     keyed = []
     for i, (subject, object, pair_score, probs) in enumerate(

@@ -1,4 +1,5 @@
-"""L0 to L3 (eq. 1 to 8) as loops over scalars that follow the text: for tests, and as the benchmark's measure."""
+"""L0 to L3 (eq. 1 to 8) as loops over scalars that follow the text: for tests, and as the benchmark's
+measure."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple

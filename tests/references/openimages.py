@@ -34,7 +34,7 @@ def image_dict(truth: GroundTruthGraph, predicted: PredictedGraph) -> Image:
 def slow_openimages(
     images: Sequence[Image],
     names: Sequence[str],
-    left_out: Sequence[str] = (),
+    excluded_predicates: Sequence[str] = (),
     predicates_per_pair: int = 2,
     list_length: int = 100,
 ) -> dict[str, float]:
@@ -60,14 +60,14 @@ def slow_openimages(
     for kind, ap in aps.items():
         metrics |= {f"AP_{kind}/{names[i]}": ap[i] for i in annotated}
     metrics |= means(aps, annotated, images, metrics["R@50"], "")
-    if left_out:
-        kept = [i for i in annotated if names[i] not in left_out]
+    if excluded_predicates:
+        kept = [i for i in annotated if names[i] not in excluded_predicates]
         metrics |= means(aps, kept, images, metrics["R@50"], "_starred")
     return metrics
 
 
 def slow_reldn_openimages(
-    images: Sequence[Image], names: Sequence[str], left_out: Sequence[str] = ()
+    images: Sequence[Image], names: Sequence[str], excluded_predicates: Sequence[str] = ()
 ) -> dict[str, float]:
     """All metrics of the ablations' protocol."""
     lists = [[p for p in submitted(image, 2, 100) if p["score"] > 1e-5] for image in images]
@@ -91,8 +91,8 @@ def slow_reldn_openimages(
         aps[kind] = [0.0 if math.isnan(value) else value for value in ap]
         metrics |= {f"AP_{kind}/{name}": value for name, value in zip(names, aps[kind], strict=True)}
     metrics |= means(aps, range(len(names)), images, metrics["R@50"], "")
-    if left_out:
-        kept = [i for i, name in enumerate(names) if name not in left_out]
+    if excluded_predicates:
+        kept = [i for i, name in enumerate(names) if name not in excluded_predicates]
         metrics |= means(aps, kept, images, metrics["R@50"], "_starred")
     return metrics
 

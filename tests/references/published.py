@@ -1,4 +1,5 @@
-"""The published code's way through a test image, from its definitions: loops over inclusive boxes, in float64.
+"""The published code's way through a test image, from its definitions: loops over inclusive boxes, in
+float64.
 
 Only the backbones' feature maps are taken from the model; all weights after them from its state dict.
 """

@@ -28,12 +28,15 @@ def make_case(
 ) -> Case:
     counts = [len(rows) for rows in matched]
     total = sum(counts)
+    boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0]]).repeat(total, 1) if boxes is None else boxes
     entities = EntityBatch(
-        boxes=torch.tensor([[0.0, 0.0, 10.0, 10.0]]).repeat(total, 1) if boxes is None else boxes,
+        boxes=boxes,
+        regions=boxes,
         classes=torch.zeros(total, dtype=torch.long),
         scores=torch.ones(total),
         image=torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts, dtype=torch.long)),
         image_sizes=torch.full((len(counts), 2), 100.0),
+        frames=[(100, 100)] * len(counts),
         counts=counts,
     )
     return Case(
@@ -84,7 +87,8 @@ def slow_draws(
     anchors_per_image: int = 128,
     partners_per_anchor: int = 64,
 ) -> tuple[list[Edge], list[Edge], list[Edge]]:
-    """Labels one image and draws the pairs of L0 and those of the contrastive losses, subjects and objects."""
+    """Labels one image and draws the pairs of L0 and those of the contrastive losses, subjects and
+    objects."""
     labels, others = slow_labels(case, overlap_only=False)
     related, unrelated = list(labels), list(others)
     positive = random.sample(related, min(positives_per_image, len(related)))

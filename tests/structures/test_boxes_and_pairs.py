@@ -106,19 +106,29 @@ def test_union_row_has_the_same_two_entities_as_its_pair() -> None:
 
 
 def test_entity_batch_splits_by_image_including_empty_ones() -> None:
+    boxes = torch.arange(12.0).reshape(3, 4)
     batch = EntityBatch(
-        boxes=torch.arange(12.0).reshape(3, 4),
+        boxes=boxes,
+        regions=boxes * 2,
         classes=torch.tensor([0, 1, 0]),
         scores=torch.ones(3),
         image=torch.tensor([0, 2, 2]),
         image_sizes=torch.tensor([[10.0, 20.0]] * 4),
+        frames=[(10, 20), (11, 21), (12, 22), (13, 23)],
         counts=[1, 0, 2, 0],
     )
     assert len(batch) == 3
     split = batch.regions_per_image()
     assert [len(part) for part in split] == [1, 0, 2, 0]
-    assert torch.equal(torch.cat(split), batch.boxes)
-    assert torch.equal(split[2], batch.boxes[1:])
+    assert torch.equal(torch.cat(split), boxes * 2)
+    assert torch.equal(split[2], boxes[1:] * 2)
+
+    third = batch.of_image(2)
+    assert torch.equal(third.boxes, boxes[1:]) and torch.equal(third.regions, boxes[1:] * 2)
+    assert third.classes.tolist() == [1, 0] and third.image.tolist() == [0, 0]
+    assert third.image_sizes.tolist() == [[10.0, 20.0]]
+    assert (third.frames, third.counts) == ([(12, 22)], [2])
+    assert len(batch.of_image(3)) == 0 and batch.of_image(3).image_sizes.shape == (1, 2)
 
 
 @pytest.mark.parametrize("kind", [EntityBatch, Pairs, PairTargets])

@@ -26,7 +26,7 @@ from reldn_d2.evaluation import (
 from reldn_d2.evaluation.ground_truth import ground_truth_graphs
 from reldn_d2.evaluation.io.results import PER_IMAGE_FILE, PREDICATES_FILE, RESULTS_FILE, TABLES_FILE
 from reldn_d2.evaluation.io.submission import COLUMNS
-from reldn_d2.evaluation.protocols.confusion import named_triplets
+from reldn_d2.evaluation.protocols.confusion import confusion_triplets
 from reldn_d2.evaluation.scorer import PREDICTIONS_FILE
 from tests.builders.registered_scenes import RECORDS, TEST, TRAIN, A, B, register
 
@@ -65,17 +65,17 @@ def outputs(seed: int, task: str) -> list[dict[str, Instances]]:
         triplets.pred_predicates = torch.arange(3).repeat(len(ends))
         triplets.scores = probs.flatten()
         triplets.rank_in_pair = 3 - probs.argsort(dim=1).argsort(dim=1).flatten()
-        results.append({"instances": entities, "relations": triplets, "named_triplets": named})
-        asked = torch.tensor(named_triplets(truth))
+        results.append({"instances": entities, "relations": triplets, "triplet_answers": named})
+        asked = torch.tensor(confusion_triplets(truth))
         named.subject_index, named.object_index, named.pred_predicates = asked.T
         named.scores = torch.rand(len(asked), generator=random)
         named.detected = torch.ones(len(asked), dtype=torch.bool)
-        if task != "SGDET":
+        if task != "sgdet":
             relations = torch.tensor(record["relations"])
             pairs.subject_index, pairs.object_index = relations[:, :2].T
             pairs.pair_scores = torch.rand(len(relations), generator=random)
             pairs.predicate_probs = torch.rand(len(relations), 3, generator=random)
-            results[-1]["annotated_pairs"] = pairs
+            results[-1]["pair_answers"] = pairs
     return results
 
 
@@ -105,7 +105,7 @@ def graph(
 GOOD = {"1": graph((0, 1, 0, 0.9, 1)), "2": graph((0, 1, 0, 0.8, 1)), "3": PredictedGraph.empty()}
 
 
-def saved(folder: Path, predictions: dict[str, PredictedGraph] | None = None, task: str = "SGDET") -> Path:
+def saved(folder: Path, predictions: dict[str, PredictedGraph] | None = None, task: str = "sgdet") -> Path:
     path = folder / "p.npz"
     predictions = GOOD if predictions is None else predictions
     save_predictions(path, predictions, dataset_name=TEST, task=task, num_predicates=3)
@@ -122,7 +122,7 @@ def run(predictions: Path, *options: object) -> dict[tuple[str, str], float]:
         }
 
 
-@pytest.mark.parametrize("task", ["SGDET", "SGCLS", "PRDCLS"])
+@pytest.mark.parametrize("task", ["sgdet", "sgcls", "prdcls"])
 def test_numbers_and_files_are_those_of_the_evaluator(tmp_path: Path, task: str) -> None:
     folder = evaluated(tmp_path / "evaluator", task, confusion_subset=True)
     run(folder / PREDICTIONS_FILE, "--protocol", "motifs", "reldn", "confusion", "--confusion-subset")
@@ -144,7 +144,7 @@ def test_results_stand_in_a_folder_beside_the_predictions(
 
 
 def test_the_protocols_are_motifs_and_reldn_unless_others_are_named(tmp_path: Path) -> None:
-    path = evaluated(tmp_path, "PRDCLS") / PREDICTIONS_FILE
+    path = evaluated(tmp_path, "prdcls") / PREDICTIONS_FILE
     assert {protocol for protocol, _ in run(path)} == {"motifs", "reldn"}
     assert {protocol for protocol, _ in run(path, "--protocol", "confusion")} == {"confusion"}
 
@@ -207,7 +207,7 @@ def submission(folder: Path, *lines: str) -> Path:
 
 @pytest.mark.parametrize("options", [(), ("--kaggle",)])
 def test_a_submission_of_predictions_scores_as_they_do(tmp_path: Path, options: tuple[str, ...]) -> None:
-    path = evaluated(tmp_path, "SGDET") / PREDICTIONS_FILE
+    path = evaluated(tmp_path, "sgdet") / PREDICTIONS_FILE
     written = tmp_path / "submission.csv"
     asked = ["--predictions", path, "--submission", written, *options]
     assert tool.main([*map(str, asked)]) == 0
@@ -279,7 +279,7 @@ def test_predictions_that_can_not_be_scored(tmp_path: Path) -> None:
 def test_files_that_are_no_predictions(tmp_path: Path) -> None:
     for arrays, message in (
         ({"format_version": np.array(1)}, "format version 1, not 2; run the evaluation again"),
-        ({"image_id": np.array(["1", "1", "3"])}, "image 1 is there twice"),
+        ({"image_id": np.array(["1", "1", "3"])}, "image 1 is in the file twice"),
     ):
         with pytest.raises(ValueError, match=f"p.npz: {message}"):
             run(altered(saved(tmp_path), **arrays))
@@ -304,21 +304,25 @@ def test_submissions_that_can_not_be_scored(tmp_path: Path) -> None:
     path = submission(tmp_path)
     with pytest.raises(ValueError, match="give --dataset"):
         run(path)
-    with pytest.raises(ValueError, match=r"--task PRDCLS: .* holds predictions of SGDET"):
-        run(path, "--dataset", TEST, "--task", "PRDCLS")
-    with pytest.raises(ValueError, match="lacks 'named_triplets'"):
+    with pytest.raises(ValueError, match=r"--task prdcls: .* holds predictions of sgdet"):
+        run(path, "--dataset", TEST, "--task", "prdcls")
+    with pytest.raises(ValueError, match="lacks 'triplet_answers'"):
         run(path, "--dataset", TEST, "--protocol", "confusion")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--task", "prdcls"), "--task prdcls: .* holds predictions of SGDET"),
+        (("--task", "prdcls"), "--task prdcls: .* holds predictions of sgdet"),
         (("--task", "all"), "unknown task 'all'"),
         (("--dataset", "nowhere"), "data set 'nowhere' is not registered: correct --dataset, or --import"),
         (("--train-dataset", "nowhere"), "'nowhere', the training split of .*, is not registered"),
-        (("--train-dataset", "scenes_train"), "'scenes_train' is no training split of .*: its thing_classes"),
-        (("--left-out", "by"), "--left-out is for --protocol openimages or reldn_openimages"),
+        (
+            ("--train-dataset", "scenes_train"),
+            "'scenes_train' is not a training split of .*: its thing_classes",
+        ),
+        (("--excluded", "by"), "--excluded is for --protocol openimages or reldn_openimages"),
+        (("--left-out", "by"), "--excluded is for --protocol openimages or reldn_openimages"),
         (
             ("--protocol", "motifs", "--predicates-per-pair", "1"),
             "--predicates-per-pair is for --protocol reldn",
@@ -326,7 +330,7 @@ def test_submissions_that_can_not_be_scored(tmp_path: Path) -> None:
         (("--image-labels", "x.csv"), "--image-labels is for --protocol openimages"),
         (
             ("--protocol", "openimages", "--left-out", "at"),
-            "leave out .*at.*, which the data set does not have",
+            "excludes .*at.*, which the data set does not have",
         ),
         (("--predicates-per-pair", "0"), "distinct and >= 1"),
         (("--import", "no_such_module"), "--import no_such_module: No module named"),
@@ -338,11 +342,11 @@ def test_options_that_do_not_fit(tmp_path: Path, options: tuple[str, ...], messa
 
 
 def test_tasks_that_do_not_fit(tmp_path: Path) -> None:
-    path = evaluated(tmp_path, "PRDCLS") / PREDICTIONS_FILE
-    with pytest.raises(ValueError, match="protocol openimages is for SGDET, not for PRDCLS"):
+    path = evaluated(tmp_path, "prdcls") / PREDICTIONS_FILE
+    with pytest.raises(ValueError, match="protocol openimages is for sgdet, not for prdcls"):
         run(path, "--protocol", "openimages")
     written = tmp_path / "s.csv"
-    with pytest.raises(ValueError, match=r"--submission: .* SGDET, not of PRDCLS"):
+    with pytest.raises(ValueError, match=r"--submission: .* sgdet, not of prdcls"):
         tool.main(["--predictions", str(path), "--submission", str(written)])
     assert not written.exists()
 
@@ -403,18 +407,18 @@ def test_the_command_prints_tables_or_one_line_about_what_is_wrong(
 
     assert exit_status() == 0
     out, err = capsys.readouterr()
-    assert out.startswith(f"SGDET on {TEST}, protocol motifs:\n|") and "| R@K " in out
+    assert out.startswith(f"sgdet on {TEST}, protocol motifs:\n|") and "| R@K " in out
     assert err == ""
     # Python prints a text on stderr and makes the status 1.
-    assert exit_status("--task", "PRDCLS") == (
-        f"error: --task PRDCLS: {tmp_path / 'p.npz'} holds predictions of SGDET"
+    assert exit_status("--task", "prdcls") == (
+        f"error: --task prdcls: {tmp_path / 'p.npz'} holds predictions of sgdet"
     )
 
 
 def test_a_wrong_image_id_is_named_rather_than_the_image_it_stands_for(tmp_path: Path) -> None:
     predictions = dict(load_predictions(saved(tmp_path)).predictions)
     predictions["zzz"] = predictions.pop("1")
-    save_predictions(tmp_path / "wrong.npz", predictions, dataset_name=TEST, task="SGDET", num_predicates=3)
+    save_predictions(tmp_path / "wrong.npz", predictions, dataset_name=TEST, task="sgdet", num_predicates=3)
     with pytest.raises(ValueError, match=r"wrong\.npz: image zzz"):
         run(tmp_path / "wrong.npz")
 

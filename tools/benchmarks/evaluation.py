@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from reldn_d2.evaluation import (
-    AnnotatedPairs,
     EvaluatedSplit,
     GroundTruthGraph,
+    PairAnswers,
     PredictedGraph,
     ScoredImage,
     motifs,
@@ -37,7 +37,7 @@ class Case:
 
     truth: GroundTruthGraph
     predicted: PredictedGraph
-    pairs: AnnotatedPairs
+    pairs: PairAnswers
 
 
 def rows() -> Iterator[Row]:
@@ -76,7 +76,7 @@ def make_case(seed: int, concentration: float = 0.1) -> Case:
     related[annotated] = rng.uniform(0.2, 1.0, RELATIONS)
     probs = related[:, None] * rng.dirichlet(np.full(PREDICATES, concentration), len(subject))
     predicate = np.argsort(-probs[annotated], axis=1)[np.arange(RELATIONS), rng.integers(3, size=RELATIONS)]
-    pairs = AnnotatedPairs(
+    pairs = PairAnswers(
         subject, object, (scores[subject] * scores[object]).astype(np.float32), probs.astype(np.float32)
     )
 
@@ -104,7 +104,7 @@ def ranked(case: Case, list_length: int) -> PredictedGraph:
 def _fast(case: Case, protocol: RecallProtocol) -> _Metrics:
     image = ScoredImage("1", case.truth, ranked(case, protocol.list_length))
     split = EvaluatedSplit([str(p) for p in range(PREDICATES)])
-    return protocol.summarise(["1"], [protocol.match(image, "SGDET")], split).metrics
+    return protocol.summarise(["1"], [protocol.match(image, "sgdet")], split).metrics
 
 
 def _usual_motifs(case: Case) -> _Metrics:

@@ -22,7 +22,7 @@ from reldn_d2.evaluation import (
     PredictedGraph,
     RankedTriplets,
     RelationEvaluator,
-    named_triplets,
+    confusion_triplets,
 )
 
 from .evaluation import CLASSES, PREDICATES, Case, make_case, ranked
@@ -77,7 +77,7 @@ def evaluate(images: int, every_pair: bool) -> Evaluation:
     try:
         with TemporaryDirectory() as folder:
             evaluator = RelationEvaluator(
-                _NAME, "SGDET", list(PROTOCOLS), output_dir=folder, confusion_subset=True
+                _NAME, "sgdet", list(PROTOCOLS), output_dir=folder, confusion_subset=True
             )
             start = time.perf_counter()
             for i in range(images):
@@ -98,7 +98,7 @@ def _scene(seed: int, every_pair: bool) -> tuple[GroundTruthGraph, _Output]:
     case = make_case(seed, concentration=10.0)  # flat distributions make long lists
     triplets = _best_of_every_pair(case) if every_pair else ranked(case, 100).relations
     truth = replace(case.truth, relations=case.truth.relations[:_RELATIONS])
-    return truth, {**_output(case.predicted, triplets), "named_triplets": _answers(truth)}
+    return truth, {**_output(case.predicted, triplets), "triplet_answers": _answers(truth)}
 
 
 def _record(image_id: int, truth: GroundTruthGraph) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _output(predicted: PredictedGraph, triplets: RankedTriplets) -> _Output:
 
 def _answers(truth: GroundTruthGraph) -> Instances:
     """Scores of the triplets that the confusion metrics ask for."""
-    subject, object, predicate = torch.from_numpy(named_triplets(truth)).T
+    subject, object, predicate = torch.from_numpy(confusion_triplets(truth)).T
     return Instances(
         (800, 800),
         subject_index=subject,

@@ -6,7 +6,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from reldn_d2.modeling.relation_head.losses import contrastive_losses
+from reldn_d2.modeling.relation_head.losses import (
+    ClassAgnosticTerm,
+    ContrastiveLosses,
+    ContrastiveTerm,
+    EntityClassTerm,
+    PredicateClassTerm,
+)
 from reldn_d2.structures import EntityBatch, Pairs, PairTargets
 from tests.references.losses import Batch, slow_contrastive
 
@@ -15,7 +21,6 @@ from .timing import Row, measure
 _SIZES = ((30, 9, 57), (64, 9, 57), (30, 50, 150), (64, 50, 150))  # entities, predicates, entity classes
 _PAIRS_A_SIDE, _RELATED = 512, 128
 _MARGINS, _WEIGHTS = (0.2, 0.2, 0.2), (1.0, 0.5, 0.1)
-_ONE_WEIGHT = ((1.0, 0.0, 0.0), (0.0, 0.5, 0.0), (0.0, 0.0, 0.1))
 
 
 def rows() -> Iterator[Row]:
@@ -28,8 +33,7 @@ def rows() -> Iterator[Row]:
 
 
 def _together(batch: Batch) -> list[Tensor]:
-    losses = contrastive_losses(*batch[:4], num_classes=batch.num_classes, margins=_MARGINS, weights=_WEIGHTS)
-    return _with_gradient(batch, losses)
+    return _with_gradient(batch, ContrastiveLosses(terms=_terms(batch))(*batch[:4]))
 
 
 def _slow(batch: Batch) -> list[Tensor]:
@@ -39,9 +43,26 @@ def _slow(batch: Batch) -> list[Tensor]:
 def _one_by_one(batch: Batch) -> list[Tensor]:
     """Each loss with a softmax and a reduction of its own."""
     losses: dict[str, Tensor] = {}
-    for weights in _ONE_WEIGHT:
-        losses |= contrastive_losses(*batch[:4], num_classes=batch.num_classes, weights=weights)
+    for name, term in _terms(batch).items():
+        losses |= ContrastiveLosses(terms={name: term})(*batch[:4])
     return _with_gradient(batch, losses)
+
+
+def _terms(batch: Batch) -> dict[str, ContrastiveTerm]:
+    kinds = {
+        "class_agnostic": ClassAgnosticTerm,
+        "entity_class": EntityClassTerm,
+        "predicate_class": PredicateClassTerm,
+    }
+    return {
+        name: kind(
+            weight=weight,
+            margin=margin,
+            num_classes=batch.num_classes,
+            num_predicates=batch.logits.shape[1] - 1,
+        )
+        for (name, kind), weight, margin in zip(kinds.items(), _WEIGHTS, _MARGINS, strict=True)
+    }
 
 
 def _with_gradient(batch: Batch, losses: dict[str, Tensor]) -> list[Tensor]:
@@ -71,10 +92,12 @@ def _batch(entities: int, predicates: int, classes: int) -> Batch:
         torch.randn(len(ends), predicates + 1, generator=g).requires_grad_(),
         EntityBatch(
             boxes=torch.zeros(entities, 4),
+            regions=torch.zeros(entities, 4),
             classes=torch.randint(classes, (entities,), generator=g),
             scores=torch.ones(entities),
             image=torch.zeros(entities, dtype=torch.long),
             image_sizes=torch.ones(1, 2),
+            frames=[(1, 1)],
             counts=[entities],
         ),
         Pairs.one_direction(ends[:, 0], ends[:, 1]),

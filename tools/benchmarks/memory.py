@@ -26,14 +26,14 @@ class Memory:
 
 
 def peak_memory() -> Iterator[Memory]:
-    """The photos' detections laid over each other, and the best 100, 200 and 300 of them taken."""
+    """Measures the best 100, 200 and 300 detections of all photos together, as if they were in one photo."""
     cfg = r50_config()
     model, found = build(cfg), photos(cfg.INPUT.MIN_SIZE_TEST)
     crowd = Instances.cat([resized(x, found[0].image_size) for x in found])
     crowd = crowd[crowd.scores.argsort(descending=True, stable=True)]
     for count in (100, 200, 300):
         stage = RelationStage(model, crowd[:count])
-        every_pair, exact = (_peak_mb(partial(stage.run, exhaustive)) for exhaustive in (True, False))
+        every_pair, exact = (_peak_mb(partial(stage.run, every)) for every in (True, False))
         chunk_size, model.relation_head.chunk_size = model.relation_head.chunk_size, count**2
         one_chunk = _peak_mb(partial(stage.run, True))
         model.relation_head.chunk_size = chunk_size
@@ -41,19 +41,23 @@ def peak_memory() -> Iterator[Memory]:
 
 
 def can_measure() -> bool:
-    """Whether the system keeps a high-water mark of memory that can be reset (Linux with glibc)."""
+    """Whether the system has a high-water mark of memory that can be reset (Linux with glibc)."""
     return _CLEAR_REFS.exists() and hasattr(ctypes.CDLL(None), "malloc_trim")
 
 
 def _peak_mb(function: Callable[[], Any]) -> float:
-    function()  # what is allocated once and kept
+    function()  # allocates what is kept between calls
     peak = watch_peak()
     function()
     return peak()
 
 
 def watch_peak() -> Callable[[], float]:
-    """Start the high-water mark of memory anew. The answer says how far above the present it has risen, in MB (1e6 bytes)."""
+    """Resets the high-water mark of memory.
+
+    Returns:
+        A function that returns how far the mark has risen above the memory in use now, in MB (1e6 bytes).
+    """
     ctypes.CDLL(None).malloc_trim(0)
     _CLEAR_REFS.write_text("5")
     before = status_kb("VmRSS")
@@ -61,6 +65,6 @@ def watch_peak() -> Callable[[], float]:
 
 
 def status_kb(key: str) -> int:
-    """A number of this process that the system keeps, such as VmHWM, the high-water mark of memory."""
+    """A number of /proc/self/status, such as VmHWM, the high-water mark of memory."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))

@@ -28,7 +28,8 @@ def rows() -> Iterator[Row]:
 
 
 class _Head:
-    """PairClassifier whose pooled features are given: per entity for its ends, per unordered pair for its region."""
+    """PairClassifier whose features are given: of each entity as subject and as object, of each unordered
+    pair's region."""
 
     @torch.no_grad()
     def __init__(self) -> None:
@@ -49,16 +50,19 @@ class _Head:
             predicate_head=_Given(),
         ).eval()
         corner = torch.rand(_ENTITIES, 2) * 400
+        boxes = torch.cat([corner, corner + 20 + torch.rand(_ENTITIES, 2) * 200], dim=1)
         self.batch = EntityBatch(
-            boxes=torch.cat([corner, corner + 20 + torch.rand(_ENTITIES, 2) * 200], dim=1),
+            boxes=boxes,
+            regions=boxes,
             classes=torch.randint(_CLASSES, (_ENTITIES,)),
             scores=torch.ones(_ENTITIES),
             image=torch.zeros(_ENTITIES, dtype=torch.long),
             image_sizes=torch.tensor([[600.0, 800.0]]),
+            frames=[(600, 800)],
             counts=[_ENTITIES],
         )
         self.pairs = Pairs.both_directions(*torch.combinations(torch.arange(_ENTITIES)).unbind(dim=1))
-        self.ends = torch.rand(2, _ENTITIES, _FEATURES)
+        self.entity_features = torch.rand(2, _ENTITIES, _FEATURES)
         self.regions = torch.rand(len(self.pairs.first), _FEATURES)
 
     def chunks(self) -> Tensor:
@@ -73,7 +77,7 @@ class _Head:
 
     @torch.no_grad()
     def _classify(self, chunk: int) -> Tensor:
-        terms = self.visual.entity_terms(*self.ends)
+        terms = self.visual.entity_terms(*self.entity_features)
         forth, back = [], []
         tables = (self.pairs.first, self.pairs.second, self.regions)
         parts = zip(*(torch.split(x, chunk) for x in tables), strict=True)
@@ -87,10 +91,10 @@ class _Head:
 
     @torch.no_grad()
     def pair_by_pair(self) -> Tensor:
-        """Every ordered pair's three features side by side through all layers, as eq. 12 is written."""
+        """All layers for the concatenated three features of every ordered pair, as eq. 12 is written."""
         pairs, batch, visual = self.pairs, self.batch, self.visual
         assert visual.fuse and visual.score and visual.subject_skip and visual.object_skip
-        subject, object = self.ends[0][pairs.subject], self.ends[1][pairs.object]
+        subject, object = self.entity_features[0][pairs.subject], self.entity_features[1][pairs.object]
         fused = visual.score(visual.fuse(torch.cat([subject, self.regions[pairs.union], object], dim=1)))
         skips = visual.subject_skip(subject) + visual.object_skip(object)
         sizes = batch.image_sizes[batch.image[pairs.subject]]
@@ -120,5 +124,5 @@ def _close(fast: Tensor, slow: Tensor) -> None:
 
 
 def _roughly(fast: Tensor, slow: Tensor) -> None:
-    """An approximation: bfloat16 has 8 bits."""
+    """An approximation: bfloat16 has 8 significant bits."""
     torch.testing.assert_close(fast, slow, rtol=0, atol=0.015)

@@ -28,11 +28,11 @@ def rows() -> Iterator[Row]:
 
 
 def _ranking_row(name: str, stages: list[RelationStage], run: Callable[[RelationStage, bool], Output]) -> Row:
-    def all_photos(exhaustive: bool) -> list[Output]:
-        return [run(stage, exhaustive) for stage in stages]
+    def all_photos(every_pair: bool) -> list[Output]:
+        return [run(stage, every_pair) for stage in stages]
 
-    exact, exhaustive = partial(all_photos, False), partial(all_photos, True)
-    return measure(name, exact, slow=exhaustive, slow_name="every pair", same=_same)
+    exact, slow = partial(all_photos, False), partial(all_photos, True)
+    return measure(name, exact, slow=slow, slow_name="every pair", same=_same)
 
 
 def _regions_row(name: str, stage: RelationStage) -> Row:
@@ -53,9 +53,9 @@ def _regions_row(name: str, stage: RelationStage) -> Row:
     )
 
 
-def _same(exact: list[Output], exhaustive: list[Output]) -> None:
-    """Equal lists; triplets that score the same but for rounding may change places."""
-    for ours, theirs in zip(exact, exhaustive, strict=True):
+def _same(exact: list[Output], slow: list[Output]) -> None:
+    """Equal lists; triplets whose scores differ by rounding only may change places."""
+    for ours, theirs in zip(exact, slow, strict=True):
         a, b = ours[0]["relations"], theirs[0]["relations"]
         torch.testing.assert_close(a.scores, b.scores, rtol=_ROUNDING, atol=0)
         last = float(b.scores[-1]) * (1 + _ROUNDING)

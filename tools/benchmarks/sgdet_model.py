@@ -1,12 +1,16 @@
-"""A RelDN with real detections and predicate scores, but without the weights of a whole model in the repository.
+"""A RelDN with real detections and predicate scores, but without the weights of a whole model in the
+repository.
 
-Detections, semantic table and spatial module come from a committed file (`make_detections.py`): what a detector, and a
-model without pixels, trained on vrd_mini found in four of its test photos. All else has random weights; the visual module's last
-layers are zero, so that predicate scores are those of the trained modules while its work is done in full.
+Detections, semantic table and spatial module come from a committed file (`make_detections.py`). The
+detections are those of a detector in four test photos of vrd_mini; the modules are those of a model without
+visual module; both were trained on vrd_mini. All other weights are random. The last layers of the visual
+module are zero: its work is done in full, but predicate scores are those of the trained modules.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -20,6 +24,8 @@ from torch import Tensor
 from reldn_d2.config import add_reldn_config
 from reldn_d2.engine import load_config
 from reldn_d2.modeling import RelDN
+from reldn_d2.modeling.relation_head import entity_batch
+from tests.references.selection import select_from_every_pair
 
 FILE = Path(__file__).with_name("vrd_mini_detections.npz")
 _VRD_CONFIG = Path(__file__).parents[2] / "configs" / "vrd" / "reldn_efficientnet_lite0_fpn.yaml"
@@ -28,7 +34,8 @@ Output = list[dict[str, Instances]]
 
 
 def r50_config() -> CfgNode:
-    """The model zoo's Faster R-CNN R-50-FPN, 256 channels and 1024 features, the size of the paper's FPN models."""
+    """The model zoo's Faster R-CNN R-50-FPN, 256 channels and 1024 features, the size of the paper's FPN
+    models."""
     cfg = get_cfg()
     add_reldn_config(cfg)
     cfg.merge_from_file(model_zoo.get_config_file("COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"))
@@ -78,20 +85,34 @@ class RelationStage:
         return features
 
     @torch.no_grad()
-    def run(self, exhaustive: bool) -> Output:
-        """From feature maps and detections to ranked relationships."""
-        self.model.relation_head.exhaustive = exhaustive
-        result: Output = self.model.relation_head.inference(
-            self.features, self.relation_features, [self.detections], entities_given=False
-        )
+    def run(self, every_pair: bool) -> Output:
+        """From feature maps and detections to ranked relationships.
+
+        Args:
+            every_pair: score every pair instead of stopping early.
+        """
+        with _selection(every_pair):
+            result: Output = self.model.relation_head.inference(
+                self.features, self.relation_features, entity_batch([self.detections]), entities_given=False
+            )
         return result
 
-    def end_to_end(self, exhaustive: bool) -> Output:
-        """The whole model; what its untrained detector finds, in full length, gives way to the file's detections."""
-        self.model.relation_head.exhaustive = exhaustive
+    def end_to_end(self, every_pair: bool) -> Output:
+        """The whole model. Its untrained detector runs, but its detections are replaced by those of the file.
+
+        Args:
+            every_pair: as in `run`.
+        """
         self.model.replacement = self.detections
-        result: Output = self.model.inference(self.inputs)
+        with _selection(every_pair):
+            result: Output = self.model.inference(self.inputs)
         return result
+
+
+def _selection(every_pair: bool) -> AbstractContextManager[Any]:
+    if not every_pair:
+        return nullcontext()
+    return patch("reldn_d2.modeling.relation_head.head.select_relationships", select_from_every_pair)
 
 
 def build(cfg: CfgNode) -> _WithDetections:

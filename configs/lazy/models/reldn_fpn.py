@@ -1,7 +1,7 @@
 """RelDN on Detectron2's Faster R-CNN with a ResNet-50 feature pyramid.
 
-What the relation part takes over from the detector is referred to, so that a config which changes the detector, its
-backbone or its box head changes the copies with it.
+The relation part refers to the parts of the detector that it copies. So a config that changes the detector,
+its backbone or its box head changes the copies, too.
 """
 
 from detectron2.config import LazyCall as L
@@ -9,13 +9,15 @@ from detectron2.model_zoo import get_config
 
 from reldn_d2.modeling import RelDN, RelDNHead
 from reldn_d2.modeling.relation_head import (
+    ClassAgnosticTerm,
+    ContrastiveLosses,
+    EntityClassTerm,
     PairClassifier,
+    PairSampler,
+    PredicateClassTerm,
     SemanticModule,
     SpatialModule,
     VisualModule,
-    contrastive_losses,
-    label_and_sample_pairs,
-    with_options,
 )
 
 detector = get_config("common/models/mask_rcnn_fpn.py").model
@@ -54,8 +56,7 @@ model = L(RelDN)(
             object_head="${...roi_heads.box_head}",
             predicate_head="${...roi_heads.box_head}",
         ),
-        sample_pairs=L(with_options)(
-            function=label_and_sample_pairs,
+        sample_pairs=L(PairSampler)(
             num_predicates="${..num_predicates}",
             batch_size_per_image=512,
             positives_per_image=128,
@@ -65,19 +66,34 @@ model = L(RelDN)(
             contrastive="partners",
             first_predicate_only=False,
         ),
-        cross_entropy_weight=1.0,  # of L0
-        contrastive_losses=L(with_options)(
-            function=contrastive_losses,
-            num_classes="${...roi_heads.num_classes}",
-            margins=(0.2, 0.2, 0.2),  # of L1, L2, L3
-            weights=(1.0, 0.5, 0.1),
+        cross_entropy_weight=1.0,  # L0
+        contrastive_losses=L(ContrastiveLosses)(
+            terms=L("builtins.dict")(  # OmegaConf cannot hold the class
+                class_agnostic=L(ClassAgnosticTerm)(  # L1
+                    weight=1.0,
+                    margin=0.2,
+                    num_classes="${.....roi_heads.num_classes}",
+                    num_predicates="${....num_predicates}",
+                ),
+                entity_class=L(EntityClassTerm)(  # L2
+                    weight=0.5,
+                    margin=0.2,
+                    num_classes="${.....roi_heads.num_classes}",
+                    num_predicates="${....num_predicates}",
+                ),
+                predicate_class=L(PredicateClassTerm)(  # L3
+                    weight=0.1,
+                    margin=0.2,
+                    num_classes="${.....roi_heads.num_classes}",
+                    num_predicates="${....num_predicates}",
+                    background_in_argmax=False,
+                ),
+            ),
             normalization="anchors",
-            background_in_argmax=False,
         ),
         overlap_only=False,
         top_k=100,
         chunk_size=256,
-        exhaustive=False,
     ),
     task="sgdet",
     entity_iou_threshold=0.5,

@@ -1,1 +1,1 @@
-"""What evaluation reads and writes: predictions, results, submissions to the OpenImages challenge, image labels."""
+"""Files of an evaluation: predictions, results, submissions to the OpenImages challenge, and image labels."""

@@ -1,4 +1,4 @@
-"""CSV files with a header line, read line by line, with errors that name the line."""
+"""Reading CSV files that have a header line. Errors name the line."""
 
 import csv
 import os
@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from _csv import Reader
 
-# The csv module refuses fields longer than 131,072 characters, but a list of triplets may be one field.
+# The csv module refuses fields longer than 131,072 characters, but a field may hold a whole list of triplets.
 _LONGEST_FIELD = 2**31 - 1
 
 
 def read_header(path: str | os.PathLike[str]) -> list[str]:
-    """Names of the columns; none in an empty file.
+    """The names of the columns; an empty list if the file is empty.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not UTF-8.
+        ValueError: if the file is not UTF-8.
     """
     with _csv_reader(path) as reader:
         return next(reader, [])
@@ -29,30 +29,29 @@ def read_header(path: str | os.PathLike[str]) -> list[str]:
 def csv_rows(
     path: str | os.PathLike[str], columns: Sequence[str], other_names: Mapping[str, str]
 ) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Line number and wanted fields of every line below the header. Blank lines are passed over.
+    """Read the lines below the header: number of the line, and its wanted fields. Blank lines are skipped.
 
     Args:
         path: file in UTF-8.
-        columns: two or more wanted columns, that of the image ids first. The file may have them in any order, and
-            others besides.
-        other_names: name that a file may use for a column -> name in `columns`.
+        columns: two or more wanted columns; the first holds the image ids. The file may have them in any
+            order, and it may have other columns.
+        other_names: other name of a column that a file may use -> its name in `columns`.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if a column is missing or is there twice, if a line has another number of fields than the header, or
-            if the file is not UTF-8.
+        ValueError: if a column is missing or named twice, if a line and the header have different numbers of
+            fields, or if the file is not UTF-8.
     """
     with _csv_reader(path) as reader:
         header = [other_names.get(name, name) for name in next(reader, [])]
         missing = [name for name in columns if name not in header]
         if missing:
             raise ValueError(
-                f"{path}: line 1 has no column {missing[0]}; it must name the columns {','.join(columns)}, in any order"
+                f"{path}: line 1 has no column {missing[0]}; it must name the columns {','.join(columns)}, "
+                "in any order"
             )
         if len(set(header)) < len(header):
-            raise ValueError(
-                f"{path}: line 1 names a column twice: {','.join(header)}; leave one of them out"
-            )
+            raise ValueError(f"{path}: line 1 names a column twice: {','.join(header)}; remove one of them")
         pick = itemgetter(*map(header.index, columns))
         image = header.index(columns[0])
         for row in reader:
@@ -61,8 +60,8 @@ def csv_rows(
             elif row:
                 name = row[image] if image < len(row) else "unknown"
                 raise ValueError(
-                    f"{path}: line {reader.line_num}, image {name}: {len(row)} fields where the header has "
-                    f"{len(header)}; mend the line, or write the file again if it is cut off"
+                    f"{path}: line {reader.line_num}, image {name}: {len(row)} fields, but the header has "
+                    f"{len(header)}; correct the line, or write the file again if it is cut off"
                 )
 
 
@@ -70,7 +69,7 @@ def csv_rows(
 def _csv_reader(path: str | os.PathLike[str]) -> Iterator["Reader"]:
     limit = csv.field_size_limit(_LONGEST_FIELD)
     try:
-        # A byte order mark, which some spreadsheets write, is not part of the first name.
+        # "-sig" drops the byte order mark that some spreadsheets write before the first name.
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             try:

@@ -1,20 +1,21 @@
-"""Raw predictions of a split in one .npz file: arrays only, so that loading it cannot run code.
+"""The prediction file: raw predictions of a split in one .npz file. It holds arrays only, so loading it can't
+run code.
 
-Version 2 holds, for N images of which image i owns rows offsets[i]:offsets[i + 1] of each table:
+Version 2 holds N images. Image i has the rows offsets[i]:offsets[i + 1] of each table:
 
-    format_version, dataset_name, task           scalars
+    format_version, dataset_name, task           scalars; the task in lower case, in older files in upper case
     image_id                     (N,)            text
     entity_offsets               (N + 1,)        boxes (E, 4), classes (E,), entity_scores (E,)
     triplet_offsets              (N + 1,)        subject, object, predicate, score, rank_in_pair (T,)
-    has_annotated_pairs          (N,)            whether the model was given annotated pairs
+    has_annotated_pairs          (N,)            whether there are pair answers
     annotated_offsets            (N + 1,)        annotated_subject, annotated_object, annotated_score (A,),
                                                  predicate_probs (A, P)
-    has_named_triplets           (N,)            whether the model was asked for named triplets
+    has_named_triplets           (N,)            whether there are triplet answers
     named_offsets                (N + 1,)        named_subject, named_object, named_predicate, named_score,
                                                  named_detected (Q,)
 
-The columns are the attributes of the classes in `graphs`. Subjects and objects are rows of their own image, from 0: of
-its predicted entities, and of its annotated entities in the last table.
+The columns are the attributes of the classes in `graphs`. Subjects and objects are rows of the entities of
+their own image, from 0: of the predicted entities, and in the last table of the annotated entities.
 """
 
 import os
@@ -29,23 +30,24 @@ import numpy.typing as npt
 
 from reldn_d2.utils.io import atomic_write
 
-from ..graphs import AnnotatedPairs, NamedTriplets, PredictedGraph, RankedTriplets
+from ..graphs import PairAnswers, PredictedGraph, RankedTriplets, TripletAnswers
 
 FORMAT_VERSION = 2
 _TABLES = {
     "entity": ["boxes", "classes", "entity_scores"],
     "triplet": [field.name for field in fields(RankedTriplets)],
     "annotated": ["annotated_subject", "annotated_object", "annotated_score", "predicate_probs"],
-    "named": [f"named_{field.name}" for field in fields(NamedTriplets)],
+    "named": [f"named_{field.name}" for field in fields(TripletAnswers)],
 }
 
 
 @dataclass(frozen=True)
 class SavedPredictions:
-    """Contents of a prediction file.
+    """The contents of a prediction file.
 
     Attributes:
-        dataset_name, task: what was evaluated.
+        dataset_name: name of the data set.
+        task: "sgdet", "sgcls" or "prdcls".
         predictions: image id -> prediction.
     """
 
@@ -62,37 +64,38 @@ def save_predictions(
     task: str,
     num_predicates: int,
 ) -> None:
-    """Write the file in one step: a reader sees the old one or the whole new one.
+    """Write the file in one step: a reader finds the old file or the complete new one.
 
-    Images go by their id as text, so that the order in which they were predicted leaves no trace.
+    Images are sorted by their id as text, so the file does not depend on the order of the predictions.
 
     Args:
-        path: file to write; its folder exists.
+        path: file to write; its folder must exist.
         predictions: image id -> prediction.
-        dataset_name, task: what is being evaluated.
-        num_predicates: P.
+        dataset_name: name of the data set.
+        task: "sgdet", "sgcls" or "prdcls", in lower or upper case.
+        num_predicates: number P of predicates.
     """
     image_ids = sorted(predictions)
     graphs = [predictions[image_id] for image_id in image_ids]
     nothing = np.zeros(0, dtype=np.int32)
     no_scores = np.zeros(0, dtype=np.float32)
-    no_pairs = AnnotatedPairs(nothing, nothing, no_scores, np.zeros((0, num_predicates), dtype=np.float32))
-    none_named = NamedTriplets(nothing, nothing, nothing, no_scores, np.zeros(0, dtype=np.bool_))
+    no_pairs = PairAnswers(nothing, nothing, no_scores, np.zeros((0, num_predicates), dtype=np.float32))
+    no_triplets = TripletAnswers(nothing, nothing, nothing, no_scores, np.zeros(0, dtype=np.bool_))
     arrays: dict[str, npt.NDArray[Any]] = {
         "format_version": np.array(FORMAT_VERSION),
         "dataset_name": np.array(dataset_name),
-        "task": np.array(task),
+        "task": np.array(task.lower()),
         "image_id": np.array(image_ids, dtype=np.str_),
-        "has_annotated_pairs": np.array([graph.annotated is not None for graph in graphs], dtype=np.bool_),
-        "has_named_triplets": np.array([graph.named is not None for graph in graphs], dtype=np.bool_),
+        "has_annotated_pairs": np.array([x.pair_answers is not None for x in graphs], dtype=np.bool_),
+        "has_named_triplets": np.array([x.triplet_answers is not None for x in graphs], dtype=np.bool_),
     }
-    # One more image, empty, since np.concatenate wants at least one array.
+    # An additional empty image, since np.concatenate needs at least one array.
     graphs.append(PredictedGraph.empty())
     rows = {
         "entity": [[graph.boxes, graph.classes, graph.scores] for graph in graphs],
         "triplet": [list(vars(graph.relations).values()) for graph in graphs],
-        "annotated": [list(vars(graph.annotated or no_pairs).values()) for graph in graphs],
-        "named": [list(vars(graph.named or none_named).values()) for graph in graphs],
+        "annotated": [list(vars(graph.pair_answers or no_pairs).values()) for graph in graphs],
+        "named": [list(vars(graph.triplet_answers or no_triplets).values()) for graph in graphs],
     }
     for table, columns in _TABLES.items():
         lengths = [len(image[0]) for image in rows[table][:-1]]
@@ -108,7 +111,7 @@ def load_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not a prediction file of this version.
+        ValueError: if the file is not a complete prediction file of this version.
     """
     try:
         with np.load(Path(path), allow_pickle=False) as file:
@@ -123,21 +126,21 @@ def load_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
     predictions: dict[str, PredictedGraph] = {}
     for i, image_id in enumerate(arrays["image_id"].tolist()):
         if image_id in predictions:
-            raise ValueError(f"{path}: image {image_id} is there twice")
+            raise ValueError(f"{path}: image {image_id} is in the file twice; run the evaluation again")
         boxes, classes, scores = tables["entity"][i]
         predictions[image_id] = PredictedGraph(
             boxes,
             classes,
             scores,
             RankedTriplets(*tables["triplet"][i]),
-            AnnotatedPairs(*tables["annotated"][i]) if arrays["has_annotated_pairs"][i] else None,
-            NamedTriplets(*tables["named"][i]) if arrays["has_named_triplets"][i] else None,
+            PairAnswers(*tables["annotated"][i]) if arrays["has_annotated_pairs"][i] else None,
+            TripletAnswers(*tables["named"][i]) if arrays["has_named_triplets"][i] else None,
         )
-    return SavedPredictions(str(arrays["dataset_name"]), str(arrays["task"]), predictions)
+    return SavedPredictions(str(arrays["dataset_name"]), str(arrays["task"]).lower(), predictions)
 
 
 def _check_columns(arrays: Mapping[str, npt.NDArray[Any]], path: str | os.PathLike[str]) -> None:
-    """Every table has its columns, as long as its offsets say."""
+    """Check that every table has its columns, with as many rows as its offsets say."""
     wanted = ["dataset_name", "task", "image_id", "has_annotated_pairs", "has_named_triplets"]
     wanted += [name for table, columns in _TABLES.items() for name in (f"{table}_offsets", *columns)]
     missing = [name for name in wanted if name not in arrays]
@@ -158,12 +161,13 @@ def _check_columns(arrays: Mapping[str, npt.NDArray[Any]], path: str | os.PathLi
         for name in columns:
             if arrays[name].shape[:1] != (offsets[-1],):
                 raise ValueError(
-                    f"{path}: '{name}' has shape {arrays[name].shape}, but '{table}_offsets' ends at {offsets[-1]}"
+                    f"{path}: '{name}' has shape {arrays[name].shape}, but '{table}_offsets' ends at "
+                    f"{offsets[-1]}"
                 )
 
 
 def _rows(arrays: Mapping[str, npt.NDArray[Any]], table: str) -> list[list[npt.NDArray[Any]]]:
-    """For every image its rows of the table's columns."""
+    """For each image, its rows of each column of the table."""
     starts = arrays[f"{table}_offsets"]
     if len(starts) == 1:
         return []

@@ -1,11 +1,19 @@
-"""Results of an evaluation in files: for people, for spreadsheets, and for comparing two models.
+"""The results of an evaluation: files for people, for spreadsheets and for comparing two models, and tables
+for the log.
 
-    relation_results.md       the tables of all protocols, complete
+    relation_results.md       the complete tables of all protocols
     relation_results.csv      protocol, metric, value
     relation_predicates.csv   protocol, predicate, column, value
-    relation_per_image.json   see `per_image_file`
+    relation_per_image.json   the counts of every image, for comparing two models image by image
 
-The CSV files have one number a line, with all its digits; the value is empty where it is undefined (NaN).
+The CSV files have one number in each line, with all its digits. The value is empty if it is undefined (NaN).
+
+Version 2 of the JSON file, with N images in each entry (an entry for a subset of the data set has fewer):
+
+    {"format_version": 2, "dataset_name": str, "task": "sgdet",
+     "counts": {name: {"image_ids": [N texts], "ground_truths": [N ints], "hits": {metric: [N numbers]}}}}
+
+Older files have the task in upper case. The tables are Markdown, which is also easy to read in a log.
 """
 
 import csv
@@ -29,6 +37,15 @@ TABLES_FILE = "relation_results.md"
 RESULTS_FILE = "relation_results.csv"
 PREDICATES_FILE = "relation_predicates.csv"
 PER_IMAGE_FILE = "relation_per_image.json"
+FORMAT_VERSION = 2  # of the JSON file
+
+# Metrics such as "macro_rel_k3_R@50" have one table for each average, with a row for each k.
+_RECALL_BY_K = re.compile(r"(macro_|micro_|)(rel|phr)_k(\d+)_(z?R)@(\d+)")
+_RECALL = re.compile(r"(.+)@(\d+)")
+_STARRED = "_starred"
+# Columns of the table of predicates that say how often a predicate is annotated.
+_COUNTS = ("annotated", "instance cases", "proximity cases")
+_SHOWN_IN_LOG = 50
 
 
 def save_results(
@@ -39,13 +56,13 @@ def save_results(
     task: str,
     predicate_classes: Sequence[str],
 ) -> None:
-    """Write the four files, each in one step. Files of an earlier evaluation are replaced.
+    """Write the four files, each in one step. They replace the files of an earlier evaluation.
 
     Args:
-        folder: made if missing.
-        results: by name of the protocol.
-        dataset_name, task: what was evaluated.
-        predicate_classes: P names.
+        folder: folder for the files, made if missing.
+        results: name of the protocol -> result.
+        dataset_name, task: the data set and the task of the evaluation.
+        predicate_classes: names of the P predicates.
     """
     folder = Path(folder)
     sections = [
@@ -86,13 +103,14 @@ def save_results(
 
 
 def remove_results(folder: str | os.PathLike[str]) -> None:
-    """Remove the four files, if they are there: new predictions must not lie beside the results of others."""
+    """Remove the four files, if they exist. Results must not stay beside predictions that they do not belong
+    to."""
     for name in (TABLES_FILE, RESULTS_FILE, PREDICATES_FILE, PER_IMAGE_FILE):
         (Path(folder) / name).unlink(missing_ok=True)
 
 
 def _save_csv(path: Path, header: Sequence[str], rows: Iterable[tuple[*tuple[str, ...], float]]) -> None:
-    """Write rows whose last column is the value."""
+    """Write a CSV file from rows whose last column is the value."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -101,25 +119,16 @@ def _save_csv(path: Path, header: Sequence[str], rows: Iterable[tuple[*tuple[str
         file.write(text.getvalue().encode())
 
 
-# Recall in many lists, "macro_rel_k3_R@50": one table an average, a row for every k.
-_RECALL_BY_K = re.compile(r"(macro_|micro_|)(rel|phr)_k(\d+)_(z?R)@(\d+)")
-_RECALL = re.compile(r"(.+)@(\d+)")
-_STARRED = "_starred"
-# Columns of a table of predicates that say how much there was to find.
-_COUNTS = ("annotated", "instance cases", "proximity cases")
-_SHOWN_IN_LOG = 50
-
-
 def results_table(result: ProtocolResult, predicate_classes: Sequence[str], *, complete: bool = False) -> str:
-    """The numbers of one protocol: a few tables, a table of the predicates, and the notes.
+    """Format the numbers of one protocol: a few tables of metrics, a table of the predicates, and the notes.
 
-    Numbers are percent with two decimals, "-" where undefined (NaN). Predicates are ordered by how often they are
-    annotated, then by name; those that aren't are only counted.
+    Numbers are percent with two decimals, "-" if undefined (NaN). Predicates are sorted by how often they are
+    annotated, then by name. A line below the table says how many predicates are not annotated.
 
     Args:
         result: numbers of a split.
-        predicate_classes: P names.
-        complete: show every column of predicates; else, of recalls at several K, those at 50.
+        predicate_classes: names of the P predicates.
+        complete: whether the table of predicates has all columns; else it has only the recalls at 50.
     """
     return "\n\n".join(
         [*_metric_tables(result), *_predicate_table(result, predicate_classes, complete), *result.notes]
@@ -130,7 +139,7 @@ def _metric_tables(result: ProtocolResult) -> Iterator[str]:
     tables: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
     for name, value in result.metrics.items():
         column_name, of_predicate, _ = name.partition("/")
-        # "AP_rel/on" is in the table of predicates, if that has a column "AP_rel".
+        # The table of predicates shows "AP_rel/on" if it has a column "AP_rel".
         if not (of_predicate and column_name in result.per_predicate):
             corner, group, row, column = _place(name)
             tables.setdefault((corner, group), {}).setdefault(row, {})[column] = _text(value)
@@ -141,7 +150,7 @@ def _metric_tables(result: ProtocolResult) -> Iterator[str]:
 
 
 def _place(metric: str) -> tuple[str, str, str, str]:
-    """Where a metric stands: corner and group of its table, row, column."""
+    """The cell of a metric: corner and group of its table, row, column."""
     if found := _RECALL_BY_K.fullmatch(metric):
         average, kind, k, recall, at = found.groups()
         return "k", f"{average}{recall}", k, f"{average}{kind}_k_{recall}@{at}"
@@ -183,22 +192,19 @@ def _text(value: float) -> str:
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     header, *rows = ([cell.replace("|", "\\|") for cell in row] for row in (header, *rows))
     align = ("left", *("right" for _ in header[1:]))
-    # Names that look like numbers are names.
+    # Without this, tabulate would format names that look like numbers.
     return tabulate.tabulate(rows, header, "pipe", disable_numparse=True, colalign=align)
-
-
-FORMAT_VERSION = 2
 
 
 def save_per_image(
     path: str | os.PathLike[str], counts: Mapping[str, PerImageRecall], *, dataset_name: str, task: str
 ) -> None:
-    """Write the file in one step.
+    """Write the JSON file of counts in one step.
 
     Args:
-        path: file to write; its folder exists.
-        counts: name of a protocol, or of a protocol and what was counted -> counts.
-        dataset_name, task: what was evaluated.
+        path: file to write; its folder must exist.
+        counts: name of a protocol, sometimes followed by what was counted -> counts.
+        dataset_name, task: the data set and the task of the evaluation.
     """
     content = {
         "format_version": FORMAT_VERSION,
@@ -218,11 +224,14 @@ def save_per_image(
 
 
 def load_per_image(path: str | os.PathLike[str]) -> dict[str, PerImageRecall]:
-    """Read a file that `save_per_image` wrote: name -> counts.
+    """Read a file that `save_per_image` wrote.
+
+    Returns:
+        name of a protocol, sometimes followed by what was counted -> counts.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not a per-image file of this version.
+        ValueError: if the file is not a per-image file of this version.
     """
     try:
         content = json.loads(Path(path).read_text())

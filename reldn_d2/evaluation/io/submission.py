@@ -1,7 +1,16 @@
-"""Submissions to the OpenImages challenge, written and read: each image's list of predicted triplets.
+"""Writing and reading submissions to the OpenImages challenge. A submission lists the predicted triplets of
+each image.
 
-`submission_format` explains the files. Numbers are written with nine digits. That is enough for float32: pixels and
-scores come back bit for bit.
+A file has one of two forms. The official form has a line for every triplet, with the columns `COLUMNS`; an
+image without triplets is not in the file. The Kaggle form has a line for every image, with the columns
+`KAGGLE_COLUMNS`. PredictionString repeats, separated by spaces,
+
+    Confidence Label1 XMin1 YMin1 XMax1 YMax1 Label2 XMin2 YMin2 XMax2 YMax2 RelationLabel
+
+In both forms x is divided by the width of the image and y by its height, so that boxes are in [0, 1]. Numbers
+are written with nine digits. That is enough for float32: pixels and scores are read back bit for bit.
+
+A record is the texts of one triplet in the order of `FIELDS`, in either form.
 """
 
 import codecs
@@ -24,6 +33,7 @@ from reldn_d2.utils.io import atomic_write
 from ..graphs import BoolArray, FloatArray, IntArray, PredictedGraph, RankedTriplets
 from ..protocols.protocol import LIST_LENGTH
 from ..ranking import top_triplets
+from ..rows import repeat_numbers
 from .csv_rows import csv_rows, read_header
 
 COLUMNS = (
@@ -36,159 +46,38 @@ NAMES = ("ImageID", "LabelName1", "LabelName2", "RelationshipLabel")
 NUMBERS = ("XMin1", "YMin1", "XMax1", "YMax1", "XMin2", "YMin2", "XMax2", "YMax2", "Score")
 FIELDS = NAMES + NUMBERS
 
-# Rounding may carry a box this far out of the image, in parts of its side.
+# Rounding may move a box out of the image by this part of the image's side.
 _OUTSIDE = 1e-3
+# Other name of a column that a file may use -> its name here.
 _OTHER_NAMES = {"ImageId": "ImageID", "RelationLabel": "RelationshipLabel"}
 _KAGGLE_FIELDS = ("Score", "LabelName1", *NUMBERS[:4], "LabelName2", *NUMBERS[4:8], "RelationshipLabel")
-_Pick = Callable[[Sequence[str]], tuple[str, ...]]
-
-
-def _pick(fields: Sequence[str], wanted: Sequence[str]) -> _Pick:
-    """Function that takes the wanted ones, in their order, out of a sequence of all fields."""
-    return itemgetter(*map(fields.index, wanted))
-
-
-record_to_official: _Pick = _pick(FIELDS, COLUMNS)
-record_to_kaggle: _Pick = _pick(FIELDS, _KAGGLE_FIELDS)
-_kaggle_to_record = _pick(("ImageID", *_KAGGLE_FIELDS), FIELDS)
-
-
-def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Line number and record of every triplet of a submission. The header tells which form it has.
-
-    Columns may be in any order, with ImageId for ImageID and RelationLabel for RelationshipLabel.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: naming the file and line, if a column or a field is missing.
-    """
-    if KAGGLE_COLUMNS[1] not in read_header(path):
-        yield from csv_rows(path, FIELDS, _OTHER_NAMES)
-        return
-    length = len(_KAGGLE_FIELDS)
-    for line, (image_id, text) in csv_rows(path, ("ImageID", KAGGLE_COLUMNS[1]), _OTHER_NAMES):
-        words = text.split()
-        if len(words) % length:
-            raise ValueError(
-                f"{path}: line {line}, image {image_id}: {len(words)} words in {KAGGLE_COLUMNS[1]}, not a multiple of "
-                f"{length}; every triplet has the {length} words {' '.join(_KAGGLE_FIELDS)}"
-            )
-        for start in range(0, len(words), length):
-            yield line, _kaggle_to_record((image_id, *words[start : start + length]))
-
-
-def label_index(labels: Iterable[str]) -> dict[str, int]:
-    """Label -> its position; ValueError if one is there twice."""
-    index: dict[str, int] = {}
-    for i, label in enumerate(labels):
-        if index.setdefault(label, i) != i:
-            raise ValueError(f"the label '{label}' is there twice; give every class and predicate its own")
-    return index
-
-
-def box_scale(sizes: IntArray) -> FloatArray:
-    """(..., 4) width, height, width, height of (..., 2) heights and widths: pixels in a box of sides 1."""
-    return np.tile(sizes[..., ::-1].astype(np.float64), 2)
-
-
-def problems(boxes: FloatArray, scores: FloatArray) -> list[tuple[BoolArray, str]]:
-    """What no submission may hold: at which boxes or scores it is, and what to say.
-
-    Args:
-        boxes: (..., 4) XYXY in parts of the image.
-        scores: (T,).
-    """
-    inside = (boxes >= -_OUTSIDE) & (boxes <= 1 + _OUTSIDE)
-    swapped = boxes[..., 2:] < boxes[..., :2]
-    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is what is asked
-        finite = np.isfinite(scores.astype(np.float32))
-    return [
-        (
-            ~np.all(inside, axis=-1),
-            "a box leaves the image or is not finite; give boxes inside it (the file has them in [0, 1])",
-        ),
-        (
-            np.any(swapped, axis=-1),
-            "a box has swapped corners; give XMin <= XMax and YMin <= YMax, and mind the order of the columns",
-        ),
-        (~finite, "a score is not a finite float32; mend it"),
-    ]
-
-
-def graph_of_triplets(
-    classes: IntArray, boxes: FloatArray, predicate: IntArray, score: FloatArray
-) -> PredictedGraph:
-    """Graph of an image's T triplets.
-
-    Ends of the same class and box are one entity, with two exceptions, for a graph can't hold a triplet twice or join
-    an entity with itself: a repeated triplet gets its own copy of the subject, and so does one whose ends are the same.
-
-    Args:
-        classes: (T, 2) int, of subject and object.
-        boxes: (T, 2, 4) float32, of subject and object.
-        predicate: (T,) int.
-        score: (T,) float32, never rising.
-
-    Returns:
-        The triplets in the order given; rank_in_pair counts those of an ordered pair in this order. Entity scores are
-        not known, and 1.
-    """
-    if not len(score):
-        return PredictedGraph.empty()
-    ends = np.concatenate([classes[..., None], boxes], axis=2).reshape(-1, 5)
-    things, thing = np.unique(ends, axis=0, return_inverse=True)
-    subject, object = thing.reshape(-1, 2).T
-    pair = subject * len(things) + object
-    copy = _number_before(pair * (int(predicate.max()) + 1) + predicate) + (subject == object)
-    num_copies = int(copy.max()) + 1
-    ends_and_copies = np.concatenate([subject * num_copies + copy, object * num_copies])
-    instances, instance = np.unique(ends_and_copies, return_inverse=True)
-    subject, object = np.split(instance, 2)
-    rank = 1 + _number_before(subject * len(instances) + object)
-    entities = things[instances // num_copies]
-    return PredictedGraph(
-        boxes=entities[:, 1:].astype(np.float32),
-        classes=entities[:, 0].astype(np.int32),
-        scores=np.ones(len(entities), dtype=np.float32),
-        relations=RankedTriplets(
-            subject=subject.astype(np.int32),
-            object=object.astype(np.int32),
-            predicate=predicate.astype(np.int32),
-            score=score,
-            rank_in_pair=rank.astype(np.int32),
-        ),
-    )
-
-
-def _number_before(keys: IntArray) -> npt.NDArray[np.int64]:
-    """(T,) how many keys before each of (T,) are equal to it."""
-    order = np.argsort(keys, kind="stable")
-    number = np.empty(len(keys), dtype=np.int64)
-    number[order] = np.arange(len(keys)) - np.searchsorted(keys[order], keys[order])
-    return number
-
-
-# A relation that gives an entity an attribute instead of joining two: some submissions hold it.
+# This relation gives an entity an attribute. It does not relate two entities, but some submissions have it.
 ATTRIBUTE = "is"
 
 _REMEDIES = dict.fromkeys(
-    NAMES, "give the labels as in the official class files, and the data set they are of"
+    NAMES, "use the labels of the official class files, and the data set that has these labels"
 )
 _REMEDIES["ImageID"] = "evaluate the split that the submission was made for"
+
+_Pick = Callable[[Sequence[str]], tuple[str, ...]]
 _logger = logging.getLogger(__name__)
 
 
 def submission_labels(dataset_name: str) -> tuple[list[str], list[str]]:
-    """Labels that a submission uses for the C classes and P predicates of a data set.
+    """The labels that a submission uses for the C classes and P predicates of a data set.
 
-    These are the metadata class_labels and predicate_labels (for OpenImages the official names, such as "/m/04bcr3"
-    and "inside_of"), or, where a data set has none, thing_classes and predicate_classes.
+    These are class_labels and predicate_labels of the metadata (for OpenImages the official names, such as
+    "/m/04bcr3" and "inside_of"). If a data set has none, they are thing_classes and predicate_classes.
 
     Args:
-        dataset_name: a data set in MetadataCatalog, loaded once, since a loader may learn the names from its file.
+        dataset_name: name of a data set in MetadataCatalog. It must have been loaded once, since a loader may
+            read the names from its file.
+
+    Returns:
+        Labels of the classes, labels of the predicates.
 
     Raises:
-        ValueError: if names are missing, or there is not one label for each name.
+        ValueError: if the names are missing, or if there is not one label for each name.
     """
     metadata = MetadataCatalog.get(dataset_name)
     found = []
@@ -197,32 +86,47 @@ def submission_labels(dataset_name: str) -> tuple[list[str], list[str]]:
         labels = metadata.get(key) or names
         if not labels:
             raise ValueError(
-                f"metadata of data set '{dataset_name}' has no {key} and no {names_key}; register it with them"
+                f"metadata of data set '{dataset_name}' has no {key} and no {names_key}; register it with "
+                "them"
             )
         if names and len(labels) != len(names):
             raise ValueError(
-                f"metadata of data set '{dataset_name}' has {len(labels)} {key} for {len(names)} {names_key}; register "
-                "it with one for each"
+                f"metadata of data set '{dataset_name}' has {len(labels)} {key} for {len(names)} "
+                f"{names_key}; register it with one for each"
             )
         found.append(list(labels))
     return found[0], found[1]
 
 
 def image_sizes(dataset_dicts: Iterable[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
-    """Image id as text -> (height, width) in pixels.
+    """The sizes of images: image id as text -> (height, width) in pixels.
 
     Raises:
-        ValueError: naming the image, if a record has no height or width, or one below 1.
+        ValueError: naming the image, if its dataset dict has no height or width, or one below 1.
     """
     sizes = {}
-    for record in dataset_dicts:
-        size = (record.get("height", 0), record.get("width", 0))
+    for dataset_dict in dataset_dicts:
+        size = (dataset_dict.get("height", 0), dataset_dict.get("width", 0))
         if min(size) < 1:
             raise ValueError(
-                f"image {record['image_id']}: height and width are {size}; register the data set with those in pixels"
+                f"image {dataset_dict['image_id']}: height and width are {size}; register the data set with "
+                "the size of every image in pixels"
             )
-        sizes[str(record["image_id"])] = size
+        sizes[str(dataset_dict["image_id"])] = size
     return sizes
+
+
+def label_index(labels: Iterable[str]) -> dict[str, int]:
+    """Map each label to its position.
+
+    Raises:
+        ValueError: if a label is repeated.
+    """
+    index: dict[str, int] = {}
+    for i, label in enumerate(labels):
+        if index.setdefault(label, i) != i:
+            raise ValueError(f"the label '{label}' is repeated; give every class and predicate its own label")
+    return index
 
 
 def write_submission(
@@ -236,29 +140,31 @@ def write_submission(
     list_length: int = LIST_LENGTH,
     kaggle: bool = False,
 ) -> None:
-    """Write a submission in one step: a reader sees the old file or the whole new one.
+    """Write a submission in one step: a reader finds the old file or the complete new one.
 
-    Images go by id, the triplets of an image best first.
+    Images are sorted by id, and the triplets of an image are written best first.
 
     Args:
         path: file to write.
         predictions: image id -> prediction.
-        image_sizes: image id -> (height, width) in pixels, of all images of the split. The Kaggle form lists them all.
+        image_sizes: image id -> (height, width) in pixels, for all images of the split. The Kaggle form lists
+            all of them.
         class_labels, predicate_labels: C and P labels, all different; for the Kaggle form without spaces.
-        predicates_per_pair, list_length: the list holds the best `list_length` triplets of an image among the best
-            `predicates_per_pair` of each ordered pair.
-        kaggle: write the Kaggle form, not the official one.
+        predicates_per_pair, list_length: the file holds the best `list_length` triplets of an image among the
+            best `predicates_per_pair` of each ordered pair.
+        kaggle: whether to write the Kaggle form; else the official form.
 
     Raises:
-        ValueError: if a label is there twice or can't be written, or, naming the image, if its size is not known, a
-            class or predicate has no label, a score is not finite or a box leaves the image.
+        ValueError: if a label is repeated or can't be written; or, naming the image, if its size is not
+            known, a class or predicate has no label, a score is not finite, or a box leaves the image.
     """
     for labels in (class_labels, predicate_labels):
         label_index(labels)
         spaced = [label for label in labels if len(label.split()) != 1]
         if kaggle and spaced:
             raise ValueError(
-                f"the Kaggle form separates by spaces, so it can't hold the label '{spaced[0]}'; write the official form"
+                f"the Kaggle form separates by spaces, so it can't hold the label '{spaced[0]}'; write the "
+                "official form"
             )
     unknown = sorted(predictions.keys() - image_sizes.keys())
     if unknown:
@@ -285,7 +191,7 @@ def _records(
     class_labels: Sequence[str],
     predicate_labels: Sequence[str],
 ) -> Iterator[tuple[str, ...]]:
-    """Records of all triplets of an image."""
+    """The records of all triplets of an image."""
     triplets = graph.relations
     for what, values, labels in (
         ("class", graph.classes, class_labels),
@@ -293,8 +199,8 @@ def _records(
     ):
         if len(values) and not 0 <= values.min() <= values.max() < len(labels):
             raise ValueError(
-                f"image {image_id}: {what} {values.min()} to {values.max()} of {len(labels)} labels; give the labels of "
-                "the data set that the model was trained for"
+                f"image {image_id}: {what} {values.min()} to {values.max()}, but there are {len(labels)} "
+                "labels; give the labels of the data set that the model was trained for"
             )
     boxes = graph.boxes.astype(np.float32) / box_scale(np.array(size))
     scores = triplets.score.astype(np.float32)
@@ -317,23 +223,25 @@ def read_submission(
 ) -> dict[str, PredictedGraph]:
     """Read a submission of either form.
 
-    A submission has triplets and no entities; `graph_of_triplets` says which ends are one entity. No triplet is left
-    out but those of `ATTRIBUTE`, if that is no predicate of the data set; the log says how many.
+    A submission has no table of entities; `graph_of_triplets` finds them. All triplets are read. Only
+    triplets with the predicate `ATTRIBUTE` are skipped, if the data set has no such predicate; a warning says
+    how many.
 
     Args:
         path: the submission.
-        image_sizes: image id -> (height, width) in pixels, of all images of the split.
+        image_sizes: image id -> (height, width) in pixels, for all images of the split.
         class_labels, predicate_labels: C and P labels, all different.
 
     Returns:
-        image id -> prediction, for every image of `image_sizes`; one that is not in the file has no triplets. Boxes are
-        float32 pixels, scores float32. Triplets are best first, equal scores in the order of the file.
+        image id -> prediction, for every image of `image_sizes`. An image that is not in the file has no
+        triplets. Boxes are float32 pixels, scores float32. Triplets are best first; equal scores are in the
+        order of the file.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: naming the file, line and image, for a missing column or field, an image or label that is not known,
-            a number that is none or not finite, a box that leaves the image or has swapped corners; also if a label is
-            there twice.
+        ValueError: naming the file, line and image, if a column or field is missing, if an image or label is
+            not known, if a value is not a finite number, or if a box leaves the image or has swapped corners;
+            also if a label is repeated.
     """
     ids = sorted(image_sizes)
     classes, predicates = label_index(class_labels), label_index(predicate_labels)
@@ -362,6 +270,7 @@ def _parse(
     """Read and check the records of a file.
 
     Args:
+        path: the submission.
         known: for each of `NAMES`, name -> code.
 
     Returns:
@@ -383,7 +292,7 @@ def _parse(
         lines.append(line)
     if num_attributes:
         _logger.warning(
-            "%s: left out %d rows of '%s': the data set has no such predicate",
+            "%s: skipped %d rows of '%s': the data set has no such predicate",
             path,
             num_attributes,
             ATTRIBUTE,
@@ -399,9 +308,132 @@ def _parse(
 
 
 def _unreadable(names: Sequence[str], values: Sequence[str], known: Sequence[Mapping[str, int]]) -> str:
-    """What is wrong with a record that has an unknown name, or else a value that is no number."""
+    """Describe what is wrong with a record: an unknown name, or else a value that is not a number."""
     for field, name, code in zip(NAMES, names, known, strict=True):
         if name not in code:
             return f"{field} '{name}' is not known; {_REMEDIES[field]}"
     given = ", ".join(f"{field} {value}" for field, value in zip(NUMBERS, values, strict=True))
-    return f"a value is not a number ({given}); mend it"
+    return f"a value is not a number ({given}); correct it"
+
+
+def graph_of_triplets(
+    classes: IntArray, boxes: FloatArray, predicate: IntArray, score: FloatArray
+) -> PredictedGraph:
+    """Make the graph of an image from its T triplets.
+
+    Subjects and objects with the same class and box are one entity. There are two exceptions, since a graph
+    can't have a triplet twice or relate an entity to itself: a repeated triplet gets its own copy of the
+    subject, and so does a triplet whose subject and object are the same.
+
+    Args:
+        classes: (T, 2) int, the classes of subject and object.
+        boxes: (T, 2, 4) float32, the boxes of subject and object.
+        predicate: (T,) int.
+        score: (T,) float32, in descending order.
+
+    Returns:
+        The triplets in the given order; rank_in_pair numbers the triplets of an ordered pair in this order.
+        Entity scores are not known; they are 1.
+    """
+    if not len(score):
+        return PredictedGraph.empty()
+    named = np.concatenate([classes[..., None], boxes], axis=2).reshape(-1, 5)
+    distinct, row = np.unique(named, axis=0, return_inverse=True)
+    subject, object = row.reshape(-1, 2).T
+    pair = subject * len(distinct) + object
+    copy = repeat_numbers(pair * (int(predicate.max()) + 1) + predicate) + (subject == object)
+    num_copies = int(copy.max()) + 1
+    rows_and_copies = np.concatenate([subject * num_copies + copy, object * num_copies])
+    instances, instance = np.unique(rows_and_copies, return_inverse=True)
+    subject, object = np.split(instance, 2)
+    rank = 1 + repeat_numbers(subject * len(instances) + object)
+    entities = distinct[instances // num_copies]
+    return PredictedGraph(
+        boxes=entities[:, 1:].astype(np.float32),
+        classes=entities[:, 0].astype(np.int32),
+        scores=np.ones(len(entities), dtype=np.float32),
+        relations=RankedTriplets(
+            subject=subject.astype(np.int32),
+            object=object.astype(np.int32),
+            predicate=predicate.astype(np.int32),
+            score=score,
+            rank_in_pair=rank.astype(np.int32),
+        ),
+    )
+
+
+def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Read the triplets of a submission: number of the line, and record. The header tells the form of the
+    file.
+
+    Columns may be in any order. ImageID may be called ImageId, and RelationshipLabel may be called
+    RelationLabel.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: naming the file and the line, if a column or a field is missing.
+    """
+    if KAGGLE_COLUMNS[1] not in read_header(path):
+        yield from csv_rows(path, FIELDS, _OTHER_NAMES)
+        return
+    length = len(_KAGGLE_FIELDS)
+    for line, (image_id, text) in csv_rows(path, ("ImageID", KAGGLE_COLUMNS[1]), _OTHER_NAMES):
+        words = text.split()
+        if len(words) % length:
+            raise ValueError(
+                f"{path}: line {line}, image {image_id}: {len(words)} words in {KAGGLE_COLUMNS[1]}, not a "
+                f"multiple of {length}; every triplet has the {length} words {' '.join(_KAGGLE_FIELDS)}"
+            )
+        for start in range(0, len(words), length):
+            yield line, _kaggle_to_record((image_id, *words[start : start + length]))
+
+
+def _pick(fields: Sequence[str], wanted: Sequence[str]) -> _Pick:
+    """Make a function that takes a sequence of all `fields` and returns the wanted ones, in the order of
+    `wanted`."""
+    return itemgetter(*map(fields.index, wanted))
+
+
+record_to_official: _Pick = _pick(FIELDS, COLUMNS)
+record_to_kaggle: _Pick = _pick(FIELDS, _KAGGLE_FIELDS)
+_kaggle_to_record = _pick(("ImageID", *_KAGGLE_FIELDS), FIELDS)
+
+
+def box_scale(sizes: IntArray) -> FloatArray:
+    """Factors from relative boxes to pixels.
+
+    Args:
+        sizes: (..., 2) heights and widths in pixels.
+
+    Returns:
+        (..., 4) width, height, width, height.
+    """
+    return np.tile(sizes[..., ::-1].astype(np.float64), 2)
+
+
+def problems(boxes: FloatArray, scores: FloatArray) -> list[tuple[BoolArray, str]]:
+    """Find boxes and scores that a submission must not have.
+
+    Args:
+        boxes: (..., 4) XYXY, relative to the size of the image.
+        scores: (T,).
+
+    Returns:
+        For each possible problem, which boxes or scores have it (bool), and the message.
+    """
+    inside = (boxes >= -_OUTSIDE) & (boxes <= 1 + _OUTSIDE)
+    swapped = boxes[..., 2:] < boxes[..., :2]
+    with np.errstate(over="ignore"):  # A score too large for float32 becomes infinite.
+        finite = np.isfinite(scores.astype(np.float32))
+    return [
+        (
+            ~np.all(inside, axis=-1),
+            "a box leaves the image or is not finite; give boxes inside the image (in the file: in [0, 1])",
+        ),
+        (
+            np.any(swapped, axis=-1),
+            "a box has swapped corners; give XMin <= XMax and YMin <= YMax, and check the order of the "
+            "columns",
+        ),
+        (~finite, "a score is not a finite float32; correct it"),
+    ]

@@ -1,1 +1,5 @@
-"""The named protocols. `protocol` is their contract; those of recall share a file, those of average precision a base class."""
+"""The evaluation protocols.
+
+`protocol` is their contract and `registry` their list. `recall`, `openimages` and `confusion` are the
+protocols; `average_precision` is what the two protocols of OpenImages share.
+"""

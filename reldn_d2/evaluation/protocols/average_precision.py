@@ -1,4 +1,4 @@
-"""What the protocols of the OpenImages data set share: average precision by predicate, its means, and the score."""
+"""What the protocols of OpenImages share: average precision of each predicate, its means, and the score."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,13 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ..graphs import BoolArray, FloatArray, IntArray, RankedTriplets, Task
+from reldn_d2.structures import Queries
+
+from ..graphs import BoolArray, FloatArray, GroundTruthGraph, IntArray, RankedTriplets, Task
 from ..matching import MIN_OVERLAP, Matches, find_matches, true_positives
 from ..metrics import average_precision_per_predicate
 from ..ranking import top_triplets
-from .protocol import LIST_LENGTH, EvaluatedSplit, Need, ProtocolResult, ScoredImage
+from .protocol import LIST_LENGTH, EvaluatedSplit, ProtocolResult, ScoredImage
 from .recall import FoundRelationships, RecallSummary
 
 Float64Array = npt.NDArray[np.float64]
@@ -20,13 +22,13 @@ Float64Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class JudgedTriplets:
-    """The triplets of an image that count, best first, and which of them are true.
+    """The triplets of an image that count, best first, and which of them are true positives.
 
     Attributes:
         predicate: (T,) int.
         score: (T,) float.
-        true: "rel" and "phr" -> (T,) bool, true positives as relations and as phrases.
-        found: for recall.
+        true: "rel" and "phr" -> (T,) bool, true positives by relation and by phrase overlap.
+        found: where the list finds the annotated relationships, for recall.
     """
 
     predicate: IntArray
@@ -37,27 +39,27 @@ class JudgedTriplets:
 
 @dataclass(frozen=True)
 class AveragePrecisionProtocol(ABC):
-    """Average precision, recall and their weighted score; SGDET only.
+    """Average precision, recall and their weighted score; for sgdet only.
 
-    The list of an image holds its best triplets, of which only those that count are looked at. For average
-    precision every triplet answers one relationship at most (see `matching.true_positives`).
+    The list of an image holds its best triplets. A subclass says which of them count. In average precision a
+    triplet answers at most one relationship (see `matching.true_positives`).
 
     Attributes:
-        left_out: predicates that the "starred" numbers leave out; without any there are no starred numbers.
+        excluded_predicates: predicates that are not in the "starred" numbers; if empty, there are no starred
+            numbers.
         predicates_per_pair: how many predicates of an ordered pair are in the list.
-        list_length: longest list.
-        recall: turns what is found into recalls; gives the protocol its name.
+        list_length: length of the list.
+        recall: recalls that are reported; its name is the protocol's.
         offset: pixel convention of the overlap, 0 or 1 (see `matching.box_iou`).
         strict: whether the overlap of a true positive must be greater than 0.5; else it may be equal.
-        absent_is_zero: whether a predicate without annotated relationship has average precision 0 and counts in
-            mAP; else its average precision is NaN and mAP leaves it out.
+        absent_is_zero: whether a predicate without annotated relationship has average precision 0 and counts
+            in mAP; else its average precision is NaN and mAP excludes it.
     """
 
-    left_out: tuple[str, ...] = ()
+    excluded_predicates: tuple[str, ...] = ()
     predicates_per_pair: int = 2
     list_length: int = LIST_LENGTH
-    tasks: ClassVar[tuple[Task, ...]] = ("SGDET",)
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    tasks: ClassVar[tuple[Task, ...]] = ("sgdet",)
     recall: ClassVar[RecallSummary]
     offset: ClassVar[float]
     strict: ClassVar[bool]
@@ -75,18 +77,26 @@ class AveragePrecisionProtocol(ABC):
         return self.recall.name
 
     def check_vocabulary(self, predicate_classes: Sequence[str]) -> None:
-        """Raise ValueError if `left_out` names a predicate that the data set lacks, or all that it has."""
-        unknown = sorted(set(self.left_out) - set(predicate_classes))
+        """Check that the data set has the excluded predicates, and others.
+
+        Raises:
+            ValueError: if it does not.
+        """
+        unknown = sorted(set(self.excluded_predicates) - set(predicate_classes))
         if unknown:
             raise ValueError(
-                f"protocol {self.name} is to leave out {unknown}, which the data set does not have; "
+                f"protocol {self.name} excludes {unknown}, which the data set does not have; "
                 f"its predicates are {list(predicate_classes)}"
             )
-        if set(predicate_classes) <= set(self.left_out):
-            raise ValueError(f"protocol {self.name} is to leave out every predicate of the data set")
+        if set(predicate_classes) <= set(self.excluded_predicates):
+            raise ValueError(f"protocol {self.name} excludes every predicate of the data set; exclude fewer")
+
+    def queries(self, truth: GroundTruthGraph, task: Task) -> Queries:
+        """Nothing: the ranked list is enough."""
+        return Queries.nothing()
 
     def match(self, image: ScoredImage, task: Task) -> JudgedTriplets:
-        """Judge the image's list."""
+        """Find out which triplets of the image's list count and which are true positives."""
         triplets = top_triplets(image.predicted.relations, self.predicates_per_pair, self.list_length)
         triplets = triplets.rows(self._counts(image, triplets))
         matches, true = {}, {}
@@ -102,7 +112,8 @@ class AveragePrecisionProtocol(ABC):
 
     @abstractmethod
     def _counts(self, image: ScoredImage, triplets: RankedTriplets) -> BoolArray:
-        """(T,) which triplets of the list count; the others take no place and are no mistakes."""
+        """(T,) bool, which triplets of the list count. The others have no place in the list and are not
+        wrong."""
 
     @abstractmethod
     def _places(
@@ -112,23 +123,26 @@ class AveragePrecisionProtocol(ABC):
         true: Mapping[str, BoolArray],
         num_truths: int,
     ) -> IntArray:
-        """Place of the triplet that finds each annotated relationship, for each prefix of `recall`.
+        """The place of the triplet that finds each annotated relationship, for each prefix of `recall`.
 
         Args:
-            triplets: T triplets that count.
-            matches, true: "rel" and "phr" -> their matches, and (T,) the true positives.
-            num_truths: R.
+            triplets: the T triplets that count.
+            matches: "rel" and "phr" -> matches of these triplets.
+            true: "rel" and "phr" -> (T,) bool, the true positives.
+            num_truths: number R of annotated relationships.
 
         Returns:
-            (prefixes of `recall`, R) int, from 0; LIST_LENGTH if none of the first LIST_LENGTH triplets does.
+            (prefixes of `recall`, R) int, from 0; LIST_LENGTH if none of the first LIST_LENGTH triplets finds
+            it.
         """
 
     def summarise(
         self, image_ids: Sequence[str], records: Sequence[JudgedTriplets], split: EvaluatedSplit
     ) -> ProtocolResult:
-        """Numbers of one or more images. `check_vocabulary` must have accepted the predicates.
+        """Turn the records of one or more images into numbers. `check_vocabulary` must have accepted the
+        predicates.
 
-        A predicate whose average precision is NaN has no `AP_rel/...` and `AP_phr/...` among the metrics.
+        A predicate whose average precision is NaN has no metrics `AP_rel/...` and `AP_phr/...`.
         """
         names = split.predicate_classes
         found = [record.found for record in records]
@@ -138,8 +152,8 @@ class AveragePrecisionProtocol(ABC):
 
         in_mean = np.full(len(names), True) if self.absent_is_zero else annotated > 0
         self._add_means(result, ap, annotated, in_mean)
-        if self.left_out:
-            in_mean &= np.array([name not in self.left_out for name in names])
+        if self.excluded_predicates:
+            in_mean &= np.array([name not in self.excluded_predicates for name in names])
             self._add_means(result, ap, annotated, in_mean, "_starred")
         result.per_predicate["annotated"] = annotated
         for kind, values in ap.items():
@@ -169,31 +183,31 @@ class AveragePrecisionProtocol(ABC):
         in_mean: BoolArray,
         suffix: str = "",
     ) -> None:
-        """Means and scores over the predicates in `in_mean` (P,)."""
+        """Add the means and scores over the predicates that `in_mean`, (P,) bool, selects."""
         values = {kind: column[in_mean] for kind, column in ap.items()}
         for name, mean in means_and_scores(values, annotated[in_mean], result.metrics["R@50"]).items():
             result.metrics[name + suffix] = mean
         result.notes.append(
-            f"mAP{suffix} is the mean over {np.count_nonzero(in_mean)} of {len(in_mean)} predicates, of which "
-            f"{np.count_nonzero(annotated[in_mean])} are annotated."
+            f"mAP{suffix} is the mean over {np.count_nonzero(in_mean)} of {len(in_mean)} predicates, of "
+            f"which {np.count_nonzero(annotated[in_mean])} are annotated."
         )
 
 
 def means_and_scores(
     average_precision: Mapping[str, Float64Array], num_truths: IntArray, recall_at_50: float
 ) -> dict[str, float]:
-    """Means and scores of a set of predicates.
+    """Compute means and scores over a set of predicates.
 
-    mAP is the plain mean; wmAP weights every predicate by its share of the annotated relationships;
-    score = 0.2 R@50 + 0.4 mAP_rel + 0.4 mAP_phr, and score_wtd the same of wmAP.
+    mAP is the plain mean. wmAP is the mean with the share of each predicate in the annotated relationships as
+    weight. score = 0.2 R@50 + 0.4 mAP_rel + 0.4 mAP_phr, and score_wtd is the same with wmAP.
 
     Args:
         average_precision: "rel" and "phr" -> (P,) percent, not NaN.
-        num_truths: (P,) annotated relationships.
-        recall_at_50: percent.
+        num_truths: (P,) number of annotated relationships.
+        recall_at_50: R@50 in percent.
 
     Returns:
-        Percent by name; mAP is NaN without predicates, wmAP without annotated relationships.
+        name -> percent. mAP is NaN if there is no predicate, wmAP if there is no annotated relationship.
     """
     total = num_truths.sum()
     metrics = {}

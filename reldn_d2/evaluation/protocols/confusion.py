@@ -1,5 +1,8 @@
-"""The two errors that the contrastive losses are made against, measured: confused instances and confused neighbours.
+"""The protocol of the two errors that the contrastive losses aim at: confused instances and confused
+neighbours.
 
+The file goes from the annotation to the numbers: the cases of an image, the triplets that the model is asked
+about, the outcome of each case, the protocol, and how frequent the cases are in a data set.
 `docs/evaluation.md` explains the definitions with pictures. Shape letters besides those of `graphs`:
 
     D  distinct annotated relationships between two entities
@@ -8,17 +11,21 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from ..graphs import BoolArray, FloatArray, GroundTruthGraph, IntArray, NamedTriplets, Task
+from reldn_d2.structures import Queries
+
+from ..graphs import TASKS, BoolArray, FloatArray, GroundTruthGraph, IntArray, Task, TripletAnswers
 from ..matching import box_iou, enclosing_boxes
 from ..metrics import PerImageRecall, micro_recall, share_per_predicate
-from .protocol import LIST_LENGTH, TASKS, EvaluatedSplit, Need, ProtocolResult, ScoredImage
+from ..rows import find_rows
+from .protocol import LIST_LENGTH, EvaluatedSplit, ProtocolResult, ScoredImage
 
 SAME_ENTITY_IOU = 0.5
-# Of each kind the three outcomes, in the order of `outcomes`.
+# Kind -> its three metrics, in the order of the columns of `outcomes`.
 _METRICS = {
     "instance": ("entity_instance_right", "entity_instance_confusion_rate", "entity_instance_missed"),
     "proximity": ("proximal_right", "proximal_ambiguity_rate", "proximal_missed"),
@@ -29,12 +36,13 @@ _MISSED = (0.0, 0.0, 1.0)
 
 @dataclass(frozen=True)
 class ConfusableCases:
-    """Annotated relationships that can be confused, and the wrong triplets each competes with.
+    """Annotated relationships that can be confused, and the wrong triplets that each competes with.
 
     Attributes:
-        right: (D, 3) int rows (subject, object, predicate), no row twice.
-        case: (W,) int, never falling; the row of `right` that a wrong triplet competes with.
-        wrong: (W, 3) int rows (subject, object, predicate). Every row of `right` has one at least.
+        right: (D, 3) int rows (subject, object, predicate); no row is repeated.
+        case: (W,) int, in ascending order; the row of `right` that a wrong triplet competes with. Every row
+            of `right` has at least one wrong triplet.
+        wrong: (W, 3) int rows (subject, object, predicate).
     """
 
     right: IntArray
@@ -43,36 +51,37 @@ class ConfusableCases:
 
 
 def instance_cases(truth: GroundTruthGraph) -> ConfusableCases:
-    """Relationships (s, p, o) with another entity that could be mistaken for one of the ends.
+    """Find the relationships (s, p, o) whose subject or object could be mistaken for another entity of its
+    class.
 
-    Wrong triplets are (s, p, o') for all other entities o' of the class of o, and (s', p, o) for all other
-    entities s' of the class of s; see `_competing` for what is left out.
+    The wrong triplets are (s, p, o') for all other entities o' of the class of o, and (s', p, o) for all
+    other entities s' of the class of s, except those that `_competing` excludes.
     """
     relations = _distinct_relations(truth)
     same_class = truth.classes[:, None] == truth.classes
-    ends = relations[:, :2].T
     wrong, case = [], []
-    for end, entity in enumerate(ends):
-        row, other = np.nonzero(same_class[entity])
+    for column in (0, 1):  # subject, object
+        row, other = np.nonzero(same_class[relations[:, column]])
         triplet = relations[row]
-        triplet[:, end] = other
+        triplet[:, column] = other
         case.append(row)
         wrong.append(triplet)
     return _competing(truth, relations, np.concatenate(case), np.concatenate(wrong))
 
 
 def proximity_cases(truth: GroundTruthGraph) -> ConfusableCases:
-    """Relationships (s, p, o) with a neighbour (s2, p, o2) of the same predicate: which goes with which?
+    """Find the relationships (s, p, o) with a neighbour (s2, p, o2) of the same predicate.
 
-    Neighbours have no end in common, and their enclosing boxes share area. The wrong triplets are the crossed ones,
-    (s, p, o2) and (s2, p, o); see `_competing` for what is left out.
+    Neighbours have no entity in common, and their enclosing boxes share area. The wrong triplets are the
+    crossed ones, (s, p, o2) and (s2, p, o), except those that `_competing` excludes.
     """
     relations = _distinct_relations(truth)
     subject, object, predicate = relations.T
     boxes = enclosing_boxes(truth.boxes[subject], truth.boxes[object])
     shared = np.minimum(boxes[:, None, 2:], boxes[:, 2:]) > np.maximum(boxes[:, None, :2], boxes[:, :2])
-    # "a behind b" and "b behind c" are a chain: "a behind c" is often true and seldom annotated. (Two that share their
-    # subject or their object need no rule: crossed, they give each other.)
+    # "a behind b" and "b behind c" are a chain: "a behind c" is often true and rarely annotated. Two
+    # relationships with the same subject or the same object need no rule: their crossed triplets are the two
+    # relationships themselves.
     chained = _same_entity(truth)[subject][:, object]
     neighbours = shared.all(axis=2) & (predicate[:, None] == predicate) & ~chained & ~chained.T
     row, other = np.nonzero(neighbours)
@@ -87,15 +96,18 @@ KINDS = {"instance": instance_cases, "proximity": proximity_cases}
 
 
 def _same_entity(truth: GroundTruthGraph) -> BoolArray:
-    """(G, G) which annotated entities count as one: those of one class whose boxes have an IoU of `SAME_ENTITY_IOU`
-    or more. Other protocols could not tell them apart either, and people often annotate one thing twice."""
+    """(G, G) bool, which annotated entities count as one entity: those of one class whose boxes have an IoU
+    of at least `SAME_ENTITY_IOU`.
+
+    Other protocols can't tell them apart either, and people often annotate one thing twice.
+    """
     overlap = box_iou(truth.boxes[:, None], truth.boxes, 0.0) >= SAME_ENTITY_IOU
     same: BoolArray = (truth.classes[:, None] == truth.classes) & overlap
     return same | np.eye(len(same), dtype=np.bool_)
 
 
 def _distinct_relations(truth: GroundTruthGraph) -> IntArray:
-    """(D, 3) annotated relationships between two entities, each once, sorted."""
+    """(D, 3) annotated relationships between two different entities, sorted and without repeats."""
     relations = np.unique(truth.relations, axis=0).reshape(-1, 3)
     between_two: IntArray = relations[~_same_entity(truth)[relations[:, 0], relations[:, 1]]]
     return between_two
@@ -104,10 +116,16 @@ def _distinct_relations(truth: GroundTruthGraph) -> IntArray:
 def _competing(
     truth: GroundTruthGraph, relations: IntArray, case: IntArray, wrong: IntArray
 ) -> ConfusableCases:
-    """Leave out candidates that are no relationship or a right one, and relationships without a competitor.
+    """Keep the candidates that are wrong, and the relationships that have a wrong candidate.
 
-    A candidate is right if it joins the same entities, in the sense of `_same_entity`, as an annotated relationship of
-    its predicate. It is none if it joins an entity with itself.
+    A candidate is not wrong if it has the same entities, in the sense of `_same_entity`, as an annotated
+    relationship of its predicate, or if its subject and object are the same entity.
+
+    Args:
+        truth: annotation of the image.
+        relations: relationships that may become cases, (number of them, 3).
+        case: (candidates,) row of `relations` that each candidate belongs to.
+        wrong: (candidates, 3) candidates; rows may be repeated.
     """
     same = _same_entity(truth)
     subject, object, predicate = truth.relations.T
@@ -120,62 +138,57 @@ def _competing(
 
 
 def is_confusable(truth: GroundTruthGraph) -> bool:
-    """Whether the image has a case of either kind, that is, belongs to the confusion subset."""
+    """Whether the image has a case of either kind. Such images are the confusion subset."""
     return any(len(cases(truth).right) for cases in KINDS.values())
 
 
-def named_triplets(truth: GroundTruthGraph) -> npt.NDArray[np.int64]:
-    """(Q, 3) int rows (subject, object, predicate) of an image's cases, sorted, each once.
+def confusion_triplets(truth: GroundTruthGraph) -> npt.NDArray[np.int64]:
+    """(Q, 3) rows (subject, object, predicate): all triplets of an image's cases, sorted and without repeats.
 
-    These are the triplets whose scores the model has to be asked for: few of them are in a ranked list.
+    The model is asked for their scores, since few of them are in its ranked list.
     """
     found = [cases(truth) for cases in KINDS.values()]
     rows = np.concatenate([part for cases in found for part in (cases.right, cases.wrong)])
     return np.unique(rows, axis=0).reshape(-1, 3).astype(np.int64)
 
 
-def outcomes(cases: ConfusableCases, named: NamedTriplets) -> npt.NDArray[np.float64]:
-    """How each case came out: the share of it that is right, confused and missed.
+def outcomes(cases: ConfusableCases, answers: TripletAnswers) -> npt.NDArray[np.float64]:
+    """Compute the outcome of each case: the shares of it that are right, confused and missed.
 
-    A case is missed if the ends of the right triplet were not detected. Else it is right if the right triplet scores
-    above every wrong one, confused if a wrong one scores above it, and half of each if the best wrong one scores the
-    same. A triplet that was not detected can't be predicted: it scores 0, like one that the model never considers.
+    A case is missed if the subject or the object of the right triplet was not detected. Else it is right if
+    the right triplet scores above every wrong one, confused if a wrong one scores above it, and half right
+    and half confused if the best wrong one has the same score. A triplet that was not detected scores 0: it
+    can't be predicted. A triplet that the model never considers scores 0, too.
 
     Args:
         cases: D cases.
-        named: scores, not negative, of at least the triplets of the cases.
+        answers: scores, not negative, of at least the triplets of the cases.
 
     Returns:
         (D, 3); every row adds up to 1.
 
     Raises:
-        ValueError: if a triplet of the cases was not named.
+        ValueError: if there is no answer about a triplet of the cases.
     """
-    right = _rows_of(cases.right, named)
-    score = np.where(named.detected, named.score, 0.0)
+    answered = np.stack([answers.subject, answers.object, answers.predicate], axis=1)
+    try:
+        right, wrong = find_rows(answered, cases.right), find_rows(answered, cases.wrong)
+    except ValueError as error:
+        raise ValueError(
+            f"the triplet answers lack a triplet of a case ({error}); answer all that `confusion_triplets` "
+            "lists"
+        ) from error
+    score = np.where(answers.detected, answers.score, 0.0)
     best_wrong = np.zeros(len(right))
-    np.maximum.at(best_wrong, cases.case, score[_rows_of(cases.wrong, named)])
+    np.maximum.at(best_wrong, cases.case, score[wrong])
     share_right = np.heaviside(score[right] - best_wrong, 0.5)
     shares = np.stack([share_right, 1 - share_right, np.zeros(len(right))], axis=1)
-    return np.where(named.detected[right, None], shares, _MISSED)
-
-
-def _rows_of(triplets: IntArray, named: NamedTriplets) -> IntArray:
-    """Row of each of (K, 3) triplets in the named ones."""
-    table = np.stack([named.subject, named.object, named.predicate], axis=1)
-    shape = np.concatenate([table, triplets]).max(axis=0, initial=0) + 1
-    keys, wanted = (np.ravel_multi_index(tuple(x.T), tuple(shape)) for x in (table, triplets))
-    order = np.argsort(keys)
-    place = np.searchsorted(keys[order], wanted)
-    if not np.isin(wanted, keys).all():
-        raise ValueError("a case has a triplet that was not named; name those of `named_triplets`")
-    rows: IntArray = order[place]
-    return rows
+    return np.where(answers.detected[right, None], shares, _MISSED)
 
 
 @dataclass(frozen=True)
 class JudgedCases:
-    """The cases of one kind in an image.
+    """The cases of one kind in an image, and their outcomes.
 
     Attributes:
         predicate: (D,) int.
@@ -190,34 +203,39 @@ class JudgedCases:
 
 @dataclass(frozen=True)
 class ConfusionProtocol:
-    """Entity instance confusion and proximal ambiguity: which share of the cases is right, confused, missed.
+    """Entity instance confusion and proximal ambiguity: the shares of the cases that are right, confused and
+    missed.
 
-    Shares are of all cases of the split. See `EvaluationProtocol` for the attributes.
+    The shares are those of all cases of the split. See `EvaluationProtocol` for the attributes.
     """
 
-    name: str = "confusion"
-    tasks: tuple[Task, ...] = TASKS
-    needs: frozenset[Need] = frozenset({"named_triplets"})
-    list_length: int = LIST_LENGTH
+    name: ClassVar[str] = "confusion"
+    tasks: ClassVar[tuple[Task, ...]] = TASKS
+    list_length: ClassVar[int] = LIST_LENGTH
 
     def check_vocabulary(self, predicate_classes: Sequence[str]) -> None:
-        """Any vocabulary will do."""
+        """Accept any vocabulary."""
+
+    def queries(self, truth: GroundTruthGraph, task: Task) -> Queries:
+        """The triplets of the image's cases."""
+        return Queries.from_rows(triplets=confusion_triplets(truth))
 
     def match(self, image: ScoredImage, task: Task) -> dict[str, JudgedCases]:
-        """Judge the cases of one image, kind by kind."""
-        named = image.predicted.named
+        """Compute the outcomes of the cases of one image. Without answers, all cases are missed."""
+        answers = image.predicted.triplet_answers
         judged = {}
         for kind, find_cases in KINDS.items():
             cases = find_cases(image.truth)
             wrong = np.bincount(cases.case)
-            shares = np.tile(_MISSED, (len(cases.right), 1)) if named is None else outcomes(cases, named)
+            shares = np.tile(_MISSED, (len(cases.right), 1)) if answers is None else outcomes(cases, answers)
             judged[kind] = JudgedCases(cases.right[:, 2], shares, 1 / (1 + wrong))
         return judged
 
     def summarise(
         self, image_ids: Sequence[str], records: Sequence[dict[str, JudgedCases]], split: EvaluatedSplit
     ) -> ProtocolResult:
-        """Shares of the cases of some images, and what chance would get right; NaN for a kind without a case."""
+        """Compute the shares and the chance level over some images; they are NaN for a kind without a
+        case."""
         result = ProtocolResult({}, {})
         for kind, names in _METRICS.items():
             judged = [record[kind] for record in records]
@@ -225,12 +243,12 @@ class ConfusionProtocol:
             hits = {name: np.array([x.shares[:, i].sum() for x in judged]) for i, name in enumerate(names)}
             result.per_image[f"{self.name}_{kind}"] = PerImageRecall(tuple(image_ids), cases, hits)
             result.metrics.update({name: micro_recall(hits[name], cases) for name in names})
-            luck = np.array([x.chance.sum() for x in judged])
-            result.metrics[_CHANCE[kind]] = micro_recall(luck, cases)
+            chance = np.array([x.chance.sum() for x in judged])
+            result.metrics[_CHANCE[kind]] = micro_recall(chance, cases)
             images = np.count_nonzero(cases)
             result.notes.append(
-                f"{cases.sum()} {kind} cases in {images} images. {_CHANCE[kind]}: what random scores get right if all "
-                "are detected."
+                f"{cases.sum()} {kind} cases in {images} images. {_CHANCE[kind]}: share that random scores "
+                "get right if everything is detected."
             )
             self._add_predicates(result, kind, judged, split)
         return result
@@ -249,10 +267,12 @@ class ConfusionProtocol:
 
 @dataclass(frozen=True, eq=False)
 class ConfusionFrequency:
-    """
+    """How many cases the N images of a data set have.
+
     Attributes:
-        relationships: (N,) distinct annotated relationships of each image, those of an entity with itself included.
-        cases: "instance" and "proximity" -> (N,) how many of them are such a case.
+        relationships: (N,) number of distinct annotated relationships of each image, including those of an
+            entity with itself.
+        cases: "instance" and "proximity" -> (N,) number of these relationships that are such a case.
     """
 
     relationships: IntArray
@@ -260,7 +280,7 @@ class ConfusionFrequency:
 
     @property
     def confusable_images(self) -> int:
-        """Images with a case of either kind: the confusion subset."""
+        """Number of images with a case of either kind, which are the confusion subset."""
         return int(np.any([*self.cases.values()], axis=0).sum())
 
 

@@ -1,4 +1,6 @@
-"""The official metrics of the OpenImages visual relationship challenge."""
+"""The protocols of OpenImages: `openimages`, the official metrics of the visual relationship challenge, and
+`reldn_openimages`, the numbers of the paper's ablations.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +14,20 @@ from .average_precision import AveragePrecisionProtocol
 from .protocol import LIST_LENGTH, ScoredImage
 from .recall import ALL_PREDICATES, RecallSummary
 
+_MIN_SCORE = 1e-5  # in the paper's ablations
+
 
 @dataclass(frozen=True)
 class OpenImagesProtocol(AveragePrecisionProtocol):
-    """Recall, average precision and score as the challenge's official tool counts them; SGDET only.
+    """Recall, average precision and score as the challenge's official tool counts them; for sgdet only.
 
-    The list is what is submitted, and only its evaluable triplets count (see `is_evaluable`). An overlap of at
-    least 0.5, of continuous boxes, is enough. Recall counts the same true positives as average precision, so a
-    triplet finds one relationship at most. mAP is the mean over the predicates that are annotated.
+    The list holds the triplets of the submission. Only its evaluable triplets count (see `is_evaluable`). An
+    overlap of at least 0.5, of continuous boxes, is enough. Recall counts the same true positives as average
+    precision, so a triplet finds at most one relationship. mAP is the mean over the predicates that are
+    annotated.
 
-    The number that the tool itself calls weighted AP ranks the triplets of all predicates in one list. That is
-    not wmAP and is not computed here.
+    The official tool also prints a "weighted AP", which ranks the triplets of all predicates in one list. It
+    is not wmAP and is not computed here.
     """
 
     recall: ClassVar = RecallSummary("openimages", ("", "phr_"), (50, 100), "micro")
@@ -42,7 +47,8 @@ class OpenImagesProtocol(AveragePrecisionProtocol):
     ) -> IntArray:
         rows = []
         for kind in ("rel", "phr"):
-            # No two true positives answer the same relationship: each takes its best, which is still free.
+            # No two true positives answer the same relationship. So each takes its best one, which is still
+            # free.
             answers = matches[kind].rows(true[kind][matches[kind].triplet])
             ranks = triplets.rank_in_pair
             rows.append(first_takers(answers, ranks, (ALL_PREDICATES,), LIST_LENGTH, num_truths))
@@ -50,50 +56,44 @@ class OpenImagesProtocol(AveragePrecisionProtocol):
 
 
 def is_evaluable(predicted: PredictedGraph, triplets: RankedTriplets, truth: GroundTruthGraph) -> BoolArray:
-    """Which triplets the annotation of an image can judge.
+    """Which triplets can be judged by the annotation of an image.
 
-    A triplet is evaluable if both its classes are ends of annotated relationships of the image. So is one with a
-    class that is verified, present or absent, but no end of any: it is wrong whatever its other class. All else
-    needs a class that nobody looked for.
+    A triplet can be judged in two cases. Either both its classes are classes of subjects or objects of
+    annotated relationships. Or one of its classes was verified, as present or absent, but no annotated
+    relationship has it: then the triplet is wrong, whatever its other class is. In all other cases a class
+    was not looked for in the image.
 
     Returns:
         (T,) bool.
     """
     related = truth.classes[truth.relations[:, :2]]
     unrelated = np.setdiff1d(truth.verified_classes, related)
-    ends = predicted.classes[np.stack([triplets.subject, triplets.object])]
-    both_related = np.isin(ends, related).all(axis=0)
-    surely_wrong = np.isin(ends, unrelated).any(axis=0)
+    classes = predicted.classes[np.stack([triplets.subject, triplets.object])]
+    both_related = np.isin(classes, related).all(axis=0)
+    surely_wrong = np.isin(classes, unrelated).any(axis=0)
     evaluable: BoolArray = np.logical_or(both_related, surely_wrong)
     return evaluable
 
 
-def openimages(
-    left_out: Sequence[str] = (), *, predicates_per_pair: int = 2, list_length: int = LIST_LENGTH
-) -> OpenImagesProtocol:
-    """The challenge's protocol.
+def openimages(excluded_predicates: Sequence[str] = ()) -> OpenImagesProtocol:
+    """The challenge's protocol, for the triplets of a model that `write_submission` would submit.
+
+    To score another list, make an `OpenImagesProtocol` with other limits.
 
     Args:
-        left_out: predicates that the starred numbers leave out.
-        predicates_per_pair, list_length: which of a model's triplets are submitted. To score a list as it was
-            given, such as a submission file, ALL_PREDICATES for both.
-
-    Raises:
-        ValueError: if one of the two numbers is below 1.
+        excluded_predicates: names of the predicates that are not in the starred numbers.
     """
-    return OpenImagesProtocol(tuple(left_out), predicates_per_pair, list_length)
-
-
-_MIN_SCORE = 1e-5
+    return OpenImagesProtocol(tuple(excluded_predicates))
 
 
 @dataclass(frozen=True)
 class OpenImagesAblationProtocol(AveragePrecisionProtocol):
-    """Recall, average precision and score as in the paper's OpenImages ablations; SGDET only.
+    """Recall, average precision and score as in the paper's OpenImages ablations; for sgdet only.
 
-    The list holds the best 100 triplets of each image with at most two predicates a pair; those scoring above
-    1e-5 count. Recall counts an overlap of at least 0.5 and lets a triplet hit several relationships; average
-    precision wants more than 0.5 and matches one to one. mAP divides by the number of all predicates.
+    The list holds the best 100 triplets of each image with at most two predicates a pair. Triplets with a
+    score above 1e-5 count. In recall an overlap of at least 0.5 is enough, and a triplet may hit several
+    relationships. In average precision the overlap must be more than 0.5, and matching is one to one. mAP
+    divides by the number of all predicates.
     """
 
     recall: ClassVar = RecallSummary("reldn_openimages", ("",), (20, 50, 100), "micro")
@@ -116,6 +116,10 @@ class OpenImagesAblationProtocol(AveragePrecisionProtocol):
         return first_hits(hits, triplets.rank_in_pair, (ALL_PREDICATES,), LIST_LENGTH, num_truths)
 
 
-def reldn_openimages(left_out: Sequence[str] = ()) -> OpenImagesAblationProtocol:
-    """The protocol, with the predicates that its starred numbers leave out."""
-    return OpenImagesAblationProtocol(tuple(left_out))
+def reldn_openimages(excluded_predicates: Sequence[str] = ()) -> OpenImagesAblationProtocol:
+    """The protocol of the paper's ablations.
+
+    Args:
+        excluded_predicates: names of the predicates that are not in the starred numbers.
+    """
+    return OpenImagesAblationProtocol(tuple(excluded_predicates))

@@ -1,38 +1,31 @@
-"""What a named evaluation protocol is: it fixes what exactly a number called "R@50" or "mAP" means.
+"""The contract of an evaluation protocol. A protocol defines exactly what a number such as "R@50" or "mAP"
+means.
 
-A protocol looks at every image alone (`match`) and then makes numbers of what it saw (`summarise`), so that the
-images are matched once however many subsets of them are reported.
+It compares each image with its annotation (`match`), and then turns the records of many images into numbers
+(`summarise`). So an image is matched once, even if several subsets of the images are reported.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeVar, get_args
+from typing import Protocol, TypeVar
+
+from reldn_d2.structures import Queries
 
 from ..graphs import BoolArray, FloatArray, GroundTruthGraph, IntArray, PredictedGraph, Task
 from ..metrics import PerImageRecall
 from ..training_split import TrainingSplit, UnseenTriplets
 
-TASKS: tuple[Task, ...] = get_args(Task)
 LIST_LENGTH = 100
-Need = Literal["annotated_pairs", "named_triplets"]
 Record = TypeVar("Record")
-
-
-def parse_task(task: str) -> Task:
-    """The task of a name in upper or lower case; ValueError for any other name."""
-    for known in TASKS:
-        if known == task.upper():
-            return known
-    raise ValueError(f"unknown task '{task}'; the tasks are {', '.join(TASKS)}")
 
 
 @dataclass(frozen=True)
 class ScoredImage:
-    """Annotation of an image and the prediction for it.
+    """The annotation of an image and the prediction for it.
 
     Attributes:
-        zero_shot: (R,) bool, whether the labels (subject, predicate, object) of a relationship never occur in
-            training; None where the training split isn't known.
+        zero_shot: (R,) bool, whether the three labels of a relationship (subject class, predicate, object
+            class) never occur together in training; None if the training split is not known.
     """
 
     image_id: str
@@ -47,7 +40,7 @@ class EvaluatedSplit:
 
     Attributes:
         predicate_classes: P names.
-        training: what the training split holds, or only which label triplets it lacks; None if neither is known.
+        training: the training split, or only the label triplets that it lacks; None if neither is known.
     """
 
     predicate_classes: Sequence[str]
@@ -56,14 +49,14 @@ class EvaluatedSplit:
 
 @dataclass(frozen=True)
 class ProtocolResult:
-    """Numbers of a split under one protocol.
+    """The numbers of a split under one protocol.
 
     Attributes:
-        metrics: name -> percent; NaN where a number is undefined.
-        per_image: what was counted in every image, by the name under which it is saved: the protocol's, or the
-            protocol's and what was counted.
+        metrics: name -> percent; NaN if the number is undefined.
+        per_image: name under which the counts are saved -> counts of every image. The name is that of the
+            protocol, sometimes followed by what was counted.
         per_predicate: column name -> (P,) numbers, a table with one row for each predicate.
-        notes: what a reader of the numbers has to know, such as denominators.
+        notes: what a reader of the numbers must know, such as denominators.
     """
 
     metrics: dict[str, float]
@@ -73,14 +66,12 @@ class ProtocolResult:
 
 
 class EvaluationProtocol(Protocol[Record]):
-    """Contract of a protocol.
+    """The contract of a protocol.
 
     Attributes:
-        name: goes into every report beside the numbers.
-        tasks: tasks the protocol is defined for.
-        needs: what it reads besides the ranked list: "annotated_pairs" (`PredictedGraph.annotated`, in SGCLS and
-            PRDCLS), "named_triplets" (`PredictedGraph.named`).
-        list_length: longest ranked list it reads.
+        name: name of the protocol; every report shows it beside the numbers.
+        tasks: tasks that the protocol is defined for.
+        list_length: length of the longest ranked list that it reads.
     """
 
     @property
@@ -90,21 +81,35 @@ class EvaluationProtocol(Protocol[Record]):
     def tasks(self) -> tuple[Task, ...]: ...
 
     @property
-    def needs(self) -> frozenset[Need]: ...
-
-    @property
     def list_length(self) -> int: ...
 
     def check_vocabulary(self, predicate_classes: Sequence[str]) -> None:
-        """Raise ValueError if the protocol's settings do not fit the predicates of the data set."""
+        """Check the protocol's settings against the P predicates of the data set.
+
+        Raises:
+            ValueError: if they do not fit.
+        """
+        ...
+
+    def queries(self, truth: GroundTruthGraph, task: Task) -> Queries:
+        """What the protocol asks the model about an image, besides the ranked list.
+
+        The answers come in `PredictedGraph.pair_answers` and `triplet_answers`. They also hold what other
+        protocols asked, so a protocol finds its own rows by value (`rows.find_rows`).
+        """
         ...
 
     def match(self, image: ScoredImage, task: Task) -> Record:
-        """Compare one image's prediction with its annotation. The record must be small: all are kept."""
+        """Compare the prediction for one image with its annotation.
+
+        An image without prediction has an empty one, without answers. The record must be small: the records
+        of all images are kept.
+        """
         ...
 
     def summarise(
         self, image_ids: Sequence[str], records: Sequence[Record], split: EvaluatedSplit
     ) -> ProtocolResult:
-        """Numbers of some images. Equal scores in different images rank in the order of `records`."""
+        """Turn the records of some images into numbers. Equal scores of different images keep the order of
+        `records`."""
         ...

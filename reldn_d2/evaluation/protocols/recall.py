@@ -1,4 +1,9 @@
-"""Protocols that count how many annotated relationships are among the best K triplets of each image."""
+"""Recall: how many annotated relationships are among the best K triplets of each image.
+
+`RecallProtocol` finds the relationships of an image in its ranked lists. `RecallSummary` turns what was found
+in many images into recalls; the protocols of OpenImages use it, too. `motifs`, `reldn` and `vrd2016` are the
+named protocols.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +11,9 @@ from typing import Literal
 
 import numpy as np
 
-from ..graphs import BoolArray, IntArray, PredictedGraph, RankedTriplets, Task
+from reldn_d2.structures import Queries
+
+from ..graphs import TASKS, BoolArray, GroundTruthGraph, IntArray, PredictedGraph, RankedTriplets, Task
 from ..matching import MIN_OVERLAP, find_matches, first_hits, first_takers
 from ..metrics import (
     PerImageRecall,
@@ -17,19 +24,23 @@ from ..metrics import (
     micro_recall,
     share_per_predicate,
 )
-from ..ranking import annotated_triplets
+from ..ranking import rank_pair_answers
+from ..rows import find_rows
 from ..training_split import TrainingSplit
-from .protocol import LIST_LENGTH, TASKS, EvaluatedSplit, Need, ProtocolResult, ScoredImage
+from .protocol import LIST_LENGTH, EvaluatedSplit, ProtocolResult, ScoredImage
 
+ALL_PREDICATES = np.iinfo(np.int64).max
+PUBLISHED_PREDICATES_PER_PAIR = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
 _AVERAGES = {"macro": macro_recall, "micro": micro_recall}
 
 
 @dataclass(frozen=True)
 class FoundRelationships:
-    """Where the lists of one image find its annotated relationships.
+    """Where the ranked lists of one image find its annotated relationships.
 
     Attributes:
-        places: (lists, R) int, place (from 0) of the triplet that finds each one; the list length if none.
+        places: (lists, R) int, place (from 0) of the triplet that finds each relationship; the length of the
+            list if no triplet does.
         predicate: (R,) int.
         zero_shot: see `ScoredImage`.
     """
@@ -41,14 +52,15 @@ class FoundRelationships:
 
 @dataclass(frozen=True)
 class RecallSummary:
-    """Which recalls are reported, and under which names.
+    """Which recalls are reported, and their names.
 
     Attributes:
-        name: of the protocol, for the counts of each image.
-        prefixes: one for each ranked list; it begins the names of the list's numbers.
+        name: name of the protocol; the counts of each image are saved under it.
+        prefixes: one for each ranked list; the names of the list's metrics begin with it.
         recall_at: the K's.
-        average: the average named by the plain metric name; the other one gets its name as a prefix.
-        mean_recalls: also report recall averaged over predicates, and the table of predicates.
+        average: the average that has the plain name of the metric; the other average has its own name as a
+            prefix.
+        mean_recalls: whether recall averaged over predicates and the table of predicates are reported, too.
     """
 
     name: str
@@ -60,8 +72,11 @@ class RecallSummary:
     def summarise(
         self, image_ids: Sequence[str], records: Sequence[FoundRelationships], split: EvaluatedSplit
     ) -> ProtocolResult:
-        """Recall of every list at every K, over all relationships, over those whose labels training lacks (if
-        it is known), and averaged over predicates (if wanted)."""
+        """Compute the recall of every list at every K.
+
+        There are recalls of all relationships; of those whose labels never occur in training, if the training
+        split is known; and averages over predicates, if `mean_recalls` is set.
+        """
         found = self._pool(image_ids, records)
         result = ProtocolResult({}, {})
         self._add_recalls(result, self.name, "R", found)
@@ -70,7 +85,8 @@ class RecallSummary:
             unseen = found.rows(np.concatenate([np.zeros(0, dtype=np.bool_), *zero_shot]))
             self._add_recalls(result, f"{self.name}_zero_shot", "zR", unseen)
             result.notes.append(
-                f"zR: of {len(unseen.image)} of {len(found.image)} relationships, whose labels training lacks."
+                f"zR: recall of the {len(unseen.image)} of {len(found.image)} relationships whose labels "
+                "never occur together in training."
             )
         if self.mean_recalls:
             self._add_mean_recalls(result, found, split)
@@ -85,7 +101,7 @@ class RecallSummary:
         return _Split(tuple(image_ids), image, np.concatenate(predicate), found)
 
     def _add_recalls(self, result: ProtocolResult, counted: str, letter: str, found: "_Split") -> None:
-        """Recall averaged both ways; the plain name is that of the protocol's own average."""
+        """Add both averages of the recalls: first the protocol's own one, under the plain names."""
         counts = found.per_image(letter)
         result.per_image[counted] = counts
         for average in sorted(_AVERAGES, key=lambda name: name != self.average):
@@ -113,14 +129,14 @@ class RecallSummary:
             for group, members in groups.items():
                 result.metrics[f"{prefix}mR_{group}@{k}"] = mean_over_annotated(forms[""][members])
         result.notes.append(
-            f"mR is the mean over the {np.count_nonzero(annotated)} predicates that are annotated, mR_all over "
-            f"all {num_predicates}."
+            f"mR is the mean over the {np.count_nonzero(annotated)} predicates that are annotated, mR_all "
+            f"over all {num_predicates}."
         )
 
 
 @dataclass(frozen=True)
 class _Split:
-    """The annotated relationships of some images, one after the other, and which of them each list found."""
+    """The annotated relationships of some images in one sequence, and which of them each list found."""
 
     image_ids: tuple[str, ...]
     image: IntArray
@@ -128,7 +144,7 @@ class _Split:
     found: Mapping[tuple[str, int], BoolArray]
 
     def rows(self, index: BoolArray) -> "_Split":
-        """The relationships that `index` selects; all images stay."""
+        """The relationships that `index` selects. All images stay."""
         found = {key: value[index] for key, value in self.found.items()}
         return _Split(self.image_ids, self.image[index], self.predicate[index], found)
 
@@ -141,18 +157,14 @@ class _Split:
         return PerImageRecall(self.image_ids, np.bincount(self.image, minlength=num_images), hits)
 
 
-ALL_PREDICATES = np.iinfo(np.int64).max
-PUBLISHED_PREDICATES_PER_PAIR = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
-
-
 @dataclass(frozen=True)
 class RecallList:
-    """One of the ranked lists a recall protocol counts hits in.
+    """One of the ranked lists of a recall protocol.
 
     Attributes:
-        prefix: begins the name of the list's numbers.
-        predicates_per_pair: how many predicates of an ordered pair compete.
-        phrase: phrase detection instead of relation detection.
+        prefix: beginning of the names of the list's metrics.
+        predicates_per_pair: how many predicates of an ordered pair may be in the list.
+        phrase: whether hits are counted by phrase detection; else by relation detection.
     """
 
     prefix: str
@@ -165,13 +177,14 @@ class RecallProtocol:
     """Recall in the best K triplets of each image.
 
     Attributes:
-        name: see `EvaluationProtocol`.
-        lists: the ranked lists, each giving a number for every K.
+        name, tasks: see `EvaluationProtocol`.
+        lists: the ranked lists; each has a recall for every K.
         average, mean_recalls, recall_at: see `RecallSummary`; no K exceeds `list_length`.
-        one_to_one: a triplet finds one relationship at most (see `first_takers`); else all that it hits.
-        ranks_annotated_pairs: rank the annotated pairs, not all pairs, in SGCLS and PRDCLS.
-        tasks: see `EvaluationProtocol`.
-        list_length: longest ranked list.
+        one_to_one: whether a triplet finds at most one relationship (see `first_takers`); else it finds all
+            that it hits.
+        ranks_annotated_pairs: whether the lists of sgcls and prdcls hold the annotated pairs only; else all
+            pairs.
+        list_length: length of the ranked lists.
         offset: pixel convention of the overlap, 0 or 1 (see `matching.box_iou`).
     """
 
@@ -192,17 +205,19 @@ class RecallProtocol:
                 f"protocol {self.name}: recall at {max(self.recall_at)} of {self.list_length} triplets"
             )
 
-    @property
-    def needs(self) -> frozenset[Need]:
-        return frozenset({"annotated_pairs"} if self.ranks_annotated_pairs else ())
-
     def check_vocabulary(self, predicate_classes: Sequence[str]) -> None:
-        """Any vocabulary will do."""
+        """Accept any vocabulary."""
+
+    def queries(self, truth: GroundTruthGraph, task: Task) -> Queries:
+        """The annotated pairs, row by row, if the protocol ranks them in this task; else nothing."""
+        if not self._ranks_answers(task):
+            return Queries.nothing()
+        return Queries.from_rows(pairs=truth.relations[:, :2])
 
     def match(self, image: ScoredImage, task: Task) -> FoundRelationships:
         """Find the place of every annotated relationship in every list."""
         truth = image.truth
-        triplets = self._ranked(image.predicted, task)
+        triplets = self._ranked(image, task)
         places = np.empty((len(self.lists), len(truth.relations)), dtype=np.int32)
         find_places = first_takers if self.one_to_one else first_hits
         for phrase in (False, True):
@@ -219,12 +234,17 @@ class RecallProtocol:
             )
         return FoundRelationships(places, truth.relations[:, 2], image.zero_shot)
 
-    def _ranked(self, predicted: PredictedGraph, task: Task) -> RankedTriplets:
-        if task == "SGDET" or not self.ranks_annotated_pairs:
-            return predicted.relations
-        if predicted.annotated is None:
+    def _ranks_answers(self, task: Task) -> bool:
+        return self.ranks_annotated_pairs and task != "sgdet"
+
+    def _ranked(self, image: ScoredImage, task: Task) -> RankedTriplets:
+        answers = image.predicted.pair_answers
+        if not self._ranks_answers(task):
+            return image.predicted.relations
+        if answers is None:
             return PredictedGraph.empty().relations
-        return annotated_triplets(predicted.annotated, self.list_length)
+        rows = find_rows(np.stack([answers.subject, answers.object], axis=1), image.truth.relations[:, :2])
+        return rank_pair_answers(answers.rows(rows), self.list_length)
 
     def summarise(
         self, image_ids: Sequence[str], records: Sequence[FoundRelationships], split: EvaluatedSplit
@@ -236,20 +256,21 @@ class RecallProtocol:
 
 
 def motifs() -> RecallProtocol:
-    """Visual Genome community's recall, with ("R@K") and without ("ngR@K") the graph constraint."""
+    """Recall as in work on Visual Genome, with ("R@K") and without ("ngR@K") the graph constraint."""
     lists = (RecallList("", 1), RecallList("ng", ALL_PREDICATES))
     return RecallProtocol("motifs", lists, average="macro", mean_recalls=True)
 
 
 def reldn(predicates_per_pair: Sequence[int] = PUBLISHED_PREDICATES_PER_PAIR) -> RecallProtocol:
-    """Recall as in the code published with the paper, on Visual Genome and VRD (there also with 70
+    """Recall as in the code published with the paper, for Visual Genome and VRD (on VRD also with 70
     predicates).
 
     Args:
-        predicates_per_pair: the k's; each gives relation ("rel_k1_R@50") and phrase ("phr_k1_R@50") recall.
+        predicates_per_pair: the k's. For each there is the recall of relations ("rel_k1_R@50") and of phrases
+            ("phr_k1_R@50").
 
     Raises:
-        ValueError: if a k is below 1, is repeated, or if there is none.
+        ValueError: if a k is below 1 or repeated, or if there is none.
     """
     ks = tuple(predicates_per_pair)
     if not ks or min(ks) < 1 or len(set(ks)) < len(ks):
@@ -259,12 +280,13 @@ def reldn(predicates_per_pair: Sequence[int] = PUBLISHED_PREDICATES_PER_PAIR) ->
 
 
 def vrd2016() -> RecallProtocol:
-    """Recall as in the code of the VRD data set (Lu et al. 2016): relation ("R@50") and phrase ("phr_R@50").
+    """Recall as in the code of the VRD data set (Lu et al. 2016), of relations ("R@50") and of phrases
+    ("phr_R@50").
 
-    All predicates of a pair compete, and a triplet finds one relationship at most. Zero-shot recall ("zR@50")
-    leaves out annotated relationships, not triplets.
+    All predicates of a pair are in the list, and a triplet finds at most one relationship. Zero-shot recall
+    ("zR@50") excludes annotated relationships, not triplets.
     """
     lists = (RecallList("", ALL_PREDICATES), RecallList("phr_", ALL_PREDICATES, phrase=True))
     return RecallProtocol(
-        "vrd2016", lists, average="micro", one_to_one=True, tasks=("SGDET",), recall_at=(50, 100)
+        "vrd2016", lists, average="micro", one_to_one=True, tasks=("sgdet",), recall_at=(50, 100)
     )

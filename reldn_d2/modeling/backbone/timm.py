@@ -25,13 +25,14 @@ class TimmBackbone(Backbone):
     def __init__(self, name: str, out_features: list[str], freeze_norm: bool, freeze_at: int = 0) -> None:
         """
         Args:
-            name: of a timm model that gives feature maps. Weights come from a checkpoint (MODEL.WEIGHTS).
+            name: name of a timm model that gives feature maps. Weights come from a checkpoint (MODEL.WEIGHTS).
             out_features: names of the maps to return.
-            freeze_norm: run batch normalisation with fixed statistics and weights, as Detectron2's "FrozenBN".
+            freeze_norm: run batch normalisation with fixed statistics and weights, as Detectron2's
+                "FrozenBN".
             freeze_at: the layers that only serve maps up to c{freeze_at} get no gradient; 0 freezes nothing.
 
         Raises:
-            ValueError: a map that the model does not give.
+            ValueError: the model does not give one of the maps.
         """
         super().__init__()
         whole: Any = timm.create_model(name, features_only=True, pretrained=False)
@@ -58,7 +59,7 @@ class TimmBackbone(Backbone):
             self.body = _freeze_norm(body)
 
     def _freeze(self, last: str) -> None:
-        """Freezes everything up to and including the module named `last`; timm registers in order of execution."""
+        """Freezes all modules up to and including `last`; timm registers modules in order of execution."""
         reached = False
         for name, parameter in self.body.named_parameters():
             inside = name.startswith(f"{last}.")

@@ -1,4 +1,4 @@
-"""VGG-16 as a backbone of stride 16, and its fully connected layers as a box head, as in the first Faster R-CNN."""
+"""VGG-16 as a backbone of stride 16, and its fully connected layers as a box head."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,12 +22,12 @@ class VGG16(Backbone):
     def __init__(self, *, channels: Sequence[int], input_channels: int = 3, freeze_at: int = 0) -> None:
         """
         Args:
-            channels: of the five blocks; 64, 128, 256, 512, 512 in VGG-16.
-            input_channels: of the image.
-            freeze_at: this many blocks get no gradient; 2 are the first four convolutions.
+            channels: numbers of channels of the five blocks; 64, 128, 256, 512, 512 in VGG-16.
+            input_channels: number of channels of the image.
+            freeze_at: number of blocks that get no gradient, from the first; 2 blocks are four convolutions.
 
         Raises:
-            ValueError: other than five numbers of channels, or blocks to freeze that there are not.
+            ValueError: `channels` are not five numbers, or `freeze_at` is not in [0, 5].
         """
         super().__init__()
         blocks = len(_CONVOLUTIONS)
@@ -77,19 +77,19 @@ def build_vgg16_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> VGG16:
 
 @ROI_BOX_HEAD_REGISTRY.register()
 class VGGBoxHead(FastRCNNConvFCHead):
-    """FastRCNNConvFCHead with dropout after each fully connected layer; of VGG-16, fc1 is fc6 and fc2 is fc7."""
+    """FastRCNNConvFCHead with dropout after each layer. VGG-16's fc6 is fc1, and its fc7 is fc2."""
 
     @configurable
     def __init__(self, input_shape: ShapeSpec, *, dropout: float, **layers: Any) -> None:
         """
         Args:
-            input_shape: of a pooled region.
+            input_shape: shape of a pooled region.
             dropout: share of the features dropped in training.
-            layers: see FastRCNNConvFCHead.
+            layers: other arguments of FastRCNNConvFCHead.
         """
         super().__init__(input_shape, **layers)
         for number in range(1, len(self.fcs) + 1):
-            # In place of the ReLU, since the head runs its layers in the order in which they were first added.
+            # Replaces the ReLU: the head runs its layers in the order in which their names were first added.
             self.add_module(f"fc_relu{number}", nn.Sequential(nn.ReLU(), nn.Dropout(dropout)))
 
     @classmethod

@@ -19,9 +19,9 @@ class RoundedAnchorGenerator(DefaultAnchorGenerator):
 
     `w = round(sqrt(d² / r)), h = round(w·r)`, halves rounded to even.
 
-    Their centres are the middles of the cells, (d - 1) / 2 counted in whole pixels, which is d / 2 in continuous
-    coordinates; so MODEL.ANCHOR_GENERATOR.OFFSET is not read. The order in a cell is Detectron2's: sizes, and
-    in each size ratios.
+    Their centres are the middles of the cells, (d - 1) / 2 counted in whole pixels, which is d / 2 in
+    continuous coordinates; so MODEL.ANCHOR_GENERATOR.OFFSET is not read. The order in a cell is Detectron2's:
+    sizes, and in each size ratios.
     """
 
     @configurable

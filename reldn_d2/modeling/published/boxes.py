@@ -1,8 +1,8 @@
 """Box arithmetic of the published code, whose boxes name their first and last pixel.
 
-An *inclusive* box (x1, y1, x2, y2) is x2 - x1 + 1 pixels wide; the *continuous* one of the same pixels, as everywhere
-else in this project, has x2 and y2 one larger. With continuous boxes, widths, areas, IoU, box deltas and enclosing
-boxes are those of the published code without a change. What is left are the functions below.
+An *inclusive* box (x1, y1, x2, y2) is x2 - x1 + 1 pixels wide; the *continuous* one of the same pixels, as
+everywhere else in this project, has x2 and y2 one larger. With continuous boxes, widths, areas, IoU, box
+deltas and enclosing boxes are those of the published code without a change. The functions below are the rest.
 """
 
 import numpy as np
@@ -58,7 +58,8 @@ def suppress(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
 def suppress_in_groups(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float) -> Tensor:
     """`suppress` in each group by itself.
 
-    One call a group: torchvision's one call for all shifts the groups apart, which costs digits of small boxes.
+    It makes one call per group. torchvision's single call for all groups shifts them apart, which costs
+    digits of small boxes.
 
     Args:
         boxes: (K, 4) XYXY, continuous.

@@ -9,7 +9,8 @@ from .boxes import continuous, inclusive
 
 @dataclass(frozen=True)
 class ImageFrame:
-    """Sizes of an image before and after resizing, (height, width), and the scale that the published code works with.
+    """Sizes of an image before and after resizing, (height, width), and the scale that the published code
+    works with.
 
     Attributes:
         original: of the image file.

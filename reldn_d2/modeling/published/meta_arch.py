@@ -1,5 +1,6 @@
 """RelDN that follows the published code's conventions in inference, to reproduce its checkpoints' results."""
 
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
@@ -9,13 +10,15 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor
 
+from reldn_d2.structures import EntityBatch
+
 from ..meta_arch import RelDN, require_keys
 from ..postprocessing import relation_postprocess
 from ..region_heads import class_probabilities
-from ..relation_head.entities import given_entities
+from ..relation_head.entities import entity_batch, given_entities
 from .image_frame import ImageFrame, pooled_regions
 
-# The parts that belong together.
+# The parts that PublishedRelDN needs.
 PUBLISHED_PARTS = {
     "MODEL.ANCHOR_GENERATOR.NAME": "RoundedAnchorGenerator",
     "MODEL.PROPOSAL_GENERATOR.NAME": "PublishedRPN",
@@ -29,25 +32,26 @@ _BOXES_OF = {"instances": "gt_boxes", "detections": "pred_boxes"}
 
 @META_ARCH_REGISTRY.register()
 class PublishedRelDN(RelDN):
-    """RelDN with the box arithmetic, detection and spatial features of the published code. For evaluation alone.
+    """RelDN with the box arithmetic, detection and spatial features of the published code, for evaluation.
 
-    Parameters and their names are those of RelDN. Entities are in pixels of the original image all the way; a
-    batch is done image by image, since padding changes results.
+    Parameters and their names are those of RelDN. Boxes of entities are in pixels of the original image from
+    beginning to end. The images of a batch are computed one by one, since padding changes results.
     """
 
     @configurable
     def __init__(self, *, min_size: int, max_size: int, **reldn: Any) -> None:
         """
         Args:
-            min_size, max_size: the shorter side of the network input, and the most that the longer one may be.
-            reldn: arguments of RelDN; the parts that `PUBLISHED_PARTS` names.
+            min_size, max_size: the shorter side of the network input, and the most that the longer one may
+                be.
+            reldn: arguments of RelDN, with the parts that `PUBLISHED_PARTS` names.
         """
         super().__init__(**reldn)
         self.min_size, self.max_size = min_size, max_size
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        # With FPN two samples a bin, without as many as a bin has pixels.
+        # Two samples per bin with FPN; without it, as many as a bin has pixels.
         ratio = 2 if len(cfg.MODEL.ROI_HEADS.IN_FEATURES) > 1 else 0
         parts = {**PUBLISHED_PARTS, "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO": ratio}
         wrong = {key: part for key, part in parts.items() if reduce(getattr, key.split("."), cfg) != part}
@@ -72,7 +76,7 @@ class PublishedRelDN(RelDN):
     def inference(
         self, batched_inputs: list[dict[str, Any]], *, do_postprocess: bool = True
     ) -> list[dict[str, Instances]]:
-        """As in RelDN. Given boxes ("instances", "detections") are in pixels of the network input there, too.
+        """As in RelDN. Boxes of the inputs are in pixels of the network input.
 
         Raises:
             ValueError: an image that was not resized to INPUT.MIN_SIZE_TEST and INPUT.MAX_SIZE_TEST.
@@ -81,9 +85,6 @@ class PublishedRelDN(RelDN):
         for x in batched_inputs:
             frame = self._frame(x)
             (result,) = super().inference([_in_original_pixels(x, frame)])
-            found = result["instances"]
-            found.remove("network_scale")
-            found.remove("network_size")
             results.append(result if do_postprocess else relation_postprocess(result, *frame.network))
         return results
 
@@ -107,9 +108,20 @@ class PublishedRelDN(RelDN):
         else:
             (proposals,), _ = self.proposal_generator(images, features, None)
             found = self.roi_heads.detect(features, proposals, frame, self.relation_head.has_pair)
-        found.network_scale = found.scores.new_full((len(found),), frame.scale)
-        found.network_size = found.scores.new_tensor(images.tensor.shape[-2:]).expand(len(found), 2)
         return [found]
+
+    def _entity_batch(
+        self, batched_inputs: list[dict[str, Any]], images: ImageList, entities: list[Instances]
+    ) -> EntityBatch:
+        """Boxes in pixels of the image, features from the scaled boxes, positions as shares of the padded
+        input."""
+        (x,) = batched_inputs
+        batch = entity_batch(entities)
+        return replace(
+            batch,
+            regions=pooled_regions(batch.boxes, self._frame(x).scale),
+            image_sizes=batch.boxes.new_tensor([images.tensor.shape[-2:]]),
+        )
 
     def _classify_in_image(self, features: dict[str, Tensor], found: Instances, frame: ImageFrame) -> None:
         regions = Boxes(pooled_regions(found.pred_boxes.tensor, frame.scale))
@@ -120,7 +132,7 @@ class PublishedRelDN(RelDN):
 
 
 def _in_original_pixels(x: dict[str, Any], frame: ImageFrame) -> dict[str, Any]:
-    """An input whose given boxes are in pixels of the original image."""
+    """The input with the boxes of "instances" and "detections" moved to pixels of the original image."""
     moved = dict(x)
     for key, name in _BOXES_OF.items():
         if key in x:

@@ -12,8 +12,8 @@ from .boxes import clip_to_pixels, suppress
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
 class PublishedRPN(RPN):
-    """RPN whose boxes are clipped to the pixels of the padded network input, none dropped as empty; a box of IoU equal to the
-    threshold is suppressed."""
+    """RPN whose boxes are clipped to the pixels of the padded network input, none dropped as empty; a box of
+    IoU equal to the threshold is suppressed."""
 
     def forward(
         self, images: ImageList, features: dict[str, Tensor], gt_instances: list[Instances] | None = None

@@ -1,42 +1,23 @@
-"""The relation head with the published code's pooling and spatial features; entities are in pixels of the image."""
+"""The relation head with the published code's spatial features; boxes are in pixels of the image."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
-from detectron2.structures import Instances
 from torch import Tensor
 
-from reldn_d2.structures import EntityBatch, boxes_overlap, enclosing_boxes
+from reldn_d2.structures import boxes_overlap, enclosing_boxes
 
 from ..relation_head import ROI_RELATION_HEAD_REGISTRY, RelDNHead
-from ..relation_head.entities import entity_batch
+from ..relation_head.modules import SpatialFeatures
 from ..relation_head.spatial import box_delta
 from .boxes import inclusive
-from .image_frame import pooled_regions
-
-
-@dataclass(frozen=True)
-class PublishedEntityBatch(EntityBatch):
-    """Entities whose `boxes` are in pixels of the original image, continuous.
-
-    Attributes:
-        image_sizes: (N, 2) float, (height, width) of the network input *with* its padding.
-        scales: (E,) float, pixels of the network input per pixel of the original image.
-    """
-
-    scales: Tensor
-
-    @property
-    def regions(self) -> Tensor:
-        return pooled_regions(self.boxes, self.scales[:, None])
 
 
 def published_spatial_features(subject_boxes: Tensor, object_boxes: Tensor, network_sizes: Tensor) -> Tensor:
-    """The 28 numbers of eq. 11 as the published code has them in tests: boxes count in pixels of the image, but their
-    positions are shares of the network input.
+    """The 28 numbers of eq. 11 as the published code has them in tests: boxes count in pixels of the image,
+    but their positions are shares of the network input.
 
     Thin boxes keep their width; a box without area counts as a pixel.
 
@@ -75,26 +56,23 @@ def _not_empty(boxes: Tensor) -> Tensor:
 
 @ROI_RELATION_HEAD_REGISTRY.register()
 class PublishedRelDNHead(RelDNHead):
-    """RelDNHead for entities in pixels of the original image.
+    """RelDNHead for entities whose boxes are in pixels of the original image.
 
-    They have two more fields: `network_scale` (E,) and `network_size` (E, 2), the same in all rows; see
-    `PublishedEntityBatch`.
+    In their `EntityBatch`, `image_sizes` are those of the network input *with* its padding.
     """
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
-        args = super().from_config(cfg, input_shape)
-        spatial = args["pair_classifier"].spatial
-        if spatial is not None:
-            spatial.features = published_spatial_features
-        return args
+    def from_config(
+        cls,
+        cfg: CfgNode,
+        input_shape: dict[str, ShapeSpec],
+        *,
+        spatial_features: SpatialFeatures = published_spatial_features,
+    ) -> dict[str, Any]:
+        return super().from_config(cfg, input_shape, spatial_features=spatial_features)
 
     def has_pair(self, boxes: Tensor) -> bool:
         """Whether SGDET finds at least one pair to consider among (E, 4) detected boxes."""
         if not self.overlap_only:
             return len(boxes) > 1
         return bool(boxes_overlap(boxes[:, None], boxes[None]).triu(diagonal=1).any())
-
-    def _entity_batch(self, found: Instances) -> PublishedEntityBatch:
-        batch = {**vars(entity_batch([found])), "image_sizes": found.network_size[:1]}
-        return PublishedEntityBatch(**batch, scales=found.network_scale)

@@ -26,7 +26,8 @@ class InclusivePooler(ROIPooler):
     def __init__(self, output_size: int, scales: Sequence[float], sampling_ratio: int) -> None:
         """
         Args:
-            output_size, scales, sampling_ratio: see ROIPooler; a sampling ratio of 0 takes one sample a pixel.
+            output_size, scales, sampling_ratio: see ROIPooler; a sampling ratio of 0 takes one sample a
+                pixel.
         """
         super().__init__(output_size, scales, sampling_ratio, pooler_type="ROIAlign")
 
@@ -91,11 +92,12 @@ class PublishedROIHeads(StandardROIHeads):
             features: feature maps of the detector's backbone.
             proposals: with `proposal_boxes` in pixels of the network input, continuous.
             frame: of the image.
-            enough: told the (K, 4) boxes that are found, whether they will do. As long as not, the score threshold is
-                lowered by 0.01, to 0 at the lowest.
+            enough: told the (K, 4) boxes that are found, whether they will do. As long as not, the score
+                threshold is lowered by 0.01, to 0 at the lowest.
 
         Returns:
-            `pred_boxes` in pixels of the original image, continuous, `scores` and `pred_classes`, by falling score.
+            `pred_boxes` in pixels of the original image, continuous, `scores` and `pred_classes`, by falling
+            score.
         """
         boxes, scores = self._boxes_and_scores(features, proposals.proposal_boxes.tensor, frame)
         threshold = self.box_predictor.test_score_thresh

@@ -9,17 +9,27 @@ ROI_RELATION_HEAD_REGISTRY = Registry("ROI_RELATION_HEAD")
 ROI_RELATION_HEAD_REGISTRY.__doc__ = """
 Registry for relation heads: modules that find relationships between the entities of an image.
 
-A registered object is called with `obj(cfg, input_shape)`, `input_shape` being the `ShapeSpec`s of the backbone, and
-returns a module with
+A registered object is called with `obj(cfg, input_shape)`; `input_shape` holds the `ShapeSpec`s of the
+backbone. It returns a module with
 
-* `uses_detector_features`, `uses_relation_features`: whether it wants feature maps of the detector's backbone, and
-  of the predicate backbone;
+* `uses_detector_features`, `uses_relation_features`: whether it needs feature maps of the detector's
+  backbone, and of the predicate backbone;
 * `set_predicate_counts(counts)`: takes the (C, C, P+1) counts of the training set, before training;
-* `losses(features, relation_features, entities, matched, ground_truth, relations)`: dict of scalar losses;
-* `inference(features, relation_features, entities, *, entities_given, named_pairs, named_triplets)`: one dict per
-  image, with ranked "relations" and, if pairs or triplets were named, their scores.
+* `losses(features, relation_features, entities, matched, ground_truth, relations)`: returns a dict of scalar
+  losses;
+* `inference(features, relation_features, entities, *, entities_given, queries)`: returns one dict per image.
 
-`RelDNHead` states the arguments in full.
+`entities` is an `EntityBatch`: the entities of all images of the batch, flattened. `queries` is None, or a
+list of `reldn_d2.structures.Queries`, one per image, whose subjects and objects are rows of the entities of
+that image. The dict of an image has
+
+* "relations": the ranked relationships;
+* "pair_answers", if there are queries: row by row the scores of the pairs asked about;
+* "triplet_answers", if there are queries: row by row the scores of the triplets asked about, and whether the
+  head considers their pairs at all (`considered`).
+
+Where nothing is asked about an image (`Queries.nothing()`), its answers are empty. `RelDNHead` describes all
+arguments and fields.
 """
 
 

@@ -11,19 +11,22 @@ def entity_batch(entities: list[Instances]) -> EntityBatch:
     """Flattens the entities of a batch.
 
     Args:
-        entities: one Instances per image with `pred_boxes`, `pred_classes` and `scores`.
+        entities: one Instances per image with `pred_boxes`, `pred_classes` and `scores`. Features are pooled
+            from the boxes, and positions are shares of `image_size`.
     """
     counts = [len(x) for x in entities]
+    frames = [x.image_size for x in entities]
     device = entities[0].pred_boxes.device
+    boxes = torch.cat([x.pred_boxes.tensor for x in entities])
     image = torch.arange(len(entities)).repeat_interleave(torch.tensor(counts))
     return EntityBatch(
-        boxes=torch.cat([x.pred_boxes.tensor for x in entities]),
+        boxes=boxes,
+        regions=boxes,
         classes=torch.cat([x.pred_classes for x in entities]),
         scores=torch.cat([x.scores for x in entities]),
         image=image.to(device, non_blocking=True),
-        image_sizes=torch.tensor([x.image_size for x in entities], dtype=torch.float32).to(
-            device, non_blocking=True
-        ),
+        image_sizes=torch.tensor(frames, dtype=torch.float32).to(device, non_blocking=True),
+        frames=frames,
         counts=counts,
     )
 
@@ -31,16 +34,16 @@ def entity_batch(entities: list[Instances]) -> EntityBatch:
 def match_to_ground_truth(
     candidates: Boxes, ground_truth: Instances, iou_threshold: float
 ) -> tuple[Tensor, Tensor]:
-    """Assigns boxes of one image to the ground-truth entity they overlap most, whatever its class.
+    """Assigns each box of an image to the ground-truth entity that it overlaps most, whatever its class.
 
     Args:
         candidates: K boxes.
         ground_truth: G entities with `gt_boxes`.
-        iou_threshold: boxes whose best IoU is below it stand for nothing.
+        iou_threshold: boxes whose best IoU is below it match no entity.
 
     Returns:
-        (K,) long ground-truth rows, the lowest row among equals (0 where nothing matches); (K,) bool, whether the
-        best IoU reaches the threshold.
+        (K,) long ground-truth rows, the lowest row among equals (0 where nothing matches); (K,) bool, whether
+        the best IoU reaches the threshold.
     """
     return _best_column(pairwise_iou(candidates, ground_truth.gt_boxes), iou_threshold)
 
@@ -58,8 +61,8 @@ def match_to_detections(
         iou_threshold: entities whose best IoU is below it count as not detected.
 
     Returns:
-        (G,) long rows of the detections, the lowest among equals (0 where nothing matches), which is that of the
-        higher score in a detector's output; (G,) bool, whether the entity is detected.
+        (G,) long rows of the detections (0 where nothing matches); among equals the lowest row, which in a
+        detector's output has the highest score. (G,) bool, whether the entity is detected.
     """
     iou = pairwise_iou(ground_truth.gt_boxes, detections.pred_boxes)
     same_class = ground_truth.gt_classes[:, None] == detections.pred_classes
@@ -81,10 +84,10 @@ def _best_column(iou: Tensor, iou_threshold: float) -> tuple[Tensor, Tensor]:
 def training_entities(
     detections: list[Instances], ground_truth: list[Instances], iou_threshold: float
 ) -> tuple[list[Instances], Tensor]:
-    """Entities that relation training pairs up: the ground truth, and every detection that overlaps it enough.
+    """Entities of relation training: the ground truth, and every detection that overlaps it enough.
 
-    A detection stands for the ground-truth entity of highest IoU, whatever class was predicted, and carries that
-    entity's class.
+    A detection stands for the ground-truth entity of highest IoU, whatever class was predicted, and gets the
+    class of that entity.
 
     Args:
         detections: with `pred_boxes`, one Instances per image.
@@ -92,8 +95,8 @@ def training_entities(
         iou_threshold: least IoU of a detection that is kept.
 
     Returns:
-        One Instances per image with `pred_boxes`, `pred_classes` and `scores` (all 1), the ground truth first; and
-        the (E,) ground-truth row, inside its image, that each entity stands for.
+        One Instances per image with `pred_boxes`, `pred_classes` and `scores` (all 1), the ground truth
+        first; and the (E,) ground-truth row, inside its image, that each entity stands for.
     """
     entities, matched = [], []
     for found, truth in zip(detections, ground_truth, strict=True):
@@ -113,11 +116,11 @@ def training_entities(
 
 
 def sampled_proposals(proposals: list[Instances], num_classes: int) -> tuple[list[Instances], Tensor]:
-    """Entities as in the published code: the foreground of the proposals that box-head training would sample.
+    """Entities as in the published code: the foreground proposals that would train the box head.
 
     Args:
-        proposals: labelled and sampled as for the box head, with `proposal_boxes`, `gt_classes` (background is
-            `num_classes`) and `gt_rows`, the ground-truth row each one is matched to.
+        proposals: labelled and sampled as for the box head, with `proposal_boxes`, `gt_classes` (background
+            is `num_classes`) and `gt_rows`, the ground-truth row each one is matched to.
         num_classes: C.
 
     Returns:
@@ -134,7 +137,7 @@ def sampled_proposals(proposals: list[Instances], num_classes: int) -> tuple[lis
                 scores=found.proposal_boxes.tensor.new_ones(len(found)),
             )
         )
-        # Detectron2 adds no ground-truth fields where an image has no ground truth; nothing is foreground then.
+        # Without ground truth in the image, Detectron2 adds no fields, and there is no foreground.
         matched.append(found.gt_rows if found.has("gt_rows") else found.gt_classes)
     return entities, torch.cat(matched)
 

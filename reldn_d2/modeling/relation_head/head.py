@@ -12,19 +12,16 @@ from detectron2.structures import Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
-from reldn_d2.structures import EntityBatch, Pairs, PairTargets, boxes_overlap
+from reldn_d2.structures import EntityBatch, Pairs, Queries, boxes_overlap
 
 from .build import ROI_RELATION_HEAD_REGISTRY
-from .entities import entity_batch
-from .losses import contrastive_losses, predicate_cross_entropy
-from .modules import EntityTerms
-from .options import with_options
+from .losses import ContrastiveLosses, predicate_cross_entropy
+from .modules import EntityTerms, SpatialFeatures
 from .pair_classifier import FeatureMaps, PairClassifier
-from .sampling import label_and_sample_pairs
+from .sampling import PairSampler
 from .selection import select_relationships
+from .spatial import spatial_features
 
-PairSampler = Callable[..., tuple[Pairs, PairTargets]]
-ContrastiveLosses = Callable[..., dict[str, Tensor]]
 PairScorer = Callable[[Pairs], Tensor]
 
 
@@ -44,41 +41,43 @@ class RelDNHead(nn.Module):
         overlap_only: bool,
         top_k: int,
         chunk_size: int,
-        exhaustive: bool = False,
     ) -> None:
         """
         Args:
             num_predicates: P, without the background.
             pair_classifier: gives predicate logits of pairs.
-            sample_pairs: `label_and_sample_pairs` with its options bound, see `with_options`.
-            cross_entropy_weight: weight of L0.
-            contrastive_losses: the function of that name with its options bound.
+            sample_pairs: draws the training pairs.
+            cross_entropy_weight: weight of L0; 0 switches it off.
+            contrastive_losses: L1, L2 and L3, or other contrastive terms.
             overlap_only: SGDET considers only pairs whose boxes overlap.
-            top_k: relationships kept per image, for each number of predicates a pair.
+            top_k: relationships kept per image, for each number of predicates per pair.
             chunk_size: unordered pairs scored at a time in inference; bounds the memory.
-            exhaustive: score every pair in inference, though it can change nothing.
         """
         super().__init__()
         self.num_predicates = num_predicates
         self.pair_classifier = pair_classifier
         self.sample_pairs = sample_pairs
         self.cross_entropy_weight, self.contrastive_losses = cross_entropy_weight, contrastive_losses
-        self.overlap_only, self.top_k = overlap_only, top_k
-        self.chunk_size, self.exhaustive = chunk_size, exhaustive
+        self.overlap_only, self.top_k, self.chunk_size = overlap_only, top_k, chunk_size
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    def from_config(
+        cls,
+        cfg: CfgNode,
+        input_shape: dict[str, ShapeSpec],
+        *,
+        spatial_features: SpatialFeatures = spatial_features,
+    ) -> dict[str, Any]:
         head = cfg.MODEL.ROI_RELATION_HEAD
         return {
             "num_predicates": head.NUM_PREDICATES,
-            "pair_classifier": PairClassifier(cfg, input_shape),
-            "sample_pairs": _sampler_from_config(cfg),
+            "pair_classifier": PairClassifier(cfg, input_shape, spatial_features=spatial_features),
+            "sample_pairs": PairSampler(cfg),
             "cross_entropy_weight": head.LOSS.CROSS_ENTROPY_WEIGHT,
-            "contrastive_losses": _losses_from_config(cfg),
+            "contrastive_losses": ContrastiveLosses(cfg),
             "overlap_only": head.OVERLAP_ONLY,
             "top_k": head.TEST.TOP_K,
             "chunk_size": head.TEST.CHUNK_SIZE,
-            "exhaustive": head.TEST.EXHAUSTIVE,
         }
 
     @property
@@ -100,7 +99,7 @@ class RelDNHead(nn.Module):
         self,
         features: FeatureMaps,
         relation_features: FeatureMaps | None,
-        entities: list[Instances],
+        entities: EntityBatch,
         matched: Tensor,
         ground_truth: list[Instances],
         relations: list[Tensor],
@@ -109,22 +108,21 @@ class RelDNHead(nn.Module):
         Args:
             features: feature maps of the frozen detector's backbone, if `uses_detector_features`.
             relation_features: feature maps of the predicate backbone, if `uses_relation_features`.
-            entities: per image, `pred_boxes`, `pred_classes` and `scores`.
+            entities: the E entities of all images.
             matched: (E,) long, the ground-truth row (inside its image) that each entity stands for.
-            ground_truth: per image.
+            ground_truth: annotated entities of each image.
             relations: per image (R, 3) long rows (subject, object, predicate) of ground-truth rows.
 
         Returns:
-            `loss_rel_cross_entropy` and those of `contrastive_losses`: weighted scalars; a loss of weight 0 is
+            `loss_rel_cross_entropy` and those of `contrastive_losses`: weighted scalars. A loss of weight 0 is
             absent.
         """
-        batch = entity_batch(entities)
-        pairs, targets = self.sample_pairs(batch, matched, relations, [len(x) for x in ground_truth])
+        pairs, targets = self.sample_pairs(entities, matched, relations, [len(x) for x in ground_truth])
         get_event_storage().put_scalar("relation_head/num_pairs", len(pairs))
 
-        terms = self.pair_classifier.entity_terms(features, batch)
-        logits = self.pair_classifier(relation_features, batch, terms, pairs)
-        losses = self.contrastive_losses(logits, batch, pairs, targets)
+        terms = self.pair_classifier.entity_terms(features, entities)
+        logits = self.pair_classifier(relation_features, entities, terms, pairs)
+        losses = self.contrastive_losses(logits, entities, pairs, targets)
         if self.cross_entropy_weight:
             cross_entropy = predicate_cross_entropy(logits, targets)
             losses["loss_rel_cross_entropy"] = self.cross_entropy_weight * cross_entropy
@@ -134,52 +132,50 @@ class RelDNHead(nn.Module):
         self,
         features: FeatureMaps,
         relation_features: FeatureMaps | None,
-        entities: list[Instances],
+        entities: EntityBatch,
         *,
         entities_given: bool,
-        named_pairs: list[Tensor] | None = None,
-        named_triplets: list[Tensor] | None = None,
+        queries: list[Queries] | None = None,
     ) -> list[dict[str, Instances]]:
-        """Ranks the relationships of each image and, if asked, scores named pairs and triplets beside them.
+        """Ranks the relationships of each image and answers queries.
 
         Args:
             features, relation_features, entities: as in `losses`.
             entities_given: SGCLS and PRDCLS. The overlap filter is for detected entities only.
-            named_pairs: per image (R, 2) long (subject row, object row); repeats and self pairs are allowed.
-            named_triplets: per image (T, 3) long (subject row, object row, predicate), of two different entities.
+            queries: what is asked about each image, in rows of the entities of that image. Pairs may repeat,
+                and subject and object of a pair may be the same entity; those of a triplet are two different
+                entities.
 
         Returns:
-            One dict per image. "relations": rows are relationships by falling score with `subject_index`,
-            `object_index` (rows of the entities), `pred_predicates`, `scores` and `rank_in_pair`. The list is
-            complete for any number of predicates a pair, see `selection`; the first `top_k` rows of
-            `rank_in_pair <= k` are the answer for k. "named_pairs", if asked, row by row: `subject_index`,
-            `object_index`, `pair_scores` (product of the two entity scores) and `predicate_probs` (R, P),
-            background left out. "named_triplets", if asked, row by row: `subject_index`, `object_index`,
-            `pred_predicates` and `scores`, as in "relations"; 0 for a pair that the overlap filter leaves out.
+            One dict per image, with Instances whose `image_size` is the image's entry in `frames` of the
+            entities and whose `subject_index` and `object_index` are rows of the entities of the image.
+
+            * "relations": relationships by falling score with `subject_index`, `object_index`,
+              `pred_predicates`, `scores` and `rank_in_pair`. The list is complete for any number of
+              predicates per pair, see `selection`; the first `top_k` rows of `rank_in_pair <= k` are the
+              answer for k.
+            * "pair_answers", if there are queries: row by row `subject_index`, `object_index`, `pair_scores`
+              (product of the two entity scores) and `predicate_probs` (A, P), without the background.
+            * "triplet_answers", if there are queries: row by row `subject_index`, `object_index`,
+              `pred_predicates` and `scores`, as in "relations", and `considered`: False, with score 0, for a
+              pair that the overlap filter excludes.
         """
         results = []
-        for i, found in enumerate(entities):
-            batch = self._entity_batch(found)
+        for i in range(len(entities.counts)):
+            batch = entities.of_image(i)
             terms = self.pair_classifier.entity_terms(_maps_of_image(features, i), batch)
             maps = None if relation_features is None else _maps_of_image(relation_features, i)
             classify = partial(self._probabilities, maps, batch, terms)
-            result = {"relations": self._rank(batch, found.image_size, classify, entities_given)}
-            if named_pairs is not None:
-                result["named_pairs"] = self._score_pairs(batch, found.image_size, classify, named_pairs[i])
-            if named_triplets is not None:
-                result["named_triplets"] = self._score_triplets(
-                    batch, found.image_size, classify, named_triplets[i], entities_given
+            result = {"relations": self._rank(batch, classify, entities_given)}
+            if queries is not None:
+                result["pair_answers"] = self._score_pairs(batch, classify, queries[i].pairs)
+                result["triplet_answers"] = self._score_triplets(
+                    batch, classify, queries[i].triplets, entities_given
                 )
             results.append(result)
         return results
 
-    def _entity_batch(self, found: Instances) -> EntityBatch:
-        """The entities of one image."""
-        return entity_batch([found])
-
-    def _rank(
-        self, batch: EntityBatch, image_size: tuple[int, int], classify: PairScorer, entities_given: bool
-    ) -> Instances:
+    def _rank(self, batch: EntityBatch, classify: PairScorer, entities_given: bool) -> Instances:
         rows = torch.arange(len(batch), device=batch.boxes.device)
         first, second = torch.combinations(rows).unbind(dim=1)
         considered = self._considered(batch, first, second, entities_given)
@@ -192,10 +188,9 @@ class RelDNHead(nn.Module):
             num_predicates=self.num_predicates,
             top_k=self.top_k,
             chunk_size=self.chunk_size,
-            exhaustive=self.exhaustive,
         )
         return Instances(
-            image_size,
+            batch.frames[0],
             subject_index=ranked.subject,
             object_index=ranked.object,
             pred_predicates=ranked.predicate,
@@ -206,18 +201,16 @@ class RelDNHead(nn.Module):
     def _considered(
         self, batch: EntityBatch, subject: Tensor, object: Tensor, entities_given: bool
     ) -> Tensor:
-        """(M,) bool, which of M pairs of entities can be related at all."""
+        """(M,) bool: which of M pairs of entities can be in a relationship."""
         if entities_given or not self.overlap_only:
             return torch.ones_like(subject, dtype=torch.bool)
         return boxes_overlap(batch.boxes[subject], batch.boxes[object])
 
-    def _score_pairs(
-        self, batch: EntityBatch, image_size: tuple[int, int], classify: PairScorer, pairs: Tensor
-    ) -> Instances:
+    def _score_pairs(self, batch: EntityBatch, classify: PairScorer, pairs: Tensor) -> Instances:
         subject, object = pairs.unbind(dim=1)
         chunks = torch.split(pairs, self.chunk_size)
         return Instances(
-            image_size,
+            batch.frames[0],
             subject_index=subject,
             object_index=object,
             pair_scores=batch.scores[subject] * batch.scores[object],
@@ -227,7 +220,6 @@ class RelDNHead(nn.Module):
     def _score_triplets(
         self,
         batch: EntityBatch,
-        image_size: tuple[int, int],
         classify: PairScorer,
         triplets: Tensor,
         entities_given: bool,
@@ -236,13 +228,13 @@ class RelDNHead(nn.Module):
         considered = self._considered(batch, subject, object, entities_given)
         # Several triplets of a pair share its probabilities.
         pairs, pair = torch.unique(triplets[considered, :2], dim=0, return_inverse=True)
-        scored = self._score_pairs(batch, image_size, classify, pairs)
+        scored = self._score_pairs(batch, classify, pairs)
         probs = scored.predicate_probs[pair, predicate[considered]]
         scores = batch.scores.new_zeros(len(triplets))
-        # As `select_relationships` does it.
+        # Clamped as in `select_relationships`.
         scores[considered] = scored.pair_scores[pair] * probs.to(scores.dtype).clamp(max=1)
         return Instances(
-            image_size,
+            batch.frames[0],
             subject_index=subject,
             object_index=object,
             pred_predicates=predicate,
@@ -260,35 +252,3 @@ class RelDNHead(nn.Module):
 
 def _maps_of_image(maps: FeatureMaps, image: int) -> FeatureMaps:
     return {name: x[image : image + 1] for name, x in maps.items()}
-
-
-def _sampler_from_config(cfg: CfgNode) -> PairSampler:
-    head = cfg.MODEL.ROI_RELATION_HEAD
-    published = head.SAMPLING.METHOD == "published"
-    return with_options(
-        label_and_sample_pairs,
-        num_predicates=head.NUM_PREDICATES,
-        batch_size_per_image=head.SAMPLING.BATCH_SIZE_PER_IMAGE,
-        positives_per_image=head.SAMPLING.POSITIVES_PER_IMAGE,
-        anchors_per_image=head.SAMPLING.ANCHORS_PER_IMAGE,
-        partners_per_anchor=head.SAMPLING.PARTNERS_PER_ANCHOR,
-        overlap_only=head.OVERLAP_ONLY,
-        contrastive="pairs" if published else "partners",
-        first_predicate_only=published,
-    )
-
-
-def _losses_from_config(cfg: CfgNode) -> ContrastiveLosses:
-    loss = cfg.MODEL.ROI_RELATION_HEAD.LOSS
-    if loss.NORMALIZATION not in ("anchors", "published"):
-        raise ValueError(
-            f"MODEL.ROI_RELATION_HEAD.LOSS.NORMALIZATION is {loss.NORMALIZATION!r}: use 'anchors' or 'published'"
-        )
-    return with_options(
-        contrastive_losses,
-        num_classes=cfg.MODEL.ROI_HEADS.NUM_CLASSES,
-        margins=(loss.CLASS_AGNOSTIC.MARGIN, loss.ENTITY_CLASS.MARGIN, loss.PREDICATE_CLASS.MARGIN),
-        weights=(loss.CLASS_AGNOSTIC.WEIGHT, loss.ENTITY_CLASS.WEIGHT, loss.PREDICATE_CLASS.WEIGHT),
-        normalization=loss.NORMALIZATION,
-        background_in_argmax=loss.PREDICATE_CLASS.BACKGROUND_IN_ARGMAX,
-    )

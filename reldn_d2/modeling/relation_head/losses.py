@@ -1,32 +1,55 @@
-"""The four losses of RelDN (Zhang et al., CVPR 2019, section 3). Shape letters: see `reldn_d2.structures.pairs`.
+"""The losses of RelDN (Zhang et al., CVPR 2019, section 3): cross entropy and contrastive terms.
 
-All contrastive losses are margins inside *cells*. A cell of an anchor holds
+Shape letters: see `reldn_d2.structures.pairs`.
 
-    L1  all drawn partners of the anchor                                     (eq. 2, 3)
-    L2  those of one entity class                                            (eq. 4, 5)
-    L3  positives of one predicate, negatives wrongly predicted as it        (eq. 6, 7)
+A contrastive term sorts the drawn pairs of each anchor (a subject, or an object) into *cells*. A cell holds
 
-and its margin is `min over positives of Φ - max over negatives of Φ`, with the affinity
-`Φ(s, o) = 1 - p(∅ | s, o)` (eq. 1). Since `max Φ = -min(-Φ)`, one minimum per (cell, sign) is all that is needed:
-every margin of every loss and both sides comes out of a single segment reduction, without a loop, a
-data-dependent shape or a device sync.
+    ClassAgnosticTerm    L1: all drawn partners of the anchor                      (eq. 2, 3)
+    EntityClassTerm      L2: the partners of one entity class                      (eq. 4, 5)
+    PredicateClassTerm   L3: the positives of one predicate, and the negatives wrongly predicted as it
+                                                                                   (eq. 6, 7)
+
+Related pairs are positives, unrelated pairs are negatives. With the affinity `Φ(s, o) = 1 - p(∅ | s, o)` (eq.
+1), the margin of a cell is `min over positives of Φ - max over negatives of Φ`. Since `max Φ = -min(-Φ)`, a
+single segment minimum over (sign, side, anchor, cell) gives the margins of all terms and both sides, without
+a loop, a data-dependent shape or a device sync.
 """
 
-import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.utils.registry import Registry
 from torch import Tensor
 from torch.nn import functional as F
 
 from reldn_d2.structures import EntityBatch, Pairs, PairTargets
 
 Normalization = Literal["anchors", "published"]
-_NORMALIZATIONS = get_args(Normalization)
 
+_LOSS = "MODEL.ROI_RELATION_HEAD.LOSS"
+_CROSS_ENTROPY = "cross_entropy"
 # Rows shorter than a vector register of a CPU take PyTorch longer than the same numbers down the columns.
 _SHORT_ROW = 16
+
+CONTRASTIVE_TERM_REGISTRY = Registry("CONTRASTIVE_TERM")
+CONTRASTIVE_TERM_REGISTRY.__doc__ = """
+Registry for contrastive terms: subclasses of `ContrastiveTerm`.
+
+Every CfgNode inside MODEL.ROI_RELATION_HEAD.LOSS is a term: NAME is a class of this registry, all other keys
+are its keyword arguments in lower case. So a class is called with `weight`, `margin` and its own options from
+the config, and with `num_classes` and `num_predicates` of the model. The loss of block SOME_TERM is called
+"loss_rel_some_term". Blocks of terms outside this package need no default: they are added to the config, or
+written in a YAML file, like
+
+    MODEL:
+      ROI_RELATION_HEAD:
+        LOSS:
+          SOME_TERM: {NAME: SomeTerm, WEIGHT: 0.5, MARGIN: 0.2}
+"""
 
 
 def predicate_cross_entropy(logits: Tensor, targets: PairTargets) -> Tensor:
@@ -50,97 +73,242 @@ def predicate_cross_entropy(logits: Tensor, targets: PairTargets) -> Tensor:
     return -log_likelihood / samples.clamp(min=1)
 
 
-def contrastive_losses(
-    logits: Tensor,
-    entities: EntityBatch,
-    pairs: Pairs,
-    targets: PairTargets,
-    *,
-    num_classes: int,
-    margins: tuple[float, float, float] = (0.2, 0.2, 0.2),
-    weights: tuple[float, float, float] = (1.0, 0.5, 0.1),
-    normalization: Normalization = "anchors",
-    background_in_argmax: bool = False,
-) -> dict[str, Tensor]:
-    """L1, L2 and L3, each times its weight (λ1, λ2, λ3 of eq. 8).
+class CellMembership(NamedTuple):
+    """Puts K pairs into cells of their subjects and of their objects.
 
-    Args:
-        logits: (M, P+1) fused predicate logits.
-        entities: the E entities; their classes form the cells of L2.
-        pairs: the M ordered pairs.
-        targets: related and unrelated pairs, and the partners drawn for each side.
-        num_classes: number of entity classes C.
-        margins: α1, α2, α3.
-        weights: λ1, λ2, λ3. A weight of 0 switches a loss off: it is neither computed nor returned.
-        normalization: "anchors" averages the cells of an anchor and then the anchors that have a valid cell, over
-            the whole batch; "published" divides the sum over all valid cells of a side by their number plus one.
-        background_in_argmax: whether ∅ competes in the argmax that makes a negative of L3. Off, every unrelated
-            pair is a negative of the real predicate it is most like.
-
-    Returns:
-        "loss_rel_class_agnostic", "loss_rel_entity_class", "loss_rel_predicate_class": scalars. A loss without any
-        valid cell is a zero that keeps the graph.
-
-    Raises:
-        ValueError: an unknown normalization.
+    Attributes:
+        cell: long in [0, num_cells): (2, K) cells of the subjects, then of the objects; (K,) if both are the
+            same; or one number for all pairs.
+        pair: (K,) long rows of the pairs. None: all M pairs, in order.
+        excluded: (K,) bool, pairs that are in no cell. None: no pair is excluded.
     """
-    if normalization not in _NORMALIZATIONS:
-        raise ValueError(f"unknown normalization {normalization!r}: use one of {_NORMALIZATIONS}")
-    names = ("loss_rel_class_agnostic", "loss_rel_entity_class", "loss_rel_predicate_class")
-    num_predicates = logits.shape[1] - 1
-    active = [i for i in range(3) if weights[i]]
-    if not active:
-        return {}
-    # A slot of this table for every (sign, side, anchor, cell of the anchor): positives of Φ, then negatives of -Φ.
-    sizes = [(1, num_classes, num_predicates)[i] for i in active]
-    shape = (2, 2, len(entities), sum(sizes))
-    first_cell = dict(zip(active, accumulate(sizes, initial=0), strict=False))
-    values, slots = _entries(logits, entities, pairs, targets, shape, first_cell, background_in_argmax)
-    minima = values.new_full((math.prod(shape),), torch.inf).scatter_reduce(0, slots, values, "amin")
-    positive, negative = minima.view(shape)
-    losses = _mean_hinges(positive + negative, sizes, [margins[i] for i in active], normalization)
-    return {names[i]: weights[i] * loss for i, loss in zip(active, losses, strict=True)}
+
+    cell: Tensor | int
+    pair: Tensor | None = None
+    excluded: Tensor | None = None
 
 
-def _entries(
+class ContrastiveTerm(ABC):
+    """One contrastive loss: which pairs of an anchor compete, by which margin and with which weight.
+
+    Attributes:
+        weight: factor λ of the loss; 0 switches the term off.
+        margin: α, by which the positives of a cell should exceed its negatives.
+        num_classes: number of entity classes C.
+        num_predicates: P, without the background.
+    """
+
+    def __init__(self, *, weight: float, margin: float, num_classes: int, num_predicates: int) -> None:
+        """
+        Args:
+            weight, margin, num_classes, num_predicates: see the attributes.
+        """
+        self.weight, self.margin = weight, margin
+        self.num_classes, self.num_predicates = num_classes, num_predicates
+
+    @property
+    @abstractmethod
+    def num_cells(self) -> int:
+        """Number of cells of each anchor, on either side."""
+
+    @abstractmethod
+    def memberships(
+        self, logits: Tensor, entities: EntityBatch, pairs: Pairs, targets: PairTargets
+    ) -> Sequence[CellMembership]:
+        """Which pairs are in which cells of their anchors.
+
+        The caller decides what a pair is in its cell (related: a positive, unrelated: a negative) and leaves
+        out pairs that were not drawn. A pair may be in several cells. The shapes should not depend on values,
+        so that no device sync is needed.
+
+        Args:
+            logits: (M, P+1) predicate logits, without gradient.
+            entities: E entities.
+            pairs: M ordered pairs.
+            targets: related and unrelated pairs, their labels, and the partners drawn for each side.
+        """
+
+
+@CONTRASTIVE_TERM_REGISTRY.register()
+class ClassAgnosticTerm(ContrastiveTerm):
+    """L1: all partners of an anchor compete in one cell (eq. 2, 3)."""
+
+    @property
+    def num_cells(self) -> int:
+        return 1
+
+    def memberships(
+        self, logits: Tensor, entities: EntityBatch, pairs: Pairs, targets: PairTargets
+    ) -> Sequence[CellMembership]:
+        return [CellMembership(cell=0)]
+
+
+@CONTRASTIVE_TERM_REGISTRY.register()
+class EntityClassTerm(ContrastiveTerm):
+    """L2: the partners of one entity class compete, against confusing instances of a class (eq. 4, 5)."""
+
+    @property
+    def num_cells(self) -> int:
+        return self.num_classes
+
+    def memberships(
+        self, logits: Tensor, entities: EntityBatch, pairs: Pairs, targets: PairTargets
+    ) -> Sequence[CellMembership]:
+        partner = torch.stack([pairs.object, pairs.subject])
+        return [CellMembership(cell=entities.classes[partner])]
+
+
+@CONTRASTIVE_TERM_REGISTRY.register()
+class PredicateClassTerm(ContrastiveTerm):
+    """L3: positives of a predicate compete with negatives that the model predicts as it (eq. 6, 7)."""
+
+    def __init__(self, *, background_in_argmax: bool = False, **term: Any) -> None:
+        """
+        Args:
+            background_in_argmax: whether ∅ competes in the argmax that decides what a negative is predicted
+                as. If it does, a pair predicted as ∅ is a negative of no predicate. If not, every unrelated
+                pair is a negative of the real predicate with the highest logit.
+            term: arguments of `ContrastiveTerm`.
+        """
+        super().__init__(**term)
+        self.background_in_argmax = background_in_argmax
+
+    @property
+    def num_cells(self) -> int:
+        return self.num_predicates
+
+    def memberships(
+        self, logits: Tensor, entities: EntityBatch, pairs: Pairs, targets: PairTargets
+    ) -> Sequence[CellMembership]:
+        background = self.num_predicates
+        predicted = (logits if self.background_in_argmax else logits[:, :background]).argmax(dim=1)
+        return [
+            CellMembership(cell=targets.label_predicate, pair=targets.label_pair),
+            CellMembership(
+                cell=predicted.clamp(max=background - 1),
+                excluded=targets.related | (predicted == background),
+            ),
+        ]
+
+
+class ContrastiveLosses:
+    """Computes all contrastive terms of a batch together.
+
+    Attributes:
+        terms: terms by name, without those of weight 0.
+        normalization: see `__init__`.
+    """
+
+    @configurable
+    def __init__(
+        self, *, terms: Mapping[str, ContrastiveTerm], normalization: Normalization = "anchors"
+    ) -> None:
+        """
+        Args:
+            terms: terms by name. A term of weight 0 is neither computed nor returned.
+            normalization: "anchors" averages the cells of an anchor and then the anchors that have a valid
+                cell, over the whole batch; "published" divides the sum over all valid cells of a side by
+                their number plus one.
+
+        Raises:
+            ValueError: an unknown normalization, or a term with the name of L0.
+        """
+        if normalization not in get_args(Normalization):
+            raise ValueError(
+                f"unknown normalization {normalization!r}: {_LOSS}.NORMALIZATION is 'anchors' or 'published'"
+            )
+        if _CROSS_ENTROPY in terms:
+            raise ValueError(
+                f"a contrastive term cannot be called {_CROSS_ENTROPY!r}, which is the name of L0: rename it in "
+                f"{_LOSS}"
+            )
+        self.terms = {name: term for name, term in terms.items() if term.weight}
+        self.normalization = normalization
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        loss = cfg.MODEL.ROI_RELATION_HEAD.LOSS
+        keys = [key for key in loss if key not in ("CROSS_ENTROPY_WEIGHT", "NORMALIZATION")]
+        terms = {key.lower(): _term_from_config(cfg, key) for key in keys}
+        return {"terms": terms, "normalization": loss.NORMALIZATION}
+
+    def __call__(
+        self, logits: Tensor, entities: EntityBatch, pairs: Pairs, targets: PairTargets
+    ) -> dict[str, Tensor]:
+        """
+        Args:
+            logits: (M, P+1) predicate logits.
+            entities: the E entities.
+            pairs: the M ordered pairs.
+            targets: related and unrelated pairs, and the partners drawn for each side.
+
+        Returns:
+            "loss_rel_{name}" of each term: a scalar, times the term's weight. A term without any valid cell
+            gives a zero that keeps the graph.
+        """
+        if not self.terms:
+            return {}
+        terms = list(self.terms.values())
+        positive, negative = _cell_minima(terms, logits, entities, pairs, targets)
+        means = _mean_hinges(positive + negative, terms, self.normalization)
+        return {
+            f"loss_rel_{name}": term.weight * mean
+            for (name, term), mean in zip(self.terms.items(), means, strict=True)
+        }
+
+
+def _term_from_config(cfg: CfgNode, key: str) -> ContrastiveTerm:
+    """The term of one block inside LOSS."""
+    block = getattr(cfg.MODEL.ROI_RELATION_HEAD.LOSS, key)
+    # LOSS accepts new keys, so misspelt ones have to be found here.
+    if not isinstance(block, CfgNode) or "NAME" not in block:
+        raise ValueError(
+            f"{_LOSS} has no key {key}: correct its name, or, for a new contrastive term, give a block "
+            f"{key}: {{NAME: a class in CONTRASTIVE_TERM_REGISTRY, WEIGHT: ..., MARGIN: ...}}"
+        )
+    options = {name.lower(): getattr(block, name) for name in block if name != "NAME"}
+    term: ContrastiveTerm = CONTRASTIVE_TERM_REGISTRY.get(block.NAME)(
+        **options,
+        num_classes=cfg.MODEL.ROI_HEADS.NUM_CLASSES,
+        num_predicates=cfg.MODEL.ROI_RELATION_HEAD.NUM_PREDICATES,
+    )
+    return term
+
+
+def _cell_minima(
+    terms: Sequence[ContrastiveTerm],
     logits: Tensor,
     entities: EntityBatch,
     pairs: Pairs,
     targets: PairTargets,
-    shape: tuple[int, int, int, int],
-    first_cell: dict[int, int],
-    background_in_argmax: bool,
-) -> tuple[Tensor, Tensor]:
-    """What competes for the minimum of which slot: ±Φ of a pair, infinite if the pair was not drawn."""
+) -> Tensor:
+    """(2, 2, E, cells of all terms): for each sign, side, anchor and cell the least Φ of the positives, or -Φ
+    of the negatives; infinite where there are none."""
+    first_cells = [0, *accumulate(term.num_cells for term in terms)]
+    sides, num_anchors, num_cells = 2, len(entities), first_cells[-1]
     # Rows of these (2, M) tables are the two sides: subjects as anchors, then objects.
     anchor = torch.stack([pairs.subject, pairs.object])
     drawn = torch.stack([targets.subject_side, targets.object_side])
     affinity = _affinity(logits)
     signed = torch.where(targets.related, affinity, -affinity)
-    signed = signed.expand(2, -1).masked_fill(~(drawn & (targets.related | targets.unrelated)), torch.inf)
+    signed = signed.expand(sides, -1).masked_fill(~(drawn & (targets.related | targets.unrelated)), torch.inf)
 
-    slots_per_sign = math.prod(shape[1:])
-    side = torch.arange(2, device=logits.device)[:, None]
-    positive = (side * shape[2] + anchor) * shape[3]
-    own_sign = positive + slots_per_sign * ~targets.related
-    entries = []
-    if 0 in first_cell:
-        entries.append((signed, own_sign + first_cell[0]))
-    if 1 in first_cell:
-        partner_class = entities.classes[anchor.flip(0)]
-        entries.append((signed, own_sign + (first_cell[1] + partner_class)))
-    if 2 in first_cell:
-        label_slot = positive[:, targets.label_pair] + (first_cell[2] + targets.label_predicate)
-        entries.append((signed.index_select(1, targets.label_pair), label_slot))
-        num_predicates = logits.shape[1] - 1
-        scores = logits.detach() if background_in_argmax else logits.detach()[:, :num_predicates]
-        likely = scores.argmax(dim=1)
-        # A pair whose argmax is ∅ is a negative of no predicate.
-        no_negative = targets.related | (likely == num_predicates)
-        likely_slot = positive + (slots_per_sign + first_cell[2] + likely.clamp(max=num_predicates - 1))
-        entries.append((signed.masked_fill(no_negative, torch.inf), likely_slot))
-    values, slots = (torch.cat(parts, dim=1).flatten() for parts in zip(*entries, strict=True))
-    return values, slots
+    # Where in the flattened result the cells of each pair's sign, side and anchor begin.
+    side = torch.arange(sides, device=logits.device)[:, None]
+    begin = (side * num_anchors + anchor) * num_cells
+    begin = begin + sides * num_anchors * num_cells * ~targets.related
+    values, places = [], []
+    fixed_logits = logits.detach()
+    for term, first_cell in zip(terms, first_cells, strict=False):
+        for cell, pair, excluded in term.memberships(fixed_logits, entities, pairs, targets):
+            value = signed if pair is None else signed.index_select(1, pair)
+            values.append(value if excluded is None else value.masked_fill(excluded, torch.inf))
+            places.append((begin if pair is None else begin[:, pair]) + (first_cell + cell))
+    result = signed.new_full((2 * sides * num_anchors * num_cells,), torch.inf)
+    result = result.scatter_reduce(
+        0, torch.cat(places, dim=1).flatten(), torch.cat(values, dim=1).flatten(), "amin"
+    )
+    return result.view(2, sides, num_anchors, num_cells)
 
 
 def _affinity(logits: Tensor) -> Tensor:
@@ -151,19 +319,25 @@ def _affinity(logits: Tensor) -> Tensor:
 
 
 def _mean_hinges(
-    margins: Tensor, sizes: list[int], alphas: list[float], normalization: Normalization
+    margins: Tensor, terms: Sequence[ContrastiveTerm], normalization: Normalization
 ) -> tuple[Tensor, ...]:
-    """max(0, α - margin) of (sides, anchors, cells) tables side by side, each averaged over the cells that have one.
+    """For each term max(0, α - margin), averaged over the cells that have a margin.
 
     Where a positive or a negative is missing the margin is infinite, so that its hinge is 0.
+
+    Args:
+        margins: (sides, anchors, cells of all terms).
+        terms: the terms, in the order of their cells.
+        normalization: see `ContrastiveLosses`.
     """
+    sizes = [term.num_cells for term in terms]
     valid = (margins != torch.inf).to(margins.dtype)
-    # (losses, sides, anchors)
+    # (terms, sides, anchors)
     cells = torch.stack([table.sum(dim=2) for table in torch.split(valid, sizes, dim=2)])
     hinges = torch.stack(
         [
-            (alpha - table).clamp(min=0).sum(dim=2)
-            for alpha, table in zip(alphas, torch.split(margins, sizes, dim=2), strict=True)
+            (term.margin - table).clamp(min=0).sum(dim=2)
+            for term, table in zip(terms, torch.split(margins, sizes, dim=2), strict=True)
         ]
     )
     if normalization == "published":

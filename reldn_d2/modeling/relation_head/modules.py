@@ -1,4 +1,4 @@
-"""The three modules whose logits RelDN adds up (section 4): `p_pred = softmax(f_vis + f_spt + f_sem)`, eq. 12.
+"""The three modules whose logits RelDN adds up (section 4, eq. 12): `softmax(f_vis + f_spt + f_sem)`.
 
 Each returns (M, P+1) logits, background predicate last. Shape letters: see `reldn_d2.structures.pairs`.
 """
@@ -17,6 +17,9 @@ from reldn_d2.structures import Pairs
 
 from .spatial import SPATIAL_FEATURE_SIZE, spatial_features
 
+SpatialFeatures = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Gives the 28 numbers of pairs, with the arguments of `spatial_features`."""
+
 _NEGATIVE_SLOPE = 0.1
 
 
@@ -27,7 +30,7 @@ def _linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 class SemanticModule(nn.Module):
-    """Log of the empirical p(predicate | subject class, object class): `f_sem[s, o] = log(p(. | s, o) + eps)`.
+    """Log of the empirical p(predicate | subject class s, object class o): `log(p(. | s, o) + eps)`.
 
     The table is a parameter (frozen unless `learnable`), so it is saved in checkpoints and inference needs no
     training data. Until it is set it holds NaN, and using it is an error.
@@ -45,7 +48,7 @@ class SemanticModule(nn.Module):
         register(SemanticModule._forget)
 
     def _forget(self, *_: Any) -> None:
-        """A table that is loaded has to be looked at again."""
+        """A loaded table has to be checked again."""
         self._known_to_be_set = False
 
     @torch.no_grad()
@@ -54,8 +57,8 @@ class SemanticModule(nn.Module):
 
         Args:
             counts: (C, C, P+1) non-negative: how often each predicate, and last no relationship, occurs for a
-                (subject class, object class). One is added to the last column, so that a pair of classes never seen
-                gets the background almost surely.
+                (subject class, object class). One is added to the last column, so that a pair of classes
+                never seen gets the background almost surely.
 
         Raises:
             ValueError: another shape, or negative counts.
@@ -86,7 +89,7 @@ class SemanticModule(nn.Module):
             RuntimeError: the table was never set.
         """
         if not self._known_to_be_set:
-            # Looked at once: it needs a transfer from the device.
+            # Checked once, since it needs a transfer from the device.
             if bool(self.log_prior.isnan().any()):
                 raise RuntimeError(
                     "the semantic module has no predicate statistics: load a trained RelDN checkpoint, or call "
@@ -104,13 +107,13 @@ class SpatialModule(nn.Module):
         *,
         num_predicates: int,
         hidden: int = 64,
-        features: Callable[[Tensor, Tensor, Tensor], Tensor] = spatial_features,
+        features: SpatialFeatures = spatial_features,
     ) -> None:
         """
         Args:
             num_predicates: P.
             hidden: width of the two hidden layers.
-            features: gives the 28 numbers of pairs, with the arguments of `spatial_features`.
+            features: function that gives the 28 numbers of pairs, with the arguments of `spatial_features`.
         """
         super().__init__()
         self.features = features
@@ -138,7 +141,7 @@ class SpatialModule(nn.Module):
 
 @dataclass(frozen=True)
 class EntityTerms:
-    """What the visual module computes once per entity; None where a part is switched off.
+    """The parts of the visual module that are computed once per entity; None where a part is switched off.
 
     Attributes:
         subject_hidden, object_hidden: (E, 3D/2) parts of the first layer of the fused branch.
@@ -154,11 +157,11 @@ class EntityTerms:
 class VisualModule(nn.Module):
     """`<S, P, O>` features fused by an MLP 3D → 3D/2 → D → P+1, plus two skip connections.
 
-    The first layer is linear in the three features, so its subject and object parts are computed once per entity and
-    its predicate part once per unordered pair; a pair only adds up three rows. The skip connections are linear layers
-    from the subject feature alone and from the object feature alone.
+    The first layer is linear in the three features, so its subject and object parts are computed once per
+    entity and its predicate part once per unordered pair; a pair only adds up three rows. The skip
+    connections are linear layers from the subject feature alone and from the object feature alone.
 
-    `dropout` of the three features, in training, is not in the paper; it helps where photos are few.
+    `dropout` is applied to the three features in training. It is not in the paper; it helps with few photos.
     """
 
     def __init__(
@@ -181,7 +184,7 @@ class VisualModule(nn.Module):
         self.fuse = _linear(3 * feature_size, hidden) if fused else None
         self.score = (
             nn.Sequential(
-                # Nobody else needs what these overwrite: new memory for it would cost more than the sums.
+                # In place: the inputs are not used again, and new memory would cost more than the sums.
                 nn.LeakyReLU(_NEGATIVE_SLOPE, inplace=True),
                 _linear(hidden, feature_size),
                 nn.LeakyReLU(_NEGATIVE_SLOPE, inplace=True),

@@ -14,16 +14,18 @@ from torch import Tensor, nn
 from reldn_d2.structures import EntityBatch, Pairs, enclosing_boxes
 
 from ..region_heads import before_last_relu, region_parts
-from .modules import EntityTerms, SemanticModule, SpatialModule, VisualModule
+from .modules import EntityTerms, SemanticModule, SpatialFeatures, SpatialModule, VisualModule
+from .spatial import spatial_features
 
 FeatureMaps = dict[str, Tensor]
 
 
 class PairClassifier(nn.Module):
-    """Pools regions and adds up the logits of the semantic, spatial and visual modules (section 4 of the paper).
+    """Pools regions and adds up the logits of the semantic, spatial and visual modules (section 4).
 
-    Subject and object features are pooled from the detector's feature maps once per entity, predicate features from
-    the predicate backbone's once per unordered pair. Shape letters: see `reldn_d2.structures.pairs`.
+    Subject and object features are pooled from the detector's feature maps once per entity, predicate
+    features from the predicate backbone's once per unordered pair. Shape letters: see
+    `reldn_d2.structures.pairs`.
     """
 
     @configurable
@@ -43,9 +45,9 @@ class PairClassifier(nn.Module):
         Args:
             semantic, spatial, visual: the three modules; None switches one off.
             in_features: names of the feature maps to pool from.
-            pooler: region pooler for these maps; None if the visual module is off.
-            subject_head, object_head, predicate_head: box heads from pooled regions to D features; None where the
-                visual module does not need them.
+            pooler: pools regions from these maps; None if the visual module is off.
+            subject_head, object_head, predicate_head: box heads from pooled regions to D features; None where
+                the visual module does not need them.
 
         Raises:
             ValueError: all three modules are off.
@@ -62,18 +64,21 @@ class PairClassifier(nn.Module):
         self.predicate_head = predicate_head
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    def from_config(
+        cls,
+        cfg: CfgNode,
+        input_shape: dict[str, ShapeSpec],
+        *,
+        spatial_features: SpatialFeatures = spatial_features,
+    ) -> dict[str, Any]:
         head = cfg.MODEL.ROI_RELATION_HEAD
         num_predicates = head.NUM_PREDICATES
-        fused, subject_skip, object_skip = (
-            head.VISUAL.FUSED,
-            head.VISUAL.SUBJECT_SKIP,
-            head.VISUAL.OBJECT_SKIP,
-        )
+        fused = head.VISUAL.FUSED
+        subject_skip, object_skip = head.VISUAL.SUBJECT_SKIP, head.VISUAL.OBJECT_SKIP
         in_features: list[str] = []
         pooler = visual = region_head = None
         if fused or subject_skip or object_skip:
-            # Built as the detector's, so that any kind of ROI heads gives what its copies need.
+            # Built like the detector's ROI heads, so that every kind of them gives what its copies need.
             parts = region_parts(build_roi_heads(cfg, input_shape))
             in_features, pooler = parts.in_features, parts.pooler
             region_head = before_last_relu(parts.head) if head.VISUAL.FEATURES_BEFORE_RELU else parts.head
@@ -85,16 +90,19 @@ class PairClassifier(nn.Module):
                 object_skip=object_skip,
                 dropout=head.VISUAL.DROPOUT,
             )
-        return {
-            "semantic": SemanticModule(
+        semantic = spatial = None
+        if head.SEMANTIC.ENABLED:
+            semantic = SemanticModule(
                 num_classes=cfg.MODEL.ROI_HEADS.NUM_CLASSES,
                 num_predicates=num_predicates,
                 learnable=head.SEMANTIC.LEARNABLE,
                 eps=head.SEMANTIC.EPS,
             )
-            if head.SEMANTIC.ENABLED
-            else None,
-            "spatial": SpatialModule(num_predicates=num_predicates) if head.SPATIAL.ENABLED else None,
+        if head.SPATIAL.ENABLED:
+            spatial = SpatialModule(num_predicates=num_predicates, features=spatial_features)
+        return {
+            "semantic": semantic,
+            "spatial": spatial,
             "visual": visual,
             "in_features": in_features,
             "pooler": pooler,
@@ -114,7 +122,7 @@ class PairClassifier(nn.Module):
         return self.predicate_head is not None
 
     def entity_terms(self, features: FeatureMaps, batch: EntityBatch) -> EntityTerms:
-        """What the visual module needs of every entity, computed once for all pairs.
+        """The parts of the visual module that depend on one entity alone, computed once for all pairs.
 
         Args:
             features: feature maps of the detector's backbone.
@@ -136,7 +144,7 @@ class PairClassifier(nn.Module):
             relation_features: feature maps of the predicate backbone, if `uses_relation_features`.
             batch: E entities.
             terms: their `entity_terms`.
-            pairs: M ordered pairs; unordered ones sorted by image.
+            pairs: M ordered pairs, whose unordered pairs are sorted by image.
 
         Returns:
             (M, P+1) logits in float32 (float64 if the model is), background last; their softmax is eq. 12.

@@ -1,13 +1,15 @@
-"""Labels every ordered entity pair of a batch and draws those that the losses use (sections 3.4 and 5 of the paper).
+"""Labels every ordered entity pair of a batch and draws those that the losses use (sections 3.4 and 5).
 
-Work is done on tables padded to the largest image, (N, Emax, Emax) with subjects in rows and objects in columns, so
-that no loop runs over images or entities. Random subsets come from `topk` of random keys. Shapes are static up to the
-last step, the compactions that turn the drawn table into a list of pairs and list their labels.
+The sampler works on tables padded to the largest image, (N, Emax, Emax) with subjects in rows and objects in
+columns, so that no loop runs over images or entities. Random subsets come from `topk` of random keys. Shapes
+are static up to the last step, the compactions that turn the drawn table into a list of pairs and list their
+labels.
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
+from detectron2.config import CfgNode, configurable
 from torch import Tensor
 
 from reldn_d2.structures import EntityBatch, Pairs, PairTargets, boxes_overlap
@@ -16,87 +18,138 @@ ContrastiveSampling = Literal["partners", "pairs"]
 _CONTRASTIVE_SAMPLINGS = get_args(ContrastiveSampling)
 
 
-def label_and_sample_pairs(
-    entities: EntityBatch,
-    matched: Tensor,
-    relations: list[Tensor],
-    num_ground_truth: list[int],
-    *,
-    num_predicates: int,
-    batch_size_per_image: int = 512,
-    positives_per_image: int = 128,
-    anchors_per_image: int = 128,
-    partners_per_anchor: int = 64,
-    overlap_only: bool = False,
-    contrastive: ContrastiveSampling = "partners",
-    first_predicate_only: bool = False,
-) -> tuple[Pairs, PairTargets]:
-    """Draws pairs for each loss on its own and returns their union, so that their features are computed once.
+class PairSampler:
+    """Draws the training pairs of each loss independently of the other losses.
 
-    A pair is related when its ends are matched to the two ends of an annotated relationship, and unrelated when they
-    are matched to two different ground-truth entities without a relationship in this order. Two entities matched to
-    the same ground truth form neither.
-
-    Args:
-        entities: E entities.
-        matched: (E,) long, row of the ground-truth entity (inside its image) that each entity stands for.
-        relations: for each image (R, 3) long rows (subject, object, predicate) of ground-truth rows.
-        num_ground_truth: number of ground-truth entities of each image.
-        num_predicates: P.
-        batch_size_per_image, positives_per_image: L0 draws up to `positives_per_image` related pairs of an image and
-            fills up with unrelated ones. A drawn pair contributes all its labels.
-        anchors_per_image, partners_per_anchor: contrastive sets of the "partners" method: up to so many subjects
-            with a related object, each with all its related and so many unrelated objects; the same for objects.
-        overlap_only: pairs of boxes that do not overlap are left out altogether.
-        contrastive: "partners" as above; "pairs", as in the published code: for each side up to
-            `anchors_per_image` related and as many unrelated pairs, whatever their anchors.
-        first_predicate_only: a pair keeps only its first annotated predicate, as in the published code.
-
-    Returns:
-        All unordered pairs of which at least one direction was drawn, in both directions, and their targets.
-
-    Raises:
-        ValueError: an unknown kind of contrastive sets.
+    A pair is related when its subject and its object are matched to those of an annotated relationship. It is
+    unrelated when they are matched to two different ground-truth entities without a relationship in this
+    order. Two entities matched to the same ground truth are neither.
     """
-    if contrastive not in _CONTRASTIVE_SAMPLINGS:
-        raise ValueError(f"unknown contrastive sets {contrastive!r}: use one of {_CONTRASTIVE_SAMPLINGS}")
-    rows, exists = _padded_rows(entities)
-    match = matched[rows]
-    annotated, predicates = _annotations(relations, num_ground_truth, num_predicates, first_predicate_only)
 
-    image = torch.arange(len(entities.counts), device=match.device)[:, None, None]
-    distinct = (match[:, :, None] != match[:, None, :]) & exists[:, :, None] & exists[:, None, :]
-    if overlap_only:
-        boxes = entities.boxes[rows]
-        distinct &= boxes_overlap(boxes[:, :, None], boxes[:, None, :])
-    known = annotated[image, match[:, :, None], match[:, None, :]]
-    related, unrelated = distinct & known, distinct & ~known
+    @configurable
+    def __init__(
+        self,
+        *,
+        num_predicates: int,
+        batch_size_per_image: int = 512,
+        positives_per_image: int = 128,
+        anchors_per_image: int = 128,
+        partners_per_anchor: int = 64,
+        overlap_only: bool = False,
+        contrastive: ContrastiveSampling = "partners",
+        first_predicate_only: bool = False,
+    ) -> None:
+        """
+        Args:
+            num_predicates: P.
+            batch_size_per_image, positives_per_image: L0 draws up to `positives_per_image` related pairs of
+                an image and fills up with unrelated ones. A drawn pair contributes all its labels.
+            anchors_per_image, partners_per_anchor: numbers of the contrastive sets, see `contrastive`.
+            overlap_only: exclude pairs whose boxes do not overlap from all losses.
+            contrastive: how pairs are drawn for the contrastive losses. "partners": up to `anchors_per_image`
+                subjects with a related object, each with all its related objects and up to
+                `partners_per_anchor` unrelated ones; the same for objects. "pairs", as in the published code:
+                for each side up to `anchors_per_image` related and as many unrelated pairs, whatever their
+                anchors.
+            first_predicate_only: a pair keeps only its first annotated predicate, as in the published code.
 
-    in_cross_entropy = _draw_for_cross_entropy(related, unrelated, batch_size_per_image, positives_per_image)
-    if contrastive == "partners":
-        subject_side = _draw_partners(related, unrelated, anchors_per_image, partners_per_anchor)
-        object_side = _draw_partners(related.mT, unrelated.mT, anchors_per_image, partners_per_anchor).mT
-    else:
-        subject_side = _draw_pairs(related, unrelated, anchors_per_image)
-        object_side = _draw_pairs(related, unrelated, anchors_per_image)
+        Raises:
+            ValueError: an unknown kind of contrastive sets, or a negative number.
+        """
+        if contrastive not in _CONTRASTIVE_SAMPLINGS:
+            raise ValueError(f"unknown contrastive sets {contrastive!r}: use one of {_CONTRASTIVE_SAMPLINGS}")
+        numbers = {
+            "batch_size_per_image": batch_size_per_image,
+            "positives_per_image": positives_per_image,
+            "anchors_per_image": anchors_per_image,
+            "partners_per_anchor": partners_per_anchor,
+        }
+        for name, number in numbers.items():
+            if number < 0:
+                raise ValueError(
+                    f"MODEL.ROI_RELATION_HEAD.SAMPLING.{name.upper()} is {number}: give 0 or more"
+                )
+        self.num_predicates = num_predicates
+        self.batch_size_per_image, self.positives_per_image = batch_size_per_image, positives_per_image
+        self.anchors_per_image, self.partners_per_anchor = anchors_per_image, partners_per_anchor
+        self.overlap_only, self.contrastive = overlap_only, contrastive
+        self.first_predicate_only = first_predicate_only
 
-    drawn = in_cross_entropy | subject_side | object_side
-    image, a, b = (drawn | drawn.mT).triu().nonzero(as_tuple=True)
-    pairs = Pairs.both_directions(rows[image, a], rows[image, b])
-    image, subject, object = image.repeat(2), torch.cat([a, b]), torch.cat([b, a])
-    tables = torch.stack([related, unrelated, in_cross_entropy, subject_side, object_side])
-    masks = tables.flatten(1)[:, (image * rows.shape[1] + subject) * rows.shape[1] + object]
-    # Labels of related pairs only: they are few.
-    pair = masks[0].nonzero()[:, 0]
-    image, subject, object = image[pair], subject[pair], object[pair]
-    row, label_predicate = predicates[image, match[image, subject], match[image, object]].nonzero(
-        as_tuple=True
-    )
-    return pairs, PairTargets(pair[row], label_predicate, *masks)
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        head = cfg.MODEL.ROI_RELATION_HEAD
+        published = head.SAMPLING.METHOD == "published"
+        return {
+            "num_predicates": head.NUM_PREDICATES,
+            "batch_size_per_image": head.SAMPLING.BATCH_SIZE_PER_IMAGE,
+            "positives_per_image": head.SAMPLING.POSITIVES_PER_IMAGE,
+            "anchors_per_image": head.SAMPLING.ANCHORS_PER_IMAGE,
+            "partners_per_anchor": head.SAMPLING.PARTNERS_PER_ANCHOR,
+            "overlap_only": head.OVERLAP_ONLY,
+            "contrastive": "pairs" if published else "partners",
+            "first_predicate_only": published,
+        }
+
+    def __call__(
+        self, entities: EntityBatch, matched: Tensor, relations: list[Tensor], num_ground_truth: list[int]
+    ) -> tuple[Pairs, PairTargets]:
+        """Draws the pairs of each loss and returns their union, so that their features are computed once.
+
+        Args:
+            entities: E entities.
+            matched: (E,) long, row of the ground-truth entity (inside its image) that each entity stands for.
+            relations: for each image (R, 3) long rows (subject, object, predicate) of ground-truth rows.
+            num_ground_truth: number of ground-truth entities of each image.
+
+        Returns:
+            All unordered pairs of which at least one direction was drawn, in both directions, and their
+            targets.
+        """
+        rows, exists = _padded_rows(entities)
+        match = matched[rows]
+        annotated, predicates = _annotations(
+            relations, num_ground_truth, self.num_predicates, self.first_predicate_only
+        )
+
+        image = torch.arange(len(entities.counts), device=match.device)[:, None, None]
+        distinct = (match[:, :, None] != match[:, None, :]) & exists[:, :, None] & exists[:, None, :]
+        if self.overlap_only:
+            boxes = entities.boxes[rows]
+            distinct &= boxes_overlap(boxes[:, :, None], boxes[:, None, :])
+        known = annotated[image, match[:, :, None], match[:, None, :]]
+        related, unrelated = distinct & known, distinct & ~known
+
+        in_cross_entropy = _draw_for_cross_entropy(
+            related, unrelated, self.batch_size_per_image, self.positives_per_image
+        )
+        if self.contrastive == "partners":
+            subject_side = _draw_partners(
+                related, unrelated, self.anchors_per_image, self.partners_per_anchor
+            )
+            object_side = _draw_partners(
+                related.mT, unrelated.mT, self.anchors_per_image, self.partners_per_anchor
+            ).mT
+        else:
+            subject_side = _draw_pairs(related, unrelated, self.anchors_per_image)
+            object_side = _draw_pairs(related, unrelated, self.anchors_per_image)
+
+        drawn = in_cross_entropy | subject_side | object_side
+        image, a, b = (drawn | drawn.mT).triu().nonzero(as_tuple=True)
+        pairs = Pairs.both_directions(rows[image, a], rows[image, b])
+        image, subject, object = image.repeat(2), torch.cat([a, b]), torch.cat([b, a])
+        tables = torch.stack([related, unrelated, in_cross_entropy, subject_side, object_side])
+        masks = tables.flatten(1)[:, (image * rows.shape[1] + subject) * rows.shape[1] + object]
+        # Only the related pairs have labels, and they are few.
+        pair = masks[0].nonzero()[:, 0]
+        image, subject, object = image[pair], subject[pair], object[pair]
+        row, label_predicate = predicates[image, match[image, subject], match[image, object]].nonzero(
+            as_tuple=True
+        )
+        return pairs, PairTargets(pair[row], label_predicate, *masks)
 
 
 def _padded_rows(entities: EntityBatch) -> tuple[Tensor, Tensor]:
-    """(N, Emax) entity rows, any row where there is none, and whether each place holds an entity."""
+    """(N, Emax) entity rows, arbitrary where there is no entity; (N, Emax) bool, whether there is one."""
     device = entities.boxes.device
     counts = torch.tensor(entities.counts, device=device)
     position = torch.arange(max(entities.counts), device=device)
@@ -107,7 +160,8 @@ def _padded_rows(entities: EntityBatch) -> tuple[Tensor, Tensor]:
 def _annotations(
     relations: list[Tensor], num_ground_truth: list[int], num_predicates: int, first_only: bool
 ) -> tuple[Tensor, Tensor]:
-    """(N, Gmax, Gmax) bool: is (subject, object) annotated; (N, Gmax, Gmax, P) bool: with which predicates."""
+    """(N, Gmax, Gmax) bool: is (subject, object) annotated; (N, Gmax, Gmax, P) bool: with which
+    predicates."""
     size = max(max(num_ground_truth), 1)
     device = relations[0].device
     image = torch.repeat_interleave(
@@ -131,12 +185,12 @@ def _draw(eligible: Tensor, most: int, limit: Tensor | None = None) -> Tensor:
 
     Args:
         eligible: (..., K) bool.
-        most: how many to draw at most.
-        limit: (..., 1), how many to draw, where that is less than `most`; None means `most`.
+        most: largest number of places to draw.
+        limit: (..., 1) number of places to draw from each row, if less than `most`; None means `most`.
 
     Returns:
-        (..., K) bool, with as many of the eligible places of each row as asked for, or all; every subset of that size
-        equally likely.
+        (..., K) bool, with as many of the eligible places of each row as asked for, or all; every subset of
+        that size equally likely.
     """
     if most >= eligible.shape[-1] and limit is None:
         return eligible
@@ -155,7 +209,7 @@ def _draw_for_cross_entropy(related: Tensor, unrelated: Tensor, size: int, posit
 
 
 def _draw_partners(related: Tensor, unrelated: Tensor, anchors: int, partners: int) -> Tensor:
-    """Anchors lie along dimension 1, their partners along dimension 2."""
+    """Draws partners (dimension 2) of drawn anchors (dimension 1)."""
     anchor = _draw(related.any(dim=2), anchors)
     return anchor[:, :, None] & (related | _draw(unrelated, partners))
 

@@ -1,14 +1,14 @@
 """Exact ranking of an image's relationships without scoring every pair.
 
-The score of a triplet is `(s · o) · p` with p at most 1, so the product of the two entity scores bounds every triplet
-of a pair. Pairs are scored in chunks by falling bound; once the worst of the `top_k` best rank-1 triplets found
-so far is strictly above a bound, that pair and all that follow can't enter the list and are not scored. Memory is
-bounded by the chunk.
+The score of a triplet is `(s · o) · p` with p at most 1, so the product of the two entity scores bounds every
+triplet of a pair. Pairs are scored in chunks by falling bound. Once the worst of the `top_k` best rank-1
+triplets found so far is strictly above a bound, that pair and all following ones cannot enter the list and
+are not scored. Memory is bounded by the chunk.
 
-One list serves every number of predicates a pair. A triplet's *rank in its pair* is 1 for the pair's best predicate, 2
-for the next, and so on. For each r the list holds the `top_k` best triplets of rank at most r: a triplet of rank r
-stays exactly when fewer than `top_k` triplets before it have rank at most r. The rank-1 list is the last to fill,
-so its last score decides when to stop for all of them.
+One list serves every number of predicates per pair. A triplet's *rank in its pair* is 1 for the pair's best
+predicate, 2 for the next, and so on. For each r the list holds the `top_k` best triplets of rank at most r: a
+triplet of rank r stays exactly when fewer than `top_k` triplets before it have rank at most r. The rank-1
+list is the last to fill, so its last score decides when to stop for all of them.
 """
 
 from collections.abc import Callable
@@ -58,26 +58,25 @@ def select_relationships(
     num_predicates: int,
     top_k: int = 100,
     chunk_size: int = 256,
-    exhaustive: bool = False,
 ) -> Selection:
     """The best relationships of one image, identical to ranking every triplet of every pair.
 
     Args:
         score_pairs: called with the entity rows (u,), (u,) of a chunk of unordered pairs; returns (2u, P)
-            probabilities of the real predicates (∅ left out), for all `first -> second`, then all `second -> first`.
+            probabilities of the real predicates (without ∅), for all `first -> second`, then all `second ->
+            first`.
         scores: (E,) float, entity scores.
         first, second: (U,) long, the unordered pairs to consider.
         num_predicates: P.
-        top_k: length of the list for each number of predicates a pair.
+        top_k: length of the list for each number of predicates per pair.
         chunk_size: unordered pairs scored at a time.
-        exhaustive: score every pair, though it can change nothing; to measure what stopping saves.
 
     Returns:
         The list described at the head of this module.
     """
     bounds, order = (scores[first] * scores[second]).sort(descending=True, stable=True)
     first, second = first[order], second[order]
-    # One transfer of all bounds, then one number a chunk comes from the device.
+    # All bounds are transferred from the device at once; later it is one number per chunk.
     rising = -bounds.double().cpu().numpy()
     best = Selection(
         subject=first[:0],
@@ -89,11 +88,10 @@ def select_relationships(
     start, threshold = 0, -torch.inf
     while start < len(first):
         end = min(start + chunk_size, len(first))
-        if not exhaustive:
-            # Only pairs whose bound reaches the threshold can still enter the list.
-            end = min(end, int(np.searchsorted(rising, -threshold, side="right")))
-            if end <= start:
-                break
+        # Only pairs whose bound reaches the threshold can still enter the list.
+        end = min(end, int(np.searchsorted(rising, -threshold, side="right")))
+        if end <= start:
+            break
         rows = slice(start, end)
         start = end
         pairs = Pairs.both_directions(first[rows], second[rows])
@@ -119,15 +117,16 @@ def _triplets(probs: Tensor, bounds: Tensor, pairs: Pairs) -> Selection:
 
 
 def _rank_one_threshold(triplets: Selection, top_k: int) -> float:
-    """Score of the `top_k`-th best triplet of rank 1; minus infinity until there are so many."""
+    """Score of the `top_k`-th best triplet of rank 1; minus infinity while there are fewer."""
     scores = triplets.score[triplets.rank_in_pair == 1]
     return scores.topk(top_k).values[-1].item() if len(scores) >= top_k else -torch.inf
 
 
 def _keep_complete_lists(triplets: Selection, threshold: float, num_predicates: int, top_k: int) -> Selection:
-    # Whoever is below the k-th triplet of rank 1 has k better ones of no higher rank. Taking these out first
-    # leaves few enough for the table of counts below.
-    triplets = triplets[~(triplets.score < threshold)]  # keeps NaN, to be seen
+    """The ranked triplets that one of the lists of rank at most 1, 2, ... still holds."""
+    # A triplet that scores less than the k-th triplet of rank 1 has k better ones of no higher rank. Without
+    # these the table of counts below is small. Written so that NaN is kept: a broken model should be noticed.
+    triplets = triplets[~(triplets.score < threshold)]
     triplets = triplets[_ranking(triplets)]
     ranks = torch.arange(1, num_predicates + 1, device=triplets.score.device)
     at_most = triplets.rank_in_pair[:, None] <= ranks
@@ -136,7 +135,8 @@ def _keep_complete_lists(triplets: Selection, threshold: float, num_predicates: 
 
 
 def _ranking(triplets: Selection) -> Tensor:
-    """Order by score falling, then subject, object, predicate: stable sorts from the last key to the first."""
+    """Order by score falling, then subject, object, predicate: stable sorts from the last key to the
+    first."""
     order = triplets.predicate.argsort(stable=True)
     order = order[triplets.object[order].argsort(stable=True)]
     order = order[triplets.subject[order].argsort(stable=True)]

@@ -41,7 +41,8 @@ def box_position(boxes: Tensor, image_sizes: Tensor) -> Tensor:
 
 
 def spatial_features(subject_boxes: Tensor, object_boxes: Tensor, image_sizes: Tensor) -> Tensor:
-    """The 28 numbers of eq. 11: `<Δ(s, o), Δ(s, u), Δ(u, o), c(s), c(o)>` with u the enclosing box of s and o.
+    """The 28 numbers of eq. 11: `<Δ(s, o), Δ(s, u), Δ(u, o), c(s), c(o)>` with u the enclosing box of s and
+    o.
 
     Boxes thinner than a pixel count as a pixel wide, so that no ratio or logarithm explodes.
 

@@ -1,4 +1,5 @@
-"""RoIAlign of inclusive boxes, proposals, spatial features and detection of the published code, part by part."""
+"""RoIAlign of inclusive boxes, proposals, spatial features and detection of the published code, part by
+part."""
 
 import math
 

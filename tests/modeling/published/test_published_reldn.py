@@ -1,4 +1,5 @@
-"""PublishedRelDN as a whole, at reduced width with random weights, against the slow way through a test image."""
+"""PublishedRelDN as a whole, at reduced width with random weights, against the slow way through a test
+image."""
 
 from typing import Any
 
@@ -13,6 +14,7 @@ from detectron2.utils.events import EventStorage
 from reldn_d2.engine.yaml import is_relation_config
 from reldn_d2.modeling import PublishedRelDN, RelDN
 from reldn_d2.modeling.published import PUBLISHED_PARTS
+from reldn_d2.structures import Queries
 from tests.builders.tiny_models import TinyConfig, make_input, make_model
 from tests.references.published import Box, SlowPublished, slow_level
 
@@ -47,7 +49,8 @@ WIDE, LONG = ((61, 83), (97, 132)), ((97, 50), (140, 72))
 
 @torch.no_grad()
 def spread(model: RelDN, image: torch.Tensor) -> None:
-    """Scales the last layers so that what they return differs clearly, and no rank hangs on the last digits."""
+    """Scales the last layers so that what they return differs clearly, and no rank hangs on the last
+    digits."""
     images = model.preprocess_image([{"image": image}])
     features = model.backbone(images.tensor)
     rpn, heads = model.proposal_generator, model.roi_heads
@@ -284,7 +287,7 @@ def test_an_input_without_the_size_of_the_image_is_the_image(vgg: PublishedRelDN
     )
 
 
-def test_named_triplets_and_annotated_pairs_are_answered(vgg: PublishedRelDN) -> None:
+def test_queries_are_answered(vgg: PublishedRelDN) -> None:
     x = input_of(WIDE)
     (detected,) = vgg([x])
     found = detected["instances"]
@@ -293,14 +296,14 @@ def test_named_triplets_and_annotated_pairs_are_answered(vgg: PublishedRelDN) ->
     truth = given(WIDE, boxes, found.pred_classes.tolist())
     best = detected["relations"]
     s, o, p = (int(best.get(k)[0]) for k in ("subject_index", "object_index", "pred_predicates"))
-    x = {**x, "instances": truth, "named_triplets": torch.tensor([[s, o, p]])}
+    x = {**x, "instances": truth, "queries": Queries.from_rows(triplets=[(s, o, p)])}
     assert pairwise_iou(found.pred_boxes, found.pred_boxes).fill_diagonal_(0).max() < 0.95
     (asked,) = vgg([x])
-    assert asked["named_triplets"].detected.tolist() == [True]
-    torch.testing.assert_close(asked["named_triplets"].scores, best.scores[:1])
+    assert asked["triplet_answers"].detected.tolist() == [True]
+    torch.testing.assert_close(asked["triplet_answers"].scores, best.scores[:1])
 
     vgg.task = "prdcls"
-    (pairs,) = vgg([{**x, "relations": torch.tensor([[s, o, p], [o, s, p]])}])
+    (pairs,) = vgg([{**x, "queries": Queries.from_rows(pairs=[(s, o), (o, s)])}])
     by_triplet = {
         (a, b, c): score
         for a, b, c, score in zip(
@@ -311,7 +314,7 @@ def test_named_triplets_and_annotated_pairs_are_answered(vgg: PublishedRelDN) ->
             strict=True,
         )
     }
-    probs = pairs["annotated_pairs"].predicate_probs
+    probs = pairs["pair_answers"].predicate_probs
     assert probs[0, p].item() == pytest.approx(by_triplet[s, o, p], rel=1e-5)
     assert probs[1, p].item() == pytest.approx(by_triplet[o, s, p], rel=1e-5)
     with pytest.raises(ValueError, match="no 'instances'"):

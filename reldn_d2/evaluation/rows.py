@@ -1,0 +1,41 @@
+"""Rows of integers: finding them in a table by value, and numbering repeats."""
+
+import numpy as np
+import numpy.typing as npt
+
+from .graphs import IntArray
+
+
+def find_rows(table: IntArray, wanted: IntArray) -> npt.NDArray[np.int64]:
+    """Where a table holds the wanted rows.
+
+    If the table holds a row several times, the n-th of equal wanted rows is the n-th of them in the table, or
+    the last one if there are fewer.
+
+    Args:
+        table: (N, D) int, not negative.
+        wanted: (K, D) int, not negative.
+
+    Returns:
+        (K,) positions in the table.
+
+    Raises:
+        ValueError: if the table lacks a wanted row; the message says which.
+    """
+    shape = np.concatenate([table, wanted]).max(axis=0, initial=0) + 1
+    keys, wanted_keys = (np.ravel_multi_index(tuple(rows.T), tuple(shape)) for rows in (table, wanted))
+    order = np.argsort(keys, kind="stable")
+    first = np.searchsorted(keys[order], wanted_keys)
+    last = np.searchsorted(keys[order], wanted_keys, side="right") - 1
+    if (last < first).any():
+        raise ValueError(f"no row is {wanted[int((last < first).argmax())].tolist()}")
+    positions: npt.NDArray[np.int64] = order[np.minimum(first + repeat_numbers(wanted_keys), last)]
+    return positions
+
+
+def repeat_numbers(keys: IntArray) -> npt.NDArray[np.int64]:
+    """(N,) how many of the earlier keys are equal to each of (N,) keys."""
+    order = np.argsort(keys, kind="stable")
+    numbers = np.empty(len(keys), dtype=np.int64)
+    numbers[order] = np.arange(len(keys)) - np.searchsorted(keys[order], keys[order])
+    return numbers
