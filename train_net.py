@@ -1,12 +1,13 @@
 #!/usr/bin/env python
-"""Trains and evaluates a detector (stage 1) or RelDN (stage 2), as the config says.
+"""Trains and evaluates the model of a config: a detector (stage 1) or RelDN (stage 2).
 
-    python train_net.py --config-file configs/scenes/reldn.yaml MODEL.WEIGHTS output/scenes/detector/model_final.pth
+    python train_net.py --config-file configs/scenes/reldn.yaml \\
+        MODEL.WEIGHTS output/scenes/detector/model_final.pth
     python train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/scenes/reldn/model_final.pth
     python train_net.py --config-file ... --num-gpus 8 --num-machines 2 --machine-rank 0 --dist-url tcp://HOST:PORT
 
-The configs of the scenes name the CPU; on GPUs add MODEL.DEVICE cuda. Without a GPU, --num-gpus is the number of CPU
-processes. A config in Python (configs/lazy) takes key=value:
+The configs of the scenes set the device to the CPU; on GPUs add MODEL.DEVICE cuda. Without a GPU, --num-gpus
+is the number of CPU processes. Overrides of a config in Python (configs/lazy) are written key=value:
 
     python train_net.py --config-file configs/lazy/scenes_reldn.py train.init_checkpoint=... train.device=cuda
 """

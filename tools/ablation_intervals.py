@@ -1,4 +1,4 @@
-"""How far differences of two lines could be the luck of the test images, over the runs of several seeds."""
+"""Bootstrap intervals of the difference between two lines, over test images and runs of several seeds."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,18 +17,19 @@ _Counts = Mapping[str, PerImageRecall]
 def pooled_differences(
     keys: Mapping[str, str], runs: Sequence[Run], base: Sequence[Run]
 ) -> dict[str, Difference]:
-    """Paired bootstrap over images, each drawn together with what the runs of all seeds made of it.
+    """Paired bootstrap over images. A drawn image counts with the results of all seeds.
 
     Args:
         keys: column -> "task/protocol/metric".
         runs: finished runs of a line, one or more.
-        base: as many of the line to compare it with.
+        base: the same number of runs of the line to compare with.
 
     Returns:
-        Column -> difference in points. What is no share of an image's relationships or cases, such as AP, is left out.
+        Column -> difference in points. Columns that are not a share of an image's relationships or cases,
+        such as AP, are not included.
 
     Raises:
-        ValueError: runs were evaluated on different images.
+        ValueError: the runs were evaluated on different images.
     """
     found = {}
     for task in {key.split("/")[0] for key in keys.values()}:
@@ -40,7 +41,7 @@ def pooled_differences(
             pooled = [_pooled(counts, protocol, metric) for counts in (ours, theirs)]
             if pooled[0] is None or pooled[1] is None or not pooled[0].ground_truths.any():
                 continue
-            # The average that the protocol's plain metric names have (docs/evaluation.md).
+            # The average that the plain metric names of the protocol stand for (docs/evaluation.md).
             average = "macro" if protocol.startswith("motifs") else "micro"
             found[name] = paired_bootstrap(pooled[0], pooled[1], metric)[average]
     return found
@@ -52,8 +53,8 @@ def _load(run: Run, task: str) -> _Counts:
 
 
 def _pooled(runs: Sequence[_Counts], protocol: str, metric: str) -> PerImageRecall | None:
-    """Counts of several runs on the same images, added up image by image; None if one has none."""
-    # One name for each kind of confusion, for other protocols their own.
+    """The counts of several runs on the same images, added up image by image; None if a run has no counts."""
+    # `confusion` has one name for each kind; other protocols have their own name.
     names = (protocol, *(f"{protocol}_{kind}" for kind in KINDS))
     found = [
         counts[name] for counts in runs for name in names if name in counts and metric in counts[name].hits

@@ -1,4 +1,4 @@
-"""Making the runs of a table, side by side, each command in a process of its own."""
+"""Makes the runs of a table, several at a time, each command in its own process."""
 
 import fcntl
 import os
@@ -14,12 +14,12 @@ _POLL_SECONDS = 0.2
 
 
 class _Work:
-    """A run that is being made, one command after the other."""
+    """A run in progress: its commands run one after the other."""
 
     def __init__(self, run: Run, steps: Iterator[list[str]], environment: Mapping[str, str]) -> None:
         """
         Raises:
-            RunFailedError: another process is making it.
+            RunFailedError: another process is making this run.
         """
         self.run, self._steps, self._environment = run, steps, environment
         self._since = time.perf_counter()
@@ -27,23 +27,23 @@ class _Work:
         run.folder.mkdir(parents=True, exist_ok=True)
         self._log = (run.folder / LOG_FILE).open("ab")
         try:
-            # The commands inherit the lock with their output: it holds as long as one of them runs.
+            # The commands inherit the lock with the log file, so the lock holds as long as one of them runs.
             fcntl.flock(self._log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._log.close()
-            raise RunFailedError("another call of this tool is making it") from None
+            raise RunFailedError("another call of this tool is making this run") from None
         write_settings(run)
 
     @property
     def seconds(self) -> float:
-        """Since it was started."""
+        """Seconds since the start of the run."""
         return time.perf_counter() - self._since
 
     def is_over(self) -> bool:
-        """Start the next command if the last one has ended; whether there was none.
+        """Start the next command if the last one has ended. Returns True if no command is left.
 
         Raises:
-            RunFailedError: the last command failed, or did not make what it should.
+            RunFailedError: the last command failed, or its results are missing.
         """
         if self._process is not None:
             status = self._process.poll()
@@ -60,7 +60,7 @@ class _Work:
         return False
 
     def stop(self) -> None:
-        """End what is running, if anything is."""
+        """Stop the current command, if one is running."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             self._process.wait()
@@ -68,18 +68,18 @@ class _Work:
 
 
 def execute(runs: Sequence[Run], needs: Mapping[str, set[str]], jobs: int, num_gpus: int) -> dict[Run, str]:
-    """Make what runs lack, each command in a process of its own. A run that fails stops no other.
+    """Run the missing commands of all runs, each in its own process. A failed run does not stop the others.
 
-    If it is interrupted, what is under way is stopped; the next call goes on with it.
+    An interrupt stops the current commands; the next call continues with them.
 
     Args:
-        runs: that have passed `check_made_with`.
+        runs: runs that have passed `check_made_with`.
         needs: task -> protocols that must be reported.
-        jobs: runs at a time; they share the cores.
-        num_gpus: of each run.
+        jobs: number of runs at a time; they share the cores.
+        num_gpus: number of GPUs of each run.
 
     Returns:
-        Run -> why it failed.
+        Failed run -> the reason.
     """
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ}

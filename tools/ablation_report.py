@@ -1,4 +1,4 @@
-"""A table of runs beside the paper's: means over seeds and differences from L0, as Markdown and JSON."""
+"""A table of runs beside the paper's, as Markdown and JSON: means over seeds and differences from L0."""
 
 import json
 import math
@@ -18,20 +18,21 @@ PUBLIC, PRIVATE = 0.3, 0.7
 _DASH = "–"
 # Line -> column -> text.
 _Cells = dict[str, dict[str, str]]
-_IMAGES = (
-    "95 % intervals of these differences (paired bootstrap over images, the runs of all seeds pooled): how far the images could "
-    "have been lucky, which says nothing about other seeds. Average precision has none:"
+_INTERVALS = (
+    "95 % intervals of these differences (paired bootstrap over images, the runs of all seeds pooled). They "
+    "show how much of a difference may come from the choice of images, and say nothing about other seeds. "
+    "Average precision has no interval:"
 )
 
 
 @dataclass(frozen=True)
 class MeasuredLine:
-    """A line and the finished runs behind it.
+    """A line and its finished runs.
 
     Attributes:
-        line: of the paper.
-        runs: by seed.
-        values: column -> seed -> percent, of those that have a number.
+        line: the line of the paper.
+        runs: seed -> run.
+        values: column -> seed -> percent; seeds without a number are not included.
     """
 
     line: Line
@@ -54,13 +55,13 @@ def measure(table: Table, line: Line, runs: Sequence[Run]) -> MeasuredLine:
 
 
 def base_of(line: MeasuredLine, lines: Sequence[MeasuredLine]) -> MeasuredLine | None:
-    """The line that has the same config and L0 alone; None for itself, or if there is none."""
+    """The L0 line with the same config; None if `line` is that line, or if there is none."""
     same = (x for x in lines if x.line.config == line.line.config and x.line.delta == BASE and x is not line)
     return next(same, None)
 
 
 def paired(line: MeasuredLine, base: MeasuredLine, column: str) -> dict[int, float]:
-    """Seed -> difference in points, of the seeds that both have."""
+    """Seed -> difference in points, for the seeds that both lines have."""
     ours, theirs = line.values[column], base.values[column]
     return {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
 
@@ -69,9 +70,9 @@ def as_markdown(table: Table, lines: Sequence[MeasuredLine], data: Mapping[str, 
     """Our numbers, the paper's, and the differences from L0.
 
     Args:
-        table: of the paper.
-        lines: in the paper's order.
-        data: name of a config -> what its runs were trained and tested on.
+        table: the table of the paper.
+        lines: the lines in the paper's order.
+        data: name of a config -> the data sets that its runs were trained and tested on.
     """
     keys = {**table.columns, **table.beside}
     columns = [name for name in keys if any(line.values[name] for line in lines)]
@@ -94,15 +95,16 @@ def as_markdown(table: Table, lines: Sequence[MeasuredLine], data: Mapping[str, 
         f"# Table {table.number}: {table.title}",
         "Percent, mean ± sample standard deviation over seeds. "
         + " ".join(f"Runs of `{config}`: {text}." for config, text in data.items())
-        + f" The paper's numbers: {table.data}. Numbers of different data can't be compared.",
+        + f" The paper's numbers: {table.data}. Numbers from different data can't be compared.",
         _block(measured, ("seeds", *columns)),
         "The paper, one run each:",
         _block(paper, columns),
     ]
     if differences:
-        parts += ["Minus L0 with the same seed, in points:", _block(differences, ("seeds", *columns))]
+        heading = "Differences from L0 with the same seed, in points:"
+        parts += [heading, _block(differences, ("seeds", *columns))]
     if any(intervals.values()):
-        parts += [_IMAGES, _block(intervals, columns)]
+        parts += [_INTERVALS, _block(intervals, columns)]
     absent = [name for name in keys if name not in columns]
     if absent:
         parts.append(f"No run has a number for: {', '.join(absent)}.")
@@ -128,11 +130,11 @@ def as_json(table: Table, lines: Sequence[MeasuredLine], data: Mapping[str, str]
 
 
 def challenge_table(challenge: Challenge, scores: Mapping[str, tuple[float, float]]) -> str:
-    """The test server's scores, given by hand, beside the paper's, as Markdown.
+    """Scores of the test server, entered by hand, beside the paper's, as Markdown.
 
     Args:
-        challenge: with the lines to show.
-        scores: (public, private) of each, 0 to 1. Overall = 0.3 public + 0.7 private.
+        challenge: the paper's table, with the lines to show.
+        scores: line -> (public, private), 0 to 1. Overall = 0.3 public + 0.7 private.
     """
     rows = []
     for name, paper in challenge.lines.items():
@@ -145,7 +147,7 @@ def challenge_table(challenge: Challenge, scores: Mapping[str, tuple[float, floa
 
 
 def _block(cells: _Cells, columns: Sequence[str]) -> str:
-    """A Markdown table of the columns that any line has."""
+    """A Markdown table. Columns that no line has are not shown."""
     shown = [name for name in columns if any(name in line for line in cells.values())]
     rows = [[name, *(line.get(column, _DASH) for column in shown)] for name, line in cells.items()]
     return tabulate(rows, ["line", *shown], "pipe", disable_numparse=True)

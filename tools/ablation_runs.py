@@ -1,4 +1,4 @@
-"""The trainings and evaluations behind a table: what each is made of, and what of it is there."""
+"""The trainings and evaluations of a table: settings of each run, and commands that are still missing."""
 
 import json
 import os
@@ -19,13 +19,13 @@ from reldn_d2.utils.io import atomic_write
 
 TRAIN_NET = ROOT / "train_net.py"
 DELTAS = ROOT / "configs" / "ablations"
-# With the paper's settings this line is also one of the modules and one of the margins.
+# With the paper's settings this line is also a line of the modules table and of the margins table.
 FULL = "losses/L0+L1+L2+L3"
 WEIGHTS_FILE = "model_final.pth"
-# Settings of a run of a Python config. Training writes those of a YAML config to config.yaml.
+# The settings of a run with a Python config. For a YAML config, training writes them to config.yaml.
 SETTINGS_FILE = "made_with.json"
 
-# Keys that name files: the same file has several names.
+# Keys whose values are files. The real paths are compared, because one file can have several names.
 _FILES = (
     *("MODEL.WEIGHTS", "MODEL.ROI_RELATION_HEAD.WEIGHTS", "DATASETS.DETECTION_FILES_*"),
     *("train.init_checkpoint", "train.relation_checkpoint", "datasets.*_detections"),
@@ -36,19 +36,19 @@ _PAIR_CLASSIFIER = "model.relation_head.pair_classifier"
 
 
 class RunFailedError(Exception):
-    """A run can't be made; the message says why."""
+    """A run failed or can't be started. The message says why."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A line's model with one seed.
+    """The model of a line with one seed.
 
     Attributes:
-        seed: of the training.
-        folder: OUTPUT_DIR.
+        seed: seed of the training.
+        folder: output folder of the run.
         config: YAML or Python file.
-        options: words of the command line on top: those that were given, the delta and the seed.
-        parts: what both describe.
+        options: command-line overrides: those of the user, the delta and the seed.
+        parts: the parts that config and options describe.
     """
 
     seed: int
@@ -59,7 +59,7 @@ class Run:
 
     @property
     def kind(self) -> Literal["yaml", "python"]:
-        """Of the config."""
+        """Kind of the config."""
         return "python" if self.config.suffix == ".py" else "yaml"
 
     def __str__(self) -> str:
@@ -67,15 +67,15 @@ class Run:
         return f"{folder.parent.name}, {folder.name}, seed {self.seed}"
 
     def results_folder(self, task: str) -> Path:
-        """Where evaluation writes the numbers of a task."""
+        """Folder where the evaluation of a task writes its numbers."""
         return self.folder / "inference" / self.parts.test_datasets[0] / task
 
     def results(self, task: str) -> Metrics:
-        """What an evaluation of the finished model reported; empty if there was none."""
+        """The numbers of an evaluation of the finished model; empty if there was no evaluation."""
         folder = self.results_folder(task)
         metrics = read_metrics(folder)
         weights = self.folder / WEIGHTS_FILE
-        # One of an earlier checkpoint is older than the weights.
+        # An evaluation of an earlier checkpoint is older than the weights.
         outdated = (
             bool(metrics)
             and weights.is_file()
@@ -85,27 +85,30 @@ class Run:
 
 
 def read_delta(name: str) -> dict[str, Any]:
-    """What a file of configs/ablations sets, by YAML key: everything but `_BASE_` and OUTPUT_DIR.
+    """The settings in a file of configs/ablations, by YAML key, without `_BASE_` and OUTPUT_DIR.
+
+    Args:
+        name: file name without suffix, such as "losses/L0".
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: there is no such file.
     """
     path = DELTAS / f"{name}.yaml"
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: it holds what makes this line of the table")
+        raise FileNotFoundError(f"{path} is missing: it holds the settings of this line of the table")
     content = yaml.safe_load(path.read_text())
     return _flat({key: value for key, value in content.items() if key not in ("_BASE_", "OUTPUT_DIR")})
 
 
 def delta_options(delta: Mapping[str, Any], kind: Literal["yaml", "python"]) -> list[str]:
-    """The words of the command line that set a delta.
+    """The command-line overrides that set a delta.
 
     Args:
-        delta: of `read_delta`.
-        kind: of the config.
+        delta: result of `read_delta`.
+        kind: kind of the config.
 
     Raises:
-        ValueError: a key that has no counterpart in Python configs.
+        ValueError: Python configs have no key for one of the settings.
     """
     if kind == "yaml":
         return [text for key, value in delta.items() for text in (key, str(value))]
@@ -120,13 +123,13 @@ def delta_options(delta: Mapping[str, Any], kind: Literal["yaml", "python"]) -> 
         elif block in ("SEMANTIC", "SPATIAL") and name == "ENABLED":
             words += [] if value else [f"{_PAIR_CLASSIFIER}.{block.lower()}=null"]
         elif block != "VISUAL":
-            raise ValueError(f"{key} has no counterpart in Python configs: take a YAML config for this table")
+            raise ValueError(f"Python configs have no key for {key}: use a YAML config for this table")
     switches = [delta.get(f"{_HEAD}.VISUAL.{name}") for name in ("FUSED", "SUBJECT_SKIP", "OBJECT_SKIP")]
     return words if None in switches else words + _visual_options(*map(bool, switches))
 
 
 def _visual_options(fused: bool, subject_skip: bool, object_skip: bool) -> list[str]:
-    """What the YAML switches of the visual module mean for the parts that a Python config names one by one."""
+    """The YAML switches of the visual module as overrides of a Python config, which names each part."""
     if not (fused or subject_skip or object_skip):
         parts = ["visual", "pooler", "subject_head", "object_head", "predicate_head"]
         return [f"{_PAIR_CLASSIFIER}.{part}=null" for part in parts] + ["model.relation_backbone=null"]
@@ -138,14 +141,22 @@ def _visual_options(fused: bool, subject_skip: bool, object_skip: bool) -> list[
 
 
 def make_run(config: Path, delta: str, seed: int, options: Sequence[str], output: Path) -> Run:
-    """The run of a line: a delta on top of a config and KEY VALUE options.
+    """The run of a line: a delta on top of a config and overrides.
 
-    It lies in OUTPUT/CONFIG/LINE/seedN, where runs of other tables are found again. CONFIG is the folder of the
-    config file, and its name unless that is reldn.yaml. The full model has one folder under all its names.
+    Its folder is OUTPUT/CONFIG/LINE/seedN, which all tables share. CONFIG is the folder of the config file,
+    followed by the name of the file unless that is "reldn". The full model has one folder, whatever the table
+    calls it.
+
+    Args:
+        config: YAML or Python file of RelDN.
+        delta: file of configs/ablations without its suffix, such as "losses/L0".
+        seed: seed of the training.
+        options: overrides of the user.
+        output: OUTPUT above.
 
     Raises:
-        FileNotFoundError: no such config or delta.
-        ValueError: it is no config of RelDN, has an unknown key, or tests on no or several data sets.
+        FileNotFoundError: the config or the delta is missing.
+        ValueError: the config is not of RelDN, has an unknown key, or has not exactly one test set.
     """
     if not config.is_file():
         raise FileNotFoundError(f"{config} is missing: correct --config")
@@ -161,35 +172,37 @@ def make_run(config: Path, delta: str, seed: int, options: Sequence[str], output
 
     run, full = made(delta), made(FULL)
     if not run.parts.is_relation_model:
-        raise ValueError(f"{config} is a config of a detector: --config takes a config of RelDN")
+        raise ValueError(f"{config} is a config of a detector: give a config of RelDN as --config")
     data_sets = run.parts.test_datasets
     if len(data_sets) != 1:
         raise ValueError(
-            f"{config} tests on {len(data_sets)} data sets: set DATASETS.TEST to the one of the table"
+            f"{config} tests on {len(data_sets)} data sets: set DATASETS.TEST to the data set of the table"
         )
     return full if run.parts.settings() == full.parts.settings() else run
 
 
 def config_name(config: Path) -> str:
-    """Folder of a config's runs."""
+    """Name of the folder that holds the runs of a config."""
     folder = config.resolve().parent.name
     return folder if config.stem == "reldn" else f"{folder}_{config.stem}"
 
 
 def check_made_with(run: Run) -> None:
-    """Compare the config of what is in a run's folder with that of the run.
+    """Compare the config of the results in a run's folder with the config of the run.
 
-    Keys that only one of them has are not compared, so that a release with a new key finds old runs.
+    Keys that only one config has are not compared, so that a release with a new key can still use old runs.
 
     Raises:
-        ValueError: they differ, or weights are there without a config.
+        ValueError: the configs differ, or there are weights without a config.
     """
     if not any((run.folder / name).exists() for name in ("last_checkpoint", WEIGHTS_FILE, "inference")):
-        return  # at most the start of a run that failed
+        return  # empty, or a run that failed before its first checkpoint
     remedy = "delete the folder, or choose another --output"
     file = run.folder / ("config.yaml" if run.kind == "yaml" else SETTINGS_FILE)
     if not file.is_file():
-        raise ValueError(f"{run.folder} has a model but no {file.name} that says how it was made: {remedy}")
+        raise ValueError(
+            f"{run.folder} has results but no {file.name} that says how they were made: {remedy}"
+        )
     saved, wanted = yaml.safe_load(file.read_text()), run.parts.settings()
     saved = dict(flatten(saved)) if run.kind == "yaml" else saved
     free = free_patterns(run.kind, ("nothing",))
@@ -201,33 +214,34 @@ def check_made_with(run: Run) -> None:
     if differing:
         more = f"; and {len(differing) - _LISTED} more" if len(differing) > _LISTED else ""
         raise ValueError(
-            f"{run.folder} was made with another config: {'; '.join(differing[:_LISTED])}{more}. Set it back, {remedy}"
+            f"{run.folder} was made with another config: {'; '.join(differing[:_LISTED])}{more}. "
+            f"Change the config back, {remedy}"
         )
 
 
 def write_settings(run: Run) -> None:
-    """Write down how a run of a Python config is made, for `check_made_with`."""
+    """Save the settings of a run with a Python config, for `check_made_with`."""
     if run.kind == "python":
         with atomic_write(run.folder / SETTINGS_FILE) as file:
             file.write(json.dumps(run.parts.settings(), indent=1).encode())
 
 
 def missing_steps(run: Run, needs: Mapping[str, set[str]], num_gpus: int) -> Iterator[list[str]]:
-    """Commands that a run lacks, in order. What is there is looked at when the next one is asked for.
+    """The missing commands of a run, in order. Before each command the folder of the run is read again.
 
     Args:
-        run: whose folder has passed `check_made_with`.
+        run: a run that has passed `check_made_with`.
         needs: task -> protocols that must be reported.
-        num_gpus: for train_net.py.
+        num_gpus: number of GPUs, for train_net.py.
 
     Raises:
-        RunFailedError: after the last command something is still missing.
+        RunFailedError: numbers are still missing after the last command.
     """
     weights = run.folder / WEIGHTS_FILE
     start = [sys.executable, str(TRAIN_NET), "--config-file", str(run.config)]
     start += ["--num-gpus", str(num_gpus), "--dist-url", "auto"]
     keys, override, trains = run.parts.keys, run.parts.override, run.parts.has_training
-    # One evaluation serves all tables: whatever is defined for the task, and on the confusion subset as well.
+    # One evaluation serves all tables: every protocol of the task, on all images and on the confusion subset.
     everything = [*override(keys.protocols, tuple(PROTOCOLS)), *override(keys.confusion_subset, True)]
 
     def command(flag: str, task: str, *more: str) -> list[str]:
@@ -248,7 +262,7 @@ def missing_steps(run: Run, needs: Mapping[str, set[str]], num_gpus: int) -> Ite
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values by full name."""
+    """Nested settings as "A.B.C" -> value."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
@@ -256,7 +270,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _comparable(key: str, value: str) -> Any:
-    """A value as JSON; of a key that names files, the places of these files."""
+    """The value as it is; for a key whose value is files, the real paths of these files."""
     if not matches(key, _FILES):
         return value
     names = json.loads(value)

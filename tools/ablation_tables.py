@@ -1,4 +1,4 @@
-"""The paper's tables as docs/paper_results.yaml has them, and our numbers in their columns."""
+"""Reads the paper's tables from docs/paper_results.yaml, and our numbers for their columns."""
 
 import csv
 import math
@@ -15,7 +15,7 @@ from reldn_d2.evaluation.io.results import RESULTS_FILE
 ROOT = Path(__file__).resolve().parent.parent
 PAPER_RESULTS = ROOT / "docs" / "paper_results.yaml"
 
-# Protocol -> metric -> percent, of one evaluation.
+# The numbers of one evaluation: protocol -> metric -> percent.
 Metrics = Mapping[str, Mapping[str, float]]
 
 
@@ -24,9 +24,9 @@ class Line:
     """A line of a table.
 
     Attributes:
-        name: in the paper.
-        config: what its run is a delta of.
-        delta: file of configs/ablations, without its suffix: "losses/L0".
+        name: name in the paper.
+        config: the config that the delta changes.
+        delta: file of configs/ablations without its suffix, such as "losses/L0".
         paper: column -> the paper's number.
     """
 
@@ -41,12 +41,14 @@ class Table:
     """A table of the paper.
 
     Attributes:
-        number, title: of the paper's table; the title is ours.
-        data: what the paper's numbers were measured on.
-        columns: name -> "task/protocol/metric" of an evaluation; a * in the metric takes the greatest of several.
-        beside: more of them, which the paper has no numbers for.
-        lines: in the paper's order.
-        note: to be read with the numbers; may be empty.
+        number: number of the table in the paper.
+        title: our title of the table.
+        data: the data that the paper's numbers were measured on.
+        columns: name -> "task/protocol/metric" of an evaluation; a * in the metric takes the
+            greatest of several.
+        beside: our columns that the paper does not have, in the same form.
+        lines: the lines in the paper's order.
+        note: text to read with the numbers; may be empty.
     """
 
     number: int
@@ -69,7 +71,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Challenge:
-    """The table of the challenge's test server, 0 to 1: (Public, Private, Overall) of each line."""
+    """The table of the challenge's test server.
+
+    Attributes:
+        title: title of the table.
+        columns: "Public", "Private" and "Overall".
+        lines: line -> the paper's scores in these columns, 0 to 1.
+    """
 
     title: str
     columns: list[str]
@@ -81,11 +89,11 @@ def read_table(number: int, config: Path | None, lines: list[str] | None) -> Tab
 
     Args:
         number: 1 to 8.
-        config: to make deltas of, instead of the table's own.
+        config: the config to change, instead of the table's own; None takes the table's own.
         lines: names of the lines to keep; None keeps all.
 
     Raises:
-        ValueError: an unknown line.
+        ValueError: the table has no line of such a name.
     """
     content = yaml.safe_load(PAPER_RESULTS.read_text())["tables"][number]
     chosen = _chosen(content["lines"], lines, number)
@@ -112,18 +120,22 @@ def read_table(number: int, config: Path | None, lines: list[str] | None) -> Tab
 def read_challenge(number: int, lines: list[str]) -> Challenge:
     """The table of the test server.
 
+    Args:
+        number: 9.
+        lines: names of the lines to keep.
+
     Raises:
-        ValueError: an unknown line.
+        ValueError: the table has no line of such a name.
     """
     content = yaml.safe_load(PAPER_RESULTS.read_text())["challenge"][number]
     return Challenge(content["title"], content["columns"], _chosen(content["lines"], lines, number))
 
 
 def read_metrics(folder: Path) -> Metrics:
-    """The numbers that an evaluation wrote to a folder; undefined ones are left out.
+    """The numbers that an evaluation wrote to a folder.
 
     Returns:
-        Empty if the evaluation did not get there.
+        Protocol -> metric -> percent, without undefined numbers; empty if the evaluation did not finish.
     """
     path = folder / RESULTS_FILE
     if not path.is_file():
@@ -142,7 +154,7 @@ def value_of(key: str, evaluations: Mapping[str, Metrics]) -> float:
 
     Args:
         key: "task/protocol/metric".
-        evaluations: by task.
+        evaluations: task -> the numbers of its evaluation.
 
     Returns:
         Percent; NaN if there is no such number.
@@ -155,5 +167,5 @@ def value_of(key: str, evaluations: Mapping[str, Metrics]) -> float:
 def _chosen(known: dict[str, Any], names: list[str] | None, number: int) -> dict[str, Any]:
     unknown = [name for name in names or () if name not in known]
     if unknown:
-        raise ValueError(f"table {number} has no line {unknown[0]}: choose --lines of {', '.join(known)}")
+        raise ValueError(f"table {number} has no line {unknown[0]}: choose --lines from {', '.join(known)}")
     return {name: line for name, line in known.items() if names is None or name in names}

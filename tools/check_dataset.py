@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Check data sets before training: what is in them, and what is wrong with them.
+"""Check data sets before training: show what they contain and what is wrong with them.
 
 python tools/check_dataset.py vrd_train vrd_test --html output/vrd.html
 python tools/check_dataset.py --json party/train.json --image-root party/images
 python tools/check_dataset.py my_train --import my_data.py --images header
 
-Checks data sets that are registered, or a COCO-relations file. Exit status: 0 nothing is wrong, 1 a data set has errors
-(notes are none), 2 one can't be loaded, or wrong usage.
+Checks registered data sets, or a COCO-relations file. Exit status: 0 if there are no errors (notes are not
+errors), 1 if a data set has errors, 2 if a data set can't be loaded, or for wrong usage.
 """
 
 import argparse
@@ -35,34 +35,34 @@ from reldn_d2.evaluation.protocols.confusion import confusion_frequency
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.visualization import Report
 
-SOUND, FAULTY, NOT_LOADED = 0, 1, 2
-# Metadata that say where a data set comes from.
+NO_ERRORS, HAS_ERRORS, NOT_LOADED = 0, 1, 2
+# Keys of the metadata that say where a data set comes from.
 SOURCES = ("annotation_file", "image_root")
 
 
 class NotLoadedError(Exception):
-    """A data set can't be loaded; the message says why."""
+    """A data set can't be loaded. The message says why."""
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME", help="registered data sets")
-    registers = "module or .py file that registers data sets of your own"
-    add("--import", action="append", default=[], dest="modules", metavar="MODULE", help=registers)
+    import_help = "module or .py file that registers your own data sets"
+    add("--import", action="append", default=[], dest="modules", metavar="MODULE", help=import_help)
     add("--json", type=Path, metavar="FILE.json", help="a COCO-relations file")
-    add("--image-root", type=Path, metavar="FOLDER", help="the folder of its pictures")
-    reading = "read the pictures, only their headers, or none (default: decode)"
-    add("--images", choices=["decode", "header", "skip"], default="decode", help=reading)
-    add("--output", type=Path, metavar="FILE.json", help="write all numbers there")
-    add("--html", type=Path, metavar="FILE.html", help="write a page with drawn samples there")
-    add("--samples", type=int, default=12, metavar="N", help="drawn for each data set (default: 12)")
+    add("--image-root", type=Path, metavar="FOLDER", help="the folder of its images")
+    images_help = "read whole image files, only their headers, or no image (default: decode)"
+    add("--images", choices=["decode", "header", "skip"], default="decode", help=images_help)
+    add("--output", type=Path, metavar="FILE.json", help="write all numbers to this file")
+    add("--html", type=Path, metavar="FILE.html", help="write a page with drawn samples to this file")
+    add("--samples", type=int, default=12, metavar="N", help="samples to draw of each data set (default: 12)")
     args = parser.parse_args(arguments)
     if not args.names and args.json is None:
         parser.error("name a data set, or give --json FILE.json --image-root FOLDER")
     if (args.json is None) != (args.image_root is None):
-        parser.error("--json and --image-root belong together")
+        parser.error("--json and --image-root need each other: give both")
     if args.samples < 0:
         parser.error("--samples must not be negative")
     return args
@@ -72,17 +72,19 @@ def load(name: str) -> tuple[list[dict[str, Any]], Any]:
     """Dataset dicts and metadata of a registered data set.
 
     Raises:
-        NotLoadedError: no such name, what the loader raises, or metadata without class names.
+        NotLoadedError: the name is not registered, the loader fails, or the metadata has no class names.
     """
     if name not in DatasetCatalog:
         similar = get_close_matches(name, DatasetCatalog.list(), n=3)
-        hint = f"did you mean {' or '.join(similar)}? Else " if similar else ""
-        raise NotLoadedError(f"no data set {name!r} is registered: {hint}--import what registers it")
+        hint = f"did you mean {' or '.join(similar)}? Otherwise " if similar else ""
+        raise NotLoadedError(
+            f"no data set {name!r} is registered: {hint}give the module that registers it as --import"
+        )
     try:
         dataset_dicts = DatasetCatalog.get(name)
     except (OSError, ValueError) as error:
         raise NotLoadedError(f"{name} can't be loaded: {error}") from error
-    # A loader of somebody's own may raise anything; its message alone seldom says enough.
+    # A user's own loader may raise anything, and its message alone is often not enough.
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{place.filename}, line {place.lineno}"
@@ -94,7 +96,7 @@ def load(name: str) -> tuple[list[dict[str, Any]], Any]:
     metadata = MetadataCatalog.get(name)
     for key in ("thing_classes", "predicate_classes"):
         if metadata.get(key) is None:
-            raise NotLoadedError(f"{name} has no {key} in its metadata: give the names when registering it")
+            raise NotLoadedError(f"{name} has no {key} in its metadata: give the names when you register it")
     return dataset_dicts, metadata
 
 
@@ -102,17 +104,17 @@ def check(name: str, images: Literal["decode", "header", "skip"]) -> DatasetRepo
     """Load and check a data set.
 
     Args:
-        name: registered.
-        images: "decode", "header" or "skip".
+        name: name of a registered data set.
+        images: how much of the image files to read: all ("decode"), headers ("header") or nothing ("skip").
 
     Raises:
-        NotLoadedError: it can't be loaded.
+        NotLoadedError: the data set can't be loaded.
     """
     dataset_dicts, metadata = load(name)
     things, predicates = [*metadata.thing_classes], [*metadata.predicate_classes]
     found = check_dataset(dataset_dicts, len(things), len(predicates), metadata.get("expected_counts"))
     pictures = [] if images == "skip" else check_pictures(found.arrays, images)
-    # Nothing below looks at pictures: images whose annotations alone are sound count.
+    # The counts below need no image files. So an image counts if its annotations have no errors.
     faulty = images_with_errors(found.problems)
     usable = [image for image in range(len(dataset_dicts)) if image not in faulty]
     # disable=None: a bar on a terminal, nothing in a log file
@@ -132,22 +134,27 @@ def check(name: str, images: Literal["decode", "header", "skip"]) -> DatasetRepo
 
 
 def zero_shot(name: str, found: DatasetCheck) -> ZeroShot | str | None:
-    """Count the relationships whose labels never occur in the training split.
+    """Count the relationships whose three labels never occur together in the training split.
+
+    Args:
+        name: name of the data set.
+        found: result of the check.
 
     Returns:
-        The numbers; a text that says why there are none; or None for a data set that names no training split.
+        The counts; or a text that says why nothing was counted; or None if the data set names no training
+        split.
     """
     metadata = MetadataCatalog.get(name)
     known = any(metadata.get(key) is not None for key in ("train_dataset", "zero_shot_triplets"))
     if not known:
         return None
-    # An error without an image is one of the official numbers, and none of an annotation.
+    # Errors without an image are about the official counts, not about annotations, and do not matter here.
     if images_with_errors(found.problems):
         return "annotations have errors"
     try:
         triplets = zero_shot_triplets(name)
     except (KeyError, OSError, ValueError) as error:
-        # that of an unregistered name lists all others
+        # The message about an unregistered name lists all registered names.
         return shorten(str(error), 400, placeholder=" ...")
     arrays = found.arrays
     labels = np.column_stack([arrays.classes[arrays.ends], arrays.relations[:, 2]])
@@ -157,7 +164,7 @@ def zero_shot(name: str, found: DatasetCheck) -> ZeroShot | str | None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line; the exit status is returned."""
+    """Run the command line. Returns the exit status."""
     args = parse_arguments(arguments)
     for module in args.modules:
         import_data_sets(module)
@@ -165,7 +172,7 @@ def main(arguments: Sequence[str]) -> int:
     if args.json is not None:
         names.append(str(args.json))
         register_coco_relations(names[-1], {}, args.json, args.image_root)
-    status, data, page = SOUND, [], Report(f"Data sets: {', '.join(names)}")
+    status, data, page = NO_ERRORS, [], Report(f"Data sets: {', '.join(names)}")
     for name in names:
         try:
             report = check(name, args.images)
@@ -180,7 +187,7 @@ def main(arguments: Sequence[str]) -> int:
         if args.html:
             add_to_page(page, report, args.samples)
         if report.has_errors:
-            status = max(status, FAULTY)
+            status = max(status, HAS_ERRORS)
     if args.output:
         with atomic_write(args.output) as stream:
             stream.write(json.dumps({"data_sets": data}, indent=1).encode())

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Do boxes and classes tell who holds or plays what in the drawn scenes? They must not.
+"""Check that boxes and classes alone do not tell who holds or plays what in the drawn scenes.
 
 python tools/check_shortcut.py --weights output/demo/semantic_spatial/model_final.pth
 
-Counts the confusable cases that a model without visual module solves on scenes that neither training nor the demo's
-evaluation has used. No picture is drawn.
+Counts the confusable cases that a model without visual module solves. The scenes are used neither in training
+nor in the demo's evaluation. No image is drawn. The share of solved cases should be near the chance level.
 """
 
 import argparse
@@ -26,15 +26,17 @@ from reldn_d2.structures import Queries
 @torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--weights", type=Path, required=True, help="of a model without visual module")
-    parser.add_argument("--scenes", type=int, default=3000)
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="weights of a model without visual module"
+    )
+    parser.add_argument("--scenes", type=int, default=3000, help="number of scenes (default: 3000)")
     args = parser.parse_args()
     cfg = load_config(str(args.weights.parent / "config.yaml"), ["MODEL.WEIGHTS", str(args.weights)])
     cfg.DATASETS.TEST = ("scenes_test",)
     model: Any = load_model(cfg)
     head = model.relation_head
     if head.uses_detector_features:
-        parser.error(f"{args.weights} is of a model that looks at pixels")
+        parser.error(f"{args.weights} belongs to a model that uses pixels: give one without visual module")
     split, used = BUILTIN_DATASETS["scenes_test"]
     solved: dict[str, list[bool]] = {}
     chance: dict[str, list[float]] = {}

@@ -1,4 +1,4 @@
-"""What the checker found out about a data set, as text and as plain data."""
+"""The result of checking a data set, as text and as plain data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,16 +15,17 @@ from reldn_d2.data.checking.unchecked_arrays import IntArray, UncheckedArrays
 from reldn_d2.evaluation.graphs import GroundTruthGraph
 from reldn_d2.evaluation.protocols.confusion import ConfusionFrequency
 
-# Columns that a histogram is printed in.
+# Number of columns of a printed histogram.
 _COLUMNS = 3
 
 
 @dataclass(frozen=True)
 class ZeroShot:
-    """
+    """Counts of relationships whose three labels never occur together in the training split.
+
     Attributes:
-        relationships: whose three labels never occur together in the training split.
-        triplets: distinct labels of them.
+        relationships: number of such relationships.
+        triplets: number of their distinct label triplets.
     """
 
     relationships: int
@@ -33,16 +34,19 @@ class ZeroShot:
 
 @dataclass(frozen=True, eq=False)
 class DatasetReport:
-    """
+    """The result of checking one data set.
+
     Attributes:
-        name: of the data set.
-        sources: where it comes from, by the name of its metadata.
-        thing_classes, predicate_classes: names by number.
-        check: of the annotations.
-        problems: those of `check` and of the pictures.
-        usable: (K,) positions of the images whose annotations have no errors; their pictures may have some.
-        confusion: of these K images.
-        zero_shot: a text says why nothing could be counted; None: the data set names no training split.
+        name: name of the data set.
+        sources: metadata key -> value, for the keys that say where the data set comes from.
+        thing_classes: names of the entity classes; the position is the class number.
+        predicate_classes: names of the predicates; the position is the predicate number.
+        check: result of checking the annotations.
+        problems: problems of the annotations and of the image files.
+        usable: (K,) positions of the images without annotation errors; their image files may have errors.
+        confusion: confusable cases in these K images.
+        zero_shot: the counts; or a text that says why nothing was counted; or None if the data set names no
+            training split.
     """
 
     name: str
@@ -60,24 +64,24 @@ class DatasetReport:
         return any(problem.is_error for problem in self.problems)
 
     def verdict(self) -> str:
-        """One line: what kinds of problems there are."""
+        """One line with the kinds of problems."""
         errors = [problem.kind for problem in self.problems if problem.is_error]
         notes = [problem.kind for problem in self.problems if not problem.is_error]
         parts = [f"errors: {', '.join(errors)}" if errors else "no errors"]
         return "; ".join(parts + ([f"notes: {', '.join(notes)}"] if notes else []))
 
     def origin(self) -> list[str]:
-        """Lines that say where the data set comes from, as far as that is known."""
+        """Lines that say where the data set comes from, if that is known."""
         return [f"{key}: {value}" for key, value in self.sources.items()]
 
     def not_counted(self) -> list[str]:
-        """Lines that say why a number is not there."""
+        """Lines that say why a number is missing."""
         if not isinstance(self.zero_shot, str):
             return []
         return [f"zero-shot relationships: not counted, because: {self.zero_shot}"]
 
     def numbers(self) -> list[tuple[str, int, str]]:
-        """(what, how many, a remark) of everything that is counted."""
+        """Rows (what was counted, number, remark)."""
         summary, confusion = self.check.summary, self.confusion
         images, relationships = summary.images, summary.relationships
         unused = (int((counts == 0).sum()) for counts in (summary.class_counts, summary.predicate_counts))
@@ -107,9 +111,9 @@ class DatasetReport:
         if len(self.usable) < images:
             rows.append(
                 (
-                    "images with sound annotations",
+                    "images without annotation errors",
                     len(self.usable),
-                    f"{_share(len(self.usable), images)}; of these:",
+                    f"{_share(len(self.usable), images)}; the next rows count these images",
                 )
             )
         for kind, counts in confusion.cases.items():
@@ -120,12 +124,13 @@ class DatasetReport:
         rows.append(("images with either case", subset, _share(subset, len(self.usable))))
         if isinstance(self.zero_shot, ZeroShot):
             found = self.zero_shot
-            remark = f"{_share(found.relationships, relationships)}; {found.triplets:,} label triplets that training never shows"
+            share = _share(found.relationships, relationships)
+            remark = f"{share}; {found.triplets:,} label triplets that are not in the training split"
             rows.append(("zero-shot relationships", found.relationships, remark))
         return rows
 
     def histograms(self) -> dict[str, list[tuple[str, int]]]:
-        """Title -> (name, count), most frequent first."""
+        """Title -> (name, count), the most frequent first."""
         summary = self.check.summary
         return {
             "entity classes": _ranked(self.thing_classes, summary.class_counts),
@@ -134,7 +139,12 @@ class DatasetReport:
 
 
 def ground_truth(arrays: UncheckedArrays, image: int) -> GroundTruthGraph:
-    """The annotation of an image as it is given."""
+    """The annotation of an image, unchanged.
+
+    Args:
+        arrays: annotations of all images.
+        image: position of the image in the data set.
+    """
     entities, relations = (
         slice(*first[image : image + 2]) for first in (arrays.first_entity, arrays.first_relation)
     )
@@ -142,7 +152,7 @@ def ground_truth(arrays: UncheckedArrays, image: int) -> GroundTruthGraph:
 
 
 def as_text(report: DatasetReport) -> str:
-    """What the terminal shows."""
+    """The report as text for the terminal."""
     rows = [(what, f"{number:,}", remark) for what, number, remark in report.numbers()]
     lines = [report.name, "=" * len(report.name), *report.origin(), ""]
     lines += [_table(rows, ("left", "right", "left")), *report.not_counted()]
@@ -157,20 +167,20 @@ def as_text(report: DatasetReport) -> str:
 
 
 def headline(problem: Problem) -> str:
-    """Kind and numbers of a problem."""
+    """One line with the kind of a problem and how often it occurs."""
     number = len(problem.images)
     images = f" in {number:,} image{'s' * (number != 1)}" if number else ""
     return f"{'error' if problem.is_error else 'note'} {problem.kind}: {problem.count:,}{images}"
 
 
 def explanation(problem: Problem) -> str:
-    """What a problem means and what to do."""
+    """What a problem means, and what to do about it."""
     kind = KINDS[problem.kind]
     return f"{kind.meaning} {kind.remedy}"
 
 
 def record_text(report: DatasetReport, record: Record) -> str:
-    """A record; that of a relationship with its names beside the numbers."""
+    """A record as text. For a relationship, the names are added to the numbers."""
     if record.image is None or record.part != "relation":
         return str(record)
     truth = ground_truth(report.check.arrays, record.image)
@@ -178,7 +188,13 @@ def record_text(report: DatasetReport, record: Record) -> str:
 
 
 def triplet_text(report: DatasetReport, truth: GroundTruthGraph, triplet: Sequence[int]) -> str:
-    """A relationship of an image by names. Numbers without a name stay numbers, and an entity that is not there is "?"."""
+    """A relationship with names. Numbers without a name stay numbers; an entity that does not exist is "?".
+
+    Args:
+        report: report with the names.
+        truth: annotation of the image.
+        triplet: (subject, object, predicate).
+    """
     classes = truth.classes.tolist()
     subject, object, predicate = triplet
     subject_class, object_class = (
@@ -186,16 +202,17 @@ def triplet_text(report: DatasetReport, truth: GroundTruthGraph, triplet: Sequen
         for end in (subject, object)
     )
     arrow = "\N{RIGHTWARDS ARROW}"
-    return f"{subject_class} {arrow} {name_of(report.predicate_classes, 'predicate', predicate)} {arrow} {object_class}"
+    predicate_name = name_of(report.predicate_classes, "predicate", predicate)
+    return f"{subject_class} {arrow} {predicate_name} {arrow} {object_class}"
 
 
 def name_of(names: Sequence[str], what: str, number: int) -> str:
-    """The name of a number, which may be none of those that have one."""
+    """The name of a class or predicate number, or text such as "class 7" if the number has no name."""
     return names[number] if 0 <= number < len(names) else f"{what} {number}"
 
 
 def as_data(report: DatasetReport) -> dict[str, Any]:
-    """What --output writes."""
+    """The report as plain data, which --output writes as JSON."""
     summary = asdict(report.check.summary)
     del summary["class_counts"], summary["predicate_counts"]
     classes, predicates = (
@@ -245,7 +262,7 @@ def _ranked(names: Sequence[str], counts: IntArray) -> list[tuple[str, int]]:
 
 
 def _histogram(counts: Sequence[tuple[str, int]]) -> list[str]:
-    """Names, counts and shares in columns that are read from top to bottom; then the names that never occur."""
+    """Names, counts and shares in columns, read from top to bottom. Names that never occur follow."""
     total = sum(count for _, count in counts)
     cells = [("", name, f"{count:,}", _share(count, total)) for name, count in counts if count]
     height = -(-len(cells) // _COLUMNS)
@@ -259,7 +276,7 @@ def _histogram(counts: Sequence[tuple[str, int]]) -> list[str]:
 
 
 def _table(rows: Sequence[Sequence[str]], align: Sequence[str]) -> str:
-    # whitespace in names is kept, numbers are as they were formatted
+    # Keep whitespace in names, and keep numbers as they are formatted.
     return tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=align, preserve_whitespace=True)
 
 

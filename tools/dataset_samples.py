@@ -1,4 +1,4 @@
-"""Which images of a checked data set are worth a look: what `dataset_page` draws."""
+"""Chooses the images of a checked data set that `dataset_page` draws."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from reldn_d2.data.checking.problems import Problem, Record
 from reldn_d2.evaluation.protocols.confusion import KINDS as CASES_OF
 
-# How much of an image is drawn: wrong triplets of a case; relationships, entities of an image that is shown as a whole.
+# Largest number of drawn items: wrong triplets of a case; relationships of an image; entities of an image.
 _WRONG, _RELATIONS, _ENTITIES = 3, 8, 12
-# There is nothing to draw on.
+# Kinds of problems that leave no image to draw on.
 _WITHOUT_PICTURE = ("missing_image", "unreadable_image")
 
 Numbers = NDArray[np.int64]
@@ -28,10 +28,10 @@ class Sample:
 
     Attributes:
         image: its position in the data set.
-        caption: why it is shown.
-        relations: rows (subject, object, predicate) to draw: its relationships, or triplets that are none.
-        correct: for each of them, whether it is annotated; None where all are.
-        entities: positions of entities to draw in any case.
+        caption: text that says why the image is shown.
+        relations: rows (subject, object, predicate) to draw: annotated relationships or wrong triplets.
+        correct: for each row of `relations`, whether it is annotated; None if all are.
+        entities: positions of entities to draw even if they are in no drawn relationship.
     """
 
     image: int
@@ -42,10 +42,15 @@ class Sample:
 
 
 def choose_samples(report: DatasetReport, number: int) -> list[Sample]:
-    """Up to `number` samples, the same ones every time: those of errors, one of each kind before a second of any, then
-    of all other sorts about as many.
+    """Choose samples, always the same ones for the same report.
 
-    An image is drawn once, but for each kind of error that it has.
+    Errors come first, one sample of each kind before a second sample of any kind. The other groups follow,
+    each with about the same number of samples: notes, confusable cases, rare predicates, images spread over
+    the data set. An image is drawn once, except that it is drawn for each kind of error that it has.
+
+    Args:
+        report: result of checking a data set.
+        number: largest number of samples.
     """
     drawn = [problem for problem in report.problems if problem.kind not in _WITHOUT_PICTURE]
     errors, notes = ([p for p in drawn if p.is_error is is_error] for is_error in (True, False))
@@ -54,18 +59,18 @@ def choose_samples(report: DatasetReport, number: int) -> list[Sample]:
     for problem in report.problems:
         if problem.kind in _WITHOUT_PICTURE:
             shown.update(problem.images.tolist())
-    sorts = [
+    groups = [
         *(_problem_samples(report, problem) for problem in notes),
         *(_case_samples(report, kind, number) for kind in CASES_OF),
         _rare_samples(report),
         _spread_samples(report, number),
     ]
-    return chosen + _in_turn([_other_images(sort, shown) for sort in sorts], number - len(chosen))
+    return chosen + _in_turn([_other_images(group, shown) for group in groups], number - len(chosen))
 
 
-def _in_turn(sorts: Sequence[Iterator[Sample]], number: int) -> list[Sample]:
-    """Up to `number` samples, one of each sort before a second of any; those of a sort stand together."""
-    waiting = deque(enumerate(sorts))
+def _in_turn(groups: Sequence[Iterator[Sample]], number: int) -> list[Sample]:
+    """Up to `number` samples, one of each group before a second of any, in the order of the groups."""
+    waiting = deque(enumerate(groups))
     chosen: list[tuple[int, Sample]] = []
     while waiting and len(chosen) < number:
         place, samples = waiting.popleft()
@@ -77,7 +82,7 @@ def _in_turn(sorts: Sequence[Iterator[Sample]], number: int) -> list[Sample]:
 
 
 def _other_images(samples: Iterator[Sample], shown: set[int]) -> Iterator[Sample]:
-    """The samples of images that are not among the `shown`, which grow by those that are taken."""
+    """The samples of images that are not in `shown`. The image of each taken sample is added to `shown`."""
     for sample in samples:
         if sample.image not in shown:
             shown.add(sample.image)
@@ -111,7 +116,7 @@ def _problem_sample(report: DatasetReport, caption: str, record: Record) -> Samp
 
 
 def _case_samples(report: DatasetReport, kind: str, number: int) -> Iterator[Sample]:
-    """The first case of each of some images that have one."""
+    """The first case of up to `number` images that have a case of this kind."""
     for row in _spread(np.flatnonzero(report.confusion.cases[kind]), number):
         image = report.usable[row]
         truth = ground_truth(report.check.arrays, image)
@@ -125,7 +130,7 @@ def _case_samples(report: DatasetReport, kind: str, number: int) -> Iterator[Sam
 
 
 def _rare_samples(report: DatasetReport) -> Iterator[Sample]:
-    """The first image of each predicate, the rarest first."""
+    """The first image of each predicate, the rarest predicate first."""
     arrays, counts = report.check.arrays, report.check.summary.predicate_counts
     usable = np.isin(arrays.relation_image, report.usable)
     for predicate in np.argsort(counts, kind="stable"):
@@ -139,7 +144,7 @@ def _rare_samples(report: DatasetReport) -> Iterator[Sample]:
 
 
 def _spread_samples(report: DatasetReport, number: int) -> Iterator[Sample]:
-    """Images with sound annotations, as far apart as the number allows; after them all others."""
+    """Images without annotation errors: first `number` images at even distances, then all of them."""
     for image in chain(_spread(report.usable, number), report.usable):
         relations = _relations(report, image)
         caption = f"{_name(report, image)}: relationships: {len(relations)}"
@@ -147,7 +152,7 @@ def _spread_samples(report: DatasetReport, number: int) -> Iterator[Sample]:
 
 
 def _spread(items: Sequence[Any] | Numbers, number: int) -> Sequence[Any] | Numbers:
-    """Up to `number` items at even distances, among them the first and the last."""
+    """Up to `number` items at even distances, including the first and the last."""
     places = np.linspace(0, len(items) - 1, min(number, len(items))).astype(int)
     return [items[place] for place in places]
 
@@ -159,13 +164,13 @@ def _relations(report: DatasetReport, image: int) -> Numbers:
 
 
 def _shown(report: DatasetReport, image: int) -> list[Numbers]:
-    """The first relationships of an image that may have errors, as far as they can be drawn."""
+    """The first relationships that can be drawn, of an image that may have errors."""
     drawable = _drawable(report, image)
     return [row for row in _relations(report, image) if drawable.issuperset(row[:2].tolist())][:_RELATIONS]
 
 
 def _drawable(report: DatasetReport, image: int) -> set[int]:
-    """Entities of an image whose boxes are numbers."""
+    """Positions of the entities of an image whose boxes are finite."""
     return {*np.flatnonzero(np.isfinite(ground_truth(report.check.arrays, image).boxes).all(axis=1)).tolist()}
 
 

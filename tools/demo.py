@@ -1,8 +1,9 @@
 #!/usr/bin/env python
-"""The main job, start to end, on the built-in scenes and two CPU cores: `make demo`.
+"""Run the main job from start to end, on the built-in scenes and two CPU cores: `make demo`.
 
-Trains a detector, then RelDN on what it detects (without pixels, with cross entropy alone, and with the three
-contrastive losses), evaluates all and writes `report.html`. Finished steps are kept when it is run again.
+Trains a detector, then RelDN on its detections (three models: without pixels, with cross entropy alone, and
+with the contrastive losses as well). Evaluates all models and writes `report.html`. A second run keeps the
+finished steps.
 """
 
 import argparse
@@ -28,10 +29,16 @@ FREQUENCY = "frequency only"
 
 
 def run(arguments: list[str], result: Path, steps: list[Step], inputs: tuple[Path, ...] = ()) -> None:
-    """Runs a Python program of this repository, unless what it makes is there already.
+    """Runs a Python program of this repository, unless its result exists already.
+
+    Args:
+        arguments: path of the program and its arguments.
+        result: a file that the program writes. A JSON file beside it records the command and its duration.
+        steps: list that the step is appended to.
+        inputs: files that must be older than the result.
 
     Raises:
-        SystemExit: it is there, but was made by another command or before its inputs.
+        SystemExit: the result exists, but was made by another command or before its inputs.
     """
     step = Step(shlex.join(["python", *arguments]))
     steps.append(step)
@@ -41,11 +48,11 @@ def run(arguments: list[str], result: Path, steps: list[Step], inputs: tuple[Pat
         outdated = any(path.stat().st_mtime > result.stat().st_mtime for path in inputs)
         if made_by["command"] != step.command or outdated:
             raise SystemExit(
-                f"{result} was made by another command or from other files: delete {result.parent}, or choose "
-                "another --output"
+                f"{result} was made by another command, or its input files changed later: delete "
+                f"{result.parent}, or choose another --output"
             )
         step.seconds = made_by["seconds"]
-        print(f"\n=== {result} exists, kept", flush=True)
+        print(f"\n=== {result} exists and is kept", flush=True)
         return
     print(f"\n=== {step.command}", flush=True)
     start = time.perf_counter()
@@ -56,7 +63,7 @@ def run(arguments: list[str], result: Path, steps: list[Step], inputs: tuple[Pat
 
 
 def train(output: Path, extra: list[str], steps: list[Step]) -> dict[str, Path]:
-    """Trains detector and models; returns the checkpoint of each model."""
+    """Trains the detector and the models. Returns the checkpoint of each model."""
     detector = output / "detector" / "model_final.pth"
     config = str(CONFIGS.relative_to(ROOT) / "detector.yaml")
     run(
@@ -97,7 +104,7 @@ def evaluate(
     extra: list[str],
     steps: list[Step],
 ) -> dict[str, Evaluation]:
-    """Evaluates a checkpoint on each task; the model is loaded once."""
+    """Evaluates a checkpoint on each task. The model is loaded once. Returns task -> results."""
     detections = f"('{output / 'detections' / 'scenes_test.npz'}',)"
     options = ["MODEL.WEIGHTS", str(weights), "DATASETS.DETECTION_FILES_TEST", detections]
     model: Any = None
@@ -121,8 +128,9 @@ def evaluate(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--output", type=Path, default=ROOT / "output" / "demo", help="folder for everything")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides for all trainings")
+    parser.add_argument("--output", type=Path, default=ROOT / "output" / "demo", help="folder for all files")
+    opts_help = "KEY VALUE overrides for all trainings and evaluations"
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help=opts_help)
     args = parser.parse_args()
     output = args.output.resolve()
     steps: list[Step] = []
@@ -133,7 +141,7 @@ def main() -> None:
         results[name] = evaluate(config, weights[name], output, TASKS, args.opts, steps)
     report = write_report(output, weights, results, steps)
     total = sum(step.seconds for step in steps)
-    print(f"\nDone in {total / 60:.1f} minutes. Open {report}")
+    print(f"\nDone in {total / 60:.1f} minutes. The report is {report}")
 
 
 if __name__ == "__main__":

@@ -25,35 +25,45 @@ IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--input", type=Path, required=True, help="an image, or a folder of images")
-    parser.add_argument("--weights", type=Path, required=True, help="a trained checkpoint")
-    parser.add_argument("--config-file", type=Path, help="its configuration (default: config.yaml beside it)")
-    parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder for the results")
-    parser.add_argument("--top-k", type=int, default=20, help="relationships an image, 1 to 100")
-    parser.add_argument("--predicates-per-pair", type=int, default=1, help="most predicates of a pair")
-    parser.add_argument("--score-threshold", type=float, default=0.1, help="leave out relationships below")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="configuration changes: KEY VALUE ...")
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--input", type=Path, required=True, help="an image, or a folder of images")
+    add("--weights", type=Path, required=True, help="a trained checkpoint")
+    config_help = "its config, in YAML or Python (default: config.yaml in the folder of the weights)"
+    add("--config-file", type=Path, help=config_help)
+    output_help = "folder for the results (default: %(default)s)"
+    add("--output", type=Path, default=Path("predictions"), help=output_help)
+    add("--top-k", type=int, default=20, help="relationships in an image, 1 to 100 (default: %(default)s)")
+    pair_help = "largest number of predicates of a pair (default: %(default)s)"
+    add("--predicates-per-pair", type=int, default=1, help=pair_help)
+    score_help = "lowest score of a relationship (default: %(default)s)"
+    add("--score-threshold", type=float, default=0.1, help=score_help)
+    opts_help = "overrides of the config: KEY VALUE, or key=value for a Python config"
+    add("opts", nargs=argparse.REMAINDER, help=opts_help)
     return parser.parse_args(arguments)
 
 
 def find_images(path: Path) -> list[Path]:
-    """The image itself, or the images of a folder (by their extension), sorted by name."""
+    """The image itself, or the images of a folder (files with an image's extension), sorted by name.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: the folder has no image.
+    """
     if path.is_file():
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"--input {path}: no such file or folder")
     images = sorted(child for child in path.iterdir() if child.suffix.lower() in IMAGE_SUFFIXES)
     if not images:
-        raise ValueError(f"--input {path}: no image in this folder; looked for {sorted(IMAGE_SUFFIXES)}")
+        endings = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise ValueError(f"--input {path}: no image in this folder (no file that ends in {endings})")
     return images
 
 
 def output_names(images: Sequence[Path]) -> list[str]:
-    """A different name for every image: its stem, or the whole file name if any two images share a stem."""
+    """A different name for every image: the stem, or the whole file name if two images have the same stem."""
     stems = [image.stem for image in images]
     return stems if len(set(stems)) == len(stems) else [image.name for image in images]
 
@@ -61,13 +71,15 @@ def output_names(images: Sequence[Path]) -> list[str]:
 def predict_folder(
     predictor: RelationPredictor, images: Sequence[Path], args: argparse.Namespace
 ) -> list[str]:
-    """Write the results of every image; the complaints about unreadable ones are returned."""
+    """Predict and write the scene graph of every image. Returns a message for each unreadable image."""
     problems = []
     for path, name in zip(tqdm(images, unit="image"), output_names(images), strict=True):
         try:
             image = read_image(str(path), "BGR")
         except (FileNotFoundError, ValueError) as error:
-            problems.append(str(error))
+            problems.append(
+                f"{path} cannot be read ({error.__cause__}): replace it, or take it out of --input"
+            )
             continue
         graph = scene_graph_to_dict(
             predictor(image), predictor.thing_classes, predictor.predicate_classes, file_name=path.name,
@@ -82,19 +94,23 @@ def predict_folder(
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line; the exit status is returned."""
+    """Run the command line. Returns the exit status."""
     args = parse_arguments(arguments)
     images = find_images(args.input)
     if args.output.resolve() in {image.resolve().parent for image in images}:
-        raise ValueError(f"--output {args.output} is the images' own folder; results could replace images")
+        raise ValueError(
+            f"--output {args.output} is the images' own folder, where results could replace images: choose "
+            "another folder"
+        )
     config_file = args.config_file or args.weights.parent / "config.yaml"
     for option, path in (("--weights", args.weights), ("--config-file", config_file)):
         if not path.is_file():
-            raise FileNotFoundError(f"{option}: no file {path}")
+            raise FileNotFoundError(f"{option}: there is no file {path}")
     kind = kind_of_config(config_file)
     cfg = load_config(str(config_file), [*args.opts, *kind.override(kind.keys.weights, args.weights)])
     problems = predict_folder(RelationPredictor(cfg), images, args)
-    print(f"{len(images) - len(problems)} of {len(images)} images done, results in {args.output}")
+    done = len(images) - len(problems)
+    print(f"predicted the scene graphs of {done} of {len(images)} images; the results are in {args.output}")
     print(*problems, sep="\n", end="", file=sys.stderr)
     return 1 if problems else 0
 

@@ -45,19 +45,19 @@ for _loader in (dataloader.train, dataloader.test):
 dataloader.test.batch_size = 8  # all scenes have the same size
 dataloader.evaluator.protocols.names = ["motifs", "reldn", "reldn_openimages", "confusion"]
 
-# Higher than the usual 0.1: the predicate backbone has minutes, not epochs.
+# Higher than the usual 0.1, because the predicate backbone trains for minutes, not epochs.
 optimizer.params.predicate_backbone_lr_factor = 1.0
 
 lr_multiplier = L(WarmupParamScheduler)(
     scheduler=L(MultiStepParamScheduler)(
         values=[1.0, 0.1, 0.01], milestones=[150, 185], num_updates="${train.max_iter}"
     ),
-    warmup_length=50 / 200,  # share of the training
+    warmup_length=50 / 200,  # share of the training steps
     warmup_factor=1 / 1000,
 )
 
 train = get_config("common/train.py").train
-train.seed = -1  # another order of images in each run; a number from 0 on fixes it
+train.seed = -1  # a negative seed draws another order of images in each run; 0 or more fixes it
 train.init_checkpoint = "output/scenes/detector/model_final.pth"
 train.relation_checkpoint = ""
 train.output_dir = "output/lazy/scenes_reldn"

@@ -2,7 +2,7 @@
 
     python train_net.py --config-file configs/lazy/vrd_detector_vitdet_b.py --num-gpus 8
 
-Untried: we had neither the weights nor a GPU. Batch size and schedule are sized for VRD's 4,000 photos.
+Never run: we had neither the weights nor a GPU. Batch size and schedule are chosen for VRD's 4,000 photos.
 """
 
 from functools import partial
@@ -43,7 +43,7 @@ for _loader in (dataloader.train, dataloader.test):
 
 optimizer = L(torch.optim.AdamW)(
     params=L(get_default_optimizer_params)(
-        # model is filled in.
+        # The trainer fills in `model`.
         base_lr="${..lr}",
         weight_decay_norm=0.0,
         lr_factor_func=partial(get_vit_lr_decay_rate, num_layers=12, lr_decay_rate=0.7),
@@ -63,7 +63,7 @@ lr_multiplier = L(WarmupParamScheduler)(
 )
 
 train = get_config("common/train.py").train
-train.seed = -1  # another order of images in each run; a number from 0 on fixes it
+train.seed = -1  # a negative seed draws another order of images in each run; 0 or more fixes it
 train.init_checkpoint = "detectron2://ViTDet/COCO/mask_rcnn_vitdet_b/f325346929/model_final_61ccd1.pkl"
 train.output_dir = "output/lazy/vrd_detector_vitdet_b"
 train.max_iter = 6000

@@ -1,4 +1,4 @@
-"""Stage 2 on VRD: RelDN on a plain vision transformer, Detectron2's ViTDet-B. Untried, as its stage 1.
+"""Stage 2 on VRD: RelDN on a plain vision transformer, Detectron2's ViTDet-B. Never run, like its stage 1.
 
     python train_net.py --config-file configs/lazy/vrd_reldn_vitdet_b.py --num-gpus 8
 
@@ -16,7 +16,7 @@ from .common.relations import dataloader, datasets, optimizer
 from .models.faster_rcnn_vitdet_b import model as _detector
 from .models.reldn_fpn import model
 
-# The predicate backbone and the box heads follow.
+# The predicate backbone and the box heads refer to these parts, so they change too.
 for _part in ("backbone", "proposal_generator", "roi_heads", "pixel_mean", "pixel_std", "input_format"):
     model[_part] = _detector[_part]
 model.roi_heads.num_classes = 100
@@ -29,7 +29,7 @@ for _loader in (dataloader.train, dataloader.test):
 dataloader.evaluator.protocols.names = ["motifs", "reldn", "vrd2016", "confusion"]
 dataloader.evaluator.protocols.predicates_per_pair = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20, 70]
 
-# As transformers are trained: AdamW, biases like weights.
+# The usual way to train transformers: AdamW, and the same settings for biases and weights.
 optimizer._target_ = torch.optim.AdamW
 optimizer.pop("momentum")
 optimizer.lr, optimizer.weight_decay = 1e-4, 0.1
@@ -44,7 +44,7 @@ lr_multiplier = L(WarmupParamScheduler)(
 )
 
 train = get_config("common/train.py").train
-train.seed = -1  # another order of images in each run; a number from 0 on fixes it
+train.seed = -1  # a negative seed draws another order of images in each run; 0 or more fixes it
 train.init_checkpoint = "output/lazy/vrd_detector_vitdet_b/model_final.pth"
 train.relation_checkpoint = ""
 train.output_dir = "output/lazy/vrd_reldn_vitdet_b"

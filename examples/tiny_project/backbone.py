@@ -1,4 +1,4 @@
-"""A backbone of this project's own, in Detectron2's registry: three convolutions."""
+"""The backbone of this project, in Detectron2's registry: three convolutions."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""A data set of this project's own: drawn squares and circles, and which is left of or above which."""
+"""The data set of this project: drawn squares and circles, with the predicates "left of" and "above"."""
 
 import random
 from pathlib import Path
@@ -14,12 +14,16 @@ SIZE = 64
 
 
 def load_shapes(folder: Path, count: int) -> list[dict[str, Any]]:
-    """Detectron2's standard dicts, with one more key: "relations", rows (subject, object, predicate) of annotations."""
+    """Loads Detectron2's standard dicts with one more key, "relations".
+
+    Each relation is (subject, object, predicate); subject and object are positions in "annotations".
+    """
     folder.mkdir(parents=True, exist_ok=True)
     return [draw(folder / f"{i}.png", i) for i in range(count)]
 
 
 def draw(file: Path, image_id: int) -> dict[str, Any]:
+    """Draws an image with three shapes and returns its dict."""
     numbers = random.Random(image_id)
     picture = Image.new("RGB", (SIZE, SIZE), "white")
     pen = ImageDraw.Draw(picture)

@@ -1,4 +1,4 @@
-"""Trains a detector, then RelDN on top of it, and finds the relationships of one picture."""
+"""Trains a detector, then RelDN on top of it, and finds the relationships of one image."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ from reldn_d2.modeling import RelDN
 
 
 class Trainer(DefaultTrainer):
-    """Detectron2's own, with two changes."""
+    """Detectron2's DefaultTrainer with two changes: the semantic table and the mapper."""
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -65,7 +65,7 @@ def make_config(output: Path, meta_architecture: str, steps: int) -> CfgNode:
 
 
 def train(cfg: CfgNode) -> str:
-    """The checkpoint that the training ends with."""
+    """Trains a model and returns the path of its final checkpoint."""
     Path(cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=False)
@@ -93,9 +93,13 @@ def main() -> None:
     triplets = [
         {"subject": names[s], "predicate": PREDICATES[p], "object": names[o], "score": round(float(score), 3)}
         for s, o, p, score in zip(
-            relations.subject_index, relations.object_index, relations.pred_predicates, relations.scores, strict=True
+            relations.subject_index,
+            relations.object_index,
+            relations.pred_predicates,
+            relations.scores,
+            strict=True,
         )
-    ]  # fmt: skip
+    ]
     (args.output / "relationships.json").write_text(json.dumps(triplets[:5], indent=1))
     print(*triplets[:5], sep="\n")
 

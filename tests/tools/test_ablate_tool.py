@@ -518,14 +518,14 @@ def test_many_differences_are_counted(bench: Bench) -> None:
         "SOLVER": {"BASE_LR": 1, "GAMMA": 1, "MOMENTUM": 1, "MAX_ITER": 1, "NESTEROV": 1.5, "WEIGHT_DECAY": 1}
     }
     pretend_finished(bench, "L0/seed1", config)
-    with pytest.raises(ValueError, match=r"; and 1 more\. Set it back") as error:
+    with pytest.raises(ValueError, match=r"; and 1 more\. Change the config back") as error:
         bench.run("--lines", "L0")
     assert str(error.value).count(" was ") == 5 + 1  # and "was made with another config"
 
 
 def test_weights_without_a_config_are_refused(bench: Bench) -> None:
     pretend_finished(bench, "L0/seed2", None)
-    with pytest.raises(ValueError, match=r"seed2 has a model but no config\.yaml"):
+    with pytest.raises(ValueError, match=r"seed2 has results but no config\.yaml"):
         bench.run("--lines", "L0")
 
 
@@ -609,7 +609,7 @@ def test_a_run_that_another_call_makes_is_left_alone(
         training = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=log)
     assert bench.run("--lines", "L0") == 1
     assert [run for run, _ in bench.names()] == ["L0/seed2"]
-    assert "seed 1: another call of this tool is making it" in capsys.readouterr().err
+    assert "seed 1: another call of this tool is making this run" in capsys.readouterr().err
     training.communicate(b"\n")
     assert bench.run("--lines", "L0") == 0
 
@@ -622,7 +622,7 @@ def test_runs_side_by_side_share_the_cores(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "error", "message"), [
-    (["--lines", "L0", "L9"], ValueError, r"table 1 has no line L9: choose --lines of L0, L0\+L1, "),
+    (["--lines", "L0", "L9"], ValueError, r"table 1 has no line L9: choose --lines from L0, L0\+L1, "),
     (["--lines", "L0", "--", "DATASETS.TEST", "('a','b')"], ValueError, "tests on 2 data sets: set DATASETS.TEST"),
     (["--lines", "L0", "--config", "nowhere.yaml"], FileNotFoundError, "nowhere.yaml is missing: correct --config"),
 ])  # fmt: skip
@@ -910,7 +910,7 @@ def test_a_table_of_real_runs(
 @pytest.mark.parametrize(
     ("config", "options", "message"),
     [
-        ("scenes/detector.yaml", [], "is a config of a detector: --config takes a config of RelDN"),
+        ("scenes/detector.yaml", [], "is a config of a detector: give a config of RelDN as --config"),
         ("scenes/reldn.yaml", ["SOLVER.MAXITER", "1"], "MAXITER"),
         ("lazy/scenes_reldn.py", ["train.max_itre=1"], "no such key: train.max_itre"),
     ],

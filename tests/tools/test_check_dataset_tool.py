@@ -36,7 +36,7 @@ def messages_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def images(tmp_path: Path) -> list[dict[str, Any]]:
-    """Six sound images with pictures; the third has a confusable case of both kinds."""
+    """Six images without errors; the third has a confusable case of each kind."""
     dataset_dicts = [image(i, file_name=str(tmp_path / f"{i}.png")) for i in range(6)]
     dataset_dicts[2] |= {"annotations": CONFUSABLE, "relations": np.array([[0, 1, 0], [3, 2, 0]])}
     for number, dataset_dict in enumerate(dataset_dicts):
@@ -63,7 +63,9 @@ def run(*arguments: object) -> int:
     return tool.main([str(argument) for argument in arguments])
 
 
-def test_a_sound_data_set(registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_data_set_without_problems(
+    registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(NAME) == 0
     text = capsys.readouterr().out
     lines = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()]
@@ -81,7 +83,7 @@ def test_a_sound_data_set(registered: list[dict[str, Any]], capsys: pytest.Captu
         [f"{NAME}: no errors"],
     ):
         assert expected in lines
-    assert "zero-shot" not in text and "sound annotations" not in text and "annotation_file" not in text
+    assert "zero-shot" not in text and "annotation errors" not in text and "annotation_file" not in text
 
 
 def test_notes_are_no_errors(registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,7 +105,7 @@ def test_errors_give_status_1(registered: list[dict[str, Any]], capsys: pytest.C
     assert text.count("image 1, relation") == 5 and "    ...\n" in text
     assert "image 3, annotation 0: box [0.0, 0.0, 99.0, 9.0] of 40 x 30 pixels" in text
     assert "Subject and object are positions in the annotations" in text
-    assert re.search(r"images with sound annotations +4  66\.7 %; of these:", text)
+    assert re.search(r"images without annotation errors +4  66\.7 %; the next rows count these images", text)
     assert f"{NAME}: errors: box_outside, dangling_id\n" in text
     # that one could not be loaded is the worse news, whatever the order
     assert run("check_tool_nowhere", NAME) == run(NAME, "check_tool_nowhere") == 2
@@ -134,7 +136,8 @@ def test_unseen_triplets_are_counted(
     assert run(NAME) == 0
     # "cat on bird" and "<dog> on bird" of the third image
     assert re.search(
-        r"zero-shot relationships +2  16\.7 %; 2 label triplets that training", capsys.readouterr().out
+        r"zero-shot relationships +2  16\.7 %; 2 label triplets that are not in the training split",
+        capsys.readouterr().out,
     )
 
 
@@ -177,7 +180,7 @@ def test_faulty_pictures_and_another_size_take_nothing_out_of_the_counts(
     # the image without picture is the one with both kinds of cases
     assert re.search(r"confusable instance cases +2 ", text)
     assert re.search(r"zero-shot relationships +2 ", text)
-    assert "sound annotations" not in text and "not counted" not in text
+    assert "annotation errors" not in text and "not counted" not in text
 
 
 def test_a_data_set_that_can_not_be_loaded_gives_status_2(

@@ -1,4 +1,4 @@
-"""Data, optimizer and evaluation of RelDN: what a config with a `model` needs to be trained."""
+"""Data, optimizer and evaluation of RelDN. A config that imports them adds model, schedule and `train`."""
 
 import detectron2.data.transforms as T
 import torch
@@ -14,9 +14,9 @@ from reldn_d2.evaluation import RelationEvaluator
 
 datasets = {
     "train": ["scenes_train"],
-    "statistics": "${.train}",  # what the semantic table is counted over; for a subset, name the full set
+    "statistics": "${.train}",  # the semantic table is counted over these; for a subset, name the full set
     "test": "scenes_test",
-    # Files of precomputed detections, one per data set; none: the detector is run.
+    # Files of precomputed detections, one for each data set. If empty, the detector is run.
     "train_detections": [],
     "test_detections": [],
 }
@@ -78,7 +78,7 @@ dataloader.evaluator = L(RelationEvaluator)(
 
 optimizer = L(torch.optim.SGD)(
     params=L(relation_optimizer_params)(
-        # model is filled in.
+        # The trainer fills in `model`.
         base_lr="${..lr}",
         weight_decay="${..weight_decay}",
         weight_decay_norm=0.0,
