@@ -13,7 +13,7 @@ import numpy.typing as npt
 from reldn_d2.utils.io import atomic_write
 
 from .report_style import STYLE
-from .svg import Svg
+from ..svg import Svg
 
 Image = npt.NDArray[np.uint8]
 Cell = str | int | float | None
