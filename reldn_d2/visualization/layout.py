@@ -59,6 +59,23 @@ def arc(start: Array, end: Array, bend: float, gap: float, samples: int = 33) ->
     return np.asarray((1 - t) ** 2 * start + 2 * t * (1 - t) * middle + t**2 * end)
 
 
+def part_outside(curve: Array, box: Array) -> Array:
+    """The part of a curve before it enters a box; a curve that begins inside is taken from where it leaves.
+
+    Args:
+        curve: (n, 2) points.
+        box: (4,) XYXY.
+
+    Returns:
+        (m, 2) points, 2 <= m <= n, even of a curve that is always inside.
+    """
+    inside = np.all((curve > box[:2]) & (curve < box[2:]), axis=1)
+    first = min(int(inside.argmin()), len(curve) - 2)
+    entered = inside[first:]
+    last = first + int(entered.argmax()) if entered.any() else len(curve)
+    return curve[first : max(last, first + 2)]
+
+
 def keep_inside(boxes: Array, width: float, height: float) -> Array:
     """Move boxes (n, 4) into the picture without changing their size (too large ones keep their top left)."""
     size = boxes[:, 2:] - boxes[:, :2]

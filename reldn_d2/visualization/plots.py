@@ -1,121 +1,108 @@
-"""Training curves from the `metrics.json` that Detectron2 writes, as SVG."""
+"""Training curves and bar charts, as SVG."""
 
-import json
-import math
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import cycle
-from pathlib import Path
+from typing import Any
 
-from matplotlib.ticker import MaxNLocator
+from matplotlib import rc_context
 
-from .svg import Svg, polyline, svg, text
+from .metrics import Curve
+from .svg import Svg, figure_to_svg, note_svg, pixel_figure
 
-#: One curve: value by iteration.
-Curve = dict[int, float]
-
+# Bright enough for a dark page and dark enough for a light one.
 _COLOURS = ("#2f7bd9", "#e0662b", "#1f9d63", "#a259d9", "#d93f6e", "#0aa3b5", "#a08418", "#7b8794")
-_FAINT = 'stroke-opacity="0.18"'
-_LEGEND_LINE = 22
+_LINE_HEIGHT = 22
+_STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 13,
+    # A name may hold a dollar sign, which would otherwise start a formula.
+    "text.parse_math": False,
+    "axes.autolimit_mode": "round_numbers",
+    "axes.xmargin": 0,
+    "axes.ymargin": 0,
+    **{f"axes.spines.{side}": False for side in ("left", "right", "top", "bottom")},
+    **{f"{axis}tick.major.size": 0 for axis in "xy"},
+}
 
-
-def read_metrics(path: str | os.PathLike[str]) -> dict[str, Curve]:
-    """Every number of a `metrics.json`: a file of one JSON object a line, which need not have the same keys.
-
-    Where a resumed run wrote an iteration again, the later line counts. A last line that is still being
-    written (no line end, not yet JSON) is left out.
-
-    Returns:
-        A curve for each key but "iteration", by rising iteration; values that are not finite are left out.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: a line that is not a JSON object.
-    """
-    curves: dict[str, Curve] = {}
-    lines = Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            if number == len(lines) and not line.endswith("\n"):
-                break
-            raise ValueError(f"{path}, line {number}: not JSON ({error}); delete the line") from error
-        if not isinstance(record, dict):
-            raise ValueError(f"{path}, line {number}: not a JSON object; delete the line")
-        iteration = record.pop("iteration", None)
-        if iteration is None:
-            continue
-        for key, value in record.items():
-            if isinstance(value, int | float) and math.isfinite(value):
-                curves.setdefault(key, {})[int(iteration)] = float(value)
-    return {key: dict(sorted(curve.items())) for key, curve in curves.items()}
-
-
-def loss_curves(metrics: Mapping[str, Curve]) -> dict[str, Curve]:
-    """The losses among the curves of `read_metrics`: those of the relation head, then the total."""
-    names = [*sorted(key for key in metrics if key.startswith("loss_")), "total_loss"]
-    return {name: metrics[name] for name in names if name in metrics}
+# The columns of a bar chart, in pixels: the whole column, its names, and its longest bar. The rest is for the numbers.
+_COLUMN, _NAMES, _BAR = 352, 158, 100
+# Length of the longest name that fits.
+_LONGEST_NAME = 21
 
 
 def curves_svg(
     curves: Mapping[str, Curve], *, y_label: str = "loss", width: int = 720, height: int = 340
 ) -> Svg:
-    """Curves over the iterations, with a legend that gives each one's last value.
+    """Draw curves over the iterations, with a legend that gives the last value of each.
 
     Args:
-        curves: name -> curve; empty ones are left out.
+        curves: name -> curve; empty ones are skipped.
         y_label: written above the vertical axis.
-        width, height: in pixels, without the legend.
+        width, height: size in pixels, without the legend.
 
     Returns:
         An inline SVG.
     """
     curves = {name: dict(sorted(curve.items())) for name, curve in curves.items() if curve}
     if not curves:
-        return svg(width, 40, "no curve", [text(width / 2, 24, "no values recorded")])
-    left, right, top, bottom = 58.0, width - 36.0, 30.0, height - 44.0
-    values = [value for curve in curves.values() for value in curve.values()]
-    x_ticks = _ticks(0, max(iteration for curve in curves.values() for iteration in curve))
-    y_ticks = _ticks(min(0.0, min(values)), max(values))
-
-    def across(iteration: float) -> float:
-        return left + (iteration - x_ticks[0]) / (x_ticks[-1] - x_ticks[0]) * (right - left)
-
-    def up(value: float) -> float:
-        return bottom - (value - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]) * (bottom - top)
-
-    body = [text(left, top - 12, y_label, "start"), text((left + right) / 2, height - 6, "iteration")]
-    for tick in y_ticks:
-        body.append(polyline([(left, up(tick)), (right, up(tick))], "currentColor", 1, _FAINT))
-        body.append(text(left - 8, up(tick) + 4, f"{tick:g}", "end"))
-    for tick in x_ticks:
-        body.append(polyline([(across(tick), bottom), (across(tick), bottom + 5)], "currentColor", 1, _FAINT))
-        body.append(text(across(tick), bottom + 19, f"{tick:,g}" if tick < 1e5 else f"{tick:,.0f}"))
-    for curve, colour in zip(curves.values(), cycle(_COLOURS), strict=False):
-        points = [(across(iteration), up(value)) for iteration, value in curve.items()]
-        body.append(polyline(points, colour, 2, 'stroke-linejoin="round"'))
-        # A curve of one point would be an invisible line.
-        body.append(f'<circle cx="{points[-1][0]:.1f}" cy="{points[-1][1]:.1f}" r="3" fill="{colour}"/>')
-    body += _legend(curves, left, (right - left) / 2, height + 18)
-    height += 10 + _LEGEND_LINE * -(-len(curves) // 2)
-    return svg(width, height, f"{y_label} by iteration: {', '.join(curves)}", body)
+        return note_svg(width, "no curve", "no values recorded")
+    legend = _LINE_HEIGHT * -(-len(curves) // 2)
+    with rc_context(_STYLE):
+        figure = pixel_figure(width, height + legend)
+        figure.set_layout_engine("constrained")
+        axes = figure.add_subplot()
+        for (name, curve), colour in zip(curves.items(), cycle(_COLOURS), strict=False):
+            iterations, values = list(curve), list(curve.values())
+            label = f"{name}  {values[-1]:.3g}"
+            axes.plot(iterations, values, color=colour, linewidth=2, label=label)
+            # A dot at the end, without which a curve of one point would be invisible.
+            end = (iterations[-1:] * 2, values[-1:] * 2)
+            axes.plot(*end, color=colour, linewidth=6, solid_capstyle="round")
+        # Both axes begin at 0, or below; the horizontal one has a length even if all curves end at 0.
+        axes.update_datalim([(0, 0), (1, 0)])
+        axes.grid(axis="y", color="black", alpha=0.18)
+        axes.xaxis.set_major_formatter("{x:,.10g}")
+        axes.set_xlabel("iteration")
+        axes.set_title(y_label, loc="left", size=13)
+        figure.legend(loc="outside lower left", ncols=2, frameon=False)
+        return figure_to_svg(figure, f"{y_label} by iteration: {', '.join(curves)}")
 
 
-def _legend(curves: Mapping[str, Curve], left: float, column: float, top: float) -> list[str]:
-    """Two columns of colour, name and last value."""
-    body = []
-    for index, ((name, curve), colour) in enumerate(zip(curves.items(), cycle(_COLOURS), strict=False)):
-        x, y = left + column * (index % 2), top + _LEGEND_LINE * (index // 2)
-        body.append(polyline([(x, y - 4), (x + 20, y - 4)], colour, 4))
-        body.append(text(x + 28, y, f"{name}  {list(curve.values())[-1]:.3g}", "start"))
-    return body
+def bars_svg(counts: Sequence[tuple[str, int]], *, columns: int = 3) -> Svg:
+    """Draw a horizontal bar for each count, with its share of the total.
+
+    Args:
+        counts: (name, count) pairs, which fill one column after the other. Counts are at least 0.
+        columns: number of columns, all of one scale.
+
+    Returns:
+        An inline SVG.
+    """
+    width = _COLUMN * columns
+    if not counts:
+        return note_svg(width, "no counts", "no counts")
+    total, longest = sum(count for _, count in counts), max(count for _, count in counts)
+    rows = -(-len(counts) // columns)
+    # Even a rare name gets a bar of 1.5 pixels.
+    shortest = 0.015 * longest
+    with rc_context(_STYLE):
+        figure = pixel_figure(width, _LINE_HEIGHT * rows)
+        for first in range(0, len(counts), rows):
+            shown = counts[first : first + rows]
+            left = first // rows * _COLUMN + _NAMES
+            axes = figure.add_axes((left / width, 0, _BAR / width, 1))
+            lengths = [max(count, shortest) if count else 0 for _, count in shown]
+            bars = axes.barh(range(len(shown)), lengths, height=0.64, color=_COLOURS[0])
+            axes.bar_label(bars, [_count_text(count, total) for _, count in shown], padding=7)
+            axes.set_yticks(range(len(shown)), [_fitting(name) for name, _ in shown])
+            axes.set_xticks([])
+            axes.set(xlim=(0, max(longest, 1)), ylim=(rows - 0.5, -0.5))
+        return figure_to_svg(figure, ", ".join(f"{name} {count}" for name, count in counts))
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers that enclose [low, high]."""
-    if high <= low:
-        high = low + 1
-    return [float(tick) for tick in MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)]
+def _count_text(count: int, total: int) -> str:
+    return f"{count:,}" + (f" · {100 * count / total:.1f} %" if total else "")
+
+
+def _fitting(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"

@@ -2,25 +2,33 @@
 
 import base64
 import os
-from collections.abc import Container, Mapping, Sequence
-from html import escape
-from typing import Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from reldn_d2.utils.io import atomic_write
 
-from .report_style import STYLE
 from ..svg import Svg
 
 Image = npt.NDArray[np.uint8]
 Cell = str | int | float | None
 
+_TEMPLATES = Environment(
+    loader=PackageLoader(__package__),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    keep_trailing_newline=True,
+)
+
 
 class Report:
-    """Builds a report from top to bottom; every method but `write` returns the report itself.
+    """Builds a report from top to bottom; every method except `html` and `write` returns the report itself.
 
     All texts are plain text and are escaped.
 
@@ -30,22 +38,20 @@ class Report:
 
     def __init__(self, title: str) -> None:
         self._title = title
-        self._parts: list[str] = []
+        # What the template shows, from top to bottom: the kind of a part and its values.
+        self._parts: list[dict[str, Any]] = []
 
     def heading(self, text: str) -> Self:
         """Begin a section."""
-        self._parts.append(f"<h2>{escape(text)}</h2>")
-        return self
+        return self._add("heading", text=text)
 
     def paragraph(self, text: str) -> Self:
         """Add a paragraph."""
-        self._parts.append(f"<p>{escape(text)}</p>")
-        return self
+        return self._add("paragraph", text=text)
 
     def code(self, text: str) -> Self:
         """Add commands or other text whose lines are kept."""
-        self._parts.append(f"<pre><code>{escape(text)}</code></pre>")
-        return self
+        return self._add("code", text=text)
 
     def table(
         self,
@@ -59,16 +65,16 @@ class Report:
         """Add a table.
 
         Args:
-            rows: column header -> cell; columns come in order of first appearance, a missing cell or None is
+            rows: column header -> cell. Columns come in order of first appearance; a missing cell or None is
                 shown as a dash. Integers are shown with thousands separators.
-            caption: above the table.
-            best: for each column to highlight, whether its highest or its lowest number is the best; equal
-                ones are all highlighted.
+            caption: text above the table.
+            best: column header -> whether its highest or its lowest number is highlighted; equal ones are all
+                highlighted.
             digits: decimal places of floats.
             footnotes: lines under the table.
 
         Raises:
-            ValueError: no row, or a column of `best` that is not in the table.
+            ValueError: there is no row, or `best` names a column that is not in the table.
         """
         columns = list(dict.fromkeys(column for row in rows for column in row))
         if not columns:
@@ -78,17 +84,19 @@ class Report:
             raise ValueError(f"the table {caption!r} has no column {unknown} to highlight; it has {columns}")
         numeric = {c for c in columns if all(isinstance(row.get(c), int | float | None) for row in rows)}
         winners = {c: _best_text(rows, c, which, digits) for c, which in (best or {}).items()}
-        align = {c: ' class="number"' if c in numeric else "" for c in columns}
-        head = "".join(f'<th scope="col"{align[c]}>{escape(c)}</th>' for c in columns)
-        body = [f"<tr>{_row_cells(row, columns, numeric, winners, digits)}</tr>" for row in rows]
-        title = f"<caption>{escape(caption)}</caption>" if caption else ""
-        self._parts.append(
-            f'<div class="scroll"><table>{title}<thead><tr>{head}</tr></thead>\n<tbody>'
-            + "\n".join(body)
-            + "</tbody></table></div>"
+        shown = [{c: _cell_text(row.get(c), digits) for c in columns} for row in rows]
+
+        def classes(column: str, text: str | None = None) -> str:
+            is_best = text is not None and text == winners.get(column)
+            return " ".join(["number"] * (column in numeric) + ["best"] * is_best)
+
+        return self._add(
+            "table",
+            caption=caption,
+            head=[(column, classes(column)) for column in columns],
+            body=[[(text, classes(column, text)) for column, text in row.items()] for row in shown],
+            footnotes=footnotes,
         )
-        self._parts += [f'<p class="footnote">{escape(note)}</p>' for note in footnotes]
-        return self
 
     def pictures(
         self, row: Sequence[tuple[Image | Svg, str]], *, as_photo: bool = True, grid: bool = False
@@ -96,59 +104,34 @@ class Report:
         """Add pictures beside each other (below each other on narrow screens).
 
         Args:
-            row: (picture, caption); a picture is (H, W, 3) uint8 RGB or a drawing of this package.
-            as_photo: JPEG, small; False keeps every pixel exact (PNG).
-            grid: all of one width, however many are in the last line; False fills each line.
+            row: (picture, caption) pairs; a picture is (H, W, 3) uint8 RGB or a drawing of this package.
+            as_photo: True writes small JPEG images; False keeps every pixel exact (PNG).
+            grid: True gives all pictures one width, however many are in the last line; False fills each line.
 
         Raises:
-            ValueError: a picture of another shape or type.
+            ValueError: a picture has another shape or type.
         """
-        figures = []
-        for picture, caption in row:
-            shown = picture if isinstance(picture, str) else _embedded(picture, caption, as_photo)
-            figures.append(f"<figure>{shown}<figcaption>{escape(caption)}</figcaption></figure>")
-        self._parts.append('<div class="{}">{}</div>'.format("grid" if grid else "row", "\n".join(figures)))
-        return self
+        figures = [
+            {"caption": caption, "svg": picture}
+            if isinstance(picture, Markup)
+            else {"caption": caption, "svg": None, **_embedded(picture, caption, as_photo)}
+            for picture, caption in row
+        ]
+        return self._add("pictures", figures=figures, arrangement="grid" if grid else "row")
 
     def html(self) -> str:
         """The whole page."""
-        title = escape(self._title)
-        return "\n".join(
-            [
-                "<!DOCTYPE html>",
-                '<html lang="en"><head><meta charset="utf-8">',
-                '<meta name="viewport" content="width=device-width, initial-scale=1">',
-                f"<title>{title}</title><style>\n{STYLE}\n</style></head>",
-                f"<body><main><h1>{title}</h1>",
-                *self._parts,
-                "</main></body></html>\n",
-            ]
-        )
+        template = _TEMPLATES.get_template("report.html.jinja")
+        return template.render(title=self._title, parts=self._parts)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the page in one step; missing folders are made."""
+        """Write the page in one step; missing folders are created."""
         with atomic_write(path) as file:
             file.write(self.html().encode())
 
-
-def _tag(name: str, content: str, classes: Sequence[str]) -> str:
-    attribute = f' class="{" ".join(classes)}"' if classes else ""
-    return f"<{name}{attribute}>{content}</{name}>"
-
-
-def _row_cells(
-    row: Mapping[str, Cell],
-    columns: Sequence[str],
-    numeric: Container[str],
-    winners: Mapping[str, str | None],
-    digits: int,
-) -> str:
-    cells = []
-    for column in columns:
-        shown = _cell_text(row.get(column), digits)
-        classes = ["number"] * (column in numeric) + ["best"] * (shown == winners.get(column))
-        cells.append(_tag("td", escape(shown), classes))
-    return "".join(cells)
+    def _add(self, kind: str, **values: object) -> Self:
+        self._parts.append({"kind": kind, **values})
+        return self
 
 
 def _cell_text(value: Cell, digits: int) -> str:
@@ -169,7 +152,10 @@ def _best_text(
     return _cell_text(max(values) if which == "max" else min(values), digits)
 
 
-def _embedded(picture: Image, caption: str, as_photo: bool) -> str:
+def _embedded(picture: Image, caption: str, as_photo: bool) -> dict[str, str | int]:
+    """A picture as data URL, and its size."""
+    if not isinstance(picture, np.ndarray):
+        raise ValueError(f"picture {caption!r} must be an array or a drawing, not a {type(picture).__name__}")
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
         raise ValueError(f"picture {caption!r} must be (H, W, 3) uint8, not {picture.shape} {picture.dtype}")
     bgr = np.ascontiguousarray(picture[..., ::-1])
@@ -178,5 +164,5 @@ def _embedded(picture: Image, caption: str, as_photo: bool) -> str:
     if not done:
         raise ValueError(f"picture {caption!r} of size {picture.shape} can't be encoded as {kind}")
     content = base64.b64encode(data.tobytes()).decode()
-    size = f'width="{picture.shape[1]}" height="{picture.shape[0]}"'
-    return f'<img src="data:image/{kind};base64,{content}" alt="{escape(caption)}" {size}>'
+    height, width = picture.shape[:2]
+    return {"source": f"data:image/{kind};base64,{content}", "width": width, "height": height}
