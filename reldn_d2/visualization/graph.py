@@ -16,8 +16,8 @@ coordinates (an image of width 640 ends at x = 640)::
     }
 
 * `entities` holds every entity, also those without a relationship; `id` is its position in the list.
-* `subject` and `object` of a relationship are entity ids. Relationships are sorted by falling score; the score is
-  P(subject) * P(object) * P(predicate).
+* `subject` and `object` of a relationship are entity ids. Relationships are sorted by falling score, which
+  is P(subject) * P(object) * P(predicate).
 * Ground truth has the same format with `null` scores, in the order of the annotation file.
 """
 
@@ -30,7 +30,7 @@ from detectron2.structures import Instances
 from reldn_d2.structures.dataset_dicts import DatasetDict, entity_boxes, entity_classes, relation_rows
 
 FORMAT_VERSION = 1
-#: Length up to which RelDN's list of relationships is complete, whatever number of predicates per pair is allowed.
+#: RelDN's list of relationships holds the best 100 for any number of predicates per pair, and maybe no more.
 COMPLETE_UP_TO = 100
 
 

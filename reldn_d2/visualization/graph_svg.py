@@ -1,6 +1,7 @@
 """A scene graph as a node-link drawing: entities are nodes, predicates label the arrows between them."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import networkx as nx
 import numpy as np
@@ -83,6 +84,9 @@ def _node_positions(entities: Sequence[int], edges: Sequence[Edge], half_sizes: 
     network = nx.Graph()
     network.add_nodes_from(entities)
     network.add_edges_from((edge.subject, edge.object) for edge in edges)
+    # Springs between the parts that no arrow joins; without them, these parts drift far apart.
+    parts = [min(part) for part in nx.connected_components(network)]
+    network.add_edges_from(pairwise(parts), weight=0.5)
     # The start decides the result; the seed only keeps NumPy's global generator out of it.
     start = nx.circular_layout(network)
     found = nx.spring_layout(network, pos=start, iterations=200, threshold=1e-6, seed=0)

@@ -13,9 +13,9 @@ Curve = dict[int, float]
 def read_metrics(path: str | os.PathLike[str]) -> dict[str, Curve]:
     """Read the numbers of a `metrics.json`.
 
-    The file has one JSON object per line; the lines may have different keys. If a resumed run wrote an iteration
-    again, the later line counts. The last line is skipped while it is still being written (it has no line end and
-    is not yet JSON).
+    The file has one JSON object per line; the lines may have different keys. If a resumed run wrote an
+    iteration again, the later line counts. The last line is skipped while it is still being written (it has
+    no line end and is not yet JSON).
 
     Returns:
         A curve for each key except "iteration", sorted by iteration. Values that are not finite are skipped.

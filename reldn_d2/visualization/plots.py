@@ -22,9 +22,10 @@ _STYLE: dict[Any, Any] = {
     "axes.ymargin": 0,
     **{f"axes.spines.{side}": False for side in ("left", "right", "top", "bottom")},
     **{f"{axis}tick.major.size": 0 for axis in "xy"},
+    **{f"{axis}tick.major.pad": 7 for axis in "xy"},
 }
 
-# The columns of a bar chart, in pixels: the whole column, its names, and its longest bar. The rest is for the numbers.
+# Widths in a bar chart, in pixels: a column, its names, and its longest bar. The rest is for the numbers.
 _COLUMN, _NAMES, _BAR = 352, 158, 100
 # Length of the longest name that fits.
 _LONGEST_NAME = 21
@@ -94,7 +95,7 @@ def bars_svg(counts: Sequence[tuple[str, int]], *, columns: int = 3) -> Svg:
             lengths = [max(count, shortest) if count else 0 for _, count in shown]
             bars = axes.barh(range(len(shown)), lengths, height=0.64, color=_COLOURS[0])
             axes.bar_label(bars, [_count_text(count, total) for _, count in shown], padding=7)
-            axes.set_yticks(range(len(shown)), [_fitting(name) for name, _ in shown])
+            axes.set_yticks(range(len(shown)), [_fitting(name) for name, _ in shown], va="center")
             axes.set_xticks([])
             axes.set(xlim=(0, max(longest, 1)), ylim=(rows - 0.5, -0.5))
         return figure_to_svg(figure, ", ".join(f"{name} {count}" for name, count in counts))

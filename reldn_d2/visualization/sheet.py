@@ -1,4 +1,4 @@
-"""The sheet that scene graphs are drawn on: shapes and labels in pixels, put over an image or written as SVG."""
+"""The sheet that scene graphs are drawn on; it is put over an image or written as SVG."""
 
 from io import BytesIO
 

@@ -26,9 +26,9 @@ def pixel_figure(width: float, height: float) -> Figure:
 def figure_to_svg(figure: Figure, label: str) -> Svg:
     """Write a figure as inline SVG; equal figures give equal markup.
 
-    The background is transparent, and black becomes the text colour of the page, be it light or dark. Texts stay
-    texts. Ids, clip paths and definitions are removed, because they would act on the whole page. So the figure
-    must not contain what needs them: markers, tick marks, hatches, or parts that must be clipped.
+    The background is transparent, and black becomes the text colour of the page, light or dark. Texts stay
+    texts. Ids, clip paths and definitions are removed, because they would act on the whole page. So the
+    figure must not contain what needs them: markers, tick marks, hatches, or parts that must be clipped.
 
     Args:
         figure: a figure of `pixel_figure`.

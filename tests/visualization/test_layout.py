@@ -8,6 +8,7 @@ from reldn_d2.visualization.layout import (
     corner_candidates,
     curve_candidates,
     keep_inside,
+    part_outside,
     spread_points,
 )
 
@@ -78,3 +79,17 @@ def test_candidates_have_the_label_size_and_the_best_liked_place_first() -> None
         assert np.isclose(boxes[:, 2:] - boxes[:, :2], [30, 8]).all()
     assert (corners[0] == [10, 12, 40, 20]).all()
     assert np.isclose(along[0], [35, -4, 65, 4]).all()
+
+
+def test_part_outside_ends_where_the_curve_enters_the_box() -> None:
+    line = np.stack([np.arange(11.0), np.zeros(11)], axis=1)
+    box = np.array([6.5, -1, 8.5, 1])
+    assert (part_outside(line, box) == line[:7]).all()
+    # A curve that begins in the box is taken from where it leaves.
+    assert (part_outside(line, np.array([-1, -1, 2.5, 1])) == line[3:]).all()
+    assert (part_outside(line, np.array([20.0, -1, 21, 1])) == line).all()
+    loop = arc(np.zeros(2), np.zeros(2), 0.1, 8, samples=65)
+    part = part_outside(loop, np.array([-14.0, -9, 14, 9]))
+    assert 2 < len(part) < 65 and (np.abs(part) >= [14, 9]).any(axis=1).all()
+    # Two points always remain, so that an arrow has a direction.
+    assert (part_outside(line, np.array([-1, -1, 20, 1])) == line[:2]).all()

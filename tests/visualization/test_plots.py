@@ -1,98 +1,111 @@
-from pathlib import Path
-from xml.etree import ElementTree
+import re
+from collections.abc import Callable
 
+import numpy as np
 import pytest
 
-from reldn_d2.visualization.curves import curves_svg, loss_curves, read_metrics
+from reldn_d2.visualization.plots import bars_svg, curves_svg
+from reldn_d2.visualization.svg import Svg
 
-SVG = "{http://www.w3.org/2000/svg}"
+from .svg_parts import extent, paths_of, texts_of
 
-METRICS = """\
-{"iteration": 19, "total_loss": 3.5, "loss_rel_ce": 3.0, "lr": 0.01, "rank_data_time": 0.1}
-{"iteration": 39, "total_loss": 2.5, "loss_rel_ce": 2.0, "loss_rel_entity": 0.5}
-
-{"iteration": 59, "relation/R@50": 12.5}
-{"iteration": 79, "total_loss": NaN, "loss_rel_ce": Infinity, "note": "text"}
-{"data_time": 1.0}
-{"iteration": 39, "total_loss": 2.25, "loss_rel_entity": 0.25}
-"""
+BLUE, ORANGE = "#2f7bd9", "#e0662b"
 
 
-@pytest.fixture
-def metrics_file(tmp_path: Path) -> Path:
-    path = tmp_path / "metrics.json"
-    path.write_text(METRICS)
-    return path
-
-
-def test_lines_with_different_keys_make_curves(metrics_file: Path) -> None:
-    curves = read_metrics(metrics_file)
-    assert curves == {
-        "total_loss": {19: 3.5, 39: 2.25},
-        "loss_rel_ce": {19: 3.0, 39: 2.0},
-        "lr": {19: 0.01},
-        "rank_data_time": {19: 0.1},
-        "loss_rel_entity": {39: 0.25},
-        "relation/R@50": {59: 12.5},
-    }
-    assert list(loss_curves(curves)) == ["loss_rel_ce", "loss_rel_entity", "total_loss"]
-
-
-def test_iterations_rise_after_a_resume(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.json"
-    path.write_text('{"iteration": 9, "a": 1}\n{"iteration": 19, "a": 2}\n{"iteration": 4, "a": 3}\n')
-    assert list(read_metrics(path)["a"].items()) == [(4, 3.0), (9, 1.0), (19, 2.0)]
-
-
-def test_a_line_that_is_still_being_written_is_left_out(metrics_file: Path) -> None:
-    complete = read_metrics(metrics_file)
-    metrics_file.write_text(METRICS + '{"iteration": 99, "total_')
-    assert read_metrics(metrics_file) == complete
-    metrics_file.write_text(METRICS + '{"iteration": 99, "lr": 0.5}')
-    assert read_metrics(metrics_file)["lr"] == {19: 0.01, 99: 0.5}
-
-
-@pytest.mark.parametrize("line", ['{"iteration": 1,', "[1, 2]", "3"])
-def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:
-    path = tmp_path / "metrics.json"
-    path.write_text(f'{{"iteration": 0}}\n{line}\n')
-    with pytest.raises(ValueError, match=r"metrics\.json, line 2"):
-        read_metrics(path)
-
-
-def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        read_metrics(tmp_path / "metrics.json")
-
-
-def points_of(markup: str) -> list[list[tuple[float, float]]]:
-    """The points of the curves: the lines of width 2."""
-    lines = ElementTree.fromstring(markup).iter(f"{SVG}polyline")
+def curves_of(markup: str) -> list[np.ndarray]:
+    """The points of the curves: the lines of width 2, without their samples in the legend."""
     return [
-        [(float(p.split(",")[0]), float(p.split(",")[1])) for p in line.attrib["points"].split()]
-        for line in lines
-        if line.attrib["stroke-width"] == "2"
+        points for points in paths_of(markup, "stroke-width: 2") if not np.isclose(np.ptp(points[:, 0]), 26)
     ]
 
 
 def test_points_are_placed_in_proportion() -> None:
-    markup = curves_svg(
-        {"a": {0: 0.0, 50: 5.0, 100: 10.0}, "empty": {}, "b": {100: 5.0}}, width=720, height=340
-    )
-    a, b = points_of(markup)
-    # The axes run from 0 to 100 over x in [58, 684] and from 0 to 10 over y in [296, 30].
-    assert a == [(58.0, 296.0), (371.0, 163.0), (684.0, 30.0)]
-    assert b == [(684.0, 163.0)]
-    texts = [node.text for node in ElementTree.fromstring(markup).iter(f"{SVG}text")]
-    assert {"loss", "iteration", "a  10", "b  5", "0", "100"} <= set(texts)
+    curves = {"a": {0: 0.0, 50: 5.0, 100: 10.0}, "empty": {}, "b": {0: 10.0, 100: 5.0}}
+    markup = curves_svg(curves, width=720, height=340)
+    a, b = curves_of(markup)
+    (left, bottom), (right, top) = a[0], a[-1]
+    assert 0 < left < 100 < 600 < right < 720 and 0 < top < 50 < 250 < bottom < 340
+    middle = ((left + right) / 2, (top + bottom) / 2)
+    assert np.allclose(a, [(left, bottom), middle, (right, top)], atol=1e-3)
+    assert np.allclose(b, [(left, top), (right, middle[1])], atol=1e-3)
+    assert {"loss", "iteration", "a  10", "b  5", "0", "100"} <= set(texts_of(markup))
+
+
+def test_each_curve_ends_in_a_dot_of_its_colour() -> None:
+    markup = curves_svg({"a": {0: 0.0, 50: 5.0}, "b": {50: 2.0}})
+    dots = paths_of(markup, "stroke-width: 6")
+    assert len(dots) == 2 and all(np.ptp(dot, axis=0).max() == 0 for dot in dots)
+    assert (dots[0][-1] == curves_of(markup)[0][-1]).all()
+    for colour in (BLUE, ORANGE):
+        assert len(re.findall(f"stroke: {colour}; stroke-width: 6; stroke-linecap: round", markup)) == 1
 
 
 @pytest.mark.parametrize("curve", [{0: 0.0}, {5: 3.0}, {0: -1.0, 9: -0.5}, {0: 1e-9, 10**6: 1e9}])
 def test_extreme_curves_stay_inside(curve: dict[int, float]) -> None:
-    (points,) = points_of(curves_svg({"<a>": curve}))
-    assert len(points) == len(curve)
-    assert all(58 <= x <= 684 and 30 <= y <= 296 for x, y in points)
+    markup = curves_svg({"<a>": curve})
+    (dot,) = paths_of(markup, "stroke-width: 6")
+    for points in (dot, *curves_of(markup)):
+        x0, y0, x1, y1 = extent(points)
+        assert 0 < x0 <= x1 < 720 and 0 < y0 <= y1 < 340
 
 
 def test_no_curve_says_so() -> None:
-    assert "no values" in curves_svg({"a": {}})
+    assert texts_of(curves_svg({"a": {}})) == ["no values recorded"]
+
+
+def widths_of(markup: str) -> list[float]:
+    """Widths of the bars."""
+    boxes = [extent(points) for points in paths_of(markup, f"fill: {BLUE}")]
+    return [round(x1 - x0, 2) for x0, _, x1, _ in boxes]
+
+
+def test_bars_are_as_long_as_their_counts() -> None:
+    markup = bars_svg([("on", 1500), ("under", 450), ("at", 0)], columns=1)
+    assert widths_of(markup) == [100.0, 30.0, 0.0]
+    assert texts_of(markup) == ["on", "under", "at", "1,500 · 76.9 %", "450 · 23.1 %", "0 · 0.0 %"]
+
+
+def test_names_and_counts_lie_beside_their_bars() -> None:
+    markup = bars_svg([("on", 1500), ("under", 450)], columns=1)
+    found = re.findall(r'x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]+)<', markup)
+    place = {text: (float(x), float(y)) for x, y, text in found}
+    for bar, name, count in zip(
+        paths_of(markup, f"fill: {BLUE}"), ["on", "under"], ["1,500 · 76.9 %", "450 · 23.1 %"], strict=True
+    ):
+        x0, y0, x1, y1 = extent(bar)
+        assert place[name][0] < x0 and place[count][0] > x1
+        assert y0 < place[name][1] < y1 + 2 and y0 < place[count][1] < y1 + 2
+
+
+def test_rare_names_have_a_bar_that_can_be_seen() -> None:
+    assert widths_of(bars_svg([("on", 1_000_000), ("under", 1)]))[1] == 1.5
+
+
+def test_columns_are_filled_one_after_the_other() -> None:
+    markup = bars_svg([(str(i), 1) for i in range(5)], columns=2)
+    boxes = [extent(points) for points in paths_of(markup, f"fill: {BLUE}")]
+    first, second = sorted({box[0] for box in boxes})
+    assert [box[0] for box in boxes] == [first] * 3 + [second] * 2
+    assert [box[1] for box in boxes[:2]] == [box[1] for box in boxes[3:]]
+    assert boxes[0][1] < boxes[1][1] < boxes[2][1]
+
+
+def test_names_are_escaped_and_long_ones_cut() -> None:
+    texts = texts_of(bars_svg([("<&> $x$", 1), ("x" * 40, 1)]))
+    assert "<&> $x$" in texts and "x" * 20 + "…" in texts
+
+
+def test_nothing_to_count() -> None:
+    assert texts_of(bars_svg([])) == ["no counts"]
+    markup = bars_svg([("on", 0)])
+    assert widths_of(markup) == [0.0] and texts_of(markup) == ["on", "0"]
+
+
+@pytest.mark.parametrize("draw", [lambda: curves_svg({"a": {0: 1.0, 9: 2.0}}), lambda: bars_svg([("on", 5)])])
+def test_plots_can_share_a_page(draw: Callable[[], Svg]) -> None:
+    markup = draw()
+    assert markup == draw()
+    assert markup.startswith("<svg ") and 'role="img"' in markup and 'aria-label="' in markup
+    assert not re.search(r"\bid=|href=|url\(|<style|<metadata|<\?xml", markup)
+    # Texts and lines follow the colours of the page.
+    assert "currentColor" in markup and "#000000" not in markup

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from reldn_d2.visualization.curves import curves_svg
+from reldn_d2.visualization.plots import curves_svg
 from reldn_d2.visualization.report import Report
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
