@@ -74,7 +74,7 @@ def _neighbours(example: Example) -> list[Box]:
 
 
 def _arrows(example: Example) -> Iterator[dict[str, Any]]:
-    """An arrow for each triplet, from the edge of its subject to the edge of its object; right ones on top."""
+    """An arrow for each triplet, from the edge of its subject to the edge of its object; right ones last."""
     box_of = {entity.name: entity.box for entity in example.entities}
     wrong = dict.fromkeys(triplet for triplets in example.wrong.values() for triplet in triplets)
     for style, triplets in (("wrong", wrong), ("right", example.relations)):

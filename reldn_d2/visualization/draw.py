@@ -1,4 +1,4 @@
-"""Scene graphs drawn on their images. Images are (H, W, 3) uint8 RGB arrays."""
+"""Draws scene graphs on their images."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,9 +8,10 @@ from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 from matplotlib.path import Path
 
 from .graph import SceneGraph
+from .images import Image, check_image
 from .labels import Edge, edge_text, edges_to_draw, entities_of, entity_colours, entity_names
 from .layout import Array, arc, best_place, corner_candidates, curve_candidates, keep_inside, spread_points
-from .sheet import INK, Image, Sheet
+from .sheet import INK, Sheet
 
 _FILL = {None: (0.06, 0.08, 0.1, 0.88), True: (0.05, 0.45, 0.2, 0.94), False: (0.7, 0.12, 0.12, 0.94)}
 
@@ -37,16 +38,18 @@ def draw_scene_graph(
 ) -> Image:
     """Draw the best relationships of a graph: boxes, and an arrow from each subject to its object.
 
-    Other entities without a drawn relationship are left out; several predicates of a pair share one arrow.
+    Entities without a drawn relationship are left out, except those in `also`. Several predicates of a pair
+    share one arrow.
 
     Args:
-        image: (H, W, 3) uint8 RGB, the graph's image (of any size with the same proportions).
-        graph: boxes are in pixels of `graph["image"]`.
-        top_n: draw the first `top_n` relationships, repeated ones counted once.
+        image: (H, W, 3) uint8 RGB, the graph's image in any size.
+        graph: scene graph, with boxes in pixels of `graph["image"]`.
+        top_n: draw the first `top_n` relationships; repeated ones count once.
         correct: a flag for every relationship of the graph; right ones are drawn green, wrong ones red.
-        also: ids of entities to draw even without a relationship.
-        min_side: images with a shorter longer side are enlarged first, so that the text is legible.
-        text_scale: larger text, for a picture that will be shown small.
+        also: ids of entities that are drawn even without a relationship.
+        min_side: length in pixels to which the longer side of a smaller image is enlarged, so that the text
+            is legible.
+        text_scale: factor of the text size, above 1 for a picture that will be shown small.
 
     Returns:
         (H', W', 3) uint8 RGB.
@@ -54,8 +57,7 @@ def draw_scene_graph(
     Raises:
         ValueError: the image is not (H, W, 3) uint8, or `correct` has the wrong length.
     """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"an image must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
+    check_image(image)
     edges = edges_to_draw(graph, top_n, correct)
     entities = sorted({*entities_of(edges), *also})
     image = upscale_small(image, min_side)
@@ -78,17 +80,17 @@ def draw_scene_graph(
 
 
 def side_by_side(images: Sequence[Image], titles: Sequence[str]) -> Image:
-    """Pictures in a row, at the height of the highest, each under its title.
+    """Put pictures in a row, scaled to the height of the highest, each under its title.
 
     Args:
-        images: (H, W, 3) uint8 RGB.
-        titles: one for each image.
+        images: (H, W, 3) uint8 RGB arrays.
+        titles: one title for each image.
 
     Returns:
         (height + title bar, sum of the widths + gaps, 3) uint8 RGB, on white.
 
     Raises:
-        ValueError: no image, or not one title for each.
+        ValueError: there is no image, or not one title for each.
     """
     if not images or len(images) != len(titles):
         raise ValueError(f"{len(images)} images and {len(titles)} titles; give one title for each image")
@@ -113,7 +115,7 @@ def side_by_side(images: Sequence[Image], titles: Sequence[str]) -> Image:
 
 
 def _anchors(boxes: Array, unit: float) -> Array:
-    """Where arrows meet each box: its centre, moved if several boxes have theirs at the same place."""
+    """(n, 2) points where arrows meet the boxes (n, 4): their centres, moved apart if they lie together."""
     margin = np.minimum(14 * unit, (boxes[:, 2:] - boxes[:, :2]) / 2)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     return spread_points(centres, boxes[:, :2] + margin, boxes[:, 2:] - margin, 130 * unit)
@@ -126,7 +128,7 @@ def _draw_entities(
     colours: dict[int, str],
     anchors: dict[int, Array],
 ) -> list[Array]:
-    """Draw boxes and class labels; the places that are now taken are returned."""
+    """Draw boxes and class labels, and return the places that are now taken, as boxes (4,)."""
     unit = sheet.unit
     radius = 6 * unit
     taken = [np.concatenate([anchor - radius, anchor + radius]) for anchor in anchors.values()]

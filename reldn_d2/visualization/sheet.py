@@ -3,16 +3,14 @@
 from io import BytesIO
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyBboxPatch, Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.textpath import text_to_path
 
+from .images import Image
 from .layout import Array
 from .svg import Svg, figure_to_svg, pixel_figure
-
-Image = npt.NDArray[np.uint8]
 
 #: The dark colour of texts and rims.
 INK = "#101418"

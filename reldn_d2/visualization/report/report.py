@@ -5,17 +5,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
-import cv2
-import numpy as np
-import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reldn_d2.utils.io import atomic_write
 
+from ..images import Image, check_image, encode_image
 from ..svg import Svg
 
-Image = npt.NDArray[np.uint8]
 Cell = str | int | float | None
 
 _TEMPLATES = Environment(
@@ -145,7 +142,7 @@ def _cell_text(value: Cell, digits: int) -> str:
 def _best_text(
     rows: Sequence[Mapping[str, Cell]], column: str, which: Literal["max", "min"], digits: int
 ) -> str | None:
-    """The best number of a column as it is shown: cells that look equal are highlighted alike."""
+    """The best number of a column as the table shows it: cells that look equal are all highlighted."""
     values = [value for row in rows if isinstance(value := row.get(column), int | float) and value == value]
     if not values:
         return None
@@ -154,15 +151,9 @@ def _best_text(
 
 def _embedded(picture: Image, caption: str, as_photo: bool) -> dict[str, str | int]:
     """A picture as data URL, and its size."""
-    if not isinstance(picture, np.ndarray):
-        raise ValueError(f"picture {caption!r} must be an array or a drawing, not a {type(picture).__name__}")
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-        raise ValueError(f"picture {caption!r} must be (H, W, 3) uint8, not {picture.shape} {picture.dtype}")
-    bgr = np.ascontiguousarray(picture[..., ::-1])
-    kind = "jpeg" if as_photo else "png"
-    done, data = cv2.imencode(f".{kind}", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90] if as_photo else [])
-    if not done:
-        raise ValueError(f"picture {caption!r} of size {picture.shape} can't be encoded as {kind}")
-    content = base64.b64encode(data.tobytes()).decode()
+    name = f"picture {caption!r}"
+    check_image(picture, name)
+    kind: Literal["jpeg", "png"] = "jpeg" if as_photo else "png"
+    content = base64.b64encode(encode_image(picture, kind, name)).decode()
     height, width = picture.shape[:2]
     return {"source": f"data:image/{kind};base64,{content}", "width": width, "height": height}
