@@ -34,9 +34,9 @@ def add_to_page(page: Report, report: DatasetReport, num_samples: int) -> None:
     samples = choose_samples(report, num_samples)
     if samples:
         page.heading(f"{report.name}: samples").paragraph(
-            "Images with errors, with remarks, with confusable cases (the annotated relationship is green, triplets "
-            "that it could be confused with are red), with the rarest predicates, and others, spread evenly over "
-            "the data set."
+            "Images with errors, with remarks, with confusable cases (the annotated relationship is green; "
+            "triplets that it could be confused with are red), with the rarest predicates, and others, "
+            "spread evenly over the data set."
         )
         page.pictures([(draw(report, sample), sample.caption) for sample in samples], grid=True)
 

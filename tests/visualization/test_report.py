@@ -104,12 +104,12 @@ def test_wrong_tables_and_pictures_are_refused() -> None:
         Report("r").table([{"R@50": 1.0}], best={"R@5": "max"})
     with pytest.raises(ValueError, match="'grey'"):
         Report("r").pictures([(PICTURE[..., 0], "grey")])
-    with pytest.raises(ValueError, match="'empty'.*encoded"):
+    with pytest.raises(ValueError, match=r"'empty'.*encoded"):
         Report("r").pictures([(PICTURE[:0], "empty")])
 
 
 def test_markup_from_outside_is_no_picture() -> None:
-    with pytest.raises(ValueError, match="'logo' must be .* not str"):
+    with pytest.raises(ValueError, match=r"'logo' must be .* not str"):
         Report("r").pictures([("<svg></svg>", "logo")])  # type: ignore[list-item]
 
 
