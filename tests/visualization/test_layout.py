@@ -27,7 +27,7 @@ def test_spread_points_stay_in_their_boxes(seed: int, count: int) -> None:
     assert ((points >= low) & (points <= high)).all()
 
 
-def test_equal_points_part_and_distant_ones_rest() -> None:
+def test_equal_points_are_pushed_apart_and_distant_ones_stay() -> None:
     low, high = np.zeros((4, 2)), np.full((4, 2), 1000.0)
     points = np.array([[500.0, 500], [500, 500], [500, 500], [900, 900]])
     spread = spread_points(points, low, high, 50)
@@ -72,7 +72,7 @@ def test_arc_of_a_point_with_itself_is_a_loop_beside_the_point() -> None:
     assert np.linalg.norm(loop - point, axis=1).min() > 10
 
 
-def test_candidates_have_the_label_size_and_the_best_liked_place_first() -> None:
+def test_candidates_have_the_size_of_the_label_and_come_in_order_of_preference() -> None:
     corners = corner_candidates(np.array([10.0, 20, 60, 70]), 30, 8)
     along = curve_candidates(arc(np.array([0.0, 0]), np.array([100.0, 0]), 0, 0), 30, 8)
     for boxes in (corners, along):
