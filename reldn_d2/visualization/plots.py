@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
-from matplotlib import rc_context
+from matplotlib import style
 
 from .metrics import Curve
 from .svg import Svg, figure_to_svg, note_svg, pixel_figure
@@ -12,18 +12,22 @@ from .svg import Svg, figure_to_svg, note_svg, pixel_figure
 # Bright enough for a dark page and dark enough for a light one.
 _COLOURS = ("#2f7bd9", "#e0662b", "#1f9d63", "#a259d9", "#d93f6e", "#0aa3b5", "#a08418", "#7b8794")
 _LINE_HEIGHT = 22
-_STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.size": 13,
-    # A name may hold a dollar sign, which would otherwise start a formula.
-    "text.parse_math": False,
-    "axes.autolimit_mode": "round_numbers",
-    "axes.xmargin": 0,
-    "axes.ymargin": 0,
-    **{f"axes.spines.{side}": False for side in ("left", "right", "top", "bottom")},
-    **{f"{axis}tick.major.size": 0 for axis in "xy"},
-    **{f"{axis}tick.major.pad": 7 for axis in "xy"},
-}
+# Matplotlib's defaults, whatever the reader's own settings are, and what differs from them.
+_STYLE: list[Any] = [
+    "default",
+    {
+        "font.family": "sans-serif",
+        "font.size": 13,
+        # A name may hold a dollar sign, which would otherwise start a formula.
+        "text.parse_math": False,
+        "axes.autolimit_mode": "round_numbers",
+        "axes.xmargin": 0,
+        "axes.ymargin": 0,
+        **{f"axes.spines.{side}": False for side in ("left", "right", "top", "bottom")},
+        **{f"{axis}tick.major.size": 0 for axis in "xy"},
+        **{f"{axis}tick.major.pad": 7 for axis in "xy"},
+    },
+]
 
 # Widths in a bar chart, in pixels: a column, its names, and its longest bar. The rest is for the numbers.
 _COLUMN, _NAMES, _BAR = 352, 158, 100
@@ -48,7 +52,7 @@ def curves_svg(
     if not curves:
         return note_svg(width, "no curve", "no values recorded")
     legend = _LINE_HEIGHT * -(-len(curves) // 2)
-    with rc_context(_STYLE):
+    with style.context(_STYLE):
         figure = pixel_figure(width, height + legend)
         figure.set_layout_engine("constrained")
         axes = figure.add_subplot()
@@ -86,7 +90,7 @@ def bars_svg(counts: Sequence[tuple[str, int]], *, columns: int = 3) -> Svg:
     rows = -(-len(counts) // columns)
     # Even a rare name gets a bar of 1.5 pixels.
     shortest = 0.015 * longest
-    with rc_context(_STYLE):
+    with style.context(_STYLE):
         figure = pixel_figure(width, _LINE_HEIGHT * rows)
         for first in range(0, len(counts), rows):
             shown = counts[first : first + rows]

@@ -3,6 +3,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from matplotlib import rc_context
 
 from reldn_d2.visualization.plots import bars_svg, curves_svg
 from reldn_d2.visualization.svg import Svg
@@ -105,6 +106,8 @@ def test_nothing_to_count() -> None:
 def test_plots_can_share_a_page(draw: Callable[[], Svg]) -> None:
     markup = draw()
     assert markup == draw()
+    with rc_context({"text.color": "white", "xtick.color": "white", "font.size": 5, "axes.grid": True}):
+        assert markup == draw()
     assert markup.startswith("<svg ") and 'role="img"' in markup and 'aria-label="' in markup
     assert not re.search(r"\bid=|href=|url\(|<style|<metadata|<\?xml", markup)
     # Texts and lines follow the colours of the page.
