@@ -1,4 +1,4 @@
-"""The page of a checked data set: its numbers, its problems, and drawn samples."""
+"""Writes the page of a checked data set: its numbers, its problems, and drawn samples."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,7 @@ from dataset_samples import Sample, choose_samples
 from numpy.typing import NDArray
 
 from reldn_d2.data.images import read_image
-from reldn_d2.visualization import Report, SceneGraph, draw_scene_graph
-from reldn_d2.visualization.bars import bars_svg
+from reldn_d2.visualization import Report, SceneGraph, bars_svg, build_scene_graph, draw_scene_graph
 
 # Pixels of the longer side of a picture.
 _SIDE = 640
@@ -35,15 +34,15 @@ def add_to_page(page: Report, report: DatasetReport, num_samples: int) -> None:
     samples = choose_samples(report, num_samples)
     if samples:
         page.heading(f"{report.name}: samples").paragraph(
-            "Images with errors, with what is worth knowing, with confusable cases (the annotated relationship green, "
-            "triplets that it could be confused with red), with the rarest predicates, and any others, spread evenly over "
-            "the data set."
+            "Images with errors, with remarks, with confusable cases (the annotated relationship is green; "
+            "triplets that it could be confused with are red), with the rarest predicates, and others, "
+            "spread evenly over the data set."
         )
         page.pictures([(draw(report, sample), sample.caption) for sample in samples], grid=True)
 
 
 def add_bars(page: Report, title: str, counts: Sequence[tuple[str, int]]) -> None:
-    """A histogram, and the names that never occur."""
+    """Add a histogram, and the names that never occur."""
     page.heading(title)
     present = [(name, count) for name, count in counts if count]
     if present:
@@ -54,7 +53,7 @@ def add_bars(page: Report, title: str, counts: Sequence[tuple[str, int]]) -> Non
 
 
 def draw(report: DatasetReport, sample: Sample) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB picture of a sample, on grey where the image can't be read."""
+    """(H, W, 3) uint8 RGB picture of a sample, on grey if the image can't be read."""
     picture = _picture(report, sample.image)
     return draw_scene_graph(
         picture,
@@ -72,7 +71,7 @@ def _picture(report: DatasetReport, image: int) -> NDArray[np.uint8]:
     width, height = arrays.sizes[image].tolist()
     try:
         picture = read_image(arrays.file_names[image], "RGB")
-    # as in check_pictures, which has reported it
+    # Any error, as in check_pictures, which has reported it.
     except Exception:
         picture = np.full((1, 1, 3), 128, dtype=np.uint8)
     else:
@@ -85,7 +84,7 @@ def _picture(report: DatasetReport, image: int) -> NDArray[np.uint8]:
 def _graph(report: DatasetReport, sample: Sample) -> SceneGraph:
     arrays = report.check.arrays
     truth = ground_truth(arrays, sample.image)
-    # in the right order, so that boxes with that fault are seen
+    # Corners in the right order, so that boxes with swapped corners are seen, too.
     boxes = np.concatenate(
         [
             np.minimum(truth.boxes[:, :2], truth.boxes[:, 2:]),
@@ -94,25 +93,12 @@ def _graph(report: DatasetReport, sample: Sample) -> SceneGraph:
         axis=1,
     )
     width, height = arrays.sizes[sample.image].tolist()
-    return {
-        "version": 1,
-        "image": {"file_name": arrays.file_names[sample.image], "width": width, "height": height},
-        "entities": [
-            {
-                "id": row,
-                "class": name_of(report.thing_classes, "class", number),
-                "score": None,
-                "box": box,
-            }
-            for row, (number, box) in enumerate(zip(truth.classes.tolist(), boxes.tolist(), strict=True))
-        ],
-        "relationships": [
-            {
-                "subject": int(subject),
-                "object": int(object),
-                "predicate": name_of(report.predicate_classes, "predicate", predicate),
-                "score": None,
-            }
+    return build_scene_graph(
+        {"file_name": arrays.file_names[sample.image], "width": width, "height": height},
+        [name_of(report.thing_classes, "class", number) for number in truth.classes.tolist()],
+        boxes.tolist(),
+        [
+            (int(subject), int(object), name_of(report.predicate_classes, "predicate", predicate))
             for subject, object, predicate in sample.relations
         ],
-    }
+    )

@@ -1,4 +1,4 @@
-"""The report of the demo: tables, loss curves, scene graphs side by side and feature maps in one HTML file."""
+"""Writes the report of the demo: tables, loss curves, scene graphs and feature maps in one HTML file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -18,7 +17,6 @@ from reldn_d2.data.synthetic import confusable_cases
 from reldn_d2.engine import load_config, load_model
 from reldn_d2.evaluation import Difference, PerImageRecall, paired_bootstrap
 from reldn_d2.structures import Queries
-from reldn_d2.utils.io import atomic_write
 from reldn_d2.visualization import (
     Report,
     curves_svg,
@@ -31,6 +29,8 @@ from reldn_d2.visualization import (
     scene_graph_to_dict,
     side_by_side,
 )
+from reldn_d2.visualization.images import Image, write_png
+from reldn_d2.visualization.svg import Svg
 
 DATASET = "scenes_test"
 BASELINE, FULL = "L0", "L0+L1+L2+L3"
@@ -39,18 +39,19 @@ KINDS = ("instance", "proximity")
 RECALLS = ("R@20", "R@50", "ngR@20", "ngR@50")
 OPENIMAGES = ("R@50", "wmAP_rel", "wmAP_phr", "score_wtd")
 INTRODUCTION = (
-    "RelDN finds <subject, predicate, object> relationships. Trained with cross entropy alone (L0) such a model "
-    "mistakes one instance of a class for another (which of the cups is held?) and mixes up neighbours that do the "
-    "same thing (who plays which guitar?). Three contrastive losses (L1, L2, L3) work against that. The models below "
-    "were trained on the same drawn scenes, from the same frozen detector and its same detections, once "
-    "each: a difference between them is an observation, not a proof. The interval under the table only says how much of "
-    "it the choice of test scenes could explain, not what another random seed would change."
+    "RelDN finds <subject, predicate, object> relationships. When it is trained with cross entropy alone "
+    "(L0), such a model mistakes one instance of a class for another (which of the cups is held?) and "
+    "confuses neighbours that do the same thing (who plays which guitar?). Three contrastive losses (L1, L2, "
+    "L3) work against that. The models below were trained once each, on the same drawn scenes and with the "
+    "same detections of one frozen detector. So a difference between them is an observation, not a proof. "
+    "The interval under the table says only how much of the difference the choice of test scenes could "
+    "explain, not what another random seed would change."
 )
 
 
 @dataclass
 class Step:
-    """A command of the demo and how long it took."""
+    """A command of the demo and the time that it took."""
 
     command: str
     seconds: float = 0.0
@@ -64,30 +65,51 @@ class Evaluation:
     per_image: dict[str, PerImageRecall]
 
 
-def write_report(
-    output: Path,
-    weights: Mapping[str, Path],
-    results: Mapping[str, Mapping[str, Evaluation]],
-    steps: list[Step],
-) -> Path:
-    """Writes `report.html` and prints its table.
+# Model -> task -> evaluation.
+Results = Mapping[str, Mapping[str, Evaluation]]
+
+
+def write_report(output: Path, weights: Mapping[str, Path], results: Results, steps: list[Step]) -> Path:
+    """Write `report.html` and print its main tables.
 
     Args:
         output: the demo's folder.
         weights: checkpoint of each model.
         results: model -> task -> evaluation.
-        steps: what was run, for the record.
+        steps: the commands that were run.
+
+    Returns:
+        The file that was written.
     """
     report = Report("RelDN on built-in scenes").paragraph(INTRODUCTION)
     report.heading("Metrics")
+    add_recall(report, results)
+    models = {name: load_trained(path) for name, path in weights.items()}
+    dataset_dicts = DatasetCatalog.get(DATASET)
+    add_confusions(report, *solved_cases(models, dataset_dicts))
+    report.heading("Training")
+    for name in (BASELINE, FULL):
+        curves = loss_curves(read_metrics(weights[name].parent / "metrics.json"))
+        report.pictures([(curves_svg(curves), f"Losses of {name}")])
+    shown = {name: models[name] for name in (BASELINE, FULL)}
+    add_pictures(report, shown, dataset_dicts, output / "pictures")
+    report.heading("Commands")
+    report.code("\n".join(f"{step.command}    # {step.seconds:.0f} s" for step in steps))
+    path = output / "report.html"
+    report.write(path)
+    return path
+
+
+def add_recall(report: Report, results: Results) -> None:
+    """Add the tables of recall and of the OpenImages metrics, and print the first one."""
     rows, intervals = recall_rows(results), interval_notes(results)
     print_table("Recall (motifs, mean over images), percent, one seed each", rows, intervals)
     report.table(
         rows,
         caption="Recall, protocol motifs (mean over images), percent",
         footnotes=[
-            "One seed each. PRDCLS: boxes and classes given; SGDET: nothing given. R: one predicate a "
-            "pair; ngR: any number.",
+            "One seed each. prdcls: boxes and classes are given; sgdet: nothing is given. R: one predicate "
+            "per pair; ngR: any number of predicates per pair.",
             *intervals,
         ],
     )
@@ -97,40 +119,32 @@ def write_report(
             for name, tasks in results.items()
             if "sgdet" in tasks
         ],
-        caption="SGDET, protocol reldn_openimages, percent",
+        caption="sgdet, protocol reldn_openimages, percent",
     )
-    models = {name: load_trained(path) for name, path in weights.items()}
-    dataset_dicts = DatasetCatalog.get(DATASET)
-    rows, notes = confusion_table(*solved_cases(models, dataset_dicts))
-    print_table("Confusable cases solved (PRDCLS), percent, one seed each", rows, notes)
+
+
+def add_confusions(
+    report: Report, counts: Mapping[str, Mapping[str, PerImageRecall]], chance: Mapping[str, float]
+) -> None:
+    """Add the table of confusable cases, and print it."""
+    rows, notes = confusion_table(counts, chance)
+    print_table("Confusable cases solved (prdcls), percent, one seed each", rows, notes)
     report.table(
         rows,
-        caption="Confusable cases solved in PRDCLS, percent",
+        caption="Confusable cases solved in prdcls, percent",
         footnotes=[
             *notes,
-            "One seed each. A case is solved if the annotated triplet scores above every wrong one: the same person with "
-            "another cup (instance), a musician with a guitar of somebody else (proximity). Chance: that random scores "
-            "solve it.",
+            "One seed each. A case is solved if the annotated triplet has a higher score than every wrong "
+            "one: the same person with another cup (instance), a musician with the guitar of somebody else "
+            "(proximity). Chance: the share that random scores solve.",
         ],
     )
-    report.heading("Training")
-    for name in (BASELINE, FULL):
-        curves = loss_curves(read_metrics(weights[name].parent / "metrics.json"))
-        report.pictures([(curves_svg(curves), f"Losses of {name}")])
-    add_pictures(
-        report, {name: models[name] for name in (BASELINE, FULL)}, dataset_dicts, output / "pictures"
-    )
-    report.heading("Commands")
-    report.code("\n".join(f"{step.command}    # {step.seconds:.0f} s" for step in steps))
-    path = output / "report.html"
-    report.write(path)
-    return path
 
 
-def recall_rows(results: Mapping[str, Mapping[str, Evaluation]]) -> list[dict[str, Any]]:
+def recall_rows(results: Results) -> list[dict[str, Any]]:
     return [
         {
-            "task": task.upper(),
+            "task": task,
             "model": name,
             **{m: tasks[task].metrics[f"{task}/motifs"][m] for m in RECALLS},
         }
@@ -140,12 +154,12 @@ def recall_rows(results: Mapping[str, Mapping[str, Evaluation]]) -> list[dict[st
     ]
 
 
-def interval_notes(results: Mapping[str, Mapping[str, Evaluation]]) -> list[str]:
+def interval_notes(results: Results) -> list[str]:
     notes = []
     for task, evaluation in results[FULL].items():
         per_image = (evaluation.per_image["motifs"], results[BASELINE][task].per_image["motifs"])
         found = paired_bootstrap(*per_image, "R@20")["macro"]
-        notes.append(f"{task.upper()} R@20, {FULL} minus {BASELINE}: {interval(found)}")
+        notes.append(f"{task} R@20, {FULL} minus {BASELINE}: {interval(found)}")
     return notes
 
 
@@ -166,10 +180,11 @@ def load_trained(weights: Path) -> Any:
 def solved_cases(
     models: Mapping[str, Any], dataset_dicts: list[dict[str, Any]]
 ) -> tuple[dict[str, dict[str, PerImageRecall]], dict[str, float]]:
-    """Confusable cases that each model solves when boxes and classes are given.
+    """Count the confusable cases that each model solves when boxes and classes are given.
 
     Returns:
-        model -> kind -> solved cases and cases of every scene; kind -> chance level in percent.
+        Two mappings: model -> kind -> counts of cases and of solved cases in every scene, and kind -> chance
+        level in percent.
     """
     mapper = RelationDatasetMapper(is_train=False, augmentations=[], image_format="BGR")
     solved = {name: {kind: np.zeros(len(dataset_dicts), dtype=np.int64) for kind in KINDS} for name in models}
@@ -201,7 +216,7 @@ def solved_cases(
 def confusion_table(
     counts: Mapping[str, Mapping[str, PerImageRecall]], chance: Mapping[str, float]
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Rows of the table of solved cases, and its notes with intervals."""
+    """The rows of the table of solved cases, and its notes with intervals."""
     rows: list[dict[str, Any]] = [
         {"model": name, **{k: 100 * x.hits["solved"].sum() / x.ground_truths.sum() for k, x in kinds.items()}}
         for name, kinds in counts.items()
@@ -210,60 +225,74 @@ def confusion_table(
     notes = []
     for kind in KINDS:
         found = paired_bootstrap(counts[FULL][kind], counts[BASELINE][kind], "solved")["micro"]
-        notes.append(
-            f"{kind} ({counts[FULL][kind].ground_truths.sum()} cases), {FULL} minus {BASELINE}: {interval(found)}"
-        )
+        cases = counts[FULL][kind].ground_truths.sum()
+        notes.append(f"{kind} ({cases} cases), {FULL} minus {BASELINE}: {interval(found)}")
     return rows, notes
 
 
 def interval(found: Difference) -> str:
-    return f"{found.mean:+.1f} points, 95 % interval {found.low:+.1f} to {found.high:+.1f} (paired bootstrap over scenes)"
+    bounds = f"95 % interval {found.low:+.1f} to {found.high:+.1f}"
+    return f"{found.mean:+.1f} points, {bounds} (paired bootstrap over scenes)"
 
 
 @torch.no_grad()
 def add_pictures(
     report: Report, models: Mapping[str, Any], dataset_dicts: list[dict[str, Any]], folder: Path
 ) -> None:
-    """Scene graphs and feature maps of the first scenes that hold a confusable case of either kind.
+    """Add scene graphs and feature maps of the first scenes that hold a confusable case of either kind.
 
     Args:
-        folder: gets the rows of scenes as PNG files, too.
+        report: gets the pictures.
+        models: name -> model.
+        dataset_dicts: the test scenes.
+        folder: gets each row of scenes as PNG file, too.
     """
+    report.heading("Scene graphs: ground truth and the best predictions in prdcls")
+    report.paragraph(
+        "As many predictions are drawn as there are annotated relationships; right ones are green, wrong "
+        "ones are red. Below each row: the mean over channels of the finest feature map of the detector's "
+        "backbone and of the two predicate backbones, as in figures 4 and 5 of the paper."
+    )
     mapper = RelationDatasetMapper(is_train=False, augmentations=[], image_format="BGR")
+    for dataset_dict in chosen_scenes(dataset_dicts):
+        image, inputs = read_image(dataset_dict["file_name"], "RGB"), mapper(dataset_dict)
+        scenes, graphs = graph_pictures(models, dataset_dict, inputs, image)
+        report.pictures(scenes).pictures(graphs).pictures(map_pictures(models, inputs, image))
+        row = side_by_side([picture for picture, _ in scenes], [title for _, title in scenes])
+        write_png(row, folder / f"{Path(dataset_dict['file_name']).stem}.png")
+
+
+def graph_pictures(
+    models: Mapping[str, Any], dataset_dict: dict[str, Any], inputs: dict[str, Any], image: Image
+) -> tuple[list[tuple[Image, str]], list[tuple[Svg, str]]]:
+    """The ground truth and the predictions of each model: drawn on the image, and as node-link drawings."""
     metadata = MetadataCatalog.get(DATASET)
     vocabulary = (metadata.thing_classes, metadata.predicate_classes)
-    report.heading("Scene graphs: ground truth and the best predictions in PRDCLS")
-    report.paragraph(
-        "As many predictions are drawn as there are annotated relationships; right ones are green, wrong ones red. "
-        "Below each row: mean over channels of the finest feature map of the detector's backbone and of the two "
-        "predicate backbones, as in figures 4 and 5 of the paper."
-    )
-    for dataset_dict in chosen_scenes(dataset_dicts):
-        image = read_image(dataset_dict["file_name"], "RGB")
-        truth = ground_truth_to_dict(dataset_dict, *vocabulary)
-        annotated = {(r["subject"], r["object"], r["predicate"]) for r in truth["relationships"]}
-        inputs = mapper(dataset_dict)
-        scenes = [(draw_scene_graph(image, truth, text_scale=1.7), "ground truth")]
-        graphs = [(scene_graph_svg(truth), "ground truth")]
-        maps: list[tuple[Any, str]] = []
-        for name, model in models.items():
-            graph = scene_graph_to_dict(model([inputs])[0], *vocabulary, top_k=max(len(annotated), 1))
-            right = [(r["subject"], r["object"], r["predicate"]) in annotated for r in graph["relationships"]]
-            scenes.append((draw_scene_graph(image, graph, correct=right, text_scale=1.7), name))
-            graphs.append((scene_graph_svg(graph, correct=right), name))
-            batch = model.preprocess_image([inputs]).tensor
-            bodies = {f"predicate backbone, {name}": model.relation_backbone}
-            if not maps:
-                bodies = {"detector": model.backbone, **bodies}
-            maps += [(feature_map_overlay(finest_map(b, batch), image), title) for title, b in bodies.items()]
-        report.pictures(scenes).pictures(graphs).pictures(maps)
-        row = side_by_side([picture for picture, _ in scenes], [title for _, title in scenes])
-        with atomic_write(folder / f"{Path(dataset_dict['file_name']).stem}.png") as file:
-            file.write(cv2.imencode(".png", np.ascontiguousarray(row[..., ::-1]))[1].tobytes())
+    truth = ground_truth_to_dict(dataset_dict, *vocabulary)
+    annotated = {(r["subject"], r["object"], r["predicate"]) for r in truth["relationships"]}
+    scenes = [(draw_scene_graph(image, truth, text_scale=1.7), "ground truth")]
+    graphs = [(scene_graph_svg(truth), "ground truth")]
+    for name, model in models.items():
+        graph = scene_graph_to_dict(model([inputs])[0], *vocabulary, top_k=max(len(annotated), 1))
+        right = [(r["subject"], r["object"], r["predicate"]) in annotated for r in graph["relationships"]]
+        scenes.append((draw_scene_graph(image, graph, correct=right, text_scale=1.7), name))
+        graphs.append((scene_graph_svg(graph, correct=right), name))
+    return scenes, graphs
+
+
+def map_pictures(models: Mapping[str, Any], inputs: dict[str, Any], image: Image) -> list[tuple[Image, str]]:
+    """The feature maps of the detector, which all models share, and of each model's predicate backbone."""
+    backbones = {"detector": next(iter(models.values())).backbone}
+    backbones |= {f"predicate backbone, {name}": model.relation_backbone for name, model in models.items()}
+    batch = next(iter(models.values())).preprocess_image([inputs]).tensor
+    return [
+        (feature_map_overlay(finest_map(backbone, batch), image), title)
+        for title, backbone in backbones.items()
+    ]
 
 
 def chosen_scenes(dataset_dicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The first scenes of each kind of confusion, half of the pictures each."""
+    """The first scenes of each kind of confusion, as many of either kind."""
     chosen = []
     for kind in KINDS:
         scenes = (d for d in dataset_dicts if any(case.kind == kind for case in confusable_cases(d)))

@@ -1,15 +1,20 @@
-"""Drawings, graph exports and reports."""
+"""Drawings, plots, graph exports and reports."""
 
-from .curves import curves_svg, loss_curves, read_metrics
 from .draw import draw_scene_graph, side_by_side
+from .exports import EXPORTERS, write_scene_graph
 from .feature_maps import feature_map_overlay
-from .graph import SceneGraph, ground_truth_to_dict, scene_graph_to_dict, top_relationships, write_scene_graph
+from .graph import SceneGraph, build_scene_graph, ground_truth_to_dict, scene_graph_to_dict, top_relationships
 from .graph_svg import scene_graph_svg
+from .metrics import loss_curves, read_metrics
+from .plots import bars_svg, curves_svg
 from .report import Report
 
 __all__ = [
+    "EXPORTERS",
     "Report",
     "SceneGraph",
+    "bars_svg",
+    "build_scene_graph",
     "curves_svg",
     "draw_scene_graph",
     "feature_map_overlay",

@@ -2,11 +2,10 @@
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from matplotlib import colormaps
 from torch import Tensor
 
-Image = npt.NDArray[np.uint8]
+from .images import Image, check_image
 
 
 def feature_map_overlay(
@@ -16,29 +15,28 @@ def feature_map_overlay(
     content: tuple[float, float] = (1.0, 1.0),
     opacity: float = 0.6,
 ) -> Image:
-    """The channel mean of a feature map as a heat map over its image.
+    """Draw the channel mean of a feature map as a heat map over its image.
 
-    The mean is stretched between its lowest and its highest value over the image, so colours compare places
-    of one map, not two maps. A constant map is shown in the lowest colour.
+    The colours range from the lowest to the highest mean in the image. So they compare places of one map, not
+    two maps. A constant map has the lowest colour everywhere.
 
     Args:
         features: (C, h, w) float output of a backbone for one image, on any device.
         image: (H, W, 3) uint8 RGB.
-        content: shares of the map's height and width, in (0, 1], that show the image; the image begins at the
-            top left, the rest is padding and is cut off. For a batch padded by Detectron2's `ImageList` that
-            is `image_sizes[i]` over the last two sizes of its tensor.
-        opacity: of the heat map, in [0, 1].
+        content: shares of the map's height and width, in (0, 1], that show the image. The image begins at the
+            top left; the rest is padding and is cut off. For a batch padded by Detectron2's `ImageList`, they
+            are `image_sizes[i]` divided by the last two sizes of its tensor.
+        opacity: opacity of the heat map, in [0, 1].
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: a wrong shape or range, or features that are not finite.
+        ValueError: a shape or range is wrong, or features are not finite.
     """
     if features.ndim != 3 or 0 in features.shape:
         raise ValueError(f"features must be (C, h, w) and not empty, not {tuple(features.shape)}")
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"an image must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
+    check_image(image)
     if not all(0 < share <= 1 for share in content) or not 0 <= opacity <= 1:
         raise ValueError(f"content {content} must be in (0, 1] and opacity {opacity} in [0, 1]")
     mean = features.detach().float().mean(dim=0).cpu().numpy()

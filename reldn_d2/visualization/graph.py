@@ -1,4 +1,4 @@
-"""Scene graphs as plain data: what is exported as JSON and what the drawings take.
+"""Scene graphs as plain data: the input of the drawings and of the exports.
 
 The format, version 1. Everything is plain JSON; boxes are XYXY in pixels of the original image, continuous
 coordinates (an image of width 640 ends at x = 640)::
@@ -16,22 +16,21 @@ coordinates (an image of width 640 ends at x = 640)::
     }
 
 * `entities` holds every entity, also those without a relationship; `id` is its position in the list.
-* `subject` and `object` of a relationship are entity ids. Relationships come by falling score; the score is
-  P(subject) * P(object) * P(predicate).
+* `subject` and `object` of a relationship are entity ids. Relationships are sorted by falling score, which
+  is P(subject) * P(object) * P(predicate).
 * Ground truth has the same format with `null` scores, in the order of the annotation file.
 """
 
-import json
-import os
-from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypedDict
 
-from detectron2.structures import BoxMode, Instances
+from detectron2.structures import Instances
 
-from reldn_d2.utils.io import atomic_write
+from reldn_d2.structures.dataset_dicts import DatasetDict, entity_boxes, entity_classes, relation_rows
 
 FORMAT_VERSION = 1
-#: RelDN's relationship list holds the best 100 for every number of predicates a pair, and no more for sure.
+#: RelDN's list of relationships holds the best 100 for any number of predicates per pair, and maybe no more.
 COMPLETE_UP_TO = 100
 
 
@@ -68,24 +67,60 @@ class SceneGraph(TypedDict):
 def top_relationships(
     relations: Instances, *, top_k: int = COMPLETE_UP_TO, predicates_per_pair: int = 1
 ) -> Instances:
-    """The best relationships when each ordered pair may have at most so many predicates.
+    """The best relationships when the number of predicates per ordered pair is limited.
 
     Args:
         relations: RelDN's "relations" of one image, sorted by falling score, with `rank_in_pair`.
-        top_k: how many to return at most, in [1, 100].
-        predicates_per_pair: at least 1; 1 is the graph constraint.
+        top_k: largest number of relationships to return, in [1, 100].
+        predicates_per_pair: largest number of predicates of a pair, at least 1; 1 is the graph constraint.
 
     Returns:
         At most `top_k` rows of `relations`, in their order.
 
     Raises:
-        ValueError: a number out of its range.
+        ValueError: a number is out of its range.
     """
     if not 1 <= top_k <= COMPLETE_UP_TO:
         raise ValueError(f"top_k is {top_k}; use 1 to {COMPLETE_UP_TO}, the number of ranked relationships")
     if predicates_per_pair < 1:
         raise ValueError(f"predicates_per_pair is {predicates_per_pair}; use 1 or more")
     return relations[relations.rank_in_pair <= predicates_per_pair][:top_k]
+
+
+def build_scene_graph(
+    image: ImageRecord,
+    classes: Sequence[str],
+    boxes: Sequence[list[float]],
+    relationships: Iterable[tuple[int, int, str]],
+    *,
+    entity_scores: Sequence[float] | None = None,
+    relationship_scores: Sequence[float] | None = None,
+) -> SceneGraph:
+    """Put the parts of a graph together.
+
+    Args:
+        image: the image.
+        classes: class name of each of the E entities.
+        boxes: E boxes, XYXY in pixels.
+        relationships: R tuples (subject id, object id, predicate name).
+        entity_scores: E scores; None for ground truth.
+        relationship_scores: R scores; None for ground truth.
+    """
+    triplets = list(relationships)
+    of_entities = [None] * len(classes) if entity_scores is None else entity_scores
+    of_relationships = [None] * len(triplets) if relationship_scores is None else relationship_scores
+    return {
+        "version": FORMAT_VERSION,
+        "image": image,
+        "entities": [
+            {"id": i, "class": name, "score": score, "box": box}
+            for i, (name, score, box) in enumerate(zip(classes, of_entities, boxes, strict=True))
+        ],
+        "relationships": [
+            {"subject": subject, "object": object, "predicate": predicate, "score": score}
+            for (subject, object, predicate), score in zip(triplets, of_relationships, strict=True)
+        ],
+    }
 
 
 def scene_graph_to_dict(
@@ -98,7 +133,7 @@ def scene_graph_to_dict(
     predicates_per_pair: int = 1,
     score_threshold: float = 0.0,
 ) -> SceneGraph:
-    """RelDN's answer for one image as plain data.
+    """The scene graph that RelDN predicts for one image.
 
     Args:
         output: "instances" (E entities) and "relations" of one image.
@@ -106,36 +141,32 @@ def scene_graph_to_dict(
         predicate_classes: P predicate names, without the background.
         file_name: recorded in the graph.
         top_k, predicates_per_pair: as in `top_relationships`.
-        score_threshold: relationships below are left out; in [0, 1].
+        score_threshold: lowest score of a relationship, in [0, 1]; those below are left out.
 
     Raises:
-        ValueError: a number out of its range, or a class index without a name.
+        ValueError: a number is out of its range, or a class index has no name.
     """
-    entities, relations = output["instances"], output["relations"]
-    relations = top_relationships(relations, top_k=top_k, predicates_per_pair=predicates_per_pair)
+    entities = output["instances"]
+    relations = top_relationships(output["relations"], top_k=top_k, predicates_per_pair=predicates_per_pair)
     relations = relations[relations.scores >= score_threshold]
     height, width = entities.image_size
-    boxes, scores = entities.pred_boxes.tensor.tolist(), entities.scores.tolist()
-    names = _names(entities.pred_classes.tolist(), thing_classes, "entity class")
-    predicates = _names(relations.pred_predicates.tolist(), predicate_classes, "predicate")
-    fields = (relations.subject_index, relations.object_index, relations.scores)
-    ends = zip(*(field.tolist() for field in fields), strict=True)
-    return {
-        "version": FORMAT_VERSION,
-        "image": {"file_name": file_name, "width": int(width), "height": int(height)},
-        "entities": [
-            {"id": i, "class": name, "score": score, "box": box}
-            for i, (name, score, box) in enumerate(zip(names, scores, boxes, strict=True))
-        ],
-        "relationships": [
-            {"subject": subject, "object": object, "predicate": predicate, "score": score}
-            for predicate, (subject, object, score) in zip(predicates, ends, strict=True)
-        ],
-    }
+    return build_scene_graph(
+        {"file_name": file_name, "width": int(width), "height": int(height)},
+        _names(entities.pred_classes.tolist(), thing_classes, "entity class"),
+        entities.pred_boxes.tensor.tolist(),
+        zip(
+            relations.subject_index.tolist(),
+            relations.object_index.tolist(),
+            _names(relations.pred_predicates.tolist(), predicate_classes, "predicate"),
+            strict=True,
+        ),
+        entity_scores=entities.scores.tolist(),
+        relationship_scores=relations.scores.tolist(),
+    )
 
 
 def ground_truth_to_dict(
-    dataset_dict: Mapping[str, Any], thing_classes: Sequence[str], predicate_classes: Sequence[str]
+    dataset_dict: DatasetDict, thing_classes: Sequence[str], predicate_classes: Sequence[str]
 ) -> SceneGraph:
     """The annotated scene graph of one dataset dict, with `None` scores and every annotated relationship.
 
@@ -145,43 +176,20 @@ def ground_truth_to_dict(
         predicate_classes: P predicate names.
 
     Raises:
-        ValueError: a class index without a name.
+        ValueError: a class index has no name, or the relations are missing or name no annotation.
     """
-    annotations = dataset_dict["annotations"]
-    names = _names([a["category_id"] for a in annotations], thing_classes, "entity class")
-    boxes = [BoxMode.convert(list(a["bbox"]), a["bbox_mode"], BoxMode.XYXY_ABS) for a in annotations]
-    triplets = [[int(value) for value in row] for row in dataset_dict["relations"]]
-    predicates = _names([predicate for _, _, predicate in triplets], predicate_classes, "predicate")
-    return {
-        "version": FORMAT_VERSION,
-        "image": {
-            "file_name": os.path.basename(dataset_dict["file_name"]),
+    rows = relation_rows(dataset_dict)
+    predicates = _names(rows[:, 2].tolist(), predicate_classes, "predicate")
+    return build_scene_graph(
+        {
+            "file_name": Path(dataset_dict["file_name"]).name,
             "width": int(dataset_dict["width"]),
             "height": int(dataset_dict["height"]),
         },
-        "entities": [
-            {"id": i, "class": name, "score": None, "box": [float(x) for x in box]}
-            for i, (name, box) in enumerate(zip(names, boxes, strict=True))
-        ],
-        "relationships": [
-            {"subject": subject, "object": object, "predicate": predicate, "score": None}
-            for predicate, (subject, object, _) in zip(predicates, triplets, strict=True)
-        ],
-    }
-
-
-def write_scene_graph(graph: SceneGraph, path: str | os.PathLike[str]) -> None:
-    """Write a graph as JSON, in one step.
-
-    Raises:
-        ValueError: the graph holds a number that JSON does not have (NaN or infinity).
-    """
-    try:
-        text = json.dumps(graph, indent=1, allow_nan=False)
-    except ValueError as error:
-        raise ValueError(f"{path}: not written, the graph holds NaN or infinity") from error
-    with atomic_write(path) as file:
-        file.write(f"{text}\n".encode())
+        _names(entity_classes(dataset_dict).tolist(), thing_classes, "entity class"),
+        entity_boxes(dataset_dict).tolist(),
+        zip(rows[:, 0].tolist(), rows[:, 1].tolist(), predicates, strict=True),
+    )
 
 
 def _names(indices: Sequence[int], names: Sequence[str], kind: str) -> list[str]:

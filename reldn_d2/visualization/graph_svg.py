@@ -1,17 +1,24 @@
 """A scene graph as a node-link drawing: entities are nodes, predicates label the arrows between them."""
 
 from collections.abc import Sequence
-from html import escape
+from itertools import pairwise
 
+import networkx as nx
 import numpy as np
 
+from .draw import draw_edges
 from .graph import SceneGraph
-from .labels import Edge, edge_text, edges_to_draw, entities_of, entity_colours, entity_names
-from .layout import Array, arc, best_place, curve_candidates, keep_inside
-from .svg import Svg, polyline, svg, text
+from .labels import Edge, edges_to_draw, entities_of, entity_colours, entity_names
+from .layout import Array, arc, part_outside, spread_points
+from .sheet import INK, Sheet
+from .svg import Svg, note_svg
 
-_COLOUR = {None: "currentColor", True: "var(--good,#1a7f45)", False: "var(--bad,#c02626)"}
-_LETTER, _LINE = 7.6, 20.0
+# Wanted distance between nodes in pixels. Vertical distances count double, because labels are wide.
+_NODE_DISTANCE, _VERTICAL = 120, 2
+# Pixels between a node's middle and the upper edge, with room for an arrow from the node to itself.
+_TOP = 44
+# From this number of nodes on, networkx needs SciPy; such a drawing would be illegible anyway.
+_TOO_MANY = 500
 
 
 def scene_graph_svg(
@@ -26,98 +33,70 @@ def scene_graph_svg(
 
     Args:
         graph: the scene graph.
-        top_n: draw the first `top_n` relationships, repeated ones counted once.
-        correct: a flag for every relationship of the graph; right ones are written green, wrong ones red.
-        width, height: in pixels.
+        top_n: draw the first `top_n` relationships; repeated ones count once.
+        correct: a flag for every relationship of the graph; right ones are drawn green, wrong ones red.
+        width, height: size in pixels.
 
     Returns:
         An inline SVG.
 
     Raises:
-        ValueError: `correct` has the wrong length.
+        ValueError: `correct` has the wrong length, or there are 500 entities or more to draw.
     """
     edges = edges_to_draw(graph, top_n, correct)
-    entities = entities_of(edges)
     if not edges:
-        return svg(width, _LINE * 2, "empty scene graph", [text(width / 2, _LINE * 1.2, "no relationship")])
+        return note_svg(width, "empty scene graph", "no relationship")
+    entities = entities_of(edges)
+    if len(entities) >= _TOO_MANY:
+        raise ValueError(f"{len(entities)} entities are too many for one drawing; lower top_n ({top_n})")
     names, colours = entity_names(graph, entities), entity_colours(entities)
-    position = dict(zip(entities, _node_positions(entities, edges, width, height), strict=True))
-    plates = {e: _plate(position[e], names[e]) for e in entities}
-    body = _edge_markup(edges, position, plates, colours, width, height)
-    for entity, (x0, y0, x1, y1) in plates.items():
-        body.append(
-            f'<rect x="{x0:.1f}" y="{y0:.1f}" width="{x1 - x0:.1f}" height="{y1 - y0:.1f}" rx="6" '
-            f'fill="{colours[entity]}" stroke="#101418"/>'
-            f'<text x="{(x0 + x1) / 2:.1f}" y="{(y0 + y1) / 2 + 4.5:.1f}" text-anchor="middle" '
-            f'fill="#101418" font-weight="600">{escape(names[entity])}</text>'
-        )
-    return svg(width, height, "scene graph", body)
-
-
-def _plate(centre: Array, name: str) -> Array:
-    half = np.array([len(name) * _LETTER + 18, 26]) / 2
-    return np.concatenate([centre - half, centre + half])
-
-
-def _edge_markup(
-    edges: Sequence[Edge],
-    position: dict[int, Array],
-    plates: dict[int, Array],
-    colours: dict[int, str],
-    width: float,
-    height: float,
-) -> list[str]:
-    lines, labels = [], []
-    taken = list(plates.values())
-    pairs = dict.fromkeys((edge.subject, edge.object) for edge in edges)
-    curves = {(s, o): arc(position[s], position[o], 0.1, 12, samples=65) for s, o in pairs}
-    for (subject, object), curve in curves.items():
-        x0, y0, x1, y1 = plates[object] + [-3, -3, 3, 3]
-        inside = (curve[:, 0] > x0) & (curve[:, 0] < x1) & (curve[:, 1] > y0) & (curve[:, 1] < y1)
-        # The arrow ends where it first meets the object's plate; a loop, which begins there, is drawn whole.
-        end = len(curve) if subject == object or not inside.any() else max(int(inside.argmax()), 2)
-        points = [(float(x), float(y)) for x, y in curve[:end]]
-        lines.append(polyline(points, colours[subject], 2.5))
-        lines.append(_arrow_head(curve[end - 2], curve[end - 1], colours[subject]))
+    sheet = Sheet(width, height, text_scale=680 / max(width, height))
+    half_sizes = np.array([sheet.label_size(names[entity]) for entity in entities]) / 2
+    centres = _node_positions(entities, edges, half_sizes, np.array([width, height]))
+    position = dict(zip(entities, centres, strict=True))
+    plates = dict(
+        zip(entities, np.concatenate([centres - half_sizes, centres + half_sizes], axis=1), strict=True)
+    )
+    for entity, plate in plates.items():
+        sheet.label(plate, names[entity], colours[entity], INK, INK)
+    curves = {}
     for edge in edges:
-        content = edge_text(edge)
-        places = curve_candidates(curves[edge.subject, edge.object], len(content) * 7.0, _LINE)
-        place = best_place(keep_inside(places, width, height), taken)
-        taken.append(place)
-        middle = (float(place[0] + place[2]) / 2, float(place[3]) - 5.5)
-        labels.append(text(*middle, content, style=f"fill:{_COLOUR[edge.correct]}"))
-    return lines + labels
+        curve = arc(position[edge.subject], position[edge.object], 0.1, 8, samples=65)
+        curves[edge.subject, edge.object] = part_outside(curve, plates[edge.object])
+    draw_edges(sheet, edges, curves, colours, list(plates.values()))
+    return sheet.svg(
+        "scene graph: " + ", ".join(f"{names[e.subject]} {e.predicate} {names[e.object]}" for e in edges)
+    )
 
 
-def _arrow_head(before: Array, tip: Array, colour: str) -> str:
-    along = (tip - before) / max(float(np.hypot(*(tip - before))), 1e-6)
-    side = np.array([-along[1], along[0]])
-    corners = [tip + 3 * along, tip - 8 * along + 5 * side, tip - 8 * along - 5 * side]
-    return '<polygon points="{}" fill="{}"/>'.format(" ".join(f"{x:.1f},{y:.1f}" for x, y in corners), colour)
+def _node_positions(entities: Sequence[int], edges: Sequence[Edge], half_sizes: Array, size: Array) -> Array:
+    """Positions that bring related entities together, fill the picture and keep nodes apart.
 
+    Args:
+        entities: n ids.
+        edges: relationships between them.
+        half_sizes: (n, 2) half width and half height of each node, pixels.
+        size: (2,) of the picture.
 
-def _node_positions(entities: Sequence[int], edges: Sequence[Edge], width: float, height: float) -> Array:
-    """Positions whose distances follow the number of arrows between nodes (stress majorisation, SMACOF)."""
-    count = len(entities)
-    row = {entity: i for i, entity in enumerate(entities)}
-    steps = np.full((count, count), np.inf)
-    for edge in edges:
-        steps[row[edge.subject], row[edge.object]] = steps[row[edge.object], row[edge.subject]] = 1
-    np.fill_diagonal(steps, 0)
-    for middle in range(count):
-        steps = np.minimum(steps, steps[:, middle, None] + steps[None, middle, :])
-    # Parts that no arrow joins are kept a little further apart than the widest part is wide.
-    steps[np.isinf(steps)] = steps[np.isfinite(steps)].max() + 0.5
-    weight = np.where(steps > 0, 1 / np.maximum(steps, 1) ** 2, 0)
-    laplacian = np.diag(weight.sum(axis=1)) - weight
-    inverse = np.linalg.pinv(laplacian)
-    angle = 2 * np.pi * np.arange(count) / count
-    points = np.stack([np.cos(angle), np.sin(angle)], axis=1) * count / 3
-    for _ in range(200):
-        gap = np.linalg.norm(points[:, None] - points[None], axis=-1)
-        pull = np.where(gap > 1e-9, weight * steps / np.maximum(gap, 1e-9), 0)
-        points = np.asarray(inverse @ ((np.diag(pull.sum(axis=1)) - pull) @ points))
-    low, high = points.min(axis=0), points.max(axis=0)
-    share = np.where(high - low > 1e-6, (points - low) / np.maximum(high - low, 1e-6), 0.5)
-    margin = np.array([70, 30])
-    return np.asarray(margin + share * (np.array([width, height]) - 2 * margin))
+    Returns:
+        (n, 2) centres of the nodes.
+    """
+    network = nx.Graph()
+    network.add_nodes_from(entities)
+    network.add_edges_from((edge.subject, edge.object) for edge in edges)
+    # Springs between the parts that no arrow joins; without them, these parts drift far apart.
+    parts = [min(part) for part in nx.connected_components(network)]
+    network.add_edges_from(pairwise(parts), weight=0.5)
+    # The start decides the result; the seed only keeps NumPy's global generator out of it.
+    start = nx.circular_layout(network)
+    found = nx.spring_layout(network, pos=start, iterations=200, threshold=1e-6, seed=0)
+    points = np.array([found[entity] for entity in entities], dtype=np.float64)
+    low = half_sizes + 4
+    high = np.maximum(size - low, low)
+    low[:, 1] = np.minimum(np.maximum(low[:, 1], _TOP), high[:, 1])
+    extent = points.max(axis=0) - points.min(axis=0)
+    share = np.where(extent > 1e-6, (points - points.min(axis=0)) / np.maximum(extent, 1e-6), 0.5)
+    stretch = np.array([1, _VERTICAL])
+    points = low + share * (high - low)
+    points = spread_points(points * stretch, low * stretch, high * stretch, _NODE_DISTANCE)
+    return np.asarray(points / stretch)

@@ -1,4 +1,4 @@
-"""What the drawings of one scene graph share: which parts are drawn, and the entities' names and colours."""
+"""What all drawings of a scene graph show: which relationships, and the names and colours of the entities."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .graph import SceneGraph
 
-#: Bright enough for black text, and told apart from their neighbours in the list.
+#: Colours that are bright enough for black text and differ clearly from their neighbours in the list.
 PALETTE = (
     "#ff5a5f", "#2f9bff", "#ffb400", "#21c07a", "#b98cff", "#ff8fd0",
     "#00c2d1", "#ff8a3d", "#a3d900", "#8c9bff", "#d9a066", "#f5ea60",
@@ -19,8 +19,8 @@ class Edge:
 
     Attributes:
         subject, object: entity ids.
-        predicate: its name.
-        correct: whether it agrees with the ground truth; None if that is not shown.
+        predicate: name of the predicate.
+        correct: whether the relationship agrees with the ground truth; None if that is not shown.
     """
 
     subject: int
@@ -30,11 +30,11 @@ class Edge:
 
 
 def edges_to_draw(graph: SceneGraph, top_n: int, correct: Sequence[bool] | None = None) -> list[Edge]:
-    """The first `top_n` different relationships of a graph, repeated ones once.
+    """The first `top_n` different relationships of a graph.
 
     Args:
         graph: the scene graph.
-        top_n: how many, at least 0.
+        top_n: largest number of relationships, at least 0.
         correct: a flag for every relationship of the graph.
 
     Raises:
@@ -52,12 +52,12 @@ def edges_to_draw(graph: SceneGraph, top_n: int, correct: Sequence[bool] | None 
 
 
 def entities_of(edges: Iterable[Edge]) -> list[int]:
-    """The ids of the entities that take part, rising."""
-    return sorted({end for edge in edges for end in (edge.subject, edge.object)})
+    """The ids of the subjects and objects, sorted."""
+    return sorted({entity for edge in edges for entity in (edge.subject, edge.object)})
 
 
 def entity_names(graph: SceneGraph, entities: Sequence[int]) -> dict[int, str]:
-    """A name for each entity: its class, with a running number where the class occurs more than once."""
+    """A name for each entity: its class, with a running number if the class occurs more than once."""
     classes = {entity: graph["entities"][entity]["class"] for entity in entities}
     total, seen = Counter(classes.values()), Counter[str]()
     names = {}
@@ -68,19 +68,19 @@ def entity_names(graph: SceneGraph, entities: Sequence[int]) -> dict[int, str]:
 
 
 def entity_colours(entities: Sequence[int]) -> dict[int, str]:
-    """A colour for each entity: that of its id if free, so that drawings of the same entities agree."""
+    """A colour for each entity: that of its id if it is free, so that drawings of the same entities agree."""
     colours: dict[int, str] = {}
-    free = list(range(len(PALETTE)))
+    free: list[int] = []
     for entity in entities:
         free = free or list(range(len(PALETTE)))
         wanted = entity % len(PALETTE)
-        slot = min(free, key=lambda slot: (slot - wanted) % len(PALETTE))
-        free.remove(slot)
-        colours[entity] = PALETTE[slot]
+        chosen = min(free, key=lambda index: (index - wanted) % len(PALETTE))
+        free.remove(chosen)
+        colours[entity] = PALETTE[chosen]
     return colours
 
 
 def edge_text(edge: Edge) -> str:
-    """The predicate, behind a mark that shows right or wrong without relying on colour."""
+    """The predicate, after a mark for right or wrong, which does not rely on colour."""
     mark = {None: "", True: "\N{CHECK MARK} ", False: "\N{BALLOT X} "}[edge.correct]
     return mark + edge.predicate

@@ -1,4 +1,4 @@
-"""Where things go in a drawing: pure geometry, in pixels, y pointing down. Boxes are XYXY."""
+"""The geometry of drawings: places of points, arrows and labels, in pixels; y points down. Boxes are XYXY."""
 
 from collections.abc import Sequence
 
@@ -9,19 +9,19 @@ Array = npt.NDArray[np.float64]
 
 
 def spread_points(points: Array, low: Array, high: Array, distance: float, steps: int = 60) -> Array:
-    """Push points apart until they are `distance` apart, as far as their own boxes let them.
+    """Push points apart until they are `distance` apart, as far as their boxes allow.
 
     Args:
-        points: (n, 2).
-        low, high: (n, 2), the corners of the box in which each point has to stay.
+        points: (n, 2) points.
+        low, high: (n, 2) corners of the box in which each point has to stay.
         distance: wanted distance between any two points, pixels.
-        steps: how often all points are moved.
+        steps: number of times that all points are moved.
 
     Returns:
-        (n, 2).
+        (n, 2) points.
     """
     points = np.clip(points, low, high)
-    # Points at the same place have no direction to part in: each gets its own, by the golden angle.
+    # Points at the same place have no direction to part in, so each gets its own, by the golden angle.
     angle = np.arange(len(points)) * 2.39996
     points = np.clip(points + 0.01 * np.stack([np.cos(angle), np.sin(angle)], axis=1), low, high)
     for _ in range(steps):
@@ -33,16 +33,16 @@ def spread_points(points: Array, low: Array, high: Array, distance: float, steps
 
 
 def arc(start: Array, end: Array, bend: float, gap: float, samples: int = 33) -> Array:
-    """Points of an arrow's curve, which leaves its straight line to the right by `bend` times its length.
+    """Points of an arrow's curve, which bends to one side of the straight line.
 
     Args:
-        start, end: (2,). Equal ends give a loop above the point, of size `gap`.
-        bend: share of the length.
+        start, end: (2,) points. If they are equal, the curve is a loop of radius 2.5 `gap` above the point.
+        bend: largest distance from the straight line, as a share of its length.
         gap: distance kept free at both ends, pixels (at most a quarter of the length each).
         samples: number of points.
 
     Returns:
-        (samples, 2), evenly spaced in the curve's parameter.
+        (samples, 2) points, evenly spaced in the curve's parameter.
     """
     t = np.linspace(0, 1, samples)[:, None]
     along = end - start
@@ -59,22 +59,39 @@ def arc(start: Array, end: Array, bend: float, gap: float, samples: int = 33) ->
     return np.asarray((1 - t) ** 2 * start + 2 * t * (1 - t) * middle + t**2 * end)
 
 
+def part_outside(curve: Array, box: Array) -> Array:
+    """The part of a curve before it enters a box; a curve that begins inside is taken from where it leaves.
+
+    Args:
+        curve: (n, 2) points.
+        box: (4,) XYXY.
+
+    Returns:
+        (m, 2) points, 2 <= m <= n, even of a curve that is always inside.
+    """
+    inside = np.all((curve > box[:2]) & (curve < box[2:]), axis=1)
+    first = min(int(inside.argmin()), len(curve) - 2)
+    entered = inside[first:]
+    last = first + int(entered.argmax()) if entered.any() else len(curve)
+    return curve[first : max(last, first + 2)]
+
+
 def keep_inside(boxes: Array, width: float, height: float) -> Array:
-    """Move boxes (n, 4) into the picture without changing their size (too large ones keep their top left)."""
+    """Move boxes (n, 4) into the picture without resizing them; too large ones are moved to its top left."""
     size = boxes[:, 2:] - boxes[:, :2]
     corner = np.maximum(np.minimum(boxes[:, :2], np.array([width, height]) - size), 0)
     return np.concatenate([corner, corner + size], axis=1)
 
 
 def best_place(candidates: Array, taken: Sequence[Array]) -> Array:
-    """The candidate box that covers least of the taken boxes; the earliest one on ties.
+    """The candidate box that covers the smallest area of the taken boxes; the earliest one on ties.
 
     Args:
-        candidates: (k, 4), best liked first.
-        taken: boxes (4,) already placed.
+        candidates: (k, 4) boxes, in order of preference.
+        taken: boxes (4,) that are already placed.
 
     Returns:
-        (4,).
+        (4,) box.
     """
     if not taken:
         return np.asarray(candidates[0])
@@ -86,10 +103,10 @@ def best_place(candidates: Array, taken: Sequence[Array]) -> Array:
 
 
 def corner_candidates(box: Array, width: float, height: float) -> Array:
-    """Places for a (width, height) label at a box: above and in its corners, then below and beside.
+    """Places for a (width, height) label at a box: above it and in its corners, then below and beside it.
 
     Returns:
-        (10, 4), best liked first.
+        (10, 4) boxes, in order of preference.
     """
     x0, y0, x1, y1 = box
     corners = [
@@ -102,10 +119,10 @@ def corner_candidates(box: Array, width: float, height: float) -> Array:
 
 
 def curve_candidates(curve: Array, width: float, height: float) -> Array:
-    """Places for a (width, height) label at a curve (n, 2): its middle, then along it, then beside it.
+    """Places for a (width, height) label at a curve (n, 2): in its middle, then along it, then beside it.
 
     Returns:
-        (k, 4), best liked first.
+        (k, 4) boxes, in order of preference.
     """
     last = len(curve) - 1
     along = np.array([0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74])

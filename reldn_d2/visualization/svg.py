@@ -1,41 +1,73 @@
-"""Small helpers for SVG drawings that follow the page's light or dark colours."""
+"""Matplotlib figures as SVG inside a page."""
 
-from html import escape
+from io import BytesIO
 from typing import NewType
+from xml.etree import ElementTree
 
-#: Markup that this package made: everything from outside in it is escaped.
-Svg = NewType("Svg", str)
+from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+#: A drawing of this package: markup that a page takes as it is.
+Svg = NewType("Svg", Markup)
 
 _NAMESPACE = "http://www.w3.org/2000/svg"
+# At 72 dots per inch, a typographic point is a pixel.
+_DOTS_PER_INCH = 72
+# Share of its size to which a drawing shrinks on a narrow page. Below it, the page scrolls.
+_SMALLEST = 0.65
 
 
-def svg(width: float, height: float, label: str, body: list[str]) -> Svg:
-    """A whole drawing, which shrinks with its page.
+def pixel_figure(width: float, height: float) -> Figure:
+    """An empty figure of (width, height) pixels, in which font sizes and line widths are pixels, too."""
+    return Figure(figsize=(width / _DOTS_PER_INCH, height / _DOTS_PER_INCH), dpi=_DOTS_PER_INCH)
+
+
+def figure_to_svg(figure: Figure, label: str) -> Svg:
+    """Write a figure as inline SVG; equal figures give equal markup.
+
+    The background is transparent, and black becomes the text colour of the page, light or dark. Texts stay
+    texts. Ids, clip paths and definitions are removed, because they would act on the whole page. So the
+    figure must not contain what needs them: markers, tick marks, hatches, or parts that must be clipped.
 
     Args:
-        width, height: in pixels.
-        label: what the drawing shows, for readers who don't see it.
-        body: lines of finished markup.
+        figure: a figure of `pixel_figure`.
+        label: what the drawing shows, for readers who do not see it.
     """
-    head = (
-        f'<svg xmlns="{_NAMESPACE}" viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" '
-        f'role="img" aria-label="{escape(label)}" font-family="system-ui, sans-serif" font-size="13" '
-        'style="max-width:100%;height:auto;color:var(--ink,#1c2530)">'
-    )
-    return Svg("\n".join([head, *body, "</svg>"]))
+    buffer = BytesIO()
+    with rc_context({"svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans"]}):
+        figure.savefig(
+            buffer,
+            format="svg",
+            transparent=True,
+            metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")),
+        )
+    drawing = ElementTree.fromstring(buffer.getvalue())
+    for element in drawing.iter():
+        for definitions in element.findall(f"{{{_NAMESPACE}}}defs"):
+            element.remove(definitions)
+        element.tag = element.tag.removeprefix(f"{{{_NAMESPACE}}}")
+        for name in ("id", "clip-path"):
+            element.attrib.pop(name, None)
+        if "style" in element.attrib:
+            element.attrib["style"] = element.attrib["style"].replace("#000000", "currentColor")
+    width, height = figure.get_size_inches() * _DOTS_PER_INCH
+    drawing.attrib = {
+        "xmlns": _NAMESPACE,
+        "viewBox": f"0 0 {width:g} {height:g}",
+        "width": f"{width:g}",
+        "height": f"{height:g}",
+        "role": "img",
+        "aria-label": label,
+        # Matplotlib writes no colour for black text.
+        "fill": "currentColor",
+        "style": f"max-width:100%;min-width:{_SMALLEST * width:.0f}px;height:auto;color:var(--ink,#1c2530)",
+    }
+    return Svg(Markup(ElementTree.tostring(drawing, encoding="unicode")))
 
 
-def text(x: float, y: float, content: str, anchor: str = "middle", **attributes: str) -> str:
-    """A line of text, with a rim in the page's colour so that it can lie on lines."""
-    more = "".join(f' {name.replace("_", "-")}="{escape(value)}"' for name, value in attributes.items())
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="currentColor" '
-        f'stroke="var(--paper,#fff)" stroke-width="4" stroke-linejoin="round" paint-order="stroke"{more}>'
-        f"{escape(content)}</text>"
-    )
-
-
-def polyline(points: list[tuple[float, float]], colour: str, width: float, more: str = "") -> str:
-    """An open line through points."""
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width:g}" {more}/>'
+def note_svg(width: float, label: str, text: str) -> Svg:
+    """A drawing that says only why there is nothing to draw."""
+    figure = pixel_figure(width, 40)
+    figure.text(0.5, 0.5, text, ha="center", va="center", size=13)
+    return figure_to_svg(figure, label)

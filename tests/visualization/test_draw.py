@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 
-from reldn_d2.visualization import draw
 from reldn_d2.visualization.draw import draw_scene_graph, side_by_side
 from reldn_d2.visualization.graph import SceneGraph
 from reldn_d2.visualization.labels import PALETTE, edges_to_draw, entity_colours, entity_names
+from reldn_d2.visualization.sheet import Sheet
 
 Triplet = tuple[int, int, str]
 
@@ -82,13 +82,13 @@ def test_boxes_are_drawn_at_the_scale_of_the_image() -> None:
 def plates(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, np.ndarray]]:
     """The text and the place of every label that is drawn."""
     seen: list[tuple[str, np.ndarray]] = []
-    original = draw._Overlay.label
+    original = Sheet.label
 
     def label(self: object, box: np.ndarray, text: str, *rest: object) -> None:
         seen.append((text, box))
         original(self, box, text, *rest)
 
-    monkeypatch.setattr(draw._Overlay, "label", label)
+    monkeypatch.setattr(Sheet, "label", label)
     return seen
 
 

@@ -8,6 +8,7 @@ from reldn_d2.visualization.layout import (
     corner_candidates,
     curve_candidates,
     keep_inside,
+    part_outside,
     spread_points,
 )
 
@@ -26,7 +27,7 @@ def test_spread_points_stay_in_their_boxes(seed: int, count: int) -> None:
     assert ((points >= low) & (points <= high)).all()
 
 
-def test_equal_points_part_and_distant_ones_rest() -> None:
+def test_equal_points_are_pushed_apart_and_distant_ones_stay() -> None:
     low, high = np.zeros((4, 2)), np.full((4, 2), 1000.0)
     points = np.array([[500.0, 500], [500, 500], [500, 500], [900, 900]])
     spread = spread_points(points, low, high, 50)
@@ -71,10 +72,24 @@ def test_arc_of_a_point_with_itself_is_a_loop_beside_the_point() -> None:
     assert np.linalg.norm(loop - point, axis=1).min() > 10
 
 
-def test_candidates_have_the_label_size_and_the_best_liked_place_first() -> None:
+def test_candidates_have_the_size_of_the_label_and_come_in_order_of_preference() -> None:
     corners = corner_candidates(np.array([10.0, 20, 60, 70]), 30, 8)
     along = curve_candidates(arc(np.array([0.0, 0]), np.array([100.0, 0]), 0, 0), 30, 8)
     for boxes in (corners, along):
         assert np.isclose(boxes[:, 2:] - boxes[:, :2], [30, 8]).all()
     assert (corners[0] == [10, 12, 40, 20]).all()
     assert np.isclose(along[0], [35, -4, 65, 4]).all()
+
+
+def test_part_outside_ends_where_the_curve_enters_the_box() -> None:
+    line = np.stack([np.arange(11.0), np.zeros(11)], axis=1)
+    box = np.array([6.5, -1, 8.5, 1])
+    assert (part_outside(line, box) == line[:7]).all()
+    # A curve that begins in the box is taken from where it leaves.
+    assert (part_outside(line, np.array([-1, -1, 2.5, 1])) == line[3:]).all()
+    assert (part_outside(line, np.array([20.0, -1, 21, 1])) == line).all()
+    loop = arc(np.zeros(2), np.zeros(2), 0.1, 8, samples=65)
+    part = part_outside(loop, np.array([-14.0, -9, 14, 9]))
+    assert 2 < len(part) < 65 and (np.abs(part) >= [14, 9]).any(axis=1).all()
+    # Two points always remain, so that an arrow has a direction.
+    assert (part_outside(line, np.array([-1, -1, 20, 1])) == line[:2]).all()

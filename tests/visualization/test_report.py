@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from reldn_d2.visualization.curves import curves_svg
+from reldn_d2.visualization.plots import curves_svg
 from reldn_d2.visualization.report import Report
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
@@ -104,6 +104,13 @@ def test_wrong_tables_and_pictures_are_refused() -> None:
         Report("r").table([{"R@50": 1.0}], best={"R@5": "max"})
     with pytest.raises(ValueError, match="'grey'"):
         Report("r").pictures([(PICTURE[..., 0], "grey")])
+    with pytest.raises(ValueError, match=r"'empty'.*encoded"):
+        Report("r").pictures([(PICTURE[:0], "empty")])
+
+
+def test_markup_from_outside_is_no_picture() -> None:
+    with pytest.raises(ValueError, match=r"'logo' must be .* not str"):
+        Report("r").pictures([("<svg></svg>", "logo")])  # type: ignore[list-item]
 
 
 def embedded(html: str, kind: str) -> np.ndarray:

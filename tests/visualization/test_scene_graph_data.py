@@ -9,12 +9,9 @@ from detectron2.structures import Boxes, BoxMode, Instances
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reldn_d2.visualization.graph import (
-    ground_truth_to_dict,
-    scene_graph_to_dict,
-    top_relationships,
-    write_scene_graph,
-)
+from reldn_d2.structures import Annotations
+from reldn_d2.visualization.exports import write_scene_graph
+from reldn_d2.visualization.graph import ground_truth_to_dict, scene_graph_to_dict, top_relationships
 
 THINGS, PREDICATES = ["person", "shirt", "dog"], ["wears", "next to"]
 
@@ -137,3 +134,33 @@ def test_ground_truth_converts_boxes_and_keeps_every_relationship() -> None:
     ends = [(r["subject"], r["object"], r["predicate"]) for r in graph["relationships"]]
     assert ends == [(1, 0, "next to"), (1, 0, "next to"), (0, 0, "wears")]
     assert json.loads(json.dumps(graph)) == graph
+
+
+def test_ground_truth_reads_packed_annotations() -> None:
+    boxes, classes = np.array([[10.0, 20, 40, 60], [1, 2, 3, 4]]), np.array([0, 2])
+    listed = {
+        "file_name": "b.jpg", "height": 100, "width": 200, "image_id": 1, "relations": [(1, 0, 1)],
+        "annotations": [
+            {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": category}
+            for box, category in zip(boxes.tolist(), classes.tolist(), strict=True)
+        ],
+    }  # fmt: skip
+    packed = {**listed, "annotations": Annotations(boxes, classes)}
+    assert ground_truth_to_dict(packed, THINGS, PREDICATES) == ground_truth_to_dict(
+        listed, THINGS, PREDICATES
+    )
+
+
+def test_ground_truth_without_relations_is_refused() -> None:
+    dataset_dict = {"file_name": "b.jpg", "height": 9, "width": 9, "image_id": 1, "annotations": []}
+    with pytest.raises(ValueError, match=r"b\.jpg.*'relations'"):
+        ground_truth_to_dict(dataset_dict, THINGS, PREDICATES)
+    with pytest.raises(ValueError, match="row 0"):
+        ground_truth_to_dict({**dataset_dict, "relations": [(0, 1, 0)]}, THINGS, PREDICATES)
+
+
+def test_an_unknown_export_format_is_refused(tmp_path: Path) -> None:
+    graph = scene_graph_to_dict(output_of([]), THINGS, PREDICATES)
+    with pytest.raises(ValueError, match=r"graph\.xyz.*'xyz'.*'json'"):
+        write_scene_graph(graph, tmp_path / "graph.xyz", file_format="xyz")
+    assert list(tmp_path.iterdir()) == []

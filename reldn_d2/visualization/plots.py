@@ -1,0 +1,113 @@
+"""Training curves and bar charts, as SVG."""
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import Any
+
+from matplotlib import style
+
+from .metrics import Curve
+from .svg import Svg, figure_to_svg, note_svg, pixel_figure
+
+# Bright enough for a dark page and dark enough for a light one.
+_COLOURS = ("#2f7bd9", "#e0662b", "#1f9d63", "#a259d9", "#d93f6e", "#0aa3b5", "#a08418", "#7b8794")
+_LINE_HEIGHT = 22
+# Matplotlib's defaults, whatever the reader's own settings are, and what differs from them.
+_STYLE: list[Any] = [
+    "default",
+    {
+        "font.family": "sans-serif",
+        "font.size": 13,
+        # A name may hold a dollar sign, which would otherwise start a formula.
+        "text.parse_math": False,
+        "axes.autolimit_mode": "round_numbers",
+        "axes.xmargin": 0,
+        "axes.ymargin": 0,
+        **{f"axes.spines.{side}": False for side in ("left", "right", "top", "bottom")},
+        **{f"{axis}tick.major.size": 0 for axis in "xy"},
+        **{f"{axis}tick.major.pad": 7 for axis in "xy"},
+    },
+]
+
+# Widths in a bar chart, in pixels: a column, its names, and its longest bar. The rest is for the numbers.
+_COLUMN, _NAMES, _BAR = 352, 158, 100
+# Length of the longest name that fits.
+_LONGEST_NAME = 21
+
+
+def curves_svg(
+    curves: Mapping[str, Curve], *, y_label: str = "loss", width: int = 720, height: int = 340
+) -> Svg:
+    """Draw curves over the iterations, with a legend that gives the last value of each.
+
+    Args:
+        curves: name -> curve; empty ones are skipped.
+        y_label: written above the vertical axis.
+        width, height: size in pixels, without the legend.
+
+    Returns:
+        An inline SVG.
+    """
+    curves = {name: dict(sorted(curve.items())) for name, curve in curves.items() if curve}
+    if not curves:
+        return note_svg(width, "no curve", "no values recorded")
+    legend = _LINE_HEIGHT * -(-len(curves) // 2)
+    with style.context(_STYLE):
+        figure = pixel_figure(width, height + legend)
+        figure.set_layout_engine("constrained")
+        axes = figure.add_subplot()
+        for (name, curve), colour in zip(curves.items(), cycle(_COLOURS), strict=False):
+            iterations, values = list(curve), list(curve.values())
+            label = f"{name}  {values[-1]:.3g}"
+            axes.plot(iterations, values, color=colour, linewidth=2, label=label)
+            # A dot at the end, without which a curve of one point would be invisible.
+            end = (iterations[-1:] * 2, values[-1:] * 2)
+            axes.plot(*end, color=colour, linewidth=6, solid_capstyle="round")
+        # Both axes begin at 0, or below; the horizontal one has a length even if all curves end at 0.
+        axes.update_datalim([(0, 0), (1, 0)])
+        axes.grid(axis="y", color="black", alpha=0.18)
+        axes.xaxis.set_major_formatter("{x:,.10g}")
+        axes.set_xlabel("iteration")
+        axes.set_title(y_label, loc="left", size=13)
+        figure.legend(loc="outside lower left", ncols=2, frameon=False)
+        return figure_to_svg(figure, f"{y_label} by iteration: {', '.join(curves)}")
+
+
+def bars_svg(counts: Sequence[tuple[str, int]], *, columns: int = 3) -> Svg:
+    """Draw a horizontal bar for each count, with its share of the total.
+
+    Args:
+        counts: (name, count) pairs, which fill one column after the other. Counts are at least 0.
+        columns: number of columns, all of one scale.
+
+    Returns:
+        An inline SVG.
+    """
+    width = _COLUMN * columns
+    if not counts:
+        return note_svg(width, "no counts", "no counts")
+    total, longest = sum(count for _, count in counts), max(count for _, count in counts)
+    rows = -(-len(counts) // columns)
+    # Even a rare name gets a bar of 1.5 pixels.
+    shortest = 0.015 * longest
+    with style.context(_STYLE):
+        figure = pixel_figure(width, _LINE_HEIGHT * rows)
+        for first in range(0, len(counts), rows):
+            shown = counts[first : first + rows]
+            left = first // rows * _COLUMN + _NAMES
+            axes = figure.add_axes((left / width, 0, _BAR / width, 1))
+            lengths = [max(count, shortest) if count else 0 for _, count in shown]
+            bars = axes.barh(range(len(shown)), lengths, height=0.64, color=_COLOURS[0])
+            axes.bar_label(bars, [_count_text(count, total) for _, count in shown], padding=7)
+            axes.set_yticks(range(len(shown)), [_fitting(name) for name, _ in shown], va="center")
+            axes.set_xticks([])
+            axes.set(xlim=(0, max(longest, 1)), ylim=(rows - 0.5, -0.5))
+        return figure_to_svg(figure, ", ".join(f"{name} {count}" for name, count in counts))
+
+
+def _count_text(count: int, total: int) -> str:
+    return f"{count:,}" + (f" · {100 * count / total:.1f} %" if total else "")
+
+
+def _fitting(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
