@@ -27,7 +27,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from tqdm import tqdm
 
 from reldn_d2.data import register_coco_relations
-from reldn_d2.data.checking.dataset_check import DatasetCheck, check_dataset, images_with_errors, in_order
+from reldn_d2.data.checking.checks import DatasetCheck, check_dataset, images_with_errors, in_order
 from reldn_d2.data.checking.pictures import check_pictures
 from reldn_d2.data.zero_shot import zero_shot_triplets
 from reldn_d2.engine import import_data_sets

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..images import read_image, upright_size
-from .dataset_check import of_images
+from .checks import of_images
 from .problems import Problem
 from .unchecked_arrays import UncheckedArrays
 

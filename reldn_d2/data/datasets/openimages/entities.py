@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .rows import RelationshipRows
+from .relationships import RelationshipRows
 
 
 @dataclass(frozen=True)

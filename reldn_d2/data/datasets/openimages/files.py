@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from .csv_table import find_file
+from reldn_d2.utils.csv_files import find_file
 
 logger = logging.getLogger(__name__)
 

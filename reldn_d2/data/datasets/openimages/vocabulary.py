@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from reldn_d2.utils.csv_files import find_file, read_table
+
 from .classes import ATTRIBUTE_RELATION, ATTRIBUTES, CLASSES, PREDICATES
-from .csv_table import find_file, read_table
 
 # Not "challenge-2018-initial-relationship-triplets.csv", an early version.
 TRIPLET_FILES = ("*[0-9]-relationship-triplets.csv",)

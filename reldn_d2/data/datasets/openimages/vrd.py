@@ -29,16 +29,16 @@ from numpy.typing import NDArray
 
 from reldn_d2.structures.annotations import Annotations
 from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.utils.csv_files import read_table
 
 from ...fit_boxes import fit_boxes, mark_changed_boxes
 from ...images import find_images, image_sizes
 from ...registration import register_relation_dataset
 from .classes import ATTRIBUTE_RELATION
-from .csv_table import read_table
 from .entities import merge_entities
 from .files import SplitFiles, check_split, split_files
 from .mini import draw_in_proportion
-from .rows import RelationshipRows, read_relationships, read_verified_classes
+from .relationships import RelationshipRows, read_relationships, read_verified_classes
 from .vocabulary import OpenImagesVocabulary, read_vocabulary
 
 logger = logging.getLogger(__name__)

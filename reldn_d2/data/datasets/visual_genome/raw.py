@@ -37,7 +37,7 @@ from ...registration import register_relation_dataset
 from .aliases import NameCodes, read_aliases
 from .images import CORRUPT_IMAGES, picture_files, read_image_data
 from .raw_entities import Entities, join_entities
-from .raw_records import RelationshipTable, read_objects, read_relationships
+from .raw_files import RelationshipTable, read_objects, read_relationships
 from .vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .raw_records import EntityTable
+from .raw_files import EntityTable
 
 logger = logging.getLogger(__name__)
 

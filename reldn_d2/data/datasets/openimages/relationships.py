@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from reldn_d2.utils.csv_files import codes_of, read_table, refuse_rows
+
 from .classes import ATTRIBUTE_RELATION
-from .csv_table import codes_of, read_table, refuse_rows
 from .vocabulary import OpenImagesVocabulary
 
 _TEXTS = ("ImageID", "LabelName1", "LabelName2", "RelationshipLabel")

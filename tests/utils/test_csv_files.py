@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reldn_d2.data.datasets.openimages.csv_table import codes_of, find_file, read_table, refuse_rows
+from reldn_d2.utils.csv_files import codes_of, find_file, read_table, refuse_rows
 
 
 def written(folder: Path, text: str | bytes) -> Path:

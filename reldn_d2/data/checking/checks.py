@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 from reldn_d2.structures.dataset_dicts import DatasetDict
 
 from ..arrays import is_repeat
+from .counts import DatasetSummary, summarise
 from .problems import KINDS, Part, Problem, Record, make_problem
-from .summary import DatasetSummary, summarise
 from .unchecked_arrays import BoolArray, IntArray, UncheckedArrays, unchecked_arrays
 
 # Pixels that a box may stick out by: x + width of decimal numbers is seldom exact.
