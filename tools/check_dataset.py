@@ -29,7 +29,7 @@ from tqdm import tqdm
 from reldn_d2.data import register_coco_relations
 from reldn_d2.data.checking.checks import DatasetCheck, check_dataset, images_with_errors, in_order
 from reldn_d2.data.checking.pictures import check_pictures
-from reldn_d2.data.zero_shot import zero_shot_triplets
+from reldn_d2.data.statistics import zero_shot_triplets
 from reldn_d2.engine import import_data_sets
 from reldn_d2.evaluation.protocols.confusion import confusion_frequency
 from reldn_d2.utils.io import atomic_write

@@ -1,4 +1,4 @@
-"""Data sets, the mapper, and what training counts. Importing it registers the built-in data sets."""
+"""Data sets, their statistics, and the mapper. Importing this package registers the built-in data sets."""
 
 from reldn_d2.structures.annotations import Annotations
 
@@ -20,16 +20,16 @@ from .filters import (
 )
 from .mapper import RelationDatasetMapper
 from .registration import register_relation_dataset
-from .repeat_factors import predicate_repeat_factors
-from .statistics import cached_predicate_counts, predicate_counts
-from .zero_shot import zero_shot_triplets
+from .statistics import predicate_counts, predicate_repeat_factors, zero_shot_triplets
 
 register_all()
+
+# Python configs that an earlier release saved call the counts by this name.
+cached_predicate_counts = predicate_counts
 
 __all__ = [
     "Annotations",
     "RelationDatasetMapper",
-    "cached_predicate_counts",
     "check_dataset",
     "check_pictures",
     "detections_made_by",

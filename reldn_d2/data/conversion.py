@@ -12,9 +12,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from reldn_d2.structures.dataset_dicts import DatasetDict
-from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.io import atomic_write, digest
 
-from .cache import digest
 from .datasets.coco_relations import save_coco_relations
 
 # Raise it when the same sources would give another file.

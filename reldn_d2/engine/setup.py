@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 
 from reldn_d2.checkpoint import Vocabulary
 from reldn_d2.config import add_reldn_config
-from reldn_d2.data.statistics import cached_predicate_counts
+from reldn_d2.data.statistics import predicate_counts
 from reldn_d2.modeling import RelDN
 from reldn_d2.utils.io import atomic_write
 
@@ -187,7 +187,7 @@ def set_predicate_statistics(model: RelDN, cfg: CfgNode, dataset_dicts: list[dic
     """
     head = cfg.MODEL.ROI_RELATION_HEAD
     # Also for a head that makes no use of them: counting is what checks the range of every annotation.
-    counts = cached_predicate_counts(
+    counts = predicate_counts(
         dataset_dicts,
         cfg.MODEL.ROI_HEADS.NUM_CLASSES,
         head.NUM_PREDICATES,

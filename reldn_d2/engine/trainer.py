@@ -18,7 +18,7 @@ from torch import nn
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import RelationDatasetMapper, prepare_training_relations
-from reldn_d2.data.repeat_factors import predicate_repeat_factors
+from reldn_d2.data.statistics import predicate_repeat_factors
 from reldn_d2.evaluation import RelationEvaluator
 from reldn_d2.modeling import RelDN
 

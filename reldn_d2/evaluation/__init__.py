@@ -1,9 +1,11 @@
 """Metrics of predicted scene graphs: pure functions on arrays, named protocols, a Detectron2 evaluator."""
 
+from reldn_d2.utils.image_labels import read_image_labels
+
 from .bootstrap import Difference, paired_bootstrap
 from .evaluator import RelationEvaluator
 from .graphs import AnnotatedPairs, GroundTruthGraph, NamedTriplets, PredictedGraph, RankedTriplets
-from .io.image_labels import read_image_labels, with_verified_classes
+from .io.image_labels import with_verified_classes
 from .io.predictions import SavedPredictions, load_predictions, save_predictions
 from .io.results import load_per_image
 from .io.submission import image_sizes, read_submission, submission_labels, write_submission

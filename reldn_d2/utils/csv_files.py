@@ -1,17 +1,80 @@
-"""Reading the CSV files of OpenImages: columns by name, and errors that name file, line and remedy."""
+"""CSV files with a header line: whole columns as a table, or row by row. Errors name the file, the line and the remedy.
+
+`read_table` is fast where a file holds many numbers, and keeps all of its columns in memory. `csv_rows` needs hardly
+any memory, and a field may be of any length.
+"""
 
 import csv
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from _csv import Reader
+
+# The csv module refuses fields longer than 131,072 characters, but a submission may have all triplets of an image in one.
+_LONGEST_FIELD = 2**31 - 1
+
 _DOWNLOAD = "Download the file again; in a file of your own, correct the line."
+
+
+def read_header(path: str | os.PathLike[str]) -> list[str]:
+    """Names of the columns; an empty list for an empty file.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not UTF-8.
+    """
+    with _csv_reader(path) as reader:
+        return next(reader, [])
+
+
+def csv_rows(
+    path: str | os.PathLike[str], columns: Sequence[str], other_names: Mapping[str, str]
+) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Line number and wanted fields of every line below the header. Blank lines are skipped.
+
+    Args:
+        path: file in UTF-8.
+        columns: two or more wanted columns; the first holds the image ids, for messages. The file may have its columns
+            in any order, and more of them.
+        other_names: name that a file may use for a column -> name in `columns`.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: a column is missing or occurs twice, a line has more or fewer fields than the header, or the file
+            is not UTF-8.
+    """
+    with _csv_reader(path) as reader:
+        header = [other_names.get(name, name) for name in next(reader, [])]
+        missing = [name for name in columns if name not in header]
+        if missing:
+            raise ValueError(
+                f"{path}: line 1 has no column {missing[0]}; it must name the columns {','.join(columns)}, in any order"
+            )
+        if len(set(header)) < len(header):
+            raise ValueError(
+                f"{path}: line 1 names a column twice: {','.join(header)}; leave one of them out"
+            )
+        pick = itemgetter(*map(header.index, columns))
+        image = header.index(columns[0])
+        for row in reader:
+            if len(row) == len(header):
+                yield reader.line_num, pick(row)
+            elif row:
+                name = row[image] if image < len(row) else "unknown"
+                raise ValueError(
+                    f"{path}: line {reader.line_num}, image {name}: {len(row)} fields where the header has "
+                    f"{len(header)}; mend the line, or write the file again if it is cut off"
+                )
 
 
 def read_table(
@@ -20,24 +83,24 @@ def read_table(
     numbers: Sequence[str] = (),
     other_names: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Read the named columns of a CSV file with a header line. Columns may be in any order, and there may be more.
+    """Read the named columns of a CSV file. The file may have its columns in any order, and more of them.
 
     Args:
         path: file in UTF-8.
-        texts: columns that come out as categories, sorted.
-        numbers: columns that come out as float64.
-        other_names: names that a column may have instead -> its name.
+        texts: columns to return as categories, sorted.
+        numbers: columns to return as float64.
+        other_names: name that a file may use for a column -> name in `texts` or `numbers`.
 
     Returns:
-        The columns; the index holds the line numbers of the file. Blank lines are left out.
+        The columns; the index holds the line numbers of the file. Blank lines are skipped.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a file that is empty, no CSV file in UTF-8 or cut off; a column that is missing or there twice; a field
-            that is missing or no number.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is empty, cut off, or no CSV file in UTF-8; a column is missing or occurs twice; a field is
+            missing or not a number.
     """
     aliases = other_names or {}
-    _check_end(path)
+    _check_file(path)
     _check_header(path, aliases)
     table = _parse(path, [*texts, *aliases]).rename(columns=dict(aliases))
     missing = [name for name in (*texts, *numbers) if name not in table]
@@ -48,7 +111,7 @@ def read_table(
         )
     # the first line after the header is line 2
     table = table.set_axis(np.arange(2, len(table) + 2)).dropna(how="all")
-    # pandas would make numbers of texts like 001 if it made the categories while reading
+    # categories are made here: while reading, pandas would turn texts like 001 into numbers
     categories = {name: table[name].astype("category") for name in texts}
     values = {name: pd.to_numeric(table[name], errors="coerce").astype(np.float64) for name in numbers}
     table = pd.DataFrame({**categories, **values})
@@ -65,67 +128,45 @@ def refuse_rows(path: Path, table: pd.DataFrame, bad: NDArray[np.bool_], problem
     """Raise ValueError for the first bad row, if there is one.
 
     Args:
-        table: of `read_table`.
-        bad: (N,), a flag a row.
+        path: the file, for the message.
+        table: the result of `read_table`.
+        bad: (N,) whether a row is bad.
         problem: what is wrong; "{X}" stands for the field X of the row.
         remedy: what to do, a sentence.
     """
     if bad.any():
         row = int(bad.argmax())
         fields = {str(name): value for name, value in table.iloc[row].items()}
-        # of a column that is told to be missing, nothing can be said
+        # the image id itself may be missing
         image = f", image {fields['ImageID']}" if isinstance(fields.get("ImageID"), str) else ""
         _fail(f"{path}: line {table.index[row]}{image}", problem.format(**fields), remedy)
 
 
 def codes_of(column: "pd.Series[Any]", numbers: Mapping[str, int]) -> NDArray[np.int64]:
-    """(N,) number of each field of a column of categories, -1 where `numbers` has none."""
+    """(N,) the number of each field of a column of categories; -1 for a field that `numbers` does not have."""
     of_category = np.array([numbers.get(name, -1) for name in column.cat.categories], dtype=np.int64)
     return of_category[column.cat.codes.to_numpy()]
 
 
-def find_file(folder: str | os.PathLike[str], patterns: Sequence[str], what: str) -> Path | None:
-    """The one file of a folder that matches a pattern, None if there is none.
-
-    Raises:
-        ValueError: several match.
-    """
-    found = sorted(path for pattern in patterns for path in Path(folder).glob(pattern))
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        _fail(
-            str(folder), f"several files could be {what}: {names}", "Keep one there and move the others away."
-        )
-    return found[0] if found else None
-
-
-def _parse(path: Path, texts: Sequence[str]) -> pd.DataFrame:
-    """Every line after the header, blank ones too."""
+@contextmanager
+def _csv_reader(path: str | os.PathLike[str]) -> Iterator["Reader"]:
+    limit = csv.field_size_limit(_LONGEST_FIELD)
     try:
-        with warnings.catch_warnings():
-            # pandas would drop what a line has too many, with this warning
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(
-                path,
-                dtype=dict.fromkeys(texts, str),
-                index_col=False,
-                skip_blank_lines=False,
-                # of texts, "NA" and "null" are some
-                keep_default_na=False,
-                na_values=[""],
-                low_memory=False,
-            )
-    except (
-        pd.errors.EmptyDataError,
-        pd.errors.ParserError,
-        pd.errors.ParserWarning,
-        UnicodeDecodeError,
-    ) as error:
-        problem = f"it is not the table that its header line says ({str(error).strip()})"
-        raise ValueError(f"{path}: {problem}. {_DOWNLOAD}") from error
+        # some spreadsheets write a byte order mark, which is not part of the first name
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            try:
+                yield reader
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{path}: not UTF-8 after line {reader.line_num}; save it as CSV in UTF-8"
+                ) from error
+    finally:
+        csv.field_size_limit(limit)
 
 
-def _check_end(path: Path) -> None:
+def _check_file(path: Path) -> None:
+    """The file exists, is text and ends with a line break."""
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} does not exist. Check DETECTRON2_DATASETS and put OpenImages there as datasets/README.md shows."
@@ -134,11 +175,11 @@ def _check_end(path: Path) -> None:
         if stream.seek(0, os.SEEK_END) == 0:
             _fail(str(path), "the file is empty", "Download it again.")
         stream.seek(0)
-        # UTF-16 can begin like UTF-8, but then has zeros among the letters
+        # UTF-16 can begin like UTF-8, but then has zeros between the letters
         if stream.read(2).startswith((b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b")) or b"\0" in stream.read(64):
             _fail(str(path), "it is not text in UTF-8", "Unpack it if it is compressed, or save it as UTF-8.")
         stream.seek(-1, os.SEEK_END)
-        # Half a number would be read as a shorter one.
+        # half of a number would be read as a shorter number
         if stream.read(1) not in b"\r\n":
             problem = "the last line has no line break, so that the file may be cut off"
             _fail(str(path), problem, "Download it again, or add the line break if nothing is missing.")
@@ -153,6 +194,32 @@ def _check_header(path: Path, other_names: Mapping[str, str]) -> None:
     if repeated:
         again = ", ".join(name for name in given if other_names.get(name, name) == repeated[0])
         _fail(f"{path}: line 1", f"column {repeated[0]} is there twice ({again})", "Remove the wrong one.")
+
+
+def _parse(path: Path, texts: Sequence[str]) -> pd.DataFrame:
+    """All lines after the header, blank ones included."""
+    try:
+        with warnings.catch_warnings():
+            # without the error, pandas would drop the surplus fields of a line
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(
+                path,
+                dtype=dict.fromkeys(texts, str),
+                index_col=False,
+                skip_blank_lines=False,
+                # "NA" and "null" are texts
+                keep_default_na=False,
+                na_values=[""],
+                low_memory=False,
+            )
+    except (
+        pd.errors.EmptyDataError,
+        pd.errors.ParserError,
+        pd.errors.ParserWarning,
+        UnicodeDecodeError,
+    ) as error:
+        problem = f"it is not the table that its header line says ({str(error).strip()})"
+        raise ValueError(f"{path}: {problem}. {_DOWNLOAD}") from error
 
 
 def _fail(where: str, problem: str, remedy: str) -> NoReturn:

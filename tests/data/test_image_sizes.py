@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from reldn_d2.data import images as image_files
-from reldn_d2.data.images import find_images, image_sizes
+from reldn_d2.data.images import cache_folder, find_images, image_sizes
 
 Opened = list[str]
 
@@ -199,7 +199,7 @@ def test_all_pictures_that_cannot_be_read_are_counted_and_the_others_kept(
     for path in paths[1:9]:
         path.write_text("no picture")
     with pytest.raises(
-        ValueError, match=r"b\.jpg cannot be read.* So it is with 8 of 10 images, such as c\.jpg, .*g\.jpg\.$"
+        ValueError, match=r"b\.jpg cannot be read.* This concerns 8 of 10 images, such as c\.jpg, .*g\.jpg\.$"
     ):
         image_sizes(paths)
     assert len(opened) == 10
@@ -229,3 +229,12 @@ def test_another_ending_will_do_only_if_asked(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such file"):
         find_images(["a.jpg"], [tmp_path], "list.csv")
     assert find_images(["a.jpg"], [tmp_path], "list.csv", other_endings=True) == [tmp_path / "a.png"]
+
+
+def test_the_folder_is_the_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert cache_folder() == Path("/somewhere/reldn_d2")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert cache_folder() == Path.home() / ".cache" / "reldn_d2"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "reldn_d2"

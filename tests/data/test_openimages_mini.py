@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from reldn_d2.data.datasets.openimages.mini import draw_in_proportion
+from reldn_d2.data.datasets.openimages.vrd import draw_in_proportion
 
 Ints = NDArray[np.int64]
 

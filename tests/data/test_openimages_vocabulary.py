@@ -2,8 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from reldn_d2.data.datasets.openimages.classes import ATTRIBUTES, CLASSES, PREDICATES
-from reldn_d2.data.datasets.openimages.vocabulary import VOCABULARY_2018, read_vocabulary
+from reldn_d2.data.datasets.openimages.vocabulary import (
+    ATTRIBUTES,
+    CLASSES,
+    PREDICATES,
+    VOCABULARY_2018,
+    read_vocabulary,
+)
 from tests.builders.dataset_formats.openimages_vrd import GUITAR, MAN, TABLE, WOODEN
 
 HEADER = "LabelName1,LabelName2,RelationshipLabel\n"

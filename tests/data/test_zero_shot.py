@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reldn_d2.data import parse_vrd_annotations
-from reldn_d2.data.zero_shot import zero_shot_triplets
+from reldn_d2.data.statistics import zero_shot_triplets
 from tests.builders.dataset_images import CLASSES, PREDICATES, compact, image, images
 from tests.references.statistics import slow_labels
 

@@ -6,7 +6,7 @@ from detectron2.config import LazyCall as L
 from detectron2.data import build_detection_test_loader, build_detection_train_loader
 from omegaconf import OmegaConf
 
-from reldn_d2.data import RelationDatasetMapper, cached_predicate_counts, prepare_training_relations
+from reldn_d2.data import RelationDatasetMapper, predicate_counts, prepare_training_relations
 from reldn_d2.engine.datasets import load_registered
 from reldn_d2.engine.optimizer import relation_optimizer_params
 from reldn_d2.engine.protocols import name_triplets, protocols_of_task
@@ -41,7 +41,7 @@ dataloader.train = L(build_detection_train_loader)(
     num_workers=4,
 )
 
-dataloader.statistics = L(cached_predicate_counts)(
+dataloader.statistics = L(predicate_counts)(
     dataset_dicts=L(load_registered)(names="${datasets.statistics}"),
     num_classes="${model.roi_heads.num_classes}",
     num_predicates="${model.relation_head.num_predicates}",

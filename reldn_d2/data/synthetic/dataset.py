@@ -10,7 +10,7 @@ from detectron2.structures import BoxMode
 
 from reldn_d2.utils.io import atomic_write
 
-from ..cache import cache_folder
+from ..images import cache_folder
 from ..registration import register_relation_dataset
 from .canvas import Image
 from .drawing import draw_scene
