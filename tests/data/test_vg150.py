@@ -14,8 +14,12 @@ from PIL import Image
 
 from reldn_d2.data import RelationDatasetMapper
 from reldn_d2.data.datasets.visual_genome import vg150
-from reldn_d2.data.datasets.visual_genome.vg150 import load_vg150, register_vg150
-from reldn_d2.data.datasets.visual_genome.vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
+from reldn_d2.data.datasets.visual_genome.vg150 import (
+    OBJECT_CLASSES,
+    PREDICATE_CLASSES,
+    load_vg150,
+    register_vg150,
+)
 from reldn_d2.structures.annotations import Annotations
 from tests.builders.vg150_files import (
     TEST,
@@ -594,7 +598,7 @@ def test_dicts_that_are_a_list_are_refused(tmp_path: Path) -> None:
         ("[" * 200_000, r"is not valid JSON \(maximum recursion"),
         (
             json.dumps(image_data([Photo(i) for i in (5, 7, 6, 7, 5)])),
-            "record 3: image_id 7 has occurred before",
+            "record 3: image_id 7 occurs in an earlier record",
         ),
     ],
 )

@@ -1,33 +1,151 @@
-"""The files of raw Visual Genome as tables: each is read once, an image at a time, and no record is kept."""
+"""The files of raw Visual Genome: records as tables, and alias tables for their names.
+
+Names are those that the annotators typed. An alias table has a line for each name and its aliases, `near,next to` or
+`bookend,bookends`: the name comes first. A name may have several lines. The tables in use leave some questions open. The
+answers here:
+
+* Aliases are followed from line to line until a class is found, or a name that is no alias: `near,beside` and
+  `beside,is beside` together replace "is beside" by near. A name that is a class stays as it is.
+* An alias of two different names is an error, and so is a name that leads back to itself. Spellings that differ only in
+  what `clean_name` removes are the same name.
+"""
 
 import json
 import os
 import re
+import string
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from reldn_d2.utils.json_files import is_id, read_text
-
-from .aliases import NameCodes
 
 _START = re.compile(r"\s*\[\s*")
 _NEXT = re.compile(r"\s*,\s*|\s*(?=\])")
 _END = re.compile(r"\]\s*\Z")
 
+# The errors that reading a record of another form raises.
+_WRONG_FORM = (KeyError, TypeError, AttributeError, OverflowError)
+
+
+def clean_name(name: str) -> str:
+    """The name in lower case, with single spaces and no punctuation at the end."""
+    return " ".join(name.lower().split()).rstrip(string.punctuation + " ")
+
+
+def read_aliases(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read an alias table. Each line is a name, followed by its aliases.
+
+    Args:
+        path: file in UTF-8.
+
+    Returns:
+        alias -> the name of its line; both as `clean_name` returns them.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not UTF-8, or is not made of names and commas; no line has an alias; an alias belongs to
+            two names, or names lead back to themselves.
+    """
+    try:
+        text = read_text(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"Alias table {path} does not exist. Put it there as datasets/README.md shows, or pass None to use no aliases."
+        ) from error
+    stands_for: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if '"' in line or "\t" in line:
+            raise ValueError(
+                f"{path}: line {number}: {line!r:.200} has a quote character or a tab. Write names as they are, "
+                "with commas between them."
+            )
+        name, *aliases = map(clean_name, line.split(","))
+        for alias in aliases:
+            if alias in ("", name):
+                continue
+            if stands_for.setdefault(alias, name) != name:
+                raise ValueError(
+                    f"{path}: line {number}: {alias!r} is an alias of {name!r} here, but of {stands_for[alias]!r} "
+                    "in an earlier line. Remove it from one of the two."
+                )
+    if "," not in text:
+        raise ValueError(
+            f"{path}: line 1: neither this nor any other line has an alias. Write lines like `near,next to`, or pass "
+            "None to use no aliases."
+        )
+    for alias in stands_for:
+        chain = [alias]
+        while chain[-1] in stands_for:
+            following = stands_for[chain[-1]]
+            if following in chain:
+                raise ValueError(f"{path}: the aliases {chain} lead back to {following!r}. Break the circle.")
+            chain.append(following)
+    return stands_for
+
+
+class NameCodes:
+    """Gives each name a number, its code. Classes come first, in their order; other names follow as they occur.
+
+    Attributes:
+        num_classes: number of classes; codes below it are classes.
+        names: the name of each code.
+    """
+
+    def __init__(self, classes: Sequence[str], stands_for: Mapping[str, str]) -> None:
+        """Create the codes of the classes.
+
+        Args:
+            classes: distinct names.
+            stands_for: alias -> name, from `read_aliases`.
+
+        Raises:
+            ValueError: two classes have the same name.
+        """
+        self.num_classes = len(classes)
+        self.names = [clean_name(name) for name in classes]
+        self._codes = {name: code for code, name in enumerate(self.names)}
+        self._stands_for = stands_for
+        if len(self._codes) < len(classes):
+            repeated = next(name for name in self.names if self.names.count(name) > 1)
+            raise ValueError(f"The class {repeated!r} is listed twice. Classes need distinct names.")
+
+    def code(self, given: str) -> int:
+        """The code of a name, in the spelling of an annotator."""
+        known = self._codes.get(given)
+        if known is None:
+            name = clean_name(given)
+            while name not in self._codes and name in self._stands_for:
+                name = self._stands_for[name]
+            known = self._codes.setdefault(name, len(self.names))
+            if known == len(self.names):
+                self.names.append(name)
+            # the spelling is likely to occur again
+            self._codes[given] = known
+        return known
+
+    def most_frequent(self, codes: NDArray[np.int64], count: int = 5) -> str:
+        """The most frequent names among the codes and how often they occur, for a message."""
+        totals = np.bincount(codes, minlength=len(self.names))
+        order = np.argsort(-totals, kind="stable")[:count]
+        return ", ".join(f"{self.names[code]!r} ({totals[code]})" for code in order if totals[code])
+
 
 class EntityTable:
-    """Entity records, one a row.
+    """Entity records, one row for each.
 
     Attributes:
         image: (N,) image ids.
         ids: (N,) object ids.
         names: (N,) codes of the names.
-        boxes: (4N,) x, y, width and height of each.
-        merged, merged_rows: (M,) ids that were merged into an object, and the row of that object.
+        boxes: (4N,) x, y, width and height of each record.
+        merged: (M,) ids that were merged into an object.
+        merged_rows: (M,) the row of that object.
     """
 
     def __init__(self) -> None:
@@ -36,10 +154,10 @@ class EntityTable:
         self.merged, self.merged_rows = array("q"), array("q")
 
     def add(self, image_id: int, record: Any, names: NameCodes) -> None:
-        """Add a record; of several names the first that is a class counts, or else the first.
+        """Add a record. If it has several names, the first that is a class counts, or else the first.
 
         Raises:
-            What `_WRONG_FORM` lists: a record of another form.
+            KeyError, TypeError, AttributeError, OverflowError: the record has another form.
         """
         merged = record.get("merged_object_ids", [])
         self.merged.extend(merged)
@@ -48,7 +166,7 @@ class EntityTable:
         self.ids.append(record["object_id"])
         self.boxes.extend((record["x"], record["y"], record["w"], record["h"]))
         spellings = record["names"] if "names" in record else [record["name"]]
-        # a string can be iterated too
+        # iterating over a string would give its letters
         if not isinstance(spellings, list):
             raise TypeError(f"its names {spellings!r} are no list")
         codes = [names.code(spelling) for spelling in spellings] or [names.code("")]
@@ -56,24 +174,24 @@ class EntityTable:
 
 
 class RelationshipTable:
-    """Relationship records, one a row.
+    """Relationship records, one row for each.
 
     Attributes:
         image: (R,) image ids.
         predicates: (R,) codes of the predicates.
-        ends: (2R) rows: subject and object of each relationship in turn.
+        subjects_objects: 2R entity records: the subject and the object of each relationship in turn.
     """
 
     def __init__(self) -> None:
         self.image, self.predicates = array("q"), array("q")
-        self.ends = EntityTable()
+        self.subjects_objects = EntityTable()
 
     def add(self, image_id: int, record: Any, predicates: NameCodes, names: NameCodes) -> None:
-        """Add a record; raises as `EntityTable.add`."""
+        """Add a record. It raises the errors of `EntityTable.add`."""
         self.image.append(image_id)
         self.predicates.append(predicates.code(record["predicate"]))
-        for end in (record["subject"], record["object"]):
-            self.ends.add(image_id, end, names)
+        for entity in (record["subject"], record["object"]):
+            self.subjects_objects.add(image_id, entity, names)
 
 
 def read_objects(
@@ -82,15 +200,16 @@ def read_objects(
     """Read `objects.json`.
 
     Args:
-        wanted: whether to read an image, by its id.
-        names: codes of entity names.
+        path: the file.
+        wanted: image id -> whether to read the image.
+        names: codes of the entity names; names that are new are added.
 
     Returns:
-        The ids of the images that it lists, and the objects.
+        The ids of the wanted images that the file lists, and their objects.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not JSON, or a record of another form; the message names image and object.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not JSON, or a record has another form; the message names image and object.
     """
     table = EntityTable()
     images = _read(
@@ -103,17 +222,27 @@ def read_objects(
 def read_relationships(
     path: str | os.PathLike[str], wanted: Callable[[int], bool], predicates: NameCodes, names: NameCodes
 ) -> tuple[list[int], RelationshipTable]:
-    """Read `relationships.json`. Arguments, result and errors are those of `read_objects`."""
+    """Read `relationships.json`.
+
+    Args:
+        path: the file.
+        wanted: image id -> whether to read the image.
+        predicates: codes of the predicates; names that are new are added.
+        names: codes of the entity names, likewise.
+
+    Returns:
+        The ids of the wanted images that the file lists, and their relationships.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not JSON, or a record has another form; the message names image and relationship.
+    """
     table = RelationshipTable()
     images = _read(
         path, "relationships", wanted, lambda image_id, record: table.add(image_id, record, predicates, names),
         "relationship_id", "predicate, and subject and object with object_id, name or names, x, y, w and h",
     )  # fmt: skip
     return images, table
-
-
-# What reading a record of another form raises.
-_WRONG_FORM = (KeyError, TypeError, AttributeError, OverflowError)
 
 
 def _read(
@@ -124,7 +253,19 @@ def _read(
     id_key: str,
     keys: str,
 ) -> list[int]:
-    """Pass each record of the wanted images to `add`; the ids of these images."""
+    """Pass each record of the wanted images to `add`.
+
+    Args:
+        path: the file.
+        kind: the key of the records of an image.
+        wanted: image id -> whether to read the image.
+        add: called with the image id and the record.
+        id_key: the key of a record's id, for messages.
+        keys: the keys that a record needs, for messages.
+
+    Returns:
+        The ids of these images.
+    """
     images: dict[int, None] = {}
     for number, member in enumerate(_members(path)):
         try:
@@ -156,7 +297,7 @@ def _read(
 
 
 def _members(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """The members of a JSON list, decoded one by one: all at once take many times the memory of their text."""
+    """The members of a JSON list, decoded one by one. All at once would take many times the memory of the text."""
     try:
         text = read_text(path)
     except FileNotFoundError as error:
@@ -172,14 +313,14 @@ def _members(path: str | os.PathLike[str]) -> Iterator[Any]:
         while separator and not _END.match(text, separator.end()):
             try:
                 member, position = decoder.raw_decode(text, separator.end())
-            # the latter when lists are nested too deeply
+            # RecursionError: the lists are nested too deeply
             except (ValueError, RecursionError) as error:
                 _fail(path, "the file", f"not valid JSON ({error})", "It may be cut off: unpack it again.")
             yield member
             bar.update(position - bar.n)
             separator = _NEXT.match(text, position)
     if not separator:
-        _fail(path, "the file", "not a JSON list, or one that breaks off", "Unpack the official file again.")
+        _fail(path, "the file", "not a JSON list, or it is cut off", "Unpack the official file again.")
 
 
 def _fail(path: str | os.PathLike[str], where: str, problem: str, remedy: str) -> NoReturn:
