@@ -264,7 +264,9 @@ def test_bad_records_are_named(tmp_path: Path, change: Change, message: str) -> 
     assert text.count(". ") >= 1, "the remedy follows the problem"
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "not valid JSON"), ("[]", "the top level is not an object")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "not valid JSON"), ("[]", "the top level is not an object")]
+)
 def test_files_of_other_kinds_are_named(tmp_path: Path, text: str, message: str) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ValueError, match=message) as error:

@@ -25,9 +25,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reldn_d2.data.synthetic.canvas import Image
 from reldn_d2.data.synthetic.dataset import scene_dict
-from reldn_d2.data.synthetic.drawing import draw_scene
+from reldn_d2.data.synthetic.drawing import Image, draw_scene
 from reldn_d2.data.synthetic.scene import make_scene
 from reldn_d2.data.synthetic.vocabulary import IMAGE_SIZE, Category, Predicate
 

@@ -9,12 +9,9 @@ from detectron2.structures import BoxMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reldn_d2.data.synthetic.confusion import confusable_cases
-from reldn_d2.data.synthetic.dataset import scene_dict
+from reldn_d2.data.synthetic.dataset import confusable_cases, scene_dict
 from reldn_d2.data.synthetic.geometry import arm_paths, grip
-from reldn_d2.data.synthetic.layout import ENTITIES, HAND_CLEARANCE, Layout, sample_layout
-from reldn_d2.data.synthetic.random_draws import Draws
-from reldn_d2.data.synthetic.scene import make_scene
+from reldn_d2.data.synthetic.scene import ENTITIES, HAND_CLEARANCE, Draws, Layout, make_scene, sample_layout
 from reldn_d2.data.synthetic.vocabulary import (
     GENERATOR_VERSION,
     IMAGE_SIZE,
