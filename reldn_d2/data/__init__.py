@@ -3,8 +3,7 @@
 from reldn_d2.structures.annotations import Annotations
 
 from .builtin import register_all
-from .checking.checks import check_dataset
-from .checking.pictures import check_pictures
+from .checking.checks import check_dataset, check_pictures
 from .datasets.authors_json import load_authors_json, register_authors_json
 from .datasets.coco_relations import load_coco_relations, register_coco_relations, save_coco_relations
 from .datasets.openimages.vrd import load_openimages_vrd, register_openimages_vrd

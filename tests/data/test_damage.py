@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from reldn_d2.data import RelationDatasetMapper, prepare_training_relations
-from reldn_d2.data.checking.checks import check_dataset
-from reldn_d2.data.checking.pictures import check_pictures
+from reldn_d2.data.checking.checks import check_dataset, check_pictures
 from tests.builders.dataset_formats.damage import Counted, Damage, Format, Loads, Refused
 
 NAMES = ("vg150", "visual_genome_raw", "openimages_vrd", "vrd", "authors_json", "coco_relations")

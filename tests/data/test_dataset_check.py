@@ -14,10 +14,9 @@ from PIL import Image
 
 from reldn_d2.data import parse_vrd_annotations
 from reldn_d2.data.arrays import is_repeat
-from reldn_d2.data.checking.checks import DatasetCheck, check_dataset, images_with_errors
+from reldn_d2.data.checking.checks import DatasetCheck, check_dataset, check_pictures
 from reldn_d2.data.checking.counts import Spread
-from reldn_d2.data.checking.pictures import check_pictures
-from reldn_d2.data.checking.problems import KINDS, NUM_RECORDS
+from reldn_d2.data.checking.problems import KINDS, NUM_RECORDS, images_with_errors
 from reldn_d2.data.checking.unchecked_arrays import unchecked_arrays
 from reldn_d2.structures.annotations import Annotations
 from tests.builders.checked_images import (

@@ -1,1 +1,1 @@
-"""What is in a data set and what is wrong with it. It reads dicts that nothing vouches for, and reports instead of raising."""
+"""The checker of data sets: counts and problems. It reads dicts that no loader has checked, and reports instead of raising."""
