@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Converts Visual Genome to COCO-relations files: VG150 with one file for each split, or with --raw all images as annotated.
+"""Converts Visual Genome to COCO-relations files: one per split of VG150, or with --raw one for all images.
 
 python datasets/prepare_visual_genome.py
 python datasets/prepare_visual_genome.py --raw

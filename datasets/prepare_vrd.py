@@ -3,9 +3,8 @@
 
 python datasets/prepare_vrd.py
 
-README.md in this folder says where to get the official files and where to put them. Written files are named after
-the folder.
-Files that were converted before are written again only if their sources have changed.
+README.md in this folder says where to get the official files and where to put them. Written files are named
+after the folder. Files that were converted before are written again only if their sources have changed.
 """
 
 import os

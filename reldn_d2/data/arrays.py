@@ -30,7 +30,8 @@ class DatasetArrays:
     Attributes:
         boxes: (N, 4) float64, XYXY in absolute pixels of the entity's image.
         classes: (N,) int64.
-        first_entity: (I + 1,) int64; the entities of image i are the rows first_entity[i]:first_entity[i + 1].
+        first_entity: (I + 1,) int64; the entities of image i are the rows first_entity[i]:first_entity[i +
+            1].
         relations: (R, 3) int64 rows (subject, object, predicate). Subject and object are rows of `boxes`, not
             positions in their image.
         first_relation: (I + 1,) int64; the relationships of image i are the rows
@@ -48,7 +49,8 @@ def dataset_arrays(dataset_dicts: Sequence[DatasetDict]) -> DatasetArrays:
     """Flatten dataset dicts.
 
     Raises:
-        ValueError: the relationships of an image do not fit its annotations; the message of `relation_rows` names it.
+        ValueError: the relationships of an image do not fit its annotations; the message of `relation_rows`
+            names it.
     """
     classes = [entity_classes(dataset_dict) for dataset_dict in dataset_dicts]
     rows = [_unchecked_rows(dataset_dict) for dataset_dict in dataset_dicts]
@@ -92,13 +94,13 @@ def check_vocabulary(
             row = wrong.argmax()
             image = int(np.searchsorted(first, row, side="right")) - 1
             raise ValueError(
-                f"{describe(dataset_dicts[image])} has {what} {values[row]}, outside [0, {limit}). The number of "
-                "classes in the config must be that of the data set."
+                f"{describe(dataset_dicts[image])} has {what} {values[row]}, outside [0, {limit}). The "
+                "number of classes in the config must be that of the data set."
             )
 
 
 def _unchecked_rows(dataset_dict: DatasetDict) -> NDArray[np.int64]:
-    """(R, 3) rows of an image. Only their shape is checked: checking the values of all images at once is cheaper."""
+    """(R, 3) rows of an image; only their shape is checked. The values of all images are checked at once."""
     given = dataset_dict.get("relations")
     if isinstance(given, np.ndarray) and given.dtype == np.int64 and given.shape[1:] == (3,):
         return given
@@ -106,7 +108,7 @@ def _unchecked_rows(dataset_dict: DatasetDict) -> NDArray[np.int64]:
 
 
 def _starts(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """(I + 1,) the row at which each part begins in their concatenation, and the length of the concatenation."""
+    """(I + 1,) the row at which each part begins in the concatenation of all, and its length."""
     return np.cumsum([0, *map(len, parts)], dtype=np.int64)
 
 

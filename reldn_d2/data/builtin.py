@@ -30,8 +30,8 @@ _OPENIMAGES_COUNTS = {"train": {"images": 53_953}, "val": {"images": 3_234}}
 def register_all(root: str | None = None) -> None:
     """Register the data sets that datasets/README.md lists.
 
-    Files are read when a data set is loaded. A name that is registered already, by an earlier call or by another
-    project, is left as it is, even if only its metadata are set.
+    Files are read when a data set is loaded. A name that is registered already, by an earlier call or by
+    another project, is left as it is, even if only its metadata are set.
 
     Args:
         root: folder of the data sets; None means `datasets_root()`.
@@ -60,8 +60,9 @@ def _vrd(base: Path) -> _Sets:
 
 
 def _vg150(base: Path) -> _Sets:
-    # Models that are tested on "test" were trained on "train", or on "trainval" in the published schedule. Zero-shot
-    # recall of `vg150_test` uses the larger of the two, so that its triplets are unseen in either case.
+    # Models that are tested on "test" were trained on "train", or on "trainval" in the published schedule.
+    # Zero-shot recall of `vg150_test` uses the larger of the two, so that its triplets are unseen in either
+    # case.
     train = {"val": "vg150_train", "test": "vg150_trainval"}
     return {
         f"vg150_{split}": partial(

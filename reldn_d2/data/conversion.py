@@ -48,8 +48,8 @@ def digests_of_sources(conversions: Sequence[Conversion]) -> dict[Path, str]:
 def convert(conversion: Conversion, output: Path, digests: Mapping[Path, str], force: bool = False) -> str:
     """Write `output/NAME.json`, unless it exists undamaged and was made from the same sources.
 
-    `NAME.origin.json` beside it records what it was made from. Only the names of pictures are compared: use `force` after
-    replacing pictures by others of another size.
+    `NAME.origin.json` beside it records what it was made from. Only the names of pictures are compared: use
+    `force` after replacing pictures by others of another size.
 
     Args:
         conversion: what to convert.
@@ -100,7 +100,7 @@ def _file_digest(path: Path) -> str:
 
 
 def _picture_names(root: Path) -> list[str]:
-    """Relative paths of all pictures in a folder and below it, sorted. Which file a loader picks may depend on them."""
+    """Relative paths of all pictures in a folder and below it, sorted. Loaders may depend on them."""
     endings = Image.registered_extensions().keys()
     return sorted(
         os.path.join(os.path.relpath(folder, root), name)

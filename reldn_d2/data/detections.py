@@ -90,8 +90,8 @@ def load_detections_into_dataset(
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is not a detections file, has another format version or other classes, or lacks an
-            image of the data set.
+        ValueError: the file is not a detections file, has another format version or other classes, or lacks
+            an image of the data set.
     """
     arrays = _read(path)
     if list(arrays["thing_classes"]) != list(thing_classes):

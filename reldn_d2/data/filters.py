@@ -17,8 +17,9 @@ logger = logging.getLogger(__name__)
 def prepare_training_relations(dataset_dicts: list[DatasetDict], dataset_name: str) -> list[DatasetDict]:
     """Drop the relationships and images that no loss can learn from, and log how many.
 
-    Three kinds are dropped, in this order: relationships of an entity with itself; repeats of a (subject, object,
-    predicate) row of the same image, of which the first stays; images that have no relationship left. Entities stay.
+    Three kinds are dropped, in this order: relationships of an entity with itself; repeats of a (subject,
+    object, predicate) row of the same image, of which the first stays; images that have no relationship left.
+    Entities stay.
 
     Args:
         dataset_dicts: the images; they are not modified.
@@ -68,9 +69,9 @@ def one_relation_per_pair(dataset_dicts: list[DatasetDict], source: str) -> list
 
 
 def overlapping_relations(dataset_dicts: list[DatasetDict], source: str) -> list[DatasetDict]:
-    """Keep the relationships whose boxes share area, and log how many others were dropped. Touching edges share none.
+    """Keep the relationships whose boxes share area, and log how many others were dropped.
 
-    Arguments, result and errors are those of `one_relation_per_pair`.
+    Boxes that only touch share no area. Arguments, result and errors are those of `one_relation_per_pair`.
     """
     arrays = dataset_arrays(dataset_dicts)
     subject, object = torch.from_numpy(arrays.boxes[arrays.relations[:, :2].T])

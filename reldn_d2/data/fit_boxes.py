@@ -10,9 +10,9 @@ from reldn_d2.structures.dataset_dicts import DatasetDict
 
 logger = logging.getLogger(__name__)
 
-# Official files have boxes that stick out a little, and a few that stick out far. If many boxes stick out far, their
-# numbers mean something else. "Far" is more than `_FAR_OUT` of the image's side; "many" is more than `_MOST_FAR_OUT` of all
-# boxes, and more than `_FEW`.
+# Official files have boxes that stick out a little, and a few that stick out far. If many boxes stick out
+# far, their numbers mean something else. "Far" is more than `_FAR_OUT` of the image's side; "many" is more
+# than `_MOST_FAR_OUT` of all boxes, and more than `_FEW`.
 _FAR_OUT = 0.1
 _MOST_FAR_OUT = 0.1
 _FEW = 10
@@ -26,7 +26,8 @@ def fit_boxes(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Clip boxes to their images, and widen sides below one pixel to one pixel inside the image.
 
-    No box is dropped, so that the number of relationships stays the official one. A warning says how many were changed.
+    No box is dropped, so that the number of relationships stays the official one. A warning says how many
+    were changed.
 
     Args:
         boxes: (N, 4) XYXY in absolute pixels.
@@ -38,8 +39,8 @@ def fit_boxes(
         (N, 4) boxes, and (N,) whether a box was changed.
 
     Raises:
-        ValueError: many boxes are far outside their images, so their numbers must have another order or scale, or belong
-            to other images.
+        ValueError: many boxes are far outside their images, so their numbers must have another order or
+            scale, or belong to other images.
     """
     excess = np.maximum(-boxes[:, :2], boxes[:, 2:] - sizes).clip(min=0)
     far_out = (excess > _FAR_OUT * sizes).any(axis=1)
@@ -47,9 +48,9 @@ def fit_boxes(
         row = int(far_out.argmax())
         raise ValueError(
             f"{source}: {far_out.sum()} of {len(boxes)} boxes stick out of their images by more than "
-            f"{_FAR_OUT:.0%} of a side, the first in {record(row)}: {boxes[row].tolist()} (XYXY) in an image of "
-            f"{sizes[row, 0]} x {sizes[row, 1]}. Check the order of the numbers of a box, their scale, and that sizes "
-            "or pictures belong to the same release as the annotation."
+            f"{_FAR_OUT:.0%} of a side, the first in {record(row)}: {boxes[row].tolist()} (XYXY) in an image "
+            f"of {sizes[row, 0]} x {sizes[row, 1]}. Check the order of the numbers of a box, their scale, "
+            "and that sizes or pictures belong to the same release as the annotation."
         )
     clipped = np.concatenate([boxes[:, :2].clip(min=0), np.minimum(boxes[:, 2:], sizes)], axis=1)
     near = np.minimum(clipped[:, :2], sizes - 1)
@@ -60,16 +61,16 @@ def fit_boxes(
     changed: NDArray[np.bool_] = sticking_out | widened
     if changed.any():
         logger.warning(
-            "%s: %d boxes that stick out of their image were clipped, and %d boxes of less than one pixel in their image "
-            "were widened to one, the first in %s. No relationship was dropped. There are %d boxes in all; "
-            "tools/check_dataset.py lists those that were changed.",
+            "%s: %d boxes that stick out of their image were clipped, and %d boxes of less than one pixel "
+            "in their image were widened to one, the first in %s. No relationship was dropped. There are "
+            "%d boxes in all; tools/check_dataset.py lists those that were changed.",
             source, sticking_out.sum(), widened.sum(), record(int(changed.argmax())), len(boxes),
         )  # fmt: skip
     return fitted, changed
 
 
 def mark_changed_boxes(dataset_dicts: Sequence[DatasetDict], changed: NDArray[np.bool_]) -> None:
-    """Add `"changed_boxes"`, (K,) int64 positions in `"annotations"`, to images with changed boxes, for the checker.
+    """Add `"changed_boxes"` to images with changed boxes: (K,) int64 positions in `"annotations"`.
 
     Args:
         dataset_dicts: the images; changed in place.

@@ -70,8 +70,9 @@ def find_images(
         several = sorted(candidates[lost[0]])
         raise FileNotFoundError(
             f"{source} lists image {names[lost[0]]!r}, but {' and '.join(map(str, folders))} has "
-            f"{f'several files of that name: {several}' if several else 'no such file'}; this concerns {len(lost)} of "
-            f"{len(names)} images. Check DETECTRON2_DATASETS and unpack the images as datasets/README.md shows."
+            f"{f'several files of that name: {several}' if several else 'no such file'}; this concerns "
+            f"{len(lost)} of {len(names)} images. Check DETECTRON2_DATASETS and unpack the images as "
+            "datasets/README.md shows."
         )
     found_names = [found for (found,) in candidates]
     renamed = [name for name, found in zip(names, found_names, strict=True) if name != found]
@@ -126,13 +127,15 @@ def upright_size(file_name: str | os.PathLike[str]) -> tuple[int, int]:
 def image_sizes(paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.int64]:
     """(I, 2) width and height of the upright pictures, from the headers of the files.
 
-    The sizes are cached, in one cache file for each folder of pictures, so that a second run, or one that continues an
-    interrupted run, opens only new files. A cached size is valid as long as the file has the same size in bytes and the
-    same modification time. Contents are not compared: reading the files is what takes minutes on a network disk.
+    The sizes are cached, in one cache file for each folder of pictures, so that a second run, or one that
+    continues an interrupted run, opens only new files. A cached size is valid as long as the file has the
+    same size in bytes and the same modification time. Contents are not compared: reading the files is what
+    takes minutes on a network disk.
 
     Raises:
         FileNotFoundError: a file does not exist.
-        ValueError: a file is not an image. If there are several, the message counts them and names the first few.
+        ValueError: a file is not an image. If there are several, the message counts them and names the first
+            few.
     """
     sizes = np.zeros((len(paths), 2), dtype=np.int64)
     rows: dict[str, list[int]] = {}
@@ -214,7 +217,8 @@ def _read_cache(path: Path) -> dict[str, _Entry]:
             }
     except FileNotFoundError:
         pass
-    # Any exception: one changed byte can raise zlib.error, BadZipFile, NotImplementedError, RuntimeError and more.
+    # Any exception: one changed byte can raise zlib.error, BadZipFile, NotImplementedError, RuntimeError and
+    # more.
     except Exception as error:
         logger.warning("%s of the cache cannot be read (%s): the image sizes are read again.", path, error)
     return {}

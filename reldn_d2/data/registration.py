@@ -1,4 +1,4 @@
-"""Registering a data set with Detectron2. Files are read when it is loaded, and registering twice is allowed."""
+"""Registering data sets with Detectron2. Files are read on loading, and registering twice is allowed."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -32,11 +32,12 @@ def register_relation_dataset(
     Args:
         name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
         load: the loader, called as `load(**arguments)`.
-        arguments: arguments of the loader. Together with the loader's name they become the metadata `loaded_by`, which
-            distinguishes data sets.
+        arguments: arguments of the loader. Together with the loader's name they become the metadata
+            `loaded_by`, which distinguishes data sets.
         thing_classes: names in the order of their numbers; None if they are known only after loading.
         predicate_classes: likewise.
-        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it isn't known.
+        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it
+            isn't known.
         metadata: more metadata. `evaluator_type` is always set to "relation".
 
     Raises:
@@ -56,9 +57,10 @@ def register_relation_dataset(
         differing = [key for key, value in wanted.items() if known.get(key) != value]
         if differing:
             raise ValueError(
-                f"The name {name!r} is registered already, with other {', '.join(sorted(differing))}; its data are loaded "
-                f"by {known.get('loaded_by') or 'another project'}, not by {wanted['loaded_by']}. Choose another name, or call "
-                f"DatasetCatalog.remove({name!r}) and MetadataCatalog.remove({name!r}) first."
+                f"The name {name!r} is registered already, with other {', '.join(sorted(differing))}; its "
+                f"data are loaded by {known.get('loaded_by') or 'another project'}, not by "
+                f"{wanted['loaded_by']}. Choose another name, or call DatasetCatalog.remove({name!r}) and "
+                f"MetadataCatalog.remove({name!r}) first."
             )
         return
     MetadataCatalog.get(name).set(**wanted)

@@ -1,4 +1,4 @@
-"""Statistics of a data set: counts for the semantic module, repeat factors for sampling, and zero-shot triplets.
+"""Statistics of a data set: counts for the semantic module, repeat factors, and zero-shot triplets.
 
 Legend of shape letters:
 
@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 BackgroundCount = Literal["unrelated", "all"]
 _IntArray = NDArray[np.int64]
 
-# About how many pairs of entities are compared at once. This bounds the memory, and is too few for PyTorch to split
-# between threads, which would wait for each other on a busy machine.
+# About how many pairs of entities are compared at once. This bounds the memory, and is too few for PyTorch to
+# split between threads, which would wait for each other on a busy machine.
 _PAIRS_AT_ONCE = 2**13
 
 
@@ -46,19 +46,21 @@ def predicate_counts(
     """Count how often each predicate joins each pair of entity classes, for the semantic module.
 
     The counts are those of `p(predicate | subject class, object class)`, without smoothing. Every row of
-    `"relations"` counts once for its predicate, wherever its boxes lie. The last column counts ordered pairs of
-    distinct entities of an image, each pair once:
+    `"relations"` counts once for its predicate, wherever its boxes lie. The last column counts ordered pairs
+    of distinct entities of an image, each pair once:
 
     * "unrelated", the paper's text: pairs without a relationship;
-    * "all", the published code: all pairs of entities that occur in some relationship, related pairs included.
+    * "all", the published code: all pairs of entities that occur in some relationship, related pairs
+      included.
 
     Args:
-        dataset_dicts: the training images. With "unrelated", images without relationships add to the last column too.
+        dataset_dicts: the training images. With "unrelated", images without relationships add to the last
+            column too.
         num_classes: number of entity classes C.
         num_predicates: number of predicate classes P.
         overlap_only: count in the last column only pairs whose boxes share area.
-        background_count: "unrelated" or "all". With "all", `overlap_only` has no effect on an image in which no
-            pair overlaps, as in the published code: all of its pairs count.
+        background_count: "unrelated" or "all". With "all", `overlap_only` has no effect on an image in which
+            no pair overlaps, as in the published code: all of its pairs count.
 
     Returns:
         (C, C, P + 1) counts, indexed [subject class, object class, predicate].
@@ -83,8 +85,8 @@ def predicate_repeat_factors(
 ) -> Tensor:
     """How often each image is drawn in an epoch, on average, so that rare predicates are drawn more often.
 
-    Let f(p) be the share of images that have predicate p. The factor of an image is the largest
-    max(1, threshold / f(p)) of its predicates. This is the rule of Detectron2's RepeatFactorTrainingSampler, with
+    Let f(p) be the share of images that have predicate p. The factor of an image is the largest max(1,
+    threshold / f(p)) of its predicates. This is the rule of Detectron2's RepeatFactorTrainingSampler, with
     predicates instead of classes.
 
     Args:
@@ -101,9 +103,9 @@ def predicate_repeat_factors(
     """
     if not threshold > 0:
         raise ValueError(
-            f"DATALOADER.REPEAT_THRESHOLD is {threshold}, so no predicate is rare and no image would be repeated. "
-            "Set it to the share of images below which a predicate is rare (such as 0.01), or choose another "
-            "SAMPLER_TRAIN."
+            f"DATALOADER.REPEAT_THRESHOLD is {threshold}, so no predicate is rare and no image would be "
+            "repeated. Set it to the share of images below which a predicate is rare (such as 0.01), or "
+            "choose another SAMPLER_TRAIN."
         )
     # Detectron2's function reads only the classes of the annotations
     as_categories = [
@@ -122,8 +124,8 @@ def predicate_repeat_factors(
 def zero_shot_triplets(dataset_name: str) -> NDArray[np.int64]:
     """Label triplets that are annotated in a data set, but never in its training split.
 
-    The first call reads both data sets and keeps the triplets as a list in the metadata `zero_shot_triplets`. If the
-    metadata have that list already, nothing is read.
+    The first call reads both data sets and keeps the triplets as a list in the metadata `zero_shot_triplets`.
+    If the metadata have that list already, nothing is read.
 
     Args:
         dataset_name: a registered data set whose metadata name its training split as `train_dataset`.
@@ -142,15 +144,15 @@ def zero_shot_triplets(dataset_name: str) -> NDArray[np.int64]:
         train_dataset = metadata.get("train_dataset")
         if train_dataset is None:
             raise ValueError(
-                f"The metadata of data set {dataset_name!r} name no training split. Give train_dataset where it is "
-                f"registered, or MetadataCatalog.get({dataset_name!r}).set(train_dataset=...)."
+                f"The metadata of data set {dataset_name!r} name no training split. Give train_dataset where "
+                f"it is registered, or MetadataCatalog.get({dataset_name!r}).set(train_dataset=...)."
             )
         (things, predicates), annotated = _label_triplets(dataset_name)
         names, seen = _label_triplets(train_dataset)
         if names != (things, predicates):
             raise ValueError(
-                f"{train_dataset!r} is no training split of {dataset_name!r}: the names of its classes or predicates "
-                "differ. Register the two with the same lists."
+                f"{train_dataset!r} is no training split of {dataset_name!r}: the names of its classes or "
+                "predicates differ. Register the two with the same lists."
             )
         unseen = np.setdiff1d(annotated, seen)
         rows = np.unravel_index(unseen, (len(things), len(things), len(predicates)))
@@ -188,7 +190,8 @@ def _background(
         pairs = _class_pairs(arrays, first, second, num_classes)
         counts += pairs + pairs.T
     if background_count == "unrelated":
-        # take off the related pairs: one with several predicates was counted once, an entity with itself never
+        # take off the related pairs: one with several predicates was counted once, an entity with itself
+        # never
         pair = np.unique(arrays.relations[:, 0] * len(arrays.classes) + arrays.relations[:, 1])
         subject, object = np.divmod(pair, len(arrays.classes))
         counted = subject != object
@@ -199,7 +202,7 @@ def _background(
 
 
 def _entities_in_relations(arrays: DatasetArrays) -> DatasetArrays:
-    """The arrays of the entities that occur in a relationship. Their rows change, so `relations` is left empty."""
+    """Only the entities that occur in a relationship. Their rows change, so `relations` is left empty."""
     kept = np.zeros(len(arrays.classes), dtype=np.bool_)
     kept[arrays.relations[:, :2]] = True
     return replace(

@@ -1,7 +1,7 @@
-"""CSV files with a header line: whole columns as a table, or row by row. Errors name the file, the line and the remedy.
+"""CSV files with a header line, read as a table or row by row. Errors name the file, the line and the remedy.
 
-`read_table` is fast where a file holds many numbers, and keeps all of its columns in memory. `csv_rows` needs hardly
-any memory, and a field may be of any length.
+`read_table` is fast where a file holds many numbers, and keeps all of its columns in memory. `csv_rows` needs
+hardly any memory, and a field may be of any length.
 """
 
 import csv
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from _csv import Reader
 
-# The csv module refuses fields longer than 131,072 characters, but a submission may have all triplets of an image in one.
+# The csv module refuses fields longer than 131,072 characters, but a submission may have all triplets of an
+# image in one.
 _LONGEST_FIELD = 2**31 - 1
 
 _DOWNLOAD = "Download the file again; in a file of your own, correct the line."
@@ -44,21 +45,22 @@ def csv_rows(
 
     Args:
         path: file in UTF-8.
-        columns: two or more wanted columns; the first holds the image ids, for messages. The file may have its columns
-            in any order, and more of them.
+        columns: two or more wanted columns; the first holds the image ids, for messages. The file may have
+            its columns in any order, and more of them.
         other_names: name that a file may use for a column -> name in `columns`.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: a column is missing or occurs twice, a line has more or fewer fields than the header, or the file
-            is not UTF-8.
+        ValueError: a column is missing or occurs twice, a line has more or fewer fields than the header, or
+            the file is not UTF-8.
     """
     with _csv_reader(path) as reader:
         header = [other_names.get(name, name) for name in next(reader, [])]
         missing = [name for name in columns if name not in header]
         if missing:
             raise ValueError(
-                f"{path}: line 1 has no column {missing[0]}; it must name the columns {','.join(columns)}, in any order"
+                f"{path}: line 1 has no column {missing[0]}; it must name the columns {','.join(columns)}, "
+                "in any order"
             )
         if len(set(header)) < len(header):
             raise ValueError(
@@ -96,8 +98,8 @@ def read_table(
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is empty, cut off, or no CSV file in UTF-8; a column is missing or occurs twice; a field is
-            missing or not a number.
+        ValueError: the file is empty, cut off, or no CSV file in UTF-8; a column is missing or occurs twice;
+            a field is missing or not a number.
     """
     aliases = other_names or {}
     _check_file(path)
@@ -106,8 +108,8 @@ def read_table(
     missing = [name for name in (*texts, *numbers) if name not in table]
     if missing:
         raise ValueError(
-            f"{path}: line 1: no column {', '.join(missing)}, only {', '.join(map(str, table.columns))}. Use the "
-            "official file, with its header line."
+            f"{path}: line 1: no column {', '.join(missing)}, only {', '.join(map(str, table.columns))}. Use "
+            "the official file, with its header line."
         )
     # the first line after the header is line 2
     table = table.set_axis(np.arange(2, len(table) + 2)).dropna(how="all")
@@ -143,7 +145,7 @@ def refuse_rows(path: Path, table: pd.DataFrame, bad: NDArray[np.bool_], problem
 
 
 def codes_of(column: "pd.Series[Any]", numbers: Mapping[str, int]) -> NDArray[np.int64]:
-    """(N,) the number of each field of a column of categories; -1 for a field that `numbers` does not have."""
+    """(N,) the number of each field of a column of categories; -1 for a field that is not in `numbers`."""
     of_category = np.array([numbers.get(name, -1) for name in column.cat.categories], dtype=np.int64)
     return of_category[column.cat.codes.to_numpy()]
 
@@ -169,7 +171,8 @@ def _check_file(path: Path) -> None:
     """The file exists, is text and ends with a line break."""
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} does not exist. Check DETECTRON2_DATASETS and put OpenImages there as datasets/README.md shows."
+            f"{path} does not exist. Check DETECTRON2_DATASETS and put OpenImages there as "
+            "datasets/README.md shows."
         )
     with path.open("rb") as stream:
         if stream.seek(0, os.SEEK_END) == 0:

@@ -36,7 +36,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 def digest(parts: Iterable[str | bytes | NDArray[np.generic]]) -> str:
-    """SHA-256 of a sequence of parts, in hexadecimal. Different parts, or a different order, give another digest."""
+    """SHA-256 of a sequence of parts, in hexadecimal. Another order of the parts gives another digest."""
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):

@@ -29,7 +29,8 @@ def read_json(path: str | os.PathLike[str], *, unique_keys: bool = False) -> Any
 
     Args:
         path: file in UTF-8.
-        unique_keys: refuse an object that has the same key twice. Otherwise the last value counts, as usual in JSON.
+        unique_keys: refuse an object that has the same key twice. Otherwise the last value counts, as usual
+            in JSON.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -39,16 +40,16 @@ def read_json(path: str | os.PathLike[str], *, unique_keys: bool = False) -> Any
         text = read_text(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"Annotation file {path} does not exist. Check DETECTRON2_DATASETS, or the path that the data set was "
-            "registered with; datasets/README.md shows the expected tree."
+            f"Annotation file {path} does not exist. Check DETECTRON2_DATASETS, or the path that the data "
+            "set was registered with; datasets/README.md shows the expected tree."
         ) from error
     try:
         return json.loads(text, object_pairs_hook=_without_repeated_keys if unique_keys else None)
     # RecursionError: the lists are nested too deeply
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"{path} is not valid JSON ({error}); it may be cut off. Unpack the official file again, or export "
-            "yours again."
+            f"{path} is not valid JSON ({error}); it may be cut off. Unpack the official file again, or "
+            "export yours again."
         ) from error
 
 
@@ -72,7 +73,7 @@ def is_side(value: Any) -> bool:
 
 
 def is_box(value: Any) -> bool:
-    """Whether a JSON value is a list of four numbers. They may be in any order, and may be NaN or infinite."""
+    """Whether a JSON value is a list of four numbers, in any order. They may be NaN or infinite."""
     return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
 
 

@@ -364,7 +364,8 @@ def slow_numbers(dataset_dicts: list[dict[str, Any]]) -> dict[str, Any]:
             if exists:
                 a, b = annotations[subject]["bbox"], annotations[object]["bbox"]
                 sides = (min(a[i + 2], b[i + 2]) - max(a[i], b[i]) for i in (0, 1))
-                # min and max of Python pass over a NaN, or not, as the order will have it; such a box shares nothing
+                # min and max of Python pass over a NaN, or not, as the order will have it; such a box shares
+                # nothing
                 undefined = any(number != number for number in (*a, *b))
                 found["without_overlap"] += undefined or not all(side > 0 for side in sides)
         found["several"] += sum(len(of_pair) > 1 for of_pair in predicates_of.values())

@@ -81,7 +81,8 @@ def test_some_boxes_far_out_are_clipped(good: int, far_out: int) -> None:
 def test_too_many_boxes_far_out_are_no_boxes_of_these_images(good: int, far_out: int) -> None:
     with pytest.raises(
         ValueError,
-        match=rf"^boxes\.json: {far_out} of {good + far_out} boxes .* first in record {good}: .* 20 x 10\. Check the order",
+        match=rf"^boxes\.json: {far_out} of {good + far_out} boxes .* first in record {good}: .* 20 x 10\. "
+        "Check the order",
     ):
         fit(*[GOOD] * good, *[FAR_OUT] * far_out)
 

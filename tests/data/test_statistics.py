@@ -53,7 +53,8 @@ APART = [(0, 0, 1, 1), (2, 2, 3, 3)]
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        # background pairs: unrelated, all (of entities in relationships); of these overlapping: unrelated, all
+        # background pairs: unrelated, all (of entities in relationships); of these overlapping: unrelated,
+        # all
         (image([], [], []), (0, 0, 0, 0)),
         (image(THREE[:1], [0], []), (0, 0, 0, 0)),
         (image(THREE[:1], [0], [(0, 0, 1)]), (0, 0, 0, 0)),

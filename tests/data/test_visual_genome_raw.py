@@ -484,7 +484,7 @@ def test_the_vocabulary_is_that_of_vg150_unless_another_is_given(tmp_path: Path,
 def slow_image(
     objects: list[Any], relationships: list[Any], things: dict[str, int], predicates: dict[str, int]
 ) -> tuple[list[tuple[int, list[float]]], list[list[int]]]:
-    """Classes with boxes, and rows, of one image: by the rules of the loader's docstring, one record after the other.
+    """Classes with boxes, and rows, of one image, by the rules of the loader's docstring.
 
     Args:
         things, predicates: number of each name that has one.

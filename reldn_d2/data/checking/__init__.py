@@ -1,1 +1,1 @@
-"""The checker of data sets: counts and problems. It reads dicts that no loader has checked, and reports instead of raising."""
+"""The checker: counts and problems of a data set. It reads unchecked dicts, and reports what is wrong."""

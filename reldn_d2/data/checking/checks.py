@@ -74,8 +74,8 @@ def check_pictures(arrays: UncheckedArrays, how: PictureCheck) -> list[Problem]:
 
     Args:
         arrays: the content of the data set.
-        how: "decode" reads whole pictures, as training does. "header" reads only the beginning of each file, which holds
-            its size.
+        how: "decode" reads whole pictures, as training does. "header" reads only the beginning of each file,
+            which holds its size.
 
     Returns:
         Problems of the kinds "missing_image", "unreadable_image" and "image_size".

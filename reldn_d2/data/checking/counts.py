@@ -35,8 +35,8 @@ class DatasetSummary:
         class_counts: (C,) entities of each class.
         predicate_counts: (P,) relationships of each predicate.
         pairs_with_several_predicates: number of ordered pairs of entities that have several predicates.
-        relationships_without_overlap: number of relationships between boxes that share no area; a filter by overlap
-            would drop them.
+        relationships_without_overlap: number of relationships between boxes that share no area; a filter by
+            overlap would drop them.
     """
 
     images: int

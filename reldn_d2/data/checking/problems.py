@@ -18,8 +18,8 @@ class Kind:
     """A kind of problem.
 
     Attributes:
-        is_error: True if training or evaluation would stop or be wrong; False for a note, which is legal but worth
-            knowing.
+        is_error: True if training or evaluation would stop or be wrong; False for a note, which is legal but
+            worth knowing.
         meaning: what the problem is.
         remedy: the consequence, or what to do.
     """
@@ -57,8 +57,8 @@ KINDS = {
     "box_order": Kind(
         True,
         "The far corner of a box comes before the near one.",
-        "Check the order of the numbers and bbox_mode: XYXY_ABS is left, top, right, bottom; XYWH_ABS left, top, "
-        "width, height.",
+        "Check the order of the numbers and bbox_mode: XYXY_ABS is left, top, right, bottom; XYWH_ABS "
+        "left, top, width, height.",
     ),
     "empty_box": Kind(
         True,
@@ -78,7 +78,8 @@ KINDS = {
     "unknown_verified_class": Kind(
         True,
         "An image's verified_classes hold a number that is outside the list of classes.",
-        "Classes are counted from 0, in the order of thing_classes; leave out labels that are not among them.",
+        "Classes are counted from 0, in the order of thing_classes; leave out labels that are not among "
+        "them.",
     ),
     "dangling_id": Kind(
         True,
@@ -88,7 +89,8 @@ KINDS = {
     "unknown_predicate": Kind(
         True,
         "A predicate number is outside the list of predicates.",
-        "Predicates are counted from 0, in the order of predicate_classes; 'no relationship' is not a predicate.",
+        "Predicates are counted from 0, in the order of predicate_classes; 'no relationship' is not a "
+        "predicate.",
     ),
     "counts": Kind(
         True,
@@ -98,8 +100,8 @@ KINDS = {
     "box_changed": Kind(
         False,
         "The loader clipped the box to the image or widened it.",
-        "Official files have a few such boxes. If there are many, the numbers have another order or scale, or the image "
-        "sizes are of another release.",
+        "Official files have a few such boxes. If there are many, the numbers have another order or scale, "
+        "or the image sizes are of another release.",
     ),
     "one_box": Kind(
         False, "An image has fewer than two boxes, so there is no pair to relate.", "Training leaves it out."
@@ -120,7 +122,8 @@ KINDS = {
     "repeated_entity": Kind(
         False,
         "An entity repeats an earlier one of its image: same box and class.",
-        "The relationships of one thing are then spread over two entities; merge them if they are the same thing.",
+        "The relationships of one thing are then spread over two entities; merge them if they are the same "
+        "thing.",
     ),
 }
 

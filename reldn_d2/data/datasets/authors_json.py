@@ -1,19 +1,20 @@
 """The files that the paper's authors published for their experiments, for any vocabulary:
 
     rel_annotations_*.json      relationships, in the form that `relationship_lists.py` describes
-    detections_*.json           optional: ground-truth boxes of all entities, including those without a relationship
+    detections_*.json           optional: ground-truth boxes of all entities, with and without relationships
 
-The second file has one of two forms. One is COCO's instance format, with category names from the vocabulary. The other is
+The second file has one of two forms. One is COCO's instance format, with category names from the vocabulary.
+The other is
 
     {"a.jpg": [{"bbox": [y1, y2, x1, x2], "category": 0}, ...], ...}
 
 The files leave some questions open. The answers here:
 
 * Classes and predicates count from 0. Boxes are [y1, y2, x1, x2], except in COCO's format.
-* The images are those of the first file. The entities of an image are its distinct (box, class) combinations: those of
-  the relationships in order of appearance, then the others of the second file.
-* COCO's boxes are [x, y, width, height] with the far corner at (x + width, y + height). If the file was made in another
-  way, it holds hardly any entity of the relationships, and a warning says so.
+* The images are those of the first file. The entities of an image are its distinct (box, class) combinations:
+  those of the relationships in order of appearance, then the others of the second file.
+* COCO's boxes are [x, y, width, height] with the far corner at (x + width, y + height). If the file was made
+  in another way, it holds hardly any entity of the relationships, and a warning says so.
 * Self relations, repeats and boxes that stick out of their image are treated as in VRD.
 """
 
@@ -75,7 +76,8 @@ def load_authors_json(
     Args:
         annotations_json: a file like rel_annotations_train.json.
         image_root: folder of the pictures.
-        detections_json: a file like detections_train.json. In COCO's format it gives the sizes of the images too.
+        detections_json: a file like detections_train.json. In COCO's format it gives the sizes of the images
+            too.
         thing_classes: names in the order of their numbers, or the path of a JSON list of them.
         predicate_classes: likewise.
         dataset_name: when given, the names go to this data set's metadata.
@@ -115,10 +117,11 @@ def register_authors_json(
         annotations_json: as for `load_authors_json`.
         image_root: as for `load_authors_json`.
         detections_json: as for `load_authors_json`.
-        thing_classes: as for `load_authors_json`. Names that are given as a path are in the metadata once the data set
-            has been loaded.
+        thing_classes: as for `load_authors_json`. Names that are given as a path are in the metadata once the
+            data set has been loaded.
         predicate_classes: likewise.
-        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it isn't known.
+        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it
+            isn't known.
     """
     things, predicates = _given(thing_classes), _given(predicate_classes)
     register_relation_dataset(
@@ -182,13 +185,15 @@ def _add_entities(
         dataset_dict["annotations"] = Annotations([box for box, _ in entities], [c for _, c in entities])
     if without:
         logger.warning(
-            "%s lists no boxes for %d of %d images, the first being %r: they have only the entities of relationships.",
+            "%s lists no boxes for %d of %d images, the first being %r: they have only the entities of "
+            "relationships.",
             detections_json, len(without), len(dataset_dicts), without[0],
         )  # fmt: skip
     if unlisted:
         logger.warning(
-            "%s: %d of %d entities of relationships are not in it, the first in image %r; they are kept. If they are many, "
-            "its boxes were made in another way, and nearly all entities occur twice: load without this file.",
+            "%s: %d of %d entities of relationships are not in it, the first in image %r; they are kept. "
+            "If they are many, its boxes were made in another way, and nearly all entities occur twice: "
+            "load without this file.",
             detections_json, len(unlisted), related, unlisted[0],
         )  # fmt: skip
 

@@ -8,8 +8,8 @@ It is COCO's instance format with two more top-level lists:
 where `subject_id` and `object_id` are annotation ids. Category and predicate ids need not be contiguous; they
 are numbered from 0 in the order of their ids.
 
-Two keys are optional: `"verified_category_ids"` of an image (categories whose presence or absence people verified) and
-`"label"` of a category or predicate (its name in submissions to a challenge).
+Two keys are optional: `"verified_category_ids"` of an image (categories whose presence or absence people
+verified) and `"label"` of a category or predicate (its name in submissions to a challenge).
 
 The parts of this file: loading and registering; reading and checking the lists of records; writing.
 
@@ -62,8 +62,8 @@ _REQUIRED_KEYS = {
 # In pixels. Annotation tools round, so the far edge of a box may lie a fraction of a pixel outside.
 _TOLERANCE = 1.0
 
-# Written boxes are rounded to a binary fraction of a pixel. Then x + width is exactly the far edge again: boxes that touch
-# still touch, and writing what was read changes nothing.
+# Written boxes are rounded to a binary fraction of a pixel. Then x + width is exactly the far edge again:
+# boxes that touch still touch, and writing what was read changes nothing.
 _STEPS_PER_PIXEL = 2.0**32
 
 
@@ -126,7 +126,8 @@ class CocoRelations:
 
     Attributes:
         images: I records.
-        verified: for each image the numbers of its verified categories, (V,) int64; None if the record has none.
+        verified: for each image the numbers of its verified categories, (V,) int64; None if the record has
+            none.
         boxes: (N, 4) float64, XYXY in absolute pixels, inside the image.
         classes: (N,) int64, category numbers.
         crowd: (N,) bool.
@@ -152,21 +153,21 @@ def load_coco_relations(
 ) -> list[DatasetDict]:
     """Read a COCO-relations file into dataset dicts. Image files are not opened.
 
-    Images and annotations keep the order of the file. Boxes become XYXY_ABS; those that stick out of their image by
-    at most one pixel (rounding) are clipped. Relationships of an annotation with itself are kept, because evaluation
-    counts what is annotated. A warning reports them, and training drops them.
+    Images and annotations keep the order of the file. Boxes become XYXY_ABS; those that stick out of their
+    image by at most one pixel (rounding) are clipped. Relationships of an annotation with itself are kept,
+    because evaluation counts what is annotated. A warning reports them, and training drops them.
 
     Args:
         json_file: path of the file.
         image_root: folder that the `file_name` of the images is relative to.
-        dataset_name: when given, the names found in the file go to this data set's metadata
-            (`thing_classes`, `predicate_classes` and the id maps, as Detectron2's `load_coco_json` does; labels as
+        dataset_name: when given, the names found in the file go to this data set's metadata (`thing_classes`,
+            `predicate_classes` and the id maps, as Detectron2's `load_coco_json` does; labels as
             `class_labels` and `predicate_labels`).
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is not a valid COCO-relations file (the message names the record), or its classes differ
-            from the metadata of `dataset_name`.
+        ValueError: the file is not a valid COCO-relations file (the message names the record), or its classes
+            differ from the metadata of `dataset_name`.
     """
     content = read_coco_relations(json_file)
     if dataset_name is not None:
@@ -201,7 +202,7 @@ def register_coco_relations(
     image_root: str | os.PathLike[str],
     train_dataset: str | None = None,
 ) -> None:
-    """Register a COCO-relations file under `name`, as `register_coco_instances` does. It is read when it is loaded.
+    """Register a COCO-relations file under `name`. It is read when the data set is loaded.
 
     Args:
         name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
@@ -209,15 +210,16 @@ def register_coco_relations(
             they are known before the file is read, and the file must agree with them.
         json_file: path of the file.
         image_root: folder that the `file_name` of the images is relative to.
-        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it isn't known.
+        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it
+            isn't known.
     """
     register_relation_dataset(
         name,
         load_coco_relations,
         {"json_file": os.fspath(json_file), "image_root": os.fspath(image_root), "dataset_name": name},
         train_dataset=train_dataset,
-        # The key is not `json_file`: with it, Detectron2 would evaluate boxes on the file itself, which may lack "area"
-        # and "iscrowd".
+        # The key is not `json_file`: with it, Detectron2 would evaluate boxes on the file itself, which may
+        # lack "area" and "iscrowd".
         annotation_file=os.fspath(json_file),
         image_root=os.fspath(image_root),
         **metadata,
@@ -254,8 +256,8 @@ def _positions(
         num_images: number of images I.
 
     Returns:
-        (I + 1,) positions where the groups begin, and the end; (N,) position of each row in its group; (N,) the rows,
-        group after group.
+        (I + 1,) positions where the groups begin, and the end; (N,) position of each row in its group; (N,)
+        the rows, group after group.
     """
     order = np.argsort(image_of, kind="stable")
     first = np.searchsorted(image_of[order], np.arange(num_images + 1))
@@ -269,9 +271,9 @@ def read_coco_relations(json_file: str | os.PathLike[str]) -> CocoRelations:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is not JSON; a list or key is missing; an id is repeated or unknown; a box is not inside its
-            image; a relationship joins two images, or an annotation with itself in a file that does not allow it. The
-            message names file and record.
+        ValueError: the file is not JSON; a list or key is missing; an id is repeated or unknown; a box is not
+            inside its image; a relationship joins two images, or an annotation with itself in a file that
+            does not allow it. The message names file and record.
     """
     name = os.fspath(json_file)
     content = _read_json_object(name)
@@ -417,7 +419,8 @@ def _take_table(json_file: str, content: Record, kind: str) -> Table:
     """Take a list out of `content`, so that its memory is freed together with the table.
 
     Raises:
-        ValueError: the list is missing, a record lacks a key, or an id is repeated or neither an integer nor a string.
+        ValueError: the list is missing, a record lacks a key, or an id is repeated or neither an integer nor
+            a string.
     """
     records = content.pop(kind, None)
     if not isinstance(records, list):
@@ -444,8 +447,8 @@ def _take_classes(json_file: str, content: Record, kind: str) -> Table:
     """Take categories or predicates out of `content`, sorted by id, so that rows are class numbers.
 
     Raises:
-        ValueError: as for `_take_table`; or an id is not an integer, a name or label is not a string, a name occurs
-            twice, or only some of the classes have labels.
+        ValueError: as for `_take_table`; or an id is not an integer, a name or label is not a string, a name
+            occurs twice, or only some of the classes have labels.
     """
     given = _take_table(json_file, content, kind)
     id_of_name: dict[str, int] = {}
@@ -474,11 +477,11 @@ def save_coco_relations(
     path: str | os.PathLike[str],
     image_root: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Write dataset dicts as a COCO-relations file. Loading it gives the same images, boxes and relationships.
+    """Write dataset dicts as a COCO-relations file, which loads as the same images, boxes and relationships.
 
-    Image ids are kept; annotations, relations, categories and predicates are numbered from 1. Coordinates are rounded to
-    2^-32 of a pixel. Of the optional keys of an image, `verified_classes` is written; `attributes` and `detections` are
-    not.
+    Image ids are kept; annotations, relations, categories and predicates are numbered from 1. Coordinates are
+    rounded to 2^-32 of a pixel. Of the optional keys of an image, `verified_classes` is written; `attributes`
+    and `detections` are not.
 
     Args:
         dataset_dicts: the images, with integer or string image ids.
@@ -489,8 +492,8 @@ def save_coco_relations(
             are.
 
     Raises:
-        ValueError: relationships do not fit the annotations, `metadata` does not name a class, or a box sticks out of
-            its image by more than a pixel.
+        ValueError: relationships do not fit the annotations, `metadata` does not name a class, or a box
+            sticks out of its image by more than a pixel.
     """
     things, predicates = metadata.thing_classes, metadata.predicate_classes
     with atomic_write(path) as stream:
@@ -609,12 +612,13 @@ def _ids(
     numbers: NDArray[np.int64],
     names: Sequence[str],
 ) -> list[int]:
-    """The ids of classes, which count from 1 in the file, for class numbers, which count from 0."""
+    """The ids of classes in the file, which count from 1; `numbers` count from 0."""
     unnamed = (numbers < 0) | (numbers >= len(names))
     if unnamed.any():
         raise ValueError(
-            f"{path}: not written: image {dataset_dict['image_id']!r} has {key} {numbers[unnamed.argmax()]}, but "
-            f"the metadata names only {len(names)} classes of this kind. Pass the metadata of the data set."
+            f"{path}: not written: image {dataset_dict['image_id']!r} has {key} {numbers[unnamed.argmax()]}, "
+            f"but the metadata names only {len(names)} classes of this kind. Pass the metadata of the data "
+            "set."
         )
     ids: list[int] = (numbers + 1).tolist()
     return ids

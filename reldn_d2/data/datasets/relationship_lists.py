@@ -1,6 +1,7 @@
 """JSON files that list relationships by image, as those of VRD and of the paper's authors do:
 
-    {"a.jpg": [{"subject": {"bbox": [ymin, ymax, xmin, xmax], "category": 0}, "object": {...}, "predicate": 3}, ...], ...}
+    {"a.jpg": [{"subject": {"bbox": [ymin, ymax, xmin, xmax], "category": 0}, "object": {...}, "predicate":
+    3}, ...], ...}
 
 Entities are not listed: those of an image are its distinct (box, class) combinations, in order of appearance.
 """
@@ -51,10 +52,9 @@ def listed_relationships(file: ListedFile) -> list[DatasetDict]:
     """Read the annotations of a file, without the images.
 
     Returns:
-        One dict per listed image, in the order of the file, including images without relationships. The keys are
-        `file_name` (as listed, without folder), `image_id` (the same string), `annotations`
-        (XYXY_ABS with the numbers as given) and `relations` (R, 3) int64. `height` and `width` are not in the
-        file.
+        One dict per listed image, in the order of the file, including images without relationships. The keys
+        are `file_name` (as listed, without folder), `image_id` (the same string), `annotations` (XYXY_ABS
+        with the numbers as given) and `relations` (R, 3) int64. `height` and `width` are not in the file.
 
     Raises:
         FileNotFoundError: the file does not exist.

@@ -15,8 +15,8 @@ The files leave some questions open. The answers here:
 * Boxes are clipped to their image, and a side shorter than one pixel (a box one pixel wide, or one that lies
   outside the image) is widened to one pixel inside the image. No relationship is lost, so the number of
   ground truths stays the official one; the log says how many boxes were changed.
-* The content of an image file decides its format, not the ending of its name. If a listed file is missing, a file of the
-  same name with another ending is used, because copies of VRD differ in the endings.
+* The content of an image file decides its format, not the ending of its name. If a listed file is missing, a
+  file of the same name with another ending is used, because copies of VRD differ in the endings.
 """
 
 import os
@@ -68,9 +68,10 @@ def register_vrd(
         name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
         root: as for `load_vrd`.
         split: as for `load_vrd`.
-        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it isn't known.
-        expected_counts: official numbers of "images", "relationships" or "images_without_relationships", for the
-            checker; None if this is not an official split.
+        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it
+            isn't known.
+        expected_counts: official numbers of "images", "relationships" or "images_without_relationships", for
+            the checker; None if this is not an official split.
 
     Raises:
         ValueError: unknown split.
@@ -105,10 +106,9 @@ def parse_vrd_annotations(json_file: str | os.PathLike[str]) -> list[DatasetDict
         json_file: annotations_train.json or annotations_test.json.
 
     Returns:
-        One dict per listed image, in the order of the file, including images without relationships. The keys are
-        `file_name` (as listed, without folder), `image_id` (the same string), `annotations`
-        (XYXY_ABS with the numbers as given) and `relations` (R, 3) int64. `height` and `width` are not in the
-        file.
+        One dict per listed image, in the order of the file, including images without relationships. The keys
+        are `file_name` (as listed, without folder), `image_id` (the same string), `annotations` (XYXY_ABS
+        with the numbers as given) and `relations` (R, 3) int64. `height` and `width` are not in the file.
 
     Raises:
         FileNotFoundError: the file does not exist.

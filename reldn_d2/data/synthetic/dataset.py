@@ -1,4 +1,4 @@
-"""Drawn scenes as Detectron2 data sets: dataset dicts, cached pictures, registration, and their confusable cases."""
+"""Drawn scenes as Detectron2 data sets: dataset dicts, cached pictures, registration, confusable cases."""
 
 import logging
 import os
@@ -105,8 +105,8 @@ def load_scenes(
 ) -> list[dict[str, Any]]:
     """The first `num_scenes` scenes of a split. Pictures that are not in the cache are drawn.
 
-    Several processes may load at once: a picture appears in the cache complete or not at all, and every process draws
-    the same one.
+    Several processes may load at once: a picture appears in the cache complete or not at all, and every
+    process draws the same one.
 
     Args:
         split: "train" or "test".
@@ -149,7 +149,8 @@ def register_scenes(
         split: as for `load_scenes`.
         num_scenes: as for `load_scenes`.
         root: as for `load_scenes`.
-        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it isn't known.
+        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it
+            isn't known.
     """
     register_relation_dataset(
         name,

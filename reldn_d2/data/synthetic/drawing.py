@@ -1,4 +1,4 @@
-"""Draws a scene on an anti-aliased canvas. Colours come from the scene's style seed, positions from its layout."""
+"""Draws a scene. Colours come from the scene's style seed, positions from its layout."""
 
 from collections.abc import Sequence
 

@@ -117,8 +117,8 @@ def grip(target: Item) -> Point:
 def arm_paths(people: list[Item], targets: list[Item], steps: int = 12) -> FloatArray:
     """The arm from every person to every target, whether or not it will be drawn.
 
-    An arm starts at the shoulder on the target's side. It is a quadratic Bezier curve. Its control points lie in the
-    enclosing box of person and target, and so does the arm.
+    An arm starts at the shoulder on the target's side. It is a quadratic Bezier curve. Its control points lie
+    in the enclosing box of person and target, and so does the arm.
 
     Returns:
         (people, targets, steps, 2) points from shoulder to grip.

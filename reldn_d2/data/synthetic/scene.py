@@ -2,8 +2,9 @@
 
 Each of the three comes from its own random stream, so none can depend on another's draws.
 
-A layout is the geometry of a scene. It has candidates (people x targets) for "holds" or "plays" and no answer. It is
-accepted only if the clue would be visible for *every* candidate, so accepting or rejecting it says nothing about the answer.
+A layout is the geometry of a scene. It has candidates (people x targets) for "holds" or "plays" and no
+answer. It is accepted only if the clue would be visible for *every* candidate, so accepting or rejecting it
+says nothing about the answer.
 """
 
 import math
@@ -38,8 +39,8 @@ class Layout:
 
     Attributes:
         items: entities, from back to front.
-        relations: (subject, object, predicate) for the predicates that geometry decides; subject and object are rows of
-            `items`.
+        relations: (subject, object, predicate) for the predicates that geometry decides; subject and object
+            are rows of `items`.
         people: rows of the people in `items`.
         targets: rows of the cups that could be held or of the guitars that could be played.
         reach: HOLDS or PLAYS, the predicate that a hand at a target means.

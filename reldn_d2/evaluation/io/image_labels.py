@@ -13,8 +13,8 @@ def with_verified_classes(
 
     Args:
         truths: image id -> annotation.
-        labels: image id -> verified classes, as `reldn_d2.utils.image_labels.read_image_labels` returns them. It may
-            hold other images too; an image that it does not hold keeps the classes that it has.
+        labels: image id -> verified classes, as `reldn_d2.utils.image_labels.read_image_labels` returns them.
+            It may hold other images too; an image that it does not hold keeps the classes that it has.
 
     Raises:
         ValueError: no image is in both.

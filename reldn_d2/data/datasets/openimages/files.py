@@ -1,4 +1,4 @@
-"""The files of a split of OpenImages in their folder, under any of the names that they were published with."""
+"""Finding the files of a split of OpenImages, under any of the names that they were published with."""
 
 import logging
 import os
@@ -73,8 +73,8 @@ def split_files(root: str | os.PathLike[str], split: str) -> SplitFiles:
         raise _missing(base, f"file {_relationships(source)}{listed}")
     if relationships.name == _TRAIN_OF_2018 and not _has_validation(base):
         logger.warning(
-            "%s has no list %s: split 'train' is all of %s, including the validation images of 2018. Get the list, as "
-            "datasets/README.md says, to keep them apart.",
+            "%s has no list %s: split 'train' is all of %s, including the validation images of 2018. Get "
+            "the list, as datasets/README.md says, to keep them apart.",
             base, _VALIDATION_LIST, _TRAIN_OF_2018,
         )  # fmt: skip
     patterns = dict.fromkeys(_PICTURES[split] + _PICTURES[source])
@@ -116,5 +116,6 @@ def _relationships(split: str) -> str:
 
 def _missing(base: Path, what: str) -> FileNotFoundError:
     return FileNotFoundError(
-        f"{base} has no {what}. Check DETECTRON2_DATASETS and put OpenImages there as datasets/README.md shows."
+        f"{base} has no {what}. Check DETECTRON2_DATASETS and put OpenImages there as datasets/README.md "
+        "shows."
     )

@@ -28,8 +28,8 @@ _BOX_COLUMNS = [f"{side}{number}" for number in (1, 2) for side in _SIDES]
 _OUTSIDE = 1e-3
 
 _VOCABULARY_REMEDY = (
-    "The vocabulary is that of the relationship-triplets file in the folder, or without one that of 2018: put the "
-    "triplets file of the same year there."
+    "The vocabulary is that of the relationship-triplets file in the folder, or without one that of 2018: "
+    "put the triplets file of the same year there."
 )
 
 
@@ -91,8 +91,8 @@ def read_relationships(path: Path, vocabulary: OpenImagesVocabulary) -> Relation
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: a field is missing or not a number, a label is not in the vocabulary, or a box leaves the image or
-            has swapped corners; the message names file, line and image.
+        ValueError: a field is missing or not a number, a label is not in the vocabulary, or a box leaves the
+            image or has swapped corners; the message names file, line and image.
     """
     table = read_table(path, _TEXTS, _BOX_COLUMNS, {"RelationLabel": "RelationshipLabel"})
     is_attribute = (table["RelationshipLabel"] == ATTRIBUTE_RELATION).to_numpy()
@@ -133,8 +133,10 @@ class Entities:
         image: (E,) int64, the image.
         classes: (E,) int64.
         boxes: (E, 4) float64, XYXY in parts of the image's sides.
-        subject_object: (R, 2) int64, the subject and the object of each relationship, as rows of the arrays above.
-        owners: (A,) int64, row of the entity that has the attribute; -1 if no relationship has its box and class.
+        subject_object: (R, 2) int64, the subject and the object of each relationship, as rows of the arrays
+            above.
+        owners: (A,) int64, row of the entity that has the attribute; -1 if no relationship has its box and
+            class.
     """
 
     image: NDArray[np.int64]
@@ -145,7 +147,7 @@ class Entities:
 
 
 def merge_entities(rows: RelationshipRows) -> Entities:
-    """Find the entities of all rows. Boxes are equal if their numbers are: an object has the same digits in every row."""
+    """Find the entities of all rows. An object has the same digits in every row, so equal boxes are one."""
     image = np.repeat(rows.image, 2)
     classes = rows.classes.reshape(-1)
     boxes = rows.boxes.reshape(-1, 4)

@@ -1,6 +1,7 @@
-"""Classes, predicates and attributes of OpenImages: those of 2018, or those of the triplets file in the folder.
+"""Classes, predicates and attributes of OpenImages: those of 2018, or those of the folder's triplets file.
 
-Classes, predicates and attributes go by their label, as in OpenImages' own lists. Each has a name for people too.
+Classes, predicates and attributes go by their label, as in OpenImages' own lists. Each has a name for people
+too.
 """
 
 import os
@@ -43,8 +44,8 @@ def vocabulary_of_labels(
 ) -> OpenImagesVocabulary:
     """Number the labels.
 
-    The labels of 2018 come first, in the order of 2018, so that they keep their numbers in later years. The others
-    follow, sorted.
+    The labels of 2018 come first, in the order of 2018, so that they keep their numbers in later years. The
+    others follow, sorted.
 
     Args:
         classes: labels of the classes, in any order.
@@ -68,8 +69,8 @@ def vocabulary_of_labels(
 def read_vocabulary(root: str | os.PathLike[str]) -> OpenImagesVocabulary:
     """The vocabulary of the triplets file in a folder, or that of 2018 if there is no such file.
 
-    The classes are the subjects of all triplets and the objects of relationships; some classes occur only with
-    attributes. Names of 2018 stay the same. The folder's lists of labels and names give the others.
+    The classes are the subjects of all triplets and the objects of relationships; some classes occur only
+    with attributes. Names of 2018 stay the same. The folder's lists of labels and names give the others.
 
     Args:
         root: folder of the files.
@@ -92,8 +93,9 @@ def read_vocabulary(root: str | os.PathLike[str]) -> OpenImagesVocabulary:
     unnamed = sorted((classes | attributes) - names.keys())
     if unnamed:
         raise ValueError(
-            f"{path}: {len(unnamed)} labels have no name, the first is {unnamed[0]}. Put the official lists of the same "
-            "year beside it, such as oidv6-class-descriptions.csv and oidv6-attributes-description.csv."
+            f"{path}: {len(unnamed)} labels have no name, the first is {unnamed[0]}. Put the official lists "
+            "of the same year beside it, such as oidv6-class-descriptions.csv and "
+            "oidv6-attributes-description.csv."
         )
     vocabulary = vocabulary_of_labels(classes, relationships["RelationshipLabel"], attributes, names)
     _check_names(path, vocabulary.class_labels, vocabulary.thing_classes)
@@ -110,8 +112,8 @@ def _check_names(path: Path, labels: Sequence[str], names: Sequence[str]) -> Non
             raise ValueError(f"{path}: the name of {label} is empty. Correct the list of labels and names.")
         if label_of.setdefault(name, label) != label:
             raise ValueError(
-                f"{path}: {label_of[name]} and {label} have the same name, {name!r}. Correct the list of labels and "
-                "names, or remove one of the labels."
+                f"{path}: {label_of[name]} and {label} have the same name, {name!r}. Correct the list of "
+                "labels and names, or remove one of the labels."
             )
 
 
@@ -122,7 +124,7 @@ def _in_order(labels: Iterable[str], known: Iterable[str]) -> list[str]:
 
 
 def _read_names(root: Path) -> dict[str, str]:
-    """Label -> name, from all lists in the folder. A header line becomes a pair too, which no label matches."""
+    """Label -> name, from all lists in the folder. A header line adds a pair that no label matches."""
     names: dict[str, str] = {}
     for pattern in _NAME_FILES:
         for path in sorted(root.glob(pattern)):
@@ -136,7 +138,8 @@ def _read_names(root: Path) -> dict[str, str]:
     return names
 
 
-# Of the challenges of 2018 and 2019. Attributes and predicates are in the order of the official description files.
+# Of the challenges of 2018 and 2019. Attributes and predicates are in the order of the official description
+# files.
 # fmt: off
 CLASSES = {
     "/m/01226z": "Football", "/m/01599": "Beer", "/m/01940j": "Backpack", "/m/0199g": "Bicycle",

@@ -1,20 +1,21 @@
-"""The visual relationships of OpenImages, of the challenge of 2018 or in the same format of later years:
+"""The visual relationships of OpenImages, of the challenge of 2018 or of later years:
 
-    root/challenge-2018-train-vrd.csv, ...    relationships and attributes; `files.py` knows the names of other years
+    root/challenge-2018-train-vrd.csv, ...    relationships and attributes; `files.py` has the other names
     root/*-relationship-triplets.csv          the vocabulary; without this file, the vocabulary of 2018
     root/*-vrd-labels.csv                     image labels; optional
     root/train/, validation/, test/           pictures, named by the image id
 
 The files leave some questions open. The answers here:
 
-* The entities of an image are the distinct (box, class) combinations of its relationships, in order of appearance.
-  Boxes are equal if their numbers are: an object has the same digits in all its relationships. One box with two classes
-  is two entities.
-* Rows of "is" give an attribute of an entity. They add no entity and no relationship, and are kept apart. In some years
-  their boxes were rounded differently, so they can differ by a pixel from the box of the entity.
+* The entities of an image are the distinct (box, class) combinations of its relationships, in order of
+  appearance. Boxes are equal if their numbers are: an object has the same digits in all its relationships.
+  One box with two classes is two entities.
+* Rows of "is" give an attribute of an entity. They add no entity and no relationship, and are kept apart. In
+  some years their boxes were rounded differently, so they can differ by a pixel from the box of the entity.
 * Images that have only attributes are left out, as in published numbers. The others are sorted by their ids.
 * Relationships of an entity with itself and repeated relationships stay: evaluation counts what is annotated.
-* Coordinates are parts of the sides of the upright picture. Boxes of less than one pixel become one pixel wide, as in VRD.
+* Coordinates are parts of the sides of the upright picture. Boxes of less than one pixel become one pixel
+  wide, as in VRD.
 """
 
 import logging
@@ -68,9 +69,9 @@ def load_openimages_vrd(
 
     Raises:
         FileNotFoundError: a file or a picture is missing.
-        ValueError: unknown split; a split without images; damaged files, several files that could be the same one, or
-            labels outside the vocabulary; a vocabulary that differs from the metadata; too few images for the mini
-            subset.
+        ValueError: unknown split; a split without images; damaged files, several files that could be the same
+            one, or labels outside the vocabulary; a vocabulary that differs from the metadata; too few images
+            for the mini subset.
     """
     _check_split(split, mini)
     files = split_files(root, split)
@@ -105,9 +106,11 @@ def register_openimages_vrd(
         root: as for `load_openimages_vrd`.
         split: as for `load_openimages_vrd`.
         mini: as for `load_openimages_vrd`.
-        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it isn't known.
-        metadata: more metadata. The fields of `OpenImagesVocabulary` are set when the data set is first loaded. If
-            something needs them earlier, give them here, `**asdict(VOCABULARY_2018)`; the files must then agree.
+        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it
+            isn't known.
+        metadata: more metadata. The fields of `OpenImagesVocabulary` are set when the data set is first
+            loaded. If something needs them earlier, give them here, `**asdict(VOCABULARY_2018)`; the files
+            must then agree.
 
     Raises:
         ValueError: unknown split, or a mini subset of a split that has none.
@@ -138,8 +141,8 @@ def _images_of_split(files: SplitFiles, rows: RelationshipRows, split: str, mini
         elsewhere = listed[~listed.isin(rows.image_ids)]
         if len(elsewhere):
             logger.warning(
-                "%s: %d of %d images are not in %s, the first being %s in line %d. Without its own list, train would hold "
-                "the images of val: take both files from the same source.",
+                "%s: %d of %d images are not in %s, the first being %s in line %d. Without its own list, "
+                "train would hold the images of val: take both files from the same source.",
                 files.validation_list, len(elsewhere), len(listed), files.relationships.name,
                 elsewhere.iloc[0], elsewhere.index[0],
             )  # fmt: skip
@@ -152,7 +155,8 @@ def _images_of_split(files: SplitFiles, rows: RelationshipRows, split: str, mini
             listed_images = "none" if split == "val" else "all"
             reason = f"{files.validation_list} lists {listed_images} of its {len(of_split)} images"
         raise ValueError(
-            f"{files.relationships}: no image in the split {split!r}: {reason}. Use official files of the same year."
+            f"{files.relationships}: no image in the split {split!r}: {reason}. Use official files of the "
+            "same year."
         )
     logger.info(
         "%s: %d images of split %r have relationships; %d that have attributes only are left out.",
@@ -163,8 +167,8 @@ def _images_of_split(files: SplitFiles, rows: RelationshipRows, split: str, mini
     size = MINI_SIZES[split]
     if len(chosen) < size:
         raise ValueError(
-            f"{files.relationships}: {len(chosen)} images of split {split!r} have relationships, but the mini subset "
-            f"is {size} of them. Load the whole split, or use the official file."
+            f"{files.relationships}: {len(chosen)} images of split {split!r} have relationships, but the "
+            f"mini subset is {size} of them. Load the whole split, or use the official file."
         )
     of_chosen = np.isin(rows.image, chosen)
     return draw_in_proportion(rows.image[of_chosen], rows.predicate[of_chosen], size)
@@ -175,15 +179,17 @@ def draw_in_proportion(
 ) -> NDArray[np.int64]:
     """Draw images whose relationships have about the same shares of predicates as those of all images.
 
-    The mini subset of the paper is not published. This one has its size and keeps its two conditions: predicates in
-    proportion, and at least one instance of each. Nothing is random, so that everybody gets the same images.
+    The mini subset of the paper is not published. This one has its size and keeps its two conditions:
+    predicates in proportion, and at least one instance of each. Nothing is random, so that everybody gets the
+    same images.
 
-    1. The images are sorted by their number of relationships with the rarest predicate, most first, then with the second
-       rarest, and so on, then by their own number.
-    2. For each predicate, the rarest first: if no image taken so far has the predicate, the first image that has it is
-       taken.
-    3. The remaining images are divided into equal steps in this order, and the image in the middle of each step is
-       taken. Neighbours in the order have similar relationships, so equal steps take every kind in proportion.
+    1. The images are sorted by their number of relationships with the rarest predicate, most first, then with
+       the second rarest, and so on, then by their own number.
+    2. For each predicate, the rarest first: if no image taken so far has the predicate, the first image that
+       has it is taken.
+    3. The remaining images are divided into equal steps in this order, and the image in the middle of each
+       step is taken. Neighbours in the order have similar relationships, so equal steps take every kind in
+       proportion.
 
     Args:
         image: (R,) the image of each relationship, in any order.
@@ -281,6 +287,7 @@ def _set_class_metadata(name: str, root: str | os.PathLike[str], vocabulary: Ope
             metadata.set(**{key: labels})
         elif list(known) != labels:
             raise ValueError(
-                f"{root}: its vocabulary has {len(labels)} {key}, which are not the {len(known)} that the metadata "
-                f"of {name!r} has. Register the folder under a name of its own: register_openimages_vrd(name, root, split)."
+                f"{root}: its vocabulary has {len(labels)} {key}, which are not the {len(known)} that the "
+                f"metadata of {name!r} has. Register the folder under a name of its own: "
+                "register_openimages_vrd(name, root, split)."
             )

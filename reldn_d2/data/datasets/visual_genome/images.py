@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from reldn_d2.utils.json_files import is_id, is_side, read_json
 
-# The official archives images.zip and images2.zip unpack to the first two. Some people merge them into the first, or
-# into the third.
+# The official archives images.zip and images2.zip unpack to the first two. Some people merge them into the
+# first, or into the third.
 PICTURE_FOLDERS = ("VG_100K", "VG_100K_2", "images")
 
 # Ids of the images whose picture cannot be used.
@@ -39,7 +39,8 @@ def read_image_data(path: str | os.PathLike[str]) -> tuple[NDArray[np.int64], ND
     if len(first) < len(ids):
         index = int(np.setdiff1d(np.arange(len(ids)), first)[0])
         raise ValueError(
-            f"{path}: record {index}: image_id {ids[index]} occurs in an earlier record. Remove one of the two."
+            f"{path}: record {index}: image_id {ids[index]} occurs in an earlier record. Remove one of the "
+            "two."
         )
     return ids, sizes
 
@@ -47,8 +48,8 @@ def read_image_data(path: str | os.PathLike[str]) -> tuple[NDArray[np.int64], ND
 def picture_files(root: str | os.PathLike[str], ids: NDArray[np.int64]) -> list[str]:
     """Find the picture of each image. Each folder is listed once and no picture is opened.
 
-    A missing picture is no error here, because saved predictions can be scored without pictures. Its path is then in the
-    first folder, and the error comes when it is read.
+    A missing picture is no error here, because saved predictions can be scored without pictures. Its path is
+    then in the first folder, and the error comes when it is read.
 
     Args:
         root: folder that holds some of `PICTURE_FOLDERS`; the first of them that has the picture counts.
@@ -70,11 +71,13 @@ def _id_and_size(path: str | os.PathLike[str], index: int, record: Any) -> tuple
         image_id, width, height = record["image_id"], record["width"], record["height"]
     except (KeyError, TypeError) as error:
         raise ValueError(
-            f"{path}: record {index} lacks image_id, width or height: {record!r}. Use Visual Genome's official file."
+            f"{path}: record {index} lacks image_id, width or height: {record!r}. Use Visual Genome's "
+            "official file."
         ) from error
     if not (is_id(image_id) and is_side(width) and is_side(height)):
         raise ValueError(
             f"{path}: record {index}: image_id {image_id!r} with width {width!r} and height {height!r}: all "
-            "three must be whole numbers, the size at least 1 and below 2**31. Use Visual Genome's official file."
+            "three must be whole numbers, the size at least 1 and below 2**31. Use Visual Genome's official "
+            "file."
         )
     return image_id, width, height

@@ -1,21 +1,22 @@
 """Visual Genome as it was annotated, with any vocabulary:
 
     root/objects.json, relationships.json       entities and relationships by image
-    root/image_data.json                        sizes of the images; without it the headers of the pictures are read
+    root/image_data.json                        image sizes; without it they are read from the pictures
     root/object_alias.txt, predicate_alias.txt  alias tables, which `raw_files.py` describes
     root/VG_100K/, VG_100K_2/ or images/        pictures, named by the image id
 
 The files leave some questions open. The answers here:
 
-* The entities of an image are its objects in objects.json. A subject or object of a relationship whose id is not in
-  objects.json becomes one more entity, as its first relationship describes it. The log counts them. If more than half
-  of all subjects and objects are like this, the files do not belong together and are refused. Where the files differ,
-  objects.json is right.
-* An id that was merged into an object (`merged_object_ids`) stands for that object, unless it is an object itself.
-* Names are cleaned, replaced by what they are aliases of, and looked up in the vocabulary. Entities and predicates with
-  other names are left out, and so are their relationships; the log says how many.
-* Relationships of an entity with itself and repeated relationships stay: evaluation counts what is annotated. Images
-  without relationships stay too.
+* The entities of an image are its objects in objects.json. A subject or object of a relationship whose id is
+  not in objects.json becomes one more entity, as its first relationship describes it. The log counts them. If
+  more than half of all subjects and objects are like this, the files do not belong together and are refused.
+  Where the files differ, objects.json is right.
+* An id that was merged into an object (`merged_object_ids`) stands for that object, unless it is an object
+  itself.
+* Names are cleaned, replaced by what they are aliases of, and looked up in the vocabulary. Entities and
+  predicates with other names are left out, and so are their relationships; the log says how many.
+* Relationships of an entity with itself and repeated relationships stay: evaluation counts what is annotated.
+  Images without relationships stay too.
 * Boxes are clipped to their image, and sides below one pixel are widened to one, as in VRD.
 
 Legend of shape letters:
@@ -71,7 +72,8 @@ class Entities:
         names: (E,) int64, codes of the names.
         boxes: (E, 4) float64, x, y, width and height, as given.
         num_objects: number of entities from objects.json.
-        subject_object: (R, 2) int64, the subject and the object of each relationship, as rows of the arrays above.
+        subject_object: (R, 2) int64, the subject and the object of each relationship, as rows of the arrays
+            above.
     """
 
     image: NDArray[np.int64]
@@ -104,12 +106,13 @@ def load_visual_genome_raw(
         predicate_classes: names of the predicates; by default those of VG150.
         object_alias: alias table of entity names, relative to `root`; None means no aliases.
         predicate_alias: alias table of predicates, relative to `root`; None means no aliases.
-        image_ids: the images to load, in this order. None means all images in the order of the files, without the four
-            whose picture is corrupt.
+        image_ids: the images to load, in this order. None means all images in the order of the files, without
+            the four whose picture is corrupt.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: damaged files, or files that do not belong together; the message names file, image id and record.
+        ValueError: damaged files, or files that do not belong together; the message names file, image id and
+            record.
     """
     base = Path(root)
     names = NameCodes(thing_classes, {} if object_alias is None else read_aliases(base / object_alias))
@@ -162,7 +165,8 @@ def register_visual_genome_raw(
         object_alias: as for `load_visual_genome_raw`.
         predicate_alias: as for `load_visual_genome_raw`.
         image_ids: as for `load_visual_genome_raw`.
-        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it isn't known.
+        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it
+            isn't known.
     """
     register_relation_dataset(
         name,
@@ -193,8 +197,8 @@ def _images(base: Path, image_ids: Sequence[int] | None, listed: Sequence[int]) 
     unknown = images.difference(list(listed), sort=False)
     if len(unknown):
         raise ValueError(
-            f"{base}: image_ids has {unknown[0]}, but neither {OBJECTS} nor {RELATIONSHIPS} lists it. Correct the "
-            "ids."
+            f"{base}: image_ids has {unknown[0]}, but neither {OBJECTS} nor {RELATIONSHIPS} lists it. "
+            "Correct the ids."
         )
     return images
 
@@ -207,8 +211,8 @@ def _sizes(path: Path, images: "pd.Index[int]", paths: Sequence[str]) -> NDArray
     rows = pd.Index(ids).get_indexer(images)
     if (rows < 0).any():
         raise ValueError(
-            f"{path} does not list image {images[int(rows.argmin())]}. Use the file of the same release, or remove "
-            "it: then sizes are read from the pictures."
+            f"{path} does not list image {images[int(rows.argmin())]}. Use the file of the same release, or "
+            "remove it: then sizes are read from the pictures."
         )
     return sizes[rows]
 
@@ -216,8 +220,8 @@ def _sizes(path: Path, images: "pd.Index[int]", paths: Sequence[str]) -> NDArray
 def _join_entities(base: Path, objects: EntityTable, mentions: EntityTable) -> Entities:
     """Find the entity of each subject and object.
 
-    An id of an image stands for the first of these that exists: the first object that has the id, the object that the id
-    was merged into, the first subject or object of a relationship that has the id.
+    An id of an image stands for the first of these that exists: the first object that has the id, the object
+    that the id was merged into, the first subject or object of a relationship that has the id.
 
     Args:
         base: folder of the files, for messages.
@@ -260,8 +264,8 @@ def _warn_of_repeated_ids(described: pd.DataFrame, source: Path) -> None:
     repeated = described[described.duplicated(["image", "id"])]
     if len(repeated):
         logger.warning(
-            "%s: %d objects have the id of an earlier object of their image, the first being object %d of image %d. All "
-            "are kept; relationships of the id belong to the earlier one.",
+            "%s: %d objects have the id of an earlier object of their image, the first being object %d of "
+            "image %d. All are kept; relationships of the id belong to the earlier one.",
             source, len(repeated), repeated["id"].iloc[0], repeated["image"].iloc[0],
         )  # fmt: skip
 
@@ -277,13 +281,14 @@ def _report_unknown(base: Path, unknown: pd.DataFrame, count: int) -> None:
     if unknown.empty:
         return
     problem = (
-        f"{base / RELATIONSHIPS}: {len(unknown)} of {count} subjects and objects are in no object of {base / OBJECTS}, "
-        f"the first being object {unknown['id'].iloc[0]} of image {unknown['image'].iloc[0]}"
+        f"{base / RELATIONSHIPS}: {len(unknown)} of {count} subjects and objects are in no object of "
+        f"{base / OBJECTS}, the first being object {unknown['id'].iloc[0]} of image "
+        f"{unknown['image'].iloc[0]}"
     )
     if count >= _FEWEST_MENTIONS and 2 * len(unknown) > count:
         raise ValueError(
-            f"{problem}. The files are probably of different releases, or one has its images under wrong ids: use "
-            "both of the same release."
+            f"{problem}. The files are probably of different releases, or one has its images under wrong "
+            "ids: use both of the same release."
         )
     logger.warning("%s. Each id of them becomes one more entity.", problem)
 
@@ -294,8 +299,8 @@ def _annotations(
     """Make the annotations of each image.
 
     Returns:
-        The I annotations; (E,) position of each entity in its image, -1 if it is left out; and, for the entities that
-        are not left out, image after image, whether the box was changed.
+        The I annotations; (E,) position of each entity in its image, -1 if it is left out; and, for the
+        entities that are not left out, image after image, whether the box was changed.
     """
     known = entities.names < names.num_classes
     _log_excluded(base, "entities", entities.names[~known], names)
@@ -308,8 +313,8 @@ def _annotations(
     if not valid.all():
         row = int(valid.argmin())
         raise ValueError(
-            f"{base}: {entities.describe(rows[row])}: x, y, w and h are {boxes[row].tolist()}: not finite, or a "
-            "negative size. Correct the record, or remove it with its relationships."
+            f"{base}: {entities.describe(rows[row])}: x, y, w and h are {boxes[row].tolist()}: not finite, "
+            "or a negative size. Correct the record, or remove it with its relationships."
         )
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     fitted, changed = fit_boxes(corners, sizes[image], str(base), lambda row: entities.describe(rows[row]))

@@ -1,13 +1,13 @@
 """The files of raw Visual Genome: records as tables, and alias tables for their names.
 
-Names are those that the annotators typed. An alias table has a line for each name and its aliases, `near,next to` or
-`bookend,bookends`: the name comes first. A name may have several lines. The tables in use leave some questions open. The
-answers here:
+Names are those that the annotators typed. An alias table has a line for each name and its aliases, `near,next
+to` or `bookend,bookends`: the name comes first. A name may have several lines. The tables in use leave some
+questions open. The answers here:
 
 * Aliases are followed from line to line until a class is found, or a name that is no alias: `near,beside` and
   `beside,is beside` together replace "is beside" by near. A name that is a class stays as it is.
-* An alias of two different names is an error, and so is a name that leads back to itself. Spellings that differ only in
-  what `clean_name` removes are the same name.
+* An alias of two different names is an error, and so is a name that leads back to itself. Spellings that
+  differ only in what `clean_name` removes are the same name.
 """
 
 import json
@@ -49,21 +49,22 @@ def read_aliases(path: str | os.PathLike[str]) -> dict[str, str]:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is not UTF-8, or is not made of names and commas; no line has an alias; an alias belongs to
-            two names, or names lead back to themselves.
+        ValueError: the file is not UTF-8, or is not made of names and commas; no line has an alias; an alias
+            belongs to two names, or names lead back to themselves.
     """
     try:
         text = read_text(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"Alias table {path} does not exist. Put it there as datasets/README.md shows, or pass None to use no aliases."
+            f"Alias table {path} does not exist. Put it there as datasets/README.md shows, or pass None to "
+            "use no aliases."
         ) from error
     stands_for: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if '"' in line or "\t" in line:
             raise ValueError(
-                f"{path}: line {number}: {line!r:.200} has a quote character or a tab. Write names as they are, "
-                "with commas between them."
+                f"{path}: line {number}: {line!r:.200} has a quote character or a tab. Write names as they "
+                "are, with commas between them."
             )
         name, *aliases = map(clean_name, line.split(","))
         for alias in aliases:
@@ -71,13 +72,13 @@ def read_aliases(path: str | os.PathLike[str]) -> dict[str, str]:
                 continue
             if stands_for.setdefault(alias, name) != name:
                 raise ValueError(
-                    f"{path}: line {number}: {alias!r} is an alias of {name!r} here, but of {stands_for[alias]!r} "
-                    "in an earlier line. Remove it from one of the two."
+                    f"{path}: line {number}: {alias!r} is an alias of {name!r} here, but of "
+                    f"{stands_for[alias]!r} in an earlier line. Remove it from one of the two."
                 )
     if "," not in text:
         raise ValueError(
-            f"{path}: line 1: neither this nor any other line has an alias. Write lines like `near,next to`, or pass "
-            "None to use no aliases."
+            f"{path}: line 1: neither this nor any other line has an alias. Write lines like `near,next to`, "
+            "or pass None to use no aliases."
         )
     for alias in stands_for:
         chain = [alias]
@@ -90,7 +91,7 @@ def read_aliases(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 class NameCodes:
-    """Gives each name a number, its code. Classes come first, in their order; other names follow as they occur.
+    """Gives each name a number, its code. Classes come first, in their order; other names follow.
 
     Attributes:
         num_classes: number of classes; codes below it are classes.
@@ -235,12 +236,14 @@ def read_relationships(
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is not JSON, or a record has another form; the message names image and relationship.
+        ValueError: the file is not JSON, or a record has another form; the message names image and
+            relationship.
     """
     table = RelationshipTable()
     images = _read(
-        path, "relationships", wanted, lambda image_id, record: table.add(image_id, record, predicates, names),
-        "relationship_id", "predicate, and subject and object with object_id, name or names, x, y, w and h",
+        path, "relationships", wanted,
+        lambda image_id, record: table.add(image_id, record, predicates, names), "relationship_id",
+        "predicate, and subject and object with object_id, name or names, x, y, w and h",
     )  # fmt: skip
     return images, table
 
@@ -297,13 +300,13 @@ def _read(
 
 
 def _members(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """The members of a JSON list, decoded one by one. All at once would take many times the memory of the text."""
+    """The members of a JSON list, decoded one by one. All at once would need many times the memory."""
     try:
         text = read_text(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"Visual Genome's {os.fspath(path)} does not exist. Check DETECTRON2_DATASETS and unpack the file as "
-            "datasets/README.md shows."
+            f"Visual Genome's {os.fspath(path)} does not exist. Check DETECTRON2_DATASETS and unpack the "
+            "file as datasets/README.md shows."
         ) from error
     decoder = json.JSONDecoder()
     separator = _START.match(text)

@@ -6,11 +6,13 @@
 
 The files leave some questions open. The answers here:
 
-* The rows of the h5 file are the images of image_data.json in its order, without four whose picture is corrupt.
-* The files know train and test. The first 5,000 train images that have relationships are validation; the split
-  "train" is the others, "trainval" both.
-* Boxes are integers in a scaled image. A box that sticks out of the image by at most one of those scaled pixels is a
-  rounding error and is clipped without a warning; a box that sticks out further is clipped with a warning.
+* The rows of the h5 file are the images of image_data.json in its order, without four whose picture is
+  corrupt.
+* The files know train and test. The first 5,000 train images that have relationships are validation; the
+  split "train" is the others, "trainval" both.
+* Boxes are integers in a scaled image. A box that sticks out of the image by at most one of those scaled
+  pixels is a rounding error and is clipped without a warning; a box that sticks out further is clipped with a
+  warning.
 * Relationships of an entity with itself and repeated relationships stay: evaluation counts what is annotated.
 * Pictures are not opened, and need not be there.
 
@@ -73,11 +75,12 @@ class Vg150Arrays:
     """The content of the h5 file, checked.
 
     Attributes:
-        boxes: (N, 4) centre x, centre y, width and height, as given, in an image whose longer side is scaled to `side`.
+        boxes: (N, 4) centre x, centre y, width and height, as given, in an image whose longer side is scaled
+            to `side`.
         side: 1024 or 512 pixels.
         classes: (N,) int64, in [0, 150).
-        relations: (R, 3) int64 rows (subject, object, predicate). Subject and object are positions among the boxes of
-            their image, the predicate is in [0, 50).
+        relations: (R, 3) int64 rows (subject, object, predicate). Subject and object are positions among the
+            boxes of their image, the predicate is in [0, 50).
         box_counts: (I,) int64, number of boxes of each image.
         relation_counts: (I,) int64, number of relationships of each image.
         split: (I,) int64, TRAIN or TEST.
@@ -105,22 +108,23 @@ def load_vg150(
     Args:
         root: folder of the files.
         split: "train", "val", "trainval" or "test".
-        keep_empty: keep images without relationships too, in "train", "trainval" and "test". "val" does not change: its
-            5,000 images always have relationships, so that the other splits keep their meaning.
-        drop_duplicates: if an ordered pair of entities has several relationships, keep only the first in the file.
-        overlapping_only: drop relationships whose boxes share no area. Images that have no relationship left are
-            dropped too, unless `keep_empty`. The validation images are chosen before.
+        keep_empty: keep images without relationships too, in "train", "trainval" and "test". "val" does not
+            change: its 5,000 images always have relationships, so that the other splits keep their meaning.
+        drop_duplicates: if an ordered pair of entities has several relationships, keep only the first in the
+            file.
+        overlapping_only: drop relationships whose boxes share no area. Images that have no relationship left
+            are dropped too, unless `keep_empty`. The validation images are chosen before.
 
     Raises:
         FileNotFoundError: an annotation file is missing.
-        ValueError: unknown split; a split without images; files that are damaged, do not belong together, or have
-            other classes than VG150.
+        ValueError: unknown split; a split without images; files that are damaged, do not belong together, or
+            have other classes than VG150.
     """
     h5_file, dicts_file = _files(root, split)
     if not h5_file.exists():
         raise FileNotFoundError(
-            f"{h5_file} does not exist, nor does {_FILES[1][0]} beside it. Check DETECTRON2_DATASETS and put VG150 "
-            "there as datasets/README.md shows."
+            f"{h5_file} does not exist, nor does {_FILES[1][0]} beside it. Check DETECTRON2_DATASETS and put "
+            "VG150 there as datasets/README.md shows."
         )
     _check_names(dicts_file)
     ids, sizes = read_image_data(Path(root) / "image_data.json")
@@ -131,8 +135,9 @@ def load_vg150(
     if not len(images):
         raise ValueError(
             f"{h5_file} has no image in the split {split!r}: its {len(ids)} images have "
-            f"{(arrays.split == TRAIN).sum()} in train and {(arrays.split == TEST).sum()} in test, and the first {VALIDATION_IMAGES} of train that have "
-            "relationships are 'val'. Use 'trainval' for a small file."
+            f"{(arrays.split == TRAIN).sum()} in train and {(arrays.split == TEST).sum()} in test, and the "
+            f"first {VALIDATION_IMAGES} of train that have relationships are 'val'. Use 'trainval' for a "
+            "small file."
         )
     dataset_dicts = _dataset_dicts(root, h5_file, ids, sizes, arrays, images)
     if drop_duplicates:
@@ -164,7 +169,8 @@ def register_vg150(
         keep_empty: as for `load_vg150`.
         drop_duplicates: as for `load_vg150`.
         overlapping_only: as for `load_vg150`.
-        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it isn't known.
+        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it
+            isn't known.
         metadata: more metadata, such as `expected_counts`.
 
     Raises:
@@ -205,8 +211,8 @@ def _check_names(dicts_file: Path) -> None:
         found = content.get(key) if isinstance(content, dict) else None
         if found != {name: number for number, name in enumerate(names, start=1)}:
             raise ValueError(
-                f"{dicts_file}: {key!r} does not number VG150's {len(names)} names from 1, so the annotations would "
-                "get wrong names. Use the file that was published with the h5 file."
+                f"{dicts_file}: {key!r} does not number VG150's {len(names)} names from 1, so the "
+                "annotations would get wrong names. Use the file that was published with the h5 file."
             )
 
 
@@ -267,7 +273,13 @@ def _dataset_dicts(
 
 
 def _original_boxes(given: NDArray[Any], sizes: NDArray[np.int64], side: int) -> NDArray[np.float64]:
-    """(n, 4) XYXY in pixels of the original images, from (n, 4) boxes of the h5 file and (n, 2) image sizes."""
+    """(n, 4) XYXY in pixels of the original images.
+
+    Args:
+        given: (n, 4) boxes of the h5 file.
+        sizes: (n, 2) width and height of the image of each box.
+        side: longer side of the scaled images.
+    """
     pixel = (sizes.max(axis=1) / side)[:, None, None]
     centre, half = given[:, :2], given[:, 2:] / 2
     corners: NDArray[np.float64] = np.stack([centre - half, centre + half], axis=1)
@@ -286,8 +298,8 @@ def read_vg150_h5(path: str | os.PathLike[str], image_ids: NDArray[np.int64]) ->
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is not HDF5, is cut off, or has another number of images; or its rows are not those of
-            VG150.
+        ValueError: the file is not HDF5, is cut off, or has another number of images; or its rows are not
+            those of VG150.
     """
     arrays = _read_arrays(path)
     (boxes_key,) = arrays.keys() & _SIDES
@@ -342,13 +354,14 @@ class _Table:
         if wrong.any():
             row = int(wrong.argmax())
             raise ValueError(
-                f"{self.path}: row {row} of {key!r} (image {image_ids[row]}) is {self.arrays[key][row].tolist()}, "
-                f"but {rule}. Download the file again; in a file of your own, correct the row."
+                f"{self.path}: row {row} of {key!r} (image {image_ids[row]}) is "
+                f"{self.arrays[key][row].tolist()}, but {rule}. Download the file again; in a file of your "
+                "own, correct the row."
             )
 
 
 def _counts(table: _Table, what: str, rows: int, image_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(I,) number of rows of each image. Rows must be sorted by image, and each must belong to one image."""
+    """(I,) number of rows of each image. Rows must be sorted by image, and each has one image."""
     first_key, last_key = f"img_to_first_{what}", f"img_to_last_{what}"
     first, last = table.arrays[first_key], table.arrays[last_key]
     some = (first != -1) | (last != -1)
@@ -362,8 +375,8 @@ def _counts(table: _Table, what: str, rows: int, image_ids: NDArray[np.int64]) -
     )
     if counts.sum() != rows:
         raise ValueError(
-            f"{table.path}: {last_key!r} ends at row {counts.sum() - 1}, but there are {rows} rows. Download the "
-            "file again; in a file of your own, give every row to an image."
+            f"{table.path}: {last_key!r} ends at row {counts.sum() - 1}, but there are {rows} rows. Download "
+            "the file again; in a file of your own, give every row to an image."
         )
     return counts
 
@@ -372,7 +385,8 @@ def _read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     """The arrays that are needed, with the types of `_typed` and with matching lengths."""
     if not Path(path).is_file():
         raise FileNotFoundError(
-            f"{path} does not exist. Check DETECTRON2_DATASETS and put VG150 there as datasets/README.md shows."
+            f"{path} does not exist. Check DETECTRON2_DATASETS and put VG150 there as datasets/README.md "
+            "shows."
         )
     try:
         with h5py.File(path, "r") as file:
@@ -394,8 +408,8 @@ def _read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         length = lengths.setdefault(what, len(arrays[key]))
         if len(arrays[key]) != length:
             raise ValueError(
-                f"{path}: {key!r} has {len(arrays[key])} rows, but there are {length} {what} rows. Download the "
-                "file again."
+                f"{path}: {key!r} has {len(arrays[key])} rows, but there are {length} {what} rows. Download "
+                "the file again."
             )
     return arrays
 
