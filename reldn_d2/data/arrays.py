@@ -30,12 +30,10 @@ class DatasetArrays:
     Attributes:
         boxes: (N, 4) float64, XYXY in absolute pixels of the entity's image.
         classes: (N,) int64.
-        first_entity: (I + 1,) int64; the entities of image i are the rows first_entity[i]:first_entity[i +
-            1].
+        first_entity: (I + 1,) int64; image i has the entities first_entity[i]:first_entity[i + 1].
         relations: (R, 3) int64 rows (subject, object, predicate). Subject and object are rows of `boxes`, not
             positions in their image.
-        first_relation: (I + 1,) int64; the relationships of image i are the rows
-            first_relation[i]:first_relation[i + 1].
+        first_relation: (I + 1,) int64; image i has the relationships first_relation[i]:first_relation[i + 1].
     """
 
     boxes: NDArray[np.float64]

@@ -36,8 +36,7 @@ def register_relation_dataset(
             `loaded_by`, which distinguishes data sets.
         thing_classes: names in the order of their numbers; None if they are known only after loading.
         predicate_classes: likewise.
-        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it
-            isn't known.
+        train_dataset: name of its training split, for zero-shot recall; None if it is not known.
         metadata: more metadata. `evaluator_type` is always set to "relation".
 
     Raises:

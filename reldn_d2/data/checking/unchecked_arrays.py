@@ -40,10 +40,9 @@ class UncheckedArrays:
         boxes: (N, 4) XYXY in absolute pixels.
         classes: (N,).
         changed: (N,) whether the loader clipped or widened the box, as its dict says.
-        first_entity: (I + 1,) the entities of image i are the rows first_entity[i]:first_entity[i + 1].
+        first_entity: (I + 1,) image i has the entities first_entity[i]:first_entity[i + 1].
         relations: (R, 3) rows (subject, object, predicate); subject and object are positions in their image.
-        first_relation: (I + 1,) the relationships of image i are the rows first_relation[i]:first_relation[i
-            + 1].
+        first_relation: (I + 1,) image i has the relationships first_relation[i]:first_relation[i + 1].
         verified: (V, 2) image and class of every verified class.
     """
 

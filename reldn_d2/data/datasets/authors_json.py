@@ -76,8 +76,7 @@ def load_authors_json(
     Args:
         annotations_json: a file like rel_annotations_train.json.
         image_root: folder of the pictures.
-        detections_json: a file like detections_train.json. In COCO's format it gives the sizes of the images
-            too.
+        detections_json: a file like detections_train.json. In COCO's format it has the image sizes too.
         thing_classes: names in the order of their numbers, or the path of a JSON list of them.
         predicate_classes: likewise.
         dataset_name: when given, the names go to this data set's metadata.
@@ -120,8 +119,7 @@ def register_authors_json(
         thing_classes: as for `load_authors_json`. Names that are given as a path are in the metadata once the
             data set has been loaded.
         predicate_classes: likewise.
-        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it
-            isn't known.
+        train_dataset: name of its training split, for zero-shot recall; None if it is not known.
     """
     things, predicates = _given(thing_classes), _given(predicate_classes)
     register_relation_dataset(

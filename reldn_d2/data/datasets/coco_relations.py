@@ -126,8 +126,7 @@ class CocoRelations:
 
     Attributes:
         images: I records.
-        verified: for each image the numbers of its verified categories, (V,) int64; None if the record has
-            none.
+        verified: for each image the numbers of its verified categories, (V,) int64, or None.
         boxes: (N, 4) float64, XYXY in absolute pixels, inside the image.
         classes: (N,) int64, category numbers.
         crowd: (N,) bool.
@@ -210,8 +209,7 @@ def register_coco_relations(
             they are known before the file is read, and the file must agree with them.
         json_file: path of the file.
         image_root: folder that the `file_name` of the images is relative to.
-        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it
-            isn't known.
+        train_dataset: name of its training split, for zero-shot recall; None if it is not known.
     """
     register_relation_dataset(
         name,

@@ -68,8 +68,7 @@ def register_vrd(
         name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
         root: as for `load_vrd`.
         split: as for `load_vrd`.
-        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it
-            isn't known.
+        train_dataset: name of its training split, for zero-shot recall; None if it is not known.
         expected_counts: official numbers of "images", "relationships" or "images_without_relationships", for
             the checker; None if this is not an official split.
 

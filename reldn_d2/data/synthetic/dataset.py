@@ -149,8 +149,7 @@ def register_scenes(
         split: as for `load_scenes`.
         num_scenes: as for `load_scenes`.
         root: as for `load_scenes`.
-        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it
-            isn't known.
+        train_dataset: name of its training split, for zero-shot recall; None if it is not known.
     """
     register_relation_dataset(
         name,

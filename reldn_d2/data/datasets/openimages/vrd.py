@@ -106,8 +106,7 @@ def register_openimages_vrd(
         root: as for `load_openimages_vrd`.
         split: as for `load_openimages_vrd`.
         mini: as for `load_openimages_vrd`.
-        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it
-            isn't known.
+        train_dataset: name of its training split, for zero-shot recall; None if it is not known.
         metadata: more metadata. The fields of `OpenImagesVocabulary` are set when the data set is first
             loaded. If something needs them earlier, give them here, `**asdict(VOCABULARY_2018)`; the files
             must then agree.

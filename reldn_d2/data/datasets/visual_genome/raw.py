@@ -165,8 +165,7 @@ def register_visual_genome_raw(
         object_alias: as for `load_visual_genome_raw`.
         predicate_alias: as for `load_visual_genome_raw`.
         image_ids: as for `load_visual_genome_raw`.
-        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it
-            isn't known.
+        train_dataset: name of its training split, for zero-shot recall; None if it is not known.
     """
     register_relation_dataset(
         name,

@@ -169,8 +169,7 @@ def register_vg150(
         keep_empty: as for `load_vg150`.
         drop_duplicates: as for `load_vg150`.
         overlapping_only: as for `load_vg150`.
-        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it
-            isn't known.
+        train_dataset: name of its training split, for zero-shot recall; None if it is not known.
         metadata: more metadata, such as `expected_counts`.
 
     Raises:
