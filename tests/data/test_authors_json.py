@@ -47,7 +47,7 @@ def load(root: Path, detections: Any = None, **options: Any) -> list[dict[str, A
 
 
 def coco(annotations: list[Any], **lists: Any) -> dict[str, Any]:
-    """Detections in COCO's format; the pictures are larger than they are."""
+    """Detections in COCO's format, with image sizes larger than the pictures."""
     images = [
         {"id": i, "file_name": name, "width": 50, "height": 60} for i, name in ((3, "a.jpg"), (1, "b.jpg"))
     ]

@@ -72,7 +72,7 @@ def test_damage_has_the_outcome_that_the_format_promises(
 
 
 @pytest.mark.parametrize(("one", "damage"), LOADING)
-def test_what_loads_is_trained_on_or_refused_by_name(one: Format, damage: Damage, tmp_path: Path) -> None:
+def test_data_that_load_can_be_trained_on_or_are_refused(one: Format, damage: Damage, tmp_path: Path) -> None:
     one.write(tmp_path, damage)
     mapper = RelationDatasetMapper(True, augmentations=[], image_format="BGR")
     kept = prepare_training_relations(one.load(tmp_path), one.name)

@@ -50,7 +50,7 @@ def test_the_warning_counts_both_and_names_the_first(caplog: pytest.LogCaptureFi
     assert "the first in record 1." in caplog.text
 
 
-def test_good_boxes_and_none_pass_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+def test_good_boxes_and_no_boxes_give_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         assert fit() == []
         fit((1, 1, 5, 5))

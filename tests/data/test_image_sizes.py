@@ -108,7 +108,7 @@ def test_a_changed_picture_is_measured_again(tmp_path: Path, opened: Opened, lat
     assert sorted(opened) == ["a.bmp", "a.bmp", "b.bmp"]
 
 
-def test_what_was_read_before_an_error_is_not_read_again(tmp_path: Path, opened: Opened) -> None:
+def test_sizes_read_before_an_error_are_not_read_again(tmp_path: Path, opened: Opened) -> None:
     paths = save(tmp_path, {f"{i}.png": (i + 1, 9) for i in range(6)})
     paths[4].write_text("no picture")
     with pytest.raises(ValueError, match=r"4\.png cannot be read"):
@@ -131,7 +131,7 @@ def test_sizes_are_saved_on_the_way(tmp_path: Path, cache: Path, monkeypatch: py
     assert saved == [2, 4, 5]
 
 
-def test_nothing_is_written_when_nothing_is_new(tmp_path: Path, cache: Path) -> None:
+def test_the_cache_is_not_written_without_new_sizes(tmp_path: Path, cache: Path) -> None:
     paths = save(tmp_path, {"a.jpg": (3, 4)})
     image_sizes(paths)
     (file,) = cache_files(cache)

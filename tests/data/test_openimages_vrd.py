@@ -62,7 +62,7 @@ def pixels(*box: float) -> list[float]:
 
 
 def slowly_loaded(rows: list[Record], sizes: dict[str, tuple[int, int]]) -> dict[str, Record]:
-    """What a CSV says, one row after the other; image id -> its entities, relationships and attributes."""
+    """Image id -> its entities, relationships and attributes, from the rows of a CSV one by one."""
     images: dict[str, Record] = {}
     classes, attributes = sorted(CLASSES), list(ATTRIBUTES)
     for record in rows:
@@ -240,7 +240,7 @@ def test_rounding_is_clipped_and_empty_boxes_are_widened(
     assert "image a" in message
 
 
-def test_a_changed_box_of_an_attribute_is_none_of_an_entity(tmp_path: Path) -> None:
+def test_a_changed_box_of_an_attribute_does_not_change_an_entity(tmp_path: Path) -> None:
     flat = (0.5, 0.5, 0.5, 0.75)
     write(tmp_path, [row("a", MAN, LEFT, "at", TABLE, MIDDLE), attribute_row("a", TABLE, flat, WOODEN)])
     (image,) = load_openimages_vrd(tmp_path, "train")

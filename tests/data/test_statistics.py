@@ -20,7 +20,7 @@ OPTIONS = [(overlap, background) for overlap in (False, True) for background in 
 def test_counts_equal_a_count_pair_by_pair(
     data: list[dict[str, Any]], options: tuple[bool, Any], pairs_at_once: int
 ) -> None:
-    """However many pairs are looked at together."""
+    """The result must not depend on the number of pairs that are compared at once."""
     with mock.patch.object(statistics, "_PAIRS_AT_ONCE", pairs_at_once):
         found = predicate_counts(
             data, CLASSES, PREDICATES, overlap_only=options[0], background_count=options[1]
@@ -73,7 +73,7 @@ APART = [(0, 0, 1, 1), (2, 2, 3, 3)]
 def test_background_pairs_of_an_image(
     given: dict[str, Any], expected: tuple[int, ...], form: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
-    """Alone, and between images whose pairs must not be mixed with its own."""
+    """The image alone, and between images whose pairs must not be mixed with its pairs."""
     found = []
     for overlap, background in OPTIONS:
         options: Any = {"overlap_only": overlap, "background_count": background}

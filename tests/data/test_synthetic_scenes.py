@@ -138,7 +138,7 @@ def test_answers_are_uniform_over_assignments() -> None:
 
 
 def test_annotation_order_is_shuffled(records: list[dict[str, Any]]) -> None:
-    """Position in the list says nothing about the class: every class comes first and last at times."""
+    """The position in the list is independent of the class: every class is sometimes first and last."""
     for end in (0, -1):
         first = Counter(scene["annotations"][end]["category_id"] for scene in records)
         assert len(first) == len(THING_CLASSES)

@@ -208,7 +208,7 @@ def test_every_image_has_its_own_boxes_and_relationships(
 # --- boxes at the edge
 
 
-def test_rounding_at_the_edge_is_clipped_without_a_word(
+def test_rounding_at_the_edge_is_clipped_without_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     # 384 rows are 768 scaled ones
@@ -422,7 +422,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
             load_vg150(tmp_path, "trainval")
 
 
-def test_an_empty_folder_is_told_both_names_of_the_annotation(tmp_path: Path) -> None:
+def test_an_empty_folder_gives_an_error_with_both_file_names(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"VG-SGG-with-attri\.h5 does not exist, nor does VG-SGG\.h5"):
         load_vg150(tmp_path, "trainval")
 

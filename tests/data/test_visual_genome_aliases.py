@@ -104,7 +104,7 @@ def test_lines_are_followed_from_one_to_the_next() -> None:
     assert name_of("rides", ["near"], stands_for) == "riding"
 
 
-def test_a_class_stays_what_it_is() -> None:
+def test_a_class_is_not_replaced_by_an_alias() -> None:
     stands_for = {"is beside": "beside", "beside": "near"}
     assert name_of("beside", ["near", "beside"], stands_for) == "beside"
     assert name_of("is beside", ["near", "beside"], stands_for) == "beside"

@@ -229,7 +229,9 @@ def test_of_several_names_the_first_that_is_a_class_counts(tmp_path: Path) -> No
     assert loaded(tmp_path, objects, [])["annotations"].classes.tolist() == [1]
 
 
-def test_what_is_left_out_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_excluded_entities_and_relationships_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     sky, cloud, clouds = thing(11, "sky"), thing(12, "cloud"), thing(13, "Cloud.")
     with caplog.at_level(logging.INFO):
         image = loaded(
@@ -258,9 +260,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFi
     )
 
 
-def test_a_set_of_known_names_is_loaded_without_a_word(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_known_names_give_no_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         loaded(tmp_path, [MAN, thing(2, "cup", 0, 0, WIDTH, HEIGHT)], [relationship(MAN, "holding", CUP)])
     assert not caplog.messages
@@ -378,7 +378,7 @@ def test_damaged_files_are_named(tmp_path: Path, file_name: str, text: str | byt
     "text",
     ["[]", " [ ] ", "\ufeff[]", '\n[\n{"image_id": 7, "objects": [ ]}\n ,\n{"image_id":8,"objects":[]}]\n'],
 )
-def test_white_space_does_no_harm(tmp_path: Path, text: str) -> None:
+def test_white_space_is_ignored(tmp_path: Path, text: str) -> None:
     write_files(tmp_path, {}, {7: [], 8: []})
     (tmp_path / "objects.json").write_text(text)
     assert [d["image_id"] for d in load(tmp_path)] == [7, 8]
