@@ -1,7 +1,7 @@
 """Classes, predicates and attributes of OpenImages: those of 2018, or those of the folder's triplets file.
 
-Classes, predicates and attributes go by their label, as in OpenImages' own lists. Each has a name for people
-too.
+Classes, predicates and attributes are identified by their labels, as in OpenImages' own lists. Each also has
+a readable name.
 """
 
 import os
@@ -23,12 +23,15 @@ _NAME_FILES = ("*class-descriptions*.csv", "*classes-vrd.csv", "*attributes-desc
 
 @dataclass(frozen=True)
 class OpenImagesVocabulary:
-    """Labels as in the files, and names for people, in the order of their numbers.
+    """Labels, as in the files, and readable names, in the order of their numbers.
 
     Attributes:
-        class_labels, thing_classes: such as "/m/04yx4" and "Man".
-        predicate_labels, predicate_classes: such as "interacts_with" and "interacts with".
-        attribute_labels, attribute_classes: such as "/m/083vt" and "Wooden".
+        class_labels: labels of the entity classes, such as "/m/04yx4".
+        thing_classes: their names, such as "Man".
+        predicate_labels: labels of the predicates, such as "interacts_with".
+        predicate_classes: their names, such as "interacts with".
+        attribute_labels: labels of the attributes, such as "/m/083vt".
+        attribute_classes: their names, such as "Wooden".
     """
 
     class_labels: list[str]
