@@ -4,7 +4,7 @@
 python datasets/prepare_authors_json.py --annotations rel_annotations_train.json --images train_images \\
     --classes objects.json --predicates predicates.json --output coco_relations
 
-What was converted before and has not changed is left alone.
+Files that were converted before are written again only if their sources have changed.
 """
 
 import argparse

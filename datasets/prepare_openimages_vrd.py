@@ -4,8 +4,8 @@
 python datasets/prepare_openimages_vrd.py
 python datasets/prepare_openimages_vrd.py --mini
 
-README.md in this folder says where the official files come from and where they belong. Attributes are not converted. What
-was converted before and has not changed is left alone.
+README.md in this folder says where to get the official files and where to put them. Attributes are not
+converted. Files that were converted before are written again only if their sources have changed.
 """
 
 from functools import partial

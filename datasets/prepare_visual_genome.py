@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Converts Visual Genome to COCO-relations files: VG150, one file for each split, or with --raw all images as annotated.
+"""Converts Visual Genome to COCO-relations files: one per split of VG150, or with --raw one for all images.
 
 python datasets/prepare_visual_genome.py
 python datasets/prepare_visual_genome.py --raw
 
-README.md in this folder says where the official files come from and where they belong. What was converted before and has
-not changed is left alone.
+README.md in this folder says where to get the official files and where to put them.
+Files that were converted before are written again only if their sources have changed.
 """
 
 import argparse

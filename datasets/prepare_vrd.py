@@ -3,8 +3,8 @@
 
 python datasets/prepare_vrd.py
 
-Files are named as the folder. README.md in this folder says where the official files come from and where they belong.
-What was converted before and has not changed is left alone.
+README.md in this folder says where to get the official files and where to put them. Written files are named
+after the folder. Files that were converted before are written again only if their sources have changed.
 """
 
 import os
@@ -23,7 +23,7 @@ def main() -> None:
     args = parser.parse_args()
     setup_console()
     annotations = args.root / "json_dataset"
-    # vrd, or what another data set in its layout is called, such as vrd_mini
+    # vrd, or the name of another data set in its layout, such as vrd_mini
     name = Path(os.path.abspath(args.root)).name
     conversions = [
         Conversion(

@@ -27,9 +27,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from tqdm import tqdm
 
 from reldn_d2.data import register_coco_relations
-from reldn_d2.data.checking.dataset_check import DatasetCheck, check_dataset, images_with_errors, in_order
-from reldn_d2.data.checking.pictures import check_pictures
-from reldn_d2.data.zero_shot import zero_shot_triplets
+from reldn_d2.data.checking.checks import DatasetCheck, check_dataset, check_pictures
+from reldn_d2.data.checking.problems import images_with_errors, sort_problems
+from reldn_d2.data.statistics import zero_shot_triplets
 from reldn_d2.engine import import_data_sets
 from reldn_d2.evaluation.protocols.confusion import confusion_frequency
 from reldn_d2.utils.io import atomic_write
@@ -126,7 +126,7 @@ def check(name: str, images: Literal["decode", "header", "skip"]) -> DatasetRepo
         thing_classes=things,
         predicate_classes=predicates,
         check=found,
-        problems=in_order([*found.problems, *pictures]),
+        problems=sort_problems([*found.problems, *pictures]),
         usable=usable,
         confusion=confusion,
         zero_shot=zero_shot(name, found),
@@ -157,7 +157,7 @@ def zero_shot(name: str, found: DatasetCheck) -> ZeroShot | str | None:
         # The message about an unregistered name lists all registered names.
         return shorten(str(error), 400, placeholder=" ...")
     arrays = found.arrays
-    labels = np.column_stack([arrays.classes[arrays.ends], arrays.relations[:, 2]])
+    labels = np.column_stack([arrays.classes[arrays.subject_object], arrays.relations[:, 2]])
     unseen = {tuple(triplet) for triplet in triplets.tolist()}
     count = sum(tuple(label) in unseen for label in labels.tolist())
     return ZeroShot(count, len(triplets))

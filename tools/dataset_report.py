@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from reldn_d2.data.checking.dataset_check import DatasetCheck
+from reldn_d2.data.checking.checks import DatasetCheck
+from reldn_d2.data.checking.counts import Spread
 from reldn_d2.data.checking.problems import KINDS, Problem, Record
-from reldn_d2.data.checking.summary import Spread
 from reldn_d2.data.checking.unchecked_arrays import IntArray, UncheckedArrays
 from reldn_d2.evaluation.graphs import GroundTruthGraph
 from reldn_d2.evaluation.protocols.confusion import ConfusionFrequency

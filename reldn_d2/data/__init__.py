@@ -1,10 +1,9 @@
-"""Data sets, the mapper, and what training counts. Importing it registers the built-in data sets."""
+"""Data sets, their statistics, and the mapper. Importing this package registers the built-in data sets."""
 
 from reldn_d2.structures.annotations import Annotations
 
 from .builtin import register_all
-from .checking.dataset_check import check_dataset
-from .checking.pictures import check_pictures
+from .checking.checks import check_dataset, check_pictures
 from .datasets.authors_json import load_authors_json, register_authors_json
 from .datasets.coco_relations import load_coco_relations, register_coco_relations, save_coco_relations
 from .datasets.openimages.vrd import load_openimages_vrd, register_openimages_vrd
@@ -21,18 +20,18 @@ from .filters import (
 from .loaders import QueryingLoader, build_relation_test_loader, with_queries
 from .mapper import RelationDatasetMapper
 from .registration import register_relation_dataset
-from .repeat_factors import predicate_repeat_factors
-from .statistics import cached_predicate_counts, predicate_counts
-from .zero_shot import zero_shot_triplets
+from .statistics import predicate_counts, predicate_repeat_factors, zero_shot_triplets
 
 register_all()
+
+# Python configs that an earlier release saved call the counts by this name.
+cached_predicate_counts = predicate_counts
 
 __all__ = [
     "Annotations",
     "QueryingLoader",
     "RelationDatasetMapper",
     "build_relation_test_loader",
-    "cached_predicate_counts",
     "check_dataset",
     "check_pictures",
     "detections_made_by",

@@ -1,4 +1,4 @@
-"""A whole data set as a few flat arrays, for what looks at all of its images at once.
+"""A whole data set as flat arrays, for code that uses all of its images at once.
 
 Legend of shape letters:
 
@@ -30,11 +30,10 @@ class DatasetArrays:
     Attributes:
         boxes: (N, 4) float64, XYXY in absolute pixels of the entity's image.
         classes: (N,) int64.
-        first_entity: (I + 1,) int64; the entities of image i are the rows from first_entity[i] up to, without it,
-            first_entity[i + 1].
+        first_entity: (I + 1,) int64; image i has the entities first_entity[i]:first_entity[i + 1].
         relations: (R, 3) int64 rows (subject, object, predicate). Subject and object are rows of `boxes`, not
             positions in their image.
-        first_relation: (I + 1,) int64, the same for the rows of `relations`.
+        first_relation: (I + 1,) int64; image i has the relationships first_relation[i]:first_relation[i + 1].
     """
 
     boxes: NDArray[np.float64]
@@ -45,20 +44,22 @@ class DatasetArrays:
 
 
 def dataset_arrays(dataset_dicts: Sequence[DatasetDict]) -> DatasetArrays:
-    """
+    """Flatten dataset dicts.
+
     Raises:
-        ValueError: as `relation_rows` of the first image whose relationships do not fit its annotations.
+        ValueError: the relationships of an image do not fit its annotations; the message of `relation_rows`
+            names it.
     """
     classes = [entity_classes(dataset_dict) for dataset_dict in dataset_dicts]
     rows = [_unchecked_rows(dataset_dict) for dataset_dict in dataset_dicts]
     first_entity, first_relation = _starts(classes), _starts(rows)
     relations = np.concatenate([np.zeros((0, 3), dtype=np.int64), *rows])
     image = np.repeat(np.arange(len(rows)), np.diff(first_relation))
-    ends, counts = relations[:, :2], np.diff(first_entity)[image]
-    wrong = (relations < 0).any(axis=1) | (ends >= counts[:, None]).any(axis=1)
+    subject_object, counts = relations[:, :2], np.diff(first_entity)[image]
+    wrong = (relations < 0).any(axis=1) | (subject_object >= counts[:, None]).any(axis=1)
     if wrong.any():
-        relation_rows(dataset_dicts[image[wrong.argmax()]])  # raises, and says which row is wrong
-    ends += first_entity[image][:, None]
+        relation_rows(dataset_dicts[image[wrong.argmax()]])  # raises, and names the wrong row
+    subject_object += first_entity[image][:, None]
     return DatasetArrays(
         boxes=np.concatenate([np.zeros((0, 4)), *map(entity_boxes, dataset_dicts)]),
         classes=np.concatenate([np.zeros(0, dtype=np.int64), *classes]),
@@ -71,11 +72,13 @@ def dataset_arrays(dataset_dicts: Sequence[DatasetDict]) -> DatasetArrays:
 def check_vocabulary(
     arrays: DatasetArrays, dataset_dicts: Sequence[DatasetDict], num_classes: int, num_predicates: int
 ) -> None:
-    """Check that every class and every predicate has a name.
+    """Check that every class and every predicate is in the vocabulary.
 
     Args:
-        arrays: of `dataset_dicts`, which name the image in errors.
-        num_classes, num_predicates: sizes of the vocabulary.
+        arrays: the result of `dataset_arrays`.
+        dataset_dicts: the same images, for messages.
+        num_classes: number of entity classes.
+        num_predicates: number of predicates.
 
     Raises:
         ValueError: a class outside [0, num_classes) or a predicate outside [0, num_predicates).
@@ -89,13 +92,13 @@ def check_vocabulary(
             row = wrong.argmax()
             image = int(np.searchsorted(first, row, side="right")) - 1
             raise ValueError(
-                f"{describe(dataset_dicts[image])} has {what} {values[row]}, outside [0, {limit}). The number of "
-                "classes in the config must be that of the data set."
+                f"{describe(dataset_dicts[image])} has {what} {values[row]}, outside [0, {limit}). The "
+                "number of classes in the config must be that of the data set."
             )
 
 
 def _unchecked_rows(dataset_dict: DatasetDict) -> NDArray[np.int64]:
-    """(R, 3) rows of the image, with a check of their shape alone: that of the values is cheaper for all images."""
+    """(R, 3) rows of an image; only their shape is checked. The values of all images are checked at once."""
     given = dataset_dict.get("relations")
     if isinstance(given, np.ndarray) and given.dtype == np.int64 and given.shape[1:] == (3,):
         return given
@@ -103,15 +106,15 @@ def _unchecked_rows(dataset_dict: DatasetDict) -> NDArray[np.int64]:
 
 
 def _starts(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """(I + 1,) row at which each part begins in their concatenation, and its length."""
+    """(I + 1,) the row at which each part begins in the concatenation of all, and its length."""
     return np.cumsum([0, *map(len, parts)], dtype=np.int64)
 
 
 def is_repeat(rows: NDArray[Any]) -> NDArray[np.bool_]:
-    """(K,) whether an earlier row is equal.
+    """(K,) whether a row repeats an earlier row.
 
     Args:
-        rows: (K, D) numbers; NaN is equal to nothing.
+        rows: (K, D) numbers; NaN does not equal NaN.
     """
     repeat = np.zeros(len(rows), dtype=np.bool_)
     # stable, so that the first of equal rows stays the first

@@ -1,4 +1,4 @@
-"""The data sets that are known by name after `import reldn_d2`."""
+"""The data sets that `import reldn_d2` registers."""
 
 import logging
 from collections.abc import Callable
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 _Sets = dict[str, Callable[[str], None]]
 
-# Of the official files.
+# Counts of the official files, for the checker.
 _VRD_COUNTS = {
     "train": {"images": 4_000, "relationships": 30_355, "images_without_relationships": 220},
     "test": {"images": 1_000, "relationships": 7_638, "images_without_relationships": 45},
@@ -30,11 +30,11 @@ _OPENIMAGES_COUNTS = {"train": {"images": 53_953}, "val": {"images": 3_234}}
 def register_all(root: str | None = None) -> None:
     """Register the data sets that datasets/README.md lists.
 
-    Nothing is read until a data set is asked for. Names that are taken already, by an earlier call or by another
-    project, be it only for metadata, are left alone.
+    Files are read when a data set is loaded. A name that is registered already, by an earlier call or by
+    another project, is left as it is, even if only its metadata are set.
 
     Args:
-        root: folder that holds the data sets; None means `datasets_root()`.
+        root: folder of the data sets; None means `datasets_root()`.
     """
     base = Path(datasets_root() if root is None else root)
     for name, register in {**_vrd(base), **_vg150(base), **_openimages_vrd(base), **_scenes()}.items():
@@ -46,7 +46,7 @@ def register_all(root: str | None = None) -> None:
 
 def _vrd(base: Path) -> _Sets:
     sets: _Sets = {}
-    # The second is for any smaller set in VRD's layout.
+    # vrd_mini is any smaller data set in VRD's layout
     for folder, counts in (("vrd", _VRD_COUNTS), ("vrd_mini", {})):
         for split, train in (("train", None), ("test", f"{folder}_train")):
             sets[f"{folder}_{split}"] = partial(
@@ -60,8 +60,9 @@ def _vrd(base: Path) -> _Sets:
 
 
 def _vg150(base: Path) -> _Sets:
-    # What is tested on each split was trained on "train", or on "trainval" in the published schedule: zero-shot recall
-    # of `vg150_test` is about the whole of what may have been seen.
+    # Models that are tested on "test" were trained on "train", or on "trainval" in the published schedule.
+    # Zero-shot recall of `vg150_test` uses the larger of the two, so that its triplets are unseen in either
+    # case.
     train = {"val": "vg150_train", "test": "vg150_trainval"}
     return {
         f"vg150_{split}": partial(

@@ -12,12 +12,11 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from reldn_d2.structures.dataset_dicts import DatasetDict
-from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.io import atomic_write, digest
 
-from .cache import digest
 from .datasets.coco_relations import save_coco_relations
 
-# Raise it when the same sources would give another file.
+# Version of the written files. Raise it when the same sources give another file.
 _VERSION = 1
 
 
@@ -26,11 +25,11 @@ class Conversion:
     """One file to write.
 
     Attributes:
-        name: of the file, without its ending.
-        register: registers the data set to convert under the name it is given.
-        sources: annotation files that the result depends on; those that do not exist count as absent.
-        image_root: folder that the file names are written relative to.
-        train: the name of the conversion that models are trained on, if this one is for testing.
+        name: name of the file, without its ending.
+        register: function that registers the data set to convert under a given name.
+        sources: annotation files that the result depends on. They may be missing, which is recorded too.
+        image_root: folder that the file names of images are written relative to.
+        train: for a test split, the name of the conversion of its training split.
     """
 
     name: str
@@ -47,20 +46,22 @@ def digests_of_sources(conversions: Sequence[Conversion]) -> dict[Path, str]:
 
 
 def convert(conversion: Conversion, output: Path, digests: Mapping[Path, str], force: bool = False) -> str:
-    """Write `output/NAME.json`, unless it was made from the same sources and is undamaged.
+    """Write `output/NAME.json`, unless it exists undamaged and was made from the same sources.
 
-    Beside it, `NAME.origin.json` says what it was made from. Of the pictures only the names are compared: convert with
-    `force` after replacing them by others of another size.
+    `NAME.origin.json` beside it records what it was made from. Only the names of pictures are compared: use
+    `force` after replacing pictures by others of another size.
 
     Args:
-        digests: of `digests_of_sources`.
-        force: write it in any case.
+        conversion: what to convert.
+        output: folder to write to.
+        digests: the result of `digests_of_sources`.
+        force: write the file in any case.
 
     Returns:
-        What was done, with counts and the line that registers the file.
+        A message: what was done, the counts, and the line that registers the file.
 
     Raises:
-        OSError, ValueError: what the loader or the writer raise.
+        OSError, ValueError: errors of the loader or the writer; a source would be overwritten.
     """
     path = output / f"{conversion.name}.json"
     if path.resolve() in [source.resolve() for source in conversion.sources]:
@@ -99,7 +100,7 @@ def _file_digest(path: Path) -> str:
 
 
 def _picture_names(root: Path) -> list[str]:
-    """Paths of all pictures in a folder and below it, sorted. Where a picture is may depend on which others there are."""
+    """Relative paths of all pictures in a folder and below it, sorted. Loaders may depend on them."""
     endings = Image.registered_extensions().keys()
     return sorted(
         os.path.join(os.path.relpath(folder, root), name)
@@ -110,7 +111,7 @@ def _picture_names(root: Path) -> list[str]:
 
 
 def _read_origin(path: Path) -> dict[str, Any]:
-    """What an earlier conversion wrote down; nothing if there was none or the file is damaged."""
+    """The record of an earlier conversion; empty if there was none or the file is damaged."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError):

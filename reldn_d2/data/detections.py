@@ -1,9 +1,9 @@
-"""Precomputed detections: entities found once by any detector and kept in one file.
+"""Precomputed detections: entities that a detector found once, in a file.
 
 The file is a NumPy .npz of the detections of all images, one image after the other: `boxes` (K, 4) float32
 XYXY in pixels of the original image, `scores` (K,) float32, `classes` (K,) int64, `image_ids` (N,) integers
-or strings, `offsets` (N + 1,) int64 so that image i owns the rows offsets[i] to offsets[i + 1],
-`thing_classes` (C,) strings, `format_version` and, if it is known, `made_by`, text that says what made them.
+or strings, `offsets` (N + 1,) int64 (image i has the rows offsets[i]:offsets[i + 1]),
+`thing_classes` (C,) strings, `format_version` and, if it is known, `made_by`, text that names the detector.
 """
 
 import os
@@ -29,17 +29,17 @@ def save_detections(
     *,
     made_by: str = "",
 ) -> None:
-    """Write detections of a data set to `path`, all at once or not at all.
+    """Write the detections of a data set to a file. After an error the file is as before.
 
     Args:
-        path: file to write; the customary ending is .npz.
+        path: file to write; its ending is usually .npz.
         detections: image id -> (boxes (K, 4) XYXY in pixels of the original image, scores (K,) in [0, 1],
-            classes (K,) in [0, C)). Images without detections have arrays of length 0.
+            classes (K,) in [0, C)). An image without detections has arrays of length 0.
         thing_classes: names of the C classes, in order.
-        made_by: for `detections_made_by`.
+        made_by: text that names the detector; `detections_made_by` returns it.
 
     Raises:
-        ValueError: image ids of mixed types; arrays that do not fit each other; numbers out of range.
+        ValueError: image ids have mixed types, arrays do not fit each other, or numbers are out of range.
     """
     ids = list(detections)
     if not (all(isinstance(i, str) for i in ids) or all(isinstance(i, int) for i in ids)):
@@ -66,10 +66,10 @@ def save_detections(
 
 
 def detections_made_by(path: str | os.PathLike[str]) -> str:
-    """What `save_detections` was told about the file's origin; empty if nothing, or if there is no such file.
+    """The `made_by` that `save_detections` was given; empty if there was none, or if the file does not exist.
 
     Raises:
-        ValueError: the file is no detections file.
+        ValueError: the file is not a detections file.
     """
     if not os.path.isfile(path):
         return ""
@@ -81,20 +81,23 @@ def detections_made_by(path: str | os.PathLike[str]) -> str:
 def load_detections_into_dataset(
     dataset_dicts: list[DatasetDict], path: str | os.PathLike[str], thing_classes: Sequence[str]
 ) -> list[DatasetDict]:
-    """Copies of the dataset dicts with `"detections"`: {"boxes", "scores", "classes"} of the image.
+    """Copy the dataset dicts and add `"detections"`: {"boxes", "scores", "classes"} of the image.
 
-    The file may hold more images than the data set.
+    Args:
+        dataset_dicts: the images; they are not modified.
+        path: the detections file. It may hold other images too.
+        thing_classes: names of the data set's classes, in order.
 
     Raises:
-        FileNotFoundError: no file at `path`.
-        ValueError: the file is no detections file, has another format version or other classes, or lacks an
-            image of the data set.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not a detections file, has another format version or other classes, or lacks
+            an image of the data set.
     """
     arrays = _read(path)
     if list(arrays["thing_classes"]) != list(thing_classes):
         raise ValueError(
-            f"{path} was made for the classes {_shorten(arrays['thing_classes'])}, but the data set has "
-            f"{_shorten(thing_classes)}. Detect again with a detector of the data set's classes."
+            f"{path} was made for the classes {_truncate(arrays['thing_classes'])}, but the data set has "
+            f"{_truncate(thing_classes)}. Detect again with a detector of the data set's classes."
         )
     position = {image_id: i for i, image_id in enumerate(arrays["image_ids"].tolist())}
     missing = [d["image_id"] for d in dataset_dicts if d["image_id"] not in position]
@@ -118,7 +121,7 @@ def _read(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in _KEYS}
-    # NumPy raises any of these, depending on what the file is instead
+    # NumPy raises any of these, depending on the content of the file
     except (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path} is not a complete detections file ({error}). Write it again with save_detections."
@@ -156,5 +159,5 @@ def _check_image(
     )
 
 
-def _shorten(names: Sequence[str] | NDArray[Any]) -> str:
+def _truncate(names: Sequence[str] | NDArray[Any]) -> str:
     return f"{len(names)} ({', '.join(map(str, names[:3]))}, ...)"

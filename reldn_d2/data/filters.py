@@ -1,4 +1,4 @@
-"""What of a data set training looks at, and options that leave relationships out."""
+"""Filters of relationships and images: those that training always applies, and optional ones."""
 
 import logging
 
@@ -15,15 +15,21 @@ logger = logging.getLogger(__name__)
 
 
 def prepare_training_relations(dataset_dicts: list[DatasetDict], dataset_name: str) -> list[DatasetDict]:
-    """Drop what no loss can learn from, and log how much that was.
+    """Drop the relationships and images that no loss can learn from, and log how many.
 
-    Dropped are, in this order: relationships of an entity with itself, repeats of a (subject, object,
-    predicate) row of the same image (the first stays), and images that are left without any relationship.
-    Entities stay. The input is not modified: the images returned are new dicts that share everything
-    but `"relations"`, (R, 3) int64.
+    Three kinds are dropped, in this order: relationships of an entity with itself; repeats of a (subject,
+    object, predicate) row of the same image, of which the first stays; images that have no relationship left.
+    Entities stay.
+
+    Args:
+        dataset_dicts: the images; they are not modified.
+        dataset_name: name of the data set, for messages.
+
+    Returns:
+        New dicts that share everything but `"relations"`, (R, 3) int64.
 
     Raises:
-        ValueError: when no image has a relationship, or when relationships do not fit the annotations.
+        ValueError: no image has a relationship, or relationships do not fit the annotations.
     """
     arrays = dataset_arrays(dataset_dicts)
     itself = arrays.relations[:, 0] == arrays.relations[:, 1]
@@ -46,13 +52,15 @@ def prepare_training_relations(dataset_dicts: list[DatasetDict], dataset_name: s
 def one_relation_per_pair(dataset_dicts: list[DatasetDict], source: str) -> list[DatasetDict]:
     """Keep the first relationship of each ordered pair of entities, and log how many others were dropped.
 
-    The input is not modified: the images returned are new dicts that share everything but `"relations"`, (R, 3) int64.
-
     Args:
-        source: what the images were read from, for the log.
+        dataset_dicts: the images; they are not modified.
+        source: the file that the images were read from, for the log.
+
+    Returns:
+        New dicts that share everything but `"relations"`, (R, 3) int64.
 
     Raises:
-        ValueError: relationships that do not fit the annotations.
+        ValueError: relationships do not fit the annotations.
     """
     arrays = dataset_arrays(dataset_dicts)
     repeat = is_repeat(arrays.relations[:, :2])
@@ -61,7 +69,10 @@ def one_relation_per_pair(dataset_dicts: list[DatasetDict], source: str) -> list
 
 
 def overlapping_relations(dataset_dicts: list[DatasetDict], source: str) -> list[DatasetDict]:
-    """Keep the relationships whose boxes share area (touching edges do not count). Otherwise as `one_relation_per_pair`."""
+    """Keep the relationships whose boxes share area, and log how many others were dropped.
+
+    Boxes that only touch share no area. Arguments, result and errors are those of `one_relation_per_pair`.
+    """
     arrays = dataset_arrays(dataset_dicts)
     subject, object = torch.from_numpy(arrays.boxes[arrays.relations[:, :2].T])
     overlap: NDArray[np.bool_] = boxes_overlap(subject, object).numpy()
@@ -77,13 +88,13 @@ def images_with_relations(dataset_dicts: list[DatasetDict]) -> list[DatasetDict]
 def _with_relations(
     dataset_dicts: list[DatasetDict], arrays: DatasetArrays, keep: NDArray[np.bool_]
 ) -> list[DatasetDict]:
-    """The images with those of their relationships that `keep`, (R,), says."""
+    """Copies of the images with only the relationships for which `keep`, (R,), is true."""
     counts = np.diff(arrays.first_relation)
     image = np.repeat(np.arange(len(counts)), counts)[keep]
     relations = arrays.relations[keep]
     relations[:, :2] -= arrays.first_entity[image, None]
-    ends = np.cumsum(np.bincount(image, minlength=len(counts)))
+    last = np.cumsum(np.bincount(image, minlength=len(counts)))
     return [
         {**dataset_dict, "relations": rows}
-        for dataset_dict, rows in zip(dataset_dicts, np.split(relations, ends)[:-1], strict=True)
+        for dataset_dict, rows in zip(dataset_dicts, np.split(relations, last)[:-1], strict=True)
     ]

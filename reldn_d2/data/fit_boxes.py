@@ -1,4 +1,4 @@
-"""Annotated boxes that stick out of their image."""
+"""Fitting annotated boxes to their image."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -10,8 +10,9 @@ from reldn_d2.structures.dataset_dicts import DatasetDict
 
 logger = logging.getLogger(__name__)
 
-# Official files have boxes that stick out a little, and a few that stick out far. If more than this share of the boxes,
-# and this many, stick out by more than this share of the image's side, the numbers mean something else.
+# Official files have boxes that stick out a little, and a few that stick out far. If many boxes stick out
+# far, their numbers mean something else. "Far" is more than `_FAR_OUT` of the image's side; "many" is more
+# than `_MOST_FAR_OUT` of all boxes, and more than `_FEW`.
 _FAR_OUT = 0.1
 _MOST_FAR_OUT = 0.1
 _FEW = 10
@@ -23,22 +24,23 @@ def fit_boxes(
     source: str,
     record: Callable[[int], str],
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Clip boxes to their images and widen sides below one pixel to one pixel inside the image.
+    """Clip boxes to their images, and widen sides below one pixel to one pixel inside the image.
 
-    No box is dropped, so that the number of relationships stays the official one; a warning says how many were changed.
+    No box is dropped, so that the number of relationships stays the official one. A warning says how many
+    were changed.
 
     Args:
         boxes: (N, 4) XYXY in absolute pixels.
         sizes: (N, 2) width and height of the image of each box.
         source: the annotation file, for messages.
-        record: names the record of a row of `boxes`, for messages.
+        record: function from a row of `boxes` to the name of its record, for messages.
 
     Returns:
         (N, 4) boxes, and (N,) whether a box was changed.
 
     Raises:
-        ValueError: so many boxes are far outside their images that their numbers can't be in the order, scale or image
-            that the format says.
+        ValueError: many boxes are far outside their images, so their numbers must have another order or
+            scale, or belong to other images.
     """
     excess = np.maximum(-boxes[:, :2], boxes[:, 2:] - sizes).clip(min=0)
     far_out = (excess > _FAR_OUT * sizes).any(axis=1)
@@ -46,9 +48,9 @@ def fit_boxes(
         row = int(far_out.argmax())
         raise ValueError(
             f"{source}: {far_out.sum()} of {len(boxes)} boxes stick out of their images by more than "
-            f"{_FAR_OUT:.0%} of a side, the first in {record(row)}: {boxes[row].tolist()} (XYXY) in an image of "
-            f"{sizes[row, 0]} x {sizes[row, 1]}. Check the order of the numbers of a box, their scale, and that sizes or "
-            "pictures belong to the same release as the annotation."
+            f"{_FAR_OUT:.0%} of a side, the first in {record(row)}: {boxes[row].tolist()} (XYXY) in an image "
+            f"of {sizes[row, 0]} x {sizes[row, 1]}. Check the order of the numbers of a box, their scale, "
+            "and that sizes or pictures belong to the same release as the annotation."
         )
     clipped = np.concatenate([boxes[:, :2].clip(min=0), np.minimum(boxes[:, 2:], sizes)], axis=1)
     near = np.minimum(clipped[:, :2], sizes - 1)
@@ -59,22 +61,22 @@ def fit_boxes(
     changed: NDArray[np.bool_] = sticking_out | widened
     if changed.any():
         logger.warning(
-            "%s: %d boxes that stick out of their image were clipped, and %d boxes of less than one pixel in their image were "
-            "widened to one, the first in %s. No relationship was dropped. There are %d boxes in all; "
-            "tools/check_dataset.py lists those that were changed.",
+            "%s: %d boxes that stick out of their image were clipped, and %d boxes of less than one pixel "
+            "in their image were widened to one, the first in %s. No relationship was dropped. There are "
+            "%d boxes in all; tools/check_dataset.py lists those that were changed.",
             source, sticking_out.sum(), widened.sum(), record(int(changed.argmax())), len(boxes),
         )  # fmt: skip
     return fitted, changed
 
 
 def mark_changed_boxes(dataset_dicts: Sequence[DatasetDict], changed: NDArray[np.bool_]) -> None:
-    """Give images with changed boxes `"changed_boxes"`, (K,) int64 positions in `"annotations"`, for the checker.
+    """Add `"changed_boxes"` to images with changed boxes: (K,) int64 positions in `"annotations"`.
 
     Args:
-        dataset_dicts: changed in place.
-        changed: (N,) for all annotations, image after image.
+        dataset_dicts: the images; changed in place.
+        changed: (N,) whether a box was changed, for all annotations, image after image.
     """
-    ends = np.cumsum([0, *(len(dataset_dict["annotations"]) for dataset_dict in dataset_dicts)])
+    first = np.cumsum([0, *(len(dataset_dict["annotations"]) for dataset_dict in dataset_dicts)])
     rows = np.flatnonzero(changed)
-    for i in np.unique(np.searchsorted(ends, rows, side="right") - 1):
-        dataset_dicts[i]["changed_boxes"] = np.flatnonzero(changed[ends[i] : ends[i + 1]])
+    for i in np.unique(np.searchsorted(first, rows, side="right") - 1):
+        dataset_dicts[i]["changed_boxes"] = np.flatnonzero(changed[first[i] : first[i + 1]])

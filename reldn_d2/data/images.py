@@ -1,4 +1,7 @@
-"""Image files, upright and with errors that name the file."""
+"""Image files: finding them in their folders, reading them upright, and their sizes, which are cached.
+
+Errors name the file.
+"""
 
 import logging
 import os
@@ -13,81 +16,25 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from reldn_d2.utils.io import atomic_write
-
-from .cache import cache_folder, digest
-
-# What PIL raises for damaged files depends on the file format.
-_UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
-
-_EXIF_ORIENTATION = 274
-# EXIF orientations whose upright picture has width and height exchanged
-_EXIF_ON_ITS_SIDE = (5, 6, 7, 8)
-
-
-def read_image(file_name: str, image_format: str) -> NDArray[np.uint8]:
-    """(H, W, channels) picture, turned upright as its EXIF data says.
-
-    Args:
-        file_name: any file PIL can read; what it is is told by its content, not by its ending.
-        image_format: a format of `detectron2.data.detection_utils.read_image`, such as "BGR".
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file cannot be decoded.
-    """
-    try:
-        image: NDArray[np.uint8] = utils.read_image(file_name, format=image_format)
-    except FileNotFoundError as error:
-        raise _missing(file_name) from error
-    except _UNREADABLE as error:
-        raise _damaged(file_name, error) from error
-    return image
-
-
-def upright_size(file_name: str | os.PathLike[str]) -> tuple[int, int]:
-    """(width, height) that `read_image` will give, from the file's header alone.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is no image.
-    """
-    try:
-        with Image.open(file_name) as image:
-            width, height = image.size
-            on_its_side = image.getexif().get(_EXIF_ORIENTATION) in _EXIF_ON_ITS_SIDE
-    except FileNotFoundError as error:
-        raise _missing(file_name) from error
-    except _UNREADABLE as error:
-        raise _damaged(file_name, error) from error
-    return (height, width) if on_its_side else (width, height)
-
-
-def _missing(file_name: str | os.PathLike[str]) -> FileNotFoundError:
-    return FileNotFoundError(
-        f"Image {os.fspath(file_name)} does not exist. Check DETECTRON2_DATASETS or the image folder that "
-        "the data set was registered with (datasets/README.md shows the expected tree)."
-    )
-
-
-def _damaged(file_name: str | os.PathLike[str], error: BaseException) -> ValueError:
-    return ValueError(
-        f"Image {os.fspath(file_name)} cannot be read ({error}). The file is damaged or not an image: "
-        "replace it, or take the image out of the annotations."
-    )
-
+from reldn_d2.utils.io import atomic_write, digest
 
 logger = logging.getLogger(__name__)
 
-# Raise it when `upright_size` gives other results.
-_CACHE_VERSION = 1
-# So many sizes at most are read again after a run was killed.
-_SAVE_EVERY = 4000
+# PIL raises any of these for a damaged file, depending on its format.
+_UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 
-# Of pictures that can't be read, in one message.
+_EXIF_ORIENTATION = 274
+# with these orientations, width and height of the upright picture are exchanged
+_EXIF_ON_ITS_SIDE = (5, 6, 7, 8)
+
+# Version of the cached sizes. Raise it when the results of `upright_size` change.
+_CACHE_VERSION = 1
+# The cache is written after this many new sizes, so that a killed run loses no more than these.
+_SAVE_EVERY = 4000
+# How many unreadable pictures a message names besides the first.
 _NAMED = 5
 
-# Bytes and time of change of a file, width and height of its picture.
+# Size in bytes and modification time of a file, width and height of its picture.
 _Entry = tuple[int, int, int, int]
 
 
@@ -98,16 +45,16 @@ def find_images(
     *,
     other_endings: bool = False,
 ) -> list[Path]:
-    """Where each listed image is. Every folder is listed once, whatever the number of names.
+    """Find the file of each image. Every folder is listed only once.
 
     Args:
         names: file names without folder.
-        folders: searched in this order.
-        source: the file that lists the names, for the message.
-        other_endings: whether a file of the same name with another ending will do.
+        folders: folders to search, in this order.
+        source: the file that lists the names, for messages.
+        other_endings: also accept a file that has the same name with another ending.
 
     Raises:
-        FileNotFoundError: images that are in no folder, or whose other ending is ambiguous.
+        FileNotFoundError: some images are in no folder, or have several files that differ in the ending.
     """
     present: dict[str, Path] = {}
     for folder in reversed([Path(folder) for folder in folders]):
@@ -123,8 +70,9 @@ def find_images(
         several = sorted(candidates[lost[0]])
         raise FileNotFoundError(
             f"{source} lists image {names[lost[0]]!r}, but {' and '.join(map(str, folders))} has "
-            f"{f'several files of that name: {several}' if several else 'no such file'}; so it is with {len(lost)} of "
-            f"{len(names)} images. Check DETECTRON2_DATASETS and unpack the images as datasets/README.md shows."
+            f"{f'several files of that name: {several}' if several else 'no such file'}; this concerns "
+            f"{len(lost)} of {len(names)} images. Check DETECTRON2_DATASETS and unpack the images as "
+            "datasets/README.md shows."
         )
     found_names = [found for (found,) in candidates]
     renamed = [name for name, found in zip(names, found_names, strict=True) if name != found]
@@ -135,17 +83,59 @@ def find_images(
     return [present[name] / name for name in found_names]
 
 
-def image_sizes(paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.int64]:
-    """(I, 2) width and height of the pictures when upright, from the headers of the files.
+def read_image(file_name: str, image_format: str) -> NDArray[np.uint8]:
+    """Read a picture and turn it upright, as its EXIF data say.
 
-    The sizes are kept, one cache file for each folder of pictures, so that a second run, or one that goes on where
-    another was interrupted, opens only what is new. A kept size holds as long as the file has the same number of bytes
-    and the same time of change: to compare contents one would have to read the files, which is what takes minutes on a
-    network disk.
+    Args:
+        file_name: any file that PIL can read. The content decides the format, not the ending of the name.
+        image_format: a format of `detectron2.data.detection_utils.read_image`, such as "BGR".
+
+    Returns:
+        (H, W, channels) picture.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a file that is no image. Of several such files, the message counts all and names the first few.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file cannot be decoded.
+    """
+    try:
+        image: NDArray[np.uint8] = utils.read_image(file_name, format=image_format)
+    except FileNotFoundError as error:
+        raise _missing(file_name) from error
+    except _UNREADABLE as error:
+        raise _damaged(file_name, error) from error
+    return image
+
+
+def upright_size(file_name: str | os.PathLike[str]) -> tuple[int, int]:
+    """(width, height) of the picture that `read_image` returns, from the file's header alone.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not an image.
+    """
+    try:
+        with Image.open(file_name) as image:
+            width, height = image.size
+            on_its_side = image.getexif().get(_EXIF_ORIENTATION) in _EXIF_ON_ITS_SIDE
+    except FileNotFoundError as error:
+        raise _missing(file_name) from error
+    except _UNREADABLE as error:
+        raise _damaged(file_name, error) from error
+    return (height, width) if on_its_side else (width, height)
+
+
+def image_sizes(paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.int64]:
+    """(I, 2) width and height of the upright pictures, from the headers of the files.
+
+    The sizes are cached, in one cache file for each folder of pictures, so that a second run, or one that
+    continues an interrupted run, opens only new files. A cached size is valid as long as the file has the
+    same size in bytes and the same modification time. Contents are not compared: reading the files is what
+    takes minutes on a network disk.
+
+    Raises:
+        FileNotFoundError: a file does not exist.
+        ValueError: a file is not an image. If there are several, the message counts them and names the first
+            few.
     """
     sizes = np.zeros((len(paths), 2), dtype=np.int64)
     rows: dict[str, list[int]] = {}
@@ -157,8 +147,13 @@ def image_sizes(paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.int64]:
     return sizes
 
 
+def cache_folder() -> Path:
+    """`reldn_d2` in the user's cache folder, which the environment variable XDG_CACHE_HOME names."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reldn_d2"
+
+
 def _sizes_in_folder(folder: str, names: list[str]) -> list[tuple[int, int]]:
-    """(width, height) of each picture, and what is new put into the cache."""
+    """(width, height) of each picture. New sizes are added to the cache."""
     cache_file = (
         cache_folder() / "image_sizes" / f"v{_CACHE_VERSION}" / f"{digest([os.path.abspath(folder)])}.npz"
     )
@@ -194,18 +189,18 @@ def _sizes_in_folder(folder: str, names: list[str]) -> list[tuple[int, int]]:
                     _write_cache(cache_file, known)
                     unsaved = 0
     finally:
-        # also after an error or an interrupt
+        # also runs after an error or an interrupt
         if unsaved:
             _write_cache(cache_file, known)
     if failures:
         first, *others = failures
-        also = f" So it is with {len(failures)} of {len(names)} images, such as {', '.join(others[:_NAMED])}."
+        also = f" This concerns {len(failures)} of {len(names)} images, such as {', '.join(others[:_NAMED])}."
         raise type(failures[first])(f"{failures[first]}{also if others else ''}")
     return sizes
 
 
 def _stamp(path: str) -> tuple[int, int]:
-    """Bytes and time of change of a file; of a missing one, what no file has."""
+    """Size in bytes and modification time of a file; -1 and -1, which no file has, if it is missing."""
     try:
         found = os.stat(path)
     except OSError:
@@ -222,7 +217,8 @@ def _read_cache(path: Path) -> dict[str, _Entry]:
             }
     except FileNotFoundError:
         pass
-    # Not a list of them: a changed byte alone raises zlib.error, BadZipFile, NotImplementedError, RuntimeError and more.
+    # Any exception: one changed byte can raise zlib.error, BadZipFile, NotImplementedError, RuntimeError and
+    # more.
     except Exception as error:
         logger.warning("%s of the cache cannot be read (%s): the image sizes are read again.", path, error)
     return {}
@@ -235,3 +231,17 @@ def _write_cache(path: Path, known: dict[str, _Entry]) -> None:
             np.savez_compressed(stream, names=np.array(names), entries=np.array(entries, dtype=np.int64))
     except OSError as error:
         logger.warning("%s cannot be written (%s): the next run reads the image sizes again.", path, error)
+
+
+def _missing(file_name: str | os.PathLike[str]) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"Image {os.fspath(file_name)} does not exist. Check DETECTRON2_DATASETS or the image folder that "
+        "the data set was registered with (datasets/README.md shows the expected tree)."
+    )
+
+
+def _damaged(file_name: str | os.PathLike[str], error: BaseException) -> ValueError:
+    return ValueError(
+        f"Image {os.fspath(file_name)} cannot be read ({error}). The file is damaged or not an image: "
+        "replace it, or take the image out of the annotations."
+    )

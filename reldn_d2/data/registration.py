@@ -1,4 +1,4 @@
-"""Registering a data set with Detectron2: nothing is read, and doing it twice does no harm."""
+"""Registering data sets with Detectron2. Files are read on loading, and registering twice is allowed."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -25,20 +25,22 @@ def register_relation_dataset(
     train_dataset: str | None = None,
     **metadata: Any,
 ) -> None:
-    """Register a relationship data set under `name`. It is loaded when it is asked for, not before.
+    """Register a relationship data set under `name`. Files are read when the data set is loaded.
 
-    The same again changes nothing.
+    Registering the same data set again changes nothing.
 
     Args:
         name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
-        load: called as `load(**arguments)`.
-        arguments: of `load`. With its name they become the metadata `loaded_by`, which tells two data sets apart.
-        thing_classes, predicate_classes: names in the order of their numbers; None if they are known only after loading.
-        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it isn't known.
-        metadata: more of it. `evaluator_type` is set here.
+        load: the loader, called as `load(**arguments)`.
+        arguments: arguments of the loader. Together with the loader's name they become the metadata
+            `loaded_by`, which distinguishes data sets.
+        thing_classes: names in the order of their numbers; None if they are known only after loading.
+        predicate_classes: likewise.
+        train_dataset: name of its training split, for zero-shot recall; None if it is not known.
+        metadata: more metadata. `evaluator_type` is always set to "relation".
 
     Raises:
-        ValueError: the name is registered already, for something else.
+        ValueError: the name is registered for another data set.
     """
     given = {
         "thing_classes": None if thing_classes is None else list(thing_classes),
@@ -54,11 +56,12 @@ def register_relation_dataset(
         differing = [key for key, value in wanted.items() if known.get(key) != value]
         if differing:
             raise ValueError(
-                f"The name {name!r} is registered already, with other {', '.join(sorted(differing))}; its data are loaded by "
-                f"{known.get('loaded_by') or 'another project'}, not by {wanted['loaded_by']}. Choose another name, or call "
-                f"DatasetCatalog.remove({name!r}) and MetadataCatalog.remove({name!r}) first."
+                f"The name {name!r} is registered already, with other {', '.join(sorted(differing))}; its "
+                f"data are loaded by {known.get('loaded_by') or 'another project'}, not by "
+                f"{wanted['loaded_by']}. Choose another name, or call DatasetCatalog.remove({name!r}) and "
+                f"MetadataCatalog.remove({name!r}) first."
             )
         return
     MetadataCatalog.get(name).set(**wanted)
-    # Last, so that metadata that somebody else gave the name is refused before the name is taken.
+    # Metadata come first: if the name has other metadata, setting them fails before the name is taken.
     DatasetCatalog.register(name, partial(load, **arguments))

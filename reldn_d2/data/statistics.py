@@ -1,8 +1,13 @@
-"""Counting a training set: how often each predicate joins each pair of entity classes.
+"""Statistics of a data set: counts for the semantic module, repeat factors, and zero-shot triplets.
 
-Legend of shape letters: C entity classes, P predicate classes (background is index P), K pairs of entities.
+Legend of shape letters:
+
+    C  entity classes
+    P  predicate classes; background is index P
+    K  pairs of entities
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -10,22 +15,24 @@ from typing import Literal
 
 import numpy as np
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.samplers import RepeatFactorTrainingSampler
 from numpy.typing import NDArray
+from torch import Tensor
 
 from reldn_d2.structures import boxes_overlap
-from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.structures.dataset_dicts import DatasetDict, relation_rows
 
 from .arrays import DatasetArrays, check_vocabulary, dataset_arrays
-from .cache import cached_array, digest
+
+logger = logging.getLogger(__name__)
 
 BackgroundCount = Literal["unrelated", "all"]
 _IntArray = NDArray[np.int64]
 
-# About how many pairs of entities are looked at together: bounds the memory, and is too little for PyTorch to split
-# between threads, which would wait for each other on a busy machine.
+# About how many pairs of entities are compared at once. This bounds the memory, and is too few for PyTorch to
+# split between threads, which would wait for each other on a busy machine.
 _PAIRS_AT_ONCE = 2**13
-# Of what the cache keeps: raise it when the counts of the same data change.
-_VERSION = 2
 
 
 def predicate_counts(
@@ -36,19 +43,24 @@ def predicate_counts(
     overlap_only: bool = False,
     background_count: BackgroundCount = "unrelated",
 ) -> NDArray[np.int64]:
-    """Counts behind the semantic module, `p(predicate | subject class, object class)`, without smoothing.
+    """Count how often each predicate joins each pair of entity classes, for the semantic module.
 
-    Every row of `"relations"` counts once for its predicate, wherever its boxes lie. The last column counts
-    ordered pairs of distinct entities of an image: those that carry no relationship ("unrelated", the paper's
-    text), or, as in the published code, all pairs of entities that are in some relationship, related pairs too
-    ("all"). Pairs that differ only in several annotated predicates are one pair there.
+    The counts are those of `p(predicate | subject class, object class)`, without smoothing. Every row of
+    `"relations"` counts once for its predicate, wherever its boxes lie. The last column counts ordered pairs
+    of distinct entities of an image, each pair once:
+
+    * "unrelated", the paper's text: pairs without a relationship;
+    * "all", the published code: all pairs of entities that occur in some relationship, related pairs
+      included.
 
     Args:
-        dataset_dicts: the training images; with "unrelated", those without relationships add to the last column too.
-        num_classes, num_predicates: C and P.
+        dataset_dicts: the training images. With "unrelated", images without relationships add to the last
+            column too.
+        num_classes: number of entity classes C.
+        num_predicates: number of predicate classes P.
         overlap_only: count in the last column only pairs whose boxes share area.
-        background_count: "unrelated" or "all". The latter follows the published code also where no such pair of an
-            image overlaps: then `overlap_only` counts all of them.
+        background_count: "unrelated" or "all". With "all", `overlap_only` has no effect on an image in which
+            no pair overlaps, as in the published code: all of its pairs count.
 
     Returns:
         (C, C, P + 1) counts, indexed [subject class, object class, predicate].
@@ -56,59 +68,108 @@ def predicate_counts(
     Raises:
         ValueError: unknown `background_count`; a class outside [0, C) or a predicate outside [0, P).
     """
-    arrays = _checked_arrays(dataset_dicts, num_classes, num_predicates, background_count)
-    return _count(arrays, num_classes, num_predicates, overlap_only, background_count)
-
-
-def cached_predicate_counts(
-    dataset_dicts: Sequence[DatasetDict],
-    num_classes: int,
-    num_predicates: int,
-    *,
-    overlap_only: bool = False,
-    background_count: BackgroundCount = "unrelated",
-) -> NDArray[np.int64]:
-    """As `predicate_counts`, which is called once for the same content and options: the user's cache keeps the result.
-
-    The annotations themselves are the key, so that changed data are counted anew; image files do not matter, nor do
-    boxes without `overlap_only`. On 62,723 images with 723,000 entities the digest of them takes 0.02 s and the count that
-    it saves 0.3 s, with `overlap_only` 0.5 s; both need the flat arrays first, which takes 0.2 s.
-    """
-    arrays = _checked_arrays(dataset_dicts, num_classes, num_predicates, background_count)
-    options = f"{num_classes} {num_predicates} {overlap_only} {background_count}"
-    boxes = [arrays.boxes] if overlap_only else []
-    counts = cached_array(
-        "statistics",
-        _VERSION,
-        digest([options, arrays.first_entity, arrays.classes, arrays.relations, *boxes]),
-        lambda: _count(arrays, num_classes, num_predicates, overlap_only, background_count),
-    )
-    return counts.astype(np.int64, copy=False)
-
-
-def _checked_arrays(
-    dataset_dicts: Sequence[DatasetDict], num_classes: int, num_predicates: int, background_count: str
-) -> DatasetArrays:
     if background_count not in ("unrelated", "all"):
         raise ValueError(f"background_count must be 'unrelated' or 'all', not {background_count!r}.")
     arrays = dataset_arrays(dataset_dicts)
     check_vocabulary(arrays, dataset_dicts, num_classes, num_predicates)
-    return arrays
-
-
-def _count(
-    arrays: DatasetArrays,
-    num_classes: int,
-    num_predicates: int,
-    overlap_only: bool,
-    background_count: BackgroundCount,
-) -> _IntArray:
     shape = (num_classes, num_classes, num_predicates + 1)
     subject, object, predicate = arrays.relations.T
     cells = np.ravel_multi_index((arrays.classes[subject], arrays.classes[object], predicate), shape)
     counts = np.bincount(cells, minlength=np.prod(shape)).reshape(shape)
     counts[..., num_predicates] = _background(arrays, num_classes, overlap_only, background_count)
     return counts
+
+
+def predicate_repeat_factors(
+    dataset_dicts: Sequence[DatasetDict], threshold: float, *, sqrt: bool = True
+) -> Tensor:
+    """How often each image is drawn in an epoch, on average, so that rare predicates are drawn more often.
+
+    Let f(p) be the share of images that have predicate p. The factor of an image is the largest max(1,
+    threshold / f(p)) of its predicates. This is the rule of Detectron2's RepeatFactorTrainingSampler, with
+    predicates instead of classes.
+
+    Args:
+        dataset_dicts: the images that are drawn from.
+        threshold: share of images below which a predicate is rare, `DATALOADER.REPEAT_THRESHOLD`.
+        sqrt: take the square root of threshold / f(p), `DATALOADER.REPEAT_SQRT`.
+
+    Returns:
+        (I,) float32, at least 1; 1 for an image without relationships.
+
+    Raises:
+        ValueError: the threshold is not positive, so that no image would be drawn more often; an image has no
+            `"relations"`, or invalid ones.
+    """
+    if not threshold > 0:
+        raise ValueError(
+            f"DATALOADER.REPEAT_THRESHOLD is {threshold}, so no predicate is rare and no image would be "
+            "repeated. Set it to the share of images below which a predicate is rare (such as 0.01), or "
+            "choose another SAMPLER_TRAIN."
+        )
+    # Detectron2's function reads only the classes of the annotations
+    as_categories = [
+        {"annotations": [{"category_id": p} for p in set(relation_rows(dataset_dict)[:, 2].tolist())]}
+        for dataset_dict in dataset_dicts
+    ]
+    logger.info("Repeat factors by predicate: predicates are the categories (Cat ID) that Detectron2 lists.")
+    factors: Tensor = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
+        as_categories, threshold, sqrt=sqrt
+    )
+    repeated, epoch = int((factors > 1).sum()), float(factors.sum())
+    logger.info("%d of %d images are repeated: %.0f are drawn in an epoch.", repeated, len(factors), epoch)
+    return factors
+
+
+def zero_shot_triplets(dataset_name: str) -> NDArray[np.int64]:
+    """Label triplets that are annotated in a data set, but never in its training split.
+
+    The first call reads both data sets and keeps the triplets as a list in the metadata `zero_shot_triplets`.
+    If the metadata have that list already, nothing is read.
+
+    Args:
+        dataset_name: a registered data set whose metadata name its training split as `train_dataset`.
+
+    Returns:
+        (Z, 3) rows (subject class, object class, predicate), sorted, without repeats.
+
+    Raises:
+        KeyError: a data set is not registered.
+        FileNotFoundError: a file of a data set is missing.
+        ValueError: the metadata name no training split; the two data sets have different names of classes or
+            predicates; an annotation is invalid.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    if metadata.get("zero_shot_triplets") is None:
+        train_dataset = metadata.get("train_dataset")
+        if train_dataset is None:
+            raise ValueError(
+                f"The metadata of data set {dataset_name!r} name no training split. Give train_dataset where "
+                f"it is registered, or MetadataCatalog.get({dataset_name!r}).set(train_dataset=...)."
+            )
+        (things, predicates), annotated = _label_triplets(dataset_name)
+        names, seen = _label_triplets(train_dataset)
+        if names != (things, predicates):
+            raise ValueError(
+                f"{train_dataset!r} is no training split of {dataset_name!r}: the names of its classes or "
+                "predicates differ. Register the two with the same lists."
+            )
+        unseen = np.setdiff1d(annotated, seen)
+        rows = np.unravel_index(unseen, (len(things), len(things), len(predicates)))
+        metadata.set(zero_shot_triplets=np.stack(rows, axis=1).tolist())
+    return np.array(metadata.zero_shot_triplets, dtype=np.int64).reshape(-1, 3)
+
+
+def _label_triplets(dataset_name: str) -> tuple[tuple[list[str], list[str]], NDArray[np.int64]]:
+    """Names of classes and predicates, and (R,) one number for the three labels of each relationship."""
+    dataset_dicts = DatasetCatalog.get(dataset_name)  # first: a loader may learn the names from its file
+    metadata = MetadataCatalog.get(dataset_name)
+    things, predicates = list(metadata.thing_classes), list(metadata.predicate_classes)
+    arrays = dataset_arrays(dataset_dicts)
+    check_vocabulary(arrays, dataset_dicts, len(things), len(predicates))
+    subject, object, predicate = arrays.relations.T
+    labels = (arrays.classes[subject], arrays.classes[object], predicate)
+    return (things, predicates), np.ravel_multi_index(labels, (len(things), len(things), len(predicates)))
 
 
 def _background(
@@ -125,11 +186,12 @@ def _background(
                 image = np.searchsorted(arrays.first_entity, first, side="right")
                 counted |= ~np.isin(image, image[counted])
             first, second = first[counted], second[counted]
-        # Both directions count or neither does.
+        # a pair counts in both directions or in neither
         pairs = _class_pairs(arrays, first, second, num_classes)
         counts += pairs + pairs.T
     if background_count == "unrelated":
-        # An ordered pair with several predicates was counted once, an entity with itself never.
+        # take off the related pairs: one with several predicates was counted once, an entity with itself
+        # never
         pair = np.unique(arrays.relations[:, 0] * len(arrays.classes) + arrays.relations[:, 1])
         subject, object = np.divmod(pair, len(arrays.classes))
         counted = subject != object
@@ -140,7 +202,7 @@ def _background(
 
 
 def _entities_in_relations(arrays: DatasetArrays) -> DatasetArrays:
-    """Without the entities that are in no relationship, and without the relationships, whose rows would be others."""
+    """Only the entities that occur in a relationship. Their rows change, so `relations` is left empty."""
     kept = np.zeros(len(arrays.classes), dtype=np.bool_)
     kept[arrays.relations[:, :2]] = True
     return replace(
@@ -154,12 +216,12 @@ def _entities_in_relations(arrays: DatasetArrays) -> DatasetArrays:
 
 
 def _entity_pairs(arrays: DatasetArrays) -> Iterator[tuple[_IntArray, _IntArray]]:
-    """Entity rows (K,), (K,) of all unordered pairs inside an image, piece by piece; no image is cut in two."""
+    """All unordered pairs of entities of an image, as rows (K,), (K,), in pieces that hold whole images."""
     entities = np.diff(arrays.first_entity)
     pairs_before = np.cumsum([0, *(entities * (entities - 1) // 2)])
     cuts = np.searchsorted(pairs_before, np.arange(0, pairs_before[-1], _PAIRS_AT_ONCE))
     rows = arrays.first_entity[np.unique([0, *cuts, len(entities)])]
-    # of the entities that come after each in its image
+    # for each entity, the number of entities that follow it in its image
     partners = np.repeat(arrays.first_entity[1:], entities) - np.arange(len(arrays.classes)) - 1
     for start, end in pairwise(rows):
         count = partners[start:end]
@@ -176,6 +238,6 @@ def _overlapping(arrays: DatasetArrays, first: _IntArray, second: _IntArray) -> 
 
 
 def _class_pairs(arrays: DatasetArrays, first: _IntArray, second: _IntArray, num_classes: int) -> _IntArray:
-    """(C, C) how many of the pairs (K,), (K,) of entity rows join each two classes."""
+    """(C, C) number of pairs (K,), (K,) of entity rows for each pair of classes."""
     cells = arrays.classes[first] * num_classes + arrays.classes[second]
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)

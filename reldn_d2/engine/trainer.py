@@ -20,7 +20,7 @@ from torch import nn
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import RelationDatasetMapper, prepare_training_relations, with_queries
-from reldn_d2.data.repeat_factors import predicate_repeat_factors
+from reldn_d2.data.statistics import predicate_repeat_factors
 from reldn_d2.evaluation import RelationEvaluator
 
 from .datasets import check_detection_files, load_registered

@@ -3,10 +3,12 @@
 import warnings
 from typing import Any
 
+from reldn_d2.utils.image_labels import read_image_labels
+
 from .bootstrap import Difference, paired_bootstrap
 from .evaluator import RelationEvaluator
 from .graphs import GroundTruthGraph, PairAnswers, PredictedGraph, RankedTriplets, TripletAnswers
-from .io.image_labels import read_image_labels, with_verified_classes
+from .ground_truth import with_verified_classes
 from .io.predictions import SavedPredictions, load_predictions, save_predictions
 from .io.results import load_per_image
 from .io.submission import image_sizes, read_submission, submission_labels, write_submission

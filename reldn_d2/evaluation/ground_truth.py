@@ -1,6 +1,7 @@
 """Ground-truth graphs of the annotations in Detectron2's dataset dicts."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from reldn_d2.structures.dataset_dicts import (
 )
 
 from .checks import check_ground_truth
-from .graphs import GroundTruthGraph
+from .graphs import GroundTruthGraph, IntArray
 
 
 def ground_truth_graphs(
@@ -65,3 +66,27 @@ def _graph(dataset_dict: DatasetDict) -> GroundTruthGraph:
         relation_rows(dataset_dict),
         np.array(dataset_dict.get("verified_classes", ()), dtype=np.int64),
     )
+
+
+def with_verified_classes(
+    truths: Mapping[str, GroundTruthGraph], labels: Mapping[str, IntArray]
+) -> dict[str, GroundTruthGraph]:
+    """Add the verified classes of image labels to annotations.
+
+    Args:
+        truths: image id -> annotation.
+        labels: image id -> verified classes, see `reldn_d2.utils.image_labels.read_image_labels`. An image that is not
+            in it keeps its verified classes. Images that are not in `truths` are ignored.
+
+    Raises:
+        ValueError: if no image is in both.
+    """
+    if truths.keys().isdisjoint(labels):
+        raise ValueError(
+            f"no image of the image labels ({next(iter(labels), 'none')}, ...) is in the data set "
+            f"({next(iter(truths), 'none')}, ...); give the labels of its split"
+        )
+    return {
+        image_id: replace(truth, verified_classes=labels.get(image_id, truth.verified_classes))
+        for image_id, truth in truths.items()
+    }

@@ -18,11 +18,11 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from reldn_d2.structures import Queries
+from reldn_d2.utils.image_labels import read_image_labels
 
 from .checks import prepare_prediction
 from .graphs import GroundTruthGraph, PredictedGraph, Task, parse_task
-from .ground_truth import ground_truth_graphs, iterate_ground_truth
-from .io.image_labels import read_image_labels, with_verified_classes
+from .ground_truth import ground_truth_graphs, iterate_ground_truth, with_verified_classes
 from .io.predictions import save_predictions
 from .io.results import remove_results, results_table, save_results
 from .io.submission import submission_labels

@@ -1,1 +1,1 @@
-"""Files: writing them at once, reading text and JSON, digests."""
+"""Reading and writing files: atomic writes, digests, JSON, CSV, and the image labels of OpenImages."""

@@ -1,11 +1,15 @@
-"""Writing files so that a reader sees the old file or the new one, never half of one."""
+"""Writing a file in one step, so that a reader never sees half of it, and digests of data."""
 
+import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @contextmanager
@@ -21,7 +25,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     try:
         with os.fdopen(descriptor, "wb") as stream:
             yield stream
-        # mkstemp makes files that only their owner can read; a data file gets the rights of any new file
+        # mkstemp makes files that only their owner can read; a data file gets the permissions of any new file
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
@@ -29,3 +33,18 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def digest(parts: Iterable[str | bytes | NDArray[np.generic]]) -> str:
+    """SHA-256 of a sequence of parts, in hexadecimal. Another order of the parts gives another digest."""
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            # type and shape say where an array ends and the next begins
+            total.update(f"array {part.dtype.str} {part.shape} ".encode())
+            total.update(np.ascontiguousarray(part).data)
+        else:
+            data = part.encode() if isinstance(part, str) else part
+            total.update(f"text {len(data)} ".encode())
+            total.update(data)
+    return total.hexdigest()

@@ -1,4 +1,4 @@
-"""Reading annotation files: text, and JSON."""
+"""Annotation files: reading text and JSON, and checks of JSON values."""
 
 import json
 import os
@@ -6,34 +6,15 @@ from pathlib import Path
 from typing import Any
 
 
-def is_id(value: Any) -> bool:
-    """An integer that int64 holds."""
-    return type(value) is int and abs(value) < 2**63
-
-
-def is_side(value: Any) -> bool:
-    """An image's width or height: an integer in [1, 2**31)."""
-    return type(value) is int and 0 < value < 2**31
-
-
-def is_box(value: Any) -> bool:
-    """A list of four numbers, in any order and maybe not finite."""
-    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
-
-
-def _is_number(value: Any) -> bool:
-    # an integer of more digits fits no array
-    return type(value) is float or is_id(value)
-
-
 def read_text(path: str | os.PathLike[str]) -> str:
-    """
+    """Read a whole text file.
+
     Args:
         path: file in UTF-8, with or without a byte order mark.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not UTF-8.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not UTF-8.
     """
     try:
         return Path(path).read_text(encoding="utf-8-sig")
@@ -44,28 +25,31 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 
 def read_json(path: str | os.PathLike[str], *, unique_keys: bool = False) -> Any:
-    """
+    """Read a JSON file.
+
     Args:
         path: file in UTF-8.
-        unique_keys: refuse an object with the same key twice, of which JSON would keep the last.
+        unique_keys: refuse an object that has the same key twice. Otherwise the last value counts, as usual
+            in JSON.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not UTF-8, not JSON, or a repeated key.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not UTF-8 or not JSON, or it repeats a key.
     """
     try:
         text = read_text(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"Annotation file {path} does not exist. Check DETECTRON2_DATASETS, or the path that the data set was "
-            "registered with; datasets/README.md shows the expected tree."
+            f"Annotation file {path} does not exist. Check DETECTRON2_DATASETS, or the path that the data "
+            "set was registered with; datasets/README.md shows the expected tree."
         ) from error
     try:
         return json.loads(text, object_pairs_hook=_without_repeated_keys if unique_keys else None)
-    # the latter when lists are nested too deeply
+    # RecursionError: the lists are nested too deeply
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"{path} is not valid JSON ({error}); it may be cut off. Unpack the official file again, or export yours again."
+            f"{path} is not valid JSON ({error}); it may be cut off. Unpack the official file again, or "
+            "export yours again."
         ) from error
 
 
@@ -76,3 +60,23 @@ def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         repeated = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"the key {repeated!r} occurs twice")
     return found
+
+
+def is_id(value: Any) -> bool:
+    """Whether a JSON value is an integer that int64 can hold."""
+    return type(value) is int and abs(value) < 2**63
+
+
+def is_side(value: Any) -> bool:
+    """Whether a JSON value can be an image's width or height: an integer in [1, 2**31)."""
+    return type(value) is int and 0 < value < 2**31
+
+
+def is_box(value: Any) -> bool:
+    """Whether a JSON value is a list of four numbers, in any order. They may be NaN or infinite."""
+    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
+
+
+def _is_number(value: Any) -> bool:
+    # an integer of more digits fits no array
+    return type(value) is float or is_id(value)

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from reldn_d2.data.datasets.visual_genome.vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
+from reldn_d2.data.datasets.visual_genome.vg150 import OBJECT_CLASSES, PREDICATE_CLASSES
 
 Arrays = dict[str, NDArray[Any]]
 TRAIN, TEST = 0, 2

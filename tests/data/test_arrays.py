@@ -87,7 +87,7 @@ def test_boxes_of_another_mode_are_converted_and_other_integers_are_accepted() -
 )
 @pytest.mark.parametrize("as_array", [False, True])
 def test_rows_that_do_not_fit_their_image_are_named(rows: Any, message: str, as_array: bool) -> None:
-    """Also where a later image has the entity that is missing here."""
+    """A later image may have the entity that this image lacks."""
     wrong = image([BOX] * 2, [0, 0], np.array(rows) if as_array else rows, image_id=7)
     data = [
         image([BOX], [0], [(0, 0, 0)], 6),

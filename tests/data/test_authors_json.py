@@ -47,7 +47,7 @@ def load(root: Path, detections: Any = None, **options: Any) -> list[dict[str, A
 
 
 def coco(annotations: list[Any], **lists: Any) -> dict[str, Any]:
-    """Detections in COCO's format; the pictures are larger than they are."""
+    """Detections in COCO's format, with image sizes larger than the pictures."""
     images = [
         {"id": i, "file_name": name, "width": 50, "height": 60} for i, name in ((3, "a.jpg"), (1, "b.jpg"))
     ]
@@ -207,41 +207,83 @@ def test_entities_that_only_relationships_have_are_counted(
         ("{", "is not valid JSON"),
         ([], "the file: it is not an object. Use COCO"),
         ({"a.jpg": PERSON}, "image a.jpg: its value is not a list of boxes"),
-        ({"b.jpg": [], "a.jpg": [PERSON, [2, 20, 5, 15]]}, "image a.jpg, box 1: [2, 20, 5, 15] has no category"),
-        ({"a.jpg": [{"category": 1, "bbox": "1234"}]}, "image a.jpg, box 0: {'category': 1, 'bbox': '1234'} has no"),
+        (
+            {"b.jpg": [], "a.jpg": [PERSON, [2, 20, 5, 15]]},
+            "image a.jpg, box 1: [2, 20, 5, 15] has no category",
+        ),
+        (
+            {"a.jpg": [{"category": 1, "bbox": "1234"}]},
+            "image a.jpg, box 0: {'category': 1, 'bbox': '1234'} has no",
+        ),
         ({"a.jpg": [end(3, 2, 20, 5, 15)]}, "image a.jpg, box 0: category 3 is not in [0, 3)"),
         ({"a.jpg": [end(1, 20, 2, 5, 15)]}, "not in the order [y1, y2, x1, x2]"),
         ({"images": [], "annotations": []}, "'categories': it is missing or not a list. COCO's format has"),
         ({"images": []}, "'annotations': it is missing or not a list"),
         ({**coco([]), "images": {}}, "'images': it is missing or not a list"),
         (coco([7]), "record 0 of 'annotations': 7 lacks one of"),
-        (coco([box(3, 4, 1, 2, 3, 4), {"id": 1, "image_id": 3, "bbox": [1, 2, 3, 4]}]), "record 1 of 'annotations'"),
+        (
+            coco([box(3, 4, 1, 2, 3, 4), {"id": 1, "image_id": 3, "bbox": [1, 2, 3, 4]}]),
+            "record 1 of 'annotations'",
+        ),
         (coco([], images=[{"id": 3, "file_name": "a.jpg", "width": 5}]), "record 0 of 'images'"),
-        (coco([], images=[{"id": 3, "file_name": "a.jpg", "width": 0, "height": 9}]), "image 'a.jpg': its width"),
+        (
+            coco([], images=[{"id": 3, "file_name": "a.jpg", "width": 0, "height": 9}]),
+            "image 'a.jpg': its width",
+        ),
         (coco([], images=[{"id": 3, "file_name": ["a.jpg"], "width": 8, "height": 9}]), "of another type"),
-        (coco([], images=[{"id": 3, "file_name": "a.jpg", "width": "8", "height": 9}]), "image 'a.jpg': its width"),
-        (coco([], images=[*coco([])["images"], {**coco([])["images"][0], "id": 8}]), "image 'a.jpg': it or its id 8"),
-        (coco([], images=[*coco([])["images"], {**coco([])["images"][0], "file_name": "d.jpg"}]), "its id 3 is listed"),
+        (
+            coco([], images=[{"id": 3, "file_name": "a.jpg", "width": "8", "height": 9}]),
+            "image 'a.jpg': its width",
+        ),
+        (
+            coco([], images=[*coco([])["images"], {**coco([])["images"][0], "id": 8}]),
+            "image 'a.jpg': it or its id 8",
+        ),
+        (
+            coco([], images=[*coco([])["images"], {**coco([])["images"][0], "file_name": "d.jpg"}]),
+            "its id 3 is listed",
+        ),
         (coco([], categories=[{"id": 1, "name": "dog"}]), "category 1: 'dog' is not in thing_classes"),
         (coco([], categories=[{"id": [1], "name": "cup"}]), "of another type"),
-        (coco([], categories=[{"id": 5, "name": "cup"}, {"id": 5, "name": "person"}]), "category 5: its id or its name 'person' is"),
-        (coco([], categories=[{"id": 5, "name": "cup"}, {"id": 6, "name": "cup"}]), "category 6: its id or its name 'cup' is listed twice"),
+        (
+            coco([], categories=[{"id": 5, "name": "cup"}, {"id": 5, "name": "person"}]),
+            "category 5: its id or its name 'person' is",
+        ),
+        (
+            coco([], categories=[{"id": 5, "name": "cup"}, {"id": 6, "name": "cup"}]),
+            "category 6: its id or its name 'cup' is listed twice",
+        ),
         (coco([], categories=[{"id": True, "name": "cup"}]), "record 0 of 'categories'"),
         (coco([box(True, 5, 0, 20, 40, 8)]), "record 0 of 'annotations'"),
-        (coco([box(1, True, 0, 20, 40, 8)], categories=[{"id": 1, "name": "cup"}]), "record 0 of 'annotations'"),
-        (coco([], images=[{"id": 3, "file_name": "a.jpg", "width": 10**30, "height": 9}]), "image 'a.jpg': its width"),
-        (coco([], images=[{"id": 3, "file_name": "a.jpg", "width": 9, "height": 2**31}]), "image 'a.jpg': its width"),
+        (
+            coco([box(1, True, 0, 20, 40, 8)], categories=[{"id": 1, "name": "cup"}]),
+            "record 0 of 'annotations'",
+        ),
+        (
+            coco([], images=[{"id": 3, "file_name": "a.jpg", "width": 10**30, "height": 9}]),
+            "image 'a.jpg': its width",
+        ),
+        (
+            coco([], images=[{"id": 3, "file_name": "a.jpg", "width": 9, "height": 2**31}]),
+            "image 'a.jpg': its width",
+        ),
         (coco([], images=[{"id": 3, "file_name": "a.jpg", "width": 9, "height": True}]), "of another type"),
         (coco([box(5, 4, 1, 2, 3, 4)]), "record 0 of 'annotations' (id 77): image_id 5 is not in 'images'"),
         (coco([box([5], 4, 1, 2, 3, 4)]), "of another type"),
         (coco([box(3, 1, 1, 2, 3, 4)]), "(id 77) of image 'a.jpg': category_id 1 is not in 'categories'"),
-        (coco([box(3, 4, 1, 2, 3)]), "(id 77) of image 'a.jpg': bbox [1, 2, 3] is not four numbers. COCO's order is"),
+        (
+            coco([box(3, 4, 1, 2, 3)]),
+            "(id 77) of image 'a.jpg': bbox [1, 2, 3] is not four numbers. COCO's order is",
+        ),
         (coco([box(3, 4, 1, 2, 3, "x")]), "is not four numbers"),
         (coco([box(3, 4, 1, 2, 3, "4")]), "is not four numbers"),
         (coco([box(3, 4, 1, 2, 3, True)]), "is not four numbers"),
         (coco([box(3, 4, 1, 2, 3, 10**400)]), "is not four numbers"),
         (coco([{**box(3, 4), "bbox": "1234"}]), "bbox '1234' is not four numbers"),
-        (coco([box(3, 4, 1, 2, -3, 4)]), "bbox [1, 2, -3, 4] is not finite or has a negative size. COCO's order is"),
+        (
+            coco([box(3, 4, 1, 2, -3, 4)]),
+            "bbox [1, 2, -3, 4] is not finite or has a negative size. COCO's order is",
+        ),
         (coco([box(3, 4, 1, 2, 3, -4)]), "negative size"),
         (coco([box(3, 4, 1, float("nan"), 3, 4)]), "not finite"),
         (coco([box(3, 4, 1, 2, float("inf"), 4)]), "not finite"),

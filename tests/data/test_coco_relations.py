@@ -226,8 +226,14 @@ def repeated(kind: str) -> Change:
         (setter("images", 0, verified_category_ids=7), "image 20: verified_category_ids is 7"),
         (setter("categories", 1, label="cup"), "record 7 of 'categories': it has no label"),
         (setter("predicates", 0, label=9), "record 9 of 'predicates': it has no label that is a string"),
-        (setter("categories", 0, name="cup"), "record 2 of 'categories': it has the name 'cup', as record 7 has"),
-        (setter("predicates", 1, name="holds"), "record 4 of 'predicates': it has the name 'holds', as record 9 has"),
+        (
+            setter("categories", 0, name="cup"),
+            "record 2 of 'categories': it has the name 'cup', as record 7 has",
+        ),
+        (
+            setter("predicates", 1, name="holds"),
+            "record 4 of 'predicates': it has the name 'holds', as record 9 has",
+        ),
         (
             lambda data: (data["predicates"][0].update(id=1), data["relations"][0].update(predicate_id=True)),
             "relation 1: 'predicates' has no id True",
@@ -264,7 +270,9 @@ def test_bad_records_are_named(tmp_path: Path, change: Change, message: str) -> 
     assert text.count(". ") >= 1, "the remedy follows the problem"
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "not valid JSON"), ("[]", "the top level is no object")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "not valid JSON"), ("[]", "the top level is not an object")]
+)
 def test_files_of_other_kinds_are_named(tmp_path: Path, text: str, message: str) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ValueError, match=message) as error:

@@ -96,7 +96,7 @@ def test_the_printed_line_registers_the_file(
         MetadataCatalog.remove("own_test_coco")
 
 
-def test_what_is_up_to_date_is_left_alone_and_said_so(
+def test_a_file_that_is_up_to_date_is_not_written_again(
     source: Source, output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run([source.conversion()], output, force=False)
@@ -151,7 +151,7 @@ def _unpack_pictures(source: Source, output: Path) -> None:
         _add_source,
     ],
 )
-def test_what_is_damaged_or_out_of_date_is_made_again(
+def test_a_damaged_or_outdated_file_is_written_again(
     source: Source, output: Path, change: Callable[[Source, Path], None]
 ) -> None:
     run([source.conversion()], output, force=False)

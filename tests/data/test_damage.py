@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from reldn_d2.data import RelationDatasetMapper, prepare_training_relations
-from reldn_d2.data.checking.dataset_check import check_dataset
-from reldn_d2.data.checking.pictures import check_pictures
+from reldn_d2.data.checking.checks import check_dataset, check_pictures
 from tests.builders.dataset_formats.damage import Counted, Damage, Format, Loads, Refused
 
 NAMES = ("vg150", "visual_genome_raw", "openimages_vrd", "vrd", "authors_json", "coco_relations")
@@ -73,7 +72,7 @@ def test_damage_has_the_outcome_that_the_format_promises(
 
 
 @pytest.mark.parametrize(("one", "damage"), LOADING)
-def test_what_loads_is_trained_on_or_refused_by_name(one: Format, damage: Damage, tmp_path: Path) -> None:
+def test_data_that_load_can_be_trained_on_or_are_refused(one: Format, damage: Damage, tmp_path: Path) -> None:
     one.write(tmp_path, damage)
     mapper = RelationDatasetMapper(True, augmentations=[], image_format="BGR")
     kept = prepare_training_relations(one.load(tmp_path), one.name)

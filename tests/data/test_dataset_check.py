@@ -14,10 +14,9 @@ from PIL import Image
 
 from reldn_d2.data import parse_vrd_annotations
 from reldn_d2.data.arrays import is_repeat
-from reldn_d2.data.checking.dataset_check import DatasetCheck, check_dataset, images_with_errors
-from reldn_d2.data.checking.pictures import check_pictures
-from reldn_d2.data.checking.problems import KINDS, NUM_RECORDS
-from reldn_d2.data.checking.summary import Spread
+from reldn_d2.data.checking.checks import DatasetCheck, check_dataset, check_pictures
+from reldn_d2.data.checking.counts import Spread
+from reldn_d2.data.checking.problems import KINDS, NUM_RECORDS, images_with_errors
 from reldn_d2.data.checking.unchecked_arrays import unchecked_arrays
 from reldn_d2.structures.annotations import Annotations
 from tests.builders.checked_images import (
@@ -116,7 +115,7 @@ def test_every_kind_of_problem_is_tested() -> None:
     assert {*KINDS} - {*DAMAGED} == PICTURE_KINDS | {"one_box", "counts"}
 
 
-def test_one_box_and_none_are_reported_beside_what_follows_from_them() -> None:
+def test_images_with_one_box_or_none_are_reported() -> None:
     one = image(2, annotations=[annotation(BOXES[0], 0)], relations=[[0, 0, 1]])
     found = check([image(1), one, image(3, annotations=[], relations=[])])
     assert counts(found) == {"one_box": 2, "no_relation": 1, "self_relation": 1}
@@ -133,7 +132,7 @@ def test_other_numbers_than_expected_are_named() -> None:
     ]
 
 
-def test_an_expectation_nobody_knows_is_not_met() -> None:
+def test_an_unknown_expected_count_is_a_problem() -> None:
     (problem,) = check([image()], {"imagse": 1}).problems
     assert str(problem.records[0]) == "imagse: not known, not 1"
 
@@ -253,7 +252,7 @@ ANNOTATION = st.fixed_dictionaries(
 
 @settings(max_examples=300)
 @given(st.data())
-def test_nothing_in_a_dict_makes_it_raise(data: st.DataObject) -> None:
+def test_invalid_dicts_never_raise(data: st.DataObject) -> None:
     dataset_dict = image(2)
     for key in data.draw(st.sets(st.sampled_from([*dataset_dict, "verified_classes", "changed_boxes"]))):
         options = {
@@ -329,7 +328,7 @@ def test_the_summary_of_two_images_counted_by_hand() -> None:
 
 
 def slow_numbers(dataset_dicts: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the report counts, from the definitions, one record after the other."""
+    """The counts of the report, from their definitions, one record after the other."""
     found: Counter[str] = Counter()
     classes: Counter[int] = Counter()
     predicates: Counter[int] = Counter()
@@ -365,7 +364,8 @@ def slow_numbers(dataset_dicts: list[dict[str, Any]]) -> dict[str, Any]:
             if exists:
                 a, b = annotations[subject]["bbox"], annotations[object]["bbox"]
                 sides = (min(a[i + 2], b[i + 2]) - max(a[i], b[i]) for i in (0, 1))
-                # min and max of Python pass over a NaN, or not, as the order will have it; such a box shares nothing
+                # min and max of Python pass over a NaN, or not, as the order will have it; such a box shares
+                # nothing
                 undefined = any(number != number for number in (*a, *b))
                 found["without_overlap"] += undefined or not all(side > 0 for side in sides)
         found["several"] += sum(len(of_pair) > 1 for of_pair in predicates_of.values())
@@ -377,7 +377,7 @@ def slow_numbers(dataset_dicts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def numbers(dataset_dicts: list[dict[str, Any]]) -> dict[str, Any]:
-    """The same of the report."""
+    """The same counts, from the report."""
     found = check(dataset_dicts)
     summary = found.summary
     more = {
@@ -451,7 +451,7 @@ def test_repeated_rows_are_those_with_an_equal_one_before(rows: list[list[float]
 
 @pytest.fixture
 def photos(tmp_path: Path) -> list[dict[str, Any]]:
-    """Four sound images with their pictures."""
+    """Four valid images with their pictures."""
     rng = np.random.default_rng(0)
     dataset_dicts = [image(i, file_name=str(tmp_path / f"{i}.jpg")) for i in range(4)]
     for d in dataset_dicts:

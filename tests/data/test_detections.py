@@ -128,7 +128,7 @@ def test_other_files_are_refused(tmp_path: Path, damage: str) -> None:
         load_detections_into_dataset([], path, CLASSES)
 
 
-def test_a_file_says_what_made_it(tmp_path: Path) -> None:
+def test_a_file_names_its_detector(tmp_path: Path) -> None:
     path = tmp_path / "found.npz"
     assert detections_made_by(path) == ""
     save_detections(path, two_images(), ["a", "b", "c"])

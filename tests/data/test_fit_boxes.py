@@ -50,7 +50,7 @@ def test_the_warning_counts_both_and_names_the_first(caplog: pytest.LogCaptureFi
     assert "the first in record 1." in caplog.text
 
 
-def test_good_boxes_and_none_pass_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+def test_good_boxes_and_no_boxes_give_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         assert fit() == []
         fit((1, 1, 5, 5))
@@ -81,7 +81,8 @@ def test_some_boxes_far_out_are_clipped(good: int, far_out: int) -> None:
 def test_too_many_boxes_far_out_are_no_boxes_of_these_images(good: int, far_out: int) -> None:
     with pytest.raises(
         ValueError,
-        match=rf"^boxes\.json: {far_out} of {good + far_out} boxes .* first in record {good}: .* 20 x 10\. Check the order",
+        match=rf"^boxes\.json: {far_out} of {good + far_out} boxes .* first in record {good}: .* 20 x 10\. "
+        "Check the order",
     ):
         fit(*[GOOD] * good, *[FAR_OUT] * far_out)
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from reldn_d2.data import images as image_files
-from reldn_d2.data.images import find_images, image_sizes
+from reldn_d2.data.images import cache_folder, find_images, image_sizes
 
 Opened = list[str]
 
@@ -108,7 +108,7 @@ def test_a_changed_picture_is_measured_again(tmp_path: Path, opened: Opened, lat
     assert sorted(opened) == ["a.bmp", "a.bmp", "b.bmp"]
 
 
-def test_what_was_read_before_an_error_is_not_read_again(tmp_path: Path, opened: Opened) -> None:
+def test_sizes_read_before_an_error_are_not_read_again(tmp_path: Path, opened: Opened) -> None:
     paths = save(tmp_path, {f"{i}.png": (i + 1, 9) for i in range(6)})
     paths[4].write_text("no picture")
     with pytest.raises(ValueError, match=r"4\.png cannot be read"):
@@ -131,7 +131,7 @@ def test_sizes_are_saved_on_the_way(tmp_path: Path, cache: Path, monkeypatch: py
     assert saved == [2, 4, 5]
 
 
-def test_nothing_is_written_when_nothing_is_new(tmp_path: Path, cache: Path) -> None:
+def test_the_cache_is_not_written_without_new_sizes(tmp_path: Path, cache: Path) -> None:
     paths = save(tmp_path, {"a.jpg": (3, 4)})
     image_sizes(paths)
     (file,) = cache_files(cache)
@@ -199,7 +199,7 @@ def test_all_pictures_that_cannot_be_read_are_counted_and_the_others_kept(
     for path in paths[1:9]:
         path.write_text("no picture")
     with pytest.raises(
-        ValueError, match=r"b\.jpg cannot be read.* So it is with 8 of 10 images, such as c\.jpg, .*g\.jpg\.$"
+        ValueError, match=r"b\.jpg cannot be read.* This concerns 8 of 10 images, such as c\.jpg, .*g\.jpg\.$"
     ):
         image_sizes(paths)
     assert len(opened) == 10
@@ -229,3 +229,12 @@ def test_another_ending_will_do_only_if_asked(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such file"):
         find_images(["a.jpg"], [tmp_path], "list.csv")
     assert find_images(["a.jpg"], [tmp_path], "list.csv", other_endings=True) == [tmp_path / "a.png"]
+
+
+def test_the_folder_is_the_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert cache_folder() == Path("/somewhere/reldn_d2")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert cache_folder() == Path.home() / ".cache" / "reldn_d2"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "reldn_d2"

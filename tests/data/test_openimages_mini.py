@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from reldn_d2.data.datasets.openimages.mini import draw_in_proportion
+from reldn_d2.data.datasets.openimages.vrd import draw_in_proportion
 
 Ints = NDArray[np.int64]
 
@@ -59,7 +59,8 @@ def test_the_rule_holds_for_any_order_of_rows(data: tuple[Ints, Ints]) -> None:
 
 
 def test_a_hand_made_case() -> None:
-    # predicate 1 is the rarest (2 instances), then 0 (5): images in the order 7 (two of 1), 2 (three of 0), 1, 9
+    # predicate 1 is the rarest (2 instances), then 0 (5): images in the order 7 (two of 1), 2 (three of 0),
+    # 1, 9
     image = np.array([7, 7, 2, 2, 2, 1, 9])
     predicate = np.array([1, 1, 0, 0, 0, 0, 0])
     assert draw_in_proportion(image, predicate, 2).tolist() == [2, 7]

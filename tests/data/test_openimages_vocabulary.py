@@ -2,8 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from reldn_d2.data.datasets.openimages.classes import ATTRIBUTES, CLASSES, PREDICATES
-from reldn_d2.data.datasets.openimages.vocabulary import VOCABULARY_2018, read_vocabulary
+from reldn_d2.data.datasets.openimages.vocabulary import (
+    ATTRIBUTES,
+    CLASSES,
+    PREDICATES,
+    VOCABULARY_2018,
+    read_vocabulary,
+)
 from tests.builders.dataset_formats.openimages_vrd import GUITAR, MAN, TABLE, WOODEN
 
 HEADER = "LabelName1,LabelName2,RelationshipLabel\n"
@@ -36,8 +41,8 @@ def test_the_triplets_of_2018_give_the_same_numbers_as_no_file(tmp_path: Path) -
 
 def test_known_labels_come_first_and_new_ones_follow_sorted(tmp_path: Path) -> None:
     write_triplets(
-        tmp_path, "/m/0zebra,/m/0new,ride", f"{TABLE},/m/0shiny,is", f"{MAN},{GUITAR},plays", f"{TABLE},{WOODEN},is",
-        f"{MAN},{TABLE},at", f"{MAN},/m/0new,catch_with",
+        tmp_path, "/m/0zebra,/m/0new,ride", f"{TABLE},/m/0shiny,is", f"{MAN},{GUITAR},plays",
+        f"{TABLE},{WOODEN},is", f"{MAN},{TABLE},at", f"{MAN},/m/0new,catch_with",
     )  # fmt: skip
     (tmp_path / "oidv6-class-descriptions.csv").write_text(
         f'LabelName,DisplayName\n{MAN},Person\n/m/0zebra,Zebra\n/m/0new,"New, thing"\n'
@@ -75,8 +80,14 @@ def test_a_damaged_list_of_names_is_named(tmp_path: Path, content: str) -> None:
     ("triplets", "names", "message"),
     [
         ([f"{MAN},/m/0new,at"], "/m/0new,Man\n", f"{MAN} and /m/0new have the same name, 'Man'. Correct"),
-        ([f"{MAN},/m/0a,at", f"{MAN},/m/0b,at"], "/m/0a,New\n/m/0b,New\n", "/m/0a and /m/0b have the same name"),
-        ([f"{MAN},/m/0a,is", f"{MAN},/m/0b,is"], "/m/0a,New\n/m/0b,New\n", "/m/0a and /m/0b have the same name"),
+        (
+            [f"{MAN},/m/0a,at", f"{MAN},/m/0b,at"], "/m/0a,New\n/m/0b,New\n",
+            "/m/0a and /m/0b have the same name",
+        ),
+        (
+            [f"{MAN},/m/0a,is", f"{MAN},/m/0b,is"], "/m/0a,New\n/m/0b,New\n",
+            "/m/0a and /m/0b have the same name",
+        ),
         ([f"{MAN},/m/0new,at"], "/m/0new,\n", "the name of /m/0new is empty. Correct"),
         ([f"{MAN},/m/0new,is"], "/m/0new, \n", "the name of /m/0new is empty"),
         ([f"{MAN},{TABLE},kicks_at", f"{MAN},{TABLE},kicks at"], "", "have the same name, 'kicks at'"),

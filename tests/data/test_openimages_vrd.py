@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from reldn_d2.data import RelationDatasetMapper
 from reldn_d2.data.datasets.openimages import vrd as openimages_vrd
-from reldn_d2.data.datasets.openimages.classes import ATTRIBUTES, CLASSES, PREDICATES
-from reldn_d2.data.datasets.openimages.vocabulary import VOCABULARY_2018
+from reldn_d2.data.datasets.openimages.files import find_file
+from reldn_d2.data.datasets.openimages.vocabulary import ATTRIBUTES, CLASSES, PREDICATES, VOCABULARY_2018
 from reldn_d2.data.datasets.openimages.vrd import load_openimages_vrd, register_openimages_vrd
 from reldn_d2.evaluation import image_sizes, read_submission, submission_labels, write_submission
 from reldn_d2.evaluation.io.submission import graph_of_triplets
@@ -62,7 +62,7 @@ def pixels(*box: float) -> list[float]:
 
 
 def slowly_loaded(rows: list[Record], sizes: dict[str, tuple[int, int]]) -> dict[str, Record]:
-    """What a CSV says, one row after the other; image id -> its entities, relationships and attributes."""
+    """Image id -> its entities, relationships and attributes, from the rows of a CSV one by one."""
     images: dict[str, Record] = {}
     classes, attributes = sorted(CLASSES), list(ATTRIBUTES)
     for record in rows:
@@ -240,7 +240,7 @@ def test_rounding_is_clipped_and_empty_boxes_are_widened(
     assert "image a" in message
 
 
-def test_a_changed_box_of_an_attribute_is_none_of_an_entity(tmp_path: Path) -> None:
+def test_a_changed_box_of_an_attribute_does_not_change_an_entity(tmp_path: Path) -> None:
     flat = (0.5, 0.5, 0.5, 0.75)
     write(tmp_path, [row("a", MAN, LEFT, "at", TABLE, MIDDLE), attribute_row("a", TABLE, flat, WOODEN)])
     (image,) = load_openimages_vrd(tmp_path, "train")
@@ -467,7 +467,8 @@ def test_image_labels_become_verified_classes(tmp_path: Path) -> None:
     assert c["verified_classes"].dtype == np.int64
     labels.write_text(f"ImageID,LabelName,Confidence\na,{MAN},1\na,{TABLE},0.4\n")
     with pytest.raises(
-        ValueError, match=r"vrd-labels\.csv: line 3, image a: Confidence is 0\.4, not 0 or 1\. Use"
+        ValueError,
+        match=rf"vrd-labels\.csv: line 3, image a: Confidence of {TABLE} is '0\.4', not 0 or 1; give",
     ):
         load_openimages_vrd(tmp_path, "train")
 
@@ -585,3 +586,13 @@ def test_the_mapper_reads_the_pictures(tmp_path: Path) -> None:
     output = RelationDatasetMapper(False, augmentations=[], image_format="BGR")(image)
     assert output["image"].shape == (3, HEIGHT, WIDTH)
     assert output["instances"].gt_boxes.tensor[1].tolist() == pixels(*MIDDLE)
+
+
+def test_several_candidates_are_named(tmp_path: Path) -> None:
+    assert find_file(tmp_path, ["*.csv"], "the table") is None
+    path = tmp_path / "table.csv"
+    path.touch()
+    assert find_file(tmp_path, ["*.csv", "*.txt"], "the table") == path
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(ValueError, match=r"several files could be the table: a\.txt, table\.csv\. Keep one"):
+        find_file(tmp_path, ["*.csv", "*.txt"], "the table")

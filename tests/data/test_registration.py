@@ -28,7 +28,7 @@ def load_something(**arguments: Any) -> list[dict[str, Any]]:
     return [arguments]
 
 
-def test_nothing_is_loaded_before_it_is_asked_for() -> None:
+def test_files_are_read_when_the_data_set_is_loaded() -> None:
     register_relation_dataset(NAME, load_nothing, {"root": "a", "split": "train"})
     assert not CALLS
     assert DatasetCatalog.get(NAME) == []
@@ -65,7 +65,7 @@ def test_classes_that_are_not_known_yet_are_not_in_the_metadata() -> None:
     )
 
 
-def test_the_same_again_changes_nothing() -> None:
+def test_registering_the_same_again_changes_nothing() -> None:
     register_relation_dataset(NAME, load_nothing, {"root": "a"}, thing_classes=["cat"])
     before = MetadataCatalog.get(NAME).as_dict().copy()
     register_relation_dataset(NAME, load_nothing, {"root": "a"}, thing_classes=["cat"])

@@ -9,7 +9,7 @@ from detectron2.data.samplers import RepeatFactorTrainingSampler
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reldn_d2.data.repeat_factors import predicate_repeat_factors
+from reldn_d2.data.statistics import predicate_repeat_factors
 from tests.builders.dataset_images import compact, image, images
 
 TWO = [(0, 0, 4, 4), (1, 1, 5, 5)]

@@ -1,6 +1,5 @@
-import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -11,8 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reldn_d2.data import parse_vrd_annotations, predicate_counts, statistics
-from reldn_d2.data.cache import cache_folder
-from reldn_d2.data.statistics import cached_predicate_counts
 from tests.builders.dataset_images import CLASSES, PREDICATES, compact, image, images
 from tests.references.statistics import slow_counts
 
@@ -23,7 +20,7 @@ OPTIONS = [(overlap, background) for overlap in (False, True) for background in 
 def test_counts_equal_a_count_pair_by_pair(
     data: list[dict[str, Any]], options: tuple[bool, Any], pairs_at_once: int
 ) -> None:
-    """However many pairs are looked at together."""
+    """The result must not depend on the number of pairs that are compared at once."""
     with mock.patch.object(statistics, "_PAIRS_AT_ONCE", pairs_at_once):
         found = predicate_counts(
             data, CLASSES, PREDICATES, overlap_only=options[0], background_count=options[1]
@@ -56,7 +53,8 @@ APART = [(0, 0, 1, 1), (2, 2, 3, 3)]
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        # background pairs: unrelated, all (of entities in relationships); of these overlapping: unrelated, all
+        # background pairs: unrelated, all (of entities in relationships); of these overlapping: unrelated,
+        # all
         (image([], [], []), (0, 0, 0, 0)),
         (image(THREE[:1], [0], []), (0, 0, 0, 0)),
         (image(THREE[:1], [0], [(0, 0, 1)]), (0, 0, 0, 0)),
@@ -75,7 +73,7 @@ APART = [(0, 0, 1, 1), (2, 2, 3, 3)]
 def test_background_pairs_of_an_image(
     given: dict[str, Any], expected: tuple[int, ...], form: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
-    """Alone, and between images whose pairs must not be mixed with its own."""
+    """The image alone, and between images whose pairs must not be mixed with its pairs."""
     found = []
     for overlap, background in OPTIONS:
         options: Any = {"overlap_only": overlap, "background_count": background}
@@ -120,85 +118,6 @@ def test_an_unknown_background_count_is_an_error() -> None:
     unknown: Any = "some"
     with pytest.raises(ValueError, match="'unrelated' or 'all', not 'some'"):
         predicate_counts([], CLASSES, PREDICATES, background_count=unknown)
-
-
-@pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[mock.Mock]:
-    """An empty cache, and the function that counts, which says how often it was called."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with mock.patch.object(statistics, "_count", wraps=statistics._count) as count:
-        yield count
-
-
-def example(**change: Any) -> list[dict[str, Any]]:
-    given: dict[str, Any] = {
-        "boxes": THREE,
-        "classes": [0, 1, 2],
-        "relations": [(0, 1, 1), (0, 2, 0)],
-        **change,
-    }
-    return [image(APART, [0, 1], []), image(**given)]
-
-
-@pytest.mark.parametrize("options", OPTIONS)
-def test_the_same_data_are_counted_once(options: tuple[bool, Any], counted: mock.Mock) -> None:
-    given: Any = {"overlap_only": options[0], "background_count": options[1]}
-    expected = slow_counts(example(), CLASSES, PREDICATES, *options)
-    for data in (example(), [compact(one) for one in example()]):
-        found = cached_predicate_counts(data, CLASSES, PREDICATES, **given)
-        assert found.dtype == np.int64
-        np.testing.assert_array_equal(found, expected)
-        found[:] = 0  # nobody else's
-    assert counted.call_count == 1
-
-
-def test_everything_that_is_counted_is_part_of_the_key(counted: mock.Mock) -> None:
-    moved = [*THREE[:2], (8, 8, 60, 60)]
-    cases: list[tuple[list[dict[str, Any]], tuple[int, int], dict[str, Any]]] = [
-        (example(), (CLASSES, PREDICATES), {}),
-        (example(), (CLASSES + 1, PREDICATES), {}),
-        (example(), (CLASSES, PREDICATES + 1), {}),
-        (example(), (CLASSES, PREDICATES), {"background_count": "all"}),
-        (example(), (CLASSES, PREDICATES), {"overlap_only": True}),
-        (example(boxes=moved), (CLASSES, PREDICATES), {"overlap_only": True}),
-        (example(classes=[0, 2, 2]), (CLASSES, PREDICATES), {}),
-        (example(relations=[(0, 1, 1), (1, 2, 0)]), (CLASSES, PREDICATES), {}),
-        (example(relations=[(0, 1, 1)]), (CLASSES, PREDICATES), {}),
-        (example()[:1], (CLASSES, PREDICATES), {}),
-        ([*example(), image([], [], [])], (CLASSES, PREDICATES), {}),
-        # the same entities and no relationship, in one image and in two
-        ([image(THREE, [0, 1, 2], [])], (CLASSES, PREDICATES), {}),
-        ([image(THREE[:1], [0], []), image(THREE[1:], [1, 2], [])], (CLASSES, PREDICATES), {}),
-    ]
-    for _ in range(2):
-        for data, sizes, options in cases:
-            expected = predicate_counts(data, *sizes, **options)
-            counted.reset_mock()
-            np.testing.assert_array_equal(cached_predicate_counts(data, *sizes, **options), expected)
-    assert counted.call_count == 0, "the second round reads"
-    assert len([*cache_folder().rglob("*.npz")]) == len(cases)
-
-
-def test_boxes_do_not_matter_without_the_overlap_rule(counted: mock.Mock) -> None:
-    for boxes in (THREE, THREE[::-1]):
-        cached_predicate_counts(example(boxes=boxes), CLASSES, PREDICATES)
-    assert counted.call_count == 1
-
-
-def test_a_damaged_file_is_counted_anew(counted: mock.Mock, caplog: pytest.LogCaptureFixture) -> None:
-    expected = cached_predicate_counts(example(), CLASSES, PREDICATES)
-    (path,) = cache_folder().rglob("*.npz")
-    path.write_bytes(path.read_bytes()[:-30])
-    with caplog.at_level(logging.WARNING):
-        np.testing.assert_array_equal(cached_predicate_counts(example(), CLASSES, PREDICATES), expected)
-    assert counted.call_count == 2 and str(path) in caplog.text
-
-
-def test_a_class_out_of_range_is_named_in_spite_of_the_cache(counted: mock.Mock) -> None:
-    for _ in range(2):
-        with pytest.raises(ValueError, match="category_id 3"):
-            cached_predicate_counts(example(classes=[0, 1, 3]), CLASSES, PREDICATES)
-    assert not counted.called and not cache_folder().exists()
 
 
 @pytest.mark.parametrize("options", OPTIONS)

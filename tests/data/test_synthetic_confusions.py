@@ -25,9 +25,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reldn_d2.data.synthetic.canvas import Image
 from reldn_d2.data.synthetic.dataset import scene_dict
-from reldn_d2.data.synthetic.drawing import draw_scene
+from reldn_d2.data.synthetic.drawing import Image, draw_scene
 from reldn_d2.data.synthetic.scene import make_scene
 from reldn_d2.data.synthetic.vocabulary import IMAGE_SIZE, Category, Predicate
 
@@ -237,7 +236,7 @@ def test_boxes_and_classes_stay_at_chance(
 
 @pytest.mark.parametrize("predicate", PREDICATES)
 def test_the_leak_test_would_notice_a_leak(annotated: dict[str, list[Record]], predicate: Predicate) -> None:
-    """Every sixth answer moved to the nearest candidate is enough to be found out."""
+    """The test notices a leak even if only every sixth answer is moved to the nearest candidate."""
     train = collect(annotated["train"], predicate, spatial_features, per_scene=3, planted=True)
     test = collect(annotated["test"], predicate, spatial_features, per_scene=1, planted=True)
     chance, deviation = test.chance()

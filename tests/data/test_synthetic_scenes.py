@@ -9,12 +9,9 @@ from detectron2.structures import BoxMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reldn_d2.data.synthetic.confusion import confusable_cases
-from reldn_d2.data.synthetic.dataset import scene_dict
+from reldn_d2.data.synthetic.dataset import confusable_cases, scene_dict
 from reldn_d2.data.synthetic.geometry import arm_paths, grip
-from reldn_d2.data.synthetic.layout import ENTITIES, HAND_CLEARANCE, Layout, sample_layout
-from reldn_d2.data.synthetic.random_draws import Draws
-from reldn_d2.data.synthetic.scene import make_scene
+from reldn_d2.data.synthetic.scene import ENTITIES, HAND_CLEARANCE, Draws, Layout, make_scene, sample_layout
 from reldn_d2.data.synthetic.vocabulary import (
     GENERATOR_VERSION,
     IMAGE_SIZE,
@@ -141,7 +138,7 @@ def test_answers_are_uniform_over_assignments() -> None:
 
 
 def test_annotation_order_is_shuffled(records: list[dict[str, Any]]) -> None:
-    """Position in the list says nothing about the class: every class comes first and last at times."""
+    """The position in the list is independent of the class: every class is sometimes first and last."""
     for end in (0, -1):
         first = Counter(scene["annotations"][end]["category_id"] for scene in records)
         assert len(first) == len(THING_CLASSES)

@@ -14,8 +14,12 @@ from PIL import Image
 
 from reldn_d2.data import RelationDatasetMapper
 from reldn_d2.data.datasets.visual_genome import vg150
-from reldn_d2.data.datasets.visual_genome.vg150 import load_vg150, register_vg150
-from reldn_d2.data.datasets.visual_genome.vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
+from reldn_d2.data.datasets.visual_genome.vg150 import (
+    OBJECT_CLASSES,
+    PREDICATE_CLASSES,
+    load_vg150,
+    register_vg150,
+)
 from reldn_d2.structures.annotations import Annotations
 from tests.builders.vg150_files import (
     TEST,
@@ -204,7 +208,7 @@ def test_every_image_has_its_own_boxes_and_relationships(
 # --- boxes at the edge
 
 
-def test_rounding_at_the_edge_is_clipped_without_a_word(
+def test_rounding_at_the_edge_is_clipped_without_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     # 384 rows are 768 scaled ones
@@ -418,7 +422,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
             load_vg150(tmp_path, "trainval")
 
 
-def test_an_empty_folder_is_told_both_names_of_the_annotation(tmp_path: Path) -> None:
+def test_an_empty_folder_gives_an_error_with_both_file_names(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"VG-SGG-with-attri\.h5 does not exist, nor does VG-SGG\.h5"):
         load_vg150(tmp_path, "trainval")
 
@@ -594,7 +598,7 @@ def test_dicts_that_are_a_list_are_refused(tmp_path: Path) -> None:
         ("[" * 200_000, r"is not valid JSON \(maximum recursion"),
         (
             json.dumps(image_data([Photo(i) for i in (5, 7, 6, 7, 5)])),
-            "record 3: image_id 7 has occurred before",
+            "record 3: image_id 7 occurs in an earlier record",
         ),
     ],
 )

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reldn_d2.data.datasets.visual_genome.aliases import NameCodes, clean_name, read_aliases
-from reldn_d2.data.datasets.visual_genome.vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
+from reldn_d2.data.datasets.visual_genome.raw_files import NameCodes, clean_name, read_aliases
+from reldn_d2.data.datasets.visual_genome.vg150 import OBJECT_CLASSES, PREDICATE_CLASSES
 
 
 def aliases(folder: Path, text: str) -> dict[str, str]:
@@ -74,8 +74,8 @@ def test_a_circle_is_refused(tmp_path: Path, text: str) -> None:
         ('near,by\n"on, onto",upon\n', r"line 2: '\"on, onto\",upon' has a quote character or a tab\. Write"),
         ("near\tby\n", "line 1: .* has a quote character or a tab"),
         ("near,by\n\non\tupon\n", "line 3: .* has a quote character or a tab"),
-        ("", "line 1: neither it nor any other line has an alias"),
-        ("near\nby\n", "line 1: neither it nor any other line has an alias"),
+        ("", "line 1: neither this nor any other line has an alias"),
+        ("near\nby\n", "line 1: neither this nor any other line has an alias"),
         ("near,by\n".encode("utf-16"), "is not text in UTF-8"),
         (gzip.compress(b"near,by\n"), r"is not text in UTF-8 .*Unpack it"),
     ],
@@ -104,7 +104,7 @@ def test_lines_are_followed_from_one_to_the_next() -> None:
     assert name_of("rides", ["near"], stands_for) == "riding"
 
 
-def test_a_class_stays_what_it_is() -> None:
+def test_a_class_is_not_replaced_by_an_alias() -> None:
     stands_for = {"is beside": "beside", "beside": "near"}
     assert name_of("beside", ["near", "beside"], stands_for) == "beside"
     assert name_of("is beside", ["near", "beside"], stands_for) == "beside"

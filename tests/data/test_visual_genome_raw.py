@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reldn_d2.data.datasets.visual_genome.raw import load_visual_genome_raw, register_visual_genome_raw
-from reldn_d2.data.datasets.visual_genome.vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
+from reldn_d2.data.datasets.visual_genome.vg150 import OBJECT_CLASSES, PREDICATE_CLASSES
 from reldn_d2.structures.annotations import Annotations
 from tests.builders.visual_genome_files import (
     HEIGHT,
@@ -105,20 +105,22 @@ def test_relationships_under_the_ids_of_other_images_are_refused(tmp_path: Path)
     with pytest.raises(ValueError, match="different releases") as error:
         load(tmp_path)
     assert str(error.value).startswith(
-        f"{tmp_path / 'relationships.json'}: 20 of 20 relationship ends are in no object of "
+        f"{tmp_path / 'relationships.json'}: 20 of 20 subjects and objects are in no object of "
         f"{tmp_path / 'objects.json'}, the first being object 10 of image 2. "
     )
 
 
-def test_few_ends_that_are_no_objects_are_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_few_subjects_that_are_no_objects_are_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write_files(tmp_path, *shifted(9))
     assert len(load(tmp_path)) == 10
     (message,) = caplog.messages
-    assert "18 of 18 relationship ends are in no object" in message
+    assert "18 of 18 subjects and objects are in no object" in message
 
 
 @pytest.mark.parametrize(("unknown", "refused"), [(0, False), (10, False), (11, True)])
-def test_more_than_half_of_the_ends_may_not_be_unknown(
+def test_more_than_half_of_subjects_and_objects_may_not_be_unknown(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, unknown: int, refused: bool
 ) -> None:
     man = thing(1, "man", merged=(4,))
@@ -127,11 +129,11 @@ def test_more_than_half_of_the_ends_may_not_be_unknown(
     for i in range(unknown):
         records[i // 2] = {**records[i // 2], ("subject", "object")[i % 2]: thing(50 + i, "cup")}
     if refused:
-        with pytest.raises(ValueError, match=f"{unknown} of 20 relationship ends"):
+        with pytest.raises(ValueError, match=f"{unknown} of 20 subjects and objects"):
             loaded(tmp_path, [man], records)
         return
     loaded(tmp_path, [man], records)
-    assert [f"{unknown} of 20 relationship ends" in message for message in caplog.messages] == (
+    assert [f"{unknown} of 20 subjects and objects" in message for message in caplog.messages] == (
         [True] if unknown else []
     )
 
@@ -227,7 +229,9 @@ def test_of_several_names_the_first_that_is_a_class_counts(tmp_path: Path) -> No
     assert loaded(tmp_path, objects, [])["annotations"].classes.tolist() == [1]
 
 
-def test_what_is_left_out_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_excluded_entities_and_relationships_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     sky, cloud, clouds = thing(11, "sky"), thing(12, "cloud"), thing(13, "Cloud.")
     with caplog.at_level(logging.INFO):
         image = loaded(
@@ -243,20 +247,20 @@ def test_what_is_left_out_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFi
             ],
         )
     assert triplets(image) == [("man", "holding", "cup")]
-    unknown, entities, predicates, ends = caplog.messages
+    unknown, entities, predicates, joined = caplog.messages
     # sky is an object of another name
-    assert f"relationships.json: 1 of 12 relationship ends are in no object of {tmp_path}" in unknown
+    assert f"relationships.json: 1 of 12 subjects and objects are in no object of {tmp_path}" in unknown
     assert "objects.json, the first being object 14 of image 7." in unknown
     assert f"{tmp_path}: 4 entities are left out" in entities
     assert entities.endswith("most frequent are 'cloud' (2), 'sky' (1), 'sun' (1).")
     assert "relationships.json: 3 relationships are left out" in predicates
     assert predicates.endswith("most frequent are 'eats' (2), 'above' (1).")
-    assert "relationships.json: 4 of 6 relationships are left out with their subject or object." in ends
+    assert (
+        "relationships.json: 4 of 6 relationships are left out because their subject or object is." in joined
+    )
 
 
-def test_a_set_of_known_names_is_loaded_without_a_word(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_known_names_give_no_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         loaded(tmp_path, [MAN, thing(2, "cup", 0, 0, WIDTH, HEIGHT)], [relationship(MAN, "holding", CUP)])
     assert not caplog.messages
@@ -343,7 +347,7 @@ def test_bad_relationships_are_named(tmp_path: Path, record: Any) -> None:
         ("", "the file: not a JSON list"),
         ("{}", "the file: not a JSON list"),
         ("[", "the file: not valid JSON"),
-        ('[{"image_id": 7, "KIND": []}', "the file: not a JSON list, or one that breaks off"),
+        ('[{"image_id": 7, "KIND": []}', "the file: not a JSON list, or it is cut off"),
         ('[{"image_id": 7, "KIND": []},', "the file: not valid JSON"),
         ('[{"image_id": 7, "KIND": [', "the file: not valid JSON"),
         ('[{"image_id": 7, "KIND": []} {"image_id": 8, "KIND": []}]', "not a JSON list"),
@@ -374,7 +378,7 @@ def test_damaged_files_are_named(tmp_path: Path, file_name: str, text: str | byt
     "text",
     ["[]", " [ ] ", "\ufeff[]", '\n[\n{"image_id": 7, "objects": [ ]}\n ,\n{"image_id":8,"objects":[]}]\n'],
 )
-def test_white_space_does_no_harm(tmp_path: Path, text: str) -> None:
+def test_white_space_is_ignored(tmp_path: Path, text: str) -> None:
     write_files(tmp_path, {}, {7: [], 8: []})
     (tmp_path / "objects.json").write_text(text)
     assert [d["image_id"] for d in load(tmp_path)] == [7, 8]
@@ -395,7 +399,7 @@ def test_images_can_be_chosen(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         chosen = load(tmp_path, image_ids=[7, 5, 7])
     assert [(d["image_id"], len(d["annotations"])) for d in chosen] == [(7, 1), (5, 1)]
     # what is not asked for is not counted
-    assert "2 of 4 relationship ends are in no object" in caplog.messages[0]
+    assert "2 of 4 subjects and objects are in no object" in caplog.messages[0]
     assert "2 entities are left out" in caplog.messages[1]
     assert "2 of 2 relationships" in caplog.messages[2]
     assert load(tmp_path, image_ids=[]) == []
@@ -480,7 +484,7 @@ def test_the_vocabulary_is_that_of_vg150_unless_another_is_given(tmp_path: Path,
 def slow_image(
     objects: list[Any], relationships: list[Any], things: dict[str, int], predicates: dict[str, int]
 ) -> tuple[list[tuple[int, list[float]]], list[list[int]]]:
-    """Classes with boxes, and rows, of one image: by the rules of the loader's docstring, one record after the other.
+    """Classes with boxes, and rows, of one image, by the rules of the loader's docstring.
 
     Args:
         things, predicates: number of each name that has one.
@@ -546,7 +550,7 @@ few_images = st.sampled_from([3, 4, 11])
 
 @given(
     st.dictionaries(few_images, st.lists(entity_records, max_size=5)),
-    # so few ends that none is refused for being in no object
+    # so few subjects and objects that the files are not refused
     st.dictionaries(few_images, st.lists(relationship_records, max_size=3)),
 )
 def test_equals_one_record_after_the_other(

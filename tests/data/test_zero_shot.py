@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reldn_d2.data import parse_vrd_annotations
-from reldn_d2.data.zero_shot import zero_shot_triplets
+from reldn_d2.data.statistics import zero_shot_triplets
 from tests.builders.dataset_images import CLASSES, PREDICATES, compact, image, images
 from tests.references.statistics import slow_labels
 
@@ -50,7 +50,8 @@ def register_both(train: list[dict[str, Any]], test: list[dict[str, Any]]) -> No
 
 def test_a_worked_example() -> None:
     train = [image(BOXES, [0, 1, 2], [(0, 1, 0)]), image(BOXES[:2], [2, 0], [(0, 1, 1)])]
-    # repeated labels, of other entities too; the reverse, another class and another predicate of what is known
+    # repeated labels, of other entities too; the reverse, another class and another predicate of what is
+    # known
     rows = [(2, 1, 0), (1, 0, 0), (0, 1, 0), (1, 0, 0), (0, 1, 1), (2, 0, 1), (0, 0, 0)]
     test = [image(BOXES, [0, 1, 2], rows), image(BOXES[:2], [1, 0], [(0, 1, 0)]), image([], [], [])]
     register_both([compact(one) for one in train], [compact(one) for one in test])
@@ -88,7 +89,7 @@ def test_a_list_that_comes_with_the_data_set_is_not_questioned() -> None:
     assert not READ
 
 
-def test_nothing_unseen_is_an_empty_list_that_is_kept_too() -> None:
+def test_an_empty_list_of_unseen_triplets_is_kept_too() -> None:
     data = [image(BOXES, [0, 1, 2], [(0, 1, 0)])]
     register_both(data, data)
     for _ in range(2):
@@ -97,7 +98,7 @@ def test_nothing_unseen_is_an_empty_list_that_is_kept_too() -> None:
 
 
 def test_class_names_may_come_with_the_file() -> None:
-    """As those of a COCO file, which the loader reads."""
+    """Names that the loader reads from the file, as for a COCO file."""
 
     def loader(name: str, data: list[dict[str, Any]]) -> Callable[[], list[dict[str, Any]]]:
         def load() -> list[dict[str, Any]]:
@@ -135,7 +136,7 @@ def test_a_label_without_name_is_named(broken: str) -> None:
         zero_shot_triplets(TEST)
 
 
-def test_a_name_that_nobody_registered_is_an_error() -> None:
+def test_an_unregistered_name_is_an_error() -> None:
     register(TEST, lambda: [], train_dataset=TRAIN, **NAMES)
     with pytest.raises(KeyError, match=TRAIN):
         zero_shot_triplets(TEST)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reldn_d2.evaluation.io.image_labels import read_image_labels, with_verified_classes
+from reldn_d2.evaluation import read_image_labels, with_verified_classes
 from tests.builders.evaluation_scenes import truth_graph
 
 CLASSES = ["/m/04bcr3", "/m/01mzpv", "/m/03bt1vf"]
@@ -67,6 +67,13 @@ def test_a_confidence_that_nobody_verified_is_refused(tmp_path: Path, confidence
 def test_a_line_with_a_missing_field_is_named(tmp_path: Path) -> None:
     path = label_file(tmp_path, "a,/m/04bcr3,1", "b,/m/04bcr3")
     with pytest.raises(ValueError, match=f"^{path}: line 3, image b: 2 fields, but the header has 3"):
+        read_image_labels(path, CLASSES)
+
+
+@pytest.mark.parametrize("line", [",/m/04bcr3,1", "b,,1"])
+def test_an_empty_field_is_named(tmp_path: Path, line: str) -> None:
+    path = label_file(tmp_path, "a,/m/04bcr3,1", line)
+    with pytest.raises(ValueError, match=f"^{path}: line 3: ImageID or LabelName is missing"):
         read_image_labels(path, CLASSES)
 
 

@@ -16,11 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reldn_d2.data import predicate_counts
-from reldn_d2.data.cache import digest
 from reldn_d2.data.datasets.visual_genome.images import CORRUPT_IMAGES
-from reldn_d2.data.datasets.visual_genome.vg150 import load_vg150
-from reldn_d2.data.datasets.visual_genome.vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
-from reldn_d2.data.datasets.visual_genome.vg150_h5 import TEST, TRAIN
+from reldn_d2.data.datasets.visual_genome.vg150 import (
+    OBJECT_CLASSES,
+    PREDICATE_CLASSES,
+    TEST,
+    TRAIN,
+    load_vg150,
+)
+from reldn_d2.utils.io import digest
 from tests.builders.vg150_files import Arrays, write_files
 
 from .memory import watch_peak

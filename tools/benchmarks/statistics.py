@@ -1,17 +1,13 @@
-"""Counting a training set for the semantic module, and reading the counts of one that was counted before."""
+"""Counts of a training set for the semantic module, compared with plain loops."""
 
-import os
 from collections.abc import Iterator
 from functools import partial
-from tempfile import TemporaryDirectory
 from typing import Any
-from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reldn_d2.data import predicate_counts
-from reldn_d2.data.statistics import cached_predicate_counts
 from reldn_d2.structures.annotations import Annotations
 from tests.references.statistics import slow_counts
 
@@ -31,16 +27,6 @@ def rows() -> Iterator[Row]:
             slow_name="loops",
             same=np.testing.assert_array_equal,
         )
-    genome, genome_size = generate(62_723, 11.6, 6.5, 150, 50), (150, 50)
-    with TemporaryDirectory() as folder, mock.patch.dict(os.environ, XDG_CACHE_HOME=folder):
-        for rule, overlap_only in _RULES.items():
-            yield measure(
-                f"statistics from the cache, {describe(genome)}{rule}",
-                partial(cached_predicate_counts, genome, *genome_size, overlap_only=overlap_only),
-                slow=partial(predicate_counts, genome, *genome_size, overlap_only=overlap_only),
-                slow_name="counted",
-                same=np.testing.assert_array_equal,
-            )
 
 
 def generate(count: int, entities: float, relationships: float, classes: int, predicates: int) -> _Images:

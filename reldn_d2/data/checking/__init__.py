@@ -1,1 +1,1 @@
-"""What is in a data set and what is wrong with it. It reads dicts that nothing vouches for, and reports instead of raising."""
+"""The checker: counts and problems of a data set. It reads unchecked dicts, and reports what is wrong."""

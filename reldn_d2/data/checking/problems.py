@@ -1,13 +1,13 @@
-"""What can be wrong with a data set: the kinds of problems, and how one is reported."""
+"""The kinds of problems that a data set can have, and the records of each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-# How many records of a problem are named.
+# How many records of a problem are kept and reported.
 NUM_RECORDS = 5
 
 Part = Literal["annotation", "relation"]
@@ -15,11 +15,13 @@ Part = Literal["annotation", "relation"]
 
 @dataclass(frozen=True)
 class Kind:
-    """
+    """A kind of problem.
+
     Attributes:
-        is_error: training or evaluation would be wrong or stop; else it is legal, but worth knowing.
-        meaning: what it is.
-        remedy: what follows from it, or what to do.
+        is_error: True if training or evaluation would stop or be wrong; False for a note, which is legal but
+            worth knowing.
+        meaning: what the problem is.
+        remedy: the consequence, or what to do.
     """
 
     is_error: bool
@@ -30,7 +32,7 @@ class Kind:
 KINDS = {
     "malformed": Kind(
         True,
-        "The dict of an image can't be read. Its entities and relationships are in no number here.",
+        "The dict of an image can't be read. Its entities and relationships are not counted here.",
         'datasets/README.md, "What a loader returns", says what it must hold.',
     ),
     "repeated_image_id": Kind(
@@ -38,7 +40,7 @@ KINDS = {
     ),
     "missing_image": Kind(
         True,
-        "The picture of an image is not there.",
+        "The picture of an image is missing.",
         "Check DETECTRON2_DATASETS, or the folder that the data set was registered with.",
     ),
     "unreadable_image": Kind(
@@ -55,8 +57,8 @@ KINDS = {
     "box_order": Kind(
         True,
         "The far corner of a box comes before the near one.",
-        "Check the order of the numbers and bbox_mode: XYXY_ABS is left, top, right, bottom; XYWH_ABS left, top, "
-        "width, height.",
+        "Check the order of the numbers and bbox_mode: XYXY_ABS is left, top, right, bottom; XYWH_ABS "
+        "left, top, width, height.",
     ),
     "empty_box": Kind(
         True,
@@ -66,7 +68,7 @@ KINDS = {
     "box_outside": Kind(
         True,
         "A box sticks out of its image.",
-        "Clip it if it does by little; else the boxes may be of another scale or order.",
+        "Clip it if it sticks out by little; otherwise the boxes may have another scale or order.",
     ),
     "unknown_class": Kind(
         True,
@@ -76,7 +78,8 @@ KINDS = {
     "unknown_verified_class": Kind(
         True,
         "An image's verified_classes hold a number that is outside the list of classes.",
-        "Classes are counted from 0, in the order of thing_classes; leave out labels that are none of them.",
+        "Classes are counted from 0, in the order of thing_classes; leave out labels that are not among "
+        "them.",
     ),
     "dangling_id": Kind(
         True,
@@ -86,29 +89,30 @@ KINDS = {
     "unknown_predicate": Kind(
         True,
         "A predicate number is outside the list of predicates.",
-        "Predicates are counted from 0, in the order of predicate_classes; no relationship is no predicate.",
+        "Predicates are counted from 0, in the order of predicate_classes; 'no relationship' is not a "
+        "predicate.",
     ),
     "counts": Kind(
         True,
-        "The data set is not of its official size.",
-        "Files are missing or were changed, or options leave something out.",
+        "The data set does not have its official size.",
+        "Files are missing or were changed, or options of the loader leave something out.",
     ),
     "box_changed": Kind(
         False,
         "The loader clipped the box to the image or widened it.",
-        "Official files have a few such boxes. Many of them: another order or scale of the numbers, or image sizes of "
-        "another release.",
+        "Official files have a few such boxes. If there are many, the numbers have another order or scale, "
+        "or the image sizes are of another release.",
     ),
     "one_box": Kind(
-        False, "An image has fewer than two boxes, so nothing to relate.", "Training leaves it out."
+        False, "An image has fewer than two boxes, so there is no pair to relate.", "Training leaves it out."
     ),
     "no_relation": Kind(
-        False, "An image has no relationship.", "Training leaves it out, and most recalls pass over it."
+        False, "An image has no relationship.", "Training leaves it out, and most recalls skip it."
     ),
     "self_relation": Kind(
         False,
         "A relationship joins an entity with itself.",
-        "Evaluation counts it, and it can't be found; training drops it.",
+        "Evaluation counts it, but no model can predict it; training drops it.",
     ),
     "repeated_relation": Kind(
         False,
@@ -118,20 +122,22 @@ KINDS = {
     "repeated_entity": Kind(
         False,
         "An entity repeats an earlier one of its image: same box and class.",
-        "Relationships of one and the same thing are then spread over two; merge them if the boxes mean one.",
+        "The relationships of one thing are then spread over two entities; merge them if they are the same "
+        "thing.",
     ),
 }
 
 
 @dataclass(frozen=True)
 class Record:
-    """Where a problem is.
+    """The place of a problem.
 
     Attributes:
-        image: position of the image in the data set; None if it is of the data set as a whole.
-        image_id: of the image, if it has one.
-        part, row: the annotation or relation of the image it is about, counted from 0; None for the image itself.
-        detail: what is there.
+        image: position of the image in the data set; None if the problem concerns the whole data set.
+        image_id: id of the image, if it has one.
+        part: "annotation" or "relation"; None if the problem concerns the image itself.
+        row: position of the annotation or relation in its image, from 0; None likewise.
+        detail: what was found.
     """
 
     image: int | None
@@ -149,13 +155,13 @@ class Record:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """All records with the same problem.
+    """All records with the same kind of problem.
 
     Attributes:
         kind: a key of `KINDS`.
         count: number of records.
-        images: (K,) positions of the images that have it, rising.
-        records: the first `NUM_RECORDS`.
+        images: (K,) positions of the images that have it, sorted.
+        records: the first `NUM_RECORDS` records.
     """
 
     kind: str
@@ -169,16 +175,28 @@ class Problem:
 
 
 def make_problem(kind: str, images: NDArray[np.int64], record: Callable[[int], Record]) -> Problem | None:
-    """
+    """Make the problem of some records.
+
     Args:
         kind: a key of `KINDS`.
         images: (count,) position of the image of each record.
-        record: makes the k-th record.
+        record: function that makes the k-th record.
 
     Returns:
-        The problem, or None if there is no record.
+        The problem, or None if there are no records.
     """
     if not len(images):
         return None
     first = tuple(record(k) for k in range(min(len(images), NUM_RECORDS)))
     return Problem(kind, len(images), np.unique(images), first)
+
+
+def sort_problems(found: Iterable[Problem | None]) -> list[Problem]:
+    """The problems without the Nones, in the order of `KINDS`."""
+    order = [*KINDS]
+    return sorted((p for p in found if p is not None), key=lambda problem: order.index(problem.kind))
+
+
+def images_with_errors(problems: Iterable[Problem]) -> set[int]:
+    """Positions of the images that have an error among these problems."""
+    return {image for problem in problems if problem.is_error for image in problem.images.tolist()}

@@ -1,4 +1,4 @@
-"""A whole data set as flat arrays, whatever is wrong with its dicts: what the checker looks at.
+"""A whole data set as flat arrays, for the checker. Invalid dicts are allowed.
 
 Legend of shape letters:
 
@@ -29,20 +29,20 @@ _REQUIRED = ("file_name", "height", "width", "image_id", "annotations", "relatio
 
 @dataclass(frozen=True, eq=False)
 class UncheckedArrays:
-    """What the dicts say. Values are as given: boxes, classes and relationships may be nonsense.
+    """The content of the dicts. Values are as given: boxes, classes and relationships may be invalid.
 
     Attributes:
-        image_ids: I ids, integers or strings; None where the dict has none of these.
+        image_ids: I ids, integers or strings; None if the dict has neither.
         file_names: I paths; "" for a malformed dict.
         sizes: (I, 2) width and height; 0 for a malformed dict.
-        malformed: position of an image -> what its dict lacks. Such an image has no entities and relationships here.
+        malformed: position of an image -> what is wrong with its dict. These images have no entities and
+            relationships here.
         boxes: (N, 4) XYXY in absolute pixels.
         classes: (N,).
-        changed: (N,) whether the loader says that it changed the box.
-        first_entity: (I + 1,) the entities of image i are the rows from first_entity[i] up to, without it,
-            first_entity[i + 1].
-        relations: (R, 3) rows (subject, object, predicate); the ends are positions in their image.
-        first_relation: (I + 1,) the same for the rows of `relations`.
+        changed: (N,) whether the loader clipped or widened the box, as its dict says.
+        first_entity: (I + 1,) image i has the entities first_entity[i]:first_entity[i + 1].
+        relations: (R, 3) rows (subject, object, predicate); subject and object are positions in their image.
+        first_relation: (I + 1,) image i has the relationships first_relation[i]:first_relation[i + 1].
         verified: (V, 2) image and class of every verified class.
     """
 
@@ -60,7 +60,7 @@ class UncheckedArrays:
 
     @property
     def well_formed(self) -> BoolArray:
-        """(I,) images whose dict could be read."""
+        """(I,) whether the dict of an image could be read."""
         readable = np.ones(len(self.image_ids), dtype=np.bool_)
         readable[list(self.malformed)] = False
         return readable
@@ -76,7 +76,7 @@ class UncheckedArrays:
         return np.repeat(np.arange(len(self.image_ids)), np.diff(self.first_relation))
 
     @property
-    def ends(self) -> IntArray:
+    def subject_object(self) -> IntArray:
         """(R, 2) subject and object as rows of `boxes`; -1 where the image has no such annotation."""
         image = self.relation_image
         given = self.relations[:, :2]
@@ -97,7 +97,7 @@ class _Image(NamedTuple):
 
 
 def unchecked_arrays(dataset_dicts: Sequence[DatasetDict]) -> UncheckedArrays:
-    """Read the dicts. Nothing that is in one of them makes this raise."""
+    """Read the dicts. Invalid content never raises an error: the image is then malformed."""
     images = [_read(dataset_dict) for dataset_dict in dataset_dicts]
     verified = [(i, category) for i, image in enumerate(images) for category in image.verified.tolist()]
     return UncheckedArrays(
@@ -120,7 +120,7 @@ def _read(dataset_dict: Any) -> _Image:
         return _read_strictly(dataset_dict)
     except _Malformed as error:
         fault = str(error)
-    # A loader of somebody's own may put anything into a dict, and saying so is what the checker is for.
+    # a user's loader may put anything into a dict, and the checker must report it
     except Exception as error:
         fault = f"{type(error).__name__}: {error}"
     return _Image(_id(dataset_dict.get("image_id")) if isinstance(dataset_dict, dict) else None, fault=fault)
@@ -162,7 +162,7 @@ def _is_integer(value: Any) -> bool:
 
 
 def _id(value: Any) -> int | str | None:
-    """An image id as JSON has it, or None if it is none."""
+    """The image id as a string or int; None if it is neither."""
     if isinstance(value, str):
         return value
     return int(value) if _is_integer(value) else None
@@ -198,7 +198,18 @@ def _changed(given: Any, count: int) -> BoolArray:
 def _column(
     annotations: Sequence[Any], key: str, shape: tuple[int, ...], kinds: str, what: str
 ) -> NDArray[Any]:
-    """(E, *shape) one value of every annotation, of one of NumPy's `kinds`."""
+    """One value of every annotation.
+
+    Args:
+        annotations: the E annotations of an image.
+        key: key of the value.
+        shape: shape of the value.
+        kinds: the kinds of NumPy types that are allowed, such as "iu" for integers.
+        what: what the value should be, for the message.
+
+    Returns:
+        (E, *shape) values.
+    """
     try:
         values = np.array([annotation[key] for annotation in annotations])
         if values.shape == (len(annotations), *shape) and values.dtype.kind in kinds:
@@ -222,7 +233,7 @@ def _column(
 
 
 def _integers(given: Any, shape: tuple[int, ...], key: str) -> IntArray:
-    """(K, *shape) integers; an empty list of any kind is K = 0."""
+    """(K, *shape) integers; an empty list gives K = 0."""
     try:
         values = np.asarray(given)
     except ValueError:

@@ -1,36 +1,39 @@
 """The files that the paper's authors published for their experiments, for any vocabulary:
 
-    rel_annotations_*.json      relationships: `relationship_lists` says how
-    detections_*.json           optional: ground-truth boxes of all entities, also of those without a relationship
+    rel_annotations_*.json      relationships, in the form that `relationship_lists.py` describes
+    detections_*.json           optional: ground-truth boxes of all entities, with and without relationships
 
-The second is either COCO's instance format, with category names from the vocabulary, or, as the first,
+The second file has one of two forms. One is COCO's instance format, with category names from the vocabulary.
+The other is
 
     {"a.jpg": [{"bbox": [y1, y2, x1, x2], "category": 0}, ...], ...}
 
-What the files leave open is settled here:
+The files leave some questions open. The answers here:
 
-* Classes and predicates count from 0. Boxes are [y1, y2, x1, x2] everywhere but in COCO's format.
-* The images are those of the first file. The entities of an image are its distinct (box, class) combinations: those of the
-  relationships in order of appearance, then the others of the second file.
-* COCO's boxes are [x, y, width, height] with the far corner at (x + width, y + height). Where that is not how the
-  file was made, hardly any entity of a relationship is in it, which a warning says.
+* Classes and predicates count from 0. Boxes are [y1, y2, x1, x2], except in COCO's format.
+* The images are those of the first file. The entities of an image are its distinct (box, class) combinations:
+  those of the relationships in order of appearance, then the others of the second file.
+* COCO's boxes are [x, y, width, height] with the far corner at (x + width, y + height). If the file was made
+  in another way, it holds hardly any entity of the relationships, and a warning says so.
 * Self relations, repeats and boxes that stick out of their image are treated as in VRD.
 """
 
 import logging
+import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NoReturn
 
 from detectron2.data import MetadataCatalog
 
 from reldn_d2.structures.annotations import Annotations
 from reldn_d2.structures.dataset_dicts import DatasetDict
-from reldn_d2.utils.json_files import read_json
+from reldn_d2.utils.json_files import is_box, is_side, read_json
 
 from ..registration import register_relation_dataset
-from .authors_detections import Detections, read_detections
-from .relationship_lists import ListedFile, listed_relationships, with_images
+from .relationship_lists import Entity, ListedFile, listed_relationships, read_entity, with_images
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +41,25 @@ BOX_ORDER = "[y1, y2, x1, x2]"
 
 # Names in the order of their numbers, or the JSON file that lists them.
 Names = Sequence[str] | str | os.PathLike[str]
+
+_COCO_KEYS = {
+    "images": ("id", "file_name", "width", "height"),
+    "annotations": ("image_id", "category_id", "bbox"),
+    "categories": ("id", "name"),
+}
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The content of detections_*.json.
+
+    Attributes:
+        entities: image file name -> its entities, repeats included.
+        sizes: image file name -> width and height; empty if the file has no sizes.
+    """
+
+    entities: dict[str, list[Entity]]
+    sizes: dict[str, tuple[int, int]]
 
 
 def load_authors_json(
@@ -49,18 +71,19 @@ def load_authors_json(
     predicate_classes: Names,
     dataset_name: str | None = None,
 ) -> list[DatasetDict]:
-    """Read the authors' files into dataset dicts. Of the images only the headers are read, if that.
+    """Read the authors' files into dataset dicts. Of the pictures at most the headers are read.
 
     Args:
         annotations_json: a file like rel_annotations_train.json.
         image_root: folder of the pictures.
-        detections_json: a file like detections_train.json. In COCO's format it gives the sizes of the images too.
-        thing_classes, predicate_classes: names in the order of their numbers, or the path of a JSON list of them.
+        detections_json: a file like detections_train.json. In COCO's format it has the image sizes too.
+        thing_classes: names in the order of their numbers, or the path of a JSON list of them.
+        predicate_classes: likewise.
         dataset_name: when given, the names go to this data set's metadata.
 
     Raises:
-        FileNotFoundError: a missing file or picture.
-        ValueError: damaged files; the message names file, image and record.
+        FileNotFoundError: a file or a picture is missing.
+        ValueError: a file is damaged; the message names file, image and record.
     """
     names, predicates = _names(thing_classes), _names(predicate_classes)
     if dataset_name is not None:
@@ -71,7 +94,7 @@ def load_authors_json(
     dataset_dicts = listed_relationships(file)
     if detections_json is None:
         return with_images(dataset_dicts, image_root, file.path)
-    detections = read_detections(detections_json, names, BOX_ORDER)
+    detections = _read_detections(detections_json, names, BOX_ORDER)
     _add_entities(dataset_dicts, detections, detections_json)
     return with_images(dataset_dicts, image_root, file.path, detections.sizes)
 
@@ -86,13 +109,17 @@ def register_authors_json(
     predicate_classes: Names,
     train_dataset: str | None = None,
 ) -> None:
-    """Register the authors' files under `name`. No file is read before the data set is asked for.
+    """Register the authors' files under `name`. Files are read when the data set is loaded.
 
     Args:
         name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
-        annotations_json, image_root, detections_json, thing_classes, predicate_classes: as for `load_authors_json`. Names
-            that are given as a path are in the metadata once the data set has been loaded.
-        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it isn't known.
+        annotations_json: as for `load_authors_json`.
+        image_root: as for `load_authors_json`.
+        detections_json: as for `load_authors_json`.
+        thing_classes: as for `load_authors_json`. Names that are given as a path are in the metadata once the
+            data set has been loaded.
+        predicate_classes: likewise.
+        train_dataset: name of its training split, for zero-shot recall; None if it is not known.
     """
     things, predicates = _given(thing_classes), _given(predicate_classes)
     register_relation_dataset(
@@ -109,7 +136,7 @@ def register_authors_json(
         thing_classes=None if isinstance(things, str) else things,
         predicate_classes=None if isinstance(predicates, str) else predicates,
         train_dataset=train_dataset,
-        # Not `json_file`: Detectron2 takes that for a file in COCO format.
+        # the key is not `json_file`, which Detectron2 takes for a file in COCO format
         annotation_file=os.fspath(annotations_json),
         image_root=os.fspath(image_root),
     )
@@ -137,7 +164,7 @@ def _names(names: Names) -> list[str]:
 def _add_entities(
     dataset_dicts: list[DatasetDict], detections: Detections, detections_json: str | os.PathLike[str]
 ) -> None:
-    """Add the entities that no relationship has, in place."""
+    """Add the entities that are in no relationship to the dicts, in place."""
     without: list[str] = []
     related = 0
     unlisted: list[str] = []
@@ -156,12 +183,107 @@ def _add_entities(
         dataset_dict["annotations"] = Annotations([box for box, _ in entities], [c for _, c in entities])
     if without:
         logger.warning(
-            "%s lists no boxes for %d of %d images, the first being %r: their entities are those of the relationships.",
+            "%s lists no boxes for %d of %d images, the first being %r: they have only the entities of "
+            "relationships.",
             detections_json, len(without), len(dataset_dicts), without[0],
         )  # fmt: skip
     if unlisted:
         logger.warning(
-            "%s: %d of %d entities of relationships are not in it, the first in image %r; they are kept. If they are many, "
-            "its boxes were made in another way and nearly all entities are there twice: load without this file.",
+            "%s: %d of %d entities of relationships are not in it, the first in image %r; they are kept. "
+            "If they are many, its boxes were made in another way, and nearly all entities occur twice: "
+            "load without this file.",
             detections_json, len(unlisted), related, unlisted[0],
         )  # fmt: skip
+
+
+def _read_detections(path: str | os.PathLike[str], thing_classes: list[str], box_order: str) -> Detections:
+    """Read detections_*.json in either form.
+
+    An object that has one of COCO's three lists is in COCO's format: no image has such a name.
+
+    Args:
+        path: the file.
+        thing_classes: names of the classes; COCO's categories are found by name.
+        box_order: order of the boxes of the other form, for messages.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file has neither form, or an invalid record; the message names it.
+    """
+    content = read_json(path, unique_keys=True)
+    if not isinstance(content, dict):
+        _fail(
+            path, "the file", "it is not an object", "Use COCO's instance format or lists of boxes by image."
+        )
+    if not content.keys().isdisjoint(_COCO_KEYS):
+        return _coco(path, content, thing_classes)
+    file = ListedFile(Path(path), "the authors' detections_*.json", box_order, len(thing_classes), 0)
+    entities = {}
+    for name, records in content.items():
+        if not isinstance(records, list):
+            file.fail(name, "its value is not a list of boxes", "An image without any has [].")
+        entities[name] = [read_entity(file, f"{name}, box {i}", record) for i, record in enumerate(records)]
+    return Detections(entities, {})
+
+
+def _coco(path: str | os.PathLike[str], content: dict[str, Any], thing_classes: list[str]) -> Detections:
+    for kind, keys in _COCO_KEYS.items():
+        _check_list(path, kind, content.get(kind), keys)
+    class_of = {name: number for number, name in enumerate(thing_classes)}
+    classes: dict[int | str, int] = {}
+    for record in content["categories"]:
+        where, name = f"category {record['id']!r}", record["name"]
+        if name not in class_of:
+            _fail(path, where, f"{name!r} is not in thing_classes", "Give the names of this file.")
+        if record["id"] in classes or class_of[name] in classes.values():
+            _fail(path, where, f"its id or its name {name!r} is listed twice", "Remove one, or correct it.")
+        classes[record["id"]] = class_of[name]
+    names, sizes = {}, {}
+    for record in content["images"]:
+        name, size = record["file_name"], (record["width"], record["height"])
+        if not all(map(is_side, size)):
+            _fail(path, f"image {name!r}", f"its width and height are {size}", "Give its size in pixels.")
+        if record["id"] in names or name in sizes:
+            _fail(path, f"image {name!r}", f"it or its id {record['id']!r} is listed twice", "Remove one.")
+        names[record["id"]] = name
+        sizes[name] = size
+    entities: dict[str, list[Entity]] = {name: [] for name in sizes}
+    for index, record in enumerate(content["annotations"]):
+        where = f"record {index} of 'annotations' (id {record.get('id')!r})"
+        image_id, category = record["image_id"], record["category_id"]
+        if image_id not in names:
+            _fail(
+                path, where, f"image_id {image_id!r} is not in 'images'", "Add the image or correct the id."
+            )
+        where += f" of image {names[image_id]!r}"
+        if category not in classes:
+            remedy = "Add the category or correct the id."
+            _fail(path, where, f"category_id {category!r} is not in 'categories'", remedy)
+        box = _corners(path, where, record["bbox"])
+        entities[names[image_id]].append((box, classes[category]))
+    return Detections(entities, sizes)
+
+
+def _check_list(path: str | os.PathLike[str], kind: str, records: Any, keys: tuple[str, ...]) -> None:
+    if not isinstance(records, list):
+        _fail(path, f"{kind!r}", "it is missing or not a list", f"COCO's format has {list(_COCO_KEYS)}.")
+    for index, record in enumerate(records):
+        where = f"record {index} of {kind!r}"
+        if not isinstance(record, dict) or not record.keys() >= set(keys):
+            _fail(path, where, f"{record!r:.200} lacks one of {keys}", "Each needs all of them.")
+        if not all(type(record[key]) in (int, str) for key in keys if key != "bbox"):
+            _fail(path, where, f"{record!r:.200} has an id, name or size of another type", "Correct it.")
+
+
+def _corners(path: str | os.PathLike[str], where: str, box: Any) -> tuple[float, float, float, float]:
+    if not is_box(box):
+        _fail(path, where, f"bbox {box!r} is not four numbers", "COCO's order is [x, y, width, height].")
+    x, y, width, height = map(float, box)
+    if not all(map(math.isfinite, (x, y, width, height))) or min(width, height) < 0:
+        problem = f"bbox {box!r} is not finite or has a negative size"
+        _fail(path, where, problem, "COCO's order is [x, y, width, height].")
+    return x, y, x + width, y + height
+
+
+def _fail(path: str | os.PathLike[str], where: str, problem: str, remedy: str) -> NoReturn:
+    raise ValueError(f"{os.fspath(path)}: {where}: {problem}. {remedy}")

@@ -8,8 +8,16 @@ It is COCO's instance format with two more top-level lists:
 where `subject_id` and `object_id` are annotation ids. Category and predicate ids need not be contiguous; they
 are numbered from 0 in the order of their ids.
 
-Optional are `"verified_category_ids"` of an image (categories that people verified to be in it or not to be) and `"label"` of
-a category or predicate (what submissions to a challenge call it).
+Two keys are optional: `"verified_category_ids"` of an image (categories whose presence or absence people
+verified) and `"label"` of a category or predicate (its name in submissions to a challenge).
+
+The parts of this file: loading and registering; reading and checking the lists of records; writing.
+
+Legend of shape letters:
+
+    I  images
+    N  annotations of all images
+    R  relations of all images
 """
 
 import json
@@ -38,6 +46,8 @@ from reldn_d2.utils.json_files import is_box, is_side, read_json
 
 from ..registration import register_relation_dataset
 
+logger = logging.getLogger(__name__)
+
 Id = int | str
 Record = dict[str, Any]
 
@@ -49,6 +59,13 @@ _REQUIRED_KEYS = {
     "relations": ("id", "image_id", "subject_id", "object_id", "predicate_id"),
 }
 
+# In pixels. Annotation tools round, so the far edge of a box may lie a fraction of a pixel outside.
+_TOLERANCE = 1.0
+
+# Written boxes are rounded to a binary fraction of a pixel. Then x + width is exactly the far edge again:
+# boxes that touch still touch, and writing what was read changes nothing.
+_STEPS_PER_PIXEL = 2.0**32
+
 
 @dataclass(frozen=True)
 class Table:
@@ -56,8 +73,8 @@ class Table:
 
     Attributes:
         json_file: the file, for messages.
-        kind: the name of the list.
-        records: all have the keys that the list needs.
+        kind: name of the list.
+        records: the records; each has the keys that the list needs.
         rows: id -> position in `records`.
     """
 
@@ -67,20 +84,26 @@ class Table:
     rows: dict[Id, int]
 
     def fail(self, row: int, problem: str, remedy: str) -> NoReturn:
-        """
+        """Refuse a record.
+
         Raises:
-            ValueError: always; it names the file and the record.
+            ValueError: always; the message names the file and the record.
         """
         where = f"{self.kind.removesuffix('s')} {self.records[row]['id']!r}"
         _fail(self.json_file, where, problem, remedy)
 
     def look_up(self, row: int, identity: Any, target: "Table") -> int:
-        """The row of `target` that has the id which a record of this list names.
+        """Find the row of another list by its id.
+
+        Args:
+            row: the record of this list that names the id, for the message.
+            identity: the id.
+            target: the other list.
 
         Raises:
-            ValueError: there is none.
+            ValueError: `target` does not have the id.
         """
-        # `true` would find 1
+        # True would find the id 1
         found = target.rows.get(identity) if type(identity) in (int, str) else None
         if found is None:
             remedy = f"Add the record to {target.kind!r} or correct the id."
@@ -88,99 +111,29 @@ class Table:
         return found
 
     def look_up_all(self, key: str, target: "Table") -> NDArray[np.int64]:
-        """For each record of this list the row of `target` that its `key` names.
+        """Rows of `target`, one for each record of this list: the row whose id the record gives as `key`.
 
         Raises:
-            ValueError: an id that `target` does not have.
+            ValueError: `target` does not have an id.
         """
         rows = (self.look_up(row, record[key], target) for row, record in enumerate(self.records))
         return np.fromiter(rows, dtype=np.int64, count=len(self.records))
 
 
-def read_json_object(json_file: str) -> Record:
-    """
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: it holds something else than a JSON object.
-    """
-    content = read_json(json_file)
-    if not isinstance(content, dict):
-        _fail(json_file, "the file", "the top level is no object", f"It must hold {list(_REQUIRED_KEYS)}.")
-    return content
-
-
-def take_table(json_file: str, content: Record, kind: str) -> Table:
-    """Take a list out of `content`, so that its memory is freed with the table.
-
-    Raises:
-        ValueError: no such list, a record without a key that it needs, or an id that is none or occurs twice.
-    """
-    records = content.pop(kind, None)
-    if not isinstance(records, list):
-        _fail(json_file, f"{kind!r}", "missing or not a list", "Add the list; it may be empty.")
-    rows: dict[Id, int] = {}
-    for row, record in enumerate(records):
-        where = f"record {row} of {kind!r}"
-        if not isinstance(record, dict):
-            _fail(json_file, where, "not an object", f"It needs the keys {_REQUIRED_KEYS[kind]}.")
-        missing = [key for key in _REQUIRED_KEYS[kind] if key not in record]
-        if missing:
-            _fail(json_file, f"{where} (id {record.get('id')!r})", f"lacks {missing}", "Add the keys.")
-        identity = record["id"]
-        if isinstance(identity, bool) or not isinstance(identity, int | str):
-            _fail(json_file, where, f"its id {identity!r} is no integer or string", "Give it a proper id.")
-        if rows.setdefault(identity, row) != row:
-            _fail(json_file, where, f"the id {identity!r} occurs twice in {kind!r}", "Ids must be unique.")
-    return Table(json_file, kind, records, rows)
-
-
-def take_classes(json_file: str, content: Record, kind: str) -> Table:
-    """Take categories or predicates out of `content`, in the order of their ids: rows are class numbers.
-
-    Raises:
-        ValueError: as for `take_table`, an id that is no integer, a name or label that is no string, a name that occurs
-            twice, or labels that only some of the classes have.
-    """
-    given = take_table(json_file, content, kind)
-    id_of_name: dict[str, int] = {}
-    labelled = any("label" in record for record in given.records)
-    for record in given.records:
-        where = f"record {record['id']!r} of {kind!r}"
-        if not isinstance(record["id"], int) or not isinstance(record["name"], str):
-            _fail(json_file, where, "the id is no integer or the name no string", "Classes need both.")
-        if id_of_name.setdefault(record["name"], record["id"]) != record["id"]:
-            problem = f"it has the name {record['name']!r}, as record {id_of_name[record['name']]!r} has"
-            _fail(json_file, where, problem, "Give classes distinct names.")
-        if labelled and not isinstance(record.get("label"), str):
-            remedy = "Give every class of the list a label, or none."
-            _fail(json_file, where, "it has no label that is a string, and others have one", remedy)
-    records = sorted(given.records, key=lambda record: int(record["id"]))
-    return Table(json_file, kind, records, {record["id"]: row for row, record in enumerate(records)})
-
-
-def _fail(json_file: str, where: str, problem: str, remedy: str) -> NoReturn:
-    raise ValueError(f"{json_file}: {where}: {problem}. {remedy}")
-
-
-logger = logging.getLogger(__name__)
-
-# Annotation tools round, so the far edge of a box may lie a fraction of a pixel outside.
-_TOLERANCE = 1.0
-
-
 @dataclass(frozen=True)
 class CocoRelations:
-    """A checked file with I images, N annotations and R relations, all in the order of the file.
+    """A checked file. Images, annotations and relations are in the order of the file.
 
     Attributes:
         images: I records.
-        verified: for each image the numbers of its verified categories, (V,) int64; None where the record has none.
+        verified: for each image the numbers of its verified categories, (V,) int64, or None.
         boxes: (N, 4) float64, XYXY in absolute pixels, inside the image.
         classes: (N,) int64, category numbers.
         crowd: (N,) bool.
         image_of: (N,) int64, row in `images`.
         relations: (R, 3) int64, (subject, object, predicate): two rows of annotations and a predicate number.
-        categories, predicates: tables in the order of their ids, whose rows are the class numbers.
+        categories: the categories, sorted by id; rows are class numbers.
+        predicates: the predicates, likewise.
     """
 
     images: list[Record]
@@ -194,23 +147,141 @@ class CocoRelations:
     predicates: Table
 
 
-def read_coco_relations(json_file: str | os.PathLike[str]) -> CocoRelations:
-    """
+def load_coco_relations(
+    json_file: str | os.PathLike[str], image_root: str | os.PathLike[str], dataset_name: str | None = None
+) -> list[DatasetDict]:
+    """Read a COCO-relations file into dataset dicts. Image files are not opened.
+
+    Images and annotations keep the order of the file. Boxes become XYXY_ABS; those that stick out of their
+    image by at most one pixel (rounding) are clipped. Relationships of an annotation with itself are kept,
+    because evaluation counts what is annotated. A warning reports them, and training drops them.
+
+    Args:
+        json_file: path of the file.
+        image_root: folder that the `file_name` of the images is relative to.
+        dataset_name: when given, the names found in the file go to this data set's metadata (`thing_classes`,
+            `predicate_classes` and the id maps, as Detectron2's `load_coco_json` does; labels as
+            `class_labels` and `predicate_labels`).
+
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not JSON, a missing list or key, a repeated id, an id that nothing has, a box that is not
-            inside its image, a relationship between two images, or one of an annotation with itself in a file that
-            does not allow it; the message names file and record.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not a valid COCO-relations file (the message names the record), or its classes
+            differ from the metadata of `dataset_name`.
+    """
+    content = read_coco_relations(json_file)
+    if dataset_name is not None:
+        _set_class_metadata(dataset_name, json_file, content)
+    first, position, order = _positions(content.image_of, len(content.images))
+    boxes, classes, crowd = content.boxes[order], content.classes[order], content.crowd[order]
+    relation_image = content.image_of[content.relations[:, 0]]
+    first_relation, _, relation_order = _positions(relation_image, len(content.images))
+    subject, object, predicate = content.relations[relation_order].T
+    relations = np.stack([position[subject], position[object], predicate], axis=1)
+    dataset_dicts = []
+    for row, (image, verified) in enumerate(zip(content.images, content.verified, strict=True)):
+        own = slice(first[row], first[row + 1])
+        dataset_dict: DatasetDict = {
+            "file_name": os.path.join(image_root, image["file_name"]),
+            "height": image["height"],
+            "width": image["width"],
+            "image_id": image["id"],
+            "annotations": Annotations(boxes[own], classes[own], crowd[own] if crowd[own].any() else None),
+            "relations": relations[first_relation[row] : first_relation[row + 1]],
+        }
+        if verified is not None:
+            dataset_dict["verified_classes"] = verified
+        dataset_dicts.append(dataset_dict)
+    return dataset_dicts
+
+
+def register_coco_relations(
+    name: str,
+    metadata: Mapping[str, Any],
+    json_file: str | os.PathLike[str],
+    image_root: str | os.PathLike[str],
+    train_dataset: str | None = None,
+) -> None:
+    """Register a COCO-relations file under `name`. It is read when the data set is loaded.
+
+    Args:
+        name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
+        metadata: more metadata of the data set, or {}. If it gives `thing_classes` or `predicate_classes`,
+            they are known before the file is read, and the file must agree with them.
+        json_file: path of the file.
+        image_root: folder that the `file_name` of the images is relative to.
+        train_dataset: name of its training split, for zero-shot recall; None if it is not known.
+    """
+    register_relation_dataset(
+        name,
+        load_coco_relations,
+        {"json_file": os.fspath(json_file), "image_root": os.fspath(image_root), "dataset_name": name},
+        train_dataset=train_dataset,
+        # The key is not `json_file`: with it, Detectron2 would evaluate boxes on the file itself, which may
+        # lack "area" and "iscrowd".
+        annotation_file=os.fspath(json_file),
+        image_root=os.fspath(image_root),
+        **metadata,
+    )
+
+
+def _set_class_metadata(name: str, json_file: str | os.PathLike[str], content: CocoRelations) -> None:
+    metadata = MetadataCatalog.get(name)
+    found: dict[str, Any] = {}
+    for kind, table in (("thing", content.categories), ("predicate", content.predicates)):
+        found[f"{kind}_classes"] = [record["name"] for record in table.records]
+        found[f"{kind}_dataset_id_to_contiguous_id"] = table.rows
+    for key, table in (("class_labels", content.categories), ("predicate_labels", content.predicates)):
+        if any("label" in record for record in table.records):
+            found[key] = [record["label"] for record in table.records]
+    for key, value in found.items():
+        known = metadata.get(key)
+        if known is None:
+            metadata.set(**{key: value})
+        elif type(value)(known) != value:
+            raise ValueError(
+                f"{json_file}: its {key} are {value}, but the metadata of {name!r} says {known}. Correct "
+                "one of the two, or register the file under another name."
+            )
+
+
+def _positions(
+    image_of: NDArray[np.int64], num_images: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Group rows by image. Rows of the same image keep their order.
+
+    Args:
+        image_of: (N,) image of each row.
+        num_images: number of images I.
+
+    Returns:
+        (I + 1,) positions where the groups begin, and the end; (N,) position of each row in its group; (N,)
+        the rows, group after group.
+    """
+    order = np.argsort(image_of, kind="stable")
+    first = np.searchsorted(image_of[order], np.arange(num_images + 1))
+    position = np.empty_like(order)
+    position[order] = np.arange(len(order)) - first[image_of[order]]
+    return first, position, order
+
+
+def read_coco_relations(json_file: str | os.PathLike[str]) -> CocoRelations:
+    """Read and check a file.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not JSON; a list or key is missing; an id is repeated or unknown; a box is not
+            inside its image; a relationship joins two images, or an annotation with itself in a file that
+            does not allow it. The message names file and record.
     """
     name = os.fspath(json_file)
-    content = read_json_object(name)
-    categories = take_classes(name, content, "categories")
-    predicates = take_classes(name, content, "predicates")
-    images = take_table(name, content, "images")
-    verified = [_checked_image(images, row, categories) for row in range(len(images.records))]
-    annotations = take_table(name, content, "annotations")
+    content = _read_json_object(name)
+    categories = _take_classes(name, content, "categories")
+    predicates = _take_classes(name, content, "predicates")
+    images = _take_table(name, content, "images")
+    verified = [_verified_categories(images, row, categories) for row in range(len(images.records))]
+    annotations = _take_table(name, content, "annotations")
     image_of = annotations.look_up_all("image_id", images)
-    relations = take_table(name, content, "relations")
+    relations = _take_table(name, content, "relations")
     return CocoRelations(
         images=images.records,
         verified=verified,
@@ -226,21 +297,8 @@ def read_coco_relations(json_file: str | os.PathLike[str]) -> CocoRelations:
     )
 
 
-def inside_image(corners: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(N,) whether boxes have an area inside their image and stick out of it by no more than rounding.
-
-    Args:
-        corners: (N, 4) XYXY in absolute pixels; NaN is inside of nothing.
-        sizes: (N, 2) or (1, 2) width and height of the images.
-    """
-    near, far = corners[:, :2], corners[:, 2:]
-    within = (near >= -_TOLERANCE) & (far <= sizes + _TOLERANCE)
-    visible = near.clip(min=0) < np.minimum(far, sizes)
-    return np.asarray((within & visible).all(axis=1))
-
-
-def _checked_image(images: Table, row: int, categories: Table) -> NDArray[np.int64] | None:
-    """Its verified categories, or None."""
+def _verified_categories(images: Table, row: int, categories: Table) -> NDArray[np.int64] | None:
+    """Check the record of an image; return its verified categories, (V,) int64, or None."""
     image = images.records[row]
     if not isinstance(image["file_name"], str) or not image["file_name"]:
         images.fail(row, f"file_name is {image['file_name']!r}", "Give the image's path as a string.")
@@ -277,13 +335,26 @@ def _checked_boxes(annotations: Table, images: Table, image_of: NDArray[np.int64
     sizes = [(image["width"], image["height"]) for image in images.records]
     limits = np.array(sizes, dtype=np.float64).reshape(-1, 2)[image_of]
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-    inside = inside_image(corners, limits)
+    inside = _inside_image(corners, limits)
     if not inside.all():
         row = int(inside.argmin())
         width, height = sizes[image_of[row]]
         image_id = images.records[image_of[row]]["id"]
         refuse(row, f"is outside the {width} x {height} pixels of image {image_id!r}")
     return np.concatenate([corners[:, :2].clip(min=0), np.minimum(corners[:, 2:], limits)], axis=1)
+
+
+def _inside_image(corners: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(N,) whether boxes have an area inside their image and do not stick out by more than the tolerance.
+
+    Args:
+        corners: (N, 4) XYXY in absolute pixels; a box with NaN is not inside.
+        sizes: (N, 2) or (1, 2) width and height of the images.
+    """
+    near, far = corners[:, :2], corners[:, 2:]
+    within = (near >= -_TOLERANCE) & (far <= sizes + _TOLERANCE)
+    visible = near.clip(min=0) < np.minimum(far, sizes)
+    return np.asarray((within & visible).all(axis=1))
 
 
 def _checked_crowd(annotations: Table) -> NDArray[np.bool_]:
@@ -307,14 +378,16 @@ def _checked_relations(
     subject = relations.look_up_all("subject_id", annotations)
     object = relations.look_up_all("object_id", annotations)
     predicate = relations.look_up_all("predicate_id", predicates)
-    for end in (subject, object):
-        elsewhere = image_of[end] != image
+    for entity in (subject, object):
+        elsewhere = image_of[entity] != image
         if elsewhere.any():
             row = int(elsewhere.argmax())
-            own, other = images.records[image[row]]["id"], images.records[image_of[end[row]]]["id"]
-            annotation = annotations.records[end[row]]["id"]
-            problem = f"it is of image {own!r}, but annotation {annotation!r} is of image {other!r}"
-            relations.fail(row, problem, "A relationship and its two ends share one image.")
+            given, other = images.records[image[row]]["id"], images.records[image_of[entity[row]]]["id"]
+            annotation = annotations.records[entity[row]]["id"]
+            problem = f"it is of image {given!r}, but annotation {annotation!r} is of image {other!r}"
+            relations.fail(
+                row, problem, "A relationship, its subject and its object must be in the same image."
+            )
     reflexive = np.flatnonzero(subject == object)
     if len(reflexive):
         record = relations.records[reflexive[0]]
@@ -330,9 +403,70 @@ def _checked_relations(
     return np.stack([subject, object, predicate], axis=1)
 
 
-# Boxes are rounded to a binary fraction of a pixel: x + width is then exactly the far edge again, so that boxes that
-# touch still touch, and writing what was read changes nothing.
-_STEPS_PER_PIXEL = 2.0**32
+def _read_json_object(json_file: str) -> Record:
+    """The content of the file, which must be a JSON object."""
+    content = read_json(json_file)
+    if not isinstance(content, dict):
+        _fail(
+            json_file, "the file", "the top level is not an object", f"It must hold {list(_REQUIRED_KEYS)}."
+        )
+    return content
+
+
+def _take_table(json_file: str, content: Record, kind: str) -> Table:
+    """Take a list out of `content`, so that its memory is freed together with the table.
+
+    Raises:
+        ValueError: the list is missing, a record lacks a key, or an id is repeated or neither an integer nor
+            a string.
+    """
+    records = content.pop(kind, None)
+    if not isinstance(records, list):
+        _fail(json_file, f"{kind!r}", "missing or not a list", "Add the list; it may be empty.")
+    rows: dict[Id, int] = {}
+    for row, record in enumerate(records):
+        where = f"record {row} of {kind!r}"
+        if not isinstance(record, dict):
+            _fail(json_file, where, "not an object", f"It needs the keys {_REQUIRED_KEYS[kind]}.")
+        missing = [key for key in _REQUIRED_KEYS[kind] if key not in record]
+        if missing:
+            _fail(json_file, f"{where} (id {record.get('id')!r})", f"lacks {missing}", "Add the keys.")
+        identity = record["id"]
+        if isinstance(identity, bool) or not isinstance(identity, int | str):
+            _fail(
+                json_file, where, f"its id {identity!r} is not an integer or a string", "Give it a proper id."
+            )
+        if rows.setdefault(identity, row) != row:
+            _fail(json_file, where, f"the id {identity!r} occurs twice in {kind!r}", "Ids must be unique.")
+    return Table(json_file, kind, records, rows)
+
+
+def _take_classes(json_file: str, content: Record, kind: str) -> Table:
+    """Take categories or predicates out of `content`, sorted by id, so that rows are class numbers.
+
+    Raises:
+        ValueError: as for `_take_table`; or an id is not an integer, a name or label is not a string, a name
+            occurs twice, or only some of the classes have labels.
+    """
+    given = _take_table(json_file, content, kind)
+    id_of_name: dict[str, int] = {}
+    labelled = any("label" in record for record in given.records)
+    for record in given.records:
+        where = f"record {record['id']!r} of {kind!r}"
+        if not isinstance(record["id"], int) or not isinstance(record["name"], str):
+            _fail(json_file, where, "the id is no integer or the name no string", "Classes need both.")
+        if id_of_name.setdefault(record["name"], record["id"]) != record["id"]:
+            problem = f"it has the name {record['name']!r}, as record {id_of_name[record['name']]!r} has"
+            _fail(json_file, where, problem, "Give classes distinct names.")
+        if labelled and not isinstance(record.get("label"), str):
+            remedy = "Give every class of the list a label, or none."
+            _fail(json_file, where, "it has no label that is a string, and others have one", remedy)
+    records = sorted(given.records, key=lambda record: int(record["id"]))
+    return Table(json_file, kind, records, {record["id"]: row for row, record in enumerate(records)})
+
+
+def _fail(json_file: str, where: str, problem: str, remedy: str) -> NoReturn:
+    raise ValueError(f"{json_file}: {where}: {problem}. {remedy}")
 
 
 def save_coco_relations(
@@ -343,20 +477,21 @@ def save_coco_relations(
 ) -> None:
     """Write dataset dicts as a COCO-relations file, which loads as the same images, boxes and relationships.
 
-    Image ids are kept; annotations, relations, categories and predicates are numbered from 1. Coordinates are rounded to
-    2^-32 of a pixel. Of an image's own keys, `verified_classes` is written; `attributes` and `detections` are not.
+    Image ids are kept; annotations, relations, categories and predicates are numbered from 1. Coordinates are
+    rounded to 2^-32 of a pixel. Of the optional keys of an image, `verified_classes` is written; `attributes`
+    and `detections` are not.
 
     Args:
-        dataset_dicts: with integer or string image ids.
+        dataset_dicts: the images, with integer or string image ids.
         metadata: anything with `thing_classes` and `predicate_classes`, such as a data set's `Metadata`; its
             `class_labels` and `predicate_labels`, if it has them, are written too.
-        path: file to write, all at once or not at all.
+        path: file to write. After an error it is as before.
         image_root: folder that the file names are written relative to; by default they are written as they
             are.
 
     Raises:
-        ValueError: relationships that do not fit the annotations, classes that `metadata` does not name, or boxes that
-            are not inside their image, by more than a pixel.
+        ValueError: relationships do not fit the annotations, `metadata` does not name a class, or a box
+            sticks out of its image by more than a pixel.
     """
     things, predicates = metadata.thing_classes, metadata.predicate_classes
     with atomic_write(path) as stream:
@@ -374,7 +509,7 @@ def save_coco_relations(
 
 
 def _write_list(stream: IO[bytes], kind: str, parts: Iterable[list[Record]]) -> None:
-    """Part by part, so that the records of a large data set are never all in memory."""
+    """Write a list part by part, so that the records of a large data set are never all in memory."""
     stream.write(f'"{kind}": ['.encode())
     between = "\n"
     for records in filter(None, parts):
@@ -415,15 +550,15 @@ def _annotation_records(
     # disable=None: a bar on a terminal, nothing in a log file
     for dataset_dict in tqdm(dataset_dicts, f"writing {Path(path).name}", leave=False, disable=None):
         corners = np.round(entity_boxes(dataset_dict) * _STEPS_PER_PIXEL) / _STEPS_PER_PIXEL
-        inside = inside_image(
+        inside = _inside_image(
             corners, np.array([[dataset_dict["width"], dataset_dict["height"]]], np.float64)
         )
         if not inside.all():
             row = int(inside.argmin())
             raise ValueError(
                 f"{path}: not written: annotation {row} of {describe(dataset_dict)} has the box "
-                f"{corners[row].tolist()}, which is not inside the {dataset_dict['width']} x {dataset_dict['height']} "
-                "pixels of the image. Correct or clip it."
+                f"{corners[row].tolist()}, which is not inside the {dataset_dict['width']} x "
+                f"{dataset_dict['height']} pixels of the image. Correct or clip it."
             )
         boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
         categories = _ids(path, dataset_dict, "category_id", entity_classes(dataset_dict), names)
@@ -450,7 +585,7 @@ def _relation_records(
     first_annotation = first = 1
     for dataset_dict in dataset_dicts:
         rows = relation_rows(dataset_dict)
-        ends = (rows[:, :2] + first_annotation).tolist()
+        subject_object = (rows[:, :2] + first_annotation).tolist()
         predicates = _ids(path, dataset_dict, "predicate_id", rows[:, 2], names)
         yield [
             {
@@ -461,7 +596,7 @@ def _relation_records(
                 "predicate_id": predicate,
             }
             for number, ((subject, object), predicate) in enumerate(
-                zip(ends, predicates, strict=True), start=first
+                zip(subject_object, predicates, strict=True), start=first
             )
         ]
         first_annotation += len(dataset_dict["annotations"])
@@ -475,128 +610,13 @@ def _ids(
     numbers: NDArray[np.int64],
     names: Sequence[str],
 ) -> list[int]:
-    """Class numbers, which count from 0, as the ids of the file, which count from 1."""
+    """The ids of classes in the file, which count from 1; `numbers` count from 0."""
     unnamed = (numbers < 0) | (numbers >= len(names))
     if unnamed.any():
         raise ValueError(
-            f"{path}: not written: image {dataset_dict['image_id']!r} has {key} {numbers[unnamed.argmax()]}, but the "
-            f"metadata names only {len(names)} classes of this kind. Pass the metadata of the data set "
-            "itself."
+            f"{path}: not written: image {dataset_dict['image_id']!r} has {key} {numbers[unnamed.argmax()]}, "
+            f"but the metadata names only {len(names)} classes of this kind. Pass the metadata of the data "
+            "set."
         )
     ids: list[int] = (numbers + 1).tolist()
     return ids
-
-
-def load_coco_relations(
-    json_file: str | os.PathLike[str], image_root: str | os.PathLike[str], dataset_name: str | None = None
-) -> list[DatasetDict]:
-    """Read a COCO-relations file into dataset dicts. Image files are not opened.
-
-    Images and annotations keep the order of the file. Boxes come out as XYXY_ABS; those that stick out of
-    their image by at most one pixel (rounding) are clipped. Relationships of an annotation with itself are
-    kept, because evaluation counts what is annotated, and reported as a warning; training drops them.
-
-    Args:
-        json_file: path of the file.
-        image_root: folder that the `file_name` of the images is relative to.
-        dataset_name: when given, the names found in the file go to this data set's metadata
-            (`thing_classes`, `predicate_classes` and the id maps, as Detectron2's `load_coco_json` does; labels as
-            `class_labels` and `predicate_labels`).
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is no valid COCO-relations file, naming the record, or its classes differ from
-            the metadata of `dataset_name`.
-    """
-    content = read_coco_relations(json_file)
-    if dataset_name is not None:
-        _set_class_metadata(dataset_name, json_file, content)
-    first, position, order = _positions(content.image_of, len(content.images))
-    boxes, classes, crowd = content.boxes[order], content.classes[order], content.crowd[order]
-    relation_image = content.image_of[content.relations[:, 0]]
-    first_relation, _, relation_order = _positions(relation_image, len(content.images))
-    subject, object, predicate = content.relations[relation_order].T
-    relations = np.stack([position[subject], position[object], predicate], axis=1)
-    dataset_dicts = []
-    for row, (image, verified) in enumerate(zip(content.images, content.verified, strict=True)):
-        own = slice(first[row], first[row + 1])
-        dataset_dict: DatasetDict = {
-            "file_name": os.path.join(image_root, image["file_name"]),
-            "height": image["height"],
-            "width": image["width"],
-            "image_id": image["id"],
-            "annotations": Annotations(boxes[own], classes[own], crowd[own] if crowd[own].any() else None),
-            "relations": relations[first_relation[row] : first_relation[row + 1]],
-        }
-        if verified is not None:
-            dataset_dict["verified_classes"] = verified
-        dataset_dicts.append(dataset_dict)
-    return dataset_dicts
-
-
-def _positions(
-    image_of: NDArray[np.int64], num_images: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """How rows are grouped by image, in which they keep their order.
-
-    Args:
-        image_of: (N,) image of each row.
-
-    Returns:
-        (I + 1,) where each image's group begins; (N,) position of each row in its group; (N,) rows in the order of
-        the groups.
-    """
-    order = np.argsort(image_of, kind="stable")
-    first = np.searchsorted(image_of[order], np.arange(num_images + 1))
-    position = np.empty_like(order)
-    position[order] = np.arange(len(order)) - first[image_of[order]]
-    return first, position, order
-
-
-def register_coco_relations(
-    name: str,
-    metadata: Mapping[str, Any],
-    json_file: str | os.PathLike[str],
-    image_root: str | os.PathLike[str],
-    train_dataset: str | None = None,
-) -> None:
-    """Register a COCO-relations file under `name`, as `register_coco_instances` does. Nothing is read yet.
-
-    Args:
-        name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
-        metadata: more metadata of the data set, or {}. If it gives `thing_classes` or `predicate_classes`,
-            they are known before the file is read, and the file must agree with them.
-        json_file: path of the file.
-        image_root: folder that the `file_name` of the images is relative to.
-        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it isn't known.
-    """
-    register_relation_dataset(
-        name,
-        load_coco_relations,
-        {"json_file": os.fspath(json_file), "image_root": os.fspath(image_root), "dataset_name": name},
-        train_dataset=train_dataset,
-        # Not `json_file`: Detectron2 would evaluate boxes on the raw file, which need not have "area" and "iscrowd".
-        annotation_file=os.fspath(json_file),
-        image_root=os.fspath(image_root),
-        **metadata,
-    )
-
-
-def _set_class_metadata(name: str, json_file: str | os.PathLike[str], content: CocoRelations) -> None:
-    metadata = MetadataCatalog.get(name)
-    found: dict[str, Any] = {}
-    for kind, table in (("thing", content.categories), ("predicate", content.predicates)):
-        found[f"{kind}_classes"] = [record["name"] for record in table.records]
-        found[f"{kind}_dataset_id_to_contiguous_id"] = table.rows
-    for key, table in (("class_labels", content.categories), ("predicate_labels", content.predicates)):
-        if any("label" in record for record in table.records):
-            found[key] = [record["label"] for record in table.records]
-    for key, value in found.items():
-        known = metadata.get(key)
-        if known is None:
-            metadata.set(**{key: value})
-        elif type(value)(known) != value:
-            raise ValueError(
-                f"{json_file}: its {key} are {value}, but the metadata of {name!r} says {known}. Correct "
-                "one of the two, or register the file under another name."
-            )

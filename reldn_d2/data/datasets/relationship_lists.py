@@ -1,6 +1,7 @@
-"""JSON files that list relationships by image, as VRD's annotations do:
+"""JSON files that list relationships by image, as those of VRD and of the paper's authors do:
 
-    {"a.jpg": [{"subject": {"bbox": [ymin, ymax, xmin, xmax], "category": 0}, "object": {...}, "predicate": 3}, ...], ...}
+    {"a.jpg": [{"subject": {"bbox": [ymin, ymax, xmin, xmax], "category": 0}, "object": {...}, "predicate":
+    3}, ...], ...}
 
 Entities are not listed: those of an image are its distinct (box, class) combinations, in order of appearance.
 """
@@ -29,10 +30,11 @@ class ListedFile:
     """A file of this form.
 
     Attributes:
-        path: where it is.
-        official: the file it should be, for messages.
-        box_order: how the documentation of the data set writes the order of a box, for messages.
-        num_classes, num_predicates: classes are in [0, num_classes), predicates in [0, num_predicates).
+        path: path of the file.
+        official: name of the official file, for messages.
+        box_order: the order of a box in the data set's documentation, for messages.
+        num_classes: number of entity classes; classes are in [0, num_classes).
+        num_predicates: number of predicates; predicates are in [0, num_predicates).
     """
 
     path: Path
@@ -42,20 +44,21 @@ class ListedFile:
     num_predicates: int
 
     def fail(self, where: str, problem: str, remedy: str) -> NoReturn:
+        """Raise ValueError for a record; `where` names its image."""
         raise ValueError(f"{self.path}: image {where}: {problem}. {remedy}")
 
 
 def listed_relationships(file: ListedFile) -> list[DatasetDict]:
-    """One dict per listed image, in the order of the file, images without relationships included.
+    """Read the annotations of a file, without the images.
 
     Returns:
-        Dicts with `file_name` (as listed, without folder), `image_id` (the same string), `annotations`
-        (XYXY_ABS with the numbers as given) and `relations` (R, 3) int64. `height` and `width` are not in the
-        file.
+        One dict per listed image, in the order of the file, including images without relationships. The keys
+        are `file_name` (as listed, without folder), `image_id` (the same string), `annotations` (XYXY_ABS
+        with the numbers as given) and `relations` (R, 3) int64. `height` and `width` are not in the file.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a record of another form; the message names file, image and relationship.
+        FileNotFoundError: the file does not exist.
+        ValueError: a record has another form; the message names file, image and relationship.
     """
     content = read_json(file.path, unique_keys=True)
     if not isinstance(content, dict):
@@ -64,12 +67,15 @@ def listed_relationships(file: ListedFile) -> list[DatasetDict]:
 
 
 def read_entity(file: ListedFile, where: str, record: Any) -> Entity:
-    """
+    """Read the box and the class of an entity.
+
     Args:
+        file: the file of the record.
+        where: image and place in it, for the message.
         record: an object with `bbox` and `category`.
 
     Raises:
-        ValueError: it is something else; the message names file and place.
+        ValueError: the record has another form; the message names file and place.
     """
     if not isinstance(record, dict) or "category" not in record or not is_box(record.get("bbox")):
         file.fail(where, f"{record!r} has no category or no box of four numbers", "Give both.")
@@ -88,17 +94,17 @@ def with_images(
     json_file: Path,
     known_sizes: Mapping[str, tuple[int, int]] | None = None,
 ) -> list[DatasetDict]:
-    """Complete what `listed_relationships` returns: paths, sizes, and boxes that fit them.
+    """Add the paths and sizes of the pictures, and fit the boxes to the sizes.
 
     Args:
-        dataset_dicts: changed in place.
-        image_root: folder of the pictures. One that is missing is looked for with another ending.
+        dataset_dicts: the result of `listed_relationships`; changed in place.
+        image_root: folder of the pictures. If a picture is missing, one with another ending is used.
         json_file: the annotation file, for messages.
-        known_sizes: width and height of images that need not be opened, by listed name.
+        known_sizes: listed name -> width and height, for images that need not be opened.
 
     Raises:
         FileNotFoundError: a picture is missing.
-        ValueError: a file that is no picture.
+        ValueError: a file is not a picture.
     """
     known_sizes = known_sizes or {}
     names = [dataset_dict["file_name"] for dataset_dict in dataset_dicts]
@@ -132,9 +138,9 @@ def _image(file: ListedFile, name: str, records: Any) -> DatasetDict:
             subject, object, predicate = record["subject"], record["object"], record["predicate"]
         except (KeyError, TypeError):
             file.fail(where, f"{record!r} lacks subject, object or predicate", "Each needs all three.")
-        ends = [read_entity(file, where, end) for end in (subject, object)]
+        entities = [read_entity(file, where, entity) for entity in (subject, object)]
         _check_class(file, where, "predicate", predicate, file.num_predicates)
-        relations.append((*(rows.setdefault(entity, len(rows)) for entity in ends), predicate))
+        relations.append((*(rows.setdefault(entity, len(rows)) for entity in entities), predicate))
     return {
         "file_name": name,
         "image_id": name,

@@ -3,20 +3,20 @@
     root/json_dataset/annotations_train.json, annotations_test.json, objects.json, predicates.json
     root/sg_dataset/sg_train_images/, sg_test_images/
 
-What the files leave open is settled here:
+The files leave some questions open. The answers here:
 
 * VRD lists relationships, not entities. The entities of an image are its distinct (box, class) combinations,
   in order of appearance; one box with two classes is two entities.
 * Relationships of an entity with itself and repeated relationships stay: evaluation counts what is annotated.
 * A box is given as [ymin, ymax, xmin, xmax]. The numbers count pixels from 1, the last pixel included (the
   smallest is 1 and the largest is the image's size). They are kept as given, as (xmin, ymin, xmax, ymax) and
-  without "+ 1": the overlap of the protocols with offset 1 is then the official one, and the half-open box
+  without "+ 1". Then the overlap of the protocols with offset 1 is the official one, and the half-open box
   that the network pools misses at most one column and one row.
 * Boxes are clipped to their image, and a side shorter than one pixel (a box one pixel wide, or one that lies
-  outside the image) is widened to one pixel inside the image. No relationship is lost by it, so the number of
+  outside the image) is widened to one pixel inside the image. No relationship is lost, so the number of
   ground truths stays the official one; the log says how many boxes were changed.
-* Image files are read by content, not by ending. A listed file that is missing is looked for under the same
-  name with another ending, since copies of VRD differ in that.
+* The content of an image file decides its format, not the ending of its name. If a listed file is missing, a
+  file of the same name with another ending is used, because copies of VRD differ in the endings.
 """
 
 import os
@@ -33,7 +33,7 @@ SPLITS = ("train", "test")
 
 
 def load_vrd(root: str | os.PathLike[str], split: str) -> list[DatasetDict]:
-    """Read a split of VRD into dataset dicts; of the images only the headers are read.
+    """Read a split of VRD into dataset dicts. Only the headers of the pictures are read.
 
     Args:
         root: folder that holds `json_dataset` and `sg_dataset`.
@@ -62,14 +62,15 @@ def register_vrd(
     *,
     expected_counts: Mapping[str, int] | None = None,
 ) -> None:
-    """Register a split of VRD under `name`. No file is read before the data set is asked for.
+    """Register a split of VRD under `name`. Files are read when the data set is loaded.
 
     Args:
         name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
-        root, split: as for `load_vrd`.
-        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it isn't known.
-        expected_counts: numbers of "images", "relationships" or "images_without_relationships" that the checker
-            compares; None if this is no official split.
+        root: as for `load_vrd`.
+        split: as for `load_vrd`.
+        train_dataset: name of its training split, for zero-shot recall; None if it is not known.
+        expected_counts: official numbers of "images", "relationships" or "images_without_relationships", for
+            the checker; None if this is not an official split.
 
     Raises:
         ValueError: unknown split.
@@ -82,7 +83,7 @@ def register_vrd(
         thing_classes=OBJECT_CLASSES,
         predicate_classes=PREDICATE_CLASSES,
         train_dataset=train_dataset,
-        # Not `json_file`: Detectron2 takes that for a file in COCO format.
+        # the key is not `json_file`, which Detectron2 takes for a file in COCO format
         annotation_file=str(json_file),
         image_root=str(image_root),
         **({} if expected_counts is None else {"expected_counts": dict(expected_counts)}),
@@ -98,16 +99,19 @@ def _paths(root: str | os.PathLike[str], split: str) -> tuple[Path, Path]:
 
 
 def parse_vrd_annotations(json_file: str | os.PathLike[str]) -> list[DatasetDict]:
-    """One dict per listed image, in the order of the file, images without relationships included.
+    """Read an annotation file of VRD, without the images.
+
+    Args:
+        json_file: annotations_train.json or annotations_test.json.
 
     Returns:
-        Dicts with `file_name` (as listed, without folder), `image_id` (the same string), `annotations`
-        (XYXY_ABS with the numbers as given) and `relations` (R, 3) int64. `height` and `width` are not in the
-        file.
+        One dict per listed image, in the order of the file, including images without relationships. The keys
+        are `file_name` (as listed, without folder), `image_id` (the same string), `annotations` (XYXY_ABS
+        with the numbers as given) and `relations` (R, 3) int64. `height` and `width` are not in the file.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a record that is not VRD's; the message names file, image and relationship.
+        FileNotFoundError: the file does not exist.
+        ValueError: a record is not as in VRD; the message names file, image and relationship.
     """
     file = ListedFile(
         Path(json_file),
@@ -119,6 +123,7 @@ def parse_vrd_annotations(json_file: str | os.PathLike[str]) -> list[DatasetDict
     return listed_relationships(file)
 
 
+# Class names in the order of objects.json and predicates.json.
 # fmt: off
 OBJECT_CLASSES = (
     "person", "sky", "building", "truck", "bus", "table", "shirt", "chair", "car", "train", "glasses",

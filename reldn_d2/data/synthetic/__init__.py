@@ -1,17 +1,18 @@
-"""A built-in data set of drawn scenes with both confusions that relationship detectors fall for.
+"""A built-in data set of drawn scenes, which show the two confusions that relationship detectors make.
 
 * Entity instance confusion: a person behind a table with several identical cups; the only clue to the one
   that is held is where the hand is.
 * Proximal relationship ambiguity: musicians close to each other, each playing one of the guitars; the only
   clue to who plays which is whose arm ends at it.
 
-Boxes and classes tell nothing about either: geometry is drawn first, the answer afterwards from a random
-stream of its own, uniformly over all assignments.
+Boxes and classes give no clue to either: the geometry is drawn first, and then the answer, from a random
+stream of its own and uniformly over all assignments.
 """
 
-from .confusion import ConfusableCase, confusable_cases
 from .dataset import (
     BUILTIN_DATASETS,
+    ConfusableCase,
+    confusable_cases,
     load_scenes,
     register_scenes,
     scene_dict,

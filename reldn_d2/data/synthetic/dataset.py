@@ -1,7 +1,9 @@
-"""Drawn scenes as Detectron2 data sets: dataset dicts, the picture cache, lazy registration."""
+"""Drawn scenes as Detectron2 data sets: dataset dicts, cached pictures, registration, confusable cases."""
 
 import logging
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,18 @@ from detectron2.structures import BoxMode
 
 from reldn_d2.utils.io import atomic_write
 
-from ..cache import cache_folder
+from ..images import cache_folder
 from ..registration import register_relation_dataset
-from .canvas import Image
-from .drawing import draw_scene
+from .drawing import Image, draw_scene
 from .scene import Scene, make_scene
-from .vocabulary import GENERATOR_VERSION, IMAGE_SIZE, PREDICATE_CLASSES, THING_CLASSES
+from .vocabulary import (
+    GENERATOR_VERSION,
+    IMAGE_SIZE,
+    PREDICATE_CLASSES,
+    THING_CLASSES,
+    Category,
+    Predicate,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +35,37 @@ BUILTIN_DATASETS = {
 }
 """Name -> (split, number of scenes). The tiny sets are the first scenes of the large ones."""
 
+Triplet = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class ConfusableCase:
+    """One annotated relationship and the wrong triplets that only the pixels can tell from it.
+
+    Attributes:
+        kind: "instance" (which of several cups does this person hold?) or "proximity" (which person plays
+            which guitar?).
+        relation: the annotated (subject, object, predicate).
+        wrong: candidates that are not annotated. "instance": the person with other cups; "proximity": people
+            with others' guitars.
+    """
+
+    kind: str
+    relation: Triplet
+    wrong: tuple[Triplet, ...]
+
+    @property
+    def chance(self) -> float:
+        """Probability that random scores solve the case."""
+        return 1 / (1 + len(self.wrong))
+
+    def is_solved(self, score: Mapping[Triplet, float]) -> bool:
+        """Whether the annotated triplet scores above every wrong one."""
+        return all(score[self.relation] > score[triplet] for triplet in self.wrong)
+
 
 def scene_folder(split: str, root: str | os.PathLike[str] | None = None) -> Path:
-    """Where the pictures of a split are cached.
+    """The folder in which the pictures of a split are cached.
 
     Args:
         split: "train" or "test".
@@ -43,7 +79,7 @@ def scene_folder(split: str, root: str | os.PathLike[str] | None = None) -> Path
 
 
 def scene_dict(scene: Scene, file_name: str, image_id: int) -> dict[str, Any]:
-    """The dataset dict of a scene. Draws nothing; the file need not exist."""
+    """The dataset dict of a scene. Nothing is drawn, and the file need not exist."""
     items = [scene.layout.items[row] for row in scene.order]
     annotations = [
         {
@@ -67,21 +103,21 @@ def scene_dict(scene: Scene, file_name: str, image_id: int) -> dict[str, Any]:
 def load_scenes(
     split: str, num_scenes: int, root: str | os.PathLike[str] | None = None
 ) -> list[dict[str, Any]]:
-    """The first `num_scenes` scenes of a split; draws the pictures that are not in the cache yet.
+    """The first `num_scenes` scenes of a split. Pictures that are not in the cache are drawn.
 
     Several processes may load at once: a picture appears in the cache complete or not at all, and every
-    process would draw the same one.
+    process draws the same one.
 
     Args:
         split: "train" or "test".
-        num_scenes: how many.
+        num_scenes: number of scenes.
         root: folder of the pictures, see `scene_folder`.
 
     Returns:
         Detectron2 dataset dicts with `relations`: (R, 3) int64 (subject, object, predicate).
 
     Raises:
-        ValueError: unknown split or negative number.
+        ValueError: unknown split, or a negative number.
     """
     if num_scenes < 0:
         raise ValueError(f"num_scenes must not be negative, got {num_scenes}")
@@ -106,12 +142,14 @@ def register_scenes(
     root: str | os.PathLike[str] | None = None,
     train_dataset: str | None = None,
 ) -> None:
-    """Register scenes with Detectron2; nothing is drawn before the data set is asked for.
+    """Register scenes with Detectron2. They are drawn when the data set is loaded.
 
     Args:
         name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
-        split, num_scenes, root: as for `load_scenes`.
-        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it isn't known.
+        split: as for `load_scenes`.
+        num_scenes: as for `load_scenes`.
+        root: as for `load_scenes`.
+        train_dataset: name of its training split, for zero-shot recall; None if it is not known.
     """
     register_relation_dataset(
         name,
@@ -121,6 +159,28 @@ def register_scenes(
         predicate_classes=PREDICATE_CLASSES,
         train_dataset=train_dataset,
     )
+
+
+def confusable_cases(dataset_dict: dict[str, Any]) -> list[ConfusableCase]:
+    """One case for every annotated "holds" (instance) and "plays" (proximity), in annotation order.
+
+    Args:
+        dataset_dict: a scene's dataset dict, with `annotations` and `relations`.
+    """
+    categories = [annotation["category_id"] for annotation in dataset_dict["annotations"]]
+    people = [row for row, category in enumerate(categories) if category == Category.PERSON]
+    triplets: list[Triplet] = [(int(s), int(o), int(p)) for s, o, p in dataset_dict["relations"]]
+    annotated = set(triplets)
+    cases = []
+    for subject, object, predicate in triplets:
+        if predicate not in (Predicate.HOLDS, Predicate.PLAYS):
+            continue
+        kind, subjects = ("instance", [subject]) if predicate == Predicate.HOLDS else ("proximity", people)
+        targets = [row for row, category in enumerate(categories) if category == categories[object]]
+        candidates = ((s, o, predicate) for s in subjects for o in targets)
+        wrong = tuple(triplet for triplet in candidates if triplet not in annotated)
+        cases.append(ConfusableCase(kind, (subject, object, predicate), wrong))
+    return cases
 
 
 def _write_png(path: Path, image: Image) -> None:

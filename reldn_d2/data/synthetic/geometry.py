@@ -1,4 +1,4 @@
-"""Shapes of the scenes' entities: where head, shoulders, grip and arm are, given the annotated boxes.
+"""Shapes of the scenes' entities: the places of head, shoulders, grip and arm in the annotated boxes.
 
 Coordinates are (x, y) in pixels, y pointing down. Boxes are XYXY.
 """
@@ -34,7 +34,7 @@ class Item:
         box: annotated box. A person's box covers the body with both arms hanging, wherever a hand reaches.
         tilt: degrees from upright, clockwise; guitars only.
         length: from the bottom of the body to the end of the head; guitars only.
-        is_open: whether one looks into it; boxes only.
+        is_open: whether its inside is visible; boxes only.
     """
 
     category: Category
@@ -58,7 +58,7 @@ def head_center(person: Item) -> Point:
 
 
 def shoulder(person: Item, right_side: bool) -> Point:
-    """Where the arm on one side of the picture starts."""
+    """The point where the arm on one side of the picture starts."""
     x0, y0, x1, _ = person.box
     x = x1 - ARM_WIDTH if right_side else x0 + ARM_WIDTH
     return x, y0 + 2.6 * head_radius(person)
@@ -93,7 +93,7 @@ class GuitarShape:
 
     @staticmethod
     def of(item: Item) -> "GuitarShape":
-        """The shape of an item made by `guitar_item`, found again from its box."""
+        """The shape of an item that `guitar_item` made, from its box."""
         at_origin = guitar_item((0.0, 0.0), item.length, item.tilt)
         return GuitarShape(
             (item.box[0] - at_origin.box[0], item.box[1] - at_origin.box[1]), item.length, item.tilt
@@ -107,7 +107,7 @@ class GuitarShape:
 
 
 def grip(target: Item) -> Point:
-    """Where the hand of whoever holds the cup or plays the guitar is; inside the target's box."""
+    """The place of the hand that holds the cup or plays the guitar. It is inside the target's box."""
     if target.category == Category.GUITAR:
         return GuitarShape.of(target).along(0.38)
     x0, y0, x1, _ = target.box
@@ -117,8 +117,8 @@ def grip(target: Item) -> Point:
 def arm_paths(people: list[Item], targets: list[Item], steps: int = 12) -> FloatArray:
     """The arm from every person to every target, whether or not it will be drawn.
 
-    An arm starts at the shoulder on the target's side and is a quadratic Bezier curve whose control points
-    lie in the enclosing box of person and target, hence so does the arm.
+    An arm starts at the shoulder on the target's side. It is a quadratic Bezier curve. Its control points lie
+    in the enclosing box of person and target, and so does the arm.
 
     Returns:
         (people, targets, steps, 2) points from shoulder to grip.

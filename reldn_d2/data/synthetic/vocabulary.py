@@ -1,4 +1,4 @@
-"""What the drawn scenes are made of: entity classes, predicates, splits and the generator's version."""
+"""Entity classes, predicates and splits of the drawn scenes, and the generator's version."""
 
 from enum import IntEnum
 

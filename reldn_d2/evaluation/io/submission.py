@@ -28,13 +28,13 @@ import numpy as np
 import numpy.typing as npt
 from detectron2.data import MetadataCatalog
 
+from reldn_d2.utils.csv_files import csv_rows, read_header
 from reldn_d2.utils.io import atomic_write
 
 from ..graphs import BoolArray, FloatArray, IntArray, PredictedGraph, RankedTriplets
 from ..protocols.protocol import LIST_LENGTH
 from ..ranking import top_triplets
 from ..rows import repeat_numbers
-from .csv_rows import csv_rows, read_header
 
 COLUMNS = (
     *("ImageID", "LabelName1", "LabelName2"),

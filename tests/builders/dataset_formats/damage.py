@@ -30,35 +30,37 @@ class Damage(Enum):
 
 @dataclass(frozen=True)
 class Refused:
-    """Loading raises ValueError or FileNotFoundError; the pattern (re.search) must name file, record and remedy."""
+    """Loading raises ValueError or FileNotFoundError. The pattern names file, record and remedy."""
 
     pattern: str
 
 
 @dataclass(frozen=True)
 class Counted:
-    """Loading goes on and logs a warning or a note that matches the pattern: official files contain such records."""
+    """Loading continues and logs a message that matches the pattern: official files have such records."""
 
     pattern: str
 
 
 @dataclass(frozen=True)
 class Loads:
-    """The loader keeps it without a word; `check_dataset` finds a problem of this kind (None: nothing is wrong)."""
+    """The loader keeps the record. `check_dataset` finds a problem of this kind (None: no problem)."""
 
     problem: str | None
 
 
 @dataclass(frozen=True)
 class Format:
-    """A format and what becomes of each kind of damage. Kinds that it can't have are left out.
+    """A format and the outcome of each kind of damage. Kinds that it can't have are left out.
 
     Attributes:
         name: for test ids.
-        write: writes three images with at least two entities and one relationship each below a folder, the first one damaged.
+        write: writes three images with at least two entities and one relationship each below a folder, the
+            first one damaged.
         load: reads what was written there.
-        num_classes, num_predicates: of what was written.
-        outcomes: for each kind of damage.
+        num_classes: number of entity classes of the written data.
+        num_predicates: number of predicates of the written data.
+        outcomes: kind of damage -> what happens.
     """
 
     name: str

@@ -6,8 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from reldn_d2.data.datasets.visual_genome.vg150 import load_vg150
-from reldn_d2.data.datasets.visual_genome.vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
+from reldn_d2.data.datasets.visual_genome.vg150 import OBJECT_CLASSES, PREDICATE_CLASSES, load_vg150
 from tests.builders.vg150_files import Photo, h5_arrays, image_data, write_files
 
 from .damage import Counted, Damage, Format, Loads, Refused

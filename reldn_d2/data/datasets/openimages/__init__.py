@@ -1,1 +1,1 @@
-"""The visual relationships of OpenImages."""
+"""OpenImages: visual relationships of the challenge of 2018 and of later years."""

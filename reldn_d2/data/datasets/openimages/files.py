@@ -1,19 +1,18 @@
-"""Where in a folder the files of a split of OpenImages are, under any of the names they were published with."""
+"""Finding the files of a split of OpenImages, under any of the names that they were published with."""
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from .csv_table import find_file
 
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 
-# How a split is called in the names of files: challenge-2018-train-vrd.csv, validation-annotations-vrd.csv.
+# The word for a split in the names of files: challenge-2018-train-vrd.csv, validation-annotations-vrd.csv.
 _WORDS = {"train": "train", "val": "validation", "test": "test"}
-# In 2018, validation was a part of the training file: the images of this list.
+# In 2018 the validation images were part of the training file. This list names them.
 _VALIDATION_LIST = "*-image-ids-valset-vrd.csv"
 _TRAIN_OF_2018 = "challenge-2018-train-vrd.csv"
 # Archives of pictures are often unpacked to train_0, train_1, and so on.
@@ -25,10 +24,10 @@ class SplitFiles:
     """The files of a split.
 
     Attributes:
-        relationships: the CSV of relationships.
-        validation_list: the list of those of its images that are validation, if train and val share `relationships`.
-        image_labels: the CSV of image labels, None if there is none.
-        picture_folders: where its pictures may be.
+        relationships: CSV file of relationships.
+        validation_list: file that lists the validation images, if train and val share `relationships`.
+        image_labels: CSV file of image labels; None if the folder has none.
+        picture_folders: folders to search for the pictures.
     """
 
     relationships: Path
@@ -38,7 +37,8 @@ class SplitFiles:
 
 
 def check_split(split: str) -> None:
-    """
+    """Check the name of a split.
+
     Raises:
         ValueError: unknown split.
     """
@@ -47,10 +47,15 @@ def check_split(split: str) -> None:
 
 
 def split_files(root: str | os.PathLike[str], split: str) -> SplitFiles:
-    """
+    """Find the files of a split.
+
+    Args:
+        root: folder of the files.
+        split: "train", "val" or "test".
+
     Raises:
-        FileNotFoundError: no CSV of relationships for the split, or no folder of pictures.
-        ValueError: unknown split, or several files that could be the same.
+        FileNotFoundError: the folder has no CSV of relationships for the split, or no folder of pictures.
+        ValueError: unknown split, or several files that could be the same one.
     """
     check_split(split)
     base = Path(root)
@@ -63,13 +68,13 @@ def split_files(root: str | os.PathLike[str], split: str) -> SplitFiles:
         source = "train"
     relationships = find_file(base, [_relationships(source)], f"the relationships of split {source!r}")
     if relationships is None:
-        # where there is a list, it is the training file that is missing
+        # if there is a list, then the training file is missing
         listed = f" and no list {_VALIDATION_LIST} of images of the training file" if source == "val" else ""
         raise _missing(base, f"file {_relationships(source)}{listed}")
     if relationships.name == _TRAIN_OF_2018 and not _has_validation(base):
         logger.warning(
-            "%s has no list %s: split 'train' is all of %s, the images of the validation of 2018 included. Get the list, as "
-            "datasets/README.md says, to keep them apart.",
+            "%s has no list %s: split 'train' is all of %s, including the validation images of 2018. Get "
+            "the list, as datasets/README.md says, to keep them apart.",
             base, _VALIDATION_LIST, _TRAIN_OF_2018,
         )  # fmt: skip
     patterns = dict.fromkeys(_PICTURES[split] + _PICTURES[source])
@@ -78,6 +83,26 @@ def split_files(root: str | os.PathLike[str], split: str) -> SplitFiles:
         raise _missing(base, f"folder of pictures ({', '.join(patterns)})")
     image_labels = find_file(base, [f"*{_WORDS[source]}*-vrd-labels.csv"], "the image labels")
     return SplitFiles(relationships, validation_list, image_labels, folders)
+
+
+def find_file(folder: str | os.PathLike[str], patterns: Sequence[str], what: str) -> Path | None:
+    """The one file of a folder that matches any of the patterns; None if there is none.
+
+    Args:
+        folder: where to look.
+        patterns: glob patterns.
+        what: what the file is, for the message.
+
+    Raises:
+        ValueError: several files match.
+    """
+    found = sorted(path for pattern in patterns for path in Path(folder).glob(pattern))
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise ValueError(
+            f"{folder}: several files could be {what}: {names}. Keep one there and move the others away."
+        )
+    return found[0] if found else None
 
 
 def _has_validation(base: Path) -> bool:
@@ -91,5 +116,6 @@ def _relationships(split: str) -> str:
 
 def _missing(base: Path, what: str) -> FileNotFoundError:
     return FileNotFoundError(
-        f"{base} has no {what}. Check DETECTRON2_DATASETS and put OpenImages there as datasets/README.md shows."
+        f"{base} has no {what}. Check DETECTRON2_DATASETS and put OpenImages there as datasets/README.md "
+        "shows."
     )

@@ -1,4 +1,8 @@
-"""The vocabulary of a folder of OpenImages relationships: that of 2018, or what its triplets file says."""
+"""Classes, predicates and attributes of OpenImages: those of 2018, or those of the folder's triplets file.
+
+Classes, predicates and attributes are identified by their labels, as in OpenImages' own lists. Each also has
+a readable name.
+"""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,23 +11,27 @@ from pathlib import Path
 
 import pandas as pd
 
-from .classes import ATTRIBUTE_RELATION, ATTRIBUTES, CLASSES, PREDICATES
-from .csv_table import find_file, read_table
+from reldn_d2.utils.csv_files import read_table
 
-# Not "challenge-2018-initial-relationship-triplets.csv", an early version.
+from .files import find_file
+
+# The pattern leaves out "challenge-2018-initial-relationship-triplets.csv", an early version.
 TRIPLET_FILES = ("*[0-9]-relationship-triplets.csv",)
-# Lists of labels and names, of classes and of attributes. Not all of them have a header line.
+# Lists of labels and names, for classes and for attributes. Not all of them have a header line.
 _NAME_FILES = ("*class-descriptions*.csv", "*classes-vrd.csv", "*attributes-description*.csv")
 
 
 @dataclass(frozen=True)
 class OpenImagesVocabulary:
-    """Labels as in the files, and names for people, each by number.
+    """Labels, as in the files, and readable names, in the order of their numbers.
 
     Attributes:
-        class_labels, thing_classes: such as "/m/04yx4" and "Man".
-        predicate_labels, predicate_classes: such as "interacts_with" and "interacts with".
-        attribute_labels, attribute_classes: such as "/m/083vt" and "Wooden".
+        class_labels: labels of the entity classes, such as "/m/04yx4".
+        thing_classes: their names, such as "Man".
+        predicate_labels: labels of the predicates, such as "interacts_with".
+        predicate_classes: their names, such as "interacts with".
+        attribute_labels: labels of the attributes, such as "/m/083vt".
+        attribute_classes: their names, such as "Wooden".
     """
 
     class_labels: list[str]
@@ -37,12 +45,16 @@ class OpenImagesVocabulary:
 def vocabulary_of_labels(
     classes: Iterable[str], predicates: Iterable[str], attributes: Iterable[str], names: Mapping[str, str]
 ) -> OpenImagesVocabulary:
-    """The labels of 2018 come first and in the order they have there, so that they keep their numbers in later years; the
+    """Number the labels.
+
+    The labels of 2018 come first, in the order of 2018, so that they keep their numbers in later years. The
     others follow, sorted.
 
     Args:
-        classes, predicates, attributes: labels, in any order.
-        names: label -> name, of classes and attributes.
+        classes: labels of the classes, in any order.
+        predicates: labels of the predicates, in any order.
+        attributes: labels of the attributes, in any order.
+        names: label -> name, for classes and attributes.
     """
     class_labels = _in_order(classes, CLASSES)
     predicate_labels = _in_order(predicates, PREDICATES)
@@ -60,11 +72,14 @@ def vocabulary_of_labels(
 def read_vocabulary(root: str | os.PathLike[str]) -> OpenImagesVocabulary:
     """The vocabulary of the triplets file in a folder, or that of 2018 if there is no such file.
 
-    The classes are the subjects of all triplets and the objects of those that are relationships: some classes have only
-    attributes. Names that 2018 had stay; others are looked up in the folder's lists of labels and names.
+    The classes are the subjects of all triplets and the objects of relationships; some classes occur only
+    with attributes. Names of 2018 stay the same. The folder's lists of labels and names give the others.
+
+    Args:
+        root: folder of the files.
 
     Raises:
-        ValueError: a damaged file, a label that no list names, or a name that is empty or that of two labels.
+        ValueError: a damaged file, a label that no list names, an empty name, or one name for two labels.
     """
     path = find_file(root, TRIPLET_FILES, "the list of triplets")
     if path is None:
@@ -81,8 +96,9 @@ def read_vocabulary(root: str | os.PathLike[str]) -> OpenImagesVocabulary:
     unnamed = sorted((classes | attributes) - names.keys())
     if unnamed:
         raise ValueError(
-            f"{path}: {len(unnamed)} labels have no name, the first is {unnamed[0]}. Put the official lists of the same year "
-            "beside it, such as oidv6-class-descriptions.csv and oidv6-attributes-description.csv."
+            f"{path}: {len(unnamed)} labels have no name, the first is {unnamed[0]}. Put the official lists "
+            "of the same year beside it, such as oidv6-class-descriptions.csv and "
+            "oidv6-attributes-description.csv."
         )
     vocabulary = vocabulary_of_labels(classes, relationships["RelationshipLabel"], attributes, names)
     _check_names(path, vocabulary.class_labels, vocabulary.thing_classes)
@@ -92,15 +108,15 @@ def read_vocabulary(root: str | os.PathLike[str]) -> OpenImagesVocabulary:
 
 
 def _check_names(path: Path, labels: Sequence[str], names: Sequence[str]) -> None:
-    """A class is known to people by its name, so each needs one of its own."""
+    """Names are not empty, and no two labels have the same name: reports show only the names."""
     label_of: dict[str, str] = {}
     for label, name in zip(labels, names, strict=True):
         if not name.strip():
             raise ValueError(f"{path}: the name of {label} is empty. Correct the list of labels and names.")
         if label_of.setdefault(name, label) != label:
             raise ValueError(
-                f"{path}: {label_of[name]} and {label} have the same name, {name!r}. Correct the list of labels and names, "
-                "or remove one of the labels."
+                f"{path}: {label_of[name]} and {label} have the same name, {name!r}. Correct the list of "
+                "labels and names, or remove one of the labels."
             )
 
 
@@ -111,7 +127,7 @@ def _in_order(labels: Iterable[str], known: Iterable[str]) -> list[str]:
 
 
 def _read_names(root: Path) -> dict[str, str]:
-    """Label -> name of every list in the folder; a header line does no harm, since nothing is called as in it."""
+    """Label -> name, from all lists in the folder. A header line adds a pair that no label matches."""
     names: dict[str, str] = {}
     for pattern in _NAME_FILES:
         for path in sorted(root.glob(pattern)):
@@ -124,5 +140,37 @@ def _read_names(root: Path) -> dict[str, str]:
             names |= dict(zip(labels, given, strict=True))
     return names
 
+
+# Of the challenges of 2018 and 2019. Attributes and predicates are in the order of the official description
+# files.
+# fmt: off
+CLASSES = {
+    "/m/01226z": "Football", "/m/01599": "Beer", "/m/01940j": "Backpack", "/m/0199g": "Bicycle",
+    "/m/019w40": "Surfboard", "/m/01_5g": "Chopsticks", "/m/01bl7v": "Boy", "/m/01f91_": "Pretzel",
+    "/m/01mzpv": "Chair", "/m/01s55n": "Suitcase", "/m/01y9k5": "Desk", "/m/01yrx": "Cat",
+    "/m/026t6": "Drum", "/m/029bxz": "Oven", "/m/02hj4": "Dolphin", "/m/02jvh9": "Mug",
+    "/m/02p5f1q": "Coffee cup", "/m/0342h": "Guitar", "/m/03bt1vf": "Woman", "/m/03k3r": "Horse",
+    "/m/03m3pdh": "Sofa bed", "/m/03qrc": "Hamster", "/m/03ssj5": "Bed", "/m/04_sv": "Motorcycle",
+    "/m/04bcr3": "Table", "/m/04ctx": "Knife", "/m/04dr76w": "Bottle", "/m/04yx4": "Man",
+    "/m/050k8": "Mobile phone", "/m/0584n8": "Briefcase", "/m/05_5p_0": "Table tennis racket",
+    "/m/05ctyq": "Tennis ball", "/m/05r5c": "Piano", "/m/05r655": "Girl", "/m/06__v": "Snowboard",
+    "/m/071p9": "Ski", "/m/078jl": "Snake", "/m/078n6m": "Coffee table", "/m/07y_7": "Violin",
+    "/m/080hkjn": "Handbag", "/m/08pbxl": "Monkey", "/m/09tvcd": "Wine glass", "/m/0bt9lr": "Dog",
+    "/m/0bwd_0j": "Elephant", "/m/0cmx8": "Spoon", "/m/0cvnqh": "Bench", "/m/0dt3t": "Fork",
+    "/m/0dv5r": "Camera", "/m/0dv9c": "Racket", "/m/0fx9l": "Microwave oven", "/m/0h2r6": "Van",
+    "/m/0h8my_4": "Tennis racket", "/m/0hg7b": "Microphone", "/m/0k4j": "Car", "/m/0l14j_": "Flute",
+    "/m/0pg52": "Taxi", "/m/0wdt60w": "Rugby ball",
+}
+
+ATTRIBUTES = {
+    "/m/02gy9n": "Transparent", "/m/05z87": "Plastic", "/m/0dnr7": "(made of)Textile",
+    "/m/04lbp": "(made of)Leather", "/m/083vt": "Wooden",
+}
+# fmt: on
+
+PREDICATES = ("at", "on", "holds", "plays", "interacts_with", "wears", "inside_of", "under", "hits")
+
+# Joins an entity to an attribute. It is no predicate here.
+ATTRIBUTE_RELATION = "is"
 
 VOCABULARY_2018 = vocabulary_of_labels(CLASSES, PREDICATES, ATTRIBUTES, CLASSES | ATTRIBUTES)

@@ -1,4 +1,4 @@
-"""What both formats of Visual Genome share: image_data.json and the folders of pictures."""
+"""The files that both formats of Visual Genome have: image_data.json and the folders of pictures."""
 
 import os
 from typing import Any
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from reldn_d2.utils.json_files import is_id, is_side, read_json
 
-# The official archives images.zip and images2.zip unpack to one folder each; some people merge them into the first, or
-# into a folder of their own.
+# The official archives images.zip and images2.zip unpack to the first two. Some people merge them into the
+# first, or into the third.
 PICTURE_FOLDERS = ("VG_100K", "VG_100K_2", "images")
 
-# Ids of those whose picture cannot be used.
+# Ids of the images whose picture cannot be used.
 CORRUPT_IMAGES = (1592, 1722, 4616, 4617)
 
 
@@ -26,8 +26,8 @@ def read_image_data(path: str | os.PathLike[str]) -> tuple[NDArray[np.int64], ND
         (I,) ids, all different; (I, 2) width and height in pixels, at least 1.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a record that lacks a number, has an impossible size, or an id for the second time.
+        FileNotFoundError: the file does not exist.
+        ValueError: a record lacks a number, has an impossible size, or repeats an id.
     """
     records = read_json(path)
     if not isinstance(records, list):
@@ -39,19 +39,20 @@ def read_image_data(path: str | os.PathLike[str]) -> tuple[NDArray[np.int64], ND
     if len(first) < len(ids):
         index = int(np.setdiff1d(np.arange(len(ids)), first)[0])
         raise ValueError(
-            f"{path}: record {index}: image_id {ids[index]} has occurred before. Remove one of the two records."
+            f"{path}: record {index}: image_id {ids[index]} occurs in an earlier record. Remove one of the "
+            "two."
         )
     return ids, sizes
 
 
 def picture_files(root: str | os.PathLike[str], ids: NDArray[np.int64]) -> list[str]:
-    """Where the picture of each image is. Each folder is listed once and no picture is opened.
+    """Find the picture of each image. Each folder is listed once and no picture is opened.
 
-    Predictions can be scored again without pictures, so one that is in no folder is no error here: it is
-    expected in the first folder, and whatever reads it will name it.
+    A missing picture is no error here, because saved predictions can be scored without pictures. Its path is
+    then in the first folder, and the error comes when it is read.
 
     Args:
-        root: folder that holds those of `PICTURE_FOLDERS` that there are; the first of them that has the picture counts.
+        root: folder that holds some of `PICTURE_FOLDERS`; the first of them that has the picture counts.
         ids: (I,) image ids.
 
     Returns:
@@ -70,11 +71,13 @@ def _id_and_size(path: str | os.PathLike[str], index: int, record: Any) -> tuple
         image_id, width, height = record["image_id"], record["width"], record["height"]
     except (KeyError, TypeError) as error:
         raise ValueError(
-            f"{path}: record {index} lacks image_id, width or height: {record!r}. Use Visual Genome's official file."
+            f"{path}: record {index} lacks image_id, width or height: {record!r}. Use Visual Genome's "
+            "official file."
         ) from error
     if not (is_id(image_id) and is_side(width) and is_side(height)):
         raise ValueError(
-            f"{path}: record {index}: image_id {image_id!r} with width {width!r} and height {height!r}: all three "
-            "must be whole numbers, the size at least 1 and below 2**31. Use Visual Genome's official file."
+            f"{path}: record {index}: image_id {image_id!r} with width {width!r} and height {height!r}: all "
+            "three must be whole numbers, the size at least 1 and below 2**31. Use Visual Genome's official "
+            "file."
         )
     return image_id, width, height

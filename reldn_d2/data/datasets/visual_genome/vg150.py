@@ -4,21 +4,31 @@
     root/image_data.json
     root/VG_100K/<image_id>.jpg, VG_100K_2/<image_id>.jpg      one folder, or images/, if the two were merged
 
-What the files leave open is settled here:
+The files leave some questions open. The answers here:
 
-* The rows of the h5 file are the images of image_data.json in its order, without four whose picture is corrupt.
-* The files know train and test. The first 5,000 train images that have relationships are validation; the split
-  "train" is the others, "trainval" both.
-* Boxes are integers in a scaled image. What sticks out of the image by at most one of those scaled pixels is rounding
-  and is clipped without a word; more of it is clipped with a warning.
+* The rows of the h5 file are the images of image_data.json in its order, without four whose picture is
+  corrupt.
+* The files know train and test. The first 5,000 train images that have relationships are validation; the
+  split "train" is the others, "trainval" both.
+* Boxes are integers in a scaled image. A box that sticks out of the image by at most one of those scaled
+  pixels is a rounding error and is clipped without a warning; a box that sticks out further is clipped with a
+  warning.
 * Relationships of an entity with itself and repeated relationships stay: evaluation counts what is annotated.
 * Pictures are not opened, and need not be there.
+
+Legend of shape letters:
+
+    I  images of all splits
+    N  boxes of all images, image after image
+    R  relationships of all images, image after image
 """
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,19 +40,59 @@ from ...filters import images_with_relations, one_relation_per_pair, overlapping
 from ...fit_boxes import fit_boxes, mark_changed_boxes
 from ...registration import register_relation_dataset
 from .images import CORRUPT_IMAGES, picture_files, read_image_data
-from .vg150_classes import OBJECT_CLASSES, PREDICATE_CLASSES
-from .vg150_h5 import TEST, TRAIN, Vg150Arrays, read_vg150_h5
 
 # Images with relationships of each split of the published files.
 SPLITS = {"train": 57_723, "val": 5_000, "trainval": 62_723, "test": 26_446}
 
 VALIDATION_IMAGES = 5_000
 
-# The h5 file and the names that belong to it; the first pair that is there is read.
+# The h5 file and the names that belong to it. The first pair that exists is read.
 _FILES = (
     ("VG-SGG-with-attri.h5", "VG-SGG-dicts-with-attri.json"),
     ("VG-SGG.h5", "VG-SGG-dicts.json"),
 )
+
+# Splits in the h5 file.
+TRAIN, TEST = 0, 2
+
+# A file may hold one or both of these arrays of boxes. The one with the finer pixels is read.
+_SIDES = {"boxes_1024": 1024, "boxes_512": 512}
+# The other arrays of the file: what a row stands for, and the number of columns.
+_LAYOUT = {
+    "labels": ("box", 1),
+    "relationships": ("relationship", 2),
+    "predicates": ("relationship", 1),
+    "split": ("image", 1),
+    "img_to_first_box": ("image", 1),
+    "img_to_last_box": ("image", 1),
+    "img_to_first_rel": ("image", 1),
+    "img_to_last_rel": ("image", 1),
+}
+
+
+@dataclass(frozen=True)
+class Vg150Arrays:
+    """The content of the h5 file, checked.
+
+    Attributes:
+        boxes: (N, 4) centre x, centre y, width and height, as given, in an image whose longer side is scaled
+            to `side`.
+        side: 1024 or 512 pixels.
+        classes: (N,) int64, in [0, 150).
+        relations: (R, 3) int64 rows (subject, object, predicate). Subject and object are positions among the
+            boxes of their image, the predicate is in [0, 50).
+        box_counts: (I,) int64, number of boxes of each image.
+        relation_counts: (I,) int64, number of relationships of each image.
+        split: (I,) int64, TRAIN or TEST.
+    """
+
+    boxes: NDArray[Any]
+    side: int
+    classes: NDArray[np.int64]
+    relations: NDArray[np.int64]
+    box_counts: NDArray[np.int64]
+    relation_counts: NDArray[np.int64]
+    split: NDArray[np.int64]
 
 
 def load_vg150(
@@ -56,37 +106,38 @@ def load_vg150(
     """Read a split of VG150 into dataset dicts. Pictures are not opened, and need not be there.
 
     Args:
-        root: folder that holds the files named above.
+        root: folder of the files.
         split: "train", "val", "trainval" or "test".
-        keep_empty: keep images without relationships too. "val" stays as it is: its 5,000 images are always taken
-            among those with relationships, so that no other split changes its meaning; the images without go to
-            "train" and "trainval", or to "test".
-        drop_duplicates: of an ordered pair of entities with several relationships, keep the first in the file.
-        overlapping_only: drop relationships whose boxes share no area and then, unless `keep_empty`, images that are
-            left without any. Which images are validation is decided before.
+        keep_empty: keep images without relationships too, in "train", "trainval" and "test". "val" does not
+            change: its 5,000 images always have relationships, so that the other splits keep their meaning.
+        drop_duplicates: if an ordered pair of entities has several relationships, keep only the first in the
+            file.
+        overlapping_only: drop relationships whose boxes share no area. Images that have no relationship left
+            are dropped too, unless `keep_empty`. The validation images are chosen before.
 
     Raises:
         FileNotFoundError: an annotation file is missing.
-        ValueError: unknown split; a split without images; files that are damaged, do not belong together, or have
-            other classes than VG150.
+        ValueError: unknown split; a split without images; files that are damaged, do not belong together, or
+            have other classes than VG150.
     """
     h5_file, dicts_file = _files(root, split)
     if not h5_file.exists():
         raise FileNotFoundError(
-            f"{h5_file} does not exist, nor does {_FILES[1][0]} beside it. Check DETECTRON2_DATASETS and put VG150 there "
-            "as datasets/README.md shows."
+            f"{h5_file} does not exist, nor does {_FILES[1][0]} beside it. Check DETECTRON2_DATASETS and put "
+            "VG150 there as datasets/README.md shows."
         )
     _check_names(dicts_file)
     ids, sizes = read_image_data(Path(root) / "image_data.json")
-    sound = ~np.isin(ids, CORRUPT_IMAGES)
-    ids, sizes = ids[sound], sizes[sound]
+    usable = ~np.isin(ids, CORRUPT_IMAGES)
+    ids, sizes = ids[usable], sizes[usable]
     arrays = read_vg150_h5(h5_file, ids)
     images = _images_of_split(arrays, split, keep_empty)
     if not len(images):
         raise ValueError(
-            f"{h5_file} has no image in the split {split!r}: its {len(ids)} images have {(arrays.split == TRAIN).sum()} "
-            f"in train and {(arrays.split == TEST).sum()} in test, and the first {VALIDATION_IMAGES} of train that have "
-            "relationships are 'val'. Use 'trainval' for a small file."
+            f"{h5_file} has no image in the split {split!r}: its {len(ids)} images have "
+            f"{(arrays.split == TRAIN).sum()} in train and {(arrays.split == TEST).sum()} in test, and the "
+            f"first {VALIDATION_IMAGES} of train that have relationships are 'val'. Use 'trainval' for a "
+            "small file."
         )
     dataset_dicts = _dataset_dicts(root, h5_file, ids, sizes, arrays, images)
     if drop_duplicates:
@@ -109,12 +160,16 @@ def register_vg150(
     overlapping_only: bool = False,
     **metadata: Any,
 ) -> None:
-    """Register a split of VG150 under `name`. No file is read before the data set is asked for.
+    """Register a split of VG150 under `name`. Files are read when the data set is loaded.
 
     Args:
         name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
-        root, split, keep_empty, drop_duplicates, overlapping_only: as for `load_vg150`.
-        train_dataset: name of the data set that models were trained on, for zero-shot recall; None if it isn't known.
+        root: as for `load_vg150`.
+        split: as for `load_vg150`.
+        keep_empty: as for `load_vg150`.
+        drop_duplicates: as for `load_vg150`.
+        overlapping_only: as for `load_vg150`.
+        train_dataset: name of its training split, for zero-shot recall; None if it is not known.
         metadata: more metadata, such as `expected_counts`.
 
     Raises:
@@ -133,7 +188,7 @@ def register_vg150(
         thing_classes=OBJECT_CLASSES,
         predicate_classes=PREDICATE_CLASSES,
         train_dataset=train_dataset,
-        # Not `json_file`: Detectron2 takes that for a file in COCO format.
+        # the key is not `json_file`, which Detectron2 takes for a file in COCO format
         annotation_file=str(h5_file),
         image_root=os.fspath(root),
         **metadata,
@@ -149,19 +204,19 @@ def _files(root: str | os.PathLike[str], split: str) -> tuple[Path, Path]:
 
 
 def _check_names(dicts_file: Path) -> None:
-    """The numbers of the h5 file have the meaning that the metadata says."""
+    """Check that the numbers of the h5 file mean the names in the metadata."""
     content = read_json(dicts_file)
     for key, names in (("label_to_idx", OBJECT_CLASSES), ("predicate_to_idx", PREDICATE_CLASSES)):
         found = content.get(key) if isinstance(content, dict) else None
         if found != {name: number for number, name in enumerate(names, start=1)}:
             raise ValueError(
-                f"{dicts_file}: {key!r} does not number VG150's {len(names)} names from 1, so the annotations would get "
-                "wrong names. Use the file that was published with the h5 file."
+                f"{dicts_file}: {key!r} does not number VG150's {len(names)} names from 1, so the "
+                "annotations would get wrong names. Use the file that was published with the h5 file."
             )
 
 
 def _images_of_split(arrays: Vg150Arrays, split: str, keep_empty: bool) -> NDArray[np.int64]:
-    """Rows of the images, ascending."""
+    """Rows of the images of a split, sorted."""
     related = arrays.relation_counts > 0
     train = arrays.split == TRAIN
     validation = np.flatnonzero(train & related)[:VALIDATION_IMAGES]
@@ -180,7 +235,7 @@ def _dataset_dicts(
     arrays: Vg150Arrays,
     images: NDArray[np.int64],
 ) -> list[DatasetDict]:
-    """One dict for each row of `images`; its arrays are views of the split's."""
+    """One dict for each row of `images`. Its arrays are views of the arrays of the whole split."""
     chosen = np.zeros(len(ids), dtype=bool)
     chosen[images] = True
     of_chosen = np.repeat(chosen, arrays.box_counts)
@@ -217,7 +272,13 @@ def _dataset_dicts(
 
 
 def _original_boxes(given: NDArray[Any], sizes: NDArray[np.int64], side: int) -> NDArray[np.float64]:
-    """(n, 4) XYXY in pixels of the original images, from (n, 4) boxes of the h5 file and (n, 2) image sizes."""
+    """(n, 4) XYXY in pixels of the original images.
+
+    Args:
+        given: (n, 4) boxes of the h5 file.
+        sizes: (n, 2) width and height of the image of each box.
+        side: longer side of the scaled images.
+    """
     pixel = (sizes.max(axis=1) / side)[:, None, None]
     centre, half = given[:, :2], given[:, 2:] / 2
     corners: NDArray[np.float64] = np.stack([centre - half, centre + half], axis=1)
@@ -225,3 +286,172 @@ def _original_boxes(given: NDArray[Any], sizes: NDArray[np.int64], side: int) ->
     inside = corners.clip(0, sizes[:, None])
     np.copyto(corners, inside, where=np.abs(corners - inside) <= pixel)
     return corners.reshape(-1, 4)
+
+
+def read_vg150_h5(path: str | os.PathLike[str], image_ids: NDArray[np.int64]) -> Vg150Arrays:
+    """Read and check the h5 file.
+
+    Args:
+        path: the h5 file.
+        image_ids: (I,) ids of its images; the file itself does not hold them.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not HDF5, is cut off, or has another number of images; or its rows are not
+            those of VG150.
+    """
+    arrays = _read_arrays(path)
+    (boxes_key,) = arrays.keys() & _SIDES
+    boxes, labels, predicates, split = (arrays[key] for key in (boxes_key, "labels", "predicates", "split"))
+    if len(split) != len(image_ids):
+        raise ValueError(
+            f"{path} has {len(split)} images, but the image_data.json beside it has {len(image_ids)}, "
+            "without the corrupt ones. Their rows belong together: take both files from the same source."
+        )
+    table = _Table(path, arrays)
+    table.refuse(
+        "split", ~np.isin(split, (TRAIN, TEST)), image_ids, f"a split is {TRAIN} (train) or {TEST} (test)"
+    )
+    box_counts = _counts(table, "box", len(boxes), image_ids)
+    relation_counts = _counts(table, "rel", len(predicates), image_ids)
+
+    image_of_relation = np.repeat(np.arange(len(split)), relation_counts)
+    ids_of_boxes, ids_of_relations = np.repeat(image_ids, box_counts), image_ids[image_of_relation]
+    usable = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
+    table.refuse(boxes_key, ~usable, ids_of_boxes, "numbers must be finite, and width and height above 0")
+    for key, names, ids in (
+        ("labels", OBJECT_CLASSES, ids_of_boxes),
+        ("predicates", PREDICATE_CLASSES, ids_of_relations),
+    ):
+        outside = (arrays[key] < 1) | (arrays[key] > len(names))
+        table.refuse(key, outside, ids, f"{key} count from 1 to {len(names)}")
+    first_box = np.cumsum(box_counts) - box_counts
+    members = arrays["relationships"] - first_box[image_of_relation, None]
+    outside = ((members < 0) | (members >= box_counts[image_of_relation, None])).any(axis=1)
+    table.refuse(
+        "relationships", outside, ids_of_relations, "subject and object must be box rows of that image"
+    )
+
+    relations = np.concatenate([members, predicates[:, None] - 1], axis=1)
+    return Vg150Arrays(boxes, _SIDES[boxes_key], labels - 1, relations, box_counts, relation_counts, split)
+
+
+@dataclass(frozen=True)
+class _Table:
+    path: str | os.PathLike[str]
+    arrays: dict[str, NDArray[Any]]
+
+    def refuse(self, key: str, wrong: NDArray[np.bool_], image_ids: NDArray[np.int64], rule: str) -> None:
+        """Raise ValueError for the first wrong row of an array, if there is one.
+
+        Args:
+            key: name of the array.
+            wrong: (rows,) whether a row is wrong.
+            image_ids: (rows,) id of the image of each row.
+            rule: what a row must be, for the message.
+        """
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise ValueError(
+                f"{self.path}: row {row} of {key!r} (image {image_ids[row]}) is "
+                f"{self.arrays[key][row].tolist()}, but {rule}. Download the file again; in a file of your "
+                "own, correct the row."
+            )
+
+
+def _counts(table: _Table, what: str, rows: int, image_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(I,) number of rows of each image. Rows must be sorted by image, and each has one image."""
+    first_key, last_key = f"img_to_first_{what}", f"img_to_last_{what}"
+    first, last = table.arrays[first_key], table.arrays[last_key]
+    some = (first != -1) | (last != -1)
+    table.refuse(
+        last_key, some & (last < first), image_ids, f"it must not be before {first_key!r}, or both -1"
+    )
+    counts = np.where(some, last - first + 1, 0)
+    misplaced = some & (first != np.cumsum(counts) - counts)
+    table.refuse(
+        first_key, misplaced, image_ids, "images must follow one another without a gap or an overlap"
+    )
+    if counts.sum() != rows:
+        raise ValueError(
+            f"{table.path}: {last_key!r} ends at row {counts.sum() - 1}, but there are {rows} rows. Download "
+            "the file again; in a file of your own, give every row to an image."
+        )
+    return counts
+
+
+def _read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+    """The arrays that are needed, with the types of `_typed` and with matching lengths."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist. Check DETECTRON2_DATASETS and put VG150 there as datasets/README.md "
+            "shows."
+        )
+    try:
+        with h5py.File(path, "r") as file:
+            boxes_key = next((key for key in _SIDES if key in file), "boxes_1024")
+            layout = {boxes_key: ("box", 4), **_LAYOUT}
+            arrays = {key: file[key][()] for key in layout if isinstance(file.get(key), h5py.Dataset)}
+    # h5py raises any of these, depending on where the file is damaged
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}): it is no HDF5 file, or it is cut off. Download it again."
+        ) from error
+    lengths: dict[str, int] = {}
+    for key, (what, columns) in layout.items():
+        if key not in arrays:
+            raise ValueError(
+                f"{path} has no array {key!r}. Use VG-SGG-with-attri.h5 or VG-SGG.h5 as published."
+            )
+        arrays[key] = _typed(path, key, arrays[key], columns)
+        length = lengths.setdefault(what, len(arrays[key]))
+        if len(arrays[key]) != length:
+            raise ValueError(
+                f"{path}: {key!r} has {len(arrays[key])} rows, but there are {length} {what} rows. Download "
+                "the file again."
+            )
+    return arrays
+
+
+def _typed(path: str | os.PathLike[str], key: str, array: NDArray[Any], columns: int) -> NDArray[Any]:
+    """The array with boxes as given, other numbers as int64, and a single column as (rows,)."""
+    table = array[:, None] if array.ndim == 1 else array
+    kinds, what = ("iuf", "numbers") if key in _SIDES else ("iu", "integers")
+    if table.ndim != 2 or table.shape[1] != columns or array.dtype.kind not in kinds:
+        raise ValueError(
+            f"{path}: {key!r} must be rows of {columns} {what}, not an array of shape {array.shape} and type "
+            f"{array.dtype}. Use VG-SGG-with-attri.h5 or VG-SGG.h5 as published."
+        )
+    if key in _SIDES:
+        return table
+    return table.astype(np.int64).reshape((-1,) if columns == 1 else table.shape)
+
+
+# Names in the order of the dicts JSON, which counts them from 1.
+# fmt: off
+OBJECT_CLASSES = (
+    "airplane", "animal", "arm", "bag", "banana", "basket", "beach", "bear", "bed", "bench", "bike", "bird",
+    "board", "boat", "book", "boot", "bottle", "bowl", "box", "boy", "branch", "building", "bus", "cabinet",
+    "cap", "car", "cat", "chair", "child", "clock", "coat", "counter", "cow", "cup", "curtain", "desk",
+    "dog", "door", "drawer", "ear", "elephant", "engine", "eye", "face", "fence", "finger", "flag",
+    "flower", "food", "fork", "fruit", "giraffe", "girl", "glass", "glove", "guy", "hair", "hand", "handle",
+    "hat", "head", "helmet", "hill", "horse", "house", "jacket", "jean", "kid", "kite", "lady", "lamp",
+    "laptop", "leaf", "leg", "letter", "light", "logo", "man", "men", "motorcycle", "mountain", "mouth",
+    "neck", "nose", "number", "orange", "pant", "paper", "paw", "people", "person", "phone", "pillow",
+    "pizza", "plane", "plant", "plate", "player", "pole", "post", "pot", "racket", "railing", "rock",
+    "roof", "room", "screen", "seat", "sheep", "shelf", "shirt", "shoe", "short", "sidewalk", "sign",
+    "sink", "skateboard", "ski", "skier", "sneaker", "snow", "sock", "stand", "street", "surfboard",
+    "table", "tail", "tie", "tile", "tire", "toilet", "towel", "tower", "track", "train", "tree", "truck",
+    "trunk", "umbrella", "vase", "vegetable", "vehicle", "wave", "wheel", "window", "windshield", "wing",
+    "wire", "woman", "zebra",
+)
+
+PREDICATE_CLASSES = (
+    "above", "across", "against", "along", "and", "at", "attached to", "behind", "belonging to", "between",
+    "carrying", "covered in", "covering", "eating", "flying in", "for", "from", "growing on",
+    "hanging from", "has", "holding", "in", "in front of", "laying on", "looking at", "lying on", "made of",
+    "mounted on", "near", "of", "on", "on back of", "over", "painted on", "parked on", "part of", "playing",
+    "riding", "says", "sitting on", "standing on", "to", "under", "using", "walking in", "walking on",
+    "watching", "wearing", "wears", "with",
+)
+# fmt: on

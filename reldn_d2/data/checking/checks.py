@@ -1,29 +1,39 @@
-"""Looking for what is wrong with a data set, before training or evaluation trips over it or, worse, does not."""
+"""The checks of a data set. They find problems before training or evaluation fails, or is silently wrong."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+from tqdm import tqdm
 
 from reldn_d2.structures.dataset_dicts import DatasetDict
 
 from ..arrays import is_repeat
-from .problems import KINDS, Part, Problem, Record, make_problem
-from .summary import DatasetSummary, summarise
+from ..images import read_image, upright_size
+from .counts import DatasetSummary, summarise
+from .problems import Part, Problem, Record, make_problem, sort_problems
 from .unchecked_arrays import BoolArray, IntArray, UncheckedArrays, unchecked_arrays
 
-# Pixels that a box may stick out by: x + width of decimal numbers is seldom exact.
+PictureCheck = Literal["decode", "header"]
+_Size = tuple[int, int]
+
+# Pixels that a box may stick out of its image, because x + width of decimal numbers is seldom exact.
 _TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
 class DatasetCheck:
-    """
+    """The result of a check.
+
     Attributes:
-        arrays: what the data set holds.
-        summary: how much of it.
-        problems: what is wrong with it, in the order of `KINDS`: errors, then what is only worth knowing.
+        arrays: the content of the data set.
+        summary: its counts.
+        problems: its problems in the order of `KINDS`: errors first, then notes.
     """
 
     arrays: UncheckedArrays
@@ -37,14 +47,15 @@ def check_dataset(
     num_predicates: int,
     expected_counts: Mapping[str, int] | None = None,
 ) -> DatasetCheck:
-    """Check the annotations of a data set. No picture is opened: see `check_pictures`.
+    """Check the annotations of a data set. No picture is opened: `check_pictures` does that.
 
-    Nothing that the dicts hold makes this raise: it is reported.
+    Invalid content of the dicts is reported and never raises an error.
 
     Args:
-        dataset_dicts: any number of them; "annotations" may be lists or `Annotations`.
-        num_classes, num_predicates: C and P.
-        expected_counts: numbers that the data set must have, any of "images", "relationships" and
+        dataset_dicts: the images; "annotations" may be lists or `Annotations`.
+        num_classes: number of entity classes C.
+        num_predicates: number of predicates P.
+        expected_counts: numbers that the data set must have: any of "images", "relationships" and
             "images_without_relationships".
     """
     arrays = unchecked_arrays(dataset_dicts)
@@ -55,43 +66,42 @@ def check_dataset(
         *_relation_problems(arrays, num_predicates),
         _counts_problem(summary, expected_counts or {}),
     ]
-    return DatasetCheck(arrays, summary, in_order(found))
+    return DatasetCheck(arrays, summary, sort_problems(found))
 
 
-def in_order(found: Iterable[Problem | None]) -> list[Problem]:
-    """Problems that there are, in the order of `KINDS`."""
-    order = [*KINDS]
-    return sorted((p for p in found if p is not None), key=lambda problem: order.index(problem.kind))
-
-
-def images_with_errors(problems: Iterable[Problem]) -> set[int]:
-    """Positions of the images that have an error among these problems."""
-    return {image for problem in problems if problem.is_error for image in problem.images.tolist()}
-
-
-def of_images(
-    arrays: UncheckedArrays, kind: str, wrong: ArrayLike, detail: Callable[[int], str]
-) -> Problem | None:
-    """The problem of some images.
+def check_pictures(arrays: UncheckedArrays, how: PictureCheck) -> list[Problem]:
+    """Open the picture of every image whose dict is not malformed.
 
     Args:
-        arrays: of the data set.
-        kind: a key of `KINDS`.
-        wrong: (I,) the images that have it.
-        detail: what is wrong with the image at a position.
+        arrays: the content of the data set.
+        how: "decode" reads whole pictures, as training does. "header" reads only the beginning of each file,
+            which holds its size.
+
+    Returns:
+        Problems of the kinds "missing_image", "unreadable_image" and "image_size".
     """
-    images = np.flatnonzero(wrong)
-
-    def record(k: int) -> Record:
-        position = int(images[k])
-        return Record(position, arrays.image_ids[position], None, None, detail(position))
-
-    return make_problem(kind, images, record)
+    images = np.flatnonzero(arrays.well_formed).tolist()
+    jobs = [(arrays.file_names[image], arrays.sizes[image].tolist()) for image in images]
+    look = partial(_picture_problem, _decoded_size if how == "decode" else upright_size)
+    # Threads are enough: most of the time goes into files and decoding, which release the GIL.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # disable=None: a bar on a terminal, nothing in a log file
+        found = [*tqdm(pool.map(look, jobs), "pictures", len(jobs), leave=False, disable=None)]
+    details: dict[str, dict[int, str]] = {}
+    for image, problem in zip(images, found, strict=True):
+        if problem is not None:
+            kind, detail = problem
+            details.setdefault(kind, {})[image] = detail
+    position = np.arange(len(arrays.image_ids))
+    return sort_problems(
+        _of_images(arrays, kind, np.isin(position, [*of_kind]), of_kind.__getitem__)
+        for kind, of_kind in details.items()
+    )
 
 
 def _image_problems(arrays: UncheckedArrays, num_classes: int) -> list[Problem | None]:
     entities, relations = np.diff(arrays.first_entity), np.diff(arrays.first_relation)
-    # Evaluation compares ids as text. An image without an id is malformed, and repeats nothing.
+    # evaluation compares ids as text; an image without an id is malformed, and its position stands for the id
     ids = [i if image_id is None else str(image_id) for i, image_id in enumerate(arrays.image_ids)]
     first = {image_id: i for i, image_id in reversed([*enumerate(ids)])}
     repeated = np.array([first[image_id] != i for i, image_id in enumerate(ids)], dtype=np.bool_)
@@ -99,13 +109,13 @@ def _image_problems(arrays: UncheckedArrays, num_classes: int) -> list[Problem |
     unverifiable = np.isin(np.arange(len(ids)), [*unknown])
     few, without = arrays.well_formed & (entities < 2), arrays.well_formed & (relations == 0)
     return [
-        of_images(arrays, "malformed", ~arrays.well_formed, lambda i: arrays.malformed[i]),
-        of_images(arrays, "repeated_image_id", repeated, lambda i: f"as at position {first[ids[i]]}"),
-        of_images(
+        _of_images(arrays, "malformed", ~arrays.well_formed, lambda i: arrays.malformed[i]),
+        _of_images(arrays, "repeated_image_id", repeated, lambda i: f"as at position {first[ids[i]]}"),
+        _of_images(
             arrays, "unknown_verified_class", unverifiable, lambda i: f"class {unknown[i]} of {num_classes}"
         ),
-        of_images(arrays, "one_box", few, lambda i: f"boxes: {entities[i]}"),
-        of_images(arrays, "no_relation", without, lambda i: f"boxes: {entities[i]}"),
+        _of_images(arrays, "one_box", few, lambda i: f"boxes: {entities[i]}"),
+        _of_images(arrays, "no_relation", without, lambda i: f"boxes: {entities[i]}"),
     ]
 
 
@@ -141,7 +151,7 @@ def _entity_problems(arrays: UncheckedArrays, num_classes: int) -> list[Problem 
 
 def _relation_problems(arrays: UncheckedArrays, num_predicates: int) -> list[Problem | None]:
     relations, image = arrays.relations, arrays.relation_image
-    dangling = (arrays.ends < 0).any(axis=1)
+    dangling = (arrays.subject_object < 0).any(axis=1)
     unknown = _unknown(relations[:, 2], num_predicates)
     joins_itself = ~dangling & (relations[:, 0] == relations[:, 1])
     repeated = is_repeat(np.concatenate([image[:, None], relations], axis=1))
@@ -166,10 +176,38 @@ def _unknown(numbers: IntArray, count: int) -> BoolArray:
     return unknown
 
 
+def _of_images(
+    arrays: UncheckedArrays, kind: str, wrong: ArrayLike, detail: Callable[[int], str]
+) -> Problem | None:
+    """Make the problem of some images.
+
+    Args:
+        arrays: the content of the data set.
+        kind: a key of `KINDS`.
+        wrong: (I,) whether an image has the problem.
+        detail: describes the problem of the image at a position.
+    """
+    images = np.flatnonzero(wrong)
+
+    def record(k: int) -> Record:
+        position = int(images[k])
+        return Record(position, arrays.image_ids[position], None, None, detail(position))
+
+    return make_problem(kind, images, record)
+
+
 def _of_rows(
     arrays: UncheckedArrays, part: Part, kind: str, wrong: ArrayLike, detail: Callable[[int], str]
 ) -> Problem | None:
-    """The problem of some of all annotations or relationships."""
+    """Make the problem of some annotations or relationships.
+
+    Args:
+        arrays: the content of the data set.
+        part: "annotation" or "relation".
+        kind: a key of `KINDS`.
+        wrong: (N,) or (R,) whether a row has the problem.
+        detail: describes the problem of a row.
+    """
     first = arrays.first_entity if part == "annotation" else arrays.first_relation
     rows = np.flatnonzero(wrong)
     image = np.searchsorted(first, rows, side="right") - 1
@@ -193,3 +231,25 @@ def _counts_problem(summary: DatasetSummary, expected: Mapping[str, int]) -> Pro
         return None
     records = tuple(Record(None, None, None, None, detail) for detail in details)
     return Problem("counts", len(details), np.zeros(0, dtype=np.int64), records)
+
+
+def _picture_problem(size_of: Callable[[str], _Size], job: tuple[str, list[int]]) -> tuple[str, str] | None:
+    """Kind and description of the problem of a picture; None if it has none."""
+    file_name, expected = job
+    try:
+        size = size_of(file_name)
+    except FileNotFoundError:
+        return "missing_image", file_name
+    # a damaged file may make a decoder raise any exception
+    except Exception as error:
+        # the cause is the error of the decoder; the message around it repeats the remedy of the kind
+        reason = str(error.__cause__ or error)
+        return "unreadable_image", reason if file_name in reason else f"{file_name}: {reason}"
+    if [*size] == expected:
+        return None
+    return "image_size", f"{file_name} has {size[0]} x {size[1]} pixels, not {expected[0]} x {expected[1]}"
+
+
+def _decoded_size(file_name: str) -> _Size:
+    height, width = read_image(file_name, "BGR").shape[:2]
+    return width, height

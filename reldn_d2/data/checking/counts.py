@@ -1,4 +1,4 @@
-"""How large a data set is, and what is in it."""
+"""Counts of a data set: images, entities, relationships, classes and predicates."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from .unchecked_arrays import IntArray, UncheckedArrays
 
 @dataclass(frozen=True)
 class Spread:
-    """Numbers of things an image has."""
+    """How many entities or relationships an image has."""
 
     minimum: int
     median: float
@@ -22,16 +22,21 @@ class Spread:
 
 @dataclass(frozen=True, eq=False)
 class DatasetSummary:
-    """
+    """The counts. Images whose dict is malformed count only for `images`.
+
     Attributes:
-        images: number of images; all numbers below leave out those whose dict is malformed.
-        images_with_fewer_than_two_boxes, images_without_relationships: of them.
-        entities, relationships: repeats and self relations included.
-        entities_per_image, relationships_per_image: over all images.
+        images: number of images.
+        images_with_fewer_than_two_boxes: number of these images.
+        images_without_relationships: number of these images.
+        entities: number of entities, including repeats.
+        relationships: number of relationships, including repeats and self relations.
+        entities_per_image: over all images.
+        relationships_per_image: over all images.
         class_counts: (C,) entities of each class.
         predicate_counts: (P,) relationships of each predicate.
-        pairs_with_several_predicates: ordered pairs of entities.
-        relationships_without_overlap: between boxes that share no area; a filter by overlap loses them.
+        pairs_with_several_predicates: number of ordered pairs of entities that have several predicates.
+        relationships_without_overlap: number of relationships between boxes that share no area; a filter by
+            overlap would drop them.
     """
 
     images: int
@@ -48,7 +53,13 @@ class DatasetSummary:
 
 
 def summarise(arrays: UncheckedArrays, num_classes: int, num_predicates: int) -> DatasetSummary:
-    """Count a data set of `num_classes` entity classes and `num_predicates` predicates."""
+    """Count the content of a data set.
+
+    Args:
+        arrays: the content.
+        num_classes: number of entity classes C.
+        num_predicates: number of predicates P.
+    """
     readable = arrays.well_formed
     entities = np.diff(arrays.first_entity)[readable]
     relationships = np.diff(arrays.first_relation)[readable]
@@ -81,14 +92,14 @@ def _histogram(numbers: IntArray, length: int) -> IntArray:
 def _pairs_with_several_predicates(arrays: UncheckedArrays) -> int:
     rows = np.concatenate([arrays.relation_image[:, None], arrays.relations], axis=1)
     distinct = rows[~is_repeat(rows)]
-    # The second of several predicates repeats the pair, the third repeats it again.
+    # the second predicate of a pair repeats the pair once, the third repeats it again
     pairs = distinct[:, :3]
     again = pairs[is_repeat(pairs)]
     return int((~is_repeat(again)).sum())
 
 
 def _without_overlap(arrays: UncheckedArrays) -> int:
-    ends = arrays.ends
-    ends = ends[(ends >= 0).all(axis=1)]
-    subject, object = torch.from_numpy(arrays.boxes[ends]).unbind(1)
+    rows = arrays.subject_object
+    rows = rows[(rows >= 0).all(axis=1)]
+    subject, object = torch.from_numpy(arrays.boxes[rows]).unbind(1)
     return int((~boxes_overlap(subject, object)).sum())

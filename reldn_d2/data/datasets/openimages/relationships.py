@@ -1,10 +1,11 @@
-"""The rows of OpenImages' relationship files as arrays.
+"""OpenImages' relationship files as arrays: their rows, and the entities that the rows describe.
 
 Legend of shape letters:
 
     I  images
     R  relationships of all images
     A  attributes of all images
+    E  entities of all images
 """
 
 from collections.abc import Sequence
@@ -15,36 +16,36 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .classes import ATTRIBUTE_RELATION
-from .csv_table import codes_of, read_table, refuse_rows
-from .vocabulary import OpenImagesVocabulary
+from reldn_d2.utils.csv_files import codes_of, read_table, refuse_rows
+
+from .vocabulary import ATTRIBUTE_RELATION, OpenImagesVocabulary
 
 _TEXTS = ("ImageID", "LabelName1", "LabelName2", "RelationshipLabel")
 # Boxes are XYXY; the file has them as XMin, XMax, YMin, YMax.
 _SIDES = ("XMin", "YMin", "XMax", "YMax")
-_BOX_COLUMNS = [f"{side}{end}" for end in (1, 2) for side in _SIDES]
+_BOX_COLUMNS = [f"{side}{number}" for number in (1, 2) for side in _SIDES]
 # Rounding may carry a box this far out of the image, in parts of its side.
 _OUTSIDE = 1e-3
 
 _VOCABULARY_REMEDY = (
-    "The vocabulary is that of the relationship-triplets file in the folder, or without one that of 2018: put the triplets "
-    "file of the same year there."
+    "The vocabulary is that of the relationship-triplets file in the folder, or without one that of 2018: "
+    "put the triplets file of the same year there."
 )
 
 
 @dataclass(frozen=True)
 class RelationshipRows:
-    """Relationships and attributes, each image after image and within an image in the order of the file.
+    """Relationships and attributes, sorted by image, and within an image in the order of the file.
 
     Attributes:
-        image_ids: of I images, rising.
-        image: (R,) int64, in [0, I).
-        classes: (R, 2) int64, of subject and object.
-        boxes: (R, 2, 4) float64, of subject and object: XYXY in parts of the image's sides, in [0, 1].
+        image_ids: ids of the I images, sorted.
+        image: (R,) int64, the image, in [0, I).
+        classes: (R, 2) int64, classes of subject and object.
+        boxes: (R, 2, 4) float64, boxes of subject and object: XYXY in parts of the image's sides, in [0, 1].
         predicate: (R,) int64.
-        attribute_image: (A,) int64.
-        attribute_class: (A,) int64, of the entity that has the attribute.
-        attribute_box: (A, 4) float64, of the entity; as `boxes`.
+        attribute_image: (A,) int64, as `image`.
+        attribute_class: (A,) int64, class of the entity that has the attribute.
+        attribute_box: (A, 4) float64, box of this entity, as `boxes`.
         attribute: (A,) int64.
     """
 
@@ -59,10 +60,10 @@ class RelationshipRows:
     attribute: NDArray[np.int64]
 
     def of_images(self, chosen: NDArray[np.int64]) -> "RelationshipRows":
-        """The rows of some images, which are numbered anew.
+        """The rows of some images. The images get new numbers, in the same order.
 
         Args:
-            chosen: their numbers, rising.
+            chosen: numbers of the images, sorted.
         """
         number = np.full(len(self.image_ids), -1)
         number[chosen] = np.arange(len(chosen))
@@ -84,10 +85,14 @@ class RelationshipRows:
 def read_relationships(path: Path, vocabulary: OpenImagesVocabulary) -> RelationshipRows:
     """Read and check a CSV of relationships, of any year.
 
+    Args:
+        path: the file.
+        vocabulary: labels of the classes, predicates and attributes.
+
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: naming file, line and image, for a field that is missing or no number, a label that is not in the
-            vocabulary, or a box that leaves the image or has swapped corners.
+        FileNotFoundError: the file does not exist.
+        ValueError: a field is missing or not a number, a label is not in the vocabulary, or a box leaves the
+            image or has swapped corners; the message names file, line and image.
     """
     table = read_table(path, _TEXTS, _BOX_COLUMNS, {"RelationLabel": "RelationshipLabel"})
     is_attribute = (table["RelationshipLabel"] == ATTRIBUTE_RELATION).to_numpy()
@@ -103,7 +108,7 @@ def read_relationships(path: Path, vocabulary: OpenImagesVocabulary) -> Relation
     object = codes("LabelName2", vocabulary.class_labels, "class", ~is_attribute)
     predicate = codes("RelationshipLabel", vocabulary.predicate_labels, "predicate", ~is_attribute)
     attribute = codes("LabelName2", vocabulary.attribute_labels, "attribute", is_attribute)
-    # Categories are sorted, and so are their codes.
+    # categories are sorted, so the codes follow the order of the ids
     image = table["ImageID"].cat.codes.to_numpy().astype(np.int64)
     order = np.argsort(image, kind="stable")
     rows, attributes = order[~is_attribute[order]], order[is_attribute[order]]
@@ -120,51 +125,61 @@ def read_relationships(path: Path, vocabulary: OpenImagesVocabulary) -> Relation
     )
 
 
-def read_verified_classes(
-    path: Path, vocabulary: OpenImagesVocabulary, image_ids: Sequence[str]
-) -> list[NDArray[np.int64]]:
-    """Of which classes people verified whether they are in an image, present or not.
+@dataclass(frozen=True)
+class Entities:
+    """The distinct (box, class) combinations of each image, sorted by image, then in order of appearance.
 
-    Args:
-        path: CSV of image labels, with the columns ImageID, LabelName and Confidence. Labels that are no class of the
-            vocabulary are passed over.
-        image_ids: I images.
-
-    Returns:
-        for each image (V,) int64 classes, each once, rising.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: naming file and line, for a missing field or a confidence that is neither 0 nor 1.
+    Attributes:
+        image: (E,) int64, the image.
+        classes: (E,) int64.
+        boxes: (E, 4) float64, XYXY in parts of the image's sides.
+        subject_object: (R, 2) int64, the subject and the object of each relationship, as rows of the arrays
+            above.
+        owners: (A,) int64, row of the entity that has the attribute; -1 if no relationship has its box and
+            class.
     """
-    table = read_table(path, ("ImageID", "LabelName"), ("Confidence",))
-    refuse_rows(
-        path, table, ~table["Confidence"].isin([0, 1]).to_numpy(), "Confidence is {Confidence}, not 0 or 1",
-        "Use the labels that people verified, not those of a machine.",
-    )  # fmt: skip
-    classes = codes_of(
-        table["LabelName"], {label: number for number, label in enumerate(vocabulary.class_labels)}
+
+    image: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    boxes: NDArray[np.float64]
+    subject_object: NDArray[np.int64]
+    owners: NDArray[np.int64]
+
+
+def merge_entities(rows: RelationshipRows) -> Entities:
+    """Find the entities of all rows. An object has the same digits in every row, so equal boxes are one."""
+    image = np.repeat(rows.image, 2)
+    classes = rows.classes.reshape(-1)
+    boxes = rows.boxes.reshape(-1, 4)
+    keys = pd.DataFrame(np.concatenate([boxes, rows.attribute_box]))
+    keys["image"] = np.concatenate([image, rows.attribute_image])
+    keys["class"] = np.concatenate([classes, rows.attribute_class])
+    # equal rows get the same number; numbers follow the first appearance
+    number = keys.groupby(list(keys), sort=False).ngroup().to_numpy().astype(np.int64)
+    members, owners = np.split(number, [len(image)])
+    _, first = np.unique(members, return_index=True)
+    return Entities(
+        image=image[first],
+        classes=classes[first],
+        boxes=boxes[first],
+        subject_object=members.reshape(-1, 2),
+        owners=np.where(owners < len(first), owners, -1),
     )
-    images = codes_of(table["ImageID"], {image_id: number for number, image_id in enumerate(image_ids)})
-    known = (classes >= 0) & (images >= 0)
-    pairs = np.unique(images[known] * len(vocabulary.class_labels) + classes[known])
-    image, verified = np.divmod(pairs, len(vocabulary.class_labels))
-    return np.split(verified, np.searchsorted(image, np.arange(1, len(image_ids) + 1)))[:-1]
 
 
 def _checked_boxes(path: Path, table: pd.DataFrame) -> NDArray[np.float64]:
-    """(N, 2, 4) boxes of both ends, XYXY in parts of the image's sides."""
+    """(N, 2, 4) boxes of subject and object, XYXY in parts of the image's sides."""
     boxes: NDArray[np.float64] = table[_BOX_COLUMNS].to_numpy(np.float64).reshape(-1, 2, 4)
     outside = np.any((boxes < -_OUTSIDE) | (boxes > 1 + _OUTSIDE), axis=2)
     swapped = np.any(boxes[..., :2] > boxes[..., 2:], axis=2)
-    for end in (0, 1):
-        given = ", ".join(f"{column} {{{column}}}" for column in _BOX_COLUMNS[4 * end : 4 * end + 4])
+    for which in (0, 1):
+        given = ", ".join(f"{column} {{{column}}}" for column in _BOX_COLUMNS[4 * which : 4 * which + 4])
         refuse_rows(
-            path, table, outside[:, end], f"a box leaves the image ({given})",
+            path, table, outside[:, which], f"a box leaves the image ({given})",
             "Give coordinates as parts of the image's sides, in [0, 1].",
         )  # fmt: skip
         refuse_rows(
-            path, table, swapped[:, end], f"a box has swapped corners ({given})",
+            path, table, swapped[:, which], f"a box has swapped corners ({given})",
             "Give XMin <= XMax and YMin <= YMax; the official columns come as XMin, XMax, YMin, YMax.",
         )  # fmt: skip
     clipped: NDArray[np.float64] = boxes.clip(0, 1)

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reldn_d2.data.datasets.openimages.csv_table import codes_of, find_file, read_table, refuse_rows
+from reldn_d2.utils.csv_files import codes_of, read_table, refuse_rows
 
 
 def written(folder: Path, text: str | bytes) -> Path:
@@ -91,12 +91,3 @@ def test_the_first_bad_row_is_named(tmp_path: Path) -> None:
     refuse_rows(path, table, np.zeros(3, dtype=bool), "never", "Never.")
     with pytest.raises(ValueError, match=r"table\.csv: line 4, image b: x is 2\.0\. Give 1\.$"):
         refuse_rows(path, table, (table["x"] == 2).to_numpy(), "x is {x}", "Give 1.")
-
-
-def test_several_candidates_are_named(tmp_path: Path) -> None:
-    assert find_file(tmp_path, ["*.csv"], "the table") is None
-    path = written(tmp_path, "")
-    assert find_file(tmp_path, ["*.csv", "*.txt"], "the table") == path
-    (tmp_path / "a.txt").touch()
-    with pytest.raises(ValueError, match=r"several files could be the table: a\.txt, table\.csv\. Keep one"):
-        find_file(tmp_path, ["*.csv", "*.txt"], "the table")

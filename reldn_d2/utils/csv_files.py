@@ -1,0 +1,229 @@
+"""CSV files with a header line, read as a table or row by row. Errors name the file, the line and the remedy.
+
+`read_table` is fast where a file holds many numbers, and keeps all of its columns in memory. `csv_rows` needs
+hardly any memory, and a field may be of any length.
+"""
+
+import csv
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from _csv import Reader
+
+# The csv module refuses fields longer than 131,072 characters, but a submission may have all triplets of an
+# image in one.
+_LONGEST_FIELD = 2**31 - 1
+
+_DOWNLOAD = "Download the file again; in a file of your own, correct the line."
+
+
+def read_header(path: str | os.PathLike[str]) -> list[str]:
+    """Names of the columns; an empty list for an empty file.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not UTF-8.
+    """
+    with _csv_reader(path) as reader:
+        return next(reader, [])
+
+
+def csv_rows(
+    path: str | os.PathLike[str], columns: Sequence[str], other_names: Mapping[str, str]
+) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Line number and wanted fields of every line below the header. Blank lines are skipped.
+
+    Args:
+        path: file in UTF-8.
+        columns: two or more wanted columns; the first holds the image ids, for messages. The file may have
+            its columns in any order, and more of them.
+        other_names: name that a file may use for a column -> name in `columns`.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: a column is missing or occurs twice, a line has more or fewer fields than the header, or
+            the file is not UTF-8.
+    """
+    with _csv_reader(path) as reader:
+        header = [other_names.get(name, name) for name in next(reader, [])]
+        missing = [name for name in columns if name not in header]
+        if missing:
+            raise ValueError(
+                f"{path}: line 1 has no column {missing[0]}; it must name the columns {','.join(columns)}, "
+                "in any order"
+            )
+        if len(set(header)) < len(header):
+            raise ValueError(
+                f"{path}: line 1 names a column twice: {','.join(header)}; leave one of them out"
+            )
+        pick = itemgetter(*map(header.index, columns))
+        image = header.index(columns[0])
+        for row in reader:
+            if len(row) == len(header):
+                yield reader.line_num, pick(row)
+            elif row:
+                name = row[image] if image < len(row) else "unknown"
+                raise ValueError(
+                    f"{path}: line {reader.line_num}, image {name}: {len(row)} fields where the header has "
+                    f"{len(header)}; mend the line, or write the file again if it is cut off"
+                )
+
+
+def read_table(
+    path: Path,
+    texts: Sequence[str],
+    numbers: Sequence[str] = (),
+    other_names: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """Read the named columns of a CSV file. The file may have its columns in any order, and more of them.
+
+    Args:
+        path: file in UTF-8.
+        texts: columns to return as categories, sorted.
+        numbers: columns to return as float64.
+        other_names: name that a file may use for a column -> name in `texts` or `numbers`.
+
+    Returns:
+        The columns; the index holds the line numbers of the file. Blank lines are skipped.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is empty, cut off, or no CSV file in UTF-8; a column is missing or occurs twice;
+            a field is missing or not a number.
+    """
+    aliases = other_names or {}
+    _check_file(path)
+    _check_header(path, aliases)
+    table = _parse(path, [*texts, *aliases]).rename(columns=dict(aliases))
+    missing = [name for name in (*texts, *numbers) if name not in table]
+    if missing:
+        raise ValueError(
+            f"{path}: line 1: no column {', '.join(missing)}, only {', '.join(map(str, table.columns))}. Use "
+            "the official file, with its header line."
+        )
+    # the first line after the header is line 2
+    table = table.set_axis(np.arange(2, len(table) + 2)).dropna(how="all")
+    # categories are made here: while reading, pandas would turn texts like 001 into numbers
+    categories = {name: table[name].astype("category") for name in texts}
+    values = {name: pd.to_numeric(table[name], errors="coerce").astype(np.float64) for name in numbers}
+    table = pd.DataFrame({**categories, **values})
+    for name in (*texts, *numbers):
+        unusable = table[name].isna().to_numpy()
+        wanted = "a number" if name in numbers else "a name"
+        refuse_rows(path, table, unusable, f"{name} is missing or not {wanted}", _DOWNLOAD)
+    if table.empty:
+        raise ValueError(f"{path} has no line but its header. {_DOWNLOAD}")
+    return table
+
+
+def refuse_rows(path: Path, table: pd.DataFrame, bad: NDArray[np.bool_], problem: str, remedy: str) -> None:
+    """Raise ValueError for the first bad row, if there is one.
+
+    Args:
+        path: the file, for the message.
+        table: the result of `read_table`.
+        bad: (N,) whether a row is bad.
+        problem: what is wrong; "{X}" stands for the field X of the row.
+        remedy: what to do, a sentence.
+    """
+    if bad.any():
+        row = int(bad.argmax())
+        fields = {str(name): value for name, value in table.iloc[row].items()}
+        # the image id itself may be missing
+        image = f", image {fields['ImageID']}" if isinstance(fields.get("ImageID"), str) else ""
+        _fail(f"{path}: line {table.index[row]}{image}", problem.format(**fields), remedy)
+
+
+def codes_of(column: "pd.Series[Any]", numbers: Mapping[str, int]) -> NDArray[np.int64]:
+    """(N,) the number of each field of a column of categories; -1 for a field that is not in `numbers`."""
+    of_category = np.array([numbers.get(name, -1) for name in column.cat.categories], dtype=np.int64)
+    return of_category[column.cat.codes.to_numpy()]
+
+
+@contextmanager
+def _csv_reader(path: str | os.PathLike[str]) -> Iterator["Reader"]:
+    limit = csv.field_size_limit(_LONGEST_FIELD)
+    try:
+        # some spreadsheets write a byte order mark, which is not part of the first name
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            try:
+                yield reader
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{path}: not UTF-8 after line {reader.line_num}; save it as CSV in UTF-8"
+                ) from error
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _check_file(path: Path) -> None:
+    """The file exists, is text and ends with a line break."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist. Check DETECTRON2_DATASETS and put OpenImages there as "
+            "datasets/README.md shows."
+        )
+    with path.open("rb") as stream:
+        if stream.seek(0, os.SEEK_END) == 0:
+            _fail(str(path), "the file is empty", "Download it again.")
+        stream.seek(0)
+        # UTF-16 can begin like UTF-8, but then has zeros between the letters
+        if stream.read(2).startswith((b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b")) or b"\0" in stream.read(64):
+            _fail(str(path), "it is not text in UTF-8", "Unpack it if it is compressed, or save it as UTF-8.")
+        stream.seek(-1, os.SEEK_END)
+        # half of a number would be read as a shorter number
+        if stream.read(1) not in b"\r\n":
+            problem = "the last line has no line break, so that the file may be cut off"
+            _fail(str(path), problem, "Download it again, or add the line break if nothing is missing.")
+
+
+def _check_header(path: Path, other_names: Mapping[str, str]) -> None:
+    """No column occurs twice; pandas would rename the second."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+        given = next(csv.reader([stream.readline(100_000)]))
+    names = [other_names.get(name, name) for name in given if name]
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        again = ", ".join(name for name in given if other_names.get(name, name) == repeated[0])
+        _fail(f"{path}: line 1", f"column {repeated[0]} is there twice ({again})", "Remove the wrong one.")
+
+
+def _parse(path: Path, texts: Sequence[str]) -> pd.DataFrame:
+    """All lines after the header, blank ones included."""
+    try:
+        with warnings.catch_warnings():
+            # without the error, pandas would drop the surplus fields of a line
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(
+                path,
+                dtype=dict.fromkeys(texts, str),
+                index_col=False,
+                skip_blank_lines=False,
+                # "NA" and "null" are texts
+                keep_default_na=False,
+                na_values=[""],
+                low_memory=False,
+            )
+    except (
+        pd.errors.EmptyDataError,
+        pd.errors.ParserError,
+        pd.errors.ParserWarning,
+        UnicodeDecodeError,
+    ) as error:
+        problem = f"it is not the table that its header line says ({str(error).strip()})"
+        raise ValueError(f"{path}: {problem}. {_DOWNLOAD}") from error
+
+
+def _fail(where: str, problem: str, remedy: str) -> NoReturn:
+    raise ValueError(f"{where}: {problem}. {remedy}")

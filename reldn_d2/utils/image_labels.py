@@ -1,0 +1,59 @@
+"""Image labels of OpenImages: the classes whose presence or absence in an image people verified."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .csv_files import csv_rows
+
+_COLUMNS = ("ImageID", "LabelName", "Confidence")
+_VERIFIED = ("0", "1", "0.0", "1.0")
+
+
+def read_image_labels(
+    path: str | os.PathLike[str], class_labels: Sequence[str]
+) -> dict[str, NDArray[np.int64]]:
+    """Read the official CSV of image labels, with the columns ImageID, LabelName and Confidence.
+
+    Confidence is 1 where people verified that the class is in the image, and 0 where they verified that it is
+    absent. Labels that are not in `class_labels` cannot be predicted and are skipped.
+
+    Args:
+        path: file in UTF-8; the columns may be in any order, and there may be more.
+        class_labels: C labels, such as "/m/04bcr3".
+
+    Returns:
+        image id -> (V,) int64, its verified classes, sorted, without repeats. Images without any are not in
+        it.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: a column or a field is missing, or a confidence is neither 0 nor 1 (the message names file
+            and line); the file has none of the labels; a label occurs twice in `class_labels`.
+    """
+    index: dict[str, int] = {}
+    for number, label in enumerate(class_labels):
+        if index.setdefault(label, number) != number:
+            raise ValueError(f"the label '{label}' is there twice; give every class its own")
+    verified: dict[str, set[int]] = {}
+    for line, (image_id, label, confidence) in csv_rows(path, _COLUMNS, {}):
+        if confidence not in _VERIFIED:
+            raise ValueError(
+                f"{path}: line {line}, image {image_id}: Confidence of {label} is '{confidence}', not 0 or "
+                "1; give the labels that people verified, not those of a machine"
+            )
+        if not (image_id and label):
+            raise ValueError(
+                f"{path}: line {line}: ImageID or LabelName is missing; download the file again, or correct "
+                "the line"
+            )
+        if label in index:
+            verified.setdefault(image_id, set()).add(index[label])
+    if not verified:
+        raise ValueError(
+            f"{path}: no line has a label of the data set ({', '.join(class_labels[:3])}, ...); give the "
+            "official labels of its classes"
+        )
+    return {image_id: np.array(sorted(classes), dtype=np.int64) for image_id, classes in verified.items()}
