@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import torch
 from detectron2.data import build_detection_test_loader
 
 from reldn_d2.structures import Queries
-from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.structures.dataset_dicts import DatasetDict, describe
 
 #: Queries by image id as text, or a function that makes them when the first batch is drawn.
 QueriesByImage = Mapping[str, Queries] | Callable[[], Mapping[str, Queries]]
@@ -35,12 +36,25 @@ class QueryingLoader:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Batch]:
+        """
+        Raises:
+            ValueError: a query about an annotation that the image does not have.
+        """
         queries = self._queries() if callable(self._queries) else self._queries
         nothing = Queries.nothing()
         for batch in self.loader:
-            if queries:
-                batch = [{**x, "queries": queries.get(str(x["image_id"]), nothing)} for x in batch]
-            yield batch
+            yield [_asked(x, queries.get(str(x["image_id"]), nothing)) for x in batch] if queries else batch
+
+
+def _asked(x: dict[str, Any], queries: Queries) -> dict[str, Any]:
+    rows = torch.cat([queries.pairs.flatten(), queries.triplets[:, :2].flatten()])
+    if len(rows) and "instances" in x and not 0 <= int(rows.min()) <= int(rows.max()) < len(x["instances"]):
+        raise ValueError(
+            f"{describe(x)}: a query names annotations {int(rows.min())} to {int(rows.max())}, but the input has "
+            f"{len(x['instances'])} instances: take RelationDatasetMapper with is_train=False, and the queries of an "
+            "evaluator of the same data set"
+        )
+    return {**x, "queries": queries}
 
 
 def with_queries(loader: Any, queries: QueriesByImage) -> QueryingLoader:

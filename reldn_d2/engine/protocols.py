@@ -20,7 +20,7 @@ def chosen_protocols(cfg: CfgNode) -> list[EvaluationProtocol[Any]]:
     test = cfg.MODEL.ROI_RELATION_HEAD.TEST
     factories = [PROTOCOLS[name] for name in test.PROTOCOLS if name in PROTOCOLS]
     settings = {name for factory in factories for name in signature(factory).parameters}
-    given = {name: test[name.upper()] for name in settings if name.upper() in test}
+    given = {name: getattr(test, name.upper()) for name in settings if name.upper() in test}
     return protocols_of_task(test.PROTOCOLS, test.TASK, test.TOP_K, **given)
 
 

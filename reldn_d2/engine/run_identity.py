@@ -156,8 +156,7 @@ def check_resumed(saved: Mapping[str, str] | None, current: Mapping[str, str], s
 
 def _is_gone(value: str) -> bool:
     """Whether a setting names something of this package that does not exist any more."""
-    name = json.loads(value)
-    return isinstance(name, str) and name.startswith("reldn_d2.") and locate(name) is None
+    return value.startswith('"reldn_d2.') and locate(json.loads(value)) is None
 
 
 def _fingerprint(training_data: Sequence[DatasetDict]) -> str:

@@ -193,7 +193,7 @@ class Trainer(DefaultTrainer):
         For RelDN it asks what the evaluator of `build_evaluator` wants to know.
 
         Raises:
-            ValueError: another number of detection files than of data sets.
+            ValueError: another number of detection files than of data sets, or see `chosen_protocols`.
         """
         files = cfg.DATASETS.DETECTION_FILES_TEST
         check_detection_files(files, cfg.DATASETS.TEST)
@@ -206,6 +206,7 @@ class Trainer(DefaultTrainer):
         )
         if not is_relation_config(cfg):
             return loader
+        chosen_protocols(cfg)  # refuses unknown ones now, not with the first batch
         return with_queries(loader, lambda: _queries(cls.build_evaluator(cfg, dataset_name)))
 
     @classmethod

@@ -240,31 +240,3 @@ def test_an_image_of_another_size_is_named(photo: Path) -> None:
 def test_relations_that_do_not_fit_are_named(photo: Path) -> None:
     with pytest.raises(ValueError, match=r"photo\.png.*4 annotations"):
         mapper(True)(image_dict(photo, relations=[(0, 4, 1)]))
-
-
-NAMED = [(0, 1, 5), (3, 2, 0), (3, 2, 1)]
-
-
-def test_named_triplets_come_as_they_are_at_test_time(photo: Path) -> None:
-    data = image_dict(photo, named_triplets=np.array(NAMED, dtype=np.int32))
-    before = copy.deepcopy(data["named_triplets"])
-    output = mapper(False, T.CropTransform(40, 0, 60, 40))(data)
-    assert output["named_triplets"].dtype == torch.int64
-    assert output["named_triplets"].tolist() == [list(row) for row in NAMED]
-    assert output["relations"].tolist() == data["relations"].tolist()
-    np.testing.assert_array_equal(data["named_triplets"], before)
-    assert mapper(False)(image_dict(photo, named_triplets=[]))["named_triplets"].shape == (0, 3)
-    assert "named_triplets" not in mapper(False)(image_dict(photo))
-
-
-def test_named_triplets_are_left_out_in_training(photo: Path) -> None:
-    """Entities get other rows there."""
-    assert "named_triplets" not in mapper(True)(image_dict(photo, named_triplets=NAMED))
-
-
-@pytest.mark.parametrize("row", [(0, 4, 1), (-1, 0, 1), (0, 1, -1)])
-def test_named_triplets_that_do_not_fit_are_named(photo: Path, row: tuple[int, int, int]) -> None:
-    with pytest.raises(ValueError, match=r"row 1 of 'named_triplets' of image 'photo'.*4 annotations"):
-        mapper(False)(image_dict(photo, named_triplets=[(0, 1, 2), row]))
-    with pytest.raises(ValueError, match=r"'named_triplets' of image 'photo'.*rows of three integers"):
-        mapper(False)(image_dict(photo, named_triplets=[(0, 1)]))

@@ -23,7 +23,7 @@ from detectron2.solver import build_lr_scheduler
 from torch import nn
 
 from reldn_d2.checkpoint import RelationCheckpointer
-from reldn_d2.data import save_detections
+from reldn_d2.data import save_detections, with_queries
 from reldn_d2.data.statistics import predicate_counts
 from reldn_d2.engine import Trainer, evaluate, load_config, parts_of, vocabulary_of
 from reldn_d2.engine.lazy import load_lazy_config
@@ -190,19 +190,18 @@ def test_the_scenes_config_describes_the_data_of_the_yaml(
     np.testing.assert_array_equal(
         instantiate(lazy.dataloader.statistics), predicate_counts(tiny, num_classes=6, num_predicates=7)
     )
+    evaluators = [Trainer.build_evaluator(yaml, "scenes_test"), instantiate(lazy.dataloader.evaluator)]
     inputs = [
         list(Trainer.build_test_loader(yaml, "scenes_test")),
-        list(instantiate(lazy.dataloader.test)),
+        list(with_queries(instantiate(lazy.dataloader.test), evaluators[1].queries)),
     ]
     assert [len(batch) for batch in inputs[0]] == [len(batch) for batch in inputs[1]] == [8, 8]
     for one, other in zip(*(itertools.chain(*batches) for batches in inputs), strict=True):
-        assert one.keys() == other.keys() and "named_triplets" in one
-        for key in ("image", "relations", "named_triplets"):
+        assert one.keys() == other.keys()
+        assert torch.equal(one["queries"].triplets, other["queries"].triplets)
+        for key in ("image", "relations"):
             assert torch.equal(one[key], other[key]), key
-    evaluators = [
-        Trainer.build_evaluator(yaml, "scenes_test"),
-        instantiate(lazy.dataloader.evaluator),
-    ]
+    evaluators[0].queries  # makes them
     assert plain(vars(evaluators[0])) == plain(vars(evaluators[1]))
 
 

@@ -42,11 +42,11 @@ def test_old_keys_are_converted_with_one_warning(caplog: pytest.LogCaptureFixtur
     changed = (
         (OLD / "reldn" / "config.yaml")
         .read_text()
-        .replace("LEFT_OUT_PREDICATES: []", "LEFT_OUT_PREDICATES: [on]")
+        .replace("LEFT_OUT_PREDICATES: []", "LEFT_OUT_PREDICATES: [near]")
     )
     (tmp_path / "old.yaml").write_text(changed)
     cfg = load_config(str(tmp_path / "old.yaml"), [f"{TEST}.EXHAUSTIVE", "True"])
-    assert list(cfg.MODEL.ROI_RELATION_HEAD.TEST.EXCLUDED_PREDICATES) == ["on"]
+    assert list(cfg.MODEL.ROI_RELATION_HEAD.TEST.EXCLUDED_PREDICATES) == ["near"]
     assert "EXHAUSTIVE" not in cfg.MODEL.ROI_RELATION_HEAD.TEST
     assert load_config(str(tmp_path / "old.yaml"), [f"{TEST}.LEFT_OUT_PREDICATES", "('near',)"]).MODEL.ROI_RELATION_HEAD.TEST.EXCLUDED_PREDICATES == ("near",)  # fmt: skip
 
