@@ -17,7 +17,7 @@ from reldn_d2.engine import Trainer, evaluate
 from reldn_d2.engine.protocols import chosen_protocols
 from reldn_d2.evaluation import PROTOCOLS
 from reldn_d2.evaluation.ground_truth import ground_truth_graphs
-from reldn_d2.evaluation.protocols.confusion import is_confusable, named_triplets
+from reldn_d2.evaluation.protocols.confusion import confusion_triplets, is_confusable
 from reldn_d2.evaluation.protocols.recall import RecallProtocol
 from reldn_d2.structures.dataset_dicts import entity_boxes, entity_classes
 from tests.builders.tiny_models import TinyConfig, make_model
@@ -81,7 +81,7 @@ def test_the_settings_of_protocols_are_the_configs(tiny_config: TinyConfig) -> N
     reldn, *openimages = chosen_protocols(cfg)
     assert isinstance(reldn, RecallProtocol)
     assert {ranked.predicates_per_pair for ranked in reldn.lists} == {1, 70}
-    assert [protocol.left_out for protocol in openimages] == [("no such predicate",)] * 2
+    assert [protocol.excluded_predicates for protocol in openimages] == [("no such predicate",)] * 2
 
 
 def test_an_unknown_protocol_is_refused_before_anything_runs(tiny_config: TinyConfig) -> None:
@@ -106,7 +106,7 @@ def test_the_loader_asks_for_triplets_where_a_protocol_compares_them(tiny_config
     assert len(asked) == len(truths) == 8
     for inputs in asked:
         truth = truths[str(inputs["image_id"])]
-        assert inputs["named_triplets"].tolist() == named_triplets(truth).tolist()
+        assert inputs["named_triplets"].tolist() == confusion_triplets(truth).tolist()
     assert sum(len(x["named_triplets"]) for x in asked) > 0
     plain = inputs_of(choose(tiny_config("DATALOADER.NUM_WORKERS", "0"), ["motifs", "reldn"]))
     assert all("named_triplets" not in x for x in plain)
