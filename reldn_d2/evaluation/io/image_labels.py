@@ -1,5 +1,4 @@
-"""Image labels of OpenImages: for each image, the classes that people verified to be in it or not to be in
-it."""
+"""Image labels of OpenImages: the classes that people verified to be, or not to be, in each image."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -16,11 +15,11 @@ _VERIFIED = ("0", "1", "0.0", "1.0")
 
 
 def read_image_labels(path: str | os.PathLike[str], class_labels: Sequence[str]) -> dict[str, IntArray]:
-    """Read the official CSV file of image labels. Its columns ImageID, LabelName and Confidence may be in any
-    order.
+    """Read the official CSV file of image labels.
 
-    Confidence is 1 if the class was verified to be in the image and 0 if it was verified not to be in it.
-    Labels that are not in `class_labels` can't be predicted and are skipped.
+    Its columns ImageID, LabelName and Confidence may be in any order. Confidence is 1 if the class was
+    verified to be in the image and 0 if it was verified not to be in it. Labels that are not in
+    `class_labels` can't be predicted and are skipped.
 
     Args:
         path: file in UTF-8.
