@@ -1,4 +1,5 @@
-"""Image labels of OpenImages: the classes that people verified to be, or not to be, in each image."""
+"""Image labels of OpenImages: for each image, the classes that people verified to be in it or not to be in
+it."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -15,11 +16,11 @@ _VERIFIED = ("0", "1", "0.0", "1.0")
 
 
 def read_image_labels(path: str | os.PathLike[str], class_labels: Sequence[str]) -> dict[str, IntArray]:
-    """Read the official CSV file of image labels.
+    """Read the official CSV file of image labels. Its columns ImageID, LabelName and Confidence may be in any
+    order.
 
-    Its columns ImageID, LabelName and Confidence may be in any order. Confidence is 1 if the class was
-    verified to be in the image and 0 if it was verified not to be in it. Labels that are not in
-    `class_labels` can't be predicted and are skipped.
+    Confidence is 1 if the class was verified to be in the image and 0 if it was verified not to be in it.
+    Labels that are not in `class_labels` can't be predicted and are skipped.
 
     Args:
         path: file in UTF-8.
