@@ -1,5 +1,4 @@
-"""A paired bootstrap over images: is the difference of two models larger than the chance in the choice of
-images?"""
+"""A paired bootstrap over images: could the difference of two models be due to the choice of images?"""
 
 from dataclasses import dataclass
 

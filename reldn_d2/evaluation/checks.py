@@ -112,8 +112,10 @@ def _check_triplets(triplets: RankedTriplets, num_entities: int, num_predicates:
 
 
 def _check_given_boxes(boxes: FloatArray, annotated: FloatArray, where: str) -> None:
-    """Check that the boxes are the annotated ones, row by row. They may be rounded and clipped to the
-    image."""
+    """Check that the boxes are the annotated ones, row by row.
+
+    They may be rounded and clipped to the image.
+    """
     wrong = box_iou(boxes, annotated, 1.0) < MIN_OVERLAP
     if wrong.any():
         raise ValueError(
@@ -123,8 +125,10 @@ def _check_given_boxes(boxes: FloatArray, annotated: FloatArray, where: str) -> 
 
 
 def _check_ranks(triplets: RankedTriplets, where: str) -> None:
-    """Check that a pair has each predicate once, and the ranks 1, 2, 3, ... by descending score. Without
-    this, a limit on the predicates of a pair would select the wrong triplets."""
+    """Check that a pair has each predicate once, and the ranks 1, 2, 3, ... by descending score.
+
+    Else a limit on the predicates of a pair would select the wrong triplets.
+    """
     keys = np.stack([triplets.subject, triplets.object, triplets.predicate], axis=1)
     if len(np.unique(keys, axis=0)) < len(keys):
         raise ValueError(f"{where}: an ordered pair has the same pred_predicates twice")

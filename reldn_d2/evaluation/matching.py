@@ -19,8 +19,7 @@ MIN_OVERLAP = 0.5  # in every protocol; a protocol says whether exactly this ove
 
 @dataclass(frozen=True)
 class Matches:
-    """Every pair (triplet, annotated relationship) whose three labels are equal, and the overlap of its
-    boxes.
+    """The pairs (triplet, annotated relationship) with three equal labels, and the overlap of their boxes.
 
     Attributes:
         triplet: (M,) int, rows of the ranked list, in ascending order.
@@ -78,8 +77,7 @@ def find_matches(
     phrase: bool,
     offset: float,
 ) -> Matches:
-    """Find, for each triplet, the annotated relationships with the same subject class, predicate and object
-    class.
+    """Find the annotated relationships with the same three labels as each triplet.
 
     Args:
         predicted: boxes and classes of the entities of `triplets`.
@@ -121,8 +119,7 @@ def first_hits(
     list_length: int,
     num_truths: int,
 ) -> IntArray:
-    """Find the place of the first triplet that hits each annotated relationship, in one ranked list for every
-    k.
+    """Find the place of the first triplet that hits each annotated relationship, in a list for every k.
 
     A triplet may hit several relationships. A relationship is found by the first triplet that hits it.
 
@@ -152,8 +149,7 @@ def first_takers(
     list_length: int,
     num_truths: int,
 ) -> IntArray:
-    """Find the place of the triplet that takes each annotated relationship, if every triplet takes at most
-    one.
+    """Find the place of the triplet that takes each annotated relationship; a triplet takes at most one.
 
     The triplets choose in the order of their list. Among the relationships that it hits and that are not yet
     taken, a triplet takes the one with the best overlap (the lowest row if overlaps are equal).

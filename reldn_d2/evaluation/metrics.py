@@ -1,5 +1,4 @@
-"""Functions that turn counts into metrics: recall by image, by relationship and by predicate, and average
-precision.
+"""Functions that turn counts into recall (by image, relationship or predicate) and average precision.
 
 `PerImageRecall` keeps what was counted in each image, so that two models can be compared.
 """

@@ -109,8 +109,9 @@ class DatasetScorer:
         return {image_id: queries for image_id, queries in asked.items() if queries}
 
     def prepare(self, image_id: str, predicted: PredictedGraph) -> PredictedGraph:
-        """Check the prediction for an image, rank it, and keep what the protocols read (see
-        `prepare_prediction`).
+        """Check the prediction for an image, rank it, and keep what the protocols read.
+
+        See `prepare_prediction`.
 
         Raises:
             ValueError: naming the image, if the data set has no such image, if numbers are not finite, if
@@ -223,8 +224,10 @@ class DatasetScorer:
         except FileNotFoundError as error:
             if self._needs_training_split:
                 raise
-            no_recall = "zero-shot recall and no " if self._listed_unseen is None else ""
-            _logger.warning("No %sgroups of predicates: %s can't be read: %s", no_recall, name, error)
+            missing = "groups of predicates"
+            if self._listed_unseen is None:
+                missing = f"zero-shot recall and no {missing}"
+            _logger.warning("No %s: %s can't be read: %s", missing, name, error)
             return self._listed_unseen
         for key in ("thing_classes", "predicate_classes"):
             if _vocabulary(name, key) != _vocabulary(self.dataset_name, key):

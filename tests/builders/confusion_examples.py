@@ -32,9 +32,9 @@ class Example:
         kind: "instance" or "proximity", the cases the picture is about.
         entities, relations: the annotation.
         wrong: case -> its wrong triplets.
-        scores: a model's scores of the named triplets; empty where the picture shows none.
+        scores: a model's scores of the triplets of the cases; empty if the picture shows no scores.
         detections: what a detector found in sgdet.
-        undetected: named triplets that the detections do not give.
+        undetected: triplets of the cases that are not detected.
     """
 
     caption: str

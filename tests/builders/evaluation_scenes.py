@@ -88,8 +88,8 @@ class Scene:
     annotated_pairs: list[Row]
 
 
-def scored_pairs(ends: Sequence, scores: Sequence, probs: Sequence, num_predicates: int) -> PairAnswers:
-    subject, object = np.array(ends, dtype=np.int32).reshape(-1, 2).T
+def scored_pairs(pairs: Sequence, scores: Sequence, probs: Sequence, num_predicates: int) -> PairAnswers:
+    subject, object = np.array(pairs, dtype=np.int32).reshape(-1, 2).T
     probabilities = np.array(probs, dtype=np.float32).reshape(-1, num_predicates)
     return PairAnswers(subject, object, np.array(scores, dtype=np.float32), probabilities)
 
@@ -128,9 +128,9 @@ def scenes(draw: st.DrawFn, max_entities: int = 4) -> Scene:
     probs = st.lists(levels, min_size=NUM_PREDICATES, max_size=NUM_PREDICATES)
     pair_scores = st.sampled_from([0.0, 0.5, 1.0])  # powers of two: products are exact
 
-    def scored(ends: list[tuple[int, int]]) -> PairAnswers:
+    def scored(rows: list[tuple[int, int]]) -> PairAnswers:
         return scored_pairs(
-            ends, [draw(pair_scores) for _ in ends], [draw(probs) for _ in ends], NUM_PREDICATES
+            rows, [draw(pair_scores) for _ in rows], [draw(probs) for _ in rows], NUM_PREDICATES
         )
 
     pairs = scored([(s, o) for s in range(num_predicted) for o in range(num_predicted) if s != o])

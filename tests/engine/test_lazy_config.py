@@ -201,7 +201,7 @@ def test_the_scenes_config_describes_the_data_of_the_yaml(
         assert torch.equal(one["queries"].triplets, other["queries"].triplets)
         for key in ("image", "relations"):
             assert torch.equal(one[key], other[key]), key
-    evaluators[0].queries  # makes them
+    assert evaluators[0].queries.keys() == evaluators[1].queries.keys()
     assert plain(vars(evaluators[0])) == plain(vars(evaluators[1]))
 
 

@@ -48,7 +48,7 @@ def test_old_keys_are_converted_with_one_warning(caplog: pytest.LogCaptureFixtur
     cfg = load_config(str(tmp_path / "old.yaml"), [f"{TEST}.EXHAUSTIVE", "True"])
     assert list(cfg.MODEL.ROI_RELATION_HEAD.TEST.EXCLUDED_PREDICATES) == ["near"]
     assert "EXHAUSTIVE" not in cfg.MODEL.ROI_RELATION_HEAD.TEST
-    assert load_config(str(tmp_path / "old.yaml"), [f"{TEST}.LEFT_OUT_PREDICATES", "('near',)"]).MODEL.ROI_RELATION_HEAD.TEST.EXCLUDED_PREDICATES == ("near",)  # fmt: skip
+    assert load_config(str(tmp_path / "old.yaml"), [f"{TEST}.LEFT_OUT_PREDICATES", "['near']"]).MODEL.ROI_RELATION_HEAD.TEST.EXCLUDED_PREDICATES == ["near"]  # fmt: skip
 
 
 def test_it_predicts_the_same() -> None:

@@ -392,7 +392,7 @@ def test_a_misspelt_key_is_refused() -> None:
     args = Namespace(
         config_file=str(REPOSITORY / "configs/scenes/reldn.yaml"), opts=["MODEL.ROI_RELATION_HED.X", "1"]
     )
-    with pytest.raises(ValueError, match="MODEL.ROI_RELATION_HED.X, which does not exist"):
+    with pytest.raises(ValueError, match=r"MODEL.ROI_RELATION_HED.X, which does not exist"):
         setup(args)
 
 

@@ -106,7 +106,7 @@ def test_missing_images_are_an_error_after_predictions_are_saved(tmp_path: Path)
     assert results["sgdet/motifs"]["ngR@50"] == pytest.approx(50.0)
 
 
-def test_annotated_pairs_of_given_entities() -> None:
+def test_pair_answers_about_given_entities() -> None:
     evaluator = RelationEvaluator(NAME, "PRDCLS")
     results = run(
         evaluator,

@@ -206,7 +206,7 @@ def test_means_and_scores() -> None:
     assert metrics["score_wtd"] == pytest.approx(0.2 * 25 + 0.4 * 25 + 0.4 * 50)
 
 
-def test_a_predicate_that_is_not_annotated_is_left_out() -> None:
+def test_a_predicate_that_is_not_annotated_is_excluded() -> None:
     truth = truth_graph([A, B], [0, 1], [(0, 1, 0), (1, 0, 1)])
     rows = [(0, 1, 2, 0.9, 1), (0, 1, 0, 0.8, 2)]  # "near" isn't annotated
     result = score_images(openimages(), [(truth, predicted_graph([A, B], [0, 1], rows))])

@@ -58,7 +58,7 @@ def test_images_without_prediction_are_named_or_score_zero() -> None:
     assert results["reldn"].metrics["rel_k1_R@50"] == 50.0
 
 
-def test_images_without_ground_truth_are_left_out_of_the_mean() -> None:
+def test_images_without_ground_truth_are_not_in_the_mean() -> None:
     empty = truth_graph([], [], [])
     results = evaluate_graphs({"1": TRUTH, "2": empty}, {"1": FOUND, "2": FOUND}, "sgdet", [motifs()], SPLIT)
     assert results["motifs"].metrics["R@50"] == 100.0

@@ -410,7 +410,7 @@ def test_attributes_are_skipped_and_counted(
     ]
 
 
-def test_a_predicate_named_is_is_one_like_any_other(
+def test_the_attribute_relation_is_read_if_it_is_a_predicate_of_the_data_set(
     submission: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     path = submission(LINE.replace(",on,", ",is,"))

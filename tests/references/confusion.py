@@ -60,7 +60,7 @@ def slow_detected(
     found_classes: Sequence[int],
     triplet: Triplet,
 ) -> bool:
-    """Whether two different detections found the ends of a triplet between annotated entities."""
+    """Whether two different detections found the subject and the object of a triplet."""
     detections = []
     for entity in triplet[:2]:
         fitting = [

@@ -41,10 +41,10 @@ def slow_overlap(
     """Overlap of a triplet with an annotated relationship; None where a label differs."""
     if row[2] != relation[2]:
         return None
-    ends = ((row[0], relation[0]), (row[1], relation[1]))
-    if any(predicted.classes[e] != truth.classes[g] for e, g in ends):
+    entities = ((row[0], relation[0]), (row[1], relation[1]))
+    if any(predicted.classes[e] != truth.classes[g] for e, g in entities):
         return None
-    boxes = [(predicted.boxes[e].tolist(), truth.boxes[g].tolist()) for e, g in ends]
+    boxes = [(predicted.boxes[e].tolist(), truth.boxes[g].tolist()) for e, g in entities]
     if phrase:
         a, b = (
             [min(s[0], o[0]), min(s[1], o[1]), max(s[2], o[2]), max(s[3], o[3])]

@@ -1,6 +1,6 @@
-"""The prediction file: raw predictions of a split in one .npz file. It holds arrays only, so loading it can't
-run code.
+"""The prediction file: raw predictions of a split in one .npz file.
 
+It holds arrays only, so loading it can't run code.
 Version 2 holds N images. Image i has the rows offsets[i]:offsets[i + 1] of each table:
 
     format_version, dataset_name, task           scalars; the task in lower case, in older files in upper case

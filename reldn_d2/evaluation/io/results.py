@@ -1,5 +1,4 @@
-"""The results of an evaluation: files for people, for spreadsheets and for comparing two models, and tables
-for the log.
+"""The results of an evaluation: files, and tables for the log.
 
     relation_results.md       the complete tables of all protocols
     relation_results.csv      protocol, metric, value

@@ -1,9 +1,9 @@
-"""Writing and reading submissions to the OpenImages challenge. A submission lists the predicted triplets of
-each image.
+"""Writing and reading submissions to the OpenImages challenge.
 
-A file has one of two forms. The official form has a line for every triplet, with the columns `COLUMNS`; an
-image without triplets is not in the file. The Kaggle form has a line for every image, with the columns
-`KAGGLE_COLUMNS`. PredictionString repeats, separated by spaces,
+A submission lists the predicted triplets of each image. A file has one of two forms. The official form has a
+line for every triplet, with the columns `COLUMNS`; an image without triplets is not in the file. The Kaggle
+form has a line for every image, with the columns `KAGGLE_COLUMNS`. PredictionString repeats, separated by
+spaces,
 
     Confidence Label1 XMin1 YMin1 XMax1 YMax1 Label2 XMin2 YMin2 XMax2 YMax2 RelationLabel
 
@@ -363,11 +363,10 @@ def graph_of_triplets(
 
 
 def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Read the triplets of a submission: number of the line, and record. The header tells the form of the
-    file.
+    """Read the triplets of a submission: number of the line, and record.
 
-    Columns may be in any order. ImageID may be called ImageId, and RelationshipLabel may be called
-    RelationLabel.
+    The header tells the form of the file. Columns may be in any order. ImageID may be called ImageId, and
+    RelationshipLabel may be called RelationLabel.
 
     Raises:
         FileNotFoundError: if there is no such file.

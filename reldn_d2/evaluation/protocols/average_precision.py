@@ -139,8 +139,9 @@ class AveragePrecisionProtocol(ABC):
     def summarise(
         self, image_ids: Sequence[str], records: Sequence[JudgedTriplets], split: EvaluatedSplit
     ) -> ProtocolResult:
-        """Turn the records of one or more images into numbers. `check_vocabulary` must have accepted the
-        predicates.
+        """Turn the records of one or more images into numbers.
+
+        `check_vocabulary` must have accepted the predicates.
 
         A predicate whose average precision is NaN has no metrics `AP_rel/...` and `AP_phr/...`.
         """

@@ -1,5 +1,4 @@
-"""The protocol of the two errors that the contrastive losses aim at: confused instances and confused
-neighbours.
+"""The protocol of confused instances and confused neighbours, the errors that the contrastive losses aim at.
 
 The file goes from the annotation to the numbers: the cases of an image, the triplets that the model is asked
 about, the outcome of each case, the protocol, and how frequent the cases are in a data set.
@@ -51,8 +50,7 @@ class ConfusableCases:
 
 
 def instance_cases(truth: GroundTruthGraph) -> ConfusableCases:
-    """Find the relationships (s, p, o) whose subject or object could be mistaken for another entity of its
-    class.
+    """Find the relationships (s, p, o) with another entity of the class of s or of o.
 
     The wrong triplets are (s, p, o') for all other entities o' of the class of o, and (s', p, o) for all
     other entities s' of the class of s, except those that `_competing` excludes.
@@ -96,10 +94,10 @@ KINDS = {"instance": instance_cases, "proximity": proximity_cases}
 
 
 def _same_entity(truth: GroundTruthGraph) -> BoolArray:
-    """(G, G) bool, which annotated entities count as one entity: those of one class whose boxes have an IoU
-    of at least `SAME_ENTITY_IOU`.
+    """(G, G) bool, which annotated entities count as one entity.
 
-    Other protocols can't tell them apart either, and people often annotate one thing twice.
+    These are entities of one class whose boxes have an IoU of at least `SAME_ENTITY_IOU`. Other protocols
+    can't tell them apart either, and people often annotate one thing twice.
     """
     overlap = box_iou(truth.boxes[:, None], truth.boxes, 0.0) >= SAME_ENTITY_IOU
     same: BoolArray = (truth.classes[:, None] == truth.classes) & overlap
@@ -203,8 +201,7 @@ class JudgedCases:
 
 @dataclass(frozen=True)
 class ConfusionProtocol:
-    """Entity instance confusion and proximal ambiguity: the shares of the cases that are right, confused and
-    missed.
+    """Entity instance confusion and proximal ambiguity: shares of right, confused and missed cases.
 
     The shares are those of all cases of the split. See `EvaluationProtocol` for the attributes.
     """

@@ -1,5 +1,7 @@
-"""The protocols of OpenImages: `openimages`, the official metrics of the visual relationship challenge, and
-`reldn_openimages`, the numbers of the paper's ablations.
+"""The protocols of OpenImages.
+
+`openimages` has the official metrics of the visual relationship challenge, `reldn_openimages` the numbers of
+the paper's ablations.
 """
 
 from collections.abc import Mapping, Sequence

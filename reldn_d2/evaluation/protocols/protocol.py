@@ -1,6 +1,6 @@
-"""The contract of an evaluation protocol. A protocol defines exactly what a number such as "R@50" or "mAP"
-means.
+"""The contract of an evaluation protocol.
 
+A protocol defines exactly what a number such as "R@50" or "mAP" means.
 It compares each image with its annotation (`match`), and then turns the records of many images into numbers
 (`summarise`). So an image is matched once, even if several subsets of the images are reported.
 """

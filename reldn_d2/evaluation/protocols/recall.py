@@ -262,8 +262,7 @@ def motifs() -> RecallProtocol:
 
 
 def reldn(predicates_per_pair: Sequence[int] = PUBLISHED_PREDICATES_PER_PAIR) -> RecallProtocol:
-    """Recall as in the code published with the paper, for Visual Genome and VRD (on VRD also with 70
-    predicates).
+    """Recall as in the code published with the paper, for Visual Genome and VRD (there also with k = 70).
 
     Args:
         predicates_per_pair: the k's. For each there is the recall of relations ("rel_k1_R@50") and of phrases
