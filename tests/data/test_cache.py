@@ -153,7 +153,7 @@ def test_another_process_may_finish_first() -> None:
 def ask_at_once(start: Barrier, wrong: Any) -> None:
     large = np.random.default_rng(0).integers(0, 9, 200_000)
     for i in range(10):
-        start.wait(30)
+        start.wait(300)
         if not np.array_equal(cached_array("kind", 1, str(i), lambda: large), large):
             wrong.value += 1
 
@@ -165,7 +165,7 @@ def test_several_processes_may_ask_at_once(folder: Path) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(600)
     assert [process.exitcode for process in processes] == [0, 0, 0] and wrong.value == 0
     assert sorted(path.name for path in (folder / "kind" / "v1").iterdir()) == [f"{i}.npz" for i in range(10)]
 

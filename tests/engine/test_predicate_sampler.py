@@ -117,9 +117,10 @@ def draw_in_each_process(output: str) -> None:
     Path(output, f"{comm.get_rank()}.json").write_text(json.dumps(found))
 
 
+@pytest.mark.slow
 def test_processes_share_an_epoch(tmp_path: Path) -> None:
     """Also without a seed: all draw from one order, and each takes its turn."""
-    launch(draw_in_each_process, 2, dist_url="auto", args=(str(tmp_path),), timeout=timedelta(seconds=45))
+    launch(draw_in_each_process, 2, dist_url="auto", args=(str(tmp_path),), timeout=timedelta(minutes=10))
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     in_turns = [*chain.from_iterable(zip(first, second, strict=True))]
     for epoch in (in_turns[:EPOCH], in_turns[EPOCH:]):
