@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from hypothesis import HealthCheck, settings
 
 from reldn_d2.engine import load_config
 from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig
-
 
 # Loggers to which trainings add handlers.
 LOGGERS = ("reldn_d2", "detectron2", "fvcore")
@@ -54,12 +54,12 @@ def same_start(own_folders: None) -> Iterator[None]:
     """Every test starts from the same global state, whichever tests ran before it in its process.
 
     Random numbers are seeded. What a training or an evaluation leaves behind is undone: handlers of loggers,
-    environment variables, registered data sets and their metadata, the number of threads.
+    environment variables, sys.path, registered data sets and their metadata, the number of threads.
     """
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
-    environment = dict(os.environ)
+    environment, path = dict(os.environ), list(sys.path)
     data_sets = dict(DatasetCatalog.data)
     metadata = {name: (entry, dict(vars(entry))) for name, entry in MetadataCatalog.data.items()}
     loggers = [logging.getLogger(name) for name in LOGGERS]
@@ -80,6 +80,7 @@ def same_start(own_folders: None) -> Iterator[None]:
     for name in os.environ.keys() - environment.keys() - {"PYTEST_CURRENT_TEST"}:
         del os.environ[name]
     os.environ.update(environment)
+    sys.path[:] = path
     torch.set_num_threads(1)
 
 

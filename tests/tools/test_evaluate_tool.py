@@ -317,7 +317,10 @@ def test_submissions_that_can_not_be_scored(tmp_path: Path) -> None:
         (("--task", "all"), "unknown task 'all'"),
         (("--dataset", "nowhere"), "data set 'nowhere' is not registered: correct --dataset, or --import"),
         (("--train-dataset", "nowhere"), "'nowhere', the training split of .*, is not registered"),
-        (("--train-dataset", "scenes_tiny_train"), "'scenes_tiny_train' is no training split of .*: its thing_classes"),
+        (
+            ("--train-dataset", "scenes_tiny_train"),
+            "'scenes_tiny_train' is no training split of .*: its thing_classes",
+        ),
         (("--left-out", "by"), "--left-out is for --protocol openimages or reldn_openimages"),
         (
             ("--protocol", "motifs", "--predicates-per-pair", "1"),
