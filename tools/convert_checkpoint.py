@@ -6,7 +6,7 @@ python tools/convert_checkpoint.py --input model_step62722.pth --config-file con
 
 What the file holds is found out from its names and shapes: VGG-16 or a ResNet or ResNeXt with FPN, RelDN or a detector
 alone. Every tensor must have its place in the model of the config, and every parameter there must get one. The names
-of classes and predicates are those of the config's first test data set; see docs/published_weights.md.
+of classes and predicates are those of the config's first test data set; see docs/importing_weights.md.
 """
 
 import argparse

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reldn_d2.checkpoint.importers.authors import layers
 from reldn_d2.checkpoint.importers.authors.key_map import Change
 from reldn_d2.modeling.relation_head.spatial import spatial_features
-from tests.builders.published_network import spatial_numbers
+from tests.builders.authors_network import spatial_numbers
 
 SIDES = st.floats(1.5, 300, width=32)
 CORNERS = st.floats(0, 300, width=32)

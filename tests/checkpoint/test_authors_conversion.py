@@ -13,8 +13,8 @@ from reldn_d2.checkpoint.importers import convert
 from reldn_d2.engine import load_config
 from reldn_d2.modeling import RelDN
 from reldn_d2.structures import EntityBatch, Pairs
-from tests.builders.published_files import CONFIGS, Widths, random_weights, reldn_shapes
-from tests.builders.published_network import (
+from tests.builders.authors_checkpoints import CONFIGS, Widths, random_weights, reldn_shapes
+from tests.builders.authors_network import (
     Weights,
     convolution,
     fpn,

@@ -19,7 +19,7 @@ from torchvision.models.vgg import make_layers
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.checkpoint.importers import to_vgg16_detector
 from reldn_d2.engine import RelationPredictor, load_config, vocabulary_of
-from tests.builders.published_files import CONFIGS, Widths, detector_shapes, random_weights, reldn_shapes
+from tests.builders.authors_checkpoints import CONFIGS, Widths, detector_shapes, random_weights, reldn_shapes
 from tests.builders.tiny_models import REPOSITORY
 
 WIDTHS = Widths()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from reldn_d2.checkpoint.importers import PublishedArchitecture, convert, detector_of
 from reldn_d2.engine import load_config
-from tests.builders.published_files import (
+from tests.builders.authors_checkpoints import (
     CONFIGS,
     FULL_VGG,
     FULL_X101,
