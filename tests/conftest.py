@@ -23,12 +23,13 @@ LOGGERS = ("reldn_d2", "detectron2", "fvcore")
 
 
 def pytest_configure() -> None:
-    # Small tensors: a second thread costs more than it brings. The variable is for processes that tests start.
+    # For small tensors a second thread is slower. The variable is for processes that tests start.
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    # A slow machine must not make a test fail, so there is no deadline and no complaint about slow generators.
-    # Function-scoped fixtures serve all examples of a test, which is intended. The profile "fixed" has the same
-    # examples in each run, so that nobody's first run fails by luck. "random" (`make test-random`) has new ones.
+    # A slow machine must not make a test fail, so there is no deadline and no complaint about slow
+    # generators. Function-scoped fixtures serve all examples of a test, which is intended. The profile
+    # "fixed" has the same examples in each run, so that nobody's first run fails by luck. "random" (`make
+    # test-random`) has new ones.
     suppressed = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
     settings.register_profile("fixed", deadline=None, derandomize=True, suppress_health_check=suppressed)
     settings.register_profile(
@@ -41,7 +42,8 @@ def pytest_configure() -> None:
 def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Uses a cache folder of this process and no data sets of the user.
 
-    Files that earlier code computed must not decide what a test sees, and no test writes into the user's folders.
+    Files that earlier code computed must not decide what a test sees, and no test writes into the user's
+    folders.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
@@ -69,7 +71,7 @@ def same_start(own_folders: None) -> Iterator[None]:
         logger.setLevel(level)
         logger.propagate = propagate
         logger.handlers[:] = handlers
-    setup_logger.cache_clear()  # otherwise it adds no handlers when it is called with the same arguments again
+    setup_logger.cache_clear()  # otherwise a second call with the same arguments adds no handlers
     MetadataCatalog.data.clear()
     for name, (entry, attributes) in metadata.items():
         vars(entry).clear()
