@@ -4,9 +4,8 @@
 python tools/convert_torchvision_vgg16.py output/vgg16_imagenet.pth
 
 downloads the weights (528 MB, checked by hash) to PyTorch's cache; --source reads a local file instead. The
-detector
-needs RGB images: INPUT.FORMAT RGB, MODEL.PIXEL_MEAN [123.675, 116.28, 103.53], MODEL.PIXEL_STD [58.395,
-    57.12, 57.375].
+detector needs RGB images: INPUT.FORMAT RGB, MODEL.PIXEL_MEAN [123.675, 116.28, 103.53],
+MODEL.PIXEL_STD [58.395, 57.12, 57.375].
 """
 
 import argparse

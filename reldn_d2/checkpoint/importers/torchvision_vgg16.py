@@ -30,9 +30,8 @@ def to_vgg16_detector(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Renames torchvision's layers to those of a detector. No number changes.
 
     The network still expects RGB in [0, 1], minus ImageNet's mean, divided by its standard deviation. In
-    Detectron2's
-    config: `INPUT.FORMAT: RGB`, `PIXEL_MEAN: [123.675, 116.28, 103.53]`, `PIXEL_STD: [58.395, 57.12,
-        57.375]`.
+    Detectron2's config: `INPUT.FORMAT: RGB`, `PIXEL_MEAN: [123.675, 116.28, 103.53]`,
+    `PIXEL_STD: [58.395, 57.12, 57.375]`.
 
     Args:
         weights: state dict of `torchvision.models.vgg16`.
