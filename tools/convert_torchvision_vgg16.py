@@ -1,10 +1,11 @@
 #!/usr/bin/env python
-"""Turns torchvision's ImageNet weights of VGG-16 into a checkpoint for a detector's backbone and box head.
+"""Converts torchvision's ImageNet weights of VGG-16 to a checkpoint for a detector's backbone and box head.
 
 python tools/convert_torchvision_vgg16.py output/vgg16_imagenet.pth
 
-downloads them (528 MB, checked by hash) into PyTorch's cache; --source takes a file that is there already. The detector
-must see RGB: INPUT.FORMAT RGB, MODEL.PIXEL_MEAN [123.675, 116.28, 103.53], MODEL.PIXEL_STD [58.395, 57.12, 57.375].
+downloads the weights (528 MB, checked by hash) to PyTorch's cache; --source reads a local file instead. The
+detector needs RGB images: INPUT.FORMAT RGB, MODEL.PIXEL_MEAN [123.675, 116.28, 103.53],
+MODEL.PIXEL_STD [58.395, 57.12, 57.375].
 """
 
 import argparse
@@ -16,16 +17,16 @@ from urllib.error import URLError
 from torch import Tensor
 from torchvision.models import VGG16_Weights
 
-from reldn_d2.checkpoint.formats import read_checkpoint
-from reldn_d2.checkpoint.importers import to_vgg16_detector, write_weights
+from reldn_d2.checkpoint.formats import read_checkpoint, write_weights
+from reldn_d2.checkpoint.importers import to_vgg16_detector
 
 
 def downloaded_weights() -> Mapping[str, Tensor]:
-    """torchvision's weights, from PyTorch's cache or, checked, from the network.
+    """Returns torchvision's weights, from PyTorch's cache or from the network with a check of their hash.
 
     Raises:
-        URLError: no network.
-        RuntimeError: what came is not what its name says.
+        URLError: the download failed.
+        RuntimeError: the hash of the downloaded file differs.
     """
     weights: Mapping[str, Tensor] = VGG16_Weights.IMAGENET1K_V1.get_state_dict(
         map_location="cpu", check_hash=True, weights_only=True
@@ -34,7 +35,7 @@ def downloaded_weights() -> Mapping[str, Tensor]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line; the exit status is returned."""
+    """Runs the command and returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("target", type=Path, help="checkpoint to write")
     parser.add_argument("--source", type=Path, help="torchvision's .pth file, instead of the download")
@@ -50,7 +51,8 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     except URLError as error:
         sys.exit(
-            f"error: the download failed ({error.reason}): fetch {VGG16_Weights.IMAGENET1K_V1.url}, give --source"
+            f"error: the download failed ({error.reason}): fetch {VGG16_Weights.IMAGENET1K_V1.url} and give "
+            "it as --source"
         )
     except (FileNotFoundError, RuntimeError, ValueError) as error:
         sys.exit(f"error: {error}")

@@ -1,4 +1,4 @@
-"""Saving and loading: safe and atomic files, vocabularies, and refusal of what does not fit."""
+"""Saving and loading weights: safe and atomic files, vocabularies, and errors for weights that do not fit."""
 
 from reldn_d2.structures.vocabulary import Vocabulary
 

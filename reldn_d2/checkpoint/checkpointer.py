@@ -1,4 +1,4 @@
-"""Detectron2's checkpointer, with vocabularies, safe and atomic files, and errors instead of skipped weights."""
+"""Detectron2's checkpointer with vocabularies, safe files, and errors instead of skipped weights."""
 
 import os
 from collections.abc import MutableMapping
@@ -26,10 +26,12 @@ _LISTED = 10
 class RelationCheckpointer(DetectionCheckpointer):
     """Checkpointer for detectors (stage 1) and RelDN (stage 2).
 
-    Files are written beside their final place and moved there, so that an interrupted run leaves the last complete
-    checkpoint. Nothing in a file is run when it is read (`safe_files`). The vocabulary travels with the weights: a
-    training that starts from a checkpoint of other classes takes rows by name. What Detectron2 skips with a warning is
-    refused, but for the start of a detector's training: a layer left at random would be silently wrong.
+    * Files are written atomically, so an interrupted run leaves the last complete checkpoint.
+    * Reading a file runs no code in it (`safe_files`).
+    * The vocabulary is saved with the weights. A training that starts from a checkpoint of other classes
+      copies rows by class name.
+    * Weights that Detectron2 skips with a warning are errors, because a layer with random weights would be
+      silently wrong. The exception is the start of a detector's training.
     """
 
     def __init__(
@@ -45,14 +47,16 @@ class RelationCheckpointer(DetectionCheckpointer):
     ) -> None:
         """
         Args:
-            model: the model.
-            save_dir: folder of checkpoints.
-            vocabulary: of the data set in use; compared with that of what is loaded. None takes it from there.
+            model: model to save and to load into.
+            save_dir: folder of the checkpoints.
+            vocabulary: class names of the data set, compared with those of a loaded checkpoint. None: the
+                checkpoint's names are used.
             run: what the training run depends on; saved with the weights, for `saved_run`.
-            complete: what is loaded must hold every parameter of the model, for the same classes, as for inference.
-                Otherwise, as when training starts, a detector takes what fits, and RelDN must get a complete detector.
-            same_classes: what is loaded must be for the same classes. Otherwise rows are copied by name.
-            kwargs: as for DetectionCheckpointer.
+            complete: whether a checkpoint must contain every parameter of the model, for the same classes, as
+                inference needs. If not, as at the start of a training, a detector loads the parameters that
+                fit, and RelDN needs a complete detector.
+            same_classes: whether a checkpoint must be for the same classes. If not, rows are copied by name.
+            kwargs: further arguments of DetectionCheckpointer.
         """
         super().__init__(model, save_dir, **kwargs)
         self.vocabulary = vocabulary
@@ -60,10 +64,10 @@ class RelationCheckpointer(DetectionCheckpointer):
         self.complete = complete
         self.same_classes = same_classes
         self._resuming = False
-        self._source = WeightSource("", None, False)  # of what is being loaded
+        self._source = WeightSource("", None, False)  # of the checkpoint that is being loaded
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """As the base class, atomically, with the vocabulary and the run."""
+        """Saves a checkpoint as the base class does, but atomically and with the vocabulary and the run."""
         if not self.save_dir or not self.save_to_disk:
             return
         data = {key: obj.state_dict() for key, obj in self.checkpointables.items()}
@@ -78,20 +82,20 @@ class RelationCheckpointer(DetectionCheckpointer):
         self.tag_last_checkpoint(os.path.basename(path))
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """As the base class, atomically."""
+        """Writes the name of the last checkpoint as the base class does, but atomically."""
         with atomic_write(os.path.join(self.save_dir, "last_checkpoint")) as file:
             file.write(last_filename_basename.encode())
 
     def saved_run(self) -> dict[str, str] | None:
-        """`run` of the last checkpoint in the folder; None if it was saved without. Reads no weights."""
+        """Returns `run` of the last checkpoint in the folder; None if it has none. Reads no weights."""
         run: dict[str, str] | None = read_torch(Path(self.get_checkpoint_file()), mmap=True).get("run")
         return run
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
-        """As the base class. What a run resumes from must be complete and of the same classes.
+        """Loads a checkpoint as the base class does. A resumed run needs a complete one for the same classes.
 
         Raises:
-            OSError, ValueError: as `load`.
+            OSError, ValueError: see `load`.
         """
         self._resuming = resume and self.has_checkpoint()
         try:
@@ -101,38 +105,41 @@ class RelationCheckpointer(DetectionCheckpointer):
         return extra
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
-        """As the base class.
+        """Loads a checkpoint as the base class does.
 
         Args:
-            path: file or URL, with options after a question mark, see `WeightSource.parse`; empty: nothing is loaded.
-            checkpointables: names of what is loaded beside the model; None: all.
+            path: file or URL, with options after a question mark (see `WeightSource.parse`). Empty: nothing
+                is loaded.
+            checkpointables: names of the objects to load besides the model; None for all.
 
         Raises:
-            OSError: there is no such file, or the download failed.
-            ValueError: naming it: it is not what it should be, can't be read, or does not fit the model.
+            OSError: the file does not exist, or the download failed.
+            ValueError: the file has another checksum, can't be read, or does not fit the model. The message
+                names it.
         """
         file = self._open(path) if path else None
         try:
             extra: dict[str, Any] = super().load("" if file is None else str(file), checkpointables)
         finally:
-            self._parsed_url_during_load = None  # the base class forgets it after an error
+            self._parsed_url_during_load = None  # the base class does not reset it after an error
         return extra
 
     def load_relation_part(self, path: str) -> None:
-        """Takes everything but the detector from a RelDN checkpoint; predicates are matched by name.
+        """Loads the relation part of a RelDN checkpoint, not its detector. Predicates are matched by name.
 
         Args:
-            path: as for `load`.
+            path: see `load`.
 
         Raises:
-            OSError, ValueError: as `load`; or the checkpoint has no relation part, or an incomplete one.
+            OSError: see `load`.
+            ValueError: see `load`; or the checkpoint has no relation part, or an incomplete one.
         """
         checkpoint = self._load_file(str(self._open(path)))
         relation = {name: x for name, x in checkpoint["model"].items() if name.startswith("relation_")}
         if not relation:
             raise ValueError(
-                f"{self._source.address} has no relation part: MODEL.ROI_RELATION_HEAD.WEIGHTS takes a checkpoint of "
-                "RelDN; a detector's is given as MODEL.WEIGHTS"
+                f"{self._source.address} has no relation part: MODEL.ROI_RELATION_HEAD.WEIGHTS takes a "
+                "checkpoint of RelDN. Give the checkpoint of a detector as MODEL.WEIGHTS"
             )
         saved = checkpoint.get("vocabulary")
         self._fit_classes(relation, saved, same_classes=False)
@@ -142,7 +149,7 @@ class RelationCheckpointer(DetectionCheckpointer):
         weights.update(relation)
         incompatible = super()._load_model({"model": weights})
         refuse_unfit(incompatible, self._source.address, complete=True, named=saved is not None)
-        self.logger.info("The relation part is that of %s", self._source.address)
+        self.logger.info("Loaded the relation part of %s", self._source.address)
 
     def _open(self, path: str) -> Path:
         self._source = WeightSource.parse(path)
@@ -163,14 +170,15 @@ class RelationCheckpointer(DetectionCheckpointer):
         strict = complete or isinstance(self.model, RelDN)
         if strict and checkpoint.get("matching_heuristics", False):
             raise ValueError(
-                f"{source} has ImageNet weights, or another framework's format, not a trained Detectron2 detector: "
-                "train one first (META_ARCHITECTURE: GeneralizedRCNN) and give its checkpoint as MODEL.WEIGHTS"
+                f"{source} has ImageNet weights, or another framework's format; it is not a trained "
+                "Detectron2 detector: train one first (META_ARCHITECTURE: GeneralizedRCNN) and give its "
+                "checkpoint as MODEL.WEIGHTS"
             )
         if isinstance(self.model, RelDN):
             refuse_single_stage(weights, source)
         else:
-            self._leave_out_relations(weights)
-        checkpoint.pop("run", None)  # whoever resumes has compared it
+            self._drop_relation_part(weights)
+        checkpoint.pop("run", None)  # the engine compares it before a run is resumed
         saved = checkpoint.pop("vocabulary", None)
         matches = self._fit_classes(weights, saved, same_classes=complete or self.same_classes)
         names = list(weights)
@@ -182,8 +190,9 @@ class RelationCheckpointer(DetectionCheckpointer):
             self._check_backbone(incompatible, names)
         if not strict and incompatible.incorrect_shapes and saved is None:
             self.logger.warning(
-                "%s does not say which classes it is of, so nothing can be copied by name: its %d parameters of other "
-                "shapes stay as they were initialised (docs/checkpoints.md says how to tell it its classes)",
+                "%s does not name its classes, so nothing can be copied by name: %d parameters whose "
+                "shapes differ stay as they were initialised (docs/checkpoints.md says how to add the "
+                "names)",
                 source, len(incompatible.incorrect_shapes),
             )  # fmt: skip
         if isinstance(self.model, RelDN) and "thing_classes" in matches:
@@ -194,25 +203,26 @@ class RelationCheckpointer(DetectionCheckpointer):
         missing = refuse_other_backbone(incompatible, names, self._source.address)
         if missing:
             self.logger.warning(
-                "%s is of a detector with a smaller backbone: %d parameters of this one's start as initialised",
+                "%s is of a detector with a smaller backbone: %d parameters of this backbone stay as they "
+                "were initialised",
                 self._source.address, missing,
             )  # fmt: skip
 
-    def _leave_out_relations(self, weights: MutableMapping[str, Tensor]) -> None:
+    def _drop_relation_part(self, weights: MutableMapping[str, Tensor]) -> None:
         own = self.model.state_dict()
         relation = [name for name in weights if name.startswith("relation_") and name not in own]
         for name in relation:
             del weights[name]
         if relation:
             self.logger.info(
-                "%s is of RelDN: its detector is taken, its %d relation parameters are not",
+                "%s is of RelDN: its detector is loaded, its %d relation parameters are not",
                 self._source.address, len(relation),
             )  # fmt: skip
 
     def _fit_classes(
         self, weights: MutableMapping[str, Tensor], saved: Any, *, same_classes: bool
     ) -> dict[str, NameMatch]:
-        """Compares the vocabulary saved with weights (None: none was) with this one's; copies rows by name, in place."""
+        """Compares the checkpoint's vocabulary, if it has one, with the model's; copies rows in place."""
         if saved is None:
             return {}
         source = self._source.address
@@ -224,7 +234,7 @@ class RelationCheckpointer(DetectionCheckpointer):
         matches = copy_by_name(weights, self.model.state_dict(), found, self.vocabulary, source)
         for kind, match in matches.items():
             self.logger.info(
-                "%s is for other %s: %d of %d are copied by name (%s), %d are new (%s)",
+                "%s is for other %s: rows of %d of %d are copied by name (%s), %d are new (%s)",
                 source, kind,
                 len(match.copied), len(match.copied) + len(match.new), _list(match.copied),
                 len(match.new), _list(match.new),
@@ -234,10 +244,11 @@ class RelationCheckpointer(DetectionCheckpointer):
     def _warn_of_untrained(self, match: NameMatch) -> None:
         if match.new:
             self.logger.warning(
-                "RelDN's detector is frozen, and %s knows nothing of %d entity classes (%s): what finds them stays "
-                "UNTRAINED. Unless detections are precomputed, train stage 1 for these classes first, from the same "
-                "checkpoint, then start with MODEL.WEIGHTS = that detector and, to keep what a RelDN has learnt, "
-                "MODEL.ROI_RELATION_HEAD.WEIGHTS = its checkpoint",
+                "RelDN's detector is frozen, and %s lacks %d entity classes (%s): the detector's outputs "
+                "for them stay UNTRAINED. Unless detections are precomputed, first train stage 1 for these "
+                "classes from the same checkpoint. Then start with MODEL.WEIGHTS = that detector and, to "
+                "keep the trained relation part of a RelDN, MODEL.ROI_RELATION_HEAD.WEIGHTS = its "
+                "checkpoint",
                 self._source.address, len(match.new), _list(match.new),
             )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Weights for other classes: the rows of layers that tell classes apart are copied by the names of the classes."""
+"""Weights for other classes: in layers with outputs for each class, rows are copied by class name."""
 
 import re
 from collections.abc import Mapping, MutableMapping
@@ -9,7 +9,8 @@ from torch import Tensor
 
 from reldn_d2.structures.vocabulary import Vocabulary
 
-# Not copied by name: its probabilities belong to a training set, so it stays as it was counted on the new one.
+# Not copied by name: its probabilities belong to a training set. The model keeps the table counted on the new
+# one.
 _COUNTED_TABLE = "relation_head.pair_classifier.semantic.log_prior"
 
 
@@ -18,12 +19,12 @@ class _ClassLayers:
     """Layers with outputs for each class.
 
     Attributes:
-        kind: of classes, one of KINDS.
-        names: regular expression that a parameter's name begins with.
-        background: one class more, the last.
-        width: rows of a class.
-        anchors: all of this once for each anchor.
-        may_be_shared: all classes may share one class's rows ("class agnostic").
+        kind: kind of the classes, one of KINDS.
+        names: regular expression for the start of a parameter's name.
+        background: whether there is one more class, the background, in the last place.
+        width: number of rows of each class.
+        anchors: whether the layer repeats these rows for each anchor.
+        may_be_shared: whether all classes may share the rows of one class ("class agnostic").
     """
 
     kind: str
@@ -34,11 +35,15 @@ class _ClassLayers:
     may_be_shared: bool = False
 
     def by_class(self, parameter: Tensor, num_classes: int) -> Tensor | None:
-        """A parameter as (anchors, classes, rows of a class, ...); None if it has other rows.
+        """Splits the rows of a parameter by class.
 
         Args:
-            parameter: rows first.
-            num_classes: without background.
+            parameter: weight or bias, (rows, ...).
+            num_classes: number of classes without the background.
+
+        Returns:
+            (anchors, classes with the background if the layer has it, width, ...); None if the number of rows
+            is another.
         """
         rows = (num_classes + self.background) * self.width
         anchors = len(parameter) // rows
@@ -64,7 +69,7 @@ _LAYERS = (
 
 @dataclass(frozen=True)
 class NameMatch:
-    """Which classes of a model a checkpoint knows.
+    """Which classes of a model a checkpoint has, too.
 
     Attributes:
         copied: names that both have.
@@ -82,30 +87,31 @@ def copy_by_name(
     own: Vocabulary,
     source: str,
 ) -> dict[str, NameMatch]:
-    """Makes a checkpoint's weights those of a model of other classes, in place.
+    """Changes a checkpoint's weights to those of a model with other classes, in place.
 
-    Rows of a class that both know are the checkpoint's; so is the background's row. Rows of a new class are the
-    model's, as it was initialised. The semantic table stays the model's.
+    Rows of classes that both have, and of the background, come from the checkpoint. Rows of new classes are
+    those with which the model was initialised. The semantic table is the model's.
 
     Args:
-        weights: of the checkpoint.
+        weights: weights of the checkpoint.
         initial: state dict of the model.
         found: classes of the checkpoint.
         own: classes of the model.
-        source: of the checkpoint, for messages.
+        source: address of the checkpoint, for messages.
 
     Returns:
-        For each kind of classes that differs, what was copied.
+        Kind of classes -> what was copied, for each kind that differs.
 
     Raises:
-        ValueError: a layer of the checkpoint does not have the rows that its own vocabulary asks for.
+        ValueError: the number of rows of a layer of the checkpoint contradicts the checkpoint's vocabulary.
     """
     differing = own.differing_kinds(found)
     for name in [name for name in weights if name in initial]:
         for layers in _LAYERS:
             if layers.kind in differing and re.match(layers.names, name):
                 weights[name] = _copied(
-                    layers, name, weights[name], initial[name], found.names(layers.kind), own.names(layers.kind), source
+                    layers, name, weights[name], initial[name], found.names(layers.kind),
+                    own.names(layers.kind), source
                 )  # fmt: skip
     if differing and _COUNTED_TABLE in weights and _COUNTED_TABLE in initial:
         weights[_COUNTED_TABLE] = initial[_COUNTED_TABLE]
@@ -121,16 +127,16 @@ def _copied(
     layers: _ClassLayers, name: str, old: Tensor, fresh: Tensor, found: list[str], own: list[str], source: str
 ) -> Tensor:
     if layers.may_be_shared and len(old) == len(fresh) == layers.width:
-        # One class on both sides: rows of its own and rows shared by all classes look the same.
+        # With one class on both sides, its own rows and rows that all classes share look the same.
         return old
     old_rows, fresh_rows = layers.by_class(old, len(found)), layers.by_class(fresh, len(own))
     if old_rows is None and not layers.may_be_shared:
         raise ValueError(
-            f"{source} names {len(found)} {layers.kind}, but its {name} has {len(old)} rows: its vocabulary is not that "
-            "of its weights"
+            f"{source} names {len(found)} {layers.kind}, but its {name} has {len(old)} rows: its vocabulary "
+            "does not belong to its weights. Correct the vocabulary in the file (docs/checkpoints.md)"
         )
     if old_rows is None or fresh_rows is None or old_rows[:, 0].shape != fresh_rows[:, 0].shape:
-        return old  # shared by all classes, or of another architecture, which whoever loads it reports
+        return old  # shared by all classes, or of another architecture: then loading reports the shapes
     place = {word: i for i, word in enumerate(found)}
     targets = [i for i, word in enumerate(own) if word in place]
     sources = [place[own[i]] for i in targets]

@@ -1,4 +1,4 @@
-"""The formats of checkpoints that training can start from."""
+"""Reading checkpoints in all formats that training can start from, and writing converted weights."""
 
 import logging
 from collections.abc import Mapping, MutableMapping
@@ -19,21 +19,23 @@ logger = logging.getLogger(__name__)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint of Detectron2's kind, whatever kind the file is.
+    """Reads a file of any supported format as a checkpoint of Detectron2's form.
 
-    * `.pkl`: Detectron2's model zoo ("model" and "__author__"), or Caffe2's (names of blobs, perhaps under "blobs").
+    * `.pkl`: Detectron2's model zoo ("model" and "__author__"), or Caffe2 (blobs by name, possibly under
+      "blobs").
     * `.pyth`: pycls ("model_state").
-    * anything else: `torch.save`, of a dict with a state dict as "model" or of a state dict.
+    * any other suffix: `torch.save` of a dict that has a state dict under "model", or of a state dict.
 
     Args:
         path: local file.
 
     Returns:
-        "model": tensors by name; "matching_heuristics": True if the names are another framework's; what else is there.
+        "model": tensors by name; "matching_heuristics": True if the names are those of another framework; and
+        all other entries of the file.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: naming the file: it can't be read, or holds something else.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file can't be read, or contains something else. The message names the file.
     """
     if path.suffix == ".pkl":
         checkpoint = _from_pickle(_mapping(read_pickle(path), path), path)
@@ -49,8 +51,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def _mapping(content: Any, path: Path) -> MutableMapping[str, Any]:
     if not isinstance(content, MutableMapping) or not content:
         raise ValueError(
-            f"{path} holds {'nothing' if content == {} else type(content).__name__}, but a checkpoint holds tensors by "
-            "name: give a checkpoint of Detectron2"
+            f"{path} contains {'nothing' if content == {} else type(content).__name__}, but a checkpoint "
+            "contains tensors by name: give a checkpoint of Detectron2"
         )
     return content
 
@@ -59,7 +61,7 @@ def _from_pickle(content: MutableMapping[str, Any], path: Path) -> dict[str, Any
     if isinstance(content.get("model"), Mapping):
         logger.info("%s is by %s", path, content.get("__author__", "an unknown author"))
         return {**content}
-    # Caffe2's detectors have "blobs" beside their config, its ImageNet models nothing but blobs.
+    # Caffe2's detectors have "blobs" beside their config; its ImageNet models are only blobs.
     blobs = _mapping(content.get("blobs", content), path)
     model = {name: value for name, value in blobs.items() if not str(name).endswith("_momentum")}
     return {"model": model, "__author__": "Caffe2", "matching_heuristics": True}
@@ -68,8 +70,8 @@ def _from_pickle(content: MutableMapping[str, Any], path: Path) -> dict[str, Any
 def _from_pycls(content: MutableMapping[str, Any], path: Path) -> dict[str, Any]:
     if "model_state" not in content:
         raise ValueError(
-            f"{path} has no 'model_state', so it is not of pycls, whose ending .pyth is: rename it to .pth if it is "
-            "Detectron2's"
+            f"{path} has no 'model_state', but .pyth is the suffix of pycls checkpoints, which have it: if "
+            "this is a checkpoint of Detectron2, rename it to .pth"
         )
     state = _mapping(content["model_state"], path)
     model = {name: value for name, value in state.items() if not str(name).endswith("num_batches_tracked")}
@@ -77,10 +79,10 @@ def _from_pycls(content: MutableMapping[str, Any], path: Path) -> dict[str, Any]
 
 
 def _check_tensors(model: Any, path: Path) -> None:
-    """Makes tensors of arrays, in place: a state dict may carry versions of its layers as an attribute.
+    """Replaces arrays by tensors, in place: a state dict may have its layers' versions as an attribute.
 
     Raises:
-        ValueError: it is no mapping, or has an entry that is neither tensor nor array.
+        ValueError: it is not a mapping, or an entry is neither a tensor nor an array.
     """
     weights = _mapping(model, path)
     others = []
@@ -95,13 +97,13 @@ def _check_tensors(model: Any, path: Path) -> None:
             name for name in others if isinstance(weights[name], Mapping) and _has_tensors(weights[name])
         ]
         remedy = (
-            f"Its tensors are in {nested[0]!r}: if they have the names of Detectron2, save those as 'model' in a file of "
-            "their own"
+            f"Its tensors are in {nested[0]!r}: if they have Detectron2's names, save them as 'model' in a "
+            "new file"
             if nested
             else "Give a checkpoint of Detectron2"
         )
         raise ValueError(
-            f"{path} is not a checkpoint of Detectron2. Where tensors by name are expected it has "
+            f"{path} is not a checkpoint of Detectron2. It should contain tensors by name, but it has "
             f"{', '.join(f'{name!r} ({type(weights[name]).__name__})' for name in others[:3])}"
             f"{f' and {len(others) - 3} more' if len(others) > 3 else ''}. {remedy}"
         )
@@ -114,7 +116,7 @@ def _has_tensors(values: Mapping[Any, Any]) -> bool:
 def _tensor(value: Any) -> Tensor | None:
     if isinstance(value, Tensor):
         return value
-    # Of PyTorch's kinds: neither objects nor text nor more than 64 bits.
+    # Kinds that PyTorch has, too: no objects, no text, at most 64 bits.
     if (
         isinstance(value, np.ndarray | np.generic)
         and value.dtype.kind in "biuf"
@@ -125,12 +127,12 @@ def _tensor(value: Any) -> Tensor | None:
 
 
 def write_weights(path: Path, model: Mapping[str, Tensor], vocabulary: Vocabulary | None = None) -> None:
-    """Writes a checkpoint as RelationCheckpointer reads it, all at once.
+    """Writes weights atomically, in the form that RelationCheckpointer reads.
 
     Args:
-        path: to write to.
+        path: file to write.
         model: state dict.
-        vocabulary: of the classes that its outputs stand for; None if it has no such outputs.
+        vocabulary: names of the classes that the model's outputs stand for; None if it has no such outputs.
     """
     checkpoint: dict[str, Any] = {"model": dict(model)}
     if vocabulary is not None:

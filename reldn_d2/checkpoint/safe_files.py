@@ -1,7 +1,7 @@
-"""Reading weight files of strangers without running what is in them.
+"""Reading weight files from untrusted sources without running code in them.
 
-Nearly all weight files are pickles, and a pickle can run any code. So PyTorch's are read with `weights_only`, and those
-of Detectron2's model zoo by an unpickler that knows nothing but what NumPy arrays are made of.
+Nearly all weight files are pickles, and a pickle can run any code. So PyTorch's files are read with
+`weights_only`, and those of Detectron2's model zoo by an unpickler that only knows the parts of NumPy arrays.
 """
 
 import codecs
@@ -19,9 +19,9 @@ from torch.serialization import MAGIC_NUMBER
 
 
 class _FromBuffer:
-    """`_frombuffer` of NumPy, which makes the arrays of pickles of protocol 5.
+    """Replaces NumPy's `_frombuffer`, which makes the arrays in pickles of protocol 5.
 
-    NumPy's is a Python function, of which a pickle could change the defaults for the whole process.
+    NumPy's is a Python function: a pickle could change its default arguments for the whole process.
     """
 
     __slots__ = ()
@@ -34,7 +34,7 @@ class _FromBuffer:
 
 
 def _scalar_called(module: str) -> Callable[[Any, Any], Any]:
-    """`scalar` of NumPy, as that of the module where it is or was. PyTorch 2.5 can't be told another name."""
+    """NumPy's `scalar` with the name of its present or former module, as PyTorch 2.5 needs it."""
 
     def scalar(dtype: Any, data: Any) -> Any:
         return _SCALAR(dtype, data)
@@ -45,7 +45,8 @@ def _scalar_called(module: str) -> Callable[[Any, Any], Any]:
 
 _RECONSTRUCT: Any = np.zeros(0).__reduce__()[0]
 _SCALAR: Any = np.float64(0).__reduce__()[0]
-# All that files of any age need, by the name that is written in them: NumPy 2 renamed `numpy.core`, Python 3 `__builtin__`.
+# Name in the file -> what it stands for: all that old and new files need. NumPy 2 renamed `numpy.core`, and
+# Python 3 renamed `__builtin__`.
 ALLOWED: dict[str, Any] = {
     "numpy.ndarray": np.ndarray,
     "numpy.dtype": np.dtype,
@@ -66,7 +67,7 @@ ALLOWED: dict[str, Any] = {
         for kind in (bytes, bytearray, set, frozenset)
     },
 }
-# Optimizers keep learning rates and counts as NumPy's numbers.
+# Optimizers save learning rates and counts as numbers of NumPy.
 _NUMPY_NUMBERS: list[Any] = [
     _scalar_called("numpy.core.multiarray"),
     _scalar_called("numpy._core.multiarray"),
@@ -76,28 +77,28 @@ _NUMPY_NUMBERS: list[Any] = [
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Knows `ALLOWED` and nothing else."""
+    """Accepts the names in `ALLOWED` and no others."""
 
     def find_class(self, module: str, name: str) -> Any:
-        asked_for = f"{module}.{name}"
-        if asked_for not in ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {asked_for}, which is no part of an array")
-        return ALLOWED[asked_for]
+        full_name = f"{module}.{name}"
+        if full_name not in ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {full_name}, which is not part of an array")
+        return ALLOWED[full_name]
 
 
 def read_pickle(path: Path) -> Any:
-    """What a pickle of NumPy arrays, containers, strings and numbers holds.
+    """Reads a pickle of NumPy arrays, containers, strings and numbers.
 
     Args:
-        path: written by Python 2 or 3 with NumPy of any version.
+        path: file that Python 2 or 3 wrote, with any version of NumPy.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: naming the file: it is of another kind, cut off, or asks for anything else.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is of another kind, is cut off, or asks for anything else. The message names it.
     """
     try:
         with path.open("rb") as file:
-            # Python 2's strings, and the bytes of its arrays.
+            # The encoding for strings of Python 2 and for the bytes of its arrays.
             content = _ArrayUnpickler(file, encoding="latin1").load()
             if file.read(1):
                 raise pickle.UnpicklingError("something follows the pickle")
@@ -109,22 +110,22 @@ def read_pickle(path: Path) -> Any:
 
 
 def read_torch(path: Path, *, mmap: bool = False) -> Any:
-    """What `torch.save` wrote, in its present format or in that of PyTorch 0.4.
+    """Reads a file of `torch.save`, in its present format or in that of PyTorch 0.4.
 
     Args:
-        path: may hold tensors, containers, strings, Python's numbers and NumPy's.
-        mmap: read tensors when they are first used. For the present format alone.
+        path: file of tensors, containers, strings, and numbers of Python and NumPy.
+        mmap: whether to read tensors only when they are first used. Only for the present format.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: naming the file: it is of another kind, cut off, or holds anything else.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is of another kind, is cut off, or contains anything else. The message names it.
     """
     try:
         with torch.serialization.safe_globals(_NUMPY_NUMBERS):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except (FileNotFoundError, MemoryError):
         raise
-    except Exception as error:  # as above
+    except Exception as error:  # as in read_pickle
         raise _unreadable(path, error) from error
 
 
@@ -132,15 +133,15 @@ def _unreadable(path: Path, error: Exception) -> ValueError:
     if path.is_dir():
         return ValueError(f"{path} can't be read as weights: it is a folder. Name the checkpoint in it")
     return ValueError(
-        f"{path} can't be read as weights: {looks_like(path)} ({_reason(error)}). It has to be a complete file, of "
-        "torch.save (.pth, .pt, .pyth) or of Detectron2's model zoo (.pkl), that holds arrays, numbers and text alone; "
-        "nothing else is loaded, since a pickle can run any code. Download it again, or take one from a source that "
-        "you trust"
+        f"{path} can't be read as weights: {looks_like(path)} ({_reason(error)}). It must be a complete "
+        "file of torch.save (.pth, .pt, .pyth) or of Detectron2's model zoo (.pkl) that contains only "
+        "arrays, numbers and text; nothing else is loaded, because a pickle can run any code. Download it "
+        "again, or use a file from a source that you trust"
     )
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong, without PyTorch's advice to load the file all the same."""
+    """What is wrong with the file, without PyTorch's advice to load it anyway."""
     if isinstance(error, pickle.UnpicklingError) and error.__context__ is not None:
         return _first_sentence(error.__context__)
     return _first_sentence(error)
@@ -151,27 +152,27 @@ def _first_sentence(error: BaseException) -> str:
 
 
 def looks_like(path: Path) -> str:
-    """What a file is, judged by its first bytes: "it is an HTML page", for example."""
+    """Says what a file is, judged by its first bytes: "it is an HTML page", for example."""
     with path.open("rb") as file:
         start = file.read(200)
     if not start:
         return "it is empty"
     if start.startswith(b"PK"):
         if not zipfile.is_zipfile(path):
-            return "it is a zip archive that is cut off, or a broken one"
+            return "it is a zip archive that is cut off or broken"
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
         is_torch = any(name.endswith("/data.pkl") for name in names)
         return f"it is a {'file of torch.save' if is_torch else 'zip archive of something else'}"
     if start.startswith(b"\x80"):
-        # The format of PyTorch 0.4 begins with a pickle of this number alone.
+        # The format of PyTorch 0.4 begins with a pickle of only this number.
         is_torch = MAGIC_NUMBER.to_bytes(10, "little") in start
         return f"it is {'a file of torch.save of the old format' if is_torch else 'a pickle'}"
     text = start.decode("utf-8", errors="ignore")
     if text.lstrip().lower().startswith(("<!doctype html", "<html")):
-        return "it is an HTML page, such as a server sends in place of a file"
+        return "it is an HTML page, which a server may send instead of a file"
     if all(character.isprintable() or character in string.whitespace for character in text):
         return (
             f"it is text that begins {text.strip().splitlines()[0][:60]!r}" if text.strip() else "it is blank"
         )
-    return f"it begins with the bytes {start[:8].hex(' ')}, which is no format of weights known here"
+    return f"it begins with the bytes {start[:8].hex(' ')}, which is no known format of weights"

@@ -1,4 +1,4 @@
-"""Where weights come from: a file or an address, checked against a checksum before anything reads them."""
+"""Where weights come from: a path or URL, and a checksum that is compared before the file is read."""
 
 import hashlib
 import logging
@@ -13,12 +13,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WeightSource:
-    """What MODEL.WEIGHTS names: an address, and options after a question mark.
+    """The value of MODEL.WEIGHTS: an address, and options after a question mark.
 
     Attributes:
         address: path or URL, without the options.
-        sha256: the file must have, as 64 lower-case hexadecimal digits; None: it is not checked.
-        matching_heuristics: find parameters by similar names, as Detectron2 does for other frameworks' weights.
+        sha256: expected checksum, 64 lower-case hexadecimal digits; None if it is not checked.
+        matching_heuristics: whether to match parameters by similar names, as Detectron2 does for the weights
+            of other frameworks.
     """
 
     address: str
@@ -27,12 +28,13 @@ class WeightSource:
 
     @classmethod
     def parse(cls, text: str) -> "WeightSource":
-        """
+        """Splits an address from its options.
+
         Args:
-            text: `address?sha256=...&matching_heuristics=True`, either option or both or none.
+            text: `address?sha256=...&matching_heuristics=True`, with either option, both or none.
 
         Raises:
-            ValueError: another option, or a value that an option can't have.
+            ValueError: an option is unknown or has an impossible value.
         """
         address, _, query = text.partition("?")
         options = parse_qs(query, keep_blank_values=True)
@@ -44,33 +46,34 @@ class WeightSource:
             raise ValueError(f"{text}: matching_heuristics takes True or False, not {heuristics!r}")
         if options:
             raise ValueError(
-                f"{text}: {', '.join(options)} is no option of weights: after the question mark may be sha256 and "
-                "matching_heuristics. If a server needs more, download the file and give its path"
+                f"{text}: {', '.join(options)} is no option of weights: the options after the question mark "
+                "are sha256 and matching_heuristics. If a server needs others, download the file and give "
+                "its path"
             )
         return cls(address, None if sha256 is None else sha256.lower(), heuristics == "True")
 
     @property
     def is_remote(self) -> bool:
-        """Whether the address is a URL, whose file is kept in a cache."""
+        """Whether the address is a URL. Its file is kept in a cache."""
         return "://" in self.address
 
     def fetch(self, path_manager: Any) -> Path:
-        """The local file, downloaded if need be, and checked.
+        """Returns the path of the local file, after a download if necessary, and compares the checksum.
 
         Args:
-            path_manager: Detectron2's, which knows the kinds of addresses.
+            path_manager: Detectron2's PathManager, which resolves all kinds of addresses.
 
         Raises:
-            FileNotFoundError: no such file.
+            FileNotFoundError: the file does not exist.
             OSError: the download failed.
-            ValueError: another checksum, or a folder.
+            ValueError: the checksum is another one, or the path is a folder.
         """
         try:
             path = Path(path_manager.get_local_path(self.address))
         except OSError as error:
             raise OSError(
-                f"{self.address} could not be fetched ({error}): see whether the address is right and can be reached from "
-                "here, or download the file elsewhere and give its path"
+                f"{self.address} could not be fetched ({error}): check the address and whether this machine "
+                "can reach it, or download the file elsewhere and give its path"
             ) from error
         if path.is_dir():
             raise ValueError(
@@ -83,13 +86,15 @@ class WeightSource:
         return path
 
     def again(self, path: Path) -> str:
-        """What to do about a broken file: a sentence to end a message with; empty if it was not downloaded.
+        """The end of an error message about a broken file: how to download it again. Empty for a local file.
 
         Args:
-            path: the local file.
+            path: local file.
         """
         return (
-            f". It was downloaded from {self.address}: delete {path} to do so again" if self.is_remote else ""
+            f". It was downloaded from {self.address}: delete {path} to download it again"
+            if self.is_remote
+            else ""
         )
 
     def _check(self, path: Path) -> None:
@@ -97,11 +102,11 @@ class WeightSource:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if self.sha256 is None:
             logger.info(
-                "%s is in %s. To accept this very file alone from now on, write %s?sha256=%s",
+                "%s is in %s. To accept only exactly this file from now on, write %s?sha256=%s",
                 self.address, path, self.address, digest,
             )  # fmt: skip
         elif digest != self.sha256:
             raise ValueError(
-                f"{self.address} is another file than expected, or broken: {path} has sha256 {digest}, not "
+                f"{self.address} is not the expected file, or it is broken: {path} has sha256 {digest}, not "
                 f"{self.sha256}{self.again(path)}"
             )

@@ -1,4 +1,4 @@
-"""Pickles as other Pythons and NumPys write them, and such as nobody should."""
+"""Pickles as other versions of Python and NumPy write them, and malicious ones."""
 
 import io
 import pickle
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class _OtherNumpy(pickle._Pickler):  # type: ignore[misc]
-    """Writes the functions of NumPy as those of `core`, which NumPy 2 renamed."""
+    """Writes NumPy's functions under the module name `core`, because NumPy 2 renamed that module."""
 
     core = ""
 
@@ -32,7 +32,7 @@ class _OtherNumpy(pickle._Pickler):  # type: ignore[misc]
 
 
 def pickled_by(core: str, protocol: int, content: Any) -> bytes:
-    """What NumPy writes whose functions are in `core` ("numpy.core" or "numpy._core")."""
+    """The pickle of a NumPy whose functions are in `core` ("numpy.core" or "numpy._core")."""
     file = io.BytesIO()
     pickler = _OtherNumpy(file, protocol)
     pickler.core = core
@@ -41,7 +41,7 @@ def pickled_by(core: str, protocol: int, content: Any) -> bytes:
 
 
 def pickled_by_python2(arrays: dict[str, np.ndarray]) -> bytes:
-    """Protocol 2 by hand: strings are bytes, an array's numbers too."""
+    """A pickle of protocol 2, written by hand: strings and the numbers of arrays are bytes."""
     out = b"\x80\x02}"
     for name, array in arrays.items():
         out += _string(name.encode("latin1"))

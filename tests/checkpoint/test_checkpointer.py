@@ -1,4 +1,4 @@
-"""Loading into models: what is taken, what is reported and what is refused."""
+"""Loading checkpoints into models: what is loaded, what is reported and what is refused."""
 
 import logging
 import pickle
@@ -49,7 +49,7 @@ def save(model: nn.Module, folder: Path, vocabulary: Vocabulary | None = None) -
 
 
 def zoo_file(folder: Path, name: str, content: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """As if detectron2://COCO/NAME had been downloaded. Where it went is remembered, so each test takes another name."""
+    """Writes the cached file of detectron2://COCO/NAME. iopath remembers its path: use each name once."""
     monkeypatch.setenv("FVCORE_CACHE", str(folder))
     cached = folder / "detectron2" / "COCO" / name
     cached.parent.mkdir(parents=True)
@@ -85,7 +85,7 @@ def test_a_broken_download_can_be_done_again(
     assert_same(model, trained.state_dict())
 
 
-def test_a_local_file_is_not_to_be_deleted(stage1: CfgNode, tmp_path: Path) -> None:
+def test_the_advice_for_downloads_is_not_given_for_local_files(stage1: CfgNode, tmp_path: Path) -> None:
     (tmp_path / "model.pth").write_bytes(b"<html>")
     with pytest.raises(ValueError, match="it is an HTML page") as error:
         RelationCheckpointer(detector(stage1)).load(str(tmp_path / "model.pth"))
@@ -97,7 +97,7 @@ def test_the_checksum_is_compared_before_anything_is_read(stage1: CfgNode, tmp_p
     path.write_bytes(pickle.dumps(Calls(eval, "1")))
     with pytest.raises(ValueError, match=r"asks for builtins\.eval"):
         RelationCheckpointer(detector(stage1)).load(str(path))
-    with pytest.raises(ValueError, match=f"is another file than expected.*not {'0' * 64}"):
+    with pytest.raises(ValueError, match=f"is not the expected file.*not {'0' * 64}"):
         RelationCheckpointer(detector(stage1)).load(f"{path}?sha256={'0' * 64}")
 
 
@@ -161,18 +161,18 @@ def test_a_detector_takes_the_detector_of_a_reldn(
     expected = {name: x for name, x in trained.state_dict().items() if not name.startswith("relation_")}
     assert_same(model, expected)
     assert set(expected) == set(model.state_dict())
-    left_out = len(trained.state_dict()) - len(expected)
-    assert any(f"its {left_out} relation parameters are not" in message for message in caplog.messages)
+    dropped = len(trained.state_dict()) - len(expected)
+    assert any(f"its {dropped} relation parameters are not" in message for message in caplog.messages)
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
 
 
-def test_relations_of_a_model_that_is_not_ours(tmp_path: Path) -> None:
+def test_another_models_parameters_may_be_called_relation(tmp_path: Path) -> None:
     trained, model = (nn.ModuleDict({"relation_layer": nn.Linear(2, 2)}) for _ in range(2))
     RelationCheckpointer(model).load(save(trained, tmp_path))
     assert_same(model, trained.state_dict())
 
 
-def test_nothing_is_loaded_from_nowhere(stage1: CfgNode) -> None:
+def test_an_empty_path_loads_nothing(stage1: CfgNode) -> None:
     model = detector(stage1)
     before = {name: x.clone() for name, x in model.state_dict().items()}
     assert RelationCheckpointer(model).load("") == {}
@@ -201,8 +201,8 @@ def test_a_detector_for_other_classes(
     )
     assert_same(model, {name: x for name, x in old.items() if "box_predictor" not in name})
     assert any(
-        "other thing_classes: 5 of 6 are copied by name (thing 5, thing 4, thing 3, thing 2, thing 1), 1 are new (new)"
-        in message
+        "other thing_classes: rows of 5 of 6 are copied by name (thing 5, thing 4, thing 3, thing 2, thing "
+        "1), 1 are new (new)" in message
         for message in caplog.messages
     )
     checkpointer.save("model")
@@ -215,12 +215,12 @@ def test_reports_name_the_first_ten(tmp_path: Path, caplog: pytest.LogCaptureFix
     path = save(nn.Linear(2, 2), tmp_path, Vocabulary(found, []))
     with caplog.at_level(logging.INFO, logger="fvcore"):
         RelationCheckpointer(nn.Linear(2, 2), vocabulary=Vocabulary(own, [])).load(path)
-    expected = f"0 of 11 are copied by name (), 11 are new ({', '.join(own[:10])}, ...)"
+    expected = f"rows of 0 of 11 are copied by name (), 11 are new ({', '.join(own[:10])}, ...)"
     assert any(expected in message for message in caplog.messages)
 
 
 @pytest.mark.parametrize("new", [False, True])
-def test_a_frozen_detector_that_misses_classes_is_a_loud_warning(
+def test_a_frozen_detector_that_lacks_classes_is_a_warning(
     tiny_config: TinyConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture, new: bool
 ) -> None:
     path = save(make_model(tiny_config()), tmp_path, WORDS)
@@ -230,12 +230,12 @@ def test_a_frozen_detector_that_misses_classes_is_a_loud_warning(
     warnings = [message for message in caplog.messages if "UNTRAINED" in message]
     assert len(warnings) == new
     for message in warnings:
-        assert "knows nothing of 1 entity classes (unicorn)" in message and path in message
-        assert "train stage 1" in message and "MODEL.ROI_RELATION_HEAD.WEIGHTS" in message
+        assert "lacks 1 entity classes (unicorn)" in message and path in message
+        assert "first train stage 1" in message and "MODEL.ROI_RELATION_HEAD.WEIGHTS" in message
 
 
 @pytest.mark.parametrize("what", ["things", "predicates", "nothing"])
-def test_the_semantic_table_is_of_the_data_if_the_classes_differ(
+def test_the_semantic_table_is_counted_on_the_data_if_the_classes_differ(
     tiny_config: TinyConfig, tmp_path: Path, what: str
 ) -> None:
     trained, model = make_model(tiny_config()), make_model(tiny_config(), seed=1)
@@ -253,7 +253,7 @@ def test_the_semantic_table_is_of_the_data_if_the_classes_differ(
 
 @pytest.mark.parametrize("options", [{"complete": True}, {"same_classes": True}])
 @pytest.mark.parametrize("file", ["detector.yaml", "reldn.yaml"])
-def test_other_classes_are_refused_where_nothing_is_trained(
+def test_other_classes_are_refused_without_training(
     tiny_config: TinyConfig, tmp_path: Path, options: dict[str, bool], file: str
 ) -> None:
     model = build_model(tiny_config(file=file))
@@ -264,13 +264,13 @@ def test_other_classes_are_refused_where_nothing_is_trained(
 
 
 def test_a_run_is_resumed_with_the_same_classes_and_everything(stage1: CfgNode, tmp_path: Path) -> None:
-    """Though it might start from the same file."""
+    """A new run may start from the same file with other classes."""
     model = detector(stage1)
     path = save(model, tmp_path, Vocabulary(THINGS, []))
     checkpointer = RelationCheckpointer(model, str(tmp_path), vocabulary=Vocabulary(THINGS[::-1], []))
     with pytest.raises(ValueError, match="use what belongs together"):
         checkpointer.resume_or_load("never.pth")
-    checkpointer.load(path)  # nothing is left of the attempt
+    checkpointer.load(path)  # the refused attempt changed nothing
     checkpointer.resume_or_load(path, resume=False)
 
     state = torch.load(path, weights_only=True)
@@ -297,7 +297,7 @@ def test_a_broken_checkpoint_of_the_run_itself(stage1: CfgNode, tmp_path: Path) 
 def test_another_number_of_classes_without_their_names(
     stage1: CfgNode, tiny_config: TinyConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A detector starts all the same, as fine-tuning needs; in RelDN nobody would train what is missing."""
+    """A detector can start from it, as in fine-tuning. In RelDN the missing layers would never be trained."""
     trained = detector(tiny_config("MODEL.ROI_HEADS.NUM_CLASSES", "9", file="detector.yaml"))
     torch.save({"model": trained.state_dict()}, tmp_path / "nine.pth")
     model = detector(stage1, seed=1)
@@ -305,11 +305,11 @@ def test_another_number_of_classes_without_their_names(
         RelationCheckpointer(model, vocabulary=Vocabulary(THINGS, [])).load(str(tmp_path / "nine.pth"))
     assert_same(model, {name: x for name, x in trained.state_dict().items() if "box_predictor" not in name})
     assert any(
-        "nine.pth does not say which classes it is of" in m and "its 4 param" in m for m in caplog.messages
+        "nine.pth does not name its classes" in m and "by name: 4 parameters" in m for m in caplog.messages
     )
     reldn = RelationCheckpointer(make_model(tiny_config()), vocabulary=WORDS)
     with pytest.raises(
-        ValueError, match=r"4 parameters of .*nine\.pth do not fit.*does not say which classes.*docs/ch"
+        ValueError, match=r"4 parameters of .*nine\.pth do not fit.*does not name its classes.*docs/ch"
     ):
         reldn.load(str(tmp_path / "nine.pth"))
 
@@ -319,7 +319,7 @@ def test_shapes_that_differ_for_another_reason(tiny_config: TinyConfig, tmp_path
     model = make_model(tiny_config("MODEL.ROI_BOX_HEAD.FC_DIM", "16"))
     with pytest.raises(ValueError, match="do not fit the model") as error:
         RelationCheckpointer(model, vocabulary=WORDS).load(path)
-    assert "does not say which classes" not in str(error.value)
+    assert "does not name its classes" not in str(error.value)
 
 
 def test_an_odd_vocabulary_is_refused_by_name(stage1: CfgNode, tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ def test_the_relation_part_of_another_checkpoint(
             assert torch.equal(value, torch.cat([before[name][:1], old[name][[6, 5, 4, 3, 2, 1, 7]]])), name
         else:
             assert torch.equal(value, old[name]), name
-    assert any(f"The relation part is that of {path}" in message for message in caplog.messages)
+    assert any(f"Loaded the relation part of {path}" in message for message in caplog.messages)
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
 
 
@@ -377,7 +377,7 @@ def test_the_relation_part_must_be_there_and_complete(
     state = torch.load(path, weights_only=True)
     torch.save({"model": state["model"]}, path)
     five = make_model(tiny_config("MODEL.ROI_RELATION_HEAD.NUM_PREDICATES", "5"))
-    with pytest.raises(ValueError, match=r"do not fit the model.*It does not say which classes it is of"):
+    with pytest.raises(ValueError, match=r"do not fit the model.*It does not name its classes"):
         RelationCheckpointer(five).load_relation_part(path)
     narrow = make_model(tiny_config("MODEL.ROI_BOX_HEAD.FC_DIM", "16"))
     with pytest.raises(ValueError, match="do not fit the model; the first is relation_head"):

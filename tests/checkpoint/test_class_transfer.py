@@ -28,7 +28,7 @@ ANCHORS = 3
 
 
 def parameters(vocabulary: Vocabulary, seed: int) -> dict[str, Tensor]:
-    """Of a model that never was: all kinds of layers, random."""
+    """Random parameters of all kinds of layers."""
     c, p = len(vocabulary.thing_classes), len(vocabulary.predicate_classes)
     shapes = {
         SCORES: (c + 1, 5),
@@ -47,7 +47,7 @@ def parameters(vocabulary: Vocabulary, seed: int) -> dict[str, Tensor]:
 
 
 def slow_rows(name: str, vocabulary: Vocabulary) -> dict[tuple[Any, ...], int]:
-    """Where a parameter has what: (class or background, row of it) -> row."""
+    """(anchor, class name or None for the background, row of the class) -> row of the parameter."""
     things, predicates = vocabulary.thing_classes, vocabulary.predicate_classes
     words: list[str | None] = [*(predicates if name.startswith("relation_head") else things)]
     if name not in (BOXES, MASKS, ANCHORED):
@@ -64,12 +64,12 @@ NAMES = st.lists(st.sampled_from([f"class {i}" for i in range(7)]), min_size=1, 
 
 
 @given(found=st.builds(Vocabulary, NAMES, NAMES), own=st.builds(Vocabulary, NAMES, NAMES))
-def test_each_row_goes_where_its_class_is(found: Vocabulary, own: Vocabulary) -> None:
+def test_each_row_is_copied_to_the_place_of_its_class(found: Vocabulary, own: Vocabulary) -> None:
     weights, initial = parameters(found, 0), parameters(own, 1)
     before = {name: x.clone() for name, x in weights.items()}
     matches = copy_by_name(weights, initial, found, own, "the file")
     assert list(weights) == list(before)
-    # A class's own regression and one for all classes look the same where there is one class: it is kept.
+    # With one class, its own regression and one that all classes share look the same: they are kept.
     one_each = len(found.thing_classes) == len(own.thing_classes) == 1
     kept = {BOXES, MASKS} if one_each else set()
     assert all(torch.equal(weights[name], before[name]) for name in kept)
@@ -112,7 +112,7 @@ def test_a_case_by_hand() -> None:
     assert (initial[STAGE] == -1).all()
 
 
-def test_what_the_model_lacks_is_left_alone() -> None:
+def test_parameters_that_the_model_lacks_are_not_changed() -> None:
     found, own = Vocabulary(["a"], ["on"]), Vocabulary(["b"], ["on"])
     weights = parameters(found, 0)
     before = dict(weights)
@@ -139,13 +139,13 @@ def test_rows_that_all_classes_share_are_copied_whole() -> None:
 
 
 @pytest.mark.parametrize("fresh", [torch.zeros(4, 6), torch.zeros(9, 5)], ids=["narrower", "other rows"])
-def test_another_architecture_is_left_to_whoever_loads_it(fresh: Tensor) -> None:
+def test_parameters_of_another_architecture_are_not_changed(fresh: Tensor) -> None:
     weights = {SCORES: torch.ones(3, 5)}
     copy_by_name(weights, {SCORES: fresh}, Vocabulary(["a", "b"], []), Vocabulary(["a", "b", "c"], []), "x")
     assert weights[SCORES].tolist() == torch.ones(3, 5).tolist()
 
 
-def test_another_number_of_anchors_is_left_to_whoever_loads_it() -> None:
+def test_parameters_for_another_number_of_anchors_are_not_changed() -> None:
     weights = {ANCHORED: torch.ones(4, 5, 3, 3)}
     words = Vocabulary(["a", "b"], []), Vocabulary(["b", "c"], [])
     copy_by_name(weights, {ANCHORED: torch.zeros(6, 5, 3, 3)}, *words, "x")
@@ -153,14 +153,13 @@ def test_another_number_of_anchors_is_left_to_whoever_loads_it() -> None:
 
 
 @pytest.mark.parametrize("rows", [2, 4, 6])
-def test_a_vocabulary_that_is_not_of_the_weights_is_refused(rows: int) -> None:
+def test_a_vocabulary_that_contradicts_the_weights_is_refused(rows: int) -> None:
     weights = {SCORES: torch.ones(rows, 5)}
     with pytest.raises(
         ValueError, match=f"^the file names 2 thing_classes, but its {SCORES} has {rows} rows"
     ):
-        copy_by_name(
-            weights, {SCORES: torch.zeros(rows, 5)}, Vocabulary(["a", "b"], []), Vocabulary(["c", "d"], []), "the file"
-        )  # fmt: skip
+        words = Vocabulary(["a", "b"], []), Vocabulary(["c", "d"], [])
+        copy_by_name(weights, {SCORES: torch.zeros(rows, 5)}, *words, "the file")
 
 
 def test_precision_is_that_of_the_model() -> None:
@@ -201,7 +200,7 @@ def numbered(count: int, what: str) -> list[str]:
 
 
 def assert_all_is_copied(few: CfgNode, many: CfgNode, found: Vocabulary, own: Vocabulary) -> None:
-    """All parameters whose shape depends on the number of classes get the shape of a model of more."""
+    """All parameters whose shape depends on the number of classes get the larger model's shapes."""
     with torch.device("meta"):
         cfgs = [few.clone(), many.clone()]
         for cfg in cfgs:
@@ -218,7 +217,7 @@ def assert_all_is_copied(few: CfgNode, many: CfgNode, found: Vocabulary, own: Vo
 
 
 @pytest.mark.parametrize("options", list(ARCHITECTURES.values()), ids=list(ARCHITECTURES))
-def test_nothing_that_depends_on_the_classes_is_forgotten(
+def test_all_layers_that_depend_on_the_classes_are_copied(
     tiny_config: TinyConfig, options: list[str]
 ) -> None:
     classes, predicates = "MODEL.ROI_HEADS.NUM_CLASSES", "MODEL.ROI_RELATION_HEAD.NUM_PREDICATES"
@@ -229,7 +228,7 @@ def test_nothing_that_depends_on_the_classes_is_forgotten(
     assert_all_is_copied(few, many, found, own)
 
 
-def test_nothing_of_a_single_stage_detector_is_forgotten(tiny_config: TinyConfig) -> None:
+def test_all_such_layers_of_a_single_stage_detector_are_copied(tiny_config: TinyConfig) -> None:
     few, many = (
         tiny_config(*RETINANET, "MODEL.RETINANET.NUM_CLASSES", n, file="detector.yaml") for n in ("3", "5")
     )

@@ -1,4 +1,4 @@
-"""From one vocabulary to another through train_net.py's own functions, and on to where the data are not."""
+"""Training for another vocabulary with train_net.py's own functions, and inference without data sets."""
 
 import logging
 from collections.abc import Iterator
@@ -16,7 +16,8 @@ from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.engine import RelationPredictor, Trainer, cache_detections, load_model, vocabulary_of
 from tests.builders.tiny_models import TinyConfig, calm_down, make_model
 
-# The scenes know person, cup, guitar, table, hat, box and at, on, holds, plays, wears, inside of, under.
+# The classes of the scenes are person, cup, guitar, table, hat, box and at, on, holds, plays, wears, inside
+# of, under.
 THINGS = ["hat", "person", "guitar", "unicorn", "table", "cup", "dragon"]
 PREDICATES = ["under", "rides", "on", "at", "holds", "wears", "plays", "inside of", "feeds"]
 HEAD = "relation_head.pair_classifier."
@@ -25,7 +26,7 @@ WEIGHTS = "MODEL.ROI_RELATION_HEAD.WEIGHTS"
 
 @pytest.fixture
 def party() -> Iterator[str]:
-    """A data set of other classes: the scenes, whose annotations mean something else here."""
+    """A data set of other classes: the scenes, with other names for their class numbers."""
     name = "party"
     DatasetCatalog.register(name, lambda: DatasetCatalog.get("scenes_tiny_train"))
     MetadataCatalog.get(name).set(
@@ -44,14 +45,14 @@ def at_party(cfg: CfgNode, party: str) -> CfgNode:
 
 
 def save(model: Any, folder: Path) -> str:
-    """As trained on the scenes."""
+    """Saves a model as a training on the scenes does."""
     vocabulary = vocabulary_of("scenes_tiny_train")
     RelationCheckpointer(model, str(folder), vocabulary=vocabulary).save("model")
     return str(folder / "model.pth")
 
 
 def start(cfg: CfgNode) -> tuple[Trainer, dict[str, torch.Tensor]]:
-    """A trainer that has loaded its start, and its model's state before that."""
+    """A trainer that has loaded its start checkpoint, and the state of its model before that."""
     trainer = Trainer(cfg)
     fresh = {name: x.clone() for name, x in trainer.model.state_dict().items()}
     trainer.resume_or_load(resume=False)
@@ -59,7 +60,7 @@ def start(cfg: CfgNode) -> tuple[Trainer, dict[str, torch.Tensor]]:
 
 
 def by_name(old: torch.Tensor, fresh: torch.Tensor, found: list[str], own: list[str]) -> torch.Tensor:
-    """One row per class, and the background's last."""
+    """One row for each class, and the background's at the end."""
     rows = [old[found.index(word)] if word in found else fresh[i] for i, word in enumerate(own)]
     return torch.stack([*rows, old[-1]])
 
@@ -106,7 +107,7 @@ def test_both_stages_go_on_to_other_classes(
     saved = torch.load(Path(stage2.OUTPUT_DIR) / "model_final.pth", weights_only=True)
     assert saved["vocabulary"] == {"thing_classes": THINGS, "predicate_classes": PREDICATES}
 
-    # A resumed run has left its start behind.
+    # A resumed run does not need the checkpoints that it started from.
     stage2.MODEL.WEIGHTS = stage2.MODEL.ROI_RELATION_HEAD.WEIGHTS = "gone.pth"
     stage2.SOLVER.MAX_ITER = 2
     resumed = Trainer(stage2)
@@ -121,7 +122,7 @@ def test_a_reldn_on_a_detector_of_other_classes_is_warned_of(
     cfg = at_party(tiny_config("MODEL.WEIGHTS", save(make_model(tiny_config()), tmp_path)), party)
     with caplog.at_level(logging.WARNING, logger="fvcore"):
         start(cfg)
-    assert any("2 entity classes (unicorn, dragon)" in message for message in caplog.messages)
+    assert any("lacks 2 entity classes (unicorn, dragon)" in message for message in caplog.messages)
 
 
 def test_another_vocabulary_is_not_evaluated(tiny_config: TinyConfig, party: str, tmp_path: Path) -> None:
@@ -153,7 +154,7 @@ def test_the_same_classes_keep_the_table_of_the_checkpoint(tiny_config: TinyConf
 def test_inference_needs_no_data(
     tiny_config: TinyConfig, party: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step of training, then another machine: the checkpoint, moved, and no data set of any name."""
+    """A step of training, then inference as on another machine: a moved checkpoint, and no data set."""
     cfg = at_party(tiny_config("MODEL.WEIGHTS", save(make_model(tiny_config()), tmp_path / "start")), party)
     trainer, _ = start(cfg)
     trainer.train()
@@ -195,7 +196,7 @@ def single_stage(tiny_config: TinyConfig, *options: str) -> CfgNode:
 
 
 def test_boxes_of_a_single_stage_detector(tiny_config: TinyConfig, tmp_path: Path) -> None:
-    """RetinaNet's boxes, precomputed; a two-stage detector's features."""
+    """Precomputed boxes of RetinaNet with the features of a two-stage detector."""
     weights = tmp_path / "retina.pth"
     cfg = single_stage(tiny_config, "MODEL.WEIGHTS", str(weights))
     retina = build_model(cfg)

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, in every format that training can start from."""
+"""Reading checkpoints in every format that training can start from, and writing converted weights."""
 
 import argparse
 import logging
@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reldn_d2.checkpoint.formats import read_checkpoint
+from reldn_d2.checkpoint import Vocabulary
+from reldn_d2.checkpoint.formats import read_checkpoint, write_weights
 from tests.builders.pickles import pickled_by_python2
 
 ARRAYS = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.array(3, dtype=np.int64)}
@@ -48,7 +49,7 @@ def test_the_model_zoo(tmp_path: Path, heuristics: bool | None, caplog: pytest.L
 
 
 def test_caffe2(tmp_path: Path) -> None:
-    """A detector has its blobs beside its config; an ImageNet model is nothing but blobs."""
+    """A detector has its blobs beside its config; an ImageNet model is only blobs."""
     blobs = {**ARRAYS, "w_momentum": np.zeros(3)}
     for content in (blobs, {"blobs": blobs, "cfg": "NUM_GPUS: 8"}):
         found = read_checkpoint(write(tmp_path / "R-50.pkl", content))
@@ -84,7 +85,7 @@ def test_files_of_torch_save(tmp_path: Path, ending: str) -> None:
 
 
 def test_the_versions_of_layers_are_kept(tmp_path: Path) -> None:
-    """A state dict has them as an attribute; old layers are converted by it."""
+    """A state dict has them as an attribute, which PyTorch needs to convert old layers."""
     state = nn.BatchNorm1d(3).state_dict()
     versions = state._metadata  # type: ignore[attr-defined]
     assert versions[""]["version"] == 2
@@ -94,7 +95,7 @@ def test_the_versions_of_layers_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_arrays_become_tensors_of_their_own(tmp_path: Path) -> None:
-    """Whatever the byte order; and tensors that can be written to."""
+    """For every byte order, and the tensors can be written to."""
     big, native = np.array([1, 2], dtype=">f4"), np.array([3, 4], dtype=np.int32)
     stored = {"big": big, "native": native, "scalar": np.float32(0.5), "flags": np.array([True])}
     native.setflags(write=False)
@@ -109,13 +110,13 @@ def test_arrays_become_tensors_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("x.pth", torch.zeros(3), "holds Tensor, but a checkpoint holds tensors by name"),
-        ("x.pth", [1, 2], "holds list, but a checkpoint"),
-        ("x.pth", {}, "holds nothing, but a checkpoint"),
-        ("x.pth", {"model": {}}, "holds nothing, but a checkpoint"),
-        ("x.pth", {"model": torch.zeros(3)}, "holds Tensor, but a checkpoint"),
-        ("x.pth", {"model": {"a": torch.zeros(1), "b": 3}}, r"by name are expected it has 'b' \(int\)"),
-        ("x.pth", {"a": torch.zeros(1), 3: torch.zeros(1)}, r"expected it has 3 \(Tensor\)"),
+        ("x.pth", torch.zeros(3), "contains Tensor, but a checkpoint contains tensors by name"),
+        ("x.pth", [1, 2], "contains list, but a checkpoint"),
+        ("x.pth", {}, "contains nothing, but a checkpoint"),
+        ("x.pth", {"model": {}}, "contains nothing, but a checkpoint"),
+        ("x.pth", {"model": torch.zeros(3)}, "contains Tensor, but a checkpoint"),
+        ("x.pth", {"model": {"a": torch.zeros(1), "b": 3}}, r"tensors by name, but it has 'b' \(int\)"),
+        ("x.pth", {"a": torch.zeros(1), 3: torch.zeros(1)}, r"but it has 3 \(Tensor\)"),
         (
             "x.pth",
             {"meta": "v2", "state_dict": OrderedDict(TENSORS), "optimizer": {"state": {}}, "a": 1, "b": 2},
@@ -123,17 +124,17 @@ def test_arrays_become_tensors_of_their_own(tmp_path: Path) -> None:
             r"Its tensors are in 'state_dict'",
         ),
         ("x.pth", {"optimizer": {"state": {}}, "step": 2}, "is not a checkpoint of.*Give a checkpoint of"),
-        ("x.pkl", [ARRAYS], "holds list"),
-        ("x.pkl", {"model": "resnet", "w": ARRAYS["w"]}, r"expected it has 'model' \(str\)"),
-        ("x.pkl", {"blobs": {"a": np.array([None])}}, r"expected it has 'a' \(ndarray\)"),
+        ("x.pkl", [ARRAYS], "contains list"),
+        ("x.pkl", {"model": "resnet", "w": ARRAYS["w"]}, r"but it has 'model' \(str\)"),
+        ("x.pkl", {"blobs": {"a": np.array([None])}}, r"but it has 'a' \(ndarray\)"),
         (
             "x.pkl",
             {"blobs": {"a": np.array(["text"]), "b": np.array([1j])}},
             r"'a' \(ndarray\), 'b' \(ndarray\)",
         ),
-        ("x.pkl", {"blobs": 3}, "holds int"),
-        ("x.pyth", {"model_state": 3}, "holds int"),
-        ("x.pyth", 3, "holds int"),
+        ("x.pkl", {"blobs": 3}, "contains int"),
+        ("x.pyth", {"model_state": 3}, "contains int"),
+        ("x.pyth", 3, "contains int"),
     ],
 )
 def test_other_contents_are_refused(tmp_path: Path, file: str, content: Any, message: str) -> None:
@@ -154,9 +155,70 @@ def test_a_training_state_with_objects_is_refused(tmp_path: Path) -> None:
     ("file", "message"),
     [("model.pkl", "it is a file of torch.save"), ("model.pth", "it is a pickle")],
 )
-def test_an_ending_that_promises_another_format(tmp_path: Path, file: str, message: str) -> None:
+def test_a_suffix_of_another_format(tmp_path: Path, file: str, message: str) -> None:
     path = tmp_path / file
     other = path.with_suffix(".pth" if path.suffix == ".pkl" else ".pkl")
     write(other, {"model": ARRAYS if other.suffix == ".pkl" else TENSORS}).rename(path)
     with pytest.raises(ValueError, match=message):
         read_checkpoint(path)
+
+
+def training_state() -> dict[str, Any]:
+    """Everything that the authors' training saved."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.randn(5, 3)).sum().backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    state["param_groups"][0]["lr"] = np.float64(0.001)
+    state["param_groups"][0]["step"] = np.int64(7)
+    return {
+        "step": 62722,
+        "train_size": np.int32(62723),
+        "batch_size": 8,
+        "model": OrderedDict(model.state_dict()),
+        "optimizer": state,
+    }
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "PyTorch 0.4"])
+def test_a_training_state_of_the_authors(tmp_path: Path, zipped: bool) -> None:
+    path, saved = tmp_path / "model_step62722.pth", training_state()
+    torch.save(saved, path, _use_new_zipfile_serialization=zipped)
+    assert path.read_bytes().startswith(b"PK") == zipped
+    found = read_checkpoint(path)
+    assert found["step"] == 62722 and found["train_size"] == 62723
+    group = found["optimizer"]["param_groups"][0]
+    assert (group["lr"], group["step"]) == (0.001, 7)
+    assert list(found["model"]) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    assert all(torch.equal(value, saved["model"][name]) for name, value in found["model"].items())
+    momentum = found["optimizer"]["state"][0]["momentum_buffer"]
+    assert torch.equal(momentum, saved["optimizer"]["state"][0]["momentum_buffer"])
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_files_that_were_saved_on_a_gpu(
+    tmp_path: Path, zipped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = training_state()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:3")
+        torch.save(saved, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
+    assert b"cuda:3" in (tmp_path / "x.pth").read_bytes()
+    found = read_checkpoint(tmp_path / "x.pth")["model"]
+    assert all(torch.equal(value, saved["model"][name]) for name, value in found.items())
+
+
+def test_weights_are_written_atomically_with_their_vocabulary(tmp_path: Path) -> None:
+    weights: dict[str, Tensor] = {"a": torch.randn(3)}
+    path = tmp_path / "new" / "x.pth"
+    write_weights(path, weights, Vocabulary(["cup"], ["on", "under"]))
+    found = torch.load(path, weights_only=True)
+    assert found.keys() == {"model", "vocabulary"} and torch.equal(found["model"]["a"], weights["a"])
+    assert found["vocabulary"] == {"thing_classes": ["cup"], "predicate_classes": ["on", "under"]}
+    write_weights(path, weights)
+    assert torch.load(path, weights_only=True).keys() == {"model"}
+    with pytest.raises(AttributeError):
+        write_weights(path, {"a": lambda: None})  # type: ignore[dict-item]
+    assert torch.load(path, weights_only=True).keys() == {"model"}
+    assert [file.name for file in path.parent.iterdir()] == ["x.pth"]

@@ -1,4 +1,4 @@
-"""Files of strangers: those of every age are read, and nothing in them is run."""
+"""Weight files from untrusted sources: old and new ones are read, and no code in them is run."""
 
 import builtins
 import copyreg
@@ -72,7 +72,7 @@ def test_arrays_keep_their_order_in_protocol_5(tmp_path: Path, order: Any) -> No
         np.testing.assert_array_equal(read_pickle(tmp_path / "x.pkl"), stored)
 
 
-# Calls that write the file "it_ran" in the working folder, by the name that the message must have.
+# Name that the message must contain -> a call that writes the file "it_ran" in the current folder.
 WRITE = "open('it_ran', 'w')"
 MALICE: dict[str, Calls] = {
     "posix.system": Calls(os.system, "touch it_ran"),
@@ -85,7 +85,7 @@ MALICE: dict[str, Calls] = {
     "shutil.copy": Calls(shutil.copy, "script.py", "it_ran"),
     "subprocess.Popen": Calls(subprocess.Popen, ["touch", "it_ran"]),
     "runpy.run_path": Calls(runpy.run_path, "script.py"),
-    # Loaders, which would run what a further file or text holds.
+    # Loaders, which would run code in another file or text.
     "numpy.load": Calls(np.load, "array.npy", None, True),
     "_pickle.loads": Calls(pickle.loads, pickle.dumps(Calls(eval, WRITE))),
     "torch.serialization.load": Calls(torch.load, "weights.pth", None, None),
@@ -96,7 +96,7 @@ MALICE: dict[str, Calls] = {
 
 @pytest.fixture
 def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file that malice leaves behind, in a folder with the files that it needs."""
+    """The file that malicious code writes, in a folder with the files that the code needs."""
     monkeypatch.chdir(tmp_path)
     Path("script.py").write_text(WRITE)
     np.save("array.npy", np.array([Calls(eval, WRITE)], dtype=object), allow_pickle=True)
@@ -131,13 +131,13 @@ def test_nothing_in_a_file_of_pytorch_is_run(mark: Path, tmp_path: Path, name: s
     assert not mark.exists()
 
 
-def test_a_function_is_refused_even_if_nobody_calls_it(tmp_path: Path) -> None:
+def test_a_function_is_refused_even_without_a_call(tmp_path: Path) -> None:
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(os.system))
     with pytest.raises(ValueError, match=r"asks for posix\.system"):
         read_pickle(tmp_path / "x.pkl")
 
 
-def test_the_table_of_short_names_is_no_way_around(tmp_path: Path) -> None:
+def test_copyregs_extension_codes_are_checked_too(tmp_path: Path) -> None:
     copyreg.add_extension("posix", "system", 240)
     try:
         (tmp_path / "x.pkl").write_bytes(pickle.dumps(os.system, protocol=2))
@@ -156,8 +156,8 @@ def test_a_reference_to_another_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("in_slots", [False, True])
 @pytest.mark.parametrize("name", list(ALLOWED))
-def test_what_a_pickle_may_use_it_may_not_change(tmp_path: Path, name: str, in_slots: bool) -> None:
-    """The "state" that a pickle gives to a function would be there for the whole process."""
+def test_a_pickle_can_not_change_what_it_may_use(tmp_path: Path, name: str, in_slots: bool) -> None:
+    """The "state" that a pickle gives to a function would stay for the whole process."""
     module, _, attribute = name.rpartition(".")
     state = b"}U\x0c__defaults__(K\x01ts"
     state = b"N" + state + b"\x86" if in_slots else state
@@ -167,7 +167,7 @@ def test_what_a_pickle_may_use_it_may_not_change(tmp_path: Path, name: str, in_s
         read_pickle(path)
 
 
-def test_types_of_numbers_are_not_changed_by_a_pickle(tmp_path: Path) -> None:
+def test_a_pickle_can_not_change_numpys_types(tmp_path: Path) -> None:
     state = pickle.dumps((3, ">", None, None, None, -1, -1, 0), protocol=2)[2:-1]
     path = tmp_path / "x.pkl"
     path.write_bytes(b"\x80\x02cnumpy\ndtype\nU\x02f4\x85R" + state + b"b.")
@@ -194,7 +194,7 @@ def test_numbers_of_numpy_under_their_old_and_new_name(tmp_path: Path, module: b
     assert read_torch(path) == {"lr": 0.1}
 
 
-def test_files_of_the_old_format_can_only_be_read_at_once(tmp_path: Path) -> None:
+def test_the_old_format_can_not_be_mapped_into_memory(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     torch.save({"a": torch.arange(4)}, path)
     assert read_torch(path, mmap=True)["a"].tolist() == [0, 1, 2, 3]
@@ -235,7 +235,7 @@ def test_files_of_another_kind(tmp_path: Path, read: Any, content: bytes, expect
     assert f"weights: {expected}" in str(error.value) and "ownload it again" in str(error.value)
 
 
-def test_each_reader_says_that_a_file_is_the_others(tmp_path: Path) -> None:
+def test_each_reader_recognises_the_other_format(tmp_path: Path) -> None:
     path = tmp_path / "x"
     for zipped, expected in (
         (True, "a file of torch.save ("),
@@ -274,7 +274,7 @@ def test_a_missing_file_and_a_folder(tmp_path: Path, read: Any) -> None:
 
 
 @given(content=st.binary(max_size=300))
-def test_every_file_looks_like_something(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_every_file_gets_a_description(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "anything"
     path.write_bytes(content)
     assert looks_like(path).startswith("it ")

@@ -1,4 +1,4 @@
-"""Addresses of weights, their options, and the checksum that is compared before anything reads the file."""
+"""Addresses of weights, their options, and the checksum that is compared before the file is read."""
 
 import hashlib
 import logging
@@ -60,13 +60,13 @@ def test_addresses_and_options() -> None:
         (f"sha256={DIGEST}&download=1&x", "download, x is no option of weights"),
     ],
 )
-def test_options_that_make_no_sense(query: str, message: str) -> None:
+def test_wrong_options_are_refused(query: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as error:
         WeightSource.parse(f"a.pth?{query}")
     assert f"a.pth?{query}" in str(error.value)
 
 
-def test_a_download_tells_its_checksum(
+def test_the_checksum_of_a_download_is_logged(
     manager: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="reldn_d2"):
@@ -75,7 +75,7 @@ def test_a_download_tells_its_checksum(
     assert [f"zoo://model.pkl?sha256={DIGEST}" in message for message in caplog.messages] == [True]
 
 
-def test_a_local_file_is_not_read_for_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_local_file_without_checksum_is_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "model.pth").write_bytes(b"weights")
     with caplog.at_level(logging.INFO, logger="reldn_d2"):
         assert WeightSource.parse(str(tmp_path / "model.pth")).fetch(PathManager) == tmp_path / "model.pth"
@@ -93,11 +93,11 @@ def test_a_checksum_is_compared(manager: Any, tmp_path: Path, caplog: pytest.Log
     with pytest.raises(ValueError, match=f"{found}, not {DIGEST}") as error:
         WeightSource.parse(f"zoo://model.pkl?sha256={DIGEST}").fetch(manager)
     assert f"delete {local}" in str(error.value)
-    with pytest.raises(ValueError, match=f"^{local} is another file than expected.*{found}, not {DIGEST}$"):
+    with pytest.raises(ValueError, match=f"^{local} is not the expected file.*{found}, not {DIGEST}$"):
         WeightSource.parse(f"{local}?sha256={DIGEST}").fetch(manager)
 
 
-def test_what_can_not_be_fetched(manager: Any, tmp_path: Path) -> None:
+def test_files_that_can_not_be_fetched(manager: Any, tmp_path: Path) -> None:
     with pytest.raises(
         OSError, match=r"zoo://unreachable could not be fetched \(HTTP Error 404: Not Found\)"
     ):
@@ -109,7 +109,7 @@ def test_what_can_not_be_fetched(manager: Any, tmp_path: Path) -> None:
         WeightSource.parse(str(tmp_path)).fetch(manager)
 
 
-def test_advice_is_for_downloads() -> None:
+def test_only_a_download_can_be_done_again() -> None:
     assert WeightSource.parse("a.pth").again(Path("a.pth")) == ""
     again = WeightSource.parse(f"zoo://a.pkl?sha256={DIGEST}").again(Path("cache/a.pkl"))
     assert "downloaded from zoo://a.pkl: delete cache/a.pkl" in again

@@ -222,7 +222,9 @@ def drawn(annotated: dict[str, list[Record]]) -> dict[str, list[Record]]:
 
 
 @pytest.mark.parametrize("predicate", PREDICATES)
-@pytest.mark.parametrize("features", [spatial_features, all_box_features])
+@pytest.mark.parametrize(
+    "features", [spatial_features, pytest.param(all_box_features, marks=pytest.mark.slow)]
+)
 def test_boxes_and_classes_stay_at_chance(
     annotated: dict[str, list[Record]], predicate: Predicate, features: Features
 ) -> None:
@@ -244,7 +246,9 @@ def test_the_leak_test_would_notice_a_leak(annotated: dict[str, list[Record]], p
     assert reached > chance + 3 * deviation, (reached, chance)
 
 
-@pytest.mark.parametrize("predicate", PREDICATES)
+@pytest.mark.parametrize(
+    "predicate", [Predicate.HOLDS, pytest.param(Predicate.PLAYS, marks=pytest.mark.slow)]
+)
 def test_pixels_of_the_arm_solve_it(drawn: dict[str, list[Record]], predicate: Predicate) -> None:
     train, test = (collect(drawn[split], predicate, strip_features, 3) for split in ("train", "test"))
     reached = accuracy(train, test, convolutions(), steps=150, batch=48)

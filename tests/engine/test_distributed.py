@@ -1,21 +1,17 @@
 """Two processes on CPUs, through Detectron2's launcher; one of them sees no relationship."""
 
-from datetime import timedelta
 from pathlib import Path
 
+import pytest
 import torch
-from detectron2.engine import launch
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 
 from reldn_d2.engine import Trainer, load_config
+from tests.builders.processes import run_in_processes
 from tests.builders.tiny_models import REPOSITORY, TINY, make_input
 
 SCENES = str(REPOSITORY / "configs" / "scenes" / "reldn.yaml")
-
-
-# A process that waits in vain for another fails instead of hanging.
-TIMEOUT = timedelta(seconds=45)
 
 
 def train_one_step(output: str) -> None:
@@ -37,7 +33,7 @@ def train_one_step(output: str) -> None:
 
 
 def test_a_process_without_relations_keeps_up(tmp_path: Path) -> None:
-    launch(train_one_step, 2, dist_url="auto", args=(str(tmp_path),), timeout=TIMEOUT)
+    run_in_processes(train_one_step, 2, tmp_path, str(tmp_path))
     assert (tmp_path / "done0").exists() and (tmp_path / "done1").exists()
 
 
@@ -62,9 +58,10 @@ def train_and_evaluate(output: str) -> None:
         torch.save(dict(results), Path(output, f"results{comm.get_world_size()}.pth"))
 
 
+@pytest.mark.slow
 def test_two_processes_evaluate_like_one(tmp_path: Path) -> None:
     for processes in (1, 2):
-        launch(train_and_evaluate, processes, dist_url="auto", args=(str(tmp_path),), timeout=TIMEOUT)
+        run_in_processes(train_and_evaluate, processes, tmp_path, str(tmp_path))
     one, two = (torch.load(tmp_path / f"results{n}.pth") for n in (1, 2))
     assert one["prdcls/motifs"]["R@50"] > 0
     torch.testing.assert_close(one, two, rtol=0, atol=0)

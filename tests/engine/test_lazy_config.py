@@ -7,7 +7,6 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import pytest
 import torch
 from detectron2.config import instantiate
 from detectron2.data import DatasetCatalog
-from detectron2.engine import default_argument_parser, launch
+from detectron2.engine import default_argument_parser
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler
 from torch import nn
@@ -29,14 +28,12 @@ from reldn_d2.engine import Trainer, evaluate, load_config, parts_of, vocabulary
 from reldn_d2.engine.lazy import load_lazy_config
 from reldn_d2.engine.optimizer import relation_optimizer_params
 from reldn_d2.engine.run_identity import run_identity
+from tests.builders.processes import run_in_processes
 from tests.builders.tiny_models import REPOSITORY, TinyConfig, make_input, make_model
 
 LAZY = REPOSITORY / "configs" / "lazy"
 SCENES = str(LAZY / "scenes_reldn.py")
 TINY_LAZY = str(REPOSITORY / "tests" / "builders" / "tiny_lazy.py")
-
-# A process that waits in vain for another fails instead of hanging.
-TIMEOUT = timedelta(seconds=120)
 
 LazyOverrides = Callable[..., list[str]]
 
@@ -466,6 +463,7 @@ def train_in_processes(config: str, options: list[str]) -> None:
     train_net.main(argparse.Namespace(config_file=config, opts=options, resume=False, eval_only=False))
 
 
+@pytest.mark.slow
 def test_two_processes_train_on_cpus(weights: str, overrides: LazyOverrides, tmp_path: Path) -> None:
     short = [
         "train.max_iter=1",
@@ -473,7 +471,7 @@ def test_two_processes_train_on_cpus(weights: str, overrides: LazyOverrides, tmp
         "lr_multiplier.scheduler.values=[1.0]",
     ]
     options = overrides(f"train.init_checkpoint={weights}", "model.task=prdcls", *short)
-    launch(train_in_processes, 2, dist_url="auto", args=(TINY_LAZY, options), timeout=TIMEOUT)
+    run_in_processes(train_in_processes, 2, tmp_path, TINY_LAZY, options)
     assert torch.load(tmp_path / "lazy" / "model_final.pth")["iteration"] == 0
     assert (tmp_path / "lazy" / "log.txt.rank1").exists()
 

@@ -3,7 +3,6 @@
 import copy
 import json
 from collections import Counter
-from datetime import timedelta
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ import numpy as np
 import pytest
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
-from detectron2.engine import launch
 from detectron2.utils import comm
 
 from reldn_d2.engine import Trainer, load_config
+from tests.builders.processes import run_in_processes
 from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig
 
 COMMON, RARE = 0, 1
@@ -117,9 +116,10 @@ def draw_in_each_process(output: str) -> None:
     Path(output, f"{comm.get_rank()}.json").write_text(json.dumps(found))
 
 
+@pytest.mark.slow
 def test_processes_share_an_epoch(tmp_path: Path) -> None:
     """Also without a seed: all draw from one order, and each takes its turn."""
-    launch(draw_in_each_process, 2, dist_url="auto", args=(str(tmp_path),), timeout=timedelta(seconds=45))
+    run_in_processes(draw_in_each_process, 2, tmp_path, str(tmp_path))
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     in_turns = [*chain.from_iterable(zip(first, second, strict=True))]
     for epoch in (in_turns[:EPOCH], in_turns[EPOCH:]):

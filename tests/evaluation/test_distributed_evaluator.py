@@ -1,22 +1,20 @@
 """Two and three real processes give the numbers and the files of one."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.engine import launch
 from detectron2.structures import Boxes, BoxMode, Instances
 from detectron2.utils import comm
 
 from reldn_d2.evaluation import GroundTruthGraph, RelationEvaluator
 from reldn_d2.evaluation.protocols.confusion import confusion_triplets
+from tests.builders.processes import run_in_processes
 
-# A process that waits in vain for another fails instead of hanging.
-TIMEOUT = timedelta(seconds=60)
 NAME, TRAIN = "distributed_evaluator_test", "distributed_evaluator_test_train"
 PREDICATES, IMAGES = 4, 12  # text order of the image ids is not their order as numbers
 PROTOCOLS = {
@@ -124,10 +122,11 @@ def assert_equals_one_process(folder: Path, runs: Sequence[str]) -> None:
 
 def test_two_processes(tmp_path: Path) -> None:
     runs = ["two", "two_and_the_main_one_is_empty"]
-    launch(evaluate, 2, dist_url="auto", args=(str(tmp_path), runs), timeout=TIMEOUT)
+    run_in_processes(evaluate, 2, tmp_path, str(tmp_path), runs)
     assert_equals_one_process(tmp_path, runs)
 
 
+@pytest.mark.slow
 def test_three_processes_one_without_images(tmp_path: Path) -> None:
-    launch(evaluate, 3, dist_url="auto", args=(str(tmp_path), ["three"]), timeout=TIMEOUT)
+    run_in_processes(evaluate, 3, tmp_path, str(tmp_path), ["three"])
     assert_equals_one_process(tmp_path, ["three"])

@@ -42,6 +42,7 @@ def output() -> dict[str, Instances]:
     return {"instances": entities, "relations": triplets}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not can_measure(), reason="the system does not tell how much memory a process holds")
 def test_an_image_costs_a_few_kilobytes_however_many_pairs_were_scored() -> None:
     evaluator, found = RelationEvaluator(NAME, "sgdet"), output()

@@ -68,10 +68,10 @@ if name in behaviour.get("meet", []):
     while not all((output.parent.parent / other / "here").exists() for other in behaviour["meet"]):
         time.sleep(0.02)
         waited += 1
-        if waited > 500:
+        if waited > 15000:
             sys.exit("nobody else came")
 if name in behaviour.get("hang", []):
-    time.sleep(60)
+    time.sleep(3600)
 if name in behaviour.get("fail", []):
     print("it broke\\n ")
     sys.exit(3)
@@ -589,7 +589,7 @@ def test_an_interrupt_stops_what_runs_and_keeps_what_is_finished(
     begin = time.perf_counter()
     with pytest.raises(KeyboardInterrupt):
         bench.run("--lines", "L0", seeds=3)
-    assert time.perf_counter() - begin < 30
+    assert time.perf_counter() - begin < 1800
     assert [child.returncode for child in children[:1]] == [0] and children[-1].returncode not in (None, 0)
     monkeypatch.setattr(time, "sleep", real_sleep)
     bench.calls()

@@ -449,6 +449,11 @@ def test_the_command_imports_own_data_sets(images: list[dict[str, Any]], tmp_pat
     )
     assert done.returncode == 1, done.stderr
     assert "own: errors: dangling_id" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_command_reports_an_import_that_fails(tmp_path: Path) -> None:
+    script = REPOSITORY / "tools" / "check_dataset.py"
     done = subprocess.run(
         [sys.executable, script, "own", "--import", "no_such_module"],
         capture_output=True,

@@ -318,8 +318,8 @@ def test_submissions_that_can_not_be_scored(tmp_path: Path) -> None:
         (("--dataset", "nowhere"), "data set 'nowhere' is not registered: correct --dataset, or --import"),
         (("--train-dataset", "nowhere"), "'nowhere', the training split of .*, is not registered"),
         (
-            ("--train-dataset", "scenes_train"),
-            "'scenes_train' is not a training split of .*: its thing_classes",
+            ("--train-dataset", "scenes_tiny_train"),
+            "'scenes_tiny_train' is not a training split of .*: its thing_classes",
         ),
         (("--excluded", "by"), "--excluded is for --protocol openimages or reldn_openimages"),
         (("--left-out", "by"), "--excluded is for --protocol openimages or reldn_openimages"),

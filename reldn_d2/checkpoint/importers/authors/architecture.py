@@ -1,4 +1,4 @@
-"""What model a published checkpoint holds, found out from the names and shapes of its tensors."""
+"""Which model a checkpoint of the authors contains, judged by the names and shapes of its tensors."""
 
 import re
 from collections.abc import Mapping
@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from torch import Tensor
 
 _RESNET_BLOCK = re.compile(r"Conv_Body\.conv_body\.res([2-5])\.(\d+)\.")
-# Residual blocks in res2 to res5, by depth.
+# Depth -> number of residual blocks in res2 to res5.
 RESNET_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
 @dataclass(frozen=True)
-class PublishedArchitecture:
-    """A model of the published code.
+class AuthorsArchitecture:
+    """A model of the authors' code.
 
     Attributes:
-        resnet_depth: of the ResNet or ResNeXt with FPN; None for VGG-16.
-        groups: of the 3×3 convolutions: 1 for ResNet, 64 for ResNeXt-101-64x4d; 1 for VGG-16.
-        relations: RelDN; otherwise a detector alone.
-        spatial, semantic: whether RelDN has these modules.
+        resnet_depth: number of layers of the ResNet or ResNeXt with FPN; None for VGG-16.
+        groups: number of groups of the 3×3 convolutions: 64 for ResNeXt-101-64x4d, 1 for ResNet and VGG-16.
+        relations: whether it is RelDN; otherwise it is a detector alone.
+        spatial: whether RelDN has the spatial module.
+        semantic: whether RelDN has the semantic module.
     """
 
     resnet_depth: int | None
@@ -29,10 +30,11 @@ class PublishedArchitecture:
     semantic: bool
 
     @classmethod
-    def of(cls, weights: Mapping[str, Tensor]) -> "PublishedArchitecture":
-        """
+    def of(cls, weights: Mapping[str, Tensor]) -> "AuthorsArchitecture":
+        """Finds out the architecture of a checkpoint.
+
         Args:
-            weights: state dict under the published names.
+            weights: state dict under the authors' names.
 
         Raises:
             ValueError: the backbone is neither VGG-16 nor a ResNet or ResNeXt of a known depth with FPN.
@@ -59,7 +61,7 @@ class PublishedArchitecture:
 
     @property
     def blocks(self) -> tuple[int, int, int, int]:
-        """Residual blocks in res2 to res5; for ResNets."""
+        """Numbers of residual blocks in res2 to res5. Only for ResNets."""
         assert self.resnet_depth is not None
         return RESNET_BLOCKS[self.resnet_depth]
 
@@ -90,8 +92,9 @@ def _resnet_depth(weights: Mapping[str, Tensor]) -> int:
             f"the backbone has {blocks} residual blocks in res2 to res5: known are {RESNET_BLOCKS}, by depth"
         )
     raise ValueError(
-        "this is no checkpoint of the published code, nor of Detectron.pytorch, with VGG-16 (Conv_Body.convs.*) or a "
-        f"ResNet with FPN (Conv_Body.conv_body.res2.*): its names start with {', '.join(list(weights)[:3])}"
+        "this is no checkpoint of the authors' code, nor of Detectron.pytorch, with VGG-16 "
+        "(Conv_Body.convs.*) or a ResNet with FPN (Conv_Body.conv_body.res2.*): its names start with "
+        f"{', '.join(list(weights)[:3])}"
     )
 
 

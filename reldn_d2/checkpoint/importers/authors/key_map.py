@@ -1,6 +1,6 @@
-"""Which tensor of a published checkpoint becomes which of ours, and what changes on the way.
+"""Which tensor of the authors' checkpoints becomes which of ours, and how it changes.
 
-Published names are those of Detectron.pytorch, which the authors built on, and of their relation layers.
+The authors' names are those of Detectron.pytorch, on which they built, and those of their relation layers.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..torchvision_vgg16 import VGG16_CONVOLUTIONS, VGG16_FULLY_CONNECTED
 from . import layers
-from .architecture import PublishedArchitecture
+from .architecture import AuthorsArchitecture
 
 Change = Callable[[Tensor], Tensor]
 
@@ -19,27 +19,33 @@ _CLASSIFIER = "relation_head.pair_classifier"
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor of ours: `change` of the published one."""
+    """Where one of our tensors comes from.
 
-    published: str
+    Attributes:
+        theirs: the authors' name of a tensor.
+        ours: our name of what becomes of it.
+        change: computes our tensor from theirs.
+    """
+
+    theirs: str
     ours: str
     change: Change = layers.unchanged
 
 
-def key_map(architecture: PublishedArchitecture) -> list[Entry]:
-    """All tensors of a model. A published name may stand in several entries; each of ours stands in one."""
+def key_map(architecture: AuthorsArchitecture) -> list[Entry]:
+    """Entries of all tensors of a model. Our names are in one entry each; theirs may be in several."""
     entries = list(_detector(architecture))
     if architecture.relations:
         entries += _relations(architecture)
     return entries
 
 
-def is_relation_key(published: str) -> bool:
-    """Whether a published name belongs to RelDN, not to its detector."""
-    return published.startswith(("Prd_RCNN.", "S_Head.", "O_Head.", "RelDN."))
+def is_relation_key(theirs: str) -> bool:
+    """Whether a name of the authors belongs to the relation part of RelDN, not to its detector."""
+    return theirs.startswith(("Prd_RCNN.", "S_Head.", "O_Head.", "RelDN."))
 
 
-def _detector(architecture: PublishedArchitecture) -> Iterator[Entry]:
+def _detector(architecture: AuthorsArchitecture) -> Iterator[Entry]:
     yield from _backbone(architecture, "Conv_Body", "backbone")
     yield from _proposals(architecture)
     yield from _box_head(architecture, "Box_Head", "roi_heads.box_head")
@@ -48,7 +54,7 @@ def _detector(architecture: PublishedArchitecture) -> Iterator[Entry]:
     yield from _layer("Box_Outs.bbox_pred", f"{predictor}.bbox_pred", layers.without_background_box)
 
 
-def _relations(architecture: PublishedArchitecture) -> Iterator[Entry]:
+def _relations(architecture: AuthorsArchitecture) -> Iterator[Entry]:
     yield from _backbone(architecture, "Prd_RCNN.Conv_Body", "relation_backbone")
     yield from _box_head(architecture, "Prd_RCNN.Box_Head", f"{_CLASSIFIER}.predicate_head")
     yield from _box_head(architecture, "S_Head", f"{_CLASSIFIER}.subject_head")
@@ -71,65 +77,66 @@ def _relations(architecture: PublishedArchitecture) -> Iterator[Entry]:
         )
 
 
-def _backbone(architecture: PublishedArchitecture, published: str, ours: str) -> Iterator[Entry]:
+def _backbone(architecture: AuthorsArchitecture, theirs: str, ours: str) -> Iterator[Entry]:
     if architecture.is_vgg16:
         for position, name in VGG16_CONVOLUTIONS.items():
-            yield from _layer(f"{published}.convs.{position}", f"{ours}.{name}")
+            yield from _layer(f"{theirs}.convs.{position}", f"{ours}.{name}")
     else:
-        yield from _pyramid(published, ours)
-        yield from _resnet(architecture, f"{published}.conv_body", f"{ours}.bottom_up")
+        yield from _pyramid(theirs, ours)
+        yield from _resnet(architecture, f"{theirs}.conv_body", f"{ours}.bottom_up")
 
 
-def _pyramid(published: str, ours: str) -> Iterator[Entry]:
-    """The FPN, which publishes its lists from P5 down to P2."""
+def _pyramid(theirs: str, ours: str) -> Iterator[Entry]:
+    """The FPN. The authors' lists of its layers go from P5 down to P2."""
     for place, level in enumerate((5, 4, 3, 2)):
         lateral = f"topdown_lateral_modules.{place - 1}.conv_lateral" if place else "conv_top"
-        yield from _layer(f"{published}.{lateral}", f"{ours}.fpn_lateral{level}")
-        yield from _layer(f"{published}.posthoc_modules.{place}", f"{ours}.fpn_output{level}")
+        yield from _layer(f"{theirs}.{lateral}", f"{ours}.fpn_lateral{level}")
+        yield from _layer(f"{theirs}.posthoc_modules.{place}", f"{ours}.fpn_output{level}")
 
 
-def _resnet(architecture: PublishedArchitecture, published: str, ours: str) -> Iterator[Entry]:
-    yield from _normalised(f"{published}.res1.conv1", f"{published}.res1.bn1", f"{ours}.stem.conv1")
+def _resnet(architecture: AuthorsArchitecture, theirs: str, ours: str) -> Iterator[Entry]:
+    yield from _normalised(f"{theirs}.res1.conv1", f"{theirs}.res1.bn1", f"{ours}.stem.conv1")
     for stage, blocks in enumerate(architecture.blocks, start=2):
         for block in range(blocks):
-            theirs, own = f"{published}.res{stage}.{block}", f"{ours}.res{stage}.{block}"
-            for number in (1, 2, 3):
+            their_block, our_block = f"{theirs}.res{stage}.{block}", f"{ours}.res{stage}.{block}"
+            for i in (1, 2, 3):
                 yield from _normalised(
-                    f"{theirs}.conv{number}", f"{theirs}.bn{number}", f"{own}.conv{number}"
+                    f"{their_block}.conv{i}", f"{their_block}.bn{i}", f"{our_block}.conv{i}"
                 )
             if block == 0:
-                yield from _normalised(f"{theirs}.downsample.0", f"{theirs}.downsample.1", f"{own}.shortcut")
+                shortcut = f"{their_block}.downsample"
+                yield from _normalised(f"{shortcut}.0", f"{shortcut}.1", f"{our_block}.shortcut")
 
 
 def _normalised(convolution: str, norm: str, ours: str) -> Iterator[Entry]:
-    """A convolution without bias and the scale and shift after it: batch normalisation with nothing left to estimate."""
+    """A convolution without bias, with a scale and shift: batch normalisation of mean 0 and variance 1."""
     yield Entry(f"{convolution}.weight", f"{ours}.weight")
     yield from _layer(norm, f"{ours}.norm")
     yield Entry(f"{norm}.weight", f"{ours}.norm.running_mean", layers.zeros)
     yield Entry(f"{norm}.weight", f"{ours}.norm.running_var", layers.identity_variance)
 
 
-def _proposals(architecture: PublishedArchitecture) -> Iterator[Entry]:
+def _proposals(architecture: AuthorsArchitecture) -> Iterator[Entry]:
     ours = "proposal_generator.rpn_head"
-    # With FPN a level has anchors of one size, so that there is nothing to reorder.
-    published = "RPN.RPN" if architecture.is_vgg16 else "RPN.FPN_RPN"
+    # With an FPN each level has anchors of one size, so there is nothing to reorder.
+    theirs = "RPN.RPN" if architecture.is_vgg16 else "RPN.FPN_RPN"
     scores = layers.anchor_scores_by_size if architecture.is_vgg16 else layers.unchanged
     boxes = layers.anchor_boxes_by_size if architecture.is_vgg16 else layers.unchanged
-    yield from _layer(f"{published}_conv", f"{ours}.conv")
-    yield from _layer(f"{published}_cls_score", f"{ours}.objectness_logits", scores)
-    yield from _layer(f"{published}_bbox_pred", f"{ours}.anchor_deltas", boxes)
+    yield from _layer(f"{theirs}_conv", f"{ours}.conv")
+    yield from _layer(f"{theirs}_cls_score", f"{ours}.objectness_logits", scores)
+    yield from _layer(f"{theirs}_bbox_pred", f"{ours}.anchor_deltas", boxes)
 
 
-def _box_head(architecture: PublishedArchitecture, published: str, ours: str) -> Iterator[Entry]:
+def _box_head(architecture: AuthorsArchitecture, theirs: str, ours: str) -> Iterator[Entry]:
     if architecture.is_vgg16:
         for position, name in VGG16_FULLY_CONNECTED.items():
-            yield from _layer(f"{published}.heads.{position}", f"{ours}.{name}")
+            yield from _layer(f"{theirs}.heads.{position}", f"{ours}.{name}")
     else:
-        yield from _layer(f"{published}.fc1", f"{ours}.fc1")
-        yield from _layer(f"{published}.fc2", f"{ours}.fc2")
+        yield from _layer(f"{theirs}.fc1", f"{ours}.fc1")
+        yield from _layer(f"{theirs}.fc2", f"{ours}.fc2")
 
 
-def _layer(published: str, ours: str, change: Change = layers.unchanged) -> Iterator[Entry]:
-    """Weight and bias."""
-    yield Entry(f"{published}.weight", f"{ours}.weight", change)
-    yield Entry(f"{published}.bias", f"{ours}.bias", change)
+def _layer(theirs: str, ours: str, change: Change = layers.unchanged) -> Iterator[Entry]:
+    """Weight and bias of a layer, which change in the same way."""
+    yield Entry(f"{theirs}.weight", f"{ours}.weight", change)
+    yield Entry(f"{theirs}.bias", f"{ours}.bias", change)

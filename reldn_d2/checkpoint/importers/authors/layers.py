@@ -1,7 +1,7 @@
-"""From tensors in the published conventions to ours. Pure functions.
+"""Tensors in the authors' conventions, changed to ours. Pure functions.
 
-Shape letters: C entity classes, P predicates, A anchors of a place in a feature map. A ValueError says what the shape
-should have been.
+Shape letters: C entity classes, P predicates, A anchors at one place of a feature map, H hidden units. For an
+impossible shape a ValueError is raised, whose message completes the sentence "the tensor should have ...".
 """
 
 from math import isqrt
@@ -11,19 +11,20 @@ from torch import Tensor
 
 from reldn_d2.modeling.relation_head.spatial import SPATIAL_FEATURE_SIZE
 
-# Anchors are of as many aspect ratios.
+# Number of aspect ratios of the anchors.
 _ASPECT_RATIOS = 3
 # Detectron2's FrozenBatchNorm2d adds this to the variance.
 _FROZEN_NORM_EPS = 1e-5
-# Of the six numbers of Δ, ours (a, b, c, d, e, f) are theirs (e, f, -c, -d, a, b): the same box pair, looked at from the
-# other box. For W·x to stay, the columns of W go the way of the numbers.
+# Δ(a, b) has six numbers. Where theirs are (p, q, r, s, t, u), ours are (t, u, -r, -s, p, q): the same pair
+# of boxes, seen from the other box. The columns of W change places and signs in the same way, so that W·x
+# stays the same.
 _DELTA_ORDER = (4, 5, 2, 3, 0, 1)
 _DELTA_SIGNS = (1.0, 1.0, -1.0, -1.0, 1.0, 1.0)
 _DELTAS = 3
 
 
 def unchanged(tensor: Tensor) -> Tensor:
-    """The tensor itself: both sides keep it in the same way."""
+    """The tensor itself: both conventions are the same."""
     return tensor
 
 
@@ -33,26 +34,26 @@ def zeros(tensor: Tensor) -> Tensor:
 
 
 def identity_variance(tensor: Tensor) -> Tensor:
-    """Variance of a normalisation that is only scale and shift: 1 with the ε that FrozenBatchNorm2d adds."""
+    """Variance of a normalisation that is only scale and shift: 1 minus the ε that FrozenBatchNorm2d adds."""
     return torch.ones_like(tensor) - _FROZEN_NORM_EPS
 
 
 def background_last(tensor: Tensor) -> Tensor:
-    """Rows of classes or predicates: the background from first to last. (N+1, ...) -> (N+1, ...)."""
+    """Moves the background's row from the first place to the last. (N+1, ...) -> (N+1, ...)."""
     return tensor.roll(-1, dims=0)
 
 
 def without_background_box(tensor: Tensor) -> Tensor:
-    """Box regression: without the four rows of the background, which come first. (4(C+1), ...) -> (4C, ...)."""
+    """Removes the background's four rows of box regression, the first ones. (4(C+1), ...) -> (4C, ...)."""
     if tensor.shape[0] % 4 or tensor.shape[0] < 8:
         raise ValueError("four rows for each class and the background")
-    return tensor[4:].clone()  # a file would hold the whole of what a view is of
+    return tensor[4:].clone()  # torch.save would write all rows behind a view
 
 
 def log_prior(tensor: Tensor) -> Tensor:
-    """The table of log probabilities by pair of classes. (C·C, P+1), background first -> (C, C, P+1), background last.
+    """Table of log probabilities. (C·C, P+1), background first -> (C, C, P+1), background last.
 
-    Rows count the object class faster than the subject class; neither counts a background.
+    Row s·C + o is for subject class s and object class o; there is no background among these classes.
     """
     classes = isqrt(tensor.shape[0])
     if tensor.dim() != 2 or classes**2 != tensor.shape[0]:
@@ -61,7 +62,7 @@ def log_prior(tensor: Tensor) -> Tensor:
 
 
 def spatial_columns(tensor: Tensor) -> Tensor:
-    """First layer of the spatial module, (H, 28): columns for our order and signs of the numbers in each Δ."""
+    """Weight (H, 28) of the spatial module's first layer, for our order and signs of the numbers in Δ."""
     if tensor.shape[1:] != (SPATIAL_FEATURE_SIZE,):
         raise ValueError(f"{SPATIAL_FEATURE_SIZE} columns")
     changed = tensor.clone()
@@ -73,12 +74,12 @@ def spatial_columns(tensor: Tensor) -> Tensor:
 
 
 def anchor_scores_by_size(tensor: Tensor) -> Tensor:
-    """Rows (A, ...) of anchors on one feature map, from ratio by ratio to Detectron2's size by size."""
+    """Reorders the rows (A, ...) of anchors: theirs go ratio by ratio, Detectron2's size by size."""
     return _by_size(tensor, values=1)
 
 
 def anchor_boxes_by_size(tensor: Tensor) -> Tensor:
-    """As `anchor_scores_by_size`, for four rows an anchor, (4A, ...)."""
+    """As `anchor_scores_by_size`, with four rows for each anchor, (4A, ...)."""
     return _by_size(tensor, values=4)
 
 

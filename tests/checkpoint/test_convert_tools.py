@@ -1,4 +1,4 @@
-"""The conversion tools from the command line to a model that predicts."""
+"""The conversion tools, from the command line to a model that predicts."""
 
 import hashlib
 import runpy
@@ -19,7 +19,7 @@ from torchvision.models.vgg import make_layers
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.checkpoint.importers import to_vgg16_detector
 from reldn_d2.engine import RelationPredictor, load_config, vocabulary_of
-from tests.builders.published_files import CONFIGS, Widths, detector_shapes, random_weights, reldn_shapes
+from tests.builders.authors_checkpoints import CONFIGS, Widths, detector_shapes, random_weights, reldn_shapes
 from tests.builders.tiny_models import REPOSITORY
 
 WIDTHS = Widths()
@@ -38,8 +38,8 @@ def options(vgg: bool) -> list[str]:
     return [*(WIDTHS.vgg_options() if vgg else WIDTHS.fpn_options()), *small]
 
 
-def published_file(folder: Path, weights: dict[str, Tensor]) -> Path:
-    """As PyTorch 0.4 wrote it at the end of the published training."""
+def authors_file(folder: Path, weights: dict[str, Tensor]) -> Path:
+    """A checkpoint as the authors' training wrote it at its end, with PyTorch 0.4."""
     path = folder / "model_step62722.pth"
     content = {"step": 62722, "train_size": np.int64(5), "batch_size": 8, "model": weights, "optimizer": {}}
     torch.save(content, path, _use_new_zipfile_serialization=False)
@@ -47,7 +47,7 @@ def published_file(folder: Path, weights: dict[str, Tensor]) -> Path:
 
 
 def for_pixels(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Random weights that find something in pictures: small features of numbers up to 255, boxes near the anchors."""
+    """Scales random weights so that they detect something in an image: small features and box deltas."""
     for name, value in weights.items():
         if name.endswith("res1.bn1.weight"):
             value *= 0.02
@@ -65,7 +65,7 @@ def run(source: Path, target: Path, config: str, *arguments: str) -> int:
 def test_a_converted_checkpoint_predicts(
     config: str, vgg: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = published_file(tmp_path, for_pixels(random_weights(reldn_shapes(WIDTHS, vgg))))
+    source = authors_file(tmp_path, for_pixels(random_weights(reldn_shapes(WIDTHS, vgg))))
     target = tmp_path / "out" / "model.pth"
     assert run(source, target, config, *options(vgg), *PIXELS) == 0
     network = "VGG-16" if vgg else "ResNeXt-50-FPN of 4 groups"
@@ -90,7 +90,7 @@ def test_a_converted_checkpoint_predicts(
 
 
 def test_both_meta_architectures_take_the_same_file(tmp_path: Path) -> None:
-    source = published_file(tmp_path, random_weights(reldn_shapes(WIDTHS, vgg=False)))
+    source = authors_file(tmp_path, random_weights(reldn_shapes(WIDTHS, vgg=False)))
     for config in ("vg/reldn_x101_fpn", "published/vg_x101_fpn"):
         run(source, tmp_path / f"{Path(config).name}.pth", config, *options(vgg=False))
     first, second = (torch.load(tmp_path / f"{name}.pth") for name in ("reldn_x101_fpn", "vg_x101_fpn"))
@@ -109,13 +109,13 @@ def test_both_meta_architectures_take_the_same_file(tmp_path: Path) -> None:
 )
 def test_detectors(config: str, whole: bool, flag: list[str], tmp_path: Path) -> None:
     shapes = reldn_shapes(WIDTHS, vgg=False) if whole else detector_shapes(WIDTHS, vgg=False)
-    source, target = published_file(tmp_path, random_weights(shapes)), tmp_path / "model.pth"
+    source, target = authors_file(tmp_path, random_weights(shapes)), tmp_path / "model.pth"
     run(source, target, config, *flag, *options(vgg=False))
     found = torch.load(target, weights_only=True)
     assert found["vocabulary"]["predicate_classes"] == [] and len(found["vocabulary"]["thing_classes"]) == 6
     cfg = load_config(str(CONFIGS / "vg" / "detector_x101_fpn.yaml"), options(vgg=False))
     RelationCheckpointer(build_model(cfg), complete=True).load(str(target))
-    # RelDN starts from it.
+    # RelDN can start from it.
     cfg = load_config(str(CONFIGS / "vg" / "reldn_x101_fpn.yaml"), options(vgg=False))
     model = build_model(cfg)
     RelationCheckpointer(model, vocabulary=vocabulary_of("scenes_tiny_test")).load(str(target))
@@ -133,28 +133,26 @@ def test_detectors(config: str, whole: bool, flag: list[str], tmp_path: Path) ->
         ),
         ("vg/reldn_x101_fpn", False, "holds a detector on ResNeXt-50-FPN of 4 groups, and .* is RelDN"),
         ("published/vg_x101_fpn", False, "holds a detector .* is PublishedRelDN"),
-        ("vrd/reldn_vgg16_coco", True, "looks like RelDN on ResNeXt-50-FPN of 4 groups, but has"),
+        ("vrd/reldn_vgg16_coco", True, "looks like RelDN on ResNeXt-50-FPN of 4 groups, but it has"),
         ("vrd/detector_r50_fpn", False, "MODEL.PIXEL_MEAN is"),
     ],
 )
-def test_files_and_configs_that_do_not_belong_together(
-    config: str, whole: bool, message: str, tmp_path: Path
-) -> None:
+def test_a_file_for_another_config_is_refused(config: str, whole: bool, message: str, tmp_path: Path) -> None:
     shapes = reldn_shapes(WIDTHS, vgg=False) if whole else detector_shapes(WIDTHS, vgg=False)
-    source, target = published_file(tmp_path, random_weights(shapes)), tmp_path / "model.pth"
+    source, target = authors_file(tmp_path, random_weights(shapes)), tmp_path / "model.pth"
     with pytest.raises(ValueError, match=message) as error:
         run(source, target, config, *options(vgg=False), "MODEL.PIXEL_MEAN", "[1.0, 2.0, 3.0]")
     assert str(error.value).startswith(f"{source} for {CONFIGS / config}.yaml: ")
     assert not target.exists()
 
 
-def test_names_of_a_data_set_of_ones_own(tmp_path: Path) -> None:
+def test_class_names_of_a_users_data_set(tmp_path: Path) -> None:
     (tmp_path / "my_sets.py").write_text(
         "from detectron2.data import MetadataCatalog\n"
         "names = {'thing_classes': list('abcdef'), 'predicate_classes': list('tuvwxyz')}\n"
         "MetadataCatalog.get('converted_for_this').set(**names)\n"
     )
-    source = published_file(tmp_path, random_weights(reldn_shapes(WIDTHS, vgg=False)))
+    source = authors_file(tmp_path, random_weights(reldn_shapes(WIDTHS, vgg=False)))
     own = [
         "--import",
         str(tmp_path / "my_sets.py"),
@@ -167,8 +165,8 @@ def test_names_of_a_data_set_of_ones_own(tmp_path: Path) -> None:
     assert names == {"thing_classes": list("abcdef"), "predicate_classes": list("tuvwxyz")}
 
 
-def test_classes_that_the_data_set_does_not_have(tmp_path: Path) -> None:
-    source = published_file(tmp_path, random_weights(detector_shapes(WIDTHS, vgg=False)))
+def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
+    source = authors_file(tmp_path, random_weights(detector_shapes(WIDTHS, vgg=False)))
     wrong = [*options(vgg=False), "MODEL.ROI_HEADS.NUM_CLASSES", "5"]
     with pytest.raises(
         ValueError, match=f"{source} for .*NUM_CLASSES is 5, but data set scenes_tiny_test has 6"
@@ -177,16 +175,14 @@ def test_classes_that_the_data_set_does_not_have(tmp_path: Path) -> None:
 
 
 def run_as_command(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: str) -> str | int | None:
-    """A tool as from the shell; its exit status, or what it says instead."""
+    """Runs a tool as the shell does; returns its exit status or its error message."""
     monkeypatch.setattr(sys, "argv", [name, *arguments])
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(REPOSITORY / "tools" / name), run_name="__main__")
     return end.value.code
 
 
-def test_the_command_line_says_what_is_wrong_in_a_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_of_the_command_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     message = str(
         run_as_command(
             monkeypatch,
@@ -203,24 +199,14 @@ class NarrowVGG(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        three, four, five, six, eight = WIDTHS.vgg
-        plan = (
-            [three] * 2
-            + ["M"]
-            + [four] * 2
-            + ["M"]
-            + [five] * 3
-            + ["M"]
-            + [six] * 3
-            + ["M"]
-            + [eight] * 3
-            + ["M"]
-        )
+        plan: list[str | int] = []
+        for width, convolutions in zip(WIDTHS.vgg, (2, 2, 3, 3, 3), strict=True):
+            plan += [width] * convolutions + ["M"]
         self.features = make_layers(plan)
         whole = VGG(nn.Identity(), init_weights=False).classifier
         assert [type(x) for x in whole] == [nn.Linear, nn.ReLU, nn.Dropout] * 2 + [nn.Linear]
         linear = [
-            nn.Linear(49 * eight, WIDTHS.fc),
+            nn.Linear(49 * WIDTHS.vgg[-1], WIDTHS.fc),
             nn.Linear(WIDTHS.fc, WIDTHS.fc),
             nn.Linear(WIDTHS.fc, 1000),
         ]
@@ -297,4 +283,7 @@ def test_the_download_is_checked_and_kept(tmp_path: Path, monkeypatch: pytest.Mo
 def test_without_network_the_address_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     address = (tmp_path / "vgg16-00000000.pth").as_uri()
     message = str(run_download(monkeypatch, tmp_path / "cache", address, tmp_path / "out.pth"))
-    assert message.startswith("error: the download failed") and f"fetch {address}, give --source" in message
+    assert (
+        message.startswith("error: the download failed")
+        and f"fetch {address} and give it as --source" in message
+    )

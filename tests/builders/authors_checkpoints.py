@@ -1,4 +1,4 @@
-"""Checkpoints as the published code writes them, at a width that tests can afford: names, shapes, random numbers.
+"""Checkpoints as the authors' code writes them, at reduced width: names, shapes and random numbers.
 
 Written from a list of the names, independently of the key map under test.
 """
@@ -33,8 +33,8 @@ class Widths:
     fc: int = 16
     vgg: tuple[int, ...] = (3, 4, 5, 6, 8)
     stem: int = 4
-    inner: int = 8  # of the 3×3 convolutions of res2
-    outer: int = 12  # of res2
+    inner: int = 8  # channels of the 3×3 convolutions in res2
+    outer: int = 12  # output channels of res2
     groups: int = 4
     fpn: int = 8
     blocks: tuple[int, ...] = (3, 4, 6, 3)
@@ -133,16 +133,16 @@ def reldn_shapes(widths: Widths, vgg: bool, spatial: bool = True) -> Shapes:
 
 
 def random_weights(shapes: Shapes, seed: int = 0) -> dict[str, Tensor]:
-    """Numbers under which features neither explode nor vanish; no two tensors alike."""
+    """Random numbers with which features neither explode nor vanish. No two tensors are equal."""
     random = torch.Generator().manual_seed(seed)
     weights = {}
     for name, shape in shapes.items():
         value = torch.randn(shape, generator=random)
         if len(shape) > 1:
             value *= (2 / value[0].numel()) ** 0.5
-        elif name.endswith("weight"):  # of a scale and shift
+        elif name.endswith("weight"):  # scale before a shift
             value = 0.6 + 0.1 * value
-        if ".bn3." in name:  # of what is added to the shortcut
+        if ".bn3." in name:  # the residual that is added to the shortcut
             value = 0.3 * value
         weights[name] = value
     return weights

@@ -1,4 +1,4 @@
-"""The published network, computed from its own tensors with plain functions: what converted models must agree with."""
+"""The authors' network as plain functions of its original tensors: the reference for converted models."""
 
 import math
 
@@ -33,7 +33,7 @@ def vgg(weights: Weights, name: str, x: Tensor) -> Tensor:
 
 
 def resnet(weights: Weights, name: str, x: Tensor, blocks: tuple[int, ...], groups: int) -> list[Tensor]:
-    """res2 to res5, the stride in the 3×3 convolution."""
+    """Outputs of res2 to res5. The stride is in the 3×3 convolution."""
     x = affine(weights, f"{name}.res1.bn1", convolution(weights, f"{name}.res1.conv1", x, stride=2)).relu()
     x = F.max_pool2d(x, 3, stride=2, padding=1)
     stages = []
@@ -56,7 +56,7 @@ def resnet(weights: Weights, name: str, x: Tensor, blocks: tuple[int, ...], grou
 
 
 def fpn(weights: Weights, name: str, x: Tensor, blocks: tuple[int, ...], groups: int) -> dict[str, Tensor]:
-    """p2 to p5; the lists of layers run from P5 to P2."""
+    """Maps p2 to p5. The lists of layers go from P5 to P2."""
     res2, res3, res4, res5 = resnet(weights, f"{name}.conv_body", x, blocks, groups)
     inner = convolution(weights, f"{name}.conv_top", res5)
     maps = {"p5": convolution(weights, f"{name}.posthoc_modules.0", inner)}
@@ -83,7 +83,7 @@ def delta(first: list[float], second: list[float]) -> list[float]:
 
 
 def spatial_numbers(s: list[float], o: list[float], height: float, width: float) -> list[float]:
-    """The 28 numbers in the published order (sides without the published +1, which is no matter of weights)."""
+    """The 28 numbers in the authors' order, without the +1 of their box sides: weights are the same."""
     u = [min(s[0], o[0]), min(s[1], o[1]), max(s[2], o[2]), max(s[3], o[3])]
     numbers = delta(s, o) + delta(s, u) + delta(u, o)
     for x0, y0, x1, y1 in (s, o):

@@ -1,4 +1,4 @@
-"""Converted models compute what the published network computes from its own tensors."""
+"""A converted model computes what the authors' network computes from the original tensors."""
 
 from dataclasses import dataclass
 from itertools import permutations
@@ -13,8 +13,8 @@ from reldn_d2.checkpoint.importers import convert
 from reldn_d2.engine import load_config
 from reldn_d2.modeling import RelDN
 from reldn_d2.structures import EntityBatch, Pairs
-from tests.builders.published_files import CONFIGS, Widths, random_weights, reldn_shapes
-from tests.builders.published_network import (
+from tests.builders.authors_checkpoints import CONFIGS, Widths, random_weights, reldn_shapes
+from tests.builders.authors_network import (
     Weights,
     convolution,
     fpn,
@@ -37,7 +37,7 @@ ENTITY_CLASSES = [[0, 3, 5], [2, 1]]
 
 @dataclass
 class Converted:
-    """A published checkpoint and the model of a config with its tensors."""
+    """A checkpoint of the authors, and the model of a config with its converted tensors."""
 
     weights: Weights
     model: RelDN
@@ -85,16 +85,16 @@ def test_proposals_come_in_the_order_of_detectron2s_anchors(converted: Converted
     scores, deltas = (tensors[0] for tensors in head([x]))
     name = "RPN.RPN" if converted.vgg else "RPN.FPN_RPN"
     hidden = convolution(converted.weights, f"{name}_conv", x).relu()
-    published_scores = convolution(converted.weights, f"{name}_cls_score", hidden)
-    published_deltas = convolution(converted.weights, f"{name}_bbox_pred", hidden)
+    their_scores = convolution(converted.weights, f"{name}_cls_score", hidden)
+    their_deltas = convolution(converted.weights, f"{name}_bbox_pred", hidden)
     sizes, ratios = (5 if converted.vgg else 1), 3
     assert scores.shape[1] == sizes * ratios
     for size in range(sizes):
         for ratio in range(ratios):
             ours, theirs = size * ratios + ratio, ratio * sizes + size
-            assert torch.allclose(scores[:, ours], published_scores[:, theirs], atol=1e-5)
+            assert torch.allclose(scores[:, ours], their_scores[:, theirs], atol=1e-5)
             for i in range(4):
-                assert torch.allclose(deltas[:, 4 * ours + i], published_deltas[:, 4 * theirs + i], atol=1e-5)
+                assert torch.allclose(deltas[:, 4 * ours + i], their_deltas[:, 4 * theirs + i], atol=1e-5)
 
 
 @torch.no_grad()
@@ -103,14 +103,14 @@ def test_detector_classes_and_boxes(converted: Converted) -> None:
     heads = converted.model.roi_heads
     scores, deltas = heads.box_predictor(heads.box_head(regions))
     features = region_features(converted.weights, "Box_Head", regions).relu()
-    published_scores = linear(converted.weights, "Box_Outs.cls_score", features)
-    published_boxes = linear(converted.weights, "Box_Outs.bbox_pred", features)
+    their_scores = linear(converted.weights, "Box_Outs.cls_score", features)
+    their_boxes = linear(converted.weights, "Box_Outs.bbox_pred", features)
     assert scores.shape == (9, WIDTHS.classes + 1) and deltas.shape == (9, 4 * WIDTHS.classes)
-    assert torch.allclose(scores[:, -1], published_scores[:, 0], atol=1e-5)
+    assert torch.allclose(scores[:, -1], their_scores[:, 0], atol=1e-5)
     for c in range(WIDTHS.classes):
-        assert torch.allclose(scores[:, c], published_scores[:, c + 1], atol=1e-5)
+        assert torch.allclose(scores[:, c], their_scores[:, c + 1], atol=1e-5)
         for i in range(4):
-            assert torch.allclose(deltas[:, 4 * c + i], published_boxes[:, 4 * (c + 1) + i], atol=1e-5)
+            assert torch.allclose(deltas[:, 4 * c + i], their_boxes[:, 4 * (c + 1) + i], atol=1e-5)
 
 
 @torch.no_grad()
@@ -162,11 +162,11 @@ def test_predicates_of_pairs(converted: Converted) -> None:
         start += len(boxes)
 
 
-def test_conversion_changes_none_of_its_input(converted: Converted) -> None:
+def test_conversion_does_not_change_its_input(converted: Converted) -> None:
     again = random_weights(reldn_shapes(WIDTHS, converted.vgg, converted.spatial))
     assert all(torch.equal(value, again[name]) for name, value in converted.weights.items())
 
 
-def test_no_tensor_holds_the_memory_of_more(converted: Converted) -> None:
+def test_no_tensor_is_a_view_of_a_larger_one(converted: Converted) -> None:
     for name, value in convert(converted.weights, converted.model.state_dict()).items():
         assert value.untyped_storage().nbytes() == value.numel() * 4, name

@@ -1,13 +1,13 @@
-"""What the converter finds out about a checkpoint, and what it refuses, by name."""
+"""What the converter finds out about a checkpoint of the authors, and what it refuses."""
 
 import convert_checkpoint as tool
 import pytest
 import torch
 from torch import Tensor
 
-from reldn_d2.checkpoint.importers import PublishedArchitecture, convert, detector_of
+from reldn_d2.checkpoint.importers import AuthorsArchitecture, convert, detector_of
 from reldn_d2.engine import load_config
-from tests.builders.published_files import (
+from tests.builders.authors_checkpoints import (
     CONFIGS,
     FULL_VGG,
     FULL_X101,
@@ -44,7 +44,7 @@ def test_unknown_and_missing_names(weights: dict[str, Tensor], vgg_model: dict[s
     weights["RelDN.spt_cls_feats.7.weight"] = weights.pop("RelDN.spt_cls_feats.2.weight")
     weights["Mask_Head.conv1.weight"] = torch.zeros(3)
     assert refusal(weights, vgg_model) == [
-        "what is there looks like RelDN on VGG-16, but has",
+        "the checkpoint looks like RelDN on VGG-16, but it has",
         "unknown names (2): Mask_Head.conv1.weight, RelDN.spt_cls_feats.7.weight",
         "missing names (1): RelDN.spt_cls_feats.2.weight",
     ]
@@ -54,10 +54,10 @@ def test_unknown_and_missing_names(weights: dict[str, Tensor], vgg_model: dict[s
 def test_no_name_may_be_missing(name: str, weights: dict[str, Tensor], vgg_model: dict[str, Tensor]) -> None:
     del weights[name]
     lines = refusal(weights, vgg_model)
-    if name == "RelDN.freq_bias.rel_baseline.weight":  # without its only tensor the module is not there
+    if name == "RelDN.freq_bias.rel_baseline.weight":  # the only tensor of its module
         assert "without the semantic module" in lines[0]
         assert lines[1:] == [
-            "tensors of the model of the config that the file has nothing for (1): "
+            "tensors of the config's model that the checkpoint lacks (1): "
             "relation_head.pair_classifier.semantic.log_prior"
         ]
     else:
@@ -79,48 +79,46 @@ def test_every_tensor_of_a_pyramid_is_wanted() -> None:
     assert lines[1:] == [f"unknown names (12): {names}, and 2 more", f"missing names (1): {middle}"]
 
 
-def test_tensors_that_cannot_be_what_their_name_says(
-    weights: dict[str, Tensor], vgg_model: dict[str, Tensor]
-) -> None:
+def test_impossible_shapes_are_listed(weights: dict[str, Tensor], vgg_model: dict[str, Tensor]) -> None:
     weights["RelDN.spt_cls_feats.0.weight"] = torch.zeros(64, 30)
     weights["RelDN.freq_bias.rel_baseline.weight"] = torch.zeros(35, 8)
     assert refusal(weights, vgg_model)[1:] == [
-        "tensors that can't be what their name says (2): RelDN.spt_cls_feats.0.weight (64, 30) should have 28 columns, "
+        "tensors of impossible shapes (2): RelDN.spt_cls_feats.0.weight (64, 30) should have 28 columns, "
         "RelDN.freq_bias.rel_baseline.weight (35, 8) should have a row for each pair of entity classes"
     ]
 
 
-def test_shapes_other_than_the_models(weights: dict[str, Tensor], vgg_model: dict[str, Tensor]) -> None:
+def test_shapes_that_differ_from_the_models_are_listed(
+    weights: dict[str, Tensor], vgg_model: dict[str, Tensor]
+) -> None:
     weights["RelDN.prd_cls_scores.bias"] = torch.zeros(10)
     assert refusal(weights, vgg_model)[1:] == [
-        "tensors of other shapes than in the model of the config (1): "
+        "tensors that have another shape in the config's model (1): "
         "relation_head.pair_classifier.visual.score.3.bias (10,), in the model (8,)"
     ]
 
 
-def test_parts_that_the_config_switches_off(weights: dict[str, Tensor]) -> None:
+def test_parts_that_the_config_switches_off_are_listed(weights: dict[str, Tensor]) -> None:
     off = ["MODEL.ROI_RELATION_HEAD.SPATIAL.ENABLED", "False"]
     model = tool.model_without_memory(load_config(str(VGG_CONFIG), [*WIDTHS.vgg_options(), *off]))
     lines = refusal(weights, model)
     assert lines[1].startswith(
-        "tensors that the model of the config lacks, by our names (6): "
+        "tensors that the config's model lacks, under our names (6): "
         "relation_head.pair_classifier.spatial.mlp.0.bias, "
     )
     assert len(lines) == 2
 
 
-def test_parts_that_the_file_lacks(vgg_model: dict[str, Tensor]) -> None:
+def test_parts_that_the_checkpoint_lacks_are_listed(vgg_model: dict[str, Tensor]) -> None:
     lines = refusal(shapes_alone(reldn_shapes(WIDTHS, vgg=True, spatial=False)), vgg_model)
-    assert lines[0] == "what is there looks like RelDN on VGG-16 without the spatial module, but has"
-    assert lines[1].startswith(
-        "tensors of the model of the config that the file has nothing for (6): relation_head"
-    )
+    assert lines[0] == "the checkpoint looks like RelDN on VGG-16 without the spatial module, but it has"
+    assert lines[1].startswith("tensors of the config's model that the checkpoint lacks (6): relation_head")
     assert len(lines) == 2
 
 
-def test_another_architecture_than_the_configs(vgg_model: dict[str, Tensor]) -> None:
+def test_another_architecture_than_the_configs_is_refused(vgg_model: dict[str, Tensor]) -> None:
     lines = refusal(shapes_alone(reldn_shapes(WIDTHS, vgg=False)), vgg_model)
-    assert lines[0] == "what is there looks like RelDN on ResNeXt-50-FPN of 4 groups, but has"
+    assert lines[0] == "the checkpoint looks like RelDN on ResNeXt-50-FPN of 4 groups, but it has"
     assert len(lines) == 4
 
 
@@ -134,32 +132,32 @@ def test_another_architecture_than_the_configs(vgg_model: dict[str, Tensor]) -> 
         (detector_shapes(Widths(groups=1, blocks=(3, 8, 36, 3)), vgg=False), "a detector on ResNet-152-FPN"),
     ],
 )
-def test_what_is_in_a_file(shapes: dict[str, tuple[int, ...]], description: str) -> None:
-    assert str(PublishedArchitecture.of(shapes_alone(shapes))) == description
+def test_the_architecture_is_recognised(shapes: dict[str, tuple[int, ...]], description: str) -> None:
+    assert str(AuthorsArchitecture.of(shapes_alone(shapes))) == description
 
 
 def test_unknown_depths_and_networks_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\[3, 4, 5, 3\] residual blocks"):
-        PublishedArchitecture.of(shapes_alone(detector_shapes(Widths(blocks=(3, 4, 5, 3)), vgg=False)))
+        AuthorsArchitecture.of(shapes_alone(detector_shapes(Widths(blocks=(3, 4, 5, 3)), vgg=False)))
     with pytest.raises(ValueError, match=r"features\.0\.weight, classifier\.weight"):
-        PublishedArchitecture.of({"features.0.weight": torch.zeros(1), "classifier.weight": torch.zeros(1)})
+        AuthorsArchitecture.of({"features.0.weight": torch.zeros(1), "classifier.weight": torch.zeros(1)})
     with pytest.raises(ValueError, match="no checkpoint"):
-        PublishedArchitecture.of({})
+        AuthorsArchitecture.of({})
 
 
 def test_the_order_of_names_does_not_matter() -> None:
     shapes = detector_shapes(Widths(groups=1), vgg=False)
     backwards = {name: shapes[name] for name in reversed(shapes)}
-    assert str(PublishedArchitecture.of(shapes_alone(backwards))) == "a detector on ResNet-50-FPN"
+    assert str(AuthorsArchitecture.of(shapes_alone(backwards))) == "a detector on ResNet-50-FPN"
 
 
-def test_the_detector_of_a_published_reldn() -> None:
+def test_the_detector_of_a_reldn() -> None:
     for vgg in (True, False):
         weights = shapes_alone(reldn_shapes(WIDTHS, vgg))
         assert detector_of(weights).keys() == detector_shapes(WIDTHS, vgg).keys()
 
 
-def test_how_many_tensors_there_are_at_full_size() -> None:
+def test_the_number_of_tensors_at_full_size() -> None:
     assert len(reldn_shapes(FULL_VGG, vgg=True)) == 95
     assert len(reldn_shapes(FULL_X101, vgg=False)) == 699
 
@@ -172,7 +170,7 @@ def test_every_published_config_takes_its_checkpoint(file: object) -> None:
     full = FULL_VGG if vgg else FULL_X101
     widths = Widths(**{**vars(full), "classes": classes, "predicates": predicates})
     weights = shapes_alone(reldn_shapes(widths, vgg, spatial))
-    tool.check_config(cfg, PublishedArchitecture.of(weights))
+    tool.check_config(cfg, AuthorsArchitecture.of(weights))
     model = tool.model_without_memory(cfg)
     assert convert(weights, model).keys() == model.keys()
 
@@ -190,16 +188,16 @@ def test_every_published_config_takes_its_checkpoint(file: object) -> None:
         ("MODEL.ROI_RELATION_HEAD.VISUAL.FEATURES_BEFORE_RELU", "False"),
     ],
 )
-def test_configs_that_the_weights_would_be_wrong_in(key: str, value: str) -> None:
-    architecture = PublishedArchitecture.of(shapes_alone(reldn_shapes(WIDTHS, vgg=False)))
+def test_configs_with_other_settings_are_refused(key: str, value: str) -> None:
+    architecture = AuthorsArchitecture.of(shapes_alone(reldn_shapes(WIDTHS, vgg=False)))
     file = str(CONFIGS / "vg" / "reldn_x101_fpn.yaml")
     tool.check_config(load_config(file, SCENES), architecture)
     with pytest.raises(ValueError, match=f"does not suit these weights: {key} is "):
         tool.check_config(load_config(file, [key, value]), architecture)
 
 
-def test_a_detector_asks_for_less_of_its_config() -> None:
-    architecture = PublishedArchitecture.of(shapes_alone(detector_shapes(Widths(groups=1), vgg=False)))
+def test_a_detector_does_not_need_the_settings_of_reldn() -> None:
+    architecture = AuthorsArchitecture.of(shapes_alone(detector_shapes(Widths(groups=1), vgg=False)))
     options = ["MODEL.RESNETS.STRIDE_IN_1X1", "True"]
     options += ["MODEL.ROI_RELATION_HEAD.VISUAL.FEATURES_BEFORE_RELU", "False"]
     tool.check_config(load_config(str(CONFIGS / "vg" / "detector_x101_fpn.yaml"), options), architecture)

@@ -1,4 +1,4 @@
-"""Single tensors, against computations written from the two conventions."""
+"""Changes of single tensors, compared with computations written from the two conventions."""
 
 import math
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reldn_d2.checkpoint.importers.authors import layers
 from reldn_d2.checkpoint.importers.authors.key_map import Change
 from reldn_d2.modeling.relation_head.spatial import spatial_features
-from tests.builders.published_network import spatial_numbers
+from tests.builders.authors_network import spatial_numbers
 
 SIDES = st.floats(1.5, 300, width=32)
 CORNERS = st.floats(0, 300, width=32)
@@ -36,7 +36,7 @@ def our_numbers(s: list[float], o: list[float], height: float, width: float) -> 
 
 
 @given(BOX, BOX, st.floats(200, 900), st.floats(200, 900), st.integers(0, 1000))
-def test_the_spatial_layer_gives_the_same_on_our_numbers(
+def test_the_spatial_layer_computes_the_same_from_our_numbers(
     s: list[float], o: list[float], height: float, width: float, seed: int
 ) -> None:
     theirs = torch.tensor(spatial_numbers(s, o, height, width), dtype=torch.float64)
@@ -54,9 +54,7 @@ def test_the_spatial_layer_gives_the_same_on_our_numbers(
 
 
 @given(BOX, BOX)
-def test_without_the_change_the_spatial_layer_would_give_something_else(
-    s: list[float], o: list[float]
-) -> None:
+def test_without_the_change_the_spatial_layer_computes_something_else(s: list[float], o: list[float]) -> None:
     theirs, ours = (torch.tensor(f(s, o, 400, 300)) for f in (spatial_numbers, our_numbers))
     assume((theirs[:6] - ours[:6]).abs().max() > 0.1)
     weight = torch.randn(500, 28, generator=torch.Generator().manual_seed(0))
@@ -67,30 +65,30 @@ def test_a_scale_and_shift_as_normalisation() -> None:
     torch.manual_seed(0)
     scale, shift = torch.randn(5), torch.randn(5)
     norm = FrozenBatchNorm2d(5)
-    norm.running_mean.fill_(7)  # what was there before does not matter
+    norm.running_mean.fill_(7)  # must be overwritten
     state = {"weight": scale, "bias": shift}
     state |= {"running_mean": layers.zeros(scale), "running_var": layers.identity_variance(scale)}
     norm.load_state_dict(state, strict=True)
     x = 10 * torch.randn(2, 5, 3, 4)
     assert torch.allclose(norm(x), scale[:, None, None] * x + shift[:, None, None], rtol=1e-6, atol=1e-6)
-    # Detectron2 starts from the same.
+    # Detectron2 initialises it with the same value.
     assert torch.equal(state["running_var"], FrozenBatchNorm2d(5).running_var)
 
 
-def test_the_background_row_goes_last() -> None:
+def test_the_background_row_is_moved_to_the_end() -> None:
     rows = torch.tensor([[0.0, 10], [1, 11], [2, 12], [3, 13]])
     assert layers.background_last(rows).tolist() == [[1, 11], [2, 12], [3, 13], [0, 10]]
     assert layers.background_last(rows[:, 0]).tolist() == [1, 2, 3, 0]
 
 
-def test_the_background_box_goes() -> None:
+def test_the_background_box_is_removed() -> None:
     rows = torch.arange(12.0)
     assert layers.without_background_box(rows).tolist() == [4, 5, 6, 7, 8, 9, 10, 11]
     assert layers.without_background_box(rows[:, None].expand(12, 3))[0].tolist() == [4, 4, 4]
 
 
 def test_the_frequency_table_by_subject_object_and_predicate() -> None:
-    # The number tells where it belongs: 100 subject + 10 object + predicate, and 9 for the background.
+    # Each number is 100 subject + 10 object + predicate, with predicate 9 for the background.
     table = torch.tensor([[100.0 * s + 10 * o + p for p in (9, 0, 1)] for s in range(4) for o in range(4)])
     ours = layers.log_prior(table)
     assert ours.shape == (4, 4, 3)
@@ -99,13 +97,13 @@ def test_the_frequency_table_by_subject_object_and_predicate() -> None:
             assert ours[s, o].tolist() == [100 * s + 10 * o, 100 * s + 10 * o + 1, 100 * s + 10 * o + 9]
 
 
-def test_anchors_go_from_ratio_by_ratio_to_size_by_size() -> None:
+def test_anchors_are_reordered_from_ratio_by_ratio_to_size_by_size() -> None:
     sizes, ratios = [32.0, 64, 128, 256, 512], [0.5, 1.0, 2.0]
-    published = [(ratio, size) for ratio in ratios for size in sizes]
+    theirs = [(ratio, size) for ratio in ratios for size in sizes]
     order = layers.anchor_scores_by_size(torch.arange(15.0)).tolist()
     generator = DefaultAnchorGenerator(sizes=[sizes], aspect_ratios=[ratios], strides=[16])
     for row, (x0, y0, x1, y1) in zip(order, next(iter(generator.cell_anchors)).tolist(), strict=True):
-        ratio, size = published[int(row)]
+        ratio, size = theirs[int(row)]
         assert (y1 - y0) / (x1 - x0) == pytest.approx(ratio)
         assert ((y1 - y0) * (x1 - x0)) ** 0.5 == pytest.approx(size)
     boxes = layers.anchor_boxes_by_size(torch.arange(60.0)).tolist()
