@@ -63,9 +63,7 @@ def csv_rows(
                 "in any order"
             )
         if len(set(header)) < len(header):
-            raise ValueError(
-                f"{path}: line 1 names a column twice: {','.join(header)}; leave one of them out"
-            )
+            raise ValueError(f"{path}: line 1 names a column twice: {','.join(header)}; remove one of them")
         pick = itemgetter(*map(header.index, columns))
         image = header.index(columns[0])
         for row in reader:
@@ -74,8 +72,8 @@ def csv_rows(
             elif row:
                 name = row[image] if image < len(row) else "unknown"
                 raise ValueError(
-                    f"{path}: line {reader.line_num}, image {name}: {len(row)} fields where the header has "
-                    f"{len(header)}; mend the line, or write the file again if it is cut off"
+                    f"{path}: line {reader.line_num}, image {name}: {len(row)} fields, but the header has "
+                    f"{len(header)}; correct the line, or write the file again if it is cut off"
                 )
 
 

@@ -36,7 +36,7 @@ def read_image_labels(
     index: dict[str, int] = {}
     for number, label in enumerate(class_labels):
         if index.setdefault(label, number) != number:
-            raise ValueError(f"the label '{label}' is there twice; give every class its own")
+            raise ValueError(f"the label '{label}' is repeated; give every class its own label")
     verified: dict[str, set[int]] = {}
     for line, (image_id, label, confidence) in csv_rows(path, _COLUMNS, {}):
         if confidence not in _VERIFIED:

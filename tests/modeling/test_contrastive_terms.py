@@ -134,7 +134,7 @@ def test_mistakes_in_the_config_are_named(
 
 
 def test_a_misspelt_key_of_a_term_is_refused(tiny_config: TinyConfig) -> None:
-    with pytest.raises(AssertionError, match="WEIGTH"):
+    with pytest.raises(ValueError, match="WEIGTH, which does not exist"):
         tiny_config(f"{LOSS}.ENTITY_CLASS.WEIGTH", "0.0")
 
 
