@@ -1,5 +1,6 @@
 """Configs, training, evaluation and prediction: what `train_net.py` and the tools share."""
 
+from .datasets import vocabulary_of
 from .detections import cache_detections, detector_identity
 from .evaluate import (
     check_classes,
@@ -14,7 +15,6 @@ from .parts import RunParts
 from .predictor import RelationPredictor
 from .setup import import_data_sets, setup, setup_console
 from .trainer import Trainer
-from .vocabularies import vocabulary_of
 
 __all__ = [
     "RelationPredictor",

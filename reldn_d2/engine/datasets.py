@@ -1,14 +1,62 @@
-"""Registered data sets and the detections that belong to them."""
+"""Registered data sets: their images, their precomputed detections, and the names of their classes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from reldn_d2.data import load_detections_into_dataset
+from reldn_d2.structures import Vocabulary
 
-from .vocabularies import vocabulary_of
+
+def vocabulary_of(dataset_name: str) -> Vocabulary:
+    """Names of the entity classes and predicates of a registered data set (no predicates: an empty list).
+
+    Raises:
+        ValueError: the data set names no entity classes.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    if metadata.get("thing_classes") is None:
+        # A loader of Detectron2's kind knows the names once it has read its file.
+        DatasetCatalog.get(dataset_name)
+    if metadata.get("thing_classes") is None:
+        raise ValueError(
+            f"data set {dataset_name} has no thing_classes: MetadataCatalog.get({dataset_name!r}).set(thing_classes=...)"
+        )
+    return Vocabulary(list(metadata.thing_classes), list(metadata.get("predicate_classes", [])))
+
+
+def common_vocabulary(dataset_names: Iterable[str], counts: Mapping[str, tuple[str, int]]) -> Vocabulary:
+    """The vocabulary that data sets share with a config.
+
+    Args:
+        dataset_names: of data sets.
+        counts: for "thing_classes" and, for RelDN, "predicate_classes": the config key that counts them and its value.
+
+    Returns:
+        Names of the classes; no predicates if `counts` has none.
+
+    Raises:
+        ValueError: a count is not that of a data set, the names differ, or there is no data set.
+    """
+    vocabularies = {name: vocabulary_of(name) for name in dataset_names}
+    if "predicate_classes" not in counts:
+        vocabularies = {name: replace(x, predicate_classes=[]) for name, x in vocabularies.items()}
+    if not vocabularies:
+        raise ValueError("DATASETS.TRAIN and DATASETS.TEST name no data set: name at least one")
+    first = next(iter(vocabularies.values()))
+    for name, vocabulary in vocabularies.items():
+        for kind, (key, number) in counts.items():
+            in_data_set = len(getattr(vocabulary, kind))
+            if number != in_data_set:
+                raise ValueError(
+                    f"{key} is {number}, but data set {name} has {in_data_set}: set {key} to {in_data_set}, or name "
+                    "another data set"
+                )
+        first.check_equal(vocabulary, f"data set {name}")
+    return first
 
 
 def load_registered(names: Sequence[str], detection_files: Sequence[str] = ()) -> list[dict[str, Any]]:

@@ -10,9 +10,9 @@ from detectron2.structures import Instances
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.modeling import RelDN
 
+from .datasets import vocabulary_of
 from .evaluate import parts_of
 from .parts import Config
-from .vocabularies import vocabulary_of
 
 
 class RelationPredictor:

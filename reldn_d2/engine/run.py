@@ -20,9 +20,9 @@ from reldn_d2.data import with_queries
 from reldn_d2.modeling import RelDN
 from reldn_d2.structures import Vocabulary
 
+from .datasets import common_vocabulary
 from .parts import RunParts
 from .run_identity import check_resumed, run_identity
-from .vocabularies import common_vocabulary
 
 logger = logging.getLogger(__name__)
 

@@ -23,13 +23,12 @@ from reldn_d2.data import RelationDatasetMapper, prepare_training_relations, wit
 from reldn_d2.data.statistics import predicate_repeat_factors
 from reldn_d2.evaluation import RelationEvaluator
 
-from .datasets import check_detection_files, load_registered
+from .datasets import check_detection_files, common_vocabulary, load_registered
 from .lazy import LazyParts
 from .optimizer import relation_optimizer_params
 from .parts import Config, RunParts
 from .protocols import chosen_protocols
 from .run import build_training, distribute, resume_or_start, test
-from .vocabularies import common_vocabulary
 from .yaml import YamlParts, is_relation_config, yaml_class_counts
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,7 @@ from .exports import EXPORTERS, write_scene_graph
 from .feature_maps import feature_map_overlay
 from .graph import SceneGraph, build_scene_graph, ground_truth_to_dict, scene_graph_to_dict, top_relationships
 from .graph_svg import scene_graph_svg
-from .metrics import loss_curves, read_metrics
-from .plots import bars_svg, curves_svg
+from .plots import bars_svg, curves_svg, loss_curves, read_metrics
 from .report import Report
 
 __all__ = [

@@ -3,17 +3,15 @@
 | file | convention |
 |---|---|
 | `boxes.py` | first and last pixels; clipping; suppression at equal IoU |
-| `anchors.py` | rounded anchors |
-| `proposals.py` | proposals in the padded network input |
+| `proposals.py` | rounded anchors; proposals in the padded network input |
 | `image_frame.py` | the scale between image and network input |
 | `roi_heads.py` | pooling; detection in pixels of the image; falling score threshold |
 | `relation_head.py` | spatial features |
 | `meta_arch.py` | `PublishedRelDN`, which puts them together |
 """
 
-from .anchors import RoundedAnchorGenerator
 from .meta_arch import PUBLISHED_PARTS, PublishedRelDN
-from .proposals import PublishedRPN
+from .proposals import PublishedRPN, RoundedAnchorGenerator
 from .relation_head import PublishedRelDNHead
 from .roi_heads import PublishedROIHeads
 

@@ -10,7 +10,6 @@ from detectron2.modeling.anchor_generator import build_anchor_generator
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from reldn_d2.modeling.published.anchors import RoundedAnchorGenerator
 from reldn_d2.modeling.published.boxes import (
     clip_to_pixels,
     continuous,
@@ -19,6 +18,7 @@ from reldn_d2.modeling.published.boxes import (
     suppress_in_groups,
 )
 from reldn_d2.modeling.published.image_frame import ImageFrame, pooled_regions
+from reldn_d2.modeling.published.proposals import RoundedAnchorGenerator
 from tests.references.published import slow_cell_anchors, slow_clip, slow_iou, slow_scale, slow_suppress
 
 # Whole pixels, so that equal IoUs come up and float32 is exact.

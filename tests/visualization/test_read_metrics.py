@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from reldn_d2.visualization.metrics import loss_curves, read_metrics
+from reldn_d2.visualization.plots import loss_curves, read_metrics
 
 METRICS = """\
 {"iteration": 19, "total_loss": 3.5, "loss_rel_ce": 3.0, "lr": 0.01, "rank_data_time": 0.1}
