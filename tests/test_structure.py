@@ -1,6 +1,7 @@
-"""Rooms import in one direction."""
+"""Imports go one way, between rooms and inside them; the map of the folders is complete."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from tests.builders.tiny_models import REPOSITORY
 PACKAGE = REPOSITORY / "reldn_d2"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # What each room may import from.
-ALLOWED = {
+ROOMS: dict[str, set[str]] = {
     "utils": set(),
     "config": set(),
     "structures": set(),
@@ -20,45 +21,173 @@ ALLOWED = {
     "checkpoint": {"structures", "data", "modeling", "evaluation", "utils"},
     "visualization": {"structures", "data", "modeling", "evaluation", "utils"},
     "engine": {
-        "structures",
-        "data",
-        "modeling",
-        "evaluation",
-        "checkpoint",
-        "visualization",
-        "config",
-        "utils",
+        *("structures", "data", "modeling", "evaluation", "checkpoint", "visualization"),
+        *("config", "utils"),
     },
     "__init__": {"config", "data", "modeling"},
 }
+# The layers of a room, lowest first: files and folders that import only from lower layers, and from their own. Files that
+# no layer names are above all of them.
+LAYERS: dict[str, list[set[str]]] = {
+    "structures": [
+        {"annotations", "boxes", "queries", "vocabulary"},
+        {"pairs", "dataset_dicts"},
+    ],
+    "data": [
+        {"arrays", "images", "fit_boxes", "registration", "detections", "loaders"},
+        {"filters", "statistics", "mapper"},
+        {"datasets", "synthetic", "checking"},
+        {"builtin", "conversion"},
+    ],
+    "modeling": [
+        {"backbone", "region_heads", "postprocessing"},
+        {"relation_head"},
+        {"queries", "start_from_detector"},
+        {"meta_arch"},
+        {"published"},
+    ],
+    "evaluation": [
+        {"graphs", "rows"},
+        {"matching", "metrics", "ranking", "training_split"},
+        {"protocols", "bootstrap"},
+        {"checks", "io"},
+        {"ground_truth"},
+        {"scorer"},
+        {"evaluator"},
+    ],
+    "checkpoint": [
+        {"safe_files", "weight_source", "compatibility", "class_transfer"},
+        {"formats"},
+        {"checkpointer", "importers"},
+    ],
+    "visualization": [
+        {"images", "svg", "graph", "layout", "labels"},
+        {"sheet", "exports"},
+        {"draw", "graph_svg", "plots", "feature_maps", "report"},
+    ],
+    "engine": [
+        {"run_identity", "optimizer", "protocols", "conversion_command"},
+        {"datasets", "parts"},
+        {"yaml", "lazy"},
+        {"run"},
+        {"trainer"},
+        {"evaluate"},
+        {"predictor", "detections", "setup"},
+    ],
+}
 
 
-def imported_rooms(path: Path) -> set[str]:
-    """Rooms of the package that a module imports from, by absolute or relative name."""
+def imported_modules(path: Path) -> set[str]:
+    """Modules of the package that a module imports, by absolute name, but for those that only types need."""
     parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-    rooms = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    for_types = {
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
+        for node in ast.walk(block)
+    }
+    found = set()
+    for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = ".".join(parts[: len(parts) - node.level]) if node.level else ""
             base = ".".join(filter(None, [base, node.module]))
-            names = [base] if base != PACKAGE.name else [f"{base}.{alias.name}" for alias in node.names]
-        rooms |= {name.split(".")[1] for name in names if name.startswith(f"{PACKAGE.name}.")}
-    return rooms
+            # A name may be a module itself; more parts than the module has do no harm.
+            names = [f"{base}.{alias.name}" for alias in node.names]
+        if node not in for_types:
+            found |= {name for name in names if name.startswith(f"{PACKAGE.name}.")}
+    return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_one_way(path: Path) -> None:
+def name_of(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+def layer_of(room: str, name: str) -> int:
+    """Number of the layer that names a file or folder."""
+    layers = LAYERS[room]
+    return next((i for i, layer in enumerate(layers) if name in layer), len(layers))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_rooms_import_one_way(path: Path) -> None:
     room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    assert imported_rooms(path) - {room} <= ALLOWED[room]
+    imported = {name.split(".")[1] for name in imported_modules(path)}
+    assert imported - {room} <= ROOMS[room]
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if "modeling" in p.parts], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_layers_inside_a_room_import_one_way(path: Path) -> None:
+    room, *rest = path.relative_to(PACKAGE).with_suffix("").parts
+    if room not in LAYERS or rest == ["__init__"]:
+        return
+    own = rest[0]
+    assert layer_of(room, own) < len(LAYERS[room]), f"say in which layer of {room} {own} is"
+    inside = [name.split(".")[2] for name in imported_modules(path) if name.split(".")[1] == room]
+    above = {name for name in inside if layer_of(room, name) > layer_of(room, own)}
+    assert not {name for name in above if layer_of(room, name) < len(LAYERS[room])}
+
+
+def test_no_modules_import_each_other() -> None:
+    """The imports of the package have no circle, folders' `__init__` left out."""
+    modules = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path
+        for path in MODULES
+        if path.stem != "__init__"
+    }
+    edges = {}
+    for name, path in modules.items():
+        imported = imported_modules(path)
+        edges[name] = {other for other in modules if any(f"{x}.".startswith(f"{other}.") for x in imported)}
+    while leaves := [name for name, imported in edges.items() if not imported & edges.keys() - {name}]:
+        for name in leaves:
+            del edges[name]
+    assert not edges
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if "modeling" in p.parts], ids=name_of)
 def test_modeling_knows_no_catalog(path: Path) -> None:
     assert "Catalog" not in path.read_text()
 
 
+@pytest.mark.parametrize("room", LAYERS)
+def test_every_file_of_a_room_is_in_one_layer(room: str) -> None:
+    there = {
+        path.relative_to(PACKAGE / room).parts[0].removesuffix(".py")
+        for path in MODULES
+        if room in path.parts
+    }
+    named = [name for layer in LAYERS[room] for name in layer]
+    assert len(named) == len(set(named))
+    assert set(named) == there - {"__init__"}
+
+
 def test_train_net_stays_thin() -> None:
     assert len((REPOSITORY / "train_net.py").read_text().splitlines()) < 80
+
+
+def test_the_map_names_every_folder_once() -> None:
+    """docs/architecture.md shows the folders as a tree, two spaces a level."""
+    text = (REPOSITORY / "docs" / "architecture.md").read_text()
+    (tree,) = re.findall(r"^## Map\n\n```\n(.*?)```", text, re.DOTALL | re.MULTILINE)
+    found, above = [], []
+    for line in tree.splitlines():
+        indent, name = re.match(r"( *)(\S+)", line).groups()  # type: ignore[union-attr]
+        del above[len(indent) // 2 :]
+        above.append(name.rstrip("/"))
+        if name.endswith("/"):
+            found.append("/".join(above))
+    package = {
+        str(folder.relative_to(REPOSITORY))
+        for file in PACKAGE.rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+        for folder in file.parents
+        if folder.is_relative_to(PACKAGE)
+    }
+    assert len(found) == len(set(found))
+    assert {name for name in found if name.startswith(PACKAGE.name)} == package
+    others = {"configs", "datasets", "docs", "examples", "tests", "tools"}
+    assert {name for name in found if not name.startswith(PACKAGE.name)} == others
