@@ -119,3 +119,8 @@ def add_reldn_config(cfg: CN) -> None:
     cfg.MODEL.VGG = CN()
     cfg.MODEL.VGG.CHANNELS = [64, 128, 256, 512, 512]  # of the five blocks
     cfg.MODEL.VGG.DROPOUT = 0.5  # after both fully connected layers of the box head
+
+    # For projects that merge a config file of an earlier release themselves: a warning instead of an error.
+    # `reldn_d2.engine.load_config` converts the values.
+    for key in OLD_KEYS:
+        cfg.register_deprecated_key(key)

@@ -65,39 +65,48 @@ def load_yaml_config(config_file: str, opts: list[str] | None = None) -> CfgNode
         raise ValueError(_unknown_key(config_file, error, known)) from error
     except ValueError as error:
         raise ValueError(f"{config_file}: {error}") from error
+    converted = _convert_old_keys(cfg)
     opts = opts or []
     if len(opts) % 2:
         raise ValueError(
             f"overrides of a YAML config are pairs KEY VALUE, but these are {len(opts)} words: {' '.join(opts)}"
         )
     for key, value in zip(opts[::2], opts[1::2], strict=True):
+        if key in OLD_KEYS:
+            converted.append(key)
+        today = OLD_KEYS.get(key, key)
+        if today is None:
+            continue
         try:
-            cfg.merge_from_list([key, value])
+            cfg.merge_from_list([today, value])
         except (AssertionError, KeyError) as error:
             raise ValueError(_unknown_key("the override", KeyError(key), known)) from error
         except ValueError as error:
             raise ValueError(f"override {key} {value}: {error}") from error
-    _convert_old_keys(cfg, config_file)
+    if converted:
+        names = {key: OLD_KEYS[key] for key in converted}
+        described = [
+            f"{old} ({f'now {new}' if new else 'has no effect any more'})" for old, new in names.items()
+        ]
+        logger.warning(
+            "%s or an override has keys of an earlier release, which were converted: %s",
+            config_file, "; ".join(described),
+        )  # fmt: skip
     return cfg
 
 
-def _convert_old_keys(cfg: CfgNode, source: str) -> None:
-    """Move the values of keys that earlier releases had, and take these keys out."""
+def _convert_old_keys(cfg: CfgNode) -> list[str]:
+    """Moves the values of keys that earlier releases had, and takes these keys out; returns those that had a value."""
     found = []
     for old, new in OLD_KEYS.items():
         value = _get(cfg, old)
         if value is not None:
-            found.append(f"{old} ({f'now {new}' if new else 'has no effect any more'})")
+            found.append(old)
             if new:
                 _set(cfg, new, value)
         node, _, name = old.rpartition(".")
         del _get(cfg, node)[name]
-    if found:
-        logger.warning(
-            "%s or an override has keys of an earlier release, which were converted: %s",
-            source,
-            "; ".join(found),
-        )
+    return found
 
 
 def _get(cfg: CfgNode, key: str) -> Any:

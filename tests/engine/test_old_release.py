@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog
 from detectron2.utils.env import seed_all_rng
 
+from reldn_d2 import add_reldn_config
 from reldn_d2.data import detections_made_by, load_detections_into_dataset
 from reldn_d2.data.images import read_image
 from reldn_d2.engine import RelationPredictor, Trainer, load_config, load_model, vocabulary_of
@@ -49,6 +50,21 @@ def test_old_keys_are_converted_with_one_warning(caplog: pytest.LogCaptureFixtur
     assert list(cfg.MODEL.ROI_RELATION_HEAD.TEST.EXCLUDED_PREDICATES) == ["near"]
     assert "EXHAUSTIVE" not in cfg.MODEL.ROI_RELATION_HEAD.TEST
     assert load_config(str(tmp_path / "old.yaml"), [f"{TEST}.LEFT_OUT_PREDICATES", "['near']"]).MODEL.ROI_RELATION_HEAD.TEST.EXCLUDED_PREDICATES == ["near"]  # fmt: skip
+
+
+def test_an_override_by_the_new_name_wins_over_an_old_file(tmp_path: Path) -> None:
+    old = (OLD / "reldn" / "config.yaml").read_text()
+    (tmp_path / "old.yaml").write_text(old.replace("LEFT_OUT_PREDICATES: []", "LEFT_OUT_PREDICATES: [near]"))
+    cfg = load_config(str(tmp_path / "old.yaml"), [f"{TEST}.EXCLUDED_PREDICATES", "['by']"])
+    assert list(cfg.MODEL.ROI_RELATION_HEAD.TEST.EXCLUDED_PREDICATES) == ["by"]
+
+
+def test_another_project_may_merge_an_old_config_itself() -> None:
+    cfg = get_cfg()
+    add_reldn_config(cfg)
+    cfg.merge_from_file(str(OLD / "reldn" / "config.yaml"))
+    assert cfg.MODEL.META_ARCHITECTURE == "RelDN" and cfg.MODEL.FPN.OUT_CHANNELS == 8
+    assert cfg.clone() == cfg
 
 
 def test_it_predicts_the_same() -> None:
