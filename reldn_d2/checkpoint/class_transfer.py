@@ -99,7 +99,7 @@ def copy_by_name(
         source: address of the checkpoint, for messages.
 
     Returns:
-        Kind of classes -> what was copied, for each kind that differs.
+        Kind of classes -> copied and new names, for each kind that differs.
 
     Raises:
         ValueError: the number of rows of a layer of the checkpoint contradicts the checkpoint's vocabulary.

@@ -1,4 +1,4 @@
-"""Errors for weights that do not fit a model. Each says what to do about it."""
+"""Errors for weights that do not fit a model, each with a remedy."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

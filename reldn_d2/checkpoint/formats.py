@@ -132,7 +132,7 @@ def write_weights(path: Path, model: Mapping[str, Tensor], vocabulary: Vocabular
     Args:
         path: file to write.
         model: state dict.
-        vocabulary: names of the classes that the model's outputs stand for; None if it has no such outputs.
+        vocabulary: names of the classes of the model's outputs; None if it has no such outputs.
     """
     checkpoint: dict[str, Any] = {"model": dict(model)}
     if vocabulary is not None:

@@ -81,7 +81,7 @@ def set_predicate_statistics(model: RelDN, cfg: CfgNode, dataset_dicts: list[Dat
 
     Args:
         model: RelDN before training.
-        cfg: YAML config, which says what pairs are counted.
+        cfg: YAML config. It decides which pairs are counted.
         dataset_dicts: the whole training set, images without relations included.
 
     Raises:

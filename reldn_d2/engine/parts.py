@@ -43,12 +43,12 @@ class KeyNames:
 
 
 class RunParts(ABC):
-    """The parts of a training or an evaluation. Each method makes its part anew.
+    """The parts of a training or an evaluation. Each call of a method makes a new part.
 
     Attributes:
         keys: names of settings in this kind of config.
         output_dir: folder of the run.
-        device: where the model is, such as "cpu" or "cuda".
+        device: device of the model, for example "cpu" or "cuda".
         weights: checkpoint that a run starts from, or that is evaluated; empty: none.
         relation_weights: RelDN checkpoint whose relation part a new run of RelDN takes; empty: none.
         train_datasets, test_datasets: names of the training and test sets.

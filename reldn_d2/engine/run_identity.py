@@ -153,7 +153,7 @@ def check_resumed(saved: Mapping[str, str] | None, current: Mapping[str, str], s
         more = f"; and {len(differing) - _LISTED} more" if len(differing) > _LISTED else ""
         raise ValueError(
             f"{source} is of another run: {'; '.join(differing[:_LISTED])}{more}. To resume, set "
-            f"{'it' if len(differing) == 1 else 'them'} back as the run had it; for a new run, choose "
+            f"{'it' if len(differing) == 1 else 'them'} back to the old value; for a new run, choose "
             "another OUTPUT_DIR"
         )
 
@@ -173,7 +173,7 @@ def _fingerprint(training_data: Sequence[DatasetDict]) -> str:
         if "detections" in image:
             found = image["detections"]
             arrays += [np.asarray(found[key], dtype=np.float64) for key in ("boxes", "scores", "classes")]
-        # The shapes say where one array ends and the next begins.
+        # The shapes make the boundaries between arrays part of the digest.
         name = PurePath(image["file_name"]).name
         known = (image.get("image_id"), name, image.get("height"), image.get("width"))
         digest.update("\n".join(map(str, (*known, *(a.shape for a in arrays)))).encode())

@@ -59,7 +59,9 @@ def start_run(cfg: Config, args: argparse.Namespace, output_dir: str, device: st
     if keep and comm.is_main_process():
         with atomic_write(trained_with) as file:
             file.write(content)
-        logging.getLogger(__name__).info("%s stays as the checkpoints beside it were trained", trained_with)
+        logging.getLogger(__name__).info(
+            "%s is kept, since its checkpoints were trained with it", trained_with
+        )
     if comm.get_world_size() > 1 and device == "cpu" and torch.cuda.is_available():
         raise ValueError(
             "several processes on a machine with GPUs talk through NCCL, which needs them: set the device to "

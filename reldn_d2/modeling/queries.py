@@ -23,7 +23,7 @@ class TranslatedQueries:
     """The queries of one image.
 
     Attributes:
-        asked: the queries, about annotated entities.
+        asked: the original queries, about annotated entities.
         entity_pairs: (A, 2) long, the pairs as rows of the model's entities; None in SGDET, where pairs are
             not answered.
         entity_triplets: (Q, 3) long, the triplets as rows of the model's entities. Only the rows of detected

@@ -17,7 +17,7 @@ class Annotations(Sequence[dict[str, Any]]):
     Attributes:
         boxes: (E, 4) float64, XYXY in absolute pixels.
         classes: (E,) int64, in [0, C).
-        crowd: (E,) bool, or None if none is a crowd.
+        crowd: (E,) bool, whether an entity is a crowd; None if there are no crowds.
     """
 
     # A data set has one of these objects for each image, for example 60,000.

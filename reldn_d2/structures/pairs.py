@@ -24,11 +24,11 @@ class EntityBatch:
 
     Attributes:
         boxes: (E, 4) float, XYXY in pixels of `frames`.
-        regions: (E, 4) float, XYXY in pixels of the network input, where features are pooled; normally the
-            boxes.
+        regions: (E, 4) float, regions that features are pooled from, XYXY in pixels of the network input;
+            normally the boxes.
         classes: (E,) long in [0, C).
         scores: (E,) float in [0, 1].
-        image: (E,) long, the image each entity belongs to; never decreasing.
+        image: (E,) long, the image of each entity, in ascending order.
         image_sizes: (N, 2) float, (height, width) by which positions are divided; normally `frames`.
         frames: for each image the (height, width) in whose pixels the boxes are; normally those of the
             network input without padding.
@@ -69,7 +69,7 @@ class EntityBatch:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Ordered pairs of entity rows, and the unordered pair (= enclosing box) each one belongs to.
+    """Ordered pairs of entity rows, and the unordered pair (= enclosing box) of each.
 
     Attributes:
         first, second: (U,) long, the two entity rows of each unordered pair.

@@ -66,7 +66,7 @@ class Queries:
         )
 
     def __bool__(self) -> bool:
-        """Whether anything is asked."""
+        """Whether there is any query."""
         return bool(len(self.pairs) or len(self.triplets))
 
     def to(self, device: torch.device | str) -> "Queries":

@@ -8,7 +8,7 @@ KINDS = ("thing_classes", "predicate_classes")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Names of the classes that a model's outputs stand for.
+    """Names of the classes of a model's outputs.
 
     Attributes:
         thing_classes: entity classes.
@@ -67,7 +67,7 @@ class Vocabulary:
                 min(len(own), len(other)),
             )
             raise ValueError(
-                f"{source} has {len(other)} {kind}, the data set in use {len(own)}; they differ from number "
-                f"{place} on ({other[place : place + 1]} and {own[place : place + 1]}): use a checkpoint and "
-                "data sets with the same classes"
+                f"{source} has {len(other)} {kind}, the data set in use has {len(own)}; they differ from "
+                f"number {place} on ({other[place : place + 1]} and {own[place : place + 1]}): use a "
+                "checkpoint and data sets with the same classes"
             )

@@ -40,7 +40,7 @@ def digest(parts: Iterable[str | bytes | NDArray[np.generic]]) -> str:
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):
-            # type and shape say where an array ends and the next begins
+            # type and shape make the boundaries between arrays part of the digest
             total.update(f"array {part.dtype.str} {part.shape} ".encode())
             total.update(np.ascontiguousarray(part).data)
         else:

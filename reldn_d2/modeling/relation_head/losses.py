@@ -89,7 +89,7 @@ class CellMembership(NamedTuple):
 
 
 class ContrastiveTerm(ABC):
-    """One contrastive loss: says what pairs of an anchor compete, and has their margin and weight.
+    """One contrastive loss: decides which pairs of an anchor compete, with what margin and weight.
 
     Attributes:
         weight: factor λ of the loss; 0 switches the term off.
