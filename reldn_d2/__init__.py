@@ -1,6 +1,7 @@
 """RelDN (Graphical Contrastive Losses for Scene Graph Parsing, CVPR 2019) as a Detectron2 project.
 
-Importing it registers the meta-architecture, the relation head, the backbones and the built-in data sets.
+Importing this package registers the meta-architecture, the relation head, the backbones and the built-in
+data sets.
 """
 
 from importlib.util import find_spec

@@ -2,7 +2,7 @@
 
 from detectron2.config import CfgNode as CN
 
-#: Keys of earlier releases, and their names today; None: the key has no effect any more.
+#: Keys of earlier releases -> their present names; None: the key has no effect any more.
 OLD_KEYS: dict[str, str | None] = {
     "MODEL.ROI_RELATION_HEAD.TEST.LEFT_OUT_PREDICATES": "MODEL.ROI_RELATION_HEAD.TEST.EXCLUDED_PREDICATES",
     "MODEL.ROI_RELATION_HEAD.TEST.EXHAUSTIVE": None,
@@ -10,30 +10,29 @@ OLD_KEYS: dict[str, str | None] = {
 
 
 def add_reldn_config(cfg: CN) -> None:
-    """Adds the keys of RelDN, with their defaults, to a Detectron2 config. Changes no existing key."""
+    """Adds the keys of RelDN, with their defaults, to a Detectron2 config. Existing keys do not change."""
     cfg.MODEL.ROI_RELATION_HEAD = head = CN()
     head.NAME = "RelDNHead"  # in ROI_RELATION_HEAD_REGISTRY
-    # A RelDN checkpoint whose relation part training starts from, while MODEL.WEIGHTS gives the detector;
-    # empty: the relation part starts from MODEL.WEIGHTS too.
+    # RelDN checkpoint whose relation part the training starts from. MODEL.WEIGHTS still gives the detector.
+    # Empty: both come from MODEL.WEIGHTS.
     head.WEIGHTS = ""
-    # Predicate classes, without the background ("no relationship"), which is always the last index.
+    # Number of predicates, without the background ("no relationship"), which is always the last index.
     head.NUM_PREDICATES = 9
-    # Only pairs whose boxes overlap: in training, in SGDET, and in the background column of the semantic
-    # table.
+    # Use only pairs whose boxes overlap: in training, in SGDET, and for the background in the semantic table.
     head.OVERLAP_ONLY = False
-    # Frozen normalisation layers in the predicate backbone and in the heads, as published.
+    # Freeze the normalisation layers of the predicate backbone and of the heads, as published.
     head.FREEZE_NORM = True
 
-    # The three modules of section 4, each switchable (Table 3). The visual module is off if all its parts
-    # are.
+    # The three modules of section 4. Each can be switched off (Table 3). The visual module is off if its
+    # three branches are.
     head.SEMANTIC = CN()
     head.SEMANTIC.ENABLED = True
-    # Train the table of log probabilities, as the published code did; the paper's text has it frozen.
+    # Train the table of log probabilities, as the published code did. In the paper's text it is frozen.
     head.SEMANTIC.LEARNABLE = False
     head.SEMANTIC.EPS = 1e-3
-    # Background count of a training image: ordered pairs of entities without a relationship ("unrelated"), or
-    # all pairs of the entities that are in some relationship, related ones too ("all", as the published
-    # code).
+    # Pairs of a training image that count as background. "unrelated": ordered pairs of entities without a
+    # relationship. "all", as in the published code: all pairs of the entities that are in a relationship,
+    # including related pairs.
     head.SEMANTIC.BACKGROUND_COUNT = "unrelated"
     head.SPATIAL = CN()
     head.SPATIAL.ENABLED = True
@@ -41,11 +40,10 @@ def add_reldn_config(cfg: CN) -> None:
     head.VISUAL.FUSED = True  # the <S, P, O> branch
     head.VISUAL.SUBJECT_SKIP = True
     head.VISUAL.OBJECT_SKIP = True
-    # Subject, object and predicate features are taken before the last ReLU of the box heads, as in the
-    # published code.
+    # Take subject, object and predicate features before the last ReLU of the box heads, as published.
     head.VISUAL.FEATURES_BEFORE_RELU = False
-    # Share of the subject, object and predicate features dropped in training. Not in the paper: for small
-    # data sets.
+    # Share of the subject, object and predicate features that training drops. Not in the paper; it helps
+    # with small data sets.
     head.VISUAL.DROPOUT = 0.0
 
     # Losses (section 3): L = L0 + λ1·L1 + λ2·L2 + λ3·L3. Every block is a contrastive term: NAME is a class
@@ -56,68 +54,66 @@ def add_reldn_config(cfg: CN) -> None:
     head.LOSS.CLASS_AGNOSTIC = CN({"NAME": "ClassAgnosticTerm", "WEIGHT": 1.0, "MARGIN": 0.2})  # L1
     head.LOSS.ENTITY_CLASS = CN({"NAME": "EntityClassTerm", "WEIGHT": 0.5, "MARGIN": 0.2})  # L2
     head.LOSS.PREDICATE_CLASS = CN({"NAME": "PredicateClassTerm", "WEIGHT": 0.1, "MARGIN": 0.2})  # L3
-    # Whether ∅ competes in the argmax that makes an unrelated pair a negative of L3.
+    # Whether ∅ takes part in the argmax that makes an unrelated pair the negative of a predicate in L3.
     head.LOSS.PREDICATE_CLASS.BACKGROUND_IN_ARGMAX = False
-    # "anchors": mean over an anchor's cells, then over anchors. "published": flat mean over cells plus a
-    # zero.
+    # Average of the hinges. "anchors": mean over the cells of each anchor, then over the anchors.
+    # "published": sum over all cells, divided by their number plus one.
     head.LOSS.NORMALIZATION = "anchors"
 
     # Training pairs (sections 3.4 and 5).
     head.SAMPLING = CN()
-    # "paper": ground truth and the detections that overlap it; every annotated predicate of a pair; each
-    # anchor with its partners. "published": foreground proposals, first predicate of a pair, pairs drawn
-    # whatever their anchor.
+    # "paper": entities are the ground truth and the detections that overlap it, a pair has all its annotated
+    # predicates, and contrastive pairs are drawn for each anchor. "published": entities are foreground
+    # proposals, a pair has its first predicate only, and contrastive pairs are drawn regardless of anchors.
     head.SAMPLING.METHOD = "paper"
-    head.SAMPLING.ENTITY_IOU_THRESHOLD = 0.5  # least IoU of a detection with ground truth ("paper")
-    head.SAMPLING.BATCH_SIZE_PER_IMAGE = 512  # pairs of L0
-    head.SAMPLING.POSITIVES_PER_IMAGE = 128  # of them related, at most
-    head.SAMPLING.ANCHORS_PER_IMAGE = (
-        128  # subjects, and objects, with a relationship; pairs a side if "published"
-    )
-    head.SAMPLING.PARTNERS_PER_ANCHOR = 64  # unrelated partners of each anchor ("paper")
+    head.SAMPLING.ENTITY_IOU_THRESHOLD = 0.5  # least IoU of a detection with the ground truth ("paper")
+    head.SAMPLING.BATCH_SIZE_PER_IMAGE = 512  # number of pairs for L0
+    head.SAMPLING.POSITIVES_PER_IMAGE = 128  # at most so many of them are related
+    # "paper": number of subjects, and of objects, that are anchors. "published": number of related pairs, and
+    # of unrelated pairs, for each side.
+    head.SAMPLING.ANCHORS_PER_IMAGE = 128
+    head.SAMPLING.PARTNERS_PER_ANCHOR = 64  # number of unrelated partners of each anchor ("paper")
 
     head.TEST = CN()
-    # "sgdet": everything predicted. "sgcls": ground-truth boxes given. "prdcls": boxes and classes given.
+    # "sgdet": all is predicted. "sgcls": ground-truth boxes are given. "prdcls": their classes, too.
     head.TEST.TASK = "sgdet"
-    head.TEST.TOP_K = 100  # relationships an image
-    head.TEST.CHUNK_SIZE = 256  # unordered pairs scored at a time: bounds the memory
-    # Protocols to report, see docs/evaluation.md; one that is not defined for the task is left out.
+    head.TEST.TOP_K = 100  # number of relationships for each image
+    head.TEST.CHUNK_SIZE = 256  # number of unordered pairs scored at a time, limits the memory
+    # Protocols to report, see docs/evaluation.md. Protocols that are not defined for the task are left out.
     head.TEST.PROTOCOLS = ("motifs", "reldn", "confusion")
-    head.TEST.PREDICATES_PER_PAIR = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)  # the k's of protocol reldn
-    # Names excluded from the starred numbers of protocols openimages and reldn_openimages.
+    head.TEST.PREDICATES_PER_PAIR = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)  # values of k for protocol reldn
+    # Predicates excluded from the starred numbers of the protocols openimages and reldn_openimages.
     head.TEST.EXCLUDED_PREDICATES = ()
-    # Report every protocol a second time, on the images with a confusable case alone.
+    # Also report every protocol on only the images that have a confusable case.
     head.TEST.CONFUSION_SUBSET = False
 
-    # Data sets that the semantic table is counted over; empty: DATASETS.TRAIN. For a subset, name the full
-    # set.
+    # Data sets that the semantic table is counted over; empty: DATASETS.TRAIN. To train on a subset, name the
+    # full set here.
     cfg.DATASETS.STATISTICS = ()
-    # Detections computed beforehand, one file per data set (tools/cache_detections.py); empty: run the
-    # detector.
+    # Precomputed detections, one file per data set (tools/cache_detections.py); empty: the detector runs.
     cfg.DATASETS.DETECTION_FILES_TRAIN = ()
     cfg.DATASETS.DETECTION_FILES_TEST = ()
 
-    # DATALOADER.SAMPLER_TRAIN, Detectron2's key, knows one more name: "PredicateRepeatFactorTrainingSampler".
-    # It draws images with a predicate that fewer than DATALOADER.REPEAT_THRESHOLD of the images have more
-    # often, as Detectron2's RepeatFactorTrainingSampler does for classes.
+    # Detectron2's key DATALOADER.SAMPLER_TRAIN accepts one more name, "PredicateRepeatFactorTrainingSampler".
+    # It repeats images with a rare predicate, which less than the share DATALOADER.REPEAT_THRESHOLD of the
+    # images have. Detectron2's RepeatFactorTrainingSampler does this for entity classes.
 
-    # Images an inference step, on each device. Smaller images of a batch are padded, which changes their
-    # features at the border; comparable numbers take 1, as Detectron2 does.
+    # Number of images in an inference step, on each device. Smaller images of a batch are padded, which
+    # changes their features at the border. Use 1, as Detectron2 does, for comparable numbers.
     cfg.TEST.IMS_PER_BATCH = 1
 
-    # Learning rate of the predicate backbone and of its box head, times this.
+    # Factor of the learning rate for the predicate backbone and its box head.
     cfg.SOLVER.PREDICATE_BACKBONE_LR_FACTOR = 0.1
 
     # Backbones from timm (build_timm_backbone, build_timm_fpn_backbone).
     cfg.MODEL.TIMM = CN()
     cfg.MODEL.TIMM.NAME = "tf_efficientnet_lite0"
-    cfg.MODEL.TIMM.FREEZE_NORM = (
-        True  # batch normalisation with the statistics of the checkpoint, as "FrozenBN"
-    )
+    # Batch normalisation keeps the statistics of the checkpoint, as Detectron2's "FrozenBN" does.
+    cfg.MODEL.TIMM.FREEZE_NORM = True
 
     # VGG-16 (build_vgg16_backbone, VGGBoxHead).
     cfg.MODEL.VGG = CN()
-    cfg.MODEL.VGG.CHANNELS = [64, 128, 256, 512, 512]  # of the five blocks
+    cfg.MODEL.VGG.CHANNELS = [64, 128, 256, 512, 512]  # in the five blocks
     cfg.MODEL.VGG.DROPOUT = 0.5  # after both fully connected layers of the box head
 
     # For projects that merge a config file of an earlier release themselves: a warning instead of an error.

@@ -1,4 +1,4 @@
-"""Saving and loading weights: safe and atomic files, vocabularies, and errors for weights that do not fit."""
+"""Saves and loads weights: safe and atomic files, vocabularies, and errors for weights that do not fit."""
 
 from reldn_d2.structures.vocabulary import Vocabulary
 

@@ -45,13 +45,14 @@ class RelationCheckpointer(DetectionCheckpointer):
         same_classes: bool = False,
         **kwargs: Any,
     ) -> None:
-        """
+        """Sets up saving and loading for a model.
+
         Args:
             model: model to save and to load into.
             save_dir: folder of the checkpoints.
             vocabulary: class names of the data set, compared with those of a loaded checkpoint. None: the
                 checkpoint's names are used.
-            run: what the training run depends on; saved with the weights, for `saved_run`.
+            run: settings and data of the training run, saved with the weights, for `saved_run`.
             complete: whether a checkpoint must contain every parameter of the model, for the same classes, as
                 inference needs. If not, as at the start of a training, a detector loads the parameters that
                 fit, and RelDN needs a complete detector.
@@ -87,7 +88,7 @@ class RelationCheckpointer(DetectionCheckpointer):
             file.write(last_filename_basename.encode())
 
     def saved_run(self) -> dict[str, str] | None:
-        """Returns `run` of the last checkpoint in the folder; None if it has none. Reads no weights."""
+        """Returns `run` of the last checkpoint in the folder, or None if it has none. Reads no weights."""
         run: dict[str, str] | None = read_torch(Path(self.get_checkpoint_file()), mmap=True).get("run")
         return run
 
@@ -108,8 +109,8 @@ class RelationCheckpointer(DetectionCheckpointer):
         """Loads a checkpoint as the base class does.
 
         Args:
-            path: file or URL, with options after a question mark (see `WeightSource.parse`). Empty: nothing
-                is loaded.
+            path: file or URL, with options after a question mark (see `WeightSource.parse`). An empty path
+                loads nothing.
             checkpointables: names of the objects to load besides the model; None for all.
 
         Raises:

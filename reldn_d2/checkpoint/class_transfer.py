@@ -1,4 +1,4 @@
-"""Weights for other classes: in layers with outputs for each class, rows are copied by class name."""
+"""Adapts weights to other classes: in layers with outputs for each class, rows are copied by class name."""
 
 import re
 from collections.abc import Mapping, MutableMapping
@@ -9,8 +9,7 @@ from torch import Tensor
 
 from reldn_d2.structures.vocabulary import Vocabulary
 
-# Not copied by name: its probabilities belong to a training set. The model keeps the table counted on the new
-# one.
+# Not copied by name, because its probabilities belong to a training set: the model keeps its own table.
 _COUNTED_TABLE = "relation_head.pair_classifier.semantic.log_prior"
 
 
@@ -20,7 +19,7 @@ class _ClassLayers:
 
     Attributes:
         kind: kind of the classes, one of KINDS.
-        names: regular expression for the start of a parameter's name.
+        names: regular expression that the start of a parameter's name matches.
         background: whether there is one more class, the background, in the last place.
         width: number of rows of each class.
         anchors: whether the layer repeats these rows for each anchor.
@@ -43,7 +42,7 @@ class _ClassLayers:
 
         Returns:
             (anchors, classes with the background if the layer has it, width, ...); None if the number of rows
-            is another.
+            does not fit.
         """
         rows = (num_classes + self.background) * self.width
         anchors = len(parameter) // rows
@@ -69,7 +68,7 @@ _LAYERS = (
 
 @dataclass(frozen=True)
 class NameMatch:
-    """Which classes of a model a checkpoint has, too.
+    """Class names of a model, compared with those of a checkpoint.
 
     Attributes:
         copied: names that both have.
@@ -100,7 +99,7 @@ def copy_by_name(
         source: address of the checkpoint, for messages.
 
     Returns:
-        Kind of classes -> what was copied, for each kind that differs.
+        Kind of classes -> copied and new names, for each kind that differs.
 
     Raises:
         ValueError: the number of rows of a layer of the checkpoint contradicts the checkpoint's vocabulary.
@@ -127,7 +126,7 @@ def _copied(
     layers: _ClassLayers, name: str, old: Tensor, fresh: Tensor, found: list[str], own: list[str], source: str
 ) -> Tensor:
     if layers.may_be_shared and len(old) == len(fresh) == layers.width:
-        # With one class on both sides, its own rows and rows that all classes share look the same.
+        # With one class on both sides, the rows of this class and rows that all classes share look the same.
         return old
     old_rows, fresh_rows = layers.by_class(old, len(found)), layers.by_class(fresh, len(own))
     if old_rows is None and not layers.may_be_shared:

@@ -1,4 +1,4 @@
-"""Errors for weights that do not fit a model. Each says what to do about it."""
+"""Errors for weights that do not fit a model, each with a remedy."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ def refuse_single_stage(names: Iterable[str], source: str) -> None:
     """Refuses a single-stage detector as the start of RelDN.
 
     Args:
-        names: of a checkpoint's parameters.
+        names: names of the checkpoint's parameters.
         source: address of the checkpoint, for the message.
 
     Raises:
@@ -34,13 +34,13 @@ def refuse_other_model(incompatible: Any, model: nn.Module, names: Sequence[str]
     """Refuses a checkpoint that has nothing in common with the model.
 
     Args:
-        incompatible: fvcore's report of what loading left out.
-        model: model that it was loaded into.
+        incompatible: fvcore's report of the parameters that were not loaded.
+        model: model that the checkpoint was loaded into.
         names: names of the checkpoint's parameters.
         source: address of the checkpoint, for the message.
 
     Raises:
-        ValueError: no parameter fitted.
+        ValueError: no parameter fits.
     """
     wanted = [name for name in model.state_dict() if not name.endswith(_COUNTER)]
     if set(wanted) <= set(incompatible.missing_keys):
@@ -56,7 +56,7 @@ def refuse_other_backbone(incompatible: Any, names: Iterable[str], source: str) 
     """Refuses a detector with another backbone as the start of a detector, and counts missing parameters.
 
     Args:
-        incompatible: fvcore's report of what loading left out.
+        incompatible: fvcore's report of the parameters that were not loaded.
         names: names of the checkpoint's parameters.
         source: address of the checkpoint, for the message.
 
@@ -82,12 +82,12 @@ def refuse_other_backbone(incompatible: Any, names: Iterable[str], source: str) 
 
 
 def refuse_unfit(incompatible: Any, source: str, *, complete: bool, named: bool) -> None:
-    """Refuses a checkpoint that leaves parameters of the model as they were initialised.
+    """Refuses a checkpoint if parameters of the model keep their initial values.
 
     Args:
-        incompatible: fvcore's report of what loading left out.
+        incompatible: fvcore's report of the parameters that were not loaded.
         source: address of the checkpoint, for the message.
-        complete: whether it must contain the whole model, not only its detector.
+        complete: whether the checkpoint must contain the whole model, not only its detector.
         named: whether the checkpoint names its classes.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Reading checkpoints in all formats that training can start from, and writing converted weights."""
+"""Reads checkpoints in all formats that training can start from, and writes converted weights."""
 
 import logging
 from collections.abc import Mapping, MutableMapping
@@ -79,7 +79,7 @@ def _from_pycls(content: MutableMapping[str, Any], path: Path) -> dict[str, Any]
 
 
 def _check_tensors(model: Any, path: Path) -> None:
-    """Replaces arrays by tensors, in place: a state dict may have its layers' versions as an attribute.
+    """Replaces arrays by tensors, in place, because a state dict may have an attribute with versions.
 
     Raises:
         ValueError: it is not a mapping, or an entry is neither a tensor nor an array.
@@ -116,7 +116,7 @@ def _has_tensors(values: Mapping[Any, Any]) -> bool:
 def _tensor(value: Any) -> Tensor | None:
     if isinstance(value, Tensor):
         return value
-    # Kinds that PyTorch has, too: no objects, no text, at most 64 bits.
+    # Types that PyTorch has, too: numbers of at most 64 bits.
     if (
         isinstance(value, np.ndarray | np.generic)
         and value.dtype.kind in "biuf"
@@ -132,7 +132,7 @@ def write_weights(path: Path, model: Mapping[str, Tensor], vocabulary: Vocabular
     Args:
         path: file to write.
         model: state dict.
-        vocabulary: names of the classes that the model's outputs stand for; None if it has no such outputs.
+        vocabulary: names of the classes of the model's outputs; None if it has no such outputs.
     """
     checkpoint: dict[str, Any] = {"model": dict(model)}
     if vocabulary is not None:

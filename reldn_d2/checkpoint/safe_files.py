@@ -1,4 +1,4 @@
-"""Reading weight files from untrusted sources without running code in them.
+"""Reads weight files from untrusted sources without running code in them.
 
 Nearly all weight files are pickles, and a pickle can run any code. So PyTorch's files are read with
 `weights_only`, and those of Detectron2's model zoo by an unpickler that only knows the parts of NumPy arrays.
@@ -45,8 +45,8 @@ def _scalar_called(module: str) -> Callable[[Any, Any], Any]:
 
 _RECONSTRUCT: Any = np.zeros(0).__reduce__()[0]
 _SCALAR: Any = np.float64(0).__reduce__()[0]
-# Name in the file -> what it stands for: all that old and new files need. NumPy 2 renamed `numpy.core`, and
-# Python 3 renamed `__builtin__`.
+# Name in the file -> object: all that old and new files need. NumPy 2 renamed `numpy.core`, and Python 3
+# renamed `__builtin__`.
 ALLOWED: dict[str, Any] = {
     "numpy.ndarray": np.ndarray,
     "numpy.dtype": np.dtype,
@@ -141,7 +141,7 @@ def _unreadable(path: Path, error: Exception) -> ValueError:
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong with the file, without PyTorch's advice to load it anyway."""
+    """The reason why a file could not be read, without PyTorch's advice to load it anyway."""
     if isinstance(error, pickle.UnpicklingError) and error.__context__ is not None:
         return _first_sentence(error.__context__)
     return _first_sentence(error)

@@ -1,4 +1,4 @@
-"""Where weights come from: a path or URL, and a checksum that is compared before the file is read."""
+"""`WeightSource`: path or URL of weights, with a checksum that is compared before the file is read."""
 
 import hashlib
 import logging
@@ -66,7 +66,7 @@ class WeightSource:
         Raises:
             FileNotFoundError: the file does not exist.
             OSError: the download failed.
-            ValueError: the checksum is another one, or the path is a folder.
+            ValueError: the checksum differs, or the path is a folder.
         """
         try:
             path = Path(path_manager.get_local_path(self.address))
@@ -86,10 +86,13 @@ class WeightSource:
         return path
 
     def again(self, path: Path) -> str:
-        """The end of an error message about a broken file: how to download it again. Empty for a local file.
+        """The end of an error message about a broken file, which says how to download it again.
 
         Args:
             path: local file.
+
+        Returns:
+            The sentence, or an empty string if the file was not downloaded.
         """
         return (
             f". It was downloaded from {self.address}: delete {path} to download it again"

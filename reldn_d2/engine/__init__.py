@@ -1,4 +1,4 @@
-"""Configs, training, evaluation and prediction: what `train_net.py` and the tools share."""
+"""Configs, training, evaluation and prediction, for `train_net.py` and the tools."""
 
 from .datasets import vocabulary_of
 from .detections import cache_detections, detector_identity

@@ -8,16 +8,16 @@ from pathlib import Path
 from reldn_d2.data.conversion import Conversion, convert, digests_of_sources
 from reldn_d2.data.registration import datasets_root
 
-# What a shell reports of a command that Ctrl-C ended.
+# Exit status of a command that Ctrl-C ended, as shells report it.
 _INTERRUPTED = 130
 
 
 def conversion_parser(description: str, folder: str) -> argparse.ArgumentParser:
-    """The options of scripts that convert a data set of a known folder: --root, --output and --force.
+    """Makes the argument parser of a conversion script, with --root, --output and --force.
 
     Args:
-        description: of the script.
-        folder: of the data set, below the folder of all data sets.
+        description: what the script does, for --help.
+        folder: folder of the data set, relative to the folder of all data sets.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -32,11 +32,11 @@ def conversion_parser(description: str, folder: str) -> argparse.ArgumentParser:
 
 
 def run_conversions(conversions: Sequence[Conversion], output: Path, force: bool) -> None:
-    """Convert one after the other, and print what became of each.
+    """Converts the data sets one after the other and prints the result of each.
 
     Raises:
-        SystemExit: with a message of one line, when a data set cannot be read or a file not be written; with status 130
-            after such a line on standard error, when interrupted.
+        SystemExit: a data set can't be read or a file can't be written: a message of one line. The user
+            interrupted the script: status 130, after a line on standard error.
     """
     try:
         digests = digests_of_sources(conversions)

@@ -12,34 +12,38 @@ from reldn_d2.structures import Vocabulary
 
 
 def vocabulary_of(dataset_name: str) -> Vocabulary:
-    """Names of the entity classes and predicates of a registered data set (no predicates: an empty list).
+    """Names of the entity classes and predicates of a registered data set.
+
+    The list of predicates is empty if the data set has none.
 
     Raises:
         ValueError: the data set names no entity classes.
     """
     metadata = MetadataCatalog.get(dataset_name)
     if metadata.get("thing_classes") is None:
-        # A loader of Detectron2's kind knows the names once it has read its file.
+        # Detectron2's loaders set the names when they read the annotation file.
         DatasetCatalog.get(dataset_name)
     if metadata.get("thing_classes") is None:
         raise ValueError(
-            f"data set {dataset_name} has no thing_classes: MetadataCatalog.get({dataset_name!r}).set(thing_classes=...)"
+            f"data set {dataset_name} has no thing_classes: "
+            f"MetadataCatalog.get({dataset_name!r}).set(thing_classes=...)"
         )
     return Vocabulary(list(metadata.thing_classes), list(metadata.get("predicate_classes", [])))
 
 
 def common_vocabulary(dataset_names: Iterable[str], counts: Mapping[str, tuple[str, int]]) -> Vocabulary:
-    """The vocabulary that data sets share with a config.
+    """Checks that data sets have the same classes, as many as the config says, and returns their names.
 
     Args:
-        dataset_names: of data sets.
-        counts: for "thing_classes" and, for RelDN, "predicate_classes": the config key that counts them and its value.
+        dataset_names: names of the data sets.
+        counts: "thing_classes" and, for RelDN, "predicate_classes" -> the config key that holds their number,
+            and this number.
 
     Returns:
-        Names of the classes; no predicates if `counts` has none.
+        Names of the classes, without predicates if `counts` has none.
 
     Raises:
-        ValueError: a count is not that of a data set, the names differ, or there is no data set.
+        ValueError: a data set has another number of classes, the names differ, or there is no data set.
     """
     vocabularies = {name: vocabulary_of(name) for name in dataset_names}
     if "predicate_classes" not in counts:
@@ -52,8 +56,8 @@ def common_vocabulary(dataset_names: Iterable[str], counts: Mapping[str, tuple[s
             in_data_set = len(getattr(vocabulary, kind))
             if number != in_data_set:
                 raise ValueError(
-                    f"{key} is {number}, but data set {name} has {in_data_set}: set {key} to {in_data_set}, or name "
-                    "another data set"
+                    f"{key} is {number}, but data set {name} has {in_data_set}: set {key} to {in_data_set}, "
+                    "or name another data set"
                 )
         first.check_equal(vocabulary, f"data set {name}")
     return first
@@ -63,11 +67,11 @@ def load_registered(names: Sequence[str], detection_files: Sequence[str] = ()) -
     """Dataset dicts of registered data sets, one after the other.
 
     Args:
-        names: of data sets.
-        detection_files: of precomputed detections, one per data set, or none.
+        names: names of the data sets.
+        detection_files: files of precomputed detections, one per data set, or none.
 
     Raises:
-        ValueError: another number of files than of data sets, or detections that do not fit a data set.
+        ValueError: the numbers of files and data sets differ, or detections do not fit a data set.
     """
     check_detection_files(detection_files, names)
     dataset_dicts: list[dict[str, Any]] = []
@@ -80,12 +84,13 @@ def load_registered(names: Sequence[str], detection_files: Sequence[str] = ()) -
 
 
 def check_detection_files(files: Sequence[str], names: Sequence[str]) -> None:
-    """
+    """Checks that there is one detection file for each data set, or none at all.
+
     Raises:
         ValueError: there are files, but not one for each data set.
     """
     if files and len(files) != len(names):
         raise ValueError(
-            f"{len(files)} detection files for {len(names)} data sets ({', '.join(names)}): give one each in "
-            "DATASETS.DETECTION_FILES_TRAIN and _TEST, or none"
+            f"{len(files)} detection files for {len(names)} data sets ({', '.join(names)}): give one for "
+            "each data set in DATASETS.DETECTION_FILES_TRAIN and _TEST, or none"
         )

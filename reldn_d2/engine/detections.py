@@ -1,4 +1,4 @@
-"""Running a detector once over a data set, so that relation training and evaluation need not run it again."""
+"""Runs a detector over a data set once, so that relation training and evaluation do not have to."""
 
 import hashlib
 import json
@@ -15,13 +15,13 @@ from .parts import Config
 
 
 def detector_identity(cfg: Config, model: nn.Module) -> str:
-    """What a detector's output depends on beside the images: a digest of its weights and of the config keys that matter.
+    """Digest of a detector's weights and of the config keys that its output depends on.
 
     Args:
-        cfg: of the detector, in YAML or Python.
-        model: with its weights.
+        cfg: config of the detector, in YAML or Python.
+        model: the detector with its weights.
     """
-    # As JSON, in which a tuple is the list that it becomes in a YAML file.
+    # JSON writes a tuple as a list, as YAML files do.
     settings = json.dumps(parts_of(cfg).detector_settings(), sort_keys=True)
     digest = hashlib.sha256(settings.encode())
     for name, value in model.state_dict().items():
@@ -32,22 +32,26 @@ def detector_identity(cfg: Config, model: nn.Module) -> str:
 
 @torch.no_grad()
 def cache_detections(cfg: Config, model: nn.Module, dataset_name: str, path: Path) -> None:
-    """Writes a detector's outputs for DATASETS.DETECTION_FILES_TRAIN or _TEST (`datasets.train_detections`, `test_detections`).
+    """Writes the detections of a data set to a file, which later runs read instead of running the detector.
+
+    The file is for DATASETS.DETECTION_FILES_TRAIN or _TEST, in a config in Python for
+    `datasets.train_detections` or `test_detections`.
 
     Args:
-        cfg: of the detector: stage 1, or a single-stage one.
+        cfg: config of the detector: of stage 1, or of a single-stage detector.
         model: the detector, in eval mode.
-        dataset_name: a registered data set.
+        dataset_name: name of a registered data set.
         path: file to write, atomically.
 
     Raises:
-        ValueError: the config is of RelDN, whose entities depend on the task; or the classes are not those of the config
-            or of its test sets, which the checkpoint was compared with.
+        ValueError: the config is of RelDN, whose entities depend on the task; or the data set has other
+            classes than the config or its test sets, which the checkpoint was compared with.
     """
     parts = parts_of(cfg)
     if parts.is_relation_model:
         raise ValueError(
-            "detections come from a detector: give the config of stage 1 (META_ARCHITECTURE: GeneralizedRCNN, or RetinaNet)"
+            "detections come from a detector: give the config of stage 1 "
+            "(META_ARCHITECTURE: GeneralizedRCNN, or RetinaNet)"
         )
     classes = check_classes(cfg, (dataset_name, *parts.test_datasets)).thing_classes
     found = {}

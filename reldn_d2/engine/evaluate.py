@@ -1,4 +1,4 @@
-"""Configs and checkpoints by name: what `train_net.py` and the tools call."""
+"""Functions on configs that `train_net.py` and the tools call: load, evaluate, check the classes."""
 
 import os
 from typing import Any
@@ -23,14 +23,14 @@ def kind_of_config(config_file: str | os.PathLike[str]) -> type[RunParts]:
 
 
 def load_config(config_file: str, opts: list[str] | None = None) -> Config:
-    """A config of either kind with overrides, not frozen.
+    """Loads a config of either kind and applies overrides. It is not frozen.
 
     Args:
-        config_file: YAML file, or Python file whose name ends in ".py", which is run.
-        opts: overrides: KEY VALUE pairs, flat, for YAML; "key=value" each for Python.
+        config_file: YAML file, or a Python file, whose name ends in ".py". A Python file is run.
+        opts: overrides: a flat list of keys and values for YAML, "key=value" strings for Python.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: see `load_yaml_config` and `load_lazy_config`.
     """
     load = load_lazy_config if kind_of_config(config_file) is LazyParts else load_yaml_config
@@ -46,21 +46,21 @@ def load_model(cfg: Config, *, resume: bool = False) -> nn.Module:
     """The model of a config with its weights, in eval mode.
 
     Args:
-        cfg: of either stage and kind.
+        cfg: config of either stage and kind.
         resume: take the last checkpoint in the run's folder instead, if there is one.
 
     Raises:
-        ValueError: no weights, or weights that do not fit.
+        ValueError: the config names no weights, or they do not fit.
     """
     return load_weights(parts_of(cfg), resume=resume)
 
 
 def evaluate(cfg: Config, *, resume: bool = False) -> dict[str, Any]:
-    """Evaluates a checkpoint on the test sets, and compares with the results that the config expects.
+    """Evaluates a checkpoint on the test sets and compares the results with those that the config expects.
 
     Args:
-        cfg: of either stage and kind.
-        resume: as for `load_model`.
+        cfg: config of either stage and kind.
+        resume: see `load_model`.
 
     Returns:
         See `reldn_d2.engine.run.test`.
@@ -72,19 +72,19 @@ def evaluate(cfg: Config, *, resume: bool = False) -> dict[str, Any]:
 
 
 def check_classes(cfg: Config, dataset_names: list[str] | tuple[str, ...]) -> Vocabulary:
-    """See `check_vocabulary`."""
+    """Compares the classes of a config and of data sets, see `reldn_d2.engine.run.check_vocabulary`."""
     return check_vocabulary(parts_of(cfg), dataset_names)
 
 
 def set_predicate_statistics(model: RelDN, cfg: CfgNode, dataset_dicts: list[DatasetDict]) -> None:
-    """Gives a RelDN's relation head the predicate counts of a training set: for trainers of other projects.
+    """Gives the relation head the predicate counts of a training set. For trainers of other projects.
 
     Args:
-        model: not yet trained.
-        cfg: YAML config, says which pairs count.
+        model: RelDN before training.
+        cfg: YAML config. It decides which pairs are counted.
         dataset_dicts: the whole training set, images without relations included.
 
     Raises:
-        ValueError: an annotation of a class or predicate that the config does not have.
+        ValueError: an annotation has a class or predicate that the config does not have.
     """
     model.relation_head.set_predicate_counts(count_predicates(cfg, dataset_dicts))

@@ -1,15 +1,16 @@
-"""Configs in Python (Detectron2's LazyConfig): reading them, and the parts that they describe.
+"""Configs in Python (Detectron2's LazyConfig): reads them and makes the parts that they describe.
 
-Such a config, `configs/lazy/scenes_reldn.py` for example, has
+A config in Python, for example `configs/lazy/scenes_reldn.py`, has
 
-* `model`: a RelDN, or without `relation_head` a detector; `model.roi_heads.num_classes` and
-  `model.relation_head.num_predicates` count its classes;
+* `model`: RelDN, or a detector if it has no `relation_head`; `model.roi_heads.num_classes` and
+  `model.relation_head.num_predicates` are the numbers of its classes;
 * `datasets`: `train`, a list of names, and `test`, one name;
-* `dataloader`: `train`, with a list of dataset dicts as `dataset`; for RelDN `statistics`, the predicate counts of the
-  training set; `test` and `evaluator`, which are joined when an evaluation starts;
-* `optimizer`, whose `params.model` is filled in; `lr_multiplier`, relative to the whole length of the training;
-* `train`: as Detectron2's `common/train.py`: the checkpoint to start from is `init_checkpoint`; a RelDN checkpoint whose
-  relation part is taken may be `relation_checkpoint`.
+* `dataloader`: `train`, whose `dataset` is a list of dataset dicts; `test` and `evaluator`, which are joined
+  when an evaluation starts; for RelDN also `statistics`, the predicate counts of the training set;
+* `optimizer`: its `params.model` is filled in;
+* `lr_multiplier`: relative to the whole length of the training;
+* `train`: as in Detectron2's `common/train.py`. `init_checkpoint` is the checkpoint to start from;
+  `relation_checkpoint` may name a RelDN checkpoint whose relation part is taken.
 """
 
 import json
@@ -38,25 +39,27 @@ from .run_identity import flatten, free_patterns
 
 logger = logging.getLogger(__name__)
 
-# What every run needs. Names are checked when the config is read, so that nothing is found missing after hours.
+# Names that every run needs. They are checked when the config is read, not when a run has trained for hours.
 _NEEDED = (
-    *("model", "datasets.train", "datasets.test", "dataloader.train.dataset", "dataloader.train.mapper"),
-    *(
-        "dataloader.test.dataset",
-        "dataloader.test.mapper",
-        "dataloader.evaluator",
-        "optimizer.params",
-        "lr_multiplier",
-    ),
-    *(
-        "train.output_dir",
-        "train.init_checkpoint",
-        "train.device",
-        "train.max_iter",
-        "train.amp.enabled",
-        "train.ddp",
-    ),
-    *("train.checkpointer", "train.eval_period", "train.log_period"),
+    "model",
+    "datasets.train",
+    "datasets.test",
+    "dataloader.train.dataset",
+    "dataloader.train.mapper",
+    "dataloader.test.dataset",
+    "dataloader.test.mapper",
+    "dataloader.evaluator",
+    "optimizer.params",
+    "lr_multiplier",
+    "train.output_dir",
+    "train.init_checkpoint",
+    "train.device",
+    "train.max_iter",
+    "train.amp.enabled",
+    "train.ddp",
+    "train.checkpointer",
+    "train.eval_period",
+    "train.log_period",
 )
 _NEEDED_FOR_RELATIONS = (
     "model.relation_head.num_predicates",
@@ -66,16 +69,16 @@ _NEEDED_FOR_RELATIONS = (
 
 
 def load_lazy_config(config_file: str, overrides: list[str] | None = None) -> DictConfig:
-    """A config in Python, with overrides. The file is a program, and is run.
+    """Runs a config in Python and applies overrides.
 
     Args:
         config_file: Python file.
-        overrides: "key=value" each.
+        overrides: strings "key=value".
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: naming the file: overrides that are not key=value, or of a key that the config does not have; a part
-            of a run that is missing.
+        FileNotFoundError: the file does not exist.
+        ValueError: an override is not key=value or names a key that the config does not have, or the config
+            lacks a part of a run. The message names the file.
     """
     if not Path(config_file).is_file():
         raise FileNotFoundError(f"config file {config_file!r} does not exist: correct --config-file")
@@ -83,9 +86,10 @@ def load_lazy_config(config_file: str, overrides: list[str] | None = None) -> Di
     for override in overrides or []:
         if "=" not in override:
             raise ValueError(
-                f"{config_file} is a config in Python, whose overrides are written key=value: {override!r} is not"
+                f"{config_file} is a config in Python, whose overrides are written key=value: "
+                f"{override!r} is not"
             )
-    # A misspelt key would be added, and change nothing.
+    # Otherwise a misspelt key would be added and have no effect.
     OmegaConf.set_struct(cfg, True)
     for override in overrides or []:
         try:
@@ -109,7 +113,7 @@ def _check_parts(cfg: DictConfig, config_file: str) -> None:
     missing = [
         name for name in needed if OmegaConf.select(cfg, name, throw_on_resolution_failure=False) is None
     ]
-    # An interpolation that cannot be resolved yet is there all the same; a key with the value None is not.
+    # A key with the value None is missing. An interpolation that can't be resolved yet is not.
     missing = [name for name in missing if not _is_interpolation(cfg, name)]
     if missing:
         raise ValueError(
@@ -133,7 +137,7 @@ def _has_relations(cfg: DictConfig) -> bool:
 
 
 def _trains(head: DictConfig) -> bool:
-    """Whether a relation head has more than a frozen semantic table; True for a head that has no pair classifier."""
+    """Whether a relation head has more than a frozen semantic table. True if it has no pair classifier."""
     parts = head.get("pair_classifier")
     if parts is None:
         return True
@@ -143,7 +147,7 @@ def _trains(head: DictConfig) -> bool:
 
 
 class LazyParts(RunParts):
-    """The parts that a config in Python describes: each is instantiated when it is asked for."""
+    """The parts that a config in Python describes. Each is instantiated when its method is called."""
 
     keys = KeyNames(
         output_dir="train.output_dir",
@@ -160,9 +164,10 @@ class LazyParts(RunParts):
     )
 
     def __init__(self, cfg: DictConfig) -> None:
-        """
+        """Reads the settings of a config.
+
         Args:
-            cfg: see the module.
+            cfg: config with the keys that the module's docstring lists.
         """
         self.cfg = cfg
         train, datasets = cfg.train, cfg.datasets
@@ -181,19 +186,24 @@ class LazyParts(RunParts):
 
     @staticmethod
     def override(key: str, value: object) -> list[str]:
+        """One word, key=value. A list or tuple is written [a,b]."""
         text = f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple) else value
         return [f"{key}={text}"]
 
     def scaled_to(self, num_processes: int) -> "LazyParts":
+        """These parts: a config in Python names no number of processes."""
         return self
 
     def settings(self) -> dict[str, str]:
+        """Every key of the config and its value as JSON."""
         return dict(flatten(_plain(self.cfg)))
 
     def free_keys(self) -> tuple[str, ...]:
+        """The patterns of `FREE_KEYS` for configs in Python."""
         return free_patterns("python")
 
     def detector_settings(self) -> Any:
+        """The keys of `model` without the relation part, and the test mapper."""
         model = {
             key: value for key, value in _plain(self.cfg.model).items() if not key.startswith("relation_")
         }
@@ -201,6 +211,7 @@ class LazyParts(RunParts):
         return json.loads(json.dumps([model, mapper], default=yaml.dump))
 
     def class_counts(self) -> Mapping[str, tuple[str, int]]:
+        """The numbers of classes in `model`."""
         model = self.cfg.model
         part = "roi_heads" if "roi_heads" in model else "head"
         counts = {"thing_classes": (f"model.{part}.num_classes", model[part].num_classes)}
@@ -210,42 +221,51 @@ class LazyParts(RunParts):
         return counts
 
     def training_data(self) -> list[DatasetDict]:
+        """Instantiates `dataloader.train.dataset`."""
         dataset_dicts: list[DatasetDict] = instantiate(self.cfg.dataloader.train.dataset)
         return dataset_dicts
 
     def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> NDArray[np.int64]:
+        """Instantiates `dataloader.statistics`."""
         counts: NDArray[np.int64] = instantiate(self.cfg.dataloader.statistics)
         return counts
 
     def model(self) -> nn.Module:
+        """Instantiates `model` on the device of the config."""
         model: nn.Module = instantiate(self.cfg.model).to(self.device)
         logger.info("Model:\n%s", model)
         return model
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Instantiates `optimizer` for the parameters of a model."""
         cfg = self.cfg.optimizer
         optimizer: torch.optim.Optimizer = instantiate({**cfg, "params": {**cfg.params, "model": model}})
         return optimizer
 
     def lr_scheduler(self, optimizer: torch.optim.Optimizer) -> Any:
+        """Instantiates `lr_multiplier`."""
         return instantiate(self.cfg.lr_multiplier)
 
     def train_loader(self, training_data: list[DatasetDict]) -> Any:
+        """Instantiates `dataloader.train` with the given data."""
         return instantiate({**self.cfg.dataloader.train, "dataset": training_data})
 
     def test_mapper(self) -> RelationDatasetMapper:
+        """Instantiates `dataloader.test.mapper`."""
         mapper: RelationDatasetMapper = instantiate(self.cfg.dataloader.test.mapper)
         return mapper
 
     def test_loader(self, dataset_name: str) -> Any:
+        """Instantiates `dataloader.test` for a data set."""
         return instantiate(self._tested_on(dataset_name).dataloader.test)
 
     def evaluator(self, dataset_name: str) -> DatasetEvaluator:
+        """Instantiates `dataloader.evaluator` for a data set."""
         evaluator: DatasetEvaluator = instantiate(self._tested_on(dataset_name).dataloader.evaluator)
         return evaluator
 
     def _tested_on(self, dataset_name: str) -> DictConfig:
-        """The config with another test set, whose detections it can't name."""
+        """The config with another test set. It names no precomputed detections for this one."""
         if self.cfg.datasets.test == dataset_name:
             return self.cfg
         cfg = deepcopy(self.cfg)
@@ -253,4 +273,4 @@ class LazyParts(RunParts):
         return cfg
 
     def verify(self, results: Mapping[str, Any]) -> None:
-        """A config in Python expects no results."""
+        """Compares nothing: a config in Python expects no results."""

@@ -5,7 +5,7 @@ from typing import Any
 from detectron2.solver import get_default_optimizer_params
 from torch import nn
 
-# What the published recipe trains at a lower rate: it starts from the detector's weights.
+# Parts that the published recipe trains at a lower rate, because they start from the detector's weights.
 _SLOW_PARTS = ("relation_backbone.", "relation_head.pair_classifier.predicate_head.")
 
 
@@ -24,11 +24,12 @@ def relation_optimizer_params(
     Args:
         model: RelDN or a detector, before it is wrapped for several processes.
         base_lr: learning rate.
-        weight_decay: of all parameters but those of normalisation layers, biases and the semantic table.
-        weight_decay_norm: of normalisation layers.
-        weight_decay_bias: of biases; None: as the layer they belong to.
-        bias_lr_factor: learning rate of biases, and of the semantic table if it is trained, times this.
-        predicate_backbone_lr_factor: learning rate of the predicate backbone and of its box head, times this.
+        weight_decay: weight decay of all parameters except those of normalisation layers, biases and the
+            semantic table, which has none.
+        weight_decay_norm: weight decay of normalisation layers.
+        weight_decay_bias: weight decay of biases; None: that of their layer.
+        bias_lr_factor: factor of the learning rate for biases, and for the semantic table if it is trained.
+        predicate_backbone_lr_factor: factor of the learning rate for the predicate backbone and its box head.
 
     Raises:
         ValueError: the model has nothing to train.

@@ -1,7 +1,8 @@
-"""What a run is made of, whichever kind of config describes it.
+"""The parts of a run: one interface for both kinds of configs.
 
-A config in YAML and a config in Python are two ways to name the same parts: model, data, optimizer, schedule, evaluation.
-`YamlParts` and `LazyParts` make them; everything else in this room asks `RunParts` and never a config.
+A config in YAML and a config in Python are two ways to name the same parts: model, data, optimizer, schedule,
+evaluation. `YamlParts` and `LazyParts` make them. Everything else in this package uses `RunParts`, never a
+config.
 """
 
 from abc import ABC, abstractmethod
@@ -26,7 +27,7 @@ Config = CfgNode | DictConfig
 
 @dataclass(frozen=True)
 class KeyNames:
-    """How one kind of config spells the settings that messages and commands name."""
+    """The keys of one kind of config for the settings that messages and commands name."""
 
     output_dir: str
     device: str
@@ -42,25 +43,26 @@ class KeyNames:
 
 
 class RunParts(ABC):
-    """The parts of a training or an evaluation. Each method makes its part anew.
+    """The parts of a training or an evaluation. Each call of a method makes a new part.
 
     Attributes:
         keys: names of settings in this kind of config.
         output_dir: folder of the run.
-        device: where the model is, such as "cpu" or "cuda".
-        weights: checkpoint that a run starts from or that is evaluated; empty: none.
+        device: device of the model, for example "cpu" or "cuda".
+        weights: checkpoint that a run starts from, or that is evaluated; empty: none.
         relation_weights: RelDN checkpoint whose relation part a new run of RelDN takes; empty: none.
-        train_datasets, test_datasets: names of data sets.
+        train_datasets, test_datasets: names of the training and test sets.
         statistics_datasets: names of the data sets that the semantic module is counted over.
         is_relation_model: whether the model is RelDN; otherwise it is a detector.
-        entities_from_proposals: whether RelDN trains on proposals, as the published code.
+        entities_from_proposals: whether RelDN trains on proposals, as the published code does.
         has_training: whether there is anything to train: more than a frozen semantic table.
         has_train_detections: whether RelDN trains on precomputed detections.
-        use_amp: train in mixed precision.
-        max_iter: iterations of the training.
-        eval_period, log_period: iterations between two evaluations (0: at the end alone) or two log lines.
-        checkpoint_options: of Detectron2's PeriodicCheckpointer.
-        ddp_options: of Detectron2's `create_ddp_model`.
+        use_amp: whether to train in mixed precision.
+        max_iter: number of iterations of the training.
+        eval_period: number of iterations between two evaluations; 0: only at the end.
+        log_period: number of iterations between two log lines.
+        checkpoint_options: arguments of Detectron2's PeriodicCheckpointer.
+        ddp_options: arguments of Detectron2's `create_ddp_model`.
     """
 
     keys: ClassVar[KeyNames]
@@ -89,7 +91,7 @@ class RunParts(ABC):
 
     @abstractmethod
     def scaled_to(self, num_processes: int) -> "RunParts":
-        """These parts for a number of processes, where the config says for how many it was written."""
+        """These parts for a number of processes, if the config says for what number it was written."""
 
     @abstractmethod
     def settings(self) -> dict[str, str]:
@@ -101,35 +103,40 @@ class RunParts(ABC):
 
     @abstractmethod
     def detector_settings(self) -> Any:
-        """What a detector's output depends on beside weights and images, as JSON can hold it."""
+        """The settings that a detector's output depends on, besides weights and images, as JSON values."""
 
     @abstractmethod
     def class_counts(self) -> Mapping[str, tuple[str, int]]:
-        """For "thing_classes" and, for RelDN, "predicate_classes": the key that counts them, and its value."""
+        """The config keys that hold the numbers of classes.
+
+        Returns:
+            "thing_classes" and, for RelDN, "predicate_classes" -> (key, its value).
+        """
 
     @abstractmethod
     def training_data(self) -> list[DatasetDict]:
-        """The dataset dicts of the training sets, with precomputed detections if these are trained on."""
+        """The dataset dicts of the training sets, with precomputed detections if the config names them."""
 
     @abstractmethod
     def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> NDArray[np.int64]:
         """(C, C, P+1) counts for the semantic module, see `reldn_d2.data.predicate_counts`.
 
         Args:
-            training_data: what `training_data` returned, which is not loaded again; None loads what is needed.
+            training_data: the result of `training_data`, so that it is not loaded twice; None: it is loaded
+                if it is needed.
         """
 
     @abstractmethod
     def model(self) -> nn.Module:
-        """The model on its device, as it is initialised."""
+        """The model on its device, with its initial weights."""
 
     @abstractmethod
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """The optimizer of a model's trained parameters."""
+        """The optimizer for the trained parameters of a model."""
 
     @abstractmethod
     def lr_scheduler(self, optimizer: torch.optim.Optimizer) -> Any:
-        """PyTorch's scheduler of this optimizer, or fvcore's ParamScheduler over the whole training."""
+        """A PyTorch scheduler of this optimizer, or a ParamScheduler of fvcore for the whole training."""
 
     @abstractmethod
     def train_loader(self, training_data: list[DatasetDict]) -> Any:
@@ -137,7 +144,7 @@ class RunParts(ABC):
 
     @abstractmethod
     def test_mapper(self) -> RelationDatasetMapper:
-        """What makes the model's input of a dataset dict in evaluation and prediction."""
+        """The mapper from a dataset dict to the model's input, for evaluation and prediction."""
 
     @abstractmethod
     def test_loader(self, dataset_name: str) -> Any:
@@ -148,12 +155,12 @@ class RunParts(ABC):
         """The evaluator of a test set."""
 
     def precise_bn(self, model: nn.Module) -> Any:
-        """A hook that makes the statistics of batch normalisation exact; None where that is not asked for."""
+        """A hook that makes the statistics of batch normalisation exact; None if the config asks for none."""
         return None
 
     @abstractmethod
     def verify(self, results: Mapping[str, Any]) -> None:
-        """Compare results with those that the config expects, if it expects any."""
+        """Compares results with those that the config expects, if it expects any."""
 
     def all_datasets(self) -> Sequence[str]:
         """Names of all data sets."""

@@ -1,4 +1,4 @@
-"""Relationships in single images: the twin of Detectron2's DefaultPredictor."""
+"""Predicts relationships in single images, as Detectron2's DefaultPredictor predicts objects."""
 
 from typing import Any
 
@@ -19,17 +19,18 @@ class RelationPredictor:
     """Finds the relationships of one image with a trained RelDN, on the device of the config.
 
     Attributes:
-        thing_classes, predicate_classes: names, from the checkpoint; a checkpoint without them takes those of
-            the first test set of the config.
+        thing_classes, predicate_classes: class names of the checkpoint; those of the config's first test set
+            if the checkpoint has none.
     """
 
     def __init__(self, cfg: Config) -> None:
-        """
+        """Builds the model and loads its weights.
+
         Args:
-            cfg: of RelDN, in YAML or Python, with weights. The task is always "sgdet".
+            cfg: config of RelDN, in YAML or Python, with weights. The task is always "sgdet".
 
         Raises:
-            ValueError: no weights, or weights that do not fit the config.
+            ValueError: the config is of a detector, it names no weights, or they do not fit it.
         """
         parts = parts_of(cfg)
         if not parts.weights:
@@ -50,7 +51,8 @@ class RelationPredictor:
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray) -> dict[str, Instances]:
-        """
+        """Predicts the relationships of one image.
+
         Args:
             image: (H, W, 3) uint8, BGR as OpenCV reads it.
 

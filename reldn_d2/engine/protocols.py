@@ -10,12 +10,12 @@ from reldn_d2.evaluation import PROTOCOLS, EvaluationProtocol, make_protocols
 
 
 def chosen_protocols(cfg: CfgNode) -> list[EvaluationProtocol[Any]]:
-    """Those of MODEL.ROI_RELATION_HEAD.TEST.PROTOCOLS that are defined for its TASK.
+    """The protocols of MODEL.ROI_RELATION_HEAD.TEST.PROTOCOLS that are defined for its TASK.
 
-    A setting of a protocol is the key of TEST with its name in upper case.
+    The settings of protocols are keys of TEST: their names in upper case.
 
     Raises:
-        ValueError: an unknown protocol, or one that reads a longer list than the model makes.
+        ValueError: a protocol is unknown, or ranks more relationships than TEST.TOP_K.
     """
     test = cfg.MODEL.ROI_RELATION_HEAD.TEST
     factories = [PROTOCOLS[name] for name in test.PROTOCOLS if name in PROTOCOLS]
@@ -27,23 +27,24 @@ def chosen_protocols(cfg: CfgNode) -> list[EvaluationProtocol[Any]]:
 def protocols_of_task(
     names: Sequence[str], task: str, top_k: int, **settings: Any
 ) -> list[EvaluationProtocol[Any]]:
-    """Those of the named protocols that are defined for a task.
+    """The named protocols that are defined for a task.
 
-    One config serves all tasks: a protocol that is not defined for this one is left out.
+    The others are left out without an error, because one config serves all tasks.
 
     Args:
-        names: of protocols.
+        names: names of protocols.
         task: "sgdet", "sgcls" or "prdcls".
-        top_k: relationships that the model keeps for an image.
-        settings: of `make_protocols`.
+        top_k: number of relationships that the model keeps for each image.
+        settings: arguments of `make_protocols`.
 
     Raises:
-        ValueError: an unknown protocol, or one that reads a longer list than the model makes.
+        ValueError: a protocol is unknown, or ranks more than `top_k` relationships.
     """
     protocols = [protocol for protocol in make_protocols(names, **settings) if task.lower() in protocol.tasks]
     longest = max((protocol.list_length for protocol in protocols), default=0)
     if longest > top_k:
         raise ValueError(
-            f"TEST.TOP_K is {top_k}, but a protocol ranks {longest} relationships: raise it, or leave the protocol out"
+            f"TEST.TOP_K is {top_k}, but a protocol ranks {longest} relationships: raise it, or leave the "
+            "protocol out"
         )
     return protocols

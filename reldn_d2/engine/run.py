@@ -1,6 +1,6 @@
-"""One way to build, check, start and evaluate a run, whichever kind of config describes it.
+"""Builds, checks, starts and evaluates runs, from either kind of config.
 
-A check that every run needs is added here, once.
+Checks that every run needs belong here.
 """
 
 import logging
@@ -32,10 +32,11 @@ class TrainingRun:
     """Everything that a training needs, built and checked.
 
     Attributes:
-        model: on its device, not yet wrapped for several processes.
-        optimizer, data_loader: of the training.
+        model: the model on its device, not yet wrapped for several processes.
+        optimizer: optimizer of the model.
+        data_loader: loader of the training batches.
         vocabulary: names of the classes of all data sets.
-        identity: what a resumed run must share, see `run_identity`.
+        identity: settings and data that a resumed run must share, see `run_identity`.
     """
 
     model: nn.Module
@@ -46,18 +47,18 @@ class TrainingRun:
 
 
 def build_training(parts: RunParts) -> TrainingRun:
-    """Builds and checks what a training needs.
+    """Builds and checks the parts of a training.
 
     Raises:
-        ValueError: the config does not fit a data set, has nothing to train, asks for mixed precision without CUDA, or for
-            precomputed detections as well as proposals to train on.
+        ValueError: the config does not fit a data set, has nothing to train, asks for mixed precision without
+            CUDA, or trains on both proposals and precomputed detections.
     """
     vocabulary = check_vocabulary(parts, parts.all_datasets())
     _check_settings(parts)
     training_data = parts.training_data()
     model = parts.model()
     if isinstance(model, RelDN):
-        # Also for a head that makes no use of them: counting checks the range of every annotation.
+        # Also if the head does not use the counts, since counting checks the range of every annotation.
         model.relation_head.set_predicate_counts(parts.predicate_counts(training_data))
     optimizer = parts.optimizer(model)
     data_loader = parts.train_loader(training_data)
@@ -66,13 +67,13 @@ def build_training(parts: RunParts) -> TrainingRun:
 
 
 def check_vocabulary(parts: RunParts, dataset_names: Iterable[str]) -> Vocabulary:
-    """Compares the class counts of a config with those of data sets, and the names of these with each other.
+    """Compares the classes of data sets with each other, and their number with the config.
 
     Returns:
         The vocabulary of the data sets; without predicates if the config is of a detector.
 
     Raises:
-        ValueError: they differ, or there is no data set.
+        ValueError: names or numbers of classes differ, or there is no data set.
     """
     return common_vocabulary(dataset_names, parts.class_counts())
 
@@ -83,19 +84,20 @@ def _check_settings(parts: RunParts) -> None:
         raise ValueError(f"{keys.use_amp} needs CUDA: switch it off, or set {keys.device} to 'cuda'")
     if parts.entities_from_proposals and parts.has_train_detections:
         raise ValueError(
-            f"{keys.entities_from_proposals} trains on proposals, so it can't use {keys.train_detections}: choose one of them"
+            f"{keys.entities_from_proposals} trains on proposals, so it can't use {keys.train_detections}: "
+            "choose one of them"
         )
 
 
 def distribute(model: nn.Module, **options: Any) -> nn.Module:
-    """The model for several processes, if there are several; on CPUs too.
+    """Wraps a model for several processes, if there are several. Works on CPUs, too.
 
     Args:
-        model: on its device.
-        options: of `create_ddp_model`.
+        model: the model on its device.
+        options: arguments of `create_ddp_model`.
     """
     if next(model.parameters()).device.type == "cpu":
-        options["device_ids"] = None  # DDP insists on it
+        options["device_ids"] = None  # DDP requires it for CPU modules
     distributed: nn.Module = create_ddp_model(model, **options)
     return distributed
 
@@ -103,25 +105,25 @@ def distribute(model: nn.Module, **options: Any) -> nn.Module:
 def resume_or_start(
     checkpointer: RelationCheckpointer, identity: dict[str, str], parts: RunParts, *, resume: bool
 ) -> bool:
-    """Loads what a training run begins with.
+    """Loads the checkpoint that a training run starts or goes on from.
 
     Args:
-        checkpointer: of the run.
-        identity: of the run, see `run_identity`.
-        parts: say what a new run starts from.
+        checkpointer: checkpointer of the run.
+        identity: settings and data of the run, see `run_identity`.
+        parts: parts of the run, which name the weights that a new run starts from.
         resume: go on from the last checkpoint in the run's folder, if there is one.
 
     Returns:
-        Whether the run goes on from a checkpoint of its own.
+        Whether the run goes on from its own last checkpoint.
 
     Raises:
-        ValueError: RelDN would start from a detector that nobody trained, or the checkpoint to resume from was trained with
-            another config or other data.
+        ValueError: RelDN has no trained detector to start from, or the checkpoint to resume from was trained
+            with another config or other data.
     """
     resumed = resume and checkpointer.has_checkpoint()
     is_relation_model = isinstance(checkpointer.model, RelDN)
     if resumed:
-        # Before anything is loaded: weights and optimizer that do not fit would say less about why.
+        # Before anything is loaded: errors about weights or optimizer would not name the changed setting.
         check_resumed(checkpointer.saved_run(), identity, checkpointer.get_checkpoint_file())
     elif is_relation_model and not parts.weights:
         raise ValueError(
@@ -137,14 +139,14 @@ def load_weights(parts: RunParts, *, resume: bool = False) -> nn.Module:
     """The model of a config with its weights, in eval mode.
 
     Args:
-        parts: of either stage.
+        parts: parts of either stage.
         resume: take the last checkpoint in the run's folder instead, if there is one.
 
     Raises:
-        ValueError: no weights, or weights that do not fit.
+        ValueError: the config names no weights, or they do not fit.
     """
     model = parts.model()
-    # The semantic module alone: nothing in it is trained, so its table is counted anew.
+    # A semantic module alone is not trained, so its table is counted here.
     semantic_only = isinstance(model, RelDN) and not any(p.requires_grad for p in model.parameters())
     counted = (parts.statistics_datasets or parts.train_datasets) if semantic_only else ()
     checkpointer = RelationCheckpointer(
@@ -167,19 +169,22 @@ def load_weights(parts: RunParts, *, resume: bool = False) -> nn.Module:
 def test(
     parts: RunParts, model: nn.Module, evaluators: Sequence[DatasetEvaluator] | None = None
 ) -> dict[str, Any]:
-    """Evaluates a model on the test sets. The evaluator of each says what the model is asked beside its ranked list.
+    """Evaluates a model on the test sets.
+
+    An evaluator may ask the model for more than its ranked list, see `reldn_d2.structures.queries`.
 
     Args:
-        parts: of the model's config.
-        model: with weights.
+        parts: parts of the model's config.
+        model: the model with its weights.
         evaluators: one for each test set, instead of those of the config.
 
     Returns:
-        "task/protocol" -> metric -> number; of several data sets "data set/task/protocol", on one level, so that expected
-        results can name them. Empty on all but the main process.
+        "task/protocol" -> metric -> number. With several data sets the first key is "data set/task/protocol",
+        on one level, so that expected results can name it. Empty on all processes but the main one.
 
     Raises:
-        ValueError: a test set has other classes than the config, or another number of evaluators.
+        ValueError: a test set has other classes than the config, or the numbers of evaluators and test sets
+            differ.
     """
     names = parts.test_datasets
     if names:
@@ -188,7 +193,7 @@ def test(
         raise ValueError(
             f"{len(evaluators)} evaluators for {len(names)} test sets: give one for each, or none"
         )
-    # The main process may still be writing the last checkpoint, and would be ended if the evaluation fails elsewhere.
+    # The main process may still be writing the last checkpoint. A failed evaluation elsewhere would end it.
     comm.synchronize()
     results: OrderedDict[str, dict[str, Any]] = OrderedDict()
     for i, name in enumerate(names):

@@ -1,6 +1,7 @@
-"""What has to stay the same from the start of a training run to its end, and which keys of a config change nothing.
+"""The identity of a training run: the settings and data that must stay the same when it is resumed.
 
-This is the only list of such keys. Resuming a run and finding the finished runs of a table both read it.
+`FREE_KEYS` is the only list of keys that may change. Resuming a run and finding the finished runs of a table
+both use it.
 """
 
 import hashlib
@@ -29,8 +30,8 @@ class FreeKeys:
     """Keys that do not change what is trained after the start.
 
     Attributes:
-        effect: what they change: nothing that a training or a number depends on; the weights or files that a run starts
-            from; or how a model is evaluated.
+        effect: what the keys change. "nothing": no training and no number depends on them; "start": the
+            weights or files that a run starts from; "evaluation": how a model is evaluated.
         yaml: shell patterns of keys in YAML configs.
         python: shell patterns of keys in Python configs.
     """
@@ -54,7 +55,7 @@ FREE_KEYS = (
     FreeKeys("nothing", (f"{_HEAD}.TEST.CONFUSION_SUBSET",), ("dataloader.evaluator.confusion_subset",)),
     FreeKeys("start", ("MODEL.WEIGHTS",), ("train.init_checkpoint",)),
     FreeKeys("start", (f"{_HEAD}.WEIGHTS",), ("train.relation_checkpoint",)),
-    # Paths: what is in these files counts as training data.
+    # Only the paths: the content of these files counts as training data.
     FreeKeys(
         "start",
         ("DATASETS.DETECTION_FILES_TRAIN",),
@@ -69,8 +70,8 @@ FREE_KEYS = (
         "evaluation", (f"{_HEAD}.TEST.*",), ("model.relation_head.top_k", "model.relation_head.chunk_size")
     ),
 )
-# These match patterns above and still count: stage 2 trains on the detections, and precise batch normalisation changes the
-# model whenever it is evaluated.
+# These match patterns above, but must not change: stage 2 trains on the detections, and precise batch
+# normalisation changes the model at every evaluation.
 BOUND_YAML_KEYS = ("TEST.DETECTIONS_PER_IMAGE", "TEST.PRECISE_BN.*")
 
 _LISTED = 10
@@ -79,7 +80,7 @@ _LISTED = 10
 def free_patterns(
     kind: Literal["yaml", "python"], effects: Iterable[Effect] = ("nothing", "start", "evaluation")
 ) -> tuple[str, ...]:
-    """Patterns of the keys with some of the effects, in one kind of config."""
+    """Patterns of the keys that have one of these effects, in one kind of config."""
     return tuple(pattern for keys in FREE_KEYS if keys.effect in effects for pattern in getattr(keys, kind))
 
 
@@ -94,24 +95,24 @@ def flatten(cfg: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
         if isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{key}.")
         else:
-            # In JSON a tuple is the list that it becomes in a YAML file. Functions and classes, in Python configs, are
-            # written by name: what they print as may hold an address.
+            # JSON writes a tuple as a list, as YAML files do. yaml.dump writes the functions and classes of
+            # Python configs by name; their repr may contain an address.
             yield f"{prefix}{key}", json.dumps(value, default=yaml.dump)
 
 
 def run_identity(
     settings: Mapping[str, str], free: Sequence[str], training_data: Sequence[DatasetDict]
 ) -> dict[str, str]:
-    """What a resumed run must share with the run that wrote its checkpoint, as plain text.
+    """The settings and data that a resumed run must share with the run that wrote its checkpoint.
 
     Args:
         settings: every key of the config and its value (`RunParts.settings`), as training uses them.
         free: patterns of the keys that may differ (`RunParts.free_keys`).
-        training_data: the images that are trained on, with precomputed detections if there are any.
+        training_data: dataset dicts of the training images, with precomputed detections if there are any.
 
     Returns:
-        The settings that may not differ, the number of training images, and a fingerprint of what is known about them.
-        Image folders do not count, so that data can be moved, nor do pixels.
+        As plain text: the settings that may not differ, the number of training images, and a digest of their
+        dataset dicts. Image folders and pixels do not count, so the data may be moved.
     """
     return {
         "number of training images": str(len(training_data)),
@@ -123,21 +124,23 @@ def run_identity(
 def check_resumed(saved: Mapping[str, str] | None, current: Mapping[str, str], source: str) -> None:
     """Compares a run with the run of the checkpoint that it resumes from.
 
-    A key that only one of them has is not compared: a release with a new key can go on with old checkpoints. Nor is a class
-    or function of this package that an earlier release had under another name (Python configs name their parts).
+    A key that only one of them has is not compared, so that a release with a new key can go on with old
+    checkpoints. Python configs name the classes and functions of their parts: a saved name of this package
+    that does not exist any more is not compared either.
 
     Args:
-        saved: `run_identity` of the run that wrote the checkpoint; None, from before it was saved, is logged.
+        saved: `run_identity` of the run that wrote the checkpoint; None (earlier releases did not save it)
+            gives a warning.
         current: `run_identity` of this run.
-        source: the checkpoint's file, for the message.
+        source: file of the checkpoint, for the message.
 
     Raises:
-        ValueError: they differ.
+        ValueError: a setting or the training data differ.
     """
     if saved is None:
         logger.warning(
-            "%s is of an earlier release and does not say what it was trained with: config and training data are not "
-            "compared with those of this run.",
+            "%s is of an earlier release and does not say what it was trained with: config and training data "
+            "are not compared with those of this run.",
             source,
         )
         return
@@ -150,7 +153,8 @@ def check_resumed(saved: Mapping[str, str] | None, current: Mapping[str, str], s
         more = f"; and {len(differing) - _LISTED} more" if len(differing) > _LISTED else ""
         raise ValueError(
             f"{source} is of another run: {'; '.join(differing[:_LISTED])}{more}. To resume, set "
-            f"{'it' if len(differing) == 1 else 'them'} back as the run had it; for a new run, choose another OUTPUT_DIR"
+            f"{'it' if len(differing) == 1 else 'them'} back to the old value; for a new run, choose "
+            "another OUTPUT_DIR"
         )
 
 
@@ -169,7 +173,7 @@ def _fingerprint(training_data: Sequence[DatasetDict]) -> str:
         if "detections" in image:
             found = image["detections"]
             arrays += [np.asarray(found[key], dtype=np.float64) for key in ("boxes", "scores", "classes")]
-        # The shapes say where one array ends and the next begins.
+        # The shapes make the boundaries between arrays part of the digest.
         name = PurePath(image["file_name"]).name
         known = (image.get("image_id"), name, image.get("height"), image.get("width"))
         digest.update("\n".join(map(str, (*known, *(a.shape for a in arrays)))).encode())

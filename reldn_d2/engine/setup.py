@@ -1,4 +1,4 @@
-"""What has to be settled before training, evaluation or prediction starts."""
+"""Sets up a process before training, evaluation or prediction: config, logging, seed, folder, data sets."""
 
 import argparse
 import logging
@@ -21,7 +21,10 @@ from .parts import Config
 
 
 def setup(args: argparse.Namespace) -> Config:
-    """Config of a `train_net.py` run, frozen; also sets up logging, the seed and the output folder.
+    """Loads the config of a `train_net.py` run, and sets up logging, the seed and the output folder.
+
+    Returns:
+        The config. A YAML config is frozen.
 
     Raises:
         FileNotFoundError, ValueError: see `load_config`.
@@ -38,15 +41,16 @@ def start_run(cfg: Config, args: argparse.Namespace, output_dir: str, device: st
     """Sets up logging, the seed and the output folder of a `train_net.py` run.
 
     Args:
-        cfg: is written to the output folder.
-        args: of `train_net.py`.
-        output_dir, device: of the config, where that has them.
+        cfg: config to write to the output folder.
+        args: arguments of `train_net.py`.
+        output_dir: output folder in the config.
+        device: device in the config.
 
     Raises:
-        ValueError: several processes on CPUs of a machine with GPUs.
+        ValueError: several processes run on the CPUs of a machine with GPUs.
     """
-    # Detectron2 writes the config of every start there. Beside checkpoints it says how these were trained, so a
-    # resumed run and an evaluation leave it as it was.
+    # Detectron2 writes the config into the output folder at every start. The one beside checkpoints says how
+    # these were trained, so a resumed run and an evaluation keep it.
     folder = Path(output_dir)
     trained_with, has_checkpoint = folder / "config.yaml", (folder / "last_checkpoint").is_file()
     keep = (args.resume or args.eval_only) and has_checkpoint and trained_with.is_file()
@@ -55,11 +59,13 @@ def start_run(cfg: Config, args: argparse.Namespace, output_dir: str, device: st
     if keep and comm.is_main_process():
         with atomic_write(trained_with) as file:
             file.write(content)
-        logging.getLogger(__name__).info("%s stays as the checkpoints beside it were trained", trained_with)
+        logging.getLogger(__name__).info(
+            "%s is kept, since its checkpoints were trained with it", trained_with
+        )
     if comm.get_world_size() > 1 and device == "cpu" and torch.cuda.is_available():
         raise ValueError(
-            "several processes on a machine with GPUs talk through NCCL, which needs them: set the device to 'cuda', "
-            "or hide the GPUs (CUDA_VISIBLE_DEVICES=)"
+            "several processes on a machine with GPUs talk through NCCL, which needs them: set the device to "
+            "'cuda', or hide the GPUs (CUDA_VISIBLE_DEVICES=)"
         )
     setup_logger(output_dir, distributed_rank=comm.get_rank(), name="reldn_d2")
 
@@ -71,11 +77,11 @@ def setup_console() -> None:
 
 
 def import_data_sets(module: str) -> None:
-    """Run a module, or a .py file, which registers data sets: what `--import` of the tools does.
+    """Runs a module or a .py file that registers data sets, for the option `--import` of the tools.
 
     Raises:
-        ValueError: no such module, or one that it imports.
-        FileNotFoundError: no such file.
+        ValueError: the module, or a module that it imports, does not exist.
+        FileNotFoundError: the file does not exist.
     """
     is_file = module.endswith(".py")
     sys.path.append(str(Path(module).parent) if is_file else os.getcwd())

@@ -1,4 +1,4 @@
-"""The trainer of both stages, the detector and RelDN, from a config of either kind."""
+"""The trainer of both stages, the detector and RelDN, for either kind of config."""
 
 import logging
 import weakref
@@ -37,25 +37,26 @@ logger = logging.getLogger(__name__)
 class Trainer(DefaultTrainer):
     """DefaultTrainer with RelDN's mapper, evaluator, checkpoints and learning-rate groups.
 
-    It takes configs in YAML and in Python, runs several processes on CPUs as well, and fills the semantic module's table before
-    training. The class methods that begin with `build_` make the parts of a YAML config, as in Detectron2; a subclass may
-    override them.
+    It takes configs in YAML and in Python, runs several processes also on CPUs, and fills the semantic
+    module's table before training. The class methods that begin with `build_` make the parts of a YAML
+    config, as in Detectron2. A subclass may override them.
 
     Attributes:
         cfg: the config.
-        parts: what it describes.
+        parts: the parts that it describes.
     """
 
     def __init__(self, cfg: Config) -> None:
-        """
+        """Builds and checks all parts of a training.
+
         Args:
-            cfg: of either stage and either kind.
+            cfg: config of either stage and kind.
 
         Raises:
             ValueError: see `build_training`.
         """
-        # Not DefaultTrainer's: it offers no way in for its checkpointer, nor for DDP without `device_ids`, which DDP insists on
-        # for CPU modules. The order of construction is the same.
+        # Not DefaultTrainer's constructor, which takes neither another checkpointer nor options of DDP, which
+        # must get no `device_ids` for CPU modules. The order of construction is the same.
         TrainerBase.__init__(self)
         self.parts = parts = self.parts_of(cfg).scaled_to(comm.get_world_size())
         run = build_training(parts)
@@ -83,7 +84,7 @@ class Trainer(DefaultTrainer):
         return LazyParts(cfg) if isinstance(cfg, DictConfig) else YamlParts(cfg, cls)
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """As DefaultTrainer; a new run of RelDN may take its relation part from another checkpoint.
+        """Loads as DefaultTrainer does; a new RelDN may take its relation part from another checkpoint.
 
         Raises:
             ValueError: see `resume_or_start`.
@@ -92,7 +93,7 @@ class Trainer(DefaultTrainer):
             self.start_iter = self.iter + 1
 
     def train(self) -> dict[str, Any]:
-        """Trains to the end, evaluates, and compares with the results that the config expects.
+        """Trains to the end, evaluates, and compares the results with those that the config expects.
 
         Returns:
             See `reldn_d2.engine.run.test`; empty if the config names no test set.
@@ -102,7 +103,7 @@ class Trainer(DefaultTrainer):
         return self._last_eval_results
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As DefaultTrainer; also the state that earlier releases saved in runs of Python configs."""
+        """Loads as DefaultTrainer does, also the state that earlier releases saved for Python configs."""
         if "_trainer" not in state_dict:
             state_dict = {**state_dict, "_trainer": {**state_dict, "hooks": {}}}
         super().load_state_dict(state_dict)
@@ -110,8 +111,8 @@ class Trainer(DefaultTrainer):
     def build_hooks(self) -> list[Any]:
         """The hooks of DefaultTrainer, with the periods of the config."""
         parts = self.parts
-        # Precise batch normalisation comes before the checkpoint, which holds what it changes; the evaluation comes after
-        # the checkpoint, which stays if the evaluation fails.
+        # Precise batch normalisation comes before the checkpoint, which contains its results. The evaluation
+        # comes after the checkpoint, so that a failed evaluation loses nothing.
         made = [hooks.IterationTimer(), hooks.LRScheduler(), parts.precise_bn(self.model)]
         if comm.is_main_process():
             made.append(hooks.PeriodicCheckpointer(self.checkpointer, **parts.checkpoint_options))
@@ -131,11 +132,11 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def test(cls, cfg: Config, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:
-        """As DefaultTrainer, after a check that the data sets have the classes of the config.
+        """Evaluates as DefaultTrainer does, after a check that the data sets have the config's classes.
 
         Args:
-            cfg: of either kind.
-            model: with weights.
+            cfg: config of either kind.
+            model: the model with its weights.
             evaluators: one for each test set, instead of those of the config.
 
         Returns:
@@ -189,10 +190,10 @@ class Trainer(DefaultTrainer):
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
         """Detectron2's loader with RelDN's mapper, which keeps ground-truth boxes at test time.
 
-        For RelDN it asks what the evaluator of `build_evaluator` wants to know.
+        For RelDN it adds the queries of the evaluator that `build_evaluator` returns.
 
         Raises:
-            ValueError: another number of detection files than of data sets, or see `chosen_protocols`.
+            ValueError: the numbers of detection files and data sets differ; or see `chosen_protocols`.
         """
         files = cfg.DATASETS.DETECTION_FILES_TEST
         check_detection_files(files, cfg.DATASETS.TEST)
@@ -205,7 +206,7 @@ class Trainer(DefaultTrainer):
         )
         if not is_relation_config(cfg):
             return loader
-        chosen_protocols(cfg)  # refuses unknown ones now, not with the first batch
+        chosen_protocols(cfg)  # an unknown protocol is an error here, not at the first batch
         return with_queries(loader, lambda: _queries(cls.build_evaluator(cfg, dataset_name)))
 
     @classmethod
@@ -231,7 +232,7 @@ class Trainer(DefaultTrainer):
 
 
 def _queries(evaluator: DatasetEvaluator) -> Mapping[str, Any]:
-    """What an evaluator asks; nothing if it is of another kind."""
+    """The queries of an evaluator; empty if it is of a kind that has none."""
     queries: Mapping[str, Any] = getattr(evaluator, "queries", {})
     return queries
 
@@ -246,11 +247,11 @@ def load_datasets(cfg: CfgNode, names: Sequence[str], detection_files: Sequence[
 def _predicate_sampler(
     cfg: CfgNode, dataset_dicts: list[dict[str, Any]]
 ) -> RepeatFactorTrainingSampler | None:
-    """The sampler that is ours; None where Detectron2 knows the name."""
+    """The sampler that only this package has; None if the config names one of Detectron2's."""
     if cfg.DATALOADER.SAMPLER_TRAIN != "PredicateRepeatFactorTrainingSampler":
         return None
     factors = predicate_repeat_factors(
         dataset_dicts, cfg.DATALOADER.REPEAT_THRESHOLD, sqrt=cfg.DATALOADER.REPEAT_SQRT
     )
-    # A negative SEED asks for another order in each run; the sampler would take it for a seed.
+    # A negative SEED means another order in each run, but the sampler would use it as a seed.
     return RepeatFactorTrainingSampler(factors, seed=cfg.SEED if cfg.SEED >= 0 else None)

@@ -1,4 +1,4 @@
-"""Configs in YAML: reading them, and the parts that they describe."""
+"""Configs in YAML: reads them and makes the parts that they describe."""
 
 import logging
 import re
@@ -31,24 +31,25 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Top-level names of a Python config.
+# Top-level names of a config in Python.
 _PYTHON_PARTS = ("model", "datasets", "dataloader", "optimizer", "lr_multiplier", "train")
-# Detectron2's DefaultTrainer writes metrics that often.
+# Iterations between two log lines, as in Detectron2's DefaultTrainer.
 _LOG_PERIOD = 20
 
 
 def load_yaml_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
-    """Detectron2's defaults, RelDN's keys, a YAML file and overrides, in this order; not frozen.
+    """Merges Detectron2's defaults, RelDN's keys, a YAML file and overrides, in this order. Not frozen.
 
     Keys of earlier releases are converted, with one warning.
 
     Args:
         config_file: YAML file.
-        opts: KEY VALUE pairs, flat.
+        opts: overrides, a flat list of keys and values.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: naming the file or the override: it is no YAML, or a key does not exist, or a value has another type.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not YAML, a key does not exist, or a value has another type. The message names
+            the file or the override.
     """
     cfg = get_cfg()
     add_reldn_config(cfg)
@@ -57,7 +58,7 @@ def load_yaml_config(config_file: str, opts: list[str] | None = None) -> CfgNode
     known = [key for key, _ in flatten(cfg)]
     try:
         cfg.merge_from_file(config_file)
-    except AssertionError as error:  # Detectron2 says so with an assertion
+    except AssertionError as error:  # Detectron2 asserts that the file exists
         raise FileNotFoundError(
             f"config file {config_file!r} does not exist: correct --config-file"
         ) from error
@@ -69,7 +70,8 @@ def load_yaml_config(config_file: str, opts: list[str] | None = None) -> CfgNode
     opts = opts or []
     if len(opts) % 2:
         raise ValueError(
-            f"overrides of a YAML config are pairs KEY VALUE, but these are {len(opts)} words: {' '.join(opts)}"
+            f"overrides of a YAML config are pairs KEY VALUE, but these are {len(opts)} words: "
+            f"{' '.join(opts)}"
         )
     for key, value in zip(opts[::2], opts[1::2], strict=True):
         if key in OLD_KEYS:
@@ -96,7 +98,11 @@ def load_yaml_config(config_file: str, opts: list[str] | None = None) -> CfgNode
 
 
 def _convert_old_keys(cfg: CfgNode) -> list[str]:
-    """Moves the values of keys that earlier releases had, and takes these keys out; returns those that had a value."""
+    """Moves the values of old keys to their present names, and removes the old keys.
+
+    Returns:
+        The old keys that had a value.
+    """
     found = []
     for old, new in OLD_KEYS.items():
         value = _get(cfg, old)
@@ -123,7 +129,10 @@ def _set(cfg: CfgNode, key: str, value: Any) -> None:
 def _unknown_key(source: str, error: KeyError, known: list[str]) -> str:
     key = re.sub(r"^Non-existent (config )?key: ", "", str(error.args[0]))
     if key.partition(".")[0] in _PYTHON_PARTS:
-        return f"{source} was saved by a run of a Python config: give that config, whose name ends in .py, instead"
+        return (
+            f"{source} was saved by a run of a Python config: give that config, whose name ends in .py, "
+            "instead"
+        )
     near = get_close_matches(key, known, n=3)
     similar = (
         f": did you mean {' or '.join(near)}?"
@@ -134,12 +143,12 @@ def _unknown_key(source: str, error: KeyError, known: list[str]) -> str:
 
 
 def is_relation_config(cfg: CfgNode) -> bool:
-    """Whether the config is of stage 2: RelDN, or a meta-architecture derived from it."""
+    """Whether the config describes RelDN (stage 2), or a meta-architecture derived from it."""
     return issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), RelDN)
 
 
 def yaml_class_counts(cfg: CfgNode) -> dict[str, tuple[str, int]]:
-    """See `RunParts.class_counts`."""
+    """The config keys that hold the numbers of classes, and their values, see `RunParts.class_counts`."""
     single_stage = issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), RetinaNet)
     part = "RETINANET" if single_stage else "ROI_HEADS"
     counts = {"thing_classes": (f"MODEL.{part}.NUM_CLASSES", cfg.MODEL[part].NUM_CLASSES)}
@@ -150,10 +159,13 @@ def yaml_class_counts(cfg: CfgNode) -> dict[str, tuple[str, int]]:
 
 
 def count_predicates(cfg: CfgNode, dataset_dicts: list[DatasetDict]) -> NDArray[np.int64]:
-    """(C, C, P+1) counts of these images, as the config wants them counted.
+    """Counts the predicates of these images with the settings of the config.
+
+    Returns:
+        (C, C, P+1) counts.
 
     Raises:
-        ValueError: an annotation of a class or predicate that the config does not have.
+        ValueError: an annotation has a class or predicate that the config does not have.
     """
     head = cfg.MODEL.ROI_RELATION_HEAD
     return predicate_counts(
@@ -166,7 +178,7 @@ def count_predicates(cfg: CfgNode, dataset_dicts: list[DatasetDict]) -> NDArray[
 
 
 class YamlParts(RunParts):
-    """The parts that a YAML config describes, made by the class methods of a trainer, as Detectron2 does it."""
+    """The parts that a YAML config describes. The class methods of a trainer make them, as in Detectron2."""
 
     keys = KeyNames(
         output_dir="OUTPUT_DIR",
@@ -183,10 +195,11 @@ class YamlParts(RunParts):
     )
 
     def __init__(self, cfg: CfgNode, trainer: "type[Trainer]") -> None:
-        """
+        """Reads the settings of a config.
+
         Args:
-            cfg: of either stage.
-            trainer: whose `build_model`, `build_optimizer` and so on make the parts.
+            cfg: config of either stage.
+            trainer: class whose methods `build_model`, `build_optimizer` and so on make the parts.
         """
         self.cfg, self._trainer = cfg, trainer
         head = cfg.MODEL.ROI_RELATION_HEAD
@@ -208,18 +221,23 @@ class YamlParts(RunParts):
 
     @staticmethod
     def override(key: str, value: object) -> list[str]:
+        """Two words, KEY VALUE."""
         return [key, str(value)]
 
     def scaled_to(self, num_processes: int) -> "YamlParts":
+        """The config for this number of processes, if SOLVER.REFERENCE_WORLD_SIZE is set."""
         return YamlParts(self._trainer.auto_scale_workers(self.cfg, num_processes), self._trainer)
 
     def settings(self) -> dict[str, str]:
+        """Every key of the config and its value as JSON."""
         return dict(flatten(self.cfg))
 
     def free_keys(self) -> tuple[str, ...]:
+        """The keys that match `FREE_KEYS`, and SOLVER.MAX_ITER if the schedule does not depend on it."""
         solver, precise_bn = self.cfg.SOLVER, self.cfg.TEST.PRECISE_BN.ENABLED
         bound = (*BOUND_YAML_KEYS, "TEST.EVAL_PERIOD") if precise_bn else BOUND_YAML_KEYS
-        # Under this schedule an iteration's learning rate does not depend on how many follow: a run may be made longer.
+        # With this schedule an iteration's learning rate does not depend on how many follow, so a run may be
+        # made longer.
         may_grow = (
             solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR"
             and not solver.RESCALE_INTERVAL
@@ -230,6 +248,7 @@ class YamlParts(RunParts):
         return tuple(free)
 
     def detector_settings(self) -> Any:
+        """MODEL without the relation head, the weights' path and the device; INPUT; DETECTIONS_PER_IMAGE."""
         used = self.cfg.clone()
         used.defrost()
         del used.MODEL["ROI_RELATION_HEAD"]
@@ -237,45 +256,56 @@ class YamlParts(RunParts):
         return [used.MODEL, used.INPUT, used.TEST.DETECTIONS_PER_IMAGE]
 
     def class_counts(self) -> Mapping[str, tuple[str, int]]:
+        """The NUM_CLASSES of the detector, and NUM_PREDICATES for RelDN."""
         return yaml_class_counts(self.cfg)
 
     def training_data(self) -> list[DatasetDict]:
+        """Loads DATASETS.TRAIN with DATASETS.DETECTION_FILES_TRAIN."""
         files = self.cfg.DATASETS.DETECTION_FILES_TRAIN
         return load_registered(self.train_datasets, files)
 
     def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> NDArray[np.int64]:
+        """Counts DATASETS.STATISTICS if it names data sets, otherwise the training data."""
         if training_data is None or self.statistics_datasets:
             training_data = load_registered(self.statistics_datasets or self.train_datasets)
         return count_predicates(self.cfg, training_data)
 
     def model(self) -> nn.Module:
+        """Calls the trainer's `build_model`."""
         model: nn.Module = self._trainer.build_model(self.cfg)
         return model
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Calls the trainer's `build_optimizer`."""
         return self._trainer.build_optimizer(self.cfg, model)
 
     def lr_scheduler(self, optimizer: torch.optim.Optimizer) -> Any:
+        """Calls the trainer's `build_lr_scheduler`."""
         return self._trainer.build_lr_scheduler(self.cfg, optimizer)
 
     def train_loader(self, training_data: list[DatasetDict]) -> Any:
+        """Calls the trainer's `build_train_loader`."""
         return self._trainer.build_train_loader(self.cfg, training_data)
 
     def test_mapper(self) -> RelationDatasetMapper:
+        """The mapper that the config describes, for evaluation."""
         mapper: RelationDatasetMapper = RelationDatasetMapper(self.cfg, is_train=False)
         return mapper
 
     def test_loader(self, dataset_name: str) -> Any:
+        """Calls the trainer's `build_test_loader`."""
         return self._trainer.build_test_loader(self.cfg, dataset_name)
 
     def evaluator(self, dataset_name: str) -> DatasetEvaluator:
+        """Calls the trainer's `build_evaluator`."""
         return self._trainer.build_evaluator(self.cfg, dataset_name)
 
     def precise_bn(self, model: nn.Module) -> Any:
+        """A hook that computes exact statistics before each evaluation, if TEST.PRECISE_BN is enabled."""
         test = self.cfg.TEST
         if not test.PRECISE_BN.ENABLED or not get_bn_modules(model):
             return None
-        # A loader of its own, so that the training's loader gives the same batches with it and without.
+        # Its own loader, so that the training's loader gives the same batches with and without this hook.
         cfg = self.cfg.clone()
         cfg.defrost()
         cfg.DATALOADER.NUM_WORKERS = 0
@@ -283,5 +313,6 @@ class YamlParts(RunParts):
         return hooks.PreciseBN(test.EVAL_PERIOD, model, loader, test.PRECISE_BN.NUM_ITER)
 
     def verify(self, results: Mapping[str, Any]) -> None:
+        """Compares results with TEST.EXPECTED_RESULTS in the main process."""
         if comm.is_main_process():
             verify_results(self.cfg, results)

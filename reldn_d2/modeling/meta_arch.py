@@ -29,8 +29,8 @@ class RelDN(GeneralizedRCNN):
     """Relationship detector of "Graphical Contrastive Losses for Scene Graph Parsing" (CVPR 2019).
 
     The detector (`backbone`, `proposal_generator`, `roi_heads`) is frozen and stays in eval mode. The
-    predicate backbone and the three box heads of the relation head are trained; when a checkpoint without
-    them is loaded (a detector's), they start as copies of the detector's backbone and box head.
+    predicate backbone and the three box heads of the relation head are trained. If a checkpoint of a detector
+    is loaded, they start as copies of the detector's backbone and box head.
     """
 
     @configurable
@@ -45,21 +45,23 @@ class RelDN(GeneralizedRCNN):
         freeze_norm: bool = True,
         **detector: Any,
     ) -> None:
-        """
+        """Puts the parts together and freezes the detector.
+
         Args:
-            relation_backbone: predicate backbone, with the structure of the detector's; None if the head
-                pools no predicate features.
-            relation_head: see `ROI_RELATION_HEAD_REGISTRY`.
+            relation_backbone: predicate backbone, with the structure of the detector's backbone; None if the
+                head pools no predicate features.
+            relation_head: relation head, see `ROI_RELATION_HEAD_REGISTRY`.
             task: "sgdet", "sgcls" or "prdcls": what inference takes from the ground truth. May be changed
                 later.
             entity_iou_threshold: detections of lower IoU with the ground truth are not used in training.
-            entities_from_proposals: train on sampled foreground proposals, as the published code, instead of
-                on ground truth and detections.
-            freeze_norm: freeze the normalisation layers of the predicate backbone and the relation head.
+            entities_from_proposals: whether to train on sampled foreground proposals, as the published code
+                does, instead of on ground truth and detections.
+            freeze_norm: whether to freeze the normalisation layers of the predicate backbone and the relation
+                head.
             detector: arguments of GeneralizedRCNN.
 
         Raises:
-            ValueError: an unknown task, or ROI heads that `region_parts` refuses.
+            ValueError: the task is unknown, or `region_parts` does not accept the ROI heads.
         """
         super().__init__(**detector)
         if task not in TASKS:
@@ -81,6 +83,7 @@ class RelDN(GeneralizedRCNN):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Builds the parts that the config describes."""
         head = cfg.MODEL.ROI_RELATION_HEAD
         if head.SAMPLING.METHOD not in ("paper", "published"):
             raise ValueError(
@@ -100,22 +103,29 @@ class RelDN(GeneralizedRCNN):
         }
 
     def train(self, mode: bool = True) -> "RelDN":
+        """Sets the mode of the trained parts; frozen parts stay in eval mode."""
         super().train(mode)
         for module in self._frozen:
             module.eval()
         return self
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
-        """
+        """Computes the losses in training, and calls `inference` in eval mode.
+
         Args:
-            batched_inputs: one dict per image from `RelationDatasetMapper`: "image" (C, H, W); for training,
-                SGCLS and PRDCLS "instances" with `gt_boxes` and `gt_classes`; for training "relations",
-                (R, 3) long rows (subject, object, predicate) of these instances; optionally "detections"; for
-                inference optionally "queries", a `Queries` of rows of "instances", which are then needed in
-                SGDET, too.
+            batched_inputs: one dict for each image, from `RelationDatasetMapper`:
+
+                * "image": (C, H, W);
+                * "instances" with `gt_boxes` and `gt_classes`: for training, SGCLS, PRDCLS and queries;
+                * "relations", for training: (R, 3) long rows (subject, object, predicate) of "instances";
+                * "detections", optional: precomputed detections;
+                * "queries", optional, for inference: a `Queries` of rows of "instances".
 
         Returns:
-            In training a dict of losses, else what `inference` returns.
+            In training a dict of losses; otherwise the result of `inference`.
+
+        Raises:
+            ValueError: an input lacks a key.
         """
         if not self.training:
             return self.inference(batched_inputs)
@@ -144,25 +154,29 @@ class RelDN(GeneralizedRCNN):
     def inference(
         self, batched_inputs: list[dict[str, Any]], *, do_postprocess: bool = True
     ) -> list[dict[str, Instances]]:
-        """
+        """Finds entities and relationships, and answers queries.
+
         Args:
-            batched_inputs: as for `forward`.
-            do_postprocess: give boxes in the original image ("height", "width") instead of the network input.
+            batched_inputs: see `forward`.
+            do_postprocess: whether boxes are in pixels of the original image ("height", "width"), or of the
+                network input.
 
         Returns:
-            One dict per image:
+            One dict for each image:
 
             * "instances": `pred_boxes`, `scores`, `pred_classes`, and `pred_masks` if the detector makes
-              masks; in SGCLS and PRDCLS row by row the ground truth;
+              masks. In SGCLS and PRDCLS these are the ground truth, row by row.
             * "relations": rows by falling score with `subject_index`, `object_index` (rows of "instances"),
-              `pred_predicates`, `scores`, `rank_in_pair`, see the relation head;
-            * "pair_answers" (in SGCLS and PRDCLS, if the input has "queries"): row by row for the pairs asked
-              about `subject_index`, `object_index`, `pair_scores` and `predicate_probs`, see the relation
-              head;
-            * "triplet_answers" (if the input has "queries"): row by row for the triplets asked about
-              `subject_index`, `object_index` (rows of the input's "instances"), `pred_predicates`, `scores`
-              and `detected`. `detected` is False, with score 0, where no two entities stand for subject and
-              object (see `modeling.queries`).
+              `pred_predicates`, `scores`, `rank_in_pair`, see the relation head.
+            * "pair_answers", in SGCLS and PRDCLS, if the input has "queries": for each pair asked about
+              `subject_index`, `object_index`, `pair_scores` and `predicate_probs`, see the relation head.
+            * "triplet_answers", if the input has "queries": for each triplet asked about `subject_index`,
+              `object_index` (rows of the input's "instances"), `pred_predicates`, `scores` and `detected`.
+              `detected` is False, and the score 0, if no two entities represent subject and object (see
+              `modeling.queries`).
+
+        Raises:
+            ValueError: an input lacks a key.
         """
         assert not self.training
         images = self.preprocess_image(batched_inputs)
@@ -190,7 +204,7 @@ class RelDN(GeneralizedRCNN):
     def _detector_features(
         self, batched_inputs: list[dict[str, Any]], images: ImageList
     ) -> dict[str, Tensor]:
-        """Feature maps of the detector's backbone; an empty dict if no part will read them."""
+        """Feature maps of the detector's backbone; an empty dict if no part needs them."""
         if self.training:
             detects = self.entities_from_proposals or not _have_detections(batched_inputs)
         else:
@@ -218,13 +232,13 @@ class RelDN(GeneralizedRCNN):
     def _entity_batch(
         self, batched_inputs: list[dict[str, Any]], images: ImageList, entities: list[Instances]
     ) -> EntityBatch:
-        """The entities as the relation head takes them in inference."""
+        """The entities in the form that the relation head takes, for inference."""
         return entity_batch(entities)
 
     def _queries(
         self, batched_inputs: list[dict[str, Any]], entities: list[Instances]
     ) -> list[TranslatedQueries | None]:
-        """The queries of each image; None where the input has no "queries"."""
+        """The queries of each image; None for an input without "queries"."""
         translated: list[TranslatedQueries | None] = []
         for x, found in zip(batched_inputs, entities, strict=True):
             if "queries" not in x:
@@ -240,7 +254,7 @@ class RelDN(GeneralizedRCNN):
         return translated
 
     def _for_head(self, queries: list[TranslatedQueries | None]) -> list[Queries] | None:
-        """What the relation head is asked; None where nothing is asked about any image."""
+        """The queries for the relation head; None if no image has queries."""
         if all(asked is None for asked in queries):
             return None
         nothing = Queries.nothing().to(self.device)
@@ -262,12 +276,12 @@ class RelDN(GeneralizedRCNN):
         proposals, _ = self.proposal_generator(images, features, None)
         with _without_masks(self.roi_heads) if self.training else nullcontext():
             detections, _ = self.roi_heads(images, features, proposals, None)
-        # An empty box can be in no relationship and has no finite geometry. Removed before pairs are formed,
-        # it shifts no row later.
+        # An empty box has no finite geometry, so it can't be in a relationship. Boxes are removed here,
+        # before pairs refer to rows.
         return [found[found.pred_boxes.nonempty()] for found in detections]
 
     def _classify(self, features: dict[str, Tensor], entities: list[Instances]) -> list[Instances]:
-        """SGCLS: sets the best class, background excluded, and its probability at the given boxes."""
+        """Sets the best class at the given boxes, without the background, and its probability (SGCLS)."""
         probs = class_probabilities(self.roi_heads, features, entities)
         for found, prob in zip(entities, probs, strict=True):
             found.scores, found.pred_classes = prob[:, :-1].max(dim=1)
@@ -288,9 +302,10 @@ def _have_detections(batched_inputs: list[dict[str, Any]]) -> bool:
 
 
 def require_keys(batched_inputs: list[dict[str, Any]], *keys: str) -> None:
-    """
+    """Checks that all inputs have these keys.
+
     Raises:
-        ValueError: an input without one of the keys.
+        ValueError: an input lacks one of the keys.
     """
     for key in keys:
         if any(key not in x for x in batched_inputs):
@@ -307,7 +322,7 @@ def _is_norm(layer: nn.Module) -> bool:
 
 @contextmanager
 def _without_masks(roi_heads: Any) -> Iterator[None]:
-    """Relation training does not use masks of the detections."""
+    """Switches the detector's masks off, since relation training does not use them."""
     masks = getattr(roi_heads, "mask_on", False)
     roi_heads.mask_on = False
     try:

@@ -1,4 +1,4 @@
-"""From pixels of the network input back to the original image."""
+"""Rescales results from pixels of the network input to the original image."""
 
 from detectron2.structures import Boxes, Instances, ROIMasks
 
@@ -9,11 +9,11 @@ _MASK_THRESHOLD = 0.5
 def relation_postprocess(result: dict[str, Instances], height: int, width: int) -> dict[str, Instances]:
     """Rescales the result of one image to the size of the original image.
 
-    Unlike `detector_postprocess` it drops no box, since relationships point to rows.
+    Unlike `detector_postprocess` it drops no box, because relationships refer to rows.
 
     Args:
         result: boxes in pixels of the network input.
-        height, width: of the original image.
+        height, width: size of the original image.
     """
     scaled = {}
     for name, found in result.items():

@@ -23,11 +23,11 @@ class TranslatedQueries:
     """The queries of one image.
 
     Attributes:
-        asked: the queries, about annotated entities.
+        asked: the original queries, about annotated entities.
         entity_pairs: (A, 2) long, the pairs as rows of the model's entities; None in SGDET, where pairs are
             not answered.
-        entity_triplets: (Q, 3) long, the triplets as rows of the model's entities. Rows of triplets that are
-            not detected have no meaning.
+        entity_triplets: (Q, 3) long, the triplets as rows of the model's entities. Only the rows of detected
+            triplets have a meaning.
         detected: (Q,) bool, whether subject and object are represented by two different entities.
     """
 
@@ -38,7 +38,7 @@ class TranslatedQueries:
 
     @staticmethod
     def to_given(asked: Queries) -> "TranslatedQueries":
-        """SGCLS and PRDCLS: the model's entities are the annotated ones.
+        """Translates queries in SGCLS and PRDCLS, where the model's entities are the annotated ones.
 
         Args:
             asked: the queries.
@@ -48,8 +48,9 @@ class TranslatedQueries:
 
     @staticmethod
     def to_detections(asked: Queries, ground_truth: Instances, detections: Instances) -> "TranslatedQueries":
-        """SGDET: an annotated entity is represented by the detection that `match_to_detections` assigns to
-        it.
+        """Translates queries in SGDET, where detections represent the annotated entities.
+
+        `match_to_detections` assigns the detections.
 
         Args:
             asked: the queries.
@@ -64,20 +65,19 @@ class TranslatedQueries:
         return TranslatedQueries(asked, None, triplets, detected)
 
     def for_head(self) -> Queries:
-        """What the relation head is asked: the pairs and the detected triplets, as rows of the model's
-        entities."""
+        """The queries for the relation head: pairs and detected triplets in rows of the model's entities."""
         pairs = self.asked.pairs[:0] if self.entity_pairs is None else self.entity_pairs
         return Queries(pairs, self.entity_triplets[self.detected])
 
     def answers(self, output: dict[str, Instances]) -> dict[str, Instances]:
-        """The answers, row by row as asked.
+        """Translates the relation head's answers, row by row.
 
         Args:
             output: the relation head's output for `for_head`.
 
         Returns:
-            "pair_answers" (not in SGDET) and "triplet_answers", see `RelDN.inference`. A triplet whose pair
-            the head does not consider counts as not detected.
+            "pair_answers" (not in SGDET) and "triplet_answers", see `RelDN.inference`. A triplet counts as
+            not detected if the head does not consider its pair.
         """
         scored = output["triplet_answers"]
         scores = scored.scores.new_zeros(len(self.detected))

@@ -1,7 +1,7 @@
-"""What RelDN takes from the ROI heads of a detector, whatever kind they are.
+"""The parts of a detector's ROI heads that RelDN uses, for all supported kinds of ROI heads.
 
 Subject, object and predicate features come from copies of the layers that turn a region into a vector in the
-detector. Only this file knows where each kind of ROI heads keeps them.
+detector. Only this file knows where each kind of ROI heads has them.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class RegionParts:
         pooler: pools regions from these maps.
         head: (R, channels, height, width) regions -> (R, D).
         feature_size: D.
-        state_prefix: where the head's parameters are in the state dict of the ROI heads.
+        state_prefix: prefix of the head's parameters in the state dict of the ROI heads.
     """
 
     in_features: list[str]
@@ -42,23 +42,24 @@ class RegionParts:
 
 
 class MeanOverRegion(nn.Sequential):
-    """Layers, and the mean of what they return over each region: (R, C, H, W) -> (R, D)."""
+    """Layers, followed by the mean over each region: (R, C, H, W) -> (R, D)."""
 
     def forward(self, regions: Tensor) -> Tensor:
+        """Runs the layers and averages over height and width."""
         for layer in self:
             regions = layer(regions)
         return regions.mean(dim=(2, 3))
 
 
 def region_parts(roi_heads: Any) -> RegionParts:
-    """What RelDN takes from ROI heads.
+    """Finds the parts of ROI heads that RelDN copies.
 
     * StandardROIHeads, with masks or without: the box head.
     * CascadeROIHeads: the box head of the last stage.
     * Res5ROIHeads: res5 and the mean over each region.
 
     Raises:
-        ValueError: naming the ROI heads, if they are of another kind.
+        ValueError: the ROI heads are of another kind. The message names them.
     """
     if isinstance(roi_heads, Res5ROIHeads):
         return RegionParts(
@@ -85,15 +86,15 @@ def region_parts(roi_heads: Any) -> RegionParts:
 def class_probabilities(
     roi_heads: Any, features: dict[str, Tensor], entities: list[Instances]
 ) -> list[Tensor]:
-    """Classes at given boxes: the predictors' probabilities, for CascadeROIHeads their mean over the stages.
+    """Classifies given boxes with the box predictors, for CascadeROIHeads with the mean over the stages.
 
     Args:
         roi_heads: ROI heads that `region_parts` accepts.
         features: feature maps of the detector's backbone.
-        entities: per image, with `pred_boxes`.
+        entities: for each image Instances with `pred_boxes`.
 
     Returns:
-        Per image (E, C+1), background last.
+        For each image (E, C+1) probabilities, background last.
     """
     parts = region_parts(roi_heads)
     maps = [features[name] for name in parts.in_features]
@@ -107,7 +108,7 @@ def class_probabilities(
 
 
 def before_last_relu(head: nn.Module) -> FastRCNNConvFCHead:
-    """A fully connected box head without what follows its last layer (activation, dropout), changed in place.
+    """Removes the activation and dropout after the last layer of a fully connected box head, in place.
 
     Raises:
         ValueError: the head is of another kind.
@@ -119,7 +120,7 @@ def before_last_relu(head: nn.Module) -> FastRCNNConvFCHead:
         )
     layers = list(head.named_children())
     while not isinstance(layers[-1][1], nn.Linear):
-        # Not by position, which would give the layers that stay other names.
+        # Slicing the Sequential would rename the layers that stay.
         delattr(head, layers.pop()[0])
     return head
 

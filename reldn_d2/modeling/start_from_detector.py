@@ -1,4 +1,4 @@
-"""Initial weights of the trained parts of RelDN when a checkpoint holds only a detector."""
+"""Initial weights of RelDN's trained parts from a checkpoint that contains only a detector."""
 
 import logging
 from typing import Any
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 def start_from_detector(model: Any, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
     """Copies the detector's weights to the trained parts when a checkpoint without relation keys is loaded.
 
-    It is a hook of the model, so that it works under any trainer and checkpointer.
+    It is a hook of the model, so it works with every trainer and checkpointer.
     """
     if any(key.startswith(f"{prefix}relation_") for key in state_dict):
         return

@@ -1,4 +1,4 @@
-"""Types that several rooms share, readers of dataset dicts, and the box arithmetic."""
+"""Types that several packages share, readers of dataset dicts, and box arithmetic."""
 
 from .annotations import Annotations
 from .boxes import boxes_overlap, enclosing_boxes

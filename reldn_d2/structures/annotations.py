@@ -1,4 +1,4 @@
-"""The entities of an image, kept as arrays: what a loader of a large data set puts under "annotations"."""
+"""`Annotations`: the entities of an image as arrays, which save memory in large data sets."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, overload
@@ -9,27 +9,28 @@ from numpy.typing import ArrayLike, NDArray
 
 
 class Annotations(Sequence[dict[str, Any]]):
-    """Detectron2's list of annotation dicts, in a fifth of its memory.
+    """Replaces Detectron2's list of annotation dicts and needs a fifth of its memory.
 
-    It reads like the list: length, indexing, iteration, comparison. Every access makes a new dict, so that changing
-    one changes nothing here; `list(annotations)` is a list of one's own.
+    It reads like the list: length, indexing, iteration, comparison. Every access makes a new dict, so
+    changing a dict changes nothing here. `list(annotations)` makes a list that can be changed.
 
     Attributes:
         boxes: (E, 4) float64, XYXY in absolute pixels.
         classes: (E,) int64, in [0, C).
-        crowd: (E,) bool, or None if none is a crowd.
+        crowd: (E,) bool, whether an entity is a crowd; None if there are no crowds.
     """
 
-    # A data set of 60,000 images has as many of these.
+    # A data set has one of these objects for each image, for example 60,000.
     __slots__ = ("boxes", "classes", "crowd")
 
     def __init__(self, boxes: ArrayLike, classes: ArrayLike, crowd: ArrayLike | None = None) -> None:
-        """
+        """Makes annotations from arrays or lists; arrays of the attributes' types are not copied.
+
         Args:
-            boxes, classes, crowd: see the attributes; arrays of these types are not copied. Empty lists are no entity.
+            boxes, classes, crowd: see the attributes. Empty lists mean no entity.
 
         Raises:
-            ValueError: lengths that differ.
+            ValueError: the lengths differ.
         """
         self.boxes: NDArray[np.float64] = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         self.classes: NDArray[np.int64] = np.asarray(classes, dtype=np.int64)
@@ -37,7 +38,8 @@ class Annotations(Sequence[dict[str, Any]]):
         flags = len(self.classes) if self.crowd is None else len(self.crowd)
         if not len(self.boxes) == len(self.classes) == flags:
             raise ValueError(
-                f"{len(self.boxes)} boxes, {len(self.classes)} classes, {flags} crowd flags: give one of each an entity."
+                f"{len(self.boxes)} boxes, {len(self.classes)} classes, {flags} crowd flags: give one of "
+                "each for every entity."
             )
 
     def __len__(self) -> int:

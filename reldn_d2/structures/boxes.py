@@ -1,4 +1,4 @@
-"""Box arithmetic shared by every room. Boxes are XYXY, absolute pixels, continuous coordinates."""
+"""Box arithmetic that all packages share. Boxes are XYXY in absolute pixels, in continuous coordinates."""
 
 import torch
 from torch import Tensor

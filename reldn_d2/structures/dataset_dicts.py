@@ -1,4 +1,4 @@
-"""Reading the arrays out of a dataset dict: the one place that knows which spellings of it are accepted.
+"""Reads the arrays of a dataset dict. Only this module knows which forms of it are accepted.
 
 A dataset dict is Detectron2's standard dict of one image plus `"relations"`, the (R, 3) integer rows
 (subject, object, predicate) whose first two numbers are positions in `"annotations"`.
@@ -21,7 +21,7 @@ DatasetDict = dict[str, Any]
 
 
 def describe(dataset_dict: DatasetDict) -> str:
-    """How error messages name the image of a dataset dict."""
+    """Name of a dataset dict's image for error messages."""
     return f"image {dataset_dict.get('image_id')!r} ({dataset_dict.get('file_name', 'no file name')})"
 
 
@@ -29,7 +29,7 @@ def entity_boxes(dataset_dict: DatasetDict) -> NDArray[np.float64]:
     """(E, 4) boxes of the annotations: XYXY in absolute pixels of the original image.
 
     Raises:
-        ValueError: if a box is not four numbers, or if its mode is neither XYXY_ABS nor XYWH_ABS.
+        ValueError: a box is not four numbers, or its mode is neither XYXY_ABS nor XYWH_ABS.
     """
     annotations = dataset_dict["annotations"]
     if isinstance(annotations, Annotations):
@@ -59,7 +59,7 @@ def entity_classes(dataset_dict: DatasetDict) -> NDArray[np.int64]:
     """(E,) entity classes of the annotations, in [0, C).
 
     Raises:
-        ValueError: if a class is not an integer.
+        ValueError: a class is not an integer.
     """
     annotations = dataset_dict["annotations"]
     if isinstance(annotations, Annotations):
@@ -73,7 +73,7 @@ def entity_classes(dataset_dict: DatasetDict) -> NDArray[np.int64]:
 
 
 def crowd_flags(dataset_dict: DatasetDict) -> NDArray[np.bool_]:
-    """(E,) whether each annotation is a crowd."""
+    """(E,) bool, whether each annotation is a crowd."""
     annotations = dataset_dict["annotations"]
     if isinstance(annotations, Annotations):
         return np.zeros(len(annotations), dtype=np.bool_) if annotations.crowd is None else annotations.crowd
@@ -81,7 +81,7 @@ def crowd_flags(dataset_dict: DatasetDict) -> NDArray[np.bool_]:
 
 
 def written_annotations(dataset_dict: DatasetDict) -> NDArray[np.float64]:
-    """(E, 7) numbers of the annotations as they are written: four of the box, its BoxMode, class and crowd flag."""
+    """(E, 7) numbers of the annotations as they are written: bbox (4), bbox_mode, category_id, iscrowd."""
     annotations = dataset_dict["annotations"]
     if isinstance(annotations, Annotations):
         mode = np.full(len(annotations), BoxMode.XYXY_ABS)
@@ -94,10 +94,10 @@ def relation_rows(dataset_dict: DatasetDict, key: str = "relations") -> NDArray[
     """(R, 3) rows (subject, object, predicate); R = 0 gives shape (0, 3).
 
     Args:
-        key: where the rows are.
+        key: key of the rows in the dict.
 
     Raises:
-        ValueError: when the dict has no rows, when they are not rows of three integers, or when a row names an
+        ValueError: the dict does not have the key, the rows are not three integers each, or a row names an
             annotation that the image does not have.
     """
     if key not in dataset_dict:
@@ -119,7 +119,8 @@ def relation_rows(dataset_dict: DatasetDict, key: str = "relations") -> NDArray[
     if outside.any():
         row = int(outside.argmax())
         raise ValueError(
-            f"row {row} of {key!r} of {describe(dataset_dict)} is {rows[row].tolist()}, but the image has {count} "
-            "annotations. Subject and object are positions in 'annotations', the predicate is at least 0."
+            f"row {row} of {key!r} of {describe(dataset_dict)} is {rows[row].tolist()}, but the image has "
+            f"{count} annotations. Subject and object are positions in 'annotations', the predicate is at "
+            "least 0."
         )
     return rows

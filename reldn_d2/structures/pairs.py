@@ -1,6 +1,6 @@
-"""Entities and entity pairs of a whole batch, flattened: no nesting by image, no Python loops downstream.
+"""Entities and entity pairs of a batch as flat tensors over all images, so that no code loops over images.
 
-Legend of shape letters, used all over the relation head:
+Legend of shape letters, used everywhere in the relation head:
 
     N  images in the batch
     E  entities of the batch, image after image; entity rows index this list
@@ -24,13 +24,13 @@ class EntityBatch:
 
     Attributes:
         boxes: (E, 4) float, XYXY in pixels of `frames`.
-        regions: (E, 4) float, XYXY in pixels of the network input, where features are pooled; normally the
-            boxes.
+        regions: (E, 4) float, regions that features are pooled from, XYXY in pixels of the network input;
+            normally the boxes.
         classes: (E,) long in [0, C).
         scores: (E,) float in [0, 1].
-        image: (E,) long, the image each entity belongs to; never decreasing.
-        image_sizes: (N, 2) float, (height, width) that positions are shares of; normally `frames`.
-        frames: (height, width) of the image whose pixels the boxes are in, for each image; normally the
+        image: (E,) long, the image of each entity, in ascending order.
+        image_sizes: (N, 2) float, (height, width) by which positions are divided; normally `frames`.
+        frames: for each image the (height, width) in whose pixels the boxes are; normally those of the
             network input without padding.
         counts: number of entities of each image; a Python list, so that splitting needs no device sync.
     """
@@ -69,7 +69,7 @@ class EntityBatch:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Ordered pairs of entity rows, and the unordered pair (= enclosing box) each one belongs to.
+    """Ordered pairs of entity rows, and the unordered pair (= enclosing box) of each.
 
     Attributes:
         first, second: (U,) long, the two entity rows of each unordered pair.
@@ -107,7 +107,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class PairTargets:
-    """What training knows about M ordered pairs, and which losses drew them.
+    """Labels of M ordered training pairs, and which losses drew them.
 
     Each entity of training is matched to an annotated entity. A pair is *related* when its subject and its
     object are matched to those of an annotated relationship, and *unrelated* when they are matched to two
@@ -115,8 +115,8 @@ class PairTargets:
     entity is neither.
 
     Attributes:
-        label_pair, label_predicate: (L,) long; annotated predicate `label_predicate[l]` of pair
-            `label_pair[l]`. A pair with several annotated predicates has several labels.
+        label_pair, label_predicate: (L,) long; pair `label_pair[l]` is annotated with predicate
+            `label_predicate[l]`. A pair with several annotated predicates has several labels.
         related, unrelated: (M,) bool.
         in_cross_entropy: (M,) bool, drawn for L0.
         subject_side: (M,) bool, drawn as a partner of its subject for L1, L2 and L3.

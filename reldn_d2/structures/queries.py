@@ -1,8 +1,8 @@
-"""What an evaluation asks a model about one image, beside the list of relationships that the model ranks itself.
+"""Queries: questions of an evaluator to a model about one image, besides the list of relationships.
 
-Some metrics need scores that are in no ranked list: those of the annotated pairs, or those of a wrong triplet that a
-right one must beat. An evaluator says for each image what it asks, the test loader puts it into the model's input under
-"queries", and the model answers row by row.
+Some metrics need scores that are in no ranked list: those of the annotated pairs, or that of a wrong triplet
+which a right one must beat. An evaluator has queries for each image, the test loader puts them into the
+model's input under "queries", and the model answers row by row.
 
 Legend of shape letters:
 
@@ -24,14 +24,14 @@ class Queries:
     """Questions about the annotated entities of one image.
 
     Attributes:
-        pairs: (A, 2) long rows (subject, object). The answer holds the probability of every predicate. Rows may repeat,
-            and subject and object may be the same entity. Models answer them where the entities are given (sgcls,
-            prdcls).
-        triplets: (Q, 3) long rows (subject, object, predicate). The answer holds the score of each triplet, on the scale
-            of the ranked list, and whether both entities were detected.
+        pairs: (A, 2) long rows (subject, object). The answer is the probability of every predicate. Rows may
+            repeat, and subject and object may be the same entity. Models answer pairs only if the entities
+            are given (sgcls, prdcls).
+        triplets: (Q, 3) long rows (subject, object, predicate). The answer is the score of each triplet, on
+            the scale of the ranked list, and whether both entities were detected.
 
-    Subjects and objects are positions in the image's "annotations". In the model they are rows of the input's "instances",
-    which at test time are the same.
+    Subjects and objects are positions in the image's "annotations". In the model they are rows of the input's
+    "instances", which are the same at test time.
     """
 
     pairs: Tensor
@@ -39,11 +39,14 @@ class Queries:
 
     @staticmethod
     def from_rows(*, pairs: ArrayLike = (), triplets: ArrayLike = ()) -> "Queries":
-        """Make queries from rows of integers.
+        """Makes queries from rows of integers.
 
         Args:
             pairs: (A, 2) rows (subject, object).
             triplets: (Q, 3) rows (subject, object, predicate).
+
+        Raises:
+            ValueError: the rows have another shape, or are not integers.
         """
         return Queries(_long_rows(pairs, 2), _long_rows(triplets, 3))
 
@@ -54,16 +57,16 @@ class Queries:
 
     @staticmethod
     def union(parts: Sequence["Queries"]) -> "Queries":
-        """Everything that some of the parts ask.
+        """The queries of all parts, without repeating rows of later parts.
 
-        The rows of the first part that has any stay as they are. Rows of later parts follow, unless they are there already.
+        The rows of the first part that has any stay as they are. New rows of later parts follow.
         """
         return Queries(
             _union([part.pairs for part in parts], 2), _union([part.triplets for part in parts], 3)
         )
 
     def __bool__(self) -> bool:
-        """Whether anything is asked."""
+        """Whether there is any query."""
         return bool(len(self.pairs) or len(self.triplets))
 
     def to(self, device: torch.device | str) -> "Queries":
@@ -77,7 +80,8 @@ def _long_rows(rows: ArrayLike, columns: int) -> Tensor:
         return torch.zeros((0, columns), dtype=torch.long)
     if array.ndim != 2 or array.shape[1] != columns or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(
-            f"queries must be rows of {columns} integers, not an array of shape {array.shape} and type {array.dtype}"
+            f"queries must be rows of {columns} integers, not an array of shape {array.shape} and type "
+            f"{array.dtype}"
         )
     return torch.from_numpy(array.astype(np.int64))
 

@@ -1,4 +1,4 @@
-"""Names of the classes that a checkpoint's outputs stand for."""
+"""`Vocabulary`: the names of a model's classes, saved in its checkpoints."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ KINDS = ("thing_classes", "predicate_classes")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Names of the classes that a model's outputs stand for.
+    """Names of the classes of a model's outputs.
 
     Attributes:
         thing_classes: entity classes.
@@ -20,13 +20,14 @@ class Vocabulary:
 
     @classmethod
     def from_saved(cls, saved: Any, source: str) -> "Vocabulary":
-        """
+        """Reads the vocabulary of a checkpoint.
+
         Args:
-            saved: what a checkpoint has as "vocabulary": a dict of both lists.
-            source: of the checkpoint, for the message.
+            saved: the checkpoint's "vocabulary", a dict of both lists.
+            source: address of the checkpoint, for the message.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: `saved` is not such a dict.
         """
         if (
             not isinstance(saved, dict)
@@ -34,29 +35,30 @@ class Vocabulary:
             or not all(isinstance(names, list) for names in saved.values())
         ):
             raise ValueError(
-                f"{source} has a 'vocabulary' that is not a dict of the lists {' and '.join(KINDS)}: take it out, or write "
-                "it so"
+                f"{source} has a 'vocabulary' that is not a dict of the lists {' and '.join(KINDS)}: correct "
+                "it, or remove it from the checkpoint"
             )
         return cls(**saved)
 
     def names(self, kind: str) -> list[str]:
-        """The names of one of KINDS."""
+        """The names of one kind of classes, see KINDS."""
         names: list[str] = getattr(self, kind)
         return names
 
     def differing_kinds(self, found: "Vocabulary") -> list[str]:
-        """Those of KINDS that both have, but not the same names in the same order."""
+        """The kinds of classes that both name, but with other names or in another order."""
         pairs = {kind: (self.names(kind), found.names(kind)) for kind in KINDS}
         return [kind for kind, (own, other) in pairs.items() if own and other and own != other]
 
     def check_equal(self, found: "Vocabulary", source: str) -> None:
-        """
+        """Checks that another vocabulary has the same names in the same order.
+
         Args:
-            found: must have the same names; empty lists fit everything.
+            found: vocabulary to compare. An empty list is not compared.
             source: where it was found, for the message.
 
         Raises:
-            ValueError: `found` has other names, or the same in another order.
+            ValueError: `found` has other names, or the same names in another order.
         """
         for kind in self.differing_kinds(found):
             own, other = self.names(kind), found.names(kind)
@@ -65,6 +67,7 @@ class Vocabulary:
                 min(len(own), len(other)),
             )
             raise ValueError(
-                f"{source} has {len(other)} {kind}, the data set in use {len(own)}; they differ from number "
-                f"{place} on ({other[place : place + 1]} and {own[place : place + 1]}): use what belongs together"
+                f"{source} has {len(other)} {kind}, the data set in use has {len(own)}; they differ from "
+                f"number {place} on ({other[place : place + 1]} and {own[place : place + 1]}): use a "
+                "checkpoint and data sets with the same classes"
             )

@@ -1,7 +1,7 @@
-"""CSV files with a header line, read as a table or row by row. Errors name the file, the line and the remedy.
+"""Reads CSV files with a header line, as a table or row by row. Errors name the file, line and remedy.
 
-`read_table` is fast where a file holds many numbers, and keeps all of its columns in memory. `csv_rows` needs
-hardly any memory, and a field may be of any length.
+`read_table` is fast for files of many numbers, and keeps all columns in memory. `csv_rows` needs hardly any
+memory, and its fields may have any length.
 """
 
 import csv
@@ -28,7 +28,7 @@ _DOWNLOAD = "Download the file again; in a file of your own, correct the line."
 
 
 def read_header(path: str | os.PathLike[str]) -> list[str]:
-    """Names of the columns; an empty list for an empty file.
+    """Reads the names of the columns; an empty list for an empty file.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -41,12 +41,12 @@ def read_header(path: str | os.PathLike[str]) -> list[str]:
 def csv_rows(
     path: str | os.PathLike[str], columns: Sequence[str], other_names: Mapping[str, str]
 ) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Line number and wanted fields of every line below the header. Blank lines are skipped.
+    """Yields the line number and the wanted fields of every line below the header. Skips blank lines.
 
     Args:
         path: file in UTF-8.
-        columns: two or more wanted columns; the first holds the image ids, for messages. The file may have
-            its columns in any order, and more of them.
+        columns: two or more wanted columns; the first has the image ids, for messages. The file may have
+            more columns, in any order.
         other_names: name that a file may use for a column -> name in `columns`.
 
     Raises:
@@ -83,7 +83,7 @@ def read_table(
     numbers: Sequence[str] = (),
     other_names: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Read the named columns of a CSV file. The file may have its columns in any order, and more of them.
+    """Reads the named columns of a CSV file. The file may have more columns, in any order.
 
     Args:
         path: file in UTF-8.
@@ -125,14 +125,14 @@ def read_table(
 
 
 def refuse_rows(path: Path, table: pd.DataFrame, bad: NDArray[np.bool_], problem: str, remedy: str) -> None:
-    """Raise ValueError for the first bad row, if there is one.
+    """Raises ValueError for the first bad row, if there is one.
 
     Args:
         path: the file, for the message.
         table: the result of `read_table`.
         bad: (N,) whether a row is bad.
         problem: what is wrong; "{X}" stands for the field X of the row.
-        remedy: what to do, a sentence.
+        remedy: what the user should do, a sentence.
     """
     if bad.any():
         row = int(bad.argmax())
@@ -143,7 +143,15 @@ def refuse_rows(path: Path, table: pd.DataFrame, bad: NDArray[np.bool_], problem
 
 
 def codes_of(column: "pd.Series[Any]", numbers: Mapping[str, int]) -> NDArray[np.int64]:
-    """(N,) the number of each field of a column of categories; -1 for a field that is not in `numbers`."""
+    """Looks up the number of each field of a column of categories.
+
+    Args:
+        column: N fields.
+        numbers: field -> number.
+
+    Returns:
+        (N,) int64; -1 for a field that is not in `numbers`.
+    """
     of_category = np.array([numbers.get(name, -1) for name in column.cat.categories], dtype=np.int64)
     return of_category[column.cat.codes.to_numpy()]
 
@@ -166,7 +174,7 @@ def _csv_reader(path: str | os.PathLike[str]) -> Iterator["Reader"]:
 
 
 def _check_file(path: Path) -> None:
-    """The file exists, is text and ends with a line break."""
+    """Checks that the file exists, is text and ends with a line break."""
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} does not exist. Check DETECTRON2_DATASETS and put OpenImages there as "
@@ -187,7 +195,7 @@ def _check_file(path: Path) -> None:
 
 
 def _check_header(path: Path, other_names: Mapping[str, str]) -> None:
-    """No column occurs twice; pandas would rename the second."""
+    """Checks that no column occurs twice, because pandas would rename the second."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
         given = next(csv.reader([stream.readline(100_000)]))
     names = [other_names.get(name, name) for name in given if name]
@@ -198,7 +206,7 @@ def _check_header(path: Path, other_names: Mapping[str, str]) -> None:
 
 
 def _parse(path: Path, texts: Sequence[str]) -> pd.DataFrame:
-    """All lines after the header, blank ones included."""
+    """Reads all lines after the header, including blank ones."""
     try:
         with warnings.catch_warnings():
             # without the error, pandas would drop the surplus fields of a line

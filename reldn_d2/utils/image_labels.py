@@ -1,4 +1,4 @@
-"""Image labels of OpenImages: the classes whose presence or absence in an image people verified."""
+"""Image labels of OpenImages: classes that people verified to be in an image, or not to be in it."""
 
 import os
 from collections.abc import Sequence
@@ -15,18 +15,17 @@ _VERIFIED = ("0", "1", "0.0", "1.0")
 def read_image_labels(
     path: str | os.PathLike[str], class_labels: Sequence[str]
 ) -> dict[str, NDArray[np.int64]]:
-    """Read the official CSV of image labels, with the columns ImageID, LabelName and Confidence.
+    """Reads the official CSV of image labels, with the columns ImageID, LabelName and Confidence.
 
-    Confidence is 1 where people verified that the class is in the image, and 0 where they verified that it is
-    absent. Labels that are not in `class_labels` cannot be predicted and are skipped.
+    Confidence is 1 if people verified that the class is in the image, and 0 if they verified that it is
+    absent. Labels that are not in `class_labels` can't be predicted and are skipped.
 
     Args:
-        path: file in UTF-8; the columns may be in any order, and there may be more.
-        class_labels: C labels, such as "/m/04bcr3".
+        path: file in UTF-8. It may have more columns, in any order.
+        class_labels: C labels, for example "/m/04bcr3".
 
     Returns:
-        image id -> (V,) int64, its verified classes, sorted, without repeats. Images without any are not in
-        it.
+        image id -> (V,) int64, its verified classes, sorted, without repeats. Only images that have any.
 
     Raises:
         FileNotFoundError: the file does not exist.

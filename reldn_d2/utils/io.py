@@ -1,4 +1,4 @@
-"""Writing a file in one step, so that a reader never sees half of it, and digests of data."""
+"""Atomic writes, so that a reader never sees half of a file, and digests of data."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a temporary binary file beside `path`; move it to `path` when the block ends without an error.
+    """Opens a temporary binary file beside `path`, and moves it to `path` if the block ends without error.
 
     Missing parent folders are created. If the block raises, the temporary file is removed and a file that was
     at `path` before stays as it was.
@@ -36,11 +36,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 def digest(parts: Iterable[str | bytes | NDArray[np.generic]]) -> str:
-    """SHA-256 of a sequence of parts, in hexadecimal. Another order of the parts gives another digest."""
+    """SHA-256 of a sequence of parts, in hexadecimal. It depends on the order of the parts."""
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):
-            # type and shape say where an array ends and the next begins
+            # type and shape make the boundaries between arrays part of the digest
             total.update(f"array {part.dtype.str} {part.shape} ".encode())
             total.update(np.ascontiguousarray(part).data)
         else:

@@ -1,4 +1,4 @@
-"""Annotation files: reading text and JSON, and checks of JSON values."""
+"""Reads text and JSON files, and checks JSON values."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """Read a whole text file.
+    """Reads a whole text file.
 
     Args:
         path: file in UTF-8, with or without a byte order mark.
@@ -25,12 +25,12 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 
 def read_json(path: str | os.PathLike[str], *, unique_keys: bool = False) -> Any:
-    """Read a JSON file.
+    """Reads a JSON file.
 
     Args:
         path: file in UTF-8.
-        unique_keys: refuse an object that has the same key twice. Otherwise the last value counts, as usual
-            in JSON.
+        unique_keys: whether an object with the same key twice is an error. Otherwise the last value counts,
+            as usual in JSON.
 
     Raises:
         FileNotFoundError: the file does not exist.

@@ -35,10 +35,18 @@ def test_the_order_counts_and_empty_lists_fit_everything(one: Vocabulary, other:
         (
             ["a", "b"],
             ["a", "c"],
-            r"has 2 thing_classes, the data set in use 2; .*number 1 on \(\['c'\] and \['b'\]",
+            r"has 2 thing_classes, the data set in use has 2; .*number 1 on \(\['c'\] and \['b'\]",
         ),
-        (["a", "b"], ["a"], r"has 1 thing_classes, the data set in use 2; .*number 1 on \(\[\] and \['b'\]"),
-        (["a"], ["a", "b"], r"has 2 thing_classes, the data set in use 1; .*number 1 on \(\['b'\] and \[\]"),
+        (
+            ["a", "b"],
+            ["a"],
+            r"has 1 thing_classes, the data set in use has 2; .*number 1 on \(\[\] and \['b'\]",
+        ),
+        (
+            ["a"],
+            ["a", "b"],
+            r"has 2 thing_classes, the data set in use has 1; .*number 1 on \(\['b'\] and \[\]",
+        ),
     ],
 )
 def test_the_first_difference_is_named(own: list[str], found: list[str], message: str) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-# Where the layers of VGG-16 are in torchvision's numbering. Detectron.pytorch, and so the authors' code, took
-# it over. Block -> positions of its convolutions in the sequence of convolutions, activations and poolings.
+# Block -> positions of its convolutions in torchvision's sequence of convolutions, activations and poolings.
+# Detectron.pytorch and the authors' code use the same numbers.
 _POSITIONS = {
     1: (0, 2),
     2: (5, 7),
@@ -19,8 +19,7 @@ VGG16_CONVOLUTIONS = {
     for block, positions in _POSITIONS.items()
     for number, position in enumerate(positions, start=1)
 }
-# Position in the sequence of linear layers, activations and dropouts -> our name of the fully connected
-# layer.
+# Position in the sequence of linear layers, activations and dropouts -> our name of the linear layer.
 VGG16_FULLY_CONNECTED = {0: "fc1", 3: "fc2"}
 # The layer of the 1,000 ImageNet classes, which a detector does not use.
 _DROPPED = {"classifier.6.weight", "classifier.6.bias"}

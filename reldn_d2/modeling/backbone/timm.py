@@ -1,4 +1,4 @@
-"""Any timm model with feature maps as a Detectron2 backbone."""
+"""Detectron2 backbones from timm models that return feature maps."""
 
 from collections.abc import Callable
 from math import log2
@@ -23,16 +23,17 @@ class TimmBackbone(Backbone):
     """
 
     def __init__(self, name: str, out_features: list[str], freeze_norm: bool, freeze_at: int = 0) -> None:
-        """
+        """Builds the timm model up to the last map that is needed, without pretrained weights.
+
         Args:
-            name: name of a timm model that gives feature maps. Weights come from a checkpoint.
+            name: name of a timm model that returns feature maps.
             out_features: names of the maps to return.
-            freeze_norm: run batch normalisation with fixed statistics and weights, as Detectron2's
+            freeze_norm: whether batch normalisation has fixed statistics and weights, as Detectron2's
                 "FrozenBN".
-            freeze_at: the layers that only serve maps up to c{freeze_at} get no gradient; 0 freezes nothing.
+            freeze_at: all layers up to the map c{freeze_at} get no gradient; 0 freezes nothing.
 
         Raises:
-            ValueError: the model does not give one of the maps.
+            ValueError: the model does not return one of the maps.
         """
         super().__init__()
         whole: Any = timm.create_model(name, features_only=True, pretrained=False)
@@ -42,7 +43,7 @@ class TimmBackbone(Backbone):
         unknown = sorted({*out_features, *frozen} - set(available))
         if unknown or len(set(available)) < len(available):
             raise ValueError(f"timm model {name} has no feature map {unknown}; it has {available}, by stride")
-        # Layers after the last map would never get a gradient, which stops distributed training.
+        # Layers after the last map would get no gradient, which is an error in distributed training.
         names = available[: 1 + max(available.index(x) for x in (*out_features, *frozen))]
         body: Any = timm.create_model(
             name, features_only=True, pretrained=False, out_indices=tuple(range(len(names)))
@@ -69,7 +70,8 @@ class TimmBackbone(Backbone):
             parameter.requires_grad_(False)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """
+        """Computes the feature maps of a batch of images.
+
         Args:
             x: (N, 3, H, W).
 
@@ -81,8 +83,8 @@ class TimmBackbone(Backbone):
 
 
 @BACKBONE_REGISTRY.register()
-def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
-    """The model MODEL.TIMM.NAME alone, with the maps that the FPN would take."""
+def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:  # noqa: ARG001 (registry API)
+    """Builds the model MODEL.TIMM.NAME without FPN. It returns the maps MODEL.FPN.IN_FEATURES."""
     return TimmBackbone(
         cfg.MODEL.TIMM.NAME,
         out_features=cfg.MODEL.FPN.IN_FEATURES,
@@ -93,7 +95,7 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
 
 @BACKBONE_REGISTRY.register()
 def build_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
-    """FPN over a timm model, like Detectron2's `build_resnet_fpn_backbone`."""
+    """Builds an FPN on a timm model, like Detectron2's `build_resnet_fpn_backbone`."""
     return FPN(
         bottom_up=build_timm_backbone(cfg, input_shape),
         in_features=cfg.MODEL.FPN.IN_FEATURES,

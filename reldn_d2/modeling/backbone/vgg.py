@@ -20,14 +20,15 @@ class VGG16(Backbone):
     """
 
     def __init__(self, *, channels: Sequence[int], input_channels: int = 3, freeze_at: int = 0) -> None:
-        """
+        """Builds the convolutions and freezes the first blocks.
+
         Args:
             channels: numbers of channels of the five blocks; 64, 128, 256, 512, 512 in VGG-16.
             input_channels: number of channels of the image.
-            freeze_at: number of blocks that get no gradient, from the first; 2 blocks are four convolutions.
+            freeze_at: number of frozen blocks, counted from the first; the first 2 have four convolutions.
 
         Raises:
-            ValueError: `channels` are not five numbers, or `freeze_at` is not in [0, 5].
+            ValueError: `channels` has not five numbers, or `freeze_at` is not in [0, 5].
         """
         super().__init__()
         blocks = len(_CONVOLUTIONS)
@@ -53,7 +54,8 @@ class VGG16(Backbone):
         self._out_feature_strides = {"conv5": 16}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """
+        """Computes the feature map of a batch of images.
+
         Args:
             x: (N, input_channels, H, W).
 
@@ -67,7 +69,7 @@ class VGG16(Backbone):
 
 @BACKBONE_REGISTRY.register()
 def build_vgg16_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> VGG16:
-    """VGG-16 of widths MODEL.VGG.CHANNELS; MODEL.BACKBONE.FREEZE_AT counts blocks."""
+    """Builds VGG-16 with MODEL.VGG.CHANNELS; MODEL.BACKBONE.FREEZE_AT is a number of blocks."""
     return VGG16(
         channels=cfg.MODEL.VGG.CHANNELS,
         input_channels=input_shape.channels,
@@ -81,7 +83,8 @@ class VGGBoxHead(FastRCNNConvFCHead):
 
     @configurable
     def __init__(self, input_shape: ShapeSpec, *, dropout: float, **layers: Any) -> None:
-        """
+        """Builds the layers of FastRCNNConvFCHead and adds dropout.
+
         Args:
             input_shape: shape of a pooled region.
             dropout: share of the features dropped in training.
@@ -89,10 +92,11 @@ class VGGBoxHead(FastRCNNConvFCHead):
         """
         super().__init__(input_shape, **layers)
         for number in range(1, len(self.fcs) + 1):
-            # Replaces the ReLU: the head runs its layers in the order in which their names were first added.
+            # Replaces the ReLU. The head runs its layers in the order in which their names were first added.
             self.add_module(f"fc_relu{number}", nn.Sequential(nn.ReLU(), nn.Dropout(dropout)))
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+        """Adds MODEL.VGG.DROPOUT to the arguments of FastRCNNConvFCHead."""
         args: dict[str, Any] = super().from_config(cfg, input_shape)
         return {**args, "dropout": cfg.MODEL.VGG.DROPOUT}

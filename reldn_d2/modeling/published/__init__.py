@@ -1,4 +1,4 @@
-"""The published code's conventions in inference, for results of its checkpoints.
+"""The published code's conventions in inference, to reproduce the results of its checkpoints.
 
 | file | convention |
 |---|---|
@@ -7,7 +7,7 @@
 | `image_frame.py` | the scale between image and network input |
 | `roi_heads.py` | pooling; detection in pixels of the image; falling score threshold |
 | `relation_head.py` | spatial features |
-| `meta_arch.py` | `PublishedRelDN`, which puts them together |
+| `meta_arch.py` | `PublishedRelDN`, which combines them |
 """
 
 from .meta_arch import PUBLISHED_PARTS, PublishedRelDN

@@ -1,8 +1,9 @@
 """Box arithmetic of the published code, whose boxes name their first and last pixel.
 
-An *inclusive* box (x1, y1, x2, y2) is x2 - x1 + 1 pixels wide; the *continuous* one of the same pixels, as
-everywhere else in this project, has x2 and y2 one larger. With continuous boxes, widths, areas, IoU, box
-deltas and enclosing boxes are those of the published code without a change. The functions below are the rest.
+An *inclusive* box (x1, y1, x2, y2) is x2 - x1 + 1 pixels wide. In the *continuous* box of the same pixels, x2
+and y2 are larger by one; this is the convention everywhere else in this project. With continuous boxes,
+widths, areas, IoU, box deltas and enclosing boxes are equal to those of the published code. This module has
+the functions that differ.
 """
 
 import numpy as np
@@ -12,17 +13,17 @@ from torchvision.ops import nms
 
 
 def inclusive(boxes: Tensor) -> Tensor:
-    """(..., 4) continuous boxes by their first and last pixel."""
+    """Converts (..., 4) continuous boxes to inclusive boxes."""
     return boxes - boxes.new_tensor([0, 0, 1, 1])
 
 
 def continuous(boxes: Tensor) -> Tensor:
-    """(..., 4) inclusive boxes in continuous coordinates."""
+    """Converts (..., 4) inclusive boxes to continuous boxes."""
     return boxes + boxes.new_tensor([0, 0, 1, 1])
 
 
 def clip_to_pixels(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Continuous boxes whose first and last pixel are clipped to the pixels of an image.
+    """Clips the first and last pixel of continuous boxes to the pixels of an image.
 
     A box outside the image becomes a line or a dot of pixels at its border, but no box becomes empty.
 
@@ -31,7 +32,7 @@ def clip_to_pixels(boxes: Tensor, size: tuple[int, int]) -> Tensor:
         size: (height, width) of the image.
 
     Returns:
-        (..., 4), x1 in [0, width - 1], x2 in [1, width], and so for y.
+        (..., 4), x1 in [0, width - 1], x2 in [1, width], y1 in [0, height - 1], y2 in [1, height].
     """
     height, width = size
     last = boxes.new_tensor([width - 1, height - 1, width - 1, height - 1])
@@ -39,7 +40,7 @@ def clip_to_pixels(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def suppress(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """Non-maximum suppression where a box of IoU *equal* to the threshold is suppressed, too.
+    """Non-maximum suppression that also suppresses boxes whose IoU *equals* the threshold.
 
     Args:
         boxes: (K, 4) XYXY, continuous.
@@ -49,17 +50,16 @@ def suppress(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     Returns:
         Rows that are kept, by falling score.
     """
-    # torchvision suppresses what is strictly above.
+    # torchvision suppresses only boxes strictly above the threshold.
     just_below = np.nextafter(np.float32(iou_threshold), np.float32(-1))
     kept: Tensor = nms(boxes.float(), scores.float(), float(just_below))
     return kept
 
 
 def suppress_in_groups(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float) -> Tensor:
-    """`suppress` in each group by itself.
+    """Calls `suppress` for each group.
 
-    It makes one call per group. torchvision's single call for all groups shifts them apart, which costs
-    digits of small boxes.
+    torchvision can do this in one call, but it shifts the groups apart, which costs digits of small boxes.
 
     Args:
         boxes: (K, 4) XYXY, continuous.

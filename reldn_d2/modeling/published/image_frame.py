@@ -9,12 +9,11 @@ from .boxes import continuous, inclusive
 
 @dataclass(frozen=True)
 class ImageFrame:
-    """Sizes of an image before and after resizing, (height, width), and the scale that the published code
-    works with.
+    """Sizes of an image before and after resizing, and the scale that the published code uses.
 
     Attributes:
-        original: size of the image file.
-        network: size of the network input without padding: `original` times `scale`, rounded.
+        original: (height, width) of the image file.
+        network: (height, width) of the network input without padding: `original` times `scale`, rounded.
         scale: pixels of the network input per pixel of the image.
     """
 
@@ -24,19 +23,22 @@ class ImageFrame:
 
     @staticmethod
     def of(original: tuple[int, int], network: tuple[int, int], min_size: int, max_size: int) -> "ImageFrame":
-        """
+        """Computes the scale of a resized image.
+
         Args:
-            original, network: (height, width).
-            min_size, max_size: the shorter side after resizing, and the most that the longer one may be.
+            original: (height, width) before resizing.
+            network: (height, width) after resizing.
+            min_size: length of the shorter side after resizing.
+            max_size: largest length of the longer side after resizing.
 
         Raises:
             ValueError: the image was not resized like this.
         """
         scale = min_size / min(original)
-        # Rounded as the published code decides: 1333.4 still is no more than 1333.
+        # Compared after rounding, as in the published code: 1333.4 does not exceed 1333.
         if round(scale * max(original)) > max_size:
             scale = max_size / max(original)
-        # At halves some round up and some to even.
+        # Resizing may round halves up or to even.
         if any(abs(a * scale - b) > 0.5 + 1e-6 for a, b in zip(original, network, strict=True)):
             raise ValueError(
                 f"an image of (height, width) {original} came as {network}; PublishedRelDN needs images "
@@ -46,7 +48,7 @@ class ImageFrame:
         return ImageFrame(original, network, scale)
 
     def resized_back(self, boxes: Tensor) -> Tensor:
-        """Boxes of the image that were resized with it: back by the factors between the rounded sizes.
+        """Moves boxes that were resized with the image back, by the factors between the rounded sizes.
 
         Args:
             boxes: (K, 4) XYXY in pixels of the network input, continuous.
@@ -58,7 +60,7 @@ class ImageFrame:
         return boxes * boxes.new_tensor([x, y, x, y])
 
     def proposals_in_image(self, boxes: Tensor) -> Tensor:
-        """Boxes that the network proposes: their first and last pixels divided by `scale`.
+        """Moves proposals of the network to the image: divides their first and last pixels by `scale`.
 
         Args:
             boxes: (K, 4) XYXY in pixels of the network input, continuous.
@@ -70,7 +72,7 @@ class ImageFrame:
 
 
 def pooled_regions(boxes: Tensor, scale: float | Tensor) -> Tensor:
-    """Where the published code pools the features of boxes: their first and last pixels times the scale.
+    """Regions from which the published code pools features: first and last pixels times the scale.
 
     Args:
         boxes: (K, 4) XYXY in pixels of the image, continuous.

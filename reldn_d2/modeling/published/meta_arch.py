@@ -1,4 +1,4 @@
-"""RelDN that follows the published code's conventions in inference, to reproduce its checkpoints' results."""
+"""RelDN with the published code's conventions in inference, to reproduce the results of its checkpoints."""
 
 from dataclasses import replace
 from functools import reduce
@@ -18,7 +18,7 @@ from ..region_heads import class_probabilities
 from ..relation_head.entities import entity_batch, given_entities
 from .image_frame import ImageFrame, pooled_regions
 
-# The parts that PublishedRelDN needs.
+# Config values that PublishedRelDN needs.
 PUBLISHED_PARTS = {
     "MODEL.ANCHOR_GENERATOR.NAME": "RoundedAnchorGenerator",
     "MODEL.PROPOSAL_GENERATOR.NAME": "PublishedRPN",
@@ -34,16 +34,17 @@ _BOXES_OF = {"instances": "gt_boxes", "detections": "pred_boxes"}
 class PublishedRelDN(RelDN):
     """RelDN with the box arithmetic, detection and spatial features of the published code, for evaluation.
 
-    Parameters and their names are those of RelDN. Boxes of entities are in pixels of the original image from
-    beginning to end. The images of a batch are computed one by one, since padding changes results.
+    It has the parameters of RelDN, under the same names. Boxes of entities are always in pixels of the
+    original image. The images of a batch are computed one by one, because padding changes results.
     """
 
     @configurable
     def __init__(self, *, min_size: int, max_size: int, **reldn: Any) -> None:
-        """
+        """Puts the parts together.
+
         Args:
-            min_size, max_size: the shorter side of the network input, and the most that the longer one may
-                be.
+            min_size: length of the network input's shorter side.
+            max_size: largest length of its longer side.
             reldn: arguments of RelDN, with the parts that `PUBLISHED_PARTS` names.
         """
         super().__init__(**reldn)
@@ -51,7 +52,12 @@ class PublishedRelDN(RelDN):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        # Two samples per bin with FPN; without it, as many as a bin has pixels.
+        """Builds the parts that the config describes.
+
+        Raises:
+            ValueError: a config value is not that of `PUBLISHED_PARTS`.
+        """
+        # With FPN two samples per bin; without FPN one sample for each pixel of a bin.
         ratio = 2 if len(cfg.MODEL.ROI_HEADS.IN_FEATURES) > 1 else 0
         parts = {**PUBLISHED_PARTS, "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO": ratio}
         wrong = {key: part for key, part in parts.items() if reduce(getattr, key.split("."), cfg) != part}
@@ -62,9 +68,10 @@ class PublishedRelDN(RelDN):
         return {**super().from_config(cfg), **sizes}
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
-        """
+        """Calls `inference`.
+
         Raises:
-            ValueError: in training.
+            ValueError: the model is in training mode.
         """
         if self.training:
             raise ValueError(
@@ -76,10 +83,10 @@ class PublishedRelDN(RelDN):
     def inference(
         self, batched_inputs: list[dict[str, Any]], *, do_postprocess: bool = True
     ) -> list[dict[str, Instances]]:
-        """As in RelDN. Boxes of the inputs are in pixels of the network input.
+        """Finds entities and relationships as in RelDN. Boxes in the inputs are in the network input.
 
         Raises:
-            ValueError: an image that was not resized to INPUT.MIN_SIZE_TEST and INPUT.MAX_SIZE_TEST.
+            ValueError: an image was not resized to INPUT.MIN_SIZE_TEST and INPUT.MAX_SIZE_TEST.
         """
         results = []
         for x in batched_inputs:
@@ -113,8 +120,7 @@ class PublishedRelDN(RelDN):
     def _entity_batch(
         self, batched_inputs: list[dict[str, Any]], images: ImageList, entities: list[Instances]
     ) -> EntityBatch:
-        """Boxes in pixels of the image, features from the scaled boxes, positions as shares of the padded
-        input."""
+        """The entities in pixels of the image, with scaled regions and the size of the padded input."""
         (x,) = batched_inputs
         batch = entity_batch(entities)
         return replace(
@@ -132,7 +138,7 @@ class PublishedRelDN(RelDN):
 
 
 def _in_original_pixels(x: dict[str, Any], frame: ImageFrame) -> dict[str, Any]:
-    """The input with the boxes of "instances" and "detections" moved to pixels of the original image."""
+    """Returns the input with the boxes of "instances" and "detections" in pixels of the original image."""
     moved = dict(x)
     for key, name in _BOXES_OF.items():
         if key in x:

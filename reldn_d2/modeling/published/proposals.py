@@ -1,4 +1,4 @@
-"""Anchors and region proposals as the published code takes them."""
+"""Anchors and region proposals as in the published code."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,13 +17,14 @@ from .boxes import clip_to_pixels, suppress
 
 @ANCHOR_GENERATOR_REGISTRY.register()
 class RoundedAnchorGenerator(DefaultAnchorGenerator):
-    """For a stride d, ratio r = h / w and size a, anchors are (a / d)·w wide and (a / d)·h high with
+    """Anchors with rounded sides.
 
-    `w = round(sqrt(d² / r)), h = round(w·r)`, halves rounded to even.
+    For stride d, ratio r = h / w and size a, an anchor is (a / d)·w wide and (a / d)·h high with
+    `w = round(sqrt(d² / r)), h = round(w·r)`. Halves are rounded to even.
 
-    Their centres are the middles of the cells, (d - 1) / 2 counted in whole pixels, which is d / 2 in
-    continuous coordinates; so MODEL.ANCHOR_GENERATOR.OFFSET is not read. The order in a cell is Detectron2's:
-    sizes, and in each size ratios.
+    The centres of anchors are the middles of the cells: (d - 1) / 2 in whole pixels, which is d / 2 in
+    continuous coordinates. So MODEL.ANCHOR_GENERATOR.OFFSET is not read. The order of anchors in a cell is
+    Detectron2's: by size, then by ratio.
     """
 
     @configurable
@@ -34,7 +35,8 @@ class RoundedAnchorGenerator(DefaultAnchorGenerator):
         aspect_ratios: Sequence[Sequence[float]],
         strides: Sequence[int],
     ) -> None:
-        """
+        """Makes the anchors of one cell for each level.
+
         Args:
             sizes, aspect_ratios, strides: see DefaultAnchorGenerator.
         """
@@ -42,6 +44,7 @@ class RoundedAnchorGenerator(DefaultAnchorGenerator):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: list[ShapeSpec]) -> dict[str, object]:
+        """The arguments of DefaultAnchorGenerator, without the offset."""
         args = super().from_config(cfg, input_shape)
         del args["offset"]
         return dict(args)
@@ -63,12 +66,15 @@ def _cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float], stride
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
 class PublishedRPN(RPN):
-    """RPN whose boxes are clipped to the pixels of the padded network input, none dropped as empty; a box of
-    IoU equal to the threshold is suppressed."""
+    """RPN that clips boxes to the pixels of the padded network input and removes no box as empty.
+
+    It suppresses boxes whose IoU equals the threshold, too.
+    """
 
     def forward(
         self, images: ImageList, features: dict[str, Tensor], gt_instances: list[Instances] | None = None
     ) -> Any:
+        """Proposes regions as RPN does, with the padded size as the size of every image."""
         height, width = images.tensor.shape[-2:]
         padded = ImageList(images.tensor, [(height, width)] * len(images))
         return super().forward(padded, features, gt_instances)
@@ -81,7 +87,7 @@ class PublishedRPN(RPN):
         pred_anchor_deltas: list[Tensor],
         image_sizes: list[tuple[int, int]],
     ) -> list[Instances]:
-        """As in RPN: per image `proposal_boxes` (continuous) and `objectness_logits`, by falling score."""
+        """Returns for each image `proposal_boxes` (continuous) and `objectness_logits`, by falling score."""
         decoded = self._decode_proposals(anchors, pred_anchor_deltas)
         return [
             self._best_of_image([x[i] for x in decoded], [x[i] for x in pred_objectness_logits], size)

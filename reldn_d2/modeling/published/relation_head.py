@@ -16,10 +16,10 @@ from .boxes import inclusive
 
 
 def published_spatial_features(subject_boxes: Tensor, object_boxes: Tensor, network_sizes: Tensor) -> Tensor:
-    """The 28 numbers of eq. 11 as the published code has them in tests: boxes count in pixels of the image,
-    but their positions are shares of the network input.
+    """Computes the 28 numbers of eq. 11 as the published code does in tests.
 
-    Thin boxes keep their width; a box without area counts as a pixel.
+    Boxes are in pixels of the image, but their positions are divided by the size of the network input. Thin
+    boxes keep their width. A side of length zero counts as one pixel.
 
     Args:
         subject_boxes, object_boxes: (M, 4) XYXY in pixels of the original image, continuous.
@@ -43,7 +43,7 @@ def published_spatial_features(subject_boxes: Tensor, object_boxes: Tensor, netw
 
 
 def _position(boxes: Tensor, network_sizes: Tensor) -> Tensor:
-    """(M, 5): first and last pixel, and area, as shares of the network input."""
+    """(M, 5): first and last pixel, divided by the size of the network input, and area, by its area."""
     corners = inclusive(boxes) / network_sizes.flip(1).repeat(1, 2)
     area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1) / network_sizes.prod(dim=1)
     return torch.cat([corners, area[:, None]], dim=1)
@@ -69,10 +69,11 @@ class PublishedRelDNHead(RelDNHead):
         *,
         spatial_features: SpatialFeatures = published_spatial_features,
     ) -> dict[str, Any]:
+        """The arguments of RelDNHead, with the published spatial features."""
         return super().from_config(cfg, input_shape, spatial_features=spatial_features)
 
     def has_pair(self, boxes: Tensor) -> bool:
-        """Whether SGDET finds at least one pair to consider among (E, 4) detected boxes."""
+        """Whether SGDET considers at least one pair of (E, 4) detected boxes."""
         if not self.overlap_only:
             return len(boxes) > 1
         return bool(boxes_overlap(boxes[:, None], boxes[None]).triu(diagonal=1).any())

@@ -18,27 +18,29 @@ _THRESHOLD_STEP = 0.01
 
 
 class InclusivePooler(ROIPooler):
-    """RoIAlign without the half-pixel shift ("ROIAlign" of Detectron2), of inclusive boxes.
+    """RoIAlign of inclusive boxes, without the half-pixel shift ("ROIAlign" of Detectron2).
 
-    A box is pooled from level `floor(4 + log2(sqrt((w + 1)·(h + 1)) / 224 + 1e-6))`, or the nearest there is.
+    A box is pooled from level `floor(4 + log2(sqrt((w + 1)·(h + 1)) / 224 + 1e-6))`, or the nearest level.
     """
 
     def __init__(self, output_size: int, scales: Sequence[float], sampling_ratio: int) -> None:
-        """
+        """Makes a pooler of type "ROIAlign".
+
         Args:
-            output_size, scales, sampling_ratio: see ROIPooler; a sampling ratio of 0 takes one sample a
-                pixel.
+            output_size, scales, sampling_ratio: see ROIPooler. A sampling ratio of 0 takes one sample for
+                each pixel.
         """
         super().__init__(output_size, scales, sampling_ratio, pooler_type="ROIAlign")
 
     def forward(self, x: list[Tensor], box_lists: list[Boxes]) -> Tensor:
-        """
+        """Pools the regions of all boxes.
+
         Args:
-            x: (N, C, H, W) of each level.
-            box_lists: per image, XYXY in pixels of the network input, inclusive.
+            x: feature map (N, C, H, W) of each level.
+            box_lists: boxes of each image, XYXY in pixels of the network input, inclusive.
 
         Returns:
-            (K, C, output_size, output_size) of the K boxes.
+            (K, C, output_size, output_size) for K boxes.
         """
         regions = convert_boxes_to_pooler_format(box_lists)
         level = self._levels(regions[:, 1:])
@@ -49,7 +51,7 @@ class InclusivePooler(ROIPooler):
         return pooled
 
     def _levels(self, regions: Tensor) -> Tensor:
-        # Boxes thinner than a pixel can have a side below zero here.
+        # Inclusive boxes thinner than a pixel can have a negative side.
         area = (regions[:, 2:] - regions[:, :2] + 1).prod(dim=1).clamp(min=0)
         level = torch.floor(self.canonical_level + torch.log2(area.sqrt() / self.canonical_box_size + 1e-6))
         place: Tensor = level.clamp(self.min_level, self.max_level).long() - self.min_level
@@ -71,9 +73,10 @@ class PublishedROIHeads(StandardROIHeads):
         return {**args, "box_pooler": pooler}
 
     def forward(self, *_: Any) -> NoReturn:
-        """
+        """Not supported, `detect` takes its place.
+
         Raises:
-            ValueError: always; see `detect`.
+            ValueError: always.
         """
         raise ValueError(
             "MODEL.ROI_HEADS.NAME PublishedROIHeads works in MODEL.META_ARCHITECTURE PublishedRelDN alone"
@@ -90,14 +93,14 @@ class PublishedROIHeads(StandardROIHeads):
 
         Args:
             features: feature maps of the detector's backbone.
-            proposals: with `proposal_boxes` in pixels of the network input, continuous.
+            proposals: Instances with `proposal_boxes` in pixels of the network input, continuous.
             frame: sizes of the image.
-            enough: function of the (K, 4) boxes found: whether they are enough. While they are not, the score
-                threshold is lowered by 0.01, down to 0.
+            enough: takes the (K, 4) detected boxes and says whether they are enough. While they are not, the
+                score threshold is lowered by 0.01, down to 0.
 
         Returns:
-            `pred_boxes` in pixels of the original image, continuous, `scores` and `pred_classes`, by falling
-            score.
+            Instances by falling score with `pred_boxes` (in pixels of the original image, continuous),
+            `scores` and `pred_classes`.
         """
         boxes, scores = self._boxes_and_scores(features, proposals.proposal_boxes.tensor, frame)
         threshold = self.box_predictor.test_score_thresh
@@ -110,7 +113,7 @@ class PublishedROIHeads(StandardROIHeads):
     def _boxes_and_scores(
         self, features: dict[str, Tensor], proposals: Tensor, frame: ImageFrame
     ) -> tuple[Tensor, Tensor]:
-        """(R, C, 4) boxes in the original image, continuous, and (R, C) scores of R proposals."""
+        """Decodes R proposals: (R, C, 4) boxes in the original image, continuous, and (R, C) scores."""
         maps = [features[name] for name in self.box_in_features]
         regions = self.box_pooler(maps, [Boxes(inclusive(proposals))])
         predictions = self.box_predictor(self.box_head(regions))
@@ -121,7 +124,7 @@ class PublishedROIHeads(StandardROIHeads):
         return boxes.expand(-1, self.num_classes, -1), probs[:, :-1]
 
     def _best(self, boxes: Tensor, scores: Tensor, threshold: float, size: tuple[int, int]) -> Instances:
-        # Rounding alone can make a thin box empty, and an empty one has no finite geometry.
+        # Rounding can make a thin box empty, and an empty box has no finite geometry.
         candidates = (scores > threshold) & (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
         _, classes = candidates.nonzero(as_tuple=True)
         boxes, scores = boxes[candidates], scores[candidates]

@@ -24,12 +24,12 @@ list of `reldn_d2.structures.Queries`, one per image, whose subjects and objects
 that image. The dict of an image has
 
 * "relations": the ranked relationships;
-* "pair_answers", if there are queries: row by row the scores of the pairs asked about;
-* "triplet_answers", if there are queries: row by row the scores of the triplets asked about, and whether the
-  head considers their pairs at all (`considered`).
+* "pair_answers", if there are queries: the scores of each pair asked about;
+* "triplet_answers", if there are queries: the score of each triplet asked about, and whether the head
+  considers its pair at all (`considered`).
 
-Where nothing is asked about an image (`Queries.nothing()`), its answers are empty. `RelDNHead` describes all
-arguments and fields.
+The answers for an image without queries (`Queries.nothing()`) are empty. `RelDNHead` describes all arguments
+and fields.
 """
 
 

@@ -1,4 +1,4 @@
-"""From Detectron2 `Instances` to the flattened entities that the relation head works on."""
+"""Matches Detectron2 `Instances` and converts them to the flattened entities that the relation head takes."""
 
 import torch
 from detectron2.structures import Boxes, Instances, pairwise_iou
@@ -11,8 +11,8 @@ def entity_batch(entities: list[Instances]) -> EntityBatch:
     """Flattens the entities of a batch.
 
     Args:
-        entities: one Instances per image with `pred_boxes`, `pred_classes` and `scores`. Features are pooled
-            from the boxes, and positions are shares of `image_size`.
+        entities: for each image Instances with `pred_boxes`, `pred_classes` and `scores`. Features are pooled
+            from the boxes, and positions are divided by `image_size`.
     """
     counts = [len(x) for x in entities]
     frames = [x.image_size for x in entities]
@@ -34,7 +34,7 @@ def entity_batch(entities: list[Instances]) -> EntityBatch:
 def match_to_ground_truth(
     candidates: Boxes, ground_truth: Instances, iou_threshold: float
 ) -> tuple[Tensor, Tensor]:
-    """Assigns each box of an image to the ground-truth entity that it overlaps most, whatever its class.
+    """Assigns each box of an image to the ground-truth entity that it overlaps most, of any class.
 
     Args:
         candidates: K boxes.
@@ -42,8 +42,8 @@ def match_to_ground_truth(
         iou_threshold: boxes whose best IoU is below it match no entity.
 
     Returns:
-        (K,) long ground-truth rows, the lowest row among equals (0 where nothing matches); (K,) bool, whether
-        the best IoU reaches the threshold.
+        (K,) long ground-truth rows: the lowest row among equals, 0 if there is no ground truth; (K,) bool,
+        whether the best IoU reaches the threshold.
     """
     return _best_column(pairwise_iou(candidates, ground_truth.gt_boxes), iou_threshold)
 
@@ -61,8 +61,8 @@ def match_to_detections(
         iou_threshold: entities whose best IoU is below it count as not detected.
 
     Returns:
-        (G,) long rows of the detections (0 where nothing matches); among equals the lowest row, which in a
-        detector's output has the highest score. (G,) bool, whether the entity is detected.
+        (G,) long rows of the detections: among equals the lowest row, which in a detector's output has the
+        highest score, 0 if there are no detections; (G,) bool, whether the entity is detected.
     """
     iou = pairwise_iou(ground_truth.gt_boxes, detections.pred_boxes)
     same_class = ground_truth.gt_classes[:, None] == detections.pred_classes
@@ -70,8 +70,12 @@ def match_to_detections(
 
 
 def _best_column(iou: Tensor, iou_threshold: float) -> tuple[Tensor, Tensor]:
-    """For each row of a (K, G) table the column of the highest IoU, the lowest among equals (0 if there is no
-    column), and whether that IoU reaches the threshold; both (K,)."""
+    """Finds the column of the highest IoU in each row of a (K, G) table.
+
+    Returns:
+        (K,) long columns: the lowest among equals, 0 if there is no column; (K,) bool, whether the highest
+        IoU reaches the threshold.
+    """
     if iou.shape[1] == 0:
         none = torch.zeros(len(iou), dtype=torch.long, device=iou.device)
         return none, none.bool()
@@ -86,17 +90,17 @@ def training_entities(
 ) -> tuple[list[Instances], Tensor]:
     """Entities of relation training: the ground truth, and every detection that overlaps it enough.
 
-    A detection stands for the ground-truth entity of highest IoU, whatever class was predicted, and gets the
-    class of that entity.
+    A detection is matched to the ground-truth entity of highest IoU, regardless of the predicted class, and
+    gets the class of that entity.
 
     Args:
-        detections: with `pred_boxes`, one Instances per image.
-        ground_truth: with `gt_boxes` and `gt_classes`.
+        detections: for each image Instances with `pred_boxes`.
+        ground_truth: for each image Instances with `gt_boxes` and `gt_classes`.
         iou_threshold: least IoU of a detection that is kept.
 
     Returns:
-        One Instances per image with `pred_boxes`, `pred_classes` and `scores` (all 1), the ground truth
-        first; and the (E,) ground-truth row, inside its image, that each entity stands for.
+        For each image Instances with `pred_boxes`, `pred_classes` and `scores` (all 1), the ground truth
+        first; and (E,) long, for each entity the ground-truth row in its image that it is matched to.
     """
     entities, matched = [], []
     for found, truth in zip(detections, ground_truth, strict=True):
@@ -116,15 +120,16 @@ def training_entities(
 
 
 def sampled_proposals(proposals: list[Instances], num_classes: int) -> tuple[list[Instances], Tensor]:
-    """Entities as in the published code: the foreground proposals that would train the box head.
+    """Entities of relation training as in the published code: the box head's foreground proposals.
 
     Args:
-        proposals: labelled and sampled as for the box head, with `proposal_boxes`, `gt_classes` (background
-            is `num_classes`) and `gt_rows`, the ground-truth row each one is matched to.
+        proposals: for each image Instances, labelled and sampled as for training the box head, with
+            `proposal_boxes`, `gt_classes` (the background is `num_classes`) and `gt_rows`, the ground-truth
+            row that each proposal is matched to.
         num_classes: C.
 
     Returns:
-        As `training_entities`.
+        See `training_entities`.
     """
     entities, matched = [], []
     for found in proposals:
@@ -143,7 +148,7 @@ def sampled_proposals(proposals: list[Instances], num_classes: int) -> tuple[lis
 
 
 def given_entities(ground_truth: Instances) -> Instances:
-    """PRDCLS: ground-truth boxes and classes as entities of score 1, in the same order."""
+    """Entities of score 1 with ground-truth boxes and classes, in the same order (PRDCLS)."""
     return Instances(
         ground_truth.image_size,
         pred_boxes=ground_truth.gt_boxes,

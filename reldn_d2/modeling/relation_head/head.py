@@ -42,16 +42,17 @@ class RelDNHead(nn.Module):
         top_k: int,
         chunk_size: int,
     ) -> None:
-        """
+        """Puts the parts together.
+
         Args:
             num_predicates: P, without the background.
-            pair_classifier: gives predicate logits of pairs.
+            pair_classifier: computes predicate logits of pairs.
             sample_pairs: draws the training pairs.
             cross_entropy_weight: weight of L0; 0 switches it off.
             contrastive_losses: L1, L2 and L3, or other contrastive terms.
-            overlap_only: SGDET considers only pairs whose boxes overlap.
-            top_k: relationships kept per image, for each number of predicates per pair.
-            chunk_size: unordered pairs scored at a time in inference; bounds the memory.
+            overlap_only: whether SGDET considers only pairs whose boxes overlap.
+            top_k: number of relationships kept per image, for each number of predicates per pair.
+            chunk_size: number of unordered pairs scored at a time in inference; limits the memory.
         """
         super().__init__()
         self.num_predicates = num_predicates
@@ -68,6 +69,7 @@ class RelDNHead(nn.Module):
         *,
         spatial_features: SpatialFeatures = spatial_features,
     ) -> dict[str, Any]:
+        """Builds the parts that the config describes."""
         head = cfg.MODEL.ROI_RELATION_HEAD
         return {
             "num_predicates": head.NUM_PREDICATES,
@@ -104,18 +106,19 @@ class RelDNHead(nn.Module):
         ground_truth: list[Instances],
         relations: list[Tensor],
     ) -> dict[str, Tensor]:
-        """
+        """Draws training pairs and computes their losses.
+
         Args:
             features: feature maps of the frozen detector's backbone, if `uses_detector_features`.
             relation_features: feature maps of the predicate backbone, if `uses_relation_features`.
             entities: the E entities of all images.
-            matched: (E,) long, the ground-truth row (inside its image) that each entity stands for.
+            matched: (E,) long, for each entity the ground-truth row in its image that it is matched to.
             ground_truth: annotated entities of each image.
-            relations: per image (R, 3) long rows (subject, object, predicate) of ground-truth rows.
+            relations: for each image (R, 3) long rows (subject, object, predicate) of ground-truth rows.
 
         Returns:
-            `loss_rel_cross_entropy` and those of `contrastive_losses`: weighted scalars. Losses of weight 0
-            are absent.
+            `loss_rel_cross_entropy` and the losses of `contrastive_losses`: weighted scalars. Losses of
+            weight 0 are absent.
         """
         pairs, targets = self.sample_pairs(entities, matched, relations, [len(x) for x in ground_truth])
         get_event_storage().put_scalar("relation_head/num_pairs", len(pairs))
@@ -140,25 +143,27 @@ class RelDNHead(nn.Module):
         """Ranks the relationships of each image and answers queries.
 
         Args:
-            features, relation_features, entities: as in `losses`.
-            entities_given: SGCLS and PRDCLS. The overlap filter is for detected entities only.
-            queries: what is asked about each image, in rows of the entities of that image. Pairs may repeat,
-                and subject and object of a pair may be the same entity; those of a triplet are two different
+            features, relation_features, entities: see `losses`.
+            entities_given: whether the entities are annotated (SGCLS and PRDCLS). The overlap filter is for
+                detected entities only.
+            queries: queries about each image, in rows of the entities of that image. Pairs may repeat, and
+                subject and object of a pair may be the same entity. In a triplet they are two different
                 entities.
 
         Returns:
-            One dict per image, with Instances whose `image_size` is the image's entry in `frames` of the
-            entities and whose `subject_index` and `object_index` are rows of the entities of the image.
+            One dict for each image, with Instances. Their `image_size` is the image's entry in `frames` of
+            the entities, and `subject_index` and `object_index` are rows of the entities of the image.
 
             * "relations": relationships by falling score with `subject_index`, `object_index`,
-              `pred_predicates`, `scores` and `rank_in_pair`. The list is complete for any number of
-              predicates per pair, see `selection`; the first `top_k` rows of `rank_in_pair <= k` are the
-              answer for k.
-            * "pair_answers", if there are queries: row by row `subject_index`, `object_index`, `pair_scores`
-              (product of the two entity scores) and `predicate_probs` (A, P), without the background.
-            * "triplet_answers", if there are queries: row by row `subject_index`, `object_index`,
-              `pred_predicates` and `scores`, as in "relations", and `considered`: False, with score 0, for a
-              pair that the overlap filter excludes.
+              `pred_predicates`, `scores` and `rank_in_pair`. The list is complete for any number k of
+              predicates per pair, see `selection`: the result for k is the first `top_k` rows among those of
+              `rank_in_pair <= k`.
+            * "pair_answers", if there are queries: for each pair `subject_index`, `object_index`,
+              `pair_scores` (product of the two entity scores) and `predicate_probs` (A, P), without the
+              background.
+            * "triplet_answers", if there are queries: for each triplet `subject_index`, `object_index`,
+              `pred_predicates` and `scores`, as in "relations", and `considered`, which is False (and the
+              score 0) if the overlap filter excludes the pair.
         """
         results = []
         for i in range(len(entities.counts)):
@@ -201,7 +206,7 @@ class RelDNHead(nn.Module):
     def _considered(
         self, batch: EntityBatch, subject: Tensor, object: Tensor, entities_given: bool
     ) -> Tensor:
-        """(M,) bool: which of M pairs of entities can be in a relationship."""
+        """(M,) bool, whether each of M pairs of entities can be in a relationship."""
         if entities_given or not self.overlap_only:
             return torch.ones_like(subject, dtype=torch.bool)
         return boxes_overlap(batch.boxes[subject], batch.boxes[object])
@@ -245,7 +250,7 @@ class RelDNHead(nn.Module):
     def _probabilities(
         self, relation_features: FeatureMaps | None, batch: EntityBatch, terms: EntityTerms, pairs: Pairs
     ) -> Tensor:
-        """(M, P) probabilities of the real predicates."""
+        """(M, P) probabilities of the predicates, without the background."""
         logits: Tensor = self.pair_classifier(relation_features, batch, terms, pairs)
         return logits.softmax(dim=1)[:, : self.num_predicates]
 

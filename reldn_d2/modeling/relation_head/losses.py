@@ -2,17 +2,17 @@
 
 Shape letters: see `reldn_d2.structures.pairs`.
 
-A contrastive term sorts the drawn pairs of each anchor (a subject, or an object) into *cells*. A cell holds
+A contrastive term sorts the drawn pairs of each anchor (a subject or an object) into *cells*. The cells are
 
-    ClassAgnosticTerm    L1: all drawn partners of the anchor                      (eq. 2, 3)
-    EntityClassTerm      L2: the partners of one entity class                      (eq. 4, 5)
-    PredicateClassTerm   L3: the positives of one predicate, and the negatives wrongly predicted as it
-                                                                                   (eq. 6, 7)
+    ClassAgnosticTerm    L1: all drawn partners of the anchor (eq. 2, 3)
+    EntityClassTerm      L2: the partners of one entity class (eq. 4, 5)
+    PredicateClassTerm   L3: the positives of one predicate, and the negatives that the model predicts as this
+                             predicate (eq. 6, 7)
 
-Related pairs are positives, unrelated pairs are negatives. With the affinity `Φ(s, o) = 1 - p(∅ | s, o)` (eq.
-1), the margin of a cell is `min over positives of Φ - max over negatives of Φ`. Since `max Φ = -min(-Φ)`, a
-single segment minimum over (sign, side, anchor, cell) gives the margins of all terms and both sides, without
-a loop, a data-dependent shape or a device sync.
+Related pairs are positives, unrelated pairs are negatives. With the affinity `Φ(s, o) = 1 - p(∅ | s, o)`
+(eq. 1), the margin of a cell is `min over positives of Φ - max over negatives of Φ`. Since
+`max Φ = -min(-Φ)`, a single segment minimum over (sign, side, anchor, cell) gives the margins of all terms
+and both sides, without a loop, a data-dependent shape or a device sync.
 """
 
 from abc import ABC, abstractmethod
@@ -32,7 +32,7 @@ Normalization = Literal["anchors", "published"]
 
 _LOSS = "MODEL.ROI_RELATION_HEAD.LOSS"
 _CROSS_ENTROPY = "cross_entropy"
-# Rows shorter than a vector register of a CPU take PyTorch longer than the same numbers down the columns.
+# On a CPU, the softmax of rows shorter than a vector register is slower than that of the transposed table.
 _SHORT_ROW = 16
 
 CONTRASTIVE_TERM_REGISTRY = Registry("CONTRASTIVE_TERM")
@@ -60,7 +60,7 @@ def predicate_cross_entropy(logits: Tensor, targets: PairTargets) -> Tensor:
         targets: which pairs were drawn and their labels; a pair with several labels gives several samples.
 
     Returns:
-        Scalar, the mean over samples; a zero that keeps the graph if nothing was drawn.
+        Scalar, the mean over samples; a zero with a graph if nothing was drawn.
     """
     log_probs = F.log_softmax(logits, dim=1)
     background = logits.shape[1] - 1
@@ -77,8 +77,8 @@ class CellMembership(NamedTuple):
     """Puts K pairs into cells of their subjects and of their objects.
 
     Attributes:
-        cell: long in [0, num_cells): (2, K) cells of the subjects, then of the objects; (K,) if both are the
-            same; or one number for all pairs.
+        cell: long in [0, num_cells): (2, K), cells of the subjects and then of the objects; (K,) if both are
+            the same; or one number for all pairs.
         pair: (K,) long rows of the pairs. None: all M pairs, in order.
         excluded: (K,) bool, pairs that are in no cell. None: no pair is excluded.
     """
@@ -89,7 +89,7 @@ class CellMembership(NamedTuple):
 
 
 class ContrastiveTerm(ABC):
-    """One contrastive loss: which pairs of an anchor compete, by which margin and with which weight.
+    """One contrastive loss: decides which pairs of an anchor compete, with what margin and weight.
 
     Attributes:
         weight: factor λ of the loss; 0 switches the term off.
@@ -99,7 +99,8 @@ class ContrastiveTerm(ABC):
     """
 
     def __init__(self, *, weight: float, margin: float, num_classes: int, num_predicates: int) -> None:
-        """
+        """Sets the attributes.
+
         Args:
             weight, margin, num_classes, num_predicates: see the attributes.
         """
@@ -115,9 +116,9 @@ class ContrastiveTerm(ABC):
     def memberships(
         self, logits: Tensor, entities: EntityBatch, pairs: Pairs, targets: PairTargets
     ) -> Sequence[CellMembership]:
-        """Which pairs are in which cells of their anchors.
+        """Assigns pairs to cells of their anchors.
 
-        The caller decides what a pair is in its cell (related: a positive, unrelated: a negative) and leaves
+        In a cell, the caller treats related pairs as positives and unrelated pairs as negatives, and leaves
         out pairs that were not drawn. A pair may be in several cells. The shapes should not depend on values,
         so that no device sync is needed.
 
@@ -135,39 +136,44 @@ class ClassAgnosticTerm(ContrastiveTerm):
 
     @property
     def num_cells(self) -> int:
+        """One cell for each anchor."""
         return 1
 
     def memberships(
         self, logits: Tensor, entities: EntityBatch, pairs: Pairs, targets: PairTargets
     ) -> Sequence[CellMembership]:
+        """All pairs are in the only cell of their anchors."""
         return [CellMembership(cell=0)]
 
 
 @CONTRASTIVE_TERM_REGISTRY.register()
 class EntityClassTerm(ContrastiveTerm):
-    """L2: the partners of one entity class compete, against confusing instances of a class (eq. 4, 5)."""
+    """L2: the partners of one entity class compete, against confusion of its instances (eq. 4, 5)."""
 
     @property
     def num_cells(self) -> int:
+        """One cell for each entity class."""
         return self.num_classes
 
     def memberships(
         self, logits: Tensor, entities: EntityBatch, pairs: Pairs, targets: PairTargets
     ) -> Sequence[CellMembership]:
+        """A pair is in the cell of its partner's class."""
         partner = torch.stack([pairs.object, pairs.subject])
         return [CellMembership(cell=entities.classes[partner])]
 
 
 @CONTRASTIVE_TERM_REGISTRY.register()
 class PredicateClassTerm(ContrastiveTerm):
-    """L3: positives of a predicate compete with negatives that the model predicts as it (eq. 6, 7)."""
+    """L3: positives of a predicate compete with negatives that are predicted as it (eq. 6, 7)."""
 
     def __init__(self, *, background_in_argmax: bool = False, **term: Any) -> None:
-        """
+        """Sets the attributes.
+
         Args:
-            background_in_argmax: whether ∅ competes in the argmax that decides what a negative is predicted
-                as. If it does, a pair predicted as ∅ is a negative of no predicate. If not, every unrelated
-                pair is a negative of the real predicate with the highest logit.
+            background_in_argmax: whether ∅ takes part in the argmax that gives a negative's predicted class.
+                If so, a pair predicted as ∅ is a negative of no predicate. If not, every unrelated pair is a
+                negative of the predicate with the highest logit.
             term: arguments of `ContrastiveTerm`.
         """
         super().__init__(**term)
@@ -175,11 +181,13 @@ class PredicateClassTerm(ContrastiveTerm):
 
     @property
     def num_cells(self) -> int:
+        """One cell for each predicate."""
         return self.num_predicates
 
     def memberships(
         self, logits: Tensor, entities: EntityBatch, pairs: Pairs, targets: PairTargets
     ) -> Sequence[CellMembership]:
+        """A related pair is in the cells of its labels, an unrelated pair in that of its predicted class."""
         background = self.num_predicates
         predicted = (logits if self.background_in_argmax else logits[:, :background]).argmax(dim=1)
         return [
@@ -203,15 +211,16 @@ class ContrastiveLosses:
     def __init__(
         self, *, terms: Mapping[str, ContrastiveTerm], normalization: Normalization = "anchors"
     ) -> None:
-        """
+        """Keeps the terms that have a weight.
+
         Args:
             terms: terms by name. A term of weight 0 is neither computed nor returned.
-            normalization: "anchors" averages the cells of an anchor and then the anchors that have a valid
-                cell, over the whole batch; "published" divides the sum over all valid cells of a side by
-                their number plus one.
+            normalization: "anchors" averages over the valid cells of each anchor and then over the anchors of
+                the batch that have a valid cell; "published" divides the sum over all valid cells of a side
+                by their number plus one.
 
         Raises:
-            ValueError: an unknown normalization, or a term with the name of L0.
+            ValueError: `normalization` is unknown, or a term has the name of L0.
         """
         if normalization not in get_args(Normalization):
             raise ValueError(
@@ -227,6 +236,7 @@ class ContrastiveLosses:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Makes the terms of all blocks inside LOSS."""
         loss = cfg.MODEL.ROI_RELATION_HEAD.LOSS
         keys = [key for key in loss if key not in ("CROSS_ENTROPY_WEIGHT", "NORMALIZATION")]
         terms = {key.lower(): _term_from_config(cfg, key) for key in keys}
@@ -235,7 +245,8 @@ class ContrastiveLosses:
     def __call__(
         self, logits: Tensor, entities: EntityBatch, pairs: Pairs, targets: PairTargets
     ) -> dict[str, Tensor]:
-        """
+        """Computes the losses of a batch.
+
         Args:
             logits: (M, P+1) predicate logits.
             entities: the E entities.
@@ -243,8 +254,8 @@ class ContrastiveLosses:
             targets: related and unrelated pairs, and the partners drawn for each side.
 
         Returns:
-            "loss_rel_{name}" of each term: a scalar, times the term's weight. A term without any valid cell
-            gives a zero that keeps the graph.
+            "loss_rel_{name}" of each term: a scalar, times the term's weight. It is a zero with a graph if
+            the term has no valid cell.
         """
         if not self.terms:
             return {}
@@ -258,9 +269,9 @@ class ContrastiveLosses:
 
 
 def _term_from_config(cfg: CfgNode, key: str) -> ContrastiveTerm:
-    """The term of one block inside LOSS."""
+    """Makes the term of one block inside LOSS."""
     block = getattr(cfg.MODEL.ROI_RELATION_HEAD.LOSS, key)
-    # LOSS accepts new keys, so misspelt ones have to be found here.
+    # LOSS accepts new keys, so misspelt keys are found here.
     if not isinstance(block, CfgNode) or "NAME" not in block:
         raise ValueError(
             f"{_LOSS} has no key {key}: correct its name, or, for a new contrastive term, give a block "
@@ -282,18 +293,22 @@ def _cell_minima(
     pairs: Pairs,
     targets: PairTargets,
 ) -> Tensor:
-    """(2, 2, E, cells of all terms): for each sign, side, anchor and cell the least Φ of the positives, or -Φ
-    of the negatives; infinite where there are none."""
+    """Computes the minimum of Φ over the positives and of -Φ over the negatives of each cell.
+
+    Returns:
+        (2, 2, E, cells of all terms): minima by sign, side, anchor and cell; infinite if there are no such
+        pairs.
+    """
     first_cells = [0, *accumulate(term.num_cells for term in terms)]
     sides, num_anchors, num_cells = 2, len(entities), first_cells[-1]
-    # Rows of these (2, M) tables are the two sides: subjects as anchors, then objects.
+    # The rows of these (2, M) tables are the two sides: subjects as anchors, then objects as anchors.
     anchor = torch.stack([pairs.subject, pairs.object])
     drawn = torch.stack([targets.subject_side, targets.object_side])
     affinity = _affinity(logits)
     signed = torch.where(targets.related, affinity, -affinity)
     signed = signed.expand(sides, -1).masked_fill(~(drawn & (targets.related | targets.unrelated)), torch.inf)
 
-    # Where in the flattened result the cells of each pair's sign, side and anchor begin.
+    # Position in the flattened result where the cells of each pair's sign, side and anchor begin.
     side = torch.arange(sides, device=logits.device)[:, None]
     begin = (side * num_anchors + anchor) * num_cells
     begin = begin + sides * num_anchors * num_cells * ~targets.related
@@ -312,7 +327,7 @@ def _cell_minima(
 
 
 def _affinity(logits: Tensor) -> Tensor:
-    """Φ = 1 - p(∅) of each row, eq. 1."""
+    """Computes Φ = 1 - p(∅) of each row (eq. 1)."""
     if logits.device.type == "cpu" and logits.shape[1] < _SHORT_ROW:
         return 1 - logits.t().softmax(dim=0)[-1]
     return 1 - logits.softmax(dim=1)[:, -1]
@@ -321,9 +336,9 @@ def _affinity(logits: Tensor) -> Tensor:
 def _mean_hinges(
     margins: Tensor, terms: Sequence[ContrastiveTerm], normalization: Normalization
 ) -> tuple[Tensor, ...]:
-    """For each term max(0, α - margin), averaged over the cells that have a margin.
+    """Averages max(0, α - margin) of each term over the cells that have a margin.
 
-    Where a positive or a negative is missing the margin is infinite, so that its hinge is 0.
+    In a cell without positives or without negatives the margin is infinite, so its hinge is 0.
 
     Args:
         margins: (sides, anchors, cells of all terms).
@@ -332,7 +347,7 @@ def _mean_hinges(
     """
     sizes = [term.num_cells for term in terms]
     valid = (margins != torch.inf).to(margins.dtype)
-    # (terms, sides, anchors)
+    # Numbers of cells with a margin, of shape (terms, sides, anchors), and their sums of hinges.
     cells = torch.stack([table.sum(dim=2) for table in torch.split(valid, sizes, dim=2)])
     hinges = torch.stack(
         [

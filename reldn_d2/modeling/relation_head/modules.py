@@ -18,7 +18,7 @@ from reldn_d2.structures import Pairs
 from .spatial import SPATIAL_FEATURE_SIZE, spatial_features
 
 SpatialFeatures = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Gives the 28 numbers of pairs, with the arguments of `spatial_features`."""
+"""Computes the 28 numbers of pairs, with the arguments of `spatial_features`."""
 
 _NEGATIVE_SLOPE = 0.1
 
@@ -33,12 +33,20 @@ class SemanticModule(nn.Module):
     """Log of the empirical p(predicate | subject class s, object class o): `log(p(. | s, o) + eps)`.
 
     The table is a parameter (frozen unless `learnable`), so it is saved in checkpoints and inference needs no
-    training data. Until it is set it holds NaN, and using it is an error.
+    training data. At first it is NaN, and using it before it is set is an error.
     """
 
     def __init__(
         self, *, num_classes: int, num_predicates: int, learnable: bool = False, eps: float = 1e-3
     ) -> None:
+        """Makes a table of NaN.
+
+        Args:
+            num_classes: C.
+            num_predicates: P.
+            learnable: whether the table is trained.
+            eps: number added to each probability before the logarithm.
+        """
         super().__init__()
         self.eps = eps
         table = torch.full((num_classes, num_classes, num_predicates + 1), torch.nan)
@@ -48,7 +56,7 @@ class SemanticModule(nn.Module):
         register(SemanticModule._forget)
 
     def _forget(self, *_: Any) -> None:
-        """A loaded table has to be checked again."""
+        """Makes `forward` check a loaded table again."""
         self._known_to_be_set = False
 
     @torch.no_grad()
@@ -56,12 +64,12 @@ class SemanticModule(nn.Module):
         """Sets the table from counts over a training set.
 
         Args:
-            counts: (C, C, P+1) non-negative: how often each predicate, and last no relationship, occurs for a
-                (subject class, object class). One is added to the last column, so that a pair of classes
-                never seen gets the background almost surely.
+            counts: (C, C, P+1) non-negative: how often each predicate, and in the last column no
+                relationship, occurs for (subject class, object class). One is added to the last column, so
+                that a pair of classes without counts gets the background almost surely.
 
         Raises:
-            ValueError: another shape, or negative counts.
+            ValueError: the shape is another, or a count is negative.
         """
         if counts.shape != tuple(self.log_prior.shape):
             raise ValueError(
@@ -78,7 +86,8 @@ class SemanticModule(nn.Module):
         self._known_to_be_set = True
 
     def forward(self, subject_classes: Tensor, object_classes: Tensor) -> Tensor:
-        """
+        """Looks up the logits of pairs of classes.
+
         Args:
             subject_classes, object_classes: (M,) long in [0, C).
 
@@ -86,10 +95,10 @@ class SemanticModule(nn.Module):
             (M, P+1).
 
         Raises:
-            RuntimeError: the table was never set.
+            RuntimeError: the table is not set.
         """
         if not self._known_to_be_set:
-            # Checked once, since it needs a transfer from the device.
+            # Checked only once, because it needs a transfer from the device.
             if bool(self.log_prior.isnan().any()):
                 raise RuntimeError(
                     "the semantic module has no predicate statistics: load a trained RelDN checkpoint, or "
@@ -100,7 +109,7 @@ class SemanticModule(nn.Module):
 
 
 class SpatialModule(nn.Module):
-    """28 geometric numbers of a pair (eq. 11) through an MLP 28 → 64 → 64 → P+1."""
+    """MLP 28 → 64 → 64 → P+1 on the 28 geometric numbers of a pair (eq. 11)."""
 
     def __init__(
         self,
@@ -109,11 +118,12 @@ class SpatialModule(nn.Module):
         hidden: int = 64,
         features: SpatialFeatures = spatial_features,
     ) -> None:
-        """
+        """Makes the MLP.
+
         Args:
             num_predicates: P.
             hidden: width of the two hidden layers.
-            features: function that gives the 28 numbers of pairs, with the arguments of `spatial_features`.
+            features: computes the 28 numbers of pairs, with the arguments of `spatial_features`.
         """
         super().__init__()
         self.features = features
@@ -126,7 +136,8 @@ class SpatialModule(nn.Module):
         )
 
     def forward(self, subject_boxes: Tensor, object_boxes: Tensor, image_sizes: Tensor) -> Tensor:
-        """
+        """Computes the logits of pairs of boxes.
+
         Args:
             subject_boxes, object_boxes: (M, 4) XYXY.
             image_sizes: (M, 2), (height, width).
@@ -141,11 +152,11 @@ class SpatialModule(nn.Module):
 
 @dataclass(frozen=True)
 class EntityTerms:
-    """The parts of the visual module that are computed once per entity; None where a part is switched off.
+    """The parts of the visual module that are computed once per entity. A part that is off is None.
 
     Attributes:
         subject_hidden, object_hidden: (E, 3D/2) parts of the first layer of the fused branch.
-        subject_logits, object_logits: (E, P+1) skip connections.
+        subject_logits, object_logits: (E, P+1) outputs of the skip connections.
     """
 
     subject_hidden: Tensor | None
@@ -155,13 +166,11 @@ class EntityTerms:
 
 
 class VisualModule(nn.Module):
-    """`<S, P, O>` features fused by an MLP 3D → 3D/2 → D → P+1, plus two skip connections.
+    """MLP 3D → 3D/2 → D → P+1 that fuses the features `<S, P, O>`, plus two skip connections.
 
-    The first layer is linear in the three features, so its subject and object parts are computed once per
-    entity and its predicate part once per unordered pair; a pair only adds up three rows. The skip
-    connections are linear layers from the subject feature alone and from the object feature alone.
-
-    `dropout` is applied to the three features in training. It is not in the paper; it helps with few photos.
+    The first layer is linear in the three features. So its subject and object parts are computed once per
+    entity, its predicate part once per unordered pair, and each pair adds up three rows. The skip connections
+    are linear layers on the subject feature and on the object feature.
     """
 
     def __init__(
@@ -174,6 +183,19 @@ class VisualModule(nn.Module):
         object_skip: bool = True,
         dropout: float = 0.0,
     ) -> None:
+        """Makes the layers of the parts that are switched on.
+
+        Args:
+            feature_size: D.
+            num_predicates: P.
+            fused: whether the MLP is on.
+            subject_skip, object_skip: whether the skip connections are on.
+            dropout: share of the three features that training drops. Not in the paper; it helps with few
+                photos.
+
+        Raises:
+            ValueError: all parts are off.
+        """
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         if not (fused or subject_skip or object_skip):
@@ -184,7 +206,7 @@ class VisualModule(nn.Module):
         self.fuse = _linear(3 * feature_size, hidden) if fused else None
         self.score = (
             nn.Sequential(
-                # In place: the inputs are not used again, and new memory would cost more than the sums.
+                # In place, since the inputs are not used again and new memory would cost more than the sums.
                 nn.LeakyReLU(_NEGATIVE_SLOPE, inplace=True),
                 _linear(hidden, feature_size),
                 nn.LeakyReLU(_NEGATIVE_SLOPE, inplace=True),
@@ -197,9 +219,10 @@ class VisualModule(nn.Module):
         self.object_skip = _linear(feature_size, outputs) if object_skip else None
 
     def entity_terms(self, subject_features: Tensor | None, object_features: Tensor | None) -> EntityTerms:
-        """
+        """Computes the parts that depend on single entities.
+
         Args:
-            subject_features, object_features: (E, D); None only where no part needs them.
+            subject_features, object_features: (E, D); may be None if no part needs them.
         """
         if subject_features is not None:
             subject_features = self.dropout(subject_features)
@@ -219,10 +242,11 @@ class VisualModule(nn.Module):
         )
 
     def forward(self, terms: EntityTerms, predicate_features: Tensor | None, pairs: Pairs) -> Tensor:
-        """
+        """Computes the logits of pairs.
+
         Args:
-            terms: of the E entities.
-            predicate_features: (U, D), one row per unordered pair; None only if the fused branch is off.
+            terms: result of `entity_terms` for E entities.
+            predicate_features: (U, D), one row per unordered pair; may be None if the fused branch is off.
             pairs: M ordered pairs.
 
         Returns:

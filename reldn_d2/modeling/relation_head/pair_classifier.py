@@ -1,4 +1,4 @@
-"""From feature maps and entity boxes to the predicate logits of entity pairs."""
+"""Computes the predicate logits of entity pairs from feature maps and entity boxes."""
 
 from copy import deepcopy
 from typing import Any
@@ -23,9 +23,9 @@ FeatureMaps = dict[str, Tensor]
 class PairClassifier(nn.Module):
     """Pools regions and adds up the logits of the semantic, spatial and visual modules (section 4).
 
-    Subject and object features are pooled from the detector's feature maps once per entity, predicate
-    features from the predicate backbone's once per unordered pair. Shape letters: see
-    `reldn_d2.structures.pairs`.
+    Subject and object features are pooled from the detector's feature maps, once per entity. Predicate
+    features are pooled from the predicate backbone's feature maps, once per unordered pair. Shape letters:
+    see `reldn_d2.structures.pairs`.
     """
 
     @configurable
@@ -41,13 +41,14 @@ class PairClassifier(nn.Module):
         object_head: nn.Module | None,
         predicate_head: nn.Module | None,
     ) -> None:
-        """
+        """Puts the parts together.
+
         Args:
             semantic, spatial, visual: the three modules; None switches one off.
             in_features: names of the feature maps to pool from.
             pooler: pools regions from these maps; None if the visual module is off.
-            subject_head, object_head, predicate_head: box heads from pooled regions to D features; None where
-                the visual module does not need them.
+            subject_head, object_head, predicate_head: box heads from pooled regions to D features; None if
+                the visual module does not need one.
 
         Raises:
             ValueError: all three modules are off.
@@ -71,6 +72,7 @@ class PairClassifier(nn.Module):
         *,
         spatial_features: SpatialFeatures = spatial_features,
     ) -> dict[str, Any]:
+        """Builds the modules and heads that the config switches on."""
         head = cfg.MODEL.ROI_RELATION_HEAD
         num_predicates = head.NUM_PREDICATES
         fused = head.VISUAL.FUSED
@@ -78,7 +80,7 @@ class PairClassifier(nn.Module):
         in_features: list[str] = []
         pooler = visual = region_head = None
         if fused or subject_skip or object_skip:
-            # Built like the detector's ROI heads, so that every kind of them gives what its copies need.
+            # The heads have the structure of the detector's ROI heads, since they start as copies of them.
             parts = region_parts(build_roi_heads(cfg, input_shape))
             in_features, pooler = parts.in_features, parts.pooler
             region_head = before_last_relu(parts.head) if head.VISUAL.FEATURES_BEFORE_RELU else parts.head
@@ -118,11 +120,11 @@ class PairClassifier(nn.Module):
 
     @property
     def uses_relation_features(self) -> bool:
-        """Whether predicate features are pooled from a backbone of their own."""
+        """Whether predicate features are pooled from the predicate backbone's feature maps."""
         return self.predicate_head is not None
 
     def entity_terms(self, features: FeatureMaps, batch: EntityBatch) -> EntityTerms:
-        """The parts of the visual module that depend on one entity alone, computed once for all pairs.
+        """Computes the parts of the visual module that depend on single entities, once for all pairs.
 
         Args:
             features: feature maps of the detector's backbone.
@@ -139,15 +141,17 @@ class PairClassifier(nn.Module):
     def forward(
         self, relation_features: FeatureMaps | None, batch: EntityBatch, terms: EntityTerms, pairs: Pairs
     ) -> Tensor:
-        """
+        """Computes the predicate logits of pairs.
+
         Args:
             relation_features: feature maps of the predicate backbone, if `uses_relation_features`.
             batch: E entities.
-            terms: their `entity_terms`.
+            terms: result of `entity_terms` for these entities.
             pairs: M ordered pairs, whose unordered pairs are sorted by image.
 
         Returns:
-            (M, P+1) logits in float32 (float64 if the model is), background last; their softmax is eq. 12.
+            (M, P+1) logits in float32 (float64 for a model in float64), background last. Their softmax is
+            eq. 12.
         """
         logits = []
         if self.visual is not None:
@@ -163,13 +167,13 @@ class PairClassifier(nn.Module):
         if self.semantic is not None:
             logits.append(self.semantic(batch.classes[pairs.subject], batch.classes[pairs.object]))
         total = torch.stack(logits).sum(dim=0)
-        # Softmax and losses need more digits than autocast leaves.
+        # Softmax and losses need more digits than autocast keeps.
         return total.to(torch.promote_types(total.dtype, torch.float32))
 
     def _pool_predicates(self, relation_features: FeatureMaps, batch: EntityBatch, pairs: Pairs) -> Tensor:
         boxes = enclosing_boxes(batch.regions[pairs.first], batch.regions[pairs.second])
         if len(batch.counts) > 1:
-            # The pooler takes boxes image by image.
+            # The pooler takes the boxes of each image separately.
             sizes = torch.bincount(batch.image[pairs.first], minlength=len(batch.counts)).tolist()
             per_image = [Boxes(part) for part in torch.split(boxes, sizes)]
         else:

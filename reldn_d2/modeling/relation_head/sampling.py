@@ -1,9 +1,8 @@
 """Labels every ordered entity pair of a batch and draws those that the losses use (sections 3.4 and 5).
 
-The sampler works on tables padded to the largest image, (N, Emax, Emax) with subjects in rows and objects in
-columns, so that no loop runs over images or entities. Random subsets come from `topk` of random keys. Shapes
-are static up to the last step, the compactions that turn the drawn table into a list of pairs and list their
-labels.
+The sampler works on (N, Emax, Emax) tables, with subjects in rows and objects in columns, padded to the image
+with the most entities. So no loop runs over images or entities. Random subsets come from `topk` of random
+keys. Shapes are static up to the last step, which makes lists of pairs and labels from the drawn table.
 """
 
 from typing import Any, Literal, get_args
@@ -21,9 +20,9 @@ _CONTRASTIVE_SAMPLINGS = get_args(ContrastiveSampling)
 class PairSampler:
     """Draws the training pairs of each loss independently of the other losses.
 
-    A pair is related when its subject and its object are matched to those of an annotated relationship. It is
-    unrelated when they are matched to two different ground-truth entities without a relationship in this
-    order. Two entities matched to the same ground truth are neither.
+    A pair is related if its subject and its object are matched to those of an annotated relationship. It is
+    unrelated if they are matched to two different ground-truth entities without a relationship in this order.
+    A pair of entities that are matched to the same ground-truth entity is neither.
     """
 
     @configurable
@@ -39,22 +38,24 @@ class PairSampler:
         contrastive: ContrastiveSampling = "partners",
         first_predicate_only: bool = False,
     ) -> None:
-        """
+        """Sets the numbers of pairs to draw.
+
         Args:
             num_predicates: P.
-            batch_size_per_image, positives_per_image: L0 draws up to `positives_per_image` related pairs of
-                an image and fills up with unrelated ones. A drawn pair contributes all its labels.
+            batch_size_per_image: number of pairs that L0 draws from an image. A pair has all its labels.
+            positives_per_image: largest number of related pairs among them; the others are unrelated.
             anchors_per_image, partners_per_anchor: numbers of the contrastive sets, see `contrastive`.
-            overlap_only: exclude pairs whose boxes do not overlap from all losses.
+            overlap_only: whether to exclude pairs whose boxes do not overlap from all losses.
             contrastive: how pairs are drawn for the contrastive losses. "partners": up to `anchors_per_image`
                 subjects with a related object, each with all its related objects and up to
-                `partners_per_anchor` unrelated ones; the same for objects. "pairs", as in the published code:
-                for each side up to `anchors_per_image` related and as many unrelated pairs, whatever their
-                anchors.
-            first_predicate_only: a pair keeps only its first annotated predicate, as in the published code.
+                `partners_per_anchor` unrelated objects; the same for objects. "pairs", as in the published
+                code: for each side up to `anchors_per_image` related pairs and as many unrelated pairs,
+                regardless of their anchors.
+            first_predicate_only: whether a pair keeps only its first annotated predicate, as in the published
+                code.
 
         Raises:
-            ValueError: an unknown kind of contrastive sets, or a negative number.
+            ValueError: `contrastive` is unknown, or a number is negative.
         """
         if contrastive not in _CONTRASTIVE_SAMPLINGS:
             raise ValueError(f"unknown contrastive sets {contrastive!r}: use one of {_CONTRASTIVE_SAMPLINGS}")
@@ -77,6 +78,7 @@ class PairSampler:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Reads SAMPLING and OVERLAP_ONLY from the config."""
         head = cfg.MODEL.ROI_RELATION_HEAD
         published = head.SAMPLING.METHOD == "published"
         return {
@@ -97,13 +99,12 @@ class PairSampler:
 
         Args:
             entities: E entities.
-            matched: (E,) long, row of the ground-truth entity (inside its image) that each entity stands for.
+            matched: (E,) long, for each entity the ground-truth row in its image that it is matched to.
             relations: for each image (R, 3) long rows (subject, object, predicate) of ground-truth rows.
             num_ground_truth: number of ground-truth entities of each image.
 
         Returns:
-            All unordered pairs of which at least one direction was drawn, in both directions, and their
-            targets.
+            All unordered pairs with at least one drawn direction, in both directions, and their targets.
         """
         rows, exists = _padded_rows(entities)
         match = matched[rows]
@@ -149,7 +150,7 @@ class PairSampler:
 
 
 def _padded_rows(entities: EntityBatch) -> tuple[Tensor, Tensor]:
-    """(N, Emax) entity rows, arbitrary where there is no entity; (N, Emax) bool, whether there is one."""
+    """Returns (N, Emax) entity rows and (N, Emax) bool, whether an entity exists in this place."""
     device = entities.boxes.device
     counts = torch.tensor(entities.counts, device=device)
     position = torch.arange(max(entities.counts), device=device)
@@ -160,8 +161,12 @@ def _padded_rows(entities: EntityBatch) -> tuple[Tensor, Tensor]:
 def _annotations(
     relations: list[Tensor], num_ground_truth: list[int], num_predicates: int, first_only: bool
 ) -> tuple[Tensor, Tensor]:
-    """(N, Gmax, Gmax) bool: is (subject, object) annotated; (N, Gmax, Gmax, P) bool: with which
-    predicates."""
+    """Makes tables of the annotated relationships.
+
+    Returns:
+        (N, Gmax, Gmax) bool, whether (subject, object) is annotated; (N, Gmax, Gmax, P) bool, with which
+        predicates.
+    """
     size = max(max(num_ground_truth), 1)
     device = relations[0].device
     image = torch.repeat_interleave(
@@ -181,7 +186,7 @@ def _annotations(
 
 
 def _draw(eligible: Tensor, most: int, limit: Tensor | None = None) -> Tensor:
-    """Random subset of the eligible places along the last dimension.
+    """Draws random subsets of the eligible places along the last dimension.
 
     Args:
         eligible: (..., K) bool.
@@ -189,8 +194,8 @@ def _draw(eligible: Tensor, most: int, limit: Tensor | None = None) -> Tensor:
         limit: (..., 1) number of places to draw from each row, if less than `most`; None means `most`.
 
     Returns:
-        (..., K) bool, with as many of the eligible places of each row as asked for, or all; every subset of
-        that size equally likely.
+        (..., K) bool: from each row that number of eligible places, or all if there are fewer. Every subset
+        of this size is equally likely.
     """
     if most >= eligible.shape[-1] and limit is None:
         return eligible
@@ -209,7 +214,7 @@ def _draw_for_cross_entropy(related: Tensor, unrelated: Tensor, size: int, posit
 
 
 def _draw_partners(related: Tensor, unrelated: Tensor, anchors: int, partners: int) -> Tensor:
-    """Draws partners (dimension 2) of drawn anchors (dimension 1)."""
+    """Draws anchors (dimension 1) and their partners (dimension 2)."""
     anchor = _draw(related.any(dim=2), anchors)
     return anchor[:, :, None] & (related | _draw(unrelated, partners))
 

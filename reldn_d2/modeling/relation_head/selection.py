@@ -1,14 +1,14 @@
 """Exact ranking of an image's relationships without scoring every pair.
 
-The score of a triplet is `(s · o) · p` with p at most 1, so the product of the two entity scores bounds every
-triplet of a pair. Pairs are scored in chunks by falling bound. Once the worst of the `top_k` best rank-1
-triplets found so far is strictly above a bound, that pair and all following ones cannot enter the list and
-are not scored. Memory is bounded by the chunk.
+The score of a triplet is `(s · o) · p` with p at most 1, so the product of the two entity scores is an upper
+bound for every triplet of a pair. Pairs are scored in chunks by falling bound. Once the worst of the `top_k`
+best rank-1 triplets found so far is strictly above a bound, that pair and all following pairs can't enter the
+list and are not scored. The chunk size limits the memory.
 
 One list serves every number of predicates per pair. A triplet's *rank in its pair* is 1 for the pair's best
-predicate, 2 for the next, and so on. For each r the list holds the `top_k` best triplets of rank at most r: a
-triplet of rank r stays exactly when fewer than `top_k` triplets before it have rank at most r. The rank-1
-list is the last to fill, so its last score decides when to stop for all of them.
+predicate, 2 for the second best, and so on. For each r the list contains the `top_k` best triplets of rank at
+most r: a triplet of rank r stays if and only if fewer than `top_k` triplets before it have rank at most r.
+The list of rank 1 fills last, so its last score decides when to stop for all of them.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from reldn_d2.structures import Pairs
 
 @dataclass(frozen=True)
 class Selection:
-    """Ranked triplets: score falling, then subject row, then object row, then predicate.
+    """Triplets, ranked by falling score, then by subject row, object row and predicate.
 
     Attributes:
         subject, object: (K,) long, entity rows.
@@ -46,6 +46,7 @@ class Selection:
 
     @staticmethod
     def cat(parts: list["Selection"]) -> "Selection":
+        """Joins the triplets of several selections, in order."""
         return Selection(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Selection)))
 
 
@@ -59,24 +60,24 @@ def select_relationships(
     top_k: int = 100,
     chunk_size: int = 256,
 ) -> Selection:
-    """The best relationships of one image, identical to ranking every triplet of every pair.
+    """Finds the best relationships of one image. The result is that of ranking every triplet of every pair.
 
     Args:
-        score_pairs: called with the entity rows (u,), (u,) of a chunk of unordered pairs; returns (2u, P)
-            probabilities of the real predicates (without ∅), for all `first -> second`, then all `second ->
-            first`.
+        score_pairs: takes the entity rows (u,) and (u,) of a chunk of unordered pairs; returns the (2u, P)
+            probabilities of the predicates (without ∅), first of all `first -> second`, then of all
+            `second -> first`.
         scores: (E,) float, entity scores.
         first, second: (U,) long, the unordered pairs to consider.
         num_predicates: P.
         top_k: length of the list for each number of predicates per pair.
-        chunk_size: unordered pairs scored at a time.
+        chunk_size: number of unordered pairs scored at a time.
 
     Returns:
-        The list described at the head of this module.
+        The list that the docstring of this module describes.
     """
     bounds, order = (scores[first] * scores[second]).sort(descending=True, stable=True)
     first, second = first[order], second[order]
-    # All bounds are transferred from the device at once; later it is one number per chunk.
+    # All bounds are transferred from the device at once, later only one number per chunk.
     rising = -bounds.double().cpu().numpy()
     best = Selection(
         subject=first[:0],
@@ -103,7 +104,7 @@ def select_relationships(
 
 
 def _triplets(probs: Tensor, bounds: Tensor, pairs: Pairs) -> Selection:
-    """All (2u · P) triplets of a chunk."""
+    """Makes the (2u · P) triplets of a chunk."""
     # A stable sort puts the lower predicate first among equals.
     probs, predicate = probs.to(bounds.dtype).clamp(max=1).sort(dim=1, descending=True, stable=True)
     num_predicates = probs.shape[1]
@@ -123,9 +124,10 @@ def _rank_one_threshold(triplets: Selection, top_k: int) -> float:
 
 
 def _keep_complete_lists(triplets: Selection, threshold: float, num_predicates: int, top_k: int) -> Selection:
-    """The ranked triplets that one of the lists of rank at most 1, 2, ... still holds."""
-    # A triplet that scores less than the k-th triplet of rank 1 has k better ones of no higher rank. Without
-    # these the table of counts below is small. Written so that NaN is kept: a broken model should be noticed.
+    """Ranks the triplets and keeps those that are in one of the lists of rank at most 1, 2, ..."""
+    # A triplet with a lower score than the k-th triplet of rank 1 has k better triplets of no higher rank.
+    # Without these triplets the table of counts below is small. `~(<)` keeps NaN, so that a broken model is
+    # noticed.
     triplets = triplets[~(triplets.score < threshold)]
     triplets = triplets[_ranking(triplets)]
     ranks = torch.arange(1, num_predicates + 1, device=triplets.score.device)
@@ -135,8 +137,7 @@ def _keep_complete_lists(triplets: Selection, threshold: float, num_predicates: 
 
 
 def _ranking(triplets: Selection) -> Tensor:
-    """Order by score falling, then subject, object, predicate: stable sorts from the last key to the
-    first."""
+    """Order by falling score, then subject, object, predicate: stable sorts, the last key first."""
     order = triplets.predicate.argsort(stable=True)
     order = order[triplets.object[order].argsort(stable=True)]
     order = order[triplets.subject[order].argsort(stable=True)]

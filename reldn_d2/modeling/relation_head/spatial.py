@@ -1,4 +1,4 @@
-"""Geometry of the spatial module (eq. 9 to 11): pure functions of boxes."""
+"""Geometry of the spatial module (eq. 9 to 11), as pure functions of boxes."""
 
 import torch
 from torch import Tensor
@@ -9,13 +9,13 @@ SPATIAL_FEATURE_SIZE = 28
 
 
 def box_delta(a: Tensor, b: Tensor) -> Tensor:
-    """Δ(a, b), eq. 9: the Faster R-CNN delta of a seen from b, and the centre offset of b seen from a.
+    """Δ(a, b) of eq. 9: the Faster R-CNN delta of a relative to b, and the centre offset of b relative to a.
 
     With centres (x, y) and sizes (w, h):
     `<(xa-xb)/wb, (ya-yb)/hb, log(wa/wb), log(ha/hb), (xb-xa)/wa, (yb-ya)/ha>`.
 
     Args:
-        a, b: (M, 4) XYXY, of positive size.
+        a, b: (M, 4) XYXY, boxes of positive size.
 
     Returns:
         (M, 6).
@@ -26,7 +26,7 @@ def box_delta(a: Tensor, b: Tensor) -> Tensor:
 
 
 def box_position(boxes: Tensor, image_sizes: Tensor) -> Tensor:
-    """c(b), eq. 10: `<x0/W, y0/H, x1/W, y1/H, w·h/(W·H)>`.
+    """c(b) of eq. 10: `<x0/W, y0/H, x1/W, y1/H, w·h/(W·H)>`.
 
     Args:
         boxes: (M, 4) XYXY.
@@ -41,10 +41,10 @@ def box_position(boxes: Tensor, image_sizes: Tensor) -> Tensor:
 
 
 def spatial_features(subject_boxes: Tensor, object_boxes: Tensor, image_sizes: Tensor) -> Tensor:
-    """The 28 numbers of eq. 11: `<Δ(s, o), Δ(s, u), Δ(u, o), c(s), c(o)>` with u the enclosing box of s and
-    o.
+    """The 28 numbers of eq. 11: `<Δ(s, o), Δ(s, u), Δ(u, o), c(s), c(o)>`.
 
-    Boxes thinner than a pixel count as a pixel wide, so that no ratio or logarithm explodes.
+    u is the enclosing box of s and o. A box thinner than a pixel is widened to a pixel, so that no ratio or
+    logarithm explodes.
 
     Args:
         subject_boxes, object_boxes: (M, 4) XYXY.

@@ -1,5 +1,5 @@
 """Checkpoints of the paper's authors, converted to this package's names and conventions.
 
-`architecture` finds out which model a checkpoint contains, `key_map` lists which of its tensors becomes which
-of ours, `layers` has the changes of single tensors, and `conversion` puts them together.
+`architecture` finds out which model a checkpoint contains, `key_map` maps the names of its tensors to ours,
+`layers` changes single tensors, and `conversion` puts them together.
 """

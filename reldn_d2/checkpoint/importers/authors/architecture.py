@@ -1,4 +1,4 @@
-"""Which model a checkpoint of the authors contains, judged by the names and shapes of its tensors."""
+"""Finds out which model a checkpoint of the authors contains, from the names and shapes of its tensors."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ class AuthorsArchitecture:
     Attributes:
         resnet_depth: number of layers of the ResNet or ResNeXt with FPN; None for VGG-16.
         groups: number of groups of the 3×3 convolutions: 64 for ResNeXt-101-64x4d, 1 for ResNet and VGG-16.
-        relations: whether it is RelDN; otherwise it is a detector alone.
+        relations: whether it is RelDN; otherwise it is a detector.
         spatial: whether RelDN has the spatial module.
         semantic: whether RelDN has the semantic module.
     """

@@ -1,4 +1,4 @@
-"""Converting a state dict of the authors to ours: completely, or not at all."""
+"""Converts a state dict of the authors to ours, either completely or not at all."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ _NAMES_SHOWN = 10
 
 
 def detector_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of the detector, without those of the relation head, under the authors' names."""
+    """Returns the detector's tensors, without those of the relation part, under the authors' names."""
     return {name: value for name, value in weights.items() if not is_relation_key(name)}
 
 
@@ -20,11 +20,10 @@ def convert(weights: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[s
 
     Args:
         weights: state dict under the authors' names.
-        like: state dict of the model, on any device (also "meta"): only names and shapes count.
+        like: state dict of the model, on any device (also "meta"), since only names and shapes are used.
 
     Returns:
-        State dict with the names and shapes of `like`. Tensors that need no change are those of `weights`,
-        not copies.
+        State dict with the names and shapes of `like`. Tensors that need no change are not copied.
 
     Raises:
         ValueError: the checkpoint does not fit. The message lists, with up to ten names each: names that the

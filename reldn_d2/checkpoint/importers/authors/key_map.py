@@ -1,6 +1,6 @@
-"""Which tensor of the authors' checkpoints becomes which of ours, and how it changes.
+"""Maps the tensors of the authors' checkpoints to ours: their names, and the change of each tensor.
 
-The authors' names are those of Detectron.pytorch, on which they built, and those of their relation layers.
+The authors' code extends Detectron.pytorch, so the names of the detector are those of that project.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,11 +19,11 @@ _CLASSIFIER = "relation_head.pair_classifier"
 
 @dataclass(frozen=True)
 class Entry:
-    """Where one of our tensors comes from.
+    """The source of one of our tensors.
 
     Attributes:
-        theirs: the authors' name of a tensor.
-        ours: our name of what becomes of it.
+        theirs: name of the authors' tensor.
+        ours: name of our tensor.
         change: computes our tensor from theirs.
     """
 
@@ -33,7 +33,7 @@ class Entry:
 
 
 def key_map(architecture: AuthorsArchitecture) -> list[Entry]:
-    """Entries of all tensors of a model. Our names are in one entry each; theirs may be in several."""
+    """Returns the entries of all tensors of a model. Each of our names is in one entry."""
     entries = list(_detector(architecture))
     if architecture.relations:
         entries += _relations(architecture)

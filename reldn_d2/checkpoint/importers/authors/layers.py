@@ -1,7 +1,7 @@
-"""Tensors in the authors' conventions, changed to ours. Pure functions.
+"""Pure functions that change tensors from the authors' conventions to ours.
 
-Shape letters: C entity classes, P predicates, A anchors at one place of a feature map, H hidden units. For an
-impossible shape a ValueError is raised, whose message completes the sentence "the tensor should have ...".
+Shape letters: C entity classes, P predicates, A anchors at one place of a feature map, H hidden units. An
+impossible shape raises a ValueError, whose message completes the sentence "the tensor should have ...".
 """
 
 from math import isqrt
