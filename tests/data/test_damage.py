@@ -91,7 +91,7 @@ def test_data_that_load_can_be_trained_on_or_are_refused(one: Format, damage: Da
 
 
 @pytest.mark.parametrize("one", FORMATS, ids=lambda one: one.name)
-def test_a_sound_set_is_three_images_with_pictures(one: Format, tmp_path: Path) -> None:
+def test_an_undamaged_set_is_three_images_with_pictures(one: Format, tmp_path: Path) -> None:
     assert one.outcomes[Damage.NONE] == Loads(None)
     one.write(tmp_path, Damage.NONE)
     dataset_dicts = one.load(tmp_path)

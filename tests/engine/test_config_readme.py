@@ -28,7 +28,7 @@ def test_the_tables_name_every_file() -> None:
     assert named_in_tables() == {name_of(file) for file in EVERY}
 
 
-def test_what_the_text_names_exists() -> None:
+def test_files_that_the_text_names_exist() -> None:
     for name in re.findall(r"`((?:vrd|vg|openimages|base|published)/[^`\s]+\.yaml)`", README):
         assert name in OF_THE_EXAMPLE or (CONFIGS / name).is_file(), name
     for link in re.findall(r"\]\(([^)#]+)\)", README):

@@ -211,7 +211,7 @@ def test_no_two_runs_write_into_one_folder() -> None:
 
 
 @pytest.mark.parametrize("file", RUNS, ids=name_of)
-def test_what_speaks_of_left_and_right_is_not_flipped(file: Path) -> None:
+def test_data_with_left_and_right_in_predicates_are_not_flipped(file: Path) -> None:
     cfg = load(file)
     if not is_relation_config(cfg):
         return

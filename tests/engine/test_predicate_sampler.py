@@ -52,7 +52,7 @@ def test_the_loader_gives_an_image_as_often_as_its_rarest_predicate_asks(tiny_co
         assert Counter(epoch) == {i: 4 if i == RARE_IMAGE else 1 for i in range(8)}
 
 
-def test_what_is_not_trained_on_makes_no_predicate_frequent(tiny_config: TinyConfig) -> None:
+def test_unused_relationships_do_not_make_a_predicate_frequent(tiny_config: TinyConfig) -> None:
     """Self relations are dropped, and images without others: RARE stays rare, and positions are those of what is left."""
     given = images()
     empty = copy.deepcopy(given[0]) | {"relations": np.array([[0, 0, RARE]])}

@@ -316,7 +316,7 @@ def test_a_checkpoint_of_an_earlier_release_goes_on(
     assert any(str(checkpoint) in message and "not compared" in message for message in caplog.messages)
 
 
-def test_whoever_does_not_resume_is_not_asked(tiny_config: TinyConfig) -> None:
+def test_identities_are_compared_only_when_resuming(tiny_config: TinyConfig) -> None:
     """Another run may start from the weights, and evaluation has a config of its own."""
     checkpoint = save_start(tiny_config())
     other = tiny_config("MODEL.WEIGHTS", str(checkpoint), "SOLVER.BASE_LR", "0.002")
@@ -332,7 +332,7 @@ def test_whoever_does_not_resume_is_not_asked(tiny_config: TinyConfig) -> None:
     assert set(torch.load(checkpoint.parent / "bare.pth", weights_only=True)) == {"model"}
 
 
-def test_a_detector_is_asked_too(tiny_config: TinyConfig) -> None:
+def test_the_identity_of_a_detector_is_compared_too(tiny_config: TinyConfig) -> None:
     first = Trainer(tiny_config(file="detector.yaml"))
     first.resume_or_load(resume=True)  # with nothing to resume from
     assert first.start_iter == 0

@@ -435,7 +435,7 @@ def test_gradients_agree_with_finite_differences(seed: int) -> None:
     assert torch.autograd.gradcheck(total, (batch.logits,), eps=1e-7, atol=1e-5)
 
 
-def test_losses_see_the_margin_of_their_own() -> None:
+def test_each_loss_uses_its_own_margin() -> None:
     batch = make_batch(3, [5, 5])
     base = fast(batch, margins=(0.2, 0.2, 0.2))
     for position, name in enumerate((L1, L2, L3)):
@@ -530,7 +530,7 @@ def test_long_rows_equal_slow_version(num_predicates: int) -> None:
         torch.testing.assert_close(gradient(actual[name], batch.logits), gradient(loss, batch.logits))
 
 
-def test_a_diverged_model_shows() -> None:
+def test_losses_of_a_diverged_model_are_nan() -> None:
     batch = make_batch(0, [5, 4])
     losses = fast(batch, batch.logits.detach() * torch.nan)
     assert all(loss.isnan() for loss in losses.values())

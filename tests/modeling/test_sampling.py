@@ -199,7 +199,7 @@ def test_golden_example() -> None:
     assert drawn.object_side == {(0, 2), (1, 2)}
 
 
-def test_ends_of_the_same_ground_truth_are_never_a_pair() -> None:
+def test_detections_of_the_same_ground_truth_are_never_a_pair() -> None:
     case = make_case([[0, 0, 0]], [[(0, 0, 0)]], [1], 1)
     pairs, targets = sample(case, **UNLIMITED)
     assert len(pairs) == 0 and len(targets.label_pair) == 0
@@ -218,7 +218,7 @@ def test_overlap_only_removes_related_pairs_too() -> None:
 @pytest.mark.parametrize(
     "matched", [[[]], [[], []], [[0]], [[0], [], [0]], [[], [0, 1], []]], ids=lambda rows: str(rows)
 )
-def test_images_with_hardly_any_entity(matched: list[list[int]]) -> None:
+def test_images_with_few_entities(matched: list[list[int]]) -> None:
     truths = [2] * len(matched)
     case = make_case(matched, [[] for _ in matched], truths, 5)
     pairs, targets = sample(case)
@@ -348,7 +348,7 @@ def test_anchors_and_positives_are_drawn_uniformly() -> None:
 
 
 @pytest.mark.parametrize("eligible", [0, 300, 320, 400])
-def test_a_draw_of_less_than_the_most(eligible: int) -> None:
+def test_each_row_draws_its_own_number(eligible: int) -> None:
     torch.manual_seed(0)
     places = torch.rand(30, 400).argsort(dim=1) < eligible
     drawn = _draw(places, 350, torch.tensor([[310], [5], [0]]).repeat(10, 1))

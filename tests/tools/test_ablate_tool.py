@@ -326,7 +326,7 @@ NO_PIXELS = [f"{HEAD}.VISUAL.FUSED", "False", f"{HEAD}.VISUAL.OBJECT_SKIP", "Fal
     ({"SEMANTIC.LEARNABLE": True, "SEMANTIC.ENABLED": False}, False),
     ({}, False),
 ])  # fmt: skip
-def test_a_trained_table_is_a_training_too(switches: dict[str, bool], trains: bool) -> None:
+def test_a_learnable_table_needs_training(switches: dict[str, bool], trains: bool) -> None:
     off = {"VISUAL.SUBJECT_SKIP": False, "SPATIAL.ENABLED": False}
     options = [text for key, value in {**off, **switches}.items() for text in (f"{HEAD}.{key}", str(value))]
     run = make_run(SCENES, "losses/L0", 1, [*NO_PIXELS, *options], Path("x"))
@@ -405,7 +405,7 @@ def test_every_line_is_trained_with_every_seed_and_only_once(
     assert bench.names() == [("L0/seed3", "--resume")]
 
 
-def test_what_a_training_did_not_evaluate_is_evaluated(bench: Bench) -> None:
+def test_missing_evaluations_of_a_training_are_made(bench: Bench) -> None:
     bench.behaviour["no_evaluation"] = ["L0/seed1"]
     assert bench.run("--lines", "L0", seeds=1) == 0
     train, evaluation = bench.calls()
@@ -529,7 +529,7 @@ def test_weights_without_a_config_are_refused(bench: Bench) -> None:
         bench.run("--lines", "L0")
 
 
-def test_a_start_that_failed_stands_in_no_way(bench: Bench) -> None:
+def test_a_failed_start_does_not_block_the_next_one(bench: Bench) -> None:
     folder = bench.output / "scenes" / "L0" / "seed1"
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("{SEED: 5}")
@@ -639,7 +639,7 @@ def test_wrong_input_is_named_before_anything_runs(
     ["--table", "1", "--scores", "RelDN=0.1,0.2"], ["--table", "9", "--scores", "RelDN=32,33"],
     ["--table", "9", "--scores", "RelDN=0.3"], ["--table", "1", "SOLVER.BASE_LR"],
 ])  # fmt: skip
-def test_wrong_usage(arguments: list[str]) -> None:
+def test_wrong_usage_exits_with_status_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         tool.main(arguments)
     assert stop.value.code == 2
@@ -915,7 +915,7 @@ def test_a_table_of_real_runs(
         ("lazy/scenes_reldn.py", ["train.max_itre=1"], "no such key: train.max_itre"),
     ],
 )
-def test_what_is_no_config_to_ablate_is_refused_before_anything_runs(
+def test_configs_that_cannot_be_ablated_are_refused_before_anything_runs(
     config: str, options: list[str], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -86,7 +86,7 @@ def test_a_data_set_without_problems(
     assert "zero-shot" not in text and "annotation errors" not in text and "annotation_file" not in text
 
 
-def test_notes_are_no_errors(registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+def test_notes_are_not_errors(registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     registered[0]["relations"] = []
     assert run(NAME) == 0
     text = capsys.readouterr().out
@@ -141,7 +141,7 @@ def test_unseen_triplets_are_counted(
     )
 
 
-def test_a_training_split_that_is_not_there_is_no_obstacle_and_named(
+def test_a_training_split_that_cannot_be_loaded_is_named_and_the_rest_is_reported(
     registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     MetadataCatalog.get(NAME).set(train_dataset="check_tool_nowhere")
@@ -155,7 +155,7 @@ def test_a_training_split_that_is_not_there_is_no_obstacle_and_named(
     assert line in unescape(page.read_text())
 
 
-def test_faulty_annotations_leave_zero_shot_out_and_the_report_says_so(
+def test_faulty_annotations_prevent_zero_shot_counts_and_the_report_says_so(
     registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     register(TRAIN, registered[:1])
@@ -166,7 +166,7 @@ def test_faulty_annotations_leave_zero_shot_out_and_the_report_says_so(
     assert "\nzero-shot relationships: not counted, because: annotations have errors\n" in text
 
 
-def test_faulty_pictures_and_another_size_take_nothing_out_of_the_counts(
+def test_faulty_pictures_and_another_size_change_no_count(
     registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     register(TRAIN, registered[:1])
@@ -342,7 +342,7 @@ def test_errors_are_drawn_first_one_of_each_kind_then_more_in_turn(registered: l
     assert len(choose_samples(report, 3)) == 3
 
 
-def test_what_has_no_picture_is_drawn_for_an_error_alone(registered: list[dict[str, Any]]) -> None:
+def test_images_without_a_picture_are_drawn_only_for_errors(registered: list[dict[str, Any]]) -> None:
     for position in (2, 3):
         Path(registered[position]["file_name"]).unlink()
     Path(registered[5]["file_name"]).write_text("<html>")

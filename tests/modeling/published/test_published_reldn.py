@@ -245,7 +245,7 @@ def test_the_threshold_falls_until_two_boxes_overlap(
     check_entities(result["instances"], slow(fpn, x, overlap_only=False).detections(), WIDE[0])
 
 
-def test_what_is_a_pair_to_consider(vgg: PublishedRelDN) -> None:
+def test_pairs_of_boxes_that_share_a_pixel_are_considered(vgg: PublishedRelDN) -> None:
     """Boxes that share a pixel: 10 to 20 and 20 to 30 by first and last pixel, 10 to 20 and 21 to 30 not."""
     head = vgg.relation_head
     sharing = torch.tensor([[10.0, 10, 21, 21], [20, 20, 31, 31]])
@@ -267,7 +267,7 @@ def test_a_batch_is_done_image_by_image(fpn: PublishedRelDN) -> None:
     assert fpn([]) == []
 
 
-def test_boxes_can_be_had_in_the_network_input(vgg: PublishedRelDN) -> None:
+def test_boxes_can_be_returned_in_the_network_input(vgg: PublishedRelDN) -> None:
     x = input_of(WIDE)
     (image,), (network,) = vgg.inference([x]), vgg.inference([x], do_postprocess=False)
     factors = torch.tensor([132 / 83, 97 / 61]).repeat(2)
