@@ -1,4 +1,4 @@
-"""Rooms import in one direction."""
+"""The parts of the package import each other in one direction only."""
 
 import ast
 from pathlib import Path
@@ -9,7 +9,7 @@ from tests.builders.tiny_models import REPOSITORY
 
 PACKAGE = REPOSITORY / "reldn_d2"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-# What each room may import from.
+# Part of the package -> the parts that it may import from.
 ALLOWED = {
     "utils": set(),
     "config": set(),
@@ -34,7 +34,7 @@ ALLOWED = {
 
 
 def imported_rooms(path: Path) -> set[str]:
-    """Rooms of the package that a module imports from, by absolute or relative name."""
+    """Parts of the package that a module imports from, by absolute or relative name."""
     parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
     rooms = set()
     for node in ast.walk(ast.parse(path.read_text())):

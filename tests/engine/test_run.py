@@ -1,4 +1,4 @@
-"""One run path: a YAML config and a Python config go through the same functions and give equal numbers."""
+"""A YAML config and a Python config run through the same functions and give equal numbers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -177,7 +177,7 @@ def test_the_saved_config_of_a_python_run_names_the_file_to_give_instead(tmp_pat
 
 
 def test_a_loop_that_does_not_pass_the_queries_gets_the_remedy(weights: str, tmp_path: Path) -> None:
-    """Detectron2's own loader and our evaluator, side by side but not joined."""
+    """Detectron2's loader and our evaluator, without the queries that join them."""
     cfg = config("yaml", tmp_path, weights)
     model = load_model(cfg)
     evaluator = RelationEvaluator("scenes_tiny_test", "prdcls", ("reldn", "confusion"))

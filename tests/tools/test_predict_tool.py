@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).parents[2] / "tools" / "predict.py"
 
 
 class FakePredictor:
-    """Finds a person left and a dog right, side by side."""
+    """Finds a person on the left and a dog on the right."""
 
     thing_classes = ("person", "dog")
     predicate_classes = ("next to", "feeds")
