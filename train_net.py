@@ -1,10 +1,11 @@
 #!/usr/bin/env python
-"""Trains and evaluates the model of a config: a detector (stage 1) or RelDN (stage 2).
+r"""Trains and evaluates the model of a config: a detector (stage 1) or RelDN (stage 2).
 
-    python train_net.py --config-file configs/scenes/reldn.yaml \\
+    python train_net.py --config-file configs/scenes/reldn.yaml \
         MODEL.WEIGHTS output/scenes/detector/model_final.pth
     python train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/scenes/reldn/model_final.pth
-    python train_net.py --config-file ... --num-gpus 8 --num-machines 2 --machine-rank 0 --dist-url tcp://HOST:PORT
+    python train_net.py --config-file ... --num-gpus 8 --num-machines 2 --machine-rank 0 \
+        --dist-url tcp://HOST:PORT
 
 The configs of the scenes set the device to the CPU; on GPUs add MODEL.DEVICE cuda. Without a GPU, --num-gpus
 is the number of CPU processes. Overrides of a config in Python (configs/lazy) are written key=value:
@@ -21,6 +22,7 @@ from reldn_d2.engine import Trainer, evaluate, setup
 
 
 def main(args: argparse.Namespace) -> Any:
+    """Trains and evaluates, or only evaluates, in one process. Returns the results of the evaluation."""
     cfg = setup(args)
     if args.eval_only:
         return evaluate(cfg, resume=args.resume)

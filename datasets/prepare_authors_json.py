@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Converts the JSON files that the paper's authors published to a COCO-relations file.
+r"""Converts the JSON files that the paper's authors published to a COCO-relations file.
 
-python datasets/prepare_authors_json.py --annotations rel_annotations_train.json --images train_images \\
+python datasets/prepare_authors_json.py --annotations rel_annotations_train.json --images train_images \
     --classes objects.json --predicates predicates.json --output coco_relations
 
 Files that were converted before are written again only if their sources have changed.
@@ -18,6 +18,7 @@ from reldn_d2.engine.conversion_command import run_conversions
 
 
 def main() -> None:
+    """Runs the command."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -27,8 +28,8 @@ def main() -> None:
     parser.add_argument("--classes", type=Path, required=True, help="JSON list of the entity classes")
     parser.add_argument("--predicates", type=Path, required=True, help="JSON list of the predicates")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--name", help="of the file to write; default: that of --annotations")
-    parser.add_argument("--force", action="store_true", help="convert again what is there already")
+    parser.add_argument("--name", help="name of the file to write (default: the name of --annotations)")
+    parser.add_argument("--force", action="store_true", help="convert again even if nothing has changed")
     args = parser.parse_args()
     setup_console()
     register = partial(

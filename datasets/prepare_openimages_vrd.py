@@ -16,11 +16,12 @@ from reldn_d2.data.datasets.openimages.vrd import MINI_SIZES, register_openimage
 from reldn_d2.engine import setup_console
 from reldn_d2.engine.conversion_command import conversion_parser, run_conversions
 
-# Relationships and image labels, the vocabulary, and its names.
+# Files of relationships and image labels, of the vocabulary, and of its names.
 SOURCES = ("*vrd*.csv", "*triplets*.csv", "*description*.csv")
 
 
 def main() -> None:
+    """Runs the command."""
     parser = conversion_parser(__doc__, "openimages_vrd")
     parser.add_argument("--mini", action="store_true", help="only the mini subset of train and val")
     default = list(MINI_SIZES)

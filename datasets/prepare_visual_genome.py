@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Converts Visual Genome to COCO-relations files: one per split of VG150, or with --raw one for all images.
+"""Converts Visual Genome to COCO-relations files: one for each split of VG150, or one for all images.
 
 python datasets/prepare_visual_genome.py
 python datasets/prepare_visual_genome.py --raw
@@ -35,6 +35,7 @@ FILTERS = ("keep_empty", "drop_duplicates", "overlapping_only")
 
 
 def main() -> None:
+    """Runs the command."""
     parser = conversion_parser(__doc__, "vg")
     parser.add_argument("--raw", action="store_true", help="from objects.json and relationships.json")
     vg150 = parser.add_argument_group("without --raw")
@@ -52,6 +53,7 @@ def main() -> None:
 
 
 def raw(args: argparse.Namespace) -> Conversion:
+    """The conversion of all images with their original names."""
     return Conversion(
         name="visual_genome_raw",
         register=partial(register_visual_genome_raw, root=args.root),
@@ -61,6 +63,7 @@ def raw(args: argparse.Namespace) -> Conversion:
 
 
 def vg150_split(args: argparse.Namespace, split: str) -> Conversion:
+    """The conversion of a split of VG150, with the filters of the command line."""
     filters = {option: getattr(args, option) for option in FILTERS}
     return Conversion(
         name=f"vg150_{split}",

@@ -3,8 +3,9 @@
 
 python datasets/prepare_vrd.py
 
-README.md in this folder says where to get the official files and where to put them. Written files are named
-after the folder. Files that were converted before are written again only if their sources have changed.
+README.md in this folder says where to get the official files and where to put them. The written files are
+named after the folder. Files that were converted before are written again only if their sources have
+changed.
 """
 
 import os
@@ -18,12 +19,13 @@ from reldn_d2.engine.conversion_command import conversion_parser, run_conversion
 
 
 def main() -> None:
+    """Runs the command."""
     parser = conversion_parser(__doc__, "vrd")
     parser.add_argument("--splits", nargs="+", choices=SPLITS, default=SPLITS, help="default: all")
     args = parser.parse_args()
     setup_console()
     annotations = args.root / "json_dataset"
-    # vrd, or the name of another data set in its layout, such as vrd_mini
+    # vrd, or the name of another data set in the same layout, such as vrd_mini
     name = Path(os.path.abspath(args.root)).name
     conversions = [
         Conversion(

@@ -1,1 +1,1 @@
-"""Tests: a mirror of the package; `builders` make inputs, `references` are slow versions of what is tested."""
+"""Tests in the folders of the package. `builders` make inputs, `references` are slow versions."""

@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures and settings that all tests share."""
 
 import logging
 import os
@@ -28,8 +28,8 @@ def pytest_configure() -> None:
     torch.set_num_threads(1)
     # A slow machine must not make a test fail, so there is no deadline and no complaint about slow
     # generators. Function-scoped fixtures serve all examples of a test, which is intended. The profile
-    # "fixed" has the same examples in each run, so that nobody's first run fails by luck. "random" (`make
-    # test-random`) has new ones.
+    # "fixed" has the same examples in each run, so that no run fails by chance. "random" (`make test-random`)
+    # has new ones.
     suppressed = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
     settings.register_profile("fixed", deadline=None, derandomize=True, suppress_health_check=suppressed)
     settings.register_profile(
@@ -53,9 +53,9 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def same_start(own_folders: None) -> Iterator[None]:
-    """Every test starts from the same global state, whichever tests ran before it in its process.
+    """Every test starts from the same global state, even if other tests ran before it in its process.
 
-    Random numbers are seeded. What a training or an evaluation leaves behind is undone: handlers of loggers,
+    Random numbers are seeded. Changes by a training or an evaluation are undone: handlers of loggers,
     environment variables, sys.path, registered data sets and their metadata, the number of threads.
     """
     random.seed(0)

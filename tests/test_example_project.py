@@ -18,13 +18,13 @@ PROJECT = REPOSITORY / "examples" / "tiny_project"
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a short run of the project leaves, started from a folder that has nothing to do with it."""
+    """The output of a short run of the project, started from another folder."""
     folder = tmp_path_factory.mktemp("elsewhere")
     steps = ["--detector-steps", "2", "--relation-steps", "3"]
     subprocess.run(
         [sys.executable, str(PROJECT / "train.py"), "--output", "made", *steps],
         cwd=folder,
-        # The package of this checkout, whatever is installed.
+        # The package of this checkout, not an installed one.
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
         check=True,
         capture_output=True,
@@ -57,7 +57,7 @@ def test_its_detector_is_frozen_and_its_backbone_is_the_start_of_the_predicate_b
         assert torch.equal(reldn[name], value), name
     for name in ("layers.0.weight", "layers.4.weight"):
         start, now = detector[f"backbone.{name}"], reldn[f"relation_backbone.{name}"]
-        # Three steps go not far from it.
+        # Three steps change it only a little.
         assert 0 < (now - start).abs().max() < 0.02
 
 
@@ -72,7 +72,7 @@ def test_its_annotations_are_counted(output: Path, monkeypatch: pytest.MonkeyPat
         related = {(s, o): p for s, o, p in image["relations"]}
         assert len(related) == len(image["relations"]) == 2
         for (s, o), p in related.items():
-            side = 2 + p  # the right side of what is left, the lower side of what is above
+            side = 2 + p  # the right side for "left of", the lower side for "above"
             assert boxes[s][side] < boxes[o][p]
         for s in range(3):
             for o in range(3):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Run a table of the paper, each line with several seeds, and write it beside the paper's numbers.
+r"""Run a table of the paper, each line with several seeds, and write it beside the paper's numbers.
 
-python tools/ablate.py --table 1 --config configs/scenes/reldn.yaml --seeds 3 \\
+python tools/ablate.py --table 1 --config configs/scenes/reldn.yaml --seeds 3 \
     MODEL.WEIGHTS output/scenes/detector/model_final.pth
 python tools/ablate.py --table 7 --seeds 1 --lines L0_VGG16 RelDN_VGG16 --num-gpus 8
 python tools/ablate.py --table 9 --scores RelDN=0.320,0.332

@@ -17,7 +17,8 @@ class _Work:
     """A run in progress: its commands run one after the other."""
 
     def __init__(self, run: Run, steps: Iterator[list[str]], environment: Mapping[str, str]) -> None:
-        """
+        """Lock the run and open its log.
+
         Raises:
             RunFailedError: another process is making this run.
         """

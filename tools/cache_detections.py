@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Run a trained detector over data sets and save its detections, for RelDN runs that share the detector.
+r"""Run a trained detector over data sets and save its detections, for RelDN runs that share the detector.
 
-python tools/cache_detections.py --config-file configs/scenes/detector.yaml \\
+python tools/cache_detections.py --config-file configs/scenes/detector.yaml \
     --output output/scenes/detections MODEL.WEIGHTS output/scenes/detector/model_final.pth
 
 This writes one file for each training set and test set of the config. RelDN runs take the files as
@@ -25,6 +25,7 @@ from reldn_d2.engine import (
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--config-file", required=True, help="config of the detector, in YAML or Python")
     parser.add_argument("--output", type=Path, required=True, help="folder for the files")

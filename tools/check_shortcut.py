@@ -25,6 +25,7 @@ from reldn_d2.structures import Queries
 
 @torch.no_grad()
 def main() -> None:
+    """Print how many confusable cases the model solves, beside the chance level."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
         "--weights", type=Path, required=True, help="weights of a model without visual module"

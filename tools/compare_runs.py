@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Compare runs with a base run: recalls, and paired bootstrap intervals over the test images.
+r"""Compare runs with a base run: recalls, and paired bootstrap intervals over the test images.
 
-python tools/compare_runs.py --base output/a/inference/scenes_test/prdcls \\
-    output/b/inference/scenes_test/prdcls output/c/inference/scenes_test/prdcls \\
+python tools/compare_runs.py --base output/a/inference/scenes_test/prdcls \
+    output/b/inference/scenes_test/prdcls output/c/inference/scenes_test/prdcls \
     --protocol motifs --metrics R@50 ngR@50
 
 The arguments are folders that an evaluation wrote (`OUTPUT_DIR/inference/DATASET/TASK`). The tool prints a
@@ -23,6 +23,7 @@ _AVERAGES = {"macro": macro_recall, "micro": micro_recall}
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="results of the runs to compare")
     parser.add_argument("--base", type=Path, required=True, help="results of the run to compare them with")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Converts checkpoints of the paper's authors, and detectors of Detectron.pytorch, to this package.
+r"""Converts checkpoints of the paper's authors, and detectors of Detectron.pytorch, to this package.
 
-python tools/convert_checkpoint.py --input model_step62722.pth \\
+python tools/convert_checkpoint.py --input model_step62722.pth \
     --config-file configs/published/vg_x101_fpn.yaml --output output/published/vg_x101_fpn.pth
 
 The tool finds out from names and shapes what the file contains: VGG-16, or a ResNet or ResNeXt with FPN;

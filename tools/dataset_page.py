@@ -71,7 +71,7 @@ def _picture(report: DatasetReport, image: int) -> NDArray[np.uint8]:
     width, height = arrays.sizes[image].tolist()
     try:
         picture = read_image(arrays.file_names[image], "RGB")
-    # Any error, as in check_pictures, which has reported it.
+    # Any error: check_pictures has reported it.
     except Exception:
         picture = np.full((1, 1, 3), 128, dtype=np.uint8)
     else:
@@ -84,7 +84,7 @@ def _picture(report: DatasetReport, image: int) -> NDArray[np.uint8]:
 def _graph(report: DatasetReport, sample: Sample) -> SceneGraph:
     arrays = report.check.arrays
     truth = ground_truth(arrays, sample.image)
-    # Corners in the right order, so that boxes with swapped corners are seen, too.
+    # The corners are sorted, so that boxes with swapped corners are drawn, too.
     boxes = np.concatenate(
         [
             np.minimum(truth.boxes[:, :2], truth.boxes[:, 2:]),

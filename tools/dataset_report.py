@@ -24,8 +24,8 @@ class ZeroShot:
     """Counts of relationships whose three labels never occur together in the training split.
 
     Attributes:
-        relationships: number of such relationships.
-        triplets: number of their distinct label triplets.
+        relationships: number of these relationships.
+        triplets: number of distinct label triplets among them.
     """
 
     relationships: int
@@ -61,6 +61,7 @@ class DatasetReport:
 
     @property
     def has_errors(self) -> bool:
+        """Whether a problem is an error, not a note."""
         return any(problem.is_error for problem in self.problems)
 
     def verdict(self) -> str:

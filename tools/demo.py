@@ -127,6 +127,7 @@ def evaluate(
 
 
 def main() -> None:
+    """Runs all steps that are missing, and writes the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--output", type=Path, default=ROOT / "output" / "demo", help="folder for all files")
     opts_help = "KEY VALUE overrides for all trainings and evaluations"

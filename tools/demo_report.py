@@ -142,6 +142,7 @@ def add_confusions(
 
 
 def recall_rows(results: Results) -> list[dict[str, Any]]:
+    """The rows of the table of recall: one for each task and model."""
     return [
         {
             "task": task,
@@ -155,6 +156,7 @@ def recall_rows(results: Results) -> list[dict[str, Any]]:
 
 
 def interval_notes(results: Results) -> list[str]:
+    """For each task, the difference in R@20 between the full model and L0, with its interval."""
     notes = []
     for task, evaluation in results[FULL].items():
         per_image = (evaluation.per_image["motifs"], results[BASELINE][task].per_image["motifs"])
@@ -164,11 +166,13 @@ def interval_notes(results: Results) -> list[str]:
 
 
 def print_table(title: str, rows: list[dict[str, Any]], notes: list[str]) -> None:
+    """Print a table with its title and notes."""
     print(f"\n{title}\n{tabulate(rows, headers='keys', floatfmt='.1f')}")
     print("\n".join(notes))
 
 
 def load_trained(weights: Path) -> Any:
+    """Load a model for prdcls on the test scenes, from a checkpoint and the config beside it."""
     cfg = load_config(str(weights.parent / "config.yaml"), ["MODEL.WEIGHTS", str(weights)])
     cfg.DATASETS.TEST = (DATASET,)
     model: Any = load_model(cfg)
@@ -231,6 +235,7 @@ def confusion_table(
 
 
 def interval(found: Difference) -> str:
+    """A difference and its interval as text."""
     bounds = f"95 % interval {found.low:+.1f} to {found.high:+.1f}"
     return f"{found.mean:+.1f} points, {bounds} (paired bootstrap over scenes)"
 
@@ -239,13 +244,13 @@ def interval(found: Difference) -> str:
 def add_pictures(
     report: Report, models: Mapping[str, Any], dataset_dicts: list[dict[str, Any]], folder: Path
 ) -> None:
-    """Add scene graphs and feature maps of the first scenes that hold a confusable case of either kind.
+    """Add scene graphs and feature maps of the first scenes with a confusable case.
 
     Args:
-        report: gets the pictures.
+        report: report that the pictures are added to.
         models: name -> model.
         dataset_dicts: the test scenes.
-        folder: gets each row of scenes as PNG file, too.
+        folder: folder in which each row of scenes is also written as a PNG file.
     """
     report.heading("Scene graphs: ground truth and the best predictions in prdcls")
     report.paragraph(
@@ -292,7 +297,7 @@ def map_pictures(models: Mapping[str, Any], inputs: dict[str, Any], image: Image
 
 
 def chosen_scenes(dataset_dicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The first scenes of each kind of confusion, as many of either kind."""
+    """The first scenes of each kind of confusion, the same number of each kind."""
     chosen = []
     for kind in KINDS:
         scenes = (d for d in dataset_dicts if any(case.kind == kind for case in confusable_cases(d)))
@@ -301,5 +306,6 @@ def chosen_scenes(dataset_dicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def finest_map(backbone: Any, batch: torch.Tensor) -> torch.Tensor:
+    """(C, h, w) feature map of the highest resolution, for the first image of a batch."""
     maps: dict[str, torch.Tensor] = backbone(batch)
     return next(iter(maps.values()))[0]

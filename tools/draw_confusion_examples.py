@@ -18,7 +18,7 @@ from tests.builders.confusion_examples import PICTURES, Box, Example, Triplet
 
 _TOOLS = Path(__file__).parent
 _IMAGES = _TOOLS.parent / "docs" / "images"
-# Pixels on the right of a scene, and below it for its caption.
+# Pixels to the right of a scene, and below it for its caption.
 _MARGIN, _CAPTION = 26, 24
 _TEMPLATES = Environment(
     loader=FileSystemLoader(_TOOLS),
@@ -30,8 +30,9 @@ _TEMPLATES = Environment(
 
 
 def main() -> None:
+    """Writes the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--output", type=Path, default=_IMAGES, help="folder")
+    parser.add_argument("--output", type=Path, default=_IMAGES, help="folder for the pictures")
     folder: Path = parser.parse_args().output
     for name, examples in PICTURES.items():
         with atomic_write(folder / name) as stream:
@@ -67,7 +68,7 @@ def _boxes(example: Example) -> list[Box]:
 
 
 def _neighbours(example: Example) -> list[Box]:
-    """The boxes around the pairs of a proximity case; no other case looks at them."""
+    """The boxes around the pairs of a proximity case; none for other cases."""
     box_of = {entity.name: entity.box for entity in example.entities}
     pairs = [(box_of[subject], box_of[object]) for subject, _, object in example.relations]
     return [_enclosing(*pair, margin=4) for pair in pairs] if example.kind == "proximity" else []

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Score saved predictions under any protocol. No model is run.
+r"""Score saved predictions under any protocol. No model is run.
 
-python tools/evaluate.py --predictions output/x/inference/vrd_test/sgdet/relation_predictions.npz \\
+python tools/evaluate.py --predictions output/x/inference/vrd_test/sgdet/relation_predictions.npz \
     --protocol motifs vrd2016
 python tools/evaluate.py --predictions submission.csv --dataset my_openimages_test --import my_data.py
 
@@ -39,9 +39,9 @@ from reldn_d2.evaluation.graphs import parse_task
 from reldn_d2.evaluation.protocols.openimages import OpenImagesProtocol
 from reldn_d2.evaluation.protocols.registry import protocols_with
 
-# Settings of protocols -> the option of each.
+# Setting of a protocol -> its option.
 _SETTINGS = {"predicates_per_pair": "--predicates-per-pair", "excluded_predicates": "--excluded"}
-# Options that --submission does not use, and their attributes.
+# Attribute -> option, for the options that --submission does not use.
 _OPTIONS_OF_SCORES = {
     "protocol": "--protocol",
     "output": "--output",
@@ -99,7 +99,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def is_submission(path: Path) -> bool:
-    """Whether predictions are a submission to the challenge; else they are a file of `save_predictions`."""
+    """Whether a file is a submission to the challenge, and not a file of `save_predictions`."""
     return path.suffix.lower() == ".csv"
 
 

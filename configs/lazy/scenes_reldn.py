@@ -1,7 +1,7 @@
-"""configs/scenes/reldn.yaml as a config in Python: RelDN with all four losses on the built-in scenes.
+r"""configs/scenes/reldn.yaml as a config in Python: RelDN with all four losses on the built-in scenes.
 
-    python train_net.py --config-file configs/lazy/scenes_reldn.py \\
-        train.init_checkpoint=output/scenes/detector/model_final.pth
+python train_net.py --config-file configs/lazy/scenes_reldn.py \
+    train.init_checkpoint=output/scenes/detector/model_final.pth
 """
 
 from detectron2.config import LazyCall as L

@@ -14,7 +14,7 @@ SIZE = 64
 
 
 def load_shapes(folder: Path, count: int) -> list[dict[str, Any]]:
-    """Loads Detectron2's standard dicts with one more key, "relations".
+    """Draws images and returns Detectron2's standard dicts with one more key, "relations".
 
     Each relation is (subject, object, predicate); subject and object are positions in "annotations".
     """
@@ -53,5 +53,6 @@ def draw(file: Path, image_id: int) -> dict[str, Any]:
 
 
 def register_shapes(name: str, folder: Path, count: int) -> None:
+    """Registers a data set of `count` images, which are drawn in `folder` when it is loaded."""
     DatasetCatalog.register(name, lambda: load_shapes(folder, count))
     MetadataCatalog.get(name).set(thing_classes=SHAPES, predicate_classes=PREDICATES)

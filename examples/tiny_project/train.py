@@ -24,6 +24,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """Builds the model. RelDN also gets its semantic table, counted on the training images."""
         model: nn.Module = super().build_model(cfg)
         if isinstance(model, RelDN):
             set_predicate_statistics(model, cfg, DatasetCatalog.get(cfg.DATASETS.TRAIN[0]))
@@ -31,10 +32,18 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Any:
+        """Builds a loader whose mapper passes relationships to the model."""
         return build_detection_train_loader(cfg, mapper=RelationDatasetMapper(cfg, is_train=True))
 
 
 def make_config(output: Path, meta_architecture: str, steps: int) -> CfgNode:
+    """Makes the config of one stage.
+
+    Args:
+        output: folder for checkpoints and logs.
+        meta_architecture: "GeneralizedRCNN" for the detector, "RelDN" for the second stage.
+        steps: number of training steps.
+    """
     cfg = get_cfg()
     add_reldn_config(cfg)
     cfg.OUTPUT_DIR = str(output)
@@ -74,6 +83,7 @@ def train(cfg: CfgNode) -> str:
 
 
 def main() -> None:
+    """Trains both stages and writes the relationships of one image."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("tiny_project_output"))
     parser.add_argument("--detector-steps", type=int, default=300)

@@ -1,4 +1,4 @@
-"""Dataset dicts for tests of the checker: sound ones, with an option to put anything else in."""
+"""Valid dataset dicts for tests of the checker. Any key can get another value."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 from detectron2.structures import BoxMode
 
 WIDTH, HEIGHT = 40, 30
-# Two that overlap, and one apart.
+# Two boxes that overlap, and one apart.
 BOXES = [[1.0, 2.0, 21.0, 22.0], [10.0, 10.0, 30.0, 28.0], [32.0, 1.0, 39.0, 9.0]]
 CLASSES = [0, 1, 2]
 RELATIONS = [[0, 1, 0], [0, 2, 1]]
@@ -18,7 +18,7 @@ def annotation(box: Any, category: Any, mode: Any = BoxMode.XYXY_ABS) -> dict[st
 
 
 def image(image_id: Any = 1, **changed: Any) -> dict[str, Any]:
-    """A sound image of three entities and two relationships, with other values under some keys."""
+    """A valid image of three entities and two relationships, with other values for the keys in `changed`."""
     return {
         "file_name": f"{image_id}.jpg",
         "image_id": image_id,
@@ -31,5 +31,5 @@ def image(image_id: Any = 1, **changed: Any) -> dict[str, Any]:
 
 
 def with_box(box: Any) -> list[dict[str, Any]]:
-    """Annotations whose second has another box."""
+    """Three annotations. The second has the given box."""
     return [annotation(BOXES[0], 0), annotation(box, 1), annotation(BOXES[2], 2)]

@@ -1,4 +1,4 @@
-"""The files in configs, and what kind each of them is."""
+"""The files in configs, by kind."""
 
 from functools import cache
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.builders.tiny_models import REPOSITORY
 CONFIGS = REPOSITORY / "configs"
 BASE = CONFIGS / "base"
 EVERY = sorted(CONFIGS.rglob("*.yaml"))
-# Complete runs, with data; the others are parts of them.
+# Files of complete runs, with data. The other files are parts of runs.
 RUNS = [file for file in EVERY if BASE not in file.parents]
 ARCHITECTURES = [file for file in BASE.glob("*.yaml") if "rcnn" in file.stem]
 

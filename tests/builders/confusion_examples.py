@@ -1,4 +1,4 @@
-"""The scenes of the pictures in docs/evaluation.md, with what is wrong in each written down by hand."""
+"""The scenes of the pictures in docs/evaluation.md, with their wrong triplets written down by hand."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,15 +25,15 @@ class Entity(NamedTuple):
 
 @dataclass(frozen=True)
 class Example:
-    """An image, and what the definitions say about it.
+    """An image, and the result of the definitions for it.
 
     Attributes:
-        caption: printed below the scene.
-        kind: "instance" or "proximity", the cases the picture is about.
+        caption: text below the scene.
+        kind: "instance" or "proximity", the kind of the cases in the picture.
         entities, relations: the annotation.
         wrong: case -> its wrong triplets.
         scores: a model's scores of the triplets of the cases; empty if the picture shows no scores.
-        detections: what a detector found in sgdet.
+        detections: entities that a detector found in sgdet.
         undetected: triplets of the cases that are not detected.
     """
 

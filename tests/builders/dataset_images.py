@@ -1,4 +1,4 @@
-"""Images of a data set, as loaders give them, for tests of what looks at all of them."""
+"""Images as loaders return them, for tests of functions that read whole data sets."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ Relations = Sequence[tuple[int, int, int]]
 def image(
     boxes: Sequence[Any], classes: Sequence[int], relations: Relations, image_id: int = 1
 ) -> dict[str, Any]:
-    """A dict with annotations as Detectron2 has them, and relationships as a list."""
+    """A dict with Detectron2's list of annotations, and a list of relationships."""
     annotations = [
         {"bbox": list(box), "bbox_mode": BoxMode.XYXY_ABS, "category_id": c}
         for box, c in zip(boxes, classes, strict=True)
@@ -25,7 +25,7 @@ def image(
 
 
 def compact(given: dict[str, Any]) -> dict[str, Any]:
-    """The same image with arrays, as loaders of large data sets have it."""
+    """The same image with arrays, as loaders of large data sets return it."""
     boxes = [a["bbox"] for a in given["annotations"]]
     return {
         **given,

@@ -7,7 +7,7 @@ from typing import Any
 
 from detectron2.engine import launch
 
-# A process that waits in vain for another one fails instead of hanging. Enough for a slow machine.
+# After this time a process that waits for another one fails. It is enough for a slow machine.
 TIMEOUT = timedelta(minutes=10)
 
 

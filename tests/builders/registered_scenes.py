@@ -1,4 +1,4 @@
-"""Importing it registers two small data sets, as `tools/evaluate.py --import` asks of a file."""
+"""Registers two small data sets when it is imported, like a file for `tools/evaluate.py --import`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +27,7 @@ def _record(image_id: int, boxes: Sequence, classes: Sequence[int], relations: S
 
 RECORDS = [
     _record(1, [A, B], [0, 1], [(0, 1, 0), (0, 1, 1)]),
-    # Which dog is the cat on? The second one is a confusable case.
+    # The cat is on one of two dogs: a confusable case.
     _record(2, [A, B, C], [0, 1, 1], [(0, 1, 0), (1, 0, 0)]),
     _record(3, [], [], []),
 ]

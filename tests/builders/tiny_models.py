@@ -47,7 +47,7 @@ def make_model(cfg: CfgNode, seed: int = 0) -> RelDN:
 
 @torch.no_grad()
 def calm_down(model: torch.nn.Module) -> None:
-    """Keeps the features of random weights from exploding: untrained batch normalisation scales nothing down."""
+    """Scales random weights down: without trained batch normalisation their features would explode."""
     for name, parameter in model.named_parameters():
         if "res" in name and name.endswith("conv2.weight"):
             parameter.mul_(0.1)

@@ -36,7 +36,7 @@ class Photo:
 
 
 def h5_arrays(photos: Sequence[Photo]) -> Arrays:
-    """What the h5 file holds, with both arrays of boxes."""
+    """The arrays of the h5 file, with both arrays of boxes."""
     first_box, last_box, first_rel, last_rel = [], [], [], []
     boxes: list[Any] = []
     labels: list[int] = []
@@ -67,7 +67,7 @@ def h5_arrays(photos: Sequence[Photo]) -> Arrays:
 
 
 def image_data(photos: Sequence[Photo]) -> list[dict[str, Any]]:
-    """What image_data.json holds."""
+    """The content of image_data.json."""
     return [
         {
             "image_id": p.image_id,
@@ -87,7 +87,7 @@ def write_files(root: Path, arrays: Arrays, images: Any, attributes: bool = True
     """Write h5, dicts and image_data.json; no pictures.
 
     Args:
-        attributes: write the pair of files "with-attri", or that without.
+        attributes: write the files "with-attri", or the files without attributes.
     """
     root.mkdir(parents=True, exist_ok=True)
     ending = "-with-attri" if attributes else ""
@@ -99,7 +99,7 @@ def write_files(root: Path, arrays: Arrays, images: Any, attributes: bool = True
 
 
 def dicts() -> dict[str, Any]:
-    """What the dicts JSON holds."""
+    """The content of the dicts file."""
     content: dict[str, Any] = {}
     for what, names in (("label", OBJECT_CLASSES), ("predicate", PREDICATE_CLASSES)):
         content[f"{what}_to_idx"] = {name: number for number, name in enumerate(names, start=1)}

@@ -37,7 +37,13 @@ def relationship(subject: Record, predicate: str, object: Record, relationship_i
 def write_files(
     root: Path, objects: dict[int, list[Any]], relationships: dict[int, list[Any]], sizes: bool = True
 ) -> None:
-    """Write the annotations by image id, image_data.json and alias tables of names that nothing has; no pictures."""
+    """Write annotations, image_data.json and alias tables of unused names, but no pictures.
+
+    Args:
+        root: folder for the files.
+        objects, relationships: image id -> records.
+        sizes: whether to write image_data.json, which has the sizes of images.
+    """
     listed = {
         "objects": [{"image_id": i, "objects": records} for i, records in objects.items()],
         "relationships": [{"image_id": i, "relationships": records} for i, records in relationships.items()],

@@ -228,7 +228,7 @@ def test_all_layers_that_depend_on_the_classes_are_copied(
     assert_all_is_copied(few, many, found, own)
 
 
-def test_all_such_layers_of_a_single_stage_detector_are_copied(tiny_config: TinyConfig) -> None:
+def test_all_class_layers_of_a_single_stage_detector_are_copied(tiny_config: TinyConfig) -> None:
     few, many = (
         tiny_config(*RETINANET, "MODEL.RETINANET.NUM_CLASSES", n, file="detector.yaml") for n in ("3", "5")
     )

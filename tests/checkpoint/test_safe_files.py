@@ -114,7 +114,7 @@ def test_nothing_in_a_pickle_is_run(mark: Path, tmp_path: Path, name: str, proto
     assert not mark.exists()
 
 
-def test_the_malice_above_would_run(mark: Path) -> None:
+def test_the_malicious_calls_above_would_run(mark: Path) -> None:
     pickle.loads(pickle.dumps(MALICE["builtins.eval"]))
     assert mark.exists()
 

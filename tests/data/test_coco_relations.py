@@ -68,7 +68,7 @@ def test_ids_become_positions_and_contiguous_classes(tmp_path: Path) -> None:
     assert first["relations"].dtype == second["relations"].dtype == np.int64
 
 
-def test_annotations_are_arrays_that_know_of_crowds_only_where_there_are_any(tmp_path: Path) -> None:
+def test_annotations_have_crowd_flags_only_if_there_are_crowds(tmp_path: Path) -> None:
     second, first = load_coco_relations(write(tmp_path, content()), tmp_path)
     assert isinstance(first["annotations"], Annotations)
     assert isinstance(second["annotations"], Annotations)
@@ -148,7 +148,7 @@ def test_metadata_that_disagrees_is_an_error(tmp_path: Path, catalog_name: str, 
     assert str(path) in str(error.value)
 
 
-def test_relations_of_an_annotation_with_itself_need_leave_and_are_reported(
+def test_self_relations_must_be_allowed_and_are_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = content()
@@ -170,7 +170,7 @@ def test_boxes_are_clipped_by_a_pixel_at_most(tmp_path: Path) -> None:
     assert second["annotations"][0]["bbox"] == [0, 0, 80, 50]
 
 
-def test_a_file_of_no_images_is_a_file(tmp_path: Path) -> None:
+def test_a_file_without_images_is_valid(tmp_path: Path) -> None:
     nothing: dict[str, Any] = {key: [] for key in content()}
     assert load_coco_relations(write(tmp_path, nothing), tmp_path) == []
 
@@ -464,7 +464,7 @@ def test_names_and_labels_survive_the_round_trip(tmp_path: Path, catalog_name: s
     assert found.items() >= vars(NAMES).items()
 
 
-def test_what_is_written_is_coco_for_detectron2(tmp_path: Path) -> None:
+def test_detectron2_reads_a_written_file_as_coco(tmp_path: Path) -> None:
     loaded = load_coco_relations(write(tmp_path, content()), "")
     save_coco_relations(loaded, NAMES, tmp_path / "copy.json")
     # sorted by image id

@@ -221,7 +221,7 @@ def test_missing_files_are_an_error_of_one_line(source: Source, output: Path) ->
     assert not output.exists()
 
 
-def test_nothing_stays_registered(source: Source, output: Path) -> None:
+def test_no_data_set_stays_registered(source: Source, output: Path) -> None:
     before = set(DatasetCatalog.list()), set(MetadataCatalog.list())
     run([source.conversion()], output, force=False)
     source.path.write_text("7")

@@ -1,4 +1,4 @@
-"""What becomes of each kind of damage in each format: refused by name, counted, or found by the checker."""
+"""Each kind of damage in each format is refused with its name, counted, or found by the checker."""
 
 import logging
 import re
@@ -24,23 +24,17 @@ LOADING = [
     for damage, outcome in one.outcomes.items()
     if not isinstance(outcome, Refused)
 ]
-# What is refused not before training reads the picture, and how.
+# Damage that is refused only when training reads the picture, and the error.
 NO_PICTURE = {
     Damage.UNREADABLE_IMAGE: (ValueError, r"cannot be read.*take the image out of the annotations"),
     Damage.MISSING_IMAGE: (FileNotFoundError, r"does not exist.*Check DETECTRON2_DATASETS"),
 }
-# An image with a single box can't have a relationship between two, so these come with it.
+# Problem -> problems that come with it: a single box can't have a relationship between two.
 IMPLIED = {"one_box": {"no_relation", "self_relation"}}
 
 
-@pytest.fixture(autouse=True)
-def messages_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A training run in the same process may have given the package a handler of its own.
-    monkeypatch.setattr(logging.getLogger("reldn_d2"), "propagate", True)
-
-
 def problems(one: Format, dataset_dicts: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Kind -> the records of every problem, those of the pictures included."""
+    """Kind -> records of every problem, also of those of the pictures."""
     found = check_dataset(dataset_dicts, one.num_classes, one.num_predicates)
     every = [*found.problems, *check_pictures(found.arrays, "decode")]
     return {problem.kind: [str(record) for record in problem.records] for problem in every}
@@ -78,7 +72,7 @@ def test_data_that_load_can_be_trained_on_or_are_refused(one: Format, damage: Da
     kept = prepare_training_relations(one.load(tmp_path), one.name)
     assert len(kept) >= 2
     for position, dataset_dict in enumerate(kept):
-        # a picture that the loader keeps is that of the first image
+        # if the loader kept all images, the first one has the damaged picture
         if damage in NO_PICTURE and len(kept) == 3 and position == 0:
             error, text = NO_PICTURE[damage]
             with pytest.raises(error, match=rf"Image {re.escape(dataset_dict['file_name'])} {text}"):
@@ -91,7 +85,7 @@ def test_data_that_load_can_be_trained_on_or_are_refused(one: Format, damage: Da
 
 
 @pytest.mark.parametrize("one", FORMATS, ids=lambda one: one.name)
-def test_a_sound_set_is_three_images_with_pictures(one: Format, tmp_path: Path) -> None:
+def test_an_undamaged_set_is_three_images_with_pictures(one: Format, tmp_path: Path) -> None:
     assert one.outcomes[Damage.NONE] == Loads(None)
     one.write(tmp_path, Damage.NONE)
     dataset_dicts = one.load(tmp_path)
@@ -104,6 +98,6 @@ def test_a_sound_set_is_three_images_with_pictures(one: Format, tmp_path: Path) 
 
 @pytest.mark.parametrize("one", FORMATS, ids=lambda one: one.name)
 def test_every_kind_of_damage_has_an_outcome(one: Format) -> None:
-    # a list of relationships can't name an entity that it does not give
+    # a list of relationships describes its entities itself, so no id is missing
     impossible = {Damage.DANGLING_ID}
     assert {*Damage} - {*one.outcomes} <= impossible

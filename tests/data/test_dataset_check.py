@@ -86,7 +86,7 @@ def counts(found: DatasetCheck) -> dict[str, int]:
     return {problem.kind: problem.count for problem in found.problems}
 
 
-def test_a_sound_data_set_has_no_problem() -> None:
+def test_a_valid_data_set_has_no_problem() -> None:
     found = check([image(1), image(2)], {"images": 2, "relationships": 4, "images_without_relationships": 0})
     assert found.problems == []
     assert images_with_errors(found.problems) == set()
@@ -122,7 +122,7 @@ def test_images_with_one_box_or_none_are_reported() -> None:
     assert [str(record) for record in found.problems[0].records] == ["image 2: boxes: 1", "image 3: boxes: 0"]
 
 
-def test_other_numbers_than_expected_are_named() -> None:
+def test_counts_that_differ_from_the_expected_ones_are_named() -> None:
     expected = {"images": 2, "relationships": 5, "images_without_relationships": 1}
     (problem,) = check([image(1), image(2)], expected).problems
     assert (problem.kind, problem.count) == ("counts", 2)
@@ -137,7 +137,7 @@ def test_an_unknown_expected_count_is_a_problem() -> None:
     assert str(problem.records[0]) == "imagse: not known, not 1"
 
 
-def test_rounding_is_no_box_outside() -> None:
+def test_a_box_outside_by_rounding_is_no_problem() -> None:
     sticking_out = [-0.0005, 0, WIDTH + 0.0005, HEIGHT]
     assert check([image(annotations=with_box(sticking_out))]).problems == []
     assert counts(check([image(annotations=with_box([-0.002, 0, 9, 9]))])) == {"box_outside": 1}
@@ -276,7 +276,7 @@ def test_changed_boxes_are_counted_once_each_and_the_first_are_named() -> None:
     assert check([image(1, changed_boxes=[])]).problems == []
 
 
-def test_lists_and_compact_annotations_are_the_same_to_it() -> None:
+def test_lists_and_compact_annotations_have_the_same_problems() -> None:
     faulty = [
         image(i, annotations=with_box(box)) for i, box in enumerate([[9, 9, 5, 12], [0, 0, 99, 9], BOXES[0]])
     ]
@@ -296,7 +296,7 @@ def test_lists_and_compact_annotations_are_the_same_to_it() -> None:
     assert counts(check(compact)) == {"box_order": 1, "box_outside": 1}
 
 
-def test_boxes_given_by_their_size_are_read_so() -> None:
+def test_boxes_given_by_their_size_are_converted() -> None:
     def sized(box: list[float]) -> dict[str, Any]:
         return annotation([box[0], box[1], box[2] - box[0], box[3] - box[1]], 0, BoxMode.XYWH_ABS)
 
@@ -460,7 +460,7 @@ def photos(tmp_path: Path) -> list[dict[str, Any]]:
     return dataset_dicts
 
 
-def test_sound_pictures_are_no_problem(photos: list[dict[str, Any]]) -> None:
+def test_valid_pictures_have_no_problem(photos: list[dict[str, Any]]) -> None:
     arrays = unchecked_arrays([*photos, {}])
     assert check_pictures(arrays, "decode") == check_pictures(arrays, "header") == []
 

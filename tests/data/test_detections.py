@@ -43,7 +43,7 @@ def test_detections_come_back_to_their_images(tmp_path: Path, name: Any) -> None
     assert full["classes"].dtype == np.int64
 
 
-def test_a_file_of_no_images_is_a_file(tmp_path: Path) -> None:
+def test_a_file_without_images_is_valid(tmp_path: Path) -> None:
     save_detections(tmp_path / "none.npz", {}, CLASSES)
     assert load_detections_into_dataset([], tmp_path / "none.npz", CLASSES) == []
 

@@ -73,12 +73,12 @@ GOOD, FAR_OUT = (1, 1, 5, 5), (0, 0, 22.1, 5)
 
 
 @pytest.mark.parametrize(("good", "far_out"), [(0, 10), (20, 10), (108, 12)])
-def test_some_boxes_far_out_are_clipped(good: int, far_out: int) -> None:
+def test_a_few_boxes_far_outside_are_clipped(good: int, far_out: int) -> None:
     assert len(fit(*[GOOD] * good, *[FAR_OUT] * far_out)) == good + far_out
 
 
 @pytest.mark.parametrize(("good", "far_out"), [(0, 11), (20, 11), (108, 13)])
-def test_too_many_boxes_far_out_are_no_boxes_of_these_images(good: int, far_out: int) -> None:
+def test_too_many_boxes_far_outside_are_refused(good: int, far_out: int) -> None:
     with pytest.raises(
         ValueError,
         match=rf"^boxes\.json: {far_out} of {good + far_out} boxes .* first in record {good}: .* 20 x 10\. "
@@ -88,7 +88,7 @@ def test_too_many_boxes_far_out_are_no_boxes_of_these_images(good: int, far_out:
 
 
 @pytest.mark.parametrize("box", [(-2.1, 1, 5, 5), (1, -1.1, 5, 5), (1, 1, 22.1, 5), (1, 1, 5, 11.1)])
-def test_far_out_is_a_tenth_of_the_side_on_any_side(box: tuple[float, ...]) -> None:
+def test_far_outside_is_a_tenth_of_the_side_on_any_side(box: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="stick out"):
         fit(*[box] * 11)
     near = [min(max(number, -1), limit) for number, limit in zip(box, (20, 10, 22, 11), strict=True)]

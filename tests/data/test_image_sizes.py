@@ -54,11 +54,11 @@ def test_sizes_come_in_the_order_of_the_paths_whatever_their_folders(tmp_path: P
     assert sizes.dtype == np.int64
 
 
-def test_no_path_has_no_size() -> None:
+def test_no_paths_give_no_sizes() -> None:
     assert image_sizes([]).shape == (0, 2)
 
 
-def test_pictures_on_their_side_are_measured_upright(tmp_path: Path) -> None:
+def test_rotated_pictures_are_measured_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6
     Image.new("L", (30, 20)).save(tmp_path / "a.jpg", exif=exif)
@@ -170,7 +170,7 @@ def test_without_a_cache_sizes_are_read_with_a_warning(
     assert "cannot be written" in caplog.text
 
 
-def test_several_may_read_the_same_folder_at_once(
+def test_several_threads_may_read_the_same_folder_at_once(
     tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     paths = save(tmp_path / "images", {f"{i}.png": (i + 1, 9) for i in range(20)})
@@ -184,7 +184,7 @@ def test_several_may_read_the_same_folder_at_once(
     assert len(cache_files(cache)) == 1
 
 
-def test_a_picture_that_went_away_is_named(tmp_path: Path) -> None:
+def test_a_removed_picture_is_named(tmp_path: Path) -> None:
     paths = save(tmp_path, {"a.jpg": (3, 4)})
     image_sizes(paths)
     paths[0].unlink()
@@ -224,7 +224,7 @@ def test_missing_images_are_counted_and_the_first_is_named(tmp_path: Path) -> No
         find_images(["b.jpg", "a.jpg", "c.jpg"], [tmp_path], "list.csv")
 
 
-def test_another_ending_will_do_only_if_asked(tmp_path: Path) -> None:
+def test_another_suffix_is_accepted_only_if_asked(tmp_path: Path) -> None:
     save(tmp_path, {"a.png": (1, 1)})
     with pytest.raises(FileNotFoundError, match="no such file"):
         find_images(["a.jpg"], [tmp_path], "list.csv")

@@ -31,12 +31,12 @@ def test_each_input_gets_its_own_queries_and_the_others_none() -> None:
     assert all("queries" not in x for batch in inner for x in batch), "the loader's own inputs stay"
 
 
-def test_inputs_stay_as_they_are_where_nothing_is_asked() -> None:
+def test_inputs_without_queries_stay_as_they_are() -> None:
     inner = batches()
     assert list(with_queries(inner, {})) == inner
 
 
-def test_queries_may_be_made_when_they_are_needed() -> None:
+def test_a_function_makes_queries_when_they_are_needed() -> None:
     calls = []
 
     def make() -> Mapping[str, Queries]:
@@ -48,7 +48,7 @@ def test_queries_may_be_made_when_they_are_needed() -> None:
     assert asked_of(loader)[2] is ASKED and calls == [1]
 
 
-def test_a_loader_that_asks_already_asks_the_new_queries_alone() -> None:
+def test_new_queries_replace_those_of_a_loader() -> None:
     loader = with_queries(with_queries(batches(), {"0": ASKED}), {"1": ASKED})
     assert [bool(queries) for queries in asked_of(loader)] == [False, True, False]
 

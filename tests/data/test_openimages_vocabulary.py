@@ -103,7 +103,7 @@ def test_names_that_are_not_of_one_label_are_refused(
     assert message in str(error.value)
 
 
-def test_a_class_may_be_called_as_an_attribute_is(tmp_path: Path) -> None:
+def test_a_class_and_an_attribute_may_have_the_same_name(tmp_path: Path) -> None:
     write_triplets(tmp_path, f"{MAN},/m/0a,at", f"{MAN},/m/0b,is")
     (tmp_path / "oidv6-class-descriptions.csv").write_text("/m/0a,New\n/m/0b,New\n")
     vocabulary = read_vocabulary(tmp_path)

@@ -103,7 +103,7 @@ def test_the_published_dicts_are_accepted(dev_data: Path, tmp_path: Path, file_n
     assert ids(load_vg150(tmp_path, "trainval")) == [7]
 
 
-def test_coarse_boxes_are_read_where_there_are_no_others(tmp_path: Path) -> None:
+def test_coarse_boxes_are_read_if_there_are_no_others(tmp_path: Path) -> None:
     arrays = h5_arrays([Photo(7)])
     del arrays["boxes_1024"]
     write_files(tmp_path, arrays, image_data([Photo(7)]))
@@ -111,7 +111,7 @@ def test_coarse_boxes_are_read_where_there_are_no_others(tmp_path: Path) -> None
     assert [a["bbox"] for a in image["annotations"]] == [[40, 35, 60, 65], [150, 125, 250, 175]]
 
 
-def test_of_both_arrays_of_boxes_the_finer_is_read(tmp_path: Path) -> None:
+def test_the_finer_of_two_arrays_of_boxes_is_read(tmp_path: Path) -> None:
     arrays = h5_arrays([Photo(7)])
     arrays["boxes_512"] += 3
     write_files(tmp_path, arrays, image_data([Photo(7)]))
@@ -119,7 +119,7 @@ def test_of_both_arrays_of_boxes_the_finer_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.uint16, np.float32])
-def test_any_type_of_numbers_will_do_for_boxes(tmp_path: Path, dtype: Any) -> None:
+def test_boxes_may_have_any_type_of_numbers(tmp_path: Path, dtype: Any) -> None:
     arrays = h5_arrays([Photo(7, boxes=[(3, 101, 5, 7), (400, 300, 200, 100)])])
     arrays["boxes_1024"] = arrays["boxes_1024"].astype(dtype)
     write_files(tmp_path, arrays, image_data([Photo(7)]))
@@ -127,7 +127,7 @@ def test_any_type_of_numbers_will_do_for_boxes(tmp_path: Path, dtype: Any) -> No
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.uint64])
-def test_any_type_of_integers_will_do_for_the_rest(tmp_path: Path, dtype: Any) -> None:
+def test_other_arrays_may_have_any_type_of_integers(tmp_path: Path, dtype: Any) -> None:
     photos = [Photo(7), Photo(8, labels=(150, 1), relations=[(1, 0, 50)])]
     arrays = h5_arrays(photos)
     for key in ("labels", "relationships", "predicates", "split", "img_to_first_box", "img_to_last_box"):
@@ -343,9 +343,7 @@ def relations(images: Sequence[dict[str, Any]]) -> dict[int, list[list[int]]]:
     return {image["image_id"]: image["relations"].tolist() for image in images}
 
 
-def test_of_a_pair_with_several_relationships_the_first_is_kept(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_first_relationship_of_a_pair_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_vg150(tmp_path, optional_photos())
     with caplog.at_level(logging.INFO):
         images = load_vg150(tmp_path, "trainval", drop_duplicates=True)
@@ -390,7 +388,7 @@ def test_pictures_are_found_in_any_folder_and_expected_in_the_first(tmp_path: Pa
     assert folders == ["VG_100K", "VG_100K_2", "VG_100K", "images", "VG_100K"]
 
 
-def test_the_second_folder_alone_will_do(tmp_path: Path) -> None:
+def test_pictures_may_be_in_the_second_folder_alone(tmp_path: Path) -> None:
     write_vg150(tmp_path, [Photo(1)])
     (tmp_path / "VG_100K_2").mkdir()
     (tmp_path / "VG_100K_2" / "1.jpg").touch()

@@ -63,7 +63,7 @@ def test_an_alias_of_two_names_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["a,b\nb,a\n", "b,a\nc,b\nd,c\nb,d\n"])
-def test_a_circle_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_cycle_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ValueError, match=r"alias\.txt: the aliases \[.*\] lead back to .*Break the circle"):
         aliases(tmp_path, text)
 
@@ -97,7 +97,7 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
         read_aliases(tmp_path / "alias.txt")
 
 
-def test_lines_are_followed_from_one_to_the_next() -> None:
+def test_aliases_of_aliases_are_followed() -> None:
     stands_for = {"is beside": "beside", "beside": "near", "rides": "riding"}
     assert name_of("Is Beside", ["near"], stands_for) == "near"
     assert name_of("is beside", ["on"], stands_for) == "near"

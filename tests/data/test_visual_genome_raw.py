@@ -78,7 +78,7 @@ def test_images_of_either_file_are_loaded(tmp_path: Path) -> None:
     assert [(d["image_id"], len(d["annotations"])) for d in load(tmp_path)] == [(9, 1), (7, 0), (5, 2)]
 
 
-def test_an_end_that_is_no_object_is_added_as_first_described(tmp_path: Path) -> None:
+def test_an_unlisted_subject_or_object_is_added_as_first_described(tmp_path: Path) -> None:
     other_box = {**CUP, "x": 50}
     image = loaded(
         tmp_path,
@@ -120,7 +120,7 @@ def test_a_few_subjects_that_are_no_objects_are_a_warning(
 
 
 @pytest.mark.parametrize(("unknown", "refused"), [(0, False), (10, False), (11, True)])
-def test_more_than_half_of_subjects_and_objects_may_not_be_unknown(
+def test_files_with_mostly_unknown_subjects_and_objects_are_refused(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, unknown: int, refused: bool
 ) -> None:
     man = thing(1, "man", merged=(4,))
@@ -138,7 +138,7 @@ def test_more_than_half_of_subjects_and_objects_may_not_be_unknown(
     )
 
 
-def test_where_the_files_differ_the_objects_are_right(tmp_path: Path) -> None:
+def test_objects_json_is_right_if_the_files_differ(tmp_path: Path) -> None:
     other = thing(MAN["object_id"], "cup", 0, 0, 9, 9)
     image = loaded(tmp_path, [MAN, TABLE], [relationship(other, "near", TABLE)])
     assert triplets(image) == [("man", "near", "table")]
@@ -183,7 +183,7 @@ def test_self_relations_and_repeats_stay(tmp_path: Path) -> None:
     assert loaded(tmp_path, [MAN], records)["relations"].tolist() == [[0, 0, 1], [0, 0, 1]]
 
 
-def test_an_id_that_several_objects_have_is_the_first_and_reported(
+def test_a_repeated_object_id_means_the_first_object_and_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     again = thing(1, "cup", 0, 0, 5, 5)
@@ -210,7 +210,7 @@ def test_names_are_cleaned_and_aliases_followed(tmp_path: Path) -> None:
     assert len(load(tmp_path, object_alias=None)[0]["annotations"]) == 1
 
 
-def test_alias_tables_are_needed_unless_they_are_none(tmp_path: Path) -> None:
+def test_alias_tables_are_required_unless_they_are_switched_off(tmp_path: Path) -> None:
     loaded(tmp_path, [MAN], [])
     for kind in ("object_alias", "predicate_alias"):
         (tmp_path / f"{kind}.txt").rename(tmp_path / "elsewhere.txt")
@@ -221,7 +221,7 @@ def test_alias_tables_are_needed_unless_they_are_none(tmp_path: Path) -> None:
         (tmp_path / "elsewhere.txt").rename(tmp_path / f"{kind}.txt")
 
 
-def test_of_several_names_the_first_that_is_a_class_counts(tmp_path: Path) -> None:
+def test_the_first_of_several_names_that_is_a_class_counts(tmp_path: Path) -> None:
     objects = [thing(1, "sky"), thing(2, "sky"), thing(3, "sky")]
     objects[0]["names"] = ["boy", "cup", "man"]
     objects[1]["names"] = []
@@ -416,7 +416,7 @@ def test_images_with_a_corrupt_picture_are_left_out_unless_asked_for(tmp_path: P
     assert [d["image_id"] for d in load(tmp_path, image_ids=[1722, 1593])] == [1722, 1593]
 
 
-def test_sizes_are_those_of_the_pictures_where_no_file_says_them(tmp_path: Path) -> None:
+def test_sizes_are_read_from_the_pictures_if_no_file_has_them(tmp_path: Path) -> None:
     write_files(tmp_path, {7: [MAN], 8: []}, {}, sizes=False)
     with pytest.raises(FileNotFoundError, match=r"7\.jpg does not exist"):
         load(tmp_path)

@@ -72,7 +72,7 @@ def test_boxes_are_fitted_to_the_image_and_reported(root: Path, caplog: pytest.L
     assert "a.jpg" in message
 
 
-def test_the_boxes_of_a_sound_set_are_not_touched(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_boxes_of_a_valid_set_are_not_changed(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     whole = end(0, 1, HEIGHT, 1, WIDTH)
     write(root, {"a.jpg": [relationship(whole, CUP)]})
     with caplog.at_level(logging.WARNING):

@@ -83,7 +83,7 @@ def test_both_data_sets_are_read_once_and_the_metadata_keep_a_list() -> None:
     assert "zero_shot_triplets" not in MetadataCatalog.get(TRAIN).as_dict()
 
 
-def test_a_list_that_comes_with_the_data_set_is_not_questioned() -> None:
+def test_a_list_in_the_metadata_is_used_as_it_is() -> None:
     register(TEST, lambda: [], zero_shot_triplets=[(2, 0, 1)], **NAMES)
     assert zero_shot_triplets(TEST).tolist() == [[2, 0, 1]]
     assert not READ

@@ -1,4 +1,4 @@
-"""tools/cache_detections.py: what is kept, and what is made again."""
+"""tools/cache_detections.py: which files are kept, and which are made again."""
 
 import runpy
 import sys
@@ -22,8 +22,6 @@ def run_tool(monkeypatch: pytest.MonkeyPatch, config: Path, output: Path, *opts:
         "argv",
         [TOOL, "--config-file", str(config), "--output", str(output), "DATASETS.TRAIN", "()", *opts],
     )
-    # Its handlers would stay for the tests that follow.
-    monkeypatch.setattr("reldn_d2.engine.setup_console", lambda: None)
     runpy.run_path(TOOL, run_name="__main__")
 
 
@@ -40,7 +38,7 @@ def test_boxes_of_another_detector_are_made_again(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Also if its weights are the older file."""
+    """This holds even if the file of its weights is older."""
     cfg = tiny_config("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", file="detector.yaml")
     config = tmp_path / "detector.yaml"
     config.write_text(cfg.dump())
@@ -90,7 +88,9 @@ dataloader.pop("statistics")
 dataloader.train.dataset = L(filter_images_with_only_crowd_annotations)(
     dataset_dicts=L(load_registered)(names="${datasets.train}")
 )
-dataloader.evaluator = L(COCOEvaluator)(dataset_name="${datasets.test}", use_fast_impl=False, allow_cached_coco=False)
+dataloader.evaluator = L(COCOEvaluator)(
+    dataset_name="${datasets.test}", use_fast_impl=False, allow_cached_coco=False
+)
 optimizer, lr_multiplier, train = _cfg.optimizer, _cfg.lr_multiplier, _cfg.train
 """
 

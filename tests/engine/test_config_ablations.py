@@ -1,4 +1,4 @@
-"""The ablation configs: each is the mini config of OpenImages and one complete delta."""
+"""The ablation configs. Each is the mini config of OpenImages with one complete delta."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ DELTAS = {
     "losses/L0+L1+L3": weights(1.0, 0.0, 0.1),
     "losses/L0+L2+L3": weights(0.0, 0.5, 0.1),
     "losses/L0+L1+L2+L3": weights(1.0, 0.5, 0.1),
-    # A table that is trained would be something to train.
+    # A learnable table would need training.
     "modules/sem": {**modules(False, False, False), f"{HEAD}SEMANTIC.LEARNABLE": False},
     "modules/sem+SPO": modules(False, True, False),
     "modules/sem+vis": modules(False, True, True),
@@ -88,7 +88,7 @@ def test_the_last_lines_are_the_full_model(line: str) -> None:
 
 
 def test_every_file_is_a_line_of_the_papers_tables() -> None:
-    """Under the name that the paper's numbers have in docs/paper_results.yaml, which names configs that there are."""
+    """The names are those of docs/paper_results.yaml. The configs that it names exist."""
     tables = yaml.safe_load((REPOSITORY / "docs" / "paper_results.yaml").read_text())["tables"]
     lines = {(name, line.get("run")) for table in tables.values() for name, line in table["lines"].items()}
     named_by_delta = {run for name, run in lines if run is not None and run.split("/")[1] == name}

@@ -1,4 +1,4 @@
-"""A step of training and one of inference of each architecture, at reduced width, through train_net.py's own functions."""
+"""A step of training and of inference of each architecture at reduced width, as train_net.py runs them."""
 
 import json
 from math import isfinite
@@ -23,7 +23,7 @@ REDUCED = [
     *("MODEL.RESNETS.STEM_OUT_CHANNELS", "8", "MODEL.RESNETS.RES2_OUT_CHANNELS", "16"),
     *("MODEL.RPN.PRE_NMS_TOPK_TEST", "100", "MODEL.RPN.POST_NMS_TOPK_TEST", "40"),
     *("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "32"),
-    # Of so many classes none is likely to a model that has not learnt.
+    # No class has a high score in an untrained model of many classes.
     *("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", "TEST.DETECTIONS_PER_IMAGE", "6"),
     *("INPUT.MIN_SIZE_TRAIN", "[96]", "INPUT.MIN_SIZE_TEST", "96"),
     *("SOLVER.REFERENCE_WORLD_SIZE", "0", "SOLVER.IMS_PER_BATCH", "2"),
@@ -32,7 +32,7 @@ REDUCED = [
 NARROW = ["MODEL.RESNETS.WIDTH_PER_GROUP", "4"]
 NARROW_GROUPS = ["MODEL.RESNETS.NUM_GROUPS", "4", "MODEL.RESNETS.WIDTH_PER_GROUP", "1"]
 MASKS = ["MODEL.ROI_MASK_HEAD.CONV_DIM", "8"]
-# Of files of their own, or of what configs/README.md puts together.
+# Architecture -> its own file, or a base file that configs/README.md combines with others; options.
 ARCHITECTURES = {
     "VGG-16": ("vrd/reldn_vgg16_imagenet.yaml", []),
     "VGG-16 without the spatial module": ("vg/reldn_vgg16.yaml", []),
@@ -47,7 +47,7 @@ ARCHITECTURES = {
 
 
 def put_together(detector: str, folder: Path) -> Path:
-    """A config of VRD on an architecture that has none of its own."""
+    """A config of VRD for an architecture that has no file of its own."""
     parts = [f"{BASE / name}.yaml" for name in (detector, "recipe", "data_vrd", "reldn_recipe")]
     file = folder / "config.yaml"
     file.write_text(json.dumps({"_BASE_": parts}))

@@ -1,4 +1,4 @@
-"""The published checkpoints: their configs' conventions, and sizes that their tensors have."""
+"""The published checkpoints: the conventions of their configs, and the sizes of their tensors."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""configs/README.md names every file there is, and none that there is not."""
+"""configs/README.md names every file in configs, and no missing file."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,10 @@ OF_THE_EXAMPLE = {"vrd/detector_cascade.yaml", "vrd/reldn_cascade.yaml"}
 
 
 def named_in_tables() -> set[str]:
-    """Files of the tables. A name without a folder is in the folder of the one before it, or, in the second table, in base."""
+    """Files of the tables.
+
+    A name without a folder is in the folder of the name before it. In the second table it is in base.
+    """
     found, folder = set(), "base"
     for line in README.splitlines():
         if line.startswith("| part"):
@@ -28,7 +31,7 @@ def test_the_tables_name_every_file() -> None:
     assert named_in_tables() == {name_of(file) for file in EVERY}
 
 
-def test_what_the_text_names_exists() -> None:
+def test_files_that_the_text_names_exist() -> None:
     for name in re.findall(r"`((?:vrd|vg|openimages|base|published)/[^`\s]+\.yaml)`", README):
         assert name in OF_THE_EXAMPLE or (CONFIGS / name).is_file(), name
     for link in re.findall(r"\]\(([^)#]+)\)", README):
@@ -41,7 +44,7 @@ def test_the_example_is_the_detector_that_it_says(tmp_path: Path) -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
     assert len(blocks) == len(OF_THE_EXAMPLE)
     for name, block in zip(sorted(OF_THE_EXAMPLE), blocks, strict=True):
-        # Where the text puts them, but for the folder.
+        # The names that the text gives them, in another folder.
         content = yaml.safe_load(block)
         content["_BASE_"] = [str(CONFIGS / "vrd" / x) if x.startswith("..") else x for x in content["_BASE_"]]
         (tmp_path / name.rpartition("/")[2]).write_text(yaml.safe_dump(content))

@@ -1,4 +1,4 @@
-"""What the configs of the paper's runs say, and that files which belong together agree."""
+"""The settings of the paper's runs, and the agreement of configs that belong together."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.builders.config_files import RUNS, differences, leaves, load, name_of
 
 HEAD = "MODEL.ROI_RELATION_HEAD."
 LOSS_WEIGHTS = {f"{HEAD}LOSS.{name}.WEIGHT" for name in ("CLASS_AGNOSTIC", "ENTITY_CLASS", "PREDICATE_CLASS")}
-# Iterations, the two steps, images and epochs of the schedules.
+# Config -> iterations, the two steps, images and epochs of its schedule.
 STAGE_TWO = {
     "openimages/reldn_x101_fpn.yaml": (80930, (53954, 71937), 53953, 12),
     "openimages/mini_reldn_x101_fpn.yaml": (6750, (4500, 6000), 4500, 12),
@@ -88,7 +88,7 @@ def test_stage_two_follows_the_published_code(name: str) -> None:
     for key, value in RELATION_HEAD.items():
         assert found[HEAD + key] == value, key
     assert found["SOLVER.PREDICATE_BACKBONE_LR_FACTOR"] == 0.1
-    # Of VG with VGG-16 a model without the spatial module was published.
+    # The published VGG-16 model of VG has no spatial module.
     assert found[f"{HEAD}SPATIAL.ENABLED"] == (name != "vg/reldn_vgg16.yaml")
     (train,), (test,) = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST
     classes, predicates = cfg.MODEL.ROI_HEADS.NUM_CLASSES, cfg.MODEL.ROI_RELATION_HEAD.NUM_PREDICATES
@@ -144,7 +144,7 @@ def test_any_number_of_processes_sees_the_same_images(
 ) -> None:
     for name, (of_eight, *_) in SCHEDULES.items():
         solver = Trainer.auto_scale_workers(load(name), processes).SOLVER
-        assert processes == solver.IMS_PER_BATCH  # an image each
+        assert processes == solver.IMS_PER_BATCH  # one image for each process
         assert pytest.approx(rate) == solver.BASE_LR and warmup == solver.WARMUP_ITERS
         assert solver.MAX_ITER * processes == pytest.approx(of_eight * 8, abs=processes / 2)
         if of_eight == 7560:
@@ -211,7 +211,7 @@ def test_no_two_runs_write_into_one_folder() -> None:
 
 
 @pytest.mark.parametrize("file", RUNS, ids=name_of)
-def test_what_speaks_of_left_and_right_is_not_flipped(file: Path) -> None:
+def test_data_with_left_and_right_in_predicates_are_not_flipped(file: Path) -> None:
     cfg = load(file)
     if not is_relation_config(cfg):
         return

@@ -1,4 +1,4 @@
-"""Every YAML builds at full size, its data and evaluators too, and every key that the project adds is read by somebody."""
+"""Every YAML file builds at full size, with data and evaluators, and every key of the project is read."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +37,7 @@ def keys_read(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
 
 
 def build_without_memory(cfg: CfgNode) -> nn.Module:
-    """The model at full size, but for the numbers in it."""
+    """The model at full size, without memory for its numbers."""
     cfg.MODEL.DEVICE = "meta"
     with torch.device("meta"):
         model: nn.Module = build_model(cfg)

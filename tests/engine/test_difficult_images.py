@@ -17,7 +17,7 @@ from reldn_d2.structures.annotations import Annotations
 from tests.builders.tiny_models import TinyConfig, calm_down, make_model
 
 NAME = "difficult_images"
-# Boxes of each image, and its relationships
+# Kind of image -> number of boxes, and relationships
 KINDS: dict[str, tuple[int, list[tuple[int, int, int]]]] = {
     "no box": (0, []),
     "one box": (1, []),
@@ -52,11 +52,14 @@ def config(request: pytest.FixtureRequest, tiny_config: TinyConfig) -> CfgNode:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_on_nothing_but_such_images(kind: str, config: CfgNode) -> None:
-    """As a trainer gets them that does not filter images."""
+    """A trainer that does not filter images gets such a batch."""
     images = difficult(kind, kind)
     loader = build_detection_train_loader(
-        images, mapper=RelationDatasetMapper(config, is_train=True), total_batch_size=2, aspect_ratio_grouping=False
-    )  # fmt: skip
+        images,
+        mapper=RelationDatasetMapper(config, is_train=True),
+        total_batch_size=2,
+        aspect_ratio_grouping=False,
+    )
     batch = next(iter(loader))
     assert [len(one["instances"]) for one in batch] == [KINDS[kind][0]] * 2
     assert [len(one["relations"]) for one in batch] == [len(KINDS[kind][1])] * 2
@@ -84,7 +87,7 @@ def registered() -> Iterator[str]:
 @pytest.mark.parametrize("cropped", [False, True])
 @pytest.mark.parametrize("file", ["reldn.yaml", "detector.yaml"])
 def test_a_run_on_such_a_data_set(file: str, cropped: bool, registered: str, tiny_config: TinyConfig) -> None:
-    """Both stages; a crop to a fifth of the image leaves few boxes, and often none."""
+    """This holds for both stages. A crop to a fifth of the image leaves few boxes, and often none."""
     cfg = tiny_config(
         "DATASETS.TRAIN", f"('{registered}',)", "DATASETS.TEST", "()", "SOLVER.MAX_ITER", "4", file=file
     )

@@ -1,4 +1,4 @@
-"""Two processes on CPUs, through Detectron2's launcher; one of them sees no relationship."""
+"""Two processes on CPUs with Detectron2's launcher. One of them gets no relationship."""
 
 from pathlib import Path
 

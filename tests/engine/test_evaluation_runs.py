@@ -1,4 +1,4 @@
-"""From the config to evaluated numbers: chosen protocols, queries, expected results, logs of a training."""
+"""Evaluation from config to numbers: chosen protocols, queries, expected results, logs of a training."""
 
 import json
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ SPLITS = ("scenes_tiny_train", "scenes_tiny_test")
 
 @pytest.fixture(scope="module")
 def perfect_detections(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Files of detections that are the annotation, so that a model without a detector has something to find."""
+    """Files of detections that equal the annotation, for models whose detector is not run."""
     files = {}
     for name in SPLITS:
         files[name] = str(tmp_path_factory.mktemp("detections") / f"{name}.npz")
@@ -46,7 +46,7 @@ def perfect_detections(tmp_path_factory: pytest.TempPathFactory) -> dict[str, st
 
 @pytest.fixture
 def sgdet_config(tiny_config: TinyConfig, perfect_detections: dict[str, str], tmp_path: Path) -> CfgNode:
-    """A model of classes alone, with weights, and with detections that are right: SGDET is quick and not 0."""
+    """A model of classes alone, with weights and right detections. Its SGDET is fast and not 0."""
     RelationCheckpointer(make_model(tiny_config()), str(tmp_path)).save("model")
     cfg = tiny_config("MODEL.WEIGHTS", str(tmp_path / "model.pth"), file="frequency.yaml")
     cfg.DATASETS.DETECTION_FILES_TEST = (perfect_detections["scenes_tiny_test"],)
@@ -148,7 +148,7 @@ def test_the_confusion_subset_is_reported_when_the_config_says_so(
     dataset_dicts = DatasetCatalog.get("scenes_tiny_test")
     truths = ground_truth_graphs(dataset_dicts, 6, 7)
     plain = next(x for x in dataset_dicts if is_confusable(truths[str(x["image_id"])]))
-    # An image with one relationship and nothing to confuse it with.
+    # An image with one relationship and no confusable case.
     row = plain["relations"][0]
     ends = [plain["annotations"][i] for i in row[:2]]
     plain = {**plain, "image_id": "plain", "annotations": ends, "relations": np.array([[0, 1, row[2]]])}
@@ -207,7 +207,7 @@ def test_expected_results_name_the_data_set_where_there_are_several(
 def training_config(
     sgdet_config: CfgNode, tiny_config: TinyConfig, perfect_detections: dict[str, str]
 ) -> CfgNode:
-    """No backbone to train and no detector to run: steps of milliseconds. The log is written every 20 of them."""
+    """A config without a backbone and a detector: steps take milliseconds. Every 20th is logged."""
     options = ["MODEL.WEIGHTS", sgdet_config.MODEL.WEIGHTS, "SOLVER.MAX_ITER", "25", "TEST.EVAL_PERIOD", "20"]
     cfg = tiny_config(*options, file="semantic_spatial.yaml")
     cfg.DATASETS.DETECTION_FILES_TRAIN = (perfect_detections["scenes_tiny_train"],)

@@ -4,7 +4,6 @@ import argparse
 import importlib
 import itertools
 import json
-import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -36,17 +35,6 @@ SCENES = str(LAZY / "scenes_reldn.py")
 TINY_LAZY = str(REPOSITORY / "tests" / "builders" / "tiny_lazy.py")
 
 LazyOverrides = Callable[..., list[str]]
-
-
-@pytest.fixture(autouse=True)
-def loggers_as_before() -> Iterator[None]:
-    """What `train_net.py` sets up in its process must not reach other tests."""
-    loggers = [logging.getLogger(name) for name in ("detectron2", "fvcore", "reldn_d2")]
-    before = [(x.level, x.propagate, list(x.handlers)) for x in loggers]
-    yield
-    for x, (level, propagate, handlers) in zip(loggers, before, strict=True):
-        x.setLevel(level)
-        x.propagate, x.handlers = propagate, handlers
 
 
 @pytest.fixture
@@ -93,7 +81,7 @@ def run_train_net(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Numbers, strings and lists of what an object was built with, whatever it keeps them in."""
+    """The values that an object was built with, as numbers, strings, lists and dicts."""
     if isinstance(value, partial):
         return [value.func.__qualname__, plain(value.keywords)]
     if isinstance(value, Mapping):
@@ -109,18 +97,18 @@ def plain(value: Any) -> Any:
 
 def settings_of(model: nn.Module) -> dict[str, Any]:
     """Every attribute of every module, by name."""
-    # A weight of 1 for a loss of the detector is written out on one side; what is frozen is checked as such.
-    left_out = {"training", "loss_weight"}
+    # Only one of the configs writes out a loss weight of 1. Frozen parts are checked elsewhere.
+    excluded = {"training", "loss_weight"}
     return {
         f"{name}.{key} ({type(module).__name__})": plain(value)
         for name, module in model.named_modules()
         for key, value in vars(module).items()
-        if not key.startswith("_") and key not in left_out
+        if not key.startswith("_") and key not in excluded
     }
 
 
 def hyperparameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Any]]:
-    """What the optimizer does with each parameter, by name."""
+    """The optimizer's settings of each parameter, by name."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     return {
         names[parameter]: {key: value for key, value in group.items() if key != "params"}
@@ -308,7 +296,7 @@ def test_train_net_trains_resumes_and_evaluates_from_a_detector(
     assert trained_iterations(run) == [1, 2]
     saved = torch.load(run / "model_final.pth")
     assert saved["vocabulary"]["predicate_classes"] == vocabulary_of("scenes_tiny_train").predicate_classes
-    # Counted, and then left alone.
+    # The table was counted and is not trained.
     probs = saved["model"]["relation_head.pair_classifier.semantic.log_prior"].exp() - 1e-3
     counts = predicate_counts(
         DatasetCatalog.get("scenes_tiny_train"), num_classes=6, num_predicates=7
@@ -334,7 +322,7 @@ def test_train_net_trains_resumes_and_evaluates_from_a_detector(
 def test_the_copies_start_from_the_detector(detector: str, overrides: LazyOverrides) -> None:
     training = Trainer(load_lazy_config(TINY_LAZY, overrides(f"train.init_checkpoint={detector}")))
     training.resume_or_load(resume=True)
-    assert training.start_iter == 0  # nothing to resume
+    assert training.start_iter == 0  # there is nothing to resume from
     state, start = training.model.state_dict(), torch.load(detector)["model"]
     for target, source in (
         ("relation_backbone.bottom_up.res4.0.conv1.weight", "backbone.bottom_up.res4.0.conv1.weight"),
@@ -387,12 +375,15 @@ def test_overrides_that_would_change_nothing_are_refused(options: list[str], mes
     ("options", "message"),
     [
         (["train.init_checkpoint=''"], "frozen detector.*train.init_checkpoint"),
-        (["model.roi_heads.num_classes=5"], "model.roi_heads.num_classes is 5, but data set scenes_tiny_train has 6"),
+        (
+            ["model.roi_heads.num_classes=5"],
+            "model.roi_heads.num_classes is 5, but data set scenes_tiny_train has 6",
+        ),
         (["model.relation_head.num_predicates=9"], "model.relation_head.num_predicates is 9, but .* has 7"),
         (["train.amp.enabled=true"], "train.amp.enabled needs CUDA"),
         (["datasets.train_detections=[a.npz,b.npz]"], "2 detection files for 1 data sets"),
     ],
-)  # fmt: skip
+)
 def test_training_that_cannot_work_is_refused(
     options: list[str], message: str, overrides: LazyOverrides
 ) -> None:
@@ -432,7 +423,7 @@ def test_a_run_is_resumed_only_as_it_was_started(
         resume("optimizer.lr=0.02")
     with pytest.raises(ValueError, match=r"contrastive_losses.terms.entity_class.margin was 0.2, now 0.3"):
         resume("model.relation_head.contrastive_losses.terms.entity_class.margin=0.3")
-    resume("train.log_period=7")  # which changes nothing
+    resume("train.log_period=7")  # this changes no result
 
 
 def test_the_identity_of_a_run_holds_no_address_and_leaves_out_what_does_not_matter() -> None:
@@ -444,8 +435,9 @@ def test_the_identity_of_a_run_holds_no_address_and_leaves_out_what_does_not_mat
     assert not any(" at 0x" in value for value in identity.values())
     free = [
         *("train.output_dir=a", "train.init_checkpoint=b", "train.device=cpu", "train.eval_period=3"),
-        *("datasets.test=c", "dataloader.train.num_workers=9", "model.task=sgcls", "dataloader.test.batch_size=2"),
-    ]  # fmt: skip
+        *("datasets.test=c", "dataloader.train.num_workers=9", "dataloader.test.batch_size=2"),
+        "model.task=sgcls",
+    ]
     assert identity_of(load_lazy_config(vitdet, free), images) == identity
     for bound in (
         "train.max_iter=3",

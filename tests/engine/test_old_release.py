@@ -24,7 +24,7 @@ from tests.builders.tiny_models import REPOSITORY
 OLD = REPOSITORY / "tests" / "old_release"
 TEST = "MODEL.ROI_RELATION_HEAD.TEST"
 EVERY_PROTOCOL = ("motifs", "reldn", "vrd2016", "openimages", "reldn_openimages", "confusion")
-# Processors of another kind sum in another order.
+# Other kinds of processors sum in another order.
 CLOSE = {"rtol": 1e-3, "atol": 1e-4}
 
 
@@ -49,7 +49,8 @@ def test_old_keys_are_converted_with_one_warning(caplog: pytest.LogCaptureFixtur
     cfg = load_config(str(tmp_path / "old.yaml"), [f"{TEST}.EXHAUSTIVE", "True"])
     assert list(cfg.MODEL.ROI_RELATION_HEAD.TEST.EXCLUDED_PREDICATES) == ["near"]
     assert "EXHAUSTIVE" not in cfg.MODEL.ROI_RELATION_HEAD.TEST
-    assert load_config(str(tmp_path / "old.yaml"), [f"{TEST}.LEFT_OUT_PREDICATES", "['near']"]).MODEL.ROI_RELATION_HEAD.TEST.EXCLUDED_PREDICATES == ["near"]  # fmt: skip
+    cfg = load_config(str(tmp_path / "old.yaml"), [f"{TEST}.LEFT_OUT_PREDICATES", "['near']"])
+    assert cfg.MODEL.ROI_RELATION_HEAD.TEST.EXCLUDED_PREDICATES == ["near"]
 
 
 def test_an_override_by_the_new_name_wins_over_an_old_file(tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_it_predicts_the_same() -> None:
     old = {(s, o, p): score for s, o, p, score in rows}
     rows = zip(*(x.tolist() for x in (*columns.values(), relations.scores)), strict=True)
     new = {(s, o, p): score for s, o, p, score in rows}
-    # The last of the list may change places with what is just behind it.
+    # The last triplet of the list may change places with the next one behind it.
     both = old.keys() & new.keys()
     assert len(both) >= len(old) - 3
     np.testing.assert_allclose([new[key] for key in both], [old[key] for key in both], **CLOSE)
@@ -141,7 +142,7 @@ def test_its_training_goes_on_as_it_did(tmp_path: Path) -> None:
 
 
 def test_a_python_run_of_an_earlier_release_goes_on(tmp_path: Path) -> None:
-    """Its checkpoints hold the state of the inner trainer without a name of its own."""
+    """Its checkpoints hold the state of the inner trainer, but not under a name."""
     trainer = Trainer(config_of("reldn", "OUTPUT_DIR", str(tmp_path), "DATASETS.TEST", "()"))
     state = trainer.state_dict()
     inner = state.pop("_trainer")

@@ -52,8 +52,8 @@ def test_the_loader_gives_an_image_as_often_as_its_rarest_predicate_asks(tiny_co
         assert Counter(epoch) == {i: 4 if i == RARE_IMAGE else 1 for i in range(8)}
 
 
-def test_what_is_not_trained_on_makes_no_predicate_frequent(tiny_config: TinyConfig) -> None:
-    """Self relations are dropped, and images without others: RARE stays rare, and positions are those of what is left."""
+def test_unused_relationships_do_not_make_a_predicate_frequent(tiny_config: TinyConfig) -> None:
+    """Self relations are dropped, then images without relationships. Positions count the other images."""
     given = images()
     empty = copy.deepcopy(given[0]) | {"relations": np.array([[0, 0, RARE]])}
     given[5]["relations"] = np.array([[0, 1, COMMON], [1, 1, RARE]])
@@ -86,7 +86,7 @@ def test_without_a_seed_every_run_has_an_order_of_its_own(tiny_config: TinyConfi
 
 
 def test_a_threshold_that_repeats_nothing_stops_the_run(tiny_config: TinyConfig) -> None:
-    """Detectron2's default."""
+    """The threshold is Detectron2's default."""
     cfg = tiny_config(*OPTIONS[:2])
     with pytest.raises(ValueError, match=r"DATALOADER\.REPEAT_THRESHOLD is 0\.0"):
         Trainer(cfg)
@@ -97,7 +97,7 @@ def test_a_threshold_that_repeats_nothing_stops_the_run(tiny_config: TinyConfig)
 )
 def test_detectron2s_samplers_stay_as_they_are(name: str, tiny_config: TinyConfig) -> None:
     cfg = tiny_config(*OPTIONS, "DATALOADER.SAMPLER_TRAIN", name)
-    cfg.DATALOADER.RANDOM_SUBSET_RATIO = 0.5  # a key that Detectron2 reads and has no default for
+    cfg.DATALOADER.RANDOM_SUBSET_RATIO = 0.5  # Detectron2 reads this key, but has no default for it
     loader = Trainer.build_train_loader(cfg, images())
     assert type(loader.dataset.sampler).__name__ == name
     if name == "RandomSubsetTrainingSampler":
@@ -118,7 +118,7 @@ def draw_in_each_process(output: str) -> None:
 
 @pytest.mark.slow
 def test_processes_share_an_epoch(tmp_path: Path) -> None:
-    """Also without a seed: all draw from one order, and each takes its turn."""
+    """All processes draw from one order, each in its turn, also without a seed."""
     run_in_processes(draw_in_each_process, 2, tmp_path, str(tmp_path))
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     in_turns = [*chain.from_iterable(zip(first, second, strict=True))]

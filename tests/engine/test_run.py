@@ -1,4 +1,4 @@
-"""One run path: a YAML config and a Python config go through the same functions and give equal numbers."""
+"""A YAML config and a Python config run through the same functions and give equal numbers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,7 +156,7 @@ def test_an_unknown_key_of_a_yaml_file_is_named(tmp_path: Path) -> None:
         ("model.relation_head.pop('num_predicates')", "model.relation_head.num_predicates"),
     ],
 )
-def test_a_python_config_that_forgets_a_part_is_told_which(line: str, missing: str, tmp_path: Path) -> None:
+def test_a_part_that_a_python_config_lacks_is_named(line: str, missing: str, tmp_path: Path) -> None:
     file = tmp_path / "forgetful.py"
     file.write_text(
         "from detectron2.config import LazyConfig\n"
@@ -169,15 +169,15 @@ def test_a_python_config_that_forgets_a_part_is_told_which(line: str, missing: s
     assert "\n" not in str(raised.value)
 
 
-def test_the_config_that_a_python_run_saves_says_what_to_give_instead(tmp_path: Path) -> None:
+def test_the_saved_config_of_a_python_run_names_the_file_to_give_instead(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("dataloader: {}\nmodel: {}\n")
     with pytest.raises(ValueError, match=r"config.yaml was saved by a run of a Python config: give that"):
         load_config(str(file))
 
 
-def test_a_foreign_loop_that_does_not_connect_the_queries_is_told_how(weights: str, tmp_path: Path) -> None:
-    """Detectron2's own loader and our evaluator, side by side but not joined."""
+def test_a_loop_that_does_not_pass_the_queries_gets_the_remedy(weights: str, tmp_path: Path) -> None:
+    """Detectron2's loader and our evaluator, without the queries that join them."""
     cfg = config("yaml", tmp_path, weights)
     model = load_model(cfg)
     evaluator = RelationEvaluator("scenes_tiny_test", "prdcls", ("reldn", "confusion"))

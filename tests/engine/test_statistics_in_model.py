@@ -1,4 +1,4 @@
-"""The semantic table is counted from training data once, and goes where the model goes."""
+"""The semantic table is counted from training data once, and saved and loaded with the model."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def table_of(model: Any) -> torch.Tensor:
 
 
 def expected_table(name: str, overlap_only: bool, background_count: str) -> torch.Tensor:
-    """log(p + 0.001) with one more of the last column."""
+    """log(p + 0.001), with 1 added to the counts of the last column."""
     metadata = MetadataCatalog.get(name)
     sizes = len(metadata.thing_classes), len(metadata.predicate_classes)
     counts = slow_counts(DatasetCatalog.get(name), *sizes, overlap_only, background_count).astype(float)

@@ -59,7 +59,7 @@ def test_stage_two_trains_resumes_and_evaluates(detector: Path, tiny_config: Tin
 def test_detector_weights_start_the_relation_stage(
     detector: Path, tiny_config: TinyConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Inside the model, so under a stock DefaultTrainer too; and it is reported what was copied where."""
+    """The model does this itself, so Detectron2's DefaultTrainer does too. The copies are reported."""
     cfg = tiny_config("MODEL.WEIGHTS", str(detector))
     with caplog.at_level("INFO", logger="reldn_d2"):
         trainer = DefaultTrainerWithMapper(cfg)
@@ -226,7 +226,7 @@ def test_an_own_data_set_trains_and_evaluates(
 
 
 def test_a_detector_trains_on_an_own_data_set(tiny_config: TinyConfig, tmp_path: Path) -> None:
-    """Box AP asks nothing of the file that the format does not: neither "area" nor "iscrowd"."""
+    """Box AP needs no key that the format does not need, such as "area" or "iscrowd"."""
     scenes = DatasetCatalog.get("scenes_tiny_test")
     save_coco_relations(scenes, MetadataCatalog.get("scenes_tiny_test"), tmp_path / "own.json")
     content = json.loads((tmp_path / "own.json").read_text())
@@ -274,7 +274,7 @@ def test_a_checkpoint_without_a_detector_is_refused(tiny_config: TinyConfig, tmp
 def test_an_incomplete_checkpoint_is_not_evaluated(
     detector: Path, tiny_config: TinyConfig, tmp_path: Path
 ) -> None:
-    """Whatever is missing would be random; so would be a part that is switched on after training."""
+    """Missing parts would be random, and so would a part that is switched on after training."""
     state = torch.load(detector, weights_only=True)["model"]
     backbone = {name: x for name, x in state.items() if name.startswith("backbone.")}
     torch.save({"model": backbone}, tmp_path / "backbone.pth")
@@ -369,7 +369,7 @@ def test_frequency_baseline_is_evaluated_without_training(tiny_config: TinyConfi
 
 
 def test_frequency_baseline_counts_its_own_table(tiny_config: TinyConfig, tmp_path: Path) -> None:
-    """Also on top of a trained RelDN, of which it takes the detector."""
+    """It can also use the detector of a trained RelDN."""
     RelationCheckpointer(make_model(tiny_config()), str(tmp_path)).save("model")
     options = ["MODEL.WEIGHTS", str(tmp_path / "model.pth")]
     counted = load_model(tiny_config("MODEL.ROI_RELATION_HEAD.TEST.TASK", "prdcls", file="frequency.yaml"))

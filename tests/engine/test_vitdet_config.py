@@ -55,7 +55,7 @@ def reduced(config: str, output: Path) -> DictConfig:
 
 @pytest.fixture
 def meta_device(monkeypatch: pytest.MonkeyPatch) -> torch.device:
-    # Detectron2's ViT asks for the numbers of a linspace while it is built.
+    # Detectron2's ViT reads the numbers of a linspace while it is built.
     monkeypatch.setattr(torch, "linspace", partial(torch.linspace, device="cpu"))
     return torch.device("meta")
 

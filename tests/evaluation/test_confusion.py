@@ -92,7 +92,7 @@ def test_a_glass_of_another_predicate_is_wrong() -> None:
     assert found == {(0, 1, HOLDS): {(0, 2, HOLDS)}, (0, 2, LOOKS_AT): {(0, 1, LOOKS_AT)}}
 
 
-def test_both_ends_of_a_relationship_can_be_confused() -> None:
+def test_subject_and_object_can_both_be_confused() -> None:
     found = instances(
         [MAN, WOMAN, GLASS_1, GLASS_2], [PERSON, PERSON, GLASS, GLASS], [(0, 2, HOLDS), (1, 3, HOLDS)]
     )
@@ -100,7 +100,7 @@ def test_both_ends_of_a_relationship_can_be_confused() -> None:
     assert found == {(0, 2, HOLDS): crossed, (1, 3, HOLDS): crossed}
 
 
-def test_an_end_is_never_the_other_one_of_its_own_relationship() -> None:
+def test_subject_and_object_are_not_candidates_for_each_other() -> None:
     assert not instances([MAN, WOMAN], [PERSON, PERSON], [(0, 1, LOOKS_AT)])
     found = instances([MAN, WOMAN, CHILD], [PERSON, PERSON, PERSON], [(0, 1, LOOKS_AT)])
     assert found == {(0, 1, LOOKS_AT): {(0, 2, LOOKS_AT), (2, 1, LOOKS_AT)}}
@@ -187,7 +187,7 @@ def test_neighbours_of_other_classes_count() -> None:
     assert found[0, 2, HOLDS] == {(0, 3, HOLDS), (1, 2, HOLDS)}
 
 
-def test_relationships_that_share_an_end_are_no_neighbours() -> None:
+def test_relationships_that_share_an_entity_are_no_neighbours() -> None:
     assert not neighbours(BAND, BAND_CLASSES, [(0, 2, HOLDS), (0, 3, HOLDS)])
     assert not neighbours(BAND, BAND_CLASSES, [(0, 2, HOLDS), (1, 2, HOLDS)])
 

@@ -234,7 +234,7 @@ def test_unfit_tasks_protocols_and_data_sets_are_refused_at_once() -> None:
     MetadataCatalog.get(NAME)
 
 
-def test_classes_that_are_no_integers_are_refused_not_cut() -> None:
+def test_classes_that_are_no_integers_are_refused_and_not_rounded() -> None:
     broken = output([(0, 1, 0, 0.9, 1)])
     broken["instances"].pred_classes = torch.tensor([0.0, 1.5])
     with pytest.raises(ValueError, match="image 1, prediction: class must be an integer"):

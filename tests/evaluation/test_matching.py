@@ -83,7 +83,7 @@ def test_first_hits_counts_places_of_each_list() -> None:
     assert places.tolist() == [[100, 100, 100, 100], [1, 100, 3, 100], [1, 2, 4, 100]]
 
 
-def test_first_hits_ignores_what_the_list_is_too_short_for() -> None:
+def test_first_hits_ignores_triplets_behind_the_end_of_the_list() -> None:
     found = matches((2, 0, 1), (3, 1, 1))
     assert first_hits(found, np.ones(4, dtype=int), [1], 3, 2).tolist() == [[2, 3]]
 
@@ -93,7 +93,7 @@ def test_one_triplet_hits_several_truths() -> None:
     assert first_hits(found, np.array([1]), [1], 100, 2).tolist() == [[0, 0]]
 
 
-def test_first_takers_take_one_each_and_turn_to_what_is_free() -> None:
+def test_first_takers_take_one_each_or_else_the_next_free_one() -> None:
     found = matches((0, 0, 0.9), (0, 1, 0.6), (1, 0, 0.8), (1, 1, 0.7), (2, 1, 1.0))
     assert first_takers(found, np.ones(3, dtype=int), [1], 100, 3).tolist() == [[0, 1, 100]]
 

@@ -87,7 +87,7 @@ def test_several_predicates_a_pair_have_their_own_mean_recall() -> None:
     assert metrics["pooled_ngmR_all@100"] == pytest.approx(200 / 3)
 
 
-def test_groups_of_predicates_leave_out_what_is_not_annotated() -> None:
+def test_groups_skip_predicates_that_are_not_annotated() -> None:
     # One predicate a group: "near" is the head, "has" the body, "on" the tail.
     training = [(1, 1, 2), (1, 1, 2), (1, 1, 2), (1, 1, 1), (1, 1, 1), (1, 1, 0)]
     metrics = motifs_result(*IMAGES, training=training).metrics
@@ -154,7 +154,7 @@ def test_zero_shot_recall_of_nothing_unseen_is_undefined() -> None:
         )
 
 
-def test_only_the_protocol_that_is_known_for_it_averages_over_predicates() -> None:
+def test_other_recall_protocols_do_not_average_over_predicates() -> None:
     for protocol in (reldn(), vrd2016()):
         result = score_images(protocol, IMAGES, training=training_split([], 2, len(NAMES)))
         assert not result.per_predicate and not [name for name in result.metrics if "mR" in name]

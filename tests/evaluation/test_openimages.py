@@ -85,7 +85,7 @@ def test_boxes_are_continuous() -> None:
         ((3, 3), (0, 1, 2), False),
     ],
 )
-def test_what_is_evaluable(ends: tuple[int, int], known: tuple[int, ...], counts: bool) -> None:
+def test_evaluable_triplets(ends: tuple[int, int], known: tuple[int, ...], counts: bool) -> None:
     truth = verified(truth_graph([A, B, C], [0, 1, 2], [(0, 1, 0)]), *known)
     # a wrong triplet between entities of the classes in question, surer than the right one
     predicted = predicted_graph([A, B, C, C], [0, 1, *ends], [(2, 3, 0, 0.9, 1), (0, 1, 0, 0.5, 1)])
@@ -106,7 +106,7 @@ def test_only_evaluable_triplets_take_places(num_classes: int) -> None:
     assert score((TRUTH, predicted_graph(boxes, classes, rows[1:])))["R@50"] == 100.0
 
 
-def test_what_is_not_evaluable_was_submitted_all_the_same() -> None:
+def test_triplets_that_are_not_evaluable_take_places_in_the_submission() -> None:
     boxes, classes = [A, B] + [C] * 100, [0, 1] + [3] * 100
     rows = [(i, 1, 0, 0.9, 1) for i in range(2, 102)] + [(0, 1, 0, 0.5, 1)]
     predicted = predicted_graph(boxes, classes, rows)
@@ -274,7 +274,7 @@ def test_senseless_lists_are_refused(options: dict[str, int]) -> None:
         OpenImagesProtocol(**options)
 
 
-def test_it_is_registered_with_the_lists_that_the_model_submits() -> None:
+def test_the_registered_protocol_scores_the_list_that_the_model_submits() -> None:
     protocol = PROTOCOLS["openimages"]()
     assert protocol == OpenImagesProtocol((), predicates_per_pair=2, list_length=100)
     assert (

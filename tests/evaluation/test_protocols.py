@@ -122,13 +122,13 @@ def test_short_lists_equal_the_definitions(scene: Scene, k: int, at: int) -> Non
 
 
 @given(scenes())
-def test_more_predicates_and_places_never_matter_less_in_an_unfilled_list(scene: Scene) -> None:
+def test_more_predicates_and_places_never_lower_the_hits_of_an_unfilled_list(scene: Scene) -> None:
     hits = score(reldn((1, 2, 3)), scene.truth, scene.predicted).per_image["reldn"].hits
     assert hits["rel_k1_R@100"] <= hits["rel_k2_R@100"] <= hits["rel_k3_R@100"]
     assert hits["rel_k3_R@20"] <= hits["rel_k3_R@50"] <= hits["rel_k3_R@100"] <= len(scene.truth.relations)
 
 
-def test_averages_carry_the_other_ones_name() -> None:
+def test_each_protocol_reports_the_other_average_under_its_name() -> None:
     truths = [truth_graph([A, B], [0, 1], [(0, 1, 0)] * n) for n in (1, 3)]
     found = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.6, 1)])
     images = [(truths[0], found), (truths[1], PredictedGraph.empty())]

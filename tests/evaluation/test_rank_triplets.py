@@ -21,7 +21,8 @@ def rows(found: RankedTriplets) -> list[Row]:
 def in_some_list(pairs: PairAnswers, list_length: int) -> list[Row]:
     """The whole ranking without the triplets that no list shows, for any number of predicates a pair.
 
-    A pair given twice has equal rows, so places stand for them."""
+    A pair given twice has equal rows, so rows are identified by their places.
+    """
     ranking = slow_ranking(pairs)
     shown = set()
     for k in range(1, pairs.predicate_probs.shape[1] + 1):

@@ -192,7 +192,7 @@ def test_strange_names_stay_as_they_are() -> None:
     assert [row[0] for row in second[1:]] == names
 
 
-def test_nothing_is_said_about_predicates_not_listed_if_all_are() -> None:
+def test_no_note_about_missing_predicates_if_all_are_listed() -> None:
     table = results_table(ProtocolResult({}, {}, {"annotated": np.array([3, 2, 1])}), NAMES)
     assert "not listed" not in table
 

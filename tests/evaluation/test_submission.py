@@ -211,7 +211,7 @@ def test_boxes_and_scores_come_back_bit_for_bit(
         (predicted_graph([(5, 3, 6, 2)], [0], []), "a box has swapped corners"),
     ],
 )
-def test_what_no_file_may_hold_is_not_written(tmp_path: Path, graph: PredictedGraph, message: str) -> None:
+def test_invalid_predictions_are_not_written(tmp_path: Path, graph: PredictedGraph, message: str) -> None:
     path = tmp_path / "submission.csv"
     path.write_text("old")
     with pytest.raises(ValueError, match=f"^image b: {message}"):
@@ -269,7 +269,7 @@ def test_columns_may_be_in_any_order_and_have_their_other_names(submission: Call
     assert triplets(read(submission(shuffled[1], header=header))["a"]) == expected
 
 
-def test_blank_lines_and_a_byte_order_mark_are_no_matter(submission: Callable[..., Path]) -> None:
+def test_blank_lines_and_a_byte_order_mark_are_ignored(submission: Callable[..., Path]) -> None:
     path = submission("", LINE, "", encoding="utf-8-sig")
     assert triplets(read(path)["a"]) == triplets(read(submission(LINE))["a"])
 
@@ -329,7 +329,9 @@ def test_boxes_equal_as_float32_are_one_entity(submission: Callable[..., Path]) 
     assert len(graph.boxes) == 2 and graph.relations.rank_in_pair.tolist() == [1, 2]
 
 
-def test_ends_with_one_box_and_label_are_two_entities(submission: Callable[..., Path]) -> None:
+def test_a_subject_and_an_object_with_one_box_and_label_are_two_entities(
+    submission: Callable[..., Path],
+) -> None:
     line = "a,/m/04bcr3,/m/04bcr3,0,0.5,0.1,0.9,0,0.5,0.1,0.9,on,0.5"
     graph = read(submission(line, line))["a"]
     assert triplets(graph) == [((0, BOXES[0]), (0, BOXES[0]), 2, 0.5)] * 2

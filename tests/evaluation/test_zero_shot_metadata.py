@@ -76,7 +76,7 @@ def test_an_empty_list_says_that_everything_has_been_seen(triplets: Any) -> None
     )
 
 
-def test_a_training_split_that_is_there_is_believed_more_than_the_list() -> None:
+def test_a_training_split_that_can_be_loaded_is_used_instead_of_the_list() -> None:
     register(TRAIN, [SEEN])
     assert score(train_dataset=TRAIN, zero_shot_triplets=[]) == score(train_dataset=TRAIN)
     named = {"zero_shot_triplets": [[0, 0, 0]]}
@@ -84,7 +84,7 @@ def test_a_training_split_that_is_there_is_believed_more_than_the_list() -> None
     assert score(**named)["sgdet/motifs/zR@50"] == 50.0
 
 
-def test_the_list_stands_in_for_a_training_split_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_list_replaces_a_training_split_that_cannot_be_loaded(caplog: pytest.LogCaptureFixture) -> None:
     register_lost_training_split()
     with caplog.at_level(logging.WARNING, logger="reldn_d2"):
         MetadataCatalog.get(NAME).set(train_dataset=TRAIN)
@@ -99,7 +99,7 @@ def test_the_list_stands_in_for_a_training_split_that_is_not_there(caplog: pytes
     )
 
 
-def test_the_list_is_no_stand_in_for_a_training_split_that_was_asked_for() -> None:
+def test_the_list_does_not_replace_a_training_split_that_was_asked_for() -> None:
     register_lost_training_split()
     with pytest.raises(FileNotFoundError, match=r"train\.json"):
         score(train_dataset=TRAIN, zero_shot_triplets=UNSEEN)
@@ -124,7 +124,9 @@ def test_a_wrong_list_is_refused_before_anything_is_predicted(triplets: Any, mes
 
 
 @given(st.lists(scenes(), max_size=3), scenes())
-def test_the_unseen_triplets_of_a_split_say_what_the_split_says(split: list[Scene], scene: Scene) -> None:
+def test_unseen_triplets_give_the_same_result_as_their_training_split(
+    split: list[Scene], scene: Scene
+) -> None:
     seen, asked = [
         {(one.truth.classes[s], one.truth.classes[o], p) for one in some for s, o, p in one.truth.relations}
         for some in (split, [scene])

@@ -1,5 +1,4 @@
-"""Contrastive terms as parts that a config lists: a term from outside the package, and mistakes in the
-config."""
+"""Contrastive terms in a config: a term from outside the package, and mistakes in the config."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -21,8 +20,7 @@ LOSS = "MODEL.ROI_RELATION_HEAD.LOSS"
 
 
 class ParityTerm(ContrastiveTerm):
-    """Partners whose entity classes have the same remainder compete. A toy, written as a user of the package
-    would."""
+    """A toy term of a user: partners whose entity classes have the same remainder compete."""
 
     def __init__(
         self, *, divisor: int, weight: float, margin: float, num_classes: int, num_predicates: int
@@ -43,7 +41,7 @@ class ParityTerm(ContrastiveTerm):
 
 @pytest.fixture
 def toy_term() -> Iterator[CfgNode]:
-    """Registers the toy, and gives its config block."""
+    """Registers the toy term, and returns its config block."""
     CONTRASTIVE_TERM_REGISTRY.register(ParityTerm)
     yield CfgNode({"NAME": "ParityTerm", "WEIGHT": 0.7, "MARGIN": 0.3, "DIVISOR": 2})
     del CONTRASTIVE_TERM_REGISTRY._obj_map["ParityTerm"]
@@ -52,8 +50,7 @@ def toy_term() -> Iterator[CfgNode]:
 def test_a_term_from_outside_trains(
     toy_term: CfgNode, tiny_config: TinyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three steps of the trainer with one more config block; the loss is that of a slow version, and is
-    reported."""
+    """The trainer runs three steps. The loss is reported and equals that of a slow version."""
     detector = tmp_path / "detector.pth"
     weights = make_model(tiny_config()).state_dict()
     torch.save({"model": {k: v for k, v in weights.items() if not k.startswith("relation_")}}, detector)
@@ -145,7 +142,7 @@ def test_an_unknown_normalization_is_refused_at_construction() -> None:
 
 
 def test_the_losses_are_called_by_their_terms_alone() -> None:
-    """No term: no loss."""
+    """Without a term there is no loss."""
     nothing = torch.zeros(0, dtype=torch.long)
     boxes = torch.zeros(0, 4)
     entities = EntityBatch(boxes, boxes, nothing, torch.zeros(0), nothing, torch.zeros(0, 2), [], [])

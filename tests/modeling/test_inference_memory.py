@@ -13,13 +13,13 @@ from torch.utils._pytree import tree_leaves
 from reldn_d2.modeling.relation_head import entity_batch
 from tests.builders.tiny_models import TinyConfig, make_model
 
-# What is kept of each ordered pair: its ends, its bound, its place in the order, and copies of these while
+# Kept for each ordered pair: its two entities, its bound, its place in the order, and copies of these while
 # sorting.
 BYTES_A_PAIR = 32
 
 
 class PeakMemory(TorchDispatchMode):
-    """Bytes of the tensors made inside of it, at the moment when most of them are alive."""
+    """The largest number of bytes in tensors that were made inside of it and live at the same time."""
 
     def __init__(self) -> None:
         super().__init__()

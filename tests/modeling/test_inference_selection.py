@@ -1,4 +1,4 @@
-"""The chunked top-k selector against scoring everything in Python loops, bit for bit."""
+"""The chunked top-k selector equals scoring everything in Python loops, bit for bit."""
 
 import dataclasses
 from collections.abc import Callable
@@ -33,7 +33,7 @@ class Case(NamedTuple):
 
 
 class Scorer:
-    """The callback: looks the probabilities up, and remembers which pairs it was asked for."""
+    """The callback: looks up probabilities, and records the pairs that it was called with."""
 
     def __init__(self, case: Case) -> None:
         self.table = torch.from_numpy(case.table)
@@ -121,7 +121,7 @@ def make_case(
     draw_probs: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray],
     keep: float = 1.0,
 ) -> Case:
-    """Pairs in random order, each written in a random direction, a share `keep` of all there are."""
+    """Pairs in random order and random direction; `keep` is the share of all pairs."""
     rng = np.random.default_rng(seed)
     pairs = [(a, b) for a in range(entities) for b in range(a) if rng.random() < keep]
     pairs = [pairs[row] for row in rng.permutation(len(pairs))]
@@ -288,7 +288,7 @@ def test_golden_list() -> None:
     # k = 1 list: the first three rows, already full; so nothing of rank 2 is among the three best for k = 2.
     assert rows == [(1, 0, 1, 0.375, 1), (0, 1, 0, 0.25, 1), (1, 2, 0, 0.25, 1)]
     rows = list(zip(*(getattr(run(case, 4)[0], name).tolist() for name in FIELDS), strict=True))
-    # k = 1 needs a fourth row of rank 1, 2->1 with score 0; for k = 2 the fourth is 0->1 with .125.
+    # For k = 1 the fourth row is 2->1 with score 0, of rank 1; for k = 2 the fourth is 0->1 with .125.
     assert rows[3:] == [(0, 1, 1, 0.125, 2), (2, 1, 0, 0.0, 1)]
 
 

@@ -88,7 +88,7 @@ def losses_of(
     normalization: Normalization = "anchors",
     background_in_argmax: bool = False,
 ) -> ContrastiveLosses:
-    """L1, L2 and L3 with the paper's numbers, if no others are given."""
+    """L1, L2 and L3, by default with the paper's numbers."""
     numbers: list[dict[str, Any]] = [
         {"margin": margin, "weight": weight, "num_classes": num_classes, "num_predicates": num_predicates}
         for margin, weight in zip(margins, weights, strict=True)
@@ -159,7 +159,7 @@ def test_contrastive_losses_equal_slow_version(
 
 
 def test_random_batches_exercise_every_kind_of_cell() -> None:
-    """Guards the tests above: with nothing but zeros they could not fail."""
+    """Without such cells the tests above would compare zeros with zeros."""
     batch = make_batch(0, [5, 4, 5])
     weights = (1.0, 1.0, 1.0)
     values = {
@@ -435,7 +435,7 @@ def test_gradients_agree_with_finite_differences(seed: int) -> None:
     assert torch.autograd.gradcheck(total, (batch.logits,), eps=1e-7, atol=1e-5)
 
 
-def test_losses_see_the_margin_of_their_own() -> None:
+def test_each_loss_uses_its_own_margin() -> None:
     batch = make_batch(3, [5, 5])
     base = fast(batch, margins=(0.2, 0.2, 0.2))
     for position, name in enumerate((L1, L2, L3)):
@@ -447,7 +447,7 @@ WAITING = ("item", "_local_scalar_dense", "nonzero", "unique", "masked_select", 
 
 
 def operators(run: Callable[[], object]) -> list[str]:
-    """Names of the tensor operations that `run` executes, those called inside others included."""
+    """Names of the tensor operations that `run` executes, also of those inside other operations."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         run()
     names = [event.name for event in profiler.events() or []]
@@ -476,7 +476,7 @@ def all_losses(logits: Tensor, batch: Batch) -> Tensor:
 
 
 def test_losses_compile_without_a_graph_break() -> None:
-    """Nothing in them looks at a value, so they need no device sync."""
+    """The losses read no value, so they need no device sync."""
     batch = make_batch(0, [5, 4])
     compiled = torch.compile(all_losses, fullgraph=True, backend="aot_eager")(batch.logits, batch)
     expected = all_losses(batch.logits, batch)
@@ -487,7 +487,7 @@ def test_losses_compile_without_a_graph_break() -> None:
 @pytest.mark.parametrize("normalization", ["anchors", "published"])
 @pytest.mark.parametrize("background", [False, True])
 def test_shapes_depend_on_no_value(normalization: Normalization, background: bool) -> None:
-    """Fake tensors have shapes and no values: whatever asks for a value raises."""
+    """Fake tensors have shapes and no values: code that reads a value raises an error."""
     batch = make_batch(0, [5, 4])
     values = batch.logits.detach()
     with FakeTensorMode() as fake:
@@ -514,12 +514,12 @@ def test_shapes_depend_on_no_value(normalization: Normalization, background: boo
         (grad,) = torch.autograd.grad(sum(losses.values(), start=logits.new_zeros(())), logits)
         assert grad.shape == batch.logits.shape
         with pytest.raises(DataDependentOutputException):
-            logits.sum().item()  # what such a mistake looks like
+            logits.sum().item()  # an example of such a mistake
 
 
 @pytest.mark.parametrize("num_predicates", [14, 15, 40])
 def test_long_rows_equal_slow_version(num_predicates: int) -> None:
-    """A CPU takes Φ of few predicates by another way than of many."""
+    """PyTorch computes Φ of few and of many predicates in different ways on a CPU."""
     batch = make_batch(3, [5, 4], num_predicates=num_predicates)
     actual, expected = (
         fast(batch),
@@ -530,7 +530,7 @@ def test_long_rows_equal_slow_version(num_predicates: int) -> None:
         torch.testing.assert_close(gradient(actual[name], batch.logits), gradient(loss, batch.logits))
 
 
-def test_a_diverged_model_shows() -> None:
+def test_losses_of_a_diverged_model_are_nan() -> None:
     batch = make_batch(0, [5, 4])
     losses = fast(batch, batch.logits.detach() * torch.nan)
     assert all(loss.isnan() for loss in losses.values())

@@ -79,7 +79,7 @@ def test_detector_and_norms_stay_in_eval_mode(tiny_config: TinyConfig) -> None:
     ids=["no entity", "one entity", "no relation in the batch", "mixed"],
 )
 def test_degenerate_batches_reach_every_parameter(tiny_config: TinyConfig, batch) -> None:
-    """Also without pairs every trained parameter gets a gradient, or distributed training would stop."""
+    """Every trained parameter gets a gradient, even without pairs. Distributed training needs this."""
     model = make_model(tiny_config())
     for inputs in batch:
         inputs["detections"] = detections()
@@ -148,7 +148,7 @@ def test_published_sampling_trains_on_proposals(tiny_config: TinyConfig) -> None
 
 
 def test_half_precision_keeps_losses_in_full(tiny_config: TinyConfig) -> None:
-    # Without the semantic table, whose full precision would spread to the sum.
+    # Without the semantic table, because the sum would get its full precision.
     model = make_model(tiny_config(f"{HEAD}.SEMANTIC.ENABLED", "False"))
     precisions = []
     classifier = model.relation_head.pair_classifier
@@ -287,7 +287,9 @@ def test_overlap_filter_is_for_detected_entities(tiny_config: TinyConfig) -> Non
     assert len(model([inputs])[0]["relations"]) == 6 * 7
 
 
-def test_the_detector_is_not_run_for_nobody(tiny_config: TinyConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_detector_is_not_run_if_its_features_are_not_needed(
+    tiny_config: TinyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without a visual module and with entities at hand, no feature map is needed."""
     parts = [
         x for part in ("FUSED", "SUBJECT_SKIP", "OBJECT_SKIP") for x in (f"{HEAD}.VISUAL.{part}", "False")

@@ -43,7 +43,7 @@ def test_semantic_table_survives_a_state_dict() -> None:
     "parts", [(True, True, True), (True, False, False), (False, True, False), (False, True, True)]
 )
 def test_visual_module_equals_concatenation_pair_by_pair(parts: tuple[bool, bool, bool]) -> None:
-    """Splitting the first layer by entity and by unordered pair changes nothing."""
+    """The first layer is split by entity and by unordered pair, which changes no result."""
     torch.manual_seed(0)
     fused, subject_skip, object_skip = parts
     module = VisualModule(

@@ -63,7 +63,7 @@ def answered_rows(output: dict[str, Instances]) -> Rows:
 
 
 def complete_list(tiny_config: TinyConfig, task: str, *options: str) -> RelDN:
-    """A model whose ranked list leaves nothing out, with probabilities that are neither 0 nor 1."""
+    """A model whose ranked list has every triplet, with probabilities that are neither 0 nor 1."""
     cfg = tiny_config(f"{HEAD}.TEST.TOP_K", "10000", f"{HEAD}.TEST.TASK", task, *options)
     model = make_model(cfg).eval()
     visual = model.relation_head.pair_classifier.visual
@@ -85,8 +85,7 @@ def slow_iou(a: Box, b: Box) -> float:
 
 
 def slow_detection(box: Box, label: int, boxes: list[Box], labels: list[int]) -> int | None:
-    """Row of the detection of the same class with the best IoU, the first among equals, if that is 0.5 or
-    more."""
+    """Row of the first detection of the class with the best IoU; None if that is below 0.5."""
     best, best_row = 0.0, None
     for row, (other, other_label) in enumerate(zip(boxes, labels, strict=True)):
         iou = slow_iou(box, other)
@@ -253,7 +252,7 @@ def test_a_probability_above_one_by_rounding_is_clamped(
     assert model([asking(3, [(0, 1, 2)])])[0]["triplet_answers"].scores.tolist() == [1.0]
 
 
-# Four annotated entities: a detection each for the first two, one for the last two together.
+# Four annotated entities: the first two have a detection each, the last two share one.
 BOXES: list[Box] = [(5, 5, 30, 30), (20, 20, 50, 50), (60, 60, 90, 90), (60, 60, 90, 88)]
 CLASSES = [0, 1, 2, 2]
 
@@ -302,7 +301,7 @@ def test_pairs_that_the_overlap_filter_leaves_out_are_not_detected_in_sgdet_alon
 
 
 def test_the_detector_answers_too(tiny_config: TinyConfig) -> None:
-    """Without detections given beforehand: what it finds is made the annotation, so nothing is missed."""
+    """No detections are given. The annotation is made of what it finds, so nothing is missed."""
     model = complete_list(tiny_config, "sgdet", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0")
     inputs = asking(0, [])
     found = model.inference([inputs], do_postprocess=False)[0]["instances"][:4]

@@ -165,7 +165,7 @@ def test_no_masks_are_made_in_training(tiny_config: TinyConfig, monkeypatch: pyt
         model.eval()(batch())
 
 
-def test_no_entity_is_no_problem_for_any_kind(tiny_config: TinyConfig) -> None:
+def test_images_without_entities_work_for_every_kind(tiny_config: TinyConfig) -> None:
     for options in KINDS.values():
         model = make_model(tiny_config(*options, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "1.1")).eval()
         output = model([make_input(0, [])])[0]

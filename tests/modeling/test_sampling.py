@@ -68,7 +68,7 @@ def read(pairs: Pairs, targets: PairTargets) -> Drawn:
 def check_structure(
     case: Case, pairs: Pairs, targets: PairTargets, overlap_only: bool, first_only: bool = False
 ) -> None:
-    """Types, the two directions, labels, and that nothing was kept that no loss drew."""
+    """Checks types, the two directions and labels, and that every kept pair was drawn by a loss."""
     both = Pairs.both_directions(pairs.first, pairs.second)
     for name in ("subject", "object", "union"):
         assert getattr(pairs, name).dtype == torch.long
@@ -96,7 +96,7 @@ def check_structure(
 def check_side(
     case: Case, chosen: set[Edge], end: int, related: set[Edge], unrelated: set[Edge], options: Any
 ) -> None:
-    """Every drawn anchor has all its positives and as many negatives as allowed; nothing else is drawn."""
+    """Checks that a drawn anchor has all its positives and as many negatives as allowed, and nothing more."""
     image = case.entities.image.tolist()
     assert chosen <= related | unrelated
     for number in range(len(case.entities.counts)):
@@ -158,7 +158,7 @@ def test_without_limits_everything_is_drawn(case: Case, overlap_only: bool) -> N
 @settings(max_examples=100)
 @given(cases(), st.integers(0, 8), st.booleans())
 def test_options_of_the_published_code(case: Case, size: int, overlap_only: bool) -> None:
-    """A pair keeps its first predicate; the contrastive sets hold so many related and unrelated pairs."""
+    """A pair keeps its first predicate. The contrastive sets have equal limits for both kinds of pairs."""
     options = {"overlap_only": overlap_only, "first_predicate_only": True, "contrastive": "pairs"}
     pairs, targets = sample(case, **options, anchors_per_image=size, positives_per_image=0)
     check_structure(case, pairs, targets, overlap_only, first_only=True)
@@ -199,7 +199,7 @@ def test_golden_example() -> None:
     assert drawn.object_side == {(0, 2), (1, 2)}
 
 
-def test_ends_of_the_same_ground_truth_are_never_a_pair() -> None:
+def test_detections_of_the_same_ground_truth_are_never_a_pair() -> None:
     case = make_case([[0, 0, 0]], [[(0, 0, 0)]], [1], 1)
     pairs, targets = sample(case, **UNLIMITED)
     assert len(pairs) == 0 and len(targets.label_pair) == 0
@@ -218,7 +218,7 @@ def test_overlap_only_removes_related_pairs_too() -> None:
 @pytest.mark.parametrize(
     "matched", [[[]], [[], []], [[0]], [[0], [], [0]], [[], [0, 1], []]], ids=lambda rows: str(rows)
 )
-def test_images_with_hardly_any_entity(matched: list[list[int]]) -> None:
+def test_images_with_few_entities(matched: list[list[int]]) -> None:
     truths = [2] * len(matched)
     case = make_case(matched, [[] for _ in matched], truths, 5)
     pairs, targets = sample(case)
@@ -348,7 +348,7 @@ def test_anchors_and_positives_are_drawn_uniformly() -> None:
 
 
 @pytest.mark.parametrize("eligible", [0, 300, 320, 400])
-def test_a_draw_of_less_than_the_most(eligible: int) -> None:
+def test_each_row_draws_its_own_number(eligible: int) -> None:
     torch.manual_seed(0)
     places = torch.rand(30, 400).argsort(dim=1) < eligible
     drawn = _draw(places, 350, torch.tensor([[310], [5], [0]]).repeat(10, 1))

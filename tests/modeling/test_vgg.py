@@ -75,14 +75,14 @@ def test_full_size_has_the_shapes_of_torchvision() -> None:
         assert state.pop(f"{name}.weight").shape == layer.weight.shape
         assert state.pop(f"{name}.bias").shape == layer.bias.shape
     assert not state
-    # What `small_classifier` below is a small one of.
+    # `small_classifier` below is a small version of this classifier.
     kinds = [type(layer) for layer in theirs.classifier]
     assert kinds == [nn.Linear, nn.ReLU, nn.Dropout, nn.Linear, nn.ReLU, nn.Dropout, nn.Linear]
     assert theirs.classifier[2].p == theirs.classifier[5].p == 0.5
 
 
 def small_classifier(width: int, dropout: float) -> nn.Sequential:
-    """torchvision's up to fc7, with its dropout, for 6 channels of 3 x 2."""
+    """The classifier of torchvision up to fc7, with its dropout, for 6 channels of 3 x 2."""
     return nn.Sequential(
         *(nn.Linear(36, width), nn.ReLU(), nn.Dropout(dropout)),
         *(nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout)),

@@ -1,5 +1,4 @@
-"""L0 to L3 (eq. 1 to 8) as loops over scalars that follow the text: for tests, and as the benchmark's
-measure."""
+"""L0 to L3 (eq. 1 to 8) as loops over scalars that follow the text, for tests and the benchmark."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
@@ -59,7 +58,7 @@ def slow_sides(batch: Batch) -> list[Side]:
 
 
 def hinge(positives: list[Tensor], negatives: list[Tensor], margin: float) -> Tensor | None:
-    """max(0, margin - (min positive - max negative)), or nothing when the cell is not valid."""
+    """max(0, margin - (min positive - max negative)), or None if the cell is not valid."""
     if not positives or not negatives:
         return None
     slack = margin - (min(positives) - max(negatives))
@@ -75,7 +74,7 @@ def slow_cells(
     wrong: Callable[[int], int],
     margin: float,
 ) -> list[Tensor]:
-    """Valid cells of one anchor: `groups` of a related pair, the one group (`wrong`) of an unrelated pair."""
+    """Valid cells of one anchor. A related pair is in all its `groups`, an unrelated one in `wrong`."""
     rows = [m for m in range(len(phi)) if side.drawn[m] and side.anchor[m] == anchor]
     positives = [m for m in rows if batch.targets.related[m]]
     negatives = [m for m in rows if batch.targets.unrelated[m]]

@@ -7,7 +7,7 @@ from typing import Any
 from reldn_d2.evaluation.graphs import GroundTruthGraph, PredictedGraph
 
 Image = dict[str, Any]  # relationships and predictions (best first), each a list of dicts; verified classes
-Answers = list[int | None]  # for every prediction, the relationship that it is right about
+Answers = list[int | None]  # for every prediction, the relationship that it answers
 
 
 def image_dict(truth: GroundTruthGraph, predicted: PredictedGraph) -> Image:

@@ -1,7 +1,6 @@
-"""The published code's way through a test image, from its definitions: loops over inclusive boxes, in
-float64.
+"""The published code's computation for a test image, with loops over inclusive boxes in float64.
 
-Only the backbones' feature maps are taken from the model; all weights after them from its state dict.
+Only the feature maps of the backbones come from the model. All later weights come from its state dict.
 """
 
 import math
@@ -22,7 +21,7 @@ def slow_scale(size: tuple[int, int], min_size: int, max_size: int) -> float:
 
 
 def slow_cell_anchors(stride: int, sizes: list[float], ratios: list[float]) -> list[Box]:
-    """Of the first cell, inclusive; sizes outer, ratios inner."""
+    """Inclusive anchors of the first cell, by size and then by ratio."""
     anchors = []
     center = (stride - 1) / 2
     for size in sizes:
@@ -105,7 +104,7 @@ def slow_bilinear(features: Array, y: float, x: float) -> Array:
 
 
 def slow_spatial(s: Box, o: Box, height: int, width: int) -> list[float]:
-    """28 numbers of inclusive boxes in pixels of the image; height, width of the padded network input."""
+    """The 28 numbers of inclusive boxes in pixels of the image. Height and width are of the padded input."""
     u = (min(s[0], o[0]), min(s[1], o[1]), max(s[2], o[2]), max(s[3], o[3]))
 
     def measures(box: Box) -> tuple[float, float, float, float]:
@@ -139,8 +138,11 @@ class SlowPublished:
         model: PublishedRelDN.
         image: (3, H, W) as the mapper gives it.
         original: (height, width) of the image file.
-        strides: of the maps that the RPN reads; `sizes` and `ratios` of anchors on each.
-        roi_maps: how many of them regions are pooled from.
+        strides: strides of the maps that the RPN reads.
+        sizes: sizes of the anchors on each of these maps.
+        ratios: aspect ratios of the anchors.
+        roi_maps: number of maps that regions are pooled from.
+        padding: the sides of the network input are padded to a multiple of this number; 0: no padding.
         settings: numbers of the config.
     """
 

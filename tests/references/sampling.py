@@ -1,4 +1,4 @@
-"""Labelling and sampling of training pairs in plain loops: for tests, and as the benchmark's measure."""
+"""Labelling and sampling of training pairs in plain loops, for tests and the benchmark."""
 
 import random
 from typing import NamedTuple
@@ -55,7 +55,7 @@ def overlap(a: list[float], b: list[float]) -> bool:
 def slow_labels(
     case: Case, overlap_only: bool, first_only: bool = False
 ) -> tuple[dict[Edge, set[int]], set[Edge]]:
-    """Labels of the related ordered pairs, and the unrelated ones, of the whole batch."""
+    """Labels of the related ordered pairs, and the unrelated pairs, of the whole batch."""
     related: dict[Edge, set[int]] = {}
     unrelated = set()
     image, matched, boxes = case.entities.image.tolist(), case.matched.tolist(), case.entities.boxes.tolist()
@@ -87,8 +87,7 @@ def slow_draws(
     anchors_per_image: int = 128,
     partners_per_anchor: int = 64,
 ) -> tuple[list[Edge], list[Edge], list[Edge]]:
-    """Labels one image and draws the pairs of L0 and those of the contrastive losses, subjects and
-    objects."""
+    """Labels one image and draws pairs: for L0, for subjects as anchors, and for objects as anchors."""
     labels, others = slow_labels(case, overlap_only=False)
     related, unrelated = list(labels), list(others)
     positive = random.sample(related, min(positives_per_image, len(related)))

@@ -1,5 +1,4 @@
-"""Selection of relationships that scores every pair: for tests, and as the benchmark's measure of the early
-stop."""
+"""Selection of relationships that scores every pair, for tests and the benchmark of the early stop."""
 
 from collections.abc import Callable
 
@@ -26,7 +25,7 @@ def select_from_every_pair(
 ) -> Selection:
     """`select_relationships` without the early stop, in the same chunks."""
     order = (scores[first] * scores[second]).argsort(descending=True, stable=True)
-    # Within one chunk nothing stops early. No pairs are one empty chunk.
+    # There is no early stop within one chunk. Without pairs there is one empty chunk.
     best: Selection | None = None
     for rows in torch.split(order, chunk_size):
         found = select_relationships(

@@ -1,4 +1,4 @@
-"""tools/ablate.py: the paper's numbers, what is run and what is kept, and the tables, counted by hand."""
+"""tools/ablate.py: the paper's numbers, the runs that are made or kept, and tables counted by hand."""
 
 import csv
 import fcntl
@@ -46,7 +46,7 @@ LOSS = "MODEL.ROI_RELATION_HEAD.LOSS"
 TEST = "MODEL.ROI_RELATION_HEAD.TEST"
 PAPER = yaml.safe_load(PAPER_RESULTS.read_text())
 
-# Stands in for train_net.py: keeps its command, "trains" and "evaluates" at once. FAKE says how it behaves.
+# Replaces train_net.py: records its command, and "trains" and "evaluates" at once, as the variable FAKE says.
 FAKE = """
 import csv, json, os, sys, time
 from pathlib import Path
@@ -60,7 +60,8 @@ output = Path(options["train.output_dir" if python else "OUTPUT_DIR"])
 name = f"{output.parent.name}/{output.name}"
 behaviour = json.loads(os.environ["FAKE"])
 with open(os.environ["CALLS"], "a") as calls:
-    record = {"run": name, "flags": arguments[:first], "options": options, "threads": os.environ["OMP_NUM_THREADS"]}
+    threads = os.environ["OMP_NUM_THREADS"]
+    record = {"run": name, "flags": arguments[:first], "options": options, "threads": threads}
     calls.write(json.dumps(record) + "\\n")
 if name in behaviour.get("meet", []):
     (output / "here").touch()
@@ -107,7 +108,7 @@ Ablate = Callable[..., int]
 
 
 class Bench:
-    """The tool with a stand-in for train_net.py, in a folder of its own."""
+    """The tool with a replacement of train_net.py, in its own folder."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.output, self._calls = folder / "runs", folder / "calls.jsonl"
@@ -126,7 +127,7 @@ class Bench:
         return tool.main([*start, "--output", str(self.output), *arguments])
 
     def calls(self) -> list[dict[str, Any]]:
-        """Commands since the last time."""
+        """Commands since the last call of this method."""
         if not self._calls.exists():
             return []
         lines = self._calls.read_text().splitlines()
@@ -137,7 +138,7 @@ class Bench:
         return [(call["run"], call["flags"][-1]) for call in self.calls()]
 
     def values(self, run: str, **metrics: float) -> None:
-        """What the evaluation of a run will find: metrics of protocol reldn_openimages, R50 for R@50."""
+        """Sets the results of a run: metrics of protocol reldn_openimages, with R50 for R@50."""
         named = {f"reldn_openimages/{k.replace('R50', 'R@50')}": v for k, v in metrics.items()}
         self.behaviour["values"].setdefault(run, {}).update(named)
 
@@ -160,7 +161,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 L0_AND_FULL = ("--lines", "L0", FULL, "--")
 
 
-# The paper's numbers ------------------------------------------------------------------------------------------------
+# --- the paper's numbers
 
 
 def paper(table: int, line: str) -> dict[str, float]:
@@ -249,7 +250,7 @@ def test_every_table_can_be_made() -> None:
             assert line.paper.keys() == table.columns.keys()
 
 
-# What a run is ------------------------------------------------------------------------------------------------------
+# --- settings of runs
 
 
 def test_a_delta_is_its_file_without_base_and_output_folder(
@@ -310,7 +311,7 @@ def test_the_full_model_has_one_folder_in_all_tables(tmp_path: Path) -> None:
     full = f"scenes/{FULL}/seed2"
     assert [folder(x) for x in ("losses/" + FULL, "modules/sem+vis+spt", "margins/0.2")] == [full] * 3
     assert folder("margins/0.5") == "scenes/0.5/seed2" and folder("losses/L0") == "scenes/L0/seed2"
-    # Not where the config has other margins.
+    # It is another folder if the config has other margins.
     other = (f"{LOSS}.ENTITY_CLASS.MARGIN", "0.3")
     assert folder("margins/0.2", *other) == "scenes/0.2/seed2" and folder("losses/" + FULL, *other) == full
 
@@ -326,14 +327,14 @@ NO_PIXELS = [f"{HEAD}.VISUAL.FUSED", "False", f"{HEAD}.VISUAL.OBJECT_SKIP", "Fal
     ({"SEMANTIC.LEARNABLE": True, "SEMANTIC.ENABLED": False}, False),
     ({}, False),
 ])  # fmt: skip
-def test_a_trained_table_is_a_training_too(switches: dict[str, bool], trains: bool) -> None:
+def test_a_learnable_table_needs_training(switches: dict[str, bool], trains: bool) -> None:
     off = {"VISUAL.SUBJECT_SKIP": False, "SPATIAL.ENABLED": False}
     options = [text for key, value in {**off, **switches}.items() for text in (f"{HEAD}.{key}", str(value))]
     run = make_run(SCENES, "losses/L0", 1, [*NO_PIXELS, *options], Path("x"))
     assert run.parts.has_training is trains
 
 
-# A config in Python is told the same in its own words.
+# A config in Python gets the same settings under its own keys.
 LAZY = REPOSITORY / "tests" / "builders" / "tiny_lazy.py"
 
 
@@ -384,7 +385,7 @@ def test_the_lines_delta_is_above_options_and_these_are_above_the_config(bench: 
     assert train["threads"] == str(len(os.sched_getaffinity(0)))
 
 
-# What is run, and what is kept --------------------------------------------------------------------------------------
+# --- which runs are made, and which are kept
 
 
 def test_every_line_is_trained_with_every_seed_and_only_once(
@@ -398,14 +399,14 @@ def test_every_line_is_trained_with_every_seed_and_only_once(
     assert bench.names() == []
     out = capsys.readouterr().out
     assert "4 runs, 4 of them finished" in out and "started" not in out
-    # Other tables find them, whatever they evaluate; a third seed is one more training.
+    # Other tables find these runs. A third seed is one more training.
     assert bench.run(table=2) == 0 and bench.run("--lines", "0.2", table=4) == 0
     assert bench.names() == []
     assert bench.run("--lines", "L0", seeds=3) == 0
     assert bench.names() == [("L0/seed3", "--resume")]
 
 
-def test_what_a_training_did_not_evaluate_is_evaluated(bench: Bench) -> None:
+def test_missing_evaluations_of_a_training_are_made(bench: Bench) -> None:
     bench.behaviour["no_evaluation"] = ["L0/seed1"]
     assert bench.run("--lines", "L0", seeds=1) == 0
     train, evaluation = bench.calls()
@@ -478,7 +479,7 @@ def test_runs_of_the_same_config_are_taken(bench: Bench, monkeypatch: pytest.Mon
     config: dict[str, Any] = yaml.safe_load(
         make_run(SCENES, "losses/L0", 1, (), bench.output).parts.cfg.dump()
     )
-    # A file under another name, keys that change no number, a key of another release, one that this one adds.
+    # A file under another name, keys that change no number, a key of another release, a key of this one.
     config["MODEL"]["WEIGHTS"] = str(bench.output / "detector" / ".." / "detector" / "model.pth")
     config["MODEL"]["DEVICE"], config["DATALOADER"]["NUM_WORKERS"], config["GONE"] = "cuda", 9, 1
     config["MODEL"]["ROI_RELATION_HEAD"]["TEST"].update(TASK="prdcls", PROTOCOLS=["motifs"])
@@ -492,7 +493,8 @@ def test_runs_of_the_same_config_are_taken(bench: Bench, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(("key", "value"), [
     ("SOLVER.BASE_LR", 0.5), ("SEED", 2), ("MODEL.WEIGHTS", "another.pth"), ("TEST.DETECTIONS_PER_IMAGE", 7),
-    ("DATASETS.DETECTION_FILES_TRAIN", ["x.npz"]), (f"{LOSS}.ENTITY_CLASS.WEIGHT", 0.25), (f"{TEST}.TOP_K", 101),
+    ("DATASETS.DETECTION_FILES_TRAIN", ["x.npz"]), (f"{LOSS}.ENTITY_CLASS.WEIGHT", 0.25),
+    (f"{TEST}.TOP_K", 101),
 ])  # fmt: skip
 def test_runs_of_another_config_are_refused(bench: Bench, key: str, value: Any) -> None:
     config: dict[str, Any] = yaml.safe_load(
@@ -509,7 +511,7 @@ def test_runs_of_another_config_are_refused(bench: Bench, key: str, value: Any) 
     ) as error:
         bench.run(*L0_AND_FULL)
     assert str(bench.output / "scenes" / FULL / "seed1") in str(error.value)
-    # Nothing is started before all is well.
+    # No run is started if one of them is refused.
     assert bench.calls() == []
 
 
@@ -529,7 +531,7 @@ def test_weights_without_a_config_are_refused(bench: Bench) -> None:
         bench.run("--lines", "L0")
 
 
-def test_a_start_that_failed_stands_in_no_way(bench: Bench) -> None:
+def test_a_failed_start_does_not_block_the_next_one(bench: Bench) -> None:
     folder = bench.output / "scenes" / "L0" / "seed1"
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("{SEED: 5}")
@@ -537,7 +539,7 @@ def test_a_start_that_failed_stands_in_no_way(bench: Bench) -> None:
     assert bench.names() == [("L0/seed1", "--resume")]
 
 
-# Failures -----------------------------------------------------------------------------------------------------------
+# --- failures
 
 
 def test_a_failed_run_stops_no_other(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -552,7 +554,7 @@ def test_a_failed_run_stops_no_other(bench: Bench, capsys: pytest.CaptureFixture
         f"scenes, L0, seed 1: status 3: it broke; see {log}" in captured.err and "it broke" in log.read_text()
     )
     assert captured.out.count("started") == 4 and captured.out.count("finished in") == 2
-    # Mended, only what failed is made.
+    # After the repair only the failed runs are made.
     bench.behaviour["fail"] = []
     bench.values("L0/seed1", R50=30.0)
     assert bench.run(*L0_AND_FULL) == 0
@@ -605,7 +607,7 @@ def test_a_run_that_another_call_makes_is_left_alone(
     folder.mkdir(parents=True)
     with (folder / LOG_FILE).open("ab") as log:
         fcntl.flock(log, fcntl.LOCK_EX)
-        # Held by the other call's training, too, after that call was killed.
+        # The training of the other call also holds the lock, even after that call was killed.
         training = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=log)
     assert bench.run("--lines", "L0") == 1
     assert [run for run, _ in bench.names()] == ["L0/seed2"]
@@ -615,22 +617,25 @@ def test_a_run_that_another_call_makes_is_left_alone(
 
 
 def test_runs_side_by_side_share_the_cores(bench: Bench) -> None:
-    # Each waits for the other.
+    # Each run waits for the other one.
     bench.behaviour["meet"] = ["L0/seed1", "L0/seed2"]
     assert bench.run("--lines", "L0", "--jobs", "2", seeds=3) == 0
     assert {call["threads"] for call in bench.calls()} == {str(max(1, len(os.sched_getaffinity(0)) // 2))}
 
 
-@pytest.mark.parametrize(("arguments", "error", "message"), [
-    (["--lines", "L0", "L9"], ValueError, r"table 1 has no line L9: choose --lines from L0, L0\+L1, "),
-    (["--lines", "L0", "--", "DATASETS.TEST", "('a','b')"], ValueError, "tests on 2 data sets: set DATASETS.TEST"),
-    (["--lines", "L0", "--config", "nowhere.yaml"], FileNotFoundError, "nowhere.yaml is missing: correct --config"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (["L9"], ValueError, r"table 1 has no line L9: choose --lines from L0, L0\+L1, "),
+        (["--", "DATASETS.TEST", "('a','b')"], ValueError, "tests on 2 data sets: set DATASETS.TEST"),
+        (["--config", "nowhere.yaml"], FileNotFoundError, "nowhere.yaml is missing: correct --config"),
+    ],
+)
 def test_wrong_input_is_named_before_anything_runs(
     bench: Bench, arguments: list[str], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        bench.run(*arguments)
+        bench.run("--lines", "L0", *arguments)
     assert bench.calls() == []
 
 
@@ -639,13 +644,13 @@ def test_wrong_input_is_named_before_anything_runs(
     ["--table", "1", "--scores", "RelDN=0.1,0.2"], ["--table", "9", "--scores", "RelDN=32,33"],
     ["--table", "9", "--scores", "RelDN=0.3"], ["--table", "1", "SOLVER.BASE_LR"],
 ])  # fmt: skip
-def test_wrong_usage(arguments: list[str]) -> None:
+def test_wrong_usage_exits_with_status_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         tool.main(arguments)
     assert stop.value.code == 2
 
 
-# The tables ---------------------------------------------------------------------------------------------------------
+# --- tables
 
 
 def test_means_deviations_and_paired_differences_counted_by_hand(bench: Bench) -> None:
@@ -695,7 +700,7 @@ def test_a_table_without_l0_has_no_differences(bench: Bench) -> None:
 def test_a_line_is_compared_with_l0_of_its_own_config(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The third line of table 7 has another backbone, and no L0."""
+    """The third line of table 7 has another backbone, which has no L0 line."""
     for folder, name in (("one", "reldn.yaml"), ("two", "reldn_x.yaml")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).write_text(f"_BASE_: {SCENES}\n")
@@ -752,7 +757,7 @@ def test_scores_of_the_test_server(bench: Bench, capsys: pytest.CaptureFixture[s
         tool.main(["--table", "9", "--scores", "Other=0.5,0.3"])
 
 
-# Intervals ----------------------------------------------------------------------------------------------------------
+# --- intervals
 
 
 def fake_counts(
@@ -832,11 +837,11 @@ def test_intervals_stand_below_the_differences(bench: Bench) -> None:
         path = run.results_folder("sgdet") / PER_IMAGE_FILE
         save_per_image(path, {"reldn_openimages": counts}, dataset_name="scenes_test", task="SGDET")
     assert bench.run(*L0_AND_FULL, seeds=1) == 0
-    # Half of each image's relationships, whatever is drawn.
+    # Half of each image's relationships are found, so every draw gives the same.
     assert bench.table()[3] == [["line", "R@50"], [f"{FULL} − L0", "+50.00 to +50.00"]]
 
 
-# With the real train_net.py -----------------------------------------------------------------------------------------
+# --- the real train_net.py
 
 
 def test_a_table_of_real_runs(
@@ -855,7 +860,7 @@ def test_a_table_of_real_runs(
     commands = []
 
     class InProcess:
-        """What a command does, in this process: starting Python takes longer than all the rest."""
+        """Runs a command in this process, because starting Python takes longer than the command."""
 
         def __init__(self, command: list[str], **_: Any) -> None:
             commands.append(command)
@@ -901,7 +906,7 @@ def test_a_table_of_real_runs(
         assert content["sem"]["measured"][name]["mean"] == pytest.approx(values[0])
         assert content["sem+SPO"]["measured"][name]["std"] == pytest.approx(stdev(values[1:]))
 
-    # Again: nothing is left to do.
+    # A second call has nothing to do.
     assert tool.main(arguments) == 0
     assert "3 runs, 3 of them finished" in capsys.readouterr().out
     assert len(commands) == 3
@@ -915,7 +920,7 @@ def test_a_table_of_real_runs(
         ("lazy/scenes_reldn.py", ["train.max_itre=1"], "no such key: train.max_itre"),
     ],
 )
-def test_what_is_no_config_to_ablate_is_refused_before_anything_runs(
+def test_configs_that_cannot_be_ablated_are_refused_before_anything_runs(
     config: str, options: list[str], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -1,7 +1,6 @@
 """tools/check_dataset.py: exit status, text, JSON and page."""
 
 import json
-import logging
 import re
 import subprocess
 import sys
@@ -24,14 +23,8 @@ from tests.builders.tiny_models import REPOSITORY
 
 THINGS, PREDICATES = ["cat", "<dog>", "bird"], ["on", "by"]
 NAME, TRAIN = "check_tool_test", "check_tool_train"
-# Which bird is the cat on? And a dog that is on a bird of its own, nearby.
+# The cat is on one of two birds, and the dog is on the other bird, nearby.
 CONFUSABLE = [annotation(box, c) for box, c in zip([*BOXES, [1, 1, 9, 9]], [0, 2, 2, 1], strict=True)]
-
-
-@pytest.fixture(autouse=True)
-def messages_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A training run in the same process may have given the package a handler of its own.
-    monkeypatch.setattr(logging.getLogger("reldn_d2"), "propagate", True)
 
 
 @pytest.fixture
@@ -86,7 +79,7 @@ def test_a_data_set_without_problems(
     assert "zero-shot" not in text and "annotation errors" not in text and "annotation_file" not in text
 
 
-def test_notes_are_no_errors(registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+def test_notes_are_not_errors(registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     registered[0]["relations"] = []
     assert run(NAME) == 0
     text = capsys.readouterr().out
@@ -107,7 +100,7 @@ def test_errors_give_status_1(registered: list[dict[str, Any]], capsys: pytest.C
     assert "Subject and object are positions in the annotations" in text
     assert re.search(r"images without annotation errors +4  66\.7 %; the next rows count these images", text)
     assert f"{NAME}: errors: box_outside, dangling_id\n" in text
-    # that one could not be loaded is the worse news, whatever the order
+    # status 2 (not loaded) goes before status 1 (errors), in any order
     assert run("check_tool_nowhere", NAME) == run(NAME, "check_tool_nowhere") == 2
 
 
@@ -141,13 +134,13 @@ def test_unseen_triplets_are_counted(
     )
 
 
-def test_a_training_split_that_is_not_there_is_no_obstacle_and_named(
+def test_a_training_split_that_cannot_be_loaded_is_named_and_the_rest_is_reported(
     registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     MetadataCatalog.get(NAME).set(train_dataset="check_tool_nowhere")
     output, page = tmp_path / "out.json", tmp_path / "page.html"
     assert run(NAME, "--output", output, "--html", page) == 0
-    # the same line everywhere
+    # text, JSON and page have the same line
     (line,) = re.findall("zero-shot relationships: not counted.*", capsys.readouterr().out)
     assert "check_tool_nowhere" in line and len(line) < 500
     (report,) = json.loads(output.read_text())["data_sets"]
@@ -155,7 +148,7 @@ def test_a_training_split_that_is_not_there_is_no_obstacle_and_named(
     assert line in unescape(page.read_text())
 
 
-def test_faulty_annotations_leave_zero_shot_out_and_the_report_says_so(
+def test_faulty_annotations_prevent_zero_shot_counts_and_the_report_says_so(
     registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     register(TRAIN, registered[:1])
@@ -166,7 +159,7 @@ def test_faulty_annotations_leave_zero_shot_out_and_the_report_says_so(
     assert "\nzero-shot relationships: not counted, because: annotations have errors\n" in text
 
 
-def test_faulty_pictures_and_another_size_take_nothing_out_of_the_counts(
+def test_faulty_pictures_and_another_size_change_no_count(
     registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     register(TRAIN, registered[:1])
@@ -192,7 +185,7 @@ def test_a_data_set_that_can_not_be_loaded_gives_status_2(
     assert run(NAME, "--json", broken, "--image-root", tmp_path, "--output", output) == 2
     text = capsys.readouterr().out
     assert f"error: {broken} can't be loaded: {broken}" in text and "not valid JSON" in text
-    # the other one is checked all the same
+    # the other data set is still checked
     assert f"{NAME}: no errors" in text
     first, second = json.loads(output.read_text())["data_sets"]
     assert first["name"] == NAME and "not valid JSON" in second["error"]
@@ -304,7 +297,7 @@ def test_samples_are_of_all_sorts_and_the_same_every_time(registered: list[dict[
     assert [s.caption for s in samples] == [s.caption for s in choose_samples(report, 12)]
     captions = {sample.image: sample.caption for sample in samples}
     assert len(captions) == len(samples)
-    # neither the box that is no number, nor the malformed dict, nor the relationship without object can be drawn
+    # the NaN box, the malformed dict and the relationship without object cannot be drawn
     assert captions[4] == "self_relation: image 4, relation 1: [1, 1, 0] (<dog> → on → <dog>)"
     assert captions[2].startswith("instance case, image 2: cat")
     assert captions[3].startswith("proximity case, image 3: cat")
@@ -321,7 +314,7 @@ def test_errors_are_drawn_first_one_of_each_kind_then_more_in_turn(registered: l
     entities = image()["annotations"][1:]
     for position, boxes in {0: [outside], 3: [outside, outside], 4: [outside]}.items():
         registered[position]["annotations"] = [*boxes, *entities]
-    # of two kinds, and drawn for both
+    # image with two kinds of errors, drawn for each
     registered[0]["annotations"].append(empty)
     registered[5] |= {"relations": [[0, 1, 9]], "image_id": 4}
     registered[1]["relations"] = []
@@ -342,7 +335,7 @@ def test_errors_are_drawn_first_one_of_each_kind_then_more_in_turn(registered: l
     assert len(choose_samples(report, 3)) == 3
 
 
-def test_what_has_no_picture_is_drawn_for_an_error_alone(registered: list[dict[str, Any]]) -> None:
+def test_images_without_a_picture_are_drawn_only_for_errors(registered: list[dict[str, Any]]) -> None:
     for position in (2, 3):
         Path(registered[position]["file_name"]).unlink()
     Path(registered[5]["file_name"]).write_text("<html>")

@@ -34,12 +34,6 @@ RESULT_FILES = (TABLES_FILE, RESULTS_FILE, PREDICATES_FILE, PER_IMAGE_FILE)
 OTHER = "evaluate_tool_other"
 
 
-@pytest.fixture(autouse=True)
-def messages_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A training run in the same process may have given the package a handler of its own.
-    monkeypatch.setattr(logging.getLogger("reldn_d2"), "propagate", True)
-
-
 @pytest.fixture
 def other_data_set() -> Iterator[str]:
     """The test data again, under another name and with a training split."""
@@ -167,7 +161,7 @@ def test_zero_shot_recall_needs_a_training_split(tmp_path: Path, other_data_set:
     # Unseen in training are "cat by dog" of image 1 and "dog on cat" of image 2, which nothing finds.
     assert run(path, "--train-dataset", TRAIN)["motifs", "zR@50"] == 0.0
     assert run(path, "--dataset", other_data_set)["motifs", "zR@50"] == 0.0
-    # The data set itself as training split: nothing is unseen.
+    # The training split is the data set itself, so nothing is unseen.
     assert np.isnan(run(path, "--dataset", other_data_set, "--train-dataset", TEST)["motifs", "zR@50"])
 
 
@@ -243,7 +237,8 @@ def test_image_labels_make_predictions_of_absent_classes_wrong(tmp_path: Path) -
 
 def test_a_module_or_a_file_registers_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("as_module", "as_file"):
-        source = f"from tests.builders.registered_scenes import RECORDS, register\nregister('{name}_scenes', RECORDS)\n"
+        source = "from tests.builders.registered_scenes import RECORDS, register\n"
+        source += f"register('{name}_scenes', RECORDS)\n"
         (tmp_path / f"evaluate_tool_{name}.py").write_text(source)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
@@ -393,7 +388,7 @@ def test_command_lines_that_make_no_sense(
 def test_the_command_prints_tables_or_one_line_about_what_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # As a process of its own would find them; starting one takes many seconds.
+    # The arguments of a process, without the many seconds that starting one takes.
     monkeypatch.setattr(logging.root, "handlers", [])
     monkeypatch.setattr(logging.root, "level", logging.WARNING)
     monkeypatch.setattr(logging.getLogger("reldn_d2"), "level", logging.NOTSET)

@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).parents[2] / "tools" / "predict.py"
 
 
 class FakePredictor:
-    """Finds a person left and a dog right, side by side."""
+    """Finds a person on the left and a dog on the right."""
 
     thing_classes = ("person", "dog")
     predicate_classes = ("next to", "feeds")
@@ -87,7 +87,7 @@ def test_one_image(tool: ModuleType, weights: Path, tmp_path: Path) -> None:
     assert tool.calls == [(config, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", str(weights)])]
 
 
-def test_a_config_in_python_is_told_the_weights_in_its_words(
+def test_a_python_config_gets_the_weights_under_its_own_key(
     tool: ModuleType, weights: Path, tmp_path: Path
 ) -> None:
     config = tmp_path / "model.py"
@@ -140,7 +140,7 @@ def test_images_of_one_stem_have_results_of_their_own(
     assert graph["image"]["file_name"] == "a.png"
 
 
-def test_missing_things_are_named(tool: ModuleType, weights: Path, tmp_path: Path) -> None:
+def test_missing_files_are_named(tool: ModuleType, weights: Path, tmp_path: Path) -> None:
     image = write_image(tmp_path / "in" / "a.jpg")
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"--input .*nothing"):

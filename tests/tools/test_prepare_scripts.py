@@ -33,8 +33,6 @@ Prepare = Callable[..., str]
 @pytest.fixture
 def prepare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Prepare:
     """Runs a script in this process and returns what it printed."""
-    # It would give the package a handler that outlives this test and its standard output.
-    monkeypatch.setattr("reldn_d2.engine.setup_console", lambda: None)
 
     def run(script: str, *arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])

@@ -1,11 +1,12 @@
 #!/usr/bin/env python
-"""Times the parts that were made fast, each beside another way to the same answer and beside two fixed loads.
+"""Times the optimised parts, each beside another way to the same answer and beside two fixed loads.
 
     python -m tools.benchmarks                     # about twelve minutes on two cores
     python -m tools.benchmarks --only losses       # one part; --help names them
     python -m tools.benchmarks --output benchmark.md
 
-Answers are compared first: if they differ, no time is printed and the exit status is 1. Nothing else should run on the machine.
+Answers are compared first: if they differ, no time is printed and the exit status is 1. Nothing else
+should run on the machine.
 """
 
 import argparse
@@ -41,12 +42,13 @@ _PARTS = {
     "statistics": statistics.rows,
 }
 _HEADER = (
-    "what", "ms", "compared with", "ms", "ratio", "operators", "launches", "GFLOP", "arithmetic", "matrix product ms",
-    "small operation µs",
-)  # fmt: skip
+    *("what", "ms", "compared with", "ms", "ratio", "operators", "launches", "GFLOP", "arithmetic"),
+    *("matrix product ms", "small operation µs"),
+)
 
 
 def main() -> None:
+    """Runs the benchmarks and prints their tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--only", choices=[*_PARTS, *_MEMORY_PARTS], help="one part")
     parser.add_argument("--output", type=Path, help="also write the tables there, as Markdown")
@@ -73,9 +75,10 @@ def _cells(row: Row) -> list[object]:
     launches = row.operators * row.machine.small_operation_us / 1e3 / row.ms
     arithmetic = row.gflop / row.machine.gflop_per_second * 1e3 / row.ms
     return [
-        row.name, row.ms, row.slow, row.slow_ms, row.slow_ms / row.ms, row.operators, f"{launches:.0%}", row.gflop,
-        f"{arithmetic:.0%}", row.machine.matrix_product_ms, row.machine.small_operation_us,
-    ]  # fmt: skip
+        *(row.name, row.ms, row.slow, row.slow_ms, row.slow_ms / row.ms),
+        *(row.operators, f"{launches:.0%}", row.gflop, f"{arithmetic:.0%}"),
+        *(row.machine.matrix_product_ms, row.machine.small_operation_us),
+    ]
 
 
 def _memory_table(part: Callable[[], str]) -> str:

@@ -1,4 +1,4 @@
-"""Time and memory of a generated data set of Visual Genome's size, every measurement in a process of its own."""
+"""Time and memory of a generated data set of Visual Genome's size. Each measurement has its own process."""
 
 import gc
 import multiprocessing
@@ -32,7 +32,7 @@ from .timing import AnswersDifferError
 
 Form = Literal["arrays", "lists"]
 
-# Images with relationships of the published files' train and test, and images without.
+# Numbers of images in the published files: with relationships in train and in test, and without.
 _TRAIN_IMAGES, _TEST_IMAGES, _OTHER_IMAGES = 62_723, 26_446, 18_904
 
 
@@ -41,13 +41,16 @@ class Loading:
     """The train images of Visual Genome, loaded and counted.
 
     Attributes:
-        form: of the annotations: "arrays" as the loader returns them, or "lists" of one dict for each entity.
-        images, entities, relationships: how many.
-        load_seconds: until the dicts are there.
-        peak_mb: of the process meanwhile, above what it held before, in MB (1e6 bytes).
-        dicts_mb: what is allocated when they are there.
-        serialised_mb, serialise_seconds: of them as pickles, which Detectron2's loader keeps.
-        count_seconds, overlap_seconds: of the counts behind the semantic module, without and with the overlap rule.
+        form: "arrays" if annotations are as the loader returns them, "lists" if they are lists of one dict
+            for each entity.
+        images, entities, relationships: their numbers.
+        load_seconds: time to load the dicts.
+        peak_mb: peak memory of the process while it loads, above its memory before, in MB (1e6 bytes).
+        dicts_mb: memory that is allocated after loading.
+        serialised_mb, serialise_seconds: size of the dicts as pickles, which Detectron2's loader keeps, and
+            the time to make them.
+        count_seconds, overlap_seconds: time of the counts for the semantic module, without and with the
+            overlap rule.
         answer: digest of these counts.
     """
 
@@ -66,7 +69,8 @@ class Loading:
 
 
 def loadings() -> Iterator[Loading]:
-    """
+    """Measures both forms of the same data set.
+
     Raises:
         AnswersDifferError: the two forms do not give the same counts.
     """
@@ -89,9 +93,9 @@ def write_data_set(folder: Path, train: int, test: int, others: int) -> None:
     """Write files as large as the published ones, with 11.6 boxes and 6.5 relationships an image on average.
 
     Args:
-        folder: where.
-        train, test: images with relationships of each split.
-        others: train images without.
+        folder: folder for the files.
+        train, test: numbers of images with relationships in each split.
+        others: number of train images without relationships.
     """
     draws = np.random.default_rng(0)
     images = train + test + others
@@ -154,7 +158,7 @@ def _allocated_mb(folder: str, form: Form) -> float:
     gc.collect()
     allocated, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    del dataset_dicts  # not before
+    del dataset_dicts  # they must live until the memory is read
     return allocated / 1e6
 
 

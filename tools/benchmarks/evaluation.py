@@ -33,7 +33,7 @@ _Listed = tuple[IntArray, IntArray]  # pair and predicate of each triplet
 
 @dataclass(frozen=True)
 class Case:
-    """An image with its annotation; `predicted` has no relationships yet, `pairs` are all ordered pairs."""
+    """An image. `predicted` has no relationships yet, and `pairs` are all ordered pairs."""
 
     truth: GroundTruthGraph
     predicted: PredictedGraph
@@ -41,6 +41,7 @@ class Case:
 
 
 def rows() -> Iterator[Row]:
+    """Measures two protocols on one image."""
     case = make_case(0)
     yield measure(
         f"motifs, one image: {len(case.pairs.score):,} pairs × {PREDICATES} predicates",
@@ -115,7 +116,7 @@ def _fast(case: Case, protocol: RecallProtocol) -> _Metrics:
 
 
 def _usual_motifs(case: Case) -> _Metrics:
-    """The best predicate of every pair, and everything, each sorted whole."""
+    """Sorts the best triplets of all pairs, and then all triplets, without an early stop."""
     probs, pair_score = case.pairs.predicate_probs, case.pairs.score
     best = probs.argmax(axis=1)
     order = np.argsort(-pair_score * probs[np.arange(len(best)), best])[: _LENGTHS[-1]]
@@ -133,7 +134,7 @@ def _usual_motifs(case: Case) -> _Metrics:
 
 
 def _usual_reldn(case: Case) -> _Metrics:
-    """The predicates of every pair sorted once, and the k best of all pairs sorted for every k."""
+    """Sorts the predicates of every pair once, and for every k the k best triplets of all pairs."""
     probs, pair_score = case.pairs.predicate_probs, case.pairs.score
     by_rank = np.argsort(-probs, axis=1)
     scores = pair_score[:, None] * np.take_along_axis(probs, by_rank, axis=1)
@@ -152,8 +153,7 @@ def _usual_reldn(case: Case) -> _Metrics:
 
 
 def _places(case: Case, listed: _Listed, phrase: bool) -> IntArray:
-    """The place of the first triplet that hits each relationship, by a loop; the list's length if none
-    does."""
+    """The place of the first triplet that hits each relationship, or the list's length, in a loop."""
     pair, predicate = listed
     subject, object = case.pairs.subject[pair], case.pairs.object[pair]
     boxes, classes, truth = case.predicted.boxes, case.predicted.classes, case.truth
@@ -179,7 +179,7 @@ def _around(a: FloatArray, b: FloatArray) -> FloatArray:
 
 
 def _iou(boxes: FloatArray, box: FloatArray) -> npt.NDArray[np.float64]:
-    """Of (K, 4) boxes with one, in whole pixels."""
+    """(K,) IoU of (K, 4) boxes with one box, in whole pixels."""
     width, height = (np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2]) + 1).clip(0).T
     areas = [(x[..., 2] - x[..., 0] + 1) * (x[..., 3] - x[..., 1] + 1) for x in (boxes, box)]
     iou: npt.NDArray[np.float64] = width * height / (areas[0] + areas[1] - width * height)

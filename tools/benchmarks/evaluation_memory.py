@@ -1,6 +1,6 @@
-"""Memory and time of evaluating a whole split of generated images, every measurement in a process of its own.
+"""Memory and time of evaluating a whole split of generated images. Each measurement has its own process.
 
-All protocols, the confusion subset too, and a training split as large as the test split.
+All protocols are scored, also on the confusion subset. The training split is as large as the test split.
 """
 
 import multiprocessing
@@ -29,8 +29,8 @@ from .evaluation import CLASSES, PREDICATES, Case, make_case, ranked
 from .memory import status_kb
 
 _NAME = "evaluation_memory"
-_RELATIONS = 8  # annotated in an image
-_SCENES = 50  # different ones; the images repeat them
+_RELATIONS = 8  # annotated relationships of an image
+_SCENES = 50  # different scenes; the images repeat them
 _Output = dict[str, Instances]
 
 
@@ -39,10 +39,10 @@ class Evaluation:
     """One evaluation.
 
     Attributes:
-        images: how many.
+        images: number of images.
         triplets: average length of the lists that the evaluator was given.
-        peak_mb: high-water mark of the whole process, imports included, in MB (1e6 bytes).
-        process_seconds, evaluate_seconds: in `RelationEvaluator.process` and in `evaluate`.
+        peak_mb: peak memory of the whole process with its imports, in MB (1e6 bytes).
+        process_seconds, evaluate_seconds: time in `RelationEvaluator.process` and in `evaluate`.
     """
 
     images: int
@@ -53,7 +53,7 @@ class Evaluation:
 
 
 def evaluations() -> Iterator[Evaluation]:
-    """A Visual Genome test split; and fewer images, with short lists and with one triplet of every pair."""
+    """Measures a Visual Genome test split, and smaller ones with short lists and with every pair."""
     for images, every_pair in ((26_000, False), (2_000, False), (2_000, True)):
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             yield pool.submit(evaluate, images, every_pair).result()
@@ -63,8 +63,8 @@ def evaluate(images: int, every_pair: bool) -> Evaluation:
     """Evaluate generated images in this process.
 
     Args:
-        images: how many.
-        every_pair: list the best triplet of each of the 9,900 pairs, in place of what `rank_triplets` leaves.
+        images: number of images.
+        every_pair: list the best triplet of each of the 9,900 pairs, not the list of `rank_triplets`.
     """
     scenes = [_scene(seed, every_pair) for seed in range(min(_SCENES, images))]
     truths, outputs = zip(*scenes, strict=True)
@@ -94,7 +94,7 @@ def evaluate(images: int, every_pair: bool) -> Evaluation:
 
 
 def _scene(seed: int, every_pair: bool) -> tuple[GroundTruthGraph, _Output]:
-    """Annotation of an image, and what the model would return."""
+    """The annotation of an image, and a model's output for it."""
     case = make_case(seed, concentration=10.0)  # flat distributions make long lists
     triplets = _best_of_every_pair(case) if every_pair else ranked(case, 100).relations
     truth = replace(case.truth, relations=case.truth.relations[:_RELATIONS])

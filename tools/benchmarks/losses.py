@@ -24,6 +24,7 @@ _MARGINS, _WEIGHTS = (0.2, 0.2, 0.2), (1.0, 0.5, 0.1)
 
 
 def rows() -> Iterator[Row]:
+    """Measures the losses beside two slower versions, for images of several sizes."""
     for entities, predicates, classes in _SIZES:
         name = f"losses, {entities} entities, {predicates} predicates"
         batch = _batch(entities, predicates, classes)

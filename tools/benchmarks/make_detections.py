@@ -1,13 +1,14 @@
 #!/usr/bin/env python
-"""Writes the file of detection scores that the row "SGDET" of the benchmark ranks.
+r"""Writes the file of detection scores that the row "SGDET" of the benchmark ranks.
 
-python tools/benchmarks/make_detections.py --dataset vrd_mini_test \\
-    --detections output/vrd_mini/detections/vrd_mini_test.npz \\
+python tools/benchmarks/make_detections.py --dataset vrd_mini_test \
+    --detections output/vrd_mini/detections/vrd_mini_test.npz \
     --weights output/vrd_mini/semantic_spatial_eps0.001/model_final.pth
 
-Takes the first photos of a data set with at least `--least` detections, and the semantic table and spatial module of a
-model without pixels (configs/vrd/semantic_spatial.yaml, with the paper's MODEL.ROI_RELATION_HEAD.SEMANTIC.EPS 0.001),
-so that predicate scores are those of a trained model and the file stays small.
+The file holds the first photos of a data set with at least `--least` detections. It also holds the semantic
+table and the spatial module of a model without pixels (configs/vrd/semantic_spatial.yaml, with the paper's
+MODEL.ROI_RELATION_HEAD.SEMANTIC.EPS 0.001). So predicate scores are those of a trained model, and the file
+stays small.
 """
 
 import argparse
@@ -25,12 +26,15 @@ _HEAD = "relation_head.pair_classifier."
 
 
 def main() -> None:
+    """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--dataset", required=True)
-    parser.add_argument("--detections", type=Path, required=True, help="written by tools/cache_detections.py")
-    parser.add_argument("--weights", type=Path, required=True, help="of configs/vrd/semantic_spatial.yaml")
-    parser.add_argument("--photos", type=int, default=4)
-    parser.add_argument("--least", type=int, default=100, help="detections of a photo")
+    parser.add_argument("--detections", type=Path, required=True, help="file of tools/cache_detections.py")
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="checkpoint of configs/vrd/semantic_spatial.yaml"
+    )
+    parser.add_argument("--photos", type=int, default=4, help="number of photos")
+    parser.add_argument("--least", type=int, default=100, help="least number of detections in a photo")
     parser.add_argument(
         "--output",
         type=Path,

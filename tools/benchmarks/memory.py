@@ -46,7 +46,7 @@ def can_measure() -> bool:
 
 
 def _peak_mb(function: Callable[[], Any]) -> float:
-    function()  # allocates what is kept between calls
+    function()  # the first call allocates memory that is kept
     peak = watch_peak()
     function()
     return peak()

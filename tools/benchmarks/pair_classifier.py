@@ -18,6 +18,7 @@ _CHUNK = 256  # MODEL.ROI_RELATION_HEAD.TEST.CHUNK_SIZE
 
 
 def rows() -> Iterator[Row]:
+    """Measures the head beside slower ways, and in bfloat16."""
     head = _Head()
     name = f"head, {_ENTITIES} entities, {len(head.pairs)} pairs"
     yield measure(
@@ -28,8 +29,10 @@ def rows() -> Iterator[Row]:
 
 
 class _Head:
-    """PairClassifier whose features are given: of each entity as subject and as object, of each unordered
-    pair's region."""
+    """A PairClassifier whose features are given.
+
+    Each entity has features as subject and as object, and each unordered pair has features of its region.
+    """
 
     @torch.no_grad()
     def __init__(self) -> None:
@@ -124,5 +127,5 @@ def _close(fast: Tensor, slow: Tensor) -> None:
 
 
 def _roughly(fast: Tensor, slow: Tensor) -> None:
-    """An approximation: bfloat16 has 8 significant bits."""
+    """Compares approximately: bfloat16 has 8 significant bits."""
     torch.testing.assert_close(fast, slow, rtol=0, atol=0.015)

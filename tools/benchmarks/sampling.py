@@ -1,4 +1,4 @@
-"""Labelling all pairs of an image and drawing those of each loss."""
+"""Labelling all pairs of an image and drawing the pairs of each loss."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -17,6 +17,7 @@ _SlowDrawn = tuple[list[Edge], list[Edge], list[Edge]]
 
 
 def rows() -> Iterator[Row]:
+    """Measures the sampler beside loops."""
     for entities in (64, 128):
         case = _case(entities)
         yield measure(
@@ -35,7 +36,7 @@ def _fast(case: Case) -> _Drawn:
 
 
 def _case(entities: int) -> Case:
-    """A quarter of the entities is the ground truth, the others are detections of it."""
+    """A quarter of the entities are the ground truth, the others are detections of these."""
     g = torch.Generator().manual_seed(0)
     truth = entities // 4
     matched = [*range(truth), *torch.randint(truth, (entities - truth,), generator=g).tolist()]

@@ -1,4 +1,4 @@
-"""SGDET of photos with 100 detections each: exact ranking that stops early, and ranking every pair."""
+"""SGDET of photos with 100 detections each: the exact early stop beside ranking every pair."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,10 +13,11 @@ from .sgdet_model import Output, RelationStage, build, photos, r50_config, vrd_c
 from .timing import Row, measure
 
 _REGIONS = 64
-_ROUNDING = 1e-5  # matrix products of chunks of other sizes differ in the last bits
+_ROUNDING = 1e-5  # the last bits of a matrix product depend on the size of the chunk
 
 
 def rows() -> Iterator[Row]:
+    """Measures two models: features of regions, the relation stage, and the whole model."""
     for name, cfg in (("R-50-FPN", r50_config()), ("EfficientNet-Lite0-FPN", vrd_config())):
         short_side = cfg.INPUT.MIN_SIZE_TEST
         model = build(cfg)
@@ -54,7 +55,7 @@ def _regions_row(name: str, stage: RelationStage) -> Row:
 
 
 def _same(exact: list[Output], slow: list[Output]) -> None:
-    """Equal lists; triplets whose scores differ by rounding only may change places."""
+    """Compares lists. Triplets whose scores differ only by rounding may change places."""
     for ours, theirs in zip(exact, slow, strict=True):
         a, b = ours[0]["relations"], theirs[0]["relations"]
         torch.testing.assert_close(a.scores, b.scores, rtol=_ROUNDING, atol=0)

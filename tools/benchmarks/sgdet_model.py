@@ -1,5 +1,4 @@
-"""A RelDN with real detections and predicate scores, but without the weights of a whole model in the
-repository.
+"""A RelDN with real detections and predicate scores, without a whole model's weights in the repository.
 
 Detections, semantic table and spatial module come from a committed file (`make_detections.py`). The
 detections are those of a detector in four test photos of vrd_mini; the modules are those of a model without
@@ -34,13 +33,12 @@ Output = list[dict[str, Instances]]
 
 
 def r50_config() -> CfgNode:
-    """The model zoo's Faster R-CNN R-50-FPN, 256 channels and 1024 features, the size of the paper's FPN
-    models."""
+    """The model zoo's Faster R-CNN R-50-FPN: 256 channels and 1024 features, as in the paper's FPN models."""
     cfg = get_cfg()
     add_reldn_config(cfg)
     cfg.merge_from_file(model_zoo.get_config_file("COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"))
     cfg.MODEL.META_ARCHITECTURE, cfg.INPUT.MIN_SIZE_TEST = "RelDN", 600
-    cfg.MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO = 2  # as the paper's
+    cfg.MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO = 2  # as in the paper's models
     return cfg
 
 
@@ -58,14 +56,15 @@ class _WithDetections(RelDN):
 
 
 class RelationStage:
-    """One photo: its feature maps, its detections, and the two ways to rank their pairs."""
+    """One photo: its feature maps, its detections, and two ways to rank their pairs."""
 
     @torch.no_grad()
     def __init__(self, model: _WithDetections, detections: Instances) -> None:
-        """
+        """Computes the feature maps.
+
         Args:
-            model: from `build`.
-            detections: of one photo, in pixels of the network input.
+            model: model from `build`.
+            detections: detections of one photo, in pixels of the network input.
         """
         height, width = detections.image_size
         image = torch.randint(256, (3, height, width), generator=torch.Generator().manual_seed(0))
@@ -123,13 +122,13 @@ def build(cfg: CfgNode) -> _WithDetections:
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(arrays["prior_row"])
     cfg.MODEL.ROI_RELATION_HEAD.NUM_PREDICATES = arrays["prior_rows"].shape[1] - 1
     model: _WithDetections = build_model(cfg).eval()
-    model.__class__ = _WithDetections  # no second registration for a benchmark
+    model.__class__ = _WithDetections  # a benchmark needs no registered meta-architecture
     classifier = model.relation_head.pair_classifier
     with torch.no_grad():
         visual = classifier.visual
         assert visual is not None and visual.score is not None
         silenced = [visual.score[-1], visual.subject_skip, visual.object_skip]
-        # Anchors as proposals: random ones leave hardly a box to the detector's box head.
+        # Proposals are the anchors. Random proposals would leave hardly a box for the detector's box head.
         silenced.append(model.proposal_generator.rpn_head.anchor_deltas)
         for layer in silenced:
             torch.nn.init.zeros_(layer.weight)

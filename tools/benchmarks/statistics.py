@@ -18,6 +18,7 @@ _RULES = {"": False, ", overlap rule": True}
 
 
 def rows() -> Iterator[Row]:
+    """Measures the counts beside loops, with and without the overlap rule."""
     vrd, vrd_size = generate(4_000, 6.6, 7.6, 100, 70), (100, 70)
     for rule, overlap_only in _RULES.items():
         yield measure(
@@ -30,12 +31,12 @@ def rows() -> Iterator[Row]:
 
 
 def generate(count: int, entities: float, relationships: float, classes: int, predicates: int) -> _Images:
-    """Images of 1,000 x 800 with annotations at random.
+    """Makes images of 1,000 x 800 pixels with random annotations.
 
     Args:
-        count: of images.
-        entities, relationships: of an image, on average; at least 2 and 1.
-        classes, predicates: how many are drawn from.
+        count: number of images.
+        entities, relationships: average numbers in an image; at least 2 and 1.
+        classes, predicates: numbers of classes and predicates to draw from.
     """
     rng = np.random.default_rng(0)
     return [
@@ -45,6 +46,7 @@ def generate(count: int, entities: float, relationships: float, classes: int, pr
 
 
 def describe(images: _Images) -> str:
+    """The numbers of images and relationships as text."""
     return f"{len(images):,} images, {sum(len(image['relations']) for image in images):,} relationships"
 
 

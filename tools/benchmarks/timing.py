@@ -1,4 +1,4 @@
-"""Timing two ways to the same answer in one run, beside two fixed loads that say how fast the machine is."""
+"""Times two ways to the same answer in one run, beside two fixed loads that show how fast the machine is."""
 
 import statistics
 import time
@@ -10,23 +10,29 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-_SECONDS = 3.0  # for which calls are repeated
-_LEAST_TURNS = 4  # the first is the warm-up
+_SECONDS = 3.0  # time for which calls are repeated
+_LEAST_TURNS = 4  # the first turn is the warm-up
 
 
 class AnswersDifferError(RuntimeError):
-    """Two ways that should give one answer do not: their times must not be compared."""
+    """Two ways that should give the same answer do not, so their times must not be compared."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Medians of a 1024 × 1024 × 1024 matrix product in float32, and of one addition of 16 numbers in a loop."""
+    """Median times of two fixed loads.
+
+    Attributes:
+        matrix_product_ms: a 1024 × 1024 × 1024 matrix product in float32.
+        small_operation_us: an addition of 16 numbers, in a loop.
+    """
 
     matrix_product_ms: float
     small_operation_us: float
 
     @property
     def gflop_per_second(self) -> float:
+        """Speed of the matrix product, in 1e9 floating-point operations a second."""
         return 2 * 1024**3 / 1e9 / (self.matrix_product_ms / 1e3)
 
 
@@ -35,13 +41,13 @@ class Row:
     """One measurement.
 
     Attributes:
-        name: what was done.
-        ms: median.
-        slow: what it was compared with.
-        slow_ms: median of that, in the same run.
-        operators: PyTorch operators that one call runs, views left out.
+        name: name of the measured function.
+        ms: median time of a call.
+        slow: name of the slower way.
+        slow_ms: its median time, in the same run.
+        operators: number of PyTorch operators that one call runs, without views.
         gflop: floating-point operations of its matrix products and convolutions, in 1e9.
-        machine: measured right before.
+        machine: speed of the machine, measured right before.
     """
 
     name: str
@@ -54,7 +60,7 @@ class Row:
 
 
 def calibrate() -> Machine:
-    """How fast the machine is now."""
+    """Measure how fast the machine is now."""
     a, b, small = torch.rand(1024, 1024), torch.rand(1024, 1024), torch.rand(16)
 
     def loop() -> None:
@@ -68,7 +74,7 @@ def calibrate() -> Machine:
 def medians(functions: list[Callable[[], Any]], seconds: float = _SECONDS) -> list[float]:
     """Median milliseconds of a call of each function, after a warm-up.
 
-    They take turns of a few calls each, so that a change of the machine's speed hits all of them.
+    The functions take turns of a few calls each, so that a change of the machine's speed affects all.
     """
     times: list[list[float]] = [[] for _ in functions]
     end = time.perf_counter() + seconds
@@ -99,14 +105,14 @@ def measure(
     """Times a function, and another way to the same answer.
 
     Args:
-        name: for the table.
-        function: what to time.
+        name: name of the function, for the table.
+        function: function to time.
         slow: the other way.
-        slow_name: what it is, for the table.
-        same: raises AssertionError if the two answers differ.
+        slow_name: name of the other way, for the table.
+        same: function that raises AssertionError if the two answers differ.
 
     Raises:
-        AnswersDifferError: they do; nothing is timed then.
+        AnswersDifferError: the answers differ. Nothing is timed then.
     """
     try:
         same(function(), slow())
@@ -123,7 +129,7 @@ def measure(
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types
-    """Counts the operators that run inside of it, those of a backward pass included; views only look elsewhere."""
+    """Counts the operators that run inside of it, also in a backward pass. Views do not count."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -15,7 +15,7 @@ RELATIONS, DETECTIONS = "rel_annotations_train.json", "detections_train.json"
 THINGS, PREDICATES = ["person", "cup"], ["on", "holds"]
 PERSON, CUP = end(0, 2, 20, 5, 15), end(1, 8, 12, 14, 18)
 SOUND = [relationship(PERSON, CUP, 1)]
-# The relationships of the first image.
+# Damage -> relationships of the first image.
 RECORDS = {
     Damage.ONE_BOX: [],
     Damage.BOX_ORDER: [relationship(PERSON, end(1, 8, 12, 18, 14), 1)],

@@ -1,4 +1,4 @@
-"""Kinds of damage, and what may become of a data set that has one."""
+"""Kinds of damage, and the possible outcomes for a data set that has one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Damage(Enum):
-    """What is wrong with the first image, with one of its records, or with a file."""
+    """An error in the first image, in one of its records, or in a file."""
 
     NONE = auto()
     ONE_BOX = auto()  # the image has a single entity and no relationship between two
@@ -17,7 +17,7 @@ class Damage(Enum):
         auto()
     )  # the far corner of a box comes before the near one (a negative size, where sizes are given)
     BOX_NOT_FINITE = auto()
-    DANGLING_ID = auto()  # a relationship names an entity, or a record an image, that does not exist
+    DANGLING_ID = auto()  # a relationship names a missing entity, or a record a missing image
     UNKNOWN_CLASS = auto()
     UNKNOWN_PREDICATE = auto()
     SELF_RELATION = auto()
@@ -51,16 +51,16 @@ class Loads:
 
 @dataclass(frozen=True)
 class Format:
-    """A format and the outcome of each kind of damage. Kinds that it can't have are left out.
+    """A format and the outcome of each kind of damage that it can have.
 
     Attributes:
-        name: for test ids.
+        name: name in test ids.
         write: writes three images with at least two entities and one relationship each below a folder, the
             first one damaged.
-        load: reads what was written there.
+        load: reads the written images.
         num_classes: number of entity classes of the written data.
         num_predicates: number of predicates of the written data.
-        outcomes: kind of damage -> what happens.
+        outcomes: kind of damage -> outcome.
     """
 
     name: str

@@ -82,7 +82,7 @@ def _first_image(damage: Damage) -> list[dict[str, Any]]:
 def _write(root: Path, damage: Damage) -> None:
     others = [row(image, WOMAN, RIGHT, "at", TABLE, MIDDLE) for image in ("b1", "c2")]
     write_csv(root / CSV, _first_image(damage) + others)
-    # with one of its own, validation is no part of the training file; split "train" does not read it
+    # validation has its own file, so it is no part of the training file; split "train" does not read it
     (root / "oidv6-validation-annotations-vrd.csv").touch()
     write_pictures(root / "train", ["a0", "b1", "c2"])
     picture = root / "train" / "a0.jpg"

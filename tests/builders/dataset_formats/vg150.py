@@ -13,7 +13,7 @@ from .damage import Counted, Damage, Format, Loads, Refused
 
 H5 = "VG-SGG-with-attri.h5"
 FIRST = Photo(7)
-# What of the first image is other than sound, where the layout can say it.
+# Damage -> the first image, where the layout can express it.
 PHOTOS = {
     Damage.ONE_BOX: replace(FIRST, boxes=FIRST.boxes[:1], labels=[1], relations=()),
     Damage.BOX_OUTSIDE: replace(FIRST, boxes=[(1000, 100, 200, 60), FIRST.boxes[1]]),
@@ -45,7 +45,7 @@ def write(folder: Path, damage: Damage) -> None:
 
 
 def load(folder: Path) -> list[dict[str, Any]]:
-    # so that an image without relationships can be looked at
+    # keep_empty, so that an image without relationships is loaded
     return load_vg150(folder, "trainval", keep_empty=True)
 
 

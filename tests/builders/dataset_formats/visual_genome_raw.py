@@ -17,7 +17,7 @@ from .damage import Counted, Damage, Format, Loads, Refused
 
 MAN, CUP = thing(1, "man", 5, 10, 20, 40), thing(2, "cup", 20, 15, 8, 9)
 SOUND = [relationship(MAN, "holding", CUP)]
-# What of the first image is other than sound: its objects, its relationships.
+# Damage -> objects or relationships of the first image.
 OBJECTS = {
     Damage.ONE_BOX: [MAN],
     Damage.BOX_OUTSIDE: [MAN, {**CUP, "w": 200}],
@@ -77,7 +77,7 @@ FORMAT = Format(
         ),
         Damage.BOX_ORDER: refused_box(r"20\.0, 15\.0, -8\.0, 9\.0"),
         Damage.BOX_NOT_FINITE: refused_box(r"20\.0, nan, 8\.0, 9\.0"),
-        # ids of objects cannot dangle: each record has a box of its own
+        # each relationship describes its objects with their boxes, so only ids of images can be missing
         Damage.DANGLING_ID: Refused(r"image_data\.json does not list image 7.*remove it"),
         Damage.UNKNOWN_CLASS: Counted(r": 1 entities are left out.*'sky' \(1\)"),
         Damage.UNKNOWN_PREDICATE: Counted(

@@ -14,7 +14,7 @@ from .damage import Counted, Damage, Format, Loads, Refused
 
 JSON = "annotations_train.json"
 SOUND = [relationship(PERSON, CUP)]
-# The relationships of the first image.
+# Damage -> relationships of the first image.
 RECORDS = {
     Damage.ONE_BOX: [relationship(PERSON, PERSON)],
     Damage.BOX_OUTSIDE: [relationship(PERSON, end(52, 8, 12, 14, 99))],

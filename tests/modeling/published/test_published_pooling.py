@@ -1,5 +1,4 @@
-"""RoIAlign of inclusive boxes, proposals, spatial features and detection of the published code, part by
-part."""
+"""RoIAlign of inclusive boxes, proposals, spatial features and detection of the published code."""
 
 import math
 
@@ -28,7 +27,7 @@ from tests.references.published import (
 
 
 def random_boxes(count: int, seed: int, size: float = 60.0) -> torch.Tensor:
-    """Inclusive."""
+    """(count, 4) inclusive boxes."""
     generator = torch.Generator().manual_seed(seed)
     corners = torch.rand(count, 2, generator=generator) * size * 0.8 - 4
     extent = torch.rand(count, 2, generator=generator) ** 2 * size
@@ -246,7 +245,7 @@ def test_the_threshold_falls_until_there_is_enough(
     seen: list[int] = []
     found = detect(roi_heads, FAR, scores.tolist(), lambda boxes: len(boxes) >= wanted, seen)
     assert len(found) == expected
-    assert len(seen) == min(rounds, 5)  # at 0 nobody is asked
+    assert len(seen) == min(rounds, 5)  # the function is not called at threshold 0
 
 
 def test_at_threshold_zero_every_box_counts(roi_heads: PublishedROIHeads) -> None:

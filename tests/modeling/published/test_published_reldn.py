@@ -1,5 +1,4 @@
-"""PublishedRelDN as a whole, at reduced width with random weights, against the slow way through a test
-image."""
+"""PublishedRelDN as a whole, at reduced width with random weights, against a slow version."""
 
 from typing import Any
 
@@ -49,8 +48,7 @@ WIDE, LONG = ((61, 83), (97, 132)), ((97, 50), (140, 72))
 
 @torch.no_grad()
 def spread(model: RelDN, image: torch.Tensor) -> None:
-    """Scales the last layers so that what they return differs clearly, and no rank hangs on the last
-    digits."""
+    """Scales the last layers so that their outputs differ clearly and no rank depends on the last digits."""
     images = model.preprocess_image([{"image": image}])
     features = model.backbone(images.tensor)
     rpn, heads = model.proposal_generator, model.roi_heads
@@ -61,7 +59,7 @@ def spread(model: RelDN, image: torch.Tensor) -> None:
     (proposals,), _ = rpn(images, features)
     maps = [features[name] for name in heads.in_features]
     scores, deltas = heads.box_predictor(heads.box_head(heads.box_pooler(maps, [proposals.proposal_boxes])))
-    # Random features are much alike: what they share would decide the class of all boxes.
+    # Random features are similar. Their common part would decide the class of all boxes.
     common, factor = scores.mean(dim=0), 1.5 / (scores - scores.mean(dim=0)).std()
     heads.box_predictor.cls_score.weight.mul_(factor)
     heads.box_predictor.cls_score.bias.copy_(-common * factor)
@@ -93,7 +91,7 @@ def vgg(tiny_config: TinyConfig) -> PublishedRelDN:
 
 
 def image_of(sizes: tuple[tuple[int, int], tuple[int, int]], seed: int = 0) -> torch.Tensor:
-    """Coarse noise: its regions differ, other than those of fine noise."""
+    """Coarse noise, because regions of fine noise would be too similar."""
     coarse = np.random.default_rng(seed).integers(0, 256, (1, 3, 9, 9)).astype(np.float32)
     return torch.nn.functional.interpolate(torch.from_numpy(coarse), sizes[1], mode="bilinear")[0]
 
@@ -184,14 +182,14 @@ def test_given_boxes_equal_the_slow_way(kind: str, request: pytest.FixtureReques
     boxes = [(3.0, 4.0, 30.0, 20.0), (0.0, 0.0, 82.0, 60.0), (50.0, 41.0, 53.0, 59.0)]
     x = {**input_of(WIDE, 1), "instances": given(WIDE, boxes, [4, 0, 1])}
     reference = slow(model, x)
-    assert slow_level(reference.region(boxes[1]), 2, 5) == 3  # but only just, with a pixel more a side
+    assert slow_level(reference.region(boxes[1]), 2, 5) == 3  # only because a side has one more pixel
 
     model.task = "prdcls"
     (result,) = model([x])
     expected = [(1.0, c, box) for c, box in zip([4, 0, 1], boxes, strict=True)]
     check_entities(result["instances"], expected, WIDE[0])
     triplets = reference.triplets(expected, given=True)
-    assert len(triplets) == 3 * 2 * 7  # the last box overlaps the second alone, which is no matter here
+    assert len(triplets) == 3 * 2 * 7  # all pairs, although the last box overlaps only the second
     check_relations(result["relations"], triplets)
 
     model.task = "sgcls"
@@ -209,7 +207,7 @@ def test_precomputed_detections_equal_the_slow_way(fpn: PublishedRelDN) -> None:
     detections = Instances(
         WIDE[1],
         pred_boxes=same.gt_boxes,
-        scores=torch.tensor([0.9, 0.03, 0.5]),  # below the threshold, but given
+        scores=torch.tensor([0.9, 0.03, 0.5]),  # below the threshold, but given detections are all kept
         pred_classes=same.gt_classes,
     )
     x = {**input_of(WIDE), "detections": detections}
@@ -229,7 +227,7 @@ def test_precomputed_detections_equal_the_slow_way(fpn: PublishedRelDN) -> None:
 def test_the_threshold_falls_until_two_boxes_overlap(
     fpn: PublishedRelDN, background: float, least: float
 ) -> None:
-    """With all boxes pushed towards the background no pair is left at 0.05."""
+    """All boxes are pushed towards the background, so that no pair is left at 0.05."""
     with torch.no_grad():
         fpn.roi_heads.box_predictor.cls_score.bias[-1] += background
     x = input_of(WIDE)
@@ -245,7 +243,7 @@ def test_the_threshold_falls_until_two_boxes_overlap(
     check_entities(result["instances"], slow(fpn, x, overlap_only=False).detections(), WIDE[0])
 
 
-def test_what_is_a_pair_to_consider(vgg: PublishedRelDN) -> None:
+def test_pairs_of_boxes_that_share_a_pixel_are_considered(vgg: PublishedRelDN) -> None:
     """Boxes that share a pixel: 10 to 20 and 20 to 30 by first and last pixel, 10 to 20 and 21 to 30 not."""
     head = vgg.relation_head
     sharing = torch.tensor([[10.0, 10, 21, 21], [20, 20, 31, 31]])
@@ -267,7 +265,7 @@ def test_a_batch_is_done_image_by_image(fpn: PublishedRelDN) -> None:
     assert fpn([]) == []
 
 
-def test_boxes_can_be_had_in_the_network_input(vgg: PublishedRelDN) -> None:
+def test_boxes_can_be_returned_in_the_network_input(vgg: PublishedRelDN) -> None:
     x = input_of(WIDE)
     (image,), (network,) = vgg.inference([x]), vgg.inference([x], do_postprocess=False)
     factors = torch.tensor([132 / 83, 97 / 61]).repeat(2)
