@@ -26,8 +26,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "__init__": {"config", "data", "modeling"},
 }
-# The layers of a room, lowest first: files and folders that import only from lower layers, and from their own. Files that
-# no layer names are above all of them.
+# The layers of a room, lowest first: files and folders that import only from their own and from lower layers.
 LAYERS: dict[str, list[set[str]]] = {
     "structures": [
         {"annotations", "boxes", "queries", "vocabulary"},
