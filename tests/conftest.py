@@ -33,7 +33,11 @@ def pytest_configure() -> None:
     suppressed = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
     settings.register_profile("fixed", deadline=None, derandomize=True, suppress_health_check=suppressed)
     settings.register_profile(
-        "random", deadline=None, max_examples=300, print_blob=True, suppress_health_check=suppressed
+        "random",
+        deadline=None,
+        max_examples=int(os.environ.get("RELDN_D2_EXAMPLES", "300")),
+        print_blob=True,
+        suppress_health_check=suppressed,
     )
     settings.load_profile(os.environ.get("RELDN_D2_HYPOTHESIS", "fixed"))
 
