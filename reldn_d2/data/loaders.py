@@ -85,7 +85,8 @@ def build_relation_test_loader(
 
     Args:
         dataset_dicts: the images.
-        mapper: function that makes the model's input from a dataset dict: `RelationDatasetMapper(cfg, is_train=False)`.
+        mapper: function that makes the model's input from a dataset dict, for example
+            `RelationDatasetMapper(cfg, is_train=False)`.
         queries: `RelationEvaluator.queries` of the evaluator that will see the outputs.
         batch_size: number of images in a batch on each device.
         num_workers: number of processes that load images; 0 loads them in this process.
