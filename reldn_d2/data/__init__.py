@@ -24,7 +24,7 @@ from .statistics import predicate_counts, predicate_repeat_factors, zero_shot_tr
 
 register_all()
 
-# Python configs that an earlier release saved call the counts by this name.
+# Python configs that earlier releases saved use this name for `predicate_counts`.
 cached_predicate_counts = predicate_counts
 
 __all__ = [

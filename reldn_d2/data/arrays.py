@@ -47,8 +47,7 @@ def dataset_arrays(dataset_dicts: Sequence[DatasetDict]) -> DatasetArrays:
     """Flatten dataset dicts.
 
     Raises:
-        ValueError: the relationships of an image do not fit its annotations; the message of `relation_rows`
-            names it.
+        ValueError: the relationships of an image do not fit its annotations; the message names the image.
     """
     classes = [entity_classes(dataset_dict) for dataset_dict in dataset_dicts]
     rows = [_unchecked_rows(dataset_dict) for dataset_dict in dataset_dicts]
@@ -76,7 +75,7 @@ def check_vocabulary(
 
     Args:
         arrays: the result of `dataset_arrays`.
-        dataset_dicts: the same images, for messages.
+        dataset_dicts: the same images; messages name them.
         num_classes: number of entity classes.
         num_predicates: number of predicates.
 
@@ -106,7 +105,7 @@ def _unchecked_rows(dataset_dict: DatasetDict) -> NDArray[np.int64]:
 
 
 def _starts(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """(I + 1,) the row at which each part begins in the concatenation of all, and its length."""
+    """(I + 1,) row where each part begins in the concatenation of all parts; the last is its length."""
     return np.cumsum([0, *map(len, parts)], dtype=np.int64)
 
 
@@ -117,7 +116,7 @@ def is_repeat(rows: NDArray[Any]) -> NDArray[np.bool_]:
         rows: (K, D) numbers; NaN does not equal NaN.
     """
     repeat = np.zeros(len(rows), dtype=np.bool_)
-    # stable, so that the first of equal rows stays the first
+    # the sort is stable, so that the first of equal rows stays first
     order = np.lexsort(rows.T[::-1])
     ordered = rows[order]
     repeat[order[1:]] = (ordered[1:] == ordered[:-1]).all(axis=1)

@@ -30,8 +30,8 @@ _OPENIMAGES_COUNTS = {"train": {"images": 53_953}, "val": {"images": 3_234}}
 def register_all(root: str | None = None) -> None:
     """Register the data sets that datasets/README.md lists.
 
-    Files are read when a data set is loaded. A name that is registered already, by an earlier call or by
-    another project, is left as it is, even if only its metadata are set.
+    Files are read when a data set is loaded. A name that an earlier call or another project has registered is
+    left as it is. This also holds for a name that has only metadata.
 
     Args:
         root: folder of the data sets; None means `datasets_root()`.
@@ -46,7 +46,7 @@ def register_all(root: str | None = None) -> None:
 
 def _vrd(base: Path) -> _Sets:
     sets: _Sets = {}
-    # vrd_mini is any smaller data set in VRD's layout
+    # vrd_mini can be any smaller data set in VRD's layout
     for folder, counts in (("vrd", _VRD_COUNTS), ("vrd_mini", {})):
         for split, train in (("train", None), ("test", f"{folder}_train")):
             sets[f"{folder}_{split}"] = partial(

@@ -40,7 +40,7 @@ class Conversion:
 
 
 def digests_of_sources(conversions: Sequence[Conversion]) -> dict[Path, str]:
-    """Digests of the contents of all source files that exist, each read once."""
+    """Digests of the contents of all source files that exist. Each file is read once."""
     sources = {path for conversion in conversions for path in conversion.sources if path.is_file()}
     return {path: _file_digest(path) for path in sources}
 
@@ -48,8 +48,8 @@ def digests_of_sources(conversions: Sequence[Conversion]) -> dict[Path, str]:
 def convert(conversion: Conversion, output: Path, digests: Mapping[Path, str], force: bool = False) -> str:
     """Write `output/NAME.json`, unless it exists undamaged and was made from the same sources.
 
-    `NAME.origin.json` beside it records what it was made from. Only the names of pictures are compared: use
-    `force` after replacing pictures by others of another size.
+    `NAME.origin.json` beside it records the sources. For pictures, only the names are compared: use `force`
+    after you replace pictures by pictures of another size.
 
     Args:
         conversion: what to convert.
@@ -58,10 +58,10 @@ def convert(conversion: Conversion, output: Path, digests: Mapping[Path, str], f
         force: write the file in any case.
 
     Returns:
-        A message: what was done, the counts, and the line that registers the file.
+        A message with the result, the counts, and the line that registers the file.
 
     Raises:
-        OSError, ValueError: errors of the loader or the writer; a source would be overwritten.
+        OSError, ValueError: the loader or the writer fails, or the file would overwrite a source.
     """
     path = output / f"{conversion.name}.json"
     if path.resolve() in [source.resolve() for source in conversion.sources]:

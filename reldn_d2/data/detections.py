@@ -1,9 +1,9 @@
-"""Precomputed detections: entities that a detector found once, in a file.
+"""Precomputed detections: files of the entities that a detector found.
 
 The file is a NumPy .npz of the detections of all images, one image after the other: `boxes` (K, 4) float32
 XYXY in pixels of the original image, `scores` (K,) float32, `classes` (K,) int64, `image_ids` (N,) integers
 or strings, `offsets` (N + 1,) int64 (image i has the rows offsets[i]:offsets[i + 1]),
-`thing_classes` (C,) strings, `format_version` and, if it is known, `made_by`, text that names the detector.
+`thing_classes` (C,) strings, `format_version` and optionally `made_by`, a text that names the detector.
 """
 
 import os
@@ -29,7 +29,7 @@ def save_detections(
     *,
     made_by: str = "",
 ) -> None:
-    """Write the detections of a data set to a file. After an error the file is as before.
+    """Write the detections of a data set to a file. An error leaves an existing file unchanged.
 
     Args:
         path: file to write; its ending is usually .npz.
@@ -66,7 +66,10 @@ def save_detections(
 
 
 def detections_made_by(path: str | os.PathLike[str]) -> str:
-    """The `made_by` that `save_detections` was given; empty if there was none, or if the file does not exist.
+    """Read the text that names the detector of a detections file.
+
+    Returns:
+        The `made_by` that `save_detections` was given; empty if there was none or the file does not exist.
 
     Raises:
         ValueError: the file is not a detections file.
@@ -143,7 +146,7 @@ def _check_image(
     num_classes: int,
 ) -> None:
     count = len(scores)
-    # an empty list of boxes has no second axis
+    # an empty list of boxes has shape (0,)
     right_shapes = boxes.shape in ((count, 4), (0,)) and scores.shape == classes.shape == (count,)
     if not right_shapes or boxes.size != 4 * count:
         problem = f"boxes {boxes.shape}, scores {scores.shape}, classes {classes.shape} do not fit each other"

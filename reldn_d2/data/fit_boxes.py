@@ -26,21 +26,21 @@ def fit_boxes(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Clip boxes to their images, and widen sides below one pixel to one pixel inside the image.
 
-    No box is dropped, so that the number of relationships stays the official one. A warning says how many
+    No box is dropped, so the number of relationships stays the official one. A warning says how many boxes
     were changed.
 
     Args:
         boxes: (N, 4) XYXY in absolute pixels.
         sizes: (N, 2) width and height of the image of each box.
         source: the annotation file, for messages.
-        record: function from a row of `boxes` to the name of its record, for messages.
+        record: function that names the record of a row of `boxes`, for messages.
 
     Returns:
         (N, 4) boxes, and (N,) whether a box was changed.
 
     Raises:
-        ValueError: many boxes are far outside their images, so their numbers must have another order or
-            scale, or belong to other images.
+        ValueError: many boxes are far outside their images. Their numbers must have another order or scale,
+            or belong to other images.
     """
     excess = np.maximum(-boxes[:, :2], boxes[:, 2:] - sizes).clip(min=0)
     far_out = (excess > _FAR_OUT * sizes).any(axis=1)

@@ -24,12 +24,12 @@ logger = logging.getLogger(__name__)
 _UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 
 _EXIF_ORIENTATION = 274
-# with these orientations, width and height of the upright picture are exchanged
+# these orientations exchange width and height of the upright picture
 _EXIF_ON_ITS_SIDE = (5, 6, 7, 8)
 
 # Version of the cached sizes. Raise it when the results of `upright_size` change.
 _CACHE_VERSION = 1
-# The cache is written after this many new sizes, so that a killed run loses no more than these.
+# The cache is written after this many new sizes, so a killed run loses no more than these.
 _SAVE_EVERY = 4000
 # How many unreadable pictures a message names besides the first.
 _NAMED = 5
@@ -127,10 +127,10 @@ def upright_size(file_name: str | os.PathLike[str]) -> tuple[int, int]:
 def image_sizes(paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.int64]:
     """(I, 2) width and height of the upright pictures, from the headers of the files.
 
-    The sizes are cached, in one cache file for each folder of pictures, so that a second run, or one that
-    continues an interrupted run, opens only new files. A cached size is valid as long as the file has the
-    same size in bytes and the same modification time. Contents are not compared: reading the files is what
-    takes minutes on a network disk.
+    The sizes are cached in one cache file for each folder of pictures. So a second run opens only new files,
+    even if the first run was interrupted. A cached size is valid as long as the file has the same size in
+    bytes and the same modification time. Contents are not compared, because reading the files takes minutes
+    on a network disk.
 
     Raises:
         FileNotFoundError: a file does not exist.
@@ -200,7 +200,7 @@ def _sizes_in_folder(folder: str, names: list[str]) -> list[tuple[int, int]]:
 
 
 def _stamp(path: str) -> tuple[int, int]:
-    """Size in bytes and modification time of a file; -1 and -1, which no file has, if it is missing."""
+    """Size in bytes and modification time of a file; (-1, -1), which no file has, if it is missing."""
     try:
         found = os.stat(path)
     except OSError:
@@ -217,8 +217,7 @@ def _read_cache(path: Path) -> dict[str, _Entry]:
             }
     except FileNotFoundError:
         pass
-    # Any exception: one changed byte can raise zlib.error, BadZipFile, NotImplementedError, RuntimeError and
-    # more.
+    # One changed byte can raise zlib.error, BadZipFile, NotImplementedError, RuntimeError and more.
     except Exception as error:
         logger.warning("%s of the cache cannot be read (%s): the image sizes are read again.", path, error)
     return {}

@@ -1,4 +1,4 @@
-"""From a dataset dict to the model's input, keeping boxes, relationships and detections together."""
+"""The mapper: turns a dataset dict into the model's input."""
 
 import logging
 from typing import Any
@@ -28,29 +28,31 @@ _MADE_BY_MAPPER = ("annotations", "relations", "detections")
 
 
 class RelationDatasetMapper:
-    """Maps a dataset dict to what the model reads; the dict it is given is never modified.
+    """Maps a dataset dict to the model's input. The dict is never modified.
 
-    The output keeps every other key of the dict and adds
+    The output keeps the other keys of the dict and adds:
 
     * `"image"`: (3, H, W) uint8 tensor after augmentation;
     * `"instances"`: `Instances` of size (H, W) with `gt_boxes` (clipped to the image) and `gt_classes`;
-    * `"relations"`: (R, 3) long tensor of (subject, object, predicate) rows of `instances`; (0, 3) when none;
-    * `"detections"`, when the dict has precomputed ones: `Instances` with `pred_boxes`, `scores` and
-      `pred_classes`, transformed with the image and clipped; boxes that become empty are dropped.
+    * `"relations"`: (R, 3) long tensor of rows (subject, object, predicate); subject and object are rows of
+      `instances`;
+    * `"detections"`, if the dict has precomputed ones: `Instances` with `pred_boxes`, `scores` and
+      `pred_classes`. The boxes are transformed with the image and clipped; empty ones are dropped.
 
-    In training, crowd annotations and boxes that a crop left empty are dropped together with the
-    relationships they take part in, and the rest are renumbered; an image may end without any. At test time
-    row i of `instances` is annotation i, without exception. A dict without `"annotations"` gives no `instances`
-    and no `relations`, one without `"relations"` no `relations`.
+    In training, crowd annotations and boxes that a crop left empty are dropped, together with their
+    relationships. The other relationships are renumbered; an image may have none left. At test time, row i of
+    `instances` is always annotation i. If the dict has no `"annotations"`, the output has neither
+    `"instances"` nor `"relations"`. If the dict has no `"relations"`, the output has none either.
     """
 
     @configurable
     def __init__(
         self, is_train: bool, *, augmentations: list[T.Augmentation | T.Transform], image_format: str
     ) -> None:
-        """
+        """Create a mapper.
+
         Args:
-            is_train: training (drops empty boxes) or test time (keeps every annotation).
+            is_train: True for training, where annotations may be dropped; False keeps every annotation.
             augmentations: applied in order to the image and to all boxes.
             image_format: a format of `detectron2.data.detection_utils.read_image`, such as "BGR".
         """
@@ -62,17 +64,19 @@ class RelationDatasetMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        """Arguments of the constructor, from Detectron2's keys under `INPUT`."""
         augmentations = utils.build_augmentation(cfg, is_train)
         if is_train and cfg.INPUT.CROP.ENABLED:
             augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
         return {"is_train": is_train, "augmentations": augmentations, "image_format": cfg.INPUT.FORMAT}
 
     def __call__(self, dataset_dict: DatasetDict) -> DatasetDict:
-        """
+        """Map a dataset dict.
+
         Raises:
             FileNotFoundError: the image file does not exist.
-            ValueError: the image cannot be decoded, has another size than the dict says, or the relationships do
-                not fit the annotations.
+            ValueError: the image cannot be decoded, the image has another size than the dict says, or the
+                relationships do not fit the annotations.
         """
         output = {key: value for key, value in dataset_dict.items() if key not in _MADE_BY_MAPPER}
         image = read_image(dataset_dict["file_name"], self.image_format)
@@ -100,15 +104,15 @@ class RelationDatasetMapper:
 
 
 def renumber_relations(relations: Tensor, keep: Tensor) -> Tensor:
-    """Relationships after some entities are dropped.
+    """Drop the relationships of dropped entities, and renumber the others.
 
     Args:
         relations: (R, 3) long rows (subject, object, predicate) over E entities.
-        keep: (E,) bool.
+        keep: (E,) bool, whether each entity is kept.
 
     Returns:
-        (R', 3) long: the relationships whose two ends are kept, in their old order, numbered over the kept
-        entities.
+        (R', 3) long rows of the relationships whose subject and object are both kept, in their old order.
+        Subject and object are numbers among the kept entities.
     """
     kept_relations = relations[keep[relations[:, 0]] & keep[relations[:, 1]]]
     new_row = keep.cumsum(0) - 1

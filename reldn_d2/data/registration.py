@@ -1,4 +1,4 @@
-"""Registering data sets with Detectron2. Files are read on loading, and registering twice is allowed."""
+"""Registering data sets with Detectron2. Files are read when a data set is loaded."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -34,8 +34,9 @@ def register_relation_dataset(
         load: the loader, called as `load(**arguments)`.
         arguments: arguments of the loader. Together with the loader's name they become the metadata
             `loaded_by`, which distinguishes data sets.
-        thing_classes: names in the order of their numbers; None if they are known only after loading.
-        predicate_classes: likewise.
+        thing_classes: names of the entity classes, in the order of their numbers; None if they are known only
+            after loading.
+        predicate_classes: names of the predicates, likewise.
         train_dataset: name of its training split, for zero-shot recall; None if it is not known.
         metadata: more metadata. `evaluator_type` is always set to "relation".
 

@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 BackgroundCount = Literal["unrelated", "all"]
 _IntArray = NDArray[np.int64]
 
-# About how many pairs of entities are compared at once. This bounds the memory, and is too few for PyTorch to
-# split between threads, which would wait for each other on a busy machine.
+# About how many pairs of entities are compared at once. This limits the memory. It is also too few pairs for
+# PyTorch to use several threads, which would wait for each other on a busy machine.
 _PAIRS_AT_ONCE = 2**13
 
 
@@ -90,7 +90,7 @@ def predicate_repeat_factors(
     predicates instead of classes.
 
     Args:
-        dataset_dicts: the images that are drawn from.
+        dataset_dicts: the training images.
         threshold: share of images below which a predicate is rare, `DATALOADER.REPEAT_THRESHOLD`.
         sqrt: take the square root of threshold / f(p), `DATALOADER.REPEAT_SQRT`.
 
@@ -98,7 +98,7 @@ def predicate_repeat_factors(
         (I,) float32, at least 1; 1 for an image without relationships.
 
     Raises:
-        ValueError: the threshold is not positive, so that no image would be drawn more often; an image has no
+        ValueError: the threshold is not positive, so no image would be drawn more often; an image has no
             `"relations"`, or invalid ones.
     """
     if not threshold > 0:
@@ -124,8 +124,8 @@ def predicate_repeat_factors(
 def zero_shot_triplets(dataset_name: str) -> NDArray[np.int64]:
     """Label triplets that are annotated in a data set, but never in its training split.
 
-    The first call reads both data sets and keeps the triplets as a list in the metadata `zero_shot_triplets`.
-    If the metadata have that list already, nothing is read.
+    The first call reads both data sets and stores the triplets as a list in the metadata
+    `zero_shot_triplets`. If the metadata already have that list, nothing is read.
 
     Args:
         dataset_name: a registered data set whose metadata name its training split as `train_dataset`.
@@ -162,7 +162,8 @@ def zero_shot_triplets(dataset_name: str) -> NDArray[np.int64]:
 
 def _label_triplets(dataset_name: str) -> tuple[tuple[list[str], list[str]], NDArray[np.int64]]:
     """Names of classes and predicates, and (R,) one number for the three labels of each relationship."""
-    dataset_dicts = DatasetCatalog.get(dataset_name)  # first: a loader may learn the names from its file
+    # This comes first, because a loader may read the names from its file.
+    dataset_dicts = DatasetCatalog.get(dataset_name)
     metadata = MetadataCatalog.get(dataset_name)
     things, predicates = list(metadata.thing_classes), list(metadata.predicate_classes)
     arrays = dataset_arrays(dataset_dicts)
@@ -190,8 +191,8 @@ def _background(
         pairs = _class_pairs(arrays, first, second, num_classes)
         counts += pairs + pairs.T
     if background_count == "unrelated":
-        # take off the related pairs: one with several predicates was counted once, an entity with itself
-        # never
+        # Subtract the related pairs. A pair with several predicates was counted once above. An entity with
+        # itself was not counted.
         pair = np.unique(arrays.relations[:, 0] * len(arrays.classes) + arrays.relations[:, 1])
         subject, object = np.divmod(pair, len(arrays.classes))
         counted = subject != object

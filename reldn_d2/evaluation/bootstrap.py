@@ -38,11 +38,11 @@ def paired_bootstrap(
     """Compare two models on the same images by drawing images with replacement.
 
     Both models are measured on the same draw, so that images that are hard for both cancel out. Images
-    without ground truth are in neither recall and are not drawn. The interval is the percentile interval.
+    without ground truth do not count in recall and are not drawn. The interval is the percentile interval.
 
     Args:
         a, b: counts of the two models under one protocol; the images may be in different orders.
-        metric: name in `hits` of both.
+        metric: name of a metric in `hits` of both.
         resamples: number of draws.
         confidence: share of the draws inside the interval, in (0, 1).
         seed: seed of the random draws; the same seed gives the same interval.

@@ -1,4 +1,4 @@
-"""Checks of annotations and predictions: what would give a wrong number unnoticed is refused.
+"""Checks of annotations and predictions: they refuse input that would silently give a wrong number.
 
 Every function raises ValueError with a message that begins with `where`, which names the image.
 """
@@ -54,9 +54,9 @@ def prepare_prediction(
         predicted: prediction with any number of triplets in any order; equal scores keep their order.
         truth: annotation of the image.
         task: in sgcls and prdcls the predicted entities must be the annotated ones, row by row.
-        protocols: one or more protocols that will read the prediction. The list is cut to the longest that
-            they read (see `ranking.truncate`). Answers must repeat what they ask, row by row; others are
-            dropped.
+        protocols: one or more protocols that will read the prediction. The list is cut to the
+            longest one that they read (see `ranking.truncate`). Answers must repeat their questions row by
+            row; answers that no protocol asked for are dropped.
         num_classes, num_predicates: sizes C and P of the vocabulary, without background.
         where: name of the image, for errors.
     """
@@ -127,7 +127,7 @@ def _check_given_boxes(boxes: FloatArray, annotated: FloatArray, where: str) -> 
 def _check_ranks(triplets: RankedTriplets, where: str) -> None:
     """Check that a pair has each predicate once, and the ranks 1, 2, 3, ... by descending score.
 
-    Else a limit on the predicates of a pair would select the wrong triplets.
+    Otherwise, a limit on the predicates of a pair would select the wrong triplets.
     """
     keys = np.stack([triplets.subject, triplets.object, triplets.predicate], axis=1)
     if len(np.unique(keys, axis=0)) < len(keys):
@@ -145,7 +145,7 @@ def _check_ranks(triplets: RankedTriplets, where: str) -> None:
 
 
 def _check_answered(predicted: PredictedGraph, asked: Mapping[str, Queries], where: str) -> None:
-    """Check that there are answers about what some protocol asks."""
+    """Check that the questions of the protocols have answers."""
     for key, answers, askers in (
         ("pair_answers", predicted.pair_answers, [name for name, x in asked.items() if len(x.pairs)]),
         (
@@ -166,7 +166,7 @@ def _check_answered(predicted: PredictedGraph, asked: Mapping[str, Queries], whe
 def _checked_pair_answers(
     answers: PairAnswers | None, asked: IntArray, num_predicates: int, where: str
 ) -> PairAnswers | None:
-    """The answers about (A, 2) pairs, None if nothing is asked."""
+    """Check the answers about (A, 2) pairs and return them; None if nothing is asked."""
     if answers is None or not len(asked):
         return None
     _check_repeats(np.stack([answers.subject, answers.object], axis=1), asked, "pair_answers", where)
@@ -180,7 +180,7 @@ def _checked_pair_answers(
 def _checked_triplet_answers(
     answers: TripletAnswers | None, asked: IntArray, where: str
 ) -> TripletAnswers | None:
-    """The answers about (Q, 3) triplets, None if nothing is asked."""
+    """Check the answers about (Q, 3) triplets and return them; None if nothing is asked."""
     if answers is None or not len(asked):
         return None
     given = np.stack([answers.subject, answers.object, answers.predicate], axis=1)

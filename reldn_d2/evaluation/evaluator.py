@@ -37,8 +37,7 @@ class RelationEvaluator(DatasetEvaluator):
         loader = build_relation_test_loader(dataset_dicts, mapper=mapper, queries=evaluator.queries)
         inference_on_dataset(model, loader, evaluator)
 
-    An image needs a few kilobytes of memory between `process` and `evaluate`, however many pairs the model
-    scored.
+    An image needs a few kilobytes of memory between `process` and `evaluate`, for any number of scored pairs.
 
     The result has one entry for each protocol, so that several tasks and data sets can share a log:
 
@@ -58,7 +57,8 @@ class RelationEvaluator(DatasetEvaluator):
         confusion_subset: bool = False,
         allow_missing: bool = False,
     ) -> None:
-        """
+        """Create an evaluator without predictions.
+
         Args:
             dataset_name, task, protocols, confusion_subset, allow_missing: see `DatasetScorer`.
             distributed: whether to gather the predictions of all processes. The main process returns the
@@ -82,7 +82,7 @@ class RelationEvaluator(DatasetEvaluator):
 
     @property
     def queries(self) -> dict[str, Queries]:
-        """Image id as text -> what the protocols ask about the image, for images with a question."""
+        """Image id as text -> questions of the protocols about the image; only images with a question."""
         return self._scorer.queries
 
     def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> None:
@@ -97,8 +97,8 @@ class RelationEvaluator(DatasetEvaluator):
                 detected).
 
         Raises:
-            ValueError: naming the image, see `DatasetScorer.prepare`; or if an image is processed a second
-                time with a different prediction.
+            ValueError: see `DatasetScorer.prepare`; or if an image is processed a second time with a
+                different prediction. The message names the image.
         """
         for given, output in zip(inputs, outputs, strict=True):
             image_id = str(given["image_id"])
@@ -117,7 +117,7 @@ class RelationEvaluator(DatasetEvaluator):
             "task/protocol" -> metric -> percent; empty in processes other than the main one.
 
         Raises:
-            ValueError: if images have no prediction. The raw predictions are already written then.
+            ValueError: if images have no prediction. The raw predictions are written before.
         """
         predictions = self._predictions
         if self._distributed:
@@ -146,8 +146,9 @@ def _arrays(graph: PredictedGraph) -> list[npt.NDArray[Any]]:
 def merge_shards(shards: Sequence[Mapping[str, PredictedGraph]]) -> dict[str, PredictedGraph]:
     """Join the predictions of all processes.
 
-    Some samplers give an image to several processes, so that all have equally many. Such an image counts
-    once, with the prediction of the first process. If the predictions differ, a warning is logged.
+    Some samplers give an image to several processes, so that all have the same number of images. Such an
+    image counts once, with the prediction of the first process. If its predictions differ, a warning is
+    logged.
     """
     merged: dict[str, PredictedGraph] = {}
     for shard in shards:
@@ -197,8 +198,8 @@ def _predicted_graph(output: Mapping[str, Any]) -> PredictedGraph:
     )
 
 
-# These functions copy, since the model may reuse its memory. NumPy makes the copies, since PyTorch's aligned
-# copies leave holes in the memory of the process that are larger than the copies.
+# These functions copy, because the model may reuse its memory. NumPy makes the copies, because PyTorch's
+# aligned copies leave holes in the memory of the process that are larger than the copies.
 def _floats(values: Tensor) -> npt.NDArray[np.float32]:
     return values.detach().to("cpu", torch.float32).numpy().copy()
 

@@ -1,4 +1,4 @@
-"""Scene graphs of one image as plain numpy arrays: what is annotated, and what a model predicts.
+"""Scene graphs of one image as plain NumPy arrays: the annotation, and the prediction of a model.
 
 Shape letters in this package:
 
@@ -45,8 +45,8 @@ class GroundTruthGraph:
         classes: (G,) int in [0, C).
         relations: (R, 3) int rows (subject, object, predicate); the first two are rows of `boxes`.
             A relationship of an entity with itself counts, and so does every repeated row.
-        verified_classes: (V,) int, classes that people verified to be in the image or not to be in it (the
-            image labels of OpenImages); empty if nothing is known.
+        verified_classes: (V,) int, classes whose presence or absence in the image people verified (the image
+            labels of OpenImages); empty if nothing is known.
     """
 
     boxes: FloatArray
@@ -62,8 +62,8 @@ class RankedTriplets:
     Attributes:
         subject, object: (T,) int, rows of the predicted entities.
         predicate: (T,) int in [0, P).
-        score: (T,) float, in descending order; equal scores may follow each other.
-        rank_in_pair: (T,) int; 1 is the best predicate of its ordered pair, 2 the next.
+        score: (T,) float, in descending order; scores may be equal.
+        rank_in_pair: (T,) int; 1 is the best predicate of its ordered pair, 2 is the next one.
     """
 
     subject: IntArray
@@ -82,7 +82,7 @@ class RankedTriplets:
 
 @dataclass(frozen=True)
 class PairAnswers:
-    """The model's answers about pairs of given entities: row by row those of `Queries.pairs`.
+    """The model's answers about pairs of given entities, one for each row of `Queries.pairs`.
 
     Attributes:
         subject, object: (A,) int, rows of the entities.
@@ -102,7 +102,7 @@ class PairAnswers:
 
 @dataclass(frozen=True)
 class TripletAnswers:
-    """The model's answers about triplets of annotated entities: row by row those of `Queries.triplets`.
+    """The model's answers about triplets of annotated entities, one for each row of `Queries.triplets`.
 
     Attributes:
         subject, object: (Q,) int, rows of the annotated entities.

@@ -1,4 +1,4 @@
-"""Ground-truth graphs of the annotations in Detectron2's dataset dicts."""
+"""Ground-truth graphs, read from Detectron2's dataset dicts."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -25,16 +25,16 @@ def ground_truth_graphs(
     Args:
         dataset_dicts: Detectron2's dataset dicts with "relations": (R, 3) rows (subject, object, predicate),
             where subject and object are positions in "annotations". Relationships of an entity with itself
-            and repeats are kept. Optional "verified_classes": classes that people verified to be in the image
-            or not to be in it.
+            and repeats are kept. Optional "verified_classes": classes whose presence or absence in the image
+            people verified.
         num_classes, num_predicates: sizes C and P of the vocabulary.
 
     Returns:
         image id as text -> annotation.
 
     Raises:
-        ValueError: naming the image, if its id is repeated, if relations are missing or malformed, or if a
-            box, a class or an index is out of range.
+        ValueError: if an image id is repeated, if relations are missing or malformed, or if a box, a class or
+            an index is out of range. The message names the image.
     """
     graphs: dict[str, GroundTruthGraph] = {}
     for image_id, graph in iterate_ground_truth(dataset_dicts, num_classes, num_predicates):
@@ -49,8 +49,10 @@ def ground_truth_graphs(
 def iterate_ground_truth(
     dataset_dicts: Iterable[DatasetDict], num_classes: int, num_predicates: int
 ) -> Iterator[tuple[str, GroundTruthGraph]]:
-    """As `ground_truth_graphs`, image by image: for data sets that are too large to hold twice. Ids may be
-    repeated."""
+    """Read the annotations one by one, for data sets that are too large to hold twice.
+
+    Arguments and errors are those of `ground_truth_graphs`, but an id may be repeated.
+    """
     for dataset_dict in dataset_dicts:
         graph = _graph(dataset_dict)
         check_ground_truth(graph, num_classes, num_predicates, describe(dataset_dict))
@@ -75,11 +77,11 @@ def with_verified_classes(
 
     Args:
         truths: image id -> annotation.
-        labels: image id -> verified classes, see `reldn_d2.utils.image_labels.read_image_labels`. An image that is not
-            in it keeps its verified classes. Images that are not in `truths` are ignored.
+        labels: image id -> verified classes, see `reldn_d2.utils.image_labels.read_image_labels`. An image
+            without labels keeps its verified classes. Images that are not in `truths` are ignored.
 
     Raises:
-        ValueError: if no image is in both.
+        ValueError: if no image is in both `truths` and `labels`.
     """
     if truths.keys().isdisjoint(labels):
         raise ValueError(

@@ -21,7 +21,7 @@ class PerImageRecall:
     Attributes:
         image_ids: N image ids as text.
         ground_truths: (N,) int, number of annotated relationships (or other cases) in each image.
-        hits: metric name -> (N,) how many of them were found; not an integer if a case counts as half.
+        hits: metric name -> (N,) number of them that were found; not an integer if a case counts as half.
     """
 
     image_ids: tuple[str, ...]

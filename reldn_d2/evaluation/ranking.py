@@ -13,18 +13,17 @@ def sort_triplets(triplets: RankedTriplets) -> RankedTriplets:
 
 
 def truncate(triplets: RankedTriplets, list_length: int) -> RankedTriplets:
-    """Drop the triplets that are in no list "the best `list_length` triplets with rank_in_pair <= k", k = 1,
-    2, ...
+    """Drop the triplets that no limit on the predicates of a pair lets into the list.
 
-    A triplet of rank r stays exactly if fewer than `list_length` better triplets have a rank <= r. At most
-    `list_length` * P triplets remain, in practice a few hundred, however many pairs were scored.
+    The list of limit k = 1, 2, ... holds the best `list_length` triplets with rank_in_pair <= k. A triplet of
+    rank r stays if and only if fewer than `list_length` better triplets have a rank <= r. At most
+    `list_length` * P triplets remain, in practice a few hundred, for any number of scored pairs.
     """
     ranks = triplets.rank_in_pair
     keep = np.zeros(len(triplets), dtype=np.bool_)
     end = len(triplets)
     for rank in range(1, int(ranks.max(initial=0)) + 1):
-        # A list that allows more predicates a pair is full at the same place or earlier, so `end` never
-        # grows.
+        # A list with more predicates per pair is full at the same place or earlier, so `end` never grows.
         in_list = np.flatnonzero(ranks[:end] <= rank)
         if len(in_list) >= list_length:
             end = int(in_list[list_length - 1]) + 1
@@ -49,7 +48,7 @@ def rank_triplets(
 
     The score of a triplet is pair_score * predicate_prob. The list is sorted by descending score, then by
     pair, then by rank in pair. The ranks of a pair go by descending probability, then by predicate. A pair
-    given twice is in the list twice.
+    that is given twice is in the list twice.
 
     Args:
         subject, object: (M,) int, entity rows of the pairs.
@@ -59,8 +58,8 @@ def rank_triplets(
         list_length: length of the longest list that will be cut from the result.
 
     Returns:
-        The ranked M * P triplets after `truncate`. Most of them are never computed: a pair is in no list if
-        its best triplet scores below the best triplets of `list_length` other pairs.
+        The ranked M * P triplets after `truncate`. Most of them are never computed: a pair can't be in a
+        list if its best triplet scores below the best triplets of `list_length` other pairs.
 
     Raises:
         ValueError: if a pair score or a probability is negative or not finite, or `list_length` is below 1.

@@ -7,10 +7,10 @@ from .graphs import IntArray
 
 
 def find_rows(table: IntArray, wanted: IntArray) -> npt.NDArray[np.int64]:
-    """Where a table holds the wanted rows.
+    """Find the wanted rows in a table.
 
-    If the table holds a row several times, the n-th of equal wanted rows is the n-th of them in the table, or
-    the last one if there are fewer.
+    If the table holds a row several times, the n-th of equal wanted rows gets the n-th of them in the table,
+    or the last one if there are fewer.
 
     Args:
         table: (N, D) int, not negative.
@@ -34,7 +34,7 @@ def find_rows(table: IntArray, wanted: IntArray) -> npt.NDArray[np.int64]:
 
 
 def repeat_numbers(keys: IntArray) -> npt.NDArray[np.int64]:
-    """(N,) how many of the earlier keys are equal to each of (N,) keys."""
+    """(N,) number of earlier keys that are equal to each of (N,) keys."""
     order = np.argsort(keys, kind="stable")
     numbers = np.empty(len(keys), dtype=np.int64)
     numbers[order] = np.arange(len(keys)) - np.searchsorted(keys[order], keys[order])

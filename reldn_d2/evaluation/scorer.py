@@ -57,14 +57,15 @@ class DatasetScorer:
         train_dataset: str | None = None,
         image_labels: str | os.PathLike[str] | None = None,
     ) -> None:
-        """
+        """Load the annotation of a data set, and make the protocols.
+
         Args:
             dataset_name: a data set in DatasetCatalog. Its metadata has thing_classes and predicate_classes.
                 It may name the training split as train_dataset, for zero-shot recall and groups of
                 predicates. If that split is not named or can't be read, zero-shot recall can use
                 zero_shot_triplets of the metadata: the label triplets that never occur in training, as rows
                 (subject class, object class, predicate).
-            task: "sgdet", "sgcls" or "prdcls", in lower or upper case: what the model was given.
+            task: "sgdet", "sgcls" or "prdcls", in lower or upper case.
             protocols: names of protocols, or protocols with other settings, such as `reldn(range(1, 71))`.
             confusion_subset: report every protocol a second time, on the images with a confusable case.
             allow_missing: count an image without prediction as an image where nothing was found.
@@ -81,7 +82,7 @@ class DatasetScorer:
         """
         self.task = parse_task(task)
         self.dataset_name = dataset_name
-        # This comes first, since a loader may read the class names from its file.
+        # This comes first, because a loader may read the class names from its file.
         dataset_dicts = DatasetCatalog.get(dataset_name)
         self._num_classes = len(_vocabulary(dataset_name, "thing_classes"))
         self._predicate_classes = _vocabulary(dataset_name, "predicate_classes")
@@ -101,7 +102,7 @@ class DatasetScorer:
 
     @cached_property
     def queries(self) -> dict[str, Queries]:
-        """Image id as text -> what the protocols ask about the image, for images with a question."""
+        """Image id as text -> questions of the protocols about the image; only images with a question."""
         asked = {
             image_id: Queries.union([protocol.queries(truth, self.task) for protocol in self._protocols])
             for image_id, truth in self.truths.items()
@@ -114,9 +115,9 @@ class DatasetScorer:
         See `prepare_prediction`.
 
         Raises:
-            ValueError: naming the image, if the data set has no such image, if numbers are not finite, if
-                classes, predicates or rows are out of range, if the prediction does not fit the task, or if
-                it does not answer `queries`.
+            ValueError: if the data set has no such image, if numbers are not finite, if classes, predicates
+                or rows are out of range, if the prediction does not fit the task, or if it does not answer
+                `queries`. The message names the image.
         """
         where = f"image {image_id}"
         if image_id not in self.truths:
@@ -159,8 +160,8 @@ class DatasetScorer:
         Returns:
             "task/protocol" -> metric -> percent; "task/protocol_confusable" for the confusion subset.
             Undefined numbers (NaN) are not in it, since metrics.json can't hold them; the tables show them as
-            "-". It is empty if the data set has no annotated relationship, such as the test set of a
-            challenge.
+            "-". It is empty if the data set has no annotated relationship, for example the test set of
+            a challenge.
 
         Raises:
             ValueError: if an image has no prediction and that is not allowed, or if the training split has
@@ -256,9 +257,9 @@ def evaluate_graphs(
     subsets: Mapping[str, Collection[str]] | None = None,
     allow_missing: bool = False,
 ) -> dict[str, ProtocolResult]:
-    """Score the images of a split, and subsets of them. Arrays in, numbers out: no catalog is read.
+    """Score the images of a split, and subsets of them. No catalog is read.
 
-    Images are taken in the order of their ids as text, whatever the order of the mappings. Equal scores of
+    Images are sorted by their ids as text; the order of the mappings does not matter. Equal scores of
     different images keep this order; equal scores in one image keep the order of its list.
 
     Args:
@@ -279,7 +280,7 @@ def evaluate_graphs(
     Raises:
         ValueError: if the task is unknown, if a protocol does not fit (see `resolve_protocols`), if a
             prediction has an unknown image id, is not ranked, or lacks answers that a protocol reads, if an
-            image has no prediction and `allow_missing` is not set, or if no image has an annotated
+            image has no prediction and `allow_missing` is False, or if no image has an annotated
             relationship.
     """
     task = parse_task(task)
@@ -294,7 +295,7 @@ def evaluate_graphs(
         raise ValueError(
             f"{len(missing)} of {len(truths)} images have no prediction: image {', '.join(missing[:5])}. "
             "Give an image where nothing was found an empty prediction, or set allow_missing to count "
-            "missing images as such"
+            "missing images as empty"
         )
     nothing = PredictedGraph.empty()
     ids = sorted(truths)
@@ -322,12 +323,12 @@ def _check_usable(
     protocols: Sequence[EvaluationProtocol[Any]],
     where: str,
 ) -> None:
-    """Check what would give a wrong number unnoticed. `checks.prepare_prediction` checks more."""
-    # Not `> 0`, since NaN must not pass.
+    """Refuse input that would silently give a wrong number. `checks.prepare_prediction` checks more."""
+    # This is not written with `> 0`, because NaN must not pass.
     if not (np.diff(predicted.relations.score) <= 0).all() or np.isnan(predicted.relations.score[:1]).any():
         raise ValueError(f"{where}: triplets must come best first; rank_triplets ranks them")
     if predicted.triplet_answers is not None and (task == "sgdet" or predicted.pair_answers is not None):
-        return  # Pairs are asked about where the entities are given.
+        return  # protocols ask about pairs only in sgcls and prdcls
     for protocol in protocols:
         asked = protocol.queries(truth, task)
         if len(asked.pairs) and predicted.pair_answers is None:

@@ -1,4 +1,4 @@
-"""What the metrics of a test split need of the training split: label triplets and counts of predicates."""
+"""The label triplets and predicate counts of a training split, which metrics of the test split need."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class TrainingSplit:
     Attributes:
         num_classes: number C of entity classes.
         predicate_counts: (P,) int, number of annotated relationships of each predicate, including repeats.
-        triplets: (N,) int, ascending: the number that `_keys` gives to each label triplet that occurs.
+        triplets: (N,) int, ascending, the number that `_keys` gives to each label triplet of the split.
     """
 
     num_classes: int
@@ -33,9 +33,9 @@ class TrainingSplit:
     def predicate_groups(self) -> dict[str, IntArray]:
         """Divide the predicates into head, body and tail, each in ascending order.
 
-        The predicates are sorted by descending training count (equal counts: lower index first). The first P
-        // 3 are the head, half of the others (rounded down) the body, the rest the tail: 16, 17 and 17 of 50
-        predicates.
+        The predicates are sorted by descending training count (equal counts: lower index first). The first
+        P // 3 are the head, half of the others (rounded down) are the body, and the rest is the tail. Of 50
+        predicates, these are 16, 17 and 17.
         """
         order = np.argsort(-self.predicate_counts, kind="stable")
         head = len(order) // 3

@@ -90,7 +90,7 @@ def side_by_side(images: Sequence[Image], titles: Sequence[str]) -> Image:
         (height + title bar, sum of the widths + gaps, 3) uint8 RGB, on white.
 
     Raises:
-        ValueError: there is no image, or not one title for each.
+        ValueError: there is no image, or there are more or fewer titles than images.
     """
     if not images or len(images) != len(titles):
         raise ValueError(f"{len(images)} images and {len(titles)} titles; give one title for each image")
@@ -115,7 +115,7 @@ def side_by_side(images: Sequence[Image], titles: Sequence[str]) -> Image:
 
 
 def _anchors(boxes: Array, unit: float) -> Array:
-    """(n, 2) points where arrows meet the boxes (n, 4): their centres, moved apart if they lie together."""
+    """(n, 2) points where arrows meet the (n, 4) boxes: their centres, moved apart if they are close."""
     margin = np.minimum(14 * unit, (boxes[:, 2:] - boxes[:, :2]) / 2)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     return spread_points(centres, boxes[:, :2] + margin, boxes[:, 2:] - margin, 130 * unit)
@@ -156,10 +156,10 @@ def draw_edges(
     """Draw one arrow for each pair and a label for each predicate.
 
     Args:
-        sheet: what to draw on.
+        sheet: the sheet to draw on.
         edges: relationships to draw.
         curves: (subject, object) -> (n, 2) points of the arrow, from the subject to the object.
-        colours: colour of each entity; an arrow has that of its subject.
+        colours: colour of each entity; an arrow has the colour of its subject.
         taken: boxes (4,) XYXY that labels should not cover.
     """
     unit = sheet.unit

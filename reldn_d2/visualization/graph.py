@@ -1,7 +1,7 @@
 """Scene graphs as plain data: the input of the drawings and of the exports.
 
-The format, version 1. Everything is plain JSON; boxes are XYXY in pixels of the original image, continuous
-coordinates (an image of width 640 ends at x = 640)::
+This is version 1 of the format. Everything is plain JSON. Boxes are XYXY in pixels of the original image, in
+continuous coordinates (an image of width 640 ends at x = 640)::
 
     {
       "version": 1,
@@ -16,8 +16,8 @@ coordinates (an image of width 640 ends at x = 640)::
     }
 
 * `entities` holds every entity, also those without a relationship; `id` is its position in the list.
-* `subject` and `object` of a relationship are entity ids. Relationships are sorted by falling score, which
-  is P(subject) * P(object) * P(predicate).
+* `subject` and `object` of a relationship are entity ids. Relationships are sorted by descending score,
+  which is P(subject) * P(object) * P(predicate).
 * Ground truth has the same format with `null` scores, in the order of the annotation file.
 """
 
@@ -30,7 +30,7 @@ from detectron2.structures import Instances
 from reldn_d2.structures.dataset_dicts import DatasetDict, entity_boxes, entity_classes, relation_rows
 
 FORMAT_VERSION = 1
-#: RelDN's list of relationships holds the best 100 for any number of predicates per pair, and maybe no more.
+#: RelDN's list of relationships holds the best 100 for any number of predicates per pair, but maybe no more.
 COMPLETE_UP_TO = 100
 
 
@@ -42,7 +42,7 @@ class ImageRecord(TypedDict):
     height: int
 
 
-# "class" is a keyword, so this one can't be written as a class.
+# "class" is a keyword, so this type can't be written as a class.
 EntityRecord = TypedDict("EntityRecord", {"id": int, "class": str, "score": float | None, "box": list[float]})
 
 
@@ -67,10 +67,10 @@ class SceneGraph(TypedDict):
 def top_relationships(
     relations: Instances, *, top_k: int = COMPLETE_UP_TO, predicates_per_pair: int = 1
 ) -> Instances:
-    """The best relationships when the number of predicates per ordered pair is limited.
+    """Select the best relationships, with a limit on the predicates of each ordered pair.
 
     Args:
-        relations: RelDN's "relations" of one image, sorted by falling score, with `rank_in_pair`.
+        relations: RelDN's "relations" of one image, sorted by descending score, with `rank_in_pair`.
         top_k: largest number of relationships to return, in [1, 100].
         predicates_per_pair: largest number of predicates of a pair, at least 1; 1 is the graph constraint.
 
@@ -139,9 +139,9 @@ def scene_graph_to_dict(
         output: "instances" (E entities) and "relations" of one image.
         thing_classes: C entity class names.
         predicate_classes: P predicate names, without the background.
-        file_name: recorded in the graph.
+        file_name: file name to record in the graph.
         top_k, predicates_per_pair: as in `top_relationships`.
-        score_threshold: lowest score of a relationship, in [0, 1]; those below are left out.
+        score_threshold: lowest score of a relationship, in [0, 1]; relationships below it are left out.
 
     Raises:
         ValueError: a number is out of its range, or a class index has no name.

@@ -17,7 +17,7 @@ from .svg import Svg, note_svg
 _NODE_DISTANCE, _VERTICAL = 120, 2
 # Pixels between a node's middle and the upper edge, with room for an arrow from the node to itself.
 _TOP = 44
-# From this number of nodes on, networkx needs SciPy; such a drawing would be illegible anyway.
+# With this number of nodes or more, networkx needs SciPy, and the drawing would be illegible.
 _TOO_MANY = 500
 
 
@@ -76,7 +76,7 @@ def _node_positions(entities: Sequence[int], edges: Sequence[Edge], half_sizes: 
         entities: n ids.
         edges: relationships between them.
         half_sizes: (n, 2) half width and half height of each node, pixels.
-        size: (2,) of the picture.
+        size: (2,) width and height of the picture, pixels.
 
     Returns:
         (n, 2) centres of the nodes.
@@ -84,10 +84,10 @@ def _node_positions(entities: Sequence[int], edges: Sequence[Edge], half_sizes: 
     network = nx.Graph()
     network.add_nodes_from(entities)
     network.add_edges_from((edge.subject, edge.object) for edge in edges)
-    # Springs between the parts that no arrow joins; without them, these parts drift far apart.
+    # Springs between parts that no arrow joins. Without them, these parts drift far apart.
     parts = [min(part) for part in nx.connected_components(network)]
     network.add_edges_from(pairwise(parts), weight=0.5)
-    # The start decides the result; the seed only keeps NumPy's global generator out of it.
+    # The result depends only on the start. With a seed, networkx does not use NumPy's global generator.
     start = nx.circular_layout(network)
     found = nx.spring_layout(network, pos=start, iterations=200, threshold=1e-6, seed=0)
     points = np.array([found[entity] for entity in entities], dtype=np.float64)

@@ -17,7 +17,7 @@ def check_image(image: Image, name: str = "an image") -> None:
 
     Args:
         image: the array.
-        name: how the error message calls it.
+        name: name of the image in the error message.
 
     Raises:
         ValueError: it is not a (H, W, 3) uint8 array.
@@ -34,10 +34,10 @@ def encode_image(image: Image, kind: Literal["jpeg", "png"], name: str = "an ima
     Args:
         image: (H, W, 3) uint8 RGB.
         kind: format of the file.
-        name: how an error message calls the image.
+        name: name of the image in the error message.
 
     Raises:
-        ValueError: the image can't be encoded; it has no pixel, or too many for the format.
+        ValueError: the image can't be encoded, because it has no pixel or too many for the format.
     """
     bgr = np.ascontiguousarray(image[..., ::-1])
     try:

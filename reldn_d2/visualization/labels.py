@@ -1,4 +1,4 @@
-"""What all drawings of a scene graph show: which relationships, and the names and colours of the entities."""
+"""The common content of all drawings of a scene graph: relationships, and entity names and colours."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -68,7 +68,7 @@ def entity_names(graph: SceneGraph, entities: Sequence[int]) -> dict[int, str]:
 
 
 def entity_colours(entities: Sequence[int]) -> dict[int, str]:
-    """A colour for each entity: that of its id if it is free, so that drawings of the same entities agree."""
+    """A colour for each entity. Its id decides, if possible, so that drawings of the same entities agree."""
     colours: dict[int, str] = {}
     free: list[int] = []
     for entity in entities:
@@ -81,6 +81,6 @@ def entity_colours(entities: Sequence[int]) -> dict[int, str]:
 
 
 def edge_text(edge: Edge) -> str:
-    """The predicate, after a mark for right or wrong, which does not rely on colour."""
+    """The predicate, and before it a mark for right or wrong that is visible without colours."""
     mark = {None: "", True: "\N{CHECK MARK} ", False: "\N{BALLOT X} "}[edge.correct]
     return mark + edge.predicate

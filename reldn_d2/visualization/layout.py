@@ -21,7 +21,7 @@ def spread_points(points: Array, low: Array, high: Array, distance: float, steps
         (n, 2) points.
     """
     points = np.clip(points, low, high)
-    # Points at the same place have no direction to part in, so each gets its own, by the golden angle.
+    # Points at the same place have no direction to move apart. So each gets its own, by the golden angle.
     angle = np.arange(len(points)) * 2.39996
     points = np.clip(points + 0.01 * np.stack([np.cos(angle), np.sin(angle)], axis=1), low, high)
     for _ in range(steps):
@@ -60,14 +60,16 @@ def arc(start: Array, end: Array, bend: float, gap: float, samples: int = 33) ->
 
 
 def part_outside(curve: Array, box: Array) -> Array:
-    """The part of a curve before it enters a box; a curve that begins inside is taken from where it leaves.
+    """The part of a curve before it enters a box.
+
+    If the curve begins inside the box, the part begins where the curve leaves the box.
 
     Args:
         curve: (n, 2) points.
         box: (4,) XYXY.
 
     Returns:
-        (m, 2) points, 2 <= m <= n, even of a curve that is always inside.
+        (m, 2) points, 2 <= m <= n, even if the curve is always inside.
     """
     inside = np.all((curve > box[:2]) & (curve < box[2:]), axis=1)
     first = min(int(inside.argmin()), len(curve) - 2)
@@ -77,7 +79,7 @@ def part_outside(curve: Array, box: Array) -> Array:
 
 
 def keep_inside(boxes: Array, width: float, height: float) -> Array:
-    """Move boxes (n, 4) into the picture without resizing them; too large ones are moved to its top left."""
+    """Move boxes (n, 4) into the picture without resizing them; too large boxes go to its top left."""
     size = boxes[:, 2:] - boxes[:, :2]
     corner = np.maximum(np.minimum(boxes[:, :2], np.array([width, height]) - size), 0)
     return np.concatenate([corner, corner + size], axis=1)

@@ -20,8 +20,8 @@ def read_metrics(path: str | os.PathLike[str]) -> dict[str, Curve]:
     """Read the numbers of a `metrics.json`.
 
     The file has one JSON object per line; the lines may have different keys. If a resumed run wrote an
-    iteration again, the later line counts. The last line is skipped while it is still being written (it has
-    no line end and is not yet JSON).
+    iteration again, the later line counts. The last line is skipped while it is still being written, when
+    it has no line end and is not yet JSON.
 
     Returns:
         A curve for each key except "iteration", sorted by iteration. Values that are not finite are skipped.
@@ -61,7 +61,7 @@ def loss_curves(metrics: Mapping[str, Curve]) -> dict[str, Curve]:
 # Bright enough for a dark page and dark enough for a light one.
 _COLOURS = ("#2f7bd9", "#e0662b", "#1f9d63", "#a259d9", "#d93f6e", "#0aa3b5", "#a08418", "#7b8794")
 _LINE_HEIGHT = 22
-# Matplotlib's defaults, whatever the reader's own settings are, and what differs from them.
+# Matplotlib's defaults, independent of the user's own settings, and our changes to them.
 _STYLE: list[Any] = [
     "default",
     {
@@ -91,7 +91,7 @@ def curves_svg(
 
     Args:
         curves: name -> curve; empty ones are skipped.
-        y_label: written above the vertical axis.
+        y_label: text above the vertical axis.
         width, height: size in pixels, without the legend.
 
     Returns:
@@ -109,7 +109,7 @@ def curves_svg(
             iterations, values = list(curve), list(curve.values())
             label = f"{name}  {values[-1]:.3g}"
             axes.plot(iterations, values, color=colour, linewidth=2, label=label)
-            # A dot at the end, without which a curve of one point would be invisible.
+            # A dot at the end; without it, a curve of one point would be invisible.
             end = (iterations[-1:] * 2, values[-1:] * 2)
             axes.plot(*end, color=colour, linewidth=6, solid_capstyle="round")
         # Both axes begin at 0, or below; the horizontal one has a length even if all curves end at 0.
@@ -127,7 +127,7 @@ def bars_svg(counts: Sequence[tuple[str, int]], *, columns: int = 3) -> Svg:
 
     Args:
         counts: (name, count) pairs, which fill one column after the other. Counts are at least 0.
-        columns: number of columns, all of one scale.
+        columns: number of columns; all have the same scale.
 
     Returns:
         An inline SVG.

@@ -21,9 +21,9 @@ class Sheet:
 
     Attributes:
         width, height: size in pixels.
-        unit: the length that sizes are multiples of: a thousandth of the longer side, in pixels.
-        axes: the whole sheet, in pixels.
-        font: of the labels.
+        unit: unit of length, in pixels: a thousandth of the longer side.
+        axes: Matplotlib axes of the whole sheet, in pixels.
+        font: font of the labels.
     """
 
     def __init__(self, width: int, height: int, text_scale: float = 1.0) -> None:
@@ -58,7 +58,7 @@ class Sheet:
 
         Args:
             box: (4,) XYXY, the plate.
-            text: written in its middle.
+            text: text in the middle of the plate.
             fill, colour, rim: colours of the plate, of the text and of the plate's rim.
         """
         size = self.font.get_size_in_points()
@@ -77,7 +77,7 @@ class Sheet:
         )  # fmt: skip
 
     def over(self, image: Image) -> Image:
-        """The image under this sheet; pixels that nothing was drawn on keep their exact value."""
+        """Put this sheet over an image. Pixels without a drawing keep their exact value."""
         buffer = BytesIO()
         self._figure.savefig(buffer, format="rgba", dpi=72)
         sheet = np.frombuffer(buffer.getvalue(), dtype=np.uint8).reshape(self.height, self.width, 4)
@@ -85,5 +85,5 @@ class Sheet:
         return np.asarray(np.rint(image * (1 - alpha) + sheet[..., :3] * alpha), dtype=np.uint8)
 
     def svg(self, label: str) -> Svg:
-        """The sheet as inline SVG; `label` says what it shows."""
+        """The sheet as inline SVG; `label` describes it."""
         return figure_to_svg(self._figure, label)

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-#: A drawing of this package: markup that a page takes as it is.
+#: A drawing of this package: markup that goes into a page unchanged.
 Svg = NewType("Svg", Markup)
 
 _NAMESPACE = "http://www.w3.org/2000/svg"
@@ -28,11 +28,11 @@ def figure_to_svg(figure: Figure, label: str) -> Svg:
 
     The background is transparent, and black becomes the text colour of the page, light or dark. Texts stay
     texts. Ids, clip paths and definitions are removed, because they would act on the whole page. So the
-    figure must not contain what needs them: markers, tick marks, hatches, or parts that must be clipped.
+    figure must not contain parts that need them: markers, tick marks, hatches, or clipped parts.
 
     Args:
         figure: a figure of `pixel_figure`.
-        label: what the drawing shows, for readers who do not see it.
+        label: description of the drawing, for readers who do not see it.
     """
     buffer = BytesIO()
     with rc_context({"svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans"]}):
@@ -67,7 +67,7 @@ def figure_to_svg(figure: Figure, label: str) -> Svg:
 
 
 def note_svg(width: float, label: str, text: str) -> Svg:
-    """A drawing that says only why there is nothing to draw."""
+    """A drawing that holds only a text: the reason why there is nothing to draw."""
     figure = pixel_figure(width, 40)
     figure.text(0.5, 0.5, text, ha="center", va="center", size=13)
     return figure_to_svg(figure, label)

@@ -1,4 +1,4 @@
-"""The checks of a data set. They find problems before training or evaluation fails, or is silently wrong."""
+"""The checks of a data set. They find problems that make training or evaluation fail or silently go wrong."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -70,7 +70,7 @@ def check_dataset(
 
 
 def check_pictures(arrays: UncheckedArrays, how: PictureCheck) -> list[Problem]:
-    """Open the picture of every image whose dict is not malformed.
+    """Open the pictures of the images. Images with a malformed dict are skipped.
 
     Args:
         arrays: the content of the data set.
@@ -94,14 +94,14 @@ def check_pictures(arrays: UncheckedArrays, how: PictureCheck) -> list[Problem]:
             details.setdefault(kind, {})[image] = detail
     position = np.arange(len(arrays.image_ids))
     return sort_problems(
-        _of_images(arrays, kind, np.isin(position, [*of_kind]), of_kind.__getitem__)
+        _problem_of_images(arrays, kind, np.isin(position, [*of_kind]), of_kind.__getitem__)
         for kind, of_kind in details.items()
     )
 
 
 def _image_problems(arrays: UncheckedArrays, num_classes: int) -> list[Problem | None]:
     entities, relations = np.diff(arrays.first_entity), np.diff(arrays.first_relation)
-    # evaluation compares ids as text; an image without an id is malformed, and its position stands for the id
+    # Evaluation compares ids as text. An image without an id is malformed; here its position replaces the id.
     ids = [i if image_id is None else str(image_id) for i, image_id in enumerate(arrays.image_ids)]
     first = {image_id: i for i, image_id in reversed([*enumerate(ids)])}
     repeated = np.array([first[image_id] != i for i, image_id in enumerate(ids)], dtype=np.bool_)
@@ -109,13 +109,15 @@ def _image_problems(arrays: UncheckedArrays, num_classes: int) -> list[Problem |
     unverifiable = np.isin(np.arange(len(ids)), [*unknown])
     few, without = arrays.well_formed & (entities < 2), arrays.well_formed & (relations == 0)
     return [
-        _of_images(arrays, "malformed", ~arrays.well_formed, lambda i: arrays.malformed[i]),
-        _of_images(arrays, "repeated_image_id", repeated, lambda i: f"as at position {first[ids[i]]}"),
-        _of_images(
+        _problem_of_images(arrays, "malformed", ~arrays.well_formed, lambda i: arrays.malformed[i]),
+        _problem_of_images(
+            arrays, "repeated_image_id", repeated, lambda i: f"as at position {first[ids[i]]}"
+        ),
+        _problem_of_images(
             arrays, "unknown_verified_class", unverifiable, lambda i: f"class {unknown[i]} of {num_classes}"
         ),
-        _of_images(arrays, "one_box", few, lambda i: f"boxes: {entities[i]}"),
-        _of_images(arrays, "no_relation", without, lambda i: f"boxes: {entities[i]}"),
+        _problem_of_images(arrays, "one_box", few, lambda i: f"boxes: {entities[i]}"),
+        _problem_of_images(arrays, "no_relation", without, lambda i: f"boxes: {entities[i]}"),
     ]
 
 
@@ -131,21 +133,21 @@ def _entity_problems(arrays: UncheckedArrays, num_classes: int) -> list[Problem 
     def box(row: int) -> str:
         return f"box {boxes[row].tolist()} of {sizes[row, 0]} x {sizes[row, 1]} pixels"
 
-    def of(kind: str, wrong: ArrayLike, detail: Callable[[int], str]) -> Problem | None:
-        return _of_rows(arrays, "annotation", kind, wrong, detail)
+    def problem(kind: str, wrong: ArrayLike, detail: Callable[[int], str]) -> Problem | None:
+        return _problem_of_rows(arrays, "annotation", kind, wrong, detail)
 
     return [
-        of("box_not_finite", ~finite, box),
-        of("box_order", wrong_order, box),
-        of("empty_box", finite & ~wrong_order & (far == near).any(axis=1), box),
-        of("box_outside", finite & outside.any(axis=1), box),
-        of("box_changed", arrays.changed, lambda row: f"now {box(row)}"),
-        of(
+        problem("box_not_finite", ~finite, box),
+        problem("box_order", wrong_order, box),
+        problem("empty_box", finite & ~wrong_order & (far == near).any(axis=1), box),
+        problem("box_outside", finite & outside.any(axis=1), box),
+        problem("box_changed", arrays.changed, lambda row: f"now {box(row)}"),
+        problem(
             "unknown_class",
             _unknown(classes, num_classes),
             lambda row: f"class {classes[row]} of {num_classes}",
         ),
-        of("repeated_entity", is_repeat(entities), lambda row: f"class {classes[row]}, {box(row)}"),
+        problem("repeated_entity", is_repeat(entities), lambda row: f"class {classes[row]}, {box(row)}"),
     ]
 
 
@@ -157,17 +159,19 @@ def _relation_problems(arrays: UncheckedArrays, num_predicates: int) -> list[Pro
     repeated = is_repeat(np.concatenate([image[:, None], relations], axis=1))
     entities = np.diff(arrays.first_entity)[image]
 
-    def of(kind: str, wrong: ArrayLike, more: Callable[[int], str]) -> Problem | None:
+    def problem(kind: str, wrong: ArrayLike, more: Callable[[int], str]) -> Problem | None:
         def detail(row: int) -> str:
             return f"{relations[row].tolist()}{more(row)}"
 
-        return _of_rows(arrays, "relation", kind, wrong, detail)
+        return _problem_of_rows(arrays, "relation", kind, wrong, detail)
 
     return [
-        of("dangling_id", dangling, lambda row: f" in an image of {entities[row]} annotations"),
-        of("unknown_predicate", unknown, lambda row: f", predicate {relations[row, 2]} of {num_predicates}"),
-        of("self_relation", joins_itself, lambda row: ""),
-        of("repeated_relation", repeated, lambda row: " again"),
+        problem("dangling_id", dangling, lambda row: f" in an image of {entities[row]} annotations"),
+        problem(
+            "unknown_predicate", unknown, lambda row: f", predicate {relations[row, 2]} of {num_predicates}"
+        ),
+        problem("self_relation", joins_itself, lambda _row: ""),
+        problem("repeated_relation", repeated, lambda _row: " again"),
     ]
 
 
@@ -176,7 +180,7 @@ def _unknown(numbers: IntArray, count: int) -> BoolArray:
     return unknown
 
 
-def _of_images(
+def _problem_of_images(
     arrays: UncheckedArrays, kind: str, wrong: ArrayLike, detail: Callable[[int], str]
 ) -> Problem | None:
     """Make the problem of some images.
@@ -196,7 +200,7 @@ def _of_images(
     return make_problem(kind, images, record)
 
 
-def _of_rows(
+def _problem_of_rows(
     arrays: UncheckedArrays, part: Part, kind: str, wrong: ArrayLike, detail: Callable[[int], str]
 ) -> Problem | None:
     """Make the problem of some annotations or relationships.
@@ -242,7 +246,7 @@ def _picture_problem(size_of: Callable[[str], _Size], job: tuple[str, list[int]]
         return "missing_image", file_name
     # a damaged file may make a decoder raise any exception
     except Exception as error:
-        # the cause is the error of the decoder; the message around it repeats the remedy of the kind
+        # The cause is the decoder's own error. The outer message would repeat the remedy of `KINDS`.
         reason = str(error.__cause__ or error)
         return "unreadable_image", reason if file_name in reason else f"{file_name}: {reason}"
     if [*size] == expected:

@@ -13,7 +13,7 @@ from .unchecked_arrays import IntArray, UncheckedArrays
 
 @dataclass(frozen=True)
 class Spread:
-    """How many entities or relationships an image has."""
+    """Smallest, median and largest number of entities or relationships of an image."""
 
     minimum: int
     median: float
@@ -22,7 +22,7 @@ class Spread:
 
 @dataclass(frozen=True, eq=False)
 class DatasetSummary:
-    """The counts. Images whose dict is malformed count only for `images`.
+    """The counts. An image whose dict is malformed counts only in `images`.
 
     Attributes:
         images: number of images.
@@ -30,8 +30,8 @@ class DatasetSummary:
         images_without_relationships: number of these images.
         entities: number of entities, including repeats.
         relationships: number of relationships, including repeats and self relations.
-        entities_per_image: over all images.
-        relationships_per_image: over all images.
+        entities_per_image: number of entities of an image.
+        relationships_per_image: number of relationships of an image.
         class_counts: (C,) entities of each class.
         predicate_counts: (P,) relationships of each predicate.
         pairs_with_several_predicates: number of ordered pairs of entities that have several predicates.

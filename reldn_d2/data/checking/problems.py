@@ -20,8 +20,8 @@ class Kind:
     Attributes:
         is_error: True if training or evaluation would stop or be wrong; False for a note, which is legal but
             worth knowing.
-        meaning: what the problem is.
-        remedy: the consequence, or what to do.
+        meaning: description of the problem.
+        remedy: the consequence, or advice.
     """
 
     is_error: bool
@@ -136,8 +136,8 @@ class Record:
         image: position of the image in the data set; None if the problem concerns the whole data set.
         image_id: id of the image, if it has one.
         part: "annotation" or "relation"; None if the problem concerns the image itself.
-        row: position of the annotation or relation in its image, from 0; None likewise.
-        detail: what was found.
+        row: position of the annotation or relation in its image, from 0; None if `part` is None.
+        detail: description of the wrong value.
     """
 
     image: int | None
@@ -171,11 +171,12 @@ class Problem:
 
     @property
     def is_error(self) -> bool:
+        """Whether this is an error; else it is a note."""
         return KINDS[self.kind].is_error
 
 
 def make_problem(kind: str, images: NDArray[np.int64], record: Callable[[int], Record]) -> Problem | None:
-    """Make the problem of some records.
+    """Put the records of one kind of problem together.
 
     Args:
         kind: a key of `KINDS`.

@@ -1,4 +1,4 @@
-"""The files that the paper's authors published for their experiments, for any vocabulary:
+"""The files that the paper's authors published for their experiments, with any vocabulary.
 
     rel_annotations_*.json      relationships, in the form that `relationship_lists.py` describes
     detections_*.json           optional: ground-truth boxes of all entities, with and without relationships
@@ -8,11 +8,11 @@ The other is
 
     {"a.jpg": [{"bbox": [y1, y2, x1, x2], "category": 0}, ...], ...}
 
-The files leave some questions open. The answers here:
+The files leave some questions open. This loader answers them as follows:
 
 * Classes and predicates count from 0. Boxes are [y1, y2, x1, x2], except in COCO's format.
 * The images are those of the first file. The entities of an image are its distinct (box, class) combinations:
-  those of the relationships in order of appearance, then the others of the second file.
+  first those of the relationships in order of appearance, then the others of the second file.
 * COCO's boxes are [x, y, width, height] with the far corner at (x + width, y + height). If the file was made
   in another way, it holds hardly any entity of the relationships, and a warning says so.
 * Self relations, repeats and boxes that stick out of their image are treated as in VRD.
@@ -71,14 +71,15 @@ def load_authors_json(
     predicate_classes: Names,
     dataset_name: str | None = None,
 ) -> list[DatasetDict]:
-    """Read the authors' files into dataset dicts. Of the pictures at most the headers are read.
+    """Read the authors' files into dataset dicts. At most the headers of the pictures are read.
 
     Args:
         annotations_json: a file like rel_annotations_train.json.
         image_root: folder of the pictures.
-        detections_json: a file like detections_train.json. In COCO's format it has the image sizes too.
-        thing_classes: names in the order of their numbers, or the path of a JSON list of them.
-        predicate_classes: likewise.
+        detections_json: a file like detections_train.json. In COCO's format it also has the image sizes.
+        thing_classes: names of the entity classes in the order of their numbers, or the path of a JSON
+            list of them.
+        predicate_classes: names of the predicates, likewise.
         dataset_name: when given, the names go to this data set's metadata.
 
     Raises:
@@ -113,10 +114,10 @@ def register_authors_json(
 
     Args:
         name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
-        annotations_json: as for `load_authors_json`.
-        image_root: as for `load_authors_json`.
-        detections_json: as for `load_authors_json`.
-        thing_classes: as for `load_authors_json`. Names that are given as a path are in the metadata once the
+        annotations_json: see `load_authors_json`.
+        image_root: see `load_authors_json`.
+        detections_json: see `load_authors_json`.
+        thing_classes: see `load_authors_json`. Names that are given as a path are in the metadata after the
             data set has been loaded.
         predicate_classes: likewise.
         train_dataset: name of its training split, for zero-shot recall; None if it is not known.
@@ -143,7 +144,7 @@ def register_authors_json(
 
 
 def _given(names: Names) -> str | tuple[str, ...]:
-    """A path as a string, or the names."""
+    """The path as a string if names are given by a path; else the names."""
     return os.fspath(names) if isinstance(names, str | os.PathLike) else tuple(names)
 
 
@@ -199,7 +200,7 @@ def _add_entities(
 def _read_detections(path: str | os.PathLike[str], thing_classes: list[str], box_order: str) -> Detections:
     """Read detections_*.json in either form.
 
-    An object that has one of COCO's three lists is in COCO's format: no image has such a name.
+    A file with one of COCO's three lists is in COCO's format, because no image has the name of such a list.
 
     Args:
         path: the file.

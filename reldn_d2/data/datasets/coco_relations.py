@@ -1,4 +1,4 @@
-"""COCO JSON with relationships: the format for data sets of your own.
+"""COCO JSON with relationships: the format for your own data sets.
 
 It is COCO's instance format with two more top-level lists:
 
@@ -11,7 +11,7 @@ are numbered from 0 in the order of their ids.
 Two keys are optional: `"verified_category_ids"` of an image (categories whose presence or absence people
 verified) and `"label"` of a category or predicate (its name in submissions to a challenge).
 
-The parts of this file: loading and registering; reading and checking the lists of records; writing.
+This file has three parts: loading and registering; reading and checking the lists of records; writing.
 
 Legend of shape letters:
 
@@ -103,7 +103,7 @@ class Table:
         Raises:
             ValueError: `target` does not have the id.
         """
-        # True would find the id 1
+        # True equals the id 1, so booleans are excluded
         found = target.rows.get(identity) if type(identity) in (int, str) else None
         if found is None:
             remedy = f"Add the record to {target.kind!r} or correct the id."
@@ -111,7 +111,7 @@ class Table:
         return found
 
     def look_up_all(self, key: str, target: "Table") -> NDArray[np.int64]:
-        """Rows of `target`, one for each record of this list: the row whose id the record gives as `key`.
+        """Find a row of `target` for each record of this list: the row whose id the record gives as `key`.
 
         Raises:
             ValueError: `target` does not have an id.
@@ -126,14 +126,15 @@ class CocoRelations:
 
     Attributes:
         images: I records.
-        verified: for each image the numbers of its verified categories, (V,) int64, or None.
+        verified: class numbers of the verified categories of each image, (V,) int64; None if the record
+            of the image has no list.
         boxes: (N, 4) float64, XYXY in absolute pixels, inside the image.
         classes: (N,) int64, category numbers.
         crowd: (N,) bool.
         image_of: (N,) int64, row in `images`.
         relations: (R, 3) int64, (subject, object, predicate): two rows of annotations and a predicate number.
         categories: the categories, sorted by id; rows are class numbers.
-        predicates: the predicates, likewise.
+        predicates: the predicates, sorted by id; rows are predicate numbers.
     """
 
     images: list[Record]
@@ -254,8 +255,8 @@ def _positions(
         num_images: number of images I.
 
     Returns:
-        (I + 1,) positions where the groups begin, and the end; (N,) position of each row in its group; (N,)
-        the rows, group after group.
+        (I + 1,) positions where the groups begin, and where the last one ends; (N,) position of each row in
+        its group; (N,) the rows, group after group.
     """
     order = np.argsort(image_of, kind="stable")
     first = np.searchsorted(image_of[order], np.arange(num_images + 1))
@@ -445,7 +446,7 @@ def _take_classes(json_file: str, content: Record, kind: str) -> Table:
     """Take categories or predicates out of `content`, sorted by id, so that rows are class numbers.
 
     Raises:
-        ValueError: as for `_take_table`; or an id is not an integer, a name or label is not a string, a name
+        ValueError: see `_take_table`; or an id is not an integer, a name or label is not a string, a name
             occurs twice, or only some of the classes have labels.
     """
     given = _take_table(json_file, content, kind)
@@ -478,16 +479,16 @@ def save_coco_relations(
     """Write dataset dicts as a COCO-relations file, which loads as the same images, boxes and relationships.
 
     Image ids are kept; annotations, relations, categories and predicates are numbered from 1. Coordinates are
-    rounded to 2^-32 of a pixel. Of the optional keys of an image, `verified_classes` is written; `attributes`
-    and `detections` are not.
+    rounded to 2^-32 of a pixel. The optional key `verified_classes` of an image is written; `attributes` and
+    `detections` are not.
 
     Args:
         dataset_dicts: the images, with integer or string image ids.
         metadata: anything with `thing_classes` and `predicate_classes`, such as a data set's `Metadata`; its
             `class_labels` and `predicate_labels`, if it has them, are written too.
-        path: file to write. After an error it is as before.
-        image_root: folder that the file names are written relative to; by default they are written as they
-            are.
+        path: file to write. An error leaves an existing file unchanged.
+        image_root: folder that the written file names are relative to; by default the file names are not
+            changed.
 
     Raises:
         ValueError: relationships do not fit the annotations, `metadata` does not name a class, or a box
@@ -610,7 +611,7 @@ def _ids(
     numbers: NDArray[np.int64],
     names: Sequence[str],
 ) -> list[int]:
-    """The ids of classes in the file, which count from 1; `numbers` count from 0."""
+    """The ids that classes have in the file. Ids count from 1, `numbers` from 0."""
     unnamed = (numbers < 0) | (numbers >= len(names))
     if unnamed.any():
         raise ValueError(

@@ -1,9 +1,10 @@
-"""JSON files that list relationships by image, as those of VRD and of the paper's authors do:
+"""JSON files that list relationships by image. VRD and the paper's authors use this form.
 
     {"a.jpg": [{"subject": {"bbox": [ymin, ymax, xmin, xmax], "category": 0}, "object": {...}, "predicate":
     3}, ...], ...}
 
-Entities are not listed: those of an image are its distinct (box, class) combinations, in order of appearance.
+The files have no list of entities. The entities of an image are its distinct (box, class) combinations, in
+order of appearance.
 """
 
 import os
@@ -32,7 +33,7 @@ class ListedFile:
     Attributes:
         path: path of the file.
         official: name of the official file, for messages.
-        box_order: the order of a box in the data set's documentation, for messages.
+        box_order: the order of the numbers of a box in the data set's documentation, for messages.
         num_classes: number of entity classes; classes are in [0, num_classes).
         num_predicates: number of predicates; predicates are in [0, num_predicates).
     """
@@ -81,7 +82,7 @@ def read_entity(file: ListedFile, where: str, record: Any) -> Entity:
         file.fail(where, f"{record!r} has no category or no box of four numbers", "Give both.")
     category, (top, bottom, left, right) = record["category"], map(float, record["bbox"])
     _check_class(file, where, "category", category, file.num_classes)
-    # written so that NaN fails too
+    # the comparisons refuse NaN, too
     if not (top <= bottom < float("inf") and left <= right < float("inf") and min(top, left) > float("-inf")):
         problem = f"the box {record['bbox']} is not in the order {file.box_order} or not finite"
         file.fail(where, problem, "Correct the box; the order is not that of COCO.")
@@ -98,9 +99,9 @@ def with_images(
 
     Args:
         dataset_dicts: the result of `listed_relationships`; changed in place.
-        image_root: folder of the pictures. If a picture is missing, one with another ending is used.
+        image_root: folder of the pictures. If a picture is missing, a file with another ending is used.
         json_file: the annotation file, for messages.
-        known_sizes: listed name -> width and height, for images that need not be opened.
+        known_sizes: listed name -> width and height. These images are not opened.
 
     Raises:
         FileNotFoundError: a picture is missing.

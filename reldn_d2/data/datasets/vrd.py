@@ -1,9 +1,9 @@
-"""VRD (Lu et al. 2016) in its official layout:
+"""VRD (Lu et al. 2016) in its official layout.
 
     root/json_dataset/annotations_train.json, annotations_test.json, objects.json, predicates.json
     root/sg_dataset/sg_train_images/, sg_test_images/
 
-The files leave some questions open. The answers here:
+The files leave some questions open. This loader answers them as follows:
 
 * VRD lists relationships, not entities. The entities of an image are its distinct (box, class) combinations,
   in order of appearance; one box with two classes is two entities.
@@ -41,7 +41,7 @@ def load_vrd(root: str | os.PathLike[str], split: str) -> list[DatasetDict]:
 
     Raises:
         FileNotFoundError: an annotation or image file is missing.
-        ValueError: unknown split; damaged files; class lists that are not VRD's.
+        ValueError: unknown split; damaged files; class lists that differ from VRD's.
     """
     json_file, image_root = _paths(root, split)
     for file_name, expected in (("objects.json", OBJECT_CLASSES), ("predicates.json", PREDICATE_CLASSES)):
@@ -66,8 +66,8 @@ def register_vrd(
 
     Args:
         name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
-        root: as for `load_vrd`.
-        split: as for `load_vrd`.
+        root: see `load_vrd`.
+        split: see `load_vrd`.
         train_dataset: name of its training split, for zero-shot recall; None if it is not known.
         expected_counts: official numbers of "images", "relationships" or "images_without_relationships", for
             the checker; None if this is not an official split.
@@ -111,7 +111,7 @@ def parse_vrd_annotations(json_file: str | os.PathLike[str]) -> list[DatasetDict
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: a record is not as in VRD; the message names file, image and relationship.
+        ValueError: a record differs from VRD's format; the message names file, image and relationship.
     """
     file = ListedFile(
         Path(json_file),

@@ -1,12 +1,12 @@
 """A built-in data set of drawn scenes, which show the two confusions that relationship detectors make.
 
-* Entity instance confusion: a person behind a table with several identical cups; the only clue to the one
-  that is held is where the hand is.
-* Proximal relationship ambiguity: musicians close to each other, each playing one of the guitars; the only
-  clue to who plays which is whose arm ends at it.
+* Entity instance confusion: a person stands behind a table with several identical cups. Only the position of
+  the hand shows which cup the person holds.
+* Proximal relationship ambiguity: musicians stand close to each other, and each plays one of the guitars.
+  Only the arms show who plays which guitar.
 
-Boxes and classes give no clue to either: the geometry is drawn first, and then the answer, from a random
-stream of its own and uniformly over all assignments.
+Boxes and classes give no clue. The geometry is drawn first. Then the answer is drawn from a separate random
+stream, uniformly over all assignments.
 """
 
 from .dataset import (

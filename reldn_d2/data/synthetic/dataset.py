@@ -40,7 +40,7 @@ Triplet = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class ConfusableCase:
-    """One annotated relationship and the wrong triplets that only the pixels can tell from it.
+    """One annotated relationship, and wrong triplets that differ from it only in the pixels.
 
     Attributes:
         kind: "instance" (which of several cups does this person hold?) or "proximity" (which person plays
@@ -65,7 +65,7 @@ class ConfusableCase:
 
 
 def scene_folder(split: str, root: str | os.PathLike[str] | None = None) -> Path:
-    """The folder in which the pictures of a split are cached.
+    """The cache folder of the pictures of a split.
 
     Args:
         split: "train" or "test".
@@ -105,8 +105,8 @@ def load_scenes(
 ) -> list[dict[str, Any]]:
     """The first `num_scenes` scenes of a split. Pictures that are not in the cache are drawn.
 
-    Several processes may load at once: a picture appears in the cache complete or not at all, and every
-    process draws the same one.
+    Several processes may load at the same time: pictures are written to the cache in one step, and every
+    process draws the same pictures.
 
     Args:
         split: "train" or "test".
@@ -146,9 +146,9 @@ def register_scenes(
 
     Args:
         name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
-        split: as for `load_scenes`.
-        num_scenes: as for `load_scenes`.
-        root: as for `load_scenes`.
+        split: see `load_scenes`.
+        num_scenes: see `load_scenes`.
+        root: see `load_scenes`.
         train_dataset: name of its training split, for zero-shot recall; None if it is not known.
     """
     register_relation_dataset(

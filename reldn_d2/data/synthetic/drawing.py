@@ -68,30 +68,32 @@ class Canvas:
         self._pixels = np.full((size * SCALE, size * SCALE, 3), color, dtype=np.uint8)
 
     def image(self) -> Image:
-        """(size, size, 3) uint8 BGR."""
+        """The picture, (size, size, 3) uint8 BGR."""
         small = cv2.resize(self._pixels, (self._size, self._size), interpolation=cv2.INTER_AREA)
         return np.asarray(small, dtype=np.uint8)
 
     def rectangle(
         self, x0: float, y0: float, x1: float, y1: float, color: Color, outline: bool = True
     ) -> None:
+        """Draw a filled rectangle with the corners (x0, y0) and (x1, y1)."""
         self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], color, outline)
 
     def polygon(self, points: Sequence[Point], color: Color, outline: bool = True) -> None:
-        """A filled convex polygon; its dark edge lies inside the points' hull up to half its width."""
+        """Draw a filled convex polygon. Half of the width of its dark edge is outside."""
         corners = np.array([_scaled(point) for point in points], dtype=np.int32)
         cv2.fillConvexPoly(self._pixels, corners, color)
         if outline:
             cv2.polylines(self._pixels, [corners], True, darker(color), _width(OUTLINE))
 
     def ellipse(self, center: Point, rx: float, ry: float, color: Color, outline: bool = True) -> None:
+        """Draw a filled ellipse with the half axes `rx` and `ry`."""
         axes = _width(rx), _width(ry)
         cv2.ellipse(self._pixels, _scaled(center), axes, 0, 0, 360, color, -1)
         if outline:
             cv2.ellipse(self._pixels, _scaled(center), axes, 0, 0, 360, darker(color), _width(OUTLINE))
 
     def stroke(self, points: Sequence[Point], width: float, color: Color, outline: bool = True) -> None:
-        """A round-ended thick line through the points."""
+        """Draw a thick line with round ends through the points."""
         path = np.array([_scaled(point) for point in points], dtype=np.int32)
         if outline:
             cv2.polylines(self._pixels, [path], False, darker(color), _width(width))
@@ -99,7 +101,7 @@ class Canvas:
 
 
 def draw_scene(scene: Scene) -> Image:
-    """The picture of a scene.
+    """Draw the picture of a scene.
 
     Returns:
         (IMAGE_SIZE, IMAGE_SIZE, 3) uint8, BGR. Every run with the same OpenCV version gives the same picture.
@@ -135,7 +137,7 @@ def _pick(draws: Draws, palette: tuple[Color, ...]) -> Color:
 
 
 def _background(draws: Draws) -> Canvas:
-    """Wall and floor, and on the wall stripes or a window."""
+    """Draw wall and floor, and sometimes stripes or a window on the wall."""
     wall, floor = _pick(draws, WALLS), _pick(draws, FLOORS)
     canvas = Canvas(IMAGE_SIZE, wall)
     horizon = draws.uniform(112, 130)
@@ -171,7 +173,7 @@ def _raised_side(scene: Scene, person: int) -> bool | None:
 
 
 def _draw_body(canvas: Canvas, person: Item, colors: tuple[Color, Color, Color], busy: bool | None) -> None:
-    """Trunk, legs and hanging arms; the arm on the `busy` side is left out."""
+    """Draw trunk, legs and hanging arms, but not the arm on the `busy` side."""
     shirt, skin, trousers = colors
     x0, y0, x1, y1 = person.box
     x, radius = person.center[0], head_radius(person)
@@ -251,7 +253,7 @@ def _draw_hat(canvas: Canvas, hat: Item, color: Color) -> None:
 
 
 def _draw_box(canvas: Canvas, box: Item, color: Color) -> None:
-    """A cardboard box: open ones show their dark inside, closed ones a lid with tape."""
+    """Draw a cardboard box: an open box shows its dark inside, a closed box its lid with tape."""
     x0, y0, x1, y1 = box.box
     rim = [(x0 + 3, y0), (x1 - 3, y0), (x1, y0 + BOX_RIM), (x0, y0 + BOX_RIM)]
     canvas.polygon(rim, darker(color, 0.45) if box.is_open else color)

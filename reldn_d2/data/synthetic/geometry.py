@@ -1,6 +1,6 @@
 """Shapes of the scenes' entities: the places of head, shoulders, grip and arm in the annotated boxes.
 
-Coordinates are (x, y) in pixels, y pointing down. Boxes are XYXY.
+Coordinates are (x, y) in pixels; y points down. Boxes are XYXY.
 """
 
 import math
@@ -31,9 +31,10 @@ class Item:
 
     Attributes:
         category: entity class.
-        box: annotated box. A person's box covers the body with both arms hanging, wherever a hand reaches.
+        box: annotated box. A person's box covers the body with both arms hanging; a hand that reaches out may
+            lie outside.
         tilt: degrees from upright, clockwise; guitars only.
-        length: from the bottom of the body to the end of the head; guitars only.
+        length: distance from the bottom of the body to the end of the head; guitars only.
         is_open: whether its inside is visible; boxes only.
     """
 
@@ -45,15 +46,18 @@ class Item:
 
     @property
     def center(self) -> Point:
+        """Middle of the box."""
         x0, y0, x1, y1 = self.box
         return (x0 + x1) / 2, (y0 + y1) / 2
 
 
 def head_radius(person: Item) -> float:
+    """Radius of a person's head, in pixels."""
     return 0.1 * (person.box[3] - person.box[1])
 
 
 def head_center(person: Item) -> Point:
+    """Middle of a person's head."""
     return person.center[0], person.box[1] + head_radius(person)
 
 
@@ -115,7 +119,7 @@ def grip(target: Item) -> Point:
 
 
 def arm_paths(people: list[Item], targets: list[Item], steps: int = 12) -> FloatArray:
-    """The arm from every person to every target, whether or not it will be drawn.
+    """The arms from every person to every target. Only some of them are drawn.
 
     An arm starts at the shoulder on the target's side. It is a quadratic Bezier curve. Its control points lie
     in the enclosing box of person and target, and so does the arm.

@@ -1,6 +1,6 @@
 """Scenes: a layout, then the answer (who holds or plays what), then the order of the annotations.
 
-Each of the three comes from its own random stream, so none can depend on another's draws.
+Each of the three comes from its own random stream, so it can't depend on the draws of the others.
 
 A layout is the geometry of a scene. It has candidates (people x targets) for "holds" or "plays" and no
 answer. It is accepted only if the clue would be visible for *every* candidate, so accepting or rejecting it
@@ -25,7 +25,7 @@ TABLE_APRON = 6.0
 CUP_IN_BOX_HEIGHT = 15.0
 
 HAND_CLEARANCE = 12.0
-"""Least distance, in pixels, of an arm to a grip (or cup) that is not its own."""
+"""Least distance, in pixels, of an arm to the grips and cups that it does not reach for."""
 
 HOLDER_SHARE = 0.85
 """Probability that a person at a table holds a cup."""
@@ -43,7 +43,7 @@ class Layout:
             are rows of `items`.
         people: rows of the people in `items`.
         targets: rows of the cups that could be held or of the guitars that could be played.
-        reach: HOLDS or PLAYS, the predicate that a hand at a target means.
+        reach: HOLDS or PLAYS, the predicate of a person whose hand is at a target.
     """
 
     items: tuple[Item, ...]
@@ -107,7 +107,7 @@ class Draws:
         return sorted(range(n), key=keys.__getitem__)
 
     def spaced(self, n: int, low: float, high: float, gap: float) -> list[float] | None:
-        """`n` rising positions in [low, high], at least `gap` apart and else uniform; None if too tight."""
+        """`n` ascending random positions in [low, high], at least `gap` apart; None if they do not fit."""
         slack = high - low - gap * (n - 1)
         if slack < 0:
             return None
@@ -128,7 +128,7 @@ def make_scene(split: str, index: int, seed: int = 0) -> Scene:
     Args:
         split: "train" or "test".
         index: number of the scene, at least 0.
-        seed: another seed gives other scenes.
+        seed: random seed; another seed gives other scenes.
 
     Raises:
         ValueError: unknown split, or a negative index or seed.
@@ -145,7 +145,7 @@ def make_scene(split: str, index: int, seed: int = 0) -> Scene:
 
 
 def _sample_answer(layout: Layout, draws: Draws) -> tuple[int | None, ...]:
-    """Distinct targets for the people, uniform over all assignments and independent of the geometry."""
+    """Draw distinct targets for the people, uniformly over all assignments, whatever the geometry is."""
     targets = draws.permutation(len(layout.targets))
     share = 1.0 if layout.reach == Predicate.PLAYS else HOLDER_SHARE
     reached: list[int | None] = [None] * len(layout.people)
@@ -158,7 +158,7 @@ def _sample_answer(layout: Layout, draws: Draws) -> tuple[int | None, ...]:
 def _annotate(
     layout: Layout, reached: tuple[int | None, ...], draws: Draws
 ) -> tuple[tuple[int, ...], NDArray[np.int64]]:
-    """Shuffled annotation order, and all relations in shuffled order."""
+    """A random order of the annotations, and all relations in random order."""
     order = draws.permutation(len(layout.items))
     position = {row: annotation for annotation, row in enumerate(order)}
     rows = list(layout.relations)
@@ -213,7 +213,7 @@ def clue_is_visible(layout: Layout) -> bool:
     paths = arm_paths(people, targets)
     same_target = np.eye(len(targets), dtype=bool)
     same_person = np.eye(len(people), dtype=bool)[:, None]
-    others = np.array([item.center for item in layout.items if _keeps_hands_off(item, layout)]).reshape(-1, 2)
+    others = np.array([item.center for item in layout.items if _needs_distance(item, layout)]).reshape(-1, 2)
     heads = np.array([head_center(person) for person in people])
     radius = max(head_radius(person) for person in people)
     return bool(
@@ -224,7 +224,8 @@ def clue_is_visible(layout: Layout) -> bool:
     )
 
 
-def _keeps_hands_off(item: Item, layout: Layout) -> bool:
+def _needs_distance(item: Item, layout: Layout) -> bool:
+    """Whether every arm must stay clear of the item: a cup where guitars are played."""
     return item.category == Category.CUP and layout.reach == Predicate.PLAYS
 
 
@@ -235,14 +236,14 @@ def _closest(paths: FloatArray, points: FloatArray) -> FloatArray:
 
 
 def _boxes_hold_grips(targets: list[Item], grips: FloatArray) -> bool:
-    """Whether a grip lies in the box of another target, so that the hand would seem to be at that one."""
+    """Whether a grip lies in the box of another target, so that the hand would seem to be there."""
     boxes = np.array([target.box for target in targets])[:, None]
     inside = ((grips > boxes[..., :2] - 2) & (grips < boxes[..., 2:] + 2)).all(axis=-1)
     return bool(inside.sum() > len(targets))
 
 
 def _sample_table(draws: Draws) -> Layout | None:
-    """People behind a table with identical cups: which cup is held?"""
+    """Draw people behind a table with identical cups, of which they hold some."""
     build = _Builder()
     width, top = draws.uniform(124, 168), draws.uniform(92, 102)
     left = draws.uniform(6, IMAGE_SIZE - 6 - width)
@@ -282,7 +283,7 @@ def _set_table(build: _Builder, draws: Draws, table: int) -> bool:
         if spot == box_spot:
             row = _add_box(build, draws, x, base)
             if in_box:
-                _add_cup_at_box(build, draws, row, size)
+                _add_cup_at_box(build, row, size)
         else:
             row = build.add(_cup(x, base, size))
         build.relate(row, table, Predicate.ON)
@@ -290,7 +291,7 @@ def _set_table(build: _Builder, draws: Draws, table: int) -> bool:
 
 
 def _sample_band(draws: Draws) -> Layout | None:
-    """Musicians close to each other, with as many guitars or one more: who plays which?"""
+    """Draw musicians close to each other, with as many guitars as musicians or one more."""
     build = _Builder()
     number = 2 + draws.chance(0.45)
     centers = draws.spaced(number, 24, IMAGE_SIZE - 24, 42)
@@ -306,7 +307,7 @@ def _sample_band(draws: Draws) -> Layout | None:
         if spot == box_spot:
             row = _add_box(build, draws, x, draws.uniform(164, 184))
             if draws.chance(0.7):
-                _add_cup_at_box(build, draws, row, draws.uniform(0.9, 1.2))
+                _add_cup_at_box(build, row, draws.uniform(0.9, 1.2))
         else:
             center = x, draws.uniform(116, 146)
             build.add(guitar_item(center, draws.uniform(52, 60), draws.uniform(-38, 38)))
@@ -319,7 +320,7 @@ def _inside_image(items: list[Item]) -> bool:
 
 
 def _add_person(build: _Builder, draws: Draws, x: float, feet: float) -> int:
-    """A person standing with the shoes at height `feet`, with a hat half of the time."""
+    """Add a person whose shoes are at height `feet`, with a hat half of the time."""
     width, height = draws.uniform(36, 40), draws.uniform(102, 114)
     top = feet - height
     person = build.add(Item(Category.PERSON, _rounded(x - width / 2, top, x + width / 2, feet)))
@@ -337,8 +338,8 @@ def _add_box(build: _Builder, draws: Draws, x: float, base: float) -> int:
     return build.add(item)
 
 
-def _add_cup_at_box(build: _Builder, draws: Draws, box: int, size: float) -> None:
-    """A cup inside of the box if it is open, else on it."""
+def _add_cup_at_box(build: _Builder, box: int, size: float) -> None:
+    """Add a cup: inside the box if it is open, else on the box."""
     holder = build.items[box]
     x, top = holder.center[0], holder.box[1]
     cup = _cup(x, top + BOX_RIM, size)

@@ -89,7 +89,7 @@ def save_predictions(
         "has_annotated_pairs": np.array([x.pair_answers is not None for x in graphs], dtype=np.bool_),
         "has_named_triplets": np.array([x.triplet_answers is not None for x in graphs], dtype=np.bool_),
     }
-    # An additional empty image, since np.concatenate needs at least one array.
+    # An additional empty image, because np.concatenate needs at least one array.
     graphs.append(PredictedGraph.empty())
     rows = {
         "entity": [[graph.boxes, graph.classes, graph.scores] for graph in graphs],
@@ -167,7 +167,7 @@ def _check_columns(arrays: Mapping[str, npt.NDArray[Any]], path: str | os.PathLi
 
 
 def _rows(arrays: Mapping[str, npt.NDArray[Any]], table: str) -> list[list[npt.NDArray[Any]]]:
-    """For each image, its rows of each column of the table."""
+    """Split every column of the table: image -> column -> rows of the image."""
     starts = arrays[f"{table}_offsets"]
     if len(starts) == 1:
         return []

@@ -102,8 +102,10 @@ def save_results(
 
 
 def remove_results(folder: str | os.PathLike[str]) -> None:
-    """Remove the four files, if they exist. Results must not stay beside predictions that they do not belong
-    to."""
+    """Remove the four files, if they exist.
+
+    Results of other predictions must not stay beside new predictions.
+    """
     for name in (TABLES_FILE, RESULTS_FILE, PREDICATES_FILE, PER_IMAGE_FILE):
         (Path(folder) / name).unlink(missing_ok=True)
 
@@ -191,7 +193,7 @@ def _text(value: float) -> str:
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     header, *rows = ([cell.replace("|", "\\|") for cell in row] for row in (header, *rows))
     align = ("left", *("right" for _ in header[1:]))
-    # Without this, tabulate would format names that look like numbers.
+    # Without `disable_numparse`, tabulate would format names that look like numbers.
     return tabulate.tabulate(rows, header, "pipe", disable_numparse=True, colalign=align)
 
 

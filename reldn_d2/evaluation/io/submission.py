@@ -70,8 +70,8 @@ def submission_labels(dataset_name: str) -> tuple[list[str], list[str]]:
     "/m/04bcr3" and "inside_of"). If a data set has none, they are thing_classes and predicate_classes.
 
     Args:
-        dataset_name: name of a data set in MetadataCatalog. It must have been loaded once, since a loader may
-            read the names from its file.
+        dataset_name: name of a data set in MetadataCatalog. It must have been loaded once, because a loader
+            may read the names from its file.
 
     Returns:
         Labels of the classes, labels of the predicates.
@@ -102,7 +102,7 @@ def image_sizes(dataset_dicts: Iterable[Mapping[str, Any]]) -> dict[str, tuple[i
     """The sizes of images: image id as text -> (height, width) in pixels.
 
     Raises:
-        ValueError: naming the image, if its dataset dict has no height or width, or one below 1.
+        ValueError: if a dataset dict has no height or width, or one below 1. The message names the image.
     """
     sizes = {}
     for dataset_dict in dataset_dicts:
@@ -148,15 +148,16 @@ def write_submission(
         path: file to write.
         predictions: image id -> prediction.
         image_sizes: image id -> (height, width) in pixels, for all images of the split. The Kaggle form lists
-            all of them.
+            all these images.
         class_labels, predicate_labels: C and P labels, all different; for the Kaggle form without spaces.
         predicates_per_pair, list_length: the file holds the best `list_length` triplets of an image among the
             best `predicates_per_pair` of each ordered pair.
         kaggle: whether to write the Kaggle form; else the official form.
 
     Raises:
-        ValueError: if a label is repeated or can't be written; or, naming the image, if its size is not
-            known, a class or predicate has no label, a score is not finite, or a box leaves the image.
+        ValueError: if a label is repeated or can't be written. If the size of an image is not known, a class
+            or predicate has no label, a score is not finite, or a box leaves the image; then the message
+            names the image.
     """
     for labels in (class_labels, predicate_labels):
         label_index(labels)
@@ -239,9 +240,9 @@ def read_submission(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: naming the file, line and image, if a column or field is missing, if an image or label is
-            not known, if a value is not a finite number, or if a box leaves the image or has swapped corners;
-            also if a label is repeated.
+        ValueError: if a column or field is missing, if an image or label is not known, if a value is not a
+            finite number, or if a box leaves the image or has swapped corners; the message names file, line
+            and image. Also if a label is repeated.
     """
     ids = sorted(image_sizes)
     classes, predicates = label_index(class_labels), label_index(predicate_labels)
@@ -321,9 +322,9 @@ def graph_of_triplets(
 ) -> PredictedGraph:
     """Make the graph of an image from its T triplets.
 
-    Subjects and objects with the same class and box are one entity. There are two exceptions, since a graph
-    can't have a triplet twice or relate an entity to itself: a repeated triplet gets its own copy of the
-    subject, and so does a triplet whose subject and object are the same.
+    Subjects and objects with the same class and box are one entity. There are two exceptions, because a
+    graph can't have a triplet twice or relate an entity to itself: a repeated triplet gets its own copy of
+    the subject, and so does a triplet whose subject and object are the same.
 
     Args:
         classes: (T, 2) int, the classes of subject and object.
@@ -363,14 +364,14 @@ def graph_of_triplets(
 
 
 def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Read the triplets of a submission: number of the line, and record.
+    """Read the triplets of a submission, as line number and record.
 
     The header tells the form of the file. Columns may be in any order. ImageID may be called ImageId, and
     RelationshipLabel may be called RelationLabel.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: naming the file and the line, if a column or a field is missing.
+        ValueError: if a column or a field is missing. The message names the file and the line.
     """
     if KAGGLE_COLUMNS[1] not in read_header(path):
         yield from csv_rows(path, FIELDS, _OTHER_NAMES)
@@ -388,8 +389,7 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[int, tuple[str,
 
 
 def _pick(fields: Sequence[str], wanted: Sequence[str]) -> _Pick:
-    """Make a function that takes a sequence of all `fields` and returns the wanted ones, in the order of
-    `wanted`."""
+    """Make a function that takes a sequence of all `fields` and returns those in `wanted`, in its order."""
     return itemgetter(*map(fields.index, wanted))
 
 
@@ -415,10 +415,10 @@ def problems(boxes: FloatArray, scores: FloatArray) -> list[tuple[BoolArray, str
 
     Args:
         boxes: (..., 4) XYXY, relative to the size of the image.
-        scores: (T,).
+        scores: (T,) scores.
 
     Returns:
-        For each possible problem, which boxes or scores have it (bool), and the message.
+        A pair for each possible problem: whether each box or score has it (bool), and the message.
     """
     inside = (boxes >= -_OUTSIDE) & (boxes <= 1 + _OUTSIDE)
     swapped = boxes[..., 2:] < boxes[..., :2]

@@ -1,5 +1,5 @@
 """The evaluation protocols.
 
-`protocol` is their contract and `registry` their list. `recall`, `openimages` and `confusion` are the
-protocols; `average_precision` is what the two protocols of OpenImages share.
+`protocol` is their contract, and `registry` is their list. `recall`, `openimages` and `confusion` are the
+protocols; `average_precision` is the common part of the two protocols of OpenImages.
 """

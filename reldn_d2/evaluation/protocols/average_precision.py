@@ -1,4 +1,4 @@
-"""What the protocols of OpenImages share: average precision of each predicate, its means, and the score."""
+"""The common part of the protocols of OpenImages: average precision, its means, and the score."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ class AveragePrecisionProtocol(ABC):
             numbers.
         predicates_per_pair: how many predicates of an ordered pair are in the list.
         list_length: length of the list.
-        recall: recalls that are reported; its name is the protocol's.
+        recall: recalls that are reported; it has the name of the protocol.
         offset: pixel convention of the overlap, 0 or 1 (see `matching.box_iou`).
         strict: whether the overlap of a true positive must be greater than 0.5; else it may be equal.
         absent_is_zero: whether a predicate without annotated relationship has average precision 0 and counts
@@ -74,10 +74,11 @@ class AveragePrecisionProtocol(ABC):
 
     @property
     def name(self) -> str:
+        """Name of the protocol."""
         return self.recall.name
 
     def check_vocabulary(self, predicate_classes: Sequence[str]) -> None:
-        """Check that the data set has the excluded predicates, and others.
+        """Check that the data set has the excluded predicates, and at least one other.
 
         Raises:
             ValueError: if it does not.
@@ -92,7 +93,7 @@ class AveragePrecisionProtocol(ABC):
             raise ValueError(f"protocol {self.name} excludes every predicate of the data set; exclude fewer")
 
     def queries(self, truth: GroundTruthGraph, task: Task) -> Queries:
-        """Nothing: the ranked list is enough."""
+        """No questions, because the ranked list is enough."""
         return Queries.nothing()
 
     def match(self, image: ScoredImage, task: Task) -> JudgedTriplets:
@@ -112,8 +113,10 @@ class AveragePrecisionProtocol(ABC):
 
     @abstractmethod
     def _counts(self, image: ScoredImage, triplets: RankedTriplets) -> BoolArray:
-        """(T,) bool, which triplets of the list count. The others have no place in the list and are not
-        wrong."""
+        """(T,) bool, whether each triplet of the list counts.
+
+        The others have no place in the list and are not wrong.
+        """
 
     @abstractmethod
     def _places(

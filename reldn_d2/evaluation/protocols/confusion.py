@@ -1,7 +1,7 @@
 """The protocol of confused instances and confused neighbours, the errors that the contrastive losses aim at.
 
-The file goes from the annotation to the numbers: the cases of an image, the triplets that the model is asked
-about, the outcome of each case, the protocol, and how frequent the cases are in a data set.
+The parts of this file are the cases of an image, the triplets that the model is asked about, the outcome of
+each case, the protocol, and the frequency of cases in a data set.
 `docs/evaluation.md` explains the definitions with pictures. Shape letters besides those of `graphs`:
 
     D  distinct annotated relationships between two entities
@@ -53,7 +53,7 @@ def instance_cases(truth: GroundTruthGraph) -> ConfusableCases:
     """Find the relationships (s, p, o) with another entity of the class of s or of o.
 
     The wrong triplets are (s, p, o') for all other entities o' of the class of o, and (s', p, o) for all
-    other entities s' of the class of s, except those that `_competing` excludes.
+    other entities s' of the class of s, except those that `_competing` drops.
     """
     relations = _distinct_relations(truth)
     same_class = truth.classes[:, None] == truth.classes
@@ -71,7 +71,7 @@ def proximity_cases(truth: GroundTruthGraph) -> ConfusableCases:
     """Find the relationships (s, p, o) with a neighbour (s2, p, o2) of the same predicate.
 
     Neighbours have no entity in common, and their enclosing boxes share area. The wrong triplets are the
-    crossed ones, (s, p, o2) and (s2, p, o), except those that `_competing` excludes.
+    crossed ones, (s, p, o2) and (s2, p, o), except those that `_competing` drops.
     """
     relations = _distinct_relations(truth)
     subject, object, predicate = relations.T
@@ -94,7 +94,7 @@ KINDS = {"instance": instance_cases, "proximity": proximity_cases}
 
 
 def _same_entity(truth: GroundTruthGraph) -> BoolArray:
-    """(G, G) bool, which annotated entities count as one entity.
+    """(G, G) bool, whether two annotated entities count as one entity.
 
     These are entities of one class whose boxes have an IoU of at least `SAME_ENTITY_IOU`. Other protocols
     can't tell them apart either, and people often annotate one thing twice.
@@ -121,7 +121,7 @@ def _competing(
 
     Args:
         truth: annotation of the image.
-        relations: relationships that may become cases, (number of them, 3).
+        relations: (M, 3) relationships that may become cases.
         case: (candidates,) row of `relations` that each candidate belongs to.
         wrong: (candidates, 3) candidates; rows may be repeated.
     """
@@ -143,7 +143,7 @@ def is_confusable(truth: GroundTruthGraph) -> bool:
 def confusion_triplets(truth: GroundTruthGraph) -> npt.NDArray[np.int64]:
     """(Q, 3) rows (subject, object, predicate): all triplets of an image's cases, sorted and without repeats.
 
-    The model is asked for their scores, since few of them are in its ranked list.
+    The model is asked for their scores, because few of them are in its ranked list.
     """
     found = [cases(truth) for cases in KINDS.values()]
     rows = np.concatenate([part for cases in found for part in (cases.right, cases.wrong)])
@@ -231,8 +231,10 @@ class ConfusionProtocol:
     def summarise(
         self, image_ids: Sequence[str], records: Sequence[dict[str, JudgedCases]], split: EvaluatedSplit
     ) -> ProtocolResult:
-        """Compute the shares and the chance level over some images; they are NaN for a kind without a
-        case."""
+        """Compute the shares and the chance level over some images.
+
+        They are NaN for a kind without a case.
+        """
         result = ProtocolResult({}, {})
         for kind, names in _METRICS.items():
             judged = [record[kind] for record in records]
@@ -264,12 +266,12 @@ class ConfusionProtocol:
 
 @dataclass(frozen=True, eq=False)
 class ConfusionFrequency:
-    """How many cases the N images of a data set have.
+    """Numbers of cases in the N images of a data set.
 
     Attributes:
         relationships: (N,) number of distinct annotated relationships of each image, including those of an
             entity with itself.
-        cases: "instance" and "proximity" -> (N,) number of these relationships that are such a case.
+        cases: "instance" and "proximity" -> (N,) number of these relationships that are a case of the kind.
     """
 
     relationships: IntArray

@@ -1,7 +1,7 @@
 """The protocols of OpenImages.
 
-`openimages` has the official metrics of the visual relationship challenge, `reldn_openimages` the numbers of
-the paper's ablations.
+`openimages` has the official metrics of the visual relationship challenge. `reldn_openimages` has the metrics
+of the paper's ablations.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,8 +49,7 @@ class OpenImagesProtocol(AveragePrecisionProtocol):
     ) -> IntArray:
         rows = []
         for kind in ("rel", "phr"):
-            # No two true positives answer the same relationship. So each takes its best one, which is still
-            # free.
+            # Two true positives never answer the same relationship, so each takes its best one.
             answers = matches[kind].rows(true[kind][matches[kind].triplet])
             ranks = triplets.rank_in_pair
             rows.append(first_takers(answers, ranks, (ALL_PREDICATES,), LIST_LENGTH, num_truths))
@@ -58,12 +57,12 @@ class OpenImagesProtocol(AveragePrecisionProtocol):
 
 
 def is_evaluable(predicted: PredictedGraph, triplets: RankedTriplets, truth: GroundTruthGraph) -> BoolArray:
-    """Which triplets can be judged by the annotation of an image.
+    """Find the triplets that the annotation of an image can judge.
 
     A triplet can be judged in two cases. Either both its classes are classes of subjects or objects of
     annotated relationships. Or one of its classes was verified, as present or absent, but no annotated
-    relationship has it: then the triplet is wrong, whatever its other class is. In all other cases a class
-    was not looked for in the image.
+    relationship has it: then the triplet is wrong, whatever its other class is. In all other cases,
+    annotators did not look for a class in the image.
 
     Returns:
         (T,) bool.
@@ -78,7 +77,7 @@ def is_evaluable(predicted: PredictedGraph, triplets: RankedTriplets, truth: Gro
 
 
 def openimages(excluded_predicates: Sequence[str] = ()) -> OpenImagesProtocol:
-    """The challenge's protocol, for the triplets of a model that `write_submission` would submit.
+    """Make the challenge's protocol, for the triplets that `write_submission` would submit.
 
     To score another list, make an `OpenImagesProtocol` with other limits.
 
@@ -119,7 +118,7 @@ class OpenImagesAblationProtocol(AveragePrecisionProtocol):
 
 
 def reldn_openimages(excluded_predicates: Sequence[str] = ()) -> OpenImagesAblationProtocol:
-    """The protocol of the paper's ablations.
+    """Make the protocol of the paper's ablations.
 
     Args:
         excluded_predicates: names of the predicates that are not in the starred numbers.

@@ -1,6 +1,6 @@
 """The contract of an evaluation protocol.
 
-A protocol defines exactly what a number such as "R@50" or "mAP" means.
+A protocol defines exactly the meaning of numbers like "R@50" and "mAP".
 It compares each image with its annotation (`match`), and then turns the records of many images into numbers
 (`summarise`). So an image is matched once, even if several subsets of the images are reported.
 """
@@ -24,6 +24,9 @@ class ScoredImage:
     """The annotation of an image and the prediction for it.
 
     Attributes:
+        image_id: id of the image as text.
+        truth: the annotation.
+        predicted: the prediction, with ranked triplets.
         zero_shot: (R,) bool, whether the three labels of a relationship (subject class, predicate, object
             class) never occur together in training; None if the training split is not known.
     """
@@ -36,7 +39,7 @@ class ScoredImage:
 
 @dataclass(frozen=True)
 class EvaluatedSplit:
-    """What a protocol may know about the data set besides its images.
+    """Facts about the data set that a protocol may use besides its images.
 
     Attributes:
         predicate_classes: P names.
@@ -56,7 +59,7 @@ class ProtocolResult:
         per_image: name under which the counts are saved -> counts of every image. The name is that of the
             protocol, sometimes followed by what was counted.
         per_predicate: column name -> (P,) numbers, a table with one row for each predicate.
-        notes: what a reader of the numbers must know, such as denominators.
+        notes: facts that a reader of the numbers needs, for example denominators.
     """
 
     metrics: dict[str, float]
@@ -66,22 +69,22 @@ class ProtocolResult:
 
 
 class EvaluationProtocol(Protocol[Record]):
-    """The contract of a protocol.
-
-    Attributes:
-        name: name of the protocol; every report shows it beside the numbers.
-        tasks: tasks that the protocol is defined for.
-        list_length: length of the longest ranked list that it reads.
-    """
+    """The contract of a protocol."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the protocol; every report shows it beside the numbers."""
+        ...
 
     @property
-    def tasks(self) -> tuple[Task, ...]: ...
+    def tasks(self) -> tuple[Task, ...]:
+        """Tasks that the protocol is defined for."""
+        ...
 
     @property
-    def list_length(self) -> int: ...
+    def list_length(self) -> int:
+        """Length of the longest ranked list that the protocol reads."""
+        ...
 
     def check_vocabulary(self, predicate_classes: Sequence[str]) -> None:
         """Check the protocol's settings against the P predicates of the data set.
@@ -92,7 +95,7 @@ class EvaluationProtocol(Protocol[Record]):
         ...
 
     def queries(self, truth: GroundTruthGraph, task: Task) -> Queries:
-        """What the protocol asks the model about an image, besides the ranked list.
+        """The questions to the model about an image, whose answers are not in the ranked list.
 
         The answers come in `PredictedGraph.pair_answers` and `triplet_answers`. They also hold what other
         protocols asked, so a protocol finds its own rows by value (`rows.find_rows`).

@@ -52,7 +52,7 @@ class FoundRelationships:
 
 @dataclass(frozen=True)
 class RecallSummary:
-    """Which recalls are reported, and their names.
+    """The recalls that are reported, and their names.
 
     Attributes:
         name: name of the protocol; the counts of each image are saved under it.
@@ -60,7 +60,7 @@ class RecallSummary:
         recall_at: the K's.
         average: the average that has the plain name of the metric; the other average has its own name as a
             prefix.
-        mean_recalls: whether recall averaged over predicates and the table of predicates are reported, too.
+        mean_recalls: whether recalls averaged over predicates and the table of predicates are reported, too.
     """
 
     name: str
@@ -136,7 +136,7 @@ class RecallSummary:
 
 @dataclass(frozen=True)
 class _Split:
-    """The annotated relationships of some images in one sequence, and which of them each list found."""
+    """The annotated relationships of some images in one sequence, and whether each list found them."""
 
     image_ids: tuple[str, ...]
     image: IntArray
@@ -209,7 +209,7 @@ class RecallProtocol:
         """Accept any vocabulary."""
 
     def queries(self, truth: GroundTruthGraph, task: Task) -> Queries:
-        """The annotated pairs, row by row, if the protocol ranks them in this task; else nothing."""
+        """The annotated pairs, row by row, if the protocol ranks them in this task; else no questions."""
         if not self._ranks_answers(task):
             return Queries.nothing()
         return Queries.from_rows(pairs=truth.relations[:, :2])
@@ -279,11 +279,11 @@ def reldn(predicates_per_pair: Sequence[int] = PUBLISHED_PREDICATES_PER_PAIR) ->
 
 
 def vrd2016() -> RecallProtocol:
-    """Recall as in the code of the VRD data set (Lu et al. 2016), of relations ("R@50") and of phrases
-    ("phr_R@50").
+    """Recall as in the code of the VRD data set (Lu et al. 2016).
 
-    All predicates of a pair are in the list, and a triplet finds at most one relationship. Zero-shot recall
-    ("zR@50") excludes annotated relationships, not triplets.
+    There is the recall of relations ("R@50") and of phrases ("phr_R@50"). All predicates of a pair are in the
+    list, and a triplet finds at most one relationship. Zero-shot recall ("zR@50") excludes annotated
+    relationships, not triplets.
     """
     lists = (RecallList("", ALL_PREDICATES), RecallList("phr_", ALL_PREDICATES, phrase=True))
     return RecallProtocol(

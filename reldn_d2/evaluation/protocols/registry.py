@@ -35,8 +35,8 @@ def make_protocols(names: Sequence[str], **settings: Any) -> list[EvaluationProt
 
     Args:
         names: names in `PROTOCOLS`.
-        settings: values of settings. Each protocol takes those that it has, so a setting of a protocol that
-            is not made changes nothing.
+        settings: values of settings. Each protocol takes the settings that it has; other settings have no
+            effect.
 
     Raises:
         ValueError: if a name or a setting is unknown, or if a protocol refuses the value of a setting.
@@ -65,7 +65,7 @@ def resolve_protocols(
 
     Args:
         protocols: names in `PROTOCOLS`, made with default settings; or protocols.
-        task: task that is evaluated.
+        task: the task of the evaluation.
         predicate_classes: names of the P predicates.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Reports as one HTML file: `Report` collects the parts, the templates in `templates/` write them."""
+"""Reports as one HTML file: `Report` collects the parts, and the templates in `templates/` write them."""
 
 from .report import Report
 

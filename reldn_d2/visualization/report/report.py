@@ -1,4 +1,4 @@
-"""Reports as one HTML file that needs nothing else: no script, no network, pictures inside."""
+"""Reports as one HTML file, which needs no script, no network and no other file."""
 
 import base64
 import os

@@ -55,7 +55,7 @@ def split_files(root: str | os.PathLike[str], split: str) -> SplitFiles:
 
     Raises:
         FileNotFoundError: the folder has no CSV of relationships for the split, or no folder of pictures.
-        ValueError: unknown split, or several files that could be the same one.
+        ValueError: unknown split, or several files could be the same file of the split.
     """
     check_split(split)
     base = Path(root)
@@ -68,7 +68,7 @@ def split_files(root: str | os.PathLike[str], split: str) -> SplitFiles:
         source = "train"
     relationships = find_file(base, [_relationships(source)], f"the relationships of split {source!r}")
     if relationships is None:
-        # if there is a list, then the training file is missing
+        # with a list of validation images, the training file is the missing one
         listed = f" and no list {_VALIDATION_LIST} of images of the training file" if source == "val" else ""
         raise _missing(base, f"file {_relationships(source)}{listed}")
     if relationships.name == _TRAIN_OF_2018 and not _has_validation(base):
@@ -86,12 +86,12 @@ def split_files(root: str | os.PathLike[str], split: str) -> SplitFiles:
 
 
 def find_file(folder: str | os.PathLike[str], patterns: Sequence[str], what: str) -> Path | None:
-    """The one file of a folder that matches any of the patterns; None if there is none.
+    """Find the file of a folder that matches one of the patterns; None if there is none.
 
     Args:
-        folder: where to look.
+        folder: folder to search.
         patterns: glob patterns.
-        what: what the file is, for the message.
+        what: description of the file, for the message.
 
     Raises:
         ValueError: several files match.

@@ -24,12 +24,12 @@ _TEXTS = ("ImageID", "LabelName1", "LabelName2", "RelationshipLabel")
 # Boxes are XYXY; the file has them as XMin, XMax, YMin, YMax.
 _SIDES = ("XMin", "YMin", "XMax", "YMax")
 _BOX_COLUMNS = [f"{side}{number}" for number in (1, 2) for side in _SIDES]
-# Rounding may carry a box this far out of the image, in parts of its side.
+# Rounding may move a box this far out of the image, in parts of the image's side.
 _OUTSIDE = 1e-3
 
 _VOCABULARY_REMEDY = (
-    "The vocabulary is that of the relationship-triplets file in the folder, or without one that of 2018: "
-    "put the triplets file of the same year there."
+    "The vocabulary comes from the relationship-triplets file in the folder, or from 2018 if the folder has "
+    "no such file: put the triplets file of the same year there."
 )
 
 
@@ -39,14 +39,14 @@ class RelationshipRows:
 
     Attributes:
         image_ids: ids of the I images, sorted.
-        image: (R,) int64, the image, in [0, I).
+        image: (R,) int64, the image of each relationship, in [0, I).
         classes: (R, 2) int64, classes of subject and object.
         boxes: (R, 2, 4) float64, boxes of subject and object: XYXY in parts of the image's sides, in [0, 1].
-        predicate: (R,) int64.
-        attribute_image: (A,) int64, as `image`.
+        predicate: (R,) int64, predicate of each relationship.
+        attribute_image: (A,) int64, the image of each attribute, in [0, I).
         attribute_class: (A,) int64, class of the entity that has the attribute.
-        attribute_box: (A, 4) float64, box of this entity, as `boxes`.
-        attribute: (A,) int64.
+        attribute_box: (A, 4) float64, box of this entity, in the units of `boxes`.
+        attribute: (A,) int64, number of the attribute.
     """
 
     image_ids: Sequence[str]
@@ -130,8 +130,8 @@ class Entities:
     """The distinct (box, class) combinations of each image, sorted by image, then in order of appearance.
 
     Attributes:
-        image: (E,) int64, the image.
-        classes: (E,) int64.
+        image: (E,) int64, the image of each entity.
+        classes: (E,) int64, its class.
         boxes: (E, 4) float64, XYXY in parts of the image's sides.
         subject_object: (R, 2) int64, the subject and the object of each relationship, as rows of the arrays
             above.
@@ -147,7 +147,7 @@ class Entities:
 
 
 def merge_entities(rows: RelationshipRows) -> Entities:
-    """Find the entities of all rows. An object has the same digits in every row, so equal boxes are one."""
+    """Find the entities of all rows. A box has the same digits in every row."""
     image = np.repeat(rows.image, 2)
     classes = rows.classes.reshape(-1)
     boxes = rows.boxes.reshape(-1, 4)

@@ -1,4 +1,4 @@
-"""Classes, predicates and attributes of OpenImages: those of 2018, or those of the folder's triplets file.
+"""Classes, predicates and attributes of OpenImages, from 2018 or from the triplets file of the folder.
 
 Classes, predicates and attributes are identified by their labels, as in OpenImages' own lists. Each also has
 a readable name.
@@ -79,7 +79,7 @@ def read_vocabulary(root: str | os.PathLike[str]) -> OpenImagesVocabulary:
         root: folder of the files.
 
     Raises:
-        ValueError: a damaged file, a label that no list names, an empty name, or one name for two labels.
+        ValueError: a file is damaged, a label has no name, a name is empty, or two labels have the same name.
     """
     path = find_file(root, TRIPLET_FILES, "the list of triplets")
     if path is None:
@@ -108,7 +108,7 @@ def read_vocabulary(root: str | os.PathLike[str]) -> OpenImagesVocabulary:
 
 
 def _check_names(path: Path, labels: Sequence[str], names: Sequence[str]) -> None:
-    """Names are not empty, and no two labels have the same name: reports show only the names."""
+    """Check that no name is empty and that names are distinct, because reports show only the names."""
     label_of: dict[str, str] = {}
     for label, name in zip(labels, names, strict=True):
         if not name.strip():
@@ -127,7 +127,7 @@ def _in_order(labels: Iterable[str], known: Iterable[str]) -> list[str]:
 
 
 def _read_names(root: Path) -> dict[str, str]:
-    """Label -> name, from all lists in the folder. A header line adds a pair that no label matches."""
+    """Label -> name, from all lists in the folder. A header line adds a pair with an unused label."""
     names: dict[str, str] = {}
     for pattern in _NAME_FILES:
         for path in sorted(root.glob(pattern)):
@@ -141,8 +141,8 @@ def _read_names(root: Path) -> dict[str, str]:
     return names
 
 
-# Of the challenges of 2018 and 2019. Attributes and predicates are in the order of the official description
-# files.
+# The vocabulary of the challenges of 2018 and 2019. Attributes and predicates are in the order of the
+# official description files.
 # fmt: off
 CLASSES = {
     "/m/01226z": "Football", "/m/01599": "Beer", "/m/01940j": "Backpack", "/m/0199g": "Bicycle",
@@ -170,7 +170,7 @@ ATTRIBUTES = {
 
 PREDICATES = ("at", "on", "holds", "plays", "interacts_with", "wears", "inside_of", "under", "hits")
 
-# Joins an entity to an attribute. It is no predicate here.
+# This relation joins an entity to an attribute. It is not a predicate here.
 ATTRIBUTE_RELATION = "is"
 
 VOCABULARY_2018 = vocabulary_of_labels(CLASSES, PREDICATES, ATTRIBUTES, CLASSES | ATTRIBUTES)

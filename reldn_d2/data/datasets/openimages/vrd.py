@@ -1,17 +1,18 @@
-"""The visual relationships of OpenImages, of the challenge of 2018 or of later years:
+"""The visual relationships of OpenImages, from the challenge of 2018 or from later years.
 
     root/challenge-2018-train-vrd.csv, ...    relationships and attributes; `files.py` has the other names
     root/*-relationship-triplets.csv          the vocabulary; without this file, the vocabulary of 2018
     root/*-vrd-labels.csv                     image labels; optional
     root/train/, validation/, test/           pictures, named by the image id
 
-The files leave some questions open. The answers here:
+The files leave some questions open. This loader answers them as follows:
 
 * The entities of an image are the distinct (box, class) combinations of its relationships, in order of
   appearance. Boxes are equal if their numbers are: an object has the same digits in all its relationships.
   One box with two classes is two entities.
-* Rows of "is" give an attribute of an entity. They add no entity and no relationship, and are kept apart. In
-  some years their boxes were rounded differently, so they can differ by a pixel from the box of the entity.
+* A row with "is" gives an attribute of an entity. It adds no entity and no relationship. Attributes are kept
+  apart. In some years their boxes were rounded differently, so they can differ by a pixel from the box of the
+  entity.
 * Images that have only attributes are left out, as in published numbers. The others are sorted by their ids.
 * Relationships of an entity with itself and repeated relationships stay: evaluation counts what is annotated.
 * Coordinates are parts of the sides of the upright picture. Boxes of less than one pixel become one pixel
@@ -64,14 +65,14 @@ def load_openimages_vrd(
     Args:
         root: folder of the files.
         split: "train", "val" or "test".
-        mini: load only the 4,500 images of train or 1,000 of val that `draw_in_proportion` takes.
+        mini: load only the subset that `draw_in_proportion` takes: 4,500 images of train, or 1,000 of val.
         dataset_name: when given, the vocabulary goes to this data set's metadata.
 
     Raises:
         FileNotFoundError: a file or a picture is missing.
-        ValueError: unknown split; a split without images; damaged files, several files that could be the same
-            one, or labels outside the vocabulary; a vocabulary that differs from the metadata; too few images
-            for the mini subset.
+        ValueError: unknown split; a split without images; damaged files; several files could be the same file
+            of the split; labels outside the vocabulary; a vocabulary that differs from the metadata; too few
+            images for the mini subset.
     """
     _check_split(split, mini)
     files = split_files(root, split)
@@ -103,9 +104,9 @@ def register_openimages_vrd(
 
     Args:
         name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
-        root: as for `load_openimages_vrd`.
-        split: as for `load_openimages_vrd`.
-        mini: as for `load_openimages_vrd`.
+        root: see `load_openimages_vrd`.
+        split: see `load_openimages_vrd`.
+        mini: see `load_openimages_vrd`.
         train_dataset: name of its training split, for zero-shot recall; None if it is not known.
         metadata: more metadata. The fields of `OpenImagesVocabulary` are set when the data set is first
             loaded. If something needs them earlier, give them here, `**asdict(VOCABULARY_2018)`; the files
@@ -192,8 +193,8 @@ def draw_in_proportion(
 
     Args:
         image: (R,) the image of each relationship, in any order.
-        predicate: (R,) its predicate, at least 0.
-        size: how many images to take.
+        predicate: (R,) the predicate of each relationship, at least 0.
+        size: number of images to take.
 
     Returns:
         (size,) the images, sorted, without repeats.
@@ -206,7 +207,7 @@ def draw_in_proportion(
         raise ValueError(f"{size} images cannot be drawn from {len(numbers)}")
     counts = np.zeros((len(numbers), int(predicate.max()) + 1), dtype=np.int64)
     np.add.at(counts, (row, predicate), 1)
-    # columns by rarity, without the predicates that have no instance
+    # Sort the columns by rarity, and drop predicates without an instance.
     counts = counts[:, np.argsort(counts.sum(axis=0), kind="stable")]
     counts = counts[:, counts.any(axis=0)]
     order = np.lexsort(-counts.T[::-1])

@@ -48,11 +48,12 @@ def read_image_data(path: str | os.PathLike[str]) -> tuple[NDArray[np.int64], ND
 def picture_files(root: str | os.PathLike[str], ids: NDArray[np.int64]) -> list[str]:
     """Find the picture of each image. Each folder is listed once and no picture is opened.
 
-    A missing picture is no error here, because saved predictions can be scored without pictures. Its path is
-    then in the first folder, and the error comes when it is read.
+    A missing picture is not an error here, because saved predictions can be scored without pictures. It gets
+    a path in the first folder, and reading it later raises the error.
 
     Args:
-        root: folder that holds some of `PICTURE_FOLDERS`; the first of them that has the picture counts.
+        root: folder that holds some of `PICTURE_FOLDERS`. A picture is taken from the first of them that has
+            it.
         ids: (I,) image ids.
 
     Returns:

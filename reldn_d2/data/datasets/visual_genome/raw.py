@@ -1,20 +1,22 @@
-"""Visual Genome as it was annotated, with any vocabulary:
+"""Visual Genome as it was annotated, with any vocabulary.
 
     root/objects.json, relationships.json       entities and relationships by image
     root/image_data.json                        image sizes; without it they are read from the pictures
     root/object_alias.txt, predicate_alias.txt  alias tables, which `raw_files.py` describes
     root/VG_100K/, VG_100K_2/ or images/        pictures, named by the image id
 
-The files leave some questions open. The answers here:
+The files leave some questions open. This loader answers them as follows:
 
 * The entities of an image are its objects in objects.json. A subject or object of a relationship whose id is
-  not in objects.json becomes one more entity, as its first relationship describes it. The log counts them. If
-  more than half of all subjects and objects are like this, the files do not belong together and are refused.
-  Where the files differ, objects.json is right.
+  not in objects.json becomes one more entity, as its first relationship describes it. The log counts these
+  entities. If more than half of all subjects and objects are not in objects.json, the files do not belong
+  together and are refused.
+  If the files differ, objects.json counts.
 * An id that was merged into an object (`merged_object_ids`) stands for that object, unless it is an object
   itself.
 * Names are cleaned, replaced by what they are aliases of, and looked up in the vocabulary. Entities and
-  predicates with other names are left out, and so are their relationships; the log says how many.
+  predicates whose name is not in the vocabulary are left out, together with their relationships. The log
+  says how many.
 * Relationships of an entity with itself and repeated relationships stay: evaluation counts what is annotated.
   Images without relationships stay too.
 * Boxes are clipped to their image, and sides below one pixel are widened to one, as in VRD.
@@ -58,7 +60,7 @@ logger = logging.getLogger(__name__)
 
 OBJECTS, RELATIONSHIPS = "objects.json", "relationships.json"
 
-# With fewer subjects and objects than this, the share that is not in objects.json proves nothing.
+# With fewer subjects and objects than this, the share that is not in objects.json says nothing.
 _FEWEST_MENTIONS = 20
 
 
@@ -159,12 +161,12 @@ def register_visual_genome_raw(
 
     Args:
         name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
-        root: as for `load_visual_genome_raw`.
-        thing_classes: as for `load_visual_genome_raw`.
-        predicate_classes: as for `load_visual_genome_raw`.
-        object_alias: as for `load_visual_genome_raw`.
-        predicate_alias: as for `load_visual_genome_raw`.
-        image_ids: as for `load_visual_genome_raw`.
+        root: see `load_visual_genome_raw`.
+        thing_classes: see `load_visual_genome_raw`.
+        predicate_classes: see `load_visual_genome_raw`.
+        object_alias: see `load_visual_genome_raw`.
+        predicate_alias: see `load_visual_genome_raw`.
+        image_ids: see `load_visual_genome_raw`.
         train_dataset: name of its training split, for zero-shot recall; None if it is not known.
     """
     register_relation_dataset(
@@ -219,16 +221,19 @@ def _sizes(path: Path, images: "pd.Index[int]", paths: Sequence[str]) -> NDArray
 def _join_entities(base: Path, objects: EntityTable, mentions: EntityTable) -> Entities:
     """Find the entity of each subject and object.
 
-    An id of an image stands for the first of these that exists: the first object that has the id, the object
-    that the id was merged into, the first subject or object of a relationship that has the id.
+    An id of an image stands for the first of these that exists:
+
+    1. the first object that has the id;
+    2. the object that the id was merged into;
+    3. the first subject or object of a relationship that has the id.
 
     Args:
         base: folder of the files, for messages.
         objects: records of objects.json.
-        mentions: records of relationships.json: the subject and the object of each relationship in turn.
+        mentions: records of the subject and the object of each relationship in turn, from relationships.json.
 
     Raises:
-        ValueError: more than half of the mentions are in no object, and there are at least 20 mentions.
+        ValueError: see `_report_unknown`.
     """
     count = len(objects.ids)
     records = pd.DataFrame(
@@ -270,12 +275,15 @@ def _warn_of_repeated_ids(described: pd.DataFrame, source: Path) -> None:
 
 
 def _report_unknown(base: Path, unknown: pd.DataFrame, count: int) -> None:
-    """Warn of subjects and objects that are in no object; if most are, the files do not belong together.
+    """Warn of subjects and objects that are not in objects.json. If most of them are not, raise an error.
 
     Args:
         base: folder of the files, for messages.
-        unknown: image and id of each of them.
+        unknown: image and id of each subject and object that is not in objects.json.
         count: number of all subjects and objects.
+
+    Raises:
+        ValueError: more than half of the subjects and objects are unknown, and there are at least 20.
     """
     if unknown.empty:
         return
@@ -366,7 +374,7 @@ def _grouped(
     """Sort rows by image; rows of the same image keep their order.
 
     Returns:
-        The sorted rows; (I + 1,) the rows of image i begin at position i and end before position i + 1.
+        The sorted rows; (I + 1,) `first`: the rows of image i are first[i]:first[i + 1].
     """
     image = images.get_indexer(pd.Index(image_ids))
     order = np.argsort(image, kind="stable")

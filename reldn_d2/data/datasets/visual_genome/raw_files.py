@@ -1,8 +1,8 @@
 """The files of raw Visual Genome: records as tables, and alias tables for their names.
 
-Names are those that the annotators typed. An alias table has a line for each name and its aliases, `near,next
-to` or `bookend,bookends`: the name comes first. A name may have several lines. The tables in use leave some
-questions open. The answers here:
+Names are in the spelling of the annotators. Each line of an alias table has a name and then its aliases, for
+example `near,next to` or `bookend,bookends`. A name may have several lines. The tables in use leave some
+questions open. They are read as follows:
 
 * Aliases are followed from line to line until a class is found, or a name that is no alias: `near,beside` and
   `beside,is beside` together replace "is beside" by near. A name that is a class stays as it is.
@@ -29,7 +29,7 @@ _START = re.compile(r"\s*\[\s*")
 _NEXT = re.compile(r"\s*,\s*|\s*(?=\])")
 _END = re.compile(r"\]\s*\Z")
 
-# The errors that reading a record of another form raises.
+# Errors that occur when a record of another form is read.
 _WRONG_FORM = (KeyError, TypeError, AttributeError, OverflowError)
 
 
@@ -117,7 +117,7 @@ class NameCodes:
             raise ValueError(f"The class {repeated!r} is listed twice. Classes need distinct names.")
 
     def code(self, given: str) -> int:
-        """The code of a name, in the spelling of an annotator."""
+        """The code of a name that an annotator typed."""
         known = self._codes.get(given)
         if known is None:
             name = clean_name(given)
@@ -167,7 +167,7 @@ class EntityTable:
         self.ids.append(record["object_id"])
         self.boxes.extend((record["x"], record["y"], record["w"], record["h"]))
         spellings = record["names"] if "names" in record else [record["name"]]
-        # iterating over a string would give its letters
+        # a string would be read letter by letter
         if not isinstance(spellings, list):
             raise TypeError(f"its names {spellings!r} are no list")
         codes = [names.code(spelling) for spelling in spellings] or [names.code("")]
@@ -202,8 +202,8 @@ def read_objects(
 
     Args:
         path: the file.
-        wanted: image id -> whether to read the image.
-        names: codes of the entity names; names that are new are added.
+        wanted: function that says whether to read the image with an id.
+        names: codes of the entity names; new names are added.
 
     Returns:
         The ids of the wanted images that the file lists, and their objects.
@@ -227,9 +227,9 @@ def read_relationships(
 
     Args:
         path: the file.
-        wanted: image id -> whether to read the image.
-        predicates: codes of the predicates; names that are new are added.
-        names: codes of the entity names, likewise.
+        wanted: function that says whether to read the image with an id.
+        predicates: codes of the predicates; new names are added.
+        names: codes of the entity names; new names are added.
 
     Returns:
         The ids of the wanted images that the file lists, and their relationships.
@@ -261,8 +261,8 @@ def _read(
     Args:
         path: the file.
         kind: the key of the records of an image.
-        wanted: image id -> whether to read the image.
-        add: called with the image id and the record.
+        wanted: function that says whether to read the image with an id.
+        add: function that takes the image id and the record.
         id_key: the key of a record's id, for messages.
         keys: the keys that a record needs, for messages.
 
@@ -300,7 +300,7 @@ def _read(
 
 
 def _members(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """The members of a JSON list, decoded one by one. All at once would need many times the memory."""
+    """The members of a JSON list, decoded one by one, because the whole list would need much more memory."""
     try:
         text = read_text(path)
     except FileNotFoundError as error:

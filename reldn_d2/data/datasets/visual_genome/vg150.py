@@ -1,15 +1,15 @@
-"""VG150: Visual Genome with its 150 most frequent classes and 50 predicates, in the community's layout:
+"""VG150: Visual Genome with its 150 most frequent classes and 50 predicates, in the community's layout.
 
     root/VG-SGG-with-attri.h5, VG-SGG-dicts-with-attri.json    or VG-SGG.h5, VG-SGG-dicts.json
     root/image_data.json
     root/VG_100K/<image_id>.jpg, VG_100K_2/<image_id>.jpg      one folder, or images/, if the two were merged
 
-The files leave some questions open. The answers here:
+The files leave some questions open. This loader answers them as follows:
 
 * The rows of the h5 file are the images of image_data.json in its order, without four whose picture is
   corrupt.
-* The files know train and test. The first 5,000 train images that have relationships are validation; the
-  split "train" is the others, "trainval" both.
+* The files have the splits train and test. The first 5,000 train images that have relationships are the split
+  "val"; the other train images are "train", and all of them are "trainval".
 * Boxes are integers in a scaled image. A box that sticks out of the image by at most one of those scaled
   pixels is a rounding error and is clipped without a warning; a box that sticks out further is clipped with a
   warning.
@@ -46,7 +46,7 @@ SPLITS = {"train": 57_723, "val": 5_000, "trainval": 62_723, "test": 26_446}
 
 VALIDATION_IMAGES = 5_000
 
-# The h5 file and the names that belong to it. The first pair that exists is read.
+# The h5 file and the file of its names. The first pair that exists is read.
 _FILES = (
     ("VG-SGG-with-attri.h5", "VG-SGG-dicts-with-attri.json"),
     ("VG-SGG.h5", "VG-SGG-dicts.json"),
@@ -113,7 +113,7 @@ def load_vg150(
         drop_duplicates: if an ordered pair of entities has several relationships, keep only the first in the
             file.
         overlapping_only: drop relationships whose boxes share no area. Images that have no relationship left
-            are dropped too, unless `keep_empty`. The validation images are chosen before.
+            are dropped too, unless `keep_empty`. The validation images are chosen before this filter.
 
     Raises:
         FileNotFoundError: an annotation file is missing.
@@ -164,16 +164,16 @@ def register_vg150(
 
     Args:
         name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
-        root: as for `load_vg150`.
-        split: as for `load_vg150`.
-        keep_empty: as for `load_vg150`.
-        drop_duplicates: as for `load_vg150`.
-        overlapping_only: as for `load_vg150`.
+        root: see `load_vg150`.
+        split: see `load_vg150`.
+        keep_empty: see `load_vg150`.
+        drop_duplicates: see `load_vg150`.
+        overlapping_only: see `load_vg150`.
         train_dataset: name of its training split, for zero-shot recall; None if it is not known.
-        metadata: more metadata, such as `expected_counts`.
+        metadata: more metadata, for example `expected_counts`.
 
     Raises:
-        ValueError: unknown split; a name that is registered already, for something else.
+        ValueError: unknown split; the name is registered for another data set.
     """
     h5_file, _ = _files(root, split)
     options = {
@@ -293,7 +293,7 @@ def read_vg150_h5(path: str | os.PathLike[str], image_ids: NDArray[np.int64]) ->
 
     Args:
         path: the h5 file.
-        image_ids: (I,) ids of its images; the file itself does not hold them.
+        image_ids: (I,) ids of its images, which the file does not hold.
 
     Raises:
         FileNotFoundError: the file does not exist.
