@@ -54,7 +54,7 @@ class RelationDatasetMapper:
         Args:
             is_train: True for training, where annotations may be dropped; False keeps every annotation.
             augmentations: applied in order to the image and to all boxes.
-            image_format: a format of `detectron2.data.detection_utils.read_image`, such as "BGR".
+            image_format: a format of `detectron2.data.detection_utils.read_image`, for example "BGR".
         """
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
