@@ -35,7 +35,7 @@ class RelationDatasetMapper:
     * `"image"`: (3, H, W) uint8 tensor after augmentation;
     * `"instances"`: `Instances` of size (H, W) with `gt_boxes` (clipped to the image) and `gt_classes`;
     * `"relations"`: (R, 3) long tensor of rows (subject, object, predicate); subject and object are rows of
-      `instances`;
+      `instances`. Without relationships, its shape is (0, 3);
     * `"detections"`, if the dict has precomputed ones: `Instances` with `pred_boxes`, `scores` and
       `pred_classes`. The boxes are transformed with the image and clipped; empty ones are dropped.
 
