@@ -88,7 +88,7 @@ def read_image(file_name: str, image_format: str) -> NDArray[np.uint8]:
 
     Args:
         file_name: any file that PIL can read. The content decides the format, not the ending of the name.
-        image_format: a format of `detectron2.data.detection_utils.read_image`, such as "BGR".
+        image_format: a format of `detectron2.data.detection_utils.read_image`, for example "BGR".
 
     Returns:
         (H, W, channels) picture.

@@ -45,14 +45,10 @@ class QueryingLoader:
         queries = self._queries() if callable(self._queries) else self._queries
         nothing = Queries.nothing()
         for batch in self.loader:
-            yield (
-                [_with_queries(x, queries.get(str(x["image_id"]), nothing)) for x in batch]
-                if queries
-                else batch
-            )
+            yield [_ask(x, queries.get(str(x["image_id"]), nothing)) for x in batch] if queries else batch
 
 
-def _with_queries(x: dict[str, Any], queries: Queries) -> dict[str, Any]:
+def _ask(x: dict[str, Any], queries: Queries) -> dict[str, Any]:
     rows = torch.cat([queries.pairs.flatten(), queries.triplets[:, :2].flatten()])
     if len(rows) and "instances" in x and not 0 <= int(rows.min()) <= int(rows.max()) < len(x["instances"]):
         raise ValueError(

@@ -35,7 +35,7 @@ class RelationDatasetMapper:
     * `"image"`: (3, H, W) uint8 tensor after augmentation;
     * `"instances"`: `Instances` of size (H, W) with `gt_boxes` (clipped to the image) and `gt_classes`;
     * `"relations"`: (R, 3) long tensor of rows (subject, object, predicate); subject and object are rows of
-      `instances`;
+      `instances`. Without relationships, its shape is (0, 3);
     * `"detections"`, if the dict has precomputed ones: `Instances` with `pred_boxes`, `scores` and
       `pred_classes`. The boxes are transformed with the image and clipped; empty ones are dropped.
 
@@ -54,7 +54,7 @@ class RelationDatasetMapper:
         Args:
             is_train: True for training, where annotations may be dropped; False keeps every annotation.
             augmentations: applied in order to the image and to all boxes.
-            image_format: a format of `detectron2.data.detection_utils.read_image`, such as "BGR".
+            image_format: a format of `detectron2.data.detection_utils.read_image`, for example "BGR".
         """
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)

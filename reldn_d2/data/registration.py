@@ -36,7 +36,7 @@ def register_relation_dataset(
             `loaded_by`, which distinguishes data sets.
         thing_classes: names of the entity classes, in the order of their numbers; None if they are known only
             after loading.
-        predicate_classes: names of the predicates, likewise.
+        predicate_classes: names of the predicates, in the same form.
         train_dataset: name of its training split, for zero-shot recall; None if it is not known.
         metadata: more metadata. `evaluator_type` is always set to "relation".
 

@@ -151,7 +151,7 @@ def zero_shot_triplets(dataset_name: str) -> NDArray[np.int64]:
         names, seen = _label_triplets(train_dataset)
         if names != (things, predicates):
             raise ValueError(
-                f"{train_dataset!r} is no training split of {dataset_name!r}: the names of its classes or "
+                f"{train_dataset!r} is not a training split of {dataset_name!r}: the names of its classes or "
                 "predicates differ. Register the two with the same lists."
             )
         unseen = np.setdiff1d(annotated, seen)

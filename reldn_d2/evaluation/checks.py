@@ -48,7 +48,7 @@ def prepare_prediction(
     num_predicates: int,
     where: str,
 ) -> PredictedGraph:
-    """Check a prediction, rank it, and keep what the protocols read.
+    """Check a prediction, rank it, and keep the parts that the protocols read.
 
     Args:
         predicted: prediction with any number of triplets in any order; equal scores keep their order.

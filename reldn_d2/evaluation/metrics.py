@@ -1,6 +1,6 @@
 """Functions that turn counts into recall (by image, relationship or predicate) and average precision.
 
-`PerImageRecall` keeps what was counted in each image, so that two models can be compared.
+`PerImageRecall` keeps the counts of each image, so that two models can be compared.
 """
 
 from collections.abc import Mapping

@@ -66,7 +66,7 @@ class DatasetScorer:
                 zero_shot_triplets of the metadata: the label triplets that never occur in training, as rows
                 (subject class, object class, predicate).
             task: "sgdet", "sgcls" or "prdcls", in lower or upper case.
-            protocols: names of protocols, or protocols with other settings, such as `reldn(range(1, 71))`.
+            protocols: names of protocols, or protocols with other settings like `reldn(range(1, 71))`.
             confusion_subset: report every protocol a second time, on the images with a confusable case.
             allow_missing: count an image without prediction as an image where nothing was found.
             train_dataset: name of the training split, instead of the one in the metadata.
@@ -110,7 +110,7 @@ class DatasetScorer:
         return {image_id: queries for image_id, queries in asked.items() if queries}
 
     def prepare(self, image_id: str, predicted: PredictedGraph) -> PredictedGraph:
-        """Check the prediction for an image, rank it, and keep what the protocols read.
+        """Check the prediction for an image, rank it, and keep the parts that the protocols read.
 
         See `prepare_prediction`.
 

@@ -71,7 +71,7 @@ def test_a_damaged_list_of_names_is_named(tmp_path: Path, content: str) -> None:
     write_triplets(tmp_path, f"{MAN},/m/0new,at")
     (tmp_path / "oidv6-class-descriptions.csv").write_text(content)
     with pytest.raises(
-        ValueError, match=r"oidv6-class-descriptions\.csv: it is no list of labels and names.*Download"
+        ValueError, match=r"oidv6-class-descriptions\.csv: it is not a list of labels and names.*Download"
     ):
         read_vocabulary(tmp_path)
 

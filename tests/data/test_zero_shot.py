@@ -123,7 +123,7 @@ def test_a_data_set_without_training_split_is_refused() -> None:
 def test_a_training_split_with_other_names_is_refused(other: dict[str, list[str]]) -> None:
     register(TRAIN, lambda: [], **{**NAMES, **other})
     register(TEST, lambda: [], train_dataset=TRAIN, **NAMES)
-    with pytest.raises(ValueError, match=f"'{TRAIN}' is no training split of '{TEST}'"):
+    with pytest.raises(ValueError, match=f"'{TRAIN}' is not a training split of '{TEST}'"):
         zero_shot_triplets(TEST)
     assert "zero_shot_triplets" not in MetadataCatalog.get(TEST).as_dict()
 

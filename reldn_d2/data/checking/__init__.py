@@ -1,1 +1,1 @@
-"""The checker: counts and problems of a data set. It reads unchecked dicts, and reports what is wrong."""
+"""The checker: counts and problems of a data set. It accepts invalid dicts, and reports their errors."""

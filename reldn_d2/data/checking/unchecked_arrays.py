@@ -35,7 +35,7 @@ class UncheckedArrays:
         image_ids: I ids, integers or strings; None if the dict has neither.
         file_names: I paths; "" for a malformed dict.
         sizes: (I, 2) width and height; 0 for a malformed dict.
-        malformed: position of an image -> what is wrong with its dict. These images have no entities and
+        malformed: position of an image -> the error in its dict. These images have no entities and no
             relationships here.
         boxes: (N, 4) XYXY in absolute pixels.
         classes: (N,) class of each entity.
@@ -118,7 +118,7 @@ def unchecked_arrays(dataset_dicts: Sequence[DatasetDict]) -> UncheckedArrays:
 def _read(dataset_dict: Any) -> _Image:
     try:
         return _read_strictly(dataset_dict)
-    except _MalformedDictError as error:
+    except _MalformedError as error:
         fault = str(error)
     # a user's loader may put anything into a dict, and the checker must report it
     except Exception as error:
@@ -126,26 +126,26 @@ def _read(dataset_dict: Any) -> _Image:
     return _Image(_id(dataset_dict.get("image_id")) if isinstance(dataset_dict, dict) else None, fault=fault)
 
 
-class _MalformedDictError(Exception):
+class _MalformedError(Exception):
     """The dict of an image cannot be read; the message says why."""
 
 
 def _read_strictly(dataset_dict: Any) -> _Image:
     if not isinstance(dataset_dict, dict):
-        raise _MalformedDictError(f"it is a {type(dataset_dict).__name__}, not a dict")
+        raise _MalformedError(f"it is a {type(dataset_dict).__name__}, not a dict")
     missing = [key for key in _REQUIRED if key not in dataset_dict]
     if missing:
-        raise _MalformedDictError(f"it lacks {', '.join(missing)}")
+        raise _MalformedError(f"it lacks {', '.join(missing)}")
     image_id, file_name = _id(dataset_dict["image_id"]), dataset_dict["file_name"]
     if image_id is None:
-        raise _MalformedDictError(
+        raise _MalformedError(
             f"image_id is {short_repr(dataset_dict['image_id'])}, not an integer or a string"
         )
     if not isinstance(file_name, str | os.PathLike) or not os.fspath(file_name):
-        raise _MalformedDictError(f"file_name is {short_repr(file_name)}, not a path")
+        raise _MalformedError(f"file_name is {short_repr(file_name)}, not a path")
     size = dataset_dict["width"], dataset_dict["height"]
     if not all(_is_integer(side) and 0 < side < 2**31 for side in size):
-        raise _MalformedDictError(f"width and height are {short_repr(size)}, not positive integers")
+        raise _MalformedError(f"width and height are {short_repr(size)}, not positive integers")
     boxes, classes = _entities(dataset_dict["annotations"])
     return _Image(
         image_id,
@@ -175,16 +175,14 @@ def _entities(annotations: Any) -> tuple[FloatArray, IntArray]:
     if isinstance(annotations, Annotations):
         return annotations.boxes, annotations.classes
     if not isinstance(annotations, list | tuple):
-        raise _MalformedDictError(f"annotations is {short_repr(annotations)}, not a list")
+        raise _MalformedError(f"annotations is {short_repr(annotations)}, not a list")
     boxes = _column(annotations, "bbox", (4,), "iuf", "four numbers").astype(np.float64)
     modes = _column(annotations, "bbox_mode", (), "iu", "a BoxMode")
     classes = _column(annotations, "category_id", (), "iu", "an integer").astype(np.int64)
     other = (modes != BoxMode.XYXY_ABS) & (modes != BoxMode.XYWH_ABS)
     if other.any():
         row = int(other.argmax())
-        raise _MalformedDictError(
-            f"annotation {row}: bbox_mode is {modes[row]}, neither XYXY_ABS nor XYWH_ABS"
-        )
+        raise _MalformedError(f"annotation {row}: bbox_mode is {modes[row]}, neither XYXY_ABS nor XYWH_ABS")
     sized = modes == BoxMode.XYWH_ABS
     with np.errstate(invalid="ignore"):
         boxes[sized, 2:] += boxes[sized, :2]
@@ -195,7 +193,7 @@ def _changed(given: Any, count: int) -> BoolArray:
     """(E,) whether the box of each of `count` annotations was changed."""
     rows = _integers(given, (), "changed_boxes")
     if ((rows < 0) | (rows >= count)).any():
-        raise _MalformedDictError(
+        raise _MalformedError(
             f"changed_boxes is {short_repr(rows.tolist())}, but there are {count} annotations"
         )
     return np.isin(np.arange(count), rows)
@@ -210,7 +208,7 @@ def _column(
         annotations: the E annotations of an image.
         key: key of the value.
         shape: shape of the value.
-        kinds: the kinds of NumPy types that are allowed, such as "iu" for integers.
+        kinds: the kinds of NumPy types that are allowed, for example "iu" for integers.
         what: description of a right value, for the message.
 
     Returns:
@@ -226,7 +224,7 @@ def _column(
         return np.zeros((0, *shape), dtype=np.int64)
     for row, annotation in enumerate(annotations):
         if not isinstance(annotation, Mapping) or key not in annotation:
-            raise _MalformedDictError(f"annotation {row} has no {key}")
+            raise _MalformedError(f"annotation {row} has no {key}")
         value = annotation[key]
         try:
             array = np.asarray(value)
@@ -234,8 +232,8 @@ def _column(
         except ValueError:
             fits = False
         if not fits:
-            raise _MalformedDictError(f"annotation {row}: {key} is {short_repr(value)}, not {what}")
-    raise _MalformedDictError(f"the values of {key} do not go together")
+            raise _MalformedError(f"annotation {row}: {key} is {short_repr(value)}, not {what}")
+    raise _MalformedError(f"the values of {key} have no common type")
 
 
 def _integers(given: Any, shape: tuple[int, ...], key: str) -> IntArray:
@@ -243,12 +241,10 @@ def _integers(given: Any, shape: tuple[int, ...], key: str) -> IntArray:
     try:
         values = np.asarray(given)
     except ValueError:
-        raise _MalformedDictError(f"{key} is {short_repr(given)}, whose rows differ in length") from None
+        raise _MalformedError(f"{key} is {short_repr(given)}, whose rows differ in length") from None
     if values.size == 0:
         return np.zeros((0, *shape), dtype=np.int64)
     if values.ndim != 1 + len(shape) or values.shape[1:] != shape or values.dtype.kind not in "iu":
         rows = "rows of three integers" if shape else "a list of integers"
-        raise _MalformedDictError(
-            f"{key} has shape {values.shape} and type {values.dtype}, which is not {rows}"
-        )
+        raise _MalformedError(f"{key} has shape {values.shape} and type {values.dtype}, which is not {rows}")
     return values.astype(np.int64, copy=False)

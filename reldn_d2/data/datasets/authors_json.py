@@ -79,7 +79,7 @@ def load_authors_json(
         detections_json: a file like detections_train.json. In COCO's format it also has the image sizes.
         thing_classes: names of the entity classes in the order of their numbers, or the path of a JSON
             list of them.
-        predicate_classes: names of the predicates, likewise.
+        predicate_classes: names of the predicates, in the same form.
         dataset_name: when given, the names go to this data set's metadata.
 
     Raises:
@@ -119,7 +119,7 @@ def register_authors_json(
         detections_json: see `load_authors_json`.
         thing_classes: see `load_authors_json`. Names that are given as a path are in the metadata after the
             data set has been loaded.
-        predicate_classes: likewise.
+        predicate_classes: see `load_authors_json`.
         train_dataset: name of its training split, for zero-shot recall; None if it is not known.
     """
     things, predicates = _given(thing_classes), _given(predicate_classes)

@@ -63,7 +63,7 @@ _REQUIRED_KEYS = {
 _TOLERANCE = 1.0
 
 # Written boxes are rounded to a binary fraction of a pixel. Then x + width is exactly the far edge again:
-# boxes that touch still touch, and writing what was read changes nothing.
+# boxes that touch still touch, and a file that is read and written again has the same boxes.
 _STEPS_PER_PIXEL = 2.0**32
 
 
@@ -155,7 +155,7 @@ def load_coco_relations(
 
     Images and annotations keep the order of the file. Boxes become XYXY_ABS; those that stick out of their
     image by at most one pixel (rounding) are clipped. Relationships of an annotation with itself are kept,
-    because evaluation counts what is annotated. A warning reports them, and training drops them.
+    because evaluation counts all annotations. A warning reports them, and training drops them.
 
     Args:
         json_file: path of the file.
@@ -455,7 +455,9 @@ def _take_classes(json_file: str, content: Record, kind: str) -> Table:
     for record in given.records:
         where = f"record {record['id']!r} of {kind!r}"
         if not isinstance(record["id"], int) or not isinstance(record["name"], str):
-            _fail(json_file, where, "the id is no integer or the name no string", "Classes need both.")
+            _fail(
+                json_file, where, "the id is not an integer or the name is not a string", "Classes need both."
+            )
         if id_of_name.setdefault(record["name"], record["id"]) != record["id"]:
             problem = f"it has the name {record['name']!r}, as record {id_of_name[record['name']]!r} has"
             _fail(json_file, where, problem, "Give classes distinct names.")
@@ -484,8 +486,8 @@ def save_coco_relations(
 
     Args:
         dataset_dicts: the images, with integer or string image ids.
-        metadata: anything with `thing_classes` and `predicate_classes`, such as a data set's `Metadata`; its
-            `class_labels` and `predicate_labels`, if it has them, are written too.
+        metadata: object with `thing_classes` and `predicate_classes`, for example a data set's `Metadata`.
+            Its `class_labels` and `predicate_labels`, if it has them, are written too.
         path: file to write. An error leaves an existing file unchanged.
         image_root: folder that the written file names are relative to; by default the file names are not
             changed.

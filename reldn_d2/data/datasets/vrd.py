@@ -7,7 +7,7 @@ The files leave some questions open. This loader answers them as follows:
 
 * VRD lists relationships, not entities. The entities of an image are its distinct (box, class) combinations,
   in order of appearance; one box with two classes is two entities.
-* Relationships of an entity with itself and repeated relationships stay: evaluation counts what is annotated.
+* Relationships of an entity with itself and repeated relationships stay: evaluation counts all annotations.
 * A box is given as [ymin, ymax, xmin, xmax]. The numbers count pixels from 1, the last pixel included (the
   smallest is 1 and the largest is the image's size). They are kept as given, as (xmin, ymin, xmax, ymax) and
   without "+ 1". Then the overlap of the protocols with offset 1 is the official one, and the half-open box

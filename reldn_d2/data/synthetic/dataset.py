@@ -40,7 +40,7 @@ Triplet = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class ConfusableCase:
-    """One annotated relationship, and wrong triplets that differ from it only in the pixels.
+    """One annotated relationship, and wrong triplets. Only the pixels show which triplet is right.
 
     Attributes:
         kind: "instance" (which of several cups does this person hold?) or "proximity" (which person plays

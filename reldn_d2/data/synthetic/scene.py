@@ -59,8 +59,8 @@ class Scene:
 
     Attributes:
         layout: the geometry.
-        reached: for each of `layout.people`, the position in `layout.targets` of what the person holds or
-            plays, or None.
+        reached: position in `layout.targets` of the thing that each of `layout.people` holds or plays, or
+            None.
         order: annotation `i` is row `order[i]` of `layout.items`.
         relations: (R, 3) int64 (subject, object, predicate), positions in the annotations.
         style: seed of the colours.
@@ -145,7 +145,7 @@ def make_scene(split: str, index: int, seed: int = 0) -> Scene:
 
 
 def _sample_answer(layout: Layout, draws: Draws) -> tuple[int | None, ...]:
-    """Draw distinct targets for the people, uniformly over all assignments, whatever the geometry is."""
+    """Draw distinct targets for the people, uniformly over all assignments, for any geometry."""
     targets = draws.permutation(len(layout.targets))
     share = 1.0 if layout.reach == Predicate.PLAYS else HOLDER_SHARE
     reached: list[int | None] = [None] * len(layout.people)
@@ -196,7 +196,7 @@ class _Builder:
 
 
 def sample_layout(draws: Draws) -> Layout:
-    """A layout of either kind. It is drawn again until its clue would be visible for every answer."""
+    """A layout of either kind. Layouts are drawn until the clue would be visible for every answer."""
     sample = _sample_table if draws.chance(TABLE_SCENE_SHARE) else _sample_band
     for _ in range(MAX_ATTEMPTS):
         layout = sample(draws)

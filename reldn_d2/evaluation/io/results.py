@@ -38,7 +38,7 @@ PREDICATES_FILE = "relation_predicates.csv"
 PER_IMAGE_FILE = "relation_per_image.json"
 FORMAT_VERSION = 2  # of the JSON file
 
-# Metrics such as "macro_rel_k3_R@50" have one table for each average, with a row for each k.
+# Metrics like "macro_rel_k3_R@50" have one table for each average, with a row for each k.
 _RECALL_BY_K = re.compile(r"(macro_|micro_|)(rel|phr)_k(\d+)_(z?R)@(\d+)")
 _RECALL = re.compile(r"(.+)@(\d+)")
 _STARRED = "_starred"
@@ -204,7 +204,7 @@ def save_per_image(
 
     Args:
         path: file to write; its folder must exist.
-        counts: name of a protocol, sometimes followed by what was counted -> counts.
+        counts: name of a protocol, sometimes followed by the kind of cases -> counts.
         dataset_name, task: the data set and the task of the evaluation.
     """
     content = {
@@ -228,7 +228,7 @@ def load_per_image(path: str | os.PathLike[str]) -> dict[str, PerImageRecall]:
     """Read a file that `save_per_image` wrote.
 
     Returns:
-        name of a protocol, sometimes followed by what was counted -> counts.
+        Name of a protocol, sometimes followed by the kind of cases -> counts.
 
     Raises:
         FileNotFoundError: if there is no such file.

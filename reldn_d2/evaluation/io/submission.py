@@ -66,7 +66,7 @@ _logger = logging.getLogger(__name__)
 def submission_labels(dataset_name: str) -> tuple[list[str], list[str]]:
     """The labels that a submission uses for the C classes and P predicates of a data set.
 
-    These are class_labels and predicate_labels of the metadata (for OpenImages the official names, such as
+    These are class_labels and predicate_labels of the metadata (for OpenImages the official names like
     "/m/04bcr3" and "inside_of"). If a data set has none, they are thing_classes and predicate_classes.
 
     Args:
@@ -309,7 +309,7 @@ def _parse(
 
 
 def _unreadable(names: Sequence[str], values: Sequence[str], known: Sequence[Mapping[str, int]]) -> str:
-    """Describe what is wrong with a record: an unknown name, or else a value that is not a number."""
+    """Describe the error in a record: an unknown name, or else a value that is not a number."""
     for field, name, code in zip(NAMES, names, known, strict=True):
         if name not in code:
             return f"{field} '{name}' is not known; {_REMEDIES[field]}"

@@ -61,7 +61,7 @@ def is_evaluable(predicted: PredictedGraph, triplets: RankedTriplets, truth: Gro
 
     A triplet can be judged in two cases. Either both its classes are classes of subjects or objects of
     annotated relationships. Or one of its classes was verified, as present or absent, but no annotated
-    relationship has it: then the triplet is wrong, whatever its other class is. In all other cases,
+    relationship has it: then the triplet is wrong for any other class. In all other cases,
     annotators did not look for a class in the image.
 
     Returns:

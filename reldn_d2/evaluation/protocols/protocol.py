@@ -57,7 +57,7 @@ class ProtocolResult:
     Attributes:
         metrics: name -> percent; NaN if the number is undefined.
         per_image: name under which the counts are saved -> counts of every image. The name is that of the
-            protocol, sometimes followed by what was counted.
+            protocol, sometimes followed by the kind of cases.
         per_predicate: column name -> (P,) numbers, a table with one row for each predicate.
         notes: facts that a reader of the numbers needs, for example denominators.
     """

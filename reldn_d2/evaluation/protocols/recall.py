@@ -1,7 +1,7 @@
 """Recall: how many annotated relationships are among the best K triplets of each image.
 
-`RecallProtocol` finds the relationships of an image in its ranked lists. `RecallSummary` turns what was found
-in many images into recalls; the protocols of OpenImages use it, too. `motifs`, `reldn` and `vrd2016` are the
+`RecallProtocol` finds the relationships of an image in its ranked lists. `RecallSummary` turns these finds
+of many images into recalls; the protocols of OpenImages use it, too. `motifs`, `reldn` and `vrd2016` are the
 named protocols.
 """
 

@@ -103,7 +103,7 @@ class Report:
         Args:
             row: (picture, caption) pairs; a picture is (H, W, 3) uint8 RGB or a drawing of this package.
             as_photo: True writes small JPEG images; False keeps every pixel exact (PNG).
-            grid: True gives all pictures one width, however many are in the last line; False fills each line.
+            grid: True gives all pictures the same width, also in the last line; False fills each line.
 
         Raises:
             ValueError: a picture has another shape or type.

@@ -147,7 +147,10 @@ class Entities:
 
 
 def merge_entities(rows: RelationshipRows) -> Entities:
-    """Find the entities of all rows. A box has the same digits in every row."""
+    """Find the entities of all rows.
+
+    A box has the same digits in every row, so equal boxes with the same class are one entity.
+    """
     image = np.repeat(rows.image, 2)
     classes = rows.classes.reshape(-1)
     boxes = rows.boxes.reshape(-1, 4)

@@ -26,12 +26,12 @@ class OpenImagesVocabulary:
     """Labels, as in the files, and readable names, in the order of their numbers.
 
     Attributes:
-        class_labels: labels of the entity classes, such as "/m/04yx4".
-        thing_classes: their names, such as "Man".
-        predicate_labels: labels of the predicates, such as "interacts_with".
-        predicate_classes: their names, such as "interacts with".
-        attribute_labels: labels of the attributes, such as "/m/083vt".
-        attribute_classes: their names, such as "Wooden".
+        class_labels: labels of the entity classes, for example "/m/04yx4".
+        thing_classes: their names, for example "Man".
+        predicate_labels: labels of the predicates, for example "interacts_with".
+        predicate_classes: their names, for example "interacts with".
+        attribute_labels: labels of the attributes, for example "/m/083vt".
+        attribute_classes: their names, for example "Wooden".
     """
 
     class_labels: list[str]
@@ -135,7 +135,7 @@ def _read_names(root: Path) -> dict[str, str]:
                 table = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
                 labels, given = table[0], table[1]
             except (pd.errors.ParserError, pd.errors.EmptyDataError, KeyError, UnicodeDecodeError) as error:
-                problem = f"it is no list of labels and names ({str(error).strip()})"
+                problem = f"it is not a list of labels and names ({str(error).strip()})"
                 raise ValueError(f"{path}: {problem}. Download it again.") from error
             names |= dict(zip(labels, given, strict=True))
     return names

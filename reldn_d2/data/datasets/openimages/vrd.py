@@ -14,7 +14,7 @@ The files leave some questions open. This loader answers them as follows:
   apart. In some years their boxes were rounded differently, so they can differ by a pixel from the box of the
   entity.
 * Images that have only attributes are left out, as in published numbers. The others are sorted by their ids.
-* Relationships of an entity with itself and repeated relationships stay: evaluation counts what is annotated.
+* Relationships of an entity with itself and repeated relationships stay: evaluation counts all annotations.
 * Coordinates are parts of the sides of the upright picture. Boxes of less than one pixel become one pixel
   wide, as in VRD.
 """

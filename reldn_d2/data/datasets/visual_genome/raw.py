@@ -14,10 +14,10 @@ The files leave some questions open. This loader answers them as follows:
   If the files differ, objects.json counts.
 * An id that was merged into an object (`merged_object_ids`) stands for that object, unless it is an object
   itself.
-* Names are cleaned, replaced by what they are aliases of, and looked up in the vocabulary. Entities and
-  predicates whose name is not in the vocabulary are left out, together with their relationships. The log
-  says how many.
-* Relationships of an entity with itself and repeated relationships stay: evaluation counts what is annotated.
+* Names are cleaned, aliases are replaced by their names, and the result is looked up in the vocabulary.
+  Entities and predicates whose name is not in the vocabulary are left out, together with their relationships.
+  The log says how many.
+* Relationships of an entity with itself and repeated relationships stay: evaluation counts all annotations.
   Images without relationships stay too.
 * Boxes are clipped to their image, and sides below one pixel are widened to one, as in VRD.
 

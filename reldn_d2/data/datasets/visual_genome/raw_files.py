@@ -155,7 +155,7 @@ class EntityTable:
         self.merged, self.merged_rows = array("q"), array("q")
 
     def add(self, image_id: int, record: Any, names: NameCodes) -> None:
-        """Add a record. If it has several names, the first that is a class counts, or else the first.
+        """Add a record. Of several names, the first one that is a class counts; without a class, the first.
 
         Raises:
             KeyError, TypeError, AttributeError, OverflowError: the record has another form.
@@ -169,7 +169,7 @@ class EntityTable:
         spellings = record["names"] if "names" in record else [record["name"]]
         # a string would be read letter by letter
         if not isinstance(spellings, list):
-            raise TypeError(f"its names {spellings!r} are no list")
+            raise TypeError(f"its names {spellings!r} are not a list")
         codes = [names.code(spelling) for spelling in spellings] or [names.code("")]
         self.names.append(next((code for code in codes if code < names.num_classes), codes[0]))
 
@@ -281,7 +281,7 @@ def _read(
                 "Each needs both.",
             )
         if not is_id(image_id) or type(records) is not list:
-            problem = f"the id is no integer of 64 bits or {kind!r} no list"
+            problem = f"the id is not a 64-bit integer, or {kind!r} is not a list"
             _fail(path, f"image {image_id!r}", problem, "An image without any has [].")
         if not wanted(image_id):
             continue

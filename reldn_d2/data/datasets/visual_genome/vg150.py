@@ -13,7 +13,7 @@ The files leave some questions open. This loader answers them as follows:
 * Boxes are integers in a scaled image. A box that sticks out of the image by at most one of those scaled
   pixels is a rounding error and is clipped without a warning; a box that sticks out further is clipped with a
   warning.
-* Relationships of an entity with itself and repeated relationships stay: evaluation counts what is annotated.
+* Relationships of an entity with itself and repeated relationships stay: evaluation counts all annotations.
 * Pictures are not opened, and need not be there.
 
 Legend of shape letters:
@@ -57,7 +57,7 @@ TRAIN, TEST = 0, 2
 
 # A file may hold one or both of these arrays of boxes. The one with the finer pixels is read.
 _SIDES = {"boxes_1024": 1024, "boxes_512": 512}
-# The other arrays of the file: what a row stands for, and the number of columns.
+# The other arrays of the file: the meaning of a row, and the number of columns.
 _LAYOUT = {
     "labels": ("box", 1),
     "relationships": ("relationship", 2),
@@ -348,7 +348,7 @@ class _Table:
             key: name of the array.
             wrong: (rows,) whether a row is wrong.
             image_ids: (rows,) id of the image of each row.
-            rule: what a row must be, for the message.
+            rule: rule for the rows, for the message.
         """
         if wrong.any():
             row = int(wrong.argmax())
@@ -395,7 +395,7 @@ def _read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     # h5py raises any of these, depending on where the file is damaged
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         raise ValueError(
-            f"{path} cannot be read ({error}): it is no HDF5 file, or it is cut off. Download it again."
+            f"{path} cannot be read ({error}): it is not an HDF5 file, or it is cut off. Download it again."
         ) from error
     lengths: dict[str, int] = {}
     for key, (what, columns) in layout.items():
