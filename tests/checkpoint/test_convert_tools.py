@@ -115,7 +115,7 @@ def test_detectors(config: str, whole: bool, flag: list[str], tmp_path: Path) ->
     assert found["vocabulary"]["predicate_classes"] == [] and len(found["vocabulary"]["thing_classes"]) == 6
     cfg = load_config(str(CONFIGS / "vg" / "detector_x101_fpn.yaml"), options(vgg=False))
     RelationCheckpointer(build_model(cfg), complete=True).load(str(target))
-    # RelDN can start from it.
+    # RelDN can start from the converted detector.
     cfg = load_config(str(CONFIGS / "vg" / "reldn_x101_fpn.yaml"), options(vgg=False))
     model = build_model(cfg)
     RelationCheckpointer(model, vocabulary=vocabulary_of("scenes_tiny_test")).load(str(target))

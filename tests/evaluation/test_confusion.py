@@ -125,7 +125,7 @@ def test_boxes_of_half_overlap_are_one_entity(bottom: float, is_one: bool) -> No
     glass, longer = (30, 0, 40, 10), (30, 0, 40, bottom)
     found = instances([MAN, glass, longer], [PERSON, GLASS, GLASS], [(0, 1, HOLDS)])
     assert bool(found) != is_one
-    # ... whichever of the two is annotated as held, and between more glasses
+    # ... also if the other one is annotated as held, and among more glasses
     found = instances(
         [MAN, glass, longer, GLASS_3], [PERSON, GLASS, GLASS, GLASS], [(0, 1, HOLDS), (0, 3, LOOKS_AT)]
     )
@@ -280,7 +280,7 @@ THREE_GLASSES = truth_graph([MAN, GLASS_1, GLASS_2, GLASS_3], [PERSON, GLASS, GL
         (0.5, None, 0.6, (0, 1, 0)),
         (0.5, 0.4, None, (1, 0, 0)),
         (0.1, None, None, (1, 0, 0)),
-        # never considered: no better than what can't be predicted either
+        # score 0, not considered: a tie with triplets that can't be predicted either
         (0.0, None, None, (0.5, 0.5, 0)),
         (0.0, 0.0, 0.0, (0.5, 0.5, 0)),
         (0.0, None, 0.1, (0, 1, 0)),

@@ -46,7 +46,7 @@ def test_graph_constraint_shows_one_predicate_a_pair() -> None:
 
 
 def test_constraint_list_is_not_filled_by_second_predicates() -> None:
-    # 20 second-best triplets outscore the pair that matters
+    # 20 second-best triplets have higher scores than the right pair
     truth = truth_graph([A, B, C], [0, 1, 0], [(2, 1, 0)])
     boxes, classes = [A] * 21 + [B, C], [0] * 21 + [1, 0]
     rows = [(i, 21, p, 0.9 - 0.1 * p, p + 1) for p in (0, 1) for i in range(19)]

@@ -53,7 +53,7 @@ def read(path: Path, sizes: Mapping[str, tuple[int, int]] = SIZES) -> dict[str, 
 
 
 def triplets(graph: PredictedGraph) -> list[Triplet]:
-    """The triplets in their order, ends by class and box."""
+    """The triplets in their order, with class and box of subject and object."""
     ends = list(zip(graph.classes.tolist(), map(tuple, graph.boxes.tolist()), strict=True))
     r = graph.relations
     return [
@@ -151,7 +151,7 @@ def test_two_predicates_of_a_pair_and_a_hundred_triplets_are_submitted(tmp_path:
 
 
 def test_nine_digits_are_enough_where_float32_is_finest(tmp_path: Path) -> None:
-    # Just below 2 ** 10 float32 is finest for its size, just above 0.1 a decimal is coarsest.
+    # Just below 2 ** 10, float32 is relatively finest. Just above 0.1, decimals are relatively coarsest.
     right = np.linspace(1010, 1023.99, 500, dtype=np.float32)
     boxes = np.column_stack([0 * right, 0 * right, right, right])
     graph = predicted_graph(boxes, [0] * 500, [(i, (i + 1) % 500, 0, 0.5, 1) for i in range(500)])
@@ -355,7 +355,7 @@ rows_of_a_file = st.lists(
 @files
 @given(rows_of_a_file, st.booleans())
 def test_graphs_equal_the_definition(submission: Callable[..., Path], rows: list, kaggle: bool) -> None:
-    # per box its corners x0, y0, x1, y1 in parts of the 10 x 20 image, and in pixels
+    # corners x0, y0, x1, y1 of each box, relative to the 10 x 20 image
     parts = [("0", "0.1", "0.5", "0.9"), ("0.25", "0", "1", "1")]
     texts = []
     for image_id, (c1, b1), (c2, b2), p, score in rows:

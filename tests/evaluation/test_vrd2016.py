@@ -1,4 +1,4 @@
-"""Recall with one relationship a triplet, by hand."""
+"""Recall with at most one relationship for each triplet, counted by hand."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_a_triplet_whose_best_relationship_is_taken_takes_its_next_best() -> Non
 
 
 def test_the_better_triplet_takes_its_best_even_where_another_choice_would_find_more() -> None:
-    # The first takes RIGHT, which is all that the second could take.
+    # The first takes RIGHT, the only one that the second could take.
     truth = truth_graph([LEFT, RIGHT, B], [0, 0, 1], [(0, 2, 0), (1, 2, 0)])
     boxes, classes = [A, RIGHT, B], [0, 0, 1]
     assert hits(truth, predicted_graph(boxes, classes, [(0, 2, 0, 0.9, 1), (1, 2, 0, 0.8, 1)])) == 1

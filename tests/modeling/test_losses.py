@@ -519,7 +519,7 @@ def test_shapes_depend_on_no_value(normalization: Normalization, background: boo
 
 @pytest.mark.parametrize("num_predicates", [14, 15, 40])
 def test_long_rows_equal_slow_version(num_predicates: int) -> None:
-    """PyTorch computes Φ of few and of many predicates in different ways on a CPU."""
+    """On a CPU, Φ of few predicates is computed in another way than Φ of many."""
     batch = make_batch(3, [5, 4], num_predicates=num_predicates)
     actual, expected = (
         fast(batch),

@@ -152,7 +152,7 @@ def test_a_copy_of_a_view_does_not_take_the_whole_array_along() -> None:
 
 
 def images(compact: bool, file_name: str = "") -> list[dict[str, Any]]:
-    """Three images, of which the second has nothing but crowds and the third nothing."""
+    """Three images. The second has only crowds, and the third has no annotation."""
     contents = [(BOXES, CLASSES, CROWD), (BOXES, [1, 2, 3], [True] * 3), ([], [], [])]
     return [
         {
@@ -209,7 +209,7 @@ def test_detectron2_maps_images(tmp_path: Path, serialised: bool, training: bool
 
 @pytest.fixture
 def registered() -> Iterator[list[bool]]:
-    """Its only element says which form the data set NAME has."""
+    """A list whose only element says which form the data set NAME has."""
     compact = [True]
     DatasetCatalog.register(NAME, lambda: images(compact[0]))
     MetadataCatalog.get(NAME).set(thing_classes=[f"class {i}" for i in range(6)])
