@@ -1,4 +1,4 @@
-"""A converted model computes what the authors' network computes from the original tensors."""
+"""A converted model computes the same as the authors' network with the original tensors."""
 
 from dataclasses import dataclass
 from itertools import permutations

@@ -39,7 +39,7 @@ def options(vgg: bool) -> list[str]:
 
 
 def authors_file(folder: Path, weights: dict[str, Tensor]) -> Path:
-    """A checkpoint as the authors' training wrote it at its end, with PyTorch 0.4."""
+    """A final checkpoint of the authors' training, as PyTorch 0.4 wrote it."""
     path = folder / "model_step62722.pth"
     content = {"step": 62722, "train_size": np.int64(5), "batch_size": 8, "model": weights, "optimizer": {}}
     torch.save(content, path, _use_new_zipfile_serialization=False)

@@ -1,4 +1,4 @@
-"""Boxes and classes must not tell who holds or plays what; the pixels of the arm must.
+"""Boxes and classes must not show who holds or plays which thing, but the pixels of the arm must.
 
 A case is one annotated "holds" or "plays" with its person fixed; the candidates are all cups or all guitars.
 A scorer sees features of each candidate, is trained with a softmax over the candidates, and is measured on
@@ -136,7 +136,7 @@ def spatial_features(record: Record, subject: int, candidates: list[int]) -> np.
 def all_box_features(record: Record, subject: int, candidates: list[int]) -> np.ndarray:
     """Spatial features of the candidate, its rivals and the other people, and the places of every class.
 
-    Also the ranks of the candidate by position and in the annotation list.
+    The ranks of the candidate by position and in the annotation list are features, too.
     """
     categories = np.array([annotation["category_id"] for annotation in record["annotations"]])
     boxes = np.array([annotation["bbox"] for annotation in record["annotations"]])

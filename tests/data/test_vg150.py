@@ -54,7 +54,7 @@ def ids(images: Sequence[dict[str, Any]]) -> list[int]:
     return [image["image_id"] for image in images]
 
 
-# --- what is read
+# --- reading
 
 
 def test_the_dataset_dicts_of_a_small_set(tmp_path: Path) -> None:

@@ -265,7 +265,7 @@ def save_start(cfg: CfgNode) -> Path:
 
 
 def test_the_same_run_goes_on(tiny_config: TinyConfig, caplog: pytest.LogCaptureFixture) -> None:
-    """Also from the config.yaml that it wrote, in which tuples have become lists."""
+    """The config.yaml that the run wrote has lists instead of tuples, and can be resumed, too."""
     checkpoint = save_start(tiny_config())
     folder = checkpoint.parent
     run = torch.load(checkpoint, weights_only=True)["run"]

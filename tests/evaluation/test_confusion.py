@@ -195,7 +195,7 @@ def test_relationships_that_share_an_entity_are_no_neighbours() -> None:
 def test_annotated_crossings_are_not_wrong() -> None:
     every = [*PLAY, (0, 3, HOLDS), (1, 2, HOLDS)]
     assert not neighbours(BAND, BAND_CLASSES, every)
-    # one of them: it has neighbours only among those that share an end
+    # annotate one crossing: its only neighbours would share an entity with it
     found = neighbours(BAND, BAND_CLASSES, every[:3])
     assert found == {PLAY[0]: {(1, 2, HOLDS)}, PLAY[1]: {(1, 2, HOLDS)}}
 
@@ -255,7 +255,7 @@ def test_either_kind_makes_an_image_confusable() -> None:
 
 
 def answers(scores: Mapping[Triplet, float | None]) -> TripletAnswers:
-    """Answers about triplets; None stands for a triplet that was not detected."""
+    """Answers about triplets. A triplet with score None was not detected."""
     subject, object, predicate = np.array(list(scores), dtype=np.int64).reshape(-1, 3).T
     detected = np.array([score is not None for score in scores.values()], dtype=np.bool_)
     score = np.array([score or 0.0 for score in scores.values()], dtype=np.float32)
@@ -306,7 +306,7 @@ def test_a_case_without_answer_is_an_error(scores: dict) -> None:
 
 
 def score_all(truth: GroundTruthGraph, scores: Mapping[Triplet, float | None]) -> PredictedGraph:
-    """A prediction with nothing but triplet answers; triplets without score get 0."""
+    """A prediction with triplet answers alone. Triplets without a score get 0."""
     asked = [tuple(row) for row in confusion_triplets(truth).tolist()]
     return dataclasses.replace(
         PredictedGraph.empty(),

@@ -71,7 +71,7 @@ def test_boxes_are_continuous() -> None:
 @pytest.mark.parametrize(
     ("ends", "known", "counts"),
     [
-        ((0, 1), (), True),  # both classes are ends of the relationship
+        ((0, 1), (), True),  # the relationship has both classes
         ((1, 1), (), True),
         ((2, 1), (), False),  # class 2 is annotated, but in no relationship
         ((0, 3), (), False),
@@ -79,7 +79,7 @@ def test_boxes_are_continuous() -> None:
         ((2, 1), (2,), True),  # verified, present or absent
         ((0, 2), (2,), True),
         ((3, 2), (2, 3), True),
-        ((3, 2), (2,), True),  # wrong whatever class 3 is
+        ((3, 2), (2,), True),  # wrong for any class 3
         ((2, 3), (2,), True),
         ((0, 3), (0,), False),  # class 0 is verified but in a relationship, so class 3 decides
         ((3, 3), (0, 1, 2), False),

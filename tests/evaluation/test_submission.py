@@ -65,7 +65,7 @@ def triplets(graph: PredictedGraph) -> list[Triplet]:
 
 
 def check_well_formed(graph: PredictedGraph) -> None:
-    """Check what every protocol expects of a graph."""
+    """Check the requirements of all protocols on a graph."""
     prepare_prediction(
         graph,
         truth_graph([], [], []),
@@ -339,7 +339,7 @@ def test_a_subject_and_an_object_with_one_box_and_label_are_two_entities(
     check_well_formed(graph)
 
 
-# Rows of few labels, boxes and scores: repeats, equal ends and equal scores are common.
+# Few labels, boxes and scores, so that repeats, equal entities and equal scores are common.
 rows_of_a_file = st.lists(
     st.tuples(
         st.sampled_from(["a", "b"]),
@@ -527,7 +527,7 @@ def metrics(truth: Any, graphs: Sequence[PredictedGraph], protocol: Any) -> list
 def test_a_submission_scores_like_the_prediction(tmp_path: Path, scene: Scene, kaggle: bool) -> None:
     graph = scene.predicted
     ends = np.column_stack([graph.classes, graph.boxes])
-    # Equal entities become one; the test below says what that does.
+    # Equal entities become one; a test below shows the effect.
     assume(len(np.unique(ends, axis=0)) == len(ends) and len(scene.truth.relations) > 0)
     back = written_and_read(graph, 5, tmp_path / "s.csv", kaggle)
     before, after = metrics(scene.truth, (graph, back), reldn_openimages())

@@ -514,7 +514,7 @@ def test_shapes_depend_on_no_value(normalization: Normalization, background: boo
         (grad,) = torch.autograd.grad(sum(losses.values(), start=logits.new_zeros(())), logits)
         assert grad.shape == batch.logits.shape
         with pytest.raises(DataDependentOutputException):
-            logits.sum().item()  # an example of such a mistake
+            logits.sum().item()  # a mistake that reads a value
 
 
 @pytest.mark.parametrize("num_predicates", [14, 15, 40])

@@ -320,7 +320,7 @@ def test_cross_entropy_draws_are_uniform(many_draws: Drawn) -> None:
 
 
 def test_the_losses_draw_independently(many_draws: Drawn) -> None:
-    """Pair (0, 1) is unrelated, both its ends are anchors, and the cross entropy may draw it."""
+    """Pair (0, 1) is unrelated, both its entities are anchors, and the cross entropy may draw it."""
     hits = [
         {pair for pair in chosen if (pair[0] % ENTITIES, pair[1] % ENTITIES) == (0, 1)}
         for chosen in (many_draws.subject_side, many_draws.object_side, many_draws.in_cross_entropy)

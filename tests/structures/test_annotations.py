@@ -32,7 +32,7 @@ NAME = "test_annotations"
 
 
 def plain(boxes: Any = BOXES, classes: Any = CLASSES, crowd: Any = CROWD) -> list[dict[str, Any]]:
-    """The list that `Annotations` stands for."""
+    """The list of dicts that `Annotations` replaces."""
     return [
         {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": category, "iscrowd": int(is_crowd)}
         for box, category, is_crowd in zip(boxes, classes, crowd, strict=True)

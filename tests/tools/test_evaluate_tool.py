@@ -219,7 +219,7 @@ def test_all_rows_of_a_submission_count(tmp_path: Path) -> None:
     wrong = [f"1,cat,dog,0,0.25,0,0.25,{i / 1000},0.99,0.9,1,on,{0.9 - i / 1000}" for i in range(150)]
     right = [f"{CAT_DOG},{name},{score}" for name, score in (("near", 0.3), ("on", 0.2), ("by", 0.1))]
     metrics = run(submission(tmp_path, *wrong, *right), "--dataset", TEST)
-    # "on" is annotated three times, of which the row after 150 wrong ones finds one; "by" once.
+    # "on" is annotated three times, and the row after 150 wrong ones finds one of these. "by" occurs once.
     assert metrics["openimages", "AP_rel/on"] == pytest.approx(100 / 3 / 151)
     assert metrics["openimages", "AP_rel/by"] == 100.0
 
