@@ -195,7 +195,7 @@ def test_relationships_that_share_an_entity_are_no_neighbours() -> None:
 def test_annotated_crossings_are_not_wrong() -> None:
     every = [*PLAY, (0, 3, HOLDS), (1, 2, HOLDS)]
     assert not neighbours(BAND, BAND_CLASSES, every)
-    # annotate one crossing: its only neighbours would share an entity with it
+    # with one crossing annotated: it is no case, because the others share an entity with it
     found = neighbours(BAND, BAND_CLASSES, every[:3])
     assert found == {PLAY[0]: {(1, 2, HOLDS)}, PLAY[1]: {(1, 2, HOLDS)}}
 
