@@ -27,7 +27,7 @@ from tests.builders.authors_network import (
 
 WIDTHS = Widths()
 HEIGHT, WIDTH = 96, 64
-# Two images; in pixels.
+# Boxes of two images, in pixels.
 BOXES = [
     [[3.0, 5, 40, 60], [10, 8, 30, 90], [1, 1, 60, 20]],
     [[20.0, 30, 50, 70], [5, 5, 62, 94]],

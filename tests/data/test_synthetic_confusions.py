@@ -231,7 +231,7 @@ def test_boxes_and_classes_stay_at_chance(
     train = collect(annotated["train"], predicate, features, per_scene=3)
     test = collect(annotated["test"], predicate, features, per_scene=1)
     chance, deviation = test.chance()
-    assert 3 * deviation < 0.05  # five points of leakage could not hide in the noise
+    assert 3 * deviation < 0.05  # a leak of five points would be larger than the noise
     reached = accuracy(train, test, perceptron(train), steps=250, batch=512)
     assert abs(reached - chance) < 3 * deviation, (reached, chance)
 

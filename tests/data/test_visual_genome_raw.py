@@ -272,7 +272,7 @@ def test_boxes_are_fitted_to_the_image_and_reported(tmp_path: Path, caplog: pyte
         image = loaded(tmp_path, [thing(9, "sky"), sticking_out], [relationship(sticking_out, "near", flat)])
     assert image["annotations"].boxes.tolist() == [[0, 70, 28, HEIGHT], [20, 15, 21, 24]]
     assert image["changed_boxes"].tolist() == [0, 1]
-    # the first says that flat is no object
+    # the first message says that flat is not in objects.json
     _, message = caplog.messages
     assert "1 boxes that stick out of their image were clipped, and 1 boxes of less than one pixel" in message
     assert "the first in objects.json: image 7, object 1." in message

@@ -143,7 +143,7 @@ def test_entities_that_count_as_one_have_no_relationship() -> None:
     again = (0, 0, 20, 50)
     boxes, classes = [MAN, again, WOMAN], [PERSON, PERSON, PERSON]
     assert not instances(boxes, classes, [(0, 1, LOOKS_AT)])
-    # nor is (again, MAN) wrong where MAN looks at the woman
+    # (again, MAN) is not wrong if MAN looks at the woman
     assert instances([*boxes, CHILD], [PERSON] * 4, [(0, 2, LOOKS_AT)]) == {
         (0, 2, LOOKS_AT): {(0, 3, LOOKS_AT), (3, 2, LOOKS_AT)}
     }
@@ -209,7 +209,7 @@ def test_each_of_three_players_competes_with_both_others() -> None:
 
 
 def test_the_two_directions_of_a_relationship_are_no_neighbours() -> None:
-    # crossed, they would join an entity with itself
+    # the crossed triplets would join an entity with itself
     assert not neighbours([MAN, WOMAN, CHILD], [PERSON] * 3, [(0, 1, LOOKS_AT), (1, 0, LOOKS_AT)])
 
 

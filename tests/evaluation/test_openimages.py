@@ -49,7 +49,7 @@ def test_overlap_of_exactly_half_is_enough() -> None:
 
 
 def test_phrases_of_exactly_half_are_enough() -> None:
-    # the box around both has half the annotated one's width; the subject's has none of its area
+    # the box around both has half the annotated width; the subject's box has no area in common
     truth = truth_graph([(0, 0, 10, 10), (30, 0, 40, 10)], [0, 1], [(0, 1, 0)])
     exact = predicted_graph([(20, 0, 25, 10), (30, 0, 40, 10)], [0, 1], [(0, 1, 0, 0.9, 1)])
     less = predicted_graph([(20.1, 0, 25, 10), (30, 0, 40, 10)], [0, 1], [(0, 1, 0, 0.9, 1)])
@@ -152,7 +152,9 @@ def test_a_triplet_finds_one_relationship_at_most() -> None:
 def test_equal_scores_rank_by_image_then_place() -> None:
     wrong = predicted_graph([C, B], [0, 1], [(0, 1, 0, 0.5, 1)])
     split = [(TRUTH, wrong), (TRUTH, FOUND)]
-    assert score(*split)["AP_rel/on"] == pytest.approx(25.0)  # precision 1/2 at one of two
+    assert score(*split)["AP_rel/on"] == pytest.approx(
+        25.0
+    )  # precision 1/2 at the first of two relationships
     assert score(*split[::-1])["AP_rel/on"] == pytest.approx(50.0)
     rows = [(2, 1, 0, 0.5, 1), (0, 1, 0, 0.5, 1)]
     for order, expected in ((rows, 50.0), (rows[::-1], 100.0)):

@@ -93,7 +93,7 @@ def test_annotated_pairs_rank_in_reldn_and_all_pairs_in_motifs() -> None:
     )
     predicted = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.8, 1)], annotated)
     given_pairs = score(reldn(), truth, predicted, "prdcls").metrics
-    # the self relation is asked for; the other one is only second in its pair
+    # the model is asked about the self relation; the other relationship is second in its pair
     assert given_pairs["rel_k1_R@20"] == 50.0 and given_pairs["rel_k2_R@20"] == 100.0
     assert score(motifs(), truth, predicted, "prdcls").metrics["R@20"] == 50.0
     assert score(reldn(), truth, predicted, "sgdet").metrics["rel_k2_R@20"] == 50.0

@@ -109,7 +109,7 @@ def predictions(draw: st.DrawFn) -> tuple[PredictedGraph, tuple[int, int]]:
     )
 
 
-# --- writing ---
+# --- writing
 
 
 def test_official_file_by_hand(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_a_repeated_label_is_refused(tmp_path: Path, submission: Callable[..., P
         read_submission(submission(), SIZES, **labels)
 
 
-# --- reading ---
+# --- reading
 
 
 def test_a_line_is_read_into_pixels(submission: Callable[..., Path]) -> None:
@@ -505,7 +505,7 @@ def test_a_split_without_images_has_no_graphs(submission: Callable[..., Path]) -
     assert read(submission(), {}) == {}
 
 
-# --- the same numbers ---
+# --- the same numbers
 
 
 def written_and_read(graph: PredictedGraph, size: int, path: Path, kaggle: bool) -> PredictedGraph:
@@ -603,7 +603,7 @@ def test_the_annotation_sample_with_scores_is_read(dev_data: Path, tmp_path: Pat
         )
 
 
-# --- labels and sizes of a data set ---
+# --- labels and sizes of a data set
 
 
 def test_official_labels_come_before_names() -> None:

@@ -185,7 +185,7 @@ def test_first_predicate_is_the_first_in_the_annotation() -> None:
 
 def test_golden_example() -> None:
     # Image 0: entities 0, 1 are both ground truth 0, entity 2 is ground truth 1; 0 -> 1 by predicates 2 and 0
-    # (2 written twice), and 1 -> 1, which no pair of distinct entities can carry. Image 1: nothing related.
+    # (2 written twice), and 1 -> 1, which is no pair of distinct entities. Image 1: nothing related.
     case = make_case([[0, 0, 1], [1, 0]], [[(0, 1, 2), (0, 1, 0), (0, 1, 2), (1, 1, 1)], []], [2, 2], 3)
     pairs, targets = sample(case, **UNLIMITED)
     drawn = read(pairs, targets)

@@ -176,7 +176,7 @@ def test_detectron2_prints_the_histogram_of_classes(caplog: pytest.LogCaptureFix
     with caplog.at_level(logging.INFO):
         for compact in (True, False):
             print_instances_class_histogram(images(compact), names)
-    # Detectron2 logs a message once, so the lists' is the same; two of class 4 are no crowds.
+    # Detectron2 logs equal messages once, so both forms give the same. Two of class 4 are no crowds.
     (message,) = caplog.messages
     assert " class 4   | 2 " in message
 

@@ -21,7 +21,7 @@ from reldn_d2.modeling.published.image_frame import ImageFrame, pooled_regions
 from reldn_d2.modeling.published.proposals import RoundedAnchorGenerator
 from tests.references.published import slow_cell_anchors, slow_clip, slow_iou, slow_scale, slow_suppress
 
-# Whole pixels, so that equal IoUs come up and float32 is exact.
+# Whole pixels, so that equal IoUs are common and float32 is exact.
 PIXEL = st.integers(-20, 60)
 
 
