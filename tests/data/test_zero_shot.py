@@ -98,7 +98,7 @@ def test_an_empty_list_of_unseen_triplets_is_kept_too() -> None:
 
 
 def test_class_names_may_come_with_the_file() -> None:
-    """Names that the loader reads from the file, as for a COCO file."""
+    """The loader may read the names from the file, as it does for a COCO file."""
 
     def loader(name: str, data: list[dict[str, Any]]) -> Callable[[], list[dict[str, Any]]]:
         def load() -> list[dict[str, Any]]:

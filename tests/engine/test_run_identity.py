@@ -283,7 +283,7 @@ def test_the_same_run_goes_on(tiny_config: TinyConfig, caplog: pytest.LogCapture
 
 
 def test_another_run_stops_before_it_loads(tiny_config: TinyConfig) -> None:
-    """Even if the weights do not fit: the name of the key says more than the shape of a layer."""
+    """The key is named even if the weights do not fit, because it says more than the shape of a layer."""
     checkpoint = save_start(tiny_config())
     other = Trainer(tiny_config("MODEL.ROI_BOX_HEAD.FC_DIM", "16", MARGIN, "0.4"))
     before = copy.deepcopy(other.model.state_dict())

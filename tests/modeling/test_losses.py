@@ -456,7 +456,7 @@ def operators(run: Callable[[], object]) -> list[str]:
 
 @pytest.mark.parametrize("normalization", ["anchors", "published"])
 def test_work_is_a_fixed_number_of_tensor_operations(normalization: Normalization) -> None:
-    """No loop over images, anchors, classes or predicates, and no waiting for the device."""
+    """There is no loop over images, anchors, classes or predicates, and no wait for the device."""
 
     def step(batch: Batch) -> None:
         losses = list(fast(batch, normalization=normalization).values())
