@@ -25,7 +25,7 @@ def main() -> None:
     args = parser.parse_args()
     setup_console()
     annotations = args.root / "json_dataset"
-    # vrd, or the name of another data set in the same layout, such as vrd_mini
+    # vrd, or vrd_mini, or another data set in this layout
     name = Path(os.path.abspath(args.root)).name
     conversions = [
         Conversion(

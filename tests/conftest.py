@@ -46,8 +46,7 @@ def pytest_configure() -> None:
 def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Uses a cache folder of this process and no data sets of the user.
 
-    Files that earlier code computed must not decide what a test sees, and no test writes into the user's
-    folders.
+    Tests must not read files that earlier code computed, and must not write into the user's folders.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))

@@ -41,7 +41,7 @@ def pooled_differences(
             pooled = [_pooled(counts, protocol, metric) for counts in (ours, theirs)]
             if pooled[0] is None or pooled[1] is None or not pooled[0].ground_truths.any():
                 continue
-            # The average that the plain metric names of the protocol stand for (docs/evaluation.md).
+            # The average that the protocol reports under its plain metric names (docs/evaluation.md).
             average = "macro" if protocol.startswith("motifs") else "micro"
             found[name] = paired_bootstrap(pooled[0], pooled[1], metric)[average]
     return found

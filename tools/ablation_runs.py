@@ -144,8 +144,8 @@ def make_run(config: Path, delta: str, seed: int, options: Sequence[str], output
     """The run of a line: a delta on top of a config and overrides.
 
     Its folder is OUTPUT/CONFIG/LINE/seedN, which all tables share. CONFIG is the folder of the config file,
-    followed by the name of the file unless that is "reldn". The full model has one folder, whatever the table
-    calls it.
+    followed by the name of the file unless that is "reldn". The full model has the same folder in
+    all tables.
 
     Args:
         config: YAML or Python file of RelDN.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Check data sets before training: show what they contain and what is wrong with them.
+"""Check data sets before training: show their contents and their problems.
 
 python tools/check_dataset.py vrd_train vrd_test --html output/vrd.html
 python tools/check_dataset.py --json party/train.json --image-root party/images

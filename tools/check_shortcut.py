@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Check that boxes and classes alone do not tell who holds or plays what in the drawn scenes.
+"""Check that boxes and classes alone do not show who holds or plays a thing in the drawn scenes.
 
 python tools/check_shortcut.py --weights output/demo/semantic_spatial/model_final.pth
 

@@ -175,7 +175,7 @@ def headline(problem: Problem) -> str:
 
 
 def explanation(problem: Problem) -> str:
-    """What a problem means, and what to do about it."""
+    """The meaning of a problem and its remedy."""
     kind = KINDS[problem.kind]
     return f"{kind.meaning} {kind.remedy}"
 

@@ -71,7 +71,7 @@ def vgg_backbone(name: str, widths: Widths) -> Shapes:
 
 
 def fpn_backbone(name: str, widths: Widths) -> Shapes:
-    outer = [widths.outer * 2**i for i in range(4)]  # of res2, ..., res5
+    outer = [widths.outer * 2**i for i in range(4)]  # output channels of res2, ..., res5
     shapes = layer(f"{name}.conv_top", widths.fpn, outer[3], 1, 1)
     for i in range(3):
         lateral = f"{name}.topdown_lateral_modules.{i}.conv_lateral"

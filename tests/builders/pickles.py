@@ -28,7 +28,7 @@ class _OtherNumpy(pickle._Pickler):  # type: ignore[misc]
             self.write(pickle.STACK_GLOBAL)
         self.memoize(obj)
 
-    dispatch = {**pickle._Pickler.dispatch, FunctionType: save_global}  # noqa: RUF012
+    dispatch = {**pickle._Pickler.dispatch, FunctionType: save_global}  # noqa: RUF012  pickle's own table
 
 
 def pickled_by(core: str, protocol: int, content: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""A converted model computes what the authors' network computes from the original tensors."""
+"""A converted model computes the same as the authors' network with the original tensors."""
 
 from dataclasses import dataclass
 from itertools import permutations
@@ -27,7 +27,7 @@ from tests.builders.authors_network import (
 
 WIDTHS = Widths()
 HEIGHT, WIDTH = 96, 64
-# Two images; in pixels.
+# Boxes of two images, in pixels.
 BOXES = [
     [[3.0, 5, 40, 60], [10, 8, 30, 90], [1, 1, 60, 20]],
     [[20.0, 30, 50, 70], [5, 5, 62, 94]],

@@ -14,6 +14,7 @@ from reldn_d2.checkpoint.importers.authors.key_map import Change
 from reldn_d2.modeling.relation_head.spatial import spatial_features
 from tests.builders.authors_network import spatial_numbers
 
+# Boxes inside an image of at least 600 x 600 pixels.
 SIDES = st.floats(1.5, 300, width=32)
 CORNERS = st.floats(0, 300, width=32)
 BOX = st.tuples(CORNERS, CORNERS, SIDES, SIDES).map(lambda b: [b[0], b[1], b[0] + b[2], b[1] + b[3]])
@@ -35,7 +36,7 @@ def our_numbers(s: list[float], o: list[float], height: float, width: float) -> 
     return delta(s, o) + delta(s, u) + delta(u, o) + position(s) + position(o)
 
 
-@given(BOX, BOX, st.floats(200, 900), st.floats(200, 900), st.integers(0, 1000))
+@given(BOX, BOX, st.floats(600, 900), st.floats(600, 900), st.integers(0, 1000))
 def test_the_spatial_layer_computes_the_same_from_our_numbers(
     s: list[float], o: list[float], height: float, width: float, seed: int
 ) -> None:
@@ -44,7 +45,7 @@ def test_the_spatial_layer_computes_the_same_from_our_numbers(
     weight = torch.randn(64, 28, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     found = layers.spatial_columns(weight) @ ours
     assert torch.allclose(found, weight @ theirs, rtol=1e-9, atol=1e-9 * theirs.abs().max().item())
-    # Ours are the numbers that the model computes.
+    # The model computes our numbers.
     model = spatial_features(
         torch.tensor([s], dtype=torch.float64),
         torch.tensor([o], dtype=torch.float64),
@@ -55,7 +56,7 @@ def test_the_spatial_layer_computes_the_same_from_our_numbers(
 
 @given(BOX, BOX)
 def test_without_the_change_the_spatial_layer_computes_something_else(s: list[float], o: list[float]) -> None:
-    theirs, ours = (torch.tensor(f(s, o, 400, 300)) for f in (spatial_numbers, our_numbers))
+    theirs, ours = (torch.tensor(f(s, o, 700, 600)) for f in (spatial_numbers, our_numbers))
     assume((theirs[:6] - ours[:6]).abs().max() > 0.1)
     weight = torch.randn(500, 28, generator=torch.Generator().manual_seed(0))
     assert not torch.allclose(weight @ ours, weight @ theirs, atol=0.05)
@@ -71,7 +72,7 @@ def test_a_scale_and_shift_as_normalisation() -> None:
     norm.load_state_dict(state, strict=True)
     x = 10 * torch.randn(2, 5, 3, 4)
     assert torch.allclose(norm(x), scale[:, None, None] * x + shift[:, None, None], rtol=1e-6, atol=1e-6)
-    # Detectron2 initialises it with the same value.
+    # This is also Detectron2's initial value.
     assert torch.equal(state["running_var"], FrozenBatchNorm2d(5).running_var)
 
 

@@ -1,4 +1,4 @@
-"""What the converter finds out about a checkpoint of the authors, and what it refuses."""
+"""The architectures that the converter recognises, and the checkpoints that it refuses."""
 
 import convert_checkpoint as tool
 import pytest

@@ -1,4 +1,4 @@
-"""Loading checkpoints into models: what is loaded, what is reported and what is refused."""
+"""Loading checkpoints into models: loaded parameters, reports and refusals."""
 
 import logging
 import pickle
@@ -60,7 +60,7 @@ def zoo_file(folder: Path, name: str, content: bytes, monkeypatch: pytest.Monkey
 def test_a_detector_of_the_model_zoo(
     stage1: CfgNode, tiny_config: TinyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the start of a detector, and of RelDN."""
+    """It can start a detector, and RelDN."""
     trained = detector(stage1)
     content = pickle.dumps({"model": as_arrays(trained), "__author__": "Zoo"})
     zoo_file(tmp_path, "model_final_1.pkl", content, monkeypatch)
@@ -102,7 +102,7 @@ def test_the_checksum_is_compared_before_anything_is_read(stage1: CfgNode, tmp_p
 
 
 def test_a_backbone_under_similar_names(stage1: CfgNode, tmp_path: Path) -> None:
-    """`.pth` if the address asks for it; Caffe2's blobs always."""
+    """Names are matched for `.pth` if the address asks for it, and always for Caffe2's blobs."""
     source, prefix = detector(stage1), "backbone.bottom_up."
     state = {
         name.removeprefix(prefix): x for name, x in source.state_dict().items() if name.startswith(prefix)
@@ -333,7 +333,7 @@ def test_an_odd_vocabulary_is_refused_by_name(stage1: CfgNode, tmp_path: Path) -
 def test_the_relation_part_of_another_checkpoint(
     tiny_config: TinyConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """All of it, by the names of the predicates, and nothing of its detector."""
+    """All of its relation part is copied by the names of the predicates, and nothing of its detector."""
     trained, model = make_model(tiny_config()), make_model(tiny_config(), seed=1)
     path = save(trained, tmp_path, WORDS)
     before = {name: x.clone() for name, x in model.state_dict().items()}

@@ -69,7 +69,7 @@ def test_each_row_is_copied_to_the_place_of_its_class(found: Vocabulary, own: Vo
     before = {name: x.clone() for name, x in weights.items()}
     matches = copy_by_name(weights, initial, found, own, "the file")
     assert list(weights) == list(before)
-    # With one class, its own regression and one that all classes share look the same: they are kept.
+    # With one class, class-specific and shared regression have the same shape, so they are kept.
     one_each = len(found.thing_classes) == len(own.thing_classes) == 1
     kept = {BOXES, MASKS} if one_each else set()
     assert all(torch.equal(weights[name], before[name]) for name in kept)

@@ -39,7 +39,7 @@ def options(vgg: bool) -> list[str]:
 
 
 def authors_file(folder: Path, weights: dict[str, Tensor]) -> Path:
-    """A checkpoint as the authors' training wrote it at its end, with PyTorch 0.4."""
+    """A final checkpoint of the authors' training, as PyTorch 0.4 wrote it."""
     path = folder / "model_step62722.pth"
     content = {"step": 62722, "train_size": np.int64(5), "batch_size": 8, "model": weights, "optimizer": {}}
     torch.save(content, path, _use_new_zipfile_serialization=False)
@@ -115,7 +115,7 @@ def test_detectors(config: str, whole: bool, flag: list[str], tmp_path: Path) ->
     assert found["vocabulary"]["predicate_classes"] == [] and len(found["vocabulary"]["thing_classes"]) == 6
     cfg = load_config(str(CONFIGS / "vg" / "detector_x101_fpn.yaml"), options(vgg=False))
     RelationCheckpointer(build_model(cfg), complete=True).load(str(target))
-    # RelDN can start from it.
+    # RelDN can start from the converted detector.
     cfg = load_config(str(CONFIGS / "vg" / "reldn_x101_fpn.yaml"), options(vgg=False))
     model = build_model(cfg)
     RelationCheckpointer(model, vocabulary=vocabulary_of("scenes_tiny_test")).load(str(target))

@@ -60,7 +60,7 @@ def start(cfg: CfgNode) -> tuple[Trainer, dict[str, torch.Tensor]]:
 
 
 def by_name(old: torch.Tensor, fresh: torch.Tensor, found: list[str], own: list[str]) -> torch.Tensor:
-    """One row for each class, and the background's at the end."""
+    """One row for each class, and the row of the background at the end."""
     rows = [old[found.index(word)] if word in found else fresh[i] for i, word in enumerate(own)]
     return torch.stack([*rows, old[-1]])
 
@@ -154,7 +154,7 @@ def test_the_same_classes_keep_the_table_of_the_checkpoint(tiny_config: TinyConf
 def test_inference_needs_no_data(
     tiny_config: TinyConfig, party: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step of training, then inference as on another machine: a moved checkpoint, and no data set."""
+    """A step of training, then inference as on another machine, with a moved checkpoint and no data set."""
     cfg = at_party(tiny_config("MODEL.WEIGHTS", save(make_model(tiny_config()), tmp_path / "start")), party)
     trainer, _ = start(cfg)
     trainer.train()

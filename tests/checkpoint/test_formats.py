@@ -49,7 +49,7 @@ def test_the_model_zoo(tmp_path: Path, heuristics: bool | None, caplog: pytest.L
 
 
 def test_caffe2(tmp_path: Path) -> None:
-    """A detector has its blobs beside its config; an ImageNet model is only blobs."""
+    """The file of a detector has blobs and a config, the file of an ImageNet model only blobs."""
     blobs = {**ARRAYS, "w_momentum": np.zeros(3)}
     for content in (blobs, {"blobs": blobs, "cfg": "NUM_GPUS: 8"}):
         found = read_checkpoint(write(tmp_path / "R-50.pkl", content))
@@ -95,7 +95,7 @@ def test_the_versions_of_layers_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_arrays_become_tensors_of_their_own(tmp_path: Path) -> None:
-    """For every byte order, and the tensors can be written to."""
+    """This holds for every byte order. The tensors can be written to."""
     big, native = np.array([1, 2], dtype=">f4"), np.array([3, 4], dtype=np.int32)
     stored = {"big": big, "native": native, "scalar": np.float32(0.5), "flags": np.array([True])}
     native.setflags(write=False)
@@ -164,7 +164,7 @@ def test_a_suffix_of_another_format(tmp_path: Path, file: str, message: str) -> 
 
 
 def training_state() -> dict[str, Any]:
-    """Everything that the authors' training saved."""
+    """All keys that the authors' training saved."""
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     model(torch.randn(5, 3)).sum().backward()

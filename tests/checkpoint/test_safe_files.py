@@ -1,4 +1,4 @@
-"""Weight files from untrusted sources: old and new ones are read, and no code in them is run."""
+"""Weight files from untrusted sources: old and new formats are read, and no code in them is run."""
 
 import builtins
 import copyreg

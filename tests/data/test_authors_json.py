@@ -51,7 +51,7 @@ def coco(annotations: list[Any], **lists: Any) -> dict[str, Any]:
     images = [
         {"id": i, "file_name": name, "width": 50, "height": 60} for i, name in ((3, "a.jpg"), (1, "b.jpg"))
     ]
-    # in another order than THINGS, and not from 0
+    # other numbers than those of THINGS, which count from 0
     categories = [{"id": 9, "name": "cup"}, {"id": 4, "name": "person"}, {"id": 5, "name": "table"}]
     return {"images": images, "annotations": annotations, "categories": categories, **lists}
 

@@ -85,7 +85,7 @@ def test_names_of_other_projects_stay_and_the_rest_is_registered(
     def theirs() -> list[str]:
         return ["theirs"]
 
-    # the dicts inside, because get() of the catalogs takes no default and monkeypatch needs one
+    # patch the inner dicts: get() of the catalogs takes no default, which monkeypatch needs
     monkeypatch.setitem(DatasetCatalog.data, "vrd_train", theirs)
     for catalog in (DatasetCatalog, MetadataCatalog):
         monkeypatch.delitem(catalog.data, "vrd_test")

@@ -21,7 +21,7 @@ NAME = "test_coco_relations"
 
 
 def content() -> dict[str, Any]:
-    """Two images; ids of classes out of order and with gaps."""
+    """Two images. The ids of the classes are not in order and have gaps."""
     return {
         "images": [
             {"id": 20, "file_name": "b/second.jpg", "height": 50, "width": 80},
@@ -395,7 +395,7 @@ NAMES = SimpleNamespace(
 
 @st.composite
 def dataset_dict(draw: st.DrawFn) -> dict[str, Any]:
-    """An image whose boxes share edges, as boxes that touch do."""
+    """An image in which many boxes touch, because they share edges."""
     edges = {
         limit: sorted(draw(st.lists(st.floats(0, limit, width=32), min_size=2, max_size=4, unique=True)))
         for limit in (WIDTH, HEIGHT)

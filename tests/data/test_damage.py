@@ -34,7 +34,7 @@ IMPLIED = {"one_box": {"no_relation", "self_relation"}}
 
 
 def problems(one: Format, dataset_dicts: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Kind -> records of every problem, also of those of the pictures."""
+    """Kind -> records, for the problems of annotations and pictures."""
     found = check_dataset(dataset_dicts, one.num_classes, one.num_predicates)
     every = [*found.problems, *check_pictures(found.arrays, "decode")]
     return {problem.kind: [str(record) for record in problem.records] for problem in every}

@@ -1,4 +1,4 @@
-"""The checker finds each kind of problem, counts it, names the record, and is not upset by anything."""
+"""The checker finds, counts and names each kind of problem, and never raises an error."""
 
 import math
 from collections import Counter
@@ -34,7 +34,7 @@ from tests.builders.checked_images import (
 NAN = float("nan")
 PICTURE_KINDS = {"missing_image", "unreadable_image", "image_size"}
 
-# Kind -> what the second of three images is like, and how its record begins.
+# Kind of problem -> changes of the second of three images, and the start of the named record.
 DAMAGED: dict[str, tuple[dict[str, Any], str]] = {
     "malformed": (image(2, annotations=None), "image 2: annotations is None"),
     "repeated_image_id": (image("1"), "image '1': as at position 0"),
@@ -328,7 +328,7 @@ def test_the_summary_of_two_images_counted_by_hand() -> None:
 
 
 def slow_numbers(dataset_dicts: list[dict[str, Any]]) -> dict[str, Any]:
-    """The counts of the report, from their definitions, one record after the other."""
+    """The counts of the report from their definitions, record by record."""
     found: Counter[str] = Counter()
     classes: Counter[int] = Counter()
     predicates: Counter[int] = Counter()
@@ -364,8 +364,7 @@ def slow_numbers(dataset_dicts: list[dict[str, Any]]) -> dict[str, Any]:
             if exists:
                 a, b = annotations[subject]["bbox"], annotations[object]["bbox"]
                 sides = (min(a[i + 2], b[i + 2]) - max(a[i], b[i]) for i in (0, 1))
-                # min and max of Python pass over a NaN, or not, as the order will have it; such a box shares
-                # nothing
+                # Python's min and max of a NaN depend on the order. A box with a NaN shares no area.
                 undefined = any(number != number for number in (*a, *b))
                 found["without_overlap"] += undefined or not all(side > 0 for side in sides)
         found["several"] += sum(len(of_pair) > 1 for of_pair in predicates_of.values())
@@ -377,7 +376,7 @@ def slow_numbers(dataset_dicts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def numbers(dataset_dicts: list[dict[str, Any]]) -> dict[str, Any]:
-    """The same counts, from the report."""
+    """The same counts from the report."""
     found = check(dataset_dicts)
     summary = found.summary
     more = {
@@ -425,7 +424,7 @@ def data_sets(draw: st.DrawFn) -> list[dict[str, Any]]:
 )
 def test_numbers_are_those_of_a_slow_count(dataset_dicts: list[dict[str, Any]]) -> None:
     expected = slow_numbers(dataset_dicts)
-    # both have no entry for nothing
+    # neither has entries for counts of 0
     assert numbers(dataset_dicts) == expected
 
 
@@ -480,7 +479,7 @@ def test_faulty_pictures_are_named(photos: list[dict[str, Any]]) -> None:
         (unreadable,) = found["unreadable_image"].records
         assert unreadable.detail.count("1.jpg") == 1
         assert "cannot identify image file" in unreadable.detail
-        # the remedy stands with the kind of problem, and only there
+        # only the kind of problem names the remedy
         assert "replace it" not in unreadable.detail and "Copy it again" in KINDS["unreadable_image"].remedy
         assert "2.jpg has 40 x 30 pixels, not 30 x 40" in str(found["image_size"].records[0])
 

@@ -1,4 +1,4 @@
-"""Test loaders that carry what an evaluation asks."""
+"""Test loaders that pass the queries of an evaluation."""
 
 from collections.abc import Mapping
 from typing import Any

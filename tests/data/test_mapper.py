@@ -131,7 +131,7 @@ def test_detections_move_with_the_image(photo: Path) -> None:
 
 
 def test_a_crop_drops_boxes_with_their_relations_and_detections(photo: Path) -> None:
-    # keeps x in [40, 100) and y in [0, 40): 1 keeps a corner, 0 is gone
+    # keeps x in [40, 100) and y in [0, 40): a corner of entity 1, nothing of entity 0
     output = mapper(True, T.CropTransform(40, 0, 60, 40))(image_dict(photo))
     assert output["image"].shape == (3, 40, 60)
     assert output["instances"].gt_classes.tolist() == [1, 2, 3]

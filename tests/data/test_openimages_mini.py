@@ -64,7 +64,7 @@ def test_a_hand_made_case() -> None:
     image = np.array([7, 7, 2, 2, 2, 1, 9])
     predicate = np.array([1, 1, 0, 0, 0, 0, 0])
     assert draw_in_proportion(image, predicate, 2).tolist() == [2, 7]
-    # 7 and 2 hold the predicates; the one in the middle of the other two is the second
+    # images 7 and 2 have all predicates; the middle one of the other two is the second
     assert draw_in_proportion(image, predicate, 3).tolist() == [2, 7, 9]
     assert draw_in_proportion(image, predicate, 4).tolist() == [1, 2, 7, 9]
 

@@ -180,7 +180,7 @@ def test_real_rows_load_as_they_do_one_by_one(
     assert len(rows) == 10675
     image_ids = sorted({record["ImageID"] for record in rows})
     sizes = {image_id: (600 + number % 7, 400 + number % 5) for number, image_id in enumerate(image_ids)}
-    # there are no pictures to these rows
+    # these rows have no pictures
     (tmp_path / "train").mkdir()
     monkeypatch.setattr(
         openimages_vrd, "find_images", lambda names, folders, source: [Path(name) for name in names]
@@ -232,7 +232,7 @@ def test_rounding_is_clipped_and_empty_boxes_are_widened(
         (image,) = load_openimages_vrd(tmp_path, "train")
     assert image["annotations"].boxes.tolist() == [[0, 0, WIDTH, HEIGHT], [40, 20, 41, 30]]
     assert image["changed_boxes"].tolist() == [1]
-    # the first says that there is no list of validation images
+    # the first message says that there is no list of validation images
     _, message = caplog.messages
     assert (
         CSV in message and "0 boxes that stick out" in message and "1 boxes of less than one pixel" in message
@@ -348,7 +348,7 @@ def test_a_wrong_row_is_named(tmp_path: Path, wrong: Record, message: str) -> No
 
 @pytest.mark.parametrize("cut", range(1, 30))
 def test_a_file_that_is_cut_off_is_never_read(tmp_path: Path, cut: int) -> None:
-    # the last column is a number, of which a part is a number too
+    # the last column is a number, and a part of a number is a number, too
     rows = [row(image, MAN, LEFT, "plays", GUITAR, MIDDLE) for image in "ab"]
     write_csv(tmp_path / CSV, rows, [*COLUMNS[:2], "RelationLabel", *COLUMNS[2:-1]])
     content = (tmp_path / CSV).read_bytes()
@@ -407,14 +407,14 @@ def test_the_validation_of_2018_is_a_list_of_training_images(
         FileNotFoundError, match=r"no file \*validation\*-vrd\.csv and no list \*-image-ids-valset-vrd\.csv"
     ):
         load_openimages_vrd(tmp_path, "val")
-    # nor do images of a validation file of their own belong to the training file
+    # images of a separate validation file do not belong to the training file either
     own = tmp_path / "oidv6-validation-annotations-vrd.csv"
     write(tmp_path, [row("d", MAN, LEFT, "plays", GUITAR, MIDDLE)], own.name, "validation")
     caplog.clear()
     assert len(load_openimages_vrd(tmp_path, "train")) == 3
     assert not caplog.messages
     own.unlink()
-    # and its pictures may lie apart
+    # its pictures may be in another folder
     ids.write_text("ImageID\nc\na\n")
     (tmp_path / "train" / "c.jpg").rename(tmp_path / "validation" / "c.jpg")
     _, last = load_openimages_vrd(tmp_path, "val")
@@ -526,7 +526,7 @@ def test_registration_is_lazy_and_learns_the_vocabulary(tmp_path: Path) -> None:
     assert metadata.predicate_classes[4:7] == ["interacts with", "wears", "inside of"]
     assert metadata.predicate_labels == list(PREDICATES)
     assert metadata.attribute_classes == list(ATTRIBUTES.values())
-    # the same again changes nothing
+    # a second registration changes nothing
     register_openimages_vrd(NAME, tmp_path / "later", "val", train_dataset="openimages_own_train")
     assert len(DatasetCatalog.get(NAME)) == 1
 

@@ -43,7 +43,7 @@ def test_the_rarest_predicate_of_an_image_counts(
 
 @pytest.mark.parametrize("form", [lambda x: x, compact])
 def test_a_worked_example(form: Any, caplog: pytest.LogCaptureFixture) -> None:
-    # RARE is in one of eight images, COMMON in six of them; how often inside an image does not matter
+    # RARE is in one of eight images, COMMON in six. Repeats in an image do not matter.
     data = [*(scene(COMMON, COMMON) for _ in range(5)), scene(COMMON, RARE, RARE), scene(), image([], [], [])]
     with caplog.at_level(logging.INFO, logger="reldn_d2"):
         found = predicate_repeat_factors([form(one) for one in data], 0.5, sqrt=False)

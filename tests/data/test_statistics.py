@@ -53,8 +53,7 @@ APART = [(0, 0, 1, 1), (2, 2, 3, 3)]
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        # background pairs: unrelated, all (of entities in relationships); of these overlapping: unrelated,
-        # all
+        # background pairs: unrelated, all (of entities in relationships); then the same of overlapping pairs
         (image([], [], []), (0, 0, 0, 0)),
         (image(THREE[:1], [0], []), (0, 0, 0, 0)),
         (image(THREE[:1], [0], [(0, 0, 1)]), (0, 0, 0, 0)),
@@ -73,7 +72,7 @@ APART = [(0, 0, 1, 1), (2, 2, 3, 3)]
 def test_background_pairs_of_an_image(
     given: dict[str, Any], expected: tuple[int, ...], form: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
-    """The image alone, and between images whose pairs must not be mixed with its pairs."""
+    """The image alone, and between other images, whose pairs must not be mixed with its pairs."""
     found = []
     for overlap, background in OPTIONS:
         options: Any = {"overlap_only": overlap, "background_count": background}

@@ -1,4 +1,4 @@
-"""Boxes and classes must not tell who holds or plays what; the pixels of the arm must.
+"""Boxes and classes must not show who holds or plays which thing, but the pixels of the arm must.
 
 A case is one annotated "holds" or "plays" with its person fixed; the candidates are all cups or all guitars.
 A scorer sees features of each candidate, is trained with a softmax over the candidates, and is measured on
@@ -60,7 +60,7 @@ def collect(
     """At most `per_scene` cases of each scene.
 
     One scene's cases depend on each other (two people do not hold one cup), so tests that compare with chance
-    take one a scene. `planted` moves every sixth answer to the nearest candidate.
+    take one of each scene. `planted` moves every sixth answer to the nearest candidate.
     """
     rows, exists, right = [], [], []
     for record in dicts:
@@ -134,9 +134,9 @@ def spatial_features(record: Record, subject: int, candidates: list[int]) -> np.
 
 
 def all_box_features(record: Record, subject: int, candidates: list[int]) -> np.ndarray:
-    """Spatial features of the candidate, of its rivals, of the other people, and where every class is.
+    """Spatial features of the candidate, its rivals and the other people, and the places of every class.
 
-    Also the ranks of the candidate by position and in the annotation list.
+    The ranks of the candidate by position and in the annotation list are features, too.
     """
     categories = np.array([annotation["category_id"] for annotation in record["annotations"]])
     boxes = np.array([annotation["bbox"] for annotation in record["annotations"]])
@@ -160,7 +160,7 @@ def all_box_features(record: Record, subject: int, candidates: list[int]) -> np.
 
 
 def strip_features(record: Record, subject: int, candidates: list[int]) -> np.ndarray:
-    """Pixels on the straight line from the person's shoulder to each candidate, and how unlike the shirt."""
+    """Pixels on the line from the shoulder to each candidate, and their distances to the shirt's colour."""
     image: Image = record["image"]
     x0, y0, x1, y1 = record["annotations"][subject]["bbox"]
     x, y = int((x0 + x1) / 2), int(y0 + 0.4 * (y1 - y0))
@@ -184,7 +184,7 @@ def strip_features(record: Record, subject: int, candidates: list[int]) -> np.nd
 
 
 def perceptron(train: Cases) -> nn.Module:
-    """Standardises its input by the training cases; two hidden layers."""
+    """Two hidden layers. The input is standardised by the training cases."""
     torch.manual_seed(0)
     values = train.features[train.exists]
     width = values.shape[1]
@@ -231,7 +231,7 @@ def test_boxes_and_classes_stay_at_chance(
     train = collect(annotated["train"], predicate, features, per_scene=3)
     test = collect(annotated["test"], predicate, features, per_scene=1)
     chance, deviation = test.chance()
-    assert 3 * deviation < 0.05  # five points of leakage could not hide in the noise
+    assert 3 * deviation < 0.05  # a leak of five points would be larger than the noise
     reached = accuracy(train, test, perceptron(train), steps=250, batch=512)
     assert abs(reached - chance) < 3 * deviation, (reached, chance)
 

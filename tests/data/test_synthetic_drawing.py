@@ -37,7 +37,7 @@ def test_picture_is_the_same_every_time() -> None:
 
 
 def test_every_entity_fills_its_box() -> None:
-    """Inside each box the picture is far from one flat colour, and near every side there is an edge."""
+    """Inside each box the picture has several colours, and near every side there is an edge."""
     for index in range(10):
         scene = make_scene("test", index)
         image = draw_scene(scene).astype(float)
@@ -50,7 +50,7 @@ def test_every_entity_fills_its_box() -> None:
 
 
 def test_hands_are_at_the_busy_targets_only() -> None:
-    """A hand is a disc of skin: at the grip of a free white cup or dark sound hole there is none."""
+    """A hand is a disc of skin colour. The grip of a free cup or guitar has none."""
     for index in range(60):
         scene = make_scene("test", index)
         image = draw_scene(scene).astype(float)

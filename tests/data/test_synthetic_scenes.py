@@ -187,7 +187,7 @@ def test_confusable_cases_of_a_small_scene() -> None:
     assert case.wrong == ((1, 0, holds), (1, 4, holds))
     score = {(1, 0, holds): 0.2, (1, 2, holds): 0.3, (1, 4, holds): 0.1}
     assert case.is_solved(score)
-    assert not case.is_solved({**score, (1, 4, holds): 0.3})  # a tie solves nothing
+    assert not case.is_solved({**score, (1, 4, holds): 0.3})  # a tie does not solve the case
     band = {
         "annotations": [person, guitar, person, guitar],
         "relations": np.array([(0, 3, plays), (2, 1, plays)]),

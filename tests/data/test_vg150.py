@@ -54,7 +54,7 @@ def ids(images: Sequence[dict[str, Any]]) -> list[int]:
     return [image["image_id"] for image in images]
 
 
-# --- what is read
+# --- reading
 
 
 def test_the_dataset_dicts_of_a_small_set(tmp_path: Path) -> None:
@@ -446,7 +446,7 @@ def test_a_cut_off_file_is_refused(tmp_path: Path) -> None:
             load_vg150(tmp_path, "trainval")
 
 
-# Key, new value, what the message says.
+# Key, new value, part of the message.
 WRONG_ARRAYS: list[tuple[str, Any, str]] = [
     ("boxes_1024", np.zeros((6, 5)), r"rows of 4 numbers, not an array of shape \(6, 5\)"),
     ("boxes_1024", np.zeros((6, 4), dtype="S3"), r"rows of 4 numbers, not .* type \|S3"),
@@ -484,7 +484,7 @@ def test_a_group_in_place_of_an_array_is_refused(tmp_path: Path) -> None:
 
 
 NAN, INF = float("nan"), float("inf")
-# Key, row, new value, what the message says; images 7, 8 and 9 with two boxes each and one relationship each.
+# Key, row, new value, part of the message. Images 7, 8 and 9 have two boxes and one relationship each.
 WRONG_ROWS: list[tuple[str, int, Any, str]] = [
     ("boxes_1024", 3, [1, 1, 0, 5], r"row 3 of 'boxes_1024' \(image 8\) is \[1.0, 1.0, 0.0, 5.0\].*above 0"),
     ("boxes_1024", 4, [1, 1, 5, -5], r"row 4 of 'boxes_1024' \(image 9\)"),

@@ -115,7 +115,7 @@ def test_classes_come_first_and_every_name_has_one_code() -> None:
     spellings = ["flies", "on", "ON", "by", "Flies.", "near", "walks"]
     assert names.num_classes == 2
     assert [names.code(spelling) for spelling in spellings] == [2, 1, 1, 0, 2, 0, 3]
-    # what has been looked up changes nothing
+    # earlier lookups change nothing
     assert [names.code(spelling) for spelling in spellings] == [2, 1, 1, 0, 2, 0, 3]
     assert names.names == ["near", "on", "flies", "walks"]
 
@@ -136,7 +136,7 @@ def test_the_real_tables(dev_data: Path) -> None:
     folder = dev_data / "vg150"
     things = read_aliases(folder / "object_alias.txt")
     predicates = read_aliases(folder / "predicate_alias.txt")
-    # no class of VG150 is an alias, so nothing hangs on where following stops
+    # no class of VG150 is an alias, so it does not matter where following stops
     assert not things.keys() & set(OBJECT_CLASSES)
     assert not predicates.keys() & set(PREDICATE_CLASSES)
     names = {

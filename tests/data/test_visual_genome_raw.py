@@ -95,7 +95,7 @@ def test_an_unlisted_subject_or_object_is_added_as_first_described(tmp_path: Pat
 
 
 def shifted(images: int) -> tuple[dict[int, list[Any]], dict[int, list[Any]]]:
-    """Objects and relationships by image, those of each image listed under the id of the next."""
+    """Objects and relationships by image. Relationships are listed under the id of the next image."""
     entities = {i: [thing(10 * i, "man"), thing(10 * i + 1, "cup")] for i in range(1, images + 1)}
     return entities, {i + 1: [relationship(entities[i][0], "near", entities[i][1])] for i in entities}
 
@@ -272,7 +272,7 @@ def test_boxes_are_fitted_to_the_image_and_reported(tmp_path: Path, caplog: pyte
         image = loaded(tmp_path, [thing(9, "sky"), sticking_out], [relationship(sticking_out, "near", flat)])
     assert image["annotations"].boxes.tolist() == [[0, 70, 28, HEIGHT], [20, 15, 21, 24]]
     assert image["changed_boxes"].tolist() == [0, 1]
-    # the first says that flat is no object
+    # the first message says that flat is not in objects.json
     _, message = caplog.messages
     assert "1 boxes that stick out of their image were clipped, and 1 boxes of less than one pixel" in message
     assert "the first in objects.json: image 7, object 1." in message
@@ -398,7 +398,7 @@ def test_images_can_be_chosen(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     with caplog.at_level(logging.INFO):
         chosen = load(tmp_path, image_ids=[7, 5, 7])
     assert [(d["image_id"], len(d["annotations"])) for d in chosen] == [(7, 1), (5, 1)]
-    # what is not asked for is not counted
+    # only the chosen images are counted
     assert "2 of 4 subjects and objects are in no object" in caplog.messages[0]
     assert "2 entities are left out" in caplog.messages[1]
     assert "2 of 2 relationships" in caplog.messages[2]
@@ -484,10 +484,11 @@ def test_the_vocabulary_is_that_of_vg150_unless_another_is_given(tmp_path: Path,
 def slow_image(
     objects: list[Any], relationships: list[Any], things: dict[str, int], predicates: dict[str, int]
 ) -> tuple[list[tuple[int, list[float]]], list[list[int]]]:
-    """Classes with boxes, and rows, of one image, by the rules of the loader's docstring.
+    """(class, box) of the entities of one image, and its rows, by the rules in the loader's docstring.
 
     Args:
-        things, predicates: number of each name that has one.
+        objects, relationships: records of the image.
+        things, predicates: name -> number.
     """
     entities = list(objects)
     meaning: dict[int, Any] = {}
@@ -533,7 +534,7 @@ def assert_equal_to_slow(
         assert image["relations"].tolist() == rows
 
 
-# few ids, so that many records mean the same or contradict each other
+# few ids, so that many records repeat or contradict each other
 few_ids = st.integers(1, 6)
 entity_records = st.builds(
     lambda object_id, name, box, merged: thing(object_id, name, *box, merged=merged),
@@ -550,7 +551,7 @@ few_images = st.sampled_from([3, 4, 11])
 
 @given(
     st.dictionaries(few_images, st.lists(entity_records, max_size=5)),
-    # so few subjects and objects that the files are not refused
+    # at most 18 subjects and objects: with more, mostly unknown ones would be refused
     st.dictionaries(few_images, st.lists(relationship_records, max_size=3)),
 )
 def test_equals_one_record_after_the_other(

@@ -50,8 +50,8 @@ def register_both(train: list[dict[str, Any]], test: list[dict[str, Any]]) -> No
 
 def test_a_worked_example() -> None:
     train = [image(BOXES, [0, 1, 2], [(0, 1, 0)]), image(BOXES[:2], [2, 0], [(0, 1, 1)])]
-    # repeated labels, of other entities too; the reverse, another class and another predicate of what is
-    # known
+    # repeated labels, also of other entities; known labels in reverse, with another class, and with another
+    # predicate
     rows = [(2, 1, 0), (1, 0, 0), (0, 1, 0), (1, 0, 0), (0, 1, 1), (2, 0, 1), (0, 0, 0)]
     test = [image(BOXES, [0, 1, 2], rows), image(BOXES[:2], [1, 0], [(0, 1, 0)]), image([], [], [])]
     register_both([compact(one) for one in train], [compact(one) for one in test])
@@ -98,7 +98,7 @@ def test_an_empty_list_of_unseen_triplets_is_kept_too() -> None:
 
 
 def test_class_names_may_come_with_the_file() -> None:
-    """Names that the loader reads from the file, as for a COCO file."""
+    """The loader may read the names from the file, as it does for a COCO file."""
 
     def loader(name: str, data: list[dict[str, Any]]) -> Callable[[], list[dict[str, Any]]]:
         def load() -> list[dict[str, Any]]:

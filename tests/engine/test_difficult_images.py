@@ -1,4 +1,4 @@
-"""Images with one box, with none, or with nothing but self relations do not stop training."""
+"""Images with one box, without boxes, or with self relations alone do not stop training."""
 
 import copy
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ def config(request: pytest.FixtureRequest, tiny_config: TinyConfig) -> CfgNode:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_on_nothing_but_such_images(kind: str, config: CfgNode) -> None:
-    """A trainer that does not filter images gets such a batch."""
+    """A trainer that does not filter images gets these batches."""
     images = difficult(kind, kind)
     loader = build_detection_train_loader(
         images,

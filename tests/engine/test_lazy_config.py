@@ -199,7 +199,7 @@ def batches() -> list[list[dict[str, Any]]]:
 
 
 def seeded(batches: list[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
-    """Batches, each with the same random numbers for what follows."""
+    """Batches. The random numbers are seeded before each, so that both trainings draw the same."""
     for i, batch in enumerate(batches):
         torch.manual_seed(i)
         yield batch
@@ -213,7 +213,7 @@ def test_both_configs_train_alike(
     tmp_path: Path,
 ) -> None:
     """Warm-up, full rate and a tenth of it; then the evaluation."""
-    few = "MODEL.ROI_RELATION_HEAD.SAMPLING.PARTNERS_PER_ANCHOR"  # so that what is drawn is random
+    few = "MODEL.ROI_RELATION_HEAD.SAMPLING.PARTNERS_PER_ANCHOR"  # few partners, so that the draws are random
     cfg = tiny_config(
         *("MODEL.WEIGHTS", weights, "SOLVER.BASE_LR", "0.01", "SOLVER.PREDICATE_BACKBONE_LR_FACTOR", "0.1"),
         *("SOLVER.MAX_ITER", "3", "SOLVER.WARMUP_ITERS", "1", "SOLVER.STEPS", "(2,)", few, "1"),

@@ -59,7 +59,7 @@ def config(kind: str, output: Path, weights: str) -> Config:
 
 
 def batches(first: int) -> Iterator[list[dict[str, Any]]]:
-    """Batches from number `first` on, each with the same random numbers for what follows."""
+    """Batches from number `first` on. The random numbers are seeded before each, for equal draws."""
     relations = [(0, 1, 2), (2, 1, 0), (3, 0, 6), (1, 2, 2)]
     for i in range(first, 3):
         torch.manual_seed(i)

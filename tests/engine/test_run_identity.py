@@ -265,7 +265,7 @@ def save_start(cfg: CfgNode) -> Path:
 
 
 def test_the_same_run_goes_on(tiny_config: TinyConfig, caplog: pytest.LogCaptureFixture) -> None:
-    """Also from the config.yaml that it wrote, in which tuples have become lists."""
+    """The config.yaml that the run wrote has lists instead of tuples, and can be resumed, too."""
     checkpoint = save_start(tiny_config())
     folder = checkpoint.parent
     run = torch.load(checkpoint, weights_only=True)["run"]
@@ -283,7 +283,7 @@ def test_the_same_run_goes_on(tiny_config: TinyConfig, caplog: pytest.LogCapture
 
 
 def test_another_run_stops_before_it_loads(tiny_config: TinyConfig) -> None:
-    """Even if the weights do not fit: the name of the key says more than the shape of a layer."""
+    """The key is named even if the weights do not fit, because it says more than the shape of a layer."""
     checkpoint = save_start(tiny_config())
     other = Trainer(tiny_config("MODEL.ROI_BOX_HEAD.FC_DIM", "16", MARGIN, "0.4"))
     before = copy.deepcopy(other.model.state_dict())
@@ -332,7 +332,7 @@ def test_identities_are_compared_only_when_resuming(tiny_config: TinyConfig) -> 
 
 def test_the_identity_of_a_detector_is_compared_too(tiny_config: TinyConfig) -> None:
     first = Trainer(tiny_config(file="detector.yaml"))
-    first.resume_or_load(resume=True)  # with nothing to resume from
+    first.resume_or_load(resume=True)  # there is nothing to resume from
     assert first.start_iter == 0
     first.checkpointer.save("start", iteration=0)
     with pytest.raises(ValueError, match=r"SOLVER\.BASE_LR was 0\.001, now 0\.002"):
@@ -355,7 +355,7 @@ def test_the_config_file_of_a_run_stays_as_it_was_trained(flag: str, tmp_path: P
         return (tmp_path / "config.yaml").read_text()
 
     start("0.5", flag)
-    first = start("0.125", flag)  # nothing was trained with the one before
+    first = start("0.125", flag)  # the earlier call trained nothing
     assert "BASE_LR: 0.125" in first
     (tmp_path / "last_checkpoint").write_text("model_final.pth")
     assert start("0.25", flag) == first

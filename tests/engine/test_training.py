@@ -226,7 +226,7 @@ def test_an_own_data_set_trains_and_evaluates(
 
 
 def test_a_detector_trains_on_an_own_data_set(tiny_config: TinyConfig, tmp_path: Path) -> None:
-    """Box AP needs no key that the format does not need, such as "area" or "iscrowd"."""
+    """Box AP needs neither "area" nor "iscrowd", which the format does not require."""
     scenes = DatasetCatalog.get("scenes_tiny_test")
     save_coco_relations(scenes, MetadataCatalog.get("scenes_tiny_test"), tmp_path / "own.json")
     content = json.loads((tmp_path / "own.json").read_text())

@@ -31,7 +31,7 @@ def test_equal_models_differ_by_nothing() -> None:
 def test_interval_is_that_of_the_normal_approximation() -> None:
     random = np.random.default_rng(1)
     a, b = random.integers(0, 2, (2, 2000))
-    truths = random.choice([1, 10], 2000)  # of different weight, so that the micro average varies more
+    truths = random.choice([1, 10], 2000)  # different weights make the micro average vary more
     models = (counts((found * truths).tolist(), truths.tolist()) for found in (a, b))
     result = paired_bootstrap(*models, "R@50")["macro"]
     expected = 1.96 * 100 * (a - b).std() / np.sqrt(2000)

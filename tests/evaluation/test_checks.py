@@ -189,7 +189,7 @@ def test_triplet_answers_must_repeat_what_was_asked(change: dict, message: str |
 
 
 def test_equal_scores_of_a_pair_may_come_in_any_order() -> None:
-    # Probabilities that differ may round to one score, whose order is then that of the predicates.
+    # Different probabilities may round to one score. The order is then that of the predicates.
     rows = [(0, 1, 0, 0.5, 2), (0, 1, 1, 0.5, 1), (1, 0, 2, 0.25, 1)]
     assert len(prepare(predicted_graph([A, B], [0, 1], rows)).relations) == 3
 

@@ -125,7 +125,7 @@ def test_boxes_of_half_overlap_are_one_entity(bottom: float, is_one: bool) -> No
     glass, longer = (30, 0, 40, 10), (30, 0, 40, bottom)
     found = instances([MAN, glass, longer], [PERSON, GLASS, GLASS], [(0, 1, HOLDS)])
     assert bool(found) != is_one
-    # ... whichever of the two is annotated as held, and between more glasses
+    # ... also if the other one is annotated as held, and among more glasses
     found = instances(
         [MAN, glass, longer, GLASS_3], [PERSON, GLASS, GLASS, GLASS], [(0, 1, HOLDS), (0, 3, LOOKS_AT)]
     )
@@ -143,7 +143,7 @@ def test_entities_that_count_as_one_have_no_relationship() -> None:
     again = (0, 0, 20, 50)
     boxes, classes = [MAN, again, WOMAN], [PERSON, PERSON, PERSON]
     assert not instances(boxes, classes, [(0, 1, LOOKS_AT)])
-    # nor is (again, MAN) wrong where MAN looks at the woman
+    # (again, MAN) is not wrong if MAN looks at the woman
     assert instances([*boxes, CHILD], [PERSON] * 4, [(0, 2, LOOKS_AT)]) == {
         (0, 2, LOOKS_AT): {(0, 3, LOOKS_AT), (3, 2, LOOKS_AT)}
     }
@@ -195,7 +195,7 @@ def test_relationships_that_share_an_entity_are_no_neighbours() -> None:
 def test_annotated_crossings_are_not_wrong() -> None:
     every = [*PLAY, (0, 3, HOLDS), (1, 2, HOLDS)]
     assert not neighbours(BAND, BAND_CLASSES, every)
-    # one of them: it has neighbours only among those that share an end
+    # with one crossing annotated: it is no case, because the others share an entity with it
     found = neighbours(BAND, BAND_CLASSES, every[:3])
     assert found == {PLAY[0]: {(1, 2, HOLDS)}, PLAY[1]: {(1, 2, HOLDS)}}
 
@@ -209,7 +209,7 @@ def test_each_of_three_players_competes_with_both_others() -> None:
 
 
 def test_the_two_directions_of_a_relationship_are_no_neighbours() -> None:
-    # crossed, they would join an entity with itself
+    # the crossed triplets would join an entity with itself
     assert not neighbours([MAN, WOMAN, CHILD], [PERSON] * 3, [(0, 1, LOOKS_AT), (1, 0, LOOKS_AT)])
 
 
@@ -255,7 +255,7 @@ def test_either_kind_makes_an_image_confusable() -> None:
 
 
 def answers(scores: Mapping[Triplet, float | None]) -> TripletAnswers:
-    """Answers about triplets; None stands for a triplet that was not detected."""
+    """Answers about triplets. A triplet with score None was not detected."""
     subject, object, predicate = np.array(list(scores), dtype=np.int64).reshape(-1, 3).T
     detected = np.array([score is not None for score in scores.values()], dtype=np.bool_)
     score = np.array([score or 0.0 for score in scores.values()], dtype=np.float32)
@@ -280,7 +280,7 @@ THREE_GLASSES = truth_graph([MAN, GLASS_1, GLASS_2, GLASS_3], [PERSON, GLASS, GL
         (0.5, None, 0.6, (0, 1, 0)),
         (0.5, 0.4, None, (1, 0, 0)),
         (0.1, None, None, (1, 0, 0)),
-        # never considered: no better than what can't be predicted either
+        # score 0, not considered: a tie with triplets that can't be predicted either
         (0.0, None, None, (0.5, 0.5, 0)),
         (0.0, 0.0, 0.0, (0.5, 0.5, 0)),
         (0.0, None, 0.1, (0, 1, 0)),
@@ -306,7 +306,7 @@ def test_a_case_without_answer_is_an_error(scores: dict) -> None:
 
 
 def score_all(truth: GroundTruthGraph, scores: Mapping[Triplet, float | None]) -> PredictedGraph:
-    """A prediction with nothing but triplet answers; triplets without score get 0."""
+    """A prediction with triplet answers alone. Triplets without a score get 0."""
     asked = [tuple(row) for row in confusion_triplets(truth).tolist()]
     return dataclasses.replace(
         PredictedGraph.empty(),

@@ -1,4 +1,4 @@
-"""How frequent the confusions of a data set are: a slow count, and numbers that are known."""
+"""The frequency of confusable cases in a data set, against a slow count and known numbers."""
 
 from pathlib import Path
 

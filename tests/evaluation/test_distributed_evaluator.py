@@ -1,4 +1,4 @@
-"""Two and three real processes give the numbers and the files of one."""
+"""Two and three real processes give the same numbers and files as one."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ PROTOCOLS = {
     "sgdet": ("motifs", "reldn", "vrd2016", "openimages", "reldn_openimages", "confusion"),
     "prdcls": ("motifs", "reldn", "confusion"),
 }
-# What each worker of a run is given. Padding samplers repeat images, and some workers get none.
+# Images of each worker of a run. Padding samplers repeat images, and some workers get none.
 RUNS = {
     "one": [[*range(IMAGES)]],
     "two": [[7, 3, 11, 10, 9, 8, 0], [2, 1, 0, 6, 5, 4, 3, 7]],
@@ -54,7 +54,7 @@ def records(image_ids: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def output(image_id: int) -> dict[str, Instances]:
-    """A prediction that depends on nothing but the image."""
+    """A prediction that depends on the image alone."""
     image, g = truth(image_id), torch.Generator().manual_seed(image_id)
     entities, triplets, pairs, named = (Instances((20, 50)) for _ in range(4))
     entities.pred_boxes = Boxes(torch.from_numpy(image.boxes).float())

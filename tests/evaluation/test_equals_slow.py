@@ -1,4 +1,4 @@
-"""Whole protocols, from probabilities to metrics, beside plain loops written from the definitions."""
+"""Whole protocols, from probabilities to metrics, against plain loops written from the definitions."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,7 +33,7 @@ from tests.references.evaluation import (
 
 splits = st.lists(scenes(), min_size=1, max_size=4)
 known_training = st.none() | training_labels
-# Short lists are full, the published ones seldom are in scenes this small.
+# In these small scenes short lists are full, but the published ones seldom are.
 recall_places = st.sampled_from([(1, 2, 4), (3, 5, 8), None])
 KS = (1, 2, 70)
 

@@ -1,4 +1,4 @@
-"""Prediction and per-image files: what is read back is what was written."""
+"""Prediction and per-image files are read back as they were written."""
 
 import dataclasses
 from pathlib import Path

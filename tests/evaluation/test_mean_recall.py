@@ -30,7 +30,7 @@ ON_THEN_HAS = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.9, 1), (0, 1, 1, 0.8,
 
 
 def truth(*predicates: int) -> GroundTruthGraph:
-    """Relationships between one pair; a triplet hits all those of its predicate."""
+    """Relationships of one pair. A triplet hits all relationships of its predicate."""
     return truth_graph([A, B], [0, 1], [(0, 1, p) for p in predicates])
 
 
@@ -131,7 +131,7 @@ def test_groups_and_zero_shot_recall_need_the_training_split() -> None:
 
 
 def test_zero_shot_recall_counts_only_relationships_with_unseen_labels() -> None:
-    # Seen: "on" from 0 to 1, which is what is found.
+    # The labels of the found relationship ("on" from 0 to 1) occur in training.
     seen = motifs_result((truth(0, 1), ON_THEN_HAS), (truth(1, 2), ON), training=[(0, 1, 0)])
     assert seen.metrics["zR@50"] == 0.0
     assert seen.metrics["ngzR@50"] == pytest.approx(100 * (1 / 1 + 0 / 2) / 2)

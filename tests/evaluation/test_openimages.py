@@ -49,7 +49,7 @@ def test_overlap_of_exactly_half_is_enough() -> None:
 
 
 def test_phrases_of_exactly_half_are_enough() -> None:
-    # the box around both has half the annotated one's width; the subject's has none of its area
+    # the box around both has half the annotated width; the subject's box has no area in common
     truth = truth_graph([(0, 0, 10, 10), (30, 0, 40, 10)], [0, 1], [(0, 1, 0)])
     exact = predicted_graph([(20, 0, 25, 10), (30, 0, 40, 10)], [0, 1], [(0, 1, 0, 0.9, 1)])
     less = predicted_graph([(20.1, 0, 25, 10), (30, 0, 40, 10)], [0, 1], [(0, 1, 0, 0.9, 1)])
@@ -71,7 +71,7 @@ def test_boxes_are_continuous() -> None:
 @pytest.mark.parametrize(
     ("ends", "known", "counts"),
     [
-        ((0, 1), (), True),  # both classes are ends of the relationship
+        ((0, 1), (), True),  # the relationship has both classes
         ((1, 1), (), True),
         ((2, 1), (), False),  # class 2 is annotated, but in no relationship
         ((0, 3), (), False),
@@ -79,15 +79,15 @@ def test_boxes_are_continuous() -> None:
         ((2, 1), (2,), True),  # verified, present or absent
         ((0, 2), (2,), True),
         ((3, 2), (2, 3), True),
-        ((3, 2), (2,), True),  # wrong whatever class 3 is
+        ((3, 2), (2,), True),  # wrong for any class 3
         ((2, 3), (2,), True),
-        ((0, 3), (0,), False),  # class 0 is verified but in a relationship: all hangs on class 3
+        ((0, 3), (0,), False),  # class 0 is verified but in a relationship, so class 3 decides
         ((3, 3), (0, 1, 2), False),
     ],
 )
 def test_evaluable_triplets(ends: tuple[int, int], known: tuple[int, ...], counts: bool) -> None:
     truth = verified(truth_graph([A, B, C], [0, 1, 2], [(0, 1, 0)]), *known)
-    # a wrong triplet between entities of the classes in question, surer than the right one
+    # a wrong triplet of these classes has a higher score than the right one
     predicted = predicted_graph([A, B, C, C], [0, 1, *ends], [(2, 3, 0, 0.9, 1), (0, 1, 0, 0.5, 1)])
     assert is_evaluable(predicted, predicted.relations, truth).tolist() == [counts, True]
     metrics = score((truth, predicted))
@@ -152,7 +152,9 @@ def test_a_triplet_finds_one_relationship_at_most() -> None:
 def test_equal_scores_rank_by_image_then_place() -> None:
     wrong = predicted_graph([C, B], [0, 1], [(0, 1, 0, 0.5, 1)])
     split = [(TRUTH, wrong), (TRUTH, FOUND)]
-    assert score(*split)["AP_rel/on"] == pytest.approx(25.0)  # precision 1/2 at one of two
+    assert score(*split)["AP_rel/on"] == pytest.approx(
+        25.0
+    )  # precision 1/2 at the first of two relationships
     assert score(*split[::-1])["AP_rel/on"] == pytest.approx(50.0)
     rows = [(2, 1, 0, 0.5, 1), (0, 1, 0, 0.5, 1)]
     for order, expected in ((rows, 50.0), (rows[::-1], 100.0)):
@@ -305,9 +307,11 @@ def _images(draw: st.DrawFn) -> tuple[GroundTruthGraph, PredictedGraph]:
         triplet = st.tuples(end, end, st.sampled_from([0, 0, 0, 1, NUM_PREDICATES - 1]))
         graphs.append((drawn, draw(st.lists(triplet, max_size=8))))
     (true_entities, relations), (found_entities, found) = graphs
+    # A prediction has each triplet once, and no triplet of an entity with itself.
+    found = [row for row in dict.fromkeys(found) if row[0] != row[1]]
     truth = verified(
         truth_graph([box for box, _ in true_entities], [label for _, label in true_entities], relations),
-        *draw(st.lists(st.integers(0, NUM_CLASSES - 1), max_size=3)),
+        *draw(st.lists(st.integers(0, NUM_CLASSES - 1), max_size=3, unique=True)),
     )
     scores = sorted(draw(st.lists(st.sampled_from([0.25, 0.5, 0.75]), min_size=8, max_size=8)), reverse=True)
     pairs = [row[:2] for row in found]
@@ -341,12 +345,15 @@ def test_long_lists_equal_the_definitions(seed: int) -> None:
     for _ in range(4):
         boxes = rng.integers(0, 3, size=(15, 4)) + np.array([0, 0, 6, 6])
         classes = rng.integers(0, NUM_CLASSES, size=15)
-        ends = rng.integers(0, 15, size=(160, 2))
-        relations = np.column_stack([ends[:60], rng.integers(0, NUM_PREDICATES, size=60)])
-        truth = verified(truth_graph(boxes, classes, relations), *rng.integers(0, NUM_CLASSES, size=2))
+        pairs = rng.permutation([(s, o) for s in range(15) for o in range(15) if s != o])[:80]
+        # 160 of the 240 triplets of these pairs, in random order; 60 of them are also annotated.
+        pair, predicate = np.divmod(rng.permutation(len(pairs) * NUM_PREDICATES)[:160], NUM_PREDICATES)
+        relations = np.column_stack([pairs[pair], predicate])
+        known = rng.choice(NUM_CLASSES, size=2, replace=False)
+        truth = verified(truth_graph(boxes, classes, rng.permutation(relations)[:60]), *known)
         scores = -np.sort(-rng.integers(1, 50, size=160) / 50)
-        table = [ends, rng.integers(0, NUM_PREDICATES, size=160), scores, rng.integers(1, 4, size=160)]
-        images.append((truth, predicted_graph(boxes, classes, np.column_stack(table))))
+        rank = [1 + int((pair[:i] == pair[i]).sum()) for i in range(160)]
+        images.append((truth, predicted_graph(boxes, classes, np.column_stack([relations, scores, rank]))))
     metrics = score(*images)
     assert 0 < metrics["R@50"] < metrics["R@100"]
     assert metrics == pytest.approx(slow(images), nan_ok=True)
@@ -389,7 +396,7 @@ def test_numbers_of_entities_do_not_matter(images: Images, random: object) -> No
 
 
 def _permutation(length: int, random: object) -> tuple[Sequence[int], np.ndarray]:
-    """An order of the rows, and where each row goes."""
+    """An order of the rows, and the new place of each row."""
     order = np.array(random.sample(range(length), length))
     return order, np.argsort(order)
 

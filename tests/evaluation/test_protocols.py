@@ -46,7 +46,7 @@ def test_graph_constraint_shows_one_predicate_a_pair() -> None:
 
 
 def test_constraint_list_is_not_filled_by_second_predicates() -> None:
-    # 20 second-best triplets outscore the pair that matters
+    # 20 second-best triplets have higher scores than the right pair
     truth = truth_graph([A, B, C], [0, 1, 0], [(2, 1, 0)])
     boxes, classes = [A] * 21 + [B, C], [0] * 21 + [1, 0]
     rows = [(i, 21, p, 0.9 - 0.1 * p, p + 1) for p in (0, 1) for i in range(19)]
@@ -93,7 +93,7 @@ def test_annotated_pairs_rank_in_reldn_and_all_pairs_in_motifs() -> None:
     )
     predicted = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.8, 1)], annotated)
     given_pairs = score(reldn(), truth, predicted, "prdcls").metrics
-    # the self relation is asked for; the other one is only second in its pair
+    # the model is asked about the self relation; the other relationship is second in its pair
     assert given_pairs["rel_k1_R@20"] == 50.0 and given_pairs["rel_k2_R@20"] == 100.0
     assert score(motifs(), truth, predicted, "prdcls").metrics["R@20"] == 50.0
     assert score(reldn(), truth, predicted, "sgdet").metrics["rel_k2_R@20"] == 50.0

@@ -1,4 +1,4 @@
-"""What protocols ask the model, and how they find the answers."""
+"""The queries of protocols, and how protocols find their answers."""
 
 import dataclasses
 import warnings
@@ -47,7 +47,7 @@ def data_set() -> Iterator[str]:
 
 @dataclass(frozen=True)
 class AsksReversedPairs:
-    """A protocol that ranks nothing and asks about the annotated pairs the other way round."""
+    """A protocol that ranks nothing and asks about the reverse of the annotated pairs."""
 
     name: ClassVar[str] = "reversed"
     tasks: ClassVar[tuple[Task, ...]] = TASKS

@@ -69,7 +69,7 @@ def test_second_triplet_on_one_truth_is_false_but_hits_for_recall() -> None:
     truth = truth_graph([A, B, B], [0, 1, 1], [(0, 1, 0), (0, 2, 0)])
     rows = [(0, 1, 0, 0.9, 1), (0, 2, 0, 0.8, 1)]
     metrics = score((truth, predicted_graph([A, B, B], [0, 1, 1], rows)))
-    # both look at the first of the two equal annotations
+    # both triplets are compared with the first of the two equal annotations
     assert metrics["AP_rel/on"] == pytest.approx(50.0)
     assert metrics["R@50"] == 100.0
 
@@ -110,7 +110,7 @@ def test_published_table_follows_from_its_own_columns() -> None:
 
 
 def test_verified_classes_and_their_lack_have_no_influence() -> None:
-    # unlike in protocol openimages, a class that nobody verified is a mistake
+    # unlike in protocol openimages, a triplet of an unverified class is wrong
     truth = truth_graph([A, B], [0, 1], [(0, 1, 0)])
     rows = [(2, 1, 0, 0.9, 1), (0, 1, 0, 0.5, 1)]
     assert score((truth, predicted_graph([A, B, A], [0, 1, 2], rows)))["AP_rel/on"] == pytest.approx(50.0)

@@ -53,7 +53,7 @@ def read(path: Path, sizes: Mapping[str, tuple[int, int]] = SIZES) -> dict[str, 
 
 
 def triplets(graph: PredictedGraph) -> list[Triplet]:
-    """The triplets in their order, ends by class and box."""
+    """The triplets in their order, with class and box of subject and object."""
     ends = list(zip(graph.classes.tolist(), map(tuple, graph.boxes.tolist()), strict=True))
     r = graph.relations
     return [
@@ -65,7 +65,7 @@ def triplets(graph: PredictedGraph) -> list[Triplet]:
 
 
 def check_well_formed(graph: PredictedGraph) -> None:
-    """Check what every protocol expects of a graph."""
+    """Check the requirements of all protocols on a graph."""
     prepare_prediction(
         graph,
         truth_graph([], [], []),
@@ -109,7 +109,7 @@ def predictions(draw: st.DrawFn) -> tuple[PredictedGraph, tuple[int, int]]:
     )
 
 
-# --- writing ---
+# --- writing
 
 
 def test_official_file_by_hand(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_two_predicates_of_a_pair_and_a_hundred_triplets_are_submitted(tmp_path:
 
 
 def test_nine_digits_are_enough_where_float32_is_finest(tmp_path: Path) -> None:
-    # Just below 2 ** 10 float32 is finest for its size, just above 0.1 a decimal is coarsest.
+    # Just below 2 ** 10, float32 is relatively finest. Just above 0.1, decimals are relatively coarsest.
     right = np.linspace(1010, 1023.99, 500, dtype=np.float32)
     boxes = np.column_stack([0 * right, 0 * right, right, right])
     graph = predicted_graph(boxes, [0] * 500, [(i, (i + 1) % 500, 0, 0.5, 1) for i in range(500)])
@@ -246,7 +246,7 @@ def test_a_repeated_label_is_refused(tmp_path: Path, submission: Callable[..., P
         read_submission(submission(), SIZES, **labels)
 
 
-# --- reading ---
+# --- reading
 
 
 def test_a_line_is_read_into_pixels(submission: Callable[..., Path]) -> None:
@@ -339,7 +339,7 @@ def test_a_subject_and_an_object_with_one_box_and_label_are_two_entities(
     check_well_formed(graph)
 
 
-# Rows of few labels, boxes and scores: repeats, equal ends and equal scores are common.
+# Few labels, boxes and scores, so that repeats, equal entities and equal scores are common.
 rows_of_a_file = st.lists(
     st.tuples(
         st.sampled_from(["a", "b"]),
@@ -355,7 +355,7 @@ rows_of_a_file = st.lists(
 @files
 @given(rows_of_a_file, st.booleans())
 def test_graphs_equal_the_definition(submission: Callable[..., Path], rows: list, kaggle: bool) -> None:
-    # per box its corners x0, y0, x1, y1 in parts of the 10 x 20 image, and in pixels
+    # corners x0, y0, x1, y1 of each box, relative to the 10 x 20 image
     parts = [("0", "0.1", "0.5", "0.9"), ("0.25", "0", "1", "1")]
     texts = []
     for image_id, (c1, b1), (c2, b2), p, score in rows:
@@ -505,7 +505,7 @@ def test_a_split_without_images_has_no_graphs(submission: Callable[..., Path]) -
     assert read(submission(), {}) == {}
 
 
-# --- the same numbers ---
+# --- the same numbers
 
 
 def written_and_read(graph: PredictedGraph, size: int, path: Path, kaggle: bool) -> PredictedGraph:
@@ -527,7 +527,7 @@ def metrics(truth: Any, graphs: Sequence[PredictedGraph], protocol: Any) -> list
 def test_a_submission_scores_like_the_prediction(tmp_path: Path, scene: Scene, kaggle: bool) -> None:
     graph = scene.predicted
     ends = np.column_stack([graph.classes, graph.boxes])
-    # Equal entities become one; the test below says what that does.
+    # Equal entities become one; a test below shows the effect.
     assume(len(np.unique(ends, axis=0)) == len(ends) and len(scene.truth.relations) > 0)
     back = written_and_read(graph, 5, tmp_path / "s.csv", kaggle)
     before, after = metrics(scene.truth, (graph, back), reldn_openimages())
@@ -603,7 +603,7 @@ def test_the_annotation_sample_with_scores_is_read(dev_data: Path, tmp_path: Pat
         )
 
 
-# --- labels and sizes of a data set ---
+# --- labels and sizes of a data set
 
 
 def test_official_labels_come_before_names() -> None:

@@ -1,4 +1,4 @@
-"""Recall with one relationship a triplet, by hand."""
+"""Recall with at most one relationship for each triplet, counted by hand."""
 
 import numpy as np
 import pytest
@@ -35,14 +35,14 @@ def test_a_relationship_is_taken_once() -> None:
 
 
 def test_a_triplet_whose_best_relationship_is_taken_takes_its_next_best() -> None:
-    # Both overlap most with RIGHT; the second one turns to LEFT.
+    # Both overlap most with RIGHT, so the second one takes LEFT.
     truth = truth_graph([LEFT, RIGHT, B], [0, 0, 1], [(0, 2, 0), (1, 2, 0)])
     found = predicted_graph([A, A, B], [0, 0, 1], [(0, 2, 0, 0.9, 1), (1, 2, 0, 0.8, 1)])
     assert hits(truth, found) == 2
 
 
 def test_the_better_triplet_takes_its_best_even_where_another_choice_would_find_more() -> None:
-    # The first takes RIGHT, which is all that the second could take.
+    # The first takes RIGHT, the only one that the second could take.
     truth = truth_graph([LEFT, RIGHT, B], [0, 0, 1], [(0, 2, 0), (1, 2, 0)])
     boxes, classes = [A, RIGHT, B], [0, 0, 1]
     assert hits(truth, predicted_graph(boxes, classes, [(0, 2, 0, 0.9, 1), (1, 2, 0, 0.8, 1)])) == 1
@@ -81,7 +81,7 @@ def test_all_predicates_of_a_pair_compete() -> None:
     truth = truth_graph([A, B], [0, 1], [(0, 1, 0), (0, 1, 1), (0, 1, 2)])
     rows = [(0, 1, 2, 0.9, 1), (0, 1, 0, 0.8, 2), (0, 1, 1, 0.7, 3)]
     assert hits(truth, predicted_graph([A, B], [0, 1], rows)) == 3
-    # They also take the places of others.
+    # They also take places in the list from others.
     far = [(i, j, p, 0.95, p + 1) for p in range(3) for i in range(2, 7) for j in range(2, 7) if i != j][:49]
     assert hits(truth, predicted_graph([A, B, *[C] * 5], [0, 1] + [0] * 5, [*far, *rows])) == 1
 
@@ -98,7 +98,7 @@ def test_lists_end_after_50_and_after_100_triplets() -> None:
 
 
 def test_phrases_are_taken_one_by_one_too() -> None:
-    # The enclosing box is right, both entities are not.
+    # The enclosing box is right, but both entities are wrong.
     truth = truth_graph([A, B], [0, 1], [(0, 1, 0), (0, 1, 0)])
     wide = [(0, 0, 2, 9), (27, 0, 29, 9), (0, 0, 1, 9)]
     one = predicted_graph(wide, [0, 1, 0], [(0, 1, 0, 0.9, 1)])

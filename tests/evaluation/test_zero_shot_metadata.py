@@ -64,7 +64,7 @@ def test_the_list_alone_gives_the_same_recall_without_groups() -> None:
     listed = score(zero_shot_triplets=UNSEEN)
     assert listed == {name: value for name, value in full.items() if "mR_" not in name or "mR_all" in name}
     assert any("mR_head" in name or "mR_tail" in name for name in full)
-    # of the two unseen relationships, image 1's is found and image 2's is not
+    # the unseen relationship of image 1 is found, and that of image 2 is not
     assert listed["sgdet/motifs/zR@50"] == 50.0
     assert not any("zR" in name for name in score())
 

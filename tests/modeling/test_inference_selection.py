@@ -155,7 +155,7 @@ PROBS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] =
     "quantised": lambda rng, shape: rng.choice([0.0, 0.25, 0.5, 1.0], shape),
     "equal": lambda rng, shape: np.full(shape, 0.125),
     "all one": lambda rng, shape: np.ones(shape),
-    # Rounding makes equal scores of different probabilities: the order in the pair must still follow these.
+    # Different probabilities round to equal scores. The order in the pair must still follow probabilities.
     "close values": lambda rng, shape: rng.choice([0.7, just_below(0.7), just_below(just_below(0.7))], shape),
     "softmax": softmax_without_background,
 }

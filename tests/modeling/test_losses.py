@@ -456,7 +456,7 @@ def operators(run: Callable[[], object]) -> list[str]:
 
 @pytest.mark.parametrize("normalization", ["anchors", "published"])
 def test_work_is_a_fixed_number_of_tensor_operations(normalization: Normalization) -> None:
-    """No loop over images, anchors, classes or predicates, and no waiting for the device."""
+    """There is no loop over images, anchors, classes or predicates, and no wait for the device."""
 
     def step(batch: Batch) -> None:
         losses = list(fast(batch, normalization=normalization).values())
@@ -514,12 +514,12 @@ def test_shapes_depend_on_no_value(normalization: Normalization, background: boo
         (grad,) = torch.autograd.grad(sum(losses.values(), start=logits.new_zeros(())), logits)
         assert grad.shape == batch.logits.shape
         with pytest.raises(DataDependentOutputException):
-            logits.sum().item()  # an example of such a mistake
+            logits.sum().item()  # a mistake that reads a value
 
 
 @pytest.mark.parametrize("num_predicates", [14, 15, 40])
 def test_long_rows_equal_slow_version(num_predicates: int) -> None:
-    """PyTorch computes Φ of few and of many predicates in different ways on a CPU."""
+    """On a CPU, Φ of few predicates is computed in another way than Φ of many."""
     batch = make_batch(3, [5, 4], num_predicates=num_predicates)
     actual, expected = (
         fast(batch),

@@ -290,7 +290,7 @@ def test_overlap_filter_is_for_detected_entities(tiny_config: TinyConfig) -> Non
 def test_the_detector_is_not_run_if_its_features_are_not_needed(
     tiny_config: TinyConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a visual module and with entities at hand, no feature map is needed."""
+    """No feature map is needed if entities are given and there is no visual module."""
     parts = [
         x for part in ("FUSED", "SUBJECT_SKIP", "OBJECT_SKIP") for x in (f"{HEAD}.VISUAL.{part}", "False")
     ]

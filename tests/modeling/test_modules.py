@@ -17,7 +17,7 @@ def test_semantic_table_is_the_smoothed_log_frequency() -> None:
     module = SemanticModule(num_classes=2, num_predicates=2, eps=1e-3)
     module.set_counts(counts)
     logits = module(torch.tensor([0, 1]), torch.tensor([1, 1]))
-    # One more in the background column: 6, 1, 3 of 10; a pair of classes never seen is background alone.
+    # With 1 added to the background column: 6, 1, 3 of 10. An unseen pair of classes is background alone.
     expected = torch.log(torch.tensor([[0.6, 0.1, 0.3], [0.0, 0.0, 1.0]]) + 1e-3)
     torch.testing.assert_close(logits, expected)
     assert not module.log_prior.requires_grad

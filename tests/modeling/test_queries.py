@@ -73,7 +73,7 @@ def complete_list(tiny_config: TinyConfig, task: str, *options: str) -> RelDN:
     return model
 
 
-# --- which detections stand for the annotated entities
+# --- assignment of detections to annotated entities
 
 
 def slow_iou(a: Box, b: Box) -> float:
@@ -129,7 +129,7 @@ FAR: Box = (50.0, 50.0, 60.0, 60.0)
         ([HALF], [0], 0),  # exactly 0.5 is enough
         ([LESS], [0], None),
         ([SQUARE], [1], None),  # another class
-        ([SQUARE, HALF], [1, 0], 1),  # another class does not stand in the way
+        ([SQUARE, HALF], [1, 0], 1),  # a better detection of another class is ignored
         ([HALF, SQUARE], [0, 0], 1),  # the best, not the first
         ([HALF, SQUARE, SQUARE], [0, 0, 0], 1),  # the first among equals
         ([], [], None),

@@ -142,7 +142,7 @@ def test_masks_come_with_the_detections(tiny_config: TinyConfig, options: list[s
     found = model([inputs])[0]["instances"]
     assert len(found) > 0 and found.pred_masks.shape == (len(found), 150, 120)
     assert found.pred_masks.dtype == torch.bool and found.pred_masks.any()
-    # As the detector alone gives them.
+    # The masks are those of the detector alone.
     with torch.no_grad():
         images = model.preprocess_image([inputs])
         maps = model.backbone(images.tensor)

@@ -185,7 +185,7 @@ def test_first_predicate_is_the_first_in_the_annotation() -> None:
 
 def test_golden_example() -> None:
     # Image 0: entities 0, 1 are both ground truth 0, entity 2 is ground truth 1; 0 -> 1 by predicates 2 and 0
-    # (2 written twice), and 1 -> 1, which no pair of distinct entities can carry. Image 1: nothing related.
+    # (2 written twice), and 1 -> 1, which is no pair of distinct entities. Image 1: nothing related.
     case = make_case([[0, 0, 1], [1, 0]], [[(0, 1, 2), (0, 1, 0), (0, 1, 2), (1, 1, 1)], []], [2, 2], 3)
     pairs, targets = sample(case, **UNLIMITED)
     drawn = read(pairs, targets)
@@ -320,7 +320,7 @@ def test_cross_entropy_draws_are_uniform(many_draws: Drawn) -> None:
 
 
 def test_the_losses_draw_independently(many_draws: Drawn) -> None:
-    """Pair (0, 1) is unrelated, both its ends are anchors, and the cross entropy may draw it."""
+    """Pair (0, 1) is unrelated, both its entities are anchors, and the cross entropy may draw it."""
     hits = [
         {pair for pair in chosen if (pair[0] % ENTITIES, pair[1] % ENTITIES) == (0, 1)}
         for chosen in (many_draws.subject_side, many_draws.object_side, many_draws.in_cross_entropy)

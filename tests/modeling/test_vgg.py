@@ -120,7 +120,7 @@ def test_dropout_has_its_rate() -> None:
     ours.train()
     regions = torch.randn(400, 6, 3, 2)
     assert (ours(regions) == 0).float().mean() > 0.9
-    assert 0.25 < (small_heads(0.0)[0].train()(regions) == 0).float().mean() < 0.75  # by the ReLU
+    assert 0.25 < (small_heads(0.0)[0].train()(regions) == 0).float().mean() < 0.75  # zeros of the ReLU
 
 
 def test_the_published_features_keep_the_first_dropout_alone() -> None:

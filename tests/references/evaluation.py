@@ -115,7 +115,7 @@ def slow_macro(found: Found) -> float:
 
 
 def slow_unseen(truths: Sequence[GroundTruthGraph], found: Found, training: Sequence[Labels]) -> Found:
-    """What is left of `found` for the relationships whose labels never occur in training."""
+    """The part of `found` for the relationships whose labels never occur in training."""
     left: Found = []
     for truth, image in zip(truths, found, strict=True):
         labels = [(int(truth.classes[s]), int(truth.classes[o]), p) for s, o, p in truth.relations.tolist()]

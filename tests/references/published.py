@@ -132,7 +132,7 @@ def softmax(logits: Array) -> Array:
 
 @dataclass
 class SlowPublished:
-    """One image in a model of one FPN or one feature map.
+    """The computation for one image, in a model with an FPN or a single feature map.
 
     Attributes:
         model: PublishedRelDN.

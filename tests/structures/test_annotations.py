@@ -32,7 +32,7 @@ NAME = "test_annotations"
 
 
 def plain(boxes: Any = BOXES, classes: Any = CLASSES, crowd: Any = CROWD) -> list[dict[str, Any]]:
-    """The list that `Annotations` stands for."""
+    """The list of dicts that `Annotations` replaces."""
     return [
         {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": category, "iscrowd": int(is_crowd)}
         for box, category, is_crowd in zip(boxes, classes, crowd, strict=True)
@@ -152,7 +152,7 @@ def test_a_copy_of_a_view_does_not_take_the_whole_array_along() -> None:
 
 
 def images(compact: bool, file_name: str = "") -> list[dict[str, Any]]:
-    """Three images, of which the second has nothing but crowds and the third nothing."""
+    """Three images. The second has only crowds, and the third has no annotation."""
     contents = [(BOXES, CLASSES, CROWD), (BOXES, [1, 2, 3], [True] * 3), ([], [], [])]
     return [
         {
@@ -176,7 +176,7 @@ def test_detectron2_prints_the_histogram_of_classes(caplog: pytest.LogCaptureFix
     with caplog.at_level(logging.INFO):
         for compact in (True, False):
             print_instances_class_histogram(images(compact), names)
-    # Detectron2 logs a message once, so the lists' is the same; two of class 4 are no crowds.
+    # Detectron2 logs equal messages once, so both forms give the same. Two of class 4 are no crowds.
     (message,) = caplog.messages
     assert " class 4   | 2 " in message
 
@@ -209,7 +209,7 @@ def test_detectron2_maps_images(tmp_path: Path, serialised: bool, training: bool
 
 @pytest.fixture
 def registered() -> Iterator[list[bool]]:
-    """Its only element says which form the data set NAME has."""
+    """A list whose only element says which form the data set NAME has."""
     compact = [True]
     DatasetCatalog.register(NAME, lambda: images(compact[0]))
     MetadataCatalog.get(NAME).set(thing_classes=[f"class {i}" for i in range(6)])

@@ -1,4 +1,4 @@
-"""Box arithmetic and the flat pair types, against definitions spelt out with Python numbers."""
+"""Box arithmetic and the flat pair types, against definitions in Python numbers."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Queries: what an evaluation asks about one image."""
+"""Queries: the questions of an evaluation about one image."""
 
 import numpy as np
 import pytest

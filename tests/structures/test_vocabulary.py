@@ -1,4 +1,4 @@
-"""Names of classes, and what differs between two lists of them."""
+"""Names of classes, and the differences between two lists of names."""
 
 from typing import Any
 

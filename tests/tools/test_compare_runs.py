@@ -34,7 +34,7 @@ def test_runs_beside_a_base(
     base, one, two = (run(tmp_path, *x) for x in (("base", [0, 1]), ("one", [1, 1]), ("two", [0, 1])))
     rows = table(monkeypatch, capsys, "--base", base, one, two, "--metrics", "R@50", "ngR@50")
     assert [row[:6] for row in rows] == [
-        # The first image gains its one relationship: 100 / 2 points of the mean over images, 1 of 5 overall.
+        # The first image gains its only relationship: 100 / 2 points of the mean over images, 1 of 5 in all.
         ["one", "R@50", "macro", "62.50", "12.50", "50.00"],
         ["one", "R@50", "micro", "40.00", "20.00", "20.00"],
         ["one", "ngR@50", "macro", "100.00", "100.00", "0.00"],

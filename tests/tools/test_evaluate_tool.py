@@ -189,7 +189,7 @@ def test_missing_images_may_be_allowed(tmp_path: Path) -> None:
 
 
 SUBMISSION = ",".join(COLUMNS)
-# Image 1, a cat and a dog. In the columns, XMin1,XMax1,YMin1,YMax1,XMin2,...
+# A cat and a dog in image 1, in the columns XMin1,XMax1,YMin1,YMax1,XMin2,...
 CAT_DOG = "1,cat,dog,0,0.25,0,0.25,0.5,0.75,0,0.25"
 
 
@@ -215,11 +215,11 @@ def test_a_submission_of_predictions_scores_as_they_do(tmp_path: Path, options: 
 
 
 def test_all_rows_of_a_submission_count(tmp_path: Path) -> None:
-    # 150 wrong rows, each a pair of its own, then the third predicate of the right pair.
+    # 150 wrong rows with a different pair each, then the third predicate of the right pair.
     wrong = [f"1,cat,dog,0,0.25,0,0.25,{i / 1000},0.99,0.9,1,on,{0.9 - i / 1000}" for i in range(150)]
     right = [f"{CAT_DOG},{name},{score}" for name, score in (("near", 0.3), ("on", 0.2), ("by", 0.1))]
     metrics = run(submission(tmp_path, *wrong, *right), "--dataset", TEST)
-    # "on" is annotated three times, of which the row after 150 wrong ones finds one; "by" once.
+    # "on" is annotated three times, and the row after 150 wrong ones finds one of these. "by" occurs once.
     assert metrics["openimages", "AP_rel/on"] == pytest.approx(100 / 3 / 151)
     assert metrics["openimages", "AP_rel/by"] == 100.0
 

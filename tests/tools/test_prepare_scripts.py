@@ -32,7 +32,7 @@ Prepare = Callable[..., str]
 
 @pytest.fixture
 def prepare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Prepare:
-    """Runs a script in this process and returns what it printed."""
+    """Runs a script in this process and returns its output."""
 
     def run(script: str, *arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])

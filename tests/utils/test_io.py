@@ -58,7 +58,7 @@ def test_a_digest_is_that_of_the_same_parts() -> None:
         ([np.arange(6).reshape(2, 3)], [np.arange(6).reshape(3, 2).T]),
         ([np.frombuffer(b"abc", dtype=np.uint8)], [b"abc"]),
         (["text 1 a"], ["a", "text 1 a"]),
-        # what a marker without the length would not tell apart
+        # a separator without the length would not distinguish these
         (["a", "b"], ["atext b"]),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the tests read out of an SVG of the package."""
+"""Reads texts and paths from an SVG of the package."""
 
 import re
 from xml.etree import ElementTree

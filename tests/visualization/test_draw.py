@@ -62,7 +62,7 @@ def test_a_small_image_is_only_enlarged() -> None:
 def test_the_arrow_runs_from_subject_to_object_in_the_subjects_colour() -> None:
     drawn = draw_scene_graph(grey(), graph_of([LEFT, RIGHT], [(0, 1, "sees")]))
     subject_colour = near(drawn, PALETTE[0])
-    # Every column between the boxes is crossed, but for the label in the middle.
+    # The arrow crosses every column between the boxes, except at the label in the middle.
     crossed = subject_colour[:, 155:845].any(axis=0)
     assert crossed[:250].all() and crossed[-250:].all()
     # The head is wide and lies at the object.

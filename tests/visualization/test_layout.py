@@ -85,7 +85,7 @@ def test_part_outside_ends_where_the_curve_enters_the_box() -> None:
     line = np.stack([np.arange(11.0), np.zeros(11)], axis=1)
     box = np.array([6.5, -1, 8.5, 1])
     assert (part_outside(line, box) == line[:7]).all()
-    # A curve that begins in the box is taken from where it leaves.
+    # A curve that begins in the box is kept from the point where it leaves.
     assert (part_outside(line, np.array([-1, -1, 2.5, 1])) == line[3:]).all()
     assert (part_outside(line, np.array([20.0, -1, 21, 1])) == line).all()
     loop = arc(np.zeros(2), np.zeros(2), 0.1, 8, samples=65)

@@ -76,7 +76,7 @@ def test_the_page_needs_nothing_else() -> None:
         if name in {"src", "href", "xlink:href", "srcset", "data"}:
             assert value.startswith("data:image/")
     assert "url(" not in html and "@import" not in html
-    # The name of SVG's vocabulary is not fetched; no other address occurs.
+    # The only address is SVG's namespace, which is not fetched.
     assert set(re.findall(r"https?://[^\"' ]*", html)) == {"http://www.w3.org/2000/svg"}
     assert "prefers-color-scheme: dark" in html
 
@@ -89,7 +89,7 @@ def test_table_cells() -> None:
     ]
     page = Page(Report("r").table(rows, best={"R@50": "max", "loss": "min", "wins": "max"}).html())
     dash = "\N{EN DASH}"
-    # Numbers that look the same are both the best.
+    # Numbers with the same text are both marked as the best.
     assert page.cells == [
         ("L0", ""), ("12.34", "number best"), ("2", "number"), ("nan", "number"), (dash, ""),
         ("full", ""), ("12.34", "number best"), ("1", "number best"), (dash, "number"), ("x", ""),

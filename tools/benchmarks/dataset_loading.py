@@ -83,7 +83,7 @@ def loadings() -> Iterator[Loading]:
 
 
 def measure_loading(folder: str, form: Form) -> Loading:
-    """Load the data set in `folder` in new processes: one is timed, one counts what it allocates."""
+    """Load the data set in `folder` in two new processes: one is timed, the other counts its memory."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
         dicts_mb = pool.submit(_allocated_mb, folder, form).result()
         return Loading(form=form, dicts_mb=dicts_mb, **pool.submit(_timed, folder, form).result())

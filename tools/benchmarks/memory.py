@@ -16,7 +16,7 @@ _CLEAR_REFS = Path("/proc/self/clear_refs")
 
 @dataclass(frozen=True)
 class Memory:
-    """Peaks of the relation stage, in MB (1e6 bytes) above what was in use before it."""
+    """Peak memory of the relation stage, in MB (1e6 bytes) above the memory in use before."""
 
     entities: int
     pairs: int

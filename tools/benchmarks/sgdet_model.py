@@ -85,7 +85,7 @@ class RelationStage:
 
     @torch.no_grad()
     def run(self, every_pair: bool) -> Output:
-        """From feature maps and detections to ranked relationships.
+        """Ranks relationships from the feature maps and detections.
 
         Args:
             every_pair: score every pair instead of stopping early.

@@ -14,7 +14,7 @@ from .damage import Counted, Damage, Format, Loads, Refused
 RELATIONS, DETECTIONS = "rel_annotations_train.json", "detections_train.json"
 THINGS, PREDICATES = ["person", "cup"], ["on", "holds"]
 PERSON, CUP = end(0, 2, 20, 5, 15), end(1, 8, 12, 14, 18)
-SOUND = [relationship(PERSON, CUP, 1)]
+INTACT = [relationship(PERSON, CUP, 1)]
 # Damage -> relationships of the first image.
 RECORDS = {
     Damage.ONE_BOX: [],
@@ -22,8 +22,8 @@ RECORDS = {
     Damage.BOX_NOT_FINITE: [relationship(PERSON, end(1, 8, 12, float("-inf"), 18), 1)],
     Damage.UNKNOWN_CLASS: [relationship(end(2, 2, 20, 5, 15), CUP, 1)],
     Damage.UNKNOWN_PREDICATE: [relationship(PERSON, CUP, 2)],
-    Damage.SELF_RELATION: [*SOUND, relationship(CUP, CUP, 1)],
-    Damage.REPEATED_RELATION: SOUND * 2,
+    Damage.SELF_RELATION: [*INTACT, relationship(CUP, CUP, 1)],
+    Damage.REPEATED_RELATION: INTACT * 2,
 }
 IMAGES = {1: "a.jpg", 2: "b.jpg", 3: "c.jpg"}
 
@@ -48,7 +48,7 @@ def coco(damage: Damage) -> dict[str, Any]:
 
 
 def write(folder: Path, damage: Damage) -> None:
-    text = json.dumps({"a.jpg": RECORDS.get(damage, SOUND), "b.jpg": SOUND, "c.jpg": SOUND})
+    text = json.dumps({"a.jpg": RECORDS.get(damage, INTACT), "b.jpg": INTACT, "c.jpg": INTACT})
     if damage is not Damage.NO_FILE:
         (folder / RELATIONS).write_text(text[:-10] if damage is Damage.CUT_OFF else text)
     (folder / DETECTIONS).write_text(json.dumps(coco(damage)))

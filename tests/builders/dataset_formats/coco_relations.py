@@ -13,7 +13,7 @@ from .damage import Damage, Format, Loads, Refused
 FILE = "relations.json"
 WIDTH, HEIGHT = 60, 40
 
-# Other values of the first image's first annotation or of its relation.
+# Damage -> changed values of the first image's first annotation, or of its relation.
 ANNOTATION = {
     Damage.BOX_OUTSIDE: {"bbox": [50, 5, 20, 10]},
     Damage.BOX_ORDER: {"bbox": [15, 5, -10, 10]},

@@ -16,7 +16,7 @@ from tests.builders.visual_genome_files import (
 from .damage import Counted, Damage, Format, Loads, Refused
 
 MAN, CUP = thing(1, "man", 5, 10, 20, 40), thing(2, "cup", 20, 15, 8, 9)
-SOUND = [relationship(MAN, "holding", CUP)]
+INTACT = [relationship(MAN, "holding", CUP)]
 # Damage -> objects or relationships of the first image.
 OBJECTS = {
     Damage.ONE_BOX: [MAN],
@@ -27,9 +27,9 @@ OBJECTS = {
 }
 RELATIONSHIPS = {
     Damage.ONE_BOX: [],
-    Damage.UNKNOWN_PREDICATE: [*SOUND, relationship(MAN, "flies over", CUP)],
-    Damage.SELF_RELATION: [*SOUND, relationship(MAN, "near", MAN)],
-    Damage.REPEATED_RELATION: SOUND * 2,
+    Damage.UNKNOWN_PREDICATE: [*INTACT, relationship(MAN, "flies over", CUP)],
+    Damage.SELF_RELATION: [*INTACT, relationship(MAN, "near", MAN)],
+    Damage.REPEATED_RELATION: INTACT * 2,
 }
 
 
@@ -38,7 +38,7 @@ def write(folder: Path, damage: Damage) -> None:
     write_files(
         folder,
         {7: OBJECTS.get(damage, [MAN, CUP]), **others},
-        {7: RELATIONSHIPS.get(damage, SOUND), 8: SOUND, 9: SOUND},
+        {7: RELATIONSHIPS.get(damage, INTACT), 8: INTACT, 9: INTACT},
     )
     write_pictures(folder, "VG_100K/7.jpg", "VG_100K/8.jpg", "VG_100K_2/9.jpg")
     if damage is Damage.DANGLING_ID:

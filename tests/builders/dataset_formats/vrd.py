@@ -13,7 +13,7 @@ from tests.builders.vrd_records import CUP, PERSON, end, relationship
 from .damage import Counted, Damage, Format, Loads, Refused
 
 JSON = "annotations_train.json"
-SOUND = [relationship(PERSON, CUP)]
+INTACT = [relationship(PERSON, CUP)]
 # Damage -> relationships of the first image.
 RECORDS = {
     Damage.ONE_BOX: [relationship(PERSON, PERSON)],
@@ -22,8 +22,8 @@ RECORDS = {
     Damage.BOX_NOT_FINITE: [relationship(PERSON, end(52, 8, 12, 14, float("nan")))],
     Damage.UNKNOWN_CLASS: [relationship(PERSON, end(100, 8, 12, 14, 18))],
     Damage.UNKNOWN_PREDICATE: [relationship(PERSON, CUP, 70)],
-    Damage.SELF_RELATION: [*SOUND, relationship(CUP, CUP)],
-    Damage.REPEATED_RELATION: SOUND * 2,
+    Damage.SELF_RELATION: [*INTACT, relationship(CUP, CUP)],
+    Damage.REPEATED_RELATION: INTACT * 2,
 }
 
 
@@ -32,7 +32,7 @@ def write(folder: Path, damage: Damage) -> None:
     annotations.parent.mkdir()
     (annotations.parent / "objects.json").write_text(json.dumps(OBJECT_CLASSES))
     (annotations.parent / "predicates.json").write_text(json.dumps(PREDICATE_CLASSES))
-    text = json.dumps({"a.jpg": RECORDS.get(damage, SOUND), "b.jpg": SOUND, "c.jpg": SOUND})
+    text = json.dumps({"a.jpg": RECORDS.get(damage, INTACT), "b.jpg": INTACT, "c.jpg": INTACT})
     if damage is not Damage.NO_FILE:
         annotations.write_text(text[:-10] if damage is Damage.CUT_OFF else text)
     pictures = folder / "sg_dataset" / "sg_train_images"

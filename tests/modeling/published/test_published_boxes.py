@@ -21,7 +21,7 @@ from reldn_d2.modeling.published.image_frame import ImageFrame, pooled_regions
 from reldn_d2.modeling.published.proposals import RoundedAnchorGenerator
 from tests.references.published import slow_cell_anchors, slow_clip, slow_iou, slow_scale, slow_suppress
 
-# Whole pixels, so that equal IoUs come up and float32 is exact.
+# Whole pixels, so that equal IoUs are common and float32 is exact.
 PIXEL = st.integers(-20, 60)
 
 
@@ -174,7 +174,7 @@ def test_boxes_between_image_and_network_input() -> None:
     whole = torch.tensor([[0.0, 0, 131, 96], [13.1, 9.6, 26.2, 19.2]])
     back = frame.resized_back(whole)
     torch.testing.assert_close(back, torch.tensor([[0.0, 0, 83, 61], [8.3, 6.1, 16.6, 12.2]]))
-    # The last pixel 130 of the input is at 130 / s in the image, and its box ends one later.
+    # The last pixel 130 of the input is at 130 / s in the image, and its box ends one pixel later.
     s = 96 / 61
     expected = torch.tensor(
         [[0, 0, 130 / s + 1, 95 / s + 1], [13.1 / s, 9.6 / s, 25.2 / s + 1, 18.2 / s + 1]]

@@ -52,7 +52,7 @@ def test_pooling_a_pyramid_takes_the_level_of_each_box() -> None:
     strides = [4, 8, 16, 32]
     maps = [torch.randn(2, 2, 640 // s, 640 // s) for s in strides]
     sides = [10, 111, 112, 223, 224, 447, 448, 600]
-    # A side of w pixels is w - 1 between its first and last.
+    # In a side of w pixels, the first and the last pixel are w - 1 apart.
     boxes = torch.tensor([[3.0, 5.0, 3 + w - 1, 5 + w - 1] for w in sides])
     pooled = InclusivePooler(7, [1 / s for s in strides], 2)(maps, [Boxes(boxes), Boxes(boxes[:3])])
     level = [slow_level(box, 2, 5) for box in boxes.tolist()]
@@ -66,7 +66,7 @@ def test_pooling_a_pyramid_takes_the_level_of_each_box() -> None:
 def test_a_level_begins_a_millionth_early() -> None:
     pooler = InclusivePooler(7, [1 / 4, 1 / 8, 1 / 16, 1 / 32], 2)
     maps = [torch.full((1, 1, 640 // s, 640 // s), float(s)) for s in (4, 8, 16, 32)]
-    side = 224 - 1.3e-4  # relative to 224, 6e-7 short of 1
+    side = 224 - 1.3e-4  # 6e-7 below 224, relatively
     pooled = pooler(maps, [Boxes(torch.tensor([[0.0, 0, side - 1, side - 1]]))])
     torch.testing.assert_close(pooled, torch.full_like(pooled, 16))
 

@@ -42,7 +42,7 @@ VGG = [
     *("MODEL.RPN.IN_FEATURES", "['conv5']", "MODEL.ROI_HEADS.IN_FEATURES", "['conv5']"),
     *("MODEL.ROI_BOX_HEAD.NAME", "VGGBoxHead", "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO", "0"),
 ]
-# (height, width) of images and of the network input, whose sides are no round multiples.
+# (height, width) of images and of the network input. Their ratios are not whole numbers.
 WIDE, LONG = ((61, 83), (97, 132)), ((97, 50), (140, 72))
 
 
