@@ -58,8 +58,8 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def same_start(own_folders: None) -> Iterator[None]:
     """Every test starts from the same global state, even if other tests ran before it in its process.
 
-    Random numbers are seeded. Changes by a training or an evaluation are undone: handlers of loggers,
-    environment variables, sys.path, registered data sets and their metadata, the number of threads.
+    Random numbers are seeded, and loggers have no handlers. Other changes by a training or an evaluation are
+    undone: environment variables, sys.path, registered data sets and their metadata, the number of threads.
     """
     random.seed(0)
     np.random.seed(0)
@@ -67,14 +67,13 @@ def same_start(own_folders: None) -> Iterator[None]:
     environment, path = dict(os.environ), list(sys.path)
     data_sets = dict(DatasetCatalog.data)
     metadata = {name: (entry, dict(vars(entry))) for name, entry in MetadataCatalog.data.items()}
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    logging_state = [(logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
-    yield
-    for logger, (level, propagate, handlers) in zip(loggers, logging_state, strict=True):
-        logger.setLevel(level)
-        logger.propagate = propagate
-        logger.handlers[:] = handlers
+    # This is done before the test, because fixtures of a whole module may have run a training before.
+    for logger in map(logging.getLogger, LOGGERS):
+        logger.setLevel(logging.NOTSET)
+        logger.propagate = True
+        logger.handlers.clear()
     setup_logger.cache_clear()  # otherwise a second call with the same arguments adds no handlers
+    yield
     MetadataCatalog.data.clear()
     for name, (entry, attributes) in metadata.items():
         vars(entry).clear()
