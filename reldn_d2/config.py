@@ -18,7 +18,7 @@ def add_reldn_config(cfg: CN) -> None:
     head.WEIGHTS = ""
     # Number of predicates, without the background ("no relationship"), which is always the last index.
     head.NUM_PREDICATES = 9
-    # Use only pairs whose boxes overlap: in training, in SGDET, and for the background in the semantic table.
+    # Use only pairs whose boxes overlap: in training, in sgdet, and for the background in the semantic table.
     head.OVERLAP_ONLY = False
     # Freeze the normalisation layers of the predicate backbone and of the heads, as published.
     head.FREEZE_NORM = True

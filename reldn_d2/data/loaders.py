@@ -36,6 +36,12 @@ class QueryingLoader:
     def __len__(self) -> int:
         return len(self.loader)
 
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the inner loader's: its `dataset`, for example."""
+        if name == "loader":  # while a copy is made
+            raise AttributeError(name)
+        return getattr(self.loader, name)
+
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the loader, with `"queries"` in every input.
 

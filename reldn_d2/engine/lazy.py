@@ -15,6 +15,7 @@ A config in Python, for example `configs/lazy/scenes_reldn.py`, has
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from difflib import get_close_matches
@@ -45,9 +46,7 @@ _NEEDED = (
     "datasets.train",
     "datasets.test",
     "dataloader.train.dataset",
-    "dataloader.train.mapper",
-    "dataloader.test.dataset",
-    "dataloader.test.mapper",
+    "dataloader.test",
     "dataloader.evaluator",
     "optimizer.params",
     "lr_multiplier",
@@ -96,6 +95,9 @@ def load_lazy_config(config_file: str, overrides: list[str] | None = None) -> Di
             LazyConfig.apply_overrides(cfg, [override])
         except (ConfigAttributeError, ConfigKeyError) as error:
             raise ValueError(_unknown_key(config_file, override.partition("=")[0], cfg)) from error
+        except Exception as error:  # Hydra's parser and OmegaConf have many kinds
+            reason = str(error).strip().partition("\n")[0]
+            raise ValueError(f"{config_file}: override {override!r} can't be applied ({reason})") from error
     OmegaConf.set_struct(cfg, False)
     _check_parts(cfg, config_file)
     return cfg
@@ -110,22 +112,27 @@ def _unknown_key(config_file: str, key: str, cfg: DictConfig) -> str:
 
 def _check_parts(cfg: DictConfig, config_file: str) -> None:
     needed = [*_NEEDED, *(_NEEDED_FOR_RELATIONS if _has_relations(cfg) else ())]
-    missing = [
-        name for name in needed if OmegaConf.select(cfg, name, throw_on_resolution_failure=False) is None
-    ]
-    # A key with the value None is missing. An interpolation that can't be resolved yet is not.
-    missing = [name for name in missing if not _is_interpolation(cfg, name)]
+    missing = [name for name in needed if not _has(cfg, name)]
     if missing:
         raise ValueError(
             f"{config_file} lacks {', '.join(missing)}: a config in Python names every part of a run, as "
             "configs/lazy/scenes_reldn.py does"
         )
+    train, test = cfg.datasets.train, cfg.datasets.test
+    if isinstance(train, str) or not isinstance(test, str):
+        raise ValueError(
+            f"{config_file}: datasets.train is a list of names and datasets.test one name, not {train!r} "
+            f"and {test!r}"
+        )
 
 
-def _is_interpolation(cfg: DictConfig, name: str) -> bool:
-    node, _, key = name.rpartition(".")
-    parent: Any = OmegaConf.select(cfg, node) if node else cfg
-    return isinstance(parent, DictConfig) and key in parent and OmegaConf.is_interpolation(parent, key)
+def _has(cfg: Any, name: str) -> bool:
+    """Whether a config has a key, whatever its value is."""
+    for part in name.split("."):
+        if not isinstance(cfg, DictConfig) or part not in cfg:
+            return False
+        cfg = cfg[part]
+    return True
 
 
 def _plain(cfg: DictConfig) -> Any:
@@ -172,7 +179,8 @@ class LazyParts(RunParts):
         self.cfg = cfg
         train, datasets = cfg.train, cfg.datasets
         self.output_dir, self.device = train.output_dir, train.device
-        self.weights, self.relation_weights = train.init_checkpoint, train.get("relation_checkpoint", "")
+        self.weights = train.init_checkpoint or ""
+        self.relation_weights = train.get("relation_checkpoint") or ""
         self.train_datasets = tuple(datasets.train)
         self.test_datasets = (datasets.test,)
         self.statistics_datasets = tuple(datasets.get("statistics", ()))
@@ -187,7 +195,9 @@ class LazyParts(RunParts):
     @staticmethod
     def override(key: str, value: object) -> list[str]:
         """One word, key=value. A list or tuple is written [a,b]."""
-        text = f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple) else value
+        text = f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple) else str(value)
+        if isinstance(value, str | Path) and not re.fullmatch(r"[\w./-]*", text):
+            text = "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"  # quoted for Hydra's parser
         return [f"{key}={text}"]
 
     def scaled_to(self, num_processes: int) -> "LazyParts":
@@ -270,6 +280,12 @@ class LazyParts(RunParts):
             return self.cfg
         cfg = deepcopy(self.cfg)
         cfg.datasets.test, cfg.datasets.test_detections = dataset_name, []
+        before, after = (_plain(x)["dataloader"]["test"] for x in (self.cfg, cfg))
+        if dict(flatten({"test": before})) == dict(flatten({"test": after})):
+            raise ValueError(
+                f"dataloader.test does not refer to datasets.test, so it can't load {dataset_name}: write "
+                'names=["${datasets.test}"] there'
+            )
         return cfg
 
     def verify(self, results: Mapping[str, Any]) -> None:

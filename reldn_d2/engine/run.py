@@ -5,20 +5,25 @@ Checks that every run needs belong here.
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from detectron2.engine import create_ddp_model
-from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
+from detectron2.evaluation import (
+    DatasetEvaluator,
+    DatasetEvaluators,
+    inference_on_dataset,
+    print_csv_format,
+)
 from detectron2.utils import comm
 from torch import nn
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import with_queries
 from reldn_d2.modeling import RelDN
-from reldn_d2.structures import Vocabulary
+from reldn_d2.structures import Queries, Vocabulary
 
 from .datasets import common_vocabulary
 from .parts import RunParts
@@ -56,6 +61,8 @@ def build_training(parts: RunParts) -> TrainingRun:
     vocabulary = check_vocabulary(parts, parts.all_datasets())
     _check_settings(parts)
     training_data = parts.training_data()
+    if parts.entities_from_proposals and any("detections" in image for image in training_data):
+        raise ValueError(_two_sources_of_entities(parts))
     model = parts.model()
     if isinstance(model, RelDN):
         # Also if the head does not use the counts, since counting checks the range of every annotation.
@@ -83,10 +90,15 @@ def _check_settings(parts: RunParts) -> None:
     if parts.use_amp and parts.device == "cpu":
         raise ValueError(f"{keys.use_amp} needs CUDA: switch it off, or set {keys.device} to 'cuda'")
     if parts.entities_from_proposals and parts.has_train_detections:
-        raise ValueError(
-            f"{keys.entities_from_proposals} trains on proposals, so it can't use {keys.train_detections}: "
-            "choose one of them"
-        )
+        raise ValueError(_two_sources_of_entities(parts))
+
+
+def _two_sources_of_entities(parts: RunParts) -> str:
+    keys = parts.keys
+    return (
+        f"{keys.entities_from_proposals} trains on proposals, so it can't use {keys.train_detections}: "
+        "choose one of them"
+    )
 
 
 def distribute(model: nn.Module, **options: Any) -> nn.Module:
@@ -197,10 +209,16 @@ def test(
     comm.synchronize()
     results: OrderedDict[str, dict[str, Any]] = OrderedDict()
     for i, name in enumerate(names):
-        evaluator = parts.evaluator(name) if evaluators is None else evaluators[i]
+        try:
+            evaluator = parts.evaluator(name) if evaluators is None else evaluators[i]
+        except NotImplementedError:  # as in DefaultTrainer
+            logger.warning("There is no evaluator of %s: build_evaluator is not implemented for it.", name)
+            results[name] = {}
+            continue
         loader = parts.test_loader(name)
-        if hasattr(evaluator, "queries"):
-            loader = with_queries(loader, evaluator.queries)
+        queries = queries_of(evaluator)
+        if queries is not None:
+            loader = with_queries(loader, queries)
         results[name] = inference_on_dataset(model, loader, evaluator)
         if comm.is_main_process():
             logger.info("Evaluation results for %s in csv format:", name)
@@ -208,3 +226,18 @@ def test(
     if len(results) == 1:
         return next(iter(results.values()))
     return {f"{name}/{task}": x for name, tasks in results.items() for task, x in tasks.items()}
+
+
+def queries_of(evaluator: DatasetEvaluator) -> Mapping[str, Queries] | None:
+    """What an evaluator asks about each image, see `RelationEvaluator.queries`.
+
+    Evaluators in Detectron2's `DatasetEvaluators` ask together what each of them asks. The result is None for
+    an evaluator that has no queries.
+    """
+    if isinstance(evaluator, DatasetEvaluators):
+        found = [x for x in map(queries_of, evaluator._evaluators) if x is not None]
+        images = dict.fromkeys(image for queries in found for image in queries)
+        nothing = Queries.nothing()
+        return {i: Queries.union([x.get(i, nothing) for x in found]) for i in images} if found else None
+    queries: Mapping[str, Queries] | None = getattr(evaluator, "queries", None)
+    return queries

@@ -2,7 +2,7 @@
 
 import logging
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from .lazy import LazyParts
 from .optimizer import relation_optimizer_params
 from .parts import Config, RunParts
 from .protocols import chosen_protocols
-from .run import build_training, distribute, resume_or_start, test
+from .run import build_training, distribute, queries_of, resume_or_start, test
 from .yaml import YamlParts, is_relation_config, yaml_class_counts
 
 logger = logging.getLogger(__name__)
@@ -207,7 +207,8 @@ class Trainer(DefaultTrainer):
         if not is_relation_config(cfg):
             return loader
         chosen_protocols(cfg)  # an unknown protocol is an error here, not at the first batch
-        return with_queries(loader, lambda: _queries(cls.build_evaluator(cfg, dataset_name)))
+        # Those of the config's own evaluator; `test` replaces them by what the evaluator in use asks.
+        return with_queries(loader, lambda: queries_of(Trainer.build_evaluator(cfg, dataset_name)) or {})
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
@@ -229,12 +230,6 @@ class Trainer(DefaultTrainer):
             output_dir=output_dir / test.TASK,
             confusion_subset=test.CONFUSION_SUBSET,
         )
-
-
-def _queries(evaluator: DatasetEvaluator) -> Mapping[str, Any]:
-    """The queries of an evaluator; empty if it is of a kind that has none."""
-    queries: Mapping[str, Any] = getattr(evaluator, "queries", {})
-    return queries
 
 
 def load_datasets(cfg: CfgNode, names: Sequence[str], detection_files: Sequence[str]) -> list[dict[str, Any]]:

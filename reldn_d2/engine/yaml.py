@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import yaml
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import hooks
 from detectron2.evaluation import DatasetEvaluator, verify_results
 from detectron2.modeling import META_ARCH_REGISTRY, RetinaNet
 from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
 from fvcore.nn.precise_bn import get_bn_modules
 from numpy.typing import NDArray
 from torch import nn
@@ -56,16 +58,15 @@ def load_yaml_config(config_file: str, opts: list[str] | None = None) -> CfgNode
     for key in OLD_KEYS:
         _set(cfg, key, None)
     known = [key for key, _ in flatten(cfg)]
+    if not PathManager.isfile(config_file):
+        raise FileNotFoundError(f"config file {config_file!r} does not exist: correct --config-file")
     try:
         cfg.merge_from_file(config_file)
-    except AssertionError as error:  # Detectron2 asserts that the file exists
-        raise FileNotFoundError(
-            f"config file {config_file!r} does not exist: correct --config-file"
-        ) from error
     except KeyError as error:
         raise ValueError(_unknown_key(config_file, error, known)) from error
-    except ValueError as error:
-        raise ValueError(f"{config_file}: {error}") from error
+    except (AssertionError, AttributeError, TypeError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{config_file} can't be read as a config of Detectron2: {reason}") from error
     converted = _convert_old_keys(cfg)
     opts = opts or []
     if len(opts) % 2:

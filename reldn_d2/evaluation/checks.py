@@ -157,9 +157,9 @@ def _check_answered(predicted: PredictedGraph, asked: Mapping[str, Queries], whe
         if askers and answers is None:
             raise ValueError(
                 f"{where}: the prediction lacks '{key}', which protocol {' and '.join(askers)} asked for. "
-                "Build the test loader with reldn_d2.data.build_relation_test_loader(..., "
-                "queries=evaluator.queries) or with reldn_d2.engine.Trainer.build_test_loader, or leave "
-                f"protocol {' and '.join(askers)} out."
+                "Join the test loader to the evaluator with reldn_d2.data.with_queries(loader, "
+                "queries=evaluator.queries), or build it with reldn_d2.engine.Trainer.build_test_loader, or "
+                f"leave protocol {' and '.join(askers)} out."
             )
 
 

@@ -116,7 +116,7 @@ class RelDN(GeneralizedRCNN):
             batched_inputs: one dict for each image, from `RelationDatasetMapper`:
 
                 * "image": (C, H, W);
-                * "instances" with `gt_boxes` and `gt_classes`: for training, SGCLS, PRDCLS and queries;
+                * "instances" with `gt_boxes` and `gt_classes`: for training, sgcls, prdcls and queries;
                 * "relations", for training: (R, 3) long rows (subject, object, predicate) of "instances";
                 * "detections", optional: precomputed detections;
                 * "queries", optional, for inference: a `Queries` of rows of "instances".
@@ -165,10 +165,10 @@ class RelDN(GeneralizedRCNN):
             One dict for each image:
 
             * "instances": `pred_boxes`, `scores`, `pred_classes`, and `pred_masks` if the detector makes
-              masks. In SGCLS and PRDCLS these are the ground truth, row by row.
+              masks. In sgcls and prdcls these are the ground truth, row by row.
             * "relations": rows by falling score with `subject_index`, `object_index` (rows of "instances"),
               `pred_predicates`, `scores`, `rank_in_pair`, see the relation head.
-            * "pair_answers", in SGCLS and PRDCLS, if the input has "queries": for each pair asked about
+            * "pair_answers", in sgcls and prdcls, if the input has "queries": for each pair asked about
               `subject_index`, `object_index`, `pair_scores` and `predicate_probs`, see the relation head.
             * "triplet_answers", if the input has "queries": for each triplet asked about `subject_index`,
               `object_index` (rows of the input's "instances"), `pred_predicates`, `scores` and `detected`.
@@ -281,7 +281,7 @@ class RelDN(GeneralizedRCNN):
         return [found[found.pred_boxes.nonempty()] for found in detections]
 
     def _classify(self, features: dict[str, Tensor], entities: list[Instances]) -> list[Instances]:
-        """Sets the best class at the given boxes, without the background, and its probability (SGCLS)."""
+        """Sets the best class at the given boxes, without the background, and its probability (sgcls)."""
         probs = class_probabilities(self.roi_heads, features, entities)
         for found, prob in zip(entities, probs, strict=True):
             found.scores, found.pred_classes = prob[:, :-1].max(dim=1)

@@ -1,7 +1,7 @@
 """Translates queries about annotated entities into queries about the model's entities, and the answers back.
 
-The relation head scores pairs of the model's entities. In SGCLS and PRDCLS these are the annotated entities,
-row by row. In SGDET they are detections, so each annotated entity is represented by a detection of its class
+The relation head scores pairs of the model's entities. In sgcls and prdcls these are the annotated entities,
+row by row. In sgdet they are detections, so each annotated entity is represented by a detection of its class
 that overlaps it.
 """
 
@@ -24,7 +24,7 @@ class TranslatedQueries:
 
     Attributes:
         asked: the original queries, about annotated entities.
-        entity_pairs: (A, 2) long, the pairs as rows of the model's entities; None in SGDET, where pairs are
+        entity_pairs: (A, 2) long, the pairs as rows of the model's entities; None in sgdet, where pairs are
             not answered.
         entity_triplets: (Q, 3) long, the triplets as rows of the model's entities. Only the rows of detected
             triplets have a meaning.
@@ -38,7 +38,7 @@ class TranslatedQueries:
 
     @staticmethod
     def to_given(asked: Queries) -> "TranslatedQueries":
-        """Translates queries in SGCLS and PRDCLS, where the model's entities are the annotated ones.
+        """Translates queries in sgcls and prdcls, where the model's entities are the annotated ones.
 
         Args:
             asked: the queries.
@@ -48,7 +48,7 @@ class TranslatedQueries:
 
     @staticmethod
     def to_detections(asked: Queries, ground_truth: Instances, detections: Instances) -> "TranslatedQueries":
-        """Translates queries in SGDET, where detections represent the annotated entities.
+        """Translates queries in sgdet, where detections represent the annotated entities.
 
         `match_to_detections` assigns the detections.
 
@@ -76,7 +76,7 @@ class TranslatedQueries:
             output: the relation head's output for `for_head`.
 
         Returns:
-            "pair_answers" (not in SGDET) and "triplet_answers", see `RelDN.inference`. A triplet counts as
+            "pair_answers" (not in sgdet) and "triplet_answers", see `RelDN.inference`. A triplet counts as
             not detected if the head does not consider its pair.
         """
         scored = output["triplet_answers"]

@@ -246,9 +246,8 @@ def test_the_leak_test_would_notice_a_leak(annotated: dict[str, list[Record]], p
     assert reached > chance + 3 * deviation, (reached, chance)
 
 
-@pytest.mark.parametrize(
-    "predicate", [Predicate.HOLDS, pytest.param(Predicate.PLAYS, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("predicate", [Predicate.HOLDS, Predicate.PLAYS])
 def test_pixels_of_the_arm_solve_it(drawn: dict[str, list[Record]], predicate: Predicate) -> None:
     train, test = (collect(drawn[split], predicate, strip_features, 3) for split in ("train", "test"))
     reached = accuracy(train, test, convolutions(), steps=150, batch=48)

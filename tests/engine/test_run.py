@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, build_detection_test_loader
-from detectron2.evaluation import inference_on_dataset
+from detectron2.evaluation import DatasetEvaluators, inference_on_dataset
 
 from reldn_d2.checkpoint import RelationCheckpointer
-from reldn_d2.data import RelationDatasetMapper, with_queries
+from reldn_d2.data import RelationDatasetMapper, save_detections, with_queries
 from reldn_d2.data.images import read_image
 from reldn_d2.engine import (
     RelationPredictor,
     Trainer,
     evaluate,
+    kind_of_config,
     load_config,
     load_model,
     parts_of,
@@ -191,3 +192,85 @@ def test_a_loop_that_does_not_pass_the_queries_gets_the_remedy(weights: str, tmp
     loader = Trainer.build_test_loader(cfg, "scenes_tiny_test")
     trainers = inference_on_dataset(model, loader, evaluator)
     assert joined == trainers and np.isfinite(joined["prdcls/confusion"]["entity_instance_right"])
+
+
+def test_evaluators_that_are_wrapped_are_joined_to_the_loader_too(weights: str, tmp_path: Path) -> None:
+    class WithOthers(Trainer):
+        @classmethod
+        def build_evaluator(cls, cfg: Any, dataset_name: str) -> Any:
+            return DatasetEvaluators([super().build_evaluator(cfg, dataset_name)])
+
+    cfg = config("yaml", tmp_path, weights)
+    model = load_model(cfg)
+    assert WithOthers.test(cfg, model) == Trainer.test(cfg, model) != {}
+
+
+def test_a_trainer_without_evaluator_goes_on(weights: str, tmp_path: Path) -> None:
+    class WithoutEvaluator(Trainer):
+        @classmethod
+        def build_evaluator(cls, cfg: Any, dataset_name: str) -> Any:
+            raise NotImplementedError
+
+    cfg = config("yaml", tmp_path, weights)
+    assert WithoutEvaluator.test(cfg, load_model(cfg)) == {}
+
+
+def test_a_joined_loader_is_still_detectron2s(weights: str, tmp_path: Path) -> None:
+    loader = Trainer.build_test_loader(config("yaml", tmp_path, weights), "scenes_tiny_test")
+    assert len(loader.dataset) == 8
+    assert not hasattr(loader, "no_such_attribute")
+
+
+def test_a_python_config_with_a_fixed_test_set_loads_no_other(weights: str, tmp_path: Path) -> None:
+    cfg = config("python", tmp_path, weights)
+    cfg.dataloader.test.dataset.names = ["scenes_tiny_test"]
+    parts = parts_of(cfg)
+    parts.test_loader("scenes_tiny_test")
+    with pytest.raises(
+        ValueError, match=r"does not refer to datasets.test, so it can't load scenes_tiny_train"
+    ):
+        parts.test_loader("scenes_tiny_train")
+
+
+@pytest.mark.parametrize("path", ["model (1).pth", "a=b/it's.pth", "plain/model-1.pth", ""])
+def test_any_path_can_be_an_override_of_a_python_config(path: str) -> None:
+    parts = kind_of_config("x.py")
+    cfg = load_config(str(TINY_LAZY), parts.override(parts.keys.weights, path))
+    assert cfg.train.init_checkpoint == path
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.max_iter=[1,", r"override 'train.max_iter=\[1,' can't be applied"),
+        ("train.device.x=1", r"train.device.x"),
+        ("datasets.train=scenes_tiny_train", "datasets.train is a list of names"),
+        ("datasets.test=[scenes_tiny_test]", "datasets.test one name"),
+    ],
+)
+def test_a_bad_override_of_a_python_config_is_one_line(override: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
+        load_config(str(TINY_LAZY), [override])
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("content", ["MODEL: [", "- a\n- b\n", "MODEL: 3\n", "VERSION: 3\n"])
+def test_a_bad_yaml_file_is_one_line_that_names_it(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(content)
+    with pytest.raises(ValueError, match=r"bad.yaml can't be read as a config of Detectron2: ") as raised:
+        load_config(str(file))
+    assert "\n" not in str(raised.value)
+
+
+def test_detections_of_a_python_config_are_found_wherever_it_names_them(weights: str, tmp_path: Path) -> None:
+    """Training on proposals does not go together with precomputed detections."""
+    cfg = config("python", tmp_path, weights)
+    cfg.model.entities_from_proposals = True
+    ids = [x["image_id"] for x in DatasetCatalog.get("scenes_tiny_train")]
+    nothing = (np.zeros((0, 4)), np.zeros(0), np.zeros(0, dtype=np.int64))
+    classes = vocabulary_of("scenes_tiny_train").thing_classes
+    save_detections(tmp_path / "none.npz", dict.fromkeys(ids, nothing), classes)
+    cfg.dataloader.train.dataset.dataset_dicts.detection_files = [str(tmp_path / "none.npz")]
+    with pytest.raises(ValueError, match="trains on proposals, so it can't use"):
+        Trainer(cfg)

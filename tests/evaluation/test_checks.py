@@ -150,7 +150,7 @@ def test_an_image_with_cases_needs_triplet_answers() -> None:
 
 
 def test_missing_answers_name_the_remedy() -> None:
-    remedy = r"build_relation_test_loader\(\.\.\., queries=evaluator\.queries\).*Trainer\.build_test_loader.*"
+    remedy = r"with_queries\(loader, queries=evaluator\.queries\).*Trainer\.build_test_loader.*"
     with pytest.raises(ValueError, match=rf"^image 7: .*{remedy}leave protocol reldn out"):
         prepare(replace(GOOD, pair_answers=None), "prdcls")
 

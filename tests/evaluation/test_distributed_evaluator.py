@@ -120,6 +120,7 @@ def assert_equals_one_process(folder: Path, runs: Sequence[str]) -> None:
             assert files(folder / run / task) == written
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path: Path) -> None:
     runs = ["two", "two_and_the_main_one_is_empty"]
     run_in_processes(evaluate, 2, tmp_path, str(tmp_path), runs)

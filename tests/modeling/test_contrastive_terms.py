@@ -112,7 +112,7 @@ def test_a_yaml_file_may_add_a_term(toy_term: CfgNode, tmp_path: Path) -> None:
     [
         ("NORMALISATION", "anchors", ValueError, f"{LOSS} has no key NORMALISATION"),
         ("ENTITY_CLAS", CfgNode({"WEIGHT": 0.0}), ValueError, f"{LOSS} has no key ENTITY_CLAS"),
-        ("MINE", CfgNode({"NAME": "NoSuchTerm"}), KeyError, "NoSuchTerm"),
+        ("MINE", CfgNode({"NAME": "NoSuchTerm"}), ValueError, "NoSuchTerm"),
         (
             "CROSS_ENTROPY",
             CfgNode({"NAME": "ClassAgnosticTerm", "WEIGHT": 1.0, "MARGIN": 0.2}),
@@ -150,3 +150,22 @@ def test_the_losses_are_called_by_their_terms_alone() -> None:
     targets = PairTargets(nothing, nothing, flags, flags, flags, flags, flags)
     pairs = Pairs.one_direction(nothing, nothing)
     assert ContrastiveLosses(terms={})(torch.zeros(0, 3), entities, pairs, targets) == {}
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ("{NAME: ClassAgnosticTerm, WIEGHT: 1.0, MARGIN: 0.2}", "LOSS.NEW does not fit ClassAgnosticTerm.*wieght"),
+        ("{NAME: ClassAgnosticTerm, WEIGHT: 1.0}", "LOSS.NEW does not fit ClassAgnosticTerm.*margin"),
+        ("{NAME: NoSuchTerm, WEIGHT: 1.0, MARGIN: 0.2}", "LOSS.NEW.NAME is 'NoSuchTerm', which is not in CONTRASTIVE"),
+    ],
+)  # fmt: skip
+def test_a_block_that_is_no_term_is_named(
+    block: str, message: str, tiny_config: TinyConfig, tmp_path: Path
+) -> None:
+    file = tmp_path / "new.yaml"
+    file.write_text(f"MODEL: {{ROI_RELATION_HEAD: {{LOSS: {{NEW: {block}}}}}}}\n")
+    cfg = tiny_config()
+    cfg.merge_from_file(str(file))
+    with pytest.raises(ValueError, match=message):
+        ContrastiveLosses(cfg)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-r"""Writes the file of detection scores that the row "SGDET" of the benchmark ranks.
+r"""Writes the file of detection scores that the row "sgdet" of the benchmark ranks.
 
 python tools/benchmarks/make_detections.py --dataset vrd_mini_test \
     --detections output/vrd_mini/detections/vrd_mini_test.npz \

@@ -1,4 +1,4 @@
-"""SGDET of photos with 100 detections each: the exact early stop beside ranking every pair."""
+"""sgdet of photos with 100 detections each: the exact early stop beside ranking every pair."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,7 +23,7 @@ def rows() -> Iterator[Row]:
         model = build(cfg)
         stages = [RelationStage(model, detections) for detections in photos(short_side)]
         yield _regions_row(f"{name}, features of {_REGIONS} regions", stages[0])
-        what = f"{name} {short_side} px, SGDET of {len(stages)} photos"
+        what = f"{name} {short_side} px, sgdet of {len(stages)} photos"
         yield _ranking_row(f"{what}, relation stage", stages, RelationStage.run)
         yield _ranking_row(f"{what}, end to end", stages, RelationStage.end_to_end)
 

@@ -73,7 +73,7 @@ class PublishedRelDNHead(RelDNHead):
         return super().from_config(cfg, input_shape, spatial_features=spatial_features)
 
     def has_pair(self, boxes: Tensor) -> bool:
-        """Whether SGDET considers at least one pair of (E, 4) detected boxes."""
+        """Whether sgdet considers at least one pair of (E, 4) detected boxes."""
         if not self.overlap_only:
             return len(boxes) > 1
         return bool(boxes_overlap(boxes[:, None], boxes[None]).triu(diagonal=1).any())

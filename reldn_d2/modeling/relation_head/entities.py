@@ -148,7 +148,7 @@ def sampled_proposals(proposals: list[Instances], num_classes: int) -> tuple[lis
 
 
 def given_entities(ground_truth: Instances) -> Instances:
-    """Entities of score 1 with ground-truth boxes and classes, in the same order (PRDCLS)."""
+    """Entities of score 1 with ground-truth boxes and classes, in the same order (prdcls)."""
     return Instances(
         ground_truth.image_size,
         pred_boxes=ground_truth.gt_boxes,

@@ -50,7 +50,7 @@ class RelDNHead(nn.Module):
             sample_pairs: draws the training pairs.
             cross_entropy_weight: weight of L0; 0 switches it off.
             contrastive_losses: L1, L2 and L3, or other contrastive terms.
-            overlap_only: whether SGDET considers only pairs whose boxes overlap.
+            overlap_only: whether sgdet considers only pairs whose boxes overlap.
             top_k: number of relationships kept per image, for each number of predicates per pair.
             chunk_size: number of unordered pairs scored at a time in inference; limits the memory.
         """
@@ -144,7 +144,7 @@ class RelDNHead(nn.Module):
 
         Args:
             features, relation_features, entities: see `losses`.
-            entities_given: whether the entities are annotated (SGCLS and PRDCLS). The overlap filter is for
+            entities_given: whether the entities are annotated (sgcls and prdcls). The overlap filter is for
                 detected entities only.
             queries: queries about each image, in rows of the entities of that image. Pairs may repeat, and
                 subject and object of a pair may be the same entity. In a triplet they are two different

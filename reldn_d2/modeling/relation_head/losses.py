@@ -278,11 +278,16 @@ def _term_from_config(cfg: CfgNode, key: str) -> ContrastiveTerm:
             f"{key}: {{NAME: a class in CONTRASTIVE_TERM_REGISTRY, WEIGHT: ..., MARGIN: ...}}"
         )
     options = {name.lower(): getattr(block, name) for name in block if name != "NAME"}
-    term: ContrastiveTerm = CONTRASTIVE_TERM_REGISTRY.get(block.NAME)(
-        **options,
-        num_classes=cfg.MODEL.ROI_HEADS.NUM_CLASSES,
-        num_predicates=cfg.MODEL.ROI_RELATION_HEAD.NUM_PREDICATES,
-    )
+    if block.NAME not in CONTRASTIVE_TERM_REGISTRY:
+        raise ValueError(f"{_LOSS}.{key}.NAME is {block.NAME!r}, which is not in CONTRASTIVE_TERM_REGISTRY")
+    try:
+        term: ContrastiveTerm = CONTRASTIVE_TERM_REGISTRY.get(block.NAME)(
+            **options,
+            num_classes=cfg.MODEL.ROI_HEADS.NUM_CLASSES,
+            num_predicates=cfg.MODEL.ROI_RELATION_HEAD.NUM_PREDICATES,
+        )
+    except TypeError as error:  # a key that the term does not have, or one that is missing
+        raise ValueError(f"{_LOSS}.{key} does not fit {block.NAME}: {error}") from error
     return term
 
 
