@@ -155,9 +155,9 @@ def test_the_losses_are_called_by_their_terms_alone() -> None:
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ("{NAME: ClassAgnosticTerm, WIEGHT: 1.0, MARGIN: 0.2}", "LOSS.NEW does not fit ClassAgnosticTerm.*wieght"),
-        ("{NAME: ClassAgnosticTerm, WEIGHT: 1.0}", "LOSS.NEW does not fit ClassAgnosticTerm.*margin"),
-        ("{NAME: NoSuchTerm, WEIGHT: 1.0, MARGIN: 0.2}", "LOSS.NEW.NAME is 'NoSuchTerm', which is not in CONTRASTIVE"),
+        ("{NAME: ClassAgnosticTerm, WIEGHT: 1.0, MARGIN: 0.2}", "LOSS.NEW does not fit Class.*wieght"),
+        ("{NAME: ClassAgnosticTerm, WEIGHT: 1.0}", "LOSS.NEW does not fit Class.*margin"),
+        ("{NAME: NoSuchTerm, WEIGHT: 1.0, MARGIN: 0.2}", "LOSS.NEW.NAME is 'NoSuchTerm'"),
     ],
 )  # fmt: skip
 def test_a_block_that_is_no_term_is_named(
