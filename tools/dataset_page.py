@@ -71,7 +71,7 @@ def _picture(report: DatasetReport, image: int) -> NDArray[np.uint8]:
     width, height = arrays.sizes[image].tolist()
     try:
         picture = read_image(arrays.file_names[image], "RGB")
-    # Any error: check_pictures has reported it.
+    # A damaged file may make a decoder raise any exception. check_pictures has reported it.
     except Exception:
         picture = np.full((1, 1, 3), 128, dtype=np.uint8)
     else:

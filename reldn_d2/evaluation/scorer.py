@@ -285,18 +285,7 @@ def evaluate_graphs(
     """
     task = parse_task(task)
     resolved = resolve_protocols(protocols, task, split.predicate_classes)
-    unknown = sorted(predictions.keys() - truths.keys())
-    if unknown:
-        raise ValueError(f"predictions for images that the data set does not have: {', '.join(unknown[:5])}")
-    if not any(len(truth.relations) for truth in truths.values()):
-        raise ValueError("the data set has no annotated relationship: there is nothing to evaluate")
-    missing = sorted(truths.keys() - predictions.keys())
-    if missing and not allow_missing:
-        raise ValueError(
-            f"{len(missing)} of {len(truths)} images have no prediction: image {', '.join(missing[:5])}. "
-            "Give an image where nothing was found an empty prediction, or set allow_missing to count "
-            "missing images as empty"
-        )
+    _check_images(truths, predictions, allow_missing)
     nothing = PredictedGraph.empty()
     ids = sorted(truths)
     for image_id, predicted in predictions.items():
@@ -314,6 +303,24 @@ def evaluate_graphs(
                 counts = {f"{name}{suffix}": value for name, value in result.per_image.items()}
                 results[f"{protocol.name}{suffix}"] = replace(result, per_image=counts)
     return results
+
+
+def _check_images(
+    truths: Mapping[str, GroundTruthGraph], predictions: Mapping[str, PredictedGraph], allow_missing: bool
+) -> None:
+    """Refuse predictions that are not those of the split."""
+    unknown = sorted(predictions.keys() - truths.keys())
+    if unknown:
+        raise ValueError(f"predictions for images that the data set does not have: {', '.join(unknown[:5])}")
+    if not any(len(truth.relations) for truth in truths.values()):
+        raise ValueError("the data set has no annotated relationship: there is nothing to evaluate")
+    missing = sorted(truths.keys() - predictions.keys())
+    if missing and not allow_missing:
+        raise ValueError(
+            f"{len(missing)} of {len(truths)} images have no prediction: image {', '.join(missing[:5])}. "
+            "Give an image where nothing was found an empty prediction, or set allow_missing to count "
+            "missing images as empty"
+        )
 
 
 def _check_usable(
