@@ -36,7 +36,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"arrays", "images", "fit_boxes", "registration", "detections", "loaders"},
         {"filters", "statistics", "mapper"},
         {"datasets", "synthetic", "checking"},
-        {"builtin", "conversion"},
+        {"builtin", "conversion", "data_file"},
     ],
     "modeling": [
         {"backbone", "region_heads", "postprocessing"},
