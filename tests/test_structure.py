@@ -65,7 +65,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"draw", "graph_svg", "plots", "feature_maps", "report"},
     ],
     "engine": [
-        {"run_identity", "optimizer", "protocols", "conversion_command"},
+        {"run_identity", "optimizer", "protocols", "conversion_command", "user_modules"},
         {"datasets", "parts"},
         {"yaml", "lazy"},
         {"run"},

@@ -13,8 +13,9 @@ from .evaluate import (
 )
 from .parts import RunParts
 from .predictor import RelationPredictor
-from .setup import import_data_sets, setup, setup_console
+from .setup import setup, setup_console
 from .trainer import Trainer
+from .user_modules import import_data_sets
 
 __all__ = [
     "RelationPredictor",
