@@ -71,7 +71,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"run"},
         {"trainer"},
         {"evaluate"},
-        {"predictor", "detections", "setup"},
+        {"predictor", "detections", "setup", "own_data"},
     ],
 }
 
