@@ -259,8 +259,8 @@ class LazyParts(RunParts):
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """Instantiates `optimizer` for the parameters of a model."""
         cfg = self.cfg.optimizer
-        # A checkpoint contains the settings, and is read only if they are plain Python. OmegaConf's lists, such
-        # as Adam's betas, are not.
+        # A checkpoint contains the settings, and is read only if they are plain Python. OmegaConf's
+        # lists, such as Adam's betas, are not.
         plain = {key: tuple(value) if isinstance(value, ListConfig) else value for key, value in cfg.items()}
         optimizer: torch.optim.Optimizer = instantiate({**plain, "params": {**cfg.params, "model": model}})
         return optimizer
