@@ -1,5 +1,6 @@
 """Configs, training, evaluation and prediction, for `train_net.py` and the tools."""
 
+from .console import setup_console
 from .datasets import vocabulary_of
 from .detections import cache_detections, detector_identity
 from .evaluate import (
@@ -13,7 +14,7 @@ from .evaluate import (
 )
 from .parts import RunParts
 from .predictor import RelationPredictor
-from .setup import import_data_sets, setup, setup_console
+from .setup import import_data_sets, setup
 from .trainer import Trainer
 
 __all__ = [

@@ -239,8 +239,8 @@ class LazyParts(RunParts):
 
     def length_keys(self) -> tuple[str, ...]:
         """`train.max_iter`, and the keys that refer to it."""
-        written = flatten(OmegaConf.to_container(self.cfg, resolve=False))
-        referring = [key for key, value in written if "${train.max_iter}" in value]
+        written: Any = OmegaConf.to_container(self.cfg, resolve=False)
+        referring = [key for key, value in flatten(written) if "${train.max_iter}" in value]
         return (self.keys.max_iter, *referring)
 
     def save(self, path: Path) -> None:

@@ -119,7 +119,7 @@ class RunParts(ABC):
 
     @abstractmethod
     def length_keys(self) -> tuple[str, ...]:
-        """The keys that say how long the training is. A resumed run may change them, and says what follows."""
+        """The keys that say how long the training is: a resumed run may change them."""
 
     @abstractmethod
     def save(self, path: Path) -> None:

@@ -65,9 +65,9 @@ def _refuse_used_folder(parts: RunParts) -> None:
     if checkpoints:
         other = parts.override(parts.keys.output_dir, "FOLDER")
         raise ValueError(
-            f"{folder} has checkpoints of an earlier training ({checkpoints[-1].name}), which a new one would "
-            f"overwrite: add --resume to go on with it, choose another folder ({' '.join(other)}), or delete "
-            "this one"
+            f"{folder} has checkpoints of an earlier training ({checkpoints[-1].name}), which a new one "
+            f"would overwrite: add --resume to go on with it, choose another folder ({' '.join(other)}), or "
+            "delete this one"
         )
 
 

@@ -49,8 +49,8 @@ _OTHER = "other"  # group of the numbers that are no recalls
 # Columns of the table of predicates that say how often a predicate is annotated.
 _COUNTS = ("annotated", "instance cases", "proximity cases")
 _SHOWN_IN_LOG = 50
-# In the short tables of relation_results.md: the second averages, and zero-shot recall of `reldn` at other K's,
-# are left to the CSV file.
+# Numbers that are not in the short tables, but in the CSV file: the second averages, and zero-shot recall of
+# `reldn` at other K's.
 _LEFT_TO_CSV = re.compile(r"(macro|micro|pooled)_.*|.*mR_all@.*|.*_k\d+_zR@(?!50).*")
 
 
@@ -76,8 +76,8 @@ def save_results(
         folder / TABLES_FILE,
         f"# Relationships in {dataset_name}, {task}",
         "" if first is None else f"**{first.metric} of {first.group}: {first.value:.2f}**",
-        f"Percent. A dash is an undefined number. Every number is in {RESULTS_FILE}, those of each predicate in "
-        f"{PREDICATE_TABLES_FILE} and {PREDICATES_FILE}.",
+        f"Percent. Every number is in {RESULTS_FILE}, those of each predicate are in {PREDICATE_TABLES_FILE} "
+        f"and {PREDICATES_FILE}.",
         *(f"## {name}\n\n{short_table(result)}" for name, result in results.items()),
     )
     predicate_tables = {
@@ -149,8 +149,8 @@ def _save_csv(path: Path, header: Sequence[str], rows: Iterable[tuple[*tuple[str
 def short_table(result: ProtocolResult) -> str:
     """Format the numbers of one protocol that people read as one table, and the notes.
 
-    Recalls have a row for each recall, or for each k, and a column for each K. If there are other numbers too,
-    each number has a row. Left out are second averages, undefined numbers and numbers of single predicates.
+    If all are recalls, there is a row for each recall, or for each k, and a column for each K; otherwise each
+    number has a row. Left out are second averages, undefined numbers and numbers of single predicates.
     """
     shown = {
         name: value
@@ -195,7 +195,7 @@ def _metric_tables(result: ProtocolResult) -> Iterator[str]:
 
 
 def _of_all_predicates(result: ProtocolResult) -> dict[str, float]:
-    """The metrics but for those that the table of predicates shows: "AP_rel/on" if it has a column "AP_rel"."""
+    """The metrics without those that the table of predicates shows ("AP_rel/on" in a column "AP_rel")."""
     return {
         name: value
         for name, value in result.metrics.items()
