@@ -1,7 +1,7 @@
 """The weights of the best evaluation of a training.
 
-Detectron2's hook for this marks its file as the last checkpoint, from which a run would resume, and a resumed run
-forgets the best number. Here the number lies in the file of the weights.
+Detectron2's hook for this marks its file as the last checkpoint, from which a run would resume, and a resumed
+run forgets the best number. Here the number lies in the file of the weights.
 """
 
 import logging

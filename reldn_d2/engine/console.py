@@ -11,9 +11,9 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import TextIO
 
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
 
 LOGGERS = ("reldn_d2", "detectron2", "fvcore")
 LOG_FILE = "log.txt"
@@ -74,6 +74,8 @@ FOR_THE_FILE = (
     Message("detectron2.engine.defaults", "Model:", "the whole model"),
     Message("reldn_d2.engine.lazy", "Model:", "the whole model"),
     Message("detectron2.data.common", "", "how the list of images is kept in memory"),
+    Message("detectron2.data.build", "Removed", "the first lines say what is trained on"),
+    Message("reldn_d2.data.filters", "Training relationships of", "the first lines say what is trained on"),
     Message("detectron2.data.build", "Using training sampler", "part of the config"),
     Message("detectron2.data.build", "Making batched data loader", "part of the config"),
     Message("detectron2.data.build", "Distribution of instances", "a table of all classes"),
@@ -83,7 +85,14 @@ FOR_THE_FILE = (
     Message("fvcore.common.checkpoint", "[Checkpointer] Loading", "said first"),
     Message("fvcore.common.checkpoint", "No checkpoint found", "said first"),
     Message("fvcore.common.checkpoint", "Loading trainer from", "said first"),
-    Message("fvcore.common.checkpoint", "Saving checkpoint to", "said twice; ours stays"),
+    Message(
+        "fvcore.common.checkpoint",
+        "Some model parameters or buffers are not found",
+        "new layers of this stage; our checkpointer refuses a checkpoint that lacks others",
+    ),
+    Message("fvcore.common.checkpoint", "Saving checkpoint to", "the last lines say where they lie"),
+    Message("detectron2.engine.train_loop", "Starting training", "said first"),
+    Message("detectron2.engine.hooks", "Total training time", "said last"),
     Message("detectron2.engine.hooks", "Loading scheduler from", "part of resuming"),
     Message("reldn_d2.data.mapper", "Augmentations used", "part of the config"),
     Message("reldn_d2.modeling.start_from_detector", "", "which tensors were copied"),
@@ -133,14 +142,29 @@ def setup_console() -> None:
     second call changes nothing.
     """
     logging.captureWarnings(True)
-    color = sys.stdout.isatty()
-    for name in (*LOGGERS, _WARNINGS):
-        logger = setup_logger(distributed_rank=comm.get_rank(), name=name, color=color)
-        for handler in logger.handlers:
-            if type(handler) is logging.StreamHandler and handler.stream is sys.stdout:
-                handler.addFilter(is_for_the_screen)
+    for logger in map(logging.getLogger, (*LOGGERS, _WARNINGS)):
+        logger.setLevel(logging.DEBUG)
+        logger.propagate = False
+        if comm.is_main_process() and not any(isinstance(x, _Screen) for x in logger.handlers):
+            logger.addHandler(_Screen())
     for handler in logging.getLogger(_TORCH).handlers:
-        handler.addFilter(is_no_harmless_warning)
+        if not isinstance(handler, _LogFile):
+            handler.addFilter(is_no_harmless_warning)
+
+
+class _Screen(logging.StreamHandler[TextIO]):
+    """What a person reads: the time, whether it is a warning, and the message."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stdout)
+        self.addFilter(is_for_the_screen)
+        self.setFormatter(logging.Formatter("[%(asctime)s] %(message)s", datefmt="%H:%M:%S"))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Names the level of a message if it is more than information."""
+        time, _, message = super().format(record).partition(" ")
+        level = f"{record.levelname}: " if record.levelno > logging.INFO else ""
+        return f"{time} {level}{message}"
 
 
 class _LogFile(logging.FileHandler):
@@ -161,6 +185,7 @@ def setup_run_log(output_dir: str) -> None:
     Path(output_dir).mkdir(parents=True, exist_ok=True)
     name = f"{LOG_FILE}.rank{rank}" if rank else LOG_FILE
     file = _LogFile(Path(output_dir, name), encoding="utf-8")
+    # As Detectron2 writes its log files.
     file.setFormatter(
         logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", datefmt="%m/%d %H:%M:%S")
     )
@@ -169,7 +194,7 @@ def setup_run_log(output_dir: str) -> None:
             if isinstance(handler, _LogFile):
                 logger.removeHandler(handler)
                 handler.close()
-            elif is_for_the_screen in handler.filters:
+            elif isinstance(handler, _Screen):
                 handler.addFilter(_is_no_table)
         logger.addHandler(file)
 

@@ -85,7 +85,7 @@ def evaluate(cfg: Config, *, resume: bool = False) -> dict[str, Any]:
     if comm.is_main_process():
         title = f"Evaluation finished; weights: {weights}"
         files = files_of_run(parts, results, trained=False)
-        summary = Summary(title, evaluation_settings(parts), results, files)
+        summary = Summary(title, parts.test_datasets, evaluation_settings(parts), results, files)
         summary.save(Path(parts.output_dir, INFERENCE))
         logger.info(summary.for_the_screen())
     parts.verify(results)

@@ -101,11 +101,11 @@ def start_run(cfg: Config, args: argparse.Namespace, origin_of_seed: str) -> Non
     logger.debug("Arguments: %s", args)
     logger.debug("Config:\n%s", "\n".join(f"{key}: {value}" for key, value in parts.settings().items()))
     logger.info(
-        "%s\n%s",
-        "Evaluation" if args.eval_only else "Training",
+        "Run\n%s",
         as_block(
             {
-                "config": " ".join([args.config_file, *args.opts]),
+                "config": args.config_file,
+                "overrides": " ".join(args.opts),
                 "output": str(folder),
                 "device": f"{parts.device}, {_processes()}",
                 "seed": f"{parts.seed} ({origin_of_seed})",

@@ -5,7 +5,7 @@ folder `inference`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,15 @@ class Summary:
 
     Attributes:
         title: what ended, in one sentence.
-        evaluation: what was evaluated and how: the settings that the numbers depend on.
+        test_sets: names of the data sets of the evaluation.
+        evaluation: the settings that say how it was evaluated.
         results: see `reldn_d2.engine.run.test`.
         files: what lies where.
         iterations: length of the training; None: it was an evaluation alone.
     """
 
     title: str
+    test_sets: Sequence[str]
     evaluation: Mapping[str, str]
     results: Results
     files: Mapping[str, str] = field(default_factory=dict)
@@ -71,7 +73,10 @@ class Summary:
                 file.write(text.encode())
 
     def _headline(self) -> str:
-        return str(headline(self.results) or "There are no numbers: nothing was evaluated.")
+        first = headline(self.results)
+        if first is None:
+            return "There are no numbers: nothing was evaluated."
+        return f"{first} (on {', '.join(self.test_sets)})"
 
     def _numbers(self) -> dict[str, str]:
         return {
@@ -81,10 +86,9 @@ class Summary:
 
 
 def evaluation_settings(parts: RunParts) -> dict[str, str]:
-    """The settings that say what an evaluation is of: test sets, task, protocols."""
-    settings, keys = parts.settings(), parts.keys
-    chosen = {key: settings.get(key, "") for key in (keys.task, keys.protocols)}
-    return {"test sets": json.dumps(parts.test_datasets), **chosen}
+    """The settings that say how a model is evaluated: task and protocols."""
+    settings = parts.settings()
+    return {key: settings[key] for key in (parts.keys.task, parts.keys.protocols) if key in settings}
 
 
 def finished_results(parts: RunParts) -> dict[str, Any] | None:
@@ -97,7 +101,11 @@ def finished_results(parts: RunParts) -> dict[str, Any] | None:
         saved = json.loads(Path(parts.output_dir, SUMMARY_DATA_FILE).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    same = saved["iterations"] == parts.max_iter and saved["evaluation"] == evaluation_settings(parts)
+    same = (
+        saved["iterations"] == parts.max_iter
+        and saved["test_sets"] == [*parts.test_datasets]
+        and saved["evaluation"] == evaluation_settings(parts)
+    )
     results: dict[str, Any] = saved["results"]
     return results if same else None
 

@@ -159,7 +159,8 @@ class Trainer(DefaultTrainer):
 
     def _summary(self, title: str, results: dict[str, Any]) -> Summary:
         files = files_of_run(self.parts, results, trained=True, best=str(self._best))
-        return Summary(title, evaluation_settings(self.parts), results, files, self.max_iter)
+        sets, settings = self.parts.test_datasets, evaluation_settings(self.parts)
+        return Summary(title, sets, settings, results, files, self.max_iter)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads as DefaultTrainer does, also the state that earlier releases saved for Python configs."""

@@ -1,7 +1,7 @@
 """The numbers of an evaluation that are reported first.
 
-The headline of an evaluation is the first main number of its first protocol. So the protocol that is usual for
-a data set comes first in a list of protocols, as in the configs of this project.
+The headline of an evaluation is the first main number of its first protocol. So the protocol that is usual
+for a data set comes first in a list of protocols, as in the configs of this project.
 """
 
 from collections.abc import Mapping
