@@ -202,6 +202,24 @@ def test_self_relations_without_id_are_named_by_position(
     assert "the first being record 0 of 'relations'" in caplog.text
 
 
+def test_one_message_names_every_record_with_a_wrong_id(tmp_path: Path) -> None:
+    data = content()
+    wrong = [{"id": i, "subject_id": 4, "object_id": 100 + i, "predicate_id": 9} for i in range(10, 50)]
+    data["relations"] += wrong
+    named = ", ".join(f"relation {i}" for i in range(11, 41))
+    with pytest.raises(ValueError, match=f"has no id 110.* fails for 39 more: {named}, ") as error:
+        load_coco_relations(write(tmp_path, data), tmp_path)
+    assert "relation 10:" in str(error.value) and "relation 41" not in str(error.value)
+
+
+def test_one_message_names_every_wrong_box(tmp_path: Path) -> None:
+    data = content()
+    data["annotations"][0]["bbox"] = [1, 2, 0, 5]
+    data["annotations"][2]["bbox"] = [1, 2, -3, 5]
+    with pytest.raises(ValueError, match=r"annotation 5: .*no positive size.* 1 more: annotation 4\.$"):
+        load_coco_relations(write(tmp_path, data), tmp_path)
+
+
 Change = Callable[[dict[str, Any]], Any]
 
 

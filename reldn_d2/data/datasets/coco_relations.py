@@ -61,6 +61,9 @@ _REQUIRED_KEYS = {
     "relations": ("subject_id", "object_id", "predicate_id"),
 }
 
+# How many records that fail the same check a message names, besides the first.
+_NAMED = 30
+
 # In pixels. Annotation tools round, so the far edge of a box may lie a fraction of a pixel outside.
 _TOLERANCE = 1.0
 
@@ -85,12 +88,22 @@ class Table:
     records: list[Record]
     rows: dict[Id, int]
 
-    def fail(self, row: int, problem: str, remedy: str) -> NoReturn:
+    def fail(self, row: int, problem: str, remedy: str, others: Sequence[int] = ()) -> NoReturn:
         """Refuse a record.
 
+        Args:
+            row: the record.
+            problem: what is wrong with it.
+            remedy: what to do.
+            others: further records that fail the same check, so that one run names all of them.
+
         Raises:
-            ValueError: always; the message names the file and the record.
+            ValueError: always; the message names the file and the records.
         """
+        if others:
+            named = ", ".join(map(self.describe, others[:_NAMED]))
+            more = ", ..." if len(others) > _NAMED else ""
+            remedy += f" The same check fails for {len(others)} more: {named}{more}."
         _fail(self.json_file, self.describe(row), problem, remedy)
 
     def describe(self, row: int) -> str:
@@ -99,29 +112,37 @@ class Table:
             return f"{self.kind.removesuffix('s')} {self.records[row]['id']!r}"
         return f"record {row} of {self.kind!r}"
 
-    def look_up(self, row: int, identity: Any, target: "Table") -> int:
-        """Find the row of another list by its id.
+    def look_up(self, rows: Sequence[int], identities: Sequence[Any], target: "Table") -> NDArray[np.int64]:
+        """Find the rows of another list by their ids.
 
         Args:
-            row: the record of this list that names the id, for the message.
-            identity: the id.
+            rows: (K,) the records of this list that name the ids, for the message.
+            identities: (K,) the ids.
             target: the other list.
 
+        Returns:
+            (K,) rows of `target`.
+
         Raises:
-            ValueError: `target` does not have the id.
+            ValueError: `target` does not have an id. The message names all such records.
         """
         # True equals the id 1, so booleans are excluded
-        found = target.rows.get(identity) if type(identity) in (int, str) else None
-        if found is None:
-            problem = f"{target.kind!r} has no id {identity!r}"
-            remedy = f"Add the record to {target.kind!r} or correct the id."
-            similar = target.similar_name(identity)
-            if similar is not None:
-                name, its_id = similar
-                problem += ", which is a name" if name == identity else f"; the name {name!r} is similar"
-                remedy = f"Relationships and annotations give ids, not names: write {its_id!r}."
-            self.fail(row, problem, remedy)
-        return found
+        found = [target.rows.get(i, -1) if type(i) in (int, str) else -1 for i in identities]
+        if -1 in found:
+            first, *others = (k for k, row in enumerate(found) if row == -1)
+            problem, remedy = target.unknown(identities[first])
+            self.fail(rows[first], problem, remedy, [rows[k] for k in others])
+        return np.array(found, dtype=np.int64)
+
+    def unknown(self, identity: Any) -> tuple[str, str]:
+        """Problem and remedy of an id that this list does not have."""
+        problem = f"{self.kind!r} has no id {identity!r}"
+        similar = self.similar_name(identity)
+        if similar is None:
+            return problem, f"Add the record to {self.kind!r} or correct the id."
+        name, its_id = similar
+        hint = ", which is a name" if name == identity else f"; the name {name!r} is similar"
+        return problem + hint, f"Relationships and annotations give ids, not names: write {its_id!r}."
 
     def similar_name(self, given: Any) -> tuple[str, Id] | None:
         """The class whose name was given where its id is wanted, or has a similar name: name and id."""
@@ -137,8 +158,7 @@ class Table:
         Raises:
             ValueError: `target` does not have an id.
         """
-        rows = (self.look_up(row, record[key], target) for row, record in enumerate(self.records))
-        return np.fromiter(rows, dtype=np.int64, count=len(self.records))
+        return self.look_up(range(len(self.records)), [record[key] for record in self.records], target)
 
 
 @dataclass(frozen=True)
@@ -350,36 +370,36 @@ def _verified_categories(images: Table, row: int, categories: Table) -> NDArray[
     if not isinstance(verified, list):
         remedy = "Give a list of category ids, or leave the key out."
         images.fail(row, f"verified_category_ids is {verified!r}", remedy)
-    return np.array([images.look_up(row, i, categories) for i in verified], dtype=np.int64)
+    return images.look_up([row] * len(verified), verified, categories)
 
 
 def _checked_boxes(annotations: Table, images: Table, image_of: NDArray[np.int64]) -> NDArray[np.float64]:
     """(N, 4) boxes as XYXY, inside their images."""
 
-    def refuse(row: int, problem: str) -> NoReturn:
+    def refuse(wrong: NDArray[np.int64], problem: str) -> NoReturn:
+        row, *others = wrong.tolist()
         remedy = "A COCO box is [x, y, width, height] in pixels, with a positive size, inside its image."
-        annotations.fail(row, f"the box {given[row]!r} {problem}", remedy)
+        annotations.fail(row, f"the box {given[row]!r} {problem}", remedy, others)
 
     given = [record["bbox"] for record in annotations.records]
-    for row, box in enumerate(given):
-        if not is_box(box):
-            refuse(row, "is not four numbers")
+    no_numbers = np.flatnonzero([not is_box(box) for box in given])
+    if len(no_numbers):
+        refuse(no_numbers, "is not four numbers")
     boxes = np.array(given, dtype=np.float64).reshape(-1, 4)
     for right, problem in (
         (np.isfinite(boxes), "is not finite"),
         (boxes[:, 2:] > 0, "has no positive size"),
     ):
         if not right.all():
-            refuse(int(right.all(axis=1).argmin()), problem)
+            refuse(np.flatnonzero(~right.all(axis=1)), problem)
     sizes = [(image["width"], image["height"]) for image in images.records]
     limits = np.array(sizes, dtype=np.float64).reshape(-1, 2)[image_of]
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-    inside = _inside_image(corners, limits)
-    if not inside.all():
-        row = int(inside.argmin())
-        width, height = sizes[image_of[row]]
-        image_id = images.records[image_of[row]]["id"]
-        refuse(row, f"is outside the {width} x {height} pixels of image {image_id!r}")
+    outside = np.flatnonzero(~_inside_image(corners, limits))
+    if len(outside):
+        width, height = sizes[image_of[outside[0]]]
+        image_id = images.records[image_of[outside[0]]]["id"]
+        refuse(outside, f"is outside the {width} x {height} pixels of image {image_id!r}")
     return np.concatenate([corners[:, :2].clip(min=0), np.minimum(corners[:, 2:], limits)], axis=1)
 
 
@@ -417,18 +437,17 @@ def _checked_relations(
     object = relations.look_up_all("object_id", annotations)
     predicate = relations.look_up_all("predicate_id", predicates)
     image = image_of[subject]
-    for row, record in enumerate(relations.records):
-        if "image_id" in record:
-            image[row] = relations.look_up(row, record["image_id"], images)
+    named = [row for row, record in enumerate(relations.records) if "image_id" in record]
+    image[named] = relations.look_up(named, [relations.records[row]["image_id"] for row in named], images)
     for entity in (subject, object):
         elsewhere = image_of[entity] != image
         if elsewhere.any():
-            row = int(elsewhere.argmax())
+            row, *others = np.flatnonzero(elsewhere).tolist()
             given, other = images.records[image[row]]["id"], images.records[image_of[entity[row]]]["id"]
             annotation = annotations.records[entity[row]]["id"]
             problem = f"it is of image {given!r}, but annotation {annotation!r} is of image {other!r}"
             relations.fail(
-                row, problem, "A relationship, its subject and its object must be in the same image."
+                row, problem, "A relationship, its subject and its object must be in the same image.", others
             )
     reflexive = np.flatnonzero(subject == object)
     if len(reflexive):
