@@ -7,6 +7,7 @@ from typing import Any
 from reldn_d2.checkpoint.formats import read_checkpoint, write_weights
 from reldn_d2.checkpoint.importers.efficientnet_lite import installed_weights, to_timm_detector
 from reldn_d2.data import RegisteredData
+from reldn_d2.engine import load_config
 from reldn_d2.model_zoo import get_config_file
 
 #: The weights that mean: start from random weights, whatever is at hand.
@@ -53,7 +54,7 @@ def choose_start(weights: str | None, data: RegisteredData, folder: Path) -> Sta
 
     Raises:
         FileNotFoundError: the checkpoint does not exist.
-        ValueError: it can't be read, or there is no config for it.
+        ValueError: it can't be read, or there is no YAML config for it.
     """
     if weights == SCRATCH:
         return _random_weights("as asked for")
@@ -101,6 +102,7 @@ def _given(path: Path, data: RegisteredData, folder: Path) -> Start:
                 f"--weights {path}: there is no {CONFIG_FILE} beside it, which would say what model it is, "
                 f"and it is not EfficientNet-Lite0 ({error}). Give the folder of a training"
             ) from error
+    load_config(str(config))  # an error names this file, not the one that the recipe makes of it
     classes = (checkpoint.get("vocabulary") or {}).get("thing_classes")
     if classes == list(data.thing_classes):
         described = f"the detector {file}, which is taken as it is, since it has the classes of the data"

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 
 from reldn_d2.data import RegisteredData, register_data_file
@@ -108,6 +109,17 @@ def test_a_detector_of_other_classes_is_fine_tuned(party: RegisteredData, tmp_pa
     assert Path(cfg.MODEL.WEIGHTS) == tmp_path / "first" / "detector" / "model_final.pth"
     assert cfg.MODEL.ROI_HEADS.NUM_CLASSES == 4 and cfg.DATASETS.TRAIN == ("garden_train",)
     assert "(person, cup, thing 2), 1 are new (thing 3)" in (output / "detector" / "log.txt").read_text()
+
+
+def test_imagenet_weights_are_trained_on(party: RegisteredData, tmp_path: Path) -> None:
+    torch.save(timm.create_model("tf_efficientnet_lite0").state_dict(), tmp_path / "lite0.pth")
+    output = tmp_path / "out"
+    run(party, output, "detector", "relations", weights=str(tmp_path / "lite0.pth"), length=1)
+    detector, relations = (load_config(str(output / x / "config.yaml")) for x in ("detector", ""))
+    assert Path(detector.MODEL.WEIGHTS) == output / "efficientnet_lite0.pth"
+    assert detector.MODEL.ANCHOR_GENERATOR.SIZES == [[4.0], [8.0], [16.0], [32.0]]
+    assert relations.MODEL.BACKBONE.NAME == "build_timm_fpn_backbone"
+    assert relations.MODEL.ROI_RELATION_HEAD.VISUAL.DROPOUT == 0.8, "the settings for few photos"
 
 
 def test_data_without_a_test_split_are_only_trained_on(

@@ -91,5 +91,8 @@ def test_weights_that_say_nothing_about_their_model_are_refused(tmp_path: Path) 
     with pytest.raises(FileNotFoundError, match=r"there is no file \S+empty/model_final.pth"):
         (tmp_path / "empty").mkdir()
         choose_start(str(tmp_path / "empty"), DATA, tmp_path)
+    (tmp_path / "config.yaml").write_text("train: {max_iter: 3}\n")
+    with pytest.raises(ValueError, match=r"/config.yaml was saved by a run of a Python config"):
+        choose_start(str(tmp_path / "x.pth"), DATA, tmp_path)
     with pytest.raises(FileNotFoundError, match=r"--weights gone.pth: there is no file gone.pth"):
         choose_start("gone.pth", DATA, tmp_path)
