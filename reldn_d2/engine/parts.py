@@ -32,6 +32,8 @@ class KeyNames:
     output_dir: str
     device: str
     seed: str
+    train_datasets: str
+    test_datasets: str
     weights: str
     relation_weights: str
     use_amp: str
@@ -47,6 +49,7 @@ class RunParts(ABC):
 
     Attributes:
         keys: names of settings in this kind of config.
+        is_python: whether this kind of config is written in Python, with overrides key=value.
         output_dir: folder of the run.
         device: device of the model, for example "cpu" or "cuda".
         weights: checkpoint that a run starts from, or that is evaluated; empty: none.
@@ -66,6 +69,7 @@ class RunParts(ABC):
     """
 
     keys: ClassVar[KeyNames]
+    is_python: ClassVar[bool]
     output_dir: str
     device: str
     weights: str
@@ -84,9 +88,9 @@ class RunParts(ABC):
     checkpoint_options: Mapping[str, Any]
     ddp_options: Mapping[str, Any]
 
-    @staticmethod
+    @classmethod
     @abstractmethod
-    def override(key: str, value: object) -> list[str]:
+    def override(cls, key: str, value: object) -> list[str]:
         """The command-line words that set a key of this kind of config."""
 
     @abstractmethod

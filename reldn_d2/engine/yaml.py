@@ -181,10 +181,13 @@ def count_predicates(cfg: CfgNode, dataset_dicts: list[DatasetDict]) -> NDArray[
 class YamlParts(RunParts):
     """The parts that a YAML config describes. The class methods of a trainer make them, as in Detectron2."""
 
+    is_python = False
     keys = KeyNames(
         output_dir="OUTPUT_DIR",
         device="MODEL.DEVICE",
         seed="SEED",
+        train_datasets="DATASETS.TRAIN",
+        test_datasets="DATASETS.TEST",
         weights="MODEL.WEIGHTS",
         relation_weights="MODEL.ROI_RELATION_HEAD.WEIGHTS",
         use_amp="SOLVER.AMP.ENABLED",
@@ -220,10 +223,10 @@ class YamlParts(RunParts):
         self.checkpoint_options = {"period": cfg.SOLVER.CHECKPOINT_PERIOD}
         self.ddp_options = {"broadcast_buffers": False}
 
-    @staticmethod
-    def override(key: str, value: object) -> list[str]:
-        """Two words, KEY VALUE."""
-        return [key, str(value)]
+    @classmethod
+    def override(cls, key: str, value: object) -> list[str]:
+        """Two words, KEY VALUE. A list is written as a tuple."""
+        return [key, str(tuple(value)) if isinstance(value, list) else str(value)]
 
     def scaled_to(self, num_processes: int) -> "YamlParts":
         """The config for this number of processes, if SOLVER.REFERENCE_WORLD_SIZE is set."""
