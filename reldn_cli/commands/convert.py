@@ -103,7 +103,7 @@ Converts VRD, or data in its layout, to COCO-relations files, one for each split
         name="convert visual-genome",
         summary="Visual Genome -> COCO-relations files",
         description=f"""
-Converts Visual Genome to COCO-relations files: one for each split of VG150, or, with --raw, one for all images.
+Converts Visual Genome to COCO-relations files: one for each split of VG150; with --raw, one for all images.
 {_DATA.strip()}
 """,
         example="reldn convert visual-genome --input datasets/vg --splits test",
@@ -115,8 +115,8 @@ Converts Visual Genome to COCO-relations files: one for each split of VG150, or,
         name="convert openimages",
         summary="OpenImages VRD -> COCO-relations files",
         description=f"""
-Converts the visual relationships of OpenImages to COCO-relations files, one for each split. Attributes are not
-converted. {_DATA.strip()}
+Converts the visual relationships of OpenImages to COCO-relations files, one for each split. Attributes are
+not converted. {_DATA.strip()}
 """,
         example="reldn convert openimages --input datasets/openimages_vrd --mini",
         module="convert_data",
@@ -141,8 +141,8 @@ reldn convert authors-json --annotations rel_annotations_train.json --image-root
         description="""
 Converts checkpoints of the paper's authors, and detectors of Detectron.pytorch, to this package. The command
 finds out from names and shapes what the file contains: VGG-16, or a ResNet or ResNeXt with FPN; RelDN, or a
-detector alone. Every tensor must fit a parameter of the config's model, and every parameter must get a tensor. The
-names of classes and predicates are those of the config's first test data set (docs/importing_weights.md).
+detector alone. Every tensor must fit a parameter of the config's model, and every parameter must get a tensor.
+The names of classes and predicates are those of the config's first test data set (docs/importing_weights.md).
 """,
         example="""
 reldn convert checkpoint --input model_step62722.pth --config-file published/vg_x101_fpn.yaml \\

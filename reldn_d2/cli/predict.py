@@ -94,7 +94,7 @@ def _images_of(folder: Path) -> list[Path]:
 
 
 def output_names(images: Sequence[Path]) -> list[str]:
-    """A different name for every image: its stem, or more of its path if that of another image is the same."""
+    """A different name for every image: its stem, or more of its path if two images have the same."""
     names = [image.stem for image in images]
     longer_names = [image.name for image in images], ["_".join(image.resolve().parts[1:]) for image in images]
     for longer in longer_names:
