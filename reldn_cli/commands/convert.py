@@ -139,10 +139,11 @@ reldn convert authors-json --annotations rel_annotations_train.json --image-root
         name="convert checkpoint",
         summary="checkpoints of the paper's authors, detectors of Detectron.pytorch",
         description="""
-Converts checkpoints of the paper's authors, and detectors of Detectron.pytorch, to this package. The command
-finds out from names and shapes what the file contains: VGG-16, or a ResNet or ResNeXt with FPN; RelDN, or a
-detector alone. Every tensor must fit a parameter of the config's model, and every parameter must get a
-tensor. The names of classes and predicates are those of the config's first test data set (docs/importing_weights.md).
+Converts checkpoints of the paper's authors, and detectors of Detectron.pytorch, to this package. The
+command finds out from names and shapes what the file contains: VGG-16, or a ResNet or ResNeXt with FPN;
+RelDN, or a detector alone. Every tensor must fit a parameter of the config's model, and every parameter
+must get a tensor. The names of classes and predicates are those of the config's first test data set
+(docs/importing_weights.md).
 """,
         example="""
 reldn convert checkpoint --input model_step62722.pth --config-file published/vg_x101_fpn.yaml \\
