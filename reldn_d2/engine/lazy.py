@@ -28,7 +28,7 @@ import yaml
 from detectron2.config import LazyConfig, instantiate
 from detectron2.evaluation import DatasetEvaluator
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 from torch import nn
 
@@ -274,7 +274,10 @@ class LazyParts(RunParts):
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """Instantiates `optimizer` for the parameters of a model."""
         cfg = self.cfg.optimizer
-        optimizer: torch.optim.Optimizer = instantiate({**cfg, "params": {**cfg.params, "model": model}})
+        # A checkpoint contains the settings, and is read only if they are plain Python. OmegaConf's
+        # lists, such as Adam's betas, are not.
+        plain = {key: tuple(value) if isinstance(value, ListConfig) else value for key, value in cfg.items()}
+        optimizer: torch.optim.Optimizer = instantiate({**plain, "params": {**cfg.params, "model": model}})
         return optimizer
 
     def lr_scheduler(self, optimizer: torch.optim.Optimizer) -> Any:
