@@ -8,6 +8,9 @@ OLD_KEYS: dict[str, str | None] = {
     "MODEL.ROI_RELATION_HEAD.TEST.EXHAUSTIVE": None,
 }
 
+#: Protocols that say something about any data set.
+USUAL_PROTOCOLS = ("motifs", "reldn", "confusion")
+
 
 def add_reldn_config(cfg: CN) -> None:
     """Adds the keys of RelDN, with their defaults, to a Detectron2 config. Existing keys do not change."""
@@ -80,7 +83,7 @@ def add_reldn_config(cfg: CN) -> None:
     head.TEST.TOP_K = 100  # number of relationships for each image
     head.TEST.CHUNK_SIZE = 256  # number of unordered pairs scored at a time, limits the memory
     # Protocols to report, see docs/evaluation.md. Protocols that are not defined for the task are left out.
-    head.TEST.PROTOCOLS = ("motifs", "reldn", "confusion")
+    head.TEST.PROTOCOLS = USUAL_PROTOCOLS
     head.TEST.PREDICATES_PER_PAIR = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)  # values of k for protocol reldn
     # Predicates excluded from the starred numbers of the protocols openimages and reldn_openimages.
     head.TEST.EXCLUDED_PREDICATES = ()

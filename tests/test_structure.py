@@ -37,7 +37,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"arrays", "images", "fit_boxes", "registration", "detections", "loaders"},
         {"filters", "statistics", "mapper"},
         {"datasets", "synthetic", "checking"},
-        {"builtin", "conversion"},
+        {"builtin", "conversion", "data_file"},
     ],
     "modeling": [
         {"backbone", "region_heads", "postprocessing"},
@@ -66,13 +66,13 @@ LAYERS: dict[str, list[set[str]]] = {
         {"draw", "graph_svg", "plots", "feature_maps", "report"},
     ],
     "engine": [
-        {"run_identity", "optimizer", "protocols", "conversion_command"},
+        {"run_identity", "optimizer", "protocols", "conversion_command", "user_modules"},
         {"datasets", "parts"},
         {"yaml", "lazy"},
         {"run"},
         {"trainer"},
         {"evaluate"},
-        {"predictor", "detections", "setup"},
+        {"predictor", "detections", "setup", "own_data"},
     ],
 }
 

@@ -1,6 +1,6 @@
 """Configs, training, evaluation and prediction, for `train_net.py` and the tools."""
 
-from .datasets import vocabulary_of
+from .datasets import check_registered, vocabulary_of
 from .detections import cache_detections, detector_identity
 from .evaluate import (
     check_classes,
@@ -11,10 +11,12 @@ from .evaluate import (
     parts_of,
     set_predicate_statistics,
 )
+from .own_data import load_config_for_data
 from .parts import RunParts
 from .predictor import RelationPredictor
-from .setup import import_data_sets, setup, setup_console, start_run
+from .setup import setup, setup_console, start_run
 from .trainer import Trainer
+from .user_modules import import_data_sets
 
 __all__ = [
     "RelationPredictor",
@@ -22,11 +24,13 @@ __all__ = [
     "Trainer",
     "cache_detections",
     "check_classes",
+    "check_registered",
     "detector_identity",
     "evaluate",
     "import_data_sets",
     "kind_of_config",
     "load_config",
+    "load_config_for_data",
     "load_model",
     "parts_of",
     "set_predicate_statistics",

@@ -16,7 +16,7 @@ A config in Python, for example `configs/lazy/scenes_reldn.py`, has
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
@@ -32,6 +32,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 from torch import nn
 
+from reldn_d2.config import USUAL_PROTOCOLS
 from reldn_d2.data import RelationDatasetMapper
 from reldn_d2.structures.dataset_dicts import DatasetDict
 
@@ -224,6 +225,35 @@ class LazyParts(RunParts):
         if isinstance(value, str | Path) and not re.fullmatch(r"[\w./-]*", text):
             text = "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"  # quoted for Hydra's parser
         return [f"{key}={text}"]
+
+    @staticmethod
+    def overridden_keys(opts: Sequence[str]) -> set[str]:
+        """What stands before the first equals sign of each word."""
+        return {word.partition("=")[0] for word in opts}
+
+    def set_key(self, key: str, value: Any) -> None:
+        """Sets the key; "${...}" in a value refers to another key."""
+        OmegaConf.update(self.cfg, key, value, merge=False)
+
+    def data_sets_settings(self, train: str | None, test: str | None) -> dict[str, Any]:
+        """`datasets.train` and `.test`; the semantic table is counted over the training set."""
+        if test is None:
+            raise ValueError(
+                "a config in Python names one data set to evaluate on, but the data have none: give them a "
+                "split 'test' or 'val', or use a config in YAML"
+            )
+        statistics = {"datasets.statistics": "${.train}"} if "statistics" in self.cfg.datasets else {}
+        return {"datasets.train": [] if train is None else [train], "datasets.test": test, **statistics}
+
+    def settings_for_other_data(self) -> dict[str, Any]:
+        """Precomputed detections, protocols and their excluded predicates, as far as the config has them."""
+        defaults = {
+            "datasets.train_detections": [],
+            "datasets.test_detections": [],
+            "dataloader.evaluator.protocols.names": [*USUAL_PROTOCOLS],
+            "dataloader.evaluator.protocols.excluded_predicates": [],
+        }
+        return {key: value for key, value in defaults.items() if _has(self.cfg, key)}
 
     def scaled_to(self, num_processes: int) -> "LazyParts":
         """These parts: a config in Python names no number of processes."""

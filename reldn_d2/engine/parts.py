@@ -93,6 +93,31 @@ class RunParts(ABC):
     def override(cls, key: str, value: object) -> list[str]:
         """The command-line words that set a key of this kind of config."""
 
+    @staticmethod
+    @abstractmethod
+    def overridden_keys(opts: Sequence[str]) -> set[str]:
+        """The keys that command-line words set."""
+
+    @abstractmethod
+    def set_key(self, key: str, value: Any) -> None:
+        """Changes one key of the config. Attributes that were read before do not change."""
+
+    @abstractmethod
+    def data_sets_settings(self, train: str | None, test: str | None) -> dict[str, Any]:
+        """The keys that name the data sets, and their values for these data sets.
+
+        Args:
+            train: name of the training set; None if there is none.
+            test: name of the test set; None if there is none.
+
+        Raises:
+            ValueError: this kind of config needs a data set that is None.
+        """
+
+    @abstractmethod
+    def settings_for_other_data(self) -> dict[str, Any]:
+        """The keys whose values fit only the data sets that a config was written for, and their defaults."""
+
     @abstractmethod
     def scaled_to(self, num_processes: int) -> "RunParts":
         """These parts for a number of processes, if the config says for what number it was written."""

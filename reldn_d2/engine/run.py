@@ -87,6 +87,8 @@ def check_vocabulary(parts: RunParts, dataset_names: Iterable[str]) -> Vocabular
 
 def _check_settings(parts: RunParts) -> None:
     keys = parts.keys
+    if not parts.train_datasets:
+        raise ValueError(f"there is nothing to train on: name a data set as {keys.train_datasets}")
     if parts.use_amp and parts.device == "cpu":
         raise ValueError(f"{keys.use_amp} needs CUDA: switch it off, or set {keys.device} to 'cuda'")
     if parts.entities_from_proposals and parts.has_train_detections:
@@ -157,14 +159,15 @@ def load_weights(parts: RunParts, *, resume: bool = False) -> nn.Module:
     Raises:
         ValueError: the config names no weights, or they do not fit.
     """
-    model = parts.model()
     # A semantic module alone is not trained, so its table is counted here.
+    counted = () if parts.has_training else (parts.statistics_datasets or parts.train_datasets)
+    vocabulary = check_vocabulary(parts, [*parts.test_datasets, *counted])
+    model = parts.model()
     semantic_only = isinstance(model, RelDN) and not any(p.requires_grad for p in model.parameters())
-    counted = (parts.statistics_datasets or parts.train_datasets) if semantic_only else ()
     checkpointer = RelationCheckpointer(
         model,
         parts.output_dir,
-        vocabulary=check_vocabulary(parts, [*parts.test_datasets, *counted]),
+        vocabulary=vocabulary,
         complete=not semantic_only,
         same_classes=True,
     )

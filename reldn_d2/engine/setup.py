@@ -1,11 +1,7 @@
-"""Sets up a process before training, evaluation or prediction: config, logging, seed, folder, data sets."""
+"""Sets up a process before training, evaluation or prediction: config, logging, seed, folder."""
 
 import argparse
 import logging
-import os
-import runpy
-import sys
-from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -77,21 +73,3 @@ def setup_console() -> None:
     """Makes Detectron2's and this package's messages visible in tools that have no output folder."""
     for name in ("detectron2", "fvcore", "reldn_d2"):
         setup_logger(name=name)
-
-
-def import_data_sets(module: str) -> None:
-    """Runs a module or a .py file that registers data sets, for the option `--import` of the tools.
-
-    Raises:
-        ValueError: the module, or a module that it imports, does not exist.
-        FileNotFoundError: the file does not exist.
-    """
-    is_file = module.endswith(".py")
-    sys.path.append(str(Path(module).parent) if is_file else os.getcwd())
-    try:
-        if is_file:
-            runpy.run_path(module)
-        else:
-            import_module(module)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"--import {module}: {error}") from error

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,14 @@ logger = logging.getLogger(__name__)
 
 # Top-level names of a config in Python.
 _PYTHON_PARTS = ("model", "datasets", "dataloader", "optimizer", "lr_multiplier", "train")
+# Keys whose values fit only the data sets of a config.
+_KEYS_OF_DATA = (
+    "DATASETS.DETECTION_FILES_TRAIN",
+    "DATASETS.DETECTION_FILES_TEST",
+    "TEST.EXPECTED_RESULTS",
+    "MODEL.ROI_RELATION_HEAD.TEST.PROTOCOLS",
+    "MODEL.ROI_RELATION_HEAD.TEST.EXCLUDED_PREDICATES",
+)
 # Iterations between two log lines, as in Detectron2's DefaultTrainer.
 _LOG_PERIOD = 20
 
@@ -65,8 +73,9 @@ def load_yaml_config(config_file: str, opts: list[str] | None = None) -> CfgNode
     except KeyError as error:
         raise ValueError(_unknown_key(config_file, error, known)) from error
     except (AssertionError, AttributeError, TypeError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{config_file} can't be read as a config of Detectron2: {reason}") from error
+        raise ValueError(
+            f"{config_file} can't be read as a config of Detectron2: {_readable(error)}"
+        ) from error
     converted = _convert_old_keys(cfg)
     opts = opts or []
     if len(opts) % 2:
@@ -85,7 +94,7 @@ def load_yaml_config(config_file: str, opts: list[str] | None = None) -> CfgNode
         except (AssertionError, KeyError) as error:
             raise ValueError(_unknown_key("the override", KeyError(key), known)) from error
         except ValueError as error:
-            raise ValueError(f"override {key} {value}: {error}") from error
+            raise ValueError(f"override {key} {value}: {_readable(error)}") from error
     if converted:
         names = {key: OLD_KEYS[key] for key in converted}
         described = [
@@ -125,6 +134,27 @@ def _get(cfg: CfgNode, key: str) -> Any:
 def _set(cfg: CfgNode, key: str, value: Any) -> None:
     node, _, name = key.rpartition(".")
     _get(cfg, node)[name] = value
+
+
+def _names(key: str, value: Any) -> tuple[str, ...]:
+    """The names of data sets in a key. A string, which code may set, would be a name for each letter."""
+    if isinstance(value, str):
+        raise ValueError(_string_for_list(key, value))
+    return tuple(value)
+
+
+def _string_for_list(key: str, value: str) -> str:
+    return f"{key} takes a list, but is the string {value!r}. Write ['{value}'], or ('{value}',) with a comma"
+
+
+def _readable(error: Exception) -> str:
+    """The message of an error about a value, on one line."""
+    reason = " ".join(str(error).split())
+    mismatch = re.search(
+        r"<class '(?:tuple|list)'> vs\. <class 'str'>\) with values \(.* vs\. (.*)\) for config key: (\S+)",
+        reason,
+    )
+    return _string_for_list(mismatch[2], mismatch[1]) if mismatch else reason
 
 
 def _unknown_key(source: str, error: KeyError, known: list[str]) -> str:
@@ -209,8 +239,9 @@ class YamlParts(RunParts):
         head = cfg.MODEL.ROI_RELATION_HEAD
         self.output_dir, self.device = cfg.OUTPUT_DIR, cfg.MODEL.DEVICE
         self.weights, self.relation_weights = cfg.MODEL.WEIGHTS, head.WEIGHTS
-        self.train_datasets, self.test_datasets = tuple(cfg.DATASETS.TRAIN), tuple(cfg.DATASETS.TEST)
-        self.statistics_datasets = tuple(cfg.DATASETS.STATISTICS)
+        self.train_datasets = _names("DATASETS.TRAIN", cfg.DATASETS.TRAIN)
+        self.test_datasets = _names("DATASETS.TEST", cfg.DATASETS.TEST)
+        self.statistics_datasets = _names("DATASETS.STATISTICS", cfg.DATASETS.STATISTICS)
         self.is_relation_model = is_relation_config(cfg)
         self.entities_from_proposals = head.SAMPLING.METHOD == "published"
         visual = head.VISUAL.FUSED or head.VISUAL.SUBJECT_SKIP or head.VISUAL.OBJECT_SKIP
@@ -227,6 +258,26 @@ class YamlParts(RunParts):
     def override(cls, key: str, value: object) -> list[str]:
         """Two words, KEY VALUE. A list is written as a tuple."""
         return [key, str(tuple(value)) if isinstance(value, list) else str(value)]
+
+    @staticmethod
+    def overridden_keys(opts: Sequence[str]) -> set[str]:
+        """Every other word."""
+        return set(opts[::2])
+
+    def set_key(self, key: str, value: Any) -> None:
+        """Sets the key whatever the type of its value was."""
+        _set(self.cfg, key, value)
+
+    def data_sets_settings(self, train: str | None, test: str | None) -> dict[str, Any]:
+        """DATASETS.TRAIN and DATASETS.TEST; the semantic table is counted over the training set."""
+        names = {"TRAIN": train, "TEST": test, "STATISTICS": None}
+        return {f"DATASETS.{key}": () if name is None else (name,) for key, name in names.items()}
+
+    def settings_for_other_data(self) -> dict[str, Any]:
+        """Precomputed detections, expected results, protocols and their excluded predicates."""
+        defaults = get_cfg()
+        add_reldn_config(defaults)
+        return {key: _get(defaults, key) for key in _KEYS_OF_DATA}
 
     def scaled_to(self, num_processes: int) -> "YamlParts":
         """The config for this number of processes, if SOLVER.REFERENCE_WORLD_SIZE is set."""
