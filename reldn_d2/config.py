@@ -105,6 +105,10 @@ def add_reldn_config(cfg: CN) -> None:
     # changes their features at the border. Use 1, as Detectron2 does, for comparable numbers.
     cfg.TEST.IMS_PER_BATCH = 1
 
+    # Keep the weights of the best evaluation in model_best.pth, too. The best has the highest headline number
+    # (docs/evaluation.md). Needs TEST.EVAL_PERIOD.
+    cfg.TEST.BEST_CHECKPOINT = False
+
     # Factor of the learning rate for the predicate backbone and its box head.
     cfg.SOLVER.PREDICATE_BACKBONE_LR_FACTOR = 0.1
 

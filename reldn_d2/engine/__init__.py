@@ -1,5 +1,6 @@
 """Configs, training, evaluation and prediction, for `train_net.py` and the tools."""
 
+from .console import setup_console
 from .datasets import check_registered, vocabulary_of
 from .detections import cache_detections, detector_identity
 from .evaluate import (
@@ -14,7 +15,7 @@ from .evaluate import (
 from .own_data import load_config_for_data
 from .parts import RunParts
 from .predictor import RelationPredictor
-from .setup import setup, setup_console, start_run
+from .setup import set_up_run, setup
 from .trainer import Trainer
 from .user_modules import import_data_sets
 
@@ -34,8 +35,8 @@ __all__ = [
     "load_model",
     "parts_of",
     "set_predicate_statistics",
+    "set_up_run",
     "setup",
     "setup_console",
-    "start_run",
     "vocabulary_of",
 ]

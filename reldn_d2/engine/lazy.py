@@ -164,6 +164,22 @@ def _trains(head: DictConfig) -> bool:
     return parts.get("visual") is not None or parts.get("spatial") is not None or learnable
 
 
+def _schedule_in_words(multiplier: DictConfig, max_iter: int) -> str:
+    """What a schedule of fvcore does; the name of its class if it is of another kind."""
+    steps = multiplier.get("scheduler", multiplier)
+    words = [_class_name(steps)]
+    if steps.get("milestones"):
+        words.append(f"steps at {', '.join(str(x) for x in steps.milestones)}")
+    if multiplier.get("warmup_length"):
+        words.append(f"warm-up of {round(multiplier.warmup_length * max_iter)} iterations")
+    return ", ".join(words)
+
+
+def _class_name(part: DictConfig) -> str:
+    target = part.get("_target_", "")
+    return target.rpartition(".")[2] if isinstance(target, str) else target.__name__
+
+
 class LazyParts(RunParts):
     """The parts that a config in Python describes. Each is instantiated when its method is called."""
 
@@ -182,6 +198,9 @@ class LazyParts(RunParts):
         task="model.task",
         protocols="dataloader.evaluator.protocols.names",
         confusion_subset="dataloader.evaluator.confusion_subset",
+        max_iter="train.max_iter",
+        eval_period="train.eval_period",
+        best_checkpoint="train.best_checkpoint",
     )
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -193,6 +212,7 @@ class LazyParts(RunParts):
         self.cfg = cfg
         train, datasets = cfg.train, cfg.datasets
         self.output_dir, self.device = train.output_dir, train.device
+        self.seed = train.get("seed", -1)
         self.weights = train.init_checkpoint or ""
         self.relation_weights = train.get("relation_checkpoint") or ""
         self.train_datasets = tuple(datasets.train)
@@ -204,7 +224,12 @@ class LazyParts(RunParts):
         self.has_train_detections = bool(datasets.get("train_detections", ()))
         self.use_amp = train.amp.enabled
         self.max_iter, self.eval_period, self.log_period = train.max_iter, train.eval_period, train.log_period
+        self.batch_size = cfg.dataloader.train.get("total_batch_size")
+        self.base_lr = cfg.optimizer.get("lr")
+        self.schedule = _schedule_in_words(cfg.lr_multiplier, train.max_iter)
+        self.best_checkpoint = bool(train.get("best_checkpoint", False))
         self.checkpoint_options, self.ddp_options = dict(train.checkpointer), dict(train.ddp)
+        self.cudnn_benchmark = bool(train.get("cudnn_benchmark", False))
 
     @classmethod
     def override(cls, key: str, value: object) -> list[str]:
@@ -267,6 +292,17 @@ class LazyParts(RunParts):
         """The patterns of `FREE_KEYS` for configs in Python."""
         return free_patterns("python")
 
+    def length_keys(self) -> tuple[str, ...]:
+        """`train.max_iter`, and the keys that refer to it."""
+        written: Any = OmegaConf.to_container(self.cfg, resolve=False)
+        referring = [key for key, value in flatten(written) if "${train.max_iter}" in value]
+        return (self.keys.max_iter, *referring)
+
+    def save(self, path: Path) -> None:
+        """Writes the config as a YAML file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        LazyConfig.save(self.cfg, str(path))
+
     def detector_settings(self) -> Any:
         """The keys of `model` without the relation part, and the test mapper."""
         model = {
@@ -297,6 +333,7 @@ class LazyParts(RunParts):
 
     def model(self) -> nn.Module:
         """Instantiates `model` on the device of the config."""
+        self.check_device()
         model: nn.Module = instantiate(self.cfg.model).to(self.device)
         logger.info("Model:\n%s", model)
         return model

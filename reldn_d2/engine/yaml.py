@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from reldn_d2.config import OLD_KEYS, add_reldn_config
 from reldn_d2.data import RelationDatasetMapper, predicate_counts
 from reldn_d2.modeling import RelDN
 from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.utils.io import atomic_write
 
 from .datasets import load_registered
 from .parts import KeyNames, RunParts
@@ -173,6 +175,17 @@ def _unknown_key(source: str, error: KeyError, known: list[str]) -> str:
     return f"{source} has the key {key}, which does not exist{similar}"
 
 
+def _schedule_in_words(solver: CfgNode) -> str:
+    words = [solver.LR_SCHEDULER_NAME]
+    steps = [str(step) for step in solver.STEPS if step <= solver.MAX_ITER]
+    if "Step" in solver.LR_SCHEDULER_NAME and steps:
+        words.append(f"times {solver.GAMMA:g} at {', '.join(steps)}")
+    if solver.WARMUP_ITERS:
+        # Detectron2 ends a longer warm-up with the training.
+        words.append(f"warm-up of {min(solver.WARMUP_ITERS, solver.MAX_ITER)} iterations")
+    return ", ".join(words)
+
+
 def is_relation_config(cfg: CfgNode) -> bool:
     """Whether the config describes RelDN (stage 2), or a meta-architecture derived from it."""
     return issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), RelDN)
@@ -226,6 +239,9 @@ class YamlParts(RunParts):
         task="MODEL.ROI_RELATION_HEAD.TEST.TASK",
         protocols="MODEL.ROI_RELATION_HEAD.TEST.PROTOCOLS",
         confusion_subset="MODEL.ROI_RELATION_HEAD.TEST.CONFUSION_SUBSET",
+        max_iter="SOLVER.MAX_ITER",
+        eval_period="TEST.EVAL_PERIOD",
+        best_checkpoint="TEST.BEST_CHECKPOINT",
     )
 
     def __init__(self, cfg: CfgNode, trainer: "type[Trainer]") -> None:
@@ -237,7 +253,7 @@ class YamlParts(RunParts):
         """
         self.cfg, self._trainer = cfg, trainer
         head = cfg.MODEL.ROI_RELATION_HEAD
-        self.output_dir, self.device = cfg.OUTPUT_DIR, cfg.MODEL.DEVICE
+        self.output_dir, self.device, self.seed = cfg.OUTPUT_DIR, cfg.MODEL.DEVICE, cfg.SEED
         self.weights, self.relation_weights = cfg.MODEL.WEIGHTS, head.WEIGHTS
         self.train_datasets = _names("DATASETS.TRAIN", cfg.DATASETS.TRAIN)
         self.test_datasets = _names("DATASETS.TEST", cfg.DATASETS.TEST)
@@ -250,9 +266,13 @@ class YamlParts(RunParts):
         self.has_train_detections = bool(cfg.DATASETS.DETECTION_FILES_TRAIN)
         self.use_amp = cfg.SOLVER.AMP.ENABLED
         self.max_iter, self.eval_period = cfg.SOLVER.MAX_ITER, cfg.TEST.EVAL_PERIOD
+        self.batch_size, self.base_lr = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.BASE_LR
+        self.schedule = _schedule_in_words(cfg.SOLVER)
+        self.best_checkpoint = cfg.TEST.BEST_CHECKPOINT
         self.log_period = _LOG_PERIOD
         self.checkpoint_options = {"period": cfg.SOLVER.CHECKPOINT_PERIOD}
         self.ddp_options = {"broadcast_buffers": False}
+        self.cudnn_benchmark = cfg.CUDNN_BENCHMARK
 
     @classmethod
     def override(cls, key: str, value: object) -> list[str]:
@@ -288,19 +308,21 @@ class YamlParts(RunParts):
         return dict(flatten(self.cfg))
 
     def free_keys(self) -> tuple[str, ...]:
-        """The keys that match `FREE_KEYS`, and SOLVER.MAX_ITER if the schedule does not depend on it."""
-        solver, precise_bn = self.cfg.SOLVER, self.cfg.TEST.PRECISE_BN.ENABLED
+        """The keys that match `FREE_KEYS`."""
+        precise_bn = self.cfg.TEST.PRECISE_BN.ENABLED
         bound = (*BOUND_YAML_KEYS, "TEST.EVAL_PERIOD") if precise_bn else BOUND_YAML_KEYS
-        # With this schedule an iteration's learning rate does not depend on how many follow, so a run may be
-        # made longer.
-        may_grow = (
-            solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR"
-            and not solver.RESCALE_INTERVAL
-            and solver.MAX_ITER >= solver.WARMUP_ITERS  # Detectron2 cuts a longer warm-up short
-        )
-        patterns = [*free_patterns("yaml"), *(["SOLVER.MAX_ITER"] if may_grow else [])]
+        patterns = free_patterns("yaml")
         free = (key for key in self.settings() if matches(key, patterns) and not matches(key, bound))
         return tuple(free)
+
+    def length_keys(self) -> tuple[str, ...]:
+        """SOLVER.MAX_ITER."""
+        return (self.keys.max_iter,)
+
+    def save(self, path: Path) -> None:
+        """Writes the config as a YAML file."""
+        with atomic_write(path) as file:
+            file.write(self.cfg.dump().encode())
 
     def detector_settings(self) -> Any:
         """MODEL without the relation head, the weights' path and the device; INPUT; DETECTIONS_PER_IMAGE."""
@@ -327,6 +349,7 @@ class YamlParts(RunParts):
 
     def model(self) -> nn.Module:
         """Calls the trainer's `build_model`."""
+        self.check_device()
         model: nn.Module = self._trainer.build_model(self.cfg)
         return model
 
