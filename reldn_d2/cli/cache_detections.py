@@ -11,10 +11,10 @@ from .common import FINISHED, find_weights, load_run_config, prepare
 
 def run(args: Namespace) -> int:
     """Runs the detector over the data sets whose files are missing. Returns the exit status."""
-    prepare(args)
+    data = prepare(args)
     setup_console()
     weights = find_weights(args.weights) if args.weights else None
-    cfg = load_run_config(args, ("weights", "device"), weights=weights)
+    cfg = load_run_config(args, ("weights", "device"), weights=weights, data=data).cfg
     model = load_model(cfg)
     identity, parts = detector_identity(cfg, model), parts_of(cfg)
     folder = args.output or Path(parts.weights).parent / "detections"

@@ -129,9 +129,9 @@ def zero_shot(name: str, found: DatasetCheck) -> ZeroShot | str | None:
 
 def run(args: Namespace) -> int:
     """Checks the data sets, one after the other. Returns the exit status."""
-    prepare(args)
+    own = prepare(args)
     setup_console()
-    names = [*args.dataset]
+    names = [*args.dataset, *(own.names.values() if own else ())]
     if args.annotations is not None:
         names.append(str(args.annotations))
         register_coco_relations(names[-1], {}, args.annotations, args.image_root)

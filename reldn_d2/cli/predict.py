@@ -32,7 +32,7 @@ def run(args: Namespace) -> int:
     """Predicts the scene graphs of the images. Returns the exit status."""
     prepare(args)
     setup_console()
-    cfg = load_run_config(args, ("weights", "device"), weights=find_weights(args.weights))
+    cfg = load_run_config(args, ("weights", "device"), weights=find_weights(args.weights)).cfg
     images = find_images(args.input, {*parts_of(cfg).settings(), *OLD_KEYS})
     if args.output.is_file():
         raise ValueError(f"--output {args.output} is a file: give a folder")

@@ -39,7 +39,8 @@ def set_up_run(
 ) -> None:
     """Sets up logging, the seed and the output folder of a run, and says what starts.
 
-    A negative seed is replaced in the config: by the seed of the run that is resumed, or by a drawn one. So the
+    A negative seed is replaced in the config: by the seed of the run that is resumed, or by a drawn one. So
+        the
     config, the saved one and the first lines on the screen name the seed that is used.
 
     Args:
@@ -50,8 +51,8 @@ def set_up_run(
         eval_only: whether the run trains nothing.
 
     Raises:
-        ValueError: this machine lacks the device of the config, several processes run on the CPUs of a machine
-            with GPUs, or a new training would overwrite an earlier one.
+        ValueError: this machine lacks the device of the config, several processes run on the CPUs of a
+            machine with GPUs, or a new training would overwrite an earlier one.
     """
     parts = parts_of(cfg)
     parts.check_device()
@@ -124,21 +125,3 @@ def _settle_seed(cfg: Config, parts: RunParts, *, resume: bool) -> str:
 def _processes() -> str:
     count = comm.get_world_size()
     return "1 process" if count == 1 else f"{count} processes"
-
-
-def import_data_sets(module: str) -> None:
-    """Runs a module or a .py file that registers data sets, for the option `--import` of the tools.
-
-    Raises:
-        ValueError: the module, or a module that it imports, does not exist.
-        FileNotFoundError: the file does not exist.
-    """
-    is_file = module.endswith(".py")
-    sys.path.append(str(Path(module).parent) if is_file else os.getcwd())
-    try:
-        if is_file:
-            runpy.run_path(module)
-        else:
-            import_module(module)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"--import {module}: {error}") from error

@@ -3,7 +3,6 @@
 import re
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 
 from tests.builders.tiny_models import REPOSITORY
 
@@ -13,7 +12,8 @@ PAGES = [
     *sorted((REPOSITORY / "docs").glob("*.md")),
 ]
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-# A shell in which these commands write down their arguments, each followed by a zero byte, and an empty one at the end.
+# A shell in which these commands write down their arguments, each followed by a zero byte, and an empty one
+# at the end.
 _RECORDED = ("reldn", "python", "make", "pip")
 _SHELL = "".join(f"{name}() {{ printf '%s\\0' {name} \"$@\" ''; }}\n" for name in _RECORDED)
 
@@ -47,12 +47,15 @@ class Block:
         return self.mark.partition(":")[2].strip()
 
     def commands(self) -> list[list[str]]:
-        """The words of each command of a bash block, after the shell's own work (variables, loops, backslashes).
+        """The words of each command of a bash block, after the shell's own work (variables, loops,
+        backslashes).
 
         Raises:
             ValueError: the shell fails, or a command is none of those that are recorded.
         """
-        done = subprocess.run(["bash", "-eu", "-c", _SHELL + self.text], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["bash", "-eu", "-c", _SHELL + self.text], capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise ValueError(f"{self}: {done.stderr}")
         found: list[list[str]] = [[]]

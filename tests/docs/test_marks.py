@@ -16,7 +16,9 @@ _OF_THE_READER = re.compile(r"my_\w+\.(yaml|py)")
 
 @pytest.mark.parametrize("block", COMMANDS, ids=str)
 def test_a_command_block_says_how_it_is_checked(block: Block) -> None:
-    assert block.kind in ("run", "long", "needs"), "put <!-- run: WORKSPACE -->, <!-- long: DATE --> or <!-- needs: DATA --> above"
+    assert block.kind in ("run", "long", "needs"), (
+        "put <!-- run: WORKSPACE -->, <!-- long: DATE --> or <!-- needs: DATA --> above"
+    )
     assert block.detail
     if block.kind == "long":
         assert re.match(r"2\d{3}-\d\d-\d\d", block.detail), "the date of the last run"
@@ -40,6 +42,8 @@ def test_the_commands_parse_and_their_configs_exist(block: Block) -> None:
 
 
 def test_no_page_names_an_old_command() -> None:
-    old = re.compile(r"tools/(demo|ablate|predict|evaluate|check_dataset|compare_runs|cache_detections|convert_\w+)|prepare_\w+\.py")
+    old = re.compile(
+        r"tools/(demo|ablate|predict|evaluate|check_dataset|compare_runs|cache_detections|convert_\w+)|prepare_\w+\.py"
+    )
     for block in BLOCKS:
         assert not old.search(block.text), block
