@@ -17,14 +17,12 @@ def main() -> None:
     folder = Path(sys.argv[1])
     lines = []
     for split in ("train", "test"):
-        name = f"scenes_tiny_{split}"
+        name, pictures = f"scenes_tiny_{split}", folder / "images" / split
         images = DatasetCatalog.get(name)
-        (folder / "images" / split).mkdir(parents=True)
+        pictures.mkdir(parents=True)
         for image in images:
-            image["file_name"] = shutil.copy(image["file_name"], folder / "images" / split)
-        save_coco_relations(
-            images, MetadataCatalog.get(name), folder / f"{split}.json", folder / "images" / split
-        )
+            image["file_name"] = shutil.copy(image["file_name"], pictures)
+        save_coco_relations(images, MetadataCatalog.get(name), folder / f"{split}.json", pictures)
         lines.append(f"{split}: {{annotations: {split}.json, images: images/{split}}}\n")
     (folder / f"{folder.name}.yaml").write_text("".join(lines))
 
