@@ -1,4 +1,4 @@
-"""Configs, training, evaluation and prediction, for `train_net.py` and the tools."""
+"""Configs, training, evaluation and prediction, for `reldn` and `train_net.py`."""
 
 from .datasets import vocabulary_of
 from .detections import cache_detections, detector_identity

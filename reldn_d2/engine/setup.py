@@ -74,13 +74,13 @@ def start_run(cfg: Config, args: argparse.Namespace, output_dir: str, device: st
 
 
 def setup_console() -> None:
-    """Makes Detectron2's and this package's messages visible in tools that have no output folder."""
+    """Makes Detectron2's and this package's messages visible in commands that have no log file."""
     for name in ("detectron2", "fvcore", "reldn_d2"):
         setup_logger(name=name)
 
 
 def import_data_sets(module: str) -> None:
-    """Runs a module or a .py file that registers data sets, for the option `--import` of the tools.
+    """Runs a module or a .py file that registers data sets, for the option `--import`.
 
     Raises:
         ValueError: the module, or a module that it imports, does not exist.
