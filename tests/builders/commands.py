@@ -7,7 +7,7 @@ from reldn_cli.main import main
 Captured = pytest.CaptureFixture[str]
 
 
-def reldn(*words: object) -> int:
+def run_reldn(*words: object) -> int:
     """Runs `reldn` with these words. Returns the exit status."""
     return main([str(word) for word in words])
 
@@ -15,7 +15,7 @@ def reldn(*words: object) -> int:
 def refusal(capsys: Captured, *words: object) -> str:
     """The message of `reldn` about an expected error: status 2, and one paragraph on standard error."""
     capsys.readouterr()
-    assert reldn(*words) == 2
+    assert run_reldn(*words) == 2
     return _message(capsys.readouterr().err)
 
 
@@ -30,7 +30,7 @@ def usage_error(capsys: Captured, *words: object) -> str:
     """The message of `reldn` about wrong usage: status 2, the error, and a line that names the help."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as stopped:
-        reldn(*words)
+        run_reldn(*words)
     assert stopped.value.code == 2
     error, hint = capsys.readouterr().err.splitlines()
     assert hint.startswith("(`reldn ") and "--help`" in hint

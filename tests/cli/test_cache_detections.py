@@ -9,13 +9,13 @@ from detectron2.modeling import build_model
 
 from reldn_d2.data import detections_made_by
 from reldn_d2.engine import detector_identity
-from tests.builders.commands import reldn
+from tests.builders.commands import run_reldn
 from tests.builders.tiny_models import REPOSITORY, TinyConfig, calm_down
 
 
 def cache(config: Path, output: Path, *words: str) -> None:
     words = ("--config-file", str(config), "--output", str(output), "DATASETS.TRAIN", "()", *words)
-    assert reldn("cache-detections", *words) == 0
+    assert run_reldn("cache-detections", *words) == 0
 
 
 def make_detector(tiny_config: TinyConfig, seed: int) -> torch.nn.Module:
@@ -102,7 +102,7 @@ def test_a_config_in_python_caches_the_same_boxes(
     cache(tmp_path / "detector.yaml", tmp_path / "yaml", "MODEL.WEIGHTS", str(weights))
     command = ["cache-detections", "--config-file", str(python), "--output", str(tmp_path / "python")]
     for said in ("", "kept"):
-        assert reldn(*command, f"train.init_checkpoint={weights}") == 0
+        assert run_reldn(*command, f"train.init_checkpoint={weights}") == 0
         assert said in capsys.readouterr().out
     with (
         np.load(tmp_path / "yaml" / "scenes_tiny_test.npz") as one,

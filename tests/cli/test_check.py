@@ -20,7 +20,7 @@ from reldn_d2.cli.checking.page import draw
 from reldn_d2.cli.checking.samples import Sample, choose_samples
 from reldn_d2.data import save_coco_relations
 from tests.builders.checked_images import BOXES, HEIGHT, WIDTH, annotation, image
-from tests.builders.commands import line_of_refusal, reldn, usage_error
+from tests.builders.commands import line_of_refusal, run_reldn, usage_error
 
 THINGS, PREDICATES = ["cat", "<dog>", "bird"], ["on", "by"]
 NAME, TRAIN = "check_test", "check_train"
@@ -55,7 +55,7 @@ def register(name: str, dataset_dicts: Any, **metadata: Any) -> None:
 
 def run(*words: object) -> int:
     """`reldn check --dataset` with the data sets that are named first, and options."""
-    return reldn("check", "--dataset", *words)
+    return run_reldn("check", "--dataset", *words)
 
 
 def test_a_data_set_without_problems(
@@ -433,7 +433,7 @@ def test_a_coco_relations_file(
 
     path = tmp_path / "train.json"
     save_coco_relations(images, Names, path, tmp_path)
-    assert reldn("check", "--annotations", path, "--image-root", tmp_path) == 0
+    assert run_reldn("check", "--annotations", path, "--image-root", tmp_path) == 0
     assert f"{path}: no errors" in capsys.readouterr().out
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from reldn_d2.evaluation.io.results import PER_IMAGE_FILE, save_per_image
 from reldn_d2.evaluation.metrics import PerImageRecall
-from tests.builders.commands import line_of_refusal, reldn
+from tests.builders.commands import line_of_refusal, run_reldn
 
 TRUTHS = np.array([1, 4])
 
@@ -21,7 +21,7 @@ def run(root: Path, name: str, hits: list[int], task: str = "prdcls") -> str:
 
 
 def table(capsys: pytest.CaptureFixture[str], *args: str) -> list[list[str]]:
-    assert reldn("compare", *args) == 0
+    assert run_reldn("compare", *args) == 0
     lines = capsys.readouterr().out.splitlines()
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")][2:]
 

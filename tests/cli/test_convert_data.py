@@ -17,7 +17,7 @@ from reldn_d2.data.datasets.openimages.vrd import load_openimages_vrd
 from reldn_d2.data.datasets.visual_genome.raw import load_visual_genome_raw
 from reldn_d2.data.datasets.visual_genome.vg150 import load_vg150
 from reldn_d2.data.datasets.vrd import OBJECT_CLASSES, PREDICATE_CLASSES
-from tests.builders.commands import line_of_refusal, reldn, usage_error
+from tests.builders.commands import line_of_refusal, run_reldn, usage_error
 from tests.builders.vg150_files import TEST, Photo, write_vg150
 from tests.builders.visual_genome_files import relationship as vg_relationship
 from tests.builders.visual_genome_files import thing, write_files
@@ -32,7 +32,7 @@ def prepare(capsys: pytest.CaptureFixture[str]) -> Prepare:
     """Runs `reldn convert` and returns its output."""
 
     def run(*words: object) -> str:
-        assert reldn("convert", *words) == 0
+        assert run_reldn("convert", *words) == 0
         return capsys.readouterr().out
 
     return run
@@ -121,7 +121,7 @@ def test_an_interrupt_is_one_line_and_exit_status_130(
 
     with monkeypatch.context() as patch:
         patch.setattr("reldn_d2.data.conversion.save_coco_relations", stop)
-        assert reldn("convert", *arguments) == 130
+        assert run_reldn("convert", *arguments) == 130
     said = "interrupted: 0 of 2 data sets are converted; the same command goes on\n"
     assert capsys.readouterr().err == said
     assert "was written" in prepare(*arguments)

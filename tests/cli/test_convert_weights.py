@@ -18,7 +18,7 @@ from reldn_d2.checkpoint.importers import to_vgg16_detector
 from reldn_d2.cli import convert_checkpoint as tool
 from reldn_d2.engine import RelationPredictor, load_config, vocabulary_of
 from tests.builders.authors_checkpoints import CONFIGS, Widths, detector_shapes, random_weights, reldn_shapes
-from tests.builders.commands import Captured, line_of_refusal, refusal, reldn
+from tests.builders.commands import Captured, line_of_refusal, refusal, run_reldn
 
 WIDTHS = Widths()
 PIXELS = ["INPUT.FORMAT", "BGR", "MODEL.PIXEL_MEAN", "[102.9801, 115.9465, 122.7717]"]
@@ -61,7 +61,7 @@ def words_for(source: Path, target: Path, config: str, *words: str) -> list[obje
 
 
 def run(source: Path, target: Path, config: str, *words: str) -> None:
-    assert reldn(*words_for(source, target, config, *words)) == 0
+    assert run_reldn(*words_for(source, target, config, *words)) == 0
 
 
 @pytest.mark.parametrize(("config", "vgg"), NETWORKS.items(), ids=list(NETWORKS))
@@ -219,7 +219,7 @@ def test_torchvisions_network_and_the_detectors_agree(tmp_path: Path) -> None:
     theirs = NarrowVGG().eval()
     source, target = tmp_path / "vgg16-397923af.pth", tmp_path / "vgg16.pth"
     torch.save(theirs.state_dict(), source)
-    assert reldn("convert", "vgg16", "--input", source, "--output", target) == 0
+    assert run_reldn("convert", "vgg16", "--input", source, "--output", target) == 0
     model = build_model(load_config(str(CONFIGS / "vrd" / "detector_vgg16_imagenet.yaml"), options(vgg=True)))
     model.eval()
     checkpointer = RelationCheckpointer(model, vocabulary=vocabulary_of("scenes_tiny_test"))
@@ -277,15 +277,15 @@ def test_the_download_is_checked_and_kept(
     target = tmp_path / "out.pth"
     torchvision_at((tmp_path / wrong).as_uri())
     capsys.readouterr()
-    assert reldn("convert", "vgg16", "--output", target) == 2
+    assert run_reldn("convert", "vgg16", "--output", target) == 2
     # PyTorch shows the progress of the download before the error.
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ") and "invalid hash" in last and not target.exists()
     torchvision_at((tmp_path / right).as_uri())
-    assert reldn("convert", "vgg16", "--output", target) == 0
+    assert run_reldn("convert", "vgg16", "--output", target) == 0
     assert "backbone.conv5_3.bias" in torch.load(target, weights_only=True)["model"]
     (tmp_path / right).unlink()
-    assert reldn("convert", "vgg16", "--output", tmp_path / "again.pth") == 0
+    assert run_reldn("convert", "vgg16", "--output", tmp_path / "again.pth") == 0
 
 
 def test_without_network_the_address_is_named(

@@ -26,7 +26,7 @@ from reldn_d2.evaluation.io.results import PER_IMAGE_FILE, PREDICATES_FILE, RESU
 from reldn_d2.evaluation.io.submission import COLUMNS
 from reldn_d2.evaluation.protocols.confusion import confusion_triplets
 from reldn_d2.evaluation.scorer import PREDICTIONS_FILE
-from tests.builders.commands import Captured, line_of_refusal, reldn, usage_error
+from tests.builders.commands import Captured, line_of_refusal, run_reldn, usage_error
 from tests.builders.registered_scenes import RECORDS, TEST, TRAIN, A, B, register
 
 RESULT_FILES = (TABLES_FILE, RESULTS_FILE, PREDICATES_FILE, PER_IMAGE_FILE)
@@ -114,7 +114,7 @@ def words_for(predictions: Path, *options: object) -> list[object]:
 def run(predictions: Path, *options: object) -> dict[tuple[str, str], float]:
     """(protocol, metric) -> value, from the file that the command writes; NaN where it is empty."""
     output = predictions.parent / "scored"
-    assert reldn(*words_for(predictions, *options)) == 0
+    assert run_reldn(*words_for(predictions, *options)) == 0
     with (output / RESULTS_FILE).open() as file:
         return {
             (row["protocol"], row["metric"]): float(row["value"] or "nan") for row in csv.DictReader(file)
@@ -139,7 +139,7 @@ def test_results_stand_in_a_folder_beside_the_predictions(
 ) -> None:
     path = saved(tmp_path)
     before = path.read_bytes()
-    assert reldn("evaluate", "--predictions", path) == 0
+    assert run_reldn("evaluate", "--predictions", path) == 0
     assert path.read_bytes() == before
     assert {child.name for child in tmp_path.iterdir()} == {"p.npz", "p_scored"}
     assert {child.name for child in (tmp_path / "p_scored").iterdir()} == {*RESULT_FILES}
@@ -216,7 +216,7 @@ def test_a_submission_of_predictions_scores_as_they_do(
     path = evaluated(tmp_path, "sgdet") / PREDICTIONS_FILE
     written = tmp_path / "submission.csv"
     asked = ["evaluate", "--predictions", path, "--submission", written, *options]
-    assert reldn(*asked) == 0
+    assert run_reldn(*asked) == 0
     message = usage_error(capsys, *asked, "--output", tmp_path)
     assert message == "--output is for scores, and --submission writes none"
     metrics = run(written, "--dataset", TEST)
@@ -421,7 +421,7 @@ def test_options_of_saved_predictions_are_for_them(
 
 def test_the_command_prints_tables_or_one_line_about_what_is_wrong(tmp_path: Path, capsys: Captured) -> None:
     path = saved(tmp_path)
-    assert reldn("evaluate", "--predictions", path) == 0
+    assert run_reldn("evaluate", "--predictions", path) == 0
     out, err = capsys.readouterr()
     first, second = out.splitlines()[:2]
     assert first.endswith(f"sgdet on {TEST}, protocol motifs:") and second.startswith("|")
