@@ -16,4 +16,5 @@ for _module, _remedy in (
 from . import data, modeling
 from .config import add_reldn_config
 
-__all__ = ["add_reldn_config", "data", "modeling"]
+__all__ = ["__version__", "add_reldn_config", "data", "modeling"]
+__version__ = "0.2.0"

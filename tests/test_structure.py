@@ -15,6 +15,7 @@ ROOMS: dict[str, set[str]] = {
     "utils": set(),
     "config": set(),
     "structures": set(),
+    "model_zoo": set(),
     "data": {"structures", "utils"},
     "modeling": {"structures"},
     "evaluation": {"structures", "utils"},
@@ -22,7 +23,7 @@ ROOMS: dict[str, set[str]] = {
     "visualization": {"structures", "data", "modeling", "evaluation", "utils"},
     "engine": {
         *("structures", "data", "modeling", "evaluation", "checkpoint", "visualization"),
-        *("config", "utils"),
+        *("config", "model_zoo", "utils"),
     },
     "__init__": {"config", "data", "modeling"},
 }

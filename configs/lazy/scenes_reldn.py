@@ -5,11 +5,13 @@ python train_net.py --config-file configs/lazy/scenes_reldn.py \
 """
 
 from detectron2.config import LazyCall as L
+from detectron2.config import LazyConfig
 from detectron2.layers import ShapeSpec
-from detectron2.model_zoo import get_config
 from detectron2.modeling.backbone import ResNet
 from detectron2.solver import WarmupParamScheduler
 from fvcore.common.param_scheduler import MultiStepParamScheduler
+
+from reldn_d2.model_zoo import get_detectron2_config_file
 
 from .common.relations import dataloader, datasets, optimizer
 from .models.reldn_fpn import model
@@ -56,7 +58,7 @@ lr_multiplier = L(WarmupParamScheduler)(
     warmup_factor=1 / 1000,
 )
 
-train = get_config("common/train.py").train
+train = LazyConfig.load(get_detectron2_config_file("common/train.py")).train
 train.seed = -1  # a negative seed draws another order of images in each run; 0 or more fixes it
 train.init_checkpoint = "output/scenes/detector/model_final.pth"
 train.relation_checkpoint = ""

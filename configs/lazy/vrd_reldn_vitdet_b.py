@@ -8,9 +8,11 @@ detectron2://ViTDet/COCO/mask_rcnn_vitdet_b/f325346929/model_final_61ccd1.pkl.
 
 import torch
 from detectron2.config import LazyCall as L
-from detectron2.model_zoo import get_config
+from detectron2.config import LazyConfig
 from detectron2.solver import WarmupParamScheduler
 from fvcore.common.param_scheduler import MultiStepParamScheduler
+
+from reldn_d2.model_zoo import get_detectron2_config_file
 
 from .common.relations import dataloader, datasets, optimizer
 from .models.faster_rcnn_vitdet_b import model as _detector
@@ -43,7 +45,7 @@ lr_multiplier = L(WarmupParamScheduler)(
     warmup_factor=1 / 3,
 )
 
-train = get_config("common/train.py").train
+train = LazyConfig.load(get_detectron2_config_file("common/train.py")).train
 train.seed = -1  # a negative seed draws another order of images in each run; 0 or more fixes it
 train.init_checkpoint = "output/lazy/vrd_detector_vitdet_b/model_final.pth"
 train.relation_checkpoint = ""

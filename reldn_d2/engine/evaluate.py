@@ -6,6 +6,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from torch import nn
 
+from reldn_d2.model_zoo import find_config
 from reldn_d2.modeling import RelDN
 from reldn_d2.structures import Vocabulary
 from reldn_d2.structures.dataset_dicts import DatasetDict
@@ -26,15 +27,17 @@ def load_config(config_file: str, opts: list[str] | None = None) -> Config:
     """Loads a config of either kind and applies overrides. It is not frozen.
 
     Args:
-        config_file: YAML file, or a Python file, whose name ends in ".py". A Python file is run.
+        config_file: YAML file, or a Python file, whose name ends in ".py". A Python file is run. It may also
+            be the name of a config of this package, see `reldn_d2.model_zoo.find_config`.
         opts: overrides: a flat list of keys and values for YAML, "key=value" strings for Python.
 
     Raises:
-        FileNotFoundError: the file does not exist.
+        FileNotFoundError: the file does not exist. The message shows similar names.
         ValueError: see `load_yaml_config` and `load_lazy_config`.
     """
-    load = load_lazy_config if kind_of_config(config_file) is LazyParts else load_yaml_config
-    return load(config_file, opts)
+    file = str(find_config(config_file))
+    load = load_lazy_config if kind_of_config(file) is LazyParts else load_yaml_config
+    return load(file, opts)
 
 
 def parts_of(cfg: Config) -> RunParts:

@@ -77,11 +77,21 @@ def load_lazy_config(config_file: str, overrides: list[str] | None = None) -> Di
     Raises:
         FileNotFoundError: the file does not exist.
         ValueError: an override is not key=value or names a key that the config does not have, or the config
-            lacks a part of a run. The message names the file.
+            lacks a part of a run, or imports `detectron2.model_zoo` where that can't be imported. The message
+            names the file.
     """
     if not Path(config_file).is_file():
         raise FileNotFoundError(f"config file {config_file!r} does not exist: correct --config-file")
-    cfg: DictConfig = LazyConfig.load(config_file)
+    try:
+        cfg: DictConfig = LazyConfig.load(config_file)
+    except ModuleNotFoundError as error:
+        if error.name != "pkg_resources":
+            raise
+        raise ValueError(
+            f"{config_file} imports a module that needs pkg_resources, such as detectron2.model_zoo, and "
+            "setuptools 82 or newer does not have it: run `pip install 'setuptools<81'`, or take "
+            "reldn_d2.model_zoo.get_detectron2_config_file"
+        ) from error
     for override in overrides or []:
         if "=" not in override:
             raise ValueError(

@@ -14,6 +14,7 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from reldn_d2.model_zoo import find_config
 from reldn_d2.utils.io import atomic_write
 
 from .evaluate import load_config, parts_of
@@ -29,6 +30,8 @@ def setup(args: argparse.Namespace) -> Config:
     Raises:
         FileNotFoundError, ValueError: see `load_config`.
     """
+    # Detectron2 copies the file into the log, and does not know the names of the model zoo.
+    args = argparse.Namespace(**{**vars(args), "config_file": str(find_config(args.config_file))})
     cfg = load_config(args.config_file, args.opts)
     if isinstance(cfg, CfgNode):
         cfg.freeze()
