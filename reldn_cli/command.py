@@ -10,6 +10,10 @@ from difflib import get_close_matches
 from typing import NoReturn
 
 
+def _accept_all(parser: Parser, args: argparse.Namespace) -> None:
+    """The check of commands whose options fit each other in any combination."""
+
+
 @dataclass(frozen=True)
 class Command:
     """A command of `reldn`.
@@ -19,7 +23,8 @@ class Command:
         summary: one line for the list of commands.
         description: what the command does, for its help.
         example: command lines that work, for its help.
-        module: module of `reldn_d2.cli` whose function `run(args)` runs the command and returns the exit status.
+        module: module of `reldn_d2.cli` whose function `run(args)` runs the command and returns the exit
+            status.
         add_arguments: adds the options to a parser.
         check: refuses command lines whose options do not fit each other, by `parser.error`.
     """
@@ -30,7 +35,7 @@ class Command:
     example: str
     module: str
     add_arguments: Callable[[Parser], None]
-    check: Callable[[Parser, argparse.Namespace], None] = lambda parser, args: None
+    check: Callable[[Parser, argparse.Namespace], None] = _accept_all
 
 
 class Parser(argparse.ArgumentParser):

@@ -54,7 +54,8 @@ def _score(text: str) -> tuple[str, tuple[float, float]]:
 def _check(parser: Parser, args: argparse.Namespace) -> None:
     if (args.table == CHALLENGE) != bool(args.scores):
         parser.error(
-            f"--scores LINE=PUBLIC,PRIVATE and --table {CHALLENGE} need each other: only the test server gives the "
+            f"--scores LINE=PUBLIC,PRIVATE and --table {CHALLENGE} need each other: only the test server "
+            "gives the "
             "numbers of this table"
         )
 
@@ -63,10 +64,11 @@ COMMAND = Command(
     name="ablate",
     summary="run a table of the paper with several seeds",
     description="""
-Runs a table of the paper, each line with several seeds, and writes it beside the paper's numbers. A line is a delta:
-a file of configs/ablations whose settings go on top of the config and the overrides. Each run is a training in
-OUTPUT/CONFIG/LINE/seedN, and all tables share it. Finished runs are kept: the same command again makes only the
-missing runs. Exit status: 0 if all runs are finished, 1 if some failed (the table has the others).
+Runs a table of the paper, each line with several seeds, and writes it beside the paper's numbers. A line is a
+delta: a file of configs/ablations whose settings go on top of the config and the overrides. Each run is a
+training in OUTPUT/CONFIG/LINE/seedN, and all tables share it. Finished runs are kept: the same command again
+makes only the missing runs. Exit status: 0 if all runs are finished, 1 if some failed (the table has the
+others).
 """,
     example="""
 reldn ablate --table 1 --config-file scenes/reldn.yaml --weights output/scenes/detector --seeds 3

@@ -1,7 +1,6 @@
 """`reldn cache-detections`."""
 
 import argparse
-from pathlib import Path
 
 from ..command import Command, Parser
 from ..flags import add_config, add_data, add_device, add_output, add_weights
@@ -39,8 +38,8 @@ COMMAND = Command(
     description="""
 Runs a trained detector over data sets and saves its detections. RelDN runs take the files as
 DATASETS.DETECTION_FILES_TRAIN and DATASETS.DETECTION_FILES_TEST; in Python configs the keys are
-datasets.train_detections and datasets.test_detections. Files are kept if they were made with the same weights and
-config. Files of another detector are made again.
+datasets.train_detections and datasets.test_detections. Files are kept if they were made with the same weights
+and config. Files of another detector are made again.
 """,
     example="reldn cache-detections --weights output/scenes/detector --output output/scenes/detections",
     module="cache_detections",

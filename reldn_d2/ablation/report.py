@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
+from tabulate import tabulate
+
 from .intervals import pooled_differences
 from .runs import Run
 from .tables import Challenge, Line, Table, value_of
-from tabulate import tabulate
 
 BASE = "losses/L0"
 # The challenge's weights of its two scores.

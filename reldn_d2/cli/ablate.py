@@ -13,7 +13,7 @@ from reldn_d2.engine import load_config, parts_of
 from reldn_d2.model_zoo import find_config
 from reldn_d2.utils.io import atomic_write
 
-from .common import FINISHED, PROBLEMS, Interrupted, find_weights, prepare, take_overrides
+from .common import FINISHED, PROBLEMS, InterruptedByUserError, find_weights, prepare, take_overrides
 
 
 def plan(table: Table, seeds: int, options: Sequence[str], output: Path) -> dict[str, list[Run]]:
@@ -103,4 +103,4 @@ def run(args: Namespace) -> int:
     try:
         return run_table(args)
     except KeyboardInterrupt:
-        raise Interrupted("finished runs are kept; the same command continues") from None
+        raise InterruptedByUserError("finished runs are kept; the same command continues") from None

@@ -4,7 +4,6 @@ import json
 import traceback
 from argparse import Namespace
 from difflib import get_close_matches
-from pathlib import Path
 from textwrap import shorten
 from typing import Any, Literal
 

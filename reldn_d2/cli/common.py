@@ -30,7 +30,7 @@ _KEY_OF = {"output": "output_dir", "dataset": "test_datasets", "protocol": "prot
 _MARK = "reldn_d2 expected error: "
 
 
-class Interrupted(Exception):
+class InterruptedByUserError(Exception):
     """The user stopped the command. The message says what is done."""
 
 
@@ -50,7 +50,7 @@ def run_command(module: str, args: Namespace) -> int:
     """
     try:
         status: int = import_module(f"{__package__}.{module}").run(args)
-    except (Interrupted, KeyboardInterrupt) as interrupt:
+    except (InterruptedByUserError, KeyboardInterrupt) as interrupt:
         print(f"interrupted: {str(interrupt) or 'finished results are kept'}", file=sys.stderr)
         return INTERRUPTED
     except ProcessRaisedException as error:
@@ -126,8 +126,8 @@ def find_weights(text: str) -> Weights:
     """Finds the checkpoint that --weights names.
 
     Args:
-        text: a file or URL, both with or without the options after "?" that MODEL.WEIGHTS takes; the folder of a
-            run; or the name of a config in Detectron2's model zoo, such as
+        text: a file or URL, both with or without the options after "?" that MODEL.WEIGHTS takes; the folder
+            of a run; or the name of a config in Detectron2's model zoo, such as
             "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml", whose weights are downloaded.
 
     Raises:
@@ -147,7 +147,8 @@ def find_weights(text: str) -> Weights:
 
         return Weights(model_zoo.get_checkpoint_url(name), None)
     raise FileNotFoundError(
-        f"--weights {text}: there is no such file or folder: give a checkpoint, the folder of a training, or the name of "
+        f"--weights {text}: there is no such file or folder: give a checkpoint, the folder of a training, "
+        "or the name of "
         "a config in Detectron2's model zoo"
     )
 
@@ -162,8 +163,14 @@ def _weights_in(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     found = sorted(str(path.relative_to(folder)) for path in folder.glob("**/*.pth"))
-    hint = f"it has {', '.join(found[:3])}: name one of them" if found else "it has no .pth file: train a model first"
-    raise FileNotFoundError(f"--weights {folder}: this folder has no finished training ({_FINAL_WEIGHTS}); {hint}")
+    hint = (
+        f"it has {', '.join(found[:3])}: name one of them"
+        if found
+        else "it has no .pth file: train a model first"
+    )
+    raise FileNotFoundError(
+        f"--weights {folder}: this folder has no finished training ({_FINAL_WEIGHTS}); {hint}"
+    )
 
 
 def prepare(args: Namespace) -> None:
@@ -178,18 +185,20 @@ def load_run_config(
     """Loads the config that the options describe, and applies options and overrides to it.
 
     Args:
-        args: parsed options. Words that belong to the overrides are removed from options with several values, see
-            `take_overrides`.
+        args: parsed options. Words that belong to the overrides are removed from options with several values,
+            see `take_overrides`.
         options: names of the options that set a key of the config.
         weights: the checkpoint of --weights. If --config-file is not given, the config beside it is taken.
 
     Raises:
-        FileNotFoundError, ValueError: see `load_config`; or no config is named, or an option and an override set the same
-            key.
+        FileNotFoundError, ValueError: see `load_config`; or no config is named, or an option and an override
+            set the same key.
     """
     config_file = args.config_file or (weights.config_file if weights else None)
     if config_file is None:
-        raise ValueError(f"--weights {args.weights}: there is no {_CONFIG} beside it: give its config as --config-file")
+        raise ValueError(
+            f"--weights {args.weights}: there is no {_CONFIG} beside it: give its config as --config-file"
+        )
     kind = kind_of_config(config_file)
     known = {*parts_of(load_config(str(config_file))).settings(), *OLD_KEYS}
     opts = take_overrides(args, known, python=kind.is_python)
@@ -200,7 +209,9 @@ def load_run_config(
             continue
         key = getattr(kind.keys, _KEY_OF.get(option, option))
         if any(word == key or word.startswith(f"{key}=") for word in opts):
-            raise ValueError(f"--{option.replace('_', '-')} and the override {key} set the same: leave one out")
+            raise ValueError(
+                f"--{option.replace('_', '-')} and the override {key} set the same: leave one out"
+            )
         opts += kind.override(key, value)
     return load_config(str(config_file), opts)
 
@@ -208,8 +219,8 @@ def load_run_config(
 def take_overrides(args: Namespace, known: Collection[str], *, python: bool) -> list[str]:
     """The overrides on a command line, wherever they stand.
 
-    The parser cannot tell where the values of an option such as --input end and the overrides begin. A word is an
-    override if the config has its key.
+    The parser cannot tell where the values of an option such as --input end and the overrides begin. A word
+    is an override if the config has its key.
 
     Args:
         args: parsed options. Overrides are removed from the options with several values.
@@ -258,6 +269,6 @@ def _names_a_key(text: str, known: Collection[str]) -> bool:
 
 
 def near_misses(word: str, known: Iterable[str]) -> str:
-    """": did you mean X or Y?", or an empty text if nothing is similar."""
+    """The end of a message that names similar words; empty if nothing is similar."""
     near = get_close_matches(word.partition("=")[0], known, n=3)
     return f": did you mean {' or '.join(near)}?" if near else ""

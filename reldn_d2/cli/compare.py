@@ -39,7 +39,8 @@ def results_of(folder: Path, dataset: str | None, task: str | None) -> Path:
     """The folder with the results of one evaluation.
 
     Args:
-        folder: this folder itself, or the folder of a run (OUTPUT_DIR), which has it as inference/DATASET/TASK.
+        folder: this folder itself, or the folder of a run (OUTPUT_DIR), which has it as
+            inference/DATASET/TASK.
         dataset, task: those of the evaluation, if the run has several.
 
     Raises:
@@ -48,10 +49,13 @@ def results_of(folder: Path, dataset: str | None, task: str | None) -> Path:
     folder = folder.resolve()
     if (folder / PER_IMAGE_FILE).is_file():
         return folder
-    found = sorted(path.parent for path in folder.glob(f"inference/{dataset or '*'}/{task or '*'}/{PER_IMAGE_FILE}"))
+    found = sorted(
+        path.parent for path in folder.glob(f"inference/{dataset or '*'}/{task or '*'}/{PER_IMAGE_FILE}")
+    )
     if not found:
         raise ValueError(
-            f"{folder} has no results ({PER_IMAGE_FILE}): give the folder of a run, or OUTPUT_DIR/inference/DATASET/TASK"
+            f"{folder} has no results ({PER_IMAGE_FILE}): give the folder of a run, or "
+            "OUTPUT_DIR/inference/DATASET/TASK"
         )
     if len(found) > 1:
         names = ", ".join("/".join(path.parts[-2:]) for path in found)
@@ -68,7 +72,8 @@ def counts_of(folder: Path, protocol: str, metrics: list[str]) -> PerImageRecall
     protocols = load_per_image(folder / PER_IMAGE_FILE)
     if protocol not in protocols:
         raise ValueError(
-            f"{folder} has no protocol {protocol}, but {', '.join(sorted(protocols))}{near_misses(protocol, protocols)}"
+            f"{folder} has no protocol {protocol}, but "
+            f"{', '.join(sorted(protocols))}{near_misses(protocol, protocols)}"
         )
     counts = protocols[protocol]
     unknown = [metric for metric in metrics if metric not in counts.hits]

@@ -1,4 +1,4 @@
-"""`reldn convert vgg16` and `efficientnet-lite0`: ImageNet weights -> a checkpoint for a detector's backbone."""
+"""`reldn convert vgg16` and `efficientnet-lite0`: ImageNet weights for the backbone of a detector."""
 
 from argparse import Namespace
 from collections.abc import Mapping

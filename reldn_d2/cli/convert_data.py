@@ -1,4 +1,4 @@
-"""`reldn convert vrd`, `visual-genome`, `openimages` and `authors-json`: data sets -> COCO-relations files."""
+"""`reldn convert vrd`, `visual-genome`, `openimages` and `authors-json`: to COCO-relations files."""
 
 import os
 from argparse import Namespace
@@ -15,7 +15,7 @@ from reldn_d2.data.datasets.visual_genome.raw import register_visual_genome_raw
 from reldn_d2.data.registration import datasets_root
 from reldn_d2.engine import setup_console
 
-from .common import FINISHED, Interrupted
+from .common import FINISHED, InterruptedByUserError
 
 _VG150_FILES = (
     *("VG-SGG-with-attri.h5", "VG-SGG-dicts-with-attri.json", "VG-SGG.h5", "VG-SGG-dicts.json"),
@@ -42,14 +42,14 @@ def run(args: Namespace) -> int:
         try:
             print(convert(conversion, args.output, digests, args.force), flush=True)
         except KeyboardInterrupt:
-            raise Interrupted(
+            raise InterruptedByUserError(
                 f"{number} of {len(conversions)} data sets are converted; the same command goes on"
             ) from None
     return FINISHED
 
 
 def plan_vrd(args: Namespace) -> list[Conversion]:
-    """The conversions of VRD. They are named after the folder, which may be another data set in VRD's layout."""
+    """The conversions of VRD, named after the folder. It may be another data set in VRD's layout."""
     annotations = args.input / "json_dataset"
     name = Path(os.path.abspath(args.input)).name
     return [

@@ -2,6 +2,7 @@
 
 import sys
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from reldn_d2.visualization.images import write_png
 from .common import (
     FINISHED,
     PROBLEMS,
-    Interrupted,
+    InterruptedByUserError,
     find_weights,
     load_run_config,
     near_misses,
@@ -45,7 +46,8 @@ def run(args: Namespace) -> int:
     print(f"predicted the scene graphs of {done} of {len(images)} images; the results are in {args.output}")
     if empty:
         print(
-            f"{empty} of them have no relationship with a score of {args.score_threshold:g} or more: try a lower "
+            f"{empty} of them have no relationship with a score of {args.score_threshold:g} or more: try a "
+            "lower "
             "--score-threshold"
         )
     for problem in problems:
@@ -92,12 +94,12 @@ def _images_of(folder: Path) -> list[Path]:
 
 
 def output_names(images: Sequence[Path]) -> list[str]:
-    """A different name for every image: its stem; if another image has the same stem, its file name or path."""
+    """A different name for every image: its stem, or more of its path if two images have the same."""
     names = [image.stem for image in images]
-    for longer in (lambda image: image.name, lambda image: "_".join(image.resolve().parts[1:])):
-        names = [
-            longer(image) if names.count(name) > 1 else name for image, name in zip(images, names, strict=True)
-        ]
+    longer_names = [image.name for image in images], ["_".join(image.resolve().parts[1:]) for image in images]
+    for longer in longer_names:
+        taken = Counter(names)
+        names = [other if taken[name] > 1 else name for name, other in zip(names, longer, strict=True)]
     return names
 
 
@@ -128,7 +130,9 @@ def predict_images(
             )  # fmt: skip
             write(graph, image, args.output / name, args.top_k)
         except KeyboardInterrupt:
-            raise Interrupted(f"{number} of {len(images)} images are done; they are in {args.output}") from None
+            raise InterruptedByUserError(
+                f"{number} of {len(images)} images are done; they are in {args.output}"
+            ) from None
         # Whatever is wrong with one image, for example a side of a few pixels, must not stop the others.
         except (ValueError, RuntimeError) as error:
             problems.append(f"{path} can't be used: {error}")

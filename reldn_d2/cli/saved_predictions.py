@@ -1,7 +1,7 @@
 """Scores saved predictions under any protocol. No model is run.
 
-The predictions are a file that an evaluation wrote, a file that `save_predictions` wrote for another model, or a submission
-to the OpenImages challenge.
+The predictions are a file that an evaluation wrote, a file that `save_predictions` wrote for another model,
+or a submission to the OpenImages challenge.
 """
 
 import logging
@@ -49,7 +49,8 @@ def load(path: Path, dataset_name: str | None) -> SavedPredictions:
         raise FileNotFoundError(f"--predictions: no file {path}")
     if path.suffix.lower() == ".json":
         raise ValueError(
-            f"{path}: the graphs of `reldn predict` have no annotation to compare with: evaluate the model on a data set "
+            f"{path}: the graphs of `reldn predict` have no annotation to compare with: evaluate the model "
+            "on a data set "
             "(reldn evaluate --weights ... --dataset ...), which also saves an .npz file"
         )
     if not is_submission(path):

@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .report import BASELINE, FULL, Evaluation, Step, write_report
-
 from reldn_d2.engine import Trainer, load_config, load_model, setup_console
 from reldn_d2.evaluation import load_per_image
 from reldn_d2.utils.io import atomic_write
+
+from .report import BASELINE, FULL, Evaluation, Step, write_report
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "scenes"
 ROOT = CONFIGS.parent.parent

@@ -13,7 +13,7 @@ from .evaluate import (
 )
 from .parts import RunParts
 from .predictor import RelationPredictor
-from .setup import import_data_sets, setup, setup_console
+from .setup import import_data_sets, setup, setup_console, start_run
 from .trainer import Trainer
 
 __all__ = [
@@ -32,5 +32,6 @@ __all__ = [
     "set_predicate_statistics",
     "setup",
     "setup_console",
+    "start_run",
     "vocabulary_of",
 ]

@@ -207,14 +207,18 @@ class LazyParts(RunParts):
 
     @classmethod
     def override(cls, key: str, value: object) -> list[str]:
-        """One word, key=value. A list or tuple is written [a,b]; of `datasets.test`, which is one name, as a name.
+        """One word, key=value.
+
+        A list or tuple is written [a,b]; for `datasets.test`, which is one name, as a name.
 
         Raises:
             ValueError: there are several test sets.
         """
         if key == cls.keys.test_datasets and isinstance(value, list | tuple):
             if len(value) != 1:
-                raise ValueError(f"{key} of a config in Python is one name, not {len(value)}: {', '.join(value)}")
+                raise ValueError(
+                    f"{key} of a config in Python is one name, not {len(value)}: {', '.join(value)}"
+                )
             (value,) = value
         text = f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple) else str(value)
         if isinstance(value, str | Path) and not re.fullmatch(r"[\w./-]*", text):

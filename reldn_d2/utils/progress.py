@@ -33,6 +33,8 @@ def progress(items: Collection[T], unit: str) -> Iterator[T]:
         if now - last >= _PERIOD and done:
             rate = done / (now - start)
             remaining = (len(items) - done) / rate
-            logger.info("%d of %d %s, %.3g a second, %.0f s remaining", done, len(items), unit, rate, remaining)
+            logger.info(
+                "%d of %d %s, %.3g a second, %.0f s remaining", done, len(items), unit, rate, remaining
+            )
             last = now
         yield item

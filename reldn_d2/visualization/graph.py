@@ -143,8 +143,8 @@ def scene_graph_to_dict(
         file_name: file name to record in the graph.
         top_k, predicates_per_pair: as in `top_relationships`.
         score_threshold: lowest score of a relationship, in [0, 1]; relationships below it are left out.
-        entity_threshold: lowest score of an entity, in [0, 1]; entities below it and their relationships are left
-            out, and the other entities are numbered anew.
+        entity_threshold: lowest score of an entity, in [0, 1]; entities below it and their relationships are
+            left out, and the other entities are numbered anew.
 
     Raises:
         ValueError: a number is out of its range, or a class index has no name.

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from .report import DatasetReport, explanation, ground_truth, headline, name_of, record_text
-from .samples import Sample, choose_samples
 from numpy.typing import NDArray
 
 from reldn_d2.data.images import read_image
 from reldn_d2.visualization import Report, SceneGraph, bars_svg, build_scene_graph, draw_scene_graph
+
+from .report import DatasetReport, explanation, ground_truth, headline, name_of, record_text
+from .samples import Sample, choose_samples
 
 # Pixels of the longer side of a picture.
 _SIDE = 640

@@ -8,11 +8,12 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from .report import DatasetReport, ground_truth, record_text, triplet_text
 from numpy.typing import NDArray
 
 from reldn_d2.data.checking.problems import Problem, Record
 from reldn_d2.evaluation.protocols.confusion import KINDS as CASES_OF
+
+from .report import DatasetReport, ground_truth, record_text, triplet_text
 
 # Largest number of drawn items: wrong triplets of a case; relationships of an image; entities of an image.
 _WRONG, _RELATIONS, _ENTITIES = 3, 8, 12
