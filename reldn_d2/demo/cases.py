@@ -109,15 +109,8 @@ def chance(scenes: Sequence[Scene], kind: str) -> float:
     return 100 * sum(chances) / len(chances) if chances else float("nan")
 
 
-#: The rule of `chosen_scenes` in words.
-RULE = (
-    "For each kind of confusion, the first test scenes in which the two models solve different numbers of cases. "
-    "If there are too few, the first other scenes with such a case."
-)
-
-
 def chosen_scenes(scenes: Sequence[Scene], kind: str, number: int) -> list[Scene]:
-    """The scenes that are shown, by `RULE`. Nobody picks the ones that look best.
+    """The scenes that are shown. `texts.RULE` is this rule in words.
 
     Args:
         scenes: all test scenes, in order.

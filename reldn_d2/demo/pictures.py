@@ -37,8 +37,8 @@ _TEXT_SCALE = 1.6
 def numbered(graph: SceneGraph) -> SceneGraph:
     """The graph with a number in the name of each entity whose class occurs more than once.
 
-    A drawing numbers the entities that it shows. With names of the whole graph, an entity has the same name in
-    every drawing.
+    A drawing numbers the entities that it shows. With names of the whole graph, an entity has the same name
+    in every drawing.
     """
     total, seen = Counter(entity["class"] for entity in graph["entities"]), Counter[str]()
     entities = []

@@ -10,22 +10,14 @@ from tabulate import tabulate
 from reldn_d2.evaluation import Difference, PerImageRecall, paired_bootstrap
 from reldn_d2.visualization import Report, curves_svg, feature_map_colours, loss_curves, read_metrics
 
-from .cases import KINDS, RULE, Scene, chance, chosen_scenes, solved_counts
-from .models import BASELINE, FREQUENCY, FULL, WITHOUT_PIXELS
+from . import texts
+from .cases import KINDS, Scene, chance, chosen_scenes, solved_counts
+from .models import BASELINE, FULL
 from .pictures import QUESTIONS, case_pictures, graph_pictures, map_pictures
 from .steps import Step
 
-SCENES_OF_A_KIND = 3
 RECALLS = ("R@20", "R@50", "ngR@20", "ngR@50")
 OPENIMAGES = ("R@50", "wmAP_rel", "wmAP_phr", "score_wtd")
-QUICK_NOTE = (
-    "This was a quick demo: a few steps of each training, on a few scenes. It shows that everything works. Its "
-    "numbers and pictures mean nothing. `reldn demo` without --quick trains for real."
-)
-SCENES_ONLY = (
-    "The weights of this demo know drawn scenes only: six classes, seven predicates, one style. On photos they "
-    "find nothing that makes sense."
-)
 
 
 @dataclass(frozen=True)
@@ -52,6 +44,7 @@ class Demo:
     Attributes:
         folder: the demo's folder, relative to the working directory.
         quick: whether the trainings were a few steps only.
+        shown: number of scenes of each kind of confusion to show.
         runs: model -> folder of its training.
         models: model -> the model, for given boxes and classes.
         results: model -> task -> evaluation.
@@ -61,6 +54,7 @@ class Demo:
 
     folder: Path
     quick: bool
+    shown: int
     runs: Mapping[str, Path]
     models: Mapping[str, Any]
     results: Results
@@ -68,35 +62,28 @@ class Demo:
     steps: Sequence[Step]
 
     @property
+    def samples(self) -> Path:
+        """Folder of the sample scenes."""
+        return self.folder / "samples"
+
+    @property
     def try_command(self) -> str:
         """The command that runs the trained model on the sample scenes."""
-        return f"reldn predict --input {self.folder / 'samples'} --weights {self.runs[FULL]}"
+        return f"reldn predict --input {self.samples} --weights {self.runs[FULL]}"
 
 
 def write_report(demo: Demo) -> Path:
     """Writes report.html into the demo's folder. Returns its path."""
     report = Report("RelDN on drawn scenes")
     if demo.quick:
-        report.note(QUICK_NOTE)
-    report.paragraph(
-        "RelDN finds relationships between the entities of an image: <person, plays, guitar>. A model that is "
-        f"trained with cross entropy alone ({BASELINE}) makes two mistakes. It mixes up neighbours who do the "
-        "same thing (who plays which guitar?), and it takes one instance of a class for another (who holds which "
-        "cup?). The three contrastive losses L1, L2 and L3 work against these mistakes."
-    ).paragraph(
-        "All models below were trained once, with the same seed, on the same drawn scenes and the same detections. "
-        "So a difference between two models is an observation, not a proof: another seed gives other numbers. The "
-        "intervals say only how much the choice of test scenes could change a difference."
-    )
+        report.note(texts.QUICK)
+    report.paragraph(texts.MISTAKES).paragraph(texts.ONE_SEED)
     _add_confusions(report, demo)
     _add_scenes(report, demo)
-    _add_recall(report, demo)
+    _add_recall(report, demo.results)
     _add_training(report, demo)
-    report.heading("Try it").paragraph(
-        f"Ten test scenes without drawings lie in {demo.folder / 'samples'}. This command finds their "
-        "relationships:"
-    ).code(demo.try_command).paragraph(SCENES_ONLY)
-    report.heading("Commands").paragraph("These commands made everything on this page, in this order.")
+    report.heading("Try it").paragraph(texts.SAMPLES).code(demo.try_command).paragraph(texts.SCENES_ONLY)
+    report.heading("Commands").paragraph(texts.COMMANDS)
     report.code("\n".join(f"{step.command}    # {step.seconds:.0f} s" for step in demo.steps))
     path = demo.folder / "report.html"
     report.write(path)
@@ -106,37 +93,31 @@ def write_report(demo: Demo) -> Path:
 def print_summary(demo: Demo, report: Path) -> None:
     """Prints the confusions, and where everything lies."""
     rows, notes = confusion_table(demo.scenes, list(demo.models))
+    minutes = sum(step.seconds for step in demo.steps) / 60
     print("\nConfusable cases solved, percent (boxes and classes are given, one seed)")
     print(tabulate(rows, headers="keys", floatfmt=".1f"))
-    print("\n".join(notes))
+    print(*notes, "", sep="\n")
     if demo.quick:
-        print(f"\n{QUICK_NOTE}")
-    seconds = sum(step.seconds for step in demo.steps)
-    print(f"\nThe steps took {seconds / 60:.1f} minutes.")
-    print(f"report:          {report}")
-    print(f"picture:         {demo.folder / 'scenes.jpg'}")
-    print(f"trained weights: {demo.runs[FULL]}")
-    print(f"sample scenes:   {demo.folder / 'samples'}")
-    print(f"try it:          {demo.try_command}")
-    print(SCENES_ONLY)
+        print(texts.QUICK, "", sep="\n")
+    print(
+        f"all steps:     {minutes:.1f} minutes",
+        f"report:        {report}",
+        f"picture:       {demo.folder / 'scenes.jpg'}",
+        f"weights:       {demo.runs[FULL]}",
+        f"sample scenes: {demo.samples}",
+        f"try it:        {demo.try_command}",
+        texts.SCENES_ONLY,
+        sep="\n",
+    )
 
 
 def _add_confusions(report: Report, demo: Demo) -> None:
     rows, notes = confusion_table(demo.scenes, list(demo.models))
-    report.heading("Confusions: who plays which guitar, who holds which cup?").paragraph(
-        "The table says how many confusable cases each model solves: the annotated triplet must get a higher score "
-        "than every wrong one, which is a musician with somebody else's guitar (proximity), or the same person with "
-        "another cup (instance)."
-    ).table(
+    report.heading("Who plays which guitar, who holds which cup?").paragraph(texts.CASES).table(
         rows,
-        caption="Confusable cases solved when boxes and classes are given, percent",
+        caption="Confusable cases solved, percent",
         digits=1,
-        footnotes=[
-            *notes,
-            "chance: the share that random scores solve. "
-            f"{WITHOUT_PIXELS}: a model that sees classes and boxes, but no pixels. Only the pixels show the "
-            "answers, so it can only guess.",
-        ],
+        footnotes=[*notes, texts.CHANCE],
     )
 
 
@@ -164,9 +145,9 @@ def confusion_table(
         found = paired_bootstrap(full, base, "solved")["micro"]
         gains = [scene.gain(kind) for scene in scenes]
         notes.append(
-            f"{kind}, {FULL} minus {BASELINE}: {_interval(found)}. {FULL} solves more of the "
-            f"{full.ground_truths.sum()} cases in {sum(gain > 0 for gain in gains)} scenes, and fewer in "
-            f"{sum(gain < 0 for gain in gains)}."
+            f"{kind}, {full.ground_truths.sum()} cases in {(full.ground_truths > 0).sum()} scenes, {FULL} "
+            f"minus {BASELINE}: {_interval(found)}. {FULL} solves more cases in "
+            f"{sum(gain > 0 for gain in gains)} scenes, and fewer in {sum(gain < 0 for gain in gains)}."
         )
     return rows, notes
 
@@ -176,65 +157,38 @@ def _share(counts: PerImageRecall) -> float:
 
 
 def _interval(found: Difference) -> str:
-    return f"{found.mean:+.1f} points (95 % interval {found.low:+.1f} to {found.high:+.1f}, over scenes)"
+    return f"{found.mean:+.1f} points (95 % interval {found.low:+.1f} to {found.high:+.1f})"
 
 
 def _add_scenes(report: Report, demo: Demo) -> None:
     shown = {name: demo.models[name] for name in (BASELINE, FULL)}
-    report.heading("Scenes").paragraph(
-        f"The scenes are chosen by a rule, not because they look good. {RULE} Boxes and classes are given to the "
-        "models."
-    ).legend(
-        [
-            (["#0d7333"], "✓ the annotated triplet"),
-            (["#b31f1f"], "✗ a wrong one"),
-            (["#101418"], "annotation"),
-        ]
-    ).paragraph(
-        "An arrow goes from subject to object, in the colour of the subject; its label is the predicate. The pictures "
-        "of a scene show only the triplets in question: of each case, the one to which the model gives the highest "
-        "score. The drawings below them show whole scene graphs: as many of the best predictions as there are "
-        "annotated relationships. An entity has the same name and colour everywhere."
-    ).paragraph(
-        "The last line shows feature maps, as figures 4 and 5 of the paper: where the finest map of a backbone "
-        "responds, as the mean over its channels. All models share the detector's backbone; the predicate backbone "
-        "is trained with each."
-    ).legend([(feature_map_colours(), "lowest to highest response within one map; two maps can't be compared")])
+    report.heading("Scenes").paragraph(texts.RULE)
+    report.paragraph(texts.CASE_PICTURES).legend(texts.MARKS).paragraph(texts.GRAPHS)
+    report.paragraph(texts.FEATURE_MAPS).legend([(feature_map_colours(), texts.FEATURE_MAP_COLOURS)])
     for kind in KINDS:
-        for scene in chosen_scenes(demo.scenes, kind, SCENES_OF_A_KIND):
+        for scene in chosen_scenes(demo.scenes, kind, demo.shown):
             report.subheading(f"Scene {scene.name}: {QUESTIONS[kind]}")
             report.pictures(case_pictures(scene, kind))
             report.pictures(graph_pictures(shown, scene))
             report.pictures(map_pictures(shown, scene))
 
 
-def _add_recall(report: Report, demo: Demo) -> None:
-    report.heading("Recall").paragraph(
-        "Recall says how many annotated relationships are among the best 20 or 50 predictions; a scene has about "
-        "six, so nearly every order of the predictions finds nearly all of them, and recall hardly shows the "
-        "confusions."
-    ).table(
-        recall_rows(demo.results),
+def _add_recall(report: Report, results: Results) -> None:
+    report.heading("Recall").paragraph(texts.RECALL).table(
+        recall_rows(results),
         caption="Recall (protocol motifs, mean over images), percent",
         digits=1,
-        footnotes=[
-            "prdcls: boxes and classes are given. sgdet: nothing is given. R: one predicate for each pair. "
-            "ngR: any number of predicates for each pair.",
-            *interval_notes(demo.results),
-            f"{FREQUENCY} can stand above {WITHOUT_PIXELS}, ",
-        ],
-    )
-    report.paragraph(
-        "The measures of OpenImages weigh each predicate by how often it is annotated; wmAP is a mean average "
-        "precision, and score_wtd = 0.2 R@50 + 0.4 wmAP_rel + 0.4 wmAP_phr."
-    ).table(
+        footnotes=[texts.RECALL_COLUMNS, *interval_notes(results)],
+    ).paragraph(texts.FREQUENCY_ONLY)
+    report.heading("Average precision").paragraph(texts.PRECISION).table(
         [
             {"model": name, **{m: tasks["sgdet"].metrics["reldn_openimages"][m] for m in OPENIMAGES}}
-            for name, tasks in demo.results.items()
+            for name, tasks in results.items()
             if "sgdet" in tasks
         ],
         caption="sgdet (protocol reldn_openimages), percent",
         digits=1,
+        footnotes=[texts.PRECISION_COLUMNS],
     )
 
 
@@ -259,10 +213,7 @@ def interval_notes(results: Results) -> list[str]:
 
 
 def _add_training(report: Report, demo: Demo) -> None:
-    report.heading("Training").paragraph(
-        "The losses by iteration: loss_rel is cross entropy (L0), the three others are the contrastive losses, and "
-        "the legend gives the last value of each."
-    ).pictures(
+    report.heading("Training").paragraph(texts.LOSSES).pictures(
         [
             (curves_svg(loss_curves(read_metrics(demo.runs[name] / "metrics.json"))), f"Losses of {name}")
             for name in (BASELINE, FULL)

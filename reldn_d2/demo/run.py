@@ -23,11 +23,12 @@ from .pictures import write_scenes
 from .report import Demo, Evaluation, print_summary, write_report
 from .steps import Steps
 
-MODELS = {WITHOUT_PIXELS: "semantic_spatial", BASELINE: "reldn_l0", FULL: "reldn"}
-TASKS = ("prdcls", "sgdet")
-# Chosen before any run with it, and fixed, so that a demo can be repeated.
+# Model -> name of its config and of its folder.
+RUNS = {WITHOUT_PIXELS: "semantic_spatial", BASELINE: "reldn_l0", FULL: "reldn"}
+# Fixed, so that a demo can be repeated, and chosen before any run with it.
 SEED = "1"
 NUM_SAMPLES = 10
+_WEIGHTS = "model_final.pth"
 
 
 @dataclass(frozen=True)
@@ -36,25 +37,33 @@ class Size:
 
     Attributes:
         train_dataset, test_dataset: names of the scenes.
-        options: overrides of the config for every training and evaluation.
+        shown: number of scenes of each kind of confusion in the report.
+        options: overrides of the configs, for every model.
+        detector_options: overrides of the detector's config.
     """
 
     train_dataset: str
     test_dataset: str
+    shown: int
     options: tuple[str, ...] = ()
+    detector_options: tuple[str, ...] = ()
 
 
-COMPLETE = Size("scenes_train", "scenes_test")
-# Sixteen training scenes, eight test scenes, three steps of each training.
+COMPLETE = Size("scenes_train", "scenes_test", shown=3)
+# Sixteen training scenes and eight test scenes at half their size, and three steps of each training.
 QUICK = Size(
     "scenes_tiny_train",
     "scenes_tiny_test",
-    (
+    shown=1,
+    options=(
         *("DATASETS.TRAIN", "('scenes_tiny_train',)"),
+        *("INPUT.MIN_SIZE_TRAIN", "(96,)"),
+        *("INPUT.MIN_SIZE_TEST", "96"),
         *("SOLVER.MAX_ITER", "3"),
         *("SOLVER.STEPS", "()"),
-        *("SOLVER.IMS_PER_BATCH", "4"),
+        *("SOLVER.IMS_PER_BATCH", "2"),
     ),
+    detector_options=("DATASETS.TEST", "('scenes_tiny_test',)"),
 )
 
 
@@ -63,39 +72,38 @@ def run_demo(output: Path, opts: list[str], *, quick: bool) -> Path:
 
     Args:
         output: folder for all files.
-        opts: KEY VALUE overrides for all models, in a flat list. SEED is 1 unless they
-            name another one.
+        opts: KEY VALUE overrides for all models, in a flat list. SEED is 1 unless they name another one.
         quick: only a few steps of each training, on few scenes. That shows that everything works; the numbers
             mean nothing.
 
     Returns:
-        The report, `output`/report.html.
+        The report, report.html in the folder.
 
     Raises:
-        ValueError: an override is wrong, or `output` has results of other settings.
+        ValueError: an override is wrong, or the folder has results of other settings.
         OSError: a file can't be written.
     """
     size = QUICK if quick else COMPLETE
-    # Commands in the report must not show where this user's folders are.
+    # The commands in the report must not show where this user's folders are.
     folder = Path(os.path.relpath(output))
     steps = Steps(folder)
     setup_console()
     train(steps, size, opts)
     results = evaluate(steps, size, opts)
     dataset_dicts = DatasetCatalog.get(size.test_dataset)
-    models = {name: load_prdcls(folder / run, size.test_dataset) for name, run in MODELS.items()}
-    scenes = scene_cases(models, dataset_dicts)
-    write_samples(dataset_dicts, folder / "samples")
+    models = {name: load_prdcls(folder / run, size.test_dataset) for name, run in RUNS.items()}
     demo = Demo(
         folder=folder,
         quick=quick,
-        runs={name: folder / run for name, run in MODELS.items()},
+        shown=size.shown,
+        runs={name: folder / run for name, run in RUNS.items()},
         models=models,
         results=results,
-        scenes=scenes,
+        scenes=scene_cases(models, dataset_dicts),
         steps=steps.done,
     )
-    write_scenes(scenes, folder / "scenes.jpg")
+    write_samples([Path(x["file_name"]) for x in dataset_dicts[:NUM_SAMPLES]], folder / "samples")
+    write_scenes(demo.scenes, folder / "scenes.jpg")
     report = write_report(demo)
     print_summary(demo, report)
     return report
@@ -103,82 +111,103 @@ def run_demo(output: Path, opts: list[str], *, quick: bool) -> Path:
 
 def train(steps: Steps, size: Size, opts: Sequence[str]) -> None:
     """Trains the detector, saves its detections, and trains the models on them."""
-    folder = steps.folder
     seed = [] if "SEED" in opts else ["--seed", SEED]
-    detector, detections = folder / "detector" / "model_final.pth", folder / "detections"
-    tests = ["DATASETS.TEST", f"('{size.test_dataset}',)"] if size is not COMPLETE else []
+    detector, detections = steps.folder / "detector", steps.folder / "detections"
+    trained, used = detector / _WEIGHTS, detections / f"{size.train_dataset}.npz"
     steps.run(
         "train_detector",
         [
-            *("train", "--config-file", "scenes/detector.yaml", "--output", str(detector.parent)),
-            *("--resume", *seed, *size.options, *tests, *opts),
+            *("train", "--config-file", "scenes/detector.yaml", "--output", str(detector), "--resume"),
+            *(*seed, *size.options, *size.detector_options, *opts),
         ],
-        detector,
+        trained,
     )
-    used = detections / f"{size.train_dataset}.npz"
     steps.run(
         "detections",
-        ["cache-detections", "--weights", str(detector.parent), "--output", str(detections)],
+        ["cache-detections", "--weights", str(detector), "--output", str(detections)],
         used,
-        [detector],
+        [trained],
     )
-    for run in MODELS.values():
+    for run in RUNS.values():
+        output = steps.folder / run
         steps.run(
             f"train_{run}",
             [
-                *("train", "--config-file", f"scenes/{run}.yaml", "--weights", str(detector.parent)),
-                *("--output", str(folder / run), "--resume", *seed, *size.options),
+                *("train", "--config-file", f"scenes/{run}.yaml", "--weights", str(detector)),
+                *("--output", str(output), "--resume", *seed, *size.options),
                 *("DATASETS.DETECTION_FILES_TRAIN", f"('{used}',)", "DATASETS.TEST", "()", *opts),
             ],
-            folder / run / "model_final.pth",
-            [detector, used],
+            output / _WEIGHTS,
+            [trained, used],
         )
 
 
 def evaluate(steps: Steps, size: Size, opts: Sequence[str]) -> dict[str, dict[str, Evaluation]]:
-    """Evaluates all models. Returns model -> task -> results.
+    """Evaluates all models.
 
-    A training saves its overrides beside its weights, so only the evaluation without weights needs them.
+    A training saves its overrides beside its weights, so only the model without weights needs them again.
+
+    Returns:
+        Model -> task -> results.
     """
     detections = steps.folder / "detections" / f"{size.test_dataset}.npz"
     on_detections = ["DATASETS.DETECTION_FILES_TEST", f"('{detections}',)"]
-
-    def result(run: str, task: str, source: list[str], overrides: list[str], inputs: list[Path]) -> Evaluation:
-        found = steps.folder / run / "inference" / size.test_dataset / task
-        words = ["evaluate", *source, "--dataset", size.test_dataset, "--task", task, *overrides]
-        steps.run(f"evaluate_{run}_{task}", words, found / RESULTS_FILE, inputs)
-        return Evaluation(read_metrics(found / RESULTS_FILE), load_per_image(found / PER_IMAGE_FILE))
-
     # Its table is counted over the training scenes, so there is nothing to train.
     counted = ["--config-file", "scenes/frequency.yaml", "--output", str(steps.folder / "frequency")]
-    results = {FREQUENCY: {"prdcls": result("frequency", "prdcls", counted, [*size.options, *opts], [])}}
-    for name, run in MODELS.items():
-        trained = steps.folder / run
+    overrides = [*size.options, *opts]
+    results = {FREQUENCY: {"prdcls": _evaluated(steps, size, "frequency", "prdcls", counted, overrides)}}
+    for name, run in RUNS.items():
+        folder = steps.folder / run
+        source, made = ["--weights", str(folder)], [folder / _WEIGHTS, detections]
         results[name] = {
-            task: result(
-                run,
-                task,
-                ["--weights", str(trained)],
-                on_detections if task == "sgdet" else [],
-                [trained / "model_final.pth", detections],
-            )
-            for task in TASKS
+            "prdcls": _evaluated(steps, size, run, "prdcls", source, [], made),
+            "sgdet": _evaluated(steps, size, run, "sgdet", source, on_detections, made),
         }
     return results
 
 
-def read_metrics(path: Path) -> dict[str, dict[str, float]]:
+def _evaluated(
+    steps: Steps,
+    size: Size,
+    run: str,
+    task: str,
+    source: Sequence[str],
+    overrides: Sequence[str],
+    inputs: Sequence[Path] = (),
+) -> Evaluation:
+    """Evaluates one model on one task.
+
+    Args:
+        steps: steps of the demo.
+        size: how much the demo does.
+        run: folder of the model.
+        task: task of the evaluation.
+        source: options that name the model.
+        overrides: overrides of its config.
+        inputs: files that the evaluation reads.
+    """
+    folder = steps.folder / run / "inference" / size.test_dataset / task
+    words = ["evaluate", *source, "--dataset", size.test_dataset, "--task", task, *overrides]
+    steps.run(f"evaluate_{run}_{task}", words, folder / RESULTS_FILE, inputs)
+    return Evaluation(read_results(folder / RESULTS_FILE), load_per_image(folder / PER_IMAGE_FILE))
+
+
+def read_results(path: Path) -> dict[str, dict[str, float]]:
     """Reads the numbers of an evaluation. Returns protocol -> metric -> percent; undefined ones are NaN."""
-    metrics: dict[str, dict[str, float]] = {}
+    results: dict[str, dict[str, float]] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            metrics.setdefault(row["protocol"], {})[row["metric"]] = float(row["value"] or "nan")
-    return metrics
+            results.setdefault(row["protocol"], {})[row["metric"]] = float(row["value"] or "nan")
+    return results
 
 
-def write_samples(dataset_dicts: Sequence[dict[str, object]], folder: Path) -> None:
-    """Writes the first test scenes as pictures without drawings, to try `reldn predict` on."""
-    for dataset_dict in dataset_dicts[:NUM_SAMPLES]:
-        source = Path(str(dataset_dict["file_name"]))
-        with atomic_write(folder / f"scene_{source.stem}.png") as file:
-            file.write(source.read_bytes())
+def write_samples(images: Sequence[Path], folder: Path) -> None:
+    """Copies scenes as pictures without drawings, to try `reldn predict` on.
+
+    Args:
+        images: files of the scenes.
+        folder: folder for the copies.
+    """
+    for image in images:
+        with atomic_write(folder / f"scene_{image.name}") as file:
+            file.write(image.read_bytes())

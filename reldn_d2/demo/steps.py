@@ -59,7 +59,7 @@ class Steps:
                 command.
             OSError: see the command.
         """
-        command = shlex.join(["reldn", *words])
+        command = shell_text(["reldn", *words])
         key = command.replace(str(self.folder), _FOLDER)
         record = self.folder / "steps" / f"{name}.json"
         if record.is_file() and result.is_file():
@@ -80,6 +80,13 @@ class Steps:
         with atomic_write(record) as file:
             file.write(json.dumps(asdict(Step(key, step.seconds))).encode())
         self.done.append(step)
+
+
+def shell_text(words: Sequence[str]) -> str:
+    """A command line for a shell. Words with single quotes are put in double quotes, which reads better."""
+    return " ".join(
+        f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word) for word in words
+    )
 
 
 def _call(words: Sequence[str]) -> None:

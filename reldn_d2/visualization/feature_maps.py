@@ -8,7 +8,6 @@ from torch import Tensor
 
 from .images import Image, check_image
 
-
 _COLOURS = colormaps["turbo"]
 
 

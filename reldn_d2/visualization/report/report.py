@@ -64,14 +64,15 @@ class Report:
         """Explain the colours of pictures.
 
         Args:
-            entries: (colours, meaning) pairs. A colour is "#rrggbb"; several ones are a scale from left to right.
+            entries: (colours, meaning) pairs. A colour is "#rrggbb"; several ones are a scale from left to
+                right.
 
         Raises:
             ValueError: a colour is written in another way, or an entry has none.
         """
         for colours, meaning in entries:
             if not colours or not all(_COLOUR.fullmatch(colour) for colour in colours):
-                raise ValueError(f"the legend {meaning!r} has the colours {list(colours)}; write them as '#rrggbb'")
+                raise ValueError(f"the legend {meaning!r} has {list(colours)}; write colours as '#rrggbb'")
         return self._add("legend", entries=[(list(colours), meaning) for colours, meaning in entries])
 
     def table(
