@@ -1,5 +1,6 @@
 """What the commands share: running and errors, weights, configs and their overrides, registered data."""
 
+import logging
 import sys
 import traceback
 from argparse import Namespace
@@ -87,6 +88,8 @@ def launched(work: Callable[[Namespace], None], args: Namespace) -> None:
         ProcessRaisedException: one of several processes failed.
     """
     several = args.num_gpus * args.num_machines > 1
+    # If one process fails, PyTorch warns that it ends the others. The error says enough.
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     launch(
         partial(_in_process, work) if several else work,
         args.num_gpus,
