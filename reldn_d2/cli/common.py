@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+import warnings
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 
 from reldn_d2.config import OLD_KEYS
 from reldn_d2.data import RegisteredData, register_data_file
-from reldn_d2.engine import import_data_sets, load_config, load_config_for_data, parts_of
+from reldn_d2.engine import import_data_sets, load_config, load_config_for_data, parts_of, setup_console
 from reldn_d2.engine.parts import Config
 
 #: Exit statuses of commands; the parser has the same for wrong usage.
@@ -39,16 +40,20 @@ class ExpectedError(Exception):
     """An expected error in one of several processes."""
 
 
-def run_command(module: str, args: Namespace) -> int:
+def run_command(module: str, args: Namespace, early: Iterable[warnings.WarningMessage] = ()) -> int:
     """Runs a command, and turns expected errors and Ctrl-C into one line and an exit status.
 
     Args:
         module: module of this package, with a function `run(args) -> int`.
         args: parsed options.
+        early: warnings of imports. Harmless ones are not shown, see `reldn_d2.engine.console`.
 
     Returns:
         The exit status.
     """
+    setup_console()
+    for warning in early:
+        warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
     try:
         status: int = import_module(f"{__package__}.{module}").run(args)
     except (InterruptedByUserError, KeyboardInterrupt) as interrupt:
