@@ -11,7 +11,7 @@ PAGES = [
     *(REPOSITORY / name for name in ("datasets/README.md", "examples/tiny_project/README.md")),
     *sorted((REPOSITORY / "docs").glob("*.md")),
 ]
-_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 # A shell in which these commands write down their arguments, each followed by a zero byte, and an empty one
 # at the end.
 _RECORDED = ("reldn", "python", "make", "pip", "aws")
@@ -75,7 +75,7 @@ def blocks() -> list[Block]:
     found = []
     for page in PAGES:
         text = page.read_text()
-        for match in _FENCE.finditer(text):
+        for match in FENCE.finditer(text):
             above = text[: match.start()].rstrip("\n").rpartition("\n")[2].strip()
             mark = re.fullmatch(r"<!-- (.*) -->", above)
             indent, language, body = match.groups()

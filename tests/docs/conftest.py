@@ -18,7 +18,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 
 from reldn_cli.main import main
-from reldn_d2.data import RelationDatasetMapper, register_relation_dataset, save_coco_relations
+from reldn_d2.data import RelationDatasetMapper, save_coco_relations
 from reldn_d2.engine import load_config, load_model
 from reldn_d2.evaluation import GroundTruthGraph
 from tests.builders.tiny_models import REPOSITORY
@@ -119,16 +119,13 @@ def workspace_reuse(tmp_path: Path) -> Variables:
 @pytest.fixture
 def workspace_evaluation_loop(trained: Path) -> Variables:
     """A RelDN with its config for prdcls, and its test set."""
-    task = ["MODEL.ROI_RELATION_HEAD.TEST.MODE", "prdcls"]
+    task = ["MODEL.ROI_RELATION_HEAD.TEST.TASK", "prdcls"]
     weights = ["MODEL.WEIGHTS", str(trained / "output/scenes/reldn/model_final.pth")]
     cfg = load_config(str(trained / "output/scenes/reldn/config.yaml"), [*task, *weights])
     tiny = MetadataCatalog.get("scenes_tiny_test")
-    register_relation_dataset(
-        "my_test",
-        lambda: DatasetCatalog.get("scenes_tiny_test"),
-        thing_classes=tiny.thing_classes,
-        predicate_classes=tiny.predicate_classes,
-    )
+    DatasetCatalog.register("my_test", lambda: DatasetCatalog.get("scenes_tiny_test"))
+    names = {"thing_classes": tiny.thing_classes, "predicate_classes": tiny.predicate_classes}
+    MetadataCatalog.get("my_test").set(evaluator_type="relation", **names)
     return {"cfg": cfg, "model": load_model(cfg)}
 
 

@@ -16,11 +16,10 @@ _YAML = {
 }
 _YAML_SCENES = {"DATASETS.TRAIN": "('scenes_tiny_train',)", "DATASETS.TEST": "('scenes_tiny_test',)"}
 _PYTHON = {
-    "train.max_iter": "2",
+    "train.max_iter": "3",
+    "lr_multiplier.scheduler.values": "[1.0,0.1]",
+    "lr_multiplier.scheduler.milestones": "[2]",
     "dataloader.train.total_batch_size": "2",
-    "dataloader.train.mapper.augmentations.0.short_edge_length": "[96]",
-    "dataloader.test.mapper.augmentations.0.short_edge_length": "[96]",
-    "model.roi_heads.box_predictor.test_topk_per_image": "12",
     "datasets.train": "[scenes_tiny_train]",
     "datasets.test": "scenes_tiny_test",
 }
