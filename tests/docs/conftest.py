@@ -38,7 +38,15 @@ def trained(own_folders: None, tmp_path_factory: pytest.TempPathFactory) -> Path
         patch.chdir(folder)
         for words in (
             ["train", "--config-file", "scenes/detector.yaml", "--seed", "1"],
-            ["train", "--config-file", "scenes/reldn.yaml", "--seed", "1", "--weights", "output/scenes/detector"],
+            [
+                "train",
+                "--config-file",
+                "scenes/reldn.yaml",
+                "--seed",
+                "1",
+                "--weights",
+                "output/scenes/detector",
+            ],
         ):
             assert main(reduced(words)) == 0
     return folder
@@ -211,8 +219,13 @@ def workspace_other_classes(trained: Path, tmp_path: Path) -> Variables:
 def workspace_retinanet(trained: Path, tmp_path: Path) -> Variables:
     """A RetinaNet with random weights, a trained Faster R-CNN, and a file that registers data of the reader."""
     write_party(tmp_path)
-    lines = [f'register_coco_relations("my_{split}", {{}}, "{split}.json", "images")' for split in ("train", "test")]
-    (tmp_path / "my_data.py").write_text("\n".join(["from reldn_d2.data import register_coco_relations", *lines, ""]))
+    lines = [
+        f'register_coco_relations("my_{split}", {{}}, "{split}.json", "images")'
+        for split in ("train", "test")
+    ]
+    (tmp_path / "my_data.py").write_text(
+        "\n".join(["from reldn_d2.data import register_coco_relations", *lines, ""])
+    )
     sets = {"DATASETS.TRAIN": ("my_train",), "DATASETS.TEST": ("my_test",)}
     _write_config(tmp_path / "my_reldn.yaml", "reldn.yaml", **sets)
     retinanet = {
@@ -237,7 +250,9 @@ def workspace_checkpoint_without_names(tmp_path: Path) -> Variables:
     import pickle
 
     model = {"backbone.weight": np.ones(3, dtype=np.float32)}
-    (tmp_path / "model_final_280758.pkl").write_bytes(pickle.dumps({"model": model, "__author__": "somebody"}))
+    (tmp_path / "model_final_280758.pkl").write_bytes(
+        pickle.dumps({"model": model, "__author__": "somebody"})
+    )
     (tmp_path / "coco_names.txt").write_text("person\nbicycle\n")
     return {}
 

@@ -51,5 +51,7 @@ def reduced(words: Sequence[str]) -> list[str]:
 
 def _with_keys(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
     """The words with these KEY VALUE pairs, in place of other values of the same keys."""
-    kept = [word for before, word in zip(["", *words], words, strict=False) if not {before, word} & set(values)]
+    kept = [
+        word for before, word in zip(["", *words], words, strict=False) if not {before, word} & set(values)
+    ]
     return [*kept, *(word for pair in values.items() for word in pair)]

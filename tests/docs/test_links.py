@@ -30,7 +30,9 @@ def anchors(page: Path) -> set[str]:
 
 def test_anchors_are_those_of_github(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("# Recall of unseen triplets: zR@K\n\n```bash\n# no heading\n```\n\n## A `b`, c_d and e-f\n")
+    page.write_text(
+        "# Recall of unseen triplets: zR@K\n\n```bash\n# no heading\n```\n\n## A `b`, c_d and e-f\n"
+    )
     assert anchors(page) == {"recall-of-unseen-triplets-zrk", "a-b-c_d-and-e-f"}
 
 
@@ -47,7 +49,8 @@ def test_links_lead_to_files_and_sections(page: Path) -> None:
     assert not dead
 
 
-@pytest.mark.parametrize("page", ALL_PAGES, ids=NAMES)
+# Without the change log, which names what has gone.
+@pytest.mark.parametrize("page", PAGES, ids=NAMES[:-1])
 def test_paths_in_the_text_exist(page: Path) -> None:
     assert not [path for path in _PATH.findall(prose(page)) if not list(REPOSITORY.glob(path.rstrip("/")))]
 

@@ -153,7 +153,9 @@ def evaluators(folder: Path, variables: Variables) -> None:
 @promises("docs/evaluation.md", "scenes")
 def evaluation_of_scenes(folder: Path, variables: Variables) -> None:
     inference = folder / "output" / "scenes" / "reldn" / "inference"
-    lines = [line for file in inference.rglob("relation_results.csv") for line in file.read_text().splitlines()]
+    lines = [
+        line for file in inference.rglob("relation_results.csv") for line in file.read_text().splitlines()
+    ]
     assert {"motifs", "vrd2016", "confusion", "openimages"} <= {line.partition(",")[0] for line in lines}
 
 
@@ -184,10 +186,17 @@ def confusion_of_the_demo(folder: Path, variables: Variables) -> None:
 @promises("docs/training.md", "empty folder")
 def training_with_configs(folder: Path, variables: Variables) -> None:
     runs = folder / "output" / "scenes"
-    for run_folder in (runs / "detector", runs / "reldn", runs / "reldn_l0", folder / "output/lazy/scenes_reldn"):
+    for run_folder in (
+        runs / "detector",
+        runs / "reldn",
+        runs / "reldn_l0",
+        folder / "output/lazy/scenes_reldn",
+    ):
         assert_is_a_run(run_folder)
     table = "inference/scenes_tiny_test/{}/relation_{}"
-    assert_files(runs / "reldn", table.format("prdcls", "results.md"), table.format("sgdet", "predictions.npz"))
+    assert_files(
+        runs / "reldn", table.format("prdcls", "results.md"), table.format("sgdet", "predictions.npz")
+    )
     assert_files(folder / "output/lazy/scenes_reldn", table.format("sgdet", "results.md"))
     assert_files(runs / "detections", "scenes_tiny_train.npz", "scenes_tiny_test.npz")
 
