@@ -1,5 +1,6 @@
 """`main`: parses the command line of `reldn`, and runs the command."""
 
+import io
 import sys
 import warnings
 from argparse import Namespace
@@ -35,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: status 2 after a usage error, 0 after --help.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal without a character, such as the arrow of a note, gets a question mark, not an error.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     words = [*(sys.argv[1:] if arguments is None else arguments)]
     command, rest = find_command(words)
     args = parse(command, rest)

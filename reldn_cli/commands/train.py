@@ -3,7 +3,7 @@
 import argparse
 
 from ..command import Command, Parser
-from ..flags import add_config, add_data, add_device, add_launch, add_output, add_weights
+from ..flags import add_config, add_data, add_device, add_launch, add_output, add_weights, check_launch
 
 STAGES = ("detector", "relations", "evaluate", "draw")
 
@@ -32,6 +32,7 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
         parser.error("--recipe trains on your own data: give --data FILE.yaml")
     if args.steps and not args.recipe:
         parser.error("--steps chooses steps of a --recipe: leave it out")
+    check_launch(parser, args)
 
 
 COMMAND = Command(

@@ -2,7 +2,7 @@
 
 import os
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -34,16 +34,27 @@ def run(args: Namespace) -> int:
     if folder is not None:
         args.input = args.input or Path(datasets_root()) / folder
         args.output = args.output or args.input / "coco_relations"
-    conversions = plan(args)
-    digests = digests_of_sources(conversions)
-    for number, conversion in enumerate(conversions):
-        try:
-            print(convert(conversion, args.output, digests, args.force), flush=True)
-        except KeyboardInterrupt:
-            raise InterruptedByUserError(
-                f"{number} of {len(conversions)} data sets are converted; the same command goes on"
-            ) from None
+    convert_all(plan(args), args.output, force=args.force)
     return FINISHED
+
+
+def convert_all(conversions: Sequence[Conversion], output: Path, *, force: bool) -> None:
+    """Converts data sets to files in `output`, and prints the result of each.
+
+    Raises:
+        FileNotFoundError, ValueError: see `convert`.
+        InterruptedByUserError: the user pressed Ctrl-C.
+    """
+    done = 0
+    try:
+        digests = digests_of_sources(conversions)
+        for conversion in conversions:
+            print(convert(conversion, output, digests, force), flush=True)
+            done += 1
+    except KeyboardInterrupt:
+        raise InterruptedByUserError(
+            f"{done} of {len(conversions)} data sets are converted; the same command goes on"
+        ) from None
 
 
 def plan_vrd(args: Namespace) -> list[Conversion]:

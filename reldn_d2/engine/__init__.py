@@ -1,4 +1,4 @@
-"""Configs, training, evaluation and prediction, for `train_net.py` and the tools."""
+"""Configs, training, evaluation and prediction, for `reldn` and `train_net.py`."""
 
 from .console import setup_console
 from .datasets import check_registered, vocabulary_of

@@ -1,7 +1,7 @@
 """Scoring predictions under several protocols.
 
 `DatasetScorer` checks and scores the predictions for a registered data set: the evaluator and
-tools/evaluate.py share it. `evaluate_graphs` scores arrays, without a registered data set.
+`reldn evaluate --predictions` share it. `evaluate_graphs` scores arrays, without a registered data set.
 """
 
 import logging
