@@ -47,8 +47,7 @@ class Block:
         return self.mark.partition(":")[2].strip()
 
     def commands(self) -> list[list[str]]:
-        """The words of each command of a bash block, after the shell's own work (variables, loops,
-        backslashes).
+        """The words of each command of a bash block, after the shell's work (variables, loops, backslashes).
 
         Raises:
             ValueError: the shell fails, or a command is none of those that are recorded.

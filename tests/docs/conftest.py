@@ -1,10 +1,11 @@
 """The workspaces of the documentation's blocks.
 
-A fixture `workspace_NAME` fills the working directory of a page's blocks with the `run: NAME` mark, as the text
-around them supposes it, and returns the variables that Python blocks take from the reader.
+A fixture `workspace_NAME` is for the blocks of a page with the mark `run: NAME`. It fills their working
+directory with what the page supposes, and returns the variables that Python blocks take from the reader.
 """
 
 import os
+import pickle
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,18 +14,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from detectron2.config import get_cfg
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.modeling import build_model
 
-from reldn_cli.main import main
 from reldn_d2.data import RelationDatasetMapper, save_coco_relations
 from reldn_d2.engine import load_config, load_model
 from reldn_d2.evaluation import GroundTruthGraph
+from reldn_d2.modeling import CONTRASTIVE_TERM_REGISTRY
+from tests.builders.commands import run_reldn
 from tests.builders.tiny_models import REPOSITORY
 
 from .blocks import blocks
-from .reduced import reduced
+from .reduced import SMALL, reduced
 
 Variables = dict[str, Any]
 CONFIGS = REPOSITORY / "configs" / "scenes"
@@ -34,21 +35,12 @@ CONFIGS = REPOSITORY / "configs" / "scenes"
 def trained(own_folders: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with output/scenes/detector and output/scenes/reldn, both trained for two steps."""
     folder = tmp_path_factory.mktemp("trained")
+    detector = "train --config-file scenes/detector.yaml"
+    relations = "train --config-file scenes/reldn.yaml --weights output/scenes/detector"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for words in (
-            ["train", "--config-file", "scenes/detector.yaml", "--seed", "1"],
-            [
-                "train",
-                "--config-file",
-                "scenes/reldn.yaml",
-                "--seed",
-                "1",
-                "--weights",
-                "output/scenes/detector",
-            ],
-        ):
-            assert main(reduced(words)) == 0
+        for command in (detector, relations):
+            assert run_reldn(*reduced(command.split())) == 0
     return folder
 
 
@@ -98,15 +90,14 @@ def write_party(folder: Path, **renamed: str) -> None:
     images.mkdir()
     for split, count in (("train", 4), ("test", 2)):
         name = f"scenes_tiny_{split}"
-        dataset_dicts = DatasetCatalog.get(name)[:count]
+        dataset_dicts = [{**image} for image in DatasetCatalog.get(name)[:count]]
         for image in dataset_dicts:
             file = images / f"{split}_{Path(image['file_name']).name}"
             shutil.copy(image["file_name"], file)
             image["file_name"] = str(file)
-        metadata = type(MetadataCatalog.get(name))(
-            thing_classes=[renamed.get(x, x) for x in MetadataCatalog.get(name).thing_classes],
-            predicate_classes=MetadataCatalog.get(name).predicate_classes,
-        )
+        known = MetadataCatalog.get(name)
+        things = [renamed.get(thing, thing) for thing in known.thing_classes]
+        metadata = Metadata(thing_classes=things, predicate_classes=known.predicate_classes)
         save_coco_relations(dataset_dicts, metadata, folder / f"{split}.json", images)
     (party,) = [block for block in blocks() if (block.page, block.mark) == ("README.md", "file: party.yaml")]
     (folder / "party.yaml").write_text(party.text)
@@ -149,13 +140,13 @@ def workspace_two_runs(trained: Path, tmp_path: Path) -> Variables:
     """Two runs that were evaluated in prdcls."""
     for run in ("contrastive", "baseline"):
         link_run(trained / "output" / "scenes" / "reldn", tmp_path / run)
-        assert main(["evaluate", "--weights", str(tmp_path / run), "--task", "prdcls"]) == 0
+        assert run_reldn("evaluate", "--weights", tmp_path / run, "--task", "prdcls") == 0
     return {}
 
 
 @pytest.fixture
 def workspace_predictions_of_another_model() -> Variables:
-    """One image where two people stand beside two cups; each pair of a person and a cup has two probabilities."""
+    """One image with two people and two cups, and the probabilities of two predicates for each pair."""
     boxes = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [0, 20, 10, 30], [20, 20, 30, 30]], dtype=np.float32)
     classes = np.array([0, 0, 1, 1])
     relations = np.array([[0, 2, 0], [1, 3, 0]])
@@ -189,56 +180,48 @@ def workspace_list_of_images(tmp_path: Path) -> Variables:
 
 @pytest.fixture
 def workspace_contrastive_term() -> Iterator[Variables]:
-    from reldn_d2.modeling import CONTRASTIVE_TERM_REGISTRY
-
     known = dict(CONTRASTIVE_TERM_REGISTRY._obj_map)
     yield {}
     CONTRASTIVE_TERM_REGISTRY._obj_map.clear()
     CONTRASTIVE_TERM_REGISTRY._obj_map.update(known)
 
 
-def _write_config(path: Path, base: str, **sections: Any) -> None:
-    """A config of the reader: one of the scenes at test size, with other values."""
-    options = [*reduced(["train", "--config-file", f"scenes/{base}"])[3:]]
-    cfg = load_config(str(CONFIGS / base), options)
-    cfg.merge_from_list([x for pair in sections.items() for x in pair])
-    path.write_text(cfg.dump())
+def write_config(path: Path, base: str, values: dict[str, str] | None = None) -> None:
+    """Writes a config of the reader: one of the scenes, reduced, with other values of some keys."""
+    options = [word for pair in (SMALL | (values or {})).items() for word in pair]
+    path.write_text(load_config(str(CONFIGS / base), options).dump())
 
 
 @pytest.fixture
 def workspace_other_classes(trained: Path, tmp_path: Path) -> Variables:
     """An old RelDN, and data that have mugs instead of cups."""
     write_party(tmp_path, cup="mug")
-    _write_config(tmp_path / "my_detector.yaml", "detector.yaml")
-    _write_config(tmp_path / "my_reldn.yaml", "reldn.yaml")
+    write_config(tmp_path / "my_detector.yaml", "detector.yaml")
+    write_config(tmp_path / "my_reldn.yaml", "reldn.yaml")
     os.link(trained / "output/scenes/reldn/model_final.pth", tmp_path / "old_reldn.pth")
     return {}
 
 
 @pytest.fixture
 def workspace_retinanet(trained: Path, tmp_path: Path) -> Variables:
-    """A RetinaNet with random weights, a trained Faster R-CNN, and a file that registers data of the reader."""
+    """A RetinaNet with random weights, a trained Faster R-CNN, and a file that registers own data."""
     write_party(tmp_path)
-    lines = [
-        f'register_coco_relations("my_{split}", {{}}, "{split}.json", "images")'
-        for split in ("train", "test")
-    ]
     (tmp_path / "my_data.py").write_text(
-        "\n".join(["from reldn_d2.data import register_coco_relations", *lines, ""])
+        "from reldn_d2.data import register_coco_relations\n"
+        'register_coco_relations("my_train", {}, "train.json", "images")\n'
+        'register_coco_relations("my_test", {}, "test.json", "images")\n'
     )
-    sets = {"DATASETS.TRAIN": ("my_train",), "DATASETS.TEST": ("my_test",)}
-    _write_config(tmp_path / "my_reldn.yaml", "reldn.yaml", **sets)
-    retinanet = {
+    sets = {"DATASETS.TRAIN": "('my_train',)", "DATASETS.TEST": "('my_test',)"}
+    write_config(tmp_path / "my_reldn.yaml", "reldn.yaml", sets)
+    architecture = {
         "MODEL.META_ARCHITECTURE": "RetinaNet",
         "MODEL.BACKBONE.NAME": "build_retinanet_resnet_fpn_backbone",
-        "MODEL.RESNETS.OUT_FEATURES": ["res3", "res4", "res5"],
-        "MODEL.FPN.IN_FEATURES": ["res3", "res4", "res5"],
-        "MODEL.ANCHOR_GENERATOR.SIZES": [[32], [64], [128], [256], [512]],
-        "MODEL.RETINANET.NUM_CLASSES": 6,
+        "MODEL.RESNETS.OUT_FEATURES": "['res3', 'res4', 'res5']",
+        "MODEL.FPN.IN_FEATURES": "['res3', 'res4', 'res5']",
+        "MODEL.ANCHOR_GENERATOR.SIZES": "[[32], [64], [128], [256], [512]]",
+        "MODEL.RETINANET.NUM_CLASSES": "6",
     }
-    _write_config(tmp_path / "my_retinanet.yaml", "detector.yaml", **sets, **retinanet)
-    cfg = get_cfg()
-    cfg.merge_from_list([x for pair in retinanet.items() for x in pair])
+    write_config(tmp_path / "my_retinanet.yaml", "detector.yaml", sets | architecture)
     model = build_model(load_config(str(tmp_path / "my_retinanet.yaml")))
     torch.save({"model": model.state_dict()}, tmp_path / "retinanet.pth")
     os.link(trained / "output/scenes/detector/model_final.pth", tmp_path / "faster_rcnn.pth")
@@ -247,8 +230,6 @@ def workspace_retinanet(trained: Path, tmp_path: Path) -> Variables:
 
 @pytest.fixture
 def workspace_checkpoint_without_names(tmp_path: Path) -> Variables:
-    import pickle
-
     model = {"backbone.weight": np.ones(3, dtype=np.float32)}
     (tmp_path / "model_final_280758.pkl").write_bytes(
         pickle.dumps({"model": model, "__author__": "somebody"})

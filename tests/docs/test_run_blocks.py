@@ -1,7 +1,7 @@
 """The blocks of the documentation with the mark `run` do what their pages promise, in a reduced form.
 
-The blocks of a page that name the same workspace run one after the other, in one folder and with the same variables,
-as a reader runs them.
+The blocks of a page that name the same workspace run one after the other, in one folder and with the same
+variables, as a reader runs them.
 """
 
 import json
@@ -16,12 +16,12 @@ from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
-from reldn_cli.main import main
 from reldn_d2.checkpoint import read_checkpoint
 from reldn_d2.data import load_detections_into_dataset
 from reldn_d2.engine import load_config
 from reldn_d2.evaluation import load_predictions
 from reldn_d2.modeling import RelDN
+from tests.builders.commands import run_reldn
 from tests.builders.tiny_models import REPOSITORY, make_input, make_model
 
 from .blocks import Block, blocks
@@ -84,7 +84,7 @@ def run(block: Block, variables: Variables) -> None:
         return
     for name, *words in block.commands():
         assert name == "reldn", f"{block}: no other command can run here"
-        assert main(reduced(words)) == 0, f"{block}: {words}"
+        assert run_reldn(*reduced(words)) == 0, f"{block}: {words}"
 
 
 def assert_files(folder: Path, *names: str) -> None:
@@ -108,8 +108,8 @@ def readme_demo(folder: Path, variables: Variables) -> None:
         f"{name}.{ending}" for name in samples for ending in ("png", "json")
     }
     assert "relationships" in json.loads((folder / "predictions" / "scene_0.json").read_text())
-    shown = {"instances": "pred_boxes scores pred_classes".split()}
-    shown["relations"] = "subject_index object_index pred_predicates scores rank_in_pair".split()
+    shown = {"instances": ["pred_boxes", "scores", "pred_classes"]}
+    shown["relations"] = ["subject_index", "object_index", "pred_predicates", "scores", "rank_in_pair"]
     for name, fields in shown.items():
         assert all(variables["output"][name].has(field) for field in fields)
 
