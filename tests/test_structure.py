@@ -25,6 +25,7 @@ ROOMS: dict[str, set[str]] = {
         *("structures", "data", "modeling", "evaluation", "checkpoint", "visualization"),
         *("config", "model_zoo", "utils"),
     },
+    "recipes": {"structures", "data", "checkpoint", "visualization", "model_zoo", "engine"},
     "__init__": {"config", "data", "modeling"},
 }
 # The layers of a room, lowest first: files and folders that import only from their own and from lower layers.
@@ -73,6 +74,10 @@ LAYERS: dict[str, list[set[str]]] = {
         {"trainer"},
         {"evaluate"},
         {"predictor", "detections", "setup", "own_data"},
+    ],
+    "recipes": [
+        {"start", "fit", "drawings"},
+        {"small"},
     ],
 }
 

@@ -40,8 +40,7 @@ def set_up_run(
     """Sets up logging, the seed and the output folder of a run, and says what starts.
 
     A negative seed is replaced in the config: by the seed of the run that is resumed, or by a drawn one. So
-        the
-    config, the saved one and the first lines on the screen name the seed that is used.
+    the config, the saved one and the first lines on the screen name the seed that is used.
 
     Args:
         cfg: config of the run. A YAML config is frozen.
