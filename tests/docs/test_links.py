@@ -55,5 +55,15 @@ def test_paths_in_the_text_exist(page: Path) -> None:
     assert not [path for path in _PATH.findall(prose(page)) if not list(REPOSITORY.glob(path.rstrip("/")))]
 
 
+def test_messages_and_help_texts_name_pages_that_exist() -> None:
+    folders = [REPOSITORY / name for name in ("reldn_cli", "reldn_d2", "tools")]
+    sources = [file for folder in folders for file in folder.rglob("*.py")]
+    named = {
+        page for file in sources for page in re.findall(r"\b(?:docs|datasets)/\w+\.md", file.read_text())
+    }
+    assert named
+    assert not [page for page in named if not (REPOSITORY / page).is_file()]
+
+
 def test_readme_has_three_screens() -> None:
     assert len((REPOSITORY / "README.md").read_text().splitlines()) <= 140
