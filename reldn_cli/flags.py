@@ -1,9 +1,11 @@
 """The options that several commands share."""
 
-from argparse import ArgumentTypeError
+from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 
 from .command import Parser
+
+_FREE_PORT = "auto"
 
 
 def add_imports(parser: Parser) -> None:
@@ -92,14 +94,42 @@ def add_launch(parser: Parser) -> None:
     add = parser.add_argument
     add(
         "--num-gpus",
-        type=int,
+        type=positive,
         default=1,
         metavar="N",
-        help="GPUs of each machine; without GPUs, CPU processes",
+        help="GPUs of each machine; without GPUs, CPU processes (default: %(default)s)",
     )
-    add("--num-machines", type=int, default=1, metavar="N", help="number of machines (default: 1)")
-    add("--machine-rank", type=int, default=0, metavar="N", help="number of this machine, from 0 on")
-    add("--dist-url", default="auto", metavar="URL", help="address of the first machine, tcp://HOST:PORT")
+    add(
+        "--num-machines",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="number of machines (default: %(default)s)",
+    )
+    add(
+        "--machine-rank",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of this machine, from 0 on (default: %(default)s)",
+    )
+    add(
+        "--dist-url",
+        default=_FREE_PORT,
+        metavar="URL",
+        help="address of the first machine, tcp://HOST:PORT (default: a free port of this machine)",
+    )
+
+
+def check_launch(parser: Parser, args: Namespace) -> None:
+    """Refuses options of `add_launch` that do not fit each other."""
+    if args.num_machines > 1 and args.dist_url == _FREE_PORT:
+        parser.error("--num-machines needs the address of the first machine: give --dist-url tcp://HOST:PORT")
+    if not 0 <= args.machine_rank < args.num_machines:
+        parser.error(
+            f"--machine-rank {args.machine_rank} is not from 0 to {args.num_machines - 1}, the last of "
+            "--num-machines"
+        )
 
 
 def positive(text: str) -> int:

@@ -4,7 +4,16 @@ import argparse
 from pathlib import Path
 
 from ..command import Command, Parser
-from ..flags import add_config, add_data, add_device, add_launch, add_output, add_weights, positive
+from ..flags import (
+    add_config,
+    add_data,
+    add_device,
+    add_launch,
+    add_output,
+    add_weights,
+    check_launch,
+    positive,
+)
 
 # Options that are for saved predictions only.
 _OF_PREDICTIONS = (
@@ -31,7 +40,7 @@ def _add_arguments(parser: Parser) -> None:
         "--predictions",
         type=Path,
         metavar="FILE",
-        help="saved predictions instead of a model: an .npz file of an evaluation or of another model, or a\n"
+        help="saved predictions instead of a model: an .npz file of an evaluation or of another model, or a "
         ".csv submission to the OpenImages challenge",
     )
     add_config(parser, default="config.yaml in the folder of the weights")
@@ -95,6 +104,7 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
             parser.error(
                 f"{given(_OF_PREDICTIONS)[0]} is for saved predictions: give --predictions, or leave it out"
             )
+        check_launch(parser, args)
         return
     if given(("--weights", "--config-file", "--device", "--opts")):
         parser.error(
@@ -119,8 +129,8 @@ all numbers; the last lines on the screen say which number is the usual one, and
 """,
     example="""
 reldn evaluate --weights output/scenes/reldn --task prdcls
-reldn evaluate --predictions output/scenes/reldn/inference/scenes_test/prdcls/relation_predictions.npz
---protocol motifs
+reldn evaluate --predictions output/scenes/reldn/inference/scenes_test/prdcls/relation_predictions.npz \\
+    --protocol motifs
 """,
     module="evaluate",
     add_arguments=_add_arguments,

@@ -68,7 +68,9 @@ class _Work:
         self._log.close()
 
 
-def execute(runs: Sequence[Run], needs: Mapping[str, set[str]], jobs: int, num_gpus: int) -> dict[Run, str]:
+def execute(
+    runs: Sequence[Run], needs: Mapping[str, set[str]], jobs: int, flags: Sequence[str]
+) -> dict[Run, str]:
     """Run the missing commands of all runs, each in its own process. A failed run does not stop the others.
 
     An interrupt stops the current commands; the next call continues with them.
@@ -77,7 +79,7 @@ def execute(runs: Sequence[Run], needs: Mapping[str, set[str]], jobs: int, num_g
         runs: runs that have passed `check_made_with`.
         needs: task -> protocols that must be reported.
         jobs: number of runs at a time; they share the cores.
-        num_gpus: number of GPUs of each run.
+        flags: options of every command, see `missing_steps`.
 
     Returns:
         Failed run -> the reason.
@@ -99,7 +101,7 @@ def execute(runs: Sequence[Run], needs: Mapping[str, set[str]], jobs: int, num_g
             while waiting and len(working) < jobs:
                 run = waiting.popleft()
                 try:
-                    working.append(_Work(run, missing_steps(run, needs, num_gpus), environment))
+                    working.append(_Work(run, missing_steps(run, needs, flags), environment))
                     say(run, "started")
                 except RunFailedError as error:
                     fail(run, error)

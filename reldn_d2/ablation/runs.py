@@ -31,6 +31,7 @@ _FILES = (
     *("train.init_checkpoint", "train.relation_checkpoint", "datasets.*_detections"),
 )
 _LISTED = 5
+_RELDN = (sys.executable, "-m", "reldn_cli")
 _HEAD = "MODEL.ROI_RELATION_HEAD"
 _PAIR_CLASSIFIER = "model.relation_head.pair_classifier"
 
@@ -223,26 +224,26 @@ def write_settings(run: Run) -> None:
             file.write(json.dumps(run.parts.settings(), indent=1).encode())
 
 
-def missing_steps(run: Run, needs: Mapping[str, set[str]], num_gpus: int) -> Iterator[list[str]]:
+def missing_steps(run: Run, needs: Mapping[str, set[str]], flags: Sequence[str]) -> Iterator[list[str]]:
     """The missing commands of a run, in order. Before each command the folder of the run is read again.
 
     Args:
         run: a run that has passed `check_made_with`.
         needs: task -> protocols that must be reported.
-        num_gpus: number of GPUs.
+        flags: options of `reldn train` and `reldn evaluate`, such as --num-gpus.
 
     Raises:
         RunFailedError: numbers are still missing after the last command.
     """
     weights = run.folder / WEIGHTS_FILE
-    shared = ["--config-file", str(run.config), "--num-gpus", str(num_gpus)]
+    shared = ["--config-file", str(run.config), *flags]
     keys, override, trains = run.parts.keys, run.parts.override, run.parts.has_training
     # One evaluation serves all tables: every protocol of the task, on all images and on the confusion subset.
     everything = [*override(keys.protocols, tuple(PROTOCOLS)), *override(keys.confusion_subset, True)]
 
     def command(words: Sequence[str], task: str, *more: str) -> list[str]:
         own = [*override(keys.output_dir, run.folder), *override(keys.task, task)]
-        return [sys.executable, "-m", "reldn_cli", *words, *shared, *run.options, *everything, *own, *more]
+        return [*_RELDN, *words, *shared, *run.options, *everything, *own, *more]
 
     def lacking(task: str) -> set[str]:
         return needs[task] - run.results(task).keys()

@@ -49,18 +49,27 @@ def options_of(args: Namespace, config: Path) -> list[str]:
     return options
 
 
+def flags_of(args: Namespace) -> list[str]:
+    """The options that the commands of all runs share: the number of GPUs and the user's own data."""
+    data = [] if args.data is None else ["--data", str(args.data)]
+    modules = [word for module in args.modules for word in ("--import", module)]
+    return ["--num-gpus", str(args.num_gpus), *data, *modules]
+
+
 def run_table(args: Namespace) -> int:
     """Make the missing runs, then the table. Returns the exit status."""
     config = None if args.config_file is None else find_config(args.config_file)
+    # Overrides may stand behind the values of --lines, so they are taken away first.
+    options = options_of(args, read_table(args.table, config, None).lines[0].config)
     table = read_table(args.table, config, args.lines or None)
-    options = options_of(args, table.lines[0].config)
     runs = plan(table, args.seeds, options, args.output)
     every = list(dict.fromkeys(run for line in runs.values() for run in line))
-    missing = [run for run in every if next(missing_steps(run, table.needs, args.num_gpus), None)]
+    flags = flags_of(args)
+    missing = [run for run in every if next(missing_steps(run, table.needs, flags), None)]
     print(
         f"Table {table.number}: {len(every)} runs, {len(every) - len(missing)} of them finished", flush=True
     )
-    failed = execute(missing, table.needs, args.jobs, args.num_gpus)
+    failed = execute(missing, table.needs, args.jobs, flags)
     lines = [
         measure(table, line, [run for run in runs[line.name] if run not in failed]) for line in table.lines
     ]

@@ -2,7 +2,7 @@
 
 import os
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from reldn_d2.data.datasets.openimages.vrd import MINI_SIZES, register_openimage
 from reldn_d2.data.datasets.visual_genome import vg150
 from reldn_d2.data.datasets.visual_genome.raw import register_visual_genome_raw
 from reldn_d2.data.registration import datasets_root
-from reldn_d2.engine import setup_console
 
 from .common import FINISHED, InterruptedByUserError
 
@@ -31,21 +30,31 @@ _OPENIMAGES_FILES = ("*vrd*.csv", "*triplets*.csv", "*description*.csv")
 
 def run(args: Namespace) -> int:
     """Converts the data sets one after the other and prints the result of each. Returns the exit status."""
-    setup_console()
     folder, plan = _KINDS[args.command]
     if folder is not None:
         args.input = args.input or Path(datasets_root()) / folder
         args.output = args.output or args.input / "coco_relations"
-    conversions = plan(args)
-    digests = digests_of_sources(conversions)
-    for number, conversion in enumerate(conversions):
-        try:
-            print(convert(conversion, args.output, digests, args.force), flush=True)
-        except KeyboardInterrupt:
-            raise InterruptedByUserError(
-                f"{number} of {len(conversions)} data sets are converted; the same command goes on"
-            ) from None
+    convert_all(plan(args), args.output, force=args.force)
     return FINISHED
+
+
+def convert_all(conversions: Sequence[Conversion], output: Path, *, force: bool) -> None:
+    """Converts data sets to files in `output`, and prints the result of each.
+
+    Raises:
+        FileNotFoundError, ValueError: see `convert`.
+        InterruptedByUserError: the user pressed Ctrl-C.
+    """
+    done = 0
+    try:
+        digests = digests_of_sources(conversions)
+        for conversion in conversions:
+            print(convert(conversion, output, digests, force), flush=True)
+            done += 1
+    except KeyboardInterrupt:
+        raise InterruptedByUserError(
+            f"{done} of {len(conversions)} data sets are converted; the same command goes on"
+        ) from None
 
 
 def plan_vrd(args: Namespace) -> list[Conversion]:

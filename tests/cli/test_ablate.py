@@ -1,36 +1,33 @@
-"""tools/ablate.py: the paper's numbers, the runs that are made or kept, and tables counted by hand."""
+"""`reldn ablate`: the paper's numbers, the runs that are made or kept, and tables counted by hand."""
 
 import csv
 import fcntl
-import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from statistics import mean, stdev
 from types import SimpleNamespace
 from typing import Any
 
-import ablate as tool
-import ablation_jobs
-import ablation_runs
 import numpy as np
 import pytest
 import torch
 import yaml
-from ablation_intervals import pooled_differences
-from ablation_jobs import LOG_FILE
-from ablation_runs import DELTAS, Run, config_name, delta_options, make_run, read_delta
-from ablation_tables import PAPER_RESULTS, ROOT, read_table, value_of
-from detectron2.engine import default_argument_parser
 from detectron2.modeling import build_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reldn_cli.main import main
+from reldn_d2.ablation.intervals import pooled_differences
+from reldn_d2.ablation.jobs import LOG_FILE
+from reldn_d2.ablation.runs import Run, config_name, delta_options, make_run, read_delta
+from reldn_d2.ablation.tables import read_table, value_of
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.engine import load_config, parts_of
 from reldn_d2.evaluation import GroundTruthGraph, evaluate_graphs, reldn
@@ -38,20 +35,24 @@ from reldn_d2.evaluation import reldn_openimages as ablation_protocol
 from reldn_d2.evaluation.io.results import PER_IMAGE_FILE, RESULTS_FILE, save_per_image
 from reldn_d2.evaluation.metrics import PerImageRecall
 from reldn_d2.evaluation.protocols.protocol import EvaluatedSplit
+from tests.builders.commands import Captured, line_of_refusal, run_reldn, usage_error
 from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig, calm_down
 
 SCENES = REPOSITORY / "configs" / "scenes" / "reldn.yaml"
+DELTAS = REPOSITORY / "configs" / "ablations"
+PAPER_RESULTS = REPOSITORY / "reldn_d2" / "ablation" / "paper_results.yaml"
 FULL = "L0+L1+L2+L3"
 LOSS = "MODEL.ROI_RELATION_HEAD.LOSS"
 TEST = "MODEL.ROI_RELATION_HEAD.TEST"
 PAPER = yaml.safe_load(PAPER_RESULTS.read_text())
 
-# Replaces train_net.py: records its command, and "trains" and "evaluates" at once, as the variable FAKE says.
+# Replaces `reldn train` and `reldn evaluate`: records its command, and "trains" and "evaluates" at once, as
+# the variable FAKE says.
 FAKE = """
 import csv, json, os, sys, time
 from pathlib import Path
 
-arguments = sys.argv[1:]
+command, *arguments = sys.argv[1:]
 python = arguments[arguments.index("--config-file") + 1].endswith(".py")
 first = next(i for i, x in enumerate(arguments) if ("=" in x if python else x.isupper() and "." in x))
 given = arguments[first:]
@@ -61,7 +62,8 @@ name = f"{output.parent.name}/{output.name}"
 behaviour = json.loads(os.environ["FAKE"])
 with open(os.environ["CALLS"], "a") as calls:
     threads = os.environ["OMP_NUM_THREADS"]
-    record = {"run": name, "flags": arguments[:first], "options": options, "threads": threads}
+    record = {"run": name, "command": command, "flags": arguments[:first]}
+    record |= {"options": options, "threads": threads}
     calls.write(json.dumps(record) + "\\n")
 if name in behaviour.get("meet", []):
     (output / "here").touch()
@@ -78,7 +80,7 @@ if name in behaviour.get("fail", []):
     sys.exit(3)
 seed = int(options["train.seed" if python else "SEED"])
 (output / "config.yaml").write_text(json.dumps({"SEED": seed, "SOLVER": {"BASE_LR": 0.01}}))
-if "--resume" in arguments:
+if command == "train":
     (output / "last_checkpoint").write_text("model_final.pth")
     (output / "model_final.pth").write_text("weights")
     if name in behaviour.get("no_evaluation", []):
@@ -104,27 +106,29 @@ with open(folder / "relation_results.csv", "w", newline="") as file:
         writer.writerow((*key.split("/", 1), value))
 """
 
-Ablate = Callable[..., int]
-
 
 class Bench:
-    """The tool with a replacement of train_net.py, in its own folder."""
+    """`reldn ablate` with a replacement of the commands of its runs, in its own folder."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.output, self._calls = folder / "runs", folder / "calls.jsonl"
         self.behaviour: dict[str, Any] = {"values": {}}
         self._monkeypatch = monkeypatch
-        script = folder / "train_net.py"
+        script = folder / "fake_reldn.py"
         script.write_text(FAKE)
-        monkeypatch.setattr(ablation_runs, "TRAIN_NET", script)
-        monkeypatch.setattr(ablation_jobs, "_POLL_SECONDS", 0.01)
+        monkeypatch.setattr("reldn_d2.ablation.runs._RELDN", (sys.executable, str(script)))
+        monkeypatch.setattr("reldn_d2.ablation.jobs._POLL_SECONDS", 0.01)
         monkeypatch.setenv("CALLS", str(self._calls))
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
-    def run(self, *arguments: str, config: Path = SCENES, table: int = 1, seeds: int = 2) -> int:
+    def words(self, *words: str, config: Path = SCENES, table: int = 1, seeds: int = 2) -> list[object]:
+        """The words of a command."""
         self._monkeypatch.setenv("FAKE", json.dumps(self.behaviour))
-        start = ["--table", str(table), "--config", str(config), "--seeds", str(seeds)]
-        return tool.main([*start, "--output", str(self.output), *arguments])
+        start = ["ablate", "--table", table, "--config-file", config, "--seeds", seeds]
+        return [*start, "--output", self.output, *words]
+
+    def run(self, *words: str, config: Path = SCENES, table: int = 1, seeds: int = 2) -> int:
+        return run_reldn(*self.words(*words, config=config, table=table, seeds=seeds))
 
     def calls(self) -> list[dict[str, Any]]:
         """Commands since the last call of this method."""
@@ -135,7 +139,9 @@ class Bench:
         return [json.loads(line) for line in lines]
 
     def names(self) -> list[tuple[str, str]]:
-        return [(call["run"], call["flags"][-1]) for call in self.calls()]
+        calls = self.calls()
+        assert all(("--resume" in call["flags"]) == (call["command"] == "train") for call in calls)
+        return [(call["run"], call["command"]) for call in calls]
 
     def values(self, run: str, **metrics: float) -> None:
         """Sets the results of a run: metrics of protocol reldn_openimages, with R50 for R@50."""
@@ -158,7 +164,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return Bench(tmp_path, monkeypatch)
 
 
-L0_AND_FULL = ("--lines", "L0", FULL, "--")
+L0_AND_FULL = ("--lines", "L0", FULL)
 
 
 # --- the paper's numbers
@@ -256,13 +262,14 @@ def test_every_table_can_be_made() -> None:
 def test_a_delta_is_its_file_without_base_and_output_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ablation_runs, "DELTAS", tmp_path)
-    (tmp_path / "x.yaml").write_text(
+    monkeypatch.setattr("reldn_d2.model_zoo.config_files.CONFIGS", tmp_path)
+    (tmp_path / "ablations").mkdir()
+    (tmp_path / "ablations" / "x.yaml").write_text(
         "_BASE_: a.yaml\nSEED: 7\nMODEL: {RPN: {NMS_THRESH: 0.25}, MASK_ON: True}\nOUTPUT_DIR: b\n"
     )
     words = ["SEED", "7", "MODEL.RPN.NMS_THRESH", "0.25", "MODEL.MASK_ON", "True"]
     assert delta_options(read_delta("x"), "yaml") == words
-    with pytest.raises(FileNotFoundError, match=r"y\.yaml is missing"):
+    with pytest.raises(FileNotFoundError, match=r"has no config 'ablations/y\.yaml'"):
         read_delta("y")
 
 
@@ -353,14 +360,13 @@ def test_a_delta_means_the_same_in_both_kinds_of_config(delta: str, tmp_path: Pa
     assert lazy_run.parts.settings()["train.seed"] == "5"
 
 
-def test_runs_of_a_python_config_are_made_and_found_again(bench: Bench) -> None:
+def test_runs_of_a_python_config_are_made_and_found_again(bench: Bench, capsys: Captured) -> None:
     for options, differs in (([], False), ([], False), (["optimizer.lr=0.5"], True)):
-        arguments = ["--lines", "L0", "--", *options]
+        words = bench.words("--lines", "L0", *options, config=LAZY, seeds=1)
         if differs:
-            with pytest.raises(ValueError, match=r"optimizer.lr was 0.01, now 0.5"):
-                bench.run(*arguments, config=LAZY, seeds=1)
+            assert "optimizer.lr was 0.01, now 0.5" in line_of_refusal(capsys, *words)
         else:
-            assert bench.run(*arguments, config=LAZY, seeds=1) == 0
+            assert run_reldn(*words) == 0
     (call,) = bench.calls()
     assert call["run"] == "L0/seed1" and call["options"]["train.seed"] == "1"
     assert call["options"]["model.relation_head.contrastive_losses.terms.entity_class.weight"] == "0.0"
@@ -372,16 +378,14 @@ def test_runs_lie_in_a_folder_named_by_the_config() -> None:
 
 
 def test_the_lines_delta_is_above_options_and_these_are_above_the_config(bench: Bench) -> None:
-    assert (
-        bench.run("--lines", "L0+L1", "--", "SOLVER.MAX_ITER", "7", f"{LOSS}.ENTITY_CLASS.WEIGHT", "9.0") == 0
-    )
+    assert bench.run("--lines", "L0+L1", "SOLVER.MAX_ITER", "7", f"{LOSS}.ENTITY_CLASS.WEIGHT", "9.0") == 0
     train, _ = bench.calls()
     assert (
         train["options"]["SOLVER.MAX_ITER"] == "7"
         and train["options"][f"{LOSS}.ENTITY_CLASS.WEIGHT"] == "0.0"
     )
     assert train["options"]["SEED"] == "1" and train["options"][f"{TEST}.TASK"] == "sgdet"
-    assert train["flags"][:2] == ["--config-file", str(SCENES)] and train["flags"][-1] == "--resume"
+    assert train["flags"] == ["--resume", "--config-file", str(SCENES), "--num-gpus", "1"]
     assert train["threads"] == str(len(os.sched_getaffinity(0)))
 
 
@@ -393,7 +397,7 @@ def test_every_line_is_trained_with_every_seed_and_only_once(
 ) -> None:
     assert bench.run(*L0_AND_FULL) == 0
     runs = ["L0/seed1", "L0/seed2", f"{FULL}/seed1", f"{FULL}/seed2"]
-    assert bench.names() == [(run, "--resume") for run in runs]
+    assert bench.names() == [(run, "train") for run in runs]
     assert "4 runs, 0 of them finished" in capsys.readouterr().out
     assert bench.run(*L0_AND_FULL) == 0
     assert bench.names() == []
@@ -403,14 +407,14 @@ def test_every_line_is_trained_with_every_seed_and_only_once(
     assert bench.run(table=2) == 0 and bench.run("--lines", "0.2", table=4) == 0
     assert bench.names() == []
     assert bench.run("--lines", "L0", seeds=3) == 0
-    assert bench.names() == [("L0/seed3", "--resume")]
+    assert bench.names() == [("L0/seed3", "train")]
 
 
 def test_missing_evaluations_of_a_training_are_made(bench: Bench) -> None:
     bench.behaviour["no_evaluation"] = ["L0/seed1"]
     assert bench.run("--lines", "L0", seeds=1) == 0
     train, evaluation = bench.calls()
-    assert (train["flags"][-1], evaluation["flags"][-1]) == ("--resume", "--eval-only")
+    assert (train["command"], evaluation["command"]) == ("train", "evaluate")
     folder = bench.output / "scenes" / "L0" / "seed1"
     assert evaluation["options"]["MODEL.WEIGHTS"] == str(folder / "model_final.pth")
     assert evaluation["options"]["OUTPUT_DIR"] == str(folder)
@@ -425,7 +429,7 @@ def test_results_without_a_protocol_of_the_table_are_made_again(bench: Bench) ->
     assert bench.run("--lines", "L0", seeds=1) == 0
     assert bench.names() == []
     assert bench.run("--lines", "L0", table=2, seeds=1) == 0
-    assert bench.names() == [("L0/seed1", "--eval-only")]
+    assert bench.names() == [("L0/seed1", "evaluate")]
 
 
 def test_results_of_an_earlier_checkpoint_are_made_again(bench: Bench) -> None:
@@ -435,14 +439,14 @@ def test_results_of_an_earlier_checkpoint_are_made_again(bench: Bench) -> None:
     os.utime(weights, (time.time() + 60,) * 2)
     bench.behaviour["no_results"] = ["L0/seed1"]
     assert bench.run("--lines", "L0", seeds=1) == 1
-    assert bench.names() == [("L0/seed1", "--eval-only")]
+    assert bench.names() == [("L0/seed1", "evaluate")]
 
 
 def test_a_table_of_three_tasks_evaluates_each(bench: Bench) -> None:
     assert bench.run("--lines", "L0_VGG16", table=7, seeds=1) == 0
     calls = bench.calls()
     assert [call["options"][f"{TEST}.TASK"] for call in calls] == ["sgdet", "sgcls", "prdcls"]
-    assert [call["flags"][-1] for call in calls] == ["--resume", "--eval-only", "--eval-only"]
+    assert [call["command"] for call in calls] == ["train", "evaluate", "evaluate"]
     assert bench.run("--lines", "L0_VGG16", table=7, seeds=1) == 0
     assert bench.calls() == []
 
@@ -450,13 +454,13 @@ def test_a_table_of_three_tasks_evaluates_each(bench: Bench) -> None:
 def test_lines_that_are_the_same_model_are_one_run(bench: Bench) -> None:
     """On one config, the two backbones of table 7 are one."""
     assert bench.run("--lines", "RelDN_VGG16", "RelDN_X101FPN", "--jobs", "2", table=7, seeds=1) == 0
-    assert bench.names() == [(f"{FULL}/seed1", flag) for flag in ("--resume", "--eval-only", "--eval-only")]
+    assert bench.names() == [(f"{FULL}/seed1", command) for command in ("train", "evaluate", "evaluate")]
 
 
 def test_a_line_with_nothing_to_train_is_evaluated_once(bench: Bench) -> None:
     assert bench.run("--lines", "sem", table=3, seeds=3) == 0
     (call,) = bench.calls()
-    assert call["run"] == "sem/seed1" and call["flags"][-1] == "--eval-only"
+    assert call["run"] == "sem/seed1" and call["command"] == "evaluate"
     assert "MODEL.WEIGHTS" not in call["options"]
     assert bench.run("--lines", "sem", table=3, seeds=3) == 0
     assert bench.calls() == []
@@ -486,7 +490,7 @@ def test_runs_of_the_same_config_are_taken(bench: Bench, monkeypatch: pytest.Mon
     del config["MODEL"]["ROI_RELATION_HEAD"]["WEIGHTS"]
     pretend_finished(bench, "L0/seed1", config)
     monkeypatch.chdir(bench.output)
-    assert bench.run("--lines", "L0", "--", "MODEL.WEIGHTS", "detector/model.pth", seeds=1) == 0
+    assert bench.run("--lines", "L0", "MODEL.WEIGHTS", "detector/model.pth", seeds=1) == 0
     assert bench.calls() == []
     assert bench.table()[0] == [["line", "seeds", "R@50"], ["L0", "1", "12.50"]]
 
@@ -496,7 +500,7 @@ def test_runs_of_the_same_config_are_taken(bench: Bench, monkeypatch: pytest.Mon
     ("DATASETS.DETECTION_FILES_TRAIN", ["x.npz"]), (f"{LOSS}.ENTITY_CLASS.WEIGHT", 0.25),
     (f"{TEST}.TOP_K", 101),
 ])  # fmt: skip
-def test_runs_of_another_config_are_refused(bench: Bench, key: str, value: Any) -> None:
+def test_runs_of_another_config_are_refused(bench: Bench, key: str, value: Any, capsys: Captured) -> None:
     config: dict[str, Any] = yaml.safe_load(
         make_run(SCENES, f"losses/{FULL}", 1, (), bench.output).parts.cfg.dump()
     )
@@ -506,29 +510,27 @@ def test_runs_of_another_config_are_refused(bench: Bench, key: str, value: Any) 
         node = node[name]
     node[last] = value
     pretend_finished(bench, f"{FULL}/seed1", config)
-    with pytest.raises(
-        ValueError, match=f"{key} was .*, now .*delete the folder, or choose another --output"
-    ) as error:
-        bench.run(*L0_AND_FULL)
-    assert str(bench.output / "scenes" / FULL / "seed1") in str(error.value)
+    message = line_of_refusal(capsys, *bench.words(*L0_AND_FULL))
+    assert re.search(f"{key} was .*, now .*delete the folder, or choose another --output", message)
+    assert str(bench.output / "scenes" / FULL / "seed1") in message
     # No run is started if one of them is refused.
     assert bench.calls() == []
 
 
-def test_many_differences_are_counted(bench: Bench) -> None:
+def test_many_differences_are_counted(bench: Bench, capsys: Captured) -> None:
     config = {
         "SOLVER": {"BASE_LR": 1, "GAMMA": 1, "MOMENTUM": 1, "MAX_ITER": 1, "NESTEROV": 1.5, "WEIGHT_DECAY": 1}
     }
     pretend_finished(bench, "L0/seed1", config)
-    with pytest.raises(ValueError, match=r"; and 1 more\. Change the config back") as error:
-        bench.run("--lines", "L0")
-    assert str(error.value).count(" was ") == 5 + 1  # and "was made with another config"
+    message = line_of_refusal(capsys, *bench.words("--lines", "L0"))
+    assert "; and 1 more. Change the config back" in message
+    assert message.count(" was ") == 5 + 1  # and "was made with another config"
 
 
-def test_weights_without_a_config_are_refused(bench: Bench) -> None:
+def test_weights_without_a_config_are_refused(bench: Bench, capsys: Captured) -> None:
     pretend_finished(bench, "L0/seed2", None)
-    with pytest.raises(ValueError, match=r"seed2 has results but no config\.yaml"):
-        bench.run("--lines", "L0")
+    message = line_of_refusal(capsys, *bench.words("--lines", "L0"))
+    assert "seed2 has results but no config.yaml" in message
 
 
 def test_a_failed_start_does_not_block_the_next_one(bench: Bench) -> None:
@@ -536,7 +538,7 @@ def test_a_failed_start_does_not_block_the_next_one(bench: Bench) -> None:
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("{SEED: 5}")
     assert bench.run("--lines", "L0", seeds=1) == 0
-    assert bench.names() == [("L0/seed1", "--resume")]
+    assert bench.names() == [("L0/seed1", "train")]
 
 
 # --- failures
@@ -558,7 +560,7 @@ def test_a_failed_run_stops_no_other(bench: Bench, capsys: pytest.CaptureFixture
     bench.behaviour["fail"] = []
     bench.values("L0/seed1", R50=30.0)
     assert bench.run(*L0_AND_FULL) == 0
-    assert bench.names() == [("L0/seed1", "--resume"), ("L0/seed2", "--resume")]
+    assert bench.names() == [("L0/seed1", "train"), ("L0/seed2", "train")]
 
 
 def test_a_run_that_leaves_no_numbers_has_failed(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -569,7 +571,7 @@ def test_a_run_that_leaves_no_numbers_has_failed(bench: Bench, capsys: pytest.Ca
 
 
 def test_an_interrupt_stops_what_runs_and_keeps_what_is_finished(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     bench.behaviour["hang"] = ["L0/seed2"]
     started = bench.output / "scenes" / "L0" / "seed2" / LOG_FILE
@@ -589,8 +591,9 @@ def test_an_interrupt_stops_what_runs_and_keeps_what_is_finished(
     monkeypatch.setattr(subprocess, "Popen", Recorded)
     monkeypatch.setattr(time, "sleep", interrupt)
     begin = time.perf_counter()
-    with pytest.raises(KeyboardInterrupt):
-        bench.run("--lines", "L0", seeds=3)
+    assert bench.run("--lines", "L0", seeds=3) == 130
+    said = "interrupted: finished runs are kept; the same command continues\n"
+    assert capsys.readouterr().err == said
     assert time.perf_counter() - begin < 1800
     assert [child.returncode for child in children[:1]] == [0] and children[-1].returncode not in (None, 0)
     monkeypatch.setattr(time, "sleep", real_sleep)
@@ -611,7 +614,7 @@ def test_a_run_that_another_call_makes_is_left_alone(
         training = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=log)
     assert bench.run("--lines", "L0") == 1
     assert [run for run, _ in bench.names()] == ["L0/seed2"]
-    assert "seed 1: another call of this tool is making this run" in capsys.readouterr().err
+    assert "seed 1: another process is making this run" in capsys.readouterr().err
     training.communicate(b"\n")
     assert bench.run("--lines", "L0") == 0
 
@@ -624,30 +627,43 @@ def test_runs_side_by_side_share_the_cores(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "message"),
+    ("words", "message"),
     [
-        (["L9"], ValueError, r"table 1 has no line L9: choose --lines from L0, L0\+L1, "),
-        (["--", "DATASETS.TEST", "('a','b')"], ValueError, "tests on 2 data sets: set DATASETS.TEST"),
-        (["--config", "nowhere.yaml"], FileNotFoundError, "nowhere.yaml is missing: correct --config"),
+        (["L9"], "table 1 has no line L9: choose --lines from L0, L0+L1, "),
+        (["DATASETS.TEST", "('a','b')"], "tests on 2 data sets: set DATASETS.TEST"),
+        (["--config-file", "nowhere.yaml"], "'nowhere.yaml' does not exist"),
+        (["--weights", "nowhere.pth"], "--weights nowhere.pth: there is no such file or folder"),
+        (["SOLVER.BASE_LR"], "the override SOLVER.BASE_LR has no value"),
+        (["--jobs", "1", "SOLVER.BASE_RL", "1"], "'SOLVER.BASE_RL' is no key of the config: did you mean"),
     ],
 )
 def test_wrong_input_is_named_before_anything_runs(
-    bench: Bench, arguments: list[str], error: type[Exception], message: str
+    bench: Bench, words: list[str], message: str, capsys: Captured
 ) -> None:
-    with pytest.raises(error, match=message):
-        bench.run("--lines", "L0", *arguments)
+    assert message in line_of_refusal(capsys, *bench.words("--lines", "L0", *words))
     assert bench.calls() == []
 
 
-@pytest.mark.parametrize("arguments", [
+@pytest.mark.parametrize("words", [
     ["--table", "10"], ["--table", "1", "--seeds", "0"], ["--table", "1", "--jobs", "0"], ["--table", "9"],
+    ["--table", "1", "--num-gpus", "0"],
     ["--table", "1", "--scores", "RelDN=0.1,0.2"], ["--table", "9", "--scores", "RelDN=32,33"],
-    ["--table", "9", "--scores", "RelDN=0.3"], ["--table", "1", "SOLVER.BASE_LR"],
+    ["--table", "9", "--scores", "RelDN=0.3"],
 ])  # fmt: skip
-def test_wrong_usage_exits_with_status_2(arguments: list[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        tool.main(arguments)
-    assert stop.value.code == 2
+def test_wrong_usage_exits_with_status_2(words: list[str], capsys: Captured) -> None:
+    usage_error(capsys, "ablate", *words)
+
+
+def test_the_commands_of_the_runs_get_weights_and_own_modules(bench: Bench, tmp_path: Path) -> None:
+    module, weights = tmp_path / "own.py", tmp_path / "detector.pth"
+    module.write_text("")
+    weights.touch()
+    options = ("--import", str(module), "--weights", str(weights), "--num-gpus", "2")
+    assert bench.run("--lines", "L0", *options, "SOLVER.MAX_ITER", "7", seeds=1) == 0
+    (train,) = bench.calls()
+    assert train["flags"][3:] == ["--num-gpus", "2", "--import", str(module)]
+    assert train["options"]["SOLVER.MAX_ITER"] == "7"
+    assert train["options"]["MODEL.WEIGHTS"] == str(weights)
 
 
 # --- tables
@@ -710,10 +726,10 @@ def test_a_line_is_compared_with_l0_of_its_own_config(
     lines["RelDN_X101FPN"]["config"] = str(tmp_path / "two" / "reldn_x.yaml")
     changed = tmp_path / "paper.yaml"
     changed.write_text(yaml.safe_dump(content, sort_keys=False))
-    monkeypatch.setattr("ablation_tables.PAPER_RESULTS", changed)
+    monkeypatch.setattr("reldn_d2.ablation.tables._PAPER_RESULTS", changed)
     bench.behaviour["values"] = {"L0/seed1": {"motifs/R@20": 4.0}, f"{FULL}/seed1": {"motifs/R@20": 6.0}}
     monkeypatch.setenv("FAKE", json.dumps(bench.behaviour))
-    assert tool.main(["--table", "7", "--seeds", "1", "--output", str(bench.output)]) == 0
+    assert run_reldn("ablate", "--table", 7, "--seeds", 1, "--output", bench.output) == 0
     assert {path.name for path in bench.output.iterdir()} == {
         "one",
         "two_reldn_x",
@@ -742,8 +758,17 @@ def test_undefined_numbers_are_none(bench: Bench) -> None:
 
 
 def test_scores_of_the_test_server(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--table", "9", "--scores", "RelDN=0.5,0.3", "Seiji=0,1", "--output", str(bench.output)]
-    assert tool.main(arguments) == 0
+    words = [
+        "ablate",
+        "--table",
+        "9",
+        "--scores",
+        "RelDN=0.5,0.3",
+        "Seiji=0,1",
+        "--output",
+        str(bench.output),
+    ]
+    assert run_reldn(*words) == 0
     rows = [
         line.split("|")[1:-1] for line in (bench.output / "table9.md").read_text().splitlines() if "|" in line
     ]
@@ -753,8 +778,8 @@ def test_scores_of_the_test_server(bench: Bench, capsys: pytest.CaptureFixture[s
         ["RelDN", "0.500", "0.300", "0.360", "0.320", "0.332", "0.328"],
     ]
     assert "0.360" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="table 9 has no line Other"):
-        tool.main(["--table", "9", "--scores", "Other=0.5,0.3"])
+    message = line_of_refusal(capsys, "ablate", "--table", "9", "--scores", "Other=0.5,0.3")
+    assert "table 9 has no line Other" in message
 
 
 # --- intervals
@@ -841,7 +866,7 @@ def test_intervals_stand_below_the_differences(bench: Bench) -> None:
     assert bench.table()[3] == [["line", "R@50"], [f"{FULL} − L0", "+50.00 to +50.00"]]
 
 
-# --- the real train_net.py
+# --- the real commands
 
 
 def test_a_table_of_real_runs(
@@ -853,10 +878,6 @@ def test_a_table_of_real_runs(
     detector = build_model(tiny_config(file="detector.yaml"))
     calm_down(detector)
     RelationCheckpointer(detector, str(tmp_path)).save("detector")
-    spec = importlib.util.spec_from_file_location("train_net_of_test", ROOT / "train_net.py")
-    assert spec is not None and spec.loader is not None
-    train_net = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(train_net)
     commands = []
 
     class InProcess:
@@ -864,25 +885,25 @@ def test_a_table_of_real_runs(
 
         def __init__(self, command: list[str], **_: Any) -> None:
             commands.append(command)
-            assert command[:2] == [sys.executable, str(ROOT / "train_net.py")]
-            train_net.main(default_argument_parser().parse_args(command[2:]))
+            assert command[:3] == [sys.executable, "-m", "reldn_cli"]
+            self._status = main(command[3:])
 
         def poll(self) -> int:
-            return 0
+            return self._status
 
     options = [*TINY, "SOLVER.MAX_ITER", "1", "MODEL.WEIGHTS", str(tmp_path / "detector.pth")]
     options += ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"]
-    arguments = ["--table", "3", "--config", str(SCENES), "--seeds", "2", "--output", str(tmp_path / "runs")]
-    arguments += ["--lines", "sem", "sem+SPO", "--", *options]
+    words = ["ablate", "--table", 3, "--config-file", SCENES, "--seeds", 2, "--output", tmp_path / "runs"]
+    words += ["--lines", "sem", "sem+SPO", *options]
     with monkeypatch.context() as patch:
         stand_in = SimpleNamespace(Popen=InProcess, STDOUT=subprocess.STDOUT)
-        patch.setattr(ablation_jobs, "subprocess", stand_in)
-        patch.setattr(ablation_jobs, "_POLL_SECONDS", 0.0)
-        assert tool.main(arguments) == 0
-    assert [("--resume" in c, "--eval-only" in c) for c in commands] == [
-        (False, True),
-        (True, False),
-        (True, False),
+        patch.setattr("reldn_d2.ablation.jobs.subprocess", stand_in)
+        patch.setattr("reldn_d2.ablation.jobs._POLL_SECONDS", 0.0)
+        assert run_reldn(*words) == 0
+    assert [(c[3], "--resume" in c) for c in commands] == [
+        ("evaluate", False),
+        ("train", True),
+        ("train", True),
     ]
     runs = [tmp_path / "runs" / "scenes" / run for run in ("sem/seed1", "sem+SPO/seed1", "sem+SPO/seed2")]
     states = [torch.load(run / "model_final.pth", weights_only=True)["model"] for run in runs[1:]]
@@ -907,7 +928,7 @@ def test_a_table_of_real_runs(
         assert content["sem+SPO"]["measured"][name]["std"] == pytest.approx(stdev(values[1:]))
 
     # A second call has nothing to do.
-    assert tool.main(arguments) == 0
+    assert run_reldn(*words) == 0
     assert "3 runs, 3 of them finished" in capsys.readouterr().out
     assert len(commands) == 3
 
@@ -915,7 +936,7 @@ def test_a_table_of_real_runs(
 @pytest.mark.parametrize(
     ("config", "options", "message"),
     [
-        ("scenes/detector.yaml", [], "is a config of a detector: give a config of RelDN as --config"),
+        ("scenes/detector.yaml", [], "is a config of a detector: give a config of RelDN as --config-file"),
         ("scenes/reldn.yaml", ["SOLVER.MAXITER", "1"], "MAXITER"),
         ("lazy/scenes_reldn.py", ["train.max_itre=1"], "no such key: train.max_itre"),
     ],

@@ -1,7 +1,5 @@
-"""tools/cache_detections.py: which files are kept, and which are made again."""
+"""`reldn cache-detections`: which files are kept, and which are made again."""
 
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +9,13 @@ from detectron2.modeling import build_model
 
 from reldn_d2.data import detections_made_by
 from reldn_d2.engine import detector_identity
+from tests.builders.commands import run_reldn
 from tests.builders.tiny_models import REPOSITORY, TinyConfig, calm_down
 
-TOOL = str(REPOSITORY / "tools" / "cache_detections.py")
 
-
-def run_tool(monkeypatch: pytest.MonkeyPatch, config: Path, output: Path, *opts: str) -> None:
-    monkeypatch.setattr(
-        sys,
-        "argv",
-        [TOOL, "--config-file", str(config), "--output", str(output), "DATASETS.TRAIN", "()", *opts],
-    )
-    runpy.run_path(TOOL, run_name="__main__")
+def cache(config: Path, output: Path, *words: str) -> None:
+    words = ("--config-file", str(config), "--output", str(output), "DATASETS.TRAIN", "()", *words)
+    assert run_reldn("cache-detections", *words) == 0
 
 
 def make_detector(tiny_config: TinyConfig, seed: int) -> torch.nn.Module:
@@ -35,7 +28,6 @@ def make_detector(tiny_config: TinyConfig, seed: int) -> torch.nn.Module:
 def test_boxes_of_another_detector_are_made_again(
     tiny_config: TinyConfig,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """This holds even if the file of its weights is older."""
@@ -48,14 +40,14 @@ def test_boxes_of_another_detector_are_made_again(
         torch.save({"model": make_detector(tiny_config, seed).state_dict()}, weights[seed])
     found = tmp_path / "detections" / "scenes_tiny_test.npz"
 
-    run_tool(monkeypatch, config, found.parent, "MODEL.WEIGHTS", weights[2])
+    cache(config, found.parent, "MODEL.WEIGHTS", weights[2])
     first = found.read_bytes()
     assert detections_made_by(found) == detector_identity(cfg, make_detector(tiny_config, 2))
-    run_tool(monkeypatch, config, found.parent, "MODEL.WEIGHTS", weights[2])
+    cache(config, found.parent, "MODEL.WEIGHTS", weights[2])
     assert "kept" in capsys.readouterr().out and found.read_bytes() == first
-    run_tool(monkeypatch, config, found.parent, "MODEL.WEIGHTS", weights[1])
+    cache(config, found.parent, "MODEL.WEIGHTS", weights[1])
     assert "kept" not in capsys.readouterr().out and found.read_bytes() != first
-    run_tool(monkeypatch, config, found.parent, "MODEL.WEIGHTS", weights[1], "TEST.DETECTIONS_PER_IMAGE", "3")
+    cache(config, found.parent, "MODEL.WEIGHTS", weights[1], "TEST.DETECTIONS_PER_IMAGE", "3")
     assert "kept" not in capsys.readouterr().out
     with np.load(found) as archive:
         assert np.diff(archive["offsets"]).max() <= 3
@@ -98,7 +90,6 @@ optimizer, lr_multiplier, train = _cfg.optimizer, _cfg.lr_multiplier, _cfg.train
 def test_a_config_in_python_caches_the_same_boxes(
     tiny_config: TinyConfig,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     weights = tmp_path / "detector.pth"
@@ -108,11 +99,10 @@ def test_a_config_in_python_caches_the_same_boxes(
     python = tmp_path / "detector.py"
     lazy = REPOSITORY / "tests" / "builders" / "tiny_lazy.py"
     python.write_text(f"TINY_LAZY = {str(lazy)!r}\n{PYTHON_DETECTOR}")
-    run_tool(monkeypatch, tmp_path / "detector.yaml", tmp_path / "yaml", "MODEL.WEIGHTS", str(weights))
-    command = [TOOL, "--config-file", str(python), "--output", str(tmp_path / "python")]
+    cache(tmp_path / "detector.yaml", tmp_path / "yaml", "MODEL.WEIGHTS", str(weights))
+    command = ["cache-detections", "--config-file", str(python), "--output", str(tmp_path / "python")]
     for said in ("", "kept"):
-        monkeypatch.setattr(sys, "argv", [*command, f"train.init_checkpoint={weights}"])
-        runpy.run_path(TOOL, run_name="__main__")
+        assert run_reldn(*command, f"train.init_checkpoint={weights}") == 0
         assert said in capsys.readouterr().out
     with (
         np.load(tmp_path / "yaml" / "scenes_tiny_test.npz") as one,

@@ -1,4 +1,4 @@
-"""tools/check_dataset.py: exit status, text, JSON and page."""
+"""`reldn check`: exit status, text, JSON and page."""
 
 import json
 import re
@@ -6,23 +6,24 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from html import unescape
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-import check_dataset as tool
 import numpy as np
 import pytest
-from dataset_page import draw
-from dataset_samples import Sample, choose_samples
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
+from reldn_d2.cli import check as tool
+from reldn_d2.cli.checking.page import draw
+from reldn_d2.cli.checking.samples import Sample, choose_samples
 from reldn_d2.data import save_coco_relations
 from tests.builders.checked_images import BOXES, HEIGHT, WIDTH, annotation, image
-from tests.builders.tiny_models import REPOSITORY
+from tests.builders.commands import line_of_refusal, run_reldn, usage_error
 
 THINGS, PREDICATES = ["cat", "<dog>", "bird"], ["on", "by"]
-NAME, TRAIN = "check_tool_test", "check_tool_train"
+NAME, TRAIN = "check_test", "check_train"
 # The cat is on one of two birds, and the dog is on the other bird, nearby.
 CONFUSABLE = [annotation(box, c) for box, c in zip([*BOXES, [1, 1, 9, 9]], [0, 2, 2, 1], strict=True)]
 
@@ -52,8 +53,9 @@ def register(name: str, dataset_dicts: Any, **metadata: Any) -> None:
     MetadataCatalog.get(name).set(thing_classes=THINGS, predicate_classes=PREDICATES, **metadata)
 
 
-def run(*arguments: object) -> int:
-    return tool.main([str(argument) for argument in arguments])
+def run(*words: object) -> int:
+    """`reldn check --dataset` with the data sets that are named first, and options."""
+    return run_reldn("check", "--dataset", *words)
 
 
 def test_a_data_set_without_problems(
@@ -101,7 +103,7 @@ def test_errors_give_status_1(registered: list[dict[str, Any]], capsys: pytest.C
     assert re.search(r"images without annotation errors +4  66\.7 %; the next rows count these images", text)
     assert f"{NAME}: errors: box_outside, dangling_id\n" in text
     # status 2 (not loaded) goes before status 1 (errors), in any order
-    assert run("check_tool_nowhere", NAME) == run(NAME, "check_tool_nowhere") == 2
+    assert run("check_nowhere", NAME) == run(NAME, "check_nowhere") == 2
 
 
 def test_pictures_are_read_as_asked(registered: list[dict[str, Any]]) -> None:
@@ -137,12 +139,12 @@ def test_unseen_triplets_are_counted(
 def test_a_training_split_that_cannot_be_loaded_is_named_and_the_rest_is_reported(
     registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    MetadataCatalog.get(NAME).set(train_dataset="check_tool_nowhere")
+    MetadataCatalog.get(NAME).set(train_dataset="check_nowhere")
     output, page = tmp_path / "out.json", tmp_path / "page.html"
     assert run(NAME, "--output", output, "--html", page) == 0
     # text, JSON and page have the same line
     (line,) = re.findall("zero-shot relationships: not counted.*", capsys.readouterr().out)
-    assert "check_tool_nowhere" in line and len(line) < 500
+    assert "check_nowhere" in line and len(line) < 500
     (report,) = json.loads(output.read_text())["data_sets"]
     assert report["zero_shot"] is None and report["not_counted"] == [line]
     assert line in unescape(page.read_text())
@@ -182,7 +184,7 @@ def test_a_data_set_that_can_not_be_loaded_gives_status_2(
     broken = tmp_path / "broken.json"
     broken.write_text("{")
     output = tmp_path / "out.json"
-    assert run(NAME, "--json", broken, "--image-root", tmp_path, "--output", output) == 2
+    assert run(NAME, "--annotations", broken, "--image-root", tmp_path, "--output", output) == 2
     text = capsys.readouterr().out
     assert f"error: {broken} can't be loaded: {broken}" in text and "not valid JSON" in text
     # the other data set is still checked
@@ -198,7 +200,7 @@ def test_a_loader_that_fails_is_named_with_its_line(
     DatasetCatalog.pop(TRAIN)
     DatasetCatalog.register(TRAIN, lambda: {}["bbox"])
     assert run(TRAIN) == 2
-    assert re.search(r"test_check_dataset_tool\.py, line \d+: KeyError: 'bbox'", capsys.readouterr().out)
+    assert re.search(r"test_check\.py, line \d+: KeyError: 'bbox'", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("returned", [None, {"1": {}}])
@@ -225,18 +227,25 @@ def test_a_data_set_without_class_names_is_named(
 def test_an_unknown_name_is_answered_with_similar_ones(
     registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("check_tool_tset") == 2
+    assert run("check_tset") == 2
     assert f"did you mean {NAME}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [[], ["--json", "x"], ["x", "--image-root", "y"], ["x", "--images", "z"], ["x", "--samples", "-1"]],
+    ("words", "message"),
+    [
+        ([], "give --data FILE.yaml, --dataset NAME, or --annotations FILE.json --image-root FOLDER"),
+        (["--annotations", "x"], "--annotations and --image-root need each other: give both"),
+        (["--dataset", "x", "--image-root", "y"], "--annotations and --image-root need each other"),
+        (["--dataset", "x", "--images", "z"], "argument --images: invalid choice: 'z'"),
+        (["--dataset", "x", "--samples", "-1"], "--samples must not be negative"),
+        (["x"], "unrecognized arguments: x"),
+    ],
 )
-def test_wrong_usage_gives_status_2(arguments: list[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        run(*arguments)
-    assert stopped.value.code == 2
+def test_wrong_usage_gives_status_2(
+    capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert usage_error(capsys, "check", *words).startswith(message)
 
 
 def test_all_numbers_are_written_as_json(registered: list[dict[str, Any]], tmp_path: Path) -> None:
@@ -424,7 +433,7 @@ def test_a_coco_relations_file(
 
     path = tmp_path / "train.json"
     save_coco_relations(images, Names, path, tmp_path)
-    assert run("--json", path, "--image-root", tmp_path) == 0
+    assert run_reldn("check", "--annotations", path, "--image-root", tmp_path) == 0
     assert f"{path}: no errors" in capsys.readouterr().out
 
 
@@ -436,22 +445,29 @@ def test_the_command_imports_own_data_sets(images: list[dict[str, Any]], tmp_pat
         f"DatasetCatalog.register('own', lambda: [{faulty}])\n"
         f"MetadataCatalog.get('own').set(thing_classes={THINGS}, predicate_classes={PREDICATES})\n"
     )
-    script = REPOSITORY / "tools" / "check_dataset.py"
-    done = subprocess.run(
-        [sys.executable, script, "own", "--import", module], capture_output=True, text=True, cwd=tmp_path
-    )
+    command = [sys.executable, "-m", "reldn_cli", "check", "--dataset", "own", "--import", module]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     assert "own: errors: dangling_id" in done.stdout
 
 
-@pytest.mark.slow
-def test_the_command_reports_an_import_that_fails(tmp_path: Path) -> None:
-    script = REPOSITORY / "tools" / "check_dataset.py"
-    done = subprocess.run(
-        [sys.executable, script, "own", "--import", "no_such_module"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 2
-    assert "error: --import no_such_module" in done.stderr and "Traceback" not in done.stderr
+def test_an_import_that_fails_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = line_of_refusal(capsys, "check", "--dataset", "own", "--import", "no_such_module")
+    assert message.startswith("--import no_such_module")
+
+
+def test_a_terminal_without_an_arrow_shows_another_sign_and_the_page_has_the_arrow(
+    registered: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    registered[0]["relations"] = np.array([[0, 1, 0], [0, 1, 0]])
+    screen = TextIOWrapper(BytesIO(), encoding="cp1252")  # as PYTHONIOENCODING=cp1252 makes it
+    monkeypatch.setattr(sys, "stdout", screen)
+    page = tmp_path / "page.html"
+    assert run(NAME, "--html", page) == 0
+    screen.flush()
+    text = screen.buffer.getvalue().decode("cp1252")  # type: ignore[attr-defined]
+    assert "relation 1: [0, 1, 0] again (cat ? on ? <dog>)" in text
+    assert "cat → on → " in unescape(page.read_text(encoding="utf-8"))

@@ -1,9 +1,7 @@
-"""The scripts datasets/prepare_*.py, on small data sets in the official layouts."""
+"""`reldn convert vrd` and so on, on small data sets in the official layouts."""
 
 import json
-import runpy
-import subprocess
-import sys
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,24 +17,22 @@ from reldn_d2.data.datasets.openimages.vrd import load_openimages_vrd
 from reldn_d2.data.datasets.visual_genome.raw import load_visual_genome_raw
 from reldn_d2.data.datasets.visual_genome.vg150 import load_vg150
 from reldn_d2.data.datasets.vrd import OBJECT_CLASSES, PREDICATE_CLASSES
-from tests.builders.tiny_models import REPOSITORY
+from tests.builders.commands import line_of_refusal, run_reldn, usage_error
 from tests.builders.vg150_files import TEST, Photo, write_vg150
 from tests.builders.visual_genome_files import relationship as vg_relationship
 from tests.builders.visual_genome_files import thing, write_files
 from tests.builders.vrd_records import CUP, PERSON, relationship
 
-SCRIPTS = REPOSITORY / "datasets"
-NAME = "test_prepare_scripts"
+NAME = "test_convert_data"
 Prepare = Callable[..., str]
 
 
 @pytest.fixture
-def prepare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Prepare:
-    """Runs a script in this process and returns its output."""
+def prepare(capsys: pytest.CaptureFixture[str]) -> Prepare:
+    """Runs `reldn convert` and returns its output."""
 
-    def run(script: str, *arguments: object) -> str:
-        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
-        runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+    def run(*words: object) -> str:
+        assert run_reldn("convert", *words) == 0
         return capsys.readouterr().out
 
     return run
@@ -81,7 +77,7 @@ def test_vrd_is_found_below_the_folder_of_all_data_sets(
     vrd: Path, prepare: Prepare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DETECTRON2_DATASETS", str(vrd.parent))
-    printed = prepare("prepare_vrd.py").splitlines()
+    printed = prepare("vrd").splitlines()
     for split, line in (("train", printed[0]), ("test", printed[2])):
         path = vrd / "coco_relations" / f"vrd_{split}.json"
         assert line.startswith(f"{path} was written: {2 if split == 'train' else 1} images")
@@ -91,7 +87,7 @@ def test_vrd_is_found_below_the_folder_of_all_data_sets(
 
 
 def test_only_what_changed_is_converted_again(vrd: Path, prepare: Prepare) -> None:
-    arguments = ("prepare_vrd.py", "--root", vrd)
+    arguments = ("vrd", "--input", vrd)
     prepare(*arguments)
     test = vrd / "json_dataset" / "annotations_test.json"
     test.write_text(json.dumps({"c.jpg": []}))
@@ -107,29 +103,27 @@ def test_files_of_another_data_set_in_the_layout_of_vrd_are_named_as_its_folder(
     vrd: Path, prepare: Prepare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mini = vrd.rename(vrd.with_name("vrd_mini"))
-    printed = prepare("prepare_vrd.py", "--root", mini).splitlines()
+    printed = prepare("vrd", "--input", mini).splitlines()
     assert printed[2].startswith(f"{mini / 'coco_relations' / 'vrd_mini_test.json'} was written")
     assert 'register_coco_relations("vrd_mini_test_coco"' in printed[3]
     assert 'train_dataset="vrd_mini_train_coco"' in printed[3]
     monkeypatch.chdir(mini / "json_dataset")
-    assert "vrd_mini_test.json was written" in prepare("prepare_vrd.py", "--root", "..", "--splits", "test")
+    assert "vrd_mini_test.json was written" in prepare("vrd", "--input", "..", "--splits", "test")
 
 
 def test_an_interrupt_is_one_line_and_exit_status_130(
     vrd: Path, prepare: Prepare, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ("prepare_vrd.py", "--root", vrd)
+    arguments = ("vrd", "--input", vrd)
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr("reldn_d2.data.conversion.save_coco_relations", stop)
-        with pytest.raises(SystemExit) as error:
-            prepare(*arguments)
-    assert error.value.code == 130
-    assert error.value.__suppress_context__
-    assert capsys.readouterr().err == "interrupted; run it again to go on\n"
+        assert run_reldn("convert", *arguments) == 130
+    said = "interrupted: 0 of 2 data sets are converted; the same command goes on\n"
+    assert capsys.readouterr().err == said
     assert "was written" in prepare(*arguments)
 
 
@@ -145,7 +139,7 @@ def test_visual_genome_150(tmp_path: Path, prepare: Prepare) -> None:
     picture(tmp_path / "VG_100K" / "7.jpg")
     picture(tmp_path / "VG_100K_2" / "10.jpg")
     splits = ("--splits", "trainval", "test")
-    printed = prepare("prepare_visual_genome.py", "--root", tmp_path, *splits).splitlines()
+    printed = prepare("visual-genome", "--input", tmp_path, *splits).splitlines()
     for split in ("trainval", "test"):
         path = tmp_path / "coco_relations" / f"vg150_{split}.json"
         same(load_coco_relations(path, tmp_path), load_vg150(tmp_path, split))
@@ -155,7 +149,7 @@ def test_visual_genome_150(tmp_path: Path, prepare: Prepare) -> None:
     for name in filters:
         output = tmp_path / name
         prepare(
-            "prepare_visual_genome.py", "--root", tmp_path, "--splits", "trainval", "--output", output,
+            "visual-genome", "--input", tmp_path, "--splits", "trainval", "--output", output,
             f"--{name.replace('_', '-')}",
         )  # fmt: skip
         expected = load_vg150(tmp_path, "trainval", **{name: True})
@@ -165,7 +159,7 @@ def test_visual_genome_150(tmp_path: Path, prepare: Prepare) -> None:
 def test_raw_visual_genome(tmp_path: Path, prepare: Prepare) -> None:
     man, cup = thing(1, "man"), thing(2, "cup", 0, 0, 100, 80)
     write_files(tmp_path, {5: [man, cup], 6: [man]}, {5: [vg_relationship(man, "on", cup)], 6: []})
-    assert "visual_genome_raw_coco" in prepare("prepare_visual_genome.py", "--raw", "--root", tmp_path)
+    assert "visual_genome_raw_coco" in prepare("visual-genome", "--raw", "--input", tmp_path)
     converted = load_coco_relations(tmp_path / "coco_relations" / "visual_genome_raw.json", tmp_path)
     same(converted, load_visual_genome_raw(tmp_path))
     assert [len(image["relations"]) for image in converted] == [1, 0]
@@ -175,12 +169,10 @@ def test_raw_visual_genome(tmp_path: Path, prepare: Prepare) -> None:
     "options", [["--splits", "test"], ["--keep-empty"], ["--drop-duplicates"], ["--overlapping-only"]]
 )
 def test_options_of_vg150_are_refused_for_raw_visual_genome(
-    tmp_path: Path, prepare: Prepare, capsys: pytest.CaptureFixture[str], options: list[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
 ) -> None:
-    with pytest.raises(SystemExit) as error:
-        prepare("prepare_visual_genome.py", "--raw", "--root", tmp_path, *options)
-    assert error.value.code == 2
-    assert f"leave out {options[0]}\n" in capsys.readouterr().err
+    message = usage_error(capsys, "convert", "visual-genome", "--raw", "--input", tmp_path, *options)
+    assert message.endswith(f"leave out {options[0]}")
 
 
 MAN, CHAIR, GUITAR = "/m/04yx4", "/m/01mzpv", "/m/0342h"
@@ -204,7 +196,7 @@ def openimages(tmp_path: Path) -> Path:
 
 
 def test_openimages(openimages: Path, prepare: Prepare) -> None:
-    prepare("prepare_openimages_vrd.py", "--root", openimages)
+    prepare("openimages", "--input", openimages)
     try:
         for split in ("train", "val"):
             path = openimages / "coco_relations" / f"openimages_vrd_{split}.json"
@@ -221,10 +213,11 @@ def test_openimages(openimages: Path, prepare: Prepare) -> None:
             MetadataCatalog.pop(f"{NAME}_{split}", None)
 
 
-def test_the_mini_subset_of_too_few_images_is_refused_in_one_line(openimages: Path, prepare: Prepare) -> None:
-    with pytest.raises(SystemExit, match=r"^error: .*4,?500") as error:
-        prepare("prepare_openimages_vrd.py", "--mini", "--root", openimages)
-    assert "\n" not in str(error.value)
+def test_the_mini_subset_of_too_few_images_is_refused_in_one_line(
+    openimages: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = line_of_refusal(capsys, "convert", "openimages", "--mini", "--input", openimages)
+    assert re.search("4,?500", message)
 
 
 def test_the_authors_json(tmp_path: Path, prepare: Prepare) -> None:
@@ -240,7 +233,7 @@ def test_the_authors_json(tmp_path: Path, prepare: Prepare) -> None:
         picture(tmp_path / "images" / name)
     annotations, detections, objects, predicates = (tmp_path / name for name in files)
     arguments = (
-        "prepare_authors_json.py", "--annotations", annotations, "--images", tmp_path / "images",
+        "authors-json", "--annotations", annotations, "--image-root", tmp_path / "images",
         "--classes", objects, "--predicates", predicates, "--output", tmp_path / "out",
     )  # fmt: skip
     prepare(*arguments)
@@ -254,22 +247,19 @@ def test_the_authors_json(tmp_path: Path, prepare: Prepare) -> None:
     assert [len(image["annotations"]) for image in converted] == [2, 1]
 
 
-def test_a_missing_data_set_is_one_line_and_exit_status_1(tmp_path: Path) -> None:
-    command = [sys.executable, SCRIPTS / "prepare_vrd.py", "--root", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    error = done.stderr.splitlines()[-1]
-    assert error.startswith("error: ") and "objects.json does not exist" in error
+def test_a_missing_data_set_is_one_line_and_exit_status_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = line_of_refusal(capsys, "convert", "vrd", "--input", tmp_path)
+    assert "objects.json does not exist" in message
 
 
-def test_visual_genome_150_means_all_splits(tmp_path: Path, prepare: Prepare) -> None:
-    with pytest.raises(SystemExit, match=r"^error: .*VG-SGG"):
-        prepare("prepare_visual_genome.py", "--root", tmp_path)
+def test_visual_genome_150_means_all_splits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "VG-SGG" in line_of_refusal(capsys, "convert", "visual-genome", "--input", tmp_path)
 
 
 def test_development_data_convert(dev_data: Path, tmp_path: Path, prepare: Prepare) -> None:
-    prepare("prepare_vrd.py", "--root", dev_data / "vrd_mini", "--output", tmp_path, "--splits", "test")
+    prepare("vrd", "--input", dev_data / "vrd_mini", "--output", tmp_path, "--splits", "test")
     images = dev_data / "vrd_mini" / "sg_dataset" / "sg_test_images"
     same(
         load_coco_relations(tmp_path / "vrd_mini_test.json", images), load_vrd(dev_data / "vrd_mini", "test")

@@ -1,16 +1,13 @@
-"""The conversion tools, from the command line to a model that predicts."""
+"""`reldn convert` for weights, from the command line to a model that predicts."""
 
 import hashlib
-import runpy
-import sys
+import re
+from collections.abc import Callable
 from pathlib import Path
 
-import convert_checkpoint as tool
-import convert_torchvision_vgg16 as vgg_tool
 import numpy as np
 import pytest
 import torch
-import torchvision
 from detectron2.modeling import build_model
 from torch import Tensor, nn
 from torchvision.models import VGG, Weights, WeightsEnum, vgg16, vgg16_bn
@@ -18,9 +15,10 @@ from torchvision.models.vgg import make_layers
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.checkpoint.importers import to_vgg16_detector
+from reldn_d2.cli import convert_checkpoint as tool
 from reldn_d2.engine import RelationPredictor, load_config, vocabulary_of
 from tests.builders.authors_checkpoints import CONFIGS, Widths, detector_shapes, random_weights, reldn_shapes
-from tests.builders.tiny_models import REPOSITORY
+from tests.builders.commands import Captured, line_of_refusal, refusal, run_reldn
 
 WIDTHS = Widths()
 PIXELS = ["INPUT.FORMAT", "BGR", "MODEL.PIXEL_MEAN", "[102.9801, 115.9465, 122.7717]"]
@@ -56,9 +54,14 @@ def for_pixels(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return weights
 
 
-def run(source: Path, target: Path, config: str, *arguments: str) -> int:
-    file = str(CONFIGS / f"{config}.yaml")
-    return tool.main(["--input", str(source), "--config-file", file, "--output", str(target), *arguments])
+def words_for(source: Path, target: Path, config: str, *words: str) -> list[object]:
+    """The words of a command."""
+    file = CONFIGS / f"{config}.yaml"
+    return ["convert", "checkpoint", "--input", source, "--config-file", file, "--output", target, *words]
+
+
+def run(source: Path, target: Path, config: str, *words: str) -> None:
+    assert run_reldn(*words_for(source, target, config, *words)) == 0
 
 
 @pytest.mark.parametrize(("config", "vgg"), NETWORKS.items(), ids=list(NETWORKS))
@@ -67,7 +70,7 @@ def test_a_converted_checkpoint_predicts(
 ) -> None:
     source = authors_file(tmp_path, for_pixels(random_weights(reldn_shapes(WIDTHS, vgg))))
     target = tmp_path / "out" / "model.pth"
-    assert run(source, target, config, *options(vgg), *PIXELS) == 0
+    run(source, target, config, *options(vgg), *PIXELS)
     network = "VGG-16" if vgg else "ResNeXt-50-FPN of 4 groups"
     tensors = len(torch.load(target, weights_only=True)["model"])
     assert capsys.readouterr().out == f"wrote {target}: RelDN on {network}, {tensors} tensors\n"
@@ -137,12 +140,15 @@ def test_detectors(config: str, whole: bool, flag: list[str], tmp_path: Path) ->
         ("vrd/detector_r50_fpn", False, "MODEL.PIXEL_MEAN is"),
     ],
 )
-def test_a_file_for_another_config_is_refused(config: str, whole: bool, message: str, tmp_path: Path) -> None:
+def test_a_file_for_another_config_is_refused(
+    config: str, whole: bool, message: str, tmp_path: Path, capsys: Captured
+) -> None:
     shapes = reldn_shapes(WIDTHS, vgg=False) if whole else detector_shapes(WIDTHS, vgg=False)
     source, target = authors_file(tmp_path, random_weights(shapes)), tmp_path / "model.pth"
-    with pytest.raises(ValueError, match=message) as error:
-        run(source, target, config, *options(vgg=False), "MODEL.PIXEL_MEAN", "[1.0, 2.0, 3.0]")
-    assert str(error.value).startswith(f"{source} for {CONFIGS / config}.yaml: ")
+    words = words_for(source, target, config, *options(vgg=False), "MODEL.PIXEL_MEAN", "[1.0, 2.0, 3.0]")
+    said = refusal(capsys, *words)
+    assert re.search(message, said)
+    assert said.startswith(f"{source} for {CONFIGS / config}.yaml: ")
     assert not target.exists()
 
 
@@ -165,33 +171,25 @@ def test_class_names_of_a_users_data_set(tmp_path: Path) -> None:
     assert names == {"thing_classes": list("abcdef"), "predicate_classes": list("tuvwxyz")}
 
 
-def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
+def test_another_number_of_classes_is_refused(tmp_path: Path, capsys: Captured) -> None:
     source = authors_file(tmp_path, random_weights(detector_shapes(WIDTHS, vgg=False)))
     wrong = [*options(vgg=False), "MODEL.ROI_HEADS.NUM_CLASSES", "5"]
-    with pytest.raises(
-        ValueError, match=f"{source} for .*NUM_CLASSES is 5, but data set scenes_tiny_test has 6"
-    ):
-        run(source, tmp_path / "model.pth", "vg/detector_x101_fpn", *wrong)
-
-
-def run_as_command(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: str) -> str | int | None:
-    """Runs a tool as the shell does; returns its exit status or its error message."""
-    monkeypatch.setattr(sys, "argv", [name, *arguments])
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(REPOSITORY / "tools" / name), run_name="__main__")
-    return end.value.code
-
-
-def test_an_error_of_the_command_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    message = str(
-        run_as_command(
-            monkeypatch,
-            "convert_checkpoint.py",
-            *("--input", "nothing.pth", "--output", str(tmp_path / "x.pth")),
-            *("--config-file", str(CONFIGS / "vg" / "reldn_x101_fpn.yaml")),
-        )
+    message = line_of_refusal(
+        capsys, *words_for(source, tmp_path / "model.pth", "vg/detector_x101_fpn", *wrong)
     )
-    assert message.startswith("error: ") and "nothing.pth" in message
+    assert re.search(f"{source} for .*NUM_CLASSES is 5, but data set scenes_tiny_test has 6", message)
+
+
+def test_a_missing_file_is_an_error_of_one_line(tmp_path: Path, capsys: Captured) -> None:
+    words = words_for(tmp_path / "nothing.pth", tmp_path / "x.pth", "vg/reldn_x101_fpn")
+    assert "nothing.pth" in line_of_refusal(capsys, *words)
+
+
+def test_a_config_in_python_is_refused(tmp_path: Path, capsys: Captured) -> None:
+    config = CONFIGS / "lazy" / "scenes_reldn.py"
+    words = ["--input", tmp_path / "x.pth", "--config-file", config, "--output", tmp_path / "y.pth"]
+    message = line_of_refusal(capsys, "convert", "checkpoint", *words)
+    assert message == f"{config}: converted checkpoints need a config in YAML"
 
 
 class NarrowVGG(nn.Module):
@@ -221,7 +219,7 @@ def test_torchvisions_network_and_the_detectors_agree(tmp_path: Path) -> None:
     theirs = NarrowVGG().eval()
     source, target = tmp_path / "vgg16-397923af.pth", tmp_path / "vgg16.pth"
     torch.save(theirs.state_dict(), source)
-    assert vgg_tool.main([str(target), "--source", str(source)]) == 0
+    assert run_reldn("convert", "vgg16", "--input", source, "--output", target) == 0
     model = build_model(load_config(str(CONFIGS / "vrd" / "detector_vgg16_imagenet.yaml"), options(vgg=True)))
     model.eval()
     checkpointer = RelationCheckpointer(model, vocabulary=vocabulary_of("scenes_tiny_test"))
@@ -255,35 +253,45 @@ def test_other_networks_than_vgg16_are_refused() -> None:
             to_vgg16_detector({n: v for n, v in plain.items() if n != name})
 
 
-def run_download(
-    monkeypatch: pytest.MonkeyPatch, cache: Path, address: str, target: Path
-) -> str | int | None:
-    """The command without --source, as if torchvision's weights were at `address`; its exit status."""
-    at = Weights(url=address, transforms=lambda: None, meta={})
-    monkeypatch.setattr(torchvision.models, "VGG16_Weights", WeightsEnum("Elsewhere", {"IMAGENET1K_V1": at}))
-    monkeypatch.setenv("TORCH_HOME", str(cache))
-    return run_as_command(monkeypatch, "convert_torchvision_vgg16.py", str(target))
+@pytest.fixture
+def torchvision_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Moves torchvision's weights to another address, and PyTorch's cache to a new folder."""
+
+    def move(address: str) -> None:
+        at = Weights(url=address, transforms=lambda: None, meta={})
+        moved = WeightsEnum("Elsewhere", {"IMAGENET1K_V1": at})
+        monkeypatch.setattr("reldn_d2.cli.convert_backbone.VGG16_Weights", moved)
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+
+    return move
 
 
-def test_the_download_is_checked_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_download_is_checked_and_kept(
+    tmp_path: Path, torchvision_at: Callable[[str], None], capsys: Captured
+) -> None:
     torch.save(NarrowVGG().state_dict(), tmp_path / "weights.pth")
     content = (tmp_path / "weights.pth").read_bytes()
     right, wrong = f"vgg16-{hashlib.sha256(content).hexdigest()[:8]}.pth", "vgg16-00000000.pth"
     for name in (right, wrong):
         (tmp_path / name).write_bytes(content)
-    cache, target = tmp_path / "cache", tmp_path / "out.pth"
-    message = run_download(monkeypatch, cache, (tmp_path / wrong).as_uri(), target)
-    assert "invalid hash" in str(message) and not target.exists()
-    assert run_download(monkeypatch, cache, (tmp_path / right).as_uri(), target) == 0
+    target = tmp_path / "out.pth"
+    torchvision_at((tmp_path / wrong).as_uri())
+    capsys.readouterr()
+    assert run_reldn("convert", "vgg16", "--output", target) == 2
+    # PyTorch shows the progress of the download before the error.
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ") and "invalid hash" in last and not target.exists()
+    torchvision_at((tmp_path / right).as_uri())
+    assert run_reldn("convert", "vgg16", "--output", target) == 0
     assert "backbone.conv5_3.bias" in torch.load(target, weights_only=True)["model"]
     (tmp_path / right).unlink()
-    assert run_download(monkeypatch, cache, (tmp_path / right).as_uri(), tmp_path / "again.pth") == 0
+    assert run_reldn("convert", "vgg16", "--output", tmp_path / "again.pth") == 0
 
 
-def test_without_network_the_address_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_network_the_address_is_named(
+    tmp_path: Path, torchvision_at: Callable[[str], None], capsys: Captured
+) -> None:
     address = (tmp_path / "vgg16-00000000.pth").as_uri()
-    message = str(run_download(monkeypatch, tmp_path / "cache", address, tmp_path / "out.pth"))
-    assert (
-        message.startswith("error: the download failed")
-        and f"fetch {address} and give it as --source" in message
-    )
+    torchvision_at(address)
+    message = line_of_refusal(capsys, "convert", "vgg16", "--output", tmp_path / "out.pth")
+    assert message.startswith("the download failed") and f"fetch {address} and give it as --input" in message

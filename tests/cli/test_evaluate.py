@@ -1,15 +1,13 @@
-"""tools/evaluate.py: the evaluator's numbers from files, and one clear line about anything that is wrong."""
+"""`reldn evaluate --predictions`: the evaluator's numbers from files, and one clear line about errors."""
 
 import csv
 import dataclasses
-import logging
-import runpy
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import evaluate as tool
 import numpy as np
 import pytest
 import torch
@@ -28,10 +26,11 @@ from reldn_d2.evaluation.io.results import PER_IMAGE_FILE, PREDICATES_FILE, RESU
 from reldn_d2.evaluation.io.submission import COLUMNS
 from reldn_d2.evaluation.protocols.confusion import confusion_triplets
 from reldn_d2.evaluation.scorer import PREDICTIONS_FILE
+from tests.builders.commands import Captured, line_of_refusal, run_reldn, usage_error
 from tests.builders.registered_scenes import RECORDS, TEST, TRAIN, A, B, register
 
 RESULT_FILES = (TABLES_FILE, RESULTS_FILE, PREDICATES_FILE, PER_IMAGE_FILE)
-OTHER = "evaluate_tool_other"
+OTHER = "evaluate_other"
 
 
 @pytest.fixture
@@ -106,14 +105,24 @@ def saved(folder: Path, predictions: dict[str, PredictedGraph] | None = None, ta
     return path
 
 
-def run(predictions: Path, *options: object) -> dict[tuple[str, str], float]:
-    """(protocol, metric) -> value, from the file that the tool writes; NaN where it is empty."""
+def words_for(predictions: Path, *options: object) -> list[object]:
+    """The words of a command that writes to the folder `scored` beside the predictions."""
     output = predictions.parent / "scored"
-    assert tool.main([f"--predictions={predictions}", f"--output={output}", *map(str, options)]) == 0
+    return ["evaluate", f"--predictions={predictions}", f"--output={output}", *options]
+
+
+def run(predictions: Path, *options: object) -> dict[tuple[str, str], float]:
+    """(protocol, metric) -> value, from the file that the command writes; NaN where it is empty."""
+    output = predictions.parent / "scored"
+    assert run_reldn(*words_for(predictions, *options)) == 0
     with (output / RESULTS_FILE).open() as file:
         return {
             (row["protocol"], row["metric"]): float(row["value"] or "nan") for row in csv.DictReader(file)
         }
+
+
+def refused(capsys: Captured, predictions: Path, *options: object) -> str:
+    return line_of_refusal(capsys, *words_for(predictions, *options))
 
 
 @pytest.mark.parametrize("task", ["sgdet", "sgcls", "prdcls"])
@@ -130,11 +139,11 @@ def test_results_stand_in_a_folder_beside_the_predictions(
 ) -> None:
     path = saved(tmp_path)
     before = path.read_bytes()
-    assert tool.main(["--predictions", str(path)]) == 0
+    assert run_reldn("evaluate", "--predictions", path) == 0
     assert path.read_bytes() == before
     assert {child.name for child in tmp_path.iterdir()} == {"p.npz", "p_scored"}
     assert {child.name for child in (tmp_path / "p_scored").iterdir()} == {*RESULT_FILES}
-    assert capsys.readouterr().out == f"Results in {tmp_path / 'p_scored'}\n"
+    assert capsys.readouterr().out.endswith(f"\nResults in {tmp_path / 'p_scored'}\n")
 
 
 def test_the_protocols_are_motifs_and_reldn_unless_others_are_named(tmp_path: Path) -> None:
@@ -144,7 +153,7 @@ def test_the_protocols_are_motifs_and_reldn_unless_others_are_named(tmp_path: Pa
 
 
 def test_settings_of_protocols(tmp_path: Path) -> None:
-    settings = ("--predicates-per-pair", 1, 3, "--left-out", "by")
+    settings = ("--predicates-per-pair", 1, 3, "--excluded-predicates", "by")
     metrics = run(saved(tmp_path), "--protocol", "reldn", "openimages", "reldn_openimages", *settings)
     ks = {
         metric.split("_")[1] for protocol, metric in metrics if protocol == "reldn" and metric[:4] == "rel_"
@@ -166,14 +175,15 @@ def test_zero_shot_recall_needs_a_training_split(tmp_path: Path, other_data_set:
 
 
 def test_another_data_set_than_predictions_were_made_for_is_a_warning(
-    tmp_path: Path, other_data_set: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, other_data_set: str, capsys: Captured
 ) -> None:
     path = saved(tmp_path)
     metrics = run(path, "--dataset", TEST)
-    assert "was made for" not in caplog.text
-    with caplog.at_level(logging.WARNING):
-        again = run(path, "--dataset", other_data_set)
-    assert f"{path} was made for {TEST} and is scored on {other_data_set}" in caplog.text
+    assert "was made for" not in capsys.readouterr().out
+    again = run(path, "--dataset", other_data_set)
+    said = f"{path} was made for {TEST} and is scored on {other_data_set}"
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if said in line]
+    assert "WARNING" in line
     assert {key: again[key] for key in metrics} == metrics
 
 
@@ -200,13 +210,15 @@ def submission(folder: Path, *lines: str) -> Path:
 
 
 @pytest.mark.parametrize("options", [(), ("--kaggle",)])
-def test_a_submission_of_predictions_scores_as_they_do(tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_a_submission_of_predictions_scores_as_they_do(
+    tmp_path: Path, options: tuple[str, ...], capsys: Captured
+) -> None:
     path = evaluated(tmp_path, "sgdet") / PREDICTIONS_FILE
     written = tmp_path / "submission.csv"
-    asked = ["--predictions", path, "--submission", written, *options]
-    assert tool.main([*map(str, asked)]) == 0
-    with pytest.raises(SystemExit):
-        tool.main([*map(str, asked), "--output", str(tmp_path)])
+    asked = ["evaluate", "--predictions", path, "--submission", written, *options]
+    assert run_reldn(*asked) == 0
+    message = usage_error(capsys, *asked, "--output", tmp_path)
+    assert message == "--output is for scores, and --submission writes none"
     metrics = run(written, "--dataset", TEST)
     assert metrics == run(path, "--protocol", "openimages")
     assert {protocol for protocol, _ in metrics} == {"openimages"}
@@ -239,11 +251,11 @@ def test_a_module_or_a_file_registers_data_sets(tmp_path: Path, monkeypatch: pyt
     for name in ("as_module", "as_file"):
         source = "from tests.builders.registered_scenes import RECORDS, register\n"
         source += f"register('{name}_scenes', RECORDS)\n"
-        (tmp_path / f"evaluate_tool_{name}.py").write_text(source)
+        (tmp_path / f"evaluate_{name}.py").write_text(source)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     path = saved(tmp_path)
-    imports = ("--import", "evaluate_tool_as_module", "--import", tmp_path / "evaluate_tool_as_file.py")
+    imports = ("--import", "evaluate_as_module", "--import", tmp_path / "evaluate_as_file.py")
     assert run(path, *imports, "--dataset", "as_module_scenes") == run(path, "--dataset", "as_file_scenes")
 
 
@@ -254,7 +266,7 @@ def altered(path: Path, **arrays: Any) -> Path:
     return path
 
 
-def test_predictions_that_can_not_be_scored(tmp_path: Path) -> None:
+def test_predictions_that_can_not_be_scored(tmp_path: Path, capsys: Captured) -> None:
     nan = dataclasses.replace(GOOD["2"], relations=graph((0, 1, 0, float("nan"), 1)).relations)
     for predictions, message in (
         ({**GOOD, "2": nan}, "image 2: relationship scores hold a number that is not finite"),
@@ -266,43 +278,37 @@ def test_predictions_that_can_not_be_scored(tmp_path: Path) -> None:
         ({**GOOD, "1": graph(boxes=(B, A[::-1]))}, "image 1, prediction: boxes must be"),
     ):
         path = saved(tmp_path, predictions)
-        with pytest.raises(ValueError, match=f"^{path}.*{message}"):
-            run(path)
+        assert re.search(f"^{path}.*{message}", refused(capsys, path))
         assert not (tmp_path / "scored").exists()
 
 
-def test_files_that_are_no_predictions(tmp_path: Path) -> None:
+def test_files_that_are_no_predictions(tmp_path: Path, capsys: Captured) -> None:
     for arrays, message in (
         ({"format_version": np.array(1)}, "format version 1, not 2; run the evaluation again"),
         ({"image_id": np.array(["1", "1", "3"])}, "image 1 is in the file twice"),
     ):
-        with pytest.raises(ValueError, match=f"p.npz: {message}"):
-            run(altered(saved(tmp_path), **arrays))
+        assert re.search(f"p.npz: {message}", refused(capsys, altered(saved(tmp_path), **arrays)))
     other = tmp_path / "other.npz"
     for content in ("", "text"):
         other.write_text(content)
-        with pytest.raises(ValueError, match=r"other\.npz: not a complete prediction file"):
-            run(other)
+        assert re.search(r"other\.npz: not a complete prediction file", refused(capsys, other))
     for path in (tmp_path / "none.npz", tmp_path):
-        with pytest.raises(FileNotFoundError, match=f"--predictions: no file {path}"):
-            run(path)
+        assert re.search(f"--predictions: no file {path}", refused(capsys, path))
 
 
-def test_submissions_that_can_not_be_scored(tmp_path: Path) -> None:
+def test_submissions_that_can_not_be_scored(tmp_path: Path, capsys: Captured) -> None:
     for lines, message in (
         ([CAT_DOG.replace("1,", "9,", 1) + ",on,0.5"], "line 2, image 9"),
         ([f"{CAT_DOG},on,0.5", f"{CAT_DOG},on,nan"], "line 3, image 1"),
     ):
         path = submission(tmp_path, *lines)
-        with pytest.raises(ValueError, match=f"^{path}: {message}"):
-            run(path, "--dataset", TEST)
+        assert re.search(f"^{path}: {message}", refused(capsys, path, "--dataset", TEST))
     path = submission(tmp_path)
-    with pytest.raises(ValueError, match="give --dataset"):
-        run(path)
-    with pytest.raises(ValueError, match=r"--task prdcls: .* holds predictions of sgdet"):
-        run(path, "--dataset", TEST, "--task", "prdcls")
-    with pytest.raises(ValueError, match="lacks 'triplet_answers'"):
-        run(path, "--dataset", TEST, "--protocol", "confusion")
+    assert re.search("give --dataset", refused(capsys, path))
+    message = refused(capsys, path, "--dataset", TEST, "--task", "prdcls")
+    assert re.search(r"--task prdcls: .* holds predictions of sgdet", message)
+    message = refused(capsys, path, "--dataset", TEST, "--protocol", "confusion")
+    assert "lacks 'triplet_answers'" in message
 
 
 @pytest.mark.parametrize(
@@ -316,45 +322,48 @@ def test_submissions_that_can_not_be_scored(tmp_path: Path) -> None:
             ("--train-dataset", "scenes_tiny_train"),
             "'scenes_tiny_train' is not a training split of .*: its thing_classes",
         ),
-        (("--excluded", "by"), "--excluded is for --protocol openimages or reldn_openimages"),
-        (("--left-out", "by"), "--excluded is for --protocol openimages or reldn_openimages"),
+        (
+            ("--excluded-predicates", "by"),
+            "--excluded-predicates is for --protocol openimages or reldn_openimages",
+        ),
         (
             ("--protocol", "motifs", "--predicates-per-pair", "1"),
             "--predicates-per-pair is for --protocol reldn",
         ),
         (("--image-labels", "x.csv"), "--image-labels is for --protocol openimages"),
         (
-            ("--protocol", "openimages", "--left-out", "at"),
+            ("--protocol", "openimages", "--excluded-predicates", "at"),
             "excludes .*at.*, which the data set does not have",
         ),
-        (("--predicates-per-pair", "0"), "distinct and >= 1"),
+        (("--predicates-per-pair", "2", "2"), "distinct and >= 1"),
+        (("--protocol", "recall"), "recall"),
         (("--import", "no_such_module"), "--import no_such_module: No module named"),
     ],
 )
-def test_options_that_do_not_fit(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        run(saved(tmp_path), *options)
+def test_options_that_do_not_fit(
+    tmp_path: Path, options: tuple[str, ...], message: str, capsys: Captured
+) -> None:
+    assert re.search(message, refused(capsys, saved(tmp_path), *options))
 
 
-def test_tasks_that_do_not_fit(tmp_path: Path) -> None:
+def test_tasks_that_do_not_fit(tmp_path: Path, capsys: Captured) -> None:
     path = evaluated(tmp_path, "prdcls") / PREDICTIONS_FILE
-    with pytest.raises(ValueError, match="protocol openimages is for sgdet, not for prdcls"):
-        run(path, "--protocol", "openimages")
+    message = refused(capsys, path, "--protocol", "openimages")
+    assert "protocol openimages is for sgdet, not for prdcls" in message
     written = tmp_path / "s.csv"
-    with pytest.raises(ValueError, match=r"--submission: .* sgdet, not of prdcls"):
-        tool.main(["--predictions", str(path), "--submission", str(written)])
+    message = line_of_refusal(capsys, "evaluate", "--predictions", path, "--submission", written)
+    assert re.search(r"--submission: .* sgdet, not of prdcls", message)
     assert not written.exists()
 
 
-def test_files_that_options_name_must_be_there(tmp_path: Path) -> None:
+def test_files_that_options_name_must_be_there(tmp_path: Path, capsys: Captured) -> None:
     path = saved(tmp_path)
     for options in (("--import", "none.py"), ("--protocol", "openimages", "--image-labels", "none.csv")):
-        with pytest.raises(FileNotFoundError, match=f"none.{options[-1][-3:].strip('.')}"):
-            run(path, *options)
+        assert re.search(f"none.{options[-1][-3:].strip('.')}", refused(capsys, path, *options))
 
 
 def test_a_training_split_that_was_asked_for_must_be_readable(
-    tmp_path: Path, other_data_set: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, other_data_set: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     path, load = saved(tmp_path), DatasetCatalog.get
 
@@ -365,59 +374,80 @@ def test_a_training_split_that_was_asked_for_must_be_readable(
 
     monkeypatch.setattr(DatasetCatalog, "get", load_test_split)
     assert ("motifs", "zR@50") not in run(path, "--dataset", other_data_set)
-    with pytest.raises(FileNotFoundError, match=r"train\.json"):
-        run(path, "--train-dataset", TRAIN)
+    assert re.search(r"train\.json", refused(capsys, path, "--train-dataset", TRAIN))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("p.npz", "--kaggle"), "--kaggle is a format of --submission"),
-        (("p.csv", "--submission", "s.csv"), "--predictions is a submission already"),
-        (("p.npz", "--protocol", "recall"), "invalid choice: 'recall'"),
+        (("p.npz", "--kaggle"), "--kaggle is a format of --submission FILE.csv"),
+        (("p.csv", "--submission", "s.csv"), "--predictions is a submission already: give an .npz file"),
+        (("p.npz", "--predicates-per-pair", "0"), "argument --predicates-per-pair: 0 is not at least 1"),
+        (("p.npz", "--left-out", "by"), "there is no option --left-out"),
+        (("p.npz", "--dataset", "a", "b"), "--predictions are scored on one --dataset"),
+        (
+            ("p.npz", "--weights", "x.pth"),
+            "--predictions needs no model: leave out --weights, --config-file, --device and overrides",
+        ),
+        (
+            ("p.npz", "MODEL.DEVICE", "cpu"),
+            "--predictions needs no model: leave out --weights, --config-file, --device and overrides",
+        ),
     ],
 )
-def test_command_lines_that_make_no_sense(
-    options: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+def test_command_lines_that_make_no_sense(capsys: Captured, options: tuple[str, ...], message: str) -> None:
+    assert usage_error(capsys, "evaluate", "--predictions", *options) == message
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "give a model (--weights), or saved predictions (--predictions)"),
+        (
+            ("--weights", "x", "--kaggle"),
+            "--kaggle is for saved predictions: give --predictions, or leave it out",
+        ),
+        (
+            ("--weights", "x", "--train-dataset", "y"),
+            "--train-dataset is for saved predictions: give --predictions, or leave it out",
+        ),
+    ],
+)
+def test_options_of_saved_predictions_are_for_them(
+    capsys: Captured, words: tuple[str, ...], message: str
 ) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        tool.main(["--predictions", *options])
-    assert message in capsys.readouterr().err
+    assert usage_error(capsys, "evaluate", *words) == message
 
 
-def test_the_command_prints_tables_or_one_line_about_what_is_wrong(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    # The arguments of a process, without the many seconds that starting one takes.
-    monkeypatch.setattr(logging.root, "handlers", [])
-    monkeypatch.setattr(logging.root, "level", logging.WARNING)
-    monkeypatch.setattr(logging.getLogger("reldn_d2"), "level", logging.NOTSET)
-    monkeypatch.setattr(logging.getLogger("reldn_d2"), "handlers", [])
-
-    def exit_status(*options: str) -> int | str | None:
-        monkeypatch.setattr(sys, "argv", ["evaluate.py", f"--predictions={saved(tmp_path)}", *options])
-        with pytest.raises(SystemExit) as stopped:
-            runpy.run_path(tool.__file__, run_name="__main__")
-        return stopped.value.code
-
-    assert exit_status() == 0
+def test_the_command_prints_tables_or_one_line_about_what_is_wrong(tmp_path: Path, capsys: Captured) -> None:
+    path = saved(tmp_path)
+    assert run_reldn("evaluate", "--predictions", path) == 0
     out, err = capsys.readouterr()
-    assert out.startswith(f"sgdet on {TEST}, protocol motifs:\n|") and "| R@K " in out
+    first, second = out.splitlines()[:2]
+    assert first.endswith(f"sgdet on {TEST}, protocol motifs:") and second.startswith("|")
+    assert "| R@K " in out
     assert err == ""
-    # Python prints a text on stderr and makes the status 1.
-    assert exit_status("--task", "prdcls") == (
-        f"error: --task prdcls: {tmp_path / 'p.npz'} holds predictions of sgdet"
-    )
+    message = line_of_refusal(capsys, "evaluate", "--predictions", path, "--task", "prdcls")
+    assert message == f"--task prdcls: {path} holds predictions of sgdet"
 
 
-def test_a_wrong_image_id_is_named_rather_than_the_image_it_stands_for(tmp_path: Path) -> None:
+def test_graphs_of_predict_can_not_be_scored(tmp_path: Path, capsys: Captured) -> None:
+    graphs = tmp_path / "photo.json"
+    graphs.write_text("{}")
+    message = line_of_refusal(capsys, "evaluate", "--predictions", graphs)
+    assert message.startswith(f"{graphs}: the graphs of `reldn predict` have no annotation")
+
+
+def test_a_wrong_image_id_is_named_rather_than_the_image_it_stands_for(
+    tmp_path: Path, capsys: Captured
+) -> None:
     predictions = dict(load_predictions(saved(tmp_path)).predictions)
     predictions["zzz"] = predictions.pop("1")
     save_predictions(tmp_path / "wrong.npz", predictions, dataset_name=TEST, task="sgdet", num_predicates=3)
-    with pytest.raises(ValueError, match=r"wrong\.npz: image zzz"):
-        run(tmp_path / "wrong.npz")
+    assert re.search(r"wrong\.npz: image zzz", refused(capsys, tmp_path / "wrong.npz"))
 
 
-def test_a_submission_without_a_triplet_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_submission_without_a_triplet_is_noticed(tmp_path: Path, capsys: Captured) -> None:
     run(submission(tmp_path), "--dataset", TEST)
-    assert "holds no triplet" in caplog.text
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "holds no triplet" in line]
+    assert "WARNING" in line
