@@ -29,7 +29,7 @@ $(INSTALLED): pyproject.toml requirements/torch.txt requirements/detectron2.txt
 	touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/python tools/demo.py --output output/demo
+	$(BIN)/reldn demo --output output/demo
 
 test: $(INSTALLED)
 	$(PYTEST)

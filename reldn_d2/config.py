@@ -93,7 +93,7 @@ def add_reldn_config(cfg: CN) -> None:
     # Data sets that the semantic table is counted over; empty: DATASETS.TRAIN. To train on a subset, name the
     # full set here.
     cfg.DATASETS.STATISTICS = ()
-    # Precomputed detections, one file per data set (tools/cache_detections.py); empty: the detector runs.
+    # Precomputed detections, one file per data set (`reldn cache-detections`); empty: the detector runs.
     cfg.DATASETS.DETECTION_FILES_TRAIN = ()
     cfg.DATASETS.DETECTION_FILES_TEST = ()
 

@@ -67,16 +67,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"draw", "graph_svg", "plots", "feature_maps", "report"},
     ],
     "engine": [
-        {
-            "run_identity",
-            "optimizer",
-            "protocols",
-            "conversion_command",
-            "console",
-            "seed",
-            "duration",
-            "user_modules",
-        },
+        {"run_identity", "optimizer", "protocols", "user_modules", "console", "seed", "duration"},
         {"datasets", "parts", "best_checkpoint"},
         {"yaml", "lazy", "first_screen", "length", "summary"},
         {"run"},

@@ -1,4 +1,4 @@
-"""Configs, training, evaluation and prediction, for `train_net.py` and the tools."""
+"""Configs, training, evaluation and prediction, for `reldn` and `train_net.py`."""
 
 from .console import setup_console
 from .datasets import check_registered, vocabulary_of
@@ -15,7 +15,7 @@ from .evaluate import (
 from .own_data import load_config_for_data
 from .parts import RunParts
 from .predictor import RelationPredictor
-from .setup import prepare_run, setup
+from .setup import set_up_run, setup
 from .trainer import Trainer
 from .user_modules import import_data_sets
 
@@ -34,8 +34,8 @@ __all__ = [
     "load_config_for_data",
     "load_model",
     "parts_of",
-    "prepare_run",
     "set_predicate_statistics",
+    "set_up_run",
     "setup",
     "setup_console",
     "vocabulary_of",

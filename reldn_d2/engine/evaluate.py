@@ -1,4 +1,4 @@
-"""Functions on configs that `train_net.py` and the tools call: load, evaluate, check the classes."""
+"""Functions on configs that `reldn` and `train_net.py` call: load, evaluate, check the classes."""
 
 import logging
 import os

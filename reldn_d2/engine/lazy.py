@@ -183,11 +183,13 @@ def _class_name(part: DictConfig) -> str:
 class LazyParts(RunParts):
     """The parts that a config in Python describes. Each is instantiated when its method is called."""
 
+    is_python = True
     keys = KeyNames(
         output_dir="train.output_dir",
         device="train.device",
         seed="train.seed",
         train_datasets="datasets.train",
+        test_datasets="datasets.test",
         weights="train.init_checkpoint",
         relation_weights="train.relation_checkpoint",
         use_amp="train.amp.enabled",
@@ -229,9 +231,21 @@ class LazyParts(RunParts):
         self.checkpoint_options, self.ddp_options = dict(train.checkpointer), dict(train.ddp)
         self.cudnn_benchmark = bool(train.get("cudnn_benchmark", False))
 
-    @staticmethod
-    def override(key: str, value: object) -> list[str]:
-        """One word, key=value. A list or tuple is written [a,b]."""
+    @classmethod
+    def override(cls, key: str, value: object) -> list[str]:
+        """One word, key=value.
+
+        A list or tuple is written [a,b]; for `datasets.test`, which is one name, as a name.
+
+        Raises:
+            ValueError: there are several test sets.
+        """
+        if key == cls.keys.test_datasets and isinstance(value, list | tuple):
+            if len(value) != 1:
+                raise ValueError(
+                    f"{key} of a config in Python is one name, not {len(value)}: {', '.join(value)}"
+                )
+            (value,) = value
         text = f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple) else str(value)
         if isinstance(value, str | Path) and not re.fullmatch(r"[\w./-]*", text):
             text = "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"  # quoted for Hydra's parser

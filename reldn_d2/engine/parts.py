@@ -34,6 +34,7 @@ class KeyNames:
     device: str
     seed: str
     train_datasets: str
+    test_datasets: str
     weights: str
     relation_weights: str
     use_amp: str
@@ -52,6 +53,7 @@ class RunParts(ABC):
 
     Attributes:
         keys: names of settings in this kind of config.
+        is_python: whether this kind of config is written in Python, with overrides key=value.
         output_dir: folder of the run.
         device: device of the model, for example "cpu" or "cuda".
         seed: seed of the random numbers; negative: `reldn_d2.engine.setup` draws one.
@@ -77,6 +79,7 @@ class RunParts(ABC):
     """
 
     keys: ClassVar[KeyNames]
+    is_python: ClassVar[bool]
     output_dir: str
     device: str
     seed: int
@@ -101,9 +104,9 @@ class RunParts(ABC):
     ddp_options: Mapping[str, Any]
     cudnn_benchmark: bool
 
-    @staticmethod
+    @classmethod
     @abstractmethod
-    def override(key: str, value: object) -> list[str]:
+    def override(cls, key: str, value: object) -> list[str]:
         """The command-line words that set a key of this kind of config."""
 
     @staticmethod

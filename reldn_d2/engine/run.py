@@ -96,14 +96,14 @@ def check_vocabulary(parts: RunParts, dataset_names: Iterable[str]) -> Vocabular
 
 def _check_settings(parts: RunParts) -> None:
     keys = parts.keys
+    if not parts.train_datasets:
+        raise ValueError(f"there is nothing to train on: name a data set as {keys.train_datasets}")
     parts.check_device()
     if parts.best_checkpoint and not (parts.eval_period > 0 and parts.test_datasets):
         raise ValueError(
             f"{keys.best_checkpoint} needs evaluations to choose from: name a test set, and set "
             f"{keys.eval_period} to a number of iterations"
         )
-    if not parts.train_datasets:
-        raise ValueError(f"there is nothing to train on: name a data set as {keys.train_datasets}")
     if parts.use_amp and parts.device == "cpu":
         raise ValueError(f"{keys.use_amp} needs CUDA: switch it off, or set {keys.device} to 'cuda'")
     if parts.entities_from_proposals and parts.has_train_detections:

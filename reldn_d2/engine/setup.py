@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,9 +11,7 @@ from detectron2.utils import comm
 from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
 
-from reldn_d2.model_zoo import find_config
-
-from .console import as_block, setup_run_log
+from .console import as_block, setup_console, setup_run_log
 from .evaluate import load_config, parts_of
 from .parts import Config, RunParts
 from .seed import drawn_seed, saved_seed
@@ -22,45 +21,72 @@ CONFIG_FILE = "config.yaml"
 
 
 def setup(args: argparse.Namespace) -> Config:
-    """Loads the config of a run, and prepares the run.
+    """Loads the config of a run of `train_net.py` and sets it up, see `set_up_run`.
 
     Args:
         args: arguments of Detectron2's `default_argument_parser`.
 
-    Returns:
-        The config. A YAML config is frozen.
-
     Raises:
-        FileNotFoundError, ValueError: see `load_config` and `prepare_run`.
+        FileNotFoundError, ValueError: see `load_config` and `set_up_run`.
     """
-    # Detectron2 copies the file into the log, and does not know the names of the model zoo.
-    args = argparse.Namespace(**{**vars(args), "config_file": str(find_config(args.config_file))})
     cfg = load_config(args.config_file, args.opts)
-    prepare_run(cfg, args)
+    set_up_run(cfg, args.config_file, args.opts, resume=args.resume, eval_only=args.eval_only)
     return cfg
 
 
-def prepare_run(cfg: Config, args: argparse.Namespace) -> None:
-    """Checks the device and the output folder of a run, and sets up its seed and log.
+def set_up_run(
+    cfg: Config, config_file: str, opts: Sequence[str], *, resume: bool = False, eval_only: bool = False
+) -> None:
+    """Sets up logging, the seed and the output folder of a run, and says what starts.
 
-    A negative seed is replaced: by the seed of the run that is resumed, or by a drawn one. So the config, the
-    saved one and the first lines on the screen name the seed that is used.
+    A negative seed is replaced in the config: by the seed of the run that is resumed, or by a drawn one. So
+    the config, the saved one and the first lines on the screen name the seed that is used.
 
     Args:
-        cfg: config of the run, not frozen. A YAML config is frozen afterwards.
-        args: arguments of Detectron2's `default_argument_parser`.
+        cfg: config of the run. A YAML config is frozen.
+        config_file: name of its file, to be shown.
+        opts: its overrides, to be shown.
+        resume: whether the run goes on from the last checkpoint in its folder.
+        eval_only: whether the run trains nothing.
 
     Raises:
         ValueError: this machine lacks the device of the config, several processes run on the CPUs of a
             machine with GPUs, or a new training would overwrite an earlier one.
     """
+    setup_console()
     parts = parts_of(cfg)
     parts.check_device()
     _check_processes(parts)
-    if not (args.resume or args.eval_only):
+    if not (resume or eval_only):
         _refuse_used_folder(parts)
-    origin = _settle_seed(cfg, parts, resume=args.resume)
-    start_run(cfg, args, origin)
+    origin = _settle_seed(cfg, parts, resume=resume)
+    if isinstance(cfg, CfgNode):
+        cfg.freeze()
+    parts = parts_of(cfg)
+    folder = Path(parts.output_dir)
+    setup_run_log(parts.output_dir)
+    logger.debug("Environment:\n%s", collect_env_info())
+    logger.debug("Config:\n%s", "\n".join(f"{key}: {value}" for key, value in parts.settings().items()))
+    logger.info(
+        "Run\n%s",
+        as_block(
+            {
+                "config": config_file,
+                "overrides": " ".join(opts),
+                "output": str(folder),
+                "device": f"{parts.device}, {_processes()}",
+                "seed": f"{parts.seed} ({origin})",
+            }
+        ),
+    )
+    # The config beside checkpoints says how these were trained, so a resumed run and an evaluation keep it.
+    keep = (resume or eval_only) and (folder / "last_checkpoint").is_file()
+    if comm.is_main_process() and not (keep and (folder / CONFIG_FILE).is_file()):
+        parts.save(folder / CONFIG_FILE)
+    # Each process draws other numbers, in the way of Detectron2.
+    seed_all_rng(parts.seed + comm.get_rank())
+    if not eval_only:
+        torch.backends.cudnn.benchmark = parts.cudnn_benchmark
 
 
 def _check_processes(parts: RunParts) -> None:
@@ -94,44 +120,6 @@ def _settle_seed(cfg: Config, parts: RunParts, *, resume: bool) -> str:
     else:
         cfg.train.seed = seed
     return origin
-
-
-def start_run(cfg: Config, args: argparse.Namespace, origin_of_seed: str) -> None:
-    """Sets up logging and random numbers, writes the config, and says what starts.
-
-    Args:
-        cfg: config of the run, with a seed of 0 or more. A YAML config is frozen.
-        args: arguments of Detectron2's `default_argument_parser`.
-        origin_of_seed: where the seed comes from, in words.
-    """
-    if isinstance(cfg, CfgNode):
-        cfg.freeze()
-    parts = parts_of(cfg)
-    folder = Path(parts.output_dir)
-    setup_run_log(parts.output_dir)
-    logger.debug("Environment:\n%s", collect_env_info())
-    logger.debug("Arguments: %s", args)
-    logger.debug("Config:\n%s", "\n".join(f"{key}: {value}" for key, value in parts.settings().items()))
-    logger.info(
-        "Run\n%s",
-        as_block(
-            {
-                "config": args.config_file,
-                "overrides": " ".join(args.opts),
-                "output": str(folder),
-                "device": f"{parts.device}, {_processes()}",
-                "seed": f"{parts.seed} ({origin_of_seed})",
-            }
-        ),
-    )
-    # The config beside checkpoints says how these were trained, so a resumed run and an evaluation keep it.
-    keep = (args.resume or args.eval_only) and (folder / "last_checkpoint").is_file()
-    if comm.is_main_process() and not (keep and (folder / CONFIG_FILE).is_file()):
-        parts.save(folder / CONFIG_FILE)
-    # Each process draws other numbers, in the way of Detectron2.
-    seed_all_rng(parts.seed + comm.get_rank())
-    if not args.eval_only:
-        torch.backends.cudnn.benchmark = parts.cudnn_benchmark
 
 
 def _processes() -> str:

@@ -224,11 +224,13 @@ def count_predicates(cfg: CfgNode, dataset_dicts: list[DatasetDict]) -> NDArray[
 class YamlParts(RunParts):
     """The parts that a YAML config describes. The class methods of a trainer make them, as in Detectron2."""
 
+    is_python = False
     keys = KeyNames(
         output_dir="OUTPUT_DIR",
         device="MODEL.DEVICE",
         seed="SEED",
         train_datasets="DATASETS.TRAIN",
+        test_datasets="DATASETS.TEST",
         weights="MODEL.WEIGHTS",
         relation_weights="MODEL.ROI_RELATION_HEAD.WEIGHTS",
         use_amp="SOLVER.AMP.ENABLED",
@@ -272,10 +274,10 @@ class YamlParts(RunParts):
         self.ddp_options = {"broadcast_buffers": False}
         self.cudnn_benchmark = cfg.CUDNN_BENCHMARK
 
-    @staticmethod
-    def override(key: str, value: object) -> list[str]:
-        """Two words, KEY VALUE."""
-        return [key, str(value)]
+    @classmethod
+    def override(cls, key: str, value: object) -> list[str]:
+        """Two words, KEY VALUE. A list is written as a tuple."""
+        return [key, str(tuple(value)) if isinstance(value, list) else str(value)]
 
     @staticmethod
     def overridden_keys(opts: Sequence[str]) -> set[str]:

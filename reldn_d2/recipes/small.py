@@ -2,7 +2,6 @@
 
 import logging
 import tempfile
-from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -15,7 +14,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
 from reldn_d2.data import RegisteredData
-from reldn_d2.engine import Trainer, evaluate, load_config, load_config_for_data, prepare_run, setup_console
+from reldn_d2.engine import Trainer, evaluate, load_config, load_config_for_data, set_up_run, setup_console
 from reldn_d2.engine.console import as_block
 from reldn_d2.model_zoo import get_config_file
 
@@ -81,7 +80,7 @@ def train_small(
     Raises:
         FileNotFoundError: a checkpoint or a picture does not exist.
         ValueError: a stage is unknown or lacks the result of an earlier one, the data have no training split,
-            or see `choose_start`, `load_config_for_data`, `prepare_run` and `Trainer`.
+            or see `choose_start`, `load_config_for_data`, `set_up_run` and `Trainer`.
     """
     _check(data, stages)
     setup_console()
@@ -156,17 +155,12 @@ class _Run:
         config, weights = str(self.output / CONFIG_FILE), str(self.output / FINAL_WEIGHTS)
         return self.load_for([config], self.output, weights, settings)
 
-    def arguments(self, configs: Sequence[str], *, eval_only: bool = False) -> Namespace:
-        """Arguments of `prepare_run`."""
-        names = " + ".join(configs)
-        return Namespace(config_file=names, opts=self.opts, resume=self.resume, eval_only=eval_only)
-
     def train(
         self, configs: Sequence[str], output: Path, weights: str, settings: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Trains and evaluates. Returns the results."""
         cfg = self.load_for(configs, output, weights, settings)
-        prepare_run(cfg, self.arguments(configs))
+        set_up_run(cfg, " + ".join(configs), self.opts, resume=self.resume)
         trainer = Trainer(cfg)
         trainer.resume_or_load(resume=self.resume)
         return trainer.train()
@@ -213,7 +207,7 @@ def _train_relations(run: _Run, start: Start | None) -> dict[str, Any]:
 
 def _evaluate(run: _Run, task: str) -> dict[str, Any]:
     cfg = run.load_trained(**{_TASK: task})
-    prepare_run(cfg, run.arguments([str(run.output / CONFIG_FILE)], eval_only=True))
+    set_up_run(cfg, str(run.output / CONFIG_FILE), run.opts, eval_only=True)
     return evaluate(cfg)
 
 
