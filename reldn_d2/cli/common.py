@@ -18,7 +18,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from reldn_d2.config import OLD_KEYS
 from reldn_d2.engine import import_data_sets, kind_of_config, load_config, parts_of
 from reldn_d2.engine.parts import Config
-from reldn_d2.model_zoo import get_detectron2_config_file
+from reldn_d2.model_zoo import find_config, get_detectron2_config_file
 
 #: Exit statuses of commands; the parser has the same for wrong usage.
 FINISHED, PROBLEMS, ERROR, INTERRUPTED = 0, 1, 2, 130
@@ -209,7 +209,7 @@ def load_run_config(
 
     Args:
         args: parsed options. Words that belong to the overrides are removed from options with several values,
-            see `take_overrides`.
+            see `take_overrides`. `config_file` becomes the path of the config.
         options: names of the options that set a key of the config.
         weights: the checkpoint of --weights. If --config-file is not given, the config beside it is taken.
 
@@ -217,13 +217,14 @@ def load_run_config(
         FileNotFoundError, ValueError: see `load_config`; or no config is named, or an option and an override
             set the same key.
     """
-    config_file = args.config_file or (weights.config_file if weights else None)
-    if config_file is None:
+    named = args.config_file or (weights.config_file if weights else None)
+    if named is None:
         raise ValueError(
             f"--weights {args.weights}: there is no {_CONFIG} beside it: give its config as --config-file"
         )
+    config_file = args.config_file = str(find_config(str(named)))
     kind = kind_of_config(config_file)
-    known = {*parts_of(load_config(str(config_file))).settings(), *OLD_KEYS}
+    known = {*parts_of(load_config(config_file)).settings(), *OLD_KEYS}
     opts = take_overrides(args, known, python=kind.is_python)
     given = vars(args) | {"weights": None if weights is None else weights.address}
     for option in options:
@@ -236,7 +237,7 @@ def load_run_config(
                 f"--{option.replace('_', '-')} and the override {key} set the same: leave one out"
             )
         opts += kind.override(key, value)
-    return load_config(str(config_file), opts)
+    return load_config(config_file, opts)
 
 
 def take_overrides(args: Namespace, known: Collection[str], *, python: bool) -> list[str]:
