@@ -2,6 +2,7 @@
 
 import io
 import sys
+import warnings
 from argparse import Namespace
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -43,11 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command, rest = find_command(words)
     args = parse(command, rest)
     try:
-        from reldn_d2.cli.common import run_command  # imports PyTorch, so not at the top
+        # Imports PyTorch, so it is not at the top. What is warned of here is shown when the screen is set up.
+        with warnings.catch_warnings(record=True) as early:
+            from reldn_d2.cli.common import run_command
     except KeyboardInterrupt:
         print("interrupted: nothing was started", file=sys.stderr)
         return INTERRUPTED
-    return run_command(command.module, args)
+    return run_command(command.module, args, early)
 
 
 def find_command(words: Sequence[str]) -> tuple[Command, list[str]]:

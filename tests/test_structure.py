@@ -25,6 +25,7 @@ ROOMS: dict[str, set[str]] = {
         *("structures", "data", "modeling", "evaluation", "checkpoint", "visualization"),
         *("config", "model_zoo", "utils"),
     },
+    "recipes": {"structures", "data", "checkpoint", "visualization", "model_zoo", "engine"},
     "__init__": {"config", "data", "modeling"},
 }
 # The layers of a room, lowest first: files and folders that import only from their own and from lower layers.
@@ -37,7 +38,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"arrays", "images", "fit_boxes", "registration", "detections", "loaders"},
         {"filters", "statistics", "mapper"},
         {"datasets", "synthetic", "checking"},
-        {"builtin", "conversion"},
+        {"builtin", "conversion", "data_file"},
     ],
     "modeling": [
         {"backbone", "region_heads", "postprocessing"},
@@ -66,13 +67,17 @@ LAYERS: dict[str, list[set[str]]] = {
         {"draw", "graph_svg", "plots", "feature_maps", "report"},
     ],
     "engine": [
-        {"run_identity", "optimizer", "protocols", "conversion_command"},
-        {"datasets", "parts"},
-        {"yaml", "lazy"},
+        {"run_identity", "optimizer", "protocols", "user_modules", "console", "seed", "duration"},
+        {"datasets", "parts", "best_checkpoint"},
+        {"yaml", "lazy", "first_screen", "length", "summary"},
         {"run"},
         {"trainer"},
         {"evaluate"},
-        {"predictor", "detections", "setup"},
+        {"predictor", "detections", "setup", "own_data"},
+    ],
+    "recipes": [
+        {"start", "fit", "drawings"},
+        {"small"},
     ],
 }
 

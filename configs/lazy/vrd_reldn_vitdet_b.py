@@ -46,9 +46,10 @@ lr_multiplier = L(WarmupParamScheduler)(
 )
 
 train = LazyConfig.load(get_detectron2_config_file("common/train.py")).train
-train.seed = -1  # a negative seed draws another order of images in each run; 0 or more fixes it
+train.seed = -1  # negative: each run draws a seed, prints it and saves it; 0 or more fixes it
 train.init_checkpoint = "output/lazy/vrd_detector_vitdet_b/model_final.pth"
 train.relation_checkpoint = ""
 train.output_dir = "output/lazy/vrd_reldn_vitdet_b"
 train.max_iter = 7560
 train.eval_period = 0
+train.best_checkpoint = False  # also keep the weights of the best evaluation; needs train.eval_period

@@ -1,19 +1,17 @@
 """`reldn demo`."""
 
-from pathlib import Path
-
 from ..command import Command, Parser
 from ..flags import add_output
 
 
 def _add_arguments(parser: Parser) -> None:
-    add_output(parser, "folder for all files", Path("output/demo"))
+    add_output(parser, "folder for all files (default: output/demo; output/demo_quick with --quick)")
     parser.add_argument(
         "--quick",
         action="store_true",
         help="a few steps of each training: shows that everything works, not what RelDN can do",
     )
-    opts = "overrides of the config for all trainings and evaluations"
+    opts = "overrides of the config for all models; the seed is 1 unless they say SEED N"
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help=opts)
 
 

@@ -5,20 +5,23 @@ import argparse
 from ..command import Command, Parser
 from ..flags import add_config, add_data, add_device, add_launch, add_output, add_weights, check_launch
 
+#: The same as `reldn_d2.recipes.STAGES`, which is not imported here.
 STAGES = ("detector", "relations", "evaluate", "draw")
 
 
 def _add_arguments(parser: Parser) -> None:
     add_config(parser)
     add_data(parser)
-    add_weights(parser, "checkpoint to start from; for RelDN, the trained detector")
+    add_weights(
+        parser, "checkpoint to start from (for RelDN: the trained detector; with --recipe also: scratch)"
+    )
     add_output(parser, "folder of the run (default: OUTPUT_DIR of the config; output/NAME with --recipe)")
     add = parser.add_argument
     add(
-        "--recipe", choices=["small"], help="train detector and RelDN on --data, in one go (docs/own_data.md)"
+        "--recipe", choices=["small"], help="train detector and RelDN on --data, in one go (docs/training.md)"
     )
-    steps = "some steps of the recipe only (default: all)"
-    add("--steps", nargs="+", choices=STAGES, metavar="STEP", help=f"{steps}: {', '.join(STAGES)}")
+    stages = f"some stages of the recipe only: {', '.join(STAGES)} (default: all)"
+    add("--stages", nargs="+", choices=STAGES, metavar="STAGE", help=stages)
     add("--resume", action="store_true", help="go on from the last checkpoint in the folder of the run")
     add("--seed", type=int, metavar="N", help="seed of the run (default: that of the config)")
     add_device(parser)
@@ -30,8 +33,10 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
         parser.error("give --config-file FILE, or --data FILE.yaml --recipe small")
     if args.recipe and not args.data:
         parser.error("--recipe trains on your own data: give --data FILE.yaml")
-    if args.steps and not args.recipe:
-        parser.error("--steps chooses steps of a --recipe: leave it out")
+    if args.stages and not args.recipe:
+        parser.error("--stages chooses stages of a --recipe: leave it out")
+    if args.recipe and args.num_gpus * args.num_machines > 1:
+        parser.error("--recipe trains in one process: leave out --num-gpus and --num-machines")
     check_launch(parser, args)
 
 

@@ -15,7 +15,6 @@ from reldn_d2.data import register_coco_relations
 from reldn_d2.data.checking.checks import DatasetCheck, check_dataset, check_pictures
 from reldn_d2.data.checking.problems import images_with_errors, sort_problems
 from reldn_d2.data.statistics import zero_shot_triplets
-from reldn_d2.engine import setup_console
 from reldn_d2.evaluation.protocols.confusion import confusion_frequency
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.visualization import Report
@@ -129,9 +128,8 @@ def zero_shot(name: str, found: DatasetCheck) -> ZeroShot | str | None:
 
 def run(args: Namespace) -> int:
     """Checks the data sets, one after the other. Returns the exit status."""
-    prepare(args)
-    setup_console()
-    names = [*args.dataset]
+    own = prepare(args)
+    names = [*args.dataset, *(own.names.values() if own else ())]
     if args.annotations is not None:
         names.append(str(args.annotations))
         register_coco_relations(names[-1], {}, args.annotations, args.image_root)

@@ -3,6 +3,7 @@
 import logging
 import sys
 import traceback
+import warnings
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from detectron2.engine import launch
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from reldn_d2.config import OLD_KEYS
-from reldn_d2.engine import import_data_sets, kind_of_config, load_config, parts_of
+from reldn_d2.data import RegisteredData, register_data_file
+from reldn_d2.engine import import_data_sets, load_config, load_config_for_data, parts_of, setup_console
 from reldn_d2.engine.parts import Config
-from reldn_d2.model_zoo import find_config, get_detectron2_config_file
+from reldn_d2.model_zoo import get_detectron2_config_file
 
 #: Exit statuses of commands; the parser has the same for wrong usage.
 FINISHED, PROBLEMS, ERROR, INTERRUPTED = 0, 1, 2, 130
@@ -40,16 +42,20 @@ class ExpectedError(Exception):
     """An expected error in one of several processes."""
 
 
-def run_command(module: str, args: Namespace) -> int:
+def run_command(module: str, args: Namespace, early: Iterable[warnings.WarningMessage] = ()) -> int:
     """Runs a command, and turns expected errors and Ctrl-C into one line and an exit status.
 
     Args:
         module: module of this package, with a function `run(args) -> int`.
         args: parsed options.
+        early: warnings of imports. Harmless ones are not shown, see `reldn_d2.engine.console`.
 
     Returns:
         The exit status.
     """
+    setup_console()
+    for warning in early:
+        warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
     try:
         status: int = import_module(f"{__package__}.{module}").run(args)
     except (InterruptedByUserError, KeyboardInterrupt) as interrupt:
@@ -196,48 +202,75 @@ def _weights_in(folder: Path) -> Path:
     )
 
 
-def prepare(args: Namespace) -> None:
-    """Imports the modules that --import names. Each process of a command needs this."""
+def prepare(args: Namespace) -> RegisteredData | None:
+    """Imports the modules of --import and registers the data of --data. Each process of a command needs this.
+
+    Returns:
+        The data sets of --data; None if the option is not given.
+    """
     for module in args.modules:
         import_data_sets(module)
+    path: Path | None = getattr(args, "data", None)
+    return None if path is None else register_data_file(path)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A config, and where it comes from.
+
+    Attributes:
+        cfg: the config, not frozen.
+        config_file: its file.
+        opts: its overrides, with those that options stand for.
+    """
+
+    cfg: Config
+    config_file: str
+    opts: list[str]
 
 
 def load_run_config(
-    args: Namespace, options: Iterable[str] = (), *, weights: Weights | None = None
-) -> Config:
+    args: Namespace,
+    options: Iterable[str] = (),
+    *,
+    weights: Weights | None = None,
+    data: RegisteredData | None = None,
+) -> RunConfig:
     """Loads the config that the options describe, and applies options and overrides to it.
 
     Args:
         args: parsed options. Words that belong to the overrides are removed from options with several values,
-            see `take_overrides`. `config_file` becomes the path of the config.
+            see `take_overrides`.
         options: names of the options that set a key of the config.
         weights: the checkpoint of --weights. If --config-file is not given, the config beside it is taken.
+        data: the data sets of --data, which replace those of the config.
 
     Raises:
-        FileNotFoundError, ValueError: see `load_config`; or no config is named, or an option and an override
-            set the same key.
+        FileNotFoundError, ValueError: see `load_config` and `load_config_for_data`; or no config is named, or
+            an option and an override set the same key.
     """
-    named = args.config_file or (weights.config_file if weights else None)
-    if named is None:
+    found = args.config_file or (weights.config_file if weights else None)
+    if found is None:
         raise ValueError(
             f"--weights {args.weights}: there is no {_CONFIG} beside it: give its config as --config-file"
         )
-    config_file = args.config_file = str(find_config(str(named)))
-    kind = kind_of_config(config_file)
-    known = {*parts_of(load_config(config_file)).settings(), *OLD_KEYS}
-    opts = take_overrides(args, known, python=kind.is_python)
+    config_file = str(found)
+    parts = parts_of(load_config(config_file))
+    opts = take_overrides(args, {*parts.settings(), *OLD_KEYS}, python=parts.is_python)
+    overridden = parts.overridden_keys(opts)
     given = vars(args) | {"weights": None if weights is None else weights.address}
     for option in options:
         value = given[option]
         if value is None or value == [] or value is False:
             continue
-        key = getattr(kind.keys, _KEY_OF.get(option, option))
-        if any(word == key or word.startswith(f"{key}=") for word in opts):
+        key = getattr(parts.keys, _KEY_OF.get(option, option))
+        if key in overridden:
             raise ValueError(
                 f"--{option.replace('_', '-')} and the override {key} set the same: leave one out"
             )
-        opts += kind.override(key, value)
-    return load_config(config_file, opts)
+        opts += parts.override(key, value)
+    cfg = load_config(config_file, opts) if data is None else load_config_for_data(config_file, opts, data)
+    return RunConfig(cfg, config_file, opts)
 
 
 def take_overrides(args: Namespace, known: Collection[str], *, python: bool) -> list[str]:

@@ -65,7 +65,7 @@ def model_without_memory(cfg: CfgNode) -> dict[str, Tensor]:
 def run(args: Namespace) -> int:
     """Converts a checkpoint. Returns the exit status."""
     prepare(args)
-    cfg = load_run_config(args)
+    cfg = load_run_config(args).cfg
     if not isinstance(cfg, CfgNode):
         raise ValueError(f"{args.config_file}: converted checkpoints need a config in YAML")
     weights = read_checkpoint(args.input)["model"]

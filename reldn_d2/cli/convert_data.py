@@ -13,7 +13,6 @@ from reldn_d2.data.datasets.openimages.vrd import MINI_SIZES, register_openimage
 from reldn_d2.data.datasets.visual_genome import vg150
 from reldn_d2.data.datasets.visual_genome.raw import register_visual_genome_raw
 from reldn_d2.data.registration import datasets_root
-from reldn_d2.engine import setup_console
 
 from .common import FINISHED, InterruptedByUserError
 
@@ -31,7 +30,6 @@ _OPENIMAGES_FILES = ("*vrd*.csv", "*triplets*.csv", "*description*.csv")
 
 def run(args: Namespace) -> int:
     """Converts the data sets one after the other and prints the result of each. Returns the exit status."""
-    setup_console()
     folder, plan = _KINDS[args.command]
     if folder is not None:
         args.input = args.input or Path(datasets_root()) / folder

@@ -1,6 +1,7 @@
 """`reldn demo`."""
 
 from argparse import Namespace
+from pathlib import Path
 
 from reldn_d2.demo import run_demo
 
@@ -9,5 +10,6 @@ from .common import FINISHED
 
 def run(args: Namespace) -> int:
     """Runs the steps of the demo that are missing, and writes the report. Returns the exit status."""
-    run_demo(args.output.resolve(), args.opts, quick=args.quick)
+    output = args.output or Path("output", "demo_quick" if args.quick else "demo")
+    run_demo(output, args.opts, quick=args.quick)
     return FINISHED

@@ -10,7 +10,7 @@ import numpy as np
 
 from reldn_d2.config import OLD_KEYS
 from reldn_d2.data.images import read_image
-from reldn_d2.engine import RelationPredictor, parts_of, setup_console
+from reldn_d2.engine import RelationPredictor, parts_of
 from reldn_d2.utils.progress import progress
 from reldn_d2.visualization import SceneGraph, draw_scene_graph, scene_graph_to_dict, write_scene_graph
 from reldn_d2.visualization.images import write_png
@@ -31,8 +31,7 @@ IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 def run(args: Namespace) -> int:
     """Predicts the scene graphs of the images. Returns the exit status."""
     prepare(args)
-    setup_console()
-    cfg = load_run_config(args, ("weights", "device"), weights=find_weights(args.weights))
+    cfg = load_run_config(args, ("weights", "device"), weights=find_weights(args.weights)).cfg
     images = find_images(args.input, {*parts_of(cfg).settings(), *OLD_KEYS})
     if args.output.is_file():
         raise ValueError(f"--output {args.output} is a file: give a folder")

@@ -13,7 +13,6 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog
 
-from reldn_d2.engine import setup_console
 from reldn_d2.evaluation import (
     ALL_PREDICATES,
     DatasetScorer,
@@ -133,7 +132,6 @@ def submit(
 
 def score(args: Namespace) -> int:
     """Scores saved predictions, or writes them as a submission. Returns the exit status."""
-    setup_console()
     saved = load(args.predictions, args.dataset[0] if args.dataset else None)
     if args.task is not None and parse_task(args.task) != parse_task(saved.task):
         raise ValueError(f"--task {args.task}: {args.predictions} holds predictions of {saved.task}")

@@ -41,7 +41,8 @@ KINDS = {
     "missing_image": Kind(
         True,
         "The picture of an image is missing.",
-        "Check DETECTRON2_DATASETS, or the folder that the data set was registered with.",
+        "Check the folder in these names: it comes from DETECTRON2_DATASETS, or is the image folder that the "
+        "data set was given (--image-root, `images` in a data file).",
     ),
     "unreadable_image": Kind(
         True, "The picture of an image can't be decoded.", "Copy it again, or leave the image out."

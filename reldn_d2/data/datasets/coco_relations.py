@@ -3,13 +3,14 @@
 It is COCO's instance format with two more top-level lists:
 
     "predicates": [{"id": 1, "name": "holds"}, ...]
-    "relations":  [{"id": 1, "image_id": 7, "subject_id": 70, "object_id": 71, "predicate_id": 1}, ...]
+    "relations":  [{"subject_id": 70, "object_id": 71, "predicate_id": 1}, ...]
 
 where `subject_id` and `object_id` are annotation ids. Category and predicate ids need not be contiguous; they
 are numbered from 0 in the order of their ids.
 
-Two keys are optional: `"verified_category_ids"` of an image (categories whose presence or absence people
-verified) and `"label"` of a category or predicate (its name in submissions to a challenge).
+These keys are optional: `"id"` and `"image_id"` of a relation (its image is that of its subject and object),
+`"verified_category_ids"` of an image (categories whose presence or absence people verified) and `"label"` of
+a category or predicate (its name in submissions to a challenge).
 
 This file has three parts: loading and registering; reading and checking the lists of records; writing.
 
@@ -25,6 +26,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -56,7 +58,7 @@ _REQUIRED_KEYS = {
     "annotations": ("id", "image_id", "category_id", "bbox"),
     "categories": ("id", "name"),
     "predicates": ("id", "name"),
-    "relations": ("id", "image_id", "subject_id", "object_id", "predicate_id"),
+    "relations": ("subject_id", "object_id", "predicate_id"),
 }
 
 # In pixels. Annotation tools round, so the far edge of a box may lie a fraction of a pixel outside.
@@ -75,7 +77,7 @@ class Table:
         json_file: the file, for messages.
         kind: name of the list.
         records: the records; each has the keys that the list needs.
-        rows: id -> position in `records`.
+        rows: id -> position in `records`; records without an id are left out.
     """
 
     json_file: str
@@ -89,8 +91,13 @@ class Table:
         Raises:
             ValueError: always; the message names the file and the record.
         """
-        where = f"{self.kind.removesuffix('s')} {self.records[row]['id']!r}"
-        _fail(self.json_file, where, problem, remedy)
+        _fail(self.json_file, self.describe(row), problem, remedy)
+
+    def describe(self, row: int) -> str:
+        """A record for messages: by its id, or by its position if it has none."""
+        if "id" in self.records[row]:
+            return f"{self.kind.removesuffix('s')} {self.records[row]['id']!r}"
+        return f"record {row} of {self.kind!r}"
 
     def look_up(self, row: int, identity: Any, target: "Table") -> int:
         """Find the row of another list by its id.
@@ -106,9 +113,23 @@ class Table:
         # True equals the id 1, so booleans are excluded
         found = target.rows.get(identity) if type(identity) in (int, str) else None
         if found is None:
+            problem = f"{target.kind!r} has no id {identity!r}"
             remedy = f"Add the record to {target.kind!r} or correct the id."
-            self.fail(row, f"{target.kind!r} has no id {identity!r}", remedy)
+            similar = target.similar_name(identity)
+            if similar is not None:
+                name, its_id = similar
+                problem += ", which is a name" if name == identity else f"; the name {name!r} is similar"
+                remedy = f"Relationships and annotations give ids, not names: write {its_id!r}."
+            self.fail(row, problem, remedy)
         return found
+
+    def similar_name(self, given: Any) -> tuple[str, Id] | None:
+        """The class whose name was given where its id is wanted, or has a similar name: name and id."""
+        if not isinstance(given, str):
+            return None
+        ids = {record["name"]: record["id"] for record in self.records if "name" in record}
+        near = [given] if given in ids else get_close_matches(given, ids, n=1)
+        return (near[0], ids[near[0]]) if near else None
 
     def look_up_all(self, key: str, target: "Table") -> NDArray[np.int64]:
         """Find a row of `target` for each record of this list: the row whose id the record gives as `key`.
@@ -206,8 +227,9 @@ def register_coco_relations(
 
     Args:
         name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
-        metadata: more metadata of the data set, or {}. If it gives `thing_classes` or `predicate_classes`,
-            they are known before the file is read, and the file must agree with them.
+        metadata: more metadata of the data set. {} is usual: class names and predicates are taken from the
+            file when it is read. `thing_classes` and `predicate_classes` given here are known before that,
+            and the file must agree with them.
         json_file: path of the file.
         image_root: folder that the `file_name` of the images is relative to.
         train_dataset: name of its training split, for zero-shot recall; None if it is not known.
@@ -298,6 +320,22 @@ def read_coco_relations(json_file: str | os.PathLike[str]) -> CocoRelations:
     )
 
 
+def read_class_names(json_file: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
+    """Read and check only the classes of a file.
+
+    Returns:
+        The names of the entity classes and of the predicates, in the order of their numbers.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not JSON, or its lists of categories and predicates are not valid.
+    """
+    name = os.fspath(json_file)
+    content = _read_json_object(name)
+    categories, predicates = (_take_classes(name, content, kind) for kind in ("categories", "predicates"))
+    return [x["name"] for x in categories.records], [x["name"] for x in predicates.records]
+
+
 def _verified_categories(images: Table, row: int, categories: Table) -> NDArray[np.int64] | None:
     """Check the record of an image; return its verified categories, (V,) int64, or None."""
     image = images.records[row]
@@ -375,10 +413,13 @@ def _checked_relations(
     allow_self_relations: bool,
 ) -> NDArray[np.int64]:
     """(R, 3) rows (subject, object, predicate)."""
-    image = relations.look_up_all("image_id", images)
     subject = relations.look_up_all("subject_id", annotations)
     object = relations.look_up_all("object_id", annotations)
     predicate = relations.look_up_all("predicate_id", predicates)
+    image = image_of[subject]
+    for row, record in enumerate(relations.records):
+        if "image_id" in record:
+            image[row] = relations.look_up(row, record["image_id"], images)
     for entity in (subject, object):
         elsewhere = image_of[entity] != image
         if elsewhere.any():
@@ -397,9 +438,9 @@ def _checked_relations(
             problem = f"it joins annotation {record['subject_id']!r} with itself"
             relations.fail(int(reflexive[0]), problem, remedy)
         logger.warning(
-            "%s: %d relations join an annotation with itself, the first being relation %r. Evaluation counts "
-            "them; training drops them.",
-            relations.json_file, len(reflexive), record["id"],
+            "%s: %d relations join an annotation with itself, the first being %s. Evaluation counts them; "
+            "training drops them.",
+            relations.json_file, len(reflexive), relations.describe(int(reflexive[0])),
         )  # fmt: skip
     return np.stack([subject, object, predicate], axis=1)
 
@@ -432,6 +473,8 @@ def _take_table(json_file: str, content: Record, kind: str) -> Table:
         missing = [key for key in _REQUIRED_KEYS[kind] if key not in record]
         if missing:
             _fail(json_file, f"{where} (id {record.get('id')!r})", f"lacks {missing}", "Add the keys.")
+        if "id" not in record:
+            continue
         identity = record["id"]
         if isinstance(identity, bool) or not isinstance(identity, int | str):
             _fail(

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
@@ -15,6 +16,7 @@ from ..svg import Svg
 
 Cell = str | int | float | None
 
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _TEMPLATES = Environment(
     loader=PackageLoader(__package__),
     autoescape=True,
@@ -42,6 +44,14 @@ class Report:
         """Begin a section."""
         return self._add("heading", text=text)
 
+    def subheading(self, text: str) -> Self:
+        """Begin a part of a section."""
+        return self._add("subheading", text=text)
+
+    def note(self, text: str) -> Self:
+        """Add a paragraph in a frame, which nobody should overlook."""
+        return self._add("note", text=text)
+
     def paragraph(self, text: str) -> Self:
         """Add a paragraph."""
         return self._add("paragraph", text=text)
@@ -49,6 +59,21 @@ class Report:
     def code(self, text: str) -> Self:
         """Add commands or other text whose lines are kept."""
         return self._add("code", text=text)
+
+    def legend(self, entries: Sequence[tuple[Sequence[str], str]]) -> Self:
+        """Explain the colours of pictures.
+
+        Args:
+            entries: (colours, meaning) pairs. A colour is "#rrggbb"; several ones are a scale from left to
+                right.
+
+        Raises:
+            ValueError: a colour is written in another way, or an entry has none.
+        """
+        for colours, meaning in entries:
+            if not colours or not all(_COLOUR.fullmatch(colour) for colour in colours):
+                raise ValueError(f"the legend {meaning!r} has {list(colours)}; write colours as '#rrggbb'")
+        return self._add("legend", entries=[(list(colours), meaning) for colours, meaning in entries])
 
     def table(
         self,
