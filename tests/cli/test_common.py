@@ -191,26 +191,26 @@ def train_args(*words: object, config: object = SCENES) -> Namespace:
 def test_options_and_overrides_set_the_config() -> None:
     weights = Weights("w.pth", Path())
     words = ("--output", "o", "--device", "cuda", "--seed", 0, "SOLVER.BASE_LR", 0.5)
-    cfg = load_run_config(train_args(*words), OPTIONS, weights=weights)
+    cfg = load_run_config(train_args(*words), OPTIONS, weights=weights).cfg
     found = (cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, cfg.MODEL.DEVICE, cfg.SEED, cfg.SOLVER.BASE_LR)
     assert found == ("w.pth", "o", "cuda", 0, 0.5)
     words = ("--output", "o", "--device", "cuda", "--seed", 0, "optimizer.lr=0.5")
-    cfg = load_run_config(train_args(*words, config=LAZY), OPTIONS, weights=weights)
+    cfg = load_run_config(train_args(*words, config=LAZY), OPTIONS, weights=weights).cfg
     train = cfg.train
     found = (train.init_checkpoint, train.output_dir, train.device, train.seed, cfg.optimizer.lr)
     assert found == ("w.pth", "o", "cuda", 0, 0.5)
 
 
 def test_options_that_are_not_given_change_nothing() -> None:
-    before = load_run_config(train_args(), ())
-    assert load_run_config(train_args(), OPTIONS) == before
+    before = load_run_config(train_args(), ()).cfg
+    assert load_run_config(train_args(), OPTIONS).cfg == before
 
 
 def test_options_of_an_evaluation() -> None:
     words = ["--task", "prdcls", "--dataset", "scenes_val", "--protocol", "motifs", "reldn"]
     words += ["--confusion-subset", "MODEL.DEVICE", "cpu"]
     args = args_of("evaluate", "--config-file", SCENES, *words)
-    cfg = load_run_config(args, ("task", "dataset", "protocol", "confusion_subset"))
+    cfg = load_run_config(args, ("task", "dataset", "protocol", "confusion_subset")).cfg
     test = cfg.MODEL.ROI_RELATION_HEAD.TEST
     assert (test.TASK, [*test.PROTOCOLS], test.CONFUSION_SUBSET) == ("prdcls", ["motifs", "reldn"], True)
     assert cfg.DATASETS.TEST == ("scenes_val",) and cfg.MODEL.DEVICE == "cpu"
@@ -247,12 +247,12 @@ def test_the_config_lies_beside_the_weights(run_folder: Path, tiny_config: TinyC
     with pytest.raises(ValueError, match=r"no config\.yaml beside it: give its config as --config-file"):
         load_run_config(args, ("weights",), weights=weights)
     (run_folder / "config.yaml").write_text(tiny_config("SEED", "7").dump())
-    cfg = load_run_config(args, ("weights",), weights=weights)
+    cfg = load_run_config(args, ("weights",), weights=weights).cfg
     assert isinstance(cfg, CfgNode) and cfg.SEED == 7
     assert str(run_folder / "model_final.pth") == cfg.MODEL.WEIGHTS
     # A config that is named goes before it.
     args = args_of("evaluate", "--weights", run_folder, "--config-file", SCENES)
-    assert load_run_config(args, ("weights",), weights=weights).SEED != 7
+    assert load_run_config(args, ("weights",), weights=weights).cfg.SEED != 7
     args = args_of("evaluate", "--weights", "https://example.org/x.pkl")
     with pytest.raises(ValueError, match=r"--weights https://example\.org/x\.pkl: there is no config"):
         load_run_config(args, ("weights",), weights=find_weights(args.weights))
