@@ -4,7 +4,7 @@ from .models import BASELINE, FREQUENCY, WITHOUT_PIXELS
 
 QUICK = (
     "This was a quick demo: a few steps of each training, on a few scenes. It shows that everything works. "
-    "Its numbers and pictures mean nothing. `reldn demo` without --quick trains for real."
+    "Its numbers and pictures mean nothing. `reldn demo` trains for real."
 )
 SCENES_ONLY = (
     "The weights of this demo know drawn scenes only: six classes and seven predicates, in one style. On "
