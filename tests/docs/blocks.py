@@ -11,10 +11,10 @@ PAGES = [
     *(REPOSITORY / name for name in ("datasets/README.md", "examples/tiny_project/README.md")),
     *sorted((REPOSITORY / "docs").glob("*.md")),
 ]
-_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 # A shell in which these commands write down their arguments, each followed by a zero byte, and an empty one
 # at the end.
-_RECORDED = ("reldn", "python", "make", "pip")
+_RECORDED = ("reldn", "python", "make", "pip", "aws")
 _SHELL = "".join(f"{name}() {{ printf '%s\\0' {name} \"$@\" ''; }}\n" for name in _RECORDED)
 
 
@@ -47,8 +47,7 @@ class Block:
         return self.mark.partition(":")[2].strip()
 
     def commands(self) -> list[list[str]]:
-        """The words of each command of a bash block, after the shell's own work (variables, loops,
-        backslashes).
+        """The words of each command of a bash block, after the shell's work (variables, loops, backslashes).
 
         Raises:
             ValueError: the shell fails, or a command is none of those that are recorded.
@@ -75,7 +74,7 @@ def blocks() -> list[Block]:
     found = []
     for page in PAGES:
         text = page.read_text()
-        for match in _FENCE.finditer(text):
+        for match in FENCE.finditer(text):
             above = text[: match.start()].rstrip("\n").rpartition("\n")[2].strip()
             mark = re.fullmatch(r"<!-- (.*) -->", above)
             indent, language, body = match.groups()

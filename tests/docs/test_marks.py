@@ -1,12 +1,15 @@
 """Every command block of the documentation says how it is checked, and its commands are well-formed."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from reldn_cli.main import find_command, parse
 from reldn_d2.model_zoo import find_config
-from tests.docs.blocks import Block, blocks
+from tests.builders.tiny_models import REPOSITORY
+
+from .blocks import Block, blocks
 
 BLOCKS = blocks()
 COMMANDS = [block for block in BLOCKS if block.language in ("bash", "python")]
@@ -39,6 +42,15 @@ def test_the_commands_parse_and_their_configs_exist(block: Block) -> None:
         config = getattr(args, "config_file", None)
         if config and not _OF_THE_READER.fullmatch(config):
             assert find_config(config).is_file()
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in COMMANDS if block.kind == "run" and block.detail.endswith(".py")], ids=str
+)
+def test_a_test_file_that_a_mark_names_knows_the_command(block: Block) -> None:
+    text = (REPOSITORY / block.detail).read_text()
+    for _, script, *_options in block.commands():
+        assert Path(script).name in text
 
 
 def test_no_page_names_an_old_command() -> None:
