@@ -207,12 +207,12 @@ def read_results(path: Path) -> dict[str, dict[str, float]]:
 
 
 def write_samples(images: Sequence[Path], folder: Path) -> None:
-    """Copies scenes as pictures without drawings, to try `reldn predict` on.
+    """Copies scenes as scene_0.png and so on: pictures without drawings, to try `reldn predict` on.
 
     Args:
         images: files of the scenes.
         folder: folder for the copies.
     """
-    for image in images:
-        with atomic_write(folder / f"scene_{image.name}") as file:
+    for number, image in enumerate(images):
+        with atomic_write(folder / f"scene_{number}{image.suffix}") as file:
             file.write(image.read_bytes())

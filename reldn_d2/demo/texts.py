@@ -72,8 +72,8 @@ RECALL_COLUMNS = (
 FREQUENCY_ONLY = (
     f"{FREQUENCY} can stand above {WITHOUT_PIXELS}. It takes the most frequent predicate of two classes, "
     "which is the annotated one for nearly every pair of these scenes. Positions could help only where two "
-    "classes have several predicates (a box is on or under a table), and there the small spatial module gains "
-    "about as much as it loses."
+    "classes have several predicates (a box is on or under a table), and there the small spatial module "
+    "gains about as much as it loses."
 )
 PRECISION = (
     "The measures of OpenImages look at the order of the predictions more closely: a wrong triplet above a "
