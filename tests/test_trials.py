@@ -40,8 +40,8 @@ def test_the_small_recipe_reaches_the_demo_on_its_scenes(tmp_path: Path) -> None
 
 @pytest.mark.trial
 def test_the_demo_solves_confusable_cases(tmp_path: Path) -> None:
-    """`make demo` takes 14 to 20 minutes on two cores. Two runs kept these limits (November 2026)."""
-    command = [sys.executable, str(REPOSITORY / "tools" / "demo.py"), "--output", str(tmp_path), "SEED", "1"]
+    """`reldn demo` takes 14 to 20 minutes on two cores. Two runs kept these limits (November 2026)."""
+    command = [sys.executable, "-m", "reldn_cli", "demo", "--output", str(tmp_path)]
     subprocess.run(command, cwd=REPOSITORY, check=True)
     for task in ("prdcls", "sgdet"):
         for model in ("reldn_l0", "reldn"):

@@ -38,6 +38,7 @@ class Size:
     Attributes:
         train_dataset, test_dataset: names of the scenes.
         shown: number of scenes of each kind of confusion in the report.
+        duration: time on two CPU cores.
         options: overrides of the configs, for every model.
         detector_options: overrides of the detector's config.
     """
@@ -45,16 +46,18 @@ class Size:
     train_dataset: str
     test_dataset: str
     shown: int
+    duration: str
     options: tuple[str, ...] = ()
     detector_options: tuple[str, ...] = ()
 
 
-COMPLETE = Size("scenes_train", "scenes_test", shown=3)
+COMPLETE = Size("scenes_train", "scenes_test", shown=3, duration="about 14 minutes")
 # Sixteen training scenes and eight test scenes at half their size, and three steps of each training.
 QUICK = Size(
     "scenes_tiny_train",
     "scenes_tiny_test",
     shown=1,
+    duration="less than a minute",
     options=(
         *("DATASETS.TRAIN", "('scenes_tiny_train',)"),
         *("INPUT.MIN_SIZE_TRAIN", "(96,)"),
@@ -86,8 +89,10 @@ def run_demo(output: Path, opts: list[str], *, quick: bool) -> Path:
     size = QUICK if quick else COMPLETE
     # The commands in the report must not show where this user's folders are.
     folder = Path(os.path.relpath(output))
-    steps = Steps(folder)
+    # The detector, its detections, three models, two evaluations of each, and one of the counted model.
+    steps = Steps(folder, number=2 + len(RUNS) + 2 * len(RUNS) + 1)
     setup_console()
+    print(f"The demo takes {size.duration} on two CPU cores. A second call keeps what is finished.")
     train(steps, size, opts)
     results = evaluate(steps, size, opts)
     dataset_dicts = DatasetCatalog.get(size.test_dataset)
@@ -202,12 +207,12 @@ def read_results(path: Path) -> dict[str, dict[str, float]]:
 
 
 def write_samples(images: Sequence[Path], folder: Path) -> None:
-    """Copies scenes as pictures without drawings, to try `reldn predict` on.
+    """Copies scenes as scene_0.png and so on: pictures without drawings, to try `reldn predict` on.
 
     Args:
         images: files of the scenes.
         folder: folder for the copies.
     """
-    for image in images:
-        with atomic_write(folder / f"scene_{image.name}") as file:
+    for number, image in enumerate(images):
+        with atomic_write(folder / f"scene_{number}{image.suffix}") as file:
             file.write(image.read_bytes())

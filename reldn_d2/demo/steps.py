@@ -38,11 +38,12 @@ class Steps:
     Attributes:
         folder: the demo's folder, relative to the working directory. A record of each finished step is in
             `folder`/steps.
+        number: number of all steps.
         done: the steps so far.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, number: int) -> None:
+        self.folder, self.number = folder, number
         self.done: list[Step] = []
 
     def run(self, name: str, words: Sequence[str], result: Path, inputs: Sequence[Path] = ()) -> None:
@@ -62,6 +63,7 @@ class Steps:
         command = shell_text(["reldn", *words])
         key = command.replace(str(self.folder), _FOLDER)
         record = self.folder / "steps" / f"{name}.json"
+        print(f"\n=== step {len(self.done) + 1} of {self.number}: {command}", flush=True)
         if record.is_file() and result.is_file():
             finished = Step(**json.loads(record.read_text()))
             made = result.stat().st_mtime
@@ -70,10 +72,9 @@ class Steps:
                     f"{result} was made by another command, or what it was made from changed later: delete "
                     f"{self.folder}, or choose another --output"
                 )
-            print(f"\n=== {result} exists and is kept", flush=True)
+            print(f"{result} exists and is kept", flush=True)
             self.done.append(Step(command, finished.seconds))
             return
-        print(f"\n=== {command}", flush=True)
         start = time.perf_counter()
         _call(words)
         step = Step(command, time.perf_counter() - start)

@@ -34,10 +34,10 @@ RESULT = Path("demo/model.pth")
 
 
 def test_a_finished_step_is_kept(calls: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
-    first, second = Steps(Path("demo")), Steps(Path("demo"))
+    first, second = Steps(Path("demo"), 2), Steps(Path("demo"), 2)
     first.run("train", WORDS, RESULT)
     assert calls == [WORDS]
-    assert "=== reldn train --output demo/model.pth" in capsys.readouterr().out
+    assert "=== step 1 of 2: reldn train --output demo/model.pth" in capsys.readouterr().out
     second.run("train", WORDS, RESULT)
     assert calls == [WORDS]
     assert second.done == first.done
@@ -47,31 +47,31 @@ def test_a_finished_step_is_kept(calls: list[list[str]], capsys: pytest.CaptureF
 def test_records_hold_in_another_working_directory(
     calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Steps(Path("demo")).run("train", WORDS, RESULT)
+    Steps(Path("demo"), 2).run("train", WORDS, RESULT)
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
-    moved = Steps(Path("../demo"))
+    moved = Steps(Path("../demo"), 2)
     moved.run("train", ["train", "--output", "../demo/model.pth"], Path("../demo/model.pth"))
     assert len(calls) == 1
     assert [step.command for step in moved.done] == ["reldn train --output ../demo/model.pth"]
 
 
 def test_results_of_another_command_are_refused(calls: list[list[str]]) -> None:
-    Steps(Path("demo")).run("train", WORDS, RESULT)
+    Steps(Path("demo"), 2).run("train", WORDS, RESULT)
     with pytest.raises(ValueError, match=r"demo/model.pth was made by another command.*delete demo"):
-        Steps(Path("demo")).run("train", ["train", "--seed", "2", *WORDS[1:]], RESULT)
+        Steps(Path("demo"), 2).run("train", ["train", "--seed", "2", *WORDS[1:]], RESULT)
     assert len(calls) == 1
 
 
 def test_results_that_are_older_than_their_inputs_are_refused(calls: list[list[str]]) -> None:
     source = Path("demo/detector.pth")
     source.write_text("weights")
-    Steps(Path("demo")).run("train", WORDS, RESULT, [source])
+    Steps(Path("demo"), 2).run("train", WORDS, RESULT, [source])
     make_older(source, 100)
-    Steps(Path("demo")).run("train", WORDS, RESULT, [source])
+    Steps(Path("demo"), 2).run("train", WORDS, RESULT, [source])
     make_older(RESULT, 200)
     with pytest.raises(ValueError, match="changed later"):
-        Steps(Path("demo")).run("train", WORDS, RESULT, [source])
+        Steps(Path("demo"), 2).run("train", WORDS, RESULT, [source])
     assert len(calls) == 1
 
 
@@ -84,16 +84,16 @@ def test_a_step_that_did_not_finish_runs_again(
 
     with monkeypatch.context() as patch, pytest.raises(ValueError, match="no such key"):
         patch.setattr(steps, "_call", fail)
-        Steps(Path("demo")).run("train", WORDS, RESULT)
-    Steps(Path("demo")).run("train", WORDS, RESULT)
+        Steps(Path("demo"), 2).run("train", WORDS, RESULT)
+    Steps(Path("demo"), 2).run("train", WORDS, RESULT)
     assert calls == [WORDS]
     RESULT.unlink()
-    Steps(Path("demo")).run("train", WORDS, RESULT)
+    Steps(Path("demo"), 2).run("train", WORDS, RESULT)
     assert calls == [WORDS, WORDS]
 
 
 def test_a_record_names_the_command_without_the_folder(calls: list[list[str]]) -> None:
-    Steps(Path("demo")).run("train", WORDS, RESULT)
+    Steps(Path("demo"), 2).run("train", WORDS, RESULT)
     record = json.loads(Path("demo/steps/train.json").read_text())
     assert record["command"] == "reldn train --output OUTPUT/model.pth"
 
