@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import NoReturn
@@ -52,12 +51,15 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
 
+    def refuse_unknown_options(self, words: Sequence[str]) -> None:
+        """Refuses words that look like an option and are none, before argparse says what is missing."""
+        for word in words:
+            name = word.partition("=")[0]
+            if name.startswith("--") and name != "--" and name not in self._option_string_actions:
+                near = get_close_matches(name, self._option_string_actions, n=1)
+                hint = f": did you mean {near[0]}?" if near else ""
+                self.error(f"there is no option {name}{hint}")
+
     def error(self, message: str) -> NoReturn:
         """Ends with status 2, after a line with the error and its remedy."""
-        unknown = re.match(r"unrecognized arguments: (--?[\w-]+)", message)
-        if unknown:
-            name = unknown.group(1)
-            near = get_close_matches(name, self._option_string_actions, n=1)
-            hint = f": did you mean {near[0]}?" if near else ""
-            message = f"there is no option {name}{hint}"
         self.exit(2, f"error: {message}\n(`{self.prog} --help` shows the options)\n")

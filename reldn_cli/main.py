@@ -74,8 +74,8 @@ def find_command(words: Sequence[str]) -> tuple[Command, list[str]]:
         print(overview(f"{words[0]} "))
         raise SystemExit(0 if words[1:] else USAGE_ERROR)
     wanted = " ".join(words[:2]) if kinds else words[0]
-    first_words = [name.split()[0] for name in COMMANDS]
-    near = get_close_matches(wanted, kinds or first_words, n=1, cutoff=0.5)
+    known = kinds or [name.split()[0] for name in COMMANDS]
+    near = [name for name in known if name.startswith(wanted)] or get_close_matches(wanted, known, cutoff=0.5)
     hint = f": did you mean {near[0]}?" if near else ""
     prefix = f"{words[0]} " if kinds else ""
     print(f"error: there is no command {wanted!r}{hint}", file=sys.stderr)
@@ -106,6 +106,7 @@ def parse(command: Command, words: Sequence[str]) -> Namespace:
     parser = Parser(command)
     command.add_arguments(parser)
     parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
+    parser.refuse_unknown_options(words)
     args = parser.parse_intermixed_args(words)
     args.command = command.name
     command.check(parser, args)

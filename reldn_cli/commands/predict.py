@@ -1,9 +1,13 @@
 """`reldn predict`."""
 
+import argparse
 from pathlib import Path
 
 from ..command import Command, Parser
 from ..flags import add_config, add_device, add_imports, add_output, add_weights, positive, share
+
+# RelDN ranks so many relationships of an image.
+MOST_RELATIONSHIPS = 100
 
 
 def _add_arguments(parser: Parser) -> None:
@@ -18,7 +22,7 @@ def _add_arguments(parser: Parser) -> None:
         type=positive,
         default=20,
         metavar="N",
-        help="relationships in an image (default: %(default)s)",
+        help=f"relationships in an image, 1 to {MOST_RELATIONSHIPS} (default: %(default)s)",
     )
     add(
         "--predicates-per-pair",
@@ -44,6 +48,11 @@ def _add_arguments(parser: Parser) -> None:
     add_device(parser)
 
 
+def _check(parser: Parser, args: argparse.Namespace) -> None:
+    if args.top_k > MOST_RELATIONSHIPS:
+        parser.error(f"--top-k {args.top_k} is more than {MOST_RELATIONSHIPS}, the number that RelDN ranks")
+
+
 COMMAND = Command(
     name="predict",
     summary="find the relationships in images",
@@ -54,4 +63,5 @@ reldn predict --input photos/ more/*.jpg --weights output/party --output graphs 
 """,
     module="predict",
     add_arguments=_add_arguments,
+    check=_check,
 )

@@ -1,5 +1,6 @@
 """What the commands share: running and errors, weights, configs and their overrides, registered data."""
 
+import logging
 import sys
 import traceback
 import warnings
@@ -19,6 +20,7 @@ from reldn_d2.config import OLD_KEYS
 from reldn_d2.data import RegisteredData, register_data_file
 from reldn_d2.engine import import_data_sets, load_config, load_config_for_data, parts_of, setup_console
 from reldn_d2.engine.parts import Config
+from reldn_d2.model_zoo import get_detectron2_config_file
 
 #: Exit statuses of commands; the parser has the same for wrong usage.
 FINISHED, PROBLEMS, ERROR, INTERRUPTED = 0, 1, 2, 130
@@ -92,6 +94,8 @@ def launched(work: Callable[[Namespace], None], args: Namespace) -> None:
         ProcessRaisedException: one of several processes failed.
     """
     several = args.num_gpus * args.num_machines > 1
+    # If one process fails, PyTorch warns that it ends the others. The error says enough.
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     launch(
         partial(_in_process, work) if several else work,
         args.num_gpus,
@@ -149,14 +153,33 @@ def find_weights(text: str) -> Weights:
     if path.is_file():
         return Weights(text, path.parent)
     if name.endswith(".yaml"):
-        from detectron2 import model_zoo  # needs pkg_resources, which may be missing
-
-        return Weights(model_zoo.get_checkpoint_url(name), None)
+        return Weights(_zoo_address(name), None)
     raise FileNotFoundError(
         f"--weights {text}: there is no such file or folder: give a checkpoint, the folder of a training, "
-        "or the name of "
-        "a config in Detectron2's model zoo"
+        "or the name of a config in Detectron2's model zoo"
     )
+
+
+def _zoo_address(name: str) -> str:
+    """The URL of the weights of a config in Detectron2's model zoo."""
+    try:
+        get_detectron2_config_file(name)  # its error shows similar names
+        from detectron2 import model_zoo  # needs pkg_resources, which setuptools 82 and newer do not contain
+
+        address: str = model_zoo.get_checkpoint_url(name)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"--weights {name}: there is no such file, and {error}") from error
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"--weights {name}: Detectron2's model zoo can't be read ({error}): pip install 'setuptools<81', "
+            "or give the weights as a file or URL"
+        ) from error
+    except RuntimeError as error:
+        raise ValueError(
+            f"--weights {name}: Detectron2's model zoo has this config, but no weights for it: give another "
+            "name, or the weights as a file or URL"
+        ) from error
+    return address
 
 
 def _weights_in(folder: Path) -> Path:

@@ -3,7 +3,7 @@
 import sys
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,15 +46,14 @@ def run(args: Namespace) -> int:
     if empty:
         print(
             f"{empty} of them have no relationship with a score of {args.score_threshold:g} or more: try a "
-            "lower "
-            "--score-threshold"
+            "lower --score-threshold"
         )
     for problem in problems:
         print(problem, file=sys.stderr)
     return PROBLEMS if problems else FINISHED
 
 
-def find_images(inputs: Sequence[str], keys: Sequence[str] | set[str]) -> list[Path]:
+def find_images(inputs: Sequence[str], keys: Collection[str]) -> list[Path]:
     """The images that --input names, in its order; those of a folder (by their extension) are sorted by name.
 
     Prints what is left out of the folders.
@@ -81,7 +80,7 @@ def find_images(inputs: Sequence[str], keys: Sequence[str] | set[str]) -> list[P
 
 def _images_of(folder: Path) -> list[Path]:
     children = sorted(folder.iterdir())
-    images = [child for child in children if child.suffix.lower() in IMAGE_SUFFIXES]
+    images = [child for child in children if child.suffix.lower() in IMAGE_SUFFIXES and child.is_file()]
     endings = ", ".join(sorted(IMAGE_SUFFIXES))
     if not images:
         raise ValueError(f"--input {folder}: no image in this folder (no file that ends in {endings})")
@@ -108,35 +107,37 @@ def predict_images(
     """Predicts and writes the scene graph of every image.
 
     Returns:
-        A message for each unreadable image, and the number of graphs without a relationship.
+        A message for each image that has no results, and the number of graphs without a relationship.
+
+    Raises:
+        InterruptedByUserError: the user pressed Ctrl-C.
     """
-    problems, empty = list[str](), 0
-    for number, (path, name) in enumerate(
-        progress(list(zip(images, output_names(images), strict=True)), "images")
-    ):
-        try:
-            image = read_image(str(path), "BGR")
-        except (FileNotFoundError, ValueError) as error:
-            problems.append(
-                f"{path} cannot be read ({error.__cause__}): replace it, or take it out of --input"
-            )
-            continue
-        try:
-            graph = scene_graph_to_dict(
-                predictor(image), predictor.thing_classes, predictor.predicate_classes, file_name=path.name,
-                top_k=args.top_k, predicates_per_pair=args.predicates_per_pair,
-                score_threshold=args.score_threshold, entity_threshold=args.entity_threshold,
-            )  # fmt: skip
-            write(graph, image, args.output / name, args.top_k)
-        except KeyboardInterrupt:
-            raise InterruptedByUserError(
-                f"{number} of {len(images)} images are done; they are in {args.output}"
-            ) from None
-        # Whatever is wrong with one image, for example a side of a few pixels, must not stop the others.
-        except (ValueError, RuntimeError) as error:
-            problems.append(f"{path} can't be used: {error}")
-        else:
+    problems, done, empty = list[str](), 0, 0
+    try:
+        for path, name in progress(list(zip(images, output_names(images), strict=True)), "images"):
+            try:
+                image = read_image(str(path), "BGR")
+            except (FileNotFoundError, ValueError) as error:
+                reason = error.__cause__ or error
+                problems.append(f"{path} cannot be read ({reason}): replace it, or take it out of --input")
+                continue
+            try:
+                graph = scene_graph_to_dict(
+                    predictor(image), predictor.thing_classes, predictor.predicate_classes,
+                    file_name=path.name, top_k=args.top_k, predicates_per_pair=args.predicates_per_pair,
+                    score_threshold=args.score_threshold, entity_threshold=args.entity_threshold,
+                )  # fmt: skip
+                write(graph, image, args.output / name, args.top_k)
+            # Whatever is wrong with one image, for example a side of a few pixels, must not stop the others.
+            except (ValueError, RuntimeError) as error:
+                problems.append(f"{path} can't be used: {error}")
+                continue
+            done += 1
             empty += not graph["relationships"]
+    except KeyboardInterrupt:
+        raise InterruptedByUserError(
+            f"{done} of {len(images)} images are done; their results are in {args.output}"
+        ) from None
     return problems, empty
 
 

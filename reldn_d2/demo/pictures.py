@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
@@ -32,6 +33,8 @@ GROUND_TRUTH = "ground truth"
 QUESTIONS = {"proximity": "Who plays which guitar?", "instance": "Who holds which cup?"}
 # Pictures are shown a third as wide as a page.
 _TEXT_SCALE = 1.6
+# Width of the picture of several scenes, in pixels.
+_SCENES_WIDTH = 1500
 
 
 def numbered(graph: SceneGraph) -> SceneGraph:
@@ -83,15 +86,24 @@ def case_pictures(scene: Scene, kind: str) -> list[tuple[Image, str]]:
 
 
 def write_scenes(scenes: Sequence[Scene], path: Path) -> None:
-    """Writes one picture with the first chosen scene of each kind of confusion, as JPEG."""
+    """Writes one picture with the first chosen scene of each kind of confusion, as JPEG.
+
+    Args:
+        scenes: all test scenes. Without any case, nothing is written.
+        path: file to write.
+    """
     rows = []
     for kind in KINDS:
         for scene in chosen_scenes(scenes, kind, 1):
             pictures = case_pictures(scene, kind)
             rows.append(side_by_side([picture for picture, _ in pictures], [title for _, title in pictures]))
-    if rows:
-        with atomic_write(path) as file:
-            file.write(encode_image(np.concatenate(rows), "jpeg"))
+    if not rows:
+        return
+    picture = np.concatenate(rows)
+    size = (_SCENES_WIDTH, round(_SCENES_WIDTH * picture.shape[0] / picture.shape[1]))
+    smaller = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    with atomic_write(path) as file:
+        file.write(encode_image(smaller, "jpeg"))
 
 
 @torch.no_grad()

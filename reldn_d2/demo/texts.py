@@ -54,7 +54,7 @@ GRAPHS = (
     "drawings of a scene."
 )
 FEATURE_MAPS = (
-    "The last line shows where the backbones respond: the mean over the channels of the finest feature "
+    "The last row shows where the backbones respond: the mean over the channels of the finest feature "
     "map, as in figures 4 and 5 of the paper. All models share the detector's backbone. Each has a "
     "predicate backbone of its own, which is trained with it."
 )

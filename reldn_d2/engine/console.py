@@ -6,6 +6,7 @@ environment, complete tables, and the harmless warnings that `HARMLESS_WARNINGS`
 
 import logging
 import sys
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -59,6 +60,11 @@ HARMLESS_WARNINGS = (
         "Detectron2's way to leave buffers alone; PyTorch advises to keep it for this purpose.",
     ),
     Message(
+        _WARNINGS,
+        "Importing from timm.models.layers is deprecated",
+        "Detectron2's ViT imports layers under their old name, which timm still has.",
+    ),
+    Message(
         "torch.utils.cpp_extension",
         "No CUDA runtime is found",
         "Detectron2's table of the environment looks for CUDA, also on machines without a GPU.",
@@ -100,8 +106,8 @@ FOR_THE_FILE = (
     Message("detectron2.evaluation.evaluator", "Total inference", "the last line of progress says it"),
     Message("detectron2.evaluation.testing", "copypaste:", "every number, for a spreadsheet"),
 )
-# Runs have a summary of all data sets instead.
-_TABLES_OF_AN_EVALUATION = Message("reldn_d2.evaluation.scorer", "Results of ", "the summary is short")
+# Its tables are for commands; the last lines of a run are a summary instead.
+_SCORER = "reldn_d2.evaluation.scorer"
 
 
 def as_block(lines: Mapping[str, str]) -> str:
@@ -132,7 +138,7 @@ def is_for_the_screen(record: logging.LogRecord) -> bool:
 
 
 def _is_no_table(record: logging.LogRecord) -> bool:
-    return not _is_one_of(record, (_TABLES_OF_AN_EVALUATION,))
+    return record.name != _SCORER or record.levelno > logging.INFO
 
 
 def setup_console() -> None:
@@ -142,11 +148,15 @@ def setup_console() -> None:
     second call changes nothing.
     """
     logging.captureWarnings(True)
+    screen, early = _Screen(), _Early()
     for logger in map(logging.getLogger, (*LOGGERS, _WARNINGS)):
         logger.setLevel(logging.DEBUG)
         logger.propagate = False
-        if comm.is_main_process() and not any(isinstance(x, _Screen) for x in logger.handlers):
-            logger.addHandler(_Screen())
+        present = {type(handler) for handler in logger.handlers}
+        if _Early not in present:
+            logger.addHandler(early)
+        if _Screen not in present and comm.is_main_process():
+            logger.addHandler(screen)
     for handler in logging.getLogger(_TORCH).handlers:
         if not isinstance(handler, _LogFile):
             handler.addFilter(is_no_harmless_warning)
@@ -165,6 +175,23 @@ class _Screen(logging.StreamHandler[TextIO]):
         time, _, message = super().format(record).partition(" ")
         level = f"{record.levelname}: " if record.levelno > logging.INFO else ""
         return f"{time} {level}{message}"
+
+
+class _Early(logging.Handler):
+    """Keeps the first messages of a process until there is a log file: reading a config may warn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._records: deque[logging.LogRecord] = deque(maxlen=1000)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps a record."""
+        self._records.append(record)
+
+    def write_to(self, handler: logging.Handler) -> None:
+        """Gives all records to another handler, once."""
+        while self._records:
+            handler.handle(self._records.popleft())
 
 
 class _LogFile(logging.FileHandler):
@@ -191,7 +218,10 @@ def setup_run_log(output_dir: str) -> None:
     )
     for logger in map(logging.getLogger, (*LOGGERS, _WARNINGS, _TORCH)):
         for handler in list(logger.handlers):
-            if isinstance(handler, _LogFile):
+            if isinstance(handler, _Early):
+                handler.write_to(file)
+                logger.removeHandler(handler)
+            elif isinstance(handler, _LogFile):
                 logger.removeHandler(handler)
                 handler.close()
             elif isinstance(handler, _Screen):

@@ -30,5 +30,5 @@ class ExpectedDuration(HookBase):
         end = datetime.now() + duration
         logger.info(
             "%.3g s an iteration: about %s to go, until %s, evaluations not counted",
-            seconds, duration, end.strftime("%d %B %H:%M"),
+            seconds, duration, f"{end:%Y-%m-%d %H:%M}",
         )  # fmt: skip

@@ -115,7 +115,7 @@ def _model_in_words(model: nn.Module) -> str:
     bottom_up = getattr(getattr(model, "backbone", None), "bottom_up", None)
     if bottom_up is not None:
         backbone += f" on {type(bottom_up).__name__}"
-    return f"{type(model).__name__} with {backbone}; trained are {trained:,} of {total:,} parameters"
+    return f"{type(model).__name__} with {backbone}; trains {trained:,} of {total:,} parameters"
 
 
 def _recipe_in_words(parts: RunParts, data: DataCounts) -> str:

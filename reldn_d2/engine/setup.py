@@ -11,7 +11,7 @@ from detectron2.utils import comm
 from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
 
-from .console import as_block, setup_run_log
+from .console import as_block, setup_console, setup_run_log
 from .evaluate import load_config, parts_of
 from .parts import Config, RunParts
 from .seed import drawn_seed, saved_seed
@@ -53,6 +53,7 @@ def set_up_run(
         ValueError: this machine lacks the device of the config, several processes run on the CPUs of a
             machine with GPUs, or a new training would overwrite an earlier one.
     """
+    setup_console()
     parts = parts_of(cfg)
     parts.check_device()
     _check_processes(parts)

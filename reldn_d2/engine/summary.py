@@ -139,7 +139,7 @@ def files_of_run(parts: RunParts, results: Results, *, trained: bool, best: str 
 
 
 def _files_of_evaluation(parts: RunParts, results: Results) -> dict[str, Path]:
-    tasks = {group.split("/")[-2] for group in results if "/" in group}
+    tasks = {group.split("/")[-2] for group in results} if parts.is_relation_model else set()
     files = {}
     for name in parts.test_datasets:
         where = f" on {name}" if len(parts.test_datasets) > 1 else ""

@@ -143,7 +143,9 @@ class Trainer(DefaultTrainer):
             TrainerBase.train(self, self.start_iter, self.max_iter)
             results = self._last_eval_results
             duration = timedelta(seconds=round(time.perf_counter() - start))
-            summary = self._summary(f"Training finished: {self.max_iter} iterations, now {duration}", results)
+            summary = self._summary(
+                f"Training finished: {self.max_iter} iterations; this run took {duration}", results
+            )
             if comm.is_main_process():
                 summary.save(Path(self.parts.output_dir))
         else:

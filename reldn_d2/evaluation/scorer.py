@@ -191,9 +191,9 @@ class DatasetScorer:
     ) -> OrderedDict[str, dict[str, float]]:
         where = f"{self.task} on {self.dataset_name}"
         for name, result in results.items():
-            _logger.info("Results of %s, protocol %s:\n%s", where, name, short_table(result))
+            _logger.info("%s, protocol %s:\n%s", where, name, short_table(result))
             complete = results_table(result, self._predicate_classes)
-            _logger.debug("All results of %s, protocol %s:\n%s", where, name, complete)
+            _logger.debug("%s, protocol %s, all numbers:\n%s", where, name, complete)
         if output_dir is not None:
             save_results(
                 output_dir,
@@ -209,7 +209,7 @@ class DatasetScorer:
             )
             for name, result in results.items()
         )
-        _logger.info("Results of %s, first of all: %s", where, headline(reported) or "no number is defined")
+        _logger.info("%s, first of all: %s", where, headline(reported) or "no number is defined")
         return reported
 
     def _read_unseen(self) -> UnseenTriplets | None:

@@ -22,14 +22,20 @@ from reldn_d2.evaluation import (
     save_predictions,
 )
 from reldn_d2.evaluation.ground_truth import ground_truth_graphs
-from reldn_d2.evaluation.io.results import PER_IMAGE_FILE, PREDICATES_FILE, RESULTS_FILE, TABLES_FILE
+from reldn_d2.evaluation.io.results import (
+    PER_IMAGE_FILE,
+    PREDICATE_TABLES_FILE,
+    PREDICATES_FILE,
+    RESULTS_FILE,
+    TABLES_FILE,
+)
 from reldn_d2.evaluation.io.submission import COLUMNS
 from reldn_d2.evaluation.protocols.confusion import confusion_triplets
 from reldn_d2.evaluation.scorer import PREDICTIONS_FILE
 from tests.builders.commands import Captured, line_of_refusal, run_reldn, usage_error
 from tests.builders.registered_scenes import RECORDS, TEST, TRAIN, A, B, register
 
-RESULT_FILES = (TABLES_FILE, RESULTS_FILE, PREDICATES_FILE, PER_IMAGE_FILE)
+RESULT_FILES = (TABLES_FILE, RESULTS_FILE, PREDICATE_TABLES_FILE, PREDICATES_FILE, PER_IMAGE_FILE)
 OTHER = "evaluate_other"
 
 
