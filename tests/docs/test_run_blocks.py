@@ -114,22 +114,33 @@ def readme_demo(folder: Path, variables: Variables) -> None:
         assert all(variables["output"][name].has(field) for field in fields)
 
 
+def assert_is_the_recipes_folder(folder: Path) -> None:
+    assert_is_a_run(folder)
+    assert_is_a_run(folder / "detector")
+    assert results(folder / "inference") == ["party_test/prdcls", "party_test/sgdet"]
+    assert len(list((folder / "drawings").glob("*.png"))) == 2  # there are no more test images
+    assert read_checkpoint(folder / "model_final.pth")["vocabulary"]["thing_classes"][0] == "person"
+
+
 @promises("README.md", "party")
-@promises("datasets/README.md", "party")
-@promises("docs/training.md", "party")
 def own_data(folder: Path, variables: Variables) -> None:
-    party = folder / "output" / "party"
-    assert_files(party, "model_final.pth", "config.yaml", "summary.md")
-    assert read_checkpoint(party / "model_final.pth")["vocabulary"]["thing_classes"][0] == "person"
-    page = folder / "party.html"
-    if page.exists():  # datasets/README.md
-        assert "person" in page.read_text()
-        assert len(DatasetCatalog.get("my_train")) == 4
-    if (folder / "predictions").exists():  # README.md
-        assert len(list((folder / "predictions").glob("*.json"))) == 6
-    for stage in ("party_detector", "party_reldn"):  # docs/training.md
-        if (folder / "output" / stage).exists():
-            assert_is_a_run(folder / "output" / stage)
+    assert_is_the_recipes_folder(folder / "output" / "party")
+    assert len(list((folder / "predictions").glob("*.json"))) == 6
+
+
+@promises("datasets/README.md", "party")
+def own_data_with_a_page(folder: Path, variables: Variables) -> None:
+    assert_is_the_recipes_folder(folder / "output" / "party")
+    assert "guitar" in (folder / "party.html").read_text()
+    assert len(DatasetCatalog.get("my_train")) == 4
+
+
+@promises("docs/training.md", "party")
+def own_data_with_configs(folder: Path, variables: Variables) -> None:
+    output = folder / "output"
+    assert_is_the_recipes_folder(output / "party")
+    assert_is_a_run(output / "party_detector")
+    assert_is_a_run(output / "party_reldn")
 
 
 @promises("README.md", "reuse")
