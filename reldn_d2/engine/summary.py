@@ -106,8 +106,8 @@ def finished_results(parts: RunParts) -> dict[str, Any] | None:
         and saved.get("test_sets") == [*parts.test_datasets]
         and saved.get("evaluation") == evaluation_settings(parts)
     )
-    results: dict[str, Any] = saved["results"]
-    return results if same else None
+    results: dict[str, Any] | None = saved["results"] if same else None
+    return results
 
 
 def files_of_run(parts: RunParts, results: Results, *, trained: bool, best: str = "") -> dict[str, str]:
