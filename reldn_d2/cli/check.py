@@ -12,7 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from tqdm import tqdm
 
 from reldn_d2.data import register_coco_relations
-from reldn_d2.data.checking.checks import DatasetCheck, check_dataset, check_pictures
+from reldn_d2.data.checking.checks import DatasetCheck, check_dataset, check_names, check_pictures
 from reldn_d2.data.checking.problems import images_with_errors, sort_problems
 from reldn_d2.data.statistics import zero_shot_triplets
 from reldn_d2.evaluation.protocols.confusion import confusion_frequency
@@ -89,7 +89,7 @@ def check(name: str, images: Literal["decode", "header", "skip"]) -> DatasetRepo
         thing_classes=things,
         predicate_classes=predicates,
         check=found,
-        problems=sort_problems([*found.problems, *pictures]),
+        problems=sort_problems([*found.problems, *check_names(things, predicates), *pictures]),
         usable=usable,
         confusion=confusion,
         zero_shot=zero_shot(name, found),

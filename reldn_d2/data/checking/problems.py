@@ -98,6 +98,16 @@ KINDS = {
         "The data set does not have its official size.",
         "Files are missing or were changed, or options of the loader leave something out.",
     ),
+    "similar_names": Kind(
+        False,
+        "Two classes have the same name but for capital letters or spaces.",
+        "A model learns them as two classes; give them one id if they are the same.",
+    ),
+    "repeated_file": Kind(
+        False,
+        "Two images have the same picture file.",
+        "Training draws it more often, and evaluation counts it twice; join their annotations.",
+    ),
     "box_changed": Kind(
         False,
         "The loader clipped the box to the image or widened it.",
