@@ -17,9 +17,11 @@ or parts of a model. Overrides of a config in Python (configs/lazy) are written 
 import argparse
 from typing import Any
 
-from detectron2.engine import default_argument_parser, launch
-
+# isort: off
+# First, because it keeps harmless warnings of its imports off the screen.
 from reldn_d2.engine import Trainer, evaluate, import_data_sets, setup
+
+from detectron2.engine import default_argument_parser, launch
 
 
 def main(args: argparse.Namespace) -> Any:

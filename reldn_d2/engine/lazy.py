@@ -348,8 +348,18 @@ class LazyParts(RunParts):
         return optimizer
 
     def lr_scheduler(self, optimizer: torch.optim.Optimizer) -> Any:
-        """Instantiates `lr_multiplier`."""
-        return instantiate(self.cfg.lr_multiplier)
+        """Instantiates `lr_multiplier`.
+
+        Raises:
+            ValueError: the schedule does not fit the length of the training.
+        """
+        try:
+            return instantiate(self.cfg.lr_multiplier)
+        except (AssertionError, ValueError) as error:
+            raise ValueError(
+                f"lr_multiplier does not fit train.max_iter={self.max_iter} ({error}): change it, for example "
+                "lr_multiplier.scheduler.milestones, together with train.max_iter"
+            ) from error
 
     def train_loader(self, training_data: list[DatasetDict]) -> Any:
         """Instantiates `dataloader.train` with the given data."""
