@@ -357,8 +357,8 @@ class LazyParts(RunParts):
             return instantiate(self.cfg.lr_multiplier)
         except (AssertionError, ValueError) as error:
             raise ValueError(
-                f"lr_multiplier does not fit train.max_iter={self.max_iter} ({error}): change it, for example "
-                "lr_multiplier.scheduler.milestones, together with train.max_iter"
+                f"lr_multiplier does not fit train.max_iter={self.max_iter} ({error}): change both together, "
+                "for example lr_multiplier.scheduler.milestones"
             ) from error
 
     def train_loader(self, training_data: list[DatasetDict]) -> Any:

@@ -95,7 +95,7 @@ def test_an_address_is_read_by_detectron2(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "similar"),
     [
-        ("vrd/reldn_vgg16.yaml", "vrd/reldn_vgg16_coco.yaml"),
+        ("vrd/reldn_vgg_coco.yaml", "vrd/reldn_vgg16_coco.yaml"),
         ("configs/scenes/redln.yaml", "scenes/reldn.yaml"),
         ("scenes_reldn.py", "lazy/scenes_reldn.py"),
         ("my_confg.yaml", "my_config.yaml"),  # a file in the working directory
