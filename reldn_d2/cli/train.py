@@ -7,7 +7,7 @@ from reldn_d2.data import RegisteredData
 from reldn_d2.engine import Trainer, set_up_run
 from reldn_d2.recipes import STAGES, train_small
 
-from .common import FINISHED, find_weights, launched, load_run_config, prepare
+from .common import FINISHED, InterruptedByUserError, find_weights, launched, load_run_config, prepare
 
 
 def run(args: Namespace) -> int:
@@ -28,7 +28,18 @@ def train(args: Namespace) -> None:
     set_up_run(run.cfg, run.config_file, run.opts, resume=args.resume)
     trainer = Trainer(run.cfg)
     trainer.resume_or_load(resume=args.resume)
-    trainer.train()
+    try:
+        trainer.train()
+    except KeyboardInterrupt:
+        raise InterruptedByUserError(_what_is_done(trainer)) from None
+
+
+def _what_is_done(trainer: Trainer) -> str:
+    done = f"{trainer.iter} of {trainer.max_iter} iterations are done"
+    if not trainer.checkpointer.has_checkpoint():
+        return f"{done}; no checkpoint was saved yet"
+    last = trainer.checkpointer.get_checkpoint_file()
+    return f"{done}; the last checkpoint is {last}, and --resume goes on from it"
 
 
 def train_recipe(args: Namespace, data: RegisteredData) -> None:

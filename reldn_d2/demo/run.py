@@ -65,6 +65,7 @@ QUICK = Size(
         *("SOLVER.MAX_ITER", "3"),
         *("SOLVER.STEPS", "()"),
         *("SOLVER.IMS_PER_BATCH", "2"),
+        *("SOLVER.BASE_LR", "0.0001"),  # a few steps from random weights must not diverge
     ),
     detector_options=("DATASETS.TEST", "('scenes_tiny_test',)"),
 )

@@ -38,8 +38,8 @@ class BestCheckpoint:
     def resume(self) -> None:
         """Takes the best number of the run that is resumed, if it has one."""
         file = Path(self._checkpointer.save_dir, f"{self._name}.pth")
-        if file.is_file():
-            saved = read_torch(file, mmap=True)
+        saved = read_torch(file, mmap=True) if file.is_file() else {}
+        if "best" in saved:  # Detectron2's hook for the best checkpoint does not save the number
             self.best, self.iterations = Headline(**saved["best"]), saved["iteration"] + 1
 
     def offer(self, results: Mapping[str, Mapping[str, float]], iterations: int) -> None:

@@ -13,11 +13,10 @@ from detectron2.utils.env import seed_all_rng
 
 from .console import as_block, setup_console, setup_run_log
 from .evaluate import load_config, parts_of
-from .parts import Config, RunParts
+from .parts import CONFIG_FILE, Config, RunParts
 from .seed import drawn_seed, saved_seed
 
 logger = logging.getLogger(__name__)
-CONFIG_FILE = "config.yaml"
 
 
 def setup(args: argparse.Namespace) -> Config:

@@ -16,7 +16,7 @@ from reldn_d2.evaluation.protocols.headline import headline, main_metrics
 from reldn_d2.utils.io import atomic_write
 
 from .console import LOG_FILE, as_block
-from .parts import RunParts
+from .parts import CONFIG_FILE, RunParts
 
 SUMMARY_FILE, SUMMARY_DATA_FILE = "summary.md", "summary.json"
 FINAL_WEIGHTS, BEST_WEIGHTS = "model_final.pth", "model_best.pth"
@@ -102,12 +102,12 @@ def finished_results(parts: RunParts) -> dict[str, Any] | None:
     except (FileNotFoundError, json.JSONDecodeError):
         return None
     same = (
-        saved["iterations"] == parts.max_iter
-        and saved["test_sets"] == [*parts.test_datasets]
-        and saved["evaluation"] == evaluation_settings(parts)
+        saved.get("iterations") == parts.max_iter
+        and saved.get("test_sets") == [*parts.test_datasets]
+        and saved.get("evaluation") == evaluation_settings(parts)
     )
-    results: dict[str, Any] = saved["results"]
-    return results if same else None
+    results: dict[str, Any] | None = saved["results"] if same else None
+    return results
 
 
 def files_of_run(parts: RunParts, results: Results, *, trained: bool, best: str = "") -> dict[str, str]:
@@ -129,7 +129,7 @@ def files_of_run(parts: RunParts, results: Results, *, trained: bool, best: str 
         **(of_training if trained else {}),
         **_files_of_evaluation(parts, results),
         "log": folder / LOG_FILE,
-        "config": folder / "config.yaml",
+        "config": folder / CONFIG_FILE,
     }
     found = {name: str(file) for name, file in named.items() if file.exists()}
     found["summary"] = str((folder if trained else folder / INFERENCE) / SUMMARY_FILE)

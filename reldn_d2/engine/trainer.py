@@ -34,7 +34,7 @@ from .first_screen import describe_training
 from .lazy import LazyParts
 from .length import check_length, describe_change
 from .optimizer import relation_optimizer_params
-from .parts import Config, RunParts
+from .parts import CONFIG_FILE, Config, RunParts
 from .protocols import chosen_protocols
 from .run import build_training, distribute, last_checkpoint, queries_of, resume_or_start, test
 from .summary import (
@@ -123,7 +123,7 @@ class Trainer(DefaultTrainer):
         if change:
             logger.info(change)
             if comm.is_main_process():
-                parts.save(Path(parts.output_dir, "config.yaml"))
+                parts.save(Path(parts.output_dir, CONFIG_FILE))
 
     def train(self) -> dict[str, Any]:
         """Trains to the end, evaluates, and compares the results with those that the config expects.

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from reldn_d2.engine import load_config
+from reldn_d2.engine import Trainer, load_config
 from reldn_d2.evaluation.io.results import RESULTS_FILE
 from tests.builders.commands import Captured, line_of_refusal, run_reldn
 from tests.builders.tiny_models import REPOSITORY, TINY
@@ -174,3 +174,25 @@ def test_what_cannot_be_trained_is_one_line(tmp_path: Path, capsys: Captured) ->
     message = line_of_refusal(capsys, *words, "--import", tmp_path / "none.py")
     assert "none.py" in message
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("saved_before", [False, True])
+def test_an_interrupted_training_says_what_is_done(
+    saved_before: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    step = Trainer.run_step
+
+    def interrupted_at_two(trainer: Trainer) -> None:
+        if trainer.iter == 2:
+            raise KeyboardInterrupt
+        step(trainer)
+
+    monkeypatch.setattr(Trainer, "run_step", interrupted_at_two)
+    period = "1" if saved_before else "100"
+    words = [*TINY, "MODEL.WEIGHTS", "", "SOLVER.MAX_ITER", "4", "SOLVER.CHECKPOINT_PERIOD", period]
+    output = tmp_path / "run"
+    assert run_reldn("train", "--config-file", "scenes/detector.yaml", "--output", output, *words) == 130
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if "interrupted" in x]
+    assert "2 of 4 iterations are done" in line
+    assert ("model_0000001.pth, and --resume" in line) == saved_before
+    assert ("no checkpoint was saved yet" in line) != saved_before

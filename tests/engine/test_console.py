@@ -17,6 +17,7 @@ from reldn_d2.engine.console import (
     printed_to_log,
     setup_run_log,
 )
+from tests.builders.processes import run_in_processes
 
 
 def log_of(folder: Path) -> str:
@@ -107,6 +108,18 @@ def test_what_a_library_prints_goes_to_the_file_only(
         print("Running per image evaluation...")
     assert capsys.readouterr().out == ""
     assert "Running per image evaluation..." in log_of(tmp_path)
+
+
+def test_only_the_main_process_shows_anything(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run_in_processes(say_hello, 2, tmp_path, tmp_path / "run")
+    assert capfd.readouterr().out.count("hello") == 1
+    for name in (LOG_FILE, f"{LOG_FILE}.rank1"):
+        assert (tmp_path / "run" / name).read_text().count("hello") == 1
+
+
+def say_hello(folder: Path) -> None:
+    setup_run_log(str(folder))
+    logging.getLogger("reldn_d2.engine").info("hello")
 
 
 def test_a_block_has_its_texts_below_each_other() -> None:

@@ -1,7 +1,6 @@
 """A training says once how long it will take."""
 
 import logging
-import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +16,7 @@ def said(caplog: pytest.LogCaptureFixture, start: int, max_iter: int, times: lis
         iter=start, start_iter=start, max_iter=max_iter, storage=EventStorage(start)
     )
     hook = ExpectedDuration(measured=5)
-    hook.trainer = weakref.proxy(trainer)
+    hook.trainer = trainer
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="reldn_d2"):
         for trainer.iter, seconds in enumerate(times, start):

@@ -125,6 +125,7 @@ def test_every_heading_begins_a_section() -> None:
     sections = re.findall(r"<section>(.*?)</section>", html, re.DOTALL)
     texts = [re.findall(r"<(?:p|h2)>(.*?)</", section) for section in sections]
     assert texts == [["before"], ["a", "of a"], ["b"]]
+    assert Report("r").heading("a").html().count("<section>") == 1
 
 
 def test_markup_from_outside_is_no_picture() -> None:

@@ -37,8 +37,8 @@ class Report:
 
     def __init__(self, title: str) -> None:
         self._title = title
-        # What the template shows, from top to bottom: the kind of a part and its values.
-        self._parts: list[dict[str, Any]] = []
+        # What the template shows, from top to bottom, by section: the kind of a part and its values.
+        self._sections: list[list[dict[str, Any]]] = []
 
     def heading(self, text: str) -> Self:
         """Begin a section."""
@@ -144,7 +144,7 @@ class Report:
     def html(self) -> str:
         """The whole page."""
         template = _TEMPLATES.get_template("report.html.jinja")
-        return template.render(title=self._title, parts=self._parts)
+        return template.render(title=self._title, sections=self._sections)
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the page in one step; missing folders are created."""
@@ -152,7 +152,9 @@ class Report:
             file.write(self.html().encode())
 
     def _add(self, kind: str, **values: object) -> Self:
-        self._parts.append({"kind": kind, **values})
+        if kind == "heading" or not self._sections:
+            self._sections.append([])
+        self._sections[-1].append({"kind": kind, **values})
         return self
 
 
