@@ -164,7 +164,9 @@ def _readable(error: Exception) -> str:
 
 
 def _saved_by_python(source: str) -> str:
-    return f"{source} was saved by a run of a Python config: give that config, whose name ends in .py, instead"
+    return (
+        f"{source} was saved by a run of a Python config: give that config, whose name ends in .py, instead"
+    )
 
 
 def _unknown_key(source: str, error: KeyError, known: list[str]) -> str:
