@@ -75,6 +75,10 @@ def load_yaml_config(config_file: str, opts: list[str] | None = None) -> CfgNode
     except KeyError as error:
         raise ValueError(_unknown_key(config_file, error, known)) from error
     except (AssertionError, AttributeError, TypeError, ValueError, yaml.YAMLError) as error:
+        # yacs refuses the values of a saved Python config before it looks at the keys.
+        part = re.match(r"Key (\w+)\.", str(error))
+        if part and part[1] in _PYTHON_PARTS:
+            raise ValueError(_saved_by_python(config_file)) from error
         raise ValueError(
             f"{config_file} can't be read as a config of Detectron2: {_readable(error)}"
         ) from error
@@ -159,13 +163,16 @@ def _readable(error: Exception) -> str:
     return _string_for_list(mismatch[2], mismatch[1]) if mismatch else reason
 
 
+def _saved_by_python(source: str) -> str:
+    return (
+        f"{source} was saved by a run of a Python config: give that config, whose name ends in .py, instead"
+    )
+
+
 def _unknown_key(source: str, error: KeyError, known: list[str]) -> str:
     key = re.sub(r"^Non-existent (config )?key: ", "", str(error.args[0]))
     if key.partition(".")[0] in _PYTHON_PARTS:
-        return (
-            f"{source} was saved by a run of a Python config: give that config, whose name ends in .py, "
-            "instead"
-        )
+        return _saved_by_python(source)
     near = get_close_matches(key, known, n=3)
     similar = (
         f": did you mean {' or '.join(near)}?"

@@ -137,8 +137,8 @@ def test_no_command_shows_the_overview_and_is_wrong_usage(capsys: Captured) -> N
         (["train"], "give --config-file FILE, or --data FILE.yaml --recipe small"),
         (["train", "--recipe", "small"], "--recipe trains on your own data: give --data FILE.yaml"),
         (
-            ["train", "--config-file", "x", "--steps", "draw"],
-            "--steps chooses steps of a --recipe: leave it out",
+            ["train", "--config-file", "x", "--stages", "draw"],
+            "--stages chooses stages of a --recipe: leave it out",
         ),
         (
             ["cache-detections"],
