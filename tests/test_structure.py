@@ -198,7 +198,7 @@ def test_every_file_of_a_room_is_in_one_layer(room: str) -> None:
 
 
 # The demo is made of commands that a reader can repeat, so it parses them.
-IMPORT_THE_PARSER = {"demo/steps.py"}
+IMPORT_THE_PARSER = {"cli/demo.py"}
 
 
 def test_the_package_does_not_know_its_command_line() -> None:

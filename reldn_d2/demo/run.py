@@ -6,7 +6,7 @@ with the contrastive losses as well. A second run keeps the finished steps.
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,12 +71,13 @@ QUICK = Size(
 )
 
 
-def run_demo(output: Path, opts: list[str], *, quick: bool) -> Path:
+def run_demo(output: Path, opts: list[str], call: Callable[[Sequence[str]], None], *, quick: bool) -> Path:
     """Runs the steps of the demo that are missing, and writes the report.
 
     Args:
         output: folder for all files.
         opts: KEY VALUE overrides for all models, in a flat list. SEED is 1 unless they name another one.
+        call: runs a command of `reldn`, see `Steps`.
         quick: only a few steps of each training, on few scenes. That shows that everything works; the numbers
             mean nothing.
 
@@ -91,7 +92,7 @@ def run_demo(output: Path, opts: list[str], *, quick: bool) -> Path:
     # The commands in the report must not show where this user's folders are.
     folder = Path(os.path.relpath(output))
     # The detector, its detections, three models, two evaluations of each, and one of the counted model.
-    steps = Steps(folder, number=2 + len(RUNS) + 2 * len(RUNS) + 1)
+    steps = Steps(folder, number=2 + len(RUNS) + 2 * len(RUNS) + 1, call=call)
     setup_console()
     print(f"The demo takes {size.duration} on two CPU cores. A second call keeps what is finished.")
     train(steps, size, opts)

@@ -3,12 +3,10 @@
 import json
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
 
-from reldn_cli.main import find_command, parse
 from reldn_d2.utils.io import atomic_write
 
 # Stands for the demo's folder in records, so that they hold in any working directory.
@@ -42,8 +40,15 @@ class Steps:
         done: the steps so far.
     """
 
-    def __init__(self, folder: Path, number: int) -> None:
-        self.folder, self.number = folder, number
+    def __init__(self, folder: Path, number: int, call: Callable[[Sequence[str]], None]) -> None:
+        """Starts without a step.
+
+        Args:
+            folder: see above.
+            number: see above.
+            call: runs a command of `reldn`, given as its words. It lets errors pass.
+        """
+        self.folder, self.number, self._call = folder, number, call
         self.done: list[Step] = []
 
     def run(self, name: str, words: Sequence[str], result: Path, inputs: Sequence[Path] = ()) -> None:
@@ -76,7 +81,7 @@ class Steps:
             self.done.append(Step(command, finished.seconds))
             return
         start = time.perf_counter()
-        _call(words)
+        self._call(words)
         step = Step(command, time.perf_counter() - start)
         with atomic_write(record) as file:
             file.write(json.dumps(asdict(Step(key, step.seconds))).encode())
@@ -88,9 +93,3 @@ def shell_text(words: Sequence[str]) -> str:
     return " ".join(
         f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word) for word in words
     )
-
-
-def _call(words: Sequence[str]) -> None:
-    """Runs a command of `reldn`. Its errors are not caught."""
-    command, rest = find_command(words)
-    import_module(f"reldn_d2.cli.{command.module}").run(parse(command, rest))
