@@ -28,7 +28,7 @@ def confusion(output: Path, model: str, task: str) -> dict[str, float]:
 
 @pytest.mark.trial
 def test_the_small_recipe_reaches_the_demo_on_its_scenes(tmp_path: Path) -> None:
-    """The built-in scenes as a user's own data: 9 minutes on two cores that do nothing else."""
+    """The built-in scenes as a user's own data: 24 minutes on two busy cores (November 2026)."""
     torch.set_num_threads(os.cpu_count() or 1)
     data = register_data_file(scenes_as_own_data(tmp_path))
     found = train_small(
