@@ -26,7 +26,7 @@ from detectron2.engine import default_argument_parser, launch
 
 def main(args: argparse.Namespace) -> Any:
     """Trains and evaluates, or only evaluates, in one process. Returns the results of the evaluation."""
-    for module in args.modules:
+    for module in getattr(args, "modules", ()):  # Detectron2's own parser has no --import
         import_data_sets(module)
     cfg = setup(args)
     if args.eval_only:
