@@ -5,6 +5,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# Another package index for the installation, for example one with PyTorch for CPUs: make install TORCH_INDEX=URL
+TORCH_INDEX ?=
+INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
 # Worker processes with one thread each. More than 8 spend their time on importing PyTorch.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
@@ -16,8 +20,8 @@ install: $(INSTALLED)
 # unpacked by force, pinned by hash, and its own requirements come from pyproject.toml.
 $(INSTALLED): pyproject.toml requirements/torch.txt requirements/detectron2.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -r requirements/torch.txt
-	$(BIN)/python -m pip install -e '.[headless,dev,detectron2-dependencies]'
+	$(BIN)/python -m pip install $(INDEX) -r requirements/torch.txt
+	$(BIN)/python -m pip install $(INDEX) -e '.[headless,dev,detectron2-dependencies]'
 	$(BIN)/python -m pip install --require-hashes --no-deps --upgrade --only-binary=:all: \
 	    --python-version 3.10 --implementation cp --abi none --platform any \
 	    --target "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
@@ -25,7 +29,7 @@ $(INSTALLED): pyproject.toml requirements/torch.txt requirements/detectron2.txt
 	touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/python tools/demo.py --output output/demo
+	$(BIN)/reldn demo --output output/demo
 
 test: $(INSTALLED)
 	$(PYTEST)

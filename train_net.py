@@ -8,7 +8,8 @@ r"""Trains and evaluates the model of a config: a detector (stage 1) or RelDN (s
         --dist-url tcp://HOST:PORT
 
 The configs of the scenes set the device to the CPU; on GPUs add MODEL.DEVICE cuda. Without a GPU, --num-gpus
-is the number of CPU processes. Overrides of a config in Python (configs/lazy) are written key=value:
+is the number of CPU processes. --import my_project.py runs a file of yours first, which registers data sets
+or parts of a model. Overrides of a config in Python (configs/lazy) are written key=value:
 
     python train_net.py --config-file configs/lazy/scenes_reldn.py train.init_checkpoint=... train.device=cuda
 """
@@ -16,13 +17,17 @@ is the number of CPU processes. Overrides of a config in Python (configs/lazy) a
 import argparse
 from typing import Any
 
-from detectron2.engine import default_argument_parser, launch
+# isort: off
+# First, because it keeps harmless warnings of its imports off the screen.
+from reldn_d2.engine import Trainer, evaluate, import_data_sets, setup
 
-from reldn_d2.engine import Trainer, evaluate, setup
+from detectron2.engine import default_argument_parser, launch
 
 
 def main(args: argparse.Namespace) -> Any:
     """Trains and evaluates, or only evaluates, in one process. Returns the results of the evaluation."""
+    for module in getattr(args, "modules", ()):  # Detectron2's own parser has no --import
+        import_data_sets(module)
     cfg = setup(args)
     if args.eval_only:
         return evaluate(cfg, resume=args.resume)
@@ -32,7 +37,9 @@ def main(args: argparse.Namespace) -> Any:
 
 
 if __name__ == "__main__":
-    args = default_argument_parser().parse_args()
+    parser = default_argument_parser()
+    parser.add_argument("--import", action="append", default=[], dest="modules", metavar="FILE.py")
+    args = parser.parse_args()
     launch(
         main,
         args.num_gpus,

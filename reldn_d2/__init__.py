@@ -4,6 +4,7 @@ Importing this package registers the meta-architecture, the relation head, the b
 data sets.
 """
 
+import warnings
 from importlib.util import find_spec
 
 for _module, _remedy in (
@@ -13,7 +14,11 @@ for _module, _remedy in (
     if find_spec(_module) is None:
         raise ImportError(f"reldn_d2 needs {_module}, which is not installed: {_remedy}")
 
-from . import data, modeling
+with warnings.catch_warnings():
+    # fvcore compiles two losses when it is imported, which RelDN does not use.
+    warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", FutureWarning)
+    from . import data, modeling
 from .config import add_reldn_config
 
-__all__ = ["add_reldn_config", "data", "modeling"]
+__all__ = ["__version__", "add_reldn_config", "data", "modeling"]
+__version__ = "0.2.0"

@@ -8,6 +8,9 @@ OLD_KEYS: dict[str, str | None] = {
     "MODEL.ROI_RELATION_HEAD.TEST.EXHAUSTIVE": None,
 }
 
+#: Protocols that say something about any data set.
+USUAL_PROTOCOLS = ("motifs", "reldn", "confusion")
+
 
 def add_reldn_config(cfg: CN) -> None:
     """Adds the keys of RelDN, with their defaults, to a Detectron2 config. Existing keys do not change."""
@@ -80,7 +83,7 @@ def add_reldn_config(cfg: CN) -> None:
     head.TEST.TOP_K = 100  # number of relationships for each image
     head.TEST.CHUNK_SIZE = 256  # number of unordered pairs scored at a time, limits the memory
     # Protocols to report, see docs/evaluation.md. Protocols that are not defined for the task are left out.
-    head.TEST.PROTOCOLS = ("motifs", "reldn", "confusion")
+    head.TEST.PROTOCOLS = USUAL_PROTOCOLS
     head.TEST.PREDICATES_PER_PAIR = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)  # values of k for protocol reldn
     # Predicates excluded from the starred numbers of the protocols openimages and reldn_openimages.
     head.TEST.EXCLUDED_PREDICATES = ()
@@ -90,7 +93,7 @@ def add_reldn_config(cfg: CN) -> None:
     # Data sets that the semantic table is counted over; empty: DATASETS.TRAIN. To train on a subset, name the
     # full set here.
     cfg.DATASETS.STATISTICS = ()
-    # Precomputed detections, one file per data set (tools/cache_detections.py); empty: the detector runs.
+    # Precomputed detections, one file per data set (`reldn cache-detections`); empty: the detector runs.
     cfg.DATASETS.DETECTION_FILES_TRAIN = ()
     cfg.DATASETS.DETECTION_FILES_TEST = ()
 
@@ -101,6 +104,10 @@ def add_reldn_config(cfg: CN) -> None:
     # Number of images in an inference step, on each device. Smaller images of a batch are padded, which
     # changes their features at the border. Use 1, as Detectron2 does, for comparable numbers.
     cfg.TEST.IMS_PER_BATCH = 1
+
+    # Keep the weights of the best evaluation in model_best.pth, too. The best has the highest headline number
+    # (docs/evaluation.md). Needs TEST.EVAL_PERIOD.
+    cfg.TEST.BEST_CHECKPOINT = False
 
     # Factor of the learning rate for the predicate backbone and its box head.
     cfg.SOLVER.PREDICATE_BACKBONE_LR_FACTOR = 0.1

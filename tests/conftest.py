@@ -19,7 +19,7 @@ from reldn_d2.engine import load_config
 from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig
 
 # Loggers to which trainings add handlers.
-LOGGERS = ("reldn_d2", "detectron2", "fvcore")
+LOGGERS = ("reldn_d2", "detectron2", "fvcore", "py.warnings")
 
 
 def pytest_configure() -> None:
@@ -73,6 +73,7 @@ def same_start(own_folders: None) -> Iterator[None]:
         logger.propagate = True
         logger.handlers.clear()
     setup_logger.cache_clear()  # otherwise a second call with the same arguments adds no handlers
+    logging.captureWarnings(False)
     yield
     MetadataCatalog.data.clear()
     for name, (entry, attributes) in metadata.items():

@@ -15,6 +15,7 @@ ROOMS: dict[str, set[str]] = {
     "utils": set(),
     "config": set(),
     "structures": set(),
+    "model_zoo": set(),
     "data": {"structures", "utils"},
     "modeling": {"structures"},
     "evaluation": {"structures", "utils"},
@@ -22,7 +23,14 @@ ROOMS: dict[str, set[str]] = {
     "visualization": {"structures", "data", "modeling", "evaluation", "utils"},
     "engine": {
         *("structures", "data", "modeling", "evaluation", "checkpoint", "visualization"),
-        *("config", "utils"),
+        *("config", "model_zoo", "utils"),
+    },
+    "recipes": {"structures", "data", "checkpoint", "visualization", "model_zoo", "engine"},
+    "ablation": {"evaluation", "engine", "model_zoo", "utils"},
+    "demo": {"structures", "data", "evaluation", "visualization", "engine", "utils"},
+    "cli": {
+        *("data", "evaluation", "checkpoint", "visualization", "engine"),
+        *("ablation", "demo", "recipes", "config", "model_zoo", "utils"),
     },
     "__init__": {"config", "data", "modeling"},
 }
@@ -36,7 +44,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"arrays", "images", "fit_boxes", "registration", "detections", "loaders"},
         {"filters", "statistics", "mapper"},
         {"datasets", "synthetic", "checking"},
-        {"builtin", "conversion"},
+        {"builtin", "conversion", "data_file"},
     ],
     "modeling": [
         {"backbone", "region_heads", "postprocessing"},
@@ -65,13 +73,38 @@ LAYERS: dict[str, list[set[str]]] = {
         {"draw", "graph_svg", "plots", "feature_maps", "report"},
     ],
     "engine": [
-        {"run_identity", "optimizer", "protocols", "conversion_command"},
-        {"datasets", "parts"},
-        {"yaml", "lazy"},
+        {"run_identity", "optimizer", "protocols", "user_modules", "console", "seed", "duration"},
+        {"datasets", "parts", "best_checkpoint"},
+        {"yaml", "lazy", "first_screen", "length", "summary"},
         {"run"},
         {"trainer"},
         {"evaluate"},
-        {"predictor", "detections", "setup"},
+        {"predictor", "detections", "setup", "own_data"},
+    ],
+    "recipes": [
+        {"start", "fit", "drawings"},
+        {"small"},
+    ],
+    "ablation": [
+        {"tables"},
+        {"runs"},
+        {"intervals", "jobs"},
+        {"report"},
+    ],
+    "demo": [
+        {"models", "steps"},
+        {"cases", "texts"},
+        {"pictures"},
+        {"report"},
+        {"run"},
+    ],
+    "cli": [
+        {"common", "checking"},
+        {"saved_predictions"},
+        {
+            *("train", "evaluate", "predict", "compare", "check", "convert_data", "convert_checkpoint"),
+            *("convert_backbone", "cache_detections", "ablate", "demo"),
+        },
     ],
 }
 
@@ -164,6 +197,16 @@ def test_every_file_of_a_room_is_in_one_layer(room: str) -> None:
     assert set(named) == there - {"__init__"}
 
 
+# The demo is made of commands that a reader can repeat, so it parses them.
+IMPORT_THE_PARSER = {"cli/demo.py"}
+
+
+def test_the_package_does_not_know_its_command_line() -> None:
+    """`reldn_cli` is on top of the package. That it imports nothing at its top is tested with the parser."""
+    pattern = re.compile(r"^\s*(from|import) reldn_cli\b", re.MULTILINE)
+    assert {name_of(path) for path in MODULES if pattern.search(path.read_text())} == IMPORT_THE_PARSER
+
+
 def test_train_net_stays_thin() -> None:
     assert len((REPOSITORY / "train_net.py").read_text().splitlines()) < 80
 
@@ -188,5 +231,5 @@ def test_the_map_names_every_folder_once() -> None:
     }
     assert len(found) == len(set(found))
     assert {name for name in found if name.startswith(PACKAGE.name)} == package
-    others = {"configs", "datasets", "docs", "examples", "tests", "tools"}
+    others = {"configs", "datasets", "docs", "examples", "reldn_cli", "reldn_cli/commands", "tests", "tools"}
     assert {name for name in found if not name.startswith(PACKAGE.name)} == others

@@ -1,12 +1,17 @@
 """Trainings of minutes, whose figures docs/results.md gives. They are run by hand: `make trials`."""
 
 import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from reldn_d2.data import register_data_file
+from reldn_d2.recipes import SCRATCH, train_small
+from tests.builders.own_data import scenes_as_own_data
 from tests.builders.tiny_models import REPOSITORY
 
 
@@ -22,9 +27,21 @@ def confusion(output: Path, model: str, task: str) -> dict[str, float]:
 
 
 @pytest.mark.trial
+def test_the_small_recipe_reaches_the_demo_on_its_scenes(tmp_path: Path) -> None:
+    """The built-in scenes as a user's own data: 24 minutes on two busy cores (November 2026)."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    data = register_data_file(scenes_as_own_data(tmp_path))
+    found = train_small(
+        data, output=tmp_path / "out", weights=SCRATCH, device="cpu", opts=("SEED", "1")
+    ).results
+    assert found["bbox"]["AP50"] > 99
+    assert found["prdcls/motifs"]["R@20"] > 98 and found["sgdet/motifs"]["R@20"] > 98
+
+
+@pytest.mark.trial
 def test_the_demo_solves_confusable_cases(tmp_path: Path) -> None:
-    """`make demo` takes 14 to 20 minutes on two cores. Two runs kept these limits (November 2026)."""
-    command = [sys.executable, str(REPOSITORY / "tools" / "demo.py"), "--output", str(tmp_path), "SEED", "1"]
+    """`reldn demo` takes 14 to 20 minutes on two cores. Two runs kept these limits (November 2026)."""
+    command = [sys.executable, "-m", "reldn_cli", "demo", "--output", str(tmp_path)]
     subprocess.run(command, cwd=REPOSITORY, check=True)
     for task in ("prdcls", "sgdet"):
         for model in ("reldn_l0", "reldn"):

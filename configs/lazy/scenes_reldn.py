@@ -5,11 +5,13 @@ python train_net.py --config-file configs/lazy/scenes_reldn.py \
 """
 
 from detectron2.config import LazyCall as L
+from detectron2.config import LazyConfig
 from detectron2.layers import ShapeSpec
-from detectron2.model_zoo import get_config
 from detectron2.modeling.backbone import ResNet
 from detectron2.solver import WarmupParamScheduler
 from fvcore.common.param_scheduler import MultiStepParamScheduler
+
+from reldn_d2.model_zoo import get_detectron2_config_file
 
 from .common.relations import dataloader, datasets, optimizer
 from .models.reldn_fpn import model
@@ -56,8 +58,8 @@ lr_multiplier = L(WarmupParamScheduler)(
     warmup_factor=1 / 1000,
 )
 
-train = get_config("common/train.py").train
-train.seed = -1  # a negative seed draws another order of images in each run; 0 or more fixes it
+train = LazyConfig.load(get_detectron2_config_file("common/train.py")).train
+train.seed = -1  # negative: each run draws a seed, prints it and saves it; 0 or more fixes it
 train.init_checkpoint = "output/scenes/detector/model_final.pth"
 train.relation_checkpoint = ""
 train.output_dir = "output/lazy/scenes_reldn"
@@ -65,3 +67,4 @@ train.device = "cpu"
 train.max_iter = 200
 train.checkpointer.period = 100
 train.eval_period = 0
+train.best_checkpoint = False  # also keep the weights of the best evaluation; needs train.eval_period

@@ -9,15 +9,16 @@ from functools import partial
 
 import torch
 from detectron2.config import LazyCall as L
+from detectron2.config import LazyConfig
 from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.evaluation import COCOEvaluator
-from detectron2.model_zoo import get_config
 from detectron2.modeling.backbone.vit import get_vit_lr_decay_rate
 from detectron2.solver import WarmupParamScheduler
 from detectron2.solver.build import get_default_optimizer_params
 from fvcore.common.param_scheduler import MultiStepParamScheduler
 
 from reldn_d2.engine.datasets import load_registered
+from reldn_d2.model_zoo import get_detectron2_config_file
 
 from .common.relations import dataloader, datasets
 from .models.faster_rcnn_vitdet_b import model
@@ -62,9 +63,10 @@ lr_multiplier = L(WarmupParamScheduler)(
     warmup_factor=0.001,
 )
 
-train = get_config("common/train.py").train
-train.seed = -1  # a negative seed draws another order of images in each run; 0 or more fixes it
+train = LazyConfig.load(get_detectron2_config_file("common/train.py")).train
+train.seed = -1  # negative: each run draws a seed, prints it and saves it; 0 or more fixes it
 train.init_checkpoint = "detectron2://ViTDet/COCO/mask_rcnn_vitdet_b/f325346929/model_final_61ccd1.pkl"
 train.output_dir = "output/lazy/vrd_detector_vitdet_b"
 train.max_iter = 6000
 train.eval_period = 0
+train.best_checkpoint = False  # also keep the weights of the best evaluation; needs train.eval_period

@@ -8,9 +8,11 @@ detectron2://ViTDet/COCO/mask_rcnn_vitdet_b/f325346929/model_final_61ccd1.pkl.
 
 import torch
 from detectron2.config import LazyCall as L
-from detectron2.model_zoo import get_config
+from detectron2.config import LazyConfig
 from detectron2.solver import WarmupParamScheduler
 from fvcore.common.param_scheduler import MultiStepParamScheduler
+
+from reldn_d2.model_zoo import get_detectron2_config_file
 
 from .common.relations import dataloader, datasets, optimizer
 from .models.faster_rcnn_vitdet_b import model as _detector
@@ -43,10 +45,11 @@ lr_multiplier = L(WarmupParamScheduler)(
     warmup_factor=1 / 3,
 )
 
-train = get_config("common/train.py").train
-train.seed = -1  # a negative seed draws another order of images in each run; 0 or more fixes it
+train = LazyConfig.load(get_detectron2_config_file("common/train.py")).train
+train.seed = -1  # negative: each run draws a seed, prints it and saves it; 0 or more fixes it
 train.init_checkpoint = "output/lazy/vrd_detector_vitdet_b/model_final.pth"
 train.relation_checkpoint = ""
 train.output_dir = "output/lazy/vrd_reldn_vitdet_b"
 train.max_iter = 7560
 train.eval_period = 0
+train.best_checkpoint = False  # also keep the weights of the best evaluation; needs train.eval_period

@@ -67,8 +67,14 @@ class RelationCheckpointer(DetectionCheckpointer):
         self._resuming = False
         self._source = WeightSource("", None, False)  # of the checkpoint that is being loaded
 
-    def save(self, name: str, **kwargs: Any) -> None:
-        """Saves a checkpoint as the base class does, but atomically and with the vocabulary and the run."""
+    def save(self, name: str, *, tag_last: bool = True, **kwargs: Any) -> None:
+        """Saves a checkpoint as the base class does, but atomically and with the vocabulary and the run.
+
+        Args:
+            name: name of the file, without the ending.
+            tag_last: whether it is the last checkpoint, from which the run would be resumed.
+            kwargs: further values to save.
+        """
         if not self.save_dir or not self.save_to_disk:
             return
         data = {key: obj.state_dict() for key, obj in self.checkpointables.items()}
@@ -80,7 +86,8 @@ class RelationCheckpointer(DetectionCheckpointer):
         self.logger.info("Saving checkpoint to %s", path)
         with atomic_write(path) as file:
             torch.save({"model": self.model.state_dict(), **data, **kwargs}, file)
-        self.tag_last_checkpoint(os.path.basename(path))
+        if tag_last:
+            self.tag_last_checkpoint(os.path.basename(path))
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Writes the name of the last checkpoint as the base class does, but atomically."""

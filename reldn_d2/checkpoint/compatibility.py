@@ -25,7 +25,7 @@ def refuse_single_stage(names: Iterable[str], source: str) -> None:
         raise ValueError(
             f"{source} is of a single-stage detector, such as RetinaNet, which has no box head for RelDN to "
             "start from. Give a two-stage detector as MODEL.WEIGHTS, for its features. To use the boxes of "
-            "this one, write them with tools/cache_detections.py, and name the files in "
+            "this one, write them with `reldn cache-detections`, and name the files in "
             "DATASETS.DETECTION_FILES_TRAIN and _TEST"
         )
 

@@ -4,6 +4,7 @@ from reldn_d2.structures.annotations import Annotations
 
 from .builtin import register_all
 from .checking.checks import check_dataset, check_pictures
+from .data_file import RegisteredData, read_data_file, register_data_file
 from .datasets.authors_json import load_authors_json, register_authors_json
 from .datasets.coco_relations import load_coco_relations, register_coco_relations, save_coco_relations
 from .datasets.openimages.vrd import load_openimages_vrd, register_openimages_vrd
@@ -30,6 +31,7 @@ cached_predicate_counts = predicate_counts
 __all__ = [
     "Annotations",
     "QueryingLoader",
+    "RegisteredData",
     "RelationDatasetMapper",
     "build_relation_test_loader",
     "check_dataset",
@@ -49,9 +51,11 @@ __all__ = [
     "predicate_counts",
     "predicate_repeat_factors",
     "prepare_training_relations",
+    "read_data_file",
     "register_all",
     "register_authors_json",
     "register_coco_relations",
+    "register_data_file",
     "register_openimages_vrd",
     "register_relation_dataset",
     "register_vg150",

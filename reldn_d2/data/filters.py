@@ -32,8 +32,7 @@ def prepare_training_relations(dataset_dicts: list[DatasetDict], dataset_name: s
         ValueError: no image has a relationship, or relationships do not fit the annotations.
     """
     arrays = dataset_arrays(dataset_dicts)
-    itself = arrays.relations[:, 0] == arrays.relations[:, 1]
-    repeat = is_repeat(arrays.relations) & ~itself
+    itself, repeat = _of_itself_and_repeats(arrays)
     kept = images_with_relations(_with_relations(dataset_dicts, arrays, ~itself & ~repeat))
     if not kept:
         raise ValueError(
@@ -47,6 +46,25 @@ def prepare_training_relations(dataset_dicts: list[DatasetDict], dataset_name: s
         len(dataset_dicts) - len(kept),
     )  # fmt: skip
     return kept
+
+
+def count_training_relations(dataset_dicts: list[DatasetDict]) -> NDArray[np.int64]:
+    """(I,) number of relationships of each image that `prepare_training_relations` keeps.
+
+    Raises:
+        ValueError: relationships do not fit the annotations.
+    """
+    arrays = dataset_arrays(dataset_dicts)
+    itself, repeat = _of_itself_and_repeats(arrays)
+    kept = np.concatenate([[0], np.cumsum(~itself & ~repeat)])
+    counts: NDArray[np.int64] = np.diff(kept[arrays.first_relation])
+    return counts
+
+
+def _of_itself_and_repeats(arrays: DatasetArrays) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Masks of the relationships of an entity with itself, and of the other ones that are repeated."""
+    itself: NDArray[np.bool_] = arrays.relations[:, 0] == arrays.relations[:, 1]
+    return itself, is_repeat(arrays.relations) & ~itself
 
 
 def one_relation_per_pair(dataset_dicts: list[DatasetDict], source: str) -> list[DatasetDict]:

@@ -63,7 +63,7 @@ def fit_boxes(
         logger.warning(
             "%s: %d boxes that stick out of their image were clipped, and %d boxes of less than one pixel "
             "in their image were widened to one, the first in %s. No relationship was dropped. There are "
-            "%d boxes in all; tools/check_dataset.py lists those that were changed.",
+            "%d boxes in all; `reldn check` lists those that were changed.",
             source, sticking_out.sum(), widened.sum(), record(int(changed.argmax())), len(boxes),
         )  # fmt: skip
     return fitted, changed

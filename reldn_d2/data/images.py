@@ -18,6 +18,8 @@ from tqdm import tqdm
 
 from reldn_d2.utils.io import atomic_write, digest
 
+from .registration import datasets_root
+
 logger = logging.getLogger(__name__)
 
 # PIL raises any of these for a damaged file, depending on its format.
@@ -233,10 +235,17 @@ def _write_cache(path: Path, known: dict[str, _Entry]) -> None:
 
 
 def _missing(file_name: str | os.PathLike[str]) -> FileNotFoundError:
-    return FileNotFoundError(
-        f"Image {os.fspath(file_name)} does not exist. Check DETECTRON2_DATASETS or the image folder that "
-        "the data set was registered with (datasets/README.md shows the expected tree)."
-    )
+    path, root = Path(file_name), Path(datasets_root())
+    if path.is_relative_to(root):
+        # The folder of a data set that is known by name.
+        remedy = f"Check DETECTRON2_DATASETS, which is {root} (datasets/README.md shows the expected tree)."
+    else:
+        there = "is there, but has no such file" if path.parent.is_dir() else "does not exist either"
+        remedy = (
+            f"Its folder {path.parent} {there}: check the image folder that the data set was given "
+            "(--image-root, `images` in a data file, or `image_root`), and the `file_name` of the image."
+        )
+    return FileNotFoundError(f"Image {path} does not exist. {remedy}")
 
 
 def _damaged(file_name: str | os.PathLike[str], error: BaseException) -> ValueError:

@@ -1,6 +1,7 @@
-"""Configs, training, evaluation and prediction, for `train_net.py` and the tools."""
+"""Configs, training, evaluation and prediction, for `reldn` and `train_net.py`."""
 
-from .datasets import vocabulary_of
+from .console import setup_console
+from .datasets import check_registered, vocabulary_of
 from .detections import cache_detections, detector_identity
 from .evaluate import (
     check_classes,
@@ -11,10 +12,12 @@ from .evaluate import (
     parts_of,
     set_predicate_statistics,
 )
+from .own_data import load_config_for_data
 from .parts import RunParts
 from .predictor import RelationPredictor
-from .setup import import_data_sets, setup, setup_console
+from .setup import set_up_run, setup
 from .trainer import Trainer
+from .user_modules import import_data_sets
 
 __all__ = [
     "RelationPredictor",
@@ -22,14 +25,17 @@ __all__ = [
     "Trainer",
     "cache_detections",
     "check_classes",
+    "check_registered",
     "detector_identity",
     "evaluate",
     "import_data_sets",
     "kind_of_config",
     "load_config",
+    "load_config_for_data",
     "load_model",
     "parts_of",
     "set_predicate_statistics",
+    "set_up_run",
     "setup",
     "setup_console",
     "vocabulary_of",

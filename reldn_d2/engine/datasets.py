@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from itertools import zip_longest
 from typing import Any
 
@@ -11,16 +12,33 @@ from reldn_d2.data import load_detections_into_dataset
 from reldn_d2.structures import Vocabulary
 
 
+def check_registered(dataset_name: str) -> None:
+    """Checks that a data set is registered.
+
+    Raises:
+        ValueError: it is not. The message names similar names, and how data sets are registered.
+    """
+    if dataset_name in DatasetCatalog:
+        return
+    near = get_close_matches(dataset_name, DatasetCatalog.list(), n=3)
+    hint = f"did you mean {' or '.join(near)}? Otherwise" if near else "correct the name, or"
+    raise ValueError(
+        f"data set {dataset_name!r} is not registered: {hint} register it: --data FILE.yaml for "
+        "COCO-relations files, --import FILE.py for your own code"
+    )
+
+
 def vocabulary_of(dataset_name: str) -> Vocabulary:
     """Names of the entity classes and predicates of a registered data set.
 
     The list of predicates is empty if the data set has none.
 
     Raises:
-        ValueError: the data set names no entity classes.
+        ValueError: the data set is not registered, or names no entity classes.
     """
     metadata = MetadataCatalog.get(dataset_name)
     if metadata.get("thing_classes") is None:
+        check_registered(dataset_name)
         # Detectron2's loaders set the names when they read the annotation file.
         DatasetCatalog.get(dataset_name)
     if metadata.get("thing_classes") is None:
@@ -71,8 +89,11 @@ def load_registered(names: Sequence[str], detection_files: Sequence[str] = ()) -
         detection_files: files of precomputed detections, one per data set, or none.
 
     Raises:
-        ValueError: the numbers of files and data sets differ, or detections do not fit a data set.
+        ValueError: a data set is not registered, the numbers of files and data sets differ, or detections do
+            not fit a data set.
     """
+    for name in names:
+        check_registered(name)
     check_detection_files(detection_files, names)
     dataset_dicts: list[dict[str, Any]] = []
     for name, file in zip_longest(names, detection_files):

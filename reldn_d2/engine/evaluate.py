@@ -1,20 +1,29 @@
-"""Functions on configs that `train_net.py` and the tools call: load, evaluate, check the classes."""
+"""Functions on configs that `reldn` and `train_net.py` call: load, evaluate, check the classes."""
 
+import logging
 import os
+from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
+from detectron2.utils import comm
 from torch import nn
 
+from reldn_d2.model_zoo import find_config
 from reldn_d2.modeling import RelDN
 from reldn_d2.structures import Vocabulary
 from reldn_d2.structures.dataset_dicts import DatasetDict
 
+from .console import as_block
+from .first_screen import describe_evaluation
 from .lazy import LazyParts, load_lazy_config
 from .parts import Config, RunParts
-from .run import check_vocabulary, load_weights, test
+from .run import check_vocabulary, last_checkpoint, load_weights, test
+from .summary import INFERENCE, Summary, evaluation_settings, files_of_run
 from .trainer import Trainer
 from .yaml import YamlParts, count_predicates, load_yaml_config
+
+logger = logging.getLogger(__name__)
 
 
 def kind_of_config(config_file: str | os.PathLike[str]) -> type[RunParts]:
@@ -26,15 +35,17 @@ def load_config(config_file: str, opts: list[str] | None = None) -> Config:
     """Loads a config of either kind and applies overrides. It is not frozen.
 
     Args:
-        config_file: YAML file, or a Python file, whose name ends in ".py". A Python file is run.
+        config_file: YAML file, or a Python file, whose name ends in ".py". A Python file is run. It may also
+            be the name of a config of this package, see `reldn_d2.model_zoo.find_config`.
         opts: overrides: a flat list of keys and values for YAML, "key=value" strings for Python.
 
     Raises:
-        FileNotFoundError: the file does not exist.
+        FileNotFoundError: the file does not exist. The message shows similar names.
         ValueError: see `load_yaml_config` and `load_lazy_config`.
     """
-    load = load_lazy_config if kind_of_config(config_file) is LazyParts else load_yaml_config
-    return load(config_file, opts)
+    file = str(find_config(config_file))
+    load = load_lazy_config if kind_of_config(file) is LazyParts else load_yaml_config
+    return load(file, opts)
 
 
 def parts_of(cfg: Config) -> RunParts:
@@ -58,6 +69,8 @@ def load_model(cfg: Config, *, resume: bool = False) -> nn.Module:
 def evaluate(cfg: Config, *, resume: bool = False) -> dict[str, Any]:
     """Evaluates a checkpoint on the test sets and compares the results with those that the config expects.
 
+    The main process writes a summary to the folder `inference` in the output folder.
+
     Args:
         cfg: config of either stage and kind.
         resume: see `load_model`.
@@ -66,7 +79,18 @@ def evaluate(cfg: Config, *, resume: bool = False) -> dict[str, Any]:
         See `reldn_d2.engine.run.test`.
     """
     parts = parts_of(cfg)
-    results = test(parts, load_weights(parts, resume=resume))
+    model = load_weights(parts, resume=resume)
+    weights = last_checkpoint(parts) if resume else None
+    weights = weights or parts.weights or "none, the semantic table is counted"
+    about = describe_evaluation(parts, check_vocabulary(parts, parts.test_datasets), weights)
+    logger.info("Evaluation\n%s", as_block(about))
+    results = test(parts, model)
+    if comm.is_main_process():
+        title = f"Evaluation finished; weights: {weights}"
+        files = files_of_run(parts, results, trained=False)
+        summary = Summary(title, parts.test_datasets, evaluation_settings(parts), results, files)
+        summary.save(Path(parts.output_dir, INFERENCE))
+        logger.info(summary.for_the_screen())
     parts.verify(results)
     return results
 

@@ -16,7 +16,7 @@ A config in Python, for example `configs/lazy/scenes_reldn.py`, has
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
@@ -28,10 +28,11 @@ import yaml
 from detectron2.config import LazyConfig, instantiate
 from detectron2.evaluation import DatasetEvaluator
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 from torch import nn
 
+from reldn_d2.config import USUAL_PROTOCOLS
 from reldn_d2.data import RelationDatasetMapper
 from reldn_d2.structures.dataset_dicts import DatasetDict
 
@@ -77,11 +78,21 @@ def load_lazy_config(config_file: str, overrides: list[str] | None = None) -> Di
     Raises:
         FileNotFoundError: the file does not exist.
         ValueError: an override is not key=value or names a key that the config does not have, or the config
-            lacks a part of a run. The message names the file.
+            lacks a part of a run, or imports `detectron2.model_zoo` where that can't be imported. The message
+            names the file.
     """
     if not Path(config_file).is_file():
         raise FileNotFoundError(f"config file {config_file!r} does not exist: correct --config-file")
-    cfg: DictConfig = LazyConfig.load(config_file)
+    try:
+        cfg: DictConfig = LazyConfig.load(config_file)
+    except ModuleNotFoundError as error:
+        if error.name != "pkg_resources":
+            raise
+        raise ValueError(
+            f"{config_file} imports a module that needs pkg_resources, such as detectron2.model_zoo, and "
+            "setuptools 82 or newer does not have it: run `pip install 'setuptools<81'`, or take "
+            "reldn_d2.model_zoo.get_detectron2_config_file"
+        ) from error
     for override in overrides or []:
         if "=" not in override:
             raise ValueError(
@@ -153,13 +164,32 @@ def _trains(head: DictConfig) -> bool:
     return parts.get("visual") is not None or parts.get("spatial") is not None or learnable
 
 
+def _schedule_in_words(multiplier: DictConfig, max_iter: int) -> str:
+    """What a schedule of fvcore does; the name of its class if it is of another kind."""
+    steps = multiplier.get("scheduler", multiplier)
+    words = [_class_name(steps)]
+    if steps.get("milestones"):
+        words.append(f"steps at {', '.join(str(x) for x in steps.milestones)}")
+    if multiplier.get("warmup_length"):
+        words.append(f"warm-up of {round(multiplier.warmup_length * max_iter)} iterations")
+    return ", ".join(words)
+
+
+def _class_name(part: DictConfig) -> str:
+    target = part.get("_target_", "")
+    return target.rpartition(".")[2] if isinstance(target, str) else target.__name__
+
+
 class LazyParts(RunParts):
     """The parts that a config in Python describes. Each is instantiated when its method is called."""
 
+    is_python = True
     keys = KeyNames(
         output_dir="train.output_dir",
         device="train.device",
         seed="train.seed",
+        train_datasets="datasets.train",
+        test_datasets="datasets.test",
         weights="train.init_checkpoint",
         relation_weights="train.relation_checkpoint",
         use_amp="train.amp.enabled",
@@ -168,6 +198,9 @@ class LazyParts(RunParts):
         task="model.task",
         protocols="dataloader.evaluator.protocols.names",
         confusion_subset="dataloader.evaluator.confusion_subset",
+        max_iter="train.max_iter",
+        eval_period="train.eval_period",
+        best_checkpoint="train.best_checkpoint",
     )
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -179,6 +212,7 @@ class LazyParts(RunParts):
         self.cfg = cfg
         train, datasets = cfg.train, cfg.datasets
         self.output_dir, self.device = train.output_dir, train.device
+        self.seed = train.get("seed", -1)
         self.weights = train.init_checkpoint or ""
         self.relation_weights = train.get("relation_checkpoint") or ""
         self.train_datasets = tuple(datasets.train)
@@ -190,15 +224,61 @@ class LazyParts(RunParts):
         self.has_train_detections = bool(datasets.get("train_detections", ()))
         self.use_amp = train.amp.enabled
         self.max_iter, self.eval_period, self.log_period = train.max_iter, train.eval_period, train.log_period
+        self.batch_size = cfg.dataloader.train.get("total_batch_size")
+        self.base_lr = cfg.optimizer.get("lr")
+        self.schedule = _schedule_in_words(cfg.lr_multiplier, train.max_iter)
+        self.best_checkpoint = bool(train.get("best_checkpoint", False))
         self.checkpoint_options, self.ddp_options = dict(train.checkpointer), dict(train.ddp)
+        self.cudnn_benchmark = bool(train.get("cudnn_benchmark", False))
 
-    @staticmethod
-    def override(key: str, value: object) -> list[str]:
-        """One word, key=value. A list or tuple is written [a,b]."""
+    @classmethod
+    def override(cls, key: str, value: object) -> list[str]:
+        """One word, key=value.
+
+        A list or tuple is written [a,b]; for `datasets.test`, which is one name, as a name.
+
+        Raises:
+            ValueError: there are several test sets.
+        """
+        if key == cls.keys.test_datasets and isinstance(value, list | tuple):
+            if len(value) != 1:
+                raise ValueError(
+                    f"{key} of a config in Python is one name, not {len(value)}: {', '.join(value)}"
+                )
+            (value,) = value
         text = f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple) else str(value)
         if isinstance(value, str | Path) and not re.fullmatch(r"[\w./-]*", text):
             text = "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"  # quoted for Hydra's parser
         return [f"{key}={text}"]
+
+    @staticmethod
+    def overridden_keys(opts: Sequence[str]) -> set[str]:
+        """What stands before the first equals sign of each word."""
+        return {word.partition("=")[0] for word in opts}
+
+    def set_key(self, key: str, value: Any) -> None:
+        """Sets the key; "${...}" in a value refers to another key."""
+        OmegaConf.update(self.cfg, key, value, merge=False)
+
+    def data_sets_settings(self, train: str | None, test: str | None) -> dict[str, Any]:
+        """`datasets.train` and `.test`; the semantic table is counted over the training set."""
+        if test is None:
+            raise ValueError(
+                "a config in Python names one data set to evaluate on, but the data have none: give them a "
+                "split 'test' or 'val', or use a config in YAML"
+            )
+        statistics = {"datasets.statistics": "${.train}"} if "statistics" in self.cfg.datasets else {}
+        return {"datasets.train": [] if train is None else [train], "datasets.test": test, **statistics}
+
+    def settings_for_other_data(self) -> dict[str, Any]:
+        """Precomputed detections, protocols and their excluded predicates, as far as the config has them."""
+        defaults = {
+            "datasets.train_detections": [],
+            "datasets.test_detections": [],
+            "dataloader.evaluator.protocols.names": [*USUAL_PROTOCOLS],
+            "dataloader.evaluator.protocols.excluded_predicates": [],
+        }
+        return {key: value for key, value in defaults.items() if _has(self.cfg, key)}
 
     def scaled_to(self, num_processes: int) -> "LazyParts":
         """These parts: a config in Python names no number of processes."""
@@ -211,6 +291,17 @@ class LazyParts(RunParts):
     def free_keys(self) -> tuple[str, ...]:
         """The patterns of `FREE_KEYS` for configs in Python."""
         return free_patterns("python")
+
+    def length_keys(self) -> tuple[str, ...]:
+        """`train.max_iter`, and the keys that refer to it."""
+        written: Any = OmegaConf.to_container(self.cfg, resolve=False)
+        referring = [key for key, value in flatten(written) if "${train.max_iter}" in value]
+        return (self.keys.max_iter, *referring)
+
+    def save(self, path: Path) -> None:
+        """Writes the config as a YAML file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        LazyConfig.save(self.cfg, str(path))
 
     def detector_settings(self) -> Any:
         """The keys of `model` without the relation part, and the test mapper."""
@@ -242,6 +333,7 @@ class LazyParts(RunParts):
 
     def model(self) -> nn.Module:
         """Instantiates `model` on the device of the config."""
+        self.check_device()
         model: nn.Module = instantiate(self.cfg.model).to(self.device)
         logger.info("Model:\n%s", model)
         return model
@@ -249,12 +341,25 @@ class LazyParts(RunParts):
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """Instantiates `optimizer` for the parameters of a model."""
         cfg = self.cfg.optimizer
-        optimizer: torch.optim.Optimizer = instantiate({**cfg, "params": {**cfg.params, "model": model}})
+        # A checkpoint contains the settings, and is read only if they are plain Python. OmegaConf's
+        # lists, such as Adam's betas, are not.
+        plain = {key: tuple(value) if isinstance(value, ListConfig) else value for key, value in cfg.items()}
+        optimizer: torch.optim.Optimizer = instantiate({**plain, "params": {**cfg.params, "model": model}})
         return optimizer
 
     def lr_scheduler(self, optimizer: torch.optim.Optimizer) -> Any:
-        """Instantiates `lr_multiplier`."""
-        return instantiate(self.cfg.lr_multiplier)
+        """Instantiates `lr_multiplier`.
+
+        Raises:
+            ValueError: the schedule does not fit the length of the training.
+        """
+        try:
+            return instantiate(self.cfg.lr_multiplier)
+        except (AssertionError, ValueError) as error:
+            raise ValueError(
+                f"lr_multiplier does not fit train.max_iter={self.max_iter} ({error}): change both together, "
+                "for example lr_multiplier.scheduler.milestones"
+            ) from error
 
     def train_loader(self, training_data: list[DatasetDict]) -> Any:
         """Instantiates `dataloader.train` with the given data."""

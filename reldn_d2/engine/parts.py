@@ -8,6 +8,7 @@ config.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,6 +22,8 @@ from torch import nn
 from reldn_d2.data import RelationDatasetMapper
 from reldn_d2.structures.dataset_dicts import DatasetDict
 
+#: Name of a run's config in its output folder.
+CONFIG_FILE = "config.yaml"
 #: A config in YAML, or a config in Python.
 Config = CfgNode | DictConfig
 
@@ -32,6 +35,8 @@ class KeyNames:
     output_dir: str
     device: str
     seed: str
+    train_datasets: str
+    test_datasets: str
     weights: str
     relation_weights: str
     use_amp: str
@@ -40,6 +45,9 @@ class KeyNames:
     task: str
     protocols: str
     confusion_subset: str
+    max_iter: str
+    eval_period: str
+    best_checkpoint: str
 
 
 class RunParts(ABC):
@@ -47,8 +55,10 @@ class RunParts(ABC):
 
     Attributes:
         keys: names of settings in this kind of config.
+        is_python: whether this kind of config is written in Python, with overrides key=value.
         output_dir: folder of the run.
         device: device of the model, for example "cpu" or "cuda".
+        seed: seed of the random numbers; negative: `reldn_d2.engine.setup` draws one.
         weights: checkpoint that a run starts from, or that is evaluated; empty: none.
         relation_weights: RelDN checkpoint whose relation part a new run of RelDN takes; empty: none.
         train_datasets, test_datasets: names of the training and test sets.
@@ -59,15 +69,22 @@ class RunParts(ABC):
         has_train_detections: whether RelDN trains on precomputed detections.
         use_amp: whether to train in mixed precision.
         max_iter: number of iterations of the training.
+        batch_size: number of images of an iteration, over all processes; None: the config does not say.
+        base_lr: learning rate that the schedule multiplies; None: the config does not say.
+        schedule: the learning rate's course in words.
+        best_checkpoint: whether the weights of the best evaluation are kept, too.
         eval_period: number of iterations between two evaluations; 0: only at the end.
         log_period: number of iterations between two log lines.
         checkpoint_options: arguments of Detectron2's PeriodicCheckpointer.
         ddp_options: arguments of Detectron2's `create_ddp_model`.
+        cudnn_benchmark: whether cuDNN tries which of its algorithms is the fastest in training.
     """
 
     keys: ClassVar[KeyNames]
+    is_python: ClassVar[bool]
     output_dir: str
     device: str
+    seed: int
     weights: str
     relation_weights: str
     train_datasets: tuple[str, ...]
@@ -79,15 +96,45 @@ class RunParts(ABC):
     has_train_detections: bool
     use_amp: bool
     max_iter: int
+    batch_size: int | None
+    base_lr: float | None
+    schedule: str
+    best_checkpoint: bool
     eval_period: int
     log_period: int
     checkpoint_options: Mapping[str, Any]
     ddp_options: Mapping[str, Any]
+    cudnn_benchmark: bool
+
+    @classmethod
+    @abstractmethod
+    def override(cls, key: str, value: object) -> list[str]:
+        """The command-line words that set a key of this kind of config."""
 
     @staticmethod
     @abstractmethod
-    def override(key: str, value: object) -> list[str]:
-        """The command-line words that set a key of this kind of config."""
+    def overridden_keys(opts: Sequence[str]) -> set[str]:
+        """The keys that command-line words set."""
+
+    @abstractmethod
+    def set_key(self, key: str, value: Any) -> None:
+        """Changes one key of the config. Attributes that were read before do not change."""
+
+    @abstractmethod
+    def data_sets_settings(self, train: str | None, test: str | None) -> dict[str, Any]:
+        """The keys that name the data sets, and their values for these data sets.
+
+        Args:
+            train: name of the training set; None if there is none.
+            test: name of the test set; None if there is none.
+
+        Raises:
+            ValueError: this kind of config needs a data set that is None.
+        """
+
+    @abstractmethod
+    def settings_for_other_data(self) -> dict[str, Any]:
+        """The keys whose values fit only the data sets that a config was written for, and their defaults."""
 
     @abstractmethod
     def scaled_to(self, num_processes: int) -> "RunParts":
@@ -100,6 +147,14 @@ class RunParts(ABC):
     @abstractmethod
     def free_keys(self) -> tuple[str, ...]:
         """Patterns of the keys that a resumed run may change, see `run_identity`."""
+
+    @abstractmethod
+    def length_keys(self) -> tuple[str, ...]:
+        """The keys that say how long the training is: a resumed run may change them."""
+
+    @abstractmethod
+    def save(self, path: Path) -> None:
+        """Writes the config as a YAML file."""
 
     @abstractmethod
     def detector_settings(self) -> Any:
@@ -161,6 +216,22 @@ class RunParts(ABC):
     @abstractmethod
     def verify(self, results: Mapping[str, Any]) -> None:
         """Compares results with those that the config expects, if it expects any."""
+
+    def check_device(self) -> None:
+        """Checks that this machine has the device of the config.
+
+        Raises:
+            ValueError: it has no GPU, or PyTorch knows no such device.
+        """
+        try:
+            kind = torch.device(self.device).type
+        except RuntimeError as error:
+            raise ValueError(f"{self.keys.device} is {self.device!r}: write cpu or cuda") from error
+        if kind == "cuda" and not torch.cuda.is_available():
+            raise ValueError(
+                f"{self.keys.device} is {self.device!r}, but PyTorch finds no GPU here: add "
+                f"{' '.join(self.override(self.keys.device, 'cpu'))}"
+            )
 
     def all_datasets(self) -> Sequence[str]:
         """Names of all data sets."""

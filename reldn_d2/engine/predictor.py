@@ -10,9 +10,9 @@ from detectron2.structures import Instances
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.modeling import RelDN
 
-from .datasets import vocabulary_of
 from .evaluate import parts_of
 from .parts import Config
+from .run import check_vocabulary
 
 
 class RelationPredictor:
@@ -43,7 +43,7 @@ class RelationPredictor:
         model.task = "sgdet"
         checkpointer = RelationCheckpointer(model, complete=True)
         checkpointer.load(parts.weights)
-        vocabulary = checkpointer.vocabulary or vocabulary_of(parts.test_datasets[0])
+        vocabulary = checkpointer.vocabulary or check_vocabulary(parts, parts.test_datasets[:1])
         self.thing_classes, self.predicate_classes = vocabulary.thing_classes, vocabulary.predicate_classes
         mapper = parts.test_mapper()
         self._model, self._augmentations = model, mapper.augmentations

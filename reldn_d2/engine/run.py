@@ -6,12 +6,15 @@ Checks that every run needs belong here.
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.engine import create_ddp_model
 from detectron2.evaluation import (
+    COCOEvaluator,
     DatasetEvaluator,
     DatasetEvaluators,
     inference_on_dataset,
@@ -25,9 +28,11 @@ from reldn_d2.data import with_queries
 from reldn_d2.modeling import RelDN
 from reldn_d2.structures import Queries, Vocabulary
 
+from .console import printed_to_log
 from .datasets import common_vocabulary
+from .first_screen import DataCounts, count_data
 from .parts import RunParts
-from .run_identity import check_resumed, run_identity
+from .run_identity import check_resumed, matches, run_identity
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +47,7 @@ class TrainingRun:
         data_loader: loader of the training batches.
         vocabulary: names of the classes of all data sets.
         identity: settings and data that a resumed run must share, see `run_identity`.
+        data: numbers of the training data.
     """
 
     model: nn.Module
@@ -49,14 +55,16 @@ class TrainingRun:
     data_loader: Any
     vocabulary: Vocabulary
     identity: dict[str, str]
+    data: DataCounts
 
 
 def build_training(parts: RunParts) -> TrainingRun:
     """Builds and checks the parts of a training.
 
     Raises:
-        ValueError: the config does not fit a data set, has nothing to train, asks for mixed precision without
-            CUDA, or trains on both proposals and precomputed detections.
+        ValueError: the config does not fit a data set, has nothing to train, asks for a device that this
+            machine lacks or for mixed precision without CUDA, trains on both proposals and precomputed
+            detections, or wants the best of no evaluations.
     """
     vocabulary = check_vocabulary(parts, parts.all_datasets())
     _check_settings(parts)
@@ -70,7 +78,8 @@ def build_training(parts: RunParts) -> TrainingRun:
     optimizer = parts.optimizer(model)
     data_loader = parts.train_loader(training_data)
     identity = run_identity(parts.settings(), parts.free_keys(), training_data)
-    return TrainingRun(model, optimizer, data_loader, vocabulary, identity)
+    data = count_data(training_data, with_relations=parts.is_relation_model)
+    return TrainingRun(model, optimizer, data_loader, vocabulary, identity, data)
 
 
 def check_vocabulary(parts: RunParts, dataset_names: Iterable[str]) -> Vocabulary:
@@ -87,6 +96,14 @@ def check_vocabulary(parts: RunParts, dataset_names: Iterable[str]) -> Vocabular
 
 def _check_settings(parts: RunParts) -> None:
     keys = parts.keys
+    if not parts.train_datasets:
+        raise ValueError(f"there is nothing to train on: name a data set as {keys.train_datasets}")
+    parts.check_device()
+    if parts.best_checkpoint and not (parts.eval_period > 0 and parts.test_datasets):
+        raise ValueError(
+            f"{keys.best_checkpoint} needs evaluations to choose from: name a test set, and set "
+            f"{keys.eval_period} to a number of iterations"
+        )
     if parts.use_amp and parts.device == "cpu":
         raise ValueError(f"{keys.use_amp} needs CUDA: switch it off, or set {keys.device} to 'cuda'")
     if parts.entities_from_proposals and parts.has_train_detections:
@@ -136,7 +153,9 @@ def resume_or_start(
     is_relation_model = isinstance(checkpointer.model, RelDN)
     if resumed:
         # Before anything is loaded: errors about weights or optimizer would not name the changed setting.
-        check_resumed(checkpointer.saved_run(), identity, checkpointer.get_checkpoint_file())
+        lengths = parts.length_keys()
+        compared = {key: value for key, value in identity.items() if not matches(key, lengths)}
+        check_resumed(checkpointer.saved_run(), compared, checkpointer.get_checkpoint_file())
     elif is_relation_model and not parts.weights:
         raise ValueError(
             f"RelDN trains on top of a frozen detector: give its checkpoint as {parts.keys.weights}"
@@ -145,6 +164,13 @@ def resume_or_start(
     if parts.relation_weights and is_relation_model and not resumed:
         checkpointer.load_relation_part(parts.relation_weights)
     return resumed
+
+
+def last_checkpoint(parts: RunParts) -> str | None:
+    """The last checkpoint in the folder of a run; None if there is none."""
+    folder = Path(parts.output_dir)
+    tag = folder / "last_checkpoint"
+    return str(folder / tag.read_text().strip()) if tag.is_file() else None
 
 
 def load_weights(parts: RunParts, *, resume: bool = False) -> nn.Module:
@@ -157,14 +183,15 @@ def load_weights(parts: RunParts, *, resume: bool = False) -> nn.Module:
     Raises:
         ValueError: the config names no weights, or they do not fit.
     """
-    model = parts.model()
     # A semantic module alone is not trained, so its table is counted here.
+    counted = () if parts.has_training else (parts.statistics_datasets or parts.train_datasets)
+    vocabulary = check_vocabulary(parts, [*parts.test_datasets, *counted])
+    model = parts.model()
     semantic_only = isinstance(model, RelDN) and not any(p.requires_grad for p in model.parameters())
-    counted = (parts.statistics_datasets or parts.train_datasets) if semantic_only else ()
     checkpointer = RelationCheckpointer(
         model,
         parts.output_dir,
-        vocabulary=check_vocabulary(parts, [*parts.test_datasets, *counted]),
+        vocabulary=vocabulary,
         complete=not semantic_only,
         same_classes=True,
     )
@@ -219,9 +246,10 @@ def test(
         queries = queries_of(evaluator)
         if queries is not None:
             loader = with_queries(loader, queries)
-        results[name] = inference_on_dataset(model, loader, evaluator)
+        with printed_to_log(logger) if isinstance(evaluator, COCOEvaluator) else nullcontext():
+            results[name] = inference_on_dataset(model, loader, evaluator)
         if comm.is_main_process():
-            logger.info("Evaluation results for %s in csv format:", name)
+            logger.debug("Evaluation results for %s in csv format:", name)
             print_csv_format(results[name])
     if len(results) == 1:
         return next(iter(results.values()))

@@ -22,7 +22,7 @@ from reldn_d2.structures.dataset_dicts import DatasetDict, relation_rows, writte
 
 logger = logging.getLogger(__name__)
 
-Effect = Literal["nothing", "start", "evaluation"]
+Effect = Literal["nothing", "start", "draws", "evaluation"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class FreeKeys:
 
     Attributes:
         effect: what the keys change. "nothing": no training and no number depends on them; "start": the
-            weights or files that a run starts from; "evaluation": how a model is evaluated.
+            weights or files that a run starts from; "draws": the random numbers, which a resumed run draws
+            anew in any case; "evaluation": how a model is evaluated.
         yaml: shell patterns of keys in YAML configs.
         python: shell patterns of keys in Python configs.
     """
@@ -50,6 +51,7 @@ FREE_KEYS = (
     FreeKeys("nothing", ("DATALOADER.NUM_WORKERS",), ("dataloader.*.num_workers",)),
     FreeKeys("nothing", ("SOLVER.CHECKPOINT_PERIOD",), ("train.checkpointer.*",)),
     FreeKeys("nothing", ("TEST.EVAL_PERIOD", "TEST.EXPECTED_RESULTS"), ("train.eval_period",)),
+    FreeKeys("nothing", ("TEST.BEST_CHECKPOINT",), ("train.best_checkpoint",)),
     FreeKeys("nothing", (f"{_HEAD}.TEST.TASK",), ("model.task",)),
     FreeKeys("nothing", (f"{_HEAD}.TEST.PROTOCOLS",), ("dataloader.evaluator.protocols.names",)),
     FreeKeys("nothing", (f"{_HEAD}.TEST.CONFUSION_SUBSET",), ("dataloader.evaluator.confusion_subset",)),
@@ -61,6 +63,7 @@ FREE_KEYS = (
         ("DATASETS.DETECTION_FILES_TRAIN",),
         ("datasets.train_detections", "dataloader.train.dataset.dataset_dicts.detection_files"),
     ),
+    FreeKeys("draws", ("SEED",), ("train.seed",)),
     FreeKeys("evaluation", ("INPUT.*_TEST",), ("dataloader.test.*",)),
     FreeKeys(
         "evaluation", ("DATASETS.TEST", "DATASETS.*_TEST"), ("datasets.test", "datasets.test_detections")
@@ -78,7 +81,7 @@ _LISTED = 10
 
 
 def free_patterns(
-    kind: Literal["yaml", "python"], effects: Iterable[Effect] = ("nothing", "start", "evaluation")
+    kind: Literal["yaml", "python"], effects: Iterable[Effect] = ("nothing", "start", "draws", "evaluation")
 ) -> tuple[str, ...]:
     """Patterns of the keys that have one of these effects, in one kind of config."""
     return tuple(pattern for keys in FREE_KEYS if keys.effect in effects for pattern in getattr(keys, kind))

@@ -1,94 +1,126 @@
-"""Sets up a process before training, evaluation or prediction: config, logging, seed, folder, data sets."""
+"""Sets up a process before training, evaluation or prediction: config, logging, seed, folder."""
 
 import argparse
 import logging
-import os
-import runpy
-import sys
-from importlib import import_module
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import default_setup
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
+from detectron2.utils.collect_env import collect_env_info
+from detectron2.utils.env import seed_all_rng
 
-from reldn_d2.utils.io import atomic_write
-
+from .console import as_block, setup_console, setup_run_log
 from .evaluate import load_config, parts_of
-from .parts import Config
+from .parts import CONFIG_FILE, Config, RunParts
+from .seed import drawn_seed, saved_seed
+
+logger = logging.getLogger(__name__)
 
 
 def setup(args: argparse.Namespace) -> Config:
-    """Loads the config of a `train_net.py` run, and sets up logging, the seed and the output folder.
+    """Loads the config of a run of `train_net.py` and sets it up, see `set_up_run`.
 
-    Returns:
-        The config. A YAML config is frozen.
+    Args:
+        args: arguments of Detectron2's `default_argument_parser`.
 
     Raises:
-        FileNotFoundError, ValueError: see `load_config`.
+        FileNotFoundError, ValueError: see `load_config` and `set_up_run`.
     """
     cfg = load_config(args.config_file, args.opts)
-    if isinstance(cfg, CfgNode):
-        cfg.freeze()
-    parts = parts_of(cfg)
-    start_run(cfg, args, parts.output_dir, parts.device)
+    set_up_run(cfg, args.config_file, args.opts, resume=args.resume, eval_only=args.eval_only)
     return cfg
 
 
-def start_run(cfg: Config, args: argparse.Namespace, output_dir: str, device: str) -> None:
-    """Sets up logging, the seed and the output folder of a `train_net.py` run.
+def set_up_run(
+    cfg: Config, config_file: str, opts: Sequence[str], *, resume: bool = False, eval_only: bool = False
+) -> None:
+    """Sets up logging, the seed and the output folder of a run, and says what starts.
+
+    A negative seed is replaced in the config: by the seed of the run that is resumed, or by a drawn one. So
+    the config, the saved one and the first lines on the screen name the seed that is used.
 
     Args:
-        cfg: config to write to the output folder.
-        args: arguments of `train_net.py`.
-        output_dir: output folder in the config.
-        device: device in the config.
+        cfg: config of the run. A YAML config is frozen.
+        config_file: name of its file, to be shown.
+        opts: its overrides, to be shown.
+        resume: whether the run goes on from the last checkpoint in its folder.
+        eval_only: whether the run trains nothing.
 
     Raises:
-        ValueError: several processes run on the CPUs of a machine with GPUs.
+        ValueError: this machine lacks the device of the config, several processes run on the CPUs of a
+            machine with GPUs, or a new training would overwrite an earlier one.
     """
-    # Detectron2 writes the config into the output folder at every start. The one beside checkpoints says how
-    # these were trained, so a resumed run and an evaluation keep it.
-    folder = Path(output_dir)
-    trained_with, has_checkpoint = folder / "config.yaml", (folder / "last_checkpoint").is_file()
-    keep = (args.resume or args.eval_only) and has_checkpoint and trained_with.is_file()
-    content = trained_with.read_bytes() if keep else b""
-    default_setup(cfg, args)
-    if keep and comm.is_main_process():
-        with atomic_write(trained_with) as file:
-            file.write(content)
-        logging.getLogger(__name__).info(
-            "%s is kept, since its checkpoints were trained with it", trained_with
-        )
-    if comm.get_world_size() > 1 and device == "cpu" and torch.cuda.is_available():
+    setup_console()
+    parts = parts_of(cfg)
+    parts.check_device()
+    _check_processes(parts)
+    if not (resume or eval_only):
+        _refuse_used_folder(parts)
+    origin = _settle_seed(cfg, parts, resume=resume)
+    if isinstance(cfg, CfgNode):
+        cfg.freeze()
+    parts = parts_of(cfg)
+    folder = Path(parts.output_dir)
+    setup_run_log(parts.output_dir)
+    logger.debug("Environment:\n%s", collect_env_info())
+    logger.debug("Config:\n%s", "\n".join(f"{key}: {value}" for key, value in parts.settings().items()))
+    logger.info(
+        "Run\n%s",
+        as_block(
+            {
+                "config": config_file,
+                "overrides": " ".join(opts),
+                "output": str(folder),
+                "device": f"{parts.device}, {_processes()}",
+                "seed": f"{parts.seed} ({origin})",
+            }
+        ),
+    )
+    # The config beside checkpoints says how these were trained, so a resumed run and an evaluation keep it.
+    keep = (resume or eval_only) and (folder / "last_checkpoint").is_file()
+    if comm.is_main_process() and not (keep and (folder / CONFIG_FILE).is_file()):
+        parts.save(folder / CONFIG_FILE)
+    # Each process draws other numbers, in the way of Detectron2.
+    seed_all_rng(parts.seed + comm.get_rank())
+    if not eval_only:
+        torch.backends.cudnn.benchmark = parts.cudnn_benchmark
+
+
+def _check_processes(parts: RunParts) -> None:
+    if comm.get_world_size() > 1 and parts.device == "cpu" and torch.cuda.is_available():
         raise ValueError(
             "several processes on a machine with GPUs talk through NCCL, which needs them: set the device to "
             "'cuda', or hide the GPUs (CUDA_VISIBLE_DEVICES=)"
         )
-    setup_logger(output_dir, distributed_rank=comm.get_rank(), name="reldn_d2")
 
 
-def setup_console() -> None:
-    """Makes Detectron2's and this package's messages visible in tools that have no output folder."""
-    for name in ("detectron2", "fvcore", "reldn_d2"):
-        setup_logger(name=name)
+def _refuse_used_folder(parts: RunParts) -> None:
+    folder = Path(parts.output_dir)
+    checkpoints = sorted(folder.glob("model_*.pth"), key=lambda file: file.stat().st_mtime)
+    if checkpoints:
+        other = parts.override(parts.keys.output_dir, "FOLDER")
+        raise ValueError(
+            f"{folder} has checkpoints of an earlier training ({checkpoints[-1].name}), which a new one "
+            f"would overwrite: add --resume to go on with it, choose another folder ({' '.join(other)}), or "
+            "delete this one"
+        )
 
 
-def import_data_sets(module: str) -> None:
-    """Runs a module or a .py file that registers data sets, for the option `--import` of the tools.
+def _settle_seed(cfg: Config, parts: RunParts, *, resume: bool) -> str:
+    """Puts the seed of the run into its config, and says where it comes from."""
+    if parts.seed >= 0:
+        return "from the config"
+    saved = saved_seed(Path(parts.output_dir, CONFIG_FILE), parts.keys.seed) if resume else None
+    seed, origin = (drawn_seed(), "drawn") if saved is None else (saved, "of the resumed run")
+    if isinstance(cfg, CfgNode):
+        cfg.SEED = seed
+    else:
+        cfg.train.seed = seed
+    return origin
 
-    Raises:
-        ValueError: the module, or a module that it imports, does not exist.
-        FileNotFoundError: the file does not exist.
-    """
-    is_file = module.endswith(".py")
-    sys.path.append(str(Path(module).parent) if is_file else os.getcwd())
-    try:
-        if is_file:
-            runpy.run_path(module)
-        else:
-            import_module(module)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"--import {module}: {error}") from error
+
+def _processes() -> str:
+    count = comm.get_world_size()
+    return "1 process" if count == 1 else f"{count} processes"

@@ -1,8 +1,10 @@
 """The trainer of both stages, the detector and RelDN, for either kind of config."""
 
 import logging
+import time
 import weakref
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,26 @@ from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import RelationDatasetMapper, prepare_training_relations, with_queries
 from reldn_d2.data.statistics import predicate_repeat_factors
 from reldn_d2.evaluation import RelationEvaluator
+from reldn_d2.evaluation.protocols.headline import headline
 
+from .best_checkpoint import BestCheckpoint
+from .console import as_block
 from .datasets import check_detection_files, common_vocabulary, load_registered
+from .duration import ExpectedDuration
+from .first_screen import describe_training
 from .lazy import LazyParts
+from .length import check_length, describe_change
 from .optimizer import relation_optimizer_params
-from .parts import Config, RunParts
+from .parts import CONFIG_FILE, Config, RunParts
 from .protocols import chosen_protocols
-from .run import build_training, distribute, queries_of, resume_or_start, test
+from .run import build_training, distribute, last_checkpoint, queries_of, resume_or_start, test
+from .summary import (
+    BEST_WEIGHTS,
+    Summary,
+    evaluation_settings,
+    files_of_run,
+    finished_results,
+)
 from .yaml import YamlParts, is_relation_config, yaml_class_counts
 
 logger = logging.getLogger(__name__)
@@ -65,7 +80,8 @@ class Trainer(DefaultTrainer):
             model, run.data_loader, run.optimizer
         )
         self.scheduler = parts.lr_scheduler(run.optimizer)
-        self._identity = run.identity
+        self._run = run
+        self._start = "the weights that the model has"
         self.checkpointer = RelationCheckpointer(
             model,
             parts.output_dir,
@@ -73,6 +89,7 @@ class Trainer(DefaultTrainer):
             run=run.identity,
             trainer=weakref.proxy(self),
         )
+        self._best = BestCheckpoint(self.checkpointer, Path(BEST_WEIGHTS).stem)
         self.start_iter, self.max_iter = 0, parts.max_iter
         self.cfg = parts.cfg if isinstance(parts, YamlParts) else cfg
         self._last_eval_results: dict[str, Any] = {}
@@ -86,21 +103,66 @@ class Trainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         """Loads as DefaultTrainer does; a new RelDN may take its relation part from another checkpoint.
 
+        A training that is resumed may be longer than before, and says what that means for its learning rate.
+
         Raises:
-            ValueError: see `resume_or_start`.
+            ValueError: see `resume_or_start`; or the training that is resumed is longer already.
         """
-        if resume_or_start(self.checkpointer, self._identity, self.parts, resume=resume):
-            self.start_iter = self.iter + 1
+        parts = self.parts
+        source = last_checkpoint(parts) if resume else None
+        saved = self.checkpointer.saved_run() if source else None
+        if not resume_or_start(self.checkpointer, self._run.identity, parts, resume=resume):
+            weights = " and ".join(filter(None, (parts.weights, parts.relation_weights)))
+            self._start = weights or "random weights"
+            return
+        self.start_iter = self.iter + 1
+        self._start = f"resumed from {source}, after {self.start_iter} iterations"
+        check_length(parts, self.start_iter, str(source))
+        self._best.resume()
+        change = describe_change(parts, saved or {}, self.optimizer, self.scheduler, self.start_iter)
+        if change:
+            logger.info(change)
+            if comm.is_main_process():
+                parts.save(Path(parts.output_dir, CONFIG_FILE))
 
     def train(self) -> dict[str, Any]:
         """Trains to the end, evaluates, and compares the results with those that the config expects.
 
+        It says what it trains, and at the end what came out and where it lies. A training that has ended is
+        not evaluated again.
+
         Returns:
             See `reldn_d2.engine.run.test`; empty if the config names no test set.
         """
-        TrainerBase.train(self, self.start_iter, self.max_iter)
-        self.parts.verify(self._last_eval_results)
-        return self._last_eval_results
+        model, run = self.checkpointer.model, self._run
+        about = describe_training(self.parts, model, run.data, run.vocabulary, self._start)
+        logger.info("Training\n%s", as_block(about))
+        results = finished_results(self.parts) if self.start_iter == self.max_iter else None
+        if results is None:
+            start = time.perf_counter()
+            TrainerBase.train(self, self.start_iter, self.max_iter)
+            results = self._last_eval_results
+            duration = timedelta(seconds=round(time.perf_counter() - start))
+            summary = self._summary(
+                f"Training finished: {self.max_iter} iterations; this run took {duration}", results
+            )
+            if comm.is_main_process():
+                summary.save(Path(self.parts.output_dir))
+        else:
+            summary = self._summary(
+                f"This training had finished already: {self.max_iter} iterations. To go on, set "
+                f"{self.parts.keys.max_iter} higher",
+                results,
+            )
+        if comm.is_main_process():
+            logger.info(summary.for_the_screen())
+        self.parts.verify(results)
+        return results
+
+    def _summary(self, title: str, results: dict[str, Any]) -> Summary:
+        files = files_of_run(self.parts, results, trained=True, best=str(self._best))
+        sets, settings = self.parts.test_datasets, evaluation_settings(self.parts)
+        return Summary(title, sets, settings, results, files, self.max_iter)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads as DefaultTrainer does, also the state that earlier releases saved for Python configs."""
@@ -118,6 +180,7 @@ class Trainer(DefaultTrainer):
             made.append(hooks.PeriodicCheckpointer(self.checkpointer, **parts.checkpoint_options))
         made.append(hooks.EvalHook(parts.eval_period, self._test_and_keep_results))
         if comm.is_main_process():
+            made.append(ExpectedDuration())
             made.append(hooks.PeriodicWriter(self.build_writers(), period=parts.log_period))
         return made
 
@@ -127,8 +190,13 @@ class Trainer(DefaultTrainer):
         return writers
 
     def _test_and_keep_results(self) -> dict[str, Any]:
-        self._last_eval_results = self.test(self.cfg, self.model)
-        return self._last_eval_results
+        results = self._last_eval_results = self.test(self.cfg, self.model)
+        if comm.is_main_process():
+            trained = min(self.iter + 1, self.max_iter)
+            logger.info("After %d iterations: %s", trained, headline(results) or "no numbers")
+            if self.parts.best_checkpoint:
+                self._best.offer(results, trained)
+        return results
 
     @classmethod
     def test(cls, cfg: Config, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:

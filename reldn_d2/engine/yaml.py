@@ -2,8 +2,9 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from reldn_d2.config import OLD_KEYS, add_reldn_config
 from reldn_d2.data import RelationDatasetMapper, predicate_counts
 from reldn_d2.modeling import RelDN
 from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.utils.io import atomic_write
 
 from .datasets import load_registered
 from .parts import KeyNames, RunParts
@@ -35,6 +37,14 @@ logger = logging.getLogger(__name__)
 
 # Top-level names of a config in Python.
 _PYTHON_PARTS = ("model", "datasets", "dataloader", "optimizer", "lr_multiplier", "train")
+# Keys whose values fit only the data sets of a config.
+_KEYS_OF_DATA = (
+    "DATASETS.DETECTION_FILES_TRAIN",
+    "DATASETS.DETECTION_FILES_TEST",
+    "TEST.EXPECTED_RESULTS",
+    "MODEL.ROI_RELATION_HEAD.TEST.PROTOCOLS",
+    "MODEL.ROI_RELATION_HEAD.TEST.EXCLUDED_PREDICATES",
+)
 # Iterations between two log lines, as in Detectron2's DefaultTrainer.
 _LOG_PERIOD = 20
 
@@ -65,8 +75,13 @@ def load_yaml_config(config_file: str, opts: list[str] | None = None) -> CfgNode
     except KeyError as error:
         raise ValueError(_unknown_key(config_file, error, known)) from error
     except (AssertionError, AttributeError, TypeError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{config_file} can't be read as a config of Detectron2: {reason}") from error
+        # yacs refuses the values of a saved Python config before it looks at the keys.
+        part = re.match(r"Key (\w+)\.", str(error))
+        if part and part[1] in _PYTHON_PARTS:
+            raise ValueError(_saved_by_python(config_file)) from error
+        raise ValueError(
+            f"{config_file} can't be read as a config of Detectron2: {_readable(error)}"
+        ) from error
     converted = _convert_old_keys(cfg)
     opts = opts or []
     if len(opts) % 2:
@@ -85,7 +100,7 @@ def load_yaml_config(config_file: str, opts: list[str] | None = None) -> CfgNode
         except (AssertionError, KeyError) as error:
             raise ValueError(_unknown_key("the override", KeyError(key), known)) from error
         except ValueError as error:
-            raise ValueError(f"override {key} {value}: {error}") from error
+            raise ValueError(f"override {key} {value}: {_readable(error)}") from error
     if converted:
         names = {key: OLD_KEYS[key] for key in converted}
         described = [
@@ -127,13 +142,37 @@ def _set(cfg: CfgNode, key: str, value: Any) -> None:
     _get(cfg, node)[name] = value
 
 
+def _names(key: str, value: Any) -> tuple[str, ...]:
+    """The names of data sets in a key. A string, which code may set, would be a name for each letter."""
+    if isinstance(value, str):
+        raise ValueError(_string_for_list(key, value))
+    return tuple(value)
+
+
+def _string_for_list(key: str, value: str) -> str:
+    return f"{key} takes a list, but is the string {value!r}. Write ['{value}'], or ('{value}',) with a comma"
+
+
+def _readable(error: Exception) -> str:
+    """The message of an error about a value, on one line."""
+    reason = " ".join(str(error).split())
+    mismatch = re.search(
+        r"<class '(?:tuple|list)'> vs\. <class 'str'>\) with values \(.* vs\. (.*)\) for config key: (\S+)",
+        reason,
+    )
+    return _string_for_list(mismatch[2], mismatch[1]) if mismatch else reason
+
+
+def _saved_by_python(source: str) -> str:
+    return (
+        f"{source} was saved by a run of a Python config: give that config, whose name ends in .py, instead"
+    )
+
+
 def _unknown_key(source: str, error: KeyError, known: list[str]) -> str:
     key = re.sub(r"^Non-existent (config )?key: ", "", str(error.args[0]))
     if key.partition(".")[0] in _PYTHON_PARTS:
-        return (
-            f"{source} was saved by a run of a Python config: give that config, whose name ends in .py, "
-            "instead"
-        )
+        return _saved_by_python(source)
     near = get_close_matches(key, known, n=3)
     similar = (
         f": did you mean {' or '.join(near)}?"
@@ -141,6 +180,17 @@ def _unknown_key(source: str, error: KeyError, known: list[str]) -> str:
         else "; reldn_d2/config.py and Detectron2's documentation list the keys"
     )
     return f"{source} has the key {key}, which does not exist{similar}"
+
+
+def _schedule_in_words(solver: CfgNode) -> str:
+    words = [solver.LR_SCHEDULER_NAME]
+    steps = [str(step) for step in solver.STEPS if step <= solver.MAX_ITER]
+    if "Step" in solver.LR_SCHEDULER_NAME and steps:
+        words.append(f"times {solver.GAMMA:g} at {', '.join(steps)}")
+    if solver.WARMUP_ITERS:
+        # Detectron2 ends a longer warm-up with the training.
+        words.append(f"warm-up of {min(solver.WARMUP_ITERS, solver.MAX_ITER)} iterations")
+    return ", ".join(words)
 
 
 def is_relation_config(cfg: CfgNode) -> bool:
@@ -181,10 +231,13 @@ def count_predicates(cfg: CfgNode, dataset_dicts: list[DatasetDict]) -> NDArray[
 class YamlParts(RunParts):
     """The parts that a YAML config describes. The class methods of a trainer make them, as in Detectron2."""
 
+    is_python = False
     keys = KeyNames(
         output_dir="OUTPUT_DIR",
         device="MODEL.DEVICE",
         seed="SEED",
+        train_datasets="DATASETS.TRAIN",
+        test_datasets="DATASETS.TEST",
         weights="MODEL.WEIGHTS",
         relation_weights="MODEL.ROI_RELATION_HEAD.WEIGHTS",
         use_amp="SOLVER.AMP.ENABLED",
@@ -193,6 +246,9 @@ class YamlParts(RunParts):
         task="MODEL.ROI_RELATION_HEAD.TEST.TASK",
         protocols="MODEL.ROI_RELATION_HEAD.TEST.PROTOCOLS",
         confusion_subset="MODEL.ROI_RELATION_HEAD.TEST.CONFUSION_SUBSET",
+        max_iter="SOLVER.MAX_ITER",
+        eval_period="TEST.EVAL_PERIOD",
+        best_checkpoint="TEST.BEST_CHECKPOINT",
     )
 
     def __init__(self, cfg: CfgNode, trainer: "type[Trainer]") -> None:
@@ -204,10 +260,11 @@ class YamlParts(RunParts):
         """
         self.cfg, self._trainer = cfg, trainer
         head = cfg.MODEL.ROI_RELATION_HEAD
-        self.output_dir, self.device = cfg.OUTPUT_DIR, cfg.MODEL.DEVICE
+        self.output_dir, self.device, self.seed = cfg.OUTPUT_DIR, cfg.MODEL.DEVICE, cfg.SEED
         self.weights, self.relation_weights = cfg.MODEL.WEIGHTS, head.WEIGHTS
-        self.train_datasets, self.test_datasets = tuple(cfg.DATASETS.TRAIN), tuple(cfg.DATASETS.TEST)
-        self.statistics_datasets = tuple(cfg.DATASETS.STATISTICS)
+        self.train_datasets = _names("DATASETS.TRAIN", cfg.DATASETS.TRAIN)
+        self.test_datasets = _names("DATASETS.TEST", cfg.DATASETS.TEST)
+        self.statistics_datasets = _names("DATASETS.STATISTICS", cfg.DATASETS.STATISTICS)
         self.is_relation_model = is_relation_config(cfg)
         self.entities_from_proposals = head.SAMPLING.METHOD == "published"
         visual = head.VISUAL.FUSED or head.VISUAL.SUBJECT_SKIP or head.VISUAL.OBJECT_SKIP
@@ -216,14 +273,38 @@ class YamlParts(RunParts):
         self.has_train_detections = bool(cfg.DATASETS.DETECTION_FILES_TRAIN)
         self.use_amp = cfg.SOLVER.AMP.ENABLED
         self.max_iter, self.eval_period = cfg.SOLVER.MAX_ITER, cfg.TEST.EVAL_PERIOD
+        self.batch_size, self.base_lr = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.BASE_LR
+        self.schedule = _schedule_in_words(cfg.SOLVER)
+        self.best_checkpoint = cfg.TEST.BEST_CHECKPOINT
         self.log_period = _LOG_PERIOD
         self.checkpoint_options = {"period": cfg.SOLVER.CHECKPOINT_PERIOD}
         self.ddp_options = {"broadcast_buffers": False}
+        self.cudnn_benchmark = cfg.CUDNN_BENCHMARK
+
+    @classmethod
+    def override(cls, key: str, value: object) -> list[str]:
+        """Two words, KEY VALUE. A list is written as a tuple."""
+        return [key, str(tuple(value)) if isinstance(value, list) else str(value)]
 
     @staticmethod
-    def override(key: str, value: object) -> list[str]:
-        """Two words, KEY VALUE."""
-        return [key, str(value)]
+    def overridden_keys(opts: Sequence[str]) -> set[str]:
+        """Every other word."""
+        return set(opts[::2])
+
+    def set_key(self, key: str, value: Any) -> None:
+        """Sets the key whatever the type of its value was."""
+        _set(self.cfg, key, value)
+
+    def data_sets_settings(self, train: str | None, test: str | None) -> dict[str, Any]:
+        """DATASETS.TRAIN and DATASETS.TEST; the semantic table is counted over the training set."""
+        names = {"TRAIN": train, "TEST": test, "STATISTICS": None}
+        return {f"DATASETS.{key}": () if name is None else (name,) for key, name in names.items()}
+
+    def settings_for_other_data(self) -> dict[str, Any]:
+        """Precomputed detections, expected results, protocols and their excluded predicates."""
+        defaults = get_cfg()
+        add_reldn_config(defaults)
+        return {key: _get(defaults, key) for key in _KEYS_OF_DATA}
 
     def scaled_to(self, num_processes: int) -> "YamlParts":
         """The config for this number of processes, if SOLVER.REFERENCE_WORLD_SIZE is set."""
@@ -234,19 +315,21 @@ class YamlParts(RunParts):
         return dict(flatten(self.cfg))
 
     def free_keys(self) -> tuple[str, ...]:
-        """The keys that match `FREE_KEYS`, and SOLVER.MAX_ITER if the schedule does not depend on it."""
-        solver, precise_bn = self.cfg.SOLVER, self.cfg.TEST.PRECISE_BN.ENABLED
+        """The keys that match `FREE_KEYS`."""
+        precise_bn = self.cfg.TEST.PRECISE_BN.ENABLED
         bound = (*BOUND_YAML_KEYS, "TEST.EVAL_PERIOD") if precise_bn else BOUND_YAML_KEYS
-        # With this schedule an iteration's learning rate does not depend on how many follow, so a run may be
-        # made longer.
-        may_grow = (
-            solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR"
-            and not solver.RESCALE_INTERVAL
-            and solver.MAX_ITER >= solver.WARMUP_ITERS  # Detectron2 cuts a longer warm-up short
-        )
-        patterns = [*free_patterns("yaml"), *(["SOLVER.MAX_ITER"] if may_grow else [])]
+        patterns = free_patterns("yaml")
         free = (key for key in self.settings() if matches(key, patterns) and not matches(key, bound))
         return tuple(free)
+
+    def length_keys(self) -> tuple[str, ...]:
+        """SOLVER.MAX_ITER."""
+        return (self.keys.max_iter,)
+
+    def save(self, path: Path) -> None:
+        """Writes the config as a YAML file."""
+        with atomic_write(path) as file:
+            file.write(self.cfg.dump().encode())
 
     def detector_settings(self) -> Any:
         """MODEL without the relation head, the weights' path and the device; INPUT; DETECTIONS_PER_IMAGE."""
@@ -273,6 +356,7 @@ class YamlParts(RunParts):
 
     def model(self) -> nn.Module:
         """Calls the trainer's `build_model`."""
+        self.check_device()
         model: nn.Module = self._trainer.build_model(self.cfg)
         return model
 

@@ -1,7 +1,7 @@
 """Scoring predictions under several protocols.
 
 `DatasetScorer` checks and scores the predictions for a registered data set: the evaluator and
-tools/evaluate.py share it. `evaluate_graphs` scores arrays, without a registered data set.
+`reldn evaluate --predictions` share it. `evaluate_graphs` scores arrays, without a registered data set.
 """
 
 import logging
@@ -24,9 +24,10 @@ from .checks import prepare_prediction
 from .graphs import GroundTruthGraph, PredictedGraph, Task, parse_task
 from .ground_truth import ground_truth_graphs, iterate_ground_truth, with_verified_classes
 from .io.predictions import save_predictions
-from .io.results import remove_results, results_table, save_results
+from .io.results import remove_results, results_table, save_results, short_table
 from .io.submission import submission_labels
 from .protocols.confusion import is_confusable
+from .protocols.headline import headline
 from .protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, ScoredImage
 from .protocols.registry import resolve_protocols
 from .training_split import TrainingSplit, UnseenTriplets, training_split, unseen_triplets
@@ -188,9 +189,11 @@ class DatasetScorer:
     def _report(
         self, results: Mapping[str, ProtocolResult], output_dir: str | os.PathLike[str] | None
     ) -> OrderedDict[str, dict[str, float]]:
+        where = f"{self.task} on {self.dataset_name}"
         for name, result in results.items():
-            table = results_table(result, self._predicate_classes)
-            _logger.info("%s on %s, protocol %s:\n%s", self.task, self.dataset_name, name, table)
+            _logger.info("%s, protocol %s:\n%s", where, name, short_table(result))
+            complete = results_table(result, self._predicate_classes)
+            _logger.debug("%s, protocol %s, all numbers:\n%s", where, name, complete)
         if output_dir is not None:
             save_results(
                 output_dir,
@@ -199,13 +202,15 @@ class DatasetScorer:
                 task=self.task,
                 predicate_classes=self._predicate_classes,
             )
-        return OrderedDict(
+        reported = OrderedDict(
             (
                 f"{self.task}/{name}",
                 {metric: value for metric, value in result.metrics.items() if not isnan(value)},
             )
             for name, result in results.items()
         )
+        _logger.info("%s, first of all: %s", where, headline(reported) or "no number is defined")
+        return reported
 
     def _read_unseen(self) -> UnseenTriplets | None:
         labels = MetadataCatalog.get(self.dataset_name).get("zero_shot_triplets")

@@ -170,9 +170,16 @@ def draw_edges(
         )  # fmt: skip
         sheet.add(arrow, halo=1.5, order=3)
     taken = list(taken)
+    half_width = 4 * unit
+    lines = {
+        pair: np.concatenate([curve - half_width, curve + half_width], axis=1)
+        for pair, curve in curves.items()
+    }
     for edge in edges:
-        text = edge_text(edge)
-        places = curve_candidates(curves[edge.subject, edge.object], *sheet.label_size(text))
-        place = best_place(keep_inside(places, sheet.width, sheet.height), taken)
+        text, pair = edge_text(edge), (edge.subject, edge.object)
+        places = curve_candidates(curves[pair], *sheet.label_size(text))
+        # A label on another arrow could be taken for that arrow's.
+        others = [box for other, boxes in lines.items() if other != pair for box in boxes]
+        place = best_place(keep_inside(places, sheet.width, sheet.height), [*taken, *others])
         taken.append(place)
         sheet.label(place, text, _FILL[edge.correct], "white", colours[edge.subject])

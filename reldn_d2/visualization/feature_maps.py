@@ -3,9 +3,21 @@
 import cv2
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from torch import Tensor
 
 from .images import Image, check_image
+
+_COLOURS = colormaps["turbo"]
+
+
+def feature_map_colours(number: int = 9) -> list[str]:
+    """Colours of the heat maps as "#rrggbb", evenly spaced from the lowest to the highest response.
+
+    Args:
+        number: number of colours, at least 2.
+    """
+    return [to_hex(_COLOURS(i / (number - 1))) for i in range(number)]
 
 
 def feature_map_overlay(
@@ -46,5 +58,5 @@ def feature_map_overlay(
     padded = (max(round(width / content[1]), width), max(round(height / content[0]), height))
     heat = np.asarray(cv2.resize(mean, padded, interpolation=cv2.INTER_LINEAR))[:height, :width]
     heat = (heat - heat.min()) / max(float(heat.max() - heat.min()), 1e-12)
-    colours = colormaps["turbo"](heat)[..., :3] * 255
+    colours = _COLOURS(heat)[..., :3] * 255
     return np.asarray(np.rint((1 - opacity) * image + opacity * colours), dtype=np.uint8)

@@ -132,6 +132,7 @@ def scene_graph_to_dict(
     top_k: int = COMPLETE_UP_TO,
     predicates_per_pair: int = 1,
     score_threshold: float = 0.0,
+    entity_threshold: float = 0.0,
 ) -> SceneGraph:
     """The scene graph that RelDN predicts for one image.
 
@@ -142,21 +143,26 @@ def scene_graph_to_dict(
         file_name: file name to record in the graph.
         top_k, predicates_per_pair: as in `top_relationships`.
         score_threshold: lowest score of a relationship, in [0, 1]; relationships below it are left out.
+        entity_threshold: lowest score of an entity, in [0, 1]; entities below it and their relationships are
+            left out, and the other entities are numbered anew.
 
     Raises:
         ValueError: a number is out of its range, or a class index has no name.
     """
-    entities = output["instances"]
-    relations = top_relationships(output["relations"], top_k=top_k, predicates_per_pair=predicates_per_pair)
+    entities, relations = output["instances"], output["relations"]
+    kept = entities.scores >= entity_threshold
+    relations = relations[kept[relations.subject_index] & kept[relations.object_index]]
+    relations = top_relationships(relations, top_k=top_k, predicates_per_pair=predicates_per_pair)
     relations = relations[relations.scores >= score_threshold]
+    entities, number = entities[kept], kept.cumsum(0) - 1
     height, width = entities.image_size
     return build_scene_graph(
         {"file_name": file_name, "width": int(width), "height": int(height)},
         _names(entities.pred_classes.tolist(), thing_classes, "entity class"),
         entities.pred_boxes.tensor.tolist(),
         zip(
-            relations.subject_index.tolist(),
-            relations.object_index.tolist(),
+            number[relations.subject_index].tolist(),
+            number[relations.object_index].tolist(),
             _names(relations.pred_predicates.tolist(), predicate_classes, "predicate"),
             strict=True,
         ),

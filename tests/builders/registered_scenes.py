@@ -1,4 +1,4 @@
-"""Registers two small data sets when it is imported, like a file for `tools/evaluate.py --import`."""
+"""Registers two small data sets when it is imported, like a file for `reldn evaluate --import`."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -14,12 +14,15 @@ from reldn_d2.modeling import RelDN
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Small enough that a training step takes a fraction of a second.
-TINY = [
+NARROW = [
     *("MODEL.FPN.OUT_CHANNELS", "16"),
     *("MODEL.ROI_BOX_HEAD.FC_DIM", "32"),
     *("MODEL.RPN.POST_NMS_TOPK_TEST", "30"),
     *("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "16"),
     *("TEST.DETECTIONS_PER_IMAGE", "12"),
+]
+TINY = [
+    *NARROW,
     *("INPUT.MIN_SIZE_TRAIN", "(96,)"),
     *("INPUT.MIN_SIZE_TEST", "96"),
     *("DATASETS.TRAIN", "('scenes_tiny_train',)"),

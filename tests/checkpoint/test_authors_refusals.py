@@ -1,11 +1,11 @@
 """The architectures that the converter recognises, and the checkpoints that it refuses."""
 
-import convert_checkpoint as tool
 import pytest
 import torch
 from torch import Tensor
 
 from reldn_d2.checkpoint.importers import AuthorsArchitecture, convert, detector_of
+from reldn_d2.cli import convert_checkpoint as tool
 from reldn_d2.engine import load_config
 from tests.builders.authors_checkpoints import (
     CONFIGS,

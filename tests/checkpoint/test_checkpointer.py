@@ -143,7 +143,7 @@ def test_a_single_stage_detector_is_no_start_for_reldn(
     names = ("backbone.fpn_lateral3.weight", "head.cls_score.weight", "head.bbox_subnet.0.weight")
     torch.save({name: torch.zeros(1) for name in names}, tmp_path / "retina.pth")
     with pytest.raises(
-        ValueError, match=r"retina\.pth is of a single-stage detector.*tools/cache_detections\.py"
+        ValueError, match=r"retina\.pth is of a single-stage detector.*`reldn cache-detections`"
     ):
         RelationCheckpointer(make_model(tiny_config()), complete=complete).load(str(tmp_path / "retina.pth"))
 

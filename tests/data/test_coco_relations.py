@@ -175,6 +175,51 @@ def test_a_file_without_images_is_valid(tmp_path: Path) -> None:
     assert load_coco_relations(write(tmp_path, nothing), tmp_path) == []
 
 
+def test_relations_need_neither_id_nor_image(tmp_path: Path) -> None:
+    expected = load_coco_relations(write(tmp_path, content()), tmp_path)
+    data = content()
+    del data["relations"][0]["id"], data["relations"][0]["image_id"], data["relations"][1]["image_id"]
+    same_datasets(expected, load_coco_relations(write(tmp_path, data), tmp_path))
+
+
+def test_relations_without_image_are_still_inside_one(tmp_path: Path) -> None:
+    data = content()
+    data["relations"] = [{"subject_id": 5, "object_id": 3, "predicate_id": 9}]
+    problem = "record 0 of 'relations': it is of image 10, but annotation 3 is of image 20"
+    with pytest.raises(ValueError, match=problem):
+        load_coco_relations(write(tmp_path, data), tmp_path)
+
+
+def test_self_relations_without_id_are_named_by_position(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = content()
+    data["relations"] = [{"subject_id": 5, "object_id": 5, "predicate_id": 9}]
+    with pytest.raises(ValueError, match="record 0 of 'relations': it joins annotation 5 with itself"):
+        load_coco_relations(write(tmp_path, data), tmp_path)
+    with caplog.at_level(logging.WARNING):
+        load_coco_relations(write(tmp_path, {**data, "allow_self_relations": True}), tmp_path)
+    assert "the first being record 0 of 'relations'" in caplog.text
+
+
+def test_one_message_names_every_record_with_a_wrong_id(tmp_path: Path) -> None:
+    data = content()
+    wrong = [{"id": i, "subject_id": 4, "object_id": 100 + i, "predicate_id": 9} for i in range(10, 50)]
+    data["relations"] += wrong
+    named = ", ".join(f"relation {i}" for i in range(11, 41))
+    with pytest.raises(ValueError, match=f"has no id 110.* fails for 39 more: {named}, ") as error:
+        load_coco_relations(write(tmp_path, data), tmp_path)
+    assert "relation 10:" in str(error.value) and "relation 41" not in str(error.value)
+
+
+def test_one_message_names_every_wrong_box(tmp_path: Path) -> None:
+    data = content()
+    data["annotations"][0]["bbox"] = [1, 2, 0, 5]
+    data["annotations"][2]["bbox"] = [1, 2, -3, 5]
+    with pytest.raises(ValueError, match=r"annotation 5: .*no positive size.* 1 more: annotation 4\.$"):
+        load_coco_relations(write(tmp_path, data), tmp_path)
+
+
 Change = Callable[[dict[str, Any]], Any]
 
 
@@ -197,6 +242,13 @@ def repeated(kind: str) -> Change:
         (setter("relations", 0, subject_id=99), "relation 1: 'annotations' has no id 99"),
         (setter("relations", 0, object_id=[5]), r"relation 1: 'annotations' has no id \[5\]"),
         (setter("relations", 0, image_id=11), "relation 1: 'images' has no id 11"),
+        (setter("relations", 0, predicate_id="holds"), "no id 'holds', which is a name.*: write 9"),
+        (setter("relations", 0, predicate_id="hold"), "no id 'hold'; the name 'holds' is similar.*: write 9"),
+        (setter("annotations", 0, category_id="cup"), "annotation 5: .*'cup', which is a name.*: write 2"),
+        (
+            lambda data: (data["relations"][1].pop("id"), data["relations"][1].update(predicate_id=5)),
+            "record 1 of 'relations': 'predicates' has no id 5",
+        ),
         (setter("annotations", 0, image_id=11), "annotation 5: 'images' has no id 11"),
         (setter("annotations", 0, category_id=1), "annotation 5: 'categories' has no id 1"),
         (setter("relations", 0, object_id=3), "relation 1: .*image 10, but annotation 3 is of image 20"),

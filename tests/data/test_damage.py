@@ -27,7 +27,7 @@ LOADING = [
 # Damage that is refused only when training reads the picture, and the error.
 NO_PICTURE = {
     Damage.UNREADABLE_IMAGE: (ValueError, r"cannot be read.*take the image out of the annotations"),
-    Damage.MISSING_IMAGE: (FileNotFoundError, r"does not exist.*Check DETECTRON2_DATASETS"),
+    Damage.MISSING_IMAGE: (FileNotFoundError, r"does not exist.*check the image folder"),
 }
 # Problem -> problems that come with it: a single box can't have a relationship between two.
 IMPLIED = {"one_box": {"no_relation", "self_relation"}}

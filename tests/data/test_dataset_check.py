@@ -14,7 +14,7 @@ from PIL import Image
 
 from reldn_d2.data import parse_vrd_annotations
 from reldn_d2.data.arrays import is_repeat
-from reldn_d2.data.checking.checks import DatasetCheck, check_dataset, check_pictures
+from reldn_d2.data.checking.checks import DatasetCheck, check_dataset, check_names, check_pictures
 from reldn_d2.data.checking.counts import Spread
 from reldn_d2.data.checking.problems import KINDS, NUM_RECORDS, images_with_errors
 from reldn_d2.data.checking.unchecked_arrays import unchecked_arrays
@@ -37,7 +37,11 @@ PICTURE_KINDS = {"missing_image", "unreadable_image", "image_size"}
 # Kind of problem -> changes of the second of three images, and the start of the named record.
 DAMAGED: dict[str, tuple[dict[str, Any], str]] = {
     "malformed": (image(2, annotations=None), "image 2: annotations is None"),
-    "repeated_image_id": (image("1"), "image '1': as at position 0"),
+    "repeated_image_id": (image("1", file_name="other.png"), "image '1': as at position 0"),
+    "repeated_file": (
+        image(2, file_name=image(1)["file_name"]),
+        f"image 2: {image(1)['file_name']}, as at position 0",
+    ),
     "box_not_finite": (
         image(2, annotations=with_box([1, 2, NAN, 4])),
         "image 2, annotation 1: box [1.0, 2.0, nan",
@@ -112,7 +116,15 @@ def test_a_problem_is_found_once_and_named(kind: str) -> None:
 
 
 def test_every_kind_of_problem_is_tested() -> None:
-    assert {*KINDS} - {*DAMAGED} == PICTURE_KINDS | {"one_box", "counts"}
+    assert {*KINDS} - {*DAMAGED} == PICTURE_KINDS | {"one_box", "counts", "similar_names"}
+
+
+def test_names_that_differ_only_in_case_or_spaces_are_a_note() -> None:
+    assert check_names(["person", "cup"], ["person", "next to"]) == []
+    (problem,) = check_names(["person", "cup", "Person"], ["next to", "next  To ", "on"])
+    assert (problem.kind, problem.is_error) == ("similar_names", False)
+    found = [str(record) for record in problem.records]
+    assert found == ["entity class 'Person' and 'person'", "predicate 'next  To ' and 'next to'"]
 
 
 def test_images_with_one_box_or_none_are_reported() -> None:

@@ -26,11 +26,19 @@ def test_channels_are_in_the_order_asked_for(tmp_path: Path) -> None:
     assert read_image(str(path), "BGR")[0, 0].tolist() == [3, 2, 1]
 
 
-def test_missing_files_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "lost.jpg"
-    for read in (lambda: read_image(str(path), "BGR"), lambda: upright_size(path)):
-        with pytest.raises(FileNotFoundError, match=r"lost\.jpg does not exist.*DETECTRON2_DATASETS"):
-            read()
+def test_missing_files_are_named_with_the_folder_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "sets"))
+    folder = tmp_path / "photos"
+    for path, remedy in (
+        (tmp_path / "sets" / "vrd" / "lost.jpg", f"Check DETECTRON2_DATASETS, which is {tmp_path / 'sets'}"),
+        (folder / "lost.jpg", f"Its folder {folder} does not exist either: check the image folder"),
+        (tmp_path / "lost.jpg", f"Its folder {tmp_path} is there, but has no such file: .*--image-root"),
+    ):
+        for read in (lambda p=path: read_image(str(p), "BGR"), lambda p=path: upright_size(p)):
+            with pytest.raises(FileNotFoundError, match=rf"lost\.jpg does not exist\. {remedy}"):
+                read()
 
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:

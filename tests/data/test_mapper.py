@@ -214,7 +214,7 @@ def test_the_crop_of_the_config_is_for_training_only(photo: Path) -> None:
 
 
 def test_a_missing_image_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"lost\.png does not exist.*DETECTRON2_DATASETS"):
+    with pytest.raises(FileNotFoundError, match=r"lost\.png does not exist.*Its folder"):
         mapper(True)(image_dict(tmp_path / "lost.png"))
 
 

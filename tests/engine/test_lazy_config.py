@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
 from detectron2.data import DatasetCatalog
 from detectron2.engine import default_argument_parser
@@ -279,6 +280,17 @@ def test_learning_rates_and_decay_follow_the_recipe(tiny_config: TinyConfig) -> 
     rates = hyperparameters(model, torch.optim.SGD(same, 1.0))
     assert rates["relation_head.pair_classifier.spatial.mlp.0.bias"]["weight_decay"] == 0.5
     assert rates["relation_head.pair_classifier.spatial.mlp.0.bias"]["lr"] == 1.0
+
+
+def test_a_checkpoint_of_any_optimizer_holds_plain_python(tmp_path: Path) -> None:
+    """PyTorch converts lists of OmegaConf for some optimizers only; safe reading refuses the others."""
+    cfg = load_config(TINY_LAZY)
+    cfg.optimizer = L(torch.optim.NAdam)(params=cfg.optimizer.params, lr=0.001, betas=(0.8, 0.9))
+    cfg.optimizer.weight_decay = 0.0
+    optimizer = parts_of(cfg).optimizer(instantiate(cfg.model))
+    assert optimizer.param_groups[0]["betas"] == (0.8, 0.9)
+    torch.save(optimizer.state_dict(), tmp_path / "optimizer.pth")
+    torch.load(tmp_path / "optimizer.pth", weights_only=True)
 
 
 def trained_iterations(run: Path) -> list[int]:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from draw_confusion_examples import picture
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -38,6 +37,7 @@ from tests.builders.confusion_examples import PICTURES, Example
 from tests.builders.evaluation_scenes import NAMES, predicted_graph, truth_graph
 from tests.builders.tiny_models import REPOSITORY
 from tests.references.confusion import Cases, Triplet, slow_cases, slow_detected, slow_outcome
+from tools.draw_confusion_examples import picture
 
 HOLDS, LOOKS_AT = 0, 1
 PERSON, GLASS, GUITAR = 0, 1, 2

@@ -163,7 +163,7 @@ def test_files_allow_scoring_again(tmp_path: Path) -> None:
     assert counts["motifs"].ground_truths.tolist() == [2, 2, 0]
     assert counts["motifs"].hits["ngR@50"].tolist() == [2, 0, 0]
     assert json.loads((tmp_path / "inference" / PER_IMAGE_FILE).read_text())["task"] == "sgdet"
-    assert len(list((tmp_path / "inference").iterdir())) == 5
+    assert len(list((tmp_path / "inference").iterdir())) == 6
 
 
 def test_raw_predictions_are_on_disk_before_scoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from benchmarks.memory import can_measure, status_kb
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
 from reldn_d2.evaluation import RelationEvaluator
+from tools.benchmarks.memory import can_measure, status_kb
 
 NAME = "evaluator_memory_test"
 ENTITIES, IMAGES = 100, 500

@@ -26,11 +26,13 @@ from reldn_d2.evaluation import (
 )
 from reldn_d2.evaluation.io.results import (
     PER_IMAGE_FILE,
+    PREDICATE_TABLES_FILE,
     PREDICATES_FILE,
     RESULTS_FILE,
     TABLES_FILE,
     results_table,
     save_results,
+    short_table,
 )
 from reldn_d2.evaluation.protocols.confusion import confusion_triplets
 from tests.builders.evaluation_scenes import NAMES, predicted_graph, score_images, truth_graph
@@ -211,14 +213,18 @@ def test_files_hold_all_protocols(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "folder"
     save(folder, results)
     assert {path.name for path in folder.iterdir()} == {
-        *(TABLES_FILE, RESULTS_FILE, PREDICATES_FILE, PER_IMAGE_FILE)
+        *(TABLES_FILE, RESULTS_FILE, PREDICATE_TABLES_FILE, PREDICATES_FILE, PER_IMAGE_FILE)
     }
     text = (folder / TABLES_FILE).read_text()
-    assert text.startswith("# Relationships in toy, sgdet\n\n")
-    sections = re.split(r"^## (.*)\n\n", text, flags=re.MULTILINE)
-    assert sections[1::2] == list(results)
-    for section, result in zip(sections[2::2], results.values(), strict=True):
-        assert section.strip() == results_table(result, NAMES, complete=True)
+    headline = results["motifs"].metrics["R@50"]
+    assert text.startswith(f"# Relationships in toy, sgdet\n\n**R@50 of motifs: {headline:.2f}**\n\n")
+    assert read_sections(text) == {name: short_table(result) for name, result in results.items()}
+    text = (folder / PREDICATE_TABLES_FILE).read_text()
+    assert text.startswith("# Predicates in toy, sgdet\n\n")
+    for name, section in read_sections(text).items():
+        assert section in results_table(results[name], NAMES, complete=True)
+        assert len(read_tables(section)) == 1
+    assert [*read_sections(text)] == ["motifs", "confusion"]
 
     header, *rows = read_csv(folder / RESULTS_FILE)
     assert header == ["protocol", "metric", "value"]
@@ -242,6 +248,48 @@ def test_files_hold_all_protocols(tmp_path: Path) -> None:
     assert [*counts["counts"]] == ["motifs", "motifs_zero_shot", "confusion_instance", "confusion_proximity"]
 
 
+def read_sections(text: str) -> dict[str, str]:
+    """Heading -> text below it."""
+    _, *sections = re.split(r"^## (.*)\n\n", text, flags=re.MULTILINE)
+    return dict(zip(sections[::2], [section.strip() for section in sections[1::2]], strict=True))
+
+
+def test_a_short_table_has_what_people_read() -> None:
+    """One table, without second averages, undefined numbers and numbers of single predicates."""
+    (table,) = read_tables(short_table(result_of(motifs())))
+    assert table[0] == ["", "K=20", "K=50", "K=100"]
+    rows = [row[0] for row in table[1:]]
+    assert {"R@K", "ngR@K", "zR@K", "mR@K"} <= {*rows}
+    assert not any(name.startswith(("micro", "macro", "pooled")) or "_all" in name for name in rows)
+    (table,) = read_tables(short_table(result_of(motifs(), training=None)))
+    assert "zR@K" not in [row[0] for row in table[1:]]
+
+    (table,) = read_tables(short_table(result_of(reldn((1, 9)))))
+    recalls = [f"{kind}_k_R@{k}" for kind in ("rel", "phr") for k in (20, 50, 100)]
+    assert table[0] == ["k", *recalls, "rel_k_zR@50", "phr_k_zR@50"]
+    assert [row[0] for row in table[1:]] == ["1", "9"]
+
+    result = result_of(openimages(("near",)))
+    (table,) = read_tables(short_table(result))
+    numbers = dict(table[1:])
+    assert numbers["score"] == two_decimals(result.metrics["score"])
+    assert {"R@50", "score_starred", "mAP_rel"} <= {*numbers} and "AP_rel/on" not in numbers
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_a_short_table_is_one_table_without_repeats(name: str) -> None:
+    result = result_of(PROTOCOLS[name]())
+    text = short_table(result)
+    assert len(read_tables(text)) == 1 and len(text.splitlines()) < 40
+    for shown in cells_of(text).values():
+        assert shown != "-"
+    assert text.endswith("\n\n".join(result.notes))
+
+
+def test_nothing_defined_has_no_table() -> None:
+    assert short_table(ProtocolResult({"R@50": math.nan}, {}, {}, ["A note."])) == "A note."
+
+
 NAME = st.text(st.characters(exclude_categories=["Cs", "Cc"]))
 
 
@@ -262,7 +310,7 @@ def test_files_of_an_earlier_evaluation_are_replaced(tmp_path: Path) -> None:
     counts = PerImageRecall(("1",), np.array([1]), {"R@50": np.array([1])})
     save(tmp_path, {"first": ProtocolResult({"R@50": 1.0}, {"first": counts}, {"n": np.array([1, 2, 3])})})
     save(tmp_path, {"second": ProtocolResult({"R@50": 2.0}, {"second": counts}, {"n": np.array([1, 2, 3])})})
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 5
     for path in tmp_path.iterdir():
         text = path.read_text()
         assert "second" in text and "first" not in text

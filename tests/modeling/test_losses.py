@@ -471,13 +471,15 @@ def test_work_is_a_fixed_number_of_tensor_operations(normalization: Normalizatio
     assert not {name.rstrip("0123456789") for name in many} & set(WAITING)
 
 
-def all_losses(logits: Tensor, batch: Batch) -> Tensor:
-    return sum(fast(batch, logits).values(), start=predicate_cross_entropy(logits, batch.targets))
-
-
 def test_losses_compile_without_a_graph_break() -> None:
     """The losses read no value, so they need no device sync."""
     batch = make_batch(0, [5, 4])
+    contrastive = losses_of(batch.num_classes, batch.logits.shape[1] - 1)
+
+    def all_losses(logits: Tensor, batch: Batch) -> Tensor:
+        terms = contrastive(logits, batch.entities, batch.pairs, batch.targets)
+        return sum(terms.values(), start=predicate_cross_entropy(logits, batch.targets))
+
     compiled = torch.compile(all_losses, fullgraph=True, backend="aot_eager")(batch.logits, batch)
     expected = all_losses(batch.logits, batch)
     torch.testing.assert_close(compiled, expected)

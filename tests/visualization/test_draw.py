@@ -8,6 +8,7 @@ from matplotlib.colors import to_rgb
 from reldn_d2.visualization.draw import draw_scene_graph, side_by_side
 from reldn_d2.visualization.graph import SceneGraph
 from reldn_d2.visualization.labels import PALETTE, edges_to_draw, entity_colours, entity_names
+from reldn_d2.visualization.layout import arc
 from reldn_d2.visualization.sheet import Sheet
 
 Triplet = tuple[int, int, str]
@@ -108,6 +109,17 @@ def test_labels_of_one_pair_do_not_cover_each_other(plates: list[tuple[str, np.n
     for i, (_, a) in enumerate(plates):
         for _, b in plates[:i]:
             assert min(a[2], b[2]) <= max(a[0], b[0]) or min(a[3], b[3]) <= max(a[1], b[1])
+
+
+def test_labels_keep_off_other_arrows(plates: list[tuple[str, np.ndarray]]) -> None:
+    # The second arrow crosses the first one in its middle, the first choice for a label.
+    graph = graph_of(
+        [LEFT, RIGHT, [535, 20, 555, 40], [535, 460, 555, 480]], [(0, 1, "beside"), (2, 3, "above")]
+    )
+    draw_scene_graph(grey(), graph)
+    second = arc(np.array([545.0, 30]), np.array([545.0, 470]), 0.12, 8)
+    place = dict(plates)["beside"]
+    assert not ((second > place[:2]) & (second < place[2:])).all(axis=1).any()
 
 
 def test_top_n_limits_what_is_drawn(plates: list[tuple[str, np.ndarray]]) -> None:

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 
-from reldn_d2.visualization.feature_maps import feature_map_overlay
+from reldn_d2.visualization.feature_maps import feature_map_colours, feature_map_overlay
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
 
@@ -49,6 +50,13 @@ def test_a_constant_map_has_one_colour() -> None:
     overlay = feature_map_overlay(torch.full((3, 4, 4), 7.0), IMAGE, opacity=1.0)
     assert overlay.shape == IMAGE.shape and overlay.dtype == np.uint8
     assert len(np.unique(overlay.reshape(-1, 3), axis=0)) == 1
+
+
+def test_the_legend_has_the_colours_of_the_maps() -> None:
+    features = torch.linspace(0, 1, 5).reshape(1, 1, 5)
+    shown = feature_map_overlay(features, np.zeros((1, 5, 3), np.uint8), opacity=1.0)
+    legend = [np.rint(np.array(to_rgb(colour)) * 255) for colour in feature_map_colours(5)]
+    np.testing.assert_allclose(shown[0], legend, atol=1)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,10 @@ def full_report(text: str) -> Report:
     return (
         Report(text)
         .heading(text)
+        .subheading(text)
+        .note(text)
         .paragraph(text)
+        .legend([(["#aabbcc"], text), (["#000000", "#ffffff"], text)])
         .table([{text: text, "R@50": 1.0}], caption=text, best={"R@50": "max"}, footnotes=[text])
         .pictures([(PICTURE, text), (curves_svg({text: {0: 1.0, 5: 2.0}}, y_label=text), text)])
         .code(text)
@@ -64,7 +67,7 @@ def test_every_text_is_escaped() -> None:
     nasty = "<script>alert('1')</script> & \"quotes\" </td></style>"
     page = Page(full_report(nasty).html())
     assert "script" not in page.tags
-    assert page.texts.count(nasty) == 12
+    assert page.texts.count(nasty) == 16
     assert ("img", "alt", nasty) in page.attributes
 
 
@@ -106,6 +109,23 @@ def test_wrong_tables_and_pictures_are_refused() -> None:
         Report("r").pictures([(PICTURE[..., 0], "grey")])
     with pytest.raises(ValueError, match=r"'empty'.*encoded"):
         Report("r").pictures([(PICTURE[:0], "empty")])
+
+
+def test_a_legend_shows_colours_and_scales() -> None:
+    page = Page(Report("r").legend([(["#aabbcc"], "right"), (["#000000", "#ffffff"], "low to high")]).html())
+    styles = [value for tag, name, value in page.attributes if (tag, name) == ("span", "style")]
+    assert styles == ["background: #aabbcc", "background: linear-gradient(to right, #000000, #ffffff)"]
+    for colours in ([], ["red"], ["#fff"], ["#aabbcc; position: fixed"]):
+        with pytest.raises(ValueError, match=r"'right'.*#rrggbb"):
+            Report("r").legend([(colours, "right")])
+
+
+def test_every_heading_begins_a_section() -> None:
+    html = Report("r").paragraph("before").heading("a").paragraph("of a").heading("b").html()
+    sections = re.findall(r"<section>(.*?)</section>", html, re.DOTALL)
+    texts = [re.findall(r"<(?:p|h2)>(.*?)</", section) for section in sections]
+    assert texts == [["before"], ["a", "of a"], ["b"]]
+    assert Report("r").heading("a").html().count("<section>") == 1
 
 
 def test_markup_from_outside_is_no_picture() -> None:

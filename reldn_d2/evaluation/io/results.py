@@ -1,7 +1,8 @@
 """The results of an evaluation: files, and tables for the log.
 
-    relation_results.md       the complete tables of all protocols
-    relation_results.csv      protocol, metric, value
+    relation_results.md       the headline, and one table for each protocol with the numbers that people read
+    relation_results.csv      protocol, metric, value: every number
+    relation_predicates.md    a table of the predicates for each protocol that has one
     relation_predicates.csv   protocol, predicate, column, value
     relation_per_image.json   the counts of every image, for comparing two models image by image
 
@@ -30,10 +31,12 @@ import tabulate
 from reldn_d2.utils.io import atomic_write
 
 from ..metrics import PerImageRecall
+from ..protocols.headline import headline
 from ..protocols.protocol import ProtocolResult
 
 TABLES_FILE = "relation_results.md"
 RESULTS_FILE = "relation_results.csv"
+PREDICATE_TABLES_FILE = "relation_predicates.md"
 PREDICATES_FILE = "relation_predicates.csv"
 PER_IMAGE_FILE = "relation_per_image.json"
 FORMAT_VERSION = 2  # of the JSON file
@@ -42,9 +45,13 @@ FORMAT_VERSION = 2  # of the JSON file
 _RECALL_BY_K = re.compile(r"(macro_|micro_|)(rel|phr)_k(\d+)_(z?R)@(\d+)")
 _RECALL = re.compile(r"(.+)@(\d+)")
 _STARRED = "_starred"
+_OTHER = "other"  # group of the numbers that are no recalls
 # Columns of the table of predicates that say how often a predicate is annotated.
 _COUNTS = ("annotated", "instance cases", "proximity cases")
 _SHOWN_IN_LOG = 50
+# Numbers that are not in the short tables, but in the CSV file: the second averages, and zero-shot recall of
+# `reldn` at other K's.
+_LEFT_TO_CSV = re.compile(r"(macro|micro|pooled)_.*|.*mR_all@.*|.*_k\d+_zR@(?!50).*")
 
 
 def save_results(
@@ -55,7 +62,7 @@ def save_results(
     task: str,
     predicate_classes: Sequence[str],
 ) -> None:
-    """Write the four files, each in one step. They replace the files of an earlier evaluation.
+    """Write the five files, each in one step. They replace the files of an earlier evaluation.
 
     Args:
         folder: folder for the files, made if missing.
@@ -64,16 +71,25 @@ def save_results(
         predicate_classes: names of the P predicates.
     """
     folder = Path(folder)
-    sections = [
+    first = headline({name: _defined(result) for name, result in results.items()})
+    _save_sections(
+        folder / TABLES_FILE,
         f"# Relationships in {dataset_name}, {task}",
+        "" if first is None else f"**{first.metric} of {first.group}: {first.value:.2f}**",
+        f"Percent. Every number is in {RESULTS_FILE}, those of each predicate are in {PREDICATE_TABLES_FILE} "
+        f"and {PREDICATES_FILE}.",
+        *(f"## {name}\n\n{short_table(result)}" for name, result in results.items()),
+    )
+    predicate_tables = {
+        name: "\n\n".join(_predicate_table(result, predicate_classes, complete=True))
+        for name, result in results.items()
+    }
+    _save_sections(
+        folder / PREDICATE_TABLES_FILE,
+        f"# Predicates in {dataset_name}, {task}",
         "Percent, except for counts. A dash is an undefined number.",
-        *(
-            f"## {name}\n\n{results_table(result, predicate_classes, complete=True)}"
-            for name, result in results.items()
-        ),
-    ]
-    with atomic_write(folder / TABLES_FILE) as file:
-        file.write(("\n\n".join(sections) + "\n").encode())
+        *(f"## {name}\n\n{table}" for name, table in predicate_tables.items() if table),
+    )
     _save_csv(
         folder / RESULTS_FILE,
         ("protocol", "metric", "value"),
@@ -102,12 +118,22 @@ def save_results(
 
 
 def remove_results(folder: str | os.PathLike[str]) -> None:
-    """Remove the four files, if they exist.
+    """Remove the five files, if they exist.
 
     Results of other predictions must not stay beside new predictions.
     """
-    for name in (TABLES_FILE, RESULTS_FILE, PREDICATES_FILE, PER_IMAGE_FILE):
+    for name in (TABLES_FILE, RESULTS_FILE, PREDICATE_TABLES_FILE, PREDICATES_FILE, PER_IMAGE_FILE):
         (Path(folder) / name).unlink(missing_ok=True)
+
+
+def _save_sections(path: Path, *sections: str) -> None:
+    """Write a Markdown file from its sections. Empty ones are left out."""
+    with atomic_write(path) as file:
+        file.write(("\n\n".join(filter(None, sections)) + "\n").encode())
+
+
+def _defined(result: ProtocolResult) -> dict[str, float]:
+    return {name: value for name, value in result.metrics.items() if not math.isnan(value)}
 
 
 def _save_csv(path: Path, header: Sequence[str], rows: Iterable[tuple[*tuple[str, ...], float]]) -> None:
@@ -118,6 +144,29 @@ def _save_csv(path: Path, header: Sequence[str], rows: Iterable[tuple[*tuple[str
     writer.writerows((*row[:-1], "" if math.isnan(row[-1]) else row[-1]) for row in rows)
     with atomic_write(path) as file:
         file.write(text.getvalue().encode())
+
+
+def short_table(result: ProtocolResult) -> str:
+    """Format the numbers of one protocol that people read as one table, and the notes.
+
+    If all are recalls, there is a row for each recall, or for each k, and a column for each K; otherwise each
+    number has a row. Left out are second averages, undefined numbers and numbers of single predicates.
+    """
+    shown = {
+        name: value
+        for name, value in _of_all_predicates(result).items()
+        if not (math.isnan(value) or _LEFT_TO_CSV.fullmatch(name))
+    }
+    return "\n\n".join([*_one_table(shown), *result.notes])
+
+
+def _one_table(metrics: Mapping[str, float]) -> Iterator[str]:
+    places = {name: _place(name) for name in metrics}
+    if any(group == _OTHER for _, group, _, _ in places.values()):
+        yield _markdown(["", "%"], [[name, _text(value)] for name, value in metrics.items()])
+    else:
+        joined = {name: (corner, "", row, column) for name, (corner, _, row, column) in places.items()}
+        yield from _tables(joined, metrics)
 
 
 def results_table(result: ProtocolResult, predicate_classes: Sequence[str], *, complete: bool = False) -> str:
@@ -132,18 +181,33 @@ def results_table(result: ProtocolResult, predicate_classes: Sequence[str], *, c
         complete: whether the table of predicates has all columns; else it has only the recalls at 50.
     """
     return "\n\n".join(
-        [*_metric_tables(result), *_predicate_table(result, predicate_classes, complete), *result.notes]
+        [
+            *_metric_tables(result),
+            *_predicate_table(result, predicate_classes, complete=complete),
+            *result.notes,
+        ]
     )
 
 
 def _metric_tables(result: ProtocolResult) -> Iterator[str]:
+    metrics = _of_all_predicates(result)
+    yield from _tables({name: _place(name) for name in metrics}, metrics)
+
+
+def _of_all_predicates(result: ProtocolResult) -> dict[str, float]:
+    """The metrics without those that the table of predicates shows ("AP_rel/on" in a column "AP_rel")."""
+    return {
+        name: value
+        for name, value in result.metrics.items()
+        if "/" not in name or name.partition("/")[0] not in result.per_predicate
+    }
+
+
+def _tables(places: Mapping[str, tuple[str, str, str, str]], metrics: Mapping[str, float]) -> Iterator[str]:
+    """A table for each corner and group of the places (see `_place`)."""
     tables: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
-    for name, value in result.metrics.items():
-        column_name, of_predicate, _ = name.partition("/")
-        # The table of predicates shows "AP_rel/on" if it has a column "AP_rel".
-        if not (of_predicate and column_name in result.per_predicate):
-            corner, group, row, column = _place(name)
-            tables.setdefault((corner, group), {}).setdefault(row, {})[column] = _text(value)
+    for name, (corner, group, row, column) in places.items():
+        tables.setdefault((corner, group), {}).setdefault(row, {})[column] = _text(metrics[name])
     for (corner, _), rows in tables.items():
         columns = list(dict.fromkeys(column for cells in rows.values() for column in cells))
         cells = [[row, *(found.get(column, "") for column in columns)] for row, found in rows.items()]
@@ -159,12 +223,12 @@ def _place(metric: str) -> tuple[str, str, str, str]:
         name, at = found.groups()
         return "", "recall", f"{name}@K", f"K={at}"
     if metric.endswith(_STARRED):
-        return "", "other", metric.removesuffix(_STARRED), "% starred"
-    return "", "other", metric, "%"
+        return "", _OTHER, metric.removesuffix(_STARRED), "% starred"
+    return "", _OTHER, metric, "%"
 
 
 def _predicate_table(
-    result: ProtocolResult, predicate_classes: Sequence[str], complete: bool
+    result: ProtocolResult, predicate_classes: Sequence[str], *, complete: bool
 ) -> Iterator[str]:
     columns = {
         name: values.tolist()

@@ -304,8 +304,8 @@ def _cell_minima(
         (2, 2, E, cells of all terms): minima by sign, side, anchor and cell; infinite if there are no such
         pairs.
     """
-    first_cells = [0, *accumulate(term.num_cells for term in terms)]
-    sides, num_anchors, num_cells = 2, len(entities), first_cells[-1]
+    *first_cells, num_cells = accumulate((term.num_cells for term in terms), initial=0)
+    sides, num_anchors = 2, len(entities)
     # The rows of these (2, M) tables are the two sides: subjects as anchors, then objects as anchors.
     anchor = torch.stack([pairs.subject, pairs.object])
     drawn = torch.stack([targets.subject_side, targets.object_side])
@@ -319,7 +319,7 @@ def _cell_minima(
     begin = begin + sides * num_anchors * num_cells * ~targets.related
     values, places = [], []
     fixed_logits = logits.detach()
-    for term, first_cell in zip(terms, first_cells, strict=False):
+    for term, first_cell in zip(terms, first_cells, strict=True):
         for cell, pair, excluded in term.memberships(fixed_logits, entities, pairs, targets):
             value = signed if pair is None else signed.index_select(1, pair)
             values.append(value if excluded is None else value.masked_fill(excluded, torch.inf))

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
@@ -15,6 +16,7 @@ from ..svg import Svg
 
 Cell = str | int | float | None
 
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _TEMPLATES = Environment(
     loader=PackageLoader(__package__),
     autoescape=True,
@@ -35,12 +37,20 @@ class Report:
 
     def __init__(self, title: str) -> None:
         self._title = title
-        # What the template shows, from top to bottom: the kind of a part and its values.
-        self._parts: list[dict[str, Any]] = []
+        # What the template shows, from top to bottom, by section: the kind of a part and its values.
+        self._sections: list[list[dict[str, Any]]] = []
 
     def heading(self, text: str) -> Self:
         """Begin a section."""
         return self._add("heading", text=text)
+
+    def subheading(self, text: str) -> Self:
+        """Begin a part of a section."""
+        return self._add("subheading", text=text)
+
+    def note(self, text: str) -> Self:
+        """Add a paragraph in a frame, which nobody should overlook."""
+        return self._add("note", text=text)
 
     def paragraph(self, text: str) -> Self:
         """Add a paragraph."""
@@ -49,6 +59,21 @@ class Report:
     def code(self, text: str) -> Self:
         """Add commands or other text whose lines are kept."""
         return self._add("code", text=text)
+
+    def legend(self, entries: Sequence[tuple[Sequence[str], str]]) -> Self:
+        """Explain the colours of pictures.
+
+        Args:
+            entries: (colours, meaning) pairs. A colour is "#rrggbb"; several ones are a scale from left to
+                right.
+
+        Raises:
+            ValueError: a colour is written in another way, or an entry has none.
+        """
+        for colours, meaning in entries:
+            if not colours or not all(_COLOUR.fullmatch(colour) for colour in colours):
+                raise ValueError(f"the legend {meaning!r} has {list(colours)}; write colours as '#rrggbb'")
+        return self._add("legend", entries=[(list(colours), meaning) for colours, meaning in entries])
 
     def table(
         self,
@@ -119,7 +144,7 @@ class Report:
     def html(self) -> str:
         """The whole page."""
         template = _TEMPLATES.get_template("report.html.jinja")
-        return template.render(title=self._title, parts=self._parts)
+        return template.render(title=self._title, sections=self._sections)
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the page in one step; missing folders are created."""
@@ -127,7 +152,9 @@ class Report:
             file.write(self.html().encode())
 
     def _add(self, kind: str, **values: object) -> Self:
-        self._parts.append({"kind": kind, **values})
+        if kind == "heading" or not self._sections:
+            self._sections.append([])
+        self._sections[-1].append({"kind": kind, **values})
         return self
 
 

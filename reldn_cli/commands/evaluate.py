@@ -1,0 +1,138 @@
+"""`reldn evaluate`."""
+
+import argparse
+from pathlib import Path
+
+from ..command import Command, Parser
+from ..flags import (
+    add_config,
+    add_data,
+    add_device,
+    add_launch,
+    add_output,
+    add_weights,
+    check_launch,
+    positive,
+)
+
+# Options that are for saved predictions only.
+_OF_PREDICTIONS = (
+    *(
+        "--predicates-per-pair",
+        "--excluded-predicates",
+        "--image-labels",
+        "--train-dataset",
+        "--allow-missing",
+    ),
+    *("--submission", "--kaggle"),
+)
+# Options that --submission, which computes no scores, does not use.
+_OF_SCORES = (
+    *("--protocol", "--output", "--confusion-subset", "--train-dataset", "--image-labels"),
+    *("--predicates-per-pair", "--excluded-predicates"),
+)
+
+
+def _add_arguments(parser: Parser) -> None:
+    add = parser.add_argument
+    add_weights(parser, "the model to evaluate")
+    add(
+        "--predictions",
+        type=Path,
+        metavar="FILE",
+        help="saved predictions instead of a model: an .npz file of an evaluation or of another model, or a "
+        ".csv submission to the OpenImages challenge",
+    )
+    add_config(parser, default="config.yaml in the folder of the weights")
+    add_data(parser)
+    add(
+        "--dataset",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="registered data sets (default: those of the config or file)",
+    )
+    add("--task", help="sgdet, sgcls or prdcls (default: that of the config or file)")
+    add("--protocol", nargs="+", default=[], metavar="NAME", help="evaluation protocols (docs/evaluation.md)")
+    add_output(
+        parser,
+        "folder for the results (default: inference/ in the folder of the weights, or beside the "
+        "predictions)",
+    )
+    add("--confusion-subset", action="store_true", help="also score only the images with a confusable case")
+    saved = parser.add_argument_group("with --predictions")
+    add = saved.add_argument
+    add(
+        "--allow-missing",
+        action="store_true",
+        help="count images without prediction as images where nothing was found",
+    )
+    add("--predicates-per-pair", type=positive, nargs="+", metavar="K", help="the k's of protocol reldn")
+    add(
+        "--excluded-predicates",
+        nargs="+",
+        metavar="PREDICATE",
+        help="predicates that are not in the starred numbers of the openimages protocols",
+    )
+    add(
+        "--image-labels", type=Path, metavar="FILE.csv", help="verified image labels, for protocol openimages"
+    )
+    add(
+        "--train-dataset",
+        metavar="NAME",
+        help="training split, for zero-shot recall (default: the one in the metadata)",
+    )
+    add(
+        "--submission",
+        type=Path,
+        metavar="FILE.csv",
+        help="write a submission to the challenge instead of scores",
+    )
+    add("--kaggle", action="store_true", help="write it for the Kaggle server")
+    add_device(parser)
+    add_launch(parser)
+
+
+def _check(parser: Parser, args: argparse.Namespace) -> None:
+    def given(options: tuple[str, ...]) -> list[str]:
+        return [name for name in options if getattr(args, name.removeprefix("--").replace("-", "_"))]
+
+    if args.predictions is None:
+        if not (args.weights or args.config_file):
+            parser.error("give a model (--weights), or saved predictions (--predictions)")
+        if given(_OF_PREDICTIONS):
+            parser.error(
+                f"{given(_OF_PREDICTIONS)[0]} is for saved predictions: give --predictions, or leave it out"
+            )
+        check_launch(parser, args)
+        return
+    if given(("--weights", "--config-file", "--device", "--opts")):
+        parser.error(
+            "--predictions needs no model: leave out --weights, --config-file, --device and overrides"
+        )
+    if len(args.dataset) > 1:
+        parser.error("--predictions are scored on one --dataset")
+    if args.kaggle and not args.submission:
+        parser.error("--kaggle is a format of --submission FILE.csv")
+    if args.submission and args.predictions.suffix.lower() == ".csv":
+        parser.error("--predictions is a submission already: give an .npz file")
+    if args.submission and given(_OF_SCORES):
+        parser.error(f"{given(_OF_SCORES)[0]} is for scores, and --submission writes none")
+
+
+COMMAND = Command(
+    name="evaluate",
+    summary="evaluate a model, or score saved predictions",
+    description="""
+Evaluates a model on the test sets of its config, or scores saved predictions of any model. Writes tables of
+all numbers; the last lines on the screen say which number is the usual one, and where the tables are.
+""",
+    example="""
+reldn evaluate --weights output/scenes/reldn --task prdcls
+reldn evaluate --predictions output/scenes/reldn/inference/scenes_test/prdcls/relation_predictions.npz \\
+    --protocol motifs
+""",
+    module="evaluate",
+    add_arguments=_add_arguments,
+    check=_check,
+)

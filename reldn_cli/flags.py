@@ -1,0 +1,148 @@
+"""The options that several commands share."""
+
+from argparse import ArgumentTypeError, Namespace
+from pathlib import Path
+
+from .command import Parser
+
+_FREE_PORT = "auto"
+
+
+def add_imports(parser: Parser) -> None:
+    """--import: modules that register data sets and parts of a model."""
+    parser.add_argument(
+        "--import",
+        action="append",
+        default=[],
+        dest="modules",
+        metavar="FILE.py",
+        help="file or module of your own that registers data sets or parts of a model; may be repeated",
+    )
+
+
+def add_data(parser: Parser) -> None:
+    """--data and --import: data of the user."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FILE.yaml",
+        help="your own data: a file that names the splits (datasets/README.md)",
+    )
+    add_imports(parser)
+
+
+def add_config(parser: Parser, *, required: bool = False, default: str = "") -> None:
+    """--config-file and the overrides at the end.
+
+    Args:
+        parser: parser of the command.
+        required: whether the command needs a config file.
+        default: text that says what is used without it.
+    """
+    text = "config in YAML or Python: a file, or a name such as vrd/reldn_vgg16.yaml"
+    parser.add_argument(
+        "--config-file",
+        required=required,
+        metavar="FILE",
+        help=text + (f" (default: {default})" if default else ""),
+    )
+    parser.add_argument(
+        "opts",
+        nargs="*",
+        metavar="KEY VALUE",
+        help="overrides of the config; for a config in Python they are written key=value",
+    )
+
+
+def add_weights(parser: Parser, text: str, *, required: bool = False) -> None:
+    """--weights: a checkpoint.
+
+    Args:
+        parser: parser of the command.
+        text: what the checkpoint is for.
+        required: whether the command needs it.
+    """
+    parser.add_argument(
+        "--weights",
+        required=required,
+        metavar="FILE|FOLDER|NAME",
+        help=f"{text}: a file, the folder of a training, or a config's name in Detectron2's model zoo",
+    )
+
+
+def add_output(parser: Parser, text: str, default: Path | None = None) -> None:
+    """--output: where results are written.
+
+    Args:
+        parser: parser of the command.
+        text: what is written there.
+        default: the folder if the option is not given.
+    """
+    shown = "" if default is None else " (default: %(default)s)"
+    parser.add_argument("--output", type=Path, default=default, metavar="PATH", help=text + shown)
+
+
+def add_device(parser: Parser) -> None:
+    """--device: where the model runs."""
+    parser.add_argument(
+        "--device", metavar="DEVICE", help="cpu, cuda or cuda:N (default: that of the config)"
+    )
+
+
+def add_launch(parser: Parser) -> None:
+    """Detectron2's options for several processes and machines."""
+    add = parser.add_argument
+    add(
+        "--num-gpus",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="GPUs of each machine; without GPUs, CPU processes (default: %(default)s)",
+    )
+    add(
+        "--num-machines",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="number of machines (default: %(default)s)",
+    )
+    add(
+        "--machine-rank",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of this machine, from 0 on (default: %(default)s)",
+    )
+    add(
+        "--dist-url",
+        default=_FREE_PORT,
+        metavar="URL",
+        help="address of the first machine, tcp://HOST:PORT (default: a free port of this machine)",
+    )
+
+
+def check_launch(parser: Parser, args: Namespace) -> None:
+    """Refuses options of `add_launch` that do not fit each other."""
+    if args.num_machines > 1 and args.dist_url == _FREE_PORT:
+        parser.error("--num-machines needs the address of the first machine: give --dist-url tcp://HOST:PORT")
+    if not 0 <= args.machine_rank < args.num_machines:
+        parser.error(
+            f"--machine-rank {args.machine_rank} is not from 0 to {args.num_machines - 1}, the last of "
+            "--num-machines"
+        )
+
+
+def positive(text: str) -> int:
+    """An integer of at least 1, for `type=`."""
+    value = int(text)
+    if value < 1:
+        raise ArgumentTypeError(f"{text} is not at least 1")
+    return value
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1, for `type=`."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value

@@ -1,0 +1,1 @@
+"""Runs the tables of the paper with several seeds, and writes them beside the paper's numbers."""

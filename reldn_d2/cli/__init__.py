@@ -1,0 +1,1 @@
+"""What the commands of `reldn` do. `reldn_cli` parses their options."""

@@ -1,0 +1,26 @@
+"""`reldn cache-detections`."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from reldn_d2.data import detections_made_by
+from reldn_d2.engine import cache_detections, detector_identity, load_model, parts_of
+
+from .common import FINISHED, find_weights, load_run_config, prepare
+
+
+def run(args: Namespace) -> int:
+    """Runs the detector over the data sets whose files are missing. Returns the exit status."""
+    data = prepare(args)
+    weights = find_weights(args.weights) if args.weights else None
+    cfg = load_run_config(args, ("weights", "device"), weights=weights, data=data).cfg
+    model = load_model(cfg)
+    identity, parts = detector_identity(cfg, model), parts_of(cfg)
+    folder = args.output or Path(parts.weights).parent / "detections"
+    for name in args.dataset or (*parts.train_datasets, *parts.test_datasets):
+        path = folder / f"{name}.npz"
+        if detections_made_by(path) == identity:
+            print(f"{path} is kept: it was made with these weights and this config")
+        else:
+            cache_detections(cfg, model, name, path)
+    return FINISHED

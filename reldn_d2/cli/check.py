@@ -1,0 +1,157 @@
+"""`reldn check`: shows the contents of data sets, and their problems."""
+
+import json
+import traceback
+from argparse import Namespace
+from difflib import get_close_matches
+from textwrap import shorten
+from typing import Any, Literal
+
+import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from tqdm import tqdm
+
+from reldn_d2.data import register_coco_relations
+from reldn_d2.data.checking.checks import DatasetCheck, check_dataset, check_names, check_pictures
+from reldn_d2.data.checking.problems import images_with_errors, sort_problems
+from reldn_d2.data.statistics import zero_shot_triplets
+from reldn_d2.evaluation.protocols.confusion import confusion_frequency
+from reldn_d2.utils.io import atomic_write
+from reldn_d2.visualization import Report
+
+from .checking.page import add_to_page
+from .checking.report import DatasetReport, ZeroShot, as_data, as_text, ground_truth
+from .common import ERROR, FINISHED, PROBLEMS, prepare
+
+# Keys of the metadata that say where a data set comes from.
+SOURCES = ("annotation_file", "image_root")
+
+
+class NotLoadedError(Exception):
+    """A data set can't be loaded. The message says why."""
+
+
+def load(name: str) -> tuple[list[dict[str, Any]], Any]:
+    """Dataset dicts and metadata of a registered data set.
+
+    Raises:
+        NotLoadedError: the name is not registered, the loader fails, or the metadata has no class names.
+    """
+    if name not in DatasetCatalog:
+        similar = get_close_matches(name, DatasetCatalog.list(), n=3)
+        hint = f"did you mean {' or '.join(similar)}? Otherwise " if similar else ""
+        raise NotLoadedError(
+            f"no data set {name!r} is registered: {hint}give the module that registers it as --import"
+        )
+    try:
+        dataset_dicts = DatasetCatalog.get(name)
+    except (OSError, ValueError) as error:
+        raise NotLoadedError(f"{name} can't be loaded: {error}") from error
+    # A user's own loader may raise anything, and its message alone is often not enough.
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{place.filename}, line {place.lineno}"
+        raise NotLoadedError(f"{name} can't be loaded: {where}: {type(error).__name__}: {error}") from error
+    if not isinstance(dataset_dicts, list):
+        raise NotLoadedError(
+            f"{name}: its loader returns a {type(dataset_dicts).__name__}, not a list of dicts"
+        )
+    metadata = MetadataCatalog.get(name)
+    for key in ("thing_classes", "predicate_classes"):
+        if metadata.get(key) is None:
+            raise NotLoadedError(f"{name} has no {key} in its metadata: give the names when you register it")
+    return dataset_dicts, metadata
+
+
+def check(name: str, images: Literal["decode", "header", "skip"]) -> DatasetReport:
+    """Load and check a data set.
+
+    Args:
+        name: name of a registered data set.
+        images: how much of the image files to read: all ("decode"), headers ("header") or nothing ("skip").
+
+    Raises:
+        NotLoadedError: the data set can't be loaded.
+    """
+    dataset_dicts, metadata = load(name)
+    things, predicates = [*metadata.thing_classes], [*metadata.predicate_classes]
+    found = check_dataset(dataset_dicts, len(things), len(predicates), metadata.get("expected_counts"))
+    pictures = [] if images == "skip" else check_pictures(found.arrays, images)
+    # The counts below need no image files. So an image counts if its annotations have no errors.
+    faulty = images_with_errors(found.problems)
+    usable = [image for image in range(len(dataset_dicts)) if image not in faulty]
+    # disable=None: a bar on a terminal, nothing in a log file
+    bar = tqdm(usable, "confusable cases", leave=False, disable=None)
+    confusion = confusion_frequency(ground_truth(found.arrays, image) for image in bar)
+    return DatasetReport(
+        name=name,
+        sources={key: str(metadata.get(key)) for key in SOURCES if metadata.get(key) is not None},
+        thing_classes=things,
+        predicate_classes=predicates,
+        check=found,
+        problems=sort_problems([*found.problems, *check_names(things, predicates), *pictures]),
+        usable=usable,
+        confusion=confusion,
+        zero_shot=zero_shot(name, found),
+    )
+
+
+def zero_shot(name: str, found: DatasetCheck) -> ZeroShot | str | None:
+    """Count the relationships whose three labels never occur together in the training split.
+
+    Args:
+        name: name of the data set.
+        found: result of the check.
+
+    Returns:
+        The counts; or a text that says why nothing was counted; or None if the data set names no training
+        split.
+    """
+    metadata = MetadataCatalog.get(name)
+    known = any(metadata.get(key) is not None for key in ("train_dataset", "zero_shot_triplets"))
+    if not known:
+        return None
+    # Errors without an image are about the official counts, not about annotations, and do not matter here.
+    if images_with_errors(found.problems):
+        return "annotations have errors"
+    try:
+        triplets = zero_shot_triplets(name)
+    except (KeyError, OSError, ValueError) as error:
+        # The message about an unregistered name lists all registered names.
+        return shorten(str(error), 400, placeholder=" ...")
+    arrays = found.arrays
+    labels = np.column_stack([arrays.classes[arrays.subject_object], arrays.relations[:, 2]])
+    unseen = {tuple(triplet) for triplet in triplets.tolist()}
+    count = sum(tuple(label) in unseen for label in labels.tolist())
+    return ZeroShot(count, len(triplets))
+
+
+def run(args: Namespace) -> int:
+    """Checks the data sets, one after the other. Returns the exit status."""
+    own = prepare(args)
+    names = [*args.dataset, *(own.names.values() if own else ())]
+    if args.annotations is not None:
+        names.append(str(args.annotations))
+        register_coco_relations(names[-1], {}, args.annotations, args.image_root)
+    status, data, page = FINISHED, [], Report(f"Data sets: {', '.join(names)}")
+    for name in names:
+        try:
+            report = check(name, args.images)
+        except NotLoadedError as error:
+            print(f"error: {error}\n", flush=True)
+            data.append({"name": name, "error": str(error)})
+            page.heading(name).paragraph(str(error))
+            status = ERROR
+            continue
+        print(as_text(report), end="\n\n", flush=True)
+        data.append(as_data(report))
+        if args.html:
+            add_to_page(page, report, args.samples)
+        if report.has_errors:
+            status = max(status, PROBLEMS)
+    if args.output:
+        with atomic_write(args.output) as stream:
+            stream.write(json.dumps({"data_sets": data}, indent=1).encode())
+    if args.html:
+        page.write(args.html)
+    return status

@@ -1,0 +1,331 @@
+"""What the commands share: running and errors, weights, configs and their overrides, registered data."""
+
+import logging
+import sys
+import traceback
+import warnings
+from argparse import Namespace
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from detectron2.engine import launch
+from torch.multiprocessing.spawn import ProcessRaisedException
+
+from reldn_d2.config import OLD_KEYS
+from reldn_d2.data import RegisteredData, register_data_file
+from reldn_d2.engine import import_data_sets, load_config, load_config_for_data, parts_of, setup_console
+from reldn_d2.engine.parts import Config
+from reldn_d2.model_zoo import get_detectron2_config_file
+
+#: Exit statuses of commands; the parser has the same for wrong usage.
+FINISHED, PROBLEMS, ERROR, INTERRUPTED = 0, 1, 2, 130
+#: Errors that a command explains in one line.
+EXPECTED = (OSError, ValueError)
+
+_FINAL_WEIGHTS, _CONFIG = "model_final.pth", "config.yaml"
+# Options whose attribute of `KeyNames`, the config key that they set, has another name.
+_KEY_OF = {"output": "output_dir", "dataset": "test_datasets", "protocol": "protocols"}
+# Between the processes of a command, an expected error travels in the text of an exception.
+_MARK = "reldn_d2 expected error: "
+
+
+class InterruptedByUserError(Exception):
+    """The user stopped the command. The message says what is done."""
+
+
+class ExpectedError(Exception):
+    """An expected error in one of several processes."""
+
+
+def run_command(module: str, args: Namespace, early: Iterable[warnings.WarningMessage] = ()) -> int:
+    """Runs a command, and turns expected errors and Ctrl-C into one line and an exit status.
+
+    Args:
+        module: module of this package, with a function `run(args) -> int`.
+        args: parsed options.
+        early: warnings of imports. Harmless ones are not shown, see `reldn_d2.engine.console`.
+
+    Returns:
+        The exit status.
+    """
+    setup_console()
+    for warning in early:
+        warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
+    try:
+        status: int = import_module(f"{__package__}.{module}").run(args)
+    except (InterruptedByUserError, KeyboardInterrupt) as interrupt:
+        print(f"interrupted: {str(interrupt) or 'finished results are kept'}", file=sys.stderr)
+        return INTERRUPTED
+    except ProcessRaisedException as error:
+        _, mark, text = str(error).rpartition(_MARK)
+        if not mark:
+            raise
+        return _report(text.strip(), str(error) if args.verbose else "")
+    except EXPECTED as error:
+        return _report(message_of(error), traceback.format_exc() if args.verbose else "")
+    return status
+
+
+def _report(message: str, details: str) -> int:
+    print(f"{details}error: {message}", file=sys.stderr)
+    return ERROR
+
+
+def message_of(error: BaseException) -> str:
+    """The message of an error. For errors of the system it names the file."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def launched(work: Callable[[Namespace], None], args: Namespace) -> None:
+    """Calls `work(args)` in as many processes as the options ask for.
+
+    Args:
+        work: function of a module, which other processes can import.
+        args: parsed options, with those of `add_launch`.
+
+    Raises:
+        ProcessRaisedException: one of several processes failed.
+    """
+    several = args.num_gpus * args.num_machines > 1
+    # If one process fails, PyTorch warns that it ends the others. The error says enough.
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
+    launch(
+        partial(_in_process, work) if several else work,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args,),
+    )
+
+
+def _in_process(work: Callable[[Namespace], None], args: Namespace) -> None:
+    try:
+        work(args)
+    except EXPECTED as error:
+        raise ExpectedError(_MARK + message_of(error)) from error
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A checkpoint that --weights names.
+
+    Attributes:
+        address: path or URL, for MODEL.WEIGHTS.
+        folder: folder of the run that wrote it; None for a URL.
+    """
+
+    address: str
+    folder: Path | None
+
+    @property
+    def config_file(self) -> Path | None:
+        """The config that the run saved beside the checkpoint, if there is one."""
+        path = None if self.folder is None else self.folder / _CONFIG
+        return path if path is not None and path.is_file() else None
+
+
+def find_weights(text: str) -> Weights:
+    """Finds the checkpoint that --weights names.
+
+    Args:
+        text: a file or URL, both with or without the options after "?" that MODEL.WEIGHTS takes; the folder
+            of a run; or the name of a config in Detectron2's model zoo, such as
+            "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml", whose weights are downloaded.
+
+    Raises:
+        FileNotFoundError: there is no such file, folder or name.
+    """
+    name, _, options = text.partition("?")
+    if "://" in name:
+        return Weights(text, None)
+    path = Path(name)
+    if path.is_dir():
+        file = _weights_in(path)
+        return Weights(f"{file}?{options}" if options else str(file), path)
+    if path.is_file():
+        return Weights(text, path.parent)
+    if name.endswith(".yaml"):
+        return Weights(_zoo_address(name), None)
+    raise FileNotFoundError(
+        f"--weights {text}: there is no such file or folder: give a checkpoint, the folder of a training, "
+        "or the name of a config in Detectron2's model zoo"
+    )
+
+
+def _zoo_address(name: str) -> str:
+    """The URL of the weights of a config in Detectron2's model zoo."""
+    try:
+        get_detectron2_config_file(name)  # its error shows similar names
+        from detectron2 import model_zoo  # needs pkg_resources, which setuptools 82 and newer do not contain
+
+        address: str = model_zoo.get_checkpoint_url(name)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"--weights {name}: there is no such file, and {error}") from error
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"--weights {name}: Detectron2's model zoo can't be read ({error}): pip install 'setuptools<81', "
+            "or give the weights as a file or URL"
+        ) from error
+    except RuntimeError as error:
+        raise ValueError(
+            f"--weights {name}: Detectron2's model zoo has this config, but no weights for it: give another "
+            "name, or the weights as a file or URL"
+        ) from error
+    return address
+
+
+def _weights_in(folder: Path) -> Path:
+    """The final checkpoint in the folder of a run, or else the last one."""
+    names = [_FINAL_WEIGHTS]
+    last = folder / "last_checkpoint"
+    if last.is_file():
+        names.append(last.read_text().strip())
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    found = sorted(str(path.relative_to(folder)) for path in folder.glob("**/*.pth"))
+    hint = (
+        f"it has {', '.join(found[:3])}: name one of them"
+        if found
+        else "it has no .pth file: train a model first"
+    )
+    raise FileNotFoundError(
+        f"--weights {folder}: this folder has no finished training ({_FINAL_WEIGHTS}); {hint}"
+    )
+
+
+def prepare(args: Namespace) -> RegisteredData | None:
+    """Imports the modules of --import and registers the data of --data. Each process of a command needs this.
+
+    Returns:
+        The data sets of --data; None if the option is not given.
+    """
+    for module in args.modules:
+        import_data_sets(module)
+    path: Path | None = getattr(args, "data", None)
+    return None if path is None else register_data_file(path)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A config, and where it comes from.
+
+    Attributes:
+        cfg: the config, not frozen.
+        config_file: its file.
+        opts: its overrides, with those that options stand for.
+    """
+
+    cfg: Config
+    config_file: str
+    opts: list[str]
+
+
+def load_run_config(
+    args: Namespace,
+    options: Iterable[str] = (),
+    *,
+    weights: Weights | None = None,
+    data: RegisteredData | None = None,
+) -> RunConfig:
+    """Loads the config that the options describe, and applies options and overrides to it.
+
+    Args:
+        args: parsed options. Words that belong to the overrides are removed from options with several values,
+            see `take_overrides`.
+        options: names of the options that set a key of the config.
+        weights: the checkpoint of --weights. If --config-file is not given, the config beside it is taken.
+        data: the data sets of --data, which replace those of the config.
+
+    Raises:
+        FileNotFoundError, ValueError: see `load_config` and `load_config_for_data`; or no config is named, or
+            an option and an override set the same key.
+    """
+    found = args.config_file or (weights.config_file if weights else None)
+    if found is None:
+        raise ValueError(
+            f"--weights {args.weights}: there is no {_CONFIG} beside it: give its config as --config-file"
+        )
+    config_file = str(found)
+    parts = parts_of(load_config(config_file))
+    opts = take_overrides(args, {*parts.settings(), *OLD_KEYS}, python=parts.is_python)
+    overridden = parts.overridden_keys(opts)
+    given = vars(args) | {"weights": None if weights is None else weights.address}
+    for option in options:
+        value = given[option]
+        if value is None or value == [] or value is False:
+            continue
+        key = getattr(parts.keys, _KEY_OF.get(option, option))
+        if key in overridden:
+            raise ValueError(
+                f"--{option.replace('_', '-')} and the override {key} set the same: leave one out"
+            )
+        opts += parts.override(key, value)
+    cfg = load_config(config_file, opts) if data is None else load_config_for_data(config_file, opts, data)
+    return RunConfig(cfg, config_file, opts)
+
+
+def take_overrides(args: Namespace, known: Collection[str], *, python: bool) -> list[str]:
+    """The overrides on a command line, wherever they stand.
+
+    The parser cannot tell where the values of an option such as --input end and the overrides begin. A word
+    is an override if the config has its key.
+
+    Args:
+        args: parsed options. Overrides are removed from the options with several values.
+        known: keys of the config.
+        python: whether the config is in Python, with overrides key=value; otherwise they are pairs KEY VALUE.
+
+    Returns:
+        The overrides, as `load_config` takes them.
+
+    Raises:
+        ValueError: a word after the options is no key, or a key has no value.
+    """
+    found: list[str] = []
+    for name, values in vars(args).items():
+        if name in ("modules", "opts") or not isinstance(values, list):
+            continue
+        overrides, rest = _split(values, known, python)
+        found += overrides
+        values[:] = rest
+    overrides, rest = _split(args.opts, known, python)
+    if rest:
+        raise ValueError(f"{rest[0]!r} is no key of the config{near_misses(str(rest[0]), known)}")
+    return found + overrides
+
+
+def _split(words: Iterable[Any], known: Collection[str], python: bool) -> tuple[list[str], list[Any]]:
+    """Overrides among some words, and the other words."""
+    overrides, rest, remaining = list[str](), list[Any](), iter(words)
+    for word in remaining:
+        text = str(word)
+        if python and "=" in text and _names_a_key(text.partition("=")[0], known):
+            overrides.append(text)
+        elif not python and text in known:
+            value = next(remaining, None)
+            if value is None:
+                raise ValueError(f"the override {text} has no value: write {text} VALUE")
+            overrides += [text, str(value)]
+        else:
+            rest.append(word)
+    return overrides, rest
+
+
+def _names_a_key(text: str, known: Collection[str]) -> bool:
+    """Whether a text is a key, or the first part of keys."""
+    return text in known or any(key.startswith(f"{text}.") for key in known)
+
+
+def near_misses(word: str, known: Iterable[str]) -> str:
+    """The end of a message that names similar words; empty if nothing is similar."""
+    near = get_close_matches(word.partition("=")[0], known, n=3)
+    return f": did you mean {' or '.join(near)}?" if near else ""

@@ -1,0 +1,30 @@
+"""`reldn evaluate`: a model. Saved predictions are scored in `saved_predictions`."""
+
+from argparse import Namespace
+
+from reldn_d2.engine import evaluate, set_up_run
+
+from . import saved_predictions
+from .common import FINISHED, find_weights, launched, load_run_config, prepare
+
+_OPTIONS = ("weights", "output", "device", "task", "dataset", "protocol", "confusion_subset")
+
+
+def run(args: Namespace) -> int:
+    """Evaluates a model, or scores saved predictions. Returns the exit status."""
+    if args.predictions is not None:
+        prepare(args)
+        return saved_predictions.score(args)
+    launched(evaluate_model, args)
+    return FINISHED
+
+
+def evaluate_model(args: Namespace) -> None:
+    """Evaluates the model, in one of the processes."""
+    data = prepare(args)
+    weights = find_weights(args.weights) if args.weights else None
+    if args.output is None and args.config_file is None and weights is not None:
+        args.output = weights.folder  # the folder may have been moved since the training
+    run = load_run_config(args, _OPTIONS, weights=weights, data=data)
+    set_up_run(run.cfg, run.config_file, run.opts, eval_only=True)
+    evaluate(run.cfg)

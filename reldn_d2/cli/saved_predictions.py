@@ -1,0 +1,155 @@
+"""Scores saved predictions under any protocol. No model is run.
+
+The predictions are a file that an evaluation wrote, a file that `save_predictions` wrote for another model,
+or a submission to the OpenImages challenge.
+"""
+
+import logging
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import DatasetCatalog
+
+from reldn_d2.evaluation import (
+    ALL_PREDICATES,
+    DatasetScorer,
+    EvaluationProtocol,
+    PredictedGraph,
+    SavedPredictions,
+    image_sizes,
+    load_predictions,
+    make_protocols,
+    read_submission,
+    submission_labels,
+    write_submission,
+)
+from reldn_d2.evaluation.graphs import parse_task
+from reldn_d2.evaluation.protocols.openimages import OpenImagesProtocol
+from reldn_d2.evaluation.protocols.registry import protocols_with
+
+from .common import FINISHED
+
+# Setting of a protocol -> its option.
+_SETTINGS = {"predicates_per_pair": "--predicates-per-pair", "excluded_predicates": "--excluded-predicates"}
+logger = logging.getLogger(__name__)
+
+
+def is_submission(path: Path) -> bool:
+    """Whether a file is a submission to the challenge, and not a file of `save_predictions`."""
+    return path.suffix.lower() == ".csv"
+
+
+def load(path: Path, dataset_name: str | None) -> SavedPredictions:
+    """Read predictions in either format, and check that their data set is registered."""
+    if not path.is_file():
+        raise FileNotFoundError(f"--predictions: no file {path}")
+    if path.suffix.lower() == ".json":
+        raise ValueError(
+            f"{path}: the graphs of `reldn predict` have no annotation to compare with: evaluate the model "
+            "on a data set "
+            "(reldn evaluate --weights ... --dataset ...), which also saves an .npz file"
+        )
+    if not is_submission(path):
+        saved = load_predictions(path)
+        _check_registered(dataset_name or saved.dataset_name)
+        if dataset_name in (None, saved.dataset_name):
+            return saved
+        logger.warning("%s was made for %s and is scored on %s", path, saved.dataset_name, dataset_name)
+        return replace(saved, dataset_name=dataset_name)
+    if dataset_name is None:
+        raise ValueError(f"{path}: a submission does not say which data set it is for: give --dataset")
+    _check_registered(dataset_name)
+    sizes = image_sizes(DatasetCatalog.get(dataset_name))
+    class_labels, predicate_labels = submission_labels(dataset_name)
+    graphs = read_submission(path, sizes, class_labels=class_labels, predicate_labels=predicate_labels)
+    return SavedPredictions(dataset_name, "sgdet", graphs)
+
+
+def _check_registered(name: str) -> None:
+    if name not in DatasetCatalog:
+        raise ValueError(
+            f"data set '{name}' is not registered: correct --dataset, or --import a module that registers it"
+        )
+
+
+def choose_protocols(args: Namespace) -> list[EvaluationProtocol[Any]]:
+    """Make the protocols that the command line names. `openimages` counts all rows of a submission."""
+    submission = is_submission(args.predictions)
+    names = args.protocol or (["openimages"] if submission else ["motifs", "reldn"])
+    settings = {key: getattr(args, key) for key in _SETTINGS if getattr(args, key)}
+    users = {_SETTINGS[key]: protocols_with(key) for key in settings}
+    if args.image_labels:
+        users["--image-labels"] = ["openimages"]
+    for option, protocols_of_option in users.items():
+        if not {*protocols_of_option} & {*names}:
+            raise ValueError(
+                f"{option} is for --protocol {' or '.join(protocols_of_option)}: leave the option out"
+            )
+    protocols = make_protocols(names, **settings)
+    if not submission:
+        return protocols
+    return [
+        replace(protocol, predicates_per_pair=ALL_PREDICATES, list_length=ALL_PREDICATES)
+        if isinstance(protocol, OpenImagesProtocol)
+        else protocol
+        for protocol in protocols
+    ]
+
+
+def prepare(
+    scorer: DatasetScorer, saved: SavedPredictions, path: Path, *, allow_missing: bool
+) -> dict[str, PredictedGraph]:
+    """Check and rank the predictions (see `DatasetScorer.prepare`); errors name the file."""
+    try:
+        predictions = {i: scorer.prepare(i, graph) for i, graph in saved.predictions.items()}
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    missing = sorted(scorer.truths.keys() - predictions.keys())
+    if missing and not allow_missing:
+        raise ValueError(
+            f"{path}: {len(missing)} of {len(scorer.truths)} images have no prediction: image "
+            f"{', '.join(missing[:5])}; with --allow-missing they count as images where nothing was found"
+        )
+    return predictions
+
+
+def submit(
+    path: Path, scorer: DatasetScorer, predictions: Mapping[str, PredictedGraph], *, kaggle: bool
+) -> None:
+    """Write predictions as a submission to the challenge."""
+    if scorer.task != "sgdet":
+        raise ValueError(f"--submission: the challenge takes predictions of sgdet, not of {scorer.task}")
+    sizes = image_sizes(DatasetCatalog.get(scorer.dataset_name))
+    class_labels, predicate_labels = submission_labels(scorer.dataset_name)
+    write_submission(
+        path, predictions, sizes, class_labels=class_labels, predicate_labels=predicate_labels, kaggle=kaggle
+    )
+    print(f"Submission of {len(sizes)} images in {path}")
+
+
+def score(args: Namespace) -> int:
+    """Scores saved predictions, or writes them as a submission. Returns the exit status."""
+    saved = load(args.predictions, args.dataset[0] if args.dataset else None)
+    if args.task is not None and parse_task(args.task) != parse_task(saved.task):
+        raise ValueError(f"--task {args.task}: {args.predictions} holds predictions of {saved.task}")
+    scorer = DatasetScorer(
+        saved.dataset_name,
+        saved.task,
+        choose_protocols(args),
+        confusion_subset=args.confusion_subset,
+        allow_missing=args.allow_missing,
+        train_dataset=args.train_dataset,
+        image_labels=args.image_labels,
+    )
+    predictions = prepare(scorer, saved, args.predictions, allow_missing=args.allow_missing)
+    if args.submission:
+        submit(args.submission, scorer, predictions, kaggle=args.kaggle)
+        return FINISHED
+    output = args.output or args.predictions.with_name(f"{args.predictions.stem}_scored")
+    if not scorer.score(predictions, output):
+        raise ValueError(f"data set '{saved.dataset_name}' has no annotated relationship to score against")
+    print(f"Results in {output}")
+    return FINISHED

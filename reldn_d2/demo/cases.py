@@ -1,0 +1,122 @@
+"""The confusable cases of the test scenes: which triplets do the models choose?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from reldn_d2.data import RelationDatasetMapper
+from reldn_d2.data.synthetic import ConfusableCase, confusable_cases
+from reldn_d2.engine import load_config, load_model
+from reldn_d2.evaluation import PerImageRecall
+from reldn_d2.structures import Queries
+
+from .models import BASELINE, FULL
+
+# The clearest first.
+KINDS = ("proximity", "instance")
+
+Triplet = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A test scene, its confusable cases, and what the models say about them.
+
+    Attributes:
+        dataset_dict: the scene.
+        cases: its cases.
+        scores: model -> candidate triplet -> score, when boxes and classes are given.
+    """
+
+    dataset_dict: dict[str, Any]
+    cases: Sequence[ConfusableCase]
+    scores: Mapping[str, Mapping[Triplet, float]]
+
+    @property
+    def name(self) -> str:
+        """Name of its picture file, without extension."""
+        return Path(self.dataset_dict["file_name"]).stem
+
+    def of_kind(self, kind: str) -> list[ConfusableCase]:
+        """Its cases of a kind."""
+        return [case for case in self.cases if case.kind == kind]
+
+    def choice(self, model: str, case: ConfusableCase) -> Triplet:
+        """The candidate that a model gives the highest score; a wrong one if scores are equal."""
+        return max((*case.wrong, case.relation), key=self.scores[model].__getitem__)
+
+    def solved(self, model: str, kind: str) -> int:
+        """Number of the cases of a kind that a model solves."""
+        return sum(case.is_solved(self.scores[model]) for case in self.of_kind(kind))
+
+    def gain(self, kind: str) -> int:
+        """Number of the cases of a kind that all losses solve, minus those that L0 solves."""
+        return self.solved(FULL, kind) - self.solved(BASELINE, kind)
+
+
+def load_prdcls(folder: Path, dataset: str) -> Any:
+    """The model that a training left in a folder, for given boxes and classes of a data set."""
+    cfg = load_config(str(folder / "config.yaml"), ["MODEL.WEIGHTS", str(folder / "model_final.pth")])
+    cfg.DATASETS.TEST = (dataset,)
+    model: Any = load_model(cfg)
+    model.task = "prdcls"
+    return model
+
+
+@torch.no_grad()
+def scene_cases(models: Mapping[str, Any], dataset_dicts: Sequence[dict[str, Any]]) -> list[Scene]:
+    """Asks the models about every confusable case, with boxes and classes given.
+
+    Args:
+        models: name -> model.
+        dataset_dicts: the test scenes.
+
+    Returns:
+        A scene for each dataset dict.
+    """
+    mapper = RelationDatasetMapper(is_train=False, augmentations=[], image_format="BGR")
+    scenes = []
+    for dataset_dict in dataset_dicts:
+        cases = confusable_cases(dataset_dict)
+        candidates = sorted({triplet for case in cases for triplet in (case.relation, *case.wrong)})
+        scores: dict[str, dict[Triplet, float]] = {name: {} for name in models}
+        if candidates:
+            pairs = [(subject, object) for subject, object, _ in candidates]
+            inputs = {**mapper(dataset_dict), "queries": Queries.from_rows(pairs=pairs)}
+            for name, model in models.items():
+                probs = model([inputs])[0]["pair_answers"].predicate_probs
+                scores[name] = {triplet: float(probs[i, triplet[2]]) for i, triplet in enumerate(candidates)}
+        scenes.append(Scene(dataset_dict, cases, scores))
+    return scenes
+
+
+def solved_counts(scenes: Sequence[Scene], model: str, kind: str) -> PerImageRecall:
+    """The numbers of cases of a kind, and under "solved" of those that a model solves, in every scene."""
+    return PerImageRecall(
+        tuple(scene.name for scene in scenes),
+        np.array([len(scene.of_kind(kind)) for scene in scenes], dtype=np.int64),
+        {"solved": np.array([scene.solved(model, kind) for scene in scenes], dtype=np.int64)},
+    )
+
+
+def chance(scenes: Sequence[Scene], kind: str) -> float:
+    """The share of the cases of a kind that random scores solve, in percent; NaN without a case."""
+    chances = [case.chance for scene in scenes for case in scene.of_kind(kind)]
+    return 100 * sum(chances) / len(chances) if chances else float("nan")
+
+
+def chosen_scenes(scenes: Sequence[Scene], kind: str, number: int) -> list[Scene]:
+    """The scenes that are shown. `texts.RULE` is this rule in words.
+
+    Args:
+        scenes: all test scenes, in order.
+        kind: kind of confusion.
+        number: largest number of scenes.
+    """
+    with_case = [scene for scene in scenes if scene.of_kind(kind)]
+    # The sort is stable: scenes stay in order.
+    return sorted(with_case, key=lambda scene: scene.gain(kind) == 0)[:number]

@@ -1,0 +1,275 @@
+"""`reldn predict`, with a predictor that needs no weights."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+
+from reldn_cli.commands.predict import MOST_RELATIONSHIPS
+from reldn_d2.visualization.graph import COMPLETE_UP_TO
+from tests.builders.commands import Captured, line_of_refusal, run_reldn, usage_error
+from tests.builders.tiny_models import REPOSITORY, TinyConfig
+
+
+class FakePredictor:
+    """Finds a person on the left and a dog on the right.
+
+    An image of 13 rows is an error, and one of 17 rows is where the user presses Ctrl-C.
+    """
+
+    thing_classes = ("person", "dog")
+    predicate_classes = ("next to", "feeds")
+    configs: list[Any]
+
+    def __init__(self, cfg: object) -> None:
+        self.configs.append(cfg)
+
+    def __call__(self, image: np.ndarray) -> dict[str, Instances]:
+        height, width = image.shape[:2]
+        if height == 13:
+            raise ValueError("13 rows are bad luck")
+        if height == 17:
+            raise KeyboardInterrupt
+        entities, relations = Instances((height, width)), Instances((height, width))
+        entities.pred_boxes = Boxes(
+            torch.tensor([[0.0, 0, width / 3, height], [width / 2, 0, width, height]])
+        )
+        entities.scores, entities.pred_classes = torch.tensor([0.5, 0.25]), torch.tensor([0, 1])
+        relations.subject_index, relations.object_index = torch.tensor([0, 0, 1]), torch.tensor([1, 1, 0])
+        relations.pred_predicates, relations.rank_in_pair = torch.tensor([0, 1, 0]), torch.tensor([1, 2, 1])
+        relations.scores = torch.tensor([0.5, 0.25, 0.125])
+        return {"instances": entities, "relations": relations}
+
+
+@pytest.fixture(autouse=True)
+def configs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The configs that predictors were made with."""
+    made: list[Any] = []
+    monkeypatch.setattr(FakePredictor, "configs", made, raising=False)
+    monkeypatch.setattr("reldn_d2.cli.predict.RelationPredictor", FakePredictor)
+    return made
+
+
+@pytest.fixture
+def weights(tmp_path: Path, tiny_config: TinyConfig) -> Path:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").write_text(tiny_config("MODEL.DEVICE", "cuda").dump())
+    (folder / "model.pth").write_text("")
+    return folder / "model.pth"
+
+
+def write_image(path: Path, value: int = 90, rows: int = 40) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((rows, 60, 3), value, np.uint8))
+    return path
+
+
+def words_for(source: object, weights: Path, *more: object) -> list[object]:
+    """The words of a command that writes to the folder `results`."""
+    sources = source if isinstance(source, list) else [source]
+    output = weights.parent.parent / "results"
+    return ["predict", "--input", *sources, "--weights", weights, "--output", output, *more]
+
+
+def run(source: object, weights: Path, *more: object) -> int:
+    return run_reldn(*words_for(source, weights, *more))
+
+
+def names(weights: Path) -> list[str]:
+    return sorted(path.name for path in (weights.parent.parent / "results").iterdir())
+
+
+def graphs(weights: Path) -> list[str]:
+    return [name for name in names(weights) if name.endswith("json")]
+
+
+def test_one_image(weights: Path, tmp_path: Path, configs: list[Any]) -> None:
+    image = write_image(tmp_path / "in" / "a.jpg")
+    assert run(image, weights, "--predicates-per-pair", "2", "--top-k", "2", "MODEL.DEVICE", "cpu") == 0
+    assert names(weights) == ["a.json", "a.png"]
+    graph = json.loads((tmp_path / "results" / "a.json").read_text())
+    assert graph["image"] == {"file_name": "a.jpg", "width": 60, "height": 40}
+    assert [r["predicate"] for r in graph["relationships"]] == ["next to", "feeds"]
+    assert cv2.imread(str(tmp_path / "results" / "a.png")).shape == (533, 800, 3)
+    (cfg,) = configs
+    assert (
+        cfg.MODEL.DEVICE == "cpu" and str(weights) == cfg.MODEL.WEIGHTS and cfg.MODEL.FPN.OUT_CHANNELS == 16
+    )
+
+
+def test_a_python_config_gets_the_weights_under_its_own_key(
+    weights: Path, tmp_path: Path, configs: list[Any]
+) -> None:
+    config = REPOSITORY / "tests" / "builders" / "tiny_lazy.py"
+    image = write_image(tmp_path / "in" / "a.jpg")
+    assert run(image, weights, "--config-file", config, "train.device=cuda:1") == 0
+    assert run([image, "train.seed=5"], weights, "--config-file", config, "--device", "cpu") == 0
+    assert [cfg.train.device for cfg in configs] == ["cuda:1", "cpu"]
+    assert [cfg.train.init_checkpoint for cfg in configs] == [str(weights)] * 2
+    assert configs[1].train.seed == 5
+
+
+def test_the_folder_of_a_run_is_enough(weights: Path, tmp_path: Path, configs: list[Any]) -> None:
+    final = weights.rename(weights.with_name("model_final.pth"))
+    image = write_image(tmp_path / "in" / "a.jpg")
+    assert run(image, weights.parent, "--device", "cpu", "--output", tmp_path / "results") == 0
+    assert str(final) == configs[0].MODEL.WEIGHTS and configs[0].MODEL.DEVICE == "cpu"
+
+
+def test_colours_keep_their_order(weights: Path, tmp_path: Path) -> None:
+    blue = np.zeros((900, 900, 3), np.uint8)
+    blue[..., 0] = 200
+    cv2.imwrite(str(tmp_path / "blue.png"), blue)
+    run(tmp_path / "blue.png", weights)
+    drawing = cv2.imread(str(tmp_path / "results" / "blue.png"))
+    assert (np.median(drawing, axis=(0, 1)) == [200, 0, 0]).all()
+
+
+def test_a_folder_with_a_corrupt_image_is_finished(weights: Path, tmp_path: Path, capsys: Captured) -> None:
+    folder = tmp_path / "in"
+    write_image(folder / "a.jpg")
+    whole = write_image(folder / "b.png", 7).read_bytes()
+    (folder / "b.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "c.jpg").write_bytes(b"not an image")
+    write_image(folder / "d.PNG")
+    (folder / "notes.txt").write_text("not looked at")
+    (folder / "more").mkdir()
+    (folder / "even.png").mkdir()
+    assert run(folder, weights) == 1
+    assert names(weights) == ["a.json", "a.png", "d.json", "d.png"]
+    printed = capsys.readouterr()
+    assert "2 of 4 images" in printed.out and str(tmp_path / "results") in printed.out
+    assert f"{folder}: left out 1 files that do not end in .bmp, .jpeg" in printed.out
+    assert "and 2 subfolders" in printed.out
+    for name in ("b.png", "c.jpg"):
+        assert re.search(rf"{name} cannot be read \(.+\): replace it, or take it out of --input", printed.err)
+
+
+def test_an_image_that_the_model_refuses_does_not_stop_the_others(
+    weights: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    bad = write_image(tmp_path / "in" / "a.png", rows=13)
+    write_image(tmp_path / "in" / "b.png")
+    assert run(bad.parent, weights) == 1
+    assert graphs(weights) == ["b.json"]
+    printed = capsys.readouterr()
+    assert "1 of 2 images" in printed.out
+    assert printed.err == f"{bad} can't be used: 13 rows are bad luck\n"
+
+
+def test_files_and_folders_are_taken_in_order_and_once(
+    weights: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    one, two = write_image(tmp_path / "one" / "b.jpg"), write_image(tmp_path / "two" / "a.jpg")
+    write_image(tmp_path / "two" / "c.jpg")
+    assert run([one, two.parent, two, "MODEL.DEVICE", "cpu"], weights) == 0
+    assert graphs(weights) == ["a.json", "b.json", "c.json"]
+    printed = capsys.readouterr().out
+    assert "3 of 3 images" in printed and "left out" not in printed
+
+
+def test_images_of_one_stem_have_results_of_their_own(weights: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    for name in ("a.jpg", "a.png", "b.jpg"):
+        write_image(folder / name)
+    assert run(folder, weights) == 0
+    # The image that shares its stem with no other keeps it.
+    assert graphs(weights) == ["a.jpg.json", "a.png.json", "b.json"]
+    graph = json.loads((tmp_path / "results" / "a.png.json").read_text())
+    assert graph["image"]["file_name"] == "a.png"
+
+
+def test_images_of_one_name_in_different_folders_have_results_of_their_own(
+    weights: Path, tmp_path: Path
+) -> None:
+    images = [write_image(tmp_path / folder / "a.jpg") for folder in ("one", "two")]
+    assert run([*images, write_image(tmp_path / "two" / "b.jpg")], weights) == 0
+    found = graphs(weights)
+    assert len(found) == 3 and "b.json" in found
+    assert [name.split("_")[-2:] for name in found if name != "b.json"] == [
+        ["one", "a.jpg.json"],
+        ["two", "a.jpg.json"],
+    ]
+
+
+def test_graphs_without_a_relationship_are_counted(weights: Path, tmp_path: Path, capsys: Captured) -> None:
+    image = write_image(tmp_path / "in" / "a.jpg")
+    assert run(image, weights, "--score-threshold", "0.75") == 0
+    said = "1 of them have no relationship with a score of 0.75 or more: try a lower --score-threshold"
+    assert said in capsys.readouterr().out
+    assert run(image, weights) == 0
+    assert "no relationship" not in capsys.readouterr().out
+    # Without the dog, its relationships are not shown either.
+    assert run(image, weights, "--entity-threshold", "0.4") == 0
+    assert "1 of them have no relationship" in capsys.readouterr().out
+    graph = json.loads((tmp_path / "results" / "a.json").read_text())
+    assert [entity["class"] for entity in graph["entities"]] == ["person"] and not graph["relationships"]
+
+
+def test_ctrl_c_says_how_many_are_done(weights: Path, tmp_path: Path, capsys: Captured) -> None:
+    images = [write_image(tmp_path / "in" / f"{i}.png", rows=17 if i == 2 else 40) for i in range(4)]
+    assert run(images, weights) == 130
+    results = tmp_path / "results"
+    assert capsys.readouterr().err == f"interrupted: 2 of 4 images are done; their results are in {results}\n"
+    # No graph is without its drawing.
+    assert names(weights) == ["0.json", "0.png", "1.json", "1.png"]
+
+
+def test_missing_files_are_named(weights: Path, tmp_path: Path, capsys: Captured) -> None:
+    image = write_image(tmp_path / "in" / "a.jpg")
+    (tmp_path / "empty").mkdir()
+    for words, message in (
+        (words_for(tmp_path / "nothing", weights), r"--input .*nothing: no such file or folder"),
+        (words_for(tmp_path / "empty", weights), "no image in this folder"),
+        (words_for(image, weights.parent / "other.pth"), r"--weights.*other\.pth"),
+        (words_for(image, weights, "--config-file", tmp_path / "c.yaml"), r"c\.yaml.*--config-file"),
+    ):
+        assert re.search(message, line_of_refusal(capsys, *words))
+
+
+def test_a_misspelt_override_is_named_with_similar_keys(
+    weights: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    image = write_image(tmp_path / "in" / "a.jpg")
+    message = line_of_refusal(capsys, *words_for([image, "MODEL.DEVCE", "cpu"], weights))
+    assert message.startswith("--input MODEL.DEVCE: no such file or folder: did you mean MODEL.DEVICE")
+    message = line_of_refusal(capsys, *words_for(image, weights, "MODEL.DEVCE", "cpu"))
+    assert message.startswith("'MODEL.DEVCE' is no key of the config: did you mean MODEL.DEVICE")
+
+
+def test_results_never_replace_the_input(weights: Path, tmp_path: Path, capsys: Captured) -> None:
+    write_image(tmp_path / "results" / "a.png")
+    assert "own folder" in line_of_refusal(capsys, *words_for(tmp_path / "results", weights))
+
+
+def test_a_file_as_output_is_refused(weights: Path, tmp_path: Path, capsys: Captured) -> None:
+    image = write_image(tmp_path / "in" / "a.jpg")
+    (tmp_path / "results").write_text("mine")
+    message = line_of_refusal(capsys, *words_for(image, weights))
+    assert message == f"--output {tmp_path / 'results'} is a file: give a folder"
+    assert (tmp_path / "results").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--score-threshold", "50"], "argument --score-threshold: 50 is not between 0 and 1"),
+        (["--entity-threshold", "-1"], "argument --entity-threshold: -1 is not between 0 and 1"),
+        (["--top-k", "101"], "--top-k 101 is more than 100, the number that RelDN ranks"),
+        (["--top-k", "0"], "argument --top-k: 0 is not at least 1"),
+        (["--predicates-per-pair", "0"], "argument --predicates-per-pair: 0 is not at least 1"),
+    ],
+)
+def test_numbers_out_of_their_range_are_wrong_usage(capsys: Captured, words: list[str], message: str) -> None:
+    assert usage_error(capsys, "predict", "--input", "a.jpg", "--weights", "x", *words) == message
+
+
+def test_the_parser_knows_how_many_relationships_reldn_ranks() -> None:
+    assert MOST_RELATIONSHIPS == COMPLETE_UP_TO

@@ -1,0 +1,249 @@
+"""The workspaces of the documentation's blocks.
+
+A fixture `workspace_NAME` is for the blocks of a page with the mark `run: NAME`. It fills their working
+directory with what the page supposes, and returns the variables that Python blocks take from the reader.
+"""
+
+import os
+import pickle
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
+from detectron2.modeling import build_model
+
+from reldn_d2.data import RelationDatasetMapper, save_coco_relations
+from reldn_d2.engine import load_config, load_model
+from reldn_d2.evaluation import GroundTruthGraph
+from reldn_d2.modeling import CONTRASTIVE_TERM_REGISTRY
+from tests.builders.commands import run_reldn
+from tests.builders.tiny_models import REPOSITORY
+
+from .blocks import blocks
+from .reduced import SMALL, reduced
+
+Variables = dict[str, Any]
+CONFIGS = REPOSITORY / "configs" / "scenes"
+
+
+@pytest.fixture(scope="session")
+def trained(own_folders: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with output/scenes/detector and output/scenes/reldn, both trained for two steps."""
+    folder = tmp_path_factory.mktemp("trained")
+    detector = "train --config-file scenes/detector.yaml"
+    relations = "train --config-file scenes/reldn.yaml --weights output/scenes/detector"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for command in (detector, relations):
+            assert run_reldn(*reduced(command.split())) == 0
+    return folder
+
+
+def link_run(source: Path, target: Path) -> None:
+    """Copies the folder of a run. Checkpoints, which are large, become links."""
+
+    def copy(file: str, to: str) -> None:
+        os.link(file, to) if file.endswith(".pth") else shutil.copy2(file, to)
+
+    shutil.copytree(source, target, copy_function=copy)
+
+
+@pytest.fixture
+def workspace_empty_folder() -> Variables:
+    return {}
+
+
+@pytest.fixture
+def workspace_scenes(trained: Path, tmp_path: Path) -> Variables:
+    """The folder after the first block of docs/training.md."""
+    link_run(trained / "output", tmp_path / "output")
+    return {}
+
+
+@pytest.fixture
+def workspace_demo(trained: Path, tmp_path: Path) -> Variables:
+    """The folder after `make demo`, as far as pages use it."""
+    demo = tmp_path / "output" / "demo"
+    link_run(trained / "output" / "scenes" / "detector", demo / "detector")
+    for model in ("semantic_spatial", "reldn_l0", "reldn"):
+        link_run(trained / "output" / "scenes" / "reldn", demo / model)
+    samples = demo / "samples"
+    samples.mkdir()
+    for number, image in enumerate(DatasetCatalog.get("scenes_tiny_test")[:2]):
+        shutil.copy(image["file_name"], samples / f"scene_{number}.png")
+    return {}
+
+
+def write_party(folder: Path, **renamed: str) -> None:
+    """train.json, test.json, images/ and README's party.yaml: a few scenes, as a reader's own data.
+
+    Args:
+        folder: where to write.
+        renamed: new names of entity classes.
+    """
+    images = folder / "images"
+    images.mkdir()
+    for split, count in (("train", 4), ("test", 2)):
+        name = f"scenes_tiny_{split}"
+        dataset_dicts = [{**image} for image in DatasetCatalog.get(name)[:count]]
+        for image in dataset_dicts:
+            file = images / f"{split}_{Path(image['file_name']).name}"
+            shutil.copy(image["file_name"], file)
+            image["file_name"] = str(file)
+        known = MetadataCatalog.get(name)
+        things = [renamed.get(thing, thing) for thing in known.thing_classes]
+        metadata = Metadata(thing_classes=things, predicate_classes=known.predicate_classes)
+        save_coco_relations(dataset_dicts, metadata, folder / f"{split}.json", images)
+    (party,) = [block for block in blocks() if (block.page, block.mark) == ("README.md", "file: party.yaml")]
+    (folder / "party.yaml").write_text(party.text)
+
+
+@pytest.fixture
+def workspace_party(tmp_path: Path) -> Variables:
+    write_party(tmp_path)
+    return {}
+
+
+@pytest.fixture
+def workspace_reuse(tmp_path: Path) -> Variables:
+    (tmp_path / "my_faster_rcnn.yaml").write_text(f"_BASE_: {CONFIGS / 'detector.yaml'}\n")
+    return {}
+
+
+@pytest.fixture
+def workspace_evaluation_loop(trained: Path) -> Variables:
+    """A RelDN with its config for prdcls, and its test set."""
+    task = ["MODEL.ROI_RELATION_HEAD.TEST.TASK", "prdcls"]
+    weights = ["MODEL.WEIGHTS", str(trained / "output/scenes/reldn/model_final.pth")]
+    cfg = load_config(str(trained / "output/scenes/reldn/config.yaml"), [*task, *weights])
+    tiny = MetadataCatalog.get("scenes_tiny_test")
+    DatasetCatalog.register("my_test", lambda: DatasetCatalog.get("scenes_tiny_test"))
+    names = {"thing_classes": tiny.thing_classes, "predicate_classes": tiny.predicate_classes}
+    MetadataCatalog.get("my_test").set(evaluator_type="relation", **names)
+    return {"cfg": cfg, "model": load_model(cfg)}
+
+
+@pytest.fixture
+def workspace_evaluators(workspace_evaluation_loop: Variables) -> Variables:
+    cfg, model = workspace_evaluation_loop["cfg"], workspace_evaluation_loop["model"]
+    mapper = RelationDatasetMapper(cfg, is_train=False)
+    return {"model": model, "mapper": mapper, "dataset_dicts": DatasetCatalog.get("scenes_tiny_test")}
+
+
+@pytest.fixture
+def workspace_two_runs(trained: Path, tmp_path: Path) -> Variables:
+    """Two runs that were evaluated in prdcls."""
+    for run in ("contrastive", "baseline"):
+        link_run(trained / "output" / "scenes" / "reldn", tmp_path / run)
+        assert run_reldn("evaluate", "--weights", tmp_path / run, "--task", "prdcls") == 0
+    return {}
+
+
+@pytest.fixture
+def workspace_predictions_of_another_model() -> Variables:
+    """One image with two people and two cups, and the probabilities of two predicates for each pair."""
+    boxes = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [0, 20, 10, 30], [20, 20, 30, 30]], dtype=np.float32)
+    classes = np.array([0, 0, 1, 1])
+    relations = np.array([[0, 2, 0], [1, 3, 0]])
+    return {
+        "boxes": boxes,
+        "classes": classes,
+        "score": np.array([0.9, 0.8, 0.7, 0.6], dtype=np.float32),
+        "subject": np.array([0, 0, 1, 1]),
+        "object": np.array([2, 3, 2, 3]),
+        "predicate_probs": np.array([[0.9, 0.1], [0.2, 0.1], [0.1, 0.1], [0.8, 0.2]], dtype=np.float32),
+        "truth": GroundTruthGraph(boxes, classes, relations),
+        "my_scores": np.array([0.1, 0.2, 0.1, 0.2], dtype=np.float32),
+        "detected": np.ones(4, dtype=bool),
+        "true_boxes": boxes,
+        "true_classes": classes,
+        "relations": relations,
+        "predicate_names": ["holds", "near"],
+    }
+
+
+@pytest.fixture
+def workspace_registration() -> Variables:
+    return {}
+
+
+@pytest.fixture
+def workspace_list_of_images(tmp_path: Path) -> Variables:
+    (tmp_path / "challenge-2018-train-vrd.csv").write_text("ImageID,LabelName1\nb,/m/1\na,/m/1\nb,/m/2\n")
+    return {}
+
+
+@pytest.fixture
+def workspace_contrastive_term() -> Iterator[Variables]:
+    known = dict(CONTRASTIVE_TERM_REGISTRY._obj_map)
+    yield {}
+    CONTRASTIVE_TERM_REGISTRY._obj_map.clear()
+    CONTRASTIVE_TERM_REGISTRY._obj_map.update(known)
+
+
+def write_config(path: Path, base: str, values: dict[str, str] | None = None) -> None:
+    """Writes a config of the reader: one of the scenes, reduced, with other values of some keys."""
+    options = [word for pair in (SMALL | (values or {})).items() for word in pair]
+    path.write_text(load_config(str(CONFIGS / base), options).dump())
+
+
+@pytest.fixture
+def workspace_other_classes(trained: Path, tmp_path: Path) -> Variables:
+    """An old RelDN, and data that have mugs instead of cups."""
+    write_party(tmp_path, cup="mug")
+    write_config(tmp_path / "my_detector.yaml", "detector.yaml")
+    write_config(tmp_path / "my_reldn.yaml", "reldn.yaml")
+    os.link(trained / "output/scenes/reldn/model_final.pth", tmp_path / "old_reldn.pth")
+    return {}
+
+
+@pytest.fixture
+def workspace_retinanet(trained: Path, tmp_path: Path) -> Variables:
+    """A RetinaNet with random weights, a trained Faster R-CNN, and a file that registers own data."""
+    write_party(tmp_path)
+    (tmp_path / "my_data.py").write_text(
+        "from reldn_d2.data import register_coco_relations\n"
+        'register_coco_relations("my_train", {}, "train.json", "images")\n'
+        'register_coco_relations("my_test", {}, "test.json", "images")\n'
+    )
+    sets = {"DATASETS.TRAIN": "('my_train',)", "DATASETS.TEST": "('my_test',)"}
+    write_config(tmp_path / "my_reldn.yaml", "reldn.yaml", sets)
+    architecture = {
+        "MODEL.META_ARCHITECTURE": "RetinaNet",
+        "MODEL.BACKBONE.NAME": "build_retinanet_resnet_fpn_backbone",
+        "MODEL.RESNETS.OUT_FEATURES": "['res3', 'res4', 'res5']",
+        "MODEL.FPN.IN_FEATURES": "['res3', 'res4', 'res5']",
+        "MODEL.ANCHOR_GENERATOR.SIZES": "[[32], [64], [128], [256], [512]]",
+        "MODEL.RETINANET.NUM_CLASSES": "6",
+    }
+    write_config(tmp_path / "my_retinanet.yaml", "detector.yaml", sets | architecture)
+    model = build_model(load_config(str(tmp_path / "my_retinanet.yaml")))
+    torch.save({"model": model.state_dict()}, tmp_path / "retinanet.pth")
+    os.link(trained / "output/scenes/detector/model_final.pth", tmp_path / "faster_rcnn.pth")
+    return {}
+
+
+@pytest.fixture
+def workspace_checkpoint_without_names(tmp_path: Path) -> Variables:
+    model = {"backbone.weight": np.ones(3, dtype=np.float32)}
+    (tmp_path / "model_final_280758.pkl").write_bytes(
+        pickle.dumps({"model": model, "__author__": "somebody"})
+    )
+    (tmp_path / "coco_names.txt").write_text("person\nbicycle\n")
+    return {}
+
+
+@pytest.fixture
+def workspace_boxes_of_a_detector() -> Variables:
+    tiny = MetadataCatalog.get("scenes_tiny_test")
+
+    def my_detector(image_id: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return np.array([[1.0, 2.0, 30.0, 40.0]]), np.array([0.5]), np.array([0])
+
+    image_ids = [image["image_id"] for image in DatasetCatalog.get("scenes_tiny_test")]
+    return {"image_ids": image_ids, "my_detector": my_detector, "thing_classes": tiny.thing_classes}

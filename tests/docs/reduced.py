@@ -1,0 +1,65 @@
+"""What the blocks of the documentation become in a test: fewer iterations, fewer and smaller images.
+
+Models keep their size, so that the weights of one block fit another. Seeds are fixed.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+SMALL = {
+    "SOLVER.MAX_ITER": "2",
+    "SOLVER.IMS_PER_BATCH": "2",
+    "SOLVER.STEPS": "()",
+    "INPUT.MIN_SIZE_TRAIN": "(96,)",
+    "INPUT.MIN_SIZE_TEST": "96",
+    "TEST.DETECTIONS_PER_IMAGE": "12",
+}
+_TINY_SCENES = {"DATASETS.TRAIN": "('scenes_tiny_train',)", "DATASETS.TEST": "('scenes_tiny_test',)"}
+_PYTHON = {
+    "train.max_iter": "3",
+    "optimizer.lr": "0.00001",  # nearly all of the warm-up is missing
+    "lr_multiplier.scheduler.values": "[1.0,0.1]",
+    "lr_multiplier.scheduler.milestones": "[2]",
+    "dataloader.train.total_batch_size": "2",
+    "datasets.train": "[scenes_tiny_train]",
+    "datasets.test": "scenes_tiny_test",
+}
+
+
+def reduced_text(text: str) -> str:
+    """The same text with the first few scenes instead of all."""
+    return text.replace("scenes_train", "scenes_tiny_train").replace("scenes_test", "scenes_tiny_test")
+
+
+def reduced(words: Sequence[str]) -> list[str]:
+    """The words of a `reldn` command in their reduced form.
+
+    Names of the scenes become those of the tiny scenes. Configs of the package get tiny settings. A config in
+    the working directory is the reader's: the workspace made it small already.
+    """
+    words = [reduced_text(word) for word in words]
+    if words[0] == "train" and "--seed" not in words:
+        words[1:1] = ["--seed", "1"]
+    if "--recipe" in words:
+        return _with_keys(words, SMALL)
+    if "--config-file" not in words:
+        return words
+    config = words[words.index("--config-file") + 1]
+    if Path(config).is_file():
+        return words
+    if config.endswith(".py"):
+        kept = [word for word in words if word.partition("=")[0] not in _PYTHON]
+        return [*kept, *(f"{key}={value}" for key, value in _PYTHON.items())]
+    return _with_keys(words, SMALL if "--data" in words else SMALL | _TINY_SCENES)
+
+
+def _with_keys(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
+    """The words with these KEY VALUE pairs, in place of other values of the same keys."""
+    kept: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word in values:
+            next(rest)
+        else:
+            kept.append(word)
+    return [*kept, *(word for pair in values.items() for word in pair)]

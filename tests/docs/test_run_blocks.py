@@ -1,0 +1,261 @@
+"""The blocks of the documentation with the mark `run` do what their pages promise, in a reduced form.
+
+The blocks of a page that name the same workspace run one after the other, in one folder and with the same
+variables, as a reader runs them.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog
+from detectron2.modeling import build_model
+from detectron2.utils.events import EventStorage
+
+from reldn_d2.checkpoint import read_checkpoint
+from reldn_d2.data import load_detections_into_dataset
+from reldn_d2.engine import load_config
+from reldn_d2.evaluation import load_predictions
+from reldn_d2.modeling import RelDN
+from tests.builders.commands import run_reldn
+from tests.builders.tiny_models import REPOSITORY, make_input, make_model
+
+from .blocks import Block, blocks
+from .conftest import CONFIGS, Variables
+from .reduced import reduced, reduced_text
+
+Check = Callable[[Path, Variables], None]
+CHECKS: dict[tuple[str, str], Check] = {}
+
+
+def promises(page: str, workspace: str) -> Callable[[Check], Check]:
+    """Registers the check of what the blocks of a page leave in a workspace."""
+
+    def register(check: Check) -> Check:
+        CHECKS[page, workspace] = check
+        return check
+
+    return register
+
+
+def _groups() -> dict[tuple[str, str], list[Block]]:
+    """Page and workspace -> its blocks in order: those that run, and the files that the page shows."""
+    found: dict[tuple[str, str], list[Block]] = {}
+    for block in blocks():
+        if block.kind == "run" and not block.detail.endswith(".py"):
+            found.setdefault((block.page, block.detail), []).append(block)
+    return found
+
+
+GROUPS = _groups()
+
+
+def files_shown_on(page: str) -> dict[str, str]:
+    """Name -> contents of the files that a page shows."""
+    return {block.detail: block.text for block in blocks() if block.page == page and block.kind == "file"}
+
+
+def test_every_page_with_commands_has_a_check() -> None:
+    assert set(CHECKS) == set(GROUPS)
+
+
+@pytest.mark.parametrize(("page", "workspace"), GROUPS, ids=[": ".join(group) for group in GROUPS])
+def test_the_blocks_run_and_keep_the_promises_of_their_page(
+    page: str, workspace: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables: Variables = request.getfixturevalue(f"workspace_{workspace.replace(' ', '_')}")
+    monkeypatch.chdir(tmp_path)
+    for name, text in files_shown_on(page).items():
+        (tmp_path / name).write_text(text)
+    for block in GROUPS[page, workspace]:
+        run(block, variables)
+    CHECKS[page, workspace](tmp_path, variables)
+
+
+def run(block: Block, variables: Variables) -> None:
+    """Runs a block in the working directory."""
+    if block.language == "python":
+        code = "\n" * block.line + reduced_text(block.text)  # so that a traceback names the line of the page
+        exec(compile(code, str(REPOSITORY / block.page), "exec"), variables)
+        return
+    for name, *words in block.commands():
+        assert name == "reldn", f"{block}: no other command can run here"
+        assert run_reldn(*reduced(words)) == 0, f"{block}: {words}"
+
+
+def assert_files(folder: Path, *names: str) -> None:
+    missing = [name for name in names if not list(folder.glob(name))]
+    assert not missing, sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*"))
+
+
+def results(folder: Path) -> list[str]:
+    """The data set and the task of each evaluation in an inference folder."""
+    return sorted(str(file.parent.relative_to(folder)) for file in folder.glob("*/*/relation_results.csv"))
+
+
+def assert_is_a_run(folder: Path) -> None:
+    assert_files(folder, "model_final.pth", "config.yaml", "log.txt", "metrics.json", "summary.md")
+
+
+@promises("README.md", "demo")
+def readme_demo(folder: Path, variables: Variables) -> None:
+    samples = {file.stem for file in (folder / "output" / "demo" / "samples").iterdir()}
+    assert {file.name for file in (folder / "predictions").iterdir()} == {
+        f"{name}.{ending}" for name in samples for ending in ("png", "json")
+    }
+    assert "relationships" in json.loads((folder / "predictions" / "scene_0.json").read_text())
+    shown = {"instances": ["pred_boxes", "scores", "pred_classes"]}
+    shown["relations"] = ["subject_index", "object_index", "pred_predicates", "scores", "rank_in_pair"]
+    for name, fields in shown.items():
+        assert all(variables["output"][name].has(field) for field in fields)
+
+
+def assert_is_the_recipes_folder(folder: Path) -> None:
+    assert_is_a_run(folder)
+    assert_is_a_run(folder / "detector")
+    assert results(folder / "inference") == ["party_test/prdcls", "party_test/sgdet"]
+    assert len(list((folder / "drawings").glob("*.png"))) == 2  # there are no more test images
+    assert read_checkpoint(folder / "model_final.pth")["vocabulary"]["thing_classes"][0] == "person"
+
+
+@promises("README.md", "party")
+def own_data(folder: Path, variables: Variables) -> None:
+    assert_is_the_recipes_folder(folder / "output" / "party")
+    assert len(list((folder / "predictions").glob("*.json"))) == 6
+
+
+@promises("datasets/README.md", "party")
+def own_data_with_a_page(folder: Path, variables: Variables) -> None:
+    assert_is_the_recipes_folder(folder / "output" / "party")
+    assert "guitar" in (folder / "party.html").read_text()
+    assert len(DatasetCatalog.get("my_train")) == 4
+
+
+@promises("docs/training.md", "party")
+def own_data_with_configs(folder: Path, variables: Variables) -> None:
+    output = folder / "output"
+    assert_is_the_recipes_folder(output / "party")
+    assert_is_a_run(output / "party_detector")
+    assert_is_a_run(output / "party_reldn")
+
+
+@promises("README.md", "reuse")
+@promises("docs/reuse.md", "reuse")
+def reuse(folder: Path, variables: Variables) -> None:
+    model = variables.get("model") or build_model(variables["cfg"])
+    assert isinstance(model, RelDN)
+    assert model.relation_head.pair_classifier.semantic.log_prior.shape[-1] == 50 + 1  # and the background
+
+
+@promises("docs/reuse.md", "evaluation loop")
+def evaluation_loop(folder: Path, variables: Variables) -> None:
+    assert set(variables["results"]) == {"prdcls/motifs", "prdcls/confusion"}
+
+
+@promises("docs/evaluation.md", "evaluators")
+def evaluators(folder: Path, variables: Variables) -> None:
+    assert set(variables["results"]) == {"prdcls/motifs", "prdcls/reldn", "prdcls/confusion"}
+
+
+@promises("docs/evaluation.md", "scenes")
+def evaluation_of_scenes(folder: Path, variables: Variables) -> None:
+    inference = folder / "output" / "scenes" / "reldn" / "inference"
+    lines = [
+        line for file in inference.rglob("relation_results.csv") for line in file.read_text().splitlines()
+    ]
+    assert {"motifs", "vrd2016", "confusion", "openimages"} <= {line.partition(",")[0] for line in lines}
+
+
+@promises("docs/evaluation.md", "two runs")
+def two_runs(folder: Path, variables: Variables) -> None:
+    found = variables["paired_bootstrap"](variables["a"], variables["b"], "R@50")["macro"]
+    assert (found.mean, found.low, found.high) == (0, 0, 0)  # both are the same model
+
+
+@promises("docs/evaluation.md", "predictions of another model")
+def predictions_of_another_model(folder: Path, variables: Variables) -> None:
+    saved = load_predictions(folder / "p.npz")
+    assert saved.task == "sgdet" and set(saved.predictions) == {"1234"}
+    evaluated = variables["evaluate_graphs"](
+        variables["truths"], variables["predictions"], "sgdet", ["motifs", "confusion"], variables["split"]
+    )
+    assert evaluated["motifs"].metrics["R@50"] == 100
+    assert evaluated["confusion"].metrics["entity_instance_missed"] == 0
+
+
+@promises("docs/results.md", "demo")
+def confusion_of_the_demo(folder: Path, variables: Variables) -> None:
+    for model in ("semantic_spatial", "reldn_l0", "reldn"):
+        evaluated = results(folder / "output" / "confusion" / model / "inference")
+        assert evaluated == ["scenes_tiny_test/prdcls", "scenes_tiny_test/sgdet"]
+
+
+@promises("docs/training.md", "empty folder")
+def training_with_configs(folder: Path, variables: Variables) -> None:
+    runs = folder / "output" / "scenes"
+    for run_folder in (
+        runs / "detector",
+        runs / "reldn",
+        runs / "reldn_l0",
+        folder / "output/lazy/scenes_reldn",
+    ):
+        assert_is_a_run(run_folder)
+    table = "inference/scenes_tiny_test/{}/relation_{}"
+    assert_files(
+        runs / "reldn", table.format("prdcls", "results.md"), table.format("sgdet", "predictions.npz")
+    )
+    assert_files(folder / "output/lazy/scenes_reldn", table.format("sgdet", "results.md"))
+    assert_files(runs / "detections", "scenes_tiny_train.npz", "scenes_tiny_test.npz")
+
+
+@promises("docs/checkpoints.md", "other classes")
+def other_classes(folder: Path, variables: Variables) -> None:
+    for run_folder in (folder / "output" / "detector", folder / "output" / "reldn"):
+        assert_is_a_run(run_folder)
+    things = read_checkpoint(folder / "output" / "reldn" / "model_final.pth")["vocabulary"]["thing_classes"]
+    assert "mug" in things and "cup" not in things
+
+
+@promises("docs/checkpoints.md", "checkpoint without names")
+def checkpoint_without_names(folder: Path, variables: Variables) -> None:
+    named = read_checkpoint(folder / "coco.pth")
+    assert named["vocabulary"] == {"thing_classes": ["person", "bicycle"], "predicate_classes": []}
+    assert torch.equal(torch.as_tensor(named["model"]["backbone.weight"]), torch.ones(3))
+
+
+@promises("docs/checkpoints.md", "retinanet")
+def retinanet(folder: Path, variables: Variables) -> None:
+    assert_files(folder / "output" / "retinanet", "my_train.npz", "my_test.npz")
+    assert_is_a_run(folder / "output" / "scenes" / "reldn")
+
+
+@promises("docs/checkpoints.md", "boxes of a detector")
+def boxes_of_a_detector(folder: Path, variables: Variables) -> None:
+    images = load_detections_into_dataset(
+        DatasetCatalog.get("scenes_tiny_test"), folder / "my_test.npz", variables["thing_classes"]
+    )
+    np.testing.assert_allclose(images[0]["detections"]["boxes"], [[1, 2, 30, 40]])
+
+
+@promises("datasets/README.md", "registration")
+def registration(folder: Path, variables: Variables) -> None:
+    names = {"vrd_other_train", "vg150_overlapping", "vg_animals", "oidv6_train", "vg_authors_train"}
+    assert names <= set(DatasetCatalog.list())
+
+
+@promises("datasets/README.md", "list of images")
+def list_of_images(folder: Path, variables: Variables) -> None:
+    assert (folder / "images.txt").read_text().split() == ["train/b", "train/a"]
+
+
+@promises("docs/architecture.md", "contrastive term")
+def contrastive_term(folder: Path, variables: Variables) -> None:
+    cfg: Any = load_config(str(CONFIGS / "reldn.yaml"), ["MODEL.WEIGHTS", ""])
+    cfg.merge_from_file(str(folder / "my_term.yaml"))
+    with EventStorage():
+        losses = make_model(cfg).train()([make_input(6, [(0, 1, 2), (3, 4, 1)])])
+    assert torch.isfinite(losses["loss_rel_same_class"])
