@@ -10,6 +10,12 @@ from urllib.parse import parse_qs
 
 logger = logging.getLogger(__name__)
 
+# Files that configs of this package start from -> the command that makes them.
+_MADE_BY = {
+    "efficientnet_lite0.pth": "reldn convert efficientnet-lite0",
+    "vgg16_imagenet.pth": "reldn convert vgg16",
+}
+
 
 @dataclass(frozen=True)
 class WeightSource:
@@ -80,7 +86,11 @@ class WeightSource:
                 f"{self.address} is a folder: name the checkpoint in it, such as model_final.pth"
             )
         if not path.is_file():
-            raise FileNotFoundError(f"{self.address} does not exist: give the path of a checkpoint")
+            made_by = _MADE_BY.get(path.name)
+            remedy = (
+                f"make it with `{made_by} --output {path}`" if made_by else "give the path of a checkpoint"
+            )
+            raise FileNotFoundError(f"{self.address} does not exist: {remedy}")
         if self.is_remote or self.sha256 is not None:
             self._check(path)
         return path

@@ -58,7 +58,16 @@ class RelationPredictor:
 
         Returns:
             "instances" and "relations" as `RelDN.inference` describes them, in pixels of the image.
+
+        Raises:
+            ValueError: the image is no such array.
         """
+        wanted = "(H, W, 3) uint8 array, BGR"
+        if not isinstance(image, np.ndarray):
+            # cv2.imread returns None for a file that it can't read.
+            raise ValueError(f"the image must be a {wanted}, not {type(image).__name__}: check its path")
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise ValueError(f"the image must be a {wanted}, not {image.shape} {image.dtype}")
         height, width = image.shape[:2]
         augmented = T.AugInput(image[:, :, ::-1] if self._to_rgb else image)
         self._augmentations(augmented)

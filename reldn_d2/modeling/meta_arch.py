@@ -305,13 +305,19 @@ def require_keys(batched_inputs: list[dict[str, Any]], *keys: str) -> None:
     """Checks that all inputs have these keys.
 
     Raises:
-        ValueError: an input lacks one of the keys.
+        ValueError: an input lacks one of the keys, or its relations are as the dataset dict has them.
     """
     for key in keys:
         if any(key not in x for x in batched_inputs):
             raise ValueError(
                 f"an input has no {key!r}, which training, the tasks sgcls and prdcls, and queries need: "
                 "load the data with RelationDatasetMapper"
+            )
+    for x in batched_inputs:
+        if "relations" in keys and not isinstance(x["relations"], Tensor):
+            raise ValueError(
+                f"'relations' of an input are a {type(x['relations']).__name__}, not a tensor of rows of "
+                "'instances': load the data with RelationDatasetMapper, not with Detectron2's DatasetMapper"
             )
 
 

@@ -107,6 +107,9 @@ def test_files_that_can_not_be_fetched(manager: Any, tmp_path: Path) -> None:
             WeightSource.parse(f"{address}?sha256={DIGEST}").fetch(manager)
     with pytest.raises(ValueError, match=f"{tmp_path} is a folder"):
         WeightSource.parse(str(tmp_path)).fetch(manager)
+    made = tmp_path / "vgg16_imagenet.pth"
+    with pytest.raises(FileNotFoundError, match=f"make it with `reldn convert vgg16 --output {made}`"):
+        WeightSource.parse(str(made)).fetch(manager)
 
 
 def test_only_a_download_can_be_done_again() -> None:

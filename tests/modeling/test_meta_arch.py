@@ -210,6 +210,15 @@ def test_tasks(tiny_config: TinyConfig) -> None:
     assert (output["relations"].scores <= 0.45 + 1e-6).all()
 
 
+def test_relations_of_another_mapper_are_named(tiny_config: TinyConfig) -> None:
+    """Detectron2's DatasetMapper leaves the relations as the dataset dict has them."""
+    model = make_model(tiny_config())
+    inputs = make_input(5, RELATED)
+    inputs["relations"] = inputs["relations"].numpy()
+    with pytest.raises(ValueError, match="are a ndarray, not a tensor.*RelationDatasetMapper"):
+        losses_of(model, [inputs])
+
+
 def test_tasks_with_given_boxes_need_them(tiny_config: TinyConfig) -> None:
     model = make_model(tiny_config(f"{HEAD}.TEST.TASK", "sgcls")).eval()
     inputs = make_input(2, [])
