@@ -50,6 +50,8 @@ def find_config(config_file: str) -> Path:
     Raises:
         FileNotFoundError: neither exists. The message shows similar names.
     """
+    if not config_file:
+        raise FileNotFoundError("no config is named: give one as --config-file")
     if "://" in config_file:
         return Path(PathManager.get_local_path(config_file))
     path, name = Path(config_file), config_file.removeprefix("configs/")

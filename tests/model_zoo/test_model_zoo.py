@@ -113,6 +113,11 @@ def test_a_config_that_is_nowhere_shows_similar_ones(
     assert similar in str(error.value)
 
 
+def test_a_command_without_a_config_says_so() -> None:
+    with pytest.raises(FileNotFoundError, match="no config is named: give one as --config-file"):
+        find_config("")
+
+
 def test_a_folder_is_no_config(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="correct --config-file"):
         load_config(str(tmp_path))

@@ -215,7 +215,7 @@ def test_relations_of_another_mapper_are_named(tiny_config: TinyConfig) -> None:
     model = make_model(tiny_config())
     inputs = make_input(5, RELATED)
     inputs["relations"] = inputs["relations"].numpy()
-    with pytest.raises(ValueError, match="are a ndarray, not a tensor.*RelationDatasetMapper"):
+    with pytest.raises(ValueError, match=r"are a ndarray, not a tensor.*RelationDatasetMapper"):
         losses_of(model, [inputs])
 
 
