@@ -118,5 +118,10 @@ def chosen_scenes(scenes: Sequence[Scene], kind: str, number: int) -> list[Scene
         number: largest number of scenes.
     """
     with_case = [scene for scene in scenes if scene.of_kind(kind)]
-    # The sort is stable: scenes stay in order.
-    return sorted(with_case, key=lambda scene: scene.gain(kind) == 0)[:number]
+    better = [scene for scene in with_case if scene.gain(kind) > 0]
+    worse = [scene for scene in with_case if scene.gain(kind) < 0]
+    more, fewer = (better, worse) if len(better) >= len(worse) else (worse, better)
+    first = [*more[:1], *fewer[:1]]
+    # The sort is stable: the other scenes stay in order.
+    rest = sorted(with_case, key=lambda scene: scene.gain(kind) == 0)
+    return [*first, *(scene for scene in rest if scene not in first)][:number]

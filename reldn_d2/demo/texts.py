@@ -34,9 +34,11 @@ CHANCE = (
 
 # What `cases.chosen_scenes` does.
 RULE = (
-    "A rule chooses the scenes, so that nobody can pick the ones that look best. For each question, these "
-    "are the first test scenes in which the two models solve different numbers of cases, for better or "
-    "worse. If there are too few, the first other scenes with such a case follow."
+    "A rule chooses the scenes, so that nobody can pick the ones that look best. For each question, the "
+    "first one shows the more frequent change: it is the first test scene that got better with all losses, "
+    "if more scenes got better than worse, and otherwise the first that got worse. The second one is the "
+    "first scene with the opposite change. Then the other scenes follow in their order, those with a "
+    "change first."
 )
 CASE_PICTURES = (
     "The pictures show only what the question is about. For each case, the arrow is the triplet to which "

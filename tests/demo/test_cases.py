@@ -43,22 +43,30 @@ def test_counts_of_scenes() -> None:
     assert chance(scenes, "proximity") == 50
 
 
-def test_scenes_that_differ_are_chosen_first_and_in_order() -> None:
-    scenes = [
+def test_the_more_frequent_change_is_chosen_first_then_the_opposite_one() -> None:
+    same, worse, other_kind = (
         scene("same", [True], [True]),
-        scene("no case", [], []),
         scene("worse", [True], [False]),
-        scene("other kind", [True], [False], "instance"),
-        scene("better", [False], [True]),
-        scene("also same", [False], [False]),
-    ]
+        scene("other kind", [False], [True], kind="instance"),
+    )
+    better, also_better = scene("better", [False], [True]), scene("also better", [False], [True])
 
-    def names(number: int) -> list[str]:
+    def names(scenes: Sequence[Scene], number: int) -> list[str]:
         return [x.name for x in chosen_scenes(scenes, "proximity", number)]
 
-    assert names(1) == ["worse"]
-    assert names(3) == ["worse", "better", "same"]
-    assert names(9) == ["worse", "better", "same", "also same"]
+    scenes = [same, scene("no case", [], []), worse, other_kind, also_better, better]
+    assert names(scenes, 1) == ["also better"]
+    assert names(scenes, 9) == ["also better", "worse", "better", "same"]
+    also_worse, third_worse = scene("also worse", [True], [False]), scene("third worse", [True], [False])
+    assert names([better, worse, also_worse, third_worse], 9) == [
+        "worse",
+        "better",
+        "also worse",
+        "third worse",
+    ]
+    assert names([worse, better], 1) == ["better"]  # as many: the better one
+    assert names([same, worse], 9) == ["worse", "same"]
+    assert names([], 9) == []
 
 
 def test_the_table_says_how_many_scenes_became_better_and_worse() -> None:
