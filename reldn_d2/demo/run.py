@@ -51,7 +51,7 @@ class Size:
     detector_options: tuple[str, ...] = ()
 
 
-COMPLETE = Size("scenes_train", "scenes_test", shown=3, duration="about 14 minutes")
+COMPLETE = Size("scenes_train", "scenes_test", shown=3, duration="about 13 minutes")
 # Sixteen training scenes and eight test scenes at half their size, and three steps of each training.
 QUICK = Size(
     "scenes_tiny_train",
