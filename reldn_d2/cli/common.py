@@ -1,6 +1,7 @@
 """What the commands share: running and errors, weights, configs and their overrides, registered data."""
 
 import logging
+import os
 import sys
 import traceback
 import warnings
@@ -30,6 +31,8 @@ EXPECTED = (OSError, ValueError)
 _FINAL_WEIGHTS, _CONFIG = "model_final.pth", "config.yaml"
 # Options whose attribute of `KeyNames`, the config key that they set, has another name.
 _KEY_OF = {"output": "output_dir", "dataset": "test_datasets", "protocol": "protocols"}
+# One of `HARMLESS_WARNINGS`, as Python's environment variable takes it.
+_WARNING_OF_IMPORTS = "ignore:`torch.jit.script` is deprecated:FutureWarning"
 # Between the processes of a command, an expected error travels in the text of an exception.
 _MARK = "reldn_d2 expected error: "
 
@@ -94,6 +97,10 @@ def launched(work: Callable[[Namespace], None], args: Namespace) -> None:
         ProcessRaisedException: one of several processes failed.
     """
     several = args.num_gpus * args.num_machines > 1
+    if several:
+        # The processes import Detectron2 before this package can filter what is warned of.
+        given = os.environ.get("PYTHONWARNINGS")
+        os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [given, _WARNING_OF_IMPORTS]))
     # If one process fails, PyTorch warns that it ends the others. The error says enough.
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     launch(

@@ -230,7 +230,7 @@ class RunParts(ABC):
         if kind == "cuda" and not torch.cuda.is_available():
             raise ValueError(
                 f"{self.keys.device} is {self.device!r}, but PyTorch finds no GPU here: add "
-                f"{' '.join(self.override(self.keys.device, 'cpu'))}"
+                f"{' '.join(self.override(self.keys.device, 'cpu'))} (or --device cpu, where it is an option)"
             )
 
     def all_datasets(self) -> Sequence[str]:

@@ -145,13 +145,16 @@ def test_a_module_of_the_user_registers_data_sets_and_a_backbone(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_module_of_the_user_is_imported_in_every_process(tmp_path: Path) -> None:
+def test_a_module_of_the_user_is_imported_in_every_process(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     module, folder = tmp_path / "own_parts.py", tmp_path / "run"
     module.write_text(OWN_PARTS.replace("build_own_backbone", "build_own_backbone_2"))
     words = ["--import", module, "--num-gpus", 2, "--dist-url", (tmp_path / "meet").as_uri(), *TINY, *OWN]
     words += ["MODEL.WEIGHTS", "", "SOLVER.MAX_ITER", "1", "MODEL.BACKBONE.NAME", "build_own_backbone_2"]
     train("scenes/detector.yaml", folder, *words)
     assert "backbone.fpn_output2.weight" in saved(folder)
+    assert "Warning" not in capfd.readouterr().err  # what the imports of the processes warn of is harmless
 
 
 def test_a_run_goes_on_where_it_stopped(detector: Path, tmp_path: Path) -> None:
