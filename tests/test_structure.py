@@ -26,7 +26,7 @@ ROOMS: dict[str, set[str]] = {
         *("config", "model_zoo", "utils"),
     },
     "recipes": {"structures", "data", "checkpoint", "visualization", "model_zoo", "engine"},
-    "ablation": {"evaluation", "engine", "model_zoo", "utils"},
+    "ablation": {"data", "evaluation", "engine", "model_zoo", "utils"},
     "demo": {"structures", "data", "evaluation", "visualization", "engine", "utils"},
     "cli": {
         *("data", "evaluation", "checkpoint", "visualization", "engine"),

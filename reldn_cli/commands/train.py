@@ -1,6 +1,8 @@
 """`reldn train`."""
 
 import argparse
+from difflib import get_close_matches
+from itertools import takewhile
 
 from ..command import Command, Parser
 from ..flags import add_config, add_data, add_device, add_launch, add_output, add_weights, check_launch
@@ -21,7 +23,7 @@ def _add_arguments(parser: Parser) -> None:
         "--recipe", choices=["small"], help="train detector and RelDN on --data, in one go (docs/training.md)"
     )
     stages = f"some stages of the recipe only: {', '.join(STAGES)} (default: all)"
-    add("--stages", nargs="+", choices=STAGES, metavar="STAGE", help=stages)
+    add("--stages", nargs="+", default=[], metavar="STAGE", help=stages)
     add("--resume", action="store_true", help="go on from the last checkpoint in the folder of the run")
     add("--seed", type=int, metavar="N", help="seed of the run (default: that of the config)")
     add_device(parser)
@@ -35,6 +37,12 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
         parser.error("--recipe trains on your own data: give --data FILE.yaml")
     if args.stages and not args.recipe:
         parser.error("--stages chooses stages of a --recipe: leave it out")
+    # Overrides may stand behind the stages; their keys are in upper case.
+    wrong = [word for word in takewhile(lambda word: word != word.upper(), args.stages) if word not in STAGES]
+    if wrong:
+        near = get_close_matches(wrong[0], STAGES, n=1)
+        hint = f": did you mean {near[0]}?" if near else ""
+        parser.error(f"there is no stage {wrong[0]!r}{hint} The stages are {', '.join(STAGES)}")
     if args.recipe and args.num_gpus * args.num_machines > 1:
         parser.error("--recipe trains in one process: leave out --num-gpus and --num-machines")
     check_launch(parser, args)

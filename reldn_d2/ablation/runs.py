@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import yaml
 
-from reldn_d2.engine import RunParts, kind_of_config, load_config, parts_of
+from reldn_d2.data import RegisteredData
+from reldn_d2.engine import RunParts, fit_to_data, kind_of_config, load_config, parts_of
 from reldn_d2.engine.run_identity import flatten, free_patterns, matches
 from reldn_d2.evaluation import PROTOCOLS
 from reldn_d2.evaluation.io.results import RESULTS_FILE
@@ -138,7 +139,14 @@ def _visual_options(fused: bool, subject_skip: bool, object_skip: bool) -> list[
     return words + ([] if fused or object_skip else [f"{_PAIR_CLASSIFIER}.object_head=null"])
 
 
-def make_run(config: Path, delta: str, seed: int, options: Sequence[str], output: Path) -> Run:
+def make_run(
+    config: Path,
+    delta: str,
+    seed: int,
+    options: Sequence[str],
+    output: Path,
+    data: RegisteredData | None = None,
+) -> Run:
     """The run of a line: a delta on top of a config and overrides.
 
     Its folder is OUTPUT/CONFIG/LINE/seedN, which all tables share. CONFIG is the folder of the config file,
@@ -151,6 +159,7 @@ def make_run(config: Path, delta: str, seed: int, options: Sequence[str], output
         seed: seed of the training.
         options: overrides of the user.
         output: OUTPUT above.
+        data: the user's own data, instead of the data sets of the config.
 
     Raises:
         FileNotFoundError: the config or the delta is missing.
@@ -166,7 +175,10 @@ def make_run(config: Path, delta: str, seed: int, options: Sequence[str], output
     def made(name: str) -> Run:
         folder = output / config_name(config) / name.split("/")[-1] / f"seed{seed}"
         chosen = (*options, *delta_options(read_delta(name), kind), *parts.override(parts.keys.seed, seed))
-        return Run(seed, folder, config, chosen, parts_of(load_config(str(config), [*chosen])))
+        cfg = load_config(str(config), [*chosen])
+        if data is not None:
+            fit_to_data(cfg, [*chosen], data)
+        return Run(seed, folder, config, chosen, parts_of(cfg))
 
     run, full = made(delta), made(FULL)
     if not run.parts.is_relation_model:

@@ -9,6 +9,7 @@ from reldn_d2.ablation.jobs import execute
 from reldn_d2.ablation.report import as_json, as_markdown, challenge_table, measure
 from reldn_d2.ablation.runs import Run, check_made_with, config_name, make_run, missing_steps
 from reldn_d2.ablation.tables import Table, read_challenge, read_table
+from reldn_d2.data import RegisteredData
 from reldn_d2.engine import load_config, parts_of
 from reldn_d2.model_zoo import find_config
 from reldn_d2.utils.io import atomic_write
@@ -16,7 +17,9 @@ from reldn_d2.utils.io import atomic_write
 from .common import FINISHED, PROBLEMS, InterruptedByUserError, find_weights, prepare, take_overrides
 
 
-def plan(table: Table, seeds: int, options: Sequence[str], output: Path) -> dict[str, list[Run]]:
+def plan(
+    table: Table, seeds: int, options: Sequence[str], output: Path, data: RegisteredData | None
+) -> dict[str, list[Run]]:
     """The runs of each line. A line that trains nothing has one run, because no seed changes it.
 
     Raises:
@@ -24,11 +27,11 @@ def plan(table: Table, seeds: int, options: Sequence[str], output: Path) -> dict
     """
     runs: dict[str, list[Run]] = {}
     for line in table.lines:
-        first = make_run(line.config, line.delta, 1, options, output)
+        first = make_run(line.config, line.delta, 1, options, output, data)
         others = range(2, seeds + 1) if first.parts.has_training else ()
         runs[line.name] = [
             first,
-            *(make_run(line.config, line.delta, seed, options, output) for seed in others),
+            *(make_run(line.config, line.delta, seed, options, output, data) for seed in others),
         ]
         for run in runs[line.name]:
             check_made_with(run)
@@ -56,13 +59,13 @@ def flags_of(args: Namespace) -> list[str]:
     return ["--num-gpus", str(args.num_gpus), *data, *modules]
 
 
-def run_table(args: Namespace) -> int:
+def run_table(args: Namespace, data: RegisteredData | None) -> int:
     """Make the missing runs, then the table. Returns the exit status."""
     config = None if args.config_file is None else find_config(args.config_file)
     # Overrides may stand behind the values of --lines, so they are taken away first.
     options = options_of(args, read_table(args.table, config, None).lines[0].config)
     table = read_table(args.table, config, args.lines or None)
-    runs = plan(table, args.seeds, options, args.output)
+    runs = plan(table, args.seeds, options, args.output, data)
     every = list(dict.fromkeys(run for line in runs.values() for run in line))
     flags = flags_of(args)
     missing = [run for run in every if next(missing_steps(run, table.needs, flags), None)]
@@ -73,15 +76,15 @@ def run_table(args: Namespace) -> int:
     lines = [
         measure(table, line, [run for run in runs[line.name] if run not in failed]) for line in table.lines
     ]
-    data = {}
+    trained_on = {}
     for run in every:
         trained, tested = ", ".join(run.parts.train_datasets), ", ".join(run.parts.test_datasets)
-        data[config_name(run.config)] = f"trained on {trained}, tested on {tested}"
+        trained_on[config_name(run.config)] = f"trained on {trained}, tested on {tested}"
     # A table of several configs is written above the folders of the configs.
-    folder = args.output / next(iter(data)) if len(data) == 1 else args.output
-    text = as_markdown(table, lines, data)
+    folder = args.output / next(iter(trained_on)) if len(trained_on) == 1 else args.output
+    text = as_markdown(table, lines, trained_on)
     write(folder / f"table{table.number}.md", text)
-    write(folder / f"table{table.number}.json", as_json(table, lines, data))
+    write(folder / f"table{table.number}.json", as_json(table, lines, trained_on))
     print(f"\n{text}\nWritten to {folder / f'table{table.number}.md'}")
     for run, reason in failed.items():
         print(f"FAILED: {run}: {reason}", file=sys.stderr)
@@ -108,8 +111,8 @@ def run(args: Namespace) -> int:
     """Makes the missing runs and the table, or the table of the test server. Returns the exit status."""
     if args.scores:
         return run_challenge(args)
-    prepare(args)
+    data = prepare(args)
     try:
-        return run_table(args)
+        return run_table(args, data)
     except KeyboardInterrupt:
         raise InterruptedByUserError("finished runs are kept; the same command continues") from None

@@ -3,20 +3,20 @@
 import json
 import traceback
 from argparse import Namespace
-from difflib import get_close_matches
 from textwrap import shorten
 from typing import Any, Literal
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from tqdm import tqdm
 
 from reldn_d2.data import register_coco_relations
 from reldn_d2.data.checking.checks import DatasetCheck, check_dataset, check_names, check_pictures
 from reldn_d2.data.checking.problems import images_with_errors, sort_problems
 from reldn_d2.data.statistics import zero_shot_triplets
+from reldn_d2.engine import check_registered
 from reldn_d2.evaluation.protocols.confusion import confusion_frequency
 from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.progress import progress
 from reldn_d2.visualization import Report
 
 from .checking.page import add_to_page
@@ -37,12 +37,10 @@ def load(name: str) -> tuple[list[dict[str, Any]], Any]:
     Raises:
         NotLoadedError: the name is not registered, the loader fails, or the metadata has no class names.
     """
-    if name not in DatasetCatalog:
-        similar = get_close_matches(name, DatasetCatalog.list(), n=3)
-        hint = f"did you mean {' or '.join(similar)}? Otherwise " if similar else ""
-        raise NotLoadedError(
-            f"no data set {name!r} is registered: {hint}give the module that registers it as --import"
-        )
+    try:
+        check_registered(name)
+    except ValueError as error:
+        raise NotLoadedError(str(error)) from error
     try:
         dataset_dicts = DatasetCatalog.get(name)
     except (OSError, ValueError) as error:
@@ -80,9 +78,8 @@ def check(name: str, images: Literal["decode", "header", "skip"]) -> DatasetRepo
     # The counts below need no image files. So an image counts if its annotations have no errors.
     faulty = images_with_errors(found.problems)
     usable = [image for image in range(len(dataset_dicts)) if image not in faulty]
-    # disable=None: a bar on a terminal, nothing in a log file
-    bar = tqdm(usable, "confusable cases", leave=False, disable=None)
-    confusion = confusion_frequency(ground_truth(found.arrays, image) for image in bar)
+    images_in_turn = progress(usable, "images counted")
+    confusion = confusion_frequency(ground_truth(found.arrays, image) for image in images_in_turn)
     return DatasetReport(
         name=name,
         sources={key: str(metadata.get(key)) for key in SOURCES if metadata.get(key) is not None},

@@ -19,8 +19,15 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 
 from reldn_d2.config import OLD_KEYS
 from reldn_d2.data import RegisteredData, register_data_file
-from reldn_d2.engine import import_data_sets, load_config, load_config_for_data, parts_of, setup_console
-from reldn_d2.engine.parts import Config
+from reldn_d2.engine import (
+    fit_to_data,
+    import_data_sets,
+    load_config,
+    override_config,
+    parts_of,
+    setup_console,
+)
+from reldn_d2.engine.parts import CONFIG_FILE, FINAL_WEIGHTS, Config
 from reldn_d2.model_zoo import get_detectron2_config_file
 
 #: Exit statuses of commands; the parser has the same for wrong usage.
@@ -28,7 +35,6 @@ FINISHED, PROBLEMS, ERROR, INTERRUPTED = 0, 1, 2, 130
 #: Errors that a command explains in one line.
 EXPECTED = (OSError, ValueError)
 
-_FINAL_WEIGHTS, _CONFIG = "model_final.pth", "config.yaml"
 # Options whose attribute of `KeyNames`, the config key that they set, has another name.
 _KEY_OF = {"output": "output_dir", "dataset": "test_datasets", "protocol": "protocols"}
 # One of `HARMLESS_WARNINGS`, as Python's environment variable takes it.
@@ -135,7 +141,7 @@ class Weights:
     @property
     def config_file(self) -> Path | None:
         """The config that the run saved beside the checkpoint, if there is one."""
-        path = None if self.folder is None else self.folder / _CONFIG
+        path = None if self.folder is None else self.folder / CONFIG_FILE
         return path if path is not None and path.is_file() else None
 
 
@@ -191,7 +197,7 @@ def _zoo_address(name: str) -> str:
 
 def _weights_in(folder: Path) -> Path:
     """The final checkpoint in the folder of a run, or else the last one."""
-    names = [_FINAL_WEIGHTS]
+    names = [FINAL_WEIGHTS]
     last = folder / "last_checkpoint"
     if last.is_file():
         names.append(last.read_text().strip())
@@ -205,7 +211,7 @@ def _weights_in(folder: Path) -> Path:
         else "it has no .pth file: train a model first"
     )
     raise FileNotFoundError(
-        f"--weights {folder}: this folder has no finished training ({_FINAL_WEIGHTS}); {hint}"
+        f"--weights {folder}: this folder has no finished training ({FINAL_WEIGHTS}); {hint}"
     )
 
 
@@ -253,16 +259,17 @@ def load_run_config(
         data: the data sets of --data, which replace those of the config.
 
     Raises:
-        FileNotFoundError, ValueError: see `load_config` and `load_config_for_data`; or no config is named, or
+        FileNotFoundError, ValueError: see `load_config` and `fit_to_data`; or no config is named, or
             an option and an override set the same key.
     """
     found = args.config_file or (weights.config_file if weights else None)
     if found is None:
         raise ValueError(
-            f"--weights {args.weights}: there is no {_CONFIG} beside it: give its config as --config-file"
+            f"--weights {args.weights}: there is no {CONFIG_FILE} beside it: give its config as --config-file"
         )
     config_file = str(found)
-    parts = parts_of(load_config(config_file))
+    cfg = load_config(config_file)
+    parts = parts_of(cfg)
     opts = take_overrides(args, {*parts.settings(), *OLD_KEYS}, python=parts.is_python)
     overridden = parts.overridden_keys(opts)
     given = vars(args) | {"weights": None if weights is None else weights.address}
@@ -276,7 +283,9 @@ def load_run_config(
                 f"--{option.replace('_', '-')} and the override {key} set the same: leave one out"
             )
         opts += parts.override(key, value)
-    cfg = load_config(config_file, opts) if data is None else load_config_for_data(config_file, opts, data)
+    override_config(cfg, opts, config_file)
+    if data is not None:
+        fit_to_data(cfg, opts, data)
     return RunConfig(cfg, config_file, opts)
 
 

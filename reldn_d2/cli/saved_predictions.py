@@ -13,6 +13,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog
 
+from reldn_d2.engine import check_registered
 from reldn_d2.evaluation import (
     ALL_PREDICATES,
     DatasetScorer,
@@ -48,31 +49,23 @@ def load(path: Path, dataset_name: str | None) -> SavedPredictions:
         raise FileNotFoundError(f"--predictions: no file {path}")
     if path.suffix.lower() == ".json":
         raise ValueError(
-            f"{path}: the graphs of `reldn predict` have no annotation to compare with: evaluate the model "
-            "on a data set "
-            "(reldn evaluate --weights ... --dataset ...), which also saves an .npz file"
+            f"{path}: the graphs of `reldn predict` can't be scored. Evaluate the model on a data set (reldn "
+            "evaluate --weights ... --dataset ...): this also saves an .npz file"
         )
     if not is_submission(path):
         saved = load_predictions(path)
-        _check_registered(dataset_name or saved.dataset_name)
+        check_registered(dataset_name or saved.dataset_name)
         if dataset_name in (None, saved.dataset_name):
             return saved
         logger.warning("%s was made for %s and is scored on %s", path, saved.dataset_name, dataset_name)
         return replace(saved, dataset_name=dataset_name)
     if dataset_name is None:
         raise ValueError(f"{path}: a submission does not say which data set it is for: give --dataset")
-    _check_registered(dataset_name)
+    check_registered(dataset_name)
     sizes = image_sizes(DatasetCatalog.get(dataset_name))
     class_labels, predicate_labels = submission_labels(dataset_name)
     graphs = read_submission(path, sizes, class_labels=class_labels, predicate_labels=predicate_labels)
     return SavedPredictions(dataset_name, "sgdet", graphs)
-
-
-def _check_registered(name: str) -> None:
-    if name not in DatasetCatalog:
-        raise ValueError(
-            f"data set '{name}' is not registered: correct --dataset, or --import a module that registers it"
-        )
 
 
 def choose_protocols(args: Namespace) -> list[EvaluationProtocol[Any]]:

@@ -4,10 +4,18 @@ from argparse import Namespace
 from pathlib import Path
 
 from reldn_d2.data import RegisteredData
-from reldn_d2.engine import Trainer, set_up_run
+from reldn_d2.engine import Trainer, load_config, parts_of, set_up_run
 from reldn_d2.recipes import STAGES, train_small
 
-from .common import FINISHED, InterruptedByUserError, find_weights, launched, load_run_config, prepare
+from .common import (
+    FINISHED,
+    InterruptedByUserError,
+    find_weights,
+    launched,
+    load_run_config,
+    prepare,
+    take_overrides,
+)
 
 
 def run(args: Namespace) -> int:
@@ -44,6 +52,8 @@ def _what_is_done(trainer: Trainer) -> str:
 
 def train_recipe(args: Namespace, data: RegisteredData) -> None:
     """Trains both stages on own data."""
+    known = parts_of(load_config("scenes/reldn.yaml")).settings()  # every config in YAML has these keys
+    opts = take_overrides(args, known, python=False)
     train_small(
         data,
         output=args.output or Path("output", args.data.stem),
@@ -51,5 +61,5 @@ def train_recipe(args: Namespace, data: RegisteredData) -> None:
         stages=args.stages or STAGES,
         resume=args.resume,
         device=args.device,
-        opts=[*args.opts, *([] if args.seed is None else ["SEED", str(args.seed)])],
+        opts=[*opts, *([] if args.seed is None else ["SEED", str(args.seed)])],
     )

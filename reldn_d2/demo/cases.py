@@ -11,6 +11,7 @@ import torch
 from reldn_d2.data import RelationDatasetMapper
 from reldn_d2.data.synthetic import ConfusableCase, confusable_cases
 from reldn_d2.engine import load_config, load_model
+from reldn_d2.engine.parts import CONFIG_FILE, FINAL_WEIGHTS
 from reldn_d2.evaluation import PerImageRecall
 from reldn_d2.structures import Queries
 
@@ -60,7 +61,7 @@ class Scene:
 
 def load_prdcls(folder: Path, dataset: str) -> Any:
     """The model that a training left in a folder, for given boxes and classes of a data set."""
-    cfg = load_config(str(folder / "config.yaml"), ["MODEL.WEIGHTS", str(folder / "model_final.pth")])
+    cfg = load_config(str(folder / CONFIG_FILE), ["MODEL.WEIGHTS", str(folder / FINAL_WEIGHTS)])
     cfg.DATASETS.TEST = (dataset,)
     model: Any = load_model(cfg)
     model.task = "prdcls"

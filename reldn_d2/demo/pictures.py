@@ -22,6 +22,7 @@ from reldn_d2.visualization import (
     scene_graph_to_dict,
     side_by_side,
 )
+from reldn_d2.visualization.graph import RelationshipRecord
 from reldn_d2.visualization.images import Image, encode_image
 from reldn_d2.visualization.svg import Svg
 
@@ -46,10 +47,13 @@ def numbered(graph: SceneGraph) -> SceneGraph:
     total, seen = Counter(entity["class"] for entity in graph["entities"]), Counter[str]()
     entities = []
     for entity in graph["entities"]:
-        name = entity["class"]
+        name, record = entity["class"], entity.copy()
         seen[name] += 1
-        entities.append({**entity, "class": f"{name} {seen[name]}" if total[name] > 1 else name})
-    named: SceneGraph = {**graph, "entities": entities}  # type: ignore[typeddict-item]
+        if total[name] > 1:
+            record["class"] = f"{name} {seen[name]}"
+        entities.append(record)
+    named = graph.copy()
+    named["entities"] = entities
     return named
 
 
@@ -70,11 +74,12 @@ def case_pictures(scene: Scene, kind: str) -> list[tuple[Image, str]]:
     shown = sorted({end for case in cases for triplet in (case.relation, *case.wrong) for end in triplet[:2]})
 
     def drawn(triplets: Sequence[tuple[int, int, int]], correct: Sequence[bool] | None) -> Image:
-        relationships = [
+        relationships: list[RelationshipRecord] = [
             {"subject": s, "object": o, "predicate": PREDICATE_CLASSES[p], "score": None}
             for s, o, p in triplets
         ]
-        graph: SceneGraph = {**truth, "relationships": relationships}  # type: ignore[typeddict-item]
+        graph = truth.copy()
+        graph["relationships"] = relationships
         return draw_scene_graph(image, graph, correct=correct, also=shown, text_scale=_TEXT_SCALE)
 
     pictures = [(drawn([case.relation for case in cases], None), GROUND_TRUTH)]

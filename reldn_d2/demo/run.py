@@ -13,6 +13,7 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog
 
 from reldn_d2.engine import setup_console
+from reldn_d2.engine.parts import FINAL_WEIGHTS
 from reldn_d2.evaluation import load_per_image
 from reldn_d2.evaluation.io.results import PER_IMAGE_FILE, RESULTS_FILE
 from reldn_d2.utils.io import atomic_write
@@ -28,7 +29,6 @@ RUNS = {WITHOUT_PIXELS: "semantic_spatial", BASELINE: "reldn_l0", FULL: "reldn"}
 # Fixed, so that a demo can be repeated, and chosen before any run with it.
 SEED = "1"
 NUM_SAMPLES = 10
-_WEIGHTS = "model_final.pth"
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def train(steps: Steps, size: Size, opts: Sequence[str]) -> None:
     """Trains the detector, saves its detections, and trains the models on them."""
     seed = [] if "SEED" in opts else ["--seed", SEED]
     detector, detections = steps.folder / "detector", steps.folder / "detections"
-    trained, used = detector / _WEIGHTS, detections / f"{size.train_dataset}.npz"
+    trained, used = detector / FINAL_WEIGHTS, detections / f"{size.train_dataset}.npz"
     steps.run(
         "train_detector",
         [
@@ -144,7 +144,7 @@ def train(steps: Steps, size: Size, opts: Sequence[str]) -> None:
                 *("--output", str(output), "--resume", *seed, *size.options),
                 *("DATASETS.DETECTION_FILES_TRAIN", f"('{used}',)", "DATASETS.TEST", "()", *opts),
             ],
-            output / _WEIGHTS,
+            output / FINAL_WEIGHTS,
             [trained, used],
         )
 
@@ -165,7 +165,7 @@ def evaluate(steps: Steps, size: Size, opts: Sequence[str]) -> dict[str, dict[st
     results = {FREQUENCY: {"prdcls": _evaluated(steps, size, "frequency", "prdcls", counted, overrides)}}
     for name, run in RUNS.items():
         folder = steps.folder / run
-        source, made = ["--weights", str(folder)], [folder / _WEIGHTS, detections]
+        source, made = ["--weights", str(folder)], [folder / FINAL_WEIGHTS, detections]
         results[name] = {
             "prdcls": _evaluated(steps, size, run, "prdcls", source, [], made),
             "sgdet": _evaluated(steps, size, run, "sgdet", source, on_detections, made),

@@ -9,10 +9,11 @@ from .evaluate import (
     kind_of_config,
     load_config,
     load_model,
+    override_config,
     parts_of,
     set_predicate_statistics,
 )
-from .own_data import load_config_for_data
+from .own_data import fit_to_data, load_config_for_data
 from .parts import RunParts
 from .predictor import RelationPredictor
 from .setup import set_up_run, setup
@@ -28,11 +29,13 @@ __all__ = [
     "check_registered",
     "detector_identity",
     "evaluate",
+    "fit_to_data",
     "import_data_sets",
     "kind_of_config",
     "load_config",
     "load_config_for_data",
     "load_model",
+    "override_config",
     "parts_of",
     "set_predicate_statistics",
     "set_up_run",

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from reldn_d2.data import save_detections
+from reldn_d2.utils.progress import progress
 
 from .evaluate import check_classes, parts_of
 from .parts import Config
@@ -55,7 +55,7 @@ def cache_detections(cfg: Config, model: nn.Module, dataset_name: str, path: Pat
         )
     classes = check_classes(cfg, (dataset_name, *parts.test_datasets)).thing_classes
     found = {}
-    for batch in tqdm(parts.test_loader(dataset_name), desc=f"detecting in {dataset_name}"):
+    for batch in progress(parts.test_loader(dataset_name), f"batches of {dataset_name}"):
         for inputs, output in zip(batch, model(batch), strict=True):
             instances = output["instances"].to("cpu")
             found[inputs["image_id"]] = (

@@ -16,12 +16,12 @@ from reldn_d2.structures.dataset_dicts import DatasetDict
 
 from .console import as_block
 from .first_screen import describe_evaluation
-from .lazy import LazyParts, load_lazy_config
+from .lazy import LazyParts, load_lazy_config, override_lazy_config
 from .parts import Config, RunParts
 from .run import check_vocabulary, last_checkpoint, load_weights, test
 from .summary import INFERENCE, Summary, evaluation_settings, files_of_run
 from .trainer import Trainer
-from .yaml import YamlParts, count_predicates, load_yaml_config
+from .yaml import YamlParts, count_predicates, load_yaml_config, override_yaml_config
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,23 @@ def load_config(config_file: str, opts: list[str] | None = None) -> Config:
     file = str(find_config(config_file))
     load = load_lazy_config if kind_of_config(file) is LazyParts else load_yaml_config
     return load(file, opts)
+
+
+def override_config(cfg: Config, opts: list[str], config_file: str) -> None:
+    """Applies overrides to a config of either kind that is not frozen.
+
+    Args:
+        cfg: the config.
+        opts: see `load_config`.
+        config_file: its file, for messages.
+
+    Raises:
+        ValueError: see `override_yaml_config` and `override_lazy_config`.
+    """
+    if isinstance(cfg, CfgNode):
+        override_yaml_config(cfg, opts)
+    else:
+        override_lazy_config(cfg, opts, config_file)
 
 
 def parts_of(cfg: Config) -> RunParts:

@@ -93,7 +93,23 @@ def load_lazy_config(config_file: str, overrides: list[str] | None = None) -> Di
             "setuptools 82 or newer does not have it: run `pip install 'setuptools<81'`, or take "
             "reldn_d2.model_zoo.get_detectron2_config_file"
         ) from error
-    for override in overrides or []:
+    override_lazy_config(cfg, overrides or [], config_file)
+    return cfg
+
+
+def override_lazy_config(cfg: DictConfig, overrides: list[str], config_file: str) -> None:
+    """Applies overrides to a config.
+
+    Args:
+        cfg: a config in Python.
+        overrides: strings "key=value".
+        config_file: its file, for messages.
+
+    Raises:
+        ValueError: an override is not key=value, or names a key that the config does not have; or the config
+            lacks a part of a run.
+    """
+    for override in overrides:
         if "=" not in override:
             raise ValueError(
                 f"{config_file} is a config in Python, whose overrides are written key=value: "
@@ -101,7 +117,7 @@ def load_lazy_config(config_file: str, overrides: list[str] | None = None) -> Di
             )
     # Otherwise a misspelt key would be added and have no effect.
     OmegaConf.set_struct(cfg, True)
-    for override in overrides or []:
+    for override in overrides:
         try:
             LazyConfig.apply_overrides(cfg, [override])
         except (ConfigAttributeError, ConfigKeyError) as error:
@@ -111,7 +127,6 @@ def load_lazy_config(config_file: str, overrides: list[str] | None = None) -> Di
             raise ValueError(f"{config_file}: override {override!r} can't be applied ({reason})") from error
     OmegaConf.set_struct(cfg, False)
     _check_parts(cfg, config_file)
-    return cfg
 
 
 def _unknown_key(config_file: str, key: str, cfg: DictConfig) -> str:

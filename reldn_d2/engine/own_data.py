@@ -9,23 +9,37 @@ from .parts import Config
 def load_config_for_data(config_file: str, opts: list[str] | None, data: RegisteredData) -> Config:
     """Loads a config of either kind for the data sets of a data file. It is not frozen.
 
+    Args:
+        config_file, opts: see `load_config`.
+        data: the registered data file.
+
+    Raises:
+        FileNotFoundError: see `load_config`.
+        ValueError: see `load_config` and `fit_to_data`.
+    """
+    cfg = load_config(config_file, opts)
+    fit_to_data(cfg, opts or [], data)
+    return cfg
+
+
+def fit_to_data(cfg: Config, opts: list[str], data: RegisteredData) -> None:
+    """Changes a config of either kind for the data sets of a data file.
+
     Training and test set and the numbers of classes come from the data. If the config was written for other
     data sets, so do the settings that only fit those: precomputed detections, expected results, and the
     protocols, which become the usual ones. Overrides win.
 
     Args:
-        config_file: see `load_config`.
-        opts: overrides, see `load_config`.
+        cfg: the config, with its overrides, not frozen.
+        opts: the overrides, see `load_config`.
         data: the registered data file. It evaluates on the split `test`, else on `val`.
 
     Raises:
-        FileNotFoundError: see `load_config`.
-        ValueError: see `load_config`; or an override gives another number of classes than the data have, or a
-            config in Python has no data set to evaluate on.
+        ValueError: an override gives another number of classes than the data have, or a config in Python has
+            no data set to evaluate on.
     """
-    cfg = load_config(config_file, opts)
     parts = parts_of(cfg)
-    given = parts.overridden_keys(opts or [])
+    given = parts.overridden_keys(opts)
     settings = parts.data_sets_settings(data.train, data.test)
     if not set(parts.all_datasets()) <= set(data.names.values()):
         settings |= parts.settings_for_other_data()
@@ -41,4 +55,3 @@ def load_config_for_data(config_file: str, opts: list[str] | None, data: Registe
                 f"the override sets {key} to {number}, but {data.path} has {in_data} "
                 f"{kind.replace('_', ' ')}: leave the override out"
             )
-    return cfg

@@ -22,8 +22,8 @@ from torch import nn
 from reldn_d2.data import RelationDatasetMapper
 from reldn_d2.structures.dataset_dicts import DatasetDict
 
-#: Name of a run's config in its output folder.
-CONFIG_FILE = "config.yaml"
+#: Names of a run's config and of its last weights in its output folder.
+CONFIG_FILE, FINAL_WEIGHTS = "config.yaml", "model_final.pth"
 #: A config in YAML, or a config in Python.
 Config = CfgNode | DictConfig
 

@@ -25,6 +25,9 @@ def setup(args: argparse.Namespace) -> Config:
     Args:
         args: arguments of Detectron2's `default_argument_parser`.
 
+    Returns:
+        The config. A YAML config is frozen.
+
     Raises:
         FileNotFoundError, ValueError: see `load_config` and `set_up_run`.
     """
@@ -78,9 +81,11 @@ def set_up_run(
             }
         ),
     )
-    # The config beside checkpoints says how these were trained, so a resumed run and an evaluation keep it.
-    keep = (resume or eval_only) and (folder / "last_checkpoint").is_file()
-    if comm.is_main_process() and not (keep and (folder / CONFIG_FILE).is_file()):
+    # The config beside weights says how these were trained, so a resumed run and an evaluation keep it. A
+    # folder that was copied may lack `last_checkpoint`.
+    trained = (folder / "last_checkpoint").is_file() or any(folder.glob("*.pth"))
+    keep = (resume or eval_only) and trained and (folder / CONFIG_FILE).is_file()
+    if comm.is_main_process() and not keep:
         parts.save(folder / CONFIG_FILE)
     # Each process draws other numbers, in the way of Detectron2.
     seed_all_rng(parts.seed + comm.get_rank())

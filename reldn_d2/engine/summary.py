@@ -16,10 +16,10 @@ from reldn_d2.evaluation.protocols.headline import headline, main_metrics
 from reldn_d2.utils.io import atomic_write
 
 from .console import LOG_FILE, as_block
-from .parts import CONFIG_FILE, RunParts
+from .parts import CONFIG_FILE, FINAL_WEIGHTS, RunParts
 
 SUMMARY_FILE, SUMMARY_DATA_FILE = "summary.md", "summary.json"
-FINAL_WEIGHTS, BEST_WEIGHTS = "model_final.pth", "model_best.pth"
+BEST_WEIGHTS = "model_best.pth"
 INFERENCE = "inference"
 
 Results = Mapping[str, Mapping[str, float]]
@@ -47,7 +47,7 @@ class Summary:
 
     def for_the_screen(self) -> str:
         """The title, the headline, the first numbers of each protocol, and the files."""
-        parts = [f"  {self._headline()}", as_block(self._numbers()), as_block(self.files)]
+        parts = [f"  {self._headline()}", as_block(first_numbers(self.results)), as_block(self.files)]
         return f"{self.title}\n" + "\n\n".join(filter(None, parts))
 
     def as_markdown(self) -> str:
@@ -55,7 +55,7 @@ class Summary:
         tables = [
             tabulate.tabulate(rows.items(), header, "pipe", disable_numparse=True)
             for header, rows in (
-                (("protocol", "first numbers, %"), self._numbers()),
+                (("protocol", "first numbers, %"), first_numbers(self.results)),
                 (("what", "where"), self.files),
             )
             if rows
@@ -78,11 +78,13 @@ class Summary:
             return "There are no numbers: nothing was evaluated."
         return f"{first} (on {', '.join(self.test_sets)})"
 
-    def _numbers(self) -> dict[str, str]:
-        return {
-            group: ", ".join(f"{name} {value:.2f}" for name, value in main_metrics(group, metrics).items())
-            for group, metrics in self.results.items()
-        }
+
+def first_numbers(results: Results) -> dict[str, str]:
+    """Key of the results -> its main numbers as text."""
+    return {
+        group: ", ".join(f"{name} {value:.2f}" for name, value in main_metrics(group, metrics).items())
+        for group, metrics in results.items()
+    }
 
 
 def evaluation_settings(parts: RunParts) -> dict[str, str]:

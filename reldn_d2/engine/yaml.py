@@ -82,35 +82,50 @@ def load_yaml_config(config_file: str, opts: list[str] | None = None) -> CfgNode
         raise ValueError(
             f"{config_file} can't be read as a config of Detectron2: {_readable(error)}"
         ) from error
-    converted = _convert_old_keys(cfg)
-    opts = opts or []
+    _warn_of_old_keys(config_file, _convert_old_keys(cfg))
+    override_yaml_config(cfg, opts or [])
+    return cfg
+
+
+def override_yaml_config(cfg: CfgNode, opts: list[str]) -> None:
+    """Applies overrides to a config. Keys of earlier releases are converted, with one warning.
+
+    Args:
+        cfg: a config that is not frozen.
+        opts: a flat list of keys and values.
+
+    Raises:
+        ValueError: a key has no value or does not exist, or a value has another type. The message names the
+            override.
+    """
     if len(opts) % 2:
         raise ValueError(
             f"overrides of a YAML config are pairs KEY VALUE, but these are {len(opts)} words: "
             f"{' '.join(opts)}"
         )
     for key, value in zip(opts[::2], opts[1::2], strict=True):
-        if key in OLD_KEYS:
-            converted.append(key)
         today = OLD_KEYS.get(key, key)
         if today is None:
             continue
         try:
             cfg.merge_from_list([today, value])
         except (AssertionError, KeyError) as error:
+            known = [name for name, _ in flatten(cfg)]
             raise ValueError(_unknown_key("the override", KeyError(key), known)) from error
         except ValueError as error:
             raise ValueError(f"override {key} {value}: {_readable(error)}") from error
-    if converted:
-        names = {key: OLD_KEYS[key] for key in converted}
-        described = [
-            f"{old} ({f'now {new}' if new else 'has no effect any more'})" for old, new in names.items()
-        ]
+    _warn_of_old_keys("an override", [key for key in opts[::2] if key in OLD_KEYS])
+
+
+def _warn_of_old_keys(source: str, keys: list[str]) -> None:
+    """Says what keys of an earlier release were converted to. Without keys it says nothing."""
+    described = [
+        f"{old} ({f'now {OLD_KEYS[old]}' if OLD_KEYS[old] else 'has no effect any more'})" for old in keys
+    ]
+    if described:
         logger.warning(
-            "%s or an override has keys of an earlier release, which were converted: %s",
-            config_file, "; ".join(described),
-        )  # fmt: skip
-    return cfg
+            "%s has keys of an earlier release, which were converted: %s", source, "; ".join(described)
+        )
 
 
 def _convert_old_keys(cfg: CfgNode) -> list[str]:

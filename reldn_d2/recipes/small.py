@@ -16,11 +16,13 @@ from detectron2.data import DatasetCatalog
 from reldn_d2.data import RegisteredData
 from reldn_d2.engine import Trainer, evaluate, load_config, load_config_for_data, set_up_run, setup_console
 from reldn_d2.engine.console import as_block
+from reldn_d2.engine.parts import CONFIG_FILE, FINAL_WEIGHTS
+from reldn_d2.engine.summary import INFERENCE, first_numbers
 from reldn_d2.model_zoo import get_config_file
 
 from .drawings import draw_predictions
 from .fit import fitted_length, fitted_sizes, fitted_test_batch, num_with_entities, num_with_relations
-from .start import CONFIG_FILE, FINAL_WEIGHTS, Start, choose_start
+from .start import Start, choose_start
 
 logger = logging.getLogger(__name__)
 
@@ -105,8 +107,13 @@ def train_small(
                     results |= _evaluate(run, task)
         if "draw" in stages:
             drawings = draw_predictions(run.load_trained(), data.test, output / _DRAWINGS)
-    where = {"model": f"{output}, for --weights", "drawings": str(output / _DRAWINGS) if drawings else ""}
-    logger.info("Recipe small finished\n%s", as_block(where))
+    where = {
+        "model": f"{output}, for --weights",
+        "all numbers": str(output / INFERENCE) if data.test else "",
+        "drawings": str(output / _DRAWINGS) if drawings else "",
+    }
+    blocks = filter(None, [as_block(first_numbers(results)), as_block(where)])
+    logger.info("Recipe small finished\n%s", "\n\n".join(blocks))
     return SmallResult(output, start.description if start else "", results, drawings)
 
 

@@ -8,12 +8,12 @@ from reldn_d2.checkpoint.formats import read_checkpoint, write_weights
 from reldn_d2.checkpoint.importers.efficientnet_lite import installed_weights, to_timm_detector
 from reldn_d2.data import RegisteredData
 from reldn_d2.engine import load_config
+from reldn_d2.engine.parts import CONFIG_FILE, FINAL_WEIGHTS
 from reldn_d2.model_zoo import get_config_file
 
 #: The weights that mean: start from random weights, whatever is at hand.
 SCRATCH = "scratch"
 
-FINAL_WEIGHTS, CONFIG_FILE = "model_final.pth", "config.yaml"
 # ImageNet weights that were converted for a detector.
 _CONVERTED = "efficientnet_lite0.pth"
 # How the names of a detector's backbone from timm begin.

@@ -3,8 +3,8 @@
 import logging
 import sys
 import time
-from collections.abc import Collection, Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar, cast
 
 from tqdm import tqdm
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 _PERIOD = 30.0
 
 
-def progress(items: Collection[T], unit: str) -> Iterator[T]:
+def progress(items: Iterable[T], unit: str, total: int | None = None) -> Iterator[T]:
     """Yields the items, and shows how many are done.
 
     Where standard error is no terminal, a line is logged every 30 seconds, so that short jobs log nothing.
@@ -23,18 +23,18 @@ def progress(items: Collection[T], unit: str) -> Iterator[T]:
     Args:
         items: the items.
         unit: what they are, in the plural, such as "images".
+        total: number of items; None: `len(items)`.
     """
+    total = len(cast(Sized, items)) if total is None else total
     if sys.stderr.isatty():
-        yield from tqdm(items, unit=f" {unit}", leave=False)
+        yield from tqdm(items, unit=f" {unit}", total=total, leave=False)
         return
     start = last = time.monotonic()
     for done, item in enumerate(items):
         now = time.monotonic()
         if now - last >= _PERIOD and done:
             rate = done / (now - start)
-            remaining = (len(items) - done) / rate
-            logger.info(
-                "%d of %d %s, %.3g a second, %.0f s remaining", done, len(items), unit, rate, remaining
-            )
+            remaining = (total - done) / rate
+            logger.info("%d of %d %s, %.3g a second, %.0f s remaining", done, total, unit, rate, remaining)
             last = now
         yield item

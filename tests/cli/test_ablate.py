@@ -29,6 +29,7 @@ from reldn_d2.ablation.jobs import LOG_FILE
 from reldn_d2.ablation.runs import Run, config_name, delta_options, make_run, read_delta
 from reldn_d2.ablation.tables import read_table, value_of
 from reldn_d2.checkpoint import RelationCheckpointer
+from reldn_d2.data import register_data_file
 from reldn_d2.engine import load_config, parts_of
 from reldn_d2.evaluation import GroundTruthGraph, evaluate_graphs, reldn
 from reldn_d2.evaluation import reldn_openimages as ablation_protocol
@@ -36,6 +37,7 @@ from reldn_d2.evaluation.io.results import PER_IMAGE_FILE, RESULTS_FILE, save_pe
 from reldn_d2.evaluation.metrics import PerImageRecall
 from reldn_d2.evaluation.protocols.protocol import EvaluatedSplit
 from tests.builders.commands import Captured, line_of_refusal, run_reldn, usage_error
+from tests.builders.own_data import small_party
 from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig, calm_down
 
 SCENES = REPOSITORY / "configs" / "scenes" / "reldn.yaml"
@@ -370,6 +372,14 @@ def test_runs_of_a_python_config_are_made_and_found_again(bench: Bench, capsys: 
     (call,) = bench.calls()
     assert call["run"] == "L0/seed1" and call["options"]["train.seed"] == "1"
     assert call["options"]["model.relation_head.contrastive_losses.terms.entity_class.weight"] == "0.0"
+
+
+def test_runs_on_own_data_are_looked_for_under_its_names(tmp_path: Path) -> None:
+    data = register_data_file(small_party(tmp_path))
+    run = make_run(SCENES, "losses/L0", 1, [], tmp_path / "runs", data)
+    assert run.parts.train_datasets == ("party_train",) and run.parts.test_datasets == ("party_test",)
+    assert run.results_folder("sgdet").parts[-3:] == ("inference", "party_test", "sgdet")
+    assert dict(run.parts.class_counts())["predicate_classes"][1] == len(data.predicate_classes)
 
 
 def test_runs_lie_in_a_folder_named_by_the_config() -> None:

@@ -322,7 +322,7 @@ def test_submissions_that_can_not_be_scored(tmp_path: Path, capsys: Captured) ->
     [
         (("--task", "prdcls"), "--task prdcls: .* holds predictions of sgdet"),
         (("--task", "all"), "unknown task 'all'"),
-        (("--dataset", "nowhere"), "data set 'nowhere' is not registered: correct --dataset, or --import"),
+        (("--dataset", "nowhere"), "data set 'nowhere' is not registered: correct the name, or register it: --data"),
         (("--train-dataset", "nowhere"), "'nowhere', the training split of .*, is not registered"),
         (
             ("--train-dataset", "scenes_tiny_train"),
@@ -441,7 +441,7 @@ def test_graphs_of_predict_can_not_be_scored(tmp_path: Path, capsys: Captured) -
     graphs = tmp_path / "photo.json"
     graphs.write_text("{}")
     message = line_of_refusal(capsys, "evaluate", "--predictions", graphs)
-    assert message.startswith(f"{graphs}: the graphs of `reldn predict` have no annotation")
+    assert message.startswith(f"{graphs}: the graphs of `reldn predict` can't be scored")
 
 
 def test_a_wrong_image_id_is_named_rather_than_the_image_it_stands_for(

@@ -9,6 +9,7 @@ from pathlib import Path
 SMALL = {
     "SOLVER.MAX_ITER": "2",
     "SOLVER.IMS_PER_BATCH": "2",
+    "SOLVER.BASE_LR": "0.0001",  # a few steps from random weights must not diverge
     "SOLVER.STEPS": "()",
     "INPUT.MIN_SIZE_TRAIN": "(96,)",
     "INPUT.MIN_SIZE_TEST": "96",

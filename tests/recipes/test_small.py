@@ -50,6 +50,9 @@ def test_one_call_leaves_one_folder_to_predict_with(party: RegisteredData, tmp_p
         assert (output / name).is_file()
     for task in ("sgdet", "prdcls"):
         assert (output / "inference" / "party_test" / task / "relation_results.csv").is_file()
+    screen = (output / "log.txt").read_text()
+    last = screen[screen.rindex("Recipe small finished") :]
+    assert "prdcls/motifs" in last and str(output / "inference") in last
     assert "model       RelDN" not in (output / "detector" / "log.txt").read_text()
     assert "model       RelDN" in (output / "log.txt").read_text()
 

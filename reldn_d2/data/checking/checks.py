@@ -9,9 +9,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from tqdm import tqdm
 
 from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.utils.progress import progress
 
 from ..arrays import is_repeat
 from ..images import read_image, upright_size
@@ -98,8 +98,7 @@ def check_pictures(arrays: UncheckedArrays, how: PictureCheck) -> list[Problem]:
     look = partial(_picture_problem, _decoded_size if how == "decode" else upright_size)
     # Threads are enough: most of the time goes into files and decoding, which release the GIL.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        # disable=None: a bar on a terminal, nothing in a log file
-        found = [*tqdm(pool.map(look, jobs), "pictures", len(jobs), leave=False, disable=None)]
+        found = [*progress(pool.map(look, jobs), "pictures", len(jobs))]
     details: dict[str, dict[int, str]] = {}
     for image, problem in zip(images, found, strict=True):
         if problem is not None:
