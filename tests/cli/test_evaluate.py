@@ -322,7 +322,10 @@ def test_submissions_that_can_not_be_scored(tmp_path: Path, capsys: Captured) ->
     [
         (("--task", "prdcls"), "--task prdcls: .* holds predictions of sgdet"),
         (("--task", "all"), "unknown task 'all'"),
-        (("--dataset", "nowhere"), "data set 'nowhere' is not registered: correct the name, or register it: --data"),
+        (
+            ("--dataset", "nowhere"),
+            "data set 'nowhere' is not registered: correct the name, or register it: --data",
+        ),
         (("--train-dataset", "nowhere"), "'nowhere', the training split of .*, is not registered"),
         (
             ("--train-dataset", "scenes_tiny_train"),
