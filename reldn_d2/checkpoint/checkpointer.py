@@ -14,7 +14,7 @@ from reldn_d2.modeling import RelDN
 from reldn_d2.structures.vocabulary import Vocabulary
 from reldn_d2.utils.io import atomic_write
 
-from .class_transfer import NameMatch, copy_by_name
+from .class_transfer import ClassDependence, NameMatch, copy_by_name
 from .compatibility import refuse_other_backbone, refuse_other_model, refuse_single_stage, refuse_unfit
 from .formats import read_checkpoint
 from .safe_files import read_torch
@@ -239,7 +239,8 @@ class RelationCheckpointer(DetectionCheckpointer):
             self.vocabulary = found
         if same_classes:
             self.vocabulary.check_equal(found, source)
-        matches = copy_by_name(weights, self.model.state_dict(), found, self.vocabulary, source)
+        depending = ClassDependence.of(self.model)
+        matches = copy_by_name(weights, self.model.state_dict(), depending, found, self.vocabulary, source)
         for kind, match in matches.items():
             self.logger.info(
                 "%s is for other %s: rows of %d of %d are copied by name (%s), %d are new (%s)",

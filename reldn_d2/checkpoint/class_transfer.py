@@ -1,16 +1,15 @@
 """Adapts weights to other classes: in layers with outputs for each class, rows are copied by class name."""
 
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from reldn_d2.modeling import RelDN
+from reldn_d2.modeling.start_from_detector import path_of
 from reldn_d2.structures.vocabulary import Vocabulary
-
-# Not copied by name, because its probabilities belong to a training set: the model keeps its own table.
-_COUNTED_TABLE = "relation_head.pair_classifier.semantic.log_prior"
 
 
 @dataclass(frozen=True)
@@ -51,19 +50,41 @@ class _ClassLayers:
         return parameter.reshape(anchors, -1, self.width, *parameter.shape[1:])
 
 
-_LAYERS = (
+# Detectron2's layers with rows for each class.
+_DETECTOR_LAYERS = (
     _ClassLayers("thing_classes", r"roi_heads\.box_predictor\.(\d+\.)?cls_score\.", background=True),
     _ClassLayers(
         "thing_classes", r"roi_heads\.box_predictor\.(\d+\.)?bbox_pred\.", width=4, may_be_shared=True
     ),
     _ClassLayers("thing_classes", r"roi_heads\.mask_head\.predictor\.", may_be_shared=True),
     _ClassLayers("thing_classes", r"head\.cls_score\.", anchors=True),  # of single-stage detectors
-    _ClassLayers(
-        "predicate_classes",
-        r"relation_head\.pair_classifier\.(visual\.(score\.3|subject_skip|object_skip)|spatial\.mlp\.4)\.",
-        background=True,
-    ),
 )
+
+
+@dataclass(frozen=True)
+class ClassDependence:
+    """What in a model depends on its classes.
+
+    Attributes:
+        layers: layers with rows for each class.
+        counted: names of tables that were counted over a training set.
+    """
+
+    layers: Sequence[_ClassLayers] = _DETECTOR_LAYERS
+    counted: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "ClassDependence":
+        """Finds out what depends on the classes in a detector or RelDN, whose relation head names its own."""
+        if not isinstance(model, RelDN):
+            return cls()
+        head = model.relation_head
+        layers = [
+            _ClassLayers(x.kind, rf"{re.escape(path_of(model, x.layer))}(\.|$)", background=x.background)
+            for x in head.class_rows()
+        ]
+        counted = [path_of(model, parameter) for parameter in head.counted_parameters()]
+        return cls([*_DETECTOR_LAYERS, *layers], counted)
 
 
 @dataclass(frozen=True)
@@ -82,6 +103,7 @@ class NameMatch:
 def copy_by_name(
     weights: MutableMapping[str, Tensor],
     initial: Mapping[str, Tensor],
+    depending: ClassDependence,
     found: Vocabulary,
     own: Vocabulary,
     source: str,
@@ -89,11 +111,13 @@ def copy_by_name(
     """Changes a checkpoint's weights to those of a model with other classes, in place.
 
     Rows of classes that both have, and of the background, come from the checkpoint. Rows of new classes are
-    those with which the model was initialised. The semantic table is the model's.
+    those with which the model was initialised. Tables that a relation head counted over a training set are
+    the model's.
 
     Args:
         weights: weights of the checkpoint.
         initial: state dict of the model.
+        depending: what in the model depends on its classes.
         found: classes of the checkpoint.
         own: classes of the model.
         source: address of the checkpoint, for messages.
@@ -106,14 +130,15 @@ def copy_by_name(
     """
     differing = own.differing_kinds(found)
     for name in [name for name in weights if name in initial]:
-        for layers in _LAYERS:
+        for layers in depending.layers:
             if layers.kind in differing and re.match(layers.names, name):
                 weights[name] = _copied(
                     layers, name, weights[name], initial[name], found.names(layers.kind),
                     own.names(layers.kind), source
                 )  # fmt: skip
-    if differing and _COUNTED_TABLE in weights and _COUNTED_TABLE in initial:
-        weights[_COUNTED_TABLE] = initial[_COUNTED_TABLE]
+    for name in depending.counted:
+        if differing and name in weights and name in initial:
+            weights[name] = initial[name]
     return {kind: _match(found.names(kind), own.names(kind)) for kind in differing}
 
 

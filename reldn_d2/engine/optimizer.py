@@ -3,10 +3,10 @@
 from typing import Any
 
 from detectron2.solver import get_default_optimizer_params
+from detectron2.solver.build import reduce_param_groups
 from torch import nn
 
-# Parts that the published recipe trains at a lower rate, because they start from the detector's weights.
-_SLOW_PARTS = ("relation_backbone.", "relation_head.pair_classifier.predicate_head.")
+from reldn_d2.modeling import RelDN
 
 
 def relation_optimizer_params(
@@ -24,12 +24,13 @@ def relation_optimizer_params(
     Args:
         model: RelDN or a detector, before it is wrapped for several processes.
         base_lr: learning rate.
-        weight_decay: weight decay of all parameters except those of normalisation layers, biases and the
-            semantic table, which has none.
+        weight_decay: weight decay of all parameters except those of normalisation layers, biases and those
+            that the relation head treats like biases, such as RelDN's semantic table, which have none.
         weight_decay_norm: weight decay of normalisation layers.
         weight_decay_bias: weight decay of biases; None: that of their layer.
-        bias_lr_factor: factor of the learning rate for biases, and for the semantic table if it is trained.
-        predicate_backbone_lr_factor: factor of the learning rate for the predicate backbone and its box head.
+        bias_lr_factor: factor of the learning rate for biases and `RelationHead.bias_like_parameters`.
+        predicate_backbone_lr_factor: factor of the learning rate for the predicate backbone and
+            `RelationHead.slow_parameters`, which start from the detector's weights.
 
     Raises:
         ValueError: the model has nothing to train.
@@ -39,21 +40,45 @@ def relation_optimizer_params(
             "this config has nothing to train: with the semantic module alone, run with --eval-only"
         )
 
-    def factor(name: str) -> float:
-        slow = predicate_backbone_lr_factor if name.startswith(_SLOW_PARTS) else 1.0
-        # The published code trains the table like a bias.
-        bias = bias_lr_factor if name.endswith((".bias", ".log_prior")) else 1.0
-        return slow * bias
+    slow, bias_like = _slow(model), _bias_like(model)
+    parameters = {
+        f"{path}.{name}": parameter
+        for path, module in model.named_modules()
+        for name, parameter in module.named_parameters(recurse=False)
+    }
 
-    groups: list[dict[str, Any]] = get_default_optimizer_params(
+    def factor(name: str) -> float:
+        parameter = parameters[name]
+        is_bias = name.endswith(".bias") or parameter in bias_like
+        return (predicate_backbone_lr_factor if parameter in slow else 1.0) * (
+            bias_lr_factor if is_bias else 1.0
+        )
+
+    groups = get_default_optimizer_params(
         model,
         base_lr=base_lr,
         weight_decay=weight_decay,
         weight_decay_norm=weight_decay_norm,
         lr_factor_func=factor,
-        overrides={
-            "bias": {} if weight_decay_bias is None else {"weight_decay": weight_decay_bias},
-            "log_prior": {"weight_decay": 0.0},
-        },
+        overrides={"bias": {} if weight_decay_bias is None else {"weight_decay": weight_decay_bias}},
     )
-    return groups
+    # Detectron2 can override the weight decay by the last part of a name only.
+    settings = {
+        parameter: {**group, "params": [parameter]} for group in groups for parameter in group["params"]
+    }
+    for parameter in bias_like & settings.keys():
+        settings[parameter]["weight_decay"] = 0.0
+    ordered = [settings[parameter] for parameter in model.parameters() if parameter in settings]
+    reduced: list[dict[str, Any]] = reduce_param_groups(ordered)
+    return reduced
+
+
+def _slow(model: nn.Module) -> set[nn.Parameter]:
+    if not isinstance(model, RelDN):
+        return set()
+    backbone = () if model.relation_backbone is None else model.relation_backbone.parameters()
+    return {*backbone, *model.relation_head.slow_parameters()}
+
+
+def _bias_like(model: nn.Module) -> set[nn.Parameter]:
+    return set(model.relation_head.bias_like_parameters()) if isinstance(model, RelDN) else set()

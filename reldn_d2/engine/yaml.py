@@ -22,7 +22,7 @@ from torch import nn
 
 from reldn_d2.config import OLD_KEYS, add_reldn_config
 from reldn_d2.data import RelationDatasetMapper, predicate_counts
-from reldn_d2.modeling import RelDN
+from reldn_d2.modeling import ROI_RELATION_HEAD_REGISTRY, RelDN, RelDNHead
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.io import atomic_write
 
@@ -213,6 +213,14 @@ def is_relation_config(cfg: CfgNode) -> bool:
     return issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), RelDN)
 
 
+def _trains(cfg: CfgNode) -> bool:
+    """Whether a relation head has more than a frozen semantic table. True if it is not RelDN's own."""
+    name = cfg.MODEL.ROI_RELATION_HEAD.NAME
+    known = name in ROI_RELATION_HEAD_REGISTRY and ROI_RELATION_HEAD_REGISTRY.get(name)
+    own = isinstance(known, type) and issubclass(known, RelDNHead)
+    return not own or RelDNHead.trains_with(cfg)
+
+
 def yaml_class_counts(cfg: CfgNode) -> dict[str, tuple[str, int]]:
     """The config keys that hold the numbers of classes, and their values, see `RunParts.class_counts`."""
     single_stage = issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), RetinaNet)
@@ -282,9 +290,7 @@ class YamlParts(RunParts):
         self.statistics_datasets = _names("DATASETS.STATISTICS", cfg.DATASETS.STATISTICS)
         self.is_relation_model = is_relation_config(cfg)
         self.entities_from_proposals = head.SAMPLING.METHOD == "published"
-        visual = head.VISUAL.FUSED or head.VISUAL.SUBJECT_SKIP or head.VISUAL.OBJECT_SKIP
-        learnable = head.SEMANTIC.ENABLED and head.SEMANTIC.LEARNABLE
-        self.has_training = bool(not self.is_relation_model or visual or head.SPATIAL.ENABLED or learnable)
+        self.has_training = not self.is_relation_model or _trains(cfg)
         self.has_train_detections = bool(cfg.DATASETS.DETECTION_FILES_TRAIN)
         self.use_amp = cfg.SOLVER.AMP.ENABLED
         self.max_iter, self.eval_period = cfg.SOLVER.MAX_ITER, cfg.TEST.EVAL_PERIOD

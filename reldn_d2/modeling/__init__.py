@@ -11,12 +11,20 @@ from .backbone import (
 from .meta_arch import TASKS, RelDN
 from .postprocessing import relation_postprocess
 from .published import PublishedRelDN
+from .region_heads import RegionParts, region_parts
 from .relation_head import (
     CONTRASTIVE_TERM_REGISTRY,
     ROI_RELATION_HEAD_REGISTRY,
     CellMembership,
+    ClassRows,
     ContrastiveTerm,
+    DetectorCopy,
+    FeatureMaps,
+    PairwiseRelationHead,
+    RelationHead,
     RelDNHead,
+    SemanticModule,
+    SpatialModule,
     build_relation_head,
 )
 
@@ -26,15 +34,24 @@ __all__ = [
     "TASKS",
     "VGG16",
     "CellMembership",
+    "ClassRows",
     "ContrastiveTerm",
+    "DetectorCopy",
+    "FeatureMaps",
+    "PairwiseRelationHead",
     "PublishedRelDN",
+    "RegionParts",
     "RelDN",
     "RelDNHead",
+    "RelationHead",
+    "SemanticModule",
+    "SpatialModule",
     "TimmBackbone",
     "VGGBoxHead",
     "build_relation_head",
     "build_timm_backbone",
     "build_timm_fpn_backbone",
     "build_vgg16_backbone",
+    "region_parts",
     "relation_postprocess",
 ]

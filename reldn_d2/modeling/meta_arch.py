@@ -1,8 +1,9 @@
 """RelDN as a Detectron2 meta-architecture: a frozen detector, a predicate backbone and a relation head."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -14,12 +15,22 @@ from torch import Tensor, nn
 
 from reldn_d2.structures import EntityBatch, Queries
 
+from .backbone_checks import check_one_map_per_image, freeze_unused_levels
 from .postprocessing import relation_postprocess
 from .queries import TranslatedQueries
 from .region_heads import class_probabilities, region_parts
-from .relation_head import build_relation_head
-from .relation_head.entities import entity_batch, given_entities, sampled_proposals, training_entities
+from .relation_head import RelationHead, build_relation_head, check_relation_head
+from .relation_head.contract import check_refined, check_results
+from .relation_head.entities import (
+    entity_batch,
+    given_entities,
+    refined_entities,
+    sampled_proposals,
+    training_entities,
+)
 from .start_from_detector import start_from_detector
+
+logger = logging.getLogger(__name__)
 
 TASKS = ("sgdet", "sgcls", "prdcls")
 
@@ -29,16 +40,19 @@ class RelDN(GeneralizedRCNN):
     """Relationship detector of "Graphical Contrastive Losses for Scene Graph Parsing" (CVPR 2019).
 
     The detector (`backbone`, `proposal_generator`, `roi_heads`) is frozen and stays in eval mode. The
-    predicate backbone and the three box heads of the relation head are trained. If a checkpoint of a detector
-    is loaded, they start as copies of the detector's backbone and box head.
+    predicate backbone and the relation head are trained. If a checkpoint of a detector is loaded, the
+    predicate backbone and what the head names (`RelationHead.detector_copies`) start as copies of it.
     """
+
+    relation_backbone: Backbone | None
+    relation_head: RelationHead
 
     @configurable
     def __init__(
         self,
         *,
         relation_backbone: Backbone | None,
-        relation_head: nn.Module,
+        relation_head: RelationHead,
         task: str = "sgdet",
         entity_iou_threshold: float = 0.5,
         entities_from_proposals: bool = False,
@@ -61,24 +75,27 @@ class RelDN(GeneralizedRCNN):
             detector: arguments of GeneralizedRCNN.
 
         Raises:
-            ValueError: the task is unknown, or `region_parts` does not accept the ROI heads.
+            ValueError: the task is unknown, `region_parts` does not accept the ROI heads, the relation head
+                breaks its contract, or a backbone lacks a map or gives several for one image.
         """
         super().__init__(**detector)
         if task not in TASKS:
             raise ValueError(f"unknown task {task!r}: MODEL.ROI_RELATION_HEAD.TEST.TASK is one of {TASKS}")
         region_parts(self.roi_heads)  # raises for ROI heads that RelDN cannot use
         self.relation_backbone = relation_backbone
-        self.relation_head: Any = relation_head  # with the methods that its registry describes
+        self.relation_head = check_relation_head(relation_head)
         self.task = task
         self.entity_iou_threshold = entity_iou_threshold
         self.entities_from_proposals = entities_from_proposals
-        detector_parts = (self.backbone, self.proposal_generator, self.roi_heads)
-        self._frozen: list[nn.Module] = [part for part in detector_parts if part is not None]
-        if freeze_norm:
-            trained = [m for m in (relation_backbone, relation_head) if m is not None]
-            self._frozen += [layer for m in trained for layer in m.modules() if _is_norm(layer)]
-        for module in self._frozen:
+        self.freeze_norm = freeze_norm
+        for module in self._frozen_modules():
             module.requires_grad_(False)
+            module.eval()
+        channels = len(self.pixel_mean)
+        if self.relation_head.uses_detector_features:
+            check_one_map_per_image(self.backbone, channels)
+        if relation_backbone is not None:
+            freeze_unused_levels(relation_backbone, self.relation_head.relation_in_features, channels)
         self.register_load_state_dict_pre_hook(start_from_detector)
 
     @classmethod
@@ -103,11 +120,46 @@ class RelDN(GeneralizedRCNN):
         }
 
     def train(self, mode: bool = True) -> "RelDN":
-        """Sets the mode of the trained parts; frozen parts stay in eval mode."""
+        """Sets the mode of the trained parts; frozen parts stay frozen and in eval mode.
+
+        What is frozen is looked up each time, because other code may replace layers or the whole backbone.
+        """
         super().train(mode)
-        for module in self._frozen:
+        thawed = []
+        for module in self._frozen_modules():
             module.eval()
+            if any(parameter.requires_grad for parameter in module.parameters()):
+                module.requires_grad_(False)
+                thawed.append(type(module).__name__)
+        if thawed:
+            logger.warning(
+                "%s required a gradient and were frozen again: RelDN runs its detector without gradient "
+                "(train it as stage 1, META_ARCHITECTURE: GeneralizedRCNN), and FREEZE_NORM freezes "
+                "normalisation layers",
+                ", ".join(dict.fromkeys(thawed)),
+            )
         return self
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        """The detector, and with `freeze_norm` the normalisation layers of all other parts."""
+        detector = (self.backbone, self.proposal_generator, self.roi_heads)
+        frozen: list[nn.Module] = [part for part in detector if part is not None]
+        if self.freeze_norm:
+            trained = [part for part in (self.relation_backbone, self.relation_head) if part is not None]
+            frozen += [layer for part in trained for layer in part.modules() if _is_norm(layer)]
+        return frozen
+
+    def detector(self) -> GeneralizedRCNN:
+        """The detector alone, which shares all parameters with this model, for example for its boxes."""
+        alone = GeneralizedRCNN(
+            backbone=self.backbone,
+            proposal_generator=self.proposal_generator,
+            roi_heads=self.roi_heads,
+            pixel_mean=self.pixel_mean.flatten().tolist(),
+            pixel_std=self.pixel_std.flatten().tolist(),
+            input_format=self.input_format,
+        )
+        return cast(GeneralizedRCNN, alone.to(self.device).train(False))
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """Computes the losses in training, and calls `inference` in eval mode.
@@ -152,12 +204,17 @@ class RelDN(GeneralizedRCNN):
 
     @torch.no_grad()
     def inference(
-        self, batched_inputs: list[dict[str, Any]], *, do_postprocess: bool = True
+        self,
+        batched_inputs: list[dict[str, Any]],
+        detected_instances: list[Instances] | None = None,
+        do_postprocess: bool = True,
     ) -> list[dict[str, Instances]]:
         """Finds entities and relationships, and answers queries.
 
         Args:
             batched_inputs: see `forward`.
+            detected_instances: for each image the detections to use, with `pred_boxes` (in pixels of the
+                network input), `pred_classes` and `scores`, as "detections" of the input. Only in sgdet.
             do_postprocess: whether boxes are in pixels of the original image ("height", "width"), or of the
                 network input.
 
@@ -165,7 +222,8 @@ class RelDN(GeneralizedRCNN):
             One dict for each image:
 
             * "instances": `pred_boxes`, `scores`, `pred_classes`, and `pred_masks` if the detector makes
-              masks. In sgcls and prdcls these are the ground truth, row by row.
+              masks. In sgcls and prdcls these are the ground truth, row by row. A relation head may have
+              changed labels and scores, in sgdet also boxes.
             * "relations": rows by falling score with `subject_index`, `object_index` (rows of "instances"),
               `pred_predicates`, `scores`, `rank_in_pair`, see the relation head.
             * "pair_answers", in sgcls and prdcls, if the input has "queries": for each pair asked about
@@ -176,20 +234,32 @@ class RelDN(GeneralizedRCNN):
               `modeling.queries`).
 
         Raises:
-            ValueError: an input lacks a key.
+            ValueError: an input lacks a key, detections are given in another task than sgdet, or the relation
+                head returns something else than its contract says.
         """
         assert not self.training
+        if detected_instances is not None:
+            if self.task != "sgdet":
+                raise ValueError(f"detected_instances are for sgdet: in {self.task} the entities are given")
+            batched_inputs = [
+                {**x, "detections": found}
+                for x, found in zip(batched_inputs, detected_instances, strict=True)
+            ]
         images = self.preprocess_image(batched_inputs)
         features = self._detector_features(batched_inputs, images)
         entities = self._entities(batched_inputs, images, features)
+        batch = self._entity_batch(batched_inputs, images, entities)
+        batch, entities = self._refine(features, batch, entities)
         queries = self._queries(batched_inputs, entities)
+        asked_of_head = self._for_head(queries)
         outputs = self.relation_head.inference(
             features,
             self._relation_features(images),
-            self._entity_batch(batched_inputs, images, entities),
+            batch,
             entities_given=self.task != "sgdet",
-            queries=self._for_head(queries),
+            queries=asked_of_head,
         )
+        check_results(outputs, self.relation_head, asked_of_head, len(entities))
         results = []
         for found, output, asked in zip(entities, outputs, queries, strict=True):
             answers = {} if asked is None else asked.answers(output)
@@ -234,6 +304,19 @@ class RelDN(GeneralizedRCNN):
     ) -> EntityBatch:
         """The entities in the form that the relation head takes, for inference."""
         return entity_batch(entities)
+
+    def _refine(
+        self, features: dict[str, Tensor], batch: EntityBatch, entities: list[Instances]
+    ) -> tuple[EntityBatch, list[Instances]]:
+        """The entities with what the relation head changes."""
+        if self.task == "prdcls":
+            return batch, entities
+        task = cast(Literal["sgdet", "sgcls"], self.task)
+        refined = self.relation_head.refine_entities(features, batch, task=task)
+        if refined is batch:
+            return batch, entities
+        check_refined(refined, batch, self.relation_head, task)
+        return refined, refined_entities(entities, refined)
 
     def _queries(
         self, batched_inputs: list[dict[str, Any]], entities: list[Instances]

@@ -83,16 +83,27 @@ class TranslatedQueries:
         scores = scored.scores.new_zeros(len(self.detected))
         scores[self.detected] = scored.scores
         detected = self.detected.clone()
-        detected[self.detected] = scored.considered
+        if scored.has("considered"):
+            detected[self.detected] = scored.considered
         subject, object, predicate = self.asked.triplets.unbind(dim=1)
-        triplet_answers = Instances(
-            scored.image_size,
-            subject_index=subject,
-            object_index=object,
-            pred_predicates=predicate,
-            scores=scores,
-            detected=detected,
-        )
-        if self.entity_pairs is None:
-            return {"triplet_answers": triplet_answers}
-        return {"pair_answers": output["pair_answers"], "triplet_answers": triplet_answers}
+        answers = {
+            "triplet_answers": Instances(
+                scored.image_size,
+                subject_index=subject,
+                object_index=object,
+                pred_predicates=predicate,
+                scores=scores,
+                detected=detected,
+            )
+        }
+        if self.entity_pairs is not None:
+            subject, object = self.asked.pairs.unbind(dim=1)
+            pairs = output["pair_answers"]
+            answers["pair_answers"] = Instances(
+                pairs.image_size,
+                subject_index=subject,
+                object_index=object,
+                pair_scores=pairs.pair_scores,
+                predicate_probs=pairs.predicate_probs,
+            )
+        return answers

@@ -31,14 +31,18 @@ class RegionParts:
         pooler: pools regions from these maps.
         head: (R, channels, height, width) regions -> (R, D).
         feature_size: D.
-        state_prefix: prefix of the head's parameters in the state dict of the ROI heads.
+        num_classes: number of entity classes C of the detector.
+        state_prefix, classifier_prefix: prefixes of the parameters of the head, and of the layer from its
+            features to the scores of the C classes and the background, in the state dict of the ROI heads.
     """
 
     in_features: list[str]
     pooler: ROIPooler
     head: nn.Module
     feature_size: int
+    num_classes: int
     state_prefix: str
+    classifier_prefix: str
 
 
 class MeanOverRegion(nn.Sequential):
@@ -67,7 +71,9 @@ def region_parts(roi_heads: Any) -> RegionParts:
             pooler=roi_heads.pooler,
             head=MeanOverRegion(*roi_heads.res5),
             feature_size=roi_heads.box_predictor.cls_score.in_features,
+            num_classes=roi_heads.num_classes,
             state_prefix="res5.",
+            classifier_prefix="box_predictor.cls_score.",
         )
     stages = _stages(roi_heads)
     if not stages:
@@ -79,7 +85,9 @@ def region_parts(roi_heads: Any) -> RegionParts:
         pooler=roi_heads.box_pooler,
         head=head,
         feature_size=head.output_shape.channels,
+        num_classes=roi_heads.num_classes,
         state_prefix=f"box_head.{last}",
+        classifier_prefix=f"box_predictor.{last}cls_score.",
     )
 
 

@@ -3,25 +3,29 @@
 import logging
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from .region_heads import region_parts
+from .relation_head.contract import DetectorPart
 
-_HEADS = ("subject_head", "object_head", "predicate_head")
 logger = logging.getLogger(__name__)
 
 
 def start_from_detector(model: Any, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
     """Copies the detector's weights to the trained parts when a checkpoint without relation keys is loaded.
 
-    It is a hook of the model, so it works with every trainer and checkpointer.
+    The predicate backbone starts as a copy of the detector's backbone. `RelationHead.detector_copies` says
+    what else starts as a copy of what. It is a hook of the model, so it works with every trainer and
+    checkpointer.
     """
     if any(key.startswith(f"{prefix}relation_") for key in state_dict):
         return
     own = list(model.state_dict())
-    region_head = f"roi_heads.{region_parts(model.roi_heads).state_prefix}"
     copied = [("backbone.", "relation_backbone.")]
-    copied += [(region_head, f"relation_head.pair_classifier.{name}.") for name in _HEADS]
+    copied += [
+        (_prefix_of_part(model, copy.part), f"{path_of(model, copy.module)}.")
+        for copy in model.relation_head.detector_copies()
+    ]
     for source, target in copied:
         wanted = [key.removeprefix(target) for key in own if key.startswith(target)]
         found = [name for name in wanted if f"{prefix}{source}{name}" in state_dict]
@@ -32,3 +36,30 @@ def start_from_detector(model: Any, state_dict: dict[str, Tensor], prefix: str, 
                 "%s* starts as a copy of the checkpoint's %s*: %d of %d tensors",
                 target, source, len(found), len(wanted),
             )  # fmt: skip
+
+
+def path_of(model: nn.Module, part: nn.Module | nn.Parameter) -> str:
+    """Path of a module or parameter in the state dict of a model.
+
+    Raises:
+        ValueError: the model does not contain it.
+    """
+    named = model.named_parameters if isinstance(part, nn.Parameter) else model.named_modules
+    for name, found in named(remove_duplicate=False):
+        if found is part:
+            return name
+    raise ValueError(
+        f"the relation head names a {type(part).__name__} that is not in it: return its own modules and "
+        "parameters (docs/relation_heads.md)"
+    )
+
+
+def _prefix_of_part(model: Any, part: DetectorPart) -> str:
+    parts = region_parts(model.roi_heads)
+    prefixes = {"box_head": parts.state_prefix, "classifier": parts.classifier_prefix}
+    if part not in prefixes:
+        raise ValueError(
+            f"the relation head wants a copy of the detector's {part!r}: write one of {', '.join(prefixes)} "
+            "(docs/relation_heads.md)"
+        )
+    return f"roi_heads.{prefixes[part]}"

@@ -12,7 +12,7 @@ Legend of shape letters, used everywhere in the relation head:
     D  channels of a region feature
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ class EntityBatch:
         frames: for each image the (height, width) in whose pixels the boxes are; normally those of the
             network input without padding.
         counts: number of entities of each image; a Python list, so that splitting needs no device sync.
+        extra: (E, ...) tensors that a relation head keeps for itself, by name; normally empty.
     """
 
     boxes: Tensor
@@ -43,6 +44,7 @@ class EntityBatch:
     image_sizes: Tensor
     frames: list[tuple[int, int]]
     counts: list[int]
+    extra: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.boxes.shape[0]
@@ -60,6 +62,7 @@ class EntityBatch:
             image_sizes=self.image_sizes[index : index + 1],
             frames=[self.frames[index]],
             counts=[self.counts[index]],
+            extra={name: value[rows] for name, value in self.extra.items()},
         )
 
     def regions_per_image(self) -> list[Tensor]:

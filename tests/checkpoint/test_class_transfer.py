@@ -1,5 +1,6 @@
 """Rows of layers, copied by the names of classes: compared with loops over classes, and with real models."""
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from reldn_d2.checkpoint import Vocabulary
-from reldn_d2.checkpoint.class_transfer import NameMatch, copy_by_name
-from tests.builders.tiny_models import TinyConfig
+from reldn_d2.checkpoint.class_transfer import ClassDependence, NameMatch, copy_by_name
+from reldn_d2.engine import load_config
+from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig
 
 SCORES = "roi_heads.box_predictor.cls_score.weight"
 BOXES = "roi_heads.box_predictor.bbox_pred.bias"
@@ -60,6 +62,15 @@ def slow_rows(name: str, vocabulary: Vocabulary) -> dict[tuple[Any, ...], int]:
     return rows
 
 
+@cache
+def dependence() -> ClassDependence:
+    """That of a RelDN. Only the paths of its layers matter here, so one model is enough."""
+    options = [*TINY, "MODEL.DEVICE", "meta", "MODEL.WEIGHTS", ""]
+    cfg: Any = load_config(str(REPOSITORY / "configs" / "scenes" / "reldn.yaml"), options)
+    with torch.device("meta"):
+        return ClassDependence.of(build_model(cfg))
+
+
 NAMES = st.lists(st.sampled_from([f"class {i}" for i in range(7)]), min_size=1, max_size=6, unique=True)
 
 
@@ -67,7 +78,7 @@ NAMES = st.lists(st.sampled_from([f"class {i}" for i in range(7)]), min_size=1, 
 def test_each_row_is_copied_to_the_place_of_its_class(found: Vocabulary, own: Vocabulary) -> None:
     weights, initial = parameters(found, 0), parameters(own, 1)
     before = {name: x.clone() for name, x in weights.items()}
-    matches = copy_by_name(weights, initial, found, own, "the file")
+    matches = copy_by_name(weights, initial, dependence(), found, own, "the file")
     assert list(weights) == list(before)
     # With one class, class-specific and shared regression have the same shape, so they are kept.
     one_each = len(found.thing_classes) == len(own.thing_classes) == 1
@@ -101,7 +112,7 @@ def test_a_case_by_hand() -> None:
         VISUAL: torch.tensor([5.0, 6, 7]),  # on, in, background
     }
     initial = {STAGE: -torch.ones(4), BOXES: -torch.ones(12), VISUAL: -torch.ones(4)}
-    matches = copy_by_name(weights, initial, found, own, "the file")
+    matches = copy_by_name(weights, initial, dependence(), found, own, "the file")
     assert weights[STAGE].tolist() == [2, -1, 1, 9]
     assert weights[BOXES].tolist() == [5, 6, 7, 8, -1, -1, -1, -1, 1, 2, 3, 4]
     assert weights[VISUAL].tolist() == [6, -1, -1, 7]
@@ -116,7 +127,7 @@ def test_parameters_that_the_model_lacks_are_not_changed() -> None:
     found, own = Vocabulary(["a"], ["on"]), Vocabulary(["b"], ["on"])
     weights = parameters(found, 0)
     before = dict(weights)
-    copy_by_name(weights, {}, found, own, "the file")
+    copy_by_name(weights, {}, dependence(), found, own, "the file")
     assert all(weights[name] is before[name] for name in before)
 
 
@@ -127,28 +138,30 @@ def test_without_names_nothing_is_copied_by_name(nameless: str) -> None:
     found = Vocabulary(["a"], [] if nameless == "found" else ["on", "in"])
     own = Vocabulary(["b"], [] if nameless == "own" else ["x", "y", "z"])
     before = dict(weights)
-    assert list(copy_by_name(weights, fresh, found, own, "the file")) == ["thing_classes"]
+    assert list(copy_by_name(weights, fresh, dependence(), found, own, "the file")) == ["thing_classes"]
     assert all(weights[name] is before[name] for name in (SPATIAL, VISUAL, SUBJECTS))
 
 
 def test_rows_that_all_classes_share_are_copied_whole() -> None:
     found, own = Vocabulary(["a", "b"], []), Vocabulary(["b", "c", "d"], [])
     weights = {BOXES: torch.arange(4.0), MASKS: torch.ones(1, 5, 1, 1)}
-    copy_by_name(weights, {BOXES: torch.zeros(4), MASKS: torch.zeros(1, 5, 1, 1)}, found, own, "the file")
+    fresh = {BOXES: torch.zeros(4), MASKS: torch.zeros(1, 5, 1, 1)}
+    copy_by_name(weights, fresh, dependence(), found, own, "the file")
     assert weights[BOXES].tolist() == [0, 1, 2, 3] and (weights[MASKS] == 1).all()
 
 
 @pytest.mark.parametrize("fresh", [torch.zeros(4, 6), torch.zeros(9, 5)], ids=["narrower", "other rows"])
 def test_parameters_of_another_architecture_are_not_changed(fresh: Tensor) -> None:
     weights = {SCORES: torch.ones(3, 5)}
-    copy_by_name(weights, {SCORES: fresh}, Vocabulary(["a", "b"], []), Vocabulary(["a", "b", "c"], []), "x")
+    words = Vocabulary(["a", "b"], []), Vocabulary(["a", "b", "c"], [])
+    copy_by_name(weights, {SCORES: fresh}, ClassDependence(), *words, "x")
     assert weights[SCORES].tolist() == torch.ones(3, 5).tolist()
 
 
 def test_parameters_for_another_number_of_anchors_are_not_changed() -> None:
     weights = {ANCHORED: torch.ones(4, 5, 3, 3)}
     words = Vocabulary(["a", "b"], []), Vocabulary(["b", "c"], [])
-    copy_by_name(weights, {ANCHORED: torch.zeros(6, 5, 3, 3)}, *words, "x")
+    copy_by_name(weights, {ANCHORED: torch.zeros(6, 5, 3, 3)}, ClassDependence(), *words, "x")
     assert weights[ANCHORED].shape == (4, 5, 3, 3)
 
 
@@ -159,12 +172,13 @@ def test_a_vocabulary_that_contradicts_the_weights_is_refused(rows: int) -> None
         ValueError, match=f"^the file names 2 thing_classes, but its {SCORES} has {rows} rows"
     ):
         words = Vocabulary(["a", "b"], []), Vocabulary(["c", "d"], [])
-        copy_by_name(weights, {SCORES: torch.zeros(rows, 5)}, *words, "the file")
+        copy_by_name(weights, {SCORES: torch.zeros(rows, 5)}, ClassDependence(), *words, "the file")
 
 
 def test_precision_is_that_of_the_model() -> None:
     weights = {STAGE: torch.tensor([1.0, 2.0], dtype=torch.float16)}
-    copy_by_name(weights, {STAGE: torch.zeros(3)}, Vocabulary(["a"], []), Vocabulary(["b", "a"], []), "x")
+    words = Vocabulary(["a"], []), Vocabulary(["b", "a"], [])
+    copy_by_name(weights, {STAGE: torch.zeros(3)}, ClassDependence(), *words, "x")
     assert weights[STAGE].dtype == torch.float32 and weights[STAGE].tolist() == [0, 1, 2]
 
 
@@ -205,13 +219,14 @@ def assert_all_is_copied(few: CfgNode, many: CfgNode, found: Vocabulary, own: Vo
         cfgs = [few.clone(), many.clone()]
         for cfg in cfgs:
             cfg.MODEL.DEVICE = "meta"
-        small, large = (build_model(cfg).state_dict() for cfg in cfgs)
+        models = [build_model(cfg) for cfg in cfgs]
+    small, large = (model.state_dict() for model in models)
     depending = {name for name in small if small[name].shape != large[name].shape}
     assert depending
     weights = {name: torch.zeros(x.shape) for name, x in small.items()}
     initial = {name: torch.ones(x.shape) for name, x in large.items()}
     before = dict(weights)
-    copy_by_name(weights, initial, found, own, "the file")
+    copy_by_name(weights, initial, ClassDependence.of(models[1]), found, own, "the file")
     assert {name for name in weights if weights[name] is not before[name]} == depending
     assert all(weights[name].shape == initial[name].shape for name in weights)
 

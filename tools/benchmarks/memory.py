@@ -34,9 +34,9 @@ def peak_memory() -> Iterator[Memory]:
     for count in (100, 200, 300):
         stage = RelationStage(model, crowd[:count])
         every_pair, exact = (_peak_mb(partial(stage.run, every)) for every in (True, False))
-        chunk_size, model.relation_head.chunk_size = model.relation_head.chunk_size, count**2
+        chunk_size, model.head.chunk_size = model.head.chunk_size, count**2
         one_chunk = _peak_mb(partial(stage.run, True))
-        model.relation_head.chunk_size = chunk_size
+        model.head.chunk_size = chunk_size
         yield Memory(count, count * (count - 1), one_chunk, every_pair, exact)
 
 

@@ -8,7 +8,7 @@ module are zero: its work is done in full, but predicate scores are those of the
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import numpy as np
@@ -22,7 +22,7 @@ from torch import Tensor
 from reldn_d2.config import add_reldn_config
 from reldn_d2.engine import load_config
 from reldn_d2.model_zoo import get_detectron2_config_file
-from reldn_d2.modeling import RelDN
+from reldn_d2.modeling import RelDN, RelDNHead
 from reldn_d2.modeling.relation_head import entity_batch
 from tests.references.selection import select_from_every_pair
 
@@ -49,6 +49,12 @@ def vrd_config() -> CfgNode:
 
 class _WithDetections(RelDN):
     replacement: Instances
+
+    @property
+    def head(self) -> RelDNHead:
+        """The relation head, which is RelDN's."""
+        assert isinstance(self.relation_head, RelDNHead)
+        return cast(RelDNHead, self.relation_head)
 
     def _detect(self, images: Any, features: Any) -> list[Instances]:
         super()._detect(images, features)
@@ -78,7 +84,8 @@ class RelationStage:
     @torch.no_grad()
     def region_features(self, boxes: Tensor) -> Tensor:
         """Predicate features of the given regions."""
-        classifier = self.model.relation_head.pair_classifier
+        classifier = self.model.head.pair_classifier
+        assert classifier.predicate_head is not None and classifier.pooler is not None
         maps = [self.relation_features[name] for name in classifier.in_features]
         features: Tensor = classifier.predicate_head(classifier.pooler(maps, [Boxes(boxes)]))
         return features
@@ -111,7 +118,7 @@ class RelationStage:
 def _selection(every_pair: bool) -> AbstractContextManager[Any]:
     if not every_pair:
         return nullcontext()
-    return patch("reldn_d2.modeling.relation_head.head.select_relationships", select_from_every_pair)
+    return patch("reldn_d2.modeling.relation_head.pairwise.select_relationships", select_from_every_pair)
 
 
 def build(cfg: CfgNode) -> _WithDetections:
@@ -123,11 +130,11 @@ def build(cfg: CfgNode) -> _WithDetections:
     cfg.MODEL.ROI_RELATION_HEAD.NUM_PREDICATES = arrays["prior_rows"].shape[1] - 1
     model: _WithDetections = build_model(cfg).eval()
     model.__class__ = _WithDetections  # a benchmark needs no registered meta-architecture
-    classifier = model.relation_head.pair_classifier
+    classifier = model.head.pair_classifier
     with torch.no_grad():
         visual = classifier.visual
         assert visual is not None and visual.score is not None
-        silenced = [visual.score[-1], visual.subject_skip, visual.object_skip]
+        silenced: list[Any] = [*visual.output_layers()]
         # Proposals are the anchors. Random proposals would leave hardly a box for the detector's box head.
         silenced.append(model.proposal_generator.rpn_head.anchor_deltas)
         for layer in silenced:

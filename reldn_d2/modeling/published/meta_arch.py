@@ -81,7 +81,10 @@ class PublishedRelDN(RelDN):
 
     @torch.no_grad()
     def inference(
-        self, batched_inputs: list[dict[str, Any]], *, do_postprocess: bool = True
+        self,
+        batched_inputs: list[dict[str, Any]],
+        detected_instances: list[Instances] | None = None,
+        do_postprocess: bool = True,
     ) -> list[dict[str, Instances]]:
         """Finds entities and relationships as in RelDN. Boxes in the inputs are in the network input.
 
@@ -89,7 +92,9 @@ class PublishedRelDN(RelDN):
             ValueError: an image was not resized to INPUT.MIN_SIZE_TEST and INPUT.MAX_SIZE_TEST.
         """
         results = []
-        for x in batched_inputs:
+        for i, x in enumerate(batched_inputs):
+            if detected_instances is not None:
+                x = {**x, "detections": detected_instances[i]}
             frame = self._frame(x)
             (result,) = super().inference([_in_original_pixels(x, frame)])
             results.append(result if do_postprocess else relation_postprocess(result, *frame.network))

@@ -1,6 +1,7 @@
 """Entity pairs → features → predicate logits → losses or ranked relationships."""
 
 from .build import ROI_RELATION_HEAD_REGISTRY, build_relation_head
+from .contract import ClassRows, DetectorCopy, FeatureMaps, RelationHead, check_relation_head
 from .entities import entity_batch
 from .head import RelDNHead
 from .losses import (
@@ -15,6 +16,7 @@ from .losses import (
 )
 from .modules import SemanticModule, SpatialModule, VisualModule
 from .pair_classifier import PairClassifier
+from .pairwise import PairwiseRelationHead
 from .sampling import PairSampler
 from .selection import Selection, select_relationships
 from .spatial import spatial_features
@@ -24,18 +26,24 @@ __all__ = [
     "ROI_RELATION_HEAD_REGISTRY",
     "CellMembership",
     "ClassAgnosticTerm",
+    "ClassRows",
     "ContrastiveLosses",
     "ContrastiveTerm",
+    "DetectorCopy",
     "EntityClassTerm",
+    "FeatureMaps",
     "PairClassifier",
     "PairSampler",
+    "PairwiseRelationHead",
     "PredicateClassTerm",
     "RelDNHead",
+    "RelationHead",
     "Selection",
     "SemanticModule",
     "SpatialModule",
     "VisualModule",
     "build_relation_head",
+    "check_relation_head",
     "entity_batch",
     "predicate_cross_entropy",
     "select_relationships",

@@ -3,37 +3,41 @@
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
-from torch import nn
+
+from .contract import RelationHead, check_relation_head
 
 ROI_RELATION_HEAD_REGISTRY = Registry("ROI_RELATION_HEAD")
 ROI_RELATION_HEAD_REGISTRY.__doc__ = """
 Registry for relation heads: modules that find relationships between the entities of an image.
 
 A registered object is called with `obj(cfg, input_shape)`; `input_shape` holds the `ShapeSpec`s of the
-backbone. It returns a module with
+backbone. It must return a `RelationHead`, whose docstrings describe what a head gets and must return:
 
-* `uses_detector_features`, `uses_relation_features`: whether it needs feature maps of the detector's
-  backbone, and of the predicate backbone;
-* `set_predicate_counts(counts)`: takes the (C, C, P+1) counts of the training set, before training;
-* `losses(features, relation_features, entities, matched, ground_truth, relations)`: returns a dict of scalar
-  losses;
-* `inference(features, relation_features, entities, *, entities_given, queries)`: returns one dict per image.
+* `losses(...)`: entities and annotated relationships of a batch -> dict of scalar losses;
+* `inference(...)`: entities of a batch -> for each image the ranked relationships and the answers to queries.
 
-`entities` is an `EntityBatch`: the entities of all images of the batch, flattened. `queries` is None, or a
-list of `reldn_d2.structures.Queries`, one per image, whose subjects and objects are rows of the entities of
-that image. The dict of an image has
+Everything else has a default: `refine_entities` (labels and boxes that the head changes),
+`set_predicate_counts` (statistics of the training set), `detector_copies` (what starts as a copy of the
+detector's layers), `slow_parameters` and `bias_like_parameters` (learning rates), `class_rows` and
+`counted_parameters` (what a checkpoint of other classes can give), `uses_detector_features`,
+`uses_relation_features` and `relation_in_features` (the feature maps that it reads).
 
-* "relations": the ranked relationships;
-* "pair_answers", if there are queries: the scores of each pair asked about;
-* "triplet_answers", if there are queries: the score of each triplet asked about, and whether the head
-  considers its pair at all (`considered`).
-
-The answers for an image without queries (`Queries.nothing()`) are empty. `RelDNHead` describes all arguments
-and fields.
+A head that scores pairs of entities derives from `PairwiseRelationHead`, and needs to say only how
+(docs/relation_heads.md shows one in about 40 lines).
 """
 
 
-def build_relation_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Module:
-    """Builds the relation head named by `cfg.MODEL.ROI_RELATION_HEAD.NAME`."""
-    head: nn.Module = ROI_RELATION_HEAD_REGISTRY.get(cfg.MODEL.ROI_RELATION_HEAD.NAME)(cfg, input_shape)
-    return head
+def build_relation_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> RelationHead:
+    """Builds the relation head named by `cfg.MODEL.ROI_RELATION_HEAD.NAME`.
+
+    Raises:
+        ValueError: the name is not registered, or what it makes breaks the contract.
+    """
+    name = cfg.MODEL.ROI_RELATION_HEAD.NAME
+    if name not in ROI_RELATION_HEAD_REGISTRY:
+        known = ", ".join(sorted(key for key, _ in ROI_RELATION_HEAD_REGISTRY))
+        raise ValueError(
+            f"MODEL.ROI_RELATION_HEAD.NAME is {name!r}, but registered are {known}: correct it, or --import "
+            "the module that registers it"
+        )
+    return check_relation_head(ROI_RELATION_HEAD_REGISTRY.get(name)(cfg, input_shape))

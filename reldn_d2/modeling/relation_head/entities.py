@@ -155,3 +155,25 @@ def given_entities(ground_truth: Instances) -> Instances:
         pred_classes=ground_truth.gt_classes,
         scores=ground_truth.gt_boxes.tensor.new_ones(len(ground_truth)),
     )
+
+
+def refined_entities(entities: list[Instances], refined: EntityBatch) -> list[Instances]:
+    """Writes boxes, classes and scores of a batch back to the entities of each image.
+
+    Args:
+        entities: for each image Instances with `pred_boxes`, `pred_classes` and `scores`, and other fields,
+            which stay.
+        refined: the same entities, flattened, with other values.
+    """
+    parts = zip(
+        entities,
+        torch.split(refined.boxes, refined.counts),
+        torch.split(refined.classes, refined.counts),
+        torch.split(refined.scores, refined.counts),
+        strict=True,
+    )
+    results = []
+    for found, boxes, classes, scores in parts:
+        changed = {"pred_boxes": Boxes(boxes), "pred_classes": classes, "scores": scores}
+        results.append(Instances(found.image_size, **{**found.get_fields(), **changed}))
+    return results

@@ -135,6 +135,10 @@ class SpatialModule(nn.Module):
             _linear(hidden, num_predicates + 1),
         )
 
+    def output_layers(self) -> list[nn.Linear]:
+        """The last layer, with a row for each predicate and the background."""
+        return [layer for layer in self.mlp[-1:] if isinstance(layer, nn.Linear)]
+
     def forward(self, subject_boxes: Tensor, object_boxes: Tensor, image_sizes: Tensor) -> Tensor:
         """Computes the logits of pairs of boxes.
 
@@ -217,6 +221,12 @@ class VisualModule(nn.Module):
         )
         self.subject_skip = _linear(feature_size, outputs) if subject_skip else None
         self.object_skip = _linear(feature_size, outputs) if object_skip else None
+
+    def output_layers(self) -> list[nn.Linear]:
+        """The last layer of each part, with a row for each predicate and the background."""
+        fused = None if self.score is None else self.score[-1]
+        layers = (fused, self.subject_skip, self.object_skip)
+        return [layer for layer in layers if isinstance(layer, nn.Linear)]
 
     def entity_terms(self, subject_features: Tensor | None, object_features: Tensor | None) -> EntityTerms:
         """Computes the parts that depend on single entities.

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from reldn_d2.structures import EntityBatch, Pairs, enclosing_boxes
 
 from ..region_heads import before_last_relu, region_parts
+from .contract import FeatureMaps
 from .modules import EntityTerms, SemanticModule, SpatialFeatures, SpatialModule, VisualModule
 from .spatial import spatial_features
-
-FeatureMaps = dict[str, Tensor]
 
 
 class PairClassifier(nn.Module):
@@ -122,6 +121,11 @@ class PairClassifier(nn.Module):
     def uses_relation_features(self) -> bool:
         """Whether predicate features are pooled from the predicate backbone's feature maps."""
         return self.predicate_head is not None
+
+    def output_layers(self) -> list[nn.Linear]:
+        """The layers whose outputs are logits of predicates, with a row for each and for the background."""
+        modules = (self.spatial, self.visual)
+        return [layer for module in modules if module is not None for layer in module.output_layers()]
 
     def entity_terms(self, features: FeatureMaps, batch: EntityBatch) -> EntityTerms:
         """Computes the parts of the visual module that depend on single entities, once for all pairs.

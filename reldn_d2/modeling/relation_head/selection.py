@@ -59,6 +59,7 @@ def select_relationships(
     num_predicates: int,
     top_k: int = 100,
     chunk_size: int = 256,
+    stop_early: bool = True,
 ) -> Selection:
     """Finds the best relationships of one image. The result is that of ranking every triplet of every pair.
 
@@ -71,6 +72,8 @@ def select_relationships(
         num_predicates: P.
         top_k: length of the list for each number of predicates per pair.
         chunk_size: number of unordered pairs scored at a time.
+        stop_early: whether pairs whose bound is too low are left unscored, which needs probabilities of at
+            most 1. Larger ones, by rounding, count as 1. False: every pair is scored.
 
     Returns:
         The list that the docstring of this module describes.
@@ -89,14 +92,16 @@ def select_relationships(
     start, threshold = 0, -torch.inf
     while start < len(first):
         end = min(start + chunk_size, len(first))
-        # Only pairs whose bound reaches the threshold can still enter the list.
-        end = min(end, int(np.searchsorted(rising, -threshold, side="right")))
-        if end <= start:
-            break
+        if stop_early:
+            # Only pairs whose bound reaches the threshold can still enter the list.
+            end = min(end, int(np.searchsorted(rising, -threshold, side="right")))
+            if end <= start:
+                break
         rows = slice(start, end)
         start = end
         pairs = Pairs.both_directions(first[rows], second[rows])
-        found = _triplets(score_pairs(first[rows], second[rows]), bounds[rows].repeat(2), pairs)
+        probs = score_pairs(first[rows], second[rows]).to(bounds.dtype)
+        found = _triplets(probs.clamp(max=1) if stop_early else probs, bounds[rows].repeat(2), pairs)
         best = Selection.cat([best, found])
         threshold = _rank_one_threshold(best, top_k)
         best = _keep_complete_lists(best, threshold, num_predicates, top_k)
@@ -106,7 +111,7 @@ def select_relationships(
 def _triplets(probs: Tensor, bounds: Tensor, pairs: Pairs) -> Selection:
     """Makes the (2u · P) triplets of a chunk."""
     # A stable sort puts the lower predicate first among equals.
-    probs, predicate = probs.to(bounds.dtype).clamp(max=1).sort(dim=1, descending=True, stable=True)
+    probs, predicate = probs.sort(dim=1, descending=True, stable=True)
     num_predicates = probs.shape[1]
     return Selection(
         subject=pairs.subject.repeat_interleave(num_predicates),

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from reldn_d2.modeling import RelDNHead
+
 from ..torchvision_vgg16 import VGG16_CONVOLUTIONS, VGG16_FULLY_CONNECTED
 from . import layers
 from .architecture import AuthorsArchitecture
 
 Change = Callable[[Tensor], Tensor]
 
-_CLASSIFIER = "relation_head.pair_classifier"
+_HEAD = {layer: f"relation_head.{path}" for layer, path in RelDNHead.LAYER_PATHS.items()}
 
 
 @dataclass(frozen=True)
@@ -56,25 +58,22 @@ def _detector(architecture: AuthorsArchitecture) -> Iterator[Entry]:
 
 def _relations(architecture: AuthorsArchitecture) -> Iterator[Entry]:
     yield from _backbone(architecture, "Prd_RCNN.Conv_Body", "relation_backbone")
-    yield from _box_head(architecture, "Prd_RCNN.Box_Head", f"{_CLASSIFIER}.predicate_head")
-    yield from _box_head(architecture, "S_Head", f"{_CLASSIFIER}.subject_head")
-    yield from _box_head(architecture, "O_Head", f"{_CLASSIFIER}.object_head")
-    visual = f"{_CLASSIFIER}.visual"
-    yield from _layer("RelDN.prd_cls_feats.0", f"{visual}.fuse")
-    yield from _layer("RelDN.prd_cls_feats.2", f"{visual}.score.1")
-    yield from _layer("RelDN.prd_cls_scores", f"{visual}.score.3", layers.background_last)
-    yield from _layer("RelDN.prd_sbj_scores", f"{visual}.subject_skip", layers.background_last)
-    yield from _layer("RelDN.prd_obj_scores", f"{visual}.object_skip", layers.background_last)
+    yield from _box_head(architecture, "Prd_RCNN.Box_Head", _HEAD["predicate_head"])
+    yield from _box_head(architecture, "S_Head", _HEAD["subject_head"])
+    yield from _box_head(architecture, "O_Head", _HEAD["object_head"])
+    yield from _layer("RelDN.prd_cls_feats.0", _HEAD["visual_fuse"])
+    yield from _layer("RelDN.prd_cls_feats.2", _HEAD["visual_hidden"])
+    yield from _layer("RelDN.prd_cls_scores", _HEAD["visual_scores"], layers.background_last)
+    yield from _layer("RelDN.prd_sbj_scores", _HEAD["subject_skip"], layers.background_last)
+    yield from _layer("RelDN.prd_obj_scores", _HEAD["object_skip"], layers.background_last)
     if architecture.spatial:
-        spatial = f"{_CLASSIFIER}.spatial.mlp"
-        yield Entry("RelDN.spt_cls_feats.0.weight", f"{spatial}.0.weight", layers.spatial_columns)
-        yield Entry("RelDN.spt_cls_feats.0.bias", f"{spatial}.0.bias")
-        yield from _layer("RelDN.spt_cls_feats.2", f"{spatial}.2")
-        yield from _layer("RelDN.spt_cls_scores", f"{spatial}.4", layers.background_last)
+        first = _HEAD["spatial_first"]
+        yield Entry("RelDN.spt_cls_feats.0.weight", f"{first}.weight", layers.spatial_columns)
+        yield Entry("RelDN.spt_cls_feats.0.bias", f"{first}.bias")
+        yield from _layer("RelDN.spt_cls_feats.2", _HEAD["spatial_second"])
+        yield from _layer("RelDN.spt_cls_scores", _HEAD["spatial_scores"], layers.background_last)
     if architecture.semantic:
-        yield Entry(
-            "RelDN.freq_bias.rel_baseline.weight", f"{_CLASSIFIER}.semantic.log_prior", layers.log_prior
-        )
+        yield Entry("RelDN.freq_bias.rel_baseline.weight", _HEAD["semantic_table"], layers.log_prior)
 
 
 def _backbone(architecture: AuthorsArchitecture, theirs: str, ours: str) -> Iterator[Entry]:

@@ -1,0 +1,108 @@
+"""What one small image shows about a backbone: the parameters its maps depend on, and the number of maps.
+
+A detector's backbone may have levels that RelDN does not pool from, such as P6 of a feature pyramid. In the
+predicate backbone, a copy of it, the parameters of such levels never get a gradient.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from detectron2.modeling import Backbone
+from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
+
+_LEAST_SIZE = 64
+
+
+def freeze_unused_levels(backbone: Backbone, names: Sequence[str] | None, channels: int) -> None:
+    """Stops the training of parameters that none of the used feature maps depends on, and logs their names.
+
+    Otherwise they would have no gradient in a training step, which value clipping and DDP refuse.
+
+    Args:
+        backbone: predicate backbone. Its buffers, gradients and random numbers stay as they are.
+        names: names of the feature maps that are used; None: all.
+        channels: number of channels of an image.
+
+    Raises:
+        ValueError: the backbone lacks one of the maps, or gives several maps for an image in training.
+    """
+    trained = {name: p for name, p in backbone.named_parameters() if p.requires_grad}
+    with _unchanged(backbone), torch.enable_grad():
+        maps = _maps_of_small_image(backbone, channels)
+        used = _used(maps, names, backbone)
+        if not trained:
+            return
+        # A backward pass, since layers may hide their part of the graph, as activation checkpoints do.
+        torch.autograd.backward([x.sum() for x in used])
+        unused = [name for name, p in trained.items() if p.grad is None]
+    for name in unused:
+        trained[name].requires_grad_(False)
+    if unused:
+        modules = sorted({name.rpartition(".")[0] or name for name in unused})
+        logger.info(
+            "%d parameters of the predicate backbone are not trained, because none of the feature maps that "
+            "the relation head pools from (%s) depends on them: %s",
+            len(unused), ", ".join(names or maps), ", ".join(modules),
+        )  # fmt: skip
+
+
+def check_one_map_per_image(backbone: Backbone, channels: int) -> None:
+    """Refuses a backbone that gives several maps for an image.
+
+    Args:
+        backbone: the detector's backbone, in eval mode.
+        channels: number of channels of an image.
+
+    Raises:
+        ValueError: it does.
+    """
+    with torch.no_grad(), _unchanged(backbone):
+        maps = _maps_of_small_image(backbone, channels)
+        _used(maps, None, backbone)
+
+
+def _maps_of_small_image(backbone: Backbone, channels: int) -> dict[str, Tensor]:
+    side = max(_LEAST_SIZE, backbone.size_divisibility)
+    like = next(backbone.parameters())
+    maps: dict[str, Tensor] = backbone(
+        torch.zeros(1, channels, side, side, device=like.device, dtype=like.dtype)
+    )
+    return maps
+
+
+def _used(maps: dict[str, Tensor], names: Sequence[str] | None, backbone: Backbone) -> list[Tensor]:
+    wanted = list(maps) if names is None else list(names)
+    if missing := [name for name in wanted if name not in maps]:
+        raise ValueError(
+            f"{type(backbone).__name__} has no feature map {', '.join(missing)}, which the relation head "
+            f"pools from: it has {', '.join(maps)}"
+        )
+    used = [maps[name] for name in wanted]
+    if several := [name for name, x in zip(wanted, used, strict=True) if len(x) != 1]:
+        mode = "training" if backbone.training else "inference"
+        raise ValueError(
+            f"{type(backbone).__name__} gives {len(maps[several[0]])} feature maps {several[0]} for one "
+            f"image in {mode}, as the branches of TridentNet: RelDN needs one. Use another detector, or only "
+            "its boxes: precompute them (reldn cache-detections, DATASETS.DETECTION_FILES_TRAIN and _TEST)"
+        )
+    return used
+
+
+@contextmanager
+def _unchanged(backbone: nn.Module) -> Iterator[None]:
+    """Restores buffers, gradients and the state of the random numbers afterwards."""
+    buffers = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
+    gradients = {name: p.grad for name, p in backbone.named_parameters()}
+    device = next(backbone.parameters()).device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        try:
+            yield
+        finally:
+            for name, buffer in backbone.named_buffers():
+                buffer.copy_(buffers[name])
+            for name, parameter in backbone.named_parameters():
+                parameter.grad = gradients[name]

@@ -1,0 +1,258 @@
+"""Relation heads that score pairs of entities: sampling, losses, exact ranking and answers to queries."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.structures import Instances
+from detectron2.utils.events import get_event_storage
+from torch import Tensor
+
+from reldn_d2.structures import EntityBatch, Pairs, Queries, boxes_overlap
+
+from .contract import FeatureMaps, RelationHead
+from .losses import ContrastiveLosses, predicate_cross_entropy
+from .sampling import PairSampler
+from .selection import select_relationships
+
+#: What a head computes once for each entity.
+Encoded = TypeVar("Encoded")
+PairScorer = Callable[[Pairs], Tensor]
+
+
+class PairwiseRelationHead(RelationHead, Generic[Encoded]):
+    """Everything of a relation head but the logits of pairs.
+
+    A subclass implements `encode_entities`, which computes what belongs to single entities, and
+    `predicate_logits`, which computes the logits of pairs from it. Training draws pairs with a `PairSampler`
+    and adds cross entropy and contrastive losses. Inference ranks triplets by
+    `score(subject) · score(object) · p(predicate)`. As p is at most 1, the product of the two entity scores
+    bounds the scores of a pair, and pairs whose bound is too low are not scored (`selection`).
+
+    Attributes:
+        stops_early: whether `predicate_probabilities` never exceed 1, which this needs. A head that sets it
+            to False has all its pairs scored, in chunks.
+    """
+
+    stops_early = True
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        num_predicates: int,
+        sample_pairs: PairSampler,
+        cross_entropy_weight: float = 1.0,
+        contrastive_losses: ContrastiveLosses | None = None,
+        overlap_only: bool = False,
+        top_k: int = 100,
+        chunk_size: int = 256,
+    ) -> None:
+        """Sets the attributes.
+
+        Args:
+            num_predicates: P, without the background.
+            sample_pairs: draws the training pairs.
+            cross_entropy_weight: weight of L0; 0 switches it off.
+            contrastive_losses: L1, L2 and L3, or other contrastive terms; None: no contrastive loss.
+            overlap_only: whether sgdet considers only pairs whose boxes overlap.
+            top_k: number of relationships kept per image, for each number of predicates per pair.
+            chunk_size: number of unordered pairs scored at a time in inference; limits the memory.
+        """
+        super().__init__()
+        self.num_predicates = num_predicates
+        self.sample_pairs = sample_pairs
+        self.cross_entropy_weight, self.contrastive_losses = cross_entropy_weight, contrastive_losses
+        self.overlap_only, self.top_k, self.chunk_size = overlap_only, top_k, chunk_size
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, _: dict[str, ShapeSpec]) -> dict[str, Any]:
+        """The arguments of this class. A subclass adds its own.
+
+        Args:
+            cfg: the config.
+            _: shapes of the backbone's feature maps, for a subclass.
+        """
+        head = cfg.MODEL.ROI_RELATION_HEAD
+        return {
+            "num_predicates": head.NUM_PREDICATES,
+            "sample_pairs": PairSampler(cfg),
+            "cross_entropy_weight": head.LOSS.CROSS_ENTROPY_WEIGHT,
+            "contrastive_losses": ContrastiveLosses(cfg),
+            "overlap_only": head.OVERLAP_ONLY,
+            "top_k": head.TEST.TOP_K,
+            "chunk_size": head.TEST.CHUNK_SIZE,
+        }
+
+    @abstractmethod
+    def encode_entities(self, features: FeatureMaps, entities: EntityBatch) -> Encoded:
+        """Computes what belongs to single entities, once for all their pairs.
+
+        Args:
+            features: feature maps of the detector's backbone, if `uses_detector_features`.
+            entities: E entities: of a batch in training, of one image in inference.
+        """
+
+    @abstractmethod
+    def predicate_logits(
+        self, relation_features: FeatureMaps | None, entities: EntityBatch, encoded: Encoded, pairs: Pairs
+    ) -> Tensor:
+        """Computes the predicate logits of pairs.
+
+        Args:
+            relation_features: feature maps of the predicate backbone, if `uses_relation_features`.
+            entities: E entities.
+            encoded: result of `encode_entities` for these entities.
+            pairs: M ordered pairs, whose unordered pairs are sorted by image.
+
+        Returns:
+            (M, P+1) float, background last.
+        """
+
+    def predicate_probabilities(self, logits: Tensor) -> Tensor:
+        """Probabilities of the predicates: the softmax over predicates and background.
+
+        Args:
+            logits: (M, P+1) logits of `predicate_logits`.
+
+        Returns:
+            (M, P), without the background. See `stops_early` for values above 1.
+        """
+        return logits.softmax(dim=1)[:, : self.num_predicates]
+
+    def entity_losses(self, entities: EntityBatch, encoded: Encoded) -> dict[str, Tensor]:
+        """Further losses, of single entities, such as that of refined labels. By default there are none.
+
+        Args:
+            entities: the E entities of a training batch, with the annotated classes.
+            encoded: result of `encode_entities` for these entities.
+        """
+        return {}
+
+    def losses(
+        self,
+        features: FeatureMaps,
+        relation_features: FeatureMaps | None,
+        entities: EntityBatch,
+        matched: Tensor,
+        ground_truth: list[Instances],
+        relations: list[Tensor],
+    ) -> dict[str, Tensor]:
+        """Draws training pairs and computes their losses, see `RelationHead.losses`.
+
+        Returns:
+            `loss_rel_cross_entropy`, the losses of `contrastive_losses` and `entity_losses`: weighted
+            scalars. Losses of weight 0 are absent.
+        """
+        pairs, targets = self.sample_pairs(entities, matched, relations, [len(x) for x in ground_truth])
+        get_event_storage().put_scalar("relation_head/num_pairs", len(pairs))
+
+        encoded = self.encode_entities(features, entities)
+        logits = self.predicate_logits(relation_features, entities, encoded, pairs)
+        losses = self.entity_losses(entities, encoded)
+        if self.contrastive_losses is not None:
+            losses |= self.contrastive_losses(logits, entities, pairs, targets)
+        if self.cross_entropy_weight:
+            cross_entropy = predicate_cross_entropy(logits, targets)
+            losses["loss_rel_cross_entropy"] = self.cross_entropy_weight * cross_entropy
+        return losses
+
+    def inference(
+        self,
+        features: FeatureMaps,
+        relation_features: FeatureMaps | None,
+        entities: EntityBatch,
+        *,
+        entities_given: bool,
+        queries: list[Queries] | None = None,
+    ) -> list[dict[str, Instances]]:
+        """Ranks the relationships of each image and answers queries, see `RelationHead.inference`.
+
+        The list is complete for any number k of predicates per pair, see `selection`: the result for k is the
+        first `top_k` rows among those of `rank_in_pair <= k`. The overlap filter is for detected entities
+        only.
+        """
+        results = []
+        for i in range(len(entities.counts)):
+            batch = entities.of_image(i)
+            encoded = self.encode_entities(_maps_of_image(features, i), batch)
+            maps = None if relation_features is None else _maps_of_image(relation_features, i)
+            classify = partial(self._probabilities, maps, batch, encoded)
+            result = {"relations": self._rank(batch, classify, entities_given)}
+            if queries is not None:
+                result["pair_answers"] = self._score_pairs(batch, classify, queries[i].pairs)
+                result["triplet_answers"] = self._score_triplets(
+                    batch, classify, queries[i].triplets, entities_given
+                )
+            results.append(result)
+        return results
+
+    def _rank(self, batch: EntityBatch, classify: PairScorer, entities_given: bool) -> Instances:
+        rows = torch.arange(len(batch), device=batch.boxes.device)
+        first, second = torch.combinations(rows).unbind(dim=1)
+        considered = self._considered(batch, first, second, entities_given)
+        first, second = first[considered], second[considered]
+        ranked = select_relationships(
+            lambda a, b: classify(Pairs.both_directions(a, b)),
+            batch.scores,
+            first,
+            second,
+            num_predicates=self.num_predicates,
+            top_k=self.top_k,
+            chunk_size=self.chunk_size,
+            stop_early=self.stops_early,
+        )
+        return Instances(
+            batch.frames[0],
+            subject_index=ranked.subject,
+            object_index=ranked.object,
+            pred_predicates=ranked.predicate,
+            scores=ranked.score,
+            rank_in_pair=ranked.rank_in_pair,
+        )
+
+    def _considered(
+        self, batch: EntityBatch, subject: Tensor, object: Tensor, entities_given: bool
+    ) -> Tensor:
+        """(M,) bool, whether each of M pairs of entities can be in a relationship."""
+        if entities_given or not self.overlap_only:
+            return torch.ones_like(subject, dtype=torch.bool)
+        return boxes_overlap(batch.boxes[subject], batch.boxes[object])
+
+    def _score_pairs(self, batch: EntityBatch, classify: PairScorer, pairs: Tensor) -> Instances:
+        subject, object = pairs.unbind(dim=1)
+        chunks = torch.split(pairs, self.chunk_size)
+        return Instances(
+            batch.frames[0],
+            pair_scores=batch.scores[subject] * batch.scores[object],
+            predicate_probs=torch.cat([classify(Pairs.one_direction(*x.unbind(dim=1))) for x in chunks]),
+        )
+
+    def _score_triplets(
+        self, batch: EntityBatch, classify: PairScorer, triplets: Tensor, entities_given: bool
+    ) -> Instances:
+        subject, object, predicate = triplets.unbind(dim=1)
+        considered = self._considered(batch, subject, object, entities_given)
+        # Several triplets of a pair share its probabilities.
+        pairs, pair = torch.unique(triplets[considered, :2], dim=0, return_inverse=True)
+        scored = self._score_pairs(batch, classify, pairs)
+        probs = scored.predicate_probs[pair, predicate[considered]].to(batch.scores.dtype)
+        if self.stops_early:  # as in `select_relationships`
+            probs = probs.clamp(max=1)
+        scores = batch.scores.new_zeros(len(triplets))
+        scores[considered] = scored.pair_scores[pair] * probs
+        return Instances(batch.frames[0], scores=scores, considered=considered)
+
+    def _probabilities(
+        self, relation_features: FeatureMaps | None, batch: EntityBatch, encoded: Encoded, pairs: Pairs
+    ) -> Tensor:
+        logits = self.predicate_logits(relation_features, batch, encoded, pairs)
+        return self.predicate_probabilities(logits)
+
+
+def _maps_of_image(maps: FeatureMaps, image: int) -> FeatureMaps:
+    return {name: x[image : image + 1] for name, x in maps.items()}
