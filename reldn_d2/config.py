@@ -97,9 +97,10 @@ def add_reldn_config(cfg: CN) -> None:
     cfg.DATASETS.DETECTION_FILES_TRAIN = ()
     cfg.DATASETS.DETECTION_FILES_TEST = ()
 
-    # Detectron2's key DATALOADER.SAMPLER_TRAIN accepts one more name, "PredicateRepeatFactorTrainingSampler".
-    # It repeats images with a rare predicate, which less than the share DATALOADER.REPEAT_THRESHOLD of the
-    # images have. Detectron2's RepeatFactorTrainingSampler does this for entity classes.
+    # Detectron2's key DATALOADER.SAMPLER_TRAIN accepts one more name,
+    # "RelDNPredicateRepeatFactorTrainingSampler". It repeats images with a rare predicate, which less than
+    # the share DATALOADER.REPEAT_THRESHOLD of the images have. Detectron2's
+    # RepeatFactorTrainingSampler does this for entity classes.
 
     # Number of images in an inference step, on each device. Smaller images of a batch are padded, which
     # changes their features at the border. Use 1, as Detectron2 does, for comparable numbers.
@@ -112,16 +113,16 @@ def add_reldn_config(cfg: CN) -> None:
     # Factor of the learning rate for the predicate backbone and its box head.
     cfg.SOLVER.PREDICATE_BACKBONE_LR_FACTOR = 0.1
 
-    # Backbones from timm (build_timm_backbone, build_timm_fpn_backbone).
-    cfg.MODEL.TIMM = CN()
-    cfg.MODEL.TIMM.NAME = "tf_efficientnet_lite0"
+    # Backbones from timm (build_reldn_timm_backbone, build_reldn_timm_fpn_backbone).
+    cfg.MODEL.RELDN_TIMM = CN()
+    cfg.MODEL.RELDN_TIMM.NAME = "tf_efficientnet_lite0"
     # Batch normalisation keeps the statistics of the checkpoint, as Detectron2's "FrozenBN" does.
-    cfg.MODEL.TIMM.FREEZE_NORM = True
+    cfg.MODEL.RELDN_TIMM.FREEZE_NORM = True
 
-    # VGG-16 (build_vgg16_backbone, VGGBoxHead).
-    cfg.MODEL.VGG = CN()
-    cfg.MODEL.VGG.CHANNELS = [64, 128, 256, 512, 512]  # in the five blocks
-    cfg.MODEL.VGG.DROPOUT = 0.5  # after both fully connected layers of the box head
+    # VGG-16 (build_reldn_vgg16_backbone, RelDNVGGBoxHead).
+    cfg.MODEL.RELDN_VGG = CN()
+    cfg.MODEL.RELDN_VGG.CHANNELS = [64, 128, 256, 512, 512]  # in the five blocks
+    cfg.MODEL.RELDN_VGG.DROPOUT = 0.5  # after both fully connected layers of the box head
 
     # For projects that merge a config file of an earlier release themselves: a warning instead of an error.
     # `reldn_d2.engine.load_config` converts the values.
