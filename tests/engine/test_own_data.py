@@ -158,7 +158,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_counts_are_compared_before_a_model_is_built(no_model: None, tiny_config: TinyConfig) -> None:
     cfg = tiny_config("MODEL.ROI_HEADS.NUM_CLASSES", "5")
-    message = r"MODEL\.ROI_HEADS\.NUM_CLASSES is 5, but data set scenes_tiny_t\w+ has 6: set .* to 6"
+    message = r"MODEL\.ROI_HEADS\.NUM_CLASSES is 5, but data set reldn_scenes_tiny_t\w+ has 6: set .* to 6"
     for start in (Trainer, load_model, evaluate):
         with pytest.raises(ValueError, match=message):
             start(cfg)
@@ -171,7 +171,7 @@ def test_names_that_are_not_registered_are_named_with_near_ones(
     for key, start in (("TRAIN", Trainer), ("TEST", load_model), ("TEST", evaluate)):
         with pytest.raises(ValueError, match=message):
             start(tiny_config(f"DATASETS.{key}", "('reldn_scenes_tiny_trian',)"))
-    assert "scenes_tiny_trian" not in DatasetCatalog
+    assert "reldn_scenes_tiny_trian" not in DatasetCatalog
 
 
 def test_a_name_with_metadata_alone_can_not_be_loaded(tiny_config: TinyConfig) -> None:
