@@ -17,7 +17,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     lines = []
     for split in ("train", "test"):
-        name, pictures = f"scenes_tiny_{split}", folder / "images" / split
+        name, pictures = f"reldn_scenes_tiny_{split}", folder / "images" / split
         images = DatasetCatalog.get(name)
         pictures.mkdir(parents=True)
         for image in images:

@@ -18,7 +18,7 @@ with warnings.catch_warnings():
     # fvcore compiles two losses when it is imported, which RelDN does not use.
     warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", FutureWarning)
     from . import data, modeling
-from .config import add_reldn_config
+from .config import add_reldn_config, register_config
 
-__all__ = ["__version__", "add_reldn_config", "data", "modeling"]
+__all__ = ["__version__", "add_reldn_config", "data", "modeling", "register_config"]
 __version__ = "0.2.0"

@@ -1,19 +1,75 @@
 """Configuration keys that RelDN adds to Detectron2's."""
 
-from detectron2.config import CfgNode as CN
+from collections.abc import Callable
+from typing import TypeVar
 
-#: Keys of earlier releases -> their present names; None: the key has no effect any more.
-OLD_KEYS: dict[str, str | None] = {
-    "MODEL.ROI_RELATION_HEAD.TEST.LEFT_OUT_PREDICATES": "MODEL.ROI_RELATION_HEAD.TEST.EXCLUDED_PREDICATES",
-    "MODEL.ROI_RELATION_HEAD.TEST.EXHAUSTIVE": None,
-}
+from detectron2.config import CfgNode as CN
+from detectron2.config import get_cfg
+
+from .renamed import OLD_KEYS, OLD_NODES
 
 #: Protocols that say something about any data set.
 USUAL_PROTOCOLS = ("motifs", "reldn", "confusion")
 
 
+_AddKeys = TypeVar("_AddKeys", bound=Callable[[CN], object])
+_projects: list[Callable[[CN], object]] = []
+
+
+def register_config(function: _AddKeys) -> _AddKeys:
+    """Makes the config keys of another project known to the commands of RelDN. Also a decorator.
+
+    A module for `--import` calls it. Registering the same function again changes nothing.
+
+    Args:
+        function: called as `function(cfg)` after `add_reldn_config(cfg)`, for every config in YAML. It adds
+            the project's keys with their defaults to the config.
+
+    Returns:
+        The same function.
+    """
+    if function not in _projects:
+        _projects.append(function)
+    return function
+
+
+def default_config() -> CN:
+    """The defaults of Detectron2, of RelDN and of the projects of `register_config`, in this order."""
+    cfg = get_cfg()
+    add_reldn_config(cfg)
+    for function in _projects:
+        function(cfg)
+    return cfg
+
+
 def add_reldn_config(cfg: CN) -> None:
-    """Adds the keys of RelDN, with their defaults, to a Detectron2 config. Existing keys do not change."""
+    """Adds the keys of RelDN, with their defaults, to a Detectron2 config.
+
+    A key that exists already, such as a key of another project, keeps its value. So calling this twice
+    changes nothing.
+    """
+    _add_absent(cfg, _defaults())
+    # For projects that merge a config file of an earlier release themselves: a warning instead of an error.
+    # `reldn_d2.engine.load_config` converts the values. A node without a present name is deprecated as a
+    # whole, and not its keys: yacs does not look at this if another project has such a node.
+    # Its public test of a deprecated key gives a warning.
+    known = cfg.__dict__[CN.DEPRECATED_KEYS]
+    nodes = {key: key.rpartition(".")[0] for key in OLD_KEYS}
+    for deprecated in {node if node in OLD_NODES else key for key, node in nodes.items()} - known:
+        cfg.register_deprecated_key(deprecated)
+
+
+def _add_absent(cfg: CN, added: CN) -> None:
+    for key, value in added.items():
+        if key not in cfg:
+            setattr(cfg, key, value)  # refuses a frozen config
+        elif isinstance(value, CN) and isinstance(cfg[key], CN):
+            _add_absent(cfg[key], value)
+
+
+def _defaults() -> CN:
+    """The keys of RelDN alone."""
+    cfg = CN({name: CN() for name in ("MODEL", "DATASETS", "TEST", "SOLVER")})
     cfg.MODEL.ROI_RELATION_HEAD = head = CN()
     head.NAME = "RelDNHead"  # in ROI_RELATION_HEAD_REGISTRY
     # RelDN checkpoint whose relation part the training starts from. MODEL.WEIGHTS still gives the detector.
@@ -97,9 +153,10 @@ def add_reldn_config(cfg: CN) -> None:
     cfg.DATASETS.DETECTION_FILES_TRAIN = ()
     cfg.DATASETS.DETECTION_FILES_TEST = ()
 
-    # Detectron2's key DATALOADER.SAMPLER_TRAIN accepts one more name, "PredicateRepeatFactorTrainingSampler".
-    # It repeats images with a rare predicate, which less than the share DATALOADER.REPEAT_THRESHOLD of the
-    # images have. Detectron2's RepeatFactorTrainingSampler does this for entity classes.
+    # Detectron2's key DATALOADER.SAMPLER_TRAIN accepts one more name,
+    # "RelDNPredicateRepeatFactorTrainingSampler". It repeats images with a rare predicate, which less than
+    # the share DATALOADER.REPEAT_THRESHOLD of the images have. Detectron2's
+    # RepeatFactorTrainingSampler does this for entity classes.
 
     # Number of images in an inference step, on each device. Smaller images of a batch are padded, which
     # changes their features at the border. Use 1, as Detectron2 does, for comparable numbers.
@@ -112,18 +169,14 @@ def add_reldn_config(cfg: CN) -> None:
     # Factor of the learning rate for the predicate backbone and its box head.
     cfg.SOLVER.PREDICATE_BACKBONE_LR_FACTOR = 0.1
 
-    # Backbones from timm (build_timm_backbone, build_timm_fpn_backbone).
-    cfg.MODEL.TIMM = CN()
-    cfg.MODEL.TIMM.NAME = "tf_efficientnet_lite0"
+    # Backbones from timm (build_reldn_timm_backbone, build_reldn_timm_fpn_backbone).
+    cfg.MODEL.RELDN_TIMM = CN()
+    cfg.MODEL.RELDN_TIMM.NAME = "tf_efficientnet_lite0"
     # Batch normalisation keeps the statistics of the checkpoint, as Detectron2's "FrozenBN" does.
-    cfg.MODEL.TIMM.FREEZE_NORM = True
+    cfg.MODEL.RELDN_TIMM.FREEZE_NORM = True
 
-    # VGG-16 (build_vgg16_backbone, VGGBoxHead).
-    cfg.MODEL.VGG = CN()
-    cfg.MODEL.VGG.CHANNELS = [64, 128, 256, 512, 512]  # in the five blocks
-    cfg.MODEL.VGG.DROPOUT = 0.5  # after both fully connected layers of the box head
-
-    # For projects that merge a config file of an earlier release themselves: a warning instead of an error.
-    # `reldn_d2.engine.load_config` converts the values.
-    for key in OLD_KEYS:
-        cfg.register_deprecated_key(key)
+    # VGG-16 (build_reldn_vgg16_backbone, RelDNVGGBoxHead).
+    cfg.MODEL.RELDN_VGG = CN()
+    cfg.MODEL.RELDN_VGG.CHANNELS = [64, 128, 256, 512, 512]  # in the five blocks
+    cfg.MODEL.RELDN_VGG.DROPOUT = 0.5  # after both fully connected layers of the box head
+    return cfg

@@ -17,7 +17,7 @@ from tests.builders.tiny_models import REPOSITORY
 
 def confusion(output: Path, model: str, task: str) -> dict[str, float]:
     """The results of protocol `confusion`, in percent."""
-    path = output / model / "inference" / "scenes_test" / task / "relation_results.csv"
+    path = output / model / "inference" / "reldn_scenes_test" / task / "relation_results.csv"
     with path.open(newline="") as file:
         return {
             row["metric"]: float(row["value"])

@@ -33,12 +33,12 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=3000, help="number of scenes (default: 3000)")
     args = parser.parse_args()
     cfg = load_config(str(args.weights.parent / "config.yaml"), ["MODEL.WEIGHTS", str(args.weights)])
-    cfg.DATASETS.TEST = ("scenes_test",)
+    cfg.DATASETS.TEST = ("reldn_scenes_test",)
     model: Any = load_model(cfg)
     head = model.relation_head
     if head.uses_detector_features:
         parser.error(f"{args.weights} belongs to a model that uses pixels: give one without visual module")
-    split, used = BUILTIN_DATASETS["scenes_test"]
+    split, used = BUILTIN_DATASETS["reldn_scenes_test"]
     solved: dict[str, list[bool]] = {}
     chance: dict[str, list[float]] = {}
     for index in trange(used, used + args.scenes):

@@ -39,7 +39,7 @@ model.roi_heads.box_predictor.input_shape = ShapeSpec(channels=256)
 model.relation_head.num_predicates = 7
 model.relation_head.pair_classifier.visual.feature_size = 256
 
-datasets.train, datasets.test = ["scenes_train"], "scenes_test"
+datasets.train, datasets.test = ["reldn_scenes_train"], "reldn_scenes_test"
 for _loader in (dataloader.train, dataloader.test):
     _loader.num_workers = 0
     _loader.mapper.augmentations[0].short_edge_length = [192]

@@ -25,7 +25,7 @@ from .models.faster_rcnn_vitdet_b import model
 
 model.roi_heads.num_classes = 100
 
-datasets.train, datasets.test = ["vrd_train"], "vrd_test"
+datasets.train, datasets.test = ["reldn_vrd_train"], "reldn_vrd_test"
 dataloader.pop("statistics")
 dataloader.train.dataset = L(filter_images_with_only_crowd_annotations)(
     dataset_dicts=L(load_registered)(names="${datasets.train}")

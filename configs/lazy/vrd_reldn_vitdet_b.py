@@ -24,7 +24,7 @@ for _part in ("backbone", "proposal_generator", "roi_heads", "pixel_mean", "pixe
 model.roi_heads.num_classes = 100
 model.relation_head.num_predicates = 70
 
-datasets.train, datasets.test = ["vrd_train"], "vrd_test"
+datasets.train, datasets.test = ["reldn_vrd_train"], "reldn_vrd_test"
 for _loader in (dataloader.train, dataloader.test):
     _loader.mapper.augmentations[0].short_edge_length = [1024]
     _loader.mapper.augmentations[0].max_size = 1024

@@ -45,7 +45,7 @@ data set can't be loaded.
 """,
     example="""
 reldn check --data party.yaml --html party.html
-reldn check --dataset vrd_train vrd_test --images header
+reldn check --dataset reldn_vrd_train reldn_vrd_test --images header
 """,
     module="check",
     add_arguments=_add_arguments,

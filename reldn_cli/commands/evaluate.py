@@ -129,8 +129,8 @@ all numbers; the last lines on the screen say which number is the usual one, and
 """,
     example="""
 reldn evaluate --weights output/scenes/reldn --task prdcls
-reldn evaluate --predictions output/scenes/reldn/inference/scenes_test/prdcls/relation_predictions.npz \\
-    --protocol motifs
+reldn evaluate --protocol motifs \\
+    --predictions output/scenes/reldn/inference/reldn_scenes_test/prdcls/relation_predictions.npz
 """,
     module="evaluate",
     add_arguments=_add_arguments,

@@ -16,6 +16,7 @@ from reldn_d2.engine.run_identity import flatten, free_patterns, matches
 from reldn_d2.evaluation import PROTOCOLS
 from reldn_d2.evaluation.io.results import RESULTS_FILE
 from reldn_d2.model_zoo import get_config_file
+from reldn_d2.renamed import present_settings
 from reldn_d2.utils.io import atomic_write
 
 from .tables import Metrics, read_metrics
@@ -214,7 +215,7 @@ def check_made_with(run: Run) -> None:
             f"{run.folder} has results but no {file.name} that says how they were made: {remedy}"
         )
     saved, wanted = yaml.safe_load(file.read_text()), run.parts.settings()
-    saved = dict(flatten(saved)) if run.kind == "yaml" else saved
+    saved = present_settings(dict(flatten(saved)) if run.kind == "yaml" else saved, wanted)
     free = free_patterns(run.kind, ("nothing",))
     differing = [
         f"{key} was {saved[key]}, now {value}"

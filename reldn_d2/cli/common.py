@@ -17,7 +17,6 @@ from typing import Any
 from detectron2.engine import launch
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from reldn_d2.config import OLD_KEYS
 from reldn_d2.data import RegisteredData, register_data_file
 from reldn_d2.engine import (
     fit_to_data,
@@ -29,6 +28,9 @@ from reldn_d2.engine import (
 )
 from reldn_d2.engine.parts import CONFIG_FILE, FINAL_WEIGHTS, Config
 from reldn_d2.model_zoo import get_detectron2_config_file
+from reldn_d2.renamed import OLD_KEYS, present_dataset_name
+
+logger = logging.getLogger(__name__)
 
 #: Exit statuses of commands; the parser has the same for wrong usage.
 FINISHED, PROBLEMS, ERROR, INTERRUPTED = 0, 1, 2, 130
@@ -223,6 +225,10 @@ def prepare(args: Namespace) -> RegisteredData | None:
     """
     for module in args.modules:
         import_data_sets(module)
+    for place, name in enumerate(getattr(args, "dataset", ())):
+        args.dataset[place] = present = present_dataset_name(name)
+        if present != name:
+            logger.warning("--dataset %s: this data set is now called %s", name, present)
     path: Path | None = getattr(args, "data", None)
     return None if path is None else register_data_file(path)
 

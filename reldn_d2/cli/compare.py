@@ -8,6 +8,7 @@ from tabulate import tabulate
 from reldn_d2.evaluation import load_per_image, paired_bootstrap
 from reldn_d2.evaluation.io.results import PER_IMAGE_FILE
 from reldn_d2.evaluation.metrics import PerImageRecall, macro_recall, micro_recall
+from reldn_d2.renamed import present_dataset_name
 
 from .common import FINISHED, near_misses
 
@@ -18,7 +19,7 @@ def run(args: Namespace) -> int:
     """Prints a Markdown table. Returns the exit status."""
     folders = [results_of(folder, args.dataset, args.task) for folder in (args.base, *args.input)]
     for folder in folders:
-        if folder.parts[-2:] != folders[0].parts[-2:]:
+        if _evaluation(folder) != _evaluation(folders[0]):
             raise ValueError(
                 f"{folders[0]} and {folder} are of different data sets or tasks: choose --dataset or --task"
             )
@@ -92,6 +93,11 @@ def _rows(
         values = (recall(x.hits[metric], x.ground_truths) for x in (run, base))
         rows.append((name, metric, average, *values, found.mean, found.low, found.high))
     return rows
+
+
+def _evaluation(folder: Path) -> tuple[str, str]:
+    """Data set (by its present name) and task of OUTPUT_DIR/inference/DATASET/TASK."""
+    return present_dataset_name(folder.parts[-2]), folder.parts[-1]
 
 
 def _name(folder: Path) -> str:

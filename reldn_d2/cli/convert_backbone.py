@@ -18,10 +18,10 @@ def run(args: Namespace) -> int:
     """Converts the weights. Returns the exit status."""
     if args.command == "convert vgg16":
         source = read_checkpoint(args.input)["model"] if args.input else downloaded_vgg16()
-        weights, detector = to_vgg16_detector(source), "build_vgg16_backbone and VGGBoxHead"
+        weights, detector = to_vgg16_detector(source), "build_reldn_vgg16_backbone and RelDNVGGBoxHead"
     else:
         source = read_checkpoint(args.input or installed_weights())["model"]
-        weights, detector = to_timm_detector(source), "build_timm_fpn_backbone"
+        weights, detector = to_timm_detector(source), "build_reldn_timm_fpn_backbone"
     write_weights(args.output, weights)
     print(f"wrote {args.output}: --weights of a detector with {detector}")
     return FINISHED

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from reldn_d2.config import OLD_KEYS
 from reldn_d2.data.images import read_image
 from reldn_d2.engine import RelationPredictor, parts_of
+from reldn_d2.renamed import OLD_KEYS
 from reldn_d2.utils.progress import progress
 from reldn_d2.visualization import SceneGraph, draw_scene_graph, scene_graph_to_dict, write_scene_graph
 from reldn_d2.visualization.images import write_png

@@ -1,4 +1,4 @@
-"""The data sets that `import reldn_d2` registers."""
+"""The data sets that `import reldn_d2` registers. Their names begin with `reldn_`."""
 
 import logging
 from collections.abc import Callable
@@ -48,8 +48,8 @@ def _vrd(base: Path) -> _Sets:
     sets: _Sets = {}
     # vrd_mini can be any smaller data set in VRD's layout
     for folder, counts in (("vrd", _VRD_COUNTS), ("vrd_mini", {})):
-        for split, train in (("train", None), ("test", f"{folder}_train")):
-            sets[f"{folder}_{split}"] = partial(
+        for split, train in (("train", None), ("test", f"reldn_{folder}_train")):
+            sets[f"reldn_{folder}_{split}"] = partial(
                 register_vrd,
                 root=base / folder,
                 split=split,
@@ -61,11 +61,11 @@ def _vrd(base: Path) -> _Sets:
 
 def _vg150(base: Path) -> _Sets:
     # Models that are tested on "test" were trained on "train", or on "trainval" in the published schedule.
-    # Zero-shot recall of `vg150_test` uses the larger of the two, so that its triplets are unseen in either
-    # case.
-    train = {"val": "vg150_train", "test": "vg150_trainval"}
+    # Zero-shot recall of `reldn_vg150_test` uses the larger of the two, so that its triplets are unseen in
+    # either case.
+    train = {"val": "reldn_vg150_train", "test": "reldn_vg150_trainval"}
     return {
-        f"vg150_{split}": partial(
+        f"reldn_vg150_{split}": partial(
             register_vg150,
             root=base / "vg",
             split=split,
@@ -78,7 +78,7 @@ def _vg150(base: Path) -> _Sets:
 
 def _openimages_vrd(base: Path) -> _Sets:
     sets: _Sets = {}
-    for split, train in (("train", None), ("val", "openimages_vrd_train")):
+    for split, train in (("train", None), ("val", "reldn_openimages_vrd_train")):
         register = partial(
             register_openimages_vrd,
             root=base / "openimages_vrd",
@@ -86,9 +86,9 @@ def _openimages_vrd(base: Path) -> _Sets:
             train_dataset=train,
             **asdict(VOCABULARY_2018),
         )
-        sets[f"openimages_vrd_{split}"] = partial(register, expected_counts=_OPENIMAGES_COUNTS[split])
+        sets[f"reldn_openimages_vrd_{split}"] = partial(register, expected_counts=_OPENIMAGES_COUNTS[split])
         mini = train and train.replace("_train", "_mini_train")
-        sets[f"openimages_vrd_mini_{split}"] = partial(
+        sets[f"reldn_openimages_vrd_mini_{split}"] = partial(
             register, mini=True, train_dataset=mini, expected_counts={"images": MINI_SIZES[split]}
         )
     return sets

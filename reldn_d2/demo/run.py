@@ -51,15 +51,15 @@ class Size:
     detector_options: tuple[str, ...] = ()
 
 
-COMPLETE = Size("scenes_train", "scenes_test", shown=3, duration="about 13 minutes")
+COMPLETE = Size("reldn_scenes_train", "reldn_scenes_test", shown=3, duration="about 13 minutes")
 # Sixteen training scenes and eight test scenes at half their size, and three steps of each training.
 QUICK = Size(
-    "scenes_tiny_train",
-    "scenes_tiny_test",
+    "reldn_scenes_tiny_train",
+    "reldn_scenes_tiny_test",
     shown=1,
     duration="less than a minute",
     options=(
-        *("DATASETS.TRAIN", "('scenes_tiny_train',)"),
+        *("DATASETS.TRAIN", "('reldn_scenes_tiny_train',)"),
         *("INPUT.MIN_SIZE_TRAIN", "(96,)"),
         *("INPUT.MIN_SIZE_TEST", "96"),
         *("SOLVER.MAX_ITER", "3"),
@@ -67,7 +67,7 @@ QUICK = Size(
         *("SOLVER.IMS_PER_BATCH", "2"),
         *("SOLVER.BASE_LR", "0.0001"),  # a few steps from random weights must not diverge
     ),
-    detector_options=("DATASETS.TEST", "('scenes_tiny_test',)"),
+    detector_options=("DATASETS.TEST", "('reldn_scenes_tiny_test',)"),
 )
 
 

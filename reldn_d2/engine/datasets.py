@@ -9,6 +9,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from reldn_d2.data import load_detections_into_dataset
+from reldn_d2.renamed import present_dataset_name
 from reldn_d2.structures import Vocabulary
 
 
@@ -16,10 +17,15 @@ def check_registered(dataset_name: str) -> None:
     """Checks that a data set is registered.
 
     Raises:
-        ValueError: it is not. The message names similar names, and how data sets are registered.
+        ValueError: it is not. The message names its present name, or similar names and how data sets are
+            registered.
     """
     if dataset_name in DatasetCatalog:
         return
+    if present_dataset_name(dataset_name) != dataset_name:
+        raise ValueError(
+            f"data set {dataset_name!r} is now called {present_dataset_name(dataset_name)!r}: write this name"
+        )
     near = get_close_matches(dataset_name, DatasetCatalog.list(), n=3)
     hint = f"did you mean {' or '.join(near)}? Otherwise" if near else "correct the name, or"
     raise ValueError(

@@ -18,6 +18,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from reldn_d2.renamed import present_settings
 from reldn_d2.structures.dataset_dicts import DatasetDict, relation_rows, written_annotations
 
 logger = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ def check_resumed(saved: Mapping[str, str] | None, current: Mapping[str, str], s
 
     A key that only one of them has is not compared, so that a release with a new key can go on with old
     checkpoints. Python configs name the classes and functions of their parts: a saved name of this package
-    that does not exist any more is not compared either.
+    that does not exist any more is not compared either. Keys and names of earlier releases are converted.
 
     Args:
         saved: `run_identity` of the run that wrote the checkpoint; None (earlier releases did not save it)
@@ -147,6 +148,7 @@ def check_resumed(saved: Mapping[str, str] | None, current: Mapping[str, str], s
             source,
         )
         return
+    saved = present_settings(saved, current)
     differing = [
         f"{key} was {saved[key]}, now {value}"
         for key, value in current.items()

@@ -311,7 +311,7 @@ def _predicate_sampler(
     cfg: CfgNode, dataset_dicts: list[dict[str, Any]]
 ) -> RepeatFactorTrainingSampler | None:
     """The sampler that only this package has; None if the config names one of Detectron2's."""
-    if cfg.DATALOADER.SAMPLER_TRAIN != "PredicateRepeatFactorTrainingSampler":
+    if cfg.DATALOADER.SAMPLER_TRAIN != "RelDNPredicateRepeatFactorTrainingSampler":
         return None
     factors = predicate_repeat_factors(
         dataset_dicts, cfg.DATALOADER.REPEAT_THRESHOLD, sqrt=cfg.DATALOADER.REPEAT_SQRT

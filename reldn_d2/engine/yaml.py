@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import yaml
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.engine import hooks
 from detectron2.evaluation import DatasetEvaluator, verify_results
 from detectron2.modeling import META_ARCH_REGISTRY, RetinaNet
@@ -20,9 +20,10 @@ from fvcore.nn.precise_bn import get_bn_modules
 from numpy.typing import NDArray
 from torch import nn
 
-from reldn_d2.config import OLD_KEYS, add_reldn_config
+from reldn_d2.config import default_config
 from reldn_d2.data import RelationDatasetMapper, predicate_counts
 from reldn_d2.modeling import ROI_RELATION_HEAD_REGISTRY, RelDN, RelDNHead
+from reldn_d2.renamed import OLD_KEYS, present_value
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.io import atomic_write
 
@@ -50,9 +51,9 @@ _LOG_PERIOD = 20
 
 
 def load_yaml_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
-    """Merges Detectron2's defaults, RelDN's keys, a YAML file and overrides, in this order. Not frozen.
+    """Merges the defaults (`default_config`), a YAML file and overrides, in this order. Not frozen.
 
-    Keys of earlier releases are converted, with one warning.
+    Keys and names of earlier releases are converted, with one warning.
 
     Args:
         config_file: YAML file.
@@ -63,11 +64,9 @@ def load_yaml_config(config_file: str, opts: list[str] | None = None) -> CfgNode
         ValueError: the file is not YAML, a key does not exist, or a value has another type. The message names
             the file or the override.
     """
-    cfg = get_cfg()
-    add_reldn_config(cfg)
-    for key in OLD_KEYS:
-        _set(cfg, key, None)
+    cfg = default_config()
     known = [key for key, _ in flatten(cfg)]
+    added = _add_old_keys(cfg)
     if not PathManager.isfile(config_file):
         raise FileNotFoundError(f"config file {config_file!r} does not exist: correct --config-file")
     try:
@@ -82,13 +81,14 @@ def load_yaml_config(config_file: str, opts: list[str] | None = None) -> CfgNode
         raise ValueError(
             f"{config_file} can't be read as a config of Detectron2: {_readable(error)}"
         ) from error
-    _warn_of_old_keys(config_file, _convert_old_keys(cfg))
+    converted = _convert_old_keys(cfg, added)
+    _warn_of_old_names(config_file, converted + _convert_old_values(cfg, [key for key, _ in flatten(cfg)]))
     override_yaml_config(cfg, opts or [])
     return cfg
 
 
 def override_yaml_config(cfg: CfgNode, opts: list[str]) -> None:
-    """Applies overrides to a config. Keys of earlier releases are converted, with one warning.
+    """Applies overrides to a config. Keys and names of earlier releases are converted, with one warning.
 
     Args:
         cfg: a config that is not frozen.
@@ -103,8 +103,12 @@ def override_yaml_config(cfg: CfgNode, opts: list[str]) -> None:
             f"overrides of a YAML config are pairs KEY VALUE, but these are {len(opts)} words: "
             f"{' '.join(opts)}"
         )
+    converted: list[str] = []
     for key, value in zip(opts[::2], opts[1::2], strict=True):
-        today = OLD_KEYS.get(key, key)
+        is_old = key in OLD_KEYS and not _has(cfg, key)
+        if is_old:
+            converted.append(_new_key_of(key))
+        today = OLD_KEYS[key] if is_old else key
         if today is None:
             continue
         try:
@@ -114,36 +118,87 @@ def override_yaml_config(cfg: CfgNode, opts: list[str]) -> None:
             raise ValueError(_unknown_key("the override", KeyError(key), known)) from error
         except ValueError as error:
             raise ValueError(f"override {key} {value}: {_readable(error)}") from error
-    _warn_of_old_keys("an override", [key for key in opts[::2] if key in OLD_KEYS])
+        converted += _convert_old_values(cfg, [today])
+    _warn_of_old_names("an override", converted)
 
 
-def _warn_of_old_keys(source: str, keys: list[str]) -> None:
-    """Says what keys of an earlier release were converted to. Without keys it says nothing."""
-    described = [
-        f"{old} ({f'now {OLD_KEYS[old]}' if OLD_KEYS[old] else 'has no effect any more'})" for old in keys
-    ]
-    if described:
+def _warn_of_old_names(source: str, converted: list[str]) -> None:
+    """Says what names of an earlier release were converted to. Without names it says nothing."""
+    if converted:
         logger.warning(
-            "%s has keys of an earlier release, which were converted: %s", source, "; ".join(described)
+            "%s has names of an earlier release, which were converted: %s", source, "; ".join(converted)
         )
 
 
-def _convert_old_keys(cfg: CfgNode) -> list[str]:
-    """Moves the values of old keys to their present names, and removes the old keys.
+def _new_key_of(old: str) -> str:
+    """What a warning says about an old key."""
+    new = OLD_KEYS[old]
+    return f"{old} (now {new})" if new else f"{old} (has no effect any more)"
+
+
+def _add_old_keys(cfg: CfgNode) -> list[str]:
+    """Adds the old keys without a value, so that a file may have them. Keys of another project stay its own.
 
     Returns:
-        The old keys that had a value.
+        The added keys.
     """
-    found = []
-    for old, new in OLD_KEYS.items():
-        value = _get(cfg, old)
+    added = []
+    for old in OLD_KEYS:
+        node, _, name = old.rpartition(".")
+        if not _has(cfg, node):
+            _set(cfg, node, CfgNode())
+        if name not in _get(cfg, node) and not _get(cfg, node).is_new_allowed():
+            _set(cfg, old, None)
+            added.append(old)
+    return added
+
+
+def _convert_old_keys(cfg: CfgNode, added: list[str]) -> list[str]:
+    """Moves the values of old keys to their present names, and removes what `_add_old_keys` added.
+
+    Returns:
+        A description of each old key that had a value.
+    """
+    described = []
+    for old in added:
+        value, new = _get(cfg, old), OLD_KEYS[old]
         if value is not None:
-            found.append(old)
+            described.append(_new_key_of(old))
             if new:
                 _set(cfg, new, value)
         node, _, name = old.rpartition(".")
         del _get(cfg, node)[name]
-    return found
+        if not _get(cfg, node):
+            del _get(cfg, node.rpartition(".")[0])[node.rpartition(".")[2]]
+    return described
+
+
+def _convert_old_values(cfg: CfgNode, keys: list[str]) -> list[str]:
+    """Replaces old names of parts and data sets in the values of these keys.
+
+    Returns:
+        A description of each key that had an old name.
+    """
+    described = []
+    for key in keys:
+        value = _get(cfg, key)
+        present = present_value(key, value)
+        if present != value:
+            described.append(f"{key} {_in_words(value)} (now {_in_words(present)})")
+            _set(cfg, key, present)
+    return described
+
+
+def _in_words(value: Any) -> str:
+    return value if isinstance(value, str) else ", ".join(map(str, value))
+
+
+def _has(cfg: CfgNode, key: str) -> bool:
+    for name in key.split("."):
+        if not isinstance(cfg, CfgNode) or name not in cfg:
+            return False
+        cfg = cfg[name]
+    return True
 
 
 def _get(cfg: CfgNode, key: str) -> Any:
@@ -192,9 +247,12 @@ def _unknown_key(source: str, error: KeyError, known: list[str]) -> str:
     similar = (
         f": did you mean {' or '.join(near)}?"
         if near
-        else "; reldn_d2/config.py and Detectron2's documentation list the keys"
+        else "; reldn_d2/config.py and Detectron2's documentation list the keys."
     )
-    return f"{source} has the key {key}, which does not exist{similar}"
+    return (
+        f"{source} has the key {key}, which does not exist{similar} If the key is of another project, "
+        "--import the module that registers it (reldn_d2.register_config)"
+    )
 
 
 def _schedule_in_words(solver: CfgNode) -> str:
@@ -323,8 +381,7 @@ class YamlParts(RunParts):
 
     def settings_for_other_data(self) -> dict[str, Any]:
         """Precomputed detections, expected results, protocols and their excluded predicates."""
-        defaults = get_cfg()
-        add_reldn_config(defaults)
+        defaults = default_config()
         return {key: _get(defaults, key) for key in _KEYS_OF_DATA}
 
     def scaled_to(self, num_processes: int) -> "YamlParts":

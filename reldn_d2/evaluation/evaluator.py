@@ -33,7 +33,7 @@ class RelationEvaluator(DatasetEvaluator):
     Some protocols ask the model for scores that are not in its ranked list. So the test loader must be built
     with `queries`, and the model must answer them:
 
-        evaluator = RelationEvaluator("vrd_test", "prdcls", ("motifs", "reldn", "confusion"))
+        evaluator = RelationEvaluator("reldn_vrd_test", "prdcls", ("motifs", "reldn", "confusion"))
         loader = build_relation_test_loader(dataset_dicts, mapper=mapper, queries=evaluator.queries)
         inference_on_dataset(model, loader, evaluator)
 

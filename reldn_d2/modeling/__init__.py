@@ -2,11 +2,11 @@
 
 from .backbone import (
     VGG16,
+    RelDNVGGBoxHead,
     TimmBackbone,
-    VGGBoxHead,
-    build_timm_backbone,
-    build_timm_fpn_backbone,
-    build_vgg16_backbone,
+    build_reldn_timm_backbone,
+    build_reldn_timm_fpn_backbone,
+    build_reldn_vgg16_backbone,
 )
 from .meta_arch import TASKS, RelDN
 from .postprocessing import relation_postprocess
@@ -43,15 +43,15 @@ __all__ = [
     "RegionParts",
     "RelDN",
     "RelDNHead",
+    "RelDNVGGBoxHead",
     "RelationHead",
     "SemanticModule",
     "SpatialModule",
     "TimmBackbone",
-    "VGGBoxHead",
     "build_relation_head",
-    "build_timm_backbone",
-    "build_timm_fpn_backbone",
-    "build_vgg16_backbone",
+    "build_reldn_timm_backbone",
+    "build_reldn_timm_fpn_backbone",
+    "build_reldn_vgg16_backbone",
     "region_parts",
     "relation_postprocess",
 ]

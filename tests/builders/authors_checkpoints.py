@@ -14,7 +14,7 @@ Shapes = dict[str, tuple[int, ...]]
 VGG_POSITIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 VGG_BLOCK_OF = (0, 0, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4)
 CLASSES, PREDICATES = 6, 7
-SCENES = ["DATASETS.TRAIN", "('scenes_tiny_train',)", "DATASETS.TEST", "('scenes_tiny_test',)"]
+SCENES = ["DATASETS.TRAIN", "('reldn_scenes_tiny_train',)", "DATASETS.TEST", "('reldn_scenes_tiny_test',)"]
 SCENES += [
     "MODEL.ROI_HEADS.NUM_CLASSES",
     str(CLASSES),
@@ -40,7 +40,13 @@ class Widths:
     blocks: tuple[int, ...] = (3, 4, 6, 3)
 
     def vgg_options(self) -> list[str]:
-        return [*SCENES, "MODEL.VGG.CHANNELS", str(list(self.vgg)), "MODEL.ROI_BOX_HEAD.FC_DIM", str(self.fc)]
+        return [
+            *SCENES,
+            "MODEL.RELDN_VGG.CHANNELS",
+            str(list(self.vgg)),
+            "MODEL.ROI_BOX_HEAD.FC_DIM",
+            str(self.fc),
+        ]
 
     def fpn_options(self) -> list[str]:
         depth = {3 + 4 + 6 + 3: "50", 3 + 4 + 23 + 3: "101"}[sum(self.blocks)]

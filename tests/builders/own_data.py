@@ -43,7 +43,7 @@ def small_party(folder: Path, *, things: int = 2, predicates: int = 1) -> Path:
 
 def scenes_as_own_data(folder: Path, *, tiny: bool = False) -> Path:
     """The built-in scenes, exported as a user's data. Returns the data file."""
-    prefix = "scenes_tiny" if tiny else "scenes"
+    prefix = "reldn_scenes_tiny" if tiny else "reldn_scenes"
     splits = {}
     for split in ("train", "test"):
         name = f"{prefix}_{split}"

@@ -16,7 +16,7 @@ model.roi_heads.box_predictor.input_shape = ShapeSpec(channels=32)
 model.roi_heads.box_predictor.test_topk_per_image = 12
 model.relation_head.pair_classifier.visual.feature_size = 32
 
-datasets.train, datasets.test = ["scenes_tiny_train"], "scenes_tiny_test"
+datasets.train, datasets.test = ["reldn_scenes_tiny_train"], "reldn_scenes_tiny_test"
 for _loader in (dataloader.train, dataloader.test):
     _loader.mapper.augmentations[0].short_edge_length = [96]
 dataloader.train.total_batch_size = 2

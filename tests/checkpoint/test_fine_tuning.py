@@ -28,7 +28,7 @@ WEIGHTS = "MODEL.ROI_RELATION_HEAD.WEIGHTS"
 def party() -> Iterator[str]:
     """A data set of other classes: the scenes, with other names for their class numbers."""
     name = "party"
-    DatasetCatalog.register(name, lambda: DatasetCatalog.get("scenes_tiny_train"))
+    DatasetCatalog.register(name, lambda: DatasetCatalog.get("reldn_scenes_tiny_train"))
     MetadataCatalog.get(name).set(
         thing_classes=THINGS, predicate_classes=PREDICATES, evaluator_type="relation"
     )
@@ -46,7 +46,7 @@ def at_party(cfg: CfgNode, party: str) -> CfgNode:
 
 def save(model: Any, folder: Path) -> str:
     """Saves a model as a training on the scenes does."""
-    vocabulary = vocabulary_of("scenes_tiny_train")
+    vocabulary = vocabulary_of("reldn_scenes_tiny_train")
     RelationCheckpointer(model, str(folder), vocabulary=vocabulary).save("model")
     return str(folder / "model.pth")
 
@@ -68,7 +68,7 @@ def by_name(old: torch.Tensor, fresh: torch.Tensor, found: list[str], own: list[
 def test_both_stages_go_on_to_other_classes(
     tiny_config: TinyConfig, party: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    words = vocabulary_of("scenes_tiny_train")
+    words = vocabulary_of("reldn_scenes_tiny_train")
     reldn = make_model(tiny_config())
     old, scenes = reldn.state_dict(), save(reldn, tmp_path / "scenes")
 
@@ -128,8 +128,8 @@ def test_a_reldn_on_a_detector_of_other_classes_is_warned_of(
 def test_another_vocabulary_is_not_evaluated(tiny_config: TinyConfig, party: str, tmp_path: Path) -> None:
     path = save(make_model(tiny_config()), tmp_path)
     MetadataCatalog.get("party_of_six").set(
-        thing_classes=vocabulary_of("scenes_tiny_test").thing_classes[::-1],
-        predicate_classes=vocabulary_of("scenes_tiny_test").predicate_classes,
+        thing_classes=vocabulary_of("reldn_scenes_tiny_test").thing_classes[::-1],
+        predicate_classes=vocabulary_of("reldn_scenes_tiny_test").predicate_classes,
     )
     try:
         for file in ("reldn.yaml", "detector.yaml", "frequency.yaml"):
@@ -189,7 +189,7 @@ def single_stage(tiny_config: TinyConfig, *options: str) -> CfgNode:
         *("MODEL.FPN.IN_FEATURES", "['res3','res4','res5']"),
         *("MODEL.ANCHOR_GENERATOR.SIZES", "[[16],[32],[64],[96],[128]]"),
         *("MODEL.RETINANET.NUM_CLASSES", "6", "MODEL.ROI_HEADS.NUM_CLASSES", "80"),
-        *("MODEL.RETINANET.SCORE_THRESH_TEST", "0.0", "DATASETS.TEST", "('scenes_tiny_test',)"),
+        *("MODEL.RETINANET.SCORE_THRESH_TEST", "0.0", "DATASETS.TEST", "('reldn_scenes_tiny_test',)"),
         *options,
         file="detector.yaml",
     )
@@ -203,14 +203,14 @@ def test_boxes_of_a_single_stage_detector(tiny_config: TinyConfig, tmp_path: Pat
     calm_down(retina)
     torch.save({"model": retina.state_dict()}, weights)
     files = {}
-    for name in ("scenes_tiny_train", "scenes_tiny_test"):
+    for name in ("reldn_scenes_tiny_train", "reldn_scenes_tiny_test"):
         files[name] = str(tmp_path / f"{name}.npz")
         cache_detections(cfg, load_model(cfg), name, Path(files[name]))
 
     reldn = tiny_config("MODEL.WEIGHTS", save(make_model(tiny_config()), tmp_path), "SOLVER.MAX_ITER", "1")
-    reldn.DATASETS.DETECTION_FILES_TRAIN = (files["scenes_tiny_train"],)
-    reldn.DATASETS.DETECTION_FILES_TEST = (files["scenes_tiny_test"],)
-    inputs = next(iter(Trainer.build_test_loader(reldn, "scenes_tiny_test")))
+    reldn.DATASETS.DETECTION_FILES_TRAIN = (files["reldn_scenes_tiny_train"],)
+    reldn.DATASETS.DETECTION_FILES_TEST = (files["reldn_scenes_tiny_test"],)
+    inputs = next(iter(Trainer.build_test_loader(reldn, "reldn_scenes_tiny_test")))
     with torch.no_grad():
         found = load_model(cfg)(inputs)
         output = load_model(reldn)(inputs)
@@ -233,7 +233,7 @@ def test_boxes_of_a_single_stage_detector(tiny_config: TinyConfig, tmp_path: Pat
 
 def test_a_single_stage_detector_counts_its_own_classes(tiny_config: TinyConfig) -> None:
     with pytest.raises(
-        ValueError, match=r"MODEL\.RETINANET\.NUM_CLASSES is 80, but data set scenes_tiny_test has 6"
+        ValueError, match=r"MODEL\.RETINANET\.NUM_CLASSES is 80, but data set reldn_scenes_tiny_test has 6"
     ):
         load_model(single_stage(tiny_config, "MODEL.RETINANET.NUM_CLASSES", "80", "MODEL.WEIGHTS", "x"))
 
@@ -242,5 +242,5 @@ def test_detections_are_of_the_classes_that_the_checkpoint_was_compared_with(
     tiny_config: TinyConfig, party: str, tmp_path: Path
 ) -> None:
     cfg = tiny_config("MODEL.ROI_HEADS.NUM_CLASSES", "7", file="detector.yaml")
-    with pytest.raises(ValueError, match="NUM_CLASSES is 7, but data set scenes_tiny_test has 6"):
+    with pytest.raises(ValueError, match="NUM_CLASSES is 7, but data set reldn_scenes_tiny_test has 6"):
         cache_detections(cfg, build_model(cfg), party, tmp_path / "never.npz")

@@ -91,7 +91,7 @@ if name in behaviour.get("no_results", []):
     sys.exit()
 head = "MODEL.ROI_RELATION_HEAD.TEST."
 task = options["model.task" if python else head + "TASK"]
-folder = output / "inference" / ("scenes_tiny_test" if python else "scenes_test") / task
+folder = output / "inference" / ("reldn_scenes_tiny_test" if python else "reldn_scenes_test") / task
 folder.mkdir(parents=True, exist_ok=True)
 subset = options["dataloader.evaluator.confusion_subset" if python else head + "CONFUSION_SUBSET"]
 suffixes = ["", "_confusable"] if subset == "True" else [""]
@@ -432,7 +432,9 @@ def test_missing_evaluations_of_a_training_are_made(bench: Bench) -> None:
 
 def test_results_without_a_protocol_of_the_table_are_made_again(bench: Bench) -> None:
     assert bench.run("--lines", "L0", seeds=1) == 0
-    results = bench.output / "scenes" / "L0" / "seed1" / "inference" / "scenes_test" / "sgdet" / RESULTS_FILE
+    results = (
+        bench.output / "scenes" / "L0" / "seed1" / "inference" / "reldn_scenes_test" / "sgdet" / RESULTS_FILE
+    )
     lines = [line for line in results.read_text().splitlines() if "confusable" not in line]
     results.write_text("\n".join(lines))
     bench.calls()
@@ -478,7 +480,7 @@ def test_a_line_with_nothing_to_train_is_evaluated_once(bench: Bench) -> None:
 
 def pretend_finished(bench: Bench, run: str, config: dict[str, Any] | None) -> Path:
     folder = bench.output / "scenes" / run
-    results = folder / "inference" / "scenes_test" / "sgdet"
+    results = folder / "inference" / "reldn_scenes_test" / "sgdet"
     results.mkdir(parents=True)
     (folder / "model_final.pth").touch()
     (folder / "last_checkpoint").touch()
@@ -696,7 +698,7 @@ def test_means_deviations_and_paired_differences_counted_by_hand(bench: Bench) -
     # 3, 1 and 5
     assert differences == [["line", "seeds", "R@50"], [f"{FULL} − L0", "3", "+3.00 ± 2.00"]]
     text = (bench.output / "scenes" / "table1.md").read_text()
-    assert "trained on scenes_train, tested on scenes_test" in text
+    assert "trained on reldn_scenes_train, tested on reldn_scenes_test" in text
     assert "The paper's numbers: OpenImages VRD, mini training set" in text
     assert "No run has a number for: wmAP_phr, score_wtd, at, on, holds" in text
 
@@ -807,7 +809,7 @@ def fake_counts(
         )
         where = run.results_folder("sgdet")
         where.mkdir(parents=True)
-        save_per_image(where / PER_IMAGE_FILE, {name: counts}, dataset_name="scenes_test", task="SGDET")
+        save_per_image(where / PER_IMAGE_FILE, {name: counts}, dataset_name="reldn_scenes_test", task="SGDET")
         runs.append(run)
     return runs
 
@@ -870,7 +872,7 @@ def test_intervals_stand_below_the_differences(bench: Bench) -> None:
         run = make_run(SCENES, f"losses/{line}", 1, (), bench.output)
         counts = PerImageRecall(("a", "b"), np.array([2, 4]), {"R@50": np.array(hits)})
         path = run.results_folder("sgdet") / PER_IMAGE_FILE
-        save_per_image(path, {"reldn_openimages": counts}, dataset_name="scenes_test", task="SGDET")
+        save_per_image(path, {"reldn_openimages": counts}, dataset_name="reldn_scenes_test", task="SGDET")
     assert bench.run(*L0_AND_FULL, seeds=1) == 0
     # Half of each image's relationships are found, so every draw gives the same.
     assert bench.table()[3] == [["line", "R@50"], [f"{FULL} − L0", "+50.00 to +50.00"]]
@@ -922,7 +924,7 @@ def test_a_table_of_real_runs(
     assert not any("spatial" in name for name in states[0])
 
     def numbers(run: Path, protocol: str, metric: str) -> float:
-        path = run / "inference" / "scenes_tiny_test" / "sgdet" / RESULTS_FILE
+        path = run / "inference" / "reldn_scenes_tiny_test" / "sgdet" / RESULTS_FILE
         with path.open(newline="") as file:
             (value,) = [
                 r["value"] for r in csv.DictReader(file) if (r["protocol"], r["metric"]) == (protocol, metric)

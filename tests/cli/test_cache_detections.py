@@ -38,7 +38,7 @@ def test_boxes_of_another_detector_are_made_again(
     for seed in (1, 2):
         weights[seed] = str(tmp_path / f"detector{seed}.pth")
         torch.save({"model": make_detector(tiny_config, seed).state_dict()}, weights[seed])
-    found = tmp_path / "detections" / "scenes_tiny_test.npz"
+    found = tmp_path / "detections" / "reldn_scenes_tiny_test.npz"
 
     cache(config, found.parent, "MODEL.WEIGHTS", weights[2])
     first = found.read_bytes()
@@ -105,10 +105,10 @@ def test_a_config_in_python_caches_the_same_boxes(
         assert run_reldn(*command, f"train.init_checkpoint={weights}") == 0
         assert said in capsys.readouterr().out
     with (
-        np.load(tmp_path / "yaml" / "scenes_tiny_test.npz") as one,
-        np.load(tmp_path / "python" / "scenes_tiny_test.npz") as other,
+        np.load(tmp_path / "yaml" / "reldn_scenes_tiny_test.npz") as one,
+        np.load(tmp_path / "python" / "reldn_scenes_tiny_test.npz") as other,
     ):
         for name in ("boxes", "scores", "classes", "image_ids", "offsets"):
             np.testing.assert_array_equal(one[name], other[name])
         assert len(one["scores"]) > 0
-    assert (tmp_path / "python" / "scenes_tiny_train.npz").is_file()
+    assert (tmp_path / "python" / "reldn_scenes_tiny_train.npz").is_file()

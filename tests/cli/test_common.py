@@ -207,13 +207,13 @@ def test_options_that_are_not_given_change_nothing() -> None:
 
 
 def test_options_of_an_evaluation() -> None:
-    words = ["--task", "prdcls", "--dataset", "scenes_val", "--protocol", "motifs", "reldn"]
+    words = ["--task", "prdcls", "--dataset", "reldn_scenes_val", "--protocol", "motifs", "reldn"]
     words += ["--confusion-subset", "MODEL.DEVICE", "cpu"]
     args = args_of("evaluate", "--config-file", SCENES, *words)
     cfg = load_run_config(args, ("task", "dataset", "protocol", "confusion_subset")).cfg
     test = cfg.MODEL.ROI_RELATION_HEAD.TEST
     assert (test.TASK, [*test.PROTOCOLS], test.CONFUSION_SUBSET) == ("prdcls", ["motifs", "reldn"], True)
-    assert cfg.DATASETS.TEST == ("scenes_val",) and cfg.MODEL.DEVICE == "cpu"
+    assert cfg.DATASETS.TEST == ("reldn_scenes_val",) and cfg.MODEL.DEVICE == "cpu"
 
 
 @pytest.mark.parametrize(

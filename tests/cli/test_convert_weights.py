@@ -83,7 +83,7 @@ def test_a_converted_checkpoint_predicts(
     cfg = load_config(str(CONFIGS / f"{config}.yaml"), [*options(vgg), *PIXELS, *thresholds])
     cfg.MODEL.WEIGHTS = str(target)
     predictor = RelationPredictor(cfg)
-    scenes = vocabulary_of("scenes_tiny_test")
+    scenes = vocabulary_of("reldn_scenes_tiny_test")
     assert (
         predictor.thing_classes == scenes.thing_classes == ["person", "cup", "guitar", "table", "hat", "box"]
     )
@@ -121,7 +121,7 @@ def test_detectors(config: str, whole: bool, flag: list[str], tmp_path: Path) ->
     # RelDN can start from the converted detector.
     cfg = load_config(str(CONFIGS / "vg" / "reldn_x101_fpn.yaml"), options(vgg=False))
     model = build_model(cfg)
-    RelationCheckpointer(model, vocabulary=vocabulary_of("scenes_tiny_test")).load(str(target))
+    RelationCheckpointer(model, vocabulary=vocabulary_of("reldn_scenes_tiny_test")).load(str(target))
     expected = found["model"]["roi_heads.box_head.fc1.weight"]
     assert torch.equal(model.relation_head.pair_classifier.subject_head.fc1.weight, expected)
 
@@ -177,7 +177,7 @@ def test_another_number_of_classes_is_refused(tmp_path: Path, capsys: Captured) 
     message = line_of_refusal(
         capsys, *words_for(source, tmp_path / "model.pth", "vg/detector_x101_fpn", *wrong)
     )
-    assert re.search(f"{source} for .*NUM_CLASSES is 5, but data set scenes_tiny_test has 6", message)
+    assert re.search(f"{source} for .*NUM_CLASSES is 5, but data set reldn_scenes_tiny_test has 6", message)
 
 
 def test_a_missing_file_is_an_error_of_one_line(tmp_path: Path, capsys: Captured) -> None:
@@ -222,7 +222,7 @@ def test_torchvisions_network_and_the_detectors_agree(tmp_path: Path) -> None:
     assert run_reldn("convert", "vgg16", "--input", source, "--output", target) == 0
     model = build_model(load_config(str(CONFIGS / "vrd" / "detector_vgg16_imagenet.yaml"), options(vgg=True)))
     model.eval()
-    checkpointer = RelationCheckpointer(model, vocabulary=vocabulary_of("scenes_tiny_test"))
+    checkpointer = RelationCheckpointer(model, vocabulary=vocabulary_of("reldn_scenes_tiny_test"))
     checkpointer.load(str(target))
     x = torch.randn(2, 3, 64, 48)
     features = model.backbone(x)["conv5"]

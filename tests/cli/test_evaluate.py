@@ -328,8 +328,8 @@ def test_submissions_that_can_not_be_scored(tmp_path: Path, capsys: Captured) ->
         ),
         (("--train-dataset", "nowhere"), "'nowhere', the training split of .*, is not registered"),
         (
-            ("--train-dataset", "scenes_tiny_train"),
-            "'scenes_tiny_train' is not a training split of .*: its thing_classes",
+            ("--train-dataset", "reldn_scenes_tiny_train"),
+            "'reldn_scenes_tiny_train' is not a training split of .*: its thing_classes",
         ),
         (
             ("--excluded-predicates", "by"),

@@ -22,7 +22,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone.fpn import build_resnet_fpn_backbone
 
 for split in ("train", "test"):
-    name, like = f"own_{split}", f"scenes_tiny_{split}"
+    name, like = f"own_{split}", f"reldn_scenes_tiny_{split}"
     DatasetCatalog.register(name, lambda like=like: DatasetCatalog.get(like))
     scenes = MetadataCatalog.get(like)
     names = {key: scenes.get(key) for key in ("thing_classes", "predicate_classes")}
@@ -79,16 +79,16 @@ def test_reldn_is_trained_on_the_detector(detector: Path, reldn_folder: Path) ->
     before, after = saved(detector), saved(reldn_folder)
     assert before.keys() < after.keys()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
-    assert protocols_in(reldn_folder, "scenes_tiny_test", cfg.MODEL.ROI_RELATION_HEAD.TEST.TASK)
+    assert protocols_in(reldn_folder, "reldn_scenes_tiny_test", cfg.MODEL.ROI_RELATION_HEAD.TEST.TASK)
 
 
 def test_the_folder_of_a_training_can_be_evaluated(reldn_folder: Path) -> None:
     config = (reldn_folder / "config.yaml").read_bytes()
     words = ["--weights", reldn_folder, "--task", "prdcls", "--protocol", "motifs"]
-    assert run_reldn("evaluate", *words, "--dataset", "scenes_tiny_test") == 0
-    assert protocols_in(reldn_folder, "scenes_tiny_test", "prdcls") == {"motifs"}
-    assert run_reldn("evaluate", *words, "--dataset", "scenes_tiny_train", "--confusion-subset") == 0
-    assert protocols_in(reldn_folder, "scenes_tiny_train", "prdcls") == {"motifs", "motifs_confusable"}
+    assert run_reldn("evaluate", *words, "--dataset", "reldn_scenes_tiny_test") == 0
+    assert protocols_in(reldn_folder, "reldn_scenes_tiny_test", "prdcls") == {"motifs"}
+    assert run_reldn("evaluate", *words, "--dataset", "reldn_scenes_tiny_train", "--confusion-subset") == 0
+    assert protocols_in(reldn_folder, "reldn_scenes_tiny_train", "prdcls") == {"motifs", "motifs_confusable"}
     # The config says how the weights were trained, not how they were evaluated.
     assert (reldn_folder / "config.yaml").read_bytes() == config
 
@@ -98,7 +98,7 @@ def test_the_results_of_an_evaluation_may_go_elsewhere(
 ) -> None:
     words = ["--weights", reldn_folder / "model_final.pth", "--task", "sgcls", "--output", tmp_path / "new"]
     assert run_reldn("evaluate", *words, "MODEL.ROI_RELATION_HEAD.TEST.PROTOCOLS", "('reldn',)") == 0
-    assert protocols_in(tmp_path / "new", "scenes_tiny_test", "sgcls") == {"reldn"}
+    assert protocols_in(tmp_path / "new", "reldn_scenes_tiny_test", "sgcls") == {"reldn"}
     key = "MODEL.ROI_RELATION_HEAD.TEST.TASK"
     message = line_of_refusal(capsys, "evaluate", *words, key, "sgdet")
     assert message == f"--task and the override {key} set the same: leave one out"
@@ -112,9 +112,9 @@ def test_the_folder_of_a_training_predicts(reldn_folder: Path, tmp_path: Path) -
 
 
 def test_the_folder_of_a_detector_caches_its_detections(detector: Path, capsys: Captured) -> None:
-    words = ["cache-detections", "--weights", detector, "--dataset", "scenes_tiny_test"]
+    words = ["cache-detections", "--weights", detector, "--dataset", "reldn_scenes_tiny_test"]
     assert run_reldn(*words) == 0
-    assert [path.name for path in (detector / "detections").iterdir()] == ["scenes_tiny_test.npz"]
+    assert [path.name for path in (detector / "detections").iterdir()] == ["reldn_scenes_tiny_test.npz"]
     capsys.readouterr()
     assert run_reldn(*words) == 0
     assert "is kept" in capsys.readouterr().out

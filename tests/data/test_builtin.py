@@ -8,9 +8,11 @@ from reldn_d2.data import register_all
 from reldn_d2.data.registration import datasets_root
 from reldn_d2.data.synthetic import BUILTIN_DATASETS
 
-VRD = ["vrd_train", "vrd_test", "vrd_mini_train", "vrd_mini_test"]
-VG150 = ["vg150_train", "vg150_val", "vg150_trainval", "vg150_test"]
-OPENIMAGES = [f"openimages_vrd_{subset}{split}" for subset in ("", "mini_") for split in ("train", "val")]
+VRD = ["reldn_vrd_train", "reldn_vrd_test", "reldn_vrd_mini_train", "reldn_vrd_mini_test"]
+VG150 = ["reldn_vg150_train", "reldn_vg150_val", "reldn_vg150_trainval", "reldn_vg150_test"]
+OPENIMAGES = [
+    f"reldn_openimages_vrd_{subset}{split}" for subset in ("", "mini_") for split in ("train", "val")
+]
 
 
 def test_importing_registers_every_builtin_set_with_metadata() -> None:
@@ -38,31 +40,34 @@ def test_submissions_to_the_challenge_have_its_labels(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "images"),
     [
-        ("vrd_train", 4000),
-        ("vrd_test", 1000),
-        ("vg150_train", 57723),
-        ("vg150_val", 5000),
-        ("vg150_trainval", 62723),
-        ("vg150_test", 26446),
-        ("openimages_vrd_train", 53953),
-        ("openimages_vrd_val", 3234),
-        ("openimages_vrd_mini_train", 4500),
-        ("openimages_vrd_mini_val", 1000),
+        ("reldn_vrd_train", 4000),
+        ("reldn_vrd_test", 1000),
+        ("reldn_vg150_train", 57723),
+        ("reldn_vg150_val", 5000),
+        ("reldn_vg150_trainval", 62723),
+        ("reldn_vg150_test", 26446),
+        ("reldn_openimages_vrd_train", 53953),
+        ("reldn_openimages_vrd_val", 3234),
+        ("reldn_openimages_vrd_mini_train", 4500),
+        ("reldn_openimages_vrd_mini_val", 1000),
     ],
 )
 def test_the_official_numbers_are_known(name: str, images: int) -> None:
     assert MetadataCatalog.get(name).expected_counts["images"] == images
-    assert "expected_counts" not in MetadataCatalog.get("vrd_mini_train").as_dict()
+    assert "expected_counts" not in MetadataCatalog.get("reldn_vrd_mini_train").as_dict()
 
 
 @pytest.mark.parametrize(
     ("test", "train"),
     [
-        *((f"{name}_test", f"{name}_train") for name in ("vrd", "vrd_mini", "scenes", "scenes_tiny")),
-        ("vg150_test", "vg150_trainval"),
-        ("vg150_val", "vg150_train"),
-        ("openimages_vrd_val", "openimages_vrd_train"),
-        ("openimages_vrd_mini_val", "openimages_vrd_mini_train"),
+        *(
+            (f"reldn_{name}_test", f"reldn_{name}_train")
+            for name in ("vrd", "vrd_mini", "scenes", "scenes_tiny")
+        ),
+        ("reldn_vg150_test", "reldn_vg150_trainval"),
+        ("reldn_vg150_val", "reldn_vg150_train"),
+        ("reldn_openimages_vrd_val", "reldn_openimages_vrd_train"),
+        ("reldn_openimages_vrd_mini_val", "reldn_openimages_vrd_mini_train"),
     ],
 )
 def test_a_test_split_names_its_training_split(test: str, train: str) -> None:
@@ -76,7 +81,7 @@ def test_registering_again_leaves_all_names_alone(caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.DEBUG):
         register_all("elsewhere")
     assert dict(DatasetCatalog) == before
-    assert any("vrd_mini_test is registered already" in message for message in caplog.messages)
+    assert any("reldn_vrd_mini_test is registered already" in message for message in caplog.messages)
 
 
 def test_names_of_other_projects_stay_and_the_rest_is_registered(
@@ -86,28 +91,28 @@ def test_names_of_other_projects_stay_and_the_rest_is_registered(
         return ["theirs"]
 
     # patch the inner dicts: get() of the catalogs takes no default, which monkeypatch needs
-    monkeypatch.setitem(DatasetCatalog.data, "vrd_train", theirs)
+    monkeypatch.setitem(DatasetCatalog.data, "reldn_vrd_train", theirs)
     for catalog in (DatasetCatalog, MetadataCatalog):
-        monkeypatch.delitem(catalog.data, "vrd_test")
+        monkeypatch.delitem(catalog.data, "reldn_vrd_test")
     register_all(str(tmp_path))
-    assert DatasetCatalog.get("vrd_train") == ["theirs"]
+    assert DatasetCatalog.get("reldn_vrd_train") == ["theirs"]
     folder = str(tmp_path / "vrd" / "sg_dataset" / "sg_test_images")
-    assert MetadataCatalog.get("vrd_test").image_root == folder
-    assert MetadataCatalog.get("vrd_test").train_dataset == "vrd_train"
+    assert MetadataCatalog.get("reldn_vrd_test").image_root == folder
+    assert MetadataCatalog.get("reldn_vrd_test").train_dataset == "reldn_vrd_train"
     with pytest.raises(FileNotFoundError, match=str(tmp_path)):
-        DatasetCatalog.get("vrd_test")
+        DatasetCatalog.get("reldn_vrd_test")
 
 
 def test_a_name_that_has_somebody_elses_metadata_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for catalog in (DatasetCatalog, MetadataCatalog):
-        monkeypatch.delitem(catalog.data, "vg150_train")
-    MetadataCatalog.get("vg150_train").set(thing_classes=["theirs"])
+        monkeypatch.delitem(catalog.data, "reldn_vg150_train")
+    MetadataCatalog.get("reldn_vg150_train").set(thing_classes=["theirs"])
     register_all(str(tmp_path))
-    assert "vg150_train" not in DatasetCatalog
-    assert MetadataCatalog.get("vg150_train").as_dict() == {
-        "name": "vg150_train",
+    assert "reldn_vg150_train" not in DatasetCatalog
+    assert MetadataCatalog.get("reldn_vg150_train").as_dict() == {
+        "name": "reldn_vg150_train",
         "thing_classes": ["theirs"],
     }
 

@@ -569,7 +569,7 @@ def test_saving_and_loading_gives_the_same(tmp_path: Path, catalog_name: str, ro
 def test_vrd_survives_the_round_trip(tmp_path: Path, dev_data: Path) -> None:
     given = load_vrd(dev_data / "vrd_mini", "test")
     path = tmp_path / "vrd.json"
-    save_coco_relations(given, MetadataCatalog.get("vrd_mini_test"), path)
+    save_coco_relations(given, MetadataCatalog.get("reldn_vrd_mini_test"), path)
     same_datasets(given, load_coco_relations(path, ""))
 
 

@@ -124,9 +124,9 @@ def test_another_file_of_the_same_name_is_an_error(tmp_path: Path) -> None:
     register_data_file(small_party(tmp_path / "a"))
     with pytest.raises(ValueError, match=r"/b/party.yaml: .*party_train and party_test .*Rename the file"):
         register_data_file(small_party(tmp_path / "b"))
-    (tmp_path / "a" / "party.yaml").rename(tmp_path / "a" / "scenes.yaml")
-    with pytest.raises(ValueError, match="scenes_train and scenes_test"):
-        register_data_file(tmp_path / "a" / "scenes.yaml")
+    (tmp_path / "a" / "party.yaml").rename(tmp_path / "a" / "reldn_scenes.yaml")
+    with pytest.raises(ValueError, match="reldn_scenes_train and reldn_scenes_test"):
+        register_data_file(tmp_path / "a" / "reldn_scenes.yaml")
 
 
 def test_changed_classes_are_noticed(tmp_path: Path) -> None:

@@ -171,5 +171,5 @@ def test_builtin_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     register_all()
     register_all()
     assert set(BUILTIN_DATASETS) <= set(DatasetCatalog.list())
-    tiny = DatasetCatalog.get("scenes_tiny_test")
+    tiny = DatasetCatalog.get("reldn_scenes_tiny_test")
     assert len(tiny) == 8 and all(Path(scene["file_name"]).is_file() for scene in tiny)

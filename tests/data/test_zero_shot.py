@@ -147,7 +147,7 @@ def test_vrd_has_the_known_number_of_zero_shot_relationships(dev_data: Path) -> 
         name: parse_vrd_annotations(dev_data / "vrd_official" / f"annotations_{split}.json")
         for name, split in ((TRAIN, "train"), (TEST, "test"))
     }
-    names = {key: MetadataCatalog.get("vrd_test").get(key) for key in NAMES}
+    names = {key: MetadataCatalog.get("reldn_vrd_test").get(key) for key in NAMES}
     register(TRAIN, lambda: splits[TRAIN], **names)
     register(TEST, lambda: splits[TEST], train_dataset=TRAIN, **names)
     unseen = set(map(tuple, zero_shot_triplets(TEST).tolist()))

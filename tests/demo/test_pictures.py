@@ -17,7 +17,7 @@ from reldn_d2.visualization import build_scene_graph
 def scenes() -> list[Scene]:
     """Real scenes. L0 is always wrong, all losses are always right."""
     found = []
-    for dataset_dict in DatasetCatalog.get("scenes_tiny_test"):
+    for dataset_dict in DatasetCatalog.get("reldn_scenes_tiny_test"):
         cases = confusable_cases(dataset_dict)
         base = {triplet: 0.5 for case in cases for triplet in (case.relation, *case.wrong)}
         right = {case.relation: 0.9 for case in cases}

@@ -79,7 +79,7 @@ def test_the_picture_and_the_samples_are_there(finished: Finished) -> None:
     folder = finished.folder / "output" / "demo_quick"
     picture = cv2.imread(str(folder / "scenes.jpg"))
     assert picture is not None and picture.shape[1] == 1500
-    scenes = [Path(x["file_name"]) for x in DatasetCatalog.get("scenes_tiny_test")]
+    scenes = [Path(x["file_name"]) for x in DatasetCatalog.get("reldn_scenes_tiny_test")]
     assert len(scenes) == 8
     samples = sorted((folder / "samples").iterdir())
     assert [path.name for path in samples] == [f"scene_{i}.png" for i in range(8)]

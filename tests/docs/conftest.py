@@ -74,7 +74,7 @@ def workspace_demo(trained: Path, tmp_path: Path) -> Variables:
         link_run(trained / "output" / "scenes" / "reldn", demo / model)
     samples = demo / "samples"
     samples.mkdir()
-    for number, image in enumerate(DatasetCatalog.get("scenes_tiny_test")[:2]):
+    for number, image in enumerate(DatasetCatalog.get("reldn_scenes_tiny_test")[:2]):
         shutil.copy(image["file_name"], samples / f"scene_{number}.png")
     return {}
 
@@ -89,7 +89,7 @@ def write_party(folder: Path, **renamed: str) -> None:
     images = folder / "images"
     images.mkdir()
     for split, count in (("train", 4), ("test", 2)):
-        name = f"scenes_tiny_{split}"
+        name = f"reldn_scenes_tiny_{split}"
         dataset_dicts = [{**image} for image in DatasetCatalog.get(name)[:count]]
         for image in dataset_dicts:
             file = images / f"{split}_{Path(image['file_name']).name}"
@@ -121,8 +121,8 @@ def workspace_evaluation_loop(trained: Path) -> Variables:
     task = ["MODEL.ROI_RELATION_HEAD.TEST.TASK", "prdcls"]
     weights = ["MODEL.WEIGHTS", str(trained / "output/scenes/reldn/model_final.pth")]
     cfg = load_config(str(trained / "output/scenes/reldn/config.yaml"), [*task, *weights])
-    tiny = MetadataCatalog.get("scenes_tiny_test")
-    DatasetCatalog.register("my_test", lambda: DatasetCatalog.get("scenes_tiny_test"))
+    tiny = MetadataCatalog.get("reldn_scenes_tiny_test")
+    DatasetCatalog.register("my_test", lambda: DatasetCatalog.get("reldn_scenes_tiny_test"))
     names = {"thing_classes": tiny.thing_classes, "predicate_classes": tiny.predicate_classes}
     MetadataCatalog.get("my_test").set(evaluator_type="relation", **names)
     return {"cfg": cfg, "model": load_model(cfg)}
@@ -132,7 +132,7 @@ def workspace_evaluation_loop(trained: Path) -> Variables:
 def workspace_evaluators(workspace_evaluation_loop: Variables) -> Variables:
     cfg, model = workspace_evaluation_loop["cfg"], workspace_evaluation_loop["model"]
     mapper = RelationDatasetMapper(cfg, is_train=False)
-    return {"model": model, "mapper": mapper, "dataset_dicts": DatasetCatalog.get("scenes_tiny_test")}
+    return {"model": model, "mapper": mapper, "dataset_dicts": DatasetCatalog.get("reldn_scenes_tiny_test")}
 
 
 @pytest.fixture
@@ -240,10 +240,10 @@ def workspace_checkpoint_without_names(tmp_path: Path) -> Variables:
 
 @pytest.fixture
 def workspace_boxes_of_a_detector() -> Variables:
-    tiny = MetadataCatalog.get("scenes_tiny_test")
+    tiny = MetadataCatalog.get("reldn_scenes_tiny_test")
 
     def my_detector(image_id: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return np.array([[1.0, 2.0, 30.0, 40.0]]), np.array([0.5]), np.array([0])
 
-    image_ids = [image["image_id"] for image in DatasetCatalog.get("scenes_tiny_test")]
+    image_ids = [image["image_id"] for image in DatasetCatalog.get("reldn_scenes_tiny_test")]
     return {"image_ids": image_ids, "my_detector": my_detector, "thing_classes": tiny.thing_classes}

@@ -15,21 +15,26 @@ SMALL = {
     "INPUT.MIN_SIZE_TEST": "96",
     "TEST.DETECTIONS_PER_IMAGE": "12",
 }
-_TINY_SCENES = {"DATASETS.TRAIN": "('scenes_tiny_train',)", "DATASETS.TEST": "('scenes_tiny_test',)"}
+_TINY_SCENES = {
+    "DATASETS.TRAIN": "('reldn_scenes_tiny_train',)",
+    "DATASETS.TEST": "('reldn_scenes_tiny_test',)",
+}
 _PYTHON = {
     "train.max_iter": "3",
     "optimizer.lr": "0.00001",  # nearly all of the warm-up is missing
     "lr_multiplier.scheduler.values": "[1.0,0.1]",
     "lr_multiplier.scheduler.milestones": "[2]",
     "dataloader.train.total_batch_size": "2",
-    "datasets.train": "[scenes_tiny_train]",
-    "datasets.test": "scenes_tiny_test",
+    "datasets.train": "[reldn_scenes_tiny_train]",
+    "datasets.test": "reldn_scenes_tiny_test",
 }
 
 
 def reduced_text(text: str) -> str:
     """The same text with the first few scenes instead of all."""
-    return text.replace("scenes_train", "scenes_tiny_train").replace("scenes_test", "scenes_tiny_test")
+    return text.replace("reldn_scenes_train", "reldn_scenes_tiny_train").replace(
+        "reldn_scenes_test", "reldn_scenes_tiny_test"
+    )
 
 
 def reduced(words: Sequence[str]) -> list[str]:

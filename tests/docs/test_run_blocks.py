@@ -191,7 +191,7 @@ def predictions_of_another_model(folder: Path, variables: Variables) -> None:
 def confusion_of_the_demo(folder: Path, variables: Variables) -> None:
     for model in ("semantic_spatial", "reldn_l0", "reldn"):
         evaluated = results(folder / "output" / "confusion" / model / "inference")
-        assert evaluated == ["scenes_tiny_test/prdcls", "scenes_tiny_test/sgdet"]
+        assert evaluated == ["reldn_scenes_tiny_test/prdcls", "reldn_scenes_tiny_test/sgdet"]
 
 
 @promises("docs/training.md", "empty folder")
@@ -204,12 +204,12 @@ def training_with_configs(folder: Path, variables: Variables) -> None:
         folder / "output/lazy/scenes_reldn",
     ):
         assert_is_a_run(run_folder)
-    table = "inference/scenes_tiny_test/{}/relation_{}"
+    table = "inference/reldn_scenes_tiny_test/{}/relation_{}"
     assert_files(
         runs / "reldn", table.format("prdcls", "results.md"), table.format("sgdet", "predictions.npz")
     )
     assert_files(folder / "output/lazy/scenes_reldn", table.format("sgdet", "results.md"))
-    assert_files(runs / "detections", "scenes_tiny_train.npz", "scenes_tiny_test.npz")
+    assert_files(runs / "detections", "reldn_scenes_tiny_train.npz", "reldn_scenes_tiny_test.npz")
 
 
 @promises("docs/checkpoints.md", "other classes")
@@ -236,7 +236,7 @@ def retinanet(folder: Path, variables: Variables) -> None:
 @promises("docs/checkpoints.md", "boxes of a detector")
 def boxes_of_a_detector(folder: Path, variables: Variables) -> None:
     images = load_detections_into_dataset(
-        DatasetCatalog.get("scenes_tiny_test"), folder / "my_test.npz", variables["thing_classes"]
+        DatasetCatalog.get("reldn_scenes_tiny_test"), folder / "my_test.npz", variables["thing_classes"]
     )
     np.testing.assert_allclose(images[0]["detections"]["boxes"], [[1, 2, 30, 40]])
 

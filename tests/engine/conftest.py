@@ -14,7 +14,7 @@ from tests.builders.tiny_models import TinyConfig, make_model
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few scenes under the names of all data sets in the configs. The metadata stay as they are."""
-    tiny = DatasetCatalog.get("scenes_tiny_test")
+    tiny = DatasetCatalog.get("reldn_scenes_tiny_test")
     for name in data_sets():
         monkeypatch.setitem(DatasetCatalog.data, name, lambda: tiny)
 
@@ -22,6 +22,6 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def weights(tiny_config: TinyConfig, tmp_path: Path) -> str:
     """A complete RelDN checkpoint."""
-    vocabulary = vocabulary_of("scenes_tiny_train")
+    vocabulary = vocabulary_of("reldn_scenes_tiny_train")
     RelationCheckpointer(make_model(tiny_config()), str(tmp_path), vocabulary=vocabulary).save("reldn")
     return str(tmp_path / "reldn.pth")

@@ -19,7 +19,7 @@ LOSSES = ["cross_entropy", "class_agnostic", "entity_class", "predicate_class"]
 REDUCED = [
     *("MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "DATALOADER.NUM_WORKERS", "0"),
     *("MODEL.ROI_BOX_HEAD.FC_DIM", "16", "MODEL.FPN.OUT_CHANNELS", "16"),
-    *("MODEL.VGG.CHANNELS", "[4, 4, 8, 8, 8]"),
+    *("MODEL.RELDN_VGG.CHANNELS", "[4, 4, 8, 8, 8]"),
     *("MODEL.RESNETS.STEM_OUT_CHANNELS", "8", "MODEL.RESNETS.RES2_OUT_CHANNELS", "16"),
     *("MODEL.RPN.PRE_NMS_TOPK_TEST", "100", "MODEL.RPN.POST_NMS_TOPK_TEST", "40"),
     *("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "32"),

@@ -38,8 +38,8 @@ class Detector(nn.Module):
 @pytest.fixture
 def scenes_of_the_catalog(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first scenes, under a name of their own: COCOEvaluator leaves traces in the metadata."""
-    scenes = DatasetCatalog.get("scenes_tiny_test")[:4]
-    classes = MetadataCatalog.get("scenes_tiny_test").thing_classes
+    scenes = DatasetCatalog.get("reldn_scenes_tiny_test")[:4]
+    classes = MetadataCatalog.get("reldn_scenes_tiny_test").thing_classes
     assert sum(len(scene["annotations"]) for scene in scenes) > 8
     assert all(a["bbox_mode"] == BoxMode.XYXY_ABS for scene in scenes for a in scene["annotations"])
     monkeypatch.setitem(DatasetCatalog.data, DATA_SET, lambda: scenes)

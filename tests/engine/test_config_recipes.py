@@ -35,13 +35,18 @@ STAGE_ONE = {
 }
 SCHEDULES = {**STAGE_ONE, **STAGE_TWO}
 DATA = {
-    "openimages/reldn_x101_fpn.yaml": ("openimages_vrd_train", "openimages_vrd_val", 57, 9),
-    "openimages/mini_reldn_x101_fpn.yaml": ("openimages_vrd_mini_train", "openimages_vrd_mini_val", 57, 9),
-    "vg/reldn_x101_fpn.yaml": ("vg150_trainval", "vg150_test", 150, 50),
-    "vg/reldn_vgg16.yaml": ("vg150_trainval", "vg150_test", 150, 50),
-    "vrd/reldn_vgg16_imagenet.yaml": ("vrd_train", "vrd_test", 100, 70),
-    "vrd/reldn_vgg16_coco.yaml": ("vrd_train", "vrd_test", 100, 70),
-    "vrd/reldn_r50_fpn.yaml": ("vrd_train", "vrd_test", 100, 70),
+    "openimages/reldn_x101_fpn.yaml": ("reldn_openimages_vrd_train", "reldn_openimages_vrd_val", 57, 9),
+    "openimages/mini_reldn_x101_fpn.yaml": (
+        "reldn_openimages_vrd_mini_train",
+        "reldn_openimages_vrd_mini_val",
+        57,
+        9,
+    ),
+    "vg/reldn_x101_fpn.yaml": ("reldn_vg150_trainval", "reldn_vg150_test", 150, 50),
+    "vg/reldn_vgg16.yaml": ("reldn_vg150_trainval", "reldn_vg150_test", 150, 50),
+    "vrd/reldn_vgg16_imagenet.yaml": ("reldn_vrd_train", "reldn_vrd_test", 100, 70),
+    "vrd/reldn_vgg16_coco.yaml": ("reldn_vrd_train", "reldn_vrd_test", 100, 70),
+    "vrd/reldn_r50_fpn.yaml": ("reldn_vrd_train", "reldn_vrd_test", 100, 70),
 }
 SOLVER = {
     "IMS_PER_BATCH": 8,
@@ -226,8 +231,8 @@ def test_data_with_left_and_right_in_predicates_are_not_flipped(file: Path) -> N
 def test_the_mini_set_is_counted_over_the_full_one() -> None:
     for file in RUNS:
         datasets = load(file).DATASETS
-        mini = datasets.TRAIN == ("openimages_vrd_mini_train",)
-        assert (("openimages_vrd_train",) if mini else ()) == datasets.STATISTICS
+        mini = datasets.TRAIN == ("reldn_openimages_vrd_mini_train",)
+        assert (("reldn_openimages_vrd_train",) if mini else ()) == datasets.STATISTICS
 
 
 def test_each_benchmark_reports_its_numbers() -> None:

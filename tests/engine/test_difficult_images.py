@@ -32,7 +32,7 @@ def difficult(*kinds: str) -> list[dict[str, Any]]:
     found = []
     for i, kind in enumerate(kinds):
         size, relations = KINDS[kind]
-        scene = copy.deepcopy(DatasetCatalog.get("scenes_tiny_train")[i])
+        scene = copy.deepcopy(DatasetCatalog.get("reldn_scenes_tiny_train")[i])
         boxes = [annotation["bbox"] for annotation in scene["annotations"]][:size]
         classes = [annotation["category_id"] for annotation in scene["annotations"]][:size]
         annotations = Annotations(boxes, classes)
@@ -76,7 +76,7 @@ def test_a_step_on_nothing_but_such_images(kind: str, config: CfgNode) -> None:
 @pytest.fixture
 def registered() -> Iterator[str]:
     DatasetCatalog.register(NAME, lambda: difficult(*KINDS))
-    scenes = MetadataCatalog.get("scenes_tiny_train")
+    scenes = MetadataCatalog.get("reldn_scenes_tiny_train")
     names = {key: scenes.get(key) for key in ("thing_classes", "predicate_classes")}
     MetadataCatalog.get(NAME).set(evaluator_type="relation", **names)
     yield NAME

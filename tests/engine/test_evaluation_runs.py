@@ -23,7 +23,7 @@ from reldn_d2.structures.dataset_dicts import entity_boxes, entity_classes
 from tests.builders.tiny_models import TinyConfig, make_model
 
 TEST = "MODEL.ROI_RELATION_HEAD.TEST"
-SPLITS = ("scenes_tiny_train", "scenes_tiny_test")
+SPLITS = ("reldn_scenes_tiny_train", "reldn_scenes_tiny_test")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def sgdet_config(tiny_config: TinyConfig, perfect_detections: dict[str, str], tm
     """A model of classes alone, with weights and right detections. Its SGDET is fast and not 0."""
     RelationCheckpointer(make_model(tiny_config()), str(tmp_path)).save("model")
     cfg = tiny_config("MODEL.WEIGHTS", str(tmp_path / "model.pth"), file="frequency.yaml")
-    cfg.DATASETS.DETECTION_FILES_TEST = (perfect_detections["scenes_tiny_test"],)
+    cfg.DATASETS.DETECTION_FILES_TEST = (perfect_detections["reldn_scenes_tiny_test"],)
     return cfg
 
 
@@ -87,20 +87,20 @@ def test_the_settings_of_protocols_are_the_configs(tiny_config: TinyConfig) -> N
 def test_an_unknown_protocol_is_refused_before_anything_runs(tiny_config: TinyConfig) -> None:
     cfg = choose(tiny_config(), ["motifs", "recall"])
     with pytest.raises(ValueError, match=r"unknown protocol 'recall'; the protocols are motifs, .*confusion"):
-        Trainer.build_test_loader(cfg, "scenes_tiny_test")
+        Trainer.build_test_loader(cfg, "reldn_scenes_tiny_test")
     with pytest.raises(ValueError, match="unknown protocol 'recall'"):
-        Trainer.build_evaluator(cfg, "scenes_tiny_test")
+        Trainer.build_evaluator(cfg, "reldn_scenes_tiny_test")
 
 
 # --- queries
 
 
 def inputs_of(cfg: CfgNode) -> list[dict[str, Any]]:
-    return [x for batch in Trainer.build_test_loader(cfg, "scenes_tiny_test") for x in batch]
+    return [x for batch in Trainer.build_test_loader(cfg, "reldn_scenes_tiny_test") for x in batch]
 
 
 def test_the_loader_asks_for_triplets_where_a_protocol_compares_them(tiny_config: TinyConfig) -> None:
-    dataset_dicts = DatasetCatalog.get("scenes_tiny_test")
+    dataset_dicts = DatasetCatalog.get("reldn_scenes_tiny_test")
     truths = ground_truth_graphs(dataset_dicts, 6, 7)
     asked = inputs_of(choose(tiny_config("DATALOADER.NUM_WORKERS", "0"), ["motifs", "confusion"]))
     assert len(asked) == len(truths) == 8
@@ -120,10 +120,10 @@ def test_the_loader_asks_for_triplets_where_a_protocol_compares_them(tiny_config
 def test_asking_changes_no_dict_of_the_data_set(
     tiny_config: TinyConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset_dicts = DatasetCatalog.get("scenes_tiny_test")
+    dataset_dicts = DatasetCatalog.get("reldn_scenes_tiny_test")
     keys = [set(x) for x in dataset_dicts]
-    monkeypatch.setitem(DatasetCatalog.data, "scenes_tiny_test", lambda: dataset_dicts)
-    Trainer.build_test_loader(choose(tiny_config(), ["confusion"]), "scenes_tiny_test")
+    monkeypatch.setitem(DatasetCatalog.data, "reldn_scenes_tiny_test", lambda: dataset_dicts)
+    Trainer.build_test_loader(choose(tiny_config(), ["confusion"]), "reldn_scenes_tiny_test")
     assert [set(x) for x in dataset_dicts] == keys
 
 
@@ -145,14 +145,14 @@ def test_every_task_reports_confusion(sgdet_config: CfgNode) -> None:
 def test_the_confusion_subset_is_reported_when_the_config_says_so(
     sgdet_config: CfgNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset_dicts = DatasetCatalog.get("scenes_tiny_test")
+    dataset_dicts = DatasetCatalog.get("reldn_scenes_tiny_test")
     truths = ground_truth_graphs(dataset_dicts, 6, 7)
     plain = next(x for x in dataset_dicts if is_confusable(truths[str(x["image_id"])]))
     # An image with one relationship and no confusable case.
     row = plain["relations"][0]
     ends = [plain["annotations"][i] for i in row[:2]]
     plain = {**plain, "image_id": "plain", "annotations": ends, "relations": np.array([[0, 1, row[2]]])}
-    monkeypatch.setitem(DatasetCatalog.data, "scenes_tiny_test", lambda: [*dataset_dicts, plain])
+    monkeypatch.setitem(DatasetCatalog.data, "reldn_scenes_tiny_test", lambda: [*dataset_dicts, plain])
     sgdet_config.DATASETS.DETECTION_FILES_TEST = ()
     choose(sgdet_config, ["motifs", "confusion"], "prdcls")
     assert set(evaluate(sgdet_config)) == {"prdcls/motifs", "prdcls/confusion"}
@@ -210,8 +210,8 @@ def training_config(
     """A config without a backbone and a detector: steps take milliseconds. Every 20th is logged."""
     options = ["MODEL.WEIGHTS", sgdet_config.MODEL.WEIGHTS, "SOLVER.MAX_ITER", "25", "TEST.EVAL_PERIOD", "20"]
     cfg = tiny_config(*options, file="semantic_spatial.yaml")
-    cfg.DATASETS.DETECTION_FILES_TRAIN = (perfect_detections["scenes_tiny_train"],)
-    cfg.DATASETS.DETECTION_FILES_TEST = (perfect_detections["scenes_tiny_test"],)
+    cfg.DATASETS.DETECTION_FILES_TRAIN = (perfect_detections["reldn_scenes_tiny_train"],)
+    cfg.DATASETS.DETECTION_FILES_TEST = (perfect_detections["reldn_scenes_tiny_test"],)
     return choose(cfg, ["motifs", "confusion"])
 
 
@@ -241,7 +241,7 @@ def test_a_training_on_several_data_sets_checks_what_is_expected(
     training_config.DATASETS.TEST = SPLITS
     training_config.DATASETS.DETECTION_FILES_TEST = tuple(perfect_detections[name] for name in SPLITS)
     training_config.SOLVER.MAX_ITER = 1
-    key = "scenes_tiny_train/sgdet/motifs"
+    key = "reldn_scenes_tiny_train/sgdet/motifs"
     training_config.TEST.EXPECTED_RESULTS = [[key, "R@50", 50.0, 50.0]]
     results = train(training_config)
     assert set(results) == {f"{name}/sgdet/{x}" for name in SPLITS for x in ("motifs", "confusion")}

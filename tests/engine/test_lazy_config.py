@@ -41,7 +41,7 @@ LazyOverrides = Callable[..., list[str]]
 @pytest.fixture
 def weights(tiny_config: TinyConfig, tmp_path: Path) -> str:
     """A complete RelDN checkpoint."""
-    vocabulary = vocabulary_of("scenes_tiny_train")
+    vocabulary = vocabulary_of("reldn_scenes_tiny_train")
     RelationCheckpointer(make_model(tiny_config()), str(tmp_path), vocabulary=vocabulary).save("reldn")
     return str(tmp_path / "reldn.pth")
 
@@ -165,8 +165,8 @@ def test_the_scenes_config_describes_the_data_of_the_yaml(
     both: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     yaml, lazy = both
-    tiny = DatasetCatalog.get("scenes_tiny_train")
-    for name in ("scenes_train", "scenes_test"):
+    tiny = DatasetCatalog.get("reldn_scenes_tiny_train")
+    for name in ("reldn_scenes_train", "reldn_scenes_test"):
         monkeypatch.setitem(DatasetCatalog.data, name, lambda: tiny)
     yaml.OUTPUT_DIR = lazy.train.output_dir
     assert [*yaml.DATASETS.TRAIN, *yaml.DATASETS.TEST] == [*lazy.datasets.train, lazy.datasets.test]
@@ -176,9 +176,9 @@ def test_the_scenes_config_describes_the_data_of_the_yaml(
     np.testing.assert_array_equal(
         instantiate(lazy.dataloader.statistics), predicate_counts(tiny, num_classes=6, num_predicates=7)
     )
-    evaluators = [Trainer.build_evaluator(yaml, "scenes_test"), instantiate(lazy.dataloader.evaluator)]
+    evaluators = [Trainer.build_evaluator(yaml, "reldn_scenes_test"), instantiate(lazy.dataloader.evaluator)]
     inputs = [
-        list(Trainer.build_test_loader(yaml, "scenes_test")),
+        list(Trainer.build_test_loader(yaml, "reldn_scenes_test")),
         list(with_queries(instantiate(lazy.dataloader.test), evaluators[1].queries)),
     ]
     assert [len(batch) for batch in inputs[0]] == [len(batch) for batch in inputs[1]] == [8, 8]
@@ -307,11 +307,13 @@ def test_train_net_trains_resumes_and_evaluates_from_a_detector(
     run = tmp_path / "lazy"
     assert trained_iterations(run) == [1, 2]
     saved = torch.load(run / "model_final.pth")
-    assert saved["vocabulary"]["predicate_classes"] == vocabulary_of("scenes_tiny_train").predicate_classes
+    assert (
+        saved["vocabulary"]["predicate_classes"] == vocabulary_of("reldn_scenes_tiny_train").predicate_classes
+    )
     # The table was counted and is not trained.
     probs = saved["model"]["relation_head.pair_classifier.semantic.log_prior"].exp() - 1e-3
     counts = predicate_counts(
-        DatasetCatalog.get("scenes_tiny_train"), num_classes=6, num_predicates=7
+        DatasetCatalog.get("reldn_scenes_tiny_train"), num_classes=6, num_predicates=7
     ).astype(float)
     counts[..., -1] += 1
     np.testing.assert_allclose(probs, counts / counts.sum(-1, keepdims=True), atol=1e-6)
@@ -358,10 +360,10 @@ def test_the_relation_part_may_come_from_another_checkpoint(
 
 def test_precomputed_detections_are_trained_on(overrides: LazyOverrides, tmp_path: Path) -> None:
     box, score = np.array([[3.0, 3, 40, 40]]), np.array([0.5])
-    ids = [x["image_id"] for x in DatasetCatalog.get("scenes_tiny_train")]
+    ids = [x["image_id"] for x in DatasetCatalog.get("reldn_scenes_tiny_train")]
     found = {image_id: (box, score, np.array([i % 6])) for i, image_id in enumerate(ids)}
     file = tmp_path / "found.npz"
-    save_detections(file, found, vocabulary_of("scenes_tiny_train").thing_classes)
+    save_detections(file, found, vocabulary_of("reldn_scenes_tiny_train").thing_classes)
     cfg = load_lazy_config(TINY_LAZY, overrides(f"datasets.train_detections=[{file}]"))
     for x in next(iter(instantiate(cfg.dataloader.train))):
         assert x["detections"].pred_classes.tolist() == [ids.index(x["image_id"]) % 6]
@@ -389,7 +391,7 @@ def test_overrides_that_would_change_nothing_are_refused(options: list[str], mes
         (["train.init_checkpoint=''"], "frozen detector.*train.init_checkpoint"),
         (
             ["model.roi_heads.num_classes=5"],
-            "model.roi_heads.num_classes is 5, but data set scenes_tiny_train has 6",
+            "model.roi_heads.num_classes is 5, but data set reldn_scenes_tiny_train has 6",
         ),
         (["model.relation_head.num_predicates=9"], "model.relation_head.num_predicates is 9, but .* has 7"),
         (["train.amp.enabled=true"], "train.amp.enabled needs CUDA"),
@@ -439,7 +441,7 @@ def test_a_run_is_resumed_only_as_it_was_started(
 
 
 def test_the_identity_of_a_run_holds_no_address_and_leaves_out_what_does_not_matter() -> None:
-    images = DatasetCatalog.get("scenes_tiny_train")
+    images = DatasetCatalog.get("reldn_scenes_tiny_train")
     vitdet = str(LAZY / "vrd_reldn_vitdet_b.py")
     identity = identity_of(load_lazy_config(vitdet), images)
     assert "LayerNorm" in identity["model.backbone.net.norm_layer"]

@@ -70,7 +70,7 @@ def test_another_project_may_merge_an_old_config_itself() -> None:
 
 def test_it_predicts_the_same() -> None:
     cfg = config_of("reldn", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0")
-    image = read_image(DatasetCatalog.get("scenes_tiny_test")[0]["file_name"], "BGR")
+    image = read_image(DatasetCatalog.get("reldn_scenes_tiny_test")[0]["file_name"], "BGR")
     found, expected = RelationPredictor(cfg)(image), np.load(OLD / "prediction.npz")
     entities, relations = found["instances"], found["relations"]
     np.testing.assert_allclose(entities.pred_boxes.tensor, expected["boxes"], rtol=1e-3, atol=1e-2)
@@ -105,13 +105,13 @@ def test_its_predictions_score_the_same(task: str) -> None:
 
 
 def test_its_detector_detects_the_same() -> None:
-    classes = vocabulary_of("scenes_tiny_test").thing_classes
+    classes = vocabulary_of("reldn_scenes_tiny_test").thing_classes
     assert len(detections_made_by(OLD / "detections.npz")) == 64
     images = load_detections_into_dataset(
-        DatasetCatalog.get("scenes_tiny_test"), OLD / "detections.npz", classes
+        DatasetCatalog.get("reldn_scenes_tiny_test"), OLD / "detections.npz", classes
     )
     cfg = config_of("detector", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0")
-    batch = next(iter(Trainer.build_test_loader(cfg, "scenes_tiny_test")))
+    batch = next(iter(Trainer.build_test_loader(cfg, "reldn_scenes_tiny_test")))
     with torch.no_grad():
         outputs = load_model(cfg)(batch)
     for image, output in zip(images, outputs, strict=False):

@@ -70,13 +70,16 @@ def test_every_part_of_a_python_config_has_the_counts_of_the_data(party: Registe
 @pytest.mark.parametrize(
     ("file", "options"),
     [
-        (SCENES, ["DATASETS.TEST", "('scenes_tiny_test',)", f"{HEAD}.TEST.PROTOCOLS", "('confusion',)"]),
-        (LAZY, ["datasets.test=scenes_tiny_test", "dataloader.evaluator.protocols.names=[confusion]"]),
+        (
+            SCENES,
+            ["DATASETS.TEST", "('reldn_scenes_tiny_test',)", f"{HEAD}.TEST.PROTOCOLS", "('confusion',)"],
+        ),
+        (LAZY, ["datasets.test=reldn_scenes_tiny_test", "dataloader.evaluator.protocols.names=[confusion]"]),
     ],
 )
 def test_overrides_of_names_win(file: str, options: list[str], party: RegisteredData) -> None:
     parts = parts_of(load_config_for_data(file, options, party))
-    assert parts.test_datasets == ("scenes_tiny_test",) and parts.train_datasets == ("party_train",)
+    assert parts.test_datasets == ("reldn_scenes_tiny_test",) and parts.train_datasets == ("party_train",)
     assert parts.settings()[parts.keys.protocols] == '["confusion"]'
 
 
@@ -116,7 +119,7 @@ def test_a_config_for_other_data_loses_their_detections_and_results(
 ) -> None:
     file = tmp_path / "other.yaml"
     file.write_text(
-        f"_BASE_: {SCENES}\nDATASETS: {{DETECTION_FILES_TRAIN: [x.npz], STATISTICS: [scenes_train]}}\n"
+        f"_BASE_: {SCENES}\nDATASETS: {{DETECTION_FILES_TRAIN: [x.npz], STATISTICS: [reldn_scenes_train]}}\n"
         "TEST: {EXPECTED_RESULTS: [[prdcls/motifs, R@20, 90.0, 1.0]]}\n"
         "MODEL: {ROI_RELATION_HEAD: {TEST: {EXCLUDED_PREDICATES: [on]}}}\n"
     )
@@ -155,7 +158,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_counts_are_compared_before_a_model_is_built(no_model: None, tiny_config: TinyConfig) -> None:
     cfg = tiny_config("MODEL.ROI_HEADS.NUM_CLASSES", "5")
-    message = r"MODEL\.ROI_HEADS\.NUM_CLASSES is 5, but data set scenes_tiny_t\w+ has 6: set .* to 6"
+    message = r"MODEL\.ROI_HEADS\.NUM_CLASSES is 5, but data set reldn_scenes_tiny_t\w+ has 6: set .* to 6"
     for start in (Trainer, load_model, evaluate):
         with pytest.raises(ValueError, match=message):
             start(cfg)
@@ -164,15 +167,15 @@ def test_counts_are_compared_before_a_model_is_built(no_model: None, tiny_config
 def test_names_that_are_not_registered_are_named_with_near_ones(
     no_model: None, tiny_config: TinyConfig
 ) -> None:
-    message = r"'scenes_tiny_trian' is not registered: did you mean scenes_tiny_train .*--data.*--import"
+    message = r"'reldn_scenes_tiny_trian' is not registered: did you mean reldn_scenes_tiny_train .*--import"
     for key, start in (("TRAIN", Trainer), ("TEST", load_model), ("TEST", evaluate)):
         with pytest.raises(ValueError, match=message):
-            start(tiny_config(f"DATASETS.{key}", "('scenes_tiny_trian',)"))
-    assert "scenes_tiny_trian" not in DatasetCatalog
+            start(tiny_config(f"DATASETS.{key}", "('reldn_scenes_tiny_trian',)"))
+    assert "reldn_scenes_tiny_trian" not in DatasetCatalog
 
 
 def test_a_name_with_metadata_alone_can_not_be_loaded(tiny_config: TinyConfig) -> None:
-    known = MetadataCatalog.get("scenes_tiny_train")
+    known = MetadataCatalog.get("reldn_scenes_tiny_train")
     names = {"thing_classes": known.thing_classes, "predicate_classes": known.predicate_classes}
     MetadataCatalog.get("only_metadata").set(**names)
     with pytest.raises(ValueError, match="data set 'only_metadata' is not registered: correct the name"):
@@ -180,16 +183,17 @@ def test_a_name_with_metadata_alone_can_not_be_loaded(tiny_config: TinyConfig) -
 
 
 def test_a_string_instead_of_a_list_of_names(tiny_config: TinyConfig, tmp_path: Path) -> None:
-    message = r"DATASETS\.TRAIN takes a list, but is the string 'scenes_train'\. Write \['scenes_train'\]"
-    for value in ("scenes_train", "('scenes_train')"):
+    name = "'reldn_scenes_train'"
+    message = rf"DATASETS\.TRAIN takes a list, but is the string {name}\. Write \[{name}\]"
+    for value in ("reldn_scenes_train", "('reldn_scenes_train')"):
         with pytest.raises(ValueError, match=f"^override DATASETS.TRAIN .*{message}"):
             tiny_config("DATASETS.TRAIN", value)
     file = tmp_path / "x.yaml"
-    file.write_text('DATASETS:\n  TRAIN: ("scenes_train")\n')
+    file.write_text('DATASETS:\n  TRAIN: ("reldn_scenes_train")\n')
     with pytest.raises(ValueError, match=rf"x\.yaml can't be read.*{message}"):
         load_config(str(file))
     cfg = tiny_config()
-    cfg.DATASETS.TRAIN = "scenes_train"
+    cfg.DATASETS.TRAIN = "reldn_scenes_train"
     with pytest.raises(ValueError, match=f"^{message}"):
         Trainer(cfg)
 
@@ -198,5 +202,5 @@ def test_a_predictor_without_class_names_compares_the_counts(tiny_config: TinyCo
     options = ("MODEL.ROI_HEADS.NUM_CLASSES", "5")
     RelationCheckpointer(make_model(tiny_config(*options)), str(tmp_path)).save("unnamed")
     weights = ("MODEL.WEIGHTS", str(tmp_path / "unnamed.pth"))
-    with pytest.raises(ValueError, match=r"NUM_CLASSES is 5, but data set scenes_tiny_test has 6"):
+    with pytest.raises(ValueError, match=r"NUM_CLASSES is 5, but data set reldn_scenes_tiny_test has 6"):
         RelationPredictor(tiny_config(*options, *weights))

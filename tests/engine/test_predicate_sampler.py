@@ -1,4 +1,4 @@
-"""DATALOADER.SAMPLER_TRAIN "PredicateRepeatFactorTrainingSampler": rare predicates are drawn more often."""
+"""DATALOADER.SAMPLER_TRAIN that draws rare predicates more often."""
 
 import copy
 import json
@@ -20,7 +20,7 @@ from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig
 COMMON, RARE = 0, 1
 # RARE is in one of eight images: its factor is 0.5 / (1 / 8) = 4, and an epoch has 7 + 4 images.
 OPTIONS = [
-    *("DATALOADER.SAMPLER_TRAIN", "PredicateRepeatFactorTrainingSampler"),
+    *("DATALOADER.SAMPLER_TRAIN", "RelDNPredicateRepeatFactorTrainingSampler"),
     *("DATALOADER.REPEAT_THRESHOLD", "0.5"),
     *("DATALOADER.REPEAT_SQRT", "False"),
     *("DATALOADER.ASPECT_RATIO_GROUPING", "False"),
@@ -31,7 +31,7 @@ RARE_IMAGE, EPOCH = 3, 11
 
 def images() -> list[dict[str, Any]]:
     """Eight scenes with one relationship each, number RARE_IMAGE with the rare predicate."""
-    found = copy.deepcopy(DatasetCatalog.get("scenes_tiny_train")[:8])
+    found = copy.deepcopy(DatasetCatalog.get("reldn_scenes_tiny_train")[:8])
     for i, one in enumerate(found):
         one["image_id"] = i
         one["relations"] = np.array([[0, 1, RARE if i == RARE_IMAGE else COMMON]])

@@ -35,7 +35,7 @@ KINDS = ("yaml", "python")
 @pytest.fixture
 def weights(tiny_config: TinyConfig, tmp_path: Path) -> str:
     """A complete RelDN checkpoint."""
-    vocabulary = vocabulary_of("scenes_tiny_train")
+    vocabulary = vocabulary_of("reldn_scenes_tiny_train")
     RelationCheckpointer(make_model(tiny_config()), str(tmp_path), vocabulary=vocabulary).save("reldn")
     return str(tmp_path / "reldn.pth")
 
@@ -89,7 +89,7 @@ def test_both_kinds_train_resume_evaluate_and_predict_alike(weights: str, tmp_pa
         cfg = config(kind, output, final)
         assert trained == resumed == evaluate(cfg) == Trainer.test(cfg, load_model(cfg))
         found = RelationPredictor(cfg)(
-            read_image(DatasetCatalog.get("scenes_tiny_test")[0]["file_name"], "BGR")
+            read_image(DatasetCatalog.get("reldn_scenes_tiny_test")[0]["file_name"], "BGR")
         )
         states.append(state)
         results.append(trained)
@@ -181,15 +181,15 @@ def test_a_loop_that_does_not_pass_the_queries_gets_the_remedy(weights: str, tmp
     """Detectron2's loader and our evaluator, without the queries that join them."""
     cfg = config("yaml", tmp_path, weights)
     model = load_model(cfg)
-    evaluator = RelationEvaluator("scenes_tiny_test", "prdcls", ("reldn", "confusion"))
+    evaluator = RelationEvaluator("reldn_scenes_tiny_test", "prdcls", ("reldn", "confusion"))
     loader = build_detection_test_loader(
-        DatasetCatalog.get("scenes_tiny_test"), mapper=RelationDatasetMapper(cfg, is_train=False)
+        DatasetCatalog.get("reldn_scenes_tiny_test"), mapper=RelationDatasetMapper(cfg, is_train=False)
     )
     with pytest.raises(ValueError, match=r"queries=evaluator.queries") as raised:
         inference_on_dataset(model, loader, evaluator)
     assert "\n" not in str(raised.value) and "image" in str(raised.value)
     joined = inference_on_dataset(model, with_queries(loader, evaluator.queries), evaluator)
-    loader = Trainer.build_test_loader(cfg, "scenes_tiny_test")
+    loader = Trainer.build_test_loader(cfg, "reldn_scenes_tiny_test")
     trainers = inference_on_dataset(model, loader, evaluator)
     assert joined == trainers and np.isfinite(joined["prdcls/confusion"]["entity_instance_right"])
 
@@ -216,20 +216,20 @@ def test_a_trainer_without_evaluator_goes_on(weights: str, tmp_path: Path) -> No
 
 
 def test_a_joined_loader_is_still_detectron2s(weights: str, tmp_path: Path) -> None:
-    loader = Trainer.build_test_loader(config("yaml", tmp_path, weights), "scenes_tiny_test")
+    loader = Trainer.build_test_loader(config("yaml", tmp_path, weights), "reldn_scenes_tiny_test")
     assert len(loader.dataset) == 8
     assert not hasattr(loader, "no_such_attribute")
 
 
 def test_a_python_config_with_a_fixed_test_set_loads_no_other(weights: str, tmp_path: Path) -> None:
     cfg = config("python", tmp_path, weights)
-    cfg.dataloader.test.dataset.names = ["scenes_tiny_test"]
+    cfg.dataloader.test.dataset.names = ["reldn_scenes_tiny_test"]
     parts = parts_of(cfg)
-    parts.test_loader("scenes_tiny_test")
+    parts.test_loader("reldn_scenes_tiny_test")
     with pytest.raises(
-        ValueError, match=r"does not refer to datasets.test, so it can't load scenes_tiny_train"
+        ValueError, match=r"does not refer to datasets.test, so it can't load reldn_scenes_tiny_train"
     ):
-        parts.test_loader("scenes_tiny_train")
+        parts.test_loader("reldn_scenes_tiny_train")
 
 
 @pytest.mark.parametrize("path", ["model (1).pth", "a=b/it's.pth", "plain/model-1.pth", ""])
@@ -244,8 +244,8 @@ def test_any_path_can_be_an_override_of_a_python_config(path: str) -> None:
     [
         ("train.max_iter=[1,", r"override 'train.max_iter=\[1,' can't be applied"),
         ("train.device.x=1", r"train.device.x"),
-        ("datasets.train=scenes_tiny_train", "datasets.train is a list of names"),
-        ("datasets.test=[scenes_tiny_test]", "datasets.test one name"),
+        ("datasets.train=reldn_scenes_tiny_train", "datasets.train is a list of names"),
+        ("datasets.test=[reldn_scenes_tiny_test]", "datasets.test one name"),
     ],
 )
 def test_a_bad_override_of_a_python_config_is_one_line(override: str, message: str) -> None:
@@ -267,9 +267,9 @@ def test_detections_of_a_python_config_are_found_wherever_it_names_them(weights:
     """Training on proposals does not go together with precomputed detections."""
     cfg = config("python", tmp_path, weights)
     cfg.model.entities_from_proposals = True
-    ids = [x["image_id"] for x in DatasetCatalog.get("scenes_tiny_train")]
+    ids = [x["image_id"] for x in DatasetCatalog.get("reldn_scenes_tiny_train")]
     nothing = (np.zeros((0, 4)), np.zeros(0), np.zeros(0, dtype=np.int64))
-    classes = vocabulary_of("scenes_tiny_train").thing_classes
+    classes = vocabulary_of("reldn_scenes_tiny_train").thing_classes
     save_detections(tmp_path / "none.npz", dict.fromkeys(ids, nothing), classes)
     cfg.dataloader.train.dataset.dataset_dicts.detection_files = [str(tmp_path / "none.npz")]
     with pytest.raises(ValueError, match="trains on proposals, so it can't use"):

@@ -27,7 +27,7 @@ MARGIN = "MODEL.ROI_RELATION_HEAD.LOSS.ENTITY_CLASS.MARGIN"
 
 @pytest.fixture
 def scenes() -> list[DatasetDict]:
-    return copy.deepcopy(DatasetCatalog.get("scenes_tiny_train")[:3])
+    return copy.deepcopy(DatasetCatalog.get("reldn_scenes_tiny_train")[:3])
 
 
 def identity_of(cfg: CfgNode, scenes: list[DatasetDict]) -> dict[str, str]:
@@ -182,10 +182,10 @@ def test_changed_annotations_are_noticed(
 
 def test_another_data_set_is_noticed(tiny_config: TinyConfig, scenes: list[DatasetDict]) -> None:
     saved = identity_of(tiny_config(), scenes)
-    other = tiny_config("DATASETS.TRAIN", "('scenes_tiny_test',)")
+    other = tiny_config("DATASETS.TRAIN", "('reldn_scenes_tiny_test',)")
     message = said(saved, identity_of(other, scenes[:2]))
     assert "number of training images was 3, now 2" in message
-    assert 'DATASETS.TRAIN was ["scenes_tiny_train"], now ["scenes_tiny_test"]' in message
+    assert 'DATASETS.TRAIN was ["reldn_scenes_tiny_train"], now ["reldn_scenes_tiny_test"]' in message
     assert said(saved, identity_of(tiny_config(), scenes[::-1])), "the sampler draws by position"
 
 
@@ -225,7 +225,7 @@ def test_a_detector_needs_only_boxes(tiny_config: TinyConfig, scenes: list[Datas
 
 
 def test_changed_detections_are_noticed(tiny_config: TinyConfig, tmp_path: Path) -> None:
-    names = ("scenes_tiny_train",)
+    names = ("reldn_scenes_tiny_train",)
     cfg, classes = tiny_config(), vocabulary_of(*names).thing_classes
     ids = [image["image_id"] for image in DatasetCatalog.get(*names)]
     box = np.array([[1.0, 2.0, 30.0, 40.0]])
@@ -305,7 +305,7 @@ def test_identities_are_compared_only_when_resuming(tiny_config: TinyConfig) -> 
     trainer = Trainer(other)
     trainer.resume_or_load(resume=False)
     assert trainer.start_iter == 0
-    other.DATASETS.TEST = ("scenes_tiny_test",)
+    other.DATASETS.TEST = ("reldn_scenes_tiny_test",)
     other.MODEL.ROI_RELATION_HEAD.TEST.TASK = "prdcls"
     assert "prdcls/motifs" in evaluate(other, resume=True)
     model = Trainer.build_model(other)

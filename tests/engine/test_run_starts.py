@@ -28,15 +28,15 @@ def test_a_training_says_what_it_trains(
     trainer, _ = train(kind, output=output, weights=weights, seed=5)
     out = capsys.readouterr().out
     said = lines_of(out)
-    images = DatasetCatalog.get("scenes_tiny_train")
+    images = DatasetCatalog.get("reldn_scenes_tiny_train")
     entities = sum(len(image["annotations"]) for image in images)
     related = sum(len(image["relations"]) for image in images)
     assert said["data"] == (
-        f"scenes_tiny_train: {len(images)} images, {entities} entities, {related} relationships; "
+        f"reldn_scenes_tiny_train: {len(images)} images, {entities} entities, {related} relationships; "
         "6 classes, 7 predicates"
     )
     assert said["trained on"] == f"{related} relationships in {len(images)} images"
-    assert said["tested on"] == "scenes_tiny_test"
+    assert said["tested on"] == "reldn_scenes_tiny_test"
     total = sum(x.numel() for x in trainer.model.parameters())
     trained = sum(x.numel() for x in trainer.model.parameters() if x.requires_grad)
     assert said["model"] == f"RelDN with FPN on ResNet; trains {trained:,} of {total:,} parameters"
@@ -60,12 +60,14 @@ def test_an_evaluation_says_what_it_evaluates(
     results = evaluate(setup(arguments(kind, output=tmp_path / "run", weights=weights, eval_only=True)))
     out = capsys.readouterr().out
     said = lines_of(out)
-    assert said["data"].startswith("scenes_tiny_test: 8 images, ") and said["data"].endswith("7 predicates")
+    assert said["data"].startswith("reldn_scenes_tiny_test: 8 images, ") and said["data"].endswith(
+        "7 predicates"
+    )
     assert said["weights"] == weights and "recipe" not in said
     assert said["results"] == str(
-        tmp_path / "run" / "inference" / "scenes_tiny_test" / "prdcls" / "relation_results.md"
+        tmp_path / "run" / "inference" / "reldn_scenes_tiny_test" / "prdcls" / "relation_results.md"
     )
-    headline = f"R@50 of prdcls/motifs: {results['prdcls/motifs']['R@50']:.2f} (on scenes_tiny_test)"
+    headline = f"R@50 of prdcls/motifs: {results['prdcls/motifs']['R@50']:.2f} (on reldn_scenes_tiny_test)"
     assert f"\n  {headline}\n" in out
     assert headline in (tmp_path / "run" / "inference" / "summary.md").read_text()
     assert not (tmp_path / "run" / "summary.md").exists(), "that of a training"

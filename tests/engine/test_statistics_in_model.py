@@ -39,7 +39,7 @@ def test_a_saved_model_needs_no_data_for_its_table(
         *(f"{SEMANTIC}.BACKGROUND_COUNT", background_count),
     ]
     cfg = tiny_config(*options)
-    expected = expected_table("scenes_tiny_train", overlap_only, background_count)
+    expected = expected_table("reldn_scenes_tiny_train", overlap_only, background_count)
     trainer = Trainer(cfg)
     trainer.checkpointer.save("saved")
     torch.testing.assert_close(table_of(trainer.model), expected)
@@ -56,7 +56,7 @@ def test_a_saved_model_needs_no_data_for_its_table(
 
 
 def test_the_table_may_be_counted_over_other_data(tiny_config: TinyConfig) -> None:
-    counted_over = Trainer(tiny_config("DATASETS.STATISTICS", "('scenes_tiny_test',)"))
+    counted_over = Trainer(tiny_config("DATASETS.STATISTICS", "('reldn_scenes_tiny_test',)"))
     torch.testing.assert_close(
-        table_of(counted_over.model), expected_table("scenes_tiny_test", False, "unrelated")
+        table_of(counted_over.model), expected_table("reldn_scenes_tiny_test", False, "unrelated")
     )

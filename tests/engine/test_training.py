@@ -109,11 +109,11 @@ def test_cached_detections_give_the_same_result(
     options = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", "MODEL.WEIGHTS", str(detector)]
     stage1 = tiny_config(*options, file="detector.yaml")
     files = {}
-    for name in ("scenes_tiny_train", "scenes_tiny_test"):
+    for name in ("reldn_scenes_tiny_train", "reldn_scenes_tiny_test"):
         files[name] = tmp_path / f"{name}.npz"
         cache_detections(stage1, load_model(stage1), name, files[name])
-    detected = load_model(stage1)(next(iter(Trainer.build_test_loader(stage1, "scenes_tiny_test"))))
-    with np.load(files["scenes_tiny_test"]) as cached:
+    detected = load_model(stage1)(next(iter(Trainer.build_test_loader(stage1, "reldn_scenes_tiny_test"))))
+    with np.load(files["reldn_scenes_tiny_test"]) as cached:
         boxes = np.concatenate([x["instances"].pred_boxes.tensor.detach().numpy() for x in detected])
         assert len(boxes) > len(detected)
         np.testing.assert_allclose(cached["boxes"], boxes, rtol=1e-5)
@@ -124,8 +124,8 @@ def test_cached_detections_give_the_same_result(
     RelationCheckpointer(model).load(str(detector))
     model.eval()
     online = Trainer.test(stage2, model)
-    stage2.DATASETS.DETECTION_FILES_TEST = (str(files["scenes_tiny_test"]),)
-    stage2.DATASETS.DETECTION_FILES_TRAIN = (str(files["scenes_tiny_train"]),)
+    stage2.DATASETS.DETECTION_FILES_TEST = (str(files["reldn_scenes_tiny_test"]),)
+    stage2.DATASETS.DETECTION_FILES_TRAIN = (str(files["reldn_scenes_tiny_train"]),)
     model.proposal_generator = None  # the detector is not run
     cached = Trainer.test(stage2, model)
     for protocol, metrics in online.items():
@@ -193,7 +193,7 @@ def test_learning_rate_groups(tiny_config: TinyConfig) -> None:
 
 def with_dataset(cfg: CfgNode, name: str, **metadata: list[str]) -> CfgNode:
     if name not in DatasetCatalog:
-        DatasetCatalog.register(name, lambda: DatasetCatalog.get("scenes_tiny_train"))
+        DatasetCatalog.register(name, lambda: DatasetCatalog.get("reldn_scenes_tiny_train"))
         MetadataCatalog.get(name).set(evaluator_type="relation", **metadata)
     cfg.DATASETS.TRAIN = (name,)
     return cfg
@@ -204,16 +204,16 @@ def test_class_counts_must_fit_the_data_set(tiny_config: TinyConfig) -> None:
     cfg = with_dataset(tiny_config(), "five_things", thing_classes=things, predicate_classes=predicates)
     with pytest.raises(ValueError, match=r"NUM_CLASSES is 6, but data set five_things has 5"):
         Trainer(cfg)
-    things = MetadataCatalog.get("scenes_tiny_train").thing_classes
+    things = MetadataCatalog.get("reldn_scenes_tiny_train").thing_classes
     cfg = with_dataset(
         tiny_config(), "permuted", thing_classes=[*things[1:], things[0]], predicate_classes=predicates
     )
     with pytest.raises(
-        ValueError, match=r"data set scenes_tiny_test has 6 thing_classes.*differ from number 0"
+        ValueError, match=r"data set reldn_scenes_tiny_test has 6 thing_classes.*differ from number 0"
     ):
         Trainer(cfg)
     cfg = tiny_config("MODEL.ROI_RELATION_HEAD.NUM_PREDICATES", "9")
-    with pytest.raises(ValueError, match=r"NUM_PREDICATES is 9, but data set scenes_tiny_train has 7"):
+    with pytest.raises(ValueError, match=r"NUM_PREDICATES is 9, but data set reldn_scenes_tiny_train has 7"):
         Trainer(cfg)
 
 
@@ -221,8 +221,8 @@ def test_an_own_data_set_trains_and_evaluates(
     detector: Path, tiny_config: TinyConfig, tmp_path: Path
 ) -> None:
     """COCO-relations, registered in one line; its class names are known once it is loaded."""
-    scenes = DatasetCatalog.get("scenes_tiny_test")
-    save_coco_relations(scenes, MetadataCatalog.get("scenes_tiny_test"), tmp_path / "own.json")
+    scenes = DatasetCatalog.get("reldn_scenes_tiny_test")
+    save_coco_relations(scenes, MetadataCatalog.get("reldn_scenes_tiny_test"), tmp_path / "own.json")
     register_coco_relations("own_scenes", {}, str(tmp_path / "own.json"), "/")
     try:
         cfg = tiny_config("MODEL.WEIGHTS", str(detector))
@@ -238,8 +238,8 @@ def test_an_own_data_set_trains_and_evaluates(
 
 def test_a_detector_trains_on_an_own_data_set(tiny_config: TinyConfig, tmp_path: Path) -> None:
     """Box AP needs neither "area" nor "iscrowd", which the format does not require."""
-    scenes = DatasetCatalog.get("scenes_tiny_test")
-    save_coco_relations(scenes, MetadataCatalog.get("scenes_tiny_test"), tmp_path / "own.json")
+    scenes = DatasetCatalog.get("reldn_scenes_tiny_test")
+    save_coco_relations(scenes, MetadataCatalog.get("reldn_scenes_tiny_test"), tmp_path / "own.json")
     content = json.loads((tmp_path / "own.json").read_text())
     for annotation in content["annotations"]:
         del annotation["area"], annotation["iscrowd"]
@@ -349,7 +349,7 @@ def test_refusals_before_training(tiny_config: TinyConfig) -> None:
         Trainer(tiny_config("SOLVER.AMP.ENABLED", "True"))
     with pytest.raises(ValueError, match="nothing to evaluate"):
         evaluate(tiny_config())
-    two = ("scenes_tiny_train", "scenes_tiny_test")
+    two = ("reldn_scenes_tiny_train", "reldn_scenes_tiny_test")
     with pytest.raises(ValueError, match="1 detection files for 2 data sets"):
         cfg = tiny_config("DATASETS.DETECTION_FILES_TRAIN", "('x.npz',)")
         cfg.DATASETS.TRAIN = two
@@ -388,7 +388,7 @@ def test_frequency_baseline_counts_its_own_table(tiny_config: TinyConfig, tmp_pa
     tables = [model.relation_head.pair_classifier.semantic.log_prior for model in (counted, loaded)]
     assert torch.equal(*tables)
     other = tiny_config(*options, file="frequency.yaml")
-    other.DATASETS.STATISTICS = ("scenes_tiny_test",)
+    other.DATASETS.STATISTICS = ("reldn_scenes_tiny_test",)
     assert not torch.equal(tables[0], load_model(other).relation_head.pair_classifier.semantic.log_prior)
 
 

@@ -42,7 +42,7 @@ def reduced(config: str, output: Path) -> DictConfig:
         model.relation_head.num_predicates = 7
         model.relation_head.pair_classifier.visual.feature_size = 32
         cfg.dataloader.evaluator.protocols.names = ["motifs"]
-    cfg.datasets.train, cfg.datasets.test = ["scenes_tiny_train"], "scenes_tiny_test"
+    cfg.datasets.train, cfg.datasets.test = ["reldn_scenes_tiny_train"], "reldn_scenes_tiny_test"
     for loader in (cfg.dataloader.train, cfg.dataloader.test):
         loader.num_workers = 0
         loader.mapper.augmentations[0].short_edge_length = [64]
@@ -67,7 +67,7 @@ def test_it_builds_at_full_size(config: str, kind: type, meta_device: torch.devi
         model = instantiate(cfg.model)
     assert type(model) is kind
     assert len(model.backbone.net.blocks) == 12 and model.backbone.net.pos_embed.shape[-1] == 768
-    assert model.roi_heads.num_classes == len(MetadataCatalog.get("vrd_train").thing_classes)
+    assert model.roi_heads.num_classes == len(MetadataCatalog.get("reldn_vrd_train").thing_classes)
     assert not model.roi_heads.mask_on and model.input_format == "RGB"
     cfg.optimizer.params.model = model
     assert isinstance(instantiate(cfg.optimizer), torch.optim.AdamW)

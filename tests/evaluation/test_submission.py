@@ -625,10 +625,10 @@ def test_official_labels_come_before_names() -> None:
 
 
 def test_labels_of_a_registered_data_set_are_its_names() -> None:
-    DatasetCatalog.get("scenes_test")
-    metadata = MetadataCatalog.get("scenes_test")
+    DatasetCatalog.get("reldn_scenes_test")
+    metadata = MetadataCatalog.get("reldn_scenes_test")
     expected = list(metadata.thing_classes), list(metadata.predicate_classes)
-    assert submission_labels("scenes_test") == expected
+    assert submission_labels("reldn_scenes_test") == expected
 
 
 def test_sizes_go_by_the_image_id_as_text() -> None:

@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.models import vgg, vgg16
 
 from reldn_d2.engine import load_config
-from reldn_d2.modeling import VGG16, VGGBoxHead
+from reldn_d2.modeling import VGG16, RelDNVGGBoxHead
 from reldn_d2.modeling.region_heads import before_last_relu
 from tests.builders.tiny_models import REPOSITORY, TINY
 
@@ -64,7 +64,7 @@ def test_full_size_has_the_shapes_of_torchvision() -> None:
         theirs = vgg16()
         ours = VGG16(channels=CHANNELS)
         region = ShapeSpec(channels=512, height=7, width=7)
-        head = VGGBoxHead(region, conv_dims=[], fc_dims=[4096, 4096], dropout=0.5)
+        head = RelDNVGGBoxHead(region, conv_dims=[], fc_dims=[4096, 4096], dropout=0.5)
     state = ours.state_dict()
     for name, layer in torchvision_convolutions(theirs.features).items():
         assert state.pop(f"{name}.weight").shape == layer.weight.shape
@@ -90,11 +90,11 @@ def small_classifier(width: int, dropout: float) -> nn.Sequential:
 
 
 @torch.no_grad()
-def small_heads(dropout: float) -> tuple[VGGBoxHead, nn.Sequential]:
+def small_heads(dropout: float) -> tuple[RelDNVGGBoxHead, nn.Sequential]:
     torch.manual_seed(1)
     theirs = small_classifier(10, dropout)
     region = ShapeSpec(channels=6, height=3, width=2)
-    ours = VGGBoxHead(region, conv_dims=[], fc_dims=[10, 10], dropout=dropout)
+    ours = RelDNVGGBoxHead(region, conv_dims=[], fc_dims=[10, 10], dropout=dropout)
     for name, layer in (("fc1", theirs[0]), ("fc2", theirs[3])):
         ours.get_submodule(name).load_state_dict(layer.state_dict())
     return ours, theirs
@@ -153,7 +153,7 @@ def test_gradients_reach_what_is_trained() -> None:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"channels": [1, 2, 3, 4]}, "MODEL.VGG.CHANNELS"),
+        ({"channels": [1, 2, 3, 4]}, "MODEL.RELDN_VGG.CHANNELS"),
         ({"channels": [1] * 5, "freeze_at": 6}, "MODEL.BACKBONE.FREEZE_AT is 6"),
         ({"channels": [1] * 5, "freeze_at": -1}, "MODEL.BACKBONE.FREEZE_AT is -1"),
     ],
@@ -164,12 +164,19 @@ def test_other_shapes_are_refused(options: dict, named: str) -> None:
 
 
 def test_the_config_makes_both() -> None:
-    options = ["MODEL.DEVICE", "cpu", "MODEL.VGG.CHANNELS", "[2, 3, 4, 5, 6]", "MODEL.VGG.DROPOUT", "0.25"]
+    options = [
+        "MODEL.DEVICE",
+        "cpu",
+        "MODEL.RELDN_VGG.CHANNELS",
+        "[2, 3, 4, 5, 6]",
+        "MODEL.RELDN_VGG.DROPOUT",
+        "0.25",
+    ]
     options += ["MODEL.BACKBONE.FREEZE_AT", "1", "MODEL.ROI_BOX_HEAD.FC_DIM", "8"]
     file = REPOSITORY / "configs" / "base" / "rcnn_vgg16.yaml"
     detector = build_model(load_config(str(file), [*TINY, *options]))
     backbone, head = detector.backbone, detector.roi_heads.box_head
-    assert isinstance(backbone, VGG16) and isinstance(head, VGGBoxHead)
+    assert isinstance(backbone, VGG16) and isinstance(head, RelDNVGGBoxHead)
     widths = [backbone.get_submodule(name).out_channels for name in NAMES]
     assert widths == [2, 2, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 6]
     frozen = [name for name in NAMES if not backbone.get_submodule(name).weight.requires_grad]

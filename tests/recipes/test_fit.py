@@ -30,7 +30,7 @@ def test_images_are_as_large_as_the_data_up_to_a_limit(sizes: list[tuple[int, in
 
 def test_the_scenes_keep_the_sizes_and_lengths_of_the_demo() -> None:
     detector, relations = load("scenes/detector.yaml"), load("scenes/reldn.yaml")
-    found = fitted_sizes(detector, DatasetCatalog.get("scenes_tiny_train"))
+    found = fitted_sizes(detector, DatasetCatalog.get("reldn_scenes_tiny_train"))
     assert found["MODEL.ANCHOR_GENERATOR.SIZES"] == detector.MODEL.ANCHOR_GENERATOR.SIZES
     for cfg, epochs in ((detector, 1.3), (relations, 1)):
         kept = {"SOLVER.MAX_ITER": cfg.SOLVER.MAX_ITER, "SOLVER.STEPS": tuple(cfg.SOLVER.STEPS)}

@@ -121,7 +121,7 @@ def test_imagenet_weights_are_trained_on(party: RegisteredData, tmp_path: Path) 
     detector, relations = (load_config(str(output / x / "config.yaml")) for x in ("detector", ""))
     assert Path(detector.MODEL.WEIGHTS) == output / "efficientnet_lite0.pth"
     assert detector.MODEL.ANCHOR_GENERATOR.SIZES == [[4.0], [8.0], [16.0], [32.0]]
-    assert relations.MODEL.BACKBONE.NAME == "build_timm_fpn_backbone"
+    assert relations.MODEL.BACKBONE.NAME == "build_reldn_timm_fpn_backbone"
     assert relations.MODEL.ROI_RELATION_HEAD.VISUAL.DROPOUT == 0.8, "the settings for few photos"
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 r"""Writes the file of detection scores that the row "sgdet" of the benchmark ranks.
 
-python tools/benchmarks/make_detections.py --dataset vrd_mini_test \
-    --detections output/vrd_mini/detections/vrd_mini_test.npz \
+python tools/benchmarks/make_detections.py --dataset reldn_vrd_mini_test \
+    --detections output/vrd_mini/detections/reldn_vrd_mini_test.npz \
     --weights output/vrd_mini/semantic_spatial_eps0.001/model_final.pth
 
 The file holds the first photos of a data set with at least `--least` detections. It also holds the semantic

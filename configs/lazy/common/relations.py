@@ -13,9 +13,9 @@ from reldn_d2.engine.protocols import protocols_of_task
 from reldn_d2.evaluation import RelationEvaluator
 
 datasets = {
-    "train": ["scenes_train"],
+    "train": ["reldn_scenes_train"],
     "statistics": "${.train}",  # the semantic table is counted over these; for a subset, name the full set
-    "test": "scenes_test",
+    "test": "reldn_scenes_test",
     # Files of precomputed detections, one for each data set. If empty, the detector is run.
     "train_detections": [],
     "test_detections": [],

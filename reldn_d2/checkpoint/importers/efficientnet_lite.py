@@ -32,7 +32,7 @@ def installed_weights() -> Path:
 
 
 def to_timm_detector(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The backbone's part of the state dict of a detector with `build_timm_fpn_backbone`.
+    """The backbone's part of the state dict of a detector with `build_reldn_timm_fpn_backbone`.
 
     Args:
         weights: state dict in the package's file.

@@ -1,4 +1,4 @@
-"""torchvision's ImageNet weights of VGG-16 for a detector with `build_vgg16_backbone` and `VGGBoxHead`."""
+"""torchvision's ImageNet weights of VGG-16 for `build_reldn_vgg16_backbone` and `RelDNVGGBoxHead`."""
 
 from collections.abc import Mapping
 

@@ -28,10 +28,10 @@ from .vocabulary import (
 logger = logging.getLogger(__name__)
 
 BUILTIN_DATASETS = {
-    "scenes_train": ("train", 1600),
-    "scenes_test": ("test", 200),
-    "scenes_tiny_train": ("train", 16),
-    "scenes_tiny_test": ("test", 8),
+    "reldn_scenes_train": ("train", 1600),
+    "reldn_scenes_test": ("test", 200),
+    "reldn_scenes_tiny_train": ("train", 16),
+    "reldn_scenes_tiny_test": ("test", 8),
 }
 """Name -> (split, number of scenes). The tiny sets are the first scenes of the large ones."""
 

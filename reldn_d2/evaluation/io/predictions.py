@@ -28,6 +28,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
+from reldn_d2.renamed import present_dataset_name
 from reldn_d2.utils.io import atomic_write
 
 from ..graphs import PairAnswers, PredictedGraph, RankedTriplets, TripletAnswers
@@ -109,6 +110,8 @@ def save_predictions(
 def load_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
     """Read a file that `save_predictions` wrote.
 
+    The old name of a built-in data set becomes its present name, unless a project has registered it.
+
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is not a complete prediction file of this version.
@@ -136,7 +139,8 @@ def load_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
             PairAnswers(*tables["annotated"][i]) if arrays["has_annotated_pairs"][i] else None,
             TripletAnswers(*tables["named"][i]) if arrays["has_named_triplets"][i] else None,
         )
-    return SavedPredictions(str(arrays["dataset_name"]), str(arrays["task"]).lower(), predictions)
+    dataset_name = present_dataset_name(str(arrays["dataset_name"]))
+    return SavedPredictions(dataset_name, str(arrays["task"]).lower(), predictions)
 
 
 def _check_columns(arrays: Mapping[str, npt.NDArray[Any]], path: str | os.PathLike[str]) -> None:

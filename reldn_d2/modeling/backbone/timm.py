@@ -83,21 +83,24 @@ class TimmBackbone(Backbone):
 
 
 @BACKBONE_REGISTRY.register()
-def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:  # noqa: ARG001 (registry API)
-    """Builds the model MODEL.TIMM.NAME without FPN. It returns the maps MODEL.FPN.IN_FEATURES."""
+def build_reldn_timm_backbone(
+    cfg: CfgNode,
+    input_shape: ShapeSpec,  # noqa: ARG001 (registry API)
+) -> TimmBackbone:
+    """Builds the model MODEL.RELDN_TIMM.NAME without FPN. It returns the maps MODEL.FPN.IN_FEATURES."""
     return TimmBackbone(
-        cfg.MODEL.TIMM.NAME,
+        cfg.MODEL.RELDN_TIMM.NAME,
         out_features=cfg.MODEL.FPN.IN_FEATURES,
-        freeze_norm=cfg.MODEL.TIMM.FREEZE_NORM,
+        freeze_norm=cfg.MODEL.RELDN_TIMM.FREEZE_NORM,
         freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
     )
 
 
 @BACKBONE_REGISTRY.register()
-def build_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+def build_reldn_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """Builds an FPN on a timm model, like Detectron2's `build_resnet_fpn_backbone`."""
     return FPN(
-        bottom_up=build_timm_backbone(cfg, input_shape),
+        bottom_up=build_reldn_timm_backbone(cfg, input_shape),
         in_features=cfg.MODEL.FPN.IN_FEATURES,
         out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
         norm=cfg.MODEL.FPN.NORM,

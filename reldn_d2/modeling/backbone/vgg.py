@@ -34,7 +34,7 @@ class VGG16(Backbone):
         blocks = len(_CONVOLUTIONS)
         if len(channels) != blocks:
             raise ValueError(
-                f"MODEL.VGG.CHANNELS is {list(channels)}: give a number for each of {blocks} blocks"
+                f"MODEL.RELDN_VGG.CHANNELS is {list(channels)}: give a number for each of {blocks} blocks"
             )
         if not 0 <= freeze_at <= blocks:
             raise ValueError(f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}: VGG-16 has {blocks} blocks")
@@ -68,17 +68,17 @@ class VGG16(Backbone):
 
 
 @BACKBONE_REGISTRY.register()
-def build_vgg16_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> VGG16:
-    """Builds VGG-16 with MODEL.VGG.CHANNELS; MODEL.BACKBONE.FREEZE_AT is a number of blocks."""
+def build_reldn_vgg16_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> VGG16:
+    """Builds VGG-16 with MODEL.RELDN_VGG.CHANNELS; MODEL.BACKBONE.FREEZE_AT is a number of blocks."""
     return VGG16(
-        channels=cfg.MODEL.VGG.CHANNELS,
+        channels=cfg.MODEL.RELDN_VGG.CHANNELS,
         input_channels=input_shape.channels,
         freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
     )
 
 
 @ROI_BOX_HEAD_REGISTRY.register()
-class VGGBoxHead(FastRCNNConvFCHead):
+class RelDNVGGBoxHead(FastRCNNConvFCHead):
     """FastRCNNConvFCHead with dropout after each layer. VGG-16's fc6 is fc1, and its fc7 is fc2."""
 
     @configurable
@@ -97,6 +97,6 @@ class VGGBoxHead(FastRCNNConvFCHead):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
-        """Adds MODEL.VGG.DROPOUT to the arguments of FastRCNNConvFCHead."""
+        """Adds MODEL.RELDN_VGG.DROPOUT to the arguments of FastRCNNConvFCHead."""
         args: dict[str, Any] = super().from_config(cfg, input_shape)
-        return {**args, "dropout": cfg.MODEL.VGG.DROPOUT}
+        return {**args, "dropout": cfg.MODEL.RELDN_VGG.DROPOUT}

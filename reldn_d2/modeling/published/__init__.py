@@ -11,15 +11,15 @@
 """
 
 from .meta_arch import PUBLISHED_PARTS, PublishedRelDN
-from .proposals import PublishedRPN, RoundedAnchorGenerator
+from .proposals import RelDNPublishedRPN, RelDNRoundedAnchorGenerator
 from .relation_head import PublishedRelDNHead
-from .roi_heads import PublishedROIHeads
+from .roi_heads import RelDNPublishedROIHeads
 
 __all__ = [
     "PUBLISHED_PARTS",
-    "PublishedROIHeads",
-    "PublishedRPN",
     "PublishedRelDN",
     "PublishedRelDNHead",
-    "RoundedAnchorGenerator",
+    "RelDNPublishedROIHeads",
+    "RelDNPublishedRPN",
+    "RelDNRoundedAnchorGenerator",
 ]

@@ -20,9 +20,9 @@ from .image_frame import ImageFrame, pooled_regions
 
 # Config values that PublishedRelDN needs.
 PUBLISHED_PARTS = {
-    "MODEL.ANCHOR_GENERATOR.NAME": "RoundedAnchorGenerator",
-    "MODEL.PROPOSAL_GENERATOR.NAME": "PublishedRPN",
-    "MODEL.ROI_HEADS.NAME": "PublishedROIHeads",
+    "MODEL.ANCHOR_GENERATOR.NAME": "RelDNRoundedAnchorGenerator",
+    "MODEL.PROPOSAL_GENERATOR.NAME": "RelDNPublishedRPN",
+    "MODEL.ROI_HEADS.NAME": "RelDNPublishedROIHeads",
     "MODEL.ROI_BOX_HEAD.POOLER_TYPE": "ROIAlign",
     "MODEL.ROI_RELATION_HEAD.NAME": "PublishedRelDNHead",
     "MODEL.ROI_RELATION_HEAD.VISUAL.FEATURES_BEFORE_RELU": True,

@@ -16,7 +16,7 @@ from .boxes import clip_to_pixels, suppress
 
 
 @ANCHOR_GENERATOR_REGISTRY.register()
-class RoundedAnchorGenerator(DefaultAnchorGenerator):
+class RelDNRoundedAnchorGenerator(DefaultAnchorGenerator):
     """Anchors with rounded sides.
 
     For stride d, ratio r = h / w and size a, an anchor is (a / d)·w wide and (a / d)·h high with
@@ -65,7 +65,7 @@ def _cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float], stride
 
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
-class PublishedRPN(RPN):
+class RelDNPublishedRPN(RPN):
     """RPN that clips boxes to the pixels of the padded network input and removes no box as empty.
 
     It suppresses boxes whose IoU equals the threshold, too.

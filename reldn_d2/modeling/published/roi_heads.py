@@ -59,7 +59,7 @@ class InclusivePooler(ROIPooler):
 
 
 @ROI_HEADS_REGISTRY.register()
-class PublishedROIHeads(StandardROIHeads):
+class RelDNPublishedROIHeads(StandardROIHeads):
     """Box head and box predictor that decode, clip and suppress boxes in pixels of the original image."""
 
     @classmethod
@@ -79,7 +79,8 @@ class PublishedROIHeads(StandardROIHeads):
             ValueError: always.
         """
         raise ValueError(
-            "MODEL.ROI_HEADS.NAME PublishedROIHeads works in MODEL.META_ARCHITECTURE PublishedRelDN alone"
+            "MODEL.ROI_HEADS.NAME RelDNPublishedROIHeads works in MODEL.META_ARCHITECTURE PublishedRelDN "
+            "alone"
         )
 
     def detect(

@@ -18,7 +18,7 @@ from reldn_d2.modeling.published.boxes import (
     suppress_in_groups,
 )
 from reldn_d2.modeling.published.image_frame import ImageFrame, pooled_regions
-from reldn_d2.modeling.published.proposals import RoundedAnchorGenerator
+from reldn_d2.modeling.published.proposals import RelDNRoundedAnchorGenerator
 from tests.references.published import slow_cell_anchors, slow_clip, slow_iou, slow_scale, slow_suppress
 
 # Whole pixels, so that equal IoUs are common and float32 is exact.
@@ -96,9 +96,11 @@ def test_groups_far_apart_cost_no_digits() -> None:
     assert kept.tolist() == [0, 1]
 
 
-def generator(strides: list[int], sizes: list[list[float]], ratios: list[float]) -> RoundedAnchorGenerator:
+def generator(
+    strides: list[int], sizes: list[list[float]], ratios: list[float]
+) -> RelDNRoundedAnchorGenerator:
     cfg = get_cfg()
-    cfg.MODEL.ANCHOR_GENERATOR.NAME = "RoundedAnchorGenerator"
+    cfg.MODEL.ANCHOR_GENERATOR.NAME = "RelDNRoundedAnchorGenerator"
     cfg.MODEL.ANCHOR_GENERATOR.SIZES, cfg.MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS = sizes, [ratios]
     return build_anchor_generator(cfg, [ShapeSpec(channels=1, stride=s) for s in strides])
 

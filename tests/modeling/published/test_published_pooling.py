@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from reldn_d2.modeling.published.boxes import continuous, inclusive
 from reldn_d2.modeling.published.image_frame import ImageFrame
-from reldn_d2.modeling.published.proposals import PublishedRPN
+from reldn_d2.modeling.published.proposals import RelDNPublishedRPN
 from reldn_d2.modeling.published.relation_head import published_spatial_features
-from reldn_d2.modeling.published.roi_heads import InclusivePooler, PublishedROIHeads
+from reldn_d2.modeling.published.roi_heads import InclusivePooler, RelDNPublishedROIHeads
 from tests.builders.tiny_models import TinyConfig
 from tests.references.published import (
     slow_clip,
@@ -79,12 +79,12 @@ def test_boxes_thinner_than_a_pixel_and_no_boxes_are_pooled() -> None:
     assert pooler(maps, [Boxes(thin[:0])]).shape == (0, 1, 7, 7)
 
 
-def published_rpn(tiny_config: TinyConfig, *opts: str) -> PublishedRPN:
+def published_rpn(tiny_config: TinyConfig, *opts: str) -> RelDNPublishedRPN:
     cfg = tiny_config(
         "MODEL.ANCHOR_GENERATOR.SIZES", "[[16], [32]]", "MODEL.RPN.IN_FEATURES", "['a', 'b']", *opts
     )
     shapes = {"a": ShapeSpec(channels=4, stride=4), "b": ShapeSpec(channels=4, stride=8)}
-    return PublishedRPN(cfg, shapes).eval()
+    return RelDNPublishedRPN(cfg, shapes).eval()
 
 
 @pytest.mark.parametrize(("before", "after"), [(60, 35), (30, 1000)])
@@ -193,12 +193,12 @@ def test_a_box_without_area_counts_as_a_pixel() -> None:
 
 
 @pytest.fixture
-def roi_heads(tiny_config: TinyConfig) -> PublishedROIHeads:
+def roi_heads(tiny_config: TinyConfig) -> RelDNPublishedROIHeads:
     shapes = {f"p{i}": ShapeSpec(channels=16, stride=2**i) for i in range(2, 6)}
-    return PublishedROIHeads(tiny_config("TEST.DETECTIONS_PER_IMAGE", "3"), shapes).eval()
+    return RelDNPublishedROIHeads(tiny_config("TEST.DETECTIONS_PER_IMAGE", "3"), shapes).eval()
 
 
-def detect(heads: PublishedROIHeads, boxes, scores, enough=lambda boxes: True, seen=None) -> Instances:
+def detect(heads: RelDNPublishedROIHeads, boxes, scores, enough=lambda boxes: True, seen=None) -> Instances:
     """Detections of R proposals whose (R, C) scores and (R, C, 4) continuous boxes are given."""
     seen = [] if seen is None else seen
 
@@ -214,7 +214,7 @@ def detect(heads: PublishedROIHeads, boxes, scores, enough=lambda boxes: True, s
 FAR = [[[10 * i, 0, 10 * i + 8, 8]] * 6 for i in range(5)]  # five places, the same box for each class
 
 
-def test_detections_are_the_best_of_all_classes(roi_heads: PublishedROIHeads) -> None:
+def test_detections_are_the_best_of_all_classes(roi_heads: RelDNPublishedROIHeads) -> None:
     scores = torch.full((5, 6), 0.01)
     scores[0, 2], scores[1, 2], scores[3, 5], scores[4, 0] = 0.3, 0.6, 0.5, 0.2
     scores[2, 1] = 0.05  # not above the threshold
@@ -225,7 +225,7 @@ def test_detections_are_the_best_of_all_classes(roi_heads: PublishedROIHeads) ->
     assert found.pred_boxes.tensor.tolist() == [[10, 0, 18, 8], [30, 0, 38, 8], [0, 0, 8, 8]]
 
 
-def test_classes_do_not_suppress_each_other(roi_heads: PublishedROIHeads) -> None:
+def test_classes_do_not_suppress_each_other(roi_heads: RelDNPublishedROIHeads) -> None:
     boxes = [[[0, 0, 10, 1]] * 6, [[0, 0, 5, 1]] * 6]  # IoU one half
     scores = [[0.4, 0.3, 0, 0, 0, 0], [0.2, 0, 0, 0, 0, 0]]
     found = detect(roi_heads, boxes, scores)
@@ -238,7 +238,7 @@ def test_classes_do_not_suppress_each_other(roi_heads: PublishedROIHeads) -> Non
     ids=["at 0.05", "at 0.03", "at 0.01", "never"],
 )
 def test_the_threshold_falls_until_there_is_enough(
-    roi_heads: PublishedROIHeads, wanted: int, expected: int, rounds: int
+    roi_heads: RelDNPublishedROIHeads, wanted: int, expected: int, rounds: int
 ) -> None:
     scores = torch.zeros(5, 6)
     scores[0, 0], scores[1, 1], scores[2, 2] = 0.5, 0.04, 0.015
@@ -248,19 +248,19 @@ def test_the_threshold_falls_until_there_is_enough(
     assert len(seen) == min(rounds, 5)  # the function is not called at threshold 0
 
 
-def test_at_threshold_zero_every_box_counts(roi_heads: PublishedROIHeads) -> None:
+def test_at_threshold_zero_every_box_counts(roi_heads: RelDNPublishedROIHeads) -> None:
     scores = torch.zeros(5, 6)
     scores[3, 4] = 1e-6
     found = detect(roi_heads, FAR, scores.tolist(), lambda boxes: len(boxes) > 1)
     assert found.pred_classes.tolist() == [4]
 
 
-def test_empty_boxes_and_no_proposals_give_nothing(roi_heads: PublishedROIHeads) -> None:
+def test_empty_boxes_and_no_proposals_give_nothing(roi_heads: RelDNPublishedROIHeads) -> None:
     assert len(detect(roi_heads, [[[5, 5, 5, 9]] * 6], [[0.9] * 6])) == 0
     found = detect(roi_heads, torch.zeros(0, 6, 4).tolist() or np.zeros((0, 6, 4)), np.zeros((0, 6)))
     assert len(found) == 0 and found.pred_boxes.tensor.shape == (0, 4)
 
 
-def test_the_roi_heads_work_in_published_reldn_alone(roi_heads: PublishedROIHeads) -> None:
+def test_the_roi_heads_work_in_published_reldn_alone(roi_heads: RelDNPublishedROIHeads) -> None:
     with pytest.raises(ValueError, match="META_ARCHITECTURE PublishedRelDN alone"):
         roi_heads(None, {}, [], None)

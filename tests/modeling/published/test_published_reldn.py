@@ -37,10 +37,10 @@ FPN = [
     *("MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO", "2"),
 ]
 VGG = [
-    *("MODEL.BACKBONE.NAME", "build_vgg16_backbone", "MODEL.VGG.CHANNELS", "[4, 4, 8, 8, 8]"),
+    *("MODEL.BACKBONE.NAME", "build_reldn_vgg16_backbone", "MODEL.RELDN_VGG.CHANNELS", "[4, 4, 8, 8, 8]"),
     *("MODEL.ANCHOR_GENERATOR.SIZES", "[[16, 32, 64]]"),
     *("MODEL.RPN.IN_FEATURES", "['conv5']", "MODEL.ROI_HEADS.IN_FEATURES", "['conv5']"),
-    *("MODEL.ROI_BOX_HEAD.NAME", "VGGBoxHead", "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO", "0"),
+    *("MODEL.ROI_BOX_HEAD.NAME", "RelDNVGGBoxHead", "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO", "0"),
 ]
 # (height, width) of images and of the network input. Their ratios are not whole numbers.
 WIDE, LONG = ((61, 83), (97, 132)), ((97, 50), (140, 72))
