@@ -207,7 +207,7 @@ class Pairs:
             )
         for image, table in enumerate(rows):
             _check_form(f"pairs of image {image}", table, (len(table), 2), "integers", shown="(M, 2)")
-        table = torch.cat(list(rows)).long()
+        table = torch.cat(list(rows))
         sizes, count = torch.tensor([len(x) for x in rows]), torch.tensor(list(counts))
         image_of_pair = torch.arange(len(rows)).repeat_interleave(sizes)
         known = torch.stack([count, count.cumsum(0) - count], dim=1)[image_of_pair].to(table.device)

@@ -35,7 +35,7 @@ def test_entities_of_images_come_one_after_the_other() -> None:
 
 def test_scores_are_kept_and_other_integers_become_long() -> None:
     scores = [torch.tensor([0.5, 0.25]), torch.zeros(0), torch.tensor([1.0])]
-    classes = [torch.tensor([2, 0], dtype=torch.int32), torch.zeros(0, dtype=torch.int16), torch.tensor([1])]
+    classes = [table.int() for table in ([torch.tensor([2, 0]), torch.tensor([]), torch.tensor([1])])]
     batch = two_images(scores=scores, classes=classes)
     assert batch.scores.tolist() == [0.5, 0.25, 1.0]
     assert batch.classes.dtype == LONG and batch.classes.tolist() == [2, 0, 1]
@@ -72,6 +72,7 @@ def test_pairs_of_images_name_rows_of_the_batch() -> None:
     assert pairs.subject.tolist() == [0, 1, 6] and pairs.object.tolist() == [1, 0, 6]
     assert pairs.first[pairs.union].tolist() == [0, 1, 6]
     assert pairs.subject.dtype == LONG
+    assert Pairs.from_images([table.to(torch.uint8) for table in rows], [2, 3, 2]).object.dtype == LONG
 
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 5)), min_size=1, max_size=4), st.integers(0, 99))
