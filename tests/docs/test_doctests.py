@@ -58,7 +58,7 @@ def test_the_examples_of_a_module_print_what_they_say(name: str) -> None:
 
 @pytest.mark.parametrize("name", USED_ALONE)
 def test_what_others_use_alone_has_an_example_with_one_import(name: str) -> None:
-    """The import is of the place that the list names, or of the room that makes a structure public, too."""
+    """One import, of the place that the list names, is enough, and the example has about ten lines."""
     room, _, path = name.removeprefix("reldn_d2.").partition(".")
     value = importlib.import_module(f"reldn_d2.{room}")
     for part in path.split("."):
