@@ -44,6 +44,25 @@ class RelationEvaluator(DatasetEvaluator):
         {"sgdet/motifs": {"R@20": 21.3, ...}, "sgdet/reldn": {"rel_k1_R@50": 27.9, ...}}
 
     All numbers are percent. `docs/evaluation.md` defines each of them.
+
+    Example:
+        A data set of one image, where a person holds a cup, and a model without Detectron2:
+
+        >>> import numpy as np
+        >>> from detectron2.data import DatasetCatalog, MetadataCatalog
+        >>> from reldn_d2.evaluation import PredictedGraph, RelationEvaluator, rank_triplets
+        >>> boxes, classes = np.array([[0, 0, 50, 90], [40, 30, 50, 40]]), np.array([0, 1])
+        >>> annotations = [{"bbox": box, "bbox_mode": 0, "category_id": i} for i, box in enumerate(boxes)]
+        >>> images = [{"image_id": 7, "annotations": annotations, "relations": [(0, 1, 0)]}]
+        >>> DatasetCatalog.register("one_cup", lambda: images)
+        >>> names = {"thing_classes": ["person", "cup"], "predicate_classes": ["holds"]}
+        >>> metadata = MetadataCatalog.get("one_cup").set(**names)
+        >>> evaluator = RelationEvaluator("one_cup", "sgdet", ["motifs"])
+        >>> subject, object, probs = np.array([0]), np.array([1]), np.array([[0.6]])
+        >>> ranked = rank_triplets(subject, object, np.ones(1), probs, list_length=100)
+        >>> evaluator.process([{"image_id": 7}], [PredictedGraph(boxes, classes, np.ones(2), ranked)])
+        >>> evaluator.evaluate()["sgdet/motifs"]["R@20"]
+        100.0
     """
 
     def __init__(
@@ -85,7 +104,11 @@ class RelationEvaluator(DatasetEvaluator):
         """Image id as text -> questions of the protocols about the image; only images with a question."""
         return self._scorer.queries
 
-    def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> None:
+    def process(
+        self,
+        inputs: Sequence[Mapping[str, Any]],
+        outputs: Sequence[Mapping[str, Any] | PredictedGraph],
+    ) -> None:
         """Keep the predictions of some images.
 
         Args:
@@ -94,7 +117,7 @@ class RelationEvaluator(DatasetEvaluator):
                 and "relations" (subject_index, object_index, pred_predicates, scores, rank_in_pair). The
                 answers to `queries` are "pair_answers" (subject_index, object_index, pair_scores,
                 predicate_probs) and "triplet_answers" (subject_index, object_index, pred_predicates, scores,
-                detected).
+                detected). Or a `PredictedGraph`, whose arrays must not change later.
 
         Raises:
             ValueError: see `DatasetScorer.prepare`; or if an image is processed a second time with a
@@ -102,7 +125,9 @@ class RelationEvaluator(DatasetEvaluator):
         """
         for given, output in zip(inputs, outputs, strict=True):
             image_id = str(given["image_id"])
-            predicted = self._scorer.prepare(image_id, _predicted_graph(output))
+            predicted = self._scorer.prepare(
+                image_id, output if isinstance(output, PredictedGraph) else _predicted_graph(output)
+            )
             known = self._predictions.setdefault(image_id, predicted)
             if known is not predicted and not same_prediction(known, predicted):
                 raise ValueError(

@@ -63,6 +63,17 @@ def rank_triplets(
 
     Raises:
         ValueError: if a pair score or a probability is negative or not finite, or `list_length` is below 1.
+
+    Example:
+        >>> import numpy as np
+        >>> from reldn_d2.evaluation import rank_triplets
+        >>> subject, object = np.array([0, 1]), np.array([1, 0])
+        >>> probs = np.array([[0.5, 0.25], [0.0, 0.75]])
+        >>> ranked = rank_triplets(subject, object, np.array([1.0, 0.5]), probs, list_length=100)
+        >>> list(zip(ranked.subject.tolist(), ranked.object.tolist(), ranked.predicate.tolist(), strict=True))
+        [(0, 1, 0), (1, 0, 1), (0, 1, 1), (1, 0, 0)]
+        >>> ranked.score.tolist(), ranked.rank_in_pair.tolist()
+        ([0.5, 0.375, 0.25, 0.0], [1, 1, 2, 2])
     """
     if list_length < 1:
         raise ValueError(f"list_length must be >= 1, not {list_length}")

@@ -287,6 +287,23 @@ def evaluate_graphs(
             prediction has an unknown image id, is not ranked, or lacks answers that a protocol reads, if an
             image has no prediction and `allow_missing` is False, or if no image has an annotated
             relationship.
+
+    Example:
+        A person who holds the first of two cups, and a model whose best guess is the second one:
+
+        >>> import numpy as np
+        >>> from reldn_d2.evaluation import (
+        ...     EvaluatedSplit, GroundTruthGraph, PredictedGraph, evaluate_graphs, rank_triplets
+        ... )
+        >>> boxes = np.array([[0.0, 0, 50, 90], [40, 30, 50, 40], [70, 30, 80, 40]])
+        >>> classes = np.array([0, 1, 1])
+        >>> truths = {"7": GroundTruthGraph(boxes, classes, relations=np.array([[0, 1, 0]]))}
+        >>> subject, object, probs = np.array([0, 0]), np.array([1, 2]), np.array([[0.3], [0.6]])
+        >>> ranked = rank_triplets(subject, object, np.ones(2), probs, list_length=100)
+        >>> predictions = {"7": PredictedGraph(boxes, classes, np.ones(3), ranked)}
+        >>> results = evaluate_graphs(truths, predictions, "sgdet", ["motifs"], EvaluatedSplit(["holds"]))
+        >>> results["motifs"].metrics["R@20"]
+        100.0
     """
     task = parse_task(task)
     resolved = resolve_protocols(protocols, task, split.predicate_classes)

@@ -1,5 +1,7 @@
 """The RelDN meta-architecture, its relation head, and backbones that Detectron2 lacks."""
 
+from reldn_d2.structures import EntityBatch, Pairs, PairTargets
+
 from .backbone import (
     VGG16,
     RelDNVGGBoxHead,
@@ -16,16 +18,24 @@ from .relation_head import (
     CONTRASTIVE_TERM_REGISTRY,
     ROI_RELATION_HEAD_REGISTRY,
     CellMembership,
+    ClassAgnosticTerm,
     ClassRows,
+    ContrastiveLosses,
     ContrastiveTerm,
     DetectorCopy,
+    EntityClassTerm,
     FeatureMaps,
+    PairSampler,
     PairwiseRelationHead,
+    PredicateClassTerm,
     RelationHead,
     RelDNHead,
+    Selection,
     SemanticModule,
     SpatialModule,
     build_relation_head,
+    predicate_cross_entropy,
+    select_relationships,
 )
 
 __all__ = [
@@ -34,17 +44,26 @@ __all__ = [
     "TASKS",
     "VGG16",
     "CellMembership",
+    "ClassAgnosticTerm",
     "ClassRows",
+    "ContrastiveLosses",
     "ContrastiveTerm",
     "DetectorCopy",
+    "EntityBatch",
+    "EntityClassTerm",
     "FeatureMaps",
+    "PairSampler",
+    "PairTargets",
+    "Pairs",
     "PairwiseRelationHead",
+    "PredicateClassTerm",
     "PublishedRelDN",
     "RegionParts",
     "RelDN",
     "RelDNHead",
     "RelDNVGGBoxHead",
     "RelationHead",
+    "Selection",
     "SemanticModule",
     "SpatialModule",
     "TimmBackbone",
@@ -52,6 +71,8 @@ __all__ = [
     "build_reldn_timm_backbone",
     "build_reldn_timm_fpn_backbone",
     "build_reldn_vgg16_backbone",
+    "predicate_cross_entropy",
     "region_parts",
     "relation_postprocess",
+    "select_relationships",
 ]

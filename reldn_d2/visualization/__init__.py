@@ -5,6 +5,7 @@ from .exports import EXPORTERS, write_scene_graph
 from .feature_maps import feature_map_colours, feature_map_overlay
 from .graph import SceneGraph, build_scene_graph, ground_truth_to_dict, scene_graph_to_dict, top_relationships
 from .graph_svg import scene_graph_svg
+from .images import write_png
 from .plots import bars_svg, curves_svg, loss_curves, read_metrics
 from .report import Report
 
@@ -25,5 +26,6 @@ __all__ = [
     "scene_graph_to_dict",
     "side_by_side",
     "top_relationships",
+    "write_png",
     "write_scene_graph",
 ]

@@ -56,6 +56,19 @@ def draw_scene_graph(
 
     Raises:
         ValueError: the image is not (H, W, 3) uint8, or `correct` has the wrong length.
+
+    Example:
+        A grey photo, drawn at twice its size:
+
+        >>> import numpy as np
+        >>> from reldn_d2.visualization import build_scene_graph, draw_scene_graph
+        >>> photo = np.full((90, 80, 3), 128, dtype=np.uint8)
+        >>> image = {"file_name": "kitchen.jpg", "width": 80, "height": 90}
+        >>> boxes = [[0, 0, 50, 90], [40, 30, 50, 40]]
+        >>> graph = build_scene_graph(image, ["person", "cup"], boxes, [(0, 1, "holds")])
+        >>> drawing = draw_scene_graph(photo, graph, min_side=180)
+        >>> drawing.shape, bool((drawing != 128).any())
+        ((180, 160, 3), True)
     """
     check_image(image)
     edges = edges_to_draw(graph, top_n, correct)

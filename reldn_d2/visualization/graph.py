@@ -105,6 +105,19 @@ def build_scene_graph(
         relationships: R tuples (subject id, object id, predicate name).
         entity_scores: E scores; None for ground truth.
         relationship_scores: R scores; None for ground truth.
+
+    Raises:
+        ValueError: the numbers of classes, boxes and scores do not fit each other.
+
+    Example:
+        >>> from reldn_d2.visualization import build_scene_graph
+        >>> image = {"file_name": "kitchen.jpg", "width": 80, "height": 90}
+        >>> boxes = [[0, 0, 50, 90], [40, 30, 50, 40]]
+        >>> graph = build_scene_graph(image, ["person", "cup"], boxes, [(0, 1, "holds")])
+        >>> graph["entities"][1]
+        {'id': 1, 'class': 'cup', 'score': None, 'box': [40, 30, 50, 40]}
+        >>> graph["relationships"]
+        [{'subject': 0, 'object': 1, 'predicate': 'holds', 'score': None}]
     """
     triplets = list(relationships)
     of_entities = [None] * len(classes) if entity_scores is None else entity_scores

@@ -42,6 +42,15 @@ def scene_graph_svg(
 
     Raises:
         ValueError: `correct` has the wrong length, or there are 500 entities or more to draw.
+
+    Example:
+        >>> from reldn_d2.visualization import build_scene_graph, scene_graph_svg
+        >>> image = {"file_name": "kitchen.jpg", "width": 80, "height": 90}
+        >>> boxes = [[0, 0, 50, 90], [40, 30, 50, 40]]
+        >>> graph = build_scene_graph(image, ["person", "cup"], boxes, [(0, 1, "holds")])
+        >>> drawing = scene_graph_svg(graph, width=200, height=120)
+        >>> drawing.startswith("<svg"), "scene graph: person holds cup" in drawing
+        (True, True)
     """
     edges = edges_to_draw(graph, top_n, correct)
     if not edges:

@@ -167,6 +167,72 @@ def workspace_predictions_of_another_model() -> Variables:
     }
 
 
+def _two_images(num_predicates: int) -> Variables:
+    """A model with 3 and 4 entities in two images, all their ordered pairs, and logits that are all wrong.
+
+    In each image entity 0 is related to entity 1. The last entity of the second image is another detection of
+    its entity 2.
+    """
+    rows = [torch.tensor([(a, b) for a in range(n) for b in range(n) if a != b]) for n in (3, 4)]
+    labels = torch.full((len(rows[0]) + len(rows[1]),), num_predicates)
+    labels[0] = labels[len(rows[0])] = 4
+    logits = torch.randn(len(labels), num_predicates + 1)
+    logits[labels == 4, num_predicates] += 10
+    logits[labels == num_predicates, 4] += 10
+    return {
+        "boxes": [torch.rand(3, 4).cumsum(dim=1), torch.rand(4, 4).cumsum(dim=1)],
+        "classes": [torch.tensor([0, 149, 149]), torch.tensor([0, 1, 1, 1])],
+        "image_sizes": [(4, 4), (4, 4)],
+        "pair_rows": rows,
+        "labels": labels,
+        "logits": logits,
+        "matched": torch.tensor([0, 1, 2, 0, 1, 2, 2]),
+        "relations": [torch.tensor([[0, 1, 4]])] * 2,
+        "num_ground_truth": [3, 3],
+        "scores": torch.tensor([0.9, 0.8, 0.7, 0.6]),
+        "my_model": lambda subject, object: torch.randn(len(subject), num_predicates + 1),
+    }
+
+
+@pytest.fixture
+def workspace_another_model() -> Variables:
+    return _two_images(num_predicates=50)
+
+
+@pytest.fixture
+def workspace_first_background() -> Variables:
+    known = _two_images(num_predicates=50)
+    return {"logits": known["logits"].roll(1, dims=1), "labels": (known["labels"] + 1) % 51, "known": known}
+
+
+@pytest.fixture
+def workspace_graphs_of_another_model() -> Variables:
+    """A person who holds the first of two cups, as annotation and as prediction."""
+    boxes, classes = np.array([[0, 0, 50, 90], [40, 30, 50, 40], [70, 30, 80, 40]]), np.array([0, 1, 1])
+    annotations = [
+        {"bbox": box, "bbox_mode": 0, "category_id": c} for box, c in zip(boxes, classes, strict=True)
+    ]
+    images = [{"image_id": 7, "annotations": annotations, "relations": [(0, 1, 0)]}]
+    DatasetCatalog.register("my_test", lambda: images)
+    MetadataCatalog.get("my_test").set(thing_classes=["person", "cup"], predicate_classes=["holds", "near"])
+    return {
+        "boxes": boxes,
+        "classes": classes,
+        "scores": np.array([0.9, 0.8, 0.7]),
+        "subject": np.array([0, 0]),
+        "object": np.array([1, 2]),
+        "probs": np.array([[0.8, 0.1], [0.2, 0.6]]),
+        "true_boxes": boxes,
+        "true_classes": classes,
+        "relations": np.array([[0, 1, 0]]),
+    }
+
+
+@pytest.fixture
+def workspace_photo() -> Variables:
+    return {"photo": np.full((90, 80, 3), 128, dtype=np.uint8), "boxes": [[0, 0, 50, 90], [40, 30, 50, 40]]}
+
+
 @pytest.fixture
 def workspace_registration() -> Variables:
     return {}

@@ -156,6 +156,40 @@ def evaluation_loop(folder: Path, variables: Variables) -> None:
     assert set(variables["results"]) == {"prdcls/motifs", "prdcls/confusion"}
 
 
+@promises("docs/reuse.md", "another model")
+def parts_on_another_model(folder: Path, variables: Variables) -> None:
+    losses = variables["losses"]
+    names = {
+        f"loss_rel_{name}" for name in ("class_agnostic", "entity_class", "predicate_class", "cross_entropy")
+    }
+    assert set(losses) == names and all(torch.isfinite(loss) and loss > 0 for loss in losses.values())
+    pairs, targets = variables["pairs"], variables["targets"]  # of the sampler
+    assert len(variables["logits"]) == len(pairs) == 3 * 2 + 4 * 3 - 2
+    assert int(targets.related.sum()) == 2 and targets.label_predicate.tolist() == [4, 4]
+    best = variables["best"]
+    assert len(best) == 4 * 3 and (best.rank_in_pair == 1).all() and (best.score.diff() <= 0).all()
+
+
+@promises("docs/reuse.md", "first background")
+def first_background(folder: Path, variables: Variables) -> None:
+    for name in ("logits", "labels"):
+        assert torch.equal(variables[name], variables["known"][name])
+
+
+@promises("docs/reuse.md", "graphs of another model")
+def graphs_of_another_model(folder: Path, variables: Variables) -> None:
+    assert set(variables["results"]) == {"sgdet/motifs", "sgdet/reldn"}
+    assert variables["results"]["sgdet/motifs"]["R@50"] == 100
+    assert_files(folder / "results", "relation_predictions.npz", "relation_results.md")
+
+
+@promises("docs/reuse.md", "photo")
+def drawings(folder: Path, variables: Variables) -> None:
+    assert_files(folder, "drawing.png")
+    page = (folder / "report.html").read_text()
+    assert "data:image/jpeg" in page and "scene graph: person holds cup" in page
+
+
 @promises("docs/evaluation.md", "evaluators")
 def evaluators(folder: Path, variables: Variables) -> None:
     assert set(variables["results"]) == {"prdcls/motifs", "prdcls/reldn", "prdcls/confusion"}

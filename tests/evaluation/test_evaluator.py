@@ -15,11 +15,13 @@ from detectron2.utils import comm
 
 from reldn_d2.evaluation import (
     EvaluatedSplit,
+    PredictedGraph,
     RelationEvaluator,
     evaluate_graphs,
     load_per_image,
     load_predictions,
     motifs,
+    rank_triplets,
 )
 from reldn_d2.evaluation.io.results import PER_IMAGE_FILE
 from reldn_d2.evaluation.scorer import PREDICTIONS_FILE
@@ -71,7 +73,7 @@ THIRD = output([])
 
 
 def run(
-    evaluator: RelationEvaluator, *pairs: tuple[int, dict[str, Instances]]
+    evaluator: RelationEvaluator, *pairs: tuple[int, dict[str, Instances] | PredictedGraph]
 ) -> dict[str, dict[str, float]]:
     evaluator.reset()
     evaluator.process([{"image_id": image_id} for image_id, _ in pairs], [result for _, result in pairs])
@@ -90,6 +92,17 @@ def test_results_are_nested_numbers_that_detectron2_can_log(caplog: pytest.LogCa
     assert all(type(value) is float for value in flat.values())
     assert "sgdet/reldn_openimages/AP_rel/on" in flat
     assert "protocol motifs" in caplog.text and "25.00" in caplog.text
+
+
+def test_a_model_without_detectron2_gives_graphs_of_arrays() -> None:
+    probs = np.array([[0.9, 0.8]])
+    triplets = rank_triplets(np.array([0]), np.array([1]), np.ones(1), probs, list_length=100)
+    graph = PredictedGraph(np.array([A, B]), np.array([0, 1]), np.ones(2), triplets)
+    evaluator = RelationEvaluator(NAME, "sgdet", ("motifs",))
+    found = run(evaluator, (1, graph), (2, SECOND), (3, THIRD))
+    assert found == run(evaluator, (1, FIRST), (2, SECOND), (3, THIRD))
+    with pytest.raises(ValueError, match="image 9: data set 'evaluator_test' has no image"):
+        run(evaluator, (9, graph))
 
 
 def test_order_of_processing_has_no_influence() -> None:

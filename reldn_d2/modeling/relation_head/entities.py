@@ -14,20 +14,11 @@ def entity_batch(entities: list[Instances]) -> EntityBatch:
         entities: for each image Instances with `pred_boxes`, `pred_classes` and `scores`. Features are pooled
             from the boxes, and positions are divided by `image_size`.
     """
-    counts = [len(x) for x in entities]
-    frames = [x.image_size for x in entities]
-    device = entities[0].pred_boxes.device
-    boxes = torch.cat([x.pred_boxes.tensor for x in entities])
-    image = torch.arange(len(entities)).repeat_interleave(torch.tensor(counts))
-    return EntityBatch(
-        boxes=boxes,
-        regions=boxes,
-        classes=torch.cat([x.pred_classes for x in entities]),
-        scores=torch.cat([x.scores for x in entities]),
-        image=image.to(device, non_blocking=True),
-        image_sizes=torch.tensor(frames, dtype=torch.float32).to(device, non_blocking=True),
-        frames=frames,
-        counts=counts,
+    return EntityBatch.from_images(
+        boxes=[x.pred_boxes.tensor for x in entities],
+        classes=[x.pred_classes for x in entities],
+        scores=[x.scores for x in entities],
+        image_sizes=[x.image_size for x in entities],
     )
 
 

@@ -61,7 +61,25 @@ def predicate_cross_entropy(logits: Tensor, targets: PairTargets) -> Tensor:
 
     Returns:
         Scalar, the mean over samples; a zero with a graph if nothing was drawn.
+
+    Raises:
+        ValueError: `logits` and `targets` are of different numbers of pairs.
+
+    Example:
+        Three pairs, of which the last is unrelated, and two predicates:
+
+        >>> import torch
+        >>> from reldn_d2.modeling import PairTargets, predicate_cross_entropy
+        >>> logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 0.0]])
+        >>> targets = PairTargets.from_labels(torch.tensor([0, 1, 2]), num_predicates=2)
+        >>> round(predicate_cross_entropy(logits, targets).item(), 3)
+        0.526
     """
+    if len(logits) != len(targets.related):
+        raise ValueError(
+            f"there are {len(logits)} rows of logits, but the targets are of {len(targets.related)} pairs: "
+            "give one row for each pair"
+        )
     log_probs = F.log_softmax(logits, dim=1)
     background = logits.shape[1] - 1
     label_drawn = targets.in_cross_entropy[targets.label_pair]
@@ -200,11 +218,35 @@ class PredicateClassTerm(ContrastiveTerm):
 
 
 class ContrastiveLosses:
-    """Computes all contrastive terms of a batch together.
+    """Computes all contrastive terms of a batch together, for the logits of any model.
 
     Attributes:
         terms: terms by name, without those of weight 0.
         normalization: see `__init__`.
+
+    Example:
+        The logits of another model for one person and two cups (class 1) of an image, and one predicate. The
+        person holds the first cup, but the model prefers the second one:
+
+        >>> import torch
+        >>> from reldn_d2.modeling import ContrastiveLosses, EntityBatch, EntityClassTerm, Pairs, PairTargets
+        >>> term = EntityClassTerm(weight=0.5, margin=0.2, num_classes=2, num_predicates=1)
+        >>> losses = ContrastiveLosses(terms={"entity_class": term})
+        >>> boxes = torch.tensor([[0.0, 0.0, 0.5, 1.0], [0.4, 0.3, 0.5, 0.4], [0.7, 0.3, 0.8, 0.4]])
+        >>> entities = EntityBatch.from_images(
+        ...     boxes=[boxes], classes=[torch.tensor([0, 1, 1])], image_sizes=[(1, 1)], num_classes=2
+        ... )
+        >>> pairs = Pairs.from_images([torch.tensor([[0, 1], [0, 2]])], entities.counts)
+        >>> targets = PairTargets.from_labels(torch.tensor([0, 1]), num_predicates=1)
+        >>> logits = torch.tensor([[0.0, 0.0], [2.0, 0.0]])  # the last column is the background
+        >>> round(losses(logits, entities, pairs, targets)["loss_rel_entity_class"].item(), 3)
+        0.29
+
+        A model whose background class is the first one moves it to the end:
+
+        >>> of_the_model = torch.tensor([[0.0, 0.0], [0.0, 2.0]])
+        >>> of_the_model.roll(-1, dims=1).tolist() == logits.tolist()
+        True
     """
 
     @configurable
@@ -256,16 +298,39 @@ class ContrastiveLosses:
         Returns:
             "loss_rel_{name}" of each term: a scalar, times the term's weight. It is a zero with a graph if
             the term has no valid cell.
+
+        Raises:
+            ValueError: `logits`, `pairs` and `targets` do not fit each other or the terms.
         """
         if not self.terms:
             return {}
         terms = list(self.terms.values())
+        _check_sizes(terms, logits, pairs, targets)
         positive, negative = _cell_minima(terms, logits, entities, pairs, targets)
         means = _mean_hinges(positive + negative, terms, self.normalization)
         return {
             f"loss_rel_{name}": term.weight * mean
             for (name, term), mean in zip(self.terms.items(), means, strict=True)
         }
+
+
+def _check_sizes(
+    terms: Sequence[ContrastiveTerm], logits: Tensor, pairs: Pairs, targets: PairTargets
+) -> None:
+    """Refuses logits and targets of other pairs, and logits of other predicates than those of the terms."""
+    for term in terms:
+        wanted = (len(pairs), term.num_predicates + 1)
+        if logits.shape != wanted:
+            raise ValueError(
+                f"logits are {tuple(logits.shape)}, but must be {wanted}: one row for each of the "
+                f"{len(pairs)} pairs, one column for each of the {term.num_predicates} predicates of "
+                f"{type(term).__name__}, and the background as last column"
+            )
+    if len(targets.related) != len(pairs):
+        raise ValueError(
+            f"the targets are of {len(targets.related)} pairs, but there are {len(pairs)} pairs: give "
+            "one label for each pair"
+        )
 
 
 def _term_from_config(cfg: CfgNode, key: str) -> ContrastiveTerm:

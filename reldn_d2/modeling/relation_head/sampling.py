@@ -23,6 +23,24 @@ class PairSampler:
     A pair is related if its subject and its object are matched to those of an annotated relationship. It is
     unrelated if they are matched to two different ground-truth entities without a relationship in this order.
     A pair of entities that are matched to the same ground-truth entity is neither.
+
+    Example:
+        An image with three annotated entities, of which the first has relationship 1 with the second. The
+        fourth box is a detection of the second entity. So pairs (0, 1) and (0, 3) are related:
+
+        >>> import torch
+        >>> from reldn_d2.modeling import EntityBatch, PairSampler
+        >>> boxes = torch.tensor([[0.0, 0, 9, 9], [5, 5, 9, 9], [0, 0, 4, 4], [5, 4, 9, 9]])
+        >>> classes = torch.tensor([0, 1, 1, 1])
+        >>> entities = EntityBatch.from_images(boxes=[boxes], classes=[classes], image_sizes=[(10, 10)])
+        >>> sample = PairSampler(num_predicates=2, partners_per_anchor=64)
+        >>> matched, relations = torch.tensor([0, 1, 2, 1]), [torch.tensor([[0, 1, 1]])]
+        >>> pairs, targets = sample(entities, matched, relations, num_ground_truth=[3])
+        >>> related = targets.related.nonzero()[:, 0]
+        >>> pairs.subject[related].tolist(), pairs.object[related].tolist(), targets.label_predicate.tolist()
+        ([0, 0], [1, 3], [1, 1])
+        >>> int(targets.unrelated.sum()), len(pairs)  # (1, 3) and (3, 1) are neither, so they are not drawn
+        (8, 10)
     """
 
     @configurable

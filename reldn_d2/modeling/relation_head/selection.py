@@ -77,6 +77,26 @@ def select_relationships(
 
     Returns:
         The list that the docstring of this module describes.
+
+    Example:
+        Probabilities of two predicates for each ordered pair of three entities. Here they are a table; a
+        model computes those of a chunk:
+
+        >>> import torch
+        >>> from reldn_d2.modeling import select_relationships
+        >>> table = torch.full((3, 3, 2), 0.1)
+        >>> table[0, 1] = torch.tensor([0.2, 0.7])
+        >>> table[2, 0] = torch.tensor([0.8, 0.1])
+        >>> first, second = torch.combinations(torch.arange(3)).unbind(dim=1)
+        >>> def score_pairs(a, b):
+        ...     return torch.cat([table[a, b], table[b, a]])
+        >>> scores = torch.tensor([1.0, 0.5, 0.5])
+        >>> best = select_relationships(score_pairs, scores, first, second, num_predicates=2, top_k=2)
+        >>> best = best[best.rank_in_pair == 1]  # one predicate a pair
+        >>> torch.stack([best.subject, best.object, best.predicate], dim=1).tolist()
+        [[2, 0, 0], [0, 1, 1]]
+        >>> [round(score, 2) for score in best.score.tolist()]
+        [0.4, 0.35]
     """
     bounds, order = (scores[first] * scores[second]).sort(descending=True, stable=True)
     first, second = first[order], second[order]

@@ -33,6 +33,17 @@ class Report:
 
     Args:
         title: heading of the page and of the browser's tab.
+
+    Example:
+        >>> import numpy as np
+        >>> from reldn_d2.visualization import Report
+        >>> photo = np.full((90, 80, 3), 128, dtype=np.uint8)
+        >>> rows = [{"model": "mine", "R@50": 61.2}, {"model": "yours", "R@50": 59.8}]
+        >>> report = Report("Two models").heading("Recall").table(rows, digits=1, best={"R@50": "max"})
+        >>> report = report.heading("Photos").pictures([(photo, "kitchen.jpg")])
+        >>> page = report.html()  # or report.write("report.html")
+        >>> "61.2" in page, "data:image/jpeg" in page
+        (True, True)
     """
 
     def __init__(self, title: str) -> None:
