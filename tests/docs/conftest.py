@@ -20,7 +20,7 @@ from detectron2.modeling import build_model
 from reldn_d2.data import RelationDatasetMapper, save_coco_relations
 from reldn_d2.engine import load_config, load_model
 from reldn_d2.evaluation import GroundTruthGraph
-from reldn_d2.modeling import CONTRASTIVE_TERM_REGISTRY
+from reldn_d2.modeling import CONTRASTIVE_TERM_REGISTRY, ROI_RELATION_HEAD_REGISTRY
 from tests.builders.commands import run_reldn
 from tests.builders.tiny_models import REPOSITORY
 
@@ -250,6 +250,14 @@ def workspace_contrastive_term() -> Iterator[Variables]:
     yield {}
     CONTRASTIVE_TERM_REGISTRY._obj_map.clear()
     CONTRASTIVE_TERM_REGISTRY._obj_map.update(known)
+
+
+@pytest.fixture
+def workspace_own_head(workspace_scenes: Variables) -> Iterator[Variables]:
+    known = dict(ROI_RELATION_HEAD_REGISTRY._obj_map)
+    yield {}
+    ROI_RELATION_HEAD_REGISTRY._obj_map.clear()
+    ROI_RELATION_HEAD_REGISTRY._obj_map.update(known)
 
 
 def write_config(path: Path, base: str, values: dict[str, str] | None = None) -> None:

@@ -293,3 +293,18 @@ def contrastive_term(folder: Path, variables: Variables) -> None:
     with EventStorage():
         losses = make_model(cfg).train()([make_input(6, [(0, 1, 2), (3, 4, 1)])])
     assert torch.isfinite(losses["loss_rel_same_class"])
+
+
+@promises("docs/relation_heads.md", "own head")
+def own_head(folder: Path, _: Variables) -> None:
+    weights = torch.load(folder / "output/linear/model_final.pth", weights_only=True)["model"]
+    detector = torch.load(folder / "output/scenes/detector/model_final.pth", weights_only=True)["model"]
+    rows = weights["relation_head.scores.weight"].shape
+    assert rows == (8, 2 * len(weights["relation_head.box_head.fc2.weight"])), "7 predicates, background"
+    start, now = detector["roi_heads.box_head.fc1.weight"], weights["relation_head.box_head.fc1.weight"]
+    assert torch.allclose(start, now, atol=1e-2) and not torch.equal(start, now)
+    assert not any(name.startswith("relation_backbone") for name in weights)
+    results = (
+        folder / "output/linear/inference/reldn_scenes_tiny_test/sgdet/relation_results.csv"
+    ).read_text()
+    assert "confusion" in results
