@@ -52,7 +52,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"relation_head"},
         {"queries", "start_from_detector"},
         {"meta_arch"},
-        {"published"},
+        {"published", "test_time_augmentation"},
     ],
     "evaluation": [
         {"graphs", "rows"},

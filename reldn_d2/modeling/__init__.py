@@ -37,6 +37,7 @@ from .relation_head import (
     predicate_cross_entropy,
     select_relationships,
 )
+from .test_time_augmentation import RelDNWithTTA
 
 __all__ = [
     "CONTRASTIVE_TERM_REGISTRY",
@@ -62,6 +63,7 @@ __all__ = [
     "RelDN",
     "RelDNHead",
     "RelDNVGGBoxHead",
+    "RelDNWithTTA",
     "RelationHead",
     "Selection",
     "SemanticModule",
