@@ -106,7 +106,7 @@ class MotifsHead(PairwiseRelationHead[Context]):
         context = 2 * hidden_size
         self.label_vectors = nn.Embedding(num_classes + 1, label_size)
         self.object_context = lstm(feature_size + label_size + 4)
-        self.label_change = nn.Linear(context, num_classes + 1)
+        self.label_change = nn.Linear(context, num_classes + 1, bias=False)
         nn.init.zeros_(self.label_change.weight)  # at first the labels are the detector's
         self.edge_context = lstm(context + label_size)
         self.as_subject, self.as_object = (nn.Linear(context, feature_size) for _ in range(2))
