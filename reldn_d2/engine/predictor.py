@@ -5,7 +5,6 @@ from typing import Any
 import detectron2.data.transforms as T
 import numpy as np
 import torch
-from detectron2.structures import Instances
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.modeling import RelDN
@@ -50,14 +49,14 @@ class RelationPredictor:
         self._to_rgb = mapper.image_format == "RGB"
 
     @torch.no_grad()
-    def __call__(self, image: np.ndarray) -> dict[str, Instances]:
+    def __call__(self, image: np.ndarray) -> dict[str, Any]:
         """Predicts the relationships of one image.
 
         Args:
             image: (H, W, 3) uint8, BGR as OpenCV reads it.
 
         Returns:
-            "instances" and "relations" as `RelDN.inference` describes them, in pixels of the image.
+            "instances", "relations" and "task" as `RelDN.inference` describes them, in pixels of the image.
 
         Raises:
             ValueError: the image is no such array.
@@ -73,5 +72,5 @@ class RelationPredictor:
         self._augmentations(augmented)
         tensor = torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
         inputs: dict[str, Any] = {"image": tensor, "height": height, "width": width}
-        result: dict[str, Instances] = self._model([inputs])[0]
+        result: dict[str, Any] = self._model([inputs])[0]
         return result

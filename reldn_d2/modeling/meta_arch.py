@@ -153,7 +153,7 @@ class RelDN(GeneralizedRCNN):
     @torch.no_grad()
     def inference(
         self, batched_inputs: list[dict[str, Any]], *, do_postprocess: bool = True
-    ) -> list[dict[str, Instances]]:
+    ) -> list[dict[str, Any]]:
         """Finds entities and relationships, and answers queries.
 
         Args:
@@ -174,6 +174,7 @@ class RelDN(GeneralizedRCNN):
               `object_index` (rows of the input's "instances"), `pred_predicates`, `scores` and `detected`.
               `detected` is False, and the score 0, if no two entities represent subject and object (see
               `modeling.queries`).
+            * "task": the task of the model, text. A trace returns tensors only, so it lacks the task.
 
         Raises:
             ValueError: an input lacks a key.
@@ -199,7 +200,9 @@ class RelDN(GeneralizedRCNN):
                 relation_postprocess(result, x.get("height", size[0]), x.get("width", size[1]))
                 for result, x, size in zip(results, batched_inputs, images.image_sizes, strict=True)
             ]
-        return results
+        # Tracing, for example to count FLOPs, refuses outputs that are not tensors.
+        task = {} if torch.jit.is_tracing() else {"task": self.task}
+        return [{**result, **task} for result in results]
 
     def _detector_features(
         self, batched_inputs: list[dict[str, Any]], images: ImageList

@@ -67,7 +67,7 @@ class PublishedRelDN(RelDN):
         sizes = {"min_size": cfg.INPUT.MIN_SIZE_TEST, "max_size": cfg.INPUT.MAX_SIZE_TEST}
         return {**super().from_config(cfg), **sizes}
 
-    def forward(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Calls `inference`.
 
         Raises:
@@ -82,7 +82,7 @@ class PublishedRelDN(RelDN):
     @torch.no_grad()
     def inference(
         self, batched_inputs: list[dict[str, Any]], *, do_postprocess: bool = True
-    ) -> list[dict[str, Instances]]:
+    ) -> list[dict[str, Any]]:
         """Finds entities and relationships as in RelDN. Boxes in the inputs are in the network input.
 
         Raises:
@@ -96,7 +96,8 @@ class PublishedRelDN(RelDN):
         return results
 
     def _frame(self, x: dict[str, Any]) -> ImageFrame:
-        height, width = x["image"].shape[-2:]
+        # In tracing the sizes are tensors, which can't be rounded.
+        height, width = (int(length) for length in x["image"].shape[-2:])
         original = (x.get("height", height), x.get("width", width))
         return ImageFrame.of(original, (height, width), self.min_size, self.max_size)
 

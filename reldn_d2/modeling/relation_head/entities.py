@@ -16,6 +16,8 @@ def entity_batch(entities: list[Instances]) -> EntityBatch:
     """
     counts = [len(x) for x in entities]
     frames = [x.image_size for x in entities]
+    # In tracing, as for counting FLOPs, the sizes of Detectron2's images are tensors.
+    sizes = torch.stack([torch.as_tensor(frame) for frame in frames])
     device = entities[0].pred_boxes.device
     boxes = torch.cat([x.pred_boxes.tensor for x in entities])
     image = torch.arange(len(entities)).repeat_interleave(torch.tensor(counts))
@@ -25,7 +27,7 @@ def entity_batch(entities: list[Instances]) -> EntityBatch:
         classes=torch.cat([x.pred_classes for x in entities]),
         scores=torch.cat([x.scores for x in entities]),
         image=image.to(device, non_blocking=True),
-        image_sizes=torch.tensor(frames, dtype=torch.float32).to(device, non_blocking=True),
+        image_sizes=sizes.float().to(device, non_blocking=True),
         frames=frames,
         counts=counts,
     )
