@@ -1,4 +1,4 @@
-"""RelDN in Detectron2's tools that trace a model: counts of FLOPs and activations (tools/analyze_model.py)."""
+"""RelDN in Detectron2's tools that trace a model, as for counting FLOPs (tools/analyze_model.py)."""
 
 import pytest
 import torch
