@@ -16,10 +16,13 @@ class Annotations(MutableSequence[Annotation]):
     It reads and changes like the list. As long as nobody asks for a dict, the entities are arrays. Indexing
     and iteration hand out dicts, which may be changed. So from then on this image has a list of dicts, which
     needs the memory of a list, and the arrays are computed from the dicts whenever they are read.
+
+    Attributes:
+        handed_out: the dicts, if there are any by now; None while the entities are arrays alone.
     """
 
     # A data set has one of these objects for each image, for example 60,000.
-    __slots__ = ("_boxes", "_classes", "_crowd", "_dicts")
+    __slots__ = ("_boxes", "_classes", "_crowd", "handed_out")
 
     def __init__(self, boxes: ArrayLike, classes: ArrayLike, crowd: ArrayLike | None = None) -> None:
         """Makes annotations from arrays or lists; arrays of the attributes' types are not copied.
@@ -33,8 +36,7 @@ class Annotations(MutableSequence[Annotation]):
         self._boxes: NDArray[np.float64] = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         self._classes: NDArray[np.int64] = np.asarray(classes, dtype=np.int64)
         self._crowd: NDArray[np.bool_] | None = None if crowd is None else np.asarray(crowd, dtype=np.bool_)
-        # The dicts, if they were handed out. The arrays above are out of date then.
-        self._dicts: list[Annotation] | None = None
+        self.handed_out: list[Annotation] | None = None
         flags = len(self._classes) if self._crowd is None else len(self._crowd)
         if not len(self._boxes) == len(self._classes) == flags:
             raise ValueError(
@@ -49,7 +51,9 @@ class Annotations(MutableSequence[Annotation]):
         Raises:
             ValueError: a dict that was changed has no such box.
         """
-        return self._boxes if self._dicts is None else _read_only(listed_boxes(self._dicts, "the image"))
+        return (
+            self._boxes if self.handed_out is None else _read_only(listed_boxes(self.handed_out, "the image"))
+        )
 
     @property
     def classes(self) -> NDArray[np.int64]:
@@ -58,33 +62,32 @@ class Annotations(MutableSequence[Annotation]):
         Raises:
             ValueError: a dict that was changed has no integer class.
         """
-        return self._classes if self._dicts is None else _read_only(listed_classes(self._dicts, "the image"))
+        return (
+            self._classes
+            if self.handed_out is None
+            else _read_only(listed_classes(self.handed_out, "the image"))
+        )
 
     @property
     def crowd(self) -> NDArray[np.bool_] | None:
         """(E,) bool, whether an entity is a crowd; None if there are no crowds. Read-only as the others."""
-        if self._dicts is None:
+        if self.handed_out is None:
             return self._crowd
-        flags = listed_crowd(self._dicts)
+        flags = listed_crowd(self.handed_out)
         return _read_only(flags) if flags.any() else None
-
-    @property
-    def handed_out(self) -> list[Annotation] | None:
-        """The dicts, if there are any by now; None while the entities are arrays alone."""
-        return self._dicts
 
     def _listed(self) -> list[Annotation]:
         """The dicts, which are made when they are asked for the first time."""
-        if self._dicts is None:
-            self._dicts = self._as_dicts()
+        if self.handed_out is None:
+            self.handed_out = self._as_dicts()
             # A second copy would only waste memory.
             self._boxes, self._classes, self._crowd = np.zeros((0, 4)), np.zeros(0, dtype=np.int64), None
-        return self._dicts
+        return self.handed_out
 
     def _as_dicts(self) -> list[Annotation]:
         """The entities as dicts, without handing them out."""
-        if self._dicts is not None:
-            return self._dicts
+        if self.handed_out is not None:
+            return self.handed_out
         crowd = np.zeros(len(self), dtype=bool) if self._crowd is None else self._crowd
         return [
             {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": category, "iscrowd": int(flag)}
@@ -94,7 +97,7 @@ class Annotations(MutableSequence[Annotation]):
         ]
 
     def __len__(self) -> int:
-        return len(self._classes) if self._dicts is None else len(self._dicts)
+        return len(self._classes) if self.handed_out is None else len(self.handed_out)
 
     def __iter__(self) -> Iterator[Annotation]:
         return iter(self._listed())
@@ -135,15 +138,15 @@ class Annotations(MutableSequence[Annotation]):
     def __reduce__(self) -> tuple[Any, ...]:
         # Detectron2 serialises data sets after passes that ask for every dict. What was only looked at
         # becomes arrays again.
-        if self._dicts is None or all(map(_fits_arrays, self._dicts)):
+        if self.handed_out is None or all(map(_fits_arrays, self.handed_out)):
             return Annotations, (self.boxes, self.classes, self.crowd)
-        return _of_dicts, (self._dicts,)
+        return _of_dicts, (self.handed_out,)
 
 
 def _of_dicts(dicts: list[Annotation]) -> Annotations:
     """Annotations whose dicts were handed out and changed."""
     annotations = Annotations([], [])
-    annotations._dicts = list(dicts)
+    annotations.handed_out = list(dicts)
     return annotations
 
 

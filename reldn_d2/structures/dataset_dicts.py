@@ -9,7 +9,7 @@ Legend of shape letters:
     R  annotated relationships of the image, repeats and self relations included
 """
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from detectron2.structures import BoxMode
@@ -25,10 +25,9 @@ def describe(dataset_dict: DatasetDict) -> str:
     return f"image {dataset_dict.get('image_id')!r} ({dataset_dict.get('file_name', 'no file name')})"
 
 
-def _as_arrays(dataset_dict: DatasetDict) -> Annotations | None:
-    """The annotations if they are arrays; None if they are dicts, or became dicts."""
-    annotations = dataset_dict["annotations"]
-    return annotations if isinstance(annotations, Annotations) and annotations.handed_out is None else None
+def _are_arrays(annotations: Any) -> TypeGuard[Annotations]:
+    """Whether annotations are arrays, not dicts."""
+    return isinstance(annotations, Annotations) and annotations.handed_out is None
 
 
 def entity_boxes(dataset_dict: DatasetDict) -> NDArray[np.float64]:
@@ -37,12 +36,10 @@ def entity_boxes(dataset_dict: DatasetDict) -> NDArray[np.float64]:
     Raises:
         ValueError: a box is not four numbers, or its mode is neither XYXY_ABS nor XYWH_ABS.
     """
-    arrays = _as_arrays(dataset_dict)
-    return (
-        arrays.boxes
-        if arrays is not None
-        else listed_boxes(dataset_dict["annotations"], describe(dataset_dict))
-    )
+    annotations = dataset_dict["annotations"]
+    if _are_arrays(annotations):
+        return annotations.boxes
+    return listed_boxes(annotations, describe(dataset_dict))
 
 
 def entity_classes(dataset_dict: DatasetDict) -> NDArray[np.int64]:
@@ -51,32 +48,27 @@ def entity_classes(dataset_dict: DatasetDict) -> NDArray[np.int64]:
     Raises:
         ValueError: a class is not an integer.
     """
-    arrays = _as_arrays(dataset_dict)
-    return (
-        arrays.classes
-        if arrays is not None
-        else listed_classes(dataset_dict["annotations"], describe(dataset_dict))
-    )
+    annotations = dataset_dict["annotations"]
+    if _are_arrays(annotations):
+        return annotations.classes
+    return listed_classes(annotations, describe(dataset_dict))
 
 
 def crowd_flags(dataset_dict: DatasetDict) -> NDArray[np.bool_]:
     """(E,) bool, whether each annotation is a crowd."""
-    arrays = _as_arrays(dataset_dict)
-    if arrays is None:
-        return listed_crowd(dataset_dict["annotations"])
-    return np.zeros(len(arrays), dtype=np.bool_) if arrays.crowd is None else arrays.crowd
+    annotations = dataset_dict["annotations"]
+    if _are_arrays(annotations):
+        return np.zeros(len(annotations), dtype=np.bool_) if annotations.crowd is None else annotations.crowd
+    return listed_crowd(annotations)
 
 
 def written_annotations(dataset_dict: DatasetDict) -> NDArray[np.float64]:
     """(E, 7) numbers of the annotations as they are written: bbox (4), bbox_mode, category_id, iscrowd."""
-    arrays = _as_arrays(dataset_dict)
-    if arrays is not None:
-        mode = np.full(len(arrays), BoxMode.XYXY_ABS)
-        return np.column_stack([arrays.boxes, mode, arrays.classes, crowd_flags(dataset_dict)])
-    rows = [
-        (*a["bbox"], a["bbox_mode"], a["category_id"], a.get("iscrowd", 0))
-        for a in dataset_dict["annotations"]
-    ]
+    annotations = dataset_dict["annotations"]
+    if _are_arrays(annotations):
+        mode = np.full(len(annotations), BoxMode.XYXY_ABS)
+        return np.column_stack([annotations.boxes, mode, annotations.classes, crowd_flags(dataset_dict)])
+    rows = [(*a["bbox"], a["bbox_mode"], a["category_id"], a.get("iscrowd", 0)) for a in annotations]
     return np.array(rows, dtype=np.float64).reshape(-1, 7)
 
 
