@@ -47,7 +47,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"builtin", "conversion", "data_file"},
     ],
     "modeling": [
-        {"backbone", "region_heads", "postprocessing"},
+        {"backbone", "region_heads", "inputs", "postprocessing"},
         {"relation_head"},
         {"queries", "start_from_detector"},
         {"meta_arch"},

@@ -99,7 +99,7 @@ def overlapping_relations(dataset_dicts: list[DatasetDict], source: str) -> list
 
 
 def images_with_entities(dataset_dicts: list[DatasetDict]) -> list[DatasetDict]:
-    """The images with at least one entity that is no crowd, which a detector trains on; logs how many are not.
+    """Keep the images with at least one entity that is no crowd, and log how many others were dropped.
 
     Detectron2's `filter_images_with_only_crowd_annotations` keeps the same images, but asks for the dict of
     every annotation.

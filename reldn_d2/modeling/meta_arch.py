@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from reldn_d2.structures import EntityBatch, Queries
 
+from .inputs import require_instances, require_relations
 from .postprocessing import relation_postprocess
 from .queries import TranslatedQueries
 from .region_heads import class_probabilities, region_parts
@@ -125,11 +126,11 @@ class RelDN(GeneralizedRCNN):
             In training a dict of losses; otherwise the result of `inference`.
 
         Raises:
-            ValueError: an input lacks a key.
+            ValueError: a mapper gave something else, see `inputs.py`.
         """
         if not self.training:
             return self.inference(batched_inputs)
-        require_keys(batched_inputs, "instances", "relations")
+        require_relations(batched_inputs)
         images = self.preprocess_image(batched_inputs)
         ground_truth = [x["instances"].to(self.device) for x in batched_inputs]
         relations = [x["relations"].to(self.device) for x in batched_inputs]
@@ -177,7 +178,7 @@ class RelDN(GeneralizedRCNN):
             * "task": the task of the model, text. A trace returns tensors only, so it lacks the task.
 
         Raises:
-            ValueError: an input lacks a key.
+            ValueError: a mapper gave something else, see `inputs.py`.
         """
         assert not self.training
         images = self.preprocess_image(batched_inputs)
@@ -228,7 +229,7 @@ class RelDN(GeneralizedRCNN):
     ) -> list[Instances]:
         if self.task == "sgdet":
             return self._detections(batched_inputs, images, features)
-        require_keys(batched_inputs, "instances")
+        require_instances(batched_inputs)
         entities = [given_entities(x["instances"].to(self.device)) for x in batched_inputs]
         return entities if self.task == "prdcls" else self._classify(features, entities)
 
@@ -249,7 +250,7 @@ class RelDN(GeneralizedRCNN):
                 continue
             asked = x["queries"].to(self.device)
             if self.task == "sgdet":
-                require_keys([x], "instances")
+                require_instances([x])
                 truth = x["instances"].to(self.device)
                 translated.append(TranslatedQueries.to_detections(asked, truth, found))
             else:
@@ -302,26 +303,6 @@ class RelDN(GeneralizedRCNN):
 
 def _have_detections(batched_inputs: list[dict[str, Any]]) -> bool:
     return all("detections" in x for x in batched_inputs)
-
-
-def require_keys(batched_inputs: list[dict[str, Any]], *keys: str) -> None:
-    """Checks that all inputs have these keys.
-
-    Raises:
-        ValueError: an input lacks one of the keys, or its relations are as the dataset dict has them.
-    """
-    for key in keys:
-        if any(key not in x for x in batched_inputs):
-            raise ValueError(
-                f"an input has no {key!r}, which training, the tasks sgcls and prdcls, and queries need: "
-                "load the data with RelationDatasetMapper"
-            )
-    for x in batched_inputs:
-        if "relations" in keys and not isinstance(x["relations"], Tensor):
-            raise ValueError(
-                f"'relations' of an input are a {type(x['relations']).__name__}, not a tensor of rows of "
-                "'instances': load the data with RelationDatasetMapper, not with Detectron2's DatasetMapper"
-            )
 
 
 def _is_norm(layer: nn.Module) -> bool:

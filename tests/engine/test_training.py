@@ -135,6 +135,18 @@ def test_cached_detections_give_the_same_result(
     assert all(len(inputs["detections"]) > 0 for inputs in batch)
 
 
+def test_predictor_with_a_checkpoint_without_names(tiny_config: TinyConfig, tmp_path: Path) -> None:
+    cfg = tiny_config("MODEL.WEIGHTS", str(tmp_path / "model.pth"))
+    RelationCheckpointer(make_model(cfg), str(tmp_path)).save("model")
+    assert RelationPredictor(cfg).predicate_classes == vocabulary_of("scenes_tiny_test").predicate_classes
+    cfg.DATASETS.TEST = ()
+    assert RelationPredictor(cfg).thing_classes == vocabulary_of("scenes_tiny_train").thing_classes
+    cfg.DATASETS.TRAIN = ()
+    message = r"neither the checkpoint .*model\.pth nor the config names .* DATASETS\.TEST, .*checkpoints\.md"
+    with pytest.raises(ValueError, match=message):
+        RelationPredictor(cfg)
+
+
 def test_predictor_needs_nothing_but_the_checkpoint(tiny_config: TinyConfig, tmp_path: Path) -> None:
     cfg = tiny_config(
         "MODEL.WEIGHTS", str(tmp_path / "model.pth"), "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"
@@ -365,8 +377,8 @@ def test_refusals_before_training(tiny_config: TinyConfig) -> None:
         Trainer.build_evaluator(tiny_config("MODEL.ROI_RELATION_HEAD.TEST.TOP_K", "20"), two[1])
     with pytest.raises(ValueError, match="config of stage 1"):
         cache_detections(tiny_config(), make_model(tiny_config()), two[1], Path("never.npz"))
-    with pytest.raises(ValueError, match="name no data set"):
-        load_model(tiny_config("DATASETS.TEST", "()"))
+    with pytest.raises(ValueError, match="names of the classes"):
+        load_model(tiny_config("DATASETS.TEST", "()", "DATASETS.TRAIN", "()"))
 
 
 def test_frequency_baseline_is_evaluated_without_training(tiny_config: TinyConfig) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from reldn_d2.structures import EntityBatch
 
-from ..meta_arch import RelDN, require_keys
+from ..inputs import require_instances
+from ..meta_arch import RelDN
 from ..postprocessing import relation_postprocess
 from ..region_heads import class_probabilities
 from ..relation_head.entities import entity_batch, given_entities
@@ -107,7 +108,7 @@ class PublishedRelDN(RelDN):
         (x,) = batched_inputs
         frame = self._frame(x)
         if self.task != "sgdet":
-            require_keys(batched_inputs, "instances")
+            require_instances(batched_inputs)
             found = given_entities(x["instances"].to(self.device))
             if self.task == "sgcls":
                 self._classify_in_image(features, found, frame)
