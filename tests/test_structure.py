@@ -51,7 +51,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"relation_head"},
         {"queries", "start_from_detector"},
         {"meta_arch"},
-        {"published"},
+        {"published", "lazy_model"},
     ],
     "evaluation": [
         {"graphs", "rows"},

@@ -67,8 +67,8 @@ def cache_detections(cfg: Config, model: nn.Module, dataset_name: str, path: Pat
         for inputs, output in zip(batch, model(batch), strict=True):
             if "instances" not in output:
                 raise ValueError(
-                    f"the output of {type(model).__name__} has no 'instances', only {', '.join(output)}: give "
-                    "a detector whose output is that of Detectron2's models"
+                    f"the output of {type(model).__name__} has no 'instances', only {', '.join(output)}: "
+                    "give a detector whose output is that of Detectron2's models"
                 )
             instances = output["instances"].to("cpu")
             _check_range(instances.pred_classes, len(classes), f"{dataset_name}, image {inputs['image_id']}")

@@ -331,8 +331,8 @@ class LazyParts(RunParts):
         model = self.cfg.model
         # RetinaNet's head refers to the number of the model, so that comes first.
         keys = ("roi_heads.num_classes", "num_classes", "head.num_classes")
-        known = [f"model.{key}" for key in keys if _has(model, key)][:1]
-        counts = {"thing_classes": (key, OmegaConf.select(self.cfg, key)) for key in known}
+        known = [f"model.{key}" for key in keys if _has(model, key)]
+        counts = {"thing_classes": (known[0], OmegaConf.select(self.cfg, known[0]))} if known else {}
         if self.is_relation_model:
             number = model.relation_head.num_predicates
             counts["predicate_classes"] = ("model.relation_head.num_predicates", number)

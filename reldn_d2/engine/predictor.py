@@ -82,8 +82,8 @@ def _vocabulary_of_config(parts: RunParts) -> Vocabulary:
     names = parts.test_datasets or parts.train_datasets
     if not names:
         raise ValueError(
-            f"neither the checkpoint {parts.weights} nor the config names the classes: name a registered data "
-            f"set of these classes as {parts.keys.test_datasets}, or add the names to the checkpoint "
+            f"neither the checkpoint {parts.weights} nor the config names the classes: name a registered "
+            f"data set of these classes as {parts.keys.test_datasets}, or add the names to the checkpoint "
             '("A checkpoint without class names" in docs/checkpoints.md)'
         )
     return check_vocabulary(parts, names[:1])

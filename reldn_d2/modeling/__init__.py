@@ -8,6 +8,7 @@ from .backbone import (
     build_timm_fpn_backbone,
     build_vgg16_backbone,
 )
+from .lazy_model import relation_model
 from .meta_arch import TASKS, RelDN
 from .postprocessing import relation_postprocess
 from .published import PublishedRelDN
@@ -36,5 +37,6 @@ __all__ = [
     "build_timm_backbone",
     "build_timm_fpn_backbone",
     "build_vgg16_backbone",
+    "relation_model",
     "relation_postprocess",
 ]

@@ -57,8 +57,8 @@ def _check_rows(x: dict[str, Any], relations: Tensor, entities: int) -> None:
         row = int(wrong.long().argmax())
         raise ValueError(
             f"row {row} of 'relations' of {_name(x)} is {relations[row].tolist()}, but the input has "
-            f"{entities} 'instances': a mapper that drops entities must drop and renumber their relationships. "
-            f"{_REMEDY[0].upper()}{_REMEDY[1:]}"
+            f"{entities} 'instances': a mapper that drops entities must drop and renumber their "
+            f"relationships. {_REMEDY[0].upper()}{_REMEDY[1:]}"
         )
 
 

@@ -15,7 +15,15 @@ from detectron2.modeling import build_model
 
 from reldn_d2.checkpoint import RelationCheckpointer, Vocabulary
 from reldn_d2.data import register_coco_relations, save_coco_relations
-from reldn_d2.engine import RelationPredictor, Trainer, cache_detections, evaluate, load_model, setup
+from reldn_d2.engine import (
+    RelationPredictor,
+    Trainer,
+    cache_detections,
+    evaluate,
+    load_model,
+    setup,
+    vocabulary_of,
+)
 from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig, make_model
 
 
