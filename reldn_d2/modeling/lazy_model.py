@@ -56,7 +56,7 @@ def relation_model(detector: DictConfig, *, num_predicates: int) -> DictConfig:
     Raises:
         ValueError: the detector is of another kind. The message names it.
     """
-    parts = dict(detector.items_ex(resolve=False))
+    parts = {str(key): value for key, value in detector.items_ex(resolve=False)}
     target = _class(parts.pop("_target_", None))
     more = sorted(parts.keys() - _OF_DETECTOR)
     if not issubclass(target, GeneralizedRCNN) or more:

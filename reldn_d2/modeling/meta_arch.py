@@ -201,8 +201,8 @@ class RelDN(GeneralizedRCNN):
                 relation_postprocess(result, x.get("height", size[0]), x.get("width", size[1]))
                 for result, x, size in zip(results, batched_inputs, images.image_sizes, strict=True)
             ]
-        # Tracing, for example to count FLOPs, refuses outputs that are not tensors.
-        task = {} if torch.jit.is_tracing() else {"task": self.task}
+        # Tracing, where sizes are tensors, refuses other outputs. FLOPs are counted so.
+        task = {} if isinstance(images.image_sizes[0], Tensor) else {"task": self.task}
         return [{**result, **task} for result in results]
 
     def _detector_features(

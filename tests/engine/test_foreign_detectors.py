@@ -55,7 +55,12 @@ def foreign(request: pytest.FixtureRequest, tiny_config: TinyConfig, registered:
         )
     cfg = load_config(TINY_LAZY)
     assert isinstance(cfg, DictConfig)
-    cfg.model, cfg.dataloader.test.mapper.image_format = L(OneStage)(finds=5), "BGR"
+    # As every config of a detector: without what refers to RelDN.
+    cfg.dataloader.pop("statistics")
+    cfg.dataloader.pop("evaluator")
+    cfg.model = L(OneStage)(finds=5)
+    for loader in (cfg.dataloader.train, cfg.dataloader.test):
+        loader.mapper.image_format = "BGR"
     return cfg
 
 
