@@ -214,10 +214,7 @@ def test_edits_are_those_of_a_list(count: int, steps: list[tuple[str, int, int]]
             assert found.dtype == right.dtype and found.tolist() == right.tolist()
         assert edited.boxes.tolist() == entity_boxes(images[1]).tolist()
         assert len(edited) == len(expected) and edited == expected and expected == edited
-    assert list(edited) == expected
-    assert [list(map(type, one.values())) for one in edited] == [
-        list(map(type, one.values())) for one in expected
-    ]
+    assert repr(list(edited)) == repr(expected)  # 1 is not 1.0
 
 
 def test_looking_at_a_data_set_makes_no_dicts(annotations: Annotations) -> None:
