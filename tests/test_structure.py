@@ -48,11 +48,11 @@ LAYERS: dict[str, list[set[str]]] = {
         {"builtin", "conversion", "data_file"},
     ],
     "modeling": [
-        {"backbone", "backbone_checks", "region_heads", "postprocessing"},
+        {"backbone", "backbone_checks", "region_heads", "inputs", "postprocessing"},
         {"relation_head"},
         {"queries", "start_from_detector"},
         {"meta_arch"},
-        {"published", "test_time_augmentation"},
+        {"published", "lazy_model", "test_time_augmentation"},
     ],
     "evaluation": [
         {"graphs", "rows"},

@@ -37,7 +37,6 @@ model.roi_heads.box_head.fc_dims = [256, 256]
 model.roi_heads.box_predictor.input_shape = ShapeSpec(channels=256)
 
 model.relation_head.num_predicates = 7
-model.relation_head.pair_classifier.visual.feature_size = 256
 
 datasets.train, datasets.test = ["reldn_scenes_train"], "reldn_scenes_test"
 for _loader in (dataloader.train, dataloader.test):

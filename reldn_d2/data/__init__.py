@@ -13,6 +13,7 @@ from .datasets.visual_genome.vg150 import load_vg150, register_vg150
 from .datasets.vrd import load_vrd, parse_vrd_annotations, register_vrd
 from .detections import detections_made_by, load_detections_into_dataset, save_detections
 from .filters import (
+    images_with_entities,
     images_with_relations,
     one_relation_per_pair,
     overlapping_relations,
@@ -37,6 +38,7 @@ __all__ = [
     "check_dataset",
     "check_pictures",
     "detections_made_by",
+    "images_with_entities",
     "images_with_relations",
     "load_authors_json",
     "load_coco_relations",

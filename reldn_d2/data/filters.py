@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from reldn_d2.structures import boxes_overlap
-from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.structures.dataset_dicts import DatasetDict, crowd_flags
 
 from .arrays import DatasetArrays, dataset_arrays, is_repeat
 
@@ -96,6 +96,20 @@ def overlapping_relations(dataset_dicts: list[DatasetDict], source: str) -> list
     overlap: NDArray[np.bool_] = boxes_overlap(subject, object).numpy()
     logger.info("%s: dropped %d relationships whose boxes share no area.", source, (~overlap).sum())
     return _with_relations(dataset_dicts, arrays, overlap)
+
+
+def images_with_entities(dataset_dicts: list[DatasetDict]) -> list[DatasetDict]:
+    """Keep the images with at least one entity that is no crowd, and log how many others were dropped.
+
+    Detectron2's `filter_images_with_only_crowd_annotations` keeps the same images, but asks for the dict of
+    every annotation.
+    """
+    kept = [dataset_dict for dataset_dict in dataset_dicts if not crowd_flags(dataset_dict).all()]
+    logger.info(
+        "Dropped %d of %d images: they have no entity, or only crowds.",
+        len(dataset_dicts) - len(kept), len(dataset_dicts),
+    )  # fmt: skip
+    return kept
 
 
 def images_with_relations(dataset_dicts: list[DatasetDict]) -> list[DatasetDict]:

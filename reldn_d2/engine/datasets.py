@@ -73,7 +73,10 @@ def common_vocabulary(dataset_names: Iterable[str], counts: Mapping[str, tuple[s
     if "predicate_classes" not in counts:
         vocabularies = {name: replace(x, predicate_classes=[]) for name, x in vocabularies.items()}
     if not vocabularies:
-        raise ValueError("DATASETS.TRAIN and DATASETS.TEST name no data set: name at least one")
+        raise ValueError(
+            "there is no data set to take the names of the classes from: name one in DATASETS.TEST, or for "
+            "training in DATASETS.TRAIN"
+        )
     first = next(iter(vocabularies.values()))
     for name, vocabulary in vocabularies.items():
         for kind, (key, number) in counts.items():

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from reldn_d2.data import save_detections
 from reldn_d2.utils.progress import progress
@@ -45,7 +45,8 @@ def cache_detections(cfg: Config, model: nn.Module, dataset_name: str, path: Pat
 
     Raises:
         ValueError: the config is of RelDN, whose entities depend on the task; or the data set has other
-            classes than the config or its test sets, which the checkpoint was compared with.
+            classes than the config, the model or the config's test sets, which the checkpoint was compared
+            with; or the model finds classes that the data set does not have, or no "instances" at all.
     """
     parts = parts_of(cfg)
     if parts.is_relation_model:
@@ -54,13 +55,35 @@ def cache_detections(cfg: Config, model: nn.Module, dataset_name: str, path: Pat
             "(META_ARCHITECTURE: GeneralizedRCNN, or RetinaNet)"
         )
     classes = check_classes(cfg, (dataset_name, *parts.test_datasets)).thing_classes
+    # A detector of another project may have its number of classes in a key that only it knows.
+    number = getattr(model, "num_classes", None)
+    if isinstance(number, int) and number != len(classes):
+        raise ValueError(
+            f"the detector {type(model).__name__} has {number} classes, but data set {dataset_name} has "
+            f"{len(classes)}: give a detector of these classes, or name another data set"
+        )
     found = {}
     for batch in progress(parts.test_loader(dataset_name), f"batches of {dataset_name}"):
         for inputs, output in zip(batch, model(batch), strict=True):
+            if "instances" not in output:
+                raise ValueError(
+                    f"the output of {type(model).__name__} has no 'instances', only {', '.join(output)}: "
+                    "give a detector whose output is that of Detectron2's models"
+                )
             instances = output["instances"].to("cpu")
+            _check_range(instances.pred_classes, len(classes), f"{dataset_name}, image {inputs['image_id']}")
             found[inputs["image_id"]] = (
                 instances.pred_boxes.tensor.numpy(),
                 instances.scores.numpy(),
                 instances.pred_classes.numpy(),
             )
     save_detections(path, found, classes, made_by=detector_identity(cfg, model))
+
+
+def _check_range(found: Tensor, num_classes: int, where: str) -> None:
+    wrong = (found < 0) | (found >= num_classes)
+    if wrong.any():
+        raise ValueError(
+            f"{where}: the detector found class {int(found[wrong][0])}, but the data set has {num_classes} "
+            "classes, from 0: give a detector of these classes, or name another data set"
+        )

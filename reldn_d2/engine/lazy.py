@@ -231,7 +231,7 @@ class LazyParts(RunParts):
         self.weights = train.init_checkpoint or ""
         self.relation_weights = train.get("relation_checkpoint") or ""
         self.train_datasets = tuple(datasets.train)
-        self.test_datasets = (datasets.test,)
+        self.test_datasets = (datasets.test,) if datasets.test else ()
         self.statistics_datasets = tuple(datasets.get("statistics", ()))
         self.is_relation_model = _has_relations(cfg)
         self.entities_from_proposals = bool(cfg.model.get("entities_from_proposals", False))
@@ -327,10 +327,12 @@ class LazyParts(RunParts):
         return json.loads(json.dumps([model, mapper], default=yaml.dump))
 
     def class_counts(self) -> Mapping[str, tuple[str, int]]:
-        """The numbers of classes in `model`."""
+        """The numbers of classes in `model`: of its ROI heads; of a single-stage detector, or of its head."""
         model = self.cfg.model
-        part = "roi_heads" if "roi_heads" in model else "head"
-        counts = {"thing_classes": (f"model.{part}.num_classes", model[part].num_classes)}
+        # RetinaNet's head refers to the number of the model, so that comes first.
+        keys = ("roi_heads.num_classes", "num_classes", "head.num_classes")
+        known = [f"model.{key}" for key in keys if _has(model, key)]
+        counts = {"thing_classes": (known[0], OmegaConf.select(self.cfg, known[0]))} if known else {}
         if self.is_relation_model:
             number = model.relation_head.num_predicates
             counts["predicate_classes"] = ("model.relation_head.num_predicates", number)

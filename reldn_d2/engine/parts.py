@@ -165,7 +165,8 @@ class RunParts(ABC):
         """The config keys that hold the numbers of classes.
 
         Returns:
-            "thing_classes" and, for RelDN, "predicate_classes" -> (key, its value).
+            "thing_classes" and, for RelDN, "predicate_classes" -> (key, its value). A detector of another
+            project may have no key that this package knows; then there is no entry.
         """
 
     @abstractmethod

@@ -5,13 +5,13 @@ from typing import Any
 import detectron2.data.transforms as T
 import numpy as np
 import torch
-from detectron2.structures import Instances
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.modeling import RelDN
+from reldn_d2.structures import Vocabulary
 
 from .evaluate import parts_of
-from .parts import Config
+from .parts import Config, RunParts
 from .run import check_vocabulary
 
 
@@ -19,8 +19,8 @@ class RelationPredictor:
     """Finds the relationships of one image with a trained RelDN, on the device of the config.
 
     Attributes:
-        thing_classes, predicate_classes: class names of the checkpoint; those of the config's first test set
-            if the checkpoint has none.
+        thing_classes, predicate_classes: class names of the checkpoint; if it has none, those of the config's
+            first test set, else of its first training set.
     """
 
     def __init__(self, cfg: Config) -> None:
@@ -30,7 +30,8 @@ class RelationPredictor:
             cfg: config of RelDN, in YAML or Python, with weights. The task is always "sgdet".
 
         Raises:
-            ValueError: the config is of a detector, it names no weights, or they do not fit it.
+            ValueError: the config is of a detector, it names no weights, they do not fit it, or neither the
+                checkpoint nor the config names the classes.
         """
         parts = parts_of(cfg)
         if not parts.weights:
@@ -43,21 +44,21 @@ class RelationPredictor:
         model.task = "sgdet"
         checkpointer = RelationCheckpointer(model, complete=True)
         checkpointer.load(parts.weights)
-        vocabulary = checkpointer.vocabulary or check_vocabulary(parts, parts.test_datasets[:1])
+        vocabulary = checkpointer.vocabulary or _vocabulary_of_config(parts)
         self.thing_classes, self.predicate_classes = vocabulary.thing_classes, vocabulary.predicate_classes
         mapper = parts.test_mapper()
         self._model, self._augmentations = model, mapper.augmentations
         self._to_rgb = mapper.image_format == "RGB"
 
     @torch.no_grad()
-    def __call__(self, image: np.ndarray) -> dict[str, Instances]:
+    def __call__(self, image: np.ndarray) -> dict[str, Any]:
         """Predicts the relationships of one image.
 
         Args:
             image: (H, W, 3) uint8, BGR as OpenCV reads it.
 
         Returns:
-            "instances" and "relations" as `RelDN.inference` describes them, in pixels of the image.
+            "instances", "relations" and "task" as `RelDN.inference` describes them, in pixels of the image.
 
         Raises:
             ValueError: the image is no such array.
@@ -73,5 +74,16 @@ class RelationPredictor:
         self._augmentations(augmented)
         tensor = torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
         inputs: dict[str, Any] = {"image": tensor, "height": height, "width": width}
-        result: dict[str, Instances] = self._model([inputs])[0]
+        result: dict[str, Any] = self._model([inputs])[0]
         return result
+
+
+def _vocabulary_of_config(parts: RunParts) -> Vocabulary:
+    names = parts.test_datasets or parts.train_datasets
+    if not names:
+        raise ValueError(
+            f"neither the checkpoint {parts.weights} nor the config names the classes: name a registered "
+            f"data set of these classes as {parts.keys.test_datasets}, or add the names to the checkpoint "
+            '("A checkpoint without class names" in docs/checkpoints.md)'
+        )
+    return check_vocabulary(parts, names[:1])

@@ -185,7 +185,7 @@ def load_weights(parts: RunParts, *, resume: bool = False) -> nn.Module:
     """
     # A semantic module alone is not trained, so its table is counted here.
     counted = () if parts.has_training else (parts.statistics_datasets or parts.train_datasets)
-    vocabulary = check_vocabulary(parts, [*parts.test_datasets, *counted])
+    vocabulary = check_vocabulary(parts, [*parts.test_datasets, *counted] or parts.train_datasets)
     model = parts.model()
     semantic_only = isinstance(model, RelDN) and not any(p.requires_grad for p in model.parameters())
     checkpointer = RelationCheckpointer(

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader, build_detection_train_loader
-from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase, default_writers, hooks
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
@@ -21,7 +20,12 @@ from omegaconf import DictConfig
 from torch import nn
 
 from reldn_d2.checkpoint import RelationCheckpointer
-from reldn_d2.data import RelationDatasetMapper, prepare_training_relations, with_queries
+from reldn_d2.data import (
+    RelationDatasetMapper,
+    images_with_entities,
+    prepare_training_relations,
+    with_queries,
+)
 from reldn_d2.data.statistics import predicate_repeat_factors
 from reldn_d2.evaluation import RelationEvaluator
 from reldn_d2.evaluation.protocols.headline import headline
@@ -249,7 +253,7 @@ class Trainer(DefaultTrainer):
         if is_relation_config(cfg):
             dataset_dicts = prepare_training_relations(dataset_dicts, ", ".join(cfg.DATASETS.TRAIN))
         else:
-            dataset_dicts = filter_images_with_only_crowd_annotations(dataset_dicts)
+            dataset_dicts = images_with_entities(dataset_dicts)
         mapper = RelationDatasetMapper(cfg, is_train=True)
         sampler = _predicate_sampler(cfg, dataset_dicts)
         return build_detection_train_loader(cfg, dataset=dataset_dicts, mapper=mapper, sampler=sampler)

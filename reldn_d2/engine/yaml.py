@@ -13,7 +13,7 @@ import yaml
 from detectron2.config import CfgNode
 from detectron2.engine import hooks
 from detectron2.evaluation import DatasetEvaluator, verify_results
-from detectron2.modeling import META_ARCH_REGISTRY, RetinaNet
+from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, RetinaNet
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from fvcore.nn.precise_bn import get_bn_modules
@@ -268,7 +268,13 @@ def _schedule_in_words(solver: CfgNode) -> str:
 
 def is_relation_config(cfg: CfgNode) -> bool:
     """Whether the config describes RelDN (stage 2), or a meta-architecture derived from it."""
-    return issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), RelDN)
+    return _is_kind(cfg, RelDN)
+
+
+def _is_kind(cfg: CfgNode, kind: type[nn.Module]) -> bool:
+    # The registry also takes functions.
+    registered = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    return isinstance(registered, type) and issubclass(registered, kind)
 
 
 def _trains(cfg: CfgNode) -> bool:
@@ -281,9 +287,11 @@ def _trains(cfg: CfgNode) -> bool:
 
 def yaml_class_counts(cfg: CfgNode) -> dict[str, tuple[str, int]]:
     """The config keys that hold the numbers of classes, and their values, see `RunParts.class_counts`."""
-    single_stage = issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), RetinaNet)
-    part = "RETINANET" if single_stage else "ROI_HEADS"
-    counts = {"thing_classes": (f"MODEL.{part}.NUM_CLASSES", cfg.MODEL[part].NUM_CLASSES)}
+    counts = {}
+    # Other meta-architectures read keys of their own.
+    for kind, part in ((GeneralizedRCNN, "ROI_HEADS"), (RetinaNet, "RETINANET")):
+        if _is_kind(cfg, kind):
+            counts["thing_classes"] = (f"MODEL.{part}.NUM_CLASSES", cfg.MODEL[part].NUM_CLASSES)
     if is_relation_config(cfg):
         number = cfg.MODEL.ROI_RELATION_HEAD.NUM_PREDICATES
         counts["predicate_classes"] = ("MODEL.ROI_RELATION_HEAD.NUM_PREDICATES", number)

@@ -117,23 +117,34 @@ class RelationEvaluator(DatasetEvaluator):
                 and "relations" (subject_index, object_index, pred_predicates, scores, rank_in_pair). The
                 answers to `queries` are "pair_answers" (subject_index, object_index, pair_scores,
                 predicate_probs) and "triplet_answers" (subject_index, object_index, pred_predicates, scores,
-                detected). Or a `PredictedGraph`, whose arrays must not change later.
+                detected). "task", the task that the model did, may be missing. Or a `PredictedGraph`, whose
+                arrays must not change later.
 
         Raises:
-            ValueError: see `DatasetScorer.prepare`; or if an image is processed a second time with a
-                different prediction. The message names the image.
+            ValueError: see `DatasetScorer.prepare`; or if the output is of another task, or an image is
+                processed a second time with a different prediction. The message names the image.
         """
         for given, output in zip(inputs, outputs, strict=True):
             image_id = str(given["image_id"])
-            predicted = self._scorer.prepare(
-                image_id, output if isinstance(output, PredictedGraph) else _predicted_graph(output)
-            )
+            if not isinstance(output, PredictedGraph):
+                self._check_task(image_id, output.get("task"))
+                output = _predicted_graph(output)
+            predicted = self._scorer.prepare(image_id, output)
             known = self._predictions.setdefault(image_id, predicted)
             if known is not predicted and not same_prediction(known, predicted):
                 raise ValueError(
                     f"image {image_id}: processed twice with different predictions; call reset() between two "
                     "evaluations"
                 )
+
+    def _check_task(self, image_id: str, done: str | None) -> None:
+        """Refuses outputs of an easier task, whose numbers would be too high. None: the model doesn't say."""
+        if done is not None and done.lower() != self._scorer.task:
+            raise ValueError(
+                f"image {image_id}: the model's output is of the task {done!r}, but this evaluator scores "
+                f"{self._scorer.task!r}: set the task of the model (its attribute `task`, or "
+                "MODEL.ROI_RELATION_HEAD.TEST.TASK in a config), or make the evaluator for the other task"
+            )
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]]:
         """Gather, save, score and log.

@@ -10,6 +10,7 @@ from .backbone import (
     build_reldn_timm_fpn_backbone,
     build_reldn_vgg16_backbone,
 )
+from .lazy_model import relation_model
 from .meta_arch import TASKS, RelDN
 from .postprocessing import relation_postprocess
 from .published import PublishedRelDN
@@ -75,6 +76,7 @@ __all__ = [
     "build_reldn_vgg16_backbone",
     "predicate_cross_entropy",
     "region_parts",
+    "relation_model",
     "relation_postprocess",
     "select_relationships",
 ]

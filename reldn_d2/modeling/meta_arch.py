@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from reldn_d2.structures import EntityBatch, Queries
 
 from .backbone_checks import check_one_map_per_image, freeze_unused_levels
+from .inputs import require_instances, require_relations
 from .postprocessing import relation_postprocess
 from .queries import TranslatedQueries
 from .region_heads import class_probabilities, region_parts
@@ -177,11 +178,11 @@ class RelDN(GeneralizedRCNN):
             In training a dict of losses; otherwise the result of `inference`.
 
         Raises:
-            ValueError: an input lacks a key.
+            ValueError: a mapper gave something else, see `inputs.py`.
         """
         if not self.training:
             return self.inference(batched_inputs)
-        require_keys(batched_inputs, "instances", "relations")
+        require_relations(batched_inputs)
         images = self.preprocess_image(batched_inputs)
         ground_truth = [x["instances"].to(self.device) for x in batched_inputs]
         relations = [x["relations"].to(self.device) for x in batched_inputs]
@@ -208,7 +209,7 @@ class RelDN(GeneralizedRCNN):
         batched_inputs: list[dict[str, Any]],
         detected_instances: list[Instances] | None = None,
         do_postprocess: bool = True,
-    ) -> list[dict[str, Instances]]:
+    ) -> list[dict[str, Any]]:
         """Finds entities and relationships, and answers queries.
 
         Args:
@@ -232,10 +233,11 @@ class RelDN(GeneralizedRCNN):
               `object_index` (rows of the input's "instances"), `pred_predicates`, `scores` and `detected`.
               `detected` is False, and the score 0, if no two entities represent subject and object (see
               `modeling.queries`).
+            * "task": the task of the model, text. A trace returns tensors only, so it lacks the task.
 
         Raises:
-            ValueError: an input lacks a key, detections are given in another task than sgdet, or the relation
-                head returns something else than its contract says.
+            ValueError: a mapper gave something else (see `inputs.py`), detections are given in another task
+                than sgdet, or the relation head returns something else than its contract says.
         """
         assert not self.training
         if detected_instances is not None:
@@ -269,7 +271,9 @@ class RelDN(GeneralizedRCNN):
                 relation_postprocess(result, x.get("height", size[0]), x.get("width", size[1]))
                 for result, x, size in zip(results, batched_inputs, images.image_sizes, strict=True)
             ]
-        return results
+        # Tracing, where sizes are tensors, refuses other outputs. FLOPs are counted so.
+        task = {} if isinstance(images.image_sizes[0], Tensor) else {"task": self.task}
+        return [{**result, **task} for result in results]
 
     def _detector_features(
         self, batched_inputs: list[dict[str, Any]], images: ImageList
@@ -295,7 +299,7 @@ class RelDN(GeneralizedRCNN):
     ) -> list[Instances]:
         if self.task == "sgdet":
             return self._detections(batched_inputs, images, features)
-        require_keys(batched_inputs, "instances")
+        require_instances(batched_inputs)
         entities = [given_entities(x["instances"].to(self.device)) for x in batched_inputs]
         return entities if self.task == "prdcls" else self._classify(features, entities)
 
@@ -329,7 +333,7 @@ class RelDN(GeneralizedRCNN):
                 continue
             asked = x["queries"].to(self.device)
             if self.task == "sgdet":
-                require_keys([x], "instances")
+                require_instances([x])
                 truth = x["instances"].to(self.device)
                 translated.append(TranslatedQueries.to_detections(asked, truth, found))
             else:
@@ -382,26 +386,6 @@ class RelDN(GeneralizedRCNN):
 
 def _have_detections(batched_inputs: list[dict[str, Any]]) -> bool:
     return all("detections" in x for x in batched_inputs)
-
-
-def require_keys(batched_inputs: list[dict[str, Any]], *keys: str) -> None:
-    """Checks that all inputs have these keys.
-
-    Raises:
-        ValueError: an input lacks one of the keys, or its relations are as the dataset dict has them.
-    """
-    for key in keys:
-        if any(key not in x for x in batched_inputs):
-            raise ValueError(
-                f"an input has no {key!r}, which training, the tasks sgcls and prdcls, and queries need: "
-                "load the data with RelationDatasetMapper"
-            )
-    for x in batched_inputs:
-        if "relations" in keys and not isinstance(x["relations"], Tensor):
-            raise ValueError(
-                f"'relations' of an input are a {type(x['relations']).__name__}, not a tensor of rows of "
-                "'instances': load the data with RelationDatasetMapper, not with Detectron2's DatasetMapper"
-            )
 
 
 def _is_norm(layer: nn.Module) -> bool:

@@ -1,22 +1,27 @@
 """Rescales results from pixels of the network input to the original image."""
 
+from typing import Any
+
 from detectron2.structures import Boxes, Instances, ROIMasks
 
 # As in `detector_postprocess`.
 _MASK_THRESHOLD = 0.5
 
 
-def relation_postprocess(result: dict[str, Instances], height: int, width: int) -> dict[str, Instances]:
+def relation_postprocess(result: dict[str, Any], height: int, width: int) -> dict[str, Any]:
     """Rescales the result of one image to the size of the original image.
 
     Unlike `detector_postprocess` it drops no box, because relationships refer to rows.
 
     Args:
-        result: boxes in pixels of the network input.
+        result: Instances with boxes in pixels of the network input. Other values, such as the "task", stay
+            as they are.
         height, width: size of the original image.
     """
-    scaled = {}
+    scaled = dict(result)
     for name, found in result.items():
+        if not isinstance(found, Instances):
+            continue
         old_height, old_width = found.image_size
         fields = dict(found.get_fields())
         if "pred_boxes" in fields:

@@ -4,6 +4,7 @@ Subject, object and predicate features come from copies of the layers that turn 
 detector. Only this file knows where each kind of ROI heads has them.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,11 @@ class RegionParts:
 class MeanOverRegion(nn.Sequential):
     """Layers, followed by the mean over each region: (R, C, H, W) -> (R, D)."""
 
+    @staticmethod
+    def of_stage(blocks: Iterable[nn.Module]) -> "MeanOverRegion":
+        """The blocks of a stage of a ResNet, followed by the mean. For configs in Python."""
+        return MeanOverRegion(*blocks)
+
     def forward(self, regions: Tensor) -> Tensor:
         """Runs the layers and averages over height and width."""
         for layer in self:
@@ -77,7 +83,9 @@ def region_parts(roi_heads: Any) -> RegionParts:
         )
     stages = _stages(roi_heads)
     if not stages:
-        raise ValueError(_refusal(roi_heads))
+        keypoints = " and keypoints" if getattr(roi_heads, "keypoint_on", False) else ""
+        box_head = type(getattr(roi_heads, "box_head", None)).__name__
+        raise ValueError(refusal(type(roi_heads).__name__, box_head, keypoints))
     head, _ = stages[-1]
     last = f"{len(stages) - 1}." if isinstance(roi_heads, CascadeROIHeads) else ""
     return RegionParts(
@@ -154,12 +162,16 @@ def _stages(roi_heads: Any) -> list[tuple[Any, Any]]:
     return stages if supported else []
 
 
-def _refusal(roi_heads: Any) -> str:
-    box_head = getattr(roi_heads, "box_head", None)
-    keypoints = " and keypoints" if getattr(roi_heads, "keypoint_on", False) else ""
+def refusal(roi_heads: str, box_head: str, keypoints: str) -> str:
+    """The message about ROI heads that RelDN can't use.
+
+    Args:
+        roi_heads, box_head: names of their classes.
+        keypoints: " and keypoints" if they find keypoints, else "".
+    """
     return (
         "RelDN needs StandardROIHeads or CascadeROIHeads with a FastRCNNConvFCHead that ends in fully "
         "connected layers (MODEL.ROI_BOX_HEAD.NUM_FC >= 1), or Res5ROIHeads; with masks or without, but "
-        f"without keypoints. It got {type(roi_heads).__name__} with {type(box_head).__name__}{keypoints}. "
+        f"without keypoints. It got {roi_heads} with {box_head}{keypoints}. "
         "Another detector's boxes can be precomputed (DATASETS.DETECTION_FILES_TRAIN and _TEST)"
     )

@@ -9,13 +9,13 @@ Legend of shape letters:
     R  annotated relationships of the image, repeats and self relations included
 """
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from detectron2.structures import BoxMode
 from numpy.typing import NDArray
 
-from .annotations import Annotations
+from .annotations import Annotations, listed_boxes, listed_classes, listed_crowd
 
 DatasetDict = dict[str, Any]
 
@@ -25,6 +25,11 @@ def describe(dataset_dict: DatasetDict) -> str:
     return f"image {dataset_dict.get('image_id')!r} ({dataset_dict.get('file_name', 'no file name')})"
 
 
+def _are_arrays(annotations: Any) -> TypeGuard[Annotations]:
+    """Whether annotations are arrays, not dicts."""
+    return isinstance(annotations, Annotations) and annotations.handed_out is None
+
+
 def entity_boxes(dataset_dict: DatasetDict) -> NDArray[np.float64]:
     """(E, 4) boxes of the annotations: XYXY in absolute pixels of the original image.
 
@@ -32,27 +37,9 @@ def entity_boxes(dataset_dict: DatasetDict) -> NDArray[np.float64]:
         ValueError: a box is not four numbers, or its mode is neither XYXY_ABS nor XYWH_ABS.
     """
     annotations = dataset_dict["annotations"]
-    if isinstance(annotations, Annotations):
+    if _are_arrays(annotations):
         return annotations.boxes
-    for row, annotation in enumerate(annotations):
-        if len(annotation["bbox"]) != 4:
-            raise ValueError(
-                f"the bbox of annotation {row} of {describe(dataset_dict)} must be four numbers, not "
-                f"{list(annotation['bbox'])}."
-            )
-    boxes = np.array([annotation["bbox"] for annotation in annotations], dtype=np.float64).reshape(-1, 4)
-    modes = np.array([annotation["bbox_mode"] for annotation in annotations], dtype=np.int64)
-    known = (modes == BoxMode.XYXY_ABS) | (modes == BoxMode.XYWH_ABS)
-    if not known.all():
-        row = int(known.argmin())
-        raise ValueError(
-            f"the bbox_mode of annotation {row} of {describe(dataset_dict)} must be XYXY_ABS or XYWH_ABS, "
-            f"not {BoxMode(int(modes[row])).name}."
-        )
-    # BoxMode.convert would round lists to float32.
-    sized = modes == BoxMode.XYWH_ABS
-    boxes[sized, 2:] += boxes[sized, :2]
-    return boxes
+    return listed_boxes(annotations, describe(dataset_dict))
 
 
 def entity_classes(dataset_dict: DatasetDict) -> NDArray[np.int64]:
@@ -62,28 +49,23 @@ def entity_classes(dataset_dict: DatasetDict) -> NDArray[np.int64]:
         ValueError: a class is not an integer.
     """
     annotations = dataset_dict["annotations"]
-    if isinstance(annotations, Annotations):
+    if _are_arrays(annotations):
         return annotations.classes
-    classes = np.array([annotation["category_id"] for annotation in annotations])
-    if classes.size and not np.issubdtype(classes.dtype, np.integer):
-        raise ValueError(
-            f"every category_id of {describe(dataset_dict)} must be an integer, not {classes.dtype}."
-        )
-    return classes.astype(np.int64)
+    return listed_classes(annotations, describe(dataset_dict))
 
 
 def crowd_flags(dataset_dict: DatasetDict) -> NDArray[np.bool_]:
     """(E,) bool, whether each annotation is a crowd."""
     annotations = dataset_dict["annotations"]
-    if isinstance(annotations, Annotations):
+    if _are_arrays(annotations):
         return np.zeros(len(annotations), dtype=np.bool_) if annotations.crowd is None else annotations.crowd
-    return np.array([bool(annotation.get("iscrowd", 0)) for annotation in annotations], dtype=np.bool_)
+    return listed_crowd(annotations)
 
 
 def written_annotations(dataset_dict: DatasetDict) -> NDArray[np.float64]:
     """(E, 7) numbers of the annotations as they are written: bbox (4), bbox_mode, category_id, iscrowd."""
     annotations = dataset_dict["annotations"]
-    if isinstance(annotations, Annotations):
+    if _are_arrays(annotations):
         mode = np.full(len(annotations), BoxMode.XYXY_ABS)
         return np.column_stack([annotations.boxes, mode, annotations.classes, crowd_flags(dataset_dict)])
     rows = [(*a["bbox"], a["bbox_mode"], a["category_id"], a.get("iscrowd", 0)) for a in annotations]

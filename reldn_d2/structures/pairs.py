@@ -111,6 +111,8 @@ class EntityBatch:
                     f"an entity has class {int(outside[0])}, but there are {num_classes} classes, 0 to "
                     f"{num_classes - 1}: number the classes from 0, and leave the background out"
                 )
+        # In tracing, as for counting FLOPs, the sizes of Detectron2's images are tensors.
+        sizes = torch.stack([torch.as_tensor(frame) for frame in frames]).float()
         image_of_entity = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
         return EntityBatch(
             boxes=all_boxes,
@@ -118,7 +120,7 @@ class EntityBatch:
             classes=all_classes,
             scores=torch.cat(list(scores)),
             image=image_of_entity.to(device, non_blocking=True),
-            image_sizes=torch.tensor(frames, dtype=torch.float32).to(device, non_blocking=True),
+            image_sizes=sizes.to(device, non_blocking=True),
             frames=frames,
             counts=counts,
         )

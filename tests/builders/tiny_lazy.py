@@ -14,7 +14,6 @@ model.roi_heads.box_head.input_shape = ShapeSpec(channels=16, height=7, width=7)
 model.roi_heads.box_head.fc_dims = [32, 32]
 model.roi_heads.box_predictor.input_shape = ShapeSpec(channels=32)
 model.roi_heads.box_predictor.test_topk_per_image = 12
-model.relation_head.pair_classifier.visual.feature_size = 32
 
 datasets.train, datasets.test = ["reldn_scenes_tiny_train"], "reldn_scenes_tiny_test"
 for _loader in (dataloader.train, dataloader.test):

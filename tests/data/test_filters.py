@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.structures import BoxMode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reldn_d2.data import prepare_training_relations
+from reldn_d2.data import images_with_entities, prepare_training_relations
 from reldn_d2.data.filters import images_with_relations, one_relation_per_pair, overlapping_relations
 from reldn_d2.structures.annotations import Annotations
 
@@ -167,3 +168,21 @@ def test_rows_that_do_not_fit_are_named() -> None:
 def test_images_without_relationships_can_be_left_out() -> None:
     images = [image(1, []), image(2, np.zeros((0, 3), dtype=np.int64)), image(3, [(0, 1, 4)])]
     assert images_with_relations(images) == [images[2]]
+
+
+def test_images_with_entities_are_those_that_detectron2_keeps(caplog: pytest.LogCaptureFixture) -> None:
+    boxes = [[0, 0, 5, 5], [1, 1, 4, 4]]
+    images = [
+        {"image_id": 1, "annotations": Annotations(boxes, [0, 1], [False, True])},
+        {"image_id": 2, "annotations": Annotations(boxes, [0, 1], [True, True])},
+        {"image_id": 3, "annotations": Annotations([], [])},
+        {"image_id": 4, "annotations": Annotations(boxes, [0, 1])},
+        image(5, []),
+        image(6, [], entities=0),
+    ]
+    with caplog.at_level(logging.INFO):
+        kept = images_with_entities(images)
+    assert caplog.messages == ["Dropped 3 of 6 images: they have no entity, or only crowds."]
+    assert all(x["annotations"].handed_out is None for x in images[:4])
+    assert kept == filter_images_with_only_crowd_annotations(images)
+    assert [x["image_id"] for x in kept] == [1, 4, 5]

@@ -15,7 +15,15 @@ from detectron2.modeling import build_model
 
 from reldn_d2.checkpoint import RelationCheckpointer, Vocabulary
 from reldn_d2.data import register_coco_relations, save_coco_relations
-from reldn_d2.engine import RelationPredictor, Trainer, cache_detections, evaluate, load_model, setup
+from reldn_d2.engine import (
+    RelationPredictor,
+    Trainer,
+    cache_detections,
+    evaluate,
+    load_model,
+    setup,
+    vocabulary_of,
+)
 from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig, make_model
 
 
@@ -133,6 +141,18 @@ def test_cached_detections_give_the_same_result(
             assert cached[protocol][name] == pytest.approx(value, abs=1e-3), name
     batch = next(iter(Trainer.build_train_loader(stage2)))
     assert all(len(inputs["detections"]) > 0 for inputs in batch)
+
+
+def test_predictor_with_a_checkpoint_without_names(tiny_config: TinyConfig, tmp_path: Path) -> None:
+    cfg = tiny_config("MODEL.WEIGHTS", str(tmp_path / "model.pth"))
+    RelationCheckpointer(make_model(cfg), str(tmp_path)).save("model")
+    assert RelationPredictor(cfg).predicate_classes == vocabulary_of("scenes_tiny_test").predicate_classes
+    cfg.DATASETS.TEST = ()
+    assert RelationPredictor(cfg).thing_classes == vocabulary_of("scenes_tiny_train").thing_classes
+    cfg.DATASETS.TRAIN = ()
+    message = r"neither the checkpoint .*model\.pth nor the config names .* DATASETS\.TEST, .*checkpoints\.md"
+    with pytest.raises(ValueError, match=message):
+        RelationPredictor(cfg)
 
 
 def test_predictor_needs_nothing_but_the_checkpoint(tiny_config: TinyConfig, tmp_path: Path) -> None:
@@ -365,8 +385,8 @@ def test_refusals_before_training(tiny_config: TinyConfig) -> None:
         Trainer.build_evaluator(tiny_config("MODEL.ROI_RELATION_HEAD.TEST.TOP_K", "20"), two[1])
     with pytest.raises(ValueError, match="config of stage 1"):
         cache_detections(tiny_config(), make_model(tiny_config()), two[1], Path("never.npz"))
-    with pytest.raises(ValueError, match="name no data set"):
-        load_model(tiny_config("DATASETS.TEST", "()"))
+    with pytest.raises(ValueError, match="names of the classes"):
+        load_model(tiny_config("DATASETS.TEST", "()", "DATASETS.TRAIN", "()"))
 
 
 def test_frequency_baseline_is_evaluated_without_training(tiny_config: TinyConfig) -> None:

@@ -40,7 +40,6 @@ def reduced(config: str, output: Path) -> DictConfig:
     heads.box_predictor.test_topk_per_image = 8
     if "relation_head" in model:
         model.relation_head.num_predicates = 7
-        model.relation_head.pair_classifier.visual.feature_size = 32
         cfg.dataloader.evaluator.protocols.names = ["motifs"]
     cfg.datasets.train, cfg.datasets.test = ["reldn_scenes_tiny_train"], "reldn_scenes_tiny_test"
     for loader in (cfg.dataloader.train, cfg.dataloader.test):

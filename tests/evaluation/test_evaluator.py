@@ -260,3 +260,16 @@ def test_results_of_earlier_predictions_do_not_stay_beside_new_ones(tmp_path: Pa
     with pytest.raises(ValueError, match="no prediction"):
         run(evaluator, (1, FIRST))
     assert [path.name for path in tmp_path.iterdir()] == [PREDICTIONS_FILE]
+
+
+@pytest.mark.parametrize(("scored", "done"), [("sgdet", "prdcls"), ("prdcls", "sgcls"), ("SGCls", "sgdet")])
+def test_the_output_of_another_task_is_refused(scored: str, done: str) -> None:
+    evaluator = RelationEvaluator(NAME, scored, ("motifs",))
+    message = f"image 1: .* of the task '{done}', .* scores '{scored.lower()}': .*RELATION_HEAD.TEST.TASK"
+    with pytest.raises(ValueError, match=message):
+        run(evaluator, (1, {**FIRST, "task": done}))
+    # In any case of letters, and from a model that does not say it.
+    results = run(
+        evaluator, (1, {**FIRST, "task": scored}), (2, {**SECOND, "task": scored.upper()}), (3, THIRD)
+    )
+    assert list(results) == [f"{scored.lower()}/motifs"]

@@ -204,7 +204,7 @@ def test_tasks(tiny_config: TinyConfig) -> None:
     model.task = "sgdet"
     inputs["detections"] = detections((1.0, 2.0, 30.0, 40.0, 0.9, 1), (10.0, 2.0, 50.0, 90.0, 0.5, 3))
     output = model([inputs])[0]
-    assert set(output) == {"instances", "relations", "triplet_answers"}
+    assert set(output) == {"instances", "relations", "triplet_answers", "task"}
     assert output["instances"].scores.tolist() == pytest.approx([0.9, 0.5])
     assert len(output["relations"]) == 2 * 7
     assert (output["relations"].scores <= 0.45 + 1e-6).all()
@@ -343,3 +343,11 @@ def test_unset_statistics_refuse_to_run_and_name_the_remedy(tiny_config: TinyCon
 def test_unknown_options_are_refused(tiny_config: TinyConfig, key: str) -> None:
     with pytest.raises(ValueError, match=f"{HEAD}.{key} is"):
         make_model(tiny_config(f"{HEAD}.{key}", "nonsense"))
+
+
+@pytest.mark.parametrize("task", ["sgdet", "sgcls", "prdcls"])
+def test_outputs_say_their_task(tiny_config: TinyConfig, task: str) -> None:
+    model = make_model(tiny_config(f"{HEAD}.TEST.TASK", task)).eval()
+    inputs = [make_input(3, []), make_input(2, [], seed=1)]
+    for postprocess in (True, False):
+        assert [x["task"] for x in model.inference(inputs, do_postprocess=postprocess)] == [task, task]

@@ -182,8 +182,8 @@ def test_the_ranked_list_is_the_same_with_and_without_queries(tiny_config: TinyC
     pairs = {**inputs, "queries": about([], [(0, 1), (3, 3)])}
     both = {**inputs, "queries": about([(1, 0, 0), (4, 2, 6)], [(0, 1), (3, 3)])}
     nothing, some, everything = (model([x])[0] for x in (inputs, pairs, both))
-    assert set(nothing) == {"instances", "relations"}
-    assert set(some) == set(everything) == {"instances", "relations", "pair_answers", "triplet_answers"}
+    assert set(nothing) == {"instances", "relations", "task"}
+    assert set(some) == set(everything) == {*nothing, "pair_answers", "triplet_answers"}
     assert len(some["triplet_answers"]) == 0
     for key, values in nothing["relations"].get_fields().items():
         assert torch.equal(some["relations"].get(key), values), key
@@ -214,7 +214,7 @@ def test_pairs_are_not_answered_in_sgdet(tiny_config: TinyConfig) -> None:
     inputs = sgdet_input([(0, 1, 2)])
     inputs["queries"] = about([(0, 1, 2)], [(0, 1)])
     (output,) = model([inputs])
-    assert set(output) == {"instances", "relations", "triplet_answers"}
+    assert set(output) == {"instances", "relations", "triplet_answers", "task"}
 
 
 def test_each_pair_is_scored_once(tiny_config: TinyConfig) -> None:
@@ -373,7 +373,7 @@ def test_only_images_with_queries_get_answers(tiny_config: TinyConfig, task: str
         inputs["detections"] = detected(BOXES, CLASSES)
     asked, unasked, nothing = model(batch)
     answers = {"triplet_answers"} if task == "sgdet" else {"pair_answers", "triplet_answers"}
-    assert set(unasked) == {"instances", "relations"}
+    assert set(unasked) == {"instances", "relations", "task"}
     assert set(asked) == set(nothing) == {*unasked, *answers}
     assert len(asked["triplet_answers"]) == 1
     assert all(len(nothing[key]) == 0 for key in answers)

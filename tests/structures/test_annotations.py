@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from reldn_d2.structures.annotations import Annotations
+from reldn_d2.structures.dataset_dicts import crowd_flags, entity_boxes, entity_classes, written_annotations
 
 BOXES = [[0.0, 1.0, 20.5, 21.0], [2.0, 3.0, 12.0, 13.0], [5.0, 5.0, 9.0, 30.0]]
 CLASSES = [4, 0, 4]
@@ -76,8 +77,8 @@ def test_a_slice_is_that_of_the_list(count: int, with_crowd: bool, cut: slice) -
     whole = Annotations(boxes, classes, crowd if with_crowd else None)
     expected = plain(boxes.tolist(), classes.tolist(), crowd if with_crowd else [False] * count)
     part = whole[cut]
-    assert isinstance(part, Annotations) and (part.crowd is not None) == with_crowd
-    assert list(part) == expected[cut] and [part[i] for i in range(len(part))] == expected[cut]
+    assert isinstance(part, list) and part == expected[cut]
+    assert all(one is other for one, other in zip(part, list(whole)[cut], strict=True))
 
 
 def test_numbers_are_those_of_json(annotations: Annotations) -> None:
@@ -120,13 +121,116 @@ def test_different_lengths_are_refused(arguments: Any) -> None:
         Annotations(*arguments)
 
 
-def test_arrays_are_views_and_changing_a_dict_changes_nothing() -> None:
+def test_arrays_are_views() -> None:
     boxes, classes = np.array(BOXES), np.array(CLASSES)
     annotations = Annotations(boxes, classes)
     assert np.shares_memory(annotations.boxes, boxes) and np.shares_memory(annotations.classes, classes)
-    annotations[0]["bbox"][0] = 99.0
-    next(iter(annotations)).update(category_id=99)
-    assert annotations == Annotations(BOXES, CLASSES)
+
+
+# --- edits
+
+
+def test_changes_of_dicts_are_kept(annotations: Annotations) -> None:
+    annotations[0]["bbox"][0] = 3.5
+    for one in annotations:
+        one["category_id"] += 1
+    annotations[-1].update(iscrowd=1, segmentation=[[1.0, 2.0, 3.0]])
+    annotations[1:2][0]["bbox"] = [1, 2, 3, 4]
+    annotations[1]["bbox_mode"] = BoxMode.XYWH_ABS
+    assert annotations.boxes.tolist() == [[3.5, 1.0, 20.5, 21.0], [1, 2, 4, 6], [5.0, 5.0, 9.0, 30.0]]
+    assert annotations.classes.tolist() == [5, 1, 5]
+    assert annotations.crowd is not None and annotations.crowd.tolist() == [False, True, True]
+    image = {"image_id": 1, "annotations": annotations}
+    assert entity_boxes(image).tolist() == annotations.boxes.tolist()
+    assert entity_classes(image).tolist() == [5, 1, 5]
+    assert crowd_flags(image).tolist() == [False, True, True]
+    assert written_annotations(image).tolist() == [
+        [3.5, 1.0, 20.5, 21.0, BoxMode.XYXY_ABS, 5, 0],
+        [1, 2, 3, 4, BoxMode.XYWH_ABS, 1, 1],
+        [5.0, 5.0, 9.0, 30.0, BoxMode.XYXY_ABS, 5, 1],
+    ]
+    for kept in (annotations, copy.deepcopy(annotations), pickle.loads(pickle.dumps(annotations))):
+        assert kept[-1]["segmentation"] == [[1.0, 2.0, 3.0]] and kept == annotations
+
+
+def test_a_change_that_would_be_lost_is_an_error(annotations: Annotations) -> None:
+    annotations.boxes[0, 0], annotations.classes[0] = 3.5, 1  # kept: there are no dicts yet
+    assert (annotations[0]["bbox"][0], annotations[0]["category_id"]) == (3.5, 1)
+    for array in (annotations.boxes, annotations.classes, annotations.crowd):
+        with pytest.raises(ValueError, match="read-only"):
+            array[:] = 0
+    with pytest.raises(AttributeError):
+        annotations.boxes = np.zeros((3, 4))
+
+
+@pytest.mark.parametrize("change", [{"bbox": [0, 0, 9]}, {"bbox_mode": 4}, {"category_id": 0.5}])
+def test_a_change_that_can_not_be_read_names_the_annotation(
+    annotations: Annotations, change: dict[str, Any]
+) -> None:
+    annotations[1].update(change)
+    broken = {"image_id": 7, "file_name": "a.jpg", "annotations": annotations}
+    with pytest.raises(ValueError, match=r"image 7 \(a\.jpg\)"):
+        entity_boxes(broken)
+        entity_classes(broken)
+    with pytest.raises(ValueError, match=r"(annotation 1|category_id) of the image"):
+        assert len(annotations.boxes) == len(annotations.classes)
+
+
+EDITS = {
+    "class": lambda x, i: x[i].update(category_id=i + 20),
+    "box": lambda x, i: x[i].update(bbox=[i, 1.5, i + 9, 8]),
+    "corner": lambda x, i: x[i]["bbox"].__setitem__(2, 77.0),
+    "mode": lambda x, i: x[i].update(bbox_mode=BoxMode.XYWH_ABS),
+    "new key": lambda x, i: x[i].update(segmentation=[[i]]),
+    "no flag": lambda x, i: x[i].pop("iscrowd", None),
+    "crowd": lambda x, i: x[i].update(iscrowd=1),
+    "replace": lambda x, i: x.__setitem__(i, {**x[i], "category_id": 5}),
+    "append": lambda x, i: x.append(plain([[0.0, i, 9.0, 30.0]], [i], [False])[0]),
+    "insert": lambda x, i: x.insert(i, plain([[i, 0.0, 9.0, 9.0]], [3], [True])[0]),
+    "delete": lambda x, i: x.__delitem__(slice(i, i + 1)),
+    "look": lambda x, i: list(x),
+    "none": lambda x, i: None,
+}
+
+
+@given(
+    count=st.integers(0, 4),
+    steps=st.lists(st.tuples(st.sampled_from(list(EDITS)), st.integers(0, 9), st.integers(0, 3)), max_size=6),
+)
+def test_edits_are_those_of_a_list(count: int, steps: list[tuple[str, int, int]]) -> None:
+    draws = np.random.default_rng(count)
+    boxes, classes, crowd = draws.random((count, 4)), draws.integers(0, 9, count), draws.random(count) < 0.5
+    edited: Any = Annotations(boxes, classes, crowd)
+    expected = plain(boxes.tolist(), classes.tolist(), crowd)
+    for edit, at, copied in steps:
+        if expected:
+            EDITS[edit](edited, at % len(expected))
+            EDITS[edit](expected, at % len(expected))
+        duplicates = [lambda x: x, copy.deepcopy, copy.copy, lambda x: pickle.loads(pickle.dumps(x))]
+        edited = duplicates[copied](edited)
+        images = [{"image_id": 0, "annotations": x} for x in (edited, expected)]
+        for read in (entity_boxes, entity_classes, crowd_flags, written_annotations):
+            found, right = map(read, images)
+            assert found.dtype == right.dtype and found.tolist() == right.tolist()
+        assert edited.boxes.tolist() == entity_boxes(images[1]).tolist()
+        assert len(edited) == len(expected) and edited == expected and expected == edited
+    assert repr(list(edited)) == repr(expected)  # 1 is not 1.0
+
+
+def test_looking_at_a_data_set_makes_no_dicts(annotations: Annotations) -> None:
+    image = {"image_id": 1, "annotations": annotations}
+    for read in (entity_boxes, entity_classes, crowd_flags, written_annotations, repr):
+        read(image)
+    assert len(annotations) == 3 and annotations and annotations == plain()
+    assert annotations == copy.deepcopy(annotations) == pickle.loads(pickle.dumps(annotations))
+    assert annotations.handed_out is None
+
+
+def test_dicts_that_were_only_looked_at_are_serialised_as_arrays(annotations: Annotations) -> None:
+    untouched = len(pickle.dumps(annotations))
+    list(annotations)
+    assert annotations.handed_out is not None and len(pickle.dumps(annotations)) == untouched
+    assert pickle.loads(pickle.dumps(annotations)).handed_out is None
 
 
 @pytest.mark.parametrize("crowd", [None, CROWD])

@@ -173,7 +173,9 @@ def _id(value: Any) -> int | str | None:
 def _entities(annotations: Any) -> tuple[FloatArray, IntArray]:
     """(E, 4) boxes as XYXY and (E,) classes of an image."""
     if isinstance(annotations, Annotations):
-        return annotations.boxes, annotations.classes
+        if annotations.handed_out is None:
+            return annotations.boxes, annotations.classes
+        annotations = annotations.handed_out  # anything may be in there by now
     if not isinstance(annotations, list | tuple):
         raise _MalformedError(f"annotations is {short_repr(annotations)}, not a list")
     boxes = _column(annotations, "bbox", (4,), "iuf", "four numbers").astype(np.float64)

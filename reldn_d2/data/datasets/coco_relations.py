@@ -38,6 +38,7 @@ from tqdm import tqdm
 from reldn_d2.structures.annotations import Annotations
 from reldn_d2.structures.dataset_dicts import (
     DatasetDict,
+    crowd_flags,
     describe,
     entity_boxes,
     entity_classes,
@@ -627,7 +628,7 @@ def _annotation_records(
             )
         boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
         categories = _ids(path, dataset_dict, "category_id", entity_classes(dataset_dict), names)
-        crowd = [annotation.get("iscrowd", 0) for annotation in dataset_dict["annotations"]]
+        crowd = crowd_flags(dataset_dict).astype(np.int64).tolist()
         yield [
             {
                 "id": number,

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 from detectron2.structures import BoxMode
 
+from reldn_d2.structures.dataset_dicts import entity_classes
 from reldn_d2.utils.io import atomic_write
 
 from ..images import cache_folder
@@ -167,7 +168,7 @@ def confusable_cases(dataset_dict: dict[str, Any]) -> list[ConfusableCase]:
     Args:
         dataset_dict: a scene's dataset dict, with `annotations` and `relations`.
     """
-    categories = [annotation["category_id"] for annotation in dataset_dict["annotations"]]
+    categories = entity_classes(dataset_dict).tolist()
     people = [row for row, category in enumerate(categories) if category == Category.PERSON]
     triplets: list[Triplet] = [(int(s), int(o), int(p)) for s, o, p in dataset_dict["relations"]]
     annotated = set(triplets)

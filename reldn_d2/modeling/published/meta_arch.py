@@ -12,7 +12,8 @@ from torch import Tensor
 
 from reldn_d2.structures import EntityBatch
 
-from ..meta_arch import RelDN, require_keys
+from ..inputs import require_instances
+from ..meta_arch import RelDN
 from ..postprocessing import relation_postprocess
 from ..region_heads import class_probabilities
 from ..relation_head.entities import entity_batch, given_entities
@@ -67,7 +68,7 @@ class PublishedRelDN(RelDN):
         sizes = {"min_size": cfg.INPUT.MIN_SIZE_TEST, "max_size": cfg.INPUT.MAX_SIZE_TEST}
         return {**super().from_config(cfg), **sizes}
 
-    def forward(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Calls `inference`.
 
         Raises:
@@ -85,7 +86,7 @@ class PublishedRelDN(RelDN):
         batched_inputs: list[dict[str, Any]],
         detected_instances: list[Instances] | None = None,
         do_postprocess: bool = True,
-    ) -> list[dict[str, Instances]]:
+    ) -> list[dict[str, Any]]:
         """Finds entities and relationships as in RelDN. Boxes in the inputs are in the network input.
 
         Raises:
@@ -101,7 +102,8 @@ class PublishedRelDN(RelDN):
         return results
 
     def _frame(self, x: dict[str, Any]) -> ImageFrame:
-        height, width = x["image"].shape[-2:]
+        # In tracing the sizes are tensors, which can't be rounded.
+        height, width = (int(length) for length in x["image"].shape[-2:])
         original = (x.get("height", height), x.get("width", width))
         return ImageFrame.of(original, (height, width), self.min_size, self.max_size)
 
@@ -111,7 +113,7 @@ class PublishedRelDN(RelDN):
         (x,) = batched_inputs
         frame = self._frame(x)
         if self.task != "sgdet":
-            require_keys(batched_inputs, "instances")
+            require_instances(batched_inputs)
             found = given_entities(x["instances"].to(self.device))
             if self.task == "sgcls":
                 self._classify_in_image(features, found, frame)
