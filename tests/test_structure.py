@@ -47,7 +47,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"builtin", "conversion", "data_file"},
     ],
     "modeling": [
-        {"backbone", "region_heads", "postprocessing"},
+        {"backbone", "region_heads", "postprocessing", "training_setup"},
         {"relation_head"},
         {"queries", "start_from_detector"},
         {"meta_arch"},
@@ -77,6 +77,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"datasets", "parts", "best_checkpoint"},
         {"yaml", "lazy", "first_screen", "length", "summary"},
         {"run"},
+        {"relation_training"},
         {"trainer"},
         {"evaluate"},
         {"predictor", "detections", "setup", "own_data"},

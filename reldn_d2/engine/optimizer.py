@@ -5,6 +5,8 @@ from typing import Any
 from detectron2.solver import get_default_optimizer_params
 from torch import nn
 
+from reldn_d2.modeling import RelDN
+
 # Parts that the published recipe trains at a lower rate, because they start from the detector's weights.
 _SLOW_PARTS = ("relation_backbone.", "relation_head.pair_classifier.predicate_head.")
 
@@ -56,4 +58,6 @@ def relation_optimizer_params(
             "log_prior": {"weight_decay": 0.0},
         },
     )
+    if isinstance(model, RelDN):
+        model.training_setup.has_own_rates = True
     return groups

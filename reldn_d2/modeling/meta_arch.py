@@ -20,6 +20,7 @@ from .region_heads import class_probabilities, region_parts
 from .relation_head import build_relation_head
 from .relation_head.entities import entity_batch, given_entities, sampled_proposals, training_entities
 from .start_from_detector import start_from_detector
+from .training_setup import TrainingSetup, note_loaded_weights
 
 TASKS = ("sgdet", "sgcls", "prdcls")
 
@@ -80,6 +81,8 @@ class RelDN(GeneralizedRCNN):
         for module in self._frozen:
             module.requires_grad_(False)
         self.register_load_state_dict_pre_hook(start_from_detector)
+        self.training_setup = TrainingSetup()
+        self.register_load_state_dict_pre_hook(note_loaded_weights)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -130,6 +133,7 @@ class RelDN(GeneralizedRCNN):
         if not self.training:
             return self.inference(batched_inputs)
         require_keys(batched_inputs, "instances", "relations")
+        self.training_setup.warn_of_gaps(self, batched_inputs)
         images = self.preprocess_image(batched_inputs)
         ground_truth = [x["instances"].to(self.device) for x in batched_inputs]
         relations = [x["relations"].to(self.device) for x in batched_inputs]
