@@ -269,11 +269,11 @@ def _predicate_sampler(cfg: CfgNode, dataset_dicts: list[DatasetDict]) -> Repeat
 
 
 def _log_like_detectron2() -> None:
-    """Sends the messages of this package where Detectron2's go, unless its logger is set up already."""
+    """Sends the messages of this package where Detectron2's go, unless its logger has handlers of its own."""
     theirs, ours = logging.getLogger("detectron2"), logging.getLogger("reldn_d2")
     if not theirs.isEnabledFor(logging.INFO):
         setup_logger()  # as DefaultTrainer does
-    if ours.handlers:
+    if not set(ours.handlers) <= set(theirs.handlers):
         return
     for handler in theirs.handlers:
         ours.addHandler(handler)
