@@ -47,7 +47,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"builtin", "conversion", "data_file"},
     ],
     "modeling": [
-        {"backbone", "region_heads", "postprocessing", "training_setup"},
+        {"backbone", "region_heads", "postprocessing", "training_setup", "visualize_training"},
         {"relation_head"},
         {"queries", "start_from_detector"},
         {"meta_arch"},

@@ -54,6 +54,7 @@ class RelationTraining(DefaultTrainer):
     """
 
     parts: RunParts
+    checkpointer: Any
     _vocabulary: Vocabulary
     _identity: dict[str, str]
 

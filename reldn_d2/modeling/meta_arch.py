@@ -10,6 +10,7 @@ from detectron2.layers.batch_norm import LayerNorm
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.structures import ImageList, Instances
+from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
 from reldn_d2.structures import EntityBatch, Queries
@@ -21,6 +22,7 @@ from .relation_head import build_relation_head
 from .relation_head.entities import entity_batch, given_entities, sampled_proposals, training_entities
 from .start_from_detector import start_from_detector
 from .training_setup import TrainingSetup, note_loaded_weights
+from .visualize_training import training_picture
 
 TASKS = ("sgdet", "sgcls", "prdcls")
 
@@ -152,7 +154,19 @@ class RelDN(GeneralizedRCNN):
             ground_truth,
             relations,
         )
+        if self.vis_period > 0 and get_event_storage().iter % self.vis_period == 0:
+            self.visualize_training(batched_inputs, entities)
         return losses
+
+    def visualize_training(self, batched_inputs: list[dict[str, Any]], proposals: list[Instances]) -> None:
+        """Puts a picture of the first image into the event storage, see `training_picture`.
+
+        Args:
+            batched_inputs: see `forward`.
+            proposals: the training entities of each image.
+        """
+        picture = training_picture(self, batched_inputs[0], proposals[0])
+        get_event_storage().put_image("Left: annotated relationships; Right: the best found ones", picture)
 
     @torch.no_grad()
     def inference(
