@@ -201,9 +201,9 @@ class TwoEvaluators(Foreign):
 
 
 def test_its_own_evaluators_get_their_answers(config: Callable[..., CfgNode]) -> None:
-    cfg = config(
-        "run", "DATASETS.TEST", "('scenes_tiny_test',)", "MODEL.ROI_RELATION_HEAD.TEST.TASK", "prdcls"
-    )
+    test = "MODEL.ROI_RELATION_HEAD.TEST"
+    options = (f"{test}.TASK", "prdcls", f"{test}.PROTOCOLS", "('motifs',)")
+    cfg = config("run", "DATASETS.TEST", "('scenes_tiny_test',)", *options)
     results = trained(TwoEvaluators, cfg)._last_eval_results
     assert set(results) == {"rows", "prdcls/motifs", "prdcls/confusion"}
     assert results["rows"]["images"] == len(DatasetCatalog.get("scenes_tiny_test"))
