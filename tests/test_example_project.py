@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from tests.builders.tiny_models import REPOSITORY
 
@@ -61,12 +62,57 @@ def test_its_detector_is_frozen_and_its_backbone_is_the_start_of_the_predicate_b
         assert 0 < (now - start).abs().max() < 0.02
 
 
+def numbers(output: Path, stage: str) -> dict[str, float]:
+    """All numbers that a stage logged, the last of each name."""
+    lines = (output / stage / "metrics.json").read_text().splitlines()
+    return {name: value for line in lines for name, value in json.loads(line).items()}
+
+
+def test_both_evaluators_see_both_stages_output(output: Path) -> None:
+    detector, reldn = numbers(output, "detector"), numbers(output, "reldn")
+    assert "bbox/AP" in detector and "bbox/AP" in reldn
+    assert 0 <= reldn["sgdet/motifs/R@50"] <= 100
+    assert not any(name.startswith("sgdet") for name in detector)
+
+
+def test_its_hook_sees_the_lower_rate_of_the_predicate_backbone(output: Path) -> None:
+    detector, reldn = numbers(output, "detector"), numbers(output, "reldn")
+    assert detector["lowest_lr"] == pytest.approx(detector["lr"])
+    assert reldn["lowest_lr"] == pytest.approx(reldn["lr"] / 10)
+
+
+def test_its_log_has_the_messages_of_both_packages(output: Path) -> None:
+    log = (output / "log.txt").read_text()
+    # One mapper for training in each stage, and one without augmentation for evaluation.
+    assert log.count("RandomBrightness") == 2
+    assert log.count("Augmentations used in inference: [ResizeShortestEdge") == 2
+    assert log.count("Starting training") == 2
+    assert "WARNING" not in "".join(line for line in log.splitlines() if "reldn_d2.modeling" in line)
+
+
+def test_it_has_the_same_images_from_the_function_and_from_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(PROJECT))
+    from shapes import PREDICATES, SHAPES, load_shapes, register_shapes
+
+    register_shapes(tmp_path)
+    read, drawn = DatasetCatalog.get("shapes_test"), load_shapes(tmp_path / "test", range(1000, 1020))
+    for image, expected in zip(read, drawn, strict=True):
+        assert image["file_name"] == expected["file_name"]
+        assert [tuple(row) for row in image["relations"]] == expected["relations"]
+        assert [x["bbox"] for x in image["annotations"]] == [x["bbox"] for x in expected["annotations"]]
+    for name in ("shapes_train", "shapes_test"):
+        assert MetadataCatalog.get(name).thing_classes == SHAPES
+        assert MetadataCatalog.get(name).predicate_classes == PREDICATES
+
+
 def test_its_annotations_are_counted(output: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(PROJECT))
     from shapes import load_shapes
 
     counts = np.zeros((2, 2, 3))
-    for image in load_shapes(tmp_path, 40):
+    for image in load_shapes(tmp_path, range(40)):
         classes = [x["category_id"] for x in image["annotations"]]
         boxes = [x["bbox"] for x in image["annotations"]]
         related = {(s, o): p for s, o, p in image["relations"]}
@@ -92,6 +138,6 @@ def test_it_uses_public_names_alone() -> None:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("reldn_d2")
         for alias in node.names
     }
-    assert ("reldn_d2.modeling", "RelDN") in imported
+    assert ("reldn_d2.engine", "RelationTraining") in imported
     for module, name in imported:
         assert name in __import__(module, fromlist=["__all__"]).__all__, (module, name)

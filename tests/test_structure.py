@@ -49,6 +49,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "modeling": [
         {"backbone", "backbone_checks", "region_heads", "inputs", "postprocessing"},
+        {"training_setup", "visualize_training"},
         {"relation_head"},
         {"queries", "start_from_detector"},
         {"meta_arch"},
@@ -78,6 +79,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"datasets", "parts", "best_checkpoint"},
         {"yaml", "lazy", "first_screen", "length", "summary"},
         {"run"},
+        {"relation_training"},
         {"trainer"},
         {"evaluate"},
         {"predictor", "detections", "setup", "own_data"},

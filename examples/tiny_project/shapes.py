@@ -1,4 +1,4 @@
-"""The data set of this project: drawn squares and circles, with the predicates "left of" and "above"."""
+"""The data sets of this project: drawn squares and circles, with the predicates "left of" and "above"."""
 
 import random
 from pathlib import Path
@@ -8,18 +8,35 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from PIL import Image, ImageDraw
 
+from reldn_d2.data import register_coco_relations, save_coco_relations
+
 SHAPES = ["square", "circle"]
 PREDICATES = ["left of", "above"]
 SIZE = 64
 
 
-def load_shapes(folder: Path, count: int) -> list[dict[str, Any]]:
+def register_shapes(folder: Path) -> None:
+    """Registers "shapes_train" by a function, and "shapes_test" by a file.
+
+    Args:
+        folder: where images are drawn and the file is written.
+    """
+    DatasetCatalog.register("shapes_train", lambda: load_shapes(folder / "train", range(40)))
+    names = MetadataCatalog.get("shapes_train").set(thing_classes=SHAPES, predicate_classes=PREDICATES)
+
+    # A COCO-relations file. One that you wrote by hand needs the last line alone.
+    file, images = folder / "test.json", folder / "test"
+    save_coco_relations(load_shapes(images, range(1000, 1020)), names, file, images)
+    register_coco_relations("shapes_test", {}, file, images, train_dataset="shapes_train")
+
+
+def load_shapes(folder: Path, numbers: range) -> list[dict[str, Any]]:
     """Draws images and returns Detectron2's standard dicts with one more key, "relations".
 
     Each relation is (subject, object, predicate); subject and object are positions in "annotations".
     """
     folder.mkdir(parents=True, exist_ok=True)
-    return [draw(folder / f"{i}.png", i) for i in range(count)]
+    return [draw(folder / f"{number}.png", number) for number in numbers]
 
 
 def draw(file: Path, image_id: int) -> dict[str, Any]:
@@ -50,9 +67,3 @@ def draw(file: Path, image_id: int) -> dict[str, Any]:
         "annotations": annotations,
         "relations": relations,
     }
-
-
-def register_shapes(name: str, folder: Path, count: int) -> None:
-    """Registers a data set of `count` images, which are drawn in `folder` when it is loaded."""
-    DatasetCatalog.register(name, lambda: load_shapes(folder, count))
-    MetadataCatalog.get(name).set(thing_classes=SHAPES, predicate_classes=PREDICATES)

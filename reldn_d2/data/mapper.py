@@ -36,6 +36,7 @@ class RelationDatasetMapper:
     * `"instances"`: `Instances` of size (H, W) with `gt_boxes` (clipped to the image) and `gt_classes`;
     * `"relations"`: (R, 3) long tensor of rows (subject, object, predicate); subject and object are rows of
       `instances`. Without relationships, its shape is (0, 3);
+    * `"lost_relations"`, if it is not 0: how many relationships the augmentation dropped;
     * `"detections"`, if the dict has precomputed ones: `Instances` with `pred_boxes`, `scores` and
       `pred_classes`. The boxes are transformed with the image and clipped; empty ones are dropped.
 
@@ -98,6 +99,9 @@ class RelationDatasetMapper:
             if "relations" in dataset_dict:
                 rows = torch.from_numpy(relation_rows(dataset_dict))
                 output["relations"] = renumber_relations(rows, keep)
+                lost = len(rows) - len(output["relations"])
+                if lost:
+                    output["lost_relations"] = lost
         if "detections" in dataset_dict:
             output["detections"] = _detections(dataset_dict["detections"], transforms, size)
         return output

@@ -13,15 +13,18 @@ from .evaluate import (
     parts_of,
     set_predicate_statistics,
 )
+from .optimizer import relation_optimizer_params
 from .own_data import fit_to_data, load_config_for_data
 from .parts import RunParts
 from .predictor import RelationPredictor
+from .relation_training import RelationTraining, prepare_relation_training
 from .setup import set_up_run, setup
 from .trainer import Trainer
 from .user_modules import import_data_sets
 
 __all__ = [
     "RelationPredictor",
+    "RelationTraining",
     "RunParts",
     "Trainer",
     "cache_detections",
@@ -37,6 +40,8 @@ __all__ = [
     "load_model",
     "override_config",
     "parts_of",
+    "prepare_relation_training",
+    "relation_optimizer_params",
     "set_predicate_statistics",
     "set_up_run",
     "setup",

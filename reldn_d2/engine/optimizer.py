@@ -70,6 +70,8 @@ def relation_optimizer_params(
         settings[parameter]["weight_decay"] = 0.0
     ordered = [settings[parameter] for parameter in model.parameters() if parameter in settings]
     reduced: list[dict[str, Any]] = reduce_param_groups(ordered)
+    if isinstance(model, RelDN):
+        model.training_setup.has_own_rates = True
     return reduced
 
 

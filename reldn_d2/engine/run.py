@@ -27,6 +27,7 @@ from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import with_queries
 from reldn_d2.modeling import RelDN
 from reldn_d2.structures import Queries, Vocabulary
+from reldn_d2.structures.dataset_dicts import DatasetDict
 
 from .console import printed_to_log
 from .datasets import common_vocabulary
@@ -66,20 +67,42 @@ def build_training(parts: RunParts) -> TrainingRun:
             machine lacks or for mixed precision without CUDA, trains on both proposals and precomputed
             detections, or wants the best of no evaluations.
     """
-    vocabulary = check_vocabulary(parts, parts.all_datasets())
-    _check_settings(parts)
-    training_data = parts.training_data()
-    if parts.entities_from_proposals and any("detections" in image for image in training_data):
-        raise ValueError(_two_sources_of_entities(parts))
+    vocabulary, training_data = check_training(parts)
     model = parts.model()
-    if isinstance(model, RelDN):
-        # Also if the head does not use the counts, since counting checks the range of every annotation.
-        model.relation_head.set_predicate_counts(parts.predicate_counts(training_data))
+    set_statistics(parts, model, training_data)
     optimizer = parts.optimizer(model)
     data_loader = parts.train_loader(training_data)
     identity = run_identity(parts.settings(), parts.free_keys(), training_data)
     data = count_data(training_data, with_relations=parts.is_relation_model)
     return TrainingRun(model, optimizer, data_loader, vocabulary, identity, data)
+
+
+def check_training(parts: RunParts) -> tuple[Vocabulary, list[DatasetDict]]:
+    """Checks the settings of a training, and loads its data.
+
+    Returns:
+        Names of the classes of all data sets, and the dataset dicts of the training sets.
+
+    Raises:
+        ValueError: see `build_training`.
+    """
+    vocabulary = check_vocabulary(parts, parts.all_datasets())
+    _check_settings(parts)
+    training_data = parts.training_data()
+    if parts.entities_from_proposals and any("detections" in image for image in training_data):
+        raise ValueError(_two_sources_of_entities(parts))
+    return vocabulary, training_data
+
+
+def set_statistics(parts: RunParts, model: nn.Module, training_data: list[DatasetDict]) -> None:
+    """Gives the relation head the predicate counts of the training data. A detector stays as it is.
+
+    Raises:
+        ValueError: an annotation has a class or predicate that the config does not have.
+    """
+    if isinstance(model, RelDN):
+        # Also if the head does not use the counts, since counting checks the range of every annotation.
+        model.relation_head.set_predicate_counts(parts.predicate_counts(training_data))
 
 
 def check_vocabulary(parts: RunParts, dataset_names: Iterable[str]) -> Vocabulary:

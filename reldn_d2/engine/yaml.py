@@ -32,7 +32,7 @@ from .parts import KeyNames, RunParts
 from .run_identity import BOUND_YAML_KEYS, flatten, free_patterns, matches
 
 if TYPE_CHECKING:
-    from .trainer import Trainer
+    from .relation_training import RelationTraining
 
 logger = logging.getLogger(__name__)
 
@@ -340,7 +340,7 @@ class YamlParts(RunParts):
         best_checkpoint="TEST.BEST_CHECKPOINT",
     )
 
-    def __init__(self, cfg: CfgNode, trainer: "type[Trainer]") -> None:
+    def __init__(self, cfg: CfgNode, trainer: "type[RelationTraining]") -> None:
         """Reads the settings of a config.
 
         Args:

@@ -11,6 +11,7 @@ from detectron2.layers.batch_norm import LayerNorm
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.structures import ImageList, Instances
+from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
 from reldn_d2.structures import EntityBatch, Queries
@@ -30,6 +31,8 @@ from .relation_head.entities import (
     training_entities,
 )
 from .start_from_detector import start_from_detector
+from .training_setup import TrainingSetup, note_loaded_weights
+from .visualize_training import training_picture
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +101,8 @@ class RelDN(GeneralizedRCNN):
         if relation_backbone is not None:
             freeze_unused_levels(relation_backbone, self.relation_head.relation_in_features, channels)
         self.register_load_state_dict_pre_hook(start_from_detector)
+        self.training_setup = TrainingSetup()
+        self.register_load_state_dict_pre_hook(note_loaded_weights)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -183,6 +188,7 @@ class RelDN(GeneralizedRCNN):
         if not self.training:
             return self.inference(batched_inputs)
         require_relations(batched_inputs)
+        self.training_setup.warn_of_gaps(self, batched_inputs)
         images = self.preprocess_image(batched_inputs)
         ground_truth = [x["instances"].to(self.device) for x in batched_inputs]
         relations = [x["relations"].to(self.device) for x in batched_inputs]
@@ -201,7 +207,19 @@ class RelDN(GeneralizedRCNN):
             ground_truth,
             relations,
         )
+        if self.vis_period > 0 and get_event_storage().iter % self.vis_period == 0:
+            self.visualize_training(batched_inputs, entities)
         return losses
+
+    def visualize_training(self, batched_inputs: list[dict[str, Any]], proposals: list[Instances]) -> None:
+        """Puts a picture of the first image into the event storage, see `training_picture`.
+
+        Args:
+            batched_inputs: see `forward`.
+            proposals: the training entities of each image.
+        """
+        picture = training_picture(self, batched_inputs[0], proposals[0])
+        get_event_storage().put_image("Left: annotated relationships; Right: the best found ones", picture)
 
     @torch.no_grad()
     def inference(

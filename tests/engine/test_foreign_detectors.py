@@ -17,7 +17,7 @@ from reldn_d2.engine import cache_detections, load_config, parts_of
 from reldn_d2.engine.parts import Config
 from tests.builders.tiny_models import REPOSITORY, TinyConfig
 
-NAME, DATA = "OneStageOfATest", "scenes_tiny_test"  # the scenes have 6 classes
+NAME, DATA = "OneStageOfATest", "reldn_scenes_tiny_test"  # the scenes have 6 classes
 TINY_LAZY = str(REPOSITORY / "tests" / "builders" / "tiny_lazy.py")
 
 

@@ -16,8 +16,8 @@ from detectron2.structures import BoxMode
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import save_detections
 from reldn_d2.engine import Trainer, evaluate, load_config, parts_of, setup, vocabulary_of
+from reldn_d2.engine.relation_training import load_datasets
 from reldn_d2.engine.run_identity import check_resumed, run_identity
-from reldn_d2.engine.trainer import load_datasets
 from reldn_d2.structures.annotations import Annotations
 from tests.builders.tiny_models import REPOSITORY, TinyConfig
 

@@ -146,9 +146,11 @@ def test_cached_detections_give_the_same_result(
 def test_predictor_with_a_checkpoint_without_names(tiny_config: TinyConfig, tmp_path: Path) -> None:
     cfg = tiny_config("MODEL.WEIGHTS", str(tmp_path / "model.pth"))
     RelationCheckpointer(make_model(cfg), str(tmp_path)).save("model")
-    assert RelationPredictor(cfg).predicate_classes == vocabulary_of("scenes_tiny_test").predicate_classes
+    assert (
+        RelationPredictor(cfg).predicate_classes == vocabulary_of("reldn_scenes_tiny_test").predicate_classes
+    )
     cfg.DATASETS.TEST = ()
-    assert RelationPredictor(cfg).thing_classes == vocabulary_of("scenes_tiny_train").thing_classes
+    assert RelationPredictor(cfg).thing_classes == vocabulary_of("reldn_scenes_tiny_train").thing_classes
     cfg.DATASETS.TRAIN = ()
     message = r"neither the checkpoint .*model\.pth nor the config names .* DATASETS\.TEST, .*checkpoints\.md"
     with pytest.raises(ValueError, match=message):

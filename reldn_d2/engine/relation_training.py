@@ -1,0 +1,286 @@
+"""RelDN's training for trainers of other projects, and for loops of their own."""
+
+import logging
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetMapper, build_detection_test_loader, build_detection_train_loader
+from detectron2.data.samplers import RepeatFactorTrainingSampler
+from detectron2.engine import DefaultTrainer
+from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
+from detectron2.solver.build import maybe_add_gradient_clipping
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+from torch import nn
+
+from reldn_d2.checkpoint import RelationCheckpointer
+from reldn_d2.data import (
+    RelationDatasetMapper,
+    images_with_entities,
+    prepare_training_relations,
+    with_queries,
+)
+from reldn_d2.data.statistics import predicate_repeat_factors
+from reldn_d2.evaluation import RelationEvaluator
+from reldn_d2.structures import Vocabulary
+from reldn_d2.structures.dataset_dicts import DatasetDict
+
+from .datasets import check_detection_files, common_vocabulary, load_registered
+from .optimizer import relation_optimizer_params
+from .parts import RunParts
+from .protocols import chosen_protocols
+from .run import build_training, check_training, queries_of, resume_or_start, set_statistics, test
+from .run_identity import run_identity
+from .yaml import YamlParts, is_relation_config, yaml_class_counts
+
+
+class RelationTraining(DefaultTrainer):
+    """Makes a trainer on Detectron2's DefaultTrainer train RelDN as `reldn_d2.engine.Trainer` does.
+
+    It is a mixin, so name it first:
+
+        class MyTrainer(RelationTraining, DefaultTrainer):
+            ...
+
+    It counts the predicates for the semantic module, trains with the published learning-rate groups on images
+    with relationships, saves and loads with `RelationCheckpointer`, refuses a detector without weights, and
+    evaluates relationships. Configs of a detector (stage 1) train that detector. It takes YAML configs. In
+    several processes on CPUs, Detectron2's DefaultTrainer can't train; `reldn_d2.engine.Trainer` can.
+
+    A subclass may override every method, as in Detectron2.
+
+    Attributes:
+        parts: the parts that the config describes.
+    """
+
+    parts: RunParts
+    checkpointer: Any
+    _vocabulary: Vocabulary
+    _identity: dict[str, str]
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """Builds and checks all parts of a training.
+
+        Args:
+            cfg: YAML config of either stage.
+
+        Raises:
+            ValueError: see `build_training`.
+        """
+        _log_like_detectron2()
+        self.parts = self.parts_of(cfg).scaled_to(comm.get_world_size())
+        self._vocabulary, training_data = check_training(self.parts)
+        self._identity = run_identity(self.parts.settings(), self.parts.free_keys(), training_data)
+        super().__init__(cfg)
+        # Here and not in `build_model`, which also builds models for evaluation, without training data.
+        set_statistics(self.parts, self.checkpointer.model, training_data)
+
+    @classmethod
+    def parts_of(cls, cfg: Any) -> RunParts:
+        """The parts that a config describes."""
+        return YamlParts(cfg, cls)
+
+    def build_hooks(self) -> list[Any]:
+        """The hooks of the base class. They save with RelDN's checkpointer."""
+        # DefaultTrainer's constructor takes no other checkpointer, and makes the hooks last.
+        old = self.checkpointer
+        self.checkpointer = self.build_checkpointer(old.model, old.save_dir, **old.checkpointables)
+        made: list[Any] = super().build_hooks()
+        return made
+
+    def build_checkpointer(self, model: nn.Module, save_dir: str, **checkpointables: Any) -> Any:
+        """RelDN's checkpointer, which also saves the vocabulary and what a resumed run must share.
+
+        Args:
+            model: the model, which may be wrapped for several processes.
+            save_dir: folder of the checkpoints.
+            checkpointables: what is saved besides the model; the trainer is always saved.
+        """
+        checkpointables["trainer"] = weakref.proxy(self)
+        return RelationCheckpointer(
+            model, save_dir, vocabulary=self._vocabulary, run=self._identity, **checkpointables
+        )
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Loads as DefaultTrainer does; a new RelDN may take its relation part from another checkpoint.
+
+        Raises:
+            ValueError: see `resume_or_start`.
+        """
+        if resume_or_start(self.checkpointer, self._identity, self.parts, resume=resume):
+            self.start_iter = self.iter + 1
+
+    @classmethod
+    def test(cls, cfg: Any, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:
+        """Evaluates as DefaultTrainer does, after a check that the data sets have the config's classes.
+
+        Args:
+            cfg: config of either stage.
+            model: the model with its weights.
+            evaluators: one for each test set, instead of those of the config.
+
+        Returns:
+            See `reldn_d2.engine.run.test`.
+        """
+        if isinstance(evaluators, DatasetEvaluator):
+            evaluators = [evaluators]
+        return test(cls.parts_of(cfg), model, evaluators)
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """SGD with the learning-rate groups of the published recipe.
+
+        Raises:
+            ValueError: the model has nothing to train.
+        """
+        solver = cfg.SOLVER
+        params = relation_optimizer_params(
+            model,
+            base_lr=solver.BASE_LR,
+            weight_decay=solver.WEIGHT_DECAY,
+            weight_decay_norm=solver.WEIGHT_DECAY_NORM,
+            weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
+            bias_lr_factor=solver.BIAS_LR_FACTOR,
+            predicate_backbone_lr_factor=solver.PREDICATE_BACKBONE_LR_FACTOR,
+        )
+        sgd = torch.optim.SGD(params, solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV)
+        optimizer: torch.optim.Optimizer = maybe_add_gradient_clipping(cfg, sgd)
+        return optimizer
+
+    @classmethod
+    def build_mapper(cls, cfg: CfgNode, is_train: bool) -> Callable[[DatasetDict], DatasetDict]:
+        """The mapper of `build_train_loader` and `build_test_loader`; a place for own augmentations.
+
+        It is RelDN's. Only a detector with masks or keypoints trains with Detectron2's mapper, which reads
+        them.
+        """
+        reads_more = cfg.MODEL.MASK_ON or cfg.MODEL.KEYPOINT_ON
+        kind = DatasetMapper if reads_more and not is_relation_config(cfg) else RelationDatasetMapper
+        mapper: Callable[[DatasetDict], DatasetDict] = kind(cfg, is_train=is_train)
+        return mapper
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode, dataset_dicts: list[DatasetDict] | None = None) -> Any:
+        """Detectron2's loader over `dataset_dicts` (None: those of DATASETS.TRAIN) with RelDN's mapper.
+
+        The detector trains on images with entities, RelDN on images with relationships.
+
+        Raises:
+            ValueError: see `predicate_repeat_factors`, if DATALOADER.SAMPLER_TRAIN asks for them.
+        """
+        if dataset_dicts is None:
+            dataset_dicts = load_datasets(cfg, cfg.DATASETS.TRAIN, cfg.DATASETS.DETECTION_FILES_TRAIN)
+        if is_relation_config(cfg):
+            dataset_dicts = prepare_training_relations(dataset_dicts, ", ".join(cfg.DATASETS.TRAIN))
+        else:
+            dataset_dicts = images_with_entities(dataset_dicts)
+        mapper = cls.build_mapper(cfg, is_train=True)
+        sampler = _predicate_sampler(cfg, dataset_dicts)
+        return build_detection_train_loader(cfg, dataset=dataset_dicts, mapper=mapper, sampler=sampler)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
+        """Detectron2's loader with RelDN's mapper, which keeps ground-truth boxes at test time.
+
+        For RelDN it adds the queries of the config's own evaluator, that of `RelationTraining`.
+
+        Raises:
+            ValueError: the numbers of detection files and data sets differ; or see `chosen_protocols`.
+        """
+        files = cfg.DATASETS.DETECTION_FILES_TEST
+        check_detection_files(files, cfg.DATASETS.TEST)
+        chosen = [file for file, name in zip(files, cfg.DATASETS.TEST, strict=False) if name == dataset_name]
+        loader = build_detection_test_loader(
+            load_datasets(cfg, [dataset_name], chosen),
+            mapper=cls.build_mapper(cfg, is_train=False),
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+            batch_size=cfg.TEST.IMS_PER_BATCH,
+        )
+        if not is_relation_config(cfg):
+            return loader
+        chosen_protocols(cfg)  # an unknown protocol is an error here, not at the first batch
+        # `test` replaces them by what the evaluator in use asks.
+        return with_queries(
+            loader, lambda: queries_of(RelationTraining.build_evaluator(cfg, dataset_name)) or {}
+        )
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        """Relationship metrics for RelDN, box AP for the detector.
+
+        Raises:
+            ValueError: see `chosen_protocols` and `RelationEvaluator`.
+        """
+        output_dir = Path(cfg.OUTPUT_DIR) / "inference" / dataset_name
+        if not is_relation_config(cfg):
+            return COCOEvaluator(
+                dataset_name, output_dir=str(output_dir), use_fast_impl=False, allow_cached_coco=False
+            )
+        test = cfg.MODEL.ROI_RELATION_HEAD.TEST
+        return RelationEvaluator(
+            dataset_name,
+            test.TASK,
+            chosen_protocols(cfg),
+            output_dir=output_dir / test.TASK,
+            confusion_subset=test.CONFUSION_SUBSET,
+        )
+
+
+def prepare_relation_training(
+    cfg: CfgNode,
+) -> tuple[nn.Module, torch.optim.Optimizer, Any, RelationCheckpointer]:
+    """Everything for a training loop of your own, built, checked and loaded as a trainer does it.
+
+    Args:
+        cfg: YAML config of either stage.
+
+    Returns:
+        The model with the weights of MODEL.WEIGHTS, in training mode and not yet wrapped for several
+        processes; its optimizer; the loader of training batches; and the checkpointer of OUTPUT_DIR.
+
+    Raises:
+        ValueError: see `build_training` and `resume_or_start`.
+    """
+    _log_like_detectron2()
+    parts = RelationTraining.parts_of(cfg)
+    run = build_training(parts)
+    checkpointer = RelationCheckpointer(
+        run.model, parts.output_dir, vocabulary=run.vocabulary, run=run.identity
+    )
+    resume_or_start(checkpointer, run.identity, parts, resume=False)
+    return run.model.train(), run.optimizer, run.data_loader, checkpointer
+
+
+def load_datasets(cfg: CfgNode, names: Sequence[str], detection_files: Sequence[str]) -> list[DatasetDict]:
+    """Dataset dicts of registered data sets, with precomputed detections if files are given."""
+    if detection_files:
+        common_vocabulary(names, yaml_class_counts(cfg))
+    return load_registered(names, detection_files)
+
+
+def _predicate_sampler(cfg: CfgNode, dataset_dicts: list[DatasetDict]) -> RepeatFactorTrainingSampler | None:
+    """The sampler that only this package has; None if the config names one of Detectron2's."""
+    if cfg.DATALOADER.SAMPLER_TRAIN != "RelDNPredicateRepeatFactorTrainingSampler":
+        return None
+    factors = predicate_repeat_factors(
+        dataset_dicts, cfg.DATALOADER.REPEAT_THRESHOLD, sqrt=cfg.DATALOADER.REPEAT_SQRT
+    )
+    # A negative SEED means another order in each run, but the sampler would use it as a seed.
+    return RepeatFactorTrainingSampler(factors, seed=cfg.SEED if cfg.SEED >= 0 else None)
+
+
+def _log_like_detectron2() -> None:
+    """Sends the messages of this package where Detectron2's go, unless its logger has handlers of its own."""
+    theirs, ours = logging.getLogger("detectron2"), logging.getLogger("reldn_d2")
+    if not theirs.isEnabledFor(logging.INFO):
+        setup_logger()  # as DefaultTrainer does
+    if not set(ours.handlers) <= set(theirs.handlers):
+        return
+    for handler in theirs.handlers:
+        ours.addHandler(handler)
+    ours.setLevel(theirs.level)
+    ours.propagate = theirs.propagate
