@@ -68,8 +68,8 @@ class TrainingSetup:
             )
         if any(p.requires_grad for name, p in model.named_parameters() if name.startswith(_DETECTOR)):
             gaps.append(
-                "parameters of the detector require a gradient, but RelDN runs its detector without one: train "
-                "the detector as stage 1 (META_ARCHITECTURE: GeneralizedRCNN)"
+                "parameters of the detector require a gradient, but RelDN runs its detector without one: "
+                "train the detector as stage 1 (META_ARCHITECTURE: GeneralizedRCNN)"
             )
         slow = any(name.startswith("relation_backbone.") for name, _ in model.named_parameters())
         if slow and not self.has_own_rates:

@@ -44,6 +44,15 @@ def test_one_warning_lists_everything(tiny_config: TinyConfig, caplog: pytest.Lo
         assert remedy in warning
 
 
+def test_a_detector_that_requires_a_gradient_is_said(model: RelDN, caplog: pytest.LogCaptureFixture) -> None:
+    model.train()
+    model.backbone.requires_grad_(True)  # after `train`, which would freeze it again
+    with EventStorage():
+        model([RELATED])
+    (warning,) = messages(caplog)
+    assert warning.count("\n  * ") == 1 and "require a gradient" in warning and "stage 1" in warning
+
+
 def test_a_later_image_without_relationships_is_seen(model: RelDN, caplog: pytest.LogCaptureFixture) -> None:
     step(model, RELATED)
     assert messages(caplog) == []
