@@ -25,7 +25,7 @@ from tests.builders.commands import run_reldn
 from tests.builders.tiny_models import REPOSITORY
 
 from .blocks import blocks
-from .reduced import SMALL, reduced
+from .reduced import SMALL, TINY_SCENES, reduced
 
 Variables = dict[str, Any]
 CONFIGS = REPOSITORY / "configs" / "scenes"
@@ -113,6 +113,16 @@ def workspace_party(tmp_path: Path) -> Variables:
 def workspace_reuse(tmp_path: Path) -> Variables:
     (tmp_path / "my_faster_rcnn.yaml").write_text(f"_BASE_: {CONFIGS / 'detector.yaml'}\n")
     return {}
+
+
+@pytest.fixture
+def workspace_own_trainer(trained: Path, tmp_path: Path) -> Variables:
+    """A config of the reader, with a trained detector."""
+    weights = str(trained / "output/scenes/detector/model_final.pth")
+    write_config(tmp_path / "my.yaml", "reldn.yaml", {**TINY_SCENES, "MODEL.WEIGHTS": weights})
+    (tmp_path / "my_output").mkdir()
+    cfg = load_config(str(tmp_path / "my.yaml"), ["OUTPUT_DIR", str(tmp_path / "my_output")])
+    return {"cfg": cfg}
 
 
 @pytest.fixture

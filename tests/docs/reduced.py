@@ -15,7 +15,7 @@ SMALL = {
     "INPUT.MIN_SIZE_TEST": "96",
     "TEST.DETECTIONS_PER_IMAGE": "12",
 }
-_TINY_SCENES = {
+TINY_SCENES = {
     "DATASETS.TRAIN": "('reldn_scenes_tiny_train',)",
     "DATASETS.TEST": "('reldn_scenes_tiny_test',)",
 }
@@ -56,7 +56,7 @@ def reduced(words: Sequence[str]) -> list[str]:
     if config.endswith(".py"):
         kept = [word for word in words if word.partition("=")[0] not in _PYTHON]
         return [*kept, *(f"{key}={value}" for key, value in _PYTHON.items())]
-    return _with_keys(words, SMALL if "--data" in words else SMALL | _TINY_SCENES)
+    return _with_keys(words, SMALL if "--data" in words else SMALL | TINY_SCENES)
 
 
 def _with_keys(words: Sequence[str], values: Mapping[str, str]) -> list[str]:

@@ -308,3 +308,15 @@ def own_head(folder: Path, _: Variables) -> None:
         folder / "output/linear/inference/reldn_scenes_tiny_test/sgdet/relation_results.csv"
     ).read_text()
     assert "confusion" in results
+
+
+@promises("docs/reuse.md", "own trainer")
+def own_trainer(folder: Path, variables: Variables) -> None:
+    results = variables["trainer"]._last_eval_results
+    assert "sgdet/motifs" in results and (folder / "my_output" / "model_final.pth").is_file()
+    model, batch = variables["model"], next(iter(variables["loader"]))
+    with EventStorage():
+        losses = model.train()(batch)
+    sum(losses.values()).backward()
+    variables["optimizer"].step()
+    assert isinstance(model, RelDN) and variables["checkpointer"].vocabulary.predicate_classes
