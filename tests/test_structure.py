@@ -236,3 +236,16 @@ def test_the_map_names_every_folder_once() -> None:
     assert {name for name in found if name.startswith(PACKAGE.name)} == package
     others = {"configs", "datasets", "docs", "examples", "reldn_cli", "reldn_cli/commands", "tests", "tools"}
     assert {name for name in found if not name.startswith(PACKAGE.name)} == others
+
+
+def test_paths_of_the_relation_heads_parameters_stand_in_the_head_alone() -> None:
+    path_of_parameter = re.compile(r"pair_classifier\.(\w+_head|visual|spatial|semantic)\b")
+    found = {
+        name_of(path)
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and path_of_parameter.search(node.value)
+    }
+    assert found == {"modeling/relation_head/head.py"}

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import torch
 from detectron2.modeling import Backbone
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ def freeze_unused_levels(backbone: Backbone, names: Sequence[str] | None, channe
     Otherwise they would have no gradient in a training step, which value clipping and DDP refuse.
 
     Args:
-        backbone: predicate backbone. Its buffers, gradients and random numbers stay as they are.
+        backbone: predicate backbone. Its buffers, gradients, modes and random numbers stay as they are.
         names: names of the feature maps that are used; None: all.
         channels: number of channels of an image.
 
@@ -33,11 +34,12 @@ def freeze_unused_levels(backbone: Backbone, names: Sequence[str] | None, channe
     trained = {name: p for name, p in backbone.named_parameters() if p.requires_grad}
     with _unchanged(backbone), torch.enable_grad():
         maps = _maps_of_small_image(backbone, channels)
-        used = _used(maps, names, backbone)
-        if not trained:
+        if maps is None:
             return
         # A backward pass, since layers may hide their part of the graph, as activation checkpoints do.
-        torch.autograd.backward([x.sum() for x in used])
+        sums = [x.sum() for x in _used(maps, names, backbone) if x.requires_grad]
+        if sums:
+            torch.autograd.backward(sums)
         unused = [name for name, p in trained.items() if p.grad is None]
     for name in unused:
         trained[name].requires_grad_(False)
@@ -62,15 +64,24 @@ def check_one_map_per_image(backbone: Backbone, channels: int) -> None:
     """
     with torch.no_grad(), _unchanged(backbone):
         maps = _maps_of_small_image(backbone, channels)
-        _used(maps, None, backbone)
+        if maps is not None:
+            _used(maps, None, backbone)
 
 
-def _maps_of_small_image(backbone: Backbone, channels: int) -> dict[str, Tensor]:
+def _maps_of_small_image(backbone: Backbone, channels: int) -> dict[str, Tensor] | None:
+    """The maps of a black image; None, with a warning, if the backbone can't take a small image."""
     side = max(_LEAST_SIZE, backbone.size_divisibility)
     like = next(backbone.parameters())
-    maps: dict[str, Tensor] = backbone(
-        torch.zeros(1, channels, side, side, device=like.device, dtype=like.dtype)
-    )
+    image = torch.zeros(1, channels, side, side, device=like.device, dtype=like.dtype)
+    try:
+        maps: dict[str, Tensor] = backbone(image)
+    except Exception as error:  # whatever a backbone of another project raises
+        logger.warning(
+            "%s can't take an image of %dx%d (%s: %s), so it is unknown whether all levels are used. If a "
+            "training stops at parameters without a gradient, freeze them",
+            type(backbone).__name__, side, side, type(error).__name__, error,
+        )  # fmt: skip
+        return None
     return maps
 
 
@@ -94,15 +105,26 @@ def _used(maps: dict[str, Tensor], names: Sequence[str] | None, backbone: Backbo
 
 @contextmanager
 def _unchanged(backbone: nn.Module) -> Iterator[None]:
-    """Restores buffers, gradients and the state of the random numbers afterwards."""
+    """Restores buffers, gradients, modes and the state of the random numbers afterwards.
+
+    Batch normalisation is in eval mode meanwhile: a map of one pixel has no statistics.
+    """
     buffers = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
     gradients = {name: p.grad for name, p in backbone.named_parameters()}
+    norms = [layer for layer in backbone.modules() if isinstance(layer, _BatchNorm) and layer.training]
     device = next(backbone.parameters()).device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        for layer in norms:
+            layer.eval()
+        for parameter in backbone.parameters():
+            parameter.grad = None
         try:
             yield
         finally:
-            for name, buffer in backbone.named_buffers():
-                buffer.copy_(buffers[name])
+            for layer in norms:
+                layer.train()
+            with torch.no_grad():
+                for name, buffer in backbone.named_buffers():
+                    buffer.copy_(buffers[name])
             for name, parameter in backbone.named_parameters():
                 parameter.grad = gradients[name]

@@ -108,6 +108,38 @@ def test_finding_unused_levels_leaves_no_trace(tiny_config: TinyConfig, monkeypa
     assert all(p.grad is None for p in model.parameters())
 
 
+@BACKBONE_REGISTRY.register()
+class OnlyLargeImages(Backbone):
+    """Refuses small images, and has batch normalisation that needs more than one pixel in training."""
+
+    def __init__(self, cfg: Any, input_shape: ShapeSpec) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 64, stride=64), nn.BatchNorm2d(8))
+        self.least = 96 if cfg.MODEL.RESNETS.DEPTH == 101 else 0
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        if images.shape[-1] < self.least:
+            raise RuntimeError("too small")
+        return {"map": self.layers(images)}
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return {"map": ShapeSpec(channels=8, stride=64)}
+
+
+@pytest.mark.parametrize("depth", ["50", "101"])
+def test_a_backbone_that_takes_no_small_image_is_built_with_a_warning(
+    depth: str, tiny_config: TinyConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = [*BRANCHES, "MODEL.BACKBONE.NAME", "OnlyLargeImages", "MODEL.RESNETS.DEPTH", depth]
+    with caplog.at_level(logging.INFO, LOGGER):
+        model = build_model(tiny_config(*options, "MODEL.ROI_RELATION_HEAD.FREEZE_NORM", "False"))
+    assert isinstance(model, RelDN)
+    text = "can't take an image of 64x64 (RuntimeError: too small)"
+    assert (text in caplog.text) == (depth == "101")
+    assert all(p.requires_grad for p in model.relation_backbone.parameters())
+    assert model.relation_backbone.layers[1].training
+
+
 def test_all_levels_in_use_say_nothing(tiny_config: TinyConfig, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, LOGGER):
         make_model(tiny_config())

@@ -20,9 +20,10 @@ from detectron2.data import DatasetCatalog
 
 from reldn_d2.data import load_detections_into_dataset
 from reldn_d2.engine import vocabulary_of
+from reldn_d2.modeling import RelDNHead
 from reldn_d2.utils.io import atomic_write
 
-_HEAD = "relation_head.pair_classifier."
+_HEAD = f"relation_head.{RelDNHead.LAYER_PATHS['semantic_table'].partition('.')[0]}."
 
 
 def main() -> None:
