@@ -59,12 +59,17 @@ def add_reldn_config(cfg: CN) -> None:
         cfg.register_deprecated_key(deprecated)
 
 
-def _add_absent(cfg: CN, added: CN) -> None:
+def _add_absent(cfg: CN, added: CN, path: str = "") -> None:
     for key, value in added.items():
         if key not in cfg:
             setattr(cfg, key, value)  # refuses a frozen config
-        elif isinstance(value, CN) and isinstance(cfg[key], CN):
-            _add_absent(cfg[key], value)
+        elif isinstance(value, CN):
+            if not isinstance(cfg[key], CN):
+                raise ValueError(
+                    f"the config has {path}{key} = {cfg[key]!r}, where RelDN has a node with keys: another "
+                    "project uses this name, so the two can't share one config"
+                )
+            _add_absent(cfg[key], value, f"{path}{key}.")
 
 
 def _defaults() -> CN:
@@ -79,7 +84,7 @@ def _defaults() -> CN:
     head.NUM_PREDICATES = 9
     # Use only pairs whose boxes overlap: in training, in sgdet, and for the background in the semantic table.
     head.OVERLAP_ONLY = False
-    # Freeze the normalisation layers of the predicate backbone and of the heads, as published.
+    # Freeze the normalisation layers of what starts as a copy of the detector, as published.
     head.FREEZE_NORM = True
 
     # The three modules of section 4. Each can be switched off (Table 3). The visual module is off if its

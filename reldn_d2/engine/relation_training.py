@@ -10,7 +10,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper, build_detection_test_loader, build_detection_train_loader
 from detectron2.data.samplers import RepeatFactorTrainingSampler
-from detectron2.engine import DefaultTrainer
+from detectron2.engine import DefaultTrainer, hooks
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
@@ -29,13 +29,36 @@ from reldn_d2.evaluation import RelationEvaluator
 from reldn_d2.structures import Vocabulary
 from reldn_d2.structures.dataset_dicts import DatasetDict
 
+from .best_checkpoint import BestCheckpoint
 from .datasets import check_detection_files, common_vocabulary, load_registered
 from .optimizer import relation_optimizer_params
 from .parts import RunParts
 from .protocols import chosen_protocols
 from .run import build_training, check_training, queries_of, resume_or_start, set_statistics, test
 from .run_identity import run_identity
+from .summary import BEST_WEIGHTS
 from .yaml import YamlParts, is_relation_config, yaml_class_counts
+
+
+class _KeepBest(hooks.HookBase):
+    """Offers the results of each evaluation to TEST.BEST_CHECKPOINT. It stands behind the EvalHook."""
+
+    def __init__(self, checkpointer: RelationCheckpointer) -> None:
+        self._best, self._seen = BestCheckpoint(checkpointer, Path(BEST_WEIGHTS).stem), None
+
+    def before_train(self) -> None:
+        """Takes the best number of a resumed run."""
+        if self.trainer.start_iter:
+            self._best.resume()
+
+    def after_step(self) -> None:
+        """Looks for new results after each step."""
+        results = getattr(self.trainer, "_last_eval_results", None)
+        if results is not None and results is not self._seen:
+            self._seen = results
+            self._best.offer(results, min(self.trainer.iter + 1, self.trainer.max_iter))
+
+    after_train = after_step
 
 
 class RelationTraining(DefaultTrainer):
@@ -90,6 +113,9 @@ class RelationTraining(DefaultTrainer):
         old = self.checkpointer
         self.checkpointer = self.build_checkpointer(old.model, old.save_dir, **old.checkpointables)
         made: list[Any] = super().build_hooks()
+        if self.parts.best_checkpoint and comm.is_main_process():
+            evaluations = [i for i, hook in enumerate(made) if isinstance(hook, hooks.EvalHook)]
+            made.insert(max(evaluations, default=len(made) - 1) + 1, _KeepBest(self.checkpointer))
         return made
 
     def build_checkpointer(self, model: nn.Module, save_dir: str, **checkpointables: Any) -> Any:

@@ -210,7 +210,7 @@ def load_weights(parts: RunParts, *, resume: bool = False) -> nn.Module:
     counted = () if parts.has_training else (parts.statistics_datasets or parts.train_datasets)
     vocabulary = check_vocabulary(parts, [*parts.test_datasets, *counted] or parts.train_datasets)
     model = parts.model()
-    semantic_only = isinstance(model, RelDN) and not any(p.requires_grad for p in model.parameters())
+    semantic_only = isinstance(model, RelDN) and model.is_only_counted()
     checkpointer = RelationCheckpointer(
         model,
         parts.output_dir,

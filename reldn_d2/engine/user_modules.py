@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -60,10 +60,19 @@ def import_data_sets(module: str) -> None:
 
 
 def _run_file(path: Path) -> None:
-    """Imports a file under a name that no other module has, unless this has been done before."""
-    name = f"{path.stem}_{digest([str(path)])[:16]}"
-    if name in sys.modules:
+    """Imports a file, unless this has been done before.
+
+    Its name is that by which other modules of its folder import it, so that it runs once. If another module
+    has this name, it gets a name that no other module has.
+    """
+    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    if str(path) in files:
         return
+    plain = None if path.stem in sys.modules else find_spec(path.stem)
+    if plain is not None and plain.origin == str(path):
+        importlib.import_module(path.stem)
+        return
+    name = f"{path.stem}_{digest([str(path)])[:16]}"
     spec = spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None, "a .py file has a loader"
     sys.modules[name] = imported = module_from_spec(spec)

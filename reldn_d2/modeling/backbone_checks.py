@@ -7,6 +7,7 @@ predicate backbone, a copy of it, the parameters of such levels never get a grad
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import ceil
 
 import torch
 from detectron2.modeling import Backbone
@@ -25,7 +26,7 @@ def freeze_unused_levels(backbone: Backbone, names: Sequence[str] | None, channe
 
     Args:
         backbone: predicate backbone. Its buffers, gradients, modes and random numbers stay as they are.
-        names: names of the feature maps that are used; None: all.
+        names: names of the feature maps that are used; None: all of its `output_shape`.
         channels: number of channels of an image.
 
     Raises:
@@ -33,7 +34,7 @@ def freeze_unused_levels(backbone: Backbone, names: Sequence[str] | None, channe
     """
     trained = {name: p for name, p in backbone.named_parameters() if p.requires_grad}
     with _unchanged(backbone), torch.enable_grad():
-        maps = _maps_of_small_image(backbone, channels)
+        maps = _maps_of_small_image(backbone, "predicate backbone", channels)
         if maps is None:
             return
         # A backward pass, since layers may hide their part of the graph, as activation checkpoints do.
@@ -48,45 +49,61 @@ def freeze_unused_levels(backbone: Backbone, names: Sequence[str] | None, channe
         logger.info(
             "%d parameters of the predicate backbone are not trained, because none of the feature maps that "
             "the relation head pools from (%s) depends on them: %s",
-            len(unused), ", ".join(names or maps), ", ".join(modules),
+            len(unused), ", ".join(_wanted(backbone, names)), ", ".join(modules),
         )  # fmt: skip
 
 
-def check_one_map_per_image(backbone: Backbone, channels: int) -> None:
+def check_one_map_per_image(backbone: Backbone, names: Sequence[str], channels: int) -> None:
     """Refuses a backbone that gives several maps for an image.
 
     Args:
         backbone: the detector's backbone, in eval mode.
+        names: names of the feature maps that are used.
         channels: number of channels of an image.
 
     Raises:
-        ValueError: it does.
+        ValueError: it does, or it lacks one of the maps.
     """
     with torch.no_grad(), _unchanged(backbone):
-        maps = _maps_of_small_image(backbone, channels)
+        maps = _maps_of_small_image(backbone, "detector's backbone", channels)
         if maps is not None:
-            _used(maps, None, backbone)
+            _used(maps, names, backbone)
 
 
-def _maps_of_small_image(backbone: Backbone, channels: int) -> dict[str, Tensor] | None:
+def _maps_of_small_image(backbone: Backbone, role: str, channels: int) -> dict[str, Tensor] | None:
     """The maps of a black image; None, with a warning, if the backbone can't take a small image."""
-    side = max(_LEAST_SIZE, backbone.size_divisibility)
-    like = next(backbone.parameters())
-    image = torch.zeros(1, channels, side, side, device=like.device, dtype=like.dtype)
-    try:
-        maps: dict[str, Tensor] = backbone(image)
-    except Exception as error:  # whatever a backbone of another project raises
-        logger.warning(
-            "%s can't take an image of %dx%d (%s: %s), so it is unknown whether all levels are used. If a "
-            "training stops at parameters without a gradient, freeze them",
-            type(backbone).__name__, side, side, type(error).__name__, error,
-        )  # fmt: skip
-        return None
-    return maps
+    step = max(backbone.size_divisibility, 1)
+    sides = [ceil(_LEAST_SIZE / step) * step]
+    square = getattr(backbone, "padding_constraints", {}).get("square_size", 0)
+    if square:
+        sides.append(square)
+    like = _some_tensor(backbone)
+    for side in sides:
+        try:
+            maps: dict[str, Tensor] = backbone(like.new_zeros(1, channels, side, side))
+            return maps
+        except Exception as error:  # whatever a backbone of another project raises
+            failure = f"{side}x{side} ({type(error).__name__}: {error})"
+    logger.warning(
+        "The %s, %s, can't take an image of %s, so it is unknown whether all levels are used. If a training "
+        "stops at parameters without a gradient, freeze them",
+        role, type(backbone).__name__, failure,
+    )  # fmt: skip
+    return None
+
+
+def _some_tensor(backbone: nn.Module) -> Tensor:
+    """A floating-point tensor with the type and device of the backbone."""
+    tensors = [*backbone.parameters(), *backbone.buffers()]
+    return next((x.detach() for x in tensors if x.is_floating_point()), torch.zeros(()))
+
+
+def _wanted(backbone: Backbone, names: Sequence[str] | None) -> list[str]:
+    return list(backbone.output_shape() if names is None else names)
 
 
 def _used(maps: dict[str, Tensor], names: Sequence[str] | None, backbone: Backbone) -> list[Tensor]:
-    wanted = list(maps) if names is None else list(names)
+    wanted = _wanted(backbone, names)
     if missing := [name for name in wanted if name not in maps]:
         raise ValueError(
             f"{type(backbone).__name__} has no feature map {', '.join(missing)}, which the relation head "
@@ -109,14 +126,19 @@ def _unchanged(backbone: nn.Module) -> Iterator[None]:
 
     Batch normalisation is in eval mode meanwhile: a map of one pixel has no statistics.
     """
-    buffers = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
-    gradients = {name: p.grad for name, p in backbone.named_parameters()}
+    # A forward pass may change a buffer, or put another one in its place.
+    buffers = [
+        (module, name, buffer, None if buffer is None else buffer.clone())
+        for module in backbone.modules()
+        for name, buffer in module._buffers.items()
+    ]
+    gradients = [(parameter, parameter.grad) for parameter in backbone.parameters()]
     norms = [layer for layer in backbone.modules() if isinstance(layer, _BatchNorm) and layer.training]
-    device = next(backbone.parameters()).device
+    device = _some_tensor(backbone).device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for layer in norms:
             layer.eval()
-        for parameter in backbone.parameters():
+        for parameter, _ in gradients:
             parameter.grad = None
         try:
             yield
@@ -124,7 +146,9 @@ def _unchanged(backbone: nn.Module) -> Iterator[None]:
             for layer in norms:
                 layer.train()
             with torch.no_grad():
-                for name, buffer in backbone.named_buffers():
-                    buffer.copy_(buffers[name])
-            for name, parameter in backbone.named_parameters():
-                parameter.grad = gradients[name]
+                for module, name, buffer, values in buffers:
+                    if buffer is not None and values is not None:
+                        buffer.copy_(values)
+                    module._buffers[name] = buffer
+            for parameter, gradient in gradients:
+                parameter.grad = gradient

@@ -66,28 +66,35 @@ class RelDN(GeneralizedRCNN):
         """Puts the parts together and freezes the detector.
 
         Args:
-            relation_backbone: predicate backbone, with the structure of the detector's backbone; None if the
-                head pools no predicate features.
+            relation_backbone: predicate backbone, with the structure of the detector's backbone. It is not
+                used if the head reads none of its features, and may be None then.
             relation_head: relation head, see `ROI_RELATION_HEAD_REGISTRY`.
             task: "sgdet", "sgcls" or "prdcls": what inference takes from the ground truth. May be changed
                 later.
             entity_iou_threshold: detections of lower IoU with the ground truth are not used in training.
             entities_from_proposals: whether to train on sampled foreground proposals, as the published code
                 does, instead of on ground truth and detections.
-            freeze_norm: whether to freeze the normalisation layers of the predicate backbone and the relation
-                head.
+            freeze_norm: whether to freeze the normalisation layers of the predicate backbone and of what
+                starts as a copy of the detector in the relation head.
             detector: arguments of GeneralizedRCNN.
 
         Raises:
             ValueError: the task is unknown, `region_parts` does not accept the ROI heads, the relation head
-                breaks its contract, or a backbone lacks a map or gives several for one image.
+                breaks its contract or lacks a predicate backbone, or a backbone lacks a map or gives several
+                for one image.
         """
         super().__init__(**detector)
         if task not in TASKS:
             raise ValueError(f"unknown task {task!r}: MODEL.ROI_RELATION_HEAD.TEST.TASK is one of {TASKS}")
         region_parts(self.roi_heads)  # raises for ROI heads that RelDN cannot use
-        self.relation_backbone = relation_backbone
         self.relation_head = check_relation_head(relation_head)
+        if relation_backbone is None and self.relation_head.uses_relation_features:
+            raise ValueError(
+                f"{type(relation_head).__name__} reads feature maps of a predicate backbone, but "
+                "relation_backbone is None: give a copy of the detector's backbone"
+            )
+        # A backbone that the head does not read would have no gradient.
+        self.relation_backbone = relation_backbone if self.relation_head.uses_relation_features else None
         self.task = task
         self.entity_iou_threshold = entity_iou_threshold
         self.entities_from_proposals = entities_from_proposals
@@ -97,9 +104,10 @@ class RelDN(GeneralizedRCNN):
             module.eval()
         channels = len(self.pixel_mean)
         if self.relation_head.uses_detector_features:
-            check_one_map_per_image(self.backbone, channels)
-        if relation_backbone is not None:
-            freeze_unused_levels(relation_backbone, self.relation_head.relation_in_features, channels)
+            check_one_map_per_image(self.backbone, region_parts(self.roi_heads).in_features, channels)
+        if self.relation_backbone is not None:
+            pooled = self.relation_head.relation_in_features
+            freeze_unused_levels(self.relation_backbone, pooled, channels)
         self.register_load_state_dict_pre_hook(start_from_detector)
         self.training_setup = TrainingSetup()
         self.register_load_state_dict_pre_hook(note_loaded_weights)
@@ -147,13 +155,22 @@ class RelDN(GeneralizedRCNN):
         return self
 
     def _frozen_modules(self) -> list[nn.Module]:
-        """The detector, and with `freeze_norm` the normalisation layers of all other parts."""
+        """The detector, and with `freeze_norm` the normalisation layers of what starts as a copy of it."""
         detector = (self.backbone, self.proposal_generator, self.roi_heads)
         frozen: list[nn.Module] = [part for part in detector if part is not None]
         if self.freeze_norm:
-            trained = [part for part in (self.relation_backbone, self.relation_head) if part is not None]
+            copies = [self.relation_backbone, *(x.module for x in self.relation_head.detector_copies())]
+            trained = [part for part in copies if part is not None]
             frozen += [layer for part in trained for layer in part.modules() if _is_norm(layer)]
         return frozen
+
+    def is_only_counted(self) -> bool:
+        """Whether the relation part has nothing but frozen tables that were counted over a training set."""
+        counted = set(self.relation_head.counted_parameters())
+        trained = any(parameter.requires_grad for parameter in self.parameters())
+        return (
+            not trained and self.relation_backbone is None and set(self.relation_head.parameters()) <= counted
+        )
 
     def detector(self) -> GeneralizedRCNN:
         """The detector alone, which shares all parameters with this model, for example for its boxes."""
@@ -335,8 +352,6 @@ class RelDN(GeneralizedRCNN):
             return batch, entities
         task = cast(Literal["sgdet", "sgcls"], self.task)
         refined = self.relation_head.refine_entities(features, batch, task=task)
-        if refined is batch:
-            return batch, entities
         check_refined(refined, batch, self.relation_head, task)
         return refined, refined_entities(entities, refined)
 
@@ -403,7 +418,13 @@ class RelDN(GeneralizedRCNN):
 
 
 def _have_detections(batched_inputs: list[dict[str, Any]]) -> bool:
-    return all("detections" in x for x in batched_inputs)
+    have = ["detections" in x for x in batched_inputs]
+    if any(have) and not all(have):
+        raise ValueError(
+            f"{sum(have)} of {len(have)} inputs of a batch have 'detections': give them for all images, or "
+            "for none"
+        )
+    return all(have)
 
 
 def _is_norm(layer: nn.Module) -> bool:

@@ -12,20 +12,22 @@ logger = logging.getLogger(__name__)
 
 
 def start_from_detector(model: Any, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Copies the detector's weights to the trained parts when a checkpoint without relation keys is loaded.
+    """Copies the detector's weights to the trained parts if a checkpoint has none of this relation head.
 
-    The predicate backbone starts as a copy of the detector's backbone. `RelationHead.detector_copies` says
-    what else starts as a copy of what. It is a hook of the model, so it works with every trainer and
-    checkpointer.
+    The predicate backbone starts as a copy of the detector's backbone, unless the checkpoint, of another
+    head, has one. `RelationHead.detector_copies` says what else starts as a copy of what. It is a hook of the
+    model, so it works with every trainer and checkpointer.
     """
-    if any(key.startswith(f"{prefix}relation_") for key in state_dict):
-        return
     own = list(model.state_dict())
-    copied = [("backbone.", "relation_backbone.")]
-    copied += [
+    head = [key for key in own if key.startswith("relation_head.")] or ["relation_head."]
+    if any(f"{prefix}{key}" in state_dict for key in head):
+        return
+    copied = [
         (_prefix_of_part(model, copy.part), f"{path_of(model, copy.module)}.")
         for copy in model.relation_head.detector_copies()
     ]
+    if not any(key.startswith(f"{prefix}relation_backbone.") for key in state_dict):
+        copied.insert(0, ("backbone.", "relation_backbone."))
     for source, target in copied:
         wanted = [key.removeprefix(target) for key in own if key.startswith(target)]
         found = [name for name in wanted if f"{prefix}{source}{name}" in state_dict]

@@ -34,7 +34,7 @@ class RelDNWithTTA(GeneralizedRCNNWithTTA):
         super().__init__(cfg, reldn.detector(), tta_mapper, batch_size)
         self.reldn = reldn
 
-    def _inference_one_image(self, input: dict[str, Any]) -> dict[str, Instances]:
+    def _inference_one_image(self, input: dict[str, Any]) -> dict[str, Any]:
         detected = super()._inference_one_image(input)["instances"]
         height, width = input["image"].shape[1:]
         boxes = Boxes(detected.pred_boxes.tensor.clone())
@@ -42,5 +42,8 @@ class RelDNWithTTA(GeneralizedRCNNWithTTA):
         entities = Instances(
             (height, width), pred_boxes=boxes, pred_classes=detected.pred_classes, scores=detected.scores
         )
-        result: dict[str, Instances] = self.reldn.inference([input], [entities[boxes.nonempty()]])[0]
+        kept = boxes.nonempty()
+        result: dict[str, Any] = self.reldn.inference([input], [entities[kept]])[0]
+        if detected.has("pred_masks"):
+            result["instances"].pred_masks = detected.pred_masks[kept]
         return result

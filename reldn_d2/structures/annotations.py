@@ -127,6 +127,16 @@ class Annotations(MutableSequence[Annotation]):
         """Inserts an annotation. Rows of "relations" are positions, so they do not move along."""
         self._listed().insert(index, value)
 
+    def __add__(self, other: Iterable[Annotation]) -> list[Annotation]:
+        return [*self, *other]
+
+    def __radd__(self, other: Iterable[Annotation]) -> list[Annotation]:
+        return [*other, *self]
+
+    def copy(self) -> list[Annotation]:
+        """A list of the same dicts."""
+        return [*self]
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence):
             return False

@@ -70,6 +70,20 @@ def test_a_foreign_trainer_reaches_the_same_weights(
     assert changed == {"relation_backbone", "relation_head"}
 
 
+def test_it_keeps_the_best_weights(config: Callable[..., CfgNode]) -> None:
+    options = ["TEST.BEST_CHECKPOINT", "True", "TEST.EVAL_PERIOD", "2", "DATASETS.TEST"]
+    options += ["('reldn_scenes_tiny_test',)", "MODEL.ROI_RELATION_HEAD.TEST.TASK", "prdcls"]
+    best = {}
+    for kind in (Trainer, Foreign):
+        cfg = config(kind.__name__, *options)
+        trained(kind, cfg)
+        best[kind] = torch.load(Path(cfg.OUTPUT_DIR) / "model_best.pth", weights_only=True)
+        assert (Path(cfg.OUTPUT_DIR) / "last_checkpoint").read_text() == "model_final.pth"
+    ours, foreign = best[Trainer], best[Foreign]
+    assert ours["best"] == foreign["best"] and ours["iteration"] == foreign["iteration"]
+    assert same(ours["model"], foreign["model"])
+
+
 def test_so_does_a_loop_of_its_own(config: Callable[..., CfgNode], ours: Weights, tmp_path: Path) -> None:
     seed_all_rng(7)
     model, optimizer, loader, checkpointer = prepare_relation_training(config("loop"))

@@ -92,8 +92,17 @@ def test_trainings_start_again_after_an_import(tmp_path: Path) -> None:
 def test_what_a_module_took_during_the_import_still_starts_processes(tmp_path: Path) -> None:
     path = module(tmp_path, "from detectron2.engine import launch\n", "takes_launch")
     import_data_sets(path)
-    (imported,) = (m for name, m in sys.modules.items() if name.startswith("takes_launch_"))
-    assert imported.launch(lambda: None, 1) is None
+    assert sys.modules["takes_launch"].launch(lambda: None, 1) is None
+
+
+@pytest.mark.parametrize("order", [("head", "data"), ("data", "head")])
+def test_a_file_that_another_module_imports_runs_once(order: tuple[str, str], tmp_path: Path) -> None:
+    stem = f"shared_{order[0]}_first"
+    shared = module(tmp_path, REGISTER, stem)
+    data = module(tmp_path, f"import {stem}\n", f"{stem}_data")
+    for name in order:
+        import_data_sets(shared if name == "head" else data)
+    assert stem in DatasetCatalog
 
 
 @pytest.mark.parametrize(

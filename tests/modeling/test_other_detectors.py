@@ -21,6 +21,7 @@ from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
 from reldn_d2.modeling import RelDN, RelDNWithTTA
+from reldn_d2.modeling.backbone_checks import check_one_map_per_image, freeze_unused_levels
 from tests.builders.tiny_models import TinyConfig, calm_down, make_input, make_model
 
 LOGGER = "reldn_d2.modeling.backbone_checks"
@@ -138,6 +139,58 @@ def test_a_backbone_that_takes_no_small_image_is_built_with_a_warning(
     assert (text in caplog.text) == (depth == "101")
     assert all(p.requires_grad for p in model.relation_backbone.parameters())
     assert model.relation_backbone.layers[1].training
+
+
+class Strange(Backbone):
+    """A map for pooling, and something else that Detectron2 accepts."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.layer, self.unused, self.kind = nn.Conv2d(3, 8, 8, stride=8), nn.Conv2d(1, 1, 1), kind
+        self.register_buffer("grid", torch.zeros(1) if kind == "other buffer" else None)
+
+    @property
+    def size_divisibility(self) -> int:
+        return 48 if self.kind == "divisible by 48" else 0
+
+    def forward(self, images: Tensor) -> dict[str, Any]:
+        if self.kind == "divisible by 48":
+            assert images.shape[-1] % 48 == 0
+        if "buffer" in self.kind:
+            self.grid = torch.zeros(images.shape[-1])
+        maps = {"map": self.layer(images)}
+        extra = {"extra map": torch.zeros(16, 4, 4), "extra number": torch.zeros(()), "extra None": None}
+        return maps | ({"extra": extra[self.kind]} if self.kind in extra else {})
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return {"map": ShapeSpec(channels=8, stride=8)}
+
+
+KINDS = ["extra map", "extra number", "extra None", "late buffer", "other buffer", "divisible by 48"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_strange_backbones_are_looked_at(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    backbone = Strange(kind)
+    before = backbone.grid
+    with caplog.at_level(logging.INFO, LOGGER):
+        freeze_unused_levels(backbone, None, 3)
+        check_one_map_per_image(backbone, ["map"], 3)
+    (record,) = [record for record in caplog.records if record.name == LOGGER]
+    assert record.getMessage().endswith("(map) depends on them: unused")
+    assert backbone.grid is before and (before is None or before.tolist() == [0.0])
+
+
+def test_a_backbone_without_parameters_is_accepted() -> None:
+    class Buffers(Strange):
+        def __init__(self) -> None:
+            super().__init__("plain")
+            del self.layer, self.unused
+
+        def forward(self, images: Tensor) -> dict[str, Any]:
+            return {"map": images[:, :, ::8, ::8]}
+
+    freeze_unused_levels(Buffers(), None, 3)
 
 
 def test_all_levels_in_use_say_nothing(tiny_config: TinyConfig, caplog: pytest.LogCaptureFixture) -> None:

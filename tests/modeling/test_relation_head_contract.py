@@ -13,7 +13,7 @@ from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
 from reldn_d2.checkpoint import RelationCheckpointer, Vocabulary
-from reldn_d2.engine import vocabulary_of
+from reldn_d2.engine import load_model, vocabulary_of
 from reldn_d2.engine.optimizer import relation_optimizer_params
 from reldn_d2.modeling import (
     ROI_RELATION_HEAD_REGISTRY,
@@ -378,6 +378,148 @@ def test_parts_that_are_not_there_are_refused(tiny_config: TinyConfig) -> None:
         ValueError, match="copy of the detector's 'mask_head': write one of box_head, classifier"
     ):
         model.load_state_dict(detector, strict=False)
+
+
+class WithoutBackground(ByClasses):
+    """Logits of the predicates alone."""
+
+    def predicate_logits(self, relation_features: Any, entities: Any, encoded: Tensor, pairs: Any) -> Tensor:
+        return super().predicate_logits(relation_features, entities, encoded, pairs)[:, :-1]
+
+
+def test_logits_without_a_background_are_refused(tiny_config: TinyConfig) -> None:
+    weights = [f"MODEL.ROI_RELATION_HEAD.LOSS.{x}.WEIGHT" for x in ("CLASS_AGNOSTIC", "ENTITY_CLASS")]
+    weights.append("MODEL.ROI_RELATION_HEAD.LOSS.PREDICATE_CLASS.WEIGHT")
+    model = make(tiny_config, WithoutBackground, *(x for key in weights for x in (key, "0.0")))
+    message = r"WithoutBackground\.predicate_logits\(\) .* returned \(\d+, 7\), not \(M, 8\)"
+    with EventStorage(), pytest.raises(ValueError, match=message):
+        model.train()([make_input(4, [(0, 1, 2)])])
+    with pytest.raises(ValueError, match=message):
+        answer(model, "prdcls", ASKED)
+
+
+@pytest.mark.parametrize(
+    ("refine", "message"),
+    [
+        (lambda x: None, "returned a NoneType, not an EntityBatch"),
+        (lambda x: replace(x, scores=x.scores[:, None]), "returned scores of"),
+        (lambda x: replace(x, classes=torch.rand(len(x), 6)), "returned classes of"),
+        (lambda x: replace(x, classes=x.scores), "not integers"),
+    ],
+)
+def test_refined_entities_of_other_types_are_refused(
+    refine: Callable[[Any], Any], message: str, tiny_config: TinyConfig
+) -> None:
+    model = make(tiny_config, ByClasses)
+    head: Any = model.relation_head
+    head.refine_entities = lambda features, x, task: refine(x)
+    model.eval().task = "sgcls"
+    with pytest.raises(ValueError, match=message):
+        model([make_input(4, [])])
+
+
+def test_entities_that_were_edited_in_place_are_those_of_the_result(tiny_config: TinyConfig) -> None:
+    model = make(tiny_config, ByClasses)
+    head: Any = model.relation_head
+
+    def refine(_: Any, entities: Any, task: str) -> Any:
+        entities.classes.fill_(2)
+        return entities
+
+    head.refine_entities = refine
+    model.eval().task = "sgcls"
+    for output in model([make_input(4, []), make_input(3, [], seed=1)]):
+        assert (output["instances"].pred_classes == 2).all()
+
+
+# --- what surrounds a head
+
+
+def test_a_predicate_backbone_that_the_head_does_not_read_is_dropped(tiny_config: TinyConfig) -> None:
+    own, foreign = build_model(tiny_config()), make(tiny_config, ByClasses)
+    parts = {
+        "backbone": own.backbone,
+        "proposal_generator": own.proposal_generator,
+        "roi_heads": own.roi_heads,
+        "pixel_mean": [0.0] * 3,
+        "pixel_std": [1.0] * 3,
+    }
+    model = RelDN(**parts, relation_backbone=own.relation_backbone, relation_head=foreign.relation_head)
+    assert model.relation_backbone is None
+    with pytest.raises(
+        ValueError, match=r"RelDNHead reads feature maps of a predicate backbone, but .* is None"
+    ):
+        RelDN(**parts, relation_backbone=None, relation_head=own.relation_head)
+
+
+class WithNorm(ByClasses):
+    """A layer normalisation of its own, and one in what starts as a copy of the detector."""
+
+    def __init__(self, cfg: Any, input_shape: Any) -> None:
+        super().__init__(cfg, input_shape)
+        self.own_norm = nn.LayerNorm(4)
+        self.labels = nn.Sequential(nn.LayerNorm(4))  # type: ignore[assignment]
+
+
+def test_only_norms_of_copies_are_frozen(tiny_config: TinyConfig) -> None:
+    head: Any = make(tiny_config, WithNorm).train().relation_head
+    assert head.own_norm.weight.requires_grad and head.own_norm.training
+    assert not head.labels[0].weight.requires_grad and not head.labels[0].training
+
+
+def test_copies_are_made_from_a_checkpoint_of_another_head(tiny_config: TinyConfig) -> None:
+    own = {k: v + 1 for k, v in build_model(tiny_config()).state_dict().items()}
+    model = make(tiny_config, ByClasses)
+    model.load_state_dict(own, strict=False)
+    head: Any = model.relation_head
+    assert torch.equal(head.labels.weight, own["roi_heads.box_predictor.cls_score.weight"])
+    # A checkpoint of this head is not completed.
+    weights = {k: v for k, v in model.state_dict().items() if "labels" not in k}
+    assert (
+        "relation_head.labels.weight"
+        in make(tiny_config, ByClasses).load_state_dict(weights, strict=False)[0]
+    )
+
+
+@pytest.mark.parametrize("task", ["prdcls", "sgcls"])
+def test_a_frozen_head_is_evaluated_with_its_weights(
+    task: str, tiny_config: TinyConfig, tmp_path: Any
+) -> None:
+    class Frozen(ByClasses):
+        def __init__(self, cfg: Any, input_shape: Any) -> None:
+            super().__init__(cfg, input_shape)
+            self.requires_grad_(False)
+
+    model = make(tiny_config, Frozen)
+    name = next(key for key, kind in ROI_RELATION_HEAD_REGISTRY if kind is Frozen)
+    vocabulary = vocabulary_of(tiny_config().DATASETS.TRAIN[0])
+    RelationCheckpointer(model, str(tmp_path), vocabulary=vocabulary).save("frozen")
+    keys = [
+        NAME,
+        name,
+        "MODEL.WEIGHTS",
+        str(tmp_path / "frozen.pth"),
+        "MODEL.ROI_RELATION_HEAD.TEST.TASK",
+        task,
+    ]
+    torch.manual_seed(5)
+    loaded: Any = load_model(tiny_config(*keys))
+    assert torch.equal(loaded.relation_head.scores.weight, model.relation_head.scores.weight)
+    weights = torch.load(tmp_path / "frozen.pth", weights_only=True)
+    del weights["model"]["relation_head.scores.weight"]
+    torch.save(weights, tmp_path / "frozen.pth")
+    with pytest.raises(ValueError, match=r"lacks 1 parameters of the model, .*scores\.weight"):
+        load_model(tiny_config(*keys))
+
+
+def test_detections_for_some_images_of_a_batch_are_refused(tiny_config: TinyConfig) -> None:
+    model = make(tiny_config, ByClasses).eval()
+    model.task = "sgdet"
+    truth = make_input(2, [])["instances"]
+    fields = {"pred_boxes": truth.gt_boxes, "pred_classes": truth.gt_classes, "scores": torch.ones(2)}
+    found = Instances(truth.image_size, **fields)
+    with pytest.raises(ValueError, match="1 of 2 inputs of a batch have 'detections'"):
+        model([{**make_input(2, []), "detections": found}, make_input(2, [])])
 
 
 # --- RelDN's own head

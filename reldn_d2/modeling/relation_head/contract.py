@@ -253,12 +253,24 @@ def check_refined(refined: EntityBatch, entities: EntityBatch, head: RelationHea
         ValueError: the number of entities of an image differs, or boxes were changed in sgcls.
     """
     source = f"{type(head).__name__}.refine_entities() ({PAGE})"
-    lengths = {len(refined.classes), len(refined.scores), len(refined.boxes)}
-    if list(refined.counts) != list(entities.counts) or lengths != {len(entities)}:
+    if not isinstance(refined, EntityBatch):
+        raise ValueError(f"{source} returned a {type(refined).__name__}, not an EntityBatch")
+    if list(refined.counts) != list(entities.counts):
         raise ValueError(
             f"{source} returned {refined.counts} entities of the images, not {entities.counts}: rows must "
             "stay, since relationships refer to them. Give an entity the score 0 to drop it"
         )
+    for name, wanted in (
+        ("boxes", (len(entities), 4)),
+        ("classes", (len(entities),)),
+        ("scores", (len(entities),)),
+    ):
+        value = getattr(refined, name)
+        if not isinstance(value, Tensor) or value.shape != wanted:
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(f"{source} returned {name} of {shape}, not {wanted}: rows must stay")
+    if refined.classes.is_floating_point():
+        raise ValueError(f"{source} returned {refined.classes.dtype} classes, not integers")
     if task == "sgcls" and refined.boxes is not entities.boxes:
         raise ValueError(
             f"{source} changed the boxes in sgcls, where they are given: return them as they are"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from reldn_d2.structures import EntityBatch, Pairs, Queries, boxes_overlap
 
-from .contract import FeatureMaps, RelationHead
+from .contract import PAGE, FeatureMaps, RelationHead
 from .losses import ContrastiveLosses, predicate_cross_entropy
 from .sampling import PairSampler
 from .selection import select_relationships
@@ -121,7 +121,11 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
 
         Returns:
             (M, P), without the background. See `stops_early` for values above 1.
+
+        Raises:
+            ValueError: the logits have another number of columns.
         """
+        self._check_columns(logits)
         return logits.softmax(dim=1)[:, : self.num_predicates]
 
     def entity_losses(self, entities: EntityBatch, encoded: Encoded) -> dict[str, Tensor]:
@@ -153,6 +157,7 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
 
         encoded = self.encode_entities(features, entities)
         logits = self.predicate_logits(relation_features, entities, encoded, pairs)
+        self._check_columns(logits)
         losses = self.entity_losses(entities, encoded)
         if self.contrastive_losses is not None:
             losses |= self.contrastive_losses(logits, entities, pairs, targets)
@@ -190,6 +195,14 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
                 )
             results.append(result)
         return results
+
+    def _check_columns(self, logits: Tensor) -> None:
+        if logits.ndim != 2 or logits.shape[1] != self.num_predicates + 1:
+            raise ValueError(
+                f"{type(self).__name__}.predicate_logits() ({PAGE}) returned {tuple(logits.shape)}, not (M, "
+                f"{self.num_predicates + 1}): a column for each predicate, and the background last. A head "
+                "without background overrides `losses` and `predicate_probabilities`"
+            )
 
     def _rank(self, batch: EntityBatch, classify: PairScorer, entities_given: bool) -> Instances:
         rows = torch.arange(len(batch), device=batch.boxes.device)
