@@ -87,14 +87,15 @@ class RelDN(GeneralizedRCNN):
         if task not in TASKS:
             raise ValueError(f"unknown task {task!r}: MODEL.ROI_RELATION_HEAD.TEST.TASK is one of {TASKS}")
         region_parts(self.roi_heads)  # raises for ROI heads that RelDN cannot use
-        self.relation_head = check_relation_head(relation_head)
-        if relation_backbone is None and self.relation_head.uses_relation_features:
+        uses_backbone = check_relation_head(relation_head).uses_relation_features
+        if relation_backbone is None and uses_backbone:
             raise ValueError(
                 f"{type(relation_head).__name__} reads feature maps of a predicate backbone, but "
                 "relation_backbone is None: give a copy of the detector's backbone"
             )
         # A backbone that the head does not read would have no gradient.
-        self.relation_backbone = relation_backbone if self.relation_head.uses_relation_features else None
+        self.relation_backbone = relation_backbone if uses_backbone else None
+        self.relation_head = relation_head
         self.task = task
         self.entity_iou_threshold = entity_iou_threshold
         self.entities_from_proposals = entities_from_proposals
