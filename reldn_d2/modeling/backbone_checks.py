@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 logger = logging.getLogger(__name__)
 
-_LEAST_SIZE = 64
+_LEAST_SIZE = 32
 
 
 def freeze_unused_levels(backbone: Backbone, names: Sequence[str] | None, channels: int) -> None:
@@ -37,10 +37,12 @@ def freeze_unused_levels(backbone: Backbone, names: Sequence[str] | None, channe
         maps = _maps_of_small_image(backbone, "predicate backbone", channels)
         if maps is None:
             return
-        # A backward pass, since layers may hide their part of the graph, as activation checkpoints do.
-        sums = [x.sum() for x in _used(maps, names, backbone) if x.requires_grad]
-        if sums:
-            torch.autograd.backward(sums)
+        used = [x for x in _used(maps, names, backbone) if x.requires_grad]
+        if set(trained.values()) <= _parameters_in_graph(used):
+            return
+        # Layers may hide their part of the graph, as activation checkpoints do, but not the gradients.
+        if used:
+            torch.autograd.backward([x.sum() for x in used])
         unused = [name for name, p in trained.items() if p.grad is None]
     for name in unused:
         trained[name].requires_grad_(False)
@@ -51,6 +53,23 @@ def freeze_unused_levels(backbone: Backbone, names: Sequence[str] | None, channe
             "the relation head pools from (%s) depends on them: %s",
             len(unused), ", ".join(_wanted(backbone, names)), ", ".join(modules),
         )  # fmt: skip
+
+
+def _parameters_in_graph(outputs: Sequence[Tensor]) -> set[Tensor]:
+    """The parameters that tensors visibly depend on."""
+    found: set[Tensor] = set()
+    open_nodes = [x.grad_fn for x in outputs]
+    seen = set(open_nodes)
+    while open_nodes:
+        node = open_nodes.pop()
+        if node is None:
+            continue
+        if hasattr(node, "variable"):  # where a gradient is accumulated
+            found.add(node.variable)
+        following = {after for after, _ in node.next_functions} - seen
+        seen |= following
+        open_nodes += following
+    return found
 
 
 def check_one_map_per_image(backbone: Backbone, names: Sequence[str], channels: int) -> None:

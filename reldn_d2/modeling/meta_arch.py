@@ -104,11 +104,11 @@ class RelDN(GeneralizedRCNN):
             module.requires_grad_(False)
             module.eval()
         channels = len(self.pixel_mean)
-        if self.relation_head.uses_detector_features:
-            check_one_map_per_image(self.backbone, region_parts(self.roi_heads).in_features, channels)
-        if self.relation_backbone is not None:
+        if self.relation_backbone is not None:  # a copy of the detector's
             pooled = self.relation_head.relation_in_features
             freeze_unused_levels(self.relation_backbone, pooled, channels)
+        elif self.relation_head.uses_detector_features:
+            check_one_map_per_image(self.backbone, region_parts(self.roi_heads).in_features, channels)
         self.register_load_state_dict_pre_hook(start_from_detector)
         self.training_setup = TrainingSetup()
         self.register_load_state_dict_pre_hook(note_loaded_weights)
