@@ -4,7 +4,7 @@ import logging
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.logger import setup_logger
 from hypothesis import HealthCheck, settings
 
+from reldn_d2 import config
 from reldn_d2.engine import load_config
+from reldn_d2.modeling import CONTRASTIVE_TERM_REGISTRY, ROI_RELATION_HEAD_REGISTRY
 from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig
 
 # Loggers to which trainings add handlers.
@@ -54,12 +56,31 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def restore_projects(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], None]:
+    """Removes what projects of the tests registered after the collection, and their modules."""
+    heads, terms = (dict(x._obj_map) for x in (ROI_RELATION_HEAD_REGISTRY, CONTRASTIVE_TERM_REGISTRY))
+    projects, modules = list(config._projects), set(sys.modules)
+    folders = (str(REPOSITORY / "examples"), str(tmp_path_factory.getbasetemp()))
+
+    def restore() -> None:
+        ROI_RELATION_HEAD_REGISTRY._obj_map = dict(heads)
+        CONTRASTIVE_TERM_REGISTRY._obj_map = dict(terms)
+        config._projects[:] = projects
+        for name in sys.modules.keys() - modules:
+            if (getattr(sys.modules[name], "__file__", None) or "").startswith(folders):
+                del sys.modules[name]
+
+    return restore
+
+
 @pytest.fixture(autouse=True)
-def same_start(own_folders: None) -> Iterator[None]:
+def same_start(own_folders: None, restore_projects: Callable[[], None]) -> Iterator[None]:
     """Every test starts from the same global state, even if other tests ran before it in its process.
 
     Random numbers are seeded, and loggers have no handlers. Other changes by a training or an evaluation are
-    undone: environment variables, sys.path, registered data sets and their metadata, the number of threads.
+    undone: environment variables, sys.path, registered data sets and their metadata, the number of threads,
+    and what modules of other projects registered.
     """
     random.seed(0)
     np.random.seed(0)
@@ -87,6 +108,7 @@ def same_start(own_folders: None) -> Iterator[None]:
     os.environ.update(environment)
     sys.path[:] = path
     torch.set_num_threads(1)
+    restore_projects()
 
 
 @pytest.fixture(scope="session")

@@ -365,3 +365,10 @@ def test_an_old_config_loads_beside_a_project_with_a_node_of_that_name(
     assert cfg.MODEL.RELDN_TIMM.NAME == "resnet18" and cfg.MODEL.TIMM.BASE_NAME == "resnet50"
     assert cfg.MODEL.RELDN_VGG.DROPOUT == 0.25 and cfg.MODEL.VGG.CHANNELS == [1, 2]
     assert len(warnings_of(caplog)) == 1
+
+
+def test_a_node_that_is_a_value_of_another_project_is_named() -> None:
+    cfg = get_cfg()
+    cfg.MODEL.ROI_RELATION_HEAD = CfgNode({"LOSS": "ce"})
+    with pytest.raises(ValueError, match=r"the config has MODEL\.ROI_RELATION_HEAD\.LOSS = 'ce'"):
+        add_reldn_config(cfg)

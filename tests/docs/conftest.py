@@ -7,7 +7,6 @@ directory with what the page supposes, and returns the variables that Python blo
 import os
 import pickle
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from detectron2.modeling import build_model
 from reldn_d2.data import RelationDatasetMapper, save_coco_relations
 from reldn_d2.engine import load_config, load_model
 from reldn_d2.evaluation import GroundTruthGraph
-from reldn_d2.modeling import CONTRASTIVE_TERM_REGISTRY, ROI_RELATION_HEAD_REGISTRY
 from tests.builders.commands import run_reldn
 from tests.builders.tiny_models import REPOSITORY
 
@@ -255,19 +253,13 @@ def workspace_list_of_images(tmp_path: Path) -> Variables:
 
 
 @pytest.fixture
-def workspace_contrastive_term() -> Iterator[Variables]:
-    known = dict(CONTRASTIVE_TERM_REGISTRY._obj_map)
-    yield {}
-    CONTRASTIVE_TERM_REGISTRY._obj_map.clear()
-    CONTRASTIVE_TERM_REGISTRY._obj_map.update(known)
+def workspace_contrastive_term() -> Variables:
+    return {}
 
 
 @pytest.fixture
-def workspace_own_head(workspace_scenes: Variables) -> Iterator[Variables]:
-    known = dict(ROI_RELATION_HEAD_REGISTRY._obj_map)
-    yield {}
-    ROI_RELATION_HEAD_REGISTRY._obj_map.clear()
-    ROI_RELATION_HEAD_REGISTRY._obj_map.update(known)
+def workspace_own_head(workspace_scenes: Variables) -> Variables:
+    return {}
 
 
 def write_config(path: Path, base: str, values: dict[str, str] | None = None) -> None:

@@ -19,6 +19,7 @@ from detectron2.modeling.backbone.fpn import FPN, LastLevelP6P7
 from detectron2.structures import Instances
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from reldn_d2.modeling import RelDN, RelDNWithTTA
 from reldn_d2.modeling.backbone_checks import check_one_map_per_image, freeze_unused_levels
@@ -314,6 +315,36 @@ def test_test_time_augmentation_finds_relationships_of_merged_boxes(tiny_config:
     torch.testing.assert_close(found.pred_boxes.tensor, merged.pred_boxes.tensor, rtol=1e-4, atol=1e-3)
     assert torch.equal(found.pred_classes, merged.pred_classes)
     assert len(relations) and relations.subject_index.max() < len(found)
+
+
+def test_test_time_augmentation_keeps_masks(tiny_config: TinyConfig) -> None:
+    mask = ["MODEL.MASK_ON", "True", "MODEL.ROI_MASK_HEAD.NAME", "MaskRCNNConvUpsampleHead"]
+    mask += ["MODEL.ROI_MASK_HEAD.NUM_CONV", "1", "MODEL.ROI_MASK_HEAD.CONV_DIM", "8"]
+    cfg = tiny_config(*AUGMENTED, *mask)
+    found = RelDNWithTTA(cfg, make_model(cfg).eval())([make_input(0, [])])[0]["instances"]
+    assert found.pred_masks.shape == (len(found), 96, 96) and len(found)
+
+
+class Checkpointed(Backbone):
+    """Its second layer hides its parameters from the graph, as activation checkpoints do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 8, stride=8), nn.Conv2d(4, 4, 1)
+        self.unused = nn.Conv2d(4, 4, 1)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {"map": checkpoint(self.second, self.first(images), use_reentrant=True)}
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return {"map": ShapeSpec(channels=4, stride=8)}
+
+
+def test_layers_behind_an_activation_checkpoint_train() -> None:
+    backbone = Checkpointed()
+    freeze_unused_levels(backbone, None, 3)
+    trained = {name for name, p in backbone.named_parameters() if p.requires_grad}
+    assert trained == {"first.weight", "first.bias", "second.weight", "second.bias"}
 
 
 def test_test_time_augmentation_needs_detected_entities(tiny_config: TinyConfig) -> None:

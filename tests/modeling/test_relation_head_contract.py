@@ -1,7 +1,7 @@
 """The contract of a relation head: heads that keep it in small ways, and heads that break it."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -30,15 +30,6 @@ from tests.builders.tiny_models import TinyConfig, calm_down, make_input
 
 NAME = "MODEL.ROI_RELATION_HEAD.NAME"
 CONTRACT = "docs/relation_heads.md"
-
-
-@pytest.fixture(autouse=True)
-def registered_heads() -> Iterator[None]:
-    """Removes the heads that a test registers."""
-    known = dict(ROI_RELATION_HEAD_REGISTRY._obj_map)
-    yield
-    ROI_RELATION_HEAD_REGISTRY._obj_map.clear()
-    ROI_RELATION_HEAD_REGISTRY._obj_map.update(known)
 
 
 class ByClasses(PairwiseRelationHead[Tensor]):

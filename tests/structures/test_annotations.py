@@ -330,3 +330,12 @@ def test_detectron2_converts_to_coco(registered: list[bool]) -> None:
         assert found[key] == expected[key]
     assert [one["iscrowd"] for one in found["annotations"]] == [0, 1, 0, 1, 1, 1]
     assert found["annotations"][0]["bbox"] == [0, 1, 20.5, 20]
+
+
+def test_sums_and_copies_are_lists_of_the_same_dicts() -> None:
+    annotations = Annotations([[0, 0, 1, 1], [2, 2, 3, 3]], [4, 5])
+    first, second = annotations
+    other = {"category_id": 6}
+    others = [other]
+    assert annotations + others == [first, second, other] and others + annotations == [other, first, second]
+    assert annotations.copy()[0] is first

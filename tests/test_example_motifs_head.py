@@ -1,4 +1,4 @@
-"""MotifsHead through the ordinary commands and tasks, at a small size."""
+"""examples/motifs_head: a foreign relation head through the ordinary commands and tasks, at a small size."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +16,11 @@ from reldn_d2.engine import import_data_sets, load_config, vocabulary_of
 from reldn_d2.engine.optimizer import relation_optimizer_params
 from reldn_d2.modeling import RelDN
 from reldn_d2.structures import Queries
+from tests.builders.tiny_models import REPOSITORY
 
-HERE = Path(__file__).parent
-IMPORT = ["--import", str(HERE / "motifs_head.py")]
-CONFIG = ["--config-file", str(HERE / "motifs.yaml")]
+PROJECT = REPOSITORY / "examples" / "motifs_head"
+IMPORT = ["--import", str(PROJECT / "motifs_head.py")]
+CONFIG = ["--config-file", str(PROJECT / "motifs.yaml")]
 TRAIN, TEST = "reldn_scenes_tiny_train", "reldn_scenes_tiny_test"
 SMALL = {
     "MODEL.FPN.OUT_CHANNELS": "16",
