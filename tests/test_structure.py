@@ -43,7 +43,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "data": [
         {"arrays", "images", "fit_boxes", "registration", "detections", "loaders"},
-        {"filters", "statistics", "mapper"},
+        {"filters", "statistics", "mapper", "training_loader"},
         {"datasets", "synthetic", "checking"},
         {"builtin", "conversion", "data_file"},
     ],
@@ -77,6 +77,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "engine": [
         {"run_identity", "optimizer", "protocols", "user_modules", "console", "seed", "duration"},
         {"datasets", "parts", "best_checkpoint"},
+        {"exact_resume"},
         {"yaml", "lazy", "first_screen", "length", "summary"},
         {"run"},
         {"relation_training"},

@@ -23,6 +23,7 @@ from .loaders import QueryingLoader, build_relation_test_loader, with_queries
 from .mapper import RelationDatasetMapper
 from .registration import register_relation_dataset
 from .statistics import predicate_counts, predicate_repeat_factors, zero_shot_triplets
+from .training_loader import ResumableTrainLoader, build_resumable_train_loader
 
 register_all()
 
@@ -34,7 +35,9 @@ __all__ = [
     "QueryingLoader",
     "RegisteredData",
     "RelationDatasetMapper",
+    "ResumableTrainLoader",
     "build_relation_test_loader",
+    "build_resumable_train_loader",
     "check_dataset",
     "check_pictures",
     "detections_made_by",

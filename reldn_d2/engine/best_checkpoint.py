@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from math import isnan
 from pathlib import Path
 
+from detectron2.engine import hooks
+
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.checkpoint.safe_files import read_torch
 from reldn_d2.evaluation.protocols.headline import Headline, headline
@@ -65,3 +67,26 @@ class BestCheckpoint:
 
     def __str__(self) -> str:
         return "" if self.best is None else f"{self.best}, after {self.iterations} iterations"
+
+
+class KeepBest(hooks.HookBase):
+    """Offers the results of each evaluation to a `BestCheckpoint`. It stands behind the EvalHook."""
+
+    def __init__(self, best: BestCheckpoint) -> None:
+        """Takes the place where the best weights are kept."""
+        self._best = best
+        self._seen: object = None
+
+    def before_train(self) -> None:
+        """Takes the best number of a resumed run."""
+        if self.trainer.start_iter:
+            self._best.resume()
+
+    def after_step(self) -> None:
+        """Looks for new results after each step."""
+        results = getattr(self.trainer, "_last_eval_results", None)
+        if results is not None and results is not self._seen:
+            self._seen = results
+            self._best.offer(results, min(self.trainer.iter + 1, self.trainer.max_iter))
+
+    after_train = after_step

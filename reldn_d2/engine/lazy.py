@@ -26,14 +26,16 @@ import numpy as np
 import torch
 import yaml
 from detectron2.config import LazyConfig, instantiate
+from detectron2.data import build_detection_train_loader
 from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils.registry import locate
 from numpy.typing import NDArray
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 from torch import nn
 
 from reldn_d2.config import USUAL_PROTOCOLS
-from reldn_d2.data import RelationDatasetMapper
+from reldn_d2.data import RelationDatasetMapper, build_resumable_train_loader
 from reldn_d2.structures.dataset_dicts import DatasetDict
 
 from .parts import KeyNames, RunParts
@@ -379,8 +381,15 @@ class LazyParts(RunParts):
             ) from error
 
     def train_loader(self, training_data: list[DatasetDict]) -> Any:
-        """Instantiates `dataloader.train` with the given data."""
-        return instantiate({**self.cfg.dataloader.train, "dataset": training_data})
+        """Instantiates `dataloader.train` with the given data.
+
+        In place of Detectron2's loader it makes our own, which takes the same arguments and can be resumed.
+        """
+        loader = {**self.cfg.dataloader.train, "dataset": training_data}
+        target = loader["_target_"]
+        if (locate(target) if isinstance(target, str) else target) is build_detection_train_loader:
+            loader["_target_"] = build_resumable_train_loader
+        return instantiate(loader)
 
     def test_mapper(self) -> RelationDatasetMapper:
         """Instantiates `dataloader.test.mapper`."""

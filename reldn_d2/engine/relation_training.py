@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetMapper, build_detection_test_loader, build_detection_train_loader
+from detectron2.data import DatasetMapper, build_detection_test_loader
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.engine import DefaultTrainer, hooks
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
@@ -20,6 +20,7 @@ from torch import nn
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import (
     RelationDatasetMapper,
+    build_resumable_train_loader,
     images_with_entities,
     prepare_training_relations,
     with_queries,
@@ -29,8 +30,9 @@ from reldn_d2.evaluation import RelationEvaluator
 from reldn_d2.structures import Vocabulary
 from reldn_d2.structures.dataset_dicts import DatasetDict
 
-from .best_checkpoint import BestCheckpoint
+from .best_checkpoint import BestCheckpoint, KeepBest
 from .datasets import check_detection_files, common_vocabulary, load_registered
+from .exact_resume import ExactResume
 from .optimizer import relation_optimizer_params
 from .parts import RunParts
 from .protocols import chosen_protocols
@@ -38,27 +40,6 @@ from .run import build_training, check_training, queries_of, resume_or_start, se
 from .run_identity import run_identity
 from .summary import BEST_WEIGHTS
 from .yaml import YamlParts, is_relation_config, yaml_class_counts
-
-
-class _KeepBest(hooks.HookBase):
-    """Offers the results of each evaluation to TEST.BEST_CHECKPOINT. It stands behind the EvalHook."""
-
-    def __init__(self, checkpointer: RelationCheckpointer) -> None:
-        self._best, self._seen = BestCheckpoint(checkpointer, Path(BEST_WEIGHTS).stem), None
-
-    def before_train(self) -> None:
-        """Takes the best number of a resumed run."""
-        if self.trainer.start_iter:
-            self._best.resume()
-
-    def after_step(self) -> None:
-        """Looks for new results after each step."""
-        results = getattr(self.trainer, "_last_eval_results", None)
-        if results is not None and results is not self._seen:
-            self._seen = results
-            self._best.offer(results, min(self.trainer.iter + 1, self.trainer.max_iter))
-
-    after_train = after_step
 
 
 class RelationTraining(DefaultTrainer):
@@ -115,8 +96,9 @@ class RelationTraining(DefaultTrainer):
         made: list[Any] = super().build_hooks()
         if self.parts.best_checkpoint and comm.is_main_process():
             evaluations = [i for i, hook in enumerate(made) if isinstance(hook, hooks.EvalHook)]
-            made.insert(max(evaluations, default=len(made) - 1) + 1, _KeepBest(self.checkpointer))
-        return made
+            best = BestCheckpoint(self.checkpointer, Path(BEST_WEIGHTS).stem)
+            made.insert(max(evaluations, default=len(made) - 1) + 1, KeepBest(best))
+        return [*made, ExactResume(self.parts.seed, self.parts.output_dir)]
 
     def build_checkpointer(self, model: nn.Module, save_dir: str, **checkpointables: Any) -> Any:
         """RelDN's checkpointer, which also saves the vocabulary and what a resumed run must share.
@@ -191,7 +173,7 @@ class RelationTraining(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, dataset_dicts: list[DatasetDict] | None = None) -> Any:
-        """Detectron2's loader over `dataset_dicts` (None: those of DATASETS.TRAIN) with RelDN's mapper.
+        """A loader over `dataset_dicts` (None: those of DATASETS.TRAIN) with RelDN's mapper.
 
         The detector trains on images with entities, RelDN on images with relationships.
 
@@ -206,7 +188,7 @@ class RelationTraining(DefaultTrainer):
             dataset_dicts = images_with_entities(dataset_dicts)
         mapper = cls.build_mapper(cfg, is_train=True)
         sampler = _predicate_sampler(cfg, dataset_dicts)
-        return build_detection_train_loader(cfg, dataset=dataset_dicts, mapper=mapper, sampler=sampler)
+        return build_resumable_train_loader(cfg, dataset=dataset_dicts, mapper=mapper, sampler=sampler)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:

@@ -21,6 +21,7 @@ from .parts import CONFIG_FILE, FINAL_WEIGHTS, RunParts
 SUMMARY_FILE, SUMMARY_DATA_FILE = "summary.md", "summary.json"
 BEST_WEIGHTS = "model_best.pth"
 INFERENCE = "inference"
+LAST_EVALUATION_FILE = "last_evaluation.json"
 
 Results = Mapping[str, Mapping[str, float]]
 
@@ -99,12 +100,39 @@ def finished_results(parts: RunParts) -> dict[str, Any] | None:
     Returns:
         See `reldn_d2.engine.run.test`; None if there is no such training in the folder.
     """
+    return _saved_results(Path(parts.output_dir, SUMMARY_DATA_FILE), parts, parts.max_iter)
+
+
+def save_evaluation(parts: RunParts, iterations: int, results: Results) -> None:
+    """Keeps the results of the last evaluation of a training, for `finished_evaluation`.
+
+    Args:
+        parts: parts of the training.
+        iterations: how many iterations the evaluated weights were trained.
+        results: see `reldn_d2.engine.run.test`.
+    """
+    data = {
+        "iterations": iterations,
+        "test_sets": [*parts.test_datasets],
+        "evaluation": evaluation_settings(parts),
+        "results": results,
+    }
+    with atomic_write(Path(parts.output_dir, INFERENCE, LAST_EVALUATION_FILE)) as file:
+        file.write(json.dumps(data, indent=1).encode())
+
+
+def finished_evaluation(parts: RunParts, iterations: int) -> dict[str, Any] | None:
+    """The results that `save_evaluation` kept, if they are of these iterations and settings."""
+    return _saved_results(Path(parts.output_dir, INFERENCE, LAST_EVALUATION_FILE), parts, iterations)
+
+
+def _saved_results(file: Path, parts: RunParts, iterations: int) -> dict[str, Any] | None:
     try:
-        saved = json.loads(Path(parts.output_dir, SUMMARY_DATA_FILE).read_text())
+        saved = json.loads(file.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return None
     same = (
-        saved.get("iterations") == parts.max_iter
+        saved.get("iterations") == iterations
         and saved.get("test_sets") == [*parts.test_datasets]
         and saved.get("evaluation") == evaluation_settings(parts)
     )

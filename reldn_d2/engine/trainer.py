@@ -12,9 +12,10 @@ from omegaconf import DictConfig
 
 from reldn_d2.evaluation.protocols.headline import headline
 
-from .best_checkpoint import BestCheckpoint
+from .best_checkpoint import BestCheckpoint, KeepBest
 from .console import as_block
 from .duration import ExpectedDuration
+from .exact_resume import ExactResume
 from .first_screen import describe_training
 from .lazy import LazyParts
 from .length import check_length, describe_change
@@ -26,7 +27,9 @@ from .summary import (
     Summary,
     evaluation_settings,
     files_of_run,
+    finished_evaluation,
     finished_results,
+    save_evaluation,
 )
 from .yaml import YamlParts
 
@@ -96,7 +99,6 @@ class Trainer(RelationTraining):
             return
         self._start = f"resumed from {source}, after {self.start_iter} iterations"
         check_length(parts, self.start_iter, str(source))
-        self._best.resume()
         change = describe_change(parts, saved or {}, self.optimizer, self.scheduler, self.start_iter)
         if change:
             logger.info(change)
@@ -159,8 +161,11 @@ class Trainer(RelationTraining):
             made.append(hooks.PeriodicCheckpointer(self.checkpointer, **parts.checkpoint_options))
         made.append(hooks.EvalHook(parts.eval_period, self._test_and_keep_results))
         if comm.is_main_process():
+            if parts.best_checkpoint:
+                made.append(KeepBest(self._best))
             made.append(ExpectedDuration())
             made.append(hooks.PeriodicWriter(self.build_writers(), period=parts.log_period))
+        made.append(ExactResume(parts.seed, parts.output_dir))
         return made
 
     def build_writers(self) -> list[Any]:
@@ -169,10 +174,21 @@ class Trainer(RelationTraining):
         return writers
 
     def _test_and_keep_results(self) -> dict[str, Any]:
-        results = self._last_eval_results = self.test(self.cfg, self.model)
+        trained = min(self.iter + 1, self.max_iter)
+        results = self._finished_evaluation(trained)
+        if results is None:
+            results = self.test(self.cfg, self.model)
+            if comm.is_main_process():
+                save_evaluation(self.parts, trained, results)
+        self._last_eval_results = results
         if comm.is_main_process():
-            trained = min(self.iter + 1, self.max_iter)
             logger.info("After %d iterations: %s", trained, headline(results) or "no numbers")
-            if self.parts.best_checkpoint:
-                self._best.offer(results, trained)
         return results
+
+    def _finished_evaluation(self, trained: int) -> dict[str, Any] | None:
+        """The results of the evaluation after the checkpoint that is resumed, if it was finished."""
+        if trained != self.start_iter or trained == self.max_iter:
+            return None
+        found = finished_evaluation(self.parts, trained) if comm.is_main_process() else None
+        known: bool = comm.all_gather(found is not None)[0]
+        return (found or {}) if known else None

@@ -2,8 +2,9 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -317,6 +318,17 @@ def count_predicates(cfg: CfgNode, dataset_dicts: list[DatasetDict]) -> NDArray[
     )
 
 
+class _FirstBatches:
+    """The first batches of a loader, again and again, so that a resumed run has the same statistics."""
+
+    def __init__(self, loader: Iterable[Any], number: int) -> None:
+        self._loader, self._number = loader, number
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            yield from islice(self._loader, self._number)
+
+
 class YamlParts(RunParts):
     """The parts that a YAML config describes. The class methods of a trainer make them, as in Detectron2."""
 
@@ -481,7 +493,8 @@ class YamlParts(RunParts):
         cfg.defrost()
         cfg.DATALOADER.NUM_WORKERS = 0
         loader = self._trainer.build_train_loader(cfg)
-        return hooks.PreciseBN(test.EVAL_PERIOD, model, loader, test.PRECISE_BN.NUM_ITER)
+        number = test.PRECISE_BN.NUM_ITER
+        return hooks.PreciseBN(test.EVAL_PERIOD, model, _FirstBatches(loader, number), number)
 
     def verify(self, results: Mapping[str, Any]) -> None:
         """Compares results with TEST.EXPECTED_RESULTS in the main process."""
