@@ -257,6 +257,7 @@ def test(
         )
     # The main process may still be writing the last checkpoint. A failed evaluation elsewhere would end it.
     comm.synchronize()
+    _share_buffers(model)
     results: OrderedDict[str, dict[str, Any]] = OrderedDict()
     for i, name in enumerate(names):
         try:
@@ -277,6 +278,19 @@ def test(
     if len(results) == 1:
         return next(iter(results.values()))
     return {f"{name}/{task}": x for name, tasks in results.items() for task, x in tasks.items()}
+
+
+def _share_buffers(model: nn.Module) -> None:
+    """Gives all processes the main one's buffers, such as running averages of batch normalisation.
+
+    Each process has averages of its own images. Checkpoints have those of the main process, so they are what
+    is evaluated.
+    """
+    if comm.get_world_size() > 1:
+        device = next(model.parameters()).device
+        for buffer in model.buffers():
+            if buffer.device == device:
+                torch.distributed.broadcast(buffer, 0)
 
 
 def queries_of(evaluator: DatasetEvaluator) -> Mapping[str, Queries] | None:

@@ -15,7 +15,9 @@ _cfg = LazyConfig.load_rel("mixed_reldn.py")
 datasets, dataloader, lr_multiplier, train = _cfg.datasets, _cfg.dataloader, _cfg.lr_multiplier, _cfg.train
 
 model = _cfg.model
-for _key in [key for key in model if key.startswith("relation_") or key in ("task", "entities_from_proposals")]:
+for _key in ("relation_backbone", "relation_head", "task", "entity_iou_threshold"):
+    model.pop(_key)
+for _key in ("entities_from_proposals", "freeze_norm"):
     model.pop(_key)
 model._target_ = GeneralizedRCNN
 model.roi_heads._target_ = StandardROIHeads

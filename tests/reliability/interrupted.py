@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import signal
 from argparse import Namespace
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.multiprocessing as launching
+import torch.utils.tensorboard  # noqa: F401 - here once, and not in each process
 from detectron2.utils import comm
 
 from reldn_d2.engine import Trainer, setup
@@ -39,26 +39,29 @@ class Run:
         kind: "yaml" or "python".
         model: "detector" or "reldn".
         weights: checkpoint that RelDN starts from.
-        seed: its seed; negative: drawn.
-        workers: number of processes that load images, for each process.
         processes: number of processes.
     """
 
     kind: str
     model: str
     weights: str
-    seed: int = 7
-    workers: int = 0
     processes: int = 1
 
-    def arguments(self, output: Path, *, resume: bool, **changes: Any) -> Namespace:
-        """Arguments of `train_net.py`: 8 steps, checkpoints and evaluations after 3 and 6, with augmentation."""
+    def arguments(self, output: Path, resume: bool, seed: int, workers: int) -> Namespace:
+        """Arguments of `train_net.py`: 8 steps, checkpoints and evaluations after 3 and 6, with augmentation.
+
+        Args:
+            output: folder of the run.
+            resume: whether to go on.
+            seed: seed of the run; negative: drawn.
+            workers: number of processes that load images, for each process.
+        """
         make = _yaml_options if self.kind == "yaml" else _python_options
-        file, opts = make(self, output, {"max_iter": _LENGTH, **changes})
+        file, opts = make(self, output, seed, workers)
         return Namespace(config_file=str(file), opts=opts, resume=resume, eval_only=False)
 
 
-def _yaml_options(run: Run, output: Path, changes: Mapping[str, Any]) -> tuple[Path, list[str]]:
+def _yaml_options(run: Run, output: Path, seed: int, workers: int) -> tuple[Path, list[str]]:
     settings = {
         "MODEL.BACKBONE.NAME": build_small_backbone.__name__,
         "DATASETS.TRAIN": ("mixed_train",),
@@ -68,18 +71,18 @@ def _yaml_options(run: Run, output: Path, changes: Mapping[str, Any]) -> tuple[P
         "INPUT.RANDOM_FLIP": "horizontal",
         "INPUT.CROP.ENABLED": True,
         "INPUT.CROP.SIZE": [0.7, 0.7],
-        "DATALOADER.NUM_WORKERS": run.workers,
+        "DATALOADER.NUM_WORKERS": workers,
         "SOLVER.IMS_PER_BATCH": 2,
         "SOLVER.BASE_LR": 0.001,
         "SOLVER.WARMUP_ITERS": 4,
         "SOLVER.STEPS": (6,),
-        "SOLVER.MAX_ITER": changes["max_iter"],
+        "SOLVER.MAX_ITER": _LENGTH,
         "SOLVER.CHECKPOINT_PERIOD": 3,
         "TEST.EVAL_PERIOD": 3,
         "TEST.BEST_CHECKPOINT": run.model == "reldn",
         "MODEL.WEIGHTS": run.weights if run.model == "reldn" else "",
         "OUTPUT_DIR": output,
-        "SEED": changes.get("seed", run.seed),
+        "SEED": seed,
     }
     if run.model == "reldn":
         settings["MODEL.ROI_RELATION_HEAD.TEST.TASK"] = "prdcls"
@@ -88,13 +91,13 @@ def _yaml_options(run: Run, output: Path, changes: Mapping[str, Any]) -> tuple[P
     return REPOSITORY / "configs" / "scenes" / f"{run.model}.yaml", [*NARROW, *words]
 
 
-def _python_options(run: Run, output: Path, changes: Mapping[str, Any]) -> tuple[Path, list[str]]:
+def _python_options(run: Run, output: Path, seed: int, workers: int) -> tuple[Path, list[str]]:
     settings = {
-        "dataloader.train.num_workers": run.workers,
-        "train.max_iter": changes["max_iter"],
+        "dataloader.train.num_workers": workers,
+        "train.max_iter": _LENGTH,
         "train.init_checkpoint": run.weights if run.model == "reldn" else "",
         "train.output_dir": output,
-        "train.seed": changes.get("seed", run.seed),
+        "train.seed": seed,
     }
     file = REPOSITORY / "tests" / "builders" / f"mixed_{run.model}.py"
     return file, [f"{key}={value}" for key, value in settings.items()]
@@ -106,7 +109,8 @@ class _KilledTrainer(Trainer):
     kill: Kill = ("never", 0)
 
     def run_step(self) -> None:
-        _die_if(self.kill == ("step", self.iter))
+        # Of several processes, one dies here that is not the main one.
+        _die_if(self.kill == ("step", self.iter) and comm.get_rank() == comm.get_world_size() - 1)
         super().run_step()
 
     def build_checkpointer(self, *args: Any, **kwargs: Any) -> Any:
@@ -138,11 +142,11 @@ def _die_if(now: bool) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def leg(run: Run, folder: str, output: str, resume: bool, kill: Kill, changes: Mapping[str, Any]) -> None:
+def leg(run: Run, folder: str, output: str, resume: bool, kill: Kill, seed: int, workers: int) -> None:
     """One leg of a training, in one of its processes. It writes what the model was given."""
     torch.set_num_threads(1)
     register_mixed_pictures(Path(folder))
-    trainer = _KilledTrainer(setup(run.arguments(Path(output), resume=resume, **changes)))
+    trainer = _KilledTrainer(setup(run.arguments(Path(output), resume, seed, workers)))
     trainer.kill = kill
     trainer.resume_or_load(resume=resume)
     taken = Path(f"{output}_taken_{comm.get_rank()}.txt").open("a", buffering=1)
@@ -157,11 +161,18 @@ def leg(run: Run, folder: str, output: str, resume: bool, kill: Kill, changes: M
 
 
 def train(
-    run: Run, folder: Path, output: Path, *, resume: bool = False, kill: Kill = ("never", 0), **changes: Any
+    run: Run,
+    folder: Path,
+    output: Path,
+    *,
+    resume: bool = False,
+    kill: Kill = ("never", 0),
+    seed: int = 7,
+    workers: int = 0,
 ) -> bool:
     """Runs one leg in forked processes. Returns whether it ended and was not killed."""
     legs = multiprocessing.get_context("fork").Process(
-        target=_in_processes, args=(run, str(folder), str(output), resume, kill, changes)
+        target=_in_processes, args=(run, str(folder), str(output), resume, kill, seed, workers)
     )
     legs.start()
     legs.join(_TIMEOUT)

@@ -1,5 +1,6 @@
 """A training that is killed and resumed ends exactly as one that was not: weights, numbers, images."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,18 @@ def weights(tiny_config: TinyConfig, tmp_path: Path) -> str:
     return str(tmp_path / "start.pth")
 
 
+class _Draw:
+    """Stands for the drawing of seeds. The processes are forked, so each has a copy."""
+
+    seed = 7
+
+    def __call__(self) -> int:
+        return self.seed
+
+
+draw = _Draw()
+
+
 def assert_same_end(found: End, wanted: End) -> None:
     """Compares bit for bit."""
     assert found.taken == wanted.taken
@@ -31,14 +44,35 @@ def assert_same_end(found: End, wanted: End) -> None:
     assert found.metrics == wanted.metrics
 
 
-def check(run: Run, folder: Path, kills: list[Kill]) -> None:
+def check(run: Run, folder: Path, wanted: End, kills: list[Kill], seed: int) -> None:
+    """Kills a run as often as `kills` says, each time with another number of workers.
+
+    Leg i would draw the seed 7 + i. The undisturbed run has the seed 7.
+    """
+    output = folder / f"killed_{seed}"
     for number, kill in enumerate(kills):
-        assert not train(run, folder, folder / "killed", resume=number > 0, kill=kill), f"{kill} did not happen"
-    assert train(run, folder, folder / "killed", resume=True)
-    # If the seed was drawn, the undisturbed run takes the one that was drawn.
-    seed = torch.load(folder / "killed" / "model_final.pth")["trainer"]["hooks"]["ExactResume"]["seed"]
-    assert train(run, folder, folder / "undisturbed", seed=seed)
-    assert_same_end(End.of(folder / "killed", run.processes), End.of(folder / "undisturbed", run.processes))
+        draw.seed = 7 + number
+        workers = 2 * (number % 2)
+        ended = train(run, folder, output, resume=number > 0, kill=kill, seed=seed, workers=workers)
+        assert not ended, f"{kill} did not happen"
+    draw.seed = 99
+    assert train(run, folder, output, resume=True, seed=seed)
+    assert_same_end(End.of(output, run.processes), wanted)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("model", ["detector", "reldn"])
+@pytest.mark.parametrize("kind", ["yaml", "python"])
+def test_killed_runs_end_as_an_undisturbed_one(
+    kind: str, model: str, processes: int, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(kind, model, weights, processes)
+    assert train(run, tmp_path, tmp_path / "undisturbed")
+    wanted = End.of(tmp_path / "undisturbed", processes)
+    check(run, tmp_path, wanted, [("step", 4), ("step", 7)], seed=7)
+    # A drawn seed: a resumed run must not draw another one.
+    monkeypatch.setattr(sys.modules["reldn_d2.engine.setup"], "drawn_seed", draw)
+    check(run, tmp_path, wanted, [("evaluation", 3), ("tag", "model_0000005.pth")], seed=-1)
 
 
 # Before the first checkpoint; in an evaluation behind a checkpoint; between two checkpoints; before a
@@ -53,5 +87,8 @@ EVERYWHERE: list[Kill] = [
 ]
 
 
+@pytest.mark.slow
 def test_killed_everywhere(weights: str, tmp_path: Path) -> None:
-    check(Run("yaml", "reldn", weights, workers=2), tmp_path, EVERYWHERE)
+    run = Run("yaml", "reldn", weights)
+    assert train(run, tmp_path, tmp_path / "undisturbed")
+    check(run, tmp_path, End.of(tmp_path / "undisturbed"), EVERYWHERE, seed=7)
