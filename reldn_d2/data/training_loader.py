@@ -106,9 +106,7 @@ class ResumableTrainLoader:
         Args:
             seed: a number of 0 or more. The same in all processes.
         """
-        self.load_state_dict(
-            {"batches": 0, "seed": seed, "sampler": {"_seed": mixed_seed(seed) % 2**62}}
-        )
+        self.load_state_dict({"batches": 0, "seed": seed, "sampler": {"_seed": mixed_seed(seed) % 2**62}})
 
     def __iter__(self) -> Iterator[Any]:
         """Yields batches, beginning with the first one or behind those of a loaded state."""
@@ -145,9 +143,7 @@ class ResumableTrainLoader:
         if index not in self._wide:
             image = self._dataset[index]
             known = "width" in image and "height" in image
-            width, height = (
-                (image["width"], image["height"]) if known else upright_size(image["file_name"])
-            )
+            width, height = (image["width"], image["height"]) if known else upright_size(image["file_name"])
             self._wide[index] = width > height
         return self._wide[index]
 

@@ -1,0 +1,1 @@
+"""Trials: what is killed, damaged or hostile loses nothing and runs nothing."""

@@ -1,6 +1,6 @@
 """Trainings that are killed and resumed until they end, for the tests of this folder.
 
-Each leg runs in a process of its own, which is forked from this one, so that PyTorch need not be imported again.
+Each leg runs in a process of its own. It is forked from this one, so PyTorch is not imported again.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import torch.multiprocessing as launching
-import torch.utils.tensorboard  # noqa: F401 - here once, and not in each process
+import torch.utils.tensorboard
 from detectron2.utils import comm
 
 from reldn_d2.engine import Trainer, setup
@@ -103,6 +103,9 @@ def _python_options(run: Run, output: Path, seed: int, workers: int) -> tuple[Pa
     return file, [f"{key}={value}" for key, value in settings.items()]
 
 
+assert torch.utils.tensorboard, "imported here once, and not in each process"
+
+
 class _KilledTrainer(Trainer):
     """A trainer that is killed at a chosen place."""
 
@@ -149,12 +152,13 @@ def leg(run: Run, folder: str, output: str, resume: bool, kill: Kill, seed: int,
     trainer = _KilledTrainer(setup(run.arguments(Path(output), resume, seed, workers)))
     trainer.kill = kill
     trainer.resume_or_load(resume=resume)
-    taken = Path(f"{output}_taken_{comm.get_rank()}.txt").open("a", buffering=1)
+    taken = Path(f"{output}_taken_{comm.get_rank()}.txt")
 
     def write(model: torch.nn.Module, inputs: tuple[list[dict[str, Any]]]) -> None:
         if model.training:
             images = [(Path(x["file_name"]).name, int(x["image"].long().sum())) for x in inputs[0]]
-            taken.write(json.dumps([trainer.iter, images]) + "\n")
+            with taken.open("a") as file:
+                file.write(json.dumps([trainer.iter, images]) + "\n")
 
     trainer.checkpointer.model.register_forward_pre_hook(write)
     trainer.train()
