@@ -27,7 +27,6 @@ from tests.builders.tiny_models import NARROW, REPOSITORY
 #: Where a leg is killed: before ("step", iteration), before a checkpoint is the last one ("tag", file name),
 #: or in an evaluation ("evaluation", number of iterations).
 Kill = tuple[str, int | str]
-_LENGTH = 8
 _TIMEOUT = 600
 
 
@@ -40,15 +39,17 @@ class Run:
         model: "detector" or "reldn".
         weights: checkpoint that RelDN starts from.
         processes: number of processes.
+        length: number of steps.
     """
 
     kind: str
     model: str
     weights: str
     processes: int = 1
+    length: int = 8
 
     def arguments(self, output: Path, resume: bool, seed: int, workers: int) -> Namespace:
-        """Arguments of `train_net.py`: 8 steps, checkpoints and evaluations after 3 and 6, with augmentation.
+        """Arguments of `train_net.py`, with checkpoints and evaluations each 3 steps, and with augmentation.
 
         Args:
             output: folder of the run.
@@ -76,7 +77,7 @@ def _yaml_options(run: Run, output: Path, seed: int, workers: int) -> tuple[Path
         "SOLVER.BASE_LR": 0.001,
         "SOLVER.WARMUP_ITERS": 4,
         "SOLVER.STEPS": (6,),
-        "SOLVER.MAX_ITER": _LENGTH,
+        "SOLVER.MAX_ITER": run.length,
         "SOLVER.CHECKPOINT_PERIOD": 3,
         "TEST.EVAL_PERIOD": 3,
         "TEST.BEST_CHECKPOINT": run.model == "reldn",
@@ -94,7 +95,7 @@ def _yaml_options(run: Run, output: Path, seed: int, workers: int) -> tuple[Path
 def _python_options(run: Run, output: Path, seed: int, workers: int) -> tuple[Path, list[str]]:
     settings = {
         "dataloader.train.num_workers": workers,
-        "train.max_iter": _LENGTH,
+        "train.max_iter": run.length,
         "train.init_checkpoint": run.weights if run.model == "reldn" else "",
         "train.output_dir": output,
         "train.seed": seed,
@@ -173,17 +174,26 @@ def train(
     kill: Kill = ("never", 0),
     seed: int = 7,
     workers: int = 0,
+    seconds: float = _TIMEOUT,
 ) -> bool:
-    """Runs one leg in forked processes. Returns whether it ended and was not killed."""
+    """Runs one leg in forked processes, and kills all of them if it takes more than `seconds`.
+
+    Returns:
+        Whether it ended and was not killed.
+    """
     legs = multiprocessing.get_context("fork").Process(
         target=_in_processes, args=(run, str(folder), str(output), resume, kill, seed, workers)
     )
     legs.start()
-    legs.join(_TIMEOUT)
+    legs.join(seconds)
+    if legs.exitcode is None:
+        os.killpg(legs.pid or 0, signal.SIGKILL)
+        legs.join()
     return legs.exitcode == 0
 
 
 def _in_processes(run: Run, folder: str, output: str, *args: Any) -> None:
+    os.setsid()  # so that its processes and workers can be killed together
     if run.processes == 1:
         leg(run, folder, output, *args)
         return
