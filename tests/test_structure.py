@@ -65,7 +65,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"evaluator"},
     ],
     "checkpoint": [
-        {"safe_files", "weight_source", "compatibility", "class_transfer"},
+        {"safe_files", "weight_source", "compatibility", "class_transfer", "finite"},
         {"formats"},
         {"checkpointer", "importers"},
     ],
@@ -77,8 +77,9 @@ LAYERS: dict[str, list[set[str]]] = {
     "engine": [
         {"run_identity", "optimizer", "protocols", "user_modules", "console", "seed", "duration"},
         {"datasets", "parts", "best_checkpoint"},
-        {"yaml", "lazy", "first_screen", "length", "summary"},
+        {"yaml", "lazy", "first_screen", "length", "rate", "summary"},
         {"run"},
+        {"finite"},
         {"relation_training"},
         {"trainer"},
         {"evaluate"},
