@@ -27,8 +27,8 @@ def moved(kind: str, *opts: str) -> str:
 def test_a_smaller_batch_at_the_same_rate() -> None:
     assert moved("yaml", "SOLVER.IMS_PER_BATCH", "1") == (
         "SOLVER.BASE_LR / SOLVER.IMS_PER_BATCH is 0.01 / 1 in this run and 0.01 / 8 in scenes/reldn.yaml: "
-        "the learning rate for each image is 8 times as high. The linear scaling rule keeps it: SOLVER.BASE_LR "
-        "0.00125"
+        "the learning rate for each image is 8 times as high. The linear scaling rule keeps it: "
+        "SOLVER.BASE_LR 0.00125"
     )
     assert moved("python", "dataloader.train.total_batch_size=1") == (
         "optimizer.lr / dataloader.train.total_batch_size is 0.01 / 1 in this run and 0.01 / 8 in "
