@@ -1,13 +1,14 @@
 """Detectron2's checkpointer with vocabularies, safe files, and errors instead of skipped weights."""
 
 import os
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from torch import Tensor, nn
 
 from reldn_d2.modeling import RelDN
@@ -16,6 +17,7 @@ from reldn_d2.utils.io import atomic_write
 
 from .class_transfer import ClassDependence, NameMatch, copy_by_name
 from .compatibility import refuse_other_backbone, refuse_other_model, refuse_single_stage, refuse_unfit
+from .finite import FiniteWeights, NotFiniteError, listed
 from .formats import read_checkpoint
 from .safe_files import read_torch
 from .weight_source import WeightSource
@@ -32,6 +34,7 @@ class RelationCheckpointer(DetectionCheckpointer):
       copies rows by class name.
     * Weights that Detectron2 skips with a warning are errors, because a layer with random weights would be
       silently wrong. The exception is the start of a detector's training.
+    * Weights that are NaN, infinite, or of another type than the model's are neither loaded nor saved.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class RelationCheckpointer(DetectionCheckpointer):
         self.run = run
         self.complete = complete
         self.same_classes = same_classes
+        self._finite = FiniteWeights(self.model)
         self._resuming = False
         self._source = WeightSource("", None, False)  # of the checkpoint that is being loaded
 
@@ -74,20 +78,34 @@ class RelationCheckpointer(DetectionCheckpointer):
             name: name of the file, without the ending.
             tag_last: whether it is the last checkpoint, from which the run would be resumed.
             kwargs: further values to save.
+
+        Raises:
+            NotFiniteError: weights are NaN or infinite. Earlier checkpoints stay as they are.
         """
         if not self.save_dir or not self.save_to_disk:
             return
+        weights = self.model.state_dict()
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        self._refuse_to_save(weights, path)
         data = {key: obj.state_dict() for key, obj in self.checkpointables.items()}
         if self.vocabulary is not None:
             data["vocabulary"] = asdict(self.vocabulary)
         if self.run is not None:
             data["run"] = self.run
-        path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
         with atomic_write(path) as file:
-            torch.save({"model": self.model.state_dict(), **data, **kwargs}, file)
+            torch.save({"model": weights, **data, **kwargs}, file)
         if tag_last:
             self.tag_last_checkpoint(os.path.basename(path))
+
+    def _refuse_to_save(self, weights: Mapping[str, Tensor], path: str) -> None:
+        broken = self._finite.broken(weights)
+        if broken:
+            raise NotFiniteError(
+                f"{path} is not written, since {len(broken)} parameters of the model are not finite: "
+                f"{listed(broken)}. Earlier checkpoints stay. A table of predicates is NaN until it is "
+                "counted; others become so in a training that diverges: lower its learning rate"
+            )
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Writes the name of the last checkpoint as the base class does, but atomically."""
@@ -149,9 +167,10 @@ class RelationCheckpointer(DetectionCheckpointer):
                 f"{self._source.address} has no relation part: MODEL.ROI_RELATION_HEAD.WEIGHTS takes a "
                 "checkpoint of RelDN. Give the checkpoint of a detector as MODEL.WEIGHTS"
             )
+        weights = self.model.state_dict()
+        self._finite.refuse(relation, weights, self._source.address)
         saved = checkpoint.get("vocabulary")
         self._fit_classes(relation, saved, same_classes=False)
-        weights = self.model.state_dict()
         for name in [name for name in weights if name.startswith("relation_")]:
             del weights[name]
         weights.update(relation)
@@ -186,10 +205,16 @@ class RelationCheckpointer(DetectionCheckpointer):
             refuse_single_stage(weights, source)
         else:
             self._drop_relation_part(weights)
+        names = list(weights)
+        if checkpoint.pop("matching_heuristics", False):
+            # As the base class does. Here, because only the model's names tell what types are wanted.
+            weights = checkpoint["model"] = align_and_update_state_dicts(
+                self.model.state_dict(), weights, c2_conversion=checkpoint.get("__author__") == "Caffe2"
+            )
+        self._finite.refuse(weights, self.model.state_dict(), source)
         checkpoint.pop("run", None)  # the engine compares it before a run is resumed
         saved = checkpoint.pop("vocabulary", None)
         matches = self._fit_classes(weights, saved, same_classes=complete or self.same_classes)
-        names = list(weights)
         incompatible = super()._load_model(checkpoint)
         refuse_other_model(incompatible, self.model, names, source)
         if strict:

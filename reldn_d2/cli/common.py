@@ -17,6 +17,7 @@ from typing import Any
 from detectron2.engine import launch
 from torch.multiprocessing.spawn import ProcessRaisedException
 
+from reldn_d2.checkpoint.finite import NotFiniteError
 from reldn_d2.data import RegisteredData, register_data_file
 from reldn_d2.engine import (
     fit_to_data,
@@ -27,6 +28,7 @@ from reldn_d2.engine import (
     setup_console,
 )
 from reldn_d2.engine.parts import CONFIG_FILE, FINAL_WEIGHTS, Config
+from reldn_d2.engine.rate import Rate
 from reldn_d2.model_zoo import get_detectron2_config_file
 from reldn_d2.renamed import OLD_KEYS, present_dataset_name
 
@@ -35,7 +37,7 @@ logger = logging.getLogger(__name__)
 #: Exit statuses of commands; the parser has the same for wrong usage.
 FINISHED, PROBLEMS, ERROR, INTERRUPTED = 0, 1, 2, 130
 #: Errors that a command explains in one line.
-EXPECTED = (OSError, ValueError)
+EXPECTED = (OSError, ValueError, NotFiniteError)
 
 # Options whose attribute of `KeyNames`, the config key that they set, has another name.
 _KEY_OF = {"output": "output_dir", "dataset": "test_datasets", "protocol": "protocols"}
@@ -241,11 +243,13 @@ class RunConfig:
         cfg: the config, not frozen.
         config_file: its file.
         opts: its overrides, with those that options stand for.
+        rate: learning rate of the file without the overrides.
     """
 
     cfg: Config
     config_file: str
     opts: list[str]
+    rate: Rate
 
 
 def load_run_config(
@@ -292,7 +296,7 @@ def load_run_config(
     override_config(cfg, opts, config_file)
     if data is not None:
         fit_to_data(cfg, opts, data)
-    return RunConfig(cfg, config_file, opts)
+    return RunConfig(cfg, config_file, opts, Rate.of(parts))
 
 
 def take_overrides(args: Namespace, known: Collection[str], *, python: bool) -> list[str]:

@@ -7,6 +7,7 @@ from urllib.error import URLError
 from torch import Tensor
 from torchvision.models import VGG16_Weights
 
+from reldn_d2.checkpoint.finite import not_finite, refuse_not_finite
 from reldn_d2.checkpoint.formats import read_checkpoint, write_weights
 from reldn_d2.checkpoint.importers import to_vgg16_detector
 from reldn_d2.checkpoint.importers.efficientnet_lite import installed_weights, to_timm_detector
@@ -22,6 +23,7 @@ def run(args: Namespace) -> int:
     else:
         source = read_checkpoint(args.input or installed_weights())["model"]
         weights, detector = to_timm_detector(source), "build_reldn_timm_fpn_backbone"
+    refuse_not_finite(not_finite(weights), weights, str(args.input or "the downloaded file"))
     write_weights(args.output, weights)
     print(f"wrote {args.output}: --weights of a detector with {detector}")
     return FINISHED

@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import Tensor
 
+from reldn_d2.checkpoint.finite import not_finite, refuse_not_finite, refuse_other_types
 from reldn_d2.checkpoint.formats import read_checkpoint, write_weights
 from reldn_d2.checkpoint.importers import AuthorsArchitecture, convert, detector_of
 from reldn_d2.engine import check_classes
@@ -72,6 +73,7 @@ def run(args: Namespace) -> int:
     if args.detector:
         weights = detector_of(weights)
         cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
+    refuse_not_finite(not_finite(weights), weights, str(args.input))
     try:
         architecture = AuthorsArchitecture.of(weights)
         if architecture.relations != is_relation_config(cfg):
@@ -81,7 +83,9 @@ def run(args: Namespace) -> int:
                 "detector of RelDN with --detector"
             )
         vocabulary = check_classes(cfg, cfg.DATASETS.TEST)
-        converted = convert(weights, model_without_memory(cfg))
+        like = model_without_memory(cfg)
+        converted = convert(weights, like)
+        refuse_other_types(converted, like, "it")
         check_config(cfg, architecture)
     except ValueError as error:
         raise ValueError(f"{args.input} for {args.config_file}: {error}") from error

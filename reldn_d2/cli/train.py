@@ -33,7 +33,7 @@ def train(args: Namespace) -> None:
         return
     weights = find_weights(args.weights) if args.weights else None
     run = load_run_config(args, ("weights", "output", "device", "seed"), weights=weights, data=data)
-    set_up_run(run.cfg, run.config_file, run.opts, resume=args.resume)
+    set_up_run(run.cfg, run.config_file, run.opts, rate=run.rate, resume=args.resume)
     trainer = Trainer(run.cfg)
     trainer.resume_or_load(resume=args.resume)
     try:

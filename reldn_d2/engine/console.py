@@ -98,6 +98,7 @@ FOR_THE_FILE = (
     ),
     Message("fvcore.common.checkpoint", "Saving checkpoint to", "the last lines say where they lie"),
     Message("detectron2.engine.train_loop", "Starting training", "said first"),
+    Message("detectron2.engine.train_loop", "Exception during training", "the error itself follows"),
     Message("detectron2.engine.hooks", "Total training time", "said last"),
     Message("detectron2.engine.hooks", "Loading scheduler from", "part of resuming"),
     Message("reldn_d2.data.mapper", "Augmentations used", "part of the config"),

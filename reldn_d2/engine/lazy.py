@@ -216,6 +216,9 @@ class LazyParts(RunParts):
         protocols="dataloader.evaluator.protocols.names",
         confusion_subset="dataloader.evaluator.confusion_subset",
         max_iter="train.max_iter",
+        batch_size="dataloader.train.total_batch_size",
+        base_lr="optimizer.lr",
+        clip_gradients="an optimizer that clips them",
         eval_period="train.eval_period",
         best_checkpoint="train.best_checkpoint",
     )

@@ -46,6 +46,9 @@ class KeyNames:
     protocols: str
     confusion_subset: str
     max_iter: str
+    batch_size: str
+    base_lr: str
+    clip_gradients: str
     eval_period: str
     best_checkpoint: str
 

@@ -10,7 +10,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper, build_detection_test_loader
 from detectron2.data.samplers import RepeatFactorTrainingSampler
-from detectron2.engine import DefaultTrainer, hooks
+from detectron2.engine import hooks
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
@@ -33,6 +33,7 @@ from reldn_d2.structures.dataset_dicts import DatasetDict
 from .best_checkpoint import BestCheckpoint, KeepBest
 from .datasets import check_detection_files, common_vocabulary, load_registered
 from .exact_resume import ExactResume
+from .finite import FiniteTraining
 from .optimizer import relation_optimizer_params
 from .parts import RunParts
 from .protocols import chosen_protocols
@@ -42,7 +43,7 @@ from .summary import BEST_WEIGHTS
 from .yaml import YamlParts, is_relation_config, yaml_class_counts
 
 
-class RelationTraining(DefaultTrainer):
+class RelationTraining(FiniteTraining):
     """Makes a trainer on Detectron2's DefaultTrainer train RelDN as `reldn_d2.engine.Trainer` does.
 
     It is a mixin, so name it first:

@@ -12,8 +12,9 @@ from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
 
 from .console import as_block, setup_console, setup_run_log
-from .evaluate import load_config, parts_of
+from .evaluate import load_config, override_config, parts_of
 from .parts import CONFIG_FILE, Config, RunParts
+from .rate import Rate
 from .seed import drawn_seed, saved_seed
 
 logger = logging.getLogger(__name__)
@@ -31,13 +32,21 @@ def setup(args: argparse.Namespace) -> Config:
     Raises:
         FileNotFoundError, ValueError: see `load_config` and `set_up_run`.
     """
-    cfg = load_config(args.config_file, args.opts)
-    set_up_run(cfg, args.config_file, args.opts, resume=args.resume, eval_only=args.eval_only)
+    cfg = load_config(args.config_file)
+    rate = Rate.of(parts_of(cfg))
+    override_config(cfg, args.opts, args.config_file)
+    set_up_run(cfg, args.config_file, args.opts, rate=rate, resume=args.resume, eval_only=args.eval_only)
     return cfg
 
 
 def set_up_run(
-    cfg: Config, config_file: str, opts: Sequence[str], *, resume: bool = False, eval_only: bool = False
+    cfg: Config,
+    config_file: str,
+    opts: Sequence[str],
+    *,
+    rate: Rate | None = None,
+    resume: bool = False,
+    eval_only: bool = False,
 ) -> None:
     """Sets up logging, the seed and the output folder of a run, and says what starts.
 
@@ -48,6 +57,7 @@ def set_up_run(
         cfg: config of the run. A YAML config is frozen.
         config_file: name of its file, to be shown.
         opts: its overrides, to be shown.
+        rate: learning rate of the file without the overrides. If they move it far, a line says so.
         resume: whether the run goes on from the last checkpoint in its folder.
         eval_only: whether the run trains nothing.
 
@@ -81,6 +91,9 @@ def set_up_run(
             }
         ),
     )
+    moved = rate.describe_move(parts, config_file) if rate is not None and not eval_only else ""
+    if moved:
+        logger.warning("%s", moved)
     # The config beside weights says how these were trained, so a resumed run and an evaluation keep it. A
     # folder that was copied may lack `last_checkpoint`.
     trained = (folder / "last_checkpoint").is_file() or any(folder.glob("*.pth"))

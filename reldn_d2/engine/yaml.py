@@ -348,6 +348,9 @@ class YamlParts(RunParts):
         protocols="MODEL.ROI_RELATION_HEAD.TEST.PROTOCOLS",
         confusion_subset="MODEL.ROI_RELATION_HEAD.TEST.CONFUSION_SUBSET",
         max_iter="SOLVER.MAX_ITER",
+        batch_size="SOLVER.IMS_PER_BATCH",
+        base_lr="SOLVER.BASE_LR",
+        clip_gradients="SOLVER.CLIP_GRADIENTS.ENABLED True",
         eval_period="TEST.EVAL_PERIOD",
         best_checkpoint="TEST.BEST_CHECKPOINT",
     )

@@ -14,9 +14,18 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
 from reldn_d2.data import RegisteredData
-from reldn_d2.engine import Trainer, evaluate, load_config, load_config_for_data, set_up_run, setup_console
+from reldn_d2.engine import (
+    Trainer,
+    evaluate,
+    load_config,
+    load_config_for_data,
+    parts_of,
+    set_up_run,
+    setup_console,
+)
 from reldn_d2.engine.console import as_block
 from reldn_d2.engine.parts import CONFIG_FILE, FINAL_WEIGHTS
+from reldn_d2.engine.rate import Rate
 from reldn_d2.engine.summary import INFERENCE, first_numbers
 from reldn_d2.model_zoo import get_config_file
 
@@ -167,7 +176,8 @@ class _Run:
     ) -> dict[str, Any]:
         """Trains and evaluates. Returns the results."""
         cfg = self.load_for(configs, output, weights, settings)
-        set_up_run(cfg, " + ".join(configs), self.opts, resume=self.resume)
+        rate = Rate.of(parts_of(self.load(configs)))
+        set_up_run(cfg, " + ".join(configs), self.opts, rate=rate, resume=self.resume)
         trainer = Trainer(cfg)
         trainer.resume_or_load(resume=self.resume)
         return trainer.train()

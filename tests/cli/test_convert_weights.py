@@ -17,7 +17,14 @@ from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.checkpoint.importers import to_vgg16_detector
 from reldn_d2.cli import convert_checkpoint as tool
 from reldn_d2.engine import RelationPredictor, load_config, vocabulary_of
-from tests.builders.authors_checkpoints import CONFIGS, Widths, detector_shapes, random_weights, reldn_shapes
+from tests.builders.authors_checkpoints import (
+    CONFIGS,
+    SCENES,
+    Widths,
+    detector_shapes,
+    random_weights,
+    reldn_shapes,
+)
 from tests.builders.commands import Captured, line_of_refusal, refusal, run_reldn
 
 WIDTHS = Widths()
@@ -152,6 +159,26 @@ def test_a_file_for_another_config_is_refused(
     assert not target.exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x * torch.nan, r"1 parameters that are not finite: \S*spt_cls_scores\.bias \(8 NaN of 8"),
+        (lambda x: x.long(), r"another type than the model: \S*spatial\.mlp\.4\.bias \(int64, in the model"),
+    ],
+)
+def test_broken_weights_are_not_converted(
+    change: Callable[[Tensor], Tensor], message: str, tmp_path: Path, capsys: Captured
+) -> None:
+    weights = random_weights(reldn_shapes(WIDTHS, vgg=False))
+    weights["RelDN.spt_cls_scores.bias"] = change(weights["RelDN.spt_cls_scores.bias"])
+    source, target = authors_file(tmp_path, weights), tmp_path / "model.pth"
+    said = line_of_refusal(
+        capsys, *words_for(source, target, "vg/reldn_x101_fpn", *options(vgg=False), *PIXELS, *SCENES)
+    )
+    assert said.startswith(str(source)) and re.search(message, said)
+    assert not target.exists()
+
+
 def test_class_names_of_a_users_data_set(tmp_path: Path) -> None:
     (tmp_path / "my_sets.py").write_text(
         "from detectron2.data import MetadataCatalog\n"
@@ -231,6 +258,16 @@ def test_torchvisions_network_and_the_detectors_agree(tmp_path: Path) -> None:
     regions = torch.randn(3, WIDTHS.vgg[-1], 7, 7)
     expected = theirs.classifier[:5](regions.flatten(1))
     assert expected.std() > 1e-3 and torch.allclose(model.roi_heads.box_head(regions), expected, atol=1e-6)
+
+
+def test_broken_imagenet_weights_are_not_converted(tmp_path: Path, capsys: Captured) -> None:
+    weights = NarrowVGG().state_dict()
+    weights["features.0.bias"][0] = torch.inf
+    source, target = tmp_path / "vgg16.pth", tmp_path / "out.pth"
+    torch.save(weights, source)
+    message = line_of_refusal(capsys, "convert", "vgg16", "--input", source, "--output", target)
+    assert message.startswith(f"{source} has 1 parameters that are not finite: backbone.conv1_1.bias (1 inf")
+    assert not target.exists()
 
 
 def test_torchvisions_vgg16_at_full_size() -> None:
