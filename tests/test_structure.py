@@ -77,7 +77,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "engine": [
         {"run_identity", "optimizer", "protocols", "user_modules", "console", "seed", "duration"},
         {"datasets", "parts", "best_checkpoint"},
-        {"yaml", "lazy", "first_screen", "length", "summary"},
+        {"yaml", "lazy", "first_screen", "length", "summary", "folder_lock", "failed_writes"},
         {"run"},
         {"relation_training"},
         {"trainer"},

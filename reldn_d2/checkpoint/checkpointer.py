@@ -1,7 +1,7 @@
 """Detectron2's checkpointer with vocabularies, safe files, and errors instead of skipped weights."""
 
 import os
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from reldn_d2.modeling import RelDN
 from reldn_d2.structures.vocabulary import Vocabulary
 from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.system_errors import extended, megabytes
 
 from .class_transfer import ClassDependence, NameMatch, copy_by_name
 from .compatibility import refuse_other_backbone, refuse_other_model, refuse_single_stage, refuse_unfit
@@ -74,6 +75,10 @@ class RelationCheckpointer(DetectionCheckpointer):
             name: name of the file, without the ending.
             tag_last: whether it is the last checkpoint, from which the run would be resumed.
             kwargs: further values to save.
+
+        Raises:
+            OSError: the file can't be written; an older one of this name is unchanged. The message says how
+                large it is.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -84,8 +89,13 @@ class RelationCheckpointer(DetectionCheckpointer):
             data["run"] = self.run
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
-        with atomic_write(path) as file:
-            torch.save({"model": self.model.state_dict(), **data, **kwargs}, file)
+        content = {"model": self.model.state_dict(), **data, **kwargs}
+        try:
+            with atomic_write(path) as file:
+                torch.save(content, file)
+        except OSError as error:
+            needed = megabytes(_size_of(content))
+            raise extended(error, f"The checkpoint needs about {needed}") from error
         if tag_last:
             self.tag_last_checkpoint(os.path.basename(path))
 
@@ -260,6 +270,15 @@ class RelationCheckpointer(DetectionCheckpointer):
                 "checkpoint",
                 self._source.address, len(match.new), _list(match.new),
             )  # fmt: skip
+
+
+def _size_of(content: Any) -> int:
+    """The bytes of all tensors in containers."""
+    if isinstance(content, Tensor):
+        return content.numel() * content.element_size()
+    if isinstance(content, Mapping):
+        return sum(map(_size_of, content.values()))
+    return sum(map(_size_of, content)) if isinstance(content, list | tuple) else 0
 
 
 def _list(names: list[str]) -> str:

@@ -1,0 +1,44 @@
+"""What a training says when the system stops it: the file, the cause, and the last complete checkpoint."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from reldn_d2.checkpoint import RelationCheckpointer
+from reldn_d2.utils.system_errors import explained, extended, is_explained
+
+
+@contextmanager
+def explaining_failed_writes(checkpointer: RelationCheckpointer) -> Iterator[None]:
+    """Explains errors of the system in the block, such as a full disk.
+
+    Args:
+        checkpointer: checkpointer of the run.
+
+    Raises:
+        OSError: the error of the block, with the last complete checkpoint. Where the error names no file, as
+            those of Detectron2's writers of metrics, it names the output folder.
+    """
+    try:
+        yield
+    except OSError as error:
+        found = _first_explained(error)
+        if not is_explained(found) and found.errno is not None:
+            found = explained(found, found.filename or checkpointer.save_dir, writing=True)
+        raise extended(found, _what_is_left(checkpointer)) from error
+
+
+def _first_explained(error: OSError) -> OSError:
+    """The error that came first: when a training ends, Detectron2 writes once more and fails once more."""
+    context: BaseException | None = error
+    while context is not None:
+        if isinstance(context, OSError) and is_explained(context):
+            return context
+        context = context.__context__
+    return error
+
+
+def _what_is_left(checkpointer: RelationCheckpointer) -> str:
+    if not checkpointer.has_checkpoint() or not Path(checkpointer.get_checkpoint_file()).is_file():
+        return "No checkpoint was saved yet"
+    return f"The last checkpoint, {checkpointer.get_checkpoint_file()}, is complete: --resume goes on from it"
