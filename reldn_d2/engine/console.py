@@ -209,7 +209,7 @@ class _LogFile(logging.FileHandler):
             super().handleError(record)
         elif not self._failed:
             self._failed = True
-            print(f"WARNING: {describe(error, self.baseFilename, writing=True)}", file=sys.stderr)
+            print(f"WARNING: {describe(error, self.baseFilename, 'written')}", file=sys.stderr)
 
 
 def setup_run_log(output_dir: str) -> None:

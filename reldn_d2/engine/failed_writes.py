@@ -24,7 +24,7 @@ def explaining_failed_writes(checkpointer: RelationCheckpointer) -> Iterator[Non
     except OSError as error:
         found = _first_explained(error)
         if not is_explained(found) and found.errno is not None:
-            found = explained(found, found.filename or checkpointer.save_dir, writing=True)
+            found = explained(found, found.filename or checkpointer.save_dir, "written")
         raise extended(found, _what_is_left(checkpointer)) from error
 
 

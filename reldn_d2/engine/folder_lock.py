@@ -175,7 +175,7 @@ def _open(path: Path) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise explained(error, path.parent, writing=True) from error
+        raise explained(error, path.parent, "written") from error
 
 
 def _who(what: str) -> str:

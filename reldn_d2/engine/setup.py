@@ -114,6 +114,20 @@ def _start(cfg: Config, config_file: str, opts: Sequence[str], *, resume: bool, 
         torch.backends.cudnn.benchmark = parts.cudnn_benchmark
 
 
+def check_num_gpus(number: int) -> None:
+    """Checks that this machine has a GPU for each of several processes, or none, for processes on the CPU.
+
+    Args:
+        number: number of processes on this machine.
+
+    Raises:
+        ValueError: it has some GPUs, but not as many.
+    """
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if number > found > 0:
+        raise ValueError(f"--num-gpus is {number}, but PyTorch finds only {found} here: give {found} at most")
+
+
 def _check_processes(parts: RunParts) -> None:
     if comm.get_world_size() > 1 and parts.device == "cpu" and torch.cuda.is_available():
         raise ValueError(

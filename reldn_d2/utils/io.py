@@ -44,7 +44,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary, descriptor = _open_temporary(target.parent)
     except OSError as error:
-        raise explained(error, target, writing=True) from error
+        raise explained(error, target, "written") from error
     raw = _RawFile(descriptor, "wb")
     stream = io.BufferedWriter(raw)
     try:
@@ -60,7 +60,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         with suppress(OSError):
             os.unlink(temporary)
         if raw.error is not None and isinstance(error, Exception):
-            raise explained(raw.error, target, writing=True) from error
+            raise explained(raw.error, target, "written") from error
         raise
 
 

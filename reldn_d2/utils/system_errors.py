@@ -9,33 +9,26 @@ import os
 import shutil
 from pathlib import Path
 
-# Errors that the content of a file causes, not the system: zip and image readers seek to places that a broken
-# file names.
+# Errors that the content of a file causes, not the system: readers of archives and images go to places that a
+# broken file names.
 _OF_THE_CONTENT = {errno.EINVAL}
 
-_READ_REMEDIES = {
+_REMEDIES = {
     errno.ENOENT: "check the path",
-    errno.EISDIR: "name a file in it",
-    errno.EAGAIN: "wait until the other program has closed the file, or copy the file and read the copy",
-}
-_WRITE_REMEDIES = {
-    errno.ENOENT: "check the path",
-    errno.EISDIR: "choose another name",
+    errno.EISDIR: "it is a folder: name a file",
     errno.EEXIST: "a part of the path is a file: choose another folder",
-    errno.ENOSPC: "free some space, or choose a folder on another disk",
-    errno.EDQUOT: "your quota of this disk is used up: free some space, or choose a folder on another disk",
-    errno.EFBIG: "a file may not be so large here: look at `ulimit -f`, or choose a folder on another disk",
-    errno.EROFS: "choose a folder that is not on a read-only disk",
-    errno.EAGAIN: "wait until the other program has closed the file, or choose another one",
-}
-_SHARED_REMEDIES = {
-    errno.ENOTDIR: "a part of the path is a file and no folder: check the path",
+    errno.ENOTDIR: "a part of the path is a file: check the path",
     errno.ENAMETOOLONG: "use shorter names",
-    errno.EMFILE: "this process has too many open files: raise `ulimit -n`, or use fewer data loader workers",
-    errno.ENFILE: "this machine has too many open files: end other programs",
-    errno.ENOLCK: "this disk has no locks",
+    errno.EAGAIN: "wait until the other program has closed it, or take a copy",
+    errno.EMFILE: "raise `ulimit -n`, or use fewer data loader workers",
+    errno.ENFILE: "end other programs",
+    errno.ENOSPC: "free some space, or choose a folder on another disk",
+    errno.EDQUOT: "your quota is used up: free some space, or choose a folder on another disk",
+    errno.EFBIG: "a file may not be so large here: look at `ulimit -f`, or choose a folder on another disk",
+    errno.EROFS: "the disk is read-only: choose another folder",
 }
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _OF_THE_DISK = "the disk or the network behind it failed: look at them, then try again"
 
 
@@ -44,30 +37,29 @@ def is_of_the_system(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno is not None and error.errno not in _OF_THE_CONTENT
 
 
-def describe(error: OSError, path: str | os.PathLike[str], *, writing: bool = False) -> str:
+def describe(error: OSError, path: str | os.PathLike[str], action: str = "read") -> str:
     """The path, what the system said about it, and what helps, in one line.
 
     Args:
         error: error of the system.
         path: the file or folder that it is about.
-        writing: whether the file was written; otherwise it was read.
+        action: what can't be done with it: "read", "written"; "used" if that is not known.
     """
     said = os.strerror(error.errno or 0)
-    if writing and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in _FULL:
         said += _free_space(Path(path))
-    action = "written" if writing else "read"
-    return f"{os.fspath(path)} can't be {action} ({said}): {_remedy(error, writing)}"
+    return f"{os.fspath(path)} can't be {action} ({said}): {remedy(error, action)}"
 
 
-def explained(error: OSError, path: str | os.PathLike[str], *, writing: bool = False) -> OSError:
+def explained(error: OSError, path: str | os.PathLike[str], action: str = "read") -> OSError:
     """An error of the same class and number with the text of `describe`, to be raised from the first.
 
     Args:
         error: error of the system.
         path: see `describe`.
-        writing: see `describe`.
+        action: see `describe`.
     """
-    return _like(error, describe(error, path, writing=writing))
+    return _like(error, describe(error, path, action))
 
 
 def extended(error: OSError, more: str) -> OSError:
@@ -86,18 +78,23 @@ def _like(error: OSError, text: str) -> OSError:
     return made
 
 
-def _remedy(error: OSError, writing: bool) -> str:
-    number = error.errno or 0
-    if number in _NOT_ALLOWED:
-        other = "choose a folder of your own" if writing else "copy it to a folder of your own"
-        return f"give {_user()} the permission to {'write' if writing else 'read'} it, or {other}"
-    own = _WRITE_REMEDIES if writing else _READ_REMEDIES
-    return own.get(number) or _SHARED_REMEDIES.get(number) or _OF_THE_DISK
+def remedy(error: OSError, action: str = "used") -> str:
+    """What helps against an error of the system.
+
+    Args:
+        error: error of the system.
+        action: see `describe`.
+    """
+    if error.errno in _NOT_ALLOWED:
+        place = "choose another folder" if action == "written" else "use a copy in another folder"
+        verb = {"written": "write", "read": "read"}.get(action, "use")
+        return f"give {_user()} the permission to {verb} it, or {place}"
+    return _REMEDIES.get(error.errno or 0, _OF_THE_DISK)
 
 
 def _user() -> str:
-    """Who this process runs as. Not `getpass`, which fails for a user without an account."""
-    return f"the user {os.environ.get('USER') or ''} (number {os.geteuid()})".replace("  ", " ")
+    """Who this process runs as, by number: in a container the user may have no name."""
+    return f"user {os.geteuid()}" if hasattr(os, "geteuid") else "this user"
 
 
 def _free_space(path: Path) -> str:
