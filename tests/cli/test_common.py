@@ -310,8 +310,7 @@ def test_the_status_of_a_command_is_that_of_its_work(command: Callable[..., int]
         (
             ValueError(
                 "Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
-                'last):\n  File "images.py", line 3, in read\nValueError: Image a.png cannot be read: replace '
-                "it\n"
+                'last):\n  File "images.py", line 3\nValueError: Image a.png cannot be read: replace it\n'
             ),
             "Image a.png cannot be read: replace it",
         ),
