@@ -1,11 +1,13 @@
 """What a training says when the system stops it: the file, the cause, and the last complete checkpoint."""
 
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from reldn_d2.checkpoint import RelationCheckpointer
-from reldn_d2.utils.system_errors import explained, extended, is_explained
+from reldn_d2.utils.system_errors import explained, extended, is_explained, is_of_the_system
 
 
 @contextmanager
@@ -19,13 +21,26 @@ def explaining_failed_writes(checkpointer: RelationCheckpointer) -> Iterator[Non
         OSError: the error of the block, with the last complete checkpoint. Where the error names no file, as
             those of Detectron2's writers of metrics, it names the output folder.
     """
+    before, threading.excepthook = threading.excepthook, _say_in_thread
     try:
         yield
+        threading.excepthook = before
     except OSError as error:
         found = _first_explained(error)
         if not is_explained(found) and found.errno is not None:
             found = explained(found, found.filename or checkpointer.save_dir, "written")
         raise extended(found, _what_is_left(checkpointer)) from error
+
+
+def _say_in_thread(args: threading.ExceptHookArgs) -> None:
+    """Says in one line what stopped the thread that writes TensorBoard's events.
+
+    The thread may live longer than a training that failed, so this stays in place then.
+    """
+    if isinstance(args.exc_value, OSError) and is_of_the_system(args.exc_value):
+        print(f"WARNING: TensorBoard's events are not complete ({args.exc_value.strerror})", file=sys.stderr)
+    else:
+        threading.__excepthook__(args)
 
 
 def _first_explained(error: OSError) -> OSError:
