@@ -56,7 +56,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"published", "lazy_model", "test_time_augmentation"},
     ],
     "evaluation": [
-        {"graphs", "rows"},
+        {"graphs", "rows", "box_evaluator"},
         {"matching", "metrics", "ranking", "training_split"},
         {"protocols", "bootstrap"},
         {"checks", "io"},

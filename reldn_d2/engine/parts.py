@@ -231,8 +231,9 @@ class RunParts(ABC):
             raise ValueError(f"{given}: write cpu or cuda") from error
         if device.type == "cuda" and torch.cuda.is_available():
             if device.index is not None and device.index >= torch.cuda.device_count():
+                last = torch.cuda.device_count() - 1
                 raise ValueError(
-                    f"{given}, but PyTorch finds only {torch.cuda.device_count()} GPUs here, from cuda:0 on: "
+                    f"{given}, but the last GPU that PyTorch finds here is cuda:{last}: "
                     f"{self._on_device('cuda')}"
                 )
         elif device.type == "cuda":

@@ -7,6 +7,7 @@ import ctypes
 import os
 import pickle
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,6 +53,19 @@ def in_child(work: Callable[[], Any]) -> Outcome:
         answer = stream.read()
     os.waitpid(child, 0)
     return pickle.loads(answer) if answer else Outcome(killed=True)
+
+
+def killed_after(work: Callable[[], Any], seconds: float) -> None:
+    """Calls a function in a forked process, and kills it after some seconds, at whatever moment that is."""
+    child = os.fork()
+    if not child:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
 
 
 @contextmanager

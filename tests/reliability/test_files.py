@@ -1,17 +1,19 @@
 """A kill at any moment leaves the old file or the new one, and nothing that stays for ever."""
 
 import os
+import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reldn_d2.engine import Trainer, setup
+from reldn_d2.engine import Trainer, load_config, setup
 from reldn_d2.engine.folder_lock import release
 from reldn_d2.utils import io
 from reldn_d2.utils.io import atomic_write, remove_orphans, write_if_changed
-from tests.builders.forks import in_child, kill_myself, running_child
+from tests.builders.forks import in_child, kill_myself, killed_after, running_child
 from tests.builders.tiny_runs import arguments, save_run
 
 ORPHAN = ".a0_bcdef.reldn_d2.tmp"
@@ -170,3 +172,44 @@ def test_traces_of_a_run_without_checkpoint_are_said(
     said = f"{tmp_path / 'run'} has no checkpoint, but log.txt, config.yaml, metrics.json of an earlier run"
     assert capsys.readouterr().out.count(f"WARNING: {said}") == 1
     release()
+
+
+TRIALS = int(os.environ.get("RELDN_D2_KILLS", "5"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["new", "longer", "evaluation"])
+def test_kills_at_random_moments_leave_the_config_of_the_run(
+    start: str, weights: str, tmp_path: Path
+) -> None:
+    """Each trial kills a start, a resume to more iterations, or an evaluation with another task."""
+    output = tmp_path / "run"
+    config = output / "config.yaml"
+    given: dict[str, Any] = {"output": output, "weights": weights, "seed": 7}
+    if start == "new":
+        setup(arguments("yaml", **given, max_iter=9))
+        release()
+        flags: dict[str, Any] = {}
+    else:
+        save_run(output, weights)
+        flags = {"resume": True, "max_iter": 5} if start == "longer" else {"eval_only": True, "task": "sgcls"}
+    args = arguments("yaml", **given, **flags)
+    before = config.read_bytes()
+
+    def work() -> None:
+        cfg = setup(args)
+        if start != "evaluation":
+            Trainer(cfg).resume_or_load(resume=args.resume)
+
+    began = time.monotonic()
+    assert not in_child(work).error
+    duration, after = time.monotonic() - began, config.read_bytes()
+    assert (after != before) == (start != "evaluation")
+    moments = random.Random(start)
+    for _ in range(TRIALS):
+        config.write_bytes(before)
+        killed_after(work, moments.uniform(0, duration))
+        assert config.read_bytes() in (before, after)
+        assert load_config(str(config)).SEED == 7
+    assert not in_child(work).error
+    assert config.read_bytes() == after and not list(output.glob(".*.tmp"))
