@@ -22,20 +22,28 @@ def explaining_failed_writes(checkpointer: RelationCheckpointer) -> Iterator[Non
             those of Detectron2's writers of metrics, it names the output folder.
     """
     before, threading.excepthook = threading.excepthook, _say_in_thread
+    refused = False
     try:
         yield
-        threading.excepthook = before
     except OSError as error:
         found = _first_explained(error)
-        if not is_explained(found) and found.errno is not None:
-            found = explained(found, found.filename or checkpointer.save_dir, "written")
+        if found.errno is None:  # of a reader, which has said what is wrong
+            raise
+        refused = True
+        if not is_explained(found):
+            named = found.filename is not None
+            path = found.filename if named else checkpointer.save_dir
+            found = explained(found, path, "used" if named else "written")
         raise extended(found, _what_is_left(checkpointer)) from error
+    finally:
+        if not refused:
+            threading.excepthook = before
 
 
 def _say_in_thread(args: threading.ExceptHookArgs) -> None:
     """Says in one line what stopped the thread that writes TensorBoard's events.
 
-    The thread may live longer than a training that failed, so this stays in place then.
+    The thread may live longer than a training that the system stopped, so this stays in place then.
     """
     if isinstance(args.exc_value, OSError) and is_of_the_system(args.exc_value):
         print(f"WARNING: TensorBoard's events are not complete ({args.exc_value.strerror})", file=sys.stderr)

@@ -13,6 +13,8 @@ from reldn_d2.utils.io import atomic_write
 class BoxEvaluator(COCOEvaluator):
     """COCOEvaluator that writes its predictions to a temporary folder first."""
 
+    _output_dir: Any  # as the base class sets it: a folder or None
+
     def evaluate(self, img_ids: Any = None) -> Any:
         """Evaluates as the base class does.
 

@@ -64,6 +64,22 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         raise
 
 
+def check_writable(folder: str | os.PathLike[str]) -> None:
+    """Makes a folder and checks that files can be written there, before work of hours depends on it.
+
+    Raises:
+        OSError: it can't be made, or no file can be written there. The message names cause and remedy.
+    """
+    place = Path(folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        temporary, descriptor = _open_temporary(place)
+        os.close(descriptor)
+        os.unlink(temporary)
+    except OSError as error:
+        raise explained(error, place, "written") from error
+
+
 def write_if_changed(path: str | os.PathLike[str], content: bytes) -> None:
     """Writes a whole file atomically, unless it has this content already.
 
@@ -132,9 +148,8 @@ def _open_temporary(folder: Path) -> tuple[str, int]:
     """Makes a temporary file, and locks it as long as it is open, so that nobody takes it for an orphan."""
     while True:
         descriptor, name = tempfile.mkstemp(dir=folder, prefix=_PREFIX, suffix=_SUFFIX)
-        lock(descriptor, wait=True)
-        # `remove_orphans` of another process may have come between the two.
-        if is_still_at(descriptor, name):
+        # `remove_orphans` of another process may have come between the two, and removes the file.
+        if lock(descriptor) is not Locking.TAKEN and is_still_at(descriptor, name):
             return name, descriptor
         os.close(descriptor)
 

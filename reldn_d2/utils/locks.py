@@ -21,19 +21,17 @@ class Locking(Enum):
     NOT_POSSIBLE = "the disk has no locks"
 
 
-def lock(descriptor: int, *, shared: bool = False, wait: bool = False) -> Locking:
-    """Locks an open file until its last descriptor is closed.
+def lock(descriptor: int, *, shared: bool = False) -> Locking:
+    """Locks an open file until its last descriptor is closed. It never waits.
 
     Args:
         descriptor: the file, open for writing.
         shared: whether others may hold a shared lock at the same time.
-        wait: whether to wait while another process holds the lock.
     """
     if fcntl is None:
         return Locking.NOT_POSSIBLE
-    how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
     try:
-        fcntl.flock(descriptor, how)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             return Locking.TAKEN

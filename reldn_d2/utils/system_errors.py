@@ -73,7 +73,9 @@ def is_explained(error: BaseException) -> bool:
 
 
 def _like(error: OSError, text: str) -> OSError:
-    made = type(error)(text)
+    # The class that Python chooses for the number. Others, as those of downloads, take other arguments.
+    kind = type(error) if error.errno is None else type(OSError(error.errno, ""))
+    made = kind(text)
     made.errno = error.errno
     return made
 

@@ -17,6 +17,7 @@ import torch
 from reldn_d2.checkpoint.safe_files import read_torch
 from reldn_d2.engine import Trainer, setup
 from reldn_d2.engine.console import setup_run_log
+from reldn_d2.engine.failed_writes import explaining_failed_writes
 from reldn_d2.utils.io import atomic_write
 from tests.builders.forks import in_child
 from tests.builders.tiny_runs import arguments, save_run
@@ -100,3 +101,10 @@ def test_a_log_that_can_not_be_written_is_said_once(tmp_path: Path, monkeypatch:
     said = in_child(limited(log)).value
     assert said.startswith(f"WARNING: {tmp_path / 'log.txt'} can't be written (File too large): ")
     assert said.count("\n") == 1
+
+
+def test_an_error_of_a_reader_stays_as_it_is() -> None:
+    """An error of a data loader's worker has several lines, of which a command shows the last."""
+    with pytest.raises(FileNotFoundError) as caught, explaining_failed_writes(None):  # type: ignore[arg-type]
+        raise FileNotFoundError("Image a.png does not exist.\n")
+    assert str(caught.value) == "Image a.png does not exist.\n"

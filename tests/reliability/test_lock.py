@@ -58,7 +58,7 @@ def test_a_folder_of_a_running_training_is_refused(kind: str, tmp_path: Path) ->
         for flags in ({}, {"resume": True}, {"eval_only": True}) if kind == "yaml" else ({},):
             with pytest.raises(ValueError, match="is in use by another run") as caught:
                 setup(arguments(kind, output=output, **flags))
-            for words in (str(output), holder, f"choose another folder ({key})"):
+            for words in (str(output), holder, f"add {key} (or --output FOLDER"):
                 assert words in str(caught.value)
             assert files_of(output) == before
         kill()

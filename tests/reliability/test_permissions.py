@@ -18,7 +18,7 @@ from reldn_d2.data.images import cache_folder, image_sizes, read_image, upright_
 from reldn_d2.engine import setup
 from reldn_d2.evaluation import load_predictions
 from reldn_d2.utils.csv_files import csv_rows, read_table
-from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.io import atomic_write, check_writable
 from reldn_d2.utils.json_files import read_json
 from reldn_d2.utils.system_errors import is_of_the_system
 from tests.builders.forks import in_child, respect_permissions
@@ -105,6 +105,15 @@ def test_a_result_that_may_not_be_written_names_its_path(place: str, tmp_path: P
     said = "File exists" if place == "below" else "Permission denied"
     assert message.startswith(f"{target} can't be written ({said}): ")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_a_folder_is_tried_before_the_work(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "folder")
+    assert not list((tmp_path / "new" / "folder").iterdir())
+    tmp_path.chmod(0o555)
+    message = message_in_child(lambda: check_writable(tmp_path))
+    tmp_path.chmod(0o755)
+    assert message.startswith(f"{tmp_path} can't be written (Permission denied): ")
 
 
 def test_a_locked_h5_file_is_not_damaged(tmp_path: Path) -> None:
