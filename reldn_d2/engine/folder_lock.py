@@ -6,6 +6,7 @@ with `flock`. The system frees it when the process ends, also by a kill. The fil
 removed at the end of the run.
 """
 
+import atexit
 import logging
 import os
 import re
@@ -204,5 +205,6 @@ def _forget_in_child() -> None:
     _held.clear()
 
 
+atexit.register(release)  # of a run that failed before it trained
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_forget_in_child)
