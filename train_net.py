@@ -19,7 +19,7 @@ from typing import Any
 
 # isort: off
 # First, because it keeps harmless warnings of its imports off the screen.
-from reldn_d2.engine import Trainer, evaluate, import_data_sets, setup
+from reldn_d2.engine import Trainer, check_num_gpus, evaluate, import_data_sets, setup
 
 from detectron2.engine import default_argument_parser, launch
 
@@ -40,6 +40,7 @@ if __name__ == "__main__":
     parser = default_argument_parser()
     parser.add_argument("--import", action="append", default=[], dest="modules", metavar="FILE.py")
     args = parser.parse_args()
+    check_num_gpus(args.num_gpus)
     launch(
         main,
         args.num_gpus,

@@ -56,7 +56,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"published", "lazy_model", "test_time_augmentation"},
     ],
     "evaluation": [
-        {"graphs", "rows"},
+        {"graphs", "rows", "box_evaluator"},
         {"matching", "metrics", "ranking", "training_split"},
         {"protocols", "bootstrap"},
         {"checks", "io"},
@@ -78,7 +78,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"run_identity", "optimizer", "protocols", "user_modules", "console", "seed", "duration"},
         {"datasets", "parts", "best_checkpoint"},
         {"exact_resume"},
-        {"yaml", "lazy", "first_screen", "length", "rate", "summary"},
+        {"yaml", "lazy", "first_screen", "length", "rate", "summary", "folder_lock", "failed_writes"},
         {"run"},
         {"finite"},
         {"relation_training"},

@@ -11,13 +11,13 @@ import torch
 from detectron2.config import LazyCall as L
 from detectron2.config import LazyConfig
 from detectron2.data.build import filter_images_with_only_crowd_annotations
-from detectron2.evaluation import COCOEvaluator
 from detectron2.modeling.backbone.vit import get_vit_lr_decay_rate
 from detectron2.solver import WarmupParamScheduler
 from detectron2.solver.build import get_default_optimizer_params
 from fvcore.common.param_scheduler import MultiStepParamScheduler
 
 from reldn_d2.engine.datasets import load_registered
+from reldn_d2.evaluation.box_evaluator import BoxEvaluator
 from reldn_d2.model_zoo import get_detectron2_config_file
 
 from .common.relations import dataloader, datasets
@@ -32,7 +32,7 @@ dataloader.train.dataset = L(filter_images_with_only_crowd_annotations)(
 )
 dataloader.train.total_batch_size = 16
 dataloader.test.dataset = L(load_registered)(names=["${datasets.test}"])
-dataloader.evaluator = L(COCOEvaluator)(
+dataloader.evaluator = L(BoxEvaluator)(
     dataset_name="${datasets.test}",
     output_dir="${train.output_dir}/inference/${datasets.test}",
     use_fast_impl=False,

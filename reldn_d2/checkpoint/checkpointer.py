@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from reldn_d2.modeling import RelDN
 from reldn_d2.structures.vocabulary import Vocabulary
 from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.system_errors import extended, megabytes
 
 from .class_transfer import ClassDependence, NameMatch, copy_by_name
 from .compatibility import refuse_other_backbone, refuse_other_model, refuse_single_stage, refuse_unfit
@@ -81,6 +82,8 @@ class RelationCheckpointer(DetectionCheckpointer):
 
         Raises:
             NotFiniteError: weights are NaN or infinite. Earlier checkpoints stay as they are.
+            OSError: the file can't be written; an older one of this name is unchanged. The message says how
+                large it is.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -93,8 +96,13 @@ class RelationCheckpointer(DetectionCheckpointer):
         if self.run is not None:
             data["run"] = self.run
         self.logger.info("Saving checkpoint to %s", path)
-        with atomic_write(path) as file:
-            torch.save({"model": weights, **data, **kwargs}, file)
+        content = {"model": weights, **data, **kwargs}
+        try:
+            with atomic_write(path) as file:
+                torch.save(content, file)
+        except OSError as error:
+            needed = megabytes(_size_of(content))
+            raise extended(error, f"The checkpoint needs about {needed}") from error
         if tag_last:
             self.tag_last_checkpoint(os.path.basename(path))
 
@@ -285,6 +293,15 @@ class RelationCheckpointer(DetectionCheckpointer):
                 "checkpoint",
                 self._source.address, len(match.new), _list(match.new),
             )  # fmt: skip
+
+
+def _size_of(content: Any) -> int:
+    """The bytes of all tensors in containers."""
+    if isinstance(content, Tensor):
+        return content.numel() * content.element_size()
+    if isinstance(content, Mapping):
+        return sum(map(_size_of, content.values()))
+    return sum(map(_size_of, content)) if isinstance(content, list | tuple) else 0
 
 
 def _list(names: list[str]) -> str:

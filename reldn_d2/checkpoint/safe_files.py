@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch.serialization import MAGIC_NUMBER
 
+from reldn_d2.utils.system_errors import explained, is_of_the_system
+
 
 class _FromBuffer:
     """Replaces NumPy's `_frombuffer`, which makes the arrays in pickles of protocol 5.
@@ -93,7 +95,7 @@ def read_pickle(path: Path) -> Any:
         path: file that Python 2 or 3 wrote, with any version of NumPy.
 
     Raises:
-        FileNotFoundError: the file does not exist.
+        OSError: the file does not exist, or the system does not let this user read it.
         ValueError: the file is of another kind, is cut off, or asks for anything else. The message names it.
     """
     try:
@@ -117,7 +119,7 @@ def read_torch(path: Path, *, mmap: bool = False) -> Any:
         mmap: whether to read tensors only when they are first used. Only for the present format.
 
     Raises:
-        FileNotFoundError: the file does not exist.
+        OSError: the file does not exist, or the system does not let this user read it.
         ValueError: the file is of another kind, is cut off, or contains anything else. The message names it.
     """
     try:
@@ -129,9 +131,11 @@ def read_torch(path: Path, *, mmap: bool = False) -> Any:
         raise _unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: Exception) -> ValueError:
+def _unreadable(path: Path, error: Exception) -> OSError | ValueError:
     if path.is_dir():
         return ValueError(f"{path} can't be read as weights: it is a folder. Name the checkpoint in it")
+    if isinstance(error, OSError) and is_of_the_system(error):
+        return explained(error, path)
     return ValueError(
         f"{path} can't be read as weights: {looks_like(path)} ({_reason(error)}). It must be a complete "
         "file of torch.save (.pth, .pt, .pyth) or of Detectron2's model zoo (.pkl) that contains only "

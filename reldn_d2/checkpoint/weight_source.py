@@ -1,5 +1,6 @@
 """`WeightSource`: path or URL of weights, with a checksum that is compared before the file is read."""
 
+import errno
 import hashlib
 import logging
 import re
@@ -8,8 +9,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+from iopath.common.file_io import get_cache_dir
+
+from reldn_d2.utils.system_errors import explained, extended
+
 logger = logging.getLogger(__name__)
 
+# Errors of a download that are not the network's.
+_OF_THE_FOLDER = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # Files that configs of this package start from -> the command that makes them.
 _MADE_BY = {
     "efficientnet_lite0.pth": "reldn convert efficientnet-lite0",
@@ -77,6 +84,13 @@ class WeightSource:
         try:
             path = Path(path_manager.get_local_path(self.address))
         except OSError as error:
+            if error.errno in _OF_THE_FOLDER:
+                # Not the network, but the folder of downloads.
+                cache = get_cache_dir()
+                raise extended(
+                    explained(error, error.filename or cache, "written"),
+                    f"Downloads are kept in {cache}; FVCORE_CACHE names another folder",
+                ) from error
             raise OSError(
                 f"{self.address} could not be fetched ({error}): check the address and whether this machine "
                 "can reach it, or download the file elsewhere and give its path"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from reldn_d2.data import detections_made_by
 from reldn_d2.engine import cache_detections, detector_identity, load_model, parts_of
+from reldn_d2.utils.io import check_writable
 
 from .common import FINISHED, find_weights, load_run_config, prepare
 
@@ -17,6 +18,7 @@ def run(args: Namespace) -> int:
     model = load_model(cfg)
     identity, parts = detector_identity(cfg, model), parts_of(cfg)
     folder = args.output or Path(parts.weights).parent / "detections"
+    check_writable(folder)
     for name in args.dataset or (*parts.train_datasets, *parts.test_datasets):
         path = folder / f"{name}.npz"
         if detections_made_by(path) == identity:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -20,6 +21,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from reldn_d2.checkpoint.finite import NotFiniteError
 from reldn_d2.data import RegisteredData, register_data_file
 from reldn_d2.engine import (
+    check_num_gpus,
     fit_to_data,
     import_data_sets,
     load_config,
@@ -31,6 +33,7 @@ from reldn_d2.engine.parts import CONFIG_FILE, FINAL_WEIGHTS, Config
 from reldn_d2.engine.rate import Rate
 from reldn_d2.model_zoo import get_detectron2_config_file
 from reldn_d2.renamed import OLD_KEYS, present_dataset_name
+from reldn_d2.utils.system_errors import describe, is_explained, remedy
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +46,8 @@ EXPECTED = (OSError, ValueError, NotFiniteError)
 _KEY_OF = {"output": "output_dir", "dataset": "test_datasets", "protocol": "protocols"}
 # One of `HARMLESS_WARNINGS`, as Python's environment variable takes it.
 _WARNING_OF_IMPORTS = "ignore:`torch.jit.script` is deprecated:FutureWarning"
+# How PyTorch begins the text of an error in a worker of a data loader. Its last line is the error itself.
+_FROM_WORKER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\n")
 # Between the processes of a command, an expected error travels in the text of an exception.
 _MARK = "reldn_d2 expected error: "
 
@@ -90,10 +95,16 @@ def _report(message: str, details: str) -> int:
 
 
 def message_of(error: BaseException) -> str:
-    """The message of an error. For errors of the system it names the file."""
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+    """The message of an error in one line. For errors of the system it names the file and what helps."""
+    if _FROM_WORKER.match(str(error)):
+        return str(error).rstrip().splitlines()[-1].partition(": ")[2]
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    return str(error)
+    if not isinstance(error, OSError) or error.errno is None or is_explained(error):
+        return str(error)
+    if error.filename is None:
+        return f"{error.strerror}: {remedy(error)}"
+    return describe(error, error.filename, "used")
 
 
 def launched(work: Callable[[Namespace], None], args: Namespace) -> None:
@@ -104,9 +115,11 @@ def launched(work: Callable[[Namespace], None], args: Namespace) -> None:
         args: parsed options, with those of `add_launch`.
 
     Raises:
+        ValueError: see `check_num_gpus`.
         ProcessRaisedException: one of several processes failed.
     """
     several = args.num_gpus * args.num_machines > 1
+    check_num_gpus(args.num_gpus)
     if several:
         # The processes import Detectron2 before this package can filter what is warned of.
         given = os.environ.get("PYTHONWARNINGS")

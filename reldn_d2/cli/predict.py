@@ -12,6 +12,7 @@ from reldn_d2.data.images import read_image
 from reldn_d2.engine import RelationPredictor, parts_of
 from reldn_d2.renamed import OLD_KEYS
 from reldn_d2.utils.progress import progress
+from reldn_d2.utils.system_errors import extended, is_explained
 from reldn_d2.visualization import SceneGraph, draw_scene_graph, scene_graph_to_dict, write_scene_graph
 from reldn_d2.visualization.images import write_png
 
@@ -111,15 +112,17 @@ def predict_images(
 
     Raises:
         InterruptedByUserError: the user pressed Ctrl-C.
+        OSError: results can't be written.
     """
     problems, done, empty = list[str](), 0, 0
     try:
         for path, name in progress(list(zip(images, output_names(images), strict=True)), "images"):
             try:
                 image = read_image(str(path), "BGR")
-            except (FileNotFoundError, ValueError) as error:
+            except (OSError, ValueError) as error:
                 reason = error.__cause__ or error
-                problems.append(f"{path} cannot be read ({reason}): replace it, or take it out of --input")
+                cannot = f"{path} cannot be read ({reason}): replace it, or take it out of --input"
+                problems.append(str(error) if is_explained(error) else cannot)
                 continue
             try:
                 graph = scene_graph_to_dict(
@@ -132,6 +135,8 @@ def predict_images(
             except (ValueError, RuntimeError) as error:
                 problems.append(f"{path} can't be used: {error}")
                 continue
+            except OSError as error:
+                raise extended(error, f"{done} of {len(images)} images are done") from error
             done += 1
             empty += not graph["relationships"]
     except KeyboardInterrupt:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.system_errors import explained, is_of_the_system
 
 FORMAT_VERSION = 1
 
@@ -126,6 +127,8 @@ def _read(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
             arrays = {key: archive[key] for key in _KEYS}
     # NumPy raises any of these, depending on the content of the file
     except (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        if isinstance(error, OSError) and is_of_the_system(error):
+            raise explained(error, path) from error
         raise ValueError(
             f"{path} is not a complete detections file ({error}). Write it again with save_detections."
         ) from error

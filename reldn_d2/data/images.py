@@ -17,6 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from reldn_d2.utils.io import atomic_write, digest
+from reldn_d2.utils.system_errors import explained, is_of_the_system
 
 from .registration import datasets_root
 
@@ -97,6 +98,7 @@ def read_image(file_name: str, image_format: str) -> NDArray[np.uint8]:
 
     Raises:
         FileNotFoundError: the file does not exist.
+        OSError: the system does not let this user read it.
         ValueError: the file cannot be decoded.
     """
     try:
@@ -113,6 +115,7 @@ def upright_size(file_name: str | os.PathLike[str]) -> tuple[int, int]:
 
     Raises:
         FileNotFoundError: the file does not exist.
+        OSError: the system does not let this user read it.
         ValueError: the file is not an image.
     """
     try:
@@ -135,7 +138,7 @@ def image_sizes(paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.int64]:
     on a network disk.
 
     Raises:
-        FileNotFoundError: a file does not exist.
+        OSError: a file does not exist, or the system does not let this user read it.
         ValueError: a file is not an image. If there are several, the message counts them and names the first
             few.
     """
@@ -150,8 +153,19 @@ def image_sizes(paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.int64]:
 
 
 def cache_folder() -> Path:
-    """`reldn_d2` in the user's cache folder, which the environment variable XDG_CACHE_HOME names."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reldn_d2"
+    """`reldn_d2` in the user's cache folder, which the environment variable XDG_CACHE_HOME names.
+
+    Raises:
+        OSError: this user has no home folder, and the variable is not set.
+    """
+    named = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(named or Path.home() / ".cache") / "reldn_d2"
+    except RuntimeError as error:
+        raise OSError(
+            "this user has no home folder, so there is no place for the cache of pictures and image sizes: "
+            "set XDG_CACHE_HOME to a folder that you may write"
+        ) from error
 
 
 def _sizes_in_folder(folder: str, names: list[str]) -> list[tuple[int, int]]:
@@ -161,7 +175,7 @@ def _sizes_in_folder(folder: str, names: list[str]) -> list[tuple[int, int]]:
     )
     known = _read_cache(cache_file)
 
-    def entry(name: str) -> _Entry | FileNotFoundError | ValueError:
+    def entry(name: str) -> _Entry | OSError | ValueError:
         path = os.path.join(folder, name)
         stamp = _stamp(path)
         kept = known.get(name)
@@ -169,11 +183,11 @@ def _sizes_in_folder(folder: str, names: list[str]) -> list[tuple[int, int]]:
             return kept
         try:
             return *stamp, *upright_size(path)
-        except (FileNotFoundError, ValueError) as error:
+        except (OSError, ValueError) as error:
             return error
 
     sizes, unsaved = [], 0
-    failures: dict[str, FileNotFoundError | ValueError] = {}
+    failures: dict[str, OSError | ValueError] = {}
     # disable=None: a bar on a terminal, nothing in a log file
     bar = tqdm(total=len(names), desc="image sizes", leave=False, disable=None)
     try:
@@ -248,7 +262,9 @@ def _missing(file_name: str | os.PathLike[str]) -> FileNotFoundError:
     return FileNotFoundError(f"Image {path} does not exist. {remedy}")
 
 
-def _damaged(file_name: str | os.PathLike[str], error: BaseException) -> ValueError:
+def _damaged(file_name: str | os.PathLike[str], error: BaseException) -> OSError | ValueError:
+    if isinstance(error, OSError) and is_of_the_system(error):
+        return explained(error, file_name)
     return ValueError(
         f"Image {os.fspath(file_name)} cannot be read ({error}). The file is damaged or not an image: "
         "replace it, or take the image out of the annotations."

@@ -18,7 +18,7 @@ from .own_data import fit_to_data, load_config_for_data
 from .parts import RunParts
 from .predictor import RelationPredictor
 from .relation_training import RelationTraining, prepare_relation_training
-from .setup import set_up_run, setup
+from .setup import check_num_gpus, set_up_run, setup
 from .trainer import Trainer
 from .user_modules import import_data_sets
 
@@ -29,6 +29,7 @@ __all__ = [
     "Trainer",
     "cache_detections",
     "check_classes",
+    "check_num_gpus",
     "check_registered",
     "detector_identity",
     "evaluate",

@@ -16,6 +16,8 @@ from typing import TextIO
 
 from detectron2.utils import comm
 
+from reldn_d2.utils.system_errors import describe
+
 LOGGERS = ("reldn_d2", "detectron2", "fvcore")
 LOG_FILE = "log.txt"
 # Loggers of what Python and PyTorch warn of.
@@ -196,7 +198,18 @@ class _Early(logging.Handler):
 
 
 class _LogFile(logging.FileHandler):
-    """The log file of a run."""
+    """The log file of a run. If it can't be written, this is said once, and the run goes on without it."""
+
+    _failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Says what the system said, where logging would print a traceback for each record."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._failed:
+            self._failed = True
+            print(f"WARNING: {describe(error, self.baseFilename, 'written')}", file=sys.stderr)
 
 
 def setup_run_log(output_dir: str) -> None:

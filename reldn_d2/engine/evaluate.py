@@ -16,6 +16,7 @@ from reldn_d2.structures.dataset_dicts import DatasetDict
 
 from .console import as_block
 from .first_screen import describe_evaluation
+from .folder_lock import release
 from .lazy import LazyParts, load_lazy_config, override_lazy_config
 from .parts import Config, RunParts
 from .run import check_vocabulary, last_checkpoint, load_weights, test
@@ -95,7 +96,13 @@ def evaluate(cfg: Config, *, resume: bool = False) -> dict[str, Any]:
     Returns:
         See `reldn_d2.engine.run.test`.
     """
-    parts = parts_of(cfg)
+    try:
+        return _evaluate(parts_of(cfg), resume=resume)
+    finally:
+        release()  # what `set_up_run` has locked
+
+
+def _evaluate(parts: RunParts, *, resume: bool) -> dict[str, Any]:
     model = load_weights(parts, resume=resume)
     weights = last_checkpoint(parts) if resume else None
     weights = weights or parts.weights or "none, the semantic table is counted"

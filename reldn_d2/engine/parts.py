@@ -225,17 +225,33 @@ class RunParts(ABC):
         """Checks that this machine has the device of the config.
 
         Raises:
-            ValueError: it has no GPU, or PyTorch knows no such device.
+            ValueError: it has no GPU or no such GPU, or PyTorch knows no such device or can't use it here.
         """
+        given = f"{self.keys.device} is {self.device!r}"
         try:
-            kind = torch.device(self.device).type
-        except RuntimeError as error:
-            raise ValueError(f"{self.keys.device} is {self.device!r}: write cpu or cuda") from error
-        if kind == "cuda" and not torch.cuda.is_available():
-            raise ValueError(
-                f"{self.keys.device} is {self.device!r}, but PyTorch finds no GPU here: add "
-                f"{' '.join(self.override(self.keys.device, 'cpu'))} (or --device cpu, where it is an option)"
-            )
+            device = torch.device(self.device)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"{given}: write cpu or cuda") from error
+        if device.type == "cuda" and torch.cuda.is_available():
+            if device.index is not None and device.index >= torch.cuda.device_count():
+                last = torch.cuda.device_count() - 1
+                raise ValueError(
+                    f"{given}, but the last GPU that PyTorch finds here is cuda:{last}: "
+                    f"{self._on_device('cuda')}"
+                )
+        elif device.type == "cuda":
+            raise ValueError(f"{given}, but PyTorch finds no GPU here: {self._on_device('cpu')}")
+        elif device.type != "cpu":
+            try:
+                torch.zeros(1, device=device).item()
+            except Exception as error:  # each kind of device has its own
+                raise ValueError(
+                    f"{given}, but PyTorch can't use it here: {self._on_device('cpu')}"
+                ) from error
+
+    def _on_device(self, device: str) -> str:
+        words = " ".join(self.override(self.keys.device, device))
+        return f"add {words} (or --device {device}, where it is an option)"
 
     def all_datasets(self) -> Sequence[str]:
         """Names of all data sets."""

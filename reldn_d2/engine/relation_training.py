@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper, build_detection_test_loader
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.engine import hooks
-from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
+from detectron2.evaluation import DatasetEvaluator
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
@@ -27,6 +27,7 @@ from reldn_d2.data import (
 )
 from reldn_d2.data.statistics import predicate_repeat_factors
 from reldn_d2.evaluation import RelationEvaluator
+from reldn_d2.evaluation.box_evaluator import BoxEvaluator
 from reldn_d2.structures import Vocabulary
 from reldn_d2.structures.dataset_dicts import DatasetDict
 
@@ -226,7 +227,7 @@ class RelationTraining(FiniteTraining):
         """
         output_dir = Path(cfg.OUTPUT_DIR) / "inference" / dataset_name
         if not is_relation_config(cfg):
-            return COCOEvaluator(
+            return BoxEvaluator(
                 dataset_name, output_dir=str(output_dir), use_fast_impl=False, allow_cached_coco=False
             )
         test = cfg.MODEL.ROI_RELATION_HEAD.TEST

@@ -11,13 +11,18 @@ from detectron2.utils import comm
 from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
 
-from .console import as_block, setup_console, setup_run_log
+from .console import LOG_FILE, as_block, setup_console, setup_run_log
 from .evaluate import load_config, override_config, parts_of
+from .folder_lock import hold_for_evaluation, hold_for_training, release
 from .parts import CONFIG_FILE, Config, RunParts
 from .rate import Rate
 from .seed import drawn_seed, saved_seed
+from .summary import SUMMARY_FILE
 
 logger = logging.getLogger(__name__)
+
+# Files of every run; a training that was killed early leaves them without a checkpoint.
+_TRACES = (LOG_FILE, CONFIG_FILE, "metrics.json", SUMMARY_FILE)
 
 
 def setup(args: argparse.Namespace) -> Config:
@@ -50,6 +55,8 @@ def set_up_run(
 ) -> None:
     """Sets up logging, the seed and the output folder of a run, and says what starts.
 
+    The output folder is locked until the run ends, see `folder_lock`.
+
     A negative seed is replaced in the config: by the seed of the run that is resumed, or by a drawn one. So
     the config, the saved one and the first lines on the screen name the seed that is used.
 
@@ -63,14 +70,31 @@ def set_up_run(
 
     Raises:
         ValueError: this machine lacks the device of the config, several processes run on the CPUs of a
-            machine with GPUs, or a new training would overwrite an earlier one.
+            machine with GPUs, another process uses the output folder, or a new training would overwrite an
+            earlier one.
+        OSError: the output folder can't be written.
     """
     setup_console()
     parts = parts_of(cfg)
     parts.check_device()
     _check_processes(parts)
+    (hold_for_evaluation if eval_only else hold_for_training)(parts)
+    try:
+        _start(cfg, config_file, opts, resume=resume, eval_only=eval_only)
+    except BaseException:
+        release()
+        raise
+    moved = rate.describe_move(parts, config_file) if rate is not None and not eval_only else ""
+    if moved:
+        logger.warning("%s", moved)
+
+
+def _start(cfg: Config, config_file: str, opts: Sequence[str], *, resume: bool, eval_only: bool) -> None:
+    parts = parts_of(cfg)
     if not (resume or eval_only):
         _refuse_used_folder(parts)
+    if not eval_only:
+        _say_what_lies_there(parts)
     origin = _settle_seed(cfg, parts, resume=resume)
     if isinstance(cfg, CfgNode):
         cfg.freeze()
@@ -91,19 +115,30 @@ def set_up_run(
             }
         ),
     )
-    moved = rate.describe_move(parts, config_file) if rate is not None and not eval_only else ""
-    if moved:
-        logger.warning("%s", moved)
-    # The config beside weights says how these were trained, so a resumed run and an evaluation keep it. A
-    # folder that was copied may lack `last_checkpoint`.
+    # The config beside weights says how these were trained, so an evaluation and a resumed run leave it. (If
+    # it is missing, the trainer writes it after it has compared the runs.) A folder that was copied may lack
+    # `last_checkpoint`.
     trained = (folder / "last_checkpoint").is_file() or any(folder.glob("*.pth"))
-    keep = (resume or eval_only) and trained and (folder / CONFIG_FILE).is_file()
-    if comm.is_main_process() and not keep:
+    if comm.is_main_process() and not ((resume or eval_only) and trained):
         parts.save(folder / CONFIG_FILE)
     # Each process draws other numbers, in the way of Detectron2.
     seed_all_rng(parts.seed + comm.get_rank())
     if not eval_only:
         torch.backends.cudnn.benchmark = parts.cudnn_benchmark
+
+
+def check_num_gpus(number: int) -> None:
+    """Checks that this machine has a GPU for each of several processes, or none, for processes on the CPU.
+
+    Args:
+        number: number of processes on this machine.
+
+    Raises:
+        ValueError: it has some GPUs, but not as many.
+    """
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if number > found > 0:
+        raise ValueError(f"--num-gpus is {number}, but PyTorch finds only {found} here: give {found} at most")
 
 
 def _check_processes(parts: RunParts) -> None:
@@ -124,6 +159,17 @@ def _refuse_used_folder(parts: RunParts) -> None:
             f"would overwrite: add --resume to go on with it, choose another folder ({' '.join(other)}), or "
             "delete this one"
         )
+
+
+def _say_what_lies_there(parts: RunParts) -> None:
+    """Names the files of an earlier run that left no checkpoint: this run continues or replaces them."""
+    folder = Path(parts.output_dir)
+    found = [name for name in _TRACES if (folder / name).is_file()]
+    if found and comm.is_main_process() and not any(folder.glob("*.pth")):
+        logger.warning(
+            "%s has no checkpoint, but %s of an earlier run: this run adds to the logs and replaces the rest",
+            folder, ", ".join(found),
+        )  # fmt: skip
 
 
 def _settle_seed(cfg: Config, parts: RunParts, *, resume: bool) -> str:

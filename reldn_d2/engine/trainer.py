@@ -16,7 +16,9 @@ from .best_checkpoint import BestCheckpoint, KeepBest
 from .console import as_block
 from .duration import ExpectedDuration
 from .exact_resume import ExactResume
+from .failed_writes import explaining_failed_writes
 from .first_screen import describe_training
+from .folder_lock import hold_for_training, holding
 from .lazy import LazyParts
 from .length import check_length, describe_change
 from .parts import CONFIG_FILE, Config, RunParts
@@ -87,9 +89,11 @@ class Trainer(RelationTraining):
         A training that is resumed may be longer than before, and says what that means for its learning rate.
 
         Raises:
-            ValueError: see `resume_or_start`; or the training that is resumed is longer already.
+            ValueError: see `resume_or_start` and `hold_for_training`; or the training that is resumed is
+                longer already.
         """
         parts = self.parts
+        hold_for_training(parts)
         source = last_checkpoint(parts) if resume else None
         saved = self.checkpointer.saved_run() if source else None
         super().resume_or_load(resume)
@@ -102,8 +106,10 @@ class Trainer(RelationTraining):
         change = describe_change(parts, saved or {}, self.optimizer, self.scheduler, self.start_iter)
         if change:
             logger.info(change)
-            if comm.is_main_process():
-                parts.save(Path(parts.output_dir, CONFIG_FILE))
+        # The config of a run that is resumed is not touched before the run has turned out to be the same.
+        config = Path(parts.output_dir, CONFIG_FILE)
+        if comm.is_main_process() and (change or not config.is_file()):
+            parts.save(config)
 
     def train(self) -> dict[str, Any]:
         """Trains to the end, evaluates, and compares the results with those that the config expects.
@@ -113,7 +119,14 @@ class Trainer(RelationTraining):
 
         Returns:
             See `reldn_d2.engine.run.test`; empty if the config names no test set.
+
+        Raises:
+            OSError: a file can't be written or read. The message names the last complete checkpoint.
         """
+        with holding(self.parts), explaining_failed_writes(self.checkpointer):
+            return self._train()
+
+    def _train(self) -> dict[str, Any]:
         about = describe_training(
             self.parts, self.checkpointer.model, self._data, self._vocabulary, self._start
         )

@@ -26,7 +26,7 @@ from reldn_d2.data import RelationDatasetMapper, predicate_counts
 from reldn_d2.modeling import ROI_RELATION_HEAD_REGISTRY, RelDN, RelDNHead
 from reldn_d2.renamed import OLD_KEYS, present_value
 from reldn_d2.structures.dataset_dicts import DatasetDict
-from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.io import write_if_changed
 
 from .datasets import load_registered
 from .parts import KeyNames, RunParts
@@ -429,8 +429,7 @@ class YamlParts(RunParts):
 
     def save(self, path: Path) -> None:
         """Writes the config as a YAML file."""
-        with atomic_write(path) as file:
-            file.write(self.cfg.dump().encode())
+        write_if_changed(path, self.cfg.dump().encode())
 
     def detector_settings(self) -> Any:
         """MODEL without the relation head, the weights' path and the device; INPUT; DETECTIONS_PER_IMAGE."""

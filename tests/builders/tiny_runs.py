@@ -1,10 +1,15 @@
 """Trainings of RelDN that take a second, from either kind of config."""
 
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
-from reldn_d2.engine import Trainer, setup
-from tests.builders.tiny_models import REPOSITORY, TINY
+from detectron2.config import CfgNode
+
+from reldn_d2.checkpoint import RelationCheckpointer
+from reldn_d2.engine import Trainer, setup, vocabulary_of
+from reldn_d2.engine.folder_lock import release
+from tests.builders.tiny_models import REPOSITORY, TINY, make_model
 
 KINDS = ("yaml", "python")
 _FILES = {
@@ -24,6 +29,13 @@ _KEYS = {
 }
 
 
+def save_random_weights(cfg: CfgNode, folder: Path) -> str:
+    """Saves a complete RelDN checkpoint. Returns its path."""
+    vocabulary = vocabulary_of("reldn_scenes_tiny_train")
+    RelationCheckpointer(make_model(cfg), str(folder), vocabulary=vocabulary).save("reldn")
+    return str(folder / "reldn.pth")
+
+
 def arguments(
     kind: str, *more: str, resume: bool = False, eval_only: bool = False, **settings: Any
 ) -> Namespace:
@@ -36,6 +48,15 @@ def arguments(
         # The rate of `TINY`: with that of the scenes, weights that are not trained explode.
         opts = ["optimizer.lr=0.001", *(f"{key}={value}" for key, value in pairs)]
     return Namespace(config_file=str(_FILES[kind]), opts=[*opts, *more], resume=resume, eval_only=eval_only)
+
+
+def save_run(output: Path, weights: str, kind: str = "yaml", **settings: Any) -> None:
+    """Leaves the folder of a run with the seed 7 that was killed after its first step. It takes no step."""
+    trainer = Trainer(setup(arguments(kind, output=output, weights=weights, seed=7, **settings)))
+    trainer.resume_or_load(resume=False)
+    trainer.iter = 0
+    trainer.checkpointer.save("model_0000000")
+    release()
 
 
 def train(kind: str, *more: str, resume: bool = False, **settings: Any) -> tuple[Trainer, dict[str, Any]]:

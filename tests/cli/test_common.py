@@ -1,6 +1,7 @@
 """What the commands share: overrides, weights, configs, errors and exit statuses."""
 
 import argparse
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -297,7 +298,22 @@ def test_the_status_of_a_command_is_that_of_its_work(command: Callable[..., int]
         (ValueError("SOLVER.MAX_ITER is 0: give more"), "SOLVER.MAX_ITER is 0: give more"),
         (FileNotFoundError("x.json does not exist"), "x.json does not exist"),
         (FileNotFoundError(2, "No such file or directory", "x.json"), "x.json: No such file or directory"),
-        (PermissionError(13, "Permission denied", "/x"), "/x: Permission denied"),
+        (
+            PermissionError(13, "Permission denied", "/x"),
+            f"/x can't be used (Permission denied): give user {os.geteuid()} the permission to use it, or "
+            "use a copy in another folder",
+        ),
+        (
+            OSError(24, "Too many open files"),
+            "Too many open files: raise `ulimit -n`, or use fewer data loader workers",
+        ),
+        (
+            ValueError(
+                "Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
+                'last):\n  File "images.py", line 3\nValueError: Image a.png cannot be read: replace it\n'
+            ),
+            "Image a.png cannot be read: replace it",
+        ),
         (OSError("disk full"), "disk full"),
     ],
 )

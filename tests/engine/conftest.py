@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 from detectron2.data import DatasetCatalog
 
-from reldn_d2.checkpoint import RelationCheckpointer
-from reldn_d2.engine import vocabulary_of
 from tests.builders.config_files import data_sets
-from tests.builders.tiny_models import TinyConfig, make_model
+from tests.builders.tiny_models import TinyConfig
+from tests.builders.tiny_runs import save_random_weights
 
 
 @pytest.fixture
@@ -22,6 +21,4 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def weights(tiny_config: TinyConfig, tmp_path: Path) -> str:
     """A complete RelDN checkpoint."""
-    vocabulary = vocabulary_of("reldn_scenes_tiny_train")
-    RelationCheckpointer(make_model(tiny_config()), str(tmp_path), vocabulary=vocabulary).save("reldn")
-    return str(tmp_path / "reldn.pth")
+    return save_random_weights(tiny_config(), tmp_path)

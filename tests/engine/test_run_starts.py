@@ -1,6 +1,7 @@
 """What is checked and said before a run trains or evaluates."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,15 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog
 
-from reldn_d2.engine import RelationPredictor, Trainer, evaluate, load_config, parts_of, setup
+from reldn_d2.engine import (
+    RelationPredictor,
+    Trainer,
+    check_num_gpus,
+    evaluate,
+    load_config,
+    parts_of,
+    setup,
+)
 from reldn_d2.engine.first_screen import DataCounts, count_data
 from tests.builders.tiny_models import TinyConfig
 from tests.builders.tiny_runs import KINDS, arguments, train
@@ -125,6 +134,39 @@ def test_a_missing_gpu_is_one_line_with_the_remedy(
     for use in (Trainer, evaluate, RelationPredictor, lambda x: parts_of(x).model()):
         with pytest.raises(ValueError, match="finds no GPU here"):
             use(cfg)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("device", "gpus", "problem", "remedy"),
+    [
+        ("cuda:1", 1, "but the last GPU that PyTorch finds here is cuda:0", "cuda"),
+        ("cuda:1", 0, "but PyTorch finds no GPU here", "cpu"),
+        ("meta", 0, "but PyTorch can't use it here", "cpu"),
+        ("xpu", 0, "but PyTorch can't use it here", "cpu"),
+    ],
+)
+def test_a_device_that_is_not_here_is_one_line_with_the_remedy(
+    kind: str, device: str, gpus: int, problem: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    args = arguments(kind, device=device)
+    parts = parts_of(load_config(args.config_file, args.opts))
+    with pytest.raises(ValueError, match=f" is '{device}', {problem}: add ") as caught:
+        parts.check_device()
+    words = " ".join(parts.override(parts.keys.device, remedy))
+    assert str(caught.value).endswith(f": add {words} (or --device {remedy}, where it is an option)")
+
+
+@pytest.mark.parametrize(("number", "gpus", "refused"), [(2, 1, True), (8, 0, False), (2, 2, False)])
+def test_more_processes_than_gpus_are_refused(
+    number: int, gpus: int, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    with pytest.raises(ValueError, match=r"--num-gpus is 2, .*give 1 at most") if refused else nullcontext():
+        check_num_gpus(number)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -51,9 +51,9 @@ def check(run: Run, folder: Path, wanted: End, kills: list[Kill], seed: int) -> 
 @pytest.mark.parametrize("model", ["detector", "reldn"])
 @pytest.mark.parametrize("kind", ["yaml", "python"])
 def test_killed_runs_end_as_an_undisturbed_one(
-    kind: str, model: str, processes: int, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, model: str, processes: int, small_weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Run(kind, model, weights, processes)
+    run = Run(kind, model, small_weights, processes)
     assert train(run, tmp_path, tmp_path / "undisturbed")
     wanted = End.of(tmp_path / "undisturbed", processes)
     check(run, tmp_path, wanted, [("step", 4), ("step", 7)], seed=7)
@@ -75,7 +75,7 @@ EVERYWHERE: list[Kill] = [
 
 
 @pytest.mark.slow
-def test_killed_everywhere(weights: str, tmp_path: Path) -> None:
-    run = Run("yaml", "reldn", weights)
+def test_killed_everywhere(small_weights: str, tmp_path: Path) -> None:
+    run = Run("yaml", "reldn", small_weights)
     assert train(run, tmp_path, tmp_path / "undisturbed")
     check(run, tmp_path, End.of(tmp_path / "undisturbed"), EVERYWHERE, seed=7)

@@ -20,9 +20,9 @@ _ALL = [*itertools.product(("yaml", "python"), ("detector", "reldn"), (1, 2), (0
 @pytest.mark.trial
 @pytest.mark.parametrize("kind, model, processes, workers, seed", _ALL)
 def test_random_kills(
-    kind: str, model: str, processes: int, workers: int, seed: int, weights: str, tmp_path: Path
+    kind: str, model: str, processes: int, workers: int, seed: int, small_weights: str, tmp_path: Path
 ) -> None:
-    run = Run(kind, model, weights, processes, _LENGTH)
+    run = Run(kind, model, small_weights, processes, _LENGTH)
     start = time.monotonic()
     assert train(run, tmp_path, tmp_path / "undisturbed", workers=workers)
     whole = time.monotonic() - start

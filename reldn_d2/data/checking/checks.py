@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.progress import progress
+from reldn_d2.utils.system_errors import is_explained
 
 from ..arrays import is_repeat
 from ..images import read_image, upright_size
@@ -270,7 +271,7 @@ def _picture_problem(size_of: Callable[[str], _Size], job: tuple[str, list[int]]
     # a damaged file may make a decoder raise any exception
     except Exception as error:
         # The cause is the decoder's own error. The outer message would repeat the remedy of `KINDS`.
-        reason = str(error.__cause__ or error)
+        reason = str(error if is_explained(error) else error.__cause__ or error)
         return "unreadable_image", reason if file_name in reason else f"{file_name}: {reason}"
     if [*size] == expected:
         return None

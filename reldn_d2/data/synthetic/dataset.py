@@ -12,6 +12,7 @@ from detectron2.structures import BoxMode
 
 from reldn_d2.structures.dataset_dicts import entity_classes
 from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.system_errors import extended
 
 from ..images import cache_folder
 from ..registration import register_relation_dataset
@@ -118,6 +119,7 @@ def load_scenes(
         Detectron2 dataset dicts with `relations`: (R, 3) int64 (subject, object, predicate).
 
     Raises:
+        OSError: a picture can't be written.
         ValueError: unknown split, or a negative number.
     """
     if num_scenes < 0:
@@ -128,9 +130,11 @@ def load_scenes(
     missing = [index for index, path in enumerate(paths) if not path.exists()]
     if missing:
         logger.info("drawing %d scenes into %s", len(missing), folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        for index in missing:
-            _write_png(paths[index], draw_scene(scenes[index]))
+        try:
+            for index in missing:
+                _write_png(paths[index], draw_scene(scenes[index]))
+        except OSError as error:
+            raise extended(error, "XDG_CACHE_HOME names another folder for the drawn scenes") from error
     return [
         scene_dict(scene, str(path), i) for i, (scene, path) in enumerate(zip(scenes, paths, strict=True))
     ]

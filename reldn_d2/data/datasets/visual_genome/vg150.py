@@ -23,6 +23,7 @@ Legend of shape letters:
     R  relationships of all images, image after image
 """
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ from numpy.typing import NDArray
 from reldn_d2.structures.annotations import Annotations
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.json_files import read_json
+from reldn_d2.utils.system_errors import explained, is_of_the_system
 
 from ...filters import images_with_relations, one_relation_per_pair, overlapping_relations
 from ...fit_boxes import fit_boxes, mark_changed_boxes
@@ -57,6 +59,10 @@ TRAIN, TEST = 0, 2
 
 # A file may hold one or both of these arrays of boxes. The one with the finer pixels is read.
 _SIDES = {"boxes_1024": 1024, "boxes_512": 512}
+
+# What systems say if a file can't be locked, because another program has locked it or the disk has no locks.
+_LOCKED = {errno.EAGAIN, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+
 # The other arrays of the file: the meaning of a row, and the number of columns.
 _LAYOUT = {
     "labels": ("box", 1),
@@ -394,6 +400,10 @@ def _read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
             arrays = {key: file[key][()] for key in layout if isinstance(file.get(key), h5py.Dataset)}
     # h5py raises any of these, depending on where the file is damaged
     except (OSError, RuntimeError, ValueError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno in _LOCKED:
+            raise _locked(path, error) from error
+        if isinstance(error, OSError) and is_of_the_system(error):
+            raise explained(error, path) from error
         raise ValueError(
             f"{path} cannot be read ({error}): it is not an HDF5 file, or it is cut off. Download it again."
         ) from error
@@ -411,6 +421,17 @@ def _read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
                 "the file again."
             )
     return arrays
+
+
+def _locked(path: str | os.PathLike[str], error: OSError) -> OSError:
+    """An error that says why HDF5 did not get its lock on a file that need not be damaged."""
+    made = type(error)(
+        f"{os.fspath(path)} can't be locked ({error}). Another program has it open for writing: close that "
+        "program. If there is none, the disk has no locks, as some network disks: set the environment "
+        "variable HDF5_USE_FILE_LOCKING=FALSE, or copy the file to a local disk"
+    )
+    made.errno = error.errno
+    return made
 
 
 def _typed(path: str | os.PathLike[str], key: str, array: NDArray[Any], columns: int) -> NDArray[Any]:

@@ -1,0 +1,210 @@
+"""Locks on output folders, so that two runs do not write the same files.
+
+A training holds its folder alone. Evaluations share a folder, but two of the same data set and task would
+write the same results, so the second is refused. A lock is a file in the folder that its process has locked
+with `flock`. The system frees it when the process ends, also by a kill. The file says who holds it, and is
+removed at the end of the run.
+"""
+
+import atexit
+import logging
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from detectron2.utils import comm
+
+from reldn_d2.utils.io import remove_orphans
+from reldn_d2.utils.locks import Locking, is_still_at, lock
+from reldn_d2.utils.system_errors import explained, megabytes
+
+from .parts import RunParts
+
+logger = logging.getLogger(__name__)
+
+LOCK_FILE = ".reldn_d2.lock"
+_LONGEST_NAME = 200
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A lock of this process."""
+
+    descriptor: int
+    alone: bool
+
+
+# Lock file -> the lock of this process on it.
+_held: dict[Path, _Held] = {}
+
+
+def hold_for_training(parts: RunParts) -> None:
+    """Locks the output folder of a training, and removes temporary files that killed processes left there.
+
+    Only the main process does so; the others stop with it. What this process holds already stays held. It
+    lasts until `release`, or until this process holds another folder.
+
+    Raises:
+        ValueError: another process trains or evaluates in this folder. Every process of the run raises it.
+        OSError: the folder can't be written. Every process of the run raises it.
+    """
+    _together(lambda: _hold(parts, "training", {LOCK_FILE: True}))
+
+
+def hold_for_evaluation(parts: RunParts) -> None:
+    """Locks the output folder of an evaluation together with others, and its data sets and task alone.
+
+    Otherwise it is as `hold_for_training`.
+
+    Raises:
+        ValueError: another process trains in this folder, or evaluates the same data set and task.
+        OSError: the folder can't be written.
+    """
+    task = parts.settings().get(parts.keys.task, "") if parts.is_relation_model else "detector"
+    locks = {LOCK_FILE: False}
+    for name in parts.test_datasets:
+        plain = re.sub(r"\W+", "_", f"{name}_{task}")[-_LONGEST_NAME:]
+        locks[f".{plain}{LOCK_FILE}"] = True
+    _together(lambda: _hold(parts, "evaluation", locks))
+
+
+@contextmanager
+def holding(parts: RunParts) -> Iterator[None]:
+    """Holds the output folder of a training until the block ends, also if it was held before.
+
+    Raises:
+        ValueError, OSError: see `hold_for_training`.
+    """
+    hold_for_training(parts)
+    try:
+        yield
+    finally:
+        release()
+
+
+def release() -> None:
+    """Gives up the locks of this process, and removes their files. Without a lock it does nothing."""
+    for path in list(_held):
+        _give_up(path)
+
+
+def _together(hold: Callable[[], None]) -> None:
+    """Calls a function in the main process. Every process of the run raises its error, so that none waits."""
+    refusal: OSError | ValueError | None = None
+    if comm.is_main_process():
+        try:
+            hold()
+        except (OSError, ValueError) as error:
+            refusal = error
+    for found in comm.all_gather(refusal):
+        if found is not None:
+            raise found
+
+
+def _hold(parts: RunParts, what: str, names: Mapping[str, bool]) -> None:
+    """Takes the locks of a run, all or none, and gives up those of an earlier run of this process.
+
+    Args:
+        parts: parts of the run.
+        what: kind of the run.
+        names: name of the lock file -> whether the run needs it alone.
+    """
+    folder = Path(parts.output_dir).resolve()
+    wanted = {folder / name: alone for name, alone in names.items()}
+    for path in _held.keys() - wanted.keys():
+        _give_up(path)
+    if all(path in _held and (_held[path].alone or not alone) for path, alone in wanted.items()):
+        return
+    try:
+        for path, alone in wanted.items():
+            _take(path, what, parts, alone=alone)
+    except BaseException:
+        release()
+        raise
+    orphans = remove_orphans(folder)
+    if orphans.count:
+        logger.info(
+            "Removed %d temporary files of interrupted runs from %s (%s)",
+            orphans.count, folder, megabytes(orphans.size),
+        )  # fmt: skip
+
+
+def _take(path: Path, what: str, parts: RunParts, *, alone: bool) -> None:
+    if path in _held:
+        if _held[path].alone or not alone:
+            return
+        _give_up(path)
+    descriptor = _open(path)
+    while True:
+        result = lock(descriptor, shared=not alone)
+        # The run that held it before may have removed the file in between.
+        if result is not Locking.DONE or is_still_at(descriptor, path):
+            break
+        os.close(descriptor)
+        descriptor = _open(path)
+    if result is Locking.DONE:
+        _held[path] = _Held(descriptor, alone)
+        # Only words for another process. A disk that is full is an error where it matters.
+        with suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, _who(what).encode(), 0)
+        return
+    holder = os.pread(descriptor, 1000, 0).decode(errors="replace")
+    os.close(descriptor)
+    if result is Locking.NOT_POSSIBLE:
+        with suppress(OSError):
+            path.unlink()
+        logger.warning(
+            "%s is on a disk without locks: nothing stops another run from writing into this folder, too",
+            path.parent,
+        )
+        return
+    words = " ".join(parts.override(parts.keys.output_dir, "FOLDER"))
+    raise ValueError(
+        f"{path.parent} is in use by another run ({holder or 'it does not say which'}), and both would write "
+        f"the same files: wait until it has ended, or add {words} (or --output FOLDER, where it is an option)"
+    )
+
+
+def _open(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise explained(error, path.parent, "written") from error
+
+
+def _who(what: str) -> str:
+    return (
+        f"{what}, process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}"
+    )
+
+
+def _give_up(path: Path) -> None:
+    held = _held.pop(path)
+    # The file is removed while it is locked, so that nobody waits for a file that has no name. Another
+    # evaluation may share the lock; then the last of them removes it.
+    if held.alone or lock(held.descriptor) is Locking.DONE:
+        with suppress(OSError):
+            path.unlink()
+    os.close(held.descriptor)
+
+
+def _forget_in_child() -> None:
+    """Closes the files in a forked process, such as a data loader's worker.
+
+    A worker lives on for seconds when its parent is killed, and would hold the lock as long.
+    """
+    for held in _held.values():
+        os.close(held.descriptor)
+    _held.clear()
+
+
+atexit.register(release)  # of a run that failed before it trained
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forget_in_child)
