@@ -43,7 +43,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "data": [
         {"arrays", "images", "fit_boxes", "registration", "detections", "loaders"},
-        {"filters", "statistics", "mapper"},
+        {"filters", "statistics", "mapper", "chosen_batches"},
         {"datasets", "synthetic", "checking"},
         {"builtin", "conversion", "data_file"},
     ],
@@ -78,6 +78,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"run_identity", "optimizer", "protocols", "user_modules", "console", "seed", "duration"},
         {"datasets", "parts", "best_checkpoint"},
         {"yaml", "lazy", "first_screen", "length", "summary"},
+        {"resumable_evaluation"},
         {"run"},
         {"relation_training"},
         {"trainer"},
