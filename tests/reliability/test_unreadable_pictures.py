@@ -96,9 +96,13 @@ def test_an_unreadable_picture_names_itself_and_the_predictions_before_it_are_ke
         "(--skip-unreadable of `reldn evaluate`)"
     )
     counts.TEST.SKIP_UNREADABLE = True
+    for path in copies[:5]:
+        path.unlink()  # pictures of saved predictions are not opened again
     with computed() as found:
         evaluate(counts)
     assert found == [6, 7]
+    listed = json.loads((folder.parent / COPY / "unreadable_images.json").read_text())
+    assert [x["image_id"] for x in listed["unreadable"]] == [5]
 
 
 def test_a_mended_picture_needs_no_option(counts: CfgNode, copies: list[Path], tmp_path: Path) -> None:
