@@ -171,6 +171,9 @@ def _defaults() -> CN:
     # (docs/evaluation.md). Needs TEST.EVAL_PERIOD.
     cfg.TEST.BEST_CHECKPOINT = False
 
+    # Exclude images whose picture can't be read from an evaluation, and list them. Otherwise they are errors.
+    cfg.TEST.SKIP_UNREADABLE = False
+
     # Factor of the learning rate for the predicate backbone and its box head.
     cfg.SOLVER.PREDICATE_BACKBONE_LR_FACTOR = 0.1
 

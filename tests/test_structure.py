@@ -43,7 +43,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "data": [
         {"arrays", "images", "fit_boxes", "registration", "detections", "loaders"},
-        {"filters", "statistics", "mapper", "training_loader"},
+        {"filters", "statistics", "mapper", "training_loader", "chosen_batches"},
         {"datasets", "synthetic", "checking"},
         {"builtin", "conversion", "data_file"},
     ],
@@ -79,6 +79,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"datasets", "parts", "best_checkpoint"},
         {"exact_resume"},
         {"yaml", "lazy", "first_screen", "length", "rate", "summary", "folder_lock", "failed_writes"},
+        {"resumable_evaluation"},
         {"run"},
         {"finite"},
         {"relation_training"},

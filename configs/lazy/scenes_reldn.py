@@ -67,3 +67,4 @@ train.max_iter = 200
 train.checkpointer.period = 100
 train.eval_period = 0
 train.best_checkpoint = False  # also keep the weights of the best evaluation; needs train.eval_period
+train.skip_unreadable = False  # exclude images whose picture can't be read from evaluations

@@ -70,3 +70,4 @@ train.output_dir = "output/lazy/vrd_detector_vitdet_b"
 train.max_iter = 6000
 train.eval_period = 0
 train.best_checkpoint = False  # also keep the weights of the best evaluation; needs train.eval_period
+train.skip_unreadable = False  # exclude images whose picture can't be read from evaluations

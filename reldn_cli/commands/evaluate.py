@@ -26,6 +26,7 @@ _OF_PREDICTIONS = (
     ),
     *("--submission", "--kaggle"),
 )
+_OF_MODELS = ("--skip-unreadable", "--restart")
 # Options that --submission, which computes no scores, does not use.
 _OF_SCORES = (
     *("--protocol", "--output", "--confusion-subset", "--train-dataset", "--image-labels"),
@@ -60,6 +61,18 @@ def _add_arguments(parser: Parser) -> None:
         "predictions)",
     )
     add("--confusion-subset", action="store_true", help="also score only the images with a confusable case")
+    model = parser.add_argument_group("with a model")
+    add = model.add_argument
+    add(
+        "--skip-unreadable",
+        action="store_true",
+        help="exclude images whose picture can't be read, and list them (default: the first one is an error)",
+    )
+    add(
+        "--restart",
+        action="store_true",
+        help="begin anew where an evaluation was stopped (default: go on with the predictions it saved)",
+    )
     saved = parser.add_argument_group("with --predictions")
     add = saved.add_argument
     add(
@@ -106,6 +119,8 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
             )
         check_launch(parser, args)
         return
+    if given(_OF_MODELS):
+        parser.error(f"{given(_OF_MODELS)[0]} is for a model: leave it out with --predictions")
     if given(("--weights", "--config-file", "--device", "--opts")):
         parser.error(
             "--predictions needs no model: leave out --weights, --config-file, --device and overrides"

@@ -7,7 +7,16 @@ from reldn_d2.engine import evaluate, set_up_run
 from . import saved_predictions
 from .common import FINISHED, find_weights, launched, load_run_config, prepare
 
-_OPTIONS = ("weights", "output", "device", "task", "dataset", "protocol", "confusion_subset")
+_OPTIONS = (
+    "weights",
+    "output",
+    "device",
+    "task",
+    "dataset",
+    "protocol",
+    "confusion_subset",
+    "skip_unreadable",
+)
 
 
 def run(args: Namespace) -> int:
@@ -27,4 +36,4 @@ def evaluate_model(args: Namespace) -> None:
         args.output = weights.folder  # the folder may have been moved since the training
     run = load_run_config(args, _OPTIONS, weights=weights, data=data)
     set_up_run(run.cfg, run.config_file, run.opts, eval_only=True)
-    evaluate(run.cfg)
+    evaluate(run.cfg, restart=args.restart)

@@ -23,8 +23,8 @@ from .registration import datasets_root
 
 logger = logging.getLogger(__name__)
 
-# PIL raises any of these for a damaged file, depending on its format.
-_UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
+#: PIL raises any of these for a damaged file, depending on its format.
+UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 
 _EXIF_ORIENTATION = 274
 # these orientations exchange width and height of the upright picture
@@ -105,7 +105,7 @@ def read_image(file_name: str, image_format: str) -> NDArray[np.uint8]:
         image: NDArray[np.uint8] = utils.read_image(file_name, format=image_format)
     except FileNotFoundError as error:
         raise _missing(file_name) from error
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _damaged(file_name, error) from error
     return image
 
@@ -124,7 +124,7 @@ def upright_size(file_name: str | os.PathLike[str]) -> tuple[int, int]:
             on_its_side = image.getexif().get(_EXIF_ORIENTATION) in _EXIF_ON_ITS_SIDE
     except FileNotFoundError as error:
         raise _missing(file_name) from error
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _damaged(file_name, error) from error
     return (height, width) if on_its_side else (width, height)
 

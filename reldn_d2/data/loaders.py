@@ -33,6 +33,10 @@ class QueryingLoader:
         self.loader = loader
         self._queries = queries
 
+    def with_loader(self, loader: Any) -> "QueryingLoader":
+        """The same queries for another loader of the same images."""
+        return QueryingLoader(loader, self._queries)
+
     def __len__(self) -> int:
         return len(self.loader)
 

@@ -20,7 +20,7 @@ from .folder_lock import release
 from .lazy import LazyParts, load_lazy_config, override_lazy_config
 from .parts import Config, RunParts
 from .run import check_vocabulary, last_checkpoint, load_weights, test
-from .summary import INFERENCE, Summary, evaluation_settings, files_of_run
+from .summary import INFERENCE, Summary, evaluation_settings, files_of_run, notes_on_results
 from .trainer import Trainer
 from .yaml import YamlParts, count_predicates, load_yaml_config, override_yaml_config
 
@@ -84,35 +84,48 @@ def load_model(cfg: Config, *, resume: bool = False) -> nn.Module:
     return load_weights(parts_of(cfg), resume=resume)
 
 
-def evaluate(cfg: Config, *, resume: bool = False) -> dict[str, Any]:
+def evaluate(cfg: Config, *, resume: bool = False, restart: bool = False) -> dict[str, Any]:
     """Evaluates a checkpoint on the test sets and compares the results with those that the config expects.
 
-    The main process writes a summary to the folder `inference` in the output folder.
+    The main process writes a summary to the folder `inference` in the output folder. If an earlier evaluation
+    was stopped, it goes on with the predictions that this one has saved there.
 
     Args:
         cfg: config of either stage and kind.
         resume: see `load_model`.
+        restart: whether to drop such predictions and begin anew.
 
     Returns:
         See `reldn_d2.engine.run.test`.
+
+    Raises:
+        ValueError: the config or the weights do not fit, or there are predictions of another evaluation; see
+            `load_weights` and `test`.
     """
     try:
-        return _evaluate(parts_of(cfg), resume=resume)
+        return _evaluate(parts_of(cfg), resume=resume, restart=restart)
     finally:
         release()  # what `set_up_run` has locked
 
 
-def _evaluate(parts: RunParts, *, resume: bool) -> dict[str, Any]:
+def _evaluate(parts: RunParts, *, resume: bool, restart: bool) -> dict[str, Any]:
     model = load_weights(parts, resume=resume)
     weights = last_checkpoint(parts) if resume else None
     weights = weights or parts.weights or "none, the semantic table is counted"
     about = describe_evaluation(parts, check_vocabulary(parts, parts.test_datasets), weights)
     logger.info("Evaluation\n%s", as_block(about))
-    results = test(parts, model)
+    results = test(parts, model, others="restart" if restart else "refuse")
     if comm.is_main_process():
         title = f"Evaluation finished; weights: {weights}"
         files = files_of_run(parts, results, trained=False)
-        summary = Summary(title, parts.test_datasets, evaluation_settings(parts), results, files)
+        summary = Summary(
+            title,
+            parts.test_datasets,
+            evaluation_settings(parts),
+            results,
+            files,
+            notes=notes_on_results(parts),
+        )
         summary.save(Path(parts.output_dir, INFERENCE))
         logger.info(summary.for_the_screen())
     parts.verify(results)

@@ -15,7 +15,6 @@ from reldn_d2.data import ResumableTrainLoader
 from reldn_d2.utils.random_numbers import mixed_seed, seed_generators
 
 from .best_checkpoint import KeepBest
-from .seed import drawn_seed
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +40,12 @@ class ExactResume(hooks.HookBase):
         """Prepares a training from its beginning.
 
         Args:
-            seed: seed of the config. Negative: it is drawn, the same for all processes.
+            seed: seed of the config. Negative: it is drawn from NumPy's generator, as Detectron2's sampler does,
+                and is the same for all processes.
             output_dir: folder of the run.
         """
         self._given = seed if seed >= 0 else None
-        self._seed = drawn_seed() if self._given is None else self._given
+        self._seed = comm.shared_random_seed() if self._given is None else self._given
         self._metrics = Path(output_dir, METRICS_FILE)
         self._saved: Mapping[str, Any] | None = None
 
@@ -72,12 +72,15 @@ class ExactResume(hooks.HookBase):
                 loader.seed = self._seed
             return
         self._continue_data(loader, done)
-        written = -1
-        if comm.is_main_process():
-            written = drop_metrics(self._metrics, from_iteration=done - 1)
+        written = drop_metrics(self._metrics, from_iteration=done) if comm.is_main_process() else -1
+        written = comm.all_gather(written)[0]
         if self._saved is not None:
             _restore_scalars(self.trainer.storage, self._saved["scalars"], written)
+        if written < done - 1:  # the writers are the last in a step
             self._finish_step(done - 1)
+        if done >= self.trainer.max_iter:
+            # No step follows. Detectron2 counts from the last one.
+            self.trainer.iter = done - 1
 
     def before_step(self) -> None:
         """Seeds the random numbers of the step."""
@@ -113,9 +116,7 @@ class ExactResume(hooks.HookBase):
         for hook in trainer._hooks:
             if isinstance(hook, _BEHIND_THE_CHECKPOINT):
                 hook.after_step()
-        if step + 1 < trainer.max_iter:
-            trainer.iter = trainer.storage.iter = step + 1
-        # Otherwise no step follows, and Detectron2 counts from the last one.
+        trainer.iter = trainer.storage.iter = step + 1
 
 
 def _change(saved: Mapping[str, Any] | None, seed: int | None) -> str:

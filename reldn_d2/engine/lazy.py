@@ -221,6 +221,7 @@ class LazyParts(RunParts):
         clip_gradients="an optimizer that clips them",
         eval_period="train.eval_period",
         best_checkpoint="train.best_checkpoint",
+        skip_unreadable="train.skip_unreadable",
     )
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -248,6 +249,7 @@ class LazyParts(RunParts):
         self.base_lr = cfg.optimizer.get("lr")
         self.schedule = _schedule_in_words(cfg.lr_multiplier, train.max_iter)
         self.best_checkpoint = bool(train.get("best_checkpoint", False))
+        self.skip_unreadable = bool(train.get("skip_unreadable", False))
         self.checkpoint_options, self.ddp_options = dict(train.checkpointer), dict(train.ddp)
         self.cudnn_benchmark = bool(train.get("cudnn_benchmark", False))
 

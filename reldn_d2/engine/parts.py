@@ -51,6 +51,7 @@ class KeyNames:
     clip_gradients: str
     eval_period: str
     best_checkpoint: str
+    skip_unreadable: str
 
 
 class RunParts(ABC):
@@ -76,6 +77,7 @@ class RunParts(ABC):
         base_lr: learning rate that the schedule multiplies; None: the config does not say.
         schedule: the learning rate's course in words.
         best_checkpoint: whether the weights of the best evaluation are kept, too.
+        skip_unreadable: whether an evaluation excludes images whose picture can't be read.
         eval_period: number of iterations between two evaluations; 0: only at the end.
         log_period: number of iterations between two log lines.
         checkpoint_options: arguments of Detectron2's PeriodicCheckpointer.
@@ -103,6 +105,7 @@ class RunParts(ABC):
     base_lr: float | None
     schedule: str
     best_checkpoint: bool
+    skip_unreadable: bool
     eval_period: int
     log_period: int
     checkpoint_options: Mapping[str, Any]

@@ -17,7 +17,6 @@ from detectron2.evaluation import (
     COCOEvaluator,
     DatasetEvaluator,
     DatasetEvaluators,
-    inference_on_dataset,
     print_csv_format,
 )
 from detectron2.utils import comm
@@ -33,6 +32,7 @@ from .console import printed_to_log
 from .datasets import common_vocabulary
 from .first_screen import DataCounts, count_data
 from .parts import RunParts
+from .resumable_evaluation import Others, UnfinishedEvaluation
 from .run_identity import check_resumed, matches, run_identity
 
 logger = logging.getLogger(__name__)
@@ -229,9 +229,13 @@ def load_weights(parts: RunParts, *, resume: bool = False) -> nn.Module:
 
 
 def test(
-    parts: RunParts, model: nn.Module, evaluators: Sequence[DatasetEvaluator] | None = None
+    parts: RunParts,
+    model: nn.Module,
+    evaluators: Sequence[DatasetEvaluator] | None = None,
+    *,
+    others: Others = "delete",
 ) -> dict[str, Any]:
-    """Evaluates a model on the test sets.
+    """Evaluates a model on the test sets. It goes on where an earlier try with the same model was stopped.
 
     An evaluator may ask the model for more than its ranked list, see `reldn_d2.structures.queries`.
 
@@ -239,6 +243,8 @@ def test(
         parts: parts of the model's config.
         model: the model with its weights.
         evaluators: one for each test set, instead of those of the config.
+        others: what happens to predictions that a stopped evaluation of another model, of other data or with
+            other settings left in the output folder, see `resumable_evaluation`.
 
     Returns:
         "task/protocol" -> metric -> number. With several data sets the first key is "data set/task/protocol",
@@ -246,7 +252,7 @@ def test(
 
     Raises:
         ValueError: a test set has other classes than the config, or the numbers of evaluators and test sets
-            differ.
+            differ; or see `UnfinishedEvaluation`.
     """
     names = parts.test_datasets
     if names:
@@ -259,6 +265,7 @@ def test(
     comm.synchronize()
     _share_buffers(model)
     results: OrderedDict[str, dict[str, Any]] = OrderedDict()
+    unfinished = UnfinishedEvaluation(parts, model, names, others)
     for i, name in enumerate(names):
         try:
             evaluator = parts.evaluator(name) if evaluators is None else evaluators[i]
@@ -271,10 +278,12 @@ def test(
         if queries is not None:
             loader = with_queries(loader, queries)
         with printed_to_log(logger) if isinstance(evaluator, COCOEvaluator) else nullcontext():
-            results[name] = inference_on_dataset(model, loader, evaluator)
+            results[name] = unfinished.evaluate(name, loader, evaluator, queries)
         if comm.is_main_process():
             logger.debug("Evaluation results for %s in csv format:", name)
             print_csv_format(results[name])
+    # Only now, so that of several data sets none is evaluated twice.
+    unfinished.finish()
     if len(results) == 1:
         return next(iter(results.values()))
     return {f"{name}/{task}": x for name, tasks in results.items() for task, x in tasks.items()}

@@ -53,6 +53,7 @@ FREE_KEYS = (
     FreeKeys("nothing", ("SOLVER.CHECKPOINT_PERIOD",), ("train.checkpointer.*",)),
     FreeKeys("nothing", ("TEST.EVAL_PERIOD", "TEST.EXPECTED_RESULTS"), ("train.eval_period",)),
     FreeKeys("nothing", ("TEST.BEST_CHECKPOINT",), ("train.best_checkpoint",)),
+    FreeKeys("nothing", ("TEST.SKIP_UNREADABLE",), ("train.skip_unreadable",)),
     FreeKeys("nothing", (f"{_HEAD}.TEST.TASK",), ("model.task",)),
     FreeKeys("nothing", (f"{_HEAD}.TEST.PROTOCOLS",), ("dataloader.evaluator.protocols.names",)),
     FreeKeys("nothing", (f"{_HEAD}.TEST.CONFUSION_SUBSET",), ("dataloader.evaluator.confusion_subset",)),
@@ -77,6 +78,20 @@ FREE_KEYS = (
 # These match patterns above, but must not change: stage 2 trains on the detections, and precise batch
 # normalisation changes the model at every evaluation.
 BOUND_YAML_KEYS = ("TEST.DETECTIONS_PER_IMAGE", "TEST.PRECISE_BN.*")
+
+# More keys that change no output of a given model for given dataset dicts.
+_NOT_IN_OUTPUTS = {
+    "yaml": ("SOLVER.*", "DATASETS.*"),
+    "python": (
+        *("optimizer.*", "lr_multiplier.*", "train.*", "datasets.*"),
+        *(
+            "dataloader.train.*",
+            "dataloader.statistics.*",
+            "dataloader.evaluator.*",
+            "dataloader.test.dataset.*",
+        ),
+    ),
+}
 
 _LISTED = 10
 
@@ -104,6 +119,18 @@ def flatten(cfg: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
             yield f"{prefix}{key}", json.dumps(value, default=yaml.dump)
 
 
+def output_settings(settings: Mapping[str, str], *, python: bool) -> dict[str, str]:
+    """The settings that the outputs of a model depend on, besides its weights, its task and the images.
+
+    Args:
+        settings: every key of the config and its value (`RunParts.settings`).
+        python: whether the config is in Python.
+    """
+    kind: Literal["yaml", "python"] = "python" if python else "yaml"
+    without = (*free_patterns(kind, ("nothing", "start", "draws")), *_NOT_IN_OUTPUTS[kind])
+    return {key: value for key, value in settings.items() if not matches(key, without)}
+
+
 def run_identity(
     settings: Mapping[str, str], free: Sequence[str], training_data: Sequence[DatasetDict]
 ) -> dict[str, str]:
@@ -120,7 +147,7 @@ def run_identity(
     """
     return {
         "number of training images": str(len(training_data)),
-        "training data (sha256 of annotations and precomputed detections)": _fingerprint(training_data),
+        "training data (sha256 of annotations and precomputed detections)": fingerprint(training_data),
         **{key: value for key, value in settings.items() if not matches(key, free)},
     }
 
@@ -168,10 +195,11 @@ def _is_gone(value: str) -> bool:
     return value.startswith('"reldn_d2.') and locate(json.loads(value)) is None
 
 
-def _fingerprint(training_data: Sequence[DatasetDict]) -> str:
+def fingerprint(dataset_dicts: Iterable[DatasetDict]) -> str:
+    """Digest of dataset dicts with their annotations and detections, without folders and pixels."""
     digest = hashlib.sha256()
-    for image in training_data:
-        annotations = written_annotations(image)
+    for image in dataset_dicts:
+        annotations = written_annotations(image) if "annotations" in image else np.zeros(0)
         arrays: list[NDArray[Any]] = [annotations if len(annotations) else np.zeros(0)]
         if "relations" in image:
             arrays.append(relation_rows(image))

@@ -6,12 +6,14 @@ folder `inference`.
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tabulate
 
+from reldn_d2.evaluation.io.results import excluded_images
 from reldn_d2.evaluation.protocols.headline import headline, main_metrics
 from reldn_d2.utils.io import atomic_write
 
@@ -22,6 +24,8 @@ SUMMARY_FILE, SUMMARY_DATA_FILE = "summary.md", "summary.json"
 BEST_WEIGHTS = "model_best.pth"
 INFERENCE = "inference"
 LAST_EVALUATION_FILE = "last_evaluation.json"
+# In the folder of a data set: the images that its evaluation excluded.
+UNREADABLE_FILE = "unreadable_images.json"
 
 Results = Mapping[str, Mapping[str, float]]
 
@@ -37,6 +41,7 @@ class Summary:
         results: see `reldn_d2.engine.run.test`.
         files: what lies where.
         iterations: length of the training; None: it was an evaluation alone.
+        notes: sentences about the results.
     """
 
     title: str
@@ -45,10 +50,15 @@ class Summary:
     results: Results
     files: Mapping[str, str] = field(default_factory=dict)
     iterations: int | None = None
+    notes: Sequence[str] = ()
 
     def for_the_screen(self) -> str:
         """The title, the headline, the first numbers of each protocol, and the files."""
-        parts = [f"  {self._headline()}", as_block(first_numbers(self.results)), as_block(self.files)]
+        parts = [
+            "\n".join(f"  {line}" for line in (self._headline(), *self.notes)),
+            as_block(first_numbers(self.results)),
+            as_block(self.files),
+        ]
         return f"{self.title}\n" + "\n\n".join(filter(None, parts))
 
     def as_markdown(self) -> str:
@@ -61,7 +71,7 @@ class Summary:
             )
             if rows
         ]
-        return "\n\n".join([f"# {self.title}", f"**{self._headline()}**", *tables]) + "\n"
+        return "\n\n".join([f"# {self.title}", f"**{self._headline()}**", *self.notes, *tables]) + "\n"
 
     def save(self, folder: Path) -> None:
         """Writes `summary.md` and `summary.json`, each in one step."""
@@ -140,6 +150,16 @@ def _saved_results(file: Path, parts: RunParts, iterations: int) -> dict[str, An
     return results
 
 
+def notes_on_results(parts: RunParts) -> list[str]:
+    """What the last evaluation excluded, for each test set from which it excluded images."""
+    notes = []
+    for name in parts.test_datasets:
+        with suppress(FileNotFoundError):
+            found = json.loads(Path(parts.output_dir, INFERENCE, name, UNREADABLE_FILE).read_text())
+            notes.append(f"{name}: {excluded_images(len(found['unreadable']), found['images'])}")
+    return notes
+
+
 def files_of_run(parts: RunParts, results: Results, *, trained: bool, best: str = "") -> dict[str, str]:
     """What lies where in the output folder of a run; only files that exist.
 
@@ -174,6 +194,7 @@ def _files_of_evaluation(parts: RunParts, results: Results) -> dict[str, Path]:
     for name in parts.test_datasets:
         where = f" on {name}" if len(parts.test_datasets) > 1 else ""
         detections = Path(parts.output_dir, INFERENCE, name)
+        files[f"unreadable images{where}"] = detections / UNREADABLE_FILE
         for task in sorted(tasks):
             folder = detections / task
             files[f"results{where}"] = folder / "relation_results.md"

@@ -31,6 +31,7 @@ from .summary import (
     files_of_run,
     finished_evaluation,
     finished_results,
+    notes_on_results,
     save_evaluation,
 )
 from .yaml import YamlParts
@@ -156,7 +157,8 @@ class Trainer(RelationTraining):
     def _summary(self, title: str, results: dict[str, Any]) -> Summary:
         files = files_of_run(self.parts, results, trained=True, best=str(self._best))
         sets, settings = self.parts.test_datasets, evaluation_settings(self.parts)
-        return Summary(title, sets, settings, results, files, self.max_iter)
+        notes = notes_on_results(self.parts)
+        return Summary(title, sets, settings, results, files, self.max_iter, notes)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads as DefaultTrainer does, also the state that earlier releases saved for Python configs."""

@@ -353,6 +353,7 @@ class YamlParts(RunParts):
         clip_gradients="SOLVER.CLIP_GRADIENTS.ENABLED True",
         eval_period="TEST.EVAL_PERIOD",
         best_checkpoint="TEST.BEST_CHECKPOINT",
+        skip_unreadable="TEST.SKIP_UNREADABLE",
     )
 
     def __init__(self, cfg: CfgNode, trainer: "type[RelationTraining]") -> None:
@@ -378,6 +379,7 @@ class YamlParts(RunParts):
         self.batch_size, self.base_lr = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.BASE_LR
         self.schedule = _schedule_in_words(cfg.SOLVER)
         self.best_checkpoint = cfg.TEST.BEST_CHECKPOINT
+        self.skip_unreadable = cfg.TEST.SKIP_UNREADABLE
         self.log_period = _LOG_PERIOD
         self.checkpoint_options = {"period": cfg.SOLVER.CHECKPOINT_PERIOD}
         self.ddp_options = {"broadcast_buffers": False}

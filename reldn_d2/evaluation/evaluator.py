@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +94,19 @@ class RelationEvaluator(DatasetEvaluator):
         self._distributed = distributed
         self._output_dir = None if output_dir is None else Path(output_dir)
         self._predictions: dict[str, PredictedGraph] = {}
+        self._excluded: frozenset[str] = frozenset()
 
     def reset(self) -> None:
-        """Forget all predictions."""
-        self._predictions = {}
+        """Forget all predictions, and exclude no image any more."""
+        self._predictions, self._excluded = {}, frozenset()
+
+    def exclude(self, image_ids: Iterable[object]) -> None:
+        """Evaluate without these images, whose pictures can't be read. Their annotations do not count.
+
+        Args:
+            image_ids: values of "image_id".
+        """
+        self._excluded = frozenset(map(str, image_ids))
 
     @property
     def queries(self) -> dict[str, Queries]:
@@ -164,7 +173,7 @@ class RelationEvaluator(DatasetEvaluator):
             predictions = merge_shards(shards)
         if self._output_dir is not None:
             self._scorer.save(predictions, self._output_dir)
-        return self._scorer.score(predictions, self._output_dir)
+        return self._scorer.score(predictions, self._output_dir, unreadable=self._excluded)
 
 
 def same_prediction(a: PredictedGraph, b: PredictedGraph) -> bool:

@@ -24,7 +24,7 @@ from .checks import prepare_prediction
 from .graphs import GroundTruthGraph, PredictedGraph, Task, parse_task
 from .ground_truth import ground_truth_graphs, iterate_ground_truth, with_verified_classes
 from .io.predictions import save_predictions
-from .io.results import remove_results, results_table, save_results, short_table
+from .io.results import excluded_images, remove_results, results_table, save_results, short_table
 from .io.submission import submission_labels
 from .protocols.confusion import is_confusable
 from .protocols.headline import headline
@@ -151,12 +151,16 @@ class DatasetScorer:
         self,
         predictions: Mapping[str, PredictedGraph],
         output_dir: str | os.PathLike[str] | None = None,
+        *,
+        unreadable: Collection[str] = (),
     ) -> OrderedDict[str, dict[str, float]]:
         """Score predictions, log a table of each protocol, and write the files of `io.results`.
 
         Args:
             predictions: image id -> result of `prepare`.
             output_dir: folder for the files, made if missing; None writes nothing.
+            unreadable: ids of images whose pictures can't be read. Their annotations do not count, and a note
+                says how many they are.
 
         Returns:
             "task/protocol" -> metric -> percent; "task/protocol_confusable" for the confusion subset.
@@ -168,15 +172,16 @@ class DatasetScorer:
             ValueError: if an image has no prediction and that is not allowed, or if the training split has
                 other classes.
         """
-        if not any(len(truth.relations) for truth in self.truths.values()):
+        truths = {i: truth for i, truth in self.truths.items() if i not in unreadable}
+        if not any(len(truth.relations) for truth in truths.values()):
             _logger.warning("%s has no annotated relationship: there is nothing to score", self.dataset_name)
             return OrderedDict()
         split = EvaluatedSplit(self._predicate_classes, self._training_split())
         subsets = {}
         if self._confusion_subset:
-            subsets[CONFUSABLE] = {i for i, truth in self.truths.items() if is_confusable(truth)}
+            subsets[CONFUSABLE] = {i for i, truth in truths.items() if is_confusable(truth)}
         results = evaluate_graphs(
-            self.truths,
+            truths,
             predictions,
             self.task,
             self._protocols,
@@ -184,10 +189,11 @@ class DatasetScorer:
             subsets=subsets,
             allow_missing=self._allow_missing,
         )
-        return self._report(results, output_dir)
+        note = excluded_images(len(self.truths) - len(truths), len(self.truths))
+        return self._report(results, output_dir, note)
 
     def _report(
-        self, results: Mapping[str, ProtocolResult], output_dir: str | os.PathLike[str] | None
+        self, results: Mapping[str, ProtocolResult], output_dir: str | os.PathLike[str] | None, note: str
     ) -> OrderedDict[str, dict[str, float]]:
         where = f"{self.task} on {self.dataset_name}"
         for name, result in results.items():
@@ -201,6 +207,7 @@ class DatasetScorer:
                 dataset_name=self.dataset_name,
                 task=self.task,
                 predicate_classes=self._predicate_classes,
+                note=note,
             )
         reported = OrderedDict(
             (
@@ -210,6 +217,8 @@ class DatasetScorer:
             for name, result in results.items()
         )
         _logger.info("%s, first of all: %s", where, headline(reported) or "no number is defined")
+        if note:
+            _logger.info("%s: %s", where, note)
         return reported
 
     def _read_unseen(self) -> UnseenTriplets | None:

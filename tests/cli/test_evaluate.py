@@ -394,6 +394,8 @@ def test_a_training_split_that_was_asked_for_must_be_readable(
         (("p.npz", "--predicates-per-pair", "0"), "argument --predicates-per-pair: 0 is not at least 1"),
         (("p.npz", "--left-out", "by"), "there is no option --left-out"),
         (("p.npz", "--dataset", "a", "b"), "--predictions are scored on one --dataset"),
+        (("p.npz", "--restart"), "--restart is for a model: leave it out with --predictions"),
+        (("p.npz", "--skip-unreadable"), "--skip-unreadable is for a model: leave it out with --predictions"),
         (
             ("p.npz", "--weights", "x.pth"),
             "--predictions needs no model: leave out --weights, --config-file, --device and overrides",

@@ -61,6 +61,7 @@ def save_results(
     dataset_name: str,
     task: str,
     predicate_classes: Sequence[str],
+    note: str = "",
 ) -> None:
     """Write the five files, each in one step. They replace the files of an earlier evaluation.
 
@@ -69,6 +70,7 @@ def save_results(
         results: name of the protocol -> result.
         dataset_name, task: the data set and the task of the evaluation.
         predicate_classes: names of the P predicates.
+        note: a sentence about all numbers, for the tables.
     """
     folder = Path(folder)
     first = headline({name: _defined(result) for name, result in results.items()})
@@ -76,6 +78,7 @@ def save_results(
         folder / TABLES_FILE,
         f"# Relationships in {dataset_name}, {task}",
         "" if first is None else f"**{first.metric} of {first.group}: {first.value:.2f}**",
+        note,
         f"Percent. Every number is in {RESULTS_FILE}, those of each predicate are in {PREDICATE_TABLES_FILE} "
         f"and {PREDICATES_FILE}.",
         *(f"## {name}\n\n{short_table(result)}" for name, result in results.items()),
@@ -87,6 +90,7 @@ def save_results(
     _save_sections(
         folder / PREDICATE_TABLES_FILE,
         f"# Predicates in {dataset_name}, {task}",
+        note,
         "Percent, except for counts. A dash is an undefined number.",
         *(f"## {name}\n\n{table}" for name, table in predicate_tables.items() if table),
     )
@@ -115,6 +119,13 @@ def save_results(
         dataset_name=dataset_name,
         task=task,
     )
+
+
+def excluded_images(excluded: int, images: int) -> str:
+    """What is said about images of a data set that do not count; empty if all count."""
+    if not excluded:
+        return ""
+    return f"{excluded} of {images} images were unreadable and are excluded: every number is of the others."
 
 
 def remove_results(folder: str | os.PathLike[str]) -> None:
