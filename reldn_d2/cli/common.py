@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 import traceback
 import warnings
 from argparse import Namespace
@@ -29,6 +28,7 @@ from reldn_d2.engine import (
 from reldn_d2.engine.parts import CONFIG_FILE, FINAL_WEIGHTS, Config
 from reldn_d2.model_zoo import get_detectron2_config_file
 from reldn_d2.renamed import OLD_KEYS, present_dataset_name
+from reldn_d2.utils.plain_text import say, visible
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def run_command(module: str, args: Namespace, early: Iterable[warnings.WarningMe
     try:
         status: int = import_module(f"{__package__}.{module}").run(args)
     except (InterruptedByUserError, KeyboardInterrupt) as interrupt:
-        print(f"interrupted: {str(interrupt) or 'finished results are kept'}", file=sys.stderr)
+        say(f"interrupted: {str(interrupt) or 'finished results are kept'}", error=True)
         return INTERRUPTED
     except ProcessRaisedException as error:
         _, mark, text = str(error).rpartition(_MARK)
@@ -83,14 +83,14 @@ def run_command(module: str, args: Namespace, early: Iterable[warnings.WarningMe
 
 
 def _report(message: str, details: str) -> int:
-    print(f"{details}error: {message}", file=sys.stderr)
+    say(f"{details}error: {message}", error=True)
     return ERROR
 
 
 def message_of(error: BaseException) -> str:
     """The message of an error. For errors of the system it names the file."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+        return f"{visible(os.fsdecode(error.filename))}: {error.strerror}"
     return str(error)
 
 

@@ -10,6 +10,7 @@ from torchvision.models import VGG16_Weights
 from reldn_d2.checkpoint.formats import read_checkpoint, write_weights
 from reldn_d2.checkpoint.importers import to_vgg16_detector
 from reldn_d2.checkpoint.importers.efficientnet_lite import installed_weights, to_timm_detector
+from reldn_d2.utils.plain_text import say
 
 from .common import FINISHED
 
@@ -23,7 +24,7 @@ def run(args: Namespace) -> int:
         source = read_checkpoint(args.input or installed_weights())["model"]
         weights, detector = to_timm_detector(source), "build_reldn_timm_fpn_backbone"
     write_weights(args.output, weights)
-    print(f"wrote {args.output}: --weights of a detector with {detector}")
+    say(f"wrote {args.output}: --weights of a detector with {detector}")
     return FINISHED
 
 

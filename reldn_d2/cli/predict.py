@@ -1,6 +1,5 @@
 """`reldn predict`: a JSON graph and a drawing for each image."""
 
-import sys
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -11,6 +10,7 @@ import numpy as np
 from reldn_d2.data.images import read_image
 from reldn_d2.engine import RelationPredictor, parts_of
 from reldn_d2.renamed import OLD_KEYS
+from reldn_d2.utils.plain_text import say, visible
 from reldn_d2.utils.progress import progress
 from reldn_d2.visualization import SceneGraph, draw_scene_graph, scene_graph_to_dict, write_scene_graph
 from reldn_d2.visualization.images import write_png
@@ -42,14 +42,14 @@ def run(args: Namespace) -> int:
         )
     problems, empty = predict_images(RelationPredictor(cfg), images, args)
     done = len(images) - len(problems)
-    print(f"predicted the scene graphs of {done} of {len(images)} images; the results are in {args.output}")
+    say(f"predicted the scene graphs of {done} of {len(images)} images; the results are in {args.output}")
     if empty:
-        print(
+        say(
             f"{empty} of them have no relationship with a score of {args.score_threshold:g} or more: try a "
             "lower --score-threshold"
         )
     for problem in problems:
-        print(problem, file=sys.stderr)
+        say(problem, error=True)
     return PROBLEMS if problems else FINISHED
 
 
@@ -87,7 +87,7 @@ def _images_of(folder: Path) -> list[Path]:
     folders = sum(child.is_dir() for child in children)
     others = len(children) - len(images) - folders
     if folders or others:
-        print(f"{folder}: left out {others} files that do not end in {endings}, and {folders} subfolders")
+        say(f"{folder}: left out {others} files that do not end in {endings}, and {folders} subfolders")
     return images
 
 
@@ -119,7 +119,9 @@ def predict_images(
                 image = read_image(str(path), "BGR")
             except (FileNotFoundError, ValueError) as error:
                 reason = error.__cause__ or error
-                problems.append(f"{path} cannot be read ({reason}): replace it, or take it out of --input")
+                problems.append(
+                    f"{visible(str(path))} cannot be read ({reason}): replace it, or take it out of --input"
+                )
                 continue
             try:
                 graph = scene_graph_to_dict(
@@ -130,7 +132,7 @@ def predict_images(
                 write(graph, image, args.output / name, args.top_k)
             # Whatever is wrong with one image, for example a side of a few pixels, must not stop the others.
             except (ValueError, RuntimeError) as error:
-                problems.append(f"{path} can't be used: {error}")
+                problems.append(f"{visible(str(path))} can't be used: {error}")
                 continue
             done += 1
             empty += not graph["relationships"]

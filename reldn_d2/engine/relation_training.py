@@ -28,6 +28,7 @@ from reldn_d2.data.statistics import predicate_repeat_factors
 from reldn_d2.evaluation import RelationEvaluator
 from reldn_d2.structures import Vocabulary
 from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.utils.inner_paths import inner_path
 
 from .best_checkpoint import BestCheckpoint
 from .datasets import check_detection_files, common_vocabulary, load_registered
@@ -241,7 +242,7 @@ class RelationTraining(DefaultTrainer):
         Raises:
             ValueError: see `chosen_protocols` and `RelationEvaluator`.
         """
-        output_dir = Path(cfg.OUTPUT_DIR) / "inference" / dataset_name
+        output_dir = inner_path(Path(cfg.OUTPUT_DIR, "inference"), dataset_name, "data set")
         if not is_relation_config(cfg):
             return COCOEvaluator(
                 dataset_name, output_dir=str(output_dir), use_fast_impl=False, allow_cached_coco=False

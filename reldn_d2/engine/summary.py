@@ -10,10 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import tabulate
-
 from reldn_d2.evaluation.protocols.headline import headline, main_metrics
 from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.plain_text import markdown_table, to_markdown
 
 from .console import LOG_FILE, as_block
 from .parts import CONFIG_FILE, FINAL_WEIGHTS, RunParts
@@ -53,14 +52,15 @@ class Summary:
     def as_markdown(self) -> str:
         """The same as a document."""
         tables = [
-            tabulate.tabulate(rows.items(), header, "pipe", disable_numparse=True)
+            markdown_table(header, [*rows.items()])
             for header, rows in (
                 (("protocol", "first numbers, %"), first_numbers(self.results)),
                 (("what", "where"), self.files),
             )
             if rows
         ]
-        return "\n\n".join([f"# {self.title}", f"**{self._headline()}**", *tables]) + "\n"
+        head = [f"# {to_markdown(self.title)}", f"**{to_markdown(self._headline())}**"]
+        return "\n\n".join([*head, *tables]) + "\n"
 
     def save(self, folder: Path) -> None:
         """Writes `summary.md` and `summary.json`, each in one step."""
