@@ -210,6 +210,23 @@ def test_the_package_does_not_know_its_command_line() -> None:
     assert {name_of(path) for path in MODULES if pattern.search(path.read_text())} == IMPORT_THE_PARSER
 
 
+def test_texts_reach_the_screen_through_one_function() -> None:
+    """`say` writes as escapes what could steer a terminal; a log has a formatter that does the same."""
+    printing = {
+        name_of(path)
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("print", "sys.stdout.write", "sys.stderr.write")
+    }
+    assert printing == {"utils/plain_text.py"}
+
+
+def test_tables_in_markdown_come_from_one_function() -> None:
+    using = {name_of(path) for path in MODULES if '"pipe"' in path.read_text()}
+    assert using == {"utils/plain_text.py"}
+
+
 def test_train_net_stays_thin() -> None:
     assert len((REPOSITORY / "train_net.py").read_text().splitlines()) < 80
 

@@ -54,7 +54,7 @@ INSIDE = [
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_names_that_lead_out(name: str) -> None:
     assert names_outside(["a.jpg", name, "b.jpg", name]) == [1, 3]
-    with pytest.raises(ValueError, match="data set .* leads out of the folder out, .* choose a name"):
+    with pytest.raises(ValueError, match=r"data set .* leads out of the folder out, .* choose a name"):
         inner_path("out", name, "data set")
 
 
