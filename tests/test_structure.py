@@ -26,7 +26,7 @@ ROOMS: dict[str, set[str]] = {
         *("structures", "data", "modeling", "evaluation", "checkpoint", "visualization"),
         *("config", "renamed", "model_zoo", "utils"),
     },
-    "recipes": {"structures", "data", "checkpoint", "visualization", "model_zoo", "engine"},
+    "recipes": {"structures", "data", "checkpoint", "visualization", "model_zoo", "engine", "utils"},
     "ablation": {"data", "evaluation", "engine", "renamed", "model_zoo", "utils"},
     "demo": {"structures", "data", "evaluation", "visualization", "engine", "utils"},
     "cli": {

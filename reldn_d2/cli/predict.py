@@ -1,6 +1,5 @@
 """`reldn predict`: a JSON graph and a drawing for each image."""
 
-import os
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -11,7 +10,7 @@ import numpy as np
 from reldn_d2.data.images import read_image
 from reldn_d2.engine import RelationPredictor, parts_of
 from reldn_d2.renamed import OLD_KEYS
-from reldn_d2.utils.io import digest
+from reldn_d2.utils.inner_paths import short_file_name
 from reldn_d2.utils.plain_text import say, visible
 from reldn_d2.utils.progress import progress
 from reldn_d2.visualization import SceneGraph, draw_scene_graph, scene_graph_to_dict, write_scene_graph
@@ -27,8 +26,6 @@ from .common import (
     prepare,
 )
 
-# File systems have names of up to 255 bytes.
-_LONGEST_NAME = 200
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
@@ -105,16 +102,7 @@ def output_names(images: Sequence[Path]) -> list[str]:
     for longer in longer_names:
         taken = Counter(names)
         names = [other if taken[name] > 1 else name for name, other in zip(names, longer, strict=True)]
-    return [_fitting(name) for name in names]
-
-
-def _fitting(name: str) -> str:
-    """A name with room for an ending and for the mark of a temporary file."""
-    encoded = os.fsencode(name)
-    if len(encoded) <= _LONGEST_NAME:
-        return name
-    # A letter of several bytes may be cut in two.
-    return f"{encoded[: _LONGEST_NAME - 17].decode(errors='ignore')}_{digest([encoded])[:16]}"
+    return [short_file_name(name) for name in names]
 
 
 def predict_images(

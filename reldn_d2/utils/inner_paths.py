@@ -5,8 +5,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-# Absolute paths, "~", drives, URLs, backslashes (folders in Windows), zero bytes, and the folder above.
-_OUTSIDE = re.compile(r"^(?:[/~]|[A-Za-z]:|[A-Za-z][\w+.-]*://)|[\\\0]|(?:^|/)\.\.(?:/|\Z)")
+from .io import digest
+
+# Absolute paths, "~", drives and URLs.
+_NO_RELATIVE_PATH = re.compile(r"[/~]|[A-Za-z]:|[A-Za-z][\w+.-]*://")
+# File systems have names of up to 255 bytes. The rest is for endings and for the mark of a temporary file.
+_LONGEST_NAME, _DIGITS = 200, 16
 
 
 def names_outside(names: Sequence[str]) -> list[int]:
@@ -20,7 +24,13 @@ def names_outside(names: Sequence[str]) -> list[int]:
         >>> names_outside(["a.jpg", "2024/a..jpg", "../a.jpg", "/a.jpg", r"C:\a.jpg", "~/a.jpg", "http://a/b.jpg"])
         [2, 3, 4, 5, 6]
     """
-    return [i for i, name in enumerate(names) if _OUTSIDE.search(name)]
+    return [i for i, name in enumerate(names) if _is_outside(name)]
+
+
+def _is_outside(name: str) -> bool:
+    # Windows has backslashes between folders. A zero byte ends a name in C.
+    special = "\\" in name or "\0" in name or ".." in name.split("/")
+    return special or _NO_RELATIVE_PATH.match(name) is not None
 
 
 def inner_path(folder: str | os.PathLike[str], name: str, what: str) -> Path:
@@ -40,3 +50,12 @@ def inner_path(folder: str | os.PathLike[str], name: str, what: str) -> Path:
             "holds no '..' and no backslash, and begins with no '/', '~' or drive"
         )
     return Path(folder) / name
+
+
+def short_file_name(name: str) -> str:
+    """A name that fits into a file system with an ending of its own; a long one ends in a digest."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= _LONGEST_NAME:
+        return name
+    # A letter of several bytes may be cut in two.
+    return f"{encoded[: _LONGEST_NAME - _DIGITS - 1].decode(errors='ignore')}_{digest([encoded])[:_DIGITS]}"
