@@ -12,7 +12,7 @@ INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 # Worker processes with one thread each. More than 8 spend their time on importing PyTorch.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: install demo test test-slow test-random trials lint types clean
+.PHONY: install browser demo test test-slow test-random trials lint types clean
 
 install: $(INSTALLED)
 
@@ -27,6 +27,10 @@ $(INSTALLED): pyproject.toml requirements/torch.txt requirements/detectron2.txt
 	    --target "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
 	    -r requirements/detectron2.txt
 	touch $@
+
+# For the tests that open reports; they are skipped where there is no Chromium.
+browser:
+	.ci/browser
 
 demo: $(INSTALLED)
 	$(BIN)/reldn demo --output output/demo

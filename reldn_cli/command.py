@@ -62,4 +62,6 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Ends with status 2, after a line with the error and its remedy."""
+        # A word may be the name of a file of other people, with characters that steer a terminal.
+        message = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
         self.exit(2, f"error: {message}\n(`{self.prog} --help` shows the options)\n")

@@ -26,7 +26,7 @@ ROOMS: dict[str, set[str]] = {
         *("structures", "data", "modeling", "evaluation", "checkpoint", "visualization"),
         *("config", "renamed", "model_zoo", "utils"),
     },
-    "recipes": {"structures", "data", "checkpoint", "visualization", "model_zoo", "engine"},
+    "recipes": {"structures", "data", "checkpoint", "visualization", "model_zoo", "engine", "utils"},
     "ablation": {"data", "evaluation", "engine", "renamed", "model_zoo", "utils"},
     "demo": {"structures", "data", "evaluation", "visualization", "engine", "utils"},
     "cli": {
@@ -211,6 +211,23 @@ def test_the_package_does_not_know_its_command_line() -> None:
     """`reldn_cli` is on top of the package. That it imports nothing at its top is tested with the parser."""
     pattern = re.compile(r"^\s*(from|import) reldn_cli\b", re.MULTILINE)
     assert {name_of(path) for path in MODULES if pattern.search(path.read_text())} == IMPORT_THE_PARSER
+
+
+def test_texts_reach_the_screen_through_one_function() -> None:
+    """`say` writes as escapes what could steer a terminal; a log has a formatter that does the same."""
+    printing = {
+        name_of(path)
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("print", "sys.stdout.write", "sys.stderr.write")
+    }
+    assert printing == {"utils/plain_text.py"}
+
+
+def test_tables_in_markdown_come_from_one_function() -> None:
+    using = {name_of(path) for path in MODULES if '"pipe"' in path.read_text()}
+    assert using == {"utils/plain_text.py"}
 
 
 def test_train_net_stays_thin() -> None:

@@ -13,6 +13,11 @@ def _add_arguments(parser: Parser) -> None:
     add_data(parser)
     add("--annotations", type=Path, metavar="FILE.json", help="a COCO-relations file")
     add("--image-root", type=Path, metavar="FOLDER", help="folder of its images")
+    add(
+        "--outside-root",
+        action="store_true",
+        help="its images may lie outside this folder, if you trust the file",
+    )
     read = "read whole image files, only their headers, or no image (default: %(default)s)"
     add("--images", choices=["decode", "header", "skip"], default="decode", help=read)
     add_output(parser, "write all numbers to this JSON file")
@@ -31,6 +36,8 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
         parser.error("give --data FILE.yaml, --dataset NAME, or --annotations FILE.json --image-root FOLDER")
     if (args.annotations is None) != (args.image_root is None):
         parser.error("--annotations and --image-root need each other: give both")
+    if args.outside_root and args.annotations is None:
+        parser.error("--outside-root is for --annotations; a data file says 'outside_root: true' for a split")
     if args.samples < 0:
         parser.error("--samples must not be negative")
 

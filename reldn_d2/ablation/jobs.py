@@ -7,6 +7,8 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 
+from reldn_d2.utils.plain_text import say
+
 from .runs import Run, RunFailedError, missing_steps, write_settings
 
 LOG_FILE = "ablate.log"
@@ -89,12 +91,12 @@ def execute(
     waiting, working, failed = deque(runs), list[_Work](), dict[Run, str]()
     finished = 0
 
-    def say(run: Run, text: str) -> None:
-        print(f"[{time.strftime('%H:%M:%S')}] {run}: {text}", flush=True)
+    def tell(run: Run, text: str) -> None:
+        say(f"[{time.strftime('%H:%M:%S')}] {run}: {text}")
 
     def fail(run: Run, error: RunFailedError) -> None:
         failed[run] = f"{error}; see {run.folder / LOG_FILE}"
-        say(run, f"FAILED, {failed[run]}")
+        tell(run, f"FAILED, {failed[run]}")
 
     try:
         while waiting or working:
@@ -102,7 +104,7 @@ def execute(
                 run = waiting.popleft()
                 try:
                     working.append(_Work(run, missing_steps(run, needs, flags), environment))
-                    say(run, "started")
+                    tell(run, "started")
                 except RunFailedError as error:
                     fail(run, error)
             for work in [*working]:
@@ -110,7 +112,7 @@ def execute(
                     if not work.is_over():
                         continue
                     finished += 1
-                    say(work.run, f"finished in {_duration(work.seconds)} ({finished} of {len(runs)})")
+                    tell(work.run, f"finished in {_duration(work.seconds)} ({finished} of {len(runs)})")
                 except RunFailedError as error:
                     fail(work.run, error)
                 work.stop()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
-from tabulate import tabulate
+from reldn_d2.utils.plain_text import markdown_table, to_code, to_markdown
 
 from .intervals import pooled_differences
 from .runs import Run
@@ -95,7 +95,7 @@ def as_markdown(table: Table, lines: Sequence[MeasuredLine], data: Mapping[str, 
     parts = [
         f"# Table {table.number}: {table.title}",
         "Percent, mean ± sample standard deviation over seeds. "
-        + " ".join(f"Runs of `{config}`: {text}." for config, text in data.items())
+        + " ".join(f"Runs of {to_code(config)}: {to_markdown(text)}." for config, text in data.items())
         + f" The paper's numbers: {table.data}. Numbers from different data can't be compared.",
         _block(measured, ("seeds", *columns)),
         "The paper, one run each:",
@@ -143,7 +143,7 @@ def challenge_table(challenge: Challenge, scores: Mapping[str, tuple[float, floa
         ours = (public, private, PUBLIC * public + PRIVATE * private)
         rows.append([name, *(f"{value:.3f}" for value in (*ours, *paper))])
     header = ["line", *challenge.columns, *(f"{name}, paper" for name in challenge.columns)]
-    table = tabulate(rows, header, "pipe", disable_numparse=True)
+    table = markdown_table(header, rows)
     return f"# {challenge.title}\n\nOverall = 0.3 Public + 0.7 Private.\n\n{table}\n"
 
 
@@ -151,7 +151,7 @@ def _block(cells: _Cells, columns: Sequence[str]) -> str:
     """A Markdown table. Columns that no line has are not shown."""
     shown = [name for name in columns if any(name in line for line in cells.values())]
     rows = [[name, *(line.get(column, _DASH) for column in shown)] for name, line in cells.items()]
-    return tabulate(rows, ["line", *shown], "pipe", disable_numparse=True)
+    return markdown_table(["line", *shown], rows)
 
 
 def _spreads(columns: Mapping[str, Mapping[int, float]], sign: str = "") -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Reads the paper's tables from paper_results.yaml, and our numbers for their columns."""
 
-import csv
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from reldn_d2.evaluation.io.results import RESULTS_FILE
+from reldn_d2.evaluation.io.results import RESULTS_FILE, read_results
 from reldn_d2.model_zoo import find_config
 
 _PAPER_RESULTS = Path(__file__).parent / "paper_results.yaml"
@@ -140,13 +139,10 @@ def read_metrics(folder: Path) -> Metrics:
     path = folder / RESULTS_FILE
     if not path.is_file():
         return {}
-    found: dict[str, dict[str, float]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            metrics = found.setdefault(row["protocol"], {})
-            if row["value"]:
-                metrics[row["metric"]] = float(row["value"])
-    return found
+    return {
+        protocol: {name: value for name, value in metrics.items() if not math.isnan(value)}
+        for protocol, metrics in read_results(path).items()
+    }
 
 
 def value_of(key: str, evaluations: Mapping[str, Metrics]) -> float:

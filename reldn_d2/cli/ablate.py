@@ -1,6 +1,5 @@
 """`reldn ablate`: a table of the paper, each line with several seeds."""
 
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from reldn_d2.data import RegisteredData
 from reldn_d2.engine import load_config, parts_of
 from reldn_d2.model_zoo import find_config
 from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.plain_text import say
 
 from .common import FINISHED, PROBLEMS, InterruptedByUserError, find_weights, prepare, take_overrides
 
@@ -69,9 +69,7 @@ def run_table(args: Namespace, data: RegisteredData | None) -> int:
     every = list(dict.fromkeys(run for line in runs.values() for run in line))
     flags = flags_of(args)
     missing = [run for run in every if next(missing_steps(run, table.needs, flags), None)]
-    print(
-        f"Table {table.number}: {len(every)} runs, {len(every) - len(missing)} of them finished", flush=True
-    )
+    say(f"Table {table.number}: {len(every)} runs, {len(every) - len(missing)} of them finished")
     failed = execute(missing, table.needs, args.jobs, flags)
     lines = [
         measure(table, line, [run for run in runs[line.name] if run not in failed]) for line in table.lines
@@ -85,9 +83,9 @@ def run_table(args: Namespace, data: RegisteredData | None) -> int:
     text = as_markdown(table, lines, trained_on)
     write(folder / f"table{table.number}.md", text)
     write(folder / f"table{table.number}.json", as_json(table, lines, trained_on))
-    print(f"\n{text}\nWritten to {folder / f'table{table.number}.md'}")
+    say(f"\n{text}\nWritten to {folder / f'table{table.number}.md'}")
     for run, reason in failed.items():
-        print(f"FAILED: {run}: {reason}", file=sys.stderr)
+        say(f"FAILED: {run}: {reason}", error=True)
     return PROBLEMS if failed else FINISHED
 
 
@@ -97,7 +95,7 @@ def run_challenge(args: Namespace) -> int:
     known = read_challenge(args.table, [*scores])
     text = challenge_table(known, scores)
     write(args.output / f"table{args.table}.md", text)
-    print(text)
+    say(text)
     return FINISHED
 
 

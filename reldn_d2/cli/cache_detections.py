@@ -5,7 +5,9 @@ from pathlib import Path
 
 from reldn_d2.data import detections_made_by
 from reldn_d2.engine import cache_detections, detector_identity, load_model, parts_of
+from reldn_d2.utils.inner_paths import inner_path
 from reldn_d2.utils.io import check_writable
+from reldn_d2.utils.plain_text import say
 
 from .common import FINISHED, find_weights, load_run_config, prepare
 
@@ -20,9 +22,9 @@ def run(args: Namespace) -> int:
     folder = args.output or Path(parts.weights).parent / "detections"
     check_writable(folder)
     for name in args.dataset or (*parts.train_datasets, *parts.test_datasets):
-        path = folder / f"{name}.npz"
+        path = inner_path(folder, f"{name}.npz", "data set")
         if detections_made_by(path) == identity:
-            print(f"{path} is kept: it was made with these weights and this config")
+            say(f"{path} is kept: it was made with these weights and this config")
         else:
             cache_detections(cfg, model, name, path)
     return FINISHED

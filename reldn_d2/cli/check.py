@@ -16,6 +16,7 @@ from reldn_d2.data.statistics import zero_shot_triplets
 from reldn_d2.engine import check_registered
 from reldn_d2.evaluation.protocols.confusion import confusion_frequency
 from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.plain_text import say
 from reldn_d2.utils.progress import progress
 from reldn_d2.visualization import Report
 
@@ -129,18 +130,20 @@ def run(args: Namespace) -> int:
     names = [*args.dataset, *(own.names.values() if own else ())]
     if args.annotations is not None:
         names.append(str(args.annotations))
-        register_coco_relations(names[-1], {}, args.annotations, args.image_root)
+        register_coco_relations(
+            names[-1], {}, args.annotations, args.image_root, outside_root=args.outside_root
+        )
     status, data, page = FINISHED, [], Report(f"Data sets: {', '.join(names)}")
     for name in names:
         try:
             report = check(name, args.images)
         except NotLoadedError as error:
-            print(f"error: {error}\n", flush=True)
+            say(f"error: {error}\n")
             data.append({"name": name, "error": str(error)})
             page.heading(name).paragraph(str(error))
             status = ERROR
             continue
-        print(as_text(report), end="\n\n", flush=True)
+        say(as_text(report), end="\n\n")
         data.append(as_data(report))
         if args.html:
             add_to_page(page, report, args.samples)

@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import sys
 import traceback
 import warnings
 from argparse import Namespace
@@ -33,6 +32,7 @@ from reldn_d2.engine.parts import CONFIG_FILE, FINAL_WEIGHTS, Config
 from reldn_d2.engine.rate import Rate
 from reldn_d2.model_zoo import get_detectron2_config_file
 from reldn_d2.renamed import OLD_KEYS, present_dataset_name
+from reldn_d2.utils.plain_text import say, visible
 from reldn_d2.utils.system_errors import describe, is_explained, remedy
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def run_command(module: str, args: Namespace, early: Iterable[warnings.WarningMe
     try:
         status: int = import_module(f"{__package__}.{module}").run(args)
     except (InterruptedByUserError, KeyboardInterrupt) as interrupt:
-        print(f"interrupted: {str(interrupt) or 'finished results are kept'}", file=sys.stderr)
+        say(f"interrupted: {str(interrupt) or 'finished results are kept'}", error=True)
         return INTERRUPTED
     except ProcessRaisedException as error:
         _, mark, text = str(error).rpartition(_MARK)
@@ -90,7 +90,7 @@ def run_command(module: str, args: Namespace, early: Iterable[warnings.WarningMe
 
 
 def _report(message: str, details: str) -> int:
-    print(f"{details}error: {message}", file=sys.stderr)
+    say(f"{details}error: {message}", error=True)
     return ERROR
 
 
@@ -99,12 +99,12 @@ def message_of(error: BaseException) -> str:
     if _FROM_WORKER.match(str(error)):
         return str(error).rstrip().splitlines()[-1].partition(": ")[2]
     if isinstance(error, FileNotFoundError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+        return f"{visible(os.fsdecode(error.filename))}: {error.strerror}"
     if not isinstance(error, OSError) or error.errno is None or is_explained(error):
         return str(error)
     if error.filename is None:
         return f"{error.strerror}: {remedy(error)}"
-    return describe(error, error.filename, "used")
+    return describe(error, visible(os.fsdecode(error.filename)), "used")
 
 
 def launched(work: Callable[[Namespace], None], args: Namespace) -> None:

@@ -3,12 +3,11 @@
 from argparse import Namespace
 from pathlib import Path
 
-from tabulate import tabulate
-
 from reldn_d2.evaluation import load_per_image, paired_bootstrap
 from reldn_d2.evaluation.io.results import PER_IMAGE_FILE
 from reldn_d2.evaluation.metrics import PerImageRecall, macro_recall, micro_recall
 from reldn_d2.renamed import present_dataset_name
+from reldn_d2.utils.plain_text import markdown_table, say
 
 from .common import FINISHED, near_misses
 
@@ -30,9 +29,9 @@ def run(args: Namespace) -> int:
         for metric in args.metrics
         for row in _rows(_name(folder), counts, base, metric, args.averages)
     ]
-    print(f"{args.protocol}, percent; {' '.join(folders[0].parts[-2:])}; base: {_name(folders[0])}\n")
+    say(f"{args.protocol}, percent; {' '.join(folders[0].parts[-2:])}; base: {_name(folders[0])}\n")
     header = ("run", "metric", "average", "run", "base", "difference", "95 % from", "to")
-    print(tabulate(rows, header, "pipe", floatfmt=".2f"))
+    say(markdown_table(header, rows, ("left",) * 3 + ("right",) * 5))
     return FINISHED
 
 
@@ -85,13 +84,14 @@ def counts_of(folder: Path, protocol: str, metrics: list[str]) -> PerImageRecall
 
 def _rows(
     name: str, run: PerImageRecall, base: PerImageRecall, metric: str, averages: list[str]
-) -> list[tuple[str | float, ...]]:
+) -> list[tuple[str, ...]]:
     differences = paired_bootstrap(run, base, metric)
-    rows: list[tuple[str | float, ...]] = []
+    rows: list[tuple[str, ...]] = []
     for average in averages:
         recall, found = _AVERAGES[average], differences[average]
-        values = (recall(x.hits[metric], x.ground_truths) for x in (run, base))
-        rows.append((name, metric, average, *values, found.mean, found.low, found.high))
+        recalls = [recall(x.hits[metric], x.ground_truths) for x in (run, base)]
+        numbers = (*recalls, found.mean, found.low, found.high)
+        rows.append((name, metric, average, *(f"{number:.2f}" for number in numbers)))
     return rows
 
 

@@ -11,6 +11,7 @@ from reldn_d2.checkpoint.finite import not_finite, refuse_not_finite
 from reldn_d2.checkpoint.formats import read_checkpoint, write_weights
 from reldn_d2.checkpoint.importers import to_vgg16_detector
 from reldn_d2.checkpoint.importers.efficientnet_lite import installed_weights, to_timm_detector
+from reldn_d2.utils.plain_text import say
 
 from .common import FINISHED
 
@@ -25,7 +26,7 @@ def run(args: Namespace) -> int:
         weights, detector = to_timm_detector(source), "build_reldn_timm_fpn_backbone"
     refuse_not_finite(not_finite(weights), weights, str(args.input or "the downloaded file"))
     write_weights(args.output, weights)
-    print(f"wrote {args.output}: --weights of a detector with {detector}")
+    say(f"wrote {args.output}: --weights of a detector with {detector}")
     return FINISHED
 
 

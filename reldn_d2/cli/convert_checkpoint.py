@@ -14,6 +14,7 @@ from reldn_d2.checkpoint.formats import read_checkpoint, write_weights
 from reldn_d2.checkpoint.importers import AuthorsArchitecture, convert, detector_of
 from reldn_d2.engine import check_classes
 from reldn_d2.engine.yaml import is_relation_config
+from reldn_d2.utils.plain_text import say
 
 from .common import FINISHED, load_run_config, prepare
 
@@ -90,5 +91,5 @@ def run(args: Namespace) -> int:
     except ValueError as error:
         raise ValueError(f"{args.input} for {args.config_file}: {error}") from error
     write_weights(args.output, converted, vocabulary)
-    print(f"wrote {args.output}: {architecture}, {len(converted)} tensors")
+    say(f"wrote {args.output}: {architecture}, {len(converted)} tensors")
     return FINISHED

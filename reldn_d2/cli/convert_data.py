@@ -13,6 +13,7 @@ from reldn_d2.data.datasets.openimages.vrd import MINI_SIZES, register_openimage
 from reldn_d2.data.datasets.visual_genome import vg150
 from reldn_d2.data.datasets.visual_genome.raw import register_visual_genome_raw
 from reldn_d2.data.registration import datasets_root
+from reldn_d2.utils.plain_text import say
 
 from .common import FINISHED, InterruptedByUserError
 
@@ -49,7 +50,7 @@ def convert_all(conversions: Sequence[Conversion], output: Path, *, force: bool)
     try:
         digests = digests_of_sources(conversions)
         for conversion in conversions:
-            print(convert(conversion, output, digests, force), flush=True)
+            say(convert(conversion, output, digests, force))
             done += 1
     except KeyboardInterrupt:
         raise InterruptedByUserError(

@@ -1,6 +1,5 @@
 """`reldn predict`: a JSON graph and a drawing for each image."""
 
-import sys
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -11,6 +10,8 @@ import numpy as np
 from reldn_d2.data.images import read_image
 from reldn_d2.engine import RelationPredictor, parts_of
 from reldn_d2.renamed import OLD_KEYS
+from reldn_d2.utils.inner_paths import short_file_name
+from reldn_d2.utils.plain_text import say, visible
 from reldn_d2.utils.progress import progress
 from reldn_d2.utils.system_errors import extended, is_explained
 from reldn_d2.visualization import SceneGraph, draw_scene_graph, scene_graph_to_dict, write_scene_graph
@@ -43,14 +44,14 @@ def run(args: Namespace) -> int:
         )
     problems, empty = predict_images(RelationPredictor(cfg), images, args)
     done = len(images) - len(problems)
-    print(f"predicted the scene graphs of {done} of {len(images)} images; the results are in {args.output}")
+    say(f"predicted the scene graphs of {done} of {len(images)} images; the results are in {args.output}")
     if empty:
-        print(
+        say(
             f"{empty} of them have no relationship with a score of {args.score_threshold:g} or more: try a "
             "lower --score-threshold"
         )
     for problem in problems:
-        print(problem, file=sys.stderr)
+        say(problem, error=True)
     return PROBLEMS if problems else FINISHED
 
 
@@ -88,18 +89,21 @@ def _images_of(folder: Path) -> list[Path]:
     folders = sum(child.is_dir() for child in children)
     others = len(children) - len(images) - folders
     if folders or others:
-        print(f"{folder}: left out {others} files that do not end in {endings}, and {folders} subfolders")
+        say(f"{folder}: left out {others} files that do not end in {endings}, and {folders} subfolders")
     return images
 
 
 def output_names(images: Sequence[Path]) -> list[str]:
-    """A different name for every image: its stem, or more of its path if two images have the same."""
+    """A different name for every image: its stem, or more of its path if two images have the same.
+
+    A name that is too long for a file system ends in a digest instead.
+    """
     names = [image.stem for image in images]
     longer_names = [image.name for image in images], ["_".join(image.resolve().parts[1:]) for image in images]
     for longer in longer_names:
         taken = Counter(names)
         names = [other if taken[name] > 1 else name for name, other in zip(names, longer, strict=True)]
-    return names
+    return [short_file_name(name) for name in names]
 
 
 def predict_images(
@@ -121,7 +125,9 @@ def predict_images(
                 image = read_image(str(path), "BGR")
             except (OSError, ValueError) as error:
                 reason = error.__cause__ or error
-                cannot = f"{path} cannot be read ({reason}): replace it, or take it out of --input"
+                cannot = (
+                    f"{visible(str(path))} cannot be read ({reason}): replace it, or take it out of --input"
+                )
                 problems.append(str(error) if is_explained(error) else cannot)
                 continue
             try:
@@ -133,7 +139,7 @@ def predict_images(
                 write(graph, image, args.output / name, args.top_k)
             # Whatever is wrong with one image, for example a side of a few pixels, must not stop the others.
             except (ValueError, RuntimeError) as error:
-                problems.append(f"{path} can't be used: {error}")
+                problems.append(f"{visible(str(path))} can't be used: {error}")
                 continue
             except OSError as error:
                 raise extended(error, f"{done} of {len(images)} images are done") from error

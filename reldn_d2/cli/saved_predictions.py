@@ -30,6 +30,7 @@ from reldn_d2.evaluation import (
 from reldn_d2.evaluation.graphs import parse_task
 from reldn_d2.evaluation.protocols.openimages import OpenImagesProtocol
 from reldn_d2.evaluation.protocols.registry import protocols_with
+from reldn_d2.utils.plain_text import say
 
 from .common import FINISHED
 
@@ -120,7 +121,7 @@ def submit(
     write_submission(
         path, predictions, sizes, class_labels=class_labels, predicate_labels=predicate_labels, kaggle=kaggle
     )
-    print(f"Submission of {len(sizes)} images in {path}")
+    say(f"Submission of {len(sizes)} images in {path}")
 
 
 def score(args: Namespace) -> int:
@@ -144,5 +145,5 @@ def score(args: Namespace) -> int:
     output = args.output or args.predictions.with_name(f"{args.predictions.stem}_scored")
     if not scorer.score(predictions, output):
         raise ValueError(f"data set '{saved.dataset_name}' has no annotated relationship to score against")
-    print(f"Results in {output}")
+    say(f"Results in {output}")
     return FINISHED

@@ -12,6 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.utils.inner_paths import inner_path
 from reldn_d2.utils.io import atomic_write, digest
 
 from .datasets.coco_relations import save_coco_relations
@@ -63,7 +64,7 @@ def convert(conversion: Conversion, output: Path, digests: Mapping[Path, str], f
     Raises:
         OSError, ValueError: the loader or the writer fails, or the file would overwrite a source.
     """
-    path = output / f"{conversion.name}.json"
+    path = inner_path(output, f"{conversion.name}.json", "the file to write")
     if path.resolve() in [source.resolve() for source in conversion.sources]:
         raise ValueError(f"{path} is itself a file to convert. Choose another folder or name to write to.")
     origin = output / f"{conversion.name}.origin.json"

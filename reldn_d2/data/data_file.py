@@ -5,6 +5,9 @@ It is YAML, and says for each split where its COCO-relations file and its images
     train: {annotations: train.json, images: images}
     test: {annotations: test.json, images: images}
 
+A split with `outside_root: true` takes images from anywhere that its annotation file names, see
+`load_coco_relations`. The data file is yours, as a config is; the annotation files may be those of others.
+
 The splits are `train`, `val` and `test`; each may be left out. Paths are relative to the data file. The data
 sets get the file's name and the split's: those of `party.yaml` are `party_train` and `party_test`.
 """
@@ -27,20 +30,23 @@ from .datasets.coco_relations import read_class_names, register_coco_relations
 SPLITS = ("train", "val", "test")
 
 _KEYS = ("annotations", "images")
+_OUTSIDE = "outside_root"
 _EXAMPLE = "train: {annotations: train.json, images: images}"
 
 
 @dataclass(frozen=True)
 class Split:
-    """The files of one split, as absolute paths.
+    """The files of one split; paths are absolute.
 
     Attributes:
         annotations: COCO-relations file.
         images: folder that the `file_name` of the images is relative to.
+        outside_root: whether a `file_name` may lead out of this folder.
     """
 
     annotations: Path
     images: Path
+    outside_root: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,6 +148,7 @@ def register_data_file(path: str | os.PathLike[str]) -> RegisteredData:
             split.annotations,
             split.images,
             train_dataset=names.get("train") if name != "train" else None,
+            outside_root=split.outside_root,
         )
     return RegisteredData(path, names, tuple(things), tuple(predicates))
 
@@ -160,12 +167,15 @@ class _StrictLoader(yaml.SafeLoader):
 def _read_split(path: Path, name: str, content: Any) -> Split:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: {name!r} is {content!r}, not a pair of files. Write {_EXAMPLE}")
-    _check_keys(path, repr(name), content, _KEYS)
+    _check_keys(path, repr(name), content, (*_KEYS, _OUTSIDE))
     for key in _KEYS:
         if key not in content:
             raise ValueError(f"{path}: {name!r} lacks {key!r}. Write {_EXAMPLE}")
         if not isinstance(content[key], str) or not content[key]:
             raise ValueError(f"{path}: {key!r} of {name!r} is {content[key]!r}. Give a path")
+    outside_root = content.get(_OUTSIDE, False)
+    if not isinstance(outside_root, bool):
+        raise ValueError(f"{path}: {_OUTSIDE!r} of {name!r} is {outside_root!r}. Write true, or leave it out")
     annotations, images = (path.resolve().parent / Path(content[key]).expanduser() for key in _KEYS)
     if not annotations.is_file():
         raise FileNotFoundError(
@@ -177,7 +187,7 @@ def _read_split(path: Path, name: str, content: Any) -> Split:
             f"{path}: 'images' of {name!r}: there is no folder {images}. Paths are relative to the "
             "data file: correct it"
         )
-    return Split(annotations.resolve(), images.resolve())
+    return Split(annotations.resolve(), images.resolve(), outside_root)
 
 
 def _check_keys(path: Path, where: str, found: Iterable[object], known: tuple[str, ...]) -> None:

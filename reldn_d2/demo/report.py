@@ -8,6 +8,7 @@ from typing import Any
 from tabulate import tabulate
 
 from reldn_d2.evaluation import Difference, PerImageRecall, paired_bootstrap
+from reldn_d2.utils.plain_text import say
 from reldn_d2.visualization import Report, curves_svg, feature_map_colours, loss_curves, read_metrics
 
 from . import texts
@@ -94,12 +95,11 @@ def print_summary(demo: Demo, report: Path) -> None:
     """Prints the confusions, and where everything lies."""
     rows, notes = confusion_table(demo.scenes, list(demo.models))
     minutes = sum(step.seconds for step in demo.steps) / 60
-    print("\nConfusable cases solved, percent (boxes and classes are given, one seed)")
-    print(tabulate(rows, headers="keys", floatfmt=".1f"))
-    print(*notes, "", sep="\n")
+    say("\nConfusable cases solved, percent (boxes and classes are given, one seed)")
+    say(tabulate(rows, headers="keys", floatfmt=".1f"), *notes, "")
     if demo.quick:
-        print(texts.QUICK, "", sep="\n")
-    print(
+        say(texts.QUICK, "")
+    say(
         f"all steps:     {minutes:.1f} minutes",
         f"report:        {report}",
         f"picture:       {demo.folder / 'scenes.jpg'}",
@@ -107,7 +107,6 @@ def print_summary(demo: Demo, report: Path) -> None:
         f"sample scenes: {demo.samples}",
         f"try it:        {demo.try_command}",
         texts.SCENES_ONLY,
-        sep="\n",
     )
 
 

@@ -4,7 +4,6 @@ Trains a detector, then RelDN on its detections: three models, without pixels, w
 with the contrastive losses as well. A second run keeps the finished steps.
 """
 
-import csv
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from detectron2.data import DatasetCatalog
 from reldn_d2.engine import setup_console
 from reldn_d2.engine.parts import FINAL_WEIGHTS
 from reldn_d2.evaluation import load_per_image
-from reldn_d2.evaluation.io.results import PER_IMAGE_FILE, RESULTS_FILE
+from reldn_d2.evaluation.io.results import PER_IMAGE_FILE, RESULTS_FILE, read_results
 from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.plain_text import say
 
 from .cases import load_prdcls, scene_cases
 from .models import BASELINE, FREQUENCY, FULL, WITHOUT_PIXELS
@@ -94,7 +94,7 @@ def run_demo(output: Path, opts: list[str], call: Callable[[Sequence[str]], None
     # The detector, its detections, three models, two evaluations of each, and one of the counted model.
     steps = Steps(folder, number=2 + len(RUNS) + 2 * len(RUNS) + 1, call=call)
     setup_console()
-    print(f"The demo takes {size.duration} on two CPU cores. A second call keeps what is finished.")
+    say(f"The demo takes {size.duration} on two CPU cores. A second call keeps what is finished.")
     train(steps, size, opts)
     results = evaluate(steps, size, opts)
     dataset_dicts = DatasetCatalog.get(size.test_dataset)
@@ -197,15 +197,6 @@ def _evaluated(
     words = ["evaluate", *source, "--dataset", size.test_dataset, "--task", task, *overrides]
     steps.run(f"evaluate_{run}_{task}", words, folder / RESULTS_FILE, inputs)
     return Evaluation(read_results(folder / RESULTS_FILE), load_per_image(folder / PER_IMAGE_FILE))
-
-
-def read_results(path: Path) -> dict[str, dict[str, float]]:
-    """Reads the numbers of an evaluation. Returns protocol -> metric -> percent; undefined ones are NaN."""
-    results: dict[str, dict[str, float]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            results.setdefault(row["protocol"], {})[row["metric"]] = float(row["value"] or "nan")
-    return results
 
 
 def write_samples(images: Sequence[Path], folder: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.plain_text import say
 
 # Stands for the demo's folder in records, so that they hold in any working directory.
 _FOLDER = "OUTPUT"
@@ -68,7 +69,7 @@ class Steps:
         command = shell_text(["reldn", *words])
         key = command.replace(str(self.folder), _FOLDER)
         record = self.folder / "steps" / f"{name}.json"
-        print(f"\n=== step {len(self.done) + 1} of {self.number}: {command}", flush=True)
+        say(f"\n=== step {len(self.done) + 1} of {self.number}: {command}")
         if record.is_file() and result.is_file():
             finished = Step(**json.loads(record.read_text()))
             made = result.stat().st_mtime
@@ -77,7 +78,7 @@ class Steps:
                     f"{result} was made by another command, or what it was made from changed later: delete "
                     f"{self.folder}, or choose another --output"
                 )
-            print(f"{result} exists and is kept", flush=True)
+            say(f"{result} exists and is kept")
             self.done.append(Step(command, finished.seconds))
             return
         start = time.perf_counter()

@@ -16,6 +16,7 @@ from typing import TextIO
 
 from detectron2.utils import comm
 
+from reldn_d2.utils.plain_text import visible_lines
 from reldn_d2.utils.system_errors import describe
 
 LOGGERS = ("reldn_d2", "detectron2", "fvcore")
@@ -165,13 +166,21 @@ def setup_console() -> None:
             handler.addFilter(is_no_harmless_warning)
 
 
+class _Formatter(logging.Formatter):
+    """Writes what cannot be seen as escapes: a message may hold names from files of other people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The text of a record."""
+        return visible_lines(super().format(record))
+
+
 class _Screen(logging.StreamHandler[TextIO]):
     """What a person reads: the time, whether it is a warning, and the message."""
 
     def __init__(self) -> None:
         super().__init__(sys.stdout)
         self.addFilter(is_for_the_screen)
-        self.setFormatter(logging.Formatter("[%(asctime)s] %(message)s", datefmt="%H:%M:%S"))
+        self.setFormatter(_Formatter("[%(asctime)s] %(message)s", datefmt="%H:%M:%S"))
 
     def format(self, record: logging.LogRecord) -> str:
         """Names the level of a message if it is more than information."""
@@ -228,7 +237,7 @@ def setup_run_log(output_dir: str) -> None:
     file = _LogFile(Path(output_dir, name), encoding="utf-8")
     # As Detectron2 writes its log files.
     file.setFormatter(
-        logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", datefmt="%m/%d %H:%M:%S")
+        _Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", datefmt="%m/%d %H:%M:%S")
     )
     for logger in map(logging.getLogger, (*LOGGERS, _WARNINGS, _TORCH)):
         for handler in list(logger.handlers):

@@ -40,8 +40,8 @@ class ExactResume(hooks.HookBase):
         """Prepares a training from its beginning.
 
         Args:
-            seed: seed of the config. Negative: it is drawn from NumPy's generator, as Detectron2's sampler does,
-                and is the same for all processes.
+            seed: seed of the config. Negative: it is drawn from NumPy's generator as in Detectron2's sampler,
+                the same for all processes.
             output_dir: folder of the run.
         """
         self._given = seed if seed >= 0 else None

@@ -30,6 +30,7 @@ from reldn_d2.evaluation import RelationEvaluator
 from reldn_d2.evaluation.box_evaluator import BoxEvaluator
 from reldn_d2.structures import Vocabulary
 from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.utils.inner_paths import inner_path
 
 from .best_checkpoint import BestCheckpoint, KeepBest
 from .datasets import check_detection_files, common_vocabulary, load_registered
@@ -225,7 +226,7 @@ class RelationTraining(FiniteTraining):
         Raises:
             ValueError: see `chosen_protocols` and `RelationEvaluator`.
         """
-        output_dir = Path(cfg.OUTPUT_DIR) / "inference" / dataset_name
+        output_dir = inner_path(Path(cfg.OUTPUT_DIR, "inference"), dataset_name, "data set")
         if not is_relation_config(cfg):
             return BoxEvaluator(
                 dataset_name, output_dir=str(output_dir), use_fast_impl=False, allow_cached_coco=False

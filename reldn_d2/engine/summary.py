@@ -11,11 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import tabulate
-
 from reldn_d2.evaluation.io.results import excluded_images
 from reldn_d2.evaluation.protocols.headline import headline, main_metrics
 from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.plain_text import markdown_table, to_markdown
 
 from .console import LOG_FILE, as_block
 from .parts import CONFIG_FILE, FINAL_WEIGHTS, RunParts
@@ -64,14 +63,16 @@ class Summary:
     def as_markdown(self) -> str:
         """The same as a document."""
         tables = [
-            tabulate.tabulate(rows.items(), header, "pipe", disable_numparse=True)
+            markdown_table(header, [*rows.items()])
             for header, rows in (
                 (("protocol", "first numbers, %"), first_numbers(self.results)),
                 (("what", "where"), self.files),
             )
             if rows
         ]
-        return "\n\n".join([f"# {self.title}", f"**{self._headline()}**", *self.notes, *tables]) + "\n"
+        head = [f"# {to_markdown(self.title)}", f"**{to_markdown(self._headline())}**"]
+        notes = [to_markdown(note) for note in self.notes]
+        return "\n\n".join([*head, *notes, *tables]) + "\n"
 
     def save(self, folder: Path) -> None:
         """Writes `summary.md` and `summary.json`, each in one step."""

@@ -9,6 +9,7 @@ from detectron2.data import DatasetCatalog
 from reldn_d2.data.images import read_image
 from reldn_d2.engine import RelationPredictor
 from reldn_d2.structures.dataset_dicts import DatasetDict, relation_rows
+from reldn_d2.utils.inner_paths import short_file_name
 from reldn_d2.visualization import (
     draw_scene_graph,
     ground_truth_to_dict,
@@ -43,7 +44,8 @@ def draw_predictions(cfg: CfgNode, dataset_name: str, folder: Path, number: int 
         shown = len({(x["subject"], x["object"], x["predicate"]) for x in truth["relationships"]})
         found = scene_graph_to_dict(predictor(bgr), *classes, top_k=min(shown, 100))
         drawn = [draw_scene_graph(rgb, graph, top_n=shown) for graph in (truth, found)]
-        paths.append(folder / f"{row:02d}_{Path(image['file_name']).stem}.png")
+        name = short_file_name(f"{row:02d}_{Path(image['file_name']).stem}")
+        paths.append(folder / f"{name}.png")
         write_png(side_by_side(drawn, ["annotated", "predicted"]), paths[-1])
     return paths
 

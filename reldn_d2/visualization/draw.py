@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 from matplotlib.path import Path
 
+from reldn_d2.utils.plain_text import short
+
 from .graph import SceneGraph
 from .images import Image, check_image
 from .labels import Edge, edge_text, edges_to_draw, entities_of, entity_colours, entity_names
@@ -120,7 +122,7 @@ def side_by_side(images: Sequence[Image], titles: Sequence[str]) -> Image:
     for picture, width, title in zip(resized, widths, titles, strict=True):
         canvas[bar:, left : left + width] = picture
         sheet.axes.text(
-            left + width / 2, bar / 2, title, ha="center", va="center", size=0.5 * bar, color=INK,
+            left + width / 2, bar / 2, short(title), ha="center", va="center", size=0.5 * bar, color=INK,
             weight="bold", parse_math=False,
         )  # fmt: skip
         left += width + gap

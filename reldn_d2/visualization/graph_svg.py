@@ -6,6 +6,8 @@ from itertools import pairwise
 import networkx as nx
 import numpy as np
 
+from reldn_d2.utils.plain_text import short
+
 from .draw import draw_edges
 from .graph import SceneGraph
 from .labels import Edge, edges_to_draw, entities_of, entity_colours, entity_names
@@ -74,7 +76,8 @@ def scene_graph_svg(
         curves[edge.subject, edge.object] = part_outside(curve, plates[edge.object])
     draw_edges(sheet, edges, curves, colours, list(plates.values()))
     return sheet.svg(
-        "scene graph: " + ", ".join(f"{names[e.subject]} {e.predicate} {names[e.object]}" for e in edges)
+        "scene graph: "
+        + ", ".join(f"{names[e.subject]} {short(e.predicate)} {names[e.object]}" for e in edges)
     )
 
 

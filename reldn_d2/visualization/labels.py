@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from reldn_d2.utils.plain_text import short
+
 from .graph import SceneGraph
 
 #: Colours that are bright enough for black text and differ clearly from their neighbours in the list.
@@ -57,8 +59,8 @@ def entities_of(edges: Iterable[Edge]) -> list[int]:
 
 
 def entity_names(graph: SceneGraph, entities: Sequence[int]) -> dict[int, str]:
-    """A name for each entity: its class, with a running number if the class occurs more than once."""
-    classes = {entity: graph["entities"][entity]["class"] for entity in entities}
+    """A text for each entity: its class, with a running number if the class occurs more than once."""
+    classes = {entity: short(graph["entities"][entity]["class"]) for entity in entities}
     total, seen = Counter(classes.values()), Counter[str]()
     names = {}
     for entity, name in classes.items():
@@ -83,4 +85,4 @@ def entity_colours(entities: Sequence[int]) -> dict[int, str]:
 def edge_text(edge: Edge) -> str:
     """The predicate, and before it a mark for right or wrong that is visible without colours."""
     mark = {None: "", True: "\N{CHECK MARK} ", False: "\N{BALLOT X} "}[edge.correct]
-    return mark + edge.predicate
+    return mark + short(edge.predicate)

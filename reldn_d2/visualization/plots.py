@@ -10,6 +10,8 @@ from typing import Any
 
 from matplotlib import style
 
+from reldn_d2.utils.plain_text import short, visible
+
 from .svg import Svg, figure_to_svg, note_svg, pixel_figure
 
 #: One curve: value by iteration.
@@ -97,7 +99,7 @@ def curves_svg(
     Returns:
         An inline SVG.
     """
-    curves = {name: dict(sorted(curve.items())) for name, curve in curves.items() if curve}
+    curves = {short(name): dict(sorted(curve.items())) for name, curve in curves.items() if curve}
     if not curves:
         return note_svg(width, "no curve", "no values recorded")
     legend = _LINE_HEIGHT * -(-len(curves) // 2)
@@ -117,9 +119,9 @@ def curves_svg(
         axes.grid(axis="y", color="black", alpha=0.18)
         axes.xaxis.set_major_formatter("{x:,.10g}")
         axes.set_xlabel("iteration")
-        axes.set_title(y_label, loc="left", size=13)
+        axes.set_title(visible(y_label), loc="left", size=13)
         figure.legend(loc="outside lower left", ncols=2, frameon=False)
-        return figure_to_svg(figure, f"{y_label} by iteration: {', '.join(curves)}")
+        return figure_to_svg(figure, f"{visible(y_label)} by iteration: {', '.join(curves)}")
 
 
 def bars_svg(counts: Sequence[tuple[str, int]], *, columns: int = 3) -> Svg:
@@ -151,7 +153,7 @@ def bars_svg(counts: Sequence[tuple[str, int]], *, columns: int = 3) -> Svg:
             axes.set_yticks(range(len(shown)), [_fitting(name) for name, _ in shown], va="center")
             axes.set_xticks([])
             axes.set(xlim=(0, max(longest, 1)), ylim=(rows - 0.5, -0.5))
-        return figure_to_svg(figure, ", ".join(f"{name} {count}" for name, count in counts))
+        return figure_to_svg(figure, ", ".join(f"{short(name)} {count}" for name, count in counts))
 
 
 def _count_text(count: int, total: int) -> str:
@@ -159,4 +161,4 @@ def _count_text(count: int, total: int) -> str:
 
 
 def _fitting(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+    return short(name, _LONGEST_NAME)

@@ -230,3 +230,8 @@ def test_every_command_has_the_options_of_its_work(name: str) -> None:
 def test_the_start_of_an_option_is_not_an_option(capsys: Captured) -> None:
     message = usage_error(capsys, "check", "--data", "x.yaml", "--image", "skip")
     assert message == "there is no option --image: did you mean --images?"
+
+
+def test_usage_errors_show_strange_words_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    message = usage_error(capsys, "check", "--dataset", "a", "--\x1b[2J\u202e컵")
+    assert r"--\x1b[2J\u202e컵" in message

@@ -558,19 +558,25 @@ def test_saving_and_loading_gives_the_same(tmp_path: Path, catalog_name: str, ro
     loaded = load_coco_relations(write(tmp_path, content()), images, catalog_name)
     path = tmp_path / "copy.json"
     relative_to = None if root is None else images
-    save_coco_relations(loaded, MetadataCatalog.get(catalog_name), path, relative_to)
+    metadata = MetadataCatalog.get(catalog_name)
+    save_coco_relations(loaded, metadata, path, relative_to, outside_root=root is None)
     names = [image["file_name"] for image in json.loads(path.read_text())["images"]]
     assert (names == ["b/second.jpg", "first.jpg"]) == (root is not None)
     assert json.loads(path.read_text())["allow_self_relations"] is False
-    same_datasets(loaded, load_coco_relations(path, "" if root is None else images))
+    read = (
+        load_coco_relations(path, "", outside_root=True)
+        if root is None
+        else load_coco_relations(path, images)
+    )
+    same_datasets(loaded, read)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["copy.json", "relations.json"]
 
 
 def test_vrd_survives_the_round_trip(tmp_path: Path, dev_data: Path) -> None:
     given = load_vrd(dev_data / "vrd_mini", "test")
     path = tmp_path / "vrd.json"
-    save_coco_relations(given, MetadataCatalog.get("reldn_vrd_mini_test"), path)
-    same_datasets(given, load_coco_relations(path, ""))
+    save_coco_relations(given, MetadataCatalog.get("reldn_vrd_mini_test"), path, dev_data)
+    same_datasets(given, load_coco_relations(path, dev_data))
 
 
 @pytest.mark.parametrize("key", ["thing_classes", "predicate_classes"])
@@ -580,7 +586,7 @@ def test_classes_without_a_name_are_not_written(tmp_path: Path, key: str) -> Non
         **{"thing_classes": ["cup", "person"], "predicate_classes": ["a", "b"], key: ["a"]}
     )
     with pytest.raises(ValueError, match=r"copy\.json: not written: image 10 has .*names only 1"):
-        save_coco_relations(loaded, metadata, tmp_path / "copy.json")
+        save_coco_relations(loaded, metadata, tmp_path / "copy.json", tmp_path)
     assert not (tmp_path / "copy.json").exists()
 
 
@@ -588,4 +594,4 @@ def test_verified_classes_without_a_name_are_not_written(tmp_path: Path) -> None
     loaded = load_coco_relations(write(tmp_path, content()), tmp_path)
     loaded[1]["verified_classes"] = [0, -1]
     with pytest.raises(ValueError, match="image 10 has verified_classes -1"):
-        save_coco_relations(loaded, NAMES, tmp_path / "copy.json")
+        save_coco_relations(loaded, NAMES, tmp_path / "copy.json", tmp_path)

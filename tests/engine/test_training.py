@@ -244,7 +244,7 @@ def test_an_own_data_set_trains_and_evaluates(
 ) -> None:
     """COCO-relations, registered in one line; its class names are known once it is loaded."""
     scenes = DatasetCatalog.get("reldn_scenes_tiny_test")
-    save_coco_relations(scenes, MetadataCatalog.get("reldn_scenes_tiny_test"), tmp_path / "own.json")
+    save_coco_relations(scenes, MetadataCatalog.get("reldn_scenes_tiny_test"), tmp_path / "own.json", "/")
     register_coco_relations("own_scenes", {}, str(tmp_path / "own.json"), "/")
     try:
         cfg = tiny_config("MODEL.WEIGHTS", str(detector))
@@ -261,7 +261,7 @@ def test_an_own_data_set_trains_and_evaluates(
 def test_a_detector_trains_on_an_own_data_set(tiny_config: TinyConfig, tmp_path: Path) -> None:
     """Box AP needs neither "area" nor "iscrowd", which the format does not require."""
     scenes = DatasetCatalog.get("reldn_scenes_tiny_test")
-    save_coco_relations(scenes, MetadataCatalog.get("reldn_scenes_tiny_test"), tmp_path / "own.json")
+    save_coco_relations(scenes, MetadataCatalog.get("reldn_scenes_tiny_test"), tmp_path / "own.json", "/")
     content = json.loads((tmp_path / "own.json").read_text())
     for annotation in content["annotations"]:
         del annotation["area"], annotation["iscrowd"]

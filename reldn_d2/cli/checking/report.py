@@ -14,6 +14,7 @@ from reldn_d2.data.checking.problems import KINDS, Problem, Record
 from reldn_d2.data.checking.unchecked_arrays import IntArray, UncheckedArrays
 from reldn_d2.evaluation.graphs import GroundTruthGraph
 from reldn_d2.evaluation.protocols.confusion import ConfusionFrequency
+from reldn_d2.utils.plain_text import short, visible
 
 # Number of columns of a printed histogram.
 _COLUMNS = 3
@@ -73,7 +74,7 @@ class DatasetReport:
 
     def origin(self) -> list[str]:
         """Lines that say where the data set comes from, if that is known."""
-        return [f"{key}: {value}" for key, value in self.sources.items()]
+        return [visible(f"{key}: {value}") for key, value in self.sources.items()]
 
     def not_counted(self) -> list[str]:
         """Lines that say why a number is missing."""
@@ -155,7 +156,8 @@ def ground_truth(arrays: UncheckedArrays, image: int) -> GroundTruthGraph:
 def as_text(report: DatasetReport) -> str:
     """The report as text for the terminal."""
     rows = [(what, f"{number:,}", remark) for what, number, remark in report.numbers()]
-    lines = [report.name, "=" * len(report.name), *report.origin(), ""]
+    name = visible(report.name)
+    lines = [name, "=" * len(name), *report.origin(), ""]
     lines += [_table(rows, ("left", "right", "left")), *report.not_counted()]
     for title, counts in report.histograms().items():
         lines += ["", f"{title} ({'entities' if title == 'entity classes' else 'relationships'})", ""]
@@ -164,7 +166,7 @@ def as_text(report: DatasetReport) -> str:
         lines += ["", headline(problem), f"  {explanation(problem)}"]
         lines += [f"    {record_text(report, record)}" for record in problem.records]
         lines += ["    ..."] * (len(problem.records) < problem.count)
-    return "\n".join([*lines, "", f"{report.name}: {report.verdict()}"])
+    return "\n".join([*lines, "", f"{name}: {report.verdict()}"])
 
 
 def headline(problem: Problem) -> str:
@@ -181,11 +183,11 @@ def explanation(problem: Problem) -> str:
 
 
 def record_text(report: DatasetReport, record: Record) -> str:
-    """A record as text. For a relationship, the names are added to the numbers."""
+    """A record as one line of text. For a relationship, the names are added to the numbers."""
     if record.image is None or record.part != "relation":
-        return str(record)
+        return visible(str(record))
     truth = ground_truth(report.check.arrays, record.image)
-    return f"{record} ({triplet_text(report, truth, truth.relations[record.row].tolist())})"
+    return visible(f"{record} ({triplet_text(report, truth, truth.relations[record.row].tolist())})")
 
 
 def triplet_text(report: DatasetReport, truth: GroundTruthGraph, triplet: Sequence[int]) -> str:
@@ -265,11 +267,11 @@ def _ranked(names: Sequence[str], counts: IntArray) -> list[tuple[str, int]]:
 def _histogram(counts: Sequence[tuple[str, int]]) -> list[str]:
     """Names, counts and shares in columns, read from top to bottom. Names that never occur follow."""
     total = sum(count for _, count in counts)
-    cells = [("", name, f"{count:,}", _share(count, total)) for name, count in counts if count]
+    cells = [("", short(name), f"{count:,}", _share(count, total)) for name, count in counts if count]
     height = -(-len(cells) // _COLUMNS)
     rows = [[text for cell in cells[row::height] for text in cell] for row in range(height)]
     lines = [_table(rows, ("left", "left", "right", "right") * _COLUMNS)] if rows else []
-    never = [name for name, count in counts if not count]
+    never = [short(name) for name, count in counts if not count]
     if never:
         remark = f"never: {', '.join(never)}"
         lines += ["", fill(remark, 110, initial_indent="  ", subsequent_indent="  ")]

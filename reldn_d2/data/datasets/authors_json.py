@@ -33,7 +33,14 @@ from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.json_files import is_box, is_side, read_json
 
 from ..registration import register_relation_dataset
-from .relationship_lists import Entity, ListedFile, listed_relationships, read_entity, with_images
+from .relationship_lists import (
+    Entity,
+    ListedFile,
+    listed_relationships,
+    read_entity,
+    refuse_outside,
+    with_images,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -216,9 +223,12 @@ def _read_detections(path: str | os.PathLike[str], thing_classes: list[str], box
         _fail(
             path, "the file", "it is not an object", "Use COCO's instance format or lists of boxes by image."
         )
-    if not content.keys().isdisjoint(_COCO_KEYS):
-        return _coco(path, content, thing_classes)
     file = ListedFile(Path(path), "the authors' detections_*.json", box_order, len(thing_classes), 0)
+    if not content.keys().isdisjoint(_COCO_KEYS):
+        detections = _coco(path, content, thing_classes)
+        refuse_outside(file, [*detections.entities])
+        return detections
+    refuse_outside(file, [*content])
     entities = {}
     for name, records in content.items():
         if not isinstance(records, list):

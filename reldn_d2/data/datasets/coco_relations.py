@@ -44,8 +44,10 @@ from reldn_d2.structures.dataset_dicts import (
     entity_classes,
     relation_rows,
 )
+from reldn_d2.utils.inner_paths import names_outside
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.json_files import is_box, is_side, read_json
+from reldn_d2.utils.plain_text import visible
 
 from ..registration import register_relation_dataset
 
@@ -64,6 +66,13 @@ _REQUIRED_KEYS = {
 
 # How many records that fail the same check a message names, besides the first.
 _NAMED = 30
+
+#: What is wrong with a name that leads out of the image folder, and what to do.
+OUTSIDE = "leads out of the image folder"
+OUTSIDE_REMEDY = (
+    "Write names relative to the image folder, with '/' and without '..'. If you trust the file, say "
+    "outside_root=True at its registration, 'outside_root: true' in the data file, or --outside-root."
+)
 
 # In pixels. Annotation tools round, so the far edge of a box may lie a fraction of a pixel outside.
 _TOLERANCE = 1.0
@@ -191,7 +200,11 @@ class CocoRelations:
 
 
 def load_coco_relations(
-    json_file: str | os.PathLike[str], image_root: str | os.PathLike[str], dataset_name: str | None = None
+    json_file: str | os.PathLike[str],
+    image_root: str | os.PathLike[str],
+    dataset_name: str | None = None,
+    *,
+    outside_root: bool = False,
 ) -> list[DatasetDict]:
     """Read a COCO-relations file into dataset dicts. Image files are not opened.
 
@@ -205,13 +218,15 @@ def load_coco_relations(
         dataset_name: when given, the names found in the file go to this data set's metadata (`thing_classes`,
             `predicate_classes` and the id maps, as Detectron2's `load_coco_json` does; labels as
             `class_labels` and `predicate_labels`).
+        outside_root: whether a `file_name` may lead out of `image_root`: begin with "/" or "~", or hold "..",
+            a backslash, a drive or a URL. Only for a file that you wrote yourself or have looked through.
 
     Raises:
         FileNotFoundError: the file does not exist.
         ValueError: the file is not a valid COCO-relations file (the message names the record), or its classes
             differ from the metadata of `dataset_name`.
     """
-    content = read_coco_relations(json_file)
+    content = read_coco_relations(json_file, outside_root=outside_root)
     if dataset_name is not None:
         _set_class_metadata(dataset_name, json_file, content)
     first, position, order = _positions(content.image_of, len(content.images))
@@ -243,6 +258,8 @@ def register_coco_relations(
     json_file: str | os.PathLike[str],
     image_root: str | os.PathLike[str],
     train_dataset: str | None = None,
+    *,
+    outside_root: bool = False,
 ) -> None:
     """Register a COCO-relations file under `name`. It is read when the data set is loaded.
 
@@ -254,11 +271,17 @@ def register_coco_relations(
         json_file: path of the file.
         image_root: folder that the `file_name` of the images is relative to.
         train_dataset: name of its training split, for zero-shot recall; None if it is not known.
+        outside_root: see `load_coco_relations`.
     """
     register_relation_dataset(
         name,
         load_coco_relations,
-        {"json_file": os.fspath(json_file), "image_root": os.fspath(image_root), "dataset_name": name},
+        {
+            "json_file": os.fspath(json_file),
+            "image_root": os.fspath(image_root),
+            "dataset_name": name,
+            "outside_root": outside_root,
+        },
         train_dataset=train_dataset,
         # The key is not `json_file`: with it, Detectron2 would evaluate boxes on the file itself, which may
         # lack "area" and "iscrowd".
@@ -308,14 +331,19 @@ def _positions(
     return first, position, order
 
 
-def read_coco_relations(json_file: str | os.PathLike[str]) -> CocoRelations:
+def read_coco_relations(json_file: str | os.PathLike[str], *, outside_root: bool = False) -> CocoRelations:
     """Read and check a file.
+
+    Args:
+        json_file: path of the file.
+        outside_root: see `load_coco_relations`.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is not JSON; a list or key is missing; an id is repeated or unknown; a box is not
-            inside its image; a relationship joins two images, or an annotation with itself in a file that
-            does not allow it. The message names file and record.
+        ValueError: the file is not JSON; a list or key is missing; an id is repeated or unknown; the name of
+            an image leads out of the image folder; a box is not inside its image; a relationship joins two
+            images, or an annotation with itself in a file that does not allow it. The message names file and
+            record.
     """
     name = os.fspath(json_file)
     content = _read_json_object(name)
@@ -323,6 +351,8 @@ def read_coco_relations(json_file: str | os.PathLike[str]) -> CocoRelations:
     predicates = _take_classes(name, content, "predicates")
     images = _take_table(name, content, "images")
     verified = [_verified_categories(images, row, categories) for row in range(len(images.records))]
+    if not outside_root:
+        _refuse_outside(images)
     annotations = _take_table(name, content, "annotations")
     image_of = annotations.look_up_all("image_id", images)
     relations = _take_table(name, content, "relations")
@@ -372,6 +402,15 @@ def _verified_categories(images: Table, row: int, categories: Table) -> NDArray[
         remedy = "Give a list of category ids, or leave the key out."
         images.fail(row, f"verified_category_ids is {verified!r}", remedy)
     return images.look_up([row] * len(verified), verified, categories)
+
+
+def _refuse_outside(images: Table) -> None:
+    """Refuse names that lead out of the image folder, so that a file can't have other files read or drawn."""
+    outside = names_outside([record["file_name"] for record in images.records])
+    if outside:
+        row, *others = outside
+        name = images.records[row]["file_name"]
+        images.fail(row, f"file_name {name!r} {OUTSIDE}", OUTSIDE_REMEDY, others)
 
 
 def _checked_boxes(annotations: Table, images: Table, image_of: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -540,6 +579,8 @@ def save_coco_relations(
     metadata: Any,
     path: str | os.PathLike[str],
     image_root: str | os.PathLike[str] | None = None,
+    *,
+    outside_root: bool = False,
 ) -> None:
     """Write dataset dicts as a COCO-relations file, which loads as the same images, boxes and relationships.
 
@@ -554,10 +595,12 @@ def save_coco_relations(
         path: file to write. An error leaves an existing file unchanged.
         image_root: folder that the written file names are relative to; by default the file names are not
             changed.
+        outside_root: whether a written name may lead out of the image folder, see `load_coco_relations`.
 
     Raises:
-        ValueError: relationships do not fit the annotations, `metadata` does not name a class, or a box
-            sticks out of its image by more than a pixel.
+        ValueError: the name of an image leads out of the image folder, relationships do not fit the
+            annotations, `metadata` does not name a class, or a box sticks out of its image by more than a
+            pixel.
     """
     things, predicates = metadata.thing_classes, metadata.predicate_classes
     with atomic_write(path) as stream:
@@ -566,7 +609,7 @@ def save_coco_relations(
         _write_list(stream, "categories", [_class_records(things, labels)])
         labels = getattr(metadata, "predicate_labels", None)
         _write_list(stream, "predicates", [_class_records(predicates, labels)])
-        images = ([_image_record(path, d, things, image_root)] for d in dataset_dicts)
+        images = ([_image_record(path, d, things, image_root, outside_root)] for d in dataset_dicts)
         _write_list(stream, "images", images)
         _write_list(stream, "annotations", _annotation_records(path, dataset_dicts, things))
         _write_list(stream, "relations", _relation_records(path, dataset_dicts, predicates))
@@ -597,10 +640,16 @@ def _image_record(
     dataset_dict: DatasetDict,
     names: Sequence[str],
     image_root: str | os.PathLike[str] | None,
+    outside_root: bool,
 ) -> Record:
     file_name = dataset_dict["file_name"]
     if image_root is not None:
         file_name = Path(os.path.relpath(file_name, image_root)).as_posix()
+    if not outside_root and names_outside([file_name]):
+        raise ValueError(
+            f"{path}: not written: {describe(dataset_dict)}: the name {file_name!r} {OUTSIDE}, and would be "
+            "refused when the file is read. Give image_root, the folder of all images, or outside_root=True."
+        )
     size = {key: dataset_dict[key] for key in ("height", "width")}
     record = {"id": dataset_dict["image_id"], "file_name": file_name, **size}
     if "verified_classes" in dataset_dict:
@@ -614,7 +663,7 @@ def _annotation_records(
 ) -> Iterator[list[Record]]:
     first = 1
     # disable=None: a bar on a terminal, nothing in a log file
-    for dataset_dict in tqdm(dataset_dicts, f"writing {Path(path).name}", leave=False, disable=None):
+    for dataset_dict in tqdm(dataset_dicts, f"writing {visible(Path(path).name)}", leave=False, disable=None):
         corners = np.round(entity_boxes(dataset_dict) * _STEPS_PER_PIXEL) / _STEPS_PER_PIXEL
         inside = _inside_image(
             corners, np.array([[dataset_dict["width"], dataset_dict["height"]]], np.float64)

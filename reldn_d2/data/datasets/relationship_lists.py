@@ -8,7 +8,7 @@ order of appearance.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,6 +17,7 @@ import numpy as np
 
 from reldn_d2.structures.annotations import Annotations
 from reldn_d2.structures.dataset_dicts import DatasetDict, entity_boxes, entity_classes
+from reldn_d2.utils.inner_paths import names_outside
 from reldn_d2.utils.json_files import is_box, read_json
 
 from ..fit_boxes import fit_boxes, mark_changed_boxes
@@ -64,7 +65,22 @@ def listed_relationships(file: ListedFile) -> list[DatasetDict]:
     content = read_json(file.path, unique_keys=True)
     if not isinstance(content, dict):
         raise ValueError(f"{file.path} is not an object of image names. Use {file.official}.")
+    refuse_outside(file, [*content])
     return [_image(file, name, records) for name, records in content.items()]
+
+
+def refuse_outside(file: ListedFile, names: Sequence[str]) -> None:
+    """Refuse image names that lead out of the folder of the pictures.
+
+    Raises:
+        ValueError: there is one; the message names the file and the first.
+    """
+    outside = names_outside(names)
+    if outside:
+        problem = (
+            f"the name leads out of the image folder; this concerns {len(outside)} of {len(names)} images"
+        )
+        file.fail(repr(names[outside[0]]), problem, "Give names of files in that folder.")
 
 
 def read_entity(file: ListedFile, where: str, record: Any) -> Entity:

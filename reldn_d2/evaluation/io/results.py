@@ -7,6 +7,7 @@
     relation_per_image.json   the counts of every image, for comparing two models image by image
 
 The CSV files have one number in each line, with all its digits. The value is empty if it is undefined (NaN).
+Names are written with `to_csv` of `reldn_d2.utils.plain_text`, so that no spreadsheet runs them.
 
 Version 2 of the JSON file, with N images in each entry (an entry for a subset of the data set has fewer):
 
@@ -26,9 +27,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import tabulate
 
 from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.plain_text import from_csv, markdown_table, to_csv, to_markdown
 
 from ..metrics import PerImageRecall
 from ..protocols.headline import headline
@@ -76,12 +77,12 @@ def save_results(
     first = headline({name: _defined(result) for name, result in results.items()})
     _save_sections(
         folder / TABLES_FILE,
-        f"# Relationships in {dataset_name}, {task}",
-        "" if first is None else f"**{first.metric} of {first.group}: {first.value:.2f}**",
+        f"# Relationships in {to_markdown(dataset_name)}, {task}",
+        "" if first is None else f"**{to_markdown(f'{first.metric} of {first.group}: {first.value:.2f}')}**",
         note,
         f"Percent. Every number is in {RESULTS_FILE}, those of each predicate are in {PREDICATE_TABLES_FILE} "
         f"and {PREDICATES_FILE}.",
-        *(f"## {name}\n\n{short_table(result)}" for name, result in results.items()),
+        *(f"## {to_markdown(name)}\n\n{short_table(result)}" for name, result in results.items()),
     )
     predicate_tables = {
         name: "\n\n".join(_predicate_table(result, predicate_classes, complete=True))
@@ -89,10 +90,10 @@ def save_results(
     }
     _save_sections(
         folder / PREDICATE_TABLES_FILE,
-        f"# Predicates in {dataset_name}, {task}",
+        f"# Predicates in {to_markdown(dataset_name)}, {task}",
         note,
         "Percent, except for counts. A dash is an undefined number.",
-        *(f"## {name}\n\n{table}" for name, table in predicate_tables.items() if table),
+        *(f"## {to_markdown(name)}\n\n{table}" for name, table in predicate_tables.items() if table),
     )
     _save_csv(
         folder / RESULTS_FILE,
@@ -152,9 +153,23 @@ def _save_csv(path: Path, header: Sequence[str], rows: Iterable[tuple[*tuple[str
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows((*row[:-1], "" if math.isnan(row[-1]) else row[-1]) for row in rows)
+    writer.writerows((*map(to_csv, row[:-1]), "" if math.isnan(row[-1]) else row[-1]) for row in rows)
     with atomic_write(path) as file:
         file.write(text.getvalue().encode())
+
+
+def read_results(path: str | os.PathLike[str]) -> dict[str, dict[str, float]]:
+    """Read relation_results.csv. Returns protocol -> metric -> percent; undefined ones are NaN.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    results: dict[str, dict[str, float]] = {}
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            metrics = results.setdefault(from_csv(row["protocol"]), {})
+            metrics[from_csv(row["metric"])] = float(row["value"] or "nan")
+    return results
 
 
 def short_table(result: ProtocolResult) -> str:
@@ -266,10 +281,7 @@ def _text(value: float) -> str:
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    header, *rows = ([cell.replace("|", "\\|") for cell in row] for row in (header, *rows))
-    align = ("left", *("right" for _ in header[1:]))
-    # Without `disable_numparse`, tabulate would format names that look like numbers.
-    return tabulate.tabulate(rows, header, "pipe", disable_numparse=True, colalign=align)
+    return markdown_table(header, rows, ("left", *("right" for _ in header[1:])))
 
 
 def save_per_image(

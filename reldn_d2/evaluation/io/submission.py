@@ -11,6 +11,10 @@ In both forms x is divided by the width of the image and y by its height, so tha
 are written with nine digits. That is enough for float32: pixels and scores are read back bit for bit.
 
 A record is the texts of one triplet in the order of `FIELDS`, in either form.
+
+Image ids and labels are written with `to_csv` of `reldn_d2.utils.plain_text`, so that no spreadsheet runs
+them. The official tool compares them as they are. Ids and labels of OpenImages, such as "/m/04bcr3", have no
+character that is changed, so the tool gets what it expects. `read_submission` takes both forms of a name.
 """
 
 import codecs
@@ -30,6 +34,7 @@ from detectron2.data import MetadataCatalog
 
 from reldn_d2.utils.csv_files import csv_rows, read_header
 from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.plain_text import to_csv
 
 from ..graphs import BoolArray, FloatArray, IntArray, PredictedGraph, RankedTriplets
 from ..protocols.protocol import LIST_LENGTH
@@ -180,7 +185,9 @@ def write_submission(
             listed = replace(graph, relations=top_triplets(graph.relations, predicates_per_pair, list_length))
             records = _records(image_id, listed, image_sizes[image_id], class_labels, predicate_labels)
             if kaggle:
-                writer.writerow((image_id, " ".join(chain.from_iterable(map(record_to_kaggle, records)))))
+                writer.writerow(
+                    (to_csv(image_id), " ".join(chain.from_iterable(map(record_to_kaggle, records))))
+                )
             else:
                 writer.writerows(map(record_to_official, records))
 
@@ -209,10 +216,11 @@ def _records(
         if bad.any():
             raise ValueError(f"image {image_id}: {problem}")
     corners = [[f"{number:.9g}" for number in box] for box in boxes.tolist()]
-    names = [class_labels[i] for i in graph.classes.tolist()]
+    image_id, predicate_names = to_csv(image_id), [to_csv(label) for label in predicate_labels]
+    names = [to_csv(class_labels[i]) for i in graph.classes.tolist()]
     columns = (triplets.subject, triplets.object, triplets.predicate, scores)
     for s, o, p, score in zip(*(column.tolist() for column in columns), strict=True):
-        yield image_id, names[s], names[o], predicate_labels[p], *corners[s], *corners[o], f"{score:.9g}"
+        yield image_id, names[s], names[o], predicate_names[p], *corners[s], *corners[o], f"{score:.9g}"
 
 
 def read_submission(
@@ -246,7 +254,8 @@ def read_submission(
     """
     ids = sorted(image_sizes)
     classes, predicates = label_index(class_labels), label_index(predicate_labels)
-    codes, numbers = _parse(path, (label_index(ids), classes, classes, predicates))
+    known = [_with_written_names(index) for index in (label_index(ids), classes, predicates)]
+    codes, numbers = _parse(path, (known[0], known[1], known[1], known[2]))
     if not len(codes):
         _logger.warning("%s holds no triplet, so nothing was found in any image", path)
     image, scores = codes[:, 0], numbers[:, -1]
@@ -263,6 +272,11 @@ def read_submission(
         )
         for image_id, rows in zip(ids, rows_of_images, strict=True)
     }
+
+
+def _with_written_names(index: Mapping[str, int]) -> dict[str, int]:
+    """Name -> code, for names as they are and as `write_submission` writes them; other tools change none."""
+    return {**index, **{to_csv(name): code for name, code in index.items()}}
 
 
 def _parse(

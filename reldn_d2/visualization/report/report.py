@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.plain_text import visible_lines
 
 from ..images import Image, check_image, encode_image
 from ..svg import Svg
@@ -23,13 +24,16 @@ _TEMPLATES = Environment(
     undefined=StrictUndefined,
     trim_blocks=True,
     keep_trailing_newline=True,
+    # Jinja2 escapes markup. A drawing is markup of this package.
+    finalize=lambda value: visible_lines(value) if type(value) is str else value,
 )
 
 
 class Report:
     """Builds a report from top to bottom; every method except `html` and `write` returns the report itself.
 
-    All texts are plain text and are escaped.
+    All texts are plain text: markup is escaped, and what cannot be seen is written as an escape. A browser
+    runs no script and fetches nothing for the page.
 
     Args:
         title: heading of the page and of the browser's tab.

@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reldn_d2.utils.csv_files import codes_of, read_table, refuse_rows
+from reldn_d2.utils.inner_paths import names_outside
 
 from .vocabulary import ATTRIBUTE_RELATION, OpenImagesVocabulary
 
@@ -95,6 +96,13 @@ def read_relationships(path: Path, vocabulary: OpenImagesVocabulary) -> Relation
             image or has swapped corners; the message names file, line and image.
     """
     table = read_table(path, _TEXTS, _BOX_COLUMNS, {"RelationLabel": "RelationshipLabel"})
+    ids = table["ImageID"].cat
+    outside = np.zeros(len(ids.categories), dtype=bool)
+    outside[names_outside(ids.categories.tolist())] = True
+    problem = "the id is no name of a file: it leads out of the folder of the pictures"
+    refuse_rows(
+        path, table, outside[ids.codes.to_numpy()], problem, "Use the official file, or correct the line."
+    )
     is_attribute = (table["RelationshipLabel"] == ATTRIBUTE_RELATION).to_numpy()
     boxes = _checked_boxes(path, table)
 

@@ -1,0 +1,159 @@
+r"""Makes names harmless in whatever shows them: a terminal, a table in Markdown, a spreadsheet, a drawing.
+
+Names of classes, files, images and data sets come from files of other people. This module knows, for each
+medium, what a name must not do there; every writer uses it. HTML and JSON need nothing else: Jinja2 and the
+json module escape what their media take for markup.
+
+What `visible` writes as escapes, such as `\x1b` or `\u202e`: control characters, marks that change the
+direction of text, other characters that nobody can see, and what is no character (half of a UTF-16 pair, as
+Python reads a file name that is not UTF-8). Letters of all languages and emoji stay as they are.
+"""
+
+import re
+import sys
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+# Number of characters after which names in drawings and tables of the screen are cut, and cells of Markdown.
+_LONGEST_NAME, _LONGEST_CELL = 120, 500
+
+# Cc, Cs, Zl, Zp, and those of Cf that cannot be seen. The joiners U+200C and U+200D stay: Persian, scripts of
+# India and emoji need them. XML has no U+FFFE and U+FFFF.
+_UNSEEN = (
+    r"\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
+    r"\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f"
+)
+_UNSEEN_CHARACTER = re.compile(f"[{_UNSEEN}]")
+# The same without line feed and tab.
+_UNSEEN_IN_LINES = re.compile(rf"(?![\n\t])[{_UNSEEN}]")
+_NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
+# At the beginning of a cell, a spreadsheet takes these for a formula. In some countries ";" ends a cell. An
+# apostrophe is in the list, so that each one that is added can be told from one of the name.
+_FORMULA = re.compile(r"(^|;)(?=\s*['=+\-@＝＋－＠])")
+_ADDED_APOSTROPHE = re.compile(r"(^|;)'")
+_ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|([nrt\\]))")
+_MEANING = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
+
+# A text that no dialect of Markdown takes for anything but itself.
+_PLAIN = re.compile(r"(?:[^\W_]|%|[+-](?=\d))(?:[\w/()%±–−]|[ ,@=+.'-](?=[^ ])|[,.:;](?= |$))*")
+# Addresses, which some dialects turn into links, and underscores that are not inside a word.
+_NOT_PLAIN = re.compile(r"www\.|@[\w-]*\.|(?<![^\W_])_|_(?![^\W_])", re.IGNORECASE)
+_PIPE_AFTER_BACKSLASH = re.compile(r"(?<=\\)\|")
+
+
+def visible(text: str) -> str:
+    r"""A name as one line: what cannot be seen is written as an escape.
+
+    Example:
+        >>> from reldn_d2.utils.plain_text import visible
+        >>> print(visible("cup\x1b[2J\u202egpj.exe"), visible("컵 ☕"))
+        cup\x1b[2J\u202egpj.exe 컵 ☕
+    """
+    return _UNSEEN_CHARACTER.sub(_escape, text)
+
+
+def visible_lines(text: str) -> str:
+    """A text of several lines, as `visible`; line feeds and tabs stay."""
+    return _UNSEEN_IN_LINES.sub(_escape, text)
+
+
+def short(text: str, longest: int = _LONGEST_NAME) -> str:
+    """A name for a table or a drawing: as `visible`, and cut after `longest` characters."""
+    text = visible(text[: longest + 1])
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def say(*texts: object, error: bool = False, end: str = "\n") -> None:
+    """Print texts on the screen, each in a line of its own, as `visible_lines`.
+
+    Args:
+        texts: what to print.
+        error: print on standard error.
+        end: what follows the last text.
+    """
+    stream = sys.stderr if error else sys.stdout
+    print(*(visible_lines(str(text)) for text in texts), sep="\n", end=end, file=stream, flush=True)
+
+
+def to_csv(text: str) -> str:
+    r"""A field of a CSV file that no spreadsheet runs; `from_csv` gives the text back.
+
+    An apostrophe stands before what a spreadsheet would take for a formula, and before an apostrophe at the
+    same place. Backslashes are doubled, and what cannot be seen is written as `visible` does it.
+
+    Example:
+        >>> from reldn_d2.utils.plain_text import from_csv, to_csv
+        >>> [to_csv(text) for text in ("cup", "next to", "=1+1", "-2;@SUM(A1)")]
+        ['cup', 'next to', "'=1+1", "'-2;'@SUM(A1)"]
+        >>> from_csv(to_csv("=1+1"))
+        '=1+1'
+    """
+    return _FORMULA.sub(r"\1'", visible(text.replace("\\", "\\\\")))
+
+
+def from_csv(field: str) -> str:
+    """The text that `to_csv` was given."""
+    return _ESCAPE.sub(_unescape, _ADDED_APOSTROPHE.sub(r"\1", field))
+
+
+def to_markdown(text: str) -> str:
+    """A name in Markdown: unchanged if it is plain, else as code, which holds no links, HTML or other markup.
+
+    Example:
+        >>> from reldn_d2.utils.plain_text import to_markdown
+        >>> print(to_markdown("next to"), to_markdown("<b>"), to_markdown("[x](javascript:y)"))
+        next to `<b>` `[x](javascript:y)`
+    """
+    plain = _PLAIN.fullmatch(text) and not _NOT_PLAIN.search(text)
+    return text if plain else to_code(text)
+
+
+def to_code(text: str) -> str:
+    """A text as code in a line of Markdown."""
+    text = visible(text)
+    if not text:
+        return text
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    # Markdown removes a space at both ends, unless there is nothing else.
+    room = " " if text[0] in "` " or text[-1] in "` " else ""
+    return f"{fence}{room}{text}{room}{fence}" if text.strip() else f"{fence}{text}{fence}"
+
+
+def markdown_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[str] | None = None
+) -> str:
+    """A table in Markdown.
+
+    Args:
+        header: names of the columns.
+        rows: cells as texts. Text is shown as it is; it is never markup.
+        align: "left" or "right" for each column; None: all to the left.
+    """
+    header, *rows = ([_cell(text) for text in row] for row in (header, *rows))
+    # Without `disable_numparse`, tabulate would format names that look like numbers.
+    return tabulate(rows, header, "pipe", disable_numparse=True, colalign=align)
+
+
+def _cell(text: str) -> str:
+    """A cell of a table. A table ends a cell at every "|" that has no backslash, in code, too."""
+    text = short(text, _LONGEST_CELL)
+    if text in ("-", "–", ""):
+        return text
+    return to_markdown(_PIPE_AFTER_BACKSLASH.sub(r"\\x7c", text)).replace("|", "\\|")
+
+
+def _escape(found: re.Match[str]) -> str:
+    character = found[0]
+    number = ord(character)
+    if character in _NAMED:
+        return _NAMED[character]
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def _unescape(found: re.Match[str]) -> str:
+    *numbers, letter = found.groups()
+    return _MEANING[letter] if letter else chr(int(next(filter(None, numbers)), 16))
