@@ -187,7 +187,7 @@ def test_other_options_a_new_version_and_force_convert_again(
         (
             source.conversion(),
             source.conversion(register=partial(source.register, offset=1)),
-            source.conversion(register=partial(source.register, offset=1), image_root=source.photos / "a"),
+            source.conversion(register=partial(source.register, offset=1), image_root=source.photos.parent),
         ),
         start=1,
     ):
