@@ -188,6 +188,8 @@ class UnfinishedEvaluation:
             self._check_skip(name, listed, evaluator)
         if listed is None:
             logger.info("%s has a loader of its own: if this evaluation is stopped, it starts anew", name)
+            if comm.is_main_process():
+                _report([], 0, self.folder.parent / name / UNREADABLE_FILE)
             results: dict[str, Any] = inference_on_dataset(self._model, loader, evaluator)
             return results
         places = self._saved_batches(name, listed, queries)

@@ -336,10 +336,13 @@ def test_a_loader_of_ones_own_is_evaluated_whole(
         return Own(theirs.dataset, batch_size=2, collate_fn=theirs.collate_fn)
 
     whole = finished(counts)[1]
+    of_an_earlier_evaluation = Path(counts.OUTPUT_DIR, "inference", TEST_SET, "unreadable_images.json")
+    of_an_earlier_evaluation.touch()
     monkeypatch.setattr(Trainer, "build_test_loader", lambda cfg, name: own(name))
     with caplog.at_level(logging.INFO):
         assert evaluate(counts) == whole
     assert f"{TEST_SET} has a loader of its own: if this evaluation is stopped, it starts anew" in caplog.text
+    assert not of_an_earlier_evaluation.exists()
     counts.TEST.SKIP_UNREADABLE = True
     with pytest.raises(ValueError, match=r"TEST\.SKIP_UNREADABLE needs Detectron2's test loader, but"):
         evaluate(counts)
