@@ -17,7 +17,7 @@ from reldn_d2.engine.parts import RunParts
 from tests.builders.forks import in_child, running_child
 from tests.builders.processes import run_in_processes
 from tests.builders.tiny_models import TinyConfig
-from tests.builders.tiny_runs import KINDS, arguments
+from tests.builders.tiny_runs import arguments
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def files_of(folder: Path) -> dict[Path, bytes]:
     return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["yaml", pytest.param("python", marks=pytest.mark.slow)])
 def test_a_folder_of_a_running_training_is_refused(kind: str, tmp_path: Path) -> None:
     output = tmp_path / "run"
     cfg = arguments(kind, output=output)
