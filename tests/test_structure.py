@@ -75,8 +75,10 @@ LAYERS: dict[str, list[set[str]]] = {
         {"draw", "graph_svg", "plots", "feature_maps", "report"},
     ],
     "engine": [
-        {"run_identity", "optimizer", "protocols", "user_modules", "console", "seed", "duration"},
-        {"datasets", "parts", "best_checkpoint"},
+        {"run_identity", "optimizer", "protocols", "user_modules", "console", "seed", "duration", "places"},
+        {"datasets", "parts", "best_checkpoint", "config_files"},
+        {"part_names"},
+        {"saved_python"},
         {"yaml", "lazy", "first_screen", "length", "summary"},
         {"run"},
         {"relation_training"},

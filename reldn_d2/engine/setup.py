@@ -31,7 +31,8 @@ def setup(args: argparse.Namespace) -> Config:
     Raises:
         FileNotFoundError, ValueError: see `load_config` and `set_up_run`.
     """
-    cfg = load_config(args.config_file, args.opts)
+    # Detectron2's own parser has no --allow-unsafe-yaml.
+    cfg = load_config(args.config_file, args.opts, unsafe_yaml=getattr(args, "allow_unsafe_yaml", ()))
     set_up_run(cfg, args.config_file, args.opts, resume=args.resume, eval_only=args.eval_only)
     return cfg
 
