@@ -151,7 +151,7 @@ def last_checkpoint_in(folder: Path) -> Path | None:
     if not tag.is_file():
         return None
     name = tag.read_bytes().decode("utf-8", errors="replace").strip()
-    if name != Path(name).name or "\\" in name or not name.isprintable():
+    if name in ("", "..") or name != Path(name).name or "\\" in name or not name.isprintable():
         raise ValueError(
             f"{tag} names {name!r}, which is no file of this folder: write the name of a checkpoint in it, "
             "such as model_0004999.pth"

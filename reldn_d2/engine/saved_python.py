@@ -211,6 +211,8 @@ class _Reader:
         marks = [mark for mark in _MARKS if mark in value]
         if any(type(name) not in (str, int, float, bool) for name in value) or len(marks) > 1:
             raise self._refusal(key, f"it has the keys {', '.join(map(repr, value))}")
+        if value.get("proposal_files"):
+            raise self._refusal(key, "it names proposal_files, pickles that Detectron2 would run")
         if not marks:
             made = {name: self.value(item, f"{key}.{name}") for name, item in value.items()}
             if isinstance(value.get(_TARGET), str):
