@@ -39,6 +39,7 @@ def main(args: argparse.Namespace) -> Any:
 if __name__ == "__main__":
     parser = default_argument_parser()
     parser.add_argument("--import", action="append", default=[], dest="modules", metavar="FILE.py")
+    parser.add_argument("--allow-unsafe-yaml", action="append", default=[], metavar="FILE.yaml")
     args = parser.parse_args()
     check_num_gpus(args.num_gpus)
     launch(

@@ -39,12 +39,19 @@ def add_config(parser: Parser, *, required: bool = False, default: str = "") -> 
         required: whether the command needs a config file.
         default: text that says what is used without it.
     """
-    text = "config in YAML or Python: a file, or a name such as vrd/reldn_vgg16.yaml"
+    text = "config in YAML or Python: a file, or a name such as vrd/reldn_vgg16.yaml; a Python file is run"
     parser.add_argument(
         "--config-file",
         required=required,
         metavar="FILE",
         help=text + (f" (default: {default})" if default else ""),
+    )
+    parser.add_argument(
+        "--allow-unsafe-yaml",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="YAML file of yours whose tags may run code, such as the config or its _BASE_; may be repeated",
     )
     parser.add_argument(
         "opts",

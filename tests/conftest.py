@@ -16,7 +16,7 @@ from detectron2.utils.logger import setup_logger
 from hypothesis import HealthCheck, settings
 
 from reldn_d2 import config
-from reldn_d2.engine import load_config
+from reldn_d2.engine import load_config, user_modules
 from reldn_d2.modeling import CONTRASTIVE_TERM_REGISTRY, ROI_RELATION_HEAD_REGISTRY
 from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig
 
@@ -60,13 +60,14 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def restore_projects(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], None]:
     """Removes what projects of the tests registered after the collection, and their modules."""
     heads, terms = (dict(x._obj_map) for x in (ROI_RELATION_HEAD_REGISTRY, CONTRASTIVE_TERM_REGISTRY))
-    projects, modules = list(config._projects), set(sys.modules)
+    projects, modules, imported = list(config._projects), set(sys.modules), dict(user_modules._imported)
     folders = (str(REPOSITORY / "examples"), str(tmp_path_factory.getbasetemp()))
 
     def restore() -> None:
         ROI_RELATION_HEAD_REGISTRY._obj_map = dict(heads)
         CONTRASTIVE_TERM_REGISTRY._obj_map = dict(terms)
         config._projects[:] = projects
+        user_modules._imported = dict(imported)
         for name in sys.modules.keys() - modules:
             if (getattr(sys.modules[name], "__file__", None) or "").startswith(folders):
                 del sys.modules[name]

@@ -75,9 +75,10 @@ LAYERS: dict[str, list[set[str]]] = {
         {"draw", "graph_svg", "plots", "feature_maps", "report"},
     ],
     "engine": [
-        {"run_identity", "optimizer", "protocols", "user_modules", "console", "seed", "duration"},
-        {"datasets", "parts", "best_checkpoint"},
-        {"exact_resume"},
+        {"run_identity", "optimizer", "protocols", "user_modules", "console", "seed", "duration", "places"},
+        {"datasets", "parts", "best_checkpoint", "config_files"},
+        {"exact_resume", "part_names"},
+        {"saved_python"},
         {"yaml", "lazy", "first_screen", "length", "rate", "summary", "folder_lock", "failed_writes"},
         {"resumable_evaluation"},
         {"run"},

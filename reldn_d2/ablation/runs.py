@@ -12,6 +12,8 @@ import yaml
 
 from reldn_d2.data import RegisteredData
 from reldn_d2.engine import RunParts, fit_to_data, kind_of_config, load_config, parts_of
+from reldn_d2.engine.config_files import read_config_file
+from reldn_d2.engine.places import PYTHON_PLACES, YAML_PLACES
 from reldn_d2.engine.run_identity import flatten, free_patterns, matches
 from reldn_d2.evaluation import PROTOCOLS
 from reldn_d2.evaluation.io.results import RESULTS_FILE
@@ -27,11 +29,6 @@ WEIGHTS_FILE = "model_final.pth"
 # The settings of a run with a Python config. For a YAML config, training writes them to config.yaml.
 SETTINGS_FILE = "made_with.json"
 
-# Keys whose values are files. The real paths are compared, because one file can have several names.
-_FILES = (
-    *("MODEL.WEIGHTS", "MODEL.ROI_RELATION_HEAD.WEIGHTS", "DATASETS.DETECTION_FILES_*"),
-    *("train.init_checkpoint", "train.relation_checkpoint", "datasets.*_detections"),
-)
 _LISTED = 5
 _RELDN = (sys.executable, "-m", "reldn_cli")
 _HEAD = "MODEL.ROI_RELATION_HEAD"
@@ -147,6 +144,7 @@ def make_run(
     options: Sequence[str],
     output: Path,
     data: RegisteredData | None = None,
+    unsafe_yaml: Sequence[str] = (),
 ) -> Run:
     """The run of a line: a delta on top of a config and overrides.
 
@@ -161,6 +159,7 @@ def make_run(
         options: overrides of the user.
         output: OUTPUT above.
         data: the user's own data, instead of the data sets of the config.
+        unsafe_yaml: see `load_config`.
 
     Raises:
         FileNotFoundError: the config or the delta is missing.
@@ -176,7 +175,7 @@ def make_run(
     def made(name: str) -> Run:
         folder = output / config_name(config) / name.split("/")[-1] / f"seed{seed}"
         chosen = (*options, *delta_options(read_delta(name), kind), *parts.override(parts.keys.seed, seed))
-        cfg = load_config(str(config), [*chosen])
+        cfg = load_config(str(config), [*chosen], unsafe_yaml=unsafe_yaml)
         if data is not None:
             fit_to_data(cfg, [*chosen], data)
         return Run(seed, folder, config, chosen, parts_of(cfg))
@@ -214,7 +213,9 @@ def check_made_with(run: Run) -> None:
         raise ValueError(
             f"{run.folder} has results but no {file.name} that says how they were made: {remedy}"
         )
-    saved, wanted = yaml.safe_load(file.read_text()), run.parts.settings()
+    # A JSON file is also one in YAML.
+    saved: dict[str, Any] = read_config_file(str(file), beside_weights=[str(file)])
+    wanted = run.parts.settings()
     saved = present_settings(dict(flatten(saved)) if run.kind == "yaml" else saved, wanted)
     free = free_patterns(run.kind, ("nothing",))
     differing = [
@@ -280,8 +281,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _comparable(key: str, value: str) -> Any:
-    """The value as it is; for a key whose value is files, the real paths of these files."""
-    if not matches(key, _FILES):
+    """The value as it is; for a key whose value is files, their real paths: a file can have several names."""
+    if not matches(key, (*YAML_PLACES, *PYTHON_PLACES)):
         return value
-    names = json.loads(value)
+    names = json.loads(value) or []
     return [os.path.realpath(name) for name in (names if isinstance(names, list) else [names])]

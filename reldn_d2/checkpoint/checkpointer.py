@@ -20,7 +20,7 @@ from .class_transfer import ClassDependence, NameMatch, copy_by_name
 from .compatibility import refuse_other_backbone, refuse_other_model, refuse_single_stage, refuse_unfit
 from .finite import FiniteWeights, NotFiniteError, listed
 from .formats import read_checkpoint
-from .safe_files import read_torch
+from .safe_files import last_checkpoint_in, read_torch
 from .weight_source import WeightSource
 
 _LISTED = 10
@@ -119,6 +119,15 @@ class RelationCheckpointer(DetectionCheckpointer):
         """Writes the name of the last checkpoint as the base class does, but atomically."""
         with atomic_write(os.path.join(self.save_dir, "last_checkpoint")) as file:
             file.write(last_filename_basename.encode())
+
+    def get_checkpoint_file(self) -> str:
+        """Returns the last checkpoint in the folder, or an empty text. It lies in this folder.
+
+        Raises:
+            ValueError: see `last_checkpoint_in`.
+        """
+        file = last_checkpoint_in(Path(self.save_dir))
+        return "" if file is None else str(file)
 
     def saved_run(self) -> dict[str, str] | None:
         """Returns `run` of the last checkpoint in the folder, or None if it has none. Reads no weights."""

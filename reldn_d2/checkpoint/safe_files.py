@@ -8,6 +8,7 @@ import codecs
 import collections
 import pickle
 import string
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -123,12 +124,41 @@ def read_torch(path: Path, *, mmap: bool = False) -> Any:
         ValueError: the file is of another kind, is cut off, or contains anything else. The message names it.
     """
     try:
+        _refuse_programs(path)
         with torch.serialization.safe_globals(_NUMPY_NUMBERS):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except (FileNotFoundError, MemoryError):
         raise
     except Exception as error:  # as in read_pickle
         raise _unreadable(path, error) from error
+
+
+def _refuse_programs(path: Path) -> None:
+    """Refuses two kinds of files that PyTorch 2.5 reads in other ways, whatever `weights_only` says."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise pickle.UnpicklingError("it is a TorchScript program")
+    elif tarfile.is_tarfile(path):
+        raise pickle.UnpicklingError("it is a tar archive, as PyTorch 0.1 wrote")
+
+
+def last_checkpoint_in(folder: Path) -> Path | None:
+    """The checkpoint that the file `last_checkpoint` of a run's folder names; None if there is no such file.
+
+    Raises:
+        ValueError: it names something else than a file of the same folder.
+    """
+    tag = folder / "last_checkpoint"
+    if not tag.is_file():
+        return None
+    name = tag.read_bytes().decode("utf-8", errors="replace").strip()
+    if name in ("", "..") or name != Path(name).name or "\\" in name or not name.isprintable():
+        raise ValueError(
+            f"{tag} names {name!r}, which is no file of this folder: write the name of a checkpoint in it, "
+            "such as model_0004999.pth"
+        )
+    return folder / name
 
 
 def _unreadable(path: Path, error: Exception) -> OSError | ValueError:

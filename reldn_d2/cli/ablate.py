@@ -18,7 +18,12 @@ from .common import FINISHED, PROBLEMS, InterruptedByUserError, find_weights, pr
 
 
 def plan(
-    table: Table, seeds: int, options: Sequence[str], output: Path, data: RegisteredData | None
+    table: Table,
+    seeds: int,
+    options: Sequence[str],
+    output: Path,
+    data: RegisteredData | None,
+    unsafe_yaml: Sequence[str] = (),
 ) -> dict[str, list[Run]]:
     """The runs of each line. A line that trains nothing has one run, because no seed changes it.
 
@@ -27,11 +32,11 @@ def plan(
     """
     runs: dict[str, list[Run]] = {}
     for line in table.lines:
-        first = make_run(line.config, line.delta, 1, options, output, data)
+        first = make_run(line.config, line.delta, 1, options, output, data, unsafe_yaml)
         others = range(2, seeds + 1) if first.parts.has_training else ()
         runs[line.name] = [
             first,
-            *(make_run(line.config, line.delta, seed, options, output, data) for seed in others),
+            *(make_run(line.config, line.delta, seed, options, output, data, unsafe_yaml) for seed in others),
         ]
         for run in runs[line.name]:
             check_made_with(run)
@@ -45,7 +50,7 @@ def options_of(args: Namespace, config: Path) -> list[str]:
         args: parsed options.
         config: a config of the table.
     """
-    parts = parts_of(load_config(str(config)))
+    parts = parts_of(load_config(str(config), unsafe_yaml=args.allow_unsafe_yaml))
     options = take_overrides(args, parts.settings().keys(), python=parts.is_python)
     if args.weights:
         options += parts.override(parts.keys.weights, find_weights(args.weights).address)
@@ -53,10 +58,11 @@ def options_of(args: Namespace, config: Path) -> list[str]:
 
 
 def flags_of(args: Namespace) -> list[str]:
-    """The options that the commands of all runs share: the number of GPUs and the user's own data."""
+    """The options that the commands of all runs share: the number of GPUs, the user's data and modules."""
     data = [] if args.data is None else ["--data", str(args.data)]
     modules = [word for module in args.modules for word in ("--import", module)]
-    return ["--num-gpus", str(args.num_gpus), *data, *modules]
+    unsafe = [word for file in args.allow_unsafe_yaml for word in ("--allow-unsafe-yaml", file)]
+    return ["--num-gpus", str(args.num_gpus), *data, *modules, *unsafe]
 
 
 def run_table(args: Namespace, data: RegisteredData | None) -> int:
@@ -65,7 +71,7 @@ def run_table(args: Namespace, data: RegisteredData | None) -> int:
     # Overrides may stand behind the values of --lines, so they are taken away first.
     options = options_of(args, read_table(args.table, config, None).lines[0].config)
     table = read_table(args.table, config, args.lines or None)
-    runs = plan(table, args.seeds, options, args.output, data)
+    runs = plan(table, args.seeds, options, args.output, data, args.allow_unsafe_yaml)
     every = list(dict.fromkeys(run for line in runs.values() for run in line))
     flags = flags_of(args)
     missing = [run for run in every if next(missing_steps(run, table.needs, flags), None)]

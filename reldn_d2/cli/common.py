@@ -17,6 +17,7 @@ from typing import Any
 from detectron2.engine import launch
 from torch.multiprocessing.spawn import ProcessRaisedException
 
+from reldn_d2.checkpoint import last_checkpoint_in
 from reldn_d2.checkpoint.finite import NotFiniteError
 from reldn_d2.data import RegisteredData, register_data_file
 from reldn_d2.engine import (
@@ -172,6 +173,7 @@ def find_weights(text: str) -> Weights:
 
     Raises:
         FileNotFoundError: there is no such file, folder or name.
+        ValueError: see `last_checkpoint_in`.
     """
     name, _, options = text.partition("?")
     if "://" in name:
@@ -214,13 +216,9 @@ def _zoo_address(name: str) -> str:
 
 def _weights_in(folder: Path) -> Path:
     """The final checkpoint in the folder of a run, or else the last one."""
-    names = [FINAL_WEIGHTS]
-    last = folder / "last_checkpoint"
-    if last.is_file():
-        names.append(last.read_text().strip())
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
+    for file in (folder / FINAL_WEIGHTS, last_checkpoint_in(folder)):
+        if file is not None and file.is_file():
+            return file
     found = sorted(str(path.relative_to(folder)) for path in folder.glob("**/*.pth"))
     hint = (
         f"it has {', '.join(found[:3])}: name one of them"
@@ -278,20 +276,24 @@ def load_run_config(
         args: parsed options. Words that belong to the overrides are removed from options with several values,
             see `take_overrides`.
         options: names of the options that set a key of the config.
-        weights: the checkpoint of --weights. If --config-file is not given, the config beside it is taken.
+        weights: the checkpoint of --weights. If --config-file is not given, the config beside it is taken,
+            without what it says about files and folders, since it may come from anybody.
         data: the data sets of --data, which replace those of the config.
 
     Raises:
         FileNotFoundError, ValueError: see `load_config` and `fit_to_data`; or no config is named, or
             an option and an override set the same key.
     """
-    found = args.config_file or (weights.config_file if weights else None)
+    beside = weights.config_file if weights and not args.config_file else None
+    found = args.config_file or beside
     if found is None:
         raise ValueError(
             f"--weights {args.weights}: there is no {CONFIG_FILE} beside it: give its config as --config-file"
         )
     config_file = str(found)
-    cfg = load_config(config_file)
+    cfg = load_config(
+        config_file, unsafe_yaml=args.allow_unsafe_yaml, beside_weights=[config_file] if beside else []
+    )
     parts = parts_of(cfg)
     opts = take_overrides(args, {*parts.settings(), *OLD_KEYS}, python=parts.is_python)
     overridden = parts.overridden_keys(opts)
@@ -331,7 +333,7 @@ def take_overrides(args: Namespace, known: Collection[str], *, python: bool) -> 
     """
     found: list[str] = []
     for name, values in vars(args).items():
-        if name in ("modules", "opts") or not isinstance(values, list):
+        if name in ("modules", "opts", "allow_unsafe_yaml") or not isinstance(values, list):
             continue
         overrides, rest = _split(values, known, python)
         found += overrides

@@ -23,6 +23,7 @@ import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from reldn_d2.utils.json_files import read_text
+from reldn_d2.utils.yaml_files import parse_yaml
 
 from .datasets.coco_relations import read_class_names, register_coco_relations
 
@@ -94,7 +95,7 @@ def read_data_file(path: str | os.PathLike[str]) -> dict[str, Split]:
     if not path.is_file():
         raise FileNotFoundError(f"data file {path} does not exist: correct --data")
     try:
-        content = yaml.load(read_text(path), Loader=_StrictLoader)
+        content = parse_yaml(read_text(path), path, loader=_StrictLoader)
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} can't be read as YAML: {reason}. Write {_EXAMPLE}") from error

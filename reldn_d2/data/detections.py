@@ -77,9 +77,7 @@ def detections_made_by(path: str | os.PathLike[str]) -> str:
     """
     if not os.path.isfile(path):
         return ""
-    _read(path)
-    with np.load(path, allow_pickle=False) as archive:
-        return str(archive["made_by"]) if "made_by" in archive else ""
+    return str(_read(path, optional="made_by").get("made_by", ""))
 
 
 def load_detections_into_dataset(
@@ -119,12 +117,12 @@ def _of_image(arrays: dict[str, NDArray[Any]], position: int) -> dict[str, NDArr
     return {key: arrays[key][rows] for key in ("boxes", "scores", "classes")}
 
 
-def _read(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+def _read(path: str | os.PathLike[str], optional: str = "") -> dict[str, NDArray[Any]]:
     if not os.path.isfile(path):
         raise FileNotFoundError(f"Detections file {path} does not exist. Write it with save_detections.")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in _KEYS}
+            arrays = {key: archive[key] for key in (*_KEYS, *({optional} & {*archive}))}
     # NumPy raises any of these, depending on the content of the file
     except (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         if isinstance(error, OSError) and is_of_the_system(error):

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +15,55 @@ from reldn_d2.modeling import RelDN
 from reldn_d2.structures import Vocabulary
 from reldn_d2.structures.dataset_dicts import DatasetDict
 
+from .config_files import is_saved_python, read_config_file
 from .console import as_block
 from .first_screen import describe_evaluation
 from .folder_lock import release
-from .lazy import LazyParts, load_lazy_config, override_lazy_config
+from .lazy import LazyParts, load_lazy_config, make_saved_config, override_lazy_config
 from .parts import Config, RunParts
 from .run import check_vocabulary, last_checkpoint, load_weights, test
 from .summary import INFERENCE, Summary, evaluation_settings, files_of_run, notes_on_results
 from .trainer import Trainer
-from .yaml import YamlParts, count_predicates, load_yaml_config, override_yaml_config
+from .yaml import YamlParts, count_predicates, make_yaml_config, override_yaml_config
 
 logger = logging.getLogger(__name__)
 
 
 def kind_of_config(config_file: str | os.PathLike[str]) -> type[RunParts]:
-    """The kind of config that a file holds: Python if its name ends in ".py", otherwise YAML."""
+    """The kind of config that a user's file holds: Python if its name ends in ".py", otherwise YAML."""
     return LazyParts if os.fspath(config_file).endswith(".py") else YamlParts
 
 
-def load_config(config_file: str, opts: list[str] | None = None) -> Config:
+def load_config(
+    config_file: str,
+    opts: list[str] | None = None,
+    *,
+    unsafe_yaml: Iterable[str] = (),
+    beside_weights: Collection[str] = (),
+) -> Config:
     """Loads a config of either kind and applies overrides. It is not frozen.
 
+    A Python file is a program, and is run: name only files that you trust. Nothing in other files is run. A
+    config that a run has saved is of the kind of the run's config.
+
     Args:
-        config_file: YAML file, or a Python file, whose name ends in ".py". A Python file is run. It may also
-            be the name of a config of this package, see `reldn_d2.model_zoo.find_config`.
+        config_file: YAML file, or a Python file, whose name ends in ".py". It may also be the name of a
+            config of this package, see `reldn_d2.model_zoo.find_config`.
         opts: overrides: a flat list of keys and values for YAML, "key=value" strings for Python.
+        unsafe_yaml: YAML files whose tags may run code, because the user has named them as trusted.
+        beside_weights: YAML files, this one or its bases, that were found beside weights and may come from
+            anybody: they may have no `_BASE_`, and what they say about files and folders is not used.
 
     Raises:
         FileNotFoundError: the file does not exist. The message shows similar names.
-        ValueError: see `load_yaml_config` and `load_lazy_config`.
+        ValueError: see `load_lazy_config`, `read_config_file`, `make_yaml_config` and `make_saved_config`.
     """
     file = str(find_config(config_file))
-    load = load_lazy_config if kind_of_config(file) is LazyParts else load_yaml_config
-    return load(file, opts)
+    if kind_of_config(file) is LazyParts:
+        return load_lazy_config(file, opts)
+    content = read_config_file(file, unsafe_yaml=unsafe_yaml, beside_weights=beside_weights)
+    make = make_saved_config if is_saved_python(content) else make_yaml_config
+    return make(content, file, opts, beside_weights=bool(beside_weights))
 
 
 def override_config(cfg: Config, opts: list[str], config_file: str) -> None:

@@ -16,7 +16,7 @@ A config in Python, for example `configs/lazy/scenes_reldn.py`, has
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
@@ -31,15 +31,18 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils.registry import locate
 from numpy.typing import NDArray
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from torch import nn
 
 from reldn_d2.config import USUAL_PROTOCOLS
 from reldn_d2.data import RelationDatasetMapper, build_resumable_train_loader
 from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.utils.io import atomic_write
 
 from .parts import KeyNames, RunParts
+from .places import default_for_python, refuse_places, say_unused
 from .run_identity import flatten, free_patterns
+from .saved_python import from_data, refuse_not_saved, to_data
 
 logger = logging.getLogger(__name__)
 
@@ -68,10 +71,14 @@ _NEEDED_FOR_RELATIONS = (
     "model.roi_heads.num_classes",
     "dataloader.statistics",
 )
+# The first line of a saved config.
+_SAVED_BY = "# A config in Python of reldn_d2, saved as data. docs/checkpoints.md says what it may contain.\n"
 
 
 def load_lazy_config(config_file: str, overrides: list[str] | None = None) -> DictConfig:
     """Runs a config in Python and applies overrides.
+
+    Such a file is a program, and can do whatever its author wants: name only files that you trust.
 
     Args:
         config_file: Python file.
@@ -97,6 +104,58 @@ def load_lazy_config(config_file: str, overrides: list[str] | None = None) -> Di
         ) from error
     override_lazy_config(cfg, overrides or [], config_file)
     return cfg
+
+
+def make_saved_config(
+    content: Mapping[str, Any],
+    config_file: str,
+    overrides: list[str] | None = None,
+    *,
+    beside_weights: bool = False,
+) -> DictConfig:
+    """Makes the config in Python that a run has saved, and applies overrides. Nothing in it is run.
+
+    Args:
+        content: the result of `read_config_file`.
+        config_file: the file, for messages.
+        overrides: strings "key=value".
+        beside_weights: whether the file was found beside weights: then `PYTHON_PLACES` get their defaults.
+
+    Raises:
+        ValueError: see `from_data` and `override_lazy_config`; or the file lies beside weights and names a
+            place.
+    """
+    cfg = from_data(content, config_file)
+    if beside_weights:
+        _forget_places(cfg, config_file)
+    override_lazy_config(cfg, overrides or [], config_file)
+    return cfg
+
+
+def _forget_places(cfg: DictConfig, config_file: str) -> None:
+    """Gives the keys that name places their defaults, and refuses other places."""
+    written: Any = OmegaConf.to_container(cfg, resolve=False)
+    for key, value in _leaves(written):
+        names_place, default = default_for_python(key, value)
+        if names_place:
+            say_unused({key: value}, config_file)
+            OmegaConf.update(cfg, key, default, merge=False)
+    try:
+        refuse_places(dict(_leaves(_plain(cfg))), config_file)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{config_file}: a reference leads nowhere ({_first_line(error)})") from error
+
+
+def _leaves(plain: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested dicts by their full names. A list is a value if it has no dict in it."""
+    for name, value in plain.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{key}.")
+        elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+            yield from _leaves(dict(enumerate(value)), f"{key}.")
+        else:
+            yield key, value
 
 
 def override_lazy_config(cfg: DictConfig, overrides: list[str], config_file: str) -> None:
@@ -125,10 +184,15 @@ def override_lazy_config(cfg: DictConfig, overrides: list[str], config_file: str
         except (ConfigAttributeError, ConfigKeyError) as error:
             raise ValueError(_unknown_key(config_file, override.partition("=")[0], cfg)) from error
         except Exception as error:  # Hydra's parser and OmegaConf have many kinds
-            reason = str(error).strip().partition("\n")[0]
-            raise ValueError(f"{config_file}: override {override!r} can't be applied ({reason})") from error
+            raise ValueError(
+                f"{config_file}: override {override!r} can't be applied ({_first_line(error)})"
+            ) from error
     OmegaConf.set_struct(cfg, False)
     _check_parts(cfg, config_file)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def _unknown_key(config_file: str, key: str, cfg: DictConfig) -> str:
@@ -194,7 +258,7 @@ def _schedule_in_words(multiplier: DictConfig, max_iter: int) -> str:
 
 def _class_name(part: DictConfig) -> str:
     target = part.get("_target_", "")
-    return target.rpartition(".")[2] if isinstance(target, str) else target.__name__
+    return target.rpartition(".")[2] if isinstance(target, str) else str(target.__name__)
 
 
 class LazyParts(RunParts):
@@ -321,9 +385,10 @@ class LazyParts(RunParts):
         return (self.keys.max_iter, *referring)
 
     def save(self, path: Path) -> None:
-        """Writes the config as a YAML file."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        LazyConfig.save(self.cfg, str(path))
+        """Writes the config as a YAML file of plain data, see `saved_python`."""
+        text = yaml.safe_dump(to_data(self.cfg), sort_keys=False, default_flow_style=None, allow_unicode=True)
+        with atomic_write(path) as file:
+            file.write(f"{_SAVED_BY}{text}".encode())
 
     def detector_settings(self) -> Any:
         """The keys of `model` without the relation part, and the test mapper."""
@@ -347,18 +412,18 @@ class LazyParts(RunParts):
 
     def training_data(self) -> list[DatasetDict]:
         """Instantiates `dataloader.train.dataset`."""
-        dataset_dicts: list[DatasetDict] = instantiate(self.cfg.dataloader.train.dataset)
+        dataset_dicts: list[DatasetDict] = self._make("dataloader.train.dataset")
         return dataset_dicts
 
     def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> NDArray[np.int64]:
         """Instantiates `dataloader.statistics`."""
-        counts: NDArray[np.int64] = instantiate(self.cfg.dataloader.statistics)
+        counts: NDArray[np.int64] = self._make("dataloader.statistics")
         return counts
 
     def model(self) -> nn.Module:
         """Instantiates `model` on the device of the config."""
         self.check_device()
-        model: nn.Module = instantiate(self.cfg.model).to(self.device)
+        model: nn.Module = self._make("model").to(self.device)
         logger.info("Model:\n%s", model)
         return model
 
@@ -368,6 +433,7 @@ class LazyParts(RunParts):
         # A checkpoint contains the settings, and is read only if they are plain Python. OmegaConf's
         # lists, such as Adam's betas, are not.
         plain = {key: tuple(value) if isinstance(value, ListConfig) else value for key, value in cfg.items()}
+        self._check_saved("optimizer", ())
         optimizer: torch.optim.Optimizer = instantiate({**plain, "params": {**cfg.params, "model": model}})
         return optimizer
 
@@ -378,7 +444,7 @@ class LazyParts(RunParts):
             ValueError: the schedule does not fit the length of the training.
         """
         try:
-            return instantiate(self.cfg.lr_multiplier)
+            return self._make("lr_multiplier")
         except (AssertionError, ValueError) as error:
             raise ValueError(
                 f"lr_multiplier does not fit train.max_iter={self.max_iter} ({error}): change both together, "
@@ -390,6 +456,7 @@ class LazyParts(RunParts):
 
         In place of Detectron2's loader it makes our own, which takes the same arguments and can be resumed.
         """
+        self._check_saved("dataloader.train", ("dataset",))
         loader = {**self.cfg.dataloader.train, "dataset": training_data}
         target = loader["_target_"]
         if (locate(target) if isinstance(target, str) else target) is build_detection_train_loader:
@@ -398,17 +465,30 @@ class LazyParts(RunParts):
 
     def test_mapper(self) -> RelationDatasetMapper:
         """Instantiates `dataloader.test.mapper`."""
-        mapper: RelationDatasetMapper = instantiate(self.cfg.dataloader.test.mapper)
+        mapper: RelationDatasetMapper = self._make("dataloader.test.mapper")
         return mapper
 
     def test_loader(self, dataset_name: str) -> Any:
         """Instantiates `dataloader.test` for a data set."""
-        return instantiate(self._tested_on(dataset_name).dataloader.test)
+        return LazyParts(self._tested_on(dataset_name))._make("dataloader.test")
 
     def evaluator(self, dataset_name: str) -> DatasetEvaluator:
         """Instantiates `dataloader.evaluator` for a data set."""
-        evaluator: DatasetEvaluator = instantiate(self._tested_on(dataset_name).dataloader.evaluator)
+        evaluator: DatasetEvaluator = LazyParts(self._tested_on(dataset_name))._make("dataloader.evaluator")
         return evaluator
+
+    def _make(self, key: str) -> Any:
+        """Instantiates a part of the config."""
+        self._check_saved(key, ())
+        return instantiate(OmegaConf.select(self.cfg, key))
+
+    def _check_saved(self, key: str, given: Sequence[str]) -> None:
+        """Checks that a part of a saved config is complete, but for what is given otherwise."""
+        part = OmegaConf.select(self.cfg, key)
+        plain = _plain(part) if OmegaConf.is_config(part) else part
+        for name in given:
+            plain.pop(name, None)
+        refuse_not_saved(plain, key)
 
     def _tested_on(self, dataset_name: str) -> DictConfig:
         """The config with another test set. It names no precomputed detections for this one."""

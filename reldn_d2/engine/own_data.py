@@ -1,23 +1,27 @@
 """Configs for own data: what a config says about data comes from the data file (`--data party.yaml`)."""
 
+from collections.abc import Collection
+
 from reldn_d2.data import RegisteredData
 
 from .evaluate import load_config, parts_of
 from .parts import Config
 
 
-def load_config_for_data(config_file: str, opts: list[str] | None, data: RegisteredData) -> Config:
+def load_config_for_data(
+    config_file: str, opts: list[str] | None, data: RegisteredData, *, beside_weights: Collection[str] = ()
+) -> Config:
     """Loads a config of either kind for the data sets of a data file. It is not frozen.
 
     Args:
-        config_file, opts: see `load_config`.
+        config_file, opts, beside_weights: see `load_config`.
         data: the registered data file.
 
     Raises:
         FileNotFoundError: see `load_config`.
         ValueError: see `load_config` and `fit_to_data`.
     """
-    cfg = load_config(config_file, opts)
+    cfg = load_config(config_file, opts, beside_weights=beside_weights)
     fit_to_data(cfg, opts or [], data)
     return cfg
 

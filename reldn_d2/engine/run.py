@@ -22,7 +22,7 @@ from detectron2.evaluation import (
 from detectron2.utils import comm
 from torch import nn
 
-from reldn_d2.checkpoint import RelationCheckpointer
+from reldn_d2.checkpoint import RelationCheckpointer, last_checkpoint_in
 from reldn_d2.data import with_queries
 from reldn_d2.modeling import RelDN
 from reldn_d2.structures import Queries, Vocabulary
@@ -190,10 +190,9 @@ def resume_or_start(
 
 
 def last_checkpoint(parts: RunParts) -> str | None:
-    """The last checkpoint in the folder of a run; None if there is none."""
-    folder = Path(parts.output_dir)
-    tag = folder / "last_checkpoint"
-    return str(folder / tag.read_text().strip()) if tag.is_file() else None
+    """The last checkpoint in the folder of a run, see `last_checkpoint_in`; None if there is none."""
+    file = last_checkpoint_in(Path(parts.output_dir))
+    return None if file is None else str(file)
 
 
 def load_weights(parts: RunParts, *, resume: bool = False) -> nn.Module:

@@ -37,7 +37,8 @@ def setup(args: argparse.Namespace) -> Config:
     Raises:
         FileNotFoundError, ValueError: see `load_config` and `set_up_run`.
     """
-    cfg = load_config(args.config_file)
+    # Detectron2's own parser has no --allow-unsafe-yaml.
+    cfg = load_config(args.config_file, unsafe_yaml=getattr(args, "allow_unsafe_yaml", ()))
     rate = Rate.of(parts_of(cfg))
     override_config(cfg, args.opts, args.config_file)
     set_up_run(cfg, args.config_file, args.opts, rate=rate, resume=args.resume, eval_only=args.eval_only)

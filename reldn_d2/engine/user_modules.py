@@ -15,9 +15,17 @@ from detectron2.engine import TrainerBase
 
 from reldn_d2.utils.io import digest
 
+# Names of the modules that ran, in their order.
+_imported: dict[str, None] = {}
+
 
 class _TrainingRefusedError(RuntimeError):
     """An imported module tried to train."""
+
+
+def imported_modules() -> tuple[str, ...]:
+    """Names of the modules that `import_data_sets` ran, as in `sys.modules`."""
+    return tuple(_imported)
 
 
 def import_data_sets(module: str) -> None:
@@ -42,10 +50,7 @@ def import_data_sets(module: str) -> None:
         sys.path.append(folder)
     try:
         with _no_training():
-            if is_file:
-                _run_file(Path(module).resolve())
-            else:
-                importlib.import_module(module)
+            name = _run_file(Path(module).resolve()) if is_file else _run_module(module)
     except _TrainingRefusedError as error:
         raise ValueError(
             f"--import {module}: {_place(error, module)}: it starts a training, but what is imported should "
@@ -57,21 +62,25 @@ def import_data_sets(module: str) -> None:
             raise ValueError(f"--import {module}: {error}") from error
         last_line = traceback.format_exception_only(error)[-1].strip()
         raise ValueError(f"--import {module}: {place}: {last_line}") from error
+    _imported[name] = None
 
 
-def _run_file(path: Path) -> None:
-    """Imports a file, unless this has been done before.
+def _run_module(name: str) -> str:
+    return importlib.import_module(name).__name__
+
+
+def _run_file(path: Path) -> str:
+    """Imports a file, unless this has been done before. Returns the name of the module.
 
     Its name is that by which other modules of its folder import it, so that it runs once. If another module
     has this name, it gets a name that no other module has.
     """
-    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    if str(path) in files:
-        return
+    for known, loaded in list(sys.modules.items()):
+        if getattr(loaded, "__file__", None) == str(path):
+            return known
     plain = None if path.stem in sys.modules else find_spec(path.stem)
     if plain is not None and plain.origin == str(path):
-        importlib.import_module(path.stem)
-        return
+        return importlib.import_module(path.stem).__name__
     name = f"{path.stem}_{digest([str(path)])[:16]}"
     spec = spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None, "a .py file has a loader"
@@ -81,6 +90,7 @@ def _run_file(path: Path) -> None:
     except BaseException:
         del sys.modules[name]
         raise
+    return name
 
 
 @contextmanager

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import yaml
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, downgrade_config, upgrade_config
+from detectron2.config.compat import guess_version
 from detectron2.engine import hooks
 from detectron2.evaluation import DatasetEvaluator, verify_results
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, RetinaNet
 from detectron2.utils import comm
-from detectron2.utils.file_io import PathManager
 from fvcore.nn.precise_bn import get_bn_modules
 from numpy.typing import NDArray
 from torch import nn
@@ -30,6 +29,7 @@ from reldn_d2.utils.io import write_if_changed
 
 from .datasets import load_registered
 from .parts import KeyNames, RunParts
+from .places import YAML_PLACES, refuse_places, say_unused
 from .run_identity import BOUND_YAML_KEYS, flatten, free_patterns, matches
 
 if TYPE_CHECKING:
@@ -51,41 +51,80 @@ _KEYS_OF_DATA = (
 _LOG_PERIOD = 20
 
 
-def load_yaml_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
-    """Merges the defaults (`default_config`), a YAML file and overrides, in this order. Not frozen.
+def make_yaml_config(
+    content: Mapping[str, Any],
+    config_file: str,
+    opts: list[str] | None = None,
+    *,
+    beside_weights: bool = False,
+) -> CfgNode:
+    """Merges the defaults (`default_config`), the content of a file and overrides, in this order. Not frozen.
 
     Keys and names of earlier releases are converted, with one warning.
 
     Args:
-        config_file: YAML file.
+        content: the result of `read_config_file`.
+        config_file: the file, for messages.
         opts: overrides, a flat list of keys and values.
+        beside_weights: whether the file was found beside weights: then `YAML_PLACES` keep their defaults.
 
     Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: the file is not YAML, a key does not exist, or a value has another type. The message names
-            the file or the override.
+        ValueError: a key does not exist, a value has another type, or the file lies beside weights and names
+            a place. The message names the file or the override.
     """
     cfg = default_config()
+    defaults = cfg.clone()
     known = [key for key, _ in flatten(cfg)]
     added = _add_old_keys(cfg)
-    if not PathManager.isfile(config_file):
-        raise FileNotFoundError(f"config file {config_file!r} does not exist: correct --config-file")
     try:
-        cfg.merge_from_file(config_file)
+        _merge(cfg, content, config_file)
     except KeyError as error:
         raise ValueError(_unknown_key(config_file, error, known)) from error
-    except (AssertionError, AttributeError, TypeError, ValueError, yaml.YAMLError) as error:
-        # yacs refuses the values of a saved Python config before it looks at the keys.
-        part = re.match(r"Key (\w+)\.", str(error))
-        if part and part[1] in _PYTHON_PARTS:
-            raise ValueError(_saved_by_python(config_file)) from error
+    except (AssertionError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             f"{config_file} can't be read as a config of Detectron2: {_readable(error)}"
         ) from error
     converted = _convert_old_keys(cfg, added)
     _warn_of_old_names(config_file, converted + _convert_old_values(cfg, [key for key, _ in flatten(cfg)]))
+    if beside_weights:
+        say_unused({key: _get(cfg, key) for key in YAML_PLACES}, config_file)
+        for key in YAML_PLACES:
+            _set(cfg, key, _get(defaults, key))
+        refuse_places(_differing(cfg, defaults), config_file)
     override_yaml_config(cfg, opts or [])
     return cfg
+
+
+def _merge(cfg: CfgNode, content: Mapping[str, Any], config_file: str) -> None:
+    """Merges the content of a file as Detectron2's `merge_from_file` does, also one of an old VERSION."""
+    loaded = CfgNode(dict(content))
+    version = loaded.get("VERSION", None)
+    if version is None:
+        version = guess_version(loaded, config_file)
+    if type(version) is not int or not 1 <= version <= cfg.VERSION:
+        raise ValueError(f"VERSION is {version!r}, but this Detectron2 reads 1 to {cfg.VERSION}")
+    if version == cfg.VERSION:
+        cfg.merge_from_other_cfg(loaded)
+        return
+    logger.warning("%s is of VERSION %d and is read as VERSION %d", config_file, version, cfg.VERSION)
+    old = downgrade_config(cfg, to_version=version)
+    old.merge_from_other_cfg(loaded)
+    new = upgrade_config(old)
+    cfg.clear()
+    cfg.update(new)
+
+
+def _differing(cfg: CfgNode, defaults: CfgNode) -> dict[str, Any]:
+    """The values that are not as in the defaults, by full name."""
+    found: dict[str, Any] = {}
+    for key, value in cfg.items():
+        default = defaults.get(key)
+        if isinstance(value, CfgNode):
+            inner = default if isinstance(default, CfgNode) else CfgNode()
+            found |= {f"{key}.{name}": x for name, x in _differing(value, inner).items()}
+        elif key not in defaults or value != default:
+            found[str(key)] = value
+    return found
 
 
 def override_yaml_config(cfg: CfgNode, opts: list[str]) -> None:
@@ -203,7 +242,8 @@ def _has(cfg: CfgNode, key: str) -> bool:
 
 
 def _get(cfg: CfgNode, key: str) -> Any:
-    for name in key.split("."):
+    """The value of a key; the config itself for an empty key."""
+    for name in filter(None, key.split(".")):
         cfg = cfg[name]
     return cfg
 

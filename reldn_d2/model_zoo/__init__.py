@@ -9,6 +9,14 @@ from .config_files import (
     find_config,
     get_config_file,
     get_detectron2_config_file,
+    is_config_of_detectron2,
 )
 
-__all__ = ["CONFIGS", "config_names", "find_config", "get_config_file", "get_detectron2_config_file"]
+__all__ = [
+    "CONFIGS",
+    "config_names",
+    "find_config",
+    "get_config_file",
+    "get_detectron2_config_file",
+    "is_config_of_detectron2",
+]

@@ -81,6 +81,11 @@ def get_detectron2_config_file(name: str) -> str:
     return str(file)
 
 
+def is_config_of_detectron2(file: str) -> bool:
+    """Whether a file really lies in the model zoo of the installed Detectron2, links resolved."""
+    return Path(file).resolve().is_relative_to(_CONFIGS_OF_DETECTRON2.resolve())
+
+
 def _names_in(folder: Path) -> list[str]:
     files = (file for file in folder.rglob("*") if file.suffix in _SUFFIXES)
     return sorted(file.relative_to(folder).as_posix() for file in files)

@@ -17,12 +17,12 @@ from reldn_d2.data import RegisteredData
 from reldn_d2.engine import (
     Trainer,
     evaluate,
-    load_config,
     load_config_for_data,
     parts_of,
     set_up_run,
     setup_console,
 )
+from reldn_d2.engine.config_files import read_config_file
 from reldn_d2.engine.console import as_block
 from reldn_d2.engine.parts import CONFIG_FILE, FINAL_WEIGHTS
 from reldn_d2.engine.rate import Rate
@@ -146,7 +146,9 @@ class _Run:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "recipe.yaml")
             file.write_text(yaml.safe_dump({"_BASE_": [str(Path(x).resolve()) for x in configs]}))
-            cfg: CfgNode = load_config_for_data(str(file), [*words], self.data)
+            # Configs of runs are from folders that may come from anybody. Weights and folders are given anew.
+            saved = [config for config in configs if Path(config).name == CONFIG_FILE]
+            cfg: CfgNode = load_config_for_data(str(file), [*words], self.data, beside_weights=saved)
         return cfg
 
     def load_for(
@@ -213,7 +215,7 @@ def _train_relations(run: _Run, start: Start | None) -> dict[str, Any]:
             f"{folder} has no {FINAL_WEIGHTS}: run the stage 'detector' to its end first, or give a detector "
             "of these classes as --weights"
         )
-    from_scratch = not load_config(config).MODEL.WEIGHTS
+    from_scratch = not read_config_file(config, beside_weights=[config]).get("MODEL", {}).get("WEIGHTS")
     part = "base/small_reldn_scratch.yaml" if from_scratch else "base/small_reldn.yaml"
     configs = (config, get_config_file(part))
     cfg, images = run.load(configs), _training_images(run)

@@ -102,7 +102,8 @@ def _given(path: Path, data: RegisteredData, folder: Path) -> Start:
                 f"--weights {path}: there is no {CONFIG_FILE} beside it, which would say what model it is, "
                 f"and it is not EfficientNet-Lite0 ({error}). Give the folder of a training"
             ) from error
-    load_config(str(config))  # an error names this file, not the one that the recipe makes of it
+    # An error names this file, not the one that the recipe makes of it.
+    load_config(str(config), beside_weights=[str(config)])
     classes = (checkpoint.get("vocabulary") or {}).get("thing_classes")
     if classes == list(data.thing_classes):
         described = f"the detector {file}, which is taken as it is, since it has the classes of the data"

@@ -395,9 +395,15 @@ def _read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         )
     try:
         with h5py.File(path, "r") as file:
-            boxes_key = next((key for key in _SIDES if key in file), "boxes_1024")
+            names = {*file.keys()}  # `in` would open what a link leads to
+            boxes_key = next((key for key in _SIDES if key in names), "boxes_1024")
             layout = {boxes_key: ("box", 4), **_LAYOUT}
-            arrays = {key: file[key][()] for key in layout if isinstance(file.get(key), h5py.Dataset)}
+            elsewhere = [key for key in layout if key in names and _is_elsewhere(file, key)]
+            arrays = {
+                key: file[key][()]
+                for key in layout
+                if key in names and key not in elsewhere and isinstance(file[key], h5py.Dataset)
+            }
     # h5py raises any of these, depending on where the file is damaged
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         if isinstance(error, OSError) and error.errno in _LOCKED:
@@ -407,6 +413,11 @@ def _read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         raise ValueError(
             f"{path} cannot be read ({error}): it is not an HDF5 file, or it is cut off. Download it again."
         ) from error
+    if elsewhere:
+        raise ValueError(
+            f"{path}: {elsewhere[0]!r} is a link, or its numbers lie in another file, which is not opened. "
+            "Use VG-SGG-with-attri.h5 or VG-SGG.h5 as published."
+        )
     lengths: dict[str, int] = {}
     for key, (what, columns) in layout.items():
         if key not in arrays:
@@ -432,6 +443,14 @@ def _locked(path: str | os.PathLike[str], error: OSError) -> OSError:
     )
     made.errno = error.errno
     return made
+
+
+def _is_elsewhere(file: Any, key: str) -> bool:
+    """Whether the numbers of an array are not in this file. HDF5 would read them from any other file."""
+    if not isinstance(file.get(key, getlink=True), h5py.HardLink):
+        return True
+    found = file[key]
+    return isinstance(found, h5py.Dataset) and bool(found.is_virtual or found.external)
 
 
 def _typed(path: str | os.PathLike[str], key: str, array: NDArray[Any], columns: int) -> NDArray[Any]:
