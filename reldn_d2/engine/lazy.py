@@ -37,7 +37,7 @@ from torch import nn
 from reldn_d2.config import USUAL_PROTOCOLS
 from reldn_d2.data import RelationDatasetMapper, build_resumable_train_loader
 from reldn_d2.structures.dataset_dicts import DatasetDict
-from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.io import write_if_changed
 
 from .parts import KeyNames, RunParts
 from .places import default_for_python, refuse_places, say_unused
@@ -387,8 +387,7 @@ class LazyParts(RunParts):
     def save(self, path: Path) -> None:
         """Writes the config as a YAML file of plain data, see `saved_python`."""
         text = yaml.safe_dump(to_data(self.cfg), sort_keys=False, default_flow_style=None, allow_unicode=True)
-        with atomic_write(path) as file:
-            file.write(f"{_SAVED_BY}{text}".encode())
+        write_if_changed(path, f"{_SAVED_BY}{text}".encode())
 
     def detector_settings(self) -> Any:
         """The keys of `model` without the relation part, and the test mapper."""
