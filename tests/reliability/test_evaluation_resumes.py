@@ -247,6 +247,7 @@ def test_another_task_is_refused(counts: CfgNode) -> None:
         run_test(parts_of(counts), model, others="refuse")
 
 
+@pytest.mark.slow
 def test_to_restart_drops_predictions_of_the_same_model_too(counts: CfgNode) -> None:
     stopped(counts)
     assert finished(counts, restart=True)[0] == UNDISTURBED
@@ -287,6 +288,7 @@ def test_a_damaged_shard_is_named_and_its_images_are_computed_again(
 # --- what is not promised
 
 
+@pytest.mark.slow
 def test_outputs_that_a_shard_can_not_hold_are_evaluated_without_one(
     counts: CfgNode, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,7 @@ def test_an_unreadable_picture_names_itself_and_the_predictions_before_it_are_ke
     assert [x["image_id"] for x in listed["unreadable"]] == [5]
 
 
+@pytest.mark.slow
 def test_a_mended_picture_needs_no_option(counts: CfgNode, copies: list[Path], tmp_path: Path) -> None:
     whole = copies[5].read_bytes()
     damaged(copies[5])
@@ -177,6 +178,7 @@ def test_every_number_is_that_of_the_data_without_the_excluded_images(
     assert recalls[0]["motifs"].image_ids == recalls[1]["motifs"].image_ids
 
 
+@pytest.mark.slow
 def test_a_later_evaluation_without_damage_says_nothing(counts: CfgNode, copies: list[Path]) -> None:
     whole = copies[1].read_bytes()
     damaged(copies[1])
