@@ -284,5 +284,5 @@ def _comparable(key: str, value: str) -> Any:
     """The value as it is; for a key whose value is files, their real paths: a file can have several names."""
     if not matches(key, (*YAML_PLACES, *PYTHON_PLACES)):
         return value
-    names = json.loads(value) or []
+    names = json.loads(value)
     return [os.path.realpath(name) for name in (names if isinstance(names, list) else [names])]

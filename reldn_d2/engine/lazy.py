@@ -129,6 +129,10 @@ def make_saved_config(
     if beside_weights:
         _forget_places(cfg, config_file)
     override_lazy_config(cfg, overrides or [], config_file)
+    try:
+        LazyParts(cfg)
+    except (AttributeError, TypeError, ValueError, OmegaConfBaseException) as error:
+        raise ValueError(f"{config_file} is no complete config in Python ({_first_line(error)})") from error
     return cfg
 
 
@@ -232,7 +236,7 @@ def _plain(cfg: DictConfig) -> Any:
 
 
 def _has_relations(cfg: DictConfig) -> bool:
-    return "model" in cfg and "relation_head" in cfg.model
+    return _has(cfg, "model.relation_head")
 
 
 def _trains(head: DictConfig) -> bool:

@@ -28,7 +28,6 @@ PYTHON_PLACES: dict[str, Any] = {
     "train.relation_checkpoint": "",
     "datasets.*_detections": [],
     "*.detection_files": [],
-    "*.proposal_files": None,
 }
 # A value of these keys that only refers to other keys of this table, and to names, is no place of its own.
 _REFERENCE = re.compile(r"\$\{(train\.output_dir|datasets\.\w+_detections)\}(/\$\{[\w.]+\}|/\w+)*")

@@ -211,8 +211,10 @@ class _Reader:
         marks = [mark for mark in _MARKS if mark in value]
         if any(type(name) not in (str, int, float, bool) for name in value) or len(marks) > 1:
             raise self._refusal(key, f"it has the keys {', '.join(map(repr, value))}")
-        if value.get("proposal_files"):
-            raise self._refusal(key, "it names proposal_files, pickles that Detectron2 would run")
+        # Detectron2 reads proposals as pickles, which run code, and its classes take a whole config as `cfg`.
+        proposals = [name for name, item in value.items() if "proposal_files" in str(name).lower() and item]
+        if proposals or ("cfg" in value and not value.keys().isdisjoint((_TARGET, _PARTIAL))):
+            raise self._refusal(key, f"it has {', '.join(proposals) or 'an argument cfg'}")
         if not marks:
             made = {name: self.value(item, f"{key}.{name}") for name, item in value.items()}
             if isinstance(value.get(_TARGET), str):
@@ -224,12 +226,17 @@ class _Reader:
         if mark == _NAME:
             return self.find(key, value[mark])
         if mark == _TUPLE:
-            return tuple(self.value(list(value[mark]), key))
+            return tuple(self._list(value[mark], key))
         arguments = {str(name): self.value(item, f"{key}.{name}") for name, item in rest.items()}
         part = self.find(key, value[mark])
         if mark == _PARTIAL:
-            return partial(part, *self.value(list(value.get(_ARGS, ())), key), **arguments)
+            return partial(part, *self._list(value.get(_ARGS, []), key), **arguments)
         return self._dataclass(part, arguments, key)
+
+    def _list(self, value: Any, key: str) -> Any:
+        if not isinstance(value, list):
+            raise self._refusal(key, f"{value!r} is no list")
+        return self.value(value, key)
 
     def _target(self, key: str, name: str) -> Any:
         """The target for `instantiate`. OmegaConf can hold neither dataclasses nor classes like dict."""

@@ -97,6 +97,7 @@ def make_yaml_config(
 
 def _merge(cfg: CfgNode, content: Mapping[str, Any], config_file: str) -> None:
     """Merges the content of a file as Detectron2's `merge_from_file` does, also one of an old VERSION."""
+    _refuse_other_keys(content)
     loaded = CfgNode(dict(content))
     version = loaded.get("VERSION", None)
     if version is None:
@@ -112,6 +113,14 @@ def _merge(cfg: CfgNode, content: Mapping[str, Any], config_file: str) -> None:
     new = upgrade_config(old)
     cfg.clear()
     cfg.update(new)
+
+
+def _refuse_other_keys(content: Mapping[Any, Any]) -> None:
+    for key, value in content.items():
+        if not isinstance(key, str):
+            raise ValueError(f"the key {key!r} is no text")
+        if isinstance(value, Mapping):
+            _refuse_other_keys(value)
 
 
 def _differing(cfg: CfgNode, defaults: CfgNode) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Reading and writing files: atomic writes, digests, JSON, CSV, and the image labels of OpenImages."""
+"""Reading and writing files: atomic writes, digests, JSON, YAML, CSV, and the image labels of OpenImages."""

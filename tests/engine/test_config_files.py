@@ -90,13 +90,20 @@ def test_detectron2s_own_files_may_compute_their_anchors(name: str, tmp_path: Pa
     expected = get_cfg()
     expected.merge_from_file(zoo)
     (tmp_path / "mine.yaml").write_text(f"_BASE_: {zoo}\n")
-    (tmp_path / "link.yaml").symlink_to(zoo)
     for file in (zoo, str(tmp_path / "mine.yaml")):
         assert load_config(file).MODEL.ANCHOR_GENERATOR == expected.MODEL.ANCHOR_GENERATOR
+
+
+def test_what_only_seems_to_lie_in_the_model_zoo_is_not_exempt(tmp_path: Path) -> None:
+    base = Path(get_detectron2_config_file("Base-RetinaNet.yaml"))
+    (tmp_path / "link.yaml").symlink_to(base)
+    load_config(str(tmp_path / "link.yaml"))
     copy = tmp_path / "copy.yaml"
-    copy.write_bytes(Path(get_detectron2_config_file("Base-RetinaNet.yaml")).read_bytes())
-    with pytest.raises(ValueError, match=r"copy\.yaml, line 8: the tag"):
-        load_config(str(copy))
+    copy.write_bytes(base.read_bytes())
+    up = Path(*[".."] * (len(base.parent.parts) - 1))
+    for file in (copy, base.parent / up / copy.relative_to("/")):
+        with pytest.raises(ValueError, match=r"copy\.yaml, line 8: the tag"):
+            load_config(str(file))
 
 
 def test_a_base_that_leads_back_is_refused(tmp_path: Path) -> None:
