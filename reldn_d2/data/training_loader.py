@@ -45,6 +45,10 @@ class ResumableTrainLoader:
     NumPy and PyTorch.
 
     Attributes:
+        sampler: indices of the images.
+        batch_size: number of images in a batch of this process.
+        groups_by_aspect_ratio: whether the images of a batch are all wider than high, or all not.
+        options: arguments of PyTorch's DataLoader.
         seed: seed of the random numbers of the mapper.
         batches: number of batches that were taken since the beginning of the training.
     """
@@ -77,8 +81,8 @@ class ResumableTrainLoader:
             seed: a number of 0 or more.
             options: further arguments of PyTorch's DataLoader.
         """
-        self._dataset, self._mapper, self._sampler = dataset, mapper, sampler
-        self._batch_size, self._grouping = batch_size, aspect_ratio_grouping
+        self._dataset, self._mapper, self.sampler = dataset, mapper, sampler
+        self.batch_size, self.groups_by_aspect_ratio = batch_size, aspect_ratio_grouping
         self._wide: dict[int, bool] = {}
         if isinstance(dataset, list):
             # Before Detectron2 packs the dicts into one array that all workers share.
@@ -86,12 +90,12 @@ class ResumableTrainLoader:
             self._wide = {i: x["width"] > x["height"] for i, x in sizes if "width" in x and "height" in x}
             self._dataset = DatasetFromList(dataset, copy=False)
         self._collate = collate_fn
-        self._options = {"num_workers": num_workers, **options}
+        self.options = {"num_workers": num_workers, **options}
         self.seed, self.batches, self._first = seed, 0, 0
 
     def state_dict(self) -> dict[str, Any]:
         """How many batches were taken, and the seeds."""
-        seeds = {name: getattr(self._sampler, name) for name in _SEEDS if hasattr(self._sampler, name)}
+        seeds = {name: getattr(self.sampler, name) for name in _SEEDS if hasattr(self.sampler, name)}
         return {"batches": self.batches, "seed": self.seed, "sampler": seeds}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -121,10 +125,10 @@ class ResumableTrainLoader:
                 collate_fn=_unchanged,
                 # Otherwise PyTorch draws a number from the generator of the training.
                 generator=torch.Generator(),
-                **self._options,
+                **self.options,
             )
         )
-        while len(batch := list(islice(loader, self._batch_size))) == self._batch_size:
+        while len(batch := list(islice(loader, self.batch_size))) == self.batch_size:
             self.batches += 1
             yield batch if self._collate is None else self._collate(batch)
 
@@ -132,10 +136,10 @@ class ResumableTrainLoader:
         """The samples of each batch of this process, from the beginning. Opens no image."""
         rank, processes = comm.get_rank(), comm.get_world_size()
         groups: tuple[list[_Sample], list[_Sample]] = ([], [])
-        for count, index in enumerate(self._sampler):
-            group = groups[self._grouping and self._is_wide(index)]
+        for count, index in enumerate(self.sampler):
+            group = groups[self.groups_by_aspect_ratio and self._is_wide(index)]
             group.append((count * processes + rank, index))
-            if len(group) == self._batch_size:
+            if len(group) == self.batch_size:
                 yield [*group]
                 group.clear()
 
@@ -148,7 +152,7 @@ class ResumableTrainLoader:
         return self._wide[index]
 
     def _set_sampler_seeds(self, seeds: Mapping[str, int]) -> None:
-        sampler: Any = self._sampler
+        sampler: Any = self.sampler
         for name, value in seeds.items():
             if hasattr(sampler, name):
                 setattr(sampler, name, value)

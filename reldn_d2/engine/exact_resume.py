@@ -141,11 +141,19 @@ def _last_scalars(storage: EventStorage) -> dict[str, Any]:
 
 
 def _restore_scalars(storage: EventStorage, scalars: Mapping[str, Any], written: int) -> None:
-    """Puts the saved values into a new storage, but for those that the metrics file has already."""
+    """Puts the saved values into a new storage.
+
+    Args:
+        storage: the storage of the training.
+        scalars: see `_last_scalars`.
+        written: last iteration in the metrics file. What it has already is not written again.
+    """
     for name, (smoothed, values) in scalars.items():
-        if smoothed or values[-1][1] > written:
-            for value, iteration in values:
-                storage.put_scalar(name, value, smoothing_hint=smoothed, cur_iter=iteration)
+        for value, iteration in values:
+            storage.put_scalar(name, value, smoothing_hint=smoothed, cur_iter=iteration)
+    latest = storage.latest()
+    for name in [name for name, (_, iteration) in latest.items() if iteration <= written]:
+        del latest[name]
 
 
 def drop_metrics(file: Path, *, from_iteration: int) -> int:

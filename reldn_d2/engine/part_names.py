@@ -31,11 +31,13 @@ from torch.utils.data import Sampler
 
 from reldn_d2.data import (
     RelationDatasetMapper,
+    build_resumable_train_loader,
     images_with_entities,
     predicate_counts,
     prepare_training_relations,
 )
 from reldn_d2.evaluation import PROTOCOLS, RelationEvaluator
+from reldn_d2.evaluation.box_evaluator import BoxEvaluator
 from reldn_d2.modeling import CONTRASTIVE_TERM_REGISTRY, ROI_RELATION_HEAD_REGISTRY, ContrastiveTerm
 from reldn_d2.modeling.region_heads import MeanOverRegion
 from reldn_d2.modeling.relation_head import ContrastiveLosses, PairSampler
@@ -74,7 +76,8 @@ _OTHERS: tuple[Any, ...] = (
     *(evaluation.COCOEvaluator, evaluation.SemSegEvaluator, evaluation.COCOPanopticEvaluator),
     *(evaluation.DatasetEvaluators, get_default_optimizer_params),
     *(load_registered, prepare_training_relations, images_with_entities, predicate_counts),
-    *(RelationDatasetMapper, RelationEvaluator, protocols_of_task, relation_optimizer_params),
+    *(build_resumable_train_loader, RelationDatasetMapper, RelationEvaluator, BoxEvaluator),
+    *(protocols_of_task, relation_optimizer_params),
     *(MeanOverRegion.of_stage, ContrastiveLosses, PairSampler, *PROTOCOLS.values()),
 )
 

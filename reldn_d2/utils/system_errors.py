@@ -45,7 +45,7 @@ def describe(error: OSError, path: str | os.PathLike[str], action: str = "read")
         path: the file or folder that it is about.
         action: what can't be done with it: "read", "written"; "used" if that is not known.
     """
-    said = os.strerror(error.errno or 0)
+    said = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in _FULL:
         said += _free_space(Path(path))
     return f"{os.fspath(path)} can't be {action} ({said}): {remedy(error, action)}"

@@ -22,7 +22,7 @@ from detectron2.solver import build_lr_scheduler
 from torch import nn
 
 from reldn_d2.checkpoint import RelationCheckpointer
-from reldn_d2.data import save_detections, with_queries
+from reldn_d2.data import ResumableTrainLoader, save_detections, with_queries
 from reldn_d2.data.statistics import predicate_counts
 from reldn_d2.engine import Trainer, evaluate, load_config, parts_of, vocabulary_of
 from reldn_d2.engine.lazy import load_lazy_config
@@ -170,9 +170,12 @@ def test_the_scenes_config_describes_the_data_of_the_yaml(
         monkeypatch.setitem(DatasetCatalog.data, name, lambda: tiny)
     yaml.OUTPUT_DIR = lazy.train.output_dir
     assert [*yaml.DATASETS.TRAIN, *yaml.DATASETS.TEST] == [*lazy.datasets.train, lazy.datasets.test]
-    expected, found = Trainer.build_train_loader(yaml), instantiate(lazy.dataloader.train)
-    assert type(found) is type(expected)  # images grouped by aspect ratio
-    assert (found.batch_size, found.dataset.num_workers) == (expected.batch_size, 0) == (8, 0)
+    expected = Trainer.build_train_loader(yaml)
+    found = Trainer.parts_of(lazy).train_loader(instantiate(lazy.dataloader.train.dataset))
+    assert type(found) is type(expected) is ResumableTrainLoader
+    settings = ("batch_size", "groups_by_aspect_ratio", "options")
+    assert [getattr(found, x) for x in settings] == [getattr(expected, x) for x in settings]
+    assert (found.batch_size, found.groups_by_aspect_ratio, found.options) == (8, True, {"num_workers": 0})
     np.testing.assert_array_equal(
         instantiate(lazy.dataloader.statistics), predicate_counts(tiny, num_classes=6, num_predicates=7)
     )
@@ -324,7 +327,7 @@ def test_train_net_trains_resumes_and_evaluates_from_a_detector(
     (run / "last_checkpoint").write_text("model_0000001.pth")
     written = (run / "config.yaml").read_bytes()
     run_train_net(monkeypatch, TINY_LAZY, "--resume", *options)
-    assert trained_iterations(run) == [1, 2, 2]
+    assert trained_iterations(run) == [1, 2], "each iteration once"
     assert (run / "config.yaml").read_bytes() == written
 
     final = str(run / "model_final.pth")

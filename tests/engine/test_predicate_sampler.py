@@ -41,7 +41,7 @@ def images() -> list[dict[str, Any]]:
 def drawn(cfg: CfgNode, count: int, given: list[dict[str, Any]] | None = None) -> list[int]:
     """Positions of the first images that a process draws."""
     loader = Trainer.build_train_loader(cfg, images() if given is None else given)
-    return list(islice(loader.dataset.sampler, count))
+    return list(islice(loader.sampler, count))
 
 
 def test_the_loader_gives_an_image_as_often_as_its_rarest_predicate_asks(tiny_config: TinyConfig) -> None:
@@ -99,9 +99,9 @@ def test_detectron2s_samplers_stay_as_they_are(name: str, tiny_config: TinyConfi
     cfg = tiny_config(*OPTIONS, "DATALOADER.SAMPLER_TRAIN", name)
     cfg.DATALOADER.RANDOM_SUBSET_RATIO = 0.5  # Detectron2 reads this key, but has no default for it
     loader = Trainer.build_train_loader(cfg, images())
-    assert type(loader.dataset.sampler).__name__ == name
+    assert type(loader.sampler).__name__ == name
     if name == "RandomSubsetTrainingSampler":
-        assert len(set(islice(loader.dataset.sampler, 50))) == 4
+        assert len(set(islice(loader.sampler, 50))) == 4
 
 
 def test_an_unknown_sampler_is_named(tiny_config: TinyConfig) -> None:

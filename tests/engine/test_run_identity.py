@@ -244,7 +244,8 @@ def test_changed_detections_are_noticed(tiny_config: TinyConfig, tmp_path: Path)
 
 def save_start(cfg: CfgNode) -> Path:
     """A checkpoint as training writes it, without the time that training takes."""
-    Trainer(cfg).checkpointer.save("start", iteration=0)
+    trainer = Trainer(cfg)  # its checkpointer has only a weak reference to it
+    trainer.checkpointer.save("start", iteration=0)
     return Path(cfg.OUTPUT_DIR) / "start.pth"
 
 
