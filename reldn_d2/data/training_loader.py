@@ -217,11 +217,13 @@ def build_resumable_train_loader(
     *,
     mapper: Mapper | None,
     sampler: Sampler[int] | None = None,
-    total_batch_size: int,
+    total_batch_size: int | None,
+    single_gpu_batch_size: int | None = None,
     aspect_ratio_grouping: bool = True,
     num_workers: int = 0,
     collate_fn: Callable[[list[Any]], Any] | None = None,
-    seed: int = 0,
+    drop_last: bool = True,
+    seed: int | None = None,
     **options: Any,
 ) -> ResumableTrainLoader:
     """Builds the training loader that a resumed training continues exactly.
@@ -237,18 +239,28 @@ def build_resumable_train_loader(
         mapper: see `ResumableTrainLoader`.
         sampler: see `ResumableTrainLoader`; None: Detectron2's TrainingSampler.
         total_batch_size: number of images in a batch, over all processes.
-        aspect_ratio_grouping, num_workers, collate_fn, seed, options: see `ResumableTrainLoader`.
+        single_gpu_batch_size: the number in each process, instead of `total_batch_size`.
+        drop_last: only True is possible: a training has no last batch.
+        seed: see `ResumableTrainLoader`; None: 0. A trainer of this package sets that of the run.
+        aspect_ratio_grouping, num_workers, collate_fn, options: see `ResumableTrainLoader`.
 
     Raises:
         TypeError: the dataset can only be iterated. Such data can't be continued.
-        ValueError: the batch can't be divided among the processes.
+        ValueError: the batch can't be divided among the processes, its size is given twice or not at all, or
+            `drop_last` is False.
     """
     if isinstance(dataset, IterableDataset):
         raise TypeError(
             f"{type(dataset).__name__} can only be iterated, so a training on it can't be continued exactly: "
             "build its loader with Detectron2's build_detection_train_loader"
         )
+    if not drop_last:
+        raise ValueError("drop_last=False: a training has no last batch that could be kept")
     processes = comm.get_world_size()
+    if bool(total_batch_size) == bool(single_gpu_batch_size):
+        raise ValueError("give either total_batch_size or single_gpu_batch_size")
+    if total_batch_size is None or single_gpu_batch_size:
+        total_batch_size = (single_gpu_batch_size or 0) * processes
     if total_batch_size <= 0 or total_batch_size % processes:
         raise ValueError(
             f"a batch of {total_batch_size} images can't be divided among {processes} processes: choose a "
@@ -263,6 +275,6 @@ def build_resumable_train_loader(
         aspect_ratio_grouping=aspect_ratio_grouping,
         num_workers=num_workers,
         collate_fn=collate_fn,
-        seed=seed,
+        seed=seed or 0,
         **options,
     )

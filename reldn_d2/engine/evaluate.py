@@ -122,7 +122,7 @@ def evaluate(cfg: Config, *, resume: bool = False, restart: bool = False) -> dic
     try:
         return _evaluate(parts_of(cfg), resume=resume, restart=restart)
     finally:
-        release()  # what `set_up_run` has locked
+        release("evaluation")  # what `set_up_run` has locked
 
 
 def _evaluate(parts: RunParts, *, resume: bool, restart: bool) -> dict[str, Any]:

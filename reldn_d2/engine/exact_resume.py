@@ -1,6 +1,5 @@
 """Makes a resumed training end exactly as one that was never interrupted."""
 
-import json
 import logging
 import os
 from collections.abc import Mapping
@@ -9,7 +8,7 @@ from typing import Any
 
 from detectron2.engine import hooks
 from detectron2.utils import comm
-from detectron2.utils.events import EventStorage
+from detectron2.utils.events import EventStorage, JSONWriter, TensorboardXWriter
 
 from reldn_d2.data import ResumableTrainLoader
 from reldn_d2.utils.random_numbers import mixed_seed, seed_generators
@@ -21,12 +20,12 @@ logger = logging.getLogger(__name__)
 METRICS_FILE = "metrics.json"
 # The last values of each scalar from which Detectron2's writers take a median.
 _WINDOW = 20
-# What runs behind the checkpoint in a step, so a checkpoint does not say whether it was done.
-_BEHIND_THE_CHECKPOINT = (hooks.EvalHook, KeepBest, hooks.PeriodicWriter)
 
 
 class ExactResume(hooks.HookBase):
-    """Continues the data, the random numbers and the metrics of a resumed training. The last hook.
+    """Continues the data, the random numbers and the metrics of a resumed training.
+
+    It stands behind the hooks that evaluate and keep the best checkpoint, and before the writers.
 
     * The random numbers of a step follow from the seed, the step and the process.
     * The data loader goes on with the next batch, see `ResumableTrainLoader`.
@@ -48,16 +47,23 @@ class ExactResume(hooks.HookBase):
         self._seed = comm.shared_random_seed() if self._given is None else self._given
         self._metrics = Path(output_dir, METRICS_FILE)
         self._saved: Mapping[str, Any] | None = None
+        #: Whether a training that has no checkpoint yet goes on an earlier try.
+        self.resumes = False
 
     def state_dict(self) -> dict[str, Any]:
-        """The seed, the number of processes, and the states of the data loader and of the metrics."""
+        """The seed, the numbers of processes and steps, and the states of the data loader and the metrics."""
         loader = self._loader()
         storage: EventStorage | None = getattr(self.trainer, "storage", None)
         return {
             "seed": self._seed,
             "processes": comm.get_world_size(),
+            "max_iter": self.trainer.max_iter,
             "loader": None if loader is None else loader.state_dict(),
             "scalars": {} if storage is None else _last_scalars(storage),
+            "metrics": {
+                "size": self._metrics.stat().st_size if self._metrics.is_file() else 0,
+                "last_write": max((x._last_write for x in self._writers()), default=-1),
+            },
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -70,14 +76,13 @@ class ExactResume(hooks.HookBase):
         if not done:
             if loader is not None:
                 loader.seed = self._seed
+            if self.resumes and comm.is_main_process():
+                cut_metrics(self._metrics, 0)
             return
         self._continue_data(loader, done)
-        written = drop_metrics(self._metrics, from_iteration=done) if comm.is_main_process() else -1
-        written = comm.all_gather(written)[0]
         if self._saved is not None:
-            _restore_scalars(self.trainer.storage, self._saved["scalars"], written)
-        if written < done - 1:  # the writers are the last in a step
-            self._finish_step(done - 1)
+            self._continue_metrics(self._saved)
+            self._finish_step(done - 1, self._saved["max_iter"])
         if done >= self.trainer.max_iter:
             # No step follows. Detectron2 counts from the last one.
             self.trainer.iter = done - 1
@@ -104,18 +109,49 @@ class ExactResume(hooks.HookBase):
             )
         elif change:
             logger.warning("%s: from iteration %d on, images are drawn in a new order", change, done)
+            if saved is not None and saved["loader"] is not None:
+                loader.load_state_dict(saved["loader"])  # a random subset of the images stays the same
             loader.start_anew(mixed_seed(self._seed, done))
         else:
             assert saved is not None
             loader.load_state_dict(saved["loader"])
 
-    def _finish_step(self, step: int) -> None:
-        """Runs the hooks behind the checkpoint, as in the step that wrote it."""
-        trainer = self.trainer
+    def _writers(self) -> list[Any]:
+        """The writers of this process that remember up to which iteration they have written."""
+        writers = [
+            x for hook in self.trainer._hooks if isinstance(hook, hooks.PeriodicWriter) for x in hook._writers
+        ]
+        return [writer for writer in writers if isinstance(writer, JSONWriter | TensorboardXWriter)]
+
+    def _continue_metrics(self, saved: Mapping[str, Any]) -> None:
+        """Goes to where the writers were. What they wrote behind the checkpoint is written once more."""
+        storage: EventStorage = self.trainer.storage
+        for name, (smoothed, values) in saved["scalars"].items():
+            for value, iteration in values:
+                storage.put_scalar(name, value, smoothing_hint=smoothed, cur_iter=iteration)
+        if comm.is_main_process():
+            cut_metrics(self._metrics, saved["metrics"]["size"])
+        for writer in self._writers():
+            writer._last_write = saved["metrics"]["last_write"]
+
+    def _finish_step(self, step: int, length: int) -> None:
+        """Runs what stands behind the checkpoint in a step: a checkpoint does not say whether it was done.
+
+        Args:
+            step: the step that wrote the checkpoint.
+            length: number of steps of the training that wrote it.
+        """
+        trainer, longest = self.trainer, self.trainer.max_iter
         trainer.iter = trainer.storage.iter = step
         for hook in trainer._hooks:
-            if isinstance(hook, _BEHIND_THE_CHECKPOINT):
+            if isinstance(hook, hooks.EvalHook | KeepBest):
                 hook.after_step()
+        # The last step of a training that is made longer was written, though it is not the last one now.
+        trainer.max_iter = min(length, longest)
+        for hook in trainer._hooks:
+            if isinstance(hook, hooks.PeriodicWriter):
+                hook.after_step()
+        trainer.max_iter = longest
         trainer.iter = trainer.storage.iter = step + 1
 
 
@@ -140,47 +176,14 @@ def _last_scalars(storage: EventStorage) -> dict[str, Any]:
     }
 
 
-def _restore_scalars(storage: EventStorage, scalars: Mapping[str, Any], written: int) -> None:
-    """Puts the saved values into a new storage.
+def cut_metrics(file: Path, size: int) -> None:
+    """Removes the end of a metrics file.
+
+    The writers of the training have the file open to append to it, so it is cut and not replaced.
 
     Args:
-        storage: the storage of the training.
-        scalars: see `_last_scalars`.
-        written: last iteration in the metrics file. What it has already is not written again.
+        file: `metrics.json`. It may be missing, or shorter.
+        size: number of bytes that stay.
     """
-    for name, (smoothed, values) in scalars.items():
-        for value, iteration in values:
-            storage.put_scalar(name, value, smoothing_hint=smoothed, cur_iter=iteration)
-    latest = storage.latest()
-    for name in [name for name, (_, iteration) in latest.items() if iteration <= written]:
-        del latest[name]
-
-
-def drop_metrics(file: Path, *, from_iteration: int) -> int:
-    """Removes the end of a metrics file, from the first line of an iteration or of a later one.
-
-    A last line that is not complete is removed, too. The writers of the training have the file open to append
-    to it, so it is cut and not replaced.
-
-    Args:
-        file: `metrics.json` of Detectron2, one JSON object a line. It may be missing.
-        from_iteration: first iteration that is removed.
-
-    Returns:
-        The iteration of the last line that stays; -1 if none stays.
-    """
-    if not file.is_file():
-        return -1
-    kept, last = 0, -1
-    with file.open("rb") as stream:
-        for line in stream:
-            try:
-                iteration = json.loads(line)["iteration"]
-            except (ValueError, KeyError, TypeError):
-                break
-            if iteration >= from_iteration or not line.endswith(b"\n"):
-                break
-            kept, last = kept + len(line), iteration
-    if kept < file.stat().st_size:
-        os.truncate(file, kept)
-    return last
+    if file.is_file() and file.stat().st_size > size:
+        os.truncate(file, size)

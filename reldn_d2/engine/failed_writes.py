@@ -1,5 +1,6 @@
 """What a training says when the system stops it: the file, the cause, and the last complete checkpoint."""
 
+import errno
 import sys
 import threading
 from collections.abc import Iterator
@@ -8,6 +9,9 @@ from pathlib import Path
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.utils.system_errors import explained, extended, is_explained, is_of_the_system
+
+# Errors that can only come from writing.
+_OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
 @contextmanager

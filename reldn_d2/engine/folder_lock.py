@@ -1,7 +1,6 @@
 """Locks on output folders, so that two runs do not write the same files.
 
-A training holds its folder alone. Evaluations share a folder, but two of the same data set and task would
-write the same results, so the second is refused. A lock is a file in the folder that its process has locked
+A training or an evaluation holds its folder alone. A lock is a file in the folder that its process has locked
 with `flock`. The system frees it when the process ends, also by a kill. The file says who holds it, and is
 removed at the end of the run.
 """
@@ -9,13 +8,13 @@ removed at the end of the run.
 import atexit
 import logging
 import os
-import re
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from detectron2.utils import comm
 
@@ -28,7 +27,8 @@ from .parts import RunParts
 logger = logging.getLogger(__name__)
 
 LOCK_FILE = ".reldn_d2.lock"
-_LONGEST_NAME = 200
+
+Kind = Literal["training", "evaluation"]
 
 
 @dataclass(frozen=True)
@@ -36,41 +36,24 @@ class _Held:
     """A lock of this process."""
 
     descriptor: int
-    alone: bool
+    kind: Kind
 
 
 # Lock file -> the lock of this process on it.
 _held: dict[Path, _Held] = {}
 
 
-def hold_for_training(parts: RunParts) -> None:
-    """Locks the output folder of a training, and removes temporary files that killed processes left there.
+def hold(parts: RunParts, kind: Kind) -> None:
+    """Locks the output folder of a run, and removes temporary files that killed processes left there.
 
     Only the main process does so; the others stop with it. What this process holds already stays held. It
-    lasts until `release`, or until this process holds another folder.
+    lasts until `release`, or until this process starts another run of this kind.
 
     Raises:
         ValueError: another process trains or evaluates in this folder. Every process of the run raises it.
         OSError: the folder can't be written. Every process of the run raises it.
     """
-    _together(lambda: _hold(parts, "training", {LOCK_FILE: True}))
-
-
-def hold_for_evaluation(parts: RunParts) -> None:
-    """Locks the output folder of an evaluation together with others, and its data sets and task alone.
-
-    Otherwise it is as `hold_for_training`.
-
-    Raises:
-        ValueError: another process trains in this folder, or evaluates the same data set and task.
-        OSError: the folder can't be written.
-    """
-    task = parts.settings().get(parts.keys.task, "") if parts.is_relation_model else "detector"
-    locks = {LOCK_FILE: False}
-    for name in parts.test_datasets:
-        plain = re.sub(r"\W+", "_", f"{name}_{task}")[-_LONGEST_NAME:]
-        locks[f".{plain}{LOCK_FILE}"] = True
-    _together(lambda: _hold(parts, "evaluation", locks))
+    _together(lambda: _hold(parts, kind))
 
 
 @contextmanager
@@ -78,27 +61,27 @@ def holding(parts: RunParts) -> Iterator[None]:
     """Holds the output folder of a training until the block ends, also if it was held before.
 
     Raises:
-        ValueError, OSError: see `hold_for_training`.
+        ValueError, OSError: see `hold`.
     """
-    hold_for_training(parts)
+    hold(parts, "training")
     try:
         yield
     finally:
-        release()
+        release("training")
 
 
-def release() -> None:
-    """Gives up the locks of this process, and removes their files. Without a lock it does nothing."""
-    for path in list(_held):
+def release(kind: Kind | None = None) -> None:
+    """Gives up the locks of this process for one kind of run or for all, and removes their files."""
+    for path in [path for path, held in _held.items() if kind in (None, held.kind)]:
         _give_up(path)
 
 
-def _together(hold: Callable[[], None]) -> None:
+def _together(take: Callable[[], None]) -> None:
     """Calls a function in the main process. Every process of the run raises its error, so that none waits."""
     refusal: OSError | ValueError | None = None
     if comm.is_main_process():
         try:
-            hold()
+            take()
         except (OSError, ValueError) as error:
             refusal = error
     for found in comm.all_gather(refusal):
@@ -106,26 +89,14 @@ def _together(hold: Callable[[], None]) -> None:
             raise found
 
 
-def _hold(parts: RunParts, what: str, names: Mapping[str, bool]) -> None:
-    """Takes the locks of a run, all or none, and gives up those of an earlier run of this process.
-
-    Args:
-        parts: parts of the run.
-        what: kind of the run.
-        names: name of the lock file -> whether the run needs it alone.
-    """
+def _hold(parts: RunParts, kind: Kind) -> None:
     folder = Path(parts.output_dir).resolve()
-    wanted = {folder / name: alone for name, alone in names.items()}
-    for path in _held.keys() - wanted.keys():
-        _give_up(path)
-    if all(path in _held and (_held[path].alone or not alone) for path, alone in wanted.items()):
+    path = folder / LOCK_FILE
+    for other in [other for other, held in _held.items() if held.kind == kind and other != path]:
+        _give_up(other)
+    if path in _held:
         return
-    try:
-        for path, alone in wanted.items():
-            _take(path, what, parts, alone=alone)
-    except BaseException:
-        release()
-        raise
+    _take(path, kind, parts)
     orphans = remove_orphans(folder)
     if orphans.count:
         logger.info(
@@ -134,25 +105,21 @@ def _hold(parts: RunParts, what: str, names: Mapping[str, bool]) -> None:
         )  # fmt: skip
 
 
-def _take(path: Path, what: str, parts: RunParts, *, alone: bool) -> None:
-    if path in _held:
-        if _held[path].alone or not alone:
-            return
-        _give_up(path)
+def _take(path: Path, kind: Kind, parts: RunParts) -> None:
     descriptor = _open(path)
     while True:
-        result = lock(descriptor, shared=not alone)
+        result = lock(descriptor)
         # The run that held it before may have removed the file in between.
         if result is not Locking.DONE or is_still_at(descriptor, path):
             break
         os.close(descriptor)
         descriptor = _open(path)
     if result is Locking.DONE:
-        _held[path] = _Held(descriptor, alone)
+        _held[path] = _Held(descriptor, kind)
         # Only words for another process. A disk that is full is an error where it matters.
         with suppress(OSError):
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, _who(what).encode(), 0)
+            os.pwrite(descriptor, _who(kind).encode(), 0)
         return
     holder = os.pread(descriptor, 1000, 0).decode(errors="replace")
     os.close(descriptor)
@@ -167,7 +134,7 @@ def _take(path: Path, what: str, parts: RunParts, *, alone: bool) -> None:
     words = " ".join(parts.override(parts.keys.output_dir, "FOLDER"))
     raise ValueError(
         f"{path.parent} is in use by another run ({holder or 'it does not say which'}), and both would write "
-        f"the same files: wait until it has ended, or add {words} (or --output FOLDER, where it is an option)"
+        f"the same files: wait until it has ended, or choose another folder ({words})"
     )
 
 
@@ -187,11 +154,9 @@ def _who(what: str) -> str:
 
 def _give_up(path: Path) -> None:
     held = _held.pop(path)
-    # The file is removed while it is locked, so that nobody waits for a file that has no name. Another
-    # evaluation may share the lock; then the last of them removes it.
-    if held.alone or lock(held.descriptor) is Locking.DONE:
-        with suppress(OSError):
-            path.unlink()
+    # The file is removed while it is locked, so that nobody waits for a file that has no name.
+    with suppress(OSError):
+        path.unlink()
     os.close(held.descriptor)
 
 

@@ -36,10 +36,20 @@ from .best_checkpoint import BestCheckpoint, KeepBest
 from .datasets import check_detection_files, common_vocabulary, load_registered
 from .exact_resume import ExactResume
 from .finite import FiniteTraining
+from .folder_lock import hold, holding
+from .length import check_length
 from .optimizer import relation_optimizer_params
 from .parts import RunParts
 from .protocols import chosen_protocols
-from .run import build_training, check_training, queries_of, resume_or_start, set_statistics, test
+from .run import (
+    build_training,
+    check_training,
+    last_checkpoint,
+    queries_of,
+    resume_or_start,
+    set_statistics,
+    test,
+)
 from .run_identity import run_identity
 from .summary import BEST_WEIGHTS
 from .yaml import YamlParts, is_relation_config, yaml_class_counts
@@ -101,7 +111,9 @@ class RelationTraining(FiniteTraining):
             evaluations = [i for i, hook in enumerate(made) if isinstance(hook, hooks.EvalHook)]
             best = BestCheckpoint(self.checkpointer, Path(BEST_WEIGHTS).stem)
             made.insert(max(evaluations, default=len(made) - 1) + 1, KeepBest(best))
-        return [*made, ExactResume(self.parts.seed, self.parts.output_dir)]
+        # Before the writers, which stay the last hook, so that projects can insert theirs before them.
+        last = len(made) - (bool(made) and isinstance(made[-1], hooks.PeriodicWriter))
+        return [*made[:last], ExactResume(self.parts.seed, self.parts.output_dir), *made[last:]]
 
     def build_checkpointer(self, model: nn.Module, save_dir: str, **checkpointables: Any) -> Any:
         """RelDN's checkpointer, which also saves the vocabulary and what a resumed run must share.
@@ -120,10 +132,20 @@ class RelationTraining(FiniteTraining):
         """Loads as DefaultTrainer does; a new RelDN may take its relation part from another checkpoint.
 
         Raises:
-            ValueError: see `resume_or_start`.
+            ValueError: see `resume_or_start` and `hold`; or the training that is resumed is longer already.
         """
+        hold(self.parts, "training")
         if resume_or_start(self.checkpointer, self._identity, self.parts, resume=resume):
             self.start_iter = self.iter + 1
+            check_length(self.parts, self.start_iter, str(last_checkpoint(self.parts)))
+        for hook in self._hooks:
+            if isinstance(hook, ExactResume):
+                hook.resumes = resume
+
+    def train(self) -> Any:
+        """Trains as DefaultTrainer does. No other run can use the output folder meanwhile."""
+        with holding(self.parts):
+            return super().train()
 
     @classmethod
     def test(cls, cfg: Any, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:

@@ -67,8 +67,30 @@ _MOST_BYTES_OF_AN_IMAGE = 2**25
 # Names in an identity. The others are settings.
 _DATA_SET, _DATA, _QUERIES = "data set", "content of the data (sha256)", "questions about the images (sha256)"
 _OF_A_DATA_SET = (_DATA_SET, _DATA, _QUERIES)
+# Whether a training made the shard. It makes its predictions again, so another evaluation may drop them.
+_ORIGIN = "made in"
+_TRAINING = "a training"
 _NAMED = 10
 _PLAIN = (bool, int, float, str, type(None))
+
+
+def evaluation_identity(parts: RunParts, model: nn.Module) -> dict[str, str]:
+    """What the outputs of a model depend on, on whatever data set: weights, task, device, version, settings.
+
+    Args:
+        parts: parts of the config.
+        model: the model with its weights, not wrapped for several processes.
+
+    Returns:
+        Name -> value as text.
+    """
+    return {
+        "weights (sha256)": weights_digest(model),
+        "task": str(getattr(model, "task", "detection")),
+        "device": torch.device(parts.device).type,
+        "version of reldn_d2": reldn_d2.__version__,
+        **output_settings(parts.settings(), python=parts.is_python),
+    }
 
 
 class UnfinishedEvaluation:
@@ -111,18 +133,13 @@ class UnfinishedEvaluation:
 
     @cached_property
     def _of_all_data_sets(self) -> dict[str, str]:
-        """The part of the identity that is the same for all data sets."""
-        return {
-            "weights (sha256)": weights_digest(self._alone),
-            "task": str(getattr(self._alone, "task", "detection")),
-            "device": torch.device(self._parts.device).type,
-            "version of reldn_d2": reldn_d2.__version__,
-            **output_settings(self._parts.settings(), python=self._parts.is_python),
-        }
+        return evaluation_identity(self._parts, self._alone)
 
     def _different_runs(self, names: Sequence[str]) -> list[str]:
         for shard in self._found.values():
-            saved = {key: text for key, text in shard.identity.items() if key not in _OF_A_DATA_SET}
+            saved = {
+                key: text for key, text in shard.identity.items() if key not in (*_OF_A_DATA_SET, _ORIGIN)
+            }
             different = differences(saved, self._of_all_data_sets)
             if shard.identity.get(_DATA_SET) not in names:
                 different.append(f"{_DATA_SET} was {shard.identity.get(_DATA_SET)}, now {', '.join(names)}")
@@ -138,7 +155,8 @@ class UnfinishedEvaluation:
             return
         more = f"; and {len(first) - _NAMED} more" if len(first) > _NAMED else ""
         what = f"predictions of another evaluation, which did not end: {'; '.join(first[:_NAMED])}{more}"
-        if self._others == "refuse":
+        needed = any(shard.identity.get(_ORIGIN) != _TRAINING for shard in found.values())
+        if self._others == "refuse" and any(comm.all_gather(needed)):
             other = self._parts.override(self._parts.keys.output_dir, "FOLDER")
             raise ValueError(
                 f"{self.folder} has {what}. To go on with that one, evaluate as before. To drop its "
@@ -235,6 +253,7 @@ class UnfinishedEvaluation:
                 part for i in sorted(asked) for part in (i, asked[i].pairs.numpy(), asked[i].triplets.numpy())
             )[:16],
             **self._of_all_data_sets,
+            _ORIGIN: _TRAINING if self._others == "delete" else "an evaluation",
         }
 
     def _saved_batches(
@@ -245,7 +264,7 @@ class UnfinishedEvaluation:
         different: list[str] = []
         if found:
             current = self._identity(name, listed, queries)
-            every = (differences(shard.identity, current) for shard in found.values())
+            every = (differences({**x.identity, _ORIGIN: current[_ORIGIN]}, current) for x in found.values())
             different = next(filter(None, every), [])
         self._settle(found, different)
         saved = {key: path for path, shard in found.items() if path in self._found for key in shard.records}

@@ -13,7 +13,7 @@ from detectron2.utils.env import seed_all_rng
 
 from .console import LOG_FILE, as_block, setup_console, setup_run_log
 from .evaluate import load_config, override_config, parts_of
-from .folder_lock import hold_for_evaluation, hold_for_training, release
+from .folder_lock import Kind, hold, release
 from .parts import CONFIG_FILE, Config, RunParts
 from .rate import Rate
 from .seed import drawn_seed, saved_seed
@@ -79,11 +79,12 @@ def set_up_run(
     parts = parts_of(cfg)
     parts.check_device()
     _check_processes(parts)
-    (hold_for_evaluation if eval_only else hold_for_training)(parts)
+    kind: Kind = "evaluation" if eval_only else "training"
+    hold(parts, kind)
     try:
         _start(cfg, config_file, opts, resume=resume, eval_only=eval_only)
     except BaseException:
-        release()
+        release(kind)
         raise
     moved = rate.describe_move(parts, config_file) if rate is not None and not eval_only else ""
     if moved:

@@ -41,6 +41,7 @@ class Summary:
         files: what lies where.
         iterations: length of the training; None: it was an evaluation alone.
         notes: sentences about the results.
+        identity: what the results depend on, see `evaluation_identity`.
     """
 
     title: str
@@ -50,6 +51,7 @@ class Summary:
     files: Mapping[str, str] = field(default_factory=dict)
     iterations: int | None = None
     notes: Sequence[str] = ()
+    identity: Mapping[str, str] = field(default_factory=dict)
 
     def for_the_screen(self) -> str:
         """The title, the headline, the first numbers of each protocol, and the files."""
@@ -78,7 +80,7 @@ class Summary:
         """Writes `summary.md` and `summary.json`, each in one step."""
         data = {key: value for key, value in asdict(self).items() if key != "files"}
         for name, text in (
-            (SUMMARY_DATA_FILE, json.dumps(data, indent=1)),
+            (SUMMARY_DATA_FILE, json.dumps(data, indent=1, default=float)),
             (SUMMARY_FILE, self.as_markdown()),
         ):
             with atomic_write(folder / name) as file:
@@ -105,39 +107,52 @@ def evaluation_settings(parts: RunParts) -> dict[str, str]:
     return {key: settings[key] for key in (parts.keys.task, parts.keys.protocols) if key in settings}
 
 
-def finished_results(parts: RunParts) -> dict[str, Any] | None:
+def finished_results(parts: RunParts, iterations: int, identity: Mapping[str, str]) -> dict[str, Any] | None:
     """The results of a training that ended, if it was as long and evaluated in the same way as `parts` say.
+
+    Args:
+        parts: parts of the training.
+        iterations: its length.
+        identity: see `evaluation_identity`.
 
     Returns:
         See `reldn_d2.engine.run.test`; None if there is no such training in the folder.
     """
-    return _saved_results(Path(parts.output_dir, SUMMARY_DATA_FILE), parts, parts.max_iter)
+    return _saved_results(Path(parts.output_dir, SUMMARY_DATA_FILE), parts, iterations, identity)
 
 
-def save_evaluation(parts: RunParts, iterations: int, results: Results) -> None:
+def save_evaluation(parts: RunParts, iterations: int, identity: Mapping[str, str], results: Results) -> None:
     """Keeps the results of the last evaluation of a training, for `finished_evaluation`.
 
     Args:
         parts: parts of the training.
         iterations: how many iterations the evaluated weights were trained.
+        identity: see `evaluation_identity`.
         results: see `reldn_d2.engine.run.test`.
     """
     data = {
         "iterations": iterations,
         "test_sets": [*parts.test_datasets],
         "evaluation": evaluation_settings(parts),
+        "identity": {**identity},
         "results": results,
     }
     with atomic_write(Path(parts.output_dir, INFERENCE, LAST_EVALUATION_FILE)) as file:
-        file.write(json.dumps(data, indent=1).encode())
+        file.write(json.dumps(data, indent=1, default=float).encode())
 
 
-def finished_evaluation(parts: RunParts, iterations: int) -> dict[str, Any] | None:
-    """The results that `save_evaluation` kept, if they are of these iterations and settings."""
-    return _saved_results(Path(parts.output_dir, INFERENCE, LAST_EVALUATION_FILE), parts, iterations)
+def finished_evaluation(
+    parts: RunParts, iterations: int, identity: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """The results that `save_evaluation` kept, if they are of these iterations, weights and settings."""
+    return _saved_results(
+        Path(parts.output_dir, INFERENCE, LAST_EVALUATION_FILE), parts, iterations, identity
+    )
 
 
-def _saved_results(file: Path, parts: RunParts, iterations: int) -> dict[str, Any] | None:
+def _saved_results(
+    file: Path, parts: RunParts, iterations: int, identity: Mapping[str, str]
+) -> dict[str, Any] | None:
     try:
         saved = json.loads(file.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
@@ -146,6 +161,7 @@ def _saved_results(file: Path, parts: RunParts, iterations: int) -> dict[str, An
         saved.get("iterations") == iterations
         and saved.get("test_sets") == [*parts.test_datasets]
         and saved.get("evaluation") == evaluation_settings(parts)
+        and saved.get("identity") == identity
     )
     results: dict[str, Any] | None = saved["results"] if same else None
     return results

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from .duration import ExpectedDuration
 from .exact_resume import ExactResume
 from .failed_writes import explaining_failed_writes
 from .first_screen import describe_training
-from .folder_lock import hold_for_training, holding
+from .folder_lock import holding
 from .lazy import LazyParts
-from .length import check_length, describe_change
+from .length import describe_change
 from .parts import CONFIG_FILE, Config, RunParts
 from .relation_training import RelationTraining
+from .resumable_evaluation import evaluation_identity
 from .run import build_training, distribute, last_checkpoint
 from .summary import (
     BEST_WEIGHTS,
@@ -90,11 +92,9 @@ class Trainer(RelationTraining):
         A training that is resumed may be longer than before, and says what that means for its learning rate.
 
         Raises:
-            ValueError: see `resume_or_start` and `hold_for_training`; or the training that is resumed is
-                longer already.
+            ValueError: see `RelationTraining.resume_or_load`.
         """
         parts = self.parts
-        hold_for_training(parts)
         source = last_checkpoint(parts) if resume else None
         saved = self.checkpointer.saved_run() if source else None
         super().resume_or_load(resume)
@@ -103,7 +103,6 @@ class Trainer(RelationTraining):
             self._start = weights or "random weights"
             return
         self._start = f"resumed from {source}, after {self.start_iter} iterations"
-        check_length(parts, self.start_iter, str(source))
         change = describe_change(parts, saved or {}, self.optimizer, self.scheduler, self.start_iter)
         if change:
             logger.info(change)
@@ -132,7 +131,8 @@ class Trainer(RelationTraining):
             self.parts, self.checkpointer.model, self._data, self._vocabulary, self._start
         )
         logger.info("Training\n%s", as_block(about))
-        results = finished_results(self.parts) if self.start_iter == self.max_iter else None
+        done = self.start_iter == self.max_iter
+        results = self._known_results(finished_results, self.max_iter) if done else None
         if results is None:
             start = time.perf_counter()
             TrainerBase.train(self, self.start_iter, self.max_iter)
@@ -158,7 +158,8 @@ class Trainer(RelationTraining):
         files = files_of_run(self.parts, results, trained=True, best=str(self._best))
         sets, settings = self.parts.test_datasets, evaluation_settings(self.parts)
         notes = notes_on_results(self.parts)
-        return Summary(title, sets, settings, results, files, self.max_iter, notes)
+        identity = evaluation_identity(self.parts, self.checkpointer.model)
+        return Summary(title, sets, settings, results, files, self.max_iter, notes, identity)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads as DefaultTrainer does, also the state that earlier releases saved for Python configs."""
@@ -179,8 +180,9 @@ class Trainer(RelationTraining):
             if parts.best_checkpoint:
                 made.append(KeepBest(self._best))
             made.append(ExpectedDuration())
-            made.append(hooks.PeriodicWriter(self.build_writers(), period=parts.log_period))
         made.append(ExactResume(parts.seed, parts.output_dir))
+        if comm.is_main_process():
+            made.append(hooks.PeriodicWriter(self.build_writers(), period=parts.log_period))
         return made
 
     def build_writers(self) -> list[Any]:
@@ -190,20 +192,25 @@ class Trainer(RelationTraining):
 
     def _test_and_keep_results(self) -> dict[str, Any]:
         trained = min(self.iter + 1, self.max_iter)
-        results = self._finished_evaluation(trained)
+        # After the checkpoint that is resumed, the evaluation may be finished already.
+        resumed = trained == self.start_iter < self.max_iter
+        results = self._known_results(finished_evaluation, trained) if resumed else None
         if results is None:
             results = self.test(self.cfg, self.model)
             if comm.is_main_process():
-                save_evaluation(self.parts, trained, results)
+                identity = evaluation_identity(self.parts, self.checkpointer.model)
+                save_evaluation(self.parts, trained, identity, results)
         self._last_eval_results = results
         if comm.is_main_process():
             logger.info("After %d iterations: %s", trained, headline(results) or "no numbers")
         return results
 
-    def _finished_evaluation(self, trained: int) -> dict[str, Any] | None:
-        """The results of the evaluation after the checkpoint that is resumed, if it was finished."""
-        if trained != self.start_iter or trained == self.max_iter:
-            return None
-        found = finished_evaluation(self.parts, trained) if comm.is_main_process() else None
+    def _known_results(
+        self, find: Callable[[RunParts, int, Mapping[str, str]], Any], iterations: int
+    ) -> dict[str, Any] | None:
+        """Results that were saved of these weights and settings. All processes know whether there are any."""
+        found = None
+        if comm.is_main_process():
+            found = find(self.parts, iterations, evaluation_identity(self.parts, self.checkpointer.model))
         known: bool = comm.all_gather(found is not None)[0]
         return (found or {}) if known else None

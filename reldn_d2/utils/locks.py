@@ -21,17 +21,12 @@ class Locking(Enum):
     NOT_POSSIBLE = "the disk has no locks"
 
 
-def lock(descriptor: int, *, shared: bool = False) -> Locking:
-    """Locks an open file until its last descriptor is closed. It never waits.
-
-    Args:
-        descriptor: the file, open for writing.
-        shared: whether others may hold a shared lock at the same time.
-    """
+def lock(descriptor: int) -> Locking:
+    """Locks an open file until its last descriptor is closed. It never waits."""
     if fcntl is None:
         return Locking.NOT_POSSIBLE
     try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             return Locking.TAKEN

@@ -33,4 +33,4 @@ dataloader.evaluator = L(COCOEvaluator)(
     allow_cached_coco=False,
 )
 optimizer = L(torch.optim.AdamW)(params=L(get_default_optimizer_params)(base_lr="${..lr}"), lr=1e-4)
-train.best_checkpoint = False
+train.best_checkpoint, train.log_period = False, 1

@@ -23,4 +23,5 @@ optimizer.lr = 0.001
 lr_multiplier.scheduler.milestones = [6]
 lr_multiplier.warmup_length = 0.5
 train.checkpointer.period = train.eval_period = 3
+train.log_period = 4  # evaluations lie between two log lines
 train.best_checkpoint = True

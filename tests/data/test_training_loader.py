@@ -194,6 +194,11 @@ def test_what_cannot_be_continued_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
     with pytest.raises(TypeError, match=r"Stream can only be iterated.*build_detection_train_loader"):
         build_resumable_train_loader(Stream(), mapper=None, total_batch_size=1)
+    with pytest.raises(ValueError, match="drop_last=False"):
+        loader(drop_last=False)
+    with pytest.raises(ValueError, match="either total_batch_size or single_gpu_batch_size"):
+        loader(single_gpu_batch_size=2)
     monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+    assert loader(total_batch_size=None, single_gpu_batch_size=3, seed=None).batch_size == 3
     with pytest.raises(ValueError, match="3 images can't be divided among 2 processes"):
         loader(batch=3)

@@ -9,10 +9,11 @@ import pytest
 import torch
 from detectron2.data import build_detection_train_loader
 from detectron2.engine import DefaultTrainer
+from detectron2.engine.hooks import PeriodicWriter
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.engine import RelationTraining, Trainer, load_config, setup, vocabulary_of
-from reldn_d2.engine.exact_resume import drop_metrics
+from reldn_d2.engine.exact_resume import ExactResume, cut_metrics
 from tests.builders.small_backbone import build_small_backbone
 from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig, make_model
 from tests.builders.tiny_runs import arguments
@@ -143,31 +144,48 @@ def test_a_loader_of_ones_own_is_said(run: Train, capsys: Screen) -> None:
     assert "it begins anew: the training may see other images" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("lines", "kept", "last"),
-    [
-        ([], 0, -1),
-        (['{"iteration": 19, "lr": 1}', '{"iteration": 39}'], 1, 19),
-        (['{"iteration": 19}', '{"iteration": 20}'], 1, 19),
-        (['{"iteration": 5}', '{"iter'], 1, 5),
-        (['{"iteration": 5}', "{}", '{"iteration": 6}'], 1, 5),
-        (['{"iteration": 20}'], 0, -1),
-    ],
-)
-def test_the_end_of_the_metrics_is_dropped(lines: list[str], kept: int, last: int, tmp_path: Path) -> None:
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "run" / "metrics.json").read_text().splitlines()]
+
+
+def test_a_run_without_a_checkpoint_begins_its_metrics_anew(run: Train, tmp_path: Path) -> None:
+    assert run(stop=0) == []
+    file = tmp_path / "run" / "metrics.json"
+    file.write_text('{"iteration": 0, "total_loss": 1.0}\n{"iter')
+    run(resume=True)
+    assert [x["iteration"] for x in lines(tmp_path) if "total_loss" in x] == [LENGTH - 1]
+
+
+def test_results_of_another_training_are_not_taken(run: Train, tmp_path: Path) -> None:
+    """A training was deleted but for its results, and the next one was killed in its last evaluation."""
+    folder = tmp_path / "run"
+    run()
+    file = folder / "summary.json"
+    others = json.loads(file.read_text())
+    others["results"]["prdcls/motifs"]["R@50"] = 99.0
+    others["identity"]["weights (sha256)"] = "0" * 16
+    file.write_text(json.dumps(others))
+    run(resume=True)
+    assert json.loads(file.read_text())["results"]["prdcls/motifs"]["R@50"] != 99.0
+
+
+def test_the_end_of_the_metrics_is_cut_while_they_are_open(tmp_path: Path) -> None:
     file = tmp_path / "metrics.json"
-    file.write_text("\n".join(lines))
-    if lines and lines[-1].endswith("}"):
-        file.write_text("".join(f"{line}\n" for line in lines))
+    cut_metrics(file, 3)
+    assert not file.exists()
+    file.write_text("one\ntwo\nthr")
     with file.open("a") as writer:
-        assert drop_metrics(file, from_iteration=20) == last
-        writer.write('{"iteration": 40}\n')
-    found = [json.loads(line) for line in file.read_text().splitlines()]
-    assert found == [*map(json.loads, lines[:kept]), {"iteration": 40}]
+        cut_metrics(file, 8)
+        cut_metrics(file, 100)
+        writer.write("four\n")
+    assert file.read_text() == "one\ntwo\nfour\n"
 
 
-def test_a_missing_metrics_file_has_no_last_line(tmp_path: Path) -> None:
-    assert drop_metrics(tmp_path / "metrics.json", from_iteration=0) == -1
+def test_the_writers_stay_the_last_hook(tiny_config: TinyConfig) -> None:
+    """Projects insert theirs before the last one, as Detectron2's documentation tells them."""
+    for kind in (Trainer, ForeignTrainer):
+        made = kind(tiny_config(*OPTIONS))._hooks
+        assert isinstance(made[-1], PeriodicWriter) and isinstance(made[-2], ExactResume)
 
 
 def test_precise_bn_has_the_same_images_each_time() -> None:

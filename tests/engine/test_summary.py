@@ -4,9 +4,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from reldn_d2.engine.summary import Summary, files_of_run, finished_results
+from reldn_d2.engine.summary import (
+    Summary,
+    files_of_run,
+    finished_evaluation,
+    finished_results,
+    save_evaluation,
+)
 
 RESULTS = {"sgdet/motifs": {"R@20": 1.0, "R@50": 2.0}, "sgdet/confusion": {"proximal_right": 3.0}}
 SETTINGS = {"TASK": '"sgdet"', "PROTOCOLS": '["motifs"]'}
@@ -88,21 +95,38 @@ def test_a_run_without_evaluation_says_so() -> None:
     assert "nothing was evaluated" in summary.as_markdown()
 
 
+IDENTITY = {"weights (sha256)": "0a1b"}
+
+
 @pytest.mark.parametrize(
-    ("changes", "same"),
-    [({}, True), ({"max_iter": 4}, False), ({"test_datasets": ("b",)}, False), ({"settings": dict}, False)],
+    ("changes", "length", "identity", "same"),
+    [
+        ({}, 3, IDENTITY, True),
+        ({}, 4, IDENTITY, False),
+        ({}, 3, {"weights (sha256)": "0a1c"}, False),
+        ({"test_datasets": ("b",)}, 3, IDENTITY, False),
+        ({"settings": dict}, 3, IDENTITY, False),
+    ],
 )
 def test_results_are_found_again_if_the_run_is_the_same(
-    changes: dict[str, Any], same: bool, tmp_path: Path
+    changes: dict[str, Any], length: int, identity: dict[str, str], same: bool, tmp_path: Path
 ) -> None:
-    assert finished_results(parts_of(tmp_path, "a")) is None
-    Summary("The end", ("a",), SETTINGS, RESULTS, {}, 3).save(tmp_path)
-    found = finished_results(parts_of(tmp_path, "a", **changes))
-    assert found == (RESULTS if same else None)
+    run, other = parts_of(tmp_path, "a"), parts_of(tmp_path, "a", **changes)
+    assert finished_results(run, 3, IDENTITY) is finished_evaluation(run, 3, IDENTITY) is None
+    Summary("The end", ("a",), SETTINGS, RESULTS, {}, 3, identity=IDENTITY).save(tmp_path)
+    save_evaluation(run, 3, IDENTITY, RESULTS)
+    for find in (finished_results, finished_evaluation):
+        assert find(other, length, identity) == (RESULTS if same else None)
+
+
+def test_numbers_of_numpy_are_saved(tmp_path: Path) -> None:
+    run = parts_of(tmp_path, "a")
+    save_evaluation(run, 3, IDENTITY, {"bbox": {"AP": np.float32(0.5)}})
+    assert finished_evaluation(run, 3, IDENTITY) == {"bbox": {"AP": 0.5}}
 
 
 def test_half_a_summary_is_none(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text('{"iterations": 3')
-    assert finished_results(parts_of(tmp_path, "a")) is None
+    assert finished_results(parts_of(tmp_path, "a"), 3, IDENTITY) is None
     (tmp_path / "summary.json").write_text("{}")
-    assert finished_results(parts_of(tmp_path, "a")) is None
+    assert finished_results(parts_of(tmp_path, "a"), 3, IDENTITY) is None

@@ -27,20 +27,18 @@ def test_random_kills(
     assert train(run, tmp_path, tmp_path / "undisturbed", workers=workers)
     whole = time.monotonic() - start
     wanted = End.of(tmp_path / "undisturbed", processes)
-    output, generator = tmp_path / "killed", random.Random(f"{kind} {model} {processes} {workers} {seed}")
-    kills, legs = 20 if (kind, model, processes, workers, seed) in _OFTEN else 2, 0
-    done = 0
-    while done < kills:
-        draw.seed = 7 if not (output / "config.yaml").exists() else 8 + legs
-        ended = train(
-            run, tmp_path, output, resume=legs > 0, seed=seed, workers=workers,
-            # Up to two checkpoints further on, so that the kills are spread over the training.
-            seconds=generator.uniform(0.05, min(1.0, 4 / kills + 0.25)) * whole,
-        )  # fmt: skip
-        legs, done = legs + 1, done + (not ended)
-        if ended:
-            break
-    draw.seed = 99
-    assert train(run, tmp_path, output, resume=True, seed=seed, workers=workers)
-    assert_same_end(End.of(output, processes), wanted)
-    print(json.dumps({"run": [kind, model, processes, workers, seed], "kills": done, "legs": legs + 1}))
+    generator = random.Random(f"{kind} {model} {processes} {workers} {seed}")
+    needed = 20 if (kind, model, processes, workers, seed) in _OFTEN else 2
+    kills = legs = runs = 0
+    # A run that ends before it was killed often enough is compared, and another one begins.
+    while kills < needed:
+        output, ended, resume = tmp_path / f"killed_{runs}", False, False
+        while not ended:
+            draw.seed = 7 if not (output / "config.yaml").exists() else 8 + legs
+            # Short legs, so that a run is killed often before it ends; at last one without a kill.
+            seconds = generator.uniform(0.1, 0.7) * whole if kills < needed else 60 * whole
+            ended = train(run, tmp_path, output, resume=resume, seed=seed, workers=workers, seconds=seconds)
+            kills, legs, resume = kills + (not ended), legs + 1, True
+        assert_same_end(End.of(output, processes), wanted)
+        runs += 1
+    print(json.dumps({"run": [kind, model, processes, workers, seed], "kills": kills, "runs": runs}))

@@ -12,7 +12,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from reldn_d2.engine import Trainer, evaluate, parts_of, setup
-from reldn_d2.engine.folder_lock import LOCK_FILE, hold_for_evaluation, hold_for_training, release
+from reldn_d2.engine.folder_lock import LOCK_FILE, hold, release
 from reldn_d2.engine.parts import RunParts
 from tests.builders.forks import in_child, running_child
 from tests.builders.processes import run_in_processes
@@ -72,7 +72,7 @@ def test_workers_of_a_killed_training_do_not_hold_its_folder(
     processes = tmp_path / "processes"
 
     def training(ready: Callable[[], None]) -> None:
-        hold_for_training(parts(tmp_path / "run"))
+        hold(parts(tmp_path / "run"), "training")
         loader: Any = DataLoader([0] * 100, num_workers=2)
         batches = iter(loader)
         next(batches)
@@ -81,48 +81,44 @@ def test_workers_of_a_killed_training_do_not_hold_its_folder(
 
     with running_child(training) as kill:
         with pytest.raises(ValueError, match="is in use"):
-            hold_for_training(parts(tmp_path / "run"))
+            hold(parts(tmp_path / "run"), "training")
         workers = [Path("/proc", pid) for pid in processes.read_text().split()]
         assert len(workers) == 2
         if Path("/proc/self/fd").is_dir():
             for worker in workers:
                 assert LOCK_FILE not in " ".join(os.readlink(file) for file in (worker / "fd").iterdir())
         kill()
-        hold_for_training(parts(tmp_path / "run"))
+        hold(parts(tmp_path / "run"), "training")
 
 
-def test_evaluations_share_a_folder_but_not_their_results(
-    tmp_path: Path, parts: Callable[..., RunParts]
-) -> None:
+def test_an_evaluation_holds_its_folder_too(tmp_path: Path, parts: Callable[..., RunParts]) -> None:
     output = tmp_path / "run"
 
     def evaluation(ready: Callable[[], None]) -> None:
-        hold_for_evaluation(parts(output))
+        hold(parts(output), "evaluation")
         ready()
 
     with running_child(evaluation):
-        hold_for_evaluation(parts(output, "sgcls"))
-        hold_for_evaluation(parts(tmp_path / "other"))
-        with pytest.raises(ValueError, match=r"is in use by another run \(evaluation, process "):
-            hold_for_evaluation(parts(output))
-        with pytest.raises(ValueError, match="is in use by another run"):
-            hold_for_training(parts(output))
-    hold_for_training(parts(output))
+        hold(parts(tmp_path / "other"), "evaluation")
+        for kind in ("evaluation", "training"):
+            with pytest.raises(ValueError, match=r"is in use by another run \(evaluation, process "):
+                hold(parts(output, "sgcls"), kind)
+    hold(parts(output), "training")
 
 
-def test_a_process_can_start_its_runs_again_and_holds_the_last(
+def test_a_process_can_start_its_runs_again_and_holds_the_last_of_each_kind(
     tmp_path: Path, parts: Callable[..., RunParts]
 ) -> None:
     first, second = parts(tmp_path / "first"), parts(tmp_path / "second")
-    hold_for_training(first)
-    hold_for_training(first)
-    hold_for_evaluation(first)
-    assert "in use" in in_child(lambda: hold_for_training(first)).error
-    hold_for_training(second)
-    assert "in use" in in_child(lambda: hold_for_training(second)).error
-    assert not in_child(lambda: hold_for_training(first)).error
-    hold_for_evaluation(second)
-    hold_for_training(second)
+    hold(first, "training")
+    hold(first, "training")
+    # An evaluation in the middle of a training does not end its lock.
+    hold(first, "evaluation")
+    release("evaluation")
+    assert "in use" in in_child(lambda: hold(first, "training")).error
+    hold(second, "training")
+    assert "in use" in in_child(lambda: hold(second, "training")).error
+    assert not in_child(lambda: hold(first, "training")).error
     release()
     assert not (tmp_path / "second" / LOCK_FILE).exists()
 
@@ -135,12 +131,12 @@ def test_a_training_holds_its_folder_until_it_ends(
     other = trainer.parts
 
     def fails(self: Trainer) -> None:
-        assert "in use" in in_child(lambda: hold_for_training(other)).error
+        assert "in use" in in_child(lambda: hold(other, "training")).error
         raise ValueError("stopped")
 
     monkeypatch.setattr(Trainer, "_train", fails)
     trainer.resume_or_load(resume=False)
-    assert "in use" in in_child(lambda: hold_for_training(other)).error
+    assert "in use" in in_child(lambda: hold(other, "training")).error
     with pytest.raises(ValueError, match="stopped"):
         trainer.train()
     assert not (tmp_path / "run" / LOCK_FILE).exists()
@@ -167,7 +163,7 @@ def test_a_disk_without_locks_is_said(
     orphan = tmp_path / "run" / ".a0_bcdef.reldn_d2.tmp"
     orphan.parent.mkdir()
     orphan.touch()
-    hold_for_training(parts(tmp_path / "run"))
+    hold(parts(tmp_path / "run"), "training")
     assert [record.getMessage() for record in caplog.records] == [
         f"{tmp_path / 'run'} is on a disk without locks: nothing stops another run from writing into this "
         "folder, too"
@@ -185,6 +181,6 @@ def _refused(output: str, word: str) -> None:
 @pytest.mark.slow
 def test_all_processes_stop(tmp_path: Path, parts: Callable[..., RunParts]) -> None:
     """Only the main process asks for the lock."""
-    hold_for_training(parts(tmp_path / "run"))
+    hold(parts(tmp_path / "run"), "training")
     run_in_processes(_refused, 2, tmp_path, str(tmp_path / "run"), "refused")
     assert len(list(tmp_path.glob("run.refused*"))) == 2
