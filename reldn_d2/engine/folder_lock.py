@@ -134,7 +134,7 @@ def _take(path: Path, kind: Kind, parts: RunParts) -> None:
     words = " ".join(parts.override(parts.keys.output_dir, "FOLDER"))
     raise ValueError(
         f"{path.parent} is in use by another run ({holder or 'it does not say which'}), and both would write "
-        f"the same files: wait until it has ended, or choose another folder ({words})"
+        f"the same files: wait until it has ended, or add {words} (or --output FOLDER, where it is an option)"
     )
 
 
