@@ -241,10 +241,20 @@ def test_the_command_says_it_in_one_line_and_begins_anew_if_told(tmp_path: Path,
 def test_another_task_is_refused(counts: CfgNode) -> None:
     model = make_model(counts)
     with computed(2):
-        run_test(parts_of(counts), model)
+        run_test(parts_of(counts), model, others="refuse")
     model.task = counts.MODEL.ROI_RELATION_HEAD.TEST.TASK = "sgcls"
     with pytest.raises(ValueError, match=r"task was prdcls, now sgcls\. To go on"):
         run_test(parts_of(counts), model, others="refuse")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_predictions_of_a_killed_training_do_not_block_an_evaluation(seed: int, counts: CfgNode) -> None:
+    """It goes on with those of its own weights and drops others, which the training makes again."""
+    with computed(5):
+        Trainer.test(counts, make_model(counts, seed=0))
+    with computed() as found:
+        run_test(parts_of(counts), make_model(counts, seed=seed), others="refuse")
+    assert found == ([4, 5, 6, 7] if seed == 0 else UNDISTURBED)
 
 
 @pytest.mark.slow
