@@ -5,6 +5,7 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -197,7 +198,14 @@ class RelationCheckpointer(DetectionCheckpointer):
 
     def _open(self, path: str) -> Path:
         self._source = WeightSource.parse(path)
-        return self._source.fetch(self.path_manager)
+        file = self._source.fetch(self.path_manager)
+        # The base class takes the path for a URL, and would open another file.
+        if urlparse(str(file))._replace(query="").geturl() != str(file):
+            raise ValueError(
+                f"{file}: Detectron2 can't open a path with line feeds, tabs, '#', or a space at its "
+                "beginning: rename the file or the folder"
+            )
+        return file
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         try:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from reldn_d2.data import detections_made_by
 from reldn_d2.engine import cache_detections, detector_identity, load_model, parts_of
-from reldn_d2.utils.inner_paths import inner_path
+from reldn_d2.utils.inner_paths import inner_path, refuse_outside_links
 from reldn_d2.utils.io import check_writable
 from reldn_d2.utils.plain_text import say
 
@@ -20,6 +20,8 @@ def run(args: Namespace) -> int:
     model = load_model(cfg)
     identity, parts = detector_identity(cfg, model), parts_of(cfg)
     folder = args.output or Path(parts.weights).parent / "detections"
+    if args.output is None:  # the folder of weights may come from anybody
+        refuse_outside_links(folder.parent, [folder.name], "delete it, or choose a folder (--output FOLDER)")
     check_writable(folder)
     for name in args.dataset or (*parts.train_datasets, *parts.test_datasets):
         path = inner_path(folder, f"{name}.npz", "data set")

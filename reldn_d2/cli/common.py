@@ -33,7 +33,7 @@ from reldn_d2.engine.parts import CONFIG_FILE, FINAL_WEIGHTS, Config
 from reldn_d2.engine.rate import Rate
 from reldn_d2.model_zoo import get_detectron2_config_file
 from reldn_d2.renamed import OLD_KEYS, present_dataset_name
-from reldn_d2.utils.plain_text import say, visible
+from reldn_d2.utils.plain_text import Lines, say, visible
 from reldn_d2.utils.system_errors import describe, is_explained, remedy
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def run_command(module: str, args: Namespace, early: Iterable[warnings.WarningMe
     try:
         status: int = import_module(f"{__package__}.{module}").run(args)
     except (InterruptedByUserError, KeyboardInterrupt) as interrupt:
-        say(f"interrupted: {str(interrupt) or 'finished results are kept'}", error=True)
+        say(f"interrupted: {visible(str(interrupt)) or 'finished results are kept'}", error=True)
         return INTERRUPTED
     except ProcessRaisedException as error:
         _, mark, text = str(error).rpartition(_MARK)
@@ -96,16 +96,24 @@ def _report(message: str, details: str) -> int:
 
 
 def message_of(error: BaseException) -> str:
-    """The message of an error in one line. For errors of the system it names the file and what helps."""
+    """The message of an error, for errors of the system with the file and what helps.
+
+    It is one line, also if a name in it holds line feeds, unless this package has made `Lines` of it.
+    """
+    several = error.args[0] if error.args else ""
+    return several if isinstance(several, Lines) else visible(_message_of(error))
+
+
+def _message_of(error: BaseException) -> str:
     if _FROM_WORKER.match(str(error)):
         return str(error).rstrip().splitlines()[-1].partition(": ")[2]
     if isinstance(error, FileNotFoundError) and error.filename is not None:
-        return f"{visible(os.fsdecode(error.filename))}: {error.strerror}"
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
     if not isinstance(error, OSError) or error.errno is None or is_explained(error):
         return str(error)
     if error.filename is None:
         return f"{error.strerror}: {remedy(error)}"
-    return describe(error, visible(os.fsdecode(error.filename)), "used")
+    return describe(error, os.fsdecode(error.filename), "used")
 
 
 def launched(work: Callable[[Namespace], None], args: Namespace) -> None:

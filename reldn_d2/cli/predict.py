@@ -1,9 +1,12 @@
 """`reldn predict`: a JSON graph and a drawing for each image."""
 
+import re
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Collection, Sequence
+from itertools import count
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 
@@ -29,6 +32,9 @@ from .common import (
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
+# Names that Windows gives to devices, with any ending.
+_DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
+
 
 def run(args: Namespace) -> int:
     """Predicts the scene graphs of the images. Returns the exit status."""
@@ -51,7 +57,7 @@ def run(args: Namespace) -> int:
             "lower --score-threshold"
         )
     for problem in problems:
-        say(problem, error=True)
+        say(visible(problem), error=True)
     return PROBLEMS if problems else FINISHED
 
 
@@ -96,14 +102,36 @@ def _images_of(folder: Path) -> list[Path]:
 def output_names(images: Sequence[Path]) -> list[str]:
     """A different name for every image: its stem, or more of its path if two images have the same.
 
-    A name that is too long for a file system ends in a digest instead.
+    Names come from other people. Each is one that can be written on any system, that is not hidden and that
+    stays in its folder; some signs become "_". They differ also where capital letters are not told from small
+    ones. A name that is too long for a file system ends in a digest instead.
     """
-    names = [image.stem for image in images]
+    names = [_plain_name(image.stem) for image in images]
     longer_names = [image.name for image in images], ["_".join(image.resolve().parts[1:]) for image in images]
     for longer in longer_names:
-        taken = Counter(names)
-        names = [other if taken[name] > 1 else name for name, other in zip(names, longer, strict=True)]
-    return [short_file_name(name) for name in names]
+        several = Counter(map(_compared, names))
+        names = [
+            _plain_name(other) if several[_compared(name)] > 1 else name
+            for name, other in zip(names, longer, strict=True)
+        ]
+    several = Counter(map(_compared, names))
+    taken = {name for name, number in several.items() if number == 1}
+    for i, name in enumerate(names):
+        if several[_compared(name)] > 1:
+            numbered = (f"{name}_{number}" for number in count(1))
+            names[i] = next(other for other in numbered if _compared(other) not in taken)
+            taken.add(_compared(names[i]))
+    return names
+
+
+def _plain_name(name: str) -> str:
+    plain = visible(name).replace("\\", "_").replace("/", "_").strip(" .") or "_"
+    return short_file_name(f"_{plain}" if _DEVICE.match(plain) else plain)
+
+
+def _compared(name: str) -> str:
+    """What two names share that are the same on some file system."""
+    return normalize("NFC", normalize("NFC", name).casefold())
 
 
 def predict_images(
@@ -125,9 +153,7 @@ def predict_images(
                 image = read_image(str(path), "BGR")
             except (OSError, ValueError) as error:
                 reason = error.__cause__ or error
-                cannot = (
-                    f"{visible(str(path))} cannot be read ({reason}): replace it, or take it out of --input"
-                )
+                cannot = f"{path} cannot be read ({reason}): replace it, or take it out of --input"
                 problems.append(str(error) if is_explained(error) else cannot)
                 continue
             try:
@@ -139,7 +165,7 @@ def predict_images(
                 write(graph, image, args.output / name, args.top_k)
             # Whatever is wrong with one image, for example a side of a few pixels, must not stop the others.
             except (ValueError, RuntimeError) as error:
-                problems.append(f"{visible(str(path))} can't be used: {error}")
+                problems.append(f"{path} can't be used: {error}")
                 continue
             except OSError as error:
                 raise extended(error, f"{done} of {len(images)} images are done") from error

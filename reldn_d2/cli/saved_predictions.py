@@ -30,6 +30,7 @@ from reldn_d2.evaluation import (
 from reldn_d2.evaluation.graphs import parse_task
 from reldn_d2.evaluation.protocols.openimages import OpenImagesProtocol
 from reldn_d2.evaluation.protocols.registry import protocols_with
+from reldn_d2.utils.inner_paths import refuse_outside_links
 from reldn_d2.utils.plain_text import say
 
 from .common import FINISHED
@@ -143,6 +144,8 @@ def score(args: Namespace) -> int:
         submit(args.submission, scorer, predictions, kaggle=args.kaggle)
         return FINISHED
     output = args.output or args.predictions.with_name(f"{args.predictions.stem}_scored")
+    if args.output is None:  # the folder may come from anybody
+        refuse_outside_links(output.parent, [output.name], "delete it, or choose a folder (--output FOLDER)")
     if not scorer.score(predictions, output):
         raise ValueError(f"data set '{saved.dataset_name}' has no annotated relationship to score against")
     say(f"Results in {output}")

@@ -8,10 +8,12 @@ import os
 import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from detectron2.data import detection_utils as utils
+from detectron2.utils.file_io import PathManager
 from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
@@ -25,6 +27,14 @@ logger = logging.getLogger(__name__)
 
 #: PIL raises any of these for a damaged file, depending on its format.
 UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
+
+# What PIL decodes itself. For EPS, WMF and others it starts other programs, or takes what those decode. The
+# content of a file decides, not its name, so that a stranger's "photo.jpg" could be a program in PostScript.
+# JPEG includes MPO. TGA has no mark at its beginning, so it is tried last.
+_FORMATS = (
+    *("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000"),
+    *("AVIF", "DIB", "ICO", "PCX", "QOI", "SGI", "TGA"),
+)
 
 _EXIF_ORIENTATION = 274
 # these orientations exchange width and height of the upright picture
@@ -90,7 +100,8 @@ def read_image(file_name: str, image_format: str) -> NDArray[np.uint8]:
     """Read a picture and turn it upright, as its EXIF data say.
 
     Args:
-        file_name: any file that PIL can read. The content decides the format, not the ending of the name.
+        file_name: a file of a format that PIL decodes without other programs, such as JPEG, PNG, TIFF, WEBP
+            or BMP, but not EPS. The content decides the format, not the ending of the name.
         image_format: a format of `detectron2.data.detection_utils.read_image`, for example "BGR".
 
     Returns:
@@ -102,12 +113,22 @@ def read_image(file_name: str, image_format: str) -> NDArray[np.uint8]:
         ValueError: the file cannot be decoded.
     """
     try:
-        image: NDArray[np.uint8] = utils.read_image(file_name, format=image_format)
+        # As `detectron2.data.detection_utils.read_image`, which reads files of all formats.
+        with PathManager.open(file_name, "rb") as file, Image.open(file, formats=_formats()) as opened:
+            upright = utils._apply_exif_orientation(opened)
+            image: NDArray[np.uint8] = utils.convert_PIL_to_numpy(upright, image_format)
     except FileNotFoundError as error:
         raise _missing(file_name) from error
     except UNREADABLE as error:
         raise _damaged(file_name, error) from error
     return image
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of `_FORMATS` that this version of PIL knows."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def upright_size(file_name: str | os.PathLike[str]) -> tuple[int, int]:
@@ -119,7 +140,7 @@ def upright_size(file_name: str | os.PathLike[str]) -> tuple[int, int]:
         ValueError: the file is not an image.
     """
     try:
-        with Image.open(file_name) as image:
+        with Image.open(file_name, formats=_formats()) as image:
             width, height = image.size
             on_its_side = image.getexif().get(_EXIF_ORIENTATION) in _EXIF_ON_ITS_SIDE
     except FileNotFoundError as error:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
+from detectron2.data import DatasetMapper
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
@@ -20,7 +21,7 @@ from reldn_d2.structures.dataset_dicts import (
     relation_rows,
 )
 
-from .images import read_image
+from .images import read_image, upright_size
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +105,23 @@ class RelationDatasetMapper:
                     output["lost_relations"] = lost
         if "detections" in dataset_dict:
             output["detections"] = _detections(dataset_dict["detections"], transforms, size)
+        return output
+
+
+class NamedFormatsMapper(DatasetMapper):
+    """Detectron2's mapper, which also reads masks and keypoints, for the formats that `read_image` reads."""
+
+    def __call__(self, dataset_dict: DatasetDict) -> DatasetDict:
+        """Map a dataset dict.
+
+        Raises:
+            FileNotFoundError: the image file does not exist.
+            ValueError: the file is no image of these formats; or see Detectron2's mapper.
+        """
+        for key in ("file_name", "sem_seg_file_name"):
+            if key in dataset_dict:
+                upright_size(dataset_dict[key])
+        output: DatasetDict = super().__call__(dataset_dict)
         return output
 
 

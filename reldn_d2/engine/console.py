@@ -16,7 +16,7 @@ from typing import TextIO
 
 from detectron2.utils import comm
 
-from reldn_d2.utils.plain_text import visible_lines
+from reldn_d2.utils.plain_text import visible, visible_lines
 from reldn_d2.utils.system_errors import describe
 
 LOGGERS = ("reldn_d2", "detectron2", "fvcore")
@@ -170,8 +170,13 @@ class _Formatter(logging.Formatter):
     """Writes what cannot be seen as escapes: a message may hold names from files of other people."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The text of a record."""
-        return visible_lines(super().format(record))
+        """The text of a record: of one line, unless the message that this or another package wrote has more.
+
+        So a name with line feeds can't make lines that look like other records.
+        """
+        text = super().format(record)
+        several = "\n" in str(record.msg) or record.exc_info or record.stack_info or record.name == _WARNINGS
+        return visible_lines(text) if several else visible(text)
 
 
 class _Screen(logging.StreamHandler[TextIO]):

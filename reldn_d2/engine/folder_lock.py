@@ -6,9 +6,11 @@ removed at the end of the run.
 """
 
 import atexit
+import errno
 import logging
 import os
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,15 +20,28 @@ from typing import Literal
 
 from detectron2.utils import comm
 
+from reldn_d2.utils.inner_paths import refuse_outside_links
 from reldn_d2.utils.io import remove_orphans
 from reldn_d2.utils.locks import Locking, is_still_at, lock
 from reldn_d2.utils.system_errors import explained, megabytes
 
+from .console import LOG_FILE
+from .exact_resume import METRICS_FILE
 from .parts import RunParts
+from .summary import INFERENCE
 
 logger = logging.getLogger(__name__)
 
 LOCK_FILE = ".reldn_d2.lock"
+
+# What runs write in place, so that a link would lead them to a file of somebody else. (`atomic_write`
+# replaces a link.) A new file or folder of this kind belongs here. The events are TensorBoard's.
+_WRITTEN = (LOCK_FILE, f"{LOG_FILE}*", METRICS_FILE, "events.*", INFERENCE)
+
+# Links are not followed, and started programs do not inherit the file. Windows has neither flag.
+_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+# Systems have two numbers for the error that a link is not followed.
+_IS_A_LINK = (errno.ELOOP, errno.EMLINK)
 
 Kind = Literal["training", "evaluation"]
 
@@ -50,7 +65,8 @@ def hold(parts: RunParts, kind: Kind) -> None:
     lasts until `release`, or until this process starts another run of this kind.
 
     Raises:
-        ValueError: another process trains or evaluates in this folder. Every process of the run raises it.
+        ValueError: another process trains or evaluates in this folder, or a link in it would lead what is
+            written out of the folder. Every process of the run raises it.
         OSError: the folder can't be written. Every process of the run raises it.
     """
     _together(lambda: _hold(parts, kind))
@@ -96,6 +112,10 @@ def _hold(parts: RunParts, kind: Kind) -> None:
         _give_up(other)
     if path in _held:
         return
+    words = " ".join(parts.override(parts.keys.output_dir, "FOLDER"))
+    refuse_outside_links(
+        folder, _WRITTEN, f"delete it, or choose another folder (--output FOLDER or {words})"
+    )
     _take(path, kind, parts)
     orphans = remove_orphans(folder)
     if orphans.count:
@@ -141,9 +161,15 @@ def _take(path: Path, kind: Kind, parts: RunParts) -> None:
 def _open(path: Path) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o666)
     except OSError as error:
+        if error.errno in _IS_A_LINK and path.is_symlink():
+            raise ValueError(f"{path} is a link, which no run makes: delete it") from error
         raise explained(error, path.parent, "written") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(f"{path} is no file, and no run makes it: delete it")
+    return descriptor
 
 
 def _who(what: str) -> str:

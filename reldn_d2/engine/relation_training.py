@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetMapper, build_detection_test_loader
+from detectron2.data import build_detection_test_loader
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.engine import hooks
 from detectron2.evaluation import DatasetEvaluator
@@ -25,6 +25,7 @@ from reldn_d2.data import (
     prepare_training_relations,
     with_queries,
 )
+from reldn_d2.data.mapper import NamedFormatsMapper
 from reldn_d2.data.statistics import predicate_repeat_factors
 from reldn_d2.evaluation import RelationEvaluator
 from reldn_d2.evaluation.box_evaluator import BoxEvaluator
@@ -192,7 +193,7 @@ class RelationTraining(FiniteTraining):
         them.
         """
         reads_more = cfg.MODEL.MASK_ON or cfg.MODEL.KEYPOINT_ON
-        kind = DatasetMapper if reads_more and not is_relation_config(cfg) else RelationDatasetMapper
+        kind = NamedFormatsMapper if reads_more and not is_relation_config(cfg) else RelationDatasetMapper
         mapper: Callable[[DatasetDict], DatasetDict] = kind(cfg, is_train=is_train)
         return mapper
 

@@ -46,7 +46,7 @@ from reldn_d2.evaluation.io.shards import (
 )
 from reldn_d2.modeling import RelDN
 from reldn_d2.structures import Queries
-from reldn_d2.utils.io import atomic_write, digest
+from reldn_d2.utils.io import atomic_write, digest, remove_orphans
 
 from .parts import RunParts
 from .run_identity import fingerprint, output_settings
@@ -109,11 +109,16 @@ class UnfinishedEvaluation:
             others: what happens to predictions of other weights, data, settings or another task.
 
         Raises:
-            ValueError: there are predictions of another evaluation, and they may not be deleted.
+            ValueError: there are predictions of another evaluation, and they may not be deleted; or the
+                folder is a link.
         """
         self._parts, self._others = parts, others
         self._model, self._alone = model, _without_wrapper(model)
         self.folder = Path(parts.output_dir, INFERENCE, UNFINISHED)
+        if self.folder.is_symlink():
+            raise ValueError(
+                f"{self.folder} is a link, and saved predictions are deleted in the end: delete the link"
+            )
         if others == "restart":
             self._delete()
         self._found = self._read()
@@ -168,11 +173,14 @@ class UnfinishedEvaluation:
         self._found = {path: shard for path, shard in self._found.items() if path not in found}
 
     def _delete(self, paths: Iterable[Path] | None = None) -> None:
-        """Deletes some shards, or the whole folder. On a shared disk all processes may try at once."""
+        """Deletes some shards, or all, and the folder if nothing else is in it.
+
+        On a shared disk all processes may try at once.
+        """
         comm.synchronize()
-        with suppress(FileNotFoundError):
-            for path in list(self.folder.iterdir()) if paths is None else paths:
-                path.unlink(missing_ok=True)
+        for path in list(self.folder.glob(PATTERN)) if paths is None else paths:
+            path.unlink(missing_ok=True)
+        remove_orphans(self.folder)
         with suppress(OSError):  # it is not empty, or another process deleted it
             self.folder.rmdir()
         comm.synchronize()

@@ -28,6 +28,7 @@ from reldn_d2.engine.parts import CONFIG_FILE, FINAL_WEIGHTS
 from reldn_d2.engine.rate import Rate
 from reldn_d2.engine.summary import INFERENCE, first_numbers
 from reldn_d2.model_zoo import get_config_file
+from reldn_d2.utils.inner_paths import refuse_outside_links
 
 from .drawings import draw_predictions
 from .fit import fitted_length, fitted_sizes, fitted_test_batch, num_with_entities, num_with_relations
@@ -98,6 +99,8 @@ def train_small(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     run = _Run(data, output, resume, device, tuple(opts))
     start = choose_start(weights, data, output) if "detector" in stages or weights else None
+    # The folder of a resumed run may come from anybody. Its trainings look at their own files.
+    refuse_outside_links(output, [_DRAWINGS], "delete it, or choose another folder (--output FOLDER)")
     if start is not None:
         logger.info("Recipe small starts from %s", start.description)
     results: dict[str, Mapping[str, float]] = {}

@@ -1,7 +1,8 @@
-"""Names that must stay inside a folder: of images in annotation files, and of what is written to a folder."""
+"""Names and links that must stay inside a folder: in annotation files, and in folders that are written."""
 
 import os
 import re
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,6 +51,51 @@ def inner_path(folder: str | os.PathLike[str], name: str, what: str) -> Path:
             "holds no '..' and no backslash, and begins with no '/', '~' or drive"
         )
     return Path(folder) / name
+
+
+def refuse_outside_links(folder: str | os.PathLike[str], written: Sequence[str], remedy: str) -> None:
+    """Checks that what is written into a folder stays there.
+
+    The folder may come from anybody, for example in an archive, and an archive can hold links. What would be
+    written through such a link is a file of somebody else. The folder itself may be a link, and links may
+    lead to other places in it.
+
+    Args:
+        folder: the folder. It may be missing.
+        written: names of the files and folders in it that are written; "*" at the end is any ending.
+        remedy: what the user can do, for the message.
+
+    Raises:
+        ValueError: one of them, or something below it, is a link that leads out of the folder, or is neither
+            a file nor a folder.
+        OSError: the folder can't be read.
+    """
+    root = Path(os.path.realpath(folder))
+    if not root.is_dir():
+        return
+    waiting = [root / name for name in sorted(os.listdir(root)) if any(_is_named(name, x) for x in written)]
+    seen: set[Path] = set()
+    while waiting:
+        path = waiting.pop()
+        place = Path(os.path.realpath(path)) if path.is_symlink() else path
+        if not place.is_relative_to(root):
+            raise ValueError(
+                f"{path} is a link that leads out of its folder (to {place}), and results would be written "
+                f"there: {remedy}"
+            )
+        if place in seen:
+            continue
+        seen.add(place)
+        if place.is_dir():
+            waiting += sorted(place.iterdir())
+        elif place.exists() and not stat.S_ISREG(place.stat().st_mode):
+            raise ValueError(f"{path} is neither a file nor a folder: {remedy}")
+
+
+def _is_named(name: str, written: str) -> bool:
+    # Some file systems do not tell capital letters from small ones.
+    name, written = name.lower(), written.lower()
+    return name.startswith(written[:-1]) if written.endswith("*") else name == written
 
 
 def short_file_name(name: str) -> str:

@@ -54,6 +54,15 @@ def visible(text: str) -> str:
     return _UNSEEN_CHARACTER.sub(_escape, text)
 
 
+class Lines(str):
+    """A message of several lines, in contrast to one line with a name that holds line feeds."""
+
+    @classmethod
+    def of(cls, *lines: str) -> "Lines":
+        """Joins lines; what cannot be seen in them is written as `visible` does it."""
+        return cls("\n".join(map(visible, lines)))
+
+
 def visible_lines(text: str) -> str:
     """A text of several lines, as `visible`; line feeds and tabs stay."""
     return _UNSEEN_IN_LINES.sub(_escape, text)

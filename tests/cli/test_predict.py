@@ -1,6 +1,7 @@
 """`reldn predict`, with a predictor that needs no weights."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ import numpy as np
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from reldn_cli.commands.predict import MOST_RELATIONSHIPS
+from reldn_d2.cli.predict import output_names
 from reldn_d2.visualization.graph import COMPLETE_UP_TO
 from tests.builders.commands import Captured, line_of_refusal, run_reldn, usage_error
 from tests.builders.tiny_models import REPOSITORY, TinyConfig
@@ -273,3 +277,69 @@ def test_numbers_out_of_their_range_are_wrong_usage(capsys: Captured, words: lis
 
 def test_the_parser_knows_how_many_relationships_reldn_ranks() -> None:
     assert MOST_RELATIONSHIPS == COMPLETE_UP_TO
+
+
+# Parts of names of files that lead elsewhere, hide a file, or are the same on some system.
+_PARTS = [
+    ".",
+    "..",
+    " ",
+    "/",
+    "\\",
+    "\0",
+    "\n",
+    "\u2028",
+    "\udcff",
+    "a",
+    "A",
+    "ß",
+    "SS",
+    "é",
+    "e\u0301",
+    "_",
+    "1",
+]
+_PARTS += ["con", "NUL", "lpt1", "~", ":", "∕", "x" * 180, ".png", ".jpg"]
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(_PARTS), min_size=1, max_size=4).map("".join), max_size=6, unique=True)
+)
+@example(["..png", ".png", " .png", "...jpg", "con.png", "a..png", "a .png", "A.png", "a.jpg", "./A.JPG"])
+@example(["a.png", "A.png", "a.png.jpg", "a/b.png", "a_b.png", "b.png", "_1.png", "_.png"])
+def test_results_of_any_names_are_apart_and_stay_in_the_folder(given_names: list[str]) -> None:
+    folder = Path("/results")
+    # A path can't hold a zero byte where the system is asked for it.
+    names = output_names([Path("/in", name.replace("\0", "\1").lstrip("/")) for name in given_names])
+    written = [folder / f"{name}.json" for name in names]
+    assert all(
+        path.parent == folder and path.name == f"{name}.json"
+        for path, name in zip(written, names, strict=True)
+    )
+    assert all(name and name[0] not in ". " and name[-1] not in ". " for name in names)
+    assert not any(
+        "/" in name or "\\" in name or not name.isprintable() for name in names if "\u200d" not in name
+    )
+    assert not any(re.match(r"(con|nul|lpt1)(\.|$)", name, re.IGNORECASE) for name in names)
+    assert len({name.casefold() for name in names}) == len(names)
+    assert all(len(os.fsencode(name)) < 240 for name in names)
+
+
+def test_a_name_of_dots_stays_in_the_folder(weights: Path, tmp_path: Path) -> None:
+    content = write_image(tmp_path / "a.png").read_bytes()
+    (tmp_path / "in").mkdir()
+    images = [tmp_path / "in" / name for name in ("..png", "...png", ".png", "con.png")]
+    for image in images:
+        image.write_bytes(content)
+    before = sorted(tmp_path.iterdir())
+    assert run(images, weights) == 0
+    assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "results"])
+    assert len(graphs(weights)) == 4 and "_con.json" in graphs(weights)
+
+
+def test_line_feeds_in_names_make_no_lines(weights: Path, tmp_path: Path, capsys: Captured) -> None:
+    bad = tmp_path / "a\nerror: FAKE.png"
+    bad.write_bytes(b"")
+    assert run(bad, weights) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path}/a\\nerror: FAKE.png cannot be read")

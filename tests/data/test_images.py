@@ -2,9 +2,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from detectron2.data.detection_utils import read_image as detectron2_read_image
+from PIL import EpsImagePlugin, Image
 
 from reldn_d2.data.images import read_image, upright_size
+from reldn_d2.data.mapper import NamedFormatsMapper
+from tests.builders.tiny_models import TinyConfig
 
 
 @pytest.mark.parametrize("orientation", [None, *range(1, 9)])
@@ -55,3 +58,43 @@ def test_an_image_of_absurd_size_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(ValueError, match=r"bomb\.png cannot be read"):
         read_image(str(path), "BGR")
+
+
+# A program in PostScript, which PIL gives to Ghostscript.
+EPS = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+def test_no_other_program_decodes_a_picture(
+    tmp_path: Path, tiny_config: TinyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started")
+    )
+    path = tmp_path / "photo.jpg"
+    path.write_text(EPS)
+    picture = {"file_name": str(path), "image_id": 1}
+    good = tmp_path / "good.png"
+    Image.new("L", (60, 40)).save(good)
+    mapper = NamedFormatsMapper(tiny_config(file="detector.yaml"), is_train=True)
+    for read in (
+        lambda: read_image(str(path), "BGR"),
+        lambda: upright_size(path),
+        lambda: mapper(picture),
+        lambda: mapper({**picture, "file_name": str(good), "sem_seg_file_name": str(path)}),
+    ):
+        with pytest.raises(ValueError, match=r"photo\.jpg cannot be read .* replace it"):
+            read()
+    assert mapper({**picture, "file_name": str(good)})["image"].shape[0] == 3
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "bmp", "gif", "ppm", "tif", "webp", "tga"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_usual_formats_are_read_as_detectron2_reads_them(tmp_path: Path, ending: str, mode: str) -> None:
+    path = tmp_path / f"a.{ending}"
+    pixels = np.random.default_rng(0).integers(0, 255, (6, 5, 3), dtype=np.uint8)
+    Image.fromarray(pixels).convert(mode).save(path)
+    disguised = path.rename(tmp_path / "a.eps")  # the content counts
+    for image_format in ("BGR", "RGB", "L"):
+        expected = detectron2_read_image(str(disguised), image_format)
+        np.testing.assert_array_equal(read_image(str(disguised), image_format), expected)
+    assert upright_size(disguised) == (5, 6)

@@ -188,7 +188,7 @@ def test_a_detector_with_masks_or_keypoints_gets_a_mapper_that_reads_them(
 ) -> None:
     MetadataCatalog.get("reldn_scenes_tiny_train").set(keypoint_names=["centre"], keypoint_flip_map=[])
     detector = config("run", key, "True", file="detector.yaml")
-    assert type(Foreign.build_mapper(detector, True)) is DatasetMapper
+    assert isinstance(Foreign.build_mapper(detector, True), DatasetMapper)
     assert type(Foreign.build_mapper(config("run", key, "True"), True)) is RelationDatasetMapper
 
 

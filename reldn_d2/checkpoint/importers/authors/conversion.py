@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from reldn_d2.utils.plain_text import Lines
+
 from .architecture import AuthorsArchitecture
 from .key_map import is_relation_key, key_map
 
@@ -72,4 +74,4 @@ def _refuse(architecture: AuthorsArchitecture, problems: Mapping[str, Sequence[s
             rest = f", and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
             lines.append(f"{problem} ({len(names)}): {', '.join(names[:_NAMES_SHOWN])}{rest}")
     if lines:
-        raise ValueError("\n".join([f"the checkpoint looks like {architecture}, but it has", *lines]))
+        raise ValueError(Lines.of(f"the checkpoint looks like {architecture}, but it has", *lines))
