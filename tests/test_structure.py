@@ -65,6 +65,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"evaluator"},
     ],
     "checkpoint": [
+        {"array_pickles"},
         {"safe_files", "weight_source", "compatibility", "class_transfer", "finite"},
         {"formats"},
         {"checkpointer", "importers"},

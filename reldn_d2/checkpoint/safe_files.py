@@ -1,92 +1,30 @@
 """Reads weight files from untrusted sources without running code in them.
 
 Nearly all weight files are pickles, and a pickle can run any code. So PyTorch's files are read with
-`weights_only`, and those of Detectron2's model zoo by an unpickler that only knows the parts of NumPy arrays.
+`weights_only`, and those of Detectron2's model zoo by an unpickler that only knows the parts of NumPy arrays
+(`array_pickles`).
 """
 
-import codecs
-import collections
 import pickle
 import string
 import tarfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.serialization import MAGIC_NUMBER
 
 from reldn_d2.utils.system_errors import explained, is_of_the_system
 
+from .array_pickles import ArrayUnpickler, scalar_called, type_for_torch, with_arrays
 
-class _FromBuffer:
-    """Replaces NumPy's `_frombuffer`, which makes the arrays in pickles of protocol 5.
-
-    NumPy's is a Python function: a pickle could change its default arguments for the whole process.
-    """
-
-    __slots__ = ()
-
-    def __call__(self, buffer: Any, dtype: Any, shape: Any, order: Any, axis_order: Any = None) -> Any:
-        array = np.frombuffer(buffer, dtype=dtype)
-        if order == "K" and axis_order is not None:
-            return array.reshape(shape).transpose(axis_order)
-        return array.reshape(shape, order=order)
-
-
-def _scalar_called(module: str) -> Callable[[Any, Any], Any]:
-    """NumPy's `scalar` with the name of its present or former module, as PyTorch 2.5 needs it."""
-
-    def scalar(dtype: Any, data: Any) -> Any:
-        return _SCALAR(dtype, data)
-
-    scalar.__module__, scalar.__qualname__ = module, "scalar"
-    return scalar
-
-
-_RECONSTRUCT: Any = np.zeros(0).__reduce__()[0]
-_SCALAR: Any = np.float64(0).__reduce__()[0]
-# Name in the file -> object: all that old and new files need. NumPy 2 renamed `numpy.core`, and Python 3
-# renamed `__builtin__`.
-ALLOWED: dict[str, Any] = {
-    "numpy.ndarray": np.ndarray,
-    "numpy.dtype": np.dtype,
-    "collections.OrderedDict": collections.OrderedDict,
-    "_codecs.encode": codecs.encode,
-    **{
-        f"{core}.{name}": value
-        for core in ("numpy.core", "numpy._core")
-        for name, value in (
-            ("multiarray._reconstruct", _RECONSTRUCT),
-            ("multiarray.scalar", _SCALAR),
-            ("numeric._frombuffer", _FromBuffer()),
-        )
-    },
-    **{
-        f"{builtins}.{kind.__name__}": kind
-        for builtins in ("builtins", "__builtin__")
-        for kind in (bytes, bytearray, set, frozenset)
-    },
-}
 # Optimizers save learning rates and counts as numbers of NumPy.
 _NUMPY_NUMBERS: list[Any] = [
-    _scalar_called("numpy.core.multiarray"),
-    _scalar_called("numpy._core.multiarray"),
-    np.dtype,
-    *{type(np.dtype(code)) for code in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?"},
+    scalar_called("numpy.core.multiarray"),
+    scalar_called("numpy._core.multiarray"),
+    type_for_torch(),
 ]
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Accepts the names in `ALLOWED` and no others."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        full_name = f"{module}.{name}"
-        if full_name not in ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {full_name}, which is not part of an array")
-        return ALLOWED[full_name]
 
 
 def read_pickle(path: Path) -> Any:
@@ -102,7 +40,7 @@ def read_pickle(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             # The encoding for strings of Python 2 and for the bytes of its arrays.
-            content = _ArrayUnpickler(file, encoding="latin1").load()
+            content = with_arrays(ArrayUnpickler(file, encoding="latin1").load())
             if file.read(1):
                 raise pickle.UnpicklingError("something follows the pickle")
             return content

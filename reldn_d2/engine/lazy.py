@@ -40,7 +40,7 @@ from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.io import write_if_changed
 
 from .parts import KeyNames, RunParts
-from .places import default_for_python, refuse_places, say_unused
+from .places import refuse_places, without_places
 from .run_identity import flatten, free_patterns
 from .saved_python import from_data, refuse_not_saved, to_data
 
@@ -125,9 +125,9 @@ def make_saved_config(
         ValueError: see `from_data` and `override_lazy_config`; or the file lies beside weights and names a
             place.
     """
-    cfg = from_data(content, config_file)
+    cfg = from_data(without_places(content, config_file) if beside_weights else content, config_file)
     if beside_weights:
-        _forget_places(cfg, config_file)
+        _refuse_places(cfg, config_file)
     override_lazy_config(cfg, overrides or [], config_file)
     try:
         LazyParts(cfg)
@@ -136,14 +136,7 @@ def make_saved_config(
     return cfg
 
 
-def _forget_places(cfg: DictConfig, config_file: str) -> None:
-    """Gives the keys that name places their defaults, and refuses other places."""
-    written: Any = OmegaConf.to_container(cfg, resolve=False)
-    for key, value in _leaves(written):
-        names_place, default = default_for_python(key, value)
-        if names_place:
-            say_unused({key: value}, config_file)
-            OmegaConf.update(cfg, key, default, merge=False)
+def _refuse_places(cfg: DictConfig, config_file: str) -> None:
     try:
         refuse_places(dict(_leaves(_plain(cfg))), config_file)
     except OmegaConfBaseException as error:

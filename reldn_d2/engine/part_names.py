@@ -2,6 +2,11 @@
 
 A saved config is data that may come from anybody. A name in it is looked up in a table of parts of models,
 data loading, optimizers and schedules. Nothing is imported for it, and no other name is known.
+
+What a config only hands on, as a value or in a partial, is called later by other code, with arguments that
+nobody checks. So there are few of these: layers, blocks of backbones, activations. No loader, evaluator or
+function of data is among them. Nothing in the table reads pickles when it is called with named arguments that
+`saved_python` lets through.
 """
 
 import sys
@@ -10,7 +15,6 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 import detectron2.data.transforms as T
-import torch
 from detectron2 import data, evaluation, layers, modeling
 from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.modeling.backbone.vit import get_vit_lr_decay_rate
@@ -65,14 +69,18 @@ _REGISTRIES = (
     *(ROI_BOX_HEAD_REGISTRY, modeling.ROI_MASK_HEAD_REGISTRY, modeling.ROI_KEYPOINT_HEAD_REGISTRY),
     *(modeling.SEM_SEG_HEADS_REGISTRY, ROI_RELATION_HEAD_REGISTRY, CONTRASTIVE_TERM_REGISTRY),
 )
+_ACTIVATIONS: tuple[Any, ...] = (nn.functional.relu, nn.functional.gelu, nn.functional.silu)
+# Beginnings of the modules whose layers and blocks may be handed on, and functions that may.
+_HANDED_ON_MODULES = ("torch.nn.modules.", "detectron2.layers.", "detectron2.modeling.backbone.")
+_HANDED_ON: tuple[Any, ...] = (*_ACTIVATIONS, get_vit_lr_decay_rate, layers.ShapeSpec)
 # What else the configs of this package and of Detectron2's model zoo name.
 _OTHERS: tuple[Any, ...] = (
     dict,
     *(layers.ShapeSpec, Matcher, Box2BoxTransform, Box2BoxTransformRotated, Box2BoxTransformLinear),
     *(modeling.ResNet.make_stage, modeling.ResNet.make_default_stages, get_vit_lr_decay_rate),
-    *(torch.nn.functional.relu, torch.nn.functional.gelu, torch.nn.functional.silu),
+    *_ACTIVATIONS,
     *(data.build_detection_train_loader, data.build_detection_test_loader, data.DatasetMapper),
-    *(data.get_detection_dataset_dicts, filter_images_with_only_crowd_annotations),
+    filter_images_with_only_crowd_annotations,
     *(evaluation.COCOEvaluator, evaluation.SemSegEvaluator, evaluation.COCOPanopticEvaluator),
     *(evaluation.DatasetEvaluators, get_default_optimizer_params),
     *(load_registered, prepare_training_relations, images_with_entities, predicate_counts),
@@ -94,6 +102,17 @@ def known_parts() -> dict[str, _Part]:
     for registry in _REGISTRIES:
         found += [part for _, part in registry]
     return {f"{part.__module__}.{part.__qualname__}": part for part in (*found, *_of_user())}
+
+
+def may_be_handed_on(part: _Part) -> bool:
+    """Whether a part may be a value of a saved config, or a partial, which other code calls.
+
+    What the user has imported may be: it is the user's own.
+    """
+    is_layer = isinstance(part, type) and issubclass(part, nn.Module)
+    if is_layer and f"{part.__module__}.".startswith(_HANDED_ON_MODULES):
+        return True
+    return any(part is known for known in _HANDED_ON) or part in [*_of_user()]
 
 
 def find_part(name: str, parts: Mapping[str, _Part]) -> _Part | None:

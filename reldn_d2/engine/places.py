@@ -6,8 +6,9 @@ used: these keys get their defaults, and a place in any other key is refused.
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -57,22 +58,26 @@ def say_unused(unused: Mapping[str, Any], source: str) -> None:
             )  # fmt: skip
 
 
-def default_for_python(key: str, value: Any) -> tuple[bool, Any]:
-    """What a value of a Python config becomes beside weights.
+def without_places(content: Any, source: str, key: str = "") -> Any:
+    """The content of a saved Python config with the defaults of `PYTHON_PLACES`.
 
     Args:
+        content: what the file has, or the value of a key in it.
+        source: the config file, for the warning about what is not used.
         key: full name of the key.
-        value: its value as it is written, with interpolations.
-
-    Returns:
-        Whether the key names places of its own, and what it is set to.
     """
-    if isinstance(value, str) and _REFERENCE.fullmatch(value):
-        return False, value
-    for pattern, default in PYTHON_PLACES.items():
-        if fnmatchcase(key, pattern):
-            return value != default, default
-    return False, value
+    if key and not (isinstance(content, str) and _REFERENCE.fullmatch(content)):
+        for pattern, default in PYTHON_PLACES.items():
+            if fnmatchcase(key, pattern):
+                if content != default:
+                    say_unused({key: content}, source)
+                return default
+    start = f"{key}." if key else ""
+    if isinstance(content, Mapping):
+        return {name: without_places(item, source, f"{start}{name}") for name, item in content.items()}
+    if isinstance(content, list):
+        return [without_places(item, source, f"{start}{place}") for place, item in enumerate(content)]
+    return content
 
 
 def refuse_places(settings: Mapping[str, Any], source: str) -> None:
@@ -104,6 +109,8 @@ def _texts(value: Any) -> Iterator[str]:
         for key, item in value.items():
             yield from _texts(key)
             yield from _texts(item)
-    elif isinstance(value, Sequence):
+    elif isinstance(value, Sequence | Set):
         for item in value:
             yield from _texts(item)
+    elif isinstance(value, partial):
+        yield from _texts((value.args, value.keywords))

@@ -10,19 +10,21 @@ Only data is written. A class or function is written as its name, under a key th
     {_not_saved_: function <lambda>}             what has no name; an error says so when it is needed
 
 References to other keys, such as ${train.max_iter}, stay as they are. When a saved config is read, names are
-looked up among the parts of models and loaders that `part_names` knows, before anything is made.
+looked up among the parts of models and loaders that `part_names` knows, before anything is made. Fewer parts
+may be values and partials, because other code calls those.
 """
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from inspect import signature
 from pathlib import PurePath
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, SCMode
 
-from .part_names import find_part, known_parts, name_of_part
+from .part_names import find_part, known_parts, may_be_handed_on, name_of_part
 
 _TARGET, _NAME, _PARTIAL, _ARGS = "_target_", "_name_", "_partial_", "_args_"
 _DATACLASS, _TUPLE, _NOT_SAVED = "_dataclass_", "_tuple_", "_not_saved_"
@@ -211,10 +213,7 @@ class _Reader:
         marks = [mark for mark in _MARKS if mark in value]
         if any(type(name) not in (str, int, float, bool) for name in value) or len(marks) > 1:
             raise self._refusal(key, f"it has the keys {', '.join(map(repr, value))}")
-        # Detectron2 reads proposals as pickles, which run code, and its classes take a whole config as `cfg`.
-        proposals = [name for name, item in value.items() if "proposal_files" in str(name).lower() and item]
-        if proposals or ("cfg" in value and not value.keys().isdisjoint((_TARGET, _PARTIAL))):
-            raise self._refusal(key, f"it has {', '.join(proposals) or 'an argument cfg'}")
+        self._refuse_files(value, key, is_called=not value.keys().isdisjoint((_TARGET, _PARTIAL)))
         if not marks:
             made = {name: self.value(item, f"{key}.{name}") for name, item in value.items()}
             if isinstance(value.get(_TARGET), str):
@@ -224,14 +223,42 @@ class _Reader:
         if mark == _NOT_SAVED:
             return NotSaved(str(value[mark]))
         if mark == _NAME:
-            return self.find(key, value[mark])
+            return self._handed_on(key, value[mark])
         if mark == _TUPLE:
             return tuple(self._list(value[mark], key))
         arguments = {str(name): self.value(item, f"{key}.{name}") for name, item in rest.items()}
-        part = self.find(key, value[mark])
-        if mark == _PARTIAL:
-            return partial(part, *self._list(value.get(_ARGS, []), key), **arguments)
-        return self._dataclass(part, arguments, key)
+        if mark == _DATACLASS:
+            return self._dataclass(self.find(key, value[mark]), arguments, key)
+        part = self._handed_on(key, value[mark])
+        positional = self._list(value.get(_ARGS, []), f"{key}.{_ARGS}")
+        self._refuse_files(self._by_name(part, positional, key), key, is_called=True)
+        return partial(part, *positional, **arguments)
+
+    def _refuse_files(self, arguments: Mapping[Any, Any], key: str, *, is_called: bool) -> None:
+        """Refuses arguments by which Detectron2 reads pickles, which run code.
+
+        It finds such files by name, and in a whole config, which its classes take as `cfg`.
+        """
+        proposals = [n for n, item in arguments.items() if "proposal_files" in str(n).lower() and item]
+        if proposals or (is_called and "cfg" in arguments):
+            raise self._refusal(key, f"it has {', '.join(proposals) or 'an argument cfg'}")
+
+    def _by_name(self, part: Callable[..., Any], positional: Sequence[Any], key: str) -> dict[str, Any]:
+        """Positional arguments of a partial by the names that the part gives them."""
+        try:
+            return signature(part).bind_partial(*positional).arguments if positional else {}
+        except (TypeError, ValueError) as error:  # it takes fewer, or does not say what it takes
+            raise self._refusal(key, f"{part.__qualname__} can't take {_ARGS} ({error})") from error
+
+    def _handed_on(self, key: str, name: Any) -> Callable[..., Any]:
+        """The part of this name, which other code will call."""
+        part = self.find(key, name)
+        if not may_be_handed_on(part):
+            raise ValueError(
+                f"{self._source}: {key} is {name!r}, but as a value or partial a saved config may only "
+                f"have a layer, a block of a backbone or an activation, because other code calls it: {_REMEDY}"
+            )
+        return part
 
     def _list(self, value: Any, key: str) -> Any:
         if not isinstance(value, list):

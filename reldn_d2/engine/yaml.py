@@ -2,6 +2,7 @@
 
 import logging
 import re
+from ast import literal_eval
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import islice
@@ -84,6 +85,10 @@ def make_yaml_config(
         raise ValueError(
             f"{config_file} can't be read as a config of Detectron2: {_readable(error)}"
         ) from error
+    except (MemoryError, RecursionError) as error:
+        raise ValueError(
+            f"{config_file}: {_too_nested(content)} is nested too deeply: correct this value"
+        ) from error
     converted = _convert_old_keys(cfg, added)
     _warn_of_old_names(config_file, converted + _convert_old_values(cfg, [key for key, _ in flatten(cfg)]))
     if beside_weights:
@@ -113,6 +118,23 @@ def _merge(cfg: CfgNode, content: Mapping[str, Any], config_file: str) -> None:
     new = upgrade_config(old)
     cfg.clear()
     cfg.update(new)
+
+
+def _too_nested(content: Mapping[str, Any]) -> str:
+    """The full name of the key whose text is too much for Python's parser, by which yacs reads texts."""
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            inner = _too_nested(value)
+            if inner:
+                return f"{key}.{inner}"
+        elif isinstance(value, str):
+            try:
+                literal_eval(value)
+            except (MemoryError, RecursionError):
+                return key
+            except (SyntaxError, TypeError, ValueError):  # a text like any other
+                continue
+    return ""
 
 
 def _refuse_other_keys(content: Mapping[Any, Any]) -> None:

@@ -38,8 +38,11 @@ _MEANING = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
 
 # A text that no dialect of Markdown takes for anything but itself.
 _PLAIN = re.compile(r"(?:[^\W_]|%|[+-](?=\d))(?:[\w/()%±–−]|[ ,@=+.'-](?=[^ ])|[,.:;](?= |$))*")
-# Addresses, which some dialects turn into links, and underscores that are not inside a word.
-_NOT_PLAIN = re.compile(r"www\.|@[\w-]*\.|(?<![^\W_])_|_(?![^\W_])", re.IGNORECASE)
+# What some dialects turn into links: names of hosts, which have a dot before at least two letters (so names
+# of files are code, too), and of users. Then underscores that are not inside a word.
+_NOT_PLAIN = re.compile(
+    r"\.(?=[^\W\d_]{2})|www\.|@[\w-]*\.|(?<![^\W_])@|(?<![^\W_])_|_(?![^\W_])", re.IGNORECASE
+)
 _PIPE_AFTER_BACKSLASH = re.compile(r"(?<=\\)\|")
 
 
@@ -114,6 +117,8 @@ def to_markdown(text: str) -> str:
         >>> from reldn_d2.utils.plain_text import to_markdown
         >>> print(to_markdown("next to"), to_markdown("<b>"), to_markdown("[x](javascript:y)"))
         next to `<b>` `[x](javascript:y)`
+        >>> print(to_markdown("example.com"), to_markdown("@user"), to_markdown("R@20: 3.5"))
+        `example.com` `@user` R@20: 3.5
     """
     plain = _PLAIN.fullmatch(text) and not _NOT_PLAIN.search(text)
     return text if plain else to_code(text)

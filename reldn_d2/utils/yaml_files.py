@@ -43,7 +43,7 @@ def parse_yaml(
 
     Raises:
         TagError: a tag stands for code or a Python object. The message names file, line and tag.
-        ValueError: aliases repeat too much, or values are nested too deeply.
+        ValueError: aliases repeat too much, values are nested too deeply, or a number or date is impossible.
         yaml.YAMLError: the file is not YAML.
     """
     reader: Any = yaml.UnsafeLoader(stream) if any_tag else loader(stream)
@@ -58,7 +58,10 @@ def parse_yaml(
             )
         if not any_tag:
             _refuse_tags(node, source, frozenset(reader.yaml_constructors))
-        return reader.construct_document(node)
+        try:
+            return reader.construct_document(node)
+        except ValueError as error:  # a number with thousands of digits, or a date with a 13th month
+            raise ValueError(_unreadable_value(reader, node, source)) from error
     except RecursionError as error:
         raise ValueError(f"{source}: its values are nested too deeply: write them flatter") from error
     finally:
@@ -74,13 +77,34 @@ def _number_of_values(node: yaml.Node, known: dict[int, float]) -> float:
     return number
 
 
-def _refuse_tags(root: yaml.Node, source: object, known: frozenset[str | None]) -> None:
+def _unreadable_value(reader: Any, root: yaml.Node, source: object) -> str:
+    """What to say about the value that can't be made."""
+    reader.recursive_objects.clear()  # of the attempt that failed
+    for node in _all_nodes(root):
+        if isinstance(node, yaml.ScalarNode):
+            try:
+                reader.construct_object(node)
+            except ValueError as error:
+                reason = str(error).partition(";")[0]
+                return (
+                    f"{source}, line {node.start_mark.line + 1}: {node.value[:40]!r} can't be read "
+                    f"({reason}). Correct it, or write it in quotation marks if it is text"
+                )
+    return f"{source}: a value can't be read"
+
+
+def _all_nodes(root: yaml.Node) -> Iterator[yaml.Node]:
     remaining, seen = [root], set[int]()
     while remaining:
         node = remaining.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
+        if id(node) not in seen:
+            seen.add(id(node))
+            yield node
+            remaining += _children(node)
+
+
+def _refuse_tags(root: yaml.Node, source: object, known: frozenset[str | None]) -> None:
+    for node in _all_nodes(root):
         # The signs << and = have tags of their own, which a mapping removes.
         if node.tag not in known and node.tag not in (f"{_TAG}merge", f"{_TAG}value"):
             keys = [key.value for key, _ in root.value] if isinstance(root, yaml.MappingNode) else []
@@ -90,7 +114,6 @@ def _refuse_tags(root: yaml.Node, source: object, known: frozenset[str | None]) 
                 "data: such a tag can run any code. Write the value itself",
                 frozenset(key for key in keys if isinstance(key, str)),
             )
-        remaining += _children(node)
 
 
 def _children(node: yaml.Node) -> Iterator[yaml.Node]:

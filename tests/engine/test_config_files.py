@@ -190,3 +190,22 @@ def test_the_option_for_trusted_files_is_not_for_what_lies_beside_weights(
         words += ["--input", tmp_path / "no.png"] if command == "predict" else []
         assert f"{file}, line 1: the tag" in line_of_refusal(capsys, *words)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (f"MODEL:\n  DEVICE: '{'-' * 50_000}1'\n", r"config\.yaml: MODEL\.DEVICE is nested too deeply"),
+        (
+            f"VERSION: 2\nSEED: {'9' * 5000}\n",
+            r"config\.yaml, line 2: '9+.* can't be read \(Exceeds the limit",
+        ),
+        ("SEED: 2020-13-01\n", r"config\.yaml, line 1: '2020-13-01' can't be read \(month must be in"),
+    ],
+)
+def test_a_value_that_is_too_much_for_python_is_named(content: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(content)
+    with pytest.raises(ValueError, match=message) as error:
+        load_config(str(file))
+    assert "\n" not in str(error.value) and len(str(error.value)) < 600

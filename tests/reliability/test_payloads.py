@@ -27,7 +27,7 @@ from reldn_d2.data.data_file import read_data_file
 from reldn_d2.data.datasets.visual_genome.vg150 import _read_arrays
 from reldn_d2.data.detections import detections_made_by, load_detections_into_dataset, save_detections
 from reldn_d2.data.images import _read_cache
-from reldn_d2.engine import load_config, parts_of
+from reldn_d2.engine import import_data_sets, load_config, parts_of
 from reldn_d2.engine.run import last_checkpoint
 from reldn_d2.engine.saved_python import from_data
 from reldn_d2.engine.seed import saved_seed
@@ -282,18 +282,97 @@ def test_proposals_in_pickles_are_refused_in_a_saved_python_config() -> None:
     loader = "detectron2.data.build_detection_test_loader"
     cfg = {"MODEL": {"LOAD_PROPOSALS": True}, "DATASETS": {"PROPOSAL_FILES_TEST": ["x.pkl"]}}
     for content, found in (
-        (
-            {"_target_": "detectron2.data.get_detection_dataset_dicts", "proposal_files": ["x"]},
-            "proposal_files",
-        ),
+        ({"_target_": loader, "proposal_files": ["x"]}, "proposal_files"),
         ({"_target_": loader, "cfg": cfg}, "an argument cfg"),
         ({"_target_": loader, "cfg": "${a.b}"}, "an argument cfg"),
         ({"_partial_": loader, "cfg": 3}, "an argument cfg"),
-        ({"_partial_": loader, "_args_": [cfg]}, "PROPOSAL_FILES_TEST"),
+        ({"_partial_": "torch.nn.ReLU", "_args_": [cfg]}, "PROPOSAL_FILES_TEST"),
         (cfg, "PROPOSAL_FILES_TEST"),
     ):
         with pytest.raises(ValueError, match=f"it has {found}"):
             from_data({"x": content}, "config.yaml")
+
+
+READERS = (
+    *("detectron2.data.get_detection_dataset_dicts", "detectron2.data.build_detection_test_loader"),
+    *("detectron2.data.build_detection_train_loader", "detectron2.evaluation.COCOEvaluator"),
+    *("detectron2.data.DatasetMapper", "reldn_d2.engine.datasets.load_registered"),
+    *("reldn_d2.modeling.TimmBackbone", "reldn_d2.modeling.RelDN", "torch.optim.SGD", "builtins.dict"),
+    *("reldn_d2.evaluation.RelationEvaluator", "detectron2.modeling.GeneralizedRCNN"),
+)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_saved_python_config_hands_on_nothing_that_reads_or_writes_files(name: str) -> None:
+    """Other code would call it with arguments that nobody checks."""
+    for evil in ({"_partial_": name, "_args_": [["x"], False, 0, ["x.pkl"]]}, {"_name_": name}):
+        with pytest.raises(ValueError, match=r"config\.yaml: a\.0\.evil.*--config-file"):
+            from_data({"a": [{"evil": evil}]}, "config.yaml")
+
+
+@pytest.mark.parametrize("where", ["model.backbone.bottom_up.stem.norm", "dataloader.test.collate_fn"])
+def test_no_part_reads_proposals_in_a_pickle(
+    where: str, saved: dict[str, Any], tmp_path: Path, mark: Path
+) -> None:
+    (tmp_path / "p.dat").write_bytes(pickle.dumps(Calls(os.mkdir, str(mark))))
+    node = content = json.loads(json.dumps(saved))
+    *path, last = where.split(".")
+    for key in path:
+        node = node.setdefault(key, {})
+    node[last] = {
+        "_partial_": "detectron2.data.get_detection_dataset_dicts",
+        "_args_": [["reldn_scenes_test"], False, 0, [str(tmp_path / "p.dat")]],
+    }
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(content))
+    with pytest.raises(ValueError, match=rf"config\.yaml: {where}.*get_detection_dataset_dicts"):
+        load_config(str(file), beside_weights=[str(file)])
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        {"_partial_": "torch.nn.LayerNorm", "_args_": ["hf-hub:x/y"]},
+        {"_partial_": "torch.nn.LayerNorm", "_args_": [[{"deep": {"_tuple_": ["/etc/x"]}}]]},
+        {"_partial_": "torch.nn.LayerNorm", "elementwise_affine": "local-dir:/etc"},
+        {"_partial_": "torch.nn.LayerNorm", "../x": 1},
+        {"_partial_": "torch.nn.LayerNorm", "x": {"_partial_": "torch.nn.ReLU", "_args_": ["~/x"]}},
+        {"_tuple_": [{"_tuple_": ["/etc/x"]}]},
+    ],
+)
+def test_places_among_the_arguments_of_partials_are_refused(
+    evil: Any, saved: dict[str, Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump({**saved, "elsewhere": {"evil": [{"x": evil}]}}))
+    with pytest.raises(ValueError, match=r"has elsewhere\.evil\.0\.x: .* names nothing outside"):
+        load_config(str(file), beside_weights=[str(file)])
+
+
+def test_named_places_among_the_arguments_of_partials_are_not_used(
+    saved: dict[str, Any], tmp_path: Path
+) -> None:
+    evil = {"_partial_": "torch.nn.LayerNorm", "output_dir": "x", "more": {"detection_files": ["x.npz"]}}
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump({**saved, "elsewhere": {"evil": evil}}))
+    found = load_config(str(file), beside_weights=[str(file)]).elsewhere.evil.keywords
+    assert found == {"output_dir": "${train.output_dir}/inference", "more": {"detection_files": []}}
+
+
+def test_arguments_without_a_name_are_checked_by_the_names_of_the_part(tmp_path: Path) -> None:
+    """Parts of the user's own modules may be handed on, whatever they read."""
+    (tmp_path / "my_readers.py").write_text("def read(names, proposal_files=(), cfg=None): return names\n")
+    import_data_sets(str(tmp_path / "my_readers.py"))
+    for arguments, found in (
+        ([["a"], ["x.pkl"]], "it has proposal_files"),
+        ([["a"], [], 3], "it has an argument cfg"),
+        ([1, 2, 3, 4], r"can't take _args_ \(too many positional arguments\)"),
+    ):
+        with pytest.raises(ValueError, match=rf"x: .*{found}"):
+            from_data({"x": {"_partial_": "my_readers.read", "_args_": arguments}}, "config.yaml")
+    made = from_data({"x": {"_partial_": "my_readers.read", "_args_": [["a"]]}}, "config.yaml").x
+    assert made() == ["a"]
 
 
 def test_a_pickled_config_is_not_read(saved: dict[str, Any], tmp_path: Path, mark: Path) -> None:

@@ -120,6 +120,32 @@ def test_markdown_shows_the_name_and_nothing_else(name: str) -> None:
         assert shown == f"Before {visible(name)} after"
 
 
+@given(
+    st.lists(
+        st.sampled_from(["evil", "a", "пример", "müller", "xn--e1afmkfd", "1", "±", "b-c", "R@1"]), min_size=1
+    ),
+    st.sampled_from(["com", "рф", "xn--p1ai", "de", "COM", "c"]),
+    st.sampled_from(["", "a ", "@", "a@", "www.", "x: ", "x, "]),
+    st.sampled_from(["", "/login", "/a b", ":80", ".", ", and"]),
+)
+@example(["evil"], "com", "", "/login")
+@example(["пример"], "рф", "a ", "")
+def test_names_of_hosts_and_users_are_no_links(labels: list[str], top: str, before: str, after: str) -> None:
+    name = f"{before}{'.'.join([*labels, top])}{after}"
+    for text in (to_markdown(name), f"- {to_markdown(name)}.", markdown_table(("name",), [(name,)])):
+        assert not {t.type for t in tokens_of(text)} & {"link_open", "image"}
+
+
+@pytest.mark.parametrize("name", ["@user", "a @user", "evil.com", "a evil.com/login", "пример.рф", "WWW.x"])
+def test_names_that_other_programs_link_are_code(name: str) -> None:
+    assert to_markdown(name) == f"`{name}`"
+
+
+@pytest.mark.parametrize("name", ["R@20", "mR@50: 3.5", "1.5 m", "a. b", "St. x"])
+def test_points_and_signs_of_usual_text_stay(name: str) -> None:
+    assert to_markdown(name) == name
+
+
 @given(st.lists(st.tuples(names, names), min_size=1, max_size=3))
 def test_tables_have_the_cells_that_were_given(rows: list[tuple[str, str]]) -> None:
     tokens = tokens_of(markdown_table(("name", "a|b"), [*rows]))
