@@ -256,7 +256,7 @@ class _Reader:
         if not may_be_handed_on(part):
             raise ValueError(
                 f"{self._source}: {key} is {name!r}, but as a value or partial a saved config may only "
-                f"have a layer, a block of a backbone or an activation, because other code calls it: {_REMEDY}"
+                f"have a layer, a block of a backbone or an activation: other code calls it. {_REMEDY}"
             )
         return part
 
