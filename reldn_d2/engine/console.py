@@ -16,7 +16,7 @@ from typing import TextIO
 
 from detectron2.utils import comm
 
-from reldn_d2.utils.plain_text import visible, visible_lines
+from reldn_d2.utils.plain_text import say, visible, visible_lines
 from reldn_d2.utils.system_errors import describe
 
 LOGGERS = ("reldn_d2", "detectron2", "fvcore")
@@ -223,7 +223,7 @@ class _LogFile(logging.FileHandler):
             super().handleError(record)
         elif not self._failed:
             self._failed = True
-            print(f"WARNING: {describe(error, self.baseFilename, 'written')}", file=sys.stderr)
+            say(f"WARNING: {describe(error, self.baseFilename, 'written')}", error=True)
 
 
 def setup_run_log(output_dir: str) -> None:

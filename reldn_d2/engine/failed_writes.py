@@ -1,13 +1,13 @@
 """What a training says when the system stops it: the file, the cause, and the last complete checkpoint."""
 
 import errno
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from reldn_d2.checkpoint import RelationCheckpointer
+from reldn_d2.utils.plain_text import say
 from reldn_d2.utils.system_errors import explained, extended, is_explained, is_of_the_system
 
 # Errors that can only come from writing.
@@ -50,7 +50,7 @@ def _say_in_thread(args: threading.ExceptHookArgs) -> None:
     The thread may live longer than a training that the system stopped, so this stays in place then.
     """
     if isinstance(args.exc_value, OSError) and is_of_the_system(args.exc_value):
-        print(f"WARNING: TensorBoard's events are not complete ({args.exc_value.strerror})", file=sys.stderr)
+        say(f"WARNING: TensorBoard's events are not complete ({args.exc_value.strerror})", error=True)
     else:
         threading.__excepthook__(args)
 

@@ -23,6 +23,7 @@ from pathlib import PurePath
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, SCMode
+from omegaconf.errors import OmegaConfBaseException
 
 from .part_names import find_part, known_parts, may_be_handed_on, name_of_part
 
@@ -256,7 +257,8 @@ class _Reader:
         if not may_be_handed_on(part):
             raise ValueError(
                 f"{self._source}: {key} is {name!r}, but as a value or partial a saved config may only "
-                f"have a layer, a block of a backbone or an activation: other code calls it. {_REMEDY}"
+                "have a layer, a block of a backbone or an activation, because other code calls it: "
+                f"{_REMEDY}"
             )
         return part
 
@@ -278,7 +280,10 @@ class _Reader:
             raise self._refusal(key, f"{part.__name__} has no {', '.join(sorted(unknown))}")
         made: DictConfig = OmegaConf.structured(part)
         for name, value in fields.items():
-            made[name] = value
+            try:
+                made[name] = value
+            except OmegaConfBaseException as error:
+                raise self._refusal(f"{key}.{name}", str(error).partition("\n")[0]) from error
         return made
 
     def _refusal(self, key: str, reason: str) -> ValueError:

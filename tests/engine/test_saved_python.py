@@ -168,6 +168,7 @@ def test_parts_of_own_projects_need_their_import(tmp_path: Path) -> None:
     [
         ({"x": {"_dataclass_": "torch.nn.ReLU"}}, "x: .*ReLU.* is no dataclass"),
         ({"x": {"_dataclass_": "detectron2.layers.ShapeSpec", "a": 1}}, "x: ShapeSpec has no a"),
+        ({"x": {"_dataclass_": "detectron2.layers.ShapeSpec", "width": "a"}}, "x.width: Value 'a' of type"),
         ({"x": {"_name_": "torch.nn.ReLU", "_tuple_": []}}, "x: it has the keys '_name_', '_tuple_'"),
         ({"x": {(1, 2): 3}}, r"x: it has the keys \(1, 2\)"),
         ({"x": {1, 2}}, "x: .* is a set"),
