@@ -82,7 +82,7 @@ def test_nothing_but_numbers_and_text_is_made(name: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "kind", [np.dtype("O"), np.dtype([("a", "O")]), np.dtype("V8"), np.dtype(("f8", (1,)))]
 )
-@pytest.mark.parametrize("raw", [POINTER, SECRET])
+@pytest.mark.parametrize("raw", [POINTER, SECRET], ids=["pointer", "secret"])  # the same in all workers
 def test_numbers_in_files_of_pytorch_have_no_objects(kind: Any, raw: Any, tmp_path: Path) -> None:
     scalar = np.float64(0).__reduce__()[0]
     torch.save({"lr": Calls(scalar, kind, raw)}, tmp_path / "x.pth")
