@@ -133,6 +133,7 @@ def test_a_training_is_resumed(detector: Path, tmp_path: Path) -> None:
     assert not torch.equal(first["model"][name], second["model"][name])
 
 
+@pytest.mark.slow
 def test_two_processes_train_it_with_contrastive_losses(detector: Path, tmp_path: Path) -> None:
     start = ["--weights", detector, "--output", tmp_path, "--seed", 1, "--num-gpus", 2]
     options = [x for pair in CONTRASTIVE.items() for x in pair]

@@ -110,6 +110,7 @@ def test_what_a_library_prints_goes_to_the_file_only(
     assert "Running per image evaluation..." in log_of(tmp_path)
 
 
+@pytest.mark.slow
 def test_only_the_main_process_shows_anything(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run_in_processes(say_hello, 2, tmp_path, tmp_path / "run")
     assert capfd.readouterr().out.count("hello") == 1

@@ -32,6 +32,7 @@ def train_one_step(output: str) -> None:
     Path(output, f"done{comm.get_rank()}").touch()
 
 
+@pytest.mark.slow
 def test_a_process_without_relations_keeps_up(tmp_path: Path) -> None:
     run_in_processes(train_one_step, 2, tmp_path, str(tmp_path))
     assert (tmp_path / "done0").exists() and (tmp_path / "done1").exists()

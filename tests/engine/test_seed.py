@@ -79,6 +79,7 @@ def test_drawing_does_not_depend_on_the_state_of_random_numbers() -> None:
     assert len(draws) > 1 and all(0 <= x < 1_000_000 for x in draws)
 
 
+@pytest.mark.slow
 def test_all_processes_draw_the_same_seed(tmp_path: Path) -> None:
     run_in_processes(save_drawn, 2, tmp_path, tmp_path)
     seeds = {file.read_text() for file in tmp_path.glob("*.seed")}

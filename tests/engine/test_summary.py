@@ -86,7 +86,7 @@ def test_screen_and_document_say_the_same() -> None:
         "  weights  x.pth",
     ]
     assert document.startswith("# The end\n\n**R@50 of sgdet/motifs: 2.00 (on a)**\n\n| protocol")
-    assert "| sgdet/confusion | proximal_right 3.00" in document and "| weights | x.pth" in document
+    assert "| sgdet/confusion | proximal_right 3.00" in document and "| weights | `x.pth`" in document
 
 
 def test_a_run_without_evaluation_says_so() -> None:
