@@ -144,6 +144,8 @@ class ExactResume(hooks.HookBase):
         trainer, longest = self.trainer, self.trainer.max_iter
         trainer.iter = trainer.storage.iter = step
         for hook in trainer._hooks:
+            if isinstance(hook, hooks.PeriodicCheckpointer) and step + 1 >= longest:
+                _save_final(hook, step)
             if isinstance(hook, hooks.EvalHook | KeepBest):
                 hook.after_step()
         # The last step of a training that is made longer was written, though it is not the last one now.
@@ -153,6 +155,13 @@ class ExactResume(hooks.HookBase):
                 hook.after_step()
         trainer.max_iter = longest
         trainer.iter = trainer.storage.iter = step + 1
+
+
+def _save_final(hook: hooks.PeriodicCheckpointer, step: int) -> None:
+    """Saves the final weights if a kill came between the last periodic checkpoint and them."""
+    name = f"{hook.file_prefix}_final"
+    if Path(hook.checkpointer.get_checkpoint_file()).stem != name:
+        hook.checkpointer.save(name, iteration=step)
 
 
 def _change(saved: Mapping[str, Any] | None, seed: int | None) -> str:

@@ -169,6 +169,19 @@ def test_results_of_another_training_are_not_taken(run: Train, tmp_path: Path) -
     assert json.loads(file.read_text())["results"]["prdcls/motifs"]["R@50"] != 99.0
 
 
+def test_final_weights_are_saved_after_a_kill_behind_the_last_checkpoint(run: Train, tmp_path: Path) -> None:
+    run()
+    folder = tmp_path / "run"
+    (folder / "model_final.pth").rename(folder / "model_0000004.pth")
+    (folder / "last_checkpoint").write_text("model_0000004.pth")
+    (folder / "summary.json").unlink()
+    assert run(resume=True) == []
+    mine, theirs = (torch.load(folder / x) for x in ("model_final.pth", "model_0000004.pth"))
+    assert mine["iteration"] == theirs["iteration"] == LENGTH - 1
+    assert all(torch.equal(mine["model"][name], x) for name, x in theirs["model"].items())
+    assert (folder / "last_checkpoint").read_text() == "model_final.pth"
+
+
 def test_the_end_of_the_metrics_is_cut_while_they_are_open(tmp_path: Path) -> None:
     file = tmp_path / "metrics.json"
     cut_metrics(file, 3)
