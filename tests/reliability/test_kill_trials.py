@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import sys
 import time
 from pathlib import Path
 
@@ -20,8 +21,16 @@ _ALL = [*itertools.product(("yaml", "python"), ("detector", "reldn"), (1, 2), (0
 @pytest.mark.trial
 @pytest.mark.parametrize("kind, model, processes, workers, seed", _ALL)
 def test_random_kills(
-    kind: str, model: str, processes: int, workers: int, seed: int, small_weights: str, tmp_path: Path
+    kind: str,
+    model: str,
+    processes: int,
+    workers: int,
+    seed: int,
+    small_weights: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(sys.modules["reldn_d2.engine.setup"], "drawn_seed", draw)
     run = Run(kind, model, small_weights, processes, _LENGTH)
     start = time.monotonic()
     assert train(run, tmp_path, tmp_path / "undisturbed", workers=workers)
