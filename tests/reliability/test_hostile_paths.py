@@ -189,7 +189,7 @@ def test_such_names_are_not_written_either(tmp_path: Path) -> None:
     assert load_coco_relations(path, tmp_path, outside_root=True)[1]["file_name"].endswith("../secret.jpg")
 
 
-@pytest.mark.parametrize("name", ["../up", "/tmp/up", "a/../../up", "~up", "a\\up"])
+@pytest.mark.parametrize("name", ["../up", "/up", "a/../../up", "~up", "a\\up"])
 def test_no_result_is_written_above_its_folder(tmp_path: Path, name: str, tiny_config: TinyConfig) -> None:
     (tmp_path / "out").mkdir()
     conversion = Conversion(name, lambda name: pytest.fail("registered"), [], tmp_path)
