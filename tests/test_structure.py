@@ -87,7 +87,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"relation_training"},
         {"trainer"},
         {"evaluate"},
-        {"predictor", "detections", "setup", "own_data"},
+        {"prediction", "detections", "setup", "own_data"},
     ],
     "recipes": [
         {"start", "fit", "drawings"},
