@@ -15,7 +15,9 @@ from reldn_d2.utils.plain_text import visible
 _DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
 
 
-def output_names(images: Sequence[Path], kept: Mapping[str, str] | None = None) -> list[str]:
+def output_names(
+    images: Sequence[Path], labels: Sequence[str] = (), kept: Mapping[str, str] | None = None
+) -> list[str]:
     """A different name for every image: its stem, or more of its path if two images have the same.
 
     Names come from other people. Each is one that can be written on any system, that is not hidden and that
@@ -24,16 +26,22 @@ def output_names(images: Sequence[Path], kept: Mapping[str, str] | None = None) 
 
     Args:
         images: the images.
+        labels: what each image is called elsewhere, such as its path below a folder; empty: its file name.
         kept: path -> name of images that have their name already.
     """
     kept = kept or {}
+    labels = labels or [image.name for image in images]
     names = [plain_name(image.stem) for image in images]
-    longer: tuple[Callable[[Path], str], ...] = (lambda image: image.name, _whole_path)
+    longer: tuple[Callable[[Path, str], str], ...] = (
+        lambda image, _: image.name,
+        lambda _, label: label.lstrip("/"),
+        lambda image, _: os.path.abspath(image).lstrip("/"),
+    )
     for longer_name in longer:
         several = Counter(map(_compared, names))
         names = [
-            plain_name(longer_name(image)) if several[_compared(name)] > 1 else name
-            for image, name in zip(images, names, strict=True)
+            plain_name(longer_name(image, label)) if several[_compared(name)] > 1 else name
+            for image, label, name in zip(images, labels, names, strict=True)
         ]
     of_kept = set(map(_compared, kept.values()))
     several = Counter(map(_compared, names))
@@ -54,10 +62,6 @@ def plain_name(name: str) -> str:
     """A name that is one on every system, see `output_names`."""
     plain = visible(name).replace("\\", "_").replace("/", "_").strip(" .") or "_"
     return short_file_name(f"_{plain}" if _DEVICE.match(plain) else plain)
-
-
-def _whole_path(image: Path) -> str:
-    return "_".join(Path(os.path.abspath(image)).parts[1:])
 
 
 def _compared(name: str) -> str:

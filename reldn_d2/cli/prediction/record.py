@@ -3,12 +3,12 @@
 The folder `record` in the output folder has two files. `run.json` has the identity of the run, for example a
 digest of the weights. `finished.jsonl` is a journal that only grows, with lines of three kinds:
 
-    {"writing": "a"}               the files a.json and so on may be there from now on
+    {"names": ["a", ...]}          files such as a.json may be there from now on
     {"image": "a.jpg", ...}        an image whose results were written, see `Finished`
     {"positions": {"csv": 1234}}   all before is on the disk, and the files that grow have these positions
                                    (`Writer.commit`)
 
-What follows the last line of positions does not count: a kill may have come in between. So a run that goes on
+Images after the last line of positions do not count: a kill may have come in between. So a run that goes on
 cuts the journal and the files that grow off there, and every image is in them exactly once.
 """
 
@@ -164,6 +164,8 @@ class Record:
             self._file.seek(self._journal.length)
         except OSError as error:
             raise explained(error, path, "written") from error
+        # The last lines may be cut off here, so all names are said again.
+        self._append({"names": sorted({*self._journal.names, *names})}, to_disk=True)
         for name, writer in self._writers.items():
             writer.open(self._journal.positions.get(name, 0))
         self.report_failures({})
@@ -183,7 +185,6 @@ class Record:
             # Whatever is wrong with one image must not stop the others.
             except Exception as error:
                 raise ResultError(error) from error
-        self._append({"writing": result.name})
         self._torn = True
         for writer, content in zip(self._writers.values(), contents, strict=True):
             writer.write(result, content)
@@ -291,8 +292,8 @@ class Record:
                     journal.finished |= {image.image: image for image in waiting}
                     journal.positions = {str(name): _number(x) for name, x in line["positions"].items()}
                     journal.length, waiting = end + 1, []
-                elif "writing" in line:
-                    journal.names.add(_checked_name(line["writing"]))
+                elif "names" in line:
+                    journal.names |= set(map(_checked_name, line["names"]))
                 else:
                     numbers = {key: _number(line[key]) for key in ("size", "relationships", "clipped")}
                     waiting.append(
