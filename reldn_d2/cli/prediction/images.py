@@ -4,7 +4,7 @@ import glob
 import os
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -73,7 +73,7 @@ def find_images(inputs: Sequence[str], output: Path, keys: Collection[str]) -> I
     for text in inputs:
         search.add(text, keys)
     given = list(search.found.values())
-    if search.output in _folders(image.path for image in given):
+    if any(os.path.realpath(folder) == str(search.output) for folder in search.folders):
         raise ValueError(_own_folder(output))
     shared = Counter(image.name for image in given)
     images = [
@@ -87,15 +87,17 @@ class _Search:
 
     Attributes:
         found: absolute path -> image.
+        folders: the folders of the images, and of the files that links lead to.
         unreadable: see `InputImages`.
         output: folder of the results, without links.
     """
 
     def __init__(self, output: Path) -> None:
         self.found: dict[str, InputImage] = {}
+        self.folders: set[str] = set()
         self.unreadable: dict[Path, str] = {}
         self._given_output, self.output = output, output.resolve()
-        self._has_results = cache(self._has_results_here)
+        self._is_below_results = cache(self._is_below_results_of_any_run)
 
     def add(self, text: str, keys: Collection[str]) -> None:
         path = Path(text)
@@ -108,13 +110,20 @@ class _Search:
                 self._add_list(text, _content(path), path.parent)
             else:
                 self._add(path, path.name)
+                self._add_link(path)
         elif glob.has_magic(text):
             self._add_pattern(text)
         else:
             raise FileNotFoundError(f"--input {text}: no such file or folder{near_misses(text, keys)}")
 
     def _add(self, path: Path, name: str) -> None:
-        self.found.setdefault(os.path.abspath(path), InputImage(path, name))
+        # Nothing is asked of the system, which takes minutes for the images of a network disk.
+        absolute = os.path.abspath(path)
+        self.found.setdefault(absolute, InputImage(path, name))
+        self.folders.add(os.path.dirname(absolute))
+
+    def _add_link(self, path: Path) -> None:
+        self.folders.add(os.path.dirname(os.path.realpath(path)))
 
     def _add_list(self, source: str, content: bytes, folder: Path) -> None:
         if b"\0" in content:
@@ -150,13 +159,15 @@ class _Search:
                     raise explained(error, folder) from error
                 self.unreadable[folder] = describe(error, folder).removeprefix(f"{folder} ")
                 continue
-            below = []
+            below, inner = [], folder.relative_to(top).as_posix()
+            below_top = "" if inner == "." else f"{inner}/"
             for child in children:
                 kind = _kind(child)
                 if kind == _PICTURE:
                     any_image = True
-                    path = folder / child.name
-                    self._add(path, path.relative_to(top).as_posix())
+                    self._add(folder / child.name, f"{below_top}{child.name}")
+                    if child.is_symlink():
+                        self._add_link(folder / child.name)
                 elif kind == _FOLDER:
                     below.append(folder / child.name)
                 else:
@@ -172,14 +183,12 @@ class _Search:
         skipped, any_match, any_image = Counter[str](), False, False
         for match in sorted(glob.iglob(pattern, recursive=True)):
             any_match, path = True, Path(match)
-            if path.is_dir():
-                continue  # "**" names all folders, too
-            if any(self._has_results(folder) for folder in (path.parent, *path.parent.parents)):
+            if self._is_below_results(path.parent):
                 skipped["results of this command"] += 1
             elif _is_picture(path.name) and path.is_file():
                 any_image = True
                 self._add(path, path.relative_to(fixed).as_posix())
-            else:
+            elif not path.is_dir():  # "**" names all folders, too
                 skipped[_ending(path.name)] += 1
         self._report(pattern, skipped)
         if not any_match:
@@ -187,7 +196,10 @@ class _Search:
         if not any_image:
             raise ValueError(f"--input {pattern}: no image fits this pattern; {_wanted()}")
 
-    def _has_results_here(self, folder: Path) -> bool:
+    def _is_below_results_of_any_run(self, folder: Path) -> bool:
+        return any(map(self._has_results, (folder, *folder.parents)))
+
+    def _has_results(self, folder: Path) -> bool:
         return folder.resolve() == self.output or (folder / RECORD / RUN_FILE).is_file()
 
     @staticmethod
@@ -234,9 +246,3 @@ def _own_folder(output: Path) -> str:
         f"--output {output} is the images' own folder, where results could replace images: choose "
         "another folder"
     )
-
-
-def _folders(paths: Iterable[Path]) -> set[Path]:
-    """The folders of some files, and those of the files that links lead to."""
-    folders = {(path.resolve() if path.is_symlink() else path).parent for path in paths}
-    return {folder.resolve() for folder in folders}
