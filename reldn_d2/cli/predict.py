@@ -118,7 +118,11 @@ class _Images:
             OSError: results can't be written.
         """
         try:
-            left = [(x, name) for x, name in zip(self.images, self.names, strict=True) if self._is_left(x)]
+            left = [
+                (image, name)
+                for image, name in zip(self.images, self.names, strict=True)
+                if self._is_left(image) and self._has_boxes(image)
+            ]
             outcomes = predictor.stream(self._requests(left), batch_size=args.batch_size)
             for outcome in progress(outcomes, "images", total=len(left)):
                 self._take(outcome, args)
@@ -144,6 +148,17 @@ class _Images:
         if _stamp(image.path) != (finished.size, finished.changed):
             self.changed.append(image)
         return False
+
+    def _has_boxes(self, image: InputImage) -> bool:
+        """Whether boxes are there, if they are to be given."""
+        if self.boxes is None:
+            return True
+        try:
+            self.boxes.find(image)
+        except ValueError as error:
+            self.failures[str(image.path)] = _reason(image.path, error)
+            return False
+        return True
 
     def _requests(self, left: Sequence[tuple[InputImage, str]]) -> Iterator[Request]:
         for image, name in left:

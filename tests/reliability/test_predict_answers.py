@@ -1,4 +1,4 @@
-"""`reldn predict` with a real model: its graphs are those of the predictor, alone, in batches, and resumed."""
+"""`reldn predict` with a real model: its graphs are those of the predictor, alone and in batches."""
 
 import json
 from pathlib import Path

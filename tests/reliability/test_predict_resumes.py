@@ -90,7 +90,7 @@ PLACES: list[tuple[Any, str]] = [
 
 
 # How many there are is tested below. The distance is a prime, so that kills come at every kind of place.
-MOMENTS, DISTANCE = 214, 19
+MOMENTS, DISTANCE = 216, 19
 
 
 @pytest.mark.parametrize("moment", range(1, MOMENTS, DISTANCE))

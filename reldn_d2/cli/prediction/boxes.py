@@ -72,6 +72,10 @@ class BoxesFile:
             content_digest: see `digest`.
         """
         self._source, self._rows, self.digest = source, rows, content_digest
+        # The file may call an image by a folder that is not in --input.
+        files = [(key.rpartition("/")[2], key) for key in rows if isinstance(key, str)]
+        number = Counter(name for name, _ in files)
+        self._by_file_name: dict[_Key, _Key] = {name: key for name, key in files if number[name] == 1}
         self._shared: Counter[_Key] = Counter()
         self._used: set[_Key] = set()
 
@@ -91,7 +95,7 @@ class BoxesFile:
             if file is not None and not file.is_file():
                 raise FileNotFoundError(f"{option} {file}: there is no such file")
         content = list(_lines_of(path)) if path.suffix.lower() in _LINES else read_json(path)
-        names = _Names.read(annotations)
+        names, uses_names = _Names.read(annotations), False
         if isinstance(content, Mapping) and {"images", "annotations"} <= content.keys():
             names = _Names.of(content, path)
             rows = _from_records(path, content["annotations"], names)
@@ -102,9 +106,11 @@ class BoxesFile:
         elif isinstance(content, list) and all(isinstance(x, Mapping) and "entities" in x for x in content):
             rows = _from_graphs(path, content)
         elif isinstance(content, list):
-            rows = _from_records(path, content, names)
+            rows, uses_names = _from_records(path, content, names), True
         else:
             raise ValueError(f"--boxes {path} has another form than these: {_FORMS}")
+        if annotations is not None and not uses_names:
+            raise ValueError(f"--annotations {annotations} is for COCO results, which --boxes {path} is not")
         files = [path.read_bytes(), *([] if annotations is None else [annotations.read_bytes()])]
         return cls(f"--boxes {path}", rows, digest(files))
 
@@ -132,21 +138,34 @@ class BoxesFile:
             f"the model does not know, such as {visible(str(unknown.most_common(1)[0][0]))}"
         )
 
+    def find(self, image: InputImage) -> str | int:
+        """What the file calls an image.
+
+        Raises:
+            ValueError: it has no boxes for this image, or several images share the name that it has.
+        """
+        key = next((key for key in _long_names(image) if key in self._rows), None)
+        if key is not None:
+            return key
+        for name in _short_names(image):
+            key = name if name in self._rows else self._by_file_name.get(name)
+            if key is None:
+                continue
+            if self._shared[name] > 1:
+                raise ValueError(
+                    f"{self._source} has boxes of {key!r}, and {self._shared[name]} images of --input are "
+                    f"called so: name this one {image.path} there"
+                )
+            return key
+        raise ValueError(f"{self._source} has no boxes for it: add an entry, or leave the image out")
+
     def of(self, image: InputImage) -> GivenBoxes:
         """The boxes of an image.
 
         Raises:
-            ValueError: the file has none for this image, or several images share the name that it has; a box
-                is wrong, or only some have a class or a score.
+            ValueError: see `find`; or a box is wrong, or only some have a class or a score.
         """
-        key = next((key for key in _all_names(image) if key in self._rows), None)
-        if key is None:
-            raise ValueError(f"{self._source} has no boxes for it: add an entry, or leave the image out")
-        if key not in _long_names(image) and self._shared[key] > 1:
-            raise ValueError(
-                f"{self._source} has boxes of {key!r}, and {self._shared[key]} images of --input are called "
-                f"so: name this one {image.path} there"
-            )
+        key = self.find(image)
         self._used.add(key)
         rows = self._rows[key]
         if rows.problem:
@@ -177,10 +196,6 @@ def _short_names(image: InputImage) -> list[_Key]:
     # COCO's images are called 000000000139.jpg and have the number 139.
     number: list[_Key] = [int(stem)] if stem.isascii() and stem.isdigit() else []
     return [image.path.name, stem, *number]
-
-
-def _all_names(image: InputImage) -> list[_Key]:
-    return [*_long_names(image), *_short_names(image)]
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ cuts the journal and the files that grow off there, and every image is in them e
 
 import csv
 import json
+import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from io import StringIO
@@ -31,6 +32,8 @@ from reldn_d2.utils.system_errors import explained
 from .formats import FORMATS, Result, Writer
 from .names import plain_name
 from .places import FAILURES, JOURNAL, RECORD, RUN_FILE
+
+logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 _NAMED = 10
@@ -90,45 +93,45 @@ class Record:
         resume: bool,
         overwrite: bool,
     ) -> None:
-        """Reads the record of the folder. Without `resume`, the results that it lists are deleted.
+        """Reads the record of the folder. Nothing is written or deleted yet.
 
         Args:
             folder: output folder. The caller holds its lock.
             identity: what the results depend on, name -> text.
             writers: name of a format -> its writer.
             resume: keep finished images of a run with the same identity.
-            overwrite: delete results of a run with another identity, and replace files of nobody knows whom.
+            overwrite: delete results of a run with another identity, and replace files that no record lists.
 
         Raises:
             ValueError: the folder has results of another run, and may not be overwritten; or its record is
                 damaged.
-            OSError: a file can't be read or deleted.
+            OSError: the record can't be read.
         """
         self._folder, self._identity, self._writers = folder, dict(identity), writers
         self._overwrite, self._waiting = overwrite, list[Finished]()
         self._file: IO[bytes] | None = None
         self._torn, self._last_commit = False, time.monotonic()
-        journal, self._goes_on = _Journal(), False
-        saved = self._read_run()
-        if saved is not None:
-            formats, saved_identity = saved
-            different = differences(saved_identity, self._identity)
-            self._goes_on = resume and not different
-            if different and not overwrite:
-                more = f"; and {len(different) - _NAMED} more" if len(different) > _NAMED else ""
-                raise ValueError(
-                    f"--output {folder} has results of another run: {'; '.join(different[:_NAMED])}{more}. "
-                    "Choose another folder, or add --overwrite, which deletes them"
-                )
-            journal = self._read_journal()
-            if not self._goes_on:
-                self._delete(formats, journal.names)
-                journal = _Journal()
-        self.finished = journal.finished
-        self._journal = journal
+        self._formats, saved = self._read_run()
+        different = differences(saved, self._identity) if saved else []
+        if different and not overwrite:
+            more = f"; and {len(different) - _NAMED} more" if len(different) > _NAMED else ""
+            raise ValueError(
+                f"--output {folder} has results of another run: {'; '.join(different[:_NAMED])}{more}. "
+                "Choose another folder, or add --overwrite, which deletes them"
+            )
+        self._goes_on = resume and not different
+        self._journal = self._read_journal() if saved else _Journal()
+        self.finished = self._journal.finished if self._goes_on else {}
+        if self._journal.finished and not self._goes_on and not different:
+            logger.warning(
+                "%s has results of %d images of the same run: they are deleted, and all images are predicted "
+                "again. --resume keeps them",
+                folder,
+                len(self._journal.finished),
+            )
 
     def begin(self, names: list[str]) -> None:
-        """Makes the folder ready for results.
+        """Makes the folder ready for results. What the record lists and is not kept is deleted.
 
         Args:
             names: names of the files of all images, without endings.
@@ -138,34 +141,21 @@ class Record:
                 the record lists.
             OSError: the folder can't be written.
         """
-        endings = [writer.ending for writer in self._writers.values() if writer.ending]
         there = {name.lower() for name in os.listdir(self._folder)} if self._folder.is_dir() else set()
-        self._check_finished(endings, there)
+        self._check_finished(there)
         if not self._overwrite:
-            shared = [FAILURES, *(writer.shared for writer in self._writers.values() if writer.shared)]
-            written = [] if self._goes_on else shared
-            written += [
-                f"{name}{ending}" for name in names if name not in self._journal.names for ending in endings
-            ]
-            replaced = [name for name in written if name.lower() in there]
-            if replaced:
-                raise ValueError(
-                    f"--output {self._folder} has {len(replaced)} files that would be replaced, such as "
-                    f"{replaced[0]}, and no record of a run that wrote them: choose another folder, or add "
-                    "--overwrite"
-                )
+            self._check_replaced(names, there)
+        start = b""
+        if self._goes_on:
+            start = self._read(JOURNAL)[: self._journal.length]
+        else:
+            self._delete()
+            self._journal = _Journal()
         run = {"format_version": FORMAT_VERSION, "formats": list(self._writers), "identity": self._identity}
-        with atomic_write(self._folder / RECORD / RUN_FILE) as file:
-            file.write((json.dumps(run, indent=1) + "\n").encode())
-        path = self._folder / RECORD / JOURNAL
-        try:
-            self._file = path.open("r+b" if path.exists() else "wb")
-            self._file.truncate(self._journal.length)
-            self._file.seek(self._journal.length)
-        except OSError as error:
-            raise explained(error, path, "written") from error
-        # The last lines may be cut off here, so all names are said again.
-        self._append({"names": sorted({*self._journal.names, *names})}, to_disk=True)
+        self._write(RUN_FILE, (json.dumps(run, indent=1) + "\n").encode())
+        line = json.dumps({"names": sorted({*self._journal.names, *names})}) + "\n"
+        self._write(JOURNAL, start + line.encode())
+        self._file = (self._folder / RECORD / JOURNAL).open("ab")
         for name, writer in self._writers.items():
             writer.open(self._journal.positions.get(name, 0))
         self.report_failures({})
@@ -257,33 +247,39 @@ class Record:
         except OSError as error:
             raise explained(error, self._folder / RECORD / JOURNAL, "written") from error
 
-    def _read_run(self) -> tuple[list[str], dict[str, str]] | None:
-        """The formats and the identity of the recorded run; None if there is no record."""
-        path = self._folder / RECORD / RUN_FILE
+    def _write(self, name: str, content: bytes) -> None:
+        with atomic_write(self._folder / RECORD / name) as file:
+            file.write(content)
+
+    def _read(self, name: str) -> bytes:
+        """The content of a file of the record; nothing if there is none."""
+        path = self._folder / RECORD / name
         try:
-            content = json.loads(path.read_bytes())
-            if content["format_version"] != FORMAT_VERSION:
-                raise ValueError(f"it has format version {content['format_version']}")
-            formats = [name for name in content["formats"] if name in FORMATS]
-            return formats, {str(name): str(text) for name, text in content["identity"].items()}
+            return path.read_bytes()
         except FileNotFoundError:
-            return None
+            return b""
         except OSError as error:
             raise explained(error, path) from error
+
+    def _read_run(self) -> tuple[list[str], dict[str, str]]:
+        """The formats and the identity of the recorded run, both empty if there is none."""
+        content = self._read(RUN_FILE)
+        if not content:
+            return [], {}
+        try:
+            run = json.loads(content)
+            if run["format_version"] != FORMAT_VERSION:
+                raise ValueError(f"it has format version {run['format_version']}")
+            formats = [name for name in run["formats"] if name in FORMATS]
+            return formats, {str(name): str(text) for name, text in run["identity"].items()}
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ValueError(
-                f"{path} is no record of a run of this version ({error}): choose another --output, or delete "
-                "this folder"
+                f"{self._folder / RECORD / RUN_FILE} is no record of a run of this version ({error}): choose "
+                "another --output, or delete this folder"
             ) from error
 
     def _read_journal(self) -> _Journal:
-        path = self._folder / RECORD / JOURNAL
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return _Journal()
-        except OSError as error:
-            raise explained(error, path) from error
+        content = self._read(JOURNAL)
         journal, waiting, place = _Journal(), list[Finished](), 0
         while (end := content.find(b"\n", place)) >= 0:
             try:
@@ -307,34 +303,57 @@ class Record:
                     journal.names.add(waiting[-1].name)
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 raise ValueError(
-                    f"{path} is damaged at byte {place} ({error}): choose another --output, or delete this "
-                    "folder"
+                    f"{self._folder / RECORD / JOURNAL} is damaged at byte {place} ({error}): choose another "
+                    "--output, or delete this folder"
                 ) from error
             place = end + 1
         return journal
 
-    def _check_finished(self, endings: list[str], there: set[str]) -> None:
+    @property
+    def _endings(self) -> list[str]:
+        return [writer.ending for writer in self._writers.values() if writer.ending]
+
+    def _check_finished(self, there: set[str]) -> None:
         """Refuses to go on if results of finished images are gone."""
-        gone = [
-            f"{image.name}{ending}"
-            for image in self.finished.values()
-            for ending in endings
-            if f"{image.name}{ending}".lower() not in there
-        ]
+        files = (f"{image.name}{ending}" for image in self.finished.values() for ending in self._endings)
+        gone = [name for name in files if name.lower() not in there]
         if gone:
             raise ValueError(
                 f"{self._folder} has no {gone[0]} any more, which the record of the run lists "
                 f"({len(gone)} such files). Run without --resume, which writes everything again"
             )
 
-    def _delete(self, formats: list[str], names: set[str]) -> None:
-        """Deletes what the record lists, the journal last: a kill in between loses track of nothing."""
-        for kind in map(FORMATS.__getitem__, formats):
+    def _check_replaced(self, names: list[str], there: set[str]) -> None:
+        """Refuses to replace files that the record does not list."""
+        shared = [FAILURES, *(writer.shared for writer in self._writers.values() if writer.shared)]
+        written = [*shared, *(f"{name}{ending}" for name in names for ending in self._endings)]
+        found = [name for name in written if name.lower() in there]
+        listed = set(self._listed()) if found else set()
+        replaced = [name for name in found if name not in listed]
+        if replaced:
+            raise ValueError(
+                f"--output {self._folder} has {len(replaced)} files that would be replaced, such as "
+                f"{replaced[0]}, and no record of a run that wrote them: choose another folder, or add "
+                "--overwrite"
+            )
+
+    def _listed(self) -> Iterator[str]:
+        """Names of all files in the output folder that the recorded run may have written."""
+        if self._formats:
+            yield FAILURES
+        for kind in map(FORMATS.__getitem__, self._formats):
+            if kind.shared:
+                yield kind.shared
             if kind.ending:
-                for name in names:
-                    (self._folder / f"{name}{kind.ending}").unlink(missing_ok=True)
+                yield from (f"{name}{kind.ending}" for name in self._journal.names)
+
+    def _delete(self) -> None:
+        """Deletes what the record lists, and the journal last: a kill in between loses track of nothing."""
+        shared = [kind for kind in map(FORMATS.__getitem__, self._formats) if kind.shared]
+        for kind in shared:
             kind.delete(self._folder)
-        (self._folder / FAILURES).unlink(missing_ok=True)
+        for name in set(self._listed()) - {kind.shared for kind in shared}:
+            (self._folder / name).unlink(missing_ok=True)
         (self._folder / RECORD / JOURNAL).unlink(missing_ok=True)
 
 
