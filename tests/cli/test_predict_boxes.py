@@ -126,6 +126,16 @@ def test_numbers_of_coco_results_are_those_of_its_annotations(
     )
 
 
+def test_files_in_folders_of_others(predict: PredictCommand, tmp_path: Path) -> None:
+    images = [{"id": 5, "file_name": "val2017/a.png"}, {"id": 6, "file_name": "train2017/000000000139.png"}]
+    boxes = write(tmp_path, {**COCO, "images": images})
+    assert predict("--input", tmp_path / "in", "--boxes", boxes) == 0
+    assert entities(predict) == CERTAIN and entities(predict, "000000000139") == []
+    # Two files that could be meant are none.
+    boxes = write(tmp_path, {"val2017/a.png": BY_NAME, "train2017/a.png": BY_NAME, "139.png": BY_NAME})
+    assert predict("--input", tmp_path / "in" / "a.png", "--boxes", boxes, "--overwrite") == 1
+
+
 def test_cocos_images_are_called_by_their_number(predict: PredictCommand, tmp_path: Path) -> None:
     boxes = write(tmp_path, records(image_id=139, names=True))
     assert predict("--input", tmp_path / "in" / "000000000139.png", "--boxes", boxes) == 0
@@ -278,6 +288,9 @@ def test_options_that_need_boxes(predict: PredictCommand, tmp_path: Path, capsys
         assert "give --boxes, too" in usage_error(
             capsys, "predict", "--input", "a", "--weights", "b", *option
         )
+    by_name, coco = write(tmp_path, {"a.png": BY_NAME}), write(tmp_path, COCO, "coco.json")
+    words = predict.words("--input", tmp_path / "in", "--boxes", by_name, "--annotations", coco)
+    assert "coco.json is for COCO results, which --boxes" in line_of_refusal(capsys, *words)
     message = line_of_refusal(
         capsys, *predict.words("--input", tmp_path / "in", "--boxes", tmp_path / "no.json")
     )

@@ -210,7 +210,9 @@ def test_a_full_disk_is_one_line_and_finished_images_are_kept(
 # --- what may be replaced
 
 
-def test_the_same_run_without_resume_starts_again(predict: PredictCommand, tmp_path: Path) -> None:
+def test_the_same_run_without_resume_starts_again(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured
+) -> None:
     assert predict("--input", tmp_path / "in", *ALL) == 1
     first = predict.files()
     (predict.output / "mine.txt").write_text("mine")
@@ -218,6 +220,10 @@ def test_the_same_run_without_resume_starts_again(predict: PredictCommand, tmp_p
     (tmp_path / "in" / "5.png").unlink()
     assert predict("--input", tmp_path / "in", *ALL) == 1
     assert len(FakePredictor.seen) == 5
+    said = capsys.readouterr()
+    assert (
+        f"{predict.output} has results of 5 images of the same run: they are deleted" in said.out + said.err
+    )
     found = predict.files()
     # Results of an image that is not there any more are gone, files of others stay.
     assert first.keys() - found.keys() == {"5.json", "5.png", "triplets.parquet/part-00004.parquet"}
@@ -287,8 +293,10 @@ def test_files_of_others_beside_recorded_results_are_not_replaced(
 ) -> None:
     assert predict("--input", tmp_path / "in" / "1.png") == 0
     (predict.output / "2.json").write_text("mine")
+    first = predict.files()
     for more in ((), ("--resume",)):
         message = line_of_refusal(capsys, *predict.words("--input", tmp_path / "in", *more))
+        assert predict.files() == first
         assert "has 1 files that would be replaced, such as 2.json" in message
     assert (predict.output / "2.json").read_text() == "mine"
 
