@@ -122,7 +122,7 @@ class Record:
         self._goes_on = resume and not different
         self._journal = self._read_journal() if saved else _Journal()
         self.finished = self._journal.finished if self._goes_on else {}
-        if self._journal.finished and not self._goes_on and not different:
+        if self._journal.finished and not self._goes_on and not overwrite:
             logger.warning(
                 "%s has results of %d images of the same run: they are deleted, and all images are predicted "
                 "again. --resume keeps them",
