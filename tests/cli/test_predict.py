@@ -16,6 +16,7 @@ from reldn_cli.commands.predict import FORMATS as NAMES_OF_FORMATS
 from reldn_cli.commands.predict import MOST_RELATIONSHIPS
 from reldn_d2.cli.prediction.formats import FORMATS
 from reldn_d2.cli.prediction.names import output_names
+from reldn_d2.utils.system_errors import explained
 from reldn_d2.visualization.graph import COMPLETE_UP_TO
 from tests.builders.commands import Captured, line_of_refusal, run_reldn, usage_error
 from tests.builders.fake_predictor import FakePredictor
@@ -139,6 +140,33 @@ def test_an_image_that_the_model_refuses_does_not_stop_the_others(
     printed = capsys.readouterr()
     assert "1 of 2 images" in printed.out
     assert printed.err == f"{bad} can't be used: 13 rows are bad luck\n"
+
+
+def test_the_screen_shows_the_first_failures_and_the_file_all(
+    weights: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    for number in range(25):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{number:02}.png").write_bytes(b"not an image")
+    write_image(tmp_path / "in" / "z.png")
+    assert run(tmp_path / "in", weights) == 1
+    *shown, last = capsys.readouterr().err.splitlines()
+    failures = tmp_path / "results" / "failures.csv"
+    assert len(shown) == 20 and last == f"and 5 more, which {failures} lists"
+    assert len(failures.read_text().splitlines()) == 1 + 25
+
+
+def test_a_missing_permission_is_no_damage(
+    weights: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = write_image(tmp_path / "a.png")
+
+    def refuse(path: str, image_format: str) -> None:
+        raise explained(PermissionError(13, "Permission denied"), path)
+
+    monkeypatch.setattr("tests.builders.fake_predictor.read_image", refuse)
+    assert run(image, weights) == 1
+    assert capsys.readouterr().err.startswith(f"{image} can't be read (Permission denied): give user ")
 
 
 def test_files_and_folders_are_taken_in_order_and_once(

@@ -408,6 +408,10 @@ DAMAGE: dict[str, tuple[str, str]] = {
     "a list": ("run.json", "[]"),
     "a line": ("finished.jsonl", "{\n"),
     "a position": ("finished.jsonl", '{"positions": {"csv": -1}}\n'),
+    "a time": (
+        "finished.jsonl",
+        '{"image": "a", "name": "a", "size": 1, "relationships": 1, "clipped": 0, "changed": Infinity}\n',
+    ),
     "a size": ("finished.jsonl", '{"image": "a", "name": "a", "size": "x", "changed": 1}\n'),
 }
 

@@ -296,7 +296,7 @@ class Record:
                         Finished(
                             str(line["image"]),
                             _checked_name(line["name"]),
-                            changed=int(line["changed"]),
+                            changed=_number(line["changed"], lowest=-(2**63)),
                             **numbers,
                         )
                     )
@@ -372,7 +372,7 @@ def _checked_name(name: Any) -> str:
     return name
 
 
-def _number(value: Any) -> int:
-    if type(value) is not int or value < 0:
+def _number(value: Any, lowest: int = 0) -> int:
+    if type(value) is not int or value < lowest:
         raise ValueError(f"{value!r} is no number of something")
     return value
