@@ -100,8 +100,7 @@ class _Images:
         failures: dict[str, str],
     ) -> None:
         self.images, self.record, self.boxes, self.failures = images, record, boxes, failures
-        kept = {path: finished.name for path, finished in record.finished.items()}
-        self.names = output_names([x.path for x in images], [x.name for x in images], kept)
+        self.names = output_names([x.path for x in images], [x.name for x in images], record.kept_names)
         self.before, self.changed = 0, list[InputImage]()
         self._asked: list[tuple[InputImage, str, tuple[int, int]]] = []
 

@@ -231,6 +231,25 @@ def test_the_same_run_without_resume_starts_again(
     assert found["graphs.jsonl"].count(b"\n") == 4
 
 
+def test_one_photo_after_the_other(predict: PredictCommand, tmp_path: Path) -> None:
+    """Results of other photos stay, unless they are in a file for all."""
+    first, second = tmp_path / "in" / "1.png", tmp_path / "in" / "2.png"
+    other = write_picture(tmp_path / "other" / "1.png", 200)
+    for image in (first, second, other):
+        assert predict("--input", image) == 0
+    assert len(FakePredictor.seen) == 3
+    found = predict.files()
+    # The first photo keeps its name.
+    assert found.keys() == {f"{name}.{ending}" for name in ("1", "2", "1_1") for ending in ("json", "png")}
+    assert found["1.png"] != found["1_1.png"]
+    write_picture(first, 30)
+    assert predict("--input", first) == 0
+    again = predict.files()
+    assert [name for name in found if found[name] != again[name]] == ["1.png"]
+    assert predict("--input", first, second, other, "--resume") == 0
+    assert len(FakePredictor.seen) == 4 and predict.files() == again
+
+
 @pytest.mark.parametrize(
     ("words", "weight", "difference"),
     [

@@ -81,7 +81,8 @@ class Record:
     """The record of this run, and its writers.
 
     Attributes:
-        finished: path -> image; those of earlier tries, and those of this one that are committed.
+        finished: path -> image; those of earlier tries that need not be predicted again, and those of this
+            one that are committed.
     """
 
     def __init__(
@@ -94,6 +95,9 @@ class Record:
         overwrite: bool,
     ) -> None:
         """Reads the record of the folder. Nothing is written or deleted yet.
+
+        Without `resume`, images of the same run are predicted again. Results of images that are not among
+        them stay if each image has files of its own; otherwise all results will be deleted.
 
         Args:
             folder: output folder. The caller holds its lock.
@@ -119,16 +123,23 @@ class Record:
                 f"--output {folder} has results of another run: {'; '.join(different[:_NAMED])}{more}. "
                 "Choose another folder, or add --overwrite, which deletes them"
             )
-        self._goes_on = resume and not different
         self._journal = self._read_journal() if saved else _Journal()
-        self.finished = self._journal.finished if self._goes_on else {}
-        if self._journal.finished and not self._goes_on and not overwrite:
+        shares = any(writer.shared for writer in writers.values())
+        self._keeps = not different and (resume or not shares)
+        self.finished = dict(self._journal.finished) if self._keeps and resume else {}
+        if self._journal.finished and not self._keeps and not overwrite:
             logger.warning(
                 "%s has results of %d images of the same run: they are deleted, and all images are predicted "
                 "again. --resume keeps them",
                 folder,
                 len(self._journal.finished),
             )
+
+    @property
+    def kept_names(self) -> dict[str, str]:
+        """Path of an image -> name of its files, for all images that have results and keep their names."""
+        kept = self._journal.finished.values() if self._keeps else ()
+        return {image.image: image.name for image in kept}
 
     def begin(self, names: list[str]) -> None:
         """Makes the folder ready for results. What the record lists and is not kept is deleted.
@@ -146,7 +157,7 @@ class Record:
         if not self._overwrite:
             self._check_replaced(names, there)
         start = b""
-        if self._goes_on:
+        if self._keeps:
             start = self._read(JOURNAL)[: self._journal.length]
         else:
             self._delete()
