@@ -1,7 +1,7 @@
 """The record of a run of `reldn predict`: what it depends on, and which images are finished.
 
 The folder `record` in the output folder has two files. `run.json` has the identity of the run, for example a
-digest of the weights. `finished.jsonl` is a journal that only grows, with lines of three kinds:
+digest of the weights. `finished.jsonl` is a journal that only grows during a run, with lines of three kinds:
 
     {"names": ["a", ...]}          files such as a.json may be there from now on
     {"image": "a.jpg", ...}        an image whose results were written, see `Finished`
@@ -9,7 +9,7 @@ digest of the weights. `finished.jsonl` is a journal that only grows, with lines
                                    (`Writer.commit`)
 
 Images after the last line of positions do not count: a kill may have come in between. So a run that goes on
-cuts the journal and the files that grow off there, and every image is in them exactly once.
+cuts the files that grow off there, and every image is in them exactly once.
 """
 
 import csv
@@ -68,13 +68,11 @@ class _Journal:
         finished: path -> image, those before the last line of positions.
         positions: name of a format -> position.
         names: all names whose files may be there.
-        length: bytes up to the end of the last line of positions.
     """
 
     finished: dict[str, Finished] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
-    length: int = 0
 
 
 class Record:
@@ -156,16 +154,17 @@ class Record:
         self._check_finished(there)
         if not self._overwrite:
             self._check_replaced(names, there)
-        start = b""
-        if self._keeps:
-            start = self._read(JOURNAL)[: self._journal.length]
-        else:
+        if not self._keeps:
             self._delete()
             self._journal = _Journal()
         run = {"format_version": FORMAT_VERSION, "formats": list(self._writers), "identity": self._identity}
         self._write(RUN_FILE, (json.dumps(run, indent=1) + "\n").encode())
-        line = json.dumps({"names": sorted({*self._journal.names, *names})}) + "\n"
-        self._write(JOURNAL, start + line.encode())
+        lines = [
+            {"names": sorted({*self._journal.names, *names})},
+            *map(asdict, self._journal.finished.values()),
+            {"positions": self._journal.positions},
+        ]
+        self._write(JOURNAL, "".join(json.dumps(line) + "\n" for line in lines).encode())
         self._file = (self._folder / RECORD / JOURNAL).open("ab")
         for name, writer in self._writers.items():
             writer.open(self._journal.positions.get(name, 0))
@@ -298,7 +297,7 @@ class Record:
                 if "positions" in line:
                     journal.finished |= {image.image: image for image in waiting}
                     journal.positions = {str(name): _number(x) for name, x in line["positions"].items()}
-                    journal.length, waiting = end + 1, []
+                    waiting = []
                 elif "names" in line:
                     journal.names |= set(map(_checked_name, line["names"]))
                 else:
