@@ -12,13 +12,16 @@ from reldn_d2.structures import Vocabulary
 
 from .evaluate import parts_of
 from .parts import Config, RunParts
+from .pretrained import PretrainedModel
 from .run import check_vocabulary
 
 
-class RelationPredictor:
+class RelationPredictor(PretrainedModel):
     """Finds the relationships of one image with a trained RelDN, on the device of the config.
 
     Attributes:
+        model: the model in eval mode.
+        parts: the parts of its config.
         thing_classes, predicate_classes: class names of the checkpoint; if it has none, those of the config's
             first test set, else of its first training set.
     """
@@ -47,7 +50,7 @@ class RelationPredictor:
         vocabulary = checkpointer.vocabulary or _vocabulary_of_config(parts)
         self.thing_classes, self.predicate_classes = vocabulary.thing_classes, vocabulary.predicate_classes
         mapper = parts.test_mapper()
-        self._model, self._augmentations = model, mapper.augmentations
+        self.model, self.parts, self._augmentations = model, parts, mapper.augmentations
         self._to_rgb = mapper.image_format == "RGB"
 
     @torch.no_grad()
@@ -74,7 +77,7 @@ class RelationPredictor:
         self._augmentations(augmented)
         tensor = torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
         inputs: dict[str, Any] = {"image": tensor, "height": height, "width": width}
-        result: dict[str, Any] = self._model([inputs])[0]
+        result: dict[str, Any] = self.model([inputs])[0]
         return result
 
 
