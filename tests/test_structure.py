@@ -87,7 +87,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {"relation_training"},
         {"trainer"},
         {"evaluate"},
-        {"predictor", "detections", "setup", "own_data"},
+        {"predictor", "detections", "setup", "own_data", "authors_checkpoint"},
+        {"zoo_models"},
     ],
     "recipes": [
         {"start", "fit", "drawings"},
