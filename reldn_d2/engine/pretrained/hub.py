@@ -130,7 +130,7 @@ def _explained(hub_id: str, options: HubOptions, *, writing: bool = False) -> It
     from huggingface_hub import constants, errors
 
     # Its classes of errors, whatever HTTP client it uses: that of the client, and OSError.
-    of_the_hub = (errors.OfflineModeIsEnabled, *errors.HfHubHTTPError.__bases__)
+    of_the_hub: tuple[type[Exception], ...] = (errors.OfflineModeIsEnabled, *errors.HfHubHTTPError.__bases__)
     place = f"{constants.ENDPOINT}/{hub_id}"
     try:
         yield

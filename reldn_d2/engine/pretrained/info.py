@@ -167,8 +167,13 @@ class _Reader:
         for name, number in metrics.items():
             if type(number) not in (int, float) or not math.isfinite(number):
                 self._refuse(f"metrics, {name!r}", "a number")
-        names = (self.text(saved, key) for key in ("data_set", "task", "protocol"))
-        return EvaluationInfo(*names, metrics=dict(metrics), notes=self.texts(saved, "notes"))
+        return EvaluationInfo(
+            self.text(saved, "data_set"),
+            self.text(saved, "task"),
+            self.text(saved, "protocol"),
+            dict(metrics),
+            self.texts(saved, "notes"),
+        )
 
     def _refuse(self, key: str, wanted: str) -> Any:
         raise ValueError(f"{self.source}: {key} is not {wanted}: get the file again, or correct it")

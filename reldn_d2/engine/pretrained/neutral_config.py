@@ -4,6 +4,7 @@ import tempfile
 from copy import deepcopy
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 from detectron2.config import CfgNode
 from omegaconf import DictConfig
@@ -66,7 +67,9 @@ def _of_yaml(cfg: CfgNode) -> CfgNode:
 def _of_python(cfg: DictConfig) -> DictConfig:
     neutral = deepcopy(cfg)
     parts = parts_of(neutral)
-    detections = {key: [] for key in parts.settings_for_other_data() if key.endswith("_detections")}
+    detections: dict[str, Any] = {
+        key: [] for key in parts.settings_for_other_data() if key.endswith("_detections")
+    }
     for key, value in {
         **parts.data_sets_settings(None, ""),
         **detections,
