@@ -291,7 +291,7 @@ class LazyParts(RunParts):
         Args:
             cfg: config with the keys that the module's docstring lists.
         """
-        self.cfg = cfg
+        self.cfg: DictConfig = cfg
         train, datasets = cfg.train, cfg.datasets
         self.output_dir, self.device = train.output_dir, train.device
         self.seed = train.get("seed", -1)

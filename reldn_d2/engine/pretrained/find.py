@@ -59,7 +59,8 @@ def find_pretrained(
             entry of the model zoo; or a hub id, owner/name.
         revision, token, cache_dir, local_files_only, force_download: for the hub, as in `huggingface_hub`.
         sha256: expected digest: of the file SHA256SUMS of a saved model, which has those of its other files;
-            otherwise of the checkpoint, for the model zoo of the file that is downloaded. It is compared before anything else is read.
+            otherwise of the checkpoint, for the model zoo of the file that is downloaded. It is compared before
+            anything else is read.
         trust: take an entry of the model zoo whose digest is not known.
 
     Raises:

@@ -4,7 +4,6 @@ import tempfile
 from copy import deepcopy
 from functools import reduce
 from pathlib import Path
-from typing import Any
 
 from detectron2.config import CfgNode
 from omegaconf import DictConfig
@@ -67,13 +66,8 @@ def _of_yaml(cfg: CfgNode) -> CfgNode:
 def _of_python(cfg: DictConfig) -> DictConfig:
     neutral = deepcopy(cfg)
     parts = parts_of(neutral)
-    detections: dict[str, Any] = {
-        key: [] for key in parts.settings_for_other_data() if key.endswith("_detections")
-    }
-    for key, value in {
-        **parts.data_sets_settings(None, ""),
-        **detections,
-        parts.keys.device: _DEVICE,
-    }.items():
+    settings = parts.data_sets_settings(None, "")
+    settings |= {key: [] for key in parts.settings_for_other_data() if key.endswith("_detections")}
+    for key, value in {**settings, parts.keys.device: _DEVICE}.items():
         parts.set_key(key, value)
     return from_data(without_places(to_data(neutral), CONFIG_FILE), CONFIG_FILE)
