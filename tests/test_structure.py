@@ -91,7 +91,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"authors_checkpoint"},
         {"zoo_models"},
         {"pretrained"},
-        {"predictor", "detections", "setup", "own_data"},
+        {"prediction", "detections", "setup", "own_data"},
     ],
     "recipes": [
         {"start", "fit", "drawings"},

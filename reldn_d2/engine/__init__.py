@@ -16,7 +16,7 @@ from .evaluate import (
 from .optimizer import relation_optimizer_params
 from .own_data import fit_to_data, load_config_for_data
 from .parts import RunParts
-from .predictor import RelationPredictor
+from .prediction import Entity, GivenBoxes, Outcome, Prediction, RelationPredictor, Relationship, Request
 from .pretrained import (
     EvaluationInfo,
     ModelInfo,
@@ -31,12 +31,18 @@ from .trainer import Trainer
 from .user_modules import import_data_sets
 
 __all__ = [
+    "Entity",
     "EvaluationInfo",
+    "GivenBoxes",
     "ModelInfo",
+    "Outcome",
+    "Prediction",
     "PretrainedFolder",
     "PretrainedModel",
     "RelationPredictor",
     "RelationTraining",
+    "Relationship",
+    "Request",
     "RunParts",
     "Trainer",
     "TrainingInfo",
