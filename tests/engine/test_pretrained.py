@@ -57,7 +57,7 @@ def saved(predictor: RelationPredictor, tmp_path: Path) -> Path:
     return folder
 
 
-def refusal(folder: Path, **options: Any) -> str:
+def refusal(folder: Path | str, **options: Any) -> str:
     with pytest.raises((OSError, ValueError)) as error:
         find_pretrained(folder, **options)
     return str(error.value)
@@ -172,7 +172,8 @@ def test_a_place_in_another_key_is_not_saved(tiny_config: TinyConfig) -> None:
         neutral_config(cfg)
     assert str(error.value) == (
         "the config can't travel with the model: config.yaml has MODEL.RELDN_TIMM.NAME: "
-        "'hf-hub:jane/private', but what lies beside weights names nothing outside: no address, no absolute path, no '..'"
+        "'hf-hub:jane/private', but what lies beside weights names nothing outside: no address, no "
+        "absolute path, no '..'"
     )
 
 
@@ -459,7 +460,7 @@ def test_names_that_are_nothing(saved: Path, monkeypatch: pytest.MonkeyPatch) ->
     with no_network():
         assert "there is no such file or folder (did you mean saved?)" in refusal(Path("savde"))
         assert "no such file or folder (did you mean authors-vg-vgg16 or" in refusal(Path("authors-vg-vgg1"))
-        assert "is the address of a file, which has no config" in refusal(Path("https://x.org/model.pth"))
+        assert "is the address of a file, which has no config" in refusal("https://x.org/model.pth")
         text = refusal(saved, revision="v1")
         assert f"{saved} is not on the hub, and only there are revisions: leave 'v1' out" in text
 

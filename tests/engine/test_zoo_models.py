@@ -203,7 +203,7 @@ def test_a_server_that_fails_leaves_nothing(
     """It does not have the file, or ends the connection after half of it."""
 
     class Failing(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             self.send_response(status)
             self.send_header("Content-Length", "2000")
             self.end_headers()
