@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, unquote, urlparse
 
 import pytest
 from huggingface_hub import close_session, constants
+from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 Files = dict[str, bytes]
 TOKEN = "hf_of_the_test"
@@ -248,12 +249,13 @@ def local_hub(cache: Path) -> Iterator[LocalHub]:
             }.items():
                 patch.setattr(constants, name, value)
             patch.setenv("HF_TOKEN", TOKEN)
-            patch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
             for name in ("http_proxy", "https_proxy", "all_proxy"):
                 patch.delenv(name, raising=False)
                 patch.delenv(name.upper(), raising=False)
+            disable_progress_bars()
             yield handler.hub
     finally:
+        enable_progress_bars()
         close_session()  # connections that stay open would be served by their threads
         server.shutdown()
         server.server_close()

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import reldn_d2
 
@@ -74,12 +75,35 @@ def download(hub_id: str, options: HubOptions) -> Path:
     return Path(folder)
 
 
+def make_repository(name: str, *, private: bool | None, token: str | bool | None) -> str:
+    """Makes a repository, unless it exists.
+
+    Args:
+        name: hub id, or a name of the user's own.
+        private, token: as in `huggingface_hub.ModelHubMixin.push_to_hub`.
+
+    Returns:
+        Its hub id.
+
+    Raises:
+        OSError: the hub can't be reached, or refuses.
+    """
+    with _explained(name, HubOptions(), writing=True):
+        found: str = _api(token).create_repo(repo_id=name, private=private, exist_ok=True).repo_id
+    return found
+
+
+def _api(token: str | bool | None) -> Any:
+    from huggingface_hub import HfApi
+
+    return HfApi(token=token, library_name=reldn_d2.__name__, library_version=reldn_d2.__version__)
+
+
 def upload(
     folder: Path,
     hub_id: str,
     *,
     commit_message: str,
-    private: bool | None,
     token: str | bool | None,
     branch: str | None,
     create_pr: bool | None,
@@ -87,13 +111,13 @@ def upload(
     ignore_patterns: Patterns,
     delete_patterns: Patterns,
 ) -> str:
-    """Uploads a folder in one commit. The repository is made if it is missing.
+    """Uploads a folder in one commit.
 
     Args:
         folder: the folder.
-        hub_id: owner/name, or a name of the user's own.
-        commit_message, private, token, branch, create_pr, allow_patterns, ignore_patterns, delete_patterns:
-            as in `huggingface_hub.ModelHubMixin.push_to_hub`.
+        hub_id: owner/name of a repository.
+        commit_message, token, branch, create_pr, allow_patterns, ignore_patterns, delete_patterns: as in
+            `huggingface_hub.ModelHubMixin.push_to_hub`.
 
     Returns:
         The URL of the commit.
@@ -101,12 +125,8 @@ def upload(
     Raises:
         OSError: the hub can't be reached, or refuses.
     """
-    from huggingface_hub import HfApi
-
-    api = HfApi(token=token, library_name=reldn_d2.__name__, library_version=reldn_d2.__version__)
     with _explained(hub_id, HubOptions(revision=branch), writing=True):
-        hub_id = api.create_repo(repo_id=hub_id, private=private, exist_ok=True).repo_id
-        commit = api.upload_folder(
+        commit = _api(token).upload_folder(
             repo_id=hub_id,
             repo_type="model",
             folder_path=folder,
@@ -129,8 +149,9 @@ def _explained(hub_id: str, options: HubOptions, *, writing: bool = False) -> It
     """Turns the library's errors into errors that say what was tried and what helps."""
     from huggingface_hub import constants, errors
 
-    # Its classes of errors, whatever HTTP client it uses: that of the client, and OSError.
-    of_the_hub: tuple[type[Exception], ...] = (errors.OfflineModeIsEnabled, *errors.HfHubHTTPError.__bases__)
+    # Its classes of errors, whatever HTTP client it uses: that of the client, and OSError. An upload that
+    # failed in a thread is a RuntimeError.
+    of_the_hub: tuple[type[Exception], ...] = (*errors.HfHubHTTPError.__bases__, RuntimeError)
     place = f"{constants.ENDPOINT}/{hub_id}"
     try:
         yield

@@ -87,7 +87,7 @@ class ModelInfo:
             "license": self.license or UNKNOWN,
             "data_notice": self.data_notice or UNKNOWN,
         }
-        return (json.dumps(written, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        return (json.dumps(written, indent=1, allow_nan=False) + "\n").encode()
 
     @classmethod
     def from_json(cls, content: bytes, source: str) -> "ModelInfo":

@@ -17,13 +17,14 @@ from reldn_d2.checkpoint.formats import write_weights
 from reldn_d2.checkpoint.safetensors_files import halved
 from reldn_d2.modeling import RelDN
 from reldn_d2.structures import Vocabulary
+from reldn_d2.utils.plain_text import visible_lines
 
 from ..evaluate import load_config, parts_of
 from ..parts import CONFIG_FILE, Config, RunParts
 from .card import model_card
 from .find import find_pretrained
 from .folder import CARD_FILE, INFO_FILE, NOTICE_FILE, SUMS_FILE, write_folder
-from .hub import Patterns, upload
+from .hub import Patterns, is_hub_id, make_repository, upload
 from .info import ModelInfo
 from .neutral_config import neutral_config
 from .origin import info_of_run
@@ -145,6 +146,8 @@ class PretrainedModel(ABC):
         """
         if hub and not push_to_hub:
             raise TypeError(f"{', '.join(hub)}: these arguments are of push_to_hub, which is not switched on")
+        if repo_id is not None and not is_hub_id(f"me/{repo_id}") and not is_hub_id(repo_id):
+            raise ValueError(f"repo_id is {repo_id!r}, which is no hub id: write owner/name")
         folder = Path(folder)
         info = self.info if info is None else info
         self._save(folder, info, half_precision=half_precision, hub_id=repo_id)
@@ -183,15 +186,15 @@ class PretrainedModel(ABC):
             ValueError: see `save_pretrained`.
             OSError: the hub can't be reached, or refuses. The message says what helps.
         """
+        hub_id = make_repository(repo_id, private=private, token=token)
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary, "model")
             known = self.info if info is None else info
-            self._save(folder, known, half_precision=half_precision, hub_id=repo_id)
+            self._save(folder, known, half_precision=half_precision, hub_id=hub_id)
             return upload(
                 folder,
-                repo_id,
+                hub_id,
                 commit_message=commit_message,
-                private=private,
                 token=token,
                 branch=branch,
                 create_pr=create_pr,
@@ -214,7 +217,7 @@ class PretrainedModel(ABC):
             CARD_FILE: card.encode(),
         }
         if info.data_notice:
-            files[NOTICE_FILE] = f"{info.data_notice.strip()}\n".encode()
+            files[NOTICE_FILE] = f"{visible_lines(info.data_notice.strip())}\n".encode()
         stored = halved(weights) if half_precision else weights
         digest = write_folder(folder, files, partial(write_weights, model=stored, vocabulary=vocabulary))
         logger.info("The model is in %s; the sha256 of its %s is %s", folder, SUMS_FILE, digest)
