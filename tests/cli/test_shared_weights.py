@@ -69,10 +69,7 @@ def test_commands_take_a_saved_folder(saved: Path, work: Path) -> None:
         assert graph["relationships"] and graph_of(saved / "model.safetensors") == graph
         words = ("--weights", saved, "--dataset", TEST_SET)
         assert run_reldn("evaluate", *words, "--protocol", "motifs", "--task", "prdcls") == 0
-        data = ("DATASETS.TEST", f"('{TEST_SET}',)")
-        assert run_reldn("cache-detections", "--weights", saved, "--output", "boxes", *data) == 0
     assert (work / "output" / "inference" / TEST_SET / "prdcls" / "relation_results.csv").is_file()
-    assert (work / "boxes" / f"{TEST_SET}.npz").is_file()
     assert content(saved) == before
 
 
