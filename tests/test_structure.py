@@ -87,8 +87,9 @@ LAYERS: dict[str, list[set[str]]] = {
         {"relation_training"},
         {"trainer"},
         {"evaluate"},
-        {"predictor", "detections", "setup", "own_data", "authors_checkpoint"},
+        {"detections", "setup", "own_data", "authors_checkpoint"},
         {"zoo_models"},
+        {"prediction"},
     ],
     "recipes": [
         {"start", "fit", "drawings"},

@@ -80,8 +80,19 @@ class RelationDatasetMapper:
             ValueError: the image cannot be decoded, the image has another size than the dict says, or the
                 relationships do not fit the annotations.
         """
+        return self.map_picture(read_image(dataset_dict["file_name"], self.image_format), dataset_dict)
+
+    def map_picture(self, image: NDArray[np.uint8], dataset_dict: DatasetDict) -> DatasetDict:
+        """Map a dataset dict whose picture was read already.
+
+        Args:
+            image: (H, W, channels) picture in `image_format`.
+            dataset_dict: the dict; it needs no "file_name".
+
+        Raises:
+            ValueError: see `__call__`.
+        """
         output = {key: value for key, value in dataset_dict.items() if key not in _MADE_BY_MAPPER}
-        image = read_image(dataset_dict["file_name"], self.image_format)
         utils.check_image_size(output, image)
 
         augmented = T.AugInput(image)

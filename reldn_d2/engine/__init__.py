@@ -16,15 +16,21 @@ from .evaluate import (
 from .optimizer import relation_optimizer_params
 from .own_data import fit_to_data, load_config_for_data
 from .parts import RunParts
-from .predictor import RelationPredictor
+from .prediction import Entity, GivenBoxes, Outcome, Prediction, RelationPredictor, Relationship, Request
 from .relation_training import RelationTraining, prepare_relation_training
 from .setup import check_num_gpus, set_up_run, setup
 from .trainer import Trainer
 from .user_modules import import_data_sets
 
 __all__ = [
+    "Entity",
+    "GivenBoxes",
+    "Outcome",
+    "Prediction",
     "RelationPredictor",
     "RelationTraining",
+    "Relationship",
+    "Request",
     "RunParts",
     "Trainer",
     "cache_detections",

@@ -262,7 +262,8 @@ class RelDN(GeneralizedRCNN):
               masks. In sgcls and prdcls these are the ground truth, row by row. A relation head may have
               changed labels and scores, in sgdet also boxes.
             * "relations": rows by falling score with `subject_index`, `object_index` (rows of "instances"),
-              `pred_predicates`, `scores`, `rank_in_pair`, see the relation head.
+              `pred_predicates`, `scores`, `rank_in_pair` and, if the relation head gives them,
+              `predicate_scores`, see the relation head.
             * "pair_answers", in sgcls and prdcls, if the input has "queries": for each pair asked about
               `subject_index`, `object_index`, `pair_scores` and `predicate_probs`, see the relation head.
             * "triplet_answers", if the input has "queries": for each triplet asked about `subject_index`,

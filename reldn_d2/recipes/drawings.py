@@ -13,7 +13,6 @@ from reldn_d2.utils.inner_paths import short_file_name
 from reldn_d2.visualization import (
     draw_scene_graph,
     ground_truth_to_dict,
-    scene_graph_to_dict,
     side_by_side,
 )
 from reldn_d2.visualization.images import write_png
@@ -42,7 +41,7 @@ def draw_predictions(cfg: CfgNode, dataset_name: str, folder: Path, number: int 
         rgb = np.ascontiguousarray(bgr[..., ::-1])
         truth = ground_truth_to_dict(image, *classes)
         shown = len({(x["subject"], x["object"], x["predicate"]) for x in truth["relationships"]})
-        found = scene_graph_to_dict(predictor(bgr), *classes, top_k=min(shown, 100))
+        found = predictor(bgr).to_dict(top_k=min(shown, 100))
         drawn = [draw_scene_graph(rgb, graph, top_n=shown) for graph in (truth, found)]
         name = short_file_name(f"{row:02d}_{Path(image['file_name']).stem}")
         paths.append(folder / f"{name}.png")

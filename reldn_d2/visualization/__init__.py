@@ -7,7 +7,7 @@ from .graph import SceneGraph, build_scene_graph, ground_truth_to_dict, scene_gr
 from .graph_svg import scene_graph_svg
 from .images import write_png
 from .plots import bars_svg, curves_svg, loss_curves, read_metrics
-from .report import Report
+from .report import Report, prediction_html
 
 __all__ = [
     "EXPORTERS",
@@ -21,6 +21,7 @@ __all__ = [
     "feature_map_overlay",
     "ground_truth_to_dict",
     "loss_curves",
+    "prediction_html",
     "read_metrics",
     "scene_graph_svg",
     "scene_graph_to_dict",

@@ -157,7 +157,8 @@ class RelationHead(nn.Module, ABC):
 
             * "relations": relationships by falling score with `subject_index` and `object_index` (rows of the
               entities of the image), `pred_predicates`, `scores` and `rank_in_pair`, which is 1 for the best
-              predicate of its pair, 2 for the second best, and so on;
+              predicate of its pair, 2 for the second best, and so on; optionally, `predicate_scores`, the
+              factor of `scores` that belongs to the predicate;
             * "pair_answers", if there are queries: for each of A pairs asked about `pair_scores` (A,), the
               factor of the scores of all its triplets, and `predicate_probs` (A, P), without the background;
             * "triplet_answers", if there are queries: for each of Q triplets asked about `scores` (Q,), as in

@@ -226,6 +226,7 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
             pred_predicates=ranked.predicate,
             scores=ranked.score,
             rank_in_pair=ranked.rank_in_pair,
+            predicate_scores=ranked.predicate_score,
         )
 
     def _considered(

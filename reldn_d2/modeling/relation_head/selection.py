@@ -30,6 +30,7 @@ class Selection:
         predicate: (K,) long.
         score: (K,) float, `(s · o) · p`.
         rank_in_pair: (K,) long, 1 for the best predicate of the pair (equal p: the lower index first).
+        predicate_score: (K,) float, p.
     """
 
     subject: Tensor
@@ -37,6 +38,7 @@ class Selection:
     predicate: Tensor
     score: Tensor
     rank_in_pair: Tensor
+    predicate_score: Tensor
 
     def __len__(self) -> int:
         return self.score.shape[0]
@@ -108,6 +110,7 @@ def select_relationships(
         predicate=first[:0],
         score=scores[:0],
         rank_in_pair=first[:0],
+        predicate_score=scores[:0],
     )
     start, threshold = 0, -torch.inf
     while start < len(first):
@@ -139,6 +142,7 @@ def _triplets(probs: Tensor, bounds: Tensor, pairs: Pairs) -> Selection:
         predicate=predicate.flatten(),
         score=(bounds[:, None] * probs).flatten(),
         rank_in_pair=torch.arange(1, num_predicates + 1, device=probs.device).repeat(len(probs)),
+        predicate_score=probs.flatten(),
     )
 
 

@@ -12,7 +12,9 @@ from markupsafe import Markup
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.plain_text import visible_lines
 
+from ..graph import SceneGraph
 from ..images import Image, check_image, encode_image
+from ..labels import entity_names
 from ..svg import Svg
 
 Cell = str | int | float | None
@@ -171,6 +173,28 @@ class Report:
             self._sections.append([])
         self._sections[-1].append({"kind": kind, **values})
         return self
+
+
+def prediction_html(picture: Image, graph: SceneGraph) -> str:
+    """A drawn scene graph and its relationships, as a part of a page, for notebooks.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB, the drawing.
+        graph: the scene graph; its relationships become a table.
+    """
+    names = entity_names(graph, range(len(graph["entities"])))
+    rows = [
+        (names[x["subject"]], x["predicate"], names[x["object"]], _cell_text(x["score"], 3))
+        for x in graph["relationships"]
+    ]
+    number = len(graph["entities"])
+    return _TEMPLATES.get_template("prediction.html.jinja").render(
+        picture=_embedded(picture, "prediction", as_photo=True),
+        caption=f"{number} entities; the best {len(rows)} relationships"
+        if rows
+        else f"{number} entities, no relationship",
+        rows=rows,
+    )
 
 
 def _cell_text(value: Cell, digits: int) -> str:

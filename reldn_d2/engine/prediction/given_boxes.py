@@ -1,0 +1,296 @@
+"""Boxes that somebody gives for an image: by hand, from a file, or from any detector."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Self
+
+import numpy as np
+import torch
+from detectron2.structures import Boxes, BoxMode
+from numpy.typing import ArrayLike, NDArray
+
+logger = logging.getLogger(__name__)
+
+#: Index of a class of the model, or its name.
+ClassLike = int | str
+#: Names of a detector's labels, by label.
+Names = Mapping[int, str] | Sequence[str]
+
+
+@dataclass(frozen=True, eq=False)
+class GivenBoxes:
+    """The boxes of one image. The entities of the answer have their order.
+
+    What is given decides what the model finds out:
+
+    * boxes alone: it classifies them (sgcls);
+    * boxes and classes: it takes both for certain (prdcls);
+    * boxes, classes and scores: they are the detections of some detector (sgdet).
+
+    Attributes:
+        boxes: (E, 4) float, XYXY in pixels of the upright image.
+        classes: E classes of the model, as names or indices; None: the model classifies the boxes.
+        scores: (E,) float in [0, 1]; None: the classes are certain.
+
+    Example:
+        >>> from reldn_d2.engine import GivenBoxes
+        >>> results = [{"bbox": [10, 20, 30, 40], "category_id": 44, "score": 0.9}]
+        >>> GivenBoxes.from_coco(results, {1: "person", 44: "bottle"})
+        GivenBoxes(boxes=array([[10., 20., 40., 60.]]), classes=('bottle',), scores=array([0.9]))
+    """
+
+    boxes: NDArray[np.float64]
+    classes: Sequence[ClassLike] | None = None
+    scores: NDArray[np.float64] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        boxes: ArrayLike | torch.Tensor | Boxes,
+        classes: Iterable[ClassLike] | ArrayLike | torch.Tensor | None = None,
+        scores: ArrayLike | torch.Tensor | None = None,
+    ) -> Self:
+        """Takes lists, arrays or tensors.
+
+        Args:
+            boxes: (E, 4) XYXY in pixels of the upright image.
+            classes: E names or indices; None: see the class.
+            scores: (E,) in [0, 1]; None: see the class.
+
+        Raises:
+            ValueError: they are no such numbers, or their lengths differ.
+        """
+        array = _numbers(boxes, "boxes")
+        if array.shape == (0,):
+            array = array.reshape(0, 4)
+        if array.ndim != 2 or array.shape[1] != 4:
+            raise ValueError(
+                f"boxes of shape {array.shape}: give a row (x0, y0, x1, y1) in pixels for each box"
+            )
+        if classes is None and scores is not None:
+            raise ValueError("boxes with scores, but without classes: give the classes too, or no scores")
+        given = cls(
+            array,
+            None if classes is None else tuple(_class(x) for x in _listed(classes)),
+            None if scores is None else _numbers(scores, "scores").reshape(-1),
+        )
+        for name, values in (("classes", given.classes), ("scores", given.scores)):
+            if values is not None and len(values) != len(array):
+                raise ValueError(f"{len(array)} boxes, but {len(values)} {name}: give one for each box")
+        return given
+
+    @classmethod
+    def from_coco(cls, results: Iterable[Mapping[str, Any]], names: Names) -> Self:
+        """Takes the results, or annotations, of one image in COCO's format.
+
+        Args:
+            results: records with "bbox" (XYWH in pixels), "category_id" and, for detections, "score".
+            names: names of the categories, by id.
+
+        Raises:
+            ValueError: a record lacks one of these, has another form, or is of an unnamed category.
+        """
+        records = list(results)
+        for place, record in enumerate(records):
+            for key in ("bbox", "category_id", *(("score",) if "score" in records[0] else ())):
+                if key not in record:
+                    raise ValueError(f"record {place} of the COCO results has no {key!r}: {dict(record)}")
+        boxes = _numbers([record["bbox"] for record in records], "bbox").reshape(-1, 4)
+        scores = [record["score"] for record in records] if records and "score" in records[0] else None
+        corners = BoxMode.convert(boxes, BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)
+        return cls.of(corners, _named([record["category_id"] for record in records], names), scores)
+
+    @classmethod
+    def from_torchvision(cls, output: Mapping[str, torch.Tensor], names: Names) -> Self:
+        """Takes what a detector of torchvision returns for one image.
+
+        Args:
+            output: "boxes" (E, 4) XYXY in pixels of the image, "labels" (E,) and "scores" (E,).
+            names: names of the labels, such as `weights.meta["categories"]`.
+
+        Raises:
+            ValueError: a label has no name; or see `of`.
+        """
+        return cls.of(output["boxes"], _named(_listed(output["labels"]), names), output["scores"])
+
+    @classmethod
+    def from_ultralytics(cls, result: Any) -> Self:
+        """Takes the result of a detector of ultralytics for one image: `model(image)[0]`.
+
+        Raises:
+            ValueError: it has no boxes; or see `of`.
+        """
+        found = getattr(result, "boxes", None)
+        if found is None:
+            raise ValueError(
+                f"a {type(result).__name__} has no boxes: give the result of a detector for one image, such "
+                "as model(image)[0]"
+            )
+        return cls.of(found.xyxy, _named(_listed(found.cls), result.names), found.conf)
+
+    @classmethod
+    def from_supervision(cls, detections: Any, names: Names | None = None) -> Self:
+        """Takes a `supervision.Detections`.
+
+        Args:
+            detections: with `xyxy` and `class_id`; without `confidence`, the classes are certain.
+            names: names of the classes, by id; None: those in `detections.data["class_name"]`.
+
+        Raises:
+            ValueError: it has no classes, or they have no names; or see `of`.
+        """
+        classes: list[Any] | None = None
+        if names is None:
+            classes = _listed(detections.data.get("class_name", ()))
+        elif detections.class_id is not None:
+            classes = _named(_listed(detections.class_id), names)
+        if len(detections.xyxy) and not classes:
+            raise ValueError(
+                'the detections have no names of classes (data["class_name"]): give them as names={id: name}'
+            )
+        return cls.of(detections.xyxy, classes or [], detections.confidence)
+
+    def only(self, names: Iterable[str]) -> Self:
+        """The boxes of some classes, in their order.
+
+        A detector may know more classes than the model, which takes none that it does not know:
+        `boxes.only(predictor.thing_classes)`.
+
+        Args:
+            names: names of classes.
+
+        Raises:
+            ValueError: the boxes have no classes, or classes as indices.
+        """
+        wanted = set(names)
+        if self.classes is None or not all(isinstance(x, str) for x in self.classes):
+            raise ValueError("only boxes whose classes are names can be selected by name")
+        kept = [place for place, name in enumerate(self.classes) if name in wanted]
+        scores = None if self.scores is None else self.scores[kept]
+        return type(self)(self.boxes[kept], tuple(self.classes[place] for place in kept), scores)
+
+    def class_indices(self, thing_classes: Sequence[str]) -> NDArray[np.int64] | None:
+        """The classes as indices; None if there are none.
+
+        Args:
+            thing_classes: names of the model's classes.
+
+        Raises:
+            ValueError: the model does not know a class. The message has the nearest names.
+        """
+        if self.classes is None:
+            return None
+        number = {name: index for index, name in enumerate(thing_classes)}
+        indices = [number.get(x, -1) if isinstance(x, str) else x for x in self.classes]
+        unknown = [x for x, i in zip(self.classes, indices, strict=True) if not 0 <= i < len(thing_classes)]
+        if unknown:
+            raise ValueError(_unknown(list(dict.fromkeys(unknown)), thing_classes))
+        return np.array(indices, dtype=np.int64)
+
+    def inside(self, height: int, width: int) -> tuple[NDArray[np.float64], int]:
+        """The boxes clipped to an image, and how many reached beyond it.
+
+        Args:
+            height, width: size of the image.
+
+        Returns:
+            (E, 4) boxes; the number of those that were clipped by more than one pixel.
+
+        Raises:
+            ValueError: numbers are not finite, or boxes have no area inside the image, for example because
+                they are XYWH or shares of the image; or scores are not in [0, 1].
+        """
+        boxes, scores = self.boxes, self.scores
+        where = f"an image of {width} x {height} pixels"
+        if not np.isfinite(boxes).all():
+            row = int(np.argmin(np.isfinite(boxes).all(axis=1)))
+            raise ValueError(f"box {row} is {_row(boxes, row)}: coordinates are finite numbers")
+        if scores is not None and not ((scores >= 0) & (scores <= 1)).all():
+            row = int(np.argmin((scores >= 0) & (scores <= 1)))
+            raise ValueError(f"the score of box {row} is {scores[row]:g}: scores are from 0 to 1")
+        if len(boxes) and boxes.max() <= 1 and boxes.min() >= 0 and min(height, width) > 2:
+            raise ValueError(
+                f"all boxes lie from 0 to 1 in {where}, as shares of the image do: multiply them by "
+                f"({width}, {height}, {width}, {height})"
+            )
+        backwards = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
+        if backwards.any():
+            row = int(backwards.argmax())
+            raise ValueError(
+                f"box {row} is {_row(boxes, row)}, which ends before it begins: boxes are (x0, y0, x1, y1). "
+                "If these are (x, y, width, height), add x and y to width and height"
+            )
+        clipped = boxes.clip(0, [width, height, width, height])
+        outside = (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
+        if outside.any():
+            row = int(outside.argmax())
+            raise ValueError(
+                f"box {row} is {_row(boxes, row)}, outside {where}: boxes are (x0, y0, x1, y1) in pixels of "
+                "the upright image as it was given, not as a network resized it"
+            )
+        return clipped, int((np.abs(clipped - boxes) > 1).any(axis=1).sum())
+
+
+def _array(values: Any) -> NDArray[Any]:
+    if isinstance(values, Boxes):
+        values = values.tensor
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().numpy()
+    return np.asarray(values)
+
+
+def _numbers(values: Any, name: str) -> NDArray[np.float64]:
+    try:
+        array = _array(values)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{name} can't be read as numbers: {error}") from error
+    if array.size and array.dtype.kind not in "iuf":
+        kind = type(values).__name__
+        hint = "; GivenBoxes.from_... takes what detectors return" if array.dtype == object else ""
+        raise ValueError(f"{name} are numbers, not {kind} of {array.dtype}{hint}")
+    return array.astype(np.float64)
+
+
+def _listed(values: Any) -> list[Any]:
+    if isinstance(values, str):
+        raise ValueError(f"classes are one for each box, not the text {values!r}: give a list")
+    if isinstance(values, np.ndarray | torch.Tensor):
+        return list(_array(values).reshape(-1).tolist())
+    return list(values)
+
+
+def _class(value: Any) -> ClassLike:
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bool) or int(value) != value:
+        raise ValueError(f"{value!r} is no class: give names or indices")
+    return int(value)
+
+
+def _named(labels: Iterable[Any], names: Names) -> list[str]:
+    found = []
+    for label in labels:
+        number = int(label)
+        try:
+            found.append(str(names[number]))
+        except (KeyError, IndexError) as error:
+            raise ValueError(f"label {number} has no name among the {len(names)} that were given") from error
+    return found
+
+
+def _unknown(classes: Sequence[ClassLike], thing_classes: Sequence[str]) -> str:
+    first = classes[0]
+    several = f" ({len(classes)} classes are unknown)" if len(classes) > 1 else ""
+    if not isinstance(first, str):
+        return f"the model has no class {first}{several}: its classes are 0 to {len(thing_classes) - 1}"
+    near = get_close_matches(first, thing_classes, n=3) or list(thing_classes[:3])
+    return (
+        f"the model knows no class {first!r}{several}; it has {', '.join(map(repr, near))} and others, see "
+        "predictor.thing_classes. GivenBoxes.only leaves other classes out"
+    )
+
+
+def _row(boxes: NDArray[np.float64], row: int) -> str:
+    return f"({', '.join(f'{x:g}' for x in boxes[row])})"

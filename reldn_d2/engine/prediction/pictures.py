@@ -1,0 +1,109 @@
+"""Pictures of every kind that people hold in Python, as the arrays that a mapper works on."""
+
+import os
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from detectron2.data import detection_utils as utils
+from numpy.typing import NDArray
+from PIL import Image
+
+from reldn_d2.data.images import read_image
+
+#: An image file, a (H, W, 3) uint8 array, a picture of PIL, or a (3, H, W) uint8 tensor.
+ImageLike = str | os.PathLike[str] | NDArray[np.uint8] | Image.Image | torch.Tensor
+#: Order of the channels of arrays and tensors.
+Color = Literal["bgr", "rgb"]
+
+_WANTED = (
+    "an image is a path, a (H, W, 3) uint8 array, a picture of PIL, or a (3, H, W) uint8 tensor (arrays and "
+    'tensors in the order BGR, or RGB with color="rgb")'
+)
+# PIL's modes with 8 bits for each channel, which lose nothing but transparency when they become RGB.
+_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
+
+
+def to_picture(image: ImageLike, color: Color, image_format: str) -> NDArray[Any]:
+    """Converts an image to the array that `read_image` returns for a file with the same picture.
+
+    Files and pictures of PIL are turned upright as their EXIF data say, and have no need of `color`.
+
+    Args:
+        image: see `ImageLike`.
+        color: order of the channels of an array or tensor.
+        image_format: a format of `detectron2.data.detection_utils.read_image`, for example "BGR".
+
+    Returns:
+        (H, W, channels) picture. It may share memory with the image.
+
+    Raises:
+        OSError: see `read_image`.
+        ValueError: it is no image, or the file cannot be decoded. The message says what is wanted and what
+            was given.
+    """
+    if color not in get_args(Color):
+        raise ValueError(f'color is {color!r}: use "bgr", as OpenCV and Detectron2 do, or "rgb"')
+    if isinstance(image, str | os.PathLike):
+        return read_image(os.fspath(image), image_format)
+    picture = image if isinstance(image, Image.Image) else None
+    if picture is None:
+        array = _checked(_channels_last(image), image)
+        if color.upper() == image_format:
+            return array
+        rgb = array if color == "rgb" else array[:, :, ::-1]
+        if image_format == "BGR":
+            return rgb[:, :, ::-1]
+        picture = Image.fromarray(np.ascontiguousarray(rgb))
+    elif picture.mode not in _MODES:
+        raise ValueError(
+            f"the picture has PIL's mode {picture.mode!r}, which has more than 8 bits a channel: scale it to "
+            '0..255 and convert it to "RGB"'
+        )
+    elif not picture.width or not picture.height:
+        raise ValueError(f"the picture has {picture.width} x {picture.height} pixels")
+    converted: NDArray[Any] = utils.convert_PIL_to_numpy(utils._apply_exif_orientation(picture), image_format)
+    return converted
+
+
+def _channels_last(image: Any) -> NDArray[Any]:
+    if isinstance(image, np.ndarray):
+        return image
+    if not isinstance(image, torch.Tensor):
+        # cv2.imread returns None for a file that it can't read.
+        hint = ": check the path that it was read from" if image is None else ""
+        raise ValueError(f"{_WANTED}, not {type(image).__name__}{hint}")
+    if image.ndim == 3 and image.shape[0] != 3 and image.shape[2] == 3:
+        raise ValueError(f"{_WANTED}, not a tensor of shape {tuple(image.shape)}: permute(2, 0, 1)")
+    array: NDArray[Any] = image.detach().cpu().numpy()
+    return array.transpose(1, 2, 0) if array.ndim == 3 else array
+
+
+def _checked(array: NDArray[Any], given: Any) -> NDArray[np.uint8]:
+    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3 and array.size:
+        return array
+    kind = "a tensor" if isinstance(given, torch.Tensor) else "an array"
+    raise ValueError(f"{_WANTED}, not {kind} of shape {tuple(given.shape)} {given.dtype}{_remedy(array)}")
+
+
+def _remedy(array: NDArray[Any]) -> str:
+    """What makes an image of an array that is none, as the end of a sentence."""
+    if not array.size:
+        return " without a pixel"
+    if array.ndim == 4:
+        return ": give several images as a list"
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).all():
+            return " with NaN or infinity: find out where they come from"
+        if array.min() >= 0 and array.max() <= 1:
+            return " from 0 to 1: (255 * image).round(), as uint8"
+        return f" from {array.min():g} to {array.max():g}: undo its normalisation, and give 0 to 255 as uint8"
+    if array.dtype != np.uint8:
+        return f" from {array.min()} to {array.max()}: scale it to 0 to 255 and convert it to uint8"
+    if array.ndim == 3 and array.shape[0] == 3:
+        return ": image.transpose(1, 2, 0) puts the channels last"
+    if array.ndim == 2 or array.shape[2] == 1:
+        return ": for a grey picture give its channel three times, np.dstack([grey] * 3)"
+    if array.shape[2] == 4:
+        return ": leave out the transparency, image[:, :, :3]"
+    return ""
