@@ -1,0 +1,16 @@
+"""Models that are saved in a folder, shared, and loaded by name."""
+
+from .find import PretrainedFolder, find_pretrained, weights_in
+from .info import EvaluationInfo, ModelInfo, TrainingInfo
+from .model import PretrainedModel, usual_device
+
+__all__ = [
+    "EvaluationInfo",
+    "ModelInfo",
+    "PretrainedFolder",
+    "PretrainedModel",
+    "TrainingInfo",
+    "find_pretrained",
+    "usual_device",
+    "weights_in",
+]
