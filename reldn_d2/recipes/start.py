@@ -9,6 +9,7 @@ from reldn_d2.checkpoint.importers.efficientnet_lite import installed_weights, t
 from reldn_d2.data import RegisteredData
 from reldn_d2.engine import load_config
 from reldn_d2.engine.parts import CONFIG_FILE, FINAL_WEIGHTS
+from reldn_d2.engine.pretrained import find_pretrained
 from reldn_d2.model_zoo import get_config_file
 
 #: The weights that mean: start from random weights, whatever is at hand.
@@ -89,10 +90,13 @@ def _imagenet(weights: dict[str, Any], source: Path, folder: Path) -> Start:
 def _given(path: Path, data: RegisteredData, folder: Path) -> Start:
     file = path / FINAL_WEIGHTS if path.is_dir() else path
     if not file.is_file():
-        raise FileNotFoundError(
-            f"--weights {path}: there is no file {file}. Give a checkpoint, or the folder of a finished "
-            "training"
-        )
+        try:
+            file = find_pretrained(str(path)).weights_file
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"--weights {path}: there is no file {file}. Give a checkpoint, the folder of a finished "
+                "training or of a saved model, a name of the model zoo, or a hub id"
+            ) from error
     checkpoint, config = read_checkpoint(file), file.parent / CONFIG_FILE
     if not config.is_file():
         try:

@@ -1,6 +1,8 @@
 """Models that are saved in a folder, shared, and loaded by name."""
 
 from .find import PretrainedFolder, find_pretrained, weights_in
+from .folder import is_saved_folder
+from .hub import is_hub_id
 from .info import EvaluationInfo, ModelInfo, TrainingInfo
 from .model import PretrainedModel, usual_device
 
@@ -11,6 +13,8 @@ __all__ = [
     "PretrainedModel",
     "TrainingInfo",
     "find_pretrained",
+    "is_hub_id",
+    "is_saved_folder",
     "usual_device",
     "weights_in",
 ]

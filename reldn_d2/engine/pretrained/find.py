@@ -7,6 +7,7 @@ from pathlib import Path
 
 from reldn_d2.checkpoint import last_checkpoint_in
 from reldn_d2.model_zoo import zoo_entry, zoo_names
+from reldn_d2.utils.system_errors import extended
 
 from ..parts import CONFIG_FILE, FINAL_WEIGHTS
 from ..zoo_models import zoo_folder
@@ -59,8 +60,8 @@ def find_pretrained(
             entry of the model zoo; or a hub id, owner/name.
         revision, token, cache_dir, local_files_only, force_download: for the hub, as in `huggingface_hub`.
         sha256: expected digest: of the file SHA256SUMS of a saved model, which has those of its other files;
-            otherwise of the checkpoint, for the model zoo of the file that is downloaded. It is compared before
-            anything else is read.
+            otherwise of the checkpoint, for the model zoo of the file that is downloaded. It is compared
+            before anything else is read.
         trust: take an entry of the model zoo whose digest is not known.
 
     Raises:
@@ -80,7 +81,7 @@ def find_pretrained(
     if at_home:
         return _of_the_zoo(text, options, sha256, trust=trust)
     if isinstance(name, str) and is_hub_id(name):
-        return PretrainedFolder.of(open_folder(download(name, options), name=name, sha256=sha256))
+        return PretrainedFolder.of(open_folder(_of_the_hub(name, options), name=name, sha256=sha256))
     if "://" in text:
         raise ValueError(
             f"{text} is the address of a file, which has no config: download it, and give the folder of it "
@@ -90,6 +91,13 @@ def find_pretrained(
         f"{text}: there is no such file or folder{_near_misses(path)}. Give the folder of a saved model or "
         "of a training, a checkpoint, a name of the model zoo, or a hub id, owner/name"
     )
+
+
+def _of_the_hub(name: str, options: HubOptions) -> Path:
+    try:
+        return download(name, options)
+    except OSError as error:  # a misspelt folder has the form of a hub id, too
+        raise extended(error, f"There is no folder {name} here, either{_near_misses(Path(name))}") from error
 
 
 def _of_the_zoo(name: str, options: HubOptions, sha256: str | None, *, trust: bool) -> PretrainedFolder:
