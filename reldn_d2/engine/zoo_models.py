@@ -93,8 +93,8 @@ def _expected_digest(entry: ZooEntry, sha256: str | None, *, trust: bool) -> str
     if expected is None and not trust:
         raise ValueError(
             f"the digest of the model {entry.name} is not known here, so its file can't be told from another "
-            "one: give the digest that you expect as sha256 (--sha256), or accept any file with trust=True "
-            "(--trust)"
+            f"one: give the digest that you expect as sha256 (--weights {entry.name}?sha256=DIGEST), or accept "
+            f"any file with trust=True (--weights {entry.name}?trust=True)"
         )
     return expected
 
