@@ -392,7 +392,10 @@ WRONG_BOXES: dict[str, tuple[dict[str, Any], str]] = {
     "one box": ({"boxes": [1, 2, 3, 4]}, r"boxes of shape \(4,\)"),
     "texts": ({"boxes": [["1", "2", "3", "4"]]}, "boxes are numbers"),
     "ragged": ({"boxes": [[1, 2, 3, 4], [1, 2]]}, "boxes can't be read as numbers"),
-    "a detector's object": ({"boxes": SimpleNamespace(xyxy=BOXES)}, "GivenBoxes.from_"),
+    "supervision": ({"boxes": SimpleNamespace(xyxy=BOXES, class_id=None)}, r"GivenBoxes\.from_supervision"),
+    "ultralytics": ({"boxes": SimpleNamespace(boxes=SimpleNamespace(xyxy=1))}, r"from_ultralytics"),
+    "torchvision": ({"boxes": {"boxes": BOXES}}, r"GivenBoxes\.from_torchvision"),
+    "coco": ({"boxes": [{"bbox": [1, 2, 3, 4]}]}, r"GivenBoxes\.from_coco"),
     "an unknown name": (
         {"boxes": BOXES, "classes": ["cup", "guitars", "persons"]},
         r"no class 'guitars' \(2 classes.*'guitar'",

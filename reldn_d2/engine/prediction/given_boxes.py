@@ -242,15 +242,27 @@ def _array(values: Any) -> NDArray[Any]:
 
 
 def _numbers(values: Any, name: str) -> NDArray[np.float64]:
+    hint = _constructor_for(values)
+    if hint:
+        raise ValueError(f"{name} are numbers, not what a detector returns: GivenBoxes.{hint} takes it")
     try:
         array = _array(values)
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"{name} can't be read as numbers: {error}") from error
     if array.size and array.dtype.kind not in "iuf":
-        kind = type(values).__name__
-        hint = "; GivenBoxes.from_... takes what detectors return" if array.dtype == object else ""
-        raise ValueError(f"{name} are numbers, not {kind} of {array.dtype}{hint}")
+        raise ValueError(f"{name} are numbers, not {type(values).__name__} of {array.dtype}")
     return array.astype(np.float64)
+
+
+def _constructor_for(values: Any) -> str:
+    """The constructor of `GivenBoxes` that takes an object; empty if there is none."""
+    if isinstance(values, Mapping):
+        return "from_torchvision"
+    if isinstance(values, list | tuple) and values and isinstance(values[0], Mapping):
+        return "from_coco"
+    if hasattr(values, "class_id"):
+        return "from_supervision"
+    return "from_ultralytics" if hasattr(getattr(values, "boxes", None), "xyxy") else ""
 
 
 def _listed(values: Any) -> list[Any]:
