@@ -1,6 +1,6 @@
 """The commands of docs/photo_model.md, one after the other, at reduced size on a few real photos.
 
-Downloads are replaced by archives that the test has made, and the weights of Detectron2's model zoo by random ones.
+Downloads are replaced by archives that the test has made, the weights of Detectron2's model zoo by random ones.
 """
 
 import json
@@ -64,7 +64,10 @@ def vg_archives(dev_data: Path, tmp_path: Path) -> Path:
     folder.mkdir()
     pictures = sorted((dev_data / "vrd_mini" / "sg_dataset" / "sg_test_images").glob("*.jpg"))
     photos = []
-    with zipfile.ZipFile(folder / "images.zip", "w") as first, zipfile.ZipFile(folder / "images2.zip", "w") as second:
+    with (
+        zipfile.ZipFile(folder / "images.zip", "w") as first,
+        zipfile.ZipFile(folder / "images2.zip", "w") as second,
+    ):
         for number, picture in enumerate(pictures[: 2 * PER_SPLIT]):
             width, height = Image.open(picture).size
             split = TRAIN if number < PER_SPLIT else TEST
@@ -162,7 +165,7 @@ def _reldn(words: list[str], _: Path) -> None:
 
 
 def _no_digest(_: list[str], archives: Path) -> None:
-    """The archives of the test have other digests; `test_the_digests_are_those_of_the_data_page` compares them."""
+    """The archives of the test have other digests. The page's are compared with another page."""
 
 
 COMMANDS: dict[str, Callable[[list[str], Path], None]] = {

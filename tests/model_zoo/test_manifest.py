@@ -31,7 +31,9 @@ def test_the_first_one_needs_no_network() -> None:
 def test_a_name_that_is_none_shows_similar_ones() -> None:
     with pytest.raises(FileNotFoundError, match=r"no model 'scenes-tinny': did you mean scenes-tiny\?"):
         zoo_entry("scenes-tinny")
-    with pytest.raises(FileNotFoundError, match="no model '???': there are scenes-tiny, authors-".replace("?", r"\?")):
+    with pytest.raises(
+        FileNotFoundError, match="no model '???': there are scenes-tiny, authors-".replace("?", r"\?")
+    ):
         zoo_entry("???")
 
 

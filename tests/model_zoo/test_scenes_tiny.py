@@ -1,4 +1,4 @@
-"""The model that travels in the wheel: complete, small, and right about the scene beside it. No network is used."""
+"""The model that travels in the wheel: complete, small, right about the scene beside it, without a network."""
 
 import json
 import socket
@@ -45,7 +45,15 @@ def annotated_triplets() -> set[tuple[str, str, str]]:
 
 def test_its_files_are_complete_and_small() -> None:
     assert find_pretrained("scenes-tiny").path == ENTRY.folder
-    names = {"model.safetensors", "config.yaml", "model.json", "README.md", "SHA256SUMS", "NOTICE", "sample.png"}
+    names = {
+        "model.safetensors",
+        "config.yaml",
+        "model.json",
+        "README.md",
+        "SHA256SUMS",
+        "NOTICE",
+        "sample.png",
+    }
     assert {file.name for file in ENTRY.folder.iterdir()} == names
     assert sum(file.stat().st_size for file in ENTRY.folder.iterdir()) <= MOST_BYTES
 
