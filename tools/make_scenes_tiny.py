@@ -5,8 +5,9 @@ python tools/make_scenes_tiny.py --output output/scenes_tiny
 python tools/make_scenes_tiny.py --from-runs output/scenes_tiny
 
 The first command trains the detector and RelDN with a fixed seed, evaluates, and packs the weights in half
-precision into reldn_d2/model_zoo/weights/scenes-tiny. A second call keeps what is finished. The second command
-packs runs that are there. Both evaluate the packed model, too, and compare its answers with those before packing.
+precision into reldn_d2/model_zoo/weights/scenes-tiny. A second call keeps what is finished. The second
+command packs runs that are there. Both also evaluate the packed model, and compare its answers with those
+before packing.
 """
 
 import argparse
@@ -34,8 +35,8 @@ from reldn_d2.utils.io import atomic_write
 NAME = "scenes-tiny"
 DESCRIPTION = (
     "RelDN with a narrow ResNet-50 (three sixteenths of its width) on the drawn scenes of reldn_d2: people, "
-    "cups, guitars, tables, hats and boxes. It is for trying things out and for tests. It knows nothing about "
-    "photos."
+    "cups, guitars, tables, hats and boxes. It is for trying things out and for tests. It knows nothing "
+    "about photos."
 )
 TRAIN, TEST = "reldn_scenes_train", "reldn_scenes_test"
 TASKS = ("prdcls", "sgdet")

@@ -1,6 +1,6 @@
 """The commands of docs/photo_model.md, one after the other, at reduced size on a few real photos.
 
-Downloads are replaced by archives that the test has made, the weights of Detectron2's model zoo by random ones.
+Downloads are replaced by archives that the test has made, weights of Detectron2's model zoo by random ones.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The model that travels in the wheel: complete, small, right about the scene beside it, without a network."""
+"""The model that travels in the wheel: complete, small, right about its sample, without a network."""
 
 import json
 import socket
