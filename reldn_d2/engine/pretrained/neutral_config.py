@@ -48,6 +48,7 @@ def neutral_config(cfg: Config) -> bytes:
         except ValueError as error:
             reason = str(error).partition(_ADVICE_FOR_READERS)[0].replace(str(file), CONFIG_FILE)
             raise ValueError(f"the config can't travel with the model: {reason}") from error
+        read.save(file)  # without anchors for lists that defaults share, so that a loaded config is the same
         return file.read_bytes()
 
 
