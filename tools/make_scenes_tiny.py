@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from detectron2.data import DatasetCatalog
 from detectron2.structures import pairwise_iou
@@ -168,7 +167,7 @@ def print_digest(target: Path) -> None:
 def answers(weights: Path) -> list[Any]:
     """What a model finds in every test scene."""
     predictor = RelationPredictor.from_pretrained(weights, device="cpu")
-    return [predictor(cv2.imread(image["file_name"])) for image in DatasetCatalog.get(TEST)]
+    return [predictor(image["file_name"]) for image in DatasetCatalog.get(TEST)]
 
 
 def compare(before: Sequence[Any], after: Sequence[Any]) -> Differences:
