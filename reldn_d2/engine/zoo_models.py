@@ -1,4 +1,4 @@
-"""Models of the model zoo as folders: those of the wheel as they are, others downloaded, checked, converted."""
+"""Models of the model zoo as folders: those of the wheel, and others, downloaded, checked and converted."""
 
 import hashlib
 import logging
@@ -45,7 +45,8 @@ def zoo_folder(
         entry: the model.
         sha256: digest that the file must have, 64 hexadecimal digits. None: that of the entry.
         trust: whether to take a file that has no digest to compare it with.
-        cache_dir: folder for downloads and converted checkpoints. None: `model_zoo` in the user's cache folder.
+        cache_dir: folder for downloads and converted checkpoints. None: `model_zoo` in the user's cache
+            folder.
         local_files_only: whether to use no network.
         force_download: whether to download a file again that is in the cache.
 
@@ -64,14 +65,14 @@ def zoo_folder(
     if entry.source == "url" and (force_download or not file.is_file()):
         if local_files_only:
             raise FileNotFoundError(
-                f"the model {entry.name} is not in {folder}, and no network may be used: allow it, or put the "
-                f"file {entry.location} at {file}"
+                f"the model {entry.name} is not in {folder}, and no network may be used: allow it, or put "
+                f"the file {entry.location} at {file}"
             )
         _download(entry.location, file, expected)
     if not file.is_file():
         raise FileNotFoundError(
-            f"the model {entry.name} has to be downloaded by hand: open {entry.location}, unpack the archive, "
-            f"and put its file {entry.file} at {file}"
+            f"the model {entry.name} has to be downloaded by hand: open {entry.location}, unpack the "
+            f"archive, and put its file {entry.file} at {file}"
         )
     found = _digest_of(file)
     if expected is None:
@@ -93,8 +94,8 @@ def _expected_digest(entry: ZooEntry, sha256: str | None, *, trust: bool) -> str
     if expected is None and not trust:
         raise ValueError(
             f"the digest of the model {entry.name} is not known here, so its file can't be told from another "
-            "one: give the digest that you expect as sha256 (--sha256), or accept any file with trust=True "
-            "(--trust)"
+            f"one: give the digest that you expect as sha256 (--weights {entry.name}?sha256=DIGEST), or "
+            f"accept any file with trust=True (--weights {entry.name}?trust=True)"
         )
     return expected
 
@@ -139,7 +140,7 @@ def _other_digest(what: str, found: str, expected: str) -> str:
 
 
 def _converted(entry: ZooEntry, file: Path, sha256: str, folder: Path) -> Path:
-    """The folder with the converted checkpoint. It is made anew if file, config or conversion have changed."""
+    """The folder with the converted checkpoint, made anew if file, config or conversion have changed."""
     cfg = load_config(get_config_file(entry.config), ["MODEL.WEIGHTS", ""])
     config = cfg.dump()
     result = folder / f"converted_{digest([str(_CONVERSION), sha256, config])[:16]}"

@@ -99,7 +99,9 @@ def test_shapes_that_differ_from_the_models_are_listed(
 
 def test_parts_that_the_config_switches_off_are_listed(weights: dict[str, Tensor]) -> None:
     off = ["MODEL.ROI_RELATION_HEAD.SPATIAL.ENABLED", "False"]
-    model = authors_checkpoint.model_without_memory(load_config(str(VGG_CONFIG), [*WIDTHS.vgg_options(), *off]))
+    model = authors_checkpoint.model_without_memory(
+        load_config(str(VGG_CONFIG), [*WIDTHS.vgg_options(), *off])
+    )
     lines = refusal(weights, model)
     assert lines[1].startswith(
         "tensors that the config's model lacks, under our names (6): "
@@ -199,7 +201,9 @@ def test_a_detector_does_not_need_the_settings_of_reldn() -> None:
     architecture = AuthorsArchitecture.of(shapes_alone(detector_shapes(Widths(groups=1), vgg=False)))
     options = ["MODEL.RESNETS.STRIDE_IN_1X1", "True"]
     options += ["MODEL.ROI_RELATION_HEAD.VISUAL.FEATURES_BEFORE_RELU", "False"]
-    authors_checkpoint.check_config(load_config(str(CONFIGS / "vg" / "detector_x101_fpn.yaml"), options), architecture)
+    authors_checkpoint.check_config(
+        load_config(str(CONFIGS / "vg" / "detector_x101_fpn.yaml"), options), architecture
+    )
 
 
 def test_random_weights_of_the_tests_differ() -> None:

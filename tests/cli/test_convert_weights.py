@@ -15,7 +15,7 @@ from torchvision.models.vgg import make_layers
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.checkpoint.importers import to_vgg16_detector
-from reldn_d2.engine import authors_checkpoint, RelationPredictor, load_config, vocabulary_of
+from reldn_d2.engine import RelationPredictor, authors_checkpoint, load_config, vocabulary_of
 from tests.builders.authors_checkpoints import (
     CONFIGS,
     SCENES,

@@ -1,6 +1,6 @@
 """The commands of docs/photo_model.md, one after the other, at reduced size on a few real photos.
 
-Downloads are replaced by archives that the test has made, and the weights of Detectron2's model zoo by random ones.
+Downloads are replaced by archives that the test has made, weights of Detectron2's model zoo by random ones.
 """
 
 import json
@@ -64,7 +64,10 @@ def vg_archives(dev_data: Path, tmp_path: Path) -> Path:
     folder.mkdir()
     pictures = sorted((dev_data / "vrd_mini" / "sg_dataset" / "sg_test_images").glob("*.jpg"))
     photos = []
-    with zipfile.ZipFile(folder / "images.zip", "w") as first, zipfile.ZipFile(folder / "images2.zip", "w") as second:
+    with (
+        zipfile.ZipFile(folder / "images.zip", "w") as first,
+        zipfile.ZipFile(folder / "images2.zip", "w") as second,
+    ):
         for number, picture in enumerate(pictures[: 2 * PER_SPLIT]):
             width, height = Image.open(picture).size
             split = TRAIN if number < PER_SPLIT else TEST
@@ -162,7 +165,7 @@ def _reldn(words: list[str], _: Path) -> None:
 
 
 def _no_digest(_: list[str], archives: Path) -> None:
-    """The archives of the test have other digests; `test_the_digests_are_those_of_the_data_page` compares them."""
+    """The archives of the test have other digests. The page's are compared with another page."""
 
 
 COMMANDS: dict[str, Callable[[list[str], Path], None]] = {
@@ -184,6 +187,9 @@ def test_vrd(reader: Path, vrd_archives: Path) -> None:
         assert "rel_k70_R@50" in (inference / task / "relation_results.csv").read_text()
     assert "relationships" in json.loads((reader / "predictions" / "photo.json").read_text())
     assert (reader / "vrd.html").is_file()
+    (keep,) = section("Keep it, and share it")
+    exec(compile("\n" * keep.line + keep.text, PAGE, "exec"), {})
+    assert (reader / "my-vrd-model" / "model.safetensors").is_file()
 
 
 @NEEDS_UNZIP
@@ -197,9 +203,9 @@ def test_visual_genome(reader: Path, vg_archives: Path) -> None:
     assert (reader / "predictions" / "photo.json").is_file()
 
 
-def test_every_block_of_commands_is_run() -> None:
-    found = [*section("VRD, in an evening"), *section("Visual Genome")]
-    assert found == [block for block in BLOCKS if block.language == "bash"]
+def test_every_block_is_run() -> None:
+    headings = ("VRD, in an evening", "Visual Genome", "Keep it, and share it")
+    assert [block for heading in headings for block in section(heading)] == BLOCKS
 
 
 def test_the_addresses_and_digests_are_those_of_the_data_page() -> None:

@@ -39,8 +39,12 @@ def by_hand(tmp_path: Path) -> ZooEntry:
 def remote(by_hand: ZooEntry, authors_file: Path) -> ZooEntry:
     """The same as if it were at an address, which is that of a local file."""
     return replace(
-        by_hand, source="url", location=authors_file.as_uri(), file=authors_file.name, sha256=sha256(authors_file)
-    )  # fmt: skip
+        by_hand,
+        source="url",
+        location=authors_file.as_uri(),
+        file=authors_file.name,
+        sha256=sha256(authors_file),
+    )
 
 
 def sha256(file: Path) -> str:
@@ -119,10 +123,10 @@ def test_a_file_that_changed_in_the_cache_is_refused(
 
 
 @pytest.mark.usefixtures("unread")
-def test_a_file_without_a_digest_is_refused_before_it_is_downloaded(
-    remote: ZooEntry, tmp_path: Path
-) -> None:
-    with pytest.raises(ValueError, match=r"digest of the model authors-vg-x101-fpn is not known.*--trust"):
+def test_a_file_without_a_digest_is_refused_before_it_is_downloaded(remote: ZooEntry, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=rf"digest of the model {NAME} is not known.*--weights {NAME}\?trust=True"
+    ):
         zoo_folder(replace(remote, sha256=None), cache_dir=tmp_path / "cache")
     assert files_in(tmp_path / "cache") == []
 
@@ -160,8 +164,8 @@ def test_what_a_person_has_to_download(by_hand: ZooEntry, authors_file: Path, tm
     with pytest.raises(FileNotFoundError) as error:
         zoo_folder(by_hand, cache_dir=tmp_path / "cache", trust=True)
     assert str(error.value) == (
-        f"the model {NAME} has to be downloaded by hand: open {by_hand.location}, unpack the archive, and put "
-        f"its file trained_models/vg_X-101-64x4d-FPN/model_step62722.pth at {place}"
+        f"the model {NAME} has to be downloaded by hand: open {by_hand.location}, unpack the archive, and "
+        f"put its file trained_models/vg_X-101-64x4d-FPN/model_step62722.pth at {place}"
     )
     place.parent.mkdir(parents=True)
     place.symlink_to(authors_file)
