@@ -12,7 +12,7 @@ INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 # Worker processes with one thread each. More than 8 spend their time on importing PyTorch.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: install browser demo test test-slow test-random trials lint types clean
+.PHONY: install browser demo scenes-tiny test test-slow test-random trials lint types clean
 
 install: $(INSTALLED)
 
@@ -34,6 +34,10 @@ browser:
 
 demo: $(INSTALLED)
 	$(BIN)/reldn demo --output output/demo
+
+# The model of the drawn scenes that the wheel holds: trains it, and packs it into reldn_d2/model_zoo/weights.
+scenes-tiny: $(INSTALLED)
+	$(BIN)/python tools/make_scenes_tiny.py --output output/scenes_tiny
 
 test: $(INSTALLED)
 	$(PYTEST)

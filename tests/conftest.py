@@ -16,7 +16,7 @@ from detectron2.utils.logger import setup_logger
 from hypothesis import HealthCheck, settings
 
 from reldn_d2 import config
-from reldn_d2.engine import load_config, user_modules
+from reldn_d2.engine import RelationPredictor, load_config, user_modules
 from reldn_d2.modeling import CONTRASTIVE_TERM_REGISTRY, ROI_RELATION_HEAD_REGISTRY
 from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig
 
@@ -130,3 +130,9 @@ def tiny_config(tmp_path: Path) -> TinyConfig:
         return load_config(str(REPOSITORY / "configs" / "scenes" / file), options)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def scenes_tiny() -> RelationPredictor:
+    """The trained model of the drawn scenes that the wheel holds. It is shared: do not change it."""
+    return RelationPredictor.from_pretrained("scenes-tiny", device="cpu")

@@ -74,6 +74,15 @@ def test_it_holds_every_file_of_the_packages_and_every_config(wheel: Path) -> No
     assert names == expected
 
 
+def test_it_holds_a_model_that_works_without_a_network_and_stays_small(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        sizes = {x.filename: x.file_size for x in archive.infolist()}
+    model = {name: size for name, size in sizes.items() if name.startswith("reldn_d2/model_zoo/weights/")}
+    assert "reldn_d2/model_zoo/weights/scenes-tiny/model.safetensors" in model
+    assert sum(model.values()) <= 8_000_000
+    assert wheel.stat().st_size <= 10_000_000
+
+
 def test_it_installs_the_command(wheel: Path) -> None:
     assert "reldn = reldn_cli.main:main" in read(wheel, "entry_points.txt")
 

@@ -1,5 +1,6 @@
 """Reads checkpoints in all formats that training can start from, and writes converted weights."""
 
+import json
 import logging
 from collections.abc import Mapping, MutableMapping
 from dataclasses import asdict
@@ -14,8 +15,13 @@ from reldn_d2.structures.vocabulary import Vocabulary
 from reldn_d2.utils.io import atomic_write
 
 from .safe_files import read_pickle, read_torch
+from .safetensors_files import SUFFIX as SAFETENSORS
+from .safetensors_files import read_safetensors, write_safetensors
 
 logger = logging.getLogger(__name__)
+
+# Key of the class names in a checkpoint.
+_VOCABULARY = "vocabulary"
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -24,6 +30,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     * `.pkl`: Detectron2's model zoo ("model" and "__author__"), or Caffe2 (blobs by name, possibly under
       "blobs").
     * `.pyth`: pycls ("model_state").
+    * `.safetensors`: tensors by Detectron2's names; the vocabulary as JSON among the texts of the header.
     * any other suffix: `torch.save` of a dict that has a state dict under "model", or of a state dict.
 
     Args:
@@ -41,6 +48,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = _from_pickle(_mapping(read_pickle(path), path), path)
     elif path.suffix == ".pyth":
         checkpoint = _from_pycls(_mapping(read_torch(path), path), path)
+    elif path.suffix == SAFETENSORS:
+        checkpoint = _from_safetensors(path)
     else:
         content = _mapping(read_torch(path), path)
         checkpoint = {**content} if "model" in content else {"model": content}
@@ -76,6 +85,21 @@ def _from_pycls(content: MutableMapping[str, Any], path: Path) -> dict[str, Any]
     state = _mapping(content["model_state"], path)
     model = {name: value for name, value in state.items() if not str(name).endswith("num_batches_tracked")}
     return {"model": model, "__author__": "pycls", "matching_heuristics": True}
+
+
+def _from_safetensors(path: Path) -> dict[str, Any]:
+    tensors, texts = read_safetensors(path)
+    if _VOCABULARY not in texts:
+        return {"model": tensors}
+    try:
+        vocabulary = json.loads(texts[_VOCABULARY])
+    except (RecursionError, ValueError) as error:
+        raise ValueError(
+            f"{path} has a {_VOCABULARY!r} in its header that is not JSON ({error}): save it again with "
+            "`write_weights`"
+        ) from error
+    names = Vocabulary.from_saved(vocabulary, str(path))
+    return {"model": tensors, _VOCABULARY: asdict(names)}
 
 
 def _check_tensors(model: Any, path: Path) -> None:
@@ -130,12 +154,14 @@ def write_weights(path: Path, model: Mapping[str, Tensor], vocabulary: Vocabular
     """Writes weights atomically, in the form that RelationCheckpointer reads.
 
     Args:
-        path: file to write.
+        path: file to write, of safetensors if its name ends in ".safetensors", else of `torch.save`.
         model: state dict.
         vocabulary: names of the classes of the model's outputs; None if it has no such outputs.
     """
-    checkpoint: dict[str, Any] = {"model": dict(model)}
-    if vocabulary is not None:
-        checkpoint["vocabulary"] = asdict(vocabulary)
+    names = {} if vocabulary is None else {_VOCABULARY: asdict(vocabulary)}
+    if path.suffix == SAFETENSORS:
+        write_safetensors(path, model, {key: json.dumps(value) for key, value in names.items()})
+        return
+    checkpoint: dict[str, Any] = {"model": dict(model), **names}
     with atomic_write(path) as file:
         torch.save(checkpoint, file)

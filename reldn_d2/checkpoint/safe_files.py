@@ -140,6 +140,9 @@ def looks_like(path: Path) -> str:
         # The format of PyTorch 0.4 begins with a pickle of only this number.
         is_torch = MAGIC_NUMBER.to_bytes(10, "little") in start
         return f"it is {'a file of torch.save of the old format' if is_torch else 'a pickle'}"
+    # A file of safetensors begins with the length of its header, which is JSON.
+    if start[8:9] == b"{" and start[:1] != b"{" and int.from_bytes(start[:8], "little") < 2**32:
+        return "it begins as a file of safetensors"
     text = start.decode("utf-8", errors="ignore")
     if text.lstrip().lower().startswith(("<!doctype html", "<html")):
         return "it is an HTML page, which a server may send instead of a file"

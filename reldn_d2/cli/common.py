@@ -13,11 +13,11 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 from detectron2.engine import launch
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from reldn_d2.checkpoint import last_checkpoint_in
 from reldn_d2.checkpoint.finite import NotFiniteError
 from reldn_d2.data import RegisteredData, register_data_file
 from reldn_d2.engine import (
@@ -29,9 +29,17 @@ from reldn_d2.engine import (
     parts_of,
     setup_console,
 )
-from reldn_d2.engine.parts import CONFIG_FILE, FINAL_WEIGHTS, Config
+from reldn_d2.engine.parts import CONFIG_FILE, Config
+from reldn_d2.engine.pretrained import (
+    PretrainedFolder,
+    find_pretrained,
+    is_hub_id,
+    is_saved_model,
+    usual_device,
+    weights_in,
+)
 from reldn_d2.engine.rate import Rate
-from reldn_d2.model_zoo import get_detectron2_config_file
+from reldn_d2.model_zoo import get_detectron2_config_file, zoo_names
 from reldn_d2.renamed import OLD_KEYS, present_dataset_name
 from reldn_d2.utils.plain_text import Lines, say, visible
 from reldn_d2.utils.system_errors import describe, is_explained, remedy
@@ -158,15 +166,19 @@ class Weights:
 
     Attributes:
         address: path or URL, for MODEL.WEIGHTS.
-        folder: folder of the run that wrote it; None for a URL.
+        folder: folder of the run that wrote it; None for a URL and for a model that is shared.
+        shared: a saved model, or one of the model zoo or the hub: nothing is written beside it.
     """
 
     address: str
     folder: Path | None
+    shared: PretrainedFolder | None = None
 
     @property
     def config_file(self) -> Path | None:
-        """The config that the run saved beside the checkpoint, if there is one."""
+        """The config beside the checkpoint, if there is one."""
+        if self.shared is not None:
+            return self.shared.config_file
         path = None if self.folder is None else self.folder / CONFIG_FILE
         return path if path is not None and path.is_file() else None
 
@@ -176,28 +188,53 @@ def find_weights(text: str) -> Weights:
 
     Args:
         text: a file or URL, both with or without the options after "?" that MODEL.WEIGHTS takes; the folder
-            of a run; or the name of a config in Detectron2's model zoo, such as
-            "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml", whose weights are downloaded.
+            of a run; a folder of `save_pretrained`, a name of the model zoo or a hub id, all three with or
+            without the options "sha256", "revision" and "trust" of `find_pretrained`; or the name of a config
+            in Detectron2's model zoo, such as "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml", whose weights
+            are downloaded.
 
     Raises:
-        FileNotFoundError: there is no such file, folder or name.
-        ValueError: see `last_checkpoint_in`.
+        OSError: there is no such file, folder or name, or it can't be fetched.
+        ValueError: see `last_checkpoint_in` and `find_pretrained`.
     """
     name, _, options = text.partition("?")
     if "://" in name:
         return Weights(text, None)
     path = Path(name)
+    if is_saved_model(path):
+        return _shared(name, options)
     if path.is_dir():
-        file = _weights_in(path)
+        try:
+            file = weights_in(path)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"--weights {error}") from error
         return Weights(f"{file}?{options}" if options else str(file), path)
     if path.is_file():
         return Weights(text, path.parent)
     if name.endswith(".yaml"):
         return Weights(_zoo_address(name), None)
+    if name in zoo_names() or is_hub_id(name):
+        return _shared(name, options)
     raise FileNotFoundError(
-        f"--weights {text}: there is no such file or folder: give a checkpoint, the folder of a training, "
-        "or the name of a config in Detectron2's model zoo"
+        f"--weights {text}: there is no such file or folder{near_misses(name, zoo_names())}: give a "
+        "checkpoint, the folder of a training or of a saved model, a name of the model zoo, a hub id, or the "
+        "name of a config in Detectron2's model zoo"
     )
+
+
+def _shared(name: str, options: str) -> Weights:
+    """A model that `find_pretrained` finds, with the options after the question mark."""
+    given = {key: values[-1] for key, values in parse_qs(options, keep_blank_values=True).items()}
+    trust = given.get("trust", "False")
+    if given.keys() - {"sha256", "revision", "trust"} or trust not in ("True", "False"):
+        raise ValueError(
+            f"--weights {name}?{options}: after the question mark, the options of a model are "
+            "sha256=DIGEST, revision=NAME and trust=True"
+        )
+    found = find_pretrained(
+        name, revision=given.get("revision"), sha256=given.get("sha256"), trust=trust == "True"
+    )
+    return Weights(str(found.weights_file), None, found)
 
 
 def _zoo_address(name: str) -> str:
@@ -220,22 +257,6 @@ def _zoo_address(name: str) -> str:
             "name, or the weights as a file or URL"
         ) from error
     return address
-
-
-def _weights_in(folder: Path) -> Path:
-    """The final checkpoint in the folder of a run, or else the last one."""
-    for file in (folder / FINAL_WEIGHTS, last_checkpoint_in(folder)):
-        if file is not None and file.is_file():
-            return file
-    found = sorted(str(path.relative_to(folder)) for path in folder.glob("**/*.pth"))
-    hint = (
-        f"it has {', '.join(found[:3])}: name one of them"
-        if found
-        else "it has no .pth file: train a model first"
-    )
-    raise FileNotFoundError(
-        f"--weights {folder}: this folder has no finished training ({FINAL_WEIGHTS}); {hint}"
-    )
 
 
 def prepare(args: Namespace) -> RegisteredData | None:
@@ -316,6 +337,9 @@ def load_run_config(
                 f"--{option.replace('_', '-')} and the override {key} set the same: leave one out"
             )
         opts += parts.override(key, value)
+    # The config of a shared model names no device of this machine.
+    if beside and weights and weights.shared and not {parts.keys.device} & parts.overridden_keys(opts):
+        opts += parts.override(parts.keys.device, usual_device())
     override_config(cfg, opts, config_file)
     if data is not None:
         fit_to_data(cfg, opts, data)

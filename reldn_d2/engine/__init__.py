@@ -17,6 +17,14 @@ from .optimizer import relation_optimizer_params
 from .own_data import fit_to_data, load_config_for_data
 from .parts import RunParts
 from .prediction import Entity, GivenBoxes, Outcome, Prediction, RelationPredictor, Relationship, Request
+from .pretrained import (
+    EvaluationInfo,
+    ModelInfo,
+    PretrainedFolder,
+    PretrainedModel,
+    TrainingInfo,
+    find_pretrained,
+)
 from .relation_training import RelationTraining, prepare_relation_training
 from .setup import check_num_gpus, set_up_run, setup
 from .trainer import Trainer
@@ -24,21 +32,27 @@ from .user_modules import import_data_sets
 
 __all__ = [
     "Entity",
+    "EvaluationInfo",
     "GivenBoxes",
+    "ModelInfo",
     "Outcome",
     "Prediction",
+    "PretrainedFolder",
+    "PretrainedModel",
     "RelationPredictor",
     "RelationTraining",
     "Relationship",
     "Request",
     "RunParts",
     "Trainer",
+    "TrainingInfo",
     "cache_detections",
     "check_classes",
     "check_num_gpus",
     "check_registered",
     "detector_identity",
     "evaluate",
+    "find_pretrained",
     "fit_to_data",
     "import_data_sets",
     "kind_of_config",

@@ -291,7 +291,7 @@ class LazyParts(RunParts):
         Args:
             cfg: config with the keys that the module's docstring lists.
         """
-        self.cfg = cfg
+        self.cfg: DictConfig = cfg
         train, datasets = cfg.train, cfg.datasets
         self.output_dir, self.device = train.output_dir, train.device
         self.seed = train.get("seed", -1)
@@ -429,7 +429,7 @@ class LazyParts(RunParts):
         # A checkpoint contains the settings, and is read only if they are plain Python. OmegaConf's
         # lists, such as Adam's betas, are not.
         plain = {key: tuple(value) if isinstance(value, ListConfig) else value for key, value in cfg.items()}
-        self._check_saved("optimizer", ())
+        self.check_saved("optimizer")
         optimizer: torch.optim.Optimizer = instantiate({**plain, "params": {**cfg.params, "model": model}})
         return optimizer
 
@@ -452,7 +452,7 @@ class LazyParts(RunParts):
 
         In place of Detectron2's loader it makes our own, which takes the same arguments and can be resumed.
         """
-        self._check_saved("dataloader.train", ("dataset",))
+        self.check_saved("dataloader.train", ("dataset",))
         loader = {**self.cfg.dataloader.train, "dataset": training_data}
         target = loader["_target_"]
         if (locate(target) if isinstance(target, str) else target) is build_detection_train_loader:
@@ -475,11 +475,19 @@ class LazyParts(RunParts):
 
     def _make(self, key: str) -> Any:
         """Instantiates a part of the config."""
-        self._check_saved(key, ())
+        self.check_saved(key)
         return instantiate(OmegaConf.select(self.cfg, key))
 
-    def _check_saved(self, key: str, given: Sequence[str]) -> None:
-        """Checks that a part of a saved config is complete, but for what is given otherwise."""
+    def check_saved(self, key: str, given: Sequence[str] = ()) -> None:
+        """Checks that a part of a saved config is complete.
+
+        Args:
+            key: the part.
+            given: names in it that are given otherwise.
+
+        Raises:
+            ValueError: something in it could not be saved.
+        """
         part = OmegaConf.select(self.cfg, key)
         plain = _plain(part) if OmegaConf.is_config(part) else part
         for name in given:

@@ -58,6 +58,7 @@ class RunParts(ABC):
     """The parts of a training or an evaluation. Each call of a method makes a new part.
 
     Attributes:
+        cfg: the config.
         keys: names of settings in this kind of config.
         is_python: whether this kind of config is written in Python, with overrides key=value.
         output_dir: folder of the run.
@@ -87,6 +88,7 @@ class RunParts(ABC):
 
     keys: ClassVar[KeyNames]
     is_python: ClassVar[bool]
+    cfg: Any  # a Config
     output_dir: str
     device: str
     seed: int

@@ -64,7 +64,9 @@ IMAGES, SECONDS, BYTES = 100, 20.0, 2**24
 # Outputs of an image that are larger, such as the class scores of every pixel, are not saved.
 _MOST_BYTES_OF_AN_IMAGE = 2**25
 
-# Names in an identity. The others are settings.
+#: Name of the release in an identity.
+VERSION = "version of reldn_d2"
+# More names in an identity. The others are settings.
 _DATA_SET, _DATA, _QUERIES = "data set", "content of the data (sha256)", "questions about the images (sha256)"
 _OF_A_DATA_SET = (_DATA_SET, _DATA, _QUERIES)
 # Whether a training made the shard. It makes its predictions again, so another evaluation may drop them.
@@ -88,7 +90,7 @@ def evaluation_identity(parts: RunParts, model: nn.Module) -> dict[str, str]:
         "weights (sha256)": weights_digest(model),
         "task": str(getattr(model, "task", "detection")),
         "device": torch.device(parts.device).type,
-        "version of reldn_d2": reldn_d2.__version__,
+        VERSION: reldn_d2.__version__,
         **output_settings(parts.settings(), python=parts.is_python),
     }
 
@@ -137,7 +139,8 @@ class UnfinishedEvaluation:
         return found
 
     @cached_property
-    def _of_all_data_sets(self) -> dict[str, str]:
+    def identity(self) -> dict[str, str]:
+        """See `evaluation_identity`."""
         return evaluation_identity(self._parts, self._alone)
 
     def _different_runs(self, names: Sequence[str]) -> list[str]:
@@ -145,7 +148,7 @@ class UnfinishedEvaluation:
             saved = {
                 key: text for key, text in shard.identity.items() if key not in (*_OF_A_DATA_SET, _ORIGIN)
             }
-            different = differences(saved, self._of_all_data_sets)
+            different = differences(saved, self.identity)
             if shard.identity.get(_DATA_SET) not in names:
                 different.append(f"{_DATA_SET} was {shard.identity.get(_DATA_SET)}, now {', '.join(names)}")
             if different:
@@ -260,7 +263,7 @@ class UnfinishedEvaluation:
             _QUERIES: digest(
                 part for i in sorted(asked) for part in (i, asked[i].pairs.numpy(), asked[i].triplets.numpy())
             )[:16],
-            **self._of_all_data_sets,
+            **self.identity,
             _ORIGIN: _TRAINING if self._others == "delete" else "an evaluation",
         }
 

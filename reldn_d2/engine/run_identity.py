@@ -94,6 +94,8 @@ _NOT_IN_OUTPUTS = {
 }
 
 _LISTED = 10
+#: Name of the number of training images in an identity.
+IMAGES = "number of training images"
 
 
 def free_patterns(
@@ -146,7 +148,7 @@ def run_identity(
         dataset dicts. Image folders and pixels do not count, so the data may be moved.
     """
     return {
-        "number of training images": str(len(training_data)),
+        IMAGES: str(len(training_data)),
         "training data (sha256 of annotations and precomputed detections)": fingerprint(training_data),
         **{key: value for key, value in settings.items() if not matches(key, free)},
     }

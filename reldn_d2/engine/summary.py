@@ -18,11 +18,14 @@ from reldn_d2.utils.plain_text import markdown_table, to_markdown
 
 from .console import LOG_FILE, as_block
 from .parts import CONFIG_FILE, FINAL_WEIGHTS, RunParts
+from .places import TEST_DETECTIONS
 
 SUMMARY_FILE, SUMMARY_DATA_FILE = "summary.md", "summary.json"
 BEST_WEIGHTS = "model_best.pth"
 INFERENCE = "inference"
 LAST_EVALUATION_FILE = "last_evaluation.json"
+#: In the folder of a task of a data set: the last evaluation, and what it depends on.
+EVALUATION_FILE = "evaluation.json"
 # In the folder of a data set: the images that its evaluation excluded.
 UNREADABLE_FILE = "unreadable_images.json"
 
@@ -141,6 +144,30 @@ def save_evaluation(parts: RunParts, iterations: int, identity: Mapping[str, str
         file.write(json.dumps(data, indent=1, default=float).encode())
 
 
+def save_task_results(parts: RunParts, name: str, identity: Mapping[str, str], results: Results) -> None:
+    """Keeps the results of RelDN on one data set, and of which weights and settings they are.
+
+    Args:
+        parts: parts of the evaluation.
+        name: the data set.
+        identity: see `evaluation_identity`.
+        results: "task/protocol" -> metric -> number.
+    """
+    folder = Path(parts.output_dir, INFERENCE, name)
+    notes, settings = notes_on_results(parts, [name]), parts.settings()
+    if any(json.loads(settings.get(key, "[]")) for key in TEST_DETECTIONS):
+        notes.append(f"{name}: where the task is sgdet, the boxes are precomputed detections.")
+    for task in {group.partition("/")[0] for group in results if "/" in group}:
+        data = {
+            "data_set": name,
+            "identity": {**identity},
+            "results": {group: x for group, x in results.items() if group.startswith(f"{task}/")},
+            "notes": notes,
+        }
+        with atomic_write(folder / task / EVALUATION_FILE) as file:
+            file.write(json.dumps(data, indent=1, default=float).encode())
+
+
 def finished_evaluation(
     parts: RunParts, iterations: int, identity: Mapping[str, str]
 ) -> dict[str, Any] | None:
@@ -167,10 +194,15 @@ def _saved_results(
     return results
 
 
-def notes_on_results(parts: RunParts) -> list[str]:
-    """What the last evaluation excluded, for each test set from which it excluded images."""
+def notes_on_results(parts: RunParts, names: Sequence[str] | None = None) -> list[str]:
+    """What the last evaluation excluded, for each test set from which it excluded images.
+
+    Args:
+        parts: parts of the evaluation.
+        names: data sets; None: the test sets.
+    """
     notes = []
-    for name in parts.test_datasets:
+    for name in parts.test_datasets if names is None else names:
         with suppress(FileNotFoundError):
             found = json.loads(Path(parts.output_dir, INFERENCE, name, UNREADABLE_FILE).read_text())
             notes.append(f"{name}: {excluded_images(len(found['unreadable']), found['images'])}")

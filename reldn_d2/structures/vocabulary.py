@@ -33,10 +33,11 @@ class Vocabulary:
             not isinstance(saved, dict)
             or set(saved) != set(KINDS)
             or not all(isinstance(names, list) for names in saved.values())
+            or not all(isinstance(name, str) for names in saved.values() for name in names)
         ):
             raise ValueError(
-                f"{source} has a 'vocabulary' that is not a dict of the lists {' and '.join(KINDS)}: correct "
-                "it, or remove it from the checkpoint"
+                f"{source} has a 'vocabulary' that is not a dict of the lists {' and '.join(KINDS)} of texts"
+                ": correct it, or remove it from the checkpoint"
             )
         return cls(**saved)
 

@@ -5,8 +5,7 @@ import torch
 from torch import Tensor
 
 from reldn_d2.checkpoint.importers import AuthorsArchitecture, convert, detector_of
-from reldn_d2.cli import convert_checkpoint as tool
-from reldn_d2.engine import load_config
+from reldn_d2.engine import authors_checkpoint, load_config
 from tests.builders.authors_checkpoints import (
     CONFIGS,
     FULL_VGG,
@@ -25,7 +24,7 @@ VGG_CONFIG = CONFIGS / "vrd" / "reldn_vgg16_coco.yaml"
 
 @pytest.fixture(scope="module")
 def vgg_model() -> dict[str, Tensor]:
-    return tool.model_without_memory(load_config(str(VGG_CONFIG), WIDTHS.vgg_options()))
+    return authors_checkpoint.model_without_memory(load_config(str(VGG_CONFIG), WIDTHS.vgg_options()))
 
 
 @pytest.fixture
@@ -65,7 +64,7 @@ def test_no_name_may_be_missing(name: str, weights: dict[str, Tensor], vgg_model
 
 
 def test_every_tensor_of_a_pyramid_is_wanted() -> None:
-    model = tool.model_without_memory(
+    model = authors_checkpoint.model_without_memory(
         load_config(str(CONFIGS / "vg" / "reldn_x101_fpn.yaml"), WIDTHS.fpn_options())
     )
     weights = shapes_alone(reldn_shapes(WIDTHS, vgg=False))
@@ -100,7 +99,9 @@ def test_shapes_that_differ_from_the_models_are_listed(
 
 def test_parts_that_the_config_switches_off_are_listed(weights: dict[str, Tensor]) -> None:
     off = ["MODEL.ROI_RELATION_HEAD.SPATIAL.ENABLED", "False"]
-    model = tool.model_without_memory(load_config(str(VGG_CONFIG), [*WIDTHS.vgg_options(), *off]))
+    model = authors_checkpoint.model_without_memory(
+        load_config(str(VGG_CONFIG), [*WIDTHS.vgg_options(), *off])
+    )
     lines = refusal(weights, model)
     assert lines[1].startswith(
         "tensors that the config's model lacks, under our names (6): "
@@ -170,8 +171,8 @@ def test_every_published_config_takes_its_checkpoint(file: object) -> None:
     full = FULL_VGG if vgg else FULL_X101
     widths = Widths(**{**vars(full), "classes": classes, "predicates": predicates})
     weights = shapes_alone(reldn_shapes(widths, vgg, spatial))
-    tool.check_config(cfg, AuthorsArchitecture.of(weights))
-    model = tool.model_without_memory(cfg)
+    authors_checkpoint.check_config(cfg, AuthorsArchitecture.of(weights))
+    model = authors_checkpoint.model_without_memory(cfg)
     assert convert(weights, model).keys() == model.keys()
 
 
@@ -191,16 +192,18 @@ def test_every_published_config_takes_its_checkpoint(file: object) -> None:
 def test_configs_with_other_settings_are_refused(key: str, value: str) -> None:
     architecture = AuthorsArchitecture.of(shapes_alone(reldn_shapes(WIDTHS, vgg=False)))
     file = str(CONFIGS / "vg" / "reldn_x101_fpn.yaml")
-    tool.check_config(load_config(file, SCENES), architecture)
+    authors_checkpoint.check_config(load_config(file, SCENES), architecture)
     with pytest.raises(ValueError, match=f"does not suit these weights: {key} is "):
-        tool.check_config(load_config(file, [key, value]), architecture)
+        authors_checkpoint.check_config(load_config(file, [key, value]), architecture)
 
 
 def test_a_detector_does_not_need_the_settings_of_reldn() -> None:
     architecture = AuthorsArchitecture.of(shapes_alone(detector_shapes(Widths(groups=1), vgg=False)))
     options = ["MODEL.RESNETS.STRIDE_IN_1X1", "True"]
     options += ["MODEL.ROI_RELATION_HEAD.VISUAL.FEATURES_BEFORE_RELU", "False"]
-    tool.check_config(load_config(str(CONFIGS / "vg" / "detector_x101_fpn.yaml"), options), architecture)
+    authors_checkpoint.check_config(
+        load_config(str(CONFIGS / "vg" / "detector_x101_fpn.yaml"), options), architecture
+    )
 
 
 def test_random_weights_of_the_tests_differ() -> None:

@@ -175,8 +175,11 @@ def test_without_pkg_resources_the_package_to_install_is_named(monkeypatch: pyte
 
 
 def test_weights_that_are_nowhere() -> None:
-    with pytest.raises(FileNotFoundError, match=r"--weights no/where: there is no such file or folder: give"):
-        find_weights("no/where")
+    with pytest.raises(FileNotFoundError, match=r"--weights nowhere: there is no such file or folder: give"):
+        find_weights("nowhere")
+    wanted = r"--weights authors-vg-vgg61: there is no such file or folder: did you mean authors-vg-vgg16 or"
+    with pytest.raises(FileNotFoundError, match=wanted):
+        find_weights("authors-vg-vgg61")
 
 
 # --- configs

@@ -15,8 +15,7 @@ from torchvision.models.vgg import make_layers
 
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.checkpoint.importers import to_vgg16_detector
-from reldn_d2.cli import convert_checkpoint as tool
-from reldn_d2.engine import RelationPredictor, load_config, vocabulary_of
+from reldn_d2.engine import RelationPredictor, authors_checkpoint, load_config, vocabulary_of
 from tests.builders.authors_checkpoints import (
     CONFIGS,
     SCENES,
@@ -275,7 +274,7 @@ def test_torchvisions_vgg16_at_full_size() -> None:
         theirs = vgg16(weights=None).state_dict()
     converted = to_vgg16_detector(theirs)
     cfg = load_config(str(CONFIGS / "vrd" / "detector_vgg16_imagenet.yaml"))
-    model = tool.model_without_memory(cfg)
+    model = authors_checkpoint.model_without_memory(cfg)
     wanted = {n: v for n, v in model.items() if n.startswith(("backbone.", "roi_heads.box_head."))}
     assert {n: v.shape for n, v in converted.items()} == {n: v.shape for n, v in wanted.items()}
 

@@ -14,7 +14,10 @@ PAGES = [
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 # A shell in which these commands write down their arguments, each followed by a zero byte, and an empty one
 # at the end.
-_RECORDED = ("reldn", "python", "make", "pip", "aws")
+_RECORDED = (
+    *("reldn", "python", "make", "pip", "aws"),
+    *("curl", "mkdir", "md5sum", "sha256sum", "unzip"),
+)
 _SHELL = "".join(f"{name}() {{ printf '%s\\0' {name} \"$@\" ''; }}\n" for name in _RECORDED)
 
 

@@ -19,6 +19,18 @@ TINY_SCENES = {
     "DATASETS.TRAIN": "('reldn_scenes_tiny_train',)",
     "DATASETS.TEST": "('reldn_scenes_tiny_test',)",
 }
+# Configs of photos: networks that are narrow, too, and start from weights of the same width.
+PHOTOS = SMALL | {
+    "MODEL.DEVICE": "cpu",
+    "MODEL.RESNETS.STEM_OUT_CHANNELS": "8",
+    "MODEL.RESNETS.RES2_OUT_CHANNELS": "16",
+    "MODEL.RESNETS.NUM_GROUPS": "2",
+    "MODEL.RESNETS.WIDTH_PER_GROUP": "4",
+    "MODEL.FPN.OUT_CHANNELS": "16",
+    "MODEL.ROI_BOX_HEAD.FC_DIM": "32",
+    "MODEL.RPN.POST_NMS_TOPK_TEST": "30",
+    "SOLVER.REFERENCE_WORLD_SIZE": "0",  # so that the two steps are no sixteen
+}
 _PYTHON = {
     "train.max_iter": "3",
     "optimizer.lr": "0.00001",  # nearly all of the warm-up is missing
@@ -56,6 +68,11 @@ def reduced(words: Sequence[str]) -> list[str]:
     if config.endswith(".py"):
         kept = [word for word in words if word.partition("=")[0] not in _PYTHON]
         return [*kept, *(f"{key}={value}" for key, value in _PYTHON.items())]
+    if config.startswith(("vrd/", "vg/")):
+        if "--num-gpus" in words:
+            place = words.index("--num-gpus")
+            del words[place : place + 2]
+        return _with_keys(words, PHOTOS)
     return _with_keys(words, SMALL if "--data" in words else SMALL | TINY_SCENES)
 
 

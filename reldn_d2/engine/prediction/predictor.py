@@ -17,6 +17,7 @@ from reldn_d2.structures import Annotations, Vocabulary
 
 from ..evaluate import parts_of
 from ..parts import Config, RunParts
+from ..pretrained import PretrainedModel
 from ..run import check_vocabulary
 from .given_boxes import ClassLike, GivenBoxes
 from .pictures import Color, ImageLike, to_picture
@@ -76,7 +77,7 @@ class _Prepared(NamedTuple):
     clipped: int
 
 
-class RelationPredictor:
+class RelationPredictor(PretrainedModel):
     """Finds the relationships of images with a trained RelDN, on the device of the config.
 
     What is found equals the evaluation's results: to the bit if the batches are the same, else to the

@@ -1,0 +1,228 @@
+"""`PretrainedModel`: a trained model that is saved in a folder, shared, and loaded again."""
+
+import logging
+import os
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+import reldn_d2
+from reldn_d2.checkpoint.finite import FiniteWeights, refuse_not_finite
+from reldn_d2.checkpoint.formats import write_weights
+from reldn_d2.checkpoint.safetensors_files import halved
+from reldn_d2.modeling import RelDN
+from reldn_d2.structures import Vocabulary
+from reldn_d2.utils.plain_text import visible_lines
+
+from ..evaluate import load_config, parts_of
+from ..parts import CONFIG_FILE, Config, RunParts
+from .card import model_card
+from .find import find_pretrained
+from .folder import CARD_FILE, INFO_FILE, NOTICE_FILE, SUMS_FILE, write_folder
+from .hub import Patterns, is_hub_id, make_repository, upload
+from .info import ModelInfo
+from .neutral_config import neutral_config
+from .origin import info_of_run
+
+logger = logging.getLogger(__name__)
+
+
+class PretrainedModel(ABC):
+    """Base class of what has a trained RelDN: `from_pretrained`, `save_pretrained`, `push_to_hub`.
+
+    A subclass is made from a config, loads its weights, and sets the attributes.
+
+    Attributes:
+        model: the model with its weights.
+        parts: the parts of its config.
+        thing_classes, predicate_classes: names of its classes.
+    """
+
+    model: RelDN
+    parts: RunParts
+    thing_classes: Sequence[str]
+    predicate_classes: Sequence[str]
+    _info: ModelInfo | None = None
+
+    @abstractmethod
+    def __init__(self, cfg: Config) -> None:
+        """Makes the model.
+
+        Args:
+            cfg: config of RelDN, in YAML or Python, with weights.
+        """
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        device: str | torch.device | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+        sha256: str | None = None,
+        trust: bool = False,
+    ) -> Self:
+        """Loads a model by its name. Nothing in its files is run.
+
+        Args:
+            name: see `find_pretrained`.
+            device: such as "cpu" or "cuda:1"; None: a GPU if there is one, else the CPU, whatever device the
+                model was trained on.
+            revision, token, cache_dir, local_files_only, force_download, sha256, trust: see
+                `find_pretrained`.
+
+        Raises:
+            OSError: there is no such model, or it can't be fetched.
+            ValueError: it is incomplete or damaged, its config is refused, its weights do not fit it, or
+                this machine lacks the device.
+        """
+        found = find_pretrained(
+            name,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            force_download=force_download,
+            sha256=sha256,
+            trust=trust,
+        )
+        file = str(found.config_file)
+        cfg = load_config(file, beside_weights=[file])
+        parts = parts_of(cfg)
+        parts.set_key(parts.keys.weights, str(found.weights_file))
+        parts.set_key(parts.keys.device, str(device or usual_device()))
+        made = cls(cfg)
+        made._info = found.info
+        return made
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is known of the model: from the folder that it was loaded from, or from its training."""
+        if self._info is None:
+            self._info = info_of_run(self.parts, self.model)
+        return self._info
+
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        info: ModelInfo | None = None,
+        half_precision: bool = False,
+        repo_id: str | None = None,
+        push_to_hub: bool = False,
+        **hub: Any,
+    ) -> str | None:
+        """Saves the model as a folder that anybody can load; `pretrained.folder` describes its files.
+
+        Nothing in it names a place on this machine. A folder that was half written is not loaded.
+
+        Args:
+            folder: a new folder, or that of an earlier model, whose files are replaced. A README.md that
+                somebody has written or edited stays.
+            info: what the folder says about the model; None: `info`. `dataclasses.replace(model.info,
+                license="cc-by-4.0", data_notice="...")` adds what only its author knows.
+            half_precision: whether tensors of two or more axes are stored in float16. The file is half as
+                large, and scores change in about the third digit.
+            repo_id: hub id of the model, for its card; None: with `push_to_hub` the name of the folder.
+            push_to_hub: whether to upload the model, too.
+            hub: further arguments of `push_to_hub`.
+
+        Returns:
+            The URL of the commit, if it was uploaded.
+
+        Raises:
+            ValueError: the config or the weights can't be saved, see `neutral_config`; or the folder has
+                other files of these names.
+            OSError: a file can't be written, or the upload failed.
+        """
+        if hub and not push_to_hub:
+            raise TypeError(f"{', '.join(hub)}: these arguments are of push_to_hub, which is not switched on")
+        if repo_id is not None and not is_hub_id(f"me/{repo_id}") and not is_hub_id(repo_id):
+            raise ValueError(f"repo_id is {repo_id!r}, which is no hub id: write owner/name")
+        folder = Path(folder)
+        info = self.info if info is None else info
+        self._save(folder, info, half_precision=half_precision, hub_id=repo_id)
+        if not push_to_hub:
+            return None
+        name = folder.resolve().name if repo_id is None else repo_id
+        return self.push_to_hub(name, info=info, half_precision=half_precision, **hub)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        info: ModelInfo | None = None,
+        half_precision: bool = False,
+        commit_message: str = "Upload a model of reldn_d2",
+        private: bool | None = None,
+        token: str | None = None,
+        branch: str | None = None,
+        create_pr: bool | None = None,
+        allow_patterns: Patterns = None,
+        ignore_patterns: Patterns = None,
+        delete_patterns: Patterns = None,
+    ) -> str:
+        """Saves the model in a temporary folder, and uploads it to the hub in one commit.
+
+        Args:
+            repo_id: hub id. The repository is made if it is missing.
+            info, half_precision: see `save_pretrained`.
+            commit_message, private, token, branch, create_pr, allow_patterns, ignore_patterns,
+                delete_patterns: as in `huggingface_hub.ModelHubMixin.push_to_hub`.
+
+        Returns:
+            The URL of the commit.
+
+        Raises:
+            ValueError: see `save_pretrained`.
+            OSError: the hub can't be reached, or refuses. The message says what helps.
+        """
+        hub_id = make_repository(repo_id, private=private, token=token)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary, "model")
+            known = self.info if info is None else info
+            self._save(folder, known, half_precision=half_precision, hub_id=hub_id)
+            return upload(
+                folder,
+                hub_id,
+                commit_message=commit_message,
+                token=token,
+                branch=branch,
+                create_pr=create_pr,
+                allow_patterns=allow_patterns,
+                ignore_patterns=ignore_patterns,
+                delete_patterns=delete_patterns,
+            )
+
+    def _save(self, folder: Path, info: ModelInfo, *, half_precision: bool, hub_id: str | None) -> None:
+        weights = self.model.state_dict()
+        refuse_not_finite(FiniteWeights(self.model).broken(weights), weights, "the model")
+        vocabulary = Vocabulary([*self.thing_classes], [*self.predicate_classes])
+        card = model_card(info, vocabulary, hub_id=hub_id, half_precision=half_precision)
+        files = {
+            CONFIG_FILE: neutral_config(self.parts.cfg),
+            INFO_FILE: info.to_json(
+                saved_by=f"reldn-d2 {reldn_d2.__version__}",
+                precision="float16" if half_precision else "float32",
+            ),
+            CARD_FILE: card.encode(),
+        }
+        if info.data_notice:
+            files[NOTICE_FILE] = f"{visible_lines(info.data_notice.strip())}\n".encode()
+        stored = halved(weights) if half_precision else weights
+        digest = write_folder(folder, files, partial(write_weights, model=stored, vocabulary=vocabulary))
+        logger.info("The model is in %s; the sha256 of its %s is %s", folder, SUMS_FILE, digest)
+
+
+def usual_device() -> str:
+    """The device for a model if nobody names one: a GPU if there is one, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,153 @@
+"""Models of the model zoo as folders: those of the wheel, and others, downloaded, checked and converted."""
+
+import hashlib
+import logging
+import re
+from http.client import HTTPException
+from pathlib import Path
+from typing import IO
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from tqdm import tqdm
+
+from reldn_d2.data.images import cache_folder
+from reldn_d2.model_zoo import ZooEntry, get_config_file
+from reldn_d2.utils.io import atomic_write, digest
+
+from .authors_checkpoint import convert_authors_checkpoint
+from .evaluate import load_config
+from .parts import CONFIG_FILE, FINAL_WEIGHTS
+
+logger = logging.getLogger(__name__)
+
+# Version of the converted checkpoints in the cache. Raise it when a conversion gives another result.
+_CONVERSION = 1
+_CHUNK = 1 << 20
+_SECONDS = 30  # without an answer of the server
+
+
+def zoo_folder(
+    entry: ZooEntry,
+    *,
+    sha256: str | None = None,
+    trust: bool = False,
+    cache_dir: Path | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+) -> Path:
+    """The folder with config and weights of a model of the zoo, for `MODEL.WEIGHTS` and `--weights`.
+
+    A model that is not in the wheel is downloaded into the cache, its digest is compared, and then it is read
+    and converted. The next call finds both in the cache. A download whose digest differs does not stay there.
+
+    Args:
+        entry: the model.
+        sha256: digest that the file must have, 64 hexadecimal digits. None: that of the entry.
+        trust: whether to take a file that has no digest to compare it with.
+        cache_dir: folder for downloads and converted checkpoints. None: `model_zoo` in the user's cache
+            folder.
+        local_files_only: whether to use no network.
+        force_download: whether to download a file again that is in the cache.
+
+    Raises:
+        ValueError: the digest differs, or there is none and the file is not trusted; or the file does not fit
+            the config of the entry.
+        FileNotFoundError: the file has to be downloaded by hand, or may not be downloaded. The message says
+            from where, and where to put it.
+        OSError: the download failed, or the cache can't be written.
+    """
+    if entry.source == "wheel":
+        return entry.folder
+    expected = _expected_digest(entry, sha256, trust=trust)
+    folder = (cache_dir or cache_folder() / "model_zoo") / entry.name
+    file = folder / "download" / Path(entry.file or "").name
+    if entry.source == "url" and (force_download or not file.is_file()):
+        if local_files_only:
+            raise FileNotFoundError(
+                f"the model {entry.name} is not in {folder}, and no network may be used: allow it, or put "
+                f"the file {entry.location} at {file}"
+            )
+        _download(entry.location, file, expected)
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"the model {entry.name} has to be downloaded by hand: open {entry.location}, unpack the "
+            f"archive, and put its file {entry.file} at {file}"
+        )
+    found = _digest_of(file)
+    if expected is None:
+        logger.warning("%s is trusted without a comparison of its digest. It has sha256 %s", file, found)
+    elif found != expected:
+        raise ValueError(_other_digest(str(file), found, expected) + ". Delete it to get it again")
+    return _converted(entry, file, found, folder)
+
+
+def _expected_digest(entry: ZooEntry, sha256: str | None, *, trust: bool) -> str | None:
+    if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise ValueError(f"sha256 takes 64 hexadecimal digits, not {sha256!r}")
+    if sha256 is not None and entry.sha256 is not None and sha256.lower() != entry.sha256:
+        raise ValueError(
+            f"the model {entry.name} has sha256 {entry.sha256}, not {sha256}: leave out the digest, or give "
+            "the file of yours by its path"
+        )
+    expected = entry.sha256 if sha256 is None else sha256.lower()
+    if expected is None and not trust:
+        raise ValueError(
+            f"the digest of the model {entry.name} is not known here, so its file can't be told from another "
+            f"one: give the digest that you expect as sha256 (--weights {entry.name}?sha256=DIGEST), or "
+            f"accept any file with trust=True (--weights {entry.name}?trust=True)"
+        )
+    return expected
+
+
+def _download(address: str, target: Path, expected: str | None) -> None:
+    """Downloads a file. It gets its name only if it is complete and has the digest."""
+    try:
+        with urlopen(address, timeout=_SECONDS) as answer, atomic_write(target) as file:
+            length = answer.headers.get("Content-Length")
+            total, received, sha256 = None if length is None else int(length), 0, hashlib.sha256()
+            with tqdm(total=total, unit="B", unit_scale=True, desc=target.name, disable=None) as bar:
+                while chunk := _read(answer, address):
+                    sha256.update(chunk)
+                    file.write(chunk)
+                    received += len(chunk)
+                    bar.update(len(chunk))
+            if total is not None and received != total:
+                raise OSError(f"{address} ended after {received:,} of {total:,} bytes: try again")
+            if expected is not None and sha256.hexdigest() != expected:
+                raise ValueError(_other_digest(address, sha256.hexdigest(), expected))
+    except URLError as error:
+        raise OSError(
+            f"{address} could not be fetched ({error.reason}): check whether this machine can reach it, or "
+            f"download it elsewhere and put it at {target}"
+        ) from error
+
+
+def _read(answer: IO[bytes], address: str) -> bytes:
+    try:
+        return answer.read(_CHUNK)
+    except (OSError, HTTPException) as error:
+        raise OSError(f"the download of {address} stopped ({error}): try again") from error
+
+
+def _digest_of(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _other_digest(what: str, found: str, expected: str) -> str:
+    return f"{what} is not the expected file, or it is broken: it has sha256 {found}, not {expected}"
+
+
+def _converted(entry: ZooEntry, file: Path, sha256: str, folder: Path) -> Path:
+    """The folder with the converted checkpoint, made anew if file, config or conversion have changed."""
+    cfg = load_config(get_config_file(entry.config), ["MODEL.WEIGHTS", ""])
+    config = cfg.dump()
+    result = folder / f"converted_{digest([str(_CONVERSION), sha256, config])[:16]}"
+    if not (result / CONFIG_FILE).is_file():
+        contents = convert_authors_checkpoint(file, result / FINAL_WEIGHTS, cfg, entry.config)
+        # The last file: it says that the folder is complete.
+        with atomic_write(result / CONFIG_FILE) as stream:
+            stream.write(config.encode())
+        logger.info("%s: converted %s to %s", entry.name, contents, result)
+    return result
