@@ -111,7 +111,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"run"},
     ],
     "cli": [
-        {"common", "checking"},
+        {"common", "checking", "prediction"},
         {"saved_predictions"},
         {
             *("train", "evaluate", "predict", "compare", "check", "convert_data", "convert_checkpoint"),

@@ -1,24 +1,19 @@
-"""`reldn predict`: a JSON graph and a drawing for each image."""
+"""`reldn predict`: the scene graphs of any number of images, as files, tables and drawings."""
 
-import re
+import os
 from argparse import Namespace
-from collections import Counter
-from collections.abc import Collection, Sequence
-from itertools import count
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from unicodedata import normalize
 
-import numpy as np
-
-from reldn_d2.data.images import read_image
-from reldn_d2.engine import RelationPredictor, parts_of
+from reldn_d2.data.images import DamagedImageError
+from reldn_d2.engine import Outcome, RelationPredictor, Request, parts_of
+from reldn_d2.engine.folder_lock import hold, release
+from reldn_d2.engine.resumable_evaluation import evaluation_identity
 from reldn_d2.renamed import OLD_KEYS
-from reldn_d2.utils.inner_paths import short_file_name
+from reldn_d2.utils.inner_paths import refuse_outside_links
 from reldn_d2.utils.plain_text import say, visible
 from reldn_d2.utils.progress import progress
 from reldn_d2.utils.system_errors import extended, is_explained
-from reldn_d2.visualization import SceneGraph, draw_scene_graph, scene_graph_to_dict, write_scene_graph
-from reldn_d2.visualization.images import write_png
 
 from .common import (
     FINISHED,
@@ -26,167 +21,232 @@ from .common import (
     InterruptedByUserError,
     find_weights,
     load_run_config,
-    near_misses,
     prepare,
 )
+from .prediction.boxes import BoxesFile
+from .prediction.formats import FORMATS, Result, make_writers
+from .prediction.images import InputImage, find_images
+from .prediction.names import output_names
+from .prediction.places import FAILURES, RECORD
+from .prediction.record import Finished, Record, ResultError
 
-IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-
-# Names that Windows gives to devices, with any ending.
-_DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
+# How many failures the screen shows; the file lists all.
+_SHOWN = 20
 
 
 def run(args: Namespace) -> int:
     """Predicts the scene graphs of the images. Returns the exit status."""
     prepare(args)
-    cfg = load_run_config(args, ("weights", "device"), weights=find_weights(args.weights)).cfg
-    images = find_images(args.input, {*parts_of(cfg).settings(), *OLD_KEYS})
-    if args.output.is_file():
-        raise ValueError(f"--output {args.output} is a file: give a folder")
-    if args.output.resolve() in {image.resolve().parent for image in images}:
-        raise ValueError(
-            f"--output {args.output} is the images' own folder, where results could replace images: choose "
-            "another folder"
+    cfg = load_run_config(args, ("weights", "device", "output"), weights=find_weights(args.weights)).cfg
+    writers = make_writers(args.format, args.output)
+    found = find_images(args.input, args.output, {*parts_of(cfg).settings(), *OLD_KEYS})
+    boxes = None if args.boxes is None else BoxesFile.read(args.boxes, args.annotations)
+    refuse_outside_links(
+        args.output,
+        [RECORD, *(kind.shared for kind in FORMATS.values() if kind.shared)],
+        "delete it, or choose another folder with --output",
+    )
+    predictor = RelationPredictor(cfg)
+    if boxes is not None:
+        boxes.fit(found.images, predictor.thing_classes, drop_unknown=args.drop_unknown_classes)
+    hold(predictor.parts, "prediction")
+    try:
+        record = Record(
+            args.output,
+            _identity(predictor, args, boxes),
+            writers,
+            resume=args.resume,
+            overwrite=args.overwrite,
         )
-    problems, empty = predict_images(RelationPredictor(cfg), images, args)
-    done = len(images) - len(problems)
-    say(f"predicted the scene graphs of {done} of {len(images)} images; the results are in {args.output}")
+        images = _Images(found.images, record, boxes, {str(path): x for path, x in found.unreadable.items()})
+        record.begin(images.names)
+        try:
+            images.predict(predictor, args)
+        finally:
+            record.close()
+    finally:
+        release("prediction")
+    _say_summary(images, args)
+    return PROBLEMS if images.failures else FINISHED
+
+
+def _identity(predictor: RelationPredictor, args: Namespace, boxes: BoxesFile | None) -> dict[str, str]:
+    """What the results depend on besides the images."""
+    options = ("top_k", "predicates_per_pair", "score_threshold", "entity_threshold", "drop_unknown_classes")
+    return {
+        **evaluation_identity(predictor.parts, predictor.model),
+        "--boxes (sha256)": "none" if boxes is None else boxes.digest,
+        "--format": " ".join(sorted(set(args.format))),
+        **{f"--{name.replace('_', '-')}": f"{getattr(args, name)}" for name in options},
+    }
+
+
+class _Images:
+    """The images of a run, and what comes of them.
+
+    Attributes:
+        images: all images.
+        names: name of the files of each image, without ending.
+        before: number of images that an earlier try has finished.
+        changed: those of them whose files have changed since.
+        failures: path of an image or folder -> why it has no results.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[InputImage],
+        record: Record,
+        boxes: BoxesFile | None,
+        failures: dict[str, str],
+    ) -> None:
+        self.images, self.record, self.boxes, self.failures = images, record, boxes, failures
+        self.names = output_names([x.path for x in images], [x.name for x in images], record.kept_names)
+        self.before, self.changed = 0, list[InputImage]()
+        self._asked: list[tuple[InputImage, str, tuple[int, int]]] = []
+
+    def finished(self) -> list[Finished]:
+        """The images of this run whose results are written."""
+        found = self.record.finished
+        return [found[str(image.path)] for image in self.images if str(image.path) in found]
+
+    def predict(self, predictor: RelationPredictor, args: Namespace) -> None:
+        """Predicts and writes the results of all images that are not finished.
+
+        Raises:
+            InterruptedByUserError: the user pressed Ctrl-C.
+            OSError: results can't be written.
+        """
+        try:
+            left = [
+                (image, name)
+                for image, name in zip(self.images, self.names, strict=True)
+                if self._is_left(image) and self._has_boxes(image)
+            ]
+            outcomes = predictor.stream(self._requests(left), batch_size=args.batch_size)
+            for outcome in progress(outcomes, "images", total=len(left)):
+                self._take(outcome, args)
+            self.record.commit()
+            self.record.report_failures(self.failures)
+        except KeyboardInterrupt:
+            self.record.commit_interrupted()
+            self.record.report_failures(self.failures)
+            raise InterruptedByUserError(
+                f"{self._state()}; their results are in {args.output}, and --resume goes on with the others"
+            ) from None
+        except OSError as error:
+            raise extended(error, f"{self._state()}; --resume goes on with the others") from error
+
+    def _state(self) -> str:
+        return f"{len(self.finished())} of {len(self.images)} images are done"
+
+    def _is_left(self, image: InputImage) -> bool:
+        finished = self.record.finished.get(str(image.path))
+        if finished is None:
+            return True
+        self.before += 1
+        if _stamp(image.path) != (finished.size, finished.changed):
+            self.changed.append(image)
+        return False
+
+    def _has_boxes(self, image: InputImage) -> bool:
+        """Whether boxes are there, if they are to be given."""
+        if self.boxes is None:
+            return True
+        try:
+            self.boxes.find(image)
+        except ValueError as error:
+            self.failures[str(image.path)] = _reason(image.path, error)
+            return False
+        return True
+
+    def _requests(self, left: Sequence[tuple[InputImage, str]]) -> Iterator[Request]:
+        for image, name in left:
+            try:
+                given = None if self.boxes is None else self.boxes.of(image)
+            except ValueError as error:
+                self.failures[str(image.path)] = _reason(image.path, error)
+                continue
+            self._asked.append((image, name, _stamp(image.path)))
+            yield Request(image.path, given)
+
+    def _take(self, outcome: Outcome, args: Namespace) -> None:
+        image, name, (size, changed) = self._asked[outcome.position]
+        if outcome.prediction is None:
+            self.failures[str(image.path)] = _reason(image.path, outcome.error)
+            return
+        graph = outcome.prediction.to_dict(
+            top_k=args.top_k, predicates_per_pair=args.predicates_per_pair,
+            score_threshold=args.score_threshold, entity_threshold=args.entity_threshold,
+        )  # fmt: skip
+        graph["image"]["file_name"] = image.name
+        finished = Finished(
+            str(image.path),
+            name,
+            size,
+            changed,
+            len(graph["relationships"]),
+            outcome.prediction.clipped_boxes,
+        )
+        try:
+            self.record.add(Result(image.path, name, graph, args.top_k), finished)
+        except ResultError as error:
+            self.failures[str(image.path)] = _reason(image.path, error.error)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of the last change of a file; zeros if it can't be had."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
+
+
+def _reason(path: Path, error: Exception | None) -> str:
+    """Why an image has no results: the end of a sentence that its path begins."""
+    if isinstance(error, FileNotFoundError):
+        return "cannot be read (there is no such file): check the path"
+    if isinstance(error, DamagedImageError):
+        return f"cannot be read ({error.__cause__}): replace it, or take it out of --input"
+    if isinstance(error, OSError) and is_explained(error):
+        return str(error).removeprefix(f"{path} ")
+    return f"can't be used: {error}"
+
+
+def _say_summary(images: _Images, args: Namespace) -> None:
+    finished = images.finished()
+    before = f" ({images.before} of them before)" if images.before else ""
+    say(
+        f"predicted the scene graphs of {len(finished)} of {len(images.images)} images{before}; the results "
+        f"are in {visible(str(args.output))}"
+    )
+    empty = sum(not image.relationships for image in finished)
     if empty:
         say(
             f"{empty} of them have no relationship with a score of {args.score_threshold:g} or more: try a "
             "lower --score-threshold"
         )
-    for problem in problems:
-        say(visible(problem), error=True)
-    return PROBLEMS if problems else FINISHED
-
-
-def find_images(inputs: Sequence[str], keys: Collection[str]) -> list[Path]:
-    """The images that --input names, in its order; those of a folder (by their extension) are sorted by name.
-
-    Prints what is left out of the folders.
-
-    Args:
-        inputs: files and folders.
-        keys: keys of the config, for the error about a misspelt override.
-
-    Raises:
-        FileNotFoundError: there is no such file or folder.
-        ValueError: a folder has no image.
-    """
-    images: list[Path] = []
-    for text in inputs:
-        path = Path(text)
-        if path.is_dir():
-            images += _images_of(path)
-        elif path.is_file():
-            images.append(path)
-        else:
-            raise FileNotFoundError(f"--input {text}: no such file or folder{near_misses(text, keys)}")
-    return list(dict.fromkeys(images))
-
-
-def _images_of(folder: Path) -> list[Path]:
-    children = sorted(folder.iterdir())
-    images = [child for child in children if child.suffix.lower() in IMAGE_SUFFIXES and child.is_file()]
-    endings = ", ".join(sorted(IMAGE_SUFFIXES))
-    if not images:
-        raise ValueError(f"--input {folder}: no image in this folder (no file that ends in {endings})")
-    folders = sum(child.is_dir() for child in children)
-    others = len(children) - len(images) - folders
-    if folders or others:
-        say(f"{folder}: left out {others} files that do not end in {endings}, and {folders} subfolders")
-    return images
-
-
-def output_names(images: Sequence[Path]) -> list[str]:
-    """A different name for every image: its stem, or more of its path if two images have the same.
-
-    Names come from other people. Each is one that can be written on any system, that is not hidden and that
-    stays in its folder; some signs become "_". They differ also where capital letters are not told from small
-    ones. A name that is too long for a file system ends in a digest instead.
-    """
-    names = [_plain_name(image.stem) for image in images]
-    longer_names = [image.name for image in images], ["_".join(image.resolve().parts[1:]) for image in images]
-    for longer in longer_names:
-        several = Counter(map(_compared, names))
-        names = [
-            _plain_name(other) if several[_compared(name)] > 1 else name
-            for name, other in zip(names, longer, strict=True)
-        ]
-    several = Counter(map(_compared, names))
-    taken = {name for name, number in several.items() if number == 1}
-    for i, name in enumerate(names):
-        if several[_compared(name)] > 1:
-            numbered = (f"{name}_{number}" for number in count(1))
-            names[i] = next(other for other in numbered if _compared(other) not in taken)
-            taken.add(_compared(names[i]))
-    return names
-
-
-def _plain_name(name: str) -> str:
-    plain = visible(name).replace("\\", "_").replace("/", "_").strip(" .") or "_"
-    return short_file_name(f"_{plain}" if _DEVICE.match(plain) else plain)
-
-
-def _compared(name: str) -> str:
-    """What two names share that are the same on some file system."""
-    return normalize("NFC", normalize("NFC", name).casefold())
-
-
-def predict_images(
-    predictor: RelationPredictor, images: Sequence[Path], args: Namespace
-) -> tuple[list[str], int]:
-    """Predicts and writes the scene graph of every image.
-
-    Returns:
-        A message for each image that has no results, and the number of graphs without a relationship.
-
-    Raises:
-        InterruptedByUserError: the user pressed Ctrl-C.
-        OSError: results can't be written.
-    """
-    problems, done, empty = list[str](), 0, 0
-    try:
-        for path, name in progress(list(zip(images, output_names(images), strict=True)), "images"):
-            try:
-                image = read_image(str(path), "BGR")
-            except (OSError, ValueError) as error:
-                reason = error.__cause__ or error
-                cannot = f"{path} cannot be read ({reason}): replace it, or take it out of --input"
-                problems.append(str(error) if is_explained(error) else cannot)
-                continue
-            try:
-                graph = scene_graph_to_dict(
-                    predictor(image), predictor.thing_classes, predictor.predicate_classes,
-                    file_name=path.name, top_k=args.top_k, predicates_per_pair=args.predicates_per_pair,
-                    score_threshold=args.score_threshold, entity_threshold=args.entity_threshold,
-                )  # fmt: skip
-                write(graph, image, args.output / name, args.top_k)
-            # Whatever is wrong with one image, for example a side of a few pixels, must not stop the others.
-            except (ValueError, RuntimeError) as error:
-                problems.append(f"{path} can't be used: {error}")
-                continue
-            except OSError as error:
-                raise extended(error, f"{done} of {len(images)} images are done") from error
-            done += 1
-            empty += not graph["relationships"]
-    except KeyboardInterrupt:
-        raise InterruptedByUserError(
-            f"{done} of {len(images)} images are done; their results are in {args.output}"
-        ) from None
-    return problems, empty
-
-
-def write(graph: SceneGraph, image: np.ndarray, path: Path, top_k: int) -> None:
-    """Writes the drawing and then the graph of an image, so that a graph always has its drawing.
-
-    Args:
-        graph: scene graph of the image.
-        image: (H, W, 3) uint8, BGR.
-        path: path of both files, without extension.
-        top_k: number of relationships to draw.
-    """
-    drawing = draw_scene_graph(np.ascontiguousarray(image[..., ::-1]), graph, top_n=top_k)
-    write_png(drawing, path.with_name(f"{path.name}.png"))
-    write_scene_graph(graph, path.with_name(f"{path.name}.json"))
+    clipped = [image for image in finished if image.clipped]
+    if clipped:
+        say(
+            f"{sum(image.clipped for image in clipped)} given boxes in {len(clipped)} images reached beyond "
+            f"the image and were clipped, the first in {visible(clipped[0].image)}"
+        )
+    if images.boxes is not None and images.boxes.unused and not images.before:
+        say(
+            f"{visible(str(args.boxes))} has boxes of {images.boxes.unused} more images, which --input does "
+            "not name"
+        )
+    if images.changed:
+        say(
+            f"{len(images.changed)} images have changed since they were predicted, such as "
+            f"{visible(str(images.changed[0].path))}: their results are the old ones. Run without --resume "
+            "to predict all images again"
+        )
+    for image, reason in list(images.failures.items())[:_SHOWN]:
+        say(visible(f"{image} {reason}"), error=True)
+    if len(images.failures) > _SHOWN:
+        say(
+            f"and {len(images.failures) - _SHOWN} more, which {visible(str(args.output / FAILURES))} lists",
+            error=True,
+        )

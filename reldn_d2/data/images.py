@@ -28,13 +28,16 @@ logger = logging.getLogger(__name__)
 #: PIL raises any of these for a damaged file, depending on its format.
 UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 
-# What PIL decodes itself. For EPS, WMF and others it starts other programs, or takes what those decode. The
-# content of a file decides, not its name, so that a stranger's "photo.jpg" could be a program in PostScript.
-# JPEG includes MPO. TGA has no mark at its beginning, so it is tried last.
+# Pictures that PIL decodes itself. For EPS, WMF and others it starts other programs, or takes what those
+# decode. The content of a file decides, not its name, so that a stranger's "photo.jpg" could be a program in
+# PostScript. IPTC holds a picture of any format, so it is not in the list, nor are formats of measurements,
+# such as FITS, whose numbers are no grey values. TGA has no mark at its beginning, so it is tried last.
 _FORMATS = (
     *("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000"),
-    *("AVIF", "DIB", "ICO", "PCX", "QOI", "SGI", "TGA"),
+    *("AVIF", "DIB", "ICO", "PCX", "QOI", "SGI", "SUN", "PSD", "DDS", "ICNS", "DCX", "XBM", "XPM", "TGA"),
 )
+# PIL reads these as another format of the list, but knows their endings by a name of their own.
+_READ_AS_OTHERS = ("MPO",)
 
 _EXIF_ORIENTATION = 274
 # these orientations exchange width and height of the upright picture
@@ -49,6 +52,10 @@ _NAMED = 5
 
 # Size in bytes and modification time of a file, width and height of its picture.
 _Entry = tuple[int, int, int, int]
+
+
+class DamagedImageError(ValueError):
+    """An image file cannot be decoded. The cause is the error of the decoder."""
 
 
 def find_images(
@@ -110,7 +117,7 @@ def read_image(file_name: str, image_format: str) -> NDArray[np.uint8]:
     Raises:
         FileNotFoundError: the file does not exist.
         OSError: the system does not let this user read it.
-        ValueError: the file cannot be decoded.
+        DamagedImageError: the file cannot be decoded. It is a ValueError.
     """
     try:
         # As `detectron2.data.detection_utils.read_image`, which reads files of all formats.
@@ -129,6 +136,13 @@ def _formats() -> tuple[str, ...]:
     """Those of `_FORMATS` that this version of PIL knows."""
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+@cache
+def picture_endings() -> frozenset[str]:
+    """Endings of file names, such as ".jpg", that belong to the formats that `read_image` reads."""
+    formats = {*_formats(), *_READ_AS_OTHERS}
+    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in formats)
 
 
 def upright_size(file_name: str | os.PathLike[str]) -> tuple[int, int]:
@@ -286,7 +300,7 @@ def _missing(file_name: str | os.PathLike[str]) -> FileNotFoundError:
 def _damaged(file_name: str | os.PathLike[str], error: BaseException) -> OSError | ValueError:
     if isinstance(error, OSError) and is_of_the_system(error):
         return explained(error, file_name)
-    return ValueError(
+    return DamagedImageError(
         f"Image {os.fspath(file_name)} cannot be read ({error}). The file is damaged or not an image: "
         "replace it, or take the image out of the annotations."
     )

@@ -1,8 +1,8 @@
 """Locks on output folders, so that two runs do not write the same files.
 
-A training or an evaluation holds its folder alone. A lock is a file in the folder that its process has locked
-with `flock`. The system frees it when the process ends, also by a kill. The file says who holds it, and is
-removed at the end of the run.
+A training, an evaluation or a prediction holds its folder alone. A lock is a file in the folder that its
+process has locked with `flock`. The system frees it when the process ends, also by a kill. The file says who
+holds it, and is removed at the end of the run.
 """
 
 import atexit
@@ -43,7 +43,7 @@ _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 # Systems have two numbers for the error that a link is not followed.
 _IS_A_LINK = (errno.ELOOP, errno.EMLINK)
 
-Kind = Literal["training", "evaluation"]
+Kind = Literal["training", "evaluation", "prediction"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def hold(parts: RunParts, kind: Kind) -> None:
     lasts until `release`, or until this process starts another run of this kind.
 
     Raises:
-        ValueError: another process trains or evaluates in this folder, or a link in it would lead what is
+        ValueError: another process works in this folder, or a link in it would lead what is
             written out of the folder. Every process of the run raises it.
         OSError: the folder can't be written. Every process of the run raises it.
     """

@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
+from datetime import timedelta
 from typing import TypeVar, cast
 
 from tqdm import tqdm
@@ -13,6 +14,8 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 # Seconds between two lines where there is no terminal.
 _PERIOD = 30.0
+# A longer duration is shown in hours and minutes.
+_LONGEST_IN_SECONDS = 120
 
 
 def progress(items: Iterable[T], unit: str, total: int | None = None) -> Iterator[T]:
@@ -34,7 +37,13 @@ def progress(items: Iterable[T], unit: str, total: int | None = None) -> Iterato
         now = time.monotonic()
         if now - last >= _PERIOD and done:
             rate = done / (now - start)
-            remaining = (total - done) / rate
-            logger.info("%d of %d %s, %.3g a second, %.0f s remaining", done, total, unit, rate, remaining)
+            logger.info(
+                "%d of %d %s, %.3g a second, %s remaining",
+                done, total, unit, rate, _duration((total - done) / rate),
+            )  # fmt: skip
             last = now
         yield item
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds <= _LONGEST_IN_SECONDS else str(timedelta(seconds=round(seconds)))

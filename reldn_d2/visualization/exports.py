@@ -15,8 +15,21 @@ def to_json(graph: SceneGraph) -> str:
     Raises:
         ValueError: the graph holds a number that JSON does not have (NaN or infinity).
     """
+    return _dumped(graph, indent=1)
+
+
+def to_json_line(graph: SceneGraph) -> str:
+    """The same in one line, for a file of JSON lines.
+
+    Raises:
+        ValueError: see `to_json`.
+    """
+    return _dumped(graph, indent=None)
+
+
+def _dumped(graph: SceneGraph, indent: int | None) -> str:
     try:
-        return json.dumps(graph, indent=1, allow_nan=False) + "\n"
+        return json.dumps(graph, indent=indent, allow_nan=False) + "\n"
     except ValueError as error:
         raise ValueError("the graph holds NaN or infinity, which JSON does not have") from error
 

@@ -9,46 +9,18 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import torch
-from detectron2.structures import Boxes, Instances
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from reldn_cli.commands.predict import FORMATS as NAMES_OF_FORMATS
 from reldn_cli.commands.predict import MOST_RELATIONSHIPS
-from reldn_d2.cli.predict import output_names
+from reldn_d2.cli.prediction.formats import FORMATS
+from reldn_d2.cli.prediction.names import output_names
+from reldn_d2.utils.system_errors import explained
 from reldn_d2.visualization.graph import COMPLETE_UP_TO
 from tests.builders.commands import Captured, line_of_refusal, run_reldn, usage_error
+from tests.builders.fake_predictor import FakePredictor
 from tests.builders.tiny_models import REPOSITORY, TinyConfig
-
-
-class FakePredictor:
-    """Finds a person on the left and a dog on the right.
-
-    An image of 13 rows is an error, and one of 17 rows is where the user presses Ctrl-C.
-    """
-
-    thing_classes = ("person", "dog")
-    predicate_classes = ("next to", "feeds")
-    configs: list[Any]
-
-    def __init__(self, cfg: object) -> None:
-        self.configs.append(cfg)
-
-    def __call__(self, image: np.ndarray) -> dict[str, Instances]:
-        height, width = image.shape[:2]
-        if height == 13:
-            raise ValueError("13 rows are bad luck")
-        if height == 17:
-            raise KeyboardInterrupt
-        entities, relations = Instances((height, width)), Instances((height, width))
-        entities.pred_boxes = Boxes(
-            torch.tensor([[0.0, 0, width / 3, height], [width / 2, 0, width, height]])
-        )
-        entities.scores, entities.pred_classes = torch.tensor([0.5, 0.25]), torch.tensor([0, 1])
-        relations.subject_index, relations.object_index = torch.tensor([0, 0, 1]), torch.tensor([1, 1, 0])
-        relations.pred_predicates, relations.rank_in_pair = torch.tensor([0, 1, 0]), torch.tensor([1, 2, 1])
-        relations.scores = torch.tensor([0.5, 0.25, 0.125])
-        return {"instances": entities, "relations": relations}
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +28,7 @@ def configs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The configs that predictors were made with."""
     made: list[Any] = []
     monkeypatch.setattr(FakePredictor, "configs", made, raising=False)
+    monkeypatch.setattr(FakePredictor, "seen", [], raising=False)
     monkeypatch.setattr("reldn_d2.cli.predict.RelationPredictor", FakePredictor)
     return made
 
@@ -87,7 +60,10 @@ def run(source: object, weights: Path, *more: object) -> int:
 
 
 def names(weights: Path) -> list[str]:
-    return sorted(path.name for path in (weights.parent.parent / "results").iterdir())
+    """Names of the results, without the record of the run."""
+    return sorted(
+        path.name for path in (weights.parent.parent / "results").iterdir() if path.name != "record"
+    )
 
 
 def graphs(weights: Path) -> list[str]:
@@ -114,7 +90,8 @@ def test_a_python_config_gets_the_weights_under_its_own_key(
     config = REPOSITORY / "tests" / "builders" / "tiny_lazy.py"
     image = write_image(tmp_path / "in" / "a.jpg")
     assert run(image, weights, "--config-file", config, "train.device=cuda:1") == 0
-    assert run([image, "train.seed=5"], weights, "--config-file", config, "--device", "cpu") == 0
+    words = ("--config-file", config, "--device", "cpu", "--overwrite")
+    assert run([image, "train.seed=5"], weights, *words) == 0
     assert [cfg.train.device for cfg in configs] == ["cuda:1", "cpu"]
     assert [cfg.train.init_checkpoint for cfg in configs] == [str(weights)] * 2
     assert configs[1].train.seed == 5
@@ -144,14 +121,11 @@ def test_a_folder_with_a_corrupt_image_is_finished(weights: Path, tmp_path: Path
     (folder / "c.jpg").write_bytes(b"not an image")
     write_image(folder / "d.PNG")
     (folder / "notes.txt").write_text("not looked at")
-    (folder / "more").mkdir()
-    (folder / "even.png").mkdir()
     assert run(folder, weights) == 1
-    assert names(weights) == ["a.json", "a.png", "d.json", "d.png"]
+    assert names(weights) == ["a.json", "a.png", "d.json", "d.png", "failures.csv"]
     printed = capsys.readouterr()
     assert "2 of 4 images" in printed.out and str(tmp_path / "results") in printed.out
-    assert f"{folder}: left out 1 files that do not end in .bmp, .jpeg" in printed.out
-    assert "and 2 subfolders" in printed.out
+    assert f"{folder}: left out 1 .txt" in printed.out
     for name in ("b.png", "c.jpg"):
         assert re.search(rf"{name} cannot be read \(.+\): replace it, or take it out of --input", printed.err)
 
@@ -166,6 +140,33 @@ def test_an_image_that_the_model_refuses_does_not_stop_the_others(
     printed = capsys.readouterr()
     assert "1 of 2 images" in printed.out
     assert printed.err == f"{bad} can't be used: 13 rows are bad luck\n"
+
+
+def test_the_screen_shows_the_first_failures_and_the_file_all(
+    weights: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    for number in range(25):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{number:02}.png").write_bytes(b"not an image")
+    write_image(tmp_path / "in" / "z.png")
+    assert run(tmp_path / "in", weights) == 1
+    *shown, last = capsys.readouterr().err.splitlines()
+    failures = tmp_path / "results" / "failures.csv"
+    assert len(shown) == 20 and last == f"and 5 more, which {failures} lists"
+    assert len(failures.read_text().splitlines()) == 1 + 25
+
+
+def test_a_missing_permission_is_no_damage(
+    weights: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = write_image(tmp_path / "a.png")
+
+    def refuse(path: str, image_format: str) -> None:
+        raise explained(PermissionError(13, "Permission denied"), path)
+
+    monkeypatch.setattr("tests.builders.fake_predictor.read_image", refuse)
+    assert run(image, weights) == 1
+    assert capsys.readouterr().err.startswith(f"{image} can't be read (Permission denied): give user ")
 
 
 def test_files_and_folders_are_taken_in_order_and_once(
@@ -208,10 +209,10 @@ def test_graphs_without_a_relationship_are_counted(weights: Path, tmp_path: Path
     assert run(image, weights, "--score-threshold", "0.75") == 0
     said = "1 of them have no relationship with a score of 0.75 or more: try a lower --score-threshold"
     assert said in capsys.readouterr().out
-    assert run(image, weights) == 0
+    assert run(image, weights, "--overwrite") == 0
     assert "no relationship" not in capsys.readouterr().out
     # Without the dog, its relationships are not shown either.
-    assert run(image, weights, "--entity-threshold", "0.4") == 0
+    assert run(image, weights, "--entity-threshold", "0.4", "--overwrite") == 0
     assert "1 of them have no relationship" in capsys.readouterr().out
     graph = json.loads((tmp_path / "results" / "a.json").read_text())
     assert [entity["class"] for entity in graph["entities"]] == ["person"] and not graph["relationships"]
@@ -221,7 +222,10 @@ def test_ctrl_c_says_how_many_are_done(weights: Path, tmp_path: Path, capsys: Ca
     images = [write_image(tmp_path / "in" / f"{i}.png", rows=17 if i == 2 else 40) for i in range(4)]
     assert run(images, weights) == 130
     results = tmp_path / "results"
-    assert capsys.readouterr().err == f"interrupted: 2 of 4 images are done; their results are in {results}\n"
+    assert capsys.readouterr().err == (
+        f"interrupted: 2 of 4 images are done; their results are in {results}, and "
+        "--resume goes on with the others\n"
+    )
     # No graph is without its drawing.
     assert names(weights) == ["0.json", "0.png", "1.json", "1.png"]
 
@@ -273,6 +277,10 @@ def test_a_file_as_output_is_refused(weights: Path, tmp_path: Path, capsys: Capt
 )
 def test_numbers_out_of_their_range_are_wrong_usage(capsys: Captured, words: list[str], message: str) -> None:
     assert usage_error(capsys, "predict", "--input", "a.jpg", "--weights", "x", *words) == message
+
+
+def test_the_parser_names_all_formats() -> None:
+    assert tuple(FORMATS) == NAMES_OF_FORMATS
 
 
 def test_the_parser_knows_how_many_relationships_reldn_ranks() -> None:

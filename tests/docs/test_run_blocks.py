@@ -105,7 +105,8 @@ def assert_is_a_run(folder: Path) -> None:
 def readme_demo(folder: Path, variables: Variables) -> None:
     samples = {file.stem for file in (folder / "output" / "demo" / "samples").iterdir()}
     assert {file.name for file in (folder / "predictions").iterdir()} == {
-        f"{name}.{ending}" for name in samples for ending in ("png", "json")
+        "record",
+        *(f"{name}.{ending}" for name in samples for ending in ("png", "json")),
     }
     assert "relationships" in json.loads((folder / "predictions" / "scene_0.json").read_text())
     shown = {"instances": ["pred_boxes", "scores", "pred_classes"]}
@@ -125,7 +126,7 @@ def assert_is_the_recipes_folder(folder: Path) -> None:
 @promises("README.md", "party")
 def own_data(folder: Path, variables: Variables) -> None:
     assert_is_the_recipes_folder(folder / "output" / "party")
-    assert len(list((folder / "predictions").glob("*.json"))) == 6
+    assert len(list((folder / "output" / "party" / "graphs").glob("*.json"))) == 6
 
 
 @promises("datasets/README.md", "party")

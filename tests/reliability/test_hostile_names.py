@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from detectron2.data import MetadataCatalog
@@ -20,6 +21,7 @@ from PIL import Image
 
 from reldn_d2.ablation.report import as_markdown
 from reldn_d2.ablation.tables import read_table
+from reldn_d2.engine import Request
 from reldn_d2.engine.console import setup_run_log
 from reldn_d2.engine.summary import Summary
 from reldn_d2.evaluation import ProtocolResult, read_submission, write_submission
@@ -38,6 +40,7 @@ from reldn_d2.visualization import (
 from tests.builders.browsers import find_browser, open_page
 from tests.builders.commands import Captured, run_reldn
 from tests.builders.evaluation_scenes import predicted_graph
+from tests.builders.fake_predictor import FakePredictor
 from tests.builders.hostile_names import HOSTILE, ORDINARY
 from tests.builders.own_data import small_party, write_data_file
 from tests.builders.tiny_models import TinyConfig
@@ -337,15 +340,13 @@ def test_submissions_are_read_back_and_run_nowhere(tmp_path: Path) -> None:
     assert read_submission(path, sizes, class_labels=labels, predicate_labels=labels).keys() == sizes.keys()
 
 
-class Predictor:
+class Predictor(FakePredictor):
     """Finds one entity of each class, and one relationship of each predicate."""
 
-    thing_classes = predicate_classes = NAMES
+    thing_classes = predicate_classes = tuple(NAMES)
+    configs, seen = [], []
 
-    def __init__(self, cfg: object) -> None:
-        pass
-
-    def __call__(self, image: np.ndarray) -> dict[str, Instances]:
+    def find(self, image: np.ndarray, request: Request) -> tuple[dict[str, Any], int]:
         entities, relations = Instances(image.shape[:2]), Instances(image.shape[:2])
         count = len(NAMES)
         entities.pred_boxes = Boxes(torch.tensor([[0.0, 0, 20, 20]]).repeat(count, 1))
@@ -353,7 +354,7 @@ class Predictor:
         relations.subject_index, relations.object_index = torch.arange(count), torch.arange(count).roll(1)
         relations.pred_predicates, relations.scores = torch.arange(count), torch.full((count,), 0.5)
         relations.rank_in_pair = torch.ones(count, dtype=torch.int64)
-        return {"instances": entities, "relations": relations}
+        return {"instances": entities, "relations": relations, "task": "sgdet"}, 0
 
 
 def test_predictions_of_files_with_such_names(
@@ -369,18 +370,28 @@ def test_predictions_of_files_with_such_names(
     for name in listed:
         Image.new("RGB", (30, 20)).save(images / f"{name}.png", format="PNG")
     (images / "\r\x1b[2Kbroken.jpg").write_text("<html>")
+    visible_names = [name for name in listed if not name.startswith(".")]
     output = tmp_path / "out"
-    words = ("--weights", tmp_path / "run", "--output", output, "--top-k", "3")
-    assert run_reldn("predict", "--input", images, *words) == 1
+    words = ("--weights", tmp_path / "run", "--output", output, "--top-k", "100")
+    formats = ("--format", "json", "drawings", "jsonl", "csv", "parquet")
+    assert run_reldn("predict", "--input", images, *words, *formats) == 1
     printed = capsys.readouterr()
     assert steers(printed.out + printed.err) == [] and r"\r\x1b[2Kbroken.jpg cannot be read" in printed.err
     graphs = [json.loads(path.read_text()) for path in output.glob("*.json")]
-    assert sorted(graph["image"]["file_name"] for graph in graphs) == sorted(f"{name}.png" for name in listed)
-    assert len([*output.iterdir()]) == 2 * len(listed) and {*tmp_path.iterdir()} == {
-        tmp_path / "run",
-        images,
-        output,
-    }
+    expected = sorted(f"{name}.png" for name in visible_names)
+    assert sorted(graph["image"]["file_name"] for graph in graphs) == expected
+    lines = [json.loads(line) for line in (output / "graphs.jsonl").read_text().split("\n")[:-1]]
+    assert sorted(graph["image"]["file_name"] for graph in lines) == expected
+    with (output / "triplets.csv").open(newline="") as file:
+        rows = [*csv.reader(file)][1:]
+    assert {from_csv(row[0]) for row in rows} == {*expected}
+    assert {from_csv(row[2]) for row in rows} == {*NAMES}
+    assert not [field for row in rows for field in row if field.lstrip().startswith(FORMULA)]
+    table = pq.read_table(output / "triplets.parquet")
+    assert table.num_rows == len(rows) == len(expected) * len(NAMES)
+    others = {"graphs.jsonl", "triplets.csv", "triplets.parquet", "failures.csv", "record"}
+    assert len({path.name for path in output.iterdir()} - others) == 2 * len(expected)
+    assert {*tmp_path.iterdir()} == {tmp_path / "run", images, output}
 
 
 def test_errors_show_names_as_text(party: Path, tmp_path: Path, capsys: Captured) -> None:

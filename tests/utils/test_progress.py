@@ -48,6 +48,18 @@ def test_where_there_is_no_terminal_a_line_is_logged_every_half_minute(
     assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
 
 
+def test_hours_are_shown_as_such(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "stderr", Screen(terminal=False))
+    with caplog.at_level(logging.INFO):
+        items = progress(range(100_001), "images")
+        next(items)
+        clock[0] += 100.0
+        next(items)
+    assert caplog.messages == ["1 of 100001 images, 0.01 a second, 115 days, 17:46:40 remaining"]
+
+
 def test_short_jobs_log_nothing(
     clock: list[float], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,383 @@
+"""The boxes of --boxes: from COCO's files, from graphs that `reldn predict` wrote, or by file name."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Self
+
+from reldn_d2.engine import GivenBoxes
+from reldn_d2.utils.io import digest
+from reldn_d2.utils.json_files import is_box, read_json, read_text
+from reldn_d2.utils.plain_text import say, visible
+
+from .images import InputImage
+
+_LINES = (".jsonl", ".ndjson")
+_FORMS = (
+    "COCO results (a list of records with image_id, bbox, category_id, score), a COCO file (images, "
+    "annotations, "
+    'categories), a graph of reldn predict, a list of them or one a line, or {"a.jpg": {"boxes": [[x0, y0, '
+    'x1, y1], ...], "classes": [...], "scores": [...]}, ...}'
+)
+
+# What an image is called in a boxes file: a path, a name, or a number.
+_Key = str | int
+
+
+@dataclass
+class _Rows:
+    """The boxes of one image, as they stand in the file.
+
+    Attributes:
+        boxes: XYXY in pixels.
+        classes, scores: one for each box; None where the file has none.
+        problem: what is wrong with the first box that can't be used; empty if nothing is.
+    """
+
+    boxes: list[list[float]] = field(default_factory=list)
+    classes: list[str | int | None] = field(default_factory=list)
+    scores: list[float | None] = field(default_factory=list)
+    problem: str = ""
+
+    def add(self, box: list[float], name: str | int | None, score: float | None) -> None:
+        self.boxes.append(box)
+        self.classes.append(name)
+        self.scores.append(score)
+
+    def without(self, unknown: set[str | int | None]) -> "_Rows":
+        """The rows of other classes."""
+        kept = _Rows(problem=self.problem)
+        for box, name, score in zip(self.boxes, self.classes, self.scores, strict=True):
+            if name not in unknown:
+                kept.add(box, name, score)
+        return kept
+
+
+class BoxesFile:
+    """Boxes for the images of --input.
+
+    Attributes:
+        digest: SHA-256 of the files.
+    """
+
+    def __init__(self, source: str, rows: dict[_Key, _Rows], content_digest: str) -> None:
+        """Takes what `read` has read.
+
+        Args:
+            source: the option and the file, for messages.
+            rows: what the file calls an image -> its boxes.
+            content_digest: see `digest`.
+        """
+        self._source, self._rows, self.digest = source, rows, content_digest
+        # The file may call an image by a folder that is not in --input.
+        files = [(key.rpartition("/")[2], key) for key in rows if isinstance(key, str)]
+        number = Counter(name for name, _ in files)
+        self._by_file_name: dict[_Key, _Key] = {name: key for name, key in files if number[name] == 1}
+        self._shared: Counter[_Key] = Counter()
+        self._used: set[_Key] = set()
+
+    @classmethod
+    def read(cls, path: Path, annotations: Path | None) -> Self:
+        """Reads a boxes file.
+
+        Args:
+            path: see `_FORMS`.
+            annotations: COCO file with the images and categories that the numbers in COCO results stand for.
+
+        Raises:
+            FileNotFoundError: a file does not exist.
+            ValueError: a file has none of the forms, or a record is wrong. The message names the record.
+        """
+        for option, file in (("--boxes", path), ("--annotations", annotations)):
+            if file is not None and not file.is_file():
+                raise FileNotFoundError(f"{option} {file}: there is no such file")
+        content = list(_lines_of(path)) if path.suffix.lower() in _LINES else read_json(path)
+        names, uses_names = _Names.read(annotations), False
+        if isinstance(content, Mapping) and {"images", "annotations"} <= content.keys():
+            names = _Names.of(content, path)
+            rows = _from_records(path, content["annotations"], names)
+        elif isinstance(content, Mapping) and "entities" in content:
+            rows = _from_graphs(path, [content])
+        elif isinstance(content, Mapping):
+            rows = _from_mapping(path, content)
+        elif isinstance(content, list) and all(isinstance(x, Mapping) and "entities" in x for x in content):
+            rows = _from_graphs(path, content)
+        elif isinstance(content, list):
+            rows, uses_names = _from_records(path, content, names), True
+        else:
+            raise ValueError(f"--boxes {path} has another form than these: {_FORMS}")
+        if annotations is not None and not uses_names:
+            raise ValueError(f"--annotations {annotations} is for COCO results, which --boxes {path} is not")
+        files = [path.read_bytes(), *([] if annotations is None else [annotations.read_bytes()])]
+        return cls(f"--boxes {path}", rows, digest(files))
+
+    def fit(self, images: Sequence[InputImage], thing_classes: Sequence[str], *, drop_unknown: bool) -> None:
+        """Prepares the boxes for some images and a model.
+
+        Args:
+            images: all images.
+            thing_classes: names of the model's classes.
+            drop_unknown: leave out, and count, boxes of classes that the model does not know.
+
+        Raises:
+            ValueError: the model does not know a class. The message has the nearest names.
+        """
+        self._shared = Counter(key for image in images for key in dict.fromkeys(_short_names(image)))
+        known: set[str | int | None] = {None, *thing_classes, *range(len(thing_classes))}
+        unknown = Counter(name for rows in self._rows.values() for name in rows.classes if name not in known)
+        if not unknown:
+            return
+        if not drop_unknown:
+            raise ValueError(f"{self._source}: {_unknown(unknown, thing_classes)}")
+        self._rows = {key: rows.without(set(unknown)) for key, rows in self._rows.items()}
+        say(
+            f"{visible(self._source)}: left out {sum(unknown.values())} boxes of {len(unknown)} classes that "
+            f"the model does not know, such as {visible(str(unknown.most_common(1)[0][0]))}"
+        )
+
+    def find(self, image: InputImage) -> str | int:
+        """What the file calls an image.
+
+        Raises:
+            ValueError: it has no boxes for this image, or several images share the name that it has.
+        """
+        key = next((key for key in _long_names(image) if key in self._rows), None)
+        if key is not None:
+            return key
+        for name in _short_names(image):
+            key = name if name in self._rows else self._by_file_name.get(name)
+            if key is None:
+                continue
+            if self._shared[name] > 1:
+                raise ValueError(
+                    f"{self._source} has boxes of {key!r}, and {self._shared[name]} images of --input are "
+                    f"called so: name this one {image.path} there"
+                )
+            return key
+        raise ValueError(f"{self._source} has no boxes for it: add an entry, or leave the image out")
+
+    def of(self, image: InputImage) -> GivenBoxes:
+        """The boxes of an image.
+
+        Raises:
+            ValueError: see `find`; or a box is wrong, or only some have a class or a score.
+        """
+        key = self.find(image)
+        self._used.add(key)
+        rows = self._rows[key]
+        if rows.problem:
+            raise ValueError(f"{self._source}: {rows.problem}")
+        columns = [
+            _column(rows.classes, self._source, key, "class"),
+            _column(rows.scores, self._source, key, "score"),
+        ]
+        try:
+            return GivenBoxes.of(rows.boxes, *columns)
+        except ValueError as error:
+            raise ValueError(f"{self._source}, boxes of {key!r}: {error}") from error
+
+    @property
+    def unused(self) -> int:
+        """How many images in the file were not asked for."""
+        return len(self._rows.keys() - self._used)
+
+
+def _long_names(image: InputImage) -> list[_Key]:
+    """What only this image can be called."""
+    return [str(image.path), image.path.as_posix(), image.name]
+
+
+def _short_names(image: InputImage) -> list[_Key]:
+    """What an image can be called if no other has this name."""
+    stem = image.path.stem
+    # COCO's images are called 000000000139.jpg and have the number 139.
+    number: list[_Key] = [int(stem)] if stem.isascii() and stem.isdigit() else []
+    return [image.path.name, stem, *number]
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What the numbers in COCO's records stand for.
+
+    Attributes:
+        images: id -> file name.
+        categories: id -> name.
+        source: the file that says so; empty if none does.
+    """
+
+    images: Mapping[Any, str]
+    categories: Mapping[Any, str]
+    source: str = ""
+
+    @classmethod
+    def read(cls, path: Path | None) -> Self:
+        return cls({}, {}) if path is None else cls.of(read_json(path), path)
+
+    @classmethod
+    def of(cls, content: Any, path: Path) -> Self:
+        found: list[dict[Any, str]] = []
+        for part, value in (("images", "file_name"), ("categories", "name")):
+            records = content.get(part, []) if isinstance(content, Mapping) else None
+            if not isinstance(records, list):
+                raise ValueError(f"{path} has no list {part!r}: give a COCO file")
+            for place, record in enumerate(records):
+                if not isinstance(record, Mapping) or value not in record or not _is_id(record.get("id")):
+                    raise ValueError(f"{path}: {part}[{place}] has no 'id' and {value!r}: give a COCO file")
+            found.append({record["id"]: str(record[value]) for record in records})
+        return cls(images=found[0], categories=found[1], source=str(path))
+
+
+def _from_records(path: Path, records: Any, names: _Names) -> dict[_Key, _Rows]:
+    """Boxes of COCO's annotations or results. An image without any has no box, if its file is known."""
+    rows: dict[_Key, _Rows] = {name: _Rows() for name in names.images.values()}
+    crowds = 0
+    for place, record in enumerate(_checked_list(path, records)):
+        where = f"--boxes {path}: record {place}"
+        if not isinstance(record, Mapping) or not _is_id(record.get("image_id")) or "bbox" not in record:
+            raise ValueError(f"{where} has no image_id and bbox. Known forms: {_FORMS}")
+        if record.get("iscrowd"):
+            crowds += 1
+            continue
+        key = names.images.get(record["image_id"], record["image_id"])
+        if names.images and isinstance(key, int):
+            raise ValueError(
+                f"{where} is of image_id {key!r}, which is not among the images of {names.source or path}: "
+                "give the COCO file that the results are of, as --annotations"
+            )
+        image = rows.setdefault(key, _Rows())
+        box = record["bbox"]
+        if not is_box(box) or not (box[2] > 0 and box[3] > 0):
+            image.problem = image.problem or (
+                f"record {place} has the bbox {box!r}: four numbers x, y, width, height in pixels, the last "
+                "two above 0"
+            )
+            continue
+        x, y, width, height = box
+        image.add([x, y, x + width, y + height], _category(record, names, where), _score(record, where))
+    if crowds:
+        say(f"--boxes {visible(str(path))}: left out {crowds} crowds")
+    return rows
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) in (int, str)
+
+
+def _category(record: Mapping[str, Any], names: _Names, where: str) -> str | None:
+    category = record.get("category_id", record.get("category_name"))
+    if category is None or isinstance(category, str):
+        return category
+    if not _is_id(category) or category not in names.categories:
+        there = f"{names.source} has no such category" if names.source else "nothing says which class it is"
+        raise ValueError(
+            f"{where} has the category_id {category!r}, and {there}: give the COCO file with these "
+            "categories as --annotations, or write the class's name in place of the number"
+        )
+    return names.categories[category]
+
+
+def _from_graphs(path: Path, graphs: Iterable[Mapping[str, Any]]) -> dict[_Key, _Rows]:
+    rows: dict[_Key, _Rows] = {}
+    for place, graph in enumerate(graphs):
+        where = f"--boxes {path}: graph {place}"
+        image = graph.get("image")
+        name = image.get("file_name") if isinstance(image, Mapping) else None
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"{where} has no image.file_name: write the name of its image there")
+        if name in rows:
+            raise ValueError(f"{where} is of {name!r}, as an earlier graph: remove one of them")
+        rows[name] = of_image = _Rows()
+        for entity in _checked_list(path, graph["entities"]):
+            if not isinstance(entity, Mapping) or not is_box(entity.get("box")):
+                raise ValueError(f"{where} has an entity without a box [x0, y0, x1, y1]: {entity!r:.200}")
+            of_image.add(entity["box"], _class(entity.get("class"), where), _score(entity, where))
+    return rows
+
+
+def _from_mapping(path: Path, content: Mapping[str, Any]) -> dict[_Key, _Rows]:
+    rows: dict[_Key, _Rows] = {}
+    for name, given in content.items():
+        where = f"--boxes {path}: {name!r}"
+        if not isinstance(given, Mapping) or not isinstance(given.get("boxes"), list):
+            raise ValueError(f"{where} has no list 'boxes'. Known forms: {_FORMS}")
+        boxes = given["boxes"]
+        columns = []
+        for key in ("classes", "scores"):
+            values = given.get(key)
+            if values is not None and (not isinstance(values, list) or len(values) != len(boxes)):
+                raise ValueError(
+                    f"{where} has {len(boxes)} boxes: give {key!r} as a list with one for each box"
+                )
+            columns.append([None] * len(boxes) if values is None else values)
+        rows[name] = of_image = _Rows()
+        for place, (box, class_name, score) in enumerate(zip(boxes, *columns, strict=True)):
+            if not is_box(box):
+                raise ValueError(f"{where}: box {place} is {box!r:.200}: give [x0, y0, x1, y1] in pixels")
+            of_image.add(box, _class(class_name, where), _score({"score": score}, where))
+    return rows
+
+
+def _class(value: Any, where: str) -> str | int | None:
+    if value is None or isinstance(value, str) or type(value) is int:
+        return value
+    raise ValueError(
+        f"{where} has the class {value!r:.200}: give a name, or the number of a class of the model"
+    )
+
+
+def _score(record: Mapping[str, Any], where: str) -> float | None:
+    score = record.get("score")
+    if score is None or (type(score) in (int, float) and 0 <= score <= 1):
+        return score
+    raise ValueError(f"{where} has the score {score!r:.200}: scores are from 0 to 1")
+
+
+def _column(values: list[Any], source: str, key: _Key, what: str) -> list[Any] | None:
+    """The values; None if there are none."""
+    missing = sum(value is None for value in values)
+    if not missing:
+        return values
+    if missing < len(values):
+        raise ValueError(
+            f"{source}, boxes of {key!r}: {missing} of {len(values)} have no {what}: give all of them one, "
+            "or none"
+        )
+    return None
+
+
+def _checked_list(path: Path, records: Any) -> list[Any]:
+    if not isinstance(records, list):
+        raise ValueError(f"--boxes {path} has another form than these: {_FORMS}")
+    return records
+
+
+def _lines_of(path: Path) -> Iterator[Any]:
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            graph = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                f"--boxes {path}: line {number} is not JSON ({error}): write it again"
+            ) from error
+        if not isinstance(graph, Mapping) or "entities" not in graph:
+            raise ValueError(
+                f"--boxes {path}: line {number} is no graph of reldn predict: it has no 'entities'"
+            )
+        yield graph
+
+
+def _unknown(unknown: Counter[str | int | None], thing_classes: Sequence[str]) -> str:
+    name, number = unknown.most_common(1)[0]
+    near = get_close_matches(str(name), thing_classes, n=3)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    others = f", nor {len(unknown) - 1} other classes of the file" if len(unknown) > 1 else ""
+    return (
+        f"the model does not know the class {name!r} of {number} boxes{others}.{hint} Rename it, or add "
+        f"--drop-unknown-classes. The model knows {', '.join(map(repr, thing_classes[:10]))}"
+        f"{f' and {len(thing_classes) - 10} more' if len(thing_classes) > 10 else ''}"
+    )

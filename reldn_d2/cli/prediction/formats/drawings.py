@@ -1,0 +1,20 @@
+"""drawings: a PNG for each image, with its relationships."""
+
+import numpy as np
+
+from reldn_d2.data.images import read_image
+from reldn_d2.visualization import draw_scene_graph
+from reldn_d2.visualization.images import encode_image
+
+from .writer import FileWriter, Result
+
+
+class Drawings(FileWriter):
+    """One drawing an image."""
+
+    ending = ".png"
+
+    def encode(self, result: Result) -> bytes:
+        """Reads the image again, and draws the graph on it."""
+        picture = np.ascontiguousarray(read_image(str(result.path), "RGB"))
+        return encode_image(draw_scene_graph(picture, result.graph, top_n=result.top_k), "png")

@@ -1,0 +1,15 @@
+"""jsonl: all graphs in one file, one a line, in the format that `reldn_d2.visualization.graph` describes."""
+
+from reldn_d2.visualization.exports import to_json_line
+
+from .writer import AppendingWriter, Result
+
+
+class GraphLines(AppendingWriter):
+    """One line an image."""
+
+    shared = "graphs.jsonl"
+
+    def encode(self, result: Result) -> bytes:
+        """The graph as JSON without a line feed, and a line feed."""
+        return to_json_line(result.graph).encode()

@@ -1,0 +1,105 @@
+"""parquet: the rows of `triplet_table` as a folder of Parquet files, which pandas reads as one table."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.plain_text import visible
+
+from .triplets import COLUMNS, Value, rows_of
+from .writer import Result, Writer
+
+# Rows that wait in memory for the next part, at most about so many.
+_MOST_ROWS = 50_000
+
+
+class TripletParts(Writer[list[list[Value]]]):
+    """One row a relationship. Each commit writes a part; the position is the number of parts."""
+
+    shared = "triplets.parquet"
+    period = 20.0  # a second would make thousands of small parts
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        try:
+            self._arrow, self._parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                "--format parquet needs the package pyarrow: pip install 'reldn-d2[parquet]', or pip install "
+                "pyarrow"
+            ) from error
+        types = {str: self._arrow.string(), float: self._arrow.float64(), int: self._arrow.int32()}
+        self._schema: Any = self._arrow.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
+        self._rows: list[list[Value]] = []
+        self._parts = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether enough rows for a part wait."""
+        return len(self._rows) >= _MOST_ROWS
+
+    def open(self, position: int) -> None:
+        """Removes the parts after a position."""
+        found = _found(self.folder)
+        kept = [self._part(number) for number in range(min(position, len(found) + 1))]
+        missing = sorted(set(kept).difference(found))
+        if missing:
+            raise ValueError(
+                f"{missing[0]} is gone, and the record of the run says that it was written. Run without "
+                "--resume, which writes everything again"
+            )
+        for path in set(found).difference(kept):
+            path.unlink()
+        self._parts = position
+
+    def encode(self, result: Result) -> list[list[Value]]:
+        """The rows of an image. Parquet holds no text that UTF-8 does not have, such as half of a pair."""
+        return [[_storable(value) for value in row] for row in rows_of(result.graph)]
+
+    def write(self, result: Result, content: list[list[Value]]) -> None:
+        """Keeps the rows."""
+        self._rows += content
+
+    def commit(self) -> int:
+        """Writes the rows as a part. The first part may be empty, so that there always is a table."""
+        if self._rows or not self._parts:
+            columns = list(zip(*self._rows, strict=True)) or [()] * len(COLUMNS)
+            arrays = [
+                self._arrow.array(column, field.type)
+                for column, field in zip(columns, self._schema, strict=True)
+            ]
+            with atomic_write(self._part(self._parts)) as file:
+                self._parquet.write_table(self._arrow.Table.from_arrays(arrays, schema=self._schema), file)
+            self._rows, self._parts = [], self._parts + 1
+        return self._parts
+
+    @classmethod
+    def delete(cls, folder: Path) -> None:
+        """Removes the parts, and the folder if nothing else is in it."""
+        for path in _found(folder):
+            path.unlink()
+        place = folder / cls.shared
+        if place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
+
+    def _part(self, number: int) -> Path:
+        return self.folder / self.shared / f"part-{number:05}.parquet"
+
+
+def _found(folder: Path) -> list[Path]:
+    return sorted((folder / TripletParts.shared).glob("part-*.parquet"))
+
+
+def _storable(value: Value) -> Value:
+    if isinstance(value, str) and not _is_unicode(value):
+        return visible(value)
+    return value
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

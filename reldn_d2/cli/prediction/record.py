@@ -1,0 +1,388 @@
+"""The record of a run of `reldn predict`: what it depends on, and which images are finished.
+
+The folder `record` in the output folder has two files. `run.json` has the identity of the run, for example a
+digest of the weights. `finished.jsonl` is a journal that only grows during a run, with lines of three kinds:
+
+    {"names": ["a", ...]}          files such as a.json may be there from now on
+    {"image": "a.jpg", ...}        an image whose results were written, see `Finished`
+    {"positions": {"csv": 1234}}   all before is on the disk, and the files that grow have these positions
+                                   (`Writer.commit`)
+
+Images after the last line of positions do not count: a kill may have come in between. So a run that goes on
+cuts the files that grow off there, and every image is in them exactly once.
+"""
+
+import csv
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import IO, Any
+
+from reldn_d2.evaluation.io.shards import differences
+from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.plain_text import to_csv
+from reldn_d2.utils.system_errors import explained
+
+from .formats import FORMATS, Result, Writer
+from .names import plain_name
+from .places import FAILURES, JOURNAL, RECORD, RUN_FILE
+
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+_NAMED = 10
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An image whose results are written.
+
+    Attributes:
+        image: path of the image as it was given.
+        name: name of its own files, without ending.
+        size: size of the image file in bytes.
+        changed: time of its last change in nanoseconds.
+        relationships: number of relationships.
+        clipped: number of given boxes that were clipped.
+    """
+
+    image: str
+    name: str
+    size: int
+    changed: int
+    relationships: int
+    clipped: int
+
+
+@dataclass
+class _Journal:
+    """What a journal says.
+
+    Attributes:
+        finished: path -> image, those before the last line of positions.
+        positions: name of a format -> position.
+        names: all names whose files may be there.
+    """
+
+    finished: dict[str, Finished] = field(default_factory=dict)
+    positions: dict[str, int] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+
+
+class Record:
+    """The record of this run, and its writers.
+
+    Attributes:
+        finished: path -> image; those of earlier tries that need not be predicted again, and those of this
+            one that are committed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        identity: Mapping[str, str],
+        writers: Mapping[str, Writer[Any]],
+        *,
+        resume: bool,
+        overwrite: bool,
+    ) -> None:
+        """Reads the record of the folder. Nothing is written or deleted yet.
+
+        Without `resume`, images of the same run are predicted again. Results of images that are not among
+        them stay if each image has files of its own; otherwise all results will be deleted.
+
+        Args:
+            folder: output folder. The caller holds its lock.
+            identity: what the results depend on, name -> text.
+            writers: name of a format -> its writer.
+            resume: keep finished images of a run with the same identity.
+            overwrite: delete results of a run with another identity, and replace files that no record lists.
+
+        Raises:
+            ValueError: the folder has results of another run, and may not be overwritten; or its record is
+                damaged.
+            OSError: the record can't be read.
+        """
+        self._folder, self._identity, self._writers = folder, dict(identity), writers
+        self._overwrite, self._waiting = overwrite, list[Finished]()
+        self._file: IO[bytes] | None = None
+        self._torn, self._last_commit = False, time.monotonic()
+        self._formats, saved = self._read_run()
+        different = differences(saved, self._identity) if saved else []
+        if different and not overwrite:
+            more = f"; and {len(different) - _NAMED} more" if len(different) > _NAMED else ""
+            raise ValueError(
+                f"--output {folder} has results of another run: {'; '.join(different[:_NAMED])}{more}. "
+                "Choose another folder, or add --overwrite, which deletes them"
+            )
+        self._journal = self._read_journal() if saved else _Journal()
+        shares = any(writer.shared for writer in writers.values())
+        self._keeps = not different and (resume or not shares)
+        self.finished = dict(self._journal.finished) if self._keeps and resume else {}
+        if self._journal.finished and not self._keeps and not overwrite:
+            logger.warning(
+                "%s has results of %d images of the same run: they are deleted, and all images are predicted "
+                "again. --resume keeps them",
+                folder,
+                len(self._journal.finished),
+            )
+
+    @property
+    def kept_names(self) -> dict[str, str]:
+        """Path of an image -> name of its files, for all images that have results and keep their names."""
+        kept = self._journal.finished.values() if self._keeps else ()
+        return {image.image: image.name for image in kept}
+
+    def begin(self, names: list[str]) -> None:
+        """Makes the folder ready for results. What the record lists and is not kept is deleted.
+
+        Args:
+            names: names of the files of all images, without endings.
+
+        Raises:
+            ValueError: files that no record lists would be replaced, and may not be; or results are gone that
+                the record lists.
+            OSError: the folder can't be written.
+        """
+        there = {name.lower() for name in os.listdir(self._folder)} if self._folder.is_dir() else set()
+        self._check_finished(there)
+        if not self._overwrite:
+            self._check_replaced(names, there)
+        if not self._keeps:
+            self._delete()
+            self._journal = _Journal()
+        run = {"format_version": FORMAT_VERSION, "formats": list(self._writers), "identity": self._identity}
+        self._write(RUN_FILE, (json.dumps(run, indent=1) + "\n").encode())
+        lines = [
+            {"names": sorted({*self._journal.names, *names})},
+            *map(asdict, self._journal.finished.values()),
+            {"positions": self._journal.positions},
+        ]
+        self._write(JOURNAL, "".join(json.dumps(line) + "\n" for line in lines).encode())
+        self._file = (self._folder / RECORD / JOURNAL).open("ab")
+        for name, writer in self._writers.items():
+            writer.open(self._journal.positions.get(name, 0))
+        self.report_failures({})
+
+    def add(self, result: Result, finished: Finished) -> None:
+        """Writes the results of an image in all formats. They count from the next commit on.
+
+        Raises:
+            ResultError: they can't be expressed in a format, or the image can't be read any more. Nothing was
+                written.
+            OSError: they can't be written.
+        """
+        contents = []
+        for writer in self._writers.values():
+            try:
+                contents.append(writer.encode(result))
+            # Whatever is wrong with one image must not stop the others.
+            except Exception as error:
+                raise ResultError(error) from error
+        self._torn = True
+        for writer, content in zip(self._writers.values(), contents, strict=True):
+            writer.write(result, content)
+        self._waiting.append(finished)
+        self._torn = False
+        now = time.monotonic()
+        period = max(writer.period for writer in self._writers.values())
+        if now - self._last_commit >= period or any(writer.full for writer in self._writers.values()):
+            self.commit()
+
+    def commit(self) -> None:
+        """Brings all results to the disk, and then the journal.
+
+        Raises:
+            OSError: they can't be written.
+        """
+        positions = {name: writer.commit() for name, writer in self._writers.items()}
+        for image in self._waiting:
+            self._append(asdict(image))
+        self._append({"positions": positions}, to_disk=True)
+        self.finished |= {image.image: image for image in self._waiting}
+        self._waiting, self._last_commit = [], time.monotonic()
+
+    def commit_interrupted(self) -> None:
+        """Commits after an interrupt, unless it came in the middle of an image's results.
+
+        Raises:
+            OSError: see `commit`.
+        """
+        if not self._torn:
+            self.commit()
+
+    def close(self) -> None:
+        """Closes all files. What was not committed does not count."""
+        for writer in self._writers.values():
+            writer.close()
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+
+    def report_failures(self, failures: Mapping[str, str]) -> None:
+        """Writes the list of images without results; if there are none, an older list is removed.
+
+        Args:
+            failures: path of an image -> the reason.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        path = self._folder / FAILURES
+        if not failures:
+            path.unlink(missing_ok=True)
+            return
+        text = StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(["image", "reason"])
+        rows.writerows([to_csv(image), to_csv(reason)] for image, reason in failures.items())
+        with atomic_write(path) as file:
+            file.write(text.getvalue().encode())
+
+    def _append(self, line: Mapping[str, Any], *, to_disk: bool = False) -> None:
+        if self._file is None:
+            raise RuntimeError("the record is not open")
+        try:
+            self._file.write((json.dumps(line) + "\n").encode())
+            # The system has the line from here on, also if this process is killed.
+            self._file.flush()
+            if to_disk:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise explained(error, self._folder / RECORD / JOURNAL, "written") from error
+
+    def _write(self, name: str, content: bytes) -> None:
+        with atomic_write(self._folder / RECORD / name) as file:
+            file.write(content)
+
+    def _read(self, name: str) -> bytes:
+        """The content of a file of the record; nothing if there is none."""
+        path = self._folder / RECORD / name
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise explained(error, path) from error
+
+    def _read_run(self) -> tuple[list[str], dict[str, str]]:
+        """The formats and the identity of the recorded run, both empty if there is none."""
+        content = self._read(RUN_FILE)
+        if not content:
+            return [], {}
+        try:
+            run = json.loads(content)
+            if run["format_version"] != FORMAT_VERSION:
+                raise ValueError(f"it has format version {run['format_version']}")
+            formats = [name for name in run["formats"] if name in FORMATS]
+            return formats, {str(name): str(text) for name, text in run["identity"].items()}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ValueError(
+                f"{self._folder / RECORD / RUN_FILE} is no record of a run of this version ({error}): choose "
+                "another --output, or delete this folder"
+            ) from error
+
+    def _read_journal(self) -> _Journal:
+        content = self._read(JOURNAL)
+        journal, waiting, place = _Journal(), list[Finished](), 0
+        while (end := content.find(b"\n", place)) >= 0:
+            try:
+                line = json.loads(content[place:end])
+                if "positions" in line:
+                    journal.finished |= {image.image: image for image in waiting}
+                    journal.positions = {str(name): _number(x) for name, x in line["positions"].items()}
+                    waiting = []
+                elif "names" in line:
+                    journal.names |= set(map(_checked_name, line["names"]))
+                else:
+                    numbers = {key: _number(line[key]) for key in ("size", "relationships", "clipped")}
+                    waiting.append(
+                        Finished(
+                            str(line["image"]),
+                            _checked_name(line["name"]),
+                            changed=_number(line["changed"], lowest=-(2**63)),
+                            **numbers,
+                        )
+                    )
+                    journal.names.add(waiting[-1].name)
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+                raise ValueError(
+                    f"{self._folder / RECORD / JOURNAL} is damaged at byte {place} ({error}): choose another "
+                    "--output, or delete this folder"
+                ) from error
+            place = end + 1
+        return journal
+
+    @property
+    def _endings(self) -> list[str]:
+        return [writer.ending for writer in self._writers.values() if writer.ending]
+
+    def _check_finished(self, there: set[str]) -> None:
+        """Refuses to go on if results of finished images are gone."""
+        files = (f"{image.name}{ending}" for image in self.finished.values() for ending in self._endings)
+        gone = [name for name in files if name.lower() not in there]
+        if gone:
+            raise ValueError(
+                f"{self._folder} has no {gone[0]} any more, which the record of the run lists "
+                f"({len(gone)} such files). Run without --resume, which writes everything again"
+            )
+
+    def _check_replaced(self, names: list[str], there: set[str]) -> None:
+        """Refuses to replace files that the record does not list."""
+        shared = [FAILURES, *(writer.shared for writer in self._writers.values() if writer.shared)]
+        written = [*shared, *(f"{name}{ending}" for name in names for ending in self._endings)]
+        found = [name for name in written if name.lower() in there]
+        listed = set(self._listed()) if found else set()
+        replaced = [name for name in found if name not in listed]
+        if replaced:
+            raise ValueError(
+                f"--output {self._folder} has {len(replaced)} files that would be replaced, such as "
+                f"{replaced[0]}, and no record of a run that wrote them: choose another folder, or add "
+                "--overwrite"
+            )
+
+    def _listed(self) -> Iterator[str]:
+        """Names of all files in the output folder that the recorded run may have written."""
+        if self._formats:
+            yield FAILURES
+        for kind in map(FORMATS.__getitem__, self._formats):
+            if kind.shared:
+                yield kind.shared
+            if kind.ending:
+                yield from (f"{name}{kind.ending}" for name in self._journal.names)
+
+    def _delete(self) -> None:
+        """Deletes what the record lists, and the journal last: a kill in between loses track of nothing."""
+        shared = [kind for kind in map(FORMATS.__getitem__, self._formats) if kind.shared]
+        for kind in shared:
+            kind.delete(self._folder)
+        for name in set(self._listed()) - {kind.shared for kind in shared}:
+            (self._folder / name).unlink(missing_ok=True)
+        (self._folder / RECORD / JOURNAL).unlink(missing_ok=True)
+
+
+class ResultError(Exception):
+    """The results of an image can't be expressed, or the image can't be read any more. The cause says why."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _checked_name(name: Any) -> str:
+    """A name that may be deleted: the folder may come from anybody."""
+    if not isinstance(name, str) or plain_name(name) != name:
+        raise ValueError(f"{name!r} is no name of a result")
+    return name
+
+
+def _number(value: Any, lowest: int = 0) -> int:
+    if type(value) is not int or value < lowest:
+        raise ValueError(f"{value!r} is no number of something")
+    return value

@@ -1,0 +1,491 @@
+"""`reldn predict` that was stopped at any moment goes on, and no result is lost, doubled or mixed up."""
+
+import io
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from reldn_d2.cli.prediction import record
+from reldn_d2.cli.prediction.formats import FORMATS, drawings, triplet_parts
+from reldn_d2.engine.folder_lock import LOCK_FILE, release
+from tests.builders.commands import Captured, line_of_refusal, usage_error
+from tests.builders.fake_predictor import FakePredictor, PredictCommand, write_picture
+from tests.builders.forks import in_child, kill_myself, running_child
+from tests.builders.tiny_models import TinyConfig
+
+IMAGES = 6
+ALL = ("--format", *FORMATS)
+
+
+@pytest.fixture
+def predict(tmp_path: Path, tiny_config: TinyConfig, monkeypatch: pytest.MonkeyPatch) -> PredictCommand:
+    """The command with six images, one of which can't be used. Everything is committed at once."""
+    for number in range(IMAGES):
+        write_picture(tmp_path / "in" / f"{number}.png", 40 * number, rows=13 if number == 3 else 40)
+    for kind in FORMATS.values():
+        monkeypatch.setattr(kind, "period", 0.0)
+    # What is drawn makes no difference here, and takes most of the time.
+    monkeypatch.setattr(drawings, "draw_scene_graph", lambda picture, *_, **__: picture)
+    return PredictCommand(tmp_path, tiny_config(), monkeypatch)
+
+
+def rows(files: dict[str, bytes]) -> list[dict[str, Any]]:
+    """The rows of all Parquet files, in their order."""
+    parts = [content for name, content in files.items() if name.endswith(".parquet")]
+    return [row for part in parts for row in pq.read_table(io.BytesIO(part)).to_pylist()]
+
+
+def others(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: content for name, content in files.items() if not name.endswith(".parquet")}
+
+
+@pytest.fixture
+def whole(predict: PredictCommand, tmp_path: Path) -> dict[str, bytes]:
+    """The results of a run that nobody disturbs."""
+    output, predict.output = predict.output, tmp_path / "whole"
+    assert predict("--input", tmp_path / "in", *ALL) == 1
+    files, predict.output = predict.files(), output
+    FakePredictor.seen.clear()
+    return files
+
+
+def watch(
+    monkeypatch: pytest.MonkeyPatch, places: list[tuple[Any, str]], moment: Callable[[int], None]
+) -> None:
+    """Calls a function with 1, 2, ... before and after each call of some functions, counted together."""
+    count = [0]
+
+    def tick() -> None:
+        count[0] += 1
+        moment(count[0])
+
+    def watched(inner: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            tick()
+            result = inner(*args, **kwargs)
+            tick()
+            return result
+
+        return call
+
+    for owner, name in places:
+        monkeypatch.setattr(owner, name, watched(getattr(owner, name)))
+
+
+PLACES: list[tuple[Any, str]] = [
+    (os, "fsync"),
+    (os, "replace"),
+    *((kind, "write") for kind in FORMATS.values()),
+    (record.Record, "_append"),
+]
+
+
+# How many there are is tested below. The distance is a prime, so that kills come at every kind of place.
+MOMENTS, DISTANCE = 216, 19
+
+
+@pytest.mark.parametrize("moment", range(1, MOMENTS, DISTANCE))
+def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(
+    moment: int, predict: PredictCommand, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    def until_killed() -> int:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            watch(monkeypatch, PLACES, lambda count: kill_myself() if count == moment else None)
+            return predict("--input", tmp_path / "in", *ALL)
+
+    assert in_child(until_killed).killed
+    finished = before(predict.output)
+    assert predict("--input", tmp_path / "in", *ALL, "--resume") == 1
+    found = predict.files()
+    assert others(found) == others(whole) and rows(found) == rows(whole)
+    # Finished images are not predicted again.
+    assert len(FakePredictor.seen) == IMAGES - finished
+    assert not list(predict.output.rglob(".*"))
+
+
+def before(output: Path) -> int:
+    """How many images are finished, as the journal says."""
+    journal = output / "record" / "finished.jsonl"
+    lines = journal.read_bytes().split(b"\n")[:-1] if journal.exists() else []
+    kinds = [next(iter(json.loads(line))) for line in lines]
+    last = max((i for i, kind in enumerate(kinds) if kind == "positions"), default=0)
+    return kinds[:last].count("image")
+
+
+def test_the_kills_above_come_until_the_end(predict: PredictCommand, tmp_path: Path) -> None:
+    moments: list[int] = []
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        watch(monkeypatch, PLACES, moments.append)
+        assert predict("--input", tmp_path / "in", *ALL) == 1
+    assert len(moments) == MOMENTS
+
+
+def test_a_torn_line_of_the_journal_is_ignored(
+    predict: PredictCommand, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    assert predict("--input", tmp_path / "in", *ALL) == 1
+    journal = predict.output / "record" / "finished.jsonl"
+    content = journal.read_bytes()
+    # The first line of positions is that of the start.
+    third = [found.end() for found in re.finditer(rb'{"positions".*\n', content)][3]
+    for cut in (third, third + 1, third + 40, content.index(b"\n", third) + 1):
+        journal.write_bytes(content[:cut])
+        FakePredictor.seen.clear()
+        assert predict("--input", tmp_path / "in", *ALL, "--resume") == 1
+        assert [Path(name).name for name in FakePredictor.seen] == ["3.png", "4.png", "5.png"]
+        assert others(predict.files()) == others(whole) and rows(predict.files()) == rows(whole)
+
+
+def test_ctrl_c_keeps_what_is_done_without_waiting_for_the_next_commit(
+    predict: PredictCommand, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in FORMATS.values():
+        monkeypatch.setattr(kind, "period", 1e9)
+    image = tmp_path / "in" / "4.png"
+    content = image.read_bytes()
+    write_picture(image, rows=17)
+    assert predict("--input", tmp_path / "in", *ALL) == 130
+    assert before(predict.output) == 3
+    assert "3.png" in (predict.output / "failures.csv").read_text()
+    image.write_bytes(content)
+    FakePredictor.seen.clear()
+    assert predict("--input", tmp_path / "in", *ALL, "--resume") == 1
+    assert len(FakePredictor.seen) == 3
+    assert others(predict.files()) == others(whole) and rows(predict.files()) == rows(whole)
+
+
+def test_ctrl_c_in_the_middle_of_an_image(
+    predict: PredictCommand, whole: dict[str, bytes], tmp_path: Path, capsys: Captured
+) -> None:
+    def interrupt(count: int) -> None:
+        if count == 3:  # before the second image's rows
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        watch(monkeypatch, [(FORMATS["csv"], "write")], interrupt)
+        assert predict("--input", tmp_path / "in", *ALL) == 130
+    assert "interrupted: 1 of 6 images are done" in capsys.readouterr().err
+    assert predict("--input", tmp_path / "in", *ALL, "--resume") == 1
+    assert others(predict.files()) == others(whole) and rows(predict.files()) == rows(whole)
+
+
+def test_a_full_disk_is_one_line_and_finished_images_are_kept(
+    predict: PredictCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The table must be the first file that is too long.
+    monkeypatch.setattr("reldn_d2.cli.predict.evaluation_identity", lambda *_: {})
+    monkeypatch.setattr(FakePredictor, "thing_classes", ("person" * 200, "dog" * 400))
+    formats = ("--format", "csv")
+    assert predict("--input", tmp_path / "in", *formats) == 1
+    whole = predict.files()
+    limit = len(whole["triplets.csv"]) - 100
+    FakePredictor.seen.clear()
+
+    def predict_on_a_small_disk() -> int:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        return predict("--input", tmp_path / "in", *formats)
+
+    said = tmp_path / "said"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reldn_d2.cli.common.say", lambda text, error=False: said.write_text(text))
+        assert in_child(predict_on_a_small_disk).value == 2
+    done = before(predict.output)
+    assert done == IMAGES - 2
+    assert said.read_text() == (
+        f"error: {predict.output / 'triplets.csv'} can't be written (File too large): a file may not be so "
+        f"large here: look at `ulimit -f`, or choose a folder on another disk. {done} of 6 images are done; "
+        "--resume goes on with the others"
+    )
+    assert predict("--input", tmp_path / "in", *formats, "--resume") == 1
+    assert len(FakePredictor.seen) == IMAGES - done
+    assert predict.files() == whole
+
+
+# --- what may be replaced
+
+
+def test_the_same_run_without_resume_starts_again(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured
+) -> None:
+    assert predict("--input", tmp_path / "in", *ALL) == 1
+    first = predict.files()
+    (predict.output / "mine.txt").write_text("mine")
+    FakePredictor.seen.clear()
+    (tmp_path / "in" / "5.png").unlink()
+    assert predict("--input", tmp_path / "in", *ALL) == 1
+    assert len(FakePredictor.seen) == 5
+    said = capsys.readouterr()
+    assert (
+        f"{predict.output} has results of 5 images of the same run: they are deleted" in said.out + said.err
+    )
+    found = predict.files()
+    # Results of an image that is not there any more are gone, files of others stay.
+    assert first.keys() - found.keys() == {"5.json", "5.png", "triplets.parquet/part-00004.parquet"}
+    assert found["mine.txt"] == b"mine"
+    assert found["graphs.jsonl"].count(b"\n") == 4
+
+
+def test_one_photo_after_the_other(predict: PredictCommand, tmp_path: Path) -> None:
+    """Results of other photos stay, unless they are in a file for all."""
+    first, second = tmp_path / "in" / "1.png", tmp_path / "in" / "2.png"
+    other = write_picture(tmp_path / "other" / "1.png", 200)
+    for image in (first, second, other):
+        assert predict("--input", image) == 0
+    assert len(FakePredictor.seen) == 3
+    found = predict.files()
+    # The first photo keeps its name.
+    assert found.keys() == {f"{name}.{ending}" for name in ("1", "2", "1_1") for ending in ("json", "png")}
+    assert found["1.png"] != found["1_1.png"]
+    write_picture(first, 30)
+    assert predict("--input", first) == 0
+    again = predict.files()
+    assert [name for name in found if found[name] != again[name]] == ["1.png"]
+    assert predict("--input", first, second, other, "--resume") == 0
+    assert len(FakePredictor.seen) == 4 and predict.files() == again
+
+
+@pytest.mark.parametrize(
+    ("words", "weight", "difference"),
+    [
+        ((), 1.0, r"weights \(sha256\) was \w+, now \w+"),
+        (("--top-k", "5"), 0.0, "--top-k was 20, now 5"),
+        (("--score-threshold", "0.5"), 0.0, "--score-threshold was 0.1, now 0.5"),
+        (("INPUT.MIN_SIZE_TEST", "64"), 0.0, "INPUT.MIN_SIZE_TEST was 96, now 64"),
+        (("--format", "json"), 0.0, "--format was drawings json, now json"),
+    ],
+    ids=["weights", "top-k", "threshold", "config", "format"],
+)
+def test_results_of_another_run_are_refused_without_overwrite(
+    words: tuple[str, ...],
+    weight: float,
+    difference: str,
+    predict: PredictCommand,
+    tmp_path: Path,
+    capsys: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert predict("--input", tmp_path / "in") == 1
+    first = predict.files()
+    monkeypatch.setattr(FakePredictor, "weight", weight)
+    for more in ((), ("--resume",)):
+        message = line_of_refusal(capsys, *predict.words("--input", tmp_path / "in", *more, *words))
+        start, end = message.split(". Choose another folder, or add --overwrite, which ")
+        assert re.fullmatch(f"--output {predict.output} has results of another run: {difference}", start)
+        assert end == "deletes them"
+    assert predict.files() == first
+    (predict.output / "mine.png").write_text("mine")
+    assert predict("--input", tmp_path / "in" / "1.png", "--overwrite", *words) == 0
+    assert predict.results() == (["1.json"] if "json" in words else ["1.json", "1.png"]) + ["mine.png"]
+
+
+def test_the_batch_size_changes_no_result(predict: PredictCommand, tmp_path: Path) -> None:
+    assert predict("--input", tmp_path / "in") == 1
+    FakePredictor.seen.clear()
+    assert predict("--input", tmp_path / "in", "--resume", "--batch-size", "4") == 1
+    assert [Path(name).name for name in FakePredictor.seen] == ["3.png"]  # it failed, and is tried again
+
+
+@pytest.mark.parametrize("name", ["1.json", "2.PNG", "graphs.jsonl", "triplets.csv", "failures.csv"])
+def test_files_without_a_record_are_not_replaced(
+    name: str, predict: PredictCommand, tmp_path: Path, capsys: Captured
+) -> None:
+    predict.output.mkdir()
+    (predict.output / name).write_text("mine")
+    message = line_of_refusal(capsys, *predict.words("--input", tmp_path / "in", *ALL))
+    assert message == (
+        f"--output {predict.output} has 1 files that would be replaced, such as {name.lower()}, and no "
+        "record of a run that wrote them: choose another folder, or add --overwrite"
+    )
+    assert predict.files() == {name: b"mine"} and not (predict.output / "record").exists()
+    assert predict("--input", tmp_path / "in", *ALL, "--overwrite") == 1
+    assert b"mine" not in predict.files()[name] or name == "2.PNG"
+
+
+def test_files_of_others_beside_recorded_results_are_not_replaced(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured
+) -> None:
+    assert predict("--input", tmp_path / "in" / "1.png") == 0
+    (predict.output / "2.json").write_text("mine")
+    first = predict.files()
+    for more in ((), ("--resume",)):
+        message = line_of_refusal(capsys, *predict.words("--input", tmp_path / "in", *more))
+        assert predict.files() == first
+        assert "has 1 files that would be replaced, such as 2.json" in message
+    assert (predict.output / "2.json").read_text() == "mine"
+
+
+def test_resume_takes_new_images_too(predict: PredictCommand, tmp_path: Path) -> None:
+    assert predict("--input", tmp_path / "in", "--format", "json", "jsonl") == 1
+    new = write_picture(tmp_path / "new" / "1.png")
+    FakePredictor.seen.clear()
+    assert predict("--input", tmp_path / "in", new, "--format", "json", "jsonl", "--resume") == 1
+    assert [Path(name).parent.name for name in FakePredictor.seen] == ["in", "new"]
+    # The finished image keeps its name, the other one gets more of its path.
+    assert "1.json" in predict.results() and any("new_1.png.json" in name for name in predict.results())
+    assert len((predict.output / "graphs.jsonl").read_text().splitlines()) == 6
+
+
+def test_changed_images_keep_their_results_and_are_named(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured
+) -> None:
+    assert predict("--input", tmp_path / "in") == 1
+    changed = write_picture(tmp_path / "in" / "2.png", rows=50)
+    first = predict.files()
+    assert predict("--input", tmp_path / "in", "--resume") == 1
+    assert predict.files() == first
+    assert (
+        f"1 images have changed since they were predicted, such as {changed}: their results are the old ones"
+        in (capsys.readouterr().out)
+    )
+
+
+def test_failures_of_the_last_try_are_removed(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured
+) -> None:
+    assert predict("--input", tmp_path / "in") == 1
+    assert "failures.csv" in predict.results()
+    write_picture(tmp_path / "in" / "3.png")
+    assert predict("--input", tmp_path / "in", "--resume") == 0
+    assert "failures.csv" not in predict.results() and "3.json" in predict.results()
+    assert "predicted the scene graphs of 6 of 6 images (5 of them before)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["1.json", "graphs.jsonl", "triplets.parquet/part-00001.parquet"])
+def test_results_that_somebody_removed_are_named(
+    name: str, predict: PredictCommand, tmp_path: Path, capsys: Captured
+) -> None:
+    assert predict("--input", tmp_path / "in", *ALL) == 1
+    (predict.output / name).unlink()
+    message = line_of_refusal(capsys, *predict.words("--input", tmp_path / "in", *ALL, "--resume"))
+    assert Path(name).name in message and message.endswith(
+        "Run without --resume, which writes everything again"
+    )
+    assert predict("--input", tmp_path / "in", *ALL) == 1
+
+
+def test_resume_and_overwrite_exclude_each_other(capsys: Captured) -> None:
+    words = ("predict", "--input", "a", "--weights", "b", "--resume", "--overwrite")
+    assert (
+        usage_error(capsys, *words)
+        == "--resume keeps results, and --overwrite deletes them: give one of them"
+    )
+
+
+def test_two_processes_do_not_write_into_one_folder(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured
+) -> None:
+    def wait(ready: Callable[[], None]) -> None:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(FakePredictor, "find", lambda *_: ready())
+            predict("--input", tmp_path / "in")
+
+    with running_child(wait):
+        message = line_of_refusal(capsys, *predict.words("--input", tmp_path / "in"))
+        assert message.startswith(f"{predict.output} is in use by another run (prediction, process ")
+    assert predict("--input", tmp_path / "in", "--resume") == 1
+    assert not (predict.output / LOCK_FILE).exists()
+    release()
+
+
+# --- folders from anybody
+
+
+@pytest.mark.parametrize("name", ["../victim", "/tmp/victim", "a/b", "..", ""])
+def test_a_record_deletes_nothing_outside(
+    name: str, predict: PredictCommand, tmp_path: Path, capsys: Captured
+) -> None:
+    assert predict("--input", tmp_path / "in" / "1.png") == 0
+    (tmp_path / "victim.json").write_text("mine")
+    journal = predict.output / "record" / "finished.jsonl"
+    journal.write_text(json.dumps({"names": [name]}) + "\n")
+    message = line_of_refusal(capsys, *predict.words("--input", tmp_path / "in" / "1.png"))
+    assert "finished.jsonl is damaged at byte 0" in message
+    assert (tmp_path / "victim.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["graphs.jsonl", "triplets.csv", "triplets.parquet", "record"])
+def test_links_out_of_the_folder_are_refused(
+    name: str, predict: PredictCommand, tmp_path: Path, capsys: Captured
+) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    predict.output.mkdir()
+    (predict.output / name).symlink_to(victim)
+    message = line_of_refusal(capsys, *predict.words("--input", tmp_path / "in", *ALL, "--overwrite"))
+    assert f"{name} is a link that leads out of its folder" in message and not any(victim.iterdir())
+
+
+DAMAGE: dict[str, tuple[str, str]] = {
+    "no JSON": ("run.json", "{"),
+    "another version": ("run.json", '{"format_version": 2}'),
+    "a list": ("run.json", "[]"),
+    "a line": ("finished.jsonl", "{\n"),
+    "a position": ("finished.jsonl", '{"positions": {"csv": -1}}\n'),
+    "a time": (
+        "finished.jsonl",
+        '{"image": "a", "name": "a", "size": 1, "relationships": 1, "clipped": 0, "changed": Infinity}\n',
+    ),
+    "a size": ("finished.jsonl", '{"image": "a", "name": "a", "size": "x", "changed": 1}\n'),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_record_is_named(
+    kind: str, predict: PredictCommand, tmp_path: Path, capsys: Captured
+) -> None:
+    file, content = DAMAGE[kind]
+    assert predict("--input", tmp_path / "in" / "1.png") == 0
+    (predict.output / "record" / file).write_text(content)
+    message = line_of_refusal(capsys, *predict.words("--input", tmp_path / "in" / "1.png", "--resume"))
+    assert str(predict.output / "record" / file) in message
+    assert "choose another --output, or delete this folder" in message
+    shutil.rmtree(predict.output)
+
+
+# --- Parquet
+
+
+def test_rows_become_a_part_when_there_are_enough(
+    predict: PredictCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in FORMATS.values():
+        monkeypatch.setattr(kind, "period", 1e9)
+    monkeypatch.setattr(triplet_parts, "_MOST_ROWS", 4)  # an image has two
+    assert predict("--input", tmp_path / "in", "--format", "parquet") == 1
+    parts = sorted((predict.output / "triplets.parquet").iterdir())
+    assert [pq.read_table(part).num_rows for part in parts] == [4, 4, 2]
+    assert pq.read_table(predict.output / "triplets.parquet").num_rows == 10
+
+
+def test_a_table_without_rows_has_its_columns(predict: PredictCommand, tmp_path: Path) -> None:
+    words = ("--format", "parquet", "csv", "--score-threshold", "1")
+    assert predict("--input", tmp_path / "in" / "1.png", *words) == 0
+    table = pq.read_table(predict.output / "triplets.parquet")
+    assert table.num_rows == 0
+    assert (predict.output / "triplets.csv").read_text() == f"{','.join(table.column_names)}\n"
+
+
+def test_a_missing_pyarrow_is_named(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str) -> Any:
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    monkeypatch.setattr(triplet_parts, "import_module", refuse)
+    message = line_of_refusal(capsys, *predict.words("--input", tmp_path / "in", "--format", "parquet"))
+    assert message == (
+        "--format parquet needs the package pyarrow: pip install 'reldn-d2[parquet]', or pip install pyarrow"
+    )
+    assert "there is no such format; use some of drawings, json, jsonl, csv, parquet" in line_of_refusal(
+        capsys, *predict.words("--input", tmp_path / "in", "--format", "jsn")
+    )
