@@ -19,7 +19,6 @@ from detectron2.engine import launch
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from reldn_d2.checkpoint.finite import NotFiniteError
-from reldn_d2.checkpoint.safetensors_files import SUFFIX as SAFETENSORS
 from reldn_d2.data import RegisteredData, register_data_file
 from reldn_d2.engine import (
     check_num_gpus,
@@ -35,7 +34,7 @@ from reldn_d2.engine.pretrained import (
     PretrainedFolder,
     find_pretrained,
     is_hub_id,
-    is_saved_folder,
+    is_saved_model,
     usual_device,
     weights_in,
 )
@@ -202,7 +201,7 @@ def find_weights(text: str) -> Weights:
     if "://" in name:
         return Weights(text, None)
     path = Path(name)
-    if is_saved_folder(path) or (path.suffix == SAFETENSORS and is_saved_folder(path.parent)):
+    if is_saved_model(path):
         return _shared(name, options)
     if path.is_dir():
         try:

@@ -32,8 +32,8 @@ PYTHON_PLACES: dict[str, Any] = {
 }
 # A value of these keys that only refers to other keys of this table, and to names, is no place of its own.
 _REFERENCE = re.compile(r"\$\{(train\.output_dir|datasets\.\w+_detections)\}(/\$\{[\w.]+\}|/\w+)*")
-# Keys whose files change the numbers of an evaluation.
-_CHANGE_NUMBERS = ("DATASETS.DETECTION_FILES_TEST", "datasets.test_detections")
+#: Keys of the precomputed detections of test sets, which change the numbers of an evaluation.
+TEST_DETECTIONS = ("DATASETS.DETECTION_FILES_TEST", "datasets.test_detections")
 _DEVICE = re.compile(r"[a-z]+:\d+")
 _ADDRESS = re.compile(r"\w[\w+.-]+\s*:\S|(hf[-_]hub|local[-_]dir|timm|file|https?)\s*:|\w:[\\/]", re.I)
 
@@ -50,7 +50,7 @@ def is_place(text: str) -> bool:
 def say_unused(unused: Mapping[str, Any], source: str) -> None:
     """Warns of detections that a config beside weights names, because the numbers change without them."""
     for key, value in unused.items():
-        if key in _CHANGE_NUMBERS and value:
+        if key in TEST_DETECTIONS and value:
             logger.warning(
                 "%s names precomputed detections (%s: %s), which are not used, because it lies beside "
                 "weights: the detector runs. To use them, give this key on the command line",

@@ -18,6 +18,7 @@ from reldn_d2.utils.plain_text import markdown_table, to_markdown
 
 from .console import LOG_FILE, as_block
 from .parts import CONFIG_FILE, FINAL_WEIGHTS, RunParts
+from .places import TEST_DETECTIONS
 
 SUMMARY_FILE, SUMMARY_DATA_FILE = "summary.md", "summary.json"
 BEST_WEIGHTS = "model_best.pth"
@@ -153,7 +154,9 @@ def save_results(parts: RunParts, name: str, identity: Mapping[str, str], result
         results: "task/protocol" -> metric -> number.
     """
     folder = Path(parts.output_dir, INFERENCE, name)
-    notes = notes_on_results(parts, [name])
+    notes, settings = notes_on_results(parts, [name]), parts.settings()
+    if any(json.loads(settings.get(key, "[]")) for key in TEST_DETECTIONS):
+        notes.append(f"{name}: where the task is sgdet, the boxes are precomputed detections.")
     for task in {group.partition("/")[0] for group in results if "/" in group}:
         data = {
             "data_set": name,

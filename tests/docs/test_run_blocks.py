@@ -246,6 +246,16 @@ def training_with_configs(folder: Path, variables: Variables) -> None:
     assert_files(runs / "detections", "reldn_scenes_tiny_train.npz", "reldn_scenes_tiny_test.npz")
 
 
+@promises("docs/checkpoints.md", "scenes")
+def saved_model(folder: Path, variables: Variables) -> None:
+    named = {"model.safetensors", "config.yaml", "model.json", "README.md", "NOTICE", "SHA256SUMS"}
+    assert {file.name for file in (folder / "my_model").iterdir()} == named
+    assert variables["predictor"].info == variables["info"]
+    assert variables["info"].training.data_sets == ("reldn_scenes_tiny_train",)
+    table = "inference/reldn_scenes_tiny_test/sgdet/evaluation.json"
+    assert_files(folder, f"output/my_model/{table}", f"output/scenes/reldn/{table}")
+
+
 @promises("docs/checkpoints.md", "other classes")
 def other_classes(folder: Path, variables: Variables) -> None:
     for run_folder in (folder / "output" / "detector", folder / "output" / "reldn"):

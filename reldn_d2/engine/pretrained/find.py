@@ -11,7 +11,7 @@ from reldn_d2.utils.system_errors import extended
 
 from ..parts import CONFIG_FILE, FINAL_WEIGHTS
 from ..zoo_models import zoo_folder
-from .folder import SavedFolder, file_digest, is_saved_folder, open_folder
+from .folder import SavedFolder, file_digest, is_saved_model, open_folder
 from .hub import HubOptions, download, is_hub_id
 from .info import ModelInfo
 
@@ -113,12 +113,13 @@ def _of_the_zoo(name: str, options: HubOptions, sha256: str | None, *, trust: bo
     if entry.source == "wheel":
         return PretrainedFolder.of(open_folder(folder, name=name, sha256=sha256))
     # A checkpoint whose digest was compared, and that was converted for a config of this package.
-    return PretrainedFolder(folder, folder / CONFIG_FILE, weights_in(folder), None, is_run=True)
+    info = ModelInfo(description=entry.title, license=entry.licence, data_notice=entry.notice)
+    return PretrainedFolder(folder, folder / CONFIG_FILE, weights_in(folder), info, is_run=True)
 
 
 def _local(path: Path, sha256: str | None) -> PretrainedFolder:
     folder = path if path.is_dir() else path.parent
-    if is_saved_folder(folder) and (path.is_dir() or path.name.endswith(".safetensors")):
+    if is_saved_model(path):
         return PretrainedFolder.of(open_folder(folder, sha256=sha256))
     weights = weights_in(path) if path.is_dir() else path
     config = folder / CONFIG_FILE

@@ -24,7 +24,7 @@ from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.plain_text import visible
 from reldn_d2.utils.system_errors import explained
 
-from ..parts import CONFIG_FILE
+from ..parts import CONFIG_FILE, FINAL_WEIGHTS
 from .info import ModelInfo
 
 WEIGHTS_FILE, INFO_FILE, CARD_FILE = "model.safetensors", "model.json", "README.md"
@@ -64,9 +64,14 @@ class SavedFolder:
         return self.path / WEIGHTS_FILE
 
 
-def is_saved_folder(folder: Path) -> bool:
-    """Whether a folder is one of `save_pretrained`, or the remains of one."""
-    return any((folder / name).exists() for name in (WEIGHTS_FILE, INFO_FILE, SUMS_FILE))
+def is_saved_model(path: Path) -> bool:
+    """Whether a path is a folder of `save_pretrained` or the weights in one, also if it is incomplete."""
+    folder = path if path.is_dir() else path.parent
+    listed = (folder / INFO_FILE).exists() or (folder / SUMS_FILE).exists()
+    if path.is_dir():
+        alone = (folder / WEIGHTS_FILE).exists() and not (folder / FINAL_WEIGHTS).exists()
+        return listed or alone
+    return listed and path.name == WEIGHTS_FILE
 
 
 def open_folder(folder: Path, *, name: str = "", sha256: str | None = None) -> SavedFolder:

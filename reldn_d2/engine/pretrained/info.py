@@ -104,7 +104,7 @@ class ModelInfo:
             saved = json.loads(content)
         except (RecursionError, ValueError) as error:
             raise ValueError(f"{source} is not JSON ({error}): get the file again") from error
-        read = _Reader(source)
+        read = InfoReader(source)
         version = read.whole_number(read.mapping(saved, "the file"), "format_version")
         if version is None or version > _FORMAT_VERSION:
             raise ValueError(
@@ -121,35 +121,46 @@ class ModelInfo:
 
 
 @dataclass(frozen=True)
-class _Reader:
-    """Reads JSON values of `model.json`; each method raises ValueError for a value of another kind."""
+class InfoReader:
+    """Reads JSON values that may come from anybody. Each method raises ValueError for one of another kind.
+
+    Attributes:
+        source: their file, for messages.
+    """
 
     source: str
 
     def mapping(self, value: Any, key: str) -> Mapping[str, Any]:
+        """An object."""
         return value if isinstance(value, dict) else self._refuse(key, "an object")
 
     def list(self, saved: Mapping[str, Any], key: str) -> list[Any]:
+        """A list under this key; empty if it is missing."""
         value = saved.get(key, [])
         return value if isinstance(value, list) else self._refuse(key, "a list")
 
     def text(self, saved: Mapping[str, Any], key: str) -> str:
+        """A text under this key; empty if it is missing."""
         value = saved.get(key, "")
         return value if isinstance(value, str) else self._refuse(key, "a text")
 
     def known_text(self, saved: Mapping[str, Any], key: str) -> str:
+        """The same; empty if it says that nothing is known."""
         text = self.text(saved, key)
         return "" if text == UNKNOWN else text
 
     def texts(self, saved: Mapping[str, Any], key: str) -> tuple[str, ...]:
+        """A list of texts under this key; empty if it is missing."""
         values = self.list(saved, key)
         return tuple(values) if all(isinstance(x, str) for x in values) else self._refuse(key, "texts")
 
     def whole_number(self, saved: Mapping[str, Any], key: str) -> int | None:
+        """A whole number under this key; None if it is missing."""
         value = saved.get(key)
         return value if value is None or type(value) is int else self._refuse(key, "a whole number")
 
     def training(self, value: Any) -> TrainingInfo | None:
+        """How a model was trained."""
         if value is None:
             return None
         saved = self.mapping(value, "training")
@@ -162,6 +173,7 @@ class _Reader:
         )
 
     def evaluation(self, value: Any) -> EvaluationInfo:
+        """The numbers of a protocol."""
         saved = self.mapping(value, "evaluations")
         metrics = self.mapping(saved.get("metrics", {}), "metrics")
         for name, number in metrics.items():

@@ -1,7 +1,6 @@
 """What is known of a model from the run that made it: its checkpoint, and the files beside it."""
 
 import json
-import math
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from ..resumable_evaluation import VERSION, evaluation_identity
 from ..run_identity import IMAGES
 from ..seed import saved_seed
 from ..summary import EVALUATION_FILE, INFERENCE, SUMMARY_DATA_FILE
-from .info import EvaluationInfo, ModelInfo, TrainingInfo
+from .info import EvaluationInfo, InfoReader, ModelInfo, TrainingInfo
 
 # What an evaluation depends on, and what does not change its numbers.
 _SAME_NUMBERS = ("task", "device", VERSION)
@@ -76,11 +75,19 @@ def _evaluations(folder: Path, identity: Mapping[str, str]) -> Iterator[Evaluati
         saved = _read_json(file)
         if not _gives_the_same(saved, identity):
             continue
-        for group, metrics in saved["results"].items():
+        read = InfoReader(str(file))
+        for group, metrics in read.mapping(saved.get("results"), "results").items():
             task, _, protocol = group.rpartition("/")
-            # Those of single predicates would be most of the file.
-            kept = {name: x for name, x in metrics.items() if "/" not in name and math.isfinite(x)}
-            yield EvaluationInfo(saved["data_set"], task, protocol, kept, (*saved["notes"],))
+            numbers = read.mapping(metrics, group)
+            found = {
+                "data_set": saved.get("data_set"),
+                "task": task,
+                "protocol": protocol,
+                # Those of single predicates would be most of the file. Undefined ones are NaN.
+                "metrics": {key: x for key, x in numbers.items() if "/" not in key and x == x},
+                "notes": saved.get("notes"),
+            }
+            yield read.evaluation(found)
 
 
 def _gives_the_same(saved: Mapping[str, Any], identity: Mapping[str, str]) -> bool:
