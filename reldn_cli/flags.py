@@ -73,7 +73,8 @@ def add_weights(parser: Parser, text: str, *, required: bool = False) -> None:
         "--weights",
         required=required,
         metavar="FILE|FOLDER|NAME",
-        help=f"{text}: a file, the folder of a training, or a config's name in Detectron2's model zoo",
+        help=f"{text}: a file, the folder of a training or of a saved model, a name of the model zoo, a hub "
+        "id (owner/name), or a config's name in Detectron2's model zoo",
     )
 
 

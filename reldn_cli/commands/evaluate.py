@@ -57,8 +57,8 @@ def _add_arguments(parser: Parser) -> None:
     add("--protocol", nargs="+", default=[], metavar="NAME", help="evaluation protocols (docs/evaluation.md)")
     add_output(
         parser,
-        "folder for the results (default: inference/ in the folder of the weights, or beside the "
-        "predictions)",
+        "folder for the results (default: inference/ in the folder of the training, ./output for a "
+        "shared model, or beside the predictions)",
     )
     add("--confusion-subset", action="store_true", help="also score only the images with a confusable case")
     model = parser.add_argument_group("with a model")

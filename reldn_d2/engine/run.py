@@ -34,7 +34,7 @@ from .first_screen import DataCounts, count_data
 from .parts import RunParts
 from .resumable_evaluation import Others, UnfinishedEvaluation
 from .run_identity import check_resumed, matches, run_identity
-from .summary import save_results
+from .summary import save_task_results
 
 logger = logging.getLogger(__name__)
 
@@ -281,7 +281,7 @@ def test(
             results[name] = unfinished.evaluate(name, loader, evaluator, queries)
         if comm.is_main_process():
             if parts.is_relation_model:
-                save_results(parts, name, unfinished.identity, results[name])
+                save_task_results(parts, name, unfinished.identity, results[name])
             logger.debug("Evaluation results for %s in csv format:", name)
             print_csv_format(results[name])
     # Only now, so that of several data sets none is evaluated twice.

@@ -144,7 +144,7 @@ def save_evaluation(parts: RunParts, iterations: int, identity: Mapping[str, str
         file.write(json.dumps(data, indent=1, default=float).encode())
 
 
-def save_results(parts: RunParts, name: str, identity: Mapping[str, str], results: Results) -> None:
+def save_task_results(parts: RunParts, name: str, identity: Mapping[str, str], results: Results) -> None:
     """Keeps the results of RelDN on one data set, and of which weights and settings they are.
 
     Args:

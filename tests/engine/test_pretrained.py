@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 import reldn_d2
 from reldn_d2.checkpoint import read_checkpoint
+from reldn_d2.checkpoint.formats import write_weights
 from reldn_d2.engine import (
     EvaluationInfo,
     ModelInfo,
@@ -26,6 +27,10 @@ from reldn_d2.engine import (
 from reldn_d2.engine.pretrained import folder as saved_folder
 from reldn_d2.engine.pretrained import model as pretrained_model
 from reldn_d2.engine.pretrained.neutral_config import neutral_config
+from reldn_d2.engine.pretrained.origin import info_of_run
+from reldn_d2.engine.resumable_evaluation import evaluation_identity
+from reldn_d2.engine.summary import save_task_results
+from reldn_d2.structures import Vocabulary
 from tests.builders.saved_models import (
     SMALL,
     SUMS,
@@ -237,6 +242,43 @@ def test_a_training_says_how_the_model_was_made(tmp_path: Path) -> None:
     assert not wider.info.evaluations and wider.info.training == replace(info.training, package_version=None)
 
 
+def test_evaluations_that_are_none_are_named(tmp_path: Path) -> None:
+    """The folder of a training may come from anybody."""
+    predictor = small_predictor(tmp_path)
+    file = tmp_path / "inference" / "x" / "sgdet" / "evaluation.json"
+    file.parent.mkdir(parents=True)
+    identity = evaluation_identity(predictor.parts, predictor.model)
+    results = {"sgdet/motifs": {"R@50": 1.5, "R@20": float("nan")}}
+    whole = {"data_set": "x", "identity": identity, "results": results}
+
+    def info_with(**changes: Any) -> ModelInfo:
+        file.write_text(json.dumps({**whole, **changes}))
+        return info_of_run(predictor.parts, predictor.model)
+
+    assert info_with().evaluations == (EvaluationInfo("x", "sgdet", "motifs", {"R@50": 1.5}),)
+    assert not info_with(identity={**identity, "weights (sha256)": "0123"}).evaluations
+    for changes in (
+        {"results": [3]},
+        {"results": {"sgdet/motifs": 3}},
+        {"results": {"sgdet/motifs": {"R@50": "high"}}},
+        {"data_set": 3},
+        {"notes": "none"},
+    ):
+        with pytest.raises(ValueError, match=r"evaluation\.json: .* is not "):
+            info_with(**changes)
+    file.write_text("[")
+    assert not info_of_run(predictor.parts, predictor.model).evaluations
+
+
+def test_precomputed_boxes_are_noted(tmp_path: Path) -> None:
+    predictor = small_predictor(tmp_path, "DATASETS.DETECTION_FILES_TEST", "('boxes.npz',)")
+    identity = evaluation_identity(predictor.parts, predictor.model)
+    predictor.parts.output_dir = str(tmp_path)
+    save_task_results(predictor.parts, "x", identity, {"sgdet/motifs": {"R@50": 1.5}, "bbox": {"AP": 3.0}})
+    (found,) = info_of_run(predictor.parts, predictor.model).evaluations
+    assert found.notes == ("x: where the task is sgdet, the boxes are precomputed detections.",)
+
+
 def test_what_the_author_adds_is_kept(predictor: RelationPredictor, tmp_path: Path) -> None:
     info = ModelInfo(
         description="Cups.\nAnd tables.",
@@ -327,7 +369,7 @@ def test_a_half_written_folder_is_never_loaded(
         predictor.save_pretrained(folder)
     message = refusal(folder)
     if number or not is_new:
-        assert message.startswith(f"{folder} has no {SUMS}; ")
+        assert message.startswith(f"{folder} has no {SUMS}, ")
     # The remains are no obstacle.
     predictor.save_pretrained(folder)
     assert find_pretrained(folder).path == folder
@@ -350,8 +392,8 @@ def test_damaged_and_missing_files_are_named(saved: Path, name: str) -> None:
     sums.write_text("nonsense\n")
     assert f"{SUMS} has the line 'nonsense', which is not a digest and a name" in refusal(saved)
     sums.unlink()
-    assert f"{saved} has no {SUMS}; which is written last" in refusal(saved)
-    assert f"{saved} has no {SUMS}; which is written last" in refusal(saved / "model.safetensors")
+    assert f"{saved} has no {SUMS}, which is written last" in refusal(saved)
+    assert f"{saved} has no {SUMS}, which is written last" in refusal(saved / "model.safetensors")
 
 
 def test_files_for_people_may_be_edited_and_others_lie_there(saved: Path) -> None:
@@ -453,6 +495,19 @@ def test_a_training_and_its_checkpoints_are_found(predictor: RelationPredictor, 
 
 def test_the_weights_of_a_saved_folder_stand_for_it(saved: Path) -> None:
     assert find_pretrained(saved / "model.safetensors") == find_pretrained(saved)
+
+
+def test_a_file_of_safetensors_alone_is_a_checkpoint(predictor: RelationPredictor, tmp_path: Path) -> None:
+    """Beside a config it needs no digests, because nobody has called it a saved model."""
+    run = tmp_path / "run"
+    predictor.parts.save(run / "config.yaml")
+    names = Vocabulary([*predictor.thing_classes], [*predictor.predicate_classes])
+    write_weights(run / "model.safetensors", predictor.model.state_dict(), names)
+    loaded = reldn_d2.from_pretrained(run / "model.safetensors", device="cpu")
+    assert loaded.info == ModelInfo()
+    found, expected = numbers(loaded(photo())), numbers(predictor(photo()))
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert f"{run} has no {SUMS}, and it lacks model.json" in refusal(run)
 
 
 def test_names_that_are_nothing(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,8 +164,8 @@ def test_what_is_no_model_of_ours_or_is_damaged_is_named(saved: Path, hub: Local
     hub.repositories["jane/other"] = Repository()
     hub.repositories["jane/other"].commit("main", {"config.json": b"{}", "README.md": b"", "NOTICE": b""})
     assert refusal("jane/other") == (
-        f"jane/other has no {SUMS}; it also lacks model.safetensors, config.yaml, model.json, so it is no "
-        "model that this package has saved: give another"
+        f"jane/other has no {SUMS}, and it lacks model.safetensors, config.yaml, model.json: it is no whole "
+        "model that this package has saved. Get it again, or give another"
     )
     hub.repositories["jane/empty"] = Repository()
     hub.repositories["jane/empty"].commit("main", {"model.bin": b""})

@@ -12,6 +12,7 @@ from reldn_d2.data import RegisteredData
 from reldn_d2.recipes import SCRATCH, start
 from reldn_d2.recipes.start import choose_start
 from reldn_d2.structures import Vocabulary
+from tests.builders.saved_models import list_again
 
 DATA = RegisteredData(Path("party.yaml"), {"train": "party_train"}, ("person", "cup"), ("holds",))
 
@@ -82,6 +83,21 @@ def test_a_detector_of_other_classes_is_fine_tuned(tmp_path: Path) -> None:
     assert not chosen.is_detector and not chosen.adapts_sizes and "fine-tuned" in chosen.description
     assert chosen.configs[0] == str(folder / "config.yaml") and len(chosen.configs) == 2
     assert choose_start(str(folder), replace(DATA, thing_classes=("cup", "person")), tmp_path).is_detector
+
+
+def test_a_saved_model_is_taken_if_it_is_whole(tmp_path: Path) -> None:
+    folder = detector(tmp_path / "run", DATA.thing_classes)
+    (folder / "model_final.pth").unlink()
+    write_weights(folder / "model.safetensors", {"w": torch.zeros(1)}, Vocabulary([*DATA.thing_classes], []))
+    (folder / "model.json").write_text('{"format_version": 1}')
+    list_again(folder)
+    for given in (folder, folder / "model.safetensors"):
+        chosen = choose_start(str(given), DATA, tmp_path)
+        assert chosen.is_detector and chosen.weights == str(folder / "model.safetensors")
+    (folder / "config.yaml").write_text("MODEL: {MASK_ON: True}\n")
+    for given in (folder, folder / "model.safetensors"):
+        with pytest.raises(ValueError, match=r"config\.yaml is damaged or was changed"):
+            choose_start(str(given), DATA, tmp_path)
 
 
 def test_weights_that_say_nothing_about_their_model_are_refused(tmp_path: Path) -> None:

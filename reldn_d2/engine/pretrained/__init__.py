@@ -1,7 +1,7 @@
 """Models that are saved in a folder, shared, and loaded by name."""
 
-from .find import PretrainedFolder, find_pretrained, weights_in
-from .folder import is_saved_model
+from .find import find_pretrained, weights_in
+from .folder import PretrainedFolder, is_saved_model
 from .hub import is_hub_id
 from .info import EvaluationInfo, ModelInfo, TrainingInfo
 from .model import PretrainedModel, usual_device

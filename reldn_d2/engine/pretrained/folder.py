@@ -40,28 +40,24 @@ _DAMAGE = "Its own digests are a check against damage only"
 
 
 @dataclass(frozen=True)
-class SavedFolder:
-    """A complete folder of `save_pretrained`, whose files have the digests that it lists.
+class PretrainedFolder:
+    """A model that was found. Nothing of it is loaded yet.
 
     Attributes:
-        path: the folder.
-        info: what `model.json` says.
-        sha256: digest of SHA256SUMS, and so of the whole model.
+        path: its folder.
+        config_file: its config, which may come from anybody.
+        weights_file: its weights.
+        info: what is known of it; None for a training, whose files say it.
+        is_run: whether it is the folder of a training; else it is one of `save_pretrained`.
+        sha256: digest of SHA256SUMS, and so of every file; None for a training.
     """
 
     path: Path
-    info: ModelInfo
-    sha256: str
-
-    @property
-    def config_file(self) -> Path:
-        """The config."""
-        return self.path / CONFIG_FILE
-
-    @property
-    def weights_file(self) -> Path:
-        """The weights."""
-        return self.path / WEIGHTS_FILE
+    config_file: Path
+    weights_file: Path
+    info: ModelInfo | None
+    is_run: bool
+    sha256: str | None = None
 
 
 def is_saved_model(path: Path) -> bool:
@@ -74,7 +70,7 @@ def is_saved_model(path: Path) -> bool:
     return listed and path.name == WEIGHTS_FILE
 
 
-def open_folder(folder: Path, *, name: str = "", sha256: str | None = None) -> SavedFolder:
+def open_folder(folder: Path, *, name: str = "", sha256: str | None = None) -> PretrainedFolder:
     """Checks a folder before anything in it is used.
 
     Args:
@@ -92,12 +88,15 @@ def open_folder(folder: Path, *, name: str = "", sha256: str | None = None) -> S
     sums = folder / SUMS_FILE
     if not sums.is_file():
         missing = [file for file in READ_FILES if not (folder / file).is_file()]
-        why = (
-            f"it also lacks {', '.join(missing)}, so it is no model that this package has saved: give another"
-            if missing
-            else "which is written last: saving or downloading it was interrupted. Save or download it again"
+        if missing:
+            raise ValueError(
+                f"{name} has no {SUMS_FILE}, and it lacks {', '.join(missing)}: it is no whole model that "
+                "this package has saved. Get it again, or give another"
+            )
+        raise ValueError(
+            f"{name} has no {SUMS_FILE}, which is written last: saving or downloading it was interrupted. "
+            "Save or download it again"
         )
-        raise ValueError(f"{name} has no {SUMS_FILE}; {why}")
     found = file_digest(sums)
     if sha256 is not None and found != sha256.lower():
         raise ValueError(
@@ -107,8 +106,10 @@ def open_folder(folder: Path, *, name: str = "", sha256: str | None = None) -> S
     listed = _read_sums(sums, name)
     for file in READ_FILES:
         _check(folder / file, listed, name)
-    info = folder / INFO_FILE
-    return SavedFolder(folder, ModelInfo.from_json(info.read_bytes(), str(info)), found)
+    info = ModelInfo.from_json((folder / INFO_FILE).read_bytes(), str(folder / INFO_FILE))
+    return PretrainedFolder(
+        folder, folder / CONFIG_FILE, folder / WEIGHTS_FILE, info, is_run=False, sha256=found
+    )
 
 
 def _check(path: Path, listed: Mapping[str, str], name: str) -> None:

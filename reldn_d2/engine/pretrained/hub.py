@@ -194,7 +194,7 @@ def _not_fetched(hub_id: str, place: str, options: HubOptions, error: Exception)
             f"{hub_id}{revision} is not completely in the cache {cache}, and local_files_only allows no "
             f"download: leave it out, or {by_hand}"
         )
-    if constants.is_offline_mode():
+    if constants.HF_HUB_OFFLINE:
         return (
             f"{hub_id}{revision} is not completely in the cache {cache}, and HF_HUB_OFFLINE allows no "
             f"download: unset it, or {by_hand}"

@@ -85,7 +85,7 @@ def _evaluations(folder: Path, identity: Mapping[str, str]) -> Iterator[Evaluati
                 "protocol": protocol,
                 # Those of single predicates would be most of the file. Undefined ones are NaN.
                 "metrics": {key: x for key, x in numbers.items() if "/" not in key and x == x},
-                "notes": saved.get("notes"),
+                "notes": saved.get("notes", []),
             }
             yield read.evaluation(found)
 
