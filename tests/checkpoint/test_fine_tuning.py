@@ -170,7 +170,7 @@ def test_inference_needs_no_data(
     alone.DATASETS.TRAIN = alone.DATASETS.TEST = ()
     predictor = RelationPredictor(alone)
     assert predictor.thing_classes == THINGS and predictor.predicate_classes == PREDICATES
-    assert torch.equal(predictor._model.relation_head.pair_classifier.semantic.log_prior, expected)
+    assert torch.equal(predictor.model.relation_head.pair_classifier.semantic.log_prior, expected)
     output = predictor(np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8))
     relations = output["relations"]
     assert len(relations) > 0 and relations.scores.isfinite().all()

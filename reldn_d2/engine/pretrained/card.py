@@ -21,6 +21,11 @@ _LISTED_NAMES = 200
 _TAGS = ("scene-graph-generation", "visual-relationship-detection", "detectron2", "reldn")
 
 
+def _paragraphs(text: str) -> str:
+    """Each line of a text as a paragraph; one that some dialect could take for markup is shown as code."""
+    return "\n\n".join(to_markdown(line.strip()) for line in text.splitlines() if line.strip())
+
+
 def _literal(text: str) -> str:
     """A text of several lines that no dialect of Markdown takes for markup."""
     text = visible_lines(text.strip())
@@ -37,7 +42,7 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-_TEMPLATES.filters |= {"name": to_markdown, "literal": _literal}
+_TEMPLATES.filters |= {"name": to_markdown, "paragraphs": _paragraphs, "literal": _literal}
 
 
 def model_card(info: ModelInfo, vocabulary: Vocabulary, *, hub_id: str | None, half_precision: bool) -> str:
