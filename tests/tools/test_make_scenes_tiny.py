@@ -42,7 +42,7 @@ def test_entities_may_come_in_another_order_and_move_a_little() -> None:
     moved = [BOXES[2], [0.0, 0, 40, 80.5], BOXES[1]]
     other = answer([(1, 2, 4, 0.88), (1, 0, 4, 0.3)], moved, [1, 0, 1])
     found = compare([one], [other])
-    assert (found.other_triplets, found.gap) == (0, 0)
+    assert (found.other_triplets, found.lost) == (0, 0)
     assert found.score == pytest.approx(0.02) and found.box == pytest.approx(0.5)
 
 
@@ -50,9 +50,9 @@ def test_another_triplet_among_the_best_is_found(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(make_scenes_tiny, "TOP", 2)
     one = answer([(0, 1, 4, 0.9), (0, 2, 4, 0.5), (1, 2, 3, 0.4)])
     near = answer([(0, 1, 4, 0.9), (1, 2, 3, 0.46), (0, 2, 4, 0.45)])
-    assert compare([one, one], [one, near]) == Differences(2, 1, 0.0, pytest.approx(0.05), 0.0)
+    assert compare([one, one], [one, near]) == Differences(2, 1, 0.5, pytest.approx(0.05), 0.0)
     first_is_gone = answer([(0, 2, 4, 0.5), (1, 2, 3, 0.4), (0, 1, 4, 0.1)])
-    assert compare([one], [first_is_gone]).gap == pytest.approx(0.4)
+    assert compare([one], [first_is_gone]).lost == pytest.approx(0.9)
 
 
 def test_an_entity_that_is_gone_takes_its_triplets_with_it() -> None:
