@@ -76,6 +76,25 @@ def add_weights(parser: Parser, text: str, *, required: bool = False) -> None:
         help=f"{text}: a file, the folder of a training or of a saved model, a name of the model zoo, a hub "
         "id (owner/name), or a config's name in Detectron2's model zoo",
     )
+    parser.add_argument(
+        "--sha256",
+        metavar="DIGEST",
+        help="digest that the weights must have; for a saved model that of its file SHA256SUMS",
+    )
+    parser.add_argument(
+        "--trust", action="store_true", help="take weights of the model zoo whose digest is not known"
+    )
+
+
+def join_weights(parser: Parser, args: Namespace) -> None:
+    """Adds --sha256 and --trust to --weights, as the options that follow its question mark."""
+    given = {"sha256": getattr(args, "sha256", None), "trust": getattr(args, "trust", False) or None}
+    options = "&".join(f"{name}={value}" for name, value in given.items() if value is not None)
+    if not options:
+        return
+    if not args.weights:
+        parser.error("--sha256 and --trust say something about --weights: give --weights, too")
+    args.weights += ("&" if "?" in args.weights else "?") + options
 
 
 def add_output(parser: Parser, text: str, default: Path | None = None) -> None:

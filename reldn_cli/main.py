@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 from .command import Command, Parser
 from .commands import COMMANDS, GROUPS
+from .flags import join_weights
 
 USAGE_ERROR, INTERRUPTED = 2, 130
 _OVERVIEW = """usage: reldn {prefix}COMMAND [options] [KEY VALUE ...]
@@ -109,5 +110,6 @@ def parse(command: Command, words: Sequence[str]) -> Namespace:
     parser.refuse_unknown_options(words)
     args = parser.parse_intermixed_args(words)
     args.command = command.name
+    join_weights(parser, args)
     command.check(parser, args)
     return args

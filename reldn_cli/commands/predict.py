@@ -17,10 +17,10 @@ def _add_arguments(parser: Parser) -> None:
     add(
         "--input",
         nargs="+",
-        required=True,
         metavar="PATH",
         help="images, folders (with all folders below), quoted patterns such as 'photos/**/*.jpg', and "
-        "lists: .txt files with a path in each line (- is standard input)",
+        "lists: .txt files with a path in each line (- is standard input); default: the picture that a model "
+        "of this package brings with it",
     )
     add_weights(parser, "a trained RelDN", required=True)
     add_config(parser, default="config.yaml in the folder of the weights")
@@ -111,6 +111,7 @@ COMMAND = Command(
     summary="find the relationships in images",
     description="Writes the scene graphs of images: a JSON file and a drawing for each, or one file for all.",
     example="""
+reldn predict --weights scenes-tiny
 reldn predict --input photo.jpg --weights output/party
 reldn predict --input photos/ more/*.jpg --weights output/party --output graphs MODEL.DEVICE cpu
 reldn predict --input photos --weights output/party --format jsonl csv --batch-size 8 --resume

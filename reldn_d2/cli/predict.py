@@ -9,6 +9,7 @@ from reldn_d2.data.images import DamagedImageError
 from reldn_d2.engine import Outcome, RelationPredictor, Request, parts_of
 from reldn_d2.engine.folder_lock import hold, release
 from reldn_d2.engine.resumable_evaluation import evaluation_identity
+from reldn_d2.model_zoo import zoo_entry, zoo_names
 from reldn_d2.renamed import OLD_KEYS
 from reldn_d2.utils.inner_paths import refuse_outside_links
 from reldn_d2.utils.plain_text import say, visible
@@ -39,7 +40,9 @@ def run(args: Namespace) -> int:
     prepare(args)
     cfg = load_run_config(args, ("weights", "device", "output"), weights=find_weights(args.weights)).cfg
     writers = make_writers(args.format, args.output)
-    found = find_images(args.input, args.output, {*parts_of(cfg).settings(), *OLD_KEYS})
+    found = find_images(
+        args.input or _sample_of(args.weights), args.output, {*parts_of(cfg).settings(), *OLD_KEYS}
+    )
     boxes = None if args.boxes is None else BoxesFile.read(args.boxes, args.annotations)
     refuse_outside_links(
         args.output,
@@ -68,6 +71,20 @@ def run(args: Namespace) -> int:
         release("prediction")
     _say_summary(images, args)
     return PROBLEMS if images.failures else FINISHED
+
+
+def _sample_of(weights: str) -> list[str]:
+    """The picture that a model of this package brings with it.
+
+    Raises:
+        ValueError: the weights are none of these models.
+    """
+    name = weights.partition("?")[0]
+    sample = zoo_entry(name).sample if name in zoo_names() else None
+    if sample is None:
+        raise ValueError(f"--weights {weights} brings no picture with it: name images or folders as --input")
+    say(f"--input is not given: the picture is {visible(str(sample))}")
+    return [str(sample)]
 
 
 def _identity(predictor: RelationPredictor, args: Namespace, boxes: BoxesFile | None) -> dict[str, str]:

@@ -94,8 +94,8 @@ def _expected_digest(entry: ZooEntry, sha256: str | None, *, trust: bool) -> str
     if expected is None and not trust:
         raise ValueError(
             f"the digest of the model {entry.name} is not known here, so its file can't be told from another "
-            f"one: give the digest that you expect as sha256 (--weights {entry.name}?sha256=DIGEST), or "
-            f"accept any file with trust=True (--weights {entry.name}?trust=True)"
+            f"one: give the digest that you expect as sha256=DIGEST (--sha256 DIGEST), or accept any file "
+            "with trust=True (--trust)"
         )
     return expected
 

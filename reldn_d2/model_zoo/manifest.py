@@ -80,6 +80,11 @@ class ZooEntry:
             raise ValueError(f"the model {self.name} is not part of this package: it is at {self.location}")
         return _FOLDER / self.location
 
+    @property
+    def sample(self) -> Path | None:
+        """A picture for a model of the wheel, to try it on; None for the others."""
+        return self.folder / "sample.png" if self.source == "wheel" else None
+
 
 def zoo_names() -> list[str]:
     """Names of the models, those of the wheel first, then in alphabetical order."""

@@ -16,6 +16,7 @@ from reldn_cli.main import parse
 from reldn_d2.checkpoint import read_checkpoint
 from reldn_d2.cli import common
 from reldn_d2.cli.common import find_weights, load_run_config
+from reldn_d2.engine import RelationPredictor
 from reldn_d2.engine.pretrained import find
 from reldn_d2.engine.pretrained.folder import file_digest
 from reldn_d2.model_zoo import zoo_entry
@@ -152,3 +153,31 @@ def test_the_device_is_this_machines_unless_it_is_named(saved: Path, monkeypatch
     assert device() == "cuda" and device("MODEL.DEVICE", "cpu") == "cpu"
     # The user's own config names a device.
     assert device("--config-file", str(saved / "config.yaml")) == "cpu"
+
+
+def test_sha256_and_trust_are_options_of_the_weights(capsys: Captured) -> None:
+    """They become what follows the question mark, where commands read them."""
+    digest = "a" * 64
+    for words, expected in [
+        (["x"], "x"),
+        (["x", "--trust"], "x?trust=True"),
+        (["x", "--sha256", digest], f"x?sha256={digest}"),
+        (["x?revision=v1", "--sha256", digest, "--trust"], f"x?revision=v1&sha256={digest}&trust=True"),
+    ]:
+        assert parse(COMMANDS["evaluate"], ["--weights", *words]).weights == expected
+    with pytest.raises(SystemExit):
+        parse(COMMANDS["evaluate"], ["--config-file", "x.yaml", "--trust"])
+    assert "give --weights, too" in capsys.readouterr().err
+
+
+def test_the_picture_of_a_model(scenes_tiny: RelationPredictor, work: Path) -> None:
+    assert run_reldn("predict", "--weights", "scenes-tiny", "--device", "cpu") == 0
+    graph = json.loads((work / "predictions" / "sample.json").read_text())
+    sample = zoo_entry("scenes-tiny").sample
+    assert sample is not None
+    assert graph == scenes_tiny(sample).to_dict(top_k=20, score_threshold=0.1)
+
+
+def test_other_models_bring_no_picture(saved: Path, capsys: Captured) -> None:
+    line = line_of_refusal(capsys, "predict", "--weights", saved)
+    assert "brings no picture with it: name images or folders as --input" in line

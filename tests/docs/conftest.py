@@ -77,6 +77,18 @@ def workspace_demo(trained: Path, tmp_path: Path) -> Variables:
     return {}
 
 
+@pytest.fixture
+def workspace_use(tmp_path: Path) -> Variables:
+    """A scene, and a folder with two more and a file that is no image."""
+    below = tmp_path / "photos" / "more"
+    below.mkdir(parents=True)
+    targets = (tmp_path / "scene.png", tmp_path / "photos" / "a.png", below / "b.png")
+    for target, image in zip(targets, DatasetCatalog.get("reldn_scenes_tiny_test"), strict=False):
+        shutil.copy(image["file_name"], target)
+    (tmp_path / "photos" / "notes.md").write_text("no image")
+    return {}
+
+
 def write_party(folder: Path, **renamed: str) -> None:
     """train.json, test.json, images/ and README's party.yaml: a few scenes, as a reader's own data.
 

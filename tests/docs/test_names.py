@@ -16,7 +16,7 @@ from .blocks import FENCE, PAGES
 
 NAMES = [str(page.relative_to(REPOSITORY)) for page in PAGES]
 _CODE = re.compile(r"`([^`]*)`")
-_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 _KEY = re.compile(r"\b[A-Z][A-Z_0-9]*(?:\.[A-Z][A-Z_0-9]*)+\b")
 # Options of all commands, of train_net.py, and of `python -m tools.benchmarks`.
 _OTHER_OPTIONS = {"--verbose", "--eval-only", "--only"}

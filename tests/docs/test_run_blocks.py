@@ -101,18 +101,24 @@ def assert_is_a_run(folder: Path) -> None:
     assert_files(folder, "model_final.pth", "config.yaml", "log.txt", "metrics.json", "summary.md")
 
 
-@promises("README.md", "demo")
-def readme_demo(folder: Path, variables: Variables) -> None:
-    samples = {file.stem for file in (folder / "output" / "demo" / "samples").iterdir()}
-    assert {file.name for file in (folder / "predictions").iterdir()} == {
-        "record",
-        *(f"{name}.{ending}" for name in samples for ending in ("png", "json")),
-    }
-    assert "relationships" in json.loads((folder / "predictions" / "scene_0.json").read_text())
-    shown = {"instances": ["pred_boxes", "scores", "pred_classes"]}
-    shown["relations"] = ["subject_index", "object_index", "pred_predicates", "scores", "rank_in_pair"]
-    for name, fields in shown.items():
-        assert all(variables["output"][name].has(field) for field in fields)
+@promises("README.md", "use")
+def own_photo(folder: Path, variables: Variables) -> None:
+    assert {file.name for file in (folder / "predictions").glob("*.png")} >= {"a.png", "b.png"}
+    assert "relationships" in json.loads((folder / "predictions" / "b.json").read_text())
+
+
+@promises("docs/use.md", "use")
+def recipes(folder: Path, variables: Variables) -> None:
+    assert_files(folder / "predictions", "scene.json", "scene.png")
+    graphs = [json.loads(line) for line in (folder / "graphs" / "graphs.jsonl").read_text().splitlines()]
+    assert {graph["image"]["file_name"] for graph in graphs} == {"a.png", "more/b.png"}
+    assert (folder / "graphs" / "triplets.csv").read_text().count("\n") > 2
+    assert_files(folder, "drawing.png", "my-model/SHA256SUMS")
+    with_boxes = json.loads((folder / "with_boxes" / "scene.json").read_text())
+    assert [entity["class"] for entity in with_boxes["entities"]] == ["person", "cup"]
+    assert [entity.name for entity in variables["result"].entities] == ["person", "cup"]
+    assert len(variables["results"]) == len(variables["paths"]) == 2
+    assert variables["again"].info.license == "cc-by-4.0"
 
 
 def assert_is_the_recipes_folder(folder: Path) -> None:

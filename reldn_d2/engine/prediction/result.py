@@ -22,6 +22,9 @@ from reldn_d2.visualization import (
 
 from .pictures import Color, ImageLike, to_picture
 
+#: Lowest score of a relationship that is drawn, if nobody says another one.
+SHOWN = 0.1
+
 
 @dataclass(frozen=True)
 class Entity:
@@ -207,13 +210,13 @@ class Prediction(dict[str, Any]):
         return graph
 
     def draw(
-        self, top_n: int = 10, *, score_threshold: float = 0.0, entity_threshold: float = 0.0
+        self, top_n: int = 10, *, score_threshold: float = SHOWN, entity_threshold: float = 0.0
     ) -> NDArray[np.uint8]:
         """The image with its best relationships.
 
         Args:
             top_n: largest number of relationships.
-            score_threshold, entity_threshold: see `to_dict`.
+            score_threshold, entity_threshold: see `to_dict`. The threshold of `reldn predict` is the default.
 
         Returns:
             (H', W', 3) uint8 RGB; a small image is enlarged.
@@ -233,7 +236,7 @@ class Prediction(dict[str, Any]):
 
     def _repr_html_(self) -> str:
         """The drawing and the best relationships, for notebooks."""
-        return prediction_html(self.draw(), self.to_dict(top_k=10))
+        return prediction_html(self.draw(), self.to_dict(top_k=10, score_threshold=SHOWN))
 
 
 def _file_name(source: ImageLike) -> str:
