@@ -3,6 +3,7 @@
 import os
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from reldn_d2.data.images import DamagedImageError
@@ -62,14 +63,15 @@ def run(args: Namespace) -> int:
             overwrite=args.overwrite,
         )
         images = _Images(found.images, record, boxes, {str(path): x for path, x in found.unreadable.items()})
-        record.begin(images.names)
+        record.begin({str(image.path): name for image, name in zip(found.images, images.names, strict=True)})
         try:
             images.predict(predictor, args)
+            _say_summary(images, args)
         finally:
             record.close()
+            _say_failures(images, args)
     finally:
         release("prediction")
-    _say_summary(images, args)
     return PROBLEMS if images.failures else FINISHED
 
 
@@ -151,6 +153,9 @@ class _Images:
                 f"{self._state()}; their results are in {args.output}, and --resume goes on with the others"
             ) from None
         except OSError as error:
+            # On a full disk the list can't be written, either.
+            with suppress(OSError):
+                self.record.report_failures(self.failures)
             raise extended(error, f"{self._state()}; --resume goes on with the others") from error
 
     def _state(self) -> str:
@@ -166,30 +171,26 @@ class _Images:
         return False
 
     def _has_boxes(self, image: InputImage) -> bool:
-        """Whether boxes are there, if they are to be given."""
+        """Whether boxes are there and can be used, if they are to be given."""
         if self.boxes is None:
             return True
         try:
-            self.boxes.find(image)
+            self.boxes.of(image)
         except ValueError as error:
-            self.failures[str(image.path)] = _reason(image.path, error)
+            self._fail(image, error)
             return False
         return True
 
     def _requests(self, left: Sequence[tuple[InputImage, str]]) -> Iterator[Request]:
         for image, name in left:
-            try:
-                given = None if self.boxes is None else self.boxes.of(image)
-            except ValueError as error:
-                self.failures[str(image.path)] = _reason(image.path, error)
-                continue
+            given = None if self.boxes is None else self.boxes.of(image)
             self._asked.append((image, name, _stamp(image.path)))
             yield Request(image.path, given)
 
     def _take(self, outcome: Outcome, args: Namespace) -> None:
         image, name, (size, changed) = self._asked[outcome.position]
         if outcome.prediction is None:
-            self.failures[str(image.path)] = _reason(image.path, outcome.error)
+            self._fail(image, outcome.error)
             return
         graph = outcome.prediction.to_dict(
             top_k=args.top_k, predicates_per_pair=args.predicates_per_pair,
@@ -207,7 +208,11 @@ class _Images:
         try:
             self.record.add(Result(image.path, name, graph, args.top_k), finished)
         except ResultError as error:
-            self.failures[str(image.path)] = _reason(image.path, error.error)
+            self._fail(image, error.error)
+
+    def _fail(self, image: InputImage, error: Exception | None) -> None:
+        self.failures[str(image.path)] = _reason(image.path, error)
+        self.record.remove_outdated(str(image.path))
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -260,10 +265,13 @@ def _say_summary(images: _Images, args: Namespace) -> None:
             f"{visible(str(images.changed[0].path))}: their results are the old ones. Run without --resume "
             "to predict all images again"
         )
+
+
+def _say_failures(images: _Images, args: Namespace) -> None:
     for image, reason in list(images.failures.items())[:_SHOWN]:
         say(visible(f"{image} {reason}"), error=True)
     if len(images.failures) > _SHOWN:
-        say(
-            f"and {len(images.failures) - _SHOWN} more, which {visible(str(args.output / FAILURES))} lists",
-            error=True,
-        )
+        # A full disk may have had no room for the list.
+        file = args.output / FAILURES
+        listed = f", which {visible(str(file))} lists" if file.is_file() else ""
+        say(f"and {len(images.failures) - _SHOWN} more{listed}", error=True)

@@ -152,6 +152,23 @@ def test_images_without_boxes_are_failures(predict: PredictCommand, tmp_path: Pa
     )
 
 
+@pytest.mark.parametrize("boxes", [{}, {"a.png": {**BY_NAME, "scores": [0.5, None]}}], ids=["none", "wrong"])
+def test_progress_counts_images_whose_boxes_can_be_used(
+    predict: PredictCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boxes: Any
+) -> None:
+    counts: list[tuple[int, int]] = []
+
+    def progress(outcomes: Any, unit: str, total: int) -> Any:
+        found = list(outcomes)
+        counts.append((len(found), total))
+        yield from found
+
+    monkeypatch.setattr("reldn_d2.cli.predict.progress", progress)
+    file = write(tmp_path, {**boxes, "000000000139.png": BY_NAME})
+    assert predict("--input", tmp_path / "in", "--boxes", file) == 1
+    assert counts == [(1, 1)]
+
+
 def test_a_name_that_several_images_have_needs_its_folder(
     predict: PredictCommand, tmp_path: Path, capsys: Captured
 ) -> None:

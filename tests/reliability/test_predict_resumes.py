@@ -195,10 +195,14 @@ def test_a_full_disk_is_one_line_and_finished_images_are_kept(
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
         return predict("--input", tmp_path / "in", *formats)
 
-    said = tmp_path / "said"
+    said, shown = tmp_path / "said", tmp_path / "shown"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("reldn_d2.cli.common.say", lambda text, error=False: said.write_text(text))
+        patch.setattr("reldn_d2.cli.predict.say", lambda text, error=False: shown.write_text(text))
         assert in_child(predict_on_a_small_disk).value == 2
+    bad = f"{tmp_path / 'in' / '3.png'}"
+    assert shown.read_text() == f"{bad} can't be used: 13 rows are bad luck"
+    assert bad in (predict.output / "failures.csv").read_text()
     done = before(predict.output)
     assert done == IMAGES - 2
     assert said.read_text() == (
@@ -252,6 +256,41 @@ def test_one_photo_after_the_other(predict: PredictCommand, tmp_path: Path) -> N
     assert [name for name in found if found[name] != again[name]] == ["1.png"]
     assert predict("--input", first, second, other, "--resume") == 0
     assert len(FakePredictor.seen) == 4 and predict.files() == again
+
+
+def test_an_image_that_was_fine_in_an_earlier_run_can_fail(predict: PredictCommand, tmp_path: Path) -> None:
+    image, other = tmp_path / "in" / "1.png", tmp_path / "in" / "2.png"
+    assert predict("--input", image, other) == 0
+    content = image.read_bytes()
+    image.write_bytes(b"no picture")
+    for more in ((), ("--resume",)):
+        assert predict("--input", image, *more) == 1
+        # Its files were those of another picture.
+        assert predict.results() == ["2.json", "2.png", "failures.csv"]
+    image.write_bytes(content)
+    assert predict("--input", image, other, "--resume") == 0
+    assert Path(FakePredictor.seen[-1]).name == "1.png"
+    assert predict.results() == ["1.json", "1.png", "2.json", "2.png"]
+
+
+def test_a_stopped_repetition_does_the_others_again(predict: PredictCommand, tmp_path: Path) -> None:
+    names = ("0.png", "1.png", "2.png")
+    inner = write_picture(tmp_path / "in" / "sub" / "1.png")
+    assert predict("--input", tmp_path / "in" / "1.png") == 0
+    images = [*(tmp_path / "in" / name for name in names), inner]
+    assert predict("--input", *images) == 0
+    first = predict.files()
+    for image in images:
+        write_picture(image, 130, rows=17 if image.name == "2.png" else 60)
+    assert predict("--input", *images) == 130
+    write_picture(images[2], 130, rows=60)
+    FakePredictor.seen.clear()
+    assert predict("--input", *images, "--resume") == 0
+    assert FakePredictor.seen == [str(image) for image in images[2:]]
+    found = predict.files()
+    # Every image has kept the name of its files.
+    assert found.keys() == first.keys()
+    assert all(json.loads(found[name])["image"]["height"] == 60 for name in found if name.endswith("json"))
 
 
 @pytest.mark.parametrize(
