@@ -13,14 +13,16 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from detectron2.config import CfgNode
 
 from reldn_d2.cli.prediction import record
 from reldn_d2.cli.prediction.formats import FORMATS, drawings, triplet_parts
+from reldn_d2.engine import load_config
 from reldn_d2.engine.folder_lock import LOCK_FILE, release
 from tests.builders.commands import Captured, line_of_refusal, usage_error
 from tests.builders.fake_predictor import FakePredictor, PredictCommand, write_picture
 from tests.builders.forks import in_child, kill_myself, running_child
-from tests.builders.tiny_models import TinyConfig
+from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig
 
 IMAGES = 6
 ALL = ("--format", *FORMATS)
@@ -28,14 +30,19 @@ ALL = ("--format", *FORMATS)
 
 @pytest.fixture
 def predict(tmp_path: Path, tiny_config: TinyConfig, monkeypatch: pytest.MonkeyPatch) -> PredictCommand:
+    """See `command_with_images`."""
+    return command_with_images(tmp_path, tiny_config(), monkeypatch)
+
+
+def command_with_images(folder: Path, config: CfgNode, monkeypatch: pytest.MonkeyPatch) -> PredictCommand:
     """The command with six images, one of which can't be used. Everything is committed at once."""
     for number in range(IMAGES):
-        write_picture(tmp_path / "in" / f"{number}.png", 40 * number, rows=13 if number == 3 else 40)
+        write_picture(folder / "in" / f"{number}.png", 40 * number, rows=13 if number == 3 else 40)
     for kind in FORMATS.values():
         monkeypatch.setattr(kind, "period", 0.0)
     # What is drawn makes no difference here, and takes most of the time.
     monkeypatch.setattr(drawings, "draw_scene_graph", lambda picture, *_, **__: picture)
-    return PredictCommand(tmp_path, tiny_config(), monkeypatch)
+    return PredictCommand(folder, config, monkeypatch)
 
 
 def rows(files: dict[str, bytes]) -> list[dict[str, Any]]:
@@ -89,14 +96,26 @@ PLACES: list[tuple[Any, str]] = [
 ]
 
 
-# How many there are is tested below. The distance is a prime, so that kills come at every kind of place.
-MOMENTS, DISTANCE = 216, 19
+@pytest.fixture(scope="module")
+def moments(tmp_path_factory: pytest.TempPathFactory) -> int:
+    """How many moments `watch` counts in a whole run."""
+    folder, found = tmp_path_factory.mktemp("moments"), list[int]()
+    config = load_config(str(REPOSITORY / "configs" / "scenes" / "reldn.yaml"), [*TINY, "MODEL.WEIGHTS", ""])
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        predict = command_with_images(folder, config, monkeypatch)
+        watch(monkeypatch, PLACES, found.append)
+        assert predict("--input", folder / "in", *ALL) == 1
+    assert len(found) > IMAGES * len(PLACES)
+    return len(found)
 
 
-@pytest.mark.parametrize("moment", range(1, MOMENTS, DISTANCE))
+@pytest.mark.parametrize("part", range(12))
 def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(
-    moment: int, predict: PredictCommand, whole: dict[str, bytes], tmp_path: Path
+    part: int, predict: PredictCommand, whole: dict[str, bytes], tmp_path: Path, moments: int
 ) -> None:
+    # Multiples of the golden ratio are spread over the whole run, and fall in step with no image.
+    moment = 1 + int(part * 0.618034 % 1 * moments)
+
     def until_killed() -> int:
         with pytest.MonkeyPatch.context() as monkeypatch:
             watch(monkeypatch, PLACES, lambda count: kill_myself() if count == moment else None)
@@ -119,14 +138,6 @@ def before(output: Path) -> int:
     kinds = [next(iter(json.loads(line))) for line in lines]
     last = max((i for i, kind in enumerate(kinds) if kind == "positions"), default=0)
     return kinds[:last].count("image")
-
-
-def test_the_kills_above_come_until_the_end(predict: PredictCommand, tmp_path: Path) -> None:
-    moments: list[int] = []
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        watch(monkeypatch, PLACES, moments.append)
-        assert predict("--input", tmp_path / "in", *ALL) == 1
-    assert len(moments) == MOMENTS
 
 
 def test_a_torn_line_of_the_journal_is_ignored(
