@@ -1,11 +1,14 @@
 """`--boxes` of `reldn predict`: COCO's files, graphs, and boxes by file name."""
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reldn_d2.cli.prediction.boxes import BoxesFile
+from reldn_d2.cli.prediction.images import InputImage
 from tests.builders.commands import Captured, line_of_refusal, usage_error
 from tests.builders.fake_predictor import PredictCommand, write_picture
 from tests.builders.tiny_models import TinyConfig
@@ -93,6 +96,33 @@ def test_json_lines(predict: PredictCommand, tmp_path: Path) -> None:
     boxes = write(tmp_path, f"{json.dumps(GRAPH)}\n\n{json.dumps(other)}\n", "graphs.jsonl")
     assert predict("--input", tmp_path / "in", "--boxes", boxes) == 0
     assert entities(predict) == entities(predict, "000000000139") == DETECTED
+
+
+def test_boxes_in_memory_are_plain_numbers(tmp_path: Path) -> None:
+    entities = [
+        {"class": f"thing {i}", "score": i / 100, "box": [i + 0.25, 2.5, 90.5, 99]} for i in range(50)
+    ]
+    graphs = [{"image": {"file_name": f"{i}.png"}, "entities": entities} for i in range(200)]
+    file = write(tmp_path, "\n".join(map(json.dumps, graphs)), "graphs.jsonl")
+    tracemalloc.start()
+    try:
+        boxes = BoxesFile.read(file, None)
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Five numbers and a pointer are 48 bytes; as lists of Python's numbers they were above 300.
+    assert held / (200 * 50) < 80 and peak < 1.5 * held
+    assert boxes.of(InputImage(Path("7.png"), "7.png")).boxes[3].tolist() == [3.25, 2.5, 90.5, 99]
+
+
+def test_the_digest_is_of_both_files(tmp_path: Path) -> None:
+    results, coco = write(tmp_path, records(image_id=5)), write(tmp_path, COCO, "coco.json")
+    first = BoxesFile.read(results, coco).digest
+    assert BoxesFile.read(results, coco).digest == first
+    write(tmp_path, {**COCO, "info": {}}, "coco.json")
+    second = BoxesFile.read(results, coco).digest
+    write(tmp_path, records(image_id=5)[:1])
+    assert len({first, second, BoxesFile.read(results, coco).digest}) == 3
 
 
 def test_what_the_command_writes_can_be_given(predict: PredictCommand, tmp_path: Path) -> None:
