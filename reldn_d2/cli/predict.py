@@ -192,10 +192,15 @@ class _Images:
         if outcome.prediction is None:
             self._fail(image, outcome.error)
             return
-        graph = outcome.prediction.to_dict(
-            top_k=args.top_k, predicates_per_pair=args.predicates_per_pair,
-            score_threshold=args.score_threshold, entity_threshold=args.entity_threshold,
-        )  # fmt: skip
+        try:
+            graph = outcome.prediction.to_dict(
+                top_k=args.top_k, predicates_per_pair=args.predicates_per_pair,
+                score_threshold=args.score_threshold, entity_threshold=args.entity_threshold,
+            )  # fmt: skip
+        # Whatever is wrong with one image must not stop the others.
+        except Exception as error:
+            self._fail(image, error)
+            return
         graph["image"]["file_name"] = image.name
         finished = Finished(
             str(image.path),

@@ -150,6 +150,8 @@ def test_a_torn_line_of_the_journal_is_ignored(
     third = [found.end() for found in re.finditer(rb'{"positions".*\n', content)][3]
     for cut in (third, third + 1, third + 40, content.index(b"\n", third) + 1):
         journal.write_bytes(content[:cut])
+        for path in [*predict.output.glob("[45].*")]:
+            path.unlink()
         FakePredictor.seen.clear()
         assert predict("--input", tmp_path / "in", *ALL, "--resume") == 1
         assert [Path(name).name for name in FakePredictor.seen] == ["3.png", "4.png", "5.png"]
@@ -359,6 +361,29 @@ def test_files_without_a_record_are_not_replaced(
     assert predict.files() == {name: b"mine"} and not (predict.output / "record").exists()
     assert predict("--input", tmp_path / "in", *ALL, "--overwrite") == 1
     assert b"mine" not in predict.files()[name] or name == "2.PNG"
+
+
+def test_files_with_the_name_of_an_image_that_failed_are_not_replaced(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured
+) -> None:
+    words = ("--input", tmp_path / "in", "--format", "json")
+    assert predict(*words) == 1
+    (predict.output / "3.json").write_text("mine")
+    assert predict(*words, "--top-k", "3", "--overwrite") == 1
+    assert (predict.output / "3.json").read_text() == "mine"
+    write_picture(tmp_path / "in" / "3.png")
+    message = line_of_refusal(capsys, *predict.words(*words, "--top-k", "3", "--resume"))
+    assert "has 1 files that would be replaced, such as 3.json" in message
+    assert (predict.output / "3.json").read_text() == "mine"
+
+
+def test_parts_of_others_are_not_deleted(predict: PredictCommand, tmp_path: Path) -> None:
+    part = predict.output / "triplets.parquet" / "part-mine.parquet"
+    part.parent.mkdir(parents=True)
+    part.write_text("mine")
+    for more in ((), ("--top-k", "3")):
+        assert predict("--input", tmp_path / "in", "--format", "parquet", "--overwrite", *more) == 1
+        assert part.read_text() == "mine"
 
 
 def test_files_of_others_beside_recorded_results_are_not_replaced(

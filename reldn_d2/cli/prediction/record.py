@@ -168,7 +168,7 @@ class Record:
         run = {"format_version": FORMAT_VERSION, "formats": list(self._writers), "identity": self._identity}
         self._write(RUN_FILE, (json.dumps(run, indent=1) + "\n").encode())
         lines = [
-            {"names": sorted({*self._journal.names, *names.values()})},
+            {"names": sorted(self._journal.names)},
             {"outdated": self._journal.outdated},
             *map(asdict, self._journal.finished.values()),
             {"positions": self._journal.positions},
@@ -194,6 +194,10 @@ class Record:
             # Whatever is wrong with one image must not stop the others.
             except Exception as error:
                 raise ResultError(error) from error
+        if self._endings and finished.name not in self._journal.names:
+            # Only what may really have been written is ever deleted or replaced.
+            self._append({"names": [finished.name]}, to_disk=True)
+            self._journal.names.add(finished.name)
         self._torn = True
         for writer, content in zip(self._writers.values(), contents, strict=True):
             writer.write(result, content)
