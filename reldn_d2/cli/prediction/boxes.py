@@ -175,7 +175,7 @@ class BoxesFile:
             _column(rows.scores, self._source, key, "score"),
         ]
         try:
-            return GivenBoxes.of(rows.boxes, *columns)
+            return GivenBoxes(rows.boxes, *columns)
         except ValueError as error:
             raise ValueError(f"{self._source}, boxes of {key!r}: {error}") from error
 

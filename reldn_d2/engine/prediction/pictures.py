@@ -9,7 +9,7 @@ from detectron2.data import detection_utils as utils
 from numpy.typing import NDArray
 from PIL import Image
 
-from reldn_d2.data.images import read_image
+from reldn_d2.data.images import DamagedImageError, read_image
 
 #: An image file, a (H, W, 3) uint8 array, a picture of PIL, or a (3, H, W) uint8 tensor.
 ImageLike = str | os.PathLike[str] | NDArray[np.uint8] | Image.Image | torch.Tensor
@@ -45,7 +45,7 @@ def to_picture(image: ImageLike, color: Color, image_format: str) -> NDArray[Any
     if color not in get_args(Color):
         raise ValueError(f'color is {color!r}: use "bgr", as OpenCV and Detectron2 do, or "rgb"')
     if isinstance(image, str | os.PathLike):
-        return read_image(os.fspath(image), image_format)
+        return _read(os.fspath(image), image_format)
     picture = image if isinstance(image, Image.Image) else None
     if picture is None:
         array = _checked(_channels_last(image), image)
@@ -64,6 +64,19 @@ def to_picture(image: ImageLike, color: Color, image_format: str) -> NDArray[Any
         raise ValueError(f"the picture has {picture.width} x {picture.height} pixels")
     converted: NDArray[Any] = utils.convert_PIL_to_numpy(utils._apply_exif_orientation(picture), image_format)
     return converted
+
+
+def _read(path: str, image_format: str) -> NDArray[Any]:
+    """`read_image`, whose errors are about data sets, with errors about one file."""
+    try:
+        return read_image(path, image_format)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: there is no such file: check the path") from error
+    except DamagedImageError as error:
+        reason = error.__cause__
+        raise DamagedImageError(
+            f"{path} cannot be read ({reason}): it is damaged, or no image of a format that Pillow decodes"
+        ) from reason
 
 
 def _channels_last(image: Any) -> NDArray[Any]:
@@ -87,7 +100,7 @@ def _checked(array: NDArray[Any], given: Any) -> NDArray[np.uint8]:
 
 
 def _remedy(array: NDArray[Any]) -> str:
-    """What makes an image of an array that is none, as the end of a sentence."""
+    """What to do with an array that is not an image: the end of a sentence."""
     if not array.size:
         return " without a pixel"
     if array.ndim == 4:
