@@ -122,12 +122,31 @@ def read_image(file_name: str, image_format: str) -> NDArray[np.uint8]:
     try:
         # As `detectron2.data.detection_utils.read_image`, which reads files of all formats.
         with PathManager.open(file_name, "rb") as file, Image.open(file, formats=_formats()) as opened:
-            upright = utils._apply_exif_orientation(opened)
+            upright = to_eight_bits(utils._apply_exif_orientation(opened))
             image: NDArray[np.uint8] = utils.convert_PIL_to_numpy(upright, image_format)
     except FileNotFoundError as error:
         raise _missing(file_name) from error
     except UNREADABLE as error:
         raise _damaged(file_name, error) from error
+    return image
+
+
+def to_eight_bits(image: Image.Image) -> Image.Image:
+    """The same picture with 8 bits a channel. PIL itself would make larger values white.
+
+    Args:
+        image: picture in any mode. Of 16 bits the upper 8 are kept.
+
+    Raises:
+        ValueError: its values have no known range, as those of 32 bits and of floats.
+    """
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(
+            f"its pixels are numbers of 32 bits (PIL's mode {image.mode!r}), of which nobody says what is "
+            "white: convert it to 8 bits"
+        )
     return image
 
 

@@ -98,3 +98,17 @@ def test_usual_formats_are_read_as_detectron2_reads_them(tmp_path: Path, ending:
         expected = detectron2_read_image(str(disguised), image_format)
         np.testing.assert_array_equal(read_image(str(disguised), image_format), expected)
     assert upright_size(disguised) == (5, 6)
+
+
+def test_pictures_of_sixteen_bits_become_the_same_picture(tmp_path: Path) -> None:
+    ramp = np.arange(256, dtype=np.uint8)[None].repeat(3, axis=0)
+    for ending in ("png", "tif"):
+        Image.fromarray(ramp.astype(np.uint16) * 257).save(tmp_path / f"deep.{ending}")
+        assert np.array_equal(read_image(str(tmp_path / f"deep.{ending}"), "L")[..., 0], ramp)
+
+
+@pytest.mark.parametrize("kind", ["int32", "float32"])
+def test_pictures_of_no_known_range_are_refused(tmp_path: Path, kind: str) -> None:
+    Image.fromarray(np.ones((3, 4), dtype=kind)).save(tmp_path / "deep.tif")
+    with pytest.raises(ValueError, match=r"deep\.tif .* numbers of 32 bits .* convert it to 8 bits"):
+        read_image(str(tmp_path / "deep.tif"), "BGR")

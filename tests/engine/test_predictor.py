@@ -371,7 +371,10 @@ NOT_IMAGES: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
     "a batch": (lambda x: x[None], "give several images as a list"),
     "tensor, channels last": (torch.from_numpy, r"permute\(2, 0, 1\)"),
     "tensor from 0 to 1": (lambda x: torch.from_numpy(x).permute(2, 0, 1) / 255, "torch.float32 from 0 to 1"),
-    "deep": (lambda x: Image.fromarray(x[..., 0].astype(np.uint16)), "mode 'I;16'"),
+    "deep": (lambda x: Image.fromarray(x[..., 0].astype(np.int32)), "mode 'I'"),
+    "encoded": (lambda x: cv2.imencode(".png", x)[1].reshape(-1), "cv2.imdecode reads it"),
+    "texts": (lambda x: np.array(["a.png"]), "not an array of shape"),
+    "bfloat16": (lambda x: torch.zeros(3, 4, 4, dtype=torch.bfloat16), "not a torch.bfloat16 tensor"),
     "floats": (lambda x: Image.fromarray(x[..., 0] / np.float32(255)), "mode 'F'"),
 }
 
@@ -445,6 +448,7 @@ WRONG_BOXES: dict[str, tuple[dict[str, Any], str]] = {
         {"boxes": BOXES / [200, 120, 200, 120]},
         r"shares of the image do: multiply .* \(200, 120, 200, 120\)",
     ),
+    "shares with rounding": ({"boxes": [[-0.001, 0.1, 0.5, 1.0000001]]}, "shares of the image do"),
     "xywh": ({"boxes": [[120, 10, 60, 80]]}, r"box 0 is \(120, 10, 60, 80\), .* If these are \(x, y, width"),
     "outside": (
         {"boxes": [*BOXES, [300, 10, 400, 20]]},
@@ -465,6 +469,7 @@ WRONG_BOXES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an index": ({"boxes": BOXES, "classes": [0, 1, 6]}, "no class 6: its classes are 0 to 5"),
     "minus one": ({"boxes": BOXES, "classes": [0, 1, -1]}, "no class -1"),
+    "a flag": ({"boxes": BOXES, "classes": [np.True_, 0, 1]}, "is no class"),
     "no class": ({"boxes": BOXES, "classes": [0, None, 1]}, "None is no class"),
     "bytes": ({"boxes": BOXES, "classes": [0, b"cup", 1]}, "b'cup' is no class"),
     "infinity": ({"boxes": BOXES, "classes": [0, np.inf, 1]}, "inf is no class"),
@@ -493,6 +498,14 @@ def test_lists_of_other_lengths(predictor: RelationPredictor, photo: np.ndarray)
         predictor([photo, photo], boxes=[BOXES])
     with pytest.raises(ValueError, match="image 1 of 2: boxes of shape"):
         predictor([photo, photo], boxes=[BOXES, [1, 2, 3]])
+
+
+def test_requests_take_boxes_as_calls_do(predictor: RelationPredictor, photo: np.ndarray) -> None:
+    (outcome,) = predictor.stream([Request(photo, BOXES.tolist())])
+    assert outcome.prediction is not None
+    assert values(outcome.prediction) == values(predictor(photo, boxes=BOXES))
+    with pytest.raises(ValueError, match=r"'a\.png' is one image"):
+        predictor.stream("a.png")
 
 
 def test_some_images_have_boxes(predictor: RelationPredictor, photo: np.ndarray) -> None:
@@ -551,6 +564,10 @@ def test_boxes_of_other_detectors_that_lack_something() -> None:
         GivenBoxes.from_coco([record, {"bbox": [1, 2, 3, 4], "category_id": 5}], {5: "cup"})
     with pytest.raises(ValueError, match="record 0 of the COCO results has no 'bbox'"):
         GivenBoxes.from_coco(["cup"], {5: "cup"})  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="record 0 of the COCO results has no 'score'"):
+        GivenBoxes.from_coco([{"bbox": [1, 2, 3, 4], "category_id": 5}, record], {5: "cup"})
+    with pytest.raises(ValueError, match="label -1 has no name"):
+        GivenBoxes.from_coco([{**record, "category_id": -1}], ["cup"])
     with pytest.raises(ValueError, match="label None has no name"):
         GivenBoxes.from_coco([{**record, "category_id": None}], {5: "cup"})
     with pytest.raises(ValueError, match="has four numbers"):
@@ -654,6 +671,16 @@ def test_drawings(predictor: RelationPredictor, photo: np.ndarray, tmp_path: Pat
     ]
     assert all(np.array_equal(drawing, drawings[0]) for drawing in drawings[1:])
     assert drawings[0].shape == (480, 800, 3)
+
+
+def test_a_picture_that_has_changed_is_not_drawn_on(
+    predictor: RelationPredictor, photo: np.ndarray, tmp_path: Path
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), photo)
+    found = predictor(tmp_path / "a.png")
+    cv2.imwrite(str(tmp_path / "a.png"), photo[:50, :60])
+    with pytest.raises(ValueError, match=r"a\.png has 60 x 50 pixels now, and had 200 x 120"):
+        found.draw()
 
 
 def test_a_result_in_a_notebook(scenes_tiny: RelationPredictor) -> None:

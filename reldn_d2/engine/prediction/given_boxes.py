@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 #: Index of a class of the model, or its name.
 ClassLike = int | str
+# Boxes that are shares of the image may reach so far beyond it.
+_ROUNDING = 0.01
 #: Names of a detector's labels, by label.
 Names = Mapping[int, str] | Sequence[str]
 
@@ -83,7 +85,7 @@ class GivenBoxes:
             ValueError: a record lacks one of these, has another form, or is of an unnamed category.
         """
         records = list(results)
-        scored = bool(records) and isinstance(records[0], Mapping) and "score" in records[0]
+        scored = any(isinstance(record, Mapping) and "score" in record for record in records)
         for place, record in enumerate(records):
             for key in ("bbox", "category_id", *(("score",) if scored else ())):
                 if not isinstance(record, Mapping) or key not in record:
@@ -210,7 +212,8 @@ class GivenBoxes:
         if scores is not None and not ((scores >= 0) & (scores <= 1)).all():
             row = int(np.argmin((scores >= 0) & (scores <= 1)))
             raise ValueError(f"the score of box {row} is {scores[row]:g}: scores are from 0 to 1")
-        if len(boxes) and boxes.max() <= 1 and boxes.min() >= 0 and min(height, width) > 2:
+        shares = (boxes >= -_ROUNDING) & (boxes <= 1 + _ROUNDING)
+        if len(boxes) and shares.all() and min(height, width) > 2:
             raise ValueError(
                 f"all boxes lie from 0 to 1 in {where}, as shares of the image do: multiply them by "
                 f"({width}, {height}, {width}, {height})"
@@ -282,7 +285,7 @@ def _class(value: Any) -> ClassLike:
         return str(value)
     try:
         number = int(value)
-        if isinstance(value, bool | bytes) or number != value:
+        if isinstance(value, bool | np.bool_ | bytes) or number != value:
             raise ValueError
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{value!r} is no class: give names or indices") from error
@@ -293,7 +296,10 @@ def _named(labels: Iterable[Any], names: Names) -> list[str]:
     found = []
     for label in labels:
         try:
-            found.append(str(names[int(label)]))
+            number = int(label)
+            if number < 0 and isinstance(names, Sequence):
+                raise IndexError("a list counts these from its end")
+            found.append(str(names[number]))
         except (LookupError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"label {label} has no name among the {len(names)} that were given") from error
     return found

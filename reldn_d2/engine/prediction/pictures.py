@@ -9,7 +9,7 @@ from detectron2.data import detection_utils as utils
 from numpy.typing import NDArray
 from PIL import Image
 
-from reldn_d2.data.images import DamagedImageError, read_image
+from reldn_d2.data.images import DamagedImageError, read_image, to_eight_bits
 
 #: An image file, a (H, W, 3) uint8 array, a picture of PIL, or a (3, H, W) uint8 tensor.
 ImageLike = str | os.PathLike[str] | NDArray[np.uint8] | Image.Image | torch.Tensor
@@ -20,8 +20,6 @@ _WANTED = (
     "an image is a path, a (H, W, 3) uint8 array, a picture of PIL, or a (3, H, W) uint8 tensor (arrays and "
     'tensors in the order BGR, or RGB with color="rgb")'
 )
-# PIL's modes with 8 bits for each channel, which lose nothing but transparency when they become RGB.
-_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
 
 
 def to_picture(image: ImageLike, color: Color, image_format: str) -> NDArray[Any]:
@@ -55,14 +53,10 @@ def to_picture(image: ImageLike, color: Color, image_format: str) -> NDArray[Any
         if image_format == "BGR":
             return rgb[:, :, ::-1]
         picture = Image.fromarray(np.ascontiguousarray(rgb))
-    elif picture.mode not in _MODES:
-        raise ValueError(
-            f"the picture has PIL's mode {picture.mode!r}, which has more than 8 bits a channel: scale it to "
-            '0..255 and convert it to "RGB"'
-        )
     elif not picture.width or not picture.height:
         raise ValueError(f"the picture has {picture.width} x {picture.height} pixels")
-    converted: NDArray[Any] = utils.convert_PIL_to_numpy(utils._apply_exif_orientation(picture), image_format)
+    upright = to_eight_bits(utils._apply_exif_orientation(picture))
+    converted: NDArray[Any] = utils.convert_PIL_to_numpy(upright, image_format)
     return converted
 
 
@@ -88,6 +82,8 @@ def _channels_last(image: Any) -> NDArray[Any]:
         raise ValueError(f"{_WANTED}, not {type(image).__name__}{hint}")
     if image.ndim == 3 and image.shape[0] != 3 and image.shape[2] == 3:
         raise ValueError(f"{_WANTED}, not a tensor of shape {tuple(image.shape)}: permute(2, 0, 1)")
+    if image.dtype == torch.bfloat16 or image.device.type == "meta":
+        raise ValueError(f"{_WANTED}, not a {image.dtype} tensor on the device {image.device}")
     array: NDArray[Any] = image.detach().cpu().numpy()
     return array.transpose(1, 2, 0) if array.ndim == 3 else array
 
@@ -103,8 +99,12 @@ def _remedy(array: NDArray[Any]) -> str:
     """What to do with an array that is not an image: the end of a sentence."""
     if not array.size:
         return " without a pixel"
+    if array.dtype.kind not in "uif":
+        return ""
     if array.ndim == 4:
         return ": give several images as a list"
+    if array.ndim == 1:
+        return ": if it is the content of a file, cv2.imdecode reads it"
     if array.dtype.kind == "f":
         if not np.isfinite(array).all():
             return " with NaN or infinity: find out where they come from"

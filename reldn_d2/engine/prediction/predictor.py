@@ -1,6 +1,7 @@
 """Predicts relationships in images, as Detectron2's DefaultPredictor predicts objects."""
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -36,11 +37,11 @@ class Request:
 
     Attributes:
         image: the image.
-        given: boxes; None: the model's detector finds them.
+        given: boxes, or an (E, 4) array of them; None: the model's detector finds them.
     """
 
     image: ImageLike
-    given: GivenBoxes | None = None
+    given: GivenBoxes | ArrayLike | torch.Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,6 +224,10 @@ class RelationPredictor(PretrainedModel):
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}: use 1 or more")
+        if isinstance(requests, str | os.PathLike):
+            raise ValueError(
+                f"{os.fspath(requests)!r} is one image: give a list, or call the predictor itself"
+            )
         return self._stream(requests, batch_size, color)
 
     def _stream(
@@ -264,6 +269,7 @@ class RelationPredictor(PretrainedModel):
         given, clipped = request.given, 0
         task, record = "sgdet", dict[str, Any]()
         if given is not None:
+            given = given if isinstance(given, GivenBoxes) else GivenBoxes(given)
             boxes, clipped = given.inside(height, width)
             classes = given.class_indices(self.thing_classes)
             if classes is None:

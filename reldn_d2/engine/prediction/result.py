@@ -224,10 +224,16 @@ class Prediction(dict[str, Any]):
             (H', W', 3) uint8 RGB; a small image is enlarged.
 
         Raises:
-            OSError, ValueError: the image file can't be read any more.
+            OSError, ValueError: the image file can't be read any more, or has another size now.
         """
         graph = self.to_dict(score_threshold=score_threshold, entity_threshold=entity_threshold)
         picture = to_picture(self.source, self.color, "RGB")
+        height, width = self["instances"].image_size
+        if picture.shape[:2] != (height, width):
+            raise ValueError(
+                f"{self.source} has {picture.shape[1]} x {picture.shape[0]} pixels now, and had {width} x "
+                f"{height} when it was predicted: predict it again"
+            )
         return draw_scene_graph(np.ascontiguousarray(picture), graph, top_n=top_n)
 
     def __repr__(self) -> str:
