@@ -90,6 +90,16 @@ def top_relationships(
     return relations[relations.rank_in_pair <= predicates_per_pair][:top_k]
 
 
+def check_share(name: str, value: float) -> None:
+    """Checks a threshold of scores.
+
+    Raises:
+        ValueError: it is not from 0 to 1.
+    """
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} is {value}: use 0 to 1")
+
+
 def build_scene_graph(
     image: ImageRecord,
     classes: Sequence[str],
@@ -171,6 +181,8 @@ def scene_graph_to_dict(
     Raises:
         ValueError: a number is out of its range, or a class index has no name.
     """
+    check_share("score_threshold", score_threshold)
+    check_share("entity_threshold", entity_threshold)
     entities, relations = output["instances"], output["relations"]
     kept = entities.scores >= entity_threshold
     relations = relations[kept[relations.subject_index] & kept[relations.object_index]]

@@ -89,7 +89,7 @@ def test_given_boxes(run: Path, tiny_config: TinyConfig, capsys: Captured) -> No
         assert ("6 given boxes in 6 images reached beyond" in capsys.readouterr().out) == bool(given["boxes"])
         for image, graph in zip(images(run), graphs, strict=True):
             expected = predictor(
-                image, boxes=GivenBoxes.of(given["boxes"], given.get("classes"), given.get("scores"))
+                image, boxes=GivenBoxes(given["boxes"], given.get("classes"), given.get("scores"))
             )
             assert graph["entities"] == expected.to_dict()["entities"]
             assert graph["relationships"] == expected.to_dict(top_k=20)["relationships"]

@@ -193,17 +193,17 @@ class BoxesFile:
         rows = self._rows[key]
         if rows.problem:
             raise ValueError(f"{self._source}: {rows.problem}")
-        columns = [
-            None if _lacks(missing, f"{self._source}, boxes of {key!r}", what) else values
-            for values, what, missing in (
-                (rows.classes, "class", [name is None for name in rows.classes]),
-                (np.array(rows.scores), "score", [math.isnan(score) for score in rows.scores]),
-            )
-        ]
+        where = f"{self._source}, boxes of {key!r}"
+        no_class = _lacks([name is None for name in rows.classes], where, "class")
+        no_score = _lacks([math.isnan(score) for score in rows.scores], where, "score")
         try:
-            return GivenBoxes.of(rows.corners(), *columns)
+            return GivenBoxes(
+                rows.corners(),
+                None if no_class else rows.classes,
+                None if no_score else np.array(rows.scores),
+            )
         except ValueError as error:
-            raise ValueError(f"{self._source}, boxes of {key!r}: {error}") from error
+            raise ValueError(f"{where}: {error}") from error
 
     @property
     def unused(self) -> int:
