@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from reldn_d2.data.images import DamagedImageError
 from reldn_d2.engine import Outcome, RelationPredictor, Request, parts_of
@@ -63,7 +64,7 @@ def run(args: Namespace) -> int:
             overwrite=args.overwrite,
         )
         images = _Images(found.images, record, boxes, {str(path): x for path, x in found.unreadable.items()})
-        record.begin({str(image.path): name for image, name in zip(found.images, images.names, strict=True)})
+        record.begin({image.key: name for image, name in zip(found.images, images.names, strict=True)})
         try:
             images.predict(predictor, args)
             _say_summary(images, args)
@@ -79,7 +80,7 @@ def _sample_of(weights: str) -> list[str]:
     """The picture that a model of this package brings with it.
 
     Raises:
-        ValueError: the weights are none of these models.
+        ValueError: the weights are not a name of this package's model zoo, or the model has no picture.
     """
     name = weights.partition("?")[0]
     sample = zoo_entry(name).sample if name in zoo_names() else None
@@ -100,12 +101,21 @@ def _identity(predictor: RelationPredictor, args: Namespace, boxes: BoxesFile | 
     }
 
 
+class _Place(NamedTuple):
+    """An image, the name of its files, and what graphs and tables call it."""
+
+    image: InputImage
+    name: str
+    label: str
+
+
 class _Images:
     """The images of a run, and what comes of them.
 
     Attributes:
         images: all images.
         names: name of the files of each image, without ending.
+        labels: what graphs and tables call each image.
         before: number of images that an earlier try has finished.
         changed: those of them whose files have changed since.
         failures: path of an image or folder -> why it has no results.
@@ -121,12 +131,16 @@ class _Images:
         self.images, self.record, self.boxes, self.failures = images, record, boxes, failures
         self.names = output_names([x.path for x in images], [x.name for x in images], record.kept_names)
         self.before, self.changed = 0, list[InputImage]()
-        self._asked: list[tuple[InputImage, str, tuple[int, int]]] = []
+        # An earlier run may have called another image so.
+        keys = {x.key for x in images}
+        others = {x.label for key, x in record.kept.items() if key not in keys or key in record.finished}
+        self.labels = [x.key if x.name in others else x.name for x in images]
+        self._asked: list[tuple[_Place, tuple[int, int]]] = []
 
     def finished(self) -> list[Finished]:
         """The images of this run whose results are written."""
         found = self.record.finished
-        return [found[str(image.path)] for image in self.images if str(image.path) in found]
+        return [found[image.key] for image in self.images if image.key in found]
 
     def predict(self, predictor: RelationPredictor, args: Namespace) -> None:
         """Predicts and writes the results of all images that are not finished.
@@ -137,9 +151,9 @@ class _Images:
         """
         try:
             left = [
-                (image, name)
-                for image, name in zip(self.images, self.names, strict=True)
-                if self._is_left(image) and self._has_boxes(image)
+                place
+                for place in map(_Place, self.images, self.names, self.labels)
+                if self._is_left(place.image) and self._has_boxes(place.image)
             ]
             outcomes = predictor.stream(self._requests(left), batch_size=args.batch_size)
             for outcome in progress(outcomes, "images", total=len(left)):
@@ -162,7 +176,7 @@ class _Images:
         return f"{len(self.finished())} of {len(self.images)} images are done"
 
     def _is_left(self, image: InputImage) -> bool:
-        finished = self.record.finished.get(str(image.path))
+        finished = self.record.finished.get(image.key)
         if finished is None:
             return True
         self.before += 1
@@ -181,14 +195,15 @@ class _Images:
             return False
         return True
 
-    def _requests(self, left: Sequence[tuple[InputImage, str]]) -> Iterator[Request]:
-        for image, name in left:
+    def _requests(self, left: Sequence[_Place]) -> Iterator[Request]:
+        for place in left:
+            image = place.image
             given = None if self.boxes is None else self.boxes.of(image)
-            self._asked.append((image, name, _stamp(image.path)))
+            self._asked.append((place, _stamp(image.path)))
             yield Request(image.path, given)
 
     def _take(self, outcome: Outcome, args: Namespace) -> None:
-        image, name, (size, changed) = self._asked[outcome.position]
+        (image, name, label), (size, changed) = self._asked[outcome.position]
         if outcome.prediction is None:
             self._fail(image, outcome.error)
             return
@@ -201,9 +216,10 @@ class _Images:
         except Exception as error:
             self._fail(image, error)
             return
-        graph["image"]["file_name"] = image.name
+        graph["image"]["file_name"] = label
         finished = Finished(
-            str(image.path),
+            image.key,
+            label,
             name,
             size,
             changed,
@@ -217,7 +233,7 @@ class _Images:
 
     def _fail(self, image: InputImage, error: Exception | None) -> None:
         self.failures[str(image.path)] = _reason(image.path, error)
-        self.record.remove_outdated(str(image.path))
+        self.record.remove_outdated(image.key)
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -410,6 +410,28 @@ def test_resume_takes_new_images_too(predict: PredictCommand, tmp_path: Path) ->
     assert len((predict.output / "graphs.jsonl").read_text().splitlines()) == 6
 
 
+def test_an_image_is_the_same_however_it_is_given(
+    predict: PredictCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("--format", "json", "jsonl")
+    assert predict("--input", "in", *words) == 1
+    first = predict.files()
+    FakePredictor.seen.clear()
+    for given in (tmp_path / "in", "in/../in", "./in/*.png"):
+        assert predict("--input", given, *words, "--resume") == 1
+        assert predict.files().keys() == first.keys()
+    assert {Path(name).name for name in FakePredictor.seen} == {"3.png"}  # it failed, and is tried again
+    # From another working directory, the same words name another image, which is called by its whole path.
+    other = write_picture(tmp_path / "elsewhere" / "in" / "1.png")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert predict("--input", "in", *words, "--resume") == 0
+    graphs = map(json.loads, (predict.output / "graphs.jsonl").read_text().splitlines())
+    assert [graph["image"]["file_name"] for graph in graphs] == [
+        *("0.png", "1.png", "2.png", "4.png", "5.png", str(other))
+    ]
+
+
 def test_changed_images_keep_their_results_and_are_named(
     predict: PredictCommand, tmp_path: Path, capsys: Captured
 ) -> None:

@@ -35,6 +35,11 @@ class InputImage:
     path: Path
     name: str
 
+    @property
+    def key(self) -> str:
+        """Its absolute path, which is the same however it is given. Links are not followed."""
+        return os.path.abspath(self.path)
+
 
 @dataclass(frozen=True)
 class InputImages:
@@ -121,9 +126,9 @@ class _Search:
 
     def _add(self, path: Path, name: str) -> None:
         # Nothing is asked of the system, which takes minutes for the images of a network disk.
-        absolute = os.path.abspath(path)
-        self.found.setdefault(absolute, InputImage(path, name))
-        self.folders.add(os.path.dirname(absolute))
+        image = InputImage(path, name)
+        self.found.setdefault(image.key, image)
+        self.folders.add(os.path.dirname(image.key))
 
     def _add_link(self, path: Path) -> None:
         self.folders.add(os.path.dirname(os.path.realpath(path)))

@@ -4,8 +4,8 @@ The folder `record` in the output folder has two files. `run.json` has the ident
 digest of the weights. `finished.jsonl` is a journal that only grows during a run, with lines of four kinds:
 
     {"names": ["a", ...]}          files such as a.json may be there from now on
-    {"outdated": {"a.jpg": "a"}}   images that are predicted again, and the names of their old files
-    {"image": "a.jpg", ...}        an image whose results were written, see `Finished`
+    {"outdated": {"/a.jpg": "a"}}  images that are predicted again, and the names of their old files
+    {"image": "/a.jpg", ...}       an image whose results were written, see `Finished`
     {"positions": {"csv": 1234}}   all before is on the disk, and the files that grow have these positions
                                    (`Writer.commit`)
 
@@ -45,7 +45,8 @@ class Finished:
     """An image whose results are written.
 
     Attributes:
-        image: path of the image as it was given.
+        image: absolute path of the image.
+        label: what graphs and tables call it.
         name: name of its own files, without ending.
         size: size of the image file in bytes.
         changed: time of its last change in nanoseconds.
@@ -54,6 +55,7 @@ class Finished:
     """
 
     image: str
+    label: str
     name: str
     size: int
     changed: int
@@ -66,9 +68,9 @@ class _Journal:
     """What a journal says.
 
     Attributes:
-        finished: path -> image, those before the last line of positions.
-        outdated: path -> name of the files, for images that are to be predicted again. Their files are those
-            of an earlier time.
+        finished: absolute path -> image, those before the last line of positions.
+        outdated: absolute path -> name of the files, for images that are to be predicted again. Their files
+            are those of an earlier time.
         positions: name of a format -> position.
         names: all names whose files may be there.
     """
@@ -83,8 +85,8 @@ class Record:
     """The record of this run, and its writers.
 
     Attributes:
-        finished: path -> image; those of earlier tries that need not be predicted again, and those of this
-            one that are committed.
+        finished: absolute path -> image; those of earlier tries that need not be predicted again, and those
+            of this one that are committed.
     """
 
     def __init__(
@@ -140,15 +142,19 @@ class Record:
     @property
     def kept_names(self) -> dict[str, str]:
         """Path of an image -> name of its files, for all images that have results and keep their names."""
-        if not self._keeps:
-            return {}
-        return self._journal.outdated | {image.image: image.name for image in self._journal.finished.values()}
+        outdated = self._journal.outdated if self._keeps else {}
+        return outdated | {path: image.name for path, image in self.kept.items()}
+
+    @property
+    def kept(self) -> dict[str, Finished]:
+        """The images that have results which are not all deleted, by path. Some may be predicted again."""
+        return self._journal.finished if self._keeps else {}
 
     def begin(self, names: Mapping[str, str]) -> None:
         """Makes the folder ready for results. What the record lists and is not kept is deleted.
 
         Args:
-            names: path of each image of this run -> name of its files, without ending.
+            names: absolute path of each image of this run -> name of its files, without ending.
 
         Raises:
             ValueError: files that no record lists would be replaced, and may not be; or results are gone that
@@ -212,7 +218,7 @@ class Record:
         """Removes the old files of an image that can't be predicted any more.
 
         Args:
-            image: its path.
+            image: its absolute path.
 
         Raises:
             OSError: they can't be removed.
@@ -340,6 +346,7 @@ class Record:
                     waiting.append(
                         Finished(
                             str(line["image"]),
+                            str(line["label"]),
                             _checked_name(line["name"]),
                             changed=_number(line["changed"], lowest=-(2**63)),
                             **numbers,
