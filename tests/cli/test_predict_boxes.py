@@ -214,6 +214,27 @@ def test_a_name_that_several_images_have_needs_its_folder(
     assert predict("--input", tmp_path / "in", "--boxes", boxes, "--overwrite") == 0
 
 
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        (["a", "a.png"], "has boxes of 'a.png' and of 'a', which both are this image: put them together"),
+        (
+            ["x/a.png", "y/a.png"],
+            "has boxes of 'x/a.png' and of 'y/a.png', and does not say which one",
+        ),
+        (["x/a.png", "a.png"], ""),
+    ],
+    ids=["two names", "two folders", "one name and a folder"],
+)
+def test_several_names_that_may_be_one_image(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured, boxes: list[str], message: str
+) -> None:
+    file = write(tmp_path, dict.fromkeys(boxes, BY_NAME))
+    image = tmp_path / "in" / "a.png"
+    assert predict("--input", image, "--boxes", file) == bool(message)
+    assert message in capsys.readouterr().err
+
+
 def test_unknown_classes(predict: PredictCommand, tmp_path: Path, capsys: Captured) -> None:
     boxes = write(tmp_path, {"a.png": {**BY_NAME, "classes": ["persn", "dog"]}})
     words = ("--input", tmp_path / "in" / "a.png", "--boxes", boxes)
@@ -290,6 +311,12 @@ BROKEN: dict[str, tuple[Any, str]] = {
         "record 0 has the score 75: scores are from",
     ),
     "images without id": ({"images": [{}], "annotations": []}, "images[0] has no 'id' and 'file_name'"),
+    "an id twice": ({**COCO, "categories": CATEGORIES[:1] * 2}, "categories have the id 7 twice"),
+    "a file_name twice": (
+        {**COCO, "images": [{"id": i, "file_name": "a.png"} for i in (1, 2)]},
+        "images have the file_name 'a.png' twice",
+    ),
+    "a key twice": ('{"a.png": {"boxes": []}, "a.png": {"boxes": []}}', "the key 'a.png' occurs twice"),
     "annotations": ({"images": [], "annotations": 1}, "has another form than these"),
     "graph without name": ({"entities": []}, "graph 0 has no image.file_name"),
     "graph twice": ([GRAPH, GRAPH], "graph 1 is of 'a.png', as an earlier graph"),

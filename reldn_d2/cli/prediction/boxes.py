@@ -95,6 +95,10 @@ class BoxesFile:
         files = [(key.rpartition("/")[2], key) for key in rows if isinstance(key, str)]
         number = Counter(name for name, _ in files)
         self._by_file_name: dict[_Key, _Key] = {name: key for name, key in files if number[name] == 1}
+        self._ambiguous: dict[str, list[str]] = {}
+        for name, key in files:
+            if number[name] > 1:
+                self._ambiguous.setdefault(name, []).append(key)
         self._shared: Counter[_Key] = Counter()
         self._used: set[_Key] = set()
 
@@ -165,11 +169,18 @@ class BoxesFile:
         """What the file calls an image.
 
         Raises:
-            ValueError: it has no boxes for this image, or several images share the name that it has.
+            ValueError: it has no boxes for this image, several images share the name that it has, or it has
+                several names of this image.
         """
-        key = next((key for key in _long_names(image) if key in self._rows), None)
-        if key is not None:
-            return key
+        own = [*_long_names(image), *(name for name in _short_names(image) if self._shared[name] == 1)]
+        keys = list(dict.fromkeys(key for key in own if key in self._rows))
+        if len(keys) > 1:
+            raise ValueError(
+                f"{self._source} has boxes of {keys[0]!r} and of {keys[1]!r}, which both are this image: put "
+                "them together"
+            )
+        if keys:
+            return keys[0]
         for name in _short_names(image):
             key = name if name in self._rows else self._by_file_name.get(name)
             if key is None:
@@ -180,6 +191,12 @@ class BoxesFile:
                     f"called so: name this one {image.path} there"
                 )
             return key
+        several = self._ambiguous.get(image.path.name)
+        if several:
+            raise ValueError(
+                f"{self._source} has boxes of {several[0]!r} and of {several[1]!r}, and does not say which "
+                f"one is this image: name it {image.path} there"
+            )
         raise ValueError(f"{self._source} has no boxes for it: add an entry, or leave the image out")
 
     def of(self, image: InputImage) -> GivenBoxes:
@@ -194,12 +211,13 @@ class BoxesFile:
         if rows.problem:
             raise ValueError(f"{self._source}: {rows.problem}")
         where = f"{self._source}, boxes of {key!r}"
+        classes = [name for name in rows.classes if name is not None]
         no_class = _lacks([name is None for name in rows.classes], where, "class")
         no_score = _lacks([math.isnan(score) for score in rows.scores], where, "score")
         try:
             return GivenBoxes(
                 rows.corners(),
-                None if no_class else rows.classes,
+                None if no_class else classes,
                 None if no_score else np.array(rows.scores),
             )
         except ValueError as error:
@@ -248,8 +266,22 @@ class _Names:
             for place, record in enumerate(records):
                 if not isinstance(record, Mapping) or value not in record or not _is_id(record.get("id")):
                     raise ValueError(f"{path}: {part}[{place}] has no 'id' and {value!r}: give a COCO file")
-            found.append({record["id"]: str(record[value]) for record in records})
+            found.append(_named(records, value, f"{path}: {part}"))
+        _refuse_repeated(found[0].values(), f"{path}: images have the file_name")
         return cls(images=found[0], categories=found[1], source=str(path))
+
+
+def _named(records: list[Mapping[str, Any]], value: str, where: str) -> dict[Any, str]:
+    _refuse_repeated((record["id"] for record in records), f"{where} have the id")
+    return {record["id"]: str(record[value]) for record in records}
+
+
+def _refuse_repeated(values: Iterable[Any], what: str) -> None:
+    seen = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"{what} {value!r} twice: give each another one")
+        seen.add(value)
 
 
 def _from_records(path: Path, records: Any, names: _Names) -> dict[_Key, _Rows]:
@@ -386,7 +418,7 @@ def _json_of(path: Path, read: "hashlib._Hash") -> Any:
     except OSError as error:
         raise explained(error, path) from error
     read.update(content)
-    return parse_json(content, path)
+    return parse_json(content, path, unique_keys=True)
 
 
 def _lines_of(path: Path, read: "hashlib._Hash") -> Iterator[Any]:
