@@ -103,6 +103,7 @@ class _Search:
         self.folders: set[str] = set()
         self.unreadable: dict[Path, str] = {}
         self._given_output, self.output = output, output.resolve()
+        self._output_is_recorded = (output / RECORD / RUN_FILE).is_file()
         self._is_below_results = cache(self._is_below_results_of_any_run)
 
     def add(self, text: str, keys: Collection[str]) -> None:
@@ -195,8 +196,7 @@ class _Search:
         for match in sorted(glob.iglob(pattern, recursive=True)):
             any_match, path = True, Path(match)
             if self._is_below_results(path.parent):
-                if not _is_recorded(path) and _is_picture(path.name):
-                    raise ValueError(self._in_output(path))
+                self._check_in_output(path)
                 skipped["results of this command"] += 1
             elif _is_picture(path.name) and path.is_file():
                 any_image = True
@@ -218,15 +218,16 @@ class _Search:
     def _refuse_pictures_below(self, output: Path) -> None:
         """Refuses an output folder with pictures of the user, which would not be read, but replaced."""
         for folder, _, names in os.walk(output):
-            for path in (Path(folder, name) for name in sorted(names) if _is_picture(name)):
-                if not _is_recorded(path):
-                    raise ValueError(self._in_output(path))
+            for name in sorted(names):
+                self._check_in_output(Path(folder, name))
 
-    def _in_output(self, path: Path) -> str:
-        return (
-            f"--output {self._given_output} lies inside --input and has pictures that this command has not "
-            f"written, such as {path}: choose another folder"
-        )
+    def _check_in_output(self, path: Path) -> None:
+        # Results of other runs may lie below.
+        if not self._output_is_recorded and _is_picture(path.name) and not _is_recorded(path):
+            raise ValueError(
+                f"--output {self._given_output} lies inside --input and has pictures that this command has "
+                f"not written, such as {path}: choose another folder"
+            )
 
     @staticmethod
     def _report(source: str, skipped: Counter[str]) -> None:
