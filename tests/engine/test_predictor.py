@@ -640,6 +640,8 @@ def test_a_head_that_does_not_say_the_score_of_predicates(
         thing_classes=predictor.thing_classes, predicate_classes=predictor.predicate_classes, source=photo,
     )  # fmt: skip
     assert [x.predicate_score for x in other.relationships] == pytest.approx(expected, rel=1e-4)
+    assert not any("predicate_score" in x for x in other.to_dict()["relationships"])
+    assert not any("predicate_score" in data for *_, data in other.to_networkx().edges(data=True))
 
 
 def without(instances: Instances, name: str) -> Instances:
@@ -660,6 +662,10 @@ def test_plain_data_and_graphs(predictor: RelationPredictor, photo: np.ndarray, 
     ]
     edges = {(u, v, key): data["score"] for u, v, key, data in graph.edges(keys=True, data=True)}
     assert edges == {(x["subject"], x["object"], x["predicate"]): x["score"] for x in plain["relationships"]}
+    of_predicates = {(u, v, key): x["predicate_score"] for u, v, key, x in graph.edges(keys=True, data=True)}
+    assert of_predicates == {
+        (x.subject.index, x.object.index, x.predicate): x.predicate_score for x in found.best(5)
+    }
     with pytest.raises(ValueError, match="top_k is 0"):
         found.to_dict(top_k=0)
 

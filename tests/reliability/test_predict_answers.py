@@ -113,6 +113,9 @@ def test_tables_have_the_rows_of_the_graphs(run: Path) -> None:
         )
         assert (row["subject_id"], row["object_id"]) == (subject["id"], target["id"])
         assert (row["subject_score"], row["object_score"]) == (subject["score"], target["score"])
+        assert row["predicate_score"] == found["predicate_score"]
+        parts = row["subject_score"] * row["predicate_score"] * row["object_score"]
+        assert row["score"] == pytest.approx(parts, rel=1e-5)
         corners = ("x0", "y0", "x1", "y1")
         assert [row[f"subject_{corner}"] for corner in corners] == subject["box"]
         assert [row[f"object_{corner}"] for corner in corners] == target["box"]

@@ -197,7 +197,8 @@ class Prediction(dict[str, Any]):
     def to_networkx(self, **options: Any) -> networkx.MultiDiGraph:
         """The scene graph with entities as nodes 0, 1, ... and relationships as edges.
 
-        A node has "name", "score" and "box", an edge "predicate", which is its key too, and "score".
+        A node has "name", "score" and "box", an edge "predicate", which is its key too, "score" and, if the
+        relation head says it, "predicate_score".
 
         Args:
             options: see `to_dict`.
@@ -207,8 +208,8 @@ class Prediction(dict[str, Any]):
         for entity in found["entities"]:
             graph.add_node(entity["id"], name=entity["class"], score=entity["score"], box=entity["box"])
         for edge in found["relationships"]:
-            name = edge["predicate"]
-            graph.add_edge(edge["subject"], edge["object"], key=name, predicate=name, score=edge["score"])
+            values = {key: value for key, value in edge.items() if key not in ("subject", "object")}
+            graph.add_edge(edge["subject"], edge["object"], key=edge["predicate"], **values)
         return graph
 
     def draw(
