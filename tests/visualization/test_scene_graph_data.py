@@ -177,8 +177,11 @@ def test_entities_below_a_score_take_their_relationships_with_them() -> None:
     found = [(r["subject"], r["object"], r["predicate"], r["score"]) for r in graph["relationships"]]
     assert found == [(0, 1, "wears", 0.5), (1, 0, "next to", 0.25)]
     assert scene_graph_to_dict(output_of(rows), THINGS, PREDICATES, entity_threshold=0.25) == whole
-    nothing = scene_graph_to_dict(output_of(rows), THINGS[:1], PREDICATES, entity_threshold=1.5)
-    assert nothing["entities"] == [] and nothing["relationships"] == []
+    alone = scene_graph_to_dict(output_of(rows), THINGS, PREDICATES, entity_threshold=1.0)
+    assert [entity["class"] for entity in alone["entities"]] == ["dog"] and alone["relationships"] == []
+    for name in ("entity_threshold", "score_threshold"):
+        with pytest.raises(ValueError, match=rf"{name} is 1\.5: use 0 to 1"):
+            scene_graph_to_dict(output_of(rows), THINGS, PREDICATES, **{name: 1.5})
 
 
 def test_relationships_of_dropped_entities_do_not_count_for_the_best() -> None:
