@@ -11,7 +11,6 @@ before packing.
 """
 
 import argparse
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -30,7 +29,7 @@ from reldn_d2.engine.parts import FINAL_WEIGHTS
 from reldn_d2.evaluation.io.results import RESULTS_FILE
 from reldn_d2.model_zoo import zoo_entry
 from reldn_d2.structures.dataset_dicts import entity_boxes, entity_classes
-from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.io import atomic_write, file_digest
 
 NAME = "scenes-tiny"
 DESCRIPTION = (
@@ -162,7 +161,7 @@ def evaluate_packed(target: Path, output: Path) -> None:
 def print_digest(target: Path) -> None:
     """Prints what the manifest says about the weights."""
     weights = target / "model.safetensors"
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    digest = file_digest(weights)
     print(f"for reldn_d2/model_zoo/models.yaml: sha256: {digest}, bytes: {weights.stat().st_size}")
 
 

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from reldn_d2.structures.dataset_dicts import DatasetDict
 #: Names of a run's config and of its last weights in its output folder.
 CONFIG_FILE, FINAL_WEIGHTS = "config.yaml", "model_final.pth"
 #: A config in YAML, or a config in Python.
-Config = CfgNode | DictConfig
+Config: TypeAlias = CfgNode | DictConfig
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class RunParts(ABC):
 
     keys: ClassVar[KeyNames]
     is_python: ClassVar[bool]
-    cfg: Any  # a Config
+    cfg: Config
     output_dir: str
     device: str
     seed: int

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import re
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO
@@ -13,7 +12,7 @@ from tqdm import tqdm
 
 from reldn_d2.data.images import cache_folder
 from reldn_d2.model_zoo import ZooEntry, get_config_file
-from reldn_d2.utils.io import atomic_write, digest
+from reldn_d2.utils.io import atomic_write, check_sha256, digest, file_digest
 
 from .authors_checkpoint import convert_authors_checkpoint
 from .evaluate import load_config
@@ -74,7 +73,7 @@ def zoo_folder(
             f"the model {entry.name} has to be downloaded by hand: open {entry.location}, unpack the "
             f"archive, and put its file {entry.file} at {file}"
         )
-    found = _digest_of(file)
+    found = file_digest(file)
     if expected is None:
         logger.warning("%s is trusted without a comparison of its digest. It has sha256 %s", file, found)
     elif found != expected:
@@ -83,14 +82,13 @@ def zoo_folder(
 
 
 def _expected_digest(entry: ZooEntry, sha256: str | None, *, trust: bool) -> str | None:
-    if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
-        raise ValueError(f"sha256 takes 64 hexadecimal digits, not {sha256!r}")
-    if sha256 is not None and entry.sha256 is not None and sha256.lower() != entry.sha256:
+    given = None if sha256 is None else check_sha256(sha256)
+    if given is not None and entry.sha256 is not None and given != entry.sha256:
         raise ValueError(
             f"the model {entry.name} has sha256 {entry.sha256}, not {sha256}: leave out the digest, or give "
             "the file of yours by its path"
         )
-    expected = entry.sha256 if sha256 is None else sha256.lower()
+    expected = given or entry.sha256
     if expected is None and not trust:
         raise ValueError(
             f"the digest of the model {entry.name} is not known here, so its file can't be told from another "
@@ -128,11 +126,6 @@ def _read(answer: IO[bytes], address: str) -> bytes:
         return answer.read(_CHUNK)
     except (OSError, HTTPException) as error:
         raise OSError(f"the download of {address} stopped ({error}): try again") from error
-
-
-def _digest_of(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _other_digest(what: str, found: str, expected: str) -> str:

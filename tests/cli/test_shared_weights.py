@@ -18,8 +18,8 @@ from reldn_d2.cli import common
 from reldn_d2.cli.common import find_weights, load_run_config
 from reldn_d2.engine import RelationPredictor
 from reldn_d2.engine.pretrained import find
-from reldn_d2.engine.pretrained.folder import file_digest
 from reldn_d2.model_zoo import zoo_entry
+from reldn_d2.utils.io import file_digest
 from tests.builders.commands import Captured, line_of_refusal, run_reldn
 from tests.builders.local_hub import LocalHub, local_hub
 from tests.builders.saved_models import SUMS, content, no_network, photo, small_predictor

@@ -31,6 +31,7 @@ from reldn_d2.engine.pretrained.origin import info_of_run
 from reldn_d2.engine.resumable_evaluation import evaluation_identity
 from reldn_d2.engine.summary import save_task_results
 from reldn_d2.structures import Vocabulary
+from reldn_d2.utils.io import file_digest
 from tests.builders.saved_models import (
     SMALL,
     SUMS,
@@ -403,7 +404,7 @@ def test_files_for_people_may_be_edited_and_others_lie_there(saved: Path) -> Non
 
 
 def test_a_known_digest_covers_every_file(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    digest = saved_folder.file_digest(saved / SUMS)
+    digest = file_digest(saved / SUMS)
     assert find_pretrained(saved, sha256=digest.upper()).weights_file == saved / "model.safetensors"
     config = saved / "config.yaml"
     config.write_text(config.read_text().replace("SEED: -1", "SEED: 3"))
@@ -481,9 +482,9 @@ def test_a_training_and_its_checkpoints_are_found(predictor: RelationPredictor, 
     shutil.copy(predictor.parts.weights, run / "model_final.pth")
     found = find_pretrained(run)
     assert (found.weights_file, found.config_file) == (run / "model_final.pth", run / "config.yaml")
-    assert found.is_run and found.info is None
+    assert found.info is None
     assert find_pretrained(run / "model_final.pth") == found
-    digest = saved_folder.file_digest(run / "model_final.pth")
+    digest = file_digest(run / "model_final.pth")
     assert find_pretrained(run, sha256=digest) == found
     assert "is not the expected file: it has sha256" in refusal(run, sha256="0" * 64)
     expected = numbers(predictor(photo()))

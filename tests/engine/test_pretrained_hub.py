@@ -14,7 +14,8 @@ import reldn_d2
 from reldn_d2.engine import ModelInfo, RelationPredictor, find_pretrained
 from reldn_d2.engine.pretrained import hub as hub_module
 from reldn_d2.engine.pretrained import model as pretrained_model
-from reldn_d2.engine.pretrained.folder import FILES, file_digest
+from reldn_d2.engine.pretrained.folder import FILES
+from reldn_d2.utils.io import file_digest
 from tests.builders.local_hub import TOKEN, LocalHub, Repository, local_hub
 from tests.builders.saved_models import SUMS, content, no_network, numbers, photo, small_predictor
 

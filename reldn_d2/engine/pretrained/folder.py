@@ -13,14 +13,13 @@ downloaded is never taken for a whole one. Whoever changes a file can change SHA
 a check against damage only. Whoever knows the digest of SHA256SUMS from somewhere else knows every file.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.io import atomic_write, file_digest
 from reldn_d2.utils.plain_text import visible
 from reldn_d2.utils.system_errors import explained
 
@@ -48,7 +47,6 @@ class PretrainedFolder:
         config_file: its config, which may come from anybody.
         weights_file: its weights.
         info: what is known of it; None for a training, whose files say it.
-        is_run: whether it is the folder of a training; else it is one of `save_pretrained`.
         sha256: digest of SHA256SUMS, and so of every file; None for a training.
     """
 
@@ -56,7 +54,6 @@ class PretrainedFolder:
     config_file: Path
     weights_file: Path
     info: ModelInfo | None
-    is_run: bool
     sha256: str | None = None
 
 
@@ -76,7 +73,7 @@ def open_folder(folder: Path, *, name: str = "", sha256: str | None = None) -> P
     Args:
         folder: local folder, or one of the hub's cache.
         name: what the user called it, for messages; empty: the folder.
-        sha256: expected digest of SHA256SUMS; None: it is not known.
+        sha256: expected digest of SHA256SUMS, in lower case; None: it is not known.
 
     Raises:
         OSError: a file can't be read.
@@ -98,18 +95,16 @@ def open_folder(folder: Path, *, name: str = "", sha256: str | None = None) -> P
             "Save or download it again"
         )
     found = file_digest(sums)
-    if sha256 is not None and found != sha256.lower():
+    if sha256 is not None and found != sha256:
         raise ValueError(
-            f"{name} is not the expected model: its {SUMS_FILE} has sha256 {found}, not {sha256.lower()}. "
+            f"{name} is not the expected model: its {SUMS_FILE} has sha256 {found}, not {sha256}. "
             "Nothing of it was read. Get it again, or ask whoever gave you the digest"
         )
     listed = _read_sums(sums, name)
     for file in READ_FILES:
         _check(folder / file, listed, name)
     info = ModelInfo.from_json((folder / INFO_FILE).read_bytes(), str(folder / INFO_FILE))
-    return PretrainedFolder(
-        folder, folder / CONFIG_FILE, folder / WEIGHTS_FILE, info, is_run=False, sha256=found
-    )
+    return PretrainedFolder(folder, folder / CONFIG_FILE, folder / WEIGHTS_FILE, info, sha256=found)
 
 
 def _check(path: Path, listed: Mapping[str, str], name: str) -> None:
@@ -219,16 +214,3 @@ def refuse_other_files(folder: Path) -> set[str]:
     listed = _read_sums(sums, str(folder)) if sums.is_file() else {}
     written = listed.get(CARD_FILE) == file_digest(folder / CARD_FILE)
     return set() if written else {CARD_FILE}
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal.
-
-    Raises:
-        OSError: the file can't be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise explained(error, path) from error
