@@ -15,6 +15,7 @@ from reldn_cli.commands import COMMANDS
 from reldn_cli.main import parse
 from reldn_d2.checkpoint import read_checkpoint
 from reldn_d2.cli import common
+from reldn_d2.cli import train as train_command
 from reldn_d2.cli.common import find_weights, load_run_config
 from reldn_d2.engine import RelationPredictor
 from reldn_d2.engine.pretrained import find
@@ -22,6 +23,7 @@ from reldn_d2.model_zoo import zoo_entry
 from reldn_d2.utils.io import file_digest
 from tests.builders.commands import Captured, line_of_refusal, run_reldn
 from tests.builders.local_hub import LocalHub, local_hub
+from tests.builders.own_data import small_party
 from tests.builders.saved_models import SUMS, content, no_network, photo, small_predictor
 
 NAME = "jane/cups"
@@ -168,6 +170,22 @@ def test_sha256_and_trust_are_options_of_the_weights(capsys: Captured) -> None:
     with pytest.raises(SystemExit):
         parse(COMMANDS["evaluate"], ["--config-file", "x.yaml", "--trust"])
     assert "give --weights, too" in capsys.readouterr().err
+
+
+def test_a_recipe_takes_the_same_weights(
+    saved: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str | None] = []
+    monkeypatch.setattr(train_command, "train_small", lambda *_, weights, **__: found.append(weights))
+    start = ["train", "--recipe", "small", "--data", small_party(tmp_path / "party"), "--weights"]
+    digest = file_digest(saved / SUMS)
+    for words in ([saved], [saved, "--sha256", digest], [saved / "model.safetensors"], ["scratch"]):
+        assert run_reldn(*start, *words) == 0
+    assert run_reldn(*start[:-1]) == 0
+    assert found == [*[str(saved / "model.safetensors")] * 3, "scratch", None]
+    message = line_of_refusal(capsys, *start, saved, "--sha256", "0" * 64)
+    assert f"its {SUMS} has sha256 {digest}, not {'0' * 64}" in message
+    assert "there is no such file or folder" in line_of_refusal(capsys, *start, "gone.pth")
 
 
 def test_the_picture_of_a_model(scenes_tiny: RelationPredictor, work: Path) -> None:
