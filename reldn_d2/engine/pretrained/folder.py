@@ -58,12 +58,16 @@ class PretrainedFolder:
 
 
 def is_saved_model(path: Path) -> bool:
-    """Whether a path is a folder of `save_pretrained` or the weights in one, also if it is incomplete."""
+    """Whether a path is a folder of `save_pretrained` or the weights in one, also if it is incomplete.
+
+    The user of a training may have put a file of one of these names beside its checkpoints.
+    """
     folder = path if path.is_dir() else path.parent
     listed = (folder / INFO_FILE).exists() or (folder / SUMS_FILE).exists()
+    has_weights = (folder / WEIGHTS_FILE).exists()
     if path.is_dir():
-        alone = (folder / WEIGHTS_FILE).exists() and not (folder / FINAL_WEIGHTS).exists()
-        return listed or alone
+        is_run = (folder / FINAL_WEIGHTS).exists() or (folder / "last_checkpoint").exists()
+        return (listed and has_weights) or (not is_run and (listed or has_weights))
     return listed and path.name == WEIGHTS_FILE
 
 
