@@ -1,5 +1,6 @@
 """Models that are saved and loaded again: the same answers, and nothing damaged, changed or half written."""
 
+import inspect
 import json
 import shutil
 import subprocess
@@ -107,6 +108,35 @@ def test_the_same_model_gives_the_same_folder(predictor: RelationPredictor, tmp_
     assert content(tmp_path / "one") == content(tmp_path / "two")
     reldn_d2.from_pretrained(tmp_path / "one", device="cpu").save_pretrained(tmp_path / "again")
     assert content(tmp_path / "again") == content(tmp_path / "one")
+
+
+def test_the_short_way_has_the_same_arguments() -> None:
+    short, long = (
+        inspect.signature(x) for x in (reldn_d2.from_pretrained, RelationPredictor.from_pretrained)
+    )
+    described = [
+        {name: (x.kind, x.default) for name, x in found.parameters.items()} for found in (short, long)
+    ]
+    assert described[0] == described[1]
+    with pytest.raises(TypeError, match=r"^from_pretrained\(\) got an unexpected keyword argument 'devise'"):
+        reldn_d2.from_pretrained("scenes-tiny", devise="cpu")  # type: ignore[call-arg]
+
+
+def test_every_argument_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {
+        **{"device": "cpu", "revision": "v1", "token": "t", "cache_dir": "c", "sha256": "0" * 64},
+        **{"local_files_only": True, "force_download": True, "trust": True},
+    }
+    monkeypatch.setattr(RelationPredictor, "from_pretrained", lambda name, **options: (name, options))
+    assert reldn_d2.from_pretrained("x", **given) == ("x", given)  # type: ignore[comparison-overlap]
+
+
+def test_a_device_that_is_not_here_is_named_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(pretrained_model, "find_pretrained", None)
+    with pytest.raises(ValueError) as error:
+        reldn_d2.from_pretrained("scenes-tiny", device="cuda")
+    assert str(error.value) == "device is 'cuda', but PyTorch finds no GPU here: give device=\"cpu\""
 
 
 # --- what is in the folder
@@ -494,6 +524,19 @@ def test_a_training_and_its_checkpoints_are_found(predictor: RelationPredictor, 
     assert f"{run} has no config.yaml beside the weights" in refusal(run)
 
 
+@pytest.mark.parametrize("name", [SUMS, "model.json"])
+@pytest.mark.parametrize("weights", ["model_final.pth", "model_0000001.pth"])
+def test_a_training_with_a_file_of_the_users_own_is_a_training(
+    name: str, weights: str, predictor: RelationPredictor, tmp_path: Path
+) -> None:
+    predictor.parts.save(tmp_path / "config.yaml")
+    shutil.copy(predictor.parts.weights, tmp_path / weights)
+    if weights != "model_final.pth":
+        (tmp_path / "last_checkpoint").write_text(weights)
+    (tmp_path / name).write_text("mine")
+    assert find_pretrained(tmp_path).weights_file == tmp_path / weights
+
+
 def test_the_weights_of_a_saved_folder_stand_for_it(saved: Path) -> None:
     assert find_pretrained(saved / "model.safetensors") == find_pretrained(saved)
 
@@ -511,11 +554,12 @@ def test_a_file_of_safetensors_alone_is_a_checkpoint(predictor: RelationPredicto
     assert f"{run} has no {SUMS}, and it lacks model.json" in refusal(run)
 
 
-def test_names_that_are_nothing(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_stands_for_no_model_is_explained(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(saved.parent)
     with no_network():
         assert "there is no such file or folder (did you mean saved?)" in refusal(Path("savde"))
         assert "no such file or folder (did you mean authors-vg-vgg16 or" in refusal(Path("authors-vg-vgg1"))
+        assert refusal("").startswith("the name of the model is empty: give the folder of a saved model or")
         assert "is the address of a file, which has no config" in refusal("https://x.org/model.pth")
         text = refusal(saved, revision="v1")
         assert f"{saved} is not on the hub, and only there are revisions: leave 'v1' out" in text

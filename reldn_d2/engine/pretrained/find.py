@@ -18,6 +18,11 @@ from .info import ModelInfo
 
 logger = logging.getLogger(__name__)
 
+_NAMES = (
+    "give the folder of a saved model or of a training, a checkpoint, a name of the model zoo, or a hub id, "
+    "owner/name"
+)
+
 
 def find_pretrained(
     name: str | os.PathLike[str],
@@ -45,9 +50,12 @@ def find_pretrained(
 
     Raises:
         OSError: there is no such model, or it can't be fetched. The message shows similar names.
-        ValueError: it is incomplete or damaged, is of another kind, or has another digest than `sha256`.
+        ValueError: it is incomplete or damaged, is of another kind, or has another digest than `sha256`; or
+            the name is empty.
     """
     text = os.fspath(name)
+    if not text:  # as a path it would be the working folder
+        raise ValueError(f"the name of the model is empty: {_NAMES}")
     if sha256 is not None:
         sha256 = check_sha256(sha256)
     options = HubOptions(revision, token, cache_dir, local_files_only, force_download)
@@ -66,10 +74,7 @@ def find_pretrained(
             f"{text} is the address of a file, which has no config: download it, and give the folder of it "
             "and its config.yaml, or a config with these weights to RelationPredictor"
         )
-    raise FileNotFoundError(
-        f"{text}: there is no such file or folder{_near_misses(path)}. Give the folder of a saved model or "
-        "of a training, a checkpoint, a name of the model zoo, or a hub id, owner/name"
-    )
+    raise FileNotFoundError(f"{text}: there is no such file or folder{_near_misses(path)}: {_NAMES}")
 
 
 def _of_the_hub(name: str, options: HubOptions, sha256: str | None) -> PretrainedFolder:

@@ -20,7 +20,7 @@ from reldn_d2.structures import Vocabulary
 from reldn_d2.utils.plain_text import visible_lines
 
 from ..evaluate import load_config, parts_of
-from ..parts import CONFIG_FILE, Config, RunParts
+from ..parts import CONFIG_FILE, Config, RunParts, check_device
 from .card import model_card
 from .find import find_pretrained
 from .folder import CARD_FILE, INFO_FILE, NOTICE_FILE, SUMS_FILE, write_folder
@@ -85,6 +85,8 @@ class PretrainedModel(ABC):
             ValueError: it is incomplete or damaged, its config is refused, its weights do not fit it, or
                 this machine lacks the device.
         """
+        if device is not None:  # before a download
+            check_device(str(device), "device", lambda other: f'give device="{other}"')
         found = find_pretrained(
             name,
             revision=revision,
