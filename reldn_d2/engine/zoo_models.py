@@ -4,7 +4,8 @@ import hashlib
 import logging
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO
+from ssl import SSLError
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from reldn_d2.data.images import cache_folder
 from reldn_d2.model_zoo import ZooEntry, get_config_file
 from reldn_d2.utils.io import atomic_write, check_sha256, digest, file_digest
+from reldn_d2.utils.plain_text import visible
 
 from .authors_checkpoint import convert_authors_checkpoint
 from .evaluate import load_config
@@ -67,7 +69,7 @@ def zoo_folder(
                 f"the model {entry.name} is not in {folder}, and no network may be used: allow it, or put "
                 f"the file {entry.location} at {file}"
             )
-        _download(entry.location, file, expected)
+        _download(entry.location, file, expected, entry.bytes)
     if not file.is_file():
         raise FileNotFoundError(
             f"the model {entry.name} has to be downloaded by hand: open {entry.location}, unpack the "
@@ -98,34 +100,42 @@ def _expected_digest(entry: ZooEntry, sha256: str | None, *, trust: bool) -> str
     return expected
 
 
-def _download(address: str, target: Path, expected: str | None) -> None:
-    """Downloads a file. It gets its name only if it is complete and has the digest."""
+def _download(address: str, target: Path, expected: str | None, size: int | None) -> None:
+    """Downloads a file. It gets its name only if it is complete and has the digest and the size."""
     try:
         with urlopen(address, timeout=_SECONDS) as answer, atomic_write(target) as file:
-            length = answer.headers.get("Content-Length")
-            total, received, sha256 = None if length is None else int(length), 0, hashlib.sha256()
+            total, received, sha256 = _announced(answer) or size, 0, hashlib.sha256()
+            most = size or total
             with tqdm(total=total, unit="B", unit_scale=True, desc=target.name, disable=None) as bar:
-                while chunk := _read(answer, address):
+                while chunk := answer.read(_CHUNK):
+                    received += len(chunk)
+                    if most is not None and received > most:
+                        raise _DownloadError(f"it is longer than {most:,} bytes")
                     sha256.update(chunk)
                     file.write(chunk)
-                    received += len(chunk)
                     bar.update(len(chunk))
             if total is not None and received != total:
-                raise OSError(f"{address} ended after {received:,} of {total:,} bytes: try again")
+                raise _DownloadError(f"it ended after {received:,} of {total:,} bytes")
             if expected is not None and sha256.hexdigest() != expected:
                 raise ValueError(_other_digest(address, sha256.hexdigest(), expected))
-    except URLError as error:
+    except (URLError, HTTPException, ConnectionError, TimeoutError, SSLError, _DownloadError) as error:
+        reason = getattr(error, "reason", None) or str(error) or type(error).__name__
         raise OSError(
-            f"{address} could not be fetched ({error.reason}): check whether this machine can reach it, or "
-            f"download it elsewhere and put it at {target}"
+            f"{address} could not be fetched ({visible(str(reason))}): check whether this machine can reach "
+            f"it, and try again; or download it elsewhere and put it at {target}"
         ) from error
 
 
-def _read(answer: IO[bytes], address: str) -> bytes:
-    try:
-        return answer.read(_CHUNK)
-    except (OSError, HTTPException) as error:
-        raise OSError(f"the download of {address} stopped ({error}): try again") from error
+class _DownloadError(Exception):
+    """What a server sends is not the whole file."""
+
+
+def _announced(answer: Any) -> int | None:
+    """The number of bytes that a server announces; None if it does not say."""
+    length = answer.headers.get("Content-Length")
+    if length is None or length.isdecimal():
+        return None if length is None else int(length)
+    raise _DownloadError(f"the server says that its length is {length!r}")
 
 
 def _other_digest(what: str, found: str, expected: str) -> str:
