@@ -134,7 +134,7 @@ def pack(run: Path, target: Path) -> None:
     )
     # The card is written anew, also if the last one was edited.
     (target / "README.md").unlink(missing_ok=True)
-    predictor.save_pretrained(target, info=info, half_precision=True)
+    predictor.save_pretrained(target, info=info, half_precision=True, name=NAME)
     sample = Path(DatasetCatalog.get(TEST)[SAMPLE]["file_name"])
     with atomic_write(target / "sample.png") as file:
         file.write(sample.read_bytes())

@@ -273,7 +273,7 @@ def test_a_training_says_how_the_model_was_made(tmp_path: Path) -> None:
     assert not wider.info.evaluations and wider.info.training == replace(info.training, package_version=None)
 
 
-def test_evaluations_that_are_none_are_named(tmp_path: Path) -> None:
+def test_files_of_evaluations_with_other_contents_are_named(tmp_path: Path) -> None:
     """The folder of a training may come from anybody."""
     predictor = small_predictor(tmp_path)
     file = tmp_path / "inference" / "x" / "sgdet" / "evaluation.json"
@@ -326,6 +326,50 @@ def test_what_the_author_adds_is_kept(predictor: RelationPredictor, tmp_path: Pa
     assert not (tmp_path / "saved" / "NOTICE").exists()
 
 
+def test_numbers_are_those_of_the_weights_in_the_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those of weights before rounding are called so, and those of other weights or settings are left out."""
+    numbers = (EvaluationInfo("mine", "sgdet", "motifs", {"R@50": 12.5}),)
+    info = ModelInfo(evaluations=numbers)
+    small_predictor(tmp_path / "trained").save_pretrained(tmp_path / "whole", info=info)
+    whole = reldn_d2.from_pretrained(tmp_path / "whole", device="cpu")
+    assert whole.info == info
+    whole.save_pretrained(tmp_path / "half", half_precision=True)
+    half = reldn_d2.from_pretrained(tmp_path / "half", device="cpu")
+    rounded = replace(info, measured_before_rounding=True)
+    assert half.info == rounded
+    half.save_pretrained(tmp_path / "again")
+    card = (tmp_path / "again" / "README.md").read_text()
+    assert find_pretrained(tmp_path / "again").info == rounded
+    assert "measured before the weights were rounded" in card and "stored in float32" in card
+    # Numbers of weights that are rounded already, and stay as they are.
+    half.save_pretrained(tmp_path / "own", info=info, half_precision=True)
+    assert find_pretrained(tmp_path / "own").info == info
+    assert "before the weights were rounded" not in (tmp_path / "own" / "README.md").read_text()
+    assert "not saved" not in caplog.text
+    with torch.no_grad():
+        next(iter(half.model.parameters())).view(-1)[0] += 1
+    half.save_pretrained(tmp_path / "changed")
+    assert find_pretrained(tmp_path / "changed").info == ModelInfo()
+    assert "its 1 evaluations of that time are not saved" in caplog.text
+    measured_now = (EvaluationInfo("mine", "sgdet", "motifs", {"R@50": 13.5}),)
+    half.save_pretrained(tmp_path / "new", info=replace(half.info, evaluations=numbers + measured_now))
+    assert find_pretrained(tmp_path / "new").info == ModelInfo(evaluations=measured_now)
+    whole.parts.set_key("INPUT.MIN_SIZE_TEST", 128)
+    whole.save_pretrained(tmp_path / "wider")
+    assert find_pretrained(tmp_path / "wider").info == ModelInfo()
+
+
+def test_the_card_has_the_name_that_loads_the_model(predictor: RelationPredictor, tmp_path: Path) -> None:
+    for name, title in (("cups-tiny", "cups-tiny"), ("jane/cups", "cups")):
+        predictor.save_pretrained(tmp_path / "saved", name=name)
+        card = (tmp_path / "saved" / "README.md").read_text()
+        assert f"# {title}\n" in card and f'from_pretrained("{name}")' in card and "FOLDER" not in card
+    with pytest.raises(ValueError, match="name is 'my cups': write owner/name, or a name without a slash"):
+        predictor.save_pretrained(tmp_path / "saved", name="my cups")
+
+
 def test_nothing_is_invented(saved: Path) -> None:
     written = json.loads((saved / "model.json").read_text())
     assert written == {
@@ -344,6 +388,7 @@ def test_nothing_is_invented(saved: Path) -> None:
         ({"format_version": 2}, "has format_version 2, and this release reads up to 1: update"),
         ({"format_version": None}, "has format_version None"),
         ({"license": 3}, "license is not a text"),
+        ({"measured_before_rounding": 1}, "measured_before_rounding is not true or false"),
         ({"training": []}, "training is not an object"),
         ({"training": {"iterations": "7"}}, "iterations is not a whole number"),
         ({"evaluations": [{"metrics": {"R@50": "high"}}]}, "metrics, 'R@50' is not a number"),

@@ -45,20 +45,20 @@ _TEMPLATES = Environment(
 _TEMPLATES.filters |= {"name": to_markdown, "paragraphs": _paragraphs, "literal": _literal}
 
 
-def model_card(info: ModelInfo, vocabulary: Vocabulary, *, hub_id: str | None, half_precision: bool) -> str:
+def model_card(info: ModelInfo, vocabulary: Vocabulary, *, name: str | None, half_precision: bool) -> str:
     """The text of the card.
 
     Args:
         info: what is known of the model.
         vocabulary: its classes.
-        hub_id: where it will be; None: in a folder of any name.
+        name: what loads it, for example its hub id; None: it is in a folder of any name.
         half_precision: whether its weights are rounded.
     """
     return _TEMPLATES.get_template("model_card.md.jinja").render(
         front_matter=_front_matter(info.license),
-        title=(hub_id or "RelDN").rpartition("/")[2],
-        address=hub_id or "FOLDER",
-        is_on_hub=hub_id is not None,
+        title=(name or "RelDN").rpartition("/")[2],
+        address=name or "FOLDER",
+        has_name=name is not None,
         info=info,
         numbers=markdown_table(
             ["data set", "task", "protocol", "number", "%"],

@@ -4,7 +4,8 @@ import logging
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -27,7 +28,7 @@ from .folder import CARD_FILE, INFO_FILE, NOTICE_FILE, SUMS_FILE, write_folder
 from .hub import Patterns, is_hub_id, make_repository, upload
 from .info import ModelInfo
 from .neutral_config import neutral_config
-from .origin import info_of_run
+from .origin import info_of_run, weights_and_settings
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class PretrainedModel(ABC):
     thing_classes: Sequence[str]
     predicate_classes: Sequence[str]
     _info: ModelInfo | None = None
+    _measured: Mapping[str, Any] | None = None
 
     @abstractmethod
     def __init__(self, cfg: Config) -> None:
@@ -103,15 +105,35 @@ class PretrainedModel(ABC):
         parts.set_key(parts.keys.weights, str(found.weights_file))
         parts.set_key(parts.keys.device, str(device or usual_device()))
         made = cls(cfg)
-        made._info = found.info
+        if found.info is not None:
+            made._keep(found.info)
         return made
 
     @property
     def info(self) -> ModelInfo:
-        """What is known of the model: from the folder that it was loaded from, or from its training."""
-        if self._info is None:
-            self._info = info_of_run(self.parts, self.model)
-        return self._info
+        """What was known of the model when it was loaded: from its folder, or from its training."""
+        return self._keep(info_of_run(self.parts, self.model)) if self._info is None else self._info
+
+    def _keep(self, info: ModelInfo) -> ModelInfo:
+        """Keeps what is known of the model, and which weights and settings its numbers are of."""
+        self._info = info
+        if info.evaluations:
+            self._measured = weights_and_settings(self.parts, self.model)
+        return info
+
+    def _without_old_numbers(self, info: ModelInfo) -> ModelInfo:
+        """Leaves out numbers of the loaded model that are not those of the present one."""
+        known = () if self._info is None else self._info.evaluations
+        old = [x for x in info.evaluations if x in known]
+        if not old or weights_and_settings(self.parts, self.model) == self._measured:
+            return info
+        logger.warning(
+            "The weights or settings of the model have changed since it was loaded, so its %d evaluations of "
+            "that time are not saved",
+            len(old),
+        )
+        own = tuple(x for x in info.evaluations if x not in known)
+        return replace(info, evaluations=own, measured_before_rounding=False)
 
     def save_pretrained(
         self,
@@ -119,6 +141,7 @@ class PretrainedModel(ABC):
         *,
         info: ModelInfo | None = None,
         half_precision: bool = False,
+        name: str | None = None,
         repo_id: str | None = None,
         push_to_hub: bool = False,
         **hub: Any,
@@ -131,10 +154,13 @@ class PretrainedModel(ABC):
             folder: a new folder, or that of an earlier model, whose files are replaced. A README.md that
                 somebody has written or edited stays.
             info: what the folder says about the model; None: `info`. `dataclasses.replace(model.info,
-                license="cc-by-4.0", data_notice="...")` adds what only its author knows.
+                license="cc-by-4.0", data_notice="...")` adds what only its author knows. Evaluations of the
+                loaded model are left out if its weights or settings have changed since.
             half_precision: whether tensors of two or more axes are stored in float16. The file is half as
                 large, and scores change in about the third digit.
-            repo_id: hub id of the model, for its card; None: with `push_to_hub` the name of the folder.
+            name: what others write to load it, for its card: for example a name of the model zoo; None:
+                `repo_id`.
+            repo_id: hub id of the model; None: with `push_to_hub` the name of the folder.
             push_to_hub: whether to upload the model, too.
             hub: further arguments of `push_to_hub`.
 
@@ -148,11 +174,12 @@ class PretrainedModel(ABC):
         """
         if hub and not push_to_hub:
             raise TypeError(f"{', '.join(hub)}: these arguments are of push_to_hub, which is not switched on")
-        if repo_id is not None and not is_hub_id(f"me/{repo_id}") and not is_hub_id(repo_id):
-            raise ValueError(f"repo_id is {repo_id!r}, which is no hub id: write owner/name")
+        for argument, value in {"name": name, "repo_id": repo_id}.items():
+            if value is not None and not is_hub_id(f"me/{value}") and not is_hub_id(value):
+                raise ValueError(f"{argument} is {value!r}: write owner/name, or a name without a slash")
         folder = Path(folder)
         info = self.info if info is None else info
-        self._save(folder, info, half_precision=half_precision, hub_id=repo_id)
+        self._save(folder, info, half_precision=half_precision, name=name or repo_id)
         if not push_to_hub:
             return None
         name = folder.resolve().name if repo_id is None else repo_id
@@ -192,7 +219,7 @@ class PretrainedModel(ABC):
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary, "model")
             known = self.info if info is None else info
-            self._save(folder, known, half_precision=half_precision, hub_id=hub_id)
+            self._save(folder, known, half_precision=half_precision, name=hub_id)
             return upload(
                 folder,
                 hub_id,
@@ -205,11 +232,17 @@ class PretrainedModel(ABC):
                 delete_patterns=delete_patterns,
             )
 
-    def _save(self, folder: Path, info: ModelInfo, *, half_precision: bool, hub_id: str | None) -> None:
+    def _save(self, folder: Path, info: ModelInfo, *, half_precision: bool, name: str | None) -> None:
         weights = self.model.state_dict()
         refuse_not_finite(FiniteWeights(self.model).broken(weights), weights, "the model")
+        stored = halved(weights) if half_precision else weights
+        info = self._without_old_numbers(info)
+        if info.evaluations and any(
+            not torch.equal(stored[key].to(x.dtype), x) for key, x in weights.items()
+        ):
+            info = replace(info, measured_before_rounding=True)
         vocabulary = Vocabulary([*self.thing_classes], [*self.predicate_classes])
-        card = model_card(info, vocabulary, hub_id=hub_id, half_precision=half_precision)
+        card = model_card(info, vocabulary, name=name, half_precision=half_precision)
         files = {
             CONFIG_FILE: neutral_config(self.parts.cfg),
             INFO_FILE: info.to_json(
@@ -220,7 +253,6 @@ class PretrainedModel(ABC):
         }
         if info.data_notice:
             files[NOTICE_FILE] = f"{visible_lines(info.data_notice.strip())}\n".encode()
-        stored = halved(weights) if half_precision else weights
         digest = write_folder(folder, files, partial(write_weights, model=stored, vocabulary=vocabulary))
         logger.info("The model is in %s; the sha256 of its %s is %s", folder, SUMS_FILE, digest)
 
