@@ -451,6 +451,18 @@ def test_a_half_written_folder_is_never_loaded(
     assert find_pretrained(folder).path == folder
 
 
+def test_the_card_of_a_save_that_was_interrupted_is_replaced(
+    predictor: RelationPredictor, tmp_path: Path
+) -> None:
+    """It says another licence than the other files would."""
+    folder = tmp_path / "saved"
+    predictor.save_pretrained(folder, info=ModelInfo(license="mit"))
+    with stopping_after(1), pytest.raises(KeyboardInterrupt):
+        predictor.save_pretrained(folder)
+    predictor.save_pretrained(folder, info=ModelInfo(license="cc0-1.0"))
+    assert "license: cc0-1.0" in (folder / "README.md").read_text()
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "config.yaml", "model.json"])
 def test_damaged_and_missing_files_are_named(saved: Path, name: str) -> None:
     file = saved / name
@@ -538,7 +550,8 @@ def test_saving_replaces_nothing_else(
     assert "license: mit" in (saved / "README.md").read_text()
     (saved / "README.md").write_text("My own words.")
     predictor.save_pretrained(saved)
-    assert (saved / "README.md").read_text() == "My own words."
+    predictor.save_pretrained(saved)
+    assert (saved / "README.md").read_text() == "My own words.", "also the next time"
     repository = tmp_path / "repository"
     repository.mkdir()
     (repository / "README.md").write_text("An empty repository.")

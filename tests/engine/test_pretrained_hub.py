@@ -3,6 +3,7 @@
 import inspect
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,33 @@ def test_saving_uploads_if_asked(predictor: RelationPredictor, hub: LocalHub, tm
     assert predictor.save_pretrained(tmp_path / "plates", repo_id=NAME) is None
     assert "me/plates" not in hub.repositories
     assert NAME in (tmp_path / "plates" / "README.md").read_text()
+
+
+def test_the_saved_folder_is_what_is_uploaded(
+    predictor: RelationPredictor, hub: LocalHub, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mugs"
+    predictor.save_pretrained(folder, push_to_hub=True, token=TOKEN)
+    assert 'from_pretrained("me/mugs")' in (folder / "README.md").read_text()
+    find_pretrained(folder)
+    (folder / "README.md").write_text("---\nlicense: mit\n---\nMy own words.")
+    (folder / "private.txt").write_text("Not for others.")
+    predictor.save_pretrained(folder, push_to_hub=True, token=TOKEN, allow_patterns=["*.md", "*.txt", SUMS])
+    uploaded, local = hub.files("me/mugs"), content(folder)
+    del uploaded[".gitattributes"], local["private.txt"]
+    assert uploaded == local and uploaded["README.md"].endswith(b"My own words.")
+
+
+def test_what_can_not_be_saved_leaves_nothing_on_the_hub(hub: LocalHub, tmp_path: Path) -> None:
+    broken = small_predictor(tmp_path / "trained")
+    with torch.no_grad():
+        next(iter(broken.model.parameters())).view(-1)[0] = float("nan")
+    for save in (broken.push_to_hub, partial(broken.save_pretrained, tmp_path / "saved", push_to_hub=True)):
+        with pytest.raises(ValueError, match="not finite"):
+            save(repo_id=NAME, token=TOKEN)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'privat'"):
+        broken.save_pretrained(tmp_path / "saved", push_to_hub=True, privat=True)
+    assert not hub.repositories and not hub.requests and not (tmp_path / "saved").exists()
 
 
 def test_a_revision_is_a_branch_a_tag_or_a_commit(

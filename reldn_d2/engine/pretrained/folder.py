@@ -24,6 +24,7 @@ from reldn_d2.utils.plain_text import visible
 from reldn_d2.utils.system_errors import explained
 
 from ..parts import CONFIG_FILE, FINAL_WEIGHTS
+from .card import is_generated
 from .info import ModelInfo
 
 WEIGHTS_FILE, INFO_FILE, CARD_FILE = "model.safetensors", "model.json", "README.md"
@@ -187,11 +188,30 @@ def write_folder(folder: Path, files: Mapping[str, bytes], write_weights: Callab
             with atomic_write(folder / name) as file:
                 file.write(files[name])
     write_weights(folder / WEIGHTS_FILE)
-    digests = {name: file_digest(folder / name) for name in (WEIGHTS_FILE, *files)}
+    return _write_sums(folder, {name: file_digest(folder / name) for name in (WEIGHTS_FILE, *files)})
+
+
+def _write_sums(folder: Path, digests: Mapping[str, str]) -> str:
+    """Writes SHA256SUMS. Returns its digest."""
     text = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
     with atomic_write(folder / SUMS_FILE) as file:
         file.write(text.encode())
     return file_digest(folder / SUMS_FILE)
+
+
+def replace_card(folder: Path, card: bytes) -> None:
+    """Replaces the model card of a saved folder, unless somebody has edited it.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    if refuse_other_files(folder):
+        return
+    listed = _read_sums(folder / SUMS_FILE, str(folder))
+    (folder / SUMS_FILE).unlink()
+    with atomic_write(folder / CARD_FILE) as file:
+        file.write(card)
+    _write_sums(folder, {**listed, CARD_FILE: file_digest(folder / CARD_FILE)})
 
 
 def refuse_other_files(folder: Path) -> set[str]:
@@ -214,7 +234,4 @@ def refuse_other_files(folder: Path) -> set[str]:
         )
     if CARD_FILE not in there:
         return set()
-    sums = folder / SUMS_FILE
-    listed = _read_sums(sums, str(folder)) if sums.is_file() else {}
-    written = listed.get(CARD_FILE) == file_digest(folder / CARD_FILE)
-    return set() if written else {CARD_FILE}
+    return set() if is_generated((folder / CARD_FILE).read_bytes()) else {CARD_FILE}

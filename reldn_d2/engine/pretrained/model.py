@@ -4,7 +4,7 @@ import logging
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,8 +24,8 @@ from ..evaluate import load_config, parts_of
 from ..parts import CONFIG_FILE, Config, RunParts, check_device
 from .card import model_card
 from .find import find_pretrained
-from .folder import CARD_FILE, INFO_FILE, NOTICE_FILE, SUMS_FILE, write_folder
-from .hub import Patterns, is_hub_id, make_repository, upload
+from .folder import CARD_FILE, INFO_FILE, NOTICE_FILE, SUMS_FILE, replace_card, write_folder
+from .hub import Patterns, UploadOptions, is_hub_id, make_repository, upload
 from .info import ModelInfo
 from .neutral_config import neutral_config
 from .origin import info_of_run, weights_and_settings
@@ -161,7 +161,8 @@ class PretrainedModel(ABC):
             name: what others write to load it, for its card: for example a name of the model zoo; None:
                 `repo_id`.
             repo_id: hub id of the model; None: with `push_to_hub` the name of the folder.
-            push_to_hub: whether to upload the model, too.
+            push_to_hub: whether to upload the saved folder, too: its files of a saved model, and no others. A
+                card that was edited is uploaded as it is.
             hub: further arguments of `push_to_hub`.
 
         Returns:
@@ -177,13 +178,14 @@ class PretrainedModel(ABC):
         for argument, value in {"name": name, "repo_id": repo_id}.items():
             if value is not None and not is_hub_id(f"me/{value}") and not is_hub_id(value):
                 raise ValueError(f"{argument} is {value!r}: write owner/name, or a name without a slash")
-        folder = Path(folder)
-        info = self.info if info is None else info
-        self._save(folder, info, half_precision=half_precision, name=name or repo_id)
+        folder, options = Path(folder), UploadOptions(**hub)
+        if push_to_hub and repo_id is None:
+            repo_id = folder.resolve().name
+        card = self._save(folder, info, half_precision=half_precision, name=name or repo_id)
         if not push_to_hub:
             return None
-        name = folder.resolve().name if repo_id is None else repo_id
-        return self.push_to_hub(name, info=info, half_precision=half_precision, **hub)
+        assert repo_id is not None
+        return _upload(folder, repo_id, options, card if name is None else None)
 
     def push_to_hub(
         self,
@@ -191,7 +193,7 @@ class PretrainedModel(ABC):
         *,
         info: ModelInfo | None = None,
         half_precision: bool = False,
-        commit_message: str = "Upload a model of reldn_d2",
+        commit_message: str = UploadOptions.commit_message,
         private: bool | None = None,
         token: str | None = None,
         branch: str | None = None,
@@ -201,6 +203,8 @@ class PretrainedModel(ABC):
         delete_patterns: Patterns = None,
     ) -> str:
         """Saves the model in a temporary folder, and uploads it to the hub in one commit.
+
+        Nothing is made on the hub if the model can't be saved.
 
         Args:
             repo_id: hub id. The repository is made if it is missing.
@@ -215,46 +219,56 @@ class PretrainedModel(ABC):
             ValueError: see `save_pretrained`.
             OSError: the hub can't be reached, or refuses. The message says what helps.
         """
-        hub_id = make_repository(repo_id, private=private, token=token)
+        options = UploadOptions(
+            commit_message,
+            private,
+            token,
+            branch,
+            create_pr,
+            allow_patterns,
+            ignore_patterns,
+            delete_patterns,
+        )
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary, "model")
-            known = self.info if info is None else info
-            self._save(folder, known, half_precision=half_precision, name=hub_id)
-            return upload(
-                folder,
-                hub_id,
-                commit_message=commit_message,
-                token=token,
-                branch=branch,
-                create_pr=create_pr,
-                allow_patterns=allow_patterns,
-                ignore_patterns=ignore_patterns,
-                delete_patterns=delete_patterns,
-            )
+            card = self._save(folder, info, half_precision=half_precision, name=repo_id)
+            return _upload(folder, repo_id, options, card)
 
-    def _save(self, folder: Path, info: ModelInfo, *, half_precision: bool, name: str | None) -> None:
+    def _save(
+        self, folder: Path, info: ModelInfo | None, *, half_precision: bool, name: str | None
+    ) -> Callable[[str], str]:
+        """Saves the model. Returns what makes its card for another name."""
         weights = self.model.state_dict()
         refuse_not_finite(FiniteWeights(self.model).broken(weights), weights, "the model")
         stored = halved(weights) if half_precision else weights
-        info = self._without_old_numbers(info)
+        info = self._without_old_numbers(self.info if info is None else info)
         if info.evaluations and any(
             not torch.equal(stored[key].to(x.dtype), x) for key, x in weights.items()
         ):
             info = replace(info, measured_before_rounding=True)
         vocabulary = Vocabulary([*self.thing_classes], [*self.predicate_classes])
-        card = model_card(info, vocabulary, name=name, half_precision=half_precision)
+        card = partial(model_card, info, vocabulary, half_precision=half_precision)
         files = {
             CONFIG_FILE: neutral_config(self.parts.cfg),
             INFO_FILE: info.to_json(
                 saved_by=f"reldn-d2 {reldn_d2.__version__}",
                 precision="float16" if half_precision else "float32",
             ),
-            CARD_FILE: card.encode(),
+            CARD_FILE: card(name=name).encode(),
         }
         if info.data_notice:
             files[NOTICE_FILE] = f"{visible_lines(info.data_notice.strip())}\n".encode()
         digest = write_folder(folder, files, partial(write_weights, model=stored, vocabulary=vocabulary))
         logger.info("The model is in %s; the sha256 of its %s is %s", folder, SUMS_FILE, digest)
+        return lambda other: card(name=other)
+
+
+def _upload(folder: Path, name: str, options: UploadOptions, card: Callable[[str], str] | None) -> str:
+    """Uploads a saved folder. A name without an owner gets that of the user, also in the card."""
+    hub_id = make_repository(name, private=options.private, token=options.token)
+    if hub_id != name and card is not None:
+        replace_card(folder, card(hub_id).encode())
+    return upload(folder, hub_id, options)
 
 
 def usual_device() -> str:
