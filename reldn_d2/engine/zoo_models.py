@@ -72,8 +72,8 @@ def zoo_folder(
         _download(entry.location, file, expected, entry.bytes)
     if not file.is_file():
         raise FileNotFoundError(
-            f"the model {entry.name} has to be downloaded by hand: open {entry.location}, unpack the "
-            f"archive, and put its file {entry.file} at {file}"
+            f"the model {entry.name} has to be downloaded by hand: open {entry.location} (not verified: "
+            f"nobody here could open this page), unpack the archive, and put its file {entry.file} at {file}"
         )
     found = file_digest(file)
     if expected is None:
@@ -94,8 +94,8 @@ def _expected_digest(entry: ZooEntry, sha256: str | None, *, trust: bool) -> str
     if expected is None and not trust:
         raise ValueError(
             f"the digest of the model {entry.name} is not known here, so its file can't be told from another "
-            f"one: give the digest that you expect as sha256=DIGEST (--sha256 DIGEST), or accept any file "
-            "with trust=True (--trust)"
+            "one: give the digest that you expect (of the .pth, not of the archive) as sha256=DIGEST "
+            "(--sha256 DIGEST), or accept any file with trust=True (--trust)"
         )
     return expected
 

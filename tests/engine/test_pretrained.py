@@ -506,8 +506,8 @@ def test_a_known_digest_covers_every_file(saved: Path, monkeypatch: pytest.Monke
     with pytest.raises(ValueError) as error:
         reldn_d2.from_pretrained(saved, sha256=digest)
     assert str(error.value).startswith(
-        f"{saved} is not the expected model: its {SUMS} has sha256 {other}, not {digest}. Nothing of it "
-        "was read"
+        f"{saved} is not the expected model: its {SUMS} has sha256 {other}, not {digest}. No other "
+        "file of it was read"
     )
     assert "sha256 takes 64 hexadecimal digits, not 'abc'" in refusal(saved, sha256="abc")
 

@@ -185,7 +185,7 @@ def test_a_known_digest_is_compared_before_anything_is_read(
     with pytest.raises(ValueError) as error:
         reldn_d2.from_pretrained(NAME, sha256="1" * 64)
     assert str(error.value).startswith(
-        f"{NAME} is not the expected model: its {SUMS} has sha256 {digest}, not {'1' * 64}. Nothing of it was"
+        f"{NAME} is not the expected model: its {SUMS} has sha256 {digest}, not {'1' * 64}. No other file of"
     )
 
 

@@ -164,8 +164,9 @@ def test_what_a_person_has_to_download(by_hand: ZooEntry, authors_file: Path, tm
     with pytest.raises(FileNotFoundError) as error:
         zoo_folder(by_hand, cache_dir=tmp_path / "cache", trust=True)
     assert str(error.value) == (
-        f"the model {NAME} has to be downloaded by hand: open {by_hand.location}, unpack the archive, and "
-        f"put its file trained_models/vg_X-101-64x4d-FPN/model_step62722.pth at {place}"
+        f"the model {NAME} has to be downloaded by hand: open {by_hand.location} (not verified: nobody "
+        "here could open this page), unpack the archive, and put its file "
+        f"trained_models/vg_X-101-64x4d-FPN/model_step62722.pth at {place}"
     )
     place.parent.mkdir(parents=True)
     place.symlink_to(authors_file)

@@ -103,7 +103,7 @@ def open_folder(folder: Path, *, name: str = "", sha256: str | None = None) -> P
     if sha256 is not None and found != sha256:
         raise ValueError(
             f"{name} is not the expected model: its {SUMS_FILE} has sha256 {found}, not {sha256}. "
-            "Nothing of it was read. Get it again, or ask whoever gave you the digest"
+            "No other file of it was read. Get it again, or ask whoever gave you the digest"
         )
     listed = _read_sums(sums, name)
     for file in READ_FILES:
@@ -129,7 +129,7 @@ def _check(path: Path, listed: Mapping[str, str], name: str) -> None:
 
 
 def _read_sums(path: Path, name: str) -> dict[str, str]:
-    """The digests by file name. Names that are none of the format are left out."""
+    """The digests by file name. Other names than those of `FILES` are left out."""
     with path.open("rb") as file:
         text = file.read(_MOST_BYTES_OF_SUMS).decode("utf-8", errors="replace")
     lines = [line for line in text.splitlines() if line.strip()]

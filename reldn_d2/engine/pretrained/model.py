@@ -148,7 +148,8 @@ class PretrainedModel(ABC):
     ) -> str | None:
         """Saves the model as a folder that anybody can load; `pretrained.folder` describes its files.
 
-        Nothing in it names a place on this machine. A folder that was half written is not loaded.
+        Nothing in it names a place on this machine. A folder that was half written is not loaded. `sha256sum
+        FOLDER/SHA256SUMS` prints the digest with which others load exactly this model.
 
         Args:
             folder: a new folder, or that of an earlier model, whose files are replaced. A README.md that
