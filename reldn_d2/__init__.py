@@ -19,7 +19,7 @@ for _module, _remedy in (
 with warnings.catch_warnings():
     # fvcore compiles two losses when it is imported, which RelDN does not use.
     warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", FutureWarning)
-    from . import data, modeling
+    from . import data, model_zoo, modeling
 from .config import add_reldn_config, register_config
 
 if TYPE_CHECKING:
@@ -27,14 +27,22 @@ if TYPE_CHECKING:
 
     from .engine import RelationPredictor
 
-__all__ = ["__version__", "add_reldn_config", "data", "from_pretrained", "modeling", "register_config"]
+__all__ = [
+    "__version__",
+    "add_reldn_config",
+    "data",
+    "from_pretrained",
+    "model_zoo",
+    "modeling",
+    "register_config",
+]
 __version__ = "0.2.0"
 
 
 def from_pretrained(
     name: "str | PathLike[str]",
     *,
-    device: "str | torch.device | None" = None,
+    device: "str | int | torch.device | None" = None,
     revision: str | None = None,
     token: str | bool | None = None,
     cache_dir: "str | PathLike[str] | None" = None,
@@ -48,7 +56,7 @@ def from_pretrained(
     Args:
         name: the name of an entry of the model zoo; a folder of `save_pretrained`; the folder of a training,
             or a checkpoint in it; or a hub id, owner/name.
-        device: such as "cpu" or "cuda:1"; None: a GPU if there is one, else the CPU.
+        device: such as "cpu", "cuda:1", or the number of a GPU; None: a GPU if there is one, else the CPU.
         revision: branch, tag or commit on the hub; None: the branch "main".
         token: token of the hub; None: that of `hf auth login`; False: none.
         cache_dir: folder of downloads; None: that of the hub's library, or of the model zoo.

@@ -4,7 +4,7 @@ import inspect
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import pytest
 import torch
+import yaml
 from omegaconf import OmegaConf
 
 import reldn_d2
@@ -137,6 +138,10 @@ def test_a_device_that_is_not_here_is_named_before_anything_is_read(monkeypatch:
     with pytest.raises(ValueError) as error:
         reldn_d2.from_pretrained("scenes-tiny", device="cuda")
     assert str(error.value) == "device is 'cuda', but PyTorch finds no GPU here: give device=\"cpu\""
+    with pytest.raises(ValueError, match=r"device is 'cuda:0', but PyTorch finds no GPU"):
+        reldn_d2.from_pretrained("scenes-tiny", device=0)
+    with pytest.raises(ValueError, match="device is '': write cpu or cuda"):
+        reldn_d2.from_pretrained("scenes-tiny", device="")
 
 
 # --- what is in the folder
@@ -193,6 +198,14 @@ def test_nothing_of_the_machine_is_in_the_folder(kind: str, tmp_path: Path) -> N
 def test_digests_are_those_of_sha256sum(saved: Path) -> None:
     done = subprocess.run(["sha256sum", "-c", SUMS], cwd=saved, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [f"{name}: OK" for name in FILES if name != SUMS]
+
+
+def test_digests_may_have_capital_letters(saved: Path) -> None:
+    """As other programs write them; `sha256sum -c` takes them."""
+    lines = (line.split("  ") for line in (saved / SUMS).read_text().splitlines())
+    (saved / SUMS).write_text("".join(f"{digest.upper()}  {name}\n" for digest, name in lines))
+    subprocess.run(["sha256sum", "-c", SUMS], cwd=saved, capture_output=True, check=True)
+    assert find_pretrained(saved).path == saved
 
 
 def test_the_prior_is_among_the_weights(saved: Path, predictor: RelationPredictor) -> None:
@@ -393,6 +406,7 @@ def test_nothing_is_invented(saved: Path) -> None:
         ({"training": {"iterations": "7"}}, "iterations is not a whole number"),
         ({"evaluations": [{"metrics": {"R@50": "high"}}]}, "metrics, 'R@50' is not a number"),
         ({"evaluations": [{"metrics": {"R@50": float("nan")}}]}, "metrics, 'R@50' is not a number"),
+        ({"evaluations": [{"metrics": {"R@50": 10**400}}]}, "metrics, 'R@50' is not a number"),
         ({"evaluations": [3]}, "evaluations is not an object"),
     ],
     ids=lambda value: "" if isinstance(value, dict) else value[:30],
@@ -512,6 +526,59 @@ def test_a_known_digest_covers_every_file(saved: Path, monkeypatch: pytest.Monke
     assert "sha256 takes 64 hexadecimal digits, not 'abc'" in refusal(saved, sha256="abc")
 
 
+VOCABULARIES: dict[str, Callable[[list[str]], list[str]]] = {
+    "one too few": lambda names: names[:-1],
+    "one too many": lambda names: [*names, "more"],
+    "one twice": lambda names: [*names[:-1], names[0]],
+    "an empty name": lambda names: [*names[:-1], ""],
+}
+
+
+@pytest.mark.parametrize("kind", ["thing_classes", "predicate_classes"])
+@pytest.mark.parametrize("change", VOCABULARIES)
+def test_names_that_do_not_fit_the_model_are_refused(saved: Path, kind: str, change: str) -> None:
+    file = saved / "model.safetensors"
+    found = read_checkpoint(file)
+    names = found["vocabulary"]
+    write_weights(file, found["model"], Vocabulary(**{**names, kind: VOCABULARIES[change](names[kind])}))
+    list_again(saved)
+    with pytest.raises(ValueError, match=rf"{file} has \d+ {kind} in its 'vocabulary', .*name of its own"):
+        reldn_d2.from_pretrained(saved, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (
+            "MODEL.PIXEL_MEAN",
+            [float("nan"), 0.0, 0.0],
+            r"MODEL.PIXEL_MEAN is \[NaN, 0.0, 0.0\], which is not a",
+        ),
+        ("MODEL.PIXEL_STD", [0.0, 1.0, 1.0], "MODEL.PIXEL_STD is .* not a list of finite numbers above 0"),
+        ("INPUT.FORMAT", "XYZ", 'INPUT.FORMAT is "XYZ", which is not a format of pictures'),
+        ("INPUT.MIN_SIZE_TEST", -5, "INPUT.MIN_SIZE_TEST is -5, which is not a size in pixels"),
+        ("INPUT.MAX_SIZE_TEST", 0, "INPUT.MAX_SIZE_TEST is 0, which is not a size in pixels"),
+        ("MODEL.META_ARCHITECTURE", "nope", "not registered .*'nope'.*correct the name, or --import"),
+        ("MODEL.BACKBONE.NAME", "nope", "not registered .*'nope'.*correct the name, or --import"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value.isupper() else "",
+)
+def test_impossible_settings_of_a_saved_model_are_named(
+    saved: Path, path: str, value: Any, message: str
+) -> None:
+    file = saved / "config.yaml"
+    cfg = yaml.safe_load(file.read_text())
+    node = cfg
+    *sections, key = path.split(".")
+    for name in sections:
+        node = node[name]
+    node[key] = value
+    file.write_text(yaml.safe_dump(cfg))
+    list_again(saved)
+    with pytest.raises(ValueError, match=message):
+        reldn_d2.from_pretrained(saved, device="cpu")
+
+
 def test_links_out_of_the_folder_are_refused(saved: Path, tmp_path: Path) -> None:
     file, outside = saved / "config.yaml", tmp_path / "outside.yaml"
     file.rename(outside)
@@ -540,9 +607,20 @@ def test_saving_replaces_nothing_else(
     run.mkdir()
     (run / "config.yaml").write_text(tiny_config().dump())
     before = content(run)
-    with pytest.raises(ValueError, match=r"has config\.yaml, but no model\.json, so it is no saved model"):
+    with pytest.raises(
+        ValueError, match=r"has config\.yaml, but no model\.json of this package, so it is no saved model"
+    ):
         predictor.save_pretrained(run)
     assert content(run) == before
+    tokenizer = tmp_path / "tokenizer"
+    tokenizer.mkdir()
+    for text in ('{"name": "my tokenizer"}', "[", "3"):
+        (tokenizer / "model.json").write_text(text)
+        with pytest.raises(ValueError, match=r"has model\.json, but no model\.json of this package"):
+            predictor.save_pretrained(tokenizer)
+        assert content(tokenizer) == {"model.json": text.encode()}
+    with pytest.raises(ValueError, match="the name of the folder is empty"):
+        predictor.save_pretrained("")
     with pytest.raises(ValueError, match="is a file: give a folder"):
         predictor.save_pretrained(run / "config.yaml")
     # A card that somebody has written stays; the one of an earlier model does not.

@@ -13,6 +13,7 @@ downloaded is never taken for a whole one. Whoever changes a file can change SHA
 a check against damage only. Whoever knows the digest of SHA256SUMS from somewhere else knows every file.
 """
 
+import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -34,7 +35,7 @@ READ_FILES = (WEIGHTS_FILE, CONFIG_FILE, INFO_FILE)
 #: Every file of the format. Nothing else is downloaded or uploaded.
 FILES = (*READ_FILES, CARD_FILE, NOTICE_FILE, SUMS_FILE)
 
-_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
 _MOST_BYTES_OF_SUMS = 100_000
 _DAMAGE = "Its own digests are a check against damage only"
 
@@ -140,7 +141,7 @@ def _read_sums(path: Path, name: str) -> dict[str, str]:
                 f"{name}: {SUMS_FILE} has the line {visible(line[:80])!r}, which is not a digest and a name: "
                 "get it again"
             )
-    return {match[2]: match[1] for match in matches if match is not None and match[2] in FILES}
+    return {match[2]: match[1].lower() for match in matches if match is not None and match[2] in FILES}
 
 
 def _refuse_links(folder: Path, name: str) -> None:
@@ -214,6 +215,15 @@ def replace_card(folder: Path, card: bytes) -> None:
     _write_sums(folder, {**listed, CARD_FILE: file_digest(folder / CARD_FILE)})
 
 
+def _is_ours(file: Path) -> bool:
+    """Whether a file is the `model.json` of a saved model, of whatever release."""
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, RecursionError, ValueError):
+        return False
+    return isinstance(content, dict) and {"format_version", "saved_by"} <= content.keys()
+
+
 def refuse_other_files(folder: Path) -> set[str]:
     """Checks that a model may be saved in a folder.
 
@@ -227,10 +237,10 @@ def refuse_other_files(folder: Path) -> set[str]:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file: give a folder")
     there = [name for name in FILES if (folder / name).exists()]
-    if there and INFO_FILE not in there and there != [CARD_FILE]:
+    if there not in ([], [CARD_FILE]) and not _is_ours(folder / INFO_FILE):
         raise ValueError(
-            f"{folder} has {', '.join(there)}, but no {INFO_FILE}, so it is no saved model, and saving would "
-            "replace what it has: choose another folder"
+            f"{folder} has {', '.join(there)}, but no {INFO_FILE} of this package, so it is no saved model, "
+            "and saving would replace what it has: choose another folder"
         )
     if CARD_FILE not in there:
         return set()

@@ -17,13 +17,13 @@ import reldn_d2
 
 from .folder import FILES
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_HUB_ID = re.compile(r"\w([\w.-]*\w)?/\w([\w.-]*\w)?", re.ASCII)
 Patterns = str | Sequence[str] | None
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether a text has the form owner/name."""
-    return bool(_HUB_ID.fullmatch(name)) and not any(part.strip(".") == "" for part in name.split("/"))
+    """Whether a text has the form owner/name, as the hub allows it."""
+    return bool(_HUB_ID.fullmatch(name)) and not any(x in name for x in ("..", "--"))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """`ModelInfo`: what a saved folder says about its model, in `model.json`. What is not known is absent."""
 
 import json
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -186,7 +186,8 @@ class InfoReader:
         saved = self.mapping(value, "evaluations")
         metrics = self.mapping(saved.get("metrics", {}), "metrics")
         for name, number in metrics.items():
-            if type(number) not in (int, float) or not math.isfinite(number):
+            # NaN is not between any numbers, and some whole numbers are too large for a float.
+            if type(number) not in (int, float) or not -sys.float_info.max <= number <= sys.float_info.max:
                 self._refuse(f"metrics, {name!r}", "a number")
         return EvaluationInfo(
             self.text(saved, "data_set"),

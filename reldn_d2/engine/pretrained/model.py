@@ -64,7 +64,7 @@ class PretrainedModel(ABC):
         cls,
         name: str | os.PathLike[str],
         *,
-        device: str | torch.device | None = None,
+        device: str | int | torch.device | None = None,
         revision: str | None = None,
         token: str | bool | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
@@ -77,8 +77,8 @@ class PretrainedModel(ABC):
 
         Args:
             name: see `find_pretrained`.
-            device: such as "cpu" or "cuda:1"; None: a GPU if there is one, else the CPU, whatever device the
-                model was trained on.
+            device: such as "cpu", "cuda:1", or the number of a GPU; None: a GPU if there is one, else the
+                CPU, whatever device the model was trained on.
             revision, token, cache_dir, local_files_only, force_download, sha256, trust: see
                 `find_pretrained`.
 
@@ -87,8 +87,11 @@ class PretrainedModel(ABC):
             ValueError: it is incomplete or damaged, its config is refused, its weights do not fit it, or
                 this machine lacks the device.
         """
-        if device is not None:  # before a download
-            check_device(str(device), "device", lambda other: f'give device="{other}"')
+        if isinstance(device, int):
+            device = f"cuda:{device}"
+        chosen = usual_device() if device is None else str(device)
+        # Before a download.
+        check_device(chosen, "device", lambda other: f'give device="{other}"')
         found = find_pretrained(
             name,
             revision=revision,
@@ -103,7 +106,7 @@ class PretrainedModel(ABC):
         cfg = load_config(file, beside_weights=[file])
         parts = parts_of(cfg)
         parts.set_key(parts.keys.weights, str(found.weights_file))
-        parts.set_key(parts.keys.device, str(device or usual_device()))
+        parts.set_key(parts.keys.device, chosen)
         made = cls(cfg)
         if found.info is not None:
             made._keep(found.info)
@@ -179,6 +182,8 @@ class PretrainedModel(ABC):
         for argument, value in {"name": name, "repo_id": repo_id}.items():
             if value is not None and not is_hub_id(f"me/{value}") and not is_hub_id(value):
                 raise ValueError(f"{argument} is {value!r}: write owner/name, or a name without a slash")
+        if not os.fspath(folder):  # as a path it would be the working folder
+            raise ValueError("the name of the folder is empty: give a folder")
         folder, options = Path(folder), UploadOptions(**hub)
         if push_to_hub and repo_id is None:
             repo_id = folder.resolve().name
