@@ -1,6 +1,8 @@
 """The list of models: every entry is complete, its files are there, and the pages show it."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -26,6 +28,13 @@ OF_THE_PAPER = {
 
 def test_the_first_one_needs_no_network() -> None:
     assert NAMES[0] == "scenes-tiny" and ENTRIES[0].source == "wheel"
+
+
+def test_importing_the_package_imports_the_list() -> None:
+    """As the pages use it."""
+    script = "import reldn_d2; print(reldn_d2.model_zoo.zoo_names()[0])"
+    done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout == "scenes-tiny\n", done.stderr
 
 
 def test_an_unknown_name_shows_similar_ones() -> None:
