@@ -179,18 +179,17 @@ class PretrainedModel(ABC):
         """
         if hub and not push_to_hub:
             raise TypeError(f"{', '.join(hub)}: these arguments are of push_to_hub, which is not switched on")
+        if push_to_hub and repo_id is None:
+            repo_id = Path(folder).resolve().name
         for argument, value in {"name": name, "repo_id": repo_id}.items():
             if value is not None and not is_hub_id(f"me/{value}") and not is_hub_id(value):
                 raise ValueError(f"{argument} is {value!r}: write owner/name, or a name without a slash")
         if not os.fspath(folder):  # as a path it would be the working folder
             raise ValueError("the name of the folder is empty: give a folder")
         folder, options = Path(folder), UploadOptions(**hub)
-        if push_to_hub and repo_id is None:
-            repo_id = folder.resolve().name
         card = self._save(folder, info, half_precision=half_precision, name=name or repo_id)
-        if not push_to_hub:
+        if repo_id is None or not push_to_hub:
             return None
-        assert repo_id is not None
         return _upload(folder, repo_id, options, card if name is None else None)
 
     def push_to_hub(
