@@ -13,7 +13,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import unquote
 
 from detectron2.engine import launch
 from torch.multiprocessing.spawn import ProcessRaisedException
@@ -195,24 +195,31 @@ def find_weights(text: str) -> Weights:
 
     Raises:
         OSError: there is no such file, folder or name, or it can't be fetched.
-        ValueError: see `last_checkpoint_in` and `find_pretrained`.
+        ValueError: "trust" is given for weights that are not of the model zoo; or see `last_checkpoint_in`
+            and `find_pretrained`.
     """
     name, _, options = text.partition("?")
-    if "://" in name:
-        return Weights(text, None)
     path = Path(name)
     if is_saved_model(path):
         return _shared(name, options)
+    is_address = "://" in name or name.endswith(".yaml")
+    if "trust" in _pairs(options) and (is_address or path.exists()):
+        raise ValueError(
+            f"--weights {name} is no name of this package's model zoo, and --trust is only for these: leave "
+            "--trust (or trust=True) out"
+        )
+    if "://" in name:
+        return Weights(text, None)
     if path.is_dir():
         try:
             file = weights_in(path)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"--weights {error}") from error
-        return Weights(f"{file}?{options}" if options else str(file), path)
+        return Weights(_with_options(str(file), options), path)
     if path.is_file():
         return Weights(text, path.parent)
     if name.endswith(".yaml"):
-        return Weights(_zoo_address(name), None)
+        return Weights(_with_options(_zoo_address(name), options), None)
     if name in zoo_names() or is_hub_id(name):
         return _shared(name, options)
     raise FileNotFoundError(
@@ -224,7 +231,7 @@ def find_weights(text: str) -> Weights:
 
 def _shared(name: str, options: str) -> Weights:
     """A model that `find_pretrained` finds, with the options after the question mark."""
-    given = {key: values[-1] for key, values in parse_qs(options, keep_blank_values=True).items()}
+    given = _pairs(options)
     trust = given.get("trust", "False")
     if given.keys() - {"sha256", "revision", "trust"} or trust not in ("True", "False"):
         raise ValueError(
@@ -235,6 +242,16 @@ def _shared(name: str, options: str) -> Weights:
         name, revision=given.get("revision"), sha256=given.get("sha256"), trust=trust == "True"
     )
     return Weights(str(found.weights_file), None, found)
+
+
+def _with_options(address: str, options: str) -> str:
+    return f"{address}?{options}" if options else address
+
+
+def _pairs(options: str) -> dict[str, str]:
+    """The options after a question mark. A plus sign is one, as in the name of a revision."""
+    pairs = (pair.partition("=") for pair in options.split("&") if pair)
+    return {unquote(name): unquote(value) for name, _, value in pairs}
 
 
 def _zoo_address(name: str) -> str:

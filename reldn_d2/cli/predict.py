@@ -3,7 +3,9 @@
 import os
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from reldn_d2.data.images import DamagedImageError
 from reldn_d2.engine import Outcome, RelationPredictor, Request, parts_of
@@ -62,14 +64,15 @@ def run(args: Namespace) -> int:
             overwrite=args.overwrite,
         )
         images = _Images(found.images, record, boxes, {str(path): x for path, x in found.unreadable.items()})
-        record.begin(images.names)
+        record.begin({image.key: name for image, name in zip(found.images, images.names, strict=True)})
         try:
             images.predict(predictor, args)
+            _say_summary(images, args)
         finally:
             record.close()
+            _say_failures(images, args)
     finally:
         release("prediction")
-    _say_summary(images, args)
     return PROBLEMS if images.failures else FINISHED
 
 
@@ -77,7 +80,7 @@ def _sample_of(weights: str) -> list[str]:
     """The picture that a model of this package brings with it.
 
     Raises:
-        ValueError: the weights are none of these models.
+        ValueError: the weights are not a name of this package's model zoo, or the model has no picture.
     """
     name = weights.partition("?")[0]
     sample = zoo_entry(name).sample if name in zoo_names() else None
@@ -98,12 +101,21 @@ def _identity(predictor: RelationPredictor, args: Namespace, boxes: BoxesFile | 
     }
 
 
+class _Place(NamedTuple):
+    """An image, the name of its files, and what graphs and tables call it."""
+
+    image: InputImage
+    name: str
+    label: str
+
+
 class _Images:
     """The images of a run, and what comes of them.
 
     Attributes:
         images: all images.
         names: name of the files of each image, without ending.
+        labels: what graphs and tables call each image.
         before: number of images that an earlier try has finished.
         changed: those of them whose files have changed since.
         failures: path of an image or folder -> why it has no results.
@@ -119,12 +131,16 @@ class _Images:
         self.images, self.record, self.boxes, self.failures = images, record, boxes, failures
         self.names = output_names([x.path for x in images], [x.name for x in images], record.kept_names)
         self.before, self.changed = 0, list[InputImage]()
-        self._asked: list[tuple[InputImage, str, tuple[int, int]]] = []
+        # An earlier run may have called another image so.
+        keys = {x.key for x in images}
+        others = {x.label for key, x in record.kept.items() if key not in keys or key in record.finished}
+        self.labels = [x.key if x.name in others else x.name for x in images]
+        self._asked: list[tuple[_Place, tuple[int, int]]] = []
 
     def finished(self) -> list[Finished]:
         """The images of this run whose results are written."""
         found = self.record.finished
-        return [found[str(image.path)] for image in self.images if str(image.path) in found]
+        return [found[image.key] for image in self.images if image.key in found]
 
     def predict(self, predictor: RelationPredictor, args: Namespace) -> None:
         """Predicts and writes the results of all images that are not finished.
@@ -135,9 +151,9 @@ class _Images:
         """
         try:
             left = [
-                (image, name)
-                for image, name in zip(self.images, self.names, strict=True)
-                if self._is_left(image) and self._has_boxes(image)
+                place
+                for place in map(_Place, self.images, self.names, self.labels)
+                if self._is_left(place.image) and self._has_boxes(place.image)
             ]
             outcomes = predictor.stream(self._requests(left), batch_size=args.batch_size)
             for outcome in progress(outcomes, "images", total=len(left)):
@@ -151,13 +167,16 @@ class _Images:
                 f"{self._state()}; their results are in {args.output}, and --resume goes on with the others"
             ) from None
         except OSError as error:
+            # On a full disk the list can't be written, either.
+            with suppress(OSError):
+                self.record.report_failures(self.failures)
             raise extended(error, f"{self._state()}; --resume goes on with the others") from error
 
     def _state(self) -> str:
         return f"{len(self.finished())} of {len(self.images)} images are done"
 
     def _is_left(self, image: InputImage) -> bool:
-        finished = self.record.finished.get(str(image.path))
+        finished = self.record.finished.get(image.key)
         if finished is None:
             return True
         self.before += 1
@@ -166,38 +185,41 @@ class _Images:
         return False
 
     def _has_boxes(self, image: InputImage) -> bool:
-        """Whether boxes are there, if they are to be given."""
+        """Whether boxes are there and can be used, if they are to be given."""
         if self.boxes is None:
             return True
         try:
-            self.boxes.find(image)
+            self.boxes.of(image)
         except ValueError as error:
-            self.failures[str(image.path)] = _reason(image.path, error)
+            self._fail(image, error)
             return False
         return True
 
-    def _requests(self, left: Sequence[tuple[InputImage, str]]) -> Iterator[Request]:
-        for image, name in left:
-            try:
-                given = None if self.boxes is None else self.boxes.of(image)
-            except ValueError as error:
-                self.failures[str(image.path)] = _reason(image.path, error)
-                continue
-            self._asked.append((image, name, _stamp(image.path)))
+    def _requests(self, left: Sequence[_Place]) -> Iterator[Request]:
+        for place in left:
+            image = place.image
+            given = None if self.boxes is None else self.boxes.of(image)
+            self._asked.append((place, _stamp(image.path)))
             yield Request(image.path, given)
 
     def _take(self, outcome: Outcome, args: Namespace) -> None:
-        image, name, (size, changed) = self._asked[outcome.position]
+        (image, name, label), (size, changed) = self._asked[outcome.position]
         if outcome.prediction is None:
-            self.failures[str(image.path)] = _reason(image.path, outcome.error)
+            self._fail(image, outcome.error)
             return
-        graph = outcome.prediction.to_dict(
-            top_k=args.top_k, predicates_per_pair=args.predicates_per_pair,
-            score_threshold=args.score_threshold, entity_threshold=args.entity_threshold,
-        )  # fmt: skip
-        graph["image"]["file_name"] = image.name
+        try:
+            graph = outcome.prediction.to_dict(
+                top_k=args.top_k, predicates_per_pair=args.predicates_per_pair,
+                score_threshold=args.score_threshold, entity_threshold=args.entity_threshold,
+            )  # fmt: skip
+        # Whatever is wrong with one image must not stop the others.
+        except Exception as error:
+            self._fail(image, error)
+            return
+        graph["image"]["file_name"] = label
         finished = Finished(
-            str(image.path),
+            image.key,
+            label,
             name,
             size,
             changed,
@@ -207,7 +229,11 @@ class _Images:
         try:
             self.record.add(Result(image.path, name, graph, args.top_k), finished)
         except ResultError as error:
-            self.failures[str(image.path)] = _reason(image.path, error.error)
+            self._fail(image, error.error)
+
+    def _fail(self, image: InputImage, error: Exception | None) -> None:
+        self.failures[str(image.path)] = _reason(image.path, error)
+        self.record.remove_outdated(image.key)
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -260,10 +286,13 @@ def _say_summary(images: _Images, args: Namespace) -> None:
             f"{visible(str(images.changed[0].path))}: their results are the old ones. Run without --resume "
             "to predict all images again"
         )
+
+
+def _say_failures(images: _Images, args: Namespace) -> None:
     for image, reason in list(images.failures.items())[:_SHOWN]:
         say(visible(f"{image} {reason}"), error=True)
     if len(images.failures) > _SHOWN:
-        say(
-            f"and {len(images.failures) - _SHOWN} more, which {visible(str(args.output / FAILURES))} lists",
-            error=True,
-        )
+        # A full disk may have had no room for the list.
+        file = args.output / FAILURES
+        listed = f", which {visible(str(file))} lists" if file.is_file() else ""
+        say(f"and {len(images.failures) - _SHOWN} more{listed}", error=True)

@@ -5,6 +5,7 @@ Errors name the file.
 
 import logging
 import os
+import stat
 import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -117,17 +118,47 @@ def read_image(file_name: str, image_format: str) -> NDArray[np.uint8]:
     Raises:
         FileNotFoundError: the file does not exist.
         OSError: the system does not let this user read it.
-        DamagedImageError: the file cannot be decoded. It is a ValueError.
+        DamagedImageError: the file cannot be decoded, or is a pipe or device. It is a ValueError.
     """
     try:
+        _check_kind(file_name)
         # As `detectron2.data.detection_utils.read_image`, which reads files of all formats.
         with PathManager.open(file_name, "rb") as file, Image.open(file, formats=_formats()) as opened:
-            upright = utils._apply_exif_orientation(opened)
+            upright = to_eight_bits(utils._apply_exif_orientation(opened))
             image: NDArray[np.uint8] = utils.convert_PIL_to_numpy(upright, image_format)
     except FileNotFoundError as error:
         raise _missing(file_name) from error
     except UNREADABLE as error:
         raise _damaged(file_name, error) from error
+    return image
+
+
+def _check_kind(file_name: str) -> None:
+    """Refuses what is no file. Opening a pipe, for example, waits until somebody writes into it."""
+    try:
+        mode = os.stat(file_name).st_mode
+    except OSError:
+        return  # the error of opening it says more
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise ValueError("it is a pipe or a device, not a file")
+
+
+def to_eight_bits(image: Image.Image) -> Image.Image:
+    """The same picture with 8 bits a channel. PIL itself would make larger values white.
+
+    Args:
+        image: picture in any mode. Of 16 bits the upper 8 are kept.
+
+    Raises:
+        ValueError: its values have no known range, as those of 32 bits and of floats.
+    """
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(
+            f"its pixels are numbers of 32 bits (PIL's mode {image.mode!r}), of which nobody says what is "
+            "white: convert it to 8 bits"
+        )
     return image
 
 

@@ -19,9 +19,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not text in UTF-8 ({error}). Unpack it if it is compressed, or save it as UTF-8."
-        ) from error
+        raise _no_text(path, error) from error
 
 
 def read_json(path: str | os.PathLike[str], *, unique_keys: bool = False) -> Any:
@@ -37,12 +35,30 @@ def read_json(path: str | os.PathLike[str], *, unique_keys: bool = False) -> Any
         ValueError: the file is not UTF-8 or not JSON, or it repeats a key.
     """
     try:
-        text = read_text(path)
+        content = Path(path).read_bytes()
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"Annotation file {path} does not exist. Check DETECTRON2_DATASETS, or the path that the data "
             "set was registered with; datasets/README.md shows the expected tree."
         ) from error
+    return parse_json(content, path, unique_keys=unique_keys)
+
+
+def parse_json(content: bytes, path: str | os.PathLike[str], *, unique_keys: bool = False) -> Any:
+    """Parses the content of a JSON file.
+
+    Args:
+        content: text in UTF-8, with or without a byte order mark.
+        path: the file, for messages.
+        unique_keys: see `read_json`.
+
+    Raises:
+        ValueError: it is not UTF-8 or not JSON, or it repeats a key.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _no_text(path, error) from error
     try:
         return json.loads(text, object_pairs_hook=_without_repeated_keys if unique_keys else None)
     # RecursionError: the lists are nested too deeply
@@ -51,6 +67,12 @@ def read_json(path: str | os.PathLike[str], *, unique_keys: bool = False) -> Any
             f"{path} is not valid JSON ({error}); it may be cut off. Unpack the official file again, or "
             "export yours again."
         ) from error
+
+
+def _no_text(path: str | os.PathLike[str], error: UnicodeDecodeError) -> ValueError:
+    return ValueError(
+        f"{path} is not text in UTF-8 ({error}). Unpack it if it is compressed, or save it as UTF-8."
+    )
 
 
 def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -3,7 +3,14 @@
 from .draw import draw_scene_graph, side_by_side
 from .exports import EXPORTERS, write_scene_graph
 from .feature_maps import feature_map_colours, feature_map_overlay
-from .graph import SceneGraph, build_scene_graph, ground_truth_to_dict, scene_graph_to_dict, top_relationships
+from .graph import (
+    SceneGraph,
+    build_scene_graph,
+    check_share,
+    ground_truth_to_dict,
+    scene_graph_to_dict,
+    top_relationships,
+)
 from .graph_svg import scene_graph_svg
 from .images import write_png
 from .plots import bars_svg, curves_svg, loss_curves, read_metrics
@@ -15,6 +22,7 @@ __all__ = [
     "SceneGraph",
     "bars_svg",
     "build_scene_graph",
+    "check_share",
     "curves_svg",
     "draw_scene_graph",
     "feature_map_colours",

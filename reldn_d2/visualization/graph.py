@@ -11,19 +11,21 @@ continuous coordinates (an image of width 640 ends at x = 640)::
         {"id": 1, "class": "shirt", "score": 0.91, "box": [40.0, 110.0, 190.0, 300.0]}
       ],
       "relationships": [
-        {"subject": 0, "object": 1, "predicate": "wear", "score": 0.83}
+        {"subject": 0, "object": 1, "predicate": "wear", "score": 0.83, "predicate_score": 0.93}
       ]
     }
 
 * `entities` holds every entity, also those without a relationship; `id` is its position in the list.
 * `subject` and `object` of a relationship are entity ids. Relationships are sorted by descending score,
-  which is P(subject) * P(object) * P(predicate).
-* Ground truth has the same format with `null` scores, in the order of the annotation file.
+  which is P(subject) * P(object) * P(predicate). `predicate_score` is the last factor. It is missing if the
+  relation head does not say it.
+* Ground truth has the same format with `null` scores and without `predicate_score`, in the order of the
+  annotation file.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from detectron2.structures import Instances
 
@@ -53,6 +55,7 @@ class RelationshipRecord(TypedDict):
     object: int
     predicate: str
     score: float | None
+    predicate_score: NotRequired[float]
 
 
 class SceneGraph(TypedDict):
@@ -87,6 +90,16 @@ def top_relationships(
     return relations[relations.rank_in_pair <= predicates_per_pair][:top_k]
 
 
+def check_share(name: str, value: float) -> None:
+    """Checks a threshold of scores.
+
+    Raises:
+        ValueError: it is not from 0 to 1.
+    """
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} is {value}: use 0 to 1")
+
+
 def build_scene_graph(
     image: ImageRecord,
     classes: Sequence[str],
@@ -95,6 +108,7 @@ def build_scene_graph(
     *,
     entity_scores: Sequence[float] | None = None,
     relationship_scores: Sequence[float] | None = None,
+    predicate_scores: Sequence[float] | None = None,
 ) -> SceneGraph:
     """Put the parts of a graph together.
 
@@ -105,6 +119,7 @@ def build_scene_graph(
         relationships: R tuples (subject id, object id, predicate name).
         entity_scores: E scores; None for ground truth.
         relationship_scores: R scores; None for ground truth.
+        predicate_scores: R scores of the predicates alone; None: the graph has none.
 
     Raises:
         ValueError: the numbers of classes, boxes and scores do not fit each other.
@@ -122,6 +137,13 @@ def build_scene_graph(
     triplets = list(relationships)
     of_entities = [None] * len(classes) if entity_scores is None else entity_scores
     of_relationships = [None] * len(triplets) if relationship_scores is None else relationship_scores
+    records: list[RelationshipRecord] = [
+        {"subject": subject, "object": object, "predicate": predicate, "score": score}
+        for (subject, object, predicate), score in zip(triplets, of_relationships, strict=True)
+    ]
+    if predicate_scores is not None:
+        for record, score in zip(records, predicate_scores, strict=True):
+            record["predicate_score"] = score
     return {
         "version": FORMAT_VERSION,
         "image": image,
@@ -129,10 +151,7 @@ def build_scene_graph(
             {"id": i, "class": name, "score": score, "box": box}
             for i, (name, score, box) in enumerate(zip(classes, of_entities, boxes, strict=True))
         ],
-        "relationships": [
-            {"subject": subject, "object": object, "predicate": predicate, "score": score}
-            for (subject, object, predicate), score in zip(triplets, of_relationships, strict=True)
-        ],
+        "relationships": records,
     }
 
 
@@ -162,6 +181,8 @@ def scene_graph_to_dict(
     Raises:
         ValueError: a number is out of its range, or a class index has no name.
     """
+    check_share("score_threshold", score_threshold)
+    check_share("entity_threshold", entity_threshold)
     entities, relations = output["instances"], output["relations"]
     kept = entities.scores >= entity_threshold
     relations = relations[kept[relations.subject_index] & kept[relations.object_index]]
@@ -181,6 +202,7 @@ def scene_graph_to_dict(
         ),
         entity_scores=entities.scores.tolist(),
         relationship_scores=relations.scores.tolist(),
+        predicate_scores=relations.predicate_scores.tolist() if relations.has("predicate_scores") else None,
     )
 
 

@@ -16,6 +16,7 @@ from reldn_cli.commands.predict import FORMATS as NAMES_OF_FORMATS
 from reldn_cli.commands.predict import MOST_RELATIONSHIPS
 from reldn_d2.cli.prediction.formats import FORMATS
 from reldn_d2.cli.prediction.names import output_names
+from reldn_d2.engine import Prediction
 from reldn_d2.utils.system_errors import explained
 from reldn_d2.visualization.graph import COMPLETE_UP_TO
 from tests.builders.commands import Captured, line_of_refusal, run_reldn, usage_error
@@ -216,6 +217,23 @@ def test_graphs_without_a_relationship_are_counted(weights: Path, tmp_path: Path
     assert "1 of them have no relationship" in capsys.readouterr().out
     graph = json.loads((tmp_path / "results" / "a.json").read_text())
     assert [entity["class"] for entity in graph["entities"]] == ["person"] and not graph["relationships"]
+
+
+def test_a_graph_that_cannot_be_made_stops_no_others(
+    weights: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [write_image(tmp_path / "in" / f"{i}.png") for i in range(3)]
+    to_dict = Prediction.to_dict
+
+    def refuse(self: Prediction, **options: Any) -> Any:
+        if str(self.source).endswith("1.png"):
+            raise IndexError("list index out of range")
+        return to_dict(self, **options)
+
+    monkeypatch.setattr(Prediction, "to_dict", refuse)
+    assert run(images, weights) == 1
+    assert graphs(weights) == ["0.json", "2.json"]
+    assert capsys.readouterr().err == f"{images[1]} can't be used: list index out of range\n"
 
 
 def test_ctrl_c_says_how_many_are_done(weights: Path, tmp_path: Path, capsys: Captured) -> None:

@@ -1,11 +1,14 @@
 """`--boxes` of `reldn predict`: COCO's files, graphs, and boxes by file name."""
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reldn_d2.cli.prediction.boxes import BoxesFile
+from reldn_d2.cli.prediction.images import InputImage
 from tests.builders.commands import Captured, line_of_refusal, usage_error
 from tests.builders.fake_predictor import PredictCommand, write_picture
 from tests.builders.tiny_models import TinyConfig
@@ -95,6 +98,33 @@ def test_json_lines(predict: PredictCommand, tmp_path: Path) -> None:
     assert entities(predict) == entities(predict, "000000000139") == DETECTED
 
 
+def test_boxes_in_memory_are_plain_numbers(tmp_path: Path) -> None:
+    entities = [
+        {"class": f"thing {i}", "score": i / 100, "box": [i + 0.25, 2.5, 90.5, 99]} for i in range(50)
+    ]
+    graphs = [{"image": {"file_name": f"{i}.png"}, "entities": entities} for i in range(200)]
+    file = write(tmp_path, "\n".join(map(json.dumps, graphs)), "graphs.jsonl")
+    tracemalloc.start()
+    try:
+        boxes = BoxesFile.read(file, None)
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Five numbers and a pointer are 48 bytes; as lists of Python's numbers they were above 300.
+    assert held / (200 * 50) < 80 and peak < 1.5 * held
+    assert boxes.of(InputImage(Path("7.png"), "7.png")).boxes[3].tolist() == [3.25, 2.5, 90.5, 99]
+
+
+def test_the_digest_is_of_both_files(tmp_path: Path) -> None:
+    results, coco = write(tmp_path, records(image_id=5)), write(tmp_path, COCO, "coco.json")
+    first = BoxesFile.read(results, coco).digest
+    assert BoxesFile.read(results, coco).digest == first
+    write(tmp_path, {**COCO, "info": {}}, "coco.json")
+    second = BoxesFile.read(results, coco).digest
+    write(tmp_path, records(image_id=5)[:1])
+    assert len({first, second, BoxesFile.read(results, coco).digest}) == 3
+
+
 def test_what_the_command_writes_can_be_given(predict: PredictCommand, tmp_path: Path) -> None:
     predict.output = tmp_path / "first"
     assert predict("--input", tmp_path / "in", "--format", "json", "jsonl") == 0
@@ -152,6 +182,23 @@ def test_images_without_boxes_are_failures(predict: PredictCommand, tmp_path: Pa
     )
 
 
+@pytest.mark.parametrize("boxes", [{}, {"a.png": {**BY_NAME, "scores": [0.5, None]}}], ids=["none", "wrong"])
+def test_progress_counts_images_whose_boxes_can_be_used(
+    predict: PredictCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boxes: Any
+) -> None:
+    counts: list[tuple[int, int]] = []
+
+    def progress(outcomes: Any, unit: str, total: int) -> Any:
+        found = list(outcomes)
+        counts.append((len(found), total))
+        yield from found
+
+    monkeypatch.setattr("reldn_d2.cli.predict.progress", progress)
+    file = write(tmp_path, {**boxes, "000000000139.png": BY_NAME})
+    assert predict("--input", tmp_path / "in", "--boxes", file) == 1
+    assert counts == [(1, 1)]
+
+
 def test_a_name_that_several_images_have_needs_its_folder(
     predict: PredictCommand, tmp_path: Path, capsys: Captured
 ) -> None:
@@ -165,6 +212,27 @@ def test_a_name_that_several_images_have_needs_its_folder(
     assert "000000000139.png can't be used: " in said
     boxes = write(tmp_path, {"a.png": BY_NAME, "more/a.png": BY_NAME, "000000000139": BY_NAME})
     assert predict("--input", tmp_path / "in", "--boxes", boxes, "--overwrite") == 0
+
+
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        (["a", "a.png"], "has boxes of 'a.png' and of 'a', which both are this image: put them together"),
+        (
+            ["x/a.png", "y/a.png"],
+            "has boxes of 'x/a.png' and of 'y/a.png', and does not say which one",
+        ),
+        (["x/a.png", "a.png"], ""),
+    ],
+    ids=["two names", "two folders", "one name and a folder"],
+)
+def test_several_names_that_may_be_one_image(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured, boxes: list[str], message: str
+) -> None:
+    file = write(tmp_path, dict.fromkeys(boxes, BY_NAME))
+    image = tmp_path / "in" / "a.png"
+    assert predict("--input", image, "--boxes", file) == bool(message)
+    assert message in capsys.readouterr().err
 
 
 def test_unknown_classes(predict: PredictCommand, tmp_path: Path, capsys: Captured) -> None:
@@ -243,6 +311,12 @@ BROKEN: dict[str, tuple[Any, str]] = {
         "record 0 has the score 75: scores are from",
     ),
     "images without id": ({"images": [{}], "annotations": []}, "images[0] has no 'id' and 'file_name'"),
+    "an id twice": ({**COCO, "categories": CATEGORIES[:1] * 2}, "categories have the id 7 twice"),
+    "a file_name twice": (
+        {**COCO, "images": [{"id": i, "file_name": "a.png"} for i in (1, 2)]},
+        "images have the file_name 'a.png' twice",
+    ),
+    "a key twice": ('{"a.png": {"boxes": []}, "a.png": {"boxes": []}}', "the key 'a.png' occurs twice"),
     "annotations": ({"images": [], "annotations": 1}, "has another form than these"),
     "graph without name": ({"entities": []}, "graph 0 has no image.file_name"),
     "graph twice": ([GRAPH, GRAPH], "graph 1 is of 'a.png', as an earlier graph"),

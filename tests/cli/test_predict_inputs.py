@@ -144,6 +144,31 @@ def test_drawings_never_become_input(predict: PredictCommand, tmp_path: Path, ca
     )
 
 
+def test_pictures_of_the_user_in_the_output_folder_are_refused(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured
+) -> None:
+    folder = tmp_path / "in"
+    predict.output = folder / "sub"
+    write_picture(folder / "1.png")
+    predict.output.mkdir()
+    # An empty folder is nothing to speak of.
+    assert names(folder, output=predict.output) == ["1.png"] and not capsys.readouterr().out
+    image = write_picture(predict.output / "more" / "2.png")
+    content = image.read_bytes()
+    for given in (folder, folder / "**" / "*.png"):
+        for more in ((), ("--overwrite",)):
+            assert line_of_refusal(capsys, *predict.words("--input", given, *more)) == (
+                f"--output {predict.output} lies inside --input and has pictures that this command has not "
+                f"written, such as {image}: choose another folder"
+            )
+    assert predict.results() == ["more"] and image.read_bytes() == content
+
+
+def test_an_empty_text_is_no_input(predict: PredictCommand, capsys: Captured) -> None:
+    message = line_of_refusal(capsys, *predict.words("--input", ""))
+    assert message == '--input "" is no path: name a file or folder ("." is the working directory)'
+
+
 def test_the_output_folder_is_no_input(predict: PredictCommand, tmp_path: Path, capsys: Captured) -> None:
     image = write_picture(predict.output / "a.png")
     linked = tmp_path / "link.png"

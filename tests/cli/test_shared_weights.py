@@ -117,8 +117,9 @@ def test_a_model_of_the_hub_is_fetched_and_kept(saved: Path, hub: LocalHub, tmp_
 
 def test_options_after_the_question_mark(saved: Path, hub: LocalHub, capsys: Captured) -> None:
     digest, other = file_digest(saved / SUMS), "0" * 64
-    hub.repositories[NAME].refs["v1"] = hub.repositories[NAME].refs["main"]
-    assert graph_of(f"{NAME}?revision=v1&sha256={digest}") == graph_of(f"{saved}?sha256={digest}")
+    hub.repositories[NAME].refs["v1+x"] = hub.repositories[NAME].refs["main"]
+    assert graph_of(f"{NAME}?revision=v1+x&sha256={digest}") == graph_of(f"{saved}?sha256={digest}")
+    assert find_weights(f"{NAME}?revision=v1%2Bx") == find_weights(f"{NAME}?revision=v1+x")
     for weights in (f"{NAME}?sha256={other}", f"{saved}?sha256={other}"):
         message = line_of_refusal(capsys, *predict(weights))
         assert f"its {SUMS} has sha256 {digest}, not {other}" in message
@@ -201,6 +202,31 @@ def test_a_recipe_takes_the_same_weights(
     message = line_of_refusal(capsys, *start, saved, "--sha256", "0" * 64)
     assert f"its {SUMS} has sha256 {digest}, not {'0' * 64}" in message
     assert "there is no such file or folder" in line_of_refusal(capsys, *start, "gone.pth")
+
+
+@pytest.mark.parametrize("kind", ["file", "training", "address", "name of Detectron2"])
+def test_trust_is_for_names_of_the_model_zoo(kind: str, tmp_path: Path, capsys: Captured) -> None:
+    training = tmp_path / "training"
+    training.mkdir()
+    (training / "model_final.pth").touch()
+    weights = {
+        "file": training / "model_final.pth",
+        "training": training,
+        "address": "https://host/model.pth",
+        "name of Detectron2": "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml",
+    }[kind]
+    assert line_of_refusal(capsys, *predict(weights), "--trust") == (
+        f"--weights {weights} is no name of this package's model zoo, and --trust is only for these: leave "
+        "--trust (or trust=True) out"
+    )
+
+
+def test_a_digest_is_kept_for_every_kind_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model_final.pth").touch()
+    monkeypatch.setattr(common, "_zoo_address", lambda name: f"https://host/{name}.pkl")
+    options = f"?sha256={'a' * 64}"
+    for weights in (tmp_path, tmp_path / "model_final.pth", "https://host/model.pth", "a/b.yaml"):
+        assert find_weights(f"{weights}{options}").address.endswith(options)
 
 
 def test_the_picture_of_a_model(scenes_tiny: RelationPredictor, work: Path) -> None:

@@ -108,7 +108,7 @@ def test_the_folder_of_a_training_predicts(reldn_folder: Path, tmp_path: Path) -
     cv2.imwrite(str(tmp_path / "a.png"), np.full((60, 80, 3), 128, np.uint8))
     words = ["--weights", reldn_folder, "--output", tmp_path / "graphs", "--score-threshold", "0"]
     assert run_reldn("predict", "--input", tmp_path / "a.png", *words) == 0
-    assert {path.name for path in (tmp_path / "graphs").iterdir()} == {"a.json", "a.png"}
+    assert {path.name for path in (tmp_path / "graphs").iterdir()} == {"a.json", "a.png", "record"}
 
 
 def test_the_folder_of_a_detector_caches_its_detections(detector: Path, capsys: Captured) -> None:

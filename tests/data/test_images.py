@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from detectron2.data.detection_utils import read_image as detectron2_read_image
 from PIL import EpsImagePlugin, Image
 
-from reldn_d2.data.images import read_image, upright_size
+from reldn_d2.data.images import DamagedImageError, read_image, upright_size
 from reldn_d2.data.mapper import NamedFormatsMapper
 from tests.builders.tiny_models import TinyConfig
 
@@ -98,3 +99,24 @@ def test_usual_formats_are_read_as_detectron2_reads_them(tmp_path: Path, ending:
         expected = detectron2_read_image(str(disguised), image_format)
         np.testing.assert_array_equal(read_image(str(disguised), image_format), expected)
     assert upright_size(disguised) == (5, 6)
+
+
+def test_pictures_of_sixteen_bits_become_the_same_picture(tmp_path: Path) -> None:
+    ramp = np.arange(256, dtype=np.uint8)[None].repeat(3, axis=0)
+    for ending in ("png", "tif"):
+        Image.fromarray(ramp.astype(np.uint16) * 257).save(tmp_path / f"deep.{ending}")
+        assert np.array_equal(read_image(str(tmp_path / f"deep.{ending}"), "L")[..., 0], ramp)
+
+
+@pytest.mark.parametrize("kind", ["int32", "float32"])
+def test_pictures_of_no_known_range_are_refused(tmp_path: Path, kind: str) -> None:
+    Image.fromarray(np.ones((3, 4), dtype=kind)).save(tmp_path / "deep.tif")
+    with pytest.raises(ValueError, match=r"deep\.tif .* numbers of 32 bits .* convert it to 8 bits"):
+        read_image(str(tmp_path / "deep.tif"), "BGR")
+
+
+def test_a_pipe_is_no_image(tmp_path: Path) -> None:
+    """Opening it would wait for ever."""
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(DamagedImageError, match=r"a\.png cannot be read \(it is a pipe or a device"):
+        read_image(str(tmp_path / "a.png"), "BGR")

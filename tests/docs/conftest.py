@@ -79,12 +79,10 @@ def workspace_demo(trained: Path, tmp_path: Path) -> Variables:
 
 @pytest.fixture
 def workspace_use(tmp_path: Path) -> Variables:
-    """A scene, and a folder with two more and a file that is no image."""
-    below = tmp_path / "photos" / "more"
-    below.mkdir(parents=True)
-    targets = (tmp_path / "scene.png", tmp_path / "photos" / "a.png", below / "b.png")
-    for target, image in zip(targets, DatasetCatalog.get("reldn_scenes_tiny_test"), strict=False):
-        shutil.copy(image["file_name"], target)
+    """A folder with a photo, and a file that is no image. docs/use.md makes the rest itself."""
+    (tmp_path / "photos" / "more").mkdir(parents=True)
+    image = DatasetCatalog.get("reldn_scenes_tiny_test")[0]
+    shutil.copy(image["file_name"], tmp_path / "photos" / "more" / "b.png")
     (tmp_path / "photos" / "notes.md").write_text("no image")
     return {}
 

@@ -104,21 +104,23 @@ def assert_is_a_run(folder: Path) -> None:
 
 @promises("README.md", "use")
 def own_photo(folder: Path, variables: Variables) -> None:
-    assert {file.name for file in (folder / "predictions").glob("*.png")} >= {"a.png", "b.png"}
-    assert "relationships" in json.loads((folder / "predictions" / "b.json").read_text())
+    assert_files(folder / "predictions", "sample.png", "sample.json", "b.png", "b.json")
+    assert str(variables["result"].best(1)[0]) == "person 2 wears hat 0 (1.00)"
 
 
 @promises("docs/use.md", "use")
 def recipes(folder: Path, variables: Variables) -> None:
-    assert_files(folder / "predictions", "scene.json", "scene.png")
+    assert_files(folder / "predictions", "sample.json", "sample.png")
     graphs = [json.loads(line) for line in (folder / "graphs" / "graphs.jsonl").read_text().splitlines()]
-    assert {graph["image"]["file_name"] for graph in graphs} == {"a.png", "more/b.png"}
-    assert (folder / "graphs" / "triplets.csv").read_text().count("\n") > 2
+    assert {graph["image"]["file_name"] for graph in graphs} == {"one.png", "two.png", "more/b.png"}
+    assert "person,holds,cup" in (folder / "graphs" / "triplets.csv").read_text()
     assert_files(folder, "drawing.png", "my-model/SHA256SUMS")
     with_boxes = json.loads((folder / "with_boxes" / "scene.json").read_text())
     assert [entity["class"] for entity in with_boxes["entities"]] == ["person", "cup"]
-    assert [entity.name for entity in variables["result"].entities] == ["person", "cup"]
-    assert len(variables["results"]) == len(variables["paths"]) == 2
+    assert with_boxes["relationships"][0]["predicate"] == "holds"
+    found = variables["result"].relationships[0]
+    assert (found.subject.name, found.predicate, found.object.name) == ("person", "holds", "cup")
+    assert len(variables["results"]) == len(variables["paths"]) == 3
     assert variables["again"].info.license == "cc-by-4.0"
 
 

@@ -5,8 +5,10 @@ import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
 from typing import Any
+from weakref import ref
 
 import cv2
 import numpy as np
@@ -259,21 +261,49 @@ def test_one_image_that_fails_stops_no_other(
         predictor([photo, np.full_like(photo, 255)])
 
 
+def test_what_holds_the_memory_of_a_failed_image_is_freed(
+    predictor: RelationPredictor, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a list of outcomes would keep the feature maps of every image that failed."""
+    maps: list[Any] = []
+
+    def fails(*args: Any, **options: Any) -> Any:
+        feature_map = torch.zeros(3)
+        maps.append(ref(feature_map))
+        raise RuntimeError("not enough memory")
+
+    monkeypatch.setattr(type(predictor.model), "inference", fails)
+    outcomes = list(predictor.stream([photo, photo], batch_size=2))
+    assert [str(outcome.error) for outcome in outcomes] == ["not enough memory"] * 2
+    assert len(maps) == 3 and not any(kept() is not None for kept in maps)
+
+
+def test_whatever_is_wrong_with_one_image(predictor: RelationPredictor, photo: np.ndarray) -> None:
+    requests: list[Any] = [photo, Request(photo, "boxes"), {}, photo]  # type: ignore[arg-type]
+    outcomes = {outcome.position: outcome.error for outcome in predictor.stream(requests, batch_size=1)}
+    assert [position for position, error in outcomes.items() if error] == [1, 2]
+
+
 def test_no_image_and_no_batch(predictor: RelationPredictor, photo: np.ndarray) -> None:
     assert predictor([]) == []
     with pytest.raises(ValueError, match="batch_size is 0"):
         predictor([photo], batch_size=0)
 
 
-def test_threads(predictor: RelationPredictor) -> None:
-    """Calls of all tasks at the same time answer as one after the other."""
+def test_threads(predictor: RelationPredictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls of different tasks that are in the model at the same time answer as one after the other."""
     calls = [
-        (scene["file_name"], given_in(task, scene))
-        for scene in scenes(4)
-        for task in ("sgdet", "prdcls", "sgcls")
+        (scene["file_name"], given_in(task, scene)) for scene in scenes(3) for task in ("sgdet", "prdcls")
     ]
     expected = [values(predictor(image, **given)) for image, given in calls]
-    with ThreadPoolExecutor(4) as pool:
+    inference, both = type(predictor.model).inference, Barrier(2, timeout=600)
+
+    def together(model: Any, *args: Any, **options: Any) -> Any:
+        both.wait()
+        return inference(model, *args, **options)
+
+    monkeypatch.setattr(type(predictor.model), "inference", together)
+    with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda call: values(predictor(call[0], **call[1])), calls))
     assert found == expected
 
@@ -341,7 +371,10 @@ NOT_IMAGES: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
     "a batch": (lambda x: x[None], "give several images as a list"),
     "tensor, channels last": (torch.from_numpy, r"permute\(2, 0, 1\)"),
     "tensor from 0 to 1": (lambda x: torch.from_numpy(x).permute(2, 0, 1) / 255, "torch.float32 from 0 to 1"),
-    "deep": (lambda x: Image.fromarray(x[..., 0].astype(np.uint16)), "mode 'I;16'"),
+    "deep": (lambda x: Image.fromarray(x[..., 0].astype(np.int32)), "mode 'I'"),
+    "encoded": (lambda x: cv2.imencode(".png", x)[1].reshape(-1), "cv2.imdecode reads it"),
+    "texts": (lambda x: np.array(["a.png"]), "not an array of shape"),
+    "bfloat16": (lambda x: torch.zeros(3, 4, 4, dtype=torch.bfloat16), "not a torch.bfloat16 tensor"),
     "floats": (lambda x: Image.fromarray(x[..., 0] / np.float32(255)), "mode 'F'"),
 }
 
@@ -356,10 +389,10 @@ def test_what_is_no_image(predictor: RelationPredictor, photo: np.ndarray, name:
 
 
 def test_files_that_are_no_images(predictor: RelationPredictor, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"missing\.png"):
+    with pytest.raises(FileNotFoundError, match=r"missing\.png: there is no such file: check the path"):
         predictor(tmp_path / "missing.png")
     (tmp_path / "text.png").write_text("a text")
-    with pytest.raises(ValueError, match=r"text\.png"):
+    with pytest.raises(ValueError, match=r"text\.png cannot be read .*: it is damaged, or no image"):
         predictor(str(tmp_path / "text.png"))
 
 
@@ -383,7 +416,7 @@ def test_given_boxes_keep_their_order(predictor: RelationPredictor, photo: np.nd
         {"boxes": BOXES, "classes": classes},
         {"boxes": BOXES.tolist(), "classes": [predictor.thing_classes.index(name) for name in classes]},
         {"boxes": torch.tensor(BOXES), "classes": np.array(classes), "scores": [0.2, 0.9, 0.5]},
-        {"boxes": GivenBoxes.of(BOXES, classes, [0.2, 0.9, 0.5])},
+        {"boxes": GivenBoxes(BOXES, classes, [0.2, 0.9, 0.5])},
     ):
         found = predictor(photo, **given)
         np.testing.assert_allclose(boxes_of(found), BOXES, rtol=1e-5)
@@ -415,6 +448,7 @@ WRONG_BOXES: dict[str, tuple[dict[str, Any], str]] = {
         {"boxes": BOXES / [200, 120, 200, 120]},
         r"shares of the image do: multiply .* \(200, 120, 200, 120\)",
     ),
+    "shares with rounding": ({"boxes": [[-0.001, 0.1, 0.5, 1.0000001]]}, "shares of the image do"),
     "xywh": ({"boxes": [[120, 10, 60, 80]]}, r"box 0 is \(120, 10, 60, 80\), .* If these are \(x, y, width"),
     "outside": (
         {"boxes": [*BOXES, [300, 10, 400, 20]]},
@@ -435,8 +469,14 @@ WRONG_BOXES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an index": ({"boxes": BOXES, "classes": [0, 1, 6]}, "no class 6: its classes are 0 to 5"),
     "minus one": ({"boxes": BOXES, "classes": [0, 1, -1]}, "no class -1"),
+    "a flag": ({"boxes": BOXES, "classes": [np.True_, 0, 1]}, "is no class"),
+    "no class": ({"boxes": BOXES, "classes": [0, None, 1]}, "None is no class"),
+    "bytes": ({"boxes": BOXES, "classes": [0, b"cup", 1]}, "b'cup' is no class"),
+    "infinity": ({"boxes": BOXES, "classes": [0, np.inf, 1]}, "inf is no class"),
+    "one class": ({"boxes": BOXES, "classes": 0}, "classes are one for each box, not 0"),
+    "a generator": ({"boxes": (box for box in BOXES)}, "boxes are numbers, not generator"),
     "half a class": ({"boxes": BOXES, "classes": [0.5, 1, 2]}, "0.5 is no class"),
-    "a text as classes": ({"boxes": BOXES, "classes": "cup"}, "not the text 'cup'"),
+    "a text as classes": ({"boxes": BOXES, "classes": "cup"}, "one for each box, not 'cup'"),
     "too few classes": ({"boxes": BOXES, "classes": ["cup"]}, "3 boxes, but 1 classes"),
     "too few scores": ({"boxes": BOXES, "classes": [0, 1, 2], "scores": [1]}, "3 boxes, but 1 scores"),
     "scores without classes": ({"boxes": BOXES, "scores": [1, 1, 1]}, "give the classes too"),
@@ -460,8 +500,16 @@ def test_lists_of_other_lengths(predictor: RelationPredictor, photo: np.ndarray)
         predictor([photo, photo], boxes=[BOXES, [1, 2, 3]])
 
 
+def test_requests_take_boxes_as_calls_do(predictor: RelationPredictor, photo: np.ndarray) -> None:
+    (outcome,) = predictor.stream([Request(photo, BOXES.tolist())])
+    assert outcome.prediction is not None
+    assert values(outcome.prediction) == values(predictor(photo, boxes=BOXES))
+    with pytest.raises(ValueError, match=r"'a\.png' is one image"):
+        predictor.stream("a.png")
+
+
 def test_some_images_have_boxes(predictor: RelationPredictor, photo: np.ndarray) -> None:
-    requests = [photo, Request(photo, GivenBoxes.of(BOXES)), Request(photo)]
+    requests = [photo, Request(photo, GivenBoxes(BOXES)), Request(photo)]
     found = {x.position: x.prediction for x in predictor.stream(requests, batch_size=8)}
     assert {position: prediction.task for position, prediction in found.items() if prediction} == {
         0: "sgdet",
@@ -514,13 +562,25 @@ def test_boxes_of_other_detectors_that_lack_something() -> None:
         GivenBoxes.from_coco([record], {1: "cup"})
     with pytest.raises(ValueError, match="record 1 of the COCO results has no 'score'"):
         GivenBoxes.from_coco([record, {"bbox": [1, 2, 3, 4], "category_id": 5}], {5: "cup"})
+    with pytest.raises(ValueError, match="record 0 of the COCO results has no 'bbox'"):
+        GivenBoxes.from_coco(["cup"], {5: "cup"})  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="record 0 of the COCO results has no 'score'"):
+        GivenBoxes.from_coco([{"bbox": [1, 2, 3, 4], "category_id": 5}, record], {5: "cup"})
+    with pytest.raises(ValueError, match="label -1 has no name"):
+        GivenBoxes.from_coco([{**record, "category_id": -1}], ["cup"])
+    with pytest.raises(ValueError, match="label None has no name"):
+        GivenBoxes.from_coco([{**record, "category_id": None}], {5: "cup"})
+    with pytest.raises(ValueError, match="has four numbers"):
+        GivenBoxes.from_coco([{**record, "bbox": [1, 2, 3, 4, 5]}], {5: "cup"})
+    with pytest.raises(ValueError, match="has labels too"):
+        GivenBoxes.from_torchvision({"boxes": torch.zeros(0, 4), "scores": torch.zeros(0)}, [])
     with pytest.raises(ValueError, match="has no boxes: give the result of a detector"):
         GivenBoxes.from_ultralytics(SimpleNamespace(boxes=None, names={}))
     nameless = SimpleNamespace(xyxy=BOXES, class_id=np.array([1, 2, 3]), confidence=None, data={})
     with pytest.raises(ValueError, match="no names of classes"):
         GivenBoxes.from_supervision(nameless)
     with pytest.raises(ValueError, match="only boxes whose classes are names"):
-        GivenBoxes.of(BOXES, [1, 2, 3]).only(["cup"])
+        GivenBoxes(BOXES, [1, 2, 3]).only(["cup"])
 
 
 def test_a_detector_of_torchvision(predictor: RelationPredictor, photo: np.ndarray) -> None:
@@ -562,7 +622,11 @@ def test_a_result_says_what_its_tensors_say(predictor: RelationPredictor, photo:
     middle = found.relationships[len(best) // 2].score
     assert all(x.score >= middle for x in found.best(score_threshold=middle))
     first = found.relationships[0]
-    assert str(first) == f"{first.subject.name} {first.predicate} {first.object.name} ({first.score:.2f})"
+    ends = [f"{entity.name} {entity.index}" for entity in (first.subject, first.object)]
+    assert str(first) == f"{ends[0]} {first.predicate} {ends[1]} ({first.score:.2f})"
+    for threshold in (-0.1, 2, float("nan")):
+        with pytest.raises(ValueError, match=r"score_threshold is .*: use 0 to 1"):
+            found.best(score_threshold=threshold)
     assert str(first) in repr(found)
 
 
@@ -576,6 +640,8 @@ def test_a_head_that_does_not_say_the_score_of_predicates(
         thing_classes=predictor.thing_classes, predicate_classes=predictor.predicate_classes, source=photo,
     )  # fmt: skip
     assert [x.predicate_score for x in other.relationships] == pytest.approx(expected, rel=1e-4)
+    assert not any("predicate_score" in x for x in other.to_dict()["relationships"])
+    assert not any("predicate_score" in data for *_, data in other.to_networkx().edges(data=True))
 
 
 def without(instances: Instances, name: str) -> Instances:
@@ -596,6 +662,10 @@ def test_plain_data_and_graphs(predictor: RelationPredictor, photo: np.ndarray, 
     ]
     edges = {(u, v, key): data["score"] for u, v, key, data in graph.edges(keys=True, data=True)}
     assert edges == {(x["subject"], x["object"], x["predicate"]): x["score"] for x in plain["relationships"]}
+    of_predicates = {(u, v, key): x["predicate_score"] for u, v, key, x in graph.edges(keys=True, data=True)}
+    assert of_predicates == {
+        (x.subject.index, x.object.index, x.predicate): x.predicate_score for x in found.best(5)
+    }
     with pytest.raises(ValueError, match="top_k is 0"):
         found.to_dict(top_k=0)
 
@@ -609,6 +679,16 @@ def test_drawings(predictor: RelationPredictor, photo: np.ndarray, tmp_path: Pat
     assert drawings[0].shape == (480, 800, 3)
 
 
+def test_a_picture_that_has_changed_is_not_drawn_on(
+    predictor: RelationPredictor, photo: np.ndarray, tmp_path: Path
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), photo)
+    found = predictor(tmp_path / "a.png")
+    cv2.imwrite(str(tmp_path / "a.png"), photo[:50, :60])
+    with pytest.raises(ValueError, match=r"a\.png has 60 x 50 pixels now, and had 200 x 120"):
+        found.draw()
+
+
 def test_a_result_in_a_notebook(scenes_tiny: RelationPredictor) -> None:
     sample = zoo_entry("scenes-tiny").sample
     assert sample is not None
@@ -616,6 +696,9 @@ def test_a_result_in_a_notebook(scenes_tiny: RelationPredictor) -> None:
     page, shown = found._repr_html_(), found.to_dict(top_k=10, score_threshold=0.1)["relationships"]
     assert page.count("<tr>") == 1 + len(shown) > 2 and "data:image/jpeg;base64," in page
     assert f"the best {len(shown)} relationships" in page
+    found.source = "gone.png"
+    page = found._repr_html_()
+    assert page.count("<tr>") == 1 + len(shown) and "<img" not in page
     found.thing_classes = tuple(f"<script>{name}" for name in scenes_tiny.thing_classes)
     assert "<script>" not in found._repr_html_() and "&lt;script&gt;" in found._repr_html_()
 

@@ -89,7 +89,7 @@ def test_given_boxes(run: Path, tiny_config: TinyConfig, capsys: Captured) -> No
         assert ("6 given boxes in 6 images reached beyond" in capsys.readouterr().out) == bool(given["boxes"])
         for image, graph in zip(images(run), graphs, strict=True):
             expected = predictor(
-                image, boxes=GivenBoxes.of(given["boxes"], given.get("classes"), given.get("scores"))
+                image, boxes=GivenBoxes(given["boxes"], given.get("classes"), given.get("scores"))
             )
             assert graph["entities"] == expected.to_dict()["entities"]
             assert graph["relationships"] == expected.to_dict(top_k=20)["relationships"]
@@ -113,6 +113,9 @@ def test_tables_have_the_rows_of_the_graphs(run: Path) -> None:
         )
         assert (row["subject_id"], row["object_id"]) == (subject["id"], target["id"])
         assert (row["subject_score"], row["object_score"]) == (subject["score"], target["score"])
+        assert row["predicate_score"] == found["predicate_score"]
+        parts = row["subject_score"] * row["predicate_score"] * row["object_score"]
+        assert row["score"] == pytest.approx(parts, rel=1e-5)
         corners = ("x0", "y0", "x1", "y1")
         assert [row[f"subject_{corner}"] for corner in corners] == subject["box"]
         assert [row[f"object_{corner}"] for corner in corners] == target["box"]

@@ -13,14 +13,16 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from detectron2.config import CfgNode
 
 from reldn_d2.cli.prediction import record
 from reldn_d2.cli.prediction.formats import FORMATS, drawings, triplet_parts
+from reldn_d2.engine import load_config
 from reldn_d2.engine.folder_lock import LOCK_FILE, release
 from tests.builders.commands import Captured, line_of_refusal, usage_error
 from tests.builders.fake_predictor import FakePredictor, PredictCommand, write_picture
 from tests.builders.forks import in_child, kill_myself, running_child
-from tests.builders.tiny_models import TinyConfig
+from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig
 
 IMAGES = 6
 ALL = ("--format", *FORMATS)
@@ -28,14 +30,19 @@ ALL = ("--format", *FORMATS)
 
 @pytest.fixture
 def predict(tmp_path: Path, tiny_config: TinyConfig, monkeypatch: pytest.MonkeyPatch) -> PredictCommand:
+    """See `command_with_images`."""
+    return command_with_images(tmp_path, tiny_config(), monkeypatch)
+
+
+def command_with_images(folder: Path, config: CfgNode, monkeypatch: pytest.MonkeyPatch) -> PredictCommand:
     """The command with six images, one of which can't be used. Everything is committed at once."""
     for number in range(IMAGES):
-        write_picture(tmp_path / "in" / f"{number}.png", 40 * number, rows=13 if number == 3 else 40)
+        write_picture(folder / "in" / f"{number}.png", 40 * number, rows=13 if number == 3 else 40)
     for kind in FORMATS.values():
         monkeypatch.setattr(kind, "period", 0.0)
     # What is drawn makes no difference here, and takes most of the time.
     monkeypatch.setattr(drawings, "draw_scene_graph", lambda picture, *_, **__: picture)
-    return PredictCommand(tmp_path, tiny_config(), monkeypatch)
+    return PredictCommand(folder, config, monkeypatch)
 
 
 def rows(files: dict[str, bytes]) -> list[dict[str, Any]]:
@@ -89,14 +96,26 @@ PLACES: list[tuple[Any, str]] = [
 ]
 
 
-# How many there are is tested below. The distance is a prime, so that kills come at every kind of place.
-MOMENTS, DISTANCE = 216, 19
+@pytest.fixture(scope="module")
+def moments(tmp_path_factory: pytest.TempPathFactory) -> int:
+    """How many moments `watch` counts in a whole run."""
+    folder, found = tmp_path_factory.mktemp("moments"), list[int]()
+    config = load_config(str(REPOSITORY / "configs" / "scenes" / "reldn.yaml"), [*TINY, "MODEL.WEIGHTS", ""])
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        predict = command_with_images(folder, config, monkeypatch)
+        watch(monkeypatch, PLACES, found.append)
+        assert predict("--input", folder / "in", *ALL) == 1
+    assert len(found) > IMAGES * len(PLACES)
+    return len(found)
 
 
-@pytest.mark.parametrize("moment", range(1, MOMENTS, DISTANCE))
+@pytest.mark.parametrize("part", range(12))
 def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(
-    moment: int, predict: PredictCommand, whole: dict[str, bytes], tmp_path: Path
+    part: int, predict: PredictCommand, whole: dict[str, bytes], tmp_path: Path, moments: int
 ) -> None:
+    # Multiples of the golden ratio are spread over the whole run, and fall in step with no image.
+    moment = 1 + int(part * 0.618034 % 1 * moments)
+
     def until_killed() -> int:
         with pytest.MonkeyPatch.context() as monkeypatch:
             watch(monkeypatch, PLACES, lambda count: kill_myself() if count == moment else None)
@@ -121,14 +140,6 @@ def before(output: Path) -> int:
     return kinds[:last].count("image")
 
 
-def test_the_kills_above_come_until_the_end(predict: PredictCommand, tmp_path: Path) -> None:
-    moments: list[int] = []
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        watch(monkeypatch, PLACES, moments.append)
-        assert predict("--input", tmp_path / "in", *ALL) == 1
-    assert len(moments) == MOMENTS
-
-
 def test_a_torn_line_of_the_journal_is_ignored(
     predict: PredictCommand, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -139,6 +150,8 @@ def test_a_torn_line_of_the_journal_is_ignored(
     third = [found.end() for found in re.finditer(rb'{"positions".*\n', content)][3]
     for cut in (third, third + 1, third + 40, content.index(b"\n", third) + 1):
         journal.write_bytes(content[:cut])
+        for path in [*predict.output.glob("[45].*")]:
+            path.unlink()
         FakePredictor.seen.clear()
         assert predict("--input", tmp_path / "in", *ALL, "--resume") == 1
         assert [Path(name).name for name in FakePredictor.seen] == ["3.png", "4.png", "5.png"]
@@ -195,10 +208,14 @@ def test_a_full_disk_is_one_line_and_finished_images_are_kept(
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
         return predict("--input", tmp_path / "in", *formats)
 
-    said = tmp_path / "said"
+    said, shown = tmp_path / "said", tmp_path / "shown"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("reldn_d2.cli.common.say", lambda text, error=False: said.write_text(text))
+        patch.setattr("reldn_d2.cli.predict.say", lambda text, error=False: shown.write_text(text))
         assert in_child(predict_on_a_small_disk).value == 2
+    bad = f"{tmp_path / 'in' / '3.png'}"
+    assert shown.read_text() == f"{bad} can't be used: 13 rows are bad luck"
+    assert bad in (predict.output / "failures.csv").read_text()
     done = before(predict.output)
     assert done == IMAGES - 2
     assert said.read_text() == (
@@ -252,6 +269,41 @@ def test_one_photo_after_the_other(predict: PredictCommand, tmp_path: Path) -> N
     assert [name for name in found if found[name] != again[name]] == ["1.png"]
     assert predict("--input", first, second, other, "--resume") == 0
     assert len(FakePredictor.seen) == 4 and predict.files() == again
+
+
+def test_an_image_that_was_fine_in_an_earlier_run_can_fail(predict: PredictCommand, tmp_path: Path) -> None:
+    image, other = tmp_path / "in" / "1.png", tmp_path / "in" / "2.png"
+    assert predict("--input", image, other) == 0
+    content = image.read_bytes()
+    image.write_bytes(b"no picture")
+    for more in ((), ("--resume",)):
+        assert predict("--input", image, *more) == 1
+        # Its files were those of another picture.
+        assert predict.results() == ["2.json", "2.png", "failures.csv"]
+    image.write_bytes(content)
+    assert predict("--input", image, other, "--resume") == 0
+    assert Path(FakePredictor.seen[-1]).name == "1.png"
+    assert predict.results() == ["1.json", "1.png", "2.json", "2.png"]
+
+
+def test_a_stopped_repetition_does_the_others_again(predict: PredictCommand, tmp_path: Path) -> None:
+    names = ("0.png", "1.png", "2.png")
+    inner = write_picture(tmp_path / "in" / "sub" / "1.png")
+    assert predict("--input", tmp_path / "in" / "1.png") == 0
+    images = [*(tmp_path / "in" / name for name in names), inner]
+    assert predict("--input", *images) == 0
+    first = predict.files()
+    for image in images:
+        write_picture(image, 130, rows=17 if image.name == "2.png" else 60)
+    assert predict("--input", *images) == 130
+    write_picture(images[2], 130, rows=60)
+    FakePredictor.seen.clear()
+    assert predict("--input", *images, "--resume") == 0
+    assert FakePredictor.seen == [str(image) for image in images[2:]]
+    found = predict.files()
+    # Every image has kept the name of its files.
+    assert found.keys() == first.keys()
+    assert all(json.loads(found[name])["image"]["height"] == 60 for name in found if name.endswith("json"))
 
 
 @pytest.mark.parametrize(
@@ -311,6 +363,29 @@ def test_files_without_a_record_are_not_replaced(
     assert b"mine" not in predict.files()[name] or name == "2.PNG"
 
 
+def test_files_with_the_name_of_an_image_that_failed_are_not_replaced(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured
+) -> None:
+    words = ("--input", tmp_path / "in", "--format", "json")
+    assert predict(*words) == 1
+    (predict.output / "3.json").write_text("mine")
+    assert predict(*words, "--top-k", "3", "--overwrite") == 1
+    assert (predict.output / "3.json").read_text() == "mine"
+    write_picture(tmp_path / "in" / "3.png")
+    message = line_of_refusal(capsys, *predict.words(*words, "--top-k", "3", "--resume"))
+    assert "has 1 files that would be replaced, such as 3.json" in message
+    assert (predict.output / "3.json").read_text() == "mine"
+
+
+def test_parts_of_others_are_not_deleted(predict: PredictCommand, tmp_path: Path) -> None:
+    part = predict.output / "triplets.parquet" / "part-mine.parquet"
+    part.parent.mkdir(parents=True)
+    part.write_text("mine")
+    for more in ((), ("--top-k", "3")):
+        assert predict("--input", tmp_path / "in", "--format", "parquet", "--overwrite", *more) == 1
+        assert part.read_text() == "mine"
+
+
 def test_files_of_others_beside_recorded_results_are_not_replaced(
     predict: PredictCommand, tmp_path: Path, capsys: Captured
 ) -> None:
@@ -333,6 +408,28 @@ def test_resume_takes_new_images_too(predict: PredictCommand, tmp_path: Path) ->
     # The finished image keeps its name, the other one gets more of its path.
     assert "1.json" in predict.results() and any("new_1.png.json" in name for name in predict.results())
     assert len((predict.output / "graphs.jsonl").read_text().splitlines()) == 6
+
+
+def test_an_image_is_the_same_however_it_is_given(
+    predict: PredictCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("--format", "json", "jsonl")
+    assert predict("--input", "in", *words) == 1
+    first = predict.files()
+    FakePredictor.seen.clear()
+    for given in (tmp_path / "in", "in/../in", "./in/*.png"):
+        assert predict("--input", given, *words, "--resume") == 1
+        assert predict.files().keys() == first.keys()
+    assert {Path(name).name for name in FakePredictor.seen} == {"3.png"}  # it failed, and is tried again
+    # From another working directory, the same words name another image, which is called by its whole path.
+    other = write_picture(tmp_path / "elsewhere" / "in" / "1.png")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert predict("--input", "in", *words, "--resume") == 0
+    graphs = map(json.loads, (predict.output / "graphs.jsonl").read_text().splitlines())
+    assert [graph["image"]["file_name"] for graph in graphs] == [
+        *("0.png", "1.png", "2.png", "4.png", "5.png", str(other))
+    ]
 
 
 def test_changed_images_keep_their_results_and_are_named(

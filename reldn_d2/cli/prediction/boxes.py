@@ -1,17 +1,25 @@
 """The boxes of --boxes: from COCO's files, from graphs that `reldn predict` wrote, or by file name."""
 
+import hashlib
 import json
+import math
+import sys
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+from detectron2.structures import BoxMode
+
 from reldn_d2.engine import GivenBoxes
+from reldn_d2.engine.prediction.given_boxes import nearest_classes
 from reldn_d2.utils.io import digest
-from reldn_d2.utils.json_files import is_box, read_json, read_text
+from reldn_d2.utils.json_files import is_box, parse_json
 from reldn_d2.utils.plain_text import say, visible
+from reldn_d2.utils.system_errors import explained
 
 from .images import InputImage
 
@@ -27,33 +35,44 @@ _FORMS = (
 _Key = str | int
 
 
+# A file may have millions of boxes, so they are held as plain numbers, which need an eighth of the memory
+# that lists need.
 @dataclass
 class _Rows:
     """The boxes of one image, as they stand in the file.
 
     Attributes:
-        boxes: XYXY in pixels.
-        classes, scores: one for each box; None where the file has none.
+        mode: what the numbers of a box are.
+        numbers: four for each box, in pixels.
+        classes: one for each box; None where the file has none.
+        scores: one for each box; NaN where the file has none.
         problem: what is wrong with the first box that can't be used; empty if nothing is.
     """
 
-    boxes: list[list[float]] = field(default_factory=list)
+    mode: BoxMode = BoxMode.XYXY_ABS
+    numbers: "array[float]" = field(default_factory=lambda: array("d"))
     classes: list[str | int | None] = field(default_factory=list)
-    scores: list[float | None] = field(default_factory=list)
+    scores: "array[float]" = field(default_factory=lambda: array("d"))
     problem: str = ""
 
-    def add(self, box: list[float], name: str | int | None, score: float | None) -> None:
-        self.boxes.append(box)
-        self.classes.append(name)
-        self.scores.append(score)
+    def add(self, box: Iterable[float], name: str | int | None, score: float | None) -> None:
+        self.numbers.extend(box)
+        # Each name is in memory once.
+        self.classes.append(sys.intern(name) if isinstance(name, str) else name)
+        self.scores.append(math.nan if score is None else score)
 
     def without(self, unknown: set[str | int | None]) -> "_Rows":
         """The rows of other classes."""
-        kept = _Rows(problem=self.problem)
-        for box, name, score in zip(self.boxes, self.classes, self.scores, strict=True):
+        kept = _Rows(self.mode, problem=self.problem)
+        for place, name in enumerate(self.classes):
             if name not in unknown:
-                kept.add(box, name, score)
+                kept.add(self.numbers[4 * place : 4 * place + 4], name, self.scores[place])
         return kept
+
+    def corners(self) -> "np.ndarray[Any, np.dtype[np.float64]]":
+        """(E, 4) XYXY in pixels."""
+        boxes = np.array(self.numbers).reshape(-1, 4)
+        return np.asarray(BoxMode.convert(boxes, self.mode, BoxMode.XYXY_ABS))
 
 
 class BoxesFile:
@@ -76,6 +95,10 @@ class BoxesFile:
         files = [(key.rpartition("/")[2], key) for key in rows if isinstance(key, str)]
         number = Counter(name for name, _ in files)
         self._by_file_name: dict[_Key, _Key] = {name: key for name, key in files if number[name] == 1}
+        self._ambiguous: dict[str, list[str]] = {}
+        for name, key in files:
+            if number[name] > 1:
+                self._ambiguous.setdefault(name, []).append(key)
         self._shared: Counter[_Key] = Counter()
         self._used: set[_Key] = set()
 
@@ -94,9 +117,14 @@ class BoxesFile:
         for option, file in (("--boxes", path), ("--annotations", annotations)):
             if file is not None and not file.is_file():
                 raise FileNotFoundError(f"{option} {file}: there is no such file")
-        content = list(_lines_of(path)) if path.suffix.lower() in _LINES else read_json(path)
-        names, uses_names = _Names.read(annotations), False
-        if isinstance(content, Mapping) and {"images", "annotations"} <= content.keys():
+        hashes = [hashlib.sha256() for _ in (path, annotations)]
+        names, uses_names = _Names({}, {}), False
+        if annotations is not None:
+            names = _Names.of(_json_of(annotations, hashes[1]), annotations)
+        content = None if path.suffix.lower() in _LINES else _json_of(path, hashes[0])
+        if path.suffix.lower() in _LINES:
+            rows = _from_graphs(path, _lines_of(path, hashes[0]))
+        elif isinstance(content, Mapping) and {"images", "annotations"} <= content.keys():
             names = _Names.of(content, path)
             rows = _from_records(path, content["annotations"], names)
         elif isinstance(content, Mapping) and "entities" in content:
@@ -111,8 +139,7 @@ class BoxesFile:
             raise ValueError(f"--boxes {path} has another form than these: {_FORMS}")
         if annotations is not None and not uses_names:
             raise ValueError(f"--annotations {annotations} is for COCO results, which --boxes {path} is not")
-        files = [path.read_bytes(), *([] if annotations is None else [annotations.read_bytes()])]
-        return cls(f"--boxes {path}", rows, digest(files))
+        return cls(f"--boxes {path}", rows, digest(found.digest() for found in hashes))
 
     def fit(self, images: Sequence[InputImage], thing_classes: Sequence[str], *, drop_unknown: bool) -> None:
         """Prepares the boxes for some images and a model.
@@ -142,11 +169,18 @@ class BoxesFile:
         """What the file calls an image.
 
         Raises:
-            ValueError: it has no boxes for this image, or several images share the name that it has.
+            ValueError: it has no boxes for this image, several images share the name that it has, or it has
+                several names of this image.
         """
-        key = next((key for key in _long_names(image) if key in self._rows), None)
-        if key is not None:
-            return key
+        own = [*_long_names(image), *(name for name in _short_names(image) if self._shared[name] == 1)]
+        keys = list(dict.fromkeys(key for key in own if key in self._rows))
+        if len(keys) > 1:
+            raise ValueError(
+                f"{self._source} has boxes of {keys[0]!r} and of {keys[1]!r}, which both are this image: put "
+                "them together"
+            )
+        if keys:
+            return keys[0]
         for name in _short_names(image):
             key = name if name in self._rows else self._by_file_name.get(name)
             if key is None:
@@ -157,6 +191,12 @@ class BoxesFile:
                     f"called so: name this one {image.path} there"
                 )
             return key
+        several = self._ambiguous.get(image.path.name)
+        if several:
+            raise ValueError(
+                f"{self._source} has boxes of {several[0]!r} and of {several[1]!r}, and does not say which "
+                f"one is this image: name it {image.path} there"
+            )
         raise ValueError(f"{self._source} has no boxes for it: add an entry, or leave the image out")
 
     def of(self, image: InputImage) -> GivenBoxes:
@@ -170,14 +210,18 @@ class BoxesFile:
         rows = self._rows[key]
         if rows.problem:
             raise ValueError(f"{self._source}: {rows.problem}")
-        columns = [
-            _column(rows.classes, self._source, key, "class"),
-            _column(rows.scores, self._source, key, "score"),
-        ]
+        where = f"{self._source}, boxes of {key!r}"
+        classes = [name for name in rows.classes if name is not None]
+        no_class = _lacks([name is None for name in rows.classes], where, "class")
+        no_score = _lacks([math.isnan(score) for score in rows.scores], where, "score")
         try:
-            return GivenBoxes.of(rows.boxes, *columns)
+            return GivenBoxes(
+                rows.corners(),
+                None if no_class else classes,
+                None if no_score else np.array(rows.scores),
+            )
         except ValueError as error:
-            raise ValueError(f"{self._source}, boxes of {key!r}: {error}") from error
+            raise ValueError(f"{where}: {error}") from error
 
     @property
     def unused(self) -> int:
@@ -213,10 +257,6 @@ class _Names:
     source: str = ""
 
     @classmethod
-    def read(cls, path: Path | None) -> Self:
-        return cls({}, {}) if path is None else cls.of(read_json(path), path)
-
-    @classmethod
     def of(cls, content: Any, path: Path) -> Self:
         found: list[dict[Any, str]] = []
         for part, value in (("images", "file_name"), ("categories", "name")):
@@ -226,13 +266,27 @@ class _Names:
             for place, record in enumerate(records):
                 if not isinstance(record, Mapping) or value not in record or not _is_id(record.get("id")):
                     raise ValueError(f"{path}: {part}[{place}] has no 'id' and {value!r}: give a COCO file")
-            found.append({record["id"]: str(record[value]) for record in records})
+            found.append(_named(records, value, f"{path}: {part}"))
+        _refuse_repeated(found[0].values(), f"{path}: images have the file_name")
         return cls(images=found[0], categories=found[1], source=str(path))
+
+
+def _named(records: list[Mapping[str, Any]], value: str, where: str) -> dict[Any, str]:
+    _refuse_repeated((record["id"] for record in records), f"{where} have the id")
+    return {record["id"]: str(record[value]) for record in records}
+
+
+def _refuse_repeated(values: Iterable[Any], what: str) -> None:
+    seen = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"{what} {value!r} twice: give each another one")
+        seen.add(value)
 
 
 def _from_records(path: Path, records: Any, names: _Names) -> dict[_Key, _Rows]:
     """Boxes of COCO's annotations or results. An image without any has no box, if its file is known."""
-    rows: dict[_Key, _Rows] = {name: _Rows() for name in names.images.values()}
+    rows: dict[_Key, _Rows] = {name: _Rows(BoxMode.XYWH_ABS) for name in names.images.values()}
     crowds = 0
     for place, record in enumerate(_checked_list(path, records)):
         where = f"--boxes {path}: record {place}"
@@ -247,7 +301,7 @@ def _from_records(path: Path, records: Any, names: _Names) -> dict[_Key, _Rows]:
                 f"{where} is of image_id {key!r}, which is not among the images of {names.source or path}: "
                 "give the COCO file that the results are of, as --annotations"
             )
-        image = rows.setdefault(key, _Rows())
+        image = rows.setdefault(key, _Rows(BoxMode.XYWH_ABS))
         box = record["bbox"]
         if not is_box(box) or not (box[2] > 0 and box[3] > 0):
             image.problem = image.problem or (
@@ -255,8 +309,7 @@ def _from_records(path: Path, records: Any, names: _Names) -> dict[_Key, _Rows]:
                 "two above 0"
             )
             continue
-        x, y, width, height = box
-        image.add([x, y, x + width, y + height], _category(record, names, where), _score(record, where))
+        image.add(box, _category(record, names, where), _score(record, where))
     if crowds:
         say(f"--boxes {visible(str(path))}: left out {crowds} crowds")
     return rows
@@ -335,17 +388,16 @@ def _score(record: Mapping[str, Any], where: str) -> float | None:
     raise ValueError(f"{where} has the score {score!r:.200}: scores are from 0 to 1")
 
 
-def _column(values: list[Any], source: str, key: _Key, what: str) -> list[Any] | None:
-    """The values; None if there are none."""
-    missing = sum(value is None for value in values)
-    if not missing:
-        return values
-    if missing < len(values):
-        raise ValueError(
-            f"{source}, boxes of {key!r}: {missing} of {len(values)} have no {what}: give all of them one, "
-            "or none"
-        )
-    return None
+def _lacks(missing: Sequence[bool], where: str, what: str) -> bool:
+    """Whether no box has a class or score. All have one if there is no box.
+
+    Raises:
+        ValueError: only some have one.
+    """
+    number = sum(missing)
+    if 0 < number < len(missing):
+        raise ValueError(f"{where}: {number} of {len(missing)} have no {what}: give all of them one, or none")
+    return number > 0
 
 
 def _checked_list(path: Path, records: Any) -> list[Any]:
@@ -354,26 +406,44 @@ def _checked_list(path: Path, records: Any) -> list[Any]:
     return records
 
 
-def _lines_of(path: Path) -> Iterator[Any]:
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            graph = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(
-                f"--boxes {path}: line {number} is not JSON ({error}): write it again"
-            ) from error
-        if not isinstance(graph, Mapping) or "entities" not in graph:
-            raise ValueError(
-                f"--boxes {path}: line {number} is no graph of reldn predict: it has no 'entities'"
-            )
-        yield graph
+def _json_of(path: Path, read: "hashlib._Hash") -> Any:
+    """The content of a JSON file, which is read once.
+
+    Args:
+        path: the file.
+        read: takes what was read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise explained(error, path) from error
+    read.update(content)
+    return parse_json(content, path, unique_keys=True)
+
+
+def _lines_of(path: Path, read: "hashlib._Hash") -> Iterator[Any]:
+    """The graphs in a file with one a line. One at a time is in memory. For `read` see `_json_of`."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            read.update(line)
+            if not line.strip():
+                continue
+            try:
+                graph = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise ValueError(
+                    f"--boxes {path}: line {number} is not JSON ({error}): write it again"
+                ) from error
+            if not isinstance(graph, Mapping) or "entities" not in graph:
+                raise ValueError(
+                    f"--boxes {path}: line {number} is no graph of reldn predict: it has no 'entities'"
+                )
+            yield graph
 
 
 def _unknown(unknown: Counter[str | int | None], thing_classes: Sequence[str]) -> str:
     name, number = unknown.most_common(1)[0]
-    near = get_close_matches(str(name), thing_classes, n=3)
+    near = nearest_classes(str(name), thing_classes)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     others = f", nor {len(unknown) - 1} other classes of the file" if len(unknown) > 1 else ""
     return (

@@ -35,6 +35,11 @@ class InputImage:
     path: Path
     name: str
 
+    @property
+    def key(self) -> str:
+        """Its absolute path, which is the same however it is given. Links are not followed."""
+        return os.path.abspath(self.path)
+
 
 @dataclass(frozen=True)
 class InputImages:
@@ -64,7 +69,8 @@ def find_images(inputs: Sequence[str], output: Path, keys: Collection[str]) -> I
 
     Raises:
         FileNotFoundError: there is no such file or folder, or nothing fits a pattern.
-        ValueError: a folder has no image, a list is no text or is empty, or results could replace images.
+        ValueError: an input is an empty text, a folder has no image, a list is no text or is empty, or
+            results could replace images.
         OSError: a folder or list can't be read.
     """
     if output.is_file():
@@ -97,9 +103,12 @@ class _Search:
         self.folders: set[str] = set()
         self.unreadable: dict[Path, str] = {}
         self._given_output, self.output = output, output.resolve()
+        self._output_is_recorded = (output / RECORD / RUN_FILE).is_file()
         self._is_below_results = cache(self._is_below_results_of_any_run)
 
     def add(self, text: str, keys: Collection[str]) -> None:
+        if not text:
+            raise ValueError('--input "" is no path: name a file or folder ("." is the working directory)')
         path = Path(text)
         if text == STANDARD_INPUT:
             self._add_list("standard input", sys.stdin.buffer.read(), Path())
@@ -118,9 +127,9 @@ class _Search:
 
     def _add(self, path: Path, name: str) -> None:
         # Nothing is asked of the system, which takes minutes for the images of a network disk.
-        absolute = os.path.abspath(path)
-        self.found.setdefault(absolute, InputImage(path, name))
-        self.folders.add(os.path.dirname(absolute))
+        image = InputImage(path, name)
+        self.found.setdefault(image.key, image)
+        self.folders.add(os.path.dirname(image.key))
 
     def _add_link(self, path: Path) -> None:
         self.folders.add(os.path.dirname(os.path.realpath(path)))
@@ -149,7 +158,10 @@ class _Search:
         while waiting:
             folder = waiting.pop()
             if self._has_results(folder):
-                skipped["folders with results of this command"] += 1
+                if (folder / RECORD / RUN_FILE).is_file():
+                    skipped["folders with results of this command"] += 1
+                else:
+                    self._refuse_pictures_below(folder)
                 continue
             try:
                 with os.scandir(folder) as entries:
@@ -184,6 +196,7 @@ class _Search:
         for match in sorted(glob.iglob(pattern, recursive=True)):
             any_match, path = True, Path(match)
             if self._is_below_results(path.parent):
+                self._check_in_output(path)
                 skipped["results of this command"] += 1
             elif _is_picture(path.name) and path.is_file():
                 any_image = True
@@ -201,6 +214,20 @@ class _Search:
 
     def _has_results(self, folder: Path) -> bool:
         return folder.resolve() == self.output or (folder / RECORD / RUN_FILE).is_file()
+
+    def _refuse_pictures_below(self, output: Path) -> None:
+        """Refuses an output folder with pictures of the user, which would not be read, but replaced."""
+        for folder, _, names in os.walk(output):
+            for name in sorted(names):
+                self._check_in_output(Path(folder, name))
+
+    def _check_in_output(self, path: Path) -> None:
+        # Results of other runs may lie below.
+        if not self._output_is_recorded and _is_picture(path.name) and not _is_recorded(path):
+            raise ValueError(
+                f"--output {self._given_output} lies inside --input and has pictures that this command has "
+                f"not written, such as {path}: choose another folder"
+            )
 
     @staticmethod
     def _report(source: str, skipped: Counter[str]) -> None:
@@ -220,6 +247,11 @@ def _kind(entry: os.DirEntry[str]) -> str:
         return "links to folders" if entry.is_symlink() else _FOLDER
     # A pipe, for example, is no file: reading it would wait for ever.
     return _PICTURE if _is_picture(entry.name) and entry.is_file() else _ending(entry.name)
+
+
+def _is_recorded(path: Path) -> bool:
+    """Whether a file is in or below a folder with results."""
+    return any((folder / RECORD / RUN_FILE).is_file() for folder in path.parents)
 
 
 def _is_picture(name: str) -> bool:

@@ -27,7 +27,7 @@ def output_names(
     Args:
         images: the images.
         labels: what each image is called elsewhere, such as its path below a folder; empty: its file name.
-        kept: path -> name of images that have their name already.
+        kept: absolute path -> name of images that have their name already.
     """
     kept = kept or {}
     labels = labels or [image.name for image in images]
@@ -49,8 +49,8 @@ def output_names(
     numbers = {name: count(1) for name in several}
     for i, image in enumerate(images):
         compared = _compared(names[i])
-        if str(image) in kept:
-            names[i] = kept[str(image)]
+        if (absolute := os.path.abspath(image)) in kept:
+            names[i] = kept[absolute]
         elif several[compared] > 1 or compared in of_kept:
             numbered = (f"{names[i]}_{number}" for number in numbers[compared])
             names[i] = next(other for other in numbered if _compared(other) not in taken)

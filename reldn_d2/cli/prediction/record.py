@@ -1,10 +1,11 @@
 """The record of a run of `reldn predict`: what it depends on, and which images are finished.
 
 The folder `record` in the output folder has two files. `run.json` has the identity of the run, for example a
-digest of the weights. `finished.jsonl` is a journal that only grows during a run, with lines of three kinds:
+digest of the weights. `finished.jsonl` is a journal that only grows during a run, with lines of four kinds:
 
     {"names": ["a", ...]}          files such as a.json may be there from now on
-    {"image": "a.jpg", ...}        an image whose results were written, see `Finished`
+    {"outdated": {"/a.jpg": "a"}}  images that are predicted again, and the names of their old files
+    {"image": "/a.jpg", ...}       an image whose results were written, see `Finished`
     {"positions": {"csv": 1234}}   all before is on the disk, and the files that grow have these positions
                                    (`Writer.commit`)
 
@@ -44,7 +45,8 @@ class Finished:
     """An image whose results are written.
 
     Attributes:
-        image: path of the image as it was given.
+        image: absolute path of the image.
+        label: what graphs and tables call it.
         name: name of its own files, without ending.
         size: size of the image file in bytes.
         changed: time of its last change in nanoseconds.
@@ -53,6 +55,7 @@ class Finished:
     """
 
     image: str
+    label: str
     name: str
     size: int
     changed: int
@@ -65,12 +68,15 @@ class _Journal:
     """What a journal says.
 
     Attributes:
-        finished: path -> image, those before the last line of positions.
+        finished: absolute path -> image, those before the last line of positions.
+        outdated: absolute path -> name of the files, for images that are to be predicted again. Their files
+            are those of an earlier time.
         positions: name of a format -> position.
         names: all names whose files may be there.
     """
 
     finished: dict[str, Finished] = field(default_factory=dict)
+    outdated: dict[str, str] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
 
@@ -79,8 +85,8 @@ class Record:
     """The record of this run, and its writers.
 
     Attributes:
-        finished: path -> image; those of earlier tries that need not be predicted again, and those of this
-            one that are committed.
+        finished: absolute path -> image; those of earlier tries that need not be predicted again, and those
+            of this one that are committed.
     """
 
     def __init__(
@@ -110,7 +116,7 @@ class Record:
             OSError: the record can't be read.
         """
         self._folder, self._identity, self._writers = folder, dict(identity), writers
-        self._overwrite, self._waiting = overwrite, list[Finished]()
+        self._resume, self._overwrite, self._waiting = resume, overwrite, list[Finished]()
         self._file: IO[bytes] | None = None
         self._torn, self._last_commit = False, time.monotonic()
         self._formats, saved = self._read_run()
@@ -136,14 +142,19 @@ class Record:
     @property
     def kept_names(self) -> dict[str, str]:
         """Path of an image -> name of its files, for all images that have results and keep their names."""
-        kept = self._journal.finished.values() if self._keeps else ()
-        return {image.image: image.name for image in kept}
+        outdated = self._journal.outdated if self._keeps else {}
+        return outdated | {path: image.name for path, image in self.kept.items()}
 
-    def begin(self, names: list[str]) -> None:
+    @property
+    def kept(self) -> dict[str, Finished]:
+        """The images that have results which are not all deleted, by path. Some may be predicted again."""
+        return self._journal.finished if self._keeps else {}
+
+    def begin(self, names: Mapping[str, str]) -> None:
         """Makes the folder ready for results. What the record lists and is not kept is deleted.
 
         Args:
-            names: names of the files of all images, without endings.
+            names: absolute path of each image of this run -> name of its files, without ending.
 
         Raises:
             ValueError: files that no record lists would be replaced, and may not be; or results are gone that
@@ -153,14 +164,18 @@ class Record:
         there = {name.lower() for name in os.listdir(self._folder)} if self._folder.is_dir() else set()
         self._check_finished(there)
         if not self._overwrite:
-            self._check_replaced(names, there)
+            self._check_replaced(list(names.values()), there)
         if not self._keeps:
             self._delete()
             self._journal = _Journal()
+        elif not self._resume:
+            for image in names.keys() & self._journal.finished.keys():
+                self._journal.outdated[image] = self._journal.finished.pop(image).name
         run = {"format_version": FORMAT_VERSION, "formats": list(self._writers), "identity": self._identity}
         self._write(RUN_FILE, (json.dumps(run, indent=1) + "\n").encode())
         lines = [
-            {"names": sorted({*self._journal.names, *names})},
+            {"names": sorted(self._journal.names)},
+            {"outdated": self._journal.outdated},
             *map(asdict, self._journal.finished.values()),
             {"positions": self._journal.positions},
         ]
@@ -185,6 +200,10 @@ class Record:
             # Whatever is wrong with one image must not stop the others.
             except Exception as error:
                 raise ResultError(error) from error
+        if self._endings and finished.name not in self._journal.names:
+            # Only what may really have been written is ever deleted or replaced.
+            self._append({"names": [finished.name]}, to_disk=True)
+            self._journal.names.add(finished.name)
         self._torn = True
         for writer, content in zip(self._writers.values(), contents, strict=True):
             writer.write(result, content)
@@ -194,6 +213,23 @@ class Record:
         period = max(writer.period for writer in self._writers.values())
         if now - self._last_commit >= period or any(writer.full for writer in self._writers.values()):
             self.commit()
+
+    def remove_outdated(self, image: str) -> None:
+        """Removes the old files of an image that can't be predicted any more.
+
+        Args:
+            image: its absolute path.
+
+        Raises:
+            OSError: they can't be removed.
+        """
+        name = self._journal.outdated.get(image)
+        for ending in self._endings if name is not None else ():
+            path = self._folder / f"{name}{ending}"
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise explained(error, path, "removed") from error
 
     def commit(self) -> None:
         """Brings all results to the disk, and then the journal.
@@ -296,15 +332,21 @@ class Record:
                 line = json.loads(content[place:end])
                 if "positions" in line:
                     journal.finished |= {image.image: image for image in waiting}
+                    for image in waiting:
+                        journal.outdated.pop(image.image, None)
                     journal.positions = {str(name): _number(x) for name, x in line["positions"].items()}
                     waiting = []
                 elif "names" in line:
                     journal.names |= set(map(_checked_name, line["names"]))
+                elif "outdated" in line:
+                    outdated = line["outdated"].items()
+                    journal.outdated |= {str(image): _checked_name(name) for image, name in outdated}
                 else:
                     numbers = {key: _number(line[key]) for key in ("size", "relationships", "clipped")}
                     waiting.append(
                         Finished(
                             str(line["image"]),
+                            str(line["label"]),
                             _checked_name(line["name"]),
                             changed=_number(line["changed"], lowest=-(2**63)),
                             **numbers,

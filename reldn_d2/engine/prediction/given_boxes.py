@@ -1,8 +1,6 @@
 """Boxes that somebody gives for an image: by hand, from a file, or from any detector."""
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Self
 
@@ -11,15 +9,14 @@ import torch
 from detectron2.structures import Boxes, BoxMode
 from numpy.typing import ArrayLike, NDArray
 
-logger = logging.getLogger(__name__)
-
 #: Index of a class of the model, or its name.
 ClassLike = int | str
+# Boxes that are shares of the image may reach so far beyond it.
+_ROUNDING = 0.01
 #: Names of a detector's labels, by label.
 Names = Mapping[int, str] | Sequence[str]
 
 
-@dataclass(frozen=True, eq=False)
 class GivenBoxes:
     """The boxes of one image. The entities of the answer have their order.
 
@@ -37,22 +34,18 @@ class GivenBoxes:
     Example:
         >>> from reldn_d2.engine import GivenBoxes
         >>> results = [{"bbox": [10, 20, 30, 40], "category_id": 44, "score": 0.9}]
-        >>> GivenBoxes.from_coco(results, {1: "person", 44: "bottle"})
-        GivenBoxes(boxes=array([[10., 20., 40., 60.]]), classes=('bottle',), scores=array([0.9]))
+        >>> boxes = GivenBoxes.from_coco(results, {1: "person", 44: "bottle"})
+        >>> boxes.boxes.tolist(), boxes.classes, boxes.scores.tolist()
+        ([[10.0, 20.0, 40.0, 60.0]], ('bottle',), [0.9])
     """
 
-    boxes: NDArray[np.float64]
-    classes: Sequence[ClassLike] | None = None
-    scores: NDArray[np.float64] | None = None
-
-    @classmethod
-    def of(
-        cls,
+    def __init__(
+        self,
         boxes: ArrayLike | torch.Tensor | Boxes,
         classes: Iterable[ClassLike] | ArrayLike | torch.Tensor | None = None,
         scores: ArrayLike | torch.Tensor | None = None,
-    ) -> Self:
-        """Takes lists, arrays or tensors.
+    ) -> None:
+        """Takes lists, arrays or tensors. Whether they fit an image and a model is checked later.
 
         Args:
             boxes: (E, 4) XYXY in pixels of the upright image.
@@ -62,24 +55,23 @@ class GivenBoxes:
         Raises:
             ValueError: they are no such numbers, or their lengths differ.
         """
-        array = _numbers(boxes, "boxes")
-        if array.shape == (0,):
-            array = array.reshape(0, 4)
-        if array.ndim != 2 or array.shape[1] != 4:
+        self.boxes = _numbers(boxes, "boxes")
+        if self.boxes.shape == (0,):
+            self.boxes = self.boxes.reshape(0, 4)
+        if self.boxes.ndim != 2 or self.boxes.shape[1] != 4:
             raise ValueError(
-                f"boxes of shape {array.shape}: give a row (x0, y0, x1, y1) in pixels for each box"
+                f"boxes of shape {self.boxes.shape}: give a row (x0, y0, x1, y1) in pixels for each box"
             )
         if classes is None and scores is not None:
             raise ValueError("boxes with scores, but without classes: give the classes too, or no scores")
-        given = cls(
-            array,
-            None if classes is None else tuple(_class(x) for x in _listed(classes)),
-            None if scores is None else _numbers(scores, "scores").reshape(-1),
-        )
-        for name, values in (("classes", given.classes), ("scores", given.scores)):
-            if values is not None and len(values) != len(array):
-                raise ValueError(f"{len(array)} boxes, but {len(values)} {name}: give one for each box")
-        return given
+        self.classes = None if classes is None else tuple(map(_class, _listed(classes, "classes")))
+        self.scores = None if scores is None else _numbers(scores, "scores").reshape(-1)
+        for name, values in (("classes", self.classes), ("scores", self.scores)):
+            if values is not None and len(values) != len(self.boxes):
+                raise ValueError(f"{len(self.boxes)} boxes, but {len(values)} {name}: give one for each box")
+
+    def __repr__(self) -> str:
+        return f"GivenBoxes({self.boxes.tolist()}, {self.classes}, {_listed_or_none(self.scores)})"
 
     @classmethod
     def from_coco(cls, results: Iterable[Mapping[str, Any]], names: Names) -> Self:
@@ -93,14 +85,20 @@ class GivenBoxes:
             ValueError: a record lacks one of these, has another form, or is of an unnamed category.
         """
         records = list(results)
+        scored = any(isinstance(record, Mapping) and "score" in record for record in records)
         for place, record in enumerate(records):
-            for key in ("bbox", "category_id", *(("score",) if "score" in records[0] else ())):
-                if key not in record:
-                    raise ValueError(f"record {place} of the COCO results has no {key!r}: {dict(record)}")
-        boxes = _numbers([record["bbox"] for record in records], "bbox").reshape(-1, 4)
-        scores = [record["score"] for record in records] if records and "score" in records[0] else None
-        corners = BoxMode.convert(boxes, BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)
-        return cls.of(corners, _named([record["category_id"] for record in records], names), scores)
+            for key in ("bbox", "category_id", *(("score",) if scored else ())):
+                if not isinstance(record, Mapping) or key not in record:
+                    raise ValueError(f"record {place} of the COCO results has no {key!r}: {record}")
+        boxes = _numbers([record["bbox"] for record in records], "bbox")
+        if len(boxes) and boxes.shape[1:] != (4,):
+            raise ValueError(f"each bbox of COCO results has four numbers, not {boxes.shape[1:]}")
+        corners = BoxMode.convert(boxes.reshape(-1, 4), BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)
+        return cls(
+            corners,
+            _named([record["category_id"] for record in records], names),
+            [record["score"] for record in records] if scored else None,
+        )
 
     @classmethod
     def from_torchvision(cls, output: Mapping[str, torch.Tensor], names: Names) -> Self:
@@ -111,16 +109,20 @@ class GivenBoxes:
             names: names of the labels, such as `weights.meta["categories"]`.
 
         Raises:
-            ValueError: a label has no name; or see `of`.
+            ValueError: it lacks one of these, or a label has no name.
         """
-        return cls.of(output["boxes"], _named(_listed(output["labels"]), names), output["scores"])
+        missing = [key for key in ("boxes", "labels", "scores") if key not in output]
+        if missing:
+            raise ValueError(f"the output of a detector of torchvision has {', '.join(missing)} too: give it")
+        labels = _named(_listed(output["labels"], "labels"), names)
+        return cls(output["boxes"], labels, output["scores"])
 
     @classmethod
     def from_ultralytics(cls, result: Any) -> Self:
         """Takes the result of a detector of ultralytics for one image: `model(image)[0]`.
 
         Raises:
-            ValueError: it has no boxes; or see `of`.
+            ValueError: it has no boxes.
         """
         found = getattr(result, "boxes", None)
         if found is None:
@@ -128,7 +130,7 @@ class GivenBoxes:
                 f"a {type(result).__name__} has no boxes: give the result of a detector for one image, such "
                 "as model(image)[0]"
             )
-        return cls.of(found.xyxy, _named(_listed(found.cls), result.names), found.conf)
+        return cls(found.xyxy, _named(_listed(found.cls, "cls"), result.names), found.conf)
 
     @classmethod
     def from_supervision(cls, detections: Any, names: Names | None = None) -> Self:
@@ -139,18 +141,18 @@ class GivenBoxes:
             names: names of the classes, by id; None: those in `detections.data["class_name"]`.
 
         Raises:
-            ValueError: it has no classes, or they have no names; or see `of`.
+            ValueError: it has no classes, or they have no names.
         """
         classes: list[Any] | None = None
         if names is None:
-            classes = _listed(detections.data.get("class_name", ()))
+            classes = _listed(detections.data.get("class_name", ()), "class_name")
         elif detections.class_id is not None:
-            classes = _named(_listed(detections.class_id), names)
+            classes = _named(_listed(detections.class_id, "class_id"), names)
         if len(detections.xyxy) and not classes:
             raise ValueError(
                 'the detections have no names of classes (data["class_name"]): give them as names={id: name}'
             )
-        return cls.of(detections.xyxy, classes or [], detections.confidence)
+        return cls(detections.xyxy, classes or [], detections.confidence)
 
     def only(self, names: Iterable[str]) -> Self:
         """The boxes of some classes, in their order.
@@ -210,7 +212,8 @@ class GivenBoxes:
         if scores is not None and not ((scores >= 0) & (scores <= 1)).all():
             row = int(np.argmin((scores >= 0) & (scores <= 1)))
             raise ValueError(f"the score of box {row} is {scores[row]:g}: scores are from 0 to 1")
-        if len(boxes) and boxes.max() <= 1 and boxes.min() >= 0 and min(height, width) > 2:
+        shares = (boxes >= -_ROUNDING) & (boxes <= 1 + _ROUNDING)
+        if len(boxes) and shares.all() and min(height, width) > 2:
             raise ValueError(
                 f"all boxes lie from 0 to 1 in {where}, as shares of the image do: multiply them by "
                 f"({width}, {height}, {width}, {height})"
@@ -247,7 +250,7 @@ def _numbers(values: Any, name: str) -> NDArray[np.float64]:
         raise ValueError(f"{name} are numbers, not what a detector returns: GivenBoxes.{hint} takes it")
     try:
         array = _array(values)
-    except ValueError as error:  # rows of different lengths
+    except (ValueError, TypeError, RuntimeError) as error:  # for example rows of different lengths
         raise ValueError(f"{name} can't be read as numbers: {error}") from error
     if array.size and array.dtype.kind not in "iuf":
         raise ValueError(f"{name} are numbers, not {type(values).__name__} of {array.dtype}")
@@ -265,30 +268,40 @@ def _constructor_for(values: Any) -> str:
     return "from_ultralytics" if hasattr(getattr(values, "boxes", None), "xyxy") else ""
 
 
-def _listed(values: Any) -> list[Any]:
-    if isinstance(values, str):
-        raise ValueError(f"classes are one for each box, not the text {values!r}: give a list")
+def _listed(values: Any, name: str) -> list[Any]:
     if isinstance(values, np.ndarray | torch.Tensor):
         return list(_array(values).reshape(-1).tolist())
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise ValueError(f"{name} are one for each box, not {values!r}: give a list")
     return list(values)
+
+
+def _listed_or_none(values: NDArray[np.float64] | None) -> list[float] | None:
+    return None if values is None else values.tolist()
 
 
 def _class(value: Any) -> ClassLike:
     if isinstance(value, str):
         return str(value)
-    if isinstance(value, bool) or int(value) != value:
-        raise ValueError(f"{value!r} is no class: give names or indices")
-    return int(value)
+    try:
+        number = int(value)
+        if isinstance(value, bool | np.bool_ | bytes) or number != value:
+            raise ValueError
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{value!r} is no class: give names or indices") from error
+    return number
 
 
 def _named(labels: Iterable[Any], names: Names) -> list[str]:
     found = []
     for label in labels:
-        number = int(label)
         try:
+            number = int(label)
+            if number < 0 and isinstance(names, Sequence):
+                raise IndexError("a list counts these from its end")
             found.append(str(names[number]))
-        except (KeyError, IndexError) as error:
-            raise ValueError(f"label {number} has no name among the {len(names)} that were given") from error
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"label {label} has no name among the {len(names)} that were given") from error
     return found
 
 
@@ -297,11 +310,21 @@ def _unknown(classes: Sequence[ClassLike], thing_classes: Sequence[str]) -> str:
     several = f" ({len(classes)} classes are unknown)" if len(classes) > 1 else ""
     if not isinstance(first, str):
         return f"the model has no class {first}{several}: its classes are 0 to {len(thing_classes) - 1}"
-    near = get_close_matches(first, thing_classes, n=3) or list(thing_classes[:3])
+    near = nearest_classes(first, thing_classes) or list(thing_classes[:3])
     return (
         f"the model knows no class {first!r}{several}; it has {', '.join(map(repr, near))} and others, see "
         "predictor.thing_classes. GivenBoxes.only leaves other classes out"
     )
+
+
+def nearest_classes(name: str, thing_classes: Sequence[str]) -> list[str]:
+    """The classes of a model that somebody may have meant, at most three.
+
+    Args:
+        name: a name that the model does not know.
+        thing_classes: names of the model's classes.
+    """
+    return get_close_matches(name, thing_classes, n=3)
 
 
 def _row(boxes: NDArray[np.float64], row: int) -> str:

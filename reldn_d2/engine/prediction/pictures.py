@@ -9,7 +9,7 @@ from detectron2.data import detection_utils as utils
 from numpy.typing import NDArray
 from PIL import Image
 
-from reldn_d2.data.images import read_image
+from reldn_d2.data.images import DamagedImageError, read_image, to_eight_bits
 
 #: An image file, a (H, W, 3) uint8 array, a picture of PIL, or a (3, H, W) uint8 tensor.
 ImageLike = str | os.PathLike[str] | NDArray[np.uint8] | Image.Image | torch.Tensor
@@ -20,8 +20,6 @@ _WANTED = (
     "an image is a path, a (H, W, 3) uint8 array, a picture of PIL, or a (3, H, W) uint8 tensor (arrays and "
     'tensors in the order BGR, or RGB with color="rgb")'
 )
-# PIL's modes with 8 bits for each channel, which lose nothing but transparency when they become RGB.
-_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
 
 
 def to_picture(image: ImageLike, color: Color, image_format: str) -> NDArray[Any]:
@@ -45,7 +43,7 @@ def to_picture(image: ImageLike, color: Color, image_format: str) -> NDArray[Any
     if color not in get_args(Color):
         raise ValueError(f'color is {color!r}: use "bgr", as OpenCV and Detectron2 do, or "rgb"')
     if isinstance(image, str | os.PathLike):
-        return read_image(os.fspath(image), image_format)
+        return _read(os.fspath(image), image_format)
     picture = image if isinstance(image, Image.Image) else None
     if picture is None:
         array = _checked(_channels_last(image), image)
@@ -55,15 +53,24 @@ def to_picture(image: ImageLike, color: Color, image_format: str) -> NDArray[Any
         if image_format == "BGR":
             return rgb[:, :, ::-1]
         picture = Image.fromarray(np.ascontiguousarray(rgb))
-    elif picture.mode not in _MODES:
-        raise ValueError(
-            f"the picture has PIL's mode {picture.mode!r}, which has more than 8 bits a channel: scale it to "
-            '0..255 and convert it to "RGB"'
-        )
     elif not picture.width or not picture.height:
         raise ValueError(f"the picture has {picture.width} x {picture.height} pixels")
-    converted: NDArray[Any] = utils.convert_PIL_to_numpy(utils._apply_exif_orientation(picture), image_format)
+    upright = to_eight_bits(utils._apply_exif_orientation(picture))
+    converted: NDArray[Any] = utils.convert_PIL_to_numpy(upright, image_format)
     return converted
+
+
+def _read(path: str, image_format: str) -> NDArray[Any]:
+    """`read_image`, whose errors are about data sets, with errors about one file."""
+    try:
+        return read_image(path, image_format)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: there is no such file: check the path") from error
+    except DamagedImageError as error:
+        reason = error.__cause__
+        raise DamagedImageError(
+            f"{path} cannot be read ({reason}): it is damaged, or no image of a format that Pillow decodes"
+        ) from reason
 
 
 def _channels_last(image: Any) -> NDArray[Any]:
@@ -75,6 +82,8 @@ def _channels_last(image: Any) -> NDArray[Any]:
         raise ValueError(f"{_WANTED}, not {type(image).__name__}{hint}")
     if image.ndim == 3 and image.shape[0] != 3 and image.shape[2] == 3:
         raise ValueError(f"{_WANTED}, not a tensor of shape {tuple(image.shape)}: permute(2, 0, 1)")
+    if image.dtype == torch.bfloat16 or image.device.type == "meta":
+        raise ValueError(f"{_WANTED}, not a {image.dtype} tensor on the device {image.device}")
     array: NDArray[Any] = image.detach().cpu().numpy()
     return array.transpose(1, 2, 0) if array.ndim == 3 else array
 
@@ -87,11 +96,15 @@ def _checked(array: NDArray[Any], given: Any) -> NDArray[np.uint8]:
 
 
 def _remedy(array: NDArray[Any]) -> str:
-    """What makes an image of an array that is none, as the end of a sentence."""
+    """What to do with an array that is not an image: the end of a sentence."""
     if not array.size:
         return " without a pixel"
+    if array.dtype.kind not in "uif":
+        return ""
     if array.ndim == 4:
         return ": give several images as a list"
+    if array.ndim == 1:
+        return ": if it is the content of a file, cv2.imdecode reads it"
     if array.dtype.kind == "f":
         if not np.isfinite(array).all():
             return " with NaN or infinity: find out where they come from"

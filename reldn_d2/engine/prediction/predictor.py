@@ -1,11 +1,12 @@
 """Predicts relationships in images, as Detectron2's DefaultPredictor predicts objects."""
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
-from itertools import count
-from typing import Any, NamedTuple, cast, overload
+from traceback import clear_frames
+from typing import Any, NamedTuple, TypeVar, cast, overload
 
 import torch
 from detectron2.structures import ImageList
@@ -25,9 +26,8 @@ from .pictures import Color, ImageLike, to_picture
 from .result import Prediction
 
 logger = logging.getLogger(__name__)
-
-#: What can be wrong with one image, also while a network runs on it: memory, sizes.
-_OF_AN_IMAGE = (ValueError, OSError, RuntimeError, MemoryError)
+#: One kind of image, for lists of it.
+ImageT = TypeVar("ImageT", bound=ImageLike)
 # How many batches of images wait at most until a batch of their size is full.
 _WAITING_BATCHES = 4
 
@@ -38,11 +38,11 @@ class Request:
 
     Attributes:
         image: the image.
-        given: boxes; None: the model's detector finds them.
+        given: boxes, or an (E, 4) array of them; None: the model's detector finds them.
     """
 
     image: ImageLike
-    given: GivenBoxes | None = None
+    given: GivenBoxes | ArrayLike | torch.Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +81,8 @@ class _Prepared(NamedTuple):
 class RelationPredictor(PretrainedModel):
     """Finds the relationships of images with a trained RelDN, on the device of the config.
 
-    What is found equals the evaluation's results: to the bit if the batches are the same, else to the
-    rounding of matrix products. A predictor may be used by several threads at once.
+    What is found equals the evaluation's results: to the bit for an image alone, in a batch to the rounding
+    of matrix products. A predictor may be used by several threads at once.
 
     Attributes:
         thing_classes, predicate_classes: class names of the checkpoint; if it has none, those of the config's
@@ -135,7 +135,7 @@ class RelationPredictor(PretrainedModel):
     @overload
     def __call__(
         self,
-        image: list[ImageLike] | tuple[ImageLike, ...],
+        image: list[ImageT] | tuple[ImageT, ...],
         *,
         boxes: Sequence[Any] | None = None,
         classes: Sequence[Any] | None = None,
@@ -220,21 +220,30 @@ class RelationPredictor(PretrainedModel):
             batch_size: largest number of images of a batch.
             color: see `__call__`.
 
-        Yields:
-            One outcome for each request.
+        Returns:
+            An iterator with one outcome for each request.
 
         Raises:
             ValueError: the batch size is not positive.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}: use 1 or more")
+        if isinstance(requests, str | os.PathLike):
+            raise ValueError(
+                f"{os.fspath(requests)!r} is one image: give a list, or call the predictor itself"
+            )
+        return self._stream(requests, batch_size, color)
+
+    def _stream(
+        self, requests: Iterable[ImageLike | Request], batch_size: int, color: Color
+    ) -> Iterator[Outcome]:
         waiting: dict[tuple[Any, ...], list[_Prepared]] = {}
-        for position, request in zip(count(), requests, strict=False):
+        for position, request in enumerate(requests):
             try:
                 prepared = self._prepare(position, request, color)
                 kind = self._kind(prepared)
-            except _OF_AN_IMAGE as error:
-                yield Outcome(position, error=error)
+            except Exception as error:
+                yield _failed(position, error)
                 continue
             waiting.setdefault(kind, []).append(prepared)
             if len(waiting[kind]) == batch_size:
@@ -255,7 +264,7 @@ class RelationPredictor(PretrainedModel):
             if classes is not None or scores is not None:
                 raise ValueError("GivenBoxes have their classes and scores: give nothing else")
             return Request(image, boxes)
-        return Request(image, GivenBoxes.of(boxes, classes, scores))
+        return Request(image, GivenBoxes(boxes, classes, scores))
 
     def _prepare(self, position: int, request: ImageLike | Request, color: Color) -> _Prepared:
         request = request if isinstance(request, Request) else Request(request)
@@ -264,6 +273,7 @@ class RelationPredictor(PretrainedModel):
         given, clipped = request.given, 0
         task, record = "sgdet", dict[str, Any]()
         if given is not None:
+            given = given if isinstance(given, GivenBoxes) else GivenBoxes(given)
             boxes, clipped = given.inside(height, width)
             classes = given.class_indices(self.thing_classes)
             if classes is None:
@@ -297,14 +307,20 @@ class RelationPredictor(PretrainedModel):
         # shares all parts and weights.
         model = copy(self.model)
         model.task = batch[0].task
+        outputs: list[dict[str, Any]] = []
+        failure: Outcome | None = None
         try:
             with torch.no_grad():
                 outputs = model([prepared.inputs for prepared in batch])
-        except _OF_AN_IMAGE as error:
-            if len(batch) == 1:
-                yield Outcome(batch[0].position, error=error)
-                return
-            logger.warning("a batch of %d images failed (%s): its images are tried alone", len(batch), error)
+        except Exception as error:
+            failure = _failed(batch[0].position, error)
+        # Outside of the except block, where nothing of the batch is in memory any more.
+        if failure is not None and len(batch) == 1:
+            yield failure
+            return
+        if failure is not None:
+            reason = failure.error
+            logger.warning("a batch of %d images failed (%s): its images are tried alone", len(batch), reason)
             for prepared in batch:
                 yield from self._predict([prepared], color)
             return
@@ -318,6 +334,12 @@ class RelationPredictor(PretrainedModel):
                 clipped_boxes=prepared.clipped,
             )
             yield Outcome(prepared.position, prediction)
+
+
+def _failed(position: int, error: Exception) -> Outcome:
+    """The outcome of an image that failed. What its traceback holds, such as feature maps, is freed."""
+    clear_frames(error.__traceback__)
+    return Outcome(position, error=error)
 
 
 def _prediction(outcome: Outcome) -> Prediction:

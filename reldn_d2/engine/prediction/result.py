@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from reldn_d2.visualization import (
     SceneGraph,
+    check_share,
     draw_scene_graph,
     prediction_html,
     scene_graph_to_dict,
@@ -44,7 +45,7 @@ class Entity:
     box: tuple[float, float, float, float]
 
     def __str__(self) -> str:
-        return self.name
+        return f"{self.name} {self.index}"
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ class Prediction(dict[str, Any]):
         Raises:
             ValueError: a number is out of its range.
         """
+        check_share("score_threshold", score_threshold)
         found = top_relationships(self["relations"], top_k=top_k, predicates_per_pair=predicates_per_pair)
         found = found[found.scores >= score_threshold]
         columns = [
@@ -195,7 +197,8 @@ class Prediction(dict[str, Any]):
     def to_networkx(self, **options: Any) -> networkx.MultiDiGraph:
         """The scene graph with entities as nodes 0, 1, ... and relationships as edges.
 
-        A node has "name", "score" and "box", an edge "predicate", which is its key too, and "score".
+        A node has "name", "score" and "box", an edge "predicate", which is its key too, "score" and, if the
+        relation head says it, "predicate_score".
 
         Args:
             options: see `to_dict`.
@@ -205,8 +208,8 @@ class Prediction(dict[str, Any]):
         for entity in found["entities"]:
             graph.add_node(entity["id"], name=entity["class"], score=entity["score"], box=entity["box"])
         for edge in found["relationships"]:
-            name = edge["predicate"]
-            graph.add_edge(edge["subject"], edge["object"], key=name, predicate=name, score=edge["score"])
+            values = {key: value for key, value in edge.items() if key not in ("subject", "object")}
+            graph.add_edge(edge["subject"], edge["object"], key=edge["predicate"], **values)
         return graph
 
     def draw(
@@ -222,10 +225,16 @@ class Prediction(dict[str, Any]):
             (H', W', 3) uint8 RGB; a small image is enlarged.
 
         Raises:
-            OSError, ValueError: the image file can't be read any more.
+            OSError, ValueError: the image file can't be read any more, or has another size now.
         """
         graph = self.to_dict(score_threshold=score_threshold, entity_threshold=entity_threshold)
         picture = to_picture(self.source, self.color, "RGB")
+        height, width = self["instances"].image_size
+        if picture.shape[:2] != (height, width):
+            raise ValueError(
+                f"{self.source} has {picture.shape[1]} x {picture.shape[0]} pixels now, and had {width} x "
+                f"{height} when it was predicted: predict it again"
+            )
         return draw_scene_graph(np.ascontiguousarray(picture), graph, top_n=top_n)
 
     def __repr__(self) -> str:
@@ -235,8 +244,12 @@ class Prediction(dict[str, Any]):
         )
 
     def _repr_html_(self) -> str:
-        """The drawing and the best relationships, for notebooks."""
-        return prediction_html(self.draw(), self.to_dict(top_k=10, score_threshold=SHOWN))
+        """The drawing and the best relationships, for notebooks; no drawing if the image file is gone."""
+        try:
+            drawing = self.draw()
+        except (OSError, ValueError):
+            drawing = None
+        return prediction_html(drawing, self.to_dict(top_k=10, score_threshold=SHOWN))
 
 
 def _file_name(source: ImageLike) -> str:

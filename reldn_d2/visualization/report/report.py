@@ -175,11 +175,11 @@ class Report:
         return self
 
 
-def prediction_html(picture: Image, graph: SceneGraph) -> str:
+def prediction_html(picture: Image | None, graph: SceneGraph) -> str:
     """A drawn scene graph and its relationships, as a part of a page, for notebooks.
 
     Args:
-        picture: (H, W, 3) uint8 RGB, the drawing.
+        picture: (H, W, 3) uint8 RGB, the drawing; None: there is none.
         graph: the scene graph; its relationships become a table.
     """
     names = entity_names(graph, range(len(graph["entities"])))
@@ -189,7 +189,7 @@ def prediction_html(picture: Image, graph: SceneGraph) -> str:
     ]
     number = len(graph["entities"])
     return _TEMPLATES.get_template("prediction.html.jinja").render(
-        picture=_embedded(picture, "prediction", as_photo=True),
+        picture=None if picture is None else _embedded(picture, "prediction", as_photo=True),
         caption=f"{number} entities; the best {len(rows)} relationships"
         if rows
         else f"{number} entities, no relationship",

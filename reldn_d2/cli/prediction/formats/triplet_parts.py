@@ -1,5 +1,6 @@
 """parquet: the rows of `triplet_table` as a folder of Parquet files, which pandas reads as one table."""
 
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from reldn_d2.utils.plain_text import visible
 from .triplets import COLUMNS, Value, rows_of
 from .writer import Result, Writer
 
+_PART = re.compile(r"part-\d{5,}\.parquet", re.ASCII)
 # Rows that wait in memory for the next part, at most about so many.
 _MOST_ROWS = 50_000
 
@@ -88,7 +90,8 @@ class TripletParts(Writer[list[list[Value]]]):
 
 
 def _found(folder: Path) -> list[Path]:
-    return sorted((folder / TripletParts.shared).glob("part-*.parquet"))
+    paths = sorted((folder / TripletParts.shared).glob("part-*.parquet"))
+    return [path for path in paths if _PART.fullmatch(path.name)]
 
 
 def _storable(value: Value) -> Value:

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from reldn_d2.visualization import SceneGraph
 
 _CORNERS = ("x0", "y0", "x1", "y1")
-#: Name of a column -> the type of its values. "id" is the entity's number in the graph; boxes are XYXY in
-#: pixels.
+#: Name of a column -> the type of its values. "score" is that of the triplet; the score of the predicate is
+#: missing where a graph has none. "id" is the entity's number in the graph; boxes are XYXY in pixels.
 COLUMNS: dict[str, type] = {
     **dict.fromkeys(("image", "subject", "predicate", "object"), str),
-    **dict.fromkeys(("score", "subject_score", "object_score"), float),
+    **dict.fromkeys(("score", "subject_score", "predicate_score", "object_score"), float),
     **dict.fromkeys(("subject_id", "object_id"), int),
     **{f"{role}_{corner}": float for role in ("subject", "object") for corner in _CORNERS},
 }
@@ -23,6 +23,7 @@ def rows_of(graph: SceneGraph) -> Iterator[list[Value]]:
         subject, target = (graph["entities"][relationship[role]] for role in ("subject", "object"))
         yield [
             *(graph["image"]["file_name"], subject["class"], relationship["predicate"], target["class"]),
-            *(relationship["score"], subject["score"], target["score"]),
+            *(relationship["score"], subject["score"]),
+            *(relationship.get("predicate_score"), target["score"]),
             *(subject["id"], target["id"], *subject["box"], *target["box"]),
         ]

@@ -60,7 +60,7 @@ class Writer(ABC, Generic[Content]):
 
     @abstractmethod
     def encode(self, result: Result) -> Content:
-        """Makes of a result what is written.
+        """Converts the result of one image to this format.
 
         Raises:
             Exception: it can't be expressed in this format, or the image can't be read any more.
