@@ -11,7 +11,6 @@ before packing.
 """
 
 import argparse
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,10 +26,11 @@ from reldn_d2.demo.run import SEED
 from reldn_d2.demo.steps import Steps
 from reldn_d2.engine import RelationPredictor, setup_console
 from reldn_d2.engine.parts import FINAL_WEIGHTS
+from reldn_d2.engine.pretrained.folder import SUMS_FILE, WEIGHTS_FILE
 from reldn_d2.evaluation.io.results import RESULTS_FILE
 from reldn_d2.model_zoo import zoo_entry
 from reldn_d2.structures.dataset_dicts import entity_boxes, entity_classes
-from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.io import atomic_write, file_digest
 
 NAME = "scenes-tiny"
 DESCRIPTION = (
@@ -135,7 +135,7 @@ def pack(run: Path, target: Path) -> None:
     )
     # The card is written anew, also if the last one was edited.
     (target / "README.md").unlink(missing_ok=True)
-    predictor.save_pretrained(target, info=info, half_precision=True)
+    predictor.save_pretrained(target, info=info, half_precision=True, name=NAME)
     sample = Path(DatasetCatalog.get(TEST)[SAMPLE]["file_name"])
     with atomic_write(target / "sample.png") as file:
         file.write(sample.read_bytes())
@@ -160,10 +160,11 @@ def evaluate_packed(target: Path, output: Path) -> None:
 
 
 def print_digest(target: Path) -> None:
-    """Prints what the manifest says about the weights."""
-    weights = target / "model.safetensors"
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    print(f"for reldn_d2/model_zoo/models.yaml: sha256: {digest}, bytes: {weights.stat().st_size}")
+    """Prints what the manifest says about the model, and the digest of its weights."""
+    weights = target / WEIGHTS_FILE
+    digest, size = file_digest(target / SUMS_FILE), weights.stat().st_size
+    print(f"for reldn_d2/model_zoo/models.yaml: sha256: {digest}, bytes: {size}")
+    print(f"sha256 of {WEIGHTS_FILE}: {file_digest(weights)}")
 
 
 def answers(predictor: RelationPredictor, task: str) -> list[Any]:

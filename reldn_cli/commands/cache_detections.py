@@ -20,7 +20,8 @@ def _add_arguments(parser: Parser) -> None:
     )
     add_output(
         parser,
-        "folder for the files, one for each data set (default: detections/ in the folder of the weights)",
+        "folder for the files, one for each data set (default: detections/ in the folder of the weights; "
+        "for a saved model, in OUTPUT_DIR of the config)",
     )
     add_device(parser)
 

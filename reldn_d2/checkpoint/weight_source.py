@@ -1,9 +1,7 @@
 """`WeightSource`: path or URL of weights, with a checksum that is compared before the file is read."""
 
 import errno
-import hashlib
 import logging
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from urllib.parse import parse_qs
 
 from iopath.common.file_io import get_cache_dir
 
+from reldn_d2.utils.io import check_sha256, file_digest
 from reldn_d2.utils.system_errors import explained, extended
 
 logger = logging.getLogger(__name__)
@@ -52,8 +51,10 @@ class WeightSource:
         address, _, query = text.partition("?")
         options = parse_qs(query, keep_blank_values=True)
         sha256 = options.pop("sha256", [None])[-1]
-        if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
-            raise ValueError(f"{text}: sha256 takes 64 hexadecimal digits, not {sha256!r}")
+        try:
+            sha256 = None if sha256 is None else check_sha256(sha256)
+        except ValueError as error:
+            raise ValueError(f"{text}: {error}") from error
         heuristics = options.pop("matching_heuristics", ["False"])[-1]
         if heuristics not in ("True", "False"):
             raise ValueError(f"{text}: matching_heuristics takes True or False, not {heuristics!r}")
@@ -63,7 +64,7 @@ class WeightSource:
                 "are sha256 and matching_heuristics. If a server needs others, download the file and give "
                 "its path"
             )
-        return cls(address, None if sha256 is None else sha256.lower(), heuristics == "True")
+        return cls(address, sha256, heuristics == "True")
 
     @property
     def is_remote(self) -> bool:
@@ -125,8 +126,7 @@ class WeightSource:
         )
 
     def _check(self, path: Path) -> None:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_digest(path)
         if self.sha256 is None:
             logger.info(
                 "%s is in %s. To accept only exactly this file from now on, write %s?sha256=%s",

@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from reldn_d2.data import detections_made_by
-from reldn_d2.engine import cache_detections, detector_identity, load_model, parts_of
+from reldn_d2.engine import cache_detections, check_is_detector, detector_identity, load_model, parts_of
 from reldn_d2.utils.inner_paths import inner_path, refuse_outside_links
 from reldn_d2.utils.io import check_writable
 from reldn_d2.utils.plain_text import say
@@ -17,9 +17,11 @@ def run(args: Namespace) -> int:
     data = prepare(args)
     weights = find_weights(args.weights) if args.weights else None
     cfg = load_run_config(args, ("weights", "device"), weights=weights, data=data).cfg
+    check_is_detector(cfg)
     model = load_model(cfg)
     identity, parts = detector_identity(cfg, model), parts_of(cfg)
-    folder = args.output or Path(parts.weights).parent / "detections"
+    place = parts.output_dir if weights and weights.shared else Path(parts.weights).parent
+    folder = args.output or Path(place, "detections")
     if args.output is None:  # the folder of weights may come from anybody
         refuse_outside_links(folder.parent, [folder.name], "delete it, or choose a folder (--output FOLDER)")
     check_writable(folder)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from reldn_d2.data import RegisteredData
 from reldn_d2.engine import Trainer, load_config, parts_of, set_up_run
-from reldn_d2.recipes import STAGES, train_small
+from reldn_d2.recipes import SCRATCH, STAGES, train_small
 
 from .common import (
     FINISHED,
@@ -54,10 +54,11 @@ def train_recipe(args: Namespace, data: RegisteredData) -> None:
     """Trains both stages on own data."""
     known = parts_of(load_config("scenes/reldn.yaml")).settings()  # every config in YAML has these keys
     opts = take_overrides(args, known, python=False)
+    is_named = args.weights and args.weights != SCRATCH
     train_small(
         data,
         output=args.output or Path("output", args.data.stem),
-        weights=args.weights,
+        weights=find_weights(args.weights).address if is_named else args.weights,
         stages=args.stages or STAGES,
         resume=args.resume,
         device=args.device,

@@ -1,6 +1,5 @@
 """Converting a data set of any layout to COCO-relations files."""
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ from PIL import Image
 
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.inner_paths import inner_path
-from reldn_d2.utils.io import atomic_write, digest
+from reldn_d2.utils.io import atomic_write, digest, file_digest
 
 from .datasets.coco_relations import save_coco_relations
 
@@ -43,7 +42,7 @@ class Conversion:
 def digests_of_sources(conversions: Sequence[Conversion]) -> dict[Path, str]:
     """Digests of the contents of all source files that exist. Each file is read once."""
     sources = {path for conversion in conversions for path in conversion.sources if path.is_file()}
-    return {path: _file_digest(path) for path in sources}
+    return {path: file_digest(path) for path in sources}
 
 
 def convert(conversion: Conversion, output: Path, digests: Mapping[Path, str], force: bool = False) -> str:
@@ -80,7 +79,7 @@ def convert(conversion: Conversion, output: Path, digests: Mapping[Path, str], f
         if (
             known.get("made_from") == made_from
             and path.is_file()
-            and known.get("sha256") == _file_digest(path)
+            and known.get("sha256") == file_digest(path)
         ):
             return f"{path} is up to date: {known['counts']}\n{_registration(conversion, path)}"
         dataset_dicts = DatasetCatalog.get(name)
@@ -90,14 +89,9 @@ def convert(conversion: Conversion, output: Path, digests: Mapping[Path, str], f
         MetadataCatalog.remove(name)
     counts = _counts(dataset_dicts)
     with atomic_write(origin) as stream:
-        content = {"made_from": made_from, "sha256": _file_digest(path), "counts": counts}
+        content = {"made_from": made_from, "sha256": file_digest(path), "counts": counts}
         stream.write(json.dumps(content, indent=2).encode())
     return f"{path} was written: {counts}\n{_registration(conversion, path)}"
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _picture_names(root: Path) -> list[str]:

@@ -2,7 +2,7 @@
 
 from .console import setup_console
 from .datasets import check_registered, vocabulary_of
-from .detections import cache_detections, detector_identity
+from .detections import cache_detections, check_is_detector, detector_identity
 from .evaluate import (
     check_classes,
     evaluate,
@@ -48,6 +48,7 @@ __all__ = [
     "TrainingInfo",
     "cache_detections",
     "check_classes",
+    "check_is_detector",
     "check_num_gpus",
     "check_registered",
     "detector_identity",

@@ -30,6 +30,20 @@ def detector_identity(cfg: Config, model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def check_is_detector(cfg: Config) -> None:
+    """Checks that a config is of a detector.
+
+    Raises:
+        ValueError: it is of RelDN.
+    """
+    if parts_of(cfg).is_relation_model:
+        raise ValueError(
+            "detections come from a detector: give the config of stage 1 (META_ARCHITECTURE: "
+            "GeneralizedRCNN, or RetinaNet) as --config-file. The weights may be those of "
+            "RelDN, which contain its detector"
+        )
+
+
 @torch.no_grad()
 def cache_detections(cfg: Config, model: nn.Module, dataset_name: str, path: Path) -> None:
     """Writes the detections of a data set to a file, which later runs read instead of running the detector.
@@ -48,12 +62,8 @@ def cache_detections(cfg: Config, model: nn.Module, dataset_name: str, path: Pat
             classes than the config, the model or the config's test sets, which the checkpoint was compared
             with; or the model finds classes that the data set does not have, or no "instances" at all.
     """
+    check_is_detector(cfg)
     parts = parts_of(cfg)
-    if parts.is_relation_model:
-        raise ValueError(
-            "detections come from a detector: give the config of stage 1 "
-            "(META_ARCHITECTURE: GeneralizedRCNN, or RetinaNet)"
-        )
     classes = check_classes(cfg, (dataset_name, *parts.test_datasets)).thing_classes
     # A detector of another project may have its number of classes in a key that only it knows.
     number = getattr(model, "num_classes", None)

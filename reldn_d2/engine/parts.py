@@ -6,10 +6,10 @@ config.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from reldn_d2.structures.dataset_dicts import DatasetDict
 #: Names of a run's config and of its last weights in its output folder.
 CONFIG_FILE, FINAL_WEIGHTS = "config.yaml", "model_final.pth"
 #: A config in YAML, or a config in Python.
-Config = CfgNode | DictConfig
+Config: TypeAlias = CfgNode | DictConfig
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,35 @@ class KeyNames:
     eval_period: str
     best_checkpoint: str
     skip_unreadable: str
+
+
+def check_device(name: str, setting: str, remedy: Callable[[str], str]) -> None:
+    """Checks that this machine has a device.
+
+    Args:
+        name: the device, such as "cuda:1".
+        setting: what names it, for the message.
+        remedy: what the user has to do to use another device, from its name.
+
+    Raises:
+        ValueError: see `RunParts.check_device`.
+    """
+    given = f"{setting} is {name!r}"
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"{given}: write cpu or cuda") from error
+    if device.type == "cuda" and torch.cuda.is_available():
+        if device.index is not None and device.index >= torch.cuda.device_count():
+            last = f"cuda:{torch.cuda.device_count() - 1}"
+            raise ValueError(f"{given}, but the last GPU that PyTorch finds here is {last}: {remedy('cuda')}")
+    elif device.type == "cuda":
+        raise ValueError(f"{given}, but PyTorch finds no GPU here: {remedy('cpu')}")
+    elif device.type != "cpu":
+        try:
+            torch.zeros(1, device=device).item()
+        except Exception as error:  # each kind of device has its own
+            raise ValueError(f"{given}, but PyTorch can't use it here: {remedy('cpu')}") from error
 
 
 class RunParts(ABC):
@@ -88,7 +117,7 @@ class RunParts(ABC):
 
     keys: ClassVar[KeyNames]
     is_python: ClassVar[bool]
-    cfg: Any  # a Config
+    cfg: Config
     output_dir: str
     device: str
     seed: int
@@ -232,27 +261,7 @@ class RunParts(ABC):
         Raises:
             ValueError: it has no GPU or no such GPU, or PyTorch knows no such device or can't use it here.
         """
-        given = f"{self.keys.device} is {self.device!r}"
-        try:
-            device = torch.device(self.device)
-        except (RuntimeError, TypeError) as error:
-            raise ValueError(f"{given}: write cpu or cuda") from error
-        if device.type == "cuda" and torch.cuda.is_available():
-            if device.index is not None and device.index >= torch.cuda.device_count():
-                last = torch.cuda.device_count() - 1
-                raise ValueError(
-                    f"{given}, but the last GPU that PyTorch finds here is cuda:{last}: "
-                    f"{self._on_device('cuda')}"
-                )
-        elif device.type == "cuda":
-            raise ValueError(f"{given}, but PyTorch finds no GPU here: {self._on_device('cpu')}")
-        elif device.type != "cpu":
-            try:
-                torch.zeros(1, device=device).item()
-            except Exception as error:  # each kind of device has its own
-                raise ValueError(
-                    f"{given}, but PyTorch can't use it here: {self._on_device('cpu')}"
-                ) from error
+        check_device(self.device, self.keys.device, self._on_device)
 
     def _on_device(self, device: str) -> str:
         words = " ".join(self.override(self.keys.device, device))

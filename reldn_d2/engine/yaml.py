@@ -4,6 +4,7 @@ import logging
 import re
 from ast import literal_eval
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
@@ -338,14 +339,30 @@ def _schedule_in_words(solver: CfgNode) -> str:
     return ", ".join(words)
 
 
+@contextmanager
+def _explaining_unregistered() -> Iterator[None]:
+    """Explains the error of Detectron2's registries for a name that they don't have."""
+    try:
+        yield
+    except KeyError as error:
+        text = str(error.args[0]) if error.args else ""
+        if not text.startswith("No object named"):
+            raise
+        raise ValueError(
+            f"the config names a part that is not registered ({text}): correct the name, or --import the "
+            "module that registers it"
+        ) from error
+
+
 def is_relation_config(cfg: CfgNode) -> bool:
     """Whether the config describes RelDN (stage 2), or a meta-architecture derived from it."""
     return _is_kind(cfg, RelDN)
 
 
 def _is_kind(cfg: CfgNode, kind: type[nn.Module]) -> bool:
-    # The registry also takes functions.
-    registered = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    with _explaining_unregistered():
+        # The registry also takes functions.
+        registered = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
     return isinstance(registered, type) and issubclass(registered, kind)
 
 
@@ -530,7 +547,8 @@ class YamlParts(RunParts):
     def model(self) -> nn.Module:
         """Calls the trainer's `build_model`."""
         self.check_device()
-        model: nn.Module = self._trainer.build_model(self.cfg)
+        with _explaining_unregistered():
+            model: nn.Module = self._trainer.build_model(self.cfg)
         return model
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:

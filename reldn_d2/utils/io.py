@@ -1,4 +1,4 @@
-"""Atomic writes, so that a reader never sees half of a file, and digests of data."""
+"""Atomic writes, so that a reader never sees half of a file, and digests of data and files."""
 
 import hashlib
 import io
@@ -210,3 +210,27 @@ def digest(parts: Iterable[str | bytes | NDArray[np.generic]]) -> str:
             total.update(f"text {len(data)} ".encode())
             total.update(data)
     return total.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal, as `sha256sum` prints it.
+
+    Raises:
+        OSError: the file can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise explained(error, path) from error
+
+
+def check_sha256(text: str) -> str:
+    """The digest that a user gives, in lower case.
+
+    Raises:
+        ValueError: it has not 64 hexadecimal digits.
+    """
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise ValueError(f"sha256 takes 64 hexadecimal digits, not {text!r}")
+    return text.lower()

@@ -177,7 +177,7 @@ def test_a_file_of_torch_save_and_one_of_safetensors_with_each_others_names(tmp_
     ],
     ids=["cut", "nested", "list", "half", "numbers"],
 )
-def test_a_vocabulary_that_is_none(tmp_path: Path, vocabulary: str, message: str) -> None:
+def test_a_vocabulary_of_another_form_is_refused(tmp_path: Path, vocabulary: str, message: str) -> None:
     path = tmp_path / "names.safetensors"
     save_file(TENSORS, path, {"vocabulary": vocabulary})
     assert message in refusal(path)

@@ -15,14 +15,17 @@ from reldn_cli.commands import COMMANDS
 from reldn_cli.main import parse
 from reldn_d2.checkpoint import read_checkpoint
 from reldn_d2.cli import common
+from reldn_d2.cli import train as train_command
 from reldn_d2.cli.common import find_weights, load_run_config
-from reldn_d2.engine import RelationPredictor
+from reldn_d2.engine import RelationPredictor, load_config
 from reldn_d2.engine.pretrained import find
-from reldn_d2.engine.pretrained.folder import file_digest
 from reldn_d2.model_zoo import zoo_entry
+from reldn_d2.utils.io import file_digest
 from tests.builders.commands import Captured, line_of_refusal, run_reldn
 from tests.builders.local_hub import LocalHub, local_hub
-from tests.builders.saved_models import SUMS, content, no_network, photo, small_predictor
+from tests.builders.own_data import small_party
+from tests.builders.saved_models import SMALL, SUMS, content, no_network, photo, small_predictor
+from tests.builders.tiny_models import TINY
 
 NAME = "jane/cups"
 TEST_SET = "reldn_scenes_tiny_test"
@@ -85,6 +88,20 @@ def test_a_training_starts_from_a_saved_folder(saved: Path, work: Path) -> None:
     found, start = map(read_checkpoint, files)
     assert found["vocabulary"] == start["vocabulary"] and found["model"].keys() == start["model"].keys()
     assert any(not found["model"][name].equal(x) for name, x in start["model"].items())
+
+
+def test_detections_of_a_saved_folder_need_the_config_of_a_detector(
+    saved: Path, work: Path, capsys: Captured
+) -> None:
+    words = ["cache-detections", "--weights", saved, "--dataset", TEST_SET]
+    assert "give the config of stage 1" in line_of_refusal(capsys, *words)
+    before = content(saved)
+    config = load_config("scenes/detector.yaml", [*TINY, *SMALL, "MODEL.WEIGHTS", ""])
+    config.OUTPUT_DIR = "out"
+    (work / "detector.yaml").write_text(config.dump())
+    assert run_reldn(*words, "--config-file", "detector.yaml") == 0
+    assert (work / "out" / "detections" / f"{TEST_SET}.npz").is_file()
+    assert content(saved) == before
 
 
 def test_what_a_saved_folder_does_not_say_is_asked_for(saved: Path, capsys: Captured) -> None:
@@ -169,6 +186,22 @@ def test_sha256_and_trust_are_options_of_the_weights(capsys: Captured) -> None:
     with pytest.raises(SystemExit):
         parse(COMMANDS["evaluate"], ["--config-file", "x.yaml", "--trust"])
     assert "give --weights, too" in capsys.readouterr().err
+
+
+def test_a_recipe_takes_the_same_weights(
+    saved: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str | None] = []
+    monkeypatch.setattr(train_command, "train_small", lambda *_, weights, **__: found.append(weights))
+    start = ["train", "--recipe", "small", "--data", small_party(tmp_path / "party"), "--weights"]
+    digest = file_digest(saved / SUMS)
+    for words in ([saved], [saved, "--sha256", digest], [saved / "model.safetensors"], ["scratch"]):
+        assert run_reldn(*start, *words) == 0
+    assert run_reldn(*start[:-1]) == 0
+    assert found == [*[str(saved / "model.safetensors")] * 3, "scratch", None]
+    message = line_of_refusal(capsys, *start, saved, "--sha256", "0" * 64)
+    assert f"its {SUMS} has sha256 {digest}, not {'0' * 64}" in message
+    assert "there is no such file or folder" in line_of_refusal(capsys, *start, "gone.pth")
 
 
 @pytest.mark.parametrize("kind", ["file", "training", "address", "name of Detectron2"])

@@ -1,9 +1,10 @@
 """Models that are saved and loaded again: the same answers, and nothing damaged, changed or half written."""
 
+import inspect
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import IO, Any
 
 import pytest
 import torch
+import yaml
 from omegaconf import OmegaConf
 
 import reldn_d2
@@ -31,6 +33,7 @@ from reldn_d2.engine.pretrained.origin import info_of_run
 from reldn_d2.engine.resumable_evaluation import evaluation_identity
 from reldn_d2.engine.summary import save_task_results
 from reldn_d2.structures import Vocabulary
+from reldn_d2.utils.io import file_digest
 from tests.builders.saved_models import (
     SMALL,
     SUMS,
@@ -108,6 +111,39 @@ def test_the_same_model_gives_the_same_folder(predictor: RelationPredictor, tmp_
     assert content(tmp_path / "again") == content(tmp_path / "one")
 
 
+def test_the_short_way_has_the_same_arguments() -> None:
+    short, long = (
+        inspect.signature(x) for x in (reldn_d2.from_pretrained, RelationPredictor.from_pretrained)
+    )
+    described = [
+        {name: (x.kind, x.default) for name, x in found.parameters.items()} for found in (short, long)
+    ]
+    assert described[0] == described[1]
+    with pytest.raises(TypeError, match=r"^from_pretrained\(\) got an unexpected keyword argument 'devise'"):
+        reldn_d2.from_pretrained("scenes-tiny", devise="cpu")  # type: ignore[call-arg]
+
+
+def test_every_argument_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {
+        **{"device": "cpu", "revision": "v1", "token": "t", "cache_dir": "c", "sha256": "0" * 64},
+        **{"local_files_only": True, "force_download": True, "trust": True},
+    }
+    monkeypatch.setattr(RelationPredictor, "from_pretrained", lambda name, **options: (name, options))
+    assert reldn_d2.from_pretrained("x", **given) == ("x", given)  # type: ignore[comparison-overlap]
+
+
+def test_a_device_that_is_not_here_is_named_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(pretrained_model, "find_pretrained", None)
+    with pytest.raises(ValueError) as error:
+        reldn_d2.from_pretrained("scenes-tiny", device="cuda")
+    assert str(error.value) == "device is 'cuda', but PyTorch finds no GPU here: give device=\"cpu\""
+    with pytest.raises(ValueError, match=r"device is 'cuda:0', but PyTorch finds no GPU"):
+        reldn_d2.from_pretrained("scenes-tiny", device=0)
+    with pytest.raises(ValueError, match="device is '': write cpu or cuda"):
+        reldn_d2.from_pretrained("scenes-tiny", device="")
+
+
 # --- what is in the folder
 
 
@@ -162,6 +198,14 @@ def test_nothing_of_the_machine_is_in_the_folder(kind: str, tmp_path: Path) -> N
 def test_digests_are_those_of_sha256sum(saved: Path) -> None:
     done = subprocess.run(["sha256sum", "-c", SUMS], cwd=saved, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [f"{name}: OK" for name in FILES if name != SUMS]
+
+
+def test_digests_may_have_capital_letters(saved: Path) -> None:
+    """As other programs write them; `sha256sum -c` takes them."""
+    lines = (line.split("  ") for line in (saved / SUMS).read_text().splitlines())
+    (saved / SUMS).write_text("".join(f"{digest.upper()}  {name}\n" for digest, name in lines))
+    subprocess.run(["sha256sum", "-c", SUMS], cwd=saved, capture_output=True, check=True)
+    assert find_pretrained(saved).path == saved
 
 
 def test_the_prior_is_among_the_weights(saved: Path, predictor: RelationPredictor) -> None:
@@ -242,7 +286,7 @@ def test_a_training_says_how_the_model_was_made(tmp_path: Path) -> None:
     assert not wider.info.evaluations and wider.info.training == replace(info.training, package_version=None)
 
 
-def test_evaluations_that_are_none_are_named(tmp_path: Path) -> None:
+def test_files_of_evaluations_with_other_contents_are_named(tmp_path: Path) -> None:
     """The folder of a training may come from anybody."""
     predictor = small_predictor(tmp_path)
     file = tmp_path / "inference" / "x" / "sgdet" / "evaluation.json"
@@ -295,6 +339,50 @@ def test_what_the_author_adds_is_kept(predictor: RelationPredictor, tmp_path: Pa
     assert not (tmp_path / "saved" / "NOTICE").exists()
 
 
+def test_numbers_are_those_of_the_weights_in_the_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those of weights before rounding are called so, and those of other weights or settings are left out."""
+    numbers = (EvaluationInfo("mine", "sgdet", "motifs", {"R@50": 12.5}),)
+    info = ModelInfo(evaluations=numbers)
+    small_predictor(tmp_path / "trained").save_pretrained(tmp_path / "whole", info=info)
+    whole = reldn_d2.from_pretrained(tmp_path / "whole", device="cpu")
+    assert whole.info == info
+    whole.save_pretrained(tmp_path / "half", half_precision=True)
+    half = reldn_d2.from_pretrained(tmp_path / "half", device="cpu")
+    rounded = replace(info, measured_before_rounding=True)
+    assert half.info == rounded
+    half.save_pretrained(tmp_path / "again")
+    card = (tmp_path / "again" / "README.md").read_text()
+    assert find_pretrained(tmp_path / "again").info == rounded
+    assert "measured before the weights were rounded" in card and "stored in float32" in card
+    # Numbers of weights that are rounded already, and stay as they are.
+    half.save_pretrained(tmp_path / "own", info=info, half_precision=True)
+    assert find_pretrained(tmp_path / "own").info == info
+    assert "before the weights were rounded" not in (tmp_path / "own" / "README.md").read_text()
+    assert "not saved" not in caplog.text
+    with torch.no_grad():
+        next(iter(half.model.parameters())).view(-1)[0] += 1
+    half.save_pretrained(tmp_path / "changed")
+    assert find_pretrained(tmp_path / "changed").info == ModelInfo()
+    assert "its 1 evaluations of that time are not saved" in caplog.text
+    measured_now = (EvaluationInfo("mine", "sgdet", "motifs", {"R@50": 13.5}),)
+    half.save_pretrained(tmp_path / "new", info=replace(half.info, evaluations=numbers + measured_now))
+    assert find_pretrained(tmp_path / "new").info == ModelInfo(evaluations=measured_now)
+    whole.parts.set_key("INPUT.MIN_SIZE_TEST", 128)
+    whole.save_pretrained(tmp_path / "wider")
+    assert find_pretrained(tmp_path / "wider").info == ModelInfo()
+
+
+def test_the_card_has_the_name_that_loads_the_model(predictor: RelationPredictor, tmp_path: Path) -> None:
+    for name, title in (("cups-tiny", "cups-tiny"), ("jane/cups", "cups")):
+        predictor.save_pretrained(tmp_path / "saved", name=name)
+        card = (tmp_path / "saved" / "README.md").read_text()
+        assert f"# {title}\n" in card and f'from_pretrained("{name}")' in card and "FOLDER" not in card
+    with pytest.raises(ValueError, match="name is 'my cups': write owner/name, or a name without a slash"):
+        predictor.save_pretrained(tmp_path / "saved", name="my cups")
+
+
 def test_nothing_is_invented(saved: Path) -> None:
     written = json.loads((saved / "model.json").read_text())
     assert written == {
@@ -313,10 +401,12 @@ def test_nothing_is_invented(saved: Path) -> None:
         ({"format_version": 2}, "has format_version 2, and this release reads up to 1: update"),
         ({"format_version": None}, "has format_version None"),
         ({"license": 3}, "license is not a text"),
+        ({"measured_before_rounding": 1}, "measured_before_rounding is not true or false"),
         ({"training": []}, "training is not an object"),
         ({"training": {"iterations": "7"}}, "iterations is not a whole number"),
         ({"evaluations": [{"metrics": {"R@50": "high"}}]}, "metrics, 'R@50' is not a number"),
         ({"evaluations": [{"metrics": {"R@50": float("nan")}}]}, "metrics, 'R@50' is not a number"),
+        ({"evaluations": [{"metrics": {"R@50": 10**400}}]}, "metrics, 'R@50' is not a number"),
         ({"evaluations": [3]}, "evaluations is not an object"),
     ],
     ids=lambda value: "" if isinstance(value, dict) else value[:30],
@@ -375,6 +465,18 @@ def test_a_half_written_folder_is_never_loaded(
     assert find_pretrained(folder).path == folder
 
 
+def test_the_card_of_a_save_that_was_interrupted_is_replaced(
+    predictor: RelationPredictor, tmp_path: Path
+) -> None:
+    """It says another licence than the other files would."""
+    folder = tmp_path / "saved"
+    predictor.save_pretrained(folder, info=ModelInfo(license="mit"))
+    with stopping_after(1), pytest.raises(KeyboardInterrupt):
+        predictor.save_pretrained(folder)
+    predictor.save_pretrained(folder, info=ModelInfo(license="cc0-1.0"))
+    assert "license: cc0-1.0" in (folder / "README.md").read_text()
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "config.yaml", "model.json"])
 def test_damaged_and_missing_files_are_named(saved: Path, name: str) -> None:
     file = saved / name
@@ -403,7 +505,7 @@ def test_files_for_people_may_be_edited_and_others_lie_there(saved: Path) -> Non
 
 
 def test_a_known_digest_covers_every_file(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    digest = saved_folder.file_digest(saved / SUMS)
+    digest = file_digest(saved / SUMS)
     assert find_pretrained(saved, sha256=digest.upper()).weights_file == saved / "model.safetensors"
     config = saved / "config.yaml"
     config.write_text(config.read_text().replace("SEED: -1", "SEED: 3"))
@@ -418,10 +520,63 @@ def test_a_known_digest_covers_every_file(saved: Path, monkeypatch: pytest.Monke
     with pytest.raises(ValueError) as error:
         reldn_d2.from_pretrained(saved, sha256=digest)
     assert str(error.value).startswith(
-        f"{saved} is not the expected model: its {SUMS} has sha256 {other}, not {digest}. Nothing of it "
-        "was read"
+        f"{saved} is not the expected model: its {SUMS} has sha256 {other}, not {digest}. No other "
+        "file of it was read"
     )
     assert "sha256 takes 64 hexadecimal digits, not 'abc'" in refusal(saved, sha256="abc")
+
+
+VOCABULARIES: dict[str, Callable[[list[str]], list[str]]] = {
+    "one too few": lambda names: names[:-1],
+    "one too many": lambda names: [*names, "more"],
+    "one twice": lambda names: [*names[:-1], names[0]],
+    "an empty name": lambda names: [*names[:-1], ""],
+}
+
+
+@pytest.mark.parametrize("kind", ["thing_classes", "predicate_classes"])
+@pytest.mark.parametrize("change", VOCABULARIES)
+def test_names_that_do_not_fit_the_model_are_refused(saved: Path, kind: str, change: str) -> None:
+    file = saved / "model.safetensors"
+    found = read_checkpoint(file)
+    names = found["vocabulary"]
+    write_weights(file, found["model"], Vocabulary(**{**names, kind: VOCABULARIES[change](names[kind])}))
+    list_again(saved)
+    with pytest.raises(ValueError, match=rf"{file} has \d+ {kind} in its 'vocabulary', .*name of its own"):
+        reldn_d2.from_pretrained(saved, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (
+            "MODEL.PIXEL_MEAN",
+            [float("nan"), 0.0, 0.0],
+            r"MODEL.PIXEL_MEAN is \[NaN, 0.0, 0.0\], which is not a",
+        ),
+        ("MODEL.PIXEL_STD", [0.0, 1.0, 1.0], "MODEL.PIXEL_STD is .* not a list of finite numbers above 0"),
+        ("INPUT.FORMAT", "XYZ", 'INPUT.FORMAT is "XYZ", which is not a format of pictures'),
+        ("INPUT.MIN_SIZE_TEST", -5, "INPUT.MIN_SIZE_TEST is -5, which is not a size in pixels"),
+        ("INPUT.MAX_SIZE_TEST", 0, "INPUT.MAX_SIZE_TEST is 0, which is not a size in pixels"),
+        ("MODEL.META_ARCHITECTURE", "nope", "not registered .*'nope'.*correct the name, or --import"),
+        ("MODEL.BACKBONE.NAME", "nope", "not registered .*'nope'.*correct the name, or --import"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value.isupper() else "",
+)
+def test_impossible_settings_of_a_saved_model_are_named(
+    saved: Path, path: str, value: Any, message: str
+) -> None:
+    file = saved / "config.yaml"
+    cfg = yaml.safe_load(file.read_text())
+    node = cfg
+    *sections, key = path.split(".")
+    for name in sections:
+        node = node[name]
+    node[key] = value
+    file.write_text(yaml.safe_dump(cfg))
+    list_again(saved)
+    with pytest.raises(ValueError, match=message):
+        reldn_d2.from_pretrained(saved, device="cpu")
 
 
 def test_links_out_of_the_folder_are_refused(saved: Path, tmp_path: Path) -> None:
@@ -452,9 +607,20 @@ def test_saving_replaces_nothing_else(
     run.mkdir()
     (run / "config.yaml").write_text(tiny_config().dump())
     before = content(run)
-    with pytest.raises(ValueError, match=r"has config\.yaml, but no model\.json, so it is no saved model"):
+    with pytest.raises(
+        ValueError, match=r"has config\.yaml, but no model\.json of this package, so it is no saved model"
+    ):
         predictor.save_pretrained(run)
     assert content(run) == before
+    tokenizer = tmp_path / "tokenizer"
+    tokenizer.mkdir()
+    for text in ('{"name": "my tokenizer"}', "[", "3"):
+        (tokenizer / "model.json").write_text(text)
+        with pytest.raises(ValueError, match=r"has model\.json, but no model\.json of this package"):
+            predictor.save_pretrained(tokenizer)
+        assert content(tokenizer) == {"model.json": text.encode()}
+    with pytest.raises(ValueError, match="the name of the folder is empty"):
+        predictor.save_pretrained("")
     with pytest.raises(ValueError, match="is a file: give a folder"):
         predictor.save_pretrained(run / "config.yaml")
     # A card that somebody has written stays; the one of an earlier model does not.
@@ -462,7 +628,8 @@ def test_saving_replaces_nothing_else(
     assert "license: mit" in (saved / "README.md").read_text()
     (saved / "README.md").write_text("My own words.")
     predictor.save_pretrained(saved)
-    assert (saved / "README.md").read_text() == "My own words."
+    predictor.save_pretrained(saved)
+    assert (saved / "README.md").read_text() == "My own words.", "also the next time"
     repository = tmp_path / "repository"
     repository.mkdir()
     (repository / "README.md").write_text("An empty repository.")
@@ -481,9 +648,9 @@ def test_a_training_and_its_checkpoints_are_found(predictor: RelationPredictor, 
     shutil.copy(predictor.parts.weights, run / "model_final.pth")
     found = find_pretrained(run)
     assert (found.weights_file, found.config_file) == (run / "model_final.pth", run / "config.yaml")
-    assert found.is_run and found.info is None
+    assert found.info is None
     assert find_pretrained(run / "model_final.pth") == found
-    digest = saved_folder.file_digest(run / "model_final.pth")
+    digest = file_digest(run / "model_final.pth")
     assert find_pretrained(run, sha256=digest) == found
     assert "is not the expected file: it has sha256" in refusal(run, sha256="0" * 64)
     expected = numbers(predictor(photo()))
@@ -491,6 +658,19 @@ def test_a_training_and_its_checkpoints_are_found(predictor: RelationPredictor, 
     assert all(torch.equal(answer[name], expected[name]) for name in expected)
     (run / "config.yaml").unlink()
     assert f"{run} has no config.yaml beside the weights" in refusal(run)
+
+
+@pytest.mark.parametrize("name", [SUMS, "model.json"])
+@pytest.mark.parametrize("weights", ["model_final.pth", "model_0000001.pth"])
+def test_a_training_with_a_file_of_the_users_own_is_a_training(
+    name: str, weights: str, predictor: RelationPredictor, tmp_path: Path
+) -> None:
+    predictor.parts.save(tmp_path / "config.yaml")
+    shutil.copy(predictor.parts.weights, tmp_path / weights)
+    if weights != "model_final.pth":
+        (tmp_path / "last_checkpoint").write_text(weights)
+    (tmp_path / name).write_text("mine")
+    assert find_pretrained(tmp_path).weights_file == tmp_path / weights
 
 
 def test_the_weights_of_a_saved_folder_stand_for_it(saved: Path) -> None:
@@ -510,11 +690,12 @@ def test_a_file_of_safetensors_alone_is_a_checkpoint(predictor: RelationPredicto
     assert f"{run} has no {SUMS}, and it lacks model.json" in refusal(run)
 
 
-def test_names_that_are_nothing(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_stands_for_no_model_is_explained(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(saved.parent)
     with no_network():
         assert "there is no such file or folder (did you mean saved?)" in refusal(Path("savde"))
         assert "no such file or folder (did you mean authors-vg-vgg16 or" in refusal(Path("authors-vg-vgg1"))
+        assert refusal("").startswith("the name of the model is empty: give the folder of a saved model or")
         assert "is the address of a file, which has no config" in refusal("https://x.org/model.pth")
         text = refusal(saved, revision="v1")
         assert f"{saved} is not on the hub, and only there are revisions: leave 'v1' out" in text

@@ -3,6 +3,7 @@
 import inspect
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import reldn_d2
 from reldn_d2.engine import ModelInfo, RelationPredictor, find_pretrained
 from reldn_d2.engine.pretrained import hub as hub_module
 from reldn_d2.engine.pretrained import model as pretrained_model
-from reldn_d2.engine.pretrained.folder import FILES, file_digest
+from reldn_d2.engine.pretrained.folder import FILES
+from reldn_d2.utils.io import file_digest
 from tests.builders.local_hub import TOKEN, LocalHub, Repository, local_hub
 from tests.builders.saved_models import SUMS, content, no_network, numbers, photo, small_predictor
 
@@ -114,6 +116,33 @@ def test_saving_uploads_if_asked(predictor: RelationPredictor, hub: LocalHub, tm
     assert NAME in (tmp_path / "plates" / "README.md").read_text()
 
 
+def test_the_saved_folder_is_what_is_uploaded(
+    predictor: RelationPredictor, hub: LocalHub, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mugs"
+    predictor.save_pretrained(folder, push_to_hub=True, token=TOKEN)
+    assert 'from_pretrained("me/mugs")' in (folder / "README.md").read_text()
+    find_pretrained(folder)
+    (folder / "README.md").write_text("---\nlicense: mit\n---\nMy own words.")
+    (folder / "private.txt").write_text("Not for others.")
+    predictor.save_pretrained(folder, push_to_hub=True, token=TOKEN, allow_patterns=["*.md", "*.txt", SUMS])
+    uploaded, local = hub.files("me/mugs"), content(folder)
+    del uploaded[".gitattributes"], local["private.txt"]
+    assert uploaded == local and uploaded["README.md"].endswith(b"My own words.")
+
+
+def test_what_can_not_be_saved_leaves_nothing_on_the_hub(hub: LocalHub, tmp_path: Path) -> None:
+    broken = small_predictor(tmp_path / "trained")
+    with torch.no_grad():
+        next(iter(broken.model.parameters())).view(-1)[0] = float("nan")
+    for save in (broken.push_to_hub, partial(broken.save_pretrained, tmp_path / "saved", push_to_hub=True)):
+        with pytest.raises(ValueError, match="not finite"):
+            save(repo_id=NAME, token=TOKEN)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'privat'"):
+        broken.save_pretrained(tmp_path / "saved", push_to_hub=True, privat=True)
+    assert not hub.repositories and not hub.requests and not (tmp_path / "saved").exists()
+
+
 def test_a_revision_is_a_branch_a_tag_or_a_commit(
     predictor: RelationPredictor, saved: Path, hub: LocalHub, tmp_path: Path
 ) -> None:
@@ -156,7 +185,7 @@ def test_a_known_digest_is_compared_before_anything_is_read(
     with pytest.raises(ValueError) as error:
         reldn_d2.from_pretrained(NAME, sha256="1" * 64)
     assert str(error.value).startswith(
-        f"{NAME} is not the expected model: its {SUMS} has sha256 {digest}, not {'1' * 64}. Nothing of it was"
+        f"{NAME} is not the expected model: its {SUMS} has sha256 {digest}, not {'1' * 64}. No other file of"
     )
 
 
@@ -243,6 +272,11 @@ def test_without_a_network_the_cache_answers(saved: Path, tmp_path: Path) -> Non
         ("./cups", False),
         ("../cups", False),
         ("/cups", False),
+        ("ow..ner/cups", False),
+        ("owner/--none", False),
+        ("owner/cups-", False),
+        ("o/c", True),
+        ("_owner_/_cups_", True),
         ("~/cups", False),
         ("jane/cups?x", False),
         ("jane\\cups", False),

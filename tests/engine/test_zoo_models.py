@@ -164,8 +164,9 @@ def test_what_a_person_has_to_download(by_hand: ZooEntry, authors_file: Path, tm
     with pytest.raises(FileNotFoundError) as error:
         zoo_folder(by_hand, cache_dir=tmp_path / "cache", trust=True)
     assert str(error.value) == (
-        f"the model {NAME} has to be downloaded by hand: open {by_hand.location}, unpack the archive, and "
-        f"put its file trained_models/vg_X-101-64x4d-FPN/model_step62722.pth at {place}"
+        f"the model {NAME} has to be downloaded by hand: open {by_hand.location} (not verified: nobody "
+        "here could open this page), unpack the archive, and put its file "
+        f"trained_models/vg_X-101-64x4d-FPN/model_step62722.pth at {place}"
     )
     place.parent.mkdir(parents=True)
     place.symlink_to(authors_file)
@@ -199,25 +200,43 @@ def serve() -> Iterator[Server]:
         server.server_close()
 
 
+HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
+# What a server sends -> what the error says about it.
+FAILURES = {
+    "it does not have the file": (b"HTTP/1.1 404 Gone\r\nContent-Length: 0\r\n\r\n", "Gone"),
+    "it ends after half of it": (HEAD + b"Content-Length: 2000\r\n\r\n" + b"x" * 1000, "1,?000"),
+    "it closes the connection": (b"", "closed connection"),
+    "it does not speak HTTP": (b"SSH-2.0-OpenSSH_9.6\r\n", "SSH-2.0"),
+    "its length is no number": (HEAD + b"Content-Length: long\r\n\r\n" + b"x" * 9, "its length is 'long'"),
+    "its length is negative": (HEAD + b"Content-Length: -9\r\n\r\n" + b"x" * 9, "its length is '-9'"),
+    "it sends too much": (HEAD + b"\r\n" + b"x" * 5000, "longer than 4,000 bytes"),
+    "it sends too little": (HEAD + b"\r\n" + b"x" * 3000, "ended after 3,000 of 4,000 bytes"),
+    "it announces another length": (
+        HEAD + b"Content-Length: 5000\r\n\r\n" + b"x" * 5000,
+        "longer than 4,000",
+    ),
+}
+
+
 @pytest.mark.usefixtures("unread")
-@pytest.mark.parametrize(("status", "message"), [(404, "could not be fetched"), (200, "stopped|ended after")])
+@pytest.mark.parametrize("failure", FAILURES)
 def test_a_server_that_fails_leaves_nothing(
-    status: int, message: str, remote: ZooEntry, serve: Server, tmp_path: Path
+    failure: str, remote: ZooEntry, serve: Server, tmp_path: Path
 ) -> None:
-    """It does not have the file, or ends the connection after half of it."""
+    sent, reason = FAILURES[failure]
 
     class Failing(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", "2000")
-            self.end_headers()
-            self.wfile.write(b"x" * 1000)
+            self.wfile.write(sent)
+            self.close_connection = True
 
         def log_message(self, *_: object) -> None:
             pass
 
-    entry = replace(remote, location=serve(Failing), sha256=None)
-    with pytest.raises(OSError, match=message):
+    address = serve(Failing)
+    entry = replace(remote, location=address, sha256=None, bytes=4000)
+    place = tmp_path / "cache" / NAME / "download" / "model_step62722.pth"
+    with pytest.raises(OSError, match=rf"{address} could not be fetched \(.*{reason}.* put it at {place}"):
         zoo_folder(entry, cache_dir=tmp_path / "cache", trust=True)
     assert files_in(tmp_path / "cache") == []
 

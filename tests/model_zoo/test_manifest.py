@@ -1,7 +1,8 @@
 """The list of models: every entry is complete, its files are there, and the pages show it."""
 
-import hashlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -9,6 +10,7 @@ from reldn_d2.ablation.tables import read_table
 from reldn_d2.engine import load_config, vocabulary_of
 from reldn_d2.evaluation import PROTOCOLS
 from reldn_d2.model_zoo import ZooEntry, get_config_file, zoo_entry, zoo_names
+from reldn_d2.utils.io import file_digest
 from tests.builders.tiny_models import REPOSITORY
 
 NAMES = zoo_names()
@@ -28,7 +30,14 @@ def test_the_first_one_needs_no_network() -> None:
     assert NAMES[0] == "scenes-tiny" and ENTRIES[0].source == "wheel"
 
 
-def test_a_name_that_is_none_shows_similar_ones() -> None:
+def test_importing_the_package_imports_the_list() -> None:
+    """As the pages use it."""
+    script = "import reldn_d2; print(reldn_d2.model_zoo.zoo_names()[0])"
+    done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout == "scenes-tiny\n", done.stderr
+
+
+def test_an_unknown_name_shows_similar_ones() -> None:
     with pytest.raises(FileNotFoundError, match=r"no model 'scenes-tinny': did you mean scenes-tiny\?"):
         zoo_entry("scenes-tinny")
     with pytest.raises(
@@ -50,9 +59,8 @@ def test_it_says_where_it_comes_from_and_what_one_may_do_with_it(entry: ZooEntry
     assert entry.title and entry.needs and entry.licence and entry.notice
     assert entry.sha256 is None or re.fullmatch("[0-9a-f]{64}", entry.sha256)
     if entry.source == "wheel":
-        weights = entry.folder / "model.safetensors"
-        assert hashlib.sha256(weights.read_bytes()).hexdigest() == entry.sha256
-        assert weights.stat().st_size == entry.bytes
+        assert file_digest(entry.folder / "SHA256SUMS") == entry.sha256
+        assert (entry.folder / "model.safetensors").stat().st_size == entry.bytes
     else:
         assert entry.location.startswith("https://") and entry.file
         with pytest.raises(ValueError, match="is not part of this package"):
@@ -94,6 +102,7 @@ def row_of(entry: ZooEntry) -> str:
         for x in entry.expected
     )
     by = "; ".join(dict.fromkeys(x.by for x in entry.expected))
-    digest = "known" if entry.sha256 else "not known"
+    known = "of its `SHA256SUMS`" if entry.source == "wheel" else "of the `.pth`"
+    digest = f"{entry.sha256[:8]}… {known}" if entry.sha256 else "not known"
     cells = [f"`{entry.name}`", entry.title, where, digest, f"{figures} ({by})" if figures else "none known"]
     return f"| {' | '.join(cells)} |"

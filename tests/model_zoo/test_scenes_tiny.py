@@ -2,6 +2,7 @@
 
 import json
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from reldn_d2.data.synthetic import draw_scene, make_scene, scene_dict
 from reldn_d2.engine import RelationPredictor, load_config
-from reldn_d2.engine.pretrained import find_pretrained
+from reldn_d2.engine.pretrained import find, find_pretrained
 from reldn_d2.model_zoo import get_config_file, zoo_entry
 from tests.builders.commands import run_reldn
 from tools.make_scenes_tiny import SAMPLE, TEST
@@ -56,6 +57,20 @@ def test_its_files_are_complete_and_small() -> None:
     }
     assert {file.name for file in ENTRY.folder.iterdir()} == names
     assert sum(file.stat().st_size for file in ENTRY.folder.iterdir()) <= MOST_BYTES
+
+
+def test_its_digest_is_compared_and_can_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_pretrained("scenes-tiny", sha256=ENTRY.sha256).sha256 == ENTRY.sha256
+    # As if a file of the installed package, and its digest beside it, had been changed.
+    monkeypatch.setattr(find, "zoo_entry", lambda _: replace(ENTRY, sha256="0" * 64))
+    with pytest.raises(ValueError, match=f"scenes-tiny is not the expected model: .*, not {'0' * 64}"):
+        find_pretrained("scenes-tiny")
+
+
+def test_its_card_has_its_name() -> None:
+    card = (ENTRY.folder / "README.md").read_text()
+    assert "# scenes-tiny\n" in card and 'from_pretrained("scenes-tiny")' in card
+    assert "measured before the weights were rounded to half precision" in card
 
 
 def test_its_config_is_the_one_that_anybody_can_train() -> None:

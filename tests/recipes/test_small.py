@@ -91,10 +91,11 @@ def test_stages_run_alone_are_resumed_and_extended(party: RegisteredData, tmp_pa
 def test_a_detector_of_these_classes_is_not_trained_again(party: RegisteredData, tmp_path: Path) -> None:
     run(party, tmp_path / "first", "detector")
     output = tmp_path / "second"
-    result = run(party, output, "detector", "relations", weights=str(tmp_path / "first" / "detector"))
+    weights = str(tmp_path / "first" / "detector" / "model_final.pth")
+    result = run(party, output, "detector", "relations", weights=weights)
     assert "taken as it is" in result.start and not (output / "detector").exists()
     cfg = load_config(str(output / "config.yaml"))
-    assert Path(cfg.MODEL.WEIGHTS) == tmp_path / "first" / "detector" / "model_final.pth"
+    assert weights == cfg.MODEL.WEIGHTS
     own, first = (
         torch.load(x, weights_only=True)["model"] for x in (output / "model_final.pth", cfg.MODEL.WEIGHTS)
     )
@@ -106,10 +107,11 @@ def test_a_detector_of_other_classes_is_fine_tuned(party: RegisteredData, tmp_pa
     other = small_party(tmp_path / "other", things=4, predicates=1)
     data = register_data_file(other.rename(other.with_name("garden.yaml")))
     output = tmp_path / "second"
-    result = run(data, output, "detector", weights=str(tmp_path / "first" / "detector"))
+    weights = str(tmp_path / "first" / "detector" / "model_final.pth")
+    result = run(data, output, "detector", weights=weights)
     assert "fine-tuned" in result.start
     cfg = load_config(str(output / "detector" / "config.yaml"))
-    assert Path(cfg.MODEL.WEIGHTS) == tmp_path / "first" / "detector" / "model_final.pth"
+    assert weights == cfg.MODEL.WEIGHTS
     assert cfg.MODEL.ROI_HEADS.NUM_CLASSES == 4 and cfg.DATASETS.TRAIN == ("garden_train",)
     assert "(person, cup, thing 2), 1 are new (thing 3)" in (output / "detector" / "log.txt").read_text()
 

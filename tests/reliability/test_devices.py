@@ -18,6 +18,7 @@ def folder(tmp_path: Path, tiny_config: TinyConfig, monkeypatch: pytest.MonkeyPa
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.yaml").write_text(tiny_config("MODEL.DEVICE", "cuda").dump())
+    (run / "detector.yaml").write_text(tiny_config("MODEL.DEVICE", "cuda", file="detector.yaml").dump())
     (run / "model_final.pth").touch()
     cv2.imwrite(str(tmp_path / "photo.jpg"), np.zeros((40, 60, 3), np.uint8))
     return run
@@ -29,6 +30,7 @@ def test_a_missing_gpu_is_one_line(command: str, folder: Path, capsys: pytest.Ca
     more: dict[str, list[object]] = {
         "predict": ["--input", folder.parent / "photo.jpg"],
         "train": ["--config-file", folder / "config.yaml"],
+        "cache-detections": ["--config-file", folder / "detector.yaml"],
     }
     words = [command, "--weights", folder, "--output", output, *more.get(command, [])]
     message = line_of_refusal(capsys, *words)

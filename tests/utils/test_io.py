@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reldn_d2.utils.io import atomic_write, digest
+from reldn_d2.utils.io import atomic_write, check_sha256, digest, file_digest
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -80,3 +80,19 @@ def test_only_equal_lists_of_texts_have_equal_digests(one: list[Any], other: lis
         return [part.encode() if isinstance(part, str) else part for part in given]
 
     assert (digest(one) == digest(other)) == (data(one) == data(other))
+
+
+def test_the_digest_of_a_file_is_that_of_sha256sum(tmp_path: Path) -> None:
+    file = tmp_path / "abc.txt"
+    file.write_bytes(b"abc")
+    found = file_digest(file)
+    assert found == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert check_sha256(found.upper()) == found
+    with pytest.raises(FileNotFoundError, match=r"gone can't be read \(.*\): check the path"):
+        file_digest(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("text", ["", "ab", "g" * 64, "a" * 65, "a" * 64 + "\n"])
+def test_what_has_not_64_hexadecimal_digits_is_no_digest(text: str) -> None:
+    with pytest.raises(ValueError, match="sha256 takes 64 hexadecimal digits"):
+        check_sha256(text)

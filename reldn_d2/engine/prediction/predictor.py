@@ -21,6 +21,7 @@ from ..parts import Config, RunParts
 from ..pretrained import PretrainedModel
 from ..run import check_vocabulary
 from .given_boxes import ClassLike, GivenBoxes
+from .picture_settings import check_picture_settings
 from .pictures import Color, ImageLike, to_picture
 from .result import Prediction
 
@@ -106,12 +107,15 @@ class RelationPredictor(PretrainedModel):
             raise ValueError(
                 f"there is nothing to predict with: give a trained checkpoint as {parts.keys.weights}"
             )
+        check_picture_settings(parts)
         model = parts.model().eval() if parts.is_relation_model else None
         if not isinstance(model, RelDN):
             raise ValueError("the config is of a detector, not of RelDN: give config and weights of stage 2")
         model.task = "sgdet"
         checkpointer = RelationCheckpointer(model, complete=True)
         checkpointer.load(parts.weights)
+        if checkpointer.vocabulary is not None:
+            _check_number_of_names(checkpointer.vocabulary, parts)
         vocabulary = checkpointer.vocabulary or _vocabulary_of_config(parts)
         self.thing_classes, self.predicate_classes = vocabulary.thing_classes, vocabulary.predicate_classes
         self.model = model
@@ -342,6 +346,23 @@ def _prediction(outcome: Outcome) -> Prediction:
     if outcome.error is not None:
         raise outcome.error
     return cast(Prediction, outcome.prediction)
+
+
+def _check_number_of_names(vocabulary: Vocabulary, parts: RunParts) -> None:
+    """Checks that a checkpoint names each class of the model once.
+
+    Raises:
+        ValueError: it does not. The message names the checkpoint.
+    """
+    for kind, (key, number) in parts.class_counts().items():
+        names = vocabulary.names(kind)
+        if len(names) != number or len(set(names)) != number or not all(names):
+            different = len(set(names) - {""})
+            raise ValueError(
+                f"{parts.weights} has {len(names)} {kind} in its 'vocabulary', {different} of them different "
+                f"names, and {key} is {number}: every class needs a name of its own. Correct the vocabulary, "
+                "or get the file again"
+            )
 
 
 def _vocabulary_of_config(parts: RunParts) -> Vocabulary:

@@ -1,5 +1,6 @@
 """The model card: README.md of a saved folder, which the hub shows as the page of the model."""
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 
@@ -18,6 +19,8 @@ _LICENSES = {
     *(f"cc-{kind}-4.0" for kind in ("by", "by-sa", "by-nc", "by-nc-sa", "by-nd", "by-nc-nd")),
 }
 _LISTED_NAMES = 200
+# A comment in what the hub reads.
+_MARK = "# written by reldn_d2; SHA-256 of the other lines: "
 _TAGS = ("scene-graph-generation", "visual-relationship-detection", "detectron2", "reldn")
 
 
@@ -45,20 +48,20 @@ _TEMPLATES = Environment(
 _TEMPLATES.filters |= {"name": to_markdown, "paragraphs": _paragraphs, "literal": _literal}
 
 
-def model_card(info: ModelInfo, vocabulary: Vocabulary, *, hub_id: str | None, half_precision: bool) -> str:
-    """The text of the card.
+def model_card(info: ModelInfo, vocabulary: Vocabulary, *, name: str | None, half_precision: bool) -> str:
+    """The text of the card. One of its lines has a digest of the others, see `is_generated`.
 
     Args:
         info: what is known of the model.
         vocabulary: its classes.
-        hub_id: where it will be; None: in a folder of any name.
+        name: what loads it, for example its hub id; None: it is in a folder of any name.
         half_precision: whether its weights are rounded.
     """
-    return _TEMPLATES.get_template("model_card.md.jinja").render(
+    text = _TEMPLATES.get_template("model_card.md.jinja").render(
         front_matter=_front_matter(info.license),
-        title=(hub_id or "RelDN").rpartition("/")[2],
-        address=hub_id or "FOLDER",
-        is_on_hub=hub_id is not None,
+        title=(name or "RelDN").rpartition("/")[2],
+        address=name or "FOLDER",
+        has_name=name is not None,
         info=info,
         numbers=markdown_table(
             ["data set", "task", "protocol", "number", "%"],
@@ -74,6 +77,19 @@ def model_card(info: ModelInfo, vocabulary: Vocabulary, *, hub_id: str | None, h
         half_precision=half_precision,
         unknown=UNKNOWN,
     )
+    lines = text.splitlines(keepends=True)
+    return "".join([*lines[:1], f"{_MARK}{_digest(lines)}\n", *lines[1:]])
+
+
+def is_generated(card: bytes) -> bool:
+    """Whether a card is as `model_card` has made it, so that nobody has edited it."""
+    lines = card.decode(errors="replace").splitlines(keepends=True)
+    others = [line for line in lines if not line.startswith(_MARK)]
+    return f"{_MARK}{_digest(others)}\n" in lines
+
+
+def _digest(lines: Sequence[str]) -> str:
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _front_matter(identifier: str) -> str:

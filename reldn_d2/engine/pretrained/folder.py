@@ -13,18 +13,19 @@ downloaded is never taken for a whole one. Whoever changes a file can change SHA
 a check against damage only. Whoever knows the digest of SHA256SUMS from somewhere else knows every file.
 """
 
-import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.io import atomic_write, file_digest
 from reldn_d2.utils.plain_text import visible
 from reldn_d2.utils.system_errors import explained
 
 from ..parts import CONFIG_FILE, FINAL_WEIGHTS
+from .card import is_generated
 from .info import ModelInfo
 
 WEIGHTS_FILE, INFO_FILE, CARD_FILE = "model.safetensors", "model.json", "README.md"
@@ -34,7 +35,7 @@ READ_FILES = (WEIGHTS_FILE, CONFIG_FILE, INFO_FILE)
 #: Every file of the format. Nothing else is downloaded or uploaded.
 FILES = (*READ_FILES, CARD_FILE, NOTICE_FILE, SUMS_FILE)
 
-_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
 _MOST_BYTES_OF_SUMS = 100_000
 _DAMAGE = "Its own digests are a check against damage only"
 
@@ -48,7 +49,6 @@ class PretrainedFolder:
         config_file: its config, which may come from anybody.
         weights_file: its weights.
         info: what is known of it; None for a training, whose files say it.
-        is_run: whether it is the folder of a training; else it is one of `save_pretrained`.
         sha256: digest of SHA256SUMS, and so of every file; None for a training.
     """
 
@@ -56,17 +56,20 @@ class PretrainedFolder:
     config_file: Path
     weights_file: Path
     info: ModelInfo | None
-    is_run: bool
     sha256: str | None = None
 
 
 def is_saved_model(path: Path) -> bool:
-    """Whether a path is a folder of `save_pretrained` or the weights in one, also if it is incomplete."""
+    """Whether a path is a folder of `save_pretrained` or the weights in one, also if it is incomplete.
+
+    The user of a training may have put a file of one of these names beside its checkpoints.
+    """
     folder = path if path.is_dir() else path.parent
     listed = (folder / INFO_FILE).exists() or (folder / SUMS_FILE).exists()
+    has_weights = (folder / WEIGHTS_FILE).exists()
     if path.is_dir():
-        alone = (folder / WEIGHTS_FILE).exists() and not (folder / FINAL_WEIGHTS).exists()
-        return listed or alone
+        is_run = (folder / FINAL_WEIGHTS).exists() or (folder / "last_checkpoint").exists()
+        return (listed and has_weights) or (not is_run and (listed or has_weights))
     return listed and path.name == WEIGHTS_FILE
 
 
@@ -76,7 +79,7 @@ def open_folder(folder: Path, *, name: str = "", sha256: str | None = None) -> P
     Args:
         folder: local folder, or one of the hub's cache.
         name: what the user called it, for messages; empty: the folder.
-        sha256: expected digest of SHA256SUMS; None: it is not known.
+        sha256: expected digest of SHA256SUMS, in lower case; None: it is not known.
 
     Raises:
         OSError: a file can't be read.
@@ -98,18 +101,16 @@ def open_folder(folder: Path, *, name: str = "", sha256: str | None = None) -> P
             "Save or download it again"
         )
     found = file_digest(sums)
-    if sha256 is not None and found != sha256.lower():
+    if sha256 is not None and found != sha256:
         raise ValueError(
-            f"{name} is not the expected model: its {SUMS_FILE} has sha256 {found}, not {sha256.lower()}. "
-            "Nothing of it was read. Get it again, or ask whoever gave you the digest"
+            f"{name} is not the expected model: its {SUMS_FILE} has sha256 {found}, not {sha256}. "
+            "No other file of it was read. Get it again, or ask whoever gave you the digest"
         )
     listed = _read_sums(sums, name)
     for file in READ_FILES:
         _check(folder / file, listed, name)
     info = ModelInfo.from_json((folder / INFO_FILE).read_bytes(), str(folder / INFO_FILE))
-    return PretrainedFolder(
-        folder, folder / CONFIG_FILE, folder / WEIGHTS_FILE, info, is_run=False, sha256=found
-    )
+    return PretrainedFolder(folder, folder / CONFIG_FILE, folder / WEIGHTS_FILE, info, sha256=found)
 
 
 def _check(path: Path, listed: Mapping[str, str], name: str) -> None:
@@ -129,7 +130,7 @@ def _check(path: Path, listed: Mapping[str, str], name: str) -> None:
 
 
 def _read_sums(path: Path, name: str) -> dict[str, str]:
-    """The digests by file name. Names that are none of the format are left out."""
+    """The digests by file name. Other names than those of `FILES` are left out."""
     with path.open("rb") as file:
         text = file.read(_MOST_BYTES_OF_SUMS).decode("utf-8", errors="replace")
     lines = [line for line in text.splitlines() if line.strip()]
@@ -140,7 +141,7 @@ def _read_sums(path: Path, name: str) -> dict[str, str]:
                 f"{name}: {SUMS_FILE} has the line {visible(line[:80])!r}, which is not a digest and a name: "
                 "get it again"
             )
-    return {match[2]: match[1] for match in matches if match is not None and match[2] in FILES}
+    return {match[2]: match[1].lower() for match in matches if match is not None and match[2] in FILES}
 
 
 def _refuse_links(folder: Path, name: str) -> None:
@@ -188,11 +189,39 @@ def write_folder(folder: Path, files: Mapping[str, bytes], write_weights: Callab
             with atomic_write(folder / name) as file:
                 file.write(files[name])
     write_weights(folder / WEIGHTS_FILE)
-    digests = {name: file_digest(folder / name) for name in (WEIGHTS_FILE, *files)}
+    return _write_sums(folder, {name: file_digest(folder / name) for name in (WEIGHTS_FILE, *files)})
+
+
+def _write_sums(folder: Path, digests: Mapping[str, str]) -> str:
+    """Writes SHA256SUMS. Returns its digest."""
     text = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
     with atomic_write(folder / SUMS_FILE) as file:
         file.write(text.encode())
     return file_digest(folder / SUMS_FILE)
+
+
+def replace_card(folder: Path, card: bytes) -> None:
+    """Replaces the model card of a saved folder, unless somebody has edited it.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    if refuse_other_files(folder):
+        return
+    listed = _read_sums(folder / SUMS_FILE, str(folder))
+    (folder / SUMS_FILE).unlink()
+    with atomic_write(folder / CARD_FILE) as file:
+        file.write(card)
+    _write_sums(folder, {**listed, CARD_FILE: file_digest(folder / CARD_FILE)})
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether a file is the `model.json` of a saved model, of whatever release."""
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, RecursionError, ValueError):
+        return False
+    return isinstance(content, dict) and {"format_version", "saved_by"} <= content.keys()
 
 
 def refuse_other_files(folder: Path) -> set[str]:
@@ -208,27 +237,11 @@ def refuse_other_files(folder: Path) -> set[str]:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file: give a folder")
     there = [name for name in FILES if (folder / name).exists()]
-    if there and INFO_FILE not in there and there != [CARD_FILE]:
+    if there not in ([], [CARD_FILE]) and not _is_ours(folder / INFO_FILE):
         raise ValueError(
-            f"{folder} has {', '.join(there)}, but no {INFO_FILE}, so it is no saved model, and saving would "
-            "replace what it has: choose another folder"
+            f"{folder} has {', '.join(there)}, but no {INFO_FILE} of this package, so it is no saved model, "
+            "and saving would replace what it has: choose another folder"
         )
     if CARD_FILE not in there:
         return set()
-    sums = folder / SUMS_FILE
-    listed = _read_sums(sums, str(folder)) if sums.is_file() else {}
-    written = listed.get(CARD_FILE) == file_digest(folder / CARD_FILE)
-    return set() if written else {CARD_FILE}
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal.
-
-    Raises:
-        OSError: the file can't be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise explained(error, path) from error
+    return set() if is_generated((folder / CARD_FILE).read_bytes()) else {CARD_FILE}

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ import reldn_d2
 
 from .folder import FILES
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_HUB_ID = re.compile(r"\w([\w.-]*\w)?/\w([\w.-]*\w)?", re.ASCII)
 Patterns = str | Sequence[str] | None
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether a text has the form owner/name."""
-    return bool(_HUB_ID.fullmatch(name)) and not any(part.strip(".") == "" for part in name.split("/"))
+    """Whether a text has the form owner/name, as the hub allows it."""
+    return bool(_HUB_ID.fullmatch(name)) and not any(x in name for x in ("..", "--"))
 
 
 @dataclass(frozen=True)
@@ -99,25 +100,27 @@ def _api(token: str | bool | None) -> Any:
     return HfApi(token=token, library_name=reldn_d2.__name__, library_version=reldn_d2.__version__)
 
 
-def upload(
-    folder: Path,
-    hub_id: str,
-    *,
-    commit_message: str,
-    token: str | bool | None,
-    branch: str | None,
-    create_pr: bool | None,
-    allow_patterns: Patterns,
-    ignore_patterns: Patterns,
-    delete_patterns: Patterns,
-) -> str:
-    """Uploads a folder in one commit.
+@dataclass(frozen=True)
+class UploadOptions:
+    """How a model is uploaded; the names are those of `huggingface_hub.ModelHubMixin.push_to_hub`."""
+
+    commit_message: str = "Upload a model of reldn_d2"
+    private: bool | None = None
+    token: str | bool | None = None
+    branch: str | None = None
+    create_pr: bool | None = None
+    allow_patterns: Patterns = None
+    ignore_patterns: Patterns = None
+    delete_patterns: Patterns = None
+
+
+def upload(folder: Path, hub_id: str, options: UploadOptions) -> str:
+    """Uploads the files of a saved model, and no others, in one commit.
 
     Args:
         folder: the folder.
         hub_id: owner/name of a repository.
-        commit_message, token, branch, create_pr, allow_patterns, ignore_patterns, delete_patterns: as in
-            `huggingface_hub.ModelHubMixin.push_to_hub`.
+        options: how.
 
     Returns:
         The URL of the commit.
@@ -125,23 +128,25 @@ def upload(
     Raises:
         OSError: the hub can't be reached, or refuses.
     """
-    with _explained(hub_id, HubOptions(revision=branch), writing=True):
-        commit = _api(token).upload_folder(
+    patterns = _listed(options.allow_patterns)
+    allowed = [name for name in FILES if patterns is None or any(fnmatch(name, x) for x in patterns)]
+    with _explained(hub_id, HubOptions(revision=options.branch), writing=True):
+        commit = _api(options.token).upload_folder(
             repo_id=hub_id,
             repo_type="model",
             folder_path=folder,
-            commit_message=commit_message,
-            revision=branch,
-            create_pr=create_pr,
-            allow_patterns=_listed(allow_patterns),
-            ignore_patterns=_listed(ignore_patterns),
-            delete_patterns=_listed(delete_patterns),
+            commit_message=options.commit_message,
+            revision=options.branch,
+            create_pr=options.create_pr,
+            allow_patterns=allowed,
+            ignore_patterns=_listed(options.ignore_patterns),
+            delete_patterns=_listed(options.delete_patterns),
         )
     return str(commit.commit_url)
 
 
-def _listed(patterns: Patterns) -> str | list[str] | None:
-    return patterns if patterns is None or isinstance(patterns, str) else [*patterns]
+def _listed(patterns: Patterns) -> list[str] | None:
+    return [patterns] if isinstance(patterns, str) else None if patterns is None else [*patterns]
 
 
 @contextmanager

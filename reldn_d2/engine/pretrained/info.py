@@ -1,7 +1,7 @@
 """`ModelInfo`: what a saved folder says about its model, in `model.json`. What is not known is absent."""
 
 import json
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -57,10 +57,12 @@ class ModelInfo:
     Attributes:
         description: what the model is, in a few sentences of plain text.
         training: how it was trained; None: not known.
-        evaluations: its numbers, measured before weights were rounded to half precision.
+        evaluations: its numbers.
         license: identifier of the licence of the weights, such as "cc-by-4.0"; empty: not known.
         data_notice: where the training data come from and what their licences ask for, as plain text, which
             is also written to the file NOTICE; empty: not known.
+        measured_before_rounding: whether `evaluations` were measured before the weights were rounded to half
+            precision.
     """
 
     description: str = ""
@@ -68,6 +70,7 @@ class ModelInfo:
     evaluations: tuple[EvaluationInfo, ...] = ()
     license: str = ""
     data_notice: str = ""
+    measured_before_rounding: bool = False
 
     def to_json(self, **more: Any) -> bytes:
         """The content of `model.json`.
@@ -117,6 +120,7 @@ class ModelInfo:
             tuple(map(read.evaluation, read.list(saved, "evaluations"))),
             read.known_text(saved, "license"),
             read.known_text(saved, "data_notice"),
+            read.truth_value(saved, "measured_before_rounding"),
         )
 
 
@@ -159,6 +163,11 @@ class InfoReader:
         value = saved.get(key)
         return value if value is None or type(value) is int else self._refuse(key, "a whole number")
 
+    def truth_value(self, saved: Mapping[str, Any], key: str) -> bool:
+        """A truth value under this key; False if it is missing."""
+        value = saved.get(key, False)
+        return value if isinstance(value, bool) else self._refuse(key, "true or false")
+
     def training(self, value: Any) -> TrainingInfo | None:
         """How a model was trained."""
         if value is None:
@@ -177,7 +186,8 @@ class InfoReader:
         saved = self.mapping(value, "evaluations")
         metrics = self.mapping(saved.get("metrics", {}), "metrics")
         for name, number in metrics.items():
-            if type(number) not in (int, float) or not math.isfinite(number):
+            # NaN is not between any numbers, and some whole numbers are too large for a float.
+            if type(number) not in (int, float) or not -sys.float_info.max <= number <= sys.float_info.max:
                 self._refuse(f"metrics, {name!r}", "a number")
         return EvaluationInfo(
             self.text(saved, "data_set"),

@@ -18,7 +18,8 @@ from ..saved_python import from_data, to_data
 
 # Works everywhere. Whoever loads the model takes a GPU if there is one.
 _DEVICE = "cpu"
-# What a config beside weights is told to do with places; whoever saves it can change it.
+# Errors of `load_config` end with advice for those who got the config from somebody else, which begins so. It
+# is cut off, because the user who saves a model can change the config.
 _ADVICE_FOR_READERS = ". If you trust it"
 
 

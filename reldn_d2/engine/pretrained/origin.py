@@ -93,16 +93,25 @@ def _evaluations(folder: Path, identity: Mapping[str, str]) -> Iterator[Evaluati
 def _gives_the_same(saved: Mapping[str, Any], identity: Mapping[str, str]) -> bool:
     """Whether saved numbers are of the same weights and settings."""
     other = saved.get("identity")
-    if not isinstance(other, Mapping):
-        return False
-    mine, theirs = (
-        {key: value for key, value in x.items() if key not in _SAME_NUMBERS} for x in (identity, other)
-    )
-    return mine == theirs
+    return isinstance(other, Mapping) and _what_changes_numbers(other) == _what_changes_numbers(identity)
+
+
+def _what_changes_numbers(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in identity.items() if key not in _SAME_NUMBERS}
+
+
+def weights_and_settings(parts: RunParts, model: nn.Module) -> dict[str, Any]:
+    """What a model's numbers depend on: two that are equal give the same numbers.
+
+    Args:
+        parts: parts of the config.
+        model: the model.
+    """
+    return _what_changes_numbers(evaluation_identity(parts, model))
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    """The content of a file that a run has written; empty if it is missing or is none of a run."""
+    """The content of a file that a run has written; empty if it is missing or is not a JSON object."""
     try:
         content = json.loads(file.read_text())
     except (OSError, ValueError):
