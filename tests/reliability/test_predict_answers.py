@@ -62,17 +62,6 @@ def test_graphs_are_those_of_the_predictor(run: Path, tiny_config: TinyConfig) -
         assert graph == expected and len(graph["relationships"]) == 20
 
 
-def test_batches_find_the_same_to_rounding(run: Path) -> None:
-    alone, together = predict(run, "alone"), predict(run, "together", "--batch-size", "4")
-    for one, other in zip(alone, together, strict=True):
-        assert one["image"] == other["image"] and len(one["entities"]) == len(other["entities"])
-        for key in ("box", "score"):
-            values = [[x[key] for x in graph["entities"]] for graph in (one, other)]
-            np.testing.assert_allclose(*values, rtol=1e-3, atol=1e-3)
-        scores = [[x["score"] for x in graph["relationships"]] for graph in (one, other)]
-        np.testing.assert_allclose(*scores, rtol=1e-3, atol=1e-5)
-
-
 def test_given_boxes(run: Path, tiny_config: TinyConfig, capsys: Captured) -> None:
     predictor = predictor_of(run, tiny_config)
     boxes = [[5, 5, 40, 40], [30, 20, 200, 60]]  # one reaches beyond every image

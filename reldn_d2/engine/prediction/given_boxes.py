@@ -113,7 +113,7 @@ class GivenBoxes:
         """
         missing = [key for key in ("boxes", "labels", "scores") if key not in output]
         if missing:
-            raise ValueError(f"the output of a detector of torchvision has {', '.join(missing)} too: give it")
+            raise ValueError(f"this output lacks {', '.join(missing)}, which torchvision's detectors return")
         labels = _named(_listed(output["labels"], "labels"), names)
         return cls(output["boxes"], labels, output["scores"])
 

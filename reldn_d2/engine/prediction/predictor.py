@@ -242,7 +242,7 @@ class RelationPredictor(PretrainedModel):
             try:
                 prepared = self._prepare(position, request, color)
                 kind = self._kind(prepared)
-            except Exception as error:
+            except Exception as error:  # whatever is wrong with one image must not stop the others
                 yield _failed(position, error)
                 continue
             waiting.setdefault(kind, []).append(prepared)
@@ -312,7 +312,7 @@ class RelationPredictor(PretrainedModel):
         try:
             with torch.no_grad():
                 outputs = model([prepared.inputs for prepared in batch])
-        except Exception as error:
+        except Exception as error:  # as above
             failure = _failed(batch[0].position, error)
         # Outside of the except block, where nothing of the batch is in memory any more.
         if failure is not None and len(batch) == 1:
@@ -337,8 +337,11 @@ class RelationPredictor(PretrainedModel):
 
 
 def _failed(position: int, error: Exception) -> Outcome:
-    """The outcome of an image that failed. What its traceback holds, such as feature maps, is freed."""
-    clear_frames(error.__traceback__)
+    """The outcome of an image that failed. What its tracebacks hold, such as feature maps, is freed."""
+    link: BaseException | None = error
+    while link is not None:
+        clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__
     return Outcome(position, error=error)
 
 
