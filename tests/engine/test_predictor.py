@@ -310,9 +310,16 @@ def test_threads(predictor: RelationPredictor, monkeypatch: pytest.MonkeyPatch) 
         both.wait()
         return inference(model, *args, **options)
 
+    def answer(call: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+        try:
+            return values(predictor(call[0], **call[1]))
+        except BaseException:
+            both.abort()  # the other thread must not wait for this one
+            raise
+
     monkeypatch.setattr(type(predictor.model), "inference", together)
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda call: values(predictor(call[0], **call[1])), calls))
+        found = list(pool.map(answer, calls))
     assert found == expected
 
 
