@@ -12,6 +12,7 @@ import torch
 from reldn_d2.data import RelationDatasetMapper
 from reldn_d2.data.images import read_image
 from reldn_d2.data.synthetic import PREDICATE_CLASSES, THING_CLASSES
+from reldn_d2.scene_graphs.graph import RelationshipRecord
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.visualization import (
     SceneGraph,
@@ -22,7 +23,6 @@ from reldn_d2.visualization import (
     scene_graph_to_dict,
     side_by_side,
 )
-from reldn_d2.visualization.graph import RelationshipRecord
 from reldn_d2.visualization.images import Image, encode_image
 from reldn_d2.visualization.svg import Svg
 

@@ -1,9 +1,6 @@
-"""Drawings, plots, graph exports and reports."""
+"""Drawings, plots and reports."""
 
-from .draw import draw_scene_graph, side_by_side
-from .exports import EXPORTERS, write_scene_graph
-from .feature_maps import feature_map_colours, feature_map_overlay
-from .graph import (
+from reldn_d2.scene_graphs import (
     SceneGraph,
     build_scene_graph,
     check_share,
@@ -11,13 +8,15 @@ from .graph import (
     scene_graph_to_dict,
     top_relationships,
 )
+
+from .draw import draw_scene_graph, side_by_side
+from .feature_maps import feature_map_colours, feature_map_overlay
 from .graph_svg import scene_graph_svg
 from .images import write_png
 from .plots import bars_svg, curves_svg, loss_curves, read_metrics
 from .report import Report, prediction_html
 
 __all__ = [
-    "EXPORTERS",
     "Report",
     "SceneGraph",
     "bars_svg",
@@ -36,5 +35,4 @@ __all__ = [
     "side_by_side",
     "top_relationships",
     "write_png",
-    "write_scene_graph",
 ]

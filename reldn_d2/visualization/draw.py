@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 from matplotlib.path import Path
 
+from reldn_d2.scene_graphs import SceneGraph
 from reldn_d2.utils.plain_text import short
 
-from .graph import SceneGraph
 from .images import Image, check_image
 from .labels import Edge, edge_text, edges_to_draw, entities_of, entity_colours, entity_names
 from .layout import Array, arc, best_place, corner_candidates, curve_candidates, keep_inside, spread_points

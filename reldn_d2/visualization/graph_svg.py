@@ -6,10 +6,10 @@ from itertools import pairwise
 import networkx as nx
 import numpy as np
 
+from reldn_d2.scene_graphs import SceneGraph
 from reldn_d2.utils.plain_text import short
 
 from .draw import draw_edges
-from .graph import SceneGraph
 from .labels import Edge, edges_to_draw, entities_of, entity_colours, entity_names
 from .layout import Array, arc, part_outside, spread_points
 from .sheet import INK, Sheet

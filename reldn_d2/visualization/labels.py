@@ -4,9 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from reldn_d2.scene_graphs import SceneGraph
 from reldn_d2.utils.plain_text import short
-
-from .graph import SceneGraph
 
 #: Colours that are bright enough for black text and differ clearly from their neighbours in the list.
 PALETTE = (

@@ -17,8 +17,8 @@ from reldn_cli.commands.predict import MOST_RELATIONSHIPS
 from reldn_d2.cli.prediction.formats import FORMATS
 from reldn_d2.cli.prediction.names import output_names
 from reldn_d2.engine import Prediction
+from reldn_d2.scene_graphs import COMPLETE_UP_TO
 from reldn_d2.utils.system_errors import explained
-from reldn_d2.visualization.graph import COMPLETE_UP_TO
 from tests.builders.commands import Captured, line_of_refusal, run_reldn, usage_error
 from tests.builders.fake_predictor import FakePredictor
 from tests.builders.tiny_models import REPOSITORY, TinyConfig

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 
+from reldn_d2.scene_graphs import SceneGraph
 from reldn_d2.visualization.draw import draw_scene_graph, side_by_side
-from reldn_d2.visualization.graph import SceneGraph
 from reldn_d2.visualization.labels import PALETTE, edges_to_draw, entity_colours, entity_names
 from reldn_d2.visualization.layout import arc
 from reldn_d2.visualization.sheet import Sheet

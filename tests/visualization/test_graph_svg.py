@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from reldn_d2.visualization.graph import SceneGraph
+from reldn_d2.scene_graphs import SceneGraph
 from reldn_d2.visualization.graph_svg import scene_graph_svg
 from reldn_d2.visualization.labels import PALETTE
 

@@ -9,10 +9,10 @@ from typing import Any, Literal, Self
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from reldn_d2.scene_graphs import SceneGraph
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.plain_text import visible_lines
 
-from ..graph import SceneGraph
 from ..images import Image, check_image, encode_image
 from ..labels import entity_names
 from ..svg import Svg

@@ -1,6 +1,6 @@
-"""json: a file for each image, in the format that `reldn_d2.visualization.graph` describes."""
+"""json: a file for each image, in the format that `reldn_d2.scene_graphs.graph` describes."""
 
-from reldn_d2.visualization.exports import to_json
+from reldn_d2.scene_graphs.formats.json_file import dumped
 
 from .writer import FileWriter, Result
 
@@ -12,4 +12,4 @@ class GraphFiles(FileWriter):
 
     def encode(self, result: Result) -> bytes:
         """The graph as indented JSON."""
-        return to_json(result.graph).encode()
+        return dumped(result.graph, indent=1)

@@ -1,6 +1,6 @@
-"""jsonl: all graphs in one file, one a line, in the format that `reldn_d2.visualization.graph` describes."""
+"""jsonl: all graphs in one file, one a line, in the format that `reldn_d2.scene_graphs.graph` describes."""
 
-from reldn_d2.visualization.exports import to_json_line
+from reldn_d2.scene_graphs.formats.json_file import dumped
 
 from .writer import AppendingWriter, Result
 
@@ -12,4 +12,4 @@ class GraphLines(AppendingWriter):
 
     def encode(self, result: Result) -> bytes:
         """The graph as JSON without a line feed, and a line feed."""
-        return to_json_line(result.graph).encode()
+        return dumped(result.graph)

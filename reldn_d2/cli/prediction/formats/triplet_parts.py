@@ -5,10 +5,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from reldn_d2.scene_graphs.triplets import COLUMNS, Value, rows_of
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.plain_text import visible
 
-from .triplets import COLUMNS, Value, rows_of
 from .writer import Result, Writer
 
 _PART = re.compile(r"part-\d{5,}\.parquet", re.ASCII)

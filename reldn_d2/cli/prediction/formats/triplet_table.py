@@ -3,9 +3,9 @@
 import csv
 from io import StringIO
 
+from reldn_d2.scene_graphs.triplets import COLUMNS, rows_of
 from reldn_d2.utils.plain_text import to_csv
 
-from .triplets import COLUMNS, rows_of
 from .writer import AppendingWriter, Result
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, ClassVar, Generic, TypeVar
 
+from reldn_d2.scene_graphs import SceneGraph
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.system_errors import explained
-from reldn_d2.visualization import SceneGraph
 
 Content = TypeVar("Content")
 

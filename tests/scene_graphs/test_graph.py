@@ -9,9 +9,8 @@ from detectron2.structures import Boxes, BoxMode, Instances
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reldn_d2.scene_graphs import ground_truth_to_dict, scene_graph_to_dict, top_relationships, write_graphs
 from reldn_d2.structures import Annotations
-from reldn_d2.visualization.exports import write_scene_graph
-from reldn_d2.visualization.graph import ground_truth_to_dict, scene_graph_to_dict, top_relationships
 
 THINGS, PREDICATES = ["person", "shirt", "dog"], ["wears", "next to"]
 
@@ -104,7 +103,7 @@ def test_json_gives_the_same_graph_back(tmp_path: Path) -> None:
         scene_graph_to_dict(output_of([]), THINGS, PREDICATES),
     ):
         path = tmp_path / "new folder" / "graph.json"
-        write_scene_graph(graph, path)
+        write_graphs(graph, path)
         assert json.loads(path.read_text(encoding="utf-8")) == graph
         assert list(path.parent.iterdir()) == [path]
 
@@ -115,7 +114,7 @@ def test_nan_is_refused_and_the_old_file_stays(tmp_path: Path) -> None:
     path = tmp_path / "graph.json"
     path.write_text("old")
     with pytest.raises(ValueError, match=r"graph\.json.*NaN"):
-        write_scene_graph(graph, path)
+        write_graphs(graph, path)
     assert path.read_text() == "old"
 
 
@@ -161,8 +160,8 @@ def test_ground_truth_without_relations_is_refused() -> None:
 
 def test_an_unknown_export_format_is_refused(tmp_path: Path) -> None:
     graph = scene_graph_to_dict(output_of([]), THINGS, PREDICATES)
-    with pytest.raises(ValueError, match=r"graph\.xyz.*'xyz'.*'json'"):
-        write_scene_graph(graph, tmp_path / "graph.xyz", file_format="xyz")
+    with pytest.raises(ValueError, match=r"graph\.xyz.*'xyz'.*json"):
+        write_graphs(graph, tmp_path / "graph.xyz", file_format="xyz")
     assert list(tmp_path.iterdir()) == []
 
 

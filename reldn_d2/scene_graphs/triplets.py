@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from reldn_d2.visualization import SceneGraph
+from .graph import SceneGraph
 
 _CORNERS = ("x0", "y0", "x1", "y1")
 #: Name of a column -> the type of its values. "score" is that of the triplet; the score of the predicate is

@@ -125,7 +125,7 @@ def build_scene_graph(
         ValueError: the numbers of classes, boxes and scores do not fit each other.
 
     Example:
-        >>> from reldn_d2.visualization import build_scene_graph
+        >>> from reldn_d2.scene_graphs import build_scene_graph
         >>> image = {"file_name": "kitchen.jpg", "width": 80, "height": 90}
         >>> boxes = [[0, 0, 50, 90], [40, 30, 50, 40]]
         >>> graph = build_scene_graph(image, ["person", "cup"], boxes, [(0, 1, "holds")])
