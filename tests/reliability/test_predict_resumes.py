@@ -16,7 +16,9 @@ import pytest
 from detectron2.config import CfgNode
 
 from reldn_d2.cli.prediction import record
-from reldn_d2.cli.prediction.formats import FORMATS, drawings, triplet_parts
+from reldn_d2.cli.prediction.formats import drawings, format_names, triplet_parts
+from reldn_d2.cli.prediction.formats.triplet_parts import TripletParts
+from reldn_d2.cli.prediction.formats.writer import AppendingWriter, FileWriter, Writer
 from reldn_d2.engine import load_config
 from reldn_d2.engine.folder_lock import LOCK_FILE, release
 from tests.builders.commands import Captured, line_of_refusal, usage_error
@@ -25,7 +27,7 @@ from tests.builders.forks import in_child, kill_myself, running_child
 from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig
 
 IMAGES = 6
-ALL = ("--format", *FORMATS)
+ALL = ("--format", *format_names())
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def command_with_images(folder: Path, config: CfgNode, monkeypatch: pytest.Monke
     """The command with six images, one of which can't be used. Everything is committed at once."""
     for number in range(IMAGES):
         write_picture(folder / "in" / f"{number}.png", 40 * number, rows=13 if number == 3 else 40)
-    for kind in FORMATS.values():
+    for kind in (Writer, TripletParts):
         monkeypatch.setattr(kind, "period", 0.0)
     # What is drawn makes no difference here, and takes most of the time.
     monkeypatch.setattr(drawings, "draw_scene_graph", lambda picture, *_, **__: picture)
@@ -91,7 +93,7 @@ def watch(
 PLACES: list[tuple[Any, str]] = [
     (os, "fsync"),
     (os, "replace"),
-    *((kind, "write") for kind in FORMATS.values()),
+    *((kind, "write") for kind in (FileWriter, AppendingWriter, TripletParts)),
     (record.Record, "_append"),
 ]
 
@@ -161,8 +163,7 @@ def test_a_torn_line_of_the_journal_is_ignored(
 def test_ctrl_c_keeps_what_is_done_without_waiting_for_the_next_commit(
     predict: PredictCommand, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for kind in FORMATS.values():
-        monkeypatch.setattr(kind, "period", 1e9)
+    monkeypatch.setattr(Writer, "period", 1e9)
     image = tmp_path / "in" / "4.png"
     content = image.read_bytes()
     write_picture(image, rows=17)
@@ -184,7 +185,7 @@ def test_ctrl_c_in_the_middle_of_an_image(
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        watch(monkeypatch, [(FORMATS["csv"], "write")], interrupt)
+        watch(monkeypatch, [(TripletParts, "write")], interrupt)
         assert predict("--input", tmp_path / "in", *ALL) == 130
     assert "interrupted: 1 of 6 images are done" in capsys.readouterr().err
     assert predict("--input", tmp_path / "in", *ALL, "--resume") == 1
@@ -195,7 +196,8 @@ def test_a_full_disk_is_one_line_and_finished_images_are_kept(
     predict: PredictCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The table must be the first file that is too long.
-    monkeypatch.setattr("reldn_d2.cli.predict.evaluation_identity", lambda *_: {})
+    identity = {"weights (sha256)": "0" * 64}
+    monkeypatch.setattr("reldn_d2.cli.predict.evaluation_identity", lambda *_: identity)
     monkeypatch.setattr(FakePredictor, "thing_classes", ("person" * 200, "dog" * 400))
     formats = ("--format", "csv")
     assert predict("--input", tmp_path / "in", *formats) == 1
@@ -555,8 +557,7 @@ def test_a_damaged_record_is_named(
 def test_rows_become_a_part_when_there_are_enough(
     predict: PredictCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for kind in FORMATS.values():
-        monkeypatch.setattr(kind, "period", 1e9)
+    monkeypatch.setattr(TripletParts, "period", 1e9)
     monkeypatch.setattr(triplet_parts, "_MOST_ROWS", 4)  # an image has two
     assert predict("--input", tmp_path / "in", "--format", "parquet") == 1
     parts = sorted((predict.output / "triplets.parquet").iterdir())

@@ -24,6 +24,11 @@ class TripletParts(Writer[list[list[Value]]]):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
+        self._rows: list[list[Value]] = []
+        self._parts = 0
+
+    def check(self) -> None:
+        """Checks that pyarrow is installed."""
         try:
             self._arrow, self._parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
         except ModuleNotFoundError as error:
@@ -33,8 +38,6 @@ class TripletParts(Writer[list[list[Value]]]):
             ) from error
         types = {str: self._arrow.string(), float: self._arrow.float64(), int: self._arrow.int32()}
         self._schema: Any = self._arrow.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
-        self._rows: list[list[Value]] = []
-        self._parts = 0
 
     @property
     def full(self) -> bool:
@@ -76,12 +79,11 @@ class TripletParts(Writer[list[list[Value]]]):
             self._rows, self._parts = [], self._parts + 1
         return self._parts
 
-    @classmethod
-    def delete(cls, folder: Path) -> None:
+    def delete(self) -> None:
         """Removes the parts, and the folder if nothing else is in it."""
-        for path in _found(folder):
+        for path in _found(self.folder):
             path.unlink()
-        place = folder / cls.shared
+        place = self.folder / self.shared
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()
 
