@@ -14,7 +14,6 @@ from reldn_d2.engine.resumable_evaluation import evaluation_identity
 from reldn_d2.model_zoo import zoo_entry, zoo_names
 from reldn_d2.renamed import OLD_KEYS
 from reldn_d2.scene_graphs import About
-from reldn_d2.structures import Vocabulary
 from reldn_d2.utils.inner_paths import refuse_outside_links
 from reldn_d2.utils.plain_text import say, visible
 from reldn_d2.utils.progress import progress
@@ -109,8 +108,7 @@ def _identity(predictor: RelationPredictor, args: Namespace, boxes: BoxesFile | 
 def _about(predictor: RelationPredictor, weights: str, identity: Mapping[str, str]) -> About:
     """What files of all images say besides the graphs. The digest tells trainings with one name apart."""
     name = os.path.basename(os.path.abspath(weights.partition("?")[0]))
-    vocabulary = Vocabulary([*predictor.thing_classes], [*predictor.predicate_classes])
-    return About(vocabulary, f"{visible(name)} {identity['weights (sha256)'][:8]}")
+    return About(predictor.vocabulary, f"{visible(name)} {identity['weights (sha256)'][:8]}")
 
 
 class _Place(NamedTuple):
