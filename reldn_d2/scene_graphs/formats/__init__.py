@@ -6,14 +6,26 @@ from pathlib import Path
 from typing import cast
 
 from ..graph import SceneGraph
+from .csv_file import CsvFile
+from .cytoscape import Cytoscape
+from .dot import Dot
 from .format import About, CollectionFormat, Format, GraphFormat, GrowingFormat
+from .gexf import Gexf
+from .graphml import GraphMl
 from .json_file import JsonFile
 from .json_lines import JsonLines
+from .parquet import Parquet
 
 #: Name of a format -> the format.
 FORMATS: dict[str, Format] = {
     "json": JsonFile(),
     "jsonl": JsonLines(),
+    "csv": CsvFile(),
+    "parquet": Parquet(),
+    "graphml": GraphMl(),
+    "gexf": Gexf(),
+    "cytoscape": Cytoscape(),
+    "dot": Dot(),
 }
 
 __all__ = [
