@@ -318,8 +318,6 @@ def _say_summary(images: _Images, args: Namespace) -> None:
 def _say_collected(collected: Sequence[Collected]) -> None:
     for one in collected:
         say(f"{visible(str(one.path))}: names of images are relative to {visible(str(one.image_root))}")
-        if one.boxes:
-            say(f"{one.boxes} boxes without an area, and their relationships, are not in it")
         if one.advice:
             say(one.advice)
 

@@ -92,26 +92,6 @@ def test_thresholds_choose_what_is_written(predict: PredictCommand, tmp_path: Pa
     assert len(graph["entities"]) == 1 and not graph["relationships"]
 
 
-def test_boxes_without_an_area_are_left_out_and_counted(
-    predict: PredictCommand, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    image = write_picture(tmp_path / "in" / "a.png")
-    find = FakePredictor.find
-
-    def find_a_line(self: FakePredictor, *args: Any) -> Any:
-        output, clipped = find(self, *args)
-        output["instances"].pred_boxes.tensor[0, 2] = output["instances"].pred_boxes.tensor[0, 0]
-        return output, clipped
-
-    monkeypatch.setattr(FakePredictor, "find", find_a_line)
-    assert predict("--input", image, "--format", "jsonl", "all-counted") == 0
-    (graph,) = content(predict)["graphs"]
-    assert [(x["id"], x["class"]) for x in graph["entities"]] == [(0, "dog")] and not graph["relationships"]
-    (line,) = (predict.output / "graphs.jsonl").read_text().splitlines()
-    assert len(json.loads(line)["entities"]) == 2
-    assert "1 boxes without an area, and their relationships, are not in it" in capsys.readouterr().out
-
-
 def test_an_image_is_not_called_as_the_file_of_all_images(predict: PredictCommand, tmp_path: Path) -> None:
     for name in ("all_counted.png", "All_Counted.jpg", "all_counted_1.png"):
         write_picture(tmp_path / "in" / name)

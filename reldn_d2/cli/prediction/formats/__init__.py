@@ -11,11 +11,10 @@ from .drawings import Drawings
 from .graph_files import GraphFiles
 from .growing_file import GrowingFile
 from .triplet_parts import TripletParts
-from .triplet_table import TripletTable
 from .writer import Collected, Result, Writer
 
 #: Formats that are written in another way than their kind.
-_SPECIAL: dict[str, type[Writer[Any]]] = {"drawings": Drawings, "csv": TripletTable, "parquet": TripletParts}
+_SPECIAL: dict[str, type[Writer[Any]]] = {"drawings": Drawings, "parquet": TripletParts}
 # Name of a format -> stem of the file of all images, if it is not the format's own name.
 _STEMS = {"jsonl": "graphs", "csv": "triplets"}
 
@@ -27,7 +26,7 @@ def format_names() -> list[str]:
 
     The drawing comes before the graph, so that a graph always has its drawing.
     """
-    return list(dict.fromkeys(["drawings", *FORMATS, *_SPECIAL]))
+    return ["drawings", *FORMATS]
 
 
 def make_writer(name: str, folder: Path) -> Writer[Any]:
@@ -64,6 +63,6 @@ def make_writers(names: list[str], folder: Path) -> dict[str, Writer[Any]]:
     if unknown:
         raise ValueError(f"--format {unknown[0]}: there is no such format; use some of {', '.join(known)}")
     writers = {name: make_writer(name, folder) for name in known if name in names}
-    for writer in writers.values():
-        writer.check()
+    for name in writers.keys() & FORMATS.keys():
+        FORMATS[name].check_installed()
     return writers

@@ -18,9 +18,6 @@ from reldn_d2.utils.inner_paths import names_outside
 from ..places import RECORD
 from .writer import AppendingWriter, Collected, Result
 
-# In pixels. Annotation tools round, and a box must still have an area.
-_SMALLEST_SIDE = 1e-6
-
 
 class Collection(AppendingWriter):
     """Keeps the graphs with the absolute paths of their images, and writes the file at the end.
@@ -48,63 +45,33 @@ class Collection(AppendingWriter):
         """Writes the file, see `Writer.finish`."""
         path = self.folder / self.at_end[0]
         root = os.path.commonpath([os.path.dirname(image) for image in images])
-        graphs = _Graphs(self.path, root)
         # The folder itself may be "/", which has no name.
         inner = "".join(f"{quote(os.fsencode(name))}/" for name in [os.path.basename(root)] if name)
-        self._kind.write(graphs, path, replace(about, image_prefix=f"{about.image_prefix}{inner}"))
+        self._kind.write(
+            _Graphs(self.path, root), path, replace(about, image_prefix=f"{about.image_prefix}{inner}")
+        )
         outside = names_outside([_relative(image, root) for image in images])
         reason = (
             f"is not in {path}, because names with a backslash, or that begin with '~' or a drive, are read "
             "as paths to other folders: rename it"
         )
         advice = self._kind.advice(path.resolve(), Path(root))
-        return Collected(path, Path(root), {images[i]: reason for i in outside}, graphs.boxes, advice)
+        return Collected(path, Path(root), {images[i]: reason for i in outside}, advice)
 
 
 class _Graphs:
-    """The graphs of the lines, with the names of images below their root. Each pass reads the file anew.
-
-    Attributes:
-        boxes: number of boxes without an area, which are left out.
-    """
+    """The graphs of the lines, with the names of images below their root. Each pass reads the file anew."""
 
     def __init__(self, path: Path, root: str) -> None:
         self._path, self._root = path, root
-        self.boxes = 0
 
     def __iter__(self) -> Iterator[SceneGraph]:
-        boxes = 0
         for graph in FORMATS["jsonl"].read(self._path):
             name = _relative(graph["image"]["file_name"], self._root)
             if not names_outside([name]):
                 graph["image"]["file_name"] = name
-                whole = _with_area(graph)
-                boxes += len(graph["entities"]) - len(whole["entities"])
-                yield whole
-        self.boxes = boxes
+                yield graph
 
 
 def _relative(image: str, root: str) -> str:
     return Path(os.path.relpath(image, root)).as_posix()
-
-
-def _with_area(graph: SceneGraph) -> SceneGraph:
-    """The graph without boxes that have no area inside the image, and without their relationships."""
-    width, height = graph["image"]["width"], graph["image"]["height"]
-    number: dict[int, int] = {}
-    for entity in graph["entities"]:
-        x0, y0, x1, y1 = entity["box"]
-        if min(min(x1, width) - max(x0, 0), min(y1, height) - max(y0, 0)) >= _SMALLEST_SIDE:
-            number[entity["id"]] = len(number)
-    if len(number) == len(graph["entities"]):
-        return graph
-    return {
-        "version": graph["version"],
-        "image": graph["image"],
-        "entities": [{**x, "id": number[x["id"]]} for x in graph["entities"] if x["id"] in number],
-        "relationships": [
-            {**x, "subject": number[x["subject"]], "object": number[x["object"]]}
-            for x in graph["relationships"]
-            if x["subject"] in number and x["object"] in number
-        ],
-    }

@@ -40,14 +40,12 @@ class Collected:
         path: the file.
         image_root: folder that the names of images in it are relative to.
         left_out: absolute path of an image that is not in it -> why: the end of a sentence.
-        boxes: number of boxes without an area, which are not in it.
         advice: what to do with it, in lines for the screen; may be empty.
     """
 
     path: Path
     image_root: Path
     left_out: Mapping[str, str]
-    boxes: int
     advice: str
 
 
@@ -74,13 +72,6 @@ class Writer(ABC, Generic[Content]):
     def __init__(self, folder: Path) -> None:
         """Takes the output folder. Nothing is written yet."""
         self.folder = folder
-
-    def check(self) -> None:
-        """Checks that everything is there that this format needs.
-
-        Raises:
-            ValueError: a package is not installed.
-        """
 
     @property
     def full(self) -> bool:
