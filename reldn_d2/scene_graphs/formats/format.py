@@ -183,6 +183,18 @@ def import_extra(module: str, extra: str, purpose: str) -> Any:
         ) from error
 
 
+def check_readable(path: Path) -> None:
+    """Checks that a file can be opened, because readers of other packages say less about it.
+
+    Raises:
+        OSError: it can't. The message names the file, the cause and the remedy.
+    """
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise explained(error, path) from error
+
+
 @contextmanager
 def damage_named(source: str, name: str) -> Iterator[None]:
     """Turns what a reader of another package raises on a damaged file into a ValueError that names the file.

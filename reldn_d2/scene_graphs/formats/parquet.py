@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from reldn_d2.utils.io import atomic_write
-from reldn_d2.utils.system_errors import explained
 
 from ..graph import SceneGraph
 from ..triplets import COLUMNS, Value, check_header, distinct_images, graphs_of, rows_of
-from .format import About, Format, damage_named, graph_named, import_extra
+from .format import About, Format, check_readable, damage_named, graph_named, import_extra
 
 # Rows of a group, which is written at once.
 _MOST_ROWS = 50_000
@@ -112,11 +111,7 @@ def _schema(arrow: Any) -> Any:
 
 def _rows(path: Path) -> Iterator[tuple[str, list[Any]]]:
     arrow, parquet = _arrow()
-    # Readers of Parquet raise OSError for damaged files too.
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise explained(error, path) from error
+    check_readable(path)
     with damage_named(str(path), "Parquet"), parquet.ParquetFile(path, page_checksum_verification=True) as file:
         names = file.schema_arrow.names
     check_header(names, str(path))
