@@ -7,6 +7,7 @@ COCO has no boxes without an area. Such entities and their relationships are lef
 them. Boxes are rounded to 2^-32 of a pixel, and clipped when they are read if they stick out by up to a pixel.
 """
 
+import json
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -54,6 +55,14 @@ class CocoRelationsFile(CollectionFormat):
                 "COCO has no such boxes",
                 path, entities, relationships,
             )  # fmt: skip
+
+    def advice(self, path: Path, image_root: Path) -> str:
+        """How the file becomes a data set."""
+        file, root = (json.dumps(str(x), ensure_ascii=False) for x in (path, image_root))
+        return (
+            f'as a data set: register_coco_relations("NAME", {{}}, {file}, {root})\n'
+            f"in a data file for --data: train: {{annotations: {file}, images: {root}}}"
+        )
 
     def read(self, path: Path) -> Iterator[SceneGraph]:
         """Reads the data set, see `Format.read`. Scores that the file lacks are null."""
