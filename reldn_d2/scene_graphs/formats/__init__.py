@@ -9,11 +9,13 @@ from ..graph import SceneGraph
 from .format import About, CollectionFormat, Format, GraphFormat, GrowingFormat
 from .json_file import JsonFile
 from .json_lines import JsonLines
+from .label_studio import LabelStudio
 
 #: Name of a format -> the format.
 FORMATS: dict[str, Format] = {
     "json": JsonFile(),
     "jsonl": JsonLines(),
+    "label-studio": LabelStudio(),
 }
 
 __all__ = [
