@@ -56,9 +56,12 @@ def run(args: Namespace) -> int:
     predictor = RelationPredictor(cfg)
     if boxes is not None:
         boxes.fit(found.images, predictor.thing_classes, drop_unknown=args.drop_unknown_classes)
+    identity = _identity(predictor, args, boxes)
+    about = _about(predictor, args.weights, identity)
+    for writer in writers.values():
+        writer.check(about)
     hold(predictor.parts, "prediction")
     try:
-        identity = _identity(predictor, args, boxes)
         record = Record(
             args.output,
             identity,
@@ -69,7 +72,7 @@ def run(args: Namespace) -> int:
         images = _Images(found.images, record, boxes, {str(path): x for path, x in found.unreadable.items()})
         record.begin({image.key: name for image, name in zip(found.images, images.names, strict=True)})
         try:
-            collected = images.predict(predictor, args, _about(predictor, args.weights, identity))
+            collected = images.predict(predictor, args, about)
             _say_summary(images, args)
             _say_collected(collected)
         finally:

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from reldn_d2.cli.prediction.formats.collection import Collection
 from reldn_d2.scene_graphs import FORMATS, About, SceneGraph
 from reldn_d2.scene_graphs.formats import CollectionFormat
 from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.plain_text import visible
 from tests.builders.commands import Captured, line_of_refusal
 from tests.builders.fake_predictor import FakePredictor, PredictCommand, write_picture
 from tests.builders.tiny_models import TinyConfig
@@ -110,16 +112,16 @@ def test_names_that_are_paths_elsewhere_are_left_out_and_listed(
     bad = [write_picture(tmp_path / "in" / name) for name in ("~b.png", "c:\\d.png")]
     broken = tmp_path / "in" / "broken.png"
     broken.write_bytes(b"no picture")
-    # A tilde above the common folder does not matter, and what is no text in UTF-8 can be written as JSON.
     odd = write_picture(tmp_path / "in" / os.fsdecode(b"\xff.png"))
     for more in ((), ("--resume",)):
         assert predict("--input", tmp_path / "in", "--format", "all-counted", *more) == 1
-        assert names(predict) == ["a.png", odd.name]
+        assert names(predict) == ["a.png"]
         listed = (predict.output / "failures.csv").read_text()
         assert all(path.name.replace("\\", "\\\\") in listed for path in [*bad, broken])
-        assert f"{bad[0]} is not in {predict.output}/all_counted.json, because names with a backslash" in (
-            capsys.readouterr().err
-        )
+        said = capsys.readouterr().err
+        assert f"{bad[0]} is not in {predict.output}/all_counted.json, because names with a backslash" in said
+        assert "because its name is no text in UTF-8: rename it" in said and visible(odd.name) in said
+    # A tilde above the common folder does not matter.
     write_picture(tmp_path / "~x" / "a.png")
     assert predict("--input", tmp_path / "~x", "--format", "all-counted", "--overwrite") == 0
     assert names(predict) == ["a.png"]
@@ -197,6 +199,9 @@ def test_a_format_that_cannot_hold_the_results_is_one_line(
     words = ("--input", image, "--format", "json", "all-counted")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Counted, "write", refuse)
+        assert line_of_refusal(capsys, *predict.words(*words)).endswith("it holds no dogs")
+        assert not predict.output.exists()
+        patch.setattr(Collection, "check", lambda *_: None)
         assert line_of_refusal(capsys, *predict.words(*words)).endswith("it holds no dogs")
     assert predict.results() == ["a.json"]
     assert predict(*words, "--resume") == 0 and len(FakePredictor.seen) == 1

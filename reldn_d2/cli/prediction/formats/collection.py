@@ -5,6 +5,7 @@ written at the end, graph by graph.
 """
 
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from reldn_d2.scene_graphs import FORMATS, About, SceneGraph
 from reldn_d2.scene_graphs.formats import CollectionFormat
 from reldn_d2.scene_graphs.formats.json_file import dumped
 from reldn_d2.utils.inner_paths import names_outside
+from reldn_d2.utils.plain_text import is_unicode
 
 from ..places import RECORD
 from .writer import AppendingWriter, Collected, Result
@@ -30,7 +32,14 @@ class Collection(AppendingWriter):
         super().__init__(folder)
         self._kind = kind
         self.shared = f"{RECORD}/{name}.jsonl"
-        self.at_end = tuple(f"{name}{ending}" for ending in (kind.ending, *kind.more_endings))
+        # The ending may have several parts, which would say the name twice.
+        ending = Path(f"{name}{kind.ending}").suffix
+        self.at_end = tuple(f"{name}{x}" for x in (ending, *kind.more_endings))
+
+    def check(self, about: About) -> None:
+        """Checks that the format can hold the names of the model, with a file of no graph."""
+        with tempfile.TemporaryDirectory() as folder:
+            self._kind.write([], Path(folder, self.at_end[0]), about)
 
     def encode(self, result: Result) -> bytes:
         """The graph as a line."""
@@ -50,13 +59,14 @@ class Collection(AppendingWriter):
         self._kind.write(
             _Graphs(self.path, root), path, replace(about, image_prefix=f"{about.image_prefix}{inner}")
         )
-        outside = names_outside([_relative(image, root) for image in images])
-        reason = (
-            f"is not in {path}, because names with a backslash, or that begin with '~' or a drive, are read "
-            "as paths to other folders: rename it"
-        )
+        refused = {image: _refusal(_relative(image, root)) for image in images}
+        left_out = {
+            image: f"is not in {path}, because {reason}: rename it"
+            for image, reason in refused.items()
+            if reason
+        }
         advice = self._kind.advice(path.resolve(), Path(root))
-        return Collected(path, Path(root), {images[i]: reason for i in outside}, advice)
+        return Collected(path, Path(root), left_out, advice)
 
 
 class _Graphs:
@@ -68,10 +78,19 @@ class _Graphs:
     def __iter__(self) -> Iterator[SceneGraph]:
         for graph in FORMATS["jsonl"].read(self._path):
             name = _relative(graph["image"]["file_name"], self._root)
-            if not names_outside([name]):
+            if not _refusal(name):
                 graph["image"]["file_name"] = name
                 yield graph
 
 
 def _relative(image: str, root: str) -> str:
     return Path(os.path.relpath(image, root)).as_posix()
+
+
+def _refusal(name: str) -> str:
+    """Why an image of this name can't be in a file of all images; empty if it can."""
+    if not is_unicode(name):
+        return "its name is no text in UTF-8"
+    if names_outside([name]):
+        return "names with a backslash, or that begin with '~' or a drive, are read as paths to other folders"
+    return ""

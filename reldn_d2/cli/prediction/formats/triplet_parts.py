@@ -6,7 +6,7 @@ from pathlib import Path
 from reldn_d2.scene_graphs.formats.parquet import RowWriter
 from reldn_d2.scene_graphs.triplets import Value, rows_of
 from reldn_d2.utils.io import atomic_write
-from reldn_d2.utils.plain_text import visible
+from reldn_d2.utils.plain_text import is_unicode, visible
 
 from .writer import Result, Writer
 
@@ -79,14 +79,6 @@ def _found(folder: Path) -> list[Path]:
 
 
 def _storable(value: Value) -> Value:
-    if isinstance(value, str) and not _is_unicode(value):
+    if isinstance(value, str) and not is_unicode(value):
         return visible(value)
     return value
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -73,6 +73,16 @@ class Writer(ABC, Generic[Content]):
         """Takes the output folder. Nothing is written yet."""
         self.folder = folder
 
+    def check(self, about: About) -> None:
+        """Checks that `finish` can say what it has to say besides the graphs.
+
+        Args:
+            about: see `finish`.
+
+        Raises:
+            ValueError: the format can't hold it.
+        """
+
     @property
     def full(self) -> bool:
         """Whether so much waits that it should be committed now."""
