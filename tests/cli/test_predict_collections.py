@@ -5,12 +5,17 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+import numpy as np
 import pytest
 
 from reldn_d2.cli.prediction.formats.collection import Collection
-from reldn_d2.scene_graphs import FORMATS, About, SceneGraph
+from reldn_d2.data.data_file import Split, read_data_file
+from reldn_d2.data.datasets.coco_relations import load_coco_relations, read_class_names
+from reldn_d2.scene_graphs import FORMATS, About, SceneGraph, read_graphs
 from reldn_d2.scene_graphs.formats import CollectionFormat
+from reldn_d2.structures.dataset_dicts import entity_boxes, relation_rows
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.plain_text import visible
 from tests.builders.commands import Captured, line_of_refusal
@@ -78,6 +83,67 @@ def test_names_are_relative_to_the_folder_that_all_images_share(
     assert content(predict)["prefix"] == "/data/local-files/?d=in/"
     assert len(FakePredictor.seen) == 4
     assert predict.results() == ["all_counted.json", "all_counted.xml"]
+
+
+def test_predictions_become_a_data_set(predict: PredictCommand, tmp_path: Path, capsys: Captured) -> None:
+    for name in ("one/a b.png", "one/é/c.png", "one/a#b.png"):
+        write_picture(tmp_path / "in" / name)
+    words = ("--format", "jsonl", "coco-relations", "label-studio", "--predicates-per-pair", "2")
+    assert predict("--input", tmp_path / "in", *words) == 0
+    file, root = predict.output / "coco_relations.json", tmp_path / "in" / "one"
+    said = capsys.readouterr().out
+    assert f'register_coco_relations("NAME", {{}}, "{file}", "{root}")' in said
+    (line,) = [line for line in said.splitlines() if line.startswith("in a data file")]
+    data_file = tmp_path / "mine.yaml"
+    data_file.write_text(line.removeprefix("in a data file for --data: "))
+    assert read_data_file(data_file) == {"train": Split(file, root)}
+    predicted = read_graphs(predict.output / "graphs.jsonl")
+    images = load_coco_relations(str(file), str(root))
+    assert all(Path(image["file_name"]).is_file() for image in images)
+    things, predicates = read_class_names(file)
+    assert (things, predicates) == (["person", "dog"], ["next to", "feeds"])
+    for graph, image in zip(predicted, images, strict=True):
+        assert image["file_name"] == str(tmp_path / "in" / graph["image"]["file_name"])
+        np.testing.assert_array_equal(entity_boxes(image), [entity["box"] for entity in graph["entities"]])
+        assert [(s, o, predicates[p]) for s, o, p in relation_rows(image).tolist()] == [
+            (x["subject"], x["object"], x["predicate"]) for x in graph["relationships"]
+        ]
+    tasks = json.loads((predict.output / "label_studio.json").read_bytes())
+    prefix = "/data/local-files/?d=one/"
+    assert [unquote(task["data"]["image"].removeprefix(prefix)) for task in tasks] == [
+        Path(graph["image"]["file_name"]).relative_to("one").as_posix() for graph in predicted
+    ]
+    assert f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT is {tmp_path / 'in'}" in said
+    assert predict.results() == ["coco_relations.json", "graphs.jsonl", "label_studio.json", "label_studio.xml"]
+
+
+def test_boxes_without_an_area_are_left_out_of_data_sets_and_counted(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = write_picture(tmp_path / "in" / "a.png")
+    find = FakePredictor.find
+
+    def find_a_line(self: FakePredictor, *args: Any) -> Any:
+        output, clipped = find(self, *args)
+        output["instances"].pred_boxes.tensor[0, 2] = output["instances"].pred_boxes.tensor[0, 0]
+        return output, clipped
+
+    monkeypatch.setattr(FakePredictor, "find", find_a_line)
+    assert predict("--input", image, "--format", "coco-relations") == 0
+    said = capsys.readouterr()
+    assert "1 entities without an area in their image and 2 relationships" in said.out + said.err
+    (found,) = load_coco_relations(str(predict.output / "coco_relations.json"), str(image.parent))
+    assert len(found["annotations"]) == 1 and not len(found["relations"])
+
+
+def test_a_class_that_label_studio_cannot_name_is_refused_before_the_first_image(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakePredictor, "thing_classes", ("person", "\x07"))
+    image = write_picture(tmp_path / "in" / "a.png")
+    message = line_of_refusal(capsys, *predict.words("--input", image, "--format", "json", "label-studio"))
+    assert "the labelling config can't hold: rename it" in message
+    assert not FakePredictor.seen and not predict.output.exists()
 
 
 def test_thresholds_choose_what_is_written(predict: PredictCommand, tmp_path: Path) -> None:

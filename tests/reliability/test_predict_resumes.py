@@ -133,6 +133,39 @@ def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(
     assert not list(predict.output.rglob(".*"))
 
 
+AT_END = ("--format", "coco-relations", "label-studio")
+
+
+def test_a_run_that_is_killed_at_its_end_writes_the_files_of_all_images_again(
+    predict: PredictCommand, tmp_path: Path
+) -> None:
+    """They are written one after the other. A kill may come after each, before the record knows of it."""
+    words, moments = ("--input", tmp_path / "in", *AT_END), list[int]()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        watch(monkeypatch, [(os, "replace")], moments.append)
+        assert predict(*words) == 1
+    whole = predict.files()
+    assert {"coco_relations.json", "label_studio.json", "label_studio.xml"} <= whole.keys()
+    write_picture(tmp_path / "in" / "more" / "7.png")  # the folder of all images stays
+    assert predict(*words, "--resume") == 1
+    longer = predict.files()
+    assert all(longer[name] != whole[name] for name in ("coco_relations.json", "label_studio.json"))
+    # Two moments for each file; the last one is the list of failures.
+    for moment in (moments[-7], moments[-5], moments[-3]):
+        predict.output = tmp_path / f"results {moment}"
+
+        def until_killed(moment: int = moment) -> int:
+            with pytest.MonkeyPatch.context() as monkeypatch:
+                watch(monkeypatch, [(os, "replace")], lambda count: kill_myself() if count == moment else None)
+                return predict(*words)
+
+        assert in_child(until_killed).killed
+        FakePredictor.seen.clear()
+        assert predict(*words, "--resume") == 1
+        assert predict.files() == longer
+        assert len(FakePredictor.seen) == 1  # the picture that can't be used
+
+
 def before(output: Path) -> int:
     """How many images are finished, as the journal says."""
     journal = output / "record" / "finished.jsonl"
@@ -152,8 +185,9 @@ def test_a_torn_line_of_the_journal_is_ignored(
     third = [found.end() for found in re.finditer(rb'{"positions".*\n', content)][3]
     for cut in (third, third + 1, third + 40, content.index(b"\n", third) + 1):
         journal.write_bytes(content[:cut])
-        for path in [*predict.output.glob("[45].*")]:
-            path.unlink()
+        for name in ("[45].*", "coco_relations.*", "label_studio.*"):
+            for path in predict.output.glob(name):
+                path.unlink()
         FakePredictor.seen.clear()
         assert predict("--input", tmp_path / "in", *ALL, "--resume") == 1
         assert [Path(name).name for name in FakePredictor.seen] == ["3.png", "4.png", "5.png"]
