@@ -9,7 +9,9 @@ from reldn_d2.scene_graphs import SceneGraph
 from .hostile_names import HOSTILE, ORDINARY, anything
 
 #: Names of classes and predicates. Some look like numbers or nothing.
-names = st.sampled_from(["", " ", "person", "1", "1.0", "007", "true", "null", "nan", "None", "NA", *ORDINARY])
+names = st.sampled_from(
+    ["", " ", "person", "1", "1.0", "007", "true", "null", "nan", "None", "NA", *ORDINARY]
+)
 #: The same, with names that mean something to programs, and with characters that not every file can hold.
 hostile_names = names | st.sampled_from(sorted(HOSTILE)) | anything
 #: Names of image files.
@@ -20,7 +22,9 @@ scores = st.floats(0, 1)
 @st.composite
 def boxes(draw: st.DrawFn, width: int, height: int) -> list[float]:
     """A box in the image; some have no area, stick out a bit or have integers."""
-    numbers = draw(st.sampled_from([st.integers(0, 40), st.floats(-0.5, 40.5, width=32), st.floats(-0.5, 40.5)]))
+    numbers = draw(
+        st.sampled_from([st.integers(0, 40), st.floats(-0.5, 40.5, width=32), st.floats(-0.5, 40.5)])
+    )
     sides = []
     for side in (width, height):
         sides.append(sorted(min(draw(numbers), side + 0.5) for _ in range(2)))
@@ -68,13 +72,14 @@ def related_only(graph: SceneGraph) -> SceneGraph:
         **graph,
         "entities": [{**graph["entities"][i], "id": number[i]} for i in ids],
         "relationships": [
-            {**x, "subject": number[x["subject"]], "object": number[x["object"]]} for x in graph["relationships"]
+            {**x, "subject": number[x["subject"]], "object": number[x["object"]]}
+            for x in graph["relationships"]
         ],
     }
 
 
 def example_graph() -> SceneGraph:
-    """A graph with everything: a self relation, a repeated one, an entity alone, integers and long fractions."""
+    """A graph with everything: a self relation, a repeated one, an entity alone, long fractions."""
     return {
         "version": 1,
         "image": {"file_name": "party/한국.jpg", "width": 64, "height": 48},

@@ -53,7 +53,10 @@ BY_THE_SCHEMA: dict[str, tuple[Callable[[Any], None], str]] = {
     "no version": (without("version"), "version None of the format"),
     "no entities": (without("entities"), "is no scene graph"),
     "no class": (without("entities", 1, "class"), r"entities\[1\].* must contain"),
-    "class": (set_at("entities", 1, "class", value=3), r"entities\[1\]\.class must be string; 3 stands there"),
+    "class": (
+        set_at("entities", 1, "class", value=3),
+        r"entities\[1\]\.class must be string; 3 stands there",
+    ),
     "score": (set_at("entities", 1, "score", value=1.5), r"entities\[1\]\.score.*1.5 stands there"),
     "no score": (without("relationships", 0, "score"), r"relationships\[0\]"),
     "predicate score": (set_at("relationships", 0, "predicate_score", value=None), r"relationships\[0\]"),
@@ -66,14 +69,26 @@ BY_THE_SCHEMA: dict[str, tuple[Callable[[Any], None], str]] = {
 }
 BY_MORE: dict[str, tuple[Callable[[Any], None], str]] = {
     "id": (set_at("entities", 1, "id", value=0), r"entities\[1\] has the id 0: .*position"),
-    "id as a float": (set_at("entities", 1, "id", value=1.0), r"entities\[1\]\.id is 1\.0: write the integer 1"),
-    "object": (set_at("relationships", 1, "object", value=4), r"relationships\[1\] has the object 4, and there are 4"),
-    "corners exchanged": (set_at("entities", 0, "box", value=[5, 0, 4, 1]), r"entities\[0\] has the box \[5, 0, 4"),
+    "id as a float": (
+        set_at("entities", 1, "id", value=1.0),
+        r"entities\[1\]\.id is 1\.0: write the integer 1",
+    ),
+    "object": (
+        set_at("relationships", 1, "object", value=4),
+        r"relationships\[1\] has the object 4, and there are 4",
+    ),
+    "corners exchanged": (
+        set_at("entities", 0, "box", value=[5, 0, 4, 1]),
+        r"entities\[0\] has the box \[5, 0, 4",
+    ),
     "infinite": (set_at("entities", 0, "box", value=[0, 0, 1, float("inf")]), r"entities\[0\] has the box"),
     "NaN": (set_at("entities", 0, "box", value=[0, 0, 1, float("nan")]), r"entities\[0\] has the box"),
     "too large": (set_at("entities", 0, "box", value=[0, 0, 1, 10**400]), r"entities\[0\] has the box"),
     "no float": (set_at("entities", 0, "box", value=[0, 0, 1, 2**60 + 1]), r"entities\[0\] has the box"),
-    "score NaN": (set_at("relationships", 0, "score", value=float("nan")), r"relationships\[0\] has a score.*NaN"),
+    "score NaN": (
+        set_at("relationships", 0, "score", value=float("nan")),
+        r"relationships\[0\] has a score.*NaN",
+    ),
     "halves": (set_at("entities", 0, "class", value="\ud83d\ude00"), r"entities\[0\] .*UTF-16"),
 }
 

@@ -36,9 +36,7 @@ def test_the_file_is_a_data_set(tmp_path: Path) -> None:
     assert found["file_name"] == str(tmp_path / "images" / "party" / "한국.jpg")
     assert (found["width"], found["height"]) == (64, 48)
     np.testing.assert_array_equal(found["annotations"].classes, [0, 3, 4, 2])
-    np.testing.assert_array_equal(
-        found["relations"], [[1, 0, 2], [0, 1, 0], [2, 2, 3], [0, 1, 0], [0, 1, 2]]
-    )
+    np.testing.assert_array_equal(found["relations"], [[1, 0, 2], [0, 1, 0], [2, 2, 3], [0, 1, 0], [0, 1, 2]])
 
 
 def test_names_without_a_vocabulary_are_sorted(tmp_path: Path) -> None:
@@ -55,7 +53,8 @@ def test_a_class_that_the_vocabulary_lacks(tmp_path: Path) -> None:
     graph = example_graph()
     graph["entities"][1]["class"] = "cupp"
     with pytest.raises(
-        ValueError, match=r"a\.json: not written, the graph of 'party/한국.jpg': the vocabulary has no class 'cupp'; .*'cup'"
+        ValueError,
+        match=r"not written, the graph of 'party/한국.jpg': the vocabulary has no class 'cupp'; .*'cup'",
     ):
         write(graph, tmp_path / "a.json", About(vocabulary=VOCABULARY))
     graph = example_graph()
@@ -82,7 +81,9 @@ def test_boxes_without_an_area_are_counted(tmp_path: Path, caplog: pytest.LogCap
 def test_boxes_far_outside_are_refused(tmp_path: Path) -> None:
     graph = example_graph()
     graph["entities"][1]["box"] = [5.0, 7.0, 9.0, 49.5]
-    with pytest.raises(ValueError, match=r"annotation 1 of image 1 \(party/한국.jpg\) .*not inside the 64 x 48"):
+    with pytest.raises(
+        ValueError, match=r"annotation 1 of image 1 \(party/한국.jpg\) .*not inside the 64 x 48"
+    ):
         write(graph, tmp_path / "a.json")
 
 

@@ -30,7 +30,11 @@ def test_half_files_are_refused(name: str, tmp_path: Path, share: float) -> None
         return
     if name == "csv":
         # Nothing says how many rows follow.
-        begin = {**whole, "relationships": whole["relationships"][: len(found[0]["relationships"])]} if found else None
+        begin = (
+            {**whole, "relationships": whole["relationships"][: len(found[0]["relationships"])]}
+            if found
+            else None
+        )
         assert found == ([] if begin is None else [related_only(begin)])
     else:
         # What is missing is the line feed at the end, or the file is empty, which JSON Lines may be.
@@ -56,7 +60,18 @@ def test_wrong_bytes_do_no_harm(name: str, tmp_path: Path, share: float, byte: i
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\n", b"{}", b"[]", b"null", b"<a/>", b"\xff\xfe\x00", b"[" * 100_000, b"graph {}", b"digraph {a -> b}"],
+    [
+        b"",
+        b"\n",
+        b"{}",
+        b"[]",
+        b"null",
+        b"<a/>",
+        b"\xff\xfe\x00",
+        b"[" * 100_000,
+        b"graph {}",
+        b"digraph {a -> b}",
+    ],
     ids=["empty", "blank", "object", "list", "null", "xml", "utf-16", "deep", "undirected", "other graph"],
 )
 def test_other_files_are_refused(name: str, content: bytes, tmp_path: Path) -> None:

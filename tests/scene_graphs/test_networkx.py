@@ -34,7 +34,10 @@ def foreign(kind: type = networkx.DiGraph) -> Any:
 
 def test_a_graph_of_other_people() -> None:
     found = from_networkx(foreign())
-    assert [(x["id"], x["class"], x["score"]) for x in found["entities"]] == [(0, "cup", None), (1, "person", None)]
+    assert [(x["id"], x["class"], x["score"]) for x in found["entities"]] == [
+        (0, "cup", None),
+        (1, "person", None),
+    ]
     assert found["relationships"] == [{"subject": 1, "object": 0, "predicate": "holds", "score": None}]
 
 
@@ -48,9 +51,15 @@ def test_numbers_of_nodes_are_ids() -> None:
     [
         (lambda g: g.nodes["me"].pop("name"), "node 'me' has no attribute 'name', only 'box'"),
         (lambda g: g.nodes["me"].pop("box"), "node 'me' has no attribute 'box'"),
-        (lambda g: g.edges["me", "the cup"].pop("predicate"), "edge 'me' -> 'the cup' has no attribute 'predicate'"),
+        (
+            lambda g: g.edges["me", "the cup"].pop("predicate"),
+            "edge 'me' -> 'the cup' has no attribute 'predicate'",
+        ),
         (lambda g: g.graph.pop("width"), "graph has no attribute 'width', only 'file_name', 'height'"),
-        (lambda g: g.add_edge("me", "you", predicate="knows"), "node 'you' has no attribute 'name', only none"),
+        (
+            lambda g: g.add_edge("me", "you", predicate="knows"),
+            "node 'you' has no attribute 'name', only none",
+        ),
         (lambda g: g.nodes["me"].update(box="0 0 9 9"), r"entities\[1\]\.box must be array"),
         (lambda g: g.nodes["me"].update(name=7), r"entities\[1\]\.class must be string"),
         (lambda g: g.graph.update(version=3), "version 3 of the format"),
@@ -65,5 +74,5 @@ def test_what_a_graph_lacks_is_named(damage: Any, message: str) -> None:
 
 
 def test_undirected_graphs_are_refused() -> None:
-    with pytest.raises(ValueError, match="is undirected.*DiGraph"):
+    with pytest.raises(ValueError, match=r"is undirected.*DiGraph"):
         from_networkx(foreign(networkx.Graph))

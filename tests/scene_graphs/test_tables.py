@@ -55,7 +55,10 @@ def changed(column: str, value: str, row: int = 1) -> Callable[[pd.DataFrame], p
 
 
 WRONG: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str]] = {
-    "column": (lambda t: t.drop(columns="subject_x0"), r"line 1 has no column subject_x0: it needs the columns image"),
+    "column": (
+        lambda t: t.drop(columns="subject_x0"),
+        r"line 1 has no column subject_x0: it needs the columns image",
+    ),
     "similar": (
         lambda t: t.rename(columns={"image_width": "image_widht"}),
         r"line 1 has no column image_width \('image_widht' is similar\)",
@@ -70,7 +73,10 @@ WRONG: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str]] = {
     "score": (changed("subject_score", "97"), r"line 3: subject_score is 97\.0: give a number from 0 to 1"),
     "score NaN": (changed("predicate_score", "NaN"), r"line 3: predicate_score is nan"),
     "width": (changed("image_width", "0"), r"line 3: image_width is 0"),
-    "other width": (changed("image_width", "65"), r"line 3: the image .* has 65 x 48 pixels, and 64 x 48 in line 2"),
+    "other width": (
+        changed("image_width", "65"),
+        r"line 3: the image .* has 65 x 48 pixels, and 64 x 48 in line 2",
+    ),
     "other class": (
         changed("object", "mug"),
         r"line 3: the object 1 of the image .* is \('mug', .*and \('cup', .* in line 2: an id is one entity",
