@@ -24,8 +24,9 @@ def checked_graph(content: Any, source: str) -> SceneGraph:
 
     Raises:
         ValueError: it is no scene graph, or one of another version of the format; an id is not the position
-            of its entity, a relationship names an entity that is not there, a score is NaN, a box is not finite
-            or has its corners exchanged, or a name is no text. The message names the record.
+            of its entity, a relationship names an entity that is not there, a score is NaN, a box is not
+            finite or has its corners exchanged, or a name has both halves of a UTF-16 pair. The message names
+            the record.
     """
     if not isinstance(content, dict) or "entities" not in content:
         raise ValueError(f"{source} is no scene graph: write it with reldn predict, or with write_graphs")
@@ -87,7 +88,9 @@ def checked_graph(content: Any, source: str) -> SceneGraph:
 def _check_name(name: str, place: str) -> None:
     # JSON writes both halves as escapes, and reads them as one character.
     if _PAIR.search(name):
-        raise ValueError(f"{place} has the name {_short(name)} with both halves of a UTF-16 pair: write one character")
+        raise ValueError(
+            f"{place} has the name {_short(name)} with both halves of a UTF-16 pair: write one character"
+        )
 
 
 def _check_score(score: float | None, place: str) -> None:

@@ -1,8 +1,8 @@
 """Scene graphs as graphs of networkx, and back.
 
-There are two forms. `to_networkx` is for work in Python: numbers name the entities, and a box is a list. The flat
-form is for files of graph programs: texts name the entities, every value is a number or a text, and what a
-graph does not say is left out.
+There are two forms. `to_networkx` is for work in Python: numbers name the entities, and a box is a list. The
+flat form is for files of graph programs: texts name the entities, every value is a number or a text, and what
+a graph does not say is left out.
 """
 
 import re
@@ -22,10 +22,10 @@ _UNSTORABLE = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 def to_networkx(graph: SceneGraph) -> networkx.MultiDiGraph:
     """A scene graph with entities as nodes 0, 1, ... and relationships as edges.
 
-    A node has "name", "score" and "box". An edge has "predicate", "score", "predicate_score" if the graph says
-    it, and "rank", its place in the list of relationships, from 1. Its key is the predicate; where a pair has
-    the same predicate again, the key is (predicate, 2), (predicate, 3) and so on. The graph has "version",
-    "file_name", "width" and "height".
+    A node has "name", "score" and "box". An edge has "predicate", "score", "predicate_score" if the graph
+    says it, and "rank", its place in the list of relationships, from 1. Its key is the predicate; where a
+    pair has the same predicate again, the key is (predicate, 2), (predicate, 3) and so on. The graph has
+    "version", "file_name", "width" and "height".
 
     Example:
         >>> from reldn_d2.scene_graphs import build_scene_graph, from_networkx, to_networkx
@@ -57,8 +57,8 @@ def to_networkx(graph: SceneGraph) -> networkx.MultiDiGraph:
 def from_networkx(graph: networkx.DiGraph, source: str = "the networkx graph") -> SceneGraph:
     """The scene graph of a directed graph with the attributes of `to_networkx`.
 
-    Nodes that are called 0 to n - 1 (as numbers or texts) keep their number; others are numbered in the order of
-    the graph. Relationships are sorted by "rank" if all edges have it. A missing "score" is null.
+    Nodes that are called 0 to n - 1 (as numbers or texts) keep their number; others are numbered in the order
+    of the graph. Relationships are sorted by "rank" if all edges have it. A missing "score" is null.
 
     Args:
         graph: a DiGraph or MultiDiGraph.
@@ -69,7 +69,9 @@ def from_networkx(graph: networkx.DiGraph, source: str = "the networkx graph") -
             one. The message names them.
     """
     if not graph.is_directed():
-        raise ValueError(f"{source} is undirected, and a relationship has a subject and an object: use a DiGraph")
+        raise ValueError(
+            f"{source} is undirected, and a relationship has a subject and an object: use a DiGraph"
+        )
     nodes = list(graph.nodes)
     numbers = {str(number): number for number in range(len(nodes))}
     if {str(node) for node in nodes} == set(numbers):
@@ -149,13 +151,16 @@ def from_flat(graph: networkx.DiGraph, source: str) -> SceneGraph:
     made.graph.update(graph.graph)
     for node, values in graph.nodes(data=True):
         box = [_taken(values, corner, f"{source}: node {node!r}") for corner in _CORNERS]
-        made.add_node(node, **{"name": values[key] for key in ("label", "name") if key in values}, box=box)
-        made.nodes[node].update(_known(score=values.get("score")))
+        made.add_node(node, **_renamed(values, "name", "score"), box=box)
     for subject, target, values in graph.edges(data=True):
-        names = {"predicate": values[key] for key in ("label", "predicate") if key in values}
-        more = {key: values[key] for key in ("score", "predicate_score", "rank") if key in values}
-        made.add_edge(subject, target, **names, **more)
+        made.add_edge(subject, target, **_renamed(values, "predicate", "score", "predicate_score", "rank"))
     return from_networkx(made, source)
+
+
+def _renamed(values: Mapping[str, Any], name: str, *others: str) -> dict[str, Any]:
+    """Those of the attributes that are wanted, with "label" as `name` if there is no `name`."""
+    label = {name: values["label"]} if "label" in values else {}
+    return {**label, **{key: values[key] for key in (name, *others) if key in values}}
 
 
 def _empty(graph: SceneGraph) -> networkx.MultiDiGraph:
@@ -185,5 +190,7 @@ def _known(**values: float | None) -> dict[str, float]:
 
 def _taken(values: Mapping[str, Any], key: str, place: str) -> Any:
     if key not in values:
-        raise ValueError(f"{place} has no attribute {key!r}, only {', '.join(map(repr, values)) or 'none'}: add it")
+        raise ValueError(
+            f"{place} has no attribute {key!r}, only {', '.join(map(repr, values)) or 'none'}: add it"
+        )
     return values[key]

@@ -49,10 +49,12 @@ def check_header(names: Iterable[str], source: str) -> None:
     missing = [name for name in COLUMNS if name not in found]
     if missing:
         others = [name for name in found if name not in COLUMNS]
-        near = [f"{near[0]!r} is similar" for name in missing if (near := get_close_matches(name, others, n=1))]
+        near = [
+            f"{near[0]!r} is similar" for name in missing if (near := get_close_matches(name, others, n=1))
+        ]
         raise ValueError(
-            f"{source} has no column {', '.join(missing)}{f' ({near[0]})' if near else ''}: it needs the columns "
-            f"{', '.join(COLUMNS)}, in any order"
+            f"{source} has no column {', '.join(missing)}{f' ({near[0]})' if near else ''}: it needs the "
+            f"columns {', '.join(COLUMNS)}, in any order"
         )
     twice = sorted({name for name in COLUMNS if found.count(name) > 1})
     if twice:
@@ -74,8 +76,8 @@ def distinct_images(graphs: Iterable[SceneGraph], path: Path) -> Iterator[SceneG
         name = graph["image"]["file_name"]
         if name in seen:
             raise ValueError(
-                f"{path}: not written: two graphs are of the image {name!r}, and a table tells images apart by "
-                "their names alone: use jsonl"
+                f"{path}: not written: two graphs are of the image {name!r}, and a table tells images apart "
+                "by their names alone: use jsonl"
             )
         seen.add(name)
         yield graph
@@ -91,8 +93,8 @@ def graphs_of(rows: Iterable[tuple[str, Sequence[Any]]], source: str) -> Iterato
         source: the file, for messages.
 
     Raises:
-        ValueError: a value is missing or not of its column's type, a number is NaN or out of its range, or two
-            rows of an image contradict each other. The message names the row.
+        ValueError: a value is missing or not of its column's type, a number is NaN or out of its range, or
+            two rows of an image contradict each other. The message names the row.
     """
     images: dict[str, _Image] = {}
     for place, row in rows:
@@ -139,8 +141,8 @@ class _Image:
             known, where = self.entities.setdefault(identity, (given, place))
             if known != given:
                 raise ValueError(
-                    f"{source}, {place}: the {role} {identity} of the image {values['image']!r} is {given}, and "
-                    f"{known} in {where}: an id is one entity, so give another id, or correct one of them"
+                    f"{source}, {place}: the {role} {identity} of the image {values['image']!r} is {given}, "
+                    f"and {known} in {where}: an id is one entity, so give another id, or correct one of them"
                 )
         scores = values["score"], values["predicate_score"]
         self.triplets.append((values["subject_id"], values["object_id"], values["predicate"], *scores))
@@ -177,7 +179,9 @@ def _check_value(name: str, value: Any, place: str) -> None:
     if kind is str or value is None:
         return
     if kind is float and not math.isfinite(value):
-        raise ValueError(f"{place}: {name} is {value}: give a number, or nothing for a score that is not known")
+        raise ValueError(
+            f"{place}: {name} is {value}: give a number, or nothing for a score that is not known"
+        )
     if name in _SCORES and not 0 <= value <= 1:
         raise ValueError(f"{place}: {name} is {value}: give a number from 0 to 1")
     if kind is int and value < (1 if name.startswith("image") else 0):

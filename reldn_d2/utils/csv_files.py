@@ -58,7 +58,9 @@ def open_csv(path: str | os.PathLike[str]) -> Iterator["Reader"]:
                     f"{path}: not UTF-8 after line {reader.line_num}; save it as CSV in UTF-8"
                 ) from error
             except csv.Error as error:
-                raise ValueError(f"{path}: line {reader.line_num} is no CSV ({error}). {_DOWNLOAD}") from error
+                raise ValueError(
+                    f"{path}: line {reader.line_num} is no CSV ({error}). {_DOWNLOAD}"
+                ) from error
     finally:
         csv.field_size_limit(limit)
 

@@ -10,8 +10,8 @@ are numbered from 0 in the order of their ids.
 
 These keys are optional: `"id"` and `"image_id"` of a relation (its image is that of its subject and object),
 `"verified_category_ids"` of an image (categories whose presence or absence people verified), `"label"` of
-a category or predicate (its name in submissions to a challenge), and where a model made the file `"score"` of an
-annotation or relation and `"predicate_score"` of a relation, in [0, 1].
+a category or predicate (its name in submissions to a challenge), and where a model made the file `"score"` of
+an annotation or relation and `"predicate_score"` of a relation, in [0, 1].
 
 This file has three parts: loading and registering; reading and checking the lists of records; writing.
 
@@ -66,8 +66,8 @@ _REQUIRED_KEYS = {
     "relations": ("subject_id", "object_id", "predicate_id"),
 }
 
-#: Optional key of a dataset dict -> list and key of the file that hold its values: (E,) or (R,) float64 in [0, 1],
-#: NaN where there is none.
+#: Optional key of a dataset dict -> list and key of the file that hold its values: (E,) or (R,) float64 in
+#: [0, 1], NaN where there is none.
 SCORES = {
     "entity_scores": ("annotations", "score"),
     "relation_scores": ("relations", "score"),
@@ -231,7 +231,9 @@ class CocoRelations:
                 "height": image["height"],
                 "width": image["width"],
                 "image_id": image["id"],
-                "annotations": Annotations(boxes[own], classes[own], crowd[own] if crowd[own].any() else None),
+                "annotations": Annotations(
+                    boxes[own], classes[own], crowd[own] if crowd[own].any() else None
+                ),
                 "relations": relations[own_relations],
             }
             if verified is not None:
@@ -369,8 +371,8 @@ def read_coco_relations(
         FileNotFoundError: the file does not exist.
         ValueError: the file is not JSON; a list or key is missing; an id is repeated or unknown; the name of
             an image leads out of the image folder; a box is not inside its image; a relationship joins two
-            images, or an annotation with itself in a file that does not allow it; a score is not in [0, 1]. The
-            message names file and record.
+            images, or an annotation with itself in a file that does not allow it; a score is not in [0, 1].
+            The message names file and record.
     """
     name = os.fspath(json_file)
     content = _read_json_object(name)
@@ -559,7 +561,9 @@ def _scores(tables: Mapping[str, Table]) -> dict[str, NDArray[np.float64]]:
         values = [record.get(name) for record in tables[kind].records]
         for row, value in enumerate(values):
             if value is not None and not (type(value) in (int, float) and 0 <= value <= 1):
-                tables[kind].fail(row, f"its {name} is {value!r}", "Give a number from 0 to 1, or leave it out.")
+                tables[kind].fail(
+                    row, f"its {name} is {value!r}", "Give a number from 0 to 1, or leave it out."
+                )
         found[key] = np.array(values, dtype=np.float64)
     return found
 
@@ -646,8 +650,8 @@ def save_coco_relations(
     """Write dataset dicts as a COCO-relations file, which loads as the same images, boxes and relationships.
 
     Image ids are kept; annotations, relations, categories and predicates are numbered from 1. Coordinates are
-    rounded to 2^-32 of a pixel. The optional keys `verified_classes` of an image and those of `SCORES` are written;
-    `attributes` and `detections` are not.
+    rounded to 2^-32 of a pixel. The optional keys `verified_classes` of an image and those of `SCORES` are
+    written; `attributes` and `detections` are not.
 
     Args:
         dataset_dicts: the images, with integer or string image ids. They are gone through several times.

@@ -59,8 +59,8 @@ def write_graphs(
     Args:
         graphs: one graph or several.
         path: the file.
-        file_format: a name in `FORMATS`; None: the ending of the file says it. The ending .json stands for the format
-            json.
+        file_format: a name in `FORMATS`; None: the ending of the file says it, and .json stands for the
+            format json.
         about: what some formats say besides the graphs.
 
     Raises:
@@ -116,10 +116,11 @@ def _of_file(path: Path) -> Format:
     keys = set(record) if isinstance(record, dict) else set()
     best = max(found, key=lambda kind: len(kind.keys & keys))
     if not best.keys & keys:
+        named = ", ".join(map(repr, sorted(keys)[:10]))
         known = {name: kind for name, kind in FORMATS.items() if kind in found}
         described = "; ".join(f"{name} has {', '.join(sorted(kind.keys))}" for name, kind in known.items())
         raise ValueError(
-            f"{path} has the keys {', '.join(map(repr, sorted(keys)[:10])) or 'of no object'}, and no format has "
-            f"these: {described}. Say which it is with file_format"
+            f"{path} has {f'the keys {named}' if named else 'no object with keys'}, and no format has these: "
+            f"{described}. Say which it is with file_format"
         )
     return best

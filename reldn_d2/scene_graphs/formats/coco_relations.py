@@ -1,10 +1,11 @@
 """coco-relations: a data set for training, which `register_coco_relations` takes.
 
-`reldn_d2.data.datasets.coco_relations` describes the file. Categories and predicates are numbered in the order of the
-vocabulary; scores are further keys of annotations and relations.
+`reldn_d2.data.datasets.coco_relations` describes the file. Categories and predicates are numbered in the
+order of the vocabulary; scores are further keys of annotations and relations.
 
-COCO has no boxes without an area. Such entities and their relationships are left out, and a line in the log counts
-them. Boxes are rounded to 2^-32 of a pixel, and clipped when they are read if they stick out by up to a pixel.
+COCO has no boxes without an area. Such entities and their relationships are left out, and a line in the log
+counts them. Boxes are rounded to 2^-32 of a pixel, and clipped when they are read if they stick out by up to
+a pixel.
 """
 
 import json
@@ -51,8 +52,8 @@ class CocoRelationsFile(CollectionFormat):
         save_coco_relations(images, vocabulary, path, info=info)
         if entities:
             logger.warning(
-                "%s: %d entities without an area in their image and %d relationships with them are left out, because "
-                "COCO has no such boxes",
+                "%s: %d entities without an area in their image and %d relationships with them are left out, "
+                "because COCO has no such boxes",
                 path, entities, relationships,
             )  # fmt: skip
 
@@ -107,8 +108,8 @@ class _Images:
             Numbers of entities without an area and of relationships with them.
 
         Raises:
-            ValueError: an image has no name or one that leads out of the folder of images, or a class is not in
-                the vocabulary.
+            ValueError: an image has no name or one that leads out of the folder of images, or a class is not
+                in the vocabulary.
         """
         entities = relationships = 0
         for graph in self._graphs:
@@ -121,8 +122,8 @@ class _Images:
         image, entities, relationships = graph["image"], graph["entities"], graph["relationships"]
         if not image["file_name"] or names_outside([image["file_name"]]):
             raise ValueError(
-                "a data set needs the name of each image, relative to the folder of images, with '/' and without "
-                "'..': write such a file_name into the graph, or use jsonl"
+                "a data set needs the name of each image, relative to the folder of images, with '/' and "
+                "without '..': write such a file_name into the graph, or use jsonl"
             )
         boxes = np.array([entity["box"] for entity in entities], dtype=np.float64).reshape(-1, 4)
         kept = ~boxes_without_area(boxes, image["width"], image["height"])
@@ -140,7 +141,9 @@ class _Images:
             "relations": rows,
             "entity_scores": _scores([entity["score"] for entity in entities])[kept],
             "relation_scores": _scores([x["score"] for x in relationships])[kept_relationships],
-            "predicate_scores": _scores([x.get("predicate_score") for x in relationships])[kept_relationships],
+            "predicate_scores": _scores([x.get("predicate_score") for x in relationships])[
+                kept_relationships
+            ],
         }
 
 
@@ -157,8 +160,8 @@ def _numbers(names: Sequence[str], known: dict[str, int], kind: str) -> NDArray[
     if unknown:
         near = get_close_matches(unknown[0], known, n=3) or list(known)[:3]
         raise ValueError(
-            f"the vocabulary has no {kind} {unknown[0]!r}; near it are {', '.join(map(repr, near)) or 'none'}: "
-            "correct the name, or add it to the vocabulary"
+            f"the vocabulary has no {kind} {unknown[0]!r}; near it are {', '.join(map(repr, near)) or 'none'}"
+            ": correct the name, or add it to the vocabulary"
         )
     return np.array([known[name] for name in names], dtype=np.int64)
 

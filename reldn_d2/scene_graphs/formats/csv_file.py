@@ -52,14 +52,17 @@ def _rows(path: Path) -> Iterator[tuple[str, list[Any]]]:
                 place = f"line {reader.line_num}"
                 if fields and len(fields) != len(header):
                     raise ValueError(
-                        f"{path}, {place} has {len(fields)} fields, and the header has {len(header)}: correct the "
-                        "line, or write the file again if it is cut off"
+                        f"{path}, {place} has {len(fields)} fields, and the header has {len(header)}: "
+                        "correct the line, or write the file again if it is cut off"
                     )
                 if fields:
-                    yield place, [
-                        _value(name, fields[column], f"{path}, {place}")
-                        for name, column in zip(COLUMNS, places, strict=True)
-                    ]
+                    yield (
+                        place,
+                        [
+                            _value(name, fields[column], f"{path}, {place}")
+                            for name, column in zip(COLUMNS, places, strict=True)
+                        ],
+                    )
     except OSError as error:
         raise explained(error, path) from error
 
@@ -71,8 +74,8 @@ def _check_end(path: Path) -> None:
         file.seek(max(0, size - 1))
         if file.read() not in (b"\n", b"\r"):
             raise ValueError(
-                f"{path}: the last line has no line break, so the file may be cut off: write it again, or add "
-                "the line break if nothing is missing"
+                f"{path}: the last line has no line break, so the file may be cut off: write it again, or "
+                "add the line break if nothing is missing"
             )
 
 

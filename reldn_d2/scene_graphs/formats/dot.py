@@ -1,7 +1,7 @@
 """dot: one graph for Graphviz, as `networkx_graph.to_flat` describes it.
 
-All values are quoted. The label of a node is its class, and that of an edge its predicate; there are no "name" and
-"predicate", because pydot reads no node with a "name".
+All values are quoted. The label of a node is its class, and that of an edge its predicate; there are no
+"name" and "predicate", because pydot reads no node with a "name".
 """
 
 import re
@@ -35,7 +35,8 @@ class Dot(GraphFormat):
         lines += [f"  {_quoted(node)}{_listed(values)};" for node, values in flat.nodes(data=True)]
         edges = sorted(flat.edges(data=True), key=lambda edge: edge[2]["rank"])
         lines += [
-            f"  {_quoted(subject)} -> {_quoted(target)}{_listed(values)};" for subject, target, values in edges
+            f"  {_quoted(subject)} -> {_quoted(target)}{_listed(values)};"
+            for subject, target, values in edges
         ]
         return "\n".join([*lines, "}\n"]).encode()
 

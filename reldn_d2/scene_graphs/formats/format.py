@@ -42,10 +42,13 @@ class Format(ABC):
         ending: ending of its files, with the dot.
         keys: keys by which the content of a JSON file is known, where several formats have its ending: those
             of the object, or of the first object of a list.
+        needs: module of a package that `write` needs and that is not always installed -> the extra that
+            installs it.
     """
 
     ending: ClassVar[str]
     keys: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[dict[str, str]] = {}
 
     def check_installed(self) -> None:
         """Checks that the packages that `write` needs are installed.
@@ -53,6 +56,8 @@ class Format(ABC):
         Raises:
             ValueError: one is missing. The message says how to install it.
         """
+        for module, extra in self.needs.items():
+            import_extra(module, extra, f"for files that end in {self.ending}")
 
     @abstractmethod
     def write(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
@@ -179,7 +184,8 @@ def import_extra(module: str, extra: str, purpose: str) -> Any:
     except ModuleNotFoundError as error:
         package = module.partition(".")[0]
         raise ValueError(
-            f"{purpose}, install the package {package}: pip install 'reldn-d2[{extra}]', or pip install {package}"
+            f"{purpose}, install the package {package}: pip install 'reldn-d2[{extra}]', or pip install "
+            f"{package}"
         ) from error
 
 

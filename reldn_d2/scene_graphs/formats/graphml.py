@@ -1,4 +1,4 @@
-"""graphml: one graph for Cytoscape, Gephi, yEd, igraph and others, as `networkx_graph.to_flat` describes it."""
+"""graphml: one graph for Cytoscape, Gephi, yEd, igraph and others, see `networkx_graph.to_flat`."""
 
 from io import BytesIO
 
@@ -28,7 +28,7 @@ class GraphMl(GraphFormat):
             found = list(GraphMLReader(force_multigraph=True)(path=BytesIO(content)))
         if len(found) != 1:
             raise ValueError(
-                f"{source} has {len(found)} graphs, and a file of this format has one: write each to a file of "
-                "its own, or use jsonl"
+                f"{source} has {len(found)} graphs, and a file of this format has one: write each to a file "
+                "of its own, or use jsonl"
             )
         return from_flat(found[0], source)

@@ -6,7 +6,7 @@ a folder of files as `reldn predict` writes it.
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from reldn_d2.utils.io import atomic_write
 
@@ -22,10 +22,7 @@ class Parquet(Format):
     """One row a relationship. Needs the package pyarrow."""
 
     ending = ".parquet"
-
-    def check_installed(self) -> None:
-        """Checks that pyarrow is installed."""
-        _arrow()
+    needs: ClassVar[dict[str, str]] = {"pyarrow": "parquet"}
 
     def write(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
         """Writes the rows of all graphs, see `Format.write`."""
@@ -112,7 +109,10 @@ def _schema(arrow: Any) -> Any:
 def _rows(path: Path) -> Iterator[tuple[str, list[Any]]]:
     arrow, parquet = _arrow()
     check_readable(path)
-    with damage_named(str(path), "Parquet"), parquet.ParquetFile(path, page_checksum_verification=True) as file:
+    with (
+        damage_named(str(path), "Parquet"),
+        parquet.ParquetFile(path, page_checksum_verification=True) as file,
+    ):
         names = file.schema_arrow.names
     check_header(names, str(path))
     with damage_named(str(path), "Parquet with the types of these columns"):
