@@ -114,7 +114,8 @@ def test_predictions_become_a_data_set(predict: PredictCommand, tmp_path: Path, 
         Path(graph["image"]["file_name"]).relative_to("one").as_posix() for graph in predicted
     ]
     assert f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT is {tmp_path / 'in'}" in said
-    assert predict.results() == ["coco_relations.json", "graphs.jsonl", "label_studio.json", "label_studio.xml"]
+    written = ["coco_relations.json", "graphs.jsonl", "label_studio.json", "label_studio.xml"]
+    assert predict.results() == written
 
 
 def test_boxes_without_an_area_are_left_out_of_data_sets_and_counted(

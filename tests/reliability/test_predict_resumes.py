@@ -285,8 +285,8 @@ def test_a_disk_that_is_full_at_the_end_is_one_line(
         patch.setattr("reldn_d2.cli.common.say", lambda text, error=False: said.write_text(text))
         assert in_child(lambda: on_a_small_disk(limit, predict, *words)).value == 2
     assert re.fullmatch(
-        rf"error: {predict.output}/coco_relations.json can't be written \(File too large\): .+\. 5 of 6 images "
-        "are done; --resume goes on with the others",
+        rf"error: {predict.output}/coco_relations.json can't be written \(File too large\): .+\. 5 of 6 "
+        "images are done; --resume goes on with the others",
         said.read_text(),
     )
     FakePredictor.seen.clear()
