@@ -272,25 +272,25 @@ def _check_shapes(
     path: str, tasks: Sequence[Task], pictures: Sequence[Path], sizes: Sequence[tuple[int, int]]
 ) -> None:
     """Refuses pictures whose width and height have another ratio than the file says."""
-    differing = []
-    for task, picture, (width, height) in zip(tasks, pictures, sizes, strict=True):
-        if task.size is None:
-            continue
-        # A picture of another size is fine. Its sides are rounded.
-        said_width, said_height = task.size
-        if abs(width * said_height - height * said_width) > max(width, height, said_width, said_height):
-            differing.append((task, picture, (width, height)))
+    differing = [
+        (task, picture, size, task.size)
+        for task, picture, size in zip(tasks, pictures, sizes, strict=True)
+        if task.size is not None and not _same_shape(size, task.size)
+    ]
     if differing:
-        task, picture, (width, height) = differing[0]
-        said_width, said_height = task.size or (0, 0)
+        task, picture, (width, height), said = differing[0]
         # Old browsers did not turn pictures as EXIF says, so their boxes belong to the picture on its side.
-        swapped = "; width and height are exchanged, as by EXIF data" if width >= height else ""
-        swapped = swapped if (said_width < said_height) == (width > height) else ""
+        swapped = "; the sides are exchanged, as by EXIF data" if _same_shape((height, width), said) else ""
         raise ValueError(
             f"{_named(path, task)}: {picture} has {width} x {height} pixels, and the file says "
-            f"{said_width} x {said_height}{swapped}; this concerns {len(differing)} of {len(tasks)} tasks. "
+            f"{said[0]} x {said[1]}{swapped}; this concerns {len(differing)} of {len(tasks)} tasks. "
             "Give the pictures that were annotated."
         )
+
+
+def _same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two sizes have the same ratio. A picture may be smaller than it was, with rounded sides."""
+    return abs(one[0] * other[1] - one[1] * other[0]) <= max(*one, *other)
 
 
 def _dataset_dict(

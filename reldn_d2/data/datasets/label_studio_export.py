@@ -527,7 +527,7 @@ def _size(place: _Place, result: Record) -> tuple[int, int] | None:
     ]
     if None in sides:
         return None
-    whole = [int(side) if math.isfinite(side) and side == int(side) else side for side in sides]
+    whole = [int(x) if isinstance(x, float) and x.is_integer() else x for x in sides]
     if not all(map(is_side, whole)):
         place.fail(
             f"original_width and original_height are {_shown(sides[0])} and {_shown(sides[1])}",
