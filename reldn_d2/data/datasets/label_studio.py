@@ -60,8 +60,7 @@ def load_label_studio(
     Args:
         json_file: Label Studio's export "JSON". JSON-MIN has no relations and is refused.
         image_root: folder of the pictures.
-        dataset_name: when given, the names of the classes go to this data set's metadata, and the counts as
-            `loading_counts`.
+        dataset_name: when given, the names of the classes go to this data set's metadata.
         thing_classes: names of the entity classes, in the order of their numbers; None: those of the file,
             sorted.
         predicate_classes: names of the predicates, in the same form.
@@ -92,7 +91,7 @@ def load_label_studio(
         "%s: %d images. %s", visible(path), len(dataset_dicts), visible(str(counts)) or "Nothing changed"
     )
     if dataset_name is not None:
-        _set_metadata(dataset_name, path, list(things), list(relations), counts)
+        _set_metadata(dataset_name, path, list(things), list(relations))
     return dataset_dicts
 
 
@@ -328,7 +327,7 @@ def _dataset_dict(
     }
 
 
-def _set_metadata(name: str, path: str, things: list[str], predicates: list[str], counts: Counts) -> None:
+def _set_metadata(name: str, path: str, things: list[str], predicates: list[str]) -> None:
     metadata = MetadataCatalog.get(name)
     for key, names in (("thing_classes", things), ("predicate_classes", predicates)):
         known = metadata.get(key)
@@ -339,4 +338,3 @@ def _set_metadata(name: str, path: str, things: list[str], predicates: list[str]
                 f"{path}: its {key} are {names}, but the metadata of {name!r} says {list(known)}. Register "
                 "the file with the names in its metadata, or under another name."
             )
-    metadata.loading_counts = str(counts)

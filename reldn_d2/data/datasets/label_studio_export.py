@@ -158,7 +158,7 @@ class Counts:
     def __str__(self) -> str:
         """All cases in one line; empty if there is none."""
         return "; ".join(
-            f"{self.numbers[kind]:,} {text} (first in task {self.first[kind]!r})"
+            f"{text}: {self.numbers[kind]:,} (first in task {_shown(self.first[kind])})"
             for kind, text in COUNTED.items()
             if self.numbers[kind]
         )
@@ -238,7 +238,9 @@ def read_export(
     if annotator is not None and not tasks:
         named = [str(x) for x in sorted(people, key=str)]
         near = get_close_matches(str(annotator), named, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(named) or 'none'}."
+        hint = (
+            f"Did you mean {near[0]!r}?" if near else f"The annotators are {', '.join(named) or 'not named'}."
+        )
         raise ValueError(f"{path}: no annotation is by annotator {annotator!r}. {hint}")
     if not tasks and not with_predictions:
         raise ValueError(
