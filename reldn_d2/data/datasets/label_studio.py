@@ -87,9 +87,8 @@ def load_label_studio(
         _dataset_dict(task, picture, size, things, relations, counts)
         for task, picture, size in zip(tasks, pictures, sizes, strict=True)
     ]
-    logger.info(
-        "%s: %d images. %s", visible(path), len(dataset_dicts), visible(str(counts)) or "Nothing changed"
-    )
+    changes = f"; {counts}" if counts.numbers else ""
+    logger.info("%s: %d images%s", visible(path), len(dataset_dicts), visible(changes))
     if dataset_name is not None:
         _set_metadata(dataset_name, path, list(things), list(relations))
     return dataset_dicts
