@@ -9,7 +9,10 @@ from ..flags import add_config, add_device, add_imports, add_output, add_weights
 # RelDN ranks so many relationships of an image.
 MOST_RELATIONSHIPS = 100
 # Names of --format.
-FORMATS = ("drawings", "json", "jsonl", "csv", "parquet")
+FORMATS = (
+    *("drawings", "json", "jsonl", "csv", "parquet", "graphml", "gexf", "cytoscape", "dot"),
+    *("coco-relations", "label-studio"),
+)
 
 
 def _add_arguments(parser: Parser) -> None:

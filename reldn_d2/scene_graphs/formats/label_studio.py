@@ -58,6 +58,13 @@ class LabelStudio(CollectionFormat):
         with atomic_write(path.with_suffix(".xml")) as file:
             file.write(config.encode())
 
+    def advice(self, path: Path, image_root: Path) -> str:
+        """How the file gets into Label Studio."""
+        return (
+            f"in Label Studio: a project with the labelling config {path.with_suffix('.xml')}, then import "
+            f"{path};\nfor its pictures, LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT is {image_root.parent}"
+        )
+
     def read(self, path: Path) -> Iterator[SceneGraph]:
         """Reads tasks or an export, see `Format.read`."""
         tasks, _ = read_export(path, with_predictions=True)

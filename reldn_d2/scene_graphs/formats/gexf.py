@@ -1,0 +1,42 @@
+"""gexf: one graph for Gephi, as `networkx_graph.to_flat` describes it.
+
+GEXF has no attributes of the whole graph. Its name is a JSON object with the version and the image.
+"""
+
+import json
+from io import BytesIO
+
+import networkx
+
+from reldn_d2.utils.json_files import parse_json
+
+from ..graph import SceneGraph
+from ..networkx_graph import from_flat, to_flat
+from .format import GraphFormat, damage_named
+
+
+class Gexf(GraphFormat):
+    """One graph as GEXF 1.2."""
+
+    ending = ".gexf"
+
+    def encode(self, graph: SceneGraph) -> bytes:
+        """The graph as XML."""
+        flat = to_flat(graph)
+        flat.graph["name"] = json.dumps(flat.graph)
+        file = BytesIO()
+        networkx.write_gexf(flat, file)
+        return file.getvalue()
+
+    def decode(self, content: bytes, source: str) -> SceneGraph:
+        """The graph, checked. Data of other programs are left out."""
+        with damage_named(source, "GEXF"):
+            found = networkx.read_gexf(BytesIO(content))
+        name = found.graph.get("name", "")
+        if not name.startswith("{"):
+            raise ValueError(
+                f"{source}: the name of the graph is {name[:80]!r}, and it must be a JSON object with "
+                "file_name, width and height of the image"
+            )
+        found.graph.update(parse_json(name.encode(), f"{source}: the name of the graph"))
+        return from_flat(found, source)
