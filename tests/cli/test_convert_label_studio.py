@@ -10,7 +10,7 @@ from reldn_d2.data import load_coco_relations, load_label_studio
 from tests.builders.commands import line_of_refusal, run_reldn
 from tests.builders.label_studio_files import annotation, picture, region, relation, task, write_export
 
-REGIONS = (region("a", "cup", (10, 20, 30, 40, 45)), region("b", "person", (50, 10, 20, 80)))
+REGIONS = (region("a", "cup", (50, 50, 5, 5, 45)), region("b", "person", (50, 10, 20, 80)))
 
 
 @pytest.fixture

@@ -56,6 +56,7 @@ def assert_same(found: list[SceneGraph], expected: list[SceneGraph]) -> None:
 
 def test_our_tasks_come_back(written: Path) -> None:
     assert_same(read_graphs(written, file_format=KIND), graphs())
+    assert read_graphs(written) == read_graphs(written, file_format=KIND)
 
 
 def test_our_tasks_hold_what_label_studio_needs(written: Path) -> None:

@@ -37,7 +37,8 @@ _REGION = re.compile(r"entity-(\d+)")
 class LabelStudio(CollectionFormat):
     """A JSON list of tasks, and a labelling config."""
 
-    ending = ".label_studio.json"
+    ending = ".json"
+    keys = frozenset({"data", "annotations", "completions", "predictions"})
     more_endings = (".xml",)
 
     def write(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
