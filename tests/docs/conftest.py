@@ -60,6 +60,12 @@ def workspace_empty_folder() -> Variables:
 
 
 @pytest.fixture
+def workspace_own_loop() -> Variables:
+    """docs/own_loop.md makes its photos itself."""
+    return {}
+
+
+@pytest.fixture
 def workspace_scenes(trained: Path, tmp_path: Path) -> Variables:
     """The folder after the first block of docs/training.md."""
     link_run(trained / "output", tmp_path / "output")

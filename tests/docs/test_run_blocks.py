@@ -173,6 +173,22 @@ def own_data_with_configs(folder: Path, variables: Variables) -> None:
     assert_is_a_run(output / "party_reldn")
 
 
+@promises("docs/own_loop.md", "own loop")
+def corrected_predictions(folder: Path, variables: Variables) -> None:
+    corrected, proposed = (
+        json.loads((folder / name).read_text())
+        for name in ("corrected/train.json", "proposals/train/coco_relations.json")
+    )
+    assert corrected["relations"][:-1] == proposed["relations"][:-1]
+    assert {x["name"] for x in corrected["predicates"]} > {"under"}  # which no photo shows
+    assert_is_a_run(folder / "output" / "corrected")
+    assert read_checkpoint(folder / "output" / "corrected" / "model_final.pth")["vocabulary"][
+        "predicate_classes"
+    ] == [x["name"] for x in corrected["predicates"]]
+    for run_folder in ("before", "corrected"):
+        assert "corrected_test/sgdet" in results(folder / "output" / run_folder / "inference")
+
+
 @promises("README.md", "reuse")
 @promises("docs/reuse.md", "reuse")
 def reuse(folder: Path, variables: Variables) -> None:

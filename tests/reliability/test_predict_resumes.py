@@ -156,7 +156,9 @@ def test_a_run_that_is_killed_at_its_end_writes_the_files_of_all_images_again(
 
         def until_killed(moment: int = moment) -> int:
             with pytest.MonkeyPatch.context() as monkeypatch:
-                watch(monkeypatch, [(os, "replace")], lambda count: kill_myself() if count == moment else None)
+                watch(
+                    monkeypatch, [(os, "replace")], lambda count: kill_myself() if count == moment else None
+                )
                 return predict(*words)
 
         assert in_child(until_killed).killed
@@ -226,6 +228,13 @@ def test_ctrl_c_in_the_middle_of_an_image(
     assert others(predict.files()) == others(whole) and rows(predict.files()) == rows(whole)
 
 
+def on_a_small_disk(limit: int, predict: PredictCommand, *words: object) -> int:
+    """Runs the command where a file may have so many bytes."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    return predict(*words)
+
+
 def test_a_full_disk_is_one_line_and_finished_images_are_kept(
     predict: PredictCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,16 +248,13 @@ def test_a_full_disk_is_one_line_and_finished_images_are_kept(
     limit = len(whole["triplets.csv"]) - 100
     FakePredictor.seen.clear()
 
-    def predict_on_a_small_disk() -> int:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-        return predict("--input", tmp_path / "in", *formats)
-
     said, shown = tmp_path / "said", tmp_path / "shown"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("reldn_d2.cli.common.say", lambda text, error=False: said.write_text(text))
         patch.setattr("reldn_d2.cli.predict.say", lambda text, error=False: shown.write_text(text))
-        assert in_child(predict_on_a_small_disk).value == 2
+        assert (
+            in_child(lambda: on_a_small_disk(limit, predict, "--input", tmp_path / "in", *formats)).value == 2
+        )
     bad = f"{tmp_path / 'in' / '3.png'}"
     assert shown.read_text() == f"{bad} can't be used: 13 rows are bad luck"
     assert bad in (predict.output / "failures.csv").read_text()
@@ -262,6 +268,30 @@ def test_a_full_disk_is_one_line_and_finished_images_are_kept(
     assert predict("--input", tmp_path / "in", *formats, "--resume") == 1
     assert len(FakePredictor.seen) == IMAGES - done
     assert predict.files() == whole
+
+
+def test_a_disk_that_is_full_at_the_end_is_one_line(
+    predict: PredictCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The file of all images has all names, and must be the first one that is too long.
+    names = ("person", "dog", *(f"class {number}" for number in range(500)))
+    monkeypatch.setattr(FakePredictor, "thing_classes", names)
+    words = ("--input", tmp_path / "in", "--format", "coco-relations")
+    assert predict(*words) == 1
+    whole = predict.files()
+    limit = len(whole["coco_relations.json"]) - 100
+    said = tmp_path / "said"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reldn_d2.cli.common.say", lambda text, error=False: said.write_text(text))
+        assert in_child(lambda: on_a_small_disk(limit, predict, *words)).value == 2
+    assert re.fullmatch(
+        rf"error: {predict.output}/coco_relations.json can't be written \(File too large\): .+\. 5 of 6 images "
+        "are done; --resume goes on with the others",
+        said.read_text(),
+    )
+    FakePredictor.seen.clear()
+    assert predict(*words, "--resume") == 1
+    assert len(FakePredictor.seen) == 1 and predict.files() == whole
 
 
 # --- what may be replaced
