@@ -286,6 +286,15 @@ def test_a_turned_view_changes_no_box(photos: Path) -> None:
     assert counted(photos, one) == {"turned_views": 1}
 
 
+def test_what_a_data_set_does_not_need_is_not_checked(photos: Path) -> None:
+    """Exports of other programs hold scores as texts, sizes of smaller copies, and times of their own."""
+    regions = [{**PAIR[0], "score": "0.9"}, {**PAIR[1], "original_width": 101, "original_height": 50}]
+    odd = annotation(*regions, relation("a", "b", "on", meta=["x"]), updated_at="yesterday")
+    (found,) = load(photos, task(1, odd, meta="none", drafts=3, predictions=None))
+    np.testing.assert_allclose(found["annotations"].boxes, IN_PIXELS)
+    assert triplets(found) == [[0, 1, 0]]
+
+
 def test_the_picture_says_the_size_and_other_shapes_are_refused(photos: Path) -> None:
     picture(photos / "large.png", (2 * WIDTH, 2 * HEIGHT))
     bare = {key: value for key, value in PAIR[0].items() if not key.startswith("original")}
@@ -361,6 +370,7 @@ def test_the_key_of_the_image(photos: Path) -> None:
     by_name = {**one, "annotations": [annotation({**PAIR[0], "to_name": "photo"})]}
     for clear in (by_source, by_name):
         assert load(photos, clear)[0]["file_name"] == str(photos / "one.png")
+    assert load(photos, {**one, "data": {"images": ["one.png"]}})[0]["file_name"] == str(photos / "one.png")
     assert "several images" in refused(photos, {**one, "data": {"images": ["one.png", "two.png"]}})
     paged = {**one, "annotations": [annotation({**PAIR[0], "item_index": 1})], "data": {"photo": "one.png"}}
     assert "task 1, region 'a': the task has several images" in refused(photos, paged)
@@ -405,7 +415,7 @@ def test_registration_with_the_classes_of_another_data_set(photos: Path) -> None
     [
         ([{"id": 1, "image": "one.png", "label": [{"x": 1}], "annotator": 1}], "JSON-MIN"),
         ({"images": [], "annotations": [], "categories": []}, "COCO"),
-        ({"tasks": []}, "not a list of tasks"),
+        ({"tasks": []}, "no list of tasks"),
         ([], "holds no task"),
         ("text", "no list of tasks"),
         ([task(1, annotation()), 3], "number 2 of the file"),
@@ -441,11 +451,14 @@ def test_a_cut_file_and_a_table_are_refused(photos: Path) -> None:
         (lambda x: x[0]["annotations"][0]["result"][0]["value"].update(x=math.nan), "region 'a': 'x' is nan"),
         (lambda x: x[0]["annotations"][0]["result"][0]["value"].update(width=1e300), "'width' is 1e\\+300"),
         (lambda x: x[0]["annotations"][0]["result"][0]["value"].pop("height"), "no 'height'"),
-        (lambda x: x[0]["annotations"][0]["result"][0].update(original_width=300), "region 'b' 200 x 100"),
+        (
+            lambda x: x[0]["annotations"][0]["result"][0].update(original_width=300),
+            "region 'b': the image has 200 x 100 pixels, and 300 x 100",
+        ),
         (lambda x: x[0]["annotations"][0]["result"][2].pop("to_id"), "the relation from 'a' to None lacks"),
         (lambda x: x[0]["annotations"][0]["result"][2].update(direction="up"), "the direction 'up'"),
         (lambda x: x[0].update(annotations=[12]), "'annotations' holds 12"),
-        (lambda x: x[0]["annotations"][0].update(updated_at="soon"), "'updated_at' is 'soon'"),
+        (lambda x: x[0]["annotations"].append(annotation(updated_at="soon")), "'updated_at' is 'soon'"),
     ],
 )
 def test_damage_is_named(photos: Path, change: Any, problem: str) -> None:

@@ -30,7 +30,7 @@ from reldn_d2.utils.plain_text import short, visible
 
 from ..images import image_sizes
 from ..registration import register_relation_dataset
-from .label_studio_export import Counts, Task, address_paths, read_export
+from .label_studio_export import Counts, Task, address_paths, read_export, same_shape
 
 logger = logging.getLogger(__name__)
 
@@ -273,22 +273,17 @@ def _check_shapes(
     differing = [
         (task, picture, size, task.size)
         for task, picture, size in zip(tasks, pictures, sizes, strict=True)
-        if task.size is not None and not _same_shape(size, task.size)
+        if task.size is not None and not same_shape(size, task.size)
     ]
     if differing:
         task, picture, (width, height), said = differing[0]
         # Old browsers did not turn pictures as EXIF says, so their boxes belong to the picture on its side.
-        swapped = "; the sides are exchanged, as by EXIF data" if _same_shape((height, width), said) else ""
+        swapped = "; the sides are exchanged, as by EXIF data" if same_shape((height, width), said) else ""
         raise ValueError(
             f"{_named(path, task)}: {picture} has {width} x {height} pixels, and the file says "
             f"{said[0]} x {said[1]}{swapped}; this concerns {len(differing)} of {len(tasks)} tasks. "
             "Give the pictures that were annotated."
         )
-
-
-def _same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether two sizes have the same ratio. A picture may be smaller than it was, with rounded sides."""
-    return abs(one[0] * other[1] - one[1] * other[0]) <= max(*one, *other)
 
 
 def _dataset_dict(
