@@ -69,19 +69,16 @@ def _label_studio(parser: Parser) -> None:
     add("--image-root", type=Path, required=True, metavar="FOLDER", help="folder of the images")
     add("--output", type=Path, required=True, metavar="FOLDER", help="folder to write to")
     add("--name", help="name of the file to write (default: the name of --input)")
+    add(
+        "--vocabulary",
+        type=Path,
+        metavar="FILE.json",
+        help="COCO-relations file with the classes and predicates to use (default: those of --input, sorted)",
+    )
     add("--annotator", metavar="ID|E-MAIL", help="take this person's annotations (default: of everybody)")
     add("--image-key", metavar="KEY", help="key of the image in the data of a task (default: found out)")
     add("--skip-missing-images", action="store_true", help="leave out tasks whose picture is missing")
     add("--force", action="store_true", help=FORCE)
-    group = parser.add_argument_group("classes (default: those of --input, sorted)")
-    group.add_argument("--data", type=Path, metavar="FILE.yaml", help="a data file with the classes to use")
-    group.add_argument("--classes", type=Path, metavar="FILE.json", help="JSON list of the entity classes")
-    group.add_argument("--predicates", type=Path, metavar="FILE.json", help="JSON list of the predicates")
-
-
-def _check_label_studio(parser: Parser, args: argparse.Namespace) -> None:
-    if args.data and (args.classes or args.predicates):
-        parser.error("--data names classes and predicates: leave out --classes and --predicates")
 
 
 def _checkpoint(parser: Parser) -> None:
@@ -164,11 +161,10 @@ Converts Label Studio's export as JSON to a COCO-relations file, and counts what
 rotated boxes, skipped tasks, relations without a label (docs/label_studio.md). {_DATA.strip()}
 """,
         example="""
-reldn convert label-studio --input export.json --image-root photos --output data --data party.yaml
+reldn convert label-studio --input export.json --image-root photos --output corrected
 """,
         module="convert_data",
         add_arguments=_label_studio,
-        check=_check_label_studio,
     ),
     Command(
         name="convert checkpoint",

@@ -7,9 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from reldn_d2.data.conversion import Conversion, convert, digests_of_sources
-from reldn_d2.data.data_file import read_data_file
 from reldn_d2.data.datasets import vrd
-from reldn_d2.data.datasets.authors_json import read_names, register_authors_json
+from reldn_d2.data.datasets.authors_json import register_authors_json
 from reldn_d2.data.datasets.coco_relations import read_class_names
 from reldn_d2.data.datasets.label_studio import register_label_studio
 from reldn_d2.data.datasets.openimages.vrd import MINI_SIZES, register_openimages_vrd
@@ -139,35 +138,28 @@ def plan_authors_json(args: Namespace) -> list[Conversion]:
 
 
 def plan_label_studio(args: Namespace) -> list[Conversion]:
-    """The conversion of an export, with the classes of a data file or of two lists if they are given."""
-    things, predicates = (_names(path) for path in (args.classes, args.predicates))
-    sources = [args.input, args.classes, args.predicates]
-    if args.data is not None:
-        splits = read_data_file(args.data)
-        annotations = next(iter(splits.values())).annotations
-        things, predicates = read_class_names(annotations)
-        sources.append(annotations)
-    given = {"thing_classes": things, "predicate_classes": predicates}
+    """The conversion of an export, with its own classes or those of a COCO-relations file."""
+    metadata, sources = {}, [args.input]
+    if args.vocabulary is not None:
+        things, predicates = read_class_names(args.vocabulary)
+        metadata = {"thing_classes": things, "predicate_classes": predicates}
+        sources.append(args.vocabulary)
     return [
         Conversion(
             name=args.name or args.input.stem,
             register=partial(
                 register_label_studio,
-                metadata={kind: names for kind, names in given.items() if names is not None},
+                metadata=metadata,
                 json_file=args.input,
                 image_root=args.image_root,
                 annotator=args.annotator,
                 image_key=args.image_key,
                 skip_missing_images=args.skip_missing_images,
             ),
-            sources=[path for path in sources if path is not None],
+            sources=sources,
             image_root=args.image_root,
         )
     ]
-
-
-def _names(path: Path | None) -> list[str] | None:
-    return None if path is None else read_names(path)
 
 
 # Command -> its folder in the folder of all data sets, and its conversions.

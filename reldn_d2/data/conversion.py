@@ -84,12 +84,10 @@ def convert(conversion: Conversion, output: Path, digests: Mapping[Path, str], f
             return f"{path} is up to date: {known['counts']}\n{_registration(conversion, path)}"
         dataset_dicts = DatasetCatalog.get(name)
         save_coco_relations(dataset_dicts, metadata, path, conversion.image_root)
-        counts = _counts(dataset_dicts)
-        if metadata.get("loading_counts"):
-            counts += f". {metadata.loading_counts}"
     finally:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
+    counts = _counts(dataset_dicts)
     with atomic_write(origin) as stream:
         content = {"made_from": made_from, "sha256": file_digest(path), "counts": counts}
         stream.write(json.dumps(content, indent=2).encode())

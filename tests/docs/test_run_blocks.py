@@ -148,6 +148,23 @@ def own_data_with_a_page(folder: Path, variables: Variables) -> None:
     assert len(DatasetCatalog.get("my_train")) == 4
 
 
+@promises("docs/label_studio.md", "label studio")
+def corrections_in_label_studio(folder: Path, variables: Variables) -> None:
+    assert_files(folder / "predictions", "label_studio.json", "label_studio.xml")
+    tasks = json.loads((folder / "predictions" / "label_studio.json").read_text())
+    addresses = [task["data"]["image"] for task in tasks]
+    assert len(addresses) == 6
+    assert all(address.startswith("/data/local-files/?d=images/t") for address in addresses)
+    corrected = json.loads((folder / "corrected" / "export.json").read_text())
+    train = json.loads((folder / "train.json").read_text())
+    assert corrected["categories"] == train["categories"]
+    assert corrected["predicates"] == train["predicates"]
+    assert [x["file_name"] for x in corrected["images"]] == [x["file_name"] for x in train["images"][:3]]
+    evaluated = results(folder / "output" / "corrected" / "inference")
+    assert evaluated == ["corrected_test/prdcls", "corrected_test/sgdet"]
+    assert len(DatasetCatalog.get("my_corrections")) == 3
+
+
 @promises("docs/training.md", "party")
 def own_data_with_configs(folder: Path, variables: Variables) -> None:
     output = folder / "output"

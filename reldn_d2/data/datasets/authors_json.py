@@ -93,7 +93,7 @@ def load_authors_json(
         FileNotFoundError: a file or a picture is missing.
         ValueError: a file is damaged; the message names file, image and record.
     """
-    names, predicates = read_names(thing_classes), read_names(predicate_classes)
+    names, predicates = _names(thing_classes), _names(predicate_classes)
     if dataset_name is not None:
         MetadataCatalog.get(dataset_name).set(thing_classes=names, predicate_classes=predicates)
     file = ListedFile(
@@ -155,13 +155,7 @@ def _given(names: Names) -> str | tuple[str, ...]:
     return os.fspath(names) if isinstance(names, str | os.PathLike) else tuple(names)
 
 
-def read_names(names: Names) -> list[str]:
-    """Names of classes, which may be in a JSON file.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: it is no list of names, or a name occurs twice.
-    """
+def _names(names: Names) -> list[str]:
     given = _given(names)
     listed = read_json(given) if isinstance(given, str) else list(given)
     if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):

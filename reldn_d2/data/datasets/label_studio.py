@@ -30,7 +30,7 @@ from reldn_d2.utils.plain_text import short, visible
 
 from ..images import image_sizes
 from ..registration import register_relation_dataset
-from .label_studio_export import Counts, Task, address_paths, read_export
+from .label_studio_export import Counts, Task, address_paths, read_export, same_shape
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +60,7 @@ def load_label_studio(
     Args:
         json_file: Label Studio's export "JSON". JSON-MIN has no relations and is refused.
         image_root: folder of the pictures.
-        dataset_name: when given, the names of the classes go to this data set's metadata, and the counts as
-            `loading_counts`.
+        dataset_name: when given, the names of the classes go to this data set's metadata.
         thing_classes: names of the entity classes, in the order of their numbers; None: those of the file,
             sorted.
         predicate_classes: names of the predicates, in the same form.
@@ -88,11 +87,10 @@ def load_label_studio(
         _dataset_dict(task, picture, size, things, relations, counts)
         for task, picture, size in zip(tasks, pictures, sizes, strict=True)
     ]
-    logger.info(
-        "%s: %d images. %s", visible(path), len(dataset_dicts), visible(str(counts)) or "Nothing changed"
-    )
+    changes = f"; {counts}" if counts.numbers else ""
+    logger.info("%s: %d images%s", visible(path), len(dataset_dicts), visible(changes))
     if dataset_name is not None:
-        _set_metadata(dataset_name, path, list(things), list(relations), counts)
+        _set_metadata(dataset_name, path, list(things), list(relations))
     return dataset_dicts
 
 
@@ -272,23 +270,18 @@ def _check_shapes(
     path: str, tasks: Sequence[Task], pictures: Sequence[Path], sizes: Sequence[tuple[int, int]]
 ) -> None:
     """Refuses pictures whose width and height have another ratio than the file says."""
-    differing = []
-    for task, picture, (width, height) in zip(tasks, pictures, sizes, strict=True):
-        if task.size is None:
-            continue
-        # A picture of another size is fine. Its sides are rounded.
-        said_width, said_height = task.size
-        if abs(width * said_height - height * said_width) > max(width, height, said_width, said_height):
-            differing.append((task, picture, (width, height)))
+    differing = [
+        (task, picture, size, task.size)
+        for task, picture, size in zip(tasks, pictures, sizes, strict=True)
+        if task.size is not None and not same_shape(size, task.size)
+    ]
     if differing:
-        task, picture, (width, height) = differing[0]
-        said_width, said_height = task.size or (0, 0)
+        task, picture, (width, height), said = differing[0]
         # Old browsers did not turn pictures as EXIF says, so their boxes belong to the picture on its side.
-        swapped = "; width and height are exchanged, as by EXIF data" if width >= height else ""
-        swapped = swapped if (said_width < said_height) == (width > height) else ""
+        swapped = "; the sides are exchanged, as by EXIF data" if same_shape((height, width), said) else ""
         raise ValueError(
             f"{_named(path, task)}: {picture} has {width} x {height} pixels, and the file says "
-            f"{said_width} x {said_height}{swapped}; this concerns {len(differing)} of {len(tasks)} tasks. "
+            f"{said[0]} x {said[1]}{swapped}; this concerns {len(differing)} of {len(tasks)} tasks. "
             "Give the pictures that were annotated."
         )
 
@@ -328,7 +321,7 @@ def _dataset_dict(
     }
 
 
-def _set_metadata(name: str, path: str, things: list[str], predicates: list[str], counts: Counts) -> None:
+def _set_metadata(name: str, path: str, things: list[str], predicates: list[str]) -> None:
     metadata = MetadataCatalog.get(name)
     for key, names in (("thing_classes", things), ("predicate_classes", predicates)):
         known = metadata.get(key)
@@ -339,4 +332,3 @@ def _set_metadata(name: str, path: str, things: list[str], predicates: list[str]
                 f"{path}: its {key} are {names}, but the metadata of {name!r} says {list(known)}. Register "
                 "the file with the names in its metadata, or under another name."
             )
-    metadata.loading_counts = str(counts)

@@ -31,6 +31,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -158,7 +159,7 @@ class Counts:
     def __str__(self) -> str:
         """All cases in one line; empty if there is none."""
         return "; ".join(
-            f"{self.numbers[kind]:,} {text} (first in task {self.first[kind]!r})"
+            f"{text}: {self.numbers[kind]:,} (first in task {_shown(self.first[kind])})"
             for kind, text in COUNTED.items()
             if self.numbers[kind]
         )
@@ -169,13 +170,12 @@ class _Place:
     """Where a value stands, for messages."""
 
     file: str
-    task: Id | None = None
+    task: Id
     region: Id | None = None
 
     def fail(self, problem: str, remedy: str) -> NoReturn:
-        task = "" if self.task is None else f", task {_shown(self.task)}"
         region = "" if self.region is None else f", region {_shown(self.region)}"
-        raise ValueError(f"{self.file}{task}{region}: {problem}. {remedy}")
+        raise ValueError(f"{self.file}, task {_shown(self.task)}{region}: {problem}. {remedy}")
 
     def take(self, record: Record, key: str, kind: type | tuple[type, ...], what: str) -> Any:
         """A value of a record, None if it is missing.
@@ -238,7 +238,9 @@ def read_export(
     if annotator is not None and not tasks:
         named = [str(x) for x in sorted(people, key=str)]
         near = get_close_matches(str(annotator), named, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(named) or 'none'}."
+        hint = (
+            f"Did you mean {near[0]!r}?" if near else f"The annotators are {', '.join(named) or 'not named'}."
+        )
         raise ValueError(f"{path}: no annotation is by annotator {annotator!r}. {hint}")
     if not tasks and not with_predictions:
         raise ValueError(
@@ -273,6 +275,11 @@ def address_paths(address: str) -> list[str]:
     return list(dict.fromkeys(path.replace("\\", "/") for path in found))
 
 
+def same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two sizes have the same ratio. An image may be smaller than it was, with rounded sides."""
+    return abs(one[0] * other[1] - one[1] * other[0]) <= max(*one, *other)
+
+
 def _records(path: str) -> list[Record]:
     try:
         content = parse_json(Path(path).read_bytes(), path)
@@ -280,16 +287,15 @@ def _records(path: str) -> list[Record]:
         raise explained(error, path) from error
     except ValueError as error:
         raise ValueError(f"{error} If it is no export of Label Studio as JSON: {_AS_JSON}") from error
-    place = _Place(path)
-    if isinstance(content, dict):
-        if {"images", "categories"} <= content.keys():
-            place.fail("this is a COCO file, which has no relations", _AS_JSON)
-        place.fail("the file holds one object, not a list of tasks", _AS_JSON)
-    if not isinstance(content, list):
-        place.fail("the file holds no list of tasks", _AS_JSON)
-    if not content:
-        place.fail("the file holds no task", _AS_JSON)
-    return content
+    if isinstance(content, list) and content:
+        return content
+    if isinstance(content, dict) and {"images", "categories"} <= content.keys():
+        problem = "this is a COCO file, which has no relations of Label Studio"
+    elif content == []:
+        problem = "the file holds no task"
+    else:
+        problem = "the file holds no list of tasks"
+    raise ValueError(f"{path}: {problem}. {_AS_JSON}")
 
 
 def _identity(path: str, record: Any, position: int) -> tuple[_Place, Id]:
@@ -317,24 +323,23 @@ def _choose(
     people: set[Id],
 ) -> tuple[Record | None, bool]:
     """The annotation or prediction of a task that counts, and whether it is a prediction; None: left out."""
-    assert place.task is not None
     key = "annotations" if "annotations" in record else "completions"
     annotations = _objects(place, record, key)
     usable = []
-    for position, annotation in enumerate(annotations):
+    for annotation in annotations:
         by = _people(place, annotation)
         people |= by
         cancelled = place.take(annotation, "was_cancelled", bool, "true or false")
         skipped = place.take(annotation, "skipped", bool, "true or false")
         if cancelled or skipped:
             continue
-        true = place.take(annotation, "ground_truth", bool, "true or false")
-        usable.append((bool(true), _time(place, annotation), position, by, annotation))
-    own = [x for x in usable if annotator is None or str(annotator) in map(str, x[3])]
+        usable.append((annotation, by))
+    own = [x for x, by in usable if annotator is None or str(annotator) in map(str, by)]
     if own:
         if len(usable) > 1:
             counts.add("several_annotations", place.task)
-        return max(own, key=lambda x: x[:3])[-1], False
+        # Of equal ones the last is taken.
+        return own[0] if len(own) == 1 else max(reversed(own), key=partial(_rank, place)), False
     if with_predictions and not annotations:
         predictions = place.take(record, "predictions", list, "a list") or []
         # Exports may name predictions by their ids alone.
@@ -363,6 +368,12 @@ def _people(place: _Place, annotation: Record) -> set[Id]:
         return set() if by is None else {by}
     named = [place.take(by, key, (int, str), "an id or a text") for key in ("id", "email")]
     return {name for name in named if name is not None}
+
+
+def _rank(place: _Place, annotation: Record) -> tuple[bool, float]:
+    """Whether an annotation is the truth, and when it was changed."""
+    true = place.take(annotation, "ground_truth", bool, "true or false")
+    return bool(true), _time(place, annotation)
 
 
 def _time(place: _Place, annotation: Record) -> float:
@@ -397,7 +408,7 @@ def _task(
     counts: Counts,
 ) -> Task:
     results = _objects(place, annotation, "result")
-    regions, others, size = _regions(place, results, counts)
+    regions, others, size = _regions(place, results, predicted, counts)
     entities: list[Entity] = []
     rows: dict[Id, list[int]] = {}
     for region in regions:
@@ -410,8 +421,7 @@ def _task(
             counts.add("rotated_boxes", identity)
         if region.identity is not None:
             rows[region.identity] = list(range(len(entities), len(entities) + len(region.labels)))
-        score = region.score if predicted else None
-        entities += [Entity(region.identity, label, region.box, score) for label in region.labels]
+        entities += [Entity(region.identity, label, region.box, region.score) for label in region.labels]
     relations = [
         relation
         for result in results
@@ -424,7 +434,7 @@ def _task(
         size,
         entities,
         relations,
-        place.take(record, "meta", dict, "an object") or {},
+        record["meta"] if isinstance(record.get("meta"), dict) else {},
     )
 
 
@@ -453,13 +463,12 @@ def _is_box(result: Record) -> bool:
 
 
 def _regions(
-    place: _Place, results: Sequence[Record], counts: Counts
+    place: _Place, results: Sequence[Record], predicted: bool, counts: Counts
 ) -> tuple[list[_Region], set[Id], tuple[int, int] | None]:
     """The boxes, the ids of all regions that are none or have no label, and the size of the image."""
-    assert place.task is not None
     found: list[_Region] = []
     by_id: dict[Id, _Region] = {}
-    sizes: dict[tuple[int, int], Id | None] = {}
+    size: tuple[int, int] | None = None
     others: list[tuple[Id | None, Record]] = []
     turned = False
     for result in results:
@@ -473,7 +482,7 @@ def _regions(
         turned |= bool(here.number(result, "image_rotation"))
         if here.take(result, "item_index", int, "an integer"):
             here.fail("the task has several images", "Make a task for each image, and annotate them again.")
-        region = _region(here, identity, result)
+        region = _region(here, identity, result, predicted)
         known = None if identity is None else by_id.setdefault(identity, region)
         if known is None or known is region:
             found.append(region)
@@ -481,9 +490,13 @@ def _regions(
             here.fail("the id occurs twice, with other boxes", "Export again, or give one another id.")
         else:
             known.labels = list(dict.fromkeys([*known.labels, *region.labels]))
-        size = _size(here, result)
-        if size is not None:
-            sizes.setdefault(size, identity)
+        said = _size(here, result)
+        if said is not None and size is not None and not same_shape(said, size):
+            here.fail(
+                f"the image has {said[0]} x {said[1]} pixels, and {size[0]} x {size[1]} in a region before",
+                "Correct original_width and original_height.",
+            )
+        size = size or said
     for identity, result in others:
         value = result.get("value")
         joined = by_id.get(identity) if identity is not None else None
@@ -494,18 +507,11 @@ def _regions(
             counts.add("other_results", place.task)
     if turned:
         counts.add("turned_views", place.task)
-    if len(sizes) > 1:
-        (first, a), (second, b), *_ = sizes.items()
-        place.fail(
-            f"region {_shown(a)} says that the image has {first[0]} x {first[1]} pixels, region {_shown(b)} "
-            f"{second[0]} x {second[1]}",
-            "Correct original_width and original_height.",
-        )
     named = {x.identity for x in found if not x.labels} | {identity for identity, _ in others}
-    return found, {x for x in named if x is not None}, next(iter(sizes), None)
+    return found, {x for x in named if x is not None}, size
 
 
-def _region(place: _Place, identity: Id | None, result: Record) -> _Region:
+def _region(place: _Place, identity: Id | None, result: Record, predicted: bool) -> _Region:
     value = place.take(result, "value", dict, "an object")
     if value is None:
         place.fail("the box has no 'value'", f"Export it again. {_AS_JSON}")
@@ -516,9 +522,9 @@ def _region(place: _Place, identity: Id | None, result: Record) -> _Region:
     x, y, w, h = (number for number in numbers if number is not None)
     labels = [*place.names(value, "rectanglelabels"), *place.names(value, "labels")]
     rotation = place.number(value, "rotation") or 0.0
-    return _Region(
-        identity, (x, y, w, h, rotation), list(dict.fromkeys(labels)), place.number(result, "score")
-    )
+    # The scores of predictions stay with the annotations that were made from them, but say nothing there.
+    score = place.number(result, "score") if predicted else None
+    return _Region(identity, (x, y, w, h, rotation), list(dict.fromkeys(labels)), score)
 
 
 def _size(place: _Place, result: Record) -> tuple[int, int] | None:
@@ -527,7 +533,7 @@ def _size(place: _Place, result: Record) -> tuple[int, int] | None:
     ]
     if None in sides:
         return None
-    whole = [int(side) if math.isfinite(side) and side == int(side) else side for side in sides]
+    whole = [int(x) if isinstance(x, float) and x.is_integer() else x for x in sides]
     if not all(map(is_side, whole)):
         place.fail(
             f"original_width and original_height are {_shown(sides[0])} and {_shown(sides[1])}",
@@ -544,7 +550,6 @@ def _relations(
     predicted: bool,
     counts: Counts,
 ) -> Iterator[Relation]:
-    assert place.task is not None
     ends = [place.take(result, key, (int, str), "the id of a region") for key in ("from_id", "to_id")]
     direction = place.take(result, "direction", str, "right, left or bi") or "right"
     labels = place.names(result, "labels")
@@ -566,9 +571,11 @@ def _relations(
     if direction != "right":
         counts.add(f"{direction}_relations", place.task)
     here = _Place(place.file, place.task, f"{ends[0]} -> {ends[1]}")
-    score = here.number(result, "score") if predicted else None
-    meta = here.take(result, "meta", dict, "an object") or {}
-    predicate_score = here.number(meta, "predicate_score") if predicted else None
+    score = predicate_score = None
+    if predicted:
+        score = here.number(result, "score")
+        meta = here.take(result, "meta", dict, "an object") or {}
+        predicate_score = here.number(meta, "predicate_score")
     pairs = {"right": [ends], "left": [ends[::-1]], "bi": [ends, ends[::-1]]}[direction]
     for label in labels:
         for start, end in pairs:
@@ -579,7 +586,11 @@ def _relations(
 
 def _image(place: _Place, record: Record, results: Sequence[Record], key: str | None) -> str:
     """The address of the image of a task."""
-    data = place.take(record, "data", dict, "an object") or {}
+    data = {
+        # A list of one image is one image.
+        name: value[0] if isinstance(value, list) and len(value) == 1 else value
+        for name, value in (place.take(record, "data", dict, "an object") or {}).items()
+    }
     remedy = f"Name the key of the image with image_key (--image-key); the keys are {_shown(list(data))}."
     lists = [name for name, value in data.items() if isinstance(value, list) and any(map(_is_picture, value))]
     if key is None and not lists:

@@ -27,7 +27,7 @@ from reldn_d2.utils.json_files import is_side
 
 from ..checking import checked_graph
 from ..graph import ImageRecord, SceneGraph, build_scene_graph
-from .format import About, CollectionFormat
+from .format import About, CollectionFormat, graph_named
 
 # Names of the tags of the labelling config, which regions name again.
 _IMAGE, _LABELS = "image", "label"
@@ -37,7 +37,8 @@ _REGION = re.compile(r"entity-(\d+)")
 class LabelStudio(CollectionFormat):
     """A JSON list of tasks, and a labelling config."""
 
-    ending = ".label_studio.json"
+    ending = ".json"
+    keys = frozenset({"data", "annotations", "completions", "predictions"})
     more_endings = (".xml",)
 
     def write(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
@@ -47,12 +48,8 @@ class LabelStudio(CollectionFormat):
         with atomic_write(path) as file:
             between = b"[\n"
             for graph in graphs:
-                try:
-                    task = json.dumps(_task(graph, vocabulary, about), allow_nan=False)
-                except ValueError as error:
-                    image = graph["image"]["file_name"]
-                    raise ValueError(f"{path}: not written, the graph of {image!r}: {error}") from error
-                file.write(between + task.encode())
+                task = graph_named(path, lambda one: _task(one, vocabulary, about), graph)
+                file.write(between + json.dumps(task, allow_nan=False).encode())
                 between = b",\n"
             file.write(b"\n]\n" if between == b",\n" else b"[]\n")
         with atomic_write(path.with_suffix(".xml")) as file:
