@@ -134,7 +134,7 @@ def graph_formats(folder: Path, variables: Variables) -> None:
     assert graph["relationships"] and variables["graphs"] == [graph, mine]
     for name in ("scene.json", "scene.graphml", "scene.gexf", "scene.cyjs", "scene.dot", "found.json"):
         assert read_graphs(folder / name) == [graph], name
-    assert variables["same"] == graph
+    assert variables["same"] == variables["again"] == graph
     predicates = [x["predicate"] for x in graph["relationships"]]
     for name in ("triplets.csv", "triplets.parquet"):
         found, own = read_graphs(folder / name)
