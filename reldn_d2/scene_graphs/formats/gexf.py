@@ -7,6 +7,7 @@ import json
 from io import BytesIO
 
 import networkx
+from networkx.readwrite.gexf import GEXFWriter
 
 from reldn_d2.utils.json_files import parse_json
 
@@ -24,8 +25,11 @@ class Gexf(GraphFormat):
         """The graph as XML."""
         flat = to_flat(graph)
         flat.graph["name"] = json.dumps(flat.graph)
+        writer = GEXFWriter(flat)
+        # The same graph gives the same bytes on every day.
+        del writer.xml.find("meta").attrib["lastmodifieddate"]
         file = BytesIO()
-        networkx.write_gexf(flat, file)
+        writer.write(file)
         return file.getvalue()
 
     def decode(self, content: bytes, source: str) -> SceneGraph:
