@@ -43,22 +43,12 @@ def checked_graph(content: Any, source: str) -> SceneGraph:
             f"{source}: {error.message.replace('data.', '', 1)}; {_short(error.value)} stands there. "
             "docs/formats.md describes the format"
         ) from error
-    # JSON Schema takes 1.0 for an integer, and no list of Python does.
-    whole = [
-        *((f"image.{key}", content["image"][key]) for key in ("width", "height")),
-        *((f"entities[{i}].id", entity["id"]) for i, entity in enumerate(content["entities"])),
-        *(
-            (f"relationships[{i}].{role}", relationship[role])
-            for i, relationship in enumerate(content["relationships"])
-            for role in ("subject", "object")
-        ),
-    ]
-    for place, number in whole:
-        if type(number) is not int:
-            raise ValueError(f"{source}: {place} is {number!r}: write the integer {int(number)}")
     graph = cast("SceneGraph", content)
     _check_name(graph["image"]["file_name"], f"{source}: the image")
+    for key, side in (("width", graph["image"]["width"]), ("height", graph["image"]["height"])):
+        _check_integer(side, f"{source}: image.{key}")
     for position, entity in enumerate(graph["entities"]):
+        _check_integer(entity["id"], f"{source}: entities[{position}].id")
         if entity["id"] != position:
             raise ValueError(
                 f"{source}: entities[{position}] has the id {entity['id']}: the id of an entity is its "
@@ -77,12 +67,19 @@ def checked_graph(content: Any, source: str) -> SceneGraph:
         for score in (relationship["score"], relationship.get("predicate_score")):
             _check_score(score, f"{source}: relationships[{position}]")
         for role in ("subject", "object"):
+            _check_integer(relationship[role], f"{source}: relationships[{position}].{role}")
             if relationship[role] >= len(graph["entities"]):
                 raise ValueError(
                     f"{source}: relationships[{position}] has the {role} {relationship[role]}, and there are "
                     f"{len(graph['entities'])} entities, numbered from 0"
                 )
     return graph
+
+
+def _check_integer(value: float, place: str) -> None:
+    # JSON Schema takes 1.0 for an integer, and a list of Python does not.
+    if not isinstance(value, int):
+        raise ValueError(f"{place} is {value!r}: write the integer {int(value)}")
 
 
 def _check_name(name: str, place: str) -> None:

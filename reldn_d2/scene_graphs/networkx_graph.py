@@ -55,10 +55,11 @@ def to_networkx(graph: SceneGraph) -> networkx.MultiDiGraph:
 
 
 def from_networkx(graph: networkx.DiGraph, source: str = "the networkx graph") -> SceneGraph:
-    """The scene graph of a directed graph with the attributes of `to_networkx`.
+    """The scene graph of a directed graph with the attributes of `to_networkx` or `to_flat`.
 
     Nodes that are called 0 to n - 1 (as numbers or texts) keep their number; others are numbered in the order
-    of the graph. Relationships are sorted by "rank" if all edges have it. A missing "score" is null.
+    of the graph. Relationships are sorted by "rank" if all edges have it. A missing "score" is null. What
+    lacks "name" or "predicate" is called by its "label". Other attributes are left out.
 
     Args:
         graph: a DiGraph or MultiDiGraph.
@@ -83,9 +84,9 @@ def from_networkx(graph: networkx.DiGraph, source: str = "the networkx graph") -
         entities.append(
             {
                 "id": position[node],
-                "class": _taken(values, "name", place),
+                "class": _name(values, "name", place),
                 "score": values.get("score"),
-                "box": _taken(values, "box", place),
+                "box": _box(values, place),
             }
         )
     edges = list(graph.edges(data=True))
@@ -93,19 +94,21 @@ def from_networkx(graph: networkx.DiGraph, source: str = "the networkx graph") -
         edges.sort(key=lambda edge: edge[2]["rank"])
     relationships = []
     for subject, target, values in edges:
+        place = f"{source}: edge {subject!r} -> {target!r}"
         record = {
             "subject": position[subject],
             "object": position[target],
-            "predicate": _taken(values, "predicate", f"{source}: edge {subject!r} -> {target!r}"),
+            "predicate": _name(values, "predicate", place),
             "score": values.get("score"),
         }
         if values.get("predicate_score") is not None:
             record["predicate_score"] = values["predicate_score"]
         relationships.append(record)
+    image = {"file_name": _taken(graph.graph, "file_name", source)}
     return checked_graph(
         {
             "version": graph.graph.get("version", FORMAT_VERSION),
-            "image": {key: _taken(graph.graph, key, source) for key in ("file_name", "width", "height")},
+            "image": image | {key: _whole(_taken(graph.graph, key, source)) for key in ("width", "height")},
             "entities": entities,
             "relationships": relationships,
         },
@@ -142,27 +145,6 @@ def to_flat(graph: SceneGraph, *, any_text: bool = False) -> networkx.MultiDiGra
     return made
 
 
-def from_flat(graph: networkx.DiGraph, source: str) -> SceneGraph:
-    """The scene graph of a graph as `to_flat` makes them; see `from_networkx`.
-
-    A node without "name" has its "label" as its class, and an edge without "predicate" its own.
-    """
-    made = graph.__class__()
-    made.graph.update(graph.graph)
-    for node, values in graph.nodes(data=True):
-        box = [_taken(values, corner, f"{source}: node {node!r}") for corner in _CORNERS]
-        made.add_node(node, **_renamed(values, "name", "score"), box=box)
-    for subject, target, values in graph.edges(data=True):
-        made.add_edge(subject, target, **_renamed(values, "predicate", "score", "predicate_score", "rank"))
-    return from_networkx(made, source)
-
-
-def _renamed(values: Mapping[str, Any], name: str, *others: str) -> dict[str, Any]:
-    """Those of the attributes that are wanted, with "label" as `name` if there is no `name`."""
-    label = {name: values["label"]} if "label" in values else {}
-    return {**label, **{key: values[key] for key in (name, *others) if key in values}}
-
-
 def _empty(graph: SceneGraph) -> networkx.MultiDiGraph:
     image = graph["image"]
     return networkx.MultiDiGraph(
@@ -186,6 +168,22 @@ def _check_texts(graph: SceneGraph) -> None:
 
 def _known(**values: float | None) -> dict[str, float]:
     return {key: float(value) for key, value in values.items() if value is not None}
+
+
+def _name(values: Mapping[str, Any], key: str, place: str) -> Any:
+    return values["label"] if key not in values and "label" in values else _taken(values, key, place)
+
+
+def _box(values: Mapping[str, Any], place: str) -> list[Any]:
+    if any(corner in values for corner in _CORNERS):
+        return [_taken(values, corner, place) for corner in _CORNERS]
+    box = _taken(values, "box", place)
+    return list(box) if isinstance(box, tuple) else box
+
+
+def _whole(value: Any) -> Any:
+    # Some programs have no integers.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _taken(values: Mapping[str, Any], key: str, place: str) -> Any:

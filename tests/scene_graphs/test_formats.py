@@ -159,6 +159,16 @@ def test_the_keys_of_json_say_the_format(tmp_path: Path) -> None:
         read_graphs(tmp_path / "list.json")
 
 
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "parquet"])
+def test_the_same_graph_gives_the_same_bytes(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_graphs(example_graph(), tmp_path / "a", file_format=name)
+    monkeypatch.setattr("time.strftime", lambda *_: "1999-12-31")
+    write_graphs(example_graph(), tmp_path / "b", file_format=name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
 def test_an_unknown_ending_is_named(tmp_path: Path) -> None:
     for call in (lambda path: write_graphs(example_graph(), path), read_graphs):
         with pytest.raises(ValueError, match=r"a\.xyz: no format has the ending '\.xyz'.*graphml"):

@@ -1,13 +1,14 @@
 """cytoscape: one graph for Cytoscape and Cytoscape.js, as `networkx_graph.to_flat` describes it."""
 
 import json
+from typing import Any
 
 import networkx
 
 from reldn_d2.utils.json_files import parse_json
 
 from ..graph import SceneGraph
-from ..networkx_graph import from_flat, to_flat
+from ..networkx_graph import from_networkx, to_flat
 from .format import GraphFormat, damage_named
 
 
@@ -32,6 +33,19 @@ class Cytoscape(GraphFormat):
         """The graph, checked. Data of other programs are left out."""
         data = parse_json(content, source)
         with damage_named(source, "Cytoscape JSON"):
-            # Cytoscape itself writes neither. Its edges have a direction.
-            found = networkx.cytoscape_graph({"directed": True, "multigraph": True, **data})
-        return from_flat(found, source)
+            found = _graph(data)
+        return from_networkx(found, source)
+
+
+def _graph(data: Any) -> networkx.MultiDiGraph:
+    """The graph. networkx itself reads no file of Cytoscape, which numbers the nodes anew."""
+    found = networkx.MultiDiGraph()
+    found.graph.update(data["data"])
+    for node in data["elements"]["nodes"]:
+        found.add_node(str(node["data"]["id"]))
+        found.nodes[str(node["data"]["id"])].update(node["data"])
+    for edge in data["elements"].get("edges", []):
+        ends = str(edge["data"]["source"]), str(edge["data"]["target"])
+        key = found.add_edge(*ends)
+        found.edges[*ends, key].update(edge["data"])
+    return found

@@ -5,7 +5,7 @@ All values are quoted. The label of a node is its class, and that of an edge its
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from html import unescape
 from io import StringIO
@@ -14,12 +14,21 @@ from typing import Any
 import networkx
 
 from ..graph import SceneGraph
-from ..networkx_graph import from_flat, to_flat
+from ..networkx_graph import from_networkx, to_flat
 from .format import GraphFormat, damage_named, import_extra
 
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
-_NUMBERS = ("x0", "y0", "x1", "y1", "score", "predicate_score")
-_INTEGERS = ("version", "width", "height", "rank")
+# The attributes that are read, and what makes their values of texts.
+_OF_GRAPH: dict[str, Callable[[str], Any]] = {"file_name": str, "version": int, "width": int, "height": int}
+_OF_NODE: dict[str, Callable[[str], Any]] = {
+    "label": unescape,
+    **dict.fromkeys(("score", "x0", "y0", "x1", "y1"), float),
+}
+_OF_EDGE: dict[str, Callable[[str], Any]] = {
+    "label": unescape,
+    "rank": int,
+    **dict.fromkeys(("score", "predicate_score"), float),
+}
 
 
 class Dot(GraphFormat):
@@ -54,39 +63,27 @@ class Dot(GraphFormat):
             raise ValueError(f"{source} has several graphs: write each to a file of its own, or use jsonl")
         with damage_named(source, "DOT"):
             flat = _flat(graphs[0])
-        return from_flat(flat, source)
+        return from_networkx(flat, source)
 
 
 def _flat(parsed: Any) -> networkx.MultiDiGraph:
     directed = parsed.get_type() == "digraph"
     flat = networkx.MultiDiGraph() if directed else networkx.MultiGraph()
-    flat.graph.update(_values(parsed.get_attributes().items()))
+    # Graphviz writes what it has laid out with the attributes of the graph as defaults.
+    for attributes in (*(parsed.get_graph_defaults() or []), parsed.get_attributes()):
+        flat.graph.update(_values(attributes, _OF_GRAPH))
     for node in parsed.get_node_list():
-        # Defaults of all nodes, edges and graphs are written as nodes with these names.
-        if node.get_name() not in ("node", "edge", "graph"):
-            flat.add_node(_unquoted(node.get_name()), **_values(node.get_attributes().items()))
+        if node.get_name() not in ("node", "edge", "graph"):  # these hold defaults
+            flat.add_node(_unquoted(node.get_name()), **_values(node.get_attributes(), _OF_NODE))
     for edge in parsed.get_edge_list():
-        flat.add_edge(
-            _unquoted(edge.get_source()),
-            _unquoted(edge.get_destination()),
-            **_values(edge.get_attributes().items()),
-        )
+        ends = _unquoted(edge.get_source()), _unquoted(edge.get_destination())
+        flat.add_edge(*ends, **_values(edge.get_attributes(), _OF_EDGE))
     return flat
 
 
-def _values(attributes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in attributes:
-        key, text = _unquoted(name), _unquoted(str(value))
-        if key == "label":
-            found[key] = unescape(text)
-        elif key == "file_name":
-            found[key] = text
-        elif key in _NUMBERS:
-            found[key] = float(text)
-        elif key in _INTEGERS:
-            found[key] = int(text)
-    return found
+def _values(attributes: Mapping[str, Any], types: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
+    texts = {_unquoted(name): _unquoted(str(value)) for name, value in attributes.items()}
+    return {name: types[name](text) for name, text in texts.items() if name in types}
 
 
 def _listed(values: Mapping[str, Any]) -> str:

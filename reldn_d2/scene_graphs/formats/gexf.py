@@ -7,11 +7,12 @@ import json
 from io import BytesIO
 
 import networkx
+from networkx.readwrite.gexf import GEXFWriter
 
 from reldn_d2.utils.json_files import parse_json
 
 from ..graph import SceneGraph
-from ..networkx_graph import from_flat, to_flat
+from ..networkx_graph import from_networkx, to_flat
 from .format import GraphFormat, damage_named
 
 
@@ -24,8 +25,11 @@ class Gexf(GraphFormat):
         """The graph as XML."""
         flat = to_flat(graph)
         flat.graph["name"] = json.dumps(flat.graph)
+        writer = GEXFWriter(flat)
+        # The same graph gives the same bytes on every day.
+        del writer.xml.find("meta").attrib["lastmodifieddate"]
         file = BytesIO()
-        networkx.write_gexf(flat, file)
+        writer.write(file)
         return file.getvalue()
 
     def decode(self, content: bytes, source: str) -> SceneGraph:
@@ -36,7 +40,8 @@ class Gexf(GraphFormat):
         if not name.startswith("{"):
             raise ValueError(
                 f"{source}: the name of the graph is {name[:80]!r}, and it must be a JSON object with "
-                "file_name, width and height of the image"
+                "file_name, width and height of the image, which some programs leave out: add it, or read "
+                "the file with networkx, and give from_networkx the graph with these attributes"
             )
         found.graph.update(parse_json(name.encode(), f"{source}: the name of the graph"))
-        return from_flat(found, source)
+        return from_networkx(found, source)

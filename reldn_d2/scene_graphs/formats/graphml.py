@@ -6,7 +6,7 @@ import networkx
 from networkx.readwrite.graphml import GraphMLReader
 
 from ..graph import SceneGraph
-from ..networkx_graph import from_flat, to_flat
+from ..networkx_graph import from_networkx, to_flat
 from .format import GraphFormat, damage_named
 
 
@@ -31,4 +31,4 @@ class GraphMl(GraphFormat):
                 f"{source} has {len(found)} graphs, and a file of this format has one: write each to a file "
                 "of its own, or use jsonl"
             )
-        return from_flat(found[0], source)
+        return from_networkx(found[0], source)

@@ -12,10 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
-from reldn_d2.scene_graphs import FORMATS, About, SceneGraph
+from reldn_d2.scene_graphs import About, SceneGraph, checked_graph
 from reldn_d2.scene_graphs.formats import CollectionFormat
 from reldn_d2.scene_graphs.formats.json_file import dumped
 from reldn_d2.utils.inner_paths import names_outside
+from reldn_d2.utils.json_files import parse_json
 from reldn_d2.utils.plain_text import is_unicode
 
 from ..places import RECORD
@@ -76,13 +77,21 @@ class _Graphs:
 
     def __init__(self, path: Path, root: str) -> None:
         self._path, self._root = path, root
+        self._checked = False
 
     def __iter__(self) -> Iterator[SceneGraph]:
-        for graph in FORMATS["jsonl"].read(self._path):
-            name = _relative(graph["image"]["file_name"], self._root)
-            if not _refusal(name):
-                graph["image"]["file_name"] = name
-                yield graph
+        with self._path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                source = f"{self._path}, line {number}"
+                graph = parse_json(line, source)
+                # The folder may come from anybody. One check is enough, and takes longer than the rest.
+                if not self._checked:
+                    graph = checked_graph(graph, source)
+                name = _relative(graph["image"]["file_name"], self._root)
+                if not _refusal(name):
+                    graph["image"]["file_name"] = name
+                    yield graph
+        self._checked = True
 
 
 def _relative(image: str, root: str) -> str:
