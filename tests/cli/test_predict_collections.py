@@ -113,7 +113,10 @@ def test_predictions_become_a_data_set(predict: PredictCommand, tmp_path: Path, 
     assert [unquote(task["data"]["image"].removeprefix(prefix)) for task in tasks] == [
         Path(graph["image"]["file_name"]).relative_to("one").as_posix() for graph in predicted
     ]
-    assert f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT is {tmp_path / 'in'}" in said
+    assert (
+        f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={root.parent}, and a storage of local files at {root}"
+        in said
+    )
     written = ["coco_relations.json", "graphs.jsonl", "label_studio.json", "label_studio.xml"]
     assert predict.results() == written
 

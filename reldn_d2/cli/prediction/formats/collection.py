@@ -34,9 +34,7 @@ class Collection(AppendingWriter):
         super().__init__(folder)
         self._kind = kind
         self.shared = f"{RECORD}/{name}.jsonl"
-        # The ending may have several parts, which would say the name twice.
-        ending = Path(f"{name}{kind.ending}").suffix
-        self.at_end = tuple(f"{name}{x}" for x in (ending, *kind.more_endings))
+        self.at_end = tuple(f"{name}{ending}" for ending in (kind.ending, *kind.more_endings))
 
     def check(self, about: About) -> None:
         """Checks that the format can hold the names of the model, with a file of no graph."""
