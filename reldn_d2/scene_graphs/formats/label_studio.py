@@ -43,7 +43,7 @@ class LabelStudio(CollectionFormat):
 
     def write(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
         """Writes the tasks and beside them the labelling config, see `Format.write`."""
-        vocabulary = about.vocabulary or _vocabulary(graphs)
+        vocabulary = about.vocabulary or _vocabulary(path, graphs)
         config = labelling_config(vocabulary)
         with atomic_write(path) as file:
             between = b"[\n"
@@ -59,8 +59,8 @@ class LabelStudio(CollectionFormat):
         """How the file gets into Label Studio."""
         return (
             f"in Label Studio: a project with the labelling config {path.with_suffix('.xml')}, then import "
-            f"{path}\nits pictures: LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={image_root.parent}, and a storage of "
-            f"local files at {image_root}"
+            f"{path}\nits pictures: LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={image_root.parent}, and a storage "
+            f"of local files at {image_root}"
         )
 
     def read(self, path: Path) -> Iterator[SceneGraph]:
@@ -106,18 +106,24 @@ def _attribute(name: str) -> str:
     # The characters that XML 1.0 has, but for line ends, which are spaces in an attribute.
     if re.search("[^ -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", name):
         raise ValueError(
-            f"the name {name!r} holds a character that the labelling config can't hold: rename it"
+            f"the name {name!r} holds a character that the labelling config can't hold: rename it, "
+            "or use json"
         )
     return quoteattr(name)
 
 
-def _vocabulary(graphs: Iterable[SceneGraph]) -> Vocabulary:
-    """The names that occur, sorted."""
+def _vocabulary(path: Path, graphs: Iterable[SceneGraph]) -> Vocabulary:
+    """The names that occur, sorted; a name that the config can't hold is refused with its graph."""
     things: set[str] = set()
     predicates: set[str] = set()
     for graph in graphs:
-        things |= {entity["class"] for entity in graph["entities"]}
-        predicates |= {relationship["predicate"] for relationship in graph["relationships"]}
+        own = Vocabulary(
+            [entity["class"] for entity in graph["entities"]],
+            [relationship["predicate"] for relationship in graph["relationships"]],
+        )
+        graph_named(path, lambda _, names=own: labelling_config(names), graph)
+        things |= set(own.thing_classes)
+        predicates |= set(own.predicate_classes)
     return Vocabulary(sorted(things), sorted(predicates))
 
 
@@ -169,7 +175,7 @@ def _task(graph: SceneGraph, vocabulary: Vocabulary, about: About) -> dict[str, 
     ]
     scores = [entity["score"] for entity in entities if entity["score"] is not None]
     return {
-        "data": {_IMAGE: about.image_prefix + quote(image["file_name"])},
+        "data": {_IMAGE: about.image_prefix + quote(image["file_name"].encode(errors="surrogatepass"))},
         "meta": dict(image),
         "predictions": [
             {
