@@ -59,8 +59,8 @@ class LabelStudio(CollectionFormat):
         """How the file gets into Label Studio."""
         return (
             f"in Label Studio: a project with the labelling config {path.with_suffix('.xml')}, then import "
-            f"{path}\nits pictures: LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={image_root.parent}, and a storage "
-            f"of local files at {image_root}"
+            f"{path}\nits pictures: LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={image_root.parent}, and a "
+            f"storage of local files at {image_root}"
         )
 
     def read(self, path: Path) -> Iterator[SceneGraph]:
@@ -113,18 +113,24 @@ def _attribute(name: str) -> str:
 
 
 def _vocabulary(path: Path, graphs: Iterable[SceneGraph]) -> Vocabulary:
-    """The names that occur, sorted; a name that the config can't hold is refused with its graph."""
+    """The names that occur, sorted."""
     things: set[str] = set()
     predicates: set[str] = set()
     for graph in graphs:
-        own = Vocabulary(
-            [entity["class"] for entity in graph["entities"]],
-            [relationship["predicate"] for relationship in graph["relationships"]],
-        )
-        graph_named(path, lambda _, names=own: labelling_config(names), graph)
-        things |= set(own.thing_classes)
-        predicates |= set(own.predicate_classes)
+        names = graph_named(path, _names, graph)
+        things |= set(names.thing_classes)
+        predicates |= set(names.predicate_classes)
     return Vocabulary(sorted(things), sorted(predicates))
+
+
+def _names(graph: SceneGraph) -> Vocabulary:
+    """The names of one graph, which the labelling config must be able to hold."""
+    names = Vocabulary(
+        [entity["class"] for entity in graph["entities"]],
+        [relationship["predicate"] for relationship in graph["relationships"]],
+    )
+    labelling_config(names)
+    return names
 
 
 def _task(graph: SceneGraph, vocabulary: Vocabulary, about: About) -> dict[str, Any]:
