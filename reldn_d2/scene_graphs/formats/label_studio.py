@@ -59,8 +59,9 @@ class LabelStudio(CollectionFormat):
         """How the file gets into Label Studio."""
         return (
             f"in Label Studio: a project with the labelling config {path.with_suffix('.xml')}, then import "
-            f"{path}\nits pictures: LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={image_root.parent}, and a storage of "
-            f"local files at {image_root}"
+            f"{path}\n"
+            f"its pictures: LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={image_root.parent}, and a storage of local "
+            f"files at {image_root}"
         )
 
     def read(self, path: Path) -> Iterator[SceneGraph]:
