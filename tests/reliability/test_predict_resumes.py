@@ -578,7 +578,7 @@ def test_a_record_deletes_nothing_outside(
     assert (tmp_path / "victim.json").read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["graphs.jsonl", "triplets.csv", "triplets.parquet", "record"])
+@pytest.mark.parametrize("name", ["graphs.jsonl", "triplets.parquet", "label_studio.xml", "record"])
 def test_links_out_of_the_folder_are_refused(
     name: str, predict: PredictCommand, tmp_path: Path, capsys: Captured
 ) -> None:

@@ -57,11 +57,11 @@ class LabelStudio(CollectionFormat):
 
     def advice(self, path: Path, image_root: Path) -> str:
         """How the file gets into Label Studio."""
+        config = path.with_suffix(".xml")
         return (
-            f"in Label Studio: a project with the labelling config {path.with_suffix('.xml')}, then import "
-            f"{path}\n"
-            f"its pictures: LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={image_root.parent}, and a storage of local "
-            f"files at {image_root}"
+            f"in Label Studio: a project with the labelling config {config}, then import {path}\n"
+            f"its pictures: LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={image_root.parent}, and a storage of "
+            f"local files at {image_root}"
         )
 
     def read(self, path: Path) -> Iterator[SceneGraph]:
