@@ -200,7 +200,7 @@ class _Place:
         """A list of labels of a record, each once, empty if it is missing."""
         names = self.take(record, key, list, "a list of labels") or []
         for name in names:
-            if not isinstance(name, str) or not name:
+            if not isinstance(name, str):
                 self.fail(f"{key!r} holds {_shown(name)}, not a label", f"Export it again. {_AS_JSON}")
         return list(dict.fromkeys(names))
 
@@ -242,6 +242,8 @@ def read_export(
             f"Did you mean {near[0]!r}?" if near else f"The annotators are {', '.join(named) or 'not named'}."
         )
         raise ValueError(f"{path}: no annotation is by annotator {annotator!r}. {hint}")
+    if not seen and not with_predictions:
+        raise ValueError(f"{path}: the file holds no task. {_AS_JSON}")
     if not tasks and not with_predictions:
         raise ValueError(
             f"{path}: no task has an annotation ({counts}). Submit annotations in Label Studio; "
@@ -287,12 +289,10 @@ def _records(path: str) -> list[Record]:
         raise explained(error, path) from error
     except ValueError as error:
         raise ValueError(f"{error} If it is no export of Label Studio as JSON: {_AS_JSON}") from error
-    if isinstance(content, list) and content:
+    if isinstance(content, list):
         return content
     if isinstance(content, dict) and {"images", "categories"} <= content.keys():
         problem = "this is a COCO file, which has no relations of Label Studio"
-    elif content == []:
-        problem = "the file holds no task"
     else:
         problem = "the file holds no list of tasks"
     raise ValueError(f"{path}: {problem}. {_AS_JSON}")
