@@ -168,7 +168,7 @@ def test_the_keys_of_json_say_the_format(tmp_path: Path) -> None:
         read_graphs(tmp_path / "list.json")
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if name != "parquet"])
+@pytest.mark.parametrize("name", FORMATS)
 def test_the_same_graph_gives_the_same_bytes(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

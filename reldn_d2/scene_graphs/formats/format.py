@@ -36,7 +36,7 @@ class About:
 class Format(ABC):
     """A file format of scene graphs.
 
-    Every format is a subclass of `GraphFormat`, `GrowingFormat` or `CollectionFormat` below.
+    Every format but `Parquet` is a subclass of `GraphFormat`, `GrowingFormat` or `CollectionFormat` below.
 
     Attributes:
         ending: ending of its files, with the dot.
