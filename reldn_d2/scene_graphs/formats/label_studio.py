@@ -43,7 +43,7 @@ class LabelStudio(CollectionFormat):
 
     def write(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
         """Writes the tasks and beside them the labelling config, see `Format.write`."""
-        vocabulary = about.vocabulary or _vocabulary(graphs)
+        vocabulary = about.vocabulary or _vocabulary(path, graphs)
         config = labelling_config(vocabulary)
         with atomic_write(path) as file:
             between = b"[\n"
@@ -57,11 +57,10 @@ class LabelStudio(CollectionFormat):
 
     def advice(self, path: Path, image_root: Path) -> str:
         """How the file gets into Label Studio."""
-        config = path.with_suffix(".xml")
         return (
-            f"in Label Studio: a project with the labelling config {config}, then import {path}\n"
-            f"its pictures: LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={image_root.parent}, and a storage of "
-            f"local files at {image_root}"
+            f"in Label Studio: a project with the labelling config {path.with_suffix('.xml')}, then import "
+            f"{path}\nits pictures: LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={image_root.parent}, and a "
+            f"storage of local files at {image_root}"
         )
 
     def read(self, path: Path) -> Iterator[SceneGraph]:
@@ -107,19 +106,31 @@ def _attribute(name: str) -> str:
     # The characters that XML 1.0 has, but for line ends, which are spaces in an attribute.
     if re.search("[^ -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", name):
         raise ValueError(
-            f"the name {name!r} holds a character that the labelling config can't hold: rename it"
+            f"the name {name!r} holds a character that the labelling config can't hold: rename it, "
+            "or use json"
         )
     return quoteattr(name)
 
 
-def _vocabulary(graphs: Iterable[SceneGraph]) -> Vocabulary:
+def _vocabulary(path: Path, graphs: Iterable[SceneGraph]) -> Vocabulary:
     """The names that occur, sorted."""
     things: set[str] = set()
     predicates: set[str] = set()
     for graph in graphs:
-        things |= {entity["class"] for entity in graph["entities"]}
-        predicates |= {relationship["predicate"] for relationship in graph["relationships"]}
+        names = graph_named(path, _names, graph)
+        things |= set(names.thing_classes)
+        predicates |= set(names.predicate_classes)
     return Vocabulary(sorted(things), sorted(predicates))
+
+
+def _names(graph: SceneGraph) -> Vocabulary:
+    """The names of one graph, which the labelling config must be able to hold."""
+    names = Vocabulary(
+        [entity["class"] for entity in graph["entities"]],
+        [relationship["predicate"] for relationship in graph["relationships"]],
+    )
+    labelling_config(names)
+    return names
 
 
 def _task(graph: SceneGraph, vocabulary: Vocabulary, about: About) -> dict[str, Any]:
@@ -170,7 +181,7 @@ def _task(graph: SceneGraph, vocabulary: Vocabulary, about: About) -> dict[str, 
     ]
     scores = [entity["score"] for entity in entities if entity["score"] is not None]
     return {
-        "data": {_IMAGE: about.image_prefix + quote(image["file_name"])},
+        "data": {_IMAGE: about.image_prefix + quote(image["file_name"].encode(errors="surrogatepass"))},
         "meta": dict(image),
         "predictions": [
             {
