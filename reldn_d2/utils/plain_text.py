@@ -47,7 +47,7 @@ _PIPE_AFTER_BACKSLASH = re.compile(r"(?<=\\)\|")
 
 
 def is_unicode(text: str) -> bool:
-    """Whether UTF-8 has the text: it holds no half of a UTF-16 pair, as a file name that is not UTF-8 does."""
+    """Whether UTF-8 has the text. It has no half of a UTF-16 pair, as in a file name that is not UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:

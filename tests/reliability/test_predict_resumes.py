@@ -578,7 +578,7 @@ def test_a_record_deletes_nothing_outside(
     assert (tmp_path / "victim.json").read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["graphs.jsonl", "triplets.csv", "triplets.parquet", "record"])
+@pytest.mark.parametrize("name", ["graphs.jsonl", "triplets.parquet", "label_studio.xml", "record"])
 def test_links_out_of_the_folder_are_refused(
     name: str, predict: PredictCommand, tmp_path: Path, capsys: Captured
 ) -> None:
@@ -647,9 +647,8 @@ def test_a_missing_pyarrow_is_named(
 
     monkeypatch.setattr("reldn_d2.scene_graphs.formats.format.import_module", refuse)
     message = line_of_refusal(capsys, *predict.words("--input", tmp_path / "in", "--format", "parquet"))
-    assert message == (
-        "for tables in Parquet, install the package pyarrow: pip install 'reldn-d2[parquet]', or pip install "
-        "pyarrow"
+    assert message.endswith(
+        "install the package pyarrow: pip install 'reldn-d2[parquet]', or pip install pyarrow"
     )
     assert (
         "there is no such format; use some of drawings, json, jsonl, csv, parquet, graphml"
