@@ -13,6 +13,7 @@ import pytest
 from reldn_d2.cli.prediction.formats.collection import Collection
 from reldn_d2.data.data_file import Split, read_data_file
 from reldn_d2.data.datasets.coco_relations import load_coco_relations, read_class_names
+from reldn_d2.engine import Prediction
 from reldn_d2.scene_graphs import FORMATS, About, SceneGraph, read_graphs
 from reldn_d2.scene_graphs.formats import CollectionFormat
 from reldn_d2.structures.dataset_dicts import entity_boxes, relation_rows
@@ -257,6 +258,24 @@ def test_a_file_of_others_is_not_replaced(predict: PredictCommand, tmp_path: Pat
     assert "has 1 files that would be replaced" in message and file.read_text() == "mine"
     assert predict("--input", stop.parent / "a.png", "--format", "json", "--overwrite") == 0
     assert file.read_text() == "mine"
+
+
+def test_a_graph_that_is_none_stops_no_others(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [write_picture(tmp_path / "in" / f"{name}.png") for name in "ab"]
+    to_dict = Prediction.to_dict
+
+    def exchange_corners(self: Prediction, **options: Any) -> SceneGraph:
+        graph = to_dict(self, **options)
+        if str(self.source).endswith("a.png"):
+            graph["entities"][1]["box"].reverse()
+        return graph
+
+    monkeypatch.setattr(Prediction, "to_dict", exchange_corners)
+    assert predict("--input", *images, "--format", "json", "all-counted") == 1
+    assert names(predict) == ["b.png"] and "a.json" not in predict.results()
+    assert f"{images[0]} can't be used: its graph: entities[1]" in capsys.readouterr().err
 
 
 def test_a_format_that_cannot_hold_the_results_is_one_line(

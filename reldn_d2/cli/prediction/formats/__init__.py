@@ -13,7 +13,7 @@ from .growing_file import GrowingFile
 from .triplet_parts import TripletParts
 from .writer import Collected, Result, Writer
 
-#: Formats that are written in another way than their kind.
+# Formats that are written in another way than their kind.
 _SPECIAL: dict[str, type[Writer[Any]]] = {"drawings": Drawings, "parquet": TripletParts}
 # Name of a format -> stem of the file of all images, if it is not the format's own name.
 _STEMS = {"jsonl": "graphs", "csv": "triplets"}

@@ -43,13 +43,11 @@ class Collection(AppendingWriter):
             self._kind.write([], Path(folder, self.at_end[0]), about)
 
     def encode(self, result: Result) -> bytes:
-        """The graph as a line."""
-        image = result.graph["image"]
+        """The graph as a line. What no format can hold is refused here, where it stops no other image."""
         kept: SceneGraph = result.graph.copy()
-        kept["image"] = {
-            "file_name": os.path.abspath(result.path), "width": image["width"], "height": image["height"]
-        }  # fmt: skip
-        return dumped(kept)
+        kept["image"] = result.graph["image"].copy()
+        kept["image"]["file_name"] = os.path.abspath(result.path)
+        return dumped(checked_graph(kept, "its graph"))
 
     def finish(self, images: Sequence[str], about: About) -> Collected:
         """Writes the file, see `Writer.finish`."""
