@@ -14,7 +14,6 @@ from reldn_d2.data.synthetic import PREDICATE_CLASSES, THING_CLASSES
 from reldn_d2.scene_graphs.graph import RelationshipRecord
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.visualization import (
-    SceneGraph,
     draw_scene_graph,
     feature_map_overlay,
     ground_truth_to_dict,

@@ -22,8 +22,8 @@ def draw_predictions(cfg: CfgNode, dataset_name: str, folder: Path, number: int 
     """Draws some images of a data set. As many predictions are drawn as relationships are annotated.
 
     The images are those at even distances in the data set, images without relationships left out. So the
-    choice does not depend on the predictions. Predicted entities have the names of the annotated ones that they
-    match.
+    choice does not depend on the predictions. Predicted entities have the names of the annotated ones that
+    they match.
 
     Args:
         cfg: config of RelDN with weights.

@@ -206,17 +206,20 @@ def _draw(
         scores: write scores beside predicates.
     """
     unit = sheet.unit
-    places_of_boxes = np.array(list(boxes.values())).reshape(-1, 4)
-    anchors = dict(zip(boxes, _anchors(places_of_boxes, unit), strict=True))
-    curves = {edge.pair: arc(*(anchors[x] for x in edge.pair), 0.12, 8 * unit, samples=65) for edge in edges}
-    ends = {entity for edge in edges for entity in edge.pair}
-    dots = [np.concatenate([anchors[x] - _DOT * unit, anchors[x] + _DOT * unit]) for x in sorted(ends)]
+    outlines = np.array(list(boxes.values())).reshape(-1, 4)
+    anchors = dict(zip(boxes, _anchors(outlines, unit), strict=True))
+    curves = {
+        (s, o): arc(anchors[s], anchors[o], 0.12, 8 * unit, samples=97) for s, o in (x.pair for x in edges)
+    }
+    ends = entities_of(edges)
+    dots = [np.concatenate([anchors[x] - _DOT * unit, anchors[x] + _DOT * unit]) for x in ends]
     heads = [head_corners(curve, HEAD * unit) for curve in curves.values()]
     dots += [np.concatenate([x.min(axis=0) - 2 * unit, x.max(axis=0) + 2 * unit]) for x in heads]
-    places = Places(sheet.width, sheet.height, places_of_boxes, np.array(dots).reshape(-1, 4), curves, unit)
+    none = np.zeros((0, 4))
+    places = Places(sheet.width, sheet.height, outlines, np.array(dots).reshape(-1, 4), none, curves, unit)
     for entity, box in boxes.items():
         sheet.outline(box, looks.colours[entity])
-    for entity in sorted(ends):
+    for entity in ends:
         sheet.dot(anchors[entity], _DOT * unit, looks.colours[entity])
     # Small boxes first: they have the fewest places.
     for entity in sorted(boxes, key=lambda entity: float((boxes[entity][2:] - boxes[entity][:2]).prod())):

@@ -81,9 +81,9 @@ def _fallbacks(missing: frozenset[str], number_of_fonts: int) -> tuple[str, ...]
             missing = missing - found
     if missing:
         logger.warning(
-            "No font of this machine has the letters %s: drawings show squares in their place. Install a font "
-            "that has them and start again; on Debian and Ubuntu 'apt-get install fonts-noto-cjk' for Chinese, "
-            "Japanese and Korean, 'apt-get install fonts-noto-core' for other scripts.",
+            "No font of this machine has the letters %s: drawings show squares in their place. Install a "
+            "font that has them and start again; on Debian and Ubuntu 'apt-get install fonts-noto-cjk' for "
+            "Chinese, Japanese and Korean, 'apt-get install fonts-noto-core' for other scripts.",
             visible("".join(sorted(missing)[:20])),
         )
     return tuple(chosen)

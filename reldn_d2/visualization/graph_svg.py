@@ -89,8 +89,9 @@ def scene_graph_svg(
     ways = {edge.pair: _curve(edge, plates) for edge in edges}
     curves = {pair: curve for pair, curve in ways.items() if curve is not None}
     heads = [head_corners(curve, HEAD * sheet.unit) for curve in curves.values()]
-    taken = [*plates.values(), *(np.concatenate([x.min(axis=0), x.max(axis=0)]) for x in heads)]
-    places = Places(width, height, np.zeros((0, 4)), np.array(taken), curves, sheet.unit)
+    dots = np.array([np.concatenate([x.min(axis=0), x.max(axis=0)]) for x in heads]).reshape(-1, 4)
+    nodes, none = np.array(list(plates.values())), np.zeros((0, 4))
+    places = Places(width, height, none, dots, nodes, curves, sheet.unit)
     panel = Panel()
     draw_edges(sheet, places, edges, looks, panel, scores=scores)
     for entity, plate in plates.items():

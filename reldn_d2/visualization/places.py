@@ -2,11 +2,13 @@
 
 What holds for every label, be it a name, a predicate or a number:
 
-* It lies inside the picture, and on no other label, arrow, leader line or end of an arrow. The one exception is
-  the arrow that a predicate belongs to: the label may lie on its middle, where the arrow is interrupted.
-* It covers at most `MOST_COVERED` of the box of any drawn entity. So a small thing stays visible, and a label
-  lies in a large box only beside what makes it out. A box narrower than `smallest` counts as one of that size.
-* It touches the box or arrow that it belongs to, or a leader line joins them, on which no label lies.
+* It lies inside the picture, and on no other label, arrow, head, leader line, or dot where arrows begin and
+  end. The one exception is the arrow that a predicate belongs to: the label may lie on its middle, where the
+  arrow is interrupted.
+* It covers at most `MOST_COVERED` of the box of any drawn entity: no label lies on a small thing, and one
+  that lies on a large thing leaves the most of it visible. A side shorter than 8 units counts as one of 8.
+* It touches the box or arrow that it belongs to, or a leader line joins them, on which no label lies. Names
+  that lie in their own box lie at its edge.
 
 Outlines of boxes may go on behind a label. Places that need this are taken only if there is no better one.
 """
@@ -42,7 +44,8 @@ class Places:
     Args:
         width, height: size of the picture.
         boxes: (n, 4) boxes of the drawn entities.
-        dots: (m, 4) boxes around what no label may cover.
+        dots: (m, 4) boxes around what no label may cover: dots and heads of arrows.
+        plates: (p, 4) labels that are already there, which no leader line may cross either.
         curves: pair -> (k, 2) points of its arrow.
         unit: unit of length, in pixels.
     """
@@ -53,17 +56,18 @@ class Places:
         height: float,
         boxes: Array,
         dots: Array,
+        plates: Array,
         curves: dict[tuple[int, int], Array],
         unit: float,
     ) -> None:
         self._size = np.array([width, height])
         self._unit = unit
-        smallest = 8 * unit
-        grown = np.clip(smallest - (boxes[:, 2:] - boxes[:, :2]), 0, None) / 2
+        grown = np.clip(8 * unit - (boxes[:, 2:] - boxes[:, :2]), 0, None) / 2
         self._boxes = np.concatenate([boxes[:, :2] - grown, boxes[:, 2:] + grown], axis=1)
         self._areas = (self._boxes[:, 2:] - self._boxes[:, :2]).prod(axis=1)
         self._outlines = _outlines(boxes)
-        self._taken = dots
+        self._taken = np.concatenate([dots, plates])
+        self._first_plate = len(dots)
         self.curves = curves
         # The ends of arrows are as forbidden as other arrows: they show where the arrow goes.
         self._lines, self._owners = _segments(curves, 4 * unit)
@@ -130,7 +134,7 @@ class Places:
         height = float(high[0, 1] - low[0, 1])
         led = gap > 0.2 * height
         crossed = np.zeros(len(free), dtype=bool)
-        crossed[led] = _cross(ends[led], targets[led], self._taken).any(axis=1)
+        crossed[led] = _cross(ends[led], targets[led], self._taken[self._first_plate :]).any(axis=1)
         outlines = _touch(low, high, self._outlines[:, :2], self._outlines[:, 2:]).sum(axis=1)
         cost = (
             0.02 * np.arange(len(free))

@@ -106,16 +106,16 @@ class Sheet:
         """Write a text, at the middle of its height, that begins or has its middle at a point."""
         # A class name may hold a dollar sign, which would otherwise start a formula.
         self._figure.text(
-            *point, text, transform=self._pixels, ha=align, va="center_baseline", fontproperties=self.font, color=colour, zorder=6,
-            parse_math=False,
+            *point, text, transform=self._pixels, ha=align, va="center_baseline", fontproperties=self.font,
+            color=colour, zorder=6, parse_math=False,
         )  # fmt: skip
 
     def over(self, image: Image) -> Image:
         """Put this sheet over an image of its size. Pixels without a drawing keep their exact value."""
         canvas = FigureCanvasAgg(self._figure)
         with without_glyph_warnings():
-            canvas.draw()
-        sheet = np.asarray(canvas.buffer_rgba()).reshape(-1, 4)
+            canvas.draw()  # type: ignore[no-untyped-call]
+        sheet = np.asarray(canvas.buffer_rgba()).reshape(-1, 4)  # type: ignore[no-untyped-call]
         drawn = np.flatnonzero(sheet[:, 3])
         colours = sheet[drawn]
         alpha = colours[:, 3:] / np.float32(255)

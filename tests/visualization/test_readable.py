@@ -1,4 +1,4 @@
-"""What a reader needs of a drawing, measured on what is drawn: nothing covers a label, and labels cover little.
+"""What a reader needs, measured on what is drawn: nothing covers a label, and labels cover little.
 
 The layouts are generated: few and many entities, of all sizes, spread out or in a heap.
 """
