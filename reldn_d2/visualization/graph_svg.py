@@ -53,7 +53,8 @@ def scene_graph_svg(
         An inline SVG.
 
     Raises:
-        ValueError: `correct` has the wrong length, a threshold is not in [0, 1], or there are 500 entities or more to draw.
+        ValueError: `correct` has the wrong length, a threshold is not in [0, 1], or there are 500 entities
+            or more to draw.
 
     Example:
         >>> from reldn_d2.visualization import build_scene_graph, scene_graph_svg

@@ -7,6 +7,7 @@ from itertools import count
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.colors import to_rgb
 
 from reldn_d2.scene_graphs import SceneGraph, check_share
@@ -230,13 +231,14 @@ def _numbered(classes: Sequence[str], fixed: dict[int, str], used: set[str]) -> 
     return names
 
 
-def _relative_boxes(graph: SceneGraph) -> np.ndarray:
+def _relative_boxes(graph: SceneGraph) -> npt.NDArray[np.float64]:
     """(n, 4) boxes, as shares of the image's width and height."""
     boxes = np.array([entity["box"] for entity in graph["entities"]], dtype=np.float64).reshape(-1, 4)
-    return boxes / np.array([graph["image"]["width"], graph["image"]["height"]] * 2)
+    size = np.array([graph["image"]["width"], graph["image"]["height"]] * 2, dtype=np.float64)
+    return np.asarray(boxes / size)
 
 
-def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _iou(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     size = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
     shared = np.clip(size, 0, None).prod(axis=-1)
     areas = [np.clip(x[:, 2:] - x[:, :2], 0, None).prod(axis=-1) for x in (a, b)]

@@ -16,6 +16,7 @@ Outlines of boxes may go on behind a label. Places that need this are taken only
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from .layout import Array, keep_inside
 
@@ -23,6 +24,9 @@ from .layout import Array, keep_inside
 MOST_COVERED = 0.15
 # Largest share of its arrow that labels interrupt.
 _MOST_INTERRUPTED = 0.6
+
+
+Marks = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -92,8 +96,11 @@ class Places:
         if not len(free):
             return None
         gaps = np.clip(curve[1:], free[:, None, :2], free[:, None, 2:]) - curve[1:]
-        # Where other labels interrupt the arrow, a leader would point at nothing.
-        distance = np.where(hidden, np.inf, np.hypot(*np.moveaxis(gaps, -1, 0)))
+        # At its ends, where arrows meet, nobody could say which one a label belongs to. Where other labels
+        # interrupt the arrow, a leader would point at nothing.
+        at_end = np.ones(len(steps), dtype=bool)
+        at_end[int(0.15 * len(steps)) : int(0.75 * len(steps)) + 1] = False
+        distance = np.where(hidden | at_end, np.inf, np.hypot(*np.moveaxis(gaps, -1, 0)))
         place = self._take(free, curve[1:][distance.argmin(axis=1)])
         if place is not None:
             hidden |= _touch(*_grown(place.box[None], 4 * self._unit), steps[:, :2], steps[:, 2:])[0]
@@ -109,7 +116,7 @@ class Places:
             start = step + 1
         return parts
 
-    def _free(self, candidates: Array, pair: tuple[int, int] | None) -> np.ndarray:
+    def _free(self, candidates: Array, pair: tuple[int, int] | None) -> Marks:
         """(c,) whether a label may lie there."""
         low, high = candidates[:, :2], candidates[:, 2:]
         free = (high <= self._size).all(axis=1)
@@ -158,7 +165,7 @@ class Places:
         return Place(free[best], leader)
 
 
-def meets(curve: Array, boxes: Array) -> np.ndarray:
+def meets(curve: Array, boxes: Array) -> Marks:
     """(n,) whether a curve (k, 2) meets boxes (n, 4)."""
     steps = _steps(curve)
     return _touch(boxes[:, :2], boxes[:, 2:], steps[:, :2], steps[:, 2:]).any(axis=1)
@@ -176,7 +183,7 @@ def _steps(points: Array) -> Array:
     return np.concatenate([np.minimum(points[:-1], points[1:]), np.maximum(points[:-1], points[1:])], axis=1)
 
 
-def _segments(curves: dict[tuple[int, int], Array], end: float) -> tuple[Array, np.ndarray]:
+def _segments(curves: dict[tuple[int, int], Array], end: float) -> tuple[Array, npt.NDArray[np.int64]]:
     """The boxes (s, 4) around the segments of curves, and the number (s,) of the curve each belongs to.
 
     The first and the last `end` pixels of a curve, and its head, belong to nobody: number -2.
@@ -195,7 +202,7 @@ def _grown(boxes: Array, margin: float) -> tuple[Array, Array]:
     return boxes[:, :2] - margin, boxes[:, 2:] + margin
 
 
-def _touch(low: Array, high: Array, others_low: Array, others_high: Array) -> np.ndarray:
+def _touch(low: Array, high: Array, others_low: Array, others_high: Array) -> Marks:
     """(c, n) whether boxes overlap, those without area, too."""
     return np.asarray(
         (low[:, None, 0] < others_high[None, :, 0])
@@ -205,7 +212,7 @@ def _touch(low: Array, high: Array, others_low: Array, others_high: Array) -> np
     )
 
 
-def _cross(start: Array, end: Array, boxes: Array) -> np.ndarray:
+def _cross(start: Array, end: Array, boxes: Array) -> Marks:
     """(c, n) whether the line from start to end (c, 2) meets the inside of boxes (n, 4)."""
     step = (end - start)[:, None]
     step = np.where(np.abs(step) < 1e-9, 1e-9, step)

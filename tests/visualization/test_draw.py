@@ -61,7 +61,7 @@ def test_without_relationships_entities_are_drawn_and_a_line_says_so(drawings: l
         "no relationship with a score of 0.30 or more",
     ]
     assert len(drawings[-1].outlines) == 2 and not drawings[-1].heads
-    # The threshold of relationships counts for entities without one, too: a triplet can't have a higher score.
+    # Entities without a relationship need the score, too: a triplet's is never above theirs.
     draw_scene_graph(grey(), graph, score_threshold=0.5)
     assert drawings[-1].words == ["person 1 0.90", "no relationship with a score of 0.50 or more"]
     draw_scene_graph(grey(), graph, entity_threshold=0.95)
