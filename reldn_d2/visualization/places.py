@@ -24,6 +24,8 @@ from .layout import Array, keep_inside
 MOST_COVERED = 0.15
 # Largest share of its arrow that labels interrupt.
 _MOST_INTERRUPTED = 0.6
+# A predicate is farther from its arrow by at most this many heights of its label. Else the list is clearer.
+_LONGEST_LEADER = 1.2
 
 
 Marks = npt.NDArray[np.bool_]
@@ -101,7 +103,8 @@ class Places:
         at_end = np.ones(len(steps), dtype=bool)
         at_end[int(0.15 * len(steps)) : int(0.75 * len(steps)) + 1] = False
         distance = np.where(hidden | at_end, np.inf, np.hypot(*np.moveaxis(gaps, -1, 0)))
-        place = self._take(free, curve[1:][distance.argmin(axis=1)])
+        near = distance.min(axis=1) <= _LONGEST_LEADER * (free[:, 3] - free[:, 1])
+        place = self._take(free[near], curve[1:][distance[near].argmin(axis=1)])
         if place is not None:
             hidden |= _touch(*_grown(place.box[None], 4 * self._unit), steps[:, :2], steps[:, 2:])[0]
         return place
@@ -124,7 +127,8 @@ class Places:
         mine = -1 if pair is None else list(self.curves).index(pair)
         lines = self._lines[self._owners != mine]
         free &= ~_touch(*_grown(candidates, 3.2 * self._unit), lines[:, :2], lines[:, 2:]).any(axis=1)
-        return np.asarray(free & (self._shares(low, high) <= MOST_COVERED).all(axis=1))
+        free &= (self._shares(low, high) <= MOST_COVERED).all(axis=1)
+        return np.asarray(free, dtype=np.bool_)
 
     def _shares(self, low: Array, high: Array) -> Array:
         """(c, n) share of each box that candidates cover."""
