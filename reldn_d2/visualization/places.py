@@ -172,7 +172,8 @@ class Places:
 def meets(curve: Array, boxes: Array) -> Marks:
     """(n,) whether a curve (k, 2) meets boxes (n, 4)."""
     steps = _steps(curve)
-    return _touch(boxes[:, :2], boxes[:, 2:], steps[:, :2], steps[:, 2:]).any(axis=1)
+    met = _touch(boxes[:, :2], boxes[:, 2:], steps[:, :2], steps[:, 2:]).any(axis=1)
+    return np.asarray(met, dtype=np.bool_)
 
 
 def _outlines(boxes: Array) -> Array:
