@@ -83,7 +83,8 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "scene_graphs": [
         {"graph"},
-        {"checking", "triplets"},
+        {"checking"},
+        {"networkx_graph", "triplets"},
         {"formats"},
     ],
     "visualization": [

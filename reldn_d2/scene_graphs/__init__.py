@@ -11,6 +11,7 @@ from .graph import (
     scene_graph_to_dict,
     top_relationships,
 )
+from .networkx_graph import from_networkx, to_networkx
 
 __all__ = [
     "COMPLETE_UP_TO",
@@ -20,9 +21,11 @@ __all__ = [
     "build_scene_graph",
     "check_share",
     "checked_graph",
+    "from_networkx",
     "ground_truth_to_dict",
     "read_graphs",
     "scene_graph_to_dict",
+    "to_networkx",
     "top_relationships",
     "write_graphs",
 ]

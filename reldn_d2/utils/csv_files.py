@@ -34,8 +34,35 @@ def read_header(path: str | os.PathLike[str]) -> list[str]:
         FileNotFoundError: the file does not exist.
         ValueError: the file is not UTF-8.
     """
-    with _csv_reader(path) as reader:
+    with open_csv(path) as reader:
         return next(reader, [])
+
+
+@contextmanager
+def open_csv(path: str | os.PathLike[str]) -> Iterator["Reader"]:
+    """Opens a CSV file with fields of any length, and gives the reader of the csv module.
+
+    Raises:
+        OSError: the file can't be opened.
+        ValueError: the block meets what is not UTF-8 or no CSV.
+    """
+    limit = csv.field_size_limit(_LONGEST_FIELD)
+    try:
+        # some spreadsheets write a byte order mark, which is not part of the first name
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            try:
+                yield reader
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{path}: not UTF-8 after line {reader.line_num}; save it as CSV in UTF-8"
+                ) from error
+            except csv.Error as error:
+                raise ValueError(
+                    f"{path}: line {reader.line_num} is no CSV ({error}). {_DOWNLOAD}"
+                ) from error
+    finally:
+        csv.field_size_limit(limit)
 
 
 def csv_rows(
@@ -54,7 +81,7 @@ def csv_rows(
         ValueError: a column is missing or occurs twice, a line has more or fewer fields than the header, or
             the file is not UTF-8.
     """
-    with _csv_reader(path) as reader:
+    with open_csv(path) as reader:
         header = [other_names.get(name, name) for name in next(reader, [])]
         missing = [name for name in columns if name not in header]
         if missing:
@@ -154,23 +181,6 @@ def codes_of(column: "pd.Series[Any]", numbers: Mapping[str, int]) -> NDArray[np
     """
     of_category = np.array([numbers.get(name, -1) for name in column.cat.categories], dtype=np.int64)
     return of_category[column.cat.codes.to_numpy()]
-
-
-@contextmanager
-def _csv_reader(path: str | os.PathLike[str]) -> Iterator["Reader"]:
-    limit = csv.field_size_limit(_LONGEST_FIELD)
-    try:
-        # some spreadsheets write a byte order mark, which is not part of the first name
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            try:
-                yield reader
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{path}: not UTF-8 after line {reader.line_num}; save it as CSV in UTF-8"
-                ) from error
-    finally:
-        csv.field_size_limit(limit)
 
 
 def _check_file(path: Path) -> None:

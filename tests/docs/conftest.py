@@ -78,6 +78,11 @@ def workspace_demo(trained: Path, tmp_path: Path) -> Variables:
 
 
 @pytest.fixture
+def workspace_formats() -> Variables:
+    return {}
+
+
+@pytest.fixture
 def workspace_use(tmp_path: Path) -> Variables:
     """A folder with a photo, and a file that is no image. docs/use.md makes the rest itself."""
     (tmp_path / "photos" / "more").mkdir(parents=True)

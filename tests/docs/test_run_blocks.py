@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
@@ -23,6 +23,7 @@ from reldn_d2.data import load_detections_into_dataset
 from reldn_d2.engine import load_config
 from reldn_d2.evaluation import load_predictions
 from reldn_d2.modeling import RelDN
+from reldn_d2.scene_graphs import read_graphs
 from tests.builders.commands import run_reldn
 from tests.builders.tiny_models import REPOSITORY, make_input, make_model
 
@@ -127,6 +128,24 @@ def recipes(folder: Path, variables: Variables) -> None:
     assert (found.subject.name, found.predicate, found.object.name) == ("person", "holds", "cup")
     assert len(variables["results"]) == len(variables["paths"]) == 3
     assert variables["again"].info.license == "cc-by-4.0"
+
+
+@promises("docs/formats.md", "formats")
+def graph_formats(folder: Path, variables: Variables) -> None:
+    graph, mine = variables["graph"], variables["mine"]
+    assert graph["relationships"] and variables["graphs"] == [graph, mine]
+    for name in ("scene.json", "scene.graphml", "scene.gexf", "scene.cyjs", "scene.dot", "found.json"):
+        assert read_graphs(folder / name) == [graph], name
+    assert variables["same"] == variables["again"] == graph
+    predicates = [x["predicate"] for x in graph["relationships"]]
+    for name in ("triplets.csv", "triplets.parquet"):
+        found, own = read_graphs(folder / name)
+        assert own == mine and [x["predicate"] for x in found["relationships"]] == predicates
+    assert list(variables["table"].predicate) == [*predicates, "holds"]
+    (image,) = DatasetCatalog.get("found_by_the_model")
+    assert len(image["annotations"]) == len(graph["entities"])
+    predictor = variables["predictor"]
+    assert MetadataCatalog.get("found_by_the_model").thing_classes == predictor.thing_classes
 
 
 def assert_is_the_recipes_folder(folder: Path) -> None:

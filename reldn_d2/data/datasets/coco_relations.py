@@ -9,8 +9,9 @@ where `subject_id` and `object_id` are annotation ids. Category and predicate id
 are numbered from 0 in the order of their ids.
 
 These keys are optional: `"id"` and `"image_id"` of a relation (its image is that of its subject and object),
-`"verified_category_ids"` of an image (categories whose presence or absence people verified) and `"label"` of
-a category or predicate (its name in submissions to a challenge).
+`"verified_category_ids"` of an image (categories whose presence or absence people verified), `"label"` of
+a category or predicate (its name in submissions to a challenge), and where a model made the file `"score"` of
+an annotation or relation and `"predicate_score"` of a relation, in [0, 1].
 
 This file has three parts: loading and registering; reading and checking the lists of records; writing.
 
@@ -23,6 +24,7 @@ Legend of shape letters:
 
 import json
 import logging
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,6 +64,14 @@ _REQUIRED_KEYS = {
     "categories": ("id", "name"),
     "predicates": ("id", "name"),
     "relations": ("subject_id", "object_id", "predicate_id"),
+}
+
+#: Optional key of a dataset dict -> list and key of the file that hold its values: (E,) or (R,) float64 in
+#: [0, 1], NaN where there is none.
+SCORES = {
+    "entity_scores": ("annotations", "score"),
+    "relation_scores": ("relations", "score"),
+    "predicate_scores": ("relations", "predicate_score"),
 }
 
 # How many records that fail the same check a message names, besides the first.
@@ -186,6 +196,7 @@ class CocoRelations:
         relations: (R, 3) int64, (subject, object, predicate): two rows of annotations and a predicate number.
         categories: the categories, sorted by id; rows are class numbers.
         predicates: the predicates, sorted by id; rows are predicate numbers.
+        scores: what `SCORES` describes; None if it was not asked for.
     """
 
     images: list[Record]
@@ -197,6 +208,41 @@ class CocoRelations:
     relations: NDArray[np.int64]
     categories: Table
     predicates: Table
+    scores: dict[str, NDArray[np.float64]] | None = None
+
+    def dataset_dicts(self, image_root: str | os.PathLike[str]) -> list[DatasetDict]:
+        """The images as dataset dicts, in the order of the file; with the keys of `SCORES` if they were read.
+
+        Args:
+            image_root: folder that the file names of the images are relative to.
+        """
+        first, position, order = _positions(self.image_of, len(self.images))
+        boxes, classes, crowd = self.boxes[order], self.classes[order], self.crowd[order]
+        relation_image = self.image_of[self.relations[:, 0]]
+        first_relation, _, relation_order = _positions(relation_image, len(self.images))
+        subject, object, predicate = self.relations[relation_order].T
+        relations = np.stack([position[subject], position[object], predicate], axis=1)
+        dataset_dicts = []
+        for row, (image, verified) in enumerate(zip(self.images, self.verified, strict=True)):
+            own = slice(first[row], first[row + 1])
+            own_relations = slice(first_relation[row], first_relation[row + 1])
+            dataset_dict: DatasetDict = {
+                "file_name": os.path.join(image_root, image["file_name"]),
+                "height": image["height"],
+                "width": image["width"],
+                "image_id": image["id"],
+                "annotations": Annotations(
+                    boxes[own], classes[own], crowd[own] if crowd[own].any() else None
+                ),
+                "relations": relations[own_relations],
+            }
+            if verified is not None:
+                dataset_dict["verified_classes"] = verified
+            for key, values in (self.scores or {}).items():
+                rows = order[own] if SCORES[key][0] == "annotations" else relation_order[own_relations]
+                dataset_dict[key] = values[rows]
+            dataset_dicts.append(dataset_dict)
+        return dataset_dicts
 
 
 def load_coco_relations(
@@ -229,27 +275,7 @@ def load_coco_relations(
     content = read_coco_relations(json_file, outside_root=outside_root)
     if dataset_name is not None:
         _set_class_metadata(dataset_name, json_file, content)
-    first, position, order = _positions(content.image_of, len(content.images))
-    boxes, classes, crowd = content.boxes[order], content.classes[order], content.crowd[order]
-    relation_image = content.image_of[content.relations[:, 0]]
-    first_relation, _, relation_order = _positions(relation_image, len(content.images))
-    subject, object, predicate = content.relations[relation_order].T
-    relations = np.stack([position[subject], position[object], predicate], axis=1)
-    dataset_dicts = []
-    for row, (image, verified) in enumerate(zip(content.images, content.verified, strict=True)):
-        own = slice(first[row], first[row + 1])
-        dataset_dict: DatasetDict = {
-            "file_name": os.path.join(image_root, image["file_name"]),
-            "height": image["height"],
-            "width": image["width"],
-            "image_id": image["id"],
-            "annotations": Annotations(boxes[own], classes[own], crowd[own] if crowd[own].any() else None),
-            "relations": relations[first_relation[row] : first_relation[row + 1]],
-        }
-        if verified is not None:
-            dataset_dict["verified_classes"] = verified
-        dataset_dicts.append(dataset_dict)
-    return dataset_dicts
+    return content.dataset_dicts(image_root)
 
 
 def register_coco_relations(
@@ -331,19 +357,22 @@ def _positions(
     return first, position, order
 
 
-def read_coco_relations(json_file: str | os.PathLike[str], *, outside_root: bool = False) -> CocoRelations:
+def read_coco_relations(
+    json_file: str | os.PathLike[str], *, outside_root: bool = False, with_scores: bool = False
+) -> CocoRelations:
     """Read and check a file.
 
     Args:
         json_file: path of the file.
         outside_root: see `load_coco_relations`.
+        with_scores: whether to read scores. Otherwise they may be anything.
 
     Raises:
         FileNotFoundError: the file does not exist.
         ValueError: the file is not JSON; a list or key is missing; an id is repeated or unknown; the name of
             an image leads out of the image folder; a box is not inside its image; a relationship joins two
-            images, or an annotation with itself in a file that does not allow it. The message names file and
-            record.
+            images, or an annotation with itself in a file that does not allow it; a score is not in [0, 1].
+            The message names file and record.
     """
     name = os.fspath(json_file)
     content = _read_json_object(name)
@@ -368,6 +397,7 @@ def read_coco_relations(json_file: str | os.PathLike[str], *, outside_root: bool
         ),
         categories=categories,
         predicates=predicates,
+        scores=_scores({"annotations": annotations, "relations": relations}) if with_scores else None,
     )
 
 
@@ -450,10 +480,31 @@ def _inside_image(corners: NDArray[np.float64], sizes: NDArray[np.float64]) -> N
         corners: (N, 4) XYXY in absolute pixels; a box with NaN is not inside.
         sizes: (N, 2) or (1, 2) width and height of the images.
     """
+    return _within_tolerance(corners, sizes) & _has_area(corners, sizes)
+
+
+def _within_tolerance(corners: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.bool_]:
     near, far = corners[:, :2], corners[:, 2:]
-    within = (near >= -_TOLERANCE) & (far <= sizes + _TOLERANCE)
-    visible = near.clip(min=0) < np.minimum(far, sizes)
-    return np.asarray((within & visible).all(axis=1))
+    return np.asarray(((near >= -_TOLERANCE) & (far <= sizes + _TOLERANCE)).all(axis=1))
+
+
+def _has_area(corners: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray((corners[:, :2].clip(min=0) < np.minimum(corners[:, 2:], sizes)).all(axis=1))
+
+
+def boxes_without_area(boxes: NDArray[np.float64], width: int, height: int) -> NDArray[np.bool_]:
+    """(N,) whether boxes lie in an image, but without an area, so that a COCO file can't hold them.
+
+    Args:
+        boxes: (N, 4) XYXY in absolute pixels.
+        width, height: size of the image in pixels.
+    """
+    corners, sizes = _rounded(boxes), np.array([[width, height]], dtype=np.float64)
+    return _within_tolerance(corners, sizes) & ~_has_area(corners, sizes)
+
+
+def _rounded(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.round(boxes * _STEPS_PER_PIXEL) / _STEPS_PER_PIXEL
 
 
 def _checked_crowd(annotations: Table) -> NDArray[np.bool_]:
@@ -502,6 +553,19 @@ def _checked_relations(
             relations.json_file, len(reflexive), relations.describe(int(reflexive[0])),
         )  # fmt: skip
     return np.stack([subject, object, predicate], axis=1)
+
+
+def _scores(tables: Mapping[str, Table]) -> dict[str, NDArray[np.float64]]:
+    found = {}
+    for key, (kind, name) in SCORES.items():
+        values = [record.get(name) for record in tables[kind].records]
+        for row, value in enumerate(values):
+            if value is not None and not (type(value) in (int, float) and 0 <= value <= 1):
+                tables[kind].fail(
+                    row, f"its {name} is {value!r}", "Give a number from 0 to 1, or leave it out."
+                )
+        found[key] = np.array(values, dtype=np.float64)
+    return found
 
 
 def _read_json_object(json_file: str) -> Record:
@@ -575,27 +639,29 @@ def _fail(json_file: str, where: str, problem: str, remedy: str) -> NoReturn:
 
 
 def save_coco_relations(
-    dataset_dicts: Sequence[DatasetDict],
+    dataset_dicts: Iterable[DatasetDict],
     metadata: Any,
     path: str | os.PathLike[str],
     image_root: str | os.PathLike[str] | None = None,
     *,
     outside_root: bool = False,
+    info: Mapping[str, Any] | None = None,
 ) -> None:
     """Write dataset dicts as a COCO-relations file, which loads as the same images, boxes and relationships.
 
     Image ids are kept; annotations, relations, categories and predicates are numbered from 1. Coordinates are
-    rounded to 2^-32 of a pixel. The optional key `verified_classes` of an image is written; `attributes` and
-    `detections` are not.
+    rounded to 2^-32 of a pixel. The optional keys `verified_classes` of an image and those of `SCORES` are
+    written; `attributes` and `detections` are not.
 
     Args:
-        dataset_dicts: the images, with integer or string image ids.
+        dataset_dicts: the images, with integer or string image ids. They are gone through several times.
         metadata: object with `thing_classes` and `predicate_classes`, for example a data set's `Metadata`.
             Its `class_labels` and `predicate_labels`, if it has them, are written too.
         path: file to write. An error leaves an existing file unchanged.
         image_root: folder that the written file names are relative to; by default the file names are not
             changed.
         outside_root: whether a written name may lead out of the image folder, see `load_coco_relations`.
+        info: COCO's "info" of the file; None: the file has none.
 
     Raises:
         ValueError: the name of an image leads out of the image folder, relationships do not fit the
@@ -604,7 +670,7 @@ def save_coco_relations(
     """
     things, predicates = metadata.thing_classes, metadata.predicate_classes
     with atomic_write(path) as stream:
-        stream.write(b"{")
+        stream.write(b"{" if info is None else f'{{"info": {json.dumps(info)},\n'.encode())
         labels = getattr(metadata, "class_labels", None)
         _write_list(stream, "categories", [_class_records(things, labels)])
         labels = getattr(metadata, "predicate_labels", None)
@@ -659,12 +725,12 @@ def _image_record(
 
 
 def _annotation_records(
-    path: str | os.PathLike[str], dataset_dicts: Sequence[DatasetDict], names: Sequence[str]
+    path: str | os.PathLike[str], dataset_dicts: Iterable[DatasetDict], names: Sequence[str]
 ) -> Iterator[list[Record]]:
     first = 1
     # disable=None: a bar on a terminal, nothing in a log file
     for dataset_dict in tqdm(dataset_dicts, f"writing {visible(Path(path).name)}", leave=False, disable=None):
-        corners = np.round(entity_boxes(dataset_dict) * _STEPS_PER_PIXEL) / _STEPS_PER_PIXEL
+        corners = _rounded(entity_boxes(dataset_dict))
         inside = _inside_image(
             corners, np.array([[dataset_dict["width"], dataset_dict["height"]]], np.float64)
         )
@@ -678,7 +744,7 @@ def _annotation_records(
         boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
         categories = _ids(path, dataset_dict, "category_id", entity_classes(dataset_dict), names)
         crowd = crowd_flags(dataset_dict).astype(np.int64).tolist()
-        yield [
+        records: list[Record] = [
             {
                 "id": number,
                 "image_id": dataset_dict["image_id"],
@@ -691,18 +757,20 @@ def _annotation_records(
                 zip(boxes.tolist(), categories, crowd, strict=True), start=first
             )
         ]
+        _add_scores(records, dataset_dict, "annotations")
+        yield records
         first += len(boxes)
 
 
 def _relation_records(
-    path: str | os.PathLike[str], dataset_dicts: Sequence[DatasetDict], names: Sequence[str]
+    path: str | os.PathLike[str], dataset_dicts: Iterable[DatasetDict], names: Sequence[str]
 ) -> Iterator[list[Record]]:
     first_annotation = first = 1
     for dataset_dict in dataset_dicts:
         rows = relation_rows(dataset_dict)
         subject_object = (rows[:, :2] + first_annotation).tolist()
         predicates = _ids(path, dataset_dict, "predicate_id", rows[:, 2], names)
-        yield [
+        records: list[Record] = [
             {
                 "id": number,
                 "image_id": dataset_dict["image_id"],
@@ -714,8 +782,18 @@ def _relation_records(
                 zip(subject_object, predicates, strict=True), start=first
             )
         ]
+        _add_scores(records, dataset_dict, "relations")
+        yield records
         first_annotation += len(dataset_dict["annotations"])
         first += len(rows)
+
+
+def _add_scores(records: list[Record], dataset_dict: DatasetDict, kind: str) -> None:
+    for key, (kind_of_key, name) in SCORES.items():
+        if kind_of_key == kind and key in dataset_dict:
+            for record, score in zip(records, dataset_dict[key].tolist(), strict=True):
+                if not math.isnan(score):
+                    record[name] = score
 
 
 def _ids(

@@ -12,6 +12,7 @@ import numpy as np
 from detectron2.structures import Instances
 from numpy.typing import NDArray
 
+from reldn_d2.scene_graphs import to_networkx
 from reldn_d2.visualization import (
     SceneGraph,
     check_share,
@@ -197,20 +198,12 @@ class Prediction(dict[str, Any]):
     def to_networkx(self, **options: Any) -> networkx.MultiDiGraph:
         """The scene graph with entities as nodes 0, 1, ... and relationships as edges.
 
-        A node has "name", "score" and "box", an edge "predicate", which is its key too, "score" and, if the
-        relation head says it, "predicate_score".
+        `reldn_d2.scene_graphs.to_networkx` describes the attributes.
 
         Args:
             options: see `to_dict`.
         """
-        graph, found = networkx.MultiDiGraph(), self.to_dict(**options)
-        graph.graph.update(found["image"])
-        for entity in found["entities"]:
-            graph.add_node(entity["id"], name=entity["class"], score=entity["score"], box=entity["box"])
-        for edge in found["relationships"]:
-            values = {key: value for key, value in edge.items() if key not in ("subject", "object")}
-            graph.add_edge(edge["subject"], edge["object"], key=edge["predicate"], **values)
-        return graph
+        return to_networkx(self.to_dict(**options))
 
     def draw(
         self,

@@ -2,15 +2,19 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from reldn_d2.structures.vocabulary import Vocabulary
 from reldn_d2.utils.io import atomic_write
-from reldn_d2.utils.system_errors import explained
+from reldn_d2.utils.system_errors import explained, is_of_the_system
 
 from ..graph import SceneGraph
+
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,28 @@ class About:
 class Format(ABC):
     """A file format of scene graphs.
 
-    Every format is a subclass of `GraphFormat`, `GrowingFormat` or `CollectionFormat` below.
+    Every format but `Parquet` is a subclass of `GraphFormat`, `GrowingFormat` or `CollectionFormat` below.
 
     Attributes:
         ending: ending of its files, with the dot.
+        keys: keys by which the content of a JSON file is known, where several formats have its ending: those
+            of the object, or of the first object of a list.
+        needs: module of a package that `write` needs and that is not always installed -> the extra that
+            installs it.
     """
 
     ending: ClassVar[str]
+    keys: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[dict[str, str]] = {}
+
+    def check_installed(self) -> None:
+        """Checks that the packages that `write` needs are installed.
+
+        Raises:
+            ValueError: one is missing. The message says how to install it.
+        """
+        for module, extra in self.needs.items():
+            import_extra(module, extra, f"for files that end in {self.ending}")
 
     @abstractmethod
     def write(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
@@ -72,7 +91,7 @@ class GraphFormat(Format):
         found = list(graphs)
         if len(found) != 1:
             raise ValueError(f"{path}: a file of this format has one graph, not {len(found)}: use jsonl")
-        content = _named(path, self.encode, found[0])
+        content = graph_named(path, self.encode, found[0])
         with atomic_write(path) as file:
             file.write(content)
 
@@ -119,7 +138,7 @@ class GrowingFormat(Format):
         with atomic_write(path) as file:
             file.write(self.header)
             for graph in graphs:
-                file.write(_named(path, self.encode, graph))
+                file.write(graph_named(path, self.encode, graph))
 
     @abstractmethod
     def encode(self, graph: SceneGraph) -> bytes:
@@ -140,7 +159,61 @@ class CollectionFormat(Format):
     more_endings: ClassVar[tuple[str, ...]] = ()
 
 
-def _named(path: Path, encode: Callable[[SceneGraph], bytes], graph: SceneGraph) -> bytes:
+def import_extra(module: str, extra: str, purpose: str) -> Any:
+    """A module of a package that is not always installed.
+
+    Args:
+        module: its name; it begins with that of the package.
+        extra: the extra of this package that installs it.
+        purpose: what needs it, for the message: "to ...".
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        package = module.partition(".")[0]
+        raise ValueError(
+            f"{purpose}, install the package {package}: pip install 'reldn-d2[{extra}]', or pip install "
+            f"{package}"
+        ) from error
+
+
+def check_readable(path: Path) -> None:
+    """Checks that a file can be opened, because readers of other packages say less about it.
+
+    Raises:
+        OSError: it can't. The message names the file, the cause and the remedy.
+    """
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise explained(error, path) from error
+
+
+@contextmanager
+def damage_named(source: str, name: str) -> Iterator[None]:
+    """Turns what a reader of another package raises on a damaged file into a ValueError that names the file.
+
+    Args:
+        source: the file.
+        name: name of the format.
+    """
+    try:
+        yield
+    # These readers check little: a damaged file raises whatever their next line meets.
+    except Exception as error:
+        if isinstance(error, OSError) and is_of_the_system(error):
+            raise explained(error, source) from error
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise ValueError(
+            f"{source} is no {name} that can be read ({said}): it may be damaged or cut off; write it again"
+        ) from error
+
+
+def graph_named(path: Path, encode: Callable[[SceneGraph], Content], graph: SceneGraph) -> Content:
+    """What `encode` makes of a graph. A ValueError then names the file and the image."""
     try:
         return encode(graph)
     except ValueError as error:

@@ -13,6 +13,7 @@ class JsonFile(GraphFormat):
     """One graph as indented JSON."""
 
     ending = ".json"
+    keys = frozenset({"version", "image", "entities", "relationships"})
 
     def encode(self, graph: SceneGraph) -> bytes:
         """The graph as JSON."""

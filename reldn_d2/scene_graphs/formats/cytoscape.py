@@ -1,0 +1,51 @@
+"""cytoscape: one graph for Cytoscape and Cytoscape.js, as `networkx_graph.to_flat` describes it."""
+
+import json
+from typing import Any
+
+import networkx
+
+from reldn_d2.utils.json_files import parse_json
+
+from ..graph import SceneGraph
+from ..networkx_graph import from_networkx, to_flat
+from .format import GraphFormat, damage_named
+
+
+class Cytoscape(GraphFormat):
+    """One graph as Cytoscape JSON."""
+
+    ending = ".cyjs"
+
+    def encode(self, graph: SceneGraph) -> bytes:
+        """The graph as JSON."""
+        flat = to_flat(graph, any_text=True)
+        data = networkx.cytoscape_data(flat)
+        # networkx writes a list of pairs, which Cytoscape does not read, and another name for an empty one.
+        data["data"] = dict(flat.graph)
+        for node in data["elements"]["nodes"]:
+            node["data"]["name"] = flat.nodes[node["data"]["value"]]["name"]
+        for edge in data["elements"]["edges"]:
+            edge["data"]["id"] = f"e{edge['data']['key']}"
+        return (json.dumps(data, indent=1) + "\n").encode()
+
+    def decode(self, content: bytes, source: str) -> SceneGraph:
+        """The graph, checked. Data of other programs are left out."""
+        data = parse_json(content, source)
+        with damage_named(source, "Cytoscape JSON"):
+            found = _graph(data)
+        return from_networkx(found, source)
+
+
+def _graph(data: Any) -> networkx.MultiDiGraph:
+    """The graph. networkx itself reads no file of Cytoscape, which numbers the nodes anew."""
+    found = networkx.MultiDiGraph()
+    found.graph.update(data["data"])
+    for node in data["elements"]["nodes"]:
+        found.add_node(str(node["data"]["id"]))
+        found.nodes[str(node["data"]["id"])].update(node["data"])
+    for edge in data["elements"].get("edges", []):
+        ends = str(edge["data"]["source"]), str(edge["data"]["target"])
+        key = found.add_edge(*ends)
+        found.edges[*ends, key].update(edge["data"])
+    return found

@@ -1,0 +1,194 @@
+"""Scene graphs as graphs of networkx, and back.
+
+There are two forms. `to_networkx` is for work in Python: numbers name the entities, and a box is a list. The
+flat form is for files of graph programs: texts name the entities, every value is a number or a text, and what
+a graph does not say is left out.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import networkx
+
+from .checking import checked_graph
+from .graph import FORMAT_VERSION, SceneGraph
+
+_CORNERS = ("x0", "y0", "x1", "y1")
+# What neither XML 1.0 nor DOT holds, and the carriage return, which readers of XML turn into a line feed.
+_UNSTORABLE = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def to_networkx(graph: SceneGraph) -> networkx.MultiDiGraph:
+    """A scene graph with entities as nodes 0, 1, ... and relationships as edges.
+
+    A node has "name", "score" and "box". An edge has "predicate", "score", "predicate_score" if the graph
+    says it, and "rank", its place in the list of relationships, from 1. Its key is the predicate; where a
+    pair has the same predicate again, the key is (predicate, 2), (predicate, 3) and so on. The graph has
+    "version", "file_name", "width" and "height".
+
+    Example:
+        >>> from reldn_d2.scene_graphs import build_scene_graph, from_networkx, to_networkx
+        >>> image = {"file_name": "kitchen.jpg", "width": 80, "height": 90}
+        >>> boxes = [[0, 0, 50, 90], [40, 30, 50, 40]]
+        >>> graph = build_scene_graph(image, ["person", "cup"], boxes, [(0, 1, "holds")])
+        >>> made = to_networkx(graph)
+        >>> made.nodes[1]["name"], list(made.edges(keys=True))
+        ('cup', [(0, 1, 'holds')])
+        >>> from_networkx(made) == graph
+        True
+    """
+    made = _empty(graph)
+    for entity in graph["entities"]:
+        made.add_node(entity["id"], name=entity["class"], score=entity["score"], box=entity["box"])
+    seen: dict[tuple[int, int, str], int] = {}
+    for rank, edge in enumerate(graph["relationships"], start=1):
+        triplet = edge["subject"], edge["object"], edge["predicate"]
+        seen[triplet] = seen.get(triplet, 0) + 1
+        key = edge["predicate"] if seen[triplet] == 1 else (edge["predicate"], seen[triplet])
+        made.add_edge(
+            *(edge["subject"], edge["object"], key),
+            **{name: edge[name] for name in ("predicate", "score", "predicate_score") if name in edge},
+            rank=rank,
+        )
+    return made
+
+
+def from_networkx(graph: networkx.DiGraph, source: str = "the networkx graph") -> SceneGraph:
+    """The scene graph of a directed graph with the attributes of `to_networkx` or `to_flat`.
+
+    Nodes that are called 0 to n - 1 (as numbers or texts) keep their number; others are numbered in the order
+    of the graph. Relationships are sorted by "rank" if all edges have it. A missing "score" is null. What
+    lacks "name" or "predicate" is called by its "label". Other attributes are left out.
+
+    Args:
+        graph: a DiGraph or MultiDiGraph.
+        source: what it is, for messages.
+
+    Raises:
+        ValueError: the graph is undirected, or it, a node or an edge lacks an attribute or has an impossible
+            one. The message names them.
+    """
+    if not graph.is_directed():
+        raise ValueError(
+            f"{source} is undirected, and a relationship has a subject and an object: use a DiGraph"
+        )
+    nodes = list(graph.nodes)
+    numbers = {str(number): number for number in range(len(nodes))}
+    if {str(node) for node in nodes} == set(numbers):
+        nodes.sort(key=lambda node: numbers[str(node)])
+    position = {node: number for number, node in enumerate(nodes)}
+    entities = []
+    for node in nodes:
+        values, place = graph.nodes[node], f"{source}: node {node!r}"
+        entities.append(
+            {
+                "id": position[node],
+                "class": _name(values, "name", place),
+                "score": values.get("score"),
+                "box": _box(values, place),
+            }
+        )
+    edges = list(graph.edges(data=True))
+    if all(type(values.get("rank")) in (int, float) for *_, values in edges):
+        edges.sort(key=lambda edge: edge[2]["rank"])
+    relationships = []
+    for subject, target, values in edges:
+        place = f"{source}: edge {subject!r} -> {target!r}"
+        record = {
+            "subject": position[subject],
+            "object": position[target],
+            "predicate": _name(values, "predicate", place),
+            "score": values.get("score"),
+        }
+        if values.get("predicate_score") is not None:
+            record["predicate_score"] = values["predicate_score"]
+        relationships.append(record)
+    image = {"file_name": _taken(graph.graph, "file_name", source)}
+    return checked_graph(
+        {
+            "version": graph.graph.get("version", FORMAT_VERSION),
+            "image": image | {key: _whole(_taken(graph.graph, key, source)) for key in ("width", "height")},
+            "entities": entities,
+            "relationships": relationships,
+        },
+        source,
+    )
+
+
+def to_flat(graph: SceneGraph, *, any_text: bool = False) -> networkx.MultiDiGraph:
+    """A graph whose attributes are numbers and texts, which files of graph programs can hold.
+
+    Nodes are called "0", "1", ... and have "label" (which programs show) and "name", both the class, "x0",
+    "y0", "x1", "y1" and, if it is known, "score". Edges have "label" and "predicate", both the predicate, and
+    are otherwise those of `to_networkx`. Their keys are 0, 1, ...
+
+    Args:
+        graph: the graph.
+        any_text: whether the file can hold every character.
+
+    Raises:
+        ValueError: a text holds a character that XML and DOT can't hold, and `any_text` is False.
+    """
+    made = _empty(graph)
+    if not any_text:
+        _check_texts(graph)
+    for entity in graph["entities"]:
+        name = entity["class"]
+        box = dict(zip(_CORNERS, map(float, entity["box"]), strict=True))
+        made.add_node(str(entity["id"]), label=name, name=name, **_known(score=entity["score"]), **box)
+    for number, edge in enumerate(graph["relationships"]):
+        name = edge["predicate"]
+        scores = _known(score=edge["score"], predicate_score=edge.get("predicate_score"))
+        ends = str(edge["subject"]), str(edge["object"])
+        made.add_edge(*ends, key=number, label=name, predicate=name, **scores, rank=number + 1)
+    return made
+
+
+def _empty(graph: SceneGraph) -> networkx.MultiDiGraph:
+    image = graph["image"]
+    return networkx.MultiDiGraph(
+        version=graph["version"],
+        file_name=image["file_name"],
+        width=image["width"],
+        height=image["height"],
+    )
+
+
+def _check_texts(graph: SceneGraph) -> None:
+    classes = (entity["class"] for entity in graph["entities"])
+    predicates = (relationship["predicate"] for relationship in graph["relationships"])
+    for text in (graph["image"]["file_name"], *classes, *predicates):
+        found = _UNSTORABLE.search(text)
+        if found:
+            raise ValueError(
+                f"the text {text[:80]!r} holds {found[0]!r}, which no file of this format can hold: use json"
+            )
+
+
+def _known(**values: float | None) -> dict[str, float]:
+    return {key: float(value) for key, value in values.items() if value is not None}
+
+
+def _name(values: Mapping[str, Any], key: str, place: str) -> Any:
+    return values["label"] if key not in values and "label" in values else _taken(values, key, place)
+
+
+def _box(values: Mapping[str, Any], place: str) -> list[Any]:
+    if any(corner in values for corner in _CORNERS):
+        return [_taken(values, corner, place) for corner in _CORNERS]
+    box = _taken(values, "box", place)
+    return list(box) if isinstance(box, tuple) else box
+
+
+def _whole(value: Any) -> Any:
+    # Some programs have no integers.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _taken(values: Mapping[str, Any], key: str, place: str) -> Any:
+    if key not in values:
+        raise ValueError(
+            f"{place} has no attribute {key!r}, only {', '.join(map(repr, values)) or 'none'}: add it"
+        )
+    return values[key]
