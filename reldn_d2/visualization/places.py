@@ -123,11 +123,14 @@ class Places:
         """(c,) whether a label may lie there."""
         low, high = candidates[:, :2], candidates[:, 2:]
         free = (high <= self._size).all(axis=1)
+        free &= (self._shares(low, high) <= MOST_COVERED).all(axis=1)
         free &= ~_touch(*_grown(candidates, self._unit), *_grown(self._taken, 0)).any(axis=1)
         mine = -1 if pair is None else list(self.curves).index(pair)
         lines = self._lines[self._owners != mine]
-        free &= ~_touch(*_grown(candidates, 3.2 * self._unit), lines[:, :2], lines[:, 2:]).any(axis=1)
-        free &= (self._shares(low, high) <= MOST_COVERED).all(axis=1)
+        # Only what is left is compared with the lines, which are many.
+        left = np.flatnonzero(free)
+        low, high = _grown(candidates[left], 3.2 * self._unit)
+        free[left] = ~_touch(low, high, lines[:, :2], lines[:, 2:]).any(axis=1)
         return np.asarray(free, dtype=np.bool_)
 
     def _shares(self, low: Array, high: Array) -> Array:
