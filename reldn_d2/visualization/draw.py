@@ -154,14 +154,16 @@ def side_by_side(images: Sequence[Image], titles: Sequence[str]) -> Image:
     """
     if not images or len(images) != len(titles):
         raise ValueError(f"{len(images)} images and {len(titles)} titles; give one title for each image")
-    height = max(image.shape[0] for image in images)
-    if len({image.shape[1] for image in images}) > 1:
+    height = side = max(image.shape[0] for image in images)
+    if len({image.shape[1] for image in images}) == 1:
+        side = images[0].shape[1]
+    else:
         sizes = [(max(round(x.shape[1] * height / x.shape[0]), 1), height) for x in images]
         images = [
             np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
             for image, size in zip(images, sizes, strict=True)
         ]
-    gap, bar = height // 48, height // 14
+    gap, bar = side // 48, side // 14
     widths = [image.shape[1] for image in images]
     canvas = np.full((height + bar, sum(widths) + gap * (len(images) - 1), 3), 255, dtype=np.uint8)
     titles = [short(title) for title in titles]

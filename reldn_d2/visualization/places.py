@@ -122,7 +122,7 @@ class Places:
     def _free(self, candidates: Array, pair: tuple[int, int] | None) -> Marks:
         """(c,) whether a label may lie there."""
         low, high = candidates[:, :2], candidates[:, 2:]
-        free = (high <= self._size).all(axis=1)
+        free: Marks = np.asarray((high <= self._size).all(axis=1), dtype=np.bool_)
         free &= (self._shares(low, high) <= MOST_COVERED).all(axis=1)
         free &= ~_touch(*_grown(candidates, self._unit), *_grown(self._taken, 0)).any(axis=1)
         mine = -1 if pair is None else list(self.curves).index(pair)
@@ -131,7 +131,7 @@ class Places:
         left = np.flatnonzero(free)
         low, high = _grown(candidates[left], 3.2 * self._unit)
         free[left] = ~_touch(low, high, lines[:, :2], lines[:, 2:]).any(axis=1)
-        return np.asarray(free, dtype=np.bool_)
+        return free
 
     def _shares(self, low: Array, high: Array) -> Array:
         """(c, n) share of each box that candidates cover."""
