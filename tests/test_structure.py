@@ -88,8 +88,10 @@ LAYERS: dict[str, list[set[str]]] = {
         {"formats"},
     ],
     "visualization": [
-        {"images", "svg", "layout", "labels"},
-        {"sheet"},
+        {"fonts", "images", "svg", "layout", "labels"},
+        {"places", "sheet"},
+        {"panel"},
+        {"edges"},
         {"draw", "graph_svg", "plots", "feature_maps", "report"},
     ],
     "engine": [

@@ -257,7 +257,8 @@ class _Images:
             outcome.prediction.clipped_boxes,
         )
         try:
-            self.record.add(Result(image.path, name, graph, args.top_k), finished)
+            result = Result(image.path, name, graph, args.top_k, args.score_threshold)
+            self.record.add(result, finished)
         except ResultError as error:
             self._fail(image, error.error)
 

@@ -1,6 +1,5 @@
 """Pictures of the demo: what the models choose in confusable cases, whole scene graphs, feature maps."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from reldn_d2.data.synthetic import PREDICATE_CLASSES, THING_CLASSES
 from reldn_d2.scene_graphs.graph import RelationshipRecord
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.visualization import (
-    SceneGraph,
     draw_scene_graph,
     feature_map_overlay,
     ground_truth_to_dict,
@@ -38,25 +36,6 @@ _TEXT_SCALE = 1.6
 _SCENES_WIDTH = 1500
 
 
-def numbered(graph: SceneGraph) -> SceneGraph:
-    """The graph with a number in the name of each entity whose class occurs more than once.
-
-    A drawing numbers the entities that it shows. With names of the whole graph, an entity has the same name
-    in every drawing.
-    """
-    total, seen = Counter(entity["class"] for entity in graph["entities"]), Counter[str]()
-    entities = []
-    for entity in graph["entities"]:
-        name, record = entity["class"], entity.copy()
-        seen[name] += 1
-        if total[name] > 1:
-            record["class"] = f"{name} {seen[name]}"
-        entities.append(record)
-    named = graph.copy()
-    named["entities"] = entities
-    return named
-
-
 def case_pictures(scene: Scene, kind: str) -> list[tuple[Image, str]]:
     """A scene with the annotated relationships of its cases, and with the triplet that each model chooses.
 
@@ -68,7 +47,7 @@ def case_pictures(scene: Scene, kind: str) -> list[tuple[Image, str]]:
         (picture, title): ground truth, L0 and all losses.
     """
     image = read_image(scene.dataset_dict["file_name"], "RGB")
-    truth = numbered(ground_truth_to_dict(scene.dataset_dict, THING_CLASSES, PREDICATE_CLASSES))
+    truth = ground_truth_to_dict(scene.dataset_dict, THING_CLASSES, PREDICATE_CLASSES)
     cases = scene.of_kind(kind)
     # All candidates are shown, also those that nobody chooses.
     shown = sorted({end for case in cases for triplet in (case.relation, *case.wrong) for end in triplet[:2]})
@@ -115,7 +94,7 @@ def write_scenes(scenes: Sequence[Scene], path: Path) -> None:
 def graph_pictures(models: Mapping[str, Any], scene: Scene) -> list[tuple[Svg, str]]:
     """The whole scene graph as node-link drawing: ground truth, and the best predictions of each model."""
     vocabulary = (THING_CLASSES, PREDICATE_CLASSES)
-    truth = numbered(ground_truth_to_dict(scene.dataset_dict, *vocabulary))
+    truth = ground_truth_to_dict(scene.dataset_dict, *vocabulary)
     annotated = {(r["subject"], r["object"], r["predicate"]) for r in truth["relationships"]}
     pictures = [(scene_graph_svg(truth), GROUND_TRUTH)]
     inputs = _inputs(scene)
@@ -123,7 +102,7 @@ def graph_pictures(models: Mapping[str, Any], scene: Scene) -> list[tuple[Svg, s
         found = scene_graph_to_dict(model([inputs])[0], *vocabulary, top_k=max(len(annotated), 1))
         right = [(r["subject"], r["object"], r["predicate"]) in annotated for r in found["relationships"]]
         title = f"{name}: {sum(right)} of {len(annotated)} right"
-        pictures.append((scene_graph_svg(numbered(found), correct=right), title))
+        pictures.append((scene_graph_svg(found, correct=right, scores=False), title))
     return pictures
 
 

@@ -22,7 +22,8 @@ def draw_predictions(cfg: CfgNode, dataset_name: str, folder: Path, number: int 
     """Draws some images of a data set. As many predictions are drawn as relationships are annotated.
 
     The images are those at even distances in the data set, images without relationships left out. So the
-    choice does not depend on the predictions.
+    choice does not depend on the predictions. Predicted entities have the names of the annotated ones that
+    they match.
 
     Args:
         cfg: config of RelDN with weights.
@@ -42,7 +43,10 @@ def draw_predictions(cfg: CfgNode, dataset_name: str, folder: Path, number: int 
         truth = ground_truth_to_dict(image, *classes)
         shown = len({(x["subject"], x["object"], x["predicate"]) for x in truth["relationships"]})
         found = predictor(bgr).to_dict(top_k=min(shown, 100))
-        drawn = [draw_scene_graph(rgb, graph, top_n=shown) for graph in (truth, found)]
+        drawn = [
+            draw_scene_graph(rgb, truth, top_n=shown),
+            draw_scene_graph(rgb, found, top_n=shown, beside=truth),
+        ]
         name = short_file_name(f"{row:02d}_{Path(image['file_name']).stem}")
         paths.append(folder / f"{name}.png")
         write_png(side_by_side(drawn, ["annotated", "predicted"]), paths[-1])

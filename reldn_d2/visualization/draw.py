@@ -1,21 +1,35 @@
 """Draws scene graphs on their images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
-from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
-from matplotlib.path import Path
 
 from reldn_d2.scene_graphs import SceneGraph
 from reldn_d2.utils.plain_text import short
 
+from .edges import draw_edges, draw_label
 from .images import Image, check_image
-from .labels import Edge, edge_text, edges_to_draw, entities_of, entity_colours, entity_names
-from .layout import Array, arc, best_place, corner_candidates, curve_candidates, keep_inside, spread_points
-from .sheet import INK, Sheet
+from .labels import (
+    INK,
+    Edge,
+    Entities,
+    Looks,
+    edges_to_draw,
+    entities_above,
+    entities_of,
+    entity_looks,
+    name_text,
+    nothing,
+    text_colour,
+)
+from .layout import Array, arc, corner_candidates, head_corners, spread_points
+from .panel import Panel, Style
+from .places import Places
+from .sheet import HEAD, Sheet
 
-_FILL = {None: (0.06, 0.08, 0.1, 0.88), True: (0.05, 0.45, 0.2, 0.94), False: (0.7, 0.12, 0.12, 0.94)}
+# Radius of the dot where arrows meet a box, in units.
+_DOT = 6
 
 
 def upscale_small(image: Image, min_side: int) -> Image:
@@ -37,27 +51,47 @@ def draw_scene_graph(
     also: Sequence[int] = (),
     min_side: int = 800,
     text_scale: float = 1.0,
+    score_threshold: float = 0.0,
+    entity_threshold: float = 0.0,
+    entities: Entities = "related",
+    scores: bool = True,
+    beside: SceneGraph | None = None,
 ) -> Image:
     """Draw the best relationships of a graph: boxes, and an arrow from each subject to its object.
 
-    Entities without a drawn relationship are left out, except those in `also`. Several predicates of a pair
-    share one arrow.
+    Several predicates of a pair share one arrow. Labels lie neither on each other nor on arrows, and cover
+    at most 15 % of the box of any drawn entity. Names and triplets that find no such place are listed below
+    the image, and have a number in it if there is room. Without any relationship to draw, entities are
+    drawn, and a line below says so.
+
+    Names and colours depend on the whole graph: an entity looks the same whatever else is drawn.
 
     Args:
         image: (H, W, 3) uint8 RGB, the graph's image in any size.
         graph: scene graph, with boxes in pixels of `graph["image"]`.
         top_n: draw the first `top_n` relationships; repeated ones count once.
-        correct: a flag for every relationship of the graph; right ones are drawn green, wrong ones red.
+        correct: a flag for every relationship of the graph; right ones are drawn green with a tick, wrong
+            ones red with a cross.
         also: ids of entities that are drawn even without a relationship.
         min_side: length in pixels to which the longer side of a smaller image is enlarged, so that the text
             is legible.
         text_scale: factor of the text size, above 1 for a picture that will be shown small.
+        score_threshold: lowest score of a relationship, in [0, 1]. Also entities without a relationship need
+            it. What has no score, as in ground truth, is always drawn.
+        entity_threshold: lowest score of an entity, in [0, 1].
+        entities: "related" draws entities of drawn relationships, and all if there is no relationship to
+            draw and `also` names none; "all" draws all.
+        scores: write scores beside names and predicates.
+        beside: ground truth that is shown beside this drawing: entities of the same class whose boxes
+            overlap (IoU of 0.5 or more) take its names and colours, and others get different names.
 
     Returns:
-        (H', W', 3) uint8 RGB.
+        (H', W', 3) uint8 RGB. The image, enlarged by `min_side`, is at the top left. A list makes the
+        picture higher, and wider if it is narrower than a line.
 
     Raises:
-        ValueError: the image is not (H, W, 3) uint8, or `correct` has the wrong length.
+        ValueError: the image is not (H, W, 3) uint8, `correct` has the wrong length, or a threshold is not
+            in [0, 1].
 
     Example:
         A grey photo, drawn at twice its size:
@@ -73,29 +107,40 @@ def draw_scene_graph(
         ((180, 160, 3), True)
     """
     check_image(image)
-    edges = edges_to_draw(graph, top_n, correct)
-    entities = sorted({*entities_of(edges), *also})
+    edges = edges_to_draw(
+        graph, top_n, correct, score_threshold=score_threshold, entity_threshold=entity_threshold
+    )
+    shown = {*entities_of(edges), *also}
+    if entities == "all" or not shown:
+        # The score of a relationship is never above those of its entities.
+        shown |= set(entities_above(graph, max(score_threshold, entity_threshold)))
+    panel = Panel()
+    if not edges:
+        panel.note(nothing("relationship", score_threshold))
+    if not shown:
+        panel.note(nothing("entity", max(score_threshold, entity_threshold)))
     image = upscale_small(image, min_side)
-    if not entities:
-        return image.copy()
-    height, width = image.shape[:2]
-    sheet = Sheet(width, height, text_scale)
-    scale = np.array([width / graph["image"]["width"], height / graph["image"]["height"]] * 2)
-    boxes = np.array([graph["entities"][entity]["box"] for entity in entities], dtype=np.float64) * scale
-    boxes = np.clip(boxes, 0, np.array([width, height] * 2))
-    colours = entity_colours(entities)
-    anchors = dict(zip(entities, _anchors(boxes, sheet.unit), strict=True))
-    names = entity_names(graph, entities)
-    taken = _draw_entities(sheet, dict(zip(entities, boxes, strict=True)), names, colours, anchors)
-    curves = {
-        (e.subject, e.object): arc(anchors[e.subject], anchors[e.object], 0.12, 8 * sheet.unit) for e in edges
+    looks = entity_looks(graph, beside)
+    names = {
+        entity: name_text(looks.names[entity], graph["entities"][entity]["score"] if scores else None)
+        for entity in sorted(shown)
     }
-    draw_edges(sheet, edges, curves, colours, taken)
-    return sheet.over(image)
+    height, width = image.shape[:2]
+    sheet = Sheet(width, height, text_scale, [*names.values(), *(edge.predicate for edge in edges)])
+    _draw(sheet, _boxes(graph, names, width, height), names, edges, looks, panel, scores)
+    panel.draw(sheet)
+    canvas = image
+    if sheet.height > height:
+        canvas = np.full((sheet.height, sheet.width, 3), 255, dtype=np.uint8)
+        canvas[:height, :width] = image
+    return sheet.over(canvas)
 
 
 def side_by_side(images: Sequence[Image], titles: Sequence[str]) -> Image:
-    """Put pictures in a row, scaled to the height of the highest, each under its title.
+    """Put pictures in a row, each under its title.
+
+    Pictures of one width, such as drawings of one photo with lists of different lengths, keep their size.
+    Others are scaled to the height of the highest.
 
     Args:
         images: (H, W, 3) uint8 RGB arrays.
@@ -109,24 +154,86 @@ def side_by_side(images: Sequence[Image], titles: Sequence[str]) -> Image:
     """
     if not images or len(images) != len(titles):
         raise ValueError(f"{len(images)} images and {len(titles)} titles; give one title for each image")
-    height = max(image.shape[0] for image in images)
-    gap, bar = height // 48, height // 14
-    resized = []
-    for image in images:
-        size = (max(round(image.shape[1] * height / image.shape[0]), 1), height)
-        resized.append(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC))
-    widths = [image.shape[1] for image in resized]
+    height = side = max(image.shape[0] for image in images)
+    if len({image.shape[1] for image in images}) == 1:
+        side = images[0].shape[1]
+    else:
+        sizes = [(max(round(x.shape[1] * height / x.shape[0]), 1), height) for x in images]
+        images = [
+            np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+            for image, size in zip(images, sizes, strict=True)
+        ]
+    gap, bar = side // 48, side // 14
+    widths = [image.shape[1] for image in images]
     canvas = np.full((height + bar, sum(widths) + gap * (len(images) - 1), 3), 255, dtype=np.uint8)
-    sheet = Sheet(canvas.shape[1], canvas.shape[0])
+    titles = [short(title) for title in titles]
+    sheet = Sheet(canvas.shape[1], canvas.shape[0], texts=titles)
+    sheet.font.set_size(0.5 * bar)
     left = 0
-    for picture, width, title in zip(resized, widths, titles, strict=True):
-        canvas[bar:, left : left + width] = picture
-        sheet.axes.text(
-            left + width / 2, bar / 2, short(title), ha="center", va="center", size=0.5 * bar, color=INK,
-            weight="bold", parse_math=False,
-        )  # fmt: skip
+    for picture, width, title in zip(images, widths, titles, strict=True):
+        canvas[bar : bar + len(picture), left : left + width] = picture
+        sheet.text((left + width / 2, bar / 2), title, INK, align="center")
         left += width + gap
     return sheet.over(canvas)
+
+
+def _boxes(graph: SceneGraph, shown: Iterable[int], width: int, height: int) -> dict[int, Array]:
+    """Boxes (4,) of entities in pixels of the drawing, inside it."""
+    size = np.array([width, height] * 2, dtype=np.float64)
+    scale = size / np.array([graph["image"]["width"], graph["image"]["height"]] * 2)
+    return {
+        entity: np.clip(np.array(graph["entities"][entity]["box"], dtype=np.float64) * scale, 0, size)
+        for entity in shown
+    }
+
+
+def _draw(
+    sheet: Sheet,
+    boxes: dict[int, Array],
+    names: dict[int, str],
+    edges: Sequence[Edge],
+    looks: Looks,
+    panel: Panel,
+    scores: bool,
+) -> None:
+    """Draw entities and relationships.
+
+    Args:
+        sheet: the sheet to draw on.
+        boxes: boxes (4,) of the drawn entities, by id.
+        names: texts of their labels.
+        edges: relationships to draw.
+        looks: names and colours of all entities.
+        panel: takes what finds no place.
+        scores: write scores beside predicates.
+    """
+    unit = sheet.unit
+    outlines = np.array(list(boxes.values())).reshape(-1, 4)
+    anchors = dict(zip(boxes, _anchors(outlines, unit), strict=True))
+    curves = {
+        (s, o): arc(anchors[s], anchors[o], 0.12, 8 * unit, samples=97) for s, o in (x.pair for x in edges)
+    }
+    ends = entities_of(edges)
+    dots = [np.concatenate([anchors[x] - _DOT * unit, anchors[x] + _DOT * unit]) for x in ends]
+    heads = [head_corners(curve, HEAD * unit) for curve in curves.values()]
+    dots += [np.concatenate([x.min(axis=0) - 2 * unit, x.max(axis=0) + 2 * unit]) for x in heads]
+    none = np.zeros((0, 4))
+    places = Places(sheet.width, sheet.height, outlines, np.array(dots).reshape(-1, 4), none, curves, unit)
+    for entity, box in boxes.items():
+        sheet.outline(box, looks.colours[entity])
+    for entity in ends:
+        sheet.dot(anchors[entity], _DOT * unit, looks.colours[entity])
+    # Small boxes first: they have the fewest places.
+    for entity in sorted(boxes, key=lambda entity: float((boxes[entity][2:] - boxes[entity][:2]).prod())):
+        box, colour, text = boxes[entity], looks.colours[entity], names[entity]
+        style = Style(colour, text_colour(colour), INK)
+        place = places.of_box(box, corner_candidates(box, *sheet.label_size(text)))
+        if place is None:
+            text = panel.add(text, style)
+            place = places.of_box(box, corner_candidates(box, *sheet.label_size(text)))
+        if place is not None:
+            draw_label(sheet, place, text, style, colour)
+    draw_edges(sheet, places, edges, looks, panel, scores=scores)
 
 
 def _anchors(boxes: Array, unit: float) -> Array:
@@ -134,67 +241,3 @@ def _anchors(boxes: Array, unit: float) -> Array:
     margin = np.minimum(14 * unit, (boxes[:, 2:] - boxes[:, :2]) / 2)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     return spread_points(centres, boxes[:, :2] + margin, boxes[:, 2:] - margin, 130 * unit)
-
-
-def _draw_entities(
-    sheet: Sheet,
-    boxes: dict[int, Array],
-    names: dict[int, str],
-    colours: dict[int, str],
-    anchors: dict[int, Array],
-) -> list[Array]:
-    """Draw boxes and class labels, and return the places that are now taken, as boxes (4,)."""
-    unit = sheet.unit
-    radius = 6 * unit
-    taken = [np.concatenate([anchor - radius, anchor + radius]) for anchor in anchors.values()]
-    for entity, box in boxes.items():
-        x0, y0, x1, y1 = box
-        outline = Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=colours[entity], lw=3 * unit)
-        sheet.add(outline, halo=1.5)
-        dot = Circle(tuple(anchors[entity]), radius, fc=colours[entity], ec=INK, lw=1.5 * unit)
-        sheet.add(dot, order=4)
-        size = sheet.label_size(names[entity])
-        places = keep_inside(corner_candidates(box, *size), sheet.width, sheet.height)
-        place = best_place(places, taken)
-        taken.append(place)
-        sheet.label(place, names[entity], colours[entity], INK, INK)
-    return taken
-
-
-def draw_edges(
-    sheet: Sheet,
-    edges: Sequence[Edge],
-    curves: Mapping[tuple[int, int], Array],
-    colours: Mapping[int, str],
-    taken: Sequence[Array],
-) -> None:
-    """Draw one arrow for each pair and a label for each predicate.
-
-    Args:
-        sheet: the sheet to draw on.
-        edges: relationships to draw.
-        curves: (subject, object) -> (n, 2) points of the arrow, from the subject to the object.
-        colours: colour of each entity; an arrow has the colour of its subject.
-        taken: boxes (4,) XYXY that labels should not cover.
-    """
-    unit = sheet.unit
-    for (subject, _), curve in curves.items():
-        arrow = FancyArrowPatch(
-            path=Path(curve), arrowstyle="-|>", mutation_scale=22 * unit, fc=colours[subject],
-            ec=colours[subject], lw=3 * unit, joinstyle="miter",
-        )  # fmt: skip
-        sheet.add(arrow, halo=1.5, order=3)
-    taken = list(taken)
-    half_width = 4 * unit
-    lines = {
-        pair: np.concatenate([curve - half_width, curve + half_width], axis=1)
-        for pair, curve in curves.items()
-    }
-    for edge in edges:
-        text, pair = edge_text(edge), (edge.subject, edge.object)
-        places = curve_candidates(curves[pair], *sheet.label_size(text))
-        # A label on another arrow could be taken for that arrow's.
-        others = [box for other, boxes in lines.items() if other != pair for box in boxes]
-        place = best_place(keep_inside(places, sheet.width, sheet.height), [*taken, *others])
-        taken.append(place)
-        sheet.label(place, text, _FILL[edge.correct], "white", colours[edge.subject])

@@ -1,7 +1,5 @@
 """The geometry of drawings: places of points, arrows and labels, in pixels; y points down. Boxes are XYXY."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -59,6 +57,45 @@ def arc(start: Array, end: Array, bend: float, gap: float, samples: int = 33) ->
     return np.asarray((1 - t) ** 2 * start + 2 * t * (1 - t) * middle + t**2 * end)
 
 
+def head_corners(curve: Array, length: float) -> Array:
+    """The corners (3, 2) of an arrow's head: its tip, which is the end of the curve (n, 2), and its base."""
+    tip = curve[-1]
+    behind = curve[np.hypot(*(tip - curve).T) >= 0.6 * length]
+    direction = tip - (behind[-1] if len(behind) else curve[0])
+    direction = direction / max(float(np.hypot(*direction)), 1e-9) * length
+    across = 0.45 * np.array([-direction[1], direction[0]])
+    return np.stack([tip, tip - direction + across, tip - direction - across])
+
+
+def push_apart(boxes: Array, width: float, height: float, gap: float, steps: int = 200) -> Array:
+    """Move boxes (n, 4) inside a picture until they are `gap` apart, as far as there is room.
+
+    Args:
+        boxes: boxes, in the picture.
+        width, height: size of the picture.
+        gap: wanted distance.
+        steps: number of times that all boxes are moved.
+
+    Returns:
+        (n, 4) boxes of the same sizes.
+    """
+    for _ in range(steps):
+        low, high = boxes[:, :2], boxes[:, 2:]
+        shared = np.minimum(high[:, None], high[None]) - np.maximum(low[:, None], low[None]) + gap
+        both = (shared > 0).all(axis=-1) & ~np.eye(len(boxes), dtype=bool)
+        if not both.any():
+            break
+        # A pair moves along the axis on which it is nearly apart; the first box goes left or up on ties.
+        middle = (low + high) / 2
+        away = np.where(middle[:, None] == middle[None], 0.0, np.sign(middle[:, None] - middle[None]))
+        ties = np.sign(np.arange(len(boxes))[:, None] - np.arange(len(boxes)))[..., None]
+        away = np.where(away == 0, ties, away)
+        axis = np.eye(2)[shared.argmin(axis=-1)]
+        move = (0.5 * shared * away * axis * both[..., None]).sum(axis=1)
+        boxes = keep_inside(boxes + np.concatenate([move, move], axis=1), width, height)
+    return boxes
+
+
 def part_outside(curve: Array, box: Array) -> Array:
     """The part of a curve before it enters a box.
 
@@ -85,38 +122,28 @@ def keep_inside(boxes: Array, width: float, height: float) -> Array:
     return np.concatenate([corner, corner + size], axis=1)
 
 
-def best_place(candidates: Array, taken: Sequence[Array]) -> Array:
-    """The candidate box that covers the smallest area of the taken boxes; the earliest one on ties.
-
-    Args:
-        candidates: (k, 4) boxes, in order of preference.
-        taken: boxes (4,) that are already placed.
-
-    Returns:
-        (4,) box.
-    """
-    if not taken:
-        return np.asarray(candidates[0])
-    others = np.stack(taken)
-    top_left = np.maximum(candidates[:, None, :2], others[None, :, :2])
-    bottom_right = np.minimum(candidates[:, None, 2:], others[None, :, 2:])
-    covered = np.clip(bottom_right - top_left, 0, None).prod(axis=-1).sum(axis=1)
-    return np.asarray(candidates[int(covered.argmin())])
-
-
 def corner_candidates(box: Array, width: float, height: float) -> Array:
-    """Places for a (width, height) label at a box: above it and in its corners, then below and beside it.
+    """Places for a (width, height) label at a box: at its edges, outside and inside, then around it.
 
     Returns:
-        (10, 4) boxes, in order of preference.
+        (k, 4) boxes, in order of preference.
     """
     x0, y0, x1, y1 = box
+    middle_x, middle_y = (x0 + x1 - width) / 2, (y0 + y1 - height) / 2
     corners = [
         (x0, y0 - height), (x0, y0), (x1 - width, y0 - height), (x1 - width, y0),
         (x0, y1 - height), (x1 - width, y1 - height), (x0, y1), (x1 - width, y1),
-        (x1, y0), (x0 - width, y0),
+        (x1, y0), (x0 - width, y0), (middle_x, y0 - height), (middle_x, y1),
+        (x1, y1 - height), (x0 - width, y1 - height), (x1, middle_y), (x0 - width, middle_y),
+        (x0 - width, y0 - height), (x1, y0 - height), (x0 - width, y1), (x1, y1),
+        (middle_x, y0), (middle_x, y1 - height), (x0, middle_y), (x1 - width, middle_y),
     ]  # fmt: skip
-    corner = np.array(corners)
+    angle = np.arange(16) * np.pi / 8
+    direction = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    reach = (np.array([x1 - x0, y1 - y0]) + np.array([width, height])) / 2
+    rings = [direction * (reach + far * height) for far in (1, 2, 3.5, 5)]
+    around = np.concatenate(rings) + np.array([middle_x, middle_y])
+    corner = np.concatenate([np.array(corners), around])
     return np.concatenate([corner, corner + np.array([width, height])], axis=1)
 
 
@@ -129,7 +156,13 @@ def curve_candidates(curve: Array, width: float, height: float) -> Array:
     last = len(curve) - 1
     along = np.array([0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74])
     centres = curve[np.rint(along * last).astype(int)]
-    shifts = np.array([0.0, -1.1, 1.1, -2.2, 2.2, -3.3, 3.3])[:, None, None] * np.array([0.0, height])
-    centres = (centres[None] + shifts).reshape(-1, 2)
+    up, side = np.array([0.0, height]), np.array([width, 0.0])
+    shifts = [0 * up]
+    for far in (0.75, 1.1, 1.6, 2.2):
+        shifts += [-far * up, far * up]
+        sideways = (0.15 + 0.35 * far) * side
+        shifts += [sideways - 0.3 * far * up, -sideways - 0.3 * far * up, sideways, -sideways]
+        shifts += [sideways + 0.3 * far * up, -sideways + 0.3 * far * up]
+    centres = (centres[None] + np.array(shifts)[:, None]).reshape(-1, 2)
     half = np.array([width, height]) / 2
     return np.concatenate([centres - half, centres + half], axis=1)

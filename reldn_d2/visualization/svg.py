@@ -8,6 +8,8 @@ from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from .fonts import BASE, without_glyph_warnings
+
 #: A drawing of this package: markup that goes into a page unchanged.
 Svg = NewType("Svg", Markup)
 
@@ -35,7 +37,8 @@ def figure_to_svg(figure: Figure, label: str) -> Svg:
         label: description of the drawing, for readers who do not see it.
     """
     buffer = BytesIO()
-    with rc_context({"svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans"]}):
+    # A browser has fonts of its own for letters that this machine has none for.
+    with rc_context({"svg.fonttype": "none", "font.sans-serif": [BASE]}), without_glyph_warnings():
         figure.savefig(
             buffer,
             format="svg",

@@ -391,7 +391,9 @@ def test_large_pictures_are_drawn_small(registered: list[dict[str, Any]]) -> Non
         Image.new("RGB", size).save(registered[0]["file_name"])
         report = tool.check(NAME, "decode")
         assert not report.has_errors
-        assert draw(report, Sample(0, "", [np.array([0, 1, 0])])).shape == (480, 640, 3)
+        height, width, _ = draw(report, Sample(0, "", [np.array([0, 1, 0])])).shape
+        # The picture is 640 x 480. Below it, two names and a triplet may be listed.
+        assert width == 640 and 480 <= height < 640
 
 
 def test_the_page_and_the_text_say_where_the_data_come_from_and_show_large_numbers_alike(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from reldn_d2.cli.prediction.formats import drawings
 from reldn_d2.cli.prediction.images import InputImage, find_images
 from reldn_d2.data.images import picture_endings, read_image
 from tests.builders.commands import Captured, line_of_refusal
@@ -122,6 +123,22 @@ def test_hidden_and_linked_folders_are_left_out(tmp_path: Path, capsys: Captured
     # A folder that is given is searched, whatever it is.
     assert names(tmp_path / "in" / "link") == ["c.jpg"]
     assert names(tmp_path / "in" / ".git") == ["b.jpg"]
+
+
+def test_a_drawing_knows_the_threshold(
+    predict: PredictCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def draw(picture: np.ndarray, graph: dict[str, Any], **options: object) -> np.ndarray:
+        seen.append((len(graph["entities"]), len(graph["relationships"]), options))
+        return picture
+
+    monkeypatch.setattr(drawings, "draw_scene_graph", draw)
+    write_picture(tmp_path / "in" / "a.png")
+    assert predict("--input", tmp_path / "in", "--format", "drawings", "--score-threshold", "0.9") == 0
+    # No relationship passes, so the drawing shows entities and says which score was asked for.
+    assert seen == [(2, 0, {"top_n": seen[0][2]["top_n"], "score_threshold": 0.9})]
 
 
 def test_drawings_never_become_input(predict: PredictCommand, tmp_path: Path, capsys: Captured) -> None:

@@ -9,8 +9,7 @@ from reldn_d2.data.synthetic import confusable_cases
 from reldn_d2.demo import pictures
 from reldn_d2.demo.cases import Scene
 from reldn_d2.demo.models import BASELINE, FULL
-from reldn_d2.demo.pictures import case_pictures, numbered, write_scenes
-from reldn_d2.visualization import build_scene_graph
+from reldn_d2.demo.pictures import case_pictures, write_scenes
 
 
 @pytest.fixture(scope="module")
@@ -23,16 +22,6 @@ def scenes() -> list[Scene]:
         right = {case.relation: 0.9 for case in cases}
         found.append(Scene(dataset_dict, cases, {BASELINE: base, FULL: base | right}))
     return found
-
-
-def test_entities_are_numbered_in_the_whole_graph() -> None:
-    image = {"file_name": "a.png", "width": 9, "height": 9}
-    boxes = [[0.0, 0.0, 9.0, 9.0]] * 4
-    graph = build_scene_graph(image, ["cup", "person", "cup", "hat"], boxes, [(1, 2, "holds")])
-    named = numbered(graph)
-    assert [entity["class"] for entity in named["entities"]] == ["cup 1", "person", "cup 2", "hat"]
-    assert [entity["class"] for entity in graph["entities"]] == ["cup", "person", "cup", "hat"]
-    assert named["relationships"] == graph["relationships"]
 
 
 def test_pictures_of_a_case_say_what_is_right(scenes: list[Scene], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,9 @@ def recipes(folder: Path, variables: Variables) -> None:
     graphs = [json.loads(line) for line in (folder / "graphs" / "graphs.jsonl").read_text().splitlines()]
     assert {graph["image"]["file_name"] for graph in graphs} == {"one.png", "two.png", "more/b.png"}
     assert "person,holds,cup" in (folder / "graphs" / "triplets.csv").read_text()
-    assert_files(folder, "drawing.png", "my-model/SHA256SUMS")
+    assert_files(folder, "drawing.png", "best.png", "my-model/SHA256SUMS")
+    drawn = [variables[name] for name in ("drawing", "everything", "nothing")]
+    assert len({picture.tobytes() for picture in drawn}) == 3
     with_boxes = json.loads((folder / "with_boxes" / "scene.json").read_text())
     assert [entity["class"] for entity in with_boxes["entities"]] == ["person", "cup"]
     assert with_boxes["relationships"][0]["predicate"] == "holds"

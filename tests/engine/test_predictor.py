@@ -28,6 +28,7 @@ from reldn_d2.engine import (
     evaluate,
     load_config,
 )
+from reldn_d2.engine.prediction import result
 from reldn_d2.engine.prediction.pictures import to_picture
 from reldn_d2.evaluation import load_predictions
 from reldn_d2.model_zoo import zoo_entry
@@ -692,6 +693,25 @@ def test_drawings(predictor: RelationPredictor, photo: np.ndarray, tmp_path: Pat
     ]
     assert all(np.array_equal(drawing, drawings[0]) for drawing in drawings[1:])
     assert drawings[0].shape == (480, 800, 3)
+
+
+def test_thresholds_of_a_drawing(
+    predictor: RelationPredictor, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, seen = predictor(photo), []
+
+    def draw(image: np.ndarray, graph: dict[str, Any], **options: object) -> np.ndarray:
+        seen.append((len(graph["entities"]), len(graph["relationships"]), options))
+        return image
+
+    monkeypatch.setattr(result, "draw_scene_graph", draw)
+    found.draw()
+    found.draw(3, score_threshold=0.4, entity_threshold=0.5, entities="all", scores=False)
+    # The drawing gets the whole graph, so that names do not depend on what is shown.
+    assert [seen[0][:2], seen[1][:2]] == [(len(found.entities), len(found.relationships))] * 2
+    usual = {"top_n": 10, "score_threshold": 0.1, "entity_threshold": 0.0}
+    assert seen[0][2] == {**usual, "entities": "related", "scores": True}
+    assert list(seen[1][2].values()) == [3, 0.4, 0.5, "all", False]
 
 
 def test_a_picture_that_has_changed_is_not_drawn_on(

@@ -13,12 +13,12 @@ def texts_of(markup: str) -> list[str]:
     return [node.text or "" for node in ElementTree.fromstring(markup).iter(f"{SVG}text")]
 
 
-def paths_of(markup: str, style: str) -> list[np.ndarray]:
-    """(n, 2) corners of each opaque path that has this property in its style, in drawing order."""
+def paths_of(markup: str, *style: str) -> list[np.ndarray]:
+    """(n, 2) corners of each opaque path that has these properties in its style, in drawing order."""
     paths = []
     for path in ElementTree.fromstring(markup).iter(f"{SVG}path"):
         properties = path.attrib.get("style", "").split("; ")
-        if style in properties and "opacity: 0.55" not in properties:
+        if {*style} <= {*properties} and "opacity: 0.55" not in properties:
             numbers = re.findall(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", path.attrib["d"])
             paths.append(np.array(numbers, dtype=float).reshape(-1, 2))
     return paths

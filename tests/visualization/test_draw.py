@@ -7,9 +7,13 @@ from matplotlib.colors import to_rgb
 
 from reldn_d2.scene_graphs import SceneGraph
 from reldn_d2.visualization.draw import draw_scene_graph, side_by_side
-from reldn_d2.visualization.labels import PALETTE, edges_to_draw, entity_colours, entity_names
+from reldn_d2.visualization.labels import PALETTE, edges_to_draw
 from reldn_d2.visualization.layout import arc
 from reldn_d2.visualization.sheet import Sheet
+
+from .drawn import Drawn, drawings
+
+__all__ = ["drawings"]
 
 Triplet = tuple[int, int, str]
 
@@ -28,6 +32,15 @@ def graph_of(
     }
 
 
+def scored(graph: SceneGraph, entities: list[float], relationships: list[float]) -> SceneGraph:
+    """The graph with scores."""
+    for entity, score in zip(graph["entities"], entities, strict=True):
+        entity["score"] = score
+    for relationship, score in zip(graph["relationships"], relationships, strict=True):
+        relationship["score"] = score
+    return graph
+
+
 def grey(width: int = 1000, height: int = 500) -> np.ndarray:
     return np.full((height, width, 3), 128, dtype=np.uint8)
 
@@ -39,25 +52,57 @@ def near(image: np.ndarray, colour: str) -> np.ndarray:
     return np.abs(image.astype(int) - np.rint(np.array(to_rgb(colour)) * 255)).max(axis=-1) < 12
 
 
-def test_a_graph_without_relationships_changes_no_pixel_of_a_large_image() -> None:
-    image = np.random.default_rng(0).integers(0, 255, (300, 900, 3), dtype=np.uint8)
-    drawn = draw_scene_graph(image, graph_of([LEFT], []))
-    assert (drawn == image).all() and drawn is not image
+def test_without_relationships_entities_are_drawn_and_a_line_says_so(drawings: list[Drawn]) -> None:
+    graph = scored(graph_of([LEFT, RIGHT], [(0, 1, "sees")]), [0.9, 0.3], [0.25])
+    draw_scene_graph(grey(), graph, score_threshold=0.3)
+    assert drawings[-1].words == [
+        "person 1 0.90",
+        "person 2 0.30",
+        "no relationship with a score of 0.30 or more",
+    ]
+    assert len(drawings[-1].outlines) == 2 and not drawings[-1].heads
+    # Entities without a relationship need the score, too: a triplet's is never above theirs.
+    draw_scene_graph(grey(), graph, score_threshold=0.5)
+    assert drawings[-1].words == ["person 1 0.90", "no relationship with a score of 0.50 or more"]
+    draw_scene_graph(grey(), graph, entity_threshold=0.95)
+    assert drawings[-1].words == ["no relationship", "no entity with a score of 0.95 or more"]
+    draw_scene_graph(grey(), graph_of([], []))
+    assert drawings[-1].words == ["no relationship", "no entity"]
+
+
+def test_thresholds_choose_relationships_and_entities(drawings: list[Drawn]) -> None:
+    triplets = [(0, 1, "sees"), (2, 1, "on"), (0, 2, "has")]
+    boxes = [LEFT, RIGHT, [450.0, 50, 550, 150], [450.0, 350, 550, 450]]
+    graph = scored(graph_of(boxes, triplets), [0.9, 0.8, 0.7, 0.6], [0.5, 0.4, 0.3])
+    draw_scene_graph(grey(), graph, score_threshold=0.4, entity_threshold=0.75)
+    assert drawings[-1].words == ["person 1 0.90", "person 2 0.80", "sees 0.50"]
+    draw_scene_graph(grey(), graph, score_threshold=0.4, entities="all", scores=False)
+    assert sorted(drawings[-1].words) == ["on", "person 1", "person 2", "person 3", "person 4", "sees"]
+    for name in ("score_threshold", "entity_threshold"):
+        with pytest.raises(ValueError, match=f"{name} is 1.5"):
+            draw_scene_graph(grey(), graph, **{name: 1.5})
 
 
 def test_an_entity_without_a_relationship_is_drawn_on_request() -> None:
     graph = graph_of([LEFT, RIGHT], [])
     drawn = draw_scene_graph(grey(), graph, also=[1])
     assert near(drawn, PALETTE[1])[250, 845:855].any()
-    assert (drawn[:, :800] == 128).all()
+    assert (drawn[:500, :800] == 128).all()
     together = draw_scene_graph(grey(), graph_of([LEFT, RIGHT], [(0, 0, "sees")]), also=[1, 0])
     assert near(together, PALETTE[0])[250, 45:55].any() and near(together, PALETTE[1])[250, 845:855].any()
 
 
-def test_a_small_image_is_only_enlarged() -> None:
+def test_the_image_is_at_the_top_left_and_exact_where_nothing_is_drawn() -> None:
     image = np.random.default_rng(0).integers(0, 255, (96, 192, 3), dtype=np.uint8)
-    drawn = draw_scene_graph(image, graph_of([LEFT], []), min_side=768)
-    assert (drawn == cv2.resize(image, (768, 384), interpolation=cv2.INTER_CUBIC)).all()
+    larger = cv2.resize(image, (768, 384), interpolation=cv2.INTER_CUBIC)
+    small = [[0.0, 0, 10, 10]]
+    drawn = draw_scene_graph(image, graph_of(small, [], size=(192, 96)), min_side=768)
+    assert (drawn[100:384, :768] == larger[100:]).all() and not (drawn[:50, :50] == larger[:50, :50]).all()
+    # The panel is white, and holds a text.
+    assert drawn.shape[1] == 768 and (drawn[-3:] == 255).all() and (drawn[384:] < 50).any()
+    apart = [[10.0, 10, 20, 20], [150.0, 70, 160, 80]]
+    alone = draw_scene_graph(image, graph_of(apart, [(0, 1, "sees")], size=(192, 96)), min_side=768)
+    assert alone.shape == (384, 768, 3)
 
 
 def test_the_arrow_runs_from_subject_to_object_in_the_subjects_colour() -> None:
@@ -81,7 +126,7 @@ def test_boxes_are_drawn_at_the_scale_of_the_image() -> None:
 
 @pytest.fixture
 def plates(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, np.ndarray]]:
-    """The text and the place of every label that is drawn."""
+    """The text and the place of every label that is drawn, in the order of the texts of a graph."""
     seen: list[tuple[str, np.ndarray]] = []
     original = Sheet.label
 
@@ -96,8 +141,8 @@ def plates(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, np.ndarray]]:
 def test_labels_stay_inside_the_image(plates: list[tuple[str, np.ndarray]]) -> None:
     boxes = [[0.0, 0, 20, 20], [980.0, 0, 1000, 20], [980.0, 480, 1000, 500], [0.0, 480, 20, 500]]
     triplets = [(i, (i + 1) % 4, "in the front of") for i in range(4)]
-    draw_scene_graph(grey(), graph_of(boxes, triplets, name="traffic light"), text_scale=1.5)
-    assert len(plates) == 8
+    drawn = draw_scene_graph(grey(), graph_of(boxes, triplets, name="traffic light"), text_scale=1.5)
+    assert len(plates) == 8 and drawn.shape == (500, 1000, 3)
     for _, (x0, y0, x1, y1) in plates:
         assert 0 <= x0 < x1 <= 1000 and 0 <= y0 < y1 <= 500
 
@@ -151,14 +196,50 @@ def test_right_and_wrong_predictions_are_told_apart(plates: list[tuple[str, np.n
 )
 def test_odd_graphs_are_drawn(boxes: list[list[float]], triplet: Triplet) -> None:
     drawn = draw_scene_graph(grey(), graph_of(boxes, [triplet]))
-    assert drawn.shape == (500, 1000, 3) and (drawn != 128).any()
+    assert drawn.shape[0] >= 500 and drawn.shape[1] >= 1000 and (drawn[:500, :1000] != 128).any()
 
 
 @settings(max_examples=25)
 @given(width=st.integers(1, 300), height=st.integers(1, 300))
 def test_any_image_size_works(width: int, height: int) -> None:
     drawn = draw_scene_graph(grey(width, height), graph_of([LEFT, RIGHT], [(0, 1, "sees")]), min_side=64)
-    assert max(drawn.shape[:2]) == max(64, width, height)
+    scale = max(64 / max(width, height), 1)
+    # A list may make it larger.
+    assert drawn.shape[0] >= round(scale * height) and drawn.shape[1] >= round(scale * width)
+
+
+@pytest.mark.parametrize(("width", "height"), [(8000, 3), (3, 8000)])
+def test_a_picture_without_room_gets_a_list(width: int, height: int, drawings: list[Drawn]) -> None:
+    graph = graph_of([LEFT, RIGHT], [(0, 1, "sees")])
+    draw_scene_graph(grey(width, height), graph, min_side=64)
+    assert {"person 1", "person 2", "person 1 \u2013 sees \u2013 person 2"} <= set(drawings[-1].words)
+    assert drawings[-1].height > height
+
+
+def test_a_crowd_is_drawn(drawings: list[Drawn]) -> None:
+    random = np.random.default_rng(0)
+    corners = random.uniform(0, 1, (60, 2)) * [900, 400]
+    boxes = np.concatenate([corners, corners + random.uniform(2, 150, (60, 2))], axis=1).tolist()
+    triplets = [(int(a), int(b), f"p{i}") for i, (a, b) in enumerate(random.integers(0, 60, (100, 2)))]
+    draw_scene_graph(grey(), graph_of(boxes, triplets), top_n=100, entities="all")
+    words = " ".join(drawings[-1].words)
+    assert all(f"p{i}" in words for i in range(100))
+    assert all(f"person {i}" in words for i in range(1, 61))
+
+
+def test_what_finds_no_place_is_listed_with_its_number(drawings: list[Drawn]) -> None:
+    # Equal tiny boxes in the corner: no room for so many labels around them.
+    graph = scored(graph_of([[0.0, 0, 8, 8]] * 14, [(0, 1, "sees")]), [0.5] * 14, [0.25])
+    draw_scene_graph(grey(), graph, entities="all")
+    words = drawings[-1].words
+    assert sorted(x for x in words if x.startswith("person")) == sorted(
+        [f"person {i} 0.50" for i in range(1, 15)] + ["person 1 \u2013 sees (0.25) \u2013 person 2"]
+    )
+    # Each row has a number, and the numbers of the picture are among them.
+    below = drawings[-1].plates[drawings[-1].plates[:, 1] >= 500]
+    numbers = [word for word in words if word.isdigit()]
+    assert set(numbers) == {str(i) for i in range(1, len(below) + 1)}
+    assert drawings[-1].height > 500
 
 
 def test_wrong_images_are_refused() -> None:
@@ -177,25 +258,13 @@ def test_side_by_side_keeps_the_pictures() -> None:
         side_by_side([a, b], ["one"])
 
 
-@given(st.sets(st.integers(0, 99), max_size=len(PALETTE)))
-def test_few_entities_have_colours_of_their_own(entities: set[int]) -> None:
-    colours = entity_colours(sorted(entities))
-    assert len(set(colours.values())) == len(entities)
-    assert all(
-        colours[e] == PALETTE[e] for e in entities if e < len(PALETTE) and max(entities) < len(PALETTE)
+def test_pictures_of_one_width_keep_their_size_in_a_row() -> None:
+    a, b = np.full((240, 300, 3), 10, np.uint8), np.full((480, 300, 3), 200, np.uint8)
+    row = side_by_side([a, b], ["annotated", "predicted"])
+    assert row.shape == (480 + 34, 610, 3)
+    assert (
+        (row[34:274, :300] == 10).all() and (row[274:, :300] == 255).all() and (row[34:, 310:] == 200).all()
     )
-
-
-def test_more_entities_than_colours_reuse_them_evenly() -> None:
-    colours = list(entity_colours(list(range(30))).values())
-    assert {colours.count(colour) for colour in PALETTE} == {2, 3}
-
-
-def test_only_classes_that_occur_twice_are_numbered() -> None:
-    graph = graph_of([LEFT] * 3, [])
-    graph["entities"][1]["class"] = "dog"
-    assert entity_names(graph, [0, 1, 2]) == {0: "person 1", 1: "dog", 2: "person 2"}
-    assert entity_names(graph, [1, 2]) == {1: "dog", 2: "person"}
 
 
 def test_repeats_are_drawn_once_and_do_not_count() -> None:

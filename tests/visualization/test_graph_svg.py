@@ -26,9 +26,9 @@ def plates_of(markup: str) -> np.ndarray:
     return np.array([extent(plate) for plate in paths_of(markup, "stroke: #101418")]).reshape(-1, 4)
 
 
-def arrows_of(markup: str, colour: str) -> list[np.ndarray]:
-    """Points of the arrows of one colour, without their heads, which are triangles."""
-    return [points for points in paths_of(markup, f"stroke: {colour}") if len(points) > 20]
+def arrow_of(markup: str, colour: str) -> np.ndarray:
+    """(n, 2) points of the arrow of one colour, without its head. Its label may interrupt it."""
+    return np.concatenate(paths_of(markup, f"stroke: {colour}", "fill: none"))
 
 
 def test_every_entity_and_predicate_is_named_and_escaped() -> None:
@@ -36,7 +36,7 @@ def test_every_entity_and_predicate_is_named_and_escaped() -> None:
     markup = scene_graph_svg(graph)
     assert sorted(texts_of(markup)) == ["<b>", "<next to>", "a & $b$", "on"]
     assert len(plates_of(markup)) == 2
-    assert len(arrows_of(markup, PALETTE[0])) == len(arrows_of(markup, PALETTE[1])) == 1
+    assert len(arrow_of(markup, PALETTE[0])) > 20 and len(arrow_of(markup, PALETTE[1])) > 20
 
 
 def test_nodes_lie_inside_and_apart() -> None:
@@ -61,7 +61,7 @@ def test_related_nodes_lie_nearer_than_others() -> None:
 def test_arrows_end_at_the_plate_of_the_object() -> None:
     markup = scene_graph_svg(graph_of(["subject", "object"], [(0, 1, "on")]))
     x0, y0, x1, y1 = plates_of(markup)[1]
-    (arrow,) = arrows_of(markup, PALETTE[0])
+    arrow = arrow_of(markup, PALETTE[0])
     x, y = arrow[-1]
     assert x0 - 12 < x < x1 + 12 and y0 - 12 < y < y1 + 12
     assert not (x0 < x < x1 and y0 < y < y1)
@@ -69,7 +69,7 @@ def test_arrows_end_at_the_plate_of_the_object() -> None:
 
 def test_an_arrow_from_a_node_to_itself_leaves_its_plate() -> None:
     markup = scene_graph_svg(graph_of(["a"], [(0, 0, "of itself")]))
-    (arrow,) = arrows_of(markup, PALETTE[0])
+    arrow = arrow_of(markup, PALETTE[0])
     x0, y0, x1, y1 = plates_of(markup)[0]
     inside = (arrow > [x0, y0]).all(axis=1) & (arrow < [x1, y1]).all(axis=1)
     assert not inside.any()
@@ -106,7 +106,7 @@ def test_flags_mark_predicates() -> None:
     graph = graph_of(["a", "b"], [(0, 1, "on"), (1, 0, "under")])
     markup = scene_graph_svg(graph, correct=[True, False])
     assert {"\N{CHECK MARK} on", "\N{BALLOT X} under"} <= set(texts_of(markup))
-    green, red = "#0d7333", "#b21f1f"
+    green, red = "#007a59", "#b34700"
     assert len(re.findall(f"fill: {green}", markup)) == len(re.findall(f"fill: {red}", markup)) == 1
 
 

@@ -4,7 +4,6 @@ from hypothesis import strategies as st
 
 from reldn_d2.visualization.layout import (
     arc,
-    best_place,
     corner_candidates,
     curve_candidates,
     keep_inside,
@@ -34,20 +33,6 @@ def test_equal_points_are_pushed_apart_and_distant_ones_stay() -> None:
     gaps = np.linalg.norm(spread[:3, None] - spread[None, :3], axis=-1)[np.triu_indices(3, 1)]
     assert gaps.min() > 45
     assert np.abs(spread[3] - points[3]).max() < 0.02
-
-
-@given(seed=st.integers(0, 10_000), candidates=st.integers(1, 6), taken=st.integers(0, 5))
-def test_best_place_is_the_first_of_least_covered_area(seed: int, candidates: int, taken: int) -> None:
-    boxes = random_boxes(seed, candidates + taken)
-    areas = []
-    for a in boxes[:candidates]:
-        area = 0.0
-        for b in boxes[candidates:]:
-            width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-            area += width * height if width > 0 and height > 0 else 0
-        areas.append(area)
-    place = best_place(boxes[:candidates], list(boxes[candidates:]))
-    assert (place == boxes[areas.index(min(areas))]).all()
 
 
 def test_keep_inside_moves_without_resizing() -> None:

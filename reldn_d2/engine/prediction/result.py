@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import networkx
 import numpy as np
@@ -206,21 +206,33 @@ class Prediction(dict[str, Any]):
         return to_networkx(self.to_dict(**options))
 
     def draw(
-        self, top_n: int = 10, *, score_threshold: float = SHOWN, entity_threshold: float = 0.0
+        self,
+        top_n: int = 10,
+        *,
+        score_threshold: float = SHOWN,
+        entity_threshold: float = 0.0,
+        entities: Literal["related", "all"] = "related",
+        scores: bool = True,
     ) -> NDArray[np.uint8]:
-        """The image with its best relationships.
+        """The image with its best relationships; without any, with its entities, and a line that says so.
+
+        Names and colours do not depend on the thresholds.
 
         Args:
             top_n: largest number of relationships.
-            score_threshold, entity_threshold: see `to_dict`. The threshold of `reldn predict` is the default.
+            score_threshold: lowest score of a relationship, in [0, 1]. The one of `reldn predict` is the
+                default. Also entities without a relationship need it.
+            entity_threshold: lowest score of an entity, in [0, 1].
+            entities: "related" draws entities that have a drawn relationship, "all" all.
+            scores: write scores beside names and predicates.
 
         Returns:
-            (H', W', 3) uint8 RGB; a small image is enlarged.
+            (H', W', 3) uint8 RGB; a small image is enlarged. What finds no place is listed below the image.
 
         Raises:
             OSError, ValueError: the image file can't be read any more, or has another size now.
         """
-        graph = self.to_dict(score_threshold=score_threshold, entity_threshold=entity_threshold)
+        graph = self.to_dict()
         picture = to_picture(self.source, self.color, "RGB")
         height, width = self["instances"].image_size
         if picture.shape[:2] != (height, width):
@@ -228,7 +240,15 @@ class Prediction(dict[str, Any]):
                 f"{self.source} has {picture.shape[1]} x {picture.shape[0]} pixels now, and had {width} x "
                 f"{height} when it was predicted: predict it again"
             )
-        return draw_scene_graph(np.ascontiguousarray(picture), graph, top_n=top_n)
+        return draw_scene_graph(
+            np.ascontiguousarray(picture),
+            graph,
+            top_n=top_n,
+            score_threshold=score_threshold,
+            entity_threshold=entity_threshold,
+            entities=entities,
+            scores=scores,
+        )
 
     def __repr__(self) -> str:
         return (

@@ -182,7 +182,7 @@ def prediction_html(picture: Image | None, graph: SceneGraph) -> str:
         picture: (H, W, 3) uint8 RGB, the drawing; None: there is none.
         graph: the scene graph; its relationships become a table.
     """
-    names = entity_names(graph, range(len(graph["entities"])))
+    names = entity_names(graph)
     rows = [
         (names[x["subject"]], x["predicate"], names[x["object"]], _cell_text(x["score"], 3))
         for x in graph["relationships"]

@@ -1,4 +1,4 @@
-"""drawings: a PNG for each image, with its relationships."""
+"""drawings: a PNG for each image, with its relationships or, if there are none, its entities."""
 
 import numpy as np
 
@@ -17,4 +17,7 @@ class Drawings(FileWriter):
     def encode(self, result: Result) -> bytes:
         """Reads the image again, and draws the graph on it."""
         picture = np.ascontiguousarray(read_image(str(result.path), "RGB"))
-        return encode_image(draw_scene_graph(picture, result.graph, top_n=result.top_k), "png")
+        drawing = draw_scene_graph(
+            picture, result.graph, top_n=result.top_k, score_threshold=result.score_threshold
+        )
+        return encode_image(drawing, "png")

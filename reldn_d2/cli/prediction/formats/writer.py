@@ -24,12 +24,14 @@ class Result:
         name: name of the image's own files, without ending.
         graph: its scene graph.
         top_k: largest number of relationships of the graph.
+        score_threshold: lowest score of its relationships.
     """
 
     path: Path
     name: str
     graph: SceneGraph
     top_k: int
+    score_threshold: float = 0.0
 
 
 @dataclass(frozen=True)
