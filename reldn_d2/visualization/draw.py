@@ -28,6 +28,8 @@ from .panel import Panel, Style
 from .places import Places
 from .sheet import HEAD, Sheet
 
+#: Lowest score of an entity that is drawn without a relationship. Detectors find many with lower scores.
+LOWEST_ALONE = 0.1
 # Radius of the dot where arrows meet a box, in units.
 _DOT = 6
 
@@ -76,9 +78,10 @@ def draw_scene_graph(
         min_side: length in pixels to which the longer side of a smaller image is enlarged, so that the text
             is legible.
         text_scale: factor of the text size, above 1 for a picture that will be shown small.
-        score_threshold: lowest score of a relationship, in [0, 1]. Also entities without a relationship need
-            it. What has no score, as in ground truth, is always drawn.
-        entity_threshold: lowest score of an entity, in [0, 1].
+        score_threshold: lowest score of a relationship, in [0, 1]. What has no score, as in ground truth, is
+            always drawn.
+        entity_threshold: lowest score of an entity, in [0, 1]. Entities without a relationship also need
+            `LOWEST_ALONE`, or `score_threshold` if that is lower.
         entities: "related" draws entities of drawn relationships, and all if there is no relationship to
             draw and `also` names none; "all" draws all.
         scores: write scores beside names and predicates.
@@ -111,14 +114,14 @@ def draw_scene_graph(
         graph, top_n, correct, score_threshold=score_threshold, entity_threshold=entity_threshold
     )
     shown = {*entities_of(edges), *also}
+    lowest = max(entity_threshold, min(score_threshold, LOWEST_ALONE))
     if entities == "all" or not shown:
-        # The score of a relationship is never above those of its entities.
-        shown |= set(entities_above(graph, max(score_threshold, entity_threshold)))
+        shown |= set(entities_above(graph, lowest))
     panel = Panel()
     if not edges:
         panel.note(nothing("relationship", score_threshold))
     if not shown:
-        panel.note(nothing("entity", max(score_threshold, entity_threshold)))
+        panel.note(nothing("entity", lowest))
     image = upscale_small(image, min_side)
     looks = entity_looks(graph, beside)
     names = {

@@ -61,9 +61,12 @@ def test_without_relationships_entities_are_drawn_and_a_line_says_so(drawings: l
         "no relationship with a score of 0.30 or more",
     ]
     assert len(drawings[-1].outlines) == 2 and not drawings[-1].heads
-    # Entities without a relationship need the score, too: a triplet's is never above theirs.
-    draw_scene_graph(grey(), graph, score_threshold=0.5)
-    assert drawings[-1].words == ["person 1 0.90", "no relationship with a score of 0.50 or more"]
+    # No threshold of relationships hides entities, but for those that nobody would look at.
+    graph["entities"][1]["score"] = 0.09
+    draw_scene_graph(grey(), graph, score_threshold=1)
+    assert drawings[-1].words == ["person 1 0.90", "no relationship with a score of 1.00 or more"]
+    draw_scene_graph(grey(), graph, score_threshold=0.3, entity_threshold=0.95)
+    assert drawings[-1].words[1:] == ["no entity with a score of 0.95 or more"]
     draw_scene_graph(grey(), graph, entity_threshold=0.95)
     assert drawings[-1].words == ["no relationship", "no entity with a score of 0.95 or more"]
     draw_scene_graph(grey(), graph_of([], []))

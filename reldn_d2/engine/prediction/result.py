@@ -221,8 +221,9 @@ class Prediction(dict[str, Any]):
         Args:
             top_n: largest number of relationships.
             score_threshold: lowest score of a relationship, in [0, 1]. The one of `reldn predict` is the
-                default. Also entities without a relationship need it.
-            entity_threshold: lowest score of an entity, in [0, 1].
+                default.
+            entity_threshold: lowest score of an entity, in [0, 1]; see `draw_scene_graph` for those without a
+                relationship.
             entities: "related" draws entities that have a drawn relationship, "all" all.
             scores: write scores beside names and predicates.
 
