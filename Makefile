@@ -18,7 +18,7 @@ install: $(INSTALLED)
 
 # Detectron2's wheel is tagged for another Python version, because of a compiled part that is not used. So it is
 # unpacked by force, pinned by hash, and its own requirements come from pyproject.toml.
-$(INSTALLED): pyproject.toml requirements/torch.txt requirements/detectron2.txt
+$(INSTALLED): pyproject.toml requirements/torch.txt requirements/detectron2.txt requirements/label_studio_sdk.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install $(INDEX) -r requirements/torch.txt
 	$(BIN)/python -m pip install $(INDEX) -e '.[headless,dev,detectron2-dependencies]'
@@ -26,6 +26,7 @@ $(INSTALLED): pyproject.toml requirements/torch.txt requirements/detectron2.txt
 	    --python-version 3.10 --implementation cp --abi none --platform any \
 	    --target "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
 	    -r requirements/detectron2.txt
+	$(BIN)/python -m pip install --require-hashes --no-deps -r requirements/label_studio_sdk.txt
 	touch $@
 
 # For the tests that open reports; they are skipped where there is no Chromium.

@@ -155,7 +155,7 @@ def test_make_install_passes_another_package_index(tmp_path: Path) -> None:
     plain = commands()
     with_index = commands("TORCH_INDEX=https://index.example/cpu")
     option = " --extra-index-url https://index.example/cpu"
-    assert len(with_index) == len(plain) == 3
-    for line in with_index:  # the one with a hash is Detectron2
+    assert len(with_index) == len(plain) == 4
+    for line in with_index:  # those with hashes are Detectron2 and label-studio-sdk
         assert (option in line) != ("--require-hashes" in line)
     assert not any("--extra-index-url" in line for line in plain)

@@ -63,6 +63,24 @@ def _authors_json(parser: Parser) -> None:
     add("--force", action="store_true", help=FORCE)
 
 
+def _label_studio(parser: Parser) -> None:
+    add = parser.add_argument
+    add("--input", type=Path, required=True, metavar="FILE.json", help="Label Studio's export as JSON")
+    add("--image-root", type=Path, required=True, metavar="FOLDER", help="folder of the images")
+    add("--output", type=Path, required=True, metavar="FOLDER", help="folder to write to")
+    add("--name", help="name of the file to write (default: the name of --input)")
+    add(
+        "--vocabulary",
+        type=Path,
+        metavar="FILE.json",
+        help="COCO-relations file with the classes and predicates to use (default: those of --input, sorted)",
+    )
+    add("--annotator", metavar="ID|E-MAIL", help="take this person's annotations (default: of everybody)")
+    add("--image-key", metavar="KEY", help="key of the image in the data of a task (default: found out)")
+    add("--skip-missing-images", action="store_true", help="leave out tasks whose picture is missing")
+    add("--force", action="store_true", help=FORCE)
+
+
 def _checkpoint(parser: Parser) -> None:
     add = parser.add_argument
     add("--input", type=Path, required=True, metavar="FILE", help="the authors' .pth file")
@@ -134,6 +152,19 @@ reldn convert authors-json --annotations rel_annotations_train.json --image-root
 """,
         module="convert_data",
         add_arguments=_authors_json,
+    ),
+    Command(
+        name="convert label-studio",
+        summary="an export of Label Studio -> a COCO-relations file",
+        description=f"""
+Converts Label Studio's export as JSON to a COCO-relations file, and counts what was changed or left out:
+rotated boxes, skipped tasks, relations without a label (docs/label_studio.md). {_DATA.strip()}
+""",
+        example="""
+reldn convert label-studio --input export.json --image-root photos --output corrected
+""",
+        module="convert_data",
+        add_arguments=_label_studio,
     ),
     Command(
         name="convert checkpoint",

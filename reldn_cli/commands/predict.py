@@ -9,7 +9,10 @@ from ..flags import add_config, add_device, add_imports, add_output, add_weights
 # RelDN ranks so many relationships of an image.
 MOST_RELATIONSHIPS = 100
 # Names of --format.
-FORMATS = ("drawings", "json", "jsonl", "csv", "parquet")
+FORMATS = (
+    *("drawings", "json", "jsonl", "csv", "parquet", "graphml", "gexf", "cytoscape", "dot"),
+    *("coco-relations", "label-studio"),
+)
 
 
 def _add_arguments(parser: Parser) -> None:
@@ -109,12 +112,14 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
 COMMAND = Command(
     name="predict",
     summary="find the relationships in images",
-    description="Writes the scene graphs of images: a JSON file and a drawing for each, or one file for all.",
+    description="Writes the scene graphs of images: a JSON file and a drawing for each, files of other "
+    "formats, or one file for all, such as a data set to correct and to train on.",
     example="""
 reldn predict --weights scenes-tiny
 reldn predict --input photo.jpg --weights output/party
 reldn predict --input photos/ more/*.jpg --weights output/party --output graphs MODEL.DEVICE cpu
 reldn predict --input photos --weights output/party --format jsonl csv --batch-size 8 --resume
+reldn predict --input photos --weights output/party --format coco-relations --entity-threshold 0.5 --top-k 100
 reldn predict --input photos --weights output/party --boxes boxes.json
 """,
     module="predict",

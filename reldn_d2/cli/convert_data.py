@@ -1,4 +1,4 @@
-"""`reldn convert vrd`, `visual-genome`, `openimages` and `authors-json`: to COCO-relations files."""
+"""`reldn convert` for data sets (`vrd`, `label-studio` and so on): to COCO-relations files."""
 
 import os
 from argparse import Namespace
@@ -9,6 +9,8 @@ from pathlib import Path
 from reldn_d2.data.conversion import Conversion, convert, digests_of_sources
 from reldn_d2.data.datasets import vrd
 from reldn_d2.data.datasets.authors_json import register_authors_json
+from reldn_d2.data.datasets.coco_relations import read_class_names
+from reldn_d2.data.datasets.label_studio import register_label_studio
 from reldn_d2.data.datasets.openimages.vrd import MINI_SIZES, register_openimages_vrd
 from reldn_d2.data.datasets.visual_genome import vg150
 from reldn_d2.data.datasets.visual_genome.raw import register_visual_genome_raw
@@ -135,10 +137,36 @@ def plan_authors_json(args: Namespace) -> list[Conversion]:
     ]
 
 
+def plan_label_studio(args: Namespace) -> list[Conversion]:
+    """The conversion of an export, with its own classes or those of a COCO-relations file."""
+    metadata, sources = {}, [args.input]
+    if args.vocabulary is not None:
+        things, predicates = read_class_names(args.vocabulary)
+        metadata = {"thing_classes": things, "predicate_classes": predicates}
+        sources.append(args.vocabulary)
+    return [
+        Conversion(
+            name=args.name or args.input.stem,
+            register=partial(
+                register_label_studio,
+                metadata=metadata,
+                json_file=args.input,
+                image_root=args.image_root,
+                annotator=args.annotator,
+                image_key=args.image_key,
+                skip_missing_images=args.skip_missing_images,
+            ),
+            sources=sources,
+            image_root=args.image_root,
+        )
+    ]
+
+
 # Command -> its folder in the folder of all data sets, and its conversions.
 _KINDS: dict[str, tuple[str | None, Callable[[Namespace], list[Conversion]]]] = {
     "convert vrd": ("vrd", plan_vrd),
     "convert visual-genome": ("vg", plan_visual_genome),
     "convert openimages": ("openimages_vrd", plan_openimages),
     "convert authors-json": (None, plan_authors_json),
+    "convert label-studio": (None, plan_label_studio),
 }

@@ -2,7 +2,7 @@
 
 import os
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from reldn_d2.engine.folder_lock import hold, release
 from reldn_d2.engine.resumable_evaluation import evaluation_identity
 from reldn_d2.model_zoo import zoo_entry, zoo_names
 from reldn_d2.renamed import OLD_KEYS
+from reldn_d2.scene_graphs import About
 from reldn_d2.utils.inner_paths import refuse_outside_links
 from reldn_d2.utils.plain_text import say, visible
 from reldn_d2.utils.progress import progress
@@ -27,7 +28,7 @@ from .common import (
     prepare,
 )
 from .prediction.boxes import BoxesFile
-from .prediction.formats import FORMATS, Result, make_writers
+from .prediction.formats import Collected, Result, format_names, make_writer, make_writers
 from .prediction.images import InputImage, find_images
 from .prediction.names import output_names
 from .prediction.places import FAILURES, RECORD
@@ -46,19 +47,24 @@ def run(args: Namespace) -> int:
         args.input or _sample_of(args.weights), args.output, {*parts_of(cfg).settings(), *OLD_KEYS}
     )
     boxes = None if args.boxes is None else BoxesFile.read(args.boxes, args.annotations)
+    all_writers = [make_writer(name, args.output) for name in format_names()]
     refuse_outside_links(
         args.output,
-        [RECORD, *(kind.shared for kind in FORMATS.values() if kind.shared)],
+        [RECORD, *(name for x in all_writers for name in (x.shared, *x.at_end) if name)],
         "delete it, or choose another folder with --output",
     )
     predictor = RelationPredictor(cfg)
     if boxes is not None:
         boxes.fit(found.images, predictor.thing_classes, drop_unknown=args.drop_unknown_classes)
+    identity = _identity(predictor, args, boxes)
+    about = _about(predictor, args.weights, identity)
+    for writer in writers.values():
+        writer.check(about)
     hold(predictor.parts, "prediction")
     try:
         record = Record(
             args.output,
-            _identity(predictor, args, boxes),
+            identity,
             writers,
             resume=args.resume,
             overwrite=args.overwrite,
@@ -66,8 +72,9 @@ def run(args: Namespace) -> int:
         images = _Images(found.images, record, boxes, {str(path): x for path, x in found.unreadable.items()})
         record.begin({image.key: name for image, name in zip(found.images, images.names, strict=True)})
         try:
-            images.predict(predictor, args)
+            collected = images.predict(predictor, args, about)
             _say_summary(images, args)
+            _say_collected(collected)
         finally:
             record.close()
             _say_failures(images, args)
@@ -101,6 +108,12 @@ def _identity(predictor: RelationPredictor, args: Namespace, boxes: BoxesFile | 
     }
 
 
+def _about(predictor: RelationPredictor, weights: str, identity: Mapping[str, str]) -> About:
+    """What files of all images say besides the graphs. The digest tells trainings with one name apart."""
+    name = os.path.basename(os.path.abspath(weights.partition("?")[0]))
+    return About(predictor.vocabulary, f"{visible(name)} {identity['weights (sha256)'][:8]}")
+
+
 class _Place(NamedTuple):
     """An image, the name of its files, and what graphs and tables call it."""
 
@@ -129,7 +142,9 @@ class _Images:
         failures: dict[str, str],
     ) -> None:
         self.images, self.record, self.boxes, self.failures = images, record, boxes, failures
-        self.names = output_names([x.path for x in images], [x.name for x in images], record.kept_names)
+        self.names = output_names(
+            [x.path for x in images], [x.name for x in images], record.kept_names, record.reserved_names
+        )
         self.before, self.changed = 0, list[InputImage]()
         # An earlier run may have called another image so.
         keys = {x.key for x in images}
@@ -142,12 +157,21 @@ class _Images:
         found = self.record.finished
         return [found[image.key] for image in self.images if image.key in found]
 
-    def predict(self, predictor: RelationPredictor, args: Namespace) -> None:
-        """Predicts and writes the results of all images that are not finished.
+    def predict(self, predictor: RelationPredictor, args: Namespace, about: About) -> list[Collected]:
+        """Predicts and writes the results of all images that are not finished, then the files of all images.
+
+        Args:
+            predictor: the predictor.
+            args: parsed options.
+            about: what the files of all images say besides the graphs.
+
+        Returns:
+            The files of all images.
 
         Raises:
             InterruptedByUserError: the user pressed Ctrl-C.
             OSError: results can't be written.
+            ValueError: a file of all images can't be written, because its format can't hold the results.
         """
         try:
             left = [
@@ -159,12 +183,18 @@ class _Images:
             for outcome in progress(outcomes, "images", total=len(left)):
                 self._take(outcome, args)
             self.record.commit()
+            collected = self.record.finish(about)
+            for image, reason in (x for one in collected for x in one.left_out.items()):
+                self.failures.setdefault(image, reason)
             self.record.report_failures(self.failures)
+            return collected
         except KeyboardInterrupt:
             self.record.commit_interrupted()
             self.record.report_failures(self.failures)
+            at_end = f", and writes {', '.join(self.record.at_end)} at the end" if self.record.at_end else ""
             raise InterruptedByUserError(
                 f"{self._state()}; their results are in {args.output}, and --resume goes on with the others"
+                f"{at_end}"
             ) from None
         except OSError as error:
             # On a full disk the list can't be written, either.
@@ -287,6 +317,13 @@ def _say_summary(images: _Images, args: Namespace) -> None:
             f"{visible(str(images.changed[0].path))}: their results are the old ones. Run without --resume "
             "to predict all images again"
         )
+
+
+def _say_collected(collected: Sequence[Collected]) -> None:
+    for one in collected:
+        say(f"{visible(str(one.path))}: names of images are relative to {visible(str(one.image_root))}")
+        if one.advice:
+            say(one.advice)
 
 
 def _say_failures(images: _Images, args: Namespace) -> None:

@@ -7,6 +7,7 @@ from .checking.checks import check_dataset, check_pictures
 from .data_file import RegisteredData, read_data_file, register_data_file
 from .datasets.authors_json import load_authors_json, register_authors_json
 from .datasets.coco_relations import load_coco_relations, register_coco_relations, save_coco_relations
+from .datasets.label_studio import load_label_studio, register_label_studio
 from .datasets.openimages.vrd import load_openimages_vrd, register_openimages_vrd
 from .datasets.visual_genome.raw import load_visual_genome_raw, register_visual_genome_raw
 from .datasets.visual_genome.vg150 import load_vg150, register_vg150
@@ -46,6 +47,7 @@ __all__ = [
     "load_authors_json",
     "load_coco_relations",
     "load_detections_into_dataset",
+    "load_label_studio",
     "load_openimages_vrd",
     "load_vg150",
     "load_visual_genome_raw",
@@ -61,6 +63,7 @@ __all__ = [
     "register_authors_json",
     "register_coco_relations",
     "register_data_file",
+    "register_label_studio",
     "register_openimages_vrd",
     "register_relation_dataset",
     "register_vg150",

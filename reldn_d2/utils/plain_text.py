@@ -46,6 +46,15 @@ _NOT_PLAIN = re.compile(
 _PIPE_AFTER_BACKSLASH = re.compile(r"(?<=\\)\|")
 
 
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 has the text. It has no half of a UTF-16 pair, as in a file name that is not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def visible(text: str) -> str:
     r"""A name as one line: what cannot be seen is written as an escape.
 

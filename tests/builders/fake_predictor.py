@@ -13,6 +13,7 @@ from PIL import Image
 
 from reldn_d2.data.images import read_image
 from reldn_d2.engine import Outcome, Prediction, Request, parts_of
+from reldn_d2.structures import Vocabulary
 from tests.builders.commands import run_reldn
 
 
@@ -39,6 +40,10 @@ class FakePredictor:
         self.model = torch.nn.Linear(1, 1)
         torch.nn.init.constant_(self.model.weight, self.weight)
         torch.nn.init.zeros_(self.model.bias)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary([*self.thing_classes], [*self.predicate_classes])
 
     def stream(self, requests: Iterable[Request], *, batch_size: int = 8) -> Iterator[Outcome]:
         """Yields the outcomes in the order of the requests."""

@@ -179,6 +179,7 @@ EXCEPTIONS = {
     "convert vrd": {"--input"},
     "convert visual-genome": {"--input"},
     "convert openimages": {"--input"},
+    "convert label-studio": {"--input"},
     "convert checkpoint": {"--input"},
     "convert vgg16": {"--input"},
     "convert efficientnet-lite0": {"--input"},

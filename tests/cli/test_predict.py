@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from reldn_cli.commands.predict import FORMATS as NAMES_OF_FORMATS
 from reldn_cli.commands.predict import MOST_RELATIONSHIPS
-from reldn_d2.cli.prediction.formats import FORMATS
+from reldn_d2.cli.prediction.formats import format_names
 from reldn_d2.cli.prediction.names import output_names
 from reldn_d2.engine import Prediction
 from reldn_d2.scene_graphs import COMPLETE_UP_TO
@@ -298,7 +298,7 @@ def test_numbers_out_of_their_range_are_wrong_usage(capsys: Captured, words: lis
 
 
 def test_the_parser_names_all_formats() -> None:
-    assert tuple(FORMATS) == NAMES_OF_FORMATS
+    assert tuple(format_names()) == NAMES_OF_FORMATS
 
 
 def test_the_parser_knows_how_many_relationships_reldn_ranks() -> None:

@@ -16,7 +16,7 @@ FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 # at the end.
 _RECORDED = (
     *("reldn", "python", "make", "pip", "aws"),
-    *("curl", "mkdir", "md5sum", "sha256sum", "unzip"),
+    *("curl", "mkdir", "md5sum", "sha256sum", "unzip", "label-studio"),
 )
 _SHELL = "".join(f"{name}() {{ printf '%s\\0' {name} \"$@\" ''; }}\n" for name in _RECORDED)
 

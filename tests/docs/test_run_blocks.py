@@ -169,12 +169,45 @@ def own_data_with_a_page(folder: Path, variables: Variables) -> None:
     assert len(DatasetCatalog.get("my_train")) == 4
 
 
+@promises("docs/label_studio.md", "label studio")
+def corrections_in_label_studio(folder: Path, variables: Variables) -> None:
+    assert_files(folder / "predictions", "label_studio.json", "label_studio.xml")
+    tasks = json.loads((folder / "predictions" / "label_studio.json").read_text())
+    addresses = [task["data"]["image"] for task in tasks]
+    assert len(addresses) == 6
+    assert all(address.startswith("/data/local-files/?d=images/t") for address in addresses)
+    corrected = json.loads((folder / "corrected" / "export.json").read_text())
+    train = json.loads((folder / "train.json").read_text())
+    assert corrected["categories"] == train["categories"]
+    assert corrected["predicates"] == train["predicates"]
+    assert [x["file_name"] for x in corrected["images"]] == [x["file_name"] for x in train["images"][:3]]
+    evaluated = results(folder / "output" / "corrected" / "inference")
+    assert evaluated == ["corrected_test/prdcls", "corrected_test/sgdet"]
+    assert len(DatasetCatalog.get("my_corrections")) == 3
+
+
 @promises("docs/training.md", "party")
 def own_data_with_configs(folder: Path, variables: Variables) -> None:
     output = folder / "output"
     assert_is_the_recipes_folder(output / "party")
     assert_is_a_run(output / "party_detector")
     assert_is_a_run(output / "party_reldn")
+
+
+@promises("docs/own_loop.md", "own loop")
+def corrected_predictions(folder: Path, variables: Variables) -> None:
+    corrected, proposed = (
+        json.loads((folder / name).read_text())
+        for name in ("corrected/train.json", "proposals/train/coco_relations.json")
+    )
+    assert corrected["relations"][:-1] == proposed["relations"][:-1]
+    assert {x["name"] for x in corrected["predicates"]} > {"under"}  # which no photo shows
+    assert_is_a_run(folder / "output" / "corrected")
+    assert read_checkpoint(folder / "output" / "corrected" / "model_final.pth")["vocabulary"][
+        "predicate_classes"
+    ] == [x["name"] for x in corrected["predicates"]]
+    for run_folder in ("before", "corrected"):
+        assert "corrected_test/sgdet" in results(folder / "output" / run_folder / "inference")
 
 
 @promises("README.md", "reuse")

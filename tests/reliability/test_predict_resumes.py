@@ -16,7 +16,9 @@ import pytest
 from detectron2.config import CfgNode
 
 from reldn_d2.cli.prediction import record
-from reldn_d2.cli.prediction.formats import FORMATS, drawings, triplet_parts
+from reldn_d2.cli.prediction.formats import drawings, format_names, triplet_parts
+from reldn_d2.cli.prediction.formats.triplet_parts import TripletParts
+from reldn_d2.cli.prediction.formats.writer import AppendingWriter, FileWriter, Writer
 from reldn_d2.engine import load_config
 from reldn_d2.engine.folder_lock import LOCK_FILE, release
 from tests.builders.commands import Captured, line_of_refusal, usage_error
@@ -25,7 +27,7 @@ from tests.builders.forks import in_child, kill_myself, running_child
 from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig
 
 IMAGES = 6
-ALL = ("--format", *FORMATS)
+ALL = ("--format", *format_names())
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def command_with_images(folder: Path, config: CfgNode, monkeypatch: pytest.Monke
     """The command with six images, one of which can't be used. Everything is committed at once."""
     for number in range(IMAGES):
         write_picture(folder / "in" / f"{number}.png", 40 * number, rows=13 if number == 3 else 40)
-    for kind in FORMATS.values():
+    for kind in (Writer, TripletParts):
         monkeypatch.setattr(kind, "period", 0.0)
     # What is drawn makes no difference here, and takes most of the time.
     monkeypatch.setattr(drawings, "draw_scene_graph", lambda picture, *_, **__: picture)
@@ -91,7 +93,7 @@ def watch(
 PLACES: list[tuple[Any, str]] = [
     (os, "fsync"),
     (os, "replace"),
-    *((kind, "write") for kind in FORMATS.values()),
+    *((kind, "write") for kind in (FileWriter, AppendingWriter, TripletParts)),
     (record.Record, "_append"),
 ]
 
@@ -131,6 +133,41 @@ def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(
     assert not list(predict.output.rglob(".*"))
 
 
+AT_END = ("--format", "coco-relations", "label-studio")
+
+
+def test_a_run_that_is_killed_at_its_end_writes_the_files_of_all_images_again(
+    predict: PredictCommand, tmp_path: Path
+) -> None:
+    """They are written one after the other. A kill may come after each, before the record knows of it."""
+    words, moments = ("--input", tmp_path / "in", *AT_END), list[int]()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        watch(monkeypatch, [(os, "replace")], moments.append)
+        assert predict(*words) == 1
+    whole = predict.files()
+    assert {"coco_relations.json", "label_studio.json", "label_studio.xml"} <= whole.keys()
+    write_picture(tmp_path / "in" / "more" / "7.png")  # the folder of all images stays
+    assert predict(*words, "--resume") == 1
+    longer = predict.files()
+    assert all(longer[name] != whole[name] for name in ("coco_relations.json", "label_studio.json"))
+    # Two moments for each file; the last one is the list of failures.
+    for moment in (moments[-7], moments[-5], moments[-3]):
+        predict.output = tmp_path / f"results {moment}"
+
+        def until_killed(moment: int = moment) -> int:
+            with pytest.MonkeyPatch.context() as monkeypatch:
+                watch(
+                    monkeypatch, [(os, "replace")], lambda count: kill_myself() if count == moment else None
+                )
+                return predict(*words)
+
+        assert in_child(until_killed).killed
+        FakePredictor.seen.clear()
+        assert predict(*words, "--resume") == 1
+        assert predict.files() == longer
+        assert len(FakePredictor.seen) == 1  # the picture that can't be used
+
+
 def before(output: Path) -> int:
     """How many images are finished, as the journal says."""
     journal = output / "record" / "finished.jsonl"
@@ -150,8 +187,9 @@ def test_a_torn_line_of_the_journal_is_ignored(
     third = [found.end() for found in re.finditer(rb'{"positions".*\n', content)][3]
     for cut in (third, third + 1, third + 40, content.index(b"\n", third) + 1):
         journal.write_bytes(content[:cut])
-        for path in [*predict.output.glob("[45].*")]:
-            path.unlink()
+        for name in ("[45].*", "coco_relations.*", "label_studio.*"):
+            for path in predict.output.glob(name):
+                path.unlink()
         FakePredictor.seen.clear()
         assert predict("--input", tmp_path / "in", *ALL, "--resume") == 1
         assert [Path(name).name for name in FakePredictor.seen] == ["3.png", "4.png", "5.png"]
@@ -161,8 +199,7 @@ def test_a_torn_line_of_the_journal_is_ignored(
 def test_ctrl_c_keeps_what_is_done_without_waiting_for_the_next_commit(
     predict: PredictCommand, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for kind in FORMATS.values():
-        monkeypatch.setattr(kind, "period", 1e9)
+    monkeypatch.setattr(Writer, "period", 1e9)
     image = tmp_path / "in" / "4.png"
     content = image.read_bytes()
     write_picture(image, rows=17)
@@ -184,18 +221,26 @@ def test_ctrl_c_in_the_middle_of_an_image(
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        watch(monkeypatch, [(FORMATS["csv"], "write")], interrupt)
+        watch(monkeypatch, [(TripletParts, "write")], interrupt)
         assert predict("--input", tmp_path / "in", *ALL) == 130
     assert "interrupted: 1 of 6 images are done" in capsys.readouterr().err
     assert predict("--input", tmp_path / "in", *ALL, "--resume") == 1
     assert others(predict.files()) == others(whole) and rows(predict.files()) == rows(whole)
 
 
+def on_a_small_disk(limit: int, predict: PredictCommand, *words: object) -> int:
+    """Runs the command where a file may have so many bytes."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    return predict(*words)
+
+
 def test_a_full_disk_is_one_line_and_finished_images_are_kept(
     predict: PredictCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The table must be the first file that is too long.
-    monkeypatch.setattr("reldn_d2.cli.predict.evaluation_identity", lambda *_: {})
+    identity = {"weights (sha256)": "0" * 64}
+    monkeypatch.setattr("reldn_d2.cli.predict.evaluation_identity", lambda *_: identity)
     monkeypatch.setattr(FakePredictor, "thing_classes", ("person" * 200, "dog" * 400))
     formats = ("--format", "csv")
     assert predict("--input", tmp_path / "in", *formats) == 1
@@ -203,16 +248,13 @@ def test_a_full_disk_is_one_line_and_finished_images_are_kept(
     limit = len(whole["triplets.csv"]) - 100
     FakePredictor.seen.clear()
 
-    def predict_on_a_small_disk() -> int:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-        return predict("--input", tmp_path / "in", *formats)
-
     said, shown = tmp_path / "said", tmp_path / "shown"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("reldn_d2.cli.common.say", lambda text, error=False: said.write_text(text))
         patch.setattr("reldn_d2.cli.predict.say", lambda text, error=False: shown.write_text(text))
-        assert in_child(predict_on_a_small_disk).value == 2
+        assert (
+            in_child(lambda: on_a_small_disk(limit, predict, "--input", tmp_path / "in", *formats)).value == 2
+        )
     bad = f"{tmp_path / 'in' / '3.png'}"
     assert shown.read_text() == f"{bad} can't be used: 13 rows are bad luck"
     assert bad in (predict.output / "failures.csv").read_text()
@@ -226,6 +268,30 @@ def test_a_full_disk_is_one_line_and_finished_images_are_kept(
     assert predict("--input", tmp_path / "in", *formats, "--resume") == 1
     assert len(FakePredictor.seen) == IMAGES - done
     assert predict.files() == whole
+
+
+def test_a_disk_that_is_full_at_the_end_is_one_line(
+    predict: PredictCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The file of all images has all names, and must be the first one that is too long.
+    names = ("person", "dog", *(f"class {number}" for number in range(500)))
+    monkeypatch.setattr(FakePredictor, "thing_classes", names)
+    words = ("--input", tmp_path / "in", "--format", "coco-relations")
+    assert predict(*words) == 1
+    whole = predict.files()
+    limit = len(whole["coco_relations.json"]) - 100
+    said = tmp_path / "said"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reldn_d2.cli.common.say", lambda text, error=False: said.write_text(text))
+        assert in_child(lambda: on_a_small_disk(limit, predict, *words)).value == 2
+    assert re.fullmatch(
+        rf"error: {predict.output}/coco_relations.json can't be written \(File too large\): .+\. 5 of 6 "
+        "images are done; --resume goes on with the others",
+        said.read_text(),
+    )
+    FakePredictor.seen.clear()
+    assert predict(*words, "--resume") == 1
+    assert len(FakePredictor.seen) == 1 and predict.files() == whole
 
 
 # --- what may be replaced
@@ -247,7 +313,9 @@ def test_the_same_run_without_resume_starts_again(
     )
     found = predict.files()
     # Results of an image that is not there any more are gone, files of others stay.
-    assert first.keys() - found.keys() == {"5.json", "5.png", "triplets.parquet/part-00004.parquet"}
+    gone = first.keys() - found.keys()
+    assert {"5.json", "5.png", "triplets.parquet/part-00004.parquet"} <= gone
+    assert all(name.startswith("5.") for name in gone if not name.endswith(".parquet"))
     assert found["mine.txt"] == b"mine"
     assert found["graphs.jsonl"].count(b"\n") == 4
 
@@ -510,7 +578,7 @@ def test_a_record_deletes_nothing_outside(
     assert (tmp_path / "victim.json").read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["graphs.jsonl", "triplets.csv", "triplets.parquet", "record"])
+@pytest.mark.parametrize("name", ["graphs.jsonl", "triplets.parquet", "label_studio.xml", "record"])
 def test_links_out_of_the_folder_are_refused(
     name: str, predict: PredictCommand, tmp_path: Path, capsys: Captured
 ) -> None:
@@ -555,8 +623,7 @@ def test_a_damaged_record_is_named(
 def test_rows_become_a_part_when_there_are_enough(
     predict: PredictCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for kind in FORMATS.values():
-        monkeypatch.setattr(kind, "period", 1e9)
+    monkeypatch.setattr(TripletParts, "period", 1e9)
     monkeypatch.setattr(triplet_parts, "_MOST_ROWS", 4)  # an image has two
     assert predict("--input", tmp_path / "in", "--format", "parquet") == 1
     parts = sorted((predict.output / "triplets.parquet").iterdir())
@@ -578,11 +645,12 @@ def test_a_missing_pyarrow_is_named(
     def refuse(name: str) -> Any:
         raise ModuleNotFoundError(f"No module named {name!r}")
 
-    monkeypatch.setattr(triplet_parts, "import_module", refuse)
+    monkeypatch.setattr("reldn_d2.scene_graphs.formats.format.import_module", refuse)
     message = line_of_refusal(capsys, *predict.words("--input", tmp_path / "in", "--format", "parquet"))
-    assert message == (
-        "--format parquet needs the package pyarrow: pip install 'reldn-d2[parquet]', or pip install pyarrow"
+    assert message.endswith(
+        "install the package pyarrow: pip install 'reldn-d2[parquet]', or pip install pyarrow"
     )
-    assert "there is no such format; use some of drawings, json, jsonl, csv, parquet" in line_of_refusal(
-        capsys, *predict.words("--input", tmp_path / "in", "--format", "jsn")
+    assert (
+        "there is no such format; use some of drawings, json, jsonl, csv, parquet, graphml"
+        in line_of_refusal(capsys, *predict.words("--input", tmp_path / "in", "--format", "jsn"))
     )

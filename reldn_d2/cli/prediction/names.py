@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from unicodedata import normalize
@@ -16,7 +16,10 @@ _DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNO
 
 
 def output_names(
-    images: Sequence[Path], labels: Sequence[str] = (), kept: Mapping[str, str] | None = None
+    images: Sequence[Path],
+    labels: Sequence[str] = (),
+    kept: Mapping[str, str] | None = None,
+    reserved: Collection[str] = (),
 ) -> list[str]:
     """A different name for every image: its stem, or more of its path if two images have the same.
 
@@ -28,6 +31,7 @@ def output_names(
         images: the images.
         labels: what each image is called elsewhere, such as its path below a folder; empty: its file name.
         kept: absolute path -> name of images that have their name already.
+        reserved: names that no image gets, because other files are called so.
     """
     kept = kept or {}
     labels = labels or [image.name for image in images]
@@ -43,15 +47,15 @@ def output_names(
             plain_name(longer_name(image, label)) if several[_compared(name)] > 1 else name
             for image, label, name in zip(images, labels, names, strict=True)
         ]
-    of_kept = set(map(_compared, kept.values()))
+    of_others = {_compared(name) for name in (*kept.values(), *reserved)}
     several = Counter(map(_compared, names))
-    taken = of_kept | {name for name, number in several.items() if number == 1}
+    taken = of_others | {name for name, number in several.items() if number == 1}
     numbers = {name: count(1) for name in several}
     for i, image in enumerate(images):
         compared = _compared(names[i])
         if (absolute := os.path.abspath(image)) in kept:
             names[i] = kept[absolute]
-        elif several[compared] > 1 or compared in of_kept:
+        elif several[compared] > 1 or compared in of_others:
             numbered = (f"{names[i]}_{number}" for number in numbers[compared])
             names[i] = next(other for other in numbered if _compared(other) not in taken)
             taken.add(_compared(names[i]))

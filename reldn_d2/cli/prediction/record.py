@@ -1,13 +1,15 @@
 """The record of a run of `reldn predict`: what it depends on, and which images are finished.
 
 The folder `record` in the output folder has two files. `run.json` has the identity of the run, for example a
-digest of the weights. `finished.jsonl` is a journal that only grows during a run, with lines of four kinds:
+digest of the weights. `finished.jsonl` is a journal that only grows during a run, with lines of five kinds:
 
     {"names": ["a", ...]}          files such as a.json may be there from now on
     {"outdated": {"/a.jpg": "a"}}  images that are predicted again, and the names of their old files
     {"image": "/a.jpg", ...}       an image whose results were written, see `Finished`
     {"positions": {"csv": 1234}}   all before is on the disk, and the files that grow have these positions
                                    (`Writer.commit`)
+    {"at_end": {"a.json": "5d..."}}  files that were written at the end of a run (`Writer.finish`), and their
+                                   SHA-256; it is empty while they are written
 
 Images after the last line of positions do not count: a kill may have come in between. So a run that goes on
 cuts the files that grow off there, and every image is in them exactly once.
@@ -26,11 +28,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from reldn_d2.evaluation.io.shards import differences
-from reldn_d2.utils.io import atomic_write
+from reldn_d2.scene_graphs import About
+from reldn_d2.utils.io import atomic_write, file_digest
 from reldn_d2.utils.plain_text import to_csv
 from reldn_d2.utils.system_errors import explained
 
-from .formats import FORMATS, Result, Writer
+from .formats import Collected, Result, Writer, format_names, make_writer
 from .names import plain_name
 from .places import FAILURES, JOURNAL, RECORD, RUN_FILE
 
@@ -73,12 +76,14 @@ class _Journal:
             are those of an earlier time.
         positions: name of a format -> position.
         names: all names whose files may be there.
+        at_end: name of a file that a run wrote at its end -> SHA-256; empty: it was being written.
     """
 
     finished: dict[str, Finished] = field(default_factory=dict)
     outdated: dict[str, str] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
+    at_end: dict[str, str] = field(default_factory=dict)
 
 
 class Record:
@@ -146,6 +151,12 @@ class Record:
         return outdated | {path: image.name for path, image in self.kept.items()}
 
     @property
+    def reserved_names(self) -> list[str]:
+        """Names that the files of no image may have, because files of all images would be the same."""
+        shared = [*self.at_end, *(writer.shared for writer in self._writers.values())]
+        return [x.removesuffix(ending) for ending in self._endings for x in shared if x.endswith(ending)]
+
+    @property
     def kept(self) -> dict[str, Finished]:
         """The images that have results which are not all deleted, by path. Some may be predicted again."""
         return self._journal.finished if self._keeps else {}
@@ -157,13 +168,14 @@ class Record:
             names: absolute path of each image of this run -> name of its files, without ending.
 
         Raises:
-            ValueError: files that no record lists would be replaced, and may not be; or results are gone that
-                the record lists.
+            ValueError: files that no record lists, or that somebody has changed since, would be replaced, and
+                may not be; or results are gone that the record lists.
             OSError: the folder can't be written.
         """
         there = {name.lower() for name in os.listdir(self._folder)} if self._folder.is_dir() else set()
         self._check_finished(there)
         if not self._overwrite:
+            self._check_changed()
             self._check_replaced(list(names.values()), there)
         if not self._keeps:
             self._delete()
@@ -178,6 +190,7 @@ class Record:
             {"outdated": self._journal.outdated},
             *map(asdict, self._journal.finished.values()),
             {"positions": self._journal.positions},
+            {"at_end": self._journal.at_end},
         ]
         self._write(JOURNAL, "".join(json.dumps(line) + "\n" for line in lines).encode())
         self._file = (self._folder / RECORD / JOURNAL).open("ab")
@@ -243,6 +256,29 @@ class Record:
         self._append({"positions": positions}, to_disk=True)
         self.finished |= {image.image: image for image in self._waiting}
         self._waiting, self._last_commit = [], time.monotonic()
+
+    @property
+    def at_end(self) -> list[str]:
+        """Names of the files that are written at the end."""
+        return [name for writer in self._writers.values() for name in writer.at_end]
+
+    def finish(self, about: About) -> list[Collected]:
+        """Writes the files of all images at once, after the last commit. Without any results there are none.
+
+        Args:
+            about: what they say besides the graphs.
+
+        Raises:
+            ValueError: the results can't be expressed in a format.
+            OSError: they can't be written.
+        """
+        names = self.at_end
+        if not names or not self.finished:
+            return []
+        self._append({"at_end": dict.fromkeys(names, "")}, to_disk=True)
+        found = [writer.finish(list(self.finished), about) for writer in self._writers.values()]
+        self._append({"at_end": {name: file_digest(self._folder / name) for name in names}}, to_disk=True)
+        return [collected for collected in found if collected is not None]
 
     def commit_interrupted(self) -> None:
         """Commits after an interrupt, unless it came in the middle of an image's results.
@@ -316,7 +352,7 @@ class Record:
             run = json.loads(content)
             if run["format_version"] != FORMAT_VERSION:
                 raise ValueError(f"it has format version {run['format_version']}")
-            formats = [name for name in run["formats"] if name in FORMATS]
+            formats = [name for name in run["formats"] if name in format_names()]
             return formats, {str(name): str(text) for name, text in run["identity"].items()}
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ValueError(
@@ -336,6 +372,8 @@ class Record:
                         journal.outdated.pop(image.image, None)
                     journal.positions = {str(name): _number(x) for name, x in line["positions"].items()}
                     waiting = []
+                elif "at_end" in line:
+                    journal.at_end = {str(name): str(digest) for name, digest in line["at_end"].items()}
                 elif "names" in line:
                     journal.names |= set(map(_checked_name, line["names"]))
                 elif "outdated" in line:
@@ -375,9 +413,19 @@ class Record:
                 f"({len(gone)} such files). Run without --resume, which writes everything again"
             )
 
+    def _check_changed(self) -> None:
+        """Refuses to replace a file of all images that somebody has corrected."""
+        for name in self._at_end_of_recorded():
+            path, known = self._folder / name, self._journal.at_end[name]
+            if known and path.is_file() and file_digest(path) != known:
+                raise ValueError(
+                    f"{path} has been changed since this command wrote it, and would be written again: move "
+                    "it to another folder, or run without --resume and with --overwrite, which deletes it"
+                )
+
     def _check_replaced(self, names: list[str], there: set[str]) -> None:
         """Refuses to replace files that the record does not list."""
-        shared = [FAILURES, *(writer.shared for writer in self._writers.values() if writer.shared)]
+        shared = [FAILURES, *self.at_end, *(x.shared for x in self._writers.values() if x.shared)]
         written = [*shared, *(f"{name}{ending}" for name in names for ending in self._endings)]
         found = [name for name in written if name.lower() in there]
         listed = set(self._listed()) if found else set()
@@ -393,18 +441,27 @@ class Record:
         """Names of all files in the output folder that the recorded run may have written."""
         if self._formats:
             yield FAILURES
-        for kind in map(FORMATS.__getitem__, self._formats):
-            if kind.shared:
-                yield kind.shared
-            if kind.ending:
-                yield from (f"{name}{kind.ending}" for name in self._journal.names)
+        yield from self._at_end_of_recorded()
+        for writer in self._recorded():
+            if writer.shared:
+                yield writer.shared
+            if writer.ending:
+                yield from (f"{name}{writer.ending}" for name in self._journal.names)
+
+    def _recorded(self) -> list[Writer[Any]]:
+        """Writers of the formats of the recorded run."""
+        return [make_writer(name, self._folder) for name in self._formats]
+
+    def _at_end_of_recorded(self) -> list[str]:
+        """Names of the files that the recorded run wrote at its end."""
+        return [x for writer in self._recorded() for x in writer.at_end if x in self._journal.at_end]
 
     def _delete(self) -> None:
         """Deletes what the record lists, and the journal last: a kill in between loses track of nothing."""
-        shared = [kind for kind in map(FORMATS.__getitem__, self._formats) if kind.shared]
-        for kind in shared:
-            kind.delete(self._folder)
-        for name in set(self._listed()) - {kind.shared for kind in shared}:
+        shared = [writer for writer in self._recorded() if writer.shared]
+        for writer in shared:
+            writer.delete()
+        for name in set(self._listed()) - {writer.shared for writer in shared}:
             (self._folder / name).unlink(missing_ok=True)
         (self._folder / RECORD / JOURNAL).unlink(missing_ok=True)
 

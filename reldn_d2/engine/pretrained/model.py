@@ -59,6 +59,11 @@ class PretrainedModel(ABC):
             cfg: config of RelDN, in YAML or Python, with weights.
         """
 
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The names of the model's classes."""
+        return Vocabulary([*self.thing_classes], [*self.predicate_classes])
+
     @classmethod
     def from_pretrained(
         cls,
@@ -251,7 +256,7 @@ class PretrainedModel(ABC):
             not torch.equal(stored[key].to(x.dtype), x) for key, x in weights.items()
         ):
             info = replace(info, measured_before_rounding=True)
-        vocabulary = Vocabulary([*self.thing_classes], [*self.predicate_classes])
+        vocabulary = self.vocabulary
         card = partial(model_card, info, vocabulary, half_precision=half_precision)
         files = {
             CONFIG_FILE: neutral_config(self.parts.cfg),

@@ -18,6 +18,7 @@ from .gexf import Gexf
 from .graphml import GraphMl
 from .json_file import JsonFile
 from .json_lines import JsonLines
+from .label_studio import LabelStudio
 from .parquet import Parquet
 
 #: Name of a format -> the format.
@@ -31,6 +32,7 @@ FORMATS: dict[str, Format] = {
     "cytoscape": Cytoscape(),
     "dot": Dot(),
     "coco-relations": CocoRelationsFile(),
+    "label-studio": LabelStudio(),
 }
 
 __all__ = [

@@ -8,6 +8,7 @@ counts them. Boxes are rounded to 2^-32 of a pixel, and clipped when they are re
 a pixel.
 """
 
+import json
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -55,6 +56,14 @@ class CocoRelationsFile(CollectionFormat):
                 "because COCO has no such boxes",
                 path, entities, relationships,
             )  # fmt: skip
+
+    def advice(self, path: Path, image_root: Path) -> str:
+        """How the file becomes a data set."""
+        file, root = (json.dumps(str(x), ensure_ascii=False) for x in (path, image_root))
+        return (
+            f'as a data set: register_coco_relations("NAME", {{}}, {file}, {root})\n'
+            f"in a data file for --data: train: {{annotations: {file}, images: {root}}}"
+        )
 
     def read(self, path: Path) -> Iterator[SceneGraph]:
         """Reads the data set, see `Format.read`. Scores that the file lacks are null."""

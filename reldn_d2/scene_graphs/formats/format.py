@@ -158,6 +158,15 @@ class CollectionFormat(Format):
 
     more_endings: ClassVar[tuple[str, ...]] = ()
 
+    def advice(self, path: Path, image_root: Path) -> str:
+        """What to do with a file that was written, in lines for the screen; empty if nothing is special.
+
+        Args:
+            path: the file.
+            image_root: folder that the names of its images are relative to.
+        """
+        return ""
+
 
 def import_extra(module: str, extra: str, purpose: str) -> Any:
     """A module of a package that is not always installed.

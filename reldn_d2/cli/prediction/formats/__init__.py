@@ -1,30 +1,55 @@
-"""The formats of --format. Each is one file here and one line in `FORMATS`."""
+"""The formats of --format: drawings, and every format of `reldn_d2.scene_graphs`."""
 
 from pathlib import Path
 from typing import Any
 
+from reldn_d2.scene_graphs import FORMATS
+from reldn_d2.scene_graphs.formats import CollectionFormat, GraphFormat, GrowingFormat
+
+from .collection import Collection
 from .drawings import Drawings
 from .graph_files import GraphFiles
-from .graph_lines import GraphLines
+from .growing_file import GrowingFile
 from .triplet_parts import TripletParts
-from .triplet_table import TripletTable
-from .writer import Result, Writer
+from .writer import Collected, Result, Writer
 
-#: Name of a format -> its writer, in the order in which an image's results are written. The drawing comes
-#: before the graph, so that a graph always has its drawing.
-FORMATS: dict[str, type[Writer[Any]]] = {
-    "drawings": Drawings,
-    "json": GraphFiles,
-    "jsonl": GraphLines,
-    "csv": TripletTable,
-    "parquet": TripletParts,
-}
+# Formats that are written in another way than their kind.
+_SPECIAL: dict[str, type[Writer[Any]]] = {"drawings": Drawings, "parquet": TripletParts}
+# Name of a format -> stem of the file of all images, if it is not the format's own name.
+_STEMS = {"jsonl": "graphs", "csv": "triplets"}
 
-__all__ = ["FORMATS", "Result", "Writer", "make_writers"]
+__all__ = ["Collected", "Result", "Writer", "format_names", "make_writer", "make_writers"]
+
+
+def format_names() -> list[str]:
+    """All formats, in the order in which an image's results are written.
+
+    The drawing comes before the graph, so that a graph always has its drawing.
+    """
+    return ["drawings", *FORMATS]
+
+
+def make_writer(name: str, folder: Path) -> Writer[Any]:
+    """The writer of a format. Nothing on the disk is touched.
+
+    Args:
+        name: one of `format_names`.
+        folder: folder of the results.
+    """
+    if name in _SPECIAL:
+        return _SPECIAL[name](folder)
+    kind, stem = FORMATS[name], _STEMS.get(name, name.replace("-", "_"))
+    if isinstance(kind, GraphFormat):
+        return GraphFiles(folder, kind)
+    if isinstance(kind, GrowingFormat):
+        return GrowingFile(folder, kind, f"{stem}{kind.ending}")
+    if isinstance(kind, CollectionFormat):
+        return Collection(folder, kind, stem)
+    raise TypeError(f"the format {name} is of none of the three kinds in reldn_d2.scene_graphs.formats")
 
 
 def make_writers(names: list[str], folder: Path) -> dict[str, Writer[Any]]:
-    """The writers of some formats, by name, in the order of `FORMATS`.
+    """The writers of some formats, by name, in the order of `format_names`.
 
     Args:
         names: names of formats.
@@ -33,7 +58,11 @@ def make_writers(names: list[str], folder: Path) -> dict[str, Writer[Any]]:
     Raises:
         ValueError: there is no such format, or a package that it needs is not installed.
     """
-    unknown = [name for name in names if name not in FORMATS]
+    known = format_names()
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(f"--format {unknown[0]}: there is no such format; use some of {', '.join(FORMATS)}")
-    return {name: kind(folder) for name, kind in FORMATS.items() if name in names}
+        raise ValueError(f"--format {unknown[0]}: there is no such format; use some of {', '.join(known)}")
+    writers = {name: make_writer(name, folder) for name in known if name in names}
+    for name in writers.keys() & FORMATS.keys():
+        FORMATS[name].check_installed()
+    return writers

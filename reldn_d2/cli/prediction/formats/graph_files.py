@@ -1,15 +1,19 @@
-"""json: a file for each image, in the format that `reldn_d2.scene_graphs.graph` describes."""
+"""A file for each image, in a format of `reldn_d2.scene_graphs` with one graph a file."""
 
-from reldn_d2.scene_graphs.formats.json_file import dumped
+from pathlib import Path
+
+from reldn_d2.scene_graphs.formats import GraphFormat
 
 from .writer import FileWriter, Result
 
 
 class GraphFiles(FileWriter):
-    """One JSON file an image."""
+    """One graph a file."""
 
-    ending = ".json"
+    def __init__(self, folder: Path, kind: GraphFormat) -> None:
+        super().__init__(folder)
+        self._kind, self.ending = kind, kind.ending
 
     def encode(self, result: Result) -> bytes:
-        """The graph as indented JSON."""
-        return dumped(result.graph, indent=1)
+        """The content of the file."""
+        return self._kind.encode(result.graph)

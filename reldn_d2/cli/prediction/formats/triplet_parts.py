@@ -1,13 +1,12 @@
-"""parquet: the rows of `triplet_table` as a folder of Parquet files, which pandas reads as one table."""
+"""parquet: a row for each relationship, as a folder of Parquet files, which pandas reads as one table."""
 
 import re
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-from reldn_d2.scene_graphs.triplets import COLUMNS, Value, rows_of
+from reldn_d2.scene_graphs.formats.parquet import RowWriter
+from reldn_d2.scene_graphs.triplets import Value, rows_of
 from reldn_d2.utils.io import atomic_write
-from reldn_d2.utils.plain_text import visible
+from reldn_d2.utils.plain_text import is_unicode, visible
 
 from .writer import Result, Writer
 
@@ -24,15 +23,6 @@ class TripletParts(Writer[list[list[Value]]]):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        try:
-            self._arrow, self._parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
-        except ModuleNotFoundError as error:
-            raise ValueError(
-                "--format parquet needs the package pyarrow: pip install 'reldn-d2[parquet]', or pip install "
-                "pyarrow"
-            ) from error
-        types = {str: self._arrow.string(), float: self._arrow.float64(), int: self._arrow.int32()}
-        self._schema: Any = self._arrow.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
         self._rows: list[list[Value]] = []
         self._parts = 0
 
@@ -66,22 +56,16 @@ class TripletParts(Writer[list[list[Value]]]):
     def commit(self) -> int:
         """Writes the rows as a part. The first part may be empty, so that there always is a table."""
         if self._rows or not self._parts:
-            columns = list(zip(*self._rows, strict=True)) or [()] * len(COLUMNS)
-            arrays = [
-                self._arrow.array(column, field.type)
-                for column, field in zip(columns, self._schema, strict=True)
-            ]
-            with atomic_write(self._part(self._parts)) as file:
-                self._parquet.write_table(self._arrow.Table.from_arrays(arrays, schema=self._schema), file)
+            with atomic_write(self._part(self._parts)) as file, RowWriter(file) as writer:
+                writer.write(self._rows)
             self._rows, self._parts = [], self._parts + 1
         return self._parts
 
-    @classmethod
-    def delete(cls, folder: Path) -> None:
+    def delete(self) -> None:
         """Removes the parts, and the folder if nothing else is in it."""
-        for path in _found(folder):
+        for path in _found(self.folder):
             path.unlink()
-        place = folder / cls.shared
+        place = self.folder / self.shared
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()
 
@@ -95,14 +79,6 @@ def _found(folder: Path) -> list[Path]:
 
 
 def _storable(value: Value) -> Value:
-    if isinstance(value, str) and not _is_unicode(value):
+    if isinstance(value, str) and not is_unicode(value):
         return visible(value)
     return value
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -2,13 +2,13 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, ClassVar, Generic, TypeVar
 
-from reldn_d2.scene_graphs import SceneGraph
+from reldn_d2.scene_graphs import About, SceneGraph
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.system_errors import explained
 
@@ -34,8 +34,25 @@ class Result:
     score_threshold: float = 0.0
 
 
+@dataclass(frozen=True)
+class Collected:
+    """A file that says something of all images at once, after it was written.
+
+    Attributes:
+        path: the file.
+        image_root: folder that the names of images in it are relative to.
+        left_out: absolute path of an image that is not in it -> why: the end of a sentence.
+        advice: what to do with it, in lines for the screen; may be empty.
+    """
+
+    path: Path
+    image_root: Path
+    left_out: Mapping[str, str]
+    advice: str
+
+
 class Writer(ABC, Generic[Content]):
-    """Writes results in one format.
+    """Writes results in one format. Making one touches no file.
 
     The results of an image are first encoded in all formats, then written in all. So whatever is wrong with
     one image leaves nothing behind. What `commit` returns is a position: a run that goes on after a kill
@@ -43,17 +60,30 @@ class Writer(ABC, Generic[Content]):
 
     Attributes:
         ending: ending of the file that each image gets; empty if images have no files of their own.
-        shared: name of the file or folder in the output folder that all images share; empty if there is none.
+        shared: the file or folder that all images share and that grows, relative to the output folder; empty
+            if there is none.
+        at_end: names of the files that `finish` writes.
         period: seconds between two commits.
     """
 
-    ending: ClassVar[str] = ""
-    shared: ClassVar[str] = ""
+    ending: str = ""
+    shared: str = ""
+    at_end: tuple[str, ...] = ()
     period: ClassVar[float] = 1.0
 
     def __init__(self, folder: Path) -> None:
         """Takes the output folder. Nothing is written yet."""
         self.folder = folder
+
+    def check(self, about: About) -> None:
+        """Checks that `finish` can say what it has to say besides the graphs.
+
+        Args:
+            about: see `finish`.
+
+        Raises:
+            ValueError: the format can't hold it.
+        """
 
     @property
     def full(self) -> bool:
@@ -92,12 +122,27 @@ class Writer(ABC, Generic[Content]):
         """
         return 0
 
+    def finish(self, images: Sequence[str], about: About) -> Collected | None:
+        """Writes the files of `at_end`, each in one step, after the last commit.
+
+        Args:
+            images: absolute paths of all images that have results, at least one.
+            about: what the files say besides the graphs.
+
+        Returns:
+            What was written; None if the format has no such file.
+
+        Raises:
+            ValueError: the results can't be expressed in this format.
+            OSError: they can't be written.
+        """
+        return None
+
     def close(self) -> None:
         """Closes the files."""
 
-    @classmethod
-    def delete(cls, folder: Path) -> None:
-        """Removes what all images share from an output folder."""
+    def delete(self) -> None:
+        """Removes what all images share and what grows."""
 
 
 class FileWriter(Writer[bytes]):
@@ -116,7 +161,7 @@ class AppendingWriter(Writer[bytes]):
         header: how the file begins.
     """
 
-    header: ClassVar[bytes] = b""
+    header: bytes = b""
     _file: IO[bytes] | None = None
 
     @property
@@ -172,7 +217,6 @@ class AppendingWriter(Writer[bytes]):
                 self._file.close()
             self._file = None
 
-    @classmethod
-    def delete(cls, folder: Path) -> None:
+    def delete(self) -> None:
         """Removes the file."""
-        (folder / cls.shared).unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,103 @@
+"""A file that says something of all images at once, in a format of `reldn_d2.scene_graphs`.
+
+Such a file can't grow. So the graphs grow as lines of a file in the record of the run, from which the file is
+written at the end, graph by graph.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+
+from reldn_d2.scene_graphs import About, SceneGraph, checked_graph
+from reldn_d2.scene_graphs.formats import CollectionFormat
+from reldn_d2.scene_graphs.formats.json_file import dumped
+from reldn_d2.utils.inner_paths import names_outside
+from reldn_d2.utils.json_files import parse_json
+from reldn_d2.utils.plain_text import is_unicode
+
+from ..places import RECORD
+from .writer import AppendingWriter, Collected, Result
+
+
+class Collection(AppendingWriter):
+    """Keeps the graphs with the absolute paths of their images, and writes the file at the end.
+
+    Which folder all images have in common is not known before.
+    """
+
+    def __init__(self, folder: Path, kind: CollectionFormat, name: str) -> None:
+        """Takes the output folder, the format, and the name of the file without ending."""
+        super().__init__(folder)
+        self._kind = kind
+        self.shared = f"{RECORD}/{name}.jsonl"
+        self.at_end = tuple(f"{name}{ending}" for ending in (kind.ending, *kind.more_endings))
+
+    def check(self, about: About) -> None:
+        """Checks that the format can hold the names of the model, with a file of no graph."""
+        # What the disk refuses is said where it matters.
+        with suppress(OSError), tempfile.TemporaryDirectory() as folder:
+            self._kind.write([], Path(folder, self.at_end[0]), about)
+
+    def encode(self, result: Result) -> bytes:
+        """The graph as a line. What no format can hold is refused here, where it stops no other image."""
+        kept: SceneGraph = result.graph.copy()
+        kept["image"] = result.graph["image"].copy()
+        kept["image"]["file_name"] = os.path.abspath(result.path)
+        return dumped(checked_graph(kept, "its graph"))
+
+    def finish(self, images: Sequence[str], about: About) -> Collected:
+        """Writes the file, see `Writer.finish`."""
+        path = self.folder / self.at_end[0]
+        root = os.path.commonpath([os.path.dirname(image) for image in images])
+        # The folder itself may be "/", which has no name.
+        inner = "".join(f"{quote(os.fsencode(name))}/" for name in [os.path.basename(root)] if name)
+        self._kind.write(
+            _Graphs(self.path, root), path, replace(about, image_prefix=f"{about.image_prefix}{inner}")
+        )
+        refused = {image: _refusal(_relative(image, root)) for image in images}
+        left_out = {
+            image: f"is not in {path}, because {reason}: rename it"
+            for image, reason in refused.items()
+            if reason
+        }
+        advice = self._kind.advice(path.resolve(), Path(root))
+        return Collected(path, Path(root), left_out, advice)
+
+
+class _Graphs:
+    """The graphs of the lines, with the names of images below their root. Each pass reads the file anew."""
+
+    def __init__(self, path: Path, root: str) -> None:
+        self._path, self._root = path, root
+        self._checked = False
+
+    def __iter__(self) -> Iterator[SceneGraph]:
+        with self._path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                source = f"{self._path}, line {number}"
+                graph = parse_json(line, source)
+                # The folder may come from anybody. One check is enough, and takes longer than the rest.
+                if not self._checked:
+                    graph = checked_graph(graph, source)
+                name = _relative(graph["image"]["file_name"], self._root)
+                if not _refusal(name):
+                    graph["image"]["file_name"] = name
+                    yield graph
+        self._checked = True
+
+
+def _relative(image: str, root: str) -> str:
+    return Path(os.path.relpath(image, root)).as_posix()
+
+
+def _refusal(name: str) -> str:
+    """Why an image of this name can't be in a file of all images; empty if it can."""
+    if not is_unicode(name):
+        return "its name is no text in UTF-8"
+    if names_outside([name]):
+        return "names with a backslash, or that begin with '~' or a drive, are read as paths to other folders"
+    return ""

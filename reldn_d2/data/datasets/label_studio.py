@@ -1,0 +1,334 @@
+"""Label Studio's JSON export as a data set: boxes with labels, and relations between them.
+
+`label_studio_export.py` reads the file and says how it answers what the file leaves open. This module finds
+the pictures, turns per cent into pixels and labels into numbers:
+
+* A picture is found by its address: the longest end of its path that is a file in the image folder, such as
+  `photos/one.png` or `one.png` for `/data/local-files/?d=photos/one.png`. If there is none, a file of this
+  name in any folder below. The eight digits that Label Studio puts before the name of an uploaded file are
+  left out only if there is no file with them.
+* Boxes are clipped to their picture. One without an area in it is left out, with its relations.
+* Images without boxes or relations are kept.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+
+from reldn_d2.structures.annotations import Annotations
+from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.utils.inner_paths import names_outside
+from reldn_d2.utils.plain_text import short, visible
+
+from ..images import image_sizes
+from ..registration import register_relation_dataset
+from .label_studio_export import Counts, Task, address_paths, read_export, same_shape
+
+logger = logging.getLogger(__name__)
+
+# What Label Studio puts before the name of an uploaded file.
+_UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
+# How many tasks or names a message names.
+_NAMED = 5
+# Pixels. Rounding of the editor is no box that reaches out of the image.
+_OUTSIDE = 1e-3
+
+
+def load_label_studio(
+    json_file: str | os.PathLike[str],
+    image_root: str | os.PathLike[str],
+    dataset_name: str | None = None,
+    *,
+    thing_classes: Sequence[str] | None = None,
+    predicate_classes: Sequence[str] | None = None,
+    annotator: int | str | None = None,
+    image_key: str | None = None,
+    skip_missing_images: bool = False,
+) -> list[DatasetDict]:
+    """Reads an export into dataset dicts. Only the headers of the pictures are read.
+
+    A line of the log counts what was changed and what was left out, and names the first task of each case.
+
+    Args:
+        json_file: Label Studio's export "JSON". JSON-MIN has no relations and is refused.
+        image_root: folder of the pictures.
+        dataset_name: when given, the names of the classes go to this data set's metadata.
+        thing_classes: names of the entity classes, in the order of their numbers; None: those of the file,
+            sorted.
+        predicate_classes: names of the predicates, in the same form.
+        annotator: id or e-mail of the person whose annotations are taken; None: of everybody.
+        image_key: key of the image in the `data` of a task; None: the one whose value looks like a picture.
+        skip_missing_images: whether tasks whose picture is missing are left out and counted.
+
+    Raises:
+        ValueError: the file is no such export or is damaged, names a class that the given names lack, a
+            picture has another shape than the file says, or two are meant by one address.
+        FileNotFoundError: the file, the folder or a picture is missing.
+        OSError: the system does not let this user read a file.
+    """
+    path = os.fspath(json_file)
+    tasks, counts = read_export(path, annotator=annotator, image_key=image_key)
+    labels = [entity.label for task in tasks for entity in task.entities]
+    predicates = [relation.label for task in tasks for relation in task.relations]
+    things = _numbers(path, "class", labels, thing_classes)
+    relations = _numbers(path, "predicate", predicates, predicate_classes)
+    tasks, pictures = _find_pictures(path, tasks, Path(image_root), skip_missing_images, counts)
+    sizes = [(int(width), int(height)) for width, height in image_sizes(pictures)]
+    _check_shapes(path, tasks, pictures, sizes)
+    dataset_dicts = [
+        _dataset_dict(task, picture, size, things, relations, counts)
+        for task, picture, size in zip(tasks, pictures, sizes, strict=True)
+    ]
+    changes = f"; {counts}" if counts.numbers else ""
+    logger.info("%s: %d images%s", visible(path), len(dataset_dicts), visible(changes))
+    if dataset_name is not None:
+        _set_metadata(dataset_name, path, list(things), list(relations))
+    return dataset_dicts
+
+
+def register_label_studio(
+    name: str,
+    metadata: Mapping[str, Any],
+    json_file: str | os.PathLike[str],
+    image_root: str | os.PathLike[str],
+    train_dataset: str | None = None,
+    *,
+    annotator: int | str | None = None,
+    image_key: str | None = None,
+    skip_missing_images: bool = False,
+) -> None:
+    """Registers an export under `name`. It is read when the data set is loaded.
+
+    Args:
+        name: the name to use in `DATASETS.TRAIN` and `DATASETS.TEST`.
+        metadata: more metadata of the data set. `thing_classes` and `predicate_classes` given here number the
+            classes, and the file must have no others; with {}, classes are those of the file, sorted.
+        json_file: see `load_label_studio`.
+        image_root: see `load_label_studio`.
+        train_dataset: name of its training split, for zero-shot recall; None if it is not known.
+        annotator: see `load_label_studio`.
+        image_key: see `load_label_studio`.
+        skip_missing_images: see `load_label_studio`.
+    """
+    given = {key: metadata.get(key) for key in ("thing_classes", "predicate_classes")}
+    register_relation_dataset(
+        name,
+        load_label_studio,
+        {
+            "json_file": os.fspath(json_file),
+            "image_root": os.fspath(image_root),
+            "dataset_name": name,
+            **{key: None if names is None else tuple(names) for key, names in given.items()},
+            "annotator": annotator,
+            "image_key": image_key,
+            "skip_missing_images": skip_missing_images,
+        },
+        train_dataset=train_dataset,
+        # The key is not `json_file`, which Detectron2 takes for a file in COCO format.
+        annotation_file=os.fspath(json_file),
+        image_root=os.fspath(image_root),
+        **metadata,
+    )
+
+
+def _named(path: str, task: Task) -> str:
+    """File and task, for messages."""
+    return f"{path}, task {short(repr(task.identity))}"
+
+
+def _numbers(path: str, kind: str, found: Iterable[str], given: Sequence[str] | None) -> dict[str, int]:
+    """Name -> number of the classes of one kind.
+
+    Raises:
+        ValueError: the file has a name that the given names lack.
+    """
+    used = dict.fromkeys(found)
+    if given is None:
+        return {name: number for number, name in enumerate(sorted(used))}
+    numbers = {name: number for number, name in enumerate(given)}
+    unknown = [name for name in used if name not in numbers]
+    if unknown:
+        named = "; ".join(f"{short(repr(name))}, {_nearest(name, given)}" for name in unknown[:_NAMED])
+        more = f", and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+        raise ValueError(
+            f"{path} has {len(unknown)} names of the kind {kind!r} that the vocabulary lacks: {named}{more}. "
+            "Rename them in Label Studio, or add them to the vocabulary."
+        )
+    return numbers
+
+
+def _nearest(name: str, given: Sequence[str]) -> str:
+    near = get_close_matches(name, given, n=3, cutoff=0.5)
+    return f"like {', '.join(map(repr, near))}" if near else "like none of it"
+
+
+class _Folder:
+    """The pictures of a folder. Nothing outside is looked at."""
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise FileNotFoundError(f"There is no image folder {root}: correct image_root (--image-root).")
+        self.root = root
+        self._by_name: dict[str, list[str]] | None = None
+
+    def find(self, address: str) -> list[str]:
+        """Paths relative to the folder of the files that an address may mean: one if it is found."""
+        paths = [_inner_parts(path) for path in address_paths(address)]
+        for named in (
+            paths,
+            [[*parts[:-1], _UPLOADED.sub("", parts[-1], count=1)] for parts in paths if parts],
+        ):
+            for parts in named:
+                for start in range(len(parts)):
+                    tail = "/".join(parts[start:])
+                    if not names_outside([tail]) and (self.root / tail).is_file():
+                        return [tail]
+            for parts in named:
+                below = self._below(parts)
+                if below:
+                    return below
+        return []
+
+    def _below(self, parts: Sequence[str]) -> list[str]:
+        """The files with a name in any folder; those that share the longest end with the path."""
+        if self._by_name is None:
+            self._by_name = {}
+            for folder, _, names in os.walk(self.root):
+                for name in names:
+                    relative = Path(os.path.relpath(os.path.join(folder, name), self.root)).as_posix()
+                    self._by_name.setdefault(name, []).append(relative)
+        found = self._by_name.get(parts[-1], []) if parts else []
+        shared = [_shared_end(parts, path.split("/")) for path in found]
+        return sorted(path for path, length in zip(found, shared, strict=True) if length == max(shared))
+
+
+def _shared_end(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many of their last parts two paths share."""
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _inner_parts(path: str) -> list[str]:
+    """Folders and name of a path, after the last '..'."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    while ".." in parts:
+        parts = parts[parts.index("..") + 1 :]
+    return parts
+
+
+def _find_pictures(
+    path: str, tasks: Sequence[Task], root: Path, skip: bool, counts: Counts
+) -> tuple[list[Task], list[Path]]:
+    folder = _Folder(root)
+    kept, pictures = [], []
+    missing: list[Task] = []
+    address_of: dict[str, Task] = {}
+    for task in tasks:
+        found = folder.find(task.image)
+        if len(found) > 1:
+            raise ValueError(
+                f"{_named(path, task)}: the image {short(repr(task.image))} may be "
+                f"{' or '.join(found[:_NAMED])} in {root}. Give the folder that the address begins in "
+                "as image_root (--image-root)."
+            )
+        if not found:
+            missing.append(task)
+            counts.add("missing_images", task.identity)
+            continue
+        other = address_of.setdefault(found[0], task)
+        if other.image != task.image:
+            raise ValueError(
+                f"{_named(path, task)}: the image {short(repr(task.image))} and that of task "
+                f"{short(repr(other.identity))}, {short(repr(other.image))}, are both found as {found[0]} in "
+                f"{root}. Give the pictures names of their own, with folders or the digits of the upload."
+            )
+        if other is not task:
+            counts.add("repeated_images", task.identity)
+        kept.append(task)
+        pictures.append(root / found[0])
+    if missing and not (skip and kept):
+        first = ", ".join(
+            f"{short(repr(task.identity))} ({short(repr(task.image))})" for task in missing[:_NAMED]
+        )
+        raise FileNotFoundError(
+            f"{path}: {len(missing)} of {len(tasks)} images are not in {root}: those of task {first}. Give "
+            "the folder of the pictures as image_root (--image-root), or leave these tasks out with "
+            "skip_missing_images (--skip-missing-images)."
+        )
+    return kept, pictures
+
+
+def _check_shapes(
+    path: str, tasks: Sequence[Task], pictures: Sequence[Path], sizes: Sequence[tuple[int, int]]
+) -> None:
+    """Refuses pictures whose width and height have another ratio than the file says."""
+    differing = [
+        (task, picture, size, task.size)
+        for task, picture, size in zip(tasks, pictures, sizes, strict=True)
+        if task.size is not None and not same_shape(size, task.size)
+    ]
+    if differing:
+        task, picture, (width, height), said = differing[0]
+        # Old browsers did not turn pictures as EXIF says, so their boxes belong to the picture on its side.
+        swapped = "; the sides are exchanged, as by EXIF data" if same_shape((height, width), said) else ""
+        raise ValueError(
+            f"{_named(path, task)}: {picture} has {width} x {height} pixels, and the file says "
+            f"{said[0]} x {said[1]}{swapped}; this concerns {len(differing)} of {len(tasks)} tasks. "
+            "Give the pictures that were annotated."
+        )
+
+
+def _dataset_dict(
+    task: Task,
+    picture: Path,
+    size: tuple[int, int],
+    things: Mapping[str, int],
+    predicates: Mapping[str, int],
+    counts: Counts,
+) -> DatasetDict:
+    width, height = size
+    given = np.array([entity.corners(width, height) for entity in task.entities], np.float64).reshape(-1, 4)
+    limits = np.array([width, height, width, height], np.float64)
+    boxes = given.clip(min=0, max=limits)
+    inside = np.asarray((boxes[:, :2] < boxes[:, 2:]).all(axis=1))
+    clipped = inside & (np.abs(boxes - given) > _OUTSIDE).any(axis=1)
+    for kind, found in (("boxes_without_area", ~inside), ("clipped_boxes", clipped)):
+        for _ in range(int(found.sum())):
+            counts.add(kind, task.identity)
+    number = inside.cumsum() - 1
+    rows = []
+    for relation in task.relations:
+        if not (inside[relation.subject] and inside[relation.object]):
+            counts.add("relations_to_left_out", task.identity)
+            continue
+        rows.append((number[relation.subject], number[relation.object], predicates[relation.label]))
+    classes = np.array([things[entity.label] for entity in task.entities], np.int64)
+    return {
+        "file_name": os.fspath(picture),
+        "height": height,
+        "width": width,
+        "image_id": task.identity,
+        "annotations": Annotations(boxes[inside], classes[inside]),
+        "relations": np.array(rows, np.int64).reshape(-1, 3),
+    }
+
+
+def _set_metadata(name: str, path: str, things: list[str], predicates: list[str]) -> None:
+    metadata = MetadataCatalog.get(name)
+    for key, names in (("thing_classes", things), ("predicate_classes", predicates)):
+        known = metadata.get(key)
+        if known is None:
+            metadata.set(**{key: names})
+        elif list(known) != names:
+            raise ValueError(
+                f"{path}: its {key} are {names}, but the metadata of {name!r} says {list(known)}. Register "
+                "the file with the names in its metadata, or under another name."
+            )

@@ -1,0 +1,635 @@
+"""Reads the file that Label Studio exports as "JSON": tasks, their annotations, boxes and relations.
+
+    [{"id": 7, "data": {"image": "/data/local-files/?d=photos/one.jpg"}, "annotations": [
+        {"id": 3, "completed_by": 1, "updated_at": "2026-11-02T09:30:00Z", "result": [
+            {"id": "k3", "type": "rectanglelabels", "to_name": "image", "original_width": 640,
+             "original_height": 480, "image_rotation": 0, "value": {"x": 10, "y": 5, "width": 30,
+             "height": 60, "rotation": 0, "rectanglelabels": ["person"]}},
+            {"type": "relation", "from_id": "k3", "to_id": "Q9", "direction": "right",
+             "labels": ["holds"]}]}]}]
+
+Files of versions before 1.0 have `completions` instead of `annotations`. The file leaves some questions open.
+This reader answers them as follows, and counts every case:
+
+* One annotation of a task is taken: one that is marked as ground truth, else the latest by `updated_at`. With
+  `annotator`, only those of this person. Skipped annotations are none.
+* A task without an annotation is left out, and its predictions are never taken for the truth.
+* Boxes are regions of the type `rectanglelabels`, and `rectangle` with `labels` of the same id. Other
+  regions, and choices and texts, are left out, and so are relations to them.
+* `x` and `y` are the upper left corner before the box is turned by `rotation` degrees clockwise around this
+  corner. In the editor, `image_rotation` turns only the view: x, y, width and height belong to the image as
+  the file has it.
+* A box with several labels is an entity for each; its relations hold for each.
+* A relation with several labels is a relationship for each; one without a label is left out. Its direction is
+  `right` (or missing): from `from_id` to `to_id`; `left`: the other way; `bi`: both.
+"""
+
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from reldn_d2.utils.json_files import is_side, parse_json
+from reldn_d2.utils.plain_text import short
+from reldn_d2.utils.system_errors import explained
+
+from ..images import picture_endings
+
+Id = int | str
+Record = dict[str, Any]
+
+#: What is counted -> in words.
+COUNTED = {
+    "tasks_without_annotation": "tasks without an annotation, left out",
+    "skipped_tasks": "skipped tasks, left out",
+    "tasks_of_others": "tasks that this annotator did not annotate, left out",
+    "missing_images": "tasks whose picture is missing, left out",
+    "several_annotations": "tasks with several annotations, of which one was taken",
+    "repeated_images": "tasks with the picture of another task",
+    "turned_views": "tasks whose image was turned on the screen, which changes no box",
+    "rotated_boxes": "rotated boxes, replaced by the upright box around each",
+    "clipped_boxes": "boxes that reach out of the image, clipped",
+    "boxes_without_area": "boxes without an area in the image, left out",
+    "boxes_without_label": "boxes without a label, left out",
+    "boxes_of_several_labels": "boxes with several labels, an entity for each",
+    "other_results": "results that are no boxes (polygons, masks, choices, texts), left out",
+    "left_relations": "relations of direction 'left', read from to_id to from_id",
+    "bi_relations": "relations of direction 'bi', a relationship each way",
+    "relations_of_several_labels": "relations with several labels, a relationship for each",
+    "relations_without_label": "relations without a label, left out",
+    "relations_to_left_out": "relations to a region that was left out, left out",
+    "relations_to_missing": "relations to a region that the file lacks, left out",
+}
+_BOX_NUMBERS = ("x", "y", "width", "height")
+_BOX_TYPES = ("rectanglelabels", "rectangle")
+_AS_JSON = "In Label Studio, choose Export, then JSON."
+# Per cent. What lies further away than this comes from no editor, and could overflow.
+_FARTHEST = 1e6
+# Per cent. Two results of one region are the same box up to rounding.
+_SAME_BOX = 1e-6
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A box with one label.
+
+    Attributes:
+        region: id of its region; None if it has none.
+        label: its class.
+        box: x, y, width, height in per cent of the image's width and height, and rotation in degrees
+            clockwise around (x, y).
+        score: its score; None if people made it.
+    """
+
+    region: Id | None
+    label: str
+    box: tuple[float, float, float, float, float]
+    score: float | None
+
+    def corners(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The upright box around it, XYXY in pixels of an image of this size. It may reach out of it."""
+        x, y, w, h, rotation = self.box
+        left, top = x * width / 100, y * height / 100
+        if not rotation:
+            right, bottom = (x + w) * width / 100, (y + h) * height / 100
+            return min(left, right), min(top, bottom), max(left, right), max(top, bottom)
+        angle = math.radians(rotation)
+        sides = [(a * w * width / 100, b * h * height / 100) for a in (0, 1) for b in (0, 1)]
+        xs = [left + a * math.cos(angle) - b * math.sin(angle) for a, b in sides]
+        ys = [top + a * math.sin(angle) + b * math.cos(angle) for a, b in sides]
+        return min(xs), min(ys), max(xs), max(ys)
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A relationship: positions of subject and object in the task's entities, and the predicate."""
+
+    subject: int
+    object: int
+    label: str
+    score: float | None
+    predicate_score: float | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task with the annotation that was taken.
+
+    Attributes:
+        identity: its id; its number in the file, from 1, if it has none.
+        image: the address of its image.
+        size: width and height of the image as the file says; None if it does not.
+        entities: its entities, in the order of the file.
+        relations: its relationships, in the order of the file.
+        meta: what the file says about the task besides.
+    """
+
+    identity: Id
+    image: str
+    size: tuple[int, int] | None
+    entities: list[Entity]
+    relations: list[Relation]
+    meta: Record
+
+
+@dataclass
+class Counts:
+    """What was changed or left out.
+
+    Attributes:
+        numbers: key of `COUNTED` -> how often.
+        first: key of `COUNTED` -> id of the first task.
+    """
+
+    numbers: Counter[str] = field(default_factory=Counter)
+    first: dict[str, Id] = field(default_factory=dict)
+
+    def add(self, kind: str, task: Id) -> None:
+        """Counts one case in a task."""
+        self.numbers[kind] += 1
+        self.first.setdefault(kind, task)
+
+    def __str__(self) -> str:
+        """All cases in one line; empty if there is none."""
+        return "; ".join(
+            f"{text}: {self.numbers[kind]:,} (first in task {_shown(self.first[kind])})"
+            for kind, text in COUNTED.items()
+            if self.numbers[kind]
+        )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a value stands, for messages."""
+
+    file: str
+    task: Id
+    region: Id | None = None
+
+    def fail(self, problem: str, remedy: str) -> NoReturn:
+        region = "" if self.region is None else f", region {_shown(self.region)}"
+        raise ValueError(f"{self.file}, task {_shown(self.task)}{region}: {problem}. {remedy}")
+
+    def take(self, record: Record, key: str, kind: type | tuple[type, ...], what: str) -> Any:
+        """A value of a record, None if it is missing.
+
+        Raises:
+            ValueError: it has another type.
+        """
+        value = record.get(key)
+        # True is an int for Python.
+        if value is None or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool))):
+            return value
+        self.fail(f"{key!r} is {_shown(value)}, not {what}", f"Export it again. {_AS_JSON}")
+
+    def number(self, record: Record, key: str) -> float | None:
+        """A finite number of a record, None if it is missing."""
+        value = self.take(record, key, (int, float), "a number")
+        if value is not None and not abs(value) <= _FARTHEST:
+            self.fail(f"{key!r} is {_shown(value)}", "Numbers are per cent, degrees or scores: correct it.")
+        return None if value is None else float(value)
+
+    def names(self, record: Record, key: str) -> list[str]:
+        """A list of labels of a record, each once, empty if it is missing."""
+        names = self.take(record, key, list, "a list of labels") or []
+        for name in names:
+            if not isinstance(name, str):
+                self.fail(f"{key!r} holds {_shown(name)}, not a label", f"Export it again. {_AS_JSON}")
+        return list(dict.fromkeys(names))
+
+
+def read_export(
+    json_file: str | os.PathLike[str],
+    *,
+    annotator: int | str | None = None,
+    image_key: str | None = None,
+    with_predictions: bool = False,
+) -> tuple[list[Task], Counts]:
+    """Reads and checks an export.
+
+    Args:
+        json_file: the file.
+        annotator: id or e-mail of the person whose annotations are taken; None: of everybody.
+        image_key: key of the image in the `data` of a task; None: the one whose value looks like a picture.
+        with_predictions: whether the last prediction of a task is taken if the task has no annotation.
+
+    Raises:
+        ValueError: the file is no such export, or is damaged. The message names file, task and region.
+        OSError: the file can't be read.
+    """
+    path = os.fspath(json_file)
+    counts = Counts()
+    tasks, seen, people = [], set[Id](), set[Id]()
+    for position, record in enumerate(_records(path), start=1):
+        place, identity = _identity(path, record, position)
+        if identity in seen:
+            place.fail("this id occurs twice", "Export again, or remove one of the two tasks.")
+        seen.add(identity)
+        chosen, predicted = _choose(place, record, annotator, with_predictions, counts, people)
+        if chosen is not None:
+            tasks.append(_task(place, identity, record, chosen, image_key, predicted, counts))
+    if annotator is not None and not tasks:
+        named = [str(x) for x in sorted(people, key=str)]
+        near = get_close_matches(str(annotator), named, n=1)
+        hint = (
+            f"Did you mean {near[0]!r}?" if near else f"The annotators are {', '.join(named) or 'not named'}."
+        )
+        raise ValueError(f"{path}: no annotation is by annotator {annotator!r}. {hint}")
+    if not seen and not with_predictions:
+        raise ValueError(f"{path}: the file holds no task. {_AS_JSON}")
+    if not tasks and not with_predictions:
+        raise ValueError(
+            f"{path}: no task has an annotation ({counts}). Submit annotations in Label Studio; "
+            "predictions are not taken for the truth."
+        )
+    return tasks, counts
+
+
+def address_paths(address: str) -> list[str]:
+    """The paths that an address of an image may mean, the likeliest first, with "/" between folders.
+
+    Example:
+        >>> from reldn_d2.data.datasets.label_studio_export import address_paths
+        >>> address_paths("/data/local-files/?d=photos/one%20a.png")
+        ['photos/one a.png']
+        >>> address_paths("s3://bucket/x/one.png"), address_paths("50%.png")
+        (['/x/one.png'], ['50%.png'])
+    """
+    try:
+        parts = urlsplit(address)
+        local = parse_qs(parts.query).get("d")
+    except ValueError:
+        parts, local = None, None
+    if parts is not None and local and parts.path.rstrip("/").endswith("local-files"):
+        found = [local[-1]]
+    elif parts is not None and parts.netloc:
+        found = [unquote(parts.path), parts.path]
+    else:
+        # A name of a file, which may hold any character, or a path on the server.
+        found = [address, unquote(address), *([] if parts is None else [unquote(parts.path)])]
+    return list(dict.fromkeys(path.replace("\\", "/") for path in found))
+
+
+def same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two sizes have the same ratio. An image may be smaller than it was, with rounded sides."""
+    return abs(one[0] * other[1] - one[1] * other[0]) <= max(*one, *other)
+
+
+def _records(path: str) -> list[Record]:
+    try:
+        content = parse_json(Path(path).read_bytes(), path)
+    except OSError as error:
+        raise explained(error, path) from error
+    except ValueError as error:
+        raise ValueError(f"{error} If it is no export of Label Studio as JSON: {_AS_JSON}") from error
+    if isinstance(content, list):
+        return content
+    if isinstance(content, dict) and {"images", "categories"} <= content.keys():
+        problem = "this is a COCO file, which has no relations of Label Studio"
+    else:
+        problem = "the file holds no list of tasks"
+    raise ValueError(f"{path}: {problem}. {_AS_JSON}")
+
+
+def _identity(path: str, record: Any, position: int) -> tuple[_Place, Id]:
+    place = _Place(path, f"number {position} of the file")
+    if not isinstance(record, dict):
+        place.fail(f"it is {_shown(record)}, not an object", _AS_JSON)
+    identity = place.take(record, "id", (int, str), "an integer or a text")
+    if identity is None:
+        identity = position
+    place = _Place(path, identity)
+    if "data" not in record and not {"annotations", "completions"} & record.keys():
+        place.fail(
+            "the task has neither 'data' nor 'annotations', as in JSON-MIN, which drops relations",
+            "Export as JSON, not JSON-MIN.",
+        )
+    return place, identity
+
+
+def _choose(
+    place: _Place,
+    record: Record,
+    annotator: int | str | None,
+    with_predictions: bool,
+    counts: Counts,
+    people: set[Id],
+) -> tuple[Record | None, bool]:
+    """The annotation or prediction of a task that counts, and whether it is a prediction; None: left out."""
+    key = "annotations" if "annotations" in record else "completions"
+    annotations = _objects(place, record, key)
+    usable = []
+    for annotation in annotations:
+        by = _people(place, annotation)
+        people |= by
+        cancelled = place.take(annotation, "was_cancelled", bool, "true or false")
+        skipped = place.take(annotation, "skipped", bool, "true or false")
+        if cancelled or skipped:
+            continue
+        usable.append((annotation, by))
+    own = [x for x, by in usable if annotator is None or str(annotator) in map(str, by)]
+    if own:
+        if len(usable) > 1:
+            counts.add("several_annotations", place.task)
+        # Of equal ones the last is taken.
+        return own[0] if len(own) == 1 else max(reversed(own), key=partial(_rank, place)), False
+    if with_predictions and not annotations:
+        predictions = place.take(record, "predictions", list, "a list") or []
+        # Exports may name predictions by their ids alone.
+        if predictions and isinstance(predictions[-1], dict):
+            return predictions[-1], True
+    kind = "tasks_of_others" if usable else "skipped_tasks" if annotations else "tasks_without_annotation"
+    counts.add(kind, place.task)
+    return None, False
+
+
+def _objects(place: _Place, record: Record, key: str) -> list[Record]:
+    found: list[Record] = place.take(record, key, list, "a list") or []
+    for one in found:
+        if not isinstance(one, dict):
+            place.fail(
+                f"{key!r} holds {_shown(one)}, not an object",
+                f"Export whole annotations, not their ids. {_AS_JSON}",
+            )
+    return found
+
+
+def _people(place: _Place, annotation: Record) -> set[Id]:
+    """Id and e-mail of who made an annotation, as far as the file says."""
+    by = place.take(annotation, "completed_by", (int, str, dict), "a person")
+    if not isinstance(by, dict):
+        return set() if by is None else {by}
+    named = [place.take(by, key, (int, str), "an id or a text") for key in ("id", "email")]
+    return {name for name in named if name is not None}
+
+
+def _rank(place: _Place, annotation: Record) -> tuple[bool, float]:
+    """Whether an annotation is the truth, and when it was changed."""
+    true = place.take(annotation, "ground_truth", bool, "true or false")
+    return bool(true), _time(place, annotation)
+
+
+def _time(place: _Place, annotation: Record) -> float:
+    """When an annotation was last changed, in seconds since 1970; minus infinity if it is not said."""
+    for key in ("updated_at", "created_at"):
+        given = place.take(annotation, key, (int, float, str), "a time")
+        if given is None:
+            continue
+        try:
+            # Versions before 1.0 write seconds.
+            time = given if not isinstance(given, str) else _seconds(given)
+            if math.isfinite(time):
+                return float(time)
+        except (ValueError, OverflowError):
+            pass
+        place.fail(f"{key!r} is {_shown(given)}, not a time as 2026-11-02T09:30:00Z", "Correct it.")
+    return -math.inf
+
+
+def _seconds(text: str) -> float:
+    time = datetime.fromisoformat(text)
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+
+
+def _task(
+    place: _Place,
+    identity: Id,
+    record: Record,
+    annotation: Record,
+    image_key: str | None,
+    predicted: bool,
+    counts: Counts,
+) -> Task:
+    results = _objects(place, annotation, "result")
+    regions, others, size = _regions(place, results, predicted, counts)
+    entities: list[Entity] = []
+    rows: dict[Id, list[int]] = {}
+    for region in regions:
+        if not region.labels:
+            counts.add("boxes_without_label", identity)
+            continue
+        if len(region.labels) > 1:
+            counts.add("boxes_of_several_labels", identity)
+        if region.box[4]:
+            counts.add("rotated_boxes", identity)
+        if region.identity is not None:
+            rows[region.identity] = list(range(len(entities), len(entities) + len(region.labels)))
+        entities += [Entity(region.identity, label, region.box, region.score) for label in region.labels]
+    relations = [
+        relation
+        for result in results
+        if _is_relation(result)
+        for relation in _relations(place, result, rows, others, predicted, counts)
+    ]
+    return Task(
+        identity,
+        _image(place, record, results, image_key),
+        size,
+        entities,
+        relations,
+        record["meta"] if isinstance(record.get("meta"), dict) else {},
+    )
+
+
+@dataclass
+class _Region:
+    """A box with its labels, which may come from several results."""
+
+    identity: Id | None
+    box: tuple[float, float, float, float, float]
+    labels: list[str]
+    score: float | None
+
+
+def _is_relation(result: Record) -> bool:
+    return result.get("type") == "relation" or {"from_id", "to_id"} <= result.keys()
+
+
+def _is_box(result: Record) -> bool:
+    value = result.get("value")
+    if result.get("type") in _BOX_TYPES:
+        return True
+    return isinstance(value, dict) and (
+        "rectanglelabels" in value
+        or (result.get("type") == "labels" and all(key in value for key in _BOX_NUMBERS))
+    )
+
+
+def _regions(
+    place: _Place, results: Sequence[Record], predicted: bool, counts: Counts
+) -> tuple[list[_Region], set[Id], tuple[int, int] | None]:
+    """The boxes, the ids of all regions that are none or have no label, and the size of the image."""
+    found: list[_Region] = []
+    by_id: dict[Id, _Region] = {}
+    size: tuple[int, int] | None = None
+    others: list[tuple[Id | None, Record]] = []
+    turned = False
+    for result in results:
+        if _is_relation(result):
+            continue
+        identity = place.take(result, "id", (int, str), "an integer or a text")
+        here = _Place(place.file, place.task, identity)
+        if not _is_box(result):
+            others.append((identity, result))
+            continue
+        turned |= bool(here.number(result, "image_rotation"))
+        if here.take(result, "item_index", int, "an integer"):
+            here.fail("the task has several images", "Make a task for each image, and annotate them again.")
+        region = _region(here, identity, result, predicted)
+        known = None if identity is None else by_id.setdefault(identity, region)
+        if known is None or known is region:
+            found.append(region)
+        elif max(abs(a - b) for a, b in zip(known.box, region.box, strict=True)) > _SAME_BOX:
+            here.fail("the id occurs twice, with other boxes", "Export again, or give one another id.")
+        else:
+            known.labels = list(dict.fromkeys([*known.labels, *region.labels]))
+        said = _size(here, result)
+        if said is not None and size is not None and not same_shape(said, size):
+            here.fail(
+                f"the image has {said[0]} x {said[1]} pixels, and {size[0]} x {size[1]} in a region before",
+                "Correct original_width and original_height.",
+            )
+        size = size or said
+    for identity, result in others:
+        value = result.get("value")
+        joined = by_id.get(identity) if identity is not None else None
+        if joined is not None and result.get("type") == "labels" and isinstance(value, dict):
+            labels = _Place(place.file, place.task, identity).names(value, "labels")
+            joined.labels = list(dict.fromkeys([*joined.labels, *labels]))
+        else:
+            counts.add("other_results", place.task)
+    if turned:
+        counts.add("turned_views", place.task)
+    named = {x.identity for x in found if not x.labels} | {identity for identity, _ in others}
+    return found, {x for x in named if x is not None}, size
+
+
+def _region(place: _Place, identity: Id | None, result: Record, predicted: bool) -> _Region:
+    value = place.take(result, "value", dict, "an object")
+    if value is None:
+        place.fail("the box has no 'value'", f"Export it again. {_AS_JSON}")
+    numbers = [place.number(value, key) for key in _BOX_NUMBERS]
+    for key, number in zip(_BOX_NUMBERS, numbers, strict=True):
+        if number is None:
+            place.fail(f"the box has no {key!r}", f"Export it again. {_AS_JSON}")
+    x, y, w, h = (number for number in numbers if number is not None)
+    labels = [*place.names(value, "rectanglelabels"), *place.names(value, "labels")]
+    rotation = place.number(value, "rotation") or 0.0
+    # The scores of predictions stay with the annotations that were made from them, but say nothing there.
+    score = place.number(result, "score") if predicted else None
+    return _Region(identity, (x, y, w, h, rotation), list(dict.fromkeys(labels)), score)
+
+
+def _size(place: _Place, result: Record) -> tuple[int, int] | None:
+    sides = [
+        place.take(result, key, (int, float), "a number") for key in ("original_width", "original_height")
+    ]
+    if None in sides:
+        return None
+    whole = [int(x) if isinstance(x, float) and x.is_integer() else x for x in sides]
+    if not all(map(is_side, whole)):
+        place.fail(
+            f"original_width and original_height are {_shown(sides[0])} and {_shown(sides[1])}",
+            "They are the size of the image in pixels: correct them, or remove both.",
+        )
+    return int(whole[0]), int(whole[1])
+
+
+def _relations(
+    place: _Place,
+    result: Record,
+    rows: Mapping[Id, list[int]],
+    others: set[Id],
+    predicted: bool,
+    counts: Counts,
+) -> Iterator[Relation]:
+    ends = [place.take(result, key, (int, str), "the id of a region") for key in ("from_id", "to_id")]
+    direction = place.take(result, "direction", str, "right, left or bi") or "right"
+    labels = place.names(result, "labels")
+    where = f"the relation from {_shown(ends[0])} to {_shown(ends[1])}"
+    if None in ends:
+        place.fail(f"{where} lacks 'from_id' or 'to_id'", f"Export it again. {_AS_JSON}")
+    if direction not in ("right", "left", "bi"):
+        place.fail(f"{where} has the direction {_shown(direction)}", "Write right, left or bi.")
+    lost = [end for end in ends if end not in rows]
+    if lost:
+        gone = any(end not in others for end in lost)
+        counts.add("relations_to_missing" if gone else "relations_to_left_out", place.task)
+        return
+    if not labels:
+        counts.add("relations_without_label", place.task)
+        return
+    if len(labels) > 1:
+        counts.add("relations_of_several_labels", place.task)
+    if direction != "right":
+        counts.add(f"{direction}_relations", place.task)
+    here = _Place(place.file, place.task, f"{ends[0]} -> {ends[1]}")
+    score = predicate_score = None
+    if predicted:
+        score = here.number(result, "score")
+        meta = here.take(result, "meta", dict, "an object") or {}
+        predicate_score = here.number(meta, "predicate_score")
+    pairs = {"right": [ends], "left": [ends[::-1]], "bi": [ends, ends[::-1]]}[direction]
+    for label in labels:
+        for start, end in pairs:
+            for subject in rows[start]:
+                for object in rows[end]:
+                    yield Relation(subject, object, label, score, predicate_score)
+
+
+def _image(place: _Place, record: Record, results: Sequence[Record], key: str | None) -> str:
+    """The address of the image of a task."""
+    data = {
+        # A list of one image is one image.
+        name: value[0] if isinstance(value, list) and len(value) == 1 else value
+        for name, value in (place.take(record, "data", dict, "an object") or {}).items()
+    }
+    remedy = f"Name the key of the image with image_key (--image-key); the keys are {_shown(list(data))}."
+    lists = [name for name, value in data.items() if isinstance(value, list) and any(map(_is_picture, value))]
+    if key is None and not lists:
+        key = _image_key(data, results)
+        if key is None:
+            found = [name for name, value in data.items() if _is_picture(value)]
+            place.fail(f"'data' has {len(found)} values that look like a picture", remedy)
+    if key is None or isinstance(data.get(key), list):
+        place.fail("the task has several images", "Make a task for each image, and annotate them again.")
+    if not isinstance(data.get(key), str) or not data[key]:
+        place.fail(f"{key!r} of 'data' is {_shown(data.get(key))}, not the address of an image", remedy)
+    address: str = data[key]
+    return address
+
+
+def _image_key(data: Record, results: Sequence[Record]) -> str | None:
+    """The key of the image: the only one, or the one that boxes name, among those that look like pictures."""
+    found = [name for name, value in data.items() if _is_picture(value)]
+    if not found:
+        found = [name for name, value in data.items() if isinstance(value, str) and value]
+    if len(found) == 1:
+        return found[0]
+    tests: list[Callable[[Record], Any]] = [
+        lambda x: str(x.get("source", "")).removeprefix("$"),
+        lambda x: x.get("to_name"),
+    ]
+    for test in tests:
+        named = {name for result in results if _is_box(result) for name in found if name == test(result)}
+        if len(named) == 1:
+            return named.pop()
+    return "image" if "image" in found else None
+
+
+def _is_picture(value: Any) -> bool:
+    return isinstance(value, str) and any(
+        Path(path).suffix.lower() in picture_endings() for path in address_paths(value)
+    )
+
+
+def _shown(value: Any) -> str:
+    """A value for a message."""
+    return short(repr(value))

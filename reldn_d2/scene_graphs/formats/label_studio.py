@@ -1,0 +1,237 @@
+"""label-studio: tasks with the graphs as pre-annotations, and the labelling config beside them.
+
+The file is a list of tasks that Label Studio imports. A graph becomes a `prediction`: a region for each
+entity, a relation for each relationship. The file with the ending `.xml` is the labelling config of the
+project: all classes and predicates. The `meta` of a task is the image of the graph, its name and size.
+
+The address of an image is `About.image_prefix` and the quoted name. For pictures on the machine of Label
+Studio the prefix is `/data/local-files/?d=FOLDER/`, where `FOLDER` is the path of the image folder relative
+to `LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT`. This document root must lie above the image folder.
+
+Reading takes the annotation of a task, whose scores are null, else its last prediction. It also reads exports
+as `reldn_d2.data.datasets.label_studio_export` describes them.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from xml.sax.saxutils import quoteattr
+
+from reldn_d2.data.datasets.label_studio_export import Entity, Task, address_paths, read_export
+from reldn_d2.structures.vocabulary import Vocabulary
+from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.json_files import is_side
+
+from ..checking import checked_graph
+from ..graph import ImageRecord, SceneGraph, build_scene_graph
+from .format import About, CollectionFormat, graph_named
+
+# Names of the tags of the labelling config, which regions name again.
+_IMAGE, _LABELS = "image", "label"
+_REGION = re.compile(r"entity-(\d+)")
+
+
+class LabelStudio(CollectionFormat):
+    """A JSON list of tasks, and a labelling config."""
+
+    ending = ".json"
+    keys = frozenset({"data", "annotations", "completions", "predictions"})
+    more_endings = (".xml",)
+
+    def write(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
+        """Writes the tasks and beside them the labelling config, see `Format.write`."""
+        vocabulary = about.vocabulary or _vocabulary(path, graphs)
+        config = labelling_config(vocabulary)
+        with atomic_write(path) as file:
+            between = b"[\n"
+            for graph in graphs:
+                task = graph_named(path, lambda one: _task(one, vocabulary, about), graph)
+                file.write(between + json.dumps(task, allow_nan=False).encode())
+                between = b",\n"
+            file.write(b"\n]\n" if between == b",\n" else b"[]\n")
+        with atomic_write(path.with_suffix(".xml")) as file:
+            file.write(config.encode())
+
+    def advice(self, path: Path, image_root: Path) -> str:
+        """How the file gets into Label Studio."""
+        return (
+            f"in Label Studio: a project with the labelling config {path.with_suffix('.xml')}, then import "
+            f"{path}\nits pictures: LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={image_root.parent}, and a "
+            f"storage of local files at {image_root}"
+        )
+
+    def read(self, path: Path) -> Iterator[SceneGraph]:
+        """Reads tasks or an export, see `Format.read`."""
+        tasks, _ = read_export(path, with_predictions=True)
+        for task in tasks:
+            source = f"{path}, task {task.identity!r}"
+            yield checked_graph(_graph(task, source), source)
+
+
+def labelling_config(vocabulary: Vocabulary) -> str:
+    """The labelling config of a project, XML.
+
+    Raises:
+        ValueError: a name holds a character that XML does not have.
+
+    Example:
+        >>> from reldn_d2.scene_graphs.formats.label_studio import labelling_config
+        >>> from reldn_d2.structures.vocabulary import Vocabulary
+        >>> print(labelling_config(Vocabulary(["cup"], ["on & in"])), end="")
+        <View>
+          <Image name="image" value="$image"/>
+          <RectangleLabels name="label" toName="image">
+            <Label value="cup"/>
+          </RectangleLabels>
+          <Relations>
+            <Relation value="on &amp; in"/>
+          </Relations>
+        </View>
+    """
+    labels, relations = (
+        "".join(f"    <{tag} value={_attribute(name)}/>\n" for name in names)
+        for tag, names in (("Label", vocabulary.thing_classes), ("Relation", vocabulary.predicate_classes))
+    )
+    return (
+        f'<View>\n  <Image name="{_IMAGE}" value="${_IMAGE}"/>\n'
+        f'  <RectangleLabels name="{_LABELS}" toName="{_IMAGE}">\n{labels}  </RectangleLabels>\n'
+        f"  <Relations>\n{relations}  </Relations>\n</View>\n"
+    )
+
+
+def _attribute(name: str) -> str:
+    # The characters that XML 1.0 has, but for line ends, which are spaces in an attribute.
+    if re.search("[^ -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", name):
+        raise ValueError(
+            f"the name {name!r} holds a character that the labelling config can't hold: rename it, "
+            "or use json"
+        )
+    return quoteattr(name)
+
+
+def _vocabulary(path: Path, graphs: Iterable[SceneGraph]) -> Vocabulary:
+    """The names that occur, sorted."""
+    things: set[str] = set()
+    predicates: set[str] = set()
+    for graph in graphs:
+        names = graph_named(path, _names, graph)
+        things |= set(names.thing_classes)
+        predicates |= set(names.predicate_classes)
+    return Vocabulary(sorted(things), sorted(predicates))
+
+
+def _names(graph: SceneGraph) -> Vocabulary:
+    """The names of one graph, which the labelling config must be able to hold."""
+    names = Vocabulary(
+        [entity["class"] for entity in graph["entities"]],
+        [relationship["predicate"] for relationship in graph["relationships"]],
+    )
+    labelling_config(names)
+    return names
+
+
+def _task(graph: SceneGraph, vocabulary: Vocabulary, about: About) -> dict[str, Any]:
+    image, entities, relationships = graph["image"], graph["entities"], graph["relationships"]
+    for found, known in (
+        ({entity["class"] for entity in entities}, vocabulary.thing_classes),
+        ({relationship["predicate"] for relationship in relationships}, vocabulary.predicate_classes),
+    ):
+        unknown = sorted(found - set(known))
+        if unknown:
+            raise ValueError(
+                f"the vocabulary lacks its {unknown[0]!r}: give the names of the model's classes"
+            )
+    size = {"original_width": image["width"], "original_height": image["height"], "image_rotation": 0}
+    regions: list[dict[str, Any]] = []
+    for entity in entities:
+        x0, y0, x1, y1 = entity["box"]
+        per_x, per_y = 100 / image["width"], 100 / image["height"]
+        regions.append(
+            {
+                "id": f"entity-{entity['id']}",
+                "type": "rectanglelabels",
+                "from_name": _LABELS,
+                "to_name": _IMAGE,
+                **size,
+                **_given(score=entity["score"]),
+                "value": {
+                    "x": x0 * per_x,
+                    "y": y0 * per_y,
+                    "width": (x1 - x0) * per_x,
+                    "height": (y1 - y0) * per_y,
+                    "rotation": 0,
+                    "rectanglelabels": [entity["class"]],
+                },
+            }
+        )
+    relations = [
+        {
+            "type": "relation",
+            "from_id": f"entity-{relationship['subject']}",
+            "to_id": f"entity-{relationship['object']}",
+            "direction": "right",
+            "labels": [relationship["predicate"]],
+            **_given(score=relationship["score"]),
+            **_given(meta=_given(predicate_score=relationship.get("predicate_score")) or None),
+        }
+        for relationship in relationships
+    ]
+    scores = [entity["score"] for entity in entities if entity["score"] is not None]
+    return {
+        "data": {_IMAGE: about.image_prefix + quote(image["file_name"].encode(errors="surrogatepass"))},
+        "meta": dict(image),
+        "predictions": [
+            {
+                "model_version": about.model or "reldn_d2",
+                **_given(score=sum(scores) / len(scores) if scores else None),
+                "result": [*regions, *relations],
+            }
+        ],
+    }
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Those of the values that are not None."""
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _graph(task: Task, source: str) -> SceneGraph:
+    image = _image(task, source)
+    # Regions that we wrote come first and in our order, whatever the editor did to it.
+    order = sorted(range(len(task.entities)), key=lambda i: _rank(task.entities[i]))
+    number = {old: new for new, old in enumerate(order)}
+    entities = [task.entities[i] for i in order]
+    graph = build_scene_graph(
+        image,
+        [entity.label for entity in entities],
+        [list(entity.corners(image["width"], image["height"])) for entity in entities],
+        [(number[x.subject], number[x.object], x.label) for x in task.relations],
+    )
+    for record, entity in zip(graph["entities"], entities, strict=True):
+        record["score"] = entity.score
+    for relationship, relation in zip(graph["relationships"], task.relations, strict=True):
+        relationship["score"] = relation.score
+        if relation.predicate_score is not None:
+            relationship["predicate_score"] = relation.predicate_score
+    return graph
+
+
+def _rank(entity: Entity) -> tuple[bool, int]:
+    ours = _REGION.fullmatch(entity.region) if isinstance(entity.region, str) else None
+    return (False, int(ours[1])) if ours else (True, 0)
+
+
+def _image(task: Task, source: str) -> ImageRecord:
+    name, width, height = (task.meta.get(key) for key in ("file_name", "width", "height"))
+    if not isinstance(name, str):
+        name = address_paths(task.image)[0].rpartition("/")[2]
+    size = (int(width), int(height)) if width and height and is_side(width) and is_side(height) else task.size
+    if size is None:
+        raise ValueError(
+            f"{source}: the file does not say the size of the image, as no box has original_width and "
+            "original_height. Read it with load_label_studio, which looks at the pictures"
+        )
+    return {"file_name": name, "width": size[0], "height": size[1]}

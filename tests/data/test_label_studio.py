@@ -1,0 +1,529 @@
+"""Label Studio's JSON export as a data set."""
+
+import copy
+import json
+import logging
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
+
+from reldn_d2.data import load_label_studio, register_label_studio
+from reldn_d2.data.datasets.label_studio_export import COUNTED, Counts, read_export
+from tests.builders.label_studio_files import (
+    HEIGHT,
+    WIDTH,
+    annotation,
+    picture,
+    region,
+    relation,
+    task,
+    write_export,
+)
+
+NAME = "test_label_studio"
+A, B = (10, 20, 30, 40), (50, 10, 20, 80)
+IN_PIXELS = [[20, 20, 80, 60], [100, 10, 140, 90]]
+PAIR = (region("a", "cup", A), region("b", "person", B))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    picture(tmp_path / "photos" / "one.png")
+    return tmp_path / "photos"
+
+
+@pytest.fixture(autouse=True)
+def forget() -> Any:
+    yield
+    if NAME in DatasetCatalog:
+        DatasetCatalog.remove(NAME)
+    MetadataCatalog.pop(NAME, None)
+
+
+def load(photos: Path, *tasks: Any, **options: Any) -> list[dict[str, Any]]:
+    return load_label_studio(write_export(photos.parent, *tasks), photos, **options)
+
+
+def counted(photos: Path, *tasks: Any, **options: Any) -> dict[str, int]:
+    """What is counted, without what loading pictures adds."""
+    _, counts = read_export(write_export(photos.parent, *tasks), **options)
+    return dict(counts.numbers)
+
+
+def said(caplog: pytest.LogCaptureFixture) -> str:
+    (line,) = [x.getMessage() for x in caplog.records if x.name.endswith("datasets.label_studio")]
+    return line
+
+
+def triplets(record: dict[str, Any]) -> list[list[int]]:
+    return np.asarray(record["relations"]).tolist()
+
+
+def refused(photos: Path, *tasks: Any, **options: Any) -> str:
+    with pytest.raises(ValueError, match=r"export\.json") as error:
+        load(photos, *tasks, **options)
+    return str(error.value)
+
+
+def test_boxes_labels_and_relations(photos: Path) -> None:
+    (found,) = load(photos, task(7, annotation(*PAIR, relation("b", "a", "holds"))))
+    assert (found["image_id"], found["width"], found["height"]) == (7, WIDTH, HEIGHT)
+    assert found["file_name"] == str(photos / "one.png")
+    np.testing.assert_allclose(found["annotations"].boxes, IN_PIXELS, rtol=0, atol=1e-9)
+    assert found["annotations"].classes.tolist() == [0, 1]
+    assert triplets(found) == [[1, 0, 0]]
+
+
+def test_any_box_comes_back_to_a_millionth_of_a_pixel(photos: Path) -> None:
+    numbers = random.Random(5)
+    boxes = []
+    for _ in range(300):
+        x0, y0 = numbers.uniform(0, WIDTH - 1), numbers.uniform(0, HEIGHT - 1)
+        boxes.append([x0, y0, numbers.uniform(x0 + 0.1, WIDTH), numbers.uniform(y0 + 0.1, HEIGHT)])
+    regions = [
+        region(str(i), "cup", (x0 / 2, y0, (x1 - x0) / 2, y1 - y0))
+        for i, (x0, y0, x1, y1) in enumerate(boxes)
+    ]
+    (found,) = load(photos, task(1, annotation(*regions)))
+    np.testing.assert_allclose(found["annotations"].boxes, boxes, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("direction", "expected"),
+    [
+        ("right", [[0, 1, 0]]),
+        ("left", [[1, 0, 0]]),
+        ("bi", [[0, 1, 0], [1, 0, 0]]),
+        (None, [[0, 1, 0]]),
+    ],
+)
+def test_directions(photos: Path, direction: str | None, expected: list[list[int]]) -> None:
+    one = task(1, annotation(*PAIR, relation("a", "b", "on", direction=direction)))
+    assert triplets(load(photos, one)[0]) == expected
+    assert counted(photos, one) == ({f"{direction}_relations": 1} if direction in ("left", "bi") else {})
+
+
+def test_relations_with_several_labels_and_without(photos: Path) -> None:
+    several = relation("a", "b", "on", "near")
+    without = [relation("a", "b"), {**relation("a", "b"), "labels": None}]
+    bare = relation("b", "a")
+    del bare["labels"], bare["direction"]
+    one = task(1, annotation(*PAIR, several, *without, bare))
+    assert triplets(load(photos, one)[0]) == [[0, 1, 1], [0, 1, 0]]
+    assert counted(photos, one) == {"relations_of_several_labels": 1, "relations_without_label": 3}
+
+
+def test_what_is_no_box_is_left_out_with_its_relations(photos: Path) -> None:
+    polygon = {
+        **region("p", None),
+        "type": "polygonlabels",
+        "value": {"points": [[1, 1], [5, 5], [1, 9]], "polygonlabels": ["cup"]},
+    }
+    brush = {**region("r", None), "type": "brushlabels"}
+    brush["value"] = {"format": "rle", "rle": [0, 1], "brushlabels": ["cup"]}
+    choice = {
+        "id": "c",
+        "type": "choices",
+        "from_name": "c",
+        "to_name": "img",
+        "value": {"choices": ["indoor"]},
+    }
+    text = {
+        "id": "a",
+        "type": "textarea",
+        "from_name": "t",
+        "to_name": "img",
+        "value": {"text": ["of a box"]},
+    }
+    nameless = region("n", None)
+    relations = [relation("a", "b", "on"), relation("p", "a", "on"), relation("b", "n", "on")]
+    lost = relation("a", "gone", "on")
+    one = task(1, annotation(*PAIR, polygon, brush, choice, text, nameless, *relations, lost))
+    (found,) = load(photos, one)
+    assert len(found["annotations"]) == 2
+    assert triplets(found) == [[0, 1, 0]]
+    assert counted(photos, one) == {
+        "other_results": 4,
+        "boxes_without_label": 1,
+        "relations_to_left_out": 2,
+        "relations_to_missing": 1,
+    }
+
+
+def test_a_rectangle_and_its_labels_are_one_box(photos: Path) -> None:
+    box = region("a", None, A, type="rectangle", from_name="rect")
+    labels = region("a", None, A, type="labels")
+    labels["value"]["labels"] = ["cup"]
+    bare = {
+        "id": "b",
+        "type": "labels",
+        "from_name": "tag",
+        "to_name": "img",
+        "value": {"labels": ["person"]},
+    }
+    other = region("b", None, B, type="rectangle", from_name="rect")
+    (found,) = load(photos, task(1, annotation(labels, box, bare, other, relation("a", "b", "on"))))
+    np.testing.assert_allclose(found["annotations"].boxes, IN_PIXELS)
+    assert found["annotations"].classes.tolist() == [0, 1]
+    assert triplets(found) == [[0, 1, 0]]
+
+
+def test_a_box_with_several_labels_is_several_entities(photos: Path) -> None:
+    both = region("a", "cup", A)
+    both["value"]["rectanglelabels"].append("person")
+    one = task(1, annotation(both, region("b", "table", B), relation("a", "b", "on")))
+    (found,) = load(photos, one)
+    assert found["annotations"].classes.tolist() == [0, 1, 2]
+    assert triplets(found) == [[0, 2, 0], [1, 2, 0]]
+    assert counted(photos, one) == {"boxes_of_several_labels": 1}
+
+
+@pytest.mark.parametrize("rotation", [17.5, 90, 200, -30, 359])
+def test_a_rotated_box_becomes_the_upright_box_around_it(photos: Path, rotation: float) -> None:
+    """Rotated clockwise around the upper left corner, in pixels and not in per cent."""
+    one = task(1, annotation(region("a", "cup", (50, 50, 10, 10, rotation))))
+    (found,) = load(photos, one)
+    angle = math.radians(rotation)
+    corners = [
+        (100 + a * math.cos(angle) - b * math.sin(angle), 50 + a * math.sin(angle) + b * math.cos(angle))
+        for a, b in ((0, 0), (20, 0), (0, 10), (20, 10))
+    ]
+    expected = [*np.min(corners, axis=0), *np.max(corners, axis=0)]
+    np.testing.assert_allclose(found["annotations"].boxes, [expected], atol=1e-9)
+    assert counted(photos, one) == {"rotated_boxes": 1}
+
+
+def test_boxes_that_reach_out_are_clipped_and_those_without_area_left_out(
+    photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    flipped = region("f", "cup", (40, 60, -30, -40))
+    outside = [region("x", "cup", (110, 0, 10, 10)), region("y", "cup", (10, 10, 0, 5))]
+    clipped = region("c", "cup", (-5, 50, 20, 60))
+    rounding = region("r", "cup", (60, 0, 40.0000000001, 100))
+    relations = [relation("f", "c", "on"), relation("x", "f", "on")]
+    with caplog.at_level(logging.INFO):
+        (found,) = load(
+            photos, task(9, annotation(outside[0], flipped, clipped, outside[1], rounding, *relations))
+        )
+    np.testing.assert_allclose(
+        found["annotations"].boxes, [[20, 20, 80, 60], [0, 50, 30, 100], [120, 0, 200, 100]]
+    )
+    assert found["annotations"].boxes.max() == WIDTH
+    assert triplets(found) == [[0, 1, 0]]
+    line = said(caplog)
+    assert "boxes that reach out of the image, clipped: 1 (first in task 9)" in line
+    assert "boxes without an area in the image, left out: 2 (first in task 9)" in line
+    assert "relations to a region that was left out, left out: 1 (first in task 9)" in line
+
+
+def test_of_several_annotations_the_true_one_or_the_latest_is_taken(photos: Path) -> None:
+    def by(person: Any, label: str, day: int, **more: Any) -> dict[str, Any]:
+        time = f"2026-03-{day:02}T22:16:08Z"
+        return annotation(region("a", label), completed_by=person, updated_at=time, **more)
+
+    anna = {"id": 5, "email": "anna@example.com", "first_name": "", "last_name": ""}
+    tasks = [
+        task(1, by(anna, "late", 9), by(2, "early", 3)),
+        task(2, by(2, "true", 1, ground_truth=True), by(2, "late", 9)),
+        task(3, by(2, "early", 3), by(2, "cancelled", 9, was_cancelled=True)),
+    ]
+    names = ["late", "early", "true"]
+
+    def labels(**options: Any) -> list[tuple[int, str]]:
+        found = load(photos, *tasks, thing_classes=names, **options)
+        return [(x["image_id"], names[int(x["annotations"].classes[0])]) for x in found]
+
+    assert labels() == [(1, "late"), (2, "true"), (3, "early")]
+    assert labels(annotator="anna@example.com") == labels(annotator=5) == [(1, "late")]
+    assert labels(annotator="2") == [(1, "early"), (2, "true"), (3, "early")]
+    assert counted(photos, *tasks) == {"several_annotations": 2}
+    assert counted(photos, *tasks, annotator=5)["tasks_of_others"] == 2
+    assert "Did you mean 'anna@example.com'?" in refused(photos, *tasks, annotator="ana@example.com")
+
+
+def test_skipped_tasks_and_predictions_are_no_truth(photos: Path) -> None:
+    predicted = {"model_version": "m", "result": [region("a", "cup")]}
+    tasks = [
+        task(1, annotation(was_cancelled=True)),
+        task(2, predictions=[predicted]),
+        task(3, annotation()),
+        task(4, predictions=[17]),
+    ]
+    (found,) = load(photos, *tasks)
+    assert found["image_id"] == 3
+    assert len(found["annotations"]) == len(found["relations"]) == 0
+    assert counted(photos, *tasks) == {"skipped_tasks": 1, "tasks_without_annotation": 2}
+    message = refused(photos, *tasks[:2])
+    assert "no task has an annotation" in message
+    assert "Submit annotations" in message
+
+
+def test_files_of_versions_before_1_0(photos: Path) -> None:
+    old = {
+        "id": 1601,
+        "created_at": 1598452301,
+        "lead_time": 11.2,
+        "result": [*PAIR, relation("a", "b", "on")],
+    }
+    older = {**old, "created_at": 1598450000, "result": []}
+    skipped = {**old, "created_at": 1598459999, "skipped": True, "was_cancelled": True, "result": []}
+    one = {"id": 0, "data": {"image": "/data/one.png"}, "completions": [old, older, skipped]}
+    (found,) = load(photos, one)
+    assert found["image_id"] == 0
+    assert triplets(found) == [[0, 1, 0]]
+
+
+def test_a_turned_view_changes_no_box(photos: Path) -> None:
+    regions = [{**x, "image_rotation": 90} for x in PAIR]
+    one = task(1, annotation(*regions))
+    np.testing.assert_allclose(load(photos, one)[0]["annotations"].boxes, IN_PIXELS)
+    assert counted(photos, one) == {"turned_views": 1}
+
+
+def test_what_a_data_set_does_not_need_is_not_checked(photos: Path) -> None:
+    """Exports of other programs hold scores as texts, sizes of smaller copies, and times of their own."""
+    regions = [{**PAIR[0], "score": "0.9"}, {**PAIR[1], "original_width": 101, "original_height": 50}]
+    odd = annotation(*regions, relation("a", "b", "on", meta=["x"]), updated_at="yesterday")
+    (found,) = load(photos, task(1, odd, meta="none", drafts=3, predictions=None))
+    np.testing.assert_allclose(found["annotations"].boxes, IN_PIXELS)
+    assert triplets(found) == [[0, 1, 0]]
+
+
+def test_the_picture_says_the_size_and_other_shapes_are_refused(photos: Path) -> None:
+    picture(photos / "large.png", (2 * WIDTH, 2 * HEIGHT))
+    bare = {key: value for key, value in PAIR[0].items() if not key.startswith("original")}
+    tasks = [task(1, annotation(*PAIR), image="large.png"), task(2, annotation(bare))]
+    large, one = load(photos, *tasks)
+    assert (large["width"], large["height"], one["width"]) == (2 * WIDTH, 2 * HEIGHT, WIDTH)
+    np.testing.assert_allclose(large["annotations"].boxes, 2 * np.array(IN_PIXELS))
+    image = Image.new("RGB", (WIDTH, HEIGHT))
+    exif = image.getexif()
+    exif[274] = 6
+    image.save(photos / "turned.jpg", exif=exif)
+    message = refused(photos, *tasks, task(5, annotation(*PAIR), image="turned.jpg"))
+    assert "task 5" in message
+    assert "has 100 x 200 pixels, and the file says 200 x 100; the sides are exchanged" in message
+    assert "1 of 3 tasks" in message
+
+
+@pytest.mark.parametrize(
+    ("address", "file"),
+    [
+        ("one.png", "one.png"),
+        ("/data/local-files/?d=photos/sub/a%20%2B%20b.png", "sub/a + b.png"),
+        ("/data/local-files/?d=photos%5Csub%5Ca%20%2B%20b.png", "sub/a + b.png"),
+        ("/data/upload/3/1a2b3c4d-one.png", "one.png"),
+        ("/data/upload/3/1a2b3c4d-other.png", "1a2b3c4d-other.png"),
+        ("https://host.example/files/sub/a%20%2B%20b.png?X-Signature=abc%2F", "sub/a + b.png"),
+        ("s3://bucket/deep/one.png", "one.png"),
+        ("100% #1?.png", "100% #1?.png"),
+        ("gs://bucket/anything/alone.png", "sub/deep/alone.png"),
+        ("../../photos/one.png", "one.png"),
+        ("/etc/../photos/one.png", "one.png"),
+        ("C:\\photos\\one.png", "one.png"),
+        ("http://[broken/one.png", "one.png"),
+    ],
+)
+def test_the_picture_of_an_address(photos: Path, address: str, file: str) -> None:
+    for name in ("sub/a + b.png", "1a2b3c4d-other.png", "other.png", "100% #1?.png", "sub/deep/alone.png"):
+        picture(photos / name)
+    (found,) = load(photos, task(1, annotation(*PAIR), image=address))
+    assert found["file_name"] == str(photos / file)
+
+
+def test_pictures_that_are_missing_or_not_clear(photos: Path) -> None:
+    picture(photos.parent / "secret.png")
+    lost = [
+        task(i, annotation(*PAIR), image=name)
+        for i, name in enumerate(("../secret.png", "x/none.png"), start=2)
+    ]
+    tasks = [task(1, annotation(*PAIR)), *lost]
+    with pytest.raises(FileNotFoundError, match=r"export\.json: 2 of 3 images .* task 2 .*image_root"):
+        load(photos, *tasks)
+    assert [x["image_id"] for x in load(photos, *tasks, skip_missing_images=True)] == [1]
+    for folder in ("a", "b"):
+        picture(photos / folder / "twice.png")
+    message = refused(photos, task(1, annotation(*PAIR), image="s3://bucket/c/twice.png"))
+    assert "task 1: the image 's3://bucket/c/twice.png' may be a/twice.png or b/twice.png" in message
+    (found,) = load(photos, task(1, annotation(*PAIR), image="s3://bucket/b/twice.png"))
+    assert found["file_name"] == str(photos / "b" / "twice.png")
+    uploads = [task(i, annotation(*PAIR), image=f"/data/upload/3/1a2b3c4{i}-one.png") for i in (1, 2)]
+    assert "are both found as one.png" in refused(photos, *uploads)
+    with pytest.raises(FileNotFoundError, match="no image folder"):
+        load(photos.parent / "none", task(1, annotation(*PAIR)))
+
+
+def test_the_key_of_the_image(photos: Path) -> None:
+    data = {"photo": "one.png", "text": "a cup", "thumbnail": "small.png"}
+    one = {**task(1, annotation(*PAIR)), "data": data}
+    message = refused(photos, one)
+    assert "2 values that look like a picture" in message
+    assert "image_key" in message
+    assert load(photos, one, image_key="photo")[0]["file_name"] == str(photos / "one.png")
+    by_source = {**one, "annotations": [annotation({**PAIR[0], "source": "$photo"})]}
+    by_name = {**one, "annotations": [annotation({**PAIR[0], "to_name": "photo"})]}
+    for clear in (by_source, by_name):
+        assert load(photos, clear)[0]["file_name"] == str(photos / "one.png")
+    assert load(photos, {**one, "data": {"images": ["one.png"]}})[0]["file_name"] == str(photos / "one.png")
+    assert "several images" in refused(photos, {**one, "data": {"images": ["one.png", "two.png"]}})
+    paged = {**one, "annotations": [annotation({**PAIR[0], "item_index": 1})], "data": {"photo": "one.png"}}
+    assert "task 1, region 'a': the task has several images" in refused(photos, paged)
+
+
+def test_classes_that_the_vocabulary_lacks_are_refused_with_near_names(photos: Path) -> None:
+    tasks = [task(1, annotation(*PAIR, relation("a", "b", "hold")))]
+    message = refused(photos, *tasks, thing_classes=["cups", "person"], predicate_classes=["hold"])
+    assert "1 names of the kind 'class' that the vocabulary lacks: 'cup', like 'cups'" in message
+    message = refused(photos, *tasks, thing_classes=["cup", "person"], predicate_classes=["holds", "on"])
+    assert "'hold', like 'holds'" in message
+    (found,) = load(photos, *tasks, thing_classes=["x", "person", "cup"], predicate_classes=["on", "hold"])
+    assert found["annotations"].classes.tolist() == [2, 1]
+    assert triplets(found) == [[0, 1, 1]]
+
+
+def test_registration(photos: Path) -> None:
+    file = write_export(photos.parent, task(1, annotation(*PAIR, relation("a", "b", "on", direction="left"))))
+    register_label_studio(NAME, {}, file, photos)
+    register_label_studio(NAME, {}, file, photos)
+    assert len(DatasetCatalog.get(NAME)) == len(DatasetCatalog.get(NAME)) == 1
+    metadata = MetadataCatalog.get(NAME)
+    assert (metadata.thing_classes, metadata.predicate_classes) == (["cup", "person"], ["on"])
+    assert metadata.evaluator_type == "relation"
+    with pytest.raises(ValueError, match="registered already"):
+        register_label_studio(NAME, {}, file, photos, annotator=3)
+    write_export(photos.parent, task(1, annotation(*PAIR)))
+    with pytest.raises(ValueError, match="its predicate_classes are"):
+        DatasetCatalog.get(NAME)
+
+
+def test_registration_with_the_classes_of_another_data_set(photos: Path) -> None:
+    file = write_export(photos.parent, task(1, annotation(*PAIR)))
+    classes = {"thing_classes": ["person", "table", "cup"], "predicate_classes": ["on"]}
+    register_label_studio(NAME, classes, file, photos)
+    assert MetadataCatalog.get(NAME).thing_classes == ["person", "table", "cup"]
+    assert DatasetCatalog.get(NAME)[0]["annotations"].classes.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ([{"id": 1, "image": "one.png", "label": [{"x": 1}], "annotator": 1}], "JSON-MIN"),
+        ({"images": [], "annotations": [], "categories": []}, "COCO"),
+        ({"tasks": []}, "no list of tasks"),
+        ([], "holds no task"),
+        ("text", "no list of tasks"),
+        ([task(1, annotation()), 3], "number 2 of the file"),
+    ],
+)
+def test_files_of_other_kinds_are_refused_with_the_remedy(photos: Path, content: Any, problem: str) -> None:
+    path = photos.parent / "export.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=problem) as error:
+        load_label_studio(path, photos)
+    assert "xport" in str(error.value).replace("export.json", "")
+
+
+def test_a_cut_file_and_a_table_are_refused(photos: Path) -> None:
+    path = write_export(photos.parent, task(1, annotation(*PAIR)))
+    whole = path.read_text()
+    for text in (whole[: len(whole) // 2], "image,id,label\none.png,1,[]\n"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"export\.json is not valid JSON.*choose Export, then JSON"):
+            load_label_studio(path, photos)
+    with pytest.raises(FileNotFoundError, match=r"none\.json"):
+        load_label_studio(photos / "none.json", photos)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda x: x[1].update(id=1), "this id occurs twice"),
+        (
+            lambda x: x[0]["annotations"][0]["result"][1].update(id="a"),
+            "region 'a': the id occurs twice, with",
+        ),
+        (lambda x: x[0]["annotations"][0]["result"][0]["value"].update(x=math.nan), "region 'a': 'x' is nan"),
+        (lambda x: x[0]["annotations"][0]["result"][0]["value"].update(width=1e300), "'width' is 1e\\+300"),
+        (lambda x: x[0]["annotations"][0]["result"][0]["value"].pop("height"), "no 'height'"),
+        (
+            lambda x: x[0]["annotations"][0]["result"][0].update(original_width=300),
+            "region 'b': the image has 200 x 100 pixels, and 300 x 100",
+        ),
+        (lambda x: x[0]["annotations"][0]["result"][2].pop("to_id"), "the relation from 'a' to None lacks"),
+        (lambda x: x[0]["annotations"][0]["result"][2].update(direction="up"), "the direction 'up'"),
+        (lambda x: x[0].update(annotations=[12]), "'annotations' holds 12"),
+        (lambda x: x[0]["annotations"].append(annotation(updated_at="soon")), "'updated_at' is 'soon'"),
+    ],
+)
+def test_damage_is_named(photos: Path, change: Any, problem: str) -> None:
+    tasks = [task(1, annotation(*PAIR, relation("a", "b", "on"))), task(2, annotation())]
+    tasks = copy.deepcopy(tasks)
+    change(tasks)
+    with pytest.raises(ValueError, match=rf"export\.json, task 1.*{problem}"):
+        load(photos, *tasks)
+
+
+def test_any_wrong_value_is_named_or_read(photos: Path) -> None:
+    """500 exports with one value exchanged, removed or repeated: read, or refused with file and task."""
+    numbers = random.Random(3)
+    values = [
+        None,
+        True,
+        -1,
+        0,
+        3.5,
+        math.inf,
+        10**400,
+        "",
+        "text",
+        "\ud800",
+        [],
+        [1],
+        {},
+        {"a": 1},
+        [None],
+        [[]],
+    ]
+    anna = {"id": 5, "email": "anna@example.com"}
+    regions = [region("a", "cup", (1, 2, 3, 4, 30), score=0.5), {**region("b", None), "type": "rectangle"}]
+    labels = {"id": "b", "type": "labels", "to_name": "img", "value": {"labels": ["x"]}}
+    links = [relation("a", "b", "on", meta={"predicate_score": 0.5}), relation("b", "a", "x", direction="bi")]
+    original = [
+        task(1, annotation(*regions, labels, *links, completed_by=anna), annotation(*PAIR, completed_by=3)),
+        task(2, annotation(was_cancelled=True), image="/data/upload/1/1a2b3c4d-one.png"),
+        task(3, predictions=[{"result": [*PAIR], "score": 0.5, "model_version": "m"}]),
+    ]
+    read = refusals = 0
+    for _ in range(500):
+        changed = copy.deepcopy(original)
+        places = [(changed, i) for i in range(3)]
+        for holder, key in places:
+            value = holder[key]
+            if isinstance(value, dict | list):
+                places += [(value, k) for k in (value if isinstance(value, dict) else range(len(value)))]
+        holder, key = numbers.choice(places)
+        if numbers.random() < 0.2:
+            del holder[key]
+        else:
+            holder[key] = numbers.choice(values)
+        try:
+            load(photos, *changed, skip_missing_images=True)
+            read += 1
+        except (ValueError, FileNotFoundError) as error:
+            refusals += 1
+            assert "export.json" in str(error), error
+            assert ", task " in str(error) or "number" in str(error) or "task" in str(error), error
+    assert min(read, refusals) >= 100
+
+
+def test_all_that_is_counted_is_said() -> None:
+    counts = Counts()
+    for number, kind in enumerate(COUNTED):
+        counts.add(kind, number)
+    assert str(counts).count("(first in task ") == len(COUNTED)
