@@ -1,5 +1,7 @@
 """The texts of the demo's report."""
 
+from reldn_d2.visualization.edges import FILL
+
 from .models import BASELINE, FREQUENCY, WITHOUT_PIXELS
 
 QUICK = (
@@ -46,9 +48,9 @@ CASE_PICTURES = (
     "subject, and its label is the predicate. Boxes and classes are given."
 )
 MARKS = (
-    (("#101418",), "annotated"),
-    (("#0d7333",), "\N{CHECK MARK} right"),
-    (("#b31f1f",), "\N{BALLOT X} wrong"),
+    ((FILL[None],), "annotated"),
+    ((FILL[True],), "\N{CHECK MARK} right"),
+    ((FILL[False],), "\N{BALLOT X} wrong"),
 )
 GRAPHS = (
     "The drawings below the pictures show whole scene graphs, with as many of the best predictions as "

@@ -8,8 +8,9 @@ from .panel import Panel, Style
 from .places import Place, Places
 from .sheet import Sheet
 
-# Bluish green and vermillion, like those of the palette, but dark enough for white text.
-_FILL = {None: INK, True: "#007a59", False: "#b34700"}
+#: Plates of predicates, by `Edge.correct`: Okabe and Ito's bluish green and vermillion, dark enough for white
+#: text.
+FILL = {None: INK, True: "#007a59", False: "#b34700"}
 #: Width of a leader line in units.
 LEADER = 1.6
 
@@ -35,7 +36,7 @@ def draw_edges(
     """
     for edge in edges:
         colour = looks.colours[edge.subject]
-        style, text = Style(_FILL[edge.correct], "white", colour), edge_text(edge, scores)
+        style, text = Style(FILL[edge.correct], "white", colour), edge_text(edge, scores)
         place = _place(sheet, places, edge, text)
         if place is None:
             text = panel.add(triplet_text(edge, looks.names, scores), style)

@@ -54,7 +54,8 @@ def test_the_picture_of_scenes_has_a_row_for_each_kind(scenes: list[Scene], tmp_
     assert both is not None and both.shape[1] == 1500
     write_scenes([scene for scene in scenes if not scene.of_kind("instance")], path)
     one = cv2.imread(str(path))
-    assert one is not None and abs(both.shape[0] - 2 * one.shape[0]) <= 1
+    # The rows are equally high, but for lists below the pictures.
+    assert one is not None and 1.6 * one.shape[0] < both.shape[0] < 2.4 * one.shape[0]
 
 
 def test_without_a_case_there_is_no_picture(tmp_path: Path) -> None:

@@ -264,10 +264,9 @@ def test_side_by_side_keeps_the_pictures() -> None:
 def test_pictures_of_one_width_keep_their_size_in_a_row() -> None:
     a, b = np.full((240, 300, 3), 10, np.uint8), np.full((480, 300, 3), 200, np.uint8)
     row = side_by_side([a, b], ["annotated", "predicted"])
-    assert row.shape == (480 + 34, 610, 3)
-    assert (
-        (row[34:274, :300] == 10).all() and (row[274:, :300] == 255).all() and (row[34:, 310:] == 200).all()
-    )
+    assert row.shape == (480 + 21, 300 + 6 + 300, 3)
+    assert (row[21:261, :300] == 10).all() and (row[261:, :300] == 255).all()
+    assert (row[21:, 306:] == 200).all()
 
 
 def test_repeats_are_drawn_once_and_do_not_count() -> None:
