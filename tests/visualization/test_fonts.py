@@ -137,4 +137,4 @@ def test_scripts_that_need_shaping_are_drawn(name: str) -> None:
     drawn = draw_scene_graph(photo(), graph_of([name, "cup"], name))
     assert (drawn[:, :400] != 128).any()
     assert name in scene_graph_svg(graph_of([name, "cup"], name))
-    assert (side_by_side([photo()], [name])[:20] < 200).any()
+    assert (side_by_side([photo()], [name])[: 800 // 14] < 200).any()
