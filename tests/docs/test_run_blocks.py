@@ -128,6 +128,8 @@ def recipes(folder: Path, variables: Variables) -> None:
     assert (found.subject.name, found.predicate, found.object.name) == ("person", "holds", "cup")
     assert len(variables["results"]) == len(variables["paths"]) == 3
     assert variables["again"].info.license == "cc-by-4.0"
+    assert_files(folder, "scenes.csv", "scene.dot", "data.json", "tasks.xml", "tasks/label_studio.xml")
+    assert_files(folder / "other_tools", "one.graphml", "two.dot", "triplets.parquet/part-00000.parquet")
 
 
 @promises("docs/formats.md", "formats")
