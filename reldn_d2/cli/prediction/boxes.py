@@ -15,7 +15,7 @@ import numpy as np
 from detectron2.structures import BoxMode
 
 from reldn_d2.engine import GivenBoxes
-from reldn_d2.engine.prediction.given_boxes import nearest_classes
+from reldn_d2.structures.vocabulary import nearest_names
 from reldn_d2.utils.io import digest
 from reldn_d2.utils.json_files import is_box, parse_json
 from reldn_d2.utils.plain_text import say, visible
@@ -443,7 +443,7 @@ def _lines_of(path: Path, read: "hashlib._Hash") -> Iterator[Any]:
 
 def _unknown(unknown: Counter[str | int | None], thing_classes: Sequence[str]) -> str:
     name, number = unknown.most_common(1)[0]
-    near = nearest_classes(str(name), thing_classes)
+    near = nearest_names(str(name), thing_classes)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     others = f", nor {len(unknown) - 1} other classes of the file" if len(unknown) > 1 else ""
     return (
