@@ -33,6 +33,8 @@ from reldn_d2.structures.dataset_dicts import DatasetDict, entity_boxes, entity_
 from reldn_d2.structures.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
+#: What the numbers of a box are called where each has a name of its own.
+CORNERS = ("x0", "y0", "x1", "y1")
 #: RelDN's list of relationships holds the best 100 for any number of predicates per pair, but maybe no more.
 COMPLETE_UP_TO = 100
 

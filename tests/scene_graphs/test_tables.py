@@ -105,11 +105,28 @@ def test_a_column_that_occurs_twice_and_a_short_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"twice\.csv, line 1 has the column score twice"):
         read_graphs(tmp_path / "twice.csv")
     (tmp_path / "short.csv").write_text(f"{header}\n{first}\na,b\n")
-    with pytest.raises(ValueError, match=r"short\.csv, line 3 has 2 fields, and the header has 20"):
+    with pytest.raises(ValueError, match=r"short\.csv: line 3, image a: 2 fields, but the header has 20"):
         read_graphs(tmp_path / "short.csv")
     (tmp_path / "cut.csv").write_text(f"{header}\n{first[:-1]}")
     with pytest.raises(ValueError, match=r"cut\.csv: the last line has no line break"):
         read_graphs(tmp_path / "cut.csv")
+    (tmp_path / "empty.csv").touch()
+    with pytest.raises(ValueError, match=r"empty\.csv: the file is empty\. Write it again"):
+        read_graphs(tmp_path / "empty.csv")
+
+
+@pytest.mark.parametrize("name", ["csv", "parquet"])
+def test_what_has_no_row_is_counted(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole, alone = images("a.jpg", "b.jpg")
+    alone["relationships"] = []
+    path = tmp_path / f"t{FORMATS[name].ending}"
+    write_graphs([whole, alone], path)
+    left = len(alone["entities"]) + len(whole["entities"]) - len(related_only(whole)["entities"])
+    message = f"{path}: {left} entities and 1 images without a relationship are not in the table: use jsonl"
+    assert [x.getMessage() for x in caplog.records] == [message]
+    caplog.clear()
+    write_graphs([related_only(whole)], path)
+    assert not caplog.records
 
 
 def test_a_table_of_pandas_as_parquet(table: pd.DataFrame, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class CocoRelationsFile(CollectionFormat):
         if entities:
             logger.warning(
                 "%s: %d entities without an area in their image and %d relationships with them are left out, "
-                "because COCO has no such boxes",
+                "because COCO has no such boxes: use jsonl",
                 path, entities, relationships,
             )  # fmt: skip
 

@@ -40,8 +40,8 @@ class Format(ABC):
 
     Attributes:
         ending: ending of its files, with the dot.
-        keys: keys by which the content of a JSON file is known, where several formats have its ending: those
-            of the object, or of the first object of a list.
+        keys: keys that the object in a file must have, where several formats have the ending .json; empty if
+            the file holds a list.
         needs: module of a package that `write` needs and that is not always installed -> the extra that
             installs it.
     """
@@ -78,7 +78,7 @@ class Format(ABC):
         """Reads the graphs of a file, in their order.
 
         Raises:
-            ValueError: the file is damaged, or is none of this format. The message names the record.
+            ValueError: the file is damaged, or has another format. The message names the record.
             OSError: the file can't be read.
         """
 
@@ -120,7 +120,7 @@ class GraphFormat(Format):
             source: name of the file, for messages.
 
         Raises:
-            ValueError: the content is damaged, or is none of this format.
+            ValueError: the content is damaged, or has another format.
         """
 
 

@@ -13,7 +13,7 @@ class JsonFile(GraphFormat):
     """One graph as indented JSON."""
 
     ending = ".json"
-    keys = frozenset({"version", "image", "entities", "relationships"})
+    keys = frozenset({"image", "entities"})
 
     def encode(self, graph: SceneGraph) -> bytes:
         """The graph as JSON."""

@@ -38,7 +38,6 @@ class LabelStudio(CollectionFormat):
     """A JSON list of tasks, and a labelling config."""
 
     ending = ".json"
-    keys = frozenset({"data", "annotations", "completions", "predictions"})
     more_endings = (".xml",)
 
     def write(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
