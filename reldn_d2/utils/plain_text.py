@@ -115,8 +115,19 @@ def to_csv(text: str) -> str:
 
 
 def from_csv(field: str) -> str:
-    """The text that `to_csv` was given."""
-    return _ESCAPE.sub(_unescape, _ADDED_APOSTROPHE.sub(r"\1", field))
+    r"""The text that `to_csv` was given. A field that it would not write so is left as it is.
+
+    Example:
+        >>> from reldn_d2.utils.plain_text import from_csv
+        >>> print(from_csv(r"photos\\one.jpg"), from_csv(r"photos\one.jpg"), from_csv("'quoted'"))
+        photos\one.jpg photos\one.jpg 'quoted'
+    """
+    try:
+        text = _ESCAPE.sub(_unescape, _ADDED_APOSTROPHE.sub(r"\1", field))
+    # There is no such character.
+    except (ValueError, OverflowError):
+        return field
+    return text if to_csv(text) == field else field
 
 
 def to_markdown(text: str) -> str:

@@ -4,7 +4,7 @@ The table holds relationships only: entities without one, and images without one
 """
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,10 @@ class CsvFile(GrowingFormat):
 
 def _rows(path: Path) -> Iterator[tuple[str, list[Any]]]:
     try:
+        header = read_header(path)
         check_end(path, "Write it again")
-        check_header(read_header(path), f"{path}, line 1")
+        _check_separator(header, path)
+        check_header(header, f"{path}, line 1")
         for line, fields in csv_rows(path, list(COLUMNS), {}):
             place = f"line {line}"
             values = zip(COLUMNS, fields, strict=True)
@@ -53,14 +55,26 @@ def _rows(path: Path) -> Iterator[tuple[str, list[Any]]]:
         raise explained(error, path) from error
 
 
+def _check_separator(header: Sequence[str], path: Path) -> None:
+    """Refuses what some spreadsheets write, where only the name of a column would be missed."""
+    text = ",".join(header)
+    if text.startswith("sep="):
+        raise ValueError(f"{path}, line 1 is {text!r}, which only some spreadsheets read: remove it")
+    found = [mark for mark in (";", "\t", "|") if mark in text]
+    if len(header) == 1 and found:
+        raise ValueError(
+            f"{path}, line 1 has {found[0]!r} between the names of the columns: save the file with commas "
+            "between columns, and points in numbers"
+        )
+
+
 def _value(name: str, text: str, place: str) -> Any:
     kind = COLUMNS[name]
+    if kind is str:
+        return from_csv(text)
     try:
-        if kind is str:
-            return from_csv(text)
         # Python takes 1_0 for ten.
         return None if text == "" else kind(text.replace("_", "?"))
-    # OverflowError: an escape stands for no character
-    except (ValueError, OverflowError) as error:
-        wanted = {str: "a text as this format writes it", float: "a number", int: "an integer"}[kind]
+    except ValueError as error:
+        wanted = "an integer" if kind is int else "a number"
         raise ValueError(f"{place}: {name} is {text!r}: give {wanted}") from error

@@ -21,7 +21,7 @@ class JsonFile(GraphFormat):
 
     def decode(self, content: bytes, source: str) -> SceneGraph:
         """The graph, checked."""
-        return checked_graph(parse_json(content, source), source)
+        return checked_graph(parse_json(content, source, unique_keys=True), source)
 
 
 def dumped(graph: SceneGraph, indent: int | None = None) -> bytes:
