@@ -130,7 +130,7 @@ def read_by_hand(line: str, folder: Path) -> Any:
         (r'a:n -> "b":s [label="next\lto\l"];', ["next\nto"]),
         (r'a -> b [label="on\n"]; b -> a [label="a\\l"];', ["on\n", r"a\l"]),
         ("a -> b -> a [label=on];", ["on", "on"]),
-        ('a [score=0.5]; a [label="cup"]; node [label="\\N"]; a -> b [label="o" + "n"];', ["on"]),
+        ('a [score=0.5]; a [label="cup"]; node [label="\\N"]; a -> b [label="on"];', ["on"]),
     ],
     ids=["ports and line ends", "our line ends", "chain", "statements"],
 )

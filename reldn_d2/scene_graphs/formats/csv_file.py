@@ -77,4 +77,4 @@ def _value(name: str, text: str, place: str) -> Any:
         return None if text == "" else kind(text.replace("_", "?"))
     except ValueError as error:
         wanted = "an integer" if kind is int else "a number"
-        raise ValueError(f"{place}: {name} is {text!r}: give {wanted}") from error
+        raise ValueError(f"{place}: {name} is {text!r:.80}: give {wanted}") from error
