@@ -5,18 +5,16 @@ flat form is for files of graph programs: texts name the entities, every value i
 a graph does not say is left out.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import networkx
 import numpy as np
 
+from reldn_d2.utils.plain_text import not_in_xml
+
 from .checking import checked_graph
 from .graph import CORNERS, FORMAT_VERSION, SceneGraph
-
-# What neither XML 1.0 nor DOT holds, and the carriage return, which readers of XML turn into a line feed.
-_UNSTORABLE = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def to_networkx(graph: SceneGraph) -> networkx.MultiDiGraph:
@@ -160,10 +158,10 @@ def _check_texts(graph: SceneGraph) -> None:
     classes = (entity["class"] for entity in graph["entities"])
     predicates = (relationship["predicate"] for relationship in graph["relationships"])
     for text in (graph["image"]["file_name"], *classes, *predicates):
-        found = _UNSTORABLE.search(text)
+        found = not_in_xml(text)
         if found:
             raise ValueError(
-                f"the text {text[:80]!r} holds {found[0]!r}, which no file of this format can hold: use json"
+                f"the text {text[:80]!r} holds {found!r}, which no file of this format can hold: use json"
             )
 
 
