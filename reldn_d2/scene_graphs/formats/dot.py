@@ -103,7 +103,11 @@ def _check_defaults(kind: str, attributes: Mapping[str, Any], source: str) -> No
     """Refuses what `node [...]` and `edge [...]` say about all that follow."""
     # A layout has the label "\N" there.
     known = _OF_NODE if kind == "node" else _OF_EDGE
-    given = [key for key, value in attributes.items() if key in known and value not in (r'"\N"', '""')]
+    given = [
+        _unquoted(key)
+        for key, value in attributes.items()
+        if _unquoted(key) in known and value not in (r'"\N"', '""')
+    ]
     if given:
         raise ValueError(
             f"{source} gives {', '.join(given)} to several at once with {kind} [...], which is not read: "

@@ -78,7 +78,7 @@ def labelling_config(vocabulary: Vocabulary) -> str:
 
     Example:
         >>> from reldn_d2.scene_graphs.formats.label_studio import labelling_config
-        >>> from reldn_d2.structures.vocabulary import Vocabulary, check_known
+        >>> from reldn_d2.structures.vocabulary import Vocabulary
         >>> print(labelling_config(Vocabulary(["cup"], ["on & in"])), end="")
         <View>
           <Image name="image" value="$image"/>
