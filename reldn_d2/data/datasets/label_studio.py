@@ -15,7 +15,6 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from detectron2.data import MetadataCatalog
 
 from reldn_d2.structures.annotations import Annotations
 from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.structures.vocabulary import check_known
 from reldn_d2.utils.inner_paths import names_outside
 from reldn_d2.utils.plain_text import short, visible
 
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 # What Label Studio puts before the name of an uploaded file.
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
-# How many tasks or names a message names.
+# How many tasks or files a message names.
 _NAMED = 5
 # Pixels. Rounding of the editor is no box that reaches out of the image.
 _OUTSIDE = 1e-3
@@ -150,24 +150,14 @@ def _numbers(path: str, kind: str, found: Iterable[str], given: Sequence[str] | 
     Raises:
         ValueError: the file has a name that the given names lack.
     """
-    used = dict.fromkeys(found)
     if given is None:
-        return {name: number for number, name in enumerate(sorted(used))}
+        return {name: number for number, name in enumerate(sorted(set(found)))}
     numbers = {name: number for number, name in enumerate(given)}
-    unknown = [name for name in used if name not in numbers]
-    if unknown:
-        named = "; ".join(f"{short(repr(name))}, {_nearest(name, given)}" for name in unknown[:_NAMED])
-        more = f", and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
-        raise ValueError(
-            f"{path} has {len(unknown)} names of the kind {kind!r} that the vocabulary lacks: {named}{more}. "
-            "Rename them in Label Studio, or add them to the vocabulary."
-        )
+    try:
+        check_known(found, numbers, kind)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     return numbers
-
-
-def _nearest(name: str, given: Sequence[str]) -> str:
-    near = get_close_matches(name, given, n=3, cutoff=0.5)
-    return f"like {', '.join(map(repr, near))}" if near else "like none of it"
 
 
 class _Folder:
