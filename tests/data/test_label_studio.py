@@ -57,7 +57,7 @@ def counted(photos: Path, *tasks: Any, **options: Any) -> dict[str, int]:
 
 
 def said(caplog: pytest.LogCaptureFixture) -> str:
-    (line,) = [x.getMessage() for x in caplog.records if x.name.endswith("datasets.label_studio")]
+    (line,) = [x.getMessage() for x in caplog.records if x.name.endswith("datasets.label_studio_export")]
     return line
 
 
@@ -182,6 +182,17 @@ def test_a_box_with_several_labels_is_several_entities(photos: Path) -> None:
     assert found["annotations"].classes.tolist() == [0, 1, 2]
     assert triplets(found) == [[0, 2, 0], [1, 2, 0]]
     assert counted(photos, one) == {"boxes_of_several_labels": 1}
+
+
+def test_tasks_without_an_id_get_one_that_no_other_task_has(photos: Path) -> None:
+    bare = task(0, annotation(*PAIR))
+    del bare["id"]
+    tasks = [task(2, annotation(*PAIR)), bare, bare]
+    assert [found["image_id"] for found in load(photos, *tasks)] == [2, 4, 5]
+    assert [found["image_id"] for found in load(photos, bare, bare)] == [1, 2]
+    assert "task 2: this id occurs twice" in refused(photos, tasks[0], tasks[0])
+    wrong = {**bare, "annotations": 3}
+    assert "export.json, task number 2 of the file: 'annotations' is 3" in refused(photos, tasks[0], wrong)
 
 
 @pytest.mark.parametrize("rotation", [17.5, 90, 200, -30, 359])

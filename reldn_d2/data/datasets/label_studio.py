@@ -11,7 +11,6 @@ the pictures, turns per cent into pixels and labels into numbers:
 * Images without boxes or relations are kept.
 """
 
-import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,18 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from detectron2.data import MetadataCatalog
 
 from reldn_d2.structures.annotations import Annotations
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.inner_paths import names_outside
-from reldn_d2.utils.plain_text import short, visible
+from reldn_d2.utils.plain_text import short
 
 from ..images import image_sizes
-from ..registration import register_relation_dataset
+from ..registration import register_relation_dataset, set_metadata_of_file
 from .label_studio_export import Counts, Task, address_paths, read_export, same_shape
-
-logger = logging.getLogger(__name__)
 
 # What Label Studio puts before the name of an uploaded file.
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
@@ -87,10 +83,10 @@ def load_label_studio(
         _dataset_dict(task, picture, size, things, relations, counts)
         for task, picture, size in zip(tasks, pictures, sizes, strict=True)
     ]
-    changes = f"; {counts}" if counts.numbers else ""
-    logger.info("%s: %d images%s", visible(path), len(dataset_dicts), visible(changes))
+    counts.log(path, len(dataset_dicts))
     if dataset_name is not None:
-        _set_metadata(dataset_name, path, list(things), list(relations))
+        names = {"thing_classes": list(things), "predicate_classes": list(relations)}
+        set_metadata_of_file(dataset_name, path, names)
     return dataset_dicts
 
 
@@ -207,7 +203,8 @@ class _Folder:
                     self._by_name.setdefault(name, []).append(relative)
         found = self._by_name.get(parts[-1], []) if parts else []
         shared = [_shared_end(parts, path.split("/")) for path in found]
-        return sorted(path for path, length in zip(found, shared, strict=True) if length == max(shared))
+        longest = max(shared, default=0)
+        return sorted(path for path, length in zip(found, shared, strict=True) if length == longest)
 
 
 def _shared_end(one: Sequence[str], other: Sequence[str]) -> int:
@@ -301,8 +298,7 @@ def _dataset_dict(
     inside = np.asarray((boxes[:, :2] < boxes[:, 2:]).all(axis=1))
     clipped = inside & (np.abs(boxes - given) > _OUTSIDE).any(axis=1)
     for kind, found in (("boxes_without_area", ~inside), ("clipped_boxes", clipped)):
-        for _ in range(int(found.sum())):
-            counts.add(kind, task.identity)
+        counts.add(kind, task.identity, int(found.sum()))
     number = inside.cumsum() - 1
     rows = []
     for relation in task.relations:
@@ -319,16 +315,3 @@ def _dataset_dict(
         "annotations": Annotations(boxes[inside], classes[inside]),
         "relations": np.array(rows, np.int64).reshape(-1, 3),
     }
-
-
-def _set_metadata(name: str, path: str, things: list[str], predicates: list[str]) -> None:
-    metadata = MetadataCatalog.get(name)
-    for key, names in (("thing_classes", things), ("predicate_classes", predicates)):
-        known = metadata.get(key)
-        if known is None:
-            metadata.set(**{key: names})
-        elif list(known) != names:
-            raise ValueError(
-                f"{path}: its {key} are {names}, but the metadata of {name!r} says {list(known)}. Register "
-                "the file with the names in its metadata, or under another name."
-            )

@@ -12,7 +12,7 @@ Files of versions before 1.0 have `completions` instead of `annotations`. The fi
 This reader answers them as follows, and counts every case:
 
 * One annotation of a task is taken: one that is marked as ground truth, else the latest by `updated_at`. With
-  `annotator`, only those of this person. Skipped annotations are none.
+  `annotator`, only those of this person. Skipped annotations are not counted as annotations.
 * A task without an annotation is left out, and its predictions are never taken for the truth.
 * Boxes are regions of the type `rectanglelabels`, and `rectangle` with `labels` of the same id. Other
   regions, and choices and texts, are left out, and so are relations to them.
@@ -24,11 +24,12 @@ This reader answers them as follows, and counts every case:
   `right` (or missing): from `from_id` to `to_id`; `left`: the other way; `bi`: both.
 """
 
+import logging
 import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import partial
@@ -37,10 +38,12 @@ from typing import Any, NoReturn
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from reldn_d2.utils.json_files import is_side, parse_json
-from reldn_d2.utils.plain_text import short
+from reldn_d2.utils.plain_text import short, visible
 from reldn_d2.utils.system_errors import explained
 
 from ..images import picture_endings
+
+logger = logging.getLogger(__name__)
 
 Id = int | str
 Record = dict[str, Any]
@@ -123,7 +126,7 @@ class Task:
     """A task with the annotation that was taken.
 
     Attributes:
-        identity: its id; its number in the file, from 1, if it has none.
+        identity: its id; if it has none, its number in the file, from 1, plus the largest id.
         image: the address of its image.
         size: width and height of the image as the file says; None if it does not.
         entities: its entities, in the order of the file.
@@ -151,10 +154,11 @@ class Counts:
     numbers: Counter[str] = field(default_factory=Counter)
     first: dict[str, Id] = field(default_factory=dict)
 
-    def add(self, kind: str, task: Id) -> None:
-        """Counts one case in a task."""
-        self.numbers[kind] += 1
-        self.first.setdefault(kind, task)
+    def add(self, kind: str, task: Id, number: int = 1) -> None:
+        """Counts cases in a task."""
+        if number:
+            self.numbers[kind] += number
+            self.first.setdefault(kind, task)
 
     def __str__(self) -> str:
         """All cases in one line; empty if there is none."""
@@ -164,18 +168,31 @@ class Counts:
             if self.numbers[kind]
         )
 
+    def log(self, path: str, images: int) -> None:
+        """Writes the number of images that a file gave, and all cases, to the log."""
+        cases = f"; {self}" if self.numbers else ""
+        logger.info("%s: %d images%s", visible(path), images, visible(cases))
+
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a value stands, for messages."""
+    """Where a value stands, for messages.
+
+    Attributes:
+        file: the file.
+        task: `Task.identity`.
+        named: what a message calls the task.
+        region: id of the region; None: the value is of the task.
+    """
 
     file: str
     task: Id
+    named: str
     region: Id | None = None
 
     def fail(self, problem: str, remedy: str) -> NoReturn:
         region = "" if self.region is None else f", region {_shown(self.region)}"
-        raise ValueError(f"{self.file}, task {_shown(self.task)}{region}: {problem}. {remedy}")
+        raise ValueError(f"{self.file}, task {self.named}{region}: {problem}. {remedy}")
 
     def take(self, record: Record, key: str, kind: type | tuple[type, ...], what: str) -> Any:
         """A value of a record, None if it is missing.
@@ -227,14 +244,13 @@ def read_export(
     path = os.fspath(json_file)
     counts = Counts()
     tasks, seen, people = [], set[Id](), set[Id]()
-    for position, record in enumerate(_records(path), start=1):
-        place, identity = _identity(path, record, position)
-        if identity in seen:
+    for place, record in _places(path, _records(path)):
+        if place.task in seen:
             place.fail("this id occurs twice", "Export again, or remove one of the two tasks.")
-        seen.add(identity)
+        seen.add(place.task)
         chosen, predicted = _choose(place, record, annotator, with_predictions, counts, people)
         if chosen is not None:
-            tasks.append(_task(place, identity, record, chosen, image_key, predicted, counts))
+            tasks.append(_task(place, record, chosen, image_key, predicted, counts))
     if annotator is not None and not tasks:
         named = [str(x) for x in sorted(people, key=str)]
         near = get_close_matches(str(annotator), named, n=1)
@@ -298,20 +314,23 @@ def _records(path: str) -> list[Record]:
     raise ValueError(f"{path}: {problem}. {_AS_JSON}")
 
 
-def _identity(path: str, record: Any, position: int) -> tuple[_Place, Id]:
-    place = _Place(path, f"number {position} of the file")
-    if not isinstance(record, dict):
-        place.fail(f"it is {_shown(record)}, not an object", _AS_JSON)
-    identity = place.take(record, "id", (int, str), "an integer or a text")
-    if identity is None:
-        identity = position
-    place = _Place(path, identity)
-    if "data" not in record and not {"annotations", "completions"} & record.keys():
-        place.fail(
-            "the task has neither 'data' nor 'annotations', as in JSON-MIN, which drops relations",
-            "Export as JSON, not JSON-MIN.",
-        )
-    return place, identity
+def _places(path: str, records: Sequence[Any]) -> Iterator[tuple[_Place, Record]]:
+    """The tasks, and where they are."""
+    largest = max((x["id"] for x in records if isinstance(x, dict) and type(x.get("id")) is int), default=0)
+    for position, record in enumerate(records, start=1):
+        # An id that is no id of another task.
+        place = _Place(path, position + max(largest, 0), f"number {position} of the file")
+        if not isinstance(record, dict):
+            place.fail(f"it is {_shown(record)}, not an object", _AS_JSON)
+        identity = place.take(record, "id", (int, str), "an integer or a text")
+        if identity is not None:
+            place = _Place(path, identity, _shown(identity))
+        if "data" not in record and not {"annotations", "completions"} & record.keys():
+            place.fail(
+                "the task has neither 'data' nor 'annotations', as in JSON-MIN, which drops relations",
+                "Export as JSON, not JSON-MIN.",
+            )
+        yield place, record
 
 
 def _choose(
@@ -400,7 +419,6 @@ def _seconds(text: str) -> float:
 
 def _task(
     place: _Place,
-    identity: Id,
     record: Record,
     annotation: Record,
     image_key: str | None,
@@ -413,12 +431,12 @@ def _task(
     rows: dict[Id, list[int]] = {}
     for region in regions:
         if not region.labels:
-            counts.add("boxes_without_label", identity)
+            counts.add("boxes_without_label", place.task)
             continue
         if len(region.labels) > 1:
-            counts.add("boxes_of_several_labels", identity)
+            counts.add("boxes_of_several_labels", place.task)
         if region.box[4]:
-            counts.add("rotated_boxes", identity)
+            counts.add("rotated_boxes", place.task)
         if region.identity is not None:
             rows[region.identity] = list(range(len(entities), len(entities) + len(region.labels)))
         entities += [Entity(region.identity, label, region.box, region.score) for label in region.labels]
@@ -429,7 +447,7 @@ def _task(
         for relation in _relations(place, result, rows, others, predicted, counts)
     ]
     return Task(
-        identity,
+        place.task,
         _image(place, record, results, image_key),
         size,
         entities,
@@ -465,7 +483,7 @@ def _is_box(result: Record) -> bool:
 def _regions(
     place: _Place, results: Sequence[Record], predicted: bool, counts: Counts
 ) -> tuple[list[_Region], set[Id], tuple[int, int] | None]:
-    """The boxes, the ids of all regions that are none or have no label, and the size of the image."""
+    """The boxes, the ids of regions that are no boxes or have no label, and the size of the image."""
     found: list[_Region] = []
     by_id: dict[Id, _Region] = {}
     size: tuple[int, int] | None = None
@@ -475,7 +493,7 @@ def _regions(
         if _is_relation(result):
             continue
         identity = place.take(result, "id", (int, str), "an integer or a text")
-        here = _Place(place.file, place.task, identity)
+        here = replace(place, region=identity)
         if not _is_box(result):
             others.append((identity, result))
             continue
@@ -501,7 +519,7 @@ def _regions(
         value = result.get("value")
         joined = by_id.get(identity) if identity is not None else None
         if joined is not None and result.get("type") == "labels" and isinstance(value, dict):
-            labels = _Place(place.file, place.task, identity).names(value, "labels")
+            labels = replace(place, region=identity).names(value, "labels")
             joined.labels = list(dict.fromkeys([*joined.labels, *labels]))
         else:
             counts.add("other_results", place.task)
@@ -570,7 +588,7 @@ def _relations(
         counts.add("relations_of_several_labels", place.task)
     if direction != "right":
         counts.add(f"{direction}_relations", place.task)
-    here = _Place(place.file, place.task, f"{ends[0]} -> {ends[1]}")
+    here = replace(place, region=f"{ends[0]} -> {ends[1]}")
     score = predicate_score = None
     if predicted:
         score = here.number(result, "score")
