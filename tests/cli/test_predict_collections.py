@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from reldn_d2.cli.prediction.formats.collection import Collection
+from reldn_d2.cli.prediction.formats import collection
 from reldn_d2.data.data_file import Split, read_data_file
 from reldn_d2.data.datasets.coco_relations import load_coco_relations, read_class_names
 from reldn_d2.engine import Prediction
@@ -29,7 +29,7 @@ class Counted(CollectionFormat):
 
     ending, more_endings = ".json", (".xml",)
 
-    def write(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
+    def write_all(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
         vocabulary = about.vocabulary
         assert vocabulary is not None
         number = sum(1 for _ in graphs)
@@ -42,13 +42,11 @@ class Counted(CollectionFormat):
     def read(self, path: Path) -> Iterator[SceneGraph]:
         yield from json.loads(path.read_bytes())["graphs"]
 
-    def advice(self, path: Path, image_root: Path) -> str:
-        return f"count {path} below {image_root}"
-
 
 @pytest.fixture
 def predict(tmp_path: Path, tiny_config: TinyConfig, monkeypatch: pytest.MonkeyPatch) -> PredictCommand:
     monkeypatch.setitem(FORMATS, "all-counted", Counted())
+    monkeypatch.setitem(collection._ADVICE, Counted, lambda path, root: f"count {path} below {root}")
     return PredictCommand(tmp_path, tiny_config(), monkeypatch)
 
 
@@ -287,10 +285,11 @@ def test_a_format_that_cannot_hold_the_results_is_one_line(
     image = write_picture(tmp_path / "in" / "a.png")
     words = ("--input", image, "--format", "json", "all-counted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Counted, "write", refuse)
+        patch.setattr(Counted, "check", refuse)
         assert line_of_refusal(capsys, *predict.words(*words)).endswith("it holds no dogs")
         assert not predict.output.exists()
-        patch.setattr(Collection, "check", lambda *_: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Counted, "write_all", refuse)
         assert line_of_refusal(capsys, *predict.words(*words)).endswith("it holds no dogs")
     assert predict.results() == ["a.json"]
     assert predict(*words, "--resume") == 0 and len(FakePredictor.seen) == 1

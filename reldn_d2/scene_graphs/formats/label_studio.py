@@ -24,10 +24,11 @@ from reldn_d2.data.datasets.label_studio_export import Entity, Task, address_pat
 from reldn_d2.structures.vocabulary import Vocabulary
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.json_files import is_side
+from reldn_d2.utils.system_errors import explained
 
 from ..checking import checked_graph
 from ..graph import ImageRecord, SceneGraph, build_scene_graph
-from .format import About, CollectionFormat, graph_named
+from .format import About, CollectionFormat, check_image_name, graph_named
 
 # Names of the tags of the labelling config, which regions name again.
 _IMAGE, _LABELS = "image", "label"
@@ -41,8 +42,29 @@ class LabelStudio(CollectionFormat):
     keys = frozenset({"data", "annotations", "completions", "predictions"})
     more_endings = (".xml",)
 
-    def write(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
-        """Writes the tasks and beside them the labelling config, see `Format.write`."""
+    def check(self, about: About) -> None:
+        """Checks that the labelling config can hold the names, see `CollectionFormat.check`."""
+        if about.vocabulary is not None:
+            labelling_config(about.vocabulary)
+
+    def check_replaced(self, path: Path) -> None:
+        """Checks that a file with the labelling config's name is one, see `CollectionFormat.check_replaced`."""
+        config = path.with_suffix(".xml")
+        try:
+            with config.open("rb") as file:
+                start = file.read(1000)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise explained(error, config) from error
+        if not start.lstrip().startswith(b"<View"):
+            raise ValueError(
+                f"{path}: not written: the labelling config would replace {config}, which is no labelling "
+                "config: choose another name"
+            )
+
+    def write_all(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
+        """Writes the tasks, and the labelling config with the ending .xml, see `Format.write`."""
         vocabulary = about.vocabulary or _vocabulary(path, graphs)
         config = labelling_config(vocabulary)
         with atomic_write(path) as file:
@@ -52,20 +74,14 @@ class LabelStudio(CollectionFormat):
                 file.write(between + json.dumps(task, allow_nan=False).encode())
                 between = b",\n"
             file.write(b"\n]\n" if between == b",\n" else b"[]\n")
-        with atomic_write(path.with_suffix(".xml")) as file:
-            file.write(config.encode())
-
-    def advice(self, path: Path, image_root: Path) -> str:
-        """How the file gets into Label Studio."""
-        return (
-            f"in Label Studio: a project with the labelling config {path.with_suffix('.xml')}, then import "
-            f"{path}\nits pictures: LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={image_root.parent}, and a "
-            f"storage of local files at {image_root}"
-        )
+            # The tasks get their name last: if the config can't be written, both files stay as they were.
+            with atomic_write(path.with_suffix(".xml")) as config_file:
+                config_file.write(config.encode())
 
     def read(self, path: Path) -> Iterator[SceneGraph]:
-        """Reads tasks or an export, see `Format.read`."""
-        tasks, _ = read_export(path, with_predictions=True)
+        """Reads tasks or an export, see `Format.read`. The log counts what was changed or left out."""
+        tasks, counts = read_export(path, with_predictions=True)
+        counts.log(str(path), len(tasks))
         for task in tasks:
             source = f"{path}, task {task.identity!r}"
             yield checked_graph(_graph(task, source), source)
@@ -135,6 +151,7 @@ def _names(graph: SceneGraph) -> Vocabulary:
 
 def _task(graph: SceneGraph, vocabulary: Vocabulary, about: About) -> dict[str, Any]:
     image, entities, relationships = graph["image"], graph["entities"], graph["relationships"]
+    check_image_name(image["file_name"])
     for found, known in (
         ({entity["class"] for entity in entities}, vocabulary.thing_classes),
         ({relationship["predicate"] for relationship in relationships}, vocabulary.predicate_classes),

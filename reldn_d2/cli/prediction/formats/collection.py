@@ -4,17 +4,18 @@ Such a file can't grow. So the graphs grow as lines of a file in the record of t
 written at the end, graph by graph.
 """
 
+import json
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
 from reldn_d2.scene_graphs import About, SceneGraph, checked_graph
 from reldn_d2.scene_graphs.formats import CollectionFormat
+from reldn_d2.scene_graphs.formats.coco_relations import CocoRelationsFile
 from reldn_d2.scene_graphs.formats.json_file import dumped
+from reldn_d2.scene_graphs.formats.label_studio import LabelStudio
 from reldn_d2.utils.inner_paths import names_outside
 from reldn_d2.utils.json_files import parse_json
 from reldn_d2.utils.plain_text import is_unicode
@@ -37,10 +38,8 @@ class Collection(AppendingWriter):
         self.at_end = tuple(f"{name}{ending}" for ending in (kind.ending, *kind.more_endings))
 
     def check(self, about: About) -> None:
-        """Checks that the format can hold the names of the model, with a file of no graph."""
-        # What the disk refuses is said where it matters.
-        with suppress(OSError), tempfile.TemporaryDirectory() as folder:
-            self._kind.write([], Path(folder, self.at_end[0]), about)
+        """Checks that the format can hold the names of the model, see `Writer.check`."""
+        self._kind.check(about)
 
     def encode(self, result: Result) -> bytes:
         """The graph as a line. What no format can hold is refused here, where it stops no other image."""
@@ -64,8 +63,32 @@ class Collection(AppendingWriter):
             for image, reason in refused.items()
             if reason
         }
-        advice = self._kind.advice(path.resolve(), Path(root))
-        return Collected(path, Path(root), left_out, advice)
+        advice = _ADVICE.get(type(self._kind))
+        said = "" if advice is None else advice(path.resolve(), Path(root))
+        return Collected(path, Path(root), left_out, said)
+
+
+def _as_data_set(path: Path, image_root: Path) -> str:
+    file, root = (json.dumps(str(x), ensure_ascii=False) for x in (path, image_root))
+    return (
+        f'as a data set: register_coco_relations("NAME", {{}}, {file}, {root})\n'
+        f"in a data file for --data: train: {{annotations: {file}, images: {root}}}"
+    )
+
+
+def _into_label_studio(path: Path, image_root: Path) -> str:
+    return (
+        f"in Label Studio: a project with the labelling config {path.with_suffix('.xml')}, then import "
+        f"{path}\nits pictures: LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={image_root.parent}, and a "
+        f"storage of local files at {image_root}"
+    )
+
+
+# What to do with a file and its images, in lines for the screen.
+_ADVICE: dict[type[CollectionFormat], Callable[[Path, Path], str]] = {
+    CocoRelationsFile: _as_data_set,
+    LabelStudio: _into_label_studio,
+}
 
 
 class _Graphs:
