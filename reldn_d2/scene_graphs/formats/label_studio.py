@@ -48,7 +48,7 @@ class LabelStudio(CollectionFormat):
             labelling_config(about.vocabulary)
 
     def check_replaced(self, path: Path) -> None:
-        """Checks that a file with the labelling config's name is one, see `CollectionFormat.check_replaced`."""
+        """Checks that only a labelling config is replaced, see `CollectionFormat.check_replaced`."""
         config = path.with_suffix(".xml")
         try:
             with config.open("rb") as file:
