@@ -118,6 +118,8 @@ def test_predictions_become_a_data_set(predict: PredictCommand, tmp_path: Path, 
     )
     written = ["coco_relations.json", "graphs.jsonl", "label_studio.json", "label_studio.xml"]
     assert predict.results() == written
+    record = sorted(path.name for path in (predict.output / "record").iterdir())
+    assert record == ["finished.jsonl", "graphs.jsonl", "run.json"]  # the graphs are kept once
 
 
 def test_boxes_without_an_area_are_left_out_of_data_sets_and_counted(
@@ -302,7 +304,7 @@ def test_a_damaged_file_of_the_record_is_named(
 ) -> None:
     words = ("--input", write_picture(tmp_path / "in" / "a.png"), "--format", "all-counted")
     assert predict(*words) == 0
-    grown = predict.output / "record" / "all_counted.jsonl"
+    grown = predict.output / "record" / "graphs.jsonl"
     length = grown.stat().st_size
     grown.write_text(line.ljust(length - 1) + "\n")
     found = line_of_refusal(capsys, *predict.words(*words, "--resume"))

@@ -1,7 +1,7 @@
 """A file that says something of all images at once, in a format of `reldn_d2.scene_graphs`.
 
-Such a file can't grow. So the graphs grow as lines of a file in the record of the run, from which the file is
-written at the end, graph by graph.
+Such a file can't grow. So the graphs grow as lines of a file in the record of the run, from which all such
+files are written at the end, graph by graph.
 """
 
 import json
@@ -21,25 +21,16 @@ from reldn_d2.utils.json_files import parse_json
 from reldn_d2.utils.plain_text import is_unicode
 
 from ..places import RECORD
-from .writer import AppendingWriter, Collected, Result
+from .writer import AppendingWriter, Collected, Result, Writer
 
 
-class Collection(AppendingWriter):
-    """Keeps the graphs with the absolute paths of their images, and writes the file at the end.
+class KeptGraphs(AppendingWriter):
+    """The graphs with the absolute paths of their images, once for all collections.
 
-    Which folder all images have in common is not known before.
+    Which folder all images have in common is known at the end.
     """
 
-    def __init__(self, folder: Path, kind: CollectionFormat, name: str) -> None:
-        """Takes the output folder, the format, and the name of the file without ending."""
-        super().__init__(folder)
-        self._kind = kind
-        self.shared = f"{RECORD}/{name}.jsonl"
-        self.at_end = tuple(f"{name}{ending}" for ending in (kind.ending, *kind.more_endings))
-
-    def check(self, about: About) -> None:
-        """Checks that the format can hold the names of the model, see `Writer.check`."""
-        self._kind.check(about)
+    shared = f"{RECORD}/graphs.jsonl"
 
     def encode(self, result: Result) -> bytes:
         """The graph as a line. What no format can hold is refused here, where it stops no other image."""
@@ -48,6 +39,32 @@ class Collection(AppendingWriter):
         kept["image"]["file_name"] = os.path.abspath(result.path)
         return dumped(checked_graph(kept, "its graph"))
 
+
+class Collection(Writer[None]):
+    """Writes the file at the end, from the kept graphs."""
+
+    shared = KeptGraphs.shared
+
+    def __init__(self, folder: Path, kind: CollectionFormat, name: str) -> None:
+        """Takes the output folder, the format, and the name of the file without ending."""
+        super().__init__(folder)
+        self._kind, self._kept = kind, KeptGraphs(folder)
+        self.at_end = tuple(f"{name}{ending}" for ending in (kind.ending, *kind.more_endings))
+
+    def check(self, about: About) -> None:
+        """Checks that the format can hold the names of the model, see `Writer.check`."""
+        self._kind.check(about)
+
+    def encode(self, result: Result) -> None:
+        """Nothing: `KeptGraphs` keeps the graph."""
+
+    def write(self, result: Result, content: None) -> None:
+        """Writes nothing yet."""
+
+    def delete(self) -> None:
+        """Removes the kept graphs."""
+        self._kept.delete()
+
     def finish(self, images: Sequence[str], about: About) -> Collected:
         """Writes the file, see `Writer.finish`."""
         path = self.folder / self.at_end[0]
@@ -55,7 +72,7 @@ class Collection(AppendingWriter):
         # The folder itself may be "/", which has no name.
         inner = "".join(f"{quote(os.fsencode(name))}/" for name in [os.path.basename(root)] if name)
         self._kind.write(
-            _Graphs(self.path, root), path, replace(about, image_prefix=f"{about.image_prefix}{inner}")
+            _Graphs(self._kept.path, root), path, replace(about, image_prefix=f"{about.image_prefix}{inner}")
         )
         refused = {image: _refusal(_relative(image, root)) for image in images}
         left_out = {
