@@ -339,10 +339,21 @@ def test_the_picture_says_the_size_and_other_shapes_are_refused(photos: Path) ->
         ("/etc/../photos/one.png", "one.png"),
         ("C:\\photos\\one.png", "one.png"),
         ("http://[broken/one.png", "one.png"),
+        ("/data/local-files/?d=photos/plus+one.png", "plus+one.png"),
+        ("/data/local-files/?d=photos/plus+one&two#3.png", "plus+one&two#3.png"),
+        ("s3://bucket/my photo #1.png", "my photo #1.png"),
+        ("/tasks/28/presign/?fileuri=czM6Ly9idWNrZXQvb25lLnBuZw==", "one.png"),
+        ("/data/local-files/?d=photos/cafe%CC%81.png", "caf\u00e9.png"),
+        ("/data/upload/3/1a2b3c4d-my_photo_1.png", "my photo #1.png"),
+        ("/data/upload/sub/1a2b3c4d-one.png", "one.png"),
+        ("https://host.example/test/first.png", "first.png"),
     ],
 )
 def test_the_picture_of_an_address(photos: Path, address: str, file: str) -> None:
-    for name in ("sub/a + b.png", "1a2b3c4d-other.png", "other.png", "100% #1?.png", "sub/deep/alone.png"):
+    for name in (
+        *("sub/a + b.png", "1a2b3c4d-other.png", "other.png", "100% #1?.png", "sub/deep/alone.png"),
+        *("plus+one.png", "plus+one&two#3.png", "my photo #1.png", "caf\u00e9.png", "first.png"),
+    ):
         picture(photos / name)
     (found,) = load(photos, task(1, annotation(*PAIR), image=address))
     assert found["file_name"] == str(photos / file)
@@ -366,8 +377,45 @@ def test_pictures_that_are_missing_or_not_clear(photos: Path) -> None:
     assert found["file_name"] == str(photos / "b" / "twice.png")
     uploads = [task(i, annotation(*PAIR), image=f"/data/upload/3/1a2b3c4{i}-one.png") for i in (1, 2)]
     assert "are both found as one.png" in refused(photos, *uploads)
+    spellings = [
+        task(i, annotation(*PAIR), image=image)
+        for i, image in enumerate(("s3://b/photos/one.png", "one.png"))
+    ]
+    assert [Path(x["file_name"]).name for x in load(photos, *spellings)] == ["one.png"] * 2
     with pytest.raises(FileNotFoundError, match="no image folder"):
         load(photos.parent / "none", task(1, annotation(*PAIR)))
+
+
+def test_a_picture_of_another_folder_is_not_taken_for_one_that_is_missing(
+    photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture(photos / "train" / "1.png")
+    elsewhere = task(1, annotation(*PAIR), image="https://host.example/any/1.png")
+    with caplog.at_level(logging.INFO):
+        (found,) = load(photos, elsewhere)
+    assert found["file_name"] == str(photos / "train" / "1.png")
+    assert "pictures that were found in another folder than their address says: 1" in said(caplog)
+    (photos / "test").mkdir()
+    assert len(load(photos, elsewhere)) == 1
+    for image in ("https://host.example/test/1.png", "test/one.png"):
+        with pytest.raises(FileNotFoundError, match="1 of 1 images are not in"):
+            load(photos, task(1, annotation(*PAIR), image=image))
+
+
+@pytest.mark.parametrize("address", ["x" * 300 + ".png", "data:image/png;base64,/" + "AAAA/" * 20_000])
+def test_texts_that_are_no_address_are_missing_pictures(photos: Path, address: str) -> None:
+    tasks = [task(1, annotation(*PAIR)), task(2, annotation(*PAIR), image=address)]
+    assert [x["image_id"] for x in load(photos, *tasks, skip_missing_images=True)] == [1]
+    with pytest.raises(FileNotFoundError, match="those of task 2") as error:
+        load(photos, *tasks)
+    assert len(str(error.value)) < 700
+    assert ("must be saved as a file" in str(error.value)) == address.startswith("data:")
+
+
+def test_names_that_are_read_as_other_folders_are_named_at_the_task(photos: Path) -> None:
+    picture(photos / "~t.png")
+    message = refused(photos, task(6, annotation(*PAIR), image="~t.png"))
+    assert "task 6: the name of the image '~t.png'" in message and "rename it" in message
 
 
 def test_the_key_of_the_image(photos: Path) -> None:

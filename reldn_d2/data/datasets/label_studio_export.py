@@ -24,6 +24,7 @@ This reader answers them as follows, and counts every case:
   `right` (or missing): from `from_id` to `to_id`; `left`: the other way; `bi`: both.
 """
 
+import base64
 import logging
 import math
 import os
@@ -55,6 +56,7 @@ COUNTED = {
     "tasks_of_others": "tasks that this annotator did not annotate, left out",
     "missing_images": "tasks whose picture is missing, left out",
     "several_annotations": "tasks with several annotations, of which one was taken",
+    "images_by_name": "pictures that were found in another folder than their address says",
     "repeated_images": "tasks with the picture of another task",
     "turned_views": "tasks whose image was turned on the screen, which changes no box",
     "rotated_boxes": "rotated boxes, replaced by the upright box around each",
@@ -271,6 +273,8 @@ def read_export(
 def address_paths(address: str) -> list[str]:
     """The paths that an address of an image may mean, the likeliest first, with "/" between folders.
 
+    There is none for a picture that is in the address itself.
+
     Example:
         >>> from reldn_d2.data.datasets.label_studio_export import address_paths
         >>> address_paths("/data/local-files/?d=photos/one%20a.png")
@@ -278,19 +282,34 @@ def address_paths(address: str) -> list[str]:
         >>> address_paths("s3://bucket/x/one.png"), address_paths("50%.png")
         (['/x/one.png'], ['50%.png'])
     """
+    if address.startswith("data:"):
+        return []
     try:
         parts = urlsplit(address)
-        local = parse_qs(parts.query).get("d")
+        asked = parse_qs(parts.query)
     except ValueError:
-        parts, local = None, None
-    if parts is not None and local and parts.path.rstrip("/").endswith("local-files"):
-        found = [local[-1]]
+        parts, asked = None, {}
+    if parts is not None and "fileuri" in asked and _decoded(asked["fileuri"][-1]):
+        return address_paths(_decoded(asked["fileuri"][-1]))
+    if parts is not None and "d" in asked and parts.path.rstrip("/").endswith("local-files"):
+        # A name that was not quoted may hold characters that mean something in an address.
+        raw = address.partition("?d=")[2]
+        found = [asked["d"][-1], unquote(raw), raw]
     elif parts is not None and parts.netloc:
-        found = [unquote(parts.path), parts.path]
+        raw = address.partition(parts.netloc)[2]
+        found = [unquote(parts.path), parts.path, raw]
     else:
         # A name of a file, which may hold any character, or a path on the server.
         found = [address, unquote(address), *([] if parts is None else [unquote(parts.path)])]
     return list(dict.fromkeys(path.replace("\\", "/") for path in found))
+
+
+def _decoded(text: str) -> str:
+    """The address of a file in a cloud, as Label Studio writes it into its own; empty if it is none."""
+    try:
+        return base64.urlsafe_b64decode(text.encode()).decode()
+    except ValueError:
+        return ""
 
 
 def same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:

@@ -244,7 +244,7 @@ def _rank(entity: Entity) -> tuple[bool, int]:
 def _image(task: Task, source: str) -> ImageRecord:
     name, width, height = (task.meta.get(key) for key in ("file_name", "width", "height"))
     if not isinstance(name, str):
-        name = address_paths(task.image)[0].rpartition("/")[2]
+        name = next(iter(address_paths(task.image)), "").rpartition("/")[2]
     size = (int(width), int(height)) if width and height and is_side(width) and is_side(height) else task.size
     if size is None:
         raise ValueError(
