@@ -474,7 +474,9 @@ def test_registration_with_the_classes_of_another_data_set(photos: Path) -> None
     [
         ([{"id": 1, "image": "one.png", "label": [{"x": 1}], "annotator": 1}], "JSON-MIN"),
         ({"images": [], "annotations": [], "categories": []}, "COCO"),
-        ({"tasks": []}, "no list of tasks"),
+        ({"tasks": []}, "inside 'tasks'"),
+        (task(1, annotation()), "a single task"),
+        ({"graphs": []}, "no list of tasks"),
         ([], "holds no task"),
         ("text", "no list of tasks"),
         ([task(1, annotation()), 3], "number 2 of the file"),
@@ -486,6 +488,67 @@ def test_files_of_other_kinds_are_refused_with_the_remedy(photos: Path, content:
     with pytest.raises(ValueError, match=problem) as error:
         load_label_studio(path, photos)
     assert "xport" in str(error.value).replace("export.json", "")
+
+
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [
+        (json.dumps([task(1)]).encode("utf-16"), "UTF-16, as PowerShell writes it"),
+        (b"\n".join([json.dumps(task(i)).encode() for i in (1, 2)]), "Each line is a task"),
+    ],
+    ids=["utf-16", "lines"],
+)
+def test_files_that_are_nearly_exports_get_their_own_remedy(
+    photos: Path, content: bytes, remedy: str
+) -> None:
+    path = photos.parent / "export.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=remedy):
+        load_label_studio(path, photos)
+
+
+def test_what_other_programs_write_is_read_if_it_is_clear(photos: Path) -> None:
+    one, two = copy.deepcopy(PAIR)
+    one["value"] |= {"x": "10", "y": "20.0", "rotation": "0"}
+    one |= {"original_width": str(WIDTH), "original_height": float(HEIGHT)}
+    blank = region("c", "  ", (1, 1, 5, 5))
+    done = annotation(
+        one, two, blank, relation("a", "b", "on", direction="none"), relation("b", "a", " "),
+        was_cancelled=0, created_at="2 days ago", updated_at=None,
+        completed_by={"id": 1, "email": "Anna@example.com"},
+    )  # fmt: skip
+    exported = {**task(1, done, annotation(was_cancelled=1)), "id": 7.0}
+    (found,) = load(photos, exported, annotator="anna@example.com")
+    assert found["image_id"] == 7
+    np.testing.assert_allclose(found["annotations"].boxes, IN_PIXELS)
+    assert triplets(found) == [[0, 1, 0]]
+    assert counted(photos, exported) == {
+        "none_relations": 1, "relations_without_label": 1, "boxes_without_label": 1
+    }  # fmt: skip
+
+
+def test_tasks_without_an_image_are_left_out_and_counted(photos: Path) -> None:
+    choice = {"id": "c", "type": "choices", "from_name": "c", "to_name": "t", "value": {"choices": ["x"]}}
+    data = [{"text": "a cup on a table"}, {"audio": "/data/upload/1/1a2b3c4d-a.wav"}, {"text": ""}, {}]
+    tasks = [{**task(i, annotation(choice)), "data": x} for i, x in enumerate(data, start=2)]
+    (found,) = load(photos, task(1, annotation(*PAIR)), *tasks)
+    assert found["image_id"] == 1
+    assert counted(photos, task(1, annotation(*PAIR)), *tasks)["tasks_without_image"] == len(data)
+    # With boxes there must have been one.
+    lost = [{**task(i, annotation(*PAIR)), "data": {"img": x}} for i, x in ((8, ""), (9, None))]
+    with pytest.raises(FileNotFoundError, match=r"those of task 8 \(''\), 9 \(''\)"):
+        load(photos, task(1, annotation(*PAIR)), *lost)
+    assert len(load(photos, task(1, annotation(*PAIR)), *lost, skip_missing_images=True)) == 1
+
+
+def test_of_two_controls_that_label_a_box_the_first_is_taken(photos: Path) -> None:
+    second = region("a", "tall", A, from_name="size")
+    other = [region("b", "person", B), region("b", "woman", B)]
+    one = task(1, annotation(region("a", "cup", A), second, *other, relation("a", "b", "on")))
+    (found,) = load(photos, one)
+    assert found["annotations"].classes.tolist() == [0, 1, 2]
+    assert triplets(found) == [[0, 1, 0], [0, 2, 0]]
+    assert counted(photos, one) == {"labels_of_other_controls": 1, "boxes_of_several_labels": 1}
 
 
 def test_a_cut_file_and_a_table_are_refused(photos: Path) -> None:
@@ -517,7 +580,6 @@ def test_a_cut_file_and_a_table_are_refused(photos: Path) -> None:
         (lambda x: x[0]["annotations"][0]["result"][2].pop("to_id"), "the relation from 'a' to None lacks"),
         (lambda x: x[0]["annotations"][0]["result"][2].update(direction="up"), "the direction 'up'"),
         (lambda x: x[0].update(annotations=[12]), "'annotations' holds 12"),
-        (lambda x: x[0]["annotations"].append(annotation(updated_at="soon")), "'updated_at' is 'soon'"),
     ],
 )
 def test_damage_is_named(photos: Path, change: Any, problem: str) -> None:

@@ -176,6 +176,9 @@ def test_exports_of_others_are_read_as_graphs(tmp_path: Path, caplog: pytest.Log
     assert "export.json: 1 images; skipped tasks, left out: 1 (first in task 2)" in caplog.text
     assert graph["image"] == {"file_name": "1a2b3c4d-one.png", "width": 200, "height": 100}
     assert graph["entities"] == [{"id": 0, "class": "cup", "score": None, "box": [20, 20, 80, 60]}]
+    with caplog.at_level(logging.INFO):
+        assert len(read_graphs(write_export(tmp_path, done, task(3, annotation())), file_format=KIND)) == 1
+    assert "image has a size that the file does not say, left out: 1 (first in task 3)" in caplog.text
     with pytest.raises(ValueError, match="task 3: the file does not say the size of the image"):
         read_graphs(write_export(tmp_path, task(3, annotation())), file_format=KIND)
 

@@ -19,21 +19,25 @@ This reader answers them as follows, and counts every case:
 * `x` and `y` are the upper left corner before the box is turned by `rotation` degrees clockwise around this
   corner. In the editor, `image_rotation` turns only the view: x, y, width and height belong to the image as
   the file has it.
-* A box with several labels is an entity for each; its relations hold for each.
+* A box with several labels is an entity for each; its relations hold for each. If several controls of the
+  labelling config label it, the labels of the first are taken.
 * A relation with several labels is a relationship for each; one without a label is left out. Its direction is
-  `right` (or missing): from `from_id` to `to_id`; `left`: the other way; `bi`: both.
+  `right` (or `none`, or missing): from `from_id` to `to_id`; `left`: the other way; `bi`: both.
 """
 
 import base64
+import codecs
 import logging
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import partial
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -54,6 +58,8 @@ COUNTED = {
     "tasks_without_annotation": "tasks without an annotation, left out",
     "skipped_tasks": "skipped tasks, left out",
     "tasks_of_others": "tasks that this annotator did not annotate, left out",
+    "tasks_without_image": "tasks without an image (texts, sounds, films), left out",
+    "tasks_without_size": "tasks whose image has a size that the file does not say, left out",
     "missing_images": "tasks whose picture is missing, left out",
     "several_annotations": "tasks with several annotations, of which one was taken",
     "images_by_name": "pictures that were found in another folder than their address says",
@@ -63,9 +69,11 @@ COUNTED = {
     "clipped_boxes": "boxes that reach out of the image, clipped",
     "boxes_without_area": "boxes without an area in the image, left out",
     "boxes_without_label": "boxes without a label, left out",
+    "labels_of_other_controls": "boxes with labels of a second control, left out",
     "boxes_of_several_labels": "boxes with several labels, an entity for each",
     "other_results": "results that are no boxes (polygons, masks, choices, texts), left out",
     "left_relations": "relations of direction 'left', read from to_id to from_id",
+    "none_relations": "relations of direction 'none', read from from_id to to_id",
     "bi_relations": "relations of direction 'bi', a relationship each way",
     "relations_of_several_labels": "relations with several labels, a relationship for each",
     "relations_without_label": "relations without a label, left out",
@@ -78,7 +86,7 @@ _AS_JSON = "In Label Studio, choose Export, then JSON."
 # Per cent. What lies further away than this comes from no editor, and could overflow.
 _FARTHEST = 1e6
 # Per cent. Two results of one region are the same box up to rounding.
-_SAME_BOX = 1e-6
+_SAME_BOX = 1e-3
 
 
 @dataclass(frozen=True)
@@ -209,19 +217,30 @@ class _Place:
         self.fail(f"{key!r} is {_shown(value)}, not {what}", f"Export it again. {_AS_JSON}")
 
     def number(self, record: Record, key: str) -> float | None:
-        """A finite number of a record, None if it is missing."""
-        value = self.take(record, key, (int, float), "a number")
-        if value is not None and not abs(value) <= _FARTHEST:
-            self.fail(f"{key!r} is {_shown(value)}", "Numbers are per cent, degrees or scores: correct it.")
-        return None if value is None else float(value)
+        """A finite number of a record, which may be written as a text; None if it is missing."""
+        given = self.take(record, key, (int, float, str), "a number")
+        if given is None:
+            return None
+        try:
+            value = float(given)
+        except (ValueError, OverflowError):
+            value = math.nan
+        if not abs(value) <= _FARTHEST:
+            self.fail(f"{key!r} is {_shown(given)}", "Numbers are per cent, degrees or scores: correct it.")
+        return value
+
+    def flag(self, record: Record, key: str) -> bool:
+        """Whether a value of a record is true; 0 and 1 are allowed."""
+        value = record.get(key)
+        return bool(value) if value in (0, 1) else bool(self.take(record, key, bool, "true or false"))
 
     def names(self, record: Record, key: str) -> list[str]:
-        """A list of labels of a record, each once, empty if it is missing."""
+        """A list of labels of a record, each once, empty if it is missing. Blank ones are none."""
         names = self.take(record, key, list, "a list of labels") or []
         for name in names:
             if not isinstance(name, str):
                 self.fail(f"{key!r} holds {_shown(name)}, not a label", f"Export it again. {_AS_JSON}")
-        return list(dict.fromkeys(names))
+        return [name for name in dict.fromkeys(names) if name.strip()]
 
 
 def read_export(
@@ -251,8 +270,9 @@ def read_export(
             place.fail("this id occurs twice", "Export again, or remove one of the two tasks.")
         seen.add(place.task)
         chosen, predicted = _choose(place, record, annotator, with_predictions, counts, people)
-        if chosen is not None:
-            tasks.append(_task(place, record, chosen, image_key, predicted, counts))
+        task = None if chosen is None else _task(place, record, chosen, image_key, predicted, counts)
+        if task is not None:
+            tasks.append(task)
     if annotator is not None and not tasks:
         named = [str(x) for x in sorted(people, key=str)]
         near = get_close_matches(str(annotator), named, n=1)
@@ -319,29 +339,52 @@ def same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
 
 def _records(path: str) -> list[Record]:
     try:
-        content = parse_json(Path(path).read_bytes(), path)
+        file = Path(path).read_bytes()
     except OSError as error:
         raise explained(error, path) from error
+    try:
+        content = parse_json(file, path)
     except ValueError as error:
-        raise ValueError(f"{error} If it is no export of Label Studio as JSON: {_AS_JSON}") from error
+        raise ValueError(f"{error} {_remedy(file)}") from error
     if isinstance(content, list):
         return content
-    if isinstance(content, dict) and {"images", "categories"} <= content.keys():
+    remedy = _AS_JSON
+    if not isinstance(content, dict):
+        problem = "the file holds no list of tasks"
+    elif {"images", "categories"} <= content.keys():
         problem = "this is a COCO file, which has no relations of Label Studio"
+    elif isinstance(content.get("tasks"), list):
+        problem, remedy = "the tasks are inside 'tasks'", f"Write this list alone into the file. {_AS_JSON}"
+    elif "data" in content:
+        problem, remedy = "the file is a single task", f"Write it into a list: [...]. {_AS_JSON}"
     else:
         problem = "the file holds no list of tasks"
-    raise ValueError(f"{path}: {problem}. {_AS_JSON}")
+    raise ValueError(f"{path}: {problem}. {remedy}")
+
+
+def _remedy(file: bytes) -> str:
+    """What to do with a file that is no JSON."""
+    if file.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "The file is UTF-16, as PowerShell writes it: write it again as UTF-8."
+    lines = file.splitlines()
+    if len(lines) > 1 and all(line.startswith(b"{") for line in lines[:2]):
+        return "Each line is a task: write one list of them, [..., ...]."
+    return f"If it is no export of Label Studio as JSON: {_AS_JSON}"
 
 
 def _places(path: str, records: Sequence[Any]) -> Iterator[tuple[_Place, Record]]:
     """The tasks, and where they are."""
-    largest = max((x["id"] for x in records if isinstance(x, dict) and type(x.get("id")) is int), default=0)
+    given = [record.get("id") for record in records if isinstance(record, dict)]
+    largest = max((x for x in map(_whole, given) if type(x) is int), default=0)
     for position, record in enumerate(records, start=1):
         # An id that is no id of another task.
         place = _Place(path, position + max(largest, 0), f"number {position} of the file")
         if not isinstance(record, dict):
             place.fail(f"it is {_shown(record)}, not an object", _AS_JSON)
-        identity = place.take(record, "id", (int, str), "an integer or a text")
+        identity = place.take(record, "id", (int, str, float), "an integer or a text")
+        identity = _whole(identity)
+        if isinstance(identity, float):
+            place.fail(f"'id' is {_shown(identity)}, not an integer or a text", "Correct it.")
         if identity is not None:
             place = _Place(path, identity, _shown(identity))
         if "data" not in record and not {"annotations", "completions"} & record.keys():
@@ -350,6 +393,11 @@ def _places(path: str, records: Sequence[Any]) -> Iterator[tuple[_Place, Record]
                 "Export as JSON, not JSON-MIN.",
             )
         yield place, record
+
+
+def _whole(value: Any) -> Any:
+    """A number such as 1.0 as an integer; anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _choose(
@@ -367,12 +415,11 @@ def _choose(
     for annotation in annotations:
         by = _people(place, annotation)
         people |= by
-        cancelled = place.take(annotation, "was_cancelled", bool, "true or false")
-        skipped = place.take(annotation, "skipped", bool, "true or false")
-        if cancelled or skipped:
+        if place.flag(annotation, "was_cancelled") or place.flag(annotation, "skipped"):
             continue
         usable.append((annotation, by))
-    own = [x for x, by in usable if annotator is None or str(annotator) in map(str, by)]
+    asked = str(annotator).casefold()
+    own = [x for x, by in usable if annotator is None or asked in {str(x).casefold() for x in by}]
     if own:
         if len(usable) > 1:
             counts.add("several_annotations", place.task)
@@ -410,12 +457,11 @@ def _people(place: _Place, annotation: Record) -> set[Id]:
 
 def _rank(place: _Place, annotation: Record) -> tuple[bool, float]:
     """Whether an annotation is the truth, and when it was changed."""
-    true = place.take(annotation, "ground_truth", bool, "true or false")
-    return bool(true), _time(place, annotation)
+    return place.flag(annotation, "ground_truth"), _time(place, annotation)
 
 
 def _time(place: _Place, annotation: Record) -> float:
-    """When an annotation was last changed, in seconds since 1970; minus infinity if it is not said."""
+    """When an annotation was last changed, in seconds since 1970; minus infinity if nobody can tell."""
     for key in ("updated_at", "created_at"):
         given = place.take(annotation, key, (int, float, str), "a time")
         if given is None:
@@ -425,9 +471,9 @@ def _time(place: _Place, annotation: Record) -> float:
             time = given if not isinstance(given, str) else _seconds(given)
             if math.isfinite(time):
                 return float(time)
+        # Other programs write times as they like, such as "2 days ago".
         except (ValueError, OverflowError):
-            pass
-        place.fail(f"{key!r} is {_shown(given)}, not a time as 2026-11-02T09:30:00Z", "Correct it.")
+            continue
     return -math.inf
 
 
@@ -443,8 +489,13 @@ def _task(
     image_key: str | None,
     predicted: bool,
     counts: Counts,
-) -> Task:
+) -> Task | None:
+    """The task; None if it has no image."""
     results = _objects(place, annotation, "result")
+    image = _image(place, record, results, image_key)
+    if image is None:
+        counts.add("tasks_without_image", place.task)
+        return None
     regions, others, size = _regions(place, results, predicted, counts)
     entities: list[Entity] = []
     rows: dict[Id, list[int]] = {}
@@ -467,7 +518,7 @@ def _task(
     ]
     return Task(
         place.task,
-        _image(place, record, results, image_key),
+        image,
         size,
         entities,
         relations,
@@ -477,12 +528,30 @@ def _task(
 
 @dataclass
 class _Region:
-    """A box with its labels, which may come from several results."""
+    """A box with its labels, which may come from several results of one control.
+
+    Attributes:
+        identity: its id; None if it has none.
+        box: see `Entity.box`.
+        labels: its labels.
+        score: its score; None if people made it.
+        control: name of the tag of the labelling config that gave the labels.
+    """
 
     identity: Id | None
     box: tuple[float, float, float, float, float]
     labels: list[str]
     score: float | None
+    control: Any
+
+    def join(self, labels: list[str], control: Any) -> bool:
+        """Adds the labels of another result with its id. Returns whether a second control gave them."""
+        if not labels:
+            return False
+        if self.labels and control != self.control:
+            return True
+        self.labels, self.control = list(dict.fromkeys([*self.labels, *labels])), control
+        return False
 
 
 def _is_relation(result: Record) -> bool:
@@ -507,6 +576,7 @@ def _regions(
     by_id: dict[Id, _Region] = {}
     size: tuple[int, int] | None = None
     others: list[tuple[Id | None, Record]] = []
+    second: set[Id | None] = set()
     turned = False
     for result in results:
         if _is_relation(result):
@@ -526,7 +596,7 @@ def _regions(
         elif max(abs(a - b) for a, b in zip(known.box, region.box, strict=True)) > _SAME_BOX:
             here.fail("the id occurs twice, with other boxes", "Export again, or give one another id.")
         else:
-            known.labels = list(dict.fromkeys([*known.labels, *region.labels]))
+            second |= {identity} if known.join(region.labels, region.control) else set()
         said = _size(here, result)
         if said is not None and size is not None and not same_shape(said, size):
             here.fail(
@@ -539,11 +609,12 @@ def _regions(
         joined = by_id.get(identity) if identity is not None else None
         if joined is not None and result.get("type") == "labels" and isinstance(value, dict):
             labels = replace(place, region=identity).names(value, "labels")
-            joined.labels = list(dict.fromkeys([*joined.labels, *labels]))
+            second |= {identity} if joined.join(labels, result.get("from_name")) else set()
         else:
             counts.add("other_results", place.task)
     if turned:
         counts.add("turned_views", place.task)
+    counts.add("labels_of_other_controls", place.task, len(second))
     named = {x.identity for x in found if not x.labels} | {identity for identity, _ in others}
     return found, {x for x in named if x is not None}, size
 
@@ -561,22 +632,22 @@ def _region(place: _Place, identity: Id | None, result: Record, predicted: bool)
     rotation = place.number(value, "rotation") or 0.0
     # The scores of predictions stay with the annotations that were made from them, but say nothing there.
     score = place.number(result, "score") if predicted else None
-    return _Region(identity, (x, y, w, h, rotation), list(dict.fromkeys(labels)), score)
+    return _Region(
+        identity, (x, y, w, h, rotation), list(dict.fromkeys(labels)), score, result.get("from_name")
+    )
 
 
 def _size(place: _Place, result: Record) -> tuple[int, int] | None:
-    sides = [
-        place.take(result, key, (int, float), "a number") for key in ("original_width", "original_height")
-    ]
-    if None in sides:
+    sides = [place.number(result, key) for key in ("original_width", "original_height")]
+    width, height = map(_whole, sides)
+    if width is None or height is None:
         return None
-    whole = [int(x) if isinstance(x, float) and x.is_integer() else x for x in sides]
-    if not all(map(is_side, whole)):
+    if not is_side(width) or not is_side(height):
         place.fail(
             f"original_width and original_height are {_shown(sides[0])} and {_shown(sides[1])}",
             "They are the size of the image in pixels: correct them, or remove both.",
         )
-    return int(whole[0]), int(whole[1])
+    return int(width), int(height)
 
 
 def _relations(
@@ -593,7 +664,7 @@ def _relations(
     where = f"the relation from {_shown(ends[0])} to {_shown(ends[1])}"
     if None in ends:
         place.fail(f"{where} lacks 'from_id' or 'to_id'", f"Export it again. {_AS_JSON}")
-    if direction not in ("right", "left", "bi"):
+    if direction not in ("right", "left", "bi", "none"):
         place.fail(f"{where} has the direction {_shown(direction)}", "Write right, left or bi.")
     lost = [end for end in ends if end not in rows]
     if lost:
@@ -613,7 +684,7 @@ def _relations(
         score = here.number(result, "score")
         meta = here.take(result, "meta", dict, "an object") or {}
         predicate_score = here.number(meta, "predicate_score")
-    pairs = {"right": [ends], "left": [ends[::-1]], "bi": [ends, ends[::-1]]}[direction]
+    pairs = {"left": [ends[::-1]], "bi": [ends, ends[::-1]]}.get(direction, [ends])
     for label in labels:
         for start, end in pairs:
             for subject in rows[start]:
@@ -621,44 +692,60 @@ def _relations(
                     yield Relation(subject, object, label, score, predicate_score)
 
 
-def _image(place: _Place, record: Record, results: Sequence[Record], key: str | None) -> str:
-    """The address of the image of a task."""
+def _image(place: _Place, record: Record, results: Sequence[Record], key: str | None) -> str | None:
+    """The address of the image of a task, which may be empty; None if the task is no task with an image."""
     data = {
         # A list of one image is one image.
         name: value[0] if isinstance(value, list) and len(value) == 1 else value
         for name, value in (place.take(record, "data", dict, "an object") or {}).items()
     }
-    remedy = f"Name the key of the image with image_key (--image-key); the keys are {_shown(list(data))}."
-    lists = [name for name, value in data.items() if isinstance(value, list) and any(map(_is_picture, value))]
-    if key is None and not lists:
-        key = _image_key(data, results)
-        if key is None:
-            found = [name for name, value in data.items() if _is_picture(value)]
-            place.fail(f"'data' has {len(found)} values that look like a picture", remedy)
-    if key is None or isinstance(data.get(key), list):
-        place.fail("the task has several images", "Make a task for each image, and annotate them again.")
-    if not isinstance(data.get(key), str) or not data[key]:
-        place.fail(f"{key!r} of 'data' is {_shown(data.get(key))}, not the address of an image", remedy)
-    address: str = data[key]
+    boxes = [result for result in results if _is_box(result)]
+    if key is None:
+        key = _image_key(data, boxes)
+    named = f"Name the key of the image with image_key (--image-key); the keys are {_shown(list(data))}."
+    if key is None:
+        found = [name for name, value in data.items() if _is_picture(value)]
+        if not found and not boxes:
+            return None
+        place.fail(f"'data' has {len(found)} values that look like a picture", named)
+    address = data.get(key)
+    if isinstance(address, list):
+        several = "the task has several images"
+        place.fail(several, f"Make a task for each image, and annotate them again. {named}")
+    if address is None and key in data:
+        return ""
+    if address is None and not boxes:
+        return None
+    if not isinstance(address, str):
+        place.fail(f"{key!r} of 'data' is {_shown(address)}, not the address of an image", named)
     return address
 
 
-def _image_key(data: Record, results: Sequence[Record]) -> str | None:
-    """The key of the image: the only one, or the one that boxes name, among those that look like pictures."""
-    found = [name for name, value in data.items() if _is_picture(value)]
-    if not found:
-        found = [name for name, value in data.items() if isinstance(value, str) and value]
-    if len(found) == 1:
-        return found[0]
+def _image_key(data: Record, boxes: Sequence[Record]) -> str | None:
+    """The key of the image: that which boxes name, else the only value that looks like a picture."""
     tests: list[Callable[[Record], Any]] = [
         lambda x: str(x.get("source", "")).removeprefix("$"),
         lambda x: x.get("to_name"),
     ]
     for test in tests:
-        named = {name for result in results if _is_box(result) for name in found if name == test(result)}
+        named = [name for name in data if any(test(result) == name for result in boxes)]
         if len(named) == 1:
-            return named.pop()
-    return "image" if "image" in found else None
+            return named[0]
+    lists = [name for name, value in data.items() if isinstance(value, list) and any(map(_is_picture, value))]
+    found = [name for name, value in data.items() if _is_picture(value)]
+    if not found and not lists:
+        found = [name for name, value in data.items() if _may_be_picture(value, boxes)]
+    if len(found) + len(lists) == 1:
+        return (found or lists)[0]
+    return "image" if "image" in [*found, *lists] or ("image" in data and not found) else None
+
+
+def _may_be_picture(value: Any, boxes: Sequence[Record]) -> bool:
+    """Whether a value without the ending of a picture may be the address of one."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    kind = guess_type(value)[0] or ""
+    return bool(boxes) or not (re.search(r"\s", value) or kind.startswith(("audio/", "video/", "text/")))
 
 
 def _is_picture(value: Any) -> bool:

@@ -81,10 +81,19 @@ class LabelStudio(CollectionFormat):
     def read(self, path: Path) -> Iterator[SceneGraph]:
         """Reads tasks or an export, see `Format.read`. The log counts what was changed or left out."""
         tasks, counts = read_export(path, with_predictions=True)
-        counts.log(str(path), len(tasks))
-        for task in tasks:
-            source = f"{path}, task {task.identity!r}"
-            yield checked_graph(_graph(task, source), source)
+        images = [(task, image) for task in tasks if (image := _image(task)) is not None]
+        without = [task for task in tasks if _image(task) is None]
+        if without and not images:
+            raise ValueError(
+                f"{path}, task {without[0].identity!r}: the file does not say the size of the image, as no "
+                "box has original_width and original_height. Read it with load_label_studio, which looks at "
+                "the pictures"
+            )
+        for task in without:
+            counts.add("tasks_without_size", task.identity)
+        counts.log(str(path), len(images))
+        for task, image in images:
+            yield checked_graph(_graph(task, image), f"{path}, task {task.identity!r}")
 
 
 def labelling_config(vocabulary: Vocabulary) -> str:
@@ -215,8 +224,7 @@ def _given(**values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _graph(task: Task, source: str) -> SceneGraph:
-    image = _image(task, source)
+def _graph(task: Task, image: ImageRecord) -> SceneGraph:
     # Regions that we wrote come first and in our order, whatever the editor did to it.
     order = sorted(range(len(task.entities)), key=lambda i: _rank(task.entities[i]))
     number = {old: new for new, old in enumerate(order)}
@@ -241,14 +249,12 @@ def _rank(entity: Entity) -> tuple[bool, int]:
     return (False, int(ours[1])) if ours else (True, 0)
 
 
-def _image(task: Task, source: str) -> ImageRecord:
+def _image(task: Task) -> ImageRecord | None:
+    """The image of a task; None if the file does not say its size."""
     name, width, height = (task.meta.get(key) for key in ("file_name", "width", "height"))
     if not isinstance(name, str):
         name = next(iter(address_paths(task.image)), "").rpartition("/")[2]
     size = (int(width), int(height)) if width and height and is_side(width) and is_side(height) else task.size
     if size is None:
-        raise ValueError(
-            f"{source}: the file does not say the size of the image, as no box has original_width and "
-            "original_height. Read it with load_label_studio, which looks at the pictures"
-        )
+        return None
     return {"file_name": name, "width": size[0], "height": size[1]}
