@@ -53,8 +53,8 @@ def convert(conversion: Conversion, output: Path, digests: Mapping[Path, str], f
     """Write `output/NAME.json`, unless it exists unchanged and was made from the same sources.
 
     `NAME.origin.json` beside it records the sources, and the file itself: somebody may have corrected it, so
-    a file that has changed or that no record names is replaced only with `force`. For pictures, only the names
-    are compared: use `force` after you replace pictures by pictures of another size.
+    a file that has changed or that no record names is replaced only with `force`. For pictures, only the
+    names are compared: use `force` after you replace pictures by pictures of another size.
 
     Args:
         conversion: what to convert.
@@ -66,8 +66,8 @@ def convert(conversion: Conversion, output: Path, digests: Mapping[Path, str], f
         A message with the result, the counts, and the line that registers the file.
 
     Raises:
-        OSError, ValueError: the loader or the writer fails, or the file would overwrite a source, a record or,
-            without `force`, a file that was not written so.
+        OSError, ValueError: the loader or the writer fails, or the file would overwrite a source, a record
+            or, without `force`, a file that was not written so.
     """
     path = inner_path(output, f"{conversion.name}.json", "the file to write")
     if path.resolve() in [source.resolve() for source in conversion.sources]:

@@ -198,6 +198,39 @@ def test_names_that_are_paths_elsewhere_are_left_out_and_listed(
     assert names(predict) == ["a.png"]
 
 
+def test_an_image_that_is_in_no_file_of_all_images_is_listed_with_all_of_them(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured
+) -> None:
+    for name in ("a.png", "~b.png"):
+        write_picture(tmp_path / "in" / name)
+    assert predict("--input", tmp_path / "in", "--format", "coco-relations", "label-studio") == 1
+    said = capsys.readouterr()
+    files = " and ".join(str(predict.output / f"{x}.json") for x in ("coco_relations", "label_studio"))
+    assert f"{tmp_path / 'in' / '~b.png'} is not in {files}, because names with a backslash" in said.err
+    assert "1 of them are not in the files of all images" in said.out
+
+
+def test_images_that_are_gone_are_counted(predict: PredictCommand, tmp_path: Path, capsys: Captured) -> None:
+    images = [write_picture(tmp_path / "in" / f"{name}.png") for name in "ab"]
+    assert predict("--input", *images, "--format", "all-counted") == 0
+    assert " are gone" not in capsys.readouterr().out
+    images[0].unlink()
+    assert predict("--input", tmp_path / "in", "--format", "all-counted", "--resume") == 0
+    assert f"1 images of the files of all images are gone, such as {images[0]}" in capsys.readouterr().out
+
+
+def test_folders_with_spaces_are_quoted_for_the_shell_and_the_top_is_none(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = write_picture(tmp_path / "my photos" / "in" / "a.png")
+    words = ("--input", image, "--format", "label-studio")
+    assert predict(*words) == 0
+    assert f"DOCUMENT_ROOT='{tmp_path / 'my photos'}', and a storage" in capsys.readouterr().out
+    monkeypatch.setattr(os.path, "commonpath", lambda _: "/")
+    assert predict(*words) == 0
+    assert "put them into one folder, and predict again" in capsys.readouterr().out
+
+
 def test_without_any_result_there_is_no_file(predict: PredictCommand, tmp_path: Path) -> None:
     image = write_picture(tmp_path / "in" / "a.png", rows=13)
     assert predict("--input", image, "--format", "all-counted") == 1

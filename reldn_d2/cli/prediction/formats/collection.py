@@ -6,6 +6,7 @@ files are written at the end, graph by graph.
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -75,11 +76,7 @@ class Collection(Writer[None]):
             _Graphs(self._kept.path, root), path, replace(about, image_prefix=f"{about.image_prefix}{inner}")
         )
         refused = {image: _refusal(_relative(image, root)) for image in images}
-        left_out = {
-            image: f"is not in {path}, because {reason}: rename it"
-            for image, reason in refused.items()
-            if reason
-        }
+        left_out = {image: reason for image, reason in refused.items() if reason}
         advice = _ADVICE.get(type(self._kind))
         said = "" if advice is None else advice(path.resolve(), Path(root))
         return Collected(path, Path(root), left_out, said)
@@ -94,10 +91,18 @@ def _as_data_set(path: Path, image_root: Path) -> str:
 
 
 def _into_label_studio(path: Path, image_root: Path) -> str:
+    project = (
+        f"in Label Studio: a project with the labelling config {path.with_suffix('.xml')}, then import {path}"
+    )
+    if image_root == image_root.parent:
+        return (
+            f"{project}\nits pictures: Label Studio serves only folders below another one, and these images "
+            f"share no folder but {image_root}: put them into one folder, and predict again"
+        )
+    above = shlex.quote(str(image_root.parent))
     return (
-        f"in Label Studio: a project with the labelling config {path.with_suffix('.xml')}, then import "
-        f"{path}\nits pictures: LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={image_root.parent}, and a "
-        f"storage of local files at {image_root}"
+        f"{project}\nits pictures: LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={above}, and a storage of local files "
+        f"at {image_root}"
     )
 
 
