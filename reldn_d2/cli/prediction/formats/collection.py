@@ -101,8 +101,8 @@ def _into_label_studio(path: Path, image_root: Path) -> str:
         )
     above = shlex.quote(str(image_root.parent))
     return (
-        f"{project}\nits pictures: LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={above}, and a storage of local files "
-        f"at {image_root}"
+        f"{project}\nits pictures: LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={above}, and a storage of local "
+        f"files at {image_root}"
     )
 
 
