@@ -1,6 +1,7 @@
 """Converting a data set of any layout to COCO-relations files."""
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,8 +16,12 @@ from PIL import Image
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.inner_paths import inner_path
 from reldn_d2.utils.io import atomic_write, digest, file_digest
+from reldn_d2.utils.plain_text import visible
 
+from . import datasets
 from .datasets.coco_relations import save_coco_relations
+
+logger = logging.getLogger(__name__)
 
 # Version of the written files. Raise it when the same sources give another file.
 _VERSION = 1
@@ -52,9 +57,10 @@ def digests_of_sources(conversions: Sequence[Conversion]) -> dict[Path, str]:
 def convert(conversion: Conversion, output: Path, digests: Mapping[Path, str], force: bool = False) -> str:
     """Write `output/NAME.json`, unless it exists unchanged and was made from the same sources.
 
-    `NAME.origin.json` beside it records the sources, and the file itself: somebody may have corrected it, so
-    a file that has changed or that no record names is replaced only with `force`. For pictures, only the
-    names are compared: use `force` after you replace pictures by pictures of another size.
+    `NAME.origin.json` beside it records the sources, what the loader said of them, and the file itself:
+    somebody may have corrected it, so a file that has changed or that no record names is replaced only with
+    `force`. For pictures, only the names are compared: use `force` after you replace pictures by pictures of
+    another size.
 
     Args:
         conversion: what to convert.
@@ -87,15 +93,20 @@ def convert(conversion: Conversion, output: Path, digests: Mapping[Path, str], f
         if path.is_file() and not force:
             _check_unchanged(path, known)
             if known["made_from"] == made_from:
+                for line in known.get("said", []):
+                    logger.info("%s", visible(line))
                 return f"{path} is up to date: {known['counts']}\n{_registration(conversion, path)}"
-        dataset_dicts = DatasetCatalog.get(name)
+        with _heard() as said:
+            dataset_dicts = DatasetCatalog.get(name)
         with _being_written(origin, known):
             save_coco_relations(dataset_dicts, metadata, path, conversion.image_root)
     finally:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
     counts = _counts(dataset_dicts)
-    _write_origin(origin, {"made_from": made_from, "sha256": file_digest(path), "counts": counts})
+    _write_origin(
+        origin, {"made_from": made_from, "sha256": file_digest(path), "counts": counts, "said": said}
+    )
     return f"{path} was written: {counts}\n{_registration(conversion, path)}"
 
 
@@ -121,6 +132,28 @@ def _check_unchanged(path: Path, known: Mapping[str, Any]) -> None:
     raise ValueError(
         f"{path} is there, and {problem}: choose another folder or name, or add --force, which replaces it"
     )
+
+
+@contextmanager
+def _heard() -> Iterator[list[str]]:
+    """What loaders say in the block, such as what they left out. It is as true if the file is up to date."""
+    lines: list[str] = []
+    handler = _Lines(lines)
+    loaders = logging.getLogger(datasets.__name__)
+    loaders.addHandler(handler)
+    try:
+        yield lines
+    finally:
+        loaders.removeHandler(handler)
+
+
+class _Lines(logging.Handler):
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__(logging.INFO)
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(record.getMessage())
 
 
 @contextmanager

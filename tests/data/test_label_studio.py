@@ -271,7 +271,7 @@ def test_skipped_tasks_and_predictions_are_no_truth(photos: Path) -> None:
     assert len(found["annotations"]) == len(found["relations"]) == 0
     assert counted(photos, *tasks) == {"skipped_tasks": 1, "tasks_without_annotation": 2}
     message = refused(photos, *tasks[:2])
-    assert "no task has an annotation" in message
+    assert "no task has an annotation of an image" in message
     assert "Submit annotations" in message
 
 
@@ -511,6 +511,7 @@ def test_what_other_programs_write_is_read_if_it_is_clear(photos: Path) -> None:
     one, two = copy.deepcopy(PAIR)
     one["value"] |= {"x": "10", "y": "20.0", "rotation": "0"}
     one |= {"original_width": str(WIDTH), "original_height": float(HEIGHT)}
+    two["value"]["rectanglelabels"] = "person"
     blank = region("c", "  ", (1, 1, 5, 5))
     done = annotation(
         one, two, blank, relation("a", "b", "on", direction="none"), relation("b", "a", " "),

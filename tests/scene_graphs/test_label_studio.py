@@ -121,6 +121,12 @@ def test_names_that_lead_out_of_the_image_folder_are_refused(tmp_path: Path, nam
     assert not any(tmp_path.iterdir())
 
 
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
+    graph = build_scene_graph({"file_name": "a.png", "width": 3, "height": 2}, ["cup"], [[0, 0, 1e9, 1]], [])
+    with pytest.raises(ValueError, match=r"t\.json: not written.*entities\[0\] .*far away from its image"):
+        write_graphs(graph, tmp_path / "t.json", file_format=KIND)
+
+
 def test_an_iterator_is_written_whole(tmp_path: Path) -> None:
     FORMATS[KIND].write(iter(graphs()), tmp_path / "t.json", About())
     assert_same(read_graphs(tmp_path / "t.json"), graphs())

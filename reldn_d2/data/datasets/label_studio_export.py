@@ -83,8 +83,8 @@ COUNTED = {
 _BOX_NUMBERS = ("x", "y", "width", "height")
 _BOX_TYPES = ("rectanglelabels", "rectangle")
 _AS_JSON = "In Label Studio, choose Export, then JSON."
-# Per cent. What lies further away than this comes from no editor, and could overflow.
-_FARTHEST = 1e6
+#: Per cent. What lies further away than this comes from no editor, and could overflow.
+FARTHEST = 1e6
 # Per cent. Two results of one region are the same box up to rounding.
 _SAME_BOX = 1e-3
 
@@ -225,7 +225,7 @@ class _Place:
             value = float(given)
         except (ValueError, OverflowError):
             value = math.nan
-        if not abs(value) <= _FARTHEST:
+        if not abs(value) <= FARTHEST:
             self.fail(f"{key!r} is {_shown(given)}", "Numbers are per cent, degrees or scores: correct it.")
         return value
 
@@ -236,7 +236,8 @@ class _Place:
 
     def names(self, record: Record, key: str) -> list[str]:
         """A list of labels of a record, each once, empty if it is missing. Blank ones are none."""
-        names = self.take(record, key, list, "a list of labels") or []
+        given = self.take(record, key, (list, str), "a list of labels") or []
+        names = [given] if isinstance(given, str) else given
         for name in names:
             if not isinstance(name, str):
                 self.fail(f"{key!r} holds {_shown(name)}, not a label", f"Export it again. {_AS_JSON}")
@@ -284,7 +285,7 @@ def read_export(
         raise ValueError(f"{path}: the file holds no task. {_AS_JSON}")
     if not tasks and not with_predictions:
         raise ValueError(
-            f"{path}: no task has an annotation ({counts}). Submit annotations in Label Studio; "
+            f"{path}: no task has an annotation of an image ({counts}). Submit annotations in Label Studio; "
             "predictions are not taken for the truth."
         )
     return tasks, counts

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-from reldn_d2.data.datasets.label_studio_export import Entity, Task, address_paths, read_export
+from reldn_d2.data.datasets.label_studio_export import FARTHEST, Entity, Task, address_paths, read_export
 from reldn_d2.structures.vocabulary import Vocabulary
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.json_files import is_side
@@ -175,6 +175,11 @@ def _task(graph: SceneGraph, vocabulary: Vocabulary, about: About) -> dict[str, 
     for entity in entities:
         x0, y0, x1, y1 = entity["box"]
         per_x, per_y = 100 / image["width"], 100 / image["height"]
+        if max(abs(x0 * per_x), abs(x1 * per_x), abs(y0 * per_y), abs(y1 * per_y)) > FARTHEST / 2:
+            raise ValueError(
+                f"entities[{entity['id']}] has the box {entity['box']}, far away from its image: correct it, "
+                "or use jsonl"
+            )
         regions.append(
             {
                 "id": f"entity-{entity['id']}",
