@@ -40,7 +40,7 @@ ROOMS: dict[str, set[str]] = {
     "ablation": {"data", "evaluation", "engine", "renamed", "model_zoo", "utils"},
     "demo": {"structures", "data", "evaluation", "scene_graphs", "visualization", "engine", "utils"},
     "cli": {
-        *("data", "evaluation", "checkpoint", "scene_graphs", "visualization", "engine"),
+        *("structures", "data", "evaluation", "checkpoint", "scene_graphs", "visualization", "engine"),
         *("ablation", "demo", "recipes", "config", "renamed", "model_zoo", "utils"),
     },
     "__init__": {"config", "data", "model_zoo", "modeling", "engine"},

@@ -31,16 +31,18 @@ def checked_graph(content: Any, source: str) -> SceneGraph:
     if not isinstance(content, dict) or "entities" not in content:
         raise ValueError(f"{source} is no scene graph: write it with reldn predict, or with write_graphs")
     version = content.get("version")
-    if version != FORMAT_VERSION or isinstance(version, bool):
+    if type(version) is not int or version != FORMAT_VERSION:
+        newer = type(version) is int and version > FORMAT_VERSION
+        remedy = "update reldn_d2 to read it" if newer else "write it again with this release"
         raise ValueError(
-            f"{source} has version {version!r} of the format of scene graphs, and this release reads version "
-            f"{FORMAT_VERSION}: write it again with this release"
+            f"{source} has version {_short(version)} of the format of scene graphs, and this release reads "
+            f"version {FORMAT_VERSION}: {remedy}"
         )
     try:
         _validator()(content)
     except fastjsonschema.JsonSchemaValueException as error:
         raise ValueError(
-            f"{source}: {error.message.replace('data.', '', 1)}; {_short(error.value)} stands there. "
+            f"{source}: {error.message.replace('data.', '', 1)}, and it is {_short(error.value)}. "
             "docs/formats.md describes the format"
         ) from error
     graph = cast("SceneGraph", content)

@@ -30,8 +30,11 @@ from typing import NotRequired, TypedDict
 from detectron2.structures import Instances
 
 from reldn_d2.structures.dataset_dicts import DatasetDict, entity_boxes, entity_classes, relation_rows
+from reldn_d2.structures.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
+#: What the numbers of a box are called where each has a name of its own.
+CORNERS = ("x0", "y0", "x1", "y1")
 #: RelDN's list of relationships holds the best 100 for any number of predicates per pair, but maybe no more.
 COMPLETE_UP_TO = 100
 
@@ -231,6 +234,16 @@ def ground_truth_to_dict(
         entity_boxes(dataset_dict).tolist(),
         zip(rows[:, 0].tolist(), rows[:, 1].tolist(), predicates, strict=True),
     )
+
+
+def vocabulary_of(graphs: Iterable[SceneGraph]) -> Vocabulary:
+    """The classes and predicates that occur in graphs, sorted."""
+    things: set[str] = set()
+    predicates: set[str] = set()
+    for graph in graphs:
+        things |= {entity["class"] for entity in graph["entities"]}
+        predicates |= {relationship["predicate"] for relationship in graph["relationships"]}
+    return Vocabulary(sorted(things), sorted(predicates))
 
 
 def _names(indices: Sequence[int], names: Sequence[str], kind: str) -> list[str]:

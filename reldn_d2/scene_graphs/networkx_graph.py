@@ -5,18 +5,16 @@ flat form is for files of graph programs: texts name the entities, every value i
 a graph does not say is left out.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import networkx
+import numpy as np
+
+from reldn_d2.utils.plain_text import not_in_xml
 
 from .checking import checked_graph
-from .graph import FORMAT_VERSION, SceneGraph
-
-_CORNERS = ("x0", "y0", "x1", "y1")
-# What neither XML 1.0 nor DOT holds, and the carriage return, which readers of XML turn into a line feed.
-_UNSTORABLE = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+from .graph import CORNERS, FORMAT_VERSION, SceneGraph
 
 
 def to_networkx(graph: SceneGraph) -> networkx.MultiDiGraph:
@@ -80,7 +78,7 @@ def from_networkx(graph: networkx.DiGraph, source: str = "the networkx graph") -
     position = {node: number for number, node in enumerate(nodes)}
     entities = []
     for node in nodes:
-        values, place = graph.nodes[node], f"{source}: node {node!r}"
+        values, place = _plain(graph.nodes[node]), f"{source}: node {node!r}"
         entities.append(
             {
                 "id": position[node],
@@ -89,7 +87,7 @@ def from_networkx(graph: networkx.DiGraph, source: str = "the networkx graph") -
                 "box": _box(values, place),
             }
         )
-    edges = list(graph.edges(data=True))
+    edges = [(subject, target, _plain(values)) for subject, target, values in graph.edges(data=True)]
     if all(type(values.get("rank")) in (int, float) for *_, values in edges):
         edges.sort(key=lambda edge: edge[2]["rank"])
     relationships = []
@@ -104,11 +102,12 @@ def from_networkx(graph: networkx.DiGraph, source: str = "the networkx graph") -
         if values.get("predicate_score") is not None:
             record["predicate_score"] = values["predicate_score"]
         relationships.append(record)
-    image = {"file_name": _taken(graph.graph, "file_name", source)}
+    values = _plain(graph.graph)
+    image = {"file_name": _taken(values, "file_name", source)}
     return checked_graph(
         {
-            "version": graph.graph.get("version", FORMAT_VERSION),
-            "image": image | {key: _whole(_taken(graph.graph, key, source)) for key in ("width", "height")},
+            "version": _whole(values.get("version", FORMAT_VERSION)),
+            "image": image | {key: _whole(_taken(values, key, source)) for key in ("width", "height")},
             "entities": entities,
             "relationships": relationships,
         },
@@ -135,7 +134,7 @@ def to_flat(graph: SceneGraph, *, any_text: bool = False) -> networkx.MultiDiGra
         _check_texts(graph)
     for entity in graph["entities"]:
         name = entity["class"]
-        box = dict(zip(_CORNERS, map(float, entity["box"]), strict=True))
+        box = dict(zip(CORNERS, map(float, entity["box"]), strict=True))
         made.add_node(str(entity["id"]), label=name, name=name, **_known(score=entity["score"]), **box)
     for number, edge in enumerate(graph["relationships"]):
         name = edge["predicate"]
@@ -159,10 +158,10 @@ def _check_texts(graph: SceneGraph) -> None:
     classes = (entity["class"] for entity in graph["entities"])
     predicates = (relationship["predicate"] for relationship in graph["relationships"])
     for text in (graph["image"]["file_name"], *classes, *predicates):
-        found = _UNSTORABLE.search(text)
+        found = not_in_xml(text)
         if found:
             raise ValueError(
-                f"the text {text[:80]!r} holds {found[0]!r}, which no file of this format can hold: use json"
+                f"the text {text[:80]!r} holds {found!r}, which no file of this format can hold: use json"
             )
 
 
@@ -174,11 +173,21 @@ def _name(values: Mapping[str, Any], key: str, place: str) -> Any:
     return values["label"] if key not in values and "label" in values else _taken(values, key, place)
 
 
-def _box(values: Mapping[str, Any], place: str) -> list[Any]:
-    if any(corner in values for corner in _CORNERS):
-        return [_taken(values, corner, place) for corner in _CORNERS]
-    box = _taken(values, "box", place)
-    return list(box) if isinstance(box, tuple) else box
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes, in which values of numpy and tuples are numbers and lists as JSON has them."""
+    return {key: _plain_value(value) for key, value in values.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return [_plain_value(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _box(values: Mapping[str, Any], place: str) -> Any:
+    if any(corner in values for corner in CORNERS):
+        return [_taken(values, corner, place) for corner in CORNERS]
+    return _taken(values, "box", place)
 
 
 def _whole(value: Any) -> Any:

@@ -1,23 +1,26 @@
 """The columns of tables with a row for each relationship, and the graphs that such rows make."""
 
+import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .checking import checked_graph
-from .graph import FORMAT_VERSION, SceneGraph
+from .graph import CORNERS, FORMAT_VERSION, SceneGraph
 
-_CORNERS = ("x0", "y0", "x1", "y1")
+logger = logging.getLogger(__name__)
+
+_ROLES: tuple[Literal["subject", "object"], ...] = ("subject", "object")
 #: Name of a column -> the type of its values. "score" is that of the triplet; the score of the predicate is
 #: missing where a graph has none. "id" is the entity's number in the graph; boxes are XYXY in pixels.
 COLUMNS: dict[str, type] = {
     **dict.fromkeys(("image", "subject", "predicate", "object"), str),
     **dict.fromkeys(("score", "subject_score", "predicate_score", "object_score"), float),
     **dict.fromkeys(("subject_id", "object_id"), int),
-    **{f"{role}_{corner}": float for role in ("subject", "object") for corner in _CORNERS},
+    **{f"{role}_{corner}": float for role in _ROLES for corner in CORNERS},
     **dict.fromkeys(("image_width", "image_height"), int),
 }
 _SCORES = frozenset(name for name in COLUMNS if name.endswith("score"))
@@ -29,7 +32,7 @@ def rows_of(graph: SceneGraph) -> Iterator[list[Value]]:
     """A row for each relationship, best first."""
     image = graph["image"]
     for relationship in graph["relationships"]:
-        subject, target = (graph["entities"][relationship[role]] for role in ("subject", "object"))
+        subject, target = (graph["entities"][relationship[role]] for role in _ROLES)
         yield [
             *(image["file_name"], subject["class"], relationship["predicate"], target["class"]),
             *(relationship["score"], subject["score"]),
@@ -61,8 +64,10 @@ def check_header(names: Iterable[str], source: str) -> None:
         raise ValueError(f"{source} has the column {', '.join(twice)} twice: remove one of them")
 
 
-def distinct_images(graphs: Iterable[SceneGraph], path: Path) -> Iterator[SceneGraph]:
+def checked_for_rows(graphs: Iterable[SceneGraph], path: Path) -> Iterator[SceneGraph]:
     """The graphs, which must be of different images, because rows tell images apart by their names alone.
+
+    After the last one, a line in the log counts what has no row.
 
     Args:
         graphs: the graphs.
@@ -72,6 +77,7 @@ def distinct_images(graphs: Iterable[SceneGraph], path: Path) -> Iterator[SceneG
         ValueError: two graphs have the same file name.
     """
     seen: set[str] = set()
+    entities = images = 0
     for graph in graphs:
         name = graph["image"]["file_name"]
         if name in seen:
@@ -80,7 +86,15 @@ def distinct_images(graphs: Iterable[SceneGraph], path: Path) -> Iterator[SceneG
                 "by their names alone: use jsonl"
             )
         seen.add(name)
+        related = {relationship[role] for relationship in graph["relationships"] for role in _ROLES}
+        entities += len(graph["entities"]) - len(related)
+        images += not related
         yield graph
+    if entities or images:
+        logger.warning(
+            "%s: %d entities and %d images without a relationship are not in the table: use jsonl",
+            *(path, entities, images),
+        )
 
 
 def graphs_of(rows: Iterable[tuple[str, Sequence[Any]]], source: str) -> Iterator[SceneGraph]:
@@ -134,9 +148,9 @@ class _Image:
                 f"{source}, {place}: the image {values['image']!r} has {second[0]} x {second[1]} pixels, and "
                 f"{first[0]} x {first[1]} in {self.sizes[first]}: correct one of them"
             )
-        for role in ("subject", "object"):
+        for role in _ROLES:
             identity = values[f"{role}_id"]
-            box = [float(values[f"{role}_{corner}"]) for corner in _CORNERS]
+            box = [float(values[f"{role}_{corner}"]) for corner in CORNERS]
             given = values[role], values[f"{role}_score"], box
             known, where = self.entities.setdefault(identity, (given, place))
             if known != given:

@@ -1,9 +1,13 @@
 """`Vocabulary`: the names of a model's classes, saved in its checkpoints."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 KINDS = ("thing_classes", "predicate_classes")
+# How many unknown names a message names.
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -72,3 +76,32 @@ class Vocabulary:
                 f"number {place} on ({other[place : place + 1]} and {own[place : place + 1]}): use a "
                 "checkpoint and data sets with the same classes"
             )
+
+
+def nearest_names(name: str, known: Iterable[str]) -> list[str]:
+    """The known names that somebody may have meant by a name, the nearest first; at most three."""
+    return get_close_matches(name, known, n=3)
+
+
+def check_known(names: Iterable[str], known: Collection[str], kind: str) -> None:
+    """Checks that a vocabulary has names.
+
+    Args:
+        names: the names that are used.
+        known: the names of the vocabulary, fastest as a set or a dict.
+        kind: what they are, for the message: "class" or "predicate".
+
+    Raises:
+        ValueError: the vocabulary lacks some. The message names the first and what is similar to each.
+    """
+    unknown = [name for name in dict.fromkeys(names) if name not in known]
+    if unknown:
+        described = []
+        for name in unknown[:_NAMED]:
+            near = ", ".join(f"{x!r:.80}" for x in nearest_names(name, known))
+            described.append(f"{name!r:.80} ({f'similar: {near}' if near else 'no similar name'})")
+        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+        raise ValueError(
+            f"the vocabulary has no {kind} {', '.join(described)}{more}: correct the name, or add it to the "
+            "vocabulary"
+        )

@@ -104,6 +104,27 @@ def csv_rows(
                 )
 
 
+def check_end(path: Path, remedy: str) -> None:
+    """Checks that a file is not empty and ends with a line break.
+
+    Args:
+        path: the file.
+        remedy: what the user should do, for the message: a sentence without its full stop.
+
+    Raises:
+        ValueError: it is empty, or may be cut off.
+        OSError: it can't be read.
+    """
+    with path.open("rb") as stream:
+        if stream.seek(0, os.SEEK_END) == 0:
+            _fail(str(path), "the file is empty", f"{remedy}.")
+        stream.seek(-1, os.SEEK_END)
+        # half of a number would be read as a shorter number
+        if stream.read(1) not in b"\r\n":
+            problem = "the last line has no line break, so that the file may be cut off"
+            _fail(str(path), problem, f"{remedy}, or add the line break if nothing is missing.")
+
+
 def read_table(
     path: Path,
     texts: Sequence[str],
@@ -191,17 +212,10 @@ def _check_file(path: Path) -> None:
             "datasets/README.md shows."
         )
     with path.open("rb") as stream:
-        if stream.seek(0, os.SEEK_END) == 0:
-            _fail(str(path), "the file is empty", "Download it again.")
-        stream.seek(0)
         # UTF-16 can begin like UTF-8, but then has zeros between the letters
         if stream.read(2).startswith((b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b")) or b"\0" in stream.read(64):
             _fail(str(path), "it is not text in UTF-8", "Unpack it if it is compressed, or save it as UTF-8.")
-        stream.seek(-1, os.SEEK_END)
-        # half of a number would be read as a shorter number
-        if stream.read(1) not in b"\r\n":
-            problem = "the last line has no line break, so that the file may be cut off"
-            _fail(str(path), problem, "Download it again, or add the line break if nothing is missing.")
+    check_end(path, "Download it again")
 
 
 def _check_header(path: Path, other_names: Mapping[str, str]) -> None:

@@ -27,6 +27,8 @@ _UNSEEN = (
 _UNSEEN_CHARACTER = re.compile(f"[{_UNSEEN}]")
 # The same without line feed and tab.
 _UNSEEN_IN_LINES = re.compile(rf"(?![\n\t])[{_UNSEEN}]")
+# XML 1.0 can't hold these, not even as escapes. Its readers turn a carriage return into a line feed.
+_NOT_IN_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 # At the beginning of a cell, a spreadsheet takes these for a formula. In some countries ";" ends a cell. An
@@ -53,6 +55,12 @@ def is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def not_in_xml(text: str) -> str:
+    """The first character that no XML holds, or a carriage return, which its readers change; else empty."""
+    found = _NOT_IN_XML.search(text)
+    return found[0] if found else ""
 
 
 def visible(text: str) -> str:
@@ -115,8 +123,19 @@ def to_csv(text: str) -> str:
 
 
 def from_csv(field: str) -> str:
-    """The text that `to_csv` was given."""
-    return _ESCAPE.sub(_unescape, _ADDED_APOSTROPHE.sub(r"\1", field))
+    r"""The text that `to_csv` was given. A field that it would not write so is left as it is.
+
+    Example:
+        >>> from reldn_d2.utils.plain_text import from_csv
+        >>> print(from_csv(r"photos\\one.jpg"), from_csv(r"photos\one.jpg"), from_csv("'quoted'"))
+        photos\one.jpg photos\one.jpg 'quoted'
+    """
+    try:
+        text = _ESCAPE.sub(_unescape, _ADDED_APOSTROPHE.sub(r"\1", field))
+    # There is no such character.
+    except (ValueError, OverflowError):
+        return field
+    return text if to_csv(text) == field else field
 
 
 def to_markdown(text: str) -> str:

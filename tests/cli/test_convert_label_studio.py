@@ -61,7 +61,7 @@ def test_classes_come_from_another_file(export: Path, capsys: pytest.CaptureFixt
     content["predicates"][1]["name"] = "onto"
     other.write_text(json.dumps(content))
     line = line_of_refusal(capsys, *words, "--output", folder / "out", "--vocabulary", other)
-    assert "'on', like 'onto'" in line
+    assert "'on' (similar: 'onto')" in line
 
 
 def test_options_reach_the_loader(export: Path, capsys: pytest.CaptureFixture[str]) -> None:

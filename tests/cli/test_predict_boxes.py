@@ -92,7 +92,7 @@ def test_forms(predict: PredictCommand, tmp_path: Path, content: Any, expected: 
 
 
 def test_json_lines(predict: PredictCommand, tmp_path: Path) -> None:
-    other = {**GRAPH, "image": {"file_name": "000000000139.png"}}
+    other = {"image": {"file_name": "000000000139.png"}, "entities": GRAPH["entities"]}
     boxes = write(tmp_path, f"{json.dumps(GRAPH)}\n\n{json.dumps(other)}\n", "graphs.jsonl")
     assert predict("--input", tmp_path / "in", "--boxes", boxes) == 0
     assert entities(predict) == entities(predict, "000000000139") == DETECTED
@@ -320,7 +320,15 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "annotations": ({"images": [], "annotations": 1}, "has another form than these"),
     "graph without name": ({"entities": []}, "graph 0 has no image.file_name"),
     "graph twice": ([GRAPH, GRAPH], "graph 1 is of 'a.png', as an earlier graph"),
-    "entity without box": ({**GRAPH, "entities": [{"class": "dog"}]}, "graph 0 has an entity without a box"),
+    "entity without box": (
+        {"image": GRAPH["image"], "entities": [{"class": "dog"}]},
+        "graph 0 has an entity without a box",
+    ),
+    "a version to come": ({**GRAPH, "version": 2}, "graph 0 has version 2 of the format"),
+    "of our version, but damaged": (
+        [{**GRAPH, "entities": [{"id": 0, "class": "dog", "box": XYXY[0]}]}],
+        "graph 0: entities[0] must contain",
+    ),
     "no boxes": ({"a.png": {}}, "'a.png' has no list 'boxes'"),
     "lengths": ({"a.png": {**BY_NAME, "classes": ["dog"]}}, "'a.png' has 2 boxes: give 'classes' as a list"),
     "class": ({"a.png": {**BY_NAME, "classes": ["dog", 0.5]}}, "'a.png' has the class 0.5: give a name"),

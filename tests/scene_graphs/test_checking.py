@@ -48,16 +48,17 @@ def without(*path: str | int) -> Callable[[Any], None]:
 
 BY_THE_SCHEMA: dict[str, tuple[Callable[[Any], None], str]] = {
     "old version": (set_at("version", value=0), "version 0 of the format.*reads version 1: write it again"),
-    "new version": (set_at("version", value=2), "version 2 of the format"),
+    "new version": (set_at("version", value=2), "version 2 of the format.*: update reldn_d2 to read it"),
     "version as text": (set_at("version", value="1"), "version '1' of the format"),
+    "version as float": (set_at("version", value=2.5), r"version 2\.5 of the format.*: write it again"),
     "no version": (without("version"), "version None of the format"),
     "no entities": (without("entities"), "is no scene graph"),
     "no class": (without("entities", 1, "class"), r"entities\[1\].* must contain"),
     "class": (
         set_at("entities", 1, "class", value=3),
-        r"entities\[1\]\.class must be string; 3 stands there",
+        r"entities\[1\]\.class must be string, and it is 3",
     ),
-    "score": (set_at("entities", 1, "score", value=1.5), r"entities\[1\]\.score.*1.5 stands there"),
+    "score": (set_at("entities", 1, "score", value=1.5), r"entities\[1\]\.score.*, and it is 1\.5"),
     "no score": (without("relationships", 0, "score"), r"relationships\[0\]"),
     "predicate score": (set_at("relationships", 0, "predicate_score", value=None), r"relationships\[0\]"),
     "three corners": (set_at("entities", 0, "box", value=[1, 2, 3]), r"entities\[0\]\.box"),
@@ -68,6 +69,7 @@ BY_THE_SCHEMA: dict[str, tuple[Callable[[Any], None], str]] = {
     "list": (set_at("relationships", value={}), "relationships must be array"),
 }
 BY_MORE: dict[str, tuple[Callable[[Any], None], str]] = {
+    "version 1.0": (set_at("version", value=1.0), r"version 1\.0 of the format"),
     "id": (set_at("entities", 1, "id", value=0), r"entities\[1\] has the id 0: .*position"),
     "id as a float": (
         set_at("entities", 1, "id", value=1.0),

@@ -8,7 +8,7 @@ from typing import Any
 import networkx
 import pytest
 
-from reldn_d2.scene_graphs import from_networkx, read_graphs, write_graphs
+from reldn_d2.scene_graphs import FORMATS, from_networkx, read_graphs, write_graphs
 from tests.builders.scene_graphs import example_graph
 
 
@@ -77,3 +77,86 @@ def test_a_corner_that_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.cyjs").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"a\.cyjs: node '2' has no attribute 'y1', only"):
         read_graphs(tmp_path / "a.cyjs")
+
+
+@pytest.mark.parametrize("name", ["graphml", "gexf", "cytoscape"])
+def test_nodes_with_the_same_id_are_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{FORMATS[name].ending}"
+    write_graphs(example_graph(), path)
+    path.write_text(
+        path.read_text().replace('<node id="1"', '<node id="0"').replace('"id": "1"', '"id": "0"')
+    )
+    with pytest.raises(ValueError, match=rf"a\{FORMATS[name].ending} has two nodes with the id '0'"):
+        read_graphs(path)
+
+
+def test_cytoscape_with_one_list_of_elements(tmp_path: Path) -> None:
+    write_graphs(example_graph(), tmp_path / "a.cyjs")
+    content = json.loads((tmp_path / "a.cyjs").read_text())
+    content["elements"] = [*content["elements"]["edges"], *content["elements"]["nodes"]]
+    (tmp_path / "a.cyjs").write_text(json.dumps(content))
+    assert read_graphs(tmp_path / "a.cyjs") == [example_graph()]
+    del content["data"]
+    (tmp_path / "a.cyjs").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"a\.cyjs has no attribute 'file_name', only none: add it"):
+        read_graphs(tmp_path / "a.cyjs")
+
+
+@pytest.mark.parametrize("ending", [".json", ".jsonl"])
+def test_a_key_that_occurs_twice_is_refused(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{ending}"
+    path.write_text(json.dumps(example_graph())[:-1] + ', "entities": []}\n')
+    with pytest.raises(ValueError, match=rf"a\{ending}.*'entities' occurs twice"):
+        read_graphs(path)
+
+
+BY_HAND = r"""digraph {{
+    file_name="a.jpg"; width=20; height=10;
+    a [label="cup", x0=0, y0=0, x1=5, y1=9];
+    b [label="dog", x0=1, y0=1, x1=5, y1=9];
+    {}
+}}
+"""
+
+
+def read_by_hand(line: str, folder: Path) -> Any:
+    (folder / "a.dot").write_text(BY_HAND.format(line))
+    return read_graphs(folder / "a.dot")[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "predicates"),
+    [
+        (r'a:n -> "b":s [label="next\lto\l"];', ["next\nto"]),
+        (r'a -> b [label="on\n"]; b -> a [label="a\\l"];', ["on\n", r"a\l"]),
+        ("a -> b -> a [label=on];", ["on", "on"]),
+        ('a [score=0.5]; a [label="cup"]; node [label="\\N"]; a -> b [label="on"];', ["on"]),
+    ],
+    ids=["ports and line ends", "our line ends", "chain", "statements"],
+)
+def test_dot_by_hand(line: str, predicates: list[str], tmp_path: Path) -> None:
+    graph = read_by_hand(line, tmp_path)
+    assert [entity["class"] for entity in graph["entities"]] == ["cup", "dog"]
+    assert [relationship["predicate"] for relationship in graph["relationships"]] == predicates
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a [label=mug];", "node 'a' has the label 'cup' and 'mug': remove one"),
+        ("c [label=<<b>cup</b>>];", "node 'c' has HTML as label"),
+        (r'c [label="\N"];', r"node 'c' has the label .* with \\N"),
+        ("node [score=0.5];", r"gives score to several at once with node \[\.\.\.\]"),
+        ("edge [label=on]; a -> b;", r"gives label to several at once with edge \[\.\.\.\]"),
+        ("subgraph cluster_0 { c [label=x]; }", "has subgraphs, which are not read"),
+        ("a -> {b a} [label=on];", "has an edge to or from a group of nodes"),
+        ("a -> b [label=on, score=high];", "edge 'a' -> 'b' has the score high: write a number"),
+        ("a -> c [label=on];", "node 'c' has no attribute 'name', only none"),
+    ],
+    ids=[
+        *("contradiction", "html", "escape", "nodes", "edges", "subgraph", "group", "number", "unknown node"),
+    ],
+)
+def test_what_dot_says_otherwise_is_named(line: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=rf"a\.dot:? {message}"):
+        read_by_hand(line, tmp_path)

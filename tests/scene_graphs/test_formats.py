@@ -160,9 +160,21 @@ def test_the_keys_of_json_say_the_format(tmp_path: Path) -> None:
     assert read_graphs(tmp_path / "data.json") == [held_by_coco(example_graph())]
     (tmp_path / "other.json").write_text('{"boxes": [], "labels": []}')
     with pytest.raises(
-        ValueError, match=r"other\.json has the keys 'boxes', 'labels'.*coco-relations has annot"
+        ValueError, match=r"other\.json has the keys 'boxes', 'labels'.*coco-relations needs annot"
     ):
         read_graphs(tmp_path / "other.json")
+    (tmp_path / "min.json").write_text('[{"id": 1, "image": "/a.jpg", "label": []}]')
+    with pytest.raises(ValueError, match=r"min\.json, task 1: .*JSON-MIN.*Export as JSON"):
+        read_graphs(tmp_path / "min.json")
+    (tmp_path / "graphs.json").write_text(json.dumps([example_graph()]))
+    with pytest.raises(ValueError, match=r"graphs\.json is a list of graphs: .*\.jsonl"):
+        read_graphs(tmp_path / "graphs.json")
+    (tmp_path / "coco.json").write_text('{"images": [], "annotations": [], "categories": []}')
+    with pytest.raises(ValueError, match=r"coco\.json has the keys .*coco-relations needs .*relations"):
+        read_graphs(tmp_path / "coco.json")
+    (tmp_path / "nothing.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"nothing\.json holds an empty list"):
+        read_graphs(tmp_path / "nothing.json")
     (tmp_path / "list.json").write_text("[1]")
     with pytest.raises(ValueError, match=r"list\.json has no object with keys"):
         read_graphs(tmp_path / "list.json")
@@ -263,8 +275,9 @@ def test_pydot_reads_dot(tmp_path: Path) -> None:
 def test_pandas_reads_csv(tmp_path: Path) -> None:
     write_graphs(example_graph(), tmp_path / "a.csv")
     texts = {name: str for name, kind in COLUMNS.items() if kind is str}
-    # The default parser of pandas may miss the last bit of a number.
-    table = pd.read_csv(tmp_path / "a.csv", dtype=texts, keep_default_na=False, float_precision="round_trip")
+    # The parser of pandas may miss the last bit of a number.
+    floats = {name: float for name, kind in COLUMNS.items() if kind is float}
+    table = pd.read_csv(tmp_path / "a.csv", dtype=texts, converters=floats, keep_default_na=False)
     assert_is_the_table(table)
 
 

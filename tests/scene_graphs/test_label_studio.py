@@ -108,7 +108,11 @@ def test_classes_that_the_vocabulary_lacks_are_refused(tmp_path: Path, kind: int
     names = [VOCABULARY.thing_classes, VOCABULARY.predicate_classes]
     names[kind] = names[kind][1:]
     path = tmp_path / "t.json"
-    with pytest.raises(ValueError, match=r"t\.json: not written, the graph of 'sub/50.*the vocabulary lacks"):
+    with pytest.raises(
+        ValueError,
+        match=r"t\.json: not written, the graph of 'sub/50.*: the vocabulary has no "
+        rf"{('class', 'predicate')[kind]} .* \((similar: |no similar name)",
+    ):
         write_graphs(graphs(), path, file_format=KIND, about=About(Vocabulary(*names)))
     assert not path.exists()
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import networkx
+import numpy as np
 import pytest
 from hypothesis import given
 
@@ -44,6 +45,21 @@ def test_a_graph_of_other_people() -> None:
 def test_numbers_of_nodes_are_ids() -> None:
     graph = networkx.relabel_nodes(foreign(), {"the cup": 1, "me": 0})
     assert [x["class"] for x in from_networkx(graph)["entities"]] == ["person", "cup"]
+
+
+def test_values_of_numpy() -> None:
+    graph = example_graph()
+    made = to_networkx(graph)
+    made.graph.update(width=np.int64(64), version=np.float64(1))
+    for _, values in made.nodes(data=True):
+        values.update(box=np.array(values["box"]), score=np.float64(values["score"]))
+    made.nodes[0]["box"] = tuple(made.nodes[0]["box"])
+    for *_, values in made.edges(data=True):
+        values.update(predicate=np.str_(values["predicate"]), rank=np.int64(values["rank"]))
+    assert from_networkx(made) == graph
+    made.nodes[1]["box"] = np.eye(2)
+    with pytest.raises(ValueError, match=r"entities\[1\]\.box must contain at least 4 items"):
+        from_networkx(made)
 
 
 @pytest.mark.parametrize(

@@ -105,11 +105,58 @@ def test_a_column_that_occurs_twice_and_a_short_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"twice\.csv, line 1 has the column score twice"):
         read_graphs(tmp_path / "twice.csv")
     (tmp_path / "short.csv").write_text(f"{header}\n{first}\na,b\n")
-    with pytest.raises(ValueError, match=r"short\.csv, line 3 has 2 fields, and the header has 20"):
+    with pytest.raises(ValueError, match=r"short\.csv: line 3, image a: 2 fields, but the header has 20"):
         read_graphs(tmp_path / "short.csv")
     (tmp_path / "cut.csv").write_text(f"{header}\n{first[:-1]}")
     with pytest.raises(ValueError, match=r"cut\.csv: the last line has no line break"):
         read_graphs(tmp_path / "cut.csv")
+    (tmp_path / "empty.csv").touch()
+    with pytest.raises(ValueError, match=r"empty\.csv: the file is empty\. Write it again"):
+        read_graphs(tmp_path / "empty.csv")
+
+
+@pytest.mark.parametrize(
+    ("mark", "message"),
+    [(";", "line 1 has ';' between"), ("\t", r"line 1 has '\\t' between"), ("sep=", "line 1 is 'sep=,,'")],
+    ids=["semicolon", "tab", "line of a spreadsheet"],
+)
+def test_other_marks_between_columns_are_named(mark: str, message: str, tmp_path: Path) -> None:
+    write_graphs(example_graph(), tmp_path / "a.csv")
+    text = (tmp_path / "a.csv").read_text()
+    text = f"sep=,,\n{text}" if mark == "sep=" else text.replace(",", mark)
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(ValueError, match=rf"a\.csv, {message}"):
+        read_graphs(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_other_encodings_are_named(encoding: str, tmp_path: Path) -> None:
+    graph = example_graph()
+    graph["image"]["file_name"], graph["entities"][2]["class"] = "café.jpg", "dog"
+    write_graphs(graph, tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_bytes((tmp_path / "a.csv").read_text(encoding="utf-8").encode(encoding))
+    with pytest.raises(ValueError, match=r"a\.csv: not UTF-8 after line 0; save it as CSV in UTF-8"):
+        read_graphs(tmp_path / "a.csv")
+
+
+def test_names_that_we_would_write_otherwise_stay(table: pd.DataFrame, tmp_path: Path) -> None:
+    for name in (r"photos\new\x41.jpg", r"C:\Users\me.jpg", "'a'.jpg", r"\Uffffffff.jpg"):
+        table.assign(image=name).to_csv(tmp_path / "b.csv", index=False)
+        assert read_graphs(tmp_path / "b.csv")[0]["image"]["file_name"] == name
+
+
+@pytest.mark.parametrize("name", ["csv", "parquet"])
+def test_what_has_no_row_is_counted(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole, alone = images("a.jpg", "b.jpg")
+    alone["relationships"] = []
+    path = tmp_path / f"t{FORMATS[name].ending}"
+    write_graphs([whole, alone], path)
+    left = len(alone["entities"]) + len(whole["entities"]) - len(related_only(whole)["entities"])
+    message = f"{path}: {left} entities and 1 images without a relationship are not in the table: use jsonl"
+    assert [x.getMessage() for x in caplog.records] == [message]
+    caplog.clear()
+    write_graphs([related_only(whole)], path)
+    assert not caplog.records
 
 
 def test_a_table_of_pandas_as_parquet(table: pd.DataFrame, tmp_path: Path) -> None:

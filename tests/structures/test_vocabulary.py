@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reldn_d2.checkpoint import Vocabulary
+from reldn_d2.structures.vocabulary import check_known
 
 WORDS = st.lists(st.sampled_from("abcd"), max_size=4, unique=True)
 VOCABULARIES = st.builds(Vocabulary, WORDS, WORDS)
@@ -73,3 +74,17 @@ def test_a_saved_vocabulary() -> None:
     found = Vocabulary.from_saved({"predicate_classes": ["on"], "thing_classes": ["a", "b"]}, "x")
     assert found == Vocabulary(["a", "b"], ["on"])
     assert found.names("thing_classes") == ["a", "b"] and found.names("predicate_classes") == ["on"]
+
+
+def test_names_that_a_vocabulary_lacks_are_named_with_similar_ones() -> None:
+    check_known(["cup", "cup"], {"cup": 0, "person": 1}, "class")
+    unknown = ["cupp", "zebra", *(f"q{i}" for i in range(5)), "cupp"]
+    with pytest.raises(ValueError, match="no class") as caught:
+        check_known(unknown, ["cup", "person"], "class")
+    assert str(caught.value) == (
+        "the vocabulary has no class 'cupp' (similar: 'cup'), 'zebra' (no similar name), "
+        "'q0' (no similar name), 'q1' (no similar name), 'q2' (no similar name) and 2 more: "
+        "correct the name, or add it to the vocabulary"
+    )
+    with pytest.raises(ValueError, match=r"no predicate 'n{79} \(no similar name\)"):
+        check_known(["n" * 10_000], [], "predicate")

@@ -15,7 +15,8 @@ import numpy as np
 from detectron2.structures import BoxMode
 
 from reldn_d2.engine import GivenBoxes
-from reldn_d2.engine.prediction.given_boxes import nearest_classes
+from reldn_d2.scene_graphs import checked_graph
+from reldn_d2.structures.vocabulary import nearest_names
 from reldn_d2.utils.io import digest
 from reldn_d2.utils.json_files import is_box, parse_json
 from reldn_d2.utils.plain_text import say, visible
@@ -342,6 +343,9 @@ def _from_graphs(path: Path, graphs: Iterable[Mapping[str, Any]]) -> dict[_Key, 
             raise ValueError(f"{where} has no image.file_name: write the name of its image there")
         if name in rows:
             raise ValueError(f"{where} is of {name!r}, as an earlier graph: remove one of them")
+        # A graph that somebody made for this file has no version, and may say less than ours.
+        if "version" in graph:
+            checked_graph(graph, where)
         rows[name] = of_image = _Rows()
         for entity in _checked_list(path, graph["entities"]):
             if not isinstance(entity, Mapping) or not is_box(entity.get("box")):
@@ -443,7 +447,7 @@ def _lines_of(path: Path, read: "hashlib._Hash") -> Iterator[Any]:
 
 def _unknown(unknown: Counter[str | int | None], thing_classes: Sequence[str]) -> str:
     name, number = unknown.most_common(1)[0]
-    near = nearest_classes(str(name), thing_classes)
+    near = nearest_names(str(name), thing_classes)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     others = f", nor {len(unknown) - 1} other classes of the file" if len(unknown) > 1 else ""
     return (

@@ -18,7 +18,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ import numpy as np
 
 from reldn_d2.structures.annotations import Annotations
 from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.structures.vocabulary import check_known
 from reldn_d2.utils.inner_paths import names_outside
 from reldn_d2.utils.plain_text import short
 
@@ -36,7 +36,7 @@ from .label_studio_export import Counts, Task, address_paths, read_export, same_
 
 # What Label Studio puts before the name of an uploaded file.
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
-# How many tasks or names a message names.
+# How many tasks or files a message names.
 _NAMED = 5
 # Characters. No system takes a longer path.
 _LONGEST_PATH = 4096
@@ -152,24 +152,14 @@ def _numbers(path: str, kind: str, found: Iterable[str], given: Sequence[str] | 
     Raises:
         ValueError: the file has a name that the given names lack.
     """
-    used = dict.fromkeys(found)
     if given is None:
-        return {name: number for number, name in enumerate(sorted(used))}
+        return {name: number for number, name in enumerate(sorted(set(found)))}
     numbers = {name: number for number, name in enumerate(given)}
-    unknown = [name for name in used if name not in numbers]
-    if unknown:
-        named = "; ".join(f"{short(repr(name))}, {_nearest(name, given)}" for name in unknown[:_NAMED])
-        more = f", and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
-        raise ValueError(
-            f"{path} has {len(unknown)} names of the kind {kind!r} that the vocabulary lacks: {named}{more}. "
-            "Rename them in Label Studio, or add them to the vocabulary."
-        )
+    try:
+        check_known(found, numbers, kind)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     return numbers
-
-
-def _nearest(name: str, given: Sequence[str]) -> str:
-    near = get_close_matches(name, given, n=3, cutoff=0.5)
-    return f"like {', '.join(map(repr, near))}" if near else "like none of it"
 
 
 @dataclass(frozen=True)

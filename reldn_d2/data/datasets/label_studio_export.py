@@ -234,14 +234,14 @@ class _Place:
         value = record.get(key)
         return bool(value) if value in (0, 1) else bool(self.take(record, key, bool, "true or false"))
 
-    def names(self, record: Record, key: str) -> list[str]:
-        """A list of labels of a record, each once, empty if it is missing. Blank ones are none."""
+    def names(self, record: Record, key: str, predicted: bool) -> list[str]:
+        """A list of labels of a record, each once, empty if it is missing. Blank ones of people are none."""
         given = self.take(record, key, (list, str), "a list of labels") or []
         names = [given] if isinstance(given, str) else given
         for name in names:
             if not isinstance(name, str):
                 self.fail(f"{key!r} holds {_shown(name)}, not a label", f"Export it again. {_AS_JSON}")
-        return [name for name in dict.fromkeys(names) if name.strip()]
+        return [name for name in dict.fromkeys(names) if predicted or name.strip()]
 
 
 def read_export(
@@ -609,7 +609,7 @@ def _regions(
         value = result.get("value")
         joined = by_id.get(identity) if identity is not None else None
         if joined is not None and result.get("type") == "labels" and isinstance(value, dict):
-            labels = replace(place, region=identity).names(value, "labels")
+            labels = replace(place, region=identity).names(value, "labels", predicted)
             second |= {identity} if joined.join(labels, result.get("from_name")) else set()
         else:
             counts.add("other_results", place.task)
@@ -629,7 +629,7 @@ def _region(place: _Place, identity: Id | None, result: Record, predicted: bool)
         if number is None:
             place.fail(f"the box has no {key!r}", f"Export it again. {_AS_JSON}")
     x, y, w, h = (number for number in numbers if number is not None)
-    labels = [*place.names(value, "rectanglelabels"), *place.names(value, "labels")]
+    labels = [name for key in ("rectanglelabels", "labels") for name in place.names(value, key, predicted)]
     rotation = place.number(value, "rotation") or 0.0
     # The scores of predictions stay with the annotations that were made from them, but say nothing there.
     score = place.number(result, "score") if predicted else None
@@ -661,7 +661,7 @@ def _relations(
 ) -> Iterator[Relation]:
     ends = [place.take(result, key, (int, str), "the id of a region") for key in ("from_id", "to_id")]
     direction = place.take(result, "direction", str, "right, left or bi") or "right"
-    labels = place.names(result, "labels")
+    labels = place.names(result, "labels", predicted)
     where = f"the relation from {_shown(ends[0])} to {_shown(ends[1])}"
     if None in ends:
         place.fail(f"{where} lacks 'from_id' or 'to_id'", f"Export it again. {_AS_JSON}")

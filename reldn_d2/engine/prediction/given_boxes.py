@@ -1,13 +1,14 @@
 """Boxes that somebody gives for an image: by hand, from a file, or from any detector."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, Self
 
 import numpy as np
 import torch
 from detectron2.structures import Boxes, BoxMode
 from numpy.typing import ArrayLike, NDArray
+
+from reldn_d2.structures.vocabulary import nearest_names
 
 #: Index of a class of the model, or its name.
 ClassLike = int | str
@@ -310,21 +311,11 @@ def _unknown(classes: Sequence[ClassLike], thing_classes: Sequence[str]) -> str:
     several = f" ({len(classes)} classes are unknown)" if len(classes) > 1 else ""
     if not isinstance(first, str):
         return f"the model has no class {first}{several}: its classes are 0 to {len(thing_classes) - 1}"
-    near = nearest_classes(first, thing_classes) or list(thing_classes[:3])
+    near = nearest_names(first, thing_classes) or list(thing_classes[:3])
     return (
         f"the model knows no class {first!r}{several}; it has {', '.join(map(repr, near))} and others, see "
         "predictor.thing_classes. GivenBoxes.only leaves other classes out"
     )
-
-
-def nearest_classes(name: str, thing_classes: Sequence[str]) -> list[str]:
-    """The classes of a model that somebody may have meant, at most three.
-
-    Args:
-        name: a name that the model does not know.
-        thing_classes: names of the model's classes.
-    """
-    return get_close_matches(name, thing_classes, n=3)
 
 
 def _row(boxes: NDArray[np.float64], row: int) -> str:

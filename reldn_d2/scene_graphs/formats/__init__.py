@@ -111,21 +111,26 @@ def _with_ending(path: Path) -> list[Format]:
 
 
 def _of_file(path: Path) -> Format:
-    """The format of a file. Where several have its ending, the one whose keys its content has most of."""
-    found = _with_ending(path)
+    """The format of a file; where several have its ending, that of its content."""
+    found = {name: kind for name, kind in FORMATS.items() if kind in _with_ending(path)}
     if len(found) == 1:
-        return found[0]
+        return next(iter(found.values()))
     check_readable(path)
     content = parse_json(path.read_bytes(), path)
-    record = content[0] if isinstance(content, list) and content else content
+    if content == []:
+        raise ValueError(f"{path} holds an empty list, which says no format: say it with file_format")
+    in_list = isinstance(content, list)
+    record = content[0] if in_list else content
     keys = set(record) if isinstance(record, dict) else set()
-    best = max(found, key=lambda kind: len(kind.keys & keys))
-    if not best.keys & keys:
-        named = ", ".join(map(repr, sorted(keys)[:10]))
-        known = {name: kind for name, kind in FORMATS.items() if kind in found}
-        described = "; ".join(f"{name} has {', '.join(sorted(kind.keys))}" for name, kind in known.items())
-        raise ValueError(
-            f"{path} has {f'the keys {named}' if named else 'no object with keys'}, and no format has these: "
-            f"{described}. Say which it is with file_format"
-        )
-    return best
+    if in_list and FORMATS["json"].keys <= keys:
+        raise ValueError(f"{path} is a list of graphs: write them one a line, with the ending .jsonl")
+    for kind in found.values():
+        if keys and bool(kind.keys) != in_list and kind.keys <= keys:
+            return kind
+    described = "; ".join(
+        f"{name} needs {', '.join(sorted(x.keys)) or 'a list'}" for name, x in found.items()
+    )
+    named = f"the keys {', '.join(map(repr, sorted(keys)[:10]))}" if keys else "no object with keys"
+    raise ValueError(
+        f"{path} has {named}, which fits no format: {described}. Say which it is with file_format"
+    )

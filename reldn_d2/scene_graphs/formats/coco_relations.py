@@ -11,7 +11,6 @@ a pixel.
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,10 @@ from reldn_d2.data.datasets.coco_relations import (
 )
 from reldn_d2.structures import Annotations
 from reldn_d2.structures.dataset_dicts import DatasetDict
-from reldn_d2.structures.vocabulary import Vocabulary
+from reldn_d2.structures.vocabulary import Vocabulary, check_known
 
 from ..checking import checked_graph
-from ..graph import SceneGraph, ground_truth_to_dict
+from ..graph import SceneGraph, ground_truth_to_dict, vocabulary_of
 from .format import About, CollectionFormat, check_image_name, check_readable, graph_named
 
 logger = logging.getLogger(__name__)
@@ -42,7 +41,7 @@ class CocoRelationsFile(CollectionFormat):
 
     def write_all(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
         """Writes the data set with all classes of a vocabulary, see `CollectionFormat.write_all`."""
-        vocabulary = about.vocabulary or _found_names(graphs)
+        vocabulary = about.vocabulary or vocabulary_of(graphs)
         images = _Images(graphs, path, vocabulary)
         entities, relationships = images.check()
         info = {"model": about.model} if about.model else None
@@ -50,7 +49,7 @@ class CocoRelationsFile(CollectionFormat):
         if entities:
             logger.warning(
                 "%s: %d entities without an area in their image and %d relationships with them are left out, "
-                "because COCO has no such boxes",
+                "because COCO has no such boxes: use jsonl",
                 path, entities, relationships,
             )  # fmt: skip
 
@@ -132,22 +131,8 @@ class _Images:
         }
 
 
-def _found_names(graphs: Iterable[SceneGraph]) -> Vocabulary:
-    things, predicates = set(), set()
-    for graph in graphs:
-        things |= {entity["class"] for entity in graph["entities"]}
-        predicates |= {relationship["predicate"] for relationship in graph["relationships"]}
-    return Vocabulary(sorted(things), sorted(predicates))
-
-
 def _numbers(names: Sequence[str], known: dict[str, int], kind: str) -> NDArray[np.int64]:
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        near = get_close_matches(unknown[0], known, n=3) or list(known)[:3]
-        raise ValueError(
-            f"the vocabulary has no {kind} {unknown[0]!r}; near it are {', '.join(map(repr, near)) or 'none'}"
-            ": correct the name, or add it to the vocabulary"
-        )
+    check_known(names, known, kind)
     return np.array([known[name] for name in names], dtype=np.int64)
 
 

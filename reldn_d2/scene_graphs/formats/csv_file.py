@@ -4,17 +4,17 @@ The table holds relationships only: entities without one, and images without one
 """
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from reldn_d2.utils.csv_files import open_csv
+from reldn_d2.utils.csv_files import check_end, csv_rows, read_header
 from reldn_d2.utils.plain_text import from_csv, to_csv
 from reldn_d2.utils.system_errors import explained
 
 from ..graph import SceneGraph
-from ..triplets import COLUMNS, check_header, distinct_images, graphs_of, rows_of
+from ..triplets import COLUMNS, check_header, checked_for_rows, graphs_of, rows_of
 from .format import About, GrowingFormat
 
 
@@ -26,7 +26,7 @@ class CsvFile(GrowingFormat):
 
     def write(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
         """Writes the rows of all graphs, see `Format.write`."""
-        super().write(distinct_images(graphs, path), path, about)
+        super().write(checked_for_rows(graphs, path), path, about)
 
     def encode(self, graph: SceneGraph) -> bytes:
         """The rows of a graph."""
@@ -43,50 +43,38 @@ class CsvFile(GrowingFormat):
 
 def _rows(path: Path) -> Iterator[tuple[str, list[Any]]]:
     try:
-        _check_end(path)
-        with open_csv(path) as reader:
-            header = next(reader, [])
-            check_header(header, f"{path}, line 1")
-            places = [header.index(name) for name in COLUMNS]
-            for fields in reader:
-                place = f"line {reader.line_num}"
-                if fields and len(fields) != len(header):
-                    raise ValueError(
-                        f"{path}, {place} has {len(fields)} fields, and the header has {len(header)}: "
-                        "correct the line, or write the file again if it is cut off"
-                    )
-                if fields:
-                    yield (
-                        place,
-                        [
-                            _value(name, fields[column], f"{path}, {place}")
-                            for name, column in zip(COLUMNS, places, strict=True)
-                        ],
-                    )
+        header = read_header(path)
+        check_end(path, "Write it again")
+        _check_separator(header, path)
+        check_header(header, f"{path}, line 1")
+        for line, fields in csv_rows(path, list(COLUMNS), {}):
+            place = f"line {line}"
+            values = zip(COLUMNS, fields, strict=True)
+            yield place, [_value(name, text, f"{path}, {place}") for name, text in values]
     except OSError as error:
         raise explained(error, path) from error
 
 
-def _check_end(path: Path) -> None:
-    # Half of a number would be read as another number.
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - 1))
-        if file.read() not in (b"\n", b"\r"):
-            raise ValueError(
-                f"{path}: the last line has no line break, so the file may be cut off: write it again, or "
-                "add the line break if nothing is missing"
-            )
+def _check_separator(header: Sequence[str], path: Path) -> None:
+    """Refuses what some spreadsheets write, where only the name of a column would be missed."""
+    text = ",".join(header)
+    if text.startswith("sep="):
+        raise ValueError(f"{path}, line 1 is {text!r}, which only some spreadsheets read: remove it")
+    found = [mark for mark in (";", "\t", "|") if mark in text]
+    if len(header) == 1 and found:
+        raise ValueError(
+            f"{path}, line 1 has {found[0]!r} between the names of the columns: save the file with commas "
+            "between columns, and points in numbers"
+        )
 
 
 def _value(name: str, text: str, place: str) -> Any:
     kind = COLUMNS[name]
+    if kind is str:
+        return from_csv(text)
     try:
-        if kind is str:
-            return from_csv(text)
         # Python takes 1_0 for ten.
         return None if text == "" else kind(text.replace("_", "?"))
-    # OverflowError: an escape stands for no character
-    except (ValueError, OverflowError) as error:
-        wanted = {str: "a text as this format writes it", float: "a number", int: "an integer"}[kind]
-        raise ValueError(f"{place}: {name} is {text!r}: give {wanted}") from error
+    except ValueError as error:
+        wanted = "an integer" if kind is int else "a number"
+        raise ValueError(f"{place}: {name} is {text!r:.80}: give {wanted}") from error

@@ -9,7 +9,7 @@ from reldn_d2.utils.json_files import parse_json
 
 from ..graph import SceneGraph
 from ..networkx_graph import from_networkx, to_flat
-from .format import GraphFormat, damage_named
+from .format import GraphFormat, check_node_ids, damage_named
 
 
 class Cytoscape(GraphFormat):
@@ -31,20 +31,31 @@ class Cytoscape(GraphFormat):
 
     def decode(self, content: bytes, source: str) -> SceneGraph:
         """The graph, checked. Data of other programs are left out."""
-        data = parse_json(content, source)
+        data = parse_json(content, source, unique_keys=True)
         with damage_named(source, "Cytoscape JSON"):
-            found = _graph(data)
+            nodes, edges = _elements(data["elements"])
+            ids = [str(node["data"]["id"]) for node in nodes]
+            found = _graph(data.get("data", {}), nodes, edges)
+        check_node_ids(ids, source)
         return from_networkx(found, source)
 
 
-def _graph(data: Any) -> networkx.MultiDiGraph:
+def _elements(elements: Any) -> tuple[list[Any], list[Any]]:
+    """Nodes and edges, which Cytoscape.js may have in one list."""
+    if isinstance(elements, dict):
+        return elements["nodes"], elements.get("edges", [])
+    edges = [element for element in elements if "source" in element["data"]]
+    return [element for element in elements if "source" not in element["data"]], edges
+
+
+def _graph(image: Any, nodes: list[Any], edges: list[Any]) -> networkx.MultiDiGraph:
     """The graph. networkx itself reads no file of Cytoscape, which numbers the nodes anew."""
     found = networkx.MultiDiGraph()
-    found.graph.update(data["data"])
-    for node in data["elements"]["nodes"]:
+    found.graph.update(image)
+    for node in nodes:
         found.add_node(str(node["data"]["id"]))
         found.nodes[str(node["data"]["id"])].update(node["data"])
-    for edge in data["elements"].get("edges", []):
+    for edge in edges:
         ends = str(edge["data"]["source"]), str(edge["data"]["target"])
         key = found.add_edge(*ends)
         found.edges[*ends, key].update(edge["data"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
+from xml.etree import ElementTree
 
 from reldn_d2.structures.vocabulary import Vocabulary
 from reldn_d2.utils.inner_paths import names_outside
@@ -41,8 +42,8 @@ class Format(ABC):
 
     Attributes:
         ending: ending of its files, with the dot.
-        keys: keys by which the content of a JSON file is known, where several formats have its ending: those
-            of the object, or of the first object of a list.
+        keys: keys that the object in a file must have, where several formats have the ending .json; empty if
+            the file holds a list.
         needs: module of a package that `write` needs and that is not always installed -> the extra that
             installs it.
     """
@@ -217,6 +218,35 @@ def check_readable(path: Path) -> None:
         path.open("rb").close()
     except OSError as error:
         raise explained(error, path) from error
+
+
+def check_node_ids(ids: Iterable[str], source: str) -> None:
+    """Checks that no two nodes of a graph have the same id. Readers of other packages would merge them.
+
+    Args:
+        ids: the ids.
+        source: the file, for messages.
+
+    Raises:
+        ValueError: an id occurs twice.
+    """
+    seen: set[str] = set()
+    for identity in ids:
+        if identity in seen:
+            raise ValueError(
+                f"{source} has two nodes with the id {identity[:80]!r}: give one of them another id"
+            )
+        seen.add(identity)
+
+
+def xml_node_ids(content: bytes) -> list[str]:
+    """The ids of all elements that are called "node", in the order of the file.
+
+    Raises:
+        xml.etree.ElementTree.ParseError: the content is no XML.
+    """
+    elements = ElementTree.fromstring(content).iter()
+    return [str(x.get("id")) for x in elements if x.tag.rpartition("}")[2] == "node"]
 
 
 @contextmanager

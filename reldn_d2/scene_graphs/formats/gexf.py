@@ -13,7 +13,7 @@ from reldn_d2.utils.json_files import parse_json
 
 from ..graph import SceneGraph
 from ..networkx_graph import from_networkx, to_flat
-from .format import GraphFormat, damage_named
+from .format import GraphFormat, check_node_ids, damage_named, xml_node_ids
 
 
 class Gexf(GraphFormat):
@@ -36,6 +36,8 @@ class Gexf(GraphFormat):
         """The graph, checked. Data of other programs are left out."""
         with damage_named(source, "GEXF"):
             found = networkx.read_gexf(BytesIO(content))
+            ids = xml_node_ids(content)
+        check_node_ids(ids, source)
         name = found.graph.get("name", "")
         if not name.startswith("{"):
             raise ValueError(

@@ -7,7 +7,7 @@ from networkx.readwrite.graphml import GraphMLReader
 
 from ..graph import SceneGraph
 from ..networkx_graph import from_networkx, to_flat
-from .format import GraphFormat, damage_named
+from .format import GraphFormat, check_node_ids, damage_named, xml_node_ids
 
 
 class GraphMl(GraphFormat):
@@ -26,9 +26,11 @@ class GraphMl(GraphFormat):
         """The graph, checked. Data of other programs are left out."""
         with damage_named(source, "GraphML"):
             found = list(GraphMLReader(force_multigraph=True)(path=BytesIO(content)))
+            ids = xml_node_ids(content)
         if len(found) != 1:
             raise ValueError(
                 f"{source} has {len(found)} graphs, and a file of this format has one: write each to a file "
                 "of its own, or use jsonl"
             )
+        check_node_ids(ids, source)
         return from_networkx(found[0], source)

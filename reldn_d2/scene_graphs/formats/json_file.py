@@ -13,7 +13,7 @@ class JsonFile(GraphFormat):
     """One graph as indented JSON."""
 
     ending = ".json"
-    keys = frozenset({"version", "image", "entities", "relationships"})
+    keys = frozenset({"image", "entities"})
 
     def encode(self, graph: SceneGraph) -> bytes:
         """The graph as JSON."""
@@ -21,7 +21,7 @@ class JsonFile(GraphFormat):
 
     def decode(self, content: bytes, source: str) -> SceneGraph:
         """The graph, checked."""
-        return checked_graph(parse_json(content, source), source)
+        return checked_graph(parse_json(content, source, unique_keys=True), source)
 
 
 def dumped(graph: SceneGraph, indent: int | None = None) -> bytes:

@@ -28,6 +28,6 @@ class JsonLines(GrowingFormat):
                 for number, line in enumerate(file, start=1):
                     if line.strip():
                         source = f"{path}, line {number}"
-                        yield checked_graph(parse_json(line, source), source)
+                        yield checked_graph(parse_json(line, source, unique_keys=True), source)
         except OSError as error:
             raise explained(error, path) from error

@@ -21,13 +21,13 @@ from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from reldn_d2.data.datasets.label_studio_export import FARTHEST, Entity, Task, address_paths, read_export
-from reldn_d2.structures.vocabulary import Vocabulary
+from reldn_d2.structures.vocabulary import Vocabulary, check_known
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.json_files import is_side
 from reldn_d2.utils.system_errors import explained
 
 from ..checking import checked_graph
-from ..graph import ImageRecord, SceneGraph, build_scene_graph
+from ..graph import ImageRecord, SceneGraph, build_scene_graph, vocabulary_of
 from .format import About, CollectionFormat, check_image_name, graph_named
 
 # Names of the tags of the labelling config, which regions name again.
@@ -39,7 +39,6 @@ class LabelStudio(CollectionFormat):
     """A JSON list of tasks, and a labelling config."""
 
     ending = ".json"
-    keys = frozenset({"data", "annotations", "completions", "predictions"})
     more_endings = (".xml",)
 
     def check(self, about: About) -> None:
@@ -65,7 +64,7 @@ class LabelStudio(CollectionFormat):
 
     def write_all(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
         """Writes the tasks, and the labelling config with the ending .xml, see `Format.write`."""
-        vocabulary = about.vocabulary or _vocabulary(path, graphs)
+        vocabulary = about.vocabulary or vocabulary_of(graph_named(path, _storable, x) for x in graphs)
         config = labelling_config(vocabulary)
         with atomic_write(path) as file:
             between = b"[\n"
@@ -137,39 +136,17 @@ def _attribute(name: str) -> str:
     return quoteattr(name)
 
 
-def _vocabulary(path: Path, graphs: Iterable[SceneGraph]) -> Vocabulary:
-    """The names that occur, sorted."""
-    things: set[str] = set()
-    predicates: set[str] = set()
-    for graph in graphs:
-        names = graph_named(path, _names, graph)
-        things |= set(names.thing_classes)
-        predicates |= set(names.predicate_classes)
-    return Vocabulary(sorted(things), sorted(predicates))
-
-
-def _names(graph: SceneGraph) -> Vocabulary:
-    """The names of one graph, which the labelling config must be able to hold."""
-    names = Vocabulary(
-        [entity["class"] for entity in graph["entities"]],
-        [relationship["predicate"] for relationship in graph["relationships"]],
-    )
-    labelling_config(names)
-    return names
+def _storable(graph: SceneGraph) -> SceneGraph:
+    """The graph, whose names the labelling config must be able to hold."""
+    labelling_config(vocabulary_of([graph]))
+    return graph
 
 
 def _task(graph: SceneGraph, vocabulary: Vocabulary, about: About) -> dict[str, Any]:
     image, entities, relationships = graph["image"], graph["entities"], graph["relationships"]
     check_image_name(image["file_name"])
-    for found, known in (
-        ({entity["class"] for entity in entities}, vocabulary.thing_classes),
-        ({relationship["predicate"] for relationship in relationships}, vocabulary.predicate_classes),
-    ):
-        unknown = sorted(found - set(known))
-        if unknown:
-            raise ValueError(
-                f"the vocabulary lacks its {unknown[0]!r}: give the names of the model's classes"
-            )
+    check_known([entity["class"] for entity in entities], vocabulary.thing_classes, "class")
+    check_known([x["predicate"] for x in relationships], vocabulary.predicate_classes, "predicate")
     size = {"original_width": image["width"], "original_height": image["height"], "image_rotation": 0}
     regions: list[dict[str, Any]] = []
     for entity in entities:

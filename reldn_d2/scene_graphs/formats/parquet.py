@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import IO, Any, ClassVar
 
 from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.plain_text import is_unicode
 
 from ..graph import SceneGraph
-from ..triplets import COLUMNS, Value, check_header, distinct_images, graphs_of, rows_of
+from ..triplets import COLUMNS, Value, check_header, checked_for_rows, graphs_of, rows_of
 from .format import About, Format, check_readable, damage_named, graph_named, import_extra
 
 # Rows of a group, which is written at once.
@@ -29,7 +30,7 @@ class Parquet(Format):
         self.check_installed()
         with atomic_write(path) as file, RowWriter(file) as writer:
             rows: list[list[Value]] = []
-            for graph in distinct_images(graphs, path):
+            for graph in checked_for_rows(graphs, path):
                 rows += graph_named(path, _storable_rows, graph)
                 if len(rows) >= _MOST_ROWS:
                     writer.write(rows)
@@ -87,12 +88,10 @@ class RowWriter:
 def _storable_rows(graph: SceneGraph) -> list[list[Value]]:
     rows = list(rows_of(graph))
     for text in (value for row in rows for value in row if isinstance(value, str)):
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
+        if not is_unicode(text):
             raise ValueError(
                 f"the text {text[:80]!r} holds half of a UTF-16 pair, which Parquet can't hold: use json"
-            ) from error
+            )
     return rows
 
 
