@@ -299,7 +299,7 @@ def address_paths(address: str) -> list[str]:
     Example:
         >>> from reldn_d2.data.datasets.label_studio_export import address_paths
         >>> address_paths("/data/local-files/?d=photos/one%20a.png")
-        ['photos/one a.png']
+        ['photos/one a.png', 'photos/one%20a.png']
         >>> address_paths("s3://bucket/x/one.png"), address_paths("50%.png")
         (['/x/one.png'], ['50%.png'])
     """
