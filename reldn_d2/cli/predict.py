@@ -73,7 +73,7 @@ def run(args: Namespace) -> int:
         record.begin({image.key: name for image, name in zip(found.images, images.names, strict=True)})
         try:
             collected = images.predict(predictor, args, about)
-            _say_summary(images, args)
+            _say_summary(images, collected, args)
             _say_collected(collected)
         finally:
             record.close()
@@ -184,8 +184,10 @@ class _Images:
                 self._take(outcome, args)
             self.record.commit()
             collected = self.record.finish(about)
-            for image, reason in (x for one in collected for x in one.left_out.items()):
-                self.failures.setdefault(image, reason)
+            left_out = dict(x for one in collected for x in one.left_out.items())
+            for image, reason in left_out.items():
+                files = " and ".join(str(one.path) for one in collected if image in one.left_out)
+                self.failures.setdefault(image, f"is not in {files}, because {reason}: rename it")
             self.record.report_failures(self.failures)
             return collected
         except KeyboardInterrupt:
@@ -287,13 +289,20 @@ def _reason(path: Path, error: Exception | None) -> str:
     return f"can't be used: {error}"
 
 
-def _say_summary(images: _Images, args: Namespace) -> None:
+def _say_summary(images: _Images, collected: Sequence[Collected], args: Namespace) -> None:
     finished = images.finished()
     before = f" ({images.before} of them before)" if images.before else ""
     say(
         f"predicted the scene graphs of {len(finished)} of {len(images.images)} images{before}; the results "
         f"are in {visible(str(args.output))}"
     )
+    if left_out := {x for one in collected for x in one.left_out}:
+        say(f"{len(left_out)} of them are not in the files of all images, and are listed below")
+    if collected and (gone := [x for x in images.record.finished if not os.path.isfile(x)]):
+        say(
+            f"{len(gone)} images of the files of all images are gone, such as {visible(gone[0])}: put them "
+            "back, or run without --resume, which predicts only the images of --input"
+        )
     empty = sum(not image.relationships for image in finished)
     if empty:
         say(

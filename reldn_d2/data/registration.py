@@ -66,3 +66,28 @@ def register_relation_dataset(
     MetadataCatalog.get(name).set(**wanted)
     # Metadata come first: if the name has other metadata, setting them fails before the name is taken.
     DatasetCatalog.register(name, partial(load, **arguments))
+
+
+def set_metadata_of_file(
+    name: str, json_file: str | os.PathLike[str], found: Mapping[str, list[Any] | dict[Any, Any]]
+) -> None:
+    """Sets metadata that are known only after loading, such as names of classes.
+
+    Args:
+        name: name of the data set.
+        json_file: the file that says them, for messages.
+        found: key -> value.
+
+    Raises:
+        ValueError: the data set has other metadata.
+    """
+    metadata = MetadataCatalog.get(name)
+    for key, value in found.items():
+        known = metadata.get(key)
+        if known is None:
+            metadata.set(**{key: value})
+        elif type(value)(known) != value:
+            raise ValueError(
+                f"{json_file}: its {key} are {value}, but the metadata of {name!r} says {known}. Correct "
+                "one of the two, or register the file under another name."
+            )

@@ -36,6 +36,10 @@ def test_the_file_holds_what_the_loader_reads_and_the_counts_are_printed(
     summary = "was written: 2 images (1 without relationships), 2 entities, 1 relationships"
     assert written == f"{output / 'checked.json'} {summary}"
     assert 'register_coco_relations("checked_coco"' in register
+    assert run_reldn(*words, "--name", "checked") == 0
+    again = capsys.readouterr().out.splitlines()
+    assert again[0].endswith(counted[counted.index(str(export)) :])
+    assert again[1] == written.replace("was written", "is up to date")
     found, expected = load_coco_relations(output / "checked.json", photos), load_label_studio(export, photos)
     assert [x["image_id"] for x in found] == [4, 5]
     for one, other in zip(found, expected, strict=True):

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from reldn_d2.cli.prediction.formats.collection import Collection
+from reldn_d2.cli.prediction.formats import collection
 from reldn_d2.data.data_file import Split, read_data_file
 from reldn_d2.data.datasets.coco_relations import load_coco_relations, read_class_names
 from reldn_d2.engine import Prediction
@@ -29,7 +29,7 @@ class Counted(CollectionFormat):
 
     ending, more_endings = ".json", (".xml",)
 
-    def write(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
+    def write_all(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
         vocabulary = about.vocabulary
         assert vocabulary is not None
         number = sum(1 for _ in graphs)
@@ -42,13 +42,11 @@ class Counted(CollectionFormat):
     def read(self, path: Path) -> Iterator[SceneGraph]:
         yield from json.loads(path.read_bytes())["graphs"]
 
-    def advice(self, path: Path, image_root: Path) -> str:
-        return f"count {path} below {image_root}"
-
 
 @pytest.fixture
 def predict(tmp_path: Path, tiny_config: TinyConfig, monkeypatch: pytest.MonkeyPatch) -> PredictCommand:
     monkeypatch.setitem(FORMATS, "all-counted", Counted())
+    monkeypatch.setitem(collection._ADVICE, Counted, lambda path, root: f"count {path} below {root}")
     return PredictCommand(tmp_path, tiny_config(), monkeypatch)
 
 
@@ -120,6 +118,8 @@ def test_predictions_become_a_data_set(predict: PredictCommand, tmp_path: Path, 
     )
     written = ["coco_relations.json", "graphs.jsonl", "label_studio.json", "label_studio.xml"]
     assert predict.results() == written
+    record = sorted(path.name for path in (predict.output / "record").iterdir())
+    assert record == ["finished.jsonl", "graphs.jsonl", "run.json"]  # the graphs are kept once
 
 
 def test_boxes_without_an_area_are_left_out_of_data_sets_and_counted(
@@ -196,6 +196,39 @@ def test_names_that_are_paths_elsewhere_are_left_out_and_listed(
     write_picture(tmp_path / "~x" / "a.png")
     assert predict("--input", tmp_path / "~x", "--format", "all-counted", "--overwrite") == 0
     assert names(predict) == ["a.png"]
+
+
+def test_an_image_that_is_in_no_file_of_all_images_is_listed_with_all_of_them(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured
+) -> None:
+    for name in ("a.png", "~b.png"):
+        write_picture(tmp_path / "in" / name)
+    assert predict("--input", tmp_path / "in", "--format", "coco-relations", "label-studio") == 1
+    said = capsys.readouterr()
+    files = " and ".join(str(predict.output / f"{x}.json") for x in ("coco_relations", "label_studio"))
+    assert f"{tmp_path / 'in' / '~b.png'} is not in {files}, because names with a backslash" in said.err
+    assert "1 of them are not in the files of all images" in said.out
+
+
+def test_images_that_are_gone_are_counted(predict: PredictCommand, tmp_path: Path, capsys: Captured) -> None:
+    images = [write_picture(tmp_path / "in" / f"{name}.png") for name in "ab"]
+    assert predict("--input", *images, "--format", "all-counted") == 0
+    assert " are gone" not in capsys.readouterr().out
+    images[0].unlink()
+    assert predict("--input", tmp_path / "in", "--format", "all-counted", "--resume") == 0
+    assert f"1 images of the files of all images are gone, such as {images[0]}" in capsys.readouterr().out
+
+
+def test_folders_with_spaces_are_quoted_for_the_shell_and_the_top_is_none(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = write_picture(tmp_path / "my photos" / "in" / "a.png")
+    words = ("--input", image, "--format", "label-studio")
+    assert predict(*words) == 0
+    assert f"DOCUMENT_ROOT='{tmp_path / 'my photos'}', and a storage" in capsys.readouterr().out
+    monkeypatch.setattr(os.path, "commonpath", lambda _: "/")
+    assert predict(*words) == 0
+    assert "put them into one folder, and predict again" in capsys.readouterr().out
 
 
 def test_without_any_result_there_is_no_file(predict: PredictCommand, tmp_path: Path) -> None:
@@ -287,10 +320,11 @@ def test_a_format_that_cannot_hold_the_results_is_one_line(
     image = write_picture(tmp_path / "in" / "a.png")
     words = ("--input", image, "--format", "json", "all-counted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Counted, "write", refuse)
+        patch.setattr(Counted, "check", refuse)
         assert line_of_refusal(capsys, *predict.words(*words)).endswith("it holds no dogs")
         assert not predict.output.exists()
-        patch.setattr(Collection, "check", lambda *_: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Counted, "write_all", refuse)
         assert line_of_refusal(capsys, *predict.words(*words)).endswith("it holds no dogs")
     assert predict.results() == ["a.json"]
     assert predict(*words, "--resume") == 0 and len(FakePredictor.seen) == 1
@@ -303,7 +337,7 @@ def test_a_damaged_file_of_the_record_is_named(
 ) -> None:
     words = ("--input", write_picture(tmp_path / "in" / "a.png"), "--format", "all-counted")
     assert predict(*words) == 0
-    grown = predict.output / "record" / "all_counted.jsonl"
+    grown = predict.output / "record" / "graphs.jsonl"
     length = grown.stat().st_size
     grown.write_text(line.ljust(length - 1) + "\n")
     found = line_of_refusal(capsys, *predict.words(*words, "--resume"))

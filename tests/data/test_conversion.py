@@ -143,16 +143,12 @@ def _unpack_pictures(source: Source, output: Path) -> None:
     "change",
     [
         _unpack_pictures,
-        _remove_origin,
         _remove_output,
-        _other_origin,
-        partial(_cut, "own.json"),
-        partial(_cut, "own.origin.json"),
         _change_source,
         _add_source,
     ],
 )
-def test_a_damaged_or_outdated_file_is_written_again(
+def test_an_outdated_file_is_written_again(
     source: Source, output: Path, change: Callable[[Source, Path], None]
 ) -> None:
     run([source.conversion()], output, force=False)
@@ -162,6 +158,70 @@ def test_a_damaged_or_outdated_file_is_written_again(
     assert len(source.loaded) == 2, "converted again once, and then up to date"
     first, _ = load_coco_relations(output / "own.json", source.photos)
     assert first["relations"][0, 2] == source.loaded[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (_remove_origin, "no record says that this command wrote it"),
+        (_other_origin, "no record says that this command wrote it"),
+        (partial(_cut, "own.origin.json"), "no record says that this command wrote it"),
+        (partial(_cut, "own.json"), "it has been changed since this command wrote it"),
+    ],
+    ids=["no record", "another record", "half a record", "a changed file"],
+)
+def test_a_file_that_somebody_may_have_corrected_is_replaced_only_by_force(
+    source: Source, output: Path, change: Callable[[Source, Path], None], problem: str
+) -> None:
+    run([source.conversion()], output, force=False)
+    change(source, output)
+    _change_source(source, output)
+    before = (output / "own.json").read_bytes()
+    with pytest.raises(ValueError, match=rf"own\.json is there, and {problem}: .* add --force"):
+        run([source.conversion()], output, force=False)
+    assert (output / "own.json").read_bytes() == before
+    run([source.conversion()], output, force=True)
+    run([source.conversion()], output, force=False)
+    assert source.loaded == [1, 2]
+
+
+def test_after_a_kill_the_file_is_written_again(
+    source: Source, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run([source.conversion()], output, force=False)
+    _change_source(source, output)
+    write, written = conversion._write_origin, list[Any]()
+
+    def until_killed(path: Path, content: Any) -> None:
+        if written:  # the file is there, and its record is not
+            return
+        written.append(content)
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(conversion, "_write_origin", until_killed)
+        run([source.conversion()], output, force=False)
+    run([source.conversion()], output, force=False)
+    run([source.conversion()], output, force=False)
+    assert source.loaded == [1, 2, 2]
+
+
+def test_the_record_is_no_file_to_write(source: Source, output: Path) -> None:
+    run([source.conversion()], output, force=False)
+    with pytest.raises(ValueError, match="the name of a record"):
+        run([source.conversion(name="own.origin")], output, force=True)
+
+
+def test_paths_with_a_quote_are_printed_as_python(
+    source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run([source.conversion()], tmp_path / "a \"b\" 'c'", force=False)
+    given = list[Any]()
+    eval(
+        capsys.readouterr().out.splitlines()[1].strip(),
+        {"register_coco_relations": lambda *x: given.extend(x)},
+    )
+    assert given[2] == str(tmp_path / "a \"b\" 'c'" / "own.json")
 
 
 def test_pictures_that_were_moved_are_noticed_and_other_files_are_not(source: Source, output: Path) -> None:

@@ -4,7 +4,6 @@ A fixture `workspace_NAME` is for the blocks of a page with the mark `run: NAME`
 directory with what the page supposes, and returns the variables that Python blocks take from the reader.
 """
 
-import json
 import os
 import pickle
 import shutil
@@ -17,11 +16,9 @@ import torch
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.modeling import build_model
 
-from reldn_d2.data import RelationDatasetMapper, load_coco_relations, save_coco_relations
-from reldn_d2.data.datasets.coco_relations import read_class_names
+from reldn_d2.data import RelationDatasetMapper, save_coco_relations
 from reldn_d2.engine import load_config, load_model
 from reldn_d2.evaluation import GroundTruthGraph
-from reldn_d2.scene_graphs import ground_truth_to_dict, write_graphs
 from tests.builders.commands import run_reldn
 from tests.builders.tiny_models import REPOSITORY
 
@@ -133,17 +130,11 @@ def workspace_party(tmp_path: Path) -> Variables:
 
 @pytest.fixture
 def workspace_label_studio(tmp_path: Path) -> Variables:
-    """The data of `write_party`, and an export of its training split, with one task that was skipped."""
+    """The images of `write_party`, those of its test split in a folder of their own."""
     write_party(tmp_path)
-    dataset_dicts = load_coco_relations(tmp_path / "train.json", tmp_path / "images")
-    graphs = [ground_truth_to_dict(x, *read_class_names(tmp_path / "train.json")) for x in dataset_dicts]
-    write_graphs(graphs, tmp_path / "tasks.json", file_format="label-studio")
-    tasks = json.loads((tmp_path / "tasks.json").read_text())
-    for number, task in enumerate(tasks):
-        (prediction,) = task["predictions"]
-        result = [] if number == 3 else prediction["result"]
-        task |= {"id": number, "annotations": [{"result": result, "was_cancelled": number == 3}]}
-    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    (tmp_path / "test_images").mkdir()
+    for image in (tmp_path / "images").glob("test_*"):
+        image.rename(tmp_path / "test_images" / image.name)
     return {}
 
 

@@ -176,16 +176,23 @@ def corrections_in_label_studio(folder: Path, variables: Variables) -> None:
     assert_files(folder / "predictions", "label_studio.json", "label_studio.xml")
     tasks = json.loads((folder / "predictions" / "label_studio.json").read_text())
     addresses = [task["data"]["image"] for task in tasks]
-    assert len(addresses) == 6
-    assert all(address.startswith("/data/local-files/?d=images/t") for address in addresses)
-    corrected = json.loads((folder / "corrected" / "export.json").read_text())
-    train = json.loads((folder / "train.json").read_text())
-    assert corrected["categories"] == train["categories"]
-    assert corrected["predicates"] == train["predicates"]
-    assert [x["file_name"] for x in corrected["images"]] == [x["file_name"] for x in train["images"][:3]]
-    evaluated = results(folder / "output" / "corrected" / "inference")
-    assert evaluated == ["corrected_test/prdcls", "corrected_test/sgdet"]
-    assert len(DatasetCatalog.get("my_corrections")) == 3
+    assert len(addresses) == 4
+    assert all(address.startswith("/data/local-files/?d=images/train_") for address in addresses)
+    corrected, predicted = (
+        json.loads((folder / name).read_text())
+        for name in ("corrected/export.json", "predictions/coco_relations.json")
+    )
+    for kind in ("categories", "predicates"):
+        names = [[x["name"] for x in content[kind]] for content in (corrected, predicted)]
+        assert names[0] == names[1]
+    assert [x["file_name"] for x in corrected["images"]] == [x["file_name"] for x in predicted["images"]]
+    assert len(corrected["annotations"]) == len(predicted["annotations"])
+    assert len(corrected["relations"]) == len(predicted["relations"]) - 1
+    trained = folder / "output" / "corrected"
+    vocabulary = read_checkpoint(trained / "model_final.pth")["vocabulary"]
+    assert vocabulary["predicate_classes"] == [x["name"] for x in predicted["predicates"]]
+    assert results(trained / "inference") == ["corrected_test/prdcls", "corrected_test/sgdet"]
+    assert len(DatasetCatalog.get("my_corrections")) == 4
 
 
 @promises("docs/training.md", "party")

@@ -140,18 +140,24 @@ def test_a_run_that_is_killed_at_its_end_writes_the_files_of_all_images_again(
     predict: PredictCommand, tmp_path: Path
 ) -> None:
     """They are written one after the other. A kill may come after each, before the record knows of it."""
-    words, moments = ("--input", tmp_path / "in", *AT_END), list[int]()
+    words, replaced, replace = ("--input", tmp_path / "in", *AT_END), list[str](), os.replace
+
+    def note(source: Any, target: Any) -> None:
+        replaced.append(Path(target).name)
+        replace(source, target)
+
     with pytest.MonkeyPatch.context() as monkeypatch:
-        watch(monkeypatch, [(os, "replace")], moments.append)
+        monkeypatch.setattr(os, "replace", note)
         assert predict(*words) == 1
     whole = predict.files()
-    assert {"coco_relations.json", "label_studio.json", "label_studio.xml"} <= whole.keys()
+    at_end = ["coco_relations.json", "label_studio.json", "label_studio.xml"]
+    assert set(at_end) <= whole.keys()
     write_picture(tmp_path / "in" / "more" / "7.png")  # the folder of all images stays
     assert predict(*words, "--resume") == 1
     longer = predict.files()
     assert all(longer[name] != whole[name] for name in ("coco_relations.json", "label_studio.json"))
-    # Two moments for each file; the last one is the list of failures.
-    for moment in (moments[-7], moments[-5], moments[-3]):
+    # `watch` counts two moments for each file; the second comes after it.
+    for moment in (2 * replaced.index(name) + 2 for name in at_end):
         predict.output = tmp_path / f"results {moment}"
 
         def until_killed(moment: int = moment) -> int:

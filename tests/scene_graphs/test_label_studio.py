@@ -1,6 +1,7 @@
 """label-studio: graphs as tasks, read by our reader and by Label Studio's own package."""
 
 import json
+import logging
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from label_studio_sdk.label_interface import LabelInterface
 
 from reldn_d2.data import load_label_studio
-from reldn_d2.scene_graphs import About, SceneGraph, build_scene_graph, read_graphs, write_graphs
+from reldn_d2.scene_graphs import FORMATS, About, SceneGraph, build_scene_graph, read_graphs, write_graphs
 from reldn_d2.scene_graphs.formats.label_studio import labelling_config
 from reldn_d2.structures.vocabulary import Vocabulary
 from tests.builders.label_studio_files import annotation, picture, region, relation, task, write_export
@@ -116,6 +117,44 @@ def test_classes_that_the_vocabulary_lacks_are_refused(tmp_path: Path, kind: int
     assert not path.exists()
 
 
+@pytest.mark.parametrize("name", ["", "../../etc/a.jpg", "/etc/a.jpg", "a\\b.png"])
+def test_names_that_lead_out_of_the_image_folder_are_refused(tmp_path: Path, name: str) -> None:
+    graph = build_scene_graph({"file_name": name, "width": 3, "height": 2}, [], [], [])
+    with pytest.raises(ValueError, match=r"t\.json: not written.*relative to the folder of images"):
+        write_graphs(graph, tmp_path / "t.json", file_format=KIND)
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
+    graph = build_scene_graph({"file_name": "a.png", "width": 3, "height": 2}, ["cup"], [[0, 0, 1e9, 1]], [])
+    with pytest.raises(ValueError, match=r"t\.json: not written.*entities\[0\] .*far away from its image"):
+        write_graphs(graph, tmp_path / "t.json", file_format=KIND)
+
+
+def test_an_iterator_is_written_whole(tmp_path: Path) -> None:
+    FORMATS[KIND].write(iter(graphs()), tmp_path / "t.json", About())
+    assert_same(read_graphs(tmp_path / "t.json"), graphs())
+
+
+def test_if_the_labelling_config_cannot_be_written_nothing_is(written: Path) -> None:
+    config, before = written.with_suffix(".xml"), written.read_bytes()
+    config.unlink()
+    config.mkdir()
+    with pytest.raises(OSError, match=r"tasks\.xml"):
+        FORMATS[KIND].write(graphs()[:1], written, About())
+    assert written.read_bytes() == before
+
+
+def test_an_xml_file_of_another_kind_is_not_replaced(tmp_path: Path, written: Path) -> None:
+    voc = tmp_path / "photo.xml"
+    voc.write_text("<annotation><filename>photo.jpg</filename></annotation>")
+    with pytest.raises(ValueError, match=r"would replace .*photo\.xml, which is no labelling config"):
+        write_graphs(graphs(), tmp_path / "photo.json", file_format=KIND)
+    assert voc.read_text().startswith("<annotation>") and not (tmp_path / "photo.json").exists()
+    write_graphs(graphs()[:1], written, file_format=KIND)
+    assert len(read_graphs(written)) == 1
+
+
 def test_no_graph_is_an_empty_list(tmp_path: Path) -> None:
     write_graphs([], tmp_path / "t.json", file_format=KIND)
     assert json.loads((tmp_path / "t.json").read_text()) == []
@@ -139,12 +178,17 @@ def test_corrections_of_a_person_come_back(written: Path, tmp_path: Path) -> Non
     assert_same(read_graphs(export, file_format=KIND), expected)
 
 
-def test_exports_of_others_are_read_as_graphs(tmp_path: Path) -> None:
+def test_exports_of_others_are_read_as_graphs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     done = task(1, annotation(region("x", "cup", (10, 20, 30, 40))), image="/data/upload/3/1a2b3c4d-one.png")
     skipped = task(2, annotation(was_cancelled=True))
-    (graph,) = read_graphs(write_export(tmp_path, done, skipped), file_format=KIND)
+    with caplog.at_level(logging.INFO):
+        (graph,) = read_graphs(write_export(tmp_path, done, skipped), file_format=KIND)
+    assert "export.json: 1 images; skipped tasks, left out: 1 (first in task 2)" in caplog.text
     assert graph["image"] == {"file_name": "1a2b3c4d-one.png", "width": 200, "height": 100}
     assert graph["entities"] == [{"id": 0, "class": "cup", "score": None, "box": [20, 20, 80, 60]}]
+    with caplog.at_level(logging.INFO):
+        assert len(read_graphs(write_export(tmp_path, done, task(3, annotation())), file_format=KIND)) == 1
+    assert "image has a size that the file does not say, left out: 1 (first in task 3)" in caplog.text
     with pytest.raises(ValueError, match="task 3: the file does not say the size of the image"):
         read_graphs(write_export(tmp_path, task(3, annotation())), file_format=KIND)
 

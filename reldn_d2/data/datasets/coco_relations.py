@@ -33,7 +33,6 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 import numpy as np
-from detectron2.data import MetadataCatalog
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -51,7 +50,7 @@ from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.json_files import is_box, is_side, read_json
 from reldn_d2.utils.plain_text import visible
 
-from ..registration import register_relation_dataset
+from ..registration import register_relation_dataset, set_metadata_of_file
 
 logger = logging.getLogger(__name__)
 
@@ -318,7 +317,6 @@ def register_coco_relations(
 
 
 def _set_class_metadata(name: str, json_file: str | os.PathLike[str], content: CocoRelations) -> None:
-    metadata = MetadataCatalog.get(name)
     found: dict[str, Any] = {}
     for kind, table in (("thing", content.categories), ("predicate", content.predicates)):
         found[f"{kind}_classes"] = [record["name"] for record in table.records]
@@ -326,15 +324,7 @@ def _set_class_metadata(name: str, json_file: str | os.PathLike[str], content: C
     for key, table in (("class_labels", content.categories), ("predicate_labels", content.predicates)):
         if any("label" in record for record in table.records):
             found[key] = [record["label"] for record in table.records]
-    for key, value in found.items():
-        known = metadata.get(key)
-        if known is None:
-            metadata.set(**{key: value})
-        elif type(value)(known) != value:
-            raise ValueError(
-                f"{json_file}: its {key} are {value}, but the metadata of {name!r} says {known}. Correct "
-                "one of the two, or register the file under another name."
-            )
+    set_metadata_of_file(name, json_file, found)
 
 
 def _positions(

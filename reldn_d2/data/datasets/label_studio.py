@@ -5,39 +5,41 @@ the pictures, turns per cent into pixels and labels into numbers:
 
 * A picture is found by its address: the longest end of its path that is a file in the image folder, such as
   `photos/one.png` or `one.png` for `/data/local-files/?d=photos/one.png`. If there is none, a file of this
-  name in any folder below. The eight digits that Label Studio puts before the name of an uploaded file are
-  left out only if there is no file with them.
+  name in any folder below, which is counted. It is missing if the address names another folder that is in the
+  image folder. The eight digits that Label Studio puts before the name of an uploaded file, and what it does
+  to spaces and special characters, count only if there is no file of the very name.
 * Boxes are clipped to their picture. One without an area in it is left out, with its relations.
 * Images without boxes or relations are kept.
 """
 
-import logging
+import errno
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import takewhile
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from detectron2.data import MetadataCatalog
 
 from reldn_d2.structures.annotations import Annotations
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.structures.vocabulary import check_known
 from reldn_d2.utils.inner_paths import names_outside
-from reldn_d2.utils.plain_text import short, visible
+from reldn_d2.utils.plain_text import short
 
 from ..images import image_sizes
-from ..registration import register_relation_dataset
+from ..registration import register_relation_dataset, set_metadata_of_file
 from .label_studio_export import Counts, Task, address_paths, read_export, same_shape
-
-logger = logging.getLogger(__name__)
 
 # What Label Studio puts before the name of an uploaded file.
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
 # How many tasks or files a message names.
 _NAMED = 5
+# Characters. No system takes a longer path.
+_LONGEST_PATH = 4096
 # Pixels. Rounding of the editor is no box that reaches out of the image.
 _OUTSIDE = 1e-3
 
@@ -87,10 +89,10 @@ def load_label_studio(
         _dataset_dict(task, picture, size, things, relations, counts)
         for task, picture, size in zip(tasks, pictures, sizes, strict=True)
     ]
-    changes = f"; {counts}" if counts.numbers else ""
-    logger.info("%s: %d images%s", visible(path), len(dataset_dicts), visible(changes))
+    counts.log(path, len(dataset_dicts))
     if dataset_name is not None:
-        _set_metadata(dataset_name, path, list(things), list(relations))
+        names = {"thing_classes": list(things), "predicate_classes": list(relations)}
+        set_metadata_of_file(dataset_name, path, names)
     return dataset_dicts
 
 
@@ -160,6 +162,21 @@ def _numbers(path: str, kind: str, found: Iterable[str], given: Sequence[str] | 
     return numbers
 
 
+@dataclass(frozen=True)
+class _Match:
+    """What an address may mean.
+
+    Attributes:
+        files: paths relative to the folder: one if the picture is found.
+        parts: folders and name of the address.
+        by_name: whether the file is in another folder than the address says.
+    """
+
+    files: list[str]
+    parts: list[str]
+    by_name: bool
+
+
 class _Folder:
     """The pictures of a folder. Nothing outside is looked at."""
 
@@ -167,51 +184,98 @@ class _Folder:
         if not root.is_dir():
             raise FileNotFoundError(f"There is no image folder {root}: correct image_root (--image-root).")
         self.root = root
-        self._by_name: dict[str, list[str]] | None = None
 
-    def find(self, address: str) -> list[str]:
-        """Paths relative to the folder of the files that an address may mean: one if it is found."""
-        paths = [_inner_parts(path) for path in address_paths(address)]
-        for named in (
-            paths,
-            [[*parts[:-1], _UPLOADED.sub("", parts[-1], count=1)] for parts in paths if parts],
-        ):
-            for parts in named:
-                for start in range(len(parts)):
-                    tail = "/".join(parts[start:])
-                    if not names_outside([tail]) and (self.root / tail).is_file():
-                        return [tail]
-            for parts in named:
-                below = self._below(parts)
-                if below:
-                    return below
+    def find(self, address: str) -> _Match:
+        """The files that an address may mean."""
+        paths = [parts for path in address_paths(address) if (parts := _inner_parts(path))]
+        bare = [[*parts[:-1], _UPLOADED.sub("", parts[-1], count=1)] for parts in paths]
+        for searched in (paths, bare):
+            for look in (self._there, self._below):
+                for parts, place in zip(paths, searched, strict=True):
+                    if files := look(place):
+                        other = "/" in files[0] and files[0].split("/")[-2:-1] != place[-2:-1]
+                        return _Match(files, parts, other and len(place) > 1)
+        for parts, place in zip(paths, bare, strict=True):
+            if parts != place and len(files := self._by_upload.get(_sanitised(place[-1]), [])) == 1:
+                return _Match(files, parts, True)
+        return _Match([], [], False)
+
+    def _there(self, parts: Sequence[str]) -> list[str]:
+        """The file at the longest end of a path."""
+        for start, tail in _tails(parts):
+            if not names_outside([tail]) and self._is_file(tail) and not self._contradicts(parts, start):
+                return [tail]
         return []
 
     def _below(self, parts: Sequence[str]) -> list[str]:
-        """The files with a name in any folder; those that share the longest end with the path."""
-        if self._by_name is None:
-            self._by_name = {}
-            for folder, _, names in os.walk(self.root):
-                for name in names:
-                    relative = Path(os.path.relpath(os.path.join(folder, name), self.root)).as_posix()
-                    self._by_name.setdefault(name, []).append(relative)
-        found = self._by_name.get(parts[-1], []) if parts else []
-        shared = [_shared_end(parts, path.split("/")) for path in found]
-        return sorted(path for path, length in zip(found, shared, strict=True) if length == max(shared))
+        """The files in any folder that share the longest end with a path."""
+        for start, tail in _tails(parts):
+            if found := self._by_tail.get(_normal(tail)):
+                return [] if self._contradicts(parts, start) else sorted(found)
+        return []
+
+    def _contradicts(self, parts: Sequence[str], start: int) -> bool:
+        """Whether the folder before this end of a path is another one of the image folder."""
+        before = parts[start - 1] if start else ""
+        return bool(before) and before != self.root.resolve().name and (self.root / before).is_dir()
+
+    def _is_file(self, name: str) -> bool:
+        try:
+            return (self.root / name).is_file()
+        except OSError as error:
+            # A text may stand where the address should be.
+            if error.errno == errno.ENAMETOOLONG:
+                return False
+            raise
+
+    @cached_property
+    def _by_tail(self) -> dict[str, list[str]]:
+        """Each end of the path of a file, in the normal form NFC -> the files."""
+        found: dict[str, list[str]] = {}
+        for folder, _, names in os.walk(self.root):
+            inner = Path(os.path.relpath(folder, self.root)).as_posix()
+            for name in names:
+                path = name if inner == "." else f"{inner}/{name}"
+                for _, tail in _tails(path.split("/")):
+                    found.setdefault(_normal(tail), []).append(path)
+        return found
+
+    @cached_property
+    def _by_upload(self) -> dict[str, list[str]]:
+        """The name under which Label Studio keeps an uploaded file -> the files."""
+        found: dict[str, list[str]] = {}
+        for tail, paths in self._by_tail.items():
+            if "/" not in tail:
+                found.setdefault(_sanitised(tail), []).extend(paths)
+        return found
 
 
-def _shared_end(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many of their last parts two paths share."""
-    pairs = zip(reversed(one), reversed(other), strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+def _tails(parts: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """The ends of a path that a system can hold, the longest first, and where they start."""
+    start, length = len(parts), 0
+    while start and length + len(parts[start - 1]) < _LONGEST_PATH:
+        start -= 1
+        length += len(parts[start]) + 1
+    for first in range(start, len(parts)):
+        yield first, "/".join(parts[first:])
+
+
+def _normal(name: str) -> str:
+    # macOS writes an accent as a character of its own.
+    return unicodedata.normalize("NFC", name)
+
+
+def _sanitised(name: str) -> str:
+    """The name of an uploaded file: spaces are underscores, and special characters are left out."""
+    return re.sub(r"[^-\w.]", "", _normal(name).strip().replace(" ", "_"))
 
 
 def _inner_parts(path: str) -> list[str]:
-    """Folders and name of a path, after the last '..'."""
+    """Folders and name of a path, after the last '..'; the name alone of an uploaded file."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
-    while ".." in parts:
-        parts = parts[parts.index("..") + 1 :]
-    return parts
+    if ".." in parts:
+        parts = parts[len(parts) - parts[::-1].index("..") :]
+    return parts[-1:] if parts[-3:-2] == ["upload"] and parts[-2].isdecimal() else parts
 
 
 def _find_pictures(
@@ -220,40 +284,57 @@ def _find_pictures(
     folder = _Folder(root)
     kept, pictures = [], []
     missing: list[Task] = []
-    address_of: dict[str, Task] = {}
+    found_by: dict[str, tuple[Task, _Match]] = {}
     for task in tasks:
-        found = folder.find(task.image)
-        if len(found) > 1:
+        match = folder.find(task.image)
+        if len(match.files) > 1:
             raise ValueError(
                 f"{_named(path, task)}: the image {short(repr(task.image))} may be "
-                f"{' or '.join(found[:_NAMED])} in {root}. Give the folder that the address begins in "
+                f"{' or '.join(match.files[:_NAMED])} in {root}. Give the folder that the address begins in "
                 "as image_root (--image-root)."
             )
-        if not found:
+        if not match.files:
             missing.append(task)
             counts.add("missing_images", task.identity)
             continue
-        other = address_of.setdefault(found[0], task)
-        if other.image != task.image:
+        (file,) = match.files
+        if names_outside([file]):
             raise ValueError(
-                f"{_named(path, task)}: the image {short(repr(task.image))} and that of task "
-                f"{short(repr(other.identity))}, {short(repr(other.image))}, are both found as {found[0]} in "
-                f"{root}. Give the pictures names of their own, with folders or the digits of the upload."
+                f"{_named(path, task)}: the name of the image {file!r} in {root} is read as a path "
+                "elsewhere: rename it, and write the new name into the task."
             )
+        other, earlier = found_by.setdefault(file, (task, match))
         if other is not task:
+            if not _same_ends(match.parts, earlier.parts):
+                raise ValueError(
+                    f"{_named(path, task)}: the image {short(repr(task.image))} and that of task "
+                    f"{short(repr(other.identity))}, {short(repr(other.image))}, are both found as {file} in "
+                    f"{root}. Give the pictures names of their own, with folders or the digits of the "
+                    "upload, or remove one of the tasks."
+                )
             counts.add("repeated_images", task.identity)
+        if match.by_name:
+            counts.add("images_by_name", task.identity)
         kept.append(task)
-        pictures.append(root / found[0])
+        pictures.append(root / file)
     if missing and not (skip and kept):
+        inside = any(task.image.startswith("data:") for task in missing)
+        more = " A picture in the address itself (data:) must be saved as a file there." if inside else ""
         first = ", ".join(
             f"{short(repr(task.identity))} ({short(repr(task.image))})" for task in missing[:_NAMED]
         )
         raise FileNotFoundError(
             f"{path}: {len(missing)} of {len(tasks)} images are not in {root}: those of task {first}. Give "
             "the folder of the pictures as image_root (--image-root), or leave these tasks out with "
-            "skip_missing_images (--skip-missing-images)."
+            f"skip_missing_images (--skip-missing-images).{more}"
         )
     return kept, pictures
+
+
+def _same_ends(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether one of two paths is the end of the other."""
+    length = min(len(one), len(other))
+    return [*map(_normal, one[-length:])] == [*map(_normal, other[-length:])]
 
 
 def _check_shapes(
@@ -291,8 +372,7 @@ def _dataset_dict(
     inside = np.asarray((boxes[:, :2] < boxes[:, 2:]).all(axis=1))
     clipped = inside & (np.abs(boxes - given) > _OUTSIDE).any(axis=1)
     for kind, found in (("boxes_without_area", ~inside), ("clipped_boxes", clipped)):
-        for _ in range(int(found.sum())):
-            counts.add(kind, task.identity)
+        counts.add(kind, task.identity, int(found.sum()))
     number = inside.cumsum() - 1
     rows = []
     for relation in task.relations:
@@ -309,16 +389,3 @@ def _dataset_dict(
         "annotations": Annotations(boxes[inside], classes[inside]),
         "relations": np.array(rows, np.int64).reshape(-1, 3),
     }
-
-
-def _set_metadata(name: str, path: str, things: list[str], predicates: list[str]) -> None:
-    metadata = MetadataCatalog.get(name)
-    for key, names in (("thing_classes", things), ("predicate_classes", predicates)):
-        known = metadata.get(key)
-        if known is None:
-            metadata.set(**{key: names})
-        elif list(known) != names:
-            raise ValueError(
-                f"{path}: its {key} are {names}, but the metadata of {name!r} says {list(known)}. Register "
-                "the file with the names in its metadata, or under another name."
-            )

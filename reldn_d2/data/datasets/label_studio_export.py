@@ -12,35 +12,43 @@ Files of versions before 1.0 have `completions` instead of `annotations`. The fi
 This reader answers them as follows, and counts every case:
 
 * One annotation of a task is taken: one that is marked as ground truth, else the latest by `updated_at`. With
-  `annotator`, only those of this person. Skipped annotations are none.
+  `annotator`, only those of this person. Skipped annotations are not counted as annotations.
 * A task without an annotation is left out, and its predictions are never taken for the truth.
 * Boxes are regions of the type `rectanglelabels`, and `rectangle` with `labels` of the same id. Other
   regions, and choices and texts, are left out, and so are relations to them.
 * `x` and `y` are the upper left corner before the box is turned by `rotation` degrees clockwise around this
   corner. In the editor, `image_rotation` turns only the view: x, y, width and height belong to the image as
   the file has it.
-* A box with several labels is an entity for each; its relations hold for each.
+* A box with several labels is an entity for each; its relations hold for each. If several controls of the
+  labelling config label it, the labels of the first are taken.
 * A relation with several labels is a relationship for each; one without a label is left out. Its direction is
-  `right` (or missing): from `from_id` to `to_id`; `left`: the other way; `bi`: both.
+  `right` (or `none`, or missing): from `from_id` to `to_id`; `left`: the other way; `bi`: both.
 """
 
+import base64
+import codecs
+import logging
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import partial
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from reldn_d2.utils.json_files import is_side, parse_json
-from reldn_d2.utils.plain_text import short
+from reldn_d2.utils.plain_text import short, visible
 from reldn_d2.utils.system_errors import explained
 
 from ..images import picture_endings
+
+logger = logging.getLogger(__name__)
 
 Id = int | str
 Record = dict[str, Any]
@@ -50,17 +58,22 @@ COUNTED = {
     "tasks_without_annotation": "tasks without an annotation, left out",
     "skipped_tasks": "skipped tasks, left out",
     "tasks_of_others": "tasks that this annotator did not annotate, left out",
+    "tasks_without_image": "tasks without an image (texts, sounds, films), left out",
+    "tasks_without_size": "tasks whose image has a size that the file does not say, left out",
     "missing_images": "tasks whose picture is missing, left out",
     "several_annotations": "tasks with several annotations, of which one was taken",
+    "images_by_name": "pictures that were found in another folder than their address says",
     "repeated_images": "tasks with the picture of another task",
     "turned_views": "tasks whose image was turned on the screen, which changes no box",
     "rotated_boxes": "rotated boxes, replaced by the upright box around each",
     "clipped_boxes": "boxes that reach out of the image, clipped",
     "boxes_without_area": "boxes without an area in the image, left out",
     "boxes_without_label": "boxes without a label, left out",
+    "labels_of_other_controls": "boxes with labels of a second control, left out",
     "boxes_of_several_labels": "boxes with several labels, an entity for each",
     "other_results": "results that are no boxes (polygons, masks, choices, texts), left out",
     "left_relations": "relations of direction 'left', read from to_id to from_id",
+    "none_relations": "relations of direction 'none', read from from_id to to_id",
     "bi_relations": "relations of direction 'bi', a relationship each way",
     "relations_of_several_labels": "relations with several labels, a relationship for each",
     "relations_without_label": "relations without a label, left out",
@@ -70,10 +83,10 @@ COUNTED = {
 _BOX_NUMBERS = ("x", "y", "width", "height")
 _BOX_TYPES = ("rectanglelabels", "rectangle")
 _AS_JSON = "In Label Studio, choose Export, then JSON."
-# Per cent. What lies further away than this comes from no editor, and could overflow.
-_FARTHEST = 1e6
+#: Per cent. What lies further away than this comes from no editor, and could overflow.
+FARTHEST = 1e6
 # Per cent. Two results of one region are the same box up to rounding.
-_SAME_BOX = 1e-6
+_SAME_BOX = 1e-3
 
 
 @dataclass(frozen=True)
@@ -123,7 +136,7 @@ class Task:
     """A task with the annotation that was taken.
 
     Attributes:
-        identity: its id; its number in the file, from 1, if it has none.
+        identity: its id; if it has none, its number in the file, from 1, plus the largest id.
         image: the address of its image.
         size: width and height of the image as the file says; None if it does not.
         entities: its entities, in the order of the file.
@@ -151,10 +164,11 @@ class Counts:
     numbers: Counter[str] = field(default_factory=Counter)
     first: dict[str, Id] = field(default_factory=dict)
 
-    def add(self, kind: str, task: Id) -> None:
-        """Counts one case in a task."""
-        self.numbers[kind] += 1
-        self.first.setdefault(kind, task)
+    def add(self, kind: str, task: Id, number: int = 1) -> None:
+        """Counts cases in a task."""
+        if number:
+            self.numbers[kind] += number
+            self.first.setdefault(kind, task)
 
     def __str__(self) -> str:
         """All cases in one line; empty if there is none."""
@@ -164,18 +178,31 @@ class Counts:
             if self.numbers[kind]
         )
 
+    def log(self, path: str, images: int) -> None:
+        """Writes the number of images that a file gave, and all cases, to the log."""
+        cases = f"; {self}" if self.numbers else ""
+        logger.info("%s: %d images%s", visible(path), images, visible(cases))
+
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a value stands, for messages."""
+    """Where a value stands, for messages.
+
+    Attributes:
+        file: the file.
+        task: `Task.identity`.
+        named: what a message calls the task.
+        region: id of the region; None: the value is of the task.
+    """
 
     file: str
     task: Id
+    named: str
     region: Id | None = None
 
     def fail(self, problem: str, remedy: str) -> NoReturn:
         region = "" if self.region is None else f", region {_shown(self.region)}"
-        raise ValueError(f"{self.file}, task {_shown(self.task)}{region}: {problem}. {remedy}")
+        raise ValueError(f"{self.file}, task {self.named}{region}: {problem}. {remedy}")
 
     def take(self, record: Record, key: str, kind: type | tuple[type, ...], what: str) -> Any:
         """A value of a record, None if it is missing.
@@ -190,19 +217,31 @@ class _Place:
         self.fail(f"{key!r} is {_shown(value)}, not {what}", f"Export it again. {_AS_JSON}")
 
     def number(self, record: Record, key: str) -> float | None:
-        """A finite number of a record, None if it is missing."""
-        value = self.take(record, key, (int, float), "a number")
-        if value is not None and not abs(value) <= _FARTHEST:
-            self.fail(f"{key!r} is {_shown(value)}", "Numbers are per cent, degrees or scores: correct it.")
-        return None if value is None else float(value)
+        """A finite number of a record, which may be written as a text; None if it is missing."""
+        given = self.take(record, key, (int, float, str), "a number")
+        if given is None:
+            return None
+        try:
+            value = float(given)
+        except (ValueError, OverflowError):
+            value = math.nan
+        if not abs(value) <= FARTHEST:
+            self.fail(f"{key!r} is {_shown(given)}", "Numbers are per cent, degrees or scores: correct it.")
+        return value
 
-    def names(self, record: Record, key: str) -> list[str]:
-        """A list of labels of a record, each once, empty if it is missing."""
-        names = self.take(record, key, list, "a list of labels") or []
+    def flag(self, record: Record, key: str) -> bool:
+        """Whether a value of a record is true; 0 and 1 are allowed."""
+        value = record.get(key)
+        return bool(value) if value in (0, 1) else bool(self.take(record, key, bool, "true or false"))
+
+    def names(self, record: Record, key: str, predicted: bool) -> list[str]:
+        """A list of labels of a record, each once, empty if it is missing. Blank ones of people are none."""
+        given = self.take(record, key, (list, str), "a list of labels") or []
+        names = [given] if isinstance(given, str) else given
         for name in names:
             if not isinstance(name, str):
                 self.fail(f"{key!r} holds {_shown(name)}, not a label", f"Export it again. {_AS_JSON}")
-        return list(dict.fromkeys(names))
+        return [name for name in dict.fromkeys(names) if predicted or name.strip()]
 
 
 def read_export(
@@ -227,14 +266,14 @@ def read_export(
     path = os.fspath(json_file)
     counts = Counts()
     tasks, seen, people = [], set[Id](), set[Id]()
-    for position, record in enumerate(_records(path), start=1):
-        place, identity = _identity(path, record, position)
-        if identity in seen:
+    for place, record in _places(path, _records(path)):
+        if place.task in seen:
             place.fail("this id occurs twice", "Export again, or remove one of the two tasks.")
-        seen.add(identity)
+        seen.add(place.task)
         chosen, predicted = _choose(place, record, annotator, with_predictions, counts, people)
-        if chosen is not None:
-            tasks.append(_task(place, identity, record, chosen, image_key, predicted, counts))
+        task = None if chosen is None else _task(place, record, chosen, image_key, predicted, counts)
+        if task is not None:
+            tasks.append(task)
     if annotator is not None and not tasks:
         named = [str(x) for x in sorted(people, key=str)]
         near = get_close_matches(str(annotator), named, n=1)
@@ -246,7 +285,7 @@ def read_export(
         raise ValueError(f"{path}: the file holds no task. {_AS_JSON}")
     if not tasks and not with_predictions:
         raise ValueError(
-            f"{path}: no task has an annotation ({counts}). Submit annotations in Label Studio; "
+            f"{path}: no task has an annotation of an image ({counts}). Submit annotations in Label Studio; "
             "predictions are not taken for the truth."
         )
     return tasks, counts
@@ -255,26 +294,43 @@ def read_export(
 def address_paths(address: str) -> list[str]:
     """The paths that an address of an image may mean, the likeliest first, with "/" between folders.
 
+    There is none for a picture that is in the address itself.
+
     Example:
         >>> from reldn_d2.data.datasets.label_studio_export import address_paths
         >>> address_paths("/data/local-files/?d=photos/one%20a.png")
-        ['photos/one a.png']
+        ['photos/one a.png', 'photos/one%20a.png']
         >>> address_paths("s3://bucket/x/one.png"), address_paths("50%.png")
         (['/x/one.png'], ['50%.png'])
     """
+    if address.startswith("data:"):
+        return []
     try:
         parts = urlsplit(address)
-        local = parse_qs(parts.query).get("d")
+        asked = parse_qs(parts.query)
     except ValueError:
-        parts, local = None, None
-    if parts is not None and local and parts.path.rstrip("/").endswith("local-files"):
-        found = [local[-1]]
+        parts, asked = None, {}
+    if parts is not None and "fileuri" in asked and _decoded(asked["fileuri"][-1]):
+        return address_paths(_decoded(asked["fileuri"][-1]))
+    if parts is not None and "d" in asked and parts.path.rstrip("/").endswith("local-files"):
+        # A name that was not quoted may hold characters that mean something in an address.
+        raw = address.partition("?d=")[2]
+        found = [asked["d"][-1], unquote(raw), raw]
     elif parts is not None and parts.netloc:
-        found = [unquote(parts.path), parts.path]
+        raw = address.partition(parts.netloc)[2]
+        found = [unquote(parts.path), parts.path, raw]
     else:
         # A name of a file, which may hold any character, or a path on the server.
         found = [address, unquote(address), *([] if parts is None else [unquote(parts.path)])]
     return list(dict.fromkeys(path.replace("\\", "/") for path in found))
+
+
+def _decoded(text: str) -> str:
+    """The address of a file in a cloud, as Label Studio writes it into its own; empty if it is none."""
+    try:
+        return base64.urlsafe_b64decode(text.encode()).decode()
+    except ValueError:
+        return ""
 
 
 def same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -284,34 +340,65 @@ def same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
 
 def _records(path: str) -> list[Record]:
     try:
-        content = parse_json(Path(path).read_bytes(), path)
+        file = Path(path).read_bytes()
     except OSError as error:
         raise explained(error, path) from error
+    try:
+        content = parse_json(file, path)
     except ValueError as error:
-        raise ValueError(f"{error} If it is no export of Label Studio as JSON: {_AS_JSON}") from error
+        raise ValueError(f"{error} {_remedy(file)}") from error
     if isinstance(content, list):
         return content
-    if isinstance(content, dict) and {"images", "categories"} <= content.keys():
+    remedy = _AS_JSON
+    if not isinstance(content, dict):
+        problem = "the file holds no list of tasks"
+    elif {"images", "categories"} <= content.keys():
         problem = "this is a COCO file, which has no relations of Label Studio"
+    elif isinstance(content.get("tasks"), list):
+        problem, remedy = "the tasks are inside 'tasks'", f"Write this list alone into the file. {_AS_JSON}"
+    elif "data" in content:
+        problem, remedy = "the file is a single task", f"Write it into a list: [...]. {_AS_JSON}"
     else:
         problem = "the file holds no list of tasks"
-    raise ValueError(f"{path}: {problem}. {_AS_JSON}")
+    raise ValueError(f"{path}: {problem}. {remedy}")
 
 
-def _identity(path: str, record: Any, position: int) -> tuple[_Place, Id]:
-    place = _Place(path, f"number {position} of the file")
-    if not isinstance(record, dict):
-        place.fail(f"it is {_shown(record)}, not an object", _AS_JSON)
-    identity = place.take(record, "id", (int, str), "an integer or a text")
-    if identity is None:
-        identity = position
-    place = _Place(path, identity)
-    if "data" not in record and not {"annotations", "completions"} & record.keys():
-        place.fail(
-            "the task has neither 'data' nor 'annotations', as in JSON-MIN, which drops relations",
-            "Export as JSON, not JSON-MIN.",
-        )
-    return place, identity
+def _remedy(file: bytes) -> str:
+    """What to do with a file that is no JSON."""
+    if file.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "The file is UTF-16, as PowerShell writes it: write it again as UTF-8."
+    lines = file.splitlines()
+    if len(lines) > 1 and all(line.startswith(b"{") for line in lines[:2]):
+        return "Each line is a task: write one list of them, [..., ...]."
+    return f"If it is no export of Label Studio as JSON: {_AS_JSON}"
+
+
+def _places(path: str, records: Sequence[Any]) -> Iterator[tuple[_Place, Record]]:
+    """The tasks, and where they are."""
+    given = [record.get("id") for record in records if isinstance(record, dict)]
+    largest = max((x for x in map(_whole, given) if type(x) is int), default=0)
+    for position, record in enumerate(records, start=1):
+        # An id that is no id of another task.
+        place = _Place(path, position + max(largest, 0), f"number {position} of the file")
+        if not isinstance(record, dict):
+            place.fail(f"it is {_shown(record)}, not an object", _AS_JSON)
+        identity = place.take(record, "id", (int, str, float), "an integer or a text")
+        identity = _whole(identity)
+        if isinstance(identity, float):
+            place.fail(f"'id' is {_shown(identity)}, not an integer or a text", "Correct it.")
+        if identity is not None:
+            place = _Place(path, identity, _shown(identity))
+        if "data" not in record and not {"annotations", "completions"} & record.keys():
+            place.fail(
+                "the task has neither 'data' nor 'annotations', as in JSON-MIN, which drops relations",
+                "Export as JSON, not JSON-MIN.",
+            )
+        yield place, record
+
+
+def _whole(value: Any) -> Any:
+    """A number such as 1.0 as an integer; anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _choose(
@@ -329,12 +416,11 @@ def _choose(
     for annotation in annotations:
         by = _people(place, annotation)
         people |= by
-        cancelled = place.take(annotation, "was_cancelled", bool, "true or false")
-        skipped = place.take(annotation, "skipped", bool, "true or false")
-        if cancelled or skipped:
+        if place.flag(annotation, "was_cancelled") or place.flag(annotation, "skipped"):
             continue
         usable.append((annotation, by))
-    own = [x for x, by in usable if annotator is None or str(annotator) in map(str, by)]
+    asked = str(annotator).casefold()
+    own = [x for x, by in usable if annotator is None or asked in {str(x).casefold() for x in by}]
     if own:
         if len(usable) > 1:
             counts.add("several_annotations", place.task)
@@ -372,12 +458,11 @@ def _people(place: _Place, annotation: Record) -> set[Id]:
 
 def _rank(place: _Place, annotation: Record) -> tuple[bool, float]:
     """Whether an annotation is the truth, and when it was changed."""
-    true = place.take(annotation, "ground_truth", bool, "true or false")
-    return bool(true), _time(place, annotation)
+    return place.flag(annotation, "ground_truth"), _time(place, annotation)
 
 
 def _time(place: _Place, annotation: Record) -> float:
-    """When an annotation was last changed, in seconds since 1970; minus infinity if it is not said."""
+    """When an annotation was last changed, in seconds since 1970; minus infinity if nobody can tell."""
     for key in ("updated_at", "created_at"):
         given = place.take(annotation, key, (int, float, str), "a time")
         if given is None:
@@ -387,9 +472,9 @@ def _time(place: _Place, annotation: Record) -> float:
             time = given if not isinstance(given, str) else _seconds(given)
             if math.isfinite(time):
                 return float(time)
+        # Other programs write times as they like, such as "2 days ago".
         except (ValueError, OverflowError):
-            pass
-        place.fail(f"{key!r} is {_shown(given)}, not a time as 2026-11-02T09:30:00Z", "Correct it.")
+            continue
     return -math.inf
 
 
@@ -400,25 +485,29 @@ def _seconds(text: str) -> float:
 
 def _task(
     place: _Place,
-    identity: Id,
     record: Record,
     annotation: Record,
     image_key: str | None,
     predicted: bool,
     counts: Counts,
-) -> Task:
+) -> Task | None:
+    """The task; None if it has no image."""
     results = _objects(place, annotation, "result")
+    image = _image(place, record, results, image_key)
+    if image is None:
+        counts.add("tasks_without_image", place.task)
+        return None
     regions, others, size = _regions(place, results, predicted, counts)
     entities: list[Entity] = []
     rows: dict[Id, list[int]] = {}
     for region in regions:
         if not region.labels:
-            counts.add("boxes_without_label", identity)
+            counts.add("boxes_without_label", place.task)
             continue
         if len(region.labels) > 1:
-            counts.add("boxes_of_several_labels", identity)
+            counts.add("boxes_of_several_labels", place.task)
         if region.box[4]:
-            counts.add("rotated_boxes", identity)
+            counts.add("rotated_boxes", place.task)
         if region.identity is not None:
             rows[region.identity] = list(range(len(entities), len(entities) + len(region.labels)))
         entities += [Entity(region.identity, label, region.box, region.score) for label in region.labels]
@@ -429,8 +518,8 @@ def _task(
         for relation in _relations(place, result, rows, others, predicted, counts)
     ]
     return Task(
-        identity,
-        _image(place, record, results, image_key),
+        place.task,
+        image,
         size,
         entities,
         relations,
@@ -440,12 +529,30 @@ def _task(
 
 @dataclass
 class _Region:
-    """A box with its labels, which may come from several results."""
+    """A box with its labels, which may come from several results of one control.
+
+    Attributes:
+        identity: its id; None if it has none.
+        box: see `Entity.box`.
+        labels: its labels.
+        score: its score; None if people made it.
+        control: name of the tag of the labelling config that gave the labels.
+    """
 
     identity: Id | None
     box: tuple[float, float, float, float, float]
     labels: list[str]
     score: float | None
+    control: Any
+
+    def join(self, labels: list[str], control: Any) -> bool:
+        """Adds the labels of another result with its id. Returns whether a second control gave them."""
+        if not labels:
+            return False
+        if self.labels and control != self.control:
+            return True
+        self.labels, self.control = list(dict.fromkeys([*self.labels, *labels])), control
+        return False
 
 
 def _is_relation(result: Record) -> bool:
@@ -465,17 +572,18 @@ def _is_box(result: Record) -> bool:
 def _regions(
     place: _Place, results: Sequence[Record], predicted: bool, counts: Counts
 ) -> tuple[list[_Region], set[Id], tuple[int, int] | None]:
-    """The boxes, the ids of all regions that are none or have no label, and the size of the image."""
+    """The boxes, the ids of regions that are no boxes or have no label, and the size of the image."""
     found: list[_Region] = []
     by_id: dict[Id, _Region] = {}
     size: tuple[int, int] | None = None
     others: list[tuple[Id | None, Record]] = []
+    second: set[Id | None] = set()
     turned = False
     for result in results:
         if _is_relation(result):
             continue
         identity = place.take(result, "id", (int, str), "an integer or a text")
-        here = _Place(place.file, place.task, identity)
+        here = replace(place, region=identity)
         if not _is_box(result):
             others.append((identity, result))
             continue
@@ -489,7 +597,7 @@ def _regions(
         elif max(abs(a - b) for a, b in zip(known.box, region.box, strict=True)) > _SAME_BOX:
             here.fail("the id occurs twice, with other boxes", "Export again, or give one another id.")
         else:
-            known.labels = list(dict.fromkeys([*known.labels, *region.labels]))
+            second |= {identity} if known.join(region.labels, region.control) else set()
         said = _size(here, result)
         if said is not None and size is not None and not same_shape(said, size):
             here.fail(
@@ -501,12 +609,13 @@ def _regions(
         value = result.get("value")
         joined = by_id.get(identity) if identity is not None else None
         if joined is not None and result.get("type") == "labels" and isinstance(value, dict):
-            labels = _Place(place.file, place.task, identity).names(value, "labels")
-            joined.labels = list(dict.fromkeys([*joined.labels, *labels]))
+            labels = replace(place, region=identity).names(value, "labels", predicted)
+            second |= {identity} if joined.join(labels, result.get("from_name")) else set()
         else:
             counts.add("other_results", place.task)
     if turned:
         counts.add("turned_views", place.task)
+    counts.add("labels_of_other_controls", place.task, len(second))
     named = {x.identity for x in found if not x.labels} | {identity for identity, _ in others}
     return found, {x for x in named if x is not None}, size
 
@@ -520,26 +629,26 @@ def _region(place: _Place, identity: Id | None, result: Record, predicted: bool)
         if number is None:
             place.fail(f"the box has no {key!r}", f"Export it again. {_AS_JSON}")
     x, y, w, h = (number for number in numbers if number is not None)
-    labels = [*place.names(value, "rectanglelabels"), *place.names(value, "labels")]
+    labels = [name for key in ("rectanglelabels", "labels") for name in place.names(value, key, predicted)]
     rotation = place.number(value, "rotation") or 0.0
     # The scores of predictions stay with the annotations that were made from them, but say nothing there.
     score = place.number(result, "score") if predicted else None
-    return _Region(identity, (x, y, w, h, rotation), list(dict.fromkeys(labels)), score)
+    return _Region(
+        identity, (x, y, w, h, rotation), list(dict.fromkeys(labels)), score, result.get("from_name")
+    )
 
 
 def _size(place: _Place, result: Record) -> tuple[int, int] | None:
-    sides = [
-        place.take(result, key, (int, float), "a number") for key in ("original_width", "original_height")
-    ]
-    if None in sides:
+    sides = [place.number(result, key) for key in ("original_width", "original_height")]
+    width, height = map(_whole, sides)
+    if width is None or height is None:
         return None
-    whole = [int(x) if isinstance(x, float) and x.is_integer() else x for x in sides]
-    if not all(map(is_side, whole)):
+    if not is_side(width) or not is_side(height):
         place.fail(
             f"original_width and original_height are {_shown(sides[0])} and {_shown(sides[1])}",
             "They are the size of the image in pixels: correct them, or remove both.",
         )
-    return int(whole[0]), int(whole[1])
+    return int(width), int(height)
 
 
 def _relations(
@@ -552,11 +661,11 @@ def _relations(
 ) -> Iterator[Relation]:
     ends = [place.take(result, key, (int, str), "the id of a region") for key in ("from_id", "to_id")]
     direction = place.take(result, "direction", str, "right, left or bi") or "right"
-    labels = place.names(result, "labels")
+    labels = place.names(result, "labels", predicted)
     where = f"the relation from {_shown(ends[0])} to {_shown(ends[1])}"
     if None in ends:
         place.fail(f"{where} lacks 'from_id' or 'to_id'", f"Export it again. {_AS_JSON}")
-    if direction not in ("right", "left", "bi"):
+    if direction not in ("right", "left", "bi", "none"):
         place.fail(f"{where} has the direction {_shown(direction)}", "Write right, left or bi.")
     lost = [end for end in ends if end not in rows]
     if lost:
@@ -570,13 +679,13 @@ def _relations(
         counts.add("relations_of_several_labels", place.task)
     if direction != "right":
         counts.add(f"{direction}_relations", place.task)
-    here = _Place(place.file, place.task, f"{ends[0]} -> {ends[1]}")
+    here = replace(place, region=f"{ends[0]} -> {ends[1]}")
     score = predicate_score = None
     if predicted:
         score = here.number(result, "score")
         meta = here.take(result, "meta", dict, "an object") or {}
         predicate_score = here.number(meta, "predicate_score")
-    pairs = {"right": [ends], "left": [ends[::-1]], "bi": [ends, ends[::-1]]}[direction]
+    pairs = {"left": [ends[::-1]], "bi": [ends, ends[::-1]]}.get(direction, [ends])
     for label in labels:
         for start, end in pairs:
             for subject in rows[start]:
@@ -584,44 +693,60 @@ def _relations(
                     yield Relation(subject, object, label, score, predicate_score)
 
 
-def _image(place: _Place, record: Record, results: Sequence[Record], key: str | None) -> str:
-    """The address of the image of a task."""
+def _image(place: _Place, record: Record, results: Sequence[Record], key: str | None) -> str | None:
+    """The address of the image of a task, which may be empty; None if the task is no task with an image."""
     data = {
         # A list of one image is one image.
         name: value[0] if isinstance(value, list) and len(value) == 1 else value
         for name, value in (place.take(record, "data", dict, "an object") or {}).items()
     }
-    remedy = f"Name the key of the image with image_key (--image-key); the keys are {_shown(list(data))}."
-    lists = [name for name, value in data.items() if isinstance(value, list) and any(map(_is_picture, value))]
-    if key is None and not lists:
-        key = _image_key(data, results)
-        if key is None:
-            found = [name for name, value in data.items() if _is_picture(value)]
-            place.fail(f"'data' has {len(found)} values that look like a picture", remedy)
-    if key is None or isinstance(data.get(key), list):
-        place.fail("the task has several images", "Make a task for each image, and annotate them again.")
-    if not isinstance(data.get(key), str) or not data[key]:
-        place.fail(f"{key!r} of 'data' is {_shown(data.get(key))}, not the address of an image", remedy)
-    address: str = data[key]
+    boxes = [result for result in results if _is_box(result)]
+    if key is None:
+        key = _image_key(data, boxes)
+    named = f"Name the key of the image with image_key (--image-key); the keys are {_shown(list(data))}."
+    if key is None:
+        found = [name for name, value in data.items() if _is_picture(value)]
+        if not found and not boxes:
+            return None
+        place.fail(f"'data' has {len(found)} values that look like a picture", named)
+    address = data.get(key)
+    if isinstance(address, list):
+        several = "the task has several images"
+        place.fail(several, f"Make a task for each image, and annotate them again. {named}")
+    if address is None and key in data:
+        return ""
+    if address is None and not boxes:
+        return None
+    if not isinstance(address, str):
+        place.fail(f"{key!r} of 'data' is {_shown(address)}, not the address of an image", named)
     return address
 
 
-def _image_key(data: Record, results: Sequence[Record]) -> str | None:
-    """The key of the image: the only one, or the one that boxes name, among those that look like pictures."""
-    found = [name for name, value in data.items() if _is_picture(value)]
-    if not found:
-        found = [name for name, value in data.items() if isinstance(value, str) and value]
-    if len(found) == 1:
-        return found[0]
+def _image_key(data: Record, boxes: Sequence[Record]) -> str | None:
+    """The key of the image: that which boxes name, else the only value that looks like a picture."""
     tests: list[Callable[[Record], Any]] = [
         lambda x: str(x.get("source", "")).removeprefix("$"),
         lambda x: x.get("to_name"),
     ]
     for test in tests:
-        named = {name for result in results if _is_box(result) for name in found if name == test(result)}
+        named = [name for name in data if any(test(result) == name for result in boxes)]
         if len(named) == 1:
-            return named.pop()
-    return "image" if "image" in found else None
+            return named[0]
+    lists = [name for name, value in data.items() if isinstance(value, list) and any(map(_is_picture, value))]
+    found = [name for name, value in data.items() if _is_picture(value)]
+    if not found and not lists:
+        found = [name for name, value in data.items() if _may_be_picture(value, boxes)]
+    if len(found) + len(lists) == 1:
+        return (found or lists)[0]
+    return "image" if "image" in [*found, *lists] or ("image" in data and not found) else None
+
+
+def _may_be_picture(value: Any, boxes: Sequence[Record]) -> bool:
+    """Whether a value without the ending of a picture may be the address of one."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    kind = guess_type(value)[0] or ""
+    return bool(boxes) or not (re.search(r"\s", value) or kind.startswith(("audio/", "video/", "text/")))
 
 
 def _is_picture(value: Any) -> bool:

@@ -56,6 +56,8 @@ def write_graphs(
 ) -> None:
     """Writes scene graphs to a file, in one step; missing folders are created.
 
+    label-studio writes a second file beside it, the labelling config with the ending .xml.
+
     Args:
         graphs: one graph or several.
         path: the file.
@@ -64,13 +66,16 @@ def write_graphs(
         about: what some formats say besides the graphs.
 
     Raises:
-        ValueError: there is no such format, it can't hold the graphs, or one of them is no scene graph.
+        ValueError: there is no such format, it can't hold the graphs, one of them is no scene graph, or the
+            second file would replace one of another kind.
         OSError: the file can't be written.
     """
     place = Path(path)
     kind = _named(file_format, place) if file_format else _with_ending(place)[0]
     # A TypedDict is a dict at run time.
     given = [cast("SceneGraph", graphs)] if isinstance(graphs, dict) else graphs
+    if isinstance(kind, CollectionFormat):
+        kind.check_replaced(place)
     found = [checked_graph(x, f"{place}: not written: graph {i}") for i, x in enumerate(given, start=1)]
     kind.write(found, place, about or About())
 

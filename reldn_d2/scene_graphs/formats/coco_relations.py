@@ -8,7 +8,6 @@ counts them. Boxes are rounded to 2^-32 of a pixel, and clipped when they are re
 a pixel.
 """
 
-import json
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,11 +25,10 @@ from reldn_d2.data.datasets.coco_relations import (
 from reldn_d2.structures import Annotations
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.structures.vocabulary import Vocabulary, check_known
-from reldn_d2.utils.inner_paths import names_outside
 
 from ..checking import checked_graph
 from ..graph import SceneGraph, ground_truth_to_dict, vocabulary_of
-from .format import About, CollectionFormat, check_readable, graph_named
+from .format import About, CollectionFormat, check_image_name, check_readable, graph_named
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +39,8 @@ class CocoRelationsFile(CollectionFormat):
     ending = ".json"
     keys = frozenset({"images", "annotations", "categories", "predicates", "relations"})
 
-    def write(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
-        """Writes the data set, see `Format.write`. All classes of a vocabulary are written."""
-        graphs = list(graphs) if isinstance(graphs, Iterator) else graphs
+    def write_all(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
+        """Writes the data set with all classes of a vocabulary, see `CollectionFormat.write_all`."""
         vocabulary = about.vocabulary or vocabulary_of(graphs)
         images = _Images(graphs, path, vocabulary)
         entities, relationships = images.check()
@@ -55,14 +52,6 @@ class CocoRelationsFile(CollectionFormat):
                 "because COCO has no such boxes: use jsonl",
                 path, entities, relationships,
             )  # fmt: skip
-
-    def advice(self, path: Path, image_root: Path) -> str:
-        """How the file becomes a data set."""
-        file, root = (json.dumps(str(x), ensure_ascii=False) for x in (path, image_root))
-        return (
-            f'as a data set: register_coco_relations("NAME", {{}}, {file}, {root})\n'
-            f"in a data file for --data: train: {{annotations: {file}, images: {root}}}"
-        )
 
     def read(self, path: Path) -> Iterator[SceneGraph]:
         """Reads the data set, see `Format.read`. Scores that the file lacks are null."""
@@ -119,11 +108,7 @@ class _Images:
 
     def _dataset_dict(self, graph: SceneGraph) -> DatasetDict:
         image, entities, relationships = graph["image"], graph["entities"], graph["relationships"]
-        if not image["file_name"] or names_outside([image["file_name"]]):
-            raise ValueError(
-                "a data set needs the name of each image, relative to the folder of images, with '/' and "
-                "without '..': write such a file_name into the graph, or use jsonl"
-            )
+        check_image_name(image["file_name"])
         boxes = np.array([entity["box"] for entity in entities], dtype=np.float64).reshape(-1, 4)
         kept = ~boxes_without_area(boxes, image["width"], image["height"])
         number = np.cumsum(kept) - 1

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar
 from xml.etree import ElementTree
 
 from reldn_d2.structures.vocabulary import Vocabulary
+from reldn_d2.utils.inner_paths import names_outside
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.system_errors import explained, is_of_the_system
 
@@ -26,7 +27,7 @@ class About:
         vocabulary: all classes and predicates, in the order of their numbers; None: those that occur in the
             graphs, sorted.
         model: name of the model that made the graphs; empty if people made them.
-        image_prefix: what stands before an image's name in its address for an annotation tool.
+        image_prefix: what stands before an image's name in its address; only label-studio writes addresses.
     """
 
     vocabulary: Vocabulary | None = None
@@ -65,8 +66,8 @@ class Format(ABC):
         """Writes graphs to a file, in one step.
 
         Args:
-            graphs: the graphs; they may be gone through several times.
-            path: the file.
+            graphs: the graphs.
+            path: the file. Some formats write others beside it, see `CollectionFormat.more_endings`.
             about: what else the file says.
 
         Raises:
@@ -159,14 +160,31 @@ class CollectionFormat(Format):
 
     more_endings: ClassVar[tuple[str, ...]] = ()
 
-    def advice(self, path: Path, image_root: Path) -> str:
-        """What to do with a file that was written, in lines for the screen; empty if nothing is special.
+    def check(self, about: About) -> None:
+        """Checks that the format can hold what the file says besides the graphs.
+
+        Raises:
+            ValueError: it can't. The message says why, and what to do.
+        """
+
+    def check_replaced(self, path: Path) -> None:
+        """Checks that what is written beside a file replaces no file of another kind.
 
         Args:
             path: the file.
-            image_root: folder that the names of its images are relative to.
+
+        Raises:
+            ValueError: it would.
+            OSError: the file beside it can't be read.
         """
-        return ""
+
+    def write(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
+        """Writes the graphs, see `Format.write`."""
+        self.write_all(list(graphs) if isinstance(graphs, Iterator) else graphs, path, about)
+
+    @abstractmethod
+    def write_all(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
+        """Writes graphs that can be gone through several times. For the rest see `Format.write`."""
 
 
 def import_extra(module: str, extra: str, purpose: str) -> Any:
@@ -249,6 +267,19 @@ def damage_named(source: str, name: str) -> Iterator[None]:
         raise ValueError(
             f"{source} is no {name} that can be read ({said}): it may be damaged or cut off; write it again"
         ) from error
+
+
+def check_image_name(name: str) -> None:
+    """Checks that a name of an image is one below a folder of images.
+
+    Raises:
+        ValueError: it is empty, or leads out of the folder.
+    """
+    if not name or names_outside([name]):
+        raise ValueError(
+            "this format needs the name of each image, relative to the folder of images, with '/' and "
+            "without '..': write such a file_name into the graph, or use jsonl"
+        )
 
 
 def graph_named(path: Path, encode: Callable[[SceneGraph], Content], graph: SceneGraph) -> Content:

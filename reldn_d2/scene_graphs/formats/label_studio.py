@@ -20,14 +20,15 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-from reldn_d2.data.datasets.label_studio_export import Entity, Task, address_paths, read_export
+from reldn_d2.data.datasets.label_studio_export import FARTHEST, Entity, Task, address_paths, read_export
 from reldn_d2.structures.vocabulary import Vocabulary, check_known
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.json_files import is_side
+from reldn_d2.utils.system_errors import explained
 
 from ..checking import checked_graph
 from ..graph import ImageRecord, SceneGraph, build_scene_graph, vocabulary_of
-from .format import About, CollectionFormat, graph_named
+from .format import About, CollectionFormat, check_image_name, graph_named
 
 # Names of the tags of the labelling config, which regions name again.
 _IMAGE, _LABELS = "image", "label"
@@ -40,8 +41,29 @@ class LabelStudio(CollectionFormat):
     ending = ".json"
     more_endings = (".xml",)
 
-    def write(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
-        """Writes the tasks and beside them the labelling config, see `Format.write`."""
+    def check(self, about: About) -> None:
+        """Checks that the labelling config can hold the names, see `CollectionFormat.check`."""
+        if about.vocabulary is not None:
+            labelling_config(about.vocabulary)
+
+    def check_replaced(self, path: Path) -> None:
+        """Checks that only a labelling config is replaced, see `CollectionFormat.check_replaced`."""
+        config = path.with_suffix(".xml")
+        try:
+            with config.open("rb") as file:
+                start = file.read(1000)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise explained(error, config) from error
+        if not start.lstrip().startswith(b"<View"):
+            raise ValueError(
+                f"{path}: not written: the labelling config would replace {config}, which is no labelling "
+                "config: choose another name"
+            )
+
+    def write_all(self, graphs: Iterable[SceneGraph], path: Path, about: About) -> None:
+        """Writes the tasks, and the labelling config with the ending .xml, see `Format.write`."""
         vocabulary = about.vocabulary or vocabulary_of(graph_named(path, _storable, x) for x in graphs)
         config = labelling_config(vocabulary)
         with atomic_write(path) as file:
@@ -51,23 +73,26 @@ class LabelStudio(CollectionFormat):
                 file.write(between + json.dumps(task, allow_nan=False).encode())
                 between = b",\n"
             file.write(b"\n]\n" if between == b",\n" else b"[]\n")
-        with atomic_write(path.with_suffix(".xml")) as file:
-            file.write(config.encode())
-
-    def advice(self, path: Path, image_root: Path) -> str:
-        """How the file gets into Label Studio."""
-        return (
-            f"in Label Studio: a project with the labelling config {path.with_suffix('.xml')}, then import "
-            f"{path}\nits pictures: LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={image_root.parent}, and a "
-            f"storage of local files at {image_root}"
-        )
+            # The tasks get their name last: if the config can't be written, both files stay as they were.
+            with atomic_write(path.with_suffix(".xml")) as config_file:
+                config_file.write(config.encode())
 
     def read(self, path: Path) -> Iterator[SceneGraph]:
-        """Reads tasks or an export, see `Format.read`."""
-        tasks, _ = read_export(path, with_predictions=True)
-        for task in tasks:
-            source = f"{path}, task {task.identity!r}"
-            yield checked_graph(_graph(task, source), source)
+        """Reads tasks or an export, see `Format.read`. The log counts what was changed or left out."""
+        tasks, counts = read_export(path, with_predictions=True)
+        images = [(task, image) for task in tasks if (image := _image(task)) is not None]
+        without = [task for task in tasks if _image(task) is None]
+        if without and not images:
+            raise ValueError(
+                f"{path}, task {without[0].identity!r}: the file does not say the size of the image, as no "
+                "box has original_width and original_height. Read it with load_label_studio, which looks at "
+                "the pictures"
+            )
+        for task in without:
+            counts.add("tasks_without_size", task.identity)
+        counts.log(str(path), len(images))
+        for task, image in images:
+            yield checked_graph(_graph(task, image), f"{path}, task {task.identity!r}")
 
 
 def labelling_config(vocabulary: Vocabulary) -> str:
@@ -119,6 +144,7 @@ def _storable(graph: SceneGraph) -> SceneGraph:
 
 def _task(graph: SceneGraph, vocabulary: Vocabulary, about: About) -> dict[str, Any]:
     image, entities, relationships = graph["image"], graph["entities"], graph["relationships"]
+    check_image_name(image["file_name"])
     check_known([entity["class"] for entity in entities], vocabulary.thing_classes, "class")
     check_known([x["predicate"] for x in relationships], vocabulary.predicate_classes, "predicate")
     size = {"original_width": image["width"], "original_height": image["height"], "image_rotation": 0}
@@ -126,6 +152,11 @@ def _task(graph: SceneGraph, vocabulary: Vocabulary, about: About) -> dict[str, 
     for entity in entities:
         x0, y0, x1, y1 = entity["box"]
         per_x, per_y = 100 / image["width"], 100 / image["height"]
+        if max(abs(x0 * per_x), abs(x1 * per_x), abs(y0 * per_y), abs(y1 * per_y)) > FARTHEST / 2:
+            raise ValueError(
+                f"entities[{entity['id']}] has the box {entity['box']}, far away from its image: correct it, "
+                "or use jsonl"
+            )
         regions.append(
             {
                 "id": f"entity-{entity['id']}",
@@ -175,8 +206,7 @@ def _given(**values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _graph(task: Task, source: str) -> SceneGraph:
-    image = _image(task, source)
+def _graph(task: Task, image: ImageRecord) -> SceneGraph:
     # Regions that we wrote come first and in our order, whatever the editor did to it.
     order = sorted(range(len(task.entities)), key=lambda i: _rank(task.entities[i]))
     number = {old: new for new, old in enumerate(order)}
@@ -201,14 +231,12 @@ def _rank(entity: Entity) -> tuple[bool, int]:
     return (False, int(ours[1])) if ours else (True, 0)
 
 
-def _image(task: Task, source: str) -> ImageRecord:
+def _image(task: Task) -> ImageRecord | None:
+    """The image of a task; None if the file does not say its size."""
     name, width, height = (task.meta.get(key) for key in ("file_name", "width", "height"))
     if not isinstance(name, str):
-        name = address_paths(task.image)[0].rpartition("/")[2]
+        name = next(iter(address_paths(task.image)), "").rpartition("/")[2]
     size = (int(width), int(height)) if width and height and is_side(width) and is_side(height) else task.size
     if size is None:
-        raise ValueError(
-            f"{source}: the file does not say the size of the image, as no box has original_width and "
-            "original_height. Read it with load_label_studio, which looks at the pictures"
-        )
+        return None
     return {"file_name": name, "width": size[0], "height": size[1]}

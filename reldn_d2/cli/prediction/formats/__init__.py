@@ -6,7 +6,7 @@ from typing import Any
 from reldn_d2.scene_graphs import FORMATS
 from reldn_d2.scene_graphs.formats import CollectionFormat, GraphFormat, GrowingFormat
 
-from .collection import Collection
+from .collection import Collection, KeptGraphs
 from .drawings import Drawings
 from .graph_files import GraphFiles
 from .growing_file import GrowingFile
@@ -49,7 +49,7 @@ def make_writer(name: str, folder: Path) -> Writer[Any]:
 
 
 def make_writers(names: list[str], folder: Path) -> dict[str, Writer[Any]]:
-    """The writers of some formats, by name, in the order of `format_names`.
+    """The writers of some formats, by name, in the order of `format_names`; the last may be `KeptGraphs`.
 
     Args:
         names: names of formats.
@@ -65,4 +65,6 @@ def make_writers(names: list[str], folder: Path) -> dict[str, Writer[Any]]:
     writers = {name: make_writer(name, folder) for name in known if name in names}
     for name in writers.keys() & FORMATS.keys():
         FORMATS[name].check_installed()
+    if any(isinstance(writer, Collection) for writer in writers.values()):
+        writers["kept graphs"] = KeptGraphs(folder)
     return writers

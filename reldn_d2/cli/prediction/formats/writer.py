@@ -41,7 +41,7 @@ class Collected:
     Attributes:
         path: the file.
         image_root: folder that the names of images in it are relative to.
-        left_out: absolute path of an image that is not in it -> why: the end of a sentence.
+        left_out: absolute path of an image that is not in it -> why.
         advice: what to do with it, in lines for the screen; may be empty.
     """
 
