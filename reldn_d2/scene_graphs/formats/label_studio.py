@@ -24,6 +24,7 @@ from reldn_d2.data.datasets.label_studio_export import FARTHEST, Entity, Task, a
 from reldn_d2.structures.vocabulary import Vocabulary, check_known
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.json_files import is_side
+from reldn_d2.utils.plain_text import not_in_xml
 from reldn_d2.utils.system_errors import explained
 
 from ..checking import checked_graph
@@ -127,8 +128,8 @@ def labelling_config(vocabulary: Vocabulary) -> str:
 
 
 def _attribute(name: str) -> str:
-    # The characters that XML 1.0 has, but for line ends, which are spaces in an attribute.
-    if re.search("[^ -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", name):
+    # Line ends and tabs are spaces in an attribute.
+    if not_in_xml(name) or "\t" in name or "\n" in name:
         raise ValueError(
             f"the name {name!r} holds a character that the labelling config can't hold: rename it, "
             "or use json"
