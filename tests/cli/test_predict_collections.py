@@ -261,7 +261,7 @@ def test_corrections_are_never_replaced(
         message = line_of_refusal(capsys, *predict.words(*words, *more))
         assert message == (
             f"{file} has been changed since this command wrote it, and would be written again: move it to "
-            "another folder, or run without --resume and with --overwrite, which deletes it"
+            "another folder, or run with --overwrite (and without --resume), which deletes it"
         )
         assert file.read_text() == "corrected by a person"
     file.rename(tmp_path / "mine")

@@ -234,6 +234,23 @@ def test_ctrl_c_in_the_middle_of_an_image(
     assert others(predict.files()) == others(whole) and rows(predict.files()) == rows(whole)
 
 
+def test_ctrl_c_waits_until_an_image_is_written(
+    predict: PredictCommand, whole: dict[str, bytes], tmp_path: Path, capsys: Captured
+) -> None:
+    """What is pressed in the middle of the second image's files counts after them."""
+
+    def press(count: int) -> None:
+        if count == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        watch(monkeypatch, [(TripletParts, "write")], press)
+        assert predict("--input", tmp_path / "in", *ALL) == 130
+    assert "interrupted: 2 of 6 images are done" in capsys.readouterr().err
+    assert predict("--input", tmp_path / "in", *ALL, "--resume") == 1
+    assert others(predict.files()) == others(whole) and rows(predict.files()) == rows(whole)
+
+
 def on_a_small_disk(limit: int, predict: PredictCommand, *words: object) -> int:
     """Runs the command where a file may have so many bytes."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

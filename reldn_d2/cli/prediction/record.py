@@ -29,6 +29,7 @@ from typing import IO, Any
 
 from reldn_d2.evaluation.io.shards import differences
 from reldn_d2.scene_graphs import About
+from reldn_d2.utils.interrupts import delayed_interrupt
 from reldn_d2.utils.io import atomic_write, file_digest
 from reldn_d2.utils.plain_text import to_csv
 from reldn_d2.utils.system_errors import explained
@@ -217,11 +218,12 @@ class Record:
             # Only what may really have been written is ever deleted or replaced.
             self._append({"names": [finished.name]}, to_disk=True)
             self._journal.names.add(finished.name)
-        self._torn = True
-        for writer, content in zip(self._writers.values(), contents, strict=True):
-            writer.write(result, content)
-        self._waiting.append(finished)
-        self._torn = False
+        with delayed_interrupt():
+            self._torn = True
+            for writer, content in zip(self._writers.values(), contents, strict=True):
+                writer.write(result, content)
+            self._waiting.append(finished)
+            self._torn = False
         now = time.monotonic()
         period = max(writer.period for writer in self._writers.values())
         if now - self._last_commit >= period or any(writer.full for writer in self._writers.values()):
@@ -250,12 +252,13 @@ class Record:
         Raises:
             OSError: they can't be written.
         """
-        positions = {name: writer.commit() for name, writer in self._writers.items()}
-        for image in self._waiting:
-            self._append(asdict(image))
-        self._append({"positions": positions}, to_disk=True)
-        self.finished |= {image.image: image for image in self._waiting}
-        self._waiting, self._last_commit = [], time.monotonic()
+        with delayed_interrupt():
+            positions = {name: writer.commit() for name, writer in self._writers.items()}
+            for image in self._waiting:
+                self._append(asdict(image))
+            self._append({"positions": positions}, to_disk=True)
+            self.finished |= {image.image: image for image in self._waiting}
+            self._waiting, self._last_commit = [], time.monotonic()
 
     @property
     def at_end(self) -> list[str]:
@@ -420,7 +423,7 @@ class Record:
             if known and path.is_file() and file_digest(path) != known:
                 raise ValueError(
                     f"{path} has been changed since this command wrote it, and would be written again: move "
-                    "it to another folder, or run without --resume and with --overwrite, which deletes it"
+                    "it to another folder, or run with --overwrite (and without --resume), which deletes it"
                 )
 
     def _check_replaced(self, names: list[str], there: set[str]) -> None:

@@ -85,7 +85,7 @@ class Collection(Writer[None]):
 def _as_data_set(path: Path, image_root: Path) -> str:
     file, root = (json.dumps(str(x), ensure_ascii=False) for x in (path, image_root))
     return (
-        f'as a data set: register_coco_relations("NAME", {{}}, {file}, {root})\n'
+        f'as a data set: reldn_d2.data.register_coco_relations("NAME", {{}}, {file}, {root})\n'
         f"in a data file for --data: train: {{annotations: {file}, images: {root}}}"
     )
 
