@@ -160,3 +160,85 @@ def test_dot_by_hand(line: str, predicates: list[str], tmp_path: Path) -> None:
 def test_what_dot_says_otherwise_is_named(line: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"a\.dot:? {message}"):
         read_by_hand(line, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["graphml", "gexf"])
+def test_edges_of_a_pair_with_the_same_id_stay(name: str, tmp_path: Path) -> None:
+    graph = example_graph()
+    graph["relationships"] = [{**graph["relationships"][0], "predicate": x} for x in ("holds", "looks at")]
+    path = tmp_path / f"a{FORMATS[name].ending}"
+    write_graphs(graph, path)
+    text = re.sub('<edge (.*?)id="1"', r'<edge \1id="0"', path.read_text())
+    path.write_text(text.replace('value="1"', 'value="0"'))
+    assert [edge["predicate"] for edge in read_graphs(path)[0]["relationships"]] == ["holds", "looks at"]
+
+
+def xml_graph(name: str, *, graph: str = "", edge: str = "", score: str = "") -> str:
+    """A small file with one edge; the box of node 1 and the size of the image are declared defaults."""
+    if name == "gexf":
+        image = "{&quot;file_name&quot;: &quot;a.jpg&quot;, &quot;width&quot;: 9, &quot;height&quot;: 8}"
+        columns = "".join(
+            f'<attribute id="{key}" title="{key}" type="long"><default>{value}</default></attribute>'
+            for key, value in zip(("x0", "y0", "x1", "y1"), "1234", strict=True)
+        )
+        box = '<attvalues><attvalue for="x0" value="0.5"/></attvalues>'
+        return (
+            f'<gexf xmlns="http://gexf.net/1.3" version="1.3"><graph name="{image}" {graph}>'
+            f'<attributes class="node">{columns}</attributes>'
+            '<attributes class="edge"><attribute id="p" title="predicate" type="string"><default>on</default>'
+            '</attribute><attribute id="s" title="score" type="double"/></attributes>'
+            f'<nodes><node id="0" label="cup">{box}</node><node id="1" label="dog"/></nodes><edges>'
+            f'<edge id="e" source="0" target="1" {edge}>{score}</edge></edges></graph></gexf>'
+        )
+    columns = "".join(
+        f'<key id="{key}" for="node" attr.name="{key}" attr.type="double"><default>{value}</default></key>'
+        for key, value in zip(("x0", "y0", "x1", "y1"), "1234", strict=True)
+    )
+    return (
+        f'<graphml xmlns="http://graphml.graphdrawing.org/xmlns">{columns}'
+        '<key id="l" for="node" attr.name="label" attr.type="string"/>'
+        '<key id="f" for="graph" attr.name="file_name" attr.type="string"><default>a.jpg</default></key>'
+        '<key id="w" for="graph" attr.name="width" attr.type="int"><default>9</default></key>'
+        '<key id="h" for="all" attr.name="height" attr.type="int"><default>8</default></key>'
+        '<key id="p" for="edge" attr.name="predicate" attr.type="string"><default>on</default></key>'
+        f'<key id="s" for="edge" attr.name="score" attr.type="double"/><graph {graph}>'
+        '<node id="0"><data key="x0">0.5</data><data key="l">cup</data></node>'
+        f'<node id="1"><data key="l">dog</data></node><edge source="0" target="1" {edge}>{score}</edge>'
+        "</graph></graphml>"
+    )
+
+
+DIRECTED = {"graphml": 'edgedefault="directed"', "gexf": 'defaultedgetype="directed"'}
+EDGE_DIRECTED = {"graphml": 'directed="true"', "gexf": 'type="directed"'}
+EDGE_UNDIRECTED = {"graphml": 'directed="false"', "gexf": 'type="undirected"'}
+NAN = {
+    "graphml": '<data key="s">NaN</data>',
+    "gexf": '<attvalues><attvalue for="s" value="NaN"/></attvalues>',
+}
+
+
+@pytest.mark.parametrize("name", ["graphml", "gexf"])
+@pytest.mark.parametrize("case", ["graph", "edge", "NaN", "no namespace"])
+def test_xml_with_defaults(name: str, case: str, tmp_path: Path) -> None:
+    """Declared defaults count, edges may say that they are directed, and NaN is a score that is missing."""
+    text = xml_graph(
+        name,
+        graph="" if case == "edge" else DIRECTED[name],
+        edge=EDGE_DIRECTED[name] if case == "edge" else "",
+        score=NAN[name] if case == "NaN" else "",
+    )
+    path = tmp_path / f"a{FORMATS[name].ending}"
+    path.write_text(re.sub(' xmlns=".*?"', "", text, count=1) if case == "no namespace" else text)
+    (found,) = read_graphs(path)
+    assert found["image"] == {"file_name": "a.jpg", "width": 9, "height": 8}
+    assert [entity["box"] for entity in found["entities"]] == [[0.5, 2, 3, 4], [1, 2, 3, 4]]
+    assert found["relationships"] == [{"subject": 0, "object": 1, "predicate": "on", "score": None}]
+
+
+@pytest.mark.parametrize("name", ["graphml", "gexf"])
+def test_undirected_edges_are_named(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{FORMATS[name].ending}"
+    for text in (xml_graph(name), xml_graph(name, graph=DIRECTED[name], edge=EDGE_UNDIRECTED[name])):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=rf"a\{path.suffix}: edge '0' -> '1' is undirected"):
+            read_graphs(path)
