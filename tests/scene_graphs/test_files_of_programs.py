@@ -129,7 +129,7 @@ def read_by_hand(line: str, folder: Path) -> Any:
     [
         (r'a:n -> "b":s [label="next\lto\l"];', ["next\nto"]),
         (r'a -> b [label="on\n"]; b -> a [label="a\\l"];', ["on\n", r"a\l"]),
-        ("a -> b -> a [label=on];", ["on", "on"]),
+        ("a -> b -> a [label=on, dir=forward];", ["on", "on"]),
         ('a [score=0.5]; a [label="cup"]; node [label="\\N"]; a -> b [label="on"];', ["on"]),
     ],
     ids=["ports and line ends", "our line ends", "chain", "statements"],
@@ -151,10 +151,14 @@ def test_dot_by_hand(line: str, predicates: list[str], tmp_path: Path) -> None:
         ("subgraph cluster_0 { c [label=x]; }", "has subgraphs, which are not read"),
         ("a -> {b a} [label=on];", "has an edge to or from a group of nodes"),
         ("a -> b [label=on, score=high];", "edge 'a' -> 'b' has the score high: write a number"),
-        ("a -> c [label=on];", "node 'c' has no attribute 'name', only none"),
+        ("a -> c [label=on];", "node 'c' has no label: write"),
+        ("a -> b;", "edge 'a' -> 'b' has no label: write"),
+        ("a -> b [label=on, dir=back];", "edge 'a' -> 'b' has a dir, .*: write the edge from subject"),
+        ('a -> b [label=on, dir="both"];', "edge 'a' -> 'b' has a dir"),
     ],
     ids=[
         *("contradiction", "html", "escape", "nodes", "edges", "subgraph", "group", "number", "unknown node"),
+        *("no predicate", "arrow back", "two arrows"),
     ],
 )
 def test_what_dot_says_otherwise_is_named(line: str, message: str, tmp_path: Path) -> None:
