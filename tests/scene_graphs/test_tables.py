@@ -194,6 +194,10 @@ def test_a_table_of_pandas_as_parquet(table: pd.DataFrame, tmp_path: Path) -> No
     typed.assign(subject=None).to_parquet(tmp_path / "c.parquet")
     with pytest.raises(ValueError, match=r"c\.parquet, row 1 of c\.parquet: subject is missing"):
         read_graphs(tmp_path / "c.parquet")
+    for column, values in (("object_id", True), ("image", b"a.jpg"), ("subject", pd.Timestamp(0))):
+        typed.assign(**{column: values}).to_parquet(tmp_path / "e.parquet")
+        with pytest.raises(ValueError, match=rf"e\.parquet: the column {column} has the type"):
+            read_graphs(tmp_path / "e.parquet")
     typed.drop(columns="score").to_parquet(tmp_path / "d.parquet")
     with pytest.raises(ValueError, match=r"d\.parquet has no column score"):
         read_graphs(tmp_path / "d.parquet")
@@ -209,6 +213,9 @@ def test_a_folder_of_parts_is_one_table(tmp_path: Path) -> None:
         writer.write([])
     assert [graph["image"]["file_name"] for graph in read_graphs(folder)] == ["a.jpg", "b.jpg"]
     assert len(pd.read_parquet(folder)) == 2 * len(example_graph()["relationships"])
+    pd.read_parquet(folder).to_parquet(tmp_path / "partitioned", partition_cols=["image_width"])
+    with pytest.raises(ValueError, match=r"partitioned has files in folders below it, as image_width=64/"):
+        read_graphs(tmp_path / "partitioned", file_format="parquet")
     (tmp_path / "empty.parquet").mkdir()
     with pytest.raises(ValueError, match=r"empty\.parquet is a folder without a file"):
         read_graphs(tmp_path / "empty.parquet")
