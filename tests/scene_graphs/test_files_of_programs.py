@@ -37,6 +37,23 @@ def test_graphml_with_floats_labels_and_other_names(tmp_path: Path) -> None:
     assert read_graphs(tmp_path / "b.graphml") == [example_graph()]
 
 
+def test_null_and_other_names_beside_labels(tmp_path: Path) -> None:
+    """A predicate that is null is missing, and Gephi calls the label of an edge "Edge Label" in GraphML."""
+    write_graphs(example_graph(), tmp_path / "a.cyjs")
+    content = json.loads((tmp_path / "a.cyjs").read_text())
+    for edge in content["elements"]["edges"]:
+        edge["data"]["predicate"] = None
+    (tmp_path / "a.cyjs").write_text(json.dumps(content))
+    write_graphs(example_graph(), tmp_path / "a.graphml")
+    text = (tmp_path / "a.graphml").read_text().replace('attr.name="predicate"', 'attr.name="Edge Label"')
+    text = re.sub(
+        r'<key id="(\w+)" for="edge" attr.name="label"', r'<key id="\1" for="edge" attr.name="x"', text
+    )
+    assert 'for="edge" attr.name="x"' in text
+    (tmp_path / "a.graphml").write_text(text)
+    assert read_graphs(tmp_path / "a.cyjs") == read_graphs(tmp_path / "a.graphml") == [example_graph()]
+
+
 DOT = r"""digraph {
 	graph [bb="0,0,54,36",
 		file_name="a b.jpg",
@@ -96,6 +113,11 @@ def test_cytoscape_with_one_list_of_elements(tmp_path: Path) -> None:
     content["elements"] = [*content["elements"]["edges"], *content["elements"]["nodes"]]
     (tmp_path / "a.cyjs").write_text(json.dumps(content))
     assert read_graphs(tmp_path / "a.cyjs") == [example_graph()]
+    (tmp_path / "b.cyjs").write_text(json.dumps(content["elements"]))
+    with pytest.raises(
+        ValueError, match=r"b\.cyjs is a list of elements, .*: write an object with this list"
+    ):
+        read_graphs(tmp_path / "b.cyjs")
     del content["data"]
     (tmp_path / "a.cyjs").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"a\.cyjs has no attribute 'file_name', only none: add it"):
