@@ -57,7 +57,8 @@ def from_networkx(graph: networkx.DiGraph, source: str = "the networkx graph") -
 
     Nodes that are called 0 to n - 1 (as numbers or texts) keep their number; others are numbered in the order
     of the graph. Relationships are sorted by "rank" if all edges have it. A missing "score" is null. What
-    lacks "name" or "predicate" is called by its "label". Other attributes are left out.
+    lacks "name" or "predicate" is called by its "label" or "Edge Label". Other attributes are left
+    out.
 
     Args:
         graph: a DiGraph or MultiDiGraph.
@@ -170,7 +171,11 @@ def _known(**values: float | None) -> dict[str, float]:
 
 
 def _name(values: Mapping[str, Any], key: str, place: str) -> Any:
-    return values["label"] if key not in values and "label" in values else _taken(values, key, place)
+    # Gephi calls the label of an edge so in GraphML.
+    for name in (key, "label", "Edge Label"):
+        if values.get(name) is not None:
+            return values[name]
+    return _taken(values, key, place)
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -68,7 +68,10 @@ def open_csv(path: str | os.PathLike[str]) -> Iterator["Reader"]:
 def csv_rows(
     path: str | os.PathLike[str], columns: Sequence[str], other_names: Mapping[str, str]
 ) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Yields the line number and the wanted fields of every line below the header. Skips blank lines.
+    """Yields the line number and the wanted fields of every line below the header.
+
+    Skips lines without a text: blank ones, and lines of commas, as spreadsheets write them. Columns without a
+    name are left out.
 
     Args:
         path: file in UTF-8.
@@ -89,14 +92,17 @@ def csv_rows(
                 f"{path}: line 1 has no column {missing[0]}; it must name the columns {','.join(columns)}, "
                 "in any order"
             )
-        if len(set(header)) < len(header):
+        given = [name for name in header if name]
+        if len(set(given)) < len(given):
             raise ValueError(f"{path}: line 1 names a column twice: {','.join(header)}; remove one of them")
         pick = itemgetter(*map(header.index, columns))
         image = header.index(columns[0])
         for row in reader:
+            if not any(row):
+                continue
             if len(row) == len(header):
                 yield reader.line_num, pick(row)
-            elif row:
+            else:
                 name = row[image] if image < len(row) else "unknown"
                 raise ValueError(
                     f"{path}: line {reader.line_num}, image {name}: {len(row)} fields, but the header has "

@@ -64,14 +64,15 @@ WRONG: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str]] = {
         r"line 1 has no column image_width \('image_widht' is similar\)",
     ),
     "no number": (changed("score", "high"), r"line 3: score is 'high': give a number"),
-    "NaN": (changed("object_y1", "nan"), r"line 3: object_y1 is nan: give a number"),
+    "NaN": (changed("object_y1", "nan"), r"line 3: object_y1 is missing: give a number"),
     "infinite": (changed("object_y1", "inf"), r"line 3: object_y1 is inf"),
     "no corner": (changed("object_y1", ""), r"line 3: object_y1 is missing"),
     "no id": (changed("object_id", ""), r"line 3: object_id is missing"),
     "id": (changed("object_id", "1.5"), r"line 3: object_id is '1\.5': give an integer"),
     "negative id": (changed("object_id", "-1"), r"line 3: object_id is -1"),
     "score": (changed("subject_score", "97"), r"line 3: subject_score is 97\.0: give a number from 0 to 1"),
-    "score NaN": (changed("predicate_score", "NaN"), r"line 3: predicate_score is nan"),
+    "id NA": (changed("object_id", "NA"), r"line 3: object_id is missing"),
+    "negative id as a float": (changed("object_id", "-1.0"), r"line 3: object_id is -1"),
     "width": (changed("image_width", "0"), r"line 3: image_width is 0"),
     "other width": (
         changed("image_width", "65"),
@@ -96,6 +97,28 @@ def test_what_is_wrong_is_named(case: str, table: pd.DataFrame, tmp_path: Path) 
     change(table).to_csv(tmp_path / "wrong.csv", index=False)
     with pytest.raises(ValueError, match=rf"wrong\.csv, {message}"):
         read_graphs(tmp_path / "wrong.csv")
+
+
+@pytest.mark.parametrize("missing", ["NaN", "NA", "None", "<NA>", "null"])
+def test_floats_and_missing_scores_of_pandas(missing: str, table: pd.DataFrame, tmp_path: Path) -> None:
+    whole = [name for name, kind in COLUMNS.items() if kind is int]
+    scores = [name for name in COLUMNS if name.endswith("score")]
+    table = table.assign(**{name: table[name] + ".0" for name in whole}, **dict.fromkeys(scores, missing))
+    table.to_csv(tmp_path / "b.csv", index=False)
+    (found,) = read_graphs(tmp_path / "b.csv")
+    wanted = related_only(example_graph())
+    assert [entity["box"] for entity in found["entities"]] == [x["box"] for x in wanted["entities"]]
+    records = [*found["entities"], *found["relationships"]]
+    assert len(records) == len(wanted["entities"]) + len(wanted["relationships"])
+    assert all(record["score"] is None and "predicate_score" not in record for record in records)
+
+
+def test_empty_columns_and_rows_of_a_spreadsheet(tmp_path: Path) -> None:
+    write_graphs(example_graph(), tmp_path / "a.csv")
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    text = "".join(f"{line},,\n" for line in [*lines, "," * (len(COLUMNS) - 1), ""])
+    (tmp_path / "a.csv").write_text(text)
+    assert read_graphs(tmp_path / "a.csv") == [related_only(example_graph())]
 
 
 def test_a_column_that_occurs_twice_and_a_short_line(tmp_path: Path) -> None:
@@ -171,6 +194,10 @@ def test_a_table_of_pandas_as_parquet(table: pd.DataFrame, tmp_path: Path) -> No
     typed.assign(subject=None).to_parquet(tmp_path / "c.parquet")
     with pytest.raises(ValueError, match=r"c\.parquet, row 1 of c\.parquet: subject is missing"):
         read_graphs(tmp_path / "c.parquet")
+    for column, values in (("object_id", True), ("image", b"a.jpg"), ("subject", pd.Timestamp(0))):
+        typed.assign(**{column: values}).to_parquet(tmp_path / "e.parquet")
+        with pytest.raises(ValueError, match=rf"e\.parquet: the column {column} has the type"):
+            read_graphs(tmp_path / "e.parquet")
     typed.drop(columns="score").to_parquet(tmp_path / "d.parquet")
     with pytest.raises(ValueError, match=r"d\.parquet has no column score"):
         read_graphs(tmp_path / "d.parquet")
@@ -186,6 +213,9 @@ def test_a_folder_of_parts_is_one_table(tmp_path: Path) -> None:
         writer.write([])
     assert [graph["image"]["file_name"] for graph in read_graphs(folder)] == ["a.jpg", "b.jpg"]
     assert len(pd.read_parquet(folder)) == 2 * len(example_graph()["relationships"])
+    pd.read_parquet(folder).to_parquet(tmp_path / "partitioned", partition_cols=["image_width"])
+    with pytest.raises(ValueError, match=r"partitioned has files in folders below it, as image_width=64/"):
+        read_graphs(tmp_path / "partitioned", file_format="parquet")
     (tmp_path / "empty.parquet").mkdir()
     with pytest.raises(ValueError, match=r"empty\.parquet is a folder without a file"):
         read_graphs(tmp_path / "empty.parquet")

@@ -4,6 +4,7 @@ The table holds relationships only: entities without one, and images without one
 """
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
@@ -16,6 +17,11 @@ from reldn_d2.utils.system_errors import explained
 from ..graph import SceneGraph
 from ..triplets import COLUMNS, check_header, checked_for_rows, graphs_of, rows_of
 from .format import About, GrowingFormat
+
+# What other programs write for a number that is missing.
+_MISSING = ("", "nan", "na", "n/a", "<na>", "none", "null")
+# An integer as pandas writes it from a column that lacks a number somewhere.
+_WHOLE = re.compile(r"(-?[0-9]+)\.0*")
 
 
 class CsvFile(GrowingFormat):
@@ -72,9 +78,12 @@ def _value(name: str, text: str, place: str) -> Any:
     kind = COLUMNS[name]
     if kind is str:
         return from_csv(text)
+    if text.lower() in _MISSING:
+        return None
+    whole = _WHOLE.fullmatch(text) if kind is int else None
     try:
         # Python takes 1_0 for ten.
-        return None if text == "" else kind(text.replace("_", "?"))
+        return kind(whole[1] if whole else text.replace("_", "?"))
     except ValueError as error:
         wanted = "an integer" if kind is int else "a number"
         raise ValueError(f"{place}: {name} is {text!r:.80}: give {wanted}") from error

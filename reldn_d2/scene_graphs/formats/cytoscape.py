@@ -32,6 +32,11 @@ class Cytoscape(GraphFormat):
     def decode(self, content: bytes, source: str) -> SceneGraph:
         """The graph, checked. Data of other programs are left out."""
         data = parse_json(content, source, unique_keys=True)
+        if isinstance(data, list):
+            raise ValueError(
+                f"{source} is a list of elements, which has no place for the image: write an object with "
+                'this list as "elements", and file_name, width and height of the image as "data"'
+            )
         with damage_named(source, "Cytoscape JSON"):
             nodes, edges = _elements(data["elements"])
             ids = [str(node["data"]["id"]) for node in nodes]

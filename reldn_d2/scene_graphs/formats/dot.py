@@ -28,7 +28,7 @@ _OF_OBJECT = (r"\N", r"\G", r"\E", r"\T", r"\H", r"\L")
 _OF_GRAPH: dict[str, type] = {"file_name": str, "version": int, "width": int, "height": int}
 _OF_NODE: dict[str, type] = {"label": str, **dict.fromkeys(("score", "x0", "y0", "x1", "y1"), float)}
 _OF_EDGE: dict[str, type] = {
-    "label": str,
+    **dict.fromkeys(("label", "dir"), str),
     "rank": int,
     **dict.fromkeys(("score", "predicate_score"), float),
 }
@@ -94,9 +94,25 @@ def _flat(parsed: Any, source: str) -> networkx.MultiDiGraph:
                 f"{source} has an edge to or from a group of nodes: write an edge for each of them"
             )
         subject, target = (_unquoted(_WITH_PORT.sub(r"\1", end)) for end in ends)
-        values = _values(edge.get_attributes(), _OF_EDGE, f"{source}: edge {subject!r} -> {target!r}")
+        place = f"{source}: edge {subject!r} -> {target!r}"
+        values = _values(edge.get_attributes(), _OF_EDGE, place)
+        if values.pop("dir", "forward") != "forward":
+            raise ValueError(
+                f"{place} has a dir, which draws its arrow otherwise than from subject to object: write the "
+                "edge from subject to object, one for each arrow, without dir"
+            )
+        _check_label(values, place)
         flat.add_edge(subject, target, **values)
+    for name, values in flat.nodes(data=True):
+        _check_label(values, f"{source}: node {name!r}")
     return flat
+
+
+def _check_label(values: Mapping[str, Any], place: str) -> None:
+    if "label" not in values:
+        raise ValueError(
+            f"{place} has no label: write the class of a node and the predicate of an edge there"
+        )
 
 
 def _check_defaults(kind: str, attributes: Mapping[str, Any], source: str) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
-from xml.etree import ElementTree
 
 from reldn_d2.structures.vocabulary import Vocabulary
 from reldn_d2.utils.inner_paths import names_outside
@@ -237,16 +236,6 @@ def check_node_ids(ids: Iterable[str], source: str) -> None:
                 f"{source} has two nodes with the id {identity[:80]!r}: give one of them another id"
             )
         seen.add(identity)
-
-
-def xml_node_ids(content: bytes) -> list[str]:
-    """The ids of all elements that are called "node", in the order of the file.
-
-    Raises:
-        xml.etree.ElementTree.ParseError: the content is no XML.
-    """
-    elements = ElementTree.fromstring(content).iter()
-    return [str(x.get("id")) for x in elements if x.tag.rpartition("}")[2] == "node"]
 
 
 @contextmanager

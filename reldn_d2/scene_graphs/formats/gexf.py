@@ -7,13 +7,14 @@ import json
 from io import BytesIO
 
 import networkx
-from networkx.readwrite.gexf import GEXFWriter
+from networkx.readwrite.gexf import GEXFReader, GEXFWriter
 
 from reldn_d2.utils.json_files import parse_json
 
 from ..graph import SceneGraph
 from ..networkx_graph import from_networkx, to_flat
-from .format import GraphFormat, check_node_ids, damage_named, xml_node_ids
+from .format import GraphFormat, damage_named
+from .xml_file import as_file, complete, named, parsed, prepare
 
 
 class Gexf(GraphFormat):
@@ -35,9 +36,19 @@ class Gexf(GraphFormat):
     def decode(self, content: bytes, source: str) -> SceneGraph:
         """The graph, checked. Data of other programs are left out."""
         with damage_named(source, "GEXF"):
-            found = networkx.read_gexf(BytesIO(content))
-            ids = xml_node_ids(content)
-        check_node_ids(ids, source)
+            root = parsed(content, "gexf", GEXFReader.versions["1.3"]["NS_GEXF"])
+        for graph in named(root, "graph"):
+            prepare(graph, source, "defaultedgetype", "type")
+        for attribute in named(root, "attribute"):
+            # networkx itself writes "long" for a column that begins with a whole number.
+            if attribute.get("type") in ("integer", "long"):
+                attribute.set("type", "double")
+            # networkx would take these for the key of an edge, which a copied edge has, too.
+            if attribute.get("title") in ("networkx_key", "key"):
+                attribute.set("title", "other_key")
+        with damage_named(source, "GEXF"):
+            found = networkx.read_gexf(as_file(root))
+        complete(found)
         name = found.graph.get("name", "")
         if not name.startswith("{"):
             raise ValueError(

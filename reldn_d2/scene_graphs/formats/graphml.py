@@ -1,13 +1,16 @@
 """graphml: one graph for Cytoscape, Gephi, yEd, igraph and others, see `networkx_graph.to_flat`."""
 
 from io import BytesIO
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import networkx
 from networkx.readwrite.graphml import GraphMLReader
 
 from ..graph import SceneGraph
 from ..networkx_graph import from_networkx, to_flat
-from .format import GraphFormat, check_node_ids, damage_named, xml_node_ids
+from .format import GraphFormat, damage_named
+from .xml_file import as_file, complete, named, parsed, prepare
 
 
 class GraphMl(GraphFormat):
@@ -25,12 +28,30 @@ class GraphMl(GraphFormat):
     def decode(self, content: bytes, source: str) -> SceneGraph:
         """The graph, checked. Data of other programs are left out."""
         with damage_named(source, "GraphML"):
-            found = list(GraphMLReader(force_multigraph=True)(path=BytesIO(content)))
-            ids = xml_node_ids(content)
-        if len(found) != 1:
+            root = parsed(content, "graphml", GraphMLReader.NS_GRAPHML)
+        graphs = root.findall(f"{{{GraphMLReader.NS_GRAPHML}}}graph")
+        if len(graphs) != 1:
             raise ValueError(
-                f"{source} has {len(found)} graphs, and a file of this format has one: write each to a file "
+                f"{source} has {len(graphs)} graphs, and a file of this format has one: write each to a file "
                 "of its own, or use jsonl"
             )
-        check_node_ids(ids, source)
-        return from_networkx(found[0], source)
+        prepare(graphs[0], source, "edgedefault", "directed")
+        _apply_defaults(root)
+        with damage_named(source, "GraphML"):
+            (found,) = GraphMLReader(force_multigraph=True)(path=as_file(root))
+        complete(found)
+        return from_networkx(found, source)
+
+
+def _apply_defaults(root: Element) -> None:
+    """Writes what keys declare for all into each graph, node and edge that does not say it."""
+    namespace = f"{{{GraphMLReader.NS_GRAPHML}}}"
+    for key in root.findall(f"{namespace}key"):
+        default, identity = key.find(f"{namespace}default"), str(key.get("id"))
+        if default is None:
+            continue
+        kinds = ("graph", "node", "edge") if key.get("for", "all") == "all" else (str(key.get("for")),)
+        for element in [element for kind in kinds for element in named(root, kind)]:
+            if all(data.get("key") != identity for data in element.findall(f"{namespace}data")):
+                ElementTree.SubElement(element, f"{namespace}data", key=identity).text = default.text
+        key.remove(default)

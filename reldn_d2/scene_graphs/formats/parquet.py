@@ -41,6 +41,12 @@ class Parquet(Format):
         """Reads all rows, then yields the graphs, see `triplets.graphs_of`."""
         self.check_installed()
         parts = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+        below = next(path.glob("*/**/*.parquet"), None) if path.is_dir() else None
+        if below is not None:
+            raise ValueError(
+                f"{path} has files in folders below it, as {below.relative_to(path)}, which are not read: "
+                "write the table without partitions"
+            )
         if not parts:
             raise ValueError(f"{path} is a folder without a file that ends in .parquet: check the path")
         return graphs_of((row for part in parts for row in _rows(part)), str(path))
@@ -112,11 +118,24 @@ def _rows(path: Path) -> Iterator[tuple[str, list[Any]]]:
         damage_named(str(path), "Parquet"),
         parquet.ParquetFile(path, page_checksum_verification=True) as file,
     ):
-        names = file.schema_arrow.names
-    check_header(names, str(path))
+        schema = file.schema_arrow
+    check_header(schema.names, str(path))
+    for name, kind in COLUMNS.items():
+        _check_type(name, kind, schema.field(name).type, path)
     with damage_named(str(path), "Parquet with the types of these columns"):
         with parquet.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read(columns=list(COLUMNS)).select(list(COLUMNS)).cast(_schema(arrow))
         columns = [table.column(name).to_pylist() for name in COLUMNS]
     for number, row in enumerate(zip(*columns, strict=True), start=1):
         yield f"row {number} of {path.name}", list(row)
+
+
+def _check_type(name: str, kind: type, found: Any, path: Path) -> None:
+    """Refuses a column whose values Arrow would turn into texts or numbers that nobody wrote."""
+    types = _arrow()[0].types
+    values = found.value_type if types.is_dictionary(found) else found
+    # There are four such types, one of them only in later releases of Arrow.
+    if types.is_boolean(values) or types.is_temporal(values) or "binary" in str(values):
+        raise ValueError(
+            f"{path}: the column {name} has the type {found}: write {'texts' if kind is str else 'numbers'}"
+        )
