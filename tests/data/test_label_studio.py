@@ -435,6 +435,83 @@ def test_the_key_of_the_image(photos: Path) -> None:
     assert "task 1, region 'a': the task has several images" in refused(photos, paged)
 
 
+def pairwise(*relations: Any, tags: tuple[str, str] = ("image", "image2"), **more: Any) -> dict[str, Any]:
+    """Two pictures side by side, with a box on each."""
+    boxes = [{**box, "to_name": tag} for box, tag in zip(PAIR, tags, strict=True)]
+    data = {"image": "one.png", "image2": "two.png"}
+    return {**task(1, annotation(*boxes, *relations)), "data": data, **more}
+
+
+def test_boxes_of_a_second_picture_do_not_go_onto_the_first(photos: Path) -> None:
+    picture(photos / "two.png")
+    one = pairwise(relation("a", "b", "same"))
+    message = refused(photos, one)
+    assert "task 1: the task has several images, with boxes on 'image', 'image2'" in message
+    assert "--image-key" in message
+    for key, kept, name in (("image", 0, "one.png"), ("image2", 1, "two.png")):
+        (found,) = load(photos, one, image_key=key)
+        assert found["file_name"] == str(photos / name)
+        np.testing.assert_allclose(found["annotations"].boxes, [IN_PIXELS[kept]])
+        assert triplets(found) == []
+        assert counted(photos, one, image_key=key) == {"boxes_of_other_images": 1, "relations_to_left_out": 1}
+    # A task whose boxes are all on the other one, as its neighbour shows.
+    second = {**pairwise(tags=("image2", "image2")), "id": 2}
+    assert [len(x["annotations"]) for x in load(photos, one, second, image_key="image")] == [1, 0]
+    (found,) = load(photos, second)
+    assert (found["file_name"], len(found["annotations"])) == (str(photos / "two.png"), 2)
+
+
+def test_boxes_on_several_tags_that_no_key_tells_apart_are_refused(photos: Path) -> None:
+    unclear = pairwise(tags=("left", "right"))
+    for options in ({}, {"image_key": "image"}):
+        assert "several images, with boxes on 'left', 'right'. Make a task for" in refused(
+            photos, unclear, **options
+        )
+    # Two tags that show the only picture.
+    (found,) = load(photos, {**unclear, "data": {"image": "one.png"}})
+    assert len(found["annotations"]) == 2
+
+
+def test_a_tag_with_the_name_of_another_key(photos: Path) -> None:
+    """`<Image name="image" value="$url"/>` with an id under `image`."""
+    picture(photos / "two.png")
+    boxes = [{**box, "to_name": "image"} for box in PAIR]
+    for other in ("12345", 12345):
+        one = {**task(1, annotation(*boxes)), "data": {"image": other, "url": "https://h/one.png"}}
+        assert load(photos, one)[0]["file_name"] == str(photos / "one.png")
+    # What looks like a picture, or may be an address, is the image.
+    for address in ("two.png", "https://h/two"):
+        one["data"] = {"image": address, "url": "https://h/one.png"}
+        if address == "two.png":
+            assert load(photos, one)[0]["file_name"] == str(photos / "two.png")
+        else:
+            with pytest.raises(FileNotFoundError, match=r"name its key .*--image-key\): \['image', 'url'\]"):
+                load(photos, one)
+        assert load(photos, one, image_key="url")[0]["file_name"] == str(photos / "one.png")
+
+
+def test_texts_without_boxes_are_no_images(photos: Path) -> None:
+    data: list[dict[str, Any]] = [
+        {"text": "\u4eca\u65e5\u306f\u5929\u6c17\u304c\u3044\u3044\u3067\u3059\u3002"},
+        {"text": "Hello"}, {"pdf": "https://x/doc.pdf"}, {"image": "Hello you"}, {"d": [{"author": "x"}]},
+    ]  # fmt: skip
+    texts = [{**task(i, annotation()), "data": x} for i, x in enumerate(data, start=2)]
+    (found,) = load(photos, task(1, annotation(*PAIR)), *texts)
+    assert found["image_id"] == 1
+    assert counted(photos, task(1, annotation(*PAIR)), *texts) == {"tasks_without_image": len(data)}
+    assert "no task has an annotation of an image" in refused(photos, *texts[:2])
+    assert "--image-key" in refused(photos, *texts[:2])
+
+
+def test_an_address_without_an_ending_is_an_image_under_the_key_of_the_other_tasks(photos: Path) -> None:
+    (photos / "plain").write_bytes((photos / "one.png").read_bytes())
+    empty = {**task(2, annotation()), "data": {"photo": "https://h/plain"}}
+    boxed = {**task(1, annotation(*PAIR)), "data": {"photo": "https://h/one.png"}}
+    assert [x["image_id"] for x in load(photos, boxed, empty)] == [1, 2]
+    assert [x["image_id"] for x in load(photos, empty, image_key="photo")] == [2]
+    assert "no task has an annotation of an image" in refused(photos, empty)
+
+
 def test_classes_that_the_vocabulary_lacks_are_refused_with_near_names(photos: Path) -> None:
     tasks = [task(1, annotation(*PAIR, relation("a", "b", "hold")))]
     message = refused(photos, *tasks, thing_classes=["cups", "person"], predicate_classes=["hold"])

@@ -320,6 +320,10 @@ def _find_pictures(
     if missing and not (skip and kept):
         inside = any(task.image.startswith("data:") for task in missing)
         more = " A picture in the address itself (data:) must be saved as a file there." if inside else ""
+        keys = dict.fromkeys(key for task in missing if len(task.keys) > 1 for key in task.keys)
+        if keys:
+            named = short(repr([*keys]))
+            more += f" If another value is the image, name its key with image_key (--image-key): {named}."
         first = ", ".join(
             f"{short(repr(task.identity))} ({short(repr(task.image))})" for task in missing[:_NAMED]
         )
