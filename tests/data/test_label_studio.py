@@ -402,6 +402,31 @@ def test_a_picture_of_another_folder_is_not_taken_for_one_that_is_missing(
             load(photos, task(1, annotation(*PAIR), image=image))
 
 
+@pytest.mark.parametrize(
+    ("address", "file", "other"),
+    [
+        ("s3://bucket/siteB/cam1/0001.png", "siteA/cam1/0001.png", True),
+        ("https://host.example/2023/05/01/cam/0001.png", "2024/05/01/cam/0001.png", True),
+        ("/data/upload/12/1a2b3c4d-0001.png", "train/0001.png", True),
+        ("/data/upload/12/1a2b3c4d-a1.png", "train/a#1.png", True),
+        ("/data/upload/12/1a2b3c4d-a1.png", "a#1.png", False),
+        ("0001.png", "train/0001.png", True),
+        ("s3://bucket/deep/siteA/cam1/0001.png", "siteA/cam1/0001.png", False),
+        ("s3://bucket/deep/0001.png", "0001.png", False),
+        ("https://host.example/serve?file=sub/0001.png", "sub/0001.png", False),
+        ("https://host.example/serve?id=7&name=0001.png", "0001.png", False),
+    ],
+)
+def test_a_picture_whose_address_does_not_end_in_its_whole_path_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, address: str, file: str, other: bool
+) -> None:
+    picture(tmp_path / "photos" / file)
+    with caplog.at_level(logging.INFO):
+        (found,) = load(tmp_path / "photos", task(1, annotation(*PAIR), image=address))
+    assert found["file_name"] == str(tmp_path / "photos" / file)
+    assert ("found in another folder than their address says: 1" in said(caplog)) == other
+
+
 @pytest.mark.parametrize("address", ["x" * 300 + ".png", "data:image/png;base64,/" + "AAAA/" * 20_000])
 def test_texts_that_are_no_address_are_missing_pictures(photos: Path, address: str) -> None:
     tasks = [task(1, annotation(*PAIR)), task(2, annotation(*PAIR), image=address)]

@@ -308,6 +308,8 @@ def address_paths(address: str) -> list[str]:
         ['photos/one a.png', 'photos/one%20a.png']
         >>> address_paths("s3://bucket/x/one.png"), address_paths("50%.png")
         (['/x/one.png'], ['50%.png'])
+        >>> address_paths("https://host/serve?file=x/one.png")
+        ['/serve', 'x/one.png', '/serve?file=x/one.png']
     """
     if address.startswith("data:"):
         return []
@@ -324,11 +326,22 @@ def address_paths(address: str) -> list[str]:
         found = [asked["d"][-1], unquote(raw), raw]
     elif parts is not None and parts.netloc:
         raw = address.partition(parts.netloc)[2]
-        found = [unquote(parts.path), parts.path, raw]
+        found = [unquote(parts.path), parts.path]
+        if not any(map(_is_named_picture, found)):
+            found += [value for values in asked.values() for value in values if _is_named_picture(value)]
+        found.append(raw)
     else:
         # A name of a file, which may hold any character, or a path on the server.
         found = [address, unquote(address), *([] if parts is None else [unquote(parts.path)])]
     return list(dict.fromkeys(path.replace("\\", "/") for path in found))
+
+
+def inner_parts(path: str) -> list[str]:
+    """Folders and name of a path, after the last '..'; the name alone of an uploaded file."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        parts = parts[len(parts) - parts[::-1].index("..") :]
+    return parts[-1:] if parts[-3:-2] == ["upload"] and parts[-2].isdecimal() else parts
 
 
 def _decoded(text: str) -> str:
@@ -837,9 +850,12 @@ def _is_no_address(value: Any) -> bool:
 
 
 def _is_picture(value: Any) -> bool:
-    return isinstance(value, str) and any(
-        Path(path).suffix.lower() in picture_endings() for path in address_paths(value)
-    )
+    return isinstance(value, str) and any(map(_is_named_picture, address_paths(value)))
+
+
+def _is_named_picture(path: str) -> bool:
+    """Whether a path has the ending of a picture."""
+    return Path(path).suffix.lower() in picture_endings()
 
 
 def _shown(value: Any) -> str:
