@@ -327,8 +327,8 @@ def address_paths(address: str) -> list[str]:
     elif parts is not None and parts.netloc:
         raw = address.partition(parts.netloc)[2]
         found = [unquote(parts.path), parts.path]
-        if not any(map(_is_named_picture, found)):
-            found += [value for values in asked.values() for value in values if _is_named_picture(value)]
+        if not any(map(is_picture_name, found)):
+            found += [value for values in asked.values() for value in values if is_picture_name(value)]
         found.append(raw)
     else:
         # A name of a file, which may hold any character, or a path on the server.
@@ -850,10 +850,10 @@ def _is_no_address(value: Any) -> bool:
 
 
 def _is_picture(value: Any) -> bool:
-    return isinstance(value, str) and any(map(_is_named_picture, address_paths(value)))
+    return isinstance(value, str) and any(map(is_picture_name, address_paths(value)))
 
 
-def _is_named_picture(path: str) -> bool:
+def is_picture_name(path: str) -> bool:
     """Whether a path has the ending of a picture."""
     return Path(path).suffix.lower() in picture_endings()
 
