@@ -240,7 +240,7 @@ class _Place:
     def names(self, record: Record, key: str, predicted: bool) -> list[str]:
         """A list of labels of a record, each once, empty if it is missing. Blank ones of people are none."""
         given = self.take(record, key, (list, str), "a list of labels") or []
-        names = [given] if isinstance(given, str) else given
+        names = [given] if isinstance(given, str) else [name for name in given if name is not None]
         for name in names:
             if not isinstance(name, str):
                 self.fail(f"{key!r} holds {_shown(name)}, not a label", f"Export it again. {_AS_JSON}")
@@ -780,8 +780,6 @@ def _relations(
     direction = place.take(result, "direction", str, "right, left or bi") or "right"
     labels = place.names(result, "labels", predicted)
     where = f"the relation from {_shown(ends[0])} to {_shown(ends[1])}"
-    if None in ends:
-        place.fail(f"{where} lacks 'from_id' or 'to_id'", f"Export it again. {_AS_JSON}")
     if direction not in ("right", "left", "bi", "none"):
         place.fail(f"{where} has the direction {_shown(direction)}", "Write right, left or bi.")
     lost = [end for end in ends if end not in rows]
@@ -802,12 +800,14 @@ def _relations(
         score = here.number(result, "score")
         meta = here.take(result, "meta", dict, "an object") or {}
         predicate_score = here.number(meta, "predicate_score")
-    pairs = {"left": [ends[::-1]], "bi": [ends, ends[::-1]]}.get(direction, [ends])
+    pairs = [(subject, object) for subject in rows[ends[0]] for object in rows[ends[1]]]
+    back = [pair[::-1] for pair in pairs]
+    if direction in ("left", "bi"):
+        # Both ways are one for a box with itself.
+        pairs = back if direction == "left" else list(dict.fromkeys([*pairs, *back]))
     for label in labels:
-        for start, end in pairs:
-            for subject in rows[start]:
-                for object in rows[end]:
-                    yield Relation(subject, object, label, score, predicate_score)
+        for subject, object in pairs:
+            yield Relation(subject, object, label, score, predicate_score)
 
 
 def _image(task: _Chosen, keys: _Keys) -> str | None:
