@@ -664,7 +664,9 @@ def test_tasks_without_an_image_are_left_out_and_counted(photos: Path) -> None:
 def test_of_two_controls_that_label_a_box_the_first_is_taken(photos: Path) -> None:
     second = region("a", "tall", A, from_name="size")
     other = [region("b", "person", B), region("b", "woman", B)]
+    bare = {"id": "a", "type": "labels", "from_name": "age", "value": {"labels": ["old"]}}
     one = task(1, annotation(region("a", "cup", A), second, *other, relation("a", "b", "on")))
+    assert counted(photos, task(1, annotation(PAIR[0], bare))) == {"labels_of_other_controls": 1}
     (found,) = load(photos, one)
     assert found["annotations"].classes.tolist() == [0, 1, 2]
     assert triplets(found) == [[0, 1, 0], [0, 2, 0]]

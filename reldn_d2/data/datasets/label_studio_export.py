@@ -16,13 +16,17 @@ This reader answers them as follows, and counts every case:
 * A task without an annotation is left out, and its predictions are never taken for the truth.
 * Boxes are regions of the type `rectanglelabels`, and `rectangle` with `labels` of the same id. Other
   regions, and choices and texts, are left out, and so are relations to them.
+* The image of a task is the value of `data` under the key that its boxes name, else the only one that looks
+  like a picture. A task without boxes has an image if a value looks like a picture, or stands under the key
+  that tasks with boxes use. With `image_key`, boxes on other images of the task are left out.
 * `x` and `y` are the upper left corner before the box is turned by `rotation` degrees clockwise around this
   corner. In the editor, `image_rotation` turns only the view: x, y, width and height belong to the image as
   the file has it.
 * A box with several labels is an entity for each; its relations hold for each. If several controls of the
   labelling config label it, the labels of the first are taken.
 * A relation with several labels is a relationship for each; one without a label is left out. Its direction is
-  `right` (or `none`, or missing): from `from_id` to `to_id`; `left`: the other way; `bi`: both.
+  `right` (or `none`, or missing): from `from_id` to `to_id`; `left`: the other way; `bi`: both. One without
+  an end is left out.
 """
 
 import base64
@@ -259,7 +263,7 @@ def read_export(
     Args:
         json_file: the file.
         annotator: id or e-mail of the person whose annotations are taken; None: of everybody.
-        image_key: key of the image in the `data` of a task; None: the one whose value looks like a picture.
+        image_key: key of the image in the `data` of a task; None: the file decides, see above.
         with_predictions: whether the last prediction of a task is taken if the task has no annotation.
 
     Raises:

@@ -268,9 +268,11 @@ def _own_image(task: Task) -> ImageRecord | None:
     name, width, height = (task.meta.get(key) for key in ("file_name", "width", "height"))
     if not isinstance(name, str) or not name or names_outside([name]):
         return None
-    if not (is_side(width) and is_side(height)) or task.size not in (None, (width, height)):
+    if not isinstance(width, int) or not isinstance(height, int) or not (is_side(width) and is_side(height)):
         return None
-    return {"file_name": name, "width": int(width), "height": int(height)}
+    if task.size not in (None, (width, height)):
+        return None
+    return {"file_name": name, "width": width, "height": height}
 
 
 def _path(address: str) -> list[str]:
