@@ -119,6 +119,23 @@ def test_relations_with_several_labels_and_without(photos: Path) -> None:
     assert counted(photos, one) == {"relations_of_several_labels": 1, "relations_without_label": 3}
 
 
+def test_relations_without_an_end_or_with_the_label_null_are_counted(photos: Path) -> None:
+    lost = {**relation("a", "b", "on"), "from_id": None}
+    bare = relation("a", "b", "on")
+    del bare["to_id"]
+    null = {**relation("a", "b"), "labels": [None]}
+    one = task(1, annotation(*PAIR, lost, bare, null, relation("b", "a", "on")))
+    assert triplets(load(photos, one)[0]) == [[1, 0, 0]]
+    assert counted(photos, one) == {"relations_to_missing": 2, "relations_without_label": 1}
+
+
+def test_both_ways_of_a_box_with_itself_are_one(photos: Path) -> None:
+    two = region("a", "cup", A)
+    two["value"]["rectanglelabels"].append("person")
+    one = task(1, annotation(two, relation("a", "a", "on", direction="bi")))
+    assert triplets(load(photos, one)[0]) == [[0, 0, 0], [0, 1, 0], [1, 0, 0], [1, 1, 0]]
+
+
 def test_what_is_no_box_is_left_out_with_its_relations(photos: Path) -> None:
     polygon = {
         **region("p", None),
@@ -402,6 +419,31 @@ def test_a_picture_of_another_folder_is_not_taken_for_one_that_is_missing(
             load(photos, task(1, annotation(*PAIR), image=image))
 
 
+@pytest.mark.parametrize(
+    ("address", "file", "other"),
+    [
+        ("s3://bucket/siteB/cam1/0001.png", "siteA/cam1/0001.png", True),
+        ("https://host.example/2023/05/01/cam/0001.png", "2024/05/01/cam/0001.png", True),
+        ("/data/upload/12/1a2b3c4d-0001.png", "train/0001.png", True),
+        ("/data/upload/12/1a2b3c4d-a1.png", "train/a#1.png", True),
+        ("/data/upload/12/1a2b3c4d-a1.png", "a#1.png", False),
+        ("0001.png", "train/0001.png", True),
+        ("s3://bucket/deep/siteA/cam1/0001.png", "siteA/cam1/0001.png", False),
+        ("s3://bucket/deep/0001.png", "0001.png", False),
+        ("https://host.example/serve?file=sub/0001.png", "sub/0001.png", False),
+        ("https://host.example/serve?id=7&name=0001.png", "0001.png", False),
+    ],
+)
+def test_a_picture_whose_address_does_not_end_in_its_whole_path_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, address: str, file: str, other: bool
+) -> None:
+    picture(tmp_path / "photos" / file)
+    with caplog.at_level(logging.INFO):
+        (found,) = load(tmp_path / "photos", task(1, annotation(*PAIR), image=address))
+    assert found["file_name"] == str(tmp_path / "photos" / file)
+    assert ("found in another folder than their address says: 1" in said(caplog)) == other
+
+
 @pytest.mark.parametrize("address", ["x" * 300 + ".png", "data:image/png;base64,/" + "AAAA/" * 20_000])
 def test_texts_that_are_no_address_are_missing_pictures(photos: Path, address: str) -> None:
     tasks = [task(1, annotation(*PAIR)), task(2, annotation(*PAIR), image=address)]
@@ -433,6 +475,83 @@ def test_the_key_of_the_image(photos: Path) -> None:
     assert "several images" in refused(photos, {**one, "data": {"images": ["one.png", "two.png"]}})
     paged = {**one, "annotations": [annotation({**PAIR[0], "item_index": 1})], "data": {"photo": "one.png"}}
     assert "task 1, region 'a': the task has several images" in refused(photos, paged)
+
+
+def pairwise(*relations: Any, tags: tuple[str, str] = ("image", "image2"), **more: Any) -> dict[str, Any]:
+    """Two pictures side by side, with a box on each."""
+    boxes = [{**box, "to_name": tag} for box, tag in zip(PAIR, tags, strict=True)]
+    data = {"image": "one.png", "image2": "two.png"}
+    return {**task(1, annotation(*boxes, *relations)), "data": data, **more}
+
+
+def test_boxes_of_a_second_picture_do_not_go_onto_the_first(photos: Path) -> None:
+    picture(photos / "two.png")
+    one = pairwise(relation("a", "b", "same"))
+    message = refused(photos, one)
+    assert "task 1: the task has several images, with boxes on 'image', 'image2'" in message
+    assert "--image-key" in message
+    for key, kept, name in (("image", 0, "one.png"), ("image2", 1, "two.png")):
+        (found,) = load(photos, one, image_key=key)
+        assert found["file_name"] == str(photos / name)
+        np.testing.assert_allclose(found["annotations"].boxes, [IN_PIXELS[kept]])
+        assert triplets(found) == []
+        assert counted(photos, one, image_key=key) == {"boxes_of_other_images": 1, "relations_to_left_out": 1}
+    # A task whose boxes are all on the other one, as its neighbour shows.
+    second = {**pairwise(tags=("image2", "image2")), "id": 2}
+    assert [len(x["annotations"]) for x in load(photos, one, second, image_key="image")] == [1, 0]
+    (found,) = load(photos, second)
+    assert (found["file_name"], len(found["annotations"])) == (str(photos / "two.png"), 2)
+
+
+def test_boxes_on_several_tags_that_no_key_tells_apart_are_refused(photos: Path) -> None:
+    unclear = pairwise(tags=("left", "right"))
+    for options in ({}, {"image_key": "image"}):
+        assert "several images, with boxes on 'left', 'right'. Make a task for" in refused(
+            photos, unclear, **options
+        )
+    # Two tags that show the only picture.
+    (found,) = load(photos, {**unclear, "data": {"image": "one.png"}})
+    assert len(found["annotations"]) == 2
+
+
+def test_a_tag_with_the_name_of_another_key(photos: Path) -> None:
+    """`<Image name="image" value="$url"/>` with an id under `image`."""
+    picture(photos / "two.png")
+    boxes = [{**box, "to_name": "image"} for box in PAIR]
+    for other in ("12345", 12345):
+        one = {**task(1, annotation(*boxes)), "data": {"image": other, "url": "https://h/one.png"}}
+        assert load(photos, one)[0]["file_name"] == str(photos / "one.png")
+    # What looks like a picture, or may be an address, is the image.
+    for address in ("two.png", "https://h/two"):
+        one["data"] = {"image": address, "url": "https://h/one.png"}
+        if address == "two.png":
+            assert load(photos, one)[0]["file_name"] == str(photos / "two.png")
+        else:
+            with pytest.raises(FileNotFoundError, match=r"name its key .*--image-key\): \['image', 'url'\]"):
+                load(photos, one)
+        assert load(photos, one, image_key="url")[0]["file_name"] == str(photos / "one.png")
+
+
+def test_texts_without_boxes_are_no_images(photos: Path) -> None:
+    data: list[dict[str, Any]] = [
+        {"text": "\u4eca\u65e5\u306f\u5929\u6c17\u304c\u3044\u3044\u3067\u3059\u3002"},
+        {"text": "Hello"}, {"pdf": "https://x/doc.pdf"}, {"image": "Hello you"}, {"d": [{"author": "x"}]},
+    ]  # fmt: skip
+    texts = [{**task(i, annotation()), "data": x} for i, x in enumerate(data, start=2)]
+    (found,) = load(photos, task(1, annotation(*PAIR)), *texts)
+    assert found["image_id"] == 1
+    assert counted(photos, task(1, annotation(*PAIR)), *texts) == {"tasks_without_image": len(data)}
+    assert "no task has an annotation of an image" in refused(photos, *texts[:2])
+    assert "--image-key" in refused(photos, *texts[:2])
+
+
+def test_an_address_without_an_ending_is_an_image_under_the_key_of_the_other_tasks(photos: Path) -> None:
+    (photos / "plain").write_bytes((photos / "one.png").read_bytes())
+    empty = {**task(2, annotation()), "data": {"photo": "https://h/plain"}}
+    boxed = {**task(1, annotation(*PAIR)), "data": {"photo": "https://h/one.png"}}
+    assert [x["image_id"] for x in load(photos, boxed, empty)] == [1, 2]
+    assert [x["image_id"] for x in load(photos, empty, image_key="photo")] == [2]
+    assert "no task has an annotation of an image" in refused(photos, empty)
 
 
 def test_classes_that_the_vocabulary_lacks_are_refused_with_near_names(photos: Path) -> None:
@@ -545,7 +664,9 @@ def test_tasks_without_an_image_are_left_out_and_counted(photos: Path) -> None:
 def test_of_two_controls_that_label_a_box_the_first_is_taken(photos: Path) -> None:
     second = region("a", "tall", A, from_name="size")
     other = [region("b", "person", B), region("b", "woman", B)]
+    bare = {"id": "a", "type": "labels", "from_name": "age", "value": {"labels": ["old"]}}
     one = task(1, annotation(region("a", "cup", A), second, *other, relation("a", "b", "on")))
+    assert counted(photos, task(1, annotation(PAIR[0], bare))) == {"labels_of_other_controls": 1}
     (found,) = load(photos, one)
     assert found["annotations"].classes.tolist() == [0, 1, 2]
     assert triplets(found) == [[0, 1, 0], [0, 2, 0]]
@@ -578,7 +699,6 @@ def test_a_cut_file_and_a_table_are_refused(photos: Path) -> None:
             lambda x: x[0]["annotations"][0]["result"][0].update(original_width=300),
             "region 'b': the image has 200 x 100 pixels, and 300 x 100",
         ),
-        (lambda x: x[0]["annotations"][0]["result"][2].pop("to_id"), "the relation from 'a' to None lacks"),
         (lambda x: x[0]["annotations"][0]["result"][2].update(direction="up"), "the direction 'up'"),
         (lambda x: x[0].update(annotations=[12]), "'annotations' holds 12"),
     ],

@@ -193,6 +193,46 @@ def test_exports_of_others_are_read_as_graphs(tmp_path: Path, caplog: pytest.Log
         read_graphs(write_export(tmp_path, task(3, annotation())), file_format=KIND)
 
 
+BOX = region("x", "cup", (10, 20, 30, 40))
+
+
+def images(folder: Path, *addresses: str, **more: Any) -> list[dict[str, Any]]:
+    tasks = [task(i, annotation(BOX), image=image, **more) for i, image in enumerate(addresses, start=1)]
+    return [dict(graph["image"]) for graph in read_graphs(write_export(folder, *tasks), file_format=KIND)]
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"width": 400, "height": 200},
+        {"file_name": "other.png", "width": 400, "height": 200},
+        {"file_name": "other.png", "width": "200", "height": "100"},
+        {"file_name": "other.png"},
+        {"file_name": "../other.png", "width": 200, "height": 100},
+    ],
+)
+def test_a_foreign_meta_is_not_taken_for_the_image(tmp_path: Path, meta: dict[str, Any]) -> None:
+    assert images(tmp_path, "one.png", meta=meta) == [{"file_name": "one.png", "width": 200, "height": 100}]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "names"),
+    [
+        (["s3://b/x/c1/1.png", "s3://b/x/c2/1.png"], ["c1/1.png", "c2/1.png"]),
+        (["s3://a/1.png", "s3://b/1.png"], ["a/1.png", "b/1.png"]),
+        (["/data/local-files/?d=p/sub/a.png", "/data/local-files/?d=p/b.png"], ["sub/a.png", "b.png"]),
+        (["https://host/photos/1.png?sig=a", "https://host/photos/2.png"], ["1.png", "2.png"]),
+        (["https://host/photo/?id=7", "https://host/photo/?id=8"], ["1", "2"]),
+        (["data:image/png;base64,AAAA", "https://host/x/1.png"], ["1", "1.png"]),
+        (["/data/upload/3/1a2b3c4d-one.png", "C:\\photos\\one.png"], ["1a2b3c4d-one.png", "2"]),
+    ],
+)
+def test_the_name_of_an_image_is_its_path_below_the_shared_folder(
+    tmp_path: Path, addresses: list[str], names: list[str]
+) -> None:
+    assert [image["file_name"] for image in images(tmp_path, *addresses)] == names
+
+
 def test_our_tasks_are_no_truth_before_a_person_submits_them(written: Path) -> None:
     picture(written.parent / "b.png")
     with pytest.raises(ValueError, match="no task has an annotation"):

@@ -5,9 +5,10 @@ the pictures, turns per cent into pixels and labels into numbers:
 
 * A picture is found by its address: the longest end of its path that is a file in the image folder, such as
   `photos/one.png` or `one.png` for `/data/local-files/?d=photos/one.png`. If there is none, a file of this
-  name in any folder below, which is counted. It is missing if the address names another folder that is in the
-  image folder. The eight digits that Label Studio puts before the name of an uploaded file, and what it does
-  to spaces and special characters, count only if there is no file of the very name.
+  name in any folder below, which is counted: the address does not end in its whole path below the image
+  folder. It is missing if the address names another folder that is in the image folder. The eight digits that
+  Label Studio puts before the name of an uploaded file, and what it does to spaces and special characters,
+  count only if there is no file of the very name.
 * Boxes are clipped to their picture. One without an area in it is left out, with its relations.
 * Images without boxes or relations are kept.
 """
@@ -32,7 +33,7 @@ from reldn_d2.utils.plain_text import short
 
 from ..images import image_sizes
 from ..registration import register_relation_dataset, set_metadata_of_file
-from .label_studio_export import Counts, Task, address_paths, read_export, same_shape
+from .label_studio_export import Counts, Task, address_paths, inner_parts, read_export, same_shape
 
 # What Label Studio puts before the name of an uploaded file.
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
@@ -169,7 +170,7 @@ class _Match:
     Attributes:
         files: paths relative to the folder: one if the picture is found.
         parts: folders and name of the address.
-        by_name: whether the file is in another folder than the address says.
+        by_name: whether the file is in a folder that the address does not name.
     """
 
     files: list[str]
@@ -187,17 +188,19 @@ class _Folder:
 
     def find(self, address: str) -> _Match:
         """The files that an address may mean."""
-        paths = [parts for path in address_paths(address) if (parts := _inner_parts(path))]
+        paths = [parts for path in address_paths(address) if (parts := inner_parts(path))]
         bare = [[*parts[:-1], _UPLOADED.sub("", parts[-1], count=1)] for parts in paths]
         for searched in (paths, bare):
             for look in (self._there, self._below):
                 for parts, place in zip(paths, searched, strict=True):
                     if files := look(place):
-                        other = "/" in files[0] and files[0].split("/")[-2:-1] != place[-2:-1]
-                        return _Match(files, parts, other and len(place) > 1)
+                        # The address names the file if it ends in the file's whole path.
+                        whole = files[0].split("/")
+                        named = len(whole) <= len(place) and _same_ends(whole, place)
+                        return _Match(files, parts, not named)
         for parts, place in zip(paths, bare, strict=True):
             if parts != place and len(files := self._by_upload.get(_sanitised(place[-1]), [])) == 1:
-                return _Match(files, parts, True)
+                return _Match(files, parts, "/" in files[0])
         return _Match([], [], False)
 
     def _there(self, parts: Sequence[str]) -> list[str]:
@@ -270,14 +273,6 @@ def _sanitised(name: str) -> str:
     return re.sub(r"[^-\w.]", "", _normal(name).strip().replace(" ", "_"))
 
 
-def _inner_parts(path: str) -> list[str]:
-    """Folders and name of a path, after the last '..'; the name alone of an uploaded file."""
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        parts = parts[len(parts) - parts[::-1].index("..") :]
-    return parts[-1:] if parts[-3:-2] == ["upload"] and parts[-2].isdecimal() else parts
-
-
 def _find_pictures(
     path: str, tasks: Sequence[Task], root: Path, skip: bool, counts: Counts
 ) -> tuple[list[Task], list[Path]]:
@@ -320,6 +315,10 @@ def _find_pictures(
     if missing and not (skip and kept):
         inside = any(task.image.startswith("data:") for task in missing)
         more = " A picture in the address itself (data:) must be saved as a file there." if inside else ""
+        keys = dict.fromkeys(key for task in missing if len(task.keys) > 1 for key in task.keys)
+        if keys:
+            named = short(repr([*keys]))
+            more += f" If another value is the image, name its key with image_key (--image-key): {named}."
         first = ", ".join(
             f"{short(repr(task.identity))} ({short(repr(task.image))})" for task in missing[:_NAMED]
         )

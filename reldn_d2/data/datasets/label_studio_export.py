@@ -16,13 +16,17 @@ This reader answers them as follows, and counts every case:
 * A task without an annotation is left out, and its predictions are never taken for the truth.
 * Boxes are regions of the type `rectanglelabels`, and `rectangle` with `labels` of the same id. Other
   regions, and choices and texts, are left out, and so are relations to them.
+* The image of a task is the value of `data` under the key that its boxes name, else the only one that looks
+  like a picture. A task without boxes has an image if a value looks like a picture, or stands under the key
+  that tasks with boxes use. With `image_key`, boxes on other images of the task are left out.
 * `x` and `y` are the upper left corner before the box is turned by `rotation` degrees clockwise around this
   corner. In the editor, `image_rotation` turns only the view: x, y, width and height belong to the image as
   the file has it.
 * A box with several labels is an entity for each; its relations hold for each. If several controls of the
   labelling config label it, the labels of the first are taken.
 * A relation with several labels is a relationship for each; one without a label is left out. Its direction is
-  `right` (or `none`, or missing): from `from_id` to `to_id`; `left`: the other way; `bi`: both.
+  `right` (or `none`, or missing): from `from_id` to `to_id`; `left`: the other way; `bi`: both. One without
+  an end is left out.
 """
 
 import base64
@@ -32,7 +36,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -68,6 +72,7 @@ COUNTED = {
     "rotated_boxes": "rotated boxes, replaced by the upright box around each",
     "clipped_boxes": "boxes that reach out of the image, clipped",
     "boxes_without_area": "boxes without an area in the image, left out",
+    "boxes_of_other_images": "boxes on another image of their task, left out",
     "boxes_without_label": "boxes without a label, left out",
     "labels_of_other_controls": "boxes with labels of a second control, left out",
     "boxes_of_several_labels": "boxes with several labels, an entity for each",
@@ -142,6 +147,7 @@ class Task:
         entities: its entities, in the order of the file.
         relations: its relationships, in the order of the file.
         meta: what the file says about the task besides.
+        keys: the keys of its `data`.
     """
 
     identity: Id
@@ -150,6 +156,7 @@ class Task:
     entities: list[Entity]
     relations: list[Relation]
     meta: Record
+    keys: list[str]
 
 
 @dataclass
@@ -237,7 +244,7 @@ class _Place:
     def names(self, record: Record, key: str, predicted: bool) -> list[str]:
         """A list of labels of a record, each once, empty if it is missing. Blank ones of people are none."""
         given = self.take(record, key, (list, str), "a list of labels") or []
-        names = [given] if isinstance(given, str) else given
+        names = [given] if isinstance(given, str) else [name for name in given if name is not None]
         for name in names:
             if not isinstance(name, str):
                 self.fail(f"{key!r} holds {_shown(name)}, not a label", f"Export it again. {_AS_JSON}")
@@ -256,7 +263,7 @@ def read_export(
     Args:
         json_file: the file.
         annotator: id or e-mail of the person whose annotations are taken; None: of everybody.
-        image_key: key of the image in the `data` of a task; None: the one whose value looks like a picture.
+        image_key: key of the image in the `data` of a task; None: the file decides, see above.
         with_predictions: whether the last prediction of a task is taken if the task has no annotation.
 
     Raises:
@@ -265,15 +272,16 @@ def read_export(
     """
     path = os.fspath(json_file)
     counts = Counts()
-    tasks, seen, people = [], set[Id](), set[Id]()
+    chosen, seen, people = [], set[Id](), set[Id]()
     for place, record in _places(path, _records(path)):
         if place.task in seen:
             place.fail("this id occurs twice", "Export again, or remove one of the two tasks.")
         seen.add(place.task)
-        chosen, predicted = _choose(place, record, annotator, with_predictions, counts, people)
-        task = None if chosen is None else _task(place, record, chosen, image_key, predicted, counts)
-        if task is not None:
-            tasks.append(task)
+        annotation, predicted = _choose(place, record, annotator, with_predictions, counts, people)
+        if annotation is not None:
+            chosen.append(_chosen(place, record, annotation, predicted))
+    keys = _Keys.of(chosen, image_key)
+    tasks = [task for one in chosen if (task := _task(one, keys, counts)) is not None]
     if annotator is not None and not tasks:
         named = [str(x) for x in sorted(people, key=str)]
         near = get_close_matches(str(annotator), named, n=1)
@@ -284,9 +292,11 @@ def read_export(
     if not seen and not with_predictions:
         raise ValueError(f"{path}: the file holds no task. {_AS_JSON}")
     if not tasks and not with_predictions:
+        key = "If these are images, name their key with image_key (--image-key)."
         raise ValueError(
             f"{path}: no task has an annotation of an image ({counts}). Submit annotations in Label Studio; "
             "predictions are not taken for the truth."
+            f"{f' {key}' if counts.numbers['tasks_without_image'] else ''}"
         )
     return tasks, counts
 
@@ -302,6 +312,8 @@ def address_paths(address: str) -> list[str]:
         ['photos/one a.png', 'photos/one%20a.png']
         >>> address_paths("s3://bucket/x/one.png"), address_paths("50%.png")
         (['/x/one.png'], ['50%.png'])
+        >>> address_paths("https://host/serve?file=x/one.png")
+        ['/serve', 'x/one.png', '/serve?file=x/one.png']
     """
     if address.startswith("data:"):
         return []
@@ -318,11 +330,22 @@ def address_paths(address: str) -> list[str]:
         found = [asked["d"][-1], unquote(raw), raw]
     elif parts is not None and parts.netloc:
         raw = address.partition(parts.netloc)[2]
-        found = [unquote(parts.path), parts.path, raw]
+        found = [unquote(parts.path), parts.path]
+        if not any(map(is_picture_name, found)):
+            found += [value for values in asked.values() for value in values if is_picture_name(value)]
+        found.append(raw)
     else:
         # A name of a file, which may hold any character, or a path on the server.
         found = [address, unquote(address), *([] if parts is None else [unquote(parts.path)])]
     return list(dict.fromkeys(path.replace("\\", "/") for path in found))
+
+
+def inner_parts(path: str) -> list[str]:
+    """Folders and name of a path, after the last '..'; the name alone of an uploaded file."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        parts = parts[len(parts) - parts[::-1].index("..") :]
+    return parts[-1:] if parts[-3:-2] == ["upload"] and parts[-2].isdecimal() else parts
 
 
 def _decoded(text: str) -> str:
@@ -483,21 +506,126 @@ def _seconds(text: str) -> float:
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
-def _task(
-    place: _Place,
-    record: Record,
-    annotation: Record,
-    image_key: str | None,
-    predicted: bool,
-    counts: Counts,
-) -> Task | None:
-    """The task; None if it has no image."""
+@dataclass(frozen=True)
+class _Chosen:
+    """What was taken of a task.
+
+    Attributes:
+        place: where it is.
+        data: its `data`. A list of one image is one image.
+        meta: see `Task.meta`.
+        results: the results of the annotation or prediction.
+        boxes: those of the results that are boxes.
+        pictures: the keys of `data` whose value looks like a picture, or is a list with one.
+        predicted: whether it is a prediction.
+    """
+
+    place: _Place
+    data: Record
+    meta: Record
+    results: list[Record]
+    boxes: list[Record]
+    pictures: list[str]
+    predicted: bool
+
+    def image_of(self, box: Record) -> str:
+        """What a box was drawn on: a key of `data` if it names one, else the tag of the labelling config."""
+        names = [str(box.get("source", "")).removeprefix("$"), str(box.get("to_name", ""))]
+        return next((name for name in names if name in self.data), names[1])
+
+    def images(self) -> set[str]:
+        """What the boxes were drawn on."""
+        return {self.image_of(box) for box in self.boxes}
+
+
+def _chosen(place: _Place, record: Record, annotation: Record, predicted: bool) -> _Chosen:
+    data = {
+        name: value[0] if isinstance(value, list) and len(value) == 1 else value
+        for name, value in (place.take(record, "data", dict, "an object") or {}).items()
+    }
+    pictures = [
+        name
+        for name, value in data.items()
+        if _is_picture(value) or (isinstance(value, list) and any(map(_is_picture, value)))
+    ]
+    meta = record["meta"] if isinstance(record.get("meta"), dict) else {}
     results = _objects(place, annotation, "result")
-    image = _image(place, record, results, image_key)
+    boxes = [result for result in results if _is_box(result)]
+    return _Chosen(place, data, meta, results, boxes, pictures, predicted)
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """What the tasks of a file say together about their images.
+
+    Attributes:
+        given: the key that the user named; None: the file decides.
+        used: the keys of images that tasks with boxes have; if no task has boxes, those of pictures.
+        several: whether boxes of the file were drawn on several images or tags.
+    """
+
+    given: str | None
+    used: frozenset[str]
+    several: bool
+
+    @classmethod
+    def of(cls, tasks: Sequence[_Chosen], given: str | None) -> "_Keys":
+        """The keys of all tasks."""
+        marked = [task for task in tasks if task.boxes]
+        alone = cls(given, frozenset(), False)
+        found = [alone.key(task) for task in marked or tasks]
+        images = {name for task in marked for name in task.images()}
+        return cls(given, frozenset(key for key in found if key is not None), len(images) > 1)
+
+    def key(self, task: _Chosen) -> str | None:
+        """The key of the image of a task; None if it is not clear or there is none."""
+        if self.given is not None:
+            return self.given
+        named = [name for name in task.data if name in (task.images() if task.boxes else self.used)]
+        if len(named) == 1:
+            # The name of the tag may be that of a key by chance: <Image name="image" value="$url"/>.
+            chance = len(task.pictures) == 1 and _is_no_address(task.data[named[0]])
+            return task.pictures[0] if chance else named[0]
+        found = task.pictures
+        if not found and task.boxes:
+            found = [name for name, value in task.data.items() if isinstance(value, str) and value.strip()]
+        if len(found) == 1:
+            return found[0]
+        return "image" if "image" in (found or (task.data if task.boxes else ())) else None
+
+    def others(self, task: _Chosen) -> list[Record]:
+        """The boxes of a task that were drawn on another image than that of the key.
+
+        Raises:
+            ValueError: the task has several images with boxes, and nobody can tell which boxes are meant.
+        """
+        images = task.images()
+        told = images <= task.data.keys()
+        if len(images) > 1 and len(task.pictures) > 1 and not (told and self.given is not None):
+            keys = _shown(list(task.data))
+            task.place.fail(
+                f"the task has several images, with boxes on {', '.join(map(_shown, sorted(images)))}",
+                f"Take those of one image with image_key (--image-key); the keys are {keys}."
+                if told
+                else "Make a task for each image, and annotate them again.",
+            )
+        if self.given is None or not self.several:
+            return []
+        other = {*task.pictures} - {self.given}
+        return [box for box in task.boxes if task.image_of(box) in other]
+
+
+def _task(task: _Chosen, keys: _Keys, counts: Counts) -> Task | None:
+    """The task; None if it has no image."""
+    place, predicted = task.place, task.predicted
+    others, image = keys.others(task), _image(task, keys)
     if image is None:
         counts.add("tasks_without_image", place.task)
         return None
-    regions, others, size = _regions(place, results, predicted, counts)
+    counts.add("boxes_of_other_images", place.task, len(others))
+    results = [result for result in task.results if not any(result is other for other in others)]
+    regions, left_out, size = _regions(place, results, predicted, counts)
+    left_out |= {other["id"] for other in others if isinstance(other.get("id"), int | str)}
     entities: list[Entity] = []
     rows: dict[Id, list[int]] = {}
     for region in regions:
@@ -515,16 +643,9 @@ def _task(
         relation
         for result in results
         if _is_relation(result)
-        for relation in _relations(place, result, rows, others, predicted, counts)
+        for relation in _relations(place, result, rows, left_out, predicted, counts)
     ]
-    return Task(
-        place.task,
-        image,
-        size,
-        entities,
-        relations,
-        record["meta"] if isinstance(record.get("meta"), dict) else {},
-    )
+    return Task(place.task, image, size, entities, relations, task.meta, list(task.data))
 
 
 @dataclass
@@ -663,8 +784,6 @@ def _relations(
     direction = place.take(result, "direction", str, "right, left or bi") or "right"
     labels = place.names(result, "labels", predicted)
     where = f"the relation from {_shown(ends[0])} to {_shown(ends[1])}"
-    if None in ends:
-        place.fail(f"{where} lacks 'from_id' or 'to_id'", f"Export it again. {_AS_JSON}")
     if direction not in ("right", "left", "bi", "none"):
         place.fail(f"{where} has the direction {_shown(direction)}", "Write right, left or bi.")
     lost = [end for end in ends if end not in rows]
@@ -685,74 +804,62 @@ def _relations(
         score = here.number(result, "score")
         meta = here.take(result, "meta", dict, "an object") or {}
         predicate_score = here.number(meta, "predicate_score")
-    pairs = {"left": [ends[::-1]], "bi": [ends, ends[::-1]]}.get(direction, [ends])
+    pairs = [(subject, object) for subject in rows[ends[0]] for object in rows[ends[1]]]
+    back = [pair[::-1] for pair in pairs]
+    if direction in ("left", "bi"):
+        # Both ways are one for a box with itself.
+        pairs = back if direction == "left" else list(dict.fromkeys([*pairs, *back]))
     for label in labels:
-        for start, end in pairs:
-            for subject in rows[start]:
-                for object in rows[end]:
-                    yield Relation(subject, object, label, score, predicate_score)
+        for subject, object in pairs:
+            yield Relation(subject, object, label, score, predicate_score)
 
 
-def _image(place: _Place, record: Record, results: Sequence[Record], key: str | None) -> str | None:
+def _image(task: _Chosen, keys: _Keys) -> str | None:
     """The address of the image of a task, which may be empty; None if the task is no task with an image."""
-    data = {
-        # A list of one image is one image.
-        name: value[0] if isinstance(value, list) and len(value) == 1 else value
-        for name, value in (place.take(record, "data", dict, "an object") or {}).items()
-    }
-    boxes = [result for result in results if _is_box(result)]
-    if key is None:
-        key = _image_key(data, boxes)
+    key, data = keys.key(task), task.data
     named = f"Name the key of the image with image_key (--image-key); the keys are {_shown(list(data))}."
     if key is None:
-        found = [name for name, value in data.items() if _is_picture(value)]
-        if not found and not boxes:
+        if not task.pictures and not task.boxes:
             return None
-        place.fail(f"'data' has {len(found)} values that look like a picture", named)
+        task.place.fail(f"'data' has {len(task.pictures)} values that look like a picture", named)
     address = data.get(key)
+    if address is None or address == "":
+        if key not in data and task.boxes:
+            task.place.fail(f"{key!r} of 'data' is None, not the address of an image", named)
+        return "" if key in data else None
+    sure = task.boxes or keys.given is not None or key in task.pictures
+    if not sure and not _may_be_picture(address):
+        return None
     if isinstance(address, list):
         several = "the task has several images"
-        place.fail(several, f"Make a task for each image, and annotate them again. {named}")
-    if address is None and key in data:
-        return ""
-    if address is None and not boxes:
-        return None
+        task.place.fail(several, f"Make a task for each image, and annotate them again. {named}")
     if not isinstance(address, str):
-        place.fail(f"{key!r} of 'data' is {_shown(address)}, not the address of an image", named)
+        task.place.fail(f"{key!r} of 'data' is {_shown(address)}, not the address of an image", named)
     return address
 
 
-def _image_key(data: Record, boxes: Sequence[Record]) -> str | None:
-    """The key of the image: that which boxes name, else the only value that looks like a picture."""
-    tests: list[Callable[[Record], Any]] = [
-        lambda x: str(x.get("source", "")).removeprefix("$"),
-        lambda x: x.get("to_name"),
-    ]
-    for test in tests:
-        named = [name for name in data if any(test(result) == name for result in boxes)]
-        if len(named) == 1:
-            return named[0]
-    lists = [name for name, value in data.items() if isinstance(value, list) and any(map(_is_picture, value))]
-    found = [name for name, value in data.items() if _is_picture(value)]
-    if not found and not lists:
-        found = [name for name, value in data.items() if _may_be_picture(value, boxes)]
-    if len(found) + len(lists) == 1:
-        return (found or lists)[0]
-    return "image" if "image" in [*found, *lists] or ("image" in data and not found) else None
-
-
-def _may_be_picture(value: Any, boxes: Sequence[Record]) -> bool:
+def _may_be_picture(value: Any) -> bool:
     """Whether a value without the ending of a picture may be the address of one."""
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str):
         return False
     kind = guess_type(value)[0] or ""
-    return bool(boxes) or not (re.search(r"\s", value) or kind.startswith(("audio/", "video/", "text/")))
+    return not (re.search(r"\s", value) or kind.startswith(("audio/", "video/", "text/")))
+
+
+def _is_no_address(value: Any) -> bool:
+    """Whether a value is a number or a word, such as an id, and neither empty nor a path."""
+    if isinstance(value, str):
+        return bool(value.strip()) and not re.search(r"[/\\]", value) and not _is_picture(value)
+    return isinstance(value, int | float)
 
 
 def _is_picture(value: Any) -> bool:
-    return isinstance(value, str) and any(
-        Path(path).suffix.lower() in picture_endings() for path in address_paths(value)
-    )
+    return isinstance(value, str) and any(map(is_picture_name, address_paths(value)))
+
+
+def is_picture_name(path: str) -> bool:
+    """Whether a path has the ending of a picture."""
+    return Path(path).suffix.lower() in picture_endings()
 
 
 def _shown(value: Any) -> str:

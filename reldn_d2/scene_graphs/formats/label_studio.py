@@ -9,19 +9,31 @@ Studio the prefix is `/data/local-files/?d=FOLDER/`, where `FOLDER` is the path 
 to `LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT`. This document root must lie above the image folder.
 
 Reading takes the annotation of a task, whose scores are null, else its last prediction. It also reads exports
-as `reldn_d2.data.datasets.label_studio_export` describes them.
+as `reldn_d2.data.datasets.label_studio_export` describes them. The image is that of `meta` if we wrote it and
+the boxes have its size. Else the size is that of the boxes, and the name is the path of the address, relative
+to the deepest folder that all such addresses share; the id of the task if no name of a picture is in it.
 """
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-from reldn_d2.data.datasets.label_studio_export import FARTHEST, Entity, Task, address_paths, read_export
+from reldn_d2.data.datasets.label_studio_export import (
+    FARTHEST,
+    Entity,
+    Task,
+    address_paths,
+    inner_parts,
+    is_picture_name,
+    read_export,
+)
 from reldn_d2.structures.vocabulary import Vocabulary, check_known
+from reldn_d2.utils.inner_paths import names_outside
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.json_files import is_side
 from reldn_d2.utils.plain_text import not_in_xml
@@ -81,8 +93,9 @@ class LabelStudio(CollectionFormat):
     def read(self, path: Path) -> Iterator[SceneGraph]:
         """Reads tasks or an export, see `Format.read`. The log counts what was changed or left out."""
         tasks, counts = read_export(path, with_predictions=True)
-        images = [(task, image) for task in tasks if (image := _image(task)) is not None]
-        without = [task for task in tasks if _image(task) is None]
+        pairs = [*zip(tasks, _images(tasks), strict=True)]
+        images = [(task, image) for task, image in pairs if image is not None]
+        without = [task for task, image in pairs if image is None]
         if without and not images:
             raise ValueError(
                 f"{path}, task {without[0].identity!r}: the file does not say the size of the image, as no "
@@ -232,12 +245,38 @@ def _rank(entity: Entity) -> tuple[bool, int]:
     return (False, int(ours[1])) if ours else (True, 0)
 
 
-def _image(task: Task) -> ImageRecord | None:
-    """The image of a task; None if the file does not say its size."""
+def _images(tasks: Sequence[Task]) -> list[ImageRecord | None]:
+    """The images of tasks; None if the file does not say the size."""
+    own = [_own_image(task) for task in tasks]
+    paths = [_path(task.image) for task in tasks]
+    folders = [path[:-1] for path, image in zip(paths, own, strict=True) if path and image is None]
+    levels = zip(*folders, strict=False)
+    shared = sum(1 for _ in takewhile(lambda names: len({*names}) == 1, levels))
+    found: list[ImageRecord | None] = []
+    for task, path, image in zip(tasks, paths, own, strict=True):
+        name = "/".join(path[shared:])
+        if not name or names_outside([name]):
+            name = str(task.identity)
+        if image is None and task.size is not None:
+            image = {"file_name": name, "width": task.size[0], "height": task.size[1]}
+        found.append(image)
+    return found
+
+
+def _own_image(task: Task) -> ImageRecord | None:
+    """The image that we wrote into `meta`; None if `meta` is something else, or boxes have another size."""
     name, width, height = (task.meta.get(key) for key in ("file_name", "width", "height"))
-    if not isinstance(name, str):
-        name = next(iter(address_paths(task.image)), "").rpartition("/")[2]
-    size = (int(width), int(height)) if width and height and is_side(width) and is_side(height) else task.size
-    if size is None:
+    if not isinstance(name, str) or not name or names_outside([name]):
         return None
-    return {"file_name": name, "width": size[0], "height": size[1]}
+    if not isinstance(width, int) or not isinstance(height, int) or not (is_side(width) and is_side(height)):
+        return None
+    if task.size not in (None, (width, height)):
+        return None
+    return {"file_name": name, "width": width, "height": height}
+
+
+def _path(address: str) -> list[str]:
+    """Host or bucket, folders and name of a picture; empty if the address ends in no name of a picture."""
+    host = re.match(r"[A-Za-z][\w+.-]*://([^/?#]+)", address)
+    path = next((path for path in address_paths(address) if is_picture_name(path)), None)
+    return [] if path is None else [*(host.groups() if host else ()), *inner_parts(path)]
