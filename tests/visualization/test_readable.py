@@ -55,6 +55,10 @@ def faults(drawn: Drawn, boxes: np.ndarray, height: float = np.inf) -> list[str]
         # A leader line is thin, and begins at its label.
         if crossings(points, width if width > 2 else 0, plates).any():
             found.append("a line through a label")
+    top = min(height, drawn.height)
+    for points in [*(points for points, _ in drawn.lines), *drawn.heads]:
+        if (points < 0).any() or (points > [drawn.width if top == np.inf else WIDTH, top]).any():
+            found.append("an arrow outside the photo")
     for corners in drawn.heads:
         if crossings(np.concatenate([corners, corners[:1]]), 0, plates).any():
             found.append("a head of an arrow below a label")
