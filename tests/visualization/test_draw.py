@@ -170,6 +170,25 @@ def test_labels_keep_off_other_arrows(plates: list[tuple[str, np.ndarray]]) -> N
     assert not ((second > place[:2]) & (second < place[2:])).all(axis=1).any()
 
 
+def test_a_name_lies_in_no_box_of_another_entity_if_there_is_room(
+    plates: list[tuple[str, np.ndarray]],
+) -> None:
+    # The upper edge of the left box, the first choice for its name, lies in the other one.
+    boxes = [[100.0, 250, 200, 350], [50.0, 50, 600, 300]]
+    draw_scene_graph(grey(), graph_of(boxes, []), entities="all")
+    x0, y0, x1, y1 = dict(plates)["person 1"]
+    assert min(x1, 600) <= max(x0, 50) or min(y1, 300) <= max(y0, 50)
+
+
+@pytest.mark.parametrize("scale", [0.4, 0.7, 1, 2])
+def test_texts_are_not_wider_than_measured(scale: float) -> None:
+    for text in ("traffic light 1 (0.97)", "a very long class name of a thing that goes on", "illicit"):
+        sheet = Sheet(800, 560, scale)
+        sheet.text((0, 280), text, "black")
+        drawn = sheet.over(np.full((560, 800, 3), 255, dtype=np.uint8))
+        assert np.flatnonzero((drawn < 128).any(axis=(0, 2))).max() < sheet.text_width(text)
+
+
 def test_top_n_limits_what_is_drawn(plates: list[tuple[str, np.ndarray]]) -> None:
     graph = graph_of([LEFT, RIGHT, [400, 0, 500, 50]], [(0, 1, "a"), (1, 0, "b"), (2, 0, "c")])
     draw_scene_graph(grey(), graph, top_n=2)
