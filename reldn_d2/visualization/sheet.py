@@ -44,7 +44,8 @@ class Sheet:
         self.resize(width, height)
         self.font = font_of(texts, 19 * self.unit * text_scale)
         self._widths: dict[str, float] = {}
-        self._measures = text_to_path, RendererAgg(1, 1, self._figure.dpi)
+        renderer = RendererAgg(1, 1, self._figure.dpi)  # type: ignore[no-untyped-call]
+        self._measures = text_to_path, renderer
 
     def resize(self, width: int, height: int) -> None:
         """Change the size to the right and below. What is drawn, and the unit of length, stay."""

@@ -174,10 +174,10 @@ def test_a_name_lies_in_no_box_of_another_entity_if_there_is_room(
     plates: list[tuple[str, np.ndarray]],
 ) -> None:
     # The upper edge of the left box, the first choice for its name, lies in the other one.
-    boxes = [[100.0, 250, 200, 350], [50.0, 50, 600, 300]]
+    boxes = [[100.0, 250, 200, 350], [50.0, 50, 990, 260]]
     draw_scene_graph(grey(), graph_of(boxes, []), entities="all")
     x0, y0, x1, y1 = dict(plates)["person 1"]
-    assert min(x1, 600) <= max(x0, 50) or min(y1, 300) <= max(y0, 50)
+    assert min(x1, 990) <= max(x0, 50) or min(y1, 260) <= max(y0, 50)
 
 
 @pytest.mark.parametrize("scale", [0.4, 0.7, 1, 2])
