@@ -8,7 +8,7 @@ import numpy as np
 from reldn_d2.scene_graphs import SceneGraph
 from reldn_d2.utils.plain_text import short
 
-from .edges import draw_edges, draw_label
+from .edges import draw_edges, label_or_list
 from .images import Image, check_image
 from .labels import (
     INK,
@@ -23,15 +23,29 @@ from .labels import (
     nothing,
     text_colour,
 )
-from .layout import Array, arc, corner_candidates, head_corners, spread_points
+from .layout import (
+    Array,
+    apartness,
+    arrow_curves,
+    corner_candidates,
+    head_corners,
+    is_inside,
+    spread_points,
+)
 from .panel import Panel, Style
-from .places import Places
+from .places import Place, Places
 from .sheet import HEAD, Sheet
 
 #: Lowest score of an entity that is drawn without a relationship. Detectors find many with lower scores.
 LOWEST_ALONE = 0.1
 # Radius of the dot where arrows meet a box, in units.
 _DOT = 6
+# How an arrow may bend, the best first; and flatter, if none of these keeps it inside the photo.
+_BENDS, _FLATTER = (0.12, -0.12, 0.25, -0.25), (0.06, -0.06, 0.03, -0.03, 0.0)
+# Distance of arrows to the border of the photo, so that their heads and dots lie inside it, in units.
+_BORDER = 10
+# Arrows that are this far apart, in units, need not be farther.
+_APART = 30
 
 
 def upscale_small(image: Image, min_side: int) -> Image:
@@ -119,9 +133,9 @@ def draw_scene_graph(
         shown |= set(entities_above(graph, lowest))
     panel = Panel()
     if not edges:
-        panel.note(nothing("relationship", score_threshold))
+        panel.add(nothing("relationship", score_threshold))
     if not shown:
-        panel.note(nothing("entity", lowest))
+        panel.add(nothing("entity", lowest))
     image = upscale_small(image, min_side)
     looks = entity_looks(graph, beside)
     names = {
@@ -142,36 +156,29 @@ def draw_scene_graph(
 def side_by_side(images: Sequence[Image], titles: Sequence[str]) -> Image:
     """Put pictures in a row, each under its title.
 
-    Pictures of one width, such as drawings of one photo with lists of different lengths, keep their size.
-    Others are scaled to the height of the highest.
+    Each keeps its size: a list makes one drawing of a photo larger than another, and its photo not smaller.
+    Titles shrink to the width of the narrowest picture.
 
     Args:
         images: (H, W, 3) uint8 RGB arrays.
         titles: one title for each image.
 
     Returns:
-        (height + title bar, sum of the widths + gaps, 3) uint8 RGB, on white.
+        (largest height + title bar, sum of the widths + gaps, 3) uint8 RGB, on white.
 
     Raises:
         ValueError: there is no image, or there are more or fewer titles than images.
     """
     if not images or len(images) != len(titles):
         raise ValueError(f"{len(images)} images and {len(titles)} titles; give one title for each image")
-    height = side = max(image.shape[0] for image in images)
-    if len({image.shape[1] for image in images}) == 1:
-        side = images[0].shape[1]
-    else:
-        sizes = [(max(round(x.shape[1] * height / x.shape[0]), 1), height) for x in images]
-        images = [
-            np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
-            for image, size in zip(images, sizes, strict=True)
-        ]
-    gap, bar = side // 48, side // 14
     widths = [image.shape[1] for image in images]
+    height, side = max(image.shape[0] for image in images), max(widths)
+    gap, bar = side // 48, side // 14
     canvas = np.full((height + bar, sum(widths) + gap * (len(images) - 1), 3), 255, dtype=np.uint8)
     titles = [short(title) for title in titles]
     sheet = Sheet(canvas.shape[1], canvas.shape[0], texts=titles)
-    sheet.font.set_size(0.5 * bar)
+    room = min(width / max(sheet.text_width(x), 1) for width, x in zip(widths, titles, strict=True))
+    sheet.font.set_size(max(min(0.5 * bar, 0.95 * room * sheet.font.get_size_in_points()), 1))
     left = 0
     for picture, width, title in zip(images, widths, titles, strict=True):
         canvas[bar : bar + len(picture), left : left + width] = picture
@@ -212,10 +219,8 @@ def _draw(
     """
     unit = sheet.unit
     outlines = np.array(list(boxes.values())).reshape(-1, 4)
-    anchors = dict(zip(boxes, _anchors(outlines, unit), strict=True))
-    curves = {
-        (s, o): arc(anchors[s], anchors[o], 0.12, 8 * unit, samples=97) for s, o in (x.pair for x in edges)
-    }
+    anchors = dict(zip(boxes, _anchors(outlines, sheet.width, sheet.height, unit), strict=True))
+    curves = _curves(anchors, edges, np.array([sheet.width, sheet.height]), unit)
     ends = entities_of(edges)
     dots = [np.concatenate([anchors[x] - _DOT * unit, anchors[x] + _DOT * unit]) for x in ends]
     heads = [head_corners(curve, HEAD * unit) for curve in curves.values()]
@@ -230,17 +235,48 @@ def _draw(
     for entity in sorted(boxes, key=lambda entity: float((boxes[entity][2:] - boxes[entity][:2]).prod())):
         box, colour, text = boxes[entity], looks.colours[entity], names[entity]
         style = Style(colour, text_colour(colour), INK)
-        place = places.of_box(box, corner_candidates(box, *sheet.label_size(text)))
-        if place is None:
-            text = panel.add(text, style)
-            place = places.of_box(box, corner_candidates(box, *sheet.label_size(text)))
-        if place is not None:
-            draw_label(sheet, place, text, style, colour)
+
+        def place_of(text: str, box: Array = box) -> Place | None:
+            return places.of_box(box, corner_candidates(box, *sheet.label_size(text)))
+
+        label_or_list(sheet, panel, place_of, text, text, style, colour)
     draw_edges(sheet, places, edges, looks, panel, scores=scores)
 
 
-def _anchors(boxes: Array, unit: float) -> Array:
-    """(n, 2) points where arrows meet the (n, 4) boxes: their centres, moved apart if they are close."""
+def _anchors(boxes: Array, width: int, height: int, unit: float) -> Array:
+    """(n, 2) points where arrows meet the (n, 4) boxes: their centres, moved apart if they are close.
+
+    Points of small boxes at the border of the picture are moved from it, so that their dots are whole.
+    """
     margin = np.minimum(14 * unit, (boxes[:, 2:] - boxes[:, :2]) / 2)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    return spread_points(centres, boxes[:, :2] + margin, boxes[:, 2:] - margin, 130 * unit)
+    points = spread_points(centres, boxes[:, :2] + margin, boxes[:, 2:] - margin, 130 * unit)
+    size = np.array([width, height])
+    border = np.minimum(_BORDER * unit, size / 2)
+    return np.clip(points, border, size - border)
+
+
+def _curves(
+    anchors: dict[int, Array], edges: Sequence[Edge], size: Array, unit: float
+) -> dict[tuple[int, int], Array]:
+    """The arrow (97, 2) of each pair: inside the photo, and bent so that it lies on no earlier one.
+
+    Args:
+        anchors: points (2,) where arrows meet the entities, by id.
+        edges: relationships, the most important first.
+        size: (2,) width and height of the photo.
+        unit: unit of length, in pixels.
+    """
+    curves: dict[tuple[int, int], Array] = {}
+    for subject, object_ in dict.fromkeys(edge.pair for edge in edges):
+        ends = anchors[subject], anchors[object_]
+        inside: list[Array] = []
+        for bends in (_BENDS, _FLATTER):
+            tried = arrow_curves(*ends, bends, 8 * unit, samples=97, least=HEAD * unit)
+            inside = inside or [x for x in tried if is_inside(x, size, HEAD * unit, 4 * unit)]
+        # A photo that is narrower than a loop has none inside.
+        border = np.minimum(_BORDER * unit, size / 2)
+        inside = inside or [np.clip(tried[-1], border, size - border)]
+        others = list(curves.values())
+        curves[subject, object_] = max(inside, key=lambda x: apartness(x, others, _APART * unit))
+    return curves

@@ -1,6 +1,6 @@
 """Arrows and their predicates, which drawings on photos and node-link drawings share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .labels import INK, Edge, Looks, edge_text, triplet_text
 from .layout import curve_candidates
@@ -31,18 +31,17 @@ def draw_edges(
         places: free places of the sheet. A relationship for whose pair it has no arrow goes to the panel.
         edges: relationships to draw, the most important first.
         looks: an arrow has the colour of its subject.
-        panel: takes the triplets whose predicates find no place; then the arrow gets their number.
+        panel: takes the triplets whose predicates find no place.
         scores: write scores beside predicates.
     """
     for edge in edges:
         colour = looks.colours[edge.subject]
-        style, text = Style(FILL[edge.correct], "white", colour), edge_text(edge, scores)
-        place = _place(sheet, places, edge, text)
-        if place is None:
-            text = panel.add(triplet_text(edge, looks.names, scores), style)
-            place = _place(sheet, places, edge, text)
-        if place is not None:
-            draw_label(sheet, place, text, style, colour)
+        row, style = triplet_text(edge, looks.names, scores), Style(FILL[edge.correct], "white", colour)
+
+        def place_of(text: str, edge: Edge = edge) -> Place | None:
+            return _place(sheet, places, edge, text)
+
+        label_or_list(sheet, panel, place_of, edge_text(edge, scores), row, style, colour)
     for pair in places.curves:
         colour = looks.colours[pair[0]]
         parts = places.visible_parts(pair)
@@ -51,8 +50,33 @@ def draw_edges(
         sheet.arrow_head(parts[-1], colour)
 
 
-def draw_label(sheet: Sheet, place: Place, text: str, style: Style, colour: str) -> None:
-    """Draw a label, and its leader line in a colour."""
+def label_or_list(
+    sheet: Sheet,
+    panel: Panel,
+    place_of: Callable[[str], Place | None],
+    text: str,
+    row: str,
+    style: Style,
+    colour: str,
+) -> None:
+    """Draw a label or, if it has no place, a row of the panel; if there is room, its number is drawn instead.
+
+    Args:
+        sheet: the sheet to draw on.
+        panel: takes the row. Without a number in the drawing, the row has none either.
+        place_of: finds the place of a text.
+        text: text of the label.
+        row: text of the row.
+        style: colours of the label, or of the number.
+        colour: colour of a leader line.
+    """
+    place = place_of(text)
+    if place is None:
+        text = panel.next_number
+        place = place_of(text)
+        panel.add(row, None if place is None else style)
+    if place is None:
+        return
     if place.leader is not None:
         sheet.line(place.leader, colour, LEADER)
     sheet.label(place.box, text, style.fill, style.colour, style.rim)

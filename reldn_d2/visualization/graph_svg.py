@@ -12,7 +12,15 @@ from reldn_d2.utils.plain_text import short
 
 from .edges import draw_edges
 from .labels import INK, Edge, edges_to_draw, entities_of, entity_looks, name_text, nothing, text_colour
-from .layout import Array, arc, head_corners, part_outside, push_apart, spread_points
+from .layout import (
+    Array,
+    arrow_curves,
+    head_corners,
+    is_inside,
+    part_outside,
+    push_apart,
+    spread_points,
+)
 from .panel import Panel
 from .places import Places, meets
 from .sheet import HEAD, Sheet
@@ -87,7 +95,7 @@ def scene_graph_svg(
     centres = _node_positions(entities, edges, half_sizes, np.array([width, height]))
     boxes = np.concatenate([centres - half_sizes, centres + half_sizes], axis=1)
     plates = dict(zip(entities, push_apart(boxes, width, height, 6), strict=True))
-    ways = {edge.pair: _curve(edge, plates) for edge in edges}
+    ways = {edge.pair: _curve(edge, plates, np.array([width, height]), HEAD * sheet.unit) for edge in edges}
     curves = {pair: curve for pair, curve in ways.items() if curve is not None}
     heads = [head_corners(curve, HEAD * sheet.unit) for curve in curves.values()]
     dots = np.array([np.concatenate([x.min(axis=0), x.max(axis=0)]) for x in heads]).reshape(-1, 4)
@@ -105,18 +113,26 @@ def scene_graph_svg(
     )
 
 
-def _curve(edge: Edge, plates: Mapping[int, Array]) -> Array | None:
-    """The arrow (n, 2) between two nodes, which goes around the others; None: it can't."""
+def _curve(edge: Edge, plates: Mapping[int, Array], size: Array, head: float) -> Array | None:
+    """The arrow (n, 2) between two nodes, which goes around the others; None: it can't.
+
+    Args:
+        edge: a relationship of the pair.
+        plates: boxes (4,) of the nodes, by id.
+        size: (2,) width and height of the picture, in which the arrow stays.
+        head: length of its head.
+    """
     others = np.array([plate for entity, plate in plates.items() if entity not in edge.pair]).reshape(-1, 4)
-    start, end = ((plates[entity][:2] + plates[entity][2:]) / 2 for entity in edge.pair)
+    mine = np.array([plates[entity] for entity in edge.pair])
+    start, end = (mine[:, :2] + mine[:, 2:]) / 2
     # Half the width of the arrow's head.
     room = np.array([-4, -4, 4, 4])
-    for bend in _BENDS:
-        curve = arc(start, end, bend, 8, samples=65)
+    for curve in arrow_curves(start, end, _BENDS, 8, samples=65):
         if edge.subject != edge.object:
             curve = part_outside(curve[::-1], plates[edge.subject])[::-1]
         curve = part_outside(curve, plates[edge.object] + room)
-        if not meets(curve, others + room).any():
+        hidden = meets(head_corners(curve, head), mine).any()
+        if is_inside(curve, size, head, 2) and not hidden and not meets(curve, others + room).any():
             return curve
     return None
 

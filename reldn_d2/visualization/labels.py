@@ -160,8 +160,8 @@ def same_entities(graph: SceneGraph, other: SceneGraph) -> dict[int, int]:
 
 
 def name_text(name: str, score: float | None) -> str:
-    """The label of an entity."""
-    return name if score is None else f"{name} {score:.2f}"
+    """The label of an entity, or of a predicate."""
+    return name if score is None else f"{name} ({score:.2f})"
 
 
 def edge_text(edge: Edge, scores: bool) -> str:
@@ -176,9 +176,8 @@ def edge_text(edge: Edge, scores: bool) -> str:
 
 def triplet_text(edge: Edge, names: Sequence[str], scores: bool) -> str:
     """The whole relationship as a line of text; see `edge_text`."""
-    predicate = short(edge.predicate, LONGEST_NAME)
-    score = f" ({edge.score:.2f})" if scores and edge.score is not None else ""
-    return f"{_mark(edge)}{names[edge.subject]} \u2013 {predicate}{score} \u2013 {names[edge.object]}"
+    predicate = name_text(short(edge.predicate, LONGEST_NAME), edge.score if scores else None)
+    return f"{_mark(edge)}{names[edge.subject]} \u2013 {predicate} \u2013 {names[edge.object]}"
 
 
 def nothing(kind: str, threshold: float) -> str:

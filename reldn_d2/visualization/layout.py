@@ -1,5 +1,7 @@
 """The geometry of drawings: places of points, arrows and labels, in pixels; y points down. Boxes are XYXY."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -34,7 +36,7 @@ def arc(start: Array, end: Array, bend: float, gap: float, samples: int = 33) ->
     """Points of an arrow's curve, which bends to one side of the straight line.
 
     Args:
-        start, end: (2,) points. If they are equal, the curve is a loop of radius 2.5 `gap` above the point.
+        start, end: (2,) different points.
         bend: largest distance from the straight line, as a share of its length.
         gap: distance kept free at both ends, pixels (at most a quarter of the length each).
         samples: number of points.
@@ -45,16 +47,68 @@ def arc(start: Array, end: Array, bend: float, gap: float, samples: int = 33) ->
     t = np.linspace(0, 1, samples)[:, None]
     along = end - start
     length = float(np.hypot(*along))
-    if length < 1e-6:
-        radius = 2.5 * gap
-        # A circle through the point, open at the bottom where the point is.
-        angle = np.pi / 2 + (0.1 + 0.8 * t) * 2 * np.pi
-        centre = start - np.array([0, radius])
-        return np.asarray(centre + radius * np.concatenate([np.cos(angle), np.sin(angle)], axis=1))
     middle = (start + end) / 2 + 2 * bend * np.array([-along[1], along[0]])
     cut = min(gap / length, 0.25)
     t = cut + (1 - 2 * cut) * t
     return np.asarray((1 - t) ** 2 * start + 2 * t * (1 - t) * middle + t**2 * end)
+
+
+def loop(point: Array, turn: float, radius: float, samples: int = 33) -> Array:
+    """Points of an arrow from a point to itself: a circle through it, open where the point is.
+
+    Args:
+        point: (2,) the point.
+        turn: where the circle's centre lies: above the point for 0, left of it for 0.25, in turns.
+        radius: radius in pixels.
+        samples: number of points.
+
+    Returns:
+        (samples, 2) points.
+    """
+    angle = (0.25 - turn + 0.1 + 0.8 * np.linspace(0, 1, samples)) * 2 * np.pi
+    away = -2 * np.pi * (0.25 + turn)
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1) + np.array([np.cos(away), np.sin(away)])
+    return np.asarray(point + radius * circle)
+
+
+def arrow_curves(
+    start: Array, end: Array, bends: Sequence[float], gap: float, samples: int = 33, least: float = 1e-6
+) -> list[Array]:
+    """Possible curves (samples, 2) of an arrow: an `arc` for each bend, or else loops in eight directions.
+
+    Args:
+        start, end: (2,) points.
+        bends: bends of arcs, the best first.
+        gap: distance kept free at both ends, pixels. Loops have a radius of 2.5 times as much.
+        samples: number of points.
+        least: points that are as close as this, in pixels, get loops.
+    """
+    if np.hypot(*(end - start)) > least:
+        return [arc(start, end, bend, gap, samples) for bend in bends]
+    return [loop(end, turn / 8, 2.5 * gap, samples) for turn in (0, 2, 6, 4, 1, 7, 3, 5)]
+
+
+def is_inside(curve: Array, size: Array, head: float, margin: float) -> bool:
+    """Whether an arrow lies in a picture, and not at its border.
+
+    Args:
+        curve: (n, 2) points.
+        size: (2,) width and height of the picture.
+        head: length of the arrow's head.
+        margin: distance to the border, for the head one half of it.
+    """
+    corners = head_corners(curve, head)
+    in_picture = ((curve >= margin) & (curve <= size - margin)).all()
+    return bool(in_picture and ((corners >= margin / 2) & (corners <= size - margin / 2)).all())
+
+
+def apartness(curve: Array, others: Sequence[Array], most: float) -> float:
+    """Mean distance of a curve's points (n, 2) to the nearest other curve, at most `most`."""
+    gaps = [most]
+    for other in others:
+        offset = curve[::8, None] - other[None, ::8]
+        gaps.append(float(np.hypot(offset[..., 0], offset[..., 1]).min(axis=1).mean()))
+    return min(gaps)
 
 
 def head_corners(curve: Array, length: float) -> Array:

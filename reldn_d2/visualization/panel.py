@@ -25,21 +25,21 @@ class _Row:
 
 
 class Panel:
-    """Numbered rows, in as many columns as fit, on white (in SVG on the page)."""
+    """Rows, with or without a number, in as many columns as fit, on white (in SVG on the page)."""
 
     def __init__(self) -> None:
         self._rows: list[_Row] = []
         self._count = 0
 
-    def note(self, text: str) -> None:
-        """Add a sentence."""
-        self._rows.append(_Row("", text, None))
+    @property
+    def next_number(self) -> str:
+        """The number that the next row with a style gets."""
+        return str(self._count + 1)
 
-    def add(self, text: str, style: Style) -> str:
-        """Add what has no place in the drawing, and return its number there, which has the same style."""
-        self._count += 1
-        self._rows.append(_Row(str(self._count), text, style))
-        return str(self._count)
+    def add(self, text: str, style: Style | None = None) -> None:
+        """Add a row, with a number if that has a style, which it has in the drawing, too."""
+        self._rows.append(_Row(self.next_number if style else "", text, style))
+        self._count += style is not None
 
     def draw(self, sheet: Sheet) -> None:
         """Draw the panel below what is on the sheet, which gets as much higher and wider as that needs."""

@@ -69,6 +69,7 @@ class Places:
         self._size = np.array([width, height])
         self._unit = unit
         grown = np.clip(8 * unit - (boxes[:, 2:] - boxes[:, :2]), 0, None) / 2
+        self._drawn = boxes
         self._boxes = np.concatenate([boxes[:, :2] - grown, boxes[:, 2:] + grown], axis=1)
         self._areas = (self._boxes[:, 2:] - self._boxes[:, :2]).prod(axis=1)
         self._outlines = _outlines(boxes)
@@ -85,7 +86,11 @@ class Places:
         free = candidates[self._free(candidates, None)]
         # The leader goes from the label's side to the nearest point of the box.
         middle = np.clip((free[:, :2] + free[:, 2:]) / 2, box[:2], box[2:])
-        return self._take(free, middle)
+        # A name in the box of another entity looks like that one's.
+        others = self._boxes[(self._drawn != box).any(axis=1)]
+        size = np.minimum(free[:, None, 2:], others[:, 2:]) - np.maximum(free[:, None, :2], others[:, :2])
+        shared = np.clip(size, 0, None).prod(axis=-1) / (free[:, 2:] - free[:, :2]).prod(axis=1)[:, None]
+        return self._take(free, middle, 0.6 * shared.max(axis=1, initial=0))
 
     def on_curve(self, pair: tuple[int, int], candidates: Array) -> Place | None:
         """The best place of a label that belongs to an arrow, among candidates (c, 4), best ones first."""
@@ -138,8 +143,14 @@ class Places:
         size = np.minimum(high[:, None], self._boxes[:, 2:]) - np.maximum(low[:, None], self._boxes[:, :2])
         return np.asarray(np.clip(size, 0, None).prod(axis=-1) / self._areas)
 
-    def _take(self, free: Array, targets: Array) -> Place | None:
-        """Takes the cheapest of the free places, whose leaders go to `targets` (c, 2)."""
+    def _take(self, free: Array, targets: Array, more: Array | float = 0.0) -> Place | None:
+        """Takes the cheapest of the free places (c, 4).
+
+        Args:
+            free: the places, best ones first.
+            targets: (c, 2) where their leaders go.
+            more: (c,) what each costs beside what all labels cost.
+        """
         if not len(free):
             return None
         low, high = free[:, :2], free[:, 2:]
@@ -156,6 +167,7 @@ class Places:
             + 0.15 * outlines
             + 2 * self._shares(low, high).sum(axis=1)
             + np.where(crossed, np.inf, 0)
+            + more
         )
         best = int(cost.argmin())
         if not np.isfinite(cost[best]):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.patches import Circle, FancyBboxPatch, Patch, PathPatch, Polygon, Rectangle
 from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
@@ -44,6 +44,8 @@ class Sheet:
         self.resize(width, height)
         self.font = font_of(texts, 19 * self.unit * text_scale)
         self._widths: dict[str, float] = {}
+        renderer = RendererAgg(1, 1, self._figure.dpi)  # type: ignore[no-untyped-call]
+        self._measures = text_to_path, renderer
 
     def resize(self, width: int, height: int) -> None:
         """Change the size to the right and below. What is drawn, and the unit of length, stay."""
@@ -78,9 +80,10 @@ class Sheet:
     def text_width(self, text: str) -> float:
         """Width of a text in pixels."""
         if text not in self._widths:
+            # Drawn letters are wider than their outlines, which SVG has: they begin at whole pixels.
             with without_glyph_warnings():
-                width = text_to_path.get_text_width_height_descent(text, self.font, False)[0]
-            self._widths[text] = float(width)
+                widths = [x.get_text_width_height_descent(text, self.font, False)[0] for x in self._measures]
+            self._widths[text] = float(max(widths))
         return self._widths[text]
 
     def label(self, box: Array, text: str, fill: str, colour: str, rim: str) -> None:

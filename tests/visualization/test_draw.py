@@ -56,15 +56,15 @@ def test_without_relationships_entities_are_drawn_and_a_line_says_so(drawings: l
     graph = scored(graph_of([LEFT, RIGHT], [(0, 1, "sees")]), [0.9, 0.3], [0.25])
     draw_scene_graph(grey(), graph, score_threshold=0.3)
     assert drawings[-1].words == [
-        "person 1 0.90",
-        "person 2 0.30",
+        "person 1 (0.90)",
+        "person 2 (0.30)",
         "no relationship with a score of 0.30 or more",
     ]
     assert len(drawings[-1].outlines) == 2 and not drawings[-1].heads
     # No threshold of relationships hides entities, but for those that nobody would look at.
     graph["entities"][1]["score"] = 0.09
     draw_scene_graph(grey(), graph, score_threshold=1)
-    assert drawings[-1].words == ["person 1 0.90", "no relationship with a score of 1.00 or more"]
+    assert drawings[-1].words == ["person 1 (0.90)", "no relationship with a score of 1.00 or more"]
     draw_scene_graph(grey(), graph, score_threshold=0.3, entity_threshold=0.95)
     assert drawings[-1].words[1:] == ["no entity with a score of 0.95 or more"]
     draw_scene_graph(grey(), graph, entity_threshold=0.95)
@@ -78,7 +78,7 @@ def test_thresholds_choose_relationships_and_entities(drawings: list[Drawn]) -> 
     boxes = [LEFT, RIGHT, [450.0, 50, 550, 150], [450.0, 350, 550, 450]]
     graph = scored(graph_of(boxes, triplets), [0.9, 0.8, 0.7, 0.6], [0.5, 0.4, 0.3])
     draw_scene_graph(grey(), graph, score_threshold=0.4, entity_threshold=0.75)
-    assert drawings[-1].words == ["person 1 0.90", "person 2 0.80", "sees 0.50"]
+    assert drawings[-1].words == ["person 1 (0.90)", "person 2 (0.80)", "sees (0.50)"]
     draw_scene_graph(grey(), graph, score_threshold=0.4, entities="all", scores=False)
     assert sorted(drawings[-1].words) == ["on", "person 1", "person 2", "person 3", "person 4", "sees"]
     for name in ("score_threshold", "entity_threshold"):
@@ -170,6 +170,25 @@ def test_labels_keep_off_other_arrows(plates: list[tuple[str, np.ndarray]]) -> N
     assert not ((second > place[:2]) & (second < place[2:])).all(axis=1).any()
 
 
+def test_a_name_lies_in_no_box_of_another_entity_if_there_is_room(
+    plates: list[tuple[str, np.ndarray]],
+) -> None:
+    # The upper edge of the left box, the first choice for its name, lies in the other one.
+    boxes = [[100.0, 250, 200, 350], [50.0, 50, 990, 260]]
+    draw_scene_graph(grey(), graph_of(boxes, []), entities="all")
+    x0, y0, x1, y1 = dict(plates)["person 1"]
+    assert min(x1, 990) <= max(x0, 50) or min(y1, 260) <= max(y0, 50)
+
+
+@pytest.mark.parametrize("scale", [0.4, 0.7, 1, 2])
+def test_texts_are_not_wider_than_measured(scale: float) -> None:
+    for text in ("traffic light 1 (0.97)", "a very long class name of a thing that goes on", "illicit"):
+        sheet = Sheet(800, 560, scale)
+        sheet.text((0, 280), text, "black")
+        drawn = sheet.over(np.full((560, 800, 3), 255, dtype=np.uint8))
+        assert np.flatnonzero((drawn < 128).any(axis=(0, 2))).max() < sheet.text_width(text)
+
+
 def test_top_n_limits_what_is_drawn(plates: list[tuple[str, np.ndarray]]) -> None:
     graph = graph_of([LEFT, RIGHT, [400, 0, 500, 50]], [(0, 1, "a"), (1, 0, "b"), (2, 0, "c")])
     draw_scene_graph(grey(), graph, top_n=2)
@@ -236,12 +255,13 @@ def test_what_finds_no_place_is_listed_with_its_number(drawings: list[Drawn]) ->
     draw_scene_graph(grey(), graph, entities="all")
     words = drawings[-1].words
     assert sorted(x for x in words if x.startswith("person")) == sorted(
-        [f"person {i} 0.50" for i in range(1, 15)] + ["person 1 \u2013 sees (0.25) \u2013 person 2"]
+        [f"person {i} (0.50)" for i in range(1, 15)] + ["person 1 \u2013 sees (0.25) \u2013 person 2"]
     )
-    # Each row has a number, and the numbers of the picture are among them.
-    below = drawings[-1].plates[drawings[-1].plates[:, 1] >= 500]
+    # Each number of the list is in the picture, and some rows have none.
     numbers = [word for word in words if word.isdigit()]
-    assert set(numbers) == {str(i) for i in range(1, len(below) + 1)}
+    listed = len(drawings[-1].plates) - len(drawings[-1].above(500))
+    assert sorted(numbers) == sorted([str(i) for i in range(1, listed + 1)] * 2)
+    assert len(words) - len(numbers) > len(drawings[-1].plates) - len(numbers) // 2
     assert drawings[-1].height > 500
 
 
@@ -254,19 +274,19 @@ def test_wrong_images_are_refused() -> None:
 def test_side_by_side_keeps_the_pictures() -> None:
     a, b = np.full((240, 100, 3), 10, np.uint8), np.full((480, 300, 3), 200, np.uint8)
     row = side_by_side([a, b], ["ground $ truth", "prediction"])
-    assert row.shape == (480 + 34, 200 + 10 + 300, 3)
-    assert (row[34:, :200] == 10).all() and (row[34:, 210:] == 200).all() and (row[34:, 200:210] == 255).all()
-    assert (row[:34] < 100).any()
+    assert row.shape == (480 + 21, 100 + 6 + 300, 3)
+    assert (row[21:261, :100] == 10).all() and (row[21:, 106:] == 200).all()
+    assert (row[261:, :106] == 255).all() and (row[:, 100:106] == 255).all()
+    # Titles stay in their columns.
+    assert (row[:21, :100] < 100).any() and (row[:21, 106:] < 100).any()
     with pytest.raises(ValueError, match="2 images and 1 titles"):
         side_by_side([a, b], ["one"])
 
 
-def test_pictures_of_one_width_keep_their_size_in_a_row() -> None:
-    a, b = np.full((240, 300, 3), 10, np.uint8), np.full((480, 300, 3), 200, np.uint8)
-    row = side_by_side([a, b], ["annotated", "predicted"])
-    assert row.shape == (480 + 21, 300 + 6 + 300, 3)
-    assert (row[21:261, :300] == 10).all() and (row[261:, :300] == 255).all()
-    assert (row[21:, 306:] == 200).all()
+def test_titles_shrink_to_their_columns() -> None:
+    pictures = [np.full((300, width, 3), 128, np.uint8) for width in (120, 600)]
+    row = side_by_side(pictures, ["a title that is long", "a title that is long"])[:42]
+    assert (row[:, :2] == 255).all() and (row[:, 118:132] == 255).all() and (row[:, 10:110] < 100).any()
 
 
 def test_repeats_are_drawn_once_and_do_not_count() -> None:

@@ -90,7 +90,7 @@ def test_a_prediction_takes_the_looks_of_the_ground_truth_beside_it() -> None:
 
 def test_texts_have_scores_if_there_are_some() -> None:
     edge = Edge(0, 1, "holds", None, 0.874)
-    assert [edge_text(edge, scores) for scores in (True, False)] == ["holds 0.87", "holds"]
+    assert [edge_text(edge, scores) for scores in (True, False)] == ["holds (0.87)", "holds"]
     assert edge_text(Edge(0, 1, "holds", True), True) == "\N{CHECK MARK} holds"
     names = ["person 2", "cup 1"]
     assert triplet_text(edge, names, True) == "person 2 \u2013 holds (0.87) \u2013 cup 1"

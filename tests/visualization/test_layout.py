@@ -7,6 +7,7 @@ from reldn_d2.visualization.layout import (
     corner_candidates,
     curve_candidates,
     keep_inside,
+    loop,
     part_outside,
     spread_points,
 )
@@ -50,11 +51,12 @@ def test_arc_leaves_gaps_and_bends_to_one_side() -> None:
     assert np.isclose(back[16], [50, -10]).all()
 
 
-def test_arc_of_a_point_with_itself_is_a_loop_beside_the_point() -> None:
+def test_a_loop_lies_beside_its_point() -> None:
     point = np.array([50.0, 50])
-    loop = arc(point, point, 0.1, 10)
-    assert np.isclose(np.linalg.norm(loop - [50, 25], axis=1), 25).all()
-    assert np.linalg.norm(loop - point, axis=1).min() > 10
+    for turn, centre in ((0, [50, 25]), (0.25, [25, 50]), (0.5, [50, 75])):
+        curve = loop(point, turn, 25)
+        assert np.isclose(np.linalg.norm(curve - centre, axis=1), 25).all()
+        assert np.linalg.norm(curve - point, axis=1).min() > 10
 
 
 def test_candidates_have_the_size_of_the_label_and_come_in_order_of_preference() -> None:
@@ -73,8 +75,7 @@ def test_part_outside_ends_where_the_curve_enters_the_box() -> None:
     # A curve that begins in the box is kept from the point where it leaves.
     assert (part_outside(line, np.array([-1, -1, 2.5, 1])) == line[3:]).all()
     assert (part_outside(line, np.array([20.0, -1, 21, 1])) == line).all()
-    loop = arc(np.zeros(2), np.zeros(2), 0.1, 8, samples=65)
-    part = part_outside(loop, np.array([-14.0, -9, 14, 9]))
+    part = part_outside(loop(np.zeros(2), 0, 20, samples=65), np.array([-14.0, -9, 14, 9]))
     assert 2 < len(part) < 65 and (np.abs(part) >= [14, 9]).any(axis=1).all()
     # Two points always remain, so that an arrow has a direction.
     assert (part_outside(line, np.array([-1, -1, 20, 1])) == line[:2]).all()

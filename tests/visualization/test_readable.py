@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from reldn_d2.scene_graphs import SceneGraph, build_scene_graph
-from reldn_d2.visualization import places
+from reldn_d2.visualization import draw, places
 from reldn_d2.visualization.draw import draw_scene_graph
 from reldn_d2.visualization.graph_svg import scene_graph_svg
+from reldn_d2.visualization.labels import Edge
 
 from .drawn import Drawn, crossings, drawings, overlaps
 
@@ -55,6 +56,10 @@ def faults(drawn: Drawn, boxes: np.ndarray, height: float = np.inf) -> list[str]
         # A leader line is thin, and begins at its label.
         if crossings(points, width if width > 2 else 0, plates).any():
             found.append("a line through a label")
+    top = min(height, drawn.height)
+    for points in [*(points for points, _ in drawn.lines), *drawn.heads]:
+        if (points < 0).any() or (points > [drawn.width if top == np.inf else WIDTH, top]).any():
+            found.append("an arrow outside the photo")
     for corners in drawn.heads:
         if crossings(np.concatenate([corners, corners[:1]]), 0, plates).any():
             found.append("a head of an arrow below a label")
@@ -83,6 +88,40 @@ def test_labels_of_200_layouts_can_be_read(part: int, drawings: list[Drawn]) -> 
         triplets = {(r["subject"], r["object"], r["predicate"]): r["score"] for r in graph["relationships"]}
         labels = [word for word in words if not word.isdigit()]
         assert len(labels) == len(boxes) + len({*triplets}) + (not triplets)
+        # Each number of the list is in the picture once.
+        numbers = sorted(word for word in words if word.isdigit())
+        listed = len(drawings[-1].plates) - len(drawings[-1].above(HEIGHT))
+        assert numbers == sorted(2 * [str(i + 1) for i in range(listed)])
+
+
+@pytest.mark.parametrize("side", [34, 3])
+@pytest.mark.parametrize("edge", ["left", "top", "right", "bottom", "corners"])
+def test_arrows_between_boxes_along_an_edge_stay_in_the_photo(
+    edge: str, side: int, drawings: list[Drawn]
+) -> None:
+    right, bottom, along = WIDTH - side, HEIGHT - side, np.linspace(0, 1, 6)
+    corners = {
+        "left": [(0, y) for y in along * bottom],
+        "top": [(x, 0) for x in along * right],
+        "right": [(right, y) for y in along * bottom],
+        "bottom": [(x, bottom) for x in along * right],
+        "corners": [(x, y) for x in (0, right) for y in (0, 1, bottom)],
+    }[edge]
+    boxes = np.array([[x, y, x + side, y + side] for x, y in corners], dtype=float)
+    pairs = [(s, o, "on") for s, o in np.ndindex(6, 6)]
+    graph = build_scene_graph({"file_name": "", "width": WIDTH, "height": HEIGHT}, NAMES, boxes, pairs)
+    draw_scene_graph(np.full((HEIGHT, WIDTH, 3), 128, dtype=np.uint8), graph, top_n=36)
+    assert len(drawings[-1].heads) == 36 and drawings[-1].height > HEIGHT
+    assert not faults(drawings[-1], boxes, HEIGHT)
+
+
+def test_arrows_on_one_straight_line_bend_apart() -> None:
+    anchors = {0: np.array([40.0, 300]), 1: np.array([720.0, 300]), 2: np.array([760.0, 300])}
+    pairs = [(0, 1), (0, 2), (2, 0), (0, 1)]
+    curves = draw._curves(anchors, [Edge(*pair, "on", None) for pair in pairs], np.array([800, 560]), 0.8)
+    assert list(curves) == pairs[:3]
+    middles = np.array([curve[48, 1] for curve in curves.values()])
+    assert (np.abs(middles[:, None] - middles)[np.triu_indices(3, 1)] > 24).all()
 
 
 def test_the_measure_finds_faults(drawings: list[Drawn], monkeypatch: pytest.MonkeyPatch) -> None:
