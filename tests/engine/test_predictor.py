@@ -692,7 +692,8 @@ def test_drawings(predictor: RelationPredictor, photo: np.ndarray, tmp_path: Pat
         for image, options in same_picture(photo, tmp_path).values()
     ]
     assert all(np.array_equal(drawing, drawings[0]) for drawing in drawings[1:])
-    assert drawings[0].shape == (480, 800, 3)
+    # A list of what finds no place makes it higher.
+    assert drawings[0].shape[0] >= 480 and drawings[0].shape[1:] == (800, 3)
 
 
 def test_thresholds_of_a_drawing(

@@ -543,12 +543,14 @@ def _chosen(place: _Place, record: Record, annotation: Record, predicted: bool) 
         name: value[0] if isinstance(value, list) and len(value) == 1 else value
         for name, value in (place.take(record, "data", dict, "an object") or {}).items()
     }
+    meta = record["meta"] if isinstance(record.get("meta"), dict) else {}
+    # Tasks that this package wrote say so, whatever their images are called.
+    ours = {"image"} if {"file_name", "width", "height"} <= meta.keys() else set[str]()
     pictures = [
         name
         for name, value in data.items()
-        if _is_picture(value) or (isinstance(value, list) and any(map(_is_picture, value)))
+        if name in ours or _is_picture(value) or (isinstance(value, list) and any(map(_is_picture, value)))
     ]
-    meta = record["meta"] if isinstance(record.get("meta"), dict) else {}
     results = _objects(place, annotation, "result")
     boxes = [result for result in results if _is_box(result)]
     return _Chosen(place, data, meta, results, boxes, pictures, predicted)
