@@ -38,7 +38,7 @@ CHANCE = (
 RULE = (
     "A rule chooses the scenes, so that nobody can pick the ones that look best. For each question, the "
     "first one shows the more frequent change: it is the first test scene that got better with all losses, "
-    "if more scenes got better than worse, and otherwise the first that got worse. The second one is the "
+    "if at least as many got better as worse, and otherwise the first that got worse. The second one is the "
     "first scene with the opposite change. Then the other scenes follow in their order, those with a "
     "change first."
 )
