@@ -77,40 +77,14 @@ def from_networkx(graph: networkx.DiGraph, source: str = "the networkx graph") -
     if {str(node) for node in nodes} == set(numbers):
         nodes.sort(key=lambda node: numbers[str(node)])
     position = {node: number for number, node in enumerate(nodes)}
-    entities = []
-    for node in nodes:
-        values, place = _plain(graph.nodes[node]), f"{source}: node {node!r}"
-        entities.append(
-            {
-                "id": position[node],
-                "class": _name(values, "name", place),
-                "score": values.get("score"),
-                "box": _box(values, place),
-            }
-        )
-    edges = [(subject, target, _plain(values)) for subject, target, values in graph.edges(data=True)]
-    if all(type(values.get("rank")) in (int, float) for *_, values in edges):
-        edges.sort(key=lambda edge: edge[2]["rank"])
-    relationships = []
-    for subject, target, values in edges:
-        place = f"{source}: edge {subject!r} -> {target!r}"
-        record = {
-            "subject": position[subject],
-            "object": position[target],
-            "predicate": _name(values, "predicate", place),
-            "score": values.get("score"),
-        }
-        if values.get("predicate_score") is not None:
-            record["predicate_score"] = values["predicate_score"]
-        relationships.append(record)
     values = _plain(graph.graph)
     image = {"file_name": _taken(values, "file_name", source)}
     return checked_graph(
         {
             "version": _whole(values.get("version", FORMAT_VERSION)),
             "image": image | {key: _whole(_taken(values, key, source)) for key in ("width", "height")},
-            "entities": entities,
-            "relationships": relationships,
+            "entities": [_entity(graph, node, position, source) for node in nodes],
+            "relationships": _relationships(graph, position, source),
         },
         source,
     )
@@ -143,6 +117,37 @@ def to_flat(graph: SceneGraph, *, any_text: bool = False) -> networkx.MultiDiGra
         ends = str(edge["subject"]), str(edge["object"])
         made.add_edge(*ends, key=number, label=name, predicate=name, **scores, rank=number + 1)
     return made
+
+
+def _entity(graph: networkx.DiGraph, node: Any, position: Mapping[Any, int], source: str) -> dict[str, Any]:
+    """The entity of a node; `position` has the ids of all nodes."""
+    values, place = _plain(graph.nodes[node]), f"{source}: node {node!r}"
+    return {
+        "id": position[node],
+        "class": _name(values, "name", place),
+        "score": values.get("score"),
+        "box": _box(values, place),
+    }
+
+
+def _relationships(graph: networkx.DiGraph, position: Mapping[Any, int], source: str) -> list[dict[str, Any]]:
+    """The relationships of all edges, by "rank" if all have it; `position` has the ids of all nodes."""
+    edges = [(subject, target, _plain(values)) for subject, target, values in graph.edges(data=True)]
+    if all(type(values.get("rank")) in (int, float) for *_, values in edges):
+        edges.sort(key=lambda edge: edge[2]["rank"])
+    relationships = []
+    for subject, target, values in edges:
+        place = f"{source}: edge {subject!r} -> {target!r}"
+        record = {
+            "subject": position[subject],
+            "object": position[target],
+            "predicate": _name(values, "predicate", place),
+            "score": values.get("score"),
+        }
+        if values.get("predicate_score") is not None:
+            record["predicate_score"] = values["predicate_score"]
+        relationships.append(record)
+    return relationships
 
 
 def _empty(graph: SceneGraph) -> networkx.MultiDiGraph:
