@@ -245,3 +245,38 @@ def test_weights_prepared_in_inference_mode_can_be_trained_with() -> None:
     leaf = x.clone().requires_grad_()
     frozen(leaf).sum().backward()
     assert leaf.grad is not None
+
+
+@pytest.mark.parametrize("channels", [2, 3, 5, 31, 32])
+@pytest.mark.parametrize("kind", [nn.Conv2d, Conv2d])
+def test_strided_points_are_computed_without_their_stride(kind: type[nn.Conv2d], channels: int) -> None:
+    """Some versions of oneDNN destroy memory in the backward pass of the strided convolution."""
+    plain = kind(channels, 8, 1, stride=2)
+    fast = accelerate(copy.deepcopy(plain))
+    x = torch.randn(2, channels, 9, 12)
+    found = []
+    for way in (plain, fast):
+        leaf = x.clone().requires_grad_()
+        y = way(leaf)
+        found.append([y, *torch.autograd.grad(y.square().sum(), [leaf, way.weight, way.bias])])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+class _Strange(nn.Conv2d):
+    """A convolution that is not prepared."""
+
+
+@pytest.mark.parametrize(
+    ("layer", "is_safe"),
+    [
+        (_Strange(4, 4, 1, stride=2), False),
+        (Conv2d(4, 4, 1, stride=2, padding=1), False),
+        (Conv2d(4, 4, 1, stride=2), True),
+        (_Strange(64, 4, 1, stride=2), True),
+        (_Strange(4, 4, 3, stride=2), True),
+    ],
+)
+def test_a_model_keeps_its_memory_format_where_that_is_safer(layer: nn.Module, is_safe: bool) -> None:
+    model = accelerate(nn.Sequential(nn.Conv2d(3, 4, 3), layer))
+    assert model[0].weight.is_contiguous() != is_safe

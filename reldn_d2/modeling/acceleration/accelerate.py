@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from .pooler import RegionPooler
-from .prepared_layers import prepare_layers
+from .prepared_layers import prepare_layers, writes_outside
+from .shared_start import make_startable
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -16,8 +17,8 @@ def accelerate(model: ModelT) -> ModelT:
 
     Poolers with RoIAlign become `RegionPooler`. Weights of convolutions get the memory format that CPUs
     prefer, frozen normalisations are folded into them, and autocast converts weights once instead of each
-    time (`prepare_layers`). Names and values of parameters stay, so checkpoints do. Results change by
-    rounding.
+    time (`prepare_layers`). RelDN computes the stages once that its two backbones share (`SharedStart`).
+    Names and values of parameters stay, so checkpoints do. Results change by rounding.
 
     Prepared weights follow the parameters, but for changes through `parameter.data`, which PyTorch does not
     count: call this function again after them.
@@ -32,4 +33,7 @@ def accelerate(model: ModelT) -> ModelT:
         for name, child in module.named_children():
             setattr(module, name, RegionPooler.from_pooler(child))
     prepare_layers(model)
+    make_startable(model)
+    if any(map(writes_outside, model.modules())):
+        return model
     return model.to(memory_format=torch.channels_last)

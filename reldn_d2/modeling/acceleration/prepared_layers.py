@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _Weights = tuple[Tensor, Tensor | None]
+# More than a register holds on any CPU, see `writes_outside`.
+_FEW_CHANNELS = 32
 
 
 class _Prepared:
@@ -33,8 +35,7 @@ class _Prepared:
             more: other things that they depend on.
             make: makes them.
         """
-        # PyTorch counts the changes of a tensor in place. A tensor that was replaced lies elsewhere.
-        state = (more, *((x._version, x.data_ptr(), x.dtype) for x in sources if x is not None))
+        state = (more, *(state_of(x) for x in sources if x is not None))
         kept = self._kept
         if kept is None or kept[0] != state:
             # Training may use them later, so they must be ordinary tensors.
@@ -47,6 +48,14 @@ class _Prepared:
         return _Prepared, ()
 
 
+def state_of(x: Tensor) -> tuple[object, ...]:
+    """Something that changes when the values of a tensor change.
+
+    PyTorch counts the changes of a tensor in place. A tensor that was replaced lies elsewhere.
+    """
+    return x._version, x.data_ptr(), x.dtype
+
+
 def prepare_layers(model: nn.Module) -> None:
     """Makes the convolutions and linear layers of a model prepare their weights, in place.
 
@@ -57,9 +66,8 @@ def prepare_layers(model: nn.Module) -> None:
         model: any model built from Detectron2's parts.
     """
     for layer in model.modules():
-        kind = _KINDS.get(type(layer), type(layer))
-        if kind in _KINDS.values():
-            layer.__class__ = kind
+        layer.__class__ = _KINDS.get(type(layer), type(layer))
+        if is_prepared(layer):
             layer.__dict__["_prepared"] = _Prepared()
 
 
@@ -70,8 +78,7 @@ class PreparedPlainConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Computes what Conv2d computes."""
-        weights = _converted_once(self, input)
-        return super().forward(input) if weights is None else self._conv_forward(input, *weights)
+        return _convolve(self, input, *(_converted_once(self, input) or (self.weight, self.bias)))
 
 
 class PreparedLinear(nn.Linear):
@@ -92,17 +99,19 @@ class PreparedConv2d(Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Computes what Conv2d computes."""
-        weights = _converted_once(self, x) if self.norm is None else self._folded(x)
-        if weights is None:
-            result: Tensor = super().forward(x)
-            return result
-        x = self._conv_forward(x, *weights)
+        norm = self.norm
+        weights = _converted_once(self, x) if norm is None else self._folded(x)
+        if weights is not None:
+            norm = None
+        x = _convolve(self, x, *(weights or (self.weight, self.bias)))
+        if norm is not None:
+            x = norm(x)
         return x if self.activation is None else self.activation(x)
 
     def _folded(self, x: Tensor) -> _Weights | None:
         """Weight and bias with the normalisation; None if it is not frozen."""
         norm: Any = self.norm
-        if _must_see_parameters() or not _is_frozen(norm):
+        if must_see_parameters() or not _is_frozen(norm):
             return None
         if torch.is_grad_enabled() and self.weight.requires_grad:
             return self._fold()
@@ -121,6 +130,31 @@ class PreparedConv2d(Conv2d):
         return self.weight * scale[:, None, None, None], shift
 
 
+def writes_outside(layer: nn.Module) -> bool:
+    """Whether the gradient of a convolution's weights must not be computed in the format "channels last".
+
+    For a kernel of one pixel, a stride and few input channels, oneDNN 3.12 writes outside of its memory then.
+    The layers of this file compute the same without a stride (`_convolve`).
+    """
+    if not isinstance(layer, nn.Conv2d) or layer.kernel_size != (1, 1) or max(layer.stride) == 1:
+        return False
+    return layer.in_channels < _FEW_CHANNELS and not (is_prepared(layer) and _is_subsampling(layer))
+
+
+def _is_subsampling(layer: nn.Conv2d) -> bool:
+    """Whether a strided convolution is one without stride of every second pixel, or so."""
+    is_point = layer.kernel_size == (1, 1) and max(layer.stride) > 1
+    return is_point and layer.in_channels < _FEW_CHANNELS and layer.padding == (0, 0)
+
+
+def _convolve(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The convolution of a layer, with other weights."""
+    if _is_subsampling(layer):
+        return F.conv2d(x[:, :, :: layer.stride[0], :: layer.stride[1]], weight, bias, groups=layer.groups)
+    result: Tensor = layer._conv_forward(x, weight, bias)  # type: ignore[no-untyped-call]
+    return result
+
+
 _KINDS: dict[type, type] = {
     Conv2d: PreparedConv2d,
     nn.Conv2d: PreparedPlainConv2d,
@@ -128,10 +162,15 @@ _KINDS: dict[type, type] = {
 }
 
 
+def is_prepared(layer: nn.Module) -> bool:
+    """Whether a layer is one of those that `prepare_layers` makes."""
+    return type(layer) in _KINDS.values()
+
+
 def _converted_once(layer: Any, x: Tensor) -> _Weights | None:
     """Weight and bias in the precision of autocast, kept; None if they are needed as they are."""
     dtype = _precision(x)
-    if dtype is None or torch.is_grad_enabled() or _must_see_parameters():
+    if dtype is None or torch.is_grad_enabled() or must_see_parameters():
         return None
     sources = (layer.weight, layer.bias)
     kept: _Weights = layer._prepared.get(sources, dtype, lambda: _converted(*sources, dtype))
@@ -150,7 +189,7 @@ def _precision(x: Tensor) -> torch.dtype | None:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
 
 
-def _must_see_parameters() -> bool:
+def must_see_parameters() -> bool:
     """Whether the computation is being recorded, with the parameters as inputs."""
     is_tracing: Callable[[], bool] = torch.jit._trace.is_tracing  # torch gives it no type
     return torch.compiler.is_compiling() or is_tracing()

@@ -112,12 +112,12 @@ def _forward(maps: Sequence[Tensor], boxes: Tensor, *regions: Any) -> Tensor:
     height, width = regions[3]
     channels = maps[0].shape[1]
     with torch.autocast("cpu", enabled=False):
-        pooled = maps[0].new_empty(len(boxes), height, width, channels)
+        # Contiguous, since box heads flatten it.
+        pooled = maps[0].new_empty(len(boxes), channels, height, width)
         for rows, index, matrix in _matrices(maps, boxes, *regions):
             product = matrix @ _pixels(maps[index])
-            pooled[rows] = product.view(len(rows), height, width, channels)
-        # Layers flatten (C, height, width), so this copy has to be made anyway.
-        return pooled.permute(0, 3, 1, 2).contiguous()
+            pooled[rows] = product.view(len(rows), height, width, channels).permute(0, 3, 1, 2)
+        return pooled
 
 
 @_forward.register_fake
