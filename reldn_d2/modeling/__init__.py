@@ -36,6 +36,7 @@ from .relation_head import (
     SpatialModule,
     build_relation_head,
     predicate_cross_entropy,
+    select_in_batch,
     select_relationships,
 )
 from .test_time_augmentation import RelDNWithTTA
@@ -78,5 +79,6 @@ __all__ = [
     "region_parts",
     "relation_model",
     "relation_postprocess",
+    "select_in_batch",
     "select_relationships",
 ]
