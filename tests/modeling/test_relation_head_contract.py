@@ -202,7 +202,7 @@ def test_refined_entities_are_those_of_the_result(task: str, tiny_config: TinyCo
         assert (after["relations"].scores <= new.scores[s] * new.scores[o] + 1e-6).all()
     if task != "prdcls":
         head: Any = refining.relation_head
-        assert head.seen.tolist() == head.places[len(new.scores) * -1 :]
+        assert head.seen.tolist() == head.places
 
 
 def test_queries_are_about_refined_entities(tiny_config: TinyConfig) -> None:

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
+from itertools import accumulate
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -17,7 +18,7 @@ from reldn_d2.structures import EntityBatch, Pairs, Queries, boxes_overlap
 from .contract import PAGE, FeatureMaps, RelationHead
 from .losses import ContrastiveLosses, predicate_cross_entropy
 from .sampling import PairSampler
-from .selection import select_relationships
+from .selection import Selection, select_in_batch
 
 #: What a head computes once for each entity.
 Encoded = TypeVar("Encoded")
@@ -94,7 +95,8 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
 
         Args:
             features: feature maps of the detector's backbone, if `uses_detector_features`.
-            entities: E entities: of a batch in training, of one image in inference.
+            entities: the E entities of all images of a batch. What belongs to an entity may depend on other
+                entities of its image, but not on those of other images.
         """
 
     @abstractmethod
@@ -107,7 +109,7 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
             relation_features: feature maps of the predicate backbone, if `uses_relation_features`.
             entities: E entities.
             encoded: result of `encode_entities` for these entities.
-            pairs: M ordered pairs, whose unordered pairs are sorted by image.
+            pairs: M ordered pairs, whose unordered pairs are sorted by image. Not every image has pairs.
 
         Returns:
             (M, P+1) float, background last.
@@ -181,17 +183,18 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
         first `top_k` rows among those of `rank_in_pair <= k`. The overlap filter is for detected entities
         only.
         """
+        encoded = self.encode_entities(features, entities)
+        classify = partial(self._probabilities, relation_features, entities, encoded)
         results = []
-        for i in range(len(entities.counts)):
-            batch = entities.of_image(i)
-            encoded = self.encode_entities(_maps_of_image(features, i), batch)
-            maps = None if relation_features is None else _maps_of_image(relation_features, i)
-            classify = partial(self._probabilities, maps, batch, encoded)
-            result = {"relations": self._rank(batch, classify, entities_given)}
+        for i, ranked in enumerate(self._rank(entities, classify, entities_given)):
+            frame, start = entities.frames[i], sum(entities.counts[:i])
+            result = {"relations": _relations(ranked, frame, start)}
             if queries is not None:
-                result["pair_answers"] = self._score_pairs(batch, classify, queries[i].pairs)
+                pairs, triplets = queries[i].pairs + start, queries[i].triplets.clone()
+                triplets[:, :2] += start
+                result["pair_answers"] = self._score_pairs(entities, classify, pairs, frame)
                 result["triplet_answers"] = self._score_triplets(
-                    batch, classify, queries[i].triplets, entities_given
+                    entities, classify, triplets, frame, entities_given
                 )
             results.append(result)
         return results
@@ -204,62 +207,67 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
                 "without background overrides `losses` and `predicate_probabilities`"
             )
 
-    def _rank(self, batch: EntityBatch, classify: PairScorer, entities_given: bool) -> Instances:
-        rows = torch.arange(len(batch), device=batch.boxes.device)
-        first, second = torch.combinations(rows).unbind(dim=1)
-        considered = self._considered(batch, first, second, entities_given)
-        first, second = first[considered], second[considered]
-        ranked = select_relationships(
+    def _rank(self, batch: EntityBatch, classify: PairScorer, entities_given: bool) -> list[Selection]:
+        device = batch.boxes.device
+        starts = accumulate(batch.counts, initial=0)
+        tables = [
+            torch.triu_indices(count, count, offset=1, device=device) + start
+            for count, start in zip(batch.counts, starts, strict=False)
+        ]
+        first, second = torch.cat(tables, dim=1)
+        return select_in_batch(
             lambda a, b: classify(Pairs.both_directions(a, b)),
             batch.scores,
             first,
             second,
+            [table.shape[1] for table in tables],
+            considered=self._considered(batch, first, second, entities_given),
             num_predicates=self.num_predicates,
             top_k=self.top_k,
             chunk_size=self.chunk_size,
             stop_early=self.stops_early,
         )
-        return Instances(
-            batch.frames[0],
-            subject_index=ranked.subject,
-            object_index=ranked.object,
-            pred_predicates=ranked.predicate,
-            scores=ranked.score,
-            rank_in_pair=ranked.rank_in_pair,
-            predicate_scores=ranked.predicate_score,
-        )
 
     def _considered(
         self, batch: EntityBatch, subject: Tensor, object: Tensor, entities_given: bool
-    ) -> Tensor:
-        """(M,) bool, whether each of M pairs of entities can be in a relationship."""
+    ) -> Tensor | None:
+        """(M,) bool, whether each of M pairs of entities can be in a relationship; None: all can."""
         if entities_given or not self.overlap_only:
-            return torch.ones_like(subject, dtype=torch.bool)
+            return None
         return boxes_overlap(batch.boxes[subject], batch.boxes[object])
 
-    def _score_pairs(self, batch: EntityBatch, classify: PairScorer, pairs: Tensor) -> Instances:
+    def _score_pairs(
+        self, batch: EntityBatch, classify: PairScorer, pairs: Tensor, frame: tuple[int, int]
+    ) -> Instances:
         subject, object = pairs.unbind(dim=1)
         chunks = torch.split(pairs, self.chunk_size)
         return Instances(
-            batch.frames[0],
+            frame,
             pair_scores=batch.scores[subject] * batch.scores[object],
             predicate_probs=torch.cat([classify(Pairs.one_direction(*x.unbind(dim=1))) for x in chunks]),
         )
 
     def _score_triplets(
-        self, batch: EntityBatch, classify: PairScorer, triplets: Tensor, entities_given: bool
+        self,
+        batch: EntityBatch,
+        classify: PairScorer,
+        triplets: Tensor,
+        frame: tuple[int, int],
+        entities_given: bool,
     ) -> Instances:
         subject, object, predicate = triplets.unbind(dim=1)
         considered = self._considered(batch, subject, object, entities_given)
+        if considered is None:
+            considered = torch.ones_like(subject, dtype=torch.bool)
         # Several triplets of a pair share its probabilities.
         pairs, pair = torch.unique(triplets[considered, :2], dim=0, return_inverse=True)
-        scored = self._score_pairs(batch, classify, pairs)
+        scored = self._score_pairs(batch, classify, pairs, frame)
         probs = scored.predicate_probs[pair, predicate[considered]].to(batch.scores.dtype)
-        if self.stops_early:  # as in `select_relationships`
+        if self.stops_early:  # as in `select_in_batch`
             probs = probs.clamp(max=1)
         scores = batch.scores.new_zeros(len(triplets))
         scores[considered] = scored.pair_scores[pair] * probs
-        return Instances(batch.frames[0], scores=scores, considered=considered)
+        return Instances(frame, scores=scores, considered=considered)
 
     def _probabilities(
         self, relation_features: FeatureMaps | None, batch: EntityBatch, encoded: Encoded, pairs: Pairs
@@ -268,5 +276,14 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
         return self.predicate_probabilities(logits)
 
 
-def _maps_of_image(maps: FeatureMaps, image: int) -> FeatureMaps:
-    return {name: x[image : image + 1] for name, x in maps.items()}
+def _relations(ranked: Selection, frame: tuple[int, int], start: int) -> Instances:
+    """The ranked list of an image, whose entities begin at row `start` of the batch."""
+    return Instances(
+        frame,
+        subject_index=ranked.subject - start,
+        object_index=ranked.object - start,
+        pred_predicates=ranked.predicate,
+        scores=ranked.score,
+        rank_in_pair=ranked.rank_in_pair,
+        predicate_scores=ranked.predicate_score,
+    )
