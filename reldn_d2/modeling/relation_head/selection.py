@@ -291,11 +291,9 @@ class _Found:
             For each image the score of the `top_k`-th best triplet of rank 1; minus infinity while there are
             fewer.
         """
-        # A stable sort puts the lower predicate first among equals.
-        probs, predicate = probs.sort(dim=1, descending=True, stable=True)
-        image = image.repeat(2)
-        score = bounds.repeat(2)[:, None] * probs
-        threshold = self._add_rank_one(score[:, 0], sizes)
+        image, bounds = torch.cat([image, image]), torch.cat([bounds, bounds])
+        threshold = self._add_rank_one(bounds * probs.amax(dim=1), sizes)
+        score = bounds[:, None] * probs
         # A triplet with a lower score than the k-th triplet of rank 1 has k better triplets of no higher
         # rank. `~(<)` keeps NaN, so that a broken model is noticed.
         old = self._kept & ~(self._score < threshold[self._image])
@@ -305,14 +303,13 @@ class _Found:
             [threshold.double(), torch.stack([old.sum(), new.sum()])]
         ).tolist()
         rows, cells = true_rows(old, int(num_old)), true_rows(new, int(num_new))
-        pair = cells // self._num_predicates
-        subject, object = pairs.subject[pair], pairs.object[pair]
-        key = (subject * self._num_entities + object) * self._num_predicates + predicate.flatten()[cells]
-        self._key = torch.cat([self._key[rows], key])
+        pair, predicate = cells // self._num_predicates, cells % self._num_predicates
+        key = (pairs.subject[pair] * self._num_entities + pairs.object[pair]) * self._num_predicates
+        self._key = torch.cat([self._key[rows], key + predicate])
         self._image = torch.cat([self._image[rows], image[pair]])
         self._score = torch.cat([self._score[rows], score.flatten()[cells]])
         self._predicate_score = torch.cat([self._predicate_score[rows], probs.flatten()[cells]])
-        self._rank = torch.cat([self._rank[rows], cells % self._num_predicates + 1])
+        self._rank = torch.cat([self._rank[rows], _rank_in_pair(probs[pair], predicate)])
         self._sort()
         self._kept = self._preceding() < self._top_k
         return thresholds
@@ -358,3 +355,11 @@ class _Found:
         before_image = through[(start - 1).clamp(min=0)] * (start > 0)[:, None]
         column = self._rank - 1
         return through.gather(1, column[:, None])[:, 0] - 1 - before_image[self._image, column]
+
+
+def _rank_in_pair(probs: Tensor, predicate: Tensor) -> Tensor:
+    """The rank of one predicate in each row of (K, P) probabilities: among equals the lower one is better."""
+    probs = probs.masked_fill(probs.isnan(), torch.inf)  # as in a sort
+    own, column = probs.gather(1, predicate[:, None]), torch.arange(probs.shape[1], device=probs.device)
+    better = (probs > own) | ((probs == own) & (column < predicate[:, None]))
+    return better.sum(dim=1) + 1
