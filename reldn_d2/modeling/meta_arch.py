@@ -30,6 +30,7 @@ from .relation_head.entities import (
     sampled_proposals,
     training_entities,
 )
+from .relation_head.fixed_shapes import true_rows_of_each
 from .start_from_detector import start_from_detector
 from .training_setup import TrainingSetup, note_loaded_weights
 from .visualize_training import training_picture
@@ -400,7 +401,8 @@ class RelDN(GeneralizedRCNN):
             detections, _ = self.roi_heads(images, features, proposals, None)
         # An empty box has no finite geometry, so it can't be in a relationship. Boxes are removed here,
         # before pairs refer to rows.
-        return [found[found.pred_boxes.nonempty()] for found in detections]
+        kept = true_rows_of_each([found.pred_boxes.nonempty() for found in detections])
+        return [found[rows] for found, rows in zip(detections, kept, strict=True)]
 
     def _classify(self, features: dict[str, Tensor], entities: list[Instances]) -> list[Instances]:
         """Sets the best class at the given boxes, without the background, and its probability (sgcls)."""

@@ -187,5 +187,7 @@ def test_ties_between_images_and_inside_them_follow_the_rows() -> None:
     case = make_case(3, 4, 2, SCORES["ones"], PROBS["all one"])
     found, _ = select(make_batch([case, case]), 2, 3)
     for one, offset in zip(found, (0, 4), strict=True):
-        rows = torch.stack([one.subject - offset, one.object - offset, one.predicate, one.rank_in_pair], dim=1)
+        rows = torch.stack(
+            [one.subject - offset, one.object - offset, one.predicate, one.rank_in_pair], dim=1
+        )
         assert rows.tolist() == [[0, 1, 0, 1], [0, 1, 1, 2], [0, 2, 0, 1]]

@@ -10,15 +10,15 @@ predicate, 2 for the second best, and so on. For each r the list contains the `t
 most r: a triplet of rank r stays if and only if fewer than `top_k` triplets before it have rank at most r.
 The list of rank 1 fills last, so its last score decides when to stop for all of them.
 
-The images of a batch are ranked together: a chunk has pairs of every image that has not stopped. What an image
-gets does not depend on the others. A GPU waits for the host once before the first chunk, once in each chunk
-and once at the end, however many images there are. So which rows stay is kept as a mask until the next chunk,
-which reads how many rows there are together with the scores that decide when to stop.
+The images of a batch are ranked together: a chunk has pairs of every image that has not stopped. What an
+image gets does not depend on the others. A GPU waits for the host once before the first chunk, once in each
+chunk and once at the end, however many images there are. So which rows stay is kept as a mask until the next
+chunk, which reads how many rows there are together with the scores that decide when to stop.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
@@ -190,8 +190,10 @@ def select_in_batch(
 def _by_falling_bound(
     scores: Tensor, first: Tensor, second: Tensor, pairs_per_image: Sequence[int], considered: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """(U,) bounds of the pairs, falling in each image, minus infinity where a pair is not considered; and
-    (U,) long, the order of the pairs by them.
+    """Sorts the pairs of each image by their bounds.
+
+    Returns:
+        (U,) falling bounds, minus infinity where a pair is not considered; (U,) long, the order of the pairs.
     """
     bounds = scores[first] * scores[second]
     if considered is not None:
@@ -329,8 +331,7 @@ class _Found:
             rank_in_pair=self._rank[rows],
             predicate_score=self._predicate_score[rows],
         )
-        ends = list(accumulate(counts, initial=0))
-        return [every[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+        return [every[start:end] for start, end in pairwise(accumulate(counts, initial=0))]
 
     def _add_rank_one(self, scores: Tensor, sizes: Sequence[int]) -> Tensor:
         """Adds the (2u,) best scores of pairs. Returns (N,) the last of the best `top_k` of each image."""
