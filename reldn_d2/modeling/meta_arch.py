@@ -399,6 +399,8 @@ class RelDN(GeneralizedRCNN):
         proposals, _ = self.proposal_generator(images, features, None)
         with _without_masks(self.roi_heads) if self.training else nullcontext():
             detections, _ = self.roi_heads(images, features, proposals, None)
+        if self.training:
+            return cast(list[Instances], detections)  # `training_entities` takes no empty box
         # An empty box has no finite geometry, so it can't be in a relationship. Boxes are removed here,
         # before pairs refer to rows.
         kept = true_rows_of_each([found.pred_boxes.nonempty() for found in detections])

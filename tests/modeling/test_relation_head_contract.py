@@ -357,6 +357,14 @@ def test_refined_entities_of_another_form_are_refused(
         model([make_input(4, []), make_input(3, [], seed=1)])
 
 
+def test_refined_boxes_that_are_not_finite_are_refused(tiny_config: TinyConfig) -> None:
+    model = make(tiny_config, ByClasses)
+    model.relation_head.refine_entities = lambda features, x, task: replace(x, boxes=x.boxes / 0)  # type: ignore[assignment,misc,method-assign]
+    model.eval().task = "sgdet"
+    with pytest.raises(ValueError, match=r"refine_entities\(\) .* returned boxes that are infinite or NaN"):
+        model([make_input(4, [])])
+
+
 def test_parts_that_are_not_there_are_refused(tiny_config: TinyConfig) -> None:
     model = make(tiny_config, ByClasses)
     detector = {k: v for k, v in model.state_dict().items() if "relation" not in k}

@@ -84,7 +84,7 @@ def training_entities(
     """Entities of relation training: the ground truth, and every detection that overlaps it enough.
 
     A detection is matched to the ground-truth entity of highest IoU, regardless of the predicted class, and
-    gets the class of that entity.
+    gets the class of that entity. Empty boxes are left out.
 
     Args:
         detections: for each image Instances with `pred_boxes`.
@@ -99,7 +99,13 @@ def training_entities(
         match_to_ground_truth(found.pred_boxes, truth, iou_threshold)
         for found, truth in zip(detections, ground_truth, strict=True)
     ]
-    kept = true_rows_of_each([overlaps for _, overlaps in matches])
+    # An empty box has no finite geometry.
+    kept = true_rows_of_each(
+        [
+            overlaps & found.pred_boxes.nonempty()
+            for found, (_, overlaps) in zip(detections, matches, strict=True)
+        ]
+    )
     entities, matched = [], []
     for found, truth, (row, _), used in zip(detections, ground_truth, matches, kept, strict=True):
         rows = torch.cat([torch.arange(len(truth), device=row.device), row[used]])
