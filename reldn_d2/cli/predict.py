@@ -100,7 +100,10 @@ def _sample_of(weights: str) -> list[str]:
 def _identity(predictor: RelationPredictor, args: Namespace, boxes: BoxesFile | None) -> dict[str, str]:
     """What the results depend on besides the images."""
     options = ("top_k", "predicates_per_pair", "score_threshold", "entity_threshold", "drop_unknown_classes")
+    # Padded images depend on their neighbours.
+    padded = {"--pad --batch-size": f"{args.batch_size}"} if args.pad else {}
     return {
+        **padded,
         **evaluation_identity(predictor.parts, predictor.model),
         "--boxes (sha256)": "none" if boxes is None else boxes.digest,
         "--format": " ".join(sorted(set(args.format))),
@@ -179,7 +182,7 @@ class _Images:
                 for place in map(_Place, self.images, self.names, self.labels)
                 if self._is_left(place.image) and self._has_boxes(place.image)
             ]
-            outcomes = predictor.stream(self._requests(left), batch_size=args.batch_size)
+            outcomes = predictor.stream(self._requests(left), batch_size=args.batch_size, pad=args.pad)
             for outcome in progress(outcomes, "images", total=len(left)):
                 self._take(outcome, args)
             self.record.commit()

@@ -18,6 +18,7 @@ from reldn_d2.structures import EntityBatch, Queries
 
 from .backbone_checks import check_one_map_per_image, freeze_unused_levels
 from .inputs import require_instances, require_relations
+from .memory_errors import memory_error_names
 from .postprocessing import relation_postprocess
 from .queries import TranslatedQueries
 from .region_heads import class_probabilities, region_parts
@@ -276,6 +277,8 @@ class RelDN(GeneralizedRCNN):
         Raises:
             ValueError: a mapper gave something else (see `inputs.py`), detections are given in another task
                 than sgdet, or the relation head returns something else than its contract says.
+            MemoryError, RuntimeError: the batch does not fit into memory. The message has the sizes of batch
+                and chunk.
         """
         assert not self.training
         if detected_instances is not None:
@@ -285,20 +288,21 @@ class RelDN(GeneralizedRCNN):
                 {**x, "detections": found}
                 for x, found in zip(batched_inputs, detected_instances, strict=True)
             ]
-        images = self.preprocess_image(batched_inputs)
-        features = self._detector_features(batched_inputs, images)
-        entities = self._entities(batched_inputs, images, features)
-        batch = self._entity_batch(batched_inputs, images, entities)
-        batch, entities = self._refine(features, batch, entities)
-        queries = self._queries(batched_inputs, entities)
-        asked_of_head = self._for_head(queries)
-        outputs = self.relation_head.inference(
-            features,
-            self._relation_features(images),
-            batch,
-            entities_given=self.task != "sgdet",
-            queries=asked_of_head,
-        )
+        with memory_error_names(len(batched_inputs)):
+            images = self.preprocess_image(batched_inputs)
+            features = self._detector_features(batched_inputs, images)
+            entities = self._entities(batched_inputs, images, features)
+            batch = self._entity_batch(batched_inputs, images, entities)
+            batch, entities = self._refine(features, batch, entities)
+            queries = self._queries(batched_inputs, entities)
+            asked_of_head = self._for_head(queries)
+            outputs = self.relation_head.inference(
+                features,
+                self._relation_features(images),
+                batch,
+                entities_given=self.task != "sgdet",
+                queries=asked_of_head,
+            )
         check_results(outputs, self.relation_head, asked_of_head, len(entities))
         results = []
         for found, output, asked in zip(entities, outputs, queries, strict=True):

@@ -176,6 +176,24 @@ class PairClassifier(nn.Module):
         # Softmax and losses need more digits than autocast keeps.
         return total.to(torch.promote_types(total.dtype, torch.float32))
 
+    def bytes_per_pair(self, relation_features: FeatureMaps | None, num_predicates: int) -> int:
+        """Estimates the memory that `forward` needs for an unordered pair in both directions, in inference.
+
+        Args:
+            relation_features: feature maps of the predicate backbone, if `uses_relation_features`.
+            num_predicates: P.
+        """
+        # In both directions the logits of the modules, their sum, probabilities and scores.
+        numbers = 2 * 6 * (num_predicates + 1)
+        if self.predicate_head is not None and self.pooler is not None and relation_features is not None:
+            height, width = self.pooler.output_size
+            # On a GPU the pooler has three tables of regions at a time. The box head adds its first layer.
+            numbers += 4 * relation_features[self.in_features[0]].shape[1] * height * width
+        if self.visual is not None and self.visual.fuse is not None:
+            # In both directions the sum of three rows, and one of them; the hidden layer, and the features.
+            numbers += 2 * 4 * self.visual.fuse.out_features
+        return numbers * torch.float32.itemsize
+
     def _pool_predicates(self, relation_features: FeatureMaps, batch: EntityBatch, pairs: Pairs) -> Tensor:
         boxes = enclosing_boxes(batch.regions[pairs.first], batch.regions[pairs.second])
         return self._pool(relation_features, boxes, batch.image[pairs.first])

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from reldn_d2.structures import EntityBatch, Pairs, Queries, boxes_overlap
 
+from ..memory_errors import memory_error_names
+from .chunk_size import chosen_chunk_size
 from .contract import PAGE, FeatureMaps, RelationHead
 from .losses import ContrastiveLosses, predicate_cross_entropy
 from .sampling import PairSampler
@@ -51,7 +53,7 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
         contrastive_losses: ContrastiveLosses | None = None,
         overlap_only: bool = False,
         top_k: int = 100,
-        chunk_size: int = 256,
+        chunk_size: int = 0,
     ) -> None:
         """Sets the attributes.
 
@@ -62,9 +64,18 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
             contrastive_losses: L1, L2 and L3, or other contrastive terms; None: no contrastive loss.
             overlap_only: whether sgdet considers only pairs whose boxes overlap.
             top_k: number of relationships kept per image, for each number of predicates per pair.
-            chunk_size: number of unordered pairs scored at a time in inference; limits the memory.
+            chunk_size: number of unordered pairs scored at a time in inference; limits the memory. 0: 256 on
+                a CPU, on a GPU as many as half of its free memory has room for, at most 1,024.
+
+        Raises:
+            ValueError: the chunk size is negative.
         """
         super().__init__()
+        if chunk_size < 0:
+            raise ValueError(
+                f"MODEL.ROI_RELATION_HEAD.TEST.CHUNK_SIZE is {chunk_size}: give 1 or more, or 0 for a size "
+                "that suits the machine"
+            )
         self.num_predicates = num_predicates
         self.sample_pairs = sample_pairs
         self.cross_entropy_weight, self.contrastive_losses = cross_entropy_weight, contrastive_losses
@@ -130,6 +141,17 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
         self._check_columns(logits)
         return logits.softmax(dim=1)[:, : self.num_predicates]
 
+    def bytes_per_pair(self, features: FeatureMaps, relation_features: FeatureMaps | None) -> int | None:
+        """Memory that `predicate_logits` needs for an unordered pair in inference, in both directions.
+
+        The size of a chunk on a GPU follows from it. None, as by default: it is not known, and a chunk has
+        256 pairs.
+
+        Args:
+            features, relation_features: the feature maps of a batch.
+        """
+        return None
+
     def entity_losses(self, entities: EntityBatch, encoded: Encoded) -> dict[str, Tensor]:
         """Further losses, of single entities, such as that of refined labels. By default there are none.
 
@@ -183,20 +205,19 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
         first `top_k` rows among those of `rank_in_pair <= k`. The overlap filter is for detected entities
         only.
         """
-        encoded = self.encode_entities(features, entities)
-        classify = partial(self._probabilities, relation_features, entities, encoded)
-        results = []
-        for i, ranked in enumerate(self._rank(entities, classify, entities_given)):
-            frame, start = entities.frames[i], sum(entities.counts[:i])
-            result = {"relations": _relations(ranked, frame, start)}
-            if queries is not None:
-                pairs, triplets = queries[i].pairs + start, queries[i].triplets.clone()
-                triplets[:, :2] += start
-                result["pair_answers"] = self._score_pairs(entities, classify, pairs, frame)
-                result["triplet_answers"] = self._score_triplets(
-                    entities, classify, triplets, frame, entities_given
-                )
-            results.append(result)
+        bytes_per_pair = self.bytes_per_pair(features, relation_features)
+        chunk_size = self.chunk_size or chosen_chunk_size(entities.boxes.device, bytes_per_pair)
+        with memory_error_names(len(entities.counts), chunk_size):
+            encoded = self.encode_entities(features, entities)
+            classify = partial(self._probabilities, relation_features, entities, encoded)
+            score_pairs = partial(_score_pairs, entities, classify, chunk_size)
+            lists = self._rank(entities, classify, chunk_size, entities_given)
+            results = []
+            for image, ranked in enumerate(lists):
+                result = {"relations": _relations(ranked, entities, image)}
+                if queries is not None:
+                    result |= self._answers(queries[image], entities, image, score_pairs, entities_given)
+                results.append(result)
         return results
 
     def _check_columns(self, logits: Tensor) -> None:
@@ -207,7 +228,9 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
                 "without background overrides `losses` and `predicate_probabilities`"
             )
 
-    def _rank(self, batch: EntityBatch, classify: PairScorer, entities_given: bool) -> list[Selection]:
+    def _rank(
+        self, batch: EntityBatch, classify: PairScorer, chunk_size: int, entities_given: bool
+    ) -> list[Selection]:
         device = batch.boxes.device
         starts = accumulate(batch.counts, initial=0)
         tables = [
@@ -224,7 +247,7 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
             considered=self._considered(batch, first, second, entities_given),
             num_predicates=self.num_predicates,
             top_k=self.top_k,
-            chunk_size=self.chunk_size,
+            chunk_size=chunk_size,
             stop_early=self.stops_early,
         )
 
@@ -236,38 +259,33 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
             return None
         return boxes_overlap(batch.boxes[subject], batch.boxes[object])
 
-    def _score_pairs(
-        self, batch: EntityBatch, classify: PairScorer, pairs: Tensor, frame: tuple[int, int]
-    ) -> Instances:
-        subject, object = pairs.unbind(dim=1)
-        chunks = torch.split(pairs, self.chunk_size)
-        return Instances(
-            frame,
-            pair_scores=batch.scores[subject] * batch.scores[object],
-            predicate_probs=torch.cat([classify(Pairs.one_direction(*x.unbind(dim=1))) for x in chunks]),
-        )
-
-    def _score_triplets(
+    def _answers(
         self,
+        asked: Queries,
         batch: EntityBatch,
-        classify: PairScorer,
-        triplets: Tensor,
-        frame: tuple[int, int],
+        image: int,
+        score_pairs: Callable[[Tensor], tuple[Tensor, Tensor]],
         entities_given: bool,
-    ) -> Instances:
-        subject, object, predicate = triplets.unbind(dim=1)
-        considered = self._considered(batch, subject, object, entities_given)
+    ) -> dict[str, Instances]:
+        """The answers to the queries of an image. Each kind of query makes a GPU wait."""
+        frame, start = batch.frames[image], sum(batch.counts[:image])
+        pair_scores, probs = score_pairs(asked.pairs + start)
+        answers = {"pair_answers": Instances(frame, pair_scores=pair_scores, predicate_probs=probs)}
+
+        pairs, predicate = asked.triplets[:, :2] + start, asked.triplets[:, 2]
+        considered = self._considered(batch, *pairs.unbind(dim=1), entities_given)
         if considered is None:
-            considered = torch.ones_like(subject, dtype=torch.bool)
+            considered = torch.ones_like(predicate, dtype=torch.bool)
         # Several triplets of a pair share its probabilities.
-        pairs, pair = torch.unique(triplets[considered, :2], dim=0, return_inverse=True)
-        scored = self._score_pairs(batch, classify, pairs, frame)
-        probs = scored.predicate_probs[pair, predicate[considered]].to(batch.scores.dtype)
+        distinct, pair = torch.unique(pairs[considered], dim=0, return_inverse=True)
+        pair_scores, probs = score_pairs(distinct)
+        found = probs[pair, predicate[considered]].to(batch.scores.dtype)
         if self.stops_early:  # as in `select_in_batch`
-            probs = probs.clamp(max=1)
-        scores = batch.scores.new_zeros(len(triplets))
-        scores[considered] = scored.pair_scores[pair] * probs
-        return Instances(frame, scores=scores, considered=considered)
+            found = found.clamp(max=1)
+        scores = batch.scores.new_zeros(len(predicate))
+        scores[considered] = pair_scores[pair] * found
+        answers["triplet_answers"] = Instances(frame, scores=scores, considered=considered)
+        return answers
 
     def _probabilities(
         self, relation_features: FeatureMaps | None, batch: EntityBatch, encoded: Encoded, pairs: Pairs
@@ -276,10 +294,21 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
         return self.predicate_probabilities(logits)
 
 
-def _relations(ranked: Selection, frame: tuple[int, int], start: int) -> Instances:
-    """The ranked list of an image, whose entities begin at row `start` of the batch."""
+def _score_pairs(
+    batch: EntityBatch, classify: PairScorer, chunk_size: int, pairs: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Scores (M, 2) ordered pairs of an image in chunks: (M,) products of entity scores, (M, P)."""
+    subject, object = pairs.unbind(dim=1)
+    chunks = torch.split(pairs, chunk_size)
+    probs = [classify(Pairs.one_direction(*chunk.unbind(dim=1))) for chunk in chunks]
+    return batch.scores[subject] * batch.scores[object], torch.cat(probs)
+
+
+def _relations(ranked: Selection, batch: EntityBatch, image: int) -> Instances:
+    """The ranked list of an image, in rows of its entities."""
+    start = sum(batch.counts[:image])
     return Instances(
-        frame,
+        batch.frames[image],
         subject_index=ranked.subject - start,
         object_index=ranked.object - start,
         pred_predicates=ranked.predicate,

@@ -87,6 +87,9 @@ def select_relationships(
     Returns:
         The list that the docstring of this module describes.
 
+    Raises:
+        ValueError: the chunk size is not positive.
+
     Example:
         Probabilities of two predicates for each ordered pair of three entities. Here they are a table; a
         model computes those of a chunk:
@@ -151,6 +154,9 @@ def select_in_batch(
     Returns:
         The list of each image, in rows of the E entities.
 
+    Raises:
+        ValueError: the chunk size is not positive.
+
     Example:
         The only pair of one image, and the three pairs of another one:
 
@@ -167,6 +173,8 @@ def select_in_batch(
         >>> [(x.subject.tolist(), x.object.tolist(), x.score.tolist()) for x in best]
         [([0], [1], [0.5]), ([4], [2], [0.75])]
     """
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size is {chunk_size}: score 1 pair or more at a time")
     bounds, order = _by_falling_bound(scores, first, second, pairs_per_image, considered)
     first, second = first[order], second[order]
     queues = _queues(bounds, pairs_per_image)
