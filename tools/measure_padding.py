@@ -30,7 +30,9 @@ def main() -> None:
     parser.add_argument("--top-k", type=int, default=20, help="relationships an image (default: %(default)s)")
     parser.add_argument("--entity-threshold", type=float, default=0.3, help="default: %(default)s")
     args = parser.parse_args()
-    images = [str(path) for path in sorted(args.input.rglob("*")) if path.is_file()][: args.images]
+    endings = {".jpg", ".jpeg", ".png"}
+    found = sorted(path for path in args.input.rglob("*") if path.suffix.lower() in endings)
+    images = [str(path) for path in found[: args.images]]
     predictor = RelationPredictor.from_pretrained(args.weights, device="cpu")
     alone = predictor(images, batch_size=1)
     rows = []

@@ -156,7 +156,7 @@ def _has_list(index: Any) -> bool:
 
 def pretend_gpu(patch: pytest.MonkeyPatch) -> None:
     """Takes the ways of this package that are for GPUs, though tensors are on the CPU."""
-    patch.setattr(our_pooler, "has_sparse_product", lambda: False)
+    patch.setattr(our_pooler, "HAS_SPARSE_PRODUCT", False)
     patch.setattr(our_pooler.RegionPooler, "_of_each_level", our_pooler.RegionPooler._masked)
     for module in (fixed_shapes, sampling, selection):
         patch.setattr(module, "true_rows", fixed_shapes._search_true_rows)

@@ -50,7 +50,7 @@ def reads_of_inference(
     model: RelDN, task: str, inputs: list[dict[str, Any]]
 ) -> tuple[DeviceReads, list[int]]:
     accelerate(model).eval().task = task
-    model(inputs)  # the semantic table is checked once in the life of a model
+    model([make_input(2, [])])  # the semantic table is checked once in the life of a model
     chunks = chunks_of(model)
     with DeviceReads() as reads:
         model(inputs)
