@@ -2,7 +2,7 @@
 
 from reldn_d2.structures import EntityBatch, Pairs, PairTargets
 
-from .acceleration import accelerate, autocast
+from .acceleration import accelerate, autocast, pool_regions
 from .backbone import (
     VGG16,
     RelDNVGGBoxHead,
@@ -78,6 +78,7 @@ __all__ = [
     "build_reldn_timm_backbone",
     "build_reldn_timm_fpn_backbone",
     "build_reldn_vgg16_backbone",
+    "pool_regions",
     "predicate_cross_entropy",
     "region_parts",
     "relation_model",
