@@ -3,8 +3,9 @@
 
     python tools/measure_padding.py --input photos --weights scenes-tiny
 
-An entity is found again if the other answer has a box of its class with an IoU of at least 0.9; a
-relationship, if it has one with the same predicate between such entities, both among the best of their image.
+Counted are the entities and relationships that an image alone gives, with at least the scores of the options.
+An entity is found again if the batch gives a box of its class with an IoU of at least 0.9; a relationship, if
+it gives one with the same predicate between such entities among the best of the image, with any score.
 """
 
 import argparse
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=200, help="largest number (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=8, help="default: %(default)s")
     parser.add_argument("--top-k", type=int, default=20, help="relationships an image (default: %(default)s)")
+    parser.add_argument("--score-threshold", type=float, default=0.1, help="default: %(default)s")
     parser.add_argument("--entity-threshold", type=float, default=0.3, help="default: %(default)s")
     args = parser.parse_args()
     endings = {".jpg", ".jpeg", ".png"}
@@ -40,31 +42,38 @@ def main() -> None:
         batched = predictor(images, batch_size=args.batch_size, pad=pad)
         kinds = (
             [_entities_again(*pair, args.entity_threshold) for pair in zip(alone, batched, strict=True)],
-            [_relationships_again(*pair, args.top_k) for pair in zip(alone, batched, strict=True)],
+            [
+                _relationships_again(*pair, args.top_k, args.score_threshold)
+                for pair in zip(alone, batched, strict=True)
+            ],
         )
         rows.append([name, *(f"{100 - 100 * torch.cat(kind).float().mean():.1f} %" for kind in kinds)])
     print(f"{len(images)} images, batches of up to {args.batch_size}")
-    print(tabulate(rows, ["batches", "entities changed", "relationships changed"], "pipe"))
+    print(tabulate(rows, ["batches", "entities lost", "relationships lost"], "pipe"))
 
 
 def _same(one: Prediction, other: Prediction) -> Tensor:
     """(E, E') bool, which entities of two answers are the same."""
     a, b = one["instances"], other["instances"]
     iou = pairwise_iou(Boxes(a.pred_boxes.tensor), Boxes(b.pred_boxes.tensor))
-    return (iou >= _MIN_IOU) & (a.pred_classes[:, None] == b.pred_classes)
+    same: Tensor = (iou >= _MIN_IOU) & (a.pred_classes[:, None] == b.pred_classes)
+    return same
 
 
 def _entities_again(one: Prediction, other: Prediction, threshold: float) -> Tensor:
     """For each entity of the first answer with at least this score, whether the other has it, too."""
-    return _same(one, other).any(dim=1)[one["instances"].scores >= threshold]
+    again: Tensor = _same(one, other).any(dim=1)
+    return again[one["instances"].scores >= threshold]
 
 
-def _relationships_again(one: Prediction, other: Prediction, top_k: int) -> Tensor:
-    """For each of the best relationships of the first answer, whether it is among the best of the other."""
+def _relationships_again(one: Prediction, other: Prediction, top_k: int, threshold: float) -> Tensor:
+    """For each relationship that the first answer shows, whether it is among the best of the other."""
     same = _same(one, other)
     a, b = (x["relations"][x["relations"].rank_in_pair == 1][:top_k] for x in (one, other))
+    a = a[a.scores >= threshold]
     again = same[a.subject_index[:, None], b.subject_index] & same[a.object_index[:, None], b.object_index]
-    return (again & (a.pred_predicates[:, None] == b.pred_predicates)).any(dim=1)
+    found: Tensor = (again & (a.pred_predicates[:, None] == b.pred_predicates)).any(dim=1)
+    return found
 
 
 if __name__ == "__main__":

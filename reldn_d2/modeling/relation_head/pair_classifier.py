@@ -185,8 +185,9 @@ class PairClassifier(nn.Module):
         """
         # In both directions the logits of the modules, their sum, probabilities and scores.
         numbers = 2 * 6 * (num_predicates + 1)
-        if self.predicate_head is not None and self.pooler is not None and relation_features is not None:
-            height, width = self.pooler.output_size
+        if self.predicate_head is not None and relation_features is not None:
+            pooler: Any = self.pooler
+            height, width = pooler.output_size
             # On a GPU the pooler has three tables of regions at a time. The box head adds its first layer.
             numbers += 4 * relation_features[self.in_features[0]].shape[1] * height * width
         if self.visual is not None and self.visual.fuse is not None:

@@ -273,7 +273,7 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
         answers = {"pair_answers": Instances(frame, pair_scores=pair_scores, predicate_probs=probs)}
 
         pairs, predicate = asked.triplets[:, :2] + start, asked.triplets[:, 2]
-        considered = self._considered(batch, *pairs.unbind(dim=1), entities_given)
+        considered = self._considered(batch, pairs[:, 0], pairs[:, 1], entities_given)
         if considered is None:
             considered = torch.ones_like(predicate, dtype=torch.bool)
         # Several triplets of a pair share its probabilities.

@@ -206,7 +206,7 @@ def _by_falling_bound(
     bounds = scores[first] * scores[second]
     if considered is not None:
         bounds = bounds.masked_fill(~considered, -torch.inf)
-    parts = [part.sort(descending=True, stable=True) for part in bounds.split(list(pairs_per_image))]
+    parts = [part.sort(descending=True, stable=True) for part in torch.split(bounds, list(pairs_per_image))]
     starts = accumulate(pairs_per_image, initial=0)
     order = torch.cat([part.indices + start for part, start in zip(parts, starts, strict=False)])
     return torch.cat([part.values for part in parts]), order
@@ -223,7 +223,7 @@ class _Queue:
             start: row of the image's first pair.
         """
         self._rising, self._start = rising, start
-        self._next, self._end = 0, len(rising) - np.count_nonzero(rising == np.inf)
+        self._next, self._end = 0, len(rising) - int(np.count_nonzero(rising == np.inf))
 
     @property
     def left(self) -> int:
@@ -343,7 +343,7 @@ class _Found:
 
     def _add_rank_one(self, scores: Tensor, sizes: Sequence[int]) -> Tensor:
         """Adds the (2u,) best scores of pairs. Returns (N,) the last of the best `top_k` of each image."""
-        parts = scores.view(2, -1).split(list(sizes), dim=1)
+        parts = torch.split(scores.view(2, -1), list(sizes), dim=1)
         new = pad_sequence([part.flatten() for part in parts], True, -torch.inf)
         self._rank_one = torch.cat([self._rank_one, new], dim=1).topk(self._top_k, dim=1).values
         return self._rank_one[:, -1]
