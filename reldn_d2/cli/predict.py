@@ -102,13 +102,12 @@ def _sample_of(weights: str) -> list[str]:
 def _identity(predictor: RelationPredictor, args: Namespace, boxes: BoxesFile | None) -> dict[str, str]:
     """What the results depend on besides the images."""
     options = ("top_k", "predicates_per_pair", "score_threshold", "entity_threshold", "drop_unknown_classes")
-    # Padded images depend on their neighbours.
-    padded = {"--pad --batch-size": f"{args.batch_size}"} if args.pad else {}
     return {
-        **padded,
         **evaluation_identity(predictor.parts, predictor.model),
         "--boxes (sha256)": "none" if boxes is None else boxes.digest,
         "--format": " ".join(sorted(set(args.format))),
+        # Padded images depend on their neighbours.
+        "--pad": f"to --batch-size {args.batch_size}" if args.pad else "no",
         **{f"--{name.replace('_', '-')}": f"{getattr(args, name)}" for name in options},
     }
 

@@ -144,5 +144,5 @@ def pool_regions(pooler: nn.Module, maps: Sequence[Tensor], boxes: Tensor, image
     # Other poolers take the boxes of each image separately.
     num_images = maps[0].shape[0]
     sizes = torch.bincount(image, minlength=num_images).tolist() if num_images > 1 else [len(boxes)]
-    pooled: Tensor = pooler(list(maps), [Boxes(part) for part in boxes.split(sizes)])
+    pooled: Tensor = pooler(list(maps), [Boxes(part) for part in torch.split(boxes, sizes)])
     return pooled
