@@ -142,7 +142,9 @@ def _defaults() -> CN:
     # "sgdet": all is predicted. "sgcls": ground-truth boxes are given. "prdcls": their classes, too.
     head.TEST.TASK = "sgdet"
     head.TEST.TOP_K = 100  # number of relationships for each image
-    head.TEST.CHUNK_SIZE = 256  # number of unordered pairs scored at a time, limits the memory
+    # Number of unordered pairs scored at a time, limits the memory. 0: 256 on a CPU; on a GPU as many as half
+    # of its free memory has room for, at most 1,024.
+    head.TEST.CHUNK_SIZE = 0
     # Protocols to report, see docs/evaluation.md. Protocols that are not defined for the task are left out.
     head.TEST.PROTOCOLS = USUAL_PROTOCOLS
     head.TEST.PREDICATES_PER_PAIR = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)  # values of k for protocol reldn

@@ -19,7 +19,6 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.roi_heads import build_roi_heads
-from detectron2.structures import Boxes
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_sequence, unpack_sequence
@@ -32,6 +31,7 @@ from reldn_d2.modeling import (
     FeatureMaps,
     PairwiseRelationHead,
     SemanticModule,
+    pool_regions,
     region_parts,
 )
 from reldn_d2.modeling.relation_head import spatial_features
@@ -208,7 +208,7 @@ class MotifsHead(PairwiseRelationHead[Context]):
 
     def _object_context(self, features: FeatureMaps, entities: EntityBatch) -> tuple[Tensor, Tensor]:
         """(E, 2H) context of each entity among the others, and (E, C+1) class scores in this context."""
-        regions = self._pool(features, entities.regions_per_image())
+        regions = self._pool(features, entities.regions, entities.image)
         vectors = self.box_head(regions)
         logits = self.classifier(vectors)
         labels = logits.softmax(dim=1) @ self.label_vectors.weight
@@ -219,18 +219,16 @@ class MotifsHead(PairwiseRelationHead[Context]):
     def _union_features(self, maps: FeatureMaps, entities: EntityBatch, pairs: Pairs) -> Tensor:
         """(U, D) features of the enclosing boxes."""
         boxes = enclosing_boxes(entities.regions[pairs.first], entities.regions[pairs.second])
-        sizes = torch.bincount(entities.image[pairs.first], minlength=len(entities.counts)).tolist()
-        vectors: Tensor = self.union_head(self._pool(maps, torch.split(boxes, sizes)))
+        vectors: Tensor = self.union_head(self._pool(maps, boxes, entities.image[pairs.first]))
         return vectors
 
-    def _pool(self, maps: FeatureMaps, boxes: Iterable[Tensor]) -> Tensor:
-        regions: Tensor = self.pooler([maps[name] for name in self.in_features], [Boxes(x) for x in boxes])
-        return regions
+    def _pool(self, maps: FeatureMaps, boxes: Tensor, image: Tensor) -> Tensor:
+        return pool_regions(self.pooler, [maps[name] for name in self.in_features], boxes, image)
 
 
 def _read(lstm: nn.LSTM, vectors: Tensor, entities: EntityBatch) -> Tensor:
     """Reads the entities of each image from left to right. (E, inputs) -> (E, 2H); rows keep their order."""
-    centres = entities.boxes[:, [0, 2]].sum(dim=1)
+    centres = entities.boxes[:, 0::2].sum(dim=1)
     order = centres.argsort(stable=True)
     order = order[entities.image[order].argsort(stable=True)]
     images = [part for part in torch.split(vectors[order], entities.counts) if len(part)]

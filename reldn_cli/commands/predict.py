@@ -98,6 +98,11 @@ def _add_arguments(parser: Parser) -> None:
         metavar="N",
         help="images of one size that the model takes at a time (default: %(default)s)",
     )
+    add(
+        "--pad",
+        action="store_true",
+        help="let a batch hold images of several sizes: padding them changes what is found near borders",
+    )
     add("--resume", action="store_true", help="keep the finished images of a run that was stopped, and go on")
     add(
         "--overwrite",
@@ -115,6 +120,8 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
         parser.error(
             "--annotations and --drop-unknown-classes say something about --boxes: give --boxes, too"
         )
+    if args.pad and args.batch_size == 1:
+        parser.error("--pad is about batches of several images: give --batch-size, too")
     if args.resume and args.overwrite:
         parser.error("--resume keeps results, and --overwrite deletes them: give one of them")
 

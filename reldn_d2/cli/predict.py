@@ -106,6 +106,8 @@ def _identity(predictor: RelationPredictor, args: Namespace, boxes: BoxesFile | 
         **evaluation_identity(predictor.parts, predictor.model),
         "--boxes (sha256)": "none" if boxes is None else boxes.digest,
         "--format": " ".join(sorted(set(args.format))),
+        # Padded images depend on their neighbours.
+        "--pad": f"to --batch-size {args.batch_size}" if args.pad else "no",
         **{f"--{name.replace('_', '-')}": f"{getattr(args, name)}" for name in options},
     }
 
@@ -181,7 +183,7 @@ class _Images:
                 for place in map(_Place, self.images, self.names, self.labels)
                 if self._is_left(place.image) and self._has_boxes(place.image)
             ]
-            outcomes = predictor.stream(self._requests(left), batch_size=args.batch_size)
+            outcomes = predictor.stream(self._requests(left), batch_size=args.batch_size, pad=args.pad)
             for outcome in progress(outcomes, "images", total=len(left)):
                 self._take(outcome, args)
             self.record.commit()

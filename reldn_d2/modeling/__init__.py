@@ -2,7 +2,7 @@
 
 from reldn_d2.structures import EntityBatch, Pairs, PairTargets
 
-from .acceleration import accelerate, autocast
+from .acceleration import accelerate, autocast, pool_regions
 from .backbone import (
     VGG16,
     RelDNVGGBoxHead,
@@ -37,6 +37,7 @@ from .relation_head import (
     SpatialModule,
     build_relation_head,
     predicate_cross_entropy,
+    select_in_batch,
     select_relationships,
 )
 from .test_time_augmentation import RelDNWithTTA
@@ -77,9 +78,11 @@ __all__ = [
     "build_reldn_timm_backbone",
     "build_reldn_timm_fpn_backbone",
     "build_reldn_vgg16_backbone",
+    "pool_regions",
     "predicate_cross_entropy",
     "region_parts",
     "relation_model",
     "relation_postprocess",
+    "select_in_batch",
     "select_relationships",
 ]

@@ -125,7 +125,7 @@ def relation_model(detector: DictConfig, *, num_predicates: int) -> DictConfig:
             ),
             overlap_only=False,
             top_k=100,
-            chunk_size=256,
+            chunk_size=0,
         ),
         task="sgdet",
         entity_iou_threshold=0.5,

@@ -18,6 +18,7 @@ from reldn_d2.structures import EntityBatch, Queries
 
 from .backbone_checks import check_one_map_per_image, freeze_unused_levels
 from .inputs import require_instances, require_relations
+from .memory_errors import memory_error_names
 from .postprocessing import relation_postprocess
 from .queries import TranslatedQueries
 from .region_heads import class_probabilities, region_parts
@@ -30,6 +31,7 @@ from .relation_head.entities import (
     sampled_proposals,
     training_entities,
 )
+from .relation_head.fixed_shapes import true_rows_of_each
 from .start_from_detector import start_from_detector
 from .training_setup import TrainingSetup, note_loaded_weights
 from .visualize_training import training_picture
@@ -275,6 +277,8 @@ class RelDN(GeneralizedRCNN):
         Raises:
             ValueError: a mapper gave something else (see `inputs.py`), detections are given in another task
                 than sgdet, or the relation head returns something else than its contract says.
+            MemoryError, RuntimeError: the batch does not fit into memory. The message has the sizes of batch
+                and chunk.
         """
         assert not self.training
         if detected_instances is not None:
@@ -284,20 +288,21 @@ class RelDN(GeneralizedRCNN):
                 {**x, "detections": found}
                 for x, found in zip(batched_inputs, detected_instances, strict=True)
             ]
-        images = self.preprocess_image(batched_inputs)
-        features = self._detector_features(batched_inputs, images)
-        entities = self._entities(batched_inputs, images, features)
-        batch = self._entity_batch(batched_inputs, images, entities)
-        batch, entities = self._refine(features, batch, entities)
-        queries = self._queries(batched_inputs, entities)
-        asked_of_head = self._for_head(queries)
-        outputs = self.relation_head.inference(
-            features,
-            self._relation_features(images),
-            batch,
-            entities_given=self.task != "sgdet",
-            queries=asked_of_head,
-        )
+        with memory_error_names(len(batched_inputs)):
+            images = self.preprocess_image(batched_inputs)
+            features = self._detector_features(batched_inputs, images)
+            entities = self._entities(batched_inputs, images, features)
+            batch = self._entity_batch(batched_inputs, images, entities)
+            batch, entities = self._refine(features, batch, entities)
+            queries = self._queries(batched_inputs, entities)
+            asked_of_head = self._for_head(queries)
+            outputs = self.relation_head.inference(
+                features,
+                self._relation_features(images),
+                batch,
+                entities_given=self.task != "sgdet",
+                queries=asked_of_head,
+            )
         check_results(outputs, self.relation_head, asked_of_head, len(entities))
         results = []
         for found, output, asked in zip(entities, outputs, queries, strict=True):
@@ -398,9 +403,12 @@ class RelDN(GeneralizedRCNN):
         proposals, _ = self.proposal_generator(images, features, None)
         with _without_masks(self.roi_heads) if self.training else nullcontext():
             detections, _ = self.roi_heads(images, features, proposals, None)
+        if self.training:
+            return cast(list[Instances], detections)  # `training_entities` takes no empty box
         # An empty box has no finite geometry, so it can't be in a relationship. Boxes are removed here,
         # before pairs refer to rows.
-        return [found[found.pred_boxes.nonempty()] for found in detections]
+        kept = true_rows_of_each([found.pred_boxes.nonempty() for found in detections])
+        return [found[rows] for found, rows in zip(detections, kept, strict=True)]
 
     def _classify(self, features: dict[str, Tensor], entities: list[Instances]) -> list[Instances]:
         """Sets the best class at the given boxes, without the background, and its probability (sgcls)."""

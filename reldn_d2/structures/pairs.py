@@ -15,6 +15,7 @@ Legend of shape letters, used everywhere in the relation head:
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -113,7 +114,7 @@ class EntityBatch:
                 )
         # In tracing, as for counting FLOPs, the sizes of Detectron2's images are tensors.
         sizes = torch.stack([torch.as_tensor(frame) for frame in frames]).float()
-        image_of_entity = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+        image_of_entity = torch.from_numpy(np.arange(len(counts)).repeat(counts))
         return EntityBatch(
             boxes=all_boxes,
             regions=all_boxes,

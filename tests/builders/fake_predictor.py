@@ -45,7 +45,9 @@ class FakePredictor:
     def vocabulary(self) -> Vocabulary:
         return Vocabulary([*self.thing_classes], [*self.predicate_classes])
 
-    def stream(self, requests: Iterable[Request], *, batch_size: int = 8) -> Iterator[Outcome]:
+    def stream(
+        self, requests: Iterable[Request], *, batch_size: int = 8, pad: bool = False
+    ) -> Iterator[Outcome]:
         """Yields the outcomes in the order of the requests."""
         for position, request in enumerate(requests):
             self.seen.append(str(request.image))

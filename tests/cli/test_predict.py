@@ -291,6 +291,7 @@ def test_a_file_as_output_is_refused(weights: Path, tmp_path: Path, capsys: Capt
         (["--top-k", "101"], "--top-k 101 is more than 100, the number that RelDN ranks"),
         (["--top-k", "0"], "argument --top-k: 0 is not at least 1"),
         (["--predicates-per-pair", "0"], "argument --predicates-per-pair: 0 is not at least 1"),
+        (["--pad"], "--pad is about batches of several images: give --batch-size, too"),
     ],
 )
 def test_numbers_out_of_their_range_are_wrong_usage(capsys: Captured, words: list[str], message: str) -> None:

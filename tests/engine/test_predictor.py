@@ -213,6 +213,49 @@ def test_sizes_are_never_mixed_in_a_batch(
         assert_close(prediction, predictor(picture, boxes=BOXES / 4, classes=[0, 1, 2]))
 
 
+def test_sizes_are_mixed_in_a_batch_when_asked_for(
+    predictor: RelationPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random, sizes, batches = np.random.default_rng(1), [(60, 60), (60, 120), (120, 60)], []
+    pictures = [random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+    inference = type(predictor.model).inference
+
+    def spy(model: Any, inputs: list[Any], *more: Any, **others: Any) -> Any:
+        batches.append([tuple(x["image"].shape[1:]) for x in inputs])
+        return inference(model, inputs, *more, **others)
+
+    monkeypatch.setattr(type(predictor.model), "inference", spy)
+    found = predictor(pictures, batch_size=3, pad=True)
+    (shapes,) = batches
+    assert len(set(shapes)) == 3
+    for picture, prediction in zip(pictures, found, strict=True):
+        assert prediction["instances"].image_size == picture.shape[:2]
+    # What is given still separates batches.
+    batches.clear()
+    predictor(pictures, boxes=[None, BOXES / 8, None], batch_size=3, pad=True)
+    assert sorted(map(len, batches)) == [1, 2]
+
+
+def test_a_batch_that_does_not_fit_is_tried_image_by_image(
+    predictor: RelationPredictor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures = [np.full((60, 60, 3), shade, np.uint8) for shade in (30, 90, 200)]
+    expected = predictor(pictures, batch_size=1)
+    backbone: Any = predictor.model.backbone
+    right = backbone.forward
+
+    def small_memory(images: torch.Tensor) -> Any:
+        if len(images) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return right(images)
+
+    monkeypatch.setattr(backbone, "forward", small_memory)
+    found = predictor(pictures, batch_size=3)
+    assert "a batch of 3 images does not fit into memory: make the batch" in caplog.text
+    for one, other in zip(found, expected, strict=True):
+        assert_close(one, other)
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_every_request_has_one_outcome(predictor: RelationPredictor, batch_size: int) -> None:
     pictures: list[Any] = [np.full((40, width, 3), 90, np.uint8) for width in (40, 80, 60, 40, 40, 80, 60)]

@@ -202,7 +202,7 @@ def test_refined_entities_are_those_of_the_result(task: str, tiny_config: TinyCo
         assert (after["relations"].scores <= new.scores[s] * new.scores[o] + 1e-6).all()
     if task != "prdcls":
         head: Any = refining.relation_head
-        assert head.seen.tolist() == head.places[len(new.scores) * -1 :]
+        assert head.seen.tolist() == head.places
 
 
 def test_queries_are_about_refined_entities(tiny_config: TinyConfig) -> None:
@@ -218,6 +218,39 @@ def test_queries_are_about_refined_entities(tiny_config: TinyConfig) -> None:
     asked = Queries.from_rows(triplets=[(0, 1, 2)])
     output = model([{**inputs, "detections": detections, "queries": asked}])[0]
     assert output["triplet_answers"].detected.tolist() == [True], "refined to the annotated class"
+
+
+# --- batches
+
+
+@pytest.mark.parametrize("task", ["sgcls", "prdcls"])
+def test_a_head_sees_a_batch_once_and_chunks_of_several_images(task: str, tiny_config: TinyConfig) -> None:
+    model = make(tiny_config, ByClasses, "MODEL.ROI_RELATION_HEAD.TEST.CHUNK_SIZE", "4")
+    model.eval().task = task
+    head: Any = model.relation_head
+    encode, score = head.encode_entities, head.predicate_logits
+    batches: list[Any] = []
+    chunks: list[list[int]] = []
+    head.encode_entities = lambda features, entities: (batches.append(entities), encode(features, entities))[
+        1
+    ]
+
+    def scored(maps: Any, entities: Any, encoded: Any, pairs: Any) -> Any:
+        images = entities.image[torch.stack([pairs.first, pairs.second])]
+        assert torch.equal(images[0], images[1]), "the entities of a pair are in one image"
+        chunks.append(images[0].tolist())
+        return score(maps, entities, encoded, pairs)
+
+    head.predicate_logits = scored
+    inputs = [make_input(count, [], seed=count) for count in (3, 1, 4)]
+    together = model(inputs)
+    (batch,) = batches
+    assert batch.counts == [3, 1, 4]
+    assert chunks[0] == [0, 0, 2, 2] and all(chunk == sorted(chunk) for chunk in chunks)
+    for one, x in zip(together, inputs, strict=True):
+        (alone,) = model([x])
+        for name, value in alone["relations"].get_fields().items():
+            torch.testing.assert_close(one["relations"].get(name), value, rtol=1e-5, atol=1e-7)
 
 
 # --- scores and early stopping
@@ -355,6 +388,14 @@ def test_refined_entities_of_another_form_are_refused(
     model.eval().task = "sgcls"
     with pytest.raises(ValueError, match=message):
         model([make_input(4, []), make_input(3, [], seed=1)])
+
+
+def test_refined_boxes_that_are_not_finite_are_refused(tiny_config: TinyConfig) -> None:
+    model = make(tiny_config, ByClasses)
+    model.relation_head.refine_entities = lambda features, x, task: replace(x, boxes=x.boxes / 0)  # type: ignore[assignment,misc,method-assign]
+    model.eval().task = "sgdet"
+    with pytest.raises(ValueError, match=r"refine_entities\(\) .* returned boxes that are infinite or NaN"):
+        model([make_input(4, [])])
 
 
 def test_parts_that_are_not_there_are_refused(tiny_config: TinyConfig) -> None:

@@ -405,8 +405,9 @@ def test_a_stopped_repetition_does_the_others_again(predict: PredictCommand, tmp
         (("--score-threshold", "0.5"), 0.0, "--score-threshold was 0.1, now 0.5"),
         (("INPUT.MIN_SIZE_TEST", "64"), 0.0, "INPUT.MIN_SIZE_TEST was 96, now 64"),
         (("--format", "json"), 0.0, "--format was drawings json, now json"),
+        (("--pad", "--batch-size", "4"), 0.0, "--pad was no, now to --batch-size 4"),
     ],
-    ids=["weights", "top-k", "threshold", "config", "format"],
+    ids=["weights", "top-k", "threshold", "config", "format", "pad"],
 )
 def test_results_of_another_run_are_refused_without_overwrite(
     words: tuple[str, ...],

@@ -6,7 +6,7 @@ visual module; both were trained on vrd_mini. All other weights are random. The 
 module are zero: its work is done in full, but predicate scores are those of the trained modules.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast
 from unittest.mock import patch
@@ -24,7 +24,6 @@ from reldn_d2.engine import load_config
 from reldn_d2.model_zoo import get_detectron2_config_file
 from reldn_d2.modeling import RelDN, RelDNHead
 from reldn_d2.modeling.relation_head import entity_batch
-from tests.references.selection import select_from_every_pair
 
 FILE = Path(__file__).with_name("vrd_mini_detections.npz")
 _VRD_CONFIG = Path(__file__).parents[2] / "configs" / "vrd" / "reldn_efficientnet_lite0_fpn.yaml"
@@ -97,7 +96,7 @@ class RelationStage:
         Args:
             every_pair: score every pair instead of stopping early.
         """
-        with _selection(every_pair):
+        with self._selection(every_pair):
             result: Output = self.model.relation_head.inference(
                 self.features, self.relation_features, entity_batch([self.detections]), entities_given=False
             )
@@ -110,15 +109,13 @@ class RelationStage:
             every_pair: as in `run`.
         """
         self.model.replacement = self.detections
-        with _selection(every_pair):
+        with self._selection(every_pair):
             result: Output = self.model.inference(self.inputs)
         return result
 
-
-def _selection(every_pair: bool) -> AbstractContextManager[Any]:
-    if not every_pair:
-        return nullcontext()
-    return patch("reldn_d2.modeling.relation_head.pairwise.select_relationships", select_from_every_pair)
+    def _selection(self, every_pair: bool) -> AbstractContextManager[Any]:
+        stops = self.model.relation_head.stops_early and not every_pair
+        return patch.object(self.model.relation_head, "stops_early", stops)
 
 
 def build(cfg: CfgNode) -> _WithDetections:

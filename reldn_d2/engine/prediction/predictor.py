@@ -142,6 +142,7 @@ class RelationPredictor(PretrainedModel):
         scores: Sequence[Any] | None = None,
         color: Color = "bgr",
         batch_size: int = 8,
+        pad: bool = False,
     ) -> list[Prediction]: ...
 
     def __call__(
@@ -153,6 +154,7 @@ class RelationPredictor(PretrainedModel):
         scores: Any = None,
         color: Color = "bgr",
         batch_size: int = 8,
+        pad: bool = False,
     ) -> Any:
         """Predicts the relationships of one image, or of a list of images of any sizes.
 
@@ -171,6 +173,7 @@ class RelationPredictor(PretrainedModel):
             color: order of the channels of arrays and tensors, "bgr" as Detectron2 and OpenCV have it, or
                 "rgb".
             batch_size: how many images of a list the model takes at a time, at most.
+            pad: see `stream`.
 
         Returns:
             The prediction, in pixels of the image, or a list of predictions.
@@ -199,7 +202,7 @@ class RelationPredictor(PretrainedModel):
             except ValueError as error:
                 raise ValueError(f"image {place} of {len(image)}: {error}") from error
         predictions: list[Prediction | None] = [None] * len(image)
-        for outcome in self.stream(requests, batch_size=batch_size, color=color):
+        for outcome in self.stream(requests, batch_size=batch_size, color=color, pad=pad):
             try:
                 predictions[outcome.position] = _prediction(outcome)
             except ValueError as error:
@@ -207,18 +210,26 @@ class RelationPredictor(PretrainedModel):
         return predictions
 
     def stream(
-        self, requests: Iterable[ImageLike | Request], *, batch_size: int = 8, color: Color = "bgr"
+        self,
+        requests: Iterable[ImageLike | Request],
+        *,
+        batch_size: int = 8,
+        color: Color = "bgr",
+        pad: bool = False,
     ) -> Iterator[Outcome]:
         """Predicts any number of images in bounded memory. What is wrong with one image stops no other.
 
         A batch holds images that have one size once they are padded, so an image's answer does not depend on
-        its neighbours. Images wait until a batch of their size is full, at most four batches at a time. So
-        the outcomes may come in another order than the requests.
+        its neighbours, unless `pad` is given. Images wait until a batch of their size is full, at most four
+        batches at a time. So the outcomes may come in another order than the requests.
 
         Args:
             requests: images, or requests with boxes. They are taken when they are needed.
             batch_size: largest number of images of a batch.
             color: see `__call__`.
+            pad: whether a batch may hold images of several sizes, so that more batches are full. The smaller
+                images are padded to the size of the largest one. This changes what is found near their
+                borders, so an image's answer then depends on its neighbours.
 
         Returns:
             An iterator with one outcome for each request.
@@ -232,16 +243,16 @@ class RelationPredictor(PretrainedModel):
             raise ValueError(
                 f"{os.fspath(requests)!r} is one image: give a list, or call the predictor itself"
             )
-        return self._stream(requests, batch_size, color)
+        return self._stream(requests, batch_size, color, pad)
 
     def _stream(
-        self, requests: Iterable[ImageLike | Request], batch_size: int, color: Color
+        self, requests: Iterable[ImageLike | Request], batch_size: int, color: Color, pad: bool
     ) -> Iterator[Outcome]:
         waiting: dict[tuple[Any, ...], list[_Prepared]] = {}
         for position, request in enumerate(requests):
             try:
                 prepared = self._prepare(position, request, color)
-                kind = self._kind(prepared)
+                kind = self._kind(prepared, pad)
             except Exception as error:  # whatever is wrong with one image must not stop the others
                 yield _failed(position, error)
                 continue
@@ -293,14 +304,17 @@ class RelationPredictor(PretrainedModel):
             raise ValueError("a box is too thin: it has no area left when the image is resized for the model")
         return _Prepared(position, request, task, inputs, clipped)
 
-    def _kind(self, prepared: _Prepared) -> tuple[Any, ...]:
-        """What images of one batch share: what is given, and the size with the padding."""
+    def _kind(self, prepared: _Prepared, pad: bool) -> tuple[Any, ...]:
+        """What images of one batch share: what is given, and, unless they are padded to it, the size."""
+        given = prepared.task, "detections" in prepared.inputs
+        if pad:
+            return given
         backbone = self.model.backbone
         shape = torch.empty(prepared.inputs["image"].shape, device="meta")
         padded = ImageList.from_tensors(
             [shape], backbone.size_divisibility, padding_constraints=backbone.padding_constraints
         )
-        return prepared.task, "detections" in prepared.inputs, padded.tensor.shape
+        return *given, padded.tensor.shape
 
     def _predict(self, batch: list[_Prepared], color: Color) -> Iterator[Outcome]:
         # Calls with other tasks may run at the same time, so the model itself stays as it is. The copy

@@ -1,7 +1,7 @@
 """Faster ways to the same numbers, put into a built model, and the precision that it computes in."""
 
 from .accelerate import accelerate
-from .pooler import RegionPooler
+from .pooler import RegionPooler, pool_regions
 from .precision import PRECISIONS, Precision, autocast, check_precision, has_bf16_instructions
 
 __all__ = [
@@ -12,4 +12,5 @@ __all__ = [
     "autocast",
     "check_precision",
     "has_bf16_instructions",
+    "pool_regions",
 ]

@@ -125,3 +125,24 @@ class RegionPooler(ROIPooler):
                 here[:, None, None, None], pooler(maps[number], regions * here[:, None]), pooled
             )
         return pooled
+
+
+def pool_regions(pooler: nn.Module, maps: Sequence[Tensor], boxes: Tensor, image: Tensor) -> Tensor:
+    """Pools boxes of any images with any pooler of Detectron2. Only a `RegionPooler` never makes a GPU wait.
+
+    Args:
+        pooler: ROIPooler or `RegionPooler`.
+        maps: for each level a feature map (N, C, H, W).
+        boxes: (K, 4) XYXY in pixels of the network input.
+        image: (K,) long, the image of each box, in ascending order.
+
+    Returns:
+        (K, C, height, width).
+    """
+    if isinstance(pooler, RegionPooler):
+        return pooler.pool(maps, boxes, image)
+    # Other poolers take the boxes of each image separately.
+    num_images = maps[0].shape[0]
+    sizes = torch.bincount(image, minlength=num_images).tolist() if num_images > 1 else [len(boxes)]
+    pooled: Tensor = pooler(list(maps), [Boxes(part) for part in torch.split(boxes, sizes)])
+    return pooled

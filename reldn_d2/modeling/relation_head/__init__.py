@@ -18,7 +18,7 @@ from .modules import SemanticModule, SpatialModule, VisualModule
 from .pair_classifier import PairClassifier
 from .pairwise import PairwiseRelationHead
 from .sampling import PairSampler
-from .selection import Selection, select_relationships
+from .selection import Selection, select_in_batch, select_relationships
 from .spatial import spatial_features
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "check_relation_head",
     "entity_batch",
     "predicate_cross_entropy",
+    "select_in_batch",
     "select_relationships",
     "spatial_features",
 ]

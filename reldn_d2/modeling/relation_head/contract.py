@@ -251,7 +251,8 @@ def check_refined(refined: EntityBatch, entities: EntityBatch, head: RelationHea
     """Checks what `refine_entities` returned.
 
     Raises:
-        ValueError: the number of entities of an image differs, or boxes were changed in sgcls.
+        ValueError: the number of entities of an image differs, boxes were changed in sgcls, or a changed box
+            is not finite.
     """
     source = f"{type(head).__name__}.refine_entities() ({PAGE})"
     if not isinstance(refined, EntityBatch):
@@ -272,10 +273,15 @@ def check_refined(refined: EntityBatch, entities: EntityBatch, head: RelationHea
             raise ValueError(f"{source} returned {name} of {shape}, not {wanted}: rows must stay")
     if refined.classes.is_floating_point():
         raise ValueError(f"{source} returned {refined.classes.dtype} classes, not integers")
-    if task == "sgcls" and refined.boxes is not entities.boxes:
+    if refined.boxes is entities.boxes:
+        return
+    if task == "sgcls":
         raise ValueError(
             f"{source} changed the boxes in sgcls, where they are given: return them as they are"
         )
+    # Only a head that moves boxes makes a GPU wait here.
+    if not refined.boxes.isfinite().all():
+        raise ValueError(f"{source} returned boxes that are infinite or NaN")
 
 
 def check_results(

@@ -6,6 +6,8 @@ from torch import Tensor
 
 from reldn_d2.structures import EntityBatch
 
+from .fixed_shapes import true_rows_of_each
+
 
 def entity_batch(entities: list[Instances]) -> EntityBatch:
     """Flattens the entities of a batch.
@@ -82,7 +84,7 @@ def training_entities(
     """Entities of relation training: the ground truth, and every detection that overlaps it enough.
 
     A detection is matched to the ground-truth entity of highest IoU, regardless of the predicted class, and
-    gets the class of that entity.
+    gets the class of that entity. Empty boxes are left out.
 
     Args:
         detections: for each image Instances with `pred_boxes`.
@@ -93,11 +95,21 @@ def training_entities(
         For each image Instances with `pred_boxes`, `pred_classes` and `scores` (all 1), the ground truth
         first; and (E,) long, for each entity the ground-truth row in its image that it is matched to.
     """
+    matches = [
+        match_to_ground_truth(found.pred_boxes, truth, iou_threshold)
+        for found, truth in zip(detections, ground_truth, strict=True)
+    ]
+    # An empty box has no finite geometry.
+    kept = true_rows_of_each(
+        [
+            overlaps & found.pred_boxes.nonempty()
+            for found, (_, overlaps) in zip(detections, matches, strict=True)
+        ]
+    )
     entities, matched = [], []
-    for found, truth in zip(detections, ground_truth, strict=True):
-        row, overlaps = match_to_ground_truth(found.pred_boxes, truth, iou_threshold)
-        rows = torch.cat([torch.arange(len(truth), device=row.device), row[overlaps]])
-        boxes = Boxes.cat([truth.gt_boxes, found.pred_boxes[overlaps]])
+    for found, truth, (row, _), used in zip(detections, ground_truth, matches, kept, strict=True):
+        rows = torch.cat([torch.arange(len(truth), device=row.device), row[used]])
+        boxes = Boxes.cat([truth.gt_boxes, found.pred_boxes[used]])
         entities.append(
             Instances(
                 truth.image_size,
@@ -122,9 +134,10 @@ def sampled_proposals(proposals: list[Instances], num_classes: int) -> tuple[lis
     Returns:
         See `training_entities`.
     """
+    foreground = true_rows_of_each([found.gt_classes < num_classes for found in proposals])
     entities, matched = [], []
-    for found in proposals:
-        found = found[found.gt_classes < num_classes]
+    for found, rows in zip(proposals, foreground, strict=True):
+        found = found[rows]
         entities.append(
             Instances(
                 found.image_size,

@@ -95,6 +95,10 @@ class RelDNHead(PairwiseRelationHead[EntityTerms]):
         logits: Tensor = self.pair_classifier(relation_features, entities, encoded, pairs)
         return logits
 
+    def bytes_per_pair(self, features: FeatureMaps, relation_features: FeatureMaps | None) -> int | None:
+        """Memory of the pair's region, features and logits, estimated from their sizes."""
+        return self.pair_classifier.bytes_per_pair(relation_features, self.num_predicates)
+
     def set_predicate_counts(self, counts: np.ndarray) -> None:
         """Sets the semantic module's table, if there is one; see `SemanticModule.set_counts`."""
         if self.pair_classifier.semantic is not None:

@@ -8,11 +8,11 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.roi_heads import build_roi_heads
-from detectron2.structures import Boxes
 from torch import Tensor, nn
 
 from reldn_d2.structures import EntityBatch, Pairs, enclosing_boxes
 
+from ..acceleration import RegionPooler, pool_regions
 from ..region_heads import before_last_relu, region_parts
 from .contract import FeatureMaps
 from .modules import EntityTerms, SemanticModule, SpatialFeatures, SpatialModule, VisualModule
@@ -45,7 +45,8 @@ class PairClassifier(nn.Module):
         Args:
             semantic, spatial, visual: the three modules; None switches one off.
             in_features: names of the feature maps to pool from.
-            pooler: pools regions from these maps; None if the visual module is off.
+            pooler: pools regions from these maps; None if the visual module is off. It becomes a
+                `RegionPooler`.
             subject_head, object_head, predicate_head: box heads from pooled regions to D features; None if
                 the visual module does not need one.
 
@@ -59,7 +60,8 @@ class PairClassifier(nn.Module):
                 "MODEL.ROI_RELATION_HEAD"
             )
         self.semantic, self.spatial, self.visual = semantic, spatial, visual
-        self.in_features, self.pooler = in_features, pooler
+        self.in_features = in_features
+        self.pooler = None if pooler is None else RegionPooler.from_pooler(pooler)
         self.subject_head, self.object_head = subject_head, object_head
         self.predicate_head = predicate_head
 
@@ -136,7 +138,7 @@ class PairClassifier(nn.Module):
         """
         if self.visual is None:
             return EntityTerms(None, None, None, None)
-        regions = self._pool(features, [Boxes(part) for part in batch.regions_per_image()])
+        regions = self._pool(features, batch.regions, batch.image)
         return self.visual.entity_terms(
             None if self.subject_head is None else self.subject_head(regions),
             None if self.object_head is None else self.object_head(regions),
@@ -174,17 +176,29 @@ class PairClassifier(nn.Module):
         # Softmax and losses need more digits than autocast keeps.
         return total.to(torch.promote_types(total.dtype, torch.float32))
 
+    def bytes_per_pair(self, relation_features: FeatureMaps | None, num_predicates: int) -> int:
+        """Estimates the memory that `forward` needs for an unordered pair in both directions, in inference.
+
+        Args:
+            relation_features: feature maps of the predicate backbone, if `uses_relation_features`.
+            num_predicates: P.
+        """
+        # In both directions the logits of the modules, their sum, probabilities and scores.
+        numbers = 2 * 6 * (num_predicates + 1)
+        if self.predicate_head is not None and relation_features is not None:
+            pooler: Any = self.pooler
+            height, width = pooler.output_size
+            # On a GPU the pooler has three tables of regions at a time. The box head adds its first layer.
+            numbers += 4 * relation_features[self.in_features[0]].shape[1] * height * width
+        if self.visual is not None and self.visual.fuse is not None:
+            # In both directions the sum of three rows, and one of them; the hidden layer, and the features.
+            numbers += 2 * 4 * self.visual.fuse.out_features
+        return numbers * torch.float32.itemsize
+
     def _pool_predicates(self, relation_features: FeatureMaps, batch: EntityBatch, pairs: Pairs) -> Tensor:
         boxes = enclosing_boxes(batch.regions[pairs.first], batch.regions[pairs.second])
-        if len(batch.counts) > 1:
-            # The pooler takes the boxes of each image separately.
-            sizes = torch.bincount(batch.image[pairs.first], minlength=len(batch.counts)).tolist()
-            per_image = [Boxes(part) for part in torch.split(boxes, sizes)]
-        else:
-            per_image = [Boxes(boxes)]
-        return self._pool(relation_features, per_image)
+        return self._pool(relation_features, boxes, batch.image[pairs.first])
 
-    def _pool(self, maps: FeatureMaps, boxes: list[Boxes]) -> Tensor:
+    def _pool(self, maps: FeatureMaps, boxes: Tensor, image: Tensor) -> Tensor:
         assert self.pooler is not None
-        regions: Tensor = self.pooler([maps[name] for name in self.in_features], boxes)
-        return regions
+        return pool_regions(self.pooler, [maps[name] for name in self.in_features], boxes, image)

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
+from itertools import accumulate
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -14,10 +15,12 @@ from torch import Tensor
 
 from reldn_d2.structures import EntityBatch, Pairs, Queries, boxes_overlap
 
+from ..memory_errors import memory_error_names
+from .chunk_size import chosen_chunk_size
 from .contract import PAGE, FeatureMaps, RelationHead
 from .losses import ContrastiveLosses, predicate_cross_entropy
 from .sampling import PairSampler
-from .selection import select_relationships
+from .selection import Selection, select_in_batch
 
 #: What a head computes once for each entity.
 Encoded = TypeVar("Encoded")
@@ -50,7 +53,7 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
         contrastive_losses: ContrastiveLosses | None = None,
         overlap_only: bool = False,
         top_k: int = 100,
-        chunk_size: int = 256,
+        chunk_size: int = 0,
     ) -> None:
         """Sets the attributes.
 
@@ -61,9 +64,18 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
             contrastive_losses: L1, L2 and L3, or other contrastive terms; None: no contrastive loss.
             overlap_only: whether sgdet considers only pairs whose boxes overlap.
             top_k: number of relationships kept per image, for each number of predicates per pair.
-            chunk_size: number of unordered pairs scored at a time in inference; limits the memory.
+            chunk_size: number of unordered pairs scored at a time in inference; limits the memory. 0: 256 on
+                a CPU, on a GPU as many as half of its free memory has room for, at most 1,024.
+
+        Raises:
+            ValueError: the chunk size is negative.
         """
         super().__init__()
+        if chunk_size < 0:
+            raise ValueError(
+                f"MODEL.ROI_RELATION_HEAD.TEST.CHUNK_SIZE is {chunk_size}: give 1 or more, or 0 for a size "
+                "that suits the machine"
+            )
         self.num_predicates = num_predicates
         self.sample_pairs = sample_pairs
         self.cross_entropy_weight, self.contrastive_losses = cross_entropy_weight, contrastive_losses
@@ -94,7 +106,8 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
 
         Args:
             features: feature maps of the detector's backbone, if `uses_detector_features`.
-            entities: E entities: of a batch in training, of one image in inference.
+            entities: the E entities of all images of a batch. What belongs to an entity may depend on other
+                entities of its image, but not on those of other images.
         """
 
     @abstractmethod
@@ -107,7 +120,7 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
             relation_features: feature maps of the predicate backbone, if `uses_relation_features`.
             entities: E entities.
             encoded: result of `encode_entities` for these entities.
-            pairs: M ordered pairs, whose unordered pairs are sorted by image.
+            pairs: M ordered pairs, whose unordered pairs are sorted by image. Not every image has pairs.
 
         Returns:
             (M, P+1) float, background last.
@@ -127,6 +140,17 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
         """
         self._check_columns(logits)
         return logits.softmax(dim=1)[:, : self.num_predicates]
+
+    def bytes_per_pair(self, features: FeatureMaps, relation_features: FeatureMaps | None) -> int | None:
+        """Memory that `predicate_logits` needs for an unordered pair in inference, in both directions.
+
+        The size of a chunk on a GPU follows from it. None, as by default: it is not known, and a chunk has
+        256 pairs.
+
+        Args:
+            features, relation_features: the feature maps of a batch.
+        """
+        return None
 
     def entity_losses(self, entities: EntityBatch, encoded: Encoded) -> dict[str, Tensor]:
         """Further losses, of single entities, such as that of refined labels. By default there are none.
@@ -181,19 +205,19 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
         first `top_k` rows among those of `rank_in_pair <= k`. The overlap filter is for detected entities
         only.
         """
-        results = []
-        for i in range(len(entities.counts)):
-            batch = entities.of_image(i)
-            encoded = self.encode_entities(_maps_of_image(features, i), batch)
-            maps = None if relation_features is None else _maps_of_image(relation_features, i)
-            classify = partial(self._probabilities, maps, batch, encoded)
-            result = {"relations": self._rank(batch, classify, entities_given)}
-            if queries is not None:
-                result["pair_answers"] = self._score_pairs(batch, classify, queries[i].pairs)
-                result["triplet_answers"] = self._score_triplets(
-                    batch, classify, queries[i].triplets, entities_given
-                )
-            results.append(result)
+        bytes_per_pair = self.bytes_per_pair(features, relation_features)
+        chunk_size = self.chunk_size or chosen_chunk_size(entities.boxes.device, bytes_per_pair)
+        with memory_error_names(len(entities.counts), chunk_size):
+            encoded = self.encode_entities(features, entities)
+            classify = partial(self._probabilities, relation_features, entities, encoded)
+            score_pairs = partial(_score_pairs, entities, classify, chunk_size)
+            lists = self._rank(entities, classify, chunk_size, entities_given)
+            results = []
+            for image, ranked in enumerate(lists):
+                result = {"relations": _relations(ranked, entities, image)}
+                if queries is not None:
+                    result |= self._answers(queries[image], entities, image, score_pairs, entities_given)
+                results.append(result)
         return results
 
     def _check_columns(self, logits: Tensor) -> None:
@@ -204,62 +228,64 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
                 "without background overrides `losses` and `predicate_probabilities`"
             )
 
-    def _rank(self, batch: EntityBatch, classify: PairScorer, entities_given: bool) -> Instances:
-        rows = torch.arange(len(batch), device=batch.boxes.device)
-        first, second = torch.combinations(rows).unbind(dim=1)
-        considered = self._considered(batch, first, second, entities_given)
-        first, second = first[considered], second[considered]
-        ranked = select_relationships(
+    def _rank(
+        self, batch: EntityBatch, classify: PairScorer, chunk_size: int, entities_given: bool
+    ) -> list[Selection]:
+        device = batch.boxes.device
+        starts = accumulate(batch.counts, initial=0)
+        tables = [
+            torch.triu_indices(count, count, offset=1, device=device) + start
+            for count, start in zip(batch.counts, starts, strict=False)
+        ]
+        first, second = torch.cat(tables, dim=1)
+        return select_in_batch(
             lambda a, b: classify(Pairs.both_directions(a, b)),
             batch.scores,
             first,
             second,
+            [table.shape[1] for table in tables],
+            considered=self._considered(batch, first, second, entities_given),
             num_predicates=self.num_predicates,
             top_k=self.top_k,
-            chunk_size=self.chunk_size,
+            chunk_size=chunk_size,
             stop_early=self.stops_early,
-        )
-        return Instances(
-            batch.frames[0],
-            subject_index=ranked.subject,
-            object_index=ranked.object,
-            pred_predicates=ranked.predicate,
-            scores=ranked.score,
-            rank_in_pair=ranked.rank_in_pair,
-            predicate_scores=ranked.predicate_score,
         )
 
     def _considered(
         self, batch: EntityBatch, subject: Tensor, object: Tensor, entities_given: bool
-    ) -> Tensor:
-        """(M,) bool, whether each of M pairs of entities can be in a relationship."""
+    ) -> Tensor | None:
+        """(M,) bool, whether each of M pairs of entities can be in a relationship; None: all can."""
         if entities_given or not self.overlap_only:
-            return torch.ones_like(subject, dtype=torch.bool)
+            return None
         return boxes_overlap(batch.boxes[subject], batch.boxes[object])
 
-    def _score_pairs(self, batch: EntityBatch, classify: PairScorer, pairs: Tensor) -> Instances:
-        subject, object = pairs.unbind(dim=1)
-        chunks = torch.split(pairs, self.chunk_size)
-        return Instances(
-            batch.frames[0],
-            pair_scores=batch.scores[subject] * batch.scores[object],
-            predicate_probs=torch.cat([classify(Pairs.one_direction(*x.unbind(dim=1))) for x in chunks]),
-        )
+    def _answers(
+        self,
+        asked: Queries,
+        batch: EntityBatch,
+        image: int,
+        score_pairs: Callable[[Tensor], tuple[Tensor, Tensor]],
+        entities_given: bool,
+    ) -> dict[str, Instances]:
+        """The answers to the queries of an image. Each kind of query makes a GPU wait."""
+        frame, start = batch.frames[image], sum(batch.counts[:image])
+        pair_scores, probs = score_pairs(asked.pairs + start)
+        answers = {"pair_answers": Instances(frame, pair_scores=pair_scores, predicate_probs=probs)}
 
-    def _score_triplets(
-        self, batch: EntityBatch, classify: PairScorer, triplets: Tensor, entities_given: bool
-    ) -> Instances:
-        subject, object, predicate = triplets.unbind(dim=1)
-        considered = self._considered(batch, subject, object, entities_given)
+        pairs, predicate = asked.triplets[:, :2] + start, asked.triplets[:, 2]
+        considered = self._considered(batch, pairs[:, 0], pairs[:, 1], entities_given)
+        if considered is None:
+            considered = torch.ones_like(predicate, dtype=torch.bool)
         # Several triplets of a pair share its probabilities.
-        pairs, pair = torch.unique(triplets[considered, :2], dim=0, return_inverse=True)
-        scored = self._score_pairs(batch, classify, pairs)
-        probs = scored.predicate_probs[pair, predicate[considered]].to(batch.scores.dtype)
-        if self.stops_early:  # as in `select_relationships`
-            probs = probs.clamp(max=1)
-        scores = batch.scores.new_zeros(len(triplets))
-        scores[considered] = scored.pair_scores[pair] * probs
-        return Instances(batch.frames[0], scores=scores, considered=considered)
+        distinct, pair = torch.unique(pairs[considered], dim=0, return_inverse=True)
+        pair_scores, probs = score_pairs(distinct)
+        found = probs[pair, predicate[considered]].to(batch.scores.dtype)
+        if self.stops_early:  # as in `select_in_batch`
+            found = found.clamp(max=1)
+        scores = batch.scores.new_zeros(len(predicate))
+        scores[considered] = pair_scores[pair] * found
+        answers["triplet_answers"] = Instances(frame, scores=scores, considered=considered)
+        return answers
 
     def _probabilities(
         self, relation_features: FeatureMaps | None, batch: EntityBatch, encoded: Encoded, pairs: Pairs
@@ -268,5 +294,25 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
         return self.predicate_probabilities(logits)
 
 
-def _maps_of_image(maps: FeatureMaps, image: int) -> FeatureMaps:
-    return {name: x[image : image + 1] for name, x in maps.items()}
+def _score_pairs(
+    batch: EntityBatch, classify: PairScorer, chunk_size: int, pairs: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Scores (M, 2) ordered pairs of an image in chunks: (M,) products of entity scores, (M, P)."""
+    subject, object = pairs.unbind(dim=1)
+    chunks = torch.split(pairs, chunk_size)
+    probs = [classify(Pairs.one_direction(*chunk.unbind(dim=1))) for chunk in chunks]
+    return batch.scores[subject] * batch.scores[object], torch.cat(probs)
+
+
+def _relations(ranked: Selection, batch: EntityBatch, image: int) -> Instances:
+    """The ranked list of an image, in rows of its entities."""
+    start = sum(batch.counts[:image])
+    return Instances(
+        batch.frames[image],
+        subject_index=ranked.subject - start,
+        object_index=ranked.object - start,
+        pred_predicates=ranked.predicate,
+        scores=ranked.score,
+        rank_in_pair=ranked.rank_in_pair,
+        predicate_scores=ranked.predicate_score,
+    )

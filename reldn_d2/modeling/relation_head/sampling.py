@@ -2,16 +2,20 @@
 
 The sampler works on (N, Emax, Emax) tables, with subjects in rows and objects in columns, padded to the image
 with the most entities. So no loop runs over images or entities. Random subsets come from `topk` of random
-keys. Shapes are static up to the last step, which makes lists of pairs and labels from the drawn table.
+keys. Shapes are static up to the last step, which makes lists of pairs and labels from the drawn table. It
+reads their lengths at once, so a GPU waits once.
 """
 
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from torch import Tensor
 
 from reldn_d2.structures import EntityBatch, Pairs, PairTargets, boxes_overlap
+
+from .fixed_shapes import true_rows
 
 ContrastiveSampling = Literal["partners", "pairs"]
 _CONTRASTIVE_SAMPLINGS = get_args(ContrastiveSampling)
@@ -126,16 +130,16 @@ class PairSampler:
         """
         rows, exists = _padded_rows(entities)
         match = matched[rows]
-        annotated, predicates = _annotations(
-            relations, num_ground_truth, self.num_predicates, self.first_predicate_only
-        )
+        predicates = _annotations(relations, num_ground_truth, self.num_predicates, self.first_predicate_only)
 
         image = torch.arange(len(entities.counts), device=match.device)[:, None, None]
         distinct = (match[:, :, None] != match[:, None, :]) & exists[:, :, None] & exists[:, None, :]
         if self.overlap_only:
             boxes = entities.boxes[rows]
             distinct &= boxes_overlap(boxes[:, :, None], boxes[:, None, :])
-        known = annotated[image, match[:, :, None], match[:, None, :]]
+        # How many predicates each pair of entities is annotated with.
+        labels = predicates.sum(dim=3)[image, match[:, :, None], match[:, None, :]]
+        known = labels > 0
         related, unrelated = distinct & known, distinct & ~known
 
         in_cross_entropy = _draw_for_cross_entropy(
@@ -152,25 +156,34 @@ class PairSampler:
             subject_side = _draw_pairs(related, unrelated, self.anchors_per_image)
             object_side = _draw_pairs(related, unrelated, self.anchors_per_image)
 
-        drawn = in_cross_entropy | subject_side | object_side
-        image, a, b = (drawn | drawn.mT).triu().nonzero(as_tuple=True)
+        # Related pairs have labels. They are few, so the labels of the other pairs are not looked at.
+        either = in_cross_entropy | subject_side | object_side
+        either = either | either.mT
+        undirected, labelled = either.triu().flatten(), either & related
+        # The only values that the host reads.
+        num_pairs, num_related, num_labels = torch.stack(
+            [undirected.sum(), labelled.sum(), (labels * labelled).sum()]
+        ).tolist()
+
+        size = rows.shape[1]
+        place = true_rows(undirected, num_pairs)
+        image, a, b = place // size**2, place // size % size, place % size
         pairs = Pairs.both_directions(rows[image, a], rows[image, b])
         image, subject, object = image.repeat(2), torch.cat([a, b]), torch.cat([b, a])
         tables = torch.stack([related, unrelated, in_cross_entropy, subject_side, object_side])
-        masks = tables.flatten(1)[:, (image * rows.shape[1] + subject) * rows.shape[1] + object]
-        # Only the related pairs have labels, and they are few.
-        pair = masks[0].nonzero()[:, 0]
+        masks = tables.flatten(1)[:, (image * size + subject) * size + object]
+        pair = true_rows(masks[0], num_related)
         image, subject, object = image[pair], subject[pair], object[pair]
-        row, label_predicate = predicates[image, match[image, subject], match[image, object]].nonzero(
-            as_tuple=True
-        )
+        annotations = predicates[image, match[image, subject], match[image, object]]
+        cell = true_rows(annotations.flatten(), num_labels)
+        row, label_predicate = cell // self.num_predicates, cell % self.num_predicates
         return pairs, PairTargets(pair[row], label_predicate, *masks)
 
 
 def _padded_rows(entities: EntityBatch) -> tuple[Tensor, Tensor]:
     """Returns (N, Emax) entity rows and (N, Emax) bool, whether an entity exists in this place."""
     device = entities.boxes.device
-    counts = torch.tensor(entities.counts, device=device)
+    counts = torch.tensor(entities.counts).to(device, non_blocking=True)
     position = torch.arange(max(entities.counts), device=device)
     rows = position + (counts.cumsum(0) - counts)[:, None]
     return rows.clamp(max=len(entities) - 1), position < counts[:, None]
@@ -178,29 +191,20 @@ def _padded_rows(entities: EntityBatch) -> tuple[Tensor, Tensor]:
 
 def _annotations(
     relations: list[Tensor], num_ground_truth: list[int], num_predicates: int, first_only: bool
-) -> tuple[Tensor, Tensor]:
-    """Makes tables of the annotated relationships.
-
-    Returns:
-        (N, Gmax, Gmax) bool, whether (subject, object) is annotated; (N, Gmax, Gmax, P) bool, with which
-        predicates.
-    """
+) -> Tensor:
+    """(N, Gmax, Gmax, P) bool, with which predicates (subject, object) is annotated."""
     size = max(max(num_ground_truth), 1)
     device = relations[0].device
-    image = torch.repeat_interleave(
-        torch.arange(len(relations)), torch.tensor([len(r) for r in relations])
-    ).to(device, non_blocking=True)
+    image_of_row = np.arange(len(relations)).repeat([len(rows) for rows in relations])
+    image = torch.from_numpy(image_of_row).to(device, non_blocking=True)
     subject, object, predicate = torch.cat(relations).unbind(dim=1)
-    annotated = torch.zeros(len(relations), size, size, dtype=torch.bool, device=device)
-    annotated[image, subject, object] = True
     keep = torch.ones_like(subject, dtype=torch.bool)
     if first_only:
         pair = (image * size + subject) * size + object
         repeated = (pair[:, None] == pair[None, :]).tril(diagonal=-1).any(dim=1)
         keep = ~repeated
-    predicates = torch.zeros(*annotated.shape, num_predicates, dtype=torch.bool, device=device)
-    predicates.index_put_((image, subject, object, predicate), keep, accumulate=True)
-    return annotated, predicates
+    predicates = torch.zeros(len(relations), size, size, num_predicates, dtype=torch.bool, device=device)
+    return predicates.index_put_((image, subject, object, predicate), keep, accumulate=True)
 
 
 def _draw(eligible: Tensor, most: int, limit: Tensor | None = None) -> Tensor:
