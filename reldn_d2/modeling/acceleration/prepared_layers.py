@@ -151,7 +151,7 @@ def _convolve(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) 
     """The convolution of a layer, with other weights."""
     if _is_subsampling(layer):
         return F.conv2d(x[:, :, :: layer.stride[0], :: layer.stride[1]], weight, bias, groups=layer.groups)
-    result: Tensor = layer._conv_forward(x, weight, bias)  # type: ignore[no-untyped-call]
+    result: Tensor = layer._conv_forward(x, weight, bias)
     return result
 
 
