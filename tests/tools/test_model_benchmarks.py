@@ -2,8 +2,8 @@
 
 import gzip
 import json
+import pickle
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,7 @@ from tools.benchmarks import (
 from tools.benchmarks.timing import AnswersDifferError, Row, Skipped, Timer
 from tools.benchmarks.ways import ACCELERATED, ACCELERATED_BF16, AS_BUILT, Way
 
-TIMER = Timer(seconds=0.0, turns=2, slow_rows=False, bf16=False)
+TIMER = Timer(slow_rows=False, bf16=False)
 SMALL = [*NARROW, "MODEL.RESNETS.NORM", "FrozenBN"]
 SIZE = (64, 96)
 
@@ -47,6 +47,8 @@ def tiny_config(model: str) -> CfgNode:
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "calibrate", lambda *_, **__: timing.Machine(2.0, 3.0, 0.5))
+    # Whether functions take turns is tested elsewhere; here they run once, to be compared and counted.
+    monkeypatch.setattr(Timer, "medians", lambda *_: [1.0, 2.0])
     monkeypatch.setattr(training, "config", tiny_config)
     monkeypatch.setattr(training.Step.__init__, "__defaults__", (2,))  # scenes
     for module in (inference, published, peak_memory):
@@ -110,7 +112,6 @@ def broken(way: Way, model: nn.Module) -> nn.Module:
 
 def test_another_answer_is_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Way, "prepare", broken)
-    monkeypatch.setattr(Timer, "medians", lambda *_: [1.0, 2.0])
     with pytest.raises(
         AnswersDifferError, match=r"batch of 1, .*not the answer of 'as built, fp32, one by one'"
     ):
@@ -126,7 +127,7 @@ def test_the_published_arrangement_gives_the_same_lists() -> None:
     theirs = published.PublishedArrangement(model, AS_BUILT, found)()
     ours = inference.Predict(model, AS_BUILT, found, 1)()
     inference.same_answers(ours, theirs)
-    assert all(len(x) > 100 and int(x.rank_in_pair.max()) > 5 for x in ours)
+    assert all(len(x) >= 100 and int(x.rank_in_pair.max()) > 1 for x in ours)
     assert inference.recall_of_best(ours, theirs) == 1
     # Without half of its best triplets, a list has half of the recall.
     half = [x[torch.arange(len(x)) >= 50] for x in ours]
@@ -134,8 +135,7 @@ def test_the_published_arrangement_gives_the_same_lists() -> None:
 
 
 def test_bfloat16_is_compared_by_recall() -> None:
-    timer = Timer(seconds=0.0, turns=2)
-    rows = list(published.rows_of(timer, "photo", tiny_photos(64)[:1]))
+    rows = list(published.rows_of(Timer(), "photo", tiny_photos(64)[:1]))
     notes = [row.note for row in rows if isinstance(row, Row)]
     assert notes[0] == "" and all(note.endswith("are among our 100 best") for note in notes[1:])
     assert rows[2].name == "photo, accelerated, bf16"
@@ -163,12 +163,14 @@ def test_the_verdict_names_the_choice_and_whether_it_was_right() -> None:
     assert roi_align._verdict("torchvision", row) == "the rule takes torchvision, which was not faster"
 
 
-@pytest.mark.skipif(
-    not memory.can_measure(), reason="the system does not tell how much memory a process holds"
-)
 def test_the_peaks_of_all_ways_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    # starting processes takes longer than all other tests of this file
-    monkeypatch.setattr(peak_memory, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
+    made: list[peak_memory.Maker] = []
+
+    def measured(make: peak_memory.Maker, device: str) -> float:
+        made.append(pickle.loads(pickle.dumps(make)))  # as for another process
+        return float(len(made))
+
+    monkeypatch.setattr(peak_memory, "in_own_process", measured)
     found = list(peak_memory.peaks(TIMER))
     assert [x.name.split(",")[-1].strip() for x in found] == [
         "training step of the scenes' detector",
@@ -180,6 +182,8 @@ def test_the_peaks_of_all_ways_are_measured(monkeypatch: pytest.MonkeyPatch) -> 
     assert [list(x.peaks) for x in found] == [["as built, fp32", "accelerated, fp32"]] * 4 + [
         ["as built, fp32"]
     ]
+    # Models as they are built get one photo at a time.
+    assert [made[number]("cpu").batch_size for number in (6, 7)] == [1, 2]
 
 
 @pytest.mark.skipif(
@@ -195,17 +199,26 @@ def test_a_peak_counts_what_is_held_and_what_calls_take() -> None:
     assert 290 < peak_memory.peak_of(make, "cpu") < 400
 
 
-@pytest.mark.parametrize("kind", profiles.KINDS)
-def test_a_profile_is_a_table_and_a_trace(kind: str, tmp_path: Path) -> None:
-    tables = list(profiles.write_profiles(kind, TIMER, tmp_path))
-    works = 2 if kind == "train" else 1
-    assert len(tables) == 2 * works and all("aten::" in table for table in tables)
-    files = sorted(tmp_path.iterdir())
-    assert len(files) == 4 * works
-    for trace, table in zip(files[::2], files[1::2], strict=True):
-        assert (trace.name, table.name) == (f"{table.stem}.json.gz", table.name)
-        assert json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
-        assert table.read_text().splitlines()[-1].split("|")[1].strip() == "all"
+def test_a_profile_is_a_table_and_a_trace(tmp_path: Path) -> None:
+    x = torch.ones(8, 8)
+    table = profiles.write_profile(lambda: (x @ x).relu(), TIMER, tmp_path, "a step, fp32")
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    assert lines[0] == ["operator", "calls", "own time on the CPU, ms", "share"]
+    assert {"aten::mm", "aten::relu"} <= {line[0] for line in lines[2:]} and lines[-1][0] == "all"
+    assert {file.name for file in tmp_path.iterdir()} == {"a_step_fp32.md", "a_step_fp32.json.gz"}
+    assert (tmp_path / "a_step_fp32.md").read_text() == f"{table}\n"
+    trace = json.loads(gzip.decompress((tmp_path / "a_step_fp32.json.gz").read_bytes()))
+    assert any(event.get("name") == "aten::mm" for event in trace["traceEvents"])
+
+
+@pytest.mark.parametrize(("kind", "works"), [("train", 2), ("predict", 1)])
+def test_each_way_is_profiled(kind: str, works: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profiles, "write_profile", lambda *_: "table")
+    found = list(profiles.write_profiles(kind, TIMER, tmp_path))
+    assert [text.split("\n")[0].split(",", 1)[1] for text in found] == [
+        *[" as built, fp32"] * works,
+        *[" accelerated, fp32"] * works,
+    ]
 
 
 def test_ways_have_names() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from . import inference, training
-from .memory import status_kb, watch_peak
+from .memory import status_kb, trim_heap, watch_peak
 from .published import PublishedArrangement
 from .sgdet_model import photos, r50_config
 from .timing import Timer
@@ -68,6 +68,7 @@ def peak_of(make: Maker, device: str) -> float:
         torch.cuda.reset_peak_memory_stats()
         _run(function)
         return torch.cuda.max_memory_allocated() / 1e6
+    trim_heap()
     before = status_kb("VmRSS")
     function = make(device)
     peak = watch_peak()

@@ -161,4 +161,6 @@ def _concatenated(visual: VisualModule, subjects: Tensor, predicates: Tensor, ob
     """The visual module as eq. 12 is written. All features are (M, D)."""
     assert visual.fuse and visual.score and visual.subject_skip and visual.object_skip
     fused: Tensor = visual.score(visual.fuse(torch.cat([subjects, predicates, objects], dim=1)))
-    return fused + visual.subject_skip(subjects) + visual.object_skip(objects)
+    fused += visual.subject_skip(subjects)
+    fused += visual.object_skip(objects)
+    return fused

@@ -5,14 +5,14 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-Precision = Literal["fp32", "bf16"]
+from reldn_d2.modeling.acceleration import Precision, has_bf16_instructions
 
 # Sides of the square matrices whose product shows the speed. A small product does not fill a GPU.
 _SIDES = {"cpu": 1024, "cuda": 8192}
@@ -216,8 +216,8 @@ def calibrate(device: str = "cpu", *, with_bf16: bool = False) -> Machine:
 def has_fast_bf16(device: str) -> bool:
     """Whether a device computes in bfloat16 with instructions of its own."""
     if device == "cpu":
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return torch.cuda.is_bf16_supported(including_emulation=False)
+        return has_bf16_instructions()
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def assert_relative(ours: Iterable[Tensor], theirs: Iterable[Tensor], tolerance: float) -> None:

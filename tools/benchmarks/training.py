@@ -91,7 +91,7 @@ class Step:
                 losses = self.model(self.inputs)
             total = torch.stack([loss.float() for loss in losses.values()]).sum()
             self.optimizer.zero_grad()
-            total.backward()
+            torch.autograd.backward(total)
             self.optimizer.step()
         return losses, [x.grad for x in self.model.parameters() if x.grad is not None]
 

@@ -6,8 +6,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from reldn_d2.modeling.acceleration import accelerate
-from reldn_d2.modeling.acceleration.precision import Precision, autocast
+from reldn_d2.modeling.acceleration import Precision, accelerate, autocast
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -30,7 +29,7 @@ class Way:
 
     def prepare(self, model: ModelT) -> ModelT:
         """The same model, made ready for this way."""
-        return accelerate(model, self.precision) if self.accelerated else model
+        return accelerate(model) if self.accelerated else model
 
     def autocast(self, device: str) -> AbstractContextManager[Any]:
         """The context in which the model runs."""
