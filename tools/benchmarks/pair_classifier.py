@@ -25,7 +25,14 @@ def rows(timer: Timer) -> Iterator[Row | Skipped]:
         name, head.chunks, slow=head.pair_by_pair, slow_name="concatenated pair by pair", same=_close
     )
     yield timer.measure(name, head.chunks, slow=head.at_once, slow_name="in one chunk", same=_close)
-    yield timer.measure(f"{name}, bf16", head.bfloat16, slow=head.chunks, slow_name="float32", same=_roughly)
+    yield timer.measure(
+        f"{name}, bf16",
+        head.bfloat16,
+        slow=head.chunks,
+        slow_name="float32",
+        same=_roughly,
+        precision="bf16",
+    )
 
 
 class _Head:

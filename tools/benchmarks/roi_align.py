@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from reldn_d2.modeling.acceleration.roi_align import sparse_is_faster, sparse_roi_align
+from reldn_d2.modeling.acceleration.roi_align import has_sparse_product, sparse_is_faster, sparse_roi_align
 
 from .timing import Row, Skipped, Timer, assert_relative, noted
 
@@ -57,6 +57,9 @@ _CASES = [
 
 def rows(timer: Timer) -> Iterator[Row | Skipped]:
     """Measures the forward pass alone, and with the backward pass."""
+    if not has_sparse_product():
+        yield Skipped("RoIAlign", "this build of PyTorch has no product of sparse matrices")
+        return
     for case in _CASES:
         yield from rows_of(timer, case)
 
@@ -139,4 +142,5 @@ class Pooling:
 
 
 def _same(sparse: list[Tensor], dense: list[Tensor]) -> None:
-    assert_relative(sparse, dense, 1e-5)
+    # torchvision rounds positions on the map to float32.
+    assert_relative(sparse, dense, 1e-4)
