@@ -52,7 +52,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "config", tiny_config)
     monkeypatch.setattr(training.Step.__init__, "__defaults__", (2,))  # scenes
     for module in (inference, published, peak_memory):
-        monkeypatch.setattr(module, "r50_config", lambda: load_config("scenes/reldn.yaml", SMALL))
+        monkeypatch.setattr(module, "r50_config", lambda: load_config("scenes/tiny_reldn.yaml", SMALL))
         monkeypatch.setattr(module, "photos", tiny_photos)
     monkeypatch.setattr(inference.photos_of_one_size, "__defaults__", (SIZE,))
     monkeypatch.setattr(inference.Detector.__init__, "__defaults__", (SIZE,))

@@ -14,6 +14,7 @@ from .timing import Row, Skipped, Timer, assert_relative, noted
 
 _PLACES = 7  # of the output, along each axis
 _STRIDE = 4  # pixels of the network input for one of the map
+_LARGEST = 200  # pixels of the network input, the longest side of a box
 _LAYOUTS = {"channels last": torch.channels_last, "NCHW": torch.contiguous_format}
 
 
@@ -88,14 +89,14 @@ class Pooling:
     """Maps and regions, and two ways to pool them."""
 
     def __init__(self, case: Case) -> None:
-        """Draws maps and regions. Boxes have sides of up to half of the picture."""
+        """Draws maps and regions, of sizes that a pyramid pools from its finest map."""
         g = torch.Generator().manual_seed(0)
         self.case = case
         maps = torch.randn(case.images, case.channels, case.height, case.width, generator=g)
         self.maps = maps.to(memory_format=_LAYOUTS[case.layout])
         size = torch.tensor([case.width, case.height]) * _STRIDE
         corner = torch.rand(case.regions, 2, generator=g) * size / 2
-        sides = 8 + torch.rand(case.regions, 2, generator=g) * (size / 2 - 8)
+        sides = 8 + torch.rand(case.regions, 2, generator=g) * ((size / 2).clamp(max=_LARGEST) - 8)
         self.boxes = torch.cat([corner, corner + sides], dim=1)
         self.image = torch.arange(case.regions) % case.images
         self.weight = torch.randn(case.regions, case.channels, _PLACES, _PLACES, generator=g)
