@@ -227,3 +227,9 @@ def test_ways_have_names() -> None:
         "accelerated, fp32",
         "accelerated, bf16",
     ]
+
+
+def test_a_build_without_sparse_products_measures_no_roi_align(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roi_align, "HAS_SPARSE_PRODUCT", False)
+    (row,) = roi_align.rows(TIMER)
+    assert row == Skipped("RoIAlign", "this build of PyTorch has no product of sparse matrices")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from reldn_d2.modeling.acceleration.roi_align import has_sparse_product, sparse_is_faster, sparse_roi_align
+from reldn_d2.modeling.acceleration.roi_align import HAS_SPARSE_PRODUCT, sparse_is_faster, sparse_roi_align
 
 from .timing import Row, Skipped, Timer, assert_relative, noted
 
@@ -58,7 +58,7 @@ _CASES = [
 
 def rows(timer: Timer) -> Iterator[Row | Skipped]:
     """Measures the forward pass alone, and with the backward pass."""
-    if not has_sparse_product():
+    if not HAS_SPARSE_PRODUCT:
         yield Skipped("RoIAlign", "this build of PyTorch has no product of sparse matrices")
         return
     for case in _CASES:
