@@ -2,7 +2,7 @@
 """Times the optimised parts, each beside another way to the same answer and beside fixed loads.
 
     python -m tools.benchmarks                     # prints at its end how long it took
-    python -m tools.benchmarks --quick             # about ten minutes: fewer turns, without the slowest parts
+    python -m tools.benchmarks --quick             # about ten minutes: less of everything
     python -m tools.benchmarks --only losses       # one part; --help names them
     python -m tools.benchmarks --output benchmark.md
     python -m tools.benchmarks --device cuda       # the parts for GPUs, a few minutes

@@ -21,9 +21,9 @@ def rows(timer: Timer) -> Iterator[Row | Skipped]:
     for name, cfg in (("R-50-FPN", r50_config()), ("EfficientNet-Lite0-FPN", vrd_config())):
         short_side = cfg.INPUT.MIN_SIZE_TEST
         model = build(cfg)
-        stages = [RelationStage(model, detections) for detections in photos(short_side)]
+        stages = [RelationStage(model, detections) for detections in photos(short_side)[: timer.photos]]
         yield _regions_row(timer, f"{name}, features of {_REGIONS} regions", stages[0])
-        what = f"{name} {short_side} px, sgdet of {len(stages)} photos"
+        what = f"{name} {short_side} px, sgdet of {len(stages)} photo(s)"
         yield _ranking_row(timer, f"{what}, relation stage", stages, RelationStage.run)
         yield _ranking_row(timer, f"{what}, end to end", stages, RelationStage.end_to_end)
 

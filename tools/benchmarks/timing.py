@@ -107,6 +107,11 @@ class Timer:
     slow_rows: bool = True
     bf16: bool = True
 
+    @property
+    def photos(self) -> int:
+        """Number of photos of a row."""
+        return 4 if self.slow_rows else 1
+
     def measure(
         self,
         name: str,
