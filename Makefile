@@ -12,7 +12,7 @@ INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 # Worker processes with one thread each. More than 8 spend their time on importing PyTorch.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: install browser demo scenes-tiny test test-slow test-random trials lint types clean
+.PHONY: install browser demo scenes-tiny test test-slow test-gpu test-random trials lint types clean
 
 install: $(INSTALLED)
 
@@ -46,6 +46,10 @@ test: $(INSTALLED)
 # The long tests, which `test` leaves out.
 test-slow: $(INSTALLED)
 	$(PYTEST) -m slow
+
+# The tests that need a GPU; without one they are skipped, each with the reason.
+test-gpu: $(INSTALLED)
+	$(BIN)/python -m pytest -m gpu -rs tests/gpu
 
 # The property tests alone, with examples that no run has seen before.
 test-random: $(INSTALLED)

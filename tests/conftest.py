@@ -44,6 +44,14 @@ def pytest_configure() -> None:
     settings.load_profile(os.environ.get("RELDN_D2_HYPOTHESIS", "fixed"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not torch.cuda.is_available():
+        without = pytest.mark.skip(reason="PyTorch finds no GPU here")
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(without)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Uses a cache folder of this process and no data sets of the user.

@@ -42,7 +42,8 @@ def make_model(cfg: CfgNode, seed: int = 0) -> RelDN:
     torch.manual_seed(seed)
     model: RelDN = build_model(cfg)
     calm_down(model)
-    semantic = model.relation_head.pair_classifier.semantic
+    head: Any = model.relation_head
+    semantic = head.pair_classifier.semantic
     if semantic is not None:
         semantic.set_counts(np.random.default_rng(seed).integers(0, 5, tuple(semantic.log_prior.shape)))
     return model

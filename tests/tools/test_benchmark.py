@@ -1,5 +1,6 @@
 """The benchmark counts correctly, and prints no time if answers differ."""
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,13 +24,14 @@ from tools.benchmarks import (
     statistics,
     timing,
 )
-from tools.benchmarks.timing import AnswersDifferError, Row, measure
+from tools.benchmarks.timing import AnswersDifferError, Row, Skipped, Timer
+
+TIMER = Timer(seconds=0.01)
 
 
 @pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing.medians, "__defaults__", (0.01,))  # seconds
-    monkeypatch.setattr(timing, "calibrate", lambda: timing.Machine(2.0, 3.0))
+def known_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "calibrate", lambda *_, **__: timing.Machine(2.0, 3.0, 0.5))
 
 
 def test_a_row_counts_operators_and_flops() -> None:
@@ -38,40 +40,68 @@ def test_a_row_counts_operators_and_flops() -> None:
     def product() -> Tensor:
         return (a @ b).t().relu().sum()  # the transposed view does not count
 
-    row = measure("product", product, slow=product, slow_name="same")
+    row = TIMER.measure("product", product, slow=product, slow_name="same")
+    assert isinstance(row, Row)
     assert row.operators == 3
     assert row.gflop == pytest.approx(2 * 8 * 16 * 32 / 1e9)
     assert row.ms > 0 and row.slow_ms > 0
-    assert row.machine.gflop_per_second == pytest.approx(2 * 1024**3 / 1e9 / 2e-3)
+    assert row.machine.gflop_per_second() == pytest.approx(2 * 1024**3 / 1e9 / 2e-3)
+    assert row.limit_ms == pytest.approx(2.0 * 8 * 16 * 32 / 1024**3)
 
 
 def test_a_backward_pass_is_counted() -> None:
     x = torch.rand(4, requires_grad=True)
 
     def operators(function: Callable[[], object]) -> int:
-        return measure("", function, slow=function, slow_name="").operators
+        row = TIMER.measure("", function, slow=function, slow_name="")
+        assert isinstance(row, Row)
+        return row.operators
 
     assert operators(lambda: torch.autograd.grad((x * 2).sum(), x)) > operators(lambda: (x * 2).sum())
 
 
 def test_the_first_turn_is_left_out_and_functions_take_turns() -> None:
     calls: list[str] = []
-    found = timing.medians([lambda: calls.append("a"), lambda: calls.append("b")], 0.0)
-    assert calls == ["a", "b"] * timing._LEAST_TURNS and len(found) == 2
+    timer = Timer(seconds=0.0, turns=3)
+    found = timer.medians([lambda: calls.append("a"), lambda: calls.append("b")])
+    assert calls == ["a", "b"] * 3 and len(found) == 2
+
+
+def test_a_row_in_bfloat16_has_the_limit_of_its_own_product() -> None:
+    a, b = torch.rand(8, 16).bfloat16(), torch.rand(16, 32).bfloat16()
+
+    def measured(bf16: bool) -> Row | Skipped:
+        timer = Timer(seconds=0.01, bf16=bf16)
+        return timer.measure("product", lambda: a @ b, slow=lambda: a @ b, slow_name="", precision="bf16")
+
+    row, skipped = measured(True), measured(False)
+    assert isinstance(row, Row) and row.limit_ms == pytest.approx(0.5 * 8 * 16 * 32 / 1024**3)
+    assert isinstance(skipped, Skipped) and "no bfloat16 instructions" in skipped.reason
+
+
+def test_the_machine_is_measured_in_the_precisions_that_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(timing, "_SIDES", {"cpu": 8})
+    assert math.isnan(timing.calibrate().bf16_product_ms)
+    machine = timing.calibrate(with_bf16=True)
+    assert min(machine.matrix_product_ms, machine.bf16_product_ms, machine.small_operation_us) > 0
+    assert machine.side == 8
 
 
 def test_different_answers_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "medians", lambda *_: pytest.fail("timed"))
+    monkeypatch.setattr(Timer, "medians", lambda *_: pytest.fail("timed"))
     with pytest.raises(AnswersDifferError, match=r"^sum: not the answer of 'another sum'"):
-        measure("sum", lambda: torch.ones(()), slow=lambda: torch.zeros(()), slow_name="another sum")
+        TIMER.measure("sum", lambda: torch.ones(()), slow=lambda: torch.zeros(()), slow_name="another sum")
 
 
 def test_the_command_prints_no_ratio_of_different_answers(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    def rows() -> Iterator[Row]:
-        yield measure("good", lambda: torch.ones(()), slow=lambda: torch.ones(()), slow_name="x")
-        yield measure("bad", lambda: torch.ones(()), slow=lambda: torch.zeros(()), slow_name="y")
+    def rows(_: Timer) -> Iterator[Row | Skipped]:
+        yield TIMER.measure("good", lambda: torch.ones(()), slow=lambda: torch.ones(()), slow_name="x")
+        yield TIMER.measure("bad", lambda: torch.ones(()), slow=lambda: torch.zeros(()), slow_name="y")
 
     output = tmp_path / "table.md"
     monkeypatch.setattr(benchmark, "_PARTS", {"losses": rows})
@@ -82,16 +112,67 @@ def test_the_command_prints_no_ratio_of_different_answers(
 
 
 def test_the_command_writes_its_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def rows() -> Iterator[Row]:
-        yield Row("fast thing", 2.0, "slow thing", 8.0, 100, 1.0, timing.Machine(4.0, 5.0))
+    def rows(_: Timer) -> Iterator[Row | Skipped]:
+        yield Row("fast thing", 2.0, "slow thing", 8.0, 100, 1.0, timing.Machine(4.0, 5.0), note="seen")
+        yield Skipped("strange thing", "it is strange")
 
     output = tmp_path / "table.md"
     monkeypatch.setattr(benchmark, "_PARTS", {"losses": rows})
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "--only", "losses", "--output", str(output)])
     benchmark.main()
-    cells = [cell.strip() for cell in output.read_text().splitlines()[-1].split("|")[1:-1]]
+    lines = output.read_text().splitlines()
+    cells = [cell.strip() for cell in lines[-3].split("|")[1:-1]]
     # 100 launches of 5 µs in 2 ms; 1 GFLOP at 2 GFLOP in 4 ms is 1.86 ms.
-    assert cells == ["fast thing", "2", "slow thing", "8", "4", "100", "25%", "1", "93%", "4", "5"]
+    numbers = ["2", "slow thing", "8", "4", "100", "25%", "1", "1.86", "93%", "4", "nan", "5"]
+    assert cells == ["fast thing", *numbers, "seen"]
+    assert lines[-1] == "Not measured: strange thing, since it is strange."
+
+
+def test_a_quick_run_leaves_the_slowest_parts_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[Timer] = []
+
+    def part(name: str) -> Callable[[Timer], str]:
+        return lambda timer: seen.append(timer) or name
+
+    monkeypatch.setattr(benchmark, "_PARTS", {})
+    monkeypatch.setattr(benchmark, "_MEMORY_PARTS", {name: part(name) for name in ("peak_memory", "loading")})
+    monkeypatch.setattr(memory, "can_measure", lambda: True)
+    for options, expected in ((["--quick"], ["peak_memory"]), ([], ["peak_memory", "loading"])):
+        monkeypatch.setattr(sys, "argv", ["benchmark.py", *options])
+        benchmark.main()
+        lines = [line for line in capsys.readouterr().out.splitlines() if line]
+        assert lines[1:-1] == expected and lines[-1].startswith("The benchmark took 0 minutes")
+    assert [timer.turns for timer in seen] == [2, 4, 4] and not seen[0].slow_rows and seen[1].slow_rows
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--device", "cuda"], "PyTorch finds no GPU here"),
+        (["--profile", "train"], "--profile needs --output"),
+        (["--profile", "train", "--only", "losses"], "--profile measures no part"),
+    ],
+)
+def test_wrong_usage_is_refused(
+    options: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *options])
+    with pytest.raises(SystemExit, match="2"):
+        benchmark.main()
+    assert message in capsys.readouterr().err
+
+
+def test_a_gpu_is_not_used_for_a_part_of_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--device", "cuda", "--only", "losses"])
+    with pytest.raises(SystemExit, match="2"):
+        benchmark.main()
+    assert "the parts for GPUs are training, inference" in capsys.readouterr().err
 
 
 def test_the_command_prints_the_memory_of_an_evaluation(
@@ -102,8 +183,8 @@ def test_the_command_prints_the_memory_of_an_evaluation(
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "--only", "evaluation_memory"])
     monkeypatch.setattr(memory, "can_measure", lambda: True)
     benchmark.main()
-    cells = [cell.strip() for cell in capsys.readouterr().out.splitlines()[-2].split("|")[1:-1]]
-    assert cells == ["26000", "279", "1200", "30", "61"]
+    line = next(x for x in reversed(capsys.readouterr().out.splitlines()) if x.startswith("|"))
+    assert [cell.strip() for cell in line.split("|")[1:-1]] == ["26000", "279", "1200", "30", "61"]
     monkeypatch.setattr(memory, "can_measure", lambda: False)
     benchmark.main()
     assert "can't be measured" in capsys.readouterr().out

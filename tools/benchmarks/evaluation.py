@@ -21,7 +21,7 @@ from reldn_d2.evaluation.graphs import FloatArray, IntArray
 from reldn_d2.evaluation.protocols.recall import RecallProtocol
 from tests.references.evaluation import Found, slow_mean_recalls, slow_recalls
 
-from .timing import Row, measure
+from .timing import Row, Skipped, Timer
 
 ENTITIES, CLASSES, PREDICATES, RELATIONS = 100, 20, 50, 20
 KS = (*range(1, 11), 15, 20, 70)
@@ -40,17 +40,17 @@ class Case:
     pairs: PairAnswers
 
 
-def rows() -> Iterator[Row]:
+def rows(timer: Timer) -> Iterator[Row | Skipped]:
     """Measures two protocols on one image."""
     case = make_case(0)
-    yield measure(
+    yield timer.measure(
         f"motifs, one image: {len(case.pairs.score):,} pairs × {PREDICATES} predicates",
         partial(_fast, case, motifs()),
         slow=partial(_usual_motifs, case),
         slow_name="argsort of all, loop over relationships",
         same=_same,
     )
-    yield measure(
+    yield timer.measure(
         f"reldn, the same image: {len(KS)} numbers of predicates a pair, relation and phrase",
         partial(_fast, case, reldn(KS)),
         slow=partial(_usual_reldn, case),

@@ -16,21 +16,25 @@ from reldn_d2.modeling.relation_head.losses import (
 from reldn_d2.structures import EntityBatch, Pairs, PairTargets
 from tests.references.losses import Batch, slow_contrastive
 
-from .timing import Row, measure
+from .timing import Row, Skipped, Timer
 
 _SIZES = ((30, 9, 57), (64, 9, 57), (30, 50, 150), (64, 50, 150))  # entities, predicates, entity classes
 _PAIRS_A_SIDE, _RELATED = 512, 128
 _MARGINS, _WEIGHTS = (0.2, 0.2, 0.2), (1.0, 0.5, 0.1)
 
 
-def rows() -> Iterator[Row]:
+def rows(timer: Timer) -> Iterator[Row | Skipped]:
     """Measures the losses beside two slower versions, for images of several sizes."""
     for entities, predicates, classes in _SIZES:
         name = f"losses, {entities} entities, {predicates} predicates"
         batch = _batch(entities, predicates, classes)
         together = partial(_together, batch)
-        yield measure(name, together, slow=partial(_slow, batch), slow_name="loops over scalars", same=_same)
-        yield measure(name, together, slow=partial(_one_by_one, batch), slow_name="one by one", same=_same)
+        yield timer.measure(
+            name, together, slow=partial(_slow, batch), slow_name="loops over scalars", same=_same
+        )
+        yield timer.measure(
+            name, together, slow=partial(_one_by_one, batch), slow_name="one by one", same=_same
+        )
 
 
 def _together(batch: Batch) -> list[Tensor]:

@@ -58,10 +58,15 @@ def watch_peak() -> Callable[[], float]:
     Returns:
         A function that returns how far the mark has risen above the memory in use now, in MB (1e6 bytes).
     """
-    ctypes.CDLL(None).malloc_trim(0)
+    trim_heap()
     _CLEAR_REFS.write_text("5")
     before = status_kb("VmRSS")
     return lambda: (status_kb("VmHWM") - before) * 1024 / 1e6
+
+
+def trim_heap() -> None:
+    """Gives memory that is not in use back to the system."""
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def status_kb(key: str) -> int:

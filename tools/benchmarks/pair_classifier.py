@@ -11,21 +11,28 @@ from reldn_d2.modeling.relation_head.modules import SemanticModule, SpatialModul
 from reldn_d2.modeling.relation_head.pair_classifier import PairClassifier
 from reldn_d2.structures import EntityBatch, Pairs
 
-from .timing import Row, measure
+from .timing import Row, Skipped, Timer
 
 _ENTITIES, _FEATURES, _CLASSES, _PREDICATES = 100, 1024, 150, 50
 _CHUNK = 256  # MODEL.ROI_RELATION_HEAD.TEST.CHUNK_SIZE
 
 
-def rows() -> Iterator[Row]:
+def rows(timer: Timer) -> Iterator[Row | Skipped]:
     """Measures the head beside slower ways, and in bfloat16."""
     head = _Head()
     name = f"head, {_ENTITIES} entities, {len(head.pairs)} pairs"
-    yield measure(
+    yield timer.measure(
         name, head.chunks, slow=head.pair_by_pair, slow_name="concatenated pair by pair", same=_close
     )
-    yield measure(name, head.chunks, slow=head.at_once, slow_name="in one chunk", same=_close)
-    yield measure(f"{name}, bf16", head.bfloat16, slow=head.chunks, slow_name="float32", same=_roughly)
+    yield timer.measure(name, head.chunks, slow=head.at_once, slow_name="in one chunk", same=_close)
+    yield timer.measure(
+        f"{name}, bf16",
+        head.bfloat16,
+        slow=head.chunks,
+        slow_name="float32",
+        same=_roughly,
+        precision="bf16",
+    )
 
 
 class _Head:

@@ -9,18 +9,18 @@ from reldn_d2.modeling.relation_head.sampling import PairSampler
 from reldn_d2.structures import Pairs, PairTargets
 from tests.references.sampling import Case, Edge, make_case, slow_draws, slow_labels
 
-from .timing import Row, measure
+from .timing import Row, Skipped, Timer
 
 _PREDICATES, _RELATIONS = 50, 20
 _Drawn = tuple[Pairs, PairTargets]
 _SlowDrawn = tuple[list[Edge], list[Edge], list[Edge]]
 
 
-def rows() -> Iterator[Row]:
+def rows(timer: Timer) -> Iterator[Row | Skipped]:
     """Measures the sampler beside loops."""
     for entities in (64, 128):
         case = _case(entities)
-        yield measure(
+        yield timer.measure(
             f"labelling and sampling, {entities} entities",
             partial(_fast, case),
             slow=partial(slow_draws, case),

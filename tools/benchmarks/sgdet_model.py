@@ -17,7 +17,7 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from reldn_d2.config import add_reldn_config
 from reldn_d2.engine import load_config
@@ -26,6 +26,7 @@ from reldn_d2.modeling import RelDN, RelDNHead
 from reldn_d2.modeling.relation_head import entity_batch
 
 FILE = Path(__file__).with_name("vrd_mini_detections.npz")
+_VISUAL_SPREAD = 0.3
 _VRD_CONFIG = Path(__file__).parents[2] / "configs" / "vrd" / "reldn_efficientnet_lite0_fpn.yaml"
 
 Output = list[dict[str, Instances]]
@@ -46,8 +47,14 @@ def vrd_config() -> CfgNode:
     return load_config(str(_VRD_CONFIG), ["MODEL.ROI_RELATION_HEAD.TEST.TASK", "sgdet"])
 
 
-class _WithDetections(RelDN):
-    replacement: Instances
+class WithDetections(RelDN):
+    """A RelDN whose detector runs, but whose detections are replaced.
+
+    Attributes:
+        replacements: the detections of each image of the next batch, in pixels of the network input.
+    """
+
+    replacements: list[Instances]
 
     @property
     def head(self) -> RelDNHead:
@@ -57,14 +64,14 @@ class _WithDetections(RelDN):
 
     def _detect(self, images: Any, features: Any) -> list[Instances]:
         super()._detect(images, features)
-        return [self.replacement]
+        return [found.to(self.device) for found in self.replacements]
 
 
 class RelationStage:
     """One photo: its feature maps, its detections, and two ways to rank their pairs."""
 
     @torch.no_grad()
-    def __init__(self, model: _WithDetections, detections: Instances) -> None:
+    def __init__(self, model: WithDetections, detections: Instances) -> None:
         """Computes the feature maps.
 
         Args:
@@ -108,7 +115,7 @@ class RelationStage:
         Args:
             every_pair: as in `run`.
         """
-        self.model.replacement = self.detections
+        self.model.replacements = [self.detections]
         with self._selection(every_pair):
             result: Output = self.model.inference(self.inputs)
         return result
@@ -118,15 +125,15 @@ class RelationStage:
         return patch.object(self.model.relation_head, "stops_early", stops)
 
 
-def build(cfg: CfgNode) -> _WithDetections:
+def build(cfg: CfgNode, device: str = "cpu") -> WithDetections:
     """The model of a config with the file's classes, its semantic table and its spatial module."""
     torch.manual_seed(0)
     arrays = np.load(FILE)
-    cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = "cpu", ""
+    cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = device, ""
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(arrays["prior_row"])
     cfg.MODEL.ROI_RELATION_HEAD.NUM_PREDICATES = arrays["prior_rows"].shape[1] - 1
-    model: _WithDetections = build_model(cfg).eval()
-    model.__class__ = _WithDetections  # a benchmark needs no registered meta-architecture
+    model: WithDetections = build_model(cfg).eval()
+    model.__class__ = WithDetections  # a benchmark needs no registered meta-architecture
     classifier = model.head.pair_classifier
     with torch.no_grad():
         visual = classifier.visual
@@ -143,6 +150,28 @@ def build(cfg: CfgNode) -> _WithDetections:
         missing, unexpected = classifier.load_state_dict(trained, strict=False)
         assert not unexpected and all(not name.startswith(("spatial", "semantic")) for name in missing)
     return model
+
+
+@torch.no_grad()
+def give_pixels_a_say(model: WithDetections, inputs: list[dict[str, Any]]) -> None:
+    """Makes the visual module's last layers random, so that scores show whether features are right.
+
+    Args:
+        model: model from `build`, with `replacements` for the inputs.
+        inputs: images. On the first regions of these, the logits of each layer get a standard deviation of
+            `_VISUAL_SPREAD`, which changes the order of the triplets, but not how confident scores are.
+    """
+    visual = model.head.pair_classifier.visual
+    assert visual is not None
+    layers = visual.output_layers()
+    outputs: dict[nn.Module, Tensor] = {}
+    hooks = [layer.register_forward_hook(lambda *x: outputs.setdefault(x[0], x[2])) for layer in layers]
+    for layer in layers:
+        torch.nn.init.normal_(layer.weight)
+    model.inference(inputs)
+    for layer, hook in zip(layers, hooks, strict=True):
+        layer.weight.mul_(_VISUAL_SPREAD / outputs[layer].std())
+        hook.remove()
 
 
 def photos(short_side: int) -> list[Instances]:

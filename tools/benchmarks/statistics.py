@@ -11,17 +11,17 @@ from reldn_d2.data import predicate_counts
 from reldn_d2.structures.annotations import Annotations
 from tests.references.statistics import slow_counts
 
-from .timing import Row, measure
+from .timing import Row, Skipped, Timer
 
 _Images = list[dict[str, Any]]
 _RULES = {"": False, ", overlap rule": True}
 
 
-def rows() -> Iterator[Row]:
+def rows(timer: Timer) -> Iterator[Row | Skipped]:
     """Measures the counts beside loops, with and without the overlap rule."""
     vrd, vrd_size = generate(4_000, 6.6, 7.6, 100, 70), (100, 70)
     for rule, overlap_only in _RULES.items():
-        yield measure(
+        yield timer.measure(
             f"statistics, {describe(vrd)}{rule}",
             partial(predicate_counts, vrd, *vrd_size, overlap_only=overlap_only),
             slow=partial(slow_counts, vrd, *vrd_size, overlap_only, "unrelated"),
