@@ -181,9 +181,7 @@ def read_table(
     return table
 
 
-def refuse_rows(
-    path: Path, table: "pd.DataFrame", bad: NDArray[np.bool_], problem: str, remedy: str
-) -> None:
+def refuse_rows(path: Path, table: "pd.DataFrame", bad: NDArray[np.bool_], problem: str, remedy: str) -> None:
     """Raises ValueError for the first bad row, if there is one.
 
     Args:
