@@ -47,7 +47,14 @@ def test_registering_imports_no_other_package(needed: set[str]) -> None:
 def test_a_prediction_imports_only_what_it_uses(needed: set[str], tmp_path: Path) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     Image.fromarray(photo).save(tmp_path / "photo.png")
-    arguments = ["--input", str(tmp_path / "photo.png"), "--format", "json", "--output", str(tmp_path / "out")]
+    arguments = [
+        "--input",
+        str(tmp_path / "photo.png"),
+        "--format",
+        "json",
+        "--output",
+        str(tmp_path / "out"),
+    ]
     found = packages(PREDICT.format(arguments=arguments)) - needed
     assert (tmp_path / "out" / "photo.json").is_file()
     # The weights of scenes-tiny are a safetensors file.

@@ -148,7 +148,7 @@ def _opened(file: str | os.PathLike[str] | IO[bytes]) -> Image.Image:
 def _pixels(image: Image.Image, image_format: str) -> NDArray[np.uint8]:
     """The array of Detectron2's `convert_PIL_to_numpy`; BGR is contiguous and may be written to.
 
-    Detectron2's BGR is a view with its channels in reverse, which PIL copies slowly when it resizes a picture.
+    Detectron2's BGR is a view with its channels in reverse, which PIL copies slowly to resize a picture.
     """
     if image_format != "BGR":
         array: NDArray[np.uint8] = utils.convert_PIL_to_numpy(image, image_format)

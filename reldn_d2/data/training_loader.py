@@ -100,7 +100,7 @@ class ResumableTrainLoader:
         self._collate = collate_fn
         self.options = {"num_workers": num_workers, **options}
         if num_workers:
-            # As many images as a batch has are loaded while the training makes a step. PyTorch's default is 2.
+            # While the training makes a step, as many images are loaded as a batch has.
             self.options.setdefault("prefetch_factor", max(2, ceil(batch_size / num_workers)))
         self.seed, self.batches, self._first = seed, 0, 0
 

@@ -16,6 +16,7 @@ from tools.benchmarks import (
     dataset_loading,
     evaluation,
     evaluation_memory,
+    image_loading,
     losses,
     memory,
     sampling,
@@ -92,6 +93,25 @@ def test_the_command_writes_its_tables(monkeypatch: pytest.MonkeyPatch, tmp_path
     cells = [cell.strip() for cell in output.read_text().splitlines()[-1].split("|")[1:-1]]
     # 100 launches of 5 µs in 2 ms; 1 GFLOP at 2 GFLOP in 4 ms is 1.86 ms.
     assert cells == ["fast thing", "2", "slow thing", "8", "4", "100", "25%", "1", "93%", "4", "5"]
+
+
+def test_both_mappers_are_timed_on_the_same_pictures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(image_loading, "_PHOTOS", 1)
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--only", "image_loading"])
+    benchmark.main()
+    table = [
+        line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines() if "short side" in line
+    ]
+    assert table == [f"{mode}, short side {side}" for side in (800, 320) for mode in ("train", "test")]
+
+
+def test_mappers_with_other_pictures_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_loading, "_PHOTOS", 1)
+    monkeypatch.setattr(image_loading.DatasetMapper, "__call__", lambda *_: {"image": torch.zeros(3, 2, 2)})
+    with pytest.raises(AnswersDifferError, match="short side 800: Detectron2's mapper gives another picture"):
+        next(image_loading.loadings())
 
 
 def test_the_command_prints_the_memory_of_an_evaluation(

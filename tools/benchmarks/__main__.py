@@ -24,6 +24,7 @@ from . import (
     dataset_loading,
     evaluation,
     evaluation_memory,
+    image_loading,
     losses,
     memory,
     pair_classifier,
@@ -50,15 +51,18 @@ _HEADER = (
 def main() -> None:
     """Runs the benchmarks and prints their tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--only", choices=[*_PARTS, *_MEMORY_PARTS], help="one part")
+    parser.add_argument("--only", choices=[*_PARTS, *_TABLES, *_MEMORY_PARTS], help="one part")
     parser.add_argument("--output", type=Path, help="also write the tables there, as Markdown")
     args = parser.parse_args()
-    parts = [args.only] if args.only else [*_PARTS, *_MEMORY_PARTS]
+    parts = [args.only] if args.only else [*_PARTS, *_TABLES, *_MEMORY_PARTS]
     text = [f"{platform.machine()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}\n"]
     print(text[0])
     try:
         for part in parts:
-            text.append(_table(_PARTS[part]()) if part in _PARTS else _memory_table(_MEMORY_PARTS[part]))
+            if part in _PARTS:
+                text.append(_table(_PARTS[part]()))
+            else:
+                text.append(_TABLES[part]() if part in _TABLES else _memory_table(_MEMORY_PARTS[part]))
             print(text[-1] + "\n", flush=True)
     except AnswersDifferError as error:
         sys.exit(str(error))
@@ -116,6 +120,17 @@ def _loading() -> str:
     return tabulate(rows, (size, "arrays", "lists of annotation dicts", "ratio"), "pipe", floatfmt=".3g")
 
 
+def _image_loading() -> str:
+    rows = [
+        (f"{x.mode}, short side {x.short_side}", x.ours, x.detectron2, x.ours / x.detectron2)
+        for x in image_loading.loadings()
+    ]
+    header = ("images a second, one core", "ours", "Detectron2's", "ratio")
+    return tabulate(rows, header, "pipe", floatfmt=".3g")
+
+
+# Parts with tables of their own.
+_TABLES = {"image_loading": _image_loading}
 _MEMORY_PARTS = {"memory": _stage_memory, "evaluation_memory": _evaluation_memory, "loading": _loading}
 
 

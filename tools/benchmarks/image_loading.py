@@ -70,7 +70,7 @@ def _config(short_side: int) -> CfgNode:
 
 
 def _write_photos(folder: Path) -> tuple[_Dicts, _Dicts]:
-    """Writes photos, and returns their dicts: with arrays and relationships for us, with lists for Detectron2."""
+    """Writes photos. Returns their dicts with arrays and relationships, and with lists for Detectron2."""
     draws = np.random.default_rng(0)
     ours, detectron2s = _Dicts(), _Dicts()
     for number in range(_PHOTOS):
