@@ -22,7 +22,8 @@ def test_every_step_is_run_in_every_turn(capsys: Captured, monkeypatch: pytest.M
     assert all(command[0] == sys.executable for command in commands)
     assert commands[2][-1] == "import reldn_d2"
     assert commands[4][4:8] == ["reldn_cli", "predict", "--weights", "scenes-tiny"]
-    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in capsys.readouterr().out.splitlines()[2:]]
+    table = capsys.readouterr().out.splitlines()[2:]
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table]
     # Each process takes a second more than the one before; the first turn does not count.
     assert [row[0] for row in rows] == steps
     assert [float(row[1]) for row in rows] == [7.0, 8.0, 9.0, 10.0, 11.0, 12.0]

@@ -385,7 +385,9 @@ def _grouped(
     Returns:
         The sorted rows; (I + 1,) `first`: the rows of image i are first[i]:first[i + 1].
     """
-    image = images.get_indexer(image_ids)
+    import pandas as pd
+
+    image = images.get_indexer(pd.Index(image_ids))
     order = np.argsort(image, kind="stable")
     return rows[order], np.searchsorted(image[order], np.arange(len(images) + 1))
 
