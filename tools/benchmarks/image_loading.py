@@ -53,7 +53,7 @@ def loadings() -> Iterator[ImageLoading]:
         for short_side in (800, 320):
             for mode in ("train", "test"):
                 cfg = _config(short_side)
-                ways = [
+                ways: list[Callable[[], _Dicts]] = [
                     partial(_map_all, RelationDatasetMapper(cfg, mode == "train"), ours),
                     partial(_map_all, DatasetMapper(cfg, mode == "train"), detectron2s),
                 ]

@@ -54,7 +54,7 @@ class TimmBackbone(Backbone):
         if freeze_at:
             self._freeze(info.module_name()[names.index(f"c{freeze_at}")])
         if freeze_norm:
-            self.body = freeze_batch_norm_2d(body)
+            self.body = freeze_batch_norm_2d(body)  # type: ignore[no-untyped-call]  # timm has no type here
 
     def _freeze(self, last: str) -> None:
         """Freezes all modules up to and including `last`; timm registers modules in order of execution."""
