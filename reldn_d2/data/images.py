@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from detectron2.data import detection_utils as utils
 from detectron2.utils.file_io import PathManager
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from reldn_d2.utils.io import atomic_write, digest
@@ -33,8 +34,10 @@ UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, struct.error, Image.De
 # decode. The content of a file decides, not its name, so that a stranger's "photo.jpg" could be a program in
 # PostScript. IPTC holds a picture of any format, so it is not in the list, nor are formats of measurements,
 # such as FITS, whose numbers are no grey values. TGA has no mark at its beginning, so it is tried last.
+# PIL loads the decoders of the usual ones first.
+_USUAL_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM")
 _FORMATS = (
-    *("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000"),
+    *(*_USUAL_FORMATS, "TIFF", "WEBP", "JPEG2000"),
     *("AVIF", "DIB", "ICO", "PCX", "QOI", "SGI", "SUN", "PSD", "DDS", "ICNS", "DCX", "XBM", "XPM", "TGA"),
 )
 # PIL reads these as another format of the list, but knows their endings by a name of their own.
@@ -123,14 +126,36 @@ def read_image(file_name: str, image_format: str) -> NDArray[np.uint8]:
     try:
         _check_kind(file_name)
         # As `detectron2.data.detection_utils.read_image`, which reads files of all formats.
-        with PathManager.open(file_name, "rb") as file, Image.open(file, formats=_formats()) as opened:
+        with PathManager.open(file_name, "rb") as file, _opened(file) as opened:
             upright = to_eight_bits(utils._apply_exif_orientation(opened))
-            image: NDArray[np.uint8] = utils.convert_PIL_to_numpy(upright, image_format)
+            return _pixels(upright, image_format)
     except FileNotFoundError as error:
         raise _missing(file_name) from error
     except UNREADABLE as error:
         raise _damaged(file_name, error) from error
-    return image
+
+
+def _opened(file: str | os.PathLike[str] | IO[bytes]) -> Image.Image:
+    """PIL's picture of a file of one of the formats that are read."""
+    # Loads the decoders of `_USUAL_FORMATS`. To load those of all others takes longer than to read a picture.
+    Image.preinit()
+    try:
+        return Image.open(file, formats=_USUAL_FORMATS)
+    except UnidentifiedImageError:
+        return Image.open(file, formats=_formats())
+
+
+def _pixels(image: Image.Image, image_format: str) -> NDArray[np.uint8]:
+    """The array of Detectron2's `convert_PIL_to_numpy`; BGR is contiguous and may be written to.
+
+    Detectron2's BGR is a view with its channels in reverse, which PIL copies slowly to resize a picture.
+    """
+    if image_format != "BGR":
+        array: NDArray[np.uint8] = utils.convert_PIL_to_numpy(image, image_format)
+        return array
+    rgb = image.convert("RGB")
+    pixels = np.frombuffer(rgb.tobytes("raw", "BGR"), dtype=np.uint8)
+    return pixels.reshape(rgb.height, rgb.width, 3).copy()
 
 
 def _check_kind(file_name: str) -> None:
@@ -185,7 +210,7 @@ def upright_size(file_name: str | os.PathLike[str]) -> tuple[int, int]:
         ValueError: the file is not an image.
     """
     try:
-        with Image.open(file_name, formats=_formats()) as image:
+        with _opened(file_name) as image:
             width, height = image.size
             on_its_side = image.getexif().get(_EXIF_ORIENTATION) in _EXIF_ON_ITS_SIDE
     except FileNotFoundError as error:

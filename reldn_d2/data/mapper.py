@@ -102,18 +102,12 @@ class RelationDatasetMapper:
 
         size = (image.shape[0], image.shape[1])
         if "annotations" in dataset_dict:
-            instances = _ground_truth(dataset_dict, transforms, size)
-            keep = torch.ones(len(instances), dtype=torch.bool)
+            instances = output["instances"] = _ground_truth(dataset_dict, transforms, size)
+            if "relations" in dataset_dict:
+                output["relations"] = torch.from_numpy(relation_rows(dataset_dict))
             if self.is_train:
                 _, nonempty = utils.filter_empty_instances(instances, return_mask=True)
-                keep = nonempty & ~torch.from_numpy(crowd_flags(dataset_dict))
-            output["instances"] = instances[keep]
-            if "relations" in dataset_dict:
-                rows = torch.from_numpy(relation_rows(dataset_dict))
-                output["relations"] = renumber_relations(rows, keep)
-                lost = len(rows) - len(output["relations"])
-                if lost:
-                    output["lost_relations"] = lost
+                _drop(output, nonempty & ~torch.from_numpy(crowd_flags(dataset_dict)))
         if "detections" in dataset_dict:
             output["detections"] = _detections(dataset_dict["detections"], transforms, size)
         return output
@@ -134,6 +128,24 @@ class NamedFormatsMapper(DatasetMapper):
                 upright_size(dataset_dict[key])
         output: DatasetDict = super().__call__(dataset_dict)
         return output
+
+
+def _drop(output: DatasetDict, keep: Tensor) -> None:
+    """Drops entities of the mapper's output with their relationships, and counts these.
+
+    Args:
+        output: the output, which is changed.
+        keep: (E,) bool, whether each entity is kept.
+    """
+    if keep.all():
+        return
+    output["instances"] = output["instances"][keep]
+    if "relations" in output:
+        rows = output["relations"]
+        output["relations"] = renumber_relations(rows, keep)
+        lost = len(rows) - len(output["relations"])
+        if lost:
+            output["lost_relations"] = lost
 
 
 def renumber_relations(relations: Tensor, keep: Tensor) -> Tensor:
@@ -162,7 +174,7 @@ def _transform_boxes(boxes: NDArray[np.float64], transforms: T.TransformList, si
 def _ground_truth(dataset_dict: DatasetDict, transforms: T.TransformList, size: tuple[int, int]) -> Instances:
     instances = Instances(size)
     instances.gt_boxes = _transform_boxes(entity_boxes(dataset_dict), transforms, size)
-    instances.gt_classes = torch.from_numpy(entity_classes(dataset_dict))
+    instances.gt_classes = torch.tensor(entity_classes(dataset_dict))  # a copy, as the dict is never modified
     return instances
 
 

@@ -6,9 +6,13 @@ that a checkpoint needs, and neither worker processes nor what they have loaded 
 """
 
 import logging
+import pickle
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from io import BytesIO
 from itertools import chain, islice
+from math import ceil
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import torch
@@ -17,6 +21,7 @@ from detectron2.data import DatasetFromList, build_detection_train_loader
 from detectron2.data.samplers import RandomSubsetTrainingSampler, TrainingSampler
 from detectron2.utils import comm
 from detectron2.utils.serialize import PicklableWrapper
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from reldn_d2.structures.dataset_dicts import DatasetDict, describe
@@ -32,6 +37,9 @@ _Sample = tuple[int, int]
 # Detectron2's samplers have their seeds in these attributes.
 _SEEDS = ("_seed", "_seed_subset")
 _TRIES_BEFORE_WARNING = 3
+# Tensors of workers that are sent by value, see `_Message`.
+_SENT_TYPES = (torch.float32, torch.float64, torch.int64, torch.bool)
+_MOST_BYTES_SENT = 32_768
 
 
 class ResumableTrainLoader:
@@ -91,6 +99,9 @@ class ResumableTrainLoader:
             self._dataset = DatasetFromList(dataset, copy=False)
         self._collate = collate_fn
         self.options = {"num_workers": num_workers, **options}
+        if num_workers:
+            # While the training makes a step, as many images are loaded as a batch has.
+            self.options.setdefault("prefetch_factor", max(2, ceil(batch_size / num_workers)))
         self.seed, self.batches, self._first = seed, 0, 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -122,7 +133,7 @@ class ResumableTrainLoader:
                 images,
                 sampler=_Iterable(samples),
                 batch_size=None,
-                collate_fn=_unchanged,
+                collate_fn=_Message if self.options["num_workers"] else _unchanged,
                 # Otherwise PyTorch draws a number from the generator of the training.
                 generator=torch.Generator(),
                 **self.options,
@@ -209,6 +220,37 @@ class _Iterable(Sampler[_Sample]):
 
 def _unchanged(sample: Any) -> Any:
     return sample
+
+
+class _Message:
+    """A sample of a worker, which the training gets as it was.
+
+    PyTorch would put each tensor into a shared file of its own. To hand over such a file, both processes talk
+    to each other, which takes longer than to send the few numbers of boxes and classes.
+    """
+
+    def __init__(self, sample: Any) -> None:
+        self._sample = sample
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
+        stream = BytesIO()
+        _SmallTensorsByValue(stream, pickle.HIGHEST_PROTOCOL).dump(self._sample)
+        return pickle.loads, (stream.getvalue(),)
+
+
+class _SmallTensorsByValue(ForkingPickler):
+    """Pickles tensors of few numbers as arrays, all others as PyTorch sends them between processes."""
+
+    def reducer_override(self, item: Any) -> Any:
+        by_value = (
+            type(item) is Tensor
+            and item.device.type == "cpu"
+            and item.layout is torch.strided
+            and item.dtype in _SENT_TYPES
+            and item.nbytes <= _MOST_BYTES_SENT
+            and not item.requires_grad
+        )
+        return (torch.from_numpy, (item.numpy(),)) if by_value else NotImplemented
 
 
 @configurable(from_config=build_detection_train_loader.from_config)

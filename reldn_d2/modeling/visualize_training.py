@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from detectron2.data.detection_utils import convert_image_to_rgb
 from detectron2.structures import Boxes, Instances
-from detectron2.utils.colormap import colormap
-from detectron2.utils.visualizer import Visualizer
 from numpy.typing import NDArray
 
 #: Number of relationships on the right; a training image has many more entities than a person can look at.
@@ -47,6 +45,9 @@ def _draw(
     image: NDArray[np.uint8], boxes: Boxes, classes: list[int], relations: Sequence[Sequence[int]]
 ) -> NDArray[np.uint8]:
     """An (H, W, 3) RGB image with the entities of some relationships, and an arrow for each of these."""
+    from detectron2.utils.colormap import colormap  # late: they import matplotlib
+    from detectron2.utils.visualizer import Visualizer
+
     shown = sorted({row for subject, object, _ in relations for row in (subject, object)})
     sheet = Visualizer(image)
     # Without these colours the visualizer would draw random ones, and change the training's random numbers.

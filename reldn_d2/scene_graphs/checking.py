@@ -8,8 +8,6 @@ from functools import cache
 from importlib import resources
 from typing import Any, cast
 
-import fastjsonschema
-
 from .graph import FORMAT_VERSION, SceneGraph
 
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
@@ -28,6 +26,8 @@ def checked_graph(content: Any, source: str) -> SceneGraph:
             finite or has its corners exchanged, or a name has both halves of a UTF-16 pair. The message names
             the record.
     """
+    from fastjsonschema import JsonSchemaValueException
+
     if not isinstance(content, dict) or "entities" not in content:
         raise ValueError(f"{source} is no scene graph: write it with reldn predict, or with write_graphs")
     version = content.get("version")
@@ -40,7 +40,7 @@ def checked_graph(content: Any, source: str) -> SceneGraph:
         )
     try:
         _validator()(content)
-    except fastjsonschema.JsonSchemaValueException as error:
+    except JsonSchemaValueException as error:
         raise ValueError(
             f"{source}: {error.message.replace('data.', '', 1)}, and it is {_short(error.value)}. "
             "docs/formats.md describes the format"
@@ -107,6 +107,8 @@ def _is_coordinate(value: float) -> bool:
 
 @cache
 def _validator() -> Callable[[Any], Any]:
+    import fastjsonschema
+
     schema = resources.files(__package__).joinpath("scene_graph.schema.json").read_text(encoding="utf-8")
     return cast("Callable[[Any], Any]", fastjsonschema.compile(json.loads(schema)))
 

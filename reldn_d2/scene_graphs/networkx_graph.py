@@ -6,9 +6,8 @@ a graph does not say is left out.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import networkx
 import numpy as np
 
 from reldn_d2.utils.plain_text import not_in_xml
@@ -16,8 +15,11 @@ from reldn_d2.utils.plain_text import not_in_xml
 from .checking import checked_graph
 from .graph import CORNERS, FORMAT_VERSION, SceneGraph
 
+if TYPE_CHECKING:
+    import networkx
 
-def to_networkx(graph: SceneGraph) -> networkx.MultiDiGraph:
+
+def to_networkx(graph: SceneGraph) -> "networkx.MultiDiGraph":
     """A scene graph with entities as nodes 0, 1, ... and relationships as edges.
 
     A node has "name", "score" and "box". An edge has "predicate", "score", "predicate_score" if the graph
@@ -52,7 +54,7 @@ def to_networkx(graph: SceneGraph) -> networkx.MultiDiGraph:
     return made
 
 
-def from_networkx(graph: networkx.DiGraph, source: str = "the networkx graph") -> SceneGraph:
+def from_networkx(graph: "networkx.DiGraph", source: str = "the networkx graph") -> SceneGraph:
     """The scene graph of a directed graph with the attributes of `to_networkx` or `to_flat`.
 
     Nodes that are called 0 to n - 1 (as numbers or texts) keep their number; others are numbered in the order
@@ -90,7 +92,7 @@ def from_networkx(graph: networkx.DiGraph, source: str = "the networkx graph") -
     )
 
 
-def to_flat(graph: SceneGraph, *, any_text: bool = False) -> networkx.MultiDiGraph:
+def to_flat(graph: SceneGraph, *, any_text: bool = False) -> "networkx.MultiDiGraph":
     """A graph whose attributes are numbers and texts, which files of graph programs can hold.
 
     Nodes are called "0", "1", ... and have "label" (which programs show) and "name", both the class, "x0",
@@ -119,7 +121,7 @@ def to_flat(graph: SceneGraph, *, any_text: bool = False) -> networkx.MultiDiGra
     return made
 
 
-def _entity(graph: networkx.DiGraph, node: Any, position: Mapping[Any, int], source: str) -> dict[str, Any]:
+def _entity(graph: "networkx.DiGraph", node: Any, position: Mapping[Any, int], source: str) -> dict[str, Any]:
     """The entity of a node; `position` has the ids of all nodes."""
     values, place = _plain(graph.nodes[node]), f"{source}: node {node!r}"
     return {
@@ -130,7 +132,9 @@ def _entity(graph: networkx.DiGraph, node: Any, position: Mapping[Any, int], sou
     }
 
 
-def _relationships(graph: networkx.DiGraph, position: Mapping[Any, int], source: str) -> list[dict[str, Any]]:
+def _relationships(
+    graph: "networkx.DiGraph", position: Mapping[Any, int], source: str
+) -> list[dict[str, Any]]:
     """The relationships of all edges, by "rank" if all have it; `position` has the ids of all nodes."""
     edges = [(subject, target, _plain(values)) for subject, target, values in graph.edges(data=True)]
     if all(type(values.get("rank")) in (int, float) for *_, values in edges):
@@ -150,7 +154,9 @@ def _relationships(graph: networkx.DiGraph, position: Mapping[Any, int], source:
     return relationships
 
 
-def _empty(graph: SceneGraph) -> networkx.MultiDiGraph:
+def _empty(graph: SceneGraph) -> "networkx.MultiDiGraph":
+    import networkx
+
     image = graph["image"]
     return networkx.MultiDiGraph(
         version=graph["version"],

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from _csv import Reader
+
+    import pandas as pd
 
 # The csv module refuses fields longer than 131,072 characters, but a submission may have all triplets of an
 # image in one.
@@ -136,7 +137,7 @@ def read_table(
     texts: Sequence[str],
     numbers: Sequence[str] = (),
     other_names: Mapping[str, str] | None = None,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Reads the named columns of a CSV file. The file may have more columns, in any order.
 
     Args:
@@ -153,6 +154,8 @@ def read_table(
         ValueError: the file is empty, cut off, or no CSV file in UTF-8; a column is missing or occurs twice;
             a field is missing or not a number.
     """
+    import pandas as pd
+
     aliases = other_names or {}
     _check_file(path)
     _check_header(path, aliases)
@@ -178,7 +181,7 @@ def read_table(
     return table
 
 
-def refuse_rows(path: Path, table: pd.DataFrame, bad: NDArray[np.bool_], problem: str, remedy: str) -> None:
+def refuse_rows(path: Path, table: "pd.DataFrame", bad: NDArray[np.bool_], problem: str, remedy: str) -> None:
     """Raises ValueError for the first bad row, if there is one.
 
     Args:
@@ -235,8 +238,10 @@ def _check_header(path: Path, other_names: Mapping[str, str]) -> None:
         _fail(f"{path}: line 1", f"column {repeated[0]} is there twice ({again})", "Remove the wrong one.")
 
 
-def _parse(path: Path, texts: Sequence[str]) -> pd.DataFrame:
+def _parse(path: Path, texts: Sequence[str]) -> "pd.DataFrame":
     """Reads all lines after the header, including blank ones."""
+    import pandas as pd
+
     try:
         with warnings.catch_warnings():
             # without the error, pandas would drop the surplus fields of a line

@@ -27,7 +27,10 @@ def test_channels_are_in_the_order_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     Image.new("RGB", (2, 2), (1, 2, 3)).save(path)
     assert read_image(str(path), "RGB")[0, 0].tolist() == [1, 2, 3]
-    assert read_image(str(path), "BGR")[0, 0].tolist() == [3, 2, 1]
+    bgr = read_image(str(path), "BGR")
+    assert bgr[0, 0].tolist() == [3, 2, 1]
+    # A view with its channels in reverse makes resizing slow.
+    assert bgr.flags.c_contiguous and bgr.flags.writeable
 
 
 def test_missing_files_are_named_with_the_folder_in_use(

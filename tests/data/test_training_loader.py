@@ -115,6 +115,35 @@ def test_the_generators_of_the_training_are_left_alone(workers: int) -> None:
     assert torch.equal(torch.get_rng_state(), states[2])
 
 
+def tensors(image: dict[str, Any]) -> dict[str, Any]:
+    """A mapper that makes tensors of all kinds that are sent in different ways."""
+    return {
+        "image": torch.full((3, 200, 200), image["image_id"], dtype=torch.uint8),
+        "boxes": torch.arange(8.0).reshape(4, 2).t(),
+        "half": torch.ones(2, dtype=torch.bfloat16),
+        "sparse": torch.eye(2).to_sparse(),
+        "none": torch.zeros(0, 3, dtype=torch.int64),
+    }
+
+
+def test_workers_share_pictures_and_send_small_tensors() -> None:
+    (alone,), (sent,) = (next(iter(loader(mapper=tensors, batch=1, num_workers=n))) for n in (0, 1))
+    assert sent.keys() == alone.keys()
+    for key, tensor in sent.items():
+        assert tensor.dtype == alone[key].dtype and tensor.layout == alone[key].layout
+        assert torch.equal(tensor.to_dense(), alone[key].to_dense())
+    assert sent["image"].is_shared()
+    assert not sent["boxes"].is_shared() and not sent["none"].is_shared()
+    sent["boxes"] += 1  # it may be written to
+
+
+@pytest.mark.parametrize("batch, workers, ahead", [(8, 2, 4), (9, 2, 5), (1, 4, 2)])
+def test_workers_load_a_batch_ahead(batch: int, workers: int, ahead: int) -> None:
+    assert loader(batch=batch, num_workers=workers).options["prefetch_factor"] == ahead
+    given = loader(batch=batch, num_workers=workers, prefetch_factor=3)
+    assert given.options["prefetch_factor"] == 3
+
+
 def test_no_past_image_is_opened() -> None:
     opened: list[int] = []
 

@@ -17,6 +17,7 @@ from tools.benchmarks import (
     dataset_loading,
     evaluation,
     evaluation_memory,
+    image_loading,
     losses,
     memory,
     sampling,
@@ -173,6 +174,25 @@ def test_a_gpu_is_not_used_for_a_part_of_the_cpu(
     with pytest.raises(SystemExit, match="2"):
         benchmark.main()
     assert "the parts for GPUs are training, inference" in capsys.readouterr().err
+
+
+def test_both_mappers_are_timed_on_the_same_pictures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(image_loading, "_PHOTOS", 1)
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--only", "image_loading"])
+    benchmark.main()
+    table = [
+        line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines() if "short side" in line
+    ]
+    assert table == [f"{mode}, short side {side}" for side in (800, 320) for mode in ("train", "test")]
+
+
+def test_mappers_with_other_pictures_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_loading, "_PHOTOS", 1)
+    monkeypatch.setattr(image_loading.DatasetMapper, "__call__", lambda *_: {"image": torch.zeros(3, 2, 2)})
+    with pytest.raises(AnswersDifferError, match="short side 800: Detectron2's mapper gives another picture"):
+        next(image_loading.loadings(Timer()))
 
 
 def test_the_command_prints_the_memory_of_an_evaluation(

@@ -28,6 +28,7 @@ from . import (
     dataset_loading,
     evaluation,
     evaluation_memory,
+    image_loading,
     inference,
     losses,
     memory,
@@ -99,7 +100,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--only", choices=[*_PARTS, *_MEMORY_PARTS], help="one part")
+    parser.add_argument("--only", choices=[*_PARTS, *_TABLES, *_MEMORY_PARTS], help="one part")
     parser.add_argument("--quick", action="store_true", help="fewer turns, without the slowest parts")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to measure")
     parser.add_argument(
@@ -136,14 +137,19 @@ def _profiles(args: argparse.Namespace, timer: Timer) -> Iterator[str]:
 
 def _tables(args: argparse.Namespace, timer: Timer) -> Iterator[str]:
     """The table of each part that was asked for; ends the process if answers differ."""
-    parts = [args.only] if args.only else [*_PARTS, *_MEMORY_PARTS]
+    parts = [args.only] if args.only else [*_PARTS, *_TABLES, *_MEMORY_PARTS]
     if timer.device == "cuda":
         parts = [part for part in parts if part in _ON_GPUS]
     elif args.quick and not args.only:
         parts = [part for part in parts if part not in _SLOWEST]
     try:
         for part in parts:
-            yield _table(_PARTS[part](timer)) if part in _PARTS else _memory_table(_MEMORY_PARTS[part], timer)
+            if part in _PARTS:
+                yield _table(_PARTS[part](timer))
+            elif part in _TABLES:
+                yield _TABLES[part](timer)
+            else:
+                yield _memory_table(_MEMORY_PARTS[part], timer)
     except AnswersDifferError as error:
         sys.exit(str(error))
 
@@ -207,6 +213,17 @@ def _loading(_: Timer) -> str:
     return tabulate(rows, (size, "arrays", "lists of annotation dicts", "ratio"), "pipe", floatfmt=".3g")
 
 
+def _image_loading(timer: Timer) -> str:
+    rows = [
+        (f"{x.mode}, short side {x.short_side}", x.ours, x.detectron2, x.ours / x.detectron2)
+        for x in image_loading.loadings(timer)
+    ]
+    header = ("images a second, one core", "ours", "Detectron2's", "ratio")
+    return tabulate(rows, header, "pipe", floatfmt=".3g")
+
+
+# Parts with tables of their own.
+_TABLES: dict[str, Callable[[Timer], str]] = {"image_loading": _image_loading}
 _MEMORY_PARTS: dict[str, Callable[[Timer], str]] = {
     "peak_memory": _peak_memory,
     "memory": _stage_memory,

@@ -5,24 +5,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import networkx
 import numpy as np
 from detectron2.structures import Instances
 from numpy.typing import NDArray
 
-from reldn_d2.scene_graphs import to_networkx
-from reldn_d2.visualization import (
+from reldn_d2.scene_graphs import (
     SceneGraph,
     check_share,
-    draw_scene_graph,
-    prediction_html,
     scene_graph_to_dict,
+    to_networkx,
     top_relationships,
 )
 
 from .pictures import Color, ImageLike, to_picture
+
+if TYPE_CHECKING:
+    import networkx
 
 #: Lowest score of a relationship that is drawn, if nobody says another one.
 SHOWN = 0.1
@@ -195,7 +195,7 @@ class Prediction(dict[str, Any]):
             entity_threshold=entity_threshold,
         )
 
-    def to_networkx(self, **options: Any) -> networkx.MultiDiGraph:
+    def to_networkx(self, **options: Any) -> "networkx.MultiDiGraph":
         """The scene graph with entities as nodes 0, 1, ... and relationships as edges.
 
         `reldn_d2.scene_graphs.to_networkx` describes the attributes.
@@ -233,6 +233,8 @@ class Prediction(dict[str, Any]):
         Raises:
             OSError, ValueError: the image file can't be read any more, or has another size now.
         """
+        from reldn_d2.visualization import draw_scene_graph  # late: it imports matplotlib
+
         graph = self.to_dict()
         picture = to_picture(self.source, self.color, "RGB")
         height, width = self["instances"].image_size
@@ -259,6 +261,8 @@ class Prediction(dict[str, Any]):
 
     def _repr_html_(self) -> str:
         """The drawing and the best relationships, for notebooks; no drawing if the image file is gone."""
+        from reldn_d2.visualization import prediction_html
+
         try:
             drawing = self.draw()
         except (OSError, ValueError):

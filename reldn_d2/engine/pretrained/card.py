@@ -3,15 +3,19 @@
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reldn_d2.evaluation.protocols.headline import main_metrics
 from reldn_d2.structures import Vocabulary
 from reldn_d2.utils.plain_text import markdown_table, to_markdown, visible, visible_lines
 
 from .info import UNKNOWN, EvaluationInfo, ModelInfo, TrainingInfo
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 # Identifiers that the hub knows. It takes others as "other", with a name.
 _LICENSES = {
@@ -36,16 +40,21 @@ def _literal(text: str) -> str:
     return f"{fence}text\n{text}\n{fence}"
 
 
-_TEMPLATES = Environment(
-    loader=PackageLoader(__package__),
-    # The page is Markdown, for which Jinja2 has no escapes: each text goes through one of these filters.
-    autoescape=False,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
-_TEMPLATES.filters |= {"name": to_markdown, "paragraphs": _paragraphs, "literal": _literal}
+@cache
+def _template() -> "Template":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    templates = Environment(
+        loader=PackageLoader(__package__),
+        # The page is Markdown, for which Jinja2 has no escapes: each text goes through one of these filters.
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    templates.filters |= {"name": to_markdown, "paragraphs": _paragraphs, "literal": _literal}
+    return templates.get_template("model_card.md.jinja")
 
 
 def model_card(info: ModelInfo, vocabulary: Vocabulary, *, name: str | None, half_precision: bool) -> str:
@@ -57,7 +66,7 @@ def model_card(info: ModelInfo, vocabulary: Vocabulary, *, name: str | None, hal
         name: what loads it, for example its hub id; None: it is in a folder of any name.
         half_precision: whether its weights are rounded.
     """
-    text = _TEMPLATES.get_template("model_card.md.jinja").render(
+    text = _template().render(
         front_matter=_front_matter(info.license),
         title=(name or "RelDN").rpartition("/")[2],
         address=name or "FOLDER",

@@ -1,19 +1,13 @@
 """Detectron2 backbones from timm models that return feature maps."""
 
-from collections.abc import Callable
 from math import log2
 from typing import Any
 
-import timm
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
-from timm.layers.norm_act import freeze_batch_norm_2d
 from torch import Tensor, nn
-
-# timm has no type here.
-_freeze_norm: Callable[[nn.Module], nn.Module] = freeze_batch_norm_2d
 
 
 class TimmBackbone(Backbone):
@@ -35,6 +29,9 @@ class TimmBackbone(Backbone):
         Raises:
             ValueError: the model does not return one of the maps.
         """
+        import timm  # late, since it takes half a second and few models need it
+        from timm.layers.norm_act import freeze_batch_norm_2d
+
         super().__init__()
         whole: Any = timm.create_model(name, features_only=True, pretrained=False)
         info = whole.feature_info
@@ -57,7 +54,7 @@ class TimmBackbone(Backbone):
         if freeze_at:
             self._freeze(info.module_name()[names.index(f"c{freeze_at}")])
         if freeze_norm:
-            self.body = _freeze_norm(body)
+            self.body = freeze_batch_norm_2d(body)  # type: ignore[no-untyped-call]  # timm has no type here
 
     def _freeze(self, last: str) -> None:
         """Freezes all modules up to and including `last`; timm registers modules in order of execution."""

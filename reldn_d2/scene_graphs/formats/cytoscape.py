@@ -1,15 +1,16 @@
 """cytoscape: one graph for Cytoscape and Cytoscape.js, as `networkx_graph.to_flat` describes it."""
 
 import json
-from typing import Any
-
-import networkx
+from typing import TYPE_CHECKING, Any
 
 from reldn_d2.utils.json_files import parse_json
 
 from ..graph import SceneGraph
 from ..networkx_graph import from_networkx, to_flat
 from .format import GraphFormat, check_node_ids, damage_named
+
+if TYPE_CHECKING:
+    import networkx
 
 
 class Cytoscape(GraphFormat):
@@ -19,6 +20,8 @@ class Cytoscape(GraphFormat):
 
     def encode(self, graph: SceneGraph) -> bytes:
         """The graph as JSON."""
+        import networkx
+
         flat = to_flat(graph, any_text=True)
         data = networkx.cytoscape_data(flat)
         # networkx writes a list of pairs, which Cytoscape does not read, and another name for an empty one.
@@ -53,8 +56,10 @@ def _elements(elements: Any) -> tuple[list[Any], list[Any]]:
     return [element for element in elements if "source" not in element["data"]], edges
 
 
-def _graph(image: Any, nodes: list[Any], edges: list[Any]) -> networkx.MultiDiGraph:
+def _graph(image: Any, nodes: list[Any], edges: list[Any]) -> "networkx.MultiDiGraph":
     """The graph. networkx itself reads no file of Cytoscape, which numbers the nodes anew."""
+    import networkx
+
     found = networkx.MultiDiGraph()
     found.graph.update(image)
     for node in nodes:

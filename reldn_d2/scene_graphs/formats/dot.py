@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from html import unescape
 from io import StringIO
-from typing import Any
-
-import networkx
+from typing import TYPE_CHECKING, Any
 
 from ..graph import SceneGraph
 from ..networkx_graph import from_networkx, to_flat
 from .format import GraphFormat, damage_named, import_extra
+
+if TYPE_CHECKING:
+    import networkx
 
 # The parts of a quoted text: an escape, or what stands between two.
 _PART = re.compile(r"\\.|[^\\]+|\\", re.DOTALL)
@@ -70,7 +71,9 @@ class Dot(GraphFormat):
         return from_networkx(_flat(graphs[0], source), source)
 
 
-def _flat(parsed: Any, source: str) -> networkx.MultiDiGraph:
+def _flat(parsed: Any, source: str) -> "networkx.MultiDiGraph":
+    import networkx
+
     if parsed.get_subgraph_list():
         raise ValueError(
             f"{source} has subgraphs, which are not read: write their nodes into the graph itself"
@@ -131,7 +134,7 @@ def _check_defaults(kind: str, attributes: Mapping[str, Any], source: str) -> No
         )
 
 
-def _add_node(flat: networkx.MultiDiGraph, name: str, values: Mapping[str, Any], place: str) -> None:
+def _add_node(flat: "networkx.MultiDiGraph", name: str, values: Mapping[str, Any], place: str) -> None:
     """Adds what a statement says about a node. Several statements may say different things."""
     known = flat.nodes[name] if name in flat else {}
     for key, value in values.items():

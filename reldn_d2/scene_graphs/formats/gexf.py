@@ -6,9 +6,6 @@ GEXF has no attributes of the whole graph. Its name is a JSON object with the ve
 import json
 from io import BytesIO
 
-import networkx
-from networkx.readwrite.gexf import GEXFReader, GEXFWriter
-
 from reldn_d2.utils.json_files import parse_json
 
 from ..graph import SceneGraph
@@ -24,6 +21,8 @@ class Gexf(GraphFormat):
 
     def encode(self, graph: SceneGraph) -> bytes:
         """The graph as XML."""
+        from networkx.readwrite.gexf import GEXFWriter
+
         flat = to_flat(graph)
         flat.graph["name"] = json.dumps(flat.graph)
         writer = GEXFWriter(flat)
@@ -35,6 +34,9 @@ class Gexf(GraphFormat):
 
     def decode(self, content: bytes, source: str) -> SceneGraph:
         """The graph, checked. Data of other programs are left out."""
+        import networkx
+        from networkx.readwrite.gexf import GEXFReader
+
         with damage_named(source, "GEXF"):
             root = parsed(content, "gexf", GEXFReader.versions["1.3"]["NS_GEXF"])
         for graph in named(root, "graph"):

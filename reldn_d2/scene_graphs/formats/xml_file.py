@@ -7,12 +7,14 @@ apply declared defaults, and reads no graph whose edges say themselves that they
 import math
 from collections.abc import Iterator
 from io import BytesIO
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-import networkx
-
 from .format import check_node_ids
+
+if TYPE_CHECKING:
+    import networkx
 
 
 def parsed(content: bytes, root_name: str, namespace: str) -> Element:
@@ -67,7 +69,7 @@ def as_file(root: Element) -> BytesIO:
     return BytesIO(ElementTree.tostring(root))
 
 
-def complete(graph: networkx.DiGraph) -> None:
+def complete(graph: "networkx.DiGraph") -> None:
     """Gives nodes and edges the defaults that the file declares, and leaves out scores that are NaN.
 
     Some programs, such as igraph, write NaN for a number that is missing.

@@ -3,8 +3,6 @@
 import numpy as np
 
 from reldn_d2.data.images import read_image
-from reldn_d2.visualization import draw_scene_graph
-from reldn_d2.visualization.images import encode_image
 
 from .writer import FileWriter, Result
 
@@ -16,6 +14,9 @@ class Drawings(FileWriter):
 
     def encode(self, result: Result) -> bytes:
         """Reads the image again, and draws the graph on it."""
+        from reldn_d2.visualization import draw_scene_graph  # late: it imports matplotlib
+        from reldn_d2.visualization.images import encode_image
+
         picture = np.ascontiguousarray(read_image(str(result.path), "RGB"))
         drawing = draw_scene_graph(
             picture, result.graph, top_n=result.top_k, score_threshold=result.score_threshold

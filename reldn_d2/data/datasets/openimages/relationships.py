@@ -11,15 +11,18 @@ Legend of shape letters:
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from reldn_d2.utils.csv_files import codes_of, read_table, refuse_rows
 from reldn_d2.utils.inner_paths import names_outside
 
 from .vocabulary import ATTRIBUTE_RELATION, OpenImagesVocabulary
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _TEXTS = ("ImageID", "LabelName1", "LabelName2", "RelationshipLabel")
 # Boxes are XYXY; the file has them as XMin, XMax, YMin, YMax.
@@ -159,6 +162,8 @@ def merge_entities(rows: RelationshipRows) -> Entities:
 
     A box has the same digits in every row, so equal boxes with the same class are one entity.
     """
+    import pandas as pd
+
     image = np.repeat(rows.image, 2)
     classes = rows.classes.reshape(-1)
     boxes = rows.boxes.reshape(-1, 4)
@@ -178,7 +183,7 @@ def merge_entities(rows: RelationshipRows) -> Entities:
     )
 
 
-def _checked_boxes(path: Path, table: pd.DataFrame) -> NDArray[np.float64]:
+def _checked_boxes(path: Path, table: "pd.DataFrame") -> NDArray[np.float64]:
     """(N, 2, 4) boxes of subject and object, XYXY in parts of the image's sides."""
     boxes: NDArray[np.float64] = table[_BOX_COLUMNS].to_numpy(np.float64).reshape(-1, 2, 4)
     outside = np.any((boxes < -_OUTSIDE) | (boxes > 1 + _OUTSIDE), axis=2)

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from reldn_d2.utils.csv_files import read_table
 
 from .files import find_file
@@ -128,6 +126,8 @@ def _in_order(labels: Iterable[str], known: Iterable[str]) -> list[str]:
 
 def _read_names(root: Path) -> dict[str, str]:
     """Label -> name, from all lists in the folder. A header line adds a pair with an unused label."""
+    import pandas as pd
+
     names: dict[str, str] = {}
     for pattern in _NAME_FILES:
         for path in sorted(root.glob(pattern)):

@@ -34,9 +34,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from reldn_d2.structures.annotations import Annotations
@@ -55,6 +55,9 @@ from .raw_files import (
     read_relationships,
 )
 from .vg150 import OBJECT_CLASSES, PREDICATE_CLASSES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -194,6 +197,8 @@ def _is_usable(image_id: int) -> bool:
 
 def _images(base: Path, image_ids: Sequence[int] | None, listed: Sequence[int]) -> "pd.Index[int]":
     """Ids of the images to return, without repeats."""
+    import pandas as pd
+
     images = pd.Index(dict.fromkeys(listed if image_ids is None else image_ids), dtype=np.int64)
     unknown = images.difference(list(listed), sort=False)
     if len(unknown):
@@ -206,6 +211,8 @@ def _images(base: Path, image_ids: Sequence[int] | None, listed: Sequence[int]) 
 
 def _sizes(path: Path, images: "pd.Index[int]", paths: Sequence[str]) -> NDArray[np.int64]:
     """(I, 2) width and height."""
+    import pandas as pd
+
     if not path.exists():
         return image_sizes(paths)
     ids, sizes = read_image_data(path)
@@ -235,6 +242,8 @@ def _join_entities(base: Path, objects: EntityTable, mentions: EntityTable) -> E
     Raises:
         ValueError: see `_report_unknown`.
     """
+    import pandas as pd
+
     count = len(objects.ids)
     records = pd.DataFrame(
         {"image": _joined(objects.image, mentions.image), "id": _joined(objects.ids, mentions.ids)}
@@ -264,7 +273,7 @@ def _joined(first: Sequence[int], second: Sequence[int]) -> NDArray[np.int64]:
     return np.concatenate([first, second], dtype=np.int64)
 
 
-def _warn_of_repeated_ids(described: pd.DataFrame, source: Path) -> None:
+def _warn_of_repeated_ids(described: "pd.DataFrame", source: Path) -> None:
     repeated = described[described.duplicated(["image", "id"])]
     if len(repeated):
         logger.warning(
@@ -274,7 +283,7 @@ def _warn_of_repeated_ids(described: pd.DataFrame, source: Path) -> None:
         )  # fmt: skip
 
 
-def _report_unknown(base: Path, unknown: pd.DataFrame, count: int) -> None:
+def _report_unknown(base: Path, unknown: "pd.DataFrame", count: int) -> None:
     """Warn of subjects and objects that are not in objects.json. If most of them are not, raise an error.
 
     Args:
@@ -376,6 +385,8 @@ def _grouped(
     Returns:
         The sorted rows; (I + 1,) `first`: the rows of image i are first[i]:first[i + 1].
     """
+    import pandas as pd
+
     image = images.get_indexer(pd.Index(image_ids))
     order = np.argsort(image, kind="stable")
     return rows[order], np.searchsorted(image[order], np.arange(len(images) + 1))

@@ -29,7 +29,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -393,6 +392,8 @@ def _read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
             f"{path} does not exist. Check DETECTRON2_DATASETS and put VG150 there as datasets/README.md "
             "shows."
         )
+    import h5py
+
     try:
         with h5py.File(path, "r") as file:
             names = {*file.keys()}  # `in` would open what a link leads to
@@ -447,6 +448,8 @@ def _locked(path: str | os.PathLike[str], error: OSError) -> OSError:
 
 def _is_elsewhere(file: Any, key: str) -> bool:
     """Whether the numbers of an array are not in this file. HDF5 would read them from any other file."""
+    import h5py
+
     if not isinstance(file.get(key, getlink=True), h5py.HardLink):
         return True
     found = file[key]

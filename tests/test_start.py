@@ -1,0 +1,61 @@
+"""What a new process imports: the packages that take long are imported where they are used."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.builders.tiny_models import REPOSITORY
+
+# What everybody needs: RelDN registers its models and data sets in these two.
+NEEDED = "import detectron2.modeling, detectron2.data"
+PREDICT = """
+import sys
+from reldn_cli.main import main
+sys.argv = ["reldn", "predict", "--weights", "scenes-tiny", *{arguments}]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+"""
+
+
+def packages(program: str) -> set[str]:
+    """The packages outside Python's library that a new process has imported at the end of a program."""
+    listed = "import json, sys; print(json.dumps([*sys.modules]))"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-W", "ignore", "-c", f"{program}\n{listed}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    roots = {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+    return {name for name in roots if name not in sys.stdlib_module_names and not name.startswith("_")}
+
+
+@pytest.fixture(scope="module")
+def needed() -> set[str]:
+    return packages(NEEDED)
+
+
+def test_registering_imports_no_other_package(needed: set[str]) -> None:
+    assert packages("import reldn_d2") - needed == {"reldn_d2"}
+
+
+def test_a_prediction_imports_only_what_it_uses(needed: set[str], tmp_path: Path) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    arguments = [
+        "--input",
+        str(tmp_path / "photo.png"),
+        "--format",
+        "json",
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    found = packages(PREDICT.format(arguments=arguments)) - needed
+    assert (tmp_path / "out" / "photo.json").is_file()
+    # The weights of scenes-tiny are a safetensors file.
+    assert found == {"reldn_d2", "reldn_cli", "safetensors"}
