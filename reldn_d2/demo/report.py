@@ -91,16 +91,21 @@ def write_report(demo: Demo) -> Path:
     return path
 
 
-def print_summary(demo: Demo, report: Path) -> None:
-    """Prints the confusions, and where everything lies."""
+def print_summary(demo: Demo, report: Path, seconds: float) -> None:
+    """Prints the confusions, and where everything lies.
+
+    Args:
+        demo: the demo.
+        report: file of the report.
+        seconds: how long this call of the demo took.
+    """
     rows, notes = confusion_table(demo.scenes, list(demo.models))
-    minutes = sum(step.seconds for step in demo.steps) / 60
     say("\nConfusable cases solved, percent (boxes and classes are given, one seed)")
     say(tabulate(rows, headers="keys", floatfmt=".1f"), *notes, "")
     if demo.quick:
         say(texts.QUICK, "")
     say(
-        f"all steps:     {minutes:.1f} minutes",
+        f"this call:     {seconds / 60:.1f} minutes",
         f"report:        {report}",
         f"picture:       {demo.folder / 'scenes.jpg'}",
         f"weights:       {demo.runs[FULL]}",
