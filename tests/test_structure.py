@@ -58,7 +58,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"builtin", "conversion", "data_file"},
     ],
     "modeling": [
-        {"backbone", "backbone_checks", "region_heads", "inputs", "postprocessing"},
+        {"acceleration", "backbone", "backbone_checks", "region_heads", "inputs", "postprocessing"},
         {"training_setup", "visualize_training"},
         {"relation_head"},
         {"queries", "start_from_detector"},

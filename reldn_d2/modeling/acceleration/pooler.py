@@ -1,0 +1,122 @@
+"""A pooler of regions that takes all images and levels at once, and never waits for a GPU."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from detectron2.layers import ROIAlign
+from detectron2.modeling.poolers import ROIPooler, assign_boxes_to_levels
+from detectron2.structures import Boxes
+from torch import Tensor, nn
+
+from .roi_align import has_sparse_product, sparse_is_faster, sparse_roi_align
+
+
+class RegionPooler(ROIPooler):
+    """Detectron2's ROIPooler with RoIAlign, computed in another way.
+
+    On CPUs it multiplies sparse matrices where that is expected to be faster (`sparse_is_faster`). On GPUs
+    it pools every region from every level and keeps the right level, since to find the regions of a level
+    would make the GPU wait. It has no parameters, like ROIPooler.
+    """
+
+    @staticmethod
+    def from_pooler(pooler: nn.Module) -> nn.Module:
+        """The same pooler in this way; the pooler itself if it is none of Detectron2's with RoIAlign."""
+        if type(pooler) is not ROIPooler:
+            return pooler
+        levels: Any = pooler.level_poolers
+        if not all(type(level) is ROIAlign for level in levels):
+            return pooler
+        ours = RegionPooler.__new__(RegionPooler)
+        nn.Module.__init__(ours)
+        ours.output_size = pooler.output_size
+        ours.level_poolers = levels
+        ours.min_level, ours.max_level = pooler.min_level, pooler.max_level
+        ours.canonical_level = pooler.canonical_level
+        ours.canonical_box_size = pooler.canonical_box_size
+        ours.train(pooler.training)
+        return ours
+
+    def forward(self, x: list[Tensor], box_lists: list[Boxes]) -> Tensor:
+        """Pools the boxes of each image, as ROIPooler does.
+
+        Args:
+            x: for each level a feature map (N, C, H, W).
+            box_lists: for each image its boxes, in pixels of the network input.
+
+        Returns:
+            (K, C, height, width) for the K boxes of all images.
+        """
+        if not box_lists:
+            return x[0].new_zeros(0, x[0].shape[1], *self.output_size)
+        boxes = torch.cat([found.tensor for found in box_lists])
+        image = torch.cat(
+            [
+                torch.full((found.tensor.shape[0],), number, device=boxes.device)
+                for number, found in enumerate(box_lists)
+            ]
+        )
+        return self.pool(x, boxes, image)
+
+    def pool(self, maps: Sequence[Tensor], boxes: Tensor, image: Tensor) -> Tensor:
+        """Pools boxes of any images. On a GPU it reads no value of a tensor.
+
+        Args:
+            maps: for each level a feature map (N, C, H, W).
+            boxes: (K, 4) XYXY in pixels of the network input.
+            image: (K,) long, the image of each box.
+
+        Returns:
+            (K, C, height, width).
+        """
+        level = assign_boxes_to_levels(
+            [Boxes(boxes)], self.min_level, self.max_level, self.canonical_box_size, self.canonical_level
+        )
+        first = self.level_poolers[0]
+        on_cpu = maps[0].device.type == "cpu"
+        if on_cpu and has_sparse_product():
+            height, width = self.output_size
+            # Four pixels a sample; an adaptive number of samples is not known here, two are usual.
+            samples = height * width * 4 * max(first.sampling_ratio, 2) ** 2
+            if sparse_is_faster(maps, len(boxes), samples):
+                return self._sparse(maps, boxes, image, level)
+        regions = torch.cat([image[:, None].to(boxes.dtype), boxes], dim=1)
+        if len(self.level_poolers) == 1:
+            pooled: Tensor = first(maps[0], regions)
+            return pooled
+        return self._of_each_level(maps, regions, level) if on_cpu else self._masked(maps, regions, level)
+
+    def _sparse(self, maps: Sequence[Tensor], boxes: Tensor, image: Tensor, level: Tensor) -> Tensor:
+        first = self.level_poolers[0]
+        kept = maps[0].dtype
+        # The sums need more digits than bfloat16 keeps.
+        wide = torch.promote_types(kept, torch.float32)
+        pooled: Tensor = sparse_roi_align(
+            [x.to(wide) for x in maps],
+            boxes,
+            image,
+            level,
+            scales=[pooler.spatial_scale for pooler in self.level_poolers],
+            output_size=self.output_size,
+            sampling_ratio=first.sampling_ratio,
+            aligned=first.aligned,
+        )
+        return pooled.to(kept)
+
+    def _of_each_level(self, maps: Sequence[Tensor], regions: Tensor, level: Tensor) -> Tensor:
+        pooled = maps[0].new_zeros(len(regions), maps[0].shape[1], *self.output_size)
+        for number, pooler in enumerate(self.level_poolers):
+            rows = (level == number).nonzero()[:, 0]
+            pooled.index_put_((rows,), pooler(maps[number], regions[rows]))
+        return pooled
+
+    def _masked(self, maps: Sequence[Tensor], regions: Tensor, level: Tensor) -> Tensor:
+        pooled = maps[0].new_zeros(len(regions), maps[0].shape[1], *self.output_size)
+        for number, pooler in enumerate(self.level_poolers):
+            here = level == number
+            # Regions of other levels shrink to a point, which costs the least.
+            pooled = torch.where(
+                here[:, None, None, None], pooler(maps[number], regions * here[:, None]), pooled
+            )
+        return pooled
