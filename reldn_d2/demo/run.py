@@ -102,7 +102,7 @@ def run_demo(output: Path, opts: list[str], call: Call, *, quick: bool) -> Path:
     size = QUICK if quick else COMPLETE
     # The commands in the report must not show where this user's folders are.
     folder = Path(os.path.relpath(output))
-    # The detector, its detections, and training and evaluation of each model. The counted one has no training.
+    # The detector, its detections, and a training and an evaluation of each model, but no training of one.
     steps = Steps(folder, number=2 + 2 * len(RUNS) + 1, call=call)
     setup_console()
     say(f"The demo takes {size.duration} on two CPU cores. A second call keeps what is finished.")
@@ -177,7 +177,7 @@ def model_commands(folder: Path, run: str, size: Size, opts: Sequence[str]) -> l
         folder: the demo's folder.
         run: name of the model's config and folder.
         size: how much the demo does.
-        opts: overrides of the config. The training saves them beside its weights, so the evaluation needs none.
+        opts: overrides of the config. A training saves them beside its weights, so an evaluation needs none.
     """
     detector, detections, output = folder / "detector", folder / "detections", folder / run
     used, tested = (detections / f"{name}.npz" for name in (size.train_dataset, size.test_dataset))

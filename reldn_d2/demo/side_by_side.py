@@ -52,8 +52,8 @@ def run_side_by_side(steps: Steps, lists: Sequence[Sequence[Command]]) -> None:
     The threads of this process are shared among the processes. If there are fewer threads than lists, all
     commands run one after the other in this process. Lines on the screen begin with the name of their step.
 
-    The first error ends the other processes. The finished steps are kept, and a training goes on from its last
-    checkpoint in the next call.
+    The first error ends the other processes. Finished steps are kept, and in the next call a training goes on
+    from its last checkpoint.
 
     Args:
         steps: the steps of the demo.
@@ -111,8 +111,8 @@ def _received(end: Connection) -> list[Step]:
         answer: list[Step] | tuple[Exception, str] = end.recv()
     except EOFError:
         raise OSError(
-            "a process of the demo was ended from outside; where memory is short, the system does so. The same "
-            "command goes on from what is finished, and with OMP_NUM_THREADS=1 before it in one process"
+            "a process of the demo was ended from outside; where memory is short, the system does so. The "
+            "same command goes on from what is finished, and with OMP_NUM_THREADS=1 before it in one process"
         ) from None
     if isinstance(answer, list):
         return answer
