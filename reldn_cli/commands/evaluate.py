@@ -58,7 +58,7 @@ def _add_arguments(parser: Parser) -> None:
         nargs="+",
         default=[],
         metavar="TASK",
-        help="sgdet, sgcls or prdcls; a model is loaded once for several (default: that of the config or file)",
+        help="sgdet, sgcls or prdcls; several need one loading (default: that of the config or file)",
     )
     add("--protocol", nargs="+", default=[], metavar="NAME", help="evaluation protocols (docs/evaluation.md)")
     add_output(

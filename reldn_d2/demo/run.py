@@ -17,6 +17,7 @@ from reldn_d2.engine.parts import FINAL_WEIGHTS
 from reldn_d2.engine.summary import INFERENCE
 from reldn_d2.evaluation import load_per_image
 from reldn_d2.evaluation.io.results import PER_IMAGE_FILE, RESULTS_FILE, read_results
+from reldn_d2.evaluation.scorer import PREDICTIONS_FILE
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.plain_text import say
 
@@ -110,15 +111,16 @@ def run_demo(output: Path, opts: list[str], call: Call, *, quick: bool) -> Path:
     make_detections(steps, size, opts)
     train_and_evaluate(steps, size, opts)
     dataset_dicts = DatasetCatalog.get(size.test_dataset)
-    models = {name: load_prdcls(folder / run, size.test_dataset) for name, run in RUNS.items()}
+    of_prdcls = {name: result_file(folder, run, size, "prdcls") for name, run in RUNS.items()}
+    predictions = {name: file.with_name(PREDICTIONS_FILE) for name, file in of_prdcls.items()}
     demo = Demo(
         folder=folder,
         quick=quick,
         shown=size.shown,
         runs={name: folder / run for name, run in RUNS.items()},
-        models=models,
+        models={name: load_prdcls(folder / RUNS[name], size.test_dataset) for name in (BASELINE, FULL)},
         results=read_evaluations(folder, size),
-        scenes=scene_cases(models, dataset_dicts),
+        scenes=scene_cases(predictions, dataset_dicts),
         steps=steps.done,
     )
     write_samples([Path(x["file_name"]) for x in dataset_dicts[:NUM_SAMPLES]], folder / "samples")

@@ -146,12 +146,12 @@ def _evaluate(cfg: Config, tasks: Sequence[str], *, resume: bool, restart: bool)
     for task, of_task in in_turn.items():
         if tasks:
             model.task = task
-        results |= test(of_task, model, others=others, tasks=tasks)
+        results |= test(of_task, model, others=others, tasks=[*in_turn] if tasks else ())
         others = "refuse"
     if comm.is_main_process():
         title = f"Evaluation finished; weights: {weights}"
         files = files_of_run(parts, results, trained=False)
-        settings = evaluation_settings(parts) | ({parts.keys.task: json.dumps([*tasks])} if tasks else {})
+        settings = evaluation_settings(parts) | ({parts.keys.task: json.dumps([*in_turn])} if tasks else {})
         notes = notes_on_results(parts)
         summary = Summary(title, parts.test_datasets, settings, results, files, notes=notes)
         summary.save(Path(parts.output_dir, INFERENCE))
