@@ -6,6 +6,8 @@ from pathlib import Path
 from .command import Parser
 
 _FREE_PORT = "auto"
+#: The same as `reldn_d2.modeling.acceleration.PRECISIONS`, which is not imported here.
+PRECISIONS = ("fp32", "bf16")
 
 
 def add_imports(parser: Parser) -> None:
@@ -113,6 +115,16 @@ def add_device(parser: Parser) -> None:
     """--device: where the model runs."""
     parser.add_argument(
         "--device", metavar="DEVICE", help="cpu, cuda or cuda:N (default: that of the config)"
+    )
+
+
+def add_precision(parser: Parser) -> None:
+    """--precision: of matrix products and convolutions."""
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="fp32, or bf16: faster where the device has instructions for it, with 8 significant bits "
+        "(default: that of the config)",
     )
 
 

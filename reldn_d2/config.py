@@ -177,6 +177,10 @@ def _defaults() -> CN:
     # Factor of the learning rate for the predicate backbone and its box head.
     cfg.SOLVER.PREDICATE_BACKBONE_LR_FACTOR = 0.1
 
+    # Precision of matrix products and convolutions, in training and inference: "fp32", or "bf16" (autocast;
+    # weights and losses stay float32). SOLVER.AMP.ENABLED is Detectron2's fp16 training on GPUs.
+    cfg.MODEL.PRECISION = "fp32"
+
     # Backbones from timm (build_reldn_timm_backbone, build_reldn_timm_fpn_backbone).
     cfg.MODEL.RELDN_TIMM = CN()
     cfg.MODEL.RELDN_TIMM.NAME = "tf_efficientnet_lite0"

@@ -96,6 +96,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "engine": [
         {"run_identity", "optimizer", "protocols", "user_modules", "console", "seed", "duration", "places"},
+        {"autocast_trainer"},
         {"datasets", "parts", "best_checkpoint", "config_files"},
         {"exact_resume", "part_names"},
         {"saved_python"},

@@ -3,7 +3,7 @@
 import argparse
 
 from ..command import Command, Parser
-from ..flags import add_config, add_data, add_device, add_output, add_weights
+from ..flags import add_config, add_data, add_device, add_output, add_precision, add_weights
 
 
 def _add_arguments(parser: Parser) -> None:
@@ -24,6 +24,7 @@ def _add_arguments(parser: Parser) -> None:
         "for a saved model, in OUTPUT_DIR of the config)",
     )
     add_device(parser)
+    add_precision(parser)
 
 
 def _check(parser: Parser, args: argparse.Namespace) -> None:

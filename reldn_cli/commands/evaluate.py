@@ -10,6 +10,7 @@ from ..flags import (
     add_device,
     add_launch,
     add_output,
+    add_precision,
     add_weights,
     check_launch,
     positive,
@@ -109,6 +110,7 @@ def _add_arguments(parser: Parser) -> None:
     )
     add("--kaggle", action="store_true", help="write it for the Kaggle server")
     add_device(parser)
+    add_precision(parser)
     add_launch(parser)
 
 
@@ -127,9 +129,10 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
         return
     if given(_OF_MODELS):
         parser.error(f"{given(_OF_MODELS)[0]} is for a model: leave it out with --predictions")
-    if given(("--weights", "--config-file", "--device", "--opts")):
+    if given(("--weights", "--config-file", "--device", "--precision", "--opts")):
         parser.error(
-            "--predictions needs no model: leave out --weights, --config-file, --device and overrides"
+            "--predictions needs no model: leave out --weights, --config-file, --device, --precision "
+            "and overrides"
         )
     if len(args.dataset) > 1:
         parser.error("--predictions are scored on one --dataset")

@@ -4,7 +4,16 @@ import argparse
 from pathlib import Path
 
 from ..command import Command, Parser
-from ..flags import add_config, add_device, add_imports, add_output, add_weights, positive, share
+from ..flags import (
+    add_config,
+    add_device,
+    add_imports,
+    add_output,
+    add_precision,
+    add_weights,
+    positive,
+    share,
+)
 
 # RelDN ranks so many relationships of an image.
 MOST_RELATIONSHIPS = 100
@@ -96,6 +105,7 @@ def _add_arguments(parser: Parser) -> None:
         help="replace files in the output folder, and results of another model or of other options",
     )
     add_device(parser)
+    add_precision(parser)
 
 
 def _check(parser: Parser, args: argparse.Namespace) -> None:

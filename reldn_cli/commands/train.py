@@ -5,7 +5,16 @@ from difflib import get_close_matches
 from itertools import takewhile
 
 from ..command import Command, Parser
-from ..flags import add_config, add_data, add_device, add_launch, add_output, add_weights, check_launch
+from ..flags import (
+    add_config,
+    add_data,
+    add_device,
+    add_launch,
+    add_output,
+    add_precision,
+    add_weights,
+    check_launch,
+)
 
 #: The same as `reldn_d2.recipes.STAGES`, which is not imported here.
 STAGES = ("detector", "relations", "evaluate", "draw")
@@ -27,6 +36,7 @@ def _add_arguments(parser: Parser) -> None:
     add("--resume", action="store_true", help="go on from the last checkpoint in the folder of the run")
     add("--seed", type=int, metavar="N", help="seed of the run (default: that of the config)")
     add_device(parser)
+    add_precision(parser)
     add_launch(parser)
 
 

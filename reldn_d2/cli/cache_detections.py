@@ -16,7 +16,7 @@ def run(args: Namespace) -> int:
     """Runs the detector over the data sets whose files are missing. Returns the exit status."""
     data = prepare(args)
     weights = find_weights(args.weights) if args.weights else None
-    cfg = load_run_config(args, ("weights", "device"), weights=weights, data=data).cfg
+    cfg = load_run_config(args, ("weights", "device", "precision"), weights=weights, data=data).cfg
     check_is_detector(cfg)
     model = load_model(cfg)
     identity, parts = detector_identity(cfg, model), parts_of(cfg)

@@ -11,6 +11,7 @@ _OPTIONS = (
     "weights",
     "output",
     "device",
+    "precision",
     "task",
     "dataset",
     "protocol",

@@ -41,7 +41,9 @@ _SHOWN = 20
 def run(args: Namespace) -> int:
     """Predicts the scene graphs of the images. Returns the exit status."""
     prepare(args)
-    cfg = load_run_config(args, ("weights", "device", "output"), weights=find_weights(args.weights)).cfg
+    cfg = load_run_config(
+        args, ("weights", "device", "precision", "output"), weights=find_weights(args.weights)
+    ).cfg
     writers = make_writers(args.format, args.output)
     found = find_images(
         args.input or _sample_of(args.weights), args.output, {*parts_of(cfg).settings(), *OLD_KEYS}

@@ -32,7 +32,9 @@ def train(args: Namespace) -> None:
         train_recipe(args, data)
         return
     weights = find_weights(args.weights) if args.weights else None
-    run = load_run_config(args, ("weights", "output", "device", "seed"), weights=weights, data=data)
+    run = load_run_config(
+        args, ("weights", "output", "device", "precision", "seed"), weights=weights, data=data
+    )
     set_up_run(run.cfg, run.config_file, run.opts, rate=run.rate, resume=args.resume)
     trainer = Trainer(run.cfg)
     trainer.resume_or_load(resume=args.resume)
@@ -62,5 +64,9 @@ def train_recipe(args: Namespace, data: RegisteredData) -> None:
         stages=args.stages or STAGES,
         resume=args.resume,
         device=args.device,
-        opts=[*opts, *([] if args.seed is None else ["SEED", str(args.seed)])],
+        opts=[
+            *opts,
+            *([] if args.seed is None else ["SEED", str(args.seed)]),
+            *([] if args.precision is None else ["MODEL.PRECISION", args.precision]),
+        ],
     )

@@ -74,7 +74,9 @@ def cache_detections(cfg: Config, model: nn.Module, dataset_name: str, path: Pat
         )
     found = {}
     for batch in progress(parts.test_loader(dataset_name), f"batches of {dataset_name}"):
-        for inputs, output in zip(batch, model(batch), strict=True):
+        with parts.autocast():
+            outputs = model(batch)
+        for inputs, output in zip(batch, outputs, strict=True):
             if "instances" not in output:
                 raise ValueError(
                     f"the output of {type(model).__name__} has no 'instances', only {', '.join(output)}: "

@@ -36,6 +36,7 @@ from torch import nn
 
 from reldn_d2.config import USUAL_PROTOCOLS
 from reldn_d2.data import RelationDatasetMapper, build_resumable_train_loader
+from reldn_d2.modeling import accelerate
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.io import write_if_changed
 
@@ -265,6 +266,7 @@ class LazyParts(RunParts):
     keys = KeyNames(
         output_dir="train.output_dir",
         device="train.device",
+        precision="train.precision",
         seed="train.seed",
         train_datasets="datasets.train",
         test_datasets="datasets.test",
@@ -294,6 +296,7 @@ class LazyParts(RunParts):
         self.cfg: DictConfig = cfg
         train, datasets = cfg.train, cfg.datasets
         self.output_dir, self.device = train.output_dir, train.device
+        self.precision = train.get("precision", "fp32")
         self.seed = train.get("seed", -1)
         self.weights = train.init_checkpoint or ""
         self.relation_weights = train.get("relation_checkpoint") or ""
@@ -392,7 +395,8 @@ class LazyParts(RunParts):
             key: value for key, value in _plain(self.cfg.model).items() if not key.startswith("relation_")
         }
         mapper = _plain(self.cfg)["dataloader"]["test"]["mapper"]
-        return json.loads(json.dumps([model, mapper], default=yaml.dump))
+        precision = [] if self.precision == "fp32" else [self.precision]
+        return json.loads(json.dumps([model, mapper, *precision], default=yaml.dump))
 
     def class_counts(self) -> Mapping[str, tuple[str, int]]:
         """The numbers of classes in `model`: of its ROI heads; of a single-stage detector, or of its head."""
@@ -419,7 +423,7 @@ class LazyParts(RunParts):
     def model(self) -> nn.Module:
         """Instantiates `model` on the device of the config."""
         self.check_device()
-        model: nn.Module = self._make("model").to(self.device)
+        model: nn.Module = accelerate(self._make("model").to(self.device))
         logger.info("Model:\n%s", model)
         return model
 

@@ -7,6 +7,7 @@ config.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
@@ -20,6 +21,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from reldn_d2.data import RelationDatasetMapper
+from reldn_d2.modeling.acceleration import Precision, autocast, check_precision
 from reldn_d2.structures.dataset_dicts import DatasetDict
 
 #: Names of a run's config and of its last weights in its output folder.
@@ -34,6 +36,7 @@ class KeyNames:
 
     output_dir: str
     device: str
+    precision: str
     seed: str
     train_datasets: str
     test_datasets: str
@@ -92,6 +95,7 @@ class RunParts(ABC):
         is_python: whether this kind of config is written in Python, with overrides key=value.
         output_dir: folder of the run.
         device: device of the model, for example "cpu" or "cuda".
+        precision: precision that the model computes in.
         seed: seed of the random numbers; negative: `reldn_d2.engine.setup` draws one.
         weights: checkpoint that a run starts from, or that is evaluated; empty: none.
         relation_weights: RelDN checkpoint whose relation part a new run of RelDN takes; empty: none.
@@ -120,6 +124,7 @@ class RunParts(ABC):
     cfg: Config
     output_dir: str
     device: str
+    precision: Precision
     seed: int
     weights: str
     relation_weights: str
@@ -256,12 +261,18 @@ class RunParts(ABC):
         """Compares results with those that the config expects, if it expects any."""
 
     def check_device(self) -> None:
-        """Checks that this machine has the device of the config.
+        """Checks that this machine has the device of the config, and the device its precision.
 
         Raises:
-            ValueError: it has no GPU or no such GPU, or PyTorch knows no such device or can't use it here.
+            ValueError: it has no GPU or no such GPU, or PyTorch knows no such device or can't use it here; or
+                the device does not have the precision.
         """
         check_device(self.device, self.keys.device, self._on_device)
+        check_precision(self.device, self.precision, self.keys.precision)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """A context in which the model computes in the precision of the config."""
+        return autocast(self.device, self.precision)
 
     def _on_device(self, device: str) -> str:
         words = " ".join(self.override(self.keys.device, device))

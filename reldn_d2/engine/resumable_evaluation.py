@@ -91,6 +91,7 @@ def evaluation_identity(parts: RunParts, model: nn.Module) -> dict[str, str]:
         "weights (sha256)": weights_digest(model),
         _TASK: str(getattr(model, "task", "detection")),
         "device": torch.device(parts.device).type,
+        "precision": parts.precision,
         VERSION: reldn_d2.__version__,
         **output_settings(parts.settings(), python=parts.is_python),
     }

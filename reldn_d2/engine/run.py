@@ -129,7 +129,12 @@ def _check_settings(parts: RunParts) -> None:
             f"{keys.eval_period} to a number of iterations"
         )
     if parts.use_amp and parts.device == "cpu":
-        raise ValueError(f"{keys.use_amp} needs CUDA: switch it off, or set {keys.device} to 'cuda'")
+        raise ValueError(
+            f"{keys.use_amp} needs CUDA: switch it off, or set {keys.device} to 'cuda'. On a CPU, "
+            f"{keys.precision} bf16 trains in mixed precision"
+        )
+    if parts.use_amp and parts.precision != "fp32":
+        raise ValueError(f"{keys.use_amp} and {keys.precision} both choose a precision: leave one out")
     if parts.entities_from_proposals and parts.has_train_detections:
         raise ValueError(_two_sources_of_entities(parts))
 
@@ -278,7 +283,8 @@ def test(
         queries = queries_of(evaluator)
         if queries is not None:
             loader = with_queries(loader, queries)
-        with printed_to_log(logger) if isinstance(evaluator, COCOEvaluator) else nullcontext():
+        printed = printed_to_log(logger) if isinstance(evaluator, COCOEvaluator) else nullcontext()
+        with printed, parts.autocast():
             results[name] = unfinished.evaluate(name, loader, evaluator, queries)
         if comm.is_main_process():
             if parts.is_relation_model:

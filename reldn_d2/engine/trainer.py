@@ -71,6 +71,7 @@ class Trainer(RelationTraining):
         self._trainer = (AMPTrainer if parts.use_amp else SimpleTrainer)(
             model, run.data_loader, run.optimizer
         )
+        self._use_precision()
         self.scheduler = parts.lr_scheduler(run.optimizer)
         self._vocabulary, self._identity, self._data = run.vocabulary, run.identity, run.data
         self._start = "the weights that the model has"

@@ -424,6 +424,7 @@ class YamlParts(RunParts):
     keys = KeyNames(
         output_dir="OUTPUT_DIR",
         device="MODEL.DEVICE",
+        precision="MODEL.PRECISION",
         seed="SEED",
         train_datasets="DATASETS.TRAIN",
         test_datasets="DATASETS.TEST",
@@ -454,6 +455,7 @@ class YamlParts(RunParts):
         self.cfg, self._trainer = cfg, trainer
         head = cfg.MODEL.ROI_RELATION_HEAD
         self.output_dir, self.device, self.seed = cfg.OUTPUT_DIR, cfg.MODEL.DEVICE, cfg.SEED
+        self.precision = cfg.MODEL.PRECISION
         self.weights, self.relation_weights = cfg.MODEL.WEIGHTS, head.WEIGHTS
         self.train_datasets = _names("DATASETS.TRAIN", cfg.DATASETS.TRAIN)
         self.test_datasets = _names("DATASETS.TEST", cfg.DATASETS.TEST)
@@ -522,10 +524,15 @@ class YamlParts(RunParts):
         write_if_changed(path, self.cfg.dump().encode())
 
     def detector_settings(self) -> Any:
-        """MODEL without the relation head, the weights' path and the device; INPUT; DETECTIONS_PER_IMAGE."""
+        """MODEL without the relation head, the weights' path and the device; INPUT; DETECTIONS_PER_IMAGE.
+
+        The usual precision is not named, as in earlier releases.
+        """
         used = self.cfg.clone()
         used.defrost()
         del used.MODEL["ROI_RELATION_HEAD"]
+        if self.precision == "fp32":
+            del used.MODEL["PRECISION"]
         used.MODEL.WEIGHTS = used.MODEL.DEVICE = ""
         return [used.MODEL, used.INPUT, used.TEST.DETECTIONS_PER_IMAGE]
 

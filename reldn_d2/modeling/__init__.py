@@ -2,6 +2,7 @@
 
 from reldn_d2.structures import EntityBatch, Pairs, PairTargets
 
+from .acceleration import accelerate, autocast
 from .backbone import (
     VGG16,
     RelDNVGGBoxHead,
@@ -70,6 +71,8 @@ __all__ = [
     "SemanticModule",
     "SpatialModule",
     "TimmBackbone",
+    "accelerate",
+    "autocast",
     "build_relation_head",
     "build_reldn_timm_backbone",
     "build_reldn_timm_fpn_backbone",

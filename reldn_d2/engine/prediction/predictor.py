@@ -310,7 +310,7 @@ class RelationPredictor(PretrainedModel):
         outputs: list[dict[str, Any]] = []
         failure: Outcome | None = None
         try:
-            with torch.no_grad():
+            with torch.no_grad(), self.parts.autocast():
                 outputs = model([prepared.inputs for prepared in batch])
         except Exception as error:  # as above
             failure = _failed(batch[0].position, error)

@@ -1,0 +1,166 @@
+"""Layers whose weights are brought into the form that the computation needs: normalisation folded, precision.
+
+A frozen normalisation after a convolution is an affine map of its output, so it is another weight and another
+bias of the convolution. Where no gradient is needed, this and the conversion to the precision of autocast are
+done once and kept. They are done again after the weights have changed, for example by loading a checkpoint.
+
+The layers have the parameters of the layers that they replace, under the same names.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from detectron2.layers import Conv2d, FrozenBatchNorm2d
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_Weights = tuple[Tensor, Tensor | None]
+
+
+class _Prepared:
+    """The weights of a layer in another form, and the state of the weights that they were made from."""
+
+    def __init__(self) -> None:
+        # One attribute, so that threads never see the one without the other.
+        self._kept: tuple[tuple[Any, ...], _Weights] | None = None
+
+    def get(self, sources: Sequence[Tensor | None], more: object, make: Callable[[], _Weights]) -> _Weights:
+        """The weights, made anew if anything that they depend on has changed.
+
+        Args:
+            sources: the tensors that they are made from.
+            more: other things that they depend on.
+            make: makes them.
+        """
+        # PyTorch counts the changes of a tensor in place. A tensor that was replaced lies elsewhere.
+        state = (more, *((x._version, x.data_ptr(), x.dtype) for x in sources if x is not None))
+        kept = self._kept
+        if kept is None or kept[0] != state:
+            # Training may use them later, so they must be ordinary tensors.
+            with torch.inference_mode(False), torch.no_grad():
+                kept = self._kept = (state, make())
+        return kept[1]
+
+    def __reduce__(self) -> tuple[type["_Prepared"], tuple[()]]:
+        """Copies and pickles start empty."""
+        return _Prepared, ()
+
+
+def prepare_layers(model: nn.Module) -> None:
+    """Makes the convolutions and linear layers of a model prepare their weights, in place.
+
+    Only layers that are exactly Detectron2's or PyTorch's change their class. They stay the same objects, so
+    it does not matter where else a model refers to them.
+
+    Args:
+        model: any model built from Detectron2's parts.
+    """
+    for layer in model.modules():
+        kind = _KINDS.get(type(layer))
+        if kind is not None:
+            layer.__class__ = kind
+            layer.__dict__["_prepared"] = _Prepared()
+
+
+class PreparedPlainConv2d(nn.Conv2d):
+    """PyTorch's Conv2d with weights that are converted once."""
+
+    _prepared: _Prepared
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Computes what Conv2d computes."""
+        weights = _converted_once(self, input)
+        return super().forward(input) if weights is None else self._conv_forward(input, *weights)
+
+
+class PreparedLinear(nn.Linear):
+    """PyTorch's Linear with weights that are converted once."""
+
+    _prepared: _Prepared
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Computes what Linear computes."""
+        weights = _converted_once(self, input)
+        return super().forward(input) if weights is None else F.linear(input, *weights)
+
+
+class PreparedConv2d(Conv2d):
+    """Detectron2's Conv2d with weights that are converted once, and with a frozen normalisation folded."""
+
+    _prepared: _Prepared
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Computes what Conv2d computes."""
+        weights = _converted_once(self, x) if self.norm is None else self._folded(x)
+        if weights is None:
+            result: Tensor = super().forward(x)
+            return result
+        x = self._conv_forward(x, *weights)
+        return x if self.activation is None else self.activation(x)
+
+    def _folded(self, x: Tensor) -> _Weights | None:
+        """Weight and bias with the normalisation; None if it is not frozen."""
+        norm: Any = self.norm
+        if _must_see_parameters() or not _is_frozen(norm):
+            return None
+        if torch.is_grad_enabled() and self.weight.requires_grad:
+            return self._fold()
+        dtype = _precision(x)
+        sources = (self.weight, self.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var)
+        return self._prepared.get(sources, (dtype, norm.eps), lambda: _converted(*self._fold(), dtype))
+
+    def _fold(self) -> tuple[Tensor, Tensor]:
+        norm: Any = self.norm
+        scale = (norm.running_var + norm.eps).rsqrt()
+        shift = -norm.running_mean * scale
+        if norm.weight is not None:
+            scale, shift = scale * norm.weight, shift * norm.weight + norm.bias
+        if self.bias is not None:
+            shift = shift + self.bias * scale
+        return self.weight * scale[:, None, None, None], shift
+
+
+_KINDS: dict[type, type] = {
+    Conv2d: PreparedConv2d,
+    nn.Conv2d: PreparedPlainConv2d,
+    nn.Linear: PreparedLinear,
+}
+
+
+def _converted_once(layer: Any, x: Tensor) -> _Weights | None:
+    """Weight and bias in the precision of autocast, kept; None if they are needed as they are."""
+    dtype = _precision(x)
+    if dtype is None or torch.is_grad_enabled() or _must_see_parameters():
+        return None
+    sources = (layer.weight, layer.bias)
+    kept: _Weights = layer._prepared.get(sources, dtype, lambda: _converted(*sources, dtype))
+    return kept
+
+
+def _converted(weight: Tensor, bias: Tensor | None, dtype: torch.dtype | None) -> _Weights:
+    if dtype is None:
+        return weight, bias
+    return weight.to(dtype), None if bias is None else bias.to(dtype)
+
+
+def _precision(x: Tensor) -> torch.dtype | None:
+    """The type that autocast converts weights to for this input; None if they stay as they are."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+
+
+def _must_see_parameters() -> bool:
+    """Whether the computation is being recorded, with the parameters as inputs."""
+    is_tracing: Callable[[], bool] = torch.jit._trace.is_tracing  # torch gives it no type
+    return torch.compiler.is_compiling() or is_tracing()
+
+
+def _is_frozen(norm: Any) -> bool:
+    """Whether a normalisation layer is an affine map that is not trained, and nobody watches its output."""
+    if type(norm) is nn.BatchNorm2d:
+        if norm.training or norm.running_mean is None or any(x.requires_grad for x in norm.parameters()):
+            return False
+    elif type(norm) is not FrozenBatchNorm2d:
+        return False
+    return not (norm._forward_hooks or norm._forward_pre_hooks)
