@@ -47,7 +47,8 @@ class Size:
         shown: number of scenes of each kind of confusion in the report.
         duration: time on two CPU cores.
         options: overrides of the configs, for every model.
-        detector_options: overrides of the detector's config.
+        detector_options: more overrides of the detector's config.
+        relation_options: more overrides of the configs of RelDN.
         side_by_side: whether two processes train and evaluate the models. They import PyTorch again, which
             takes several seconds.
     """
@@ -58,12 +59,32 @@ class Size:
     duration: str
     options: tuple[str, ...] = ()
     detector_options: tuple[str, ...] = ()
+    relation_options: tuple[str, ...] = ()
     side_by_side: bool = False
 
 
+# Shorter trainings than those of the configs (docs/results.md).
 COMPLETE = Size(
-    "reldn_scenes_train", "reldn_scenes_test", shown=3, duration="about 6 minutes", side_by_side=True
+    "reldn_scenes_train",
+    "reldn_scenes_test",
+    shown=3,
+    duration="about 6 minutes",
+    detector_options=(
+        *("SOLVER.MAX_ITER", "150"),
+        *("SOLVER.STEPS", "(112, 138)"),
+        *("SOLVER.BASE_LR", "0.02"),
+        *("SOLVER.WARMUP_ITERS", "30"),
+    ),
+    relation_options=(
+        *("SOLVER.IMS_PER_BATCH", "5"),
+        *("SOLVER.MAX_ITER", "190"),
+        *("SOLVER.STEPS", "(145, 176)"),
+        *("SOLVER.BASE_LR", "0.0125"),
+        *("SOLVER.WARMUP_ITERS", "40"),
+    ),
+    side_by_side=True,
 )
+
 # Sixteen training scenes and eight test scenes at half their size, and three steps of each training.
 QUICK = Size(
     "reldn_scenes_tiny_train",
@@ -145,26 +166,17 @@ def make_detections(steps: Steps, size: Size, opts: Sequence[str]) -> None:
 
 def train_and_evaluate(steps: Steps, size: Size, opts: Sequence[str]) -> None:
     """Trains the models on the detections, and evaluates them."""
+    output = steps.folder / FREQUENCY_RUN
     # Its table is counted over the training scenes, so there is nothing to train.
     counted = [
-        *(
-            "evaluate",
-            "--config-file",
-            "scenes/frequency.yaml",
-            "--output",
-            str(steps.folder / FREQUENCY_RUN),
-        ),
+        *("evaluate", "--config-file", "scenes/frequency.yaml", "--output", str(output)),
         *("--dataset", size.test_dataset, "--task", "prdcls", *size.options, *opts),
     ]
-    of_counted = Command(
-        f"evaluate_{FREQUENCY_RUN}", counted, result_file(steps.folder, FREQUENCY_RUN, size, "prdcls")
-    )
+    result = result_file(steps.folder, FREQUENCY_RUN, size, "prdcls")
+    of_counted = Command(f"evaluate_{FREQUENCY_RUN}", counted, result)
     of_model = {name: model_commands(steps.folder, run, size, opts) for name, run in RUNS.items()}
     # The two models with pixels take nearly all of the time.
-    lists = [
-        [*of_model[BASELINE], of_counted],
-        [*of_model[FULL], *of_model[WITHOUT_PIXELS]],
-    ]
+    lists = [[*of_model[BASELINE], of_counted], [*of_model[FULL], *of_model[WITHOUT_PIXELS]]]
     if size.side_by_side:
         run_side_by_side(steps, lists)
     else:
@@ -186,7 +198,7 @@ def model_commands(folder: Path, run: str, size: Size, opts: Sequence[str]) -> l
     weights = output / FINAL_WEIGHTS
     train = [
         *("train", "--config-file", f"scenes/{run}.yaml", "--weights", str(detector)),
-        *("--output", str(output), "--resume", *_seed(opts), *size.options),
+        *("--output", str(output), "--resume", *_seed(opts), *size.options, *size.relation_options),
         *("DATASETS.DETECTION_FILES_TRAIN", f"('{used}',)", "DATASETS.TEST", "()", *opts),
     ]
     evaluate = [

@@ -24,7 +24,7 @@ class Command:
     Attributes:
         name: name of the step, for its record.
         words: words after `reldn`.
-        result: a file that the command writes last.
+        result: a file that the command writes.
         inputs: files that the command reads and that earlier steps wrote.
     """
 
