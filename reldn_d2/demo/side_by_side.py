@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -82,7 +82,7 @@ def _in_processes(lanes: Sequence[Lane]) -> list[list[Step]]:
     """The finished steps of each lane."""
     # A fork of a process whose threads have worked can hang.
     context = multiprocessing.get_context("spawn")
-    processes, ends = list[BaseProcess](), list[Connection]()
+    processes, ends = list[SpawnProcess](), list[Connection]()
     done: dict[Connection, list[Step]] = {}
     try:
         for lane in lanes:

@@ -136,7 +136,7 @@ def _evaluate(cfg: Config, tasks: Sequence[str], *, resume: bool, restart: bool)
     in_turn = _parts_of_tasks(cfg, tasks)
     # A model that is only counted needs no detector for prdcls, but for the other tasks.
     parts = in_turn.get("sgdet") or in_turn.get("sgcls") or next(iter(in_turn.values()))
-    model = load_weights(parts, resume=resume)
+    model: Any = load_weights(parts, resume=resume)
     weights = last_checkpoint(parts) if resume else None
     weights = weights or parts.weights or "none, the semantic table is counted"
     about = describe_evaluation(parts, check_vocabulary(parts, parts.test_datasets), weights)
@@ -167,7 +167,7 @@ def _parts_of_tasks(cfg: Config, tasks: Sequence[str]) -> dict[str, RunParts]:
         return {"": parts}
     if not parts.is_relation_model:
         raise ValueError(f"a detector has no task: leave out --task {' '.join(tasks)}")
-    in_turn = {}
+    in_turn: dict[str, RunParts] = {}
     for task in map(parse_task, tasks):
         changed = deepcopy(cfg)
         parts_of(changed).set_key(parts.keys.task, task)
