@@ -65,6 +65,7 @@ lr_multiplier = L(WarmupParamScheduler)(
 
 train = LazyConfig.load(get_detectron2_config_file("common/train.py")).train
 train.seed = -1  # negative: each run draws a seed, prints it and saves it; 0 or more fixes it
+train.precision = "fp32"  # or "bf16", of matrix products and convolutions
 train.init_checkpoint = "detectron2://ViTDet/COCO/mask_rcnn_vitdet_b/f325346929/model_final_61ccd1.pkl"
 train.output_dir = "output/lazy/vrd_detector_vitdet_b"
 train.max_iter = 6000

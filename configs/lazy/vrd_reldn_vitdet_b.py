@@ -47,6 +47,7 @@ lr_multiplier = L(WarmupParamScheduler)(
 
 train = LazyConfig.load(get_detectron2_config_file("common/train.py")).train
 train.seed = -1  # negative: each run draws a seed, prints it and saves it; 0 or more fixes it
+train.precision = "fp32"  # or "bf16", of matrix products and convolutions
 train.init_checkpoint = "output/lazy/vrd_detector_vitdet_b/model_final.pth"
 train.relation_checkpoint = ""
 train.output_dir = "output/lazy/vrd_reldn_vitdet_b"

@@ -10,7 +10,8 @@ A config in Python, for example `configs/lazy/scenes_reldn.py`, has
 * `optimizer`: its `params.model` is filled in;
 * `lr_multiplier`: relative to the whole length of the training;
 * `train`: as in Detectron2's `common/train.py`. `init_checkpoint` is the checkpoint to start from;
-  `relation_checkpoint` may name a RelDN checkpoint whose relation part is taken.
+  `relation_checkpoint` may name a RelDN checkpoint whose relation part is taken; `precision` is "fp32" or
+  "bf16".
 """
 
 import json

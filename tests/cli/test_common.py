@@ -185,7 +185,7 @@ def test_weights_that_are_nowhere() -> None:
 # --- configs
 
 
-OPTIONS = ("weights", "output", "device", "seed")
+OPTIONS = ("weights", "output", "device", "precision", "seed")
 
 
 def train_args(*words: object, config: object = SCENES) -> Namespace:
@@ -194,15 +194,17 @@ def train_args(*words: object, config: object = SCENES) -> Namespace:
 
 def test_options_and_overrides_set_the_config() -> None:
     weights = Weights("w.pth", Path())
-    words = ("--output", "o", "--device", "cuda", "--seed", 0, "SOLVER.BASE_LR", 0.5)
+    words = ("--output", "o", "--device", "cuda", "--precision", "bf16", "--seed", 0, "SOLVER.BASE_LR", 0.5)
     cfg = load_run_config(train_args(*words), OPTIONS, weights=weights).cfg
     found = (cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, cfg.MODEL.DEVICE, cfg.SEED, cfg.SOLVER.BASE_LR)
     assert found == ("w.pth", "o", "cuda", 0, 0.5)
-    words = ("--output", "o", "--device", "cuda", "--seed", 0, "optimizer.lr=0.5")
+    assert cfg.MODEL.PRECISION == "bf16"
+    words = ("--output", "o", "--device", "cuda", "--precision", "bf16", "--seed", 0, "optimizer.lr=0.5")
     cfg = load_run_config(train_args(*words, config=LAZY), OPTIONS, weights=weights).cfg
     train = cfg.train
     found = (train.init_checkpoint, train.output_dir, train.device, train.seed, cfg.optimizer.lr)
     assert found == ("w.pth", "o", "cuda", 0, 0.5)
+    assert train.precision == "bf16"
 
 
 def test_options_that_are_not_given_change_nothing() -> None:

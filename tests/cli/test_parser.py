@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from reldn_cli import flags
 from reldn_cli.command import Command, Parser
 from reldn_cli.commands import COMMANDS
 from reldn_cli.main import find_command, parse
+from reldn_d2.modeling.acceleration import PRECISIONS
 from tests.builders.commands import Captured, run_reldn, usage_error
 from tests.builders.tiny_models import REPOSITORY
 
@@ -209,13 +211,26 @@ def test_an_option_means_the_same_in_every_command() -> None:
             assert kind(options(name)[option]) not in kinds.get(option, {})
 
 
-SHARED = ("--config-file", "--weights", "--data", "--import", "--device", "--num-gpus", "--verbose")
+SHARED = (
+    "--config-file",
+    "--weights",
+    "--data",
+    "--import",
+    "--device",
+    "--precision",
+    "--num-gpus",
+    "--verbose",
+)
 
 
 @pytest.mark.parametrize("option", SHARED)
 def test_the_help_of_a_shared_option_names_the_same_values(option: str) -> None:
     found = {options(name)[option].metavar for name in COMMANDS if option in options(name)}
     assert len(found) <= 1
+
+
+def test_the_precisions_are_those_of_the_models() -> None:
+    assert flags.PRECISIONS == PRECISIONS
 
 
 @pytest.mark.parametrize("name", COMMANDS)

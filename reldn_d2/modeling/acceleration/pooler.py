@@ -9,7 +9,7 @@ from detectron2.modeling.poolers import ROIPooler, assign_boxes_to_levels
 from detectron2.structures import Boxes
 from torch import Tensor, nn
 
-from .roi_align import has_sparse_product, sparse_is_faster, sparse_roi_align
+from .roi_align import HAS_SPARSE_PRODUCT, sparse_is_faster, sparse_roi_align
 
 
 class RegionPooler(ROIPooler):
@@ -70,12 +70,10 @@ class RegionPooler(ROIPooler):
         Returns:
             (K, C, height, width).
         """
-        level = assign_boxes_to_levels(
-            [Boxes(boxes)], self.min_level, self.max_level, self.canonical_box_size, self.canonical_level
-        )
+        level = self.levels(boxes)
         first = self.level_poolers[0]
         on_cpu = maps[0].device.type == "cpu"
-        if on_cpu and has_sparse_product():
+        if on_cpu and HAS_SPARSE_PRODUCT:
             height, width = self.output_size
             # Four pixels a sample; an adaptive number of samples is not known here, two are usual.
             samples = height * width * 4 * max(first.sampling_ratio, 2) ** 2
@@ -86,6 +84,13 @@ class RegionPooler(ROIPooler):
             pooled: Tensor = first(maps[0], regions)
             return pooled
         return self._of_each_level(maps, regions, level) if on_cpu else self._masked(maps, regions, level)
+
+    def levels(self, boxes: Tensor) -> Tensor:
+        """(K,) long, the level of each of (K, 4) boxes, from 0."""
+        level: Tensor = assign_boxes_to_levels(
+            [Boxes(boxes)], self.min_level, self.max_level, self.canonical_box_size, self.canonical_level
+        )
+        return level
 
     def _sparse(self, maps: Sequence[Tensor], boxes: Tensor, image: Tensor, level: Tensor) -> Tensor:
         first = self.level_poolers[0]

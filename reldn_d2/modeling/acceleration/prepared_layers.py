@@ -57,8 +57,8 @@ def prepare_layers(model: nn.Module) -> None:
         model: any model built from Detectron2's parts.
     """
     for layer in model.modules():
-        kind = _KINDS.get(type(layer))
-        if kind is not None:
+        kind = _KINDS.get(type(layer), type(layer))
+        if kind in _KINDS.values():
             layer.__class__ = kind
             layer.__dict__["_prepared"] = _Prepared()
 

@@ -12,7 +12,6 @@ of one axis.
 
 import warnings
 from collections.abc import Iterator, Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -28,9 +27,7 @@ _SPARSE_ENTRY, _SPARSE_PRODUCT = 12.0, 0.11  # an entry of the matrix, and this 
 _LAYOUT, _GRADIENT = 1.3, 0.3  # changing the memory format of a value of a map, and making its gradient
 
 
-@cache
-def has_sparse_product() -> bool:
-    """Whether this build of PyTorch multiplies sparse matrices on CPUs. Builds without MKL may not."""
+def _has_sparse_product() -> bool:
     try:
         with warnings.catch_warnings():
             # PyTorch says once a process that this format is new.
@@ -39,6 +36,10 @@ def has_sparse_product() -> bool:
         return torch.equal(matrix @ torch.ones(2, 3), torch.ones(2, 3))
     except RuntimeError:
         return False
+
+
+#: Whether this build of PyTorch multiplies sparse matrices on CPUs. Builds without MKL may not.
+HAS_SPARSE_PRODUCT = _has_sparse_product()
 
 
 def sparse_is_faster(maps: Sequence[Tensor], regions: int, samples: int) -> bool:

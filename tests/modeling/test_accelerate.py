@@ -1,0 +1,247 @@
+"""`accelerate`: the same numbers, the same parameters, whatever happens to the weights later."""
+
+import copy
+import pickle
+from collections.abc import Callable
+
+import pytest
+import torch
+from detectron2.layers import Conv2d, FrozenBatchNorm2d
+from detectron2.modeling.poolers import ROIPooler
+from detectron2.utils.events import EventStorage
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from reldn_d2.modeling import RelDN, accelerate
+from reldn_d2.modeling.acceleration import RegionPooler, prepared_layers
+from tests.builders.tiny_models import TinyConfig, make_input, make_model
+
+INPUTS = [make_input(5, [(0, 1, 2), (2, 3, 1)], seed=1), make_input(4, [(3, 0, 4)], seed=2)]
+Change = Callable[[Conv2d], None]
+
+
+def make_norm(kind: type[nn.Module]) -> nn.Module:
+    """A normalisation layer with numbers of its own."""
+    norm = kind(4)
+    with torch.no_grad():
+        for x in (norm.weight, norm.bias, norm.running_mean):
+            x.copy_(torch.randn(4))
+        norm.running_var.copy_(torch.rand(4) + 0.5)
+    return norm.requires_grad_(False).eval()
+
+
+def make_conv(norm: nn.Module | None, *, bias: bool = False) -> Conv2d:
+    """A convolution with a normalisation and an activation."""
+    torch.manual_seed(0)
+    return Conv2d(3, 4, 3, padding=1, stride=2, bias=bias, norm=norm, activation=torch.relu)
+
+
+def as_it_was(layer: nn.Module) -> nn.Module:
+    """A copy of an accelerated convolution that computes as Detectron2's does."""
+    plain = copy.deepcopy(layer)
+    plain.__class__ = Conv2d
+    return plain
+
+
+@pytest.fixture
+def models(tiny_config: TinyConfig) -> tuple[RelDN, RelDN]:
+    """The same model twice; the second one is accelerated."""
+    plain, fast = make_model(tiny_config()), make_model(tiny_config())
+    return plain, accelerate(fast)
+
+
+def losses_and_gradients(model: RelDN) -> dict[str, Tensor]:
+    torch.manual_seed(3)
+    with EventStorage():
+        losses = model.train()(INPUTS)
+    sum(losses.values()).backward()
+    grads = {name: x.grad for name, x in model.named_parameters() if x.grad is not None}
+    return {**losses, **grads}
+
+
+@pytest.mark.parametrize("task", ["sgdet", "sgcls", "prdcls"])
+def test_answers_stay(models: tuple[RelDN, RelDN], task: str) -> None:
+    answers = []
+    for model in models:
+        model.eval().task = task
+        answers.append(model(INPUTS))
+    for plain, fast in zip(*answers, strict=True):
+        for name in ("instances", "relations"):
+            torch.testing.assert_close(fast[name].scores, plain[name].scores, rtol=1e-4, atol=1e-6)
+        assert torch.equal(fast["relations"].pred_predicates[:5], plain["relations"].pred_predicates[:5])
+        boxes = [x["instances"].pred_boxes.tensor for x in (fast, plain)]
+        torch.testing.assert_close(*boxes, rtol=1e-4, atol=1e-3)
+
+
+def test_losses_and_gradients_stay(models: tuple[RelDN, RelDN]) -> None:
+    plain, fast = map(losses_and_gradients, models)
+    assert plain.keys() == fast.keys() and len(plain) > 20
+    for name, value in plain.items():
+        scale = float(value.abs().max())
+        torch.testing.assert_close(fast[name], value, rtol=1e-3, atol=1e-4 * scale, msg=name)
+
+
+def test_names_and_values_of_parameters_stay(models: tuple[RelDN, RelDN]) -> None:
+    plain, fast = (model.state_dict() for model in models)
+    assert list(plain) == list(fast)
+    assert all(torch.equal(plain[name], fast[name]) for name in plain)
+    poolers = [module for module in models[1].modules() if isinstance(module, ROIPooler)]
+    assert len(poolers) == 2 and all(type(x) is RegionPooler for x in poolers)
+
+
+def test_copies_and_pickles_compute_the_same_and_hold_nothing_prepared(models: tuple[RelDN, RelDN]) -> None:
+    _, fast = models
+    fast.eval().task = "prdcls"
+    answer = fast(INPUTS)[0]["relations"].scores
+    layer = fast.backbone.bottom_up.stem.conv1
+    assert layer._prepared._kept is not None
+    for other in (copy.deepcopy(fast), pickle.loads(pickle.dumps(fast))):
+        assert other.backbone.bottom_up.stem.conv1._prepared._kept is None
+        torch.testing.assert_close(other(INPUTS)[0]["relations"].scores, answer)
+
+
+def test_flops_are_counted(models: tuple[RelDN, RelDN]) -> None:
+    counts = []
+    for model in models:
+        model.eval().task = "prdcls"
+        with FlopCounterMode(display=False) as counter:
+            model(INPUTS)
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] > 1e6
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("kind", [FrozenBatchNorm2d, nn.BatchNorm2d])
+def test_a_frozen_norm_is_folded(kind: type[nn.Module], bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = make_conv(make_norm(kind), bias=bias)
+    x = torch.randn(2, 3, 8, 8)
+    expected = layer(x)
+    accelerate(layer)
+    monkeypatch.setattr(type(layer.norm), "forward", lambda *_: pytest.fail("the norm itself ran"))
+    torch.testing.assert_close(layer(x), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), expected)
+
+
+@pytest.mark.parametrize("kind", [FrozenBatchNorm2d, nn.BatchNorm2d])
+def test_gradients_pass_a_folded_norm(kind: type[nn.Module]) -> None:
+    layer = make_conv(make_norm(kind))
+    x = torch.randn(2, 3, 8, 8, requires_grad=True)
+    grads = []
+    for way in (layer, accelerate(copy.deepcopy(layer))):
+        grads.append(torch.autograd.grad(way(x).square().sum(), [x, way.weight]))
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def _load(layer: Conv2d) -> None:
+    layer.load_state_dict({name: torch.rand_like(x) for name, x in layer.state_dict().items()}, strict=False)
+
+
+def _step(layer: Conv2d) -> None:
+    layer.weight.grad = torch.ones_like(layer.weight)
+    torch.optim.SGD([layer.weight], 0.1).step()
+
+
+def _replace(layer: Conv2d) -> None:
+    layer.norm.bias = layer.norm.bias + 1
+
+
+def _new_norm(layer: Conv2d) -> None:
+    torch.manual_seed(5)
+    layer.norm = make_norm(FrozenBatchNorm2d)
+
+
+def _eps(layer: Conv2d) -> None:
+    layer.norm.eps = 0.5
+
+
+def _other_type(layer: Conv2d) -> None:
+    layer.norm.bias = layer.norm.bias.half().float() + 1
+    layer.double().float()
+
+
+def _unseen(layer: Conv2d) -> None:
+    layer.weight.data.mul_(2)
+    accelerate(layer)
+
+
+CHANGES = pytest.mark.parametrize(
+    "change",
+    [_load, _step, _replace, _new_norm, _eps, _other_type, _unseen],
+    ids=lambda change: change.__name__,
+)
+
+
+@CHANGES
+@torch.no_grad()
+def test_folded_weights_follow_the_parameters(change: Change) -> None:
+    layer = accelerate(make_conv(make_norm(FrozenBatchNorm2d)))
+    x = torch.randn(2, 3, 8, 8)
+    before = layer(x)
+    change(layer)
+    after = layer(x)
+    assert not torch.allclose(before, after)
+    torch.testing.assert_close(after, as_it_was(layer)(x))
+
+
+def test_a_norm_that_learns_or_counts_or_is_watched_stays() -> None:
+    x = torch.randn(2, 3, 8, 8)
+    learning = make_norm(nn.BatchNorm2d).requires_grad_(True)
+    counting = make_norm(nn.BatchNorm2d).train()
+    watched, seen = make_norm(FrozenBatchNorm2d), []
+    watched.register_forward_hook(lambda *_: seen.append(1))
+    for norm in (learning, counting, watched, None):
+        layer = make_conv(norm)
+        plain = copy.deepcopy(layer)
+        torch.testing.assert_close(accelerate(layer)(x), plain(x))
+    assert len(seen) == 2
+    layer = accelerate(make_conv(learning))
+    layer(x).sum().backward()
+    assert learning.weight.grad is not None
+
+
+@torch.no_grad()
+def test_autocast_converts_weights_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = accelerate(
+        nn.Sequential(
+            make_conv(make_norm(FrozenBatchNorm2d)),
+            make_conv(None),
+            nn.Conv2d(4, 2, 1),
+            nn.Flatten(),
+            nn.Linear(2 * 2 * 2, 3),
+        )
+    )
+    model[1] = accelerate(Conv2d(4, 4, 3, padding=1, stride=2))
+    plain = copy.deepcopy(model)
+    for layer, kind in zip(plain, (Conv2d, Conv2d, nn.Conv2d, nn.Flatten, nn.Linear), strict=True):
+        layer.__class__ = kind
+    converted = []
+    convert = prepared_layers._converted
+    monkeypatch.setattr(
+        prepared_layers, "_converted", lambda *args: converted.append(args[2]) or convert(*args)
+    )
+    x = torch.randn(2, 3, 8, 8)
+    exact = model(x)
+    assert converted == [None]  # folded only
+    with torch.autocast("cpu", torch.bfloat16):
+        first, second, usual = model(x), model(x), plain(x)
+    assert converted[1:] == [torch.bfloat16] * 4
+    assert first.dtype == torch.bfloat16 and torch.equal(first, second)
+    torch.testing.assert_close(first.float(), usual.float(), rtol=0.05, atol=0.05)
+    torch.testing.assert_close(first.float(), exact, rtol=0.1, atol=0.1)
+    model[4].weight.mul_(2)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not torch.equal(model(x), first)
+    assert converted[5:] == [torch.bfloat16]  # the changed layer alone
+    torch.testing.assert_close(model[:4](x), plain[:4](x))
+
+
+def test_weights_prepared_in_inference_mode_can_be_trained_with() -> None:
+    frozen = accelerate(make_conv(make_norm(FrozenBatchNorm2d)).requires_grad_(False))
+    x = torch.randn(1, 3, 8, 8)
+    with torch.inference_mode():
+        frozen(x)
+    leaf = x.clone().requires_grad_()
+    frozen(leaf).sum().backward()
+    assert leaf.grad is not None
