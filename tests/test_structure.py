@@ -125,7 +125,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "demo": [
         {"models", "steps"},
-        {"cases", "texts"},
+        {"cases", "side_by_side", "texts"},
         {"pictures"},
         {"report"},
         {"run"},

@@ -54,7 +54,13 @@ def _add_arguments(parser: Parser) -> None:
         metavar="NAME",
         help="registered data sets (default: those of the config or file)",
     )
-    add("--task", help="sgdet, sgcls or prdcls (default: that of the config or file)")
+    add(
+        "--task",
+        nargs="+",
+        default=[],
+        metavar="TASK",
+        help="sgdet, sgcls or prdcls; several need one loading (default: that of the config or file)",
+    )
     add("--protocol", nargs="+", default=[], metavar="NAME", help="evaluation protocols (docs/evaluation.md)")
     add_output(
         parser,
@@ -146,7 +152,7 @@ Evaluates a model on the test sets of its config, or scores saved predictions of
 all numbers; the last lines on the screen say which number is the usual one, and where the tables are.
 """,
     example="""
-reldn evaluate --weights output/scenes/reldn --task prdcls
+reldn evaluate --weights output/scenes/reldn --task prdcls sgdet
 reldn evaluate --protocol motifs \\
     --predictions output/scenes/reldn/inference/reldn_scenes_test/prdcls/relation_predictions.npz
 """,

@@ -353,6 +353,10 @@ def load_run_config(
             raise ValueError(
                 f"--{option.replace('_', '-')} and the override {key} set the same: leave one out"
             )
+        if option == "task":
+            if len(value) > 1:  # they are evaluated in turn, so none is that of the config
+                continue
+            (value,) = value
         opts += parts.override(key, value)
     # The config of a shared model names no device of this machine.
     if beside and weights and weights.shared and not {parts.keys.device} & parts.overridden_keys(opts):

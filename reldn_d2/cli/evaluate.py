@@ -37,4 +37,4 @@ def evaluate_model(args: Namespace) -> None:
         args.output = weights.folder  # the folder may have been moved since the training
     run = load_run_config(args, _OPTIONS, weights=weights, data=data)
     set_up_run(run.cfg, run.config_file, run.opts, eval_only=True)
-    evaluate(run.cfg, restart=args.restart)
+    evaluate(run.cfg, tasks=args.task if len(args.task) > 1 else (), restart=args.restart)

@@ -128,8 +128,10 @@ def submit(
 def score(args: Namespace) -> int:
     """Scores saved predictions, or writes them as a submission. Returns the exit status."""
     saved = load(args.predictions, args.dataset[0] if args.dataset else None)
-    if args.task is not None and parse_task(args.task) != parse_task(saved.task):
-        raise ValueError(f"--task {args.task}: {args.predictions} holds predictions of {saved.task}")
+    if any(parse_task(task) != parse_task(saved.task) for task in args.task):
+        raise ValueError(
+            f"--task {' '.join(args.task)}: {args.predictions} holds predictions of {saved.task}"
+        )
     scorer = DatasetScorer(
         saved.dataset_name,
         saved.task,

@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from reldn_d2.data import RelationDatasetMapper
 from reldn_d2.data.synthetic import ConfusableCase, confusable_cases
 from reldn_d2.engine import load_config, load_model
 from reldn_d2.engine.parts import CONFIG_FILE, FINAL_WEIGHTS
-from reldn_d2.evaluation import PerImageRecall
-from reldn_d2.structures import Queries
+from reldn_d2.evaluation import PerImageRecall, load_predictions
 
 from .models import BASELINE, FULL
 
@@ -30,7 +27,7 @@ class Scene:
     Attributes:
         dataset_dict: the scene.
         cases: its cases.
-        scores: model -> candidate triplet -> score, when boxes and classes are given.
+        scores: model -> triplet -> score, of at least the candidates, when boxes and classes are given.
     """
 
     dataset_dict: dict[str, Any]
@@ -68,30 +65,32 @@ def load_prdcls(folder: Path, dataset: str) -> Any:
     return model
 
 
-@torch.no_grad()
-def scene_cases(models: Mapping[str, Any], dataset_dicts: Sequence[dict[str, Any]]) -> list[Scene]:
-    """Asks the models about every confusable case, with boxes and classes given.
+def scene_cases(predictions: Mapping[str, Path], dataset_dicts: Sequence[dict[str, Any]]) -> list[Scene]:
+    """What the models say about every confusable case, with boxes and classes given.
+
+    The evaluation with protocol `confusion` has asked them about all candidates.
 
     Args:
-        models: name -> model.
+        predictions: model -> the predictions that its evaluation on prdcls saved.
         dataset_dicts: the test scenes.
 
     Returns:
         A scene for each dataset dict.
+
+    Raises:
+        OSError, ValueError: see `load_predictions`.
     """
-    mapper = RelationDatasetMapper(is_train=False, augmentations=[], image_format="BGR")
+    of_models = {name: load_predictions(file).predictions for name, file in predictions.items()}
     scenes = []
     for dataset_dict in dataset_dicts:
-        cases = confusable_cases(dataset_dict)
-        candidates = sorted({triplet for case in cases for triplet in (case.relation, *case.wrong)})
-        scores: dict[str, dict[Triplet, float]] = {name: {} for name in models}
-        if candidates:
-            pairs = [(subject, object) for subject, object, _ in candidates]
-            inputs = {**mapper(dataset_dict), "queries": Queries.from_rows(pairs=pairs)}
-            for name, model in models.items():
-                probs = model([inputs])[0]["pair_answers"].predicate_probs
-                scores[name] = {triplet: float(probs[i, triplet[2]]) for i, triplet in enumerate(candidates)}
-        scenes.append(Scene(dataset_dict, cases, scores))
+        scores: dict[str, dict[Triplet, float]] = {}
+        for name, graphs in of_models.items():
+            scores[name] = {}
+            answers = graphs[str(dataset_dict["image_id"])].triplet_answers
+            if answers is not None:  # a scene without a case has none
+                rows = zip(answers.subject, answers.object, answers.predicate, answers.score, strict=True)
+                scores[name] = {(int(s), int(o), int(p)): float(score) for s, o, p, score in rows}
+        scenes.append(Scene(dataset_dict, confusable_cases(dataset_dict), scores))
     return scenes
 
 

@@ -47,7 +47,7 @@ class Demo:
         quick: whether the trainings were a few steps only.
         shown: number of scenes of each kind of confusion to show.
         runs: model -> folder of its training.
-        models: model -> the model, for given boxes and classes.
+        models: L0 and all losses -> the model, for given boxes and classes. They draw the pictures.
         results: model -> task -> evaluation.
         scenes: the test scenes with their confusable cases.
         steps: the commands.
@@ -91,16 +91,21 @@ def write_report(demo: Demo) -> Path:
     return path
 
 
-def print_summary(demo: Demo, report: Path) -> None:
-    """Prints the confusions, and where everything lies."""
-    rows, notes = confusion_table(demo.scenes, list(demo.models))
-    minutes = sum(step.seconds for step in demo.steps) / 60
+def print_summary(demo: Demo, report: Path, seconds: float) -> None:
+    """Prints the confusions, and where everything lies.
+
+    Args:
+        demo: the demo.
+        report: file of the report.
+        seconds: how long this call of the demo took.
+    """
+    rows, notes = confusion_table(demo.scenes, list(demo.runs))
     say("\nConfusable cases solved, percent (boxes and classes are given, one seed)")
     say(tabulate(rows, headers="keys", floatfmt=".1f"), *notes, "")
     if demo.quick:
         say(texts.QUICK, "")
     say(
-        f"all steps:     {minutes:.1f} minutes",
+        f"this call:     {seconds / 60:.1f} minutes",
         f"report:        {report}",
         f"picture:       {demo.folder / 'scenes.jpg'}",
         f"weights:       {demo.runs[FULL]}",
@@ -111,7 +116,7 @@ def print_summary(demo: Demo, report: Path) -> None:
 
 
 def _add_confusions(report: Report, demo: Demo) -> None:
-    rows, notes = confusion_table(demo.scenes, list(demo.models))
+    rows, notes = confusion_table(demo.scenes, list(demo.runs))
     report.heading("Who plays which guitar, who holds which cup?").paragraph(texts.CASES).table(
         rows,
         caption="Confusable cases solved, percent",
@@ -160,7 +165,6 @@ def _interval(found: Difference) -> str:
 
 
 def _add_scenes(report: Report, demo: Demo) -> None:
-    shown = {name: demo.models[name] for name in (BASELINE, FULL)}
     report.heading("Scenes").paragraph(texts.RULE)
     report.paragraph(texts.CASE_PICTURES).legend(texts.MARKS).paragraph(texts.GRAPHS)
     report.paragraph(texts.FEATURE_MAPS).legend([(feature_map_colours(), texts.FEATURE_MAP_COLOURS)])
@@ -168,8 +172,8 @@ def _add_scenes(report: Report, demo: Demo) -> None:
         for scene in chosen_scenes(demo.scenes, kind, demo.shown):
             report.subheading(f"Scene {scene.name}: {QUESTIONS[kind]}")
             report.pictures(case_pictures(scene, kind))
-            report.pictures(graph_pictures(shown, scene))
-            report.pictures(map_pictures(shown, scene))
+            report.pictures(graph_pictures(demo.models, scene))
+            report.pictures(map_pictures(demo.models, scene))
 
 
 def _add_recall(report: Report, results: Results) -> None:

@@ -5,7 +5,8 @@ with the contrastive losses as well. A second run keeps the finished steps.
 """
 
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from detectron2.data import DatasetCatalog
 
 from reldn_d2.engine import setup_console
 from reldn_d2.engine.parts import FINAL_WEIGHTS
+from reldn_d2.engine.summary import INFERENCE
 from reldn_d2.evaluation import load_per_image
 from reldn_d2.evaluation.io.results import PER_IMAGE_FILE, RESULTS_FILE, read_results
+from reldn_d2.evaluation.scorer import PREDICTIONS_FILE
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.plain_text import say
 
@@ -22,10 +25,14 @@ from .cases import load_prdcls, scene_cases
 from .models import BASELINE, FREQUENCY, FULL, WITHOUT_PIXELS
 from .pictures import write_scenes
 from .report import Demo, Evaluation, print_summary, write_report
-from .steps import Steps
+from .side_by_side import run_side_by_side
+from .steps import Call, Command, Steps
 
 # Model -> name of its config and of its folder.
 RUNS = {WITHOUT_PIXELS: "semantic_spatial", BASELINE: "reldn_l0", FULL: "reldn"}
+# The same of the model without weights, which is evaluated on the first task alone.
+FREQUENCY_RUN = "frequency"
+TASKS = ("prdcls", "sgdet")
 # Fixed, so that a demo can be repeated, and chosen before any run with it.
 SEED = "1"
 NUM_SAMPLES = 10
@@ -40,7 +47,10 @@ class Size:
         shown: number of scenes of each kind of confusion in the report.
         duration: time on two CPU cores.
         options: overrides of the configs, for every model.
-        detector_options: overrides of the detector's config.
+        detector_options: more overrides of the detector's config.
+        relation_options: more overrides of the configs of RelDN.
+        side_by_side: whether two processes train and evaluate the models. They import PyTorch again, which
+            takes several seconds.
     """
 
     train_dataset: str
@@ -49,9 +59,31 @@ class Size:
     duration: str
     options: tuple[str, ...] = ()
     detector_options: tuple[str, ...] = ()
+    relation_options: tuple[str, ...] = ()
+    side_by_side: bool = False
 
 
-COMPLETE = Size("reldn_scenes_train", "reldn_scenes_test", shown=3, duration="about 13 minutes")
+# Trainings on fewer scenes than those of the configs (docs/results.md). Smaller batches need fewer of them.
+COMPLETE = Size(
+    "reldn_scenes_train",
+    "reldn_scenes_test",
+    shown=3,
+    duration="about 6 minutes",
+    detector_options=(
+        *("SOLVER.MAX_ITER", "150"),
+        *("SOLVER.STEPS", "(112, 138)"),
+        *("SOLVER.BASE_LR", "0.02"),
+        *("SOLVER.WARMUP_ITERS", "30"),
+    ),
+    relation_options=(
+        *("SOLVER.IMS_PER_BATCH", "4"),
+        *("SOLVER.MAX_ITER", "300"),
+        *("SOLVER.STEPS", "(230, 280)"),
+        *("SOLVER.BASE_LR", "0.0125"),
+    ),
+    side_by_side=True,
+)
+
 # Sixteen training scenes and eight test scenes at half their size, and three steps of each training.
 QUICK = Size(
     "reldn_scenes_tiny_train",
@@ -71,13 +103,13 @@ QUICK = Size(
 )
 
 
-def run_demo(output: Path, opts: list[str], call: Callable[[Sequence[str]], None], *, quick: bool) -> Path:
+def run_demo(output: Path, opts: list[str], call: Call, *, quick: bool) -> Path:
     """Runs the steps of the demo that are missing, and writes the report.
 
     Args:
         output: folder for all files.
         opts: KEY VALUE overrides for all models, in a flat list. SEED is 1 unless they name another one.
-        call: runs a command of `reldn`, see `Steps`.
+        call: runs a command of `reldn`, see `steps.Call`. Other processes must be able to import it.
         quick: only a few steps of each training, on few scenes. That shows that everything works; the numbers
             mean nothing.
 
@@ -91,112 +123,117 @@ def run_demo(output: Path, opts: list[str], call: Callable[[Sequence[str]], None
     size = QUICK if quick else COMPLETE
     # The commands in the report must not show where this user's folders are.
     folder = Path(os.path.relpath(output))
-    # The detector, its detections, three models, two evaluations of each, and one of the counted model.
-    steps = Steps(folder, number=2 + len(RUNS) + 2 * len(RUNS) + 1, call=call)
+    # The detector, its detections, and a training and an evaluation of each model, but no training of one.
+    steps = Steps(folder, number=2 + 2 * len(RUNS) + 1, call=call)
     setup_console()
     say(f"The demo takes {size.duration} on two CPU cores. A second call keeps what is finished.")
-    train(steps, size, opts)
-    results = evaluate(steps, size, opts)
+    start = time.perf_counter()
+    make_detections(steps, size, opts)
+    train_and_evaluate(steps, size, opts)
     dataset_dicts = DatasetCatalog.get(size.test_dataset)
-    models = {name: load_prdcls(folder / run, size.test_dataset) for name, run in RUNS.items()}
+    of_prdcls = {name: result_file(folder, run, size, "prdcls") for name, run in RUNS.items()}
+    predictions = {name: file.with_name(PREDICTIONS_FILE) for name, file in of_prdcls.items()}
     demo = Demo(
         folder=folder,
         quick=quick,
         shown=size.shown,
         runs={name: folder / run for name, run in RUNS.items()},
-        models=models,
-        results=results,
-        scenes=scene_cases(models, dataset_dicts),
+        models={name: load_prdcls(folder / RUNS[name], size.test_dataset) for name in (BASELINE, FULL)},
+        results=read_evaluations(folder, size),
+        scenes=scene_cases(predictions, dataset_dicts),
         steps=steps.done,
     )
     write_samples([Path(x["file_name"]) for x in dataset_dicts[:NUM_SAMPLES]], folder / "samples")
     write_scenes(demo.scenes, folder / "scenes.jpg")
     report = write_report(demo)
-    print_summary(demo, report)
+    print_summary(demo, report, time.perf_counter() - start)
     return report
 
 
-def train(steps: Steps, size: Size, opts: Sequence[str]) -> None:
-    """Trains the detector, saves its detections, and trains the models on them."""
-    seed = [] if "SEED" in opts else ["--seed", SEED]
+def make_detections(steps: Steps, size: Size, opts: Sequence[str]) -> None:
+    """Trains the detector, and saves its detections."""
     detector, detections = steps.folder / "detector", steps.folder / "detections"
-    trained, used = detector / FINAL_WEIGHTS, detections / f"{size.train_dataset}.npz"
-    steps.run(
-        "train_detector",
-        [
-            *("train", "--config-file", "scenes/detector.yaml", "--output", str(detector), "--resume"),
-            *(*seed, *size.options, *size.detector_options, *opts),
-        ],
-        trained,
-    )
-    steps.run(
-        "detections",
-        ["cache-detections", "--weights", str(detector), "--output", str(detections)],
-        used,
-        [trained],
-    )
-    for run in RUNS.values():
-        output = steps.folder / run
-        steps.run(
-            f"train_{run}",
-            [
-                *("train", "--config-file", f"scenes/{run}.yaml", "--weights", str(detector)),
-                *("--output", str(output), "--resume", *seed, *size.options),
-                *("DATASETS.DETECTION_FILES_TRAIN", f"('{used}',)", "DATASETS.TEST", "()", *opts),
-            ],
-            output / FINAL_WEIGHTS,
-            [trained, used],
-        )
+    trained = detector / FINAL_WEIGHTS
+    train = [
+        *("train", "--config-file", "scenes/detector.yaml", "--output", str(detector), "--resume"),
+        *(*_seed(opts), *size.options, *size.detector_options, *opts),
+    ]
+    steps.run(Command("train_detector", train, trained))
+    cache = ["cache-detections", "--weights", str(detector), "--output", str(detections)]
+    steps.run(Command("detections", cache, detections / f"{size.train_dataset}.npz", [trained]))
 
 
-def evaluate(steps: Steps, size: Size, opts: Sequence[str]) -> dict[str, dict[str, Evaluation]]:
-    """Evaluates all models.
+def train_and_evaluate(steps: Steps, size: Size, opts: Sequence[str]) -> None:
+    """Trains the models on the detections, and evaluates them."""
+    output = steps.folder / FREQUENCY_RUN
+    # Its table is counted over the training scenes, so there is nothing to train.
+    counted = [
+        *("evaluate", "--config-file", "scenes/frequency.yaml", "--output", str(output)),
+        *("--dataset", size.test_dataset, "--task", "prdcls", *size.options, *opts),
+    ]
+    result = result_file(steps.folder, FREQUENCY_RUN, size, "prdcls")
+    of_counted = Command(f"evaluate_{FREQUENCY_RUN}", counted, result)
+    of_model = {name: model_commands(steps.folder, run, size, opts) for name, run in RUNS.items()}
+    # The two models with pixels take nearly all of the time.
+    lists = [[*of_model[BASELINE], of_counted], [*of_model[FULL], *of_model[WITHOUT_PIXELS]]]
+    if size.side_by_side:
+        run_side_by_side(steps, lists)
+    else:
+        for command in (command for commands in lists for command in commands):
+            steps.run(command)
 
-    A training saves its overrides beside its weights, so only the model without weights needs them again.
+
+def model_commands(folder: Path, run: str, size: Size, opts: Sequence[str]) -> list[Command]:
+    """The commands that train and evaluate a model.
+
+    Args:
+        folder: the demo's folder.
+        run: name of the model's config and folder.
+        size: how much the demo does.
+        opts: overrides of the config. A training saves them beside its weights, so an evaluation needs none.
+    """
+    detector, detections, output = folder / "detector", folder / "detections", folder / run
+    used, tested = (detections / f"{name}.npz" for name in (size.train_dataset, size.test_dataset))
+    weights = output / FINAL_WEIGHTS
+    train = [
+        *("train", "--config-file", f"scenes/{run}.yaml", "--weights", str(detector)),
+        *("--output", str(output), "--resume", *_seed(opts), *size.options, *size.relation_options),
+        *("DATASETS.DETECTION_FILES_TRAIN", f"('{used}',)", "DATASETS.TEST", "()", *opts),
+    ]
+    evaluate = [
+        *("evaluate", "--weights", str(output), "--dataset", size.test_dataset, "--task", *TASKS),
+        *("DATASETS.DETECTION_FILES_TEST", f"('{tested}',)"),
+    ]
+    return [
+        Command(f"train_{run}", train, weights, [detector / FINAL_WEIGHTS, used]),
+        Command(f"evaluate_{run}", evaluate, result_file(folder, run, size, TASKS[-1]), [weights, tested]),
+    ]
+
+
+def _seed(opts: Sequence[str]) -> list[str]:
+    return [] if "SEED" in opts else ["--seed", SEED]
+
+
+def result_file(folder: Path, run: str, size: Size, task: str) -> Path:
+    """The results of a model on a task."""
+    return folder / run / INFERENCE / size.test_dataset / task / RESULTS_FILE
+
+
+def read_evaluations(folder: Path, size: Size) -> dict[str, dict[str, Evaluation]]:
+    """Reads what the evaluations wrote.
 
     Returns:
         Model -> task -> results.
     """
-    detections = steps.folder / "detections" / f"{size.test_dataset}.npz"
-    on_detections = ["DATASETS.DETECTION_FILES_TEST", f"('{detections}',)"]
-    # Its table is counted over the training scenes, so there is nothing to train.
-    counted = ["--config-file", "scenes/frequency.yaml", "--output", str(steps.folder / "frequency")]
-    overrides = [*size.options, *opts]
-    results = {FREQUENCY: {"prdcls": _evaluated(steps, size, "frequency", "prdcls", counted, overrides)}}
-    for name, run in RUNS.items():
-        folder = steps.folder / run
-        source, made = ["--weights", str(folder)], [folder / FINAL_WEIGHTS, detections]
+    done = {FREQUENCY: (FREQUENCY_RUN, TASKS[:1])} | {name: (run, TASKS) for name, run in RUNS.items()}
+    results: dict[str, dict[str, Evaluation]] = {}
+    for name, (run, tasks) in done.items():
+        files = {task: result_file(folder, run, size, task) for task in tasks}
         results[name] = {
-            "prdcls": _evaluated(steps, size, run, "prdcls", source, [], made),
-            "sgdet": _evaluated(steps, size, run, "sgdet", source, on_detections, made),
+            task: Evaluation(read_results(file), load_per_image(file.with_name(PER_IMAGE_FILE)))
+            for task, file in files.items()
         }
     return results
-
-
-def _evaluated(
-    steps: Steps,
-    size: Size,
-    run: str,
-    task: str,
-    source: Sequence[str],
-    overrides: Sequence[str],
-    inputs: Sequence[Path] = (),
-) -> Evaluation:
-    """Evaluates one model on one task.
-
-    Args:
-        steps: steps of the demo.
-        size: how much the demo does.
-        run: folder of the model.
-        task: task of the evaluation.
-        source: options that name the model.
-        overrides: overrides of its config.
-        inputs: files that the evaluation reads.
-    """
-    folder = steps.folder / run / "inference" / size.test_dataset / task
-    words = ["evaluate", *source, "--dataset", size.test_dataset, "--task", task, *overrides]
-    steps.run(f"evaluate_{run}_{task}", words, folder / RESULTS_FILE, inputs)
-    return Evaluation(read_results(folder / RESULTS_FILE), load_per_image(folder / PER_IMAGE_FILE))
 
 
 def write_samples(images: Sequence[Path], folder: Path) -> None:

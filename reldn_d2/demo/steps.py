@@ -1,4 +1,4 @@
-"""Runs commands of `reldn` in this process, and keeps the results of finished ones."""
+"""Runs commands of `reldn` one after the other, and keeps the results of finished ones."""
 
 import json
 import shlex
@@ -12,6 +12,26 @@ from reldn_d2.utils.plain_text import say
 
 # Stands for the demo's folder in records, so that they hold in any working directory.
 _FOLDER = "OUTPUT"
+
+#: Runs a command of `reldn`, given as its words. It lets errors pass.
+Call = Callable[[Sequence[str]], None]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the demo.
+
+    Attributes:
+        name: name of the step, for its record.
+        words: words after `reldn`.
+        result: a file that the command writes.
+        inputs: files that the command reads and that earlier steps wrote.
+    """
+
+    name: str
+    words: Sequence[str]
+    result: Path
+    inputs: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -30,63 +50,67 @@ class Step:
 class Steps:
     """The steps of a demo, in order.
 
-    The steps run in this process, not in processes of their own. That saves the import of PyTorch, several
-    seconds a step, which would be most of the time of a quick demo. An error of a step reaches the user as it
-    does from the command itself.
+    An error of a step reaches the user as it does from the command itself.
 
     Attributes:
         folder: the demo's folder, relative to the working directory. A record of each finished step is in
             `folder`/steps.
         number: number of all steps.
+        call: see `Call`.
         done: the steps so far.
     """
 
-    def __init__(self, folder: Path, number: int, call: Callable[[Sequence[str]], None]) -> None:
+    def __init__(self, folder: Path, number: int, call: Call) -> None:
         """Starts without a step.
 
         Args:
             folder: see above.
             number: see above.
-            call: runs a command of `reldn`, given as its words. It lets errors pass.
+            call: see above.
         """
-        self.folder, self.number, self._call = folder, number, call
+        self.folder, self.number, self.call = folder, number, call
         self.done: list[Step] = []
 
-    def run(self, name: str, words: Sequence[str], result: Path, inputs: Sequence[Path] = ()) -> None:
+    def run(self, command: Command) -> None:
         """Runs a command, unless the same one has finished before.
-
-        Args:
-            name: name of the step, for its record.
-            words: words after `reldn`.
-            result: a file that the command writes.
-            inputs: files that the command reads and that earlier steps wrote.
 
         Raises:
             ValueError: the result exists, but was made by another command or before its inputs; or see the
                 command.
             OSError: see the command.
         """
-        command = shell_text(["reldn", *words])
-        key = command.replace(str(self.folder), _FOLDER)
-        record = self.folder / "steps" / f"{name}.json"
-        say(f"\n=== step {len(self.done) + 1} of {self.number}: {command}")
-        if record.is_file() and result.is_file():
-            finished = Step(**json.loads(record.read_text()))
-            made = result.stat().st_mtime
-            if finished.command != key or any(file.stat().st_mtime > made for file in inputs):
-                raise ValueError(
-                    f"{result} was made by another command, or what it was made from changed later: delete "
-                    f"{self.folder}, or choose another --output"
-                )
-            say(f"{result} exists and is kept")
-            self.done.append(Step(command, finished.seconds))
-            return
-        start = time.perf_counter()
-        self._call(words)
-        step = Step(command, time.perf_counter() - start)
-        with atomic_write(record) as file:
-            file.write(json.dumps(asdict(Step(key, step.seconds))).encode())
-        self.done.append(step)
+        self.done.append(run_step(command, self.folder, f"{len(self.done) + 1} of {self.number}", self.call))
+
+
+def run_step(command: Command, folder: Path, place: str, call: Call) -> Step:
+    """Runs one command, see `Steps.run`.
+
+    Args:
+        command: the command.
+        folder: the demo's folder.
+        place: which step it is, in words.
+        call: see `Call`.
+    """
+    text = shell_text(["reldn", *command.words])
+    key = text.replace(str(folder), _FOLDER)
+    record = folder / "steps" / f"{command.name}.json"
+    say(f"\n=== step {place}: {text}")
+    if record.is_file() and command.result.is_file():
+        finished = Step(**json.loads(record.read_text()))
+        made = command.result.stat().st_mtime
+        if finished.command != key or any(file.stat().st_mtime > made for file in command.inputs):
+            raise ValueError(
+                f"{command.result} was made by another command, or what it was made from changed later: "
+                f"delete {folder}, or choose another --output"
+            )
+        say(f"{command.result} exists and is kept")
+        return Step(text, finished.seconds)
+    start = time.perf_counter()
+    call(command.words)
+    step = Step(text, time.perf_counter() - start)
+    with atomic_write(record) as file:
+        file.write(json.dumps(asdict(Step(key, step.seconds))).encode())
+    return step
 
 
 def shell_text(words: Sequence[str]) -> str:

@@ -93,4 +93,7 @@ LOSSES = (
     "weights, and the sum of all; the legend has the last value of each."
 )
 SAMPLES = "Ten test scenes without drawings lie in the folder of samples. This finds their relationships:"
-COMMANDS = "These commands made everything on this page, in this order."
+COMMANDS = (
+    "These commands made everything on this page. After the first two, two processes worked side by side, if "
+    "PyTorch had two threads: one on each of the models with pixels."
+)

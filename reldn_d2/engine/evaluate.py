@@ -1,8 +1,10 @@
 """Functions on configs that `reldn` and `train_net.py` call: load, evaluate, check the classes."""
 
+import json
 import logging
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import nn
 
+from reldn_d2.evaluation.graphs import parse_task
 from reldn_d2.model_zoo import find_config
 from reldn_d2.modeling import RelDN
 from reldn_d2.structures import Vocabulary
@@ -21,6 +24,7 @@ from .first_screen import describe_evaluation
 from .folder_lock import release
 from .lazy import LazyParts, load_lazy_config, make_saved_config, override_lazy_config
 from .parts import Config, RunParts
+from .resumable_evaluation import Others
 from .run import check_vocabulary, last_checkpoint, load_weights, test
 from .summary import INFERENCE, Summary, evaluation_settings, files_of_run, notes_on_results
 from .trainer import Trainer
@@ -101,7 +105,9 @@ def load_model(cfg: Config, *, resume: bool = False) -> nn.Module:
     return load_weights(parts_of(cfg), resume=resume)
 
 
-def evaluate(cfg: Config, *, resume: bool = False, restart: bool = False) -> dict[str, Any]:
+def evaluate(
+    cfg: Config, *, tasks: Sequence[str] = (), resume: bool = False, restart: bool = False
+) -> dict[str, Any]:
     """Evaluates a checkpoint on the test sets and compares the results with those that the config expects.
 
     The main process writes a summary to the folder `inference` in the output folder. If an earlier evaluation
@@ -109,6 +115,7 @@ def evaluate(cfg: Config, *, resume: bool = False, restart: bool = False) -> dic
 
     Args:
         cfg: config of either stage and kind.
+        tasks: tasks of RelDN, one after the other with the same model; none: the task of the config.
         resume: see `load_model`.
         restart: whether to drop such predictions and begin anew.
 
@@ -116,37 +123,56 @@ def evaluate(cfg: Config, *, resume: bool = False, restart: bool = False) -> dic
         See `reldn_d2.engine.run.test`.
 
     Raises:
-        ValueError: the config or the weights do not fit, or there are predictions of another evaluation; see
-            `load_weights` and `test`.
+        ValueError: the config or the weights do not fit, there is no such task, tasks are given for a
+            detector, or there are predictions of another evaluation; see `load_weights` and `test`.
     """
     try:
-        return _evaluate(parts_of(cfg), resume=resume, restart=restart)
+        return _evaluate(cfg, tasks, resume=resume, restart=restart)
     finally:
         release("evaluation")  # what `set_up_run` has locked
 
 
-def _evaluate(parts: RunParts, *, resume: bool, restart: bool) -> dict[str, Any]:
-    model = load_weights(parts, resume=resume)
+def _evaluate(cfg: Config, tasks: Sequence[str], *, resume: bool, restart: bool) -> dict[str, Any]:
+    in_turn = _parts_of_tasks(cfg, tasks)
+    # A model that is only counted needs no detector for prdcls, but for the other tasks.
+    parts = in_turn.get("sgdet") or in_turn.get("sgcls") or next(iter(in_turn.values()))
+    model: Any = load_weights(parts, resume=resume)
     weights = last_checkpoint(parts) if resume else None
     weights = weights or parts.weights or "none, the semantic table is counted"
     about = describe_evaluation(parts, check_vocabulary(parts, parts.test_datasets), weights)
     logger.info("Evaluation\n%s", as_block(about))
-    results = test(parts, model, others="restart" if restart else "refuse")
+    others: Others = "restart" if restart else "refuse"
+    results: dict[str, Any] = {}
+    for task, of_task in in_turn.items():
+        if tasks:
+            model.task = task
+        results |= test(of_task, model, others=others, tasks=[*in_turn] if tasks else ())
+        others = "refuse"
     if comm.is_main_process():
         title = f"Evaluation finished; weights: {weights}"
         files = files_of_run(parts, results, trained=False)
-        summary = Summary(
-            title,
-            parts.test_datasets,
-            evaluation_settings(parts),
-            results,
-            files,
-            notes=notes_on_results(parts),
-        )
+        settings = evaluation_settings(parts) | ({parts.keys.task: json.dumps([*in_turn])} if tasks else {})
+        notes = notes_on_results(parts)
+        summary = Summary(title, parts.test_datasets, settings, results, files, notes=notes)
         summary.save(Path(parts.output_dir, INFERENCE))
         logger.info(summary.for_the_screen())
     parts.verify(results)
     return results
+
+
+def _parts_of_tasks(cfg: Config, tasks: Sequence[str]) -> dict[str, RunParts]:
+    """Task -> the parts of the config with this task; of the config as it is, without tasks."""
+    parts = parts_of(cfg)
+    if not tasks:
+        return {"": parts}
+    if not parts.is_relation_model:
+        raise ValueError(f"a detector has no task: leave out --task {' '.join(tasks)}")
+    in_turn: dict[str, RunParts] = {}
+    for task in map(parse_task, tasks):
+        changed = deepcopy(cfg)
+        parts_of(changed).set_key(parts.keys.task, task)
+        in_turn[task] = parts_of(changed)
+    return in_turn
 
 
 def check_classes(cfg: Config, dataset_names: list[str] | tuple[str, ...]) -> Vocabulary:

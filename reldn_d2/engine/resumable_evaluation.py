@@ -67,6 +67,7 @@ _MOST_BYTES_OF_AN_IMAGE = 2**25
 #: Name of the release in an identity.
 VERSION = "version of reldn_d2"
 # More names in an identity. The others are settings.
+_TASK = "task"
 _DATA_SET, _DATA, _QUERIES = "data set", "content of the data (sha256)", "questions about the images (sha256)"
 _OF_A_DATA_SET = (_DATA_SET, _DATA, _QUERIES)
 # Whether a training made the shard. It makes its predictions again, so another evaluation may drop them.
@@ -88,7 +89,7 @@ def evaluation_identity(parts: RunParts, model: nn.Module) -> dict[str, str]:
     """
     return {
         "weights (sha256)": weights_digest(model),
-        "task": str(getattr(model, "task", "detection")),
+        _TASK: str(getattr(model, "task", "detection")),
         "device": torch.device(parts.device).type,
         "precision": parts.precision,
         VERSION: reldn_d2.__version__,
@@ -102,7 +103,14 @@ class UnfinishedEvaluation:
     The folder `inference/unfinished` in the output folder has the shards. `finish` deletes it.
     """
 
-    def __init__(self, parts: RunParts, model: nn.Module, names: Sequence[str], others: Others) -> None:
+    def __init__(
+        self,
+        parts: RunParts,
+        model: nn.Module,
+        names: Sequence[str],
+        others: Others,
+        tasks: Sequence[str] = (),
+    ) -> None:
         """Finds what earlier tries have saved. Every process calls it.
 
         Args:
@@ -110,12 +118,14 @@ class UnfinishedEvaluation:
             model: the model with its weights.
             names: the data sets.
             others: what happens to predictions of other weights, data, settings or another task.
+            tasks: all tasks of an evaluation that does several in turn. Predictions of the other ones are
+                left alone, and all are kept until the last task has ended.
 
         Raises:
             ValueError: there are predictions of another evaluation, and they may not be deleted; or the
                 folder is a link.
         """
-        self._parts, self._others = parts, others
+        self._parts, self._others, self._tasks = parts, others, tasks
         self._model, self._alone = model, _without_wrapper(model)
         self.folder = Path(parts.output_dir, INFERENCE, UNFINISHED)
         if self.folder.is_symlink():
@@ -136,8 +146,13 @@ class UnfinishedEvaluation:
             except ValueError as error:
                 logger.warning("%s; its images are computed again", error)
                 continue
+            if shard.identity.get(_TASK) in self._other_tasks():
+                continue
             found[path] = Shard(shard.identity, dict.fromkeys(shard.records))
         return found
+
+    def _other_tasks(self) -> list[str]:
+        return [task for task in self._tasks if task != self._alone.task]
 
     @cached_property
     def identity(self) -> dict[str, str]:
@@ -190,8 +205,12 @@ class UnfinishedEvaluation:
         comm.synchronize()
 
     def finish(self) -> None:
-        """Deletes the saved predictions, after the results were written. Every process calls it."""
-        self._delete()
+        """Deletes the saved predictions, after the results were written. Every process calls it.
+
+        Of several tasks, only the last one does.
+        """
+        if not self._tasks or self._alone.task == self._tasks[-1]:
+            self._delete()
 
     def evaluate(
         self, name: str, loader: Any, evaluator: DatasetEvaluator, queries: Mapping[str, Queries] | None

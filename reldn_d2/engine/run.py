@@ -239,6 +239,7 @@ def test(
     evaluators: Sequence[DatasetEvaluator] | None = None,
     *,
     others: Others = "delete",
+    tasks: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Evaluates a model on the test sets. It goes on where an earlier try with the same model was stopped.
 
@@ -270,7 +271,7 @@ def test(
     comm.synchronize()
     _share_buffers(model)
     results: OrderedDict[str, dict[str, Any]] = OrderedDict()
-    unfinished = UnfinishedEvaluation(parts, model, names, others)
+    unfinished = UnfinishedEvaluation(parts, model, names, others, tasks)
     for i, name in enumerate(names):
         try:
             evaluator = parts.evaluator(name) if evaluators is None else evaluators[i]
@@ -290,7 +291,7 @@ def test(
                 save_task_results(parts, name, unfinished.identity, results[name])
             logger.debug("Evaluation results for %s in csv format:", name)
             print_csv_format(results[name])
-    # Only now, so that of several data sets none is evaluated twice.
+    # Only now, so that of several data sets or tasks none is evaluated twice.
     unfinished.finish()
     if len(results) == 1:
         return next(iter(results.values()))

@@ -238,17 +238,17 @@ def files_of_run(parts: RunParts, results: Results, *, trained: bool, best: str 
 
 
 def _files_of_evaluation(parts: RunParts, results: Results) -> dict[str, Path]:
-    tasks = {group.split("/")[-2] for group in results} if parts.is_relation_model else set()
+    tasks = sorted({group.split("/")[-2] for group in results} if parts.is_relation_model else set())
     files = {}
     for name in parts.test_datasets:
         where = f" on {name}" if len(parts.test_datasets) > 1 else ""
         detections = Path(parts.output_dir, INFERENCE, name)
         files[f"unreadable images{where}"] = detections / UNREADABLE_FILE
-        for task in sorted(tasks):
-            folder = detections / task
-            files[f"results{where}"] = folder / "relation_results.md"
-            files[f"every number{where}"] = folder / "relation_results.csv"
-            files[f"predictions{where}"] = folder / "relation_predictions.npz"
+        for task in tasks:
+            folder, of = detections / task, f" of {task}" if len(tasks) > 1 else ""
+            files[f"results{of}{where}"] = folder / "relation_results.md"
+            files[f"every number{of}{where}"] = folder / "relation_results.csv"
+            files[f"predictions{of}{where}"] = folder / "relation_predictions.npz"
         if not tasks:
             files[f"predictions{where}"] = detections / "coco_instances_results.json"
     return files

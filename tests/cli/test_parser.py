@@ -185,8 +185,8 @@ EXCEPTIONS = {
     "convert checkpoint": {"--input"},
     "convert vgg16": {"--input"},
     "convert efficientnet-lite0": {"--input"},
-    # All compared runs are of one data set and one protocol.
-    "compare": {"--dataset", "--protocol"},
+    # All compared runs are of one data set, one task and one protocol.
+    "compare": {"--dataset", "--protocol", "--task"},
     # Tables are written for several numbers at once; a graph is drawn for one.
     "predict": {"--predicates-per-pair"},
 }

@@ -1,10 +1,12 @@
 import math
 from collections.abc import Sequence
 
-from reldn_d2.data.synthetic import ConfusableCase
+from reldn_d2.data.synthetic import ConfusableCase, confusable_cases, make_scene, scene_dict
 from reldn_d2.demo.cases import Scene, Triplet, chance, chosen_scenes, solved_counts
 from reldn_d2.demo.models import BASELINE, FULL
 from reldn_d2.demo.report import confusion_table
+from reldn_d2.evaluation.ground_truth import ground_truth_graphs
+from reldn_d2.evaluation.protocols.confusion import confusion_triplets
 
 RIGHT, WRONG, OTHER = (0, 1, 5), (0, 2, 5), (0, 3, 5)
 
@@ -31,6 +33,18 @@ def test_the_choice_is_the_best_candidate() -> None:
     assert [of_case.choice(model, case) for model in scores] == [RIGHT, OTHER, WRONG]
     # A choice is right where a case counts as solved.
     assert [of_case.solved(model, "instance") for model in scores] == [1, 0, 0]
+
+
+def test_the_evaluation_asks_about_every_candidate() -> None:
+    """So the demo need not ask the models again."""
+    scenes = [scene_dict(make_scene("test", index), "", index) for index in range(100)]
+    cases = 0
+    for record, truth in zip(scenes, ground_truth_graphs(scenes, 6, 7).values(), strict=True):
+        asked = {*map(tuple, confusion_triplets(truth).tolist())}
+        for case in confusable_cases(record):
+            assert {case.relation, *case.wrong} <= asked
+            cases += 1
+    assert cases > 100
 
 
 def test_counts_of_scenes() -> None:

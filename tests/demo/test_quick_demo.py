@@ -63,7 +63,7 @@ def test_commands_show_relative_paths_only(finished: Finished) -> None:
     assert str(finished.folder) not in finished.report
     assert str(finished.folder) not in finished.printed.split("Confusable cases")[1]
     commands = re.findall(r"^(?:<pre><code>)?(reldn .*?)    # \d+ s", finished.report, re.MULTILINE)
-    assert len(commands) == 4 + 1 + 7
+    assert len(commands) == 4 + 1 + 4
     assert commands[0].startswith(
         "reldn train --config-file scenes/detector.yaml --output output/demo_quick/detector --resume --seed 1"
     )
@@ -101,7 +101,7 @@ def test_a_second_call_keeps_what_is_finished(
 
     monkeypatch.setattr(Trainer, "train", train)
     assert run_reldn(*WORDS) == 0
-    assert capsys.readouterr().out.count("exists and is kept") == 4 + 1 + 7
+    assert capsys.readouterr().out.count("exists and is kept") == 4 + 1 + 4
     again = (finished.folder / "output" / "demo_quick" / "report.html").read_text()
     assert again == finished.report
 

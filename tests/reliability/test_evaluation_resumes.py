@@ -1,5 +1,6 @@
 """A stopped evaluation goes on with the other images, and its results are those of an undisturbed one."""
 
+import json
 import logging
 import shutil
 from collections.abc import Callable, Sequence
@@ -140,6 +141,35 @@ def test_a_finished_data_set_is_not_evaluated_again(counts: CfgNode, tmp_path: P
     found, results = finished(counts)
     assert found == [4, 5, 6, 7]
     assert (*finished(at(counts, tmp_path / "whole")),) == ([*range(16), *UNDISTURBED], results)
+
+
+def test_of_several_tasks_none_is_evaluated_again(tiny_config: TinyConfig, tmp_path: Path) -> None:
+    words = [*words_of("yaml", tiny_config, tmp_path), "TEST.IMS_PER_BATCH", "1"]
+    tasks = ["--task", "prdcls", "sgcls"]
+    assert evaluated(tmp_path / "stopped", *words, *tasks, limit=8 + 5) == [*UNDISTURBED, 0, 1, 2, 3, 4]
+    assert evaluated(tmp_path / "stopped", *words, *tasks) == [4, 5, 6, 7]
+    assert not shards(tmp_path / "stopped")
+    assert evaluated(tmp_path / "whole", *words, *tasks) == [*UNDISTURBED, *UNDISTURBED]
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+    # The numbers are those of each task alone; the summary has both.
+    for task in ("prdcls", "sgcls"):
+        assert evaluated(tmp_path / task, *words, "--task", task) == UNDISTURBED
+        alone, both = files(tmp_path / task), files(tmp_path / "whole")
+        names = [name for name in alone if f"/{task}/" in name and not name.endswith("evaluation.json")]
+        assert names
+        assert {name: both[name] for name in names} == {name: alone[name] for name in names}
+    summary = json.loads(files(tmp_path / "whole")["summary.json"])
+    assert {group.split("/")[0] for group in summary["results"]} == {"prdcls", "sgcls"}
+
+
+def test_tasks_of_another_model_are_refused(
+    tiny_config: TinyConfig, tmp_path: Path, capsys: Captured
+) -> None:
+    words = [*words_of("yaml", tiny_config, tmp_path), "--task", "prdcls", "sgcls"]
+    evaluated(tmp_path, *words, limit=6)
+    refused = line_of_refusal(capsys, "evaluate", "--output", tmp_path, *words, "INPUT.MAX_SIZE_TEST", "95")
+    assert "MAX_SIZE_TEST" in refused
+    assert evaluated(tmp_path, *words) == [6, 7, *UNDISTURBED]
 
 
 def test_if_scoring_fails_only_the_scores_are_computed_again(

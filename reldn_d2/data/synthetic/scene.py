@@ -10,6 +10,7 @@ says nothing about the answer.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,10 +139,17 @@ def make_scene(split: str, index: int, seed: int = 0) -> Scene:
     if index < 0 or seed < 0:
         raise ValueError(f"scene index and seed must not be negative, got index {index} and seed {seed}")
     root = np.random.SeedSequence([GENERATOR_VERSION, SPLITS[split], seed, index])
-    geometry, answer, order, style, grain = root.spawn(5)
-    layout = sample_layout(Draws(geometry))
+    _, answer, order, style, grain = root.spawn(5)
+    layout = _layout(split, index, seed)
     reached = _sample_answer(layout, Draws(answer))
     return Scene(layout, reached, *_annotate(layout, reached, Draws(order)), style, grain)
+
+
+@lru_cache(maxsize=4096)
+def _layout(split: str, index: int, seed: int) -> Layout:
+    """The layout of a scene. A run loads its scenes several times, and this takes most of the time."""
+    root = np.random.SeedSequence([GENERATOR_VERSION, SPLITS[split], seed, index])
+    return sample_layout(Draws(root.spawn(1)[0]))
 
 
 def _sample_answer(layout: Layout, draws: Draws) -> tuple[int | None, ...]:
