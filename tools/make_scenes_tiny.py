@@ -23,7 +23,7 @@ from detectron2.structures import pairwise_iou
 
 from reldn_d2.cli.demo import call
 from reldn_d2.demo.run import SEED
-from reldn_d2.demo.steps import Steps
+from reldn_d2.demo.steps import Command, Steps
 from reldn_d2.engine import RelationPredictor, setup_console
 from reldn_d2.engine.parts import FINAL_WEIGHTS
 from reldn_d2.engine.pretrained.folder import SUMS_FILE, WEIGHTS_FILE
@@ -101,14 +101,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def train(folder: Path) -> None:
     """Trains both stages, with the detector's boxes computed once, and evaluates them."""
-    steps = Steps(folder, number=3 + len(TASKS), call=call)
+    steps = Steps(folder, number=4, call=call)
     detector, detections, reldn = (folder / name for name in ("detector", "detections", "reldn"))
     trained, boxes = detector / FINAL_WEIGHTS, [detections / f"{name}.npz" for name in (TRAIN, TEST)]
     seed = ("--seed", SEED, "--resume")
     words = ["train", "--config-file", "scenes/tiny_detector.yaml", "--output", str(detector), *seed]
-    steps.run("detector", words, trained)
+    steps.run(Command("detector", words, trained))
     words = ["cache-detections", "--weights", str(detector), "--output", str(detections)]
-    steps.run("detections", words, boxes[0], [trained])
+    steps.run(Command("detections", words, boxes[0], [trained]))
     words = [
         "train",
         "--config-file",
@@ -119,11 +119,10 @@ def train(folder: Path) -> None:
         str(reldn),
     ]
     used = ["DATASETS.DETECTION_FILES_TRAIN", f"('{boxes[0]}',)", "DATASETS.TEST", "()"]
-    steps.run("reldn", [*words, *seed, *used], reldn / FINAL_WEIGHTS, [trained, boxes[0]])
-    for task in TASKS:
-        words = ["evaluate", "--weights", str(reldn), "--dataset", TEST, "--task", task]
-        result = reldn / "inference" / TEST / task / RESULTS_FILE
-        steps.run(f"evaluate_{task}", words, result, [reldn / FINAL_WEIGHTS])
+    steps.run(Command("reldn", [*words, *seed, *used], reldn / FINAL_WEIGHTS, [trained, boxes[0]]))
+    words = ["evaluate", "--weights", str(reldn), "--dataset", TEST, "--task", *TASKS]
+    result = reldn / "inference" / TEST / TASKS[-1] / RESULTS_FILE
+    steps.run(Command("evaluate", words, result, [reldn / FINAL_WEIGHTS]))
 
 
 def pack(run: Path, target: Path) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from reldn_d2.structures import EntityBatch, Queries
 
+from .acceleration.shared_start import SharedStart, Started
 from .backbone_checks import check_one_map_per_image, freeze_unused_levels
 from .inputs import require_instances, require_relations
 from .memory_errors import memory_error_names
@@ -113,6 +114,7 @@ class RelDN(GeneralizedRCNN):
             check_one_map_per_image(self.backbone, region_parts(self.roi_heads).in_features, channels)
         self.register_load_state_dict_pre_hook(start_from_detector)
         self.training_setup = TrainingSetup()
+        self._shared_start = SharedStart()
         self.register_load_state_dict_pre_hook(note_loaded_weights)
 
     @classmethod
@@ -213,7 +215,8 @@ class RelDN(GeneralizedRCNN):
         ground_truth = [x["instances"].to(self.device) for x in batched_inputs]
         relations = [x["relations"].to(self.device) for x in batched_inputs]
         with torch.no_grad():
-            features = self._detector_features(batched_inputs, images)
+            start = self._start(images)
+            features = self._detector_features(batched_inputs, start)
             if self.entities_from_proposals:
                 entities, matched = self._proposal_entities(images, features, ground_truth)
             else:
@@ -221,7 +224,7 @@ class RelDN(GeneralizedRCNN):
                 entities, matched = training_entities(detections, ground_truth, self.entity_iou_threshold)
         losses: dict[str, Tensor] = self.relation_head.losses(
             features,
-            self._relation_features(images),
+            self._relation_features(start),
             entity_batch(entities),
             matched,
             ground_truth,
@@ -290,7 +293,8 @@ class RelDN(GeneralizedRCNN):
             ]
         with memory_error_names(len(batched_inputs)):
             images = self.preprocess_image(batched_inputs)
-            features = self._detector_features(batched_inputs, images)
+            start = self._start(images)
+            features = self._detector_features(batched_inputs, start)
             entities = self._entities(batched_inputs, images, features)
             batch = self._entity_batch(batched_inputs, images, entities)
             batch, entities = self._refine(features, batch, entities)
@@ -298,7 +302,7 @@ class RelDN(GeneralizedRCNN):
             asked_of_head = self._for_head(queries)
             outputs = self.relation_head.inference(
                 features,
-                self._relation_features(images),
+                self._relation_features(start),
                 batch,
                 entities_given=self.task != "sgdet",
                 queries=asked_of_head,
@@ -317,8 +321,13 @@ class RelDN(GeneralizedRCNN):
         task = {} if isinstance(images.image_sizes[0], Tensor) else {"task": self.task}
         return [{**result, **task} for result in results]
 
+    def _start(self, images: ImageList) -> Tensor | Started:
+        """What both backbones go on from: the images, or what their equal first stages make of them."""
+        with torch.no_grad():  # these stages are frozen
+            return self._shared_start(self.backbone, self.relation_backbone, images.tensor)
+
     def _detector_features(
-        self, batched_inputs: list[dict[str, Any]], images: ImageList
+        self, batched_inputs: list[dict[str, Any]], start: Tensor | Started
     ) -> dict[str, Tensor]:
         """Feature maps of the detector's backbone; an empty dict if no part needs them."""
         if self.training:
@@ -327,14 +336,10 @@ class RelDN(GeneralizedRCNN):
             detects = self.task == "sgcls" or (self.task == "sgdet" and not _have_detections(batched_inputs))
         if not detects and not self.relation_head.uses_detector_features:
             return {}
-        features: dict[str, Tensor] = self.backbone(images.tensor)
-        return features
+        return _with_digits(self.backbone(start))
 
-    def _relation_features(self, images: ImageList) -> dict[str, Tensor] | None:
-        if self.relation_backbone is None:
-            return None
-        features: dict[str, Tensor] = self.relation_backbone(images.tensor)
-        return features
+    def _relation_features(self, start: Tensor | Started) -> dict[str, Tensor] | None:
+        return None if self.relation_backbone is None else _with_digits(self.relation_backbone(start))
 
     def _entities(
         self, batched_inputs: list[dict[str, Any]], images: ImageList, features: dict[str, Tensor]
@@ -425,6 +430,11 @@ class RelDN(GeneralizedRCNN):
             truth.gt_rows = torch.arange(len(truth), device=self.device)
         sampled = self.roi_heads.label_and_sample_proposals(proposals, ground_truth)
         return sampled_proposals(sampled, self.roi_heads.num_classes)
+
+
+def _with_digits(features: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Feature maps in float32 or more, which pooling adds up in, however often it is done."""
+    return {name: x.to(torch.promote_types(x.dtype, torch.float32)) for name, x in features.items()}
 
 
 def _have_detections(batched_inputs: list[dict[str, Any]]) -> bool:
