@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -32,8 +32,8 @@ def make(tiny_config: TinyConfig) -> Config:
     return build
 
 
-def runs_of_stages(model: RelDN) -> Iterator[tuple[str, str]]:
-    """(backbone, stage) of every stage that runs, in the order in which they run."""
+def runs_of_stages(model: RelDN) -> list[tuple[str, str]]:
+    """Collects (backbone, stage) of every stage that runs from now on, in the order in which they run."""
     seen: list[tuple[str, str]] = []
     for name, net in (("detector", model.backbone), ("relations", model.relation_backbone)):
         stages = [
@@ -46,10 +46,11 @@ def runs_of_stages(model: RelDN) -> Iterator[tuple[str, str]]:
 
 
 def ran_twice(model: RelDN) -> list[str]:
-    """The stages that both backbones compute."""
+    """The stages that the predicate backbone computes after the detector's has."""
     seen = runs_of_stages(model)
     with torch.no_grad():
         model.eval()(INPUTS)
+    assert ("detector", "stem") in seen
     return [stage for stage in ("stem", "res2", "res3", "res4", "res5") if ("relations", stage) in seen]
 
 
