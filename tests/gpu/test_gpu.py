@@ -20,7 +20,10 @@ from reldn_d2.modeling.relation_head import ContrastiveLosses, predicate_cross_e
 from tests.builders.tiny_models import TinyConfig, make_input, make_model
 from tools.benchmarks import losses as loss_benchmark
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+GPU = pytest.param("cuda", marks=pytest.mark.gpu)
+DEVICES = ["cpu", GPU]
+# CPUs without instructions for bfloat16 take long.
+LONG_ON_CPUS = [pytest.param("cpu", marks=pytest.mark.slow), GPU]
 RELATIONS = [(0, 1, 2), (1, 2, 0), (3, 0, 5)]
 
 
@@ -151,7 +154,7 @@ def test_training_steps_with_scaled_gradients_in_half_precision(tiny_config: Tin
     check_training(trainer, model, 25)
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", LONG_ON_CPUS)
 def test_training_steps_in_bfloat16(device: str, tiny_config: TinyConfig) -> None:
     model, optimizer = trained_model(tiny_config("MODEL.DEVICE", device))
     trainer = AutocastTrainer(model, [two_images()] * 2, optimizer, precision="bf16")
@@ -159,7 +162,7 @@ def test_training_steps_in_bfloat16(device: str, tiny_config: TinyConfig) -> Non
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["fp16", "bf16"])
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", LONG_ON_CPUS)
 def test_losses_in_mixed_precision_are_float32(
     device: str, dtype: torch.dtype, tiny_config: TinyConfig
 ) -> None:
