@@ -48,7 +48,6 @@ class Size:
         duration: time on two CPU cores.
         options: overrides of the configs, for every model.
         detector_options: more overrides of the detector's config.
-        relation_options: more overrides of the configs of RelDN.
         side_by_side: whether two processes train and evaluate the models. They import PyTorch again, which
             takes several seconds.
     """
@@ -59,31 +58,12 @@ class Size:
     duration: str
     options: tuple[str, ...] = ()
     detector_options: tuple[str, ...] = ()
-    relation_options: tuple[str, ...] = ()
     side_by_side: bool = False
 
 
-# Trainings on fewer scenes than those of the configs (docs/results.md). Smaller batches need fewer of them.
 COMPLETE = Size(
-    "reldn_scenes_train",
-    "reldn_scenes_test",
-    shown=3,
-    duration="about 6 minutes",
-    detector_options=(
-        *("SOLVER.MAX_ITER", "150"),
-        *("SOLVER.STEPS", "(112, 138)"),
-        *("SOLVER.BASE_LR", "0.02"),
-        *("SOLVER.WARMUP_ITERS", "30"),
-    ),
-    relation_options=(
-        *("SOLVER.IMS_PER_BATCH", "4"),
-        *("SOLVER.MAX_ITER", "300"),
-        *("SOLVER.STEPS", "(230, 280)"),
-        *("SOLVER.BASE_LR", "0.0125"),
-    ),
-    side_by_side=True,
+    "reldn_scenes_train", "reldn_scenes_test", shown=3, duration="about 9 minutes", side_by_side=True
 )
-
 # Sixteen training scenes and eight test scenes at half their size, and three steps of each training.
 QUICK = Size(
     "reldn_scenes_tiny_train",
@@ -197,7 +177,7 @@ def model_commands(folder: Path, run: str, size: Size, opts: Sequence[str]) -> l
     weights = output / FINAL_WEIGHTS
     train = [
         *("train", "--config-file", f"scenes/{run}.yaml", "--weights", str(detector)),
-        *("--output", str(output), "--resume", *_seed(opts), *size.options, *size.relation_options),
+        *("--output", str(output), "--resume", *_seed(opts), *size.options),
         *("DATASETS.DETECTION_FILES_TRAIN", f"('{used}',)", "DATASETS.TEST", "()", *opts),
     ]
     evaluate = [

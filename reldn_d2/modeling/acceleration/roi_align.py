@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 # Largest number of matrix entries that exist at a time; one takes up to 20 bytes while the matrix is made.
-_MAX_ENTRIES = 2**22
+_MAX_ENTRIES = 2**19
 
 # What one thing costs, in nanoseconds on one core (`python -m tools.benchmarks --only roi_align` measures the
 # two ways beside each other). Only their ratios matter.
@@ -133,11 +133,14 @@ def _(maps: Sequence[Tensor], boxes: Tensor, *regions: Any) -> Tensor:
 def _backward(grad: Tensor, maps: Sequence[Tensor], *regions: Any) -> list[Tensor]:
     channels = grad.shape[1]
     with torch.autocast("cpu", enabled=False):
-        grad = grad.permute(0, 2, 3, 1)
         tables: dict[int, Tensor] = {}
         for rows, index, matrix in _matrices(maps, *regions):
-            product = _transposed(matrix) @ grad[rows].reshape(-1, channels)
-            tables[index] = tables[index].add_(product) if index in tables else product
+            transposed = _transposed(matrix)
+            of_places = grad[rows].flatten(2).transpose(1, 2).reshape(-1, channels)
+            if index in tables:
+                tables[index].addmm_(transposed, of_places)
+            else:
+                tables[index] = transposed @ of_places
         return [_map(tables.get(index), x) for index, x in enumerate(maps)]
 
 
