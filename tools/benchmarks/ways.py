@@ -4,10 +4,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from detectron2.modeling.poolers import ROIPooler
 from torch import nn
 
-from reldn_d2.modeling.acceleration import Precision, RegionPooler, accelerate, autocast
+from reldn_d2.modeling.acceleration import Precision, accelerate, as_built, autocast
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -30,12 +29,7 @@ class Way:
 
     def prepare(self, model: ModelT) -> ModelT:
         """The same model, made ready for this way. As built, all its poolers are Detectron2's."""
-        if self.accelerated:
-            return accelerate(model)
-        for module in model.modules():
-            if type(module) is RegionPooler:
-                module.__class__ = ROIPooler
-        return model
+        return accelerate(model) if self.accelerated else as_built(model)
 
     def autocast(self, device: str) -> AbstractContextManager[Any]:
         """The context in which the model runs."""
