@@ -28,7 +28,8 @@ class RegionPooler(ROIPooler):
         levels: Any = pooler.level_poolers
         if not all(type(level) is ROIAlign for level in levels):
             return pooler
-        return _same(pooler, RegionPooler)
+        ours: nn.Module = _same(pooler, RegionPooler)
+        return ours
 
     def to_pooler(self) -> ROIPooler:
         """Detectron2's pooler of the same regions."""
