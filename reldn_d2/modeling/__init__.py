@@ -2,7 +2,7 @@
 
 from reldn_d2.structures import EntityBatch, Pairs, PairTargets
 
-from .acceleration import accelerate, autocast, pool_regions
+from .acceleration import accelerate, as_built, autocast, pool_regions
 from .backbone import (
     VGG16,
     RelDNVGGBoxHead,
@@ -73,6 +73,7 @@ __all__ = [
     "SpatialModule",
     "TimmBackbone",
     "accelerate",
+    "as_built",
     "autocast",
     "build_relation_head",
     "build_reldn_timm_backbone",

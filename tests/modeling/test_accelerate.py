@@ -12,7 +12,7 @@ from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from reldn_d2.modeling import RelDN, accelerate
+from reldn_d2.modeling import RelDN, accelerate, as_built
 from reldn_d2.modeling.acceleration import RegionPooler, prepared_layers
 from tests.builders.ranked_lists import assert_same_triplets
 from tests.builders.tiny_models import TinyConfig, make_input, make_model
@@ -280,3 +280,22 @@ class _Strange(nn.Conv2d):
 def test_a_model_keeps_its_memory_format_where_that_is_safer(layer: nn.Module, is_safe: bool) -> None:
     model = accelerate(nn.Sequential(nn.Conv2d(3, 4, 3), layer))
     assert model[0].weight.is_contiguous() != is_safe
+
+
+def test_it_can_be_undone(models: tuple[RelDN, RelDN]) -> None:
+    plain, fast = models
+    assert as_built(plain) is plain
+    as_built(fast)
+    for a, b in zip(plain.modules(), fast.modules(), strict=True):
+        assert type(a) is type(b) and "_prepared" not in b.__dict__
+
+
+@torch.inference_mode()
+def test_a_model_of_inference_mode_works() -> None:
+    layer = make_conv(make_norm(FrozenBatchNorm2d))
+    x = torch.randn(1, 3, 8, 8)
+    expected = layer(x)
+    accelerate(layer)
+    torch.testing.assert_close(layer(x), expected)
+    layer.weight.mul_(2)  # PyTorch does not count this change
+    torch.testing.assert_close(layer(x), as_it_was(layer)(x))

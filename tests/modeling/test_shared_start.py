@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from detectron2.layers import Conv2d
 from detectron2.utils.events import EventStorage
 from torch import nn
 
 from reldn_d2.modeling import RelDN, accelerate
+from reldn_d2.modeling.acceleration.prepared_layers import PreparedConv2d
 from reldn_d2.modeling.acceleration.shared_start import SharedStart, Started
 from tests.builders.tiny_models import TinyConfig, make_input, make_model
 
@@ -32,26 +34,20 @@ def make(tiny_config: TinyConfig) -> Config:
     return build
 
 
-def runs_of_stages(model: RelDN) -> list[tuple[str, str]]:
-    """Collects (backbone, stage) of every stage that runs from now on, in the order in which they run."""
-    seen: list[tuple[str, str]] = []
-    for name, net in (("detector", model.backbone), ("relations", model.relation_backbone)):
-        stages = [
-            ("stem", net.bottom_up.stem),
-            *zip(net.bottom_up.stage_names, net.bottom_up.stages, strict=True),
-        ]
-        for stage, module in stages:
-            module.register_forward_hook(lambda *_, run=(name, stage): seen.append(run))
-    return seen
-
-
 def ran_twice(model: RelDN) -> list[str]:
-    """The stages that the predicate backbone computes after the detector's has."""
-    seen = runs_of_stages(model)
-    with torch.no_grad():
-        model.eval()(INPUTS)
-    assert ("detector", "stem") in seen
-    return [stage for stage in ("stem", "res2", "res3", "res4", "res5") if ("relations", stage) in seen]
+    """The stages that the predicate backbone computes itself, found without hooks in it."""
+    net = model.relation_backbone.bottom_up
+    ran: set[int] = set()
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (Conv2d, PreparedConv2d):
+            forward = kind.forward
+            patch.setattr(
+                kind, "forward", lambda layer, x, forward=forward: ran.add(id(layer)) or forward(layer, x)
+            )
+        with torch.no_grad():
+            model.eval()(INPUTS)
+    stages = [("stem", net.stem), *zip(net.stage_names, net.stages, strict=True)]
+    return [name for name, stage in stages if any(id(layer) in ran for layer in stage.modules())]
 
 
 def test_frozen_and_equal_stages_run_once(make: Config) -> None:
@@ -126,3 +122,32 @@ def test_a_backbone_of_another_kind_is_left_alone() -> None:
     images = torch.zeros(1, 3, 8, 8)
     assert SharedStart()(model, model, images) is images
     assert SharedStart()(model, None, images) is images
+
+
+def _hook(model: RelDN) -> None:
+    model.relation_backbone.bottom_up.stem.register_forward_hook(lambda *call: call[-1] * 2)
+
+
+def _inner_hook(model: RelDN) -> None:
+    model.backbone.bottom_up.stem.conv1.register_forward_hook(lambda *call: call[-1] * 2)
+
+
+def _pre_hook(model: RelDN) -> None:
+    model.relation_backbone.register_forward_pre_hook(lambda _, inputs: (inputs[0] * 2,))
+
+
+def _other_forward(model: RelDN) -> None:
+    stem = model.relation_backbone.bottom_up.stem
+    stem.forward = lambda x, forward=stem.forward: forward(x) * 2
+
+
+@pytest.mark.parametrize(
+    "watch", [_hook, _inner_hook, _pre_hook, _other_forward], ids=lambda watch: watch.__name__
+)
+def test_hooks_work_as_without_accelerate(make: Config, watch: Callable[[RelDN], None]) -> None:
+    answers = []
+    for way in (lambda model: model, accelerate):
+        model = way(make(*FROZEN)).eval()
+        watch(model)
+        answers.append(model(INPUTS)[0]["relations"].scores)
+    torch.testing.assert_close(answers[1], answers[0], rtol=1e-4, atol=1e-6)

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from reldn_d2.modeling.acceleration import Precision, accelerate, autocast
+from reldn_d2.modeling.acceleration import Precision, accelerate, as_built, autocast
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -28,8 +28,8 @@ class Way:
         return f"{name}, {self.precision}"
 
     def prepare(self, model: ModelT) -> ModelT:
-        """The same model, made ready for this way."""
-        return accelerate(model) if self.accelerated else model
+        """The same model, made ready for this way. As built, all its poolers are Detectron2's."""
+        return accelerate(model) if self.accelerated else as_built(model)
 
     def autocast(self, device: str) -> AbstractContextManager[Any]:
         """The context in which the model runs."""

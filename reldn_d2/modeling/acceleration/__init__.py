@@ -1,6 +1,6 @@
 """Faster ways to the same numbers, put into a built model, and the precision that it computes in."""
 
-from .accelerate import accelerate
+from .accelerate import accelerate, as_built
 from .pooler import RegionPooler, pool_regions
 from .precision import PRECISIONS, Precision, autocast, check_precision, has_bf16_instructions
 
@@ -9,6 +9,7 @@ __all__ = [
     "Precision",
     "RegionPooler",
     "accelerate",
+    "as_built",
     "autocast",
     "check_precision",
     "has_bf16_instructions",

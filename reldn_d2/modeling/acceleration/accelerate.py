@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from .pooler import RegionPooler
-from .prepared_layers import prepare_layers, writes_outside
-from .shared_start import make_startable
+from .prepared_layers import prepare_layers, unprepare_layers, writes_outside
+from .shared_start import make_startable, unmake_startable
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -19,6 +19,9 @@ def accelerate(model: ModelT) -> ModelT:
     prefer, frozen normalisations are folded into them, and autocast converts weights once instead of each
     time (`prepare_layers`). RelDN computes the stages once that its two backbones share (`SharedStart`).
     Names and values of parameters stay, so checkpoints do. Results change by rounding.
+
+    Some tools know only PyTorch's and Detectron2's own layers, for example TorchScript and quantisation:
+    undo this with `as_built` before.
 
     Prepared weights follow the parameters, but for changes through `parameter.data`, which PyTorch does not
     count: call this function again after them.
@@ -37,3 +40,21 @@ def accelerate(model: ModelT) -> ModelT:
     if any(map(writes_outside, model.modules())):
         return model
     return model.to(memory_format=torch.channels_last)
+
+
+def as_built(model: ModelT) -> ModelT:
+    """Undoes `accelerate`, in place, for example to export a model. The memory format stays.
+
+    Args:
+        model: a model, accelerated or not.
+
+    Returns:
+        The same model, with Detectron2's own layers.
+    """
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if type(child) is RegionPooler:
+                setattr(module, name, child.to_pooler())
+    unprepare_layers(model)
+    unmake_startable(model)
+    return model

@@ -28,15 +28,12 @@ class RegionPooler(ROIPooler):
         levels: Any = pooler.level_poolers
         if not all(type(level) is ROIAlign for level in levels):
             return pooler
-        ours = RegionPooler.__new__(RegionPooler)
-        nn.Module.__init__(ours)
-        ours.output_size = pooler.output_size
-        ours.level_poolers = levels
-        ours.min_level, ours.max_level = pooler.min_level, pooler.max_level
-        ours.canonical_level = pooler.canonical_level
-        ours.canonical_box_size = pooler.canonical_box_size
-        ours.train(pooler.training)
+        ours: nn.Module = _same(pooler, RegionPooler)
         return ours
+
+    def to_pooler(self) -> ROIPooler:
+        """Detectron2's pooler of the same regions."""
+        return _same(self, ROIPooler)
 
     def forward(self, x: list[Tensor], box_lists: list[Boxes]) -> Tensor:
         """Pools the boxes of each image, as ROIPooler does.
@@ -125,6 +122,19 @@ class RegionPooler(ROIPooler):
                 here[:, None, None, None], pooler(maps[number], regions * here[:, None]), pooled
             )
         return pooled
+
+
+def _same(pooler: Any, kind: type[ROIPooler]) -> ROIPooler:
+    """A pooler with the settings of another one, of another class."""
+    same: ROIPooler = object.__new__(kind)
+    nn.Module.__init__(same)
+    same.output_size = pooler.output_size
+    same.level_poolers = pooler.level_poolers
+    same.min_level, same.max_level = pooler.min_level, pooler.max_level
+    same.canonical_level = pooler.canonical_level
+    same.canonical_box_size = pooler.canonical_box_size
+    same.train(pooler.training)
+    return same
 
 
 def pool_regions(pooler: nn.Module, maps: Sequence[Tensor], boxes: Tensor, image: Tensor) -> Tensor:

@@ -48,12 +48,18 @@ class _Prepared:
         return _Prepared, ()
 
 
-def state_of(x: Tensor) -> tuple[object, ...]:
+def state_of(x: Tensor) -> object:
     """Something that changes when the values of a tensor change.
 
-    PyTorch counts the changes of a tensor in place. A tensor that was replaced lies elsewhere.
+    PyTorch counts the changes of a tensor in place, but for those that were made in inference mode. A tensor
+    that was replaced lies elsewhere.
     """
-    return x._version, x.data_ptr(), x.dtype
+    return object() if x.is_inference() else (x._version, x.data_ptr(), x.dtype)
+
+
+def is_watched(module: nn.Module) -> bool:
+    """Whether somebody has hooks in a module or replaced its forward, and so expects it to be called."""
+    return any(x._forward_hooks or x._forward_pre_hooks or "forward" in x.__dict__ for x in module.modules())
 
 
 def prepare_layers(model: nn.Module) -> None:
@@ -130,6 +136,15 @@ class PreparedConv2d(Conv2d):
         return self.weight * scale[:, None, None, None], shift
 
 
+def unprepare_layers(model: nn.Module) -> None:
+    """Undoes `prepare_layers`."""
+    for layer in model.modules():
+        for original, kind in _KINDS.items():
+            if type(layer) is kind:
+                layer.__class__ = original
+                del layer.__dict__["_prepared"]
+
+
 def writes_outside(layer: nn.Module) -> bool:
     """Whether the gradient of a convolution's weights must not be computed in the format "channels last".
 
@@ -202,4 +217,4 @@ def _is_frozen(norm: Any) -> bool:
             return False
     elif type(norm) is not FrozenBatchNorm2d:
         return False
-    return not (norm._forward_hooks or norm._forward_pre_hooks)
+    return not is_watched(norm)

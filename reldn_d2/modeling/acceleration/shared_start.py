@@ -13,7 +13,7 @@ from detectron2.modeling import FPN, Backbone, ResNet
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .prepared_layers import must_see_parameters, state_of
+from .prepared_layers import is_watched, must_see_parameters, state_of
 
 
 class Started(NamedTuple):
@@ -85,6 +85,8 @@ class SharedStart:
         ours, other = _resnet(first), _resnet(second)
         if ours is None or other is None or must_see_parameters():
             return images
+        if any(x._forward_pre_hooks for x in (first, second, ours, other) if x is not None):
+            return images  # these expect images
         stages = self._shared_stages(ours, other)
         return ours.start(images, stages) if stages else images
 
@@ -110,19 +112,27 @@ def make_startable(model: nn.Module) -> None:
             module.__class__ = StartableResNet
 
 
+def unmake_startable(model: nn.Module) -> None:
+    """Undoes `make_startable`."""
+    for module in model.modules():
+        if type(module) is StartableResNet:
+            module.__class__ = ResNet
+
+
 def _resnet(backbone: Any) -> StartableResNet | None:
     net = backbone.bottom_up if type(backbone) is FPN else backbone
     return net if type(net) is StartableResNet and net.num_classes is None else None
 
 
 def _frozen_stages(net: StartableResNet) -> list[nn.Module]:
-    """The leading stages that neither the optimizer nor a forward pass changes."""
+    """The leading stages that nothing changes, and nobody watches."""
     return list(takewhile(_is_frozen, (stage for _, stage in net.all_stages())))
 
 
 def _is_frozen(stage: nn.Module) -> bool:
-    trained = any(x.requires_grad for x in stage.parameters())
-    return not trained and not any(isinstance(x, _BatchNorm) and x.training for x in stage.modules())
+    if is_watched(stage) or any(x.requires_grad for x in stage.parameters()):
+        return False
+    return not any(isinstance(x, _BatchNorm) and x.training for x in stage.modules())
 
 
 def _values(stage: nn.Module) -> Iterator[Tensor]:
