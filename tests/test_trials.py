@@ -40,7 +40,7 @@ def test_the_small_recipe_reaches_the_demo_on_its_scenes(tmp_path: Path) -> None
 
 @pytest.mark.trial
 def test_the_demo_solves_confusable_cases(tmp_path: Path) -> None:
-    """`reldn demo` takes about 9 minutes on two cores (November 2026)."""
+    """`reldn demo` takes minutes. Two runs kept these limits (November 2026)."""
     command = [sys.executable, "-m", "reldn_cli", "demo", "--output", str(tmp_path)]
     subprocess.run(command, cwd=REPOSITORY, check=True)
     for task in ("prdcls", "sgdet"):

@@ -94,6 +94,6 @@ LOSSES = (
 )
 SAMPLES = "Ten test scenes without drawings lie in the folder of samples. This finds their relationships:"
 COMMANDS = (
-    "These commands made everything on this page. After the first two, two processes worked side by side, if "
-    "PyTorch had two threads: one on each of the models with pixels."
+    "These commands made everything on this page. The complete demo runs those after the first two in two "
+    "processes side by side, if PyTorch has two threads."
 )

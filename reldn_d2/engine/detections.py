@@ -86,7 +86,7 @@ def cache_detections(cfg: Config, model: nn.Module, dataset_name: str, path: Pat
             _check_range(instances.pred_classes, len(classes), f"{dataset_name}, image {inputs['image_id']}")
             found[inputs["image_id"]] = (
                 instances.pred_boxes.tensor.numpy(),
-                instances.scores.numpy(),
+                instances.scores.float().numpy(),  # NumPy has no bfloat16
                 instances.pred_classes.numpy(),
             )
     save_detections(path, found, classes, made_by=detector_identity(cfg, model))

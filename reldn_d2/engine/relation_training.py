@@ -10,7 +10,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
 from detectron2.data.samplers import RepeatFactorTrainingSampler
-from detectron2.engine import hooks
+from detectron2.engine import SimpleTrainer, hooks
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
@@ -102,10 +102,19 @@ class RelationTraining(FiniteTraining):
         set_statistics(self.parts, self.checkpointer.model, training_data)
 
     def _use_precision(self) -> None:
-        """Makes the training loop use the precision of the config, if it is not the usual one."""
+        """Makes the training loop use the precision of the config, if it is not the usual one.
+
+        Raises:
+            ValueError: the loop is one of another project, which can't be replaced.
+        """
         if self.parts.precision == "fp32":
             return
         loop: Any = self._trainer
+        if type(loop) is not SimpleTrainer:
+            raise ValueError(
+                f"{self.parts.keys.precision} is {self.parts.precision!r}, but {type(self).__name__} trains "
+                f"with {type(loop).__name__}: set it to 'fp32', and use reldn_d2.modeling.autocast there"
+            )
         self._trainer = AutocastTrainer(
             loop.model,
             loop.data_loader,

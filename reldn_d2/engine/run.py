@@ -251,6 +251,7 @@ def test(
         evaluators: one for each test set, instead of those of the config.
         others: what happens to predictions that a stopped evaluation of another model, of other data or with
             other settings left in the output folder, see `resumable_evaluation`.
+        tasks: all tasks, if the model is evaluated on several in turn; this call is about the model's task.
 
     Returns:
         "task/protocol" -> metric -> number. With several data sets the first key is "data set/task/protocol",
@@ -295,7 +296,7 @@ def test(
     unfinished.finish()
     if len(results) == 1:
         return next(iter(results.values()))
-    return {f"{name}/{task}": x for name, tasks in results.items() for task, x in tasks.items()}
+    return {f"{name}/{group}": x for name, groups in results.items() for group, x in groups.items()}
 
 
 def _share_buffers(model: nn.Module) -> None:

@@ -337,10 +337,10 @@ class RelDN(GeneralizedRCNN):
             detects = self.task == "sgcls" or (self.task == "sgdet" and not _have_detections(batched_inputs))
         if not detects and not self.relation_head.uses_detector_features:
             return {}
-        return _with_digits(self.backbone(start))
+        return _maps_of(self.backbone, start)
 
     def _relation_features(self, start: Tensor | Started) -> dict[str, Tensor] | None:
-        return None if self.relation_backbone is None else _with_digits(self.relation_backbone(start))
+        return None if self.relation_backbone is None else _maps_of(self.relation_backbone, start)
 
     def _entities(
         self, batched_inputs: list[dict[str, Any]], images: ImageList, features: dict[str, Tensor]
@@ -414,13 +414,16 @@ class RelDN(GeneralizedRCNN):
         # An empty box has no finite geometry, so it can't be in a relationship. Boxes are removed here,
         # before pairs refer to rows.
         kept = true_rows_of_each([found.pred_boxes.nonempty() for found in detections])
-        return [found[rows] for found, rows in zip(detections, kept, strict=True)]
+        entities = [found[rows] for found, rows in zip(detections, kept, strict=True)]
+        for found in entities:
+            found.scores = _at_least_float32(found.scores)
+        return entities
 
     def _classify(self, features: dict[str, Tensor], entities: list[Instances]) -> list[Instances]:
         """Sets the best class at the given boxes, without the background, and its probability (sgcls)."""
         probs = class_probabilities(self.roi_heads, features, entities)
         for found, prob in zip(entities, probs, strict=True):
-            found.scores, found.pred_classes = prob[:, :-1].max(dim=1)
+            found.scores, found.pred_classes = _at_least_float32(prob[:, :-1]).max(dim=1)
         return entities
 
     def _proposal_entities(
@@ -433,9 +436,14 @@ class RelDN(GeneralizedRCNN):
         return sampled_proposals(sampled, self.roi_heads.num_classes)
 
 
-def _with_digits(features: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Feature maps in float32 or more, which pooling adds up in, however often it is done."""
-    return {name: x.to(torch.promote_types(x.dtype, torch.float32)) for name, x in features.items()}
+def _at_least_float32(x: Tensor) -> Tensor:
+    """A tensor with the digits that sums and products of scores need, also under autocast."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _maps_of(backbone: nn.Module, start: Tensor | Started) -> dict[str, Tensor]:
+    """Feature maps, which are pooled more than once. So they are converted here."""
+    return {name: _at_least_float32(x) for name, x in backbone(start).items()}
 
 
 def _have_detections(batched_inputs: list[dict[str, Any]]) -> bool:

@@ -28,6 +28,8 @@ def call(words: Sequence[str]) -> None:
     """A command: writes its process and its threads to a file; or fails, is killed, or goes on for ever."""
     what, file = words
     print(f"{what} begins")
+    while what not in ("train", "endless") and not _has_text(Path("demo/c.txt")):
+        time.sleep(0.05)  # the other process has to be there, to be ended
     if what == "wrong":
         raise ValueError("no such key")
     if what == "diverged":
@@ -39,6 +41,10 @@ def call(words: Sequence[str]) -> None:
     Path(file).write_text(f"{os.getpid()} {torch.get_num_threads()}")
     while what == "endless":
         time.sleep(0.05)
+
+
+def _has_text(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0
 
 
 def command(name: str, what: str = "train") -> Command:
@@ -141,7 +147,7 @@ def test_no_process_outlives_the_demo(by: signal.Signals) -> None:
         text=True,
     )
     try:
-        while not all(Path(f"demo/{name}.txt").is_file() for name in "ab"):
+        while not all(_has_text(Path(f"demo/{name}.txt")) for name in "ab"):
             assert demo.poll() is None
             time.sleep(0.05)
         if by == signal.SIGINT:

@@ -23,6 +23,7 @@ from reldn_d2.data import load_detections_into_dataset
 from reldn_d2.engine import load_config
 from reldn_d2.evaluation import load_predictions
 from reldn_d2.modeling import RelDN
+from reldn_d2.modeling.acceleration import RegionPooler
 from reldn_d2.scene_graphs import read_graphs
 from tests.builders.commands import run_reldn
 from tests.builders.tiny_models import REPOSITORY, make_input, make_model
@@ -220,11 +221,16 @@ def corrected_predictions(folder: Path, variables: Variables) -> None:
 
 
 @promises("README.md", "reuse")
-@promises("docs/reuse.md", "reuse")
 def reuse(folder: Path, variables: Variables) -> None:
     model = variables.get("model") or build_model(variables["cfg"])
     assert isinstance(model, RelDN)
     assert model.relation_head.pair_classifier.semantic.log_prior.shape[-1] == 50 + 1  # and the background
+
+
+@promises("docs/reuse.md", "reuse")
+def accelerated(folder: Path, variables: Variables) -> None:
+    reuse(folder, variables)
+    assert type(variables["model"].relation_head.pair_classifier.pooler) is RegionPooler
 
 
 @promises("docs/reuse.md", "evaluation loop")

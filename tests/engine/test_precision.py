@@ -3,13 +3,23 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, SimpleTrainer
 from detectron2.utils.events import EventStorage
 
-from reldn_d2.engine import RelationTraining, Trainer, detector_identity
+from reldn_d2.engine import (
+    RelationPredictor,
+    RelationTraining,
+    Trainer,
+    cache_detections,
+    detector_identity,
+)
 from reldn_d2.engine.autocast_trainer import AutocastTrainer
+from reldn_d2.engine.evaluate import parts_of
+from reldn_d2.engine.parts import RunParts
 from reldn_d2.modeling import autocast
 from reldn_d2.modeling.acceleration import check_precision, precision
 from tests.builders.tiny_models import TinyConfig, make_input, make_model
@@ -43,7 +53,7 @@ def first_dtypes(model: torch.nn.Module) -> list[torch.dtype]:
     return seen
 
 
-@pytest.mark.parametrize("kind", [Trainer, Foreign])
+@pytest.mark.parametrize("kind", [Trainer, pytest.param(Foreign, marks=pytest.mark.slow)])
 def test_training_and_its_evaluation_run_in_bf16(
     kind: type[RelationTraining], weights: str, tiny_config: TinyConfig
 ) -> None:
@@ -61,6 +71,44 @@ def test_training_and_its_evaluation_run_in_bf16(
     assert any(not torch.equal(after[name], x) for name, x in before.items())
     lines = Path(cfg.OUTPUT_DIR, "metrics.json").read_text().splitlines()
     assert any("loss_rel_cross_entropy" in json.loads(line) for line in lines)
+
+
+class OwnLoop(SimpleTrainer):
+    """A training loop of another project."""
+
+
+def test_a_loop_of_another_project_is_not_replaced(weights: str, tiny_config: TinyConfig) -> None:
+    class WithOwnLoop(DefaultTrainer):
+        def __init__(self, cfg: CfgNode) -> None:
+            super().__init__(cfg)
+            loop = self._trainer
+            self._trainer = OwnLoop(loop.model, loop.data_loader, loop.optimizer)
+
+    class Theirs(RelationTraining, WithOwnLoop):
+        """A trainer on it."""
+
+    assert type(Theirs(tiny_config("MODEL.WEIGHTS", weights))._trainer) is OwnLoop
+    with pytest.raises(ValueError, match=r"Theirs trains with OwnLoop: set it to 'fp32', and use .*autocast"):
+        Theirs(tiny_config("MODEL.WEIGHTS", weights, *BF16))
+
+
+def test_predictions_and_cached_detections_are_of_bf16(
+    weights: str, tiny_config: TinyConfig, tmp_path: Path
+) -> None:
+    predictor = RelationPredictor(tiny_config("MODEL.WEIGHTS", weights, *BF16))
+    seen = first_dtypes(predictor.model)
+    photo = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    for boxes in (None, [[0.0, 0, 40, 30], [9, 9, 80, 50]]):
+        found = predictor(photo, boxes=boxes)
+        # Products of scores need more digits.
+        assert {found["instances"].scores.dtype, found["relations"].scores.dtype} == {torch.float32}
+        assert len(found["relations"]) > 1
+    assert seen == [torch.bfloat16] * 2
+    detector = tiny_config(*BF16, file="detector.yaml")
+    model = parts_of(detector).model().eval()
+    seen = first_dtypes(model)
+    cache_detections(detector, model, "reldn_scenes_tiny_test", tmp_path / "found.npz")
+    assert seen == [torch.bfloat16]
 
 
 def test_losses_are_float32(weights: str, tiny_config: TinyConfig) -> None:
@@ -92,13 +140,15 @@ def test_usual_runs_are_as_before(weights: str, tiny_config: TinyConfig) -> None
     assert detector_identity(detector, trainer.model) != identity
 
 
-def test_bf16_and_amp_exclude_each_other(weights: str, tiny_config: TinyConfig) -> None:
+def test_bf16_and_amp_exclude_each_other(
+    weights: str, tiny_config: TinyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cfg = tiny_config("MODEL.WEIGHTS", weights, "SOLVER.AMP.ENABLED", "True")
     with pytest.raises(ValueError, match=r"MODEL\.PRECISION bf16 trains in mixed precision"):
         Trainer(cfg)
-    cfg.MODEL.PRECISION = "bf16"
-    cfg.MODEL.DEVICE = "cuda"
-    with pytest.raises(ValueError, match=r"PyTorch finds no GPU|both choose a precision"):
+    cfg.MODEL.PRECISION, cfg.MODEL.DEVICE = "bf16", "cuda"
+    monkeypatch.setattr(RunParts, "check_device", lambda _: None)  # as on a machine with a GPU
+    with pytest.raises(ValueError, match=r"AMP\.ENABLED and MODEL\.PRECISION both choose a precision"):
         Trainer(cfg)
 
 

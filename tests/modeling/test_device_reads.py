@@ -82,8 +82,7 @@ def test_predicted_entities(
     assert bool(reads.of("detectron2")) == (task == "sgdet")
 
 
-@pytest.mark.parametrize("method", ["paper", "published"])
-@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize(("given", "method"), [(True, "paper"), (False, "paper"), (True, "published")])
 @pytest.mark.parametrize("images", [1, 4])
 def test_training(images: int, given: bool, method: str, tiny_config: TinyConfig, gpu: None) -> None:
     model = accelerate(make_model(tiny_config("MODEL.ROI_RELATION_HEAD.SAMPLING.METHOD", method))).train()

@@ -231,9 +231,10 @@ def test_a_head_sees_a_batch_once_and_chunks_of_several_images(task: str, tiny_c
     encode, score = head.encode_entities, head.predicate_logits
     batches: list[Any] = []
     chunks: list[list[int]] = []
-    head.encode_entities = lambda features, entities: (batches.append(entities), encode(features, entities))[
-        1
-    ]
+
+    def encoded_once(features: Any, entities: Any) -> Any:
+        batches.append(entities)
+        return encode(features, entities)
 
     def scored(maps: Any, entities: Any, encoded: Any, pairs: Any) -> Any:
         images = entities.image[torch.stack([pairs.first, pairs.second])]
@@ -241,7 +242,7 @@ def test_a_head_sees_a_batch_once_and_chunks_of_several_images(task: str, tiny_c
         chunks.append(images[0].tolist())
         return score(maps, entities, encoded, pairs)
 
-    head.predicate_logits = scored
+    head.encode_entities, head.predicate_logits = encoded_once, scored
     inputs = [make_input(count, [], seed=count) for count in (3, 1, 4)]
     together = model(inputs)
     (batch,) = batches

@@ -136,6 +136,7 @@ def test_the_published_arrangement_gives_the_same_lists() -> None:
     assert inference.recall_of_best(half, theirs) == pytest.approx(0.5, abs=0.02)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_compared_by_recall() -> None:
     rows = list(published.rows_of(Timer(), "photo", tiny_photos(64)[:1]))
     notes = [row.note for row in rows if isinstance(row, Row)]

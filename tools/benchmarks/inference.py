@@ -49,7 +49,7 @@ def rows(timer: Timer) -> Iterator[Row | Skipped]:
                 Predict(model, way, photos_of_one_size(batch), batch),
                 slow=Predict(old_model, AS_BUILT, photos_of_one_size(batch), 1),
                 slow_name=f"{AS_BUILT}, one by one",
-                same=same_answers if way.precision == "fp32" else _similar_answers,
+                same=same_answers if way.precision == "fp32" else similar_answers,
                 precision=way.precision,
             )
 
@@ -146,6 +146,13 @@ def same_answers(ours: list[Instances], theirs: list[Instances]) -> None:
         same_relations(x, y)
 
 
+def similar_answers(ours: list[Instances], theirs: list[Instances]) -> float:
+    """Compares lists whose scores have other roundings. Returns the recall, see `recall_of_best`."""
+    recall = recall_of_best(ours, theirs)
+    assert recall >= _BF16_RECALL, f"only {recall:.0%} of the best triplets are the same"
+    return recall
+
+
 def recall_of_best(ours: list[Instances], theirs: list[Instances], count: int = 100) -> float:
     """Which share of their best triplets are among our best ones, on average over photos."""
     shares = []
@@ -158,11 +165,6 @@ def recall_of_best(ours: list[Instances], theirs: list[Instances], count: int = 
 def _best(relations: Instances, count: int) -> set[tuple[int, ...]]:
     columns = (relations.subject_index, relations.object_index, relations.pred_predicates)
     return set(zip(*(column[:count].tolist() for column in columns), strict=True))
-
-
-def _similar_answers(ours: list[Instances], theirs: list[Instances]) -> None:
-    recall = recall_of_best(ours, theirs)
-    assert recall >= _BF16_RECALL, f"only {recall:.0%} of the best triplets are the same"
 
 
 def _same_detections(ours: list[Tensor], theirs: list[Tensor], *, tolerance: float) -> None:

@@ -119,7 +119,7 @@ class Timer:
         *,
         slow: Callable[[], Any],
         slow_name: str,
-        same: Callable[[Any, Any], None] = torch.testing.assert_close,
+        same: Callable[[Any, Any], object] = torch.testing.assert_close,
         precision: Precision = "fp32",
     ) -> Row | Skipped:
         """Times a function, and another way to the same answer.
@@ -180,7 +180,7 @@ def noted(row: Row | Skipped, note: Callable[[Row], str]) -> Row | Skipped:
     return replace(row, note=note(row)) if isinstance(row, Row) else row
 
 
-def check_same(name: str, ours: Any, theirs: Any, slow_name: str, same: Callable[[Any, Any], None]) -> None:
+def check_same(name: str, ours: Any, theirs: Any, slow_name: str, same: Callable[[Any, Any], object]) -> None:
     """Compares the answers of two ways.
 
     Raises:

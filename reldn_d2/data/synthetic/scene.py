@@ -138,8 +138,7 @@ def make_scene(split: str, index: int, seed: int = 0) -> Scene:
         raise ValueError(f"unknown split {split!r} of the drawn scenes; choose one of {sorted(SPLITS)}")
     if index < 0 or seed < 0:
         raise ValueError(f"scene index and seed must not be negative, got index {index} and seed {seed}")
-    root = np.random.SeedSequence([GENERATOR_VERSION, SPLITS[split], seed, index])
-    _, answer, order, style, grain = root.spawn(5)
+    _, answer, order, style, grain = _seeds(split, index, seed)
     layout = _layout(split, index, seed)
     reached = _sample_answer(layout, Draws(answer))
     return Scene(layout, reached, *_annotate(layout, reached, Draws(order)), style, grain)
@@ -148,8 +147,12 @@ def make_scene(split: str, index: int, seed: int = 0) -> Scene:
 @lru_cache(maxsize=4096)
 def _layout(split: str, index: int, seed: int) -> Layout:
     """The layout of a scene. A run loads its scenes several times, and this takes most of the time."""
-    root = np.random.SeedSequence([GENERATOR_VERSION, SPLITS[split], seed, index])
-    return sample_layout(Draws(root.spawn(1)[0]))
+    return sample_layout(Draws(_seeds(split, index, seed)[0]))
+
+
+def _seeds(split: str, index: int, seed: int) -> list[np.random.SeedSequence]:
+    """Seeds of layout, answer, order of the entities, style and grain of a scene."""
+    return np.random.SeedSequence([GENERATOR_VERSION, SPLITS[split], seed, index]).spawn(5)
 
 
 def _sample_answer(layout: Layout, draws: Draws) -> tuple[int | None, ...]:

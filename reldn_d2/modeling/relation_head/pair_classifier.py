@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from reldn_d2.structures import EntityBatch, Pairs, enclosing_boxes
 
-from ..acceleration import RegionPooler, pool_regions
+from ..acceleration import pool_regions
 from ..region_heads import before_last_relu, region_parts
 from .contract import FeatureMaps
 from .modules import EntityTerms, SemanticModule, SpatialFeatures, SpatialModule, VisualModule
@@ -45,8 +45,7 @@ class PairClassifier(nn.Module):
         Args:
             semantic, spatial, visual: the three modules; None switches one off.
             in_features: names of the feature maps to pool from.
-            pooler: pools regions from these maps; None if the visual module is off. It becomes a
-                `RegionPooler`.
+            pooler: pools regions from these maps; None if the visual module is off.
             subject_head, object_head, predicate_head: box heads from pooled regions to D features; None if
                 the visual module does not need one.
 
@@ -60,8 +59,7 @@ class PairClassifier(nn.Module):
                 "MODEL.ROI_RELATION_HEAD"
             )
         self.semantic, self.spatial, self.visual = semantic, spatial, visual
-        self.in_features = in_features
-        self.pooler = None if pooler is None else RegionPooler.from_pooler(pooler)
+        self.in_features, self.pooler = in_features, pooler
         self.subject_head, self.object_head = subject_head, object_head
         self.predicate_head = predicate_head
 
