@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from reldn_d2.structures import EntityBatch, Queries
 
+from .acceleration.prepared_layers import fixed_weights
 from .acceleration.shared_start import SharedStart, Started
 from .backbone_checks import check_one_map_per_image, freeze_unused_levels
 from .inputs import require_instances, require_relations
@@ -291,7 +292,7 @@ class RelDN(GeneralizedRCNN):
                 {**x, "detections": found}
                 for x, found in zip(batched_inputs, detected_instances, strict=True)
             ]
-        with memory_error_names(len(batched_inputs)):
+        with memory_error_names(len(batched_inputs)), fixed_weights():
             images = self.preprocess_image(batched_inputs)
             start = self._start(images)
             features = self._detector_features(batched_inputs, start)

@@ -32,9 +32,11 @@ def make_norm(kind: type[nn.Module]) -> nn.Module:
 
 
 def make_conv(norm: nn.Module | None, *, bias: bool = False) -> Conv2d:
-    """A convolution with a normalisation and an activation."""
+    """A convolution with frozen weights, a normalisation and an activation."""
     torch.manual_seed(0)
-    return Conv2d(3, 4, 3, padding=1, stride=2, bias=bias, norm=norm, activation=torch.relu)
+    layer = Conv2d(3, 4, 3, padding=1, stride=2, bias=bias, norm=norm, activation=torch.relu)
+    layer.weight.requires_grad_(False)
+    return layer
 
 
 def as_it_was(layer: nn.Module) -> nn.Module:
@@ -126,6 +128,7 @@ def test_a_frozen_norm_is_folded(kind: type[nn.Module], bias: bool, monkeypatch:
 @pytest.mark.parametrize("kind", [FrozenBatchNorm2d, nn.BatchNorm2d])
 def test_gradients_pass_a_folded_norm(kind: type[nn.Module]) -> None:
     layer = make_conv(make_norm(kind))
+    layer.weight.requires_grad_(True)
     x = torch.randn(2, 3, 8, 8, requires_grad=True)
     grads = []
     for way in (layer, accelerate(copy.deepcopy(layer))):
@@ -213,6 +216,7 @@ def test_autocast_converts_weights_once(monkeypatch: pytest.MonkeyPatch) -> None
         )
     )
     model[1] = accelerate(Conv2d(4, 4, 3, padding=1, stride=2))
+    model.requires_grad_(False)
     plain = copy.deepcopy(model)
     for layer, kind in zip(plain, (Conv2d, Conv2d, nn.Conv2d, nn.Flatten, nn.Linear), strict=True):
         layer.__class__ = kind
@@ -299,3 +303,45 @@ def test_a_model_of_inference_mode_works() -> None:
     torch.testing.assert_close(layer(x), expected)
     layer.weight.mul_(2)  # PyTorch does not count this change
     torch.testing.assert_close(layer(x), as_it_was(layer)(x))
+
+
+def test_weights_that_a_fused_optimizer_changes_are_not_kept() -> None:
+    """Fused optimizers change parameters, but do not count the change."""
+    layers = nn.Sequential(make_conv(make_norm(FrozenBatchNorm2d)), nn.Flatten(), nn.Linear(64, 3))
+    accelerate(layers)
+    layers[0].weight.requires_grad_(True)
+    plain = copy.deepcopy(layers)
+    plain[0].__class__, plain[2].__class__ = Conv2d, nn.Linear
+    x = torch.randn(2, 3, 8, 8)
+    optimizer = torch.optim.AdamW(layers.parameters(), lr=0.5, fused=True)
+
+    def in_bf16(model: nn.Module) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return model(x).float()
+
+    for _ in range(2):
+        in_bf16(layers).square().sum().backward()
+        with torch.no_grad():
+            in_bf16(layers)
+            optimizer.step()
+            plain.load_state_dict(layers.state_dict())
+            torch.testing.assert_close(in_bf16(layers), in_bf16(plain), rtol=0.05, atol=0.1)
+
+
+@torch.no_grad()
+def test_trained_weights_are_converted_once_in_an_inference(
+    models: tuple[RelDN, RelDN], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, fast = models
+    fast.eval().task = "prdcls"
+    fast.relation_head.chunk_size = 2
+    linear = fast.relation_head.pair_classifier.predicate_head.fc1
+    converted = []
+    convert = prepared_layers._converted
+    monkeypatch.setattr(
+        prepared_layers, "_converted", lambda *args: converted.append(args[0]) or convert(*args)
+    )
+    for number in (1, 2):
+        with torch.autocast("cpu", torch.bfloat16):
+            fast(INPUTS)
+        assert sum(weight is linear.weight for weight in converted) == number

@@ -1,13 +1,18 @@
 """Layers whose weights are brought into the form that the computation needs: normalisation folded, precision.
 
 A frozen normalisation after a convolution is an affine map of its output, so it is another weight and another
-bias of the convolution. Where no gradient is needed, this and the conversion to the precision of autocast are
-done once and kept. They are done again after the weights have changed, for example by loading a checkpoint.
+bias of the convolution. For frozen weights this and the conversion to the precision of autocast are done once
+and kept. They are done again after the weights have changed, for example by loading a checkpoint.
+
+Weights that are trained are kept only inside of `fixed_weights`, since some optimizers change them without
+PyTorch's notice.
 
 The layers have the parameters of the layers that they replace, under the same names.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -18,6 +23,19 @@ from torch.nn import functional as F
 _Weights = tuple[Tensor, Tensor | None]
 # More than a register holds on any CPU, see `writes_outside`.
 _FEW_CHANNELS = 32
+
+
+_fixed: ContextVar[object | None] = ContextVar("fixed_weights", default=None)
+
+
+@contextmanager
+def fixed_weights() -> Iterator[None]:
+    """A context in which nobody changes weights, for example the inference of a batch."""
+    token = _fixed.set(object())
+    try:
+        yield
+    finally:
+        _fixed.reset(token)
 
 
 class _Prepared:
@@ -119,7 +137,7 @@ class PreparedConv2d(Conv2d):
         norm: Any = self.norm
         if must_see_parameters() or not _is_frozen(norm):
             return None
-        if torch.is_grad_enabled() and self.weight.requires_grad:
+        if any(x.requires_grad for x in self.parameters()):
             return self._fold()
         dtype = _precision(x)
         sources = (self.weight, self.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var)
@@ -187,8 +205,12 @@ def _converted_once(layer: Any, x: Tensor) -> _Weights | None:
     dtype = _precision(x)
     if dtype is None or torch.is_grad_enabled() or must_see_parameters():
         return None
+    is_trained = any(x.requires_grad for x in layer.parameters())
+    now = _fixed.get() if is_trained else None
+    if is_trained and now is None:
+        return None
     sources = (layer.weight, layer.bias)
-    kept: _Weights = layer._prepared.get(sources, dtype, lambda: _converted(*sources, dtype))
+    kept: _Weights = layer._prepared.get(sources, (dtype, now), lambda: _converted(*sources, dtype))
     return kept
 
 
