@@ -44,5 +44,8 @@ class AutocastTrainer(SimpleTrainer):
             self.optimizer.zero_grad()
         total.backward()
         self.after_backward()
-        self._write_metrics(losses, data_time)
+        if self.async_write_metrics:
+            self.concurrent_executor.submit(self._write_metrics, losses, data_time, iter=self.iter)
+        else:
+            self._write_metrics(losses, data_time)
         self.optimizer.step()

@@ -7,6 +7,7 @@ from detectron2.data import DatasetCatalog
 from torch import nn
 
 from reldn_d2.data.filters import count_training_relations
+from reldn_d2.modeling.acceleration import original_class
 from reldn_d2.structures import Vocabulary
 from reldn_d2.structures.dataset_dicts import DatasetDict, crowd_flags, relation_rows
 
@@ -111,10 +112,10 @@ def _classes(vocabulary: Vocabulary) -> str:
 def _model_in_words(model: nn.Module) -> str:
     sizes = [(x.numel(), x.requires_grad) for x in model.parameters()]
     trained, total = sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
-    backbone = type(getattr(model, "backbone", model)).__name__
+    backbone = original_class(getattr(model, "backbone", model)).__name__
     bottom_up = getattr(getattr(model, "backbone", None), "bottom_up", None)
     if bottom_up is not None:
-        backbone += f" on {type(bottom_up).__name__}"
+        backbone += f" on {original_class(bottom_up).__name__}"
     return f"{type(model).__name__} with {backbone}; trains {trained:,} of {total:,} parameters"
 
 

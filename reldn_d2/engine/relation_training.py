@@ -121,6 +121,7 @@ class RelationTraining(FiniteTraining):
             loop.optimizer,
             gather_metric_period=loop.gather_metric_period,
             zero_grad_before_forward=loop.zero_grad_before_forward,
+            async_write_metrics=loop.async_write_metrics,
             precision=self.parts.precision,
         )
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from reldn_d2.structures import EntityBatch, Queries
 
+from .acceleration.precision import at_least_float32
 from .acceleration.prepared_layers import fixed_weights
 from .acceleration.shared_start import SharedStart, Started
 from .backbone_checks import check_one_map_per_image, freeze_unused_levels
@@ -416,14 +417,14 @@ class RelDN(GeneralizedRCNN):
         kept = true_rows_of_each([found.pred_boxes.nonempty() for found in detections])
         entities = [found[rows] for found, rows in zip(detections, kept, strict=True)]
         for found in entities:
-            found.scores = _at_least_float32(found.scores)
+            found.scores = at_least_float32(found.scores)
         return entities
 
     def _classify(self, features: dict[str, Tensor], entities: list[Instances]) -> list[Instances]:
         """Sets the best class at the given boxes, without the background, and its probability (sgcls)."""
         probs = class_probabilities(self.roi_heads, features, entities)
         for found, prob in zip(entities, probs, strict=True):
-            found.scores, found.pred_classes = _at_least_float32(prob[:, :-1]).max(dim=1)
+            found.scores, found.pred_classes = at_least_float32(prob[:, :-1]).max(dim=1)
         return entities
 
     def _proposal_entities(
@@ -436,14 +437,9 @@ class RelDN(GeneralizedRCNN):
         return sampled_proposals(sampled, self.roi_heads.num_classes)
 
 
-def _at_least_float32(x: Tensor) -> Tensor:
-    """A tensor with the digits that sums and products of scores need, also under autocast."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
 def _maps_of(backbone: nn.Module, start: Tensor | Started) -> dict[str, Tensor]:
     """Feature maps, which are pooled more than once. So they are converted here."""
-    return {name: _at_least_float32(x) for name, x in backbone(start).items()}
+    return {name: at_least_float32(x) for name, x in backbone(start).items()}
 
 
 def _have_detections(batched_inputs: list[dict[str, Any]]) -> bool:

@@ -398,11 +398,13 @@ def test_a_training_split_that_was_asked_for_must_be_readable(
         (("p.npz", "--skip-unreadable"), "--skip-unreadable is for a model: leave it out with --predictions"),
         (
             ("p.npz", "--weights", "x.pth"),
-            "--predictions needs no model: leave out --weights, --config-file, --device and overrides",
+            "--predictions needs no model: leave out --weights, --config-file, --device, "
+            "--precision and overrides",
         ),
         (
             ("p.npz", "MODEL.DEVICE", "cpu"),
-            "--predictions needs no model: leave out --weights, --config-file, --device and overrides",
+            "--predictions needs no model: leave out --weights, --config-file, --device, "
+            "--precision and overrides",
         ),
     ],
 )

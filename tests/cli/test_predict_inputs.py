@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reldn_d2.cli.prediction.formats import drawings
+from reldn_d2 import visualization
 from reldn_d2.cli.prediction.images import InputImage, find_images
 from reldn_d2.data.images import picture_endings, read_image
 from tests.builders.commands import Captured, line_of_refusal
@@ -134,7 +134,7 @@ def test_a_drawing_knows_the_threshold(
         seen.append((len(graph["entities"]), len(graph["relationships"]), options))
         return picture
 
-    monkeypatch.setattr(drawings, "draw_scene_graph", draw)
+    monkeypatch.setattr(visualization, "draw_scene_graph", draw)
     write_picture(tmp_path / "in" / "a.png")
     assert predict("--input", tmp_path / "in", "--format", "drawings", "--score-threshold", "0.9") == 0
     # No relationship passes, so the drawing shows entities and says which score was asked for.

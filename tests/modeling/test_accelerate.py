@@ -8,6 +8,7 @@ import pytest
 import torch
 from detectron2.layers import Conv2d, FrozenBatchNorm2d
 from detectron2.modeling.poolers import ROIPooler
+from detectron2.structures import Boxes
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -345,3 +346,53 @@ def test_trained_weights_are_converted_once_in_an_inference(
         with torch.autocast("cpu", torch.bfloat16):
             fast(INPUTS)
         assert sum(weight is linear.weight for weight in converted) == number
+
+
+@torch.no_grad()
+def test_the_address_of_an_old_tensor_is_not_taken_for_the_old_tensor() -> None:
+    layer = accelerate(make_conv(make_norm(FrozenBatchNorm2d)))
+    x = torch.randn(2, 3, 8, 8)
+    for seed in range(5):
+        layer(x)
+        for _ in range(2):  # the second tensor may get the memory of the first one
+            torch.manual_seed(seed)
+            state = {name: torch.rand_like(value) for name, value in layer.state_dict().items()}
+            layer.load_state_dict(state, assign=True)
+            layer.requires_grad_(False)
+            del state
+        torch.testing.assert_close(layer(x), as_it_was(layer)(x))
+
+
+@torch.no_grad()
+def test_a_norm_without_parameters_may_go_on_counting() -> None:
+    norm = nn.BatchNorm2d(4, affine=False)
+    layer = accelerate(make_conv(norm))
+    x = torch.randn(2, 3, 8, 8)
+    for _ in range(2):
+        norm.train()
+        layer(x * 3 + 1)
+        norm.eval()
+        torch.testing.assert_close(layer(x), as_it_was(layer)(x))
+
+
+@torch.no_grad()
+def test_a_pooler_keeps_its_hooks_and_all_its_names() -> None:
+    model = nn.Module()
+    model.first = model.second = ROIPooler(3, (1 / 4,), 2, "ROIAlignV2")
+    seen: list[int] = []
+    model.first.register_forward_hook(lambda *_: seen.append(1))
+    accelerate(model)
+    assert type(model.first) is RegionPooler and model.second is model.first
+    model.first([torch.randn(1, 2, 8, 8)], [Boxes(torch.tensor([[0.0, 0, 9, 9]]))])
+    assert seen == [1]
+
+
+def test_scores_of_a_detector_have_all_digits_under_autocast(models: tuple[RelDN, RelDN]) -> None:
+    _, fast = models
+    fast.eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        logits, deltas = fast.proposal_generator.rpn_head(
+            [torch.randn(1, 16, 4, 4) for _ in fast.proposal_generator.in_features]
+        )
+        scores, boxes = fast.roi_heads.box_predictor(torch.randn(3, 32))
+    assert {x.dtype for x in (*logits, *deltas, scores, boxes)} == {torch.float32}

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from reldn_d2.modeling.acceleration import RegionPooler, pooler, roi_align
+from reldn_d2.modeling.acceleration import RegionPooler, accelerate, pooler, roi_align
 from reldn_d2.modeling.acceleration.roi_align import sparse_is_faster, sparse_roi_align
 from tests.references.roi_align import slow_roi_align
 
@@ -46,7 +46,7 @@ def make_boxes(seed: int = 0) -> list[Boxes]:
 def make_poolers(kind: str, sampling_ratio: int, scales: Sequence[float] = SCALES) -> list[ROIPooler]:
     """Detectron2's pooler and ours."""
     theirs = ROIPooler(3, scales, sampling_ratio, kind, canonical_box_size=32)
-    ours = RegionPooler.from_pooler(theirs)
+    ours = accelerate(copy.deepcopy(theirs))
     assert isinstance(ours, RegionPooler)
     return [theirs, ours]
 
@@ -192,6 +192,12 @@ def test_a_box_of_nan_has_features_of_nan_and_harms_no_other() -> None:
     assert pooled[0].isfinite().all() and pooled[1].isnan().all()
 
 
+@pytest.mark.parametrize("edge", [1e30, torch.inf])
+def test_a_box_without_end_is_no_error(edge: float) -> None:
+    arguments = sparse_arguments("ROIAlignV2", 0, torch.tensor([[0.0, 0, 50, 50], [0, 0, edge, edge]]))
+    assert sparse_roi_align(make_maps(), **arguments)[0].isfinite().all()
+
+
 def test_a_box_whose_corners_are_exchanged_is_no_error() -> None:
     arguments = sparse_arguments("ROIAlignV2", 0, torch.tensor([[50.0, 50, 20, 20]]))
     assert not sparse_roi_align(make_maps(), **arguments).any()
@@ -267,10 +273,8 @@ def test_copies_and_pickles_work() -> None:
 def test_poolers_of_another_kind_stay() -> None:
     for kind in ("ROIPool", "ROIAlignRotated"):
         theirs = ROIPooler(7, SCALES, 2, kind)
-        assert RegionPooler.from_pooler(theirs) is theirs
+        assert type(accelerate(theirs)) is ROIPooler
     assert isinstance(theirs.level_poolers[0], ROIAlignRotated)
-    _, ours = make_poolers("ROIAlign", 2)
-    assert RegionPooler.from_pooler(ours) is ours
 
 
 def test_pytorch_knows_the_operator() -> None:

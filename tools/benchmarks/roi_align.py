@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from reldn_d2.modeling.acceleration.roi_align import HAS_SPARSE_PRODUCT, sparse_is_faster, sparse_roi_align
+from reldn_d2.modeling.acceleration.roi_align import (
+    HAS_SPARSE_PRODUCT,
+    pixels_of_region,
+    sparse_is_faster,
+    sparse_roi_align,
+)
 
 from .timing import Row, Skipped, Timer, assert_relative, noted
 
@@ -131,7 +136,7 @@ class Pooling:
 
     def rule(self, backward: bool) -> bool:
         """Whether the rule expects the sparse way to be faster, as `RegionPooler` asks it."""
-        samples = _PLACES**2 * 4 * max(self.case.sampling_ratio, 2) ** 2
+        samples = pixels_of_region((_PLACES, _PLACES), self.case.sampling_ratio)
         return sparse_is_faster([self.maps.requires_grad_(backward)], self.case.regions, samples)
 
     def _differentiated(self, pool: Callable[[Tensor], Tensor], backward: bool) -> list[Tensor]:

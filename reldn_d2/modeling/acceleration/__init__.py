@@ -1,6 +1,6 @@
 """Faster ways to the same numbers, put into a built model, and the precision that it computes in."""
 
-from .accelerate import accelerate, as_built
+from .accelerate import accelerate, as_built, original_class
 from .pooler import RegionPooler, pool_regions
 from .precision import PRECISIONS, Precision, autocast, check_precision, has_bf16_instructions
 
@@ -13,5 +13,6 @@ __all__ = [
     "autocast",
     "check_precision",
     "has_bf16_instructions",
+    "original_class",
     "pool_regions",
 ]

@@ -3,22 +3,48 @@
 from typing import TypeVar
 
 import torch
+from detectron2.layers import Conv2d
+from detectron2.modeling import ResNet
+from detectron2.modeling.poolers import ROIPooler
+from detectron2.modeling.proposal_generator.rpn import StandardRPNHead
+from detectron2.modeling.roi_heads import FastRCNNOutputLayers
 from torch import nn
 
-from .pooler import RegionPooler
-from .prepared_layers import prepare_layers, unprepare_layers, writes_outside
-from .shared_start import make_startable, unmake_startable
+from .pooler import RegionPooler, has_roi_align
+from .prepared_layers import (
+    PreparedConv2d,
+    PreparedLinear,
+    PreparedPlainConv2d,
+    prepare_layer,
+    writes_outside,
+)
+from .score_layers import Float32OutputLayers, Float32RPNHead
+from .shared_start import StartableResNet
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
+
+# Exactly these classes are changed. A module stays the same object, so it does not matter where else a model
+# refers to it, and its hooks stay.
+_KINDS: dict[type[nn.Module], type[nn.Module]] = {
+    Conv2d: PreparedConv2d,
+    nn.Conv2d: PreparedPlainConv2d,
+    nn.Linear: PreparedLinear,
+    ROIPooler: RegionPooler,
+    ResNet: StartableResNet,
+    FastRCNNOutputLayers: Float32OutputLayers,
+    StandardRPNHead: Float32RPNHead,
+}
 
 
 def accelerate(model: ModelT) -> ModelT:
     """Makes a model compute the same in less time, in place.
 
-    Poolers with RoIAlign become `RegionPooler`. Weights of convolutions get the memory format that CPUs
-    prefer, frozen normalisations are folded into them, and autocast converts weights once instead of each
-    time (`prepare_layers`). RelDN computes the stages once that its two backbones share (`SharedStart`).
-    Names and values of parameters stay, so checkpoints do. Results change by rounding.
+    Poolers with RoIAlign become `RegionPooler`. Frozen normalisations are folded into the weights of
+    convolutions, and autocast converts weights once instead of each time (`prepared_layers`). RelDN computes
+    the stages once that its two backbones share (`SharedStart`). On a CPU weights of convolutions get the
+    memory format "channels last", unless that is dangerous (`writes_outside`). Under autocast scores of
+    detectors leave in float32. Names and values of parameters stay, so checkpoints do. Results change by
+    rounding.
 
     Some tools know only PyTorch's and Detectron2's own layers, for example TorchScript and quantisation:
     undo this with `as_built` before.
@@ -32,14 +58,15 @@ def accelerate(model: ModelT) -> ModelT:
     Returns:
         The same model.
     """
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            setattr(module, name, RegionPooler.from_pooler(child))
-    prepare_layers(model)
-    make_startable(model)
-    if any(map(writes_outside, model.modules())):
-        return model
-    return model.to(memory_format=torch.channels_last)
+    for module in model.modules():
+        kind = _KINDS.get(type(module))
+        if kind is not None and (kind is not RegionPooler or has_roi_align(module)):
+            module.__class__ = kind
+        prepare_layer(module)
+    on_cpu = all(x.device.type == "cpu" for x in model.parameters())
+    if on_cpu and not any(map(writes_outside, model.modules())):
+        model.to(memory_format=torch.channels_last)
+    return model
 
 
 def as_built(model: ModelT) -> ModelT:
@@ -51,10 +78,12 @@ def as_built(model: ModelT) -> ModelT:
     Returns:
         The same model, with Detectron2's own layers.
     """
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if type(child) is RegionPooler:
-                setattr(module, name, child.to_pooler())
-    unprepare_layers(model)
-    unmake_startable(model)
+    for module in model.modules():
+        module.__class__ = original_class(module)
+        module.__dict__.pop("_prepared", None)
     return model
+
+
+def original_class(module: nn.Module) -> type[nn.Module]:
+    """The class that a module had before `accelerate`."""
+    return next((original for original, kind in _KINDS.items() if kind is type(module)), type(module))

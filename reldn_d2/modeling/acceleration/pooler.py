@@ -9,7 +9,8 @@ from detectron2.modeling.poolers import ROIPooler, assign_boxes_to_levels
 from detectron2.structures import Boxes
 from torch import Tensor, nn
 
-from .roi_align import HAS_SPARSE_PRODUCT, sparse_is_faster, sparse_roi_align
+from .precision import at_least_float32
+from .roi_align import HAS_SPARSE_PRODUCT, pixels_of_region, sparse_is_faster, sparse_roi_align
 
 
 class RegionPooler(ROIPooler):
@@ -18,22 +19,8 @@ class RegionPooler(ROIPooler):
     On CPUs it multiplies sparse matrices where that is expected to be faster (`sparse_is_faster`). On GPUs
     it pools every region from every level and keeps the right level, since to find the regions of a level
     would make the GPU wait. It has no parameters, like ROIPooler.
+    `accelerate` makes one of a ROIPooler by changing its class.
     """
-
-    @staticmethod
-    def from_pooler(pooler: nn.Module) -> nn.Module:
-        """The same pooler in this way; the pooler itself if it is none of Detectron2's with RoIAlign."""
-        if type(pooler) is not ROIPooler:
-            return pooler
-        levels: Any = pooler.level_poolers
-        if not all(type(level) is ROIAlign for level in levels):
-            return pooler
-        ours: nn.Module = _same(pooler, RegionPooler)
-        return ours
-
-    def to_pooler(self) -> ROIPooler:
-        """Detectron2's pooler of the same regions."""
-        return _same(self, ROIPooler)
 
     def forward(self, x: list[Tensor], box_lists: list[Boxes]) -> Tensor:
         """Pools the boxes of each image, as ROIPooler does.
@@ -71,9 +58,7 @@ class RegionPooler(ROIPooler):
         first = self.level_poolers[0]
         on_cpu = maps[0].device.type == "cpu"
         if on_cpu and HAS_SPARSE_PRODUCT:
-            height, width = self.output_size
-            # Four pixels a sample; an adaptive number of samples is not known here, two are usual.
-            samples = height * width * 4 * max(first.sampling_ratio, 2) ** 2
+            samples = pixels_of_region(self.output_size, first.sampling_ratio)
             if sparse_is_faster(maps, len(boxes), samples):
                 return self._sparse(maps, boxes, image, level)
         regions = torch.cat([image[:, None].to(boxes.dtype), boxes], dim=1)
@@ -91,11 +76,8 @@ class RegionPooler(ROIPooler):
 
     def _sparse(self, maps: Sequence[Tensor], boxes: Tensor, image: Tensor, level: Tensor) -> Tensor:
         first = self.level_poolers[0]
-        kept = maps[0].dtype
-        # The sums need more digits than bfloat16 keeps.
-        wide = torch.promote_types(kept, torch.float32)
         pooled: Tensor = sparse_roi_align(
-            [x.to(wide) for x in maps],
+            [at_least_float32(x) for x in maps],
             boxes,
             image,
             level,
@@ -104,7 +86,7 @@ class RegionPooler(ROIPooler):
             sampling_ratio=first.sampling_ratio,
             aligned=first.aligned,
         )
-        return pooled.to(kept)
+        return pooled.to(maps[0].dtype)
 
     def _of_each_level(self, maps: Sequence[Tensor], regions: Tensor, level: Tensor) -> Tensor:
         pooled = maps[0].new_zeros(len(regions), maps[0].shape[1], *self.output_size)
@@ -117,24 +99,16 @@ class RegionPooler(ROIPooler):
         pooled = maps[0].new_zeros(len(regions), maps[0].shape[1], *self.output_size)
         for number, pooler in enumerate(self.level_poolers):
             here = level == number
-            # Regions of other levels shrink to a point, which costs the least.
+            # Regions of other levels shrink to a point, so that they read little memory.
             pooled = torch.where(
                 here[:, None, None, None], pooler(maps[number], regions * here[:, None]), pooled
             )
         return pooled
 
 
-def _same(pooler: Any, kind: type[ROIPooler]) -> ROIPooler:
-    """A pooler with the settings of another one, of another class."""
-    same: ROIPooler = object.__new__(kind)
-    nn.Module.__init__(same)
-    same.output_size = pooler.output_size
-    same.level_poolers = pooler.level_poolers
-    same.min_level, same.max_level = pooler.min_level, pooler.max_level
-    same.canonical_level = pooler.canonical_level
-    same.canonical_box_size = pooler.canonical_box_size
-    same.train(pooler.training)
-    return same
+def has_roi_align(pooler: Any) -> bool:
+    """Whether a ROIPooler pools with RoIAlign on each level."""
+    return all(type(level) is ROIAlign for level in pooler.level_poolers)
 
 
 def pool_regions(pooler: nn.Module, maps: Sequence[Tensor], boxes: Tensor, image: Tensor) -> Tensor:

@@ -25,6 +25,11 @@ def autocast(device: str | torch.device, precision: Precision) -> AbstractContex
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
 
 
+def at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    """A tensor with the digits that sums and scores need, also under autocast."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def check_precision(device: str | torch.device, precision: str, setting: str) -> None:
     """Checks that a device can compute in a precision, and warns if that will be slow.
 

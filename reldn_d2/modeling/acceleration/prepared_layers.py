@@ -21,9 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _Weights = tuple[Tensor, Tensor | None]
-# More than a register holds on any CPU, see `writes_outside`.
+# oneDNN's fault was seen with fewer input channels than a register has places: 8 with AVX2, and at most 16.
 _FEW_CHANNELS = 32
-
 
 _fixed: ContextVar[object | None] = ContextVar("fixed_weights", default=None)
 
@@ -42,8 +41,9 @@ class _Prepared:
     """The weights of a layer in another form, and the state of the weights that they were made from."""
 
     def __init__(self) -> None:
-        # One attribute, so that threads never see the one without the other.
-        self._kept: tuple[tuple[Any, ...], _Weights] | None = None
+        # One attribute, so that threads never see the one without the other. The sources are held, so that
+        # no other tensor gets their address.
+        self._kept: tuple[tuple[Any, ...], _Weights, list[Tensor]] | None = None
 
     def get(self, sources: Sequence[Tensor | None], more: object, make: Callable[[], _Weights]) -> _Weights:
         """The weights, made anew if anything that they depend on has changed.
@@ -53,12 +53,13 @@ class _Prepared:
             more: other things that they depend on.
             make: makes them.
         """
-        state = (more, *(state_of(x) for x in sources if x is not None))
+        given = [x for x in sources if x is not None]
+        state = (more, *map(state_of, given))
         kept = self._kept
         if kept is None or kept[0] != state:
             # Training may use them later, so they must be ordinary tensors.
             with torch.inference_mode(False), torch.no_grad():
-                kept = self._kept = (state, make())
+                kept = self._kept = (state, make(), [x.detach() for x in given])
         return kept[1]
 
     def __reduce__(self) -> tuple[type["_Prepared"], tuple[()]]:
@@ -80,19 +81,10 @@ def is_watched(module: nn.Module) -> bool:
     return any(x._forward_hooks or x._forward_pre_hooks or "forward" in x.__dict__ for x in module.modules())
 
 
-def prepare_layers(model: nn.Module) -> None:
-    """Makes the convolutions and linear layers of a model prepare their weights, in place.
-
-    Only layers that are exactly Detectron2's or PyTorch's change their class. They stay the same objects, so
-    it does not matter where else a model refers to them.
-
-    Args:
-        model: any model built from Detectron2's parts.
-    """
-    for layer in model.modules():
-        layer.__class__ = _KINDS.get(type(layer), type(layer))
-        if is_prepared(layer):
-            layer.__dict__["_prepared"] = _Prepared()
+def prepare_layer(layer: nn.Module) -> None:
+    """Makes one of the layers of this file forget what it has prepared. Other modules stay as they are."""
+    if isinstance(layer, PreparedConv2d | PreparedPlainConv2d | PreparedLinear):
+        layer.__dict__["_prepared"] = _Prepared()
 
 
 class PreparedPlainConv2d(nn.Conv2d):
@@ -140,7 +132,10 @@ class PreparedConv2d(Conv2d):
         if any(x.requires_grad for x in self.parameters()):
             return self._fold()
         dtype = _precision(x)
-        sources = (self.weight, self.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var)
+        sources = (
+            *(self.weight, self.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var),
+            norm.num_batches_tracked,  # counts the changes of the statistics, which PyTorch does not
+        )
         return self._prepared.get(sources, (dtype, norm.eps), lambda: _converted(*self._fold(), dtype))
 
     def _fold(self) -> tuple[Tensor, Tensor]:
@@ -154,15 +149,6 @@ class PreparedConv2d(Conv2d):
         return self.weight * scale[:, None, None, None], shift
 
 
-def unprepare_layers(model: nn.Module) -> None:
-    """Undoes `prepare_layers`."""
-    for layer in model.modules():
-        for original, kind in _KINDS.items():
-            if type(layer) is kind:
-                layer.__class__ = original
-                del layer.__dict__["_prepared"]
-
-
 def writes_outside(layer: nn.Module) -> bool:
     """Whether the gradient of a convolution's weights must not be computed in the format "channels last".
 
@@ -171,33 +157,23 @@ def writes_outside(layer: nn.Module) -> bool:
     """
     if not isinstance(layer, nn.Conv2d) or layer.kernel_size != (1, 1) or max(layer.stride) == 1:
         return False
-    return layer.in_channels < _FEW_CHANNELS and not (is_prepared(layer) and _is_subsampling(layer))
+    return layer.in_channels < _FEW_CHANNELS and not (
+        isinstance(layer, PreparedConv2d | PreparedPlainConv2d) and _takes_every_nth_pixel(layer)
+    )
 
 
-def _is_subsampling(layer: nn.Conv2d) -> bool:
-    """Whether a strided convolution is one without stride of every second pixel, or so."""
+def _takes_every_nth_pixel(layer: nn.Conv2d) -> bool:
+    """Whether a convolution is the one without stride of every n-th pixel."""
     is_point = layer.kernel_size == (1, 1) and max(layer.stride) > 1
     return is_point and layer.in_channels < _FEW_CHANNELS and layer.padding == (0, 0)
 
 
 def _convolve(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The convolution of a layer, with other weights."""
-    if _is_subsampling(layer):
+    if _takes_every_nth_pixel(layer):
         return F.conv2d(x[:, :, :: layer.stride[0], :: layer.stride[1]], weight, bias, groups=layer.groups)
     result: Tensor = layer._conv_forward(x, weight, bias)
     return result
-
-
-_KINDS: dict[type, type] = {
-    Conv2d: PreparedConv2d,
-    nn.Conv2d: PreparedPlainConv2d,
-    nn.Linear: PreparedLinear,
-}
-
-
-def is_prepared(layer: nn.Module) -> bool:
-    """Whether a layer is one of those that `prepare_layers` makes."""
-    return type(layer) in _KINDS.values()
 
 
 def _converted_once(layer: Any, x: Tensor) -> _Weights | None:

@@ -19,6 +19,8 @@ from torch import Tensor
 
 # Largest number of matrix entries that exist at a time; one takes up to 20 bytes while the matrix is made.
 _MAX_ENTRIES = 2**19
+# Largest number of samples of an output place along an axis: more than any map has pixels.
+_MAX_SAMPLES = 2**15
 
 # What one thing costs, in nanoseconds on one core (`python -m tools.benchmarks --only roi_align` measures the
 # two ways beside each other). Only their ratios matter.
@@ -40,6 +42,17 @@ def _has_sparse_product() -> bool:
 
 #: Whether this build of PyTorch multiplies sparse matrices on CPUs. Builds without MKL may not.
 HAS_SPARSE_PRODUCT = _has_sparse_product()
+
+
+def pixels_of_region(output_size: Sequence[int], sampling_ratio: int) -> int:
+    """About how many pixels a region reads, with repeats: four a sample.
+
+    Args:
+        output_size: height and width of the output.
+        sampling_ratio: see `sparse_roi_align`. An adaptive one depends on the box; two are usual.
+    """
+    height, width = output_size
+    return height * width * 4 * max(sampling_ratio, 2) ** 2
 
 
 def sparse_is_faster(maps: Sequence[Tensor], regions: int, samples: int) -> bool:
@@ -190,7 +203,7 @@ def _matrices(
             sizes.clamp_(min=1)  # as in torchvision
         grid = torch.full_like(sizes, sampling_ratio)
         if sampling_ratio <= 0:
-            grid = (sizes / sizes.new_tensor(output_size)).nan_to_num(0).ceil()
+            grid = (sizes / sizes.new_tensor(output_size)).nan_to_num(0).ceil().clamp(max=_MAX_SAMPLES)
         for part in _similar(grid):
             y = _axis(start_y[part], sizes[part, 0], output_size[0], grid[part, 0], x.shape[2], x.dtype)
             xs = _axis(start_x[part], sizes[part, 1], output_size[1], grid[part, 1], x.shape[3], x.dtype)

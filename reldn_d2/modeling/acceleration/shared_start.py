@@ -70,7 +70,8 @@ class SharedStart:
     """Finds the stages that two backbones share, and computes them once."""
 
     def __init__(self) -> None:
-        self._known: tuple[object, int] = (None, 0)
+        # The values are held, so that no other tensor gets their address.
+        self._known: tuple[object, int, list[Tensor]] = (None, 0, [])
 
     def __call__(self, first: Backbone, second: Backbone | None, images: Tensor) -> Tensor | Started:
         """What both backbones can go on from.
@@ -93,30 +94,17 @@ class SharedStart:
     def _shared_stages(self, ours: StartableResNet, other: StartableResNet) -> int:
         pairs = list(zip(_frozen_stages(ours), _frozen_stages(other), strict=False))
         # Values are compared only after they have changed, since that makes a GPU wait.
-        state = tuple(state_of(x) for pair in pairs for stage in pair for x in _values(stage))
-        known, stages = self._known
+        values = [x for pair in pairs for stage in pair for x in _values(stage)]
+        state = tuple(map(state_of, values))
+        known, stages, _ = self._known
         if known != state:
             stages = sum(1 for _ in takewhile(lambda pair: _equal(*pair), pairs))
-            self._known = (state, stages)
+            self._known = (state, stages, [x.detach() for x in values])
         return stages
 
     def __reduce__(self) -> tuple[type["SharedStart"], tuple[()]]:
         """Copies and pickles start anew."""
         return SharedStart, ()
-
-
-def make_startable(model: nn.Module) -> None:
-    """Makes the ResNets of a model `StartableResNet`, in place. Nothing else changes."""
-    for module in model.modules():
-        if type(module) is ResNet:
-            module.__class__ = StartableResNet
-
-
-def unmake_startable(model: nn.Module) -> None:
-    """Undoes `make_startable`."""
-    for module in model.modules():
-        if type(module) is StartableResNet:
-            module.__class__ = ResNet
 
 
 def _resnet(backbone: Any) -> StartableResNet | None:

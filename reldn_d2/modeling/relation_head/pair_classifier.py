@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from reldn_d2.structures import EntityBatch, Pairs, enclosing_boxes
 
 from ..acceleration import pool_regions
+from ..acceleration.precision import at_least_float32
 from ..region_heads import before_last_relu, region_parts
 from .contract import FeatureMaps
 from .modules import EntityTerms, SemanticModule, SpatialFeatures, SpatialModule, VisualModule
@@ -172,7 +173,7 @@ class PairClassifier(nn.Module):
             logits.append(self.semantic(batch.classes[pairs.subject], batch.classes[pairs.object]))
         total = torch.stack(logits).sum(dim=0)
         # Softmax and losses need more digits than autocast keeps.
-        return total.to(torch.promote_types(total.dtype, torch.float32))
+        return at_least_float32(total)
 
     def bytes_per_pair(self, relation_features: FeatureMaps | None, num_predicates: int) -> int:
         """Estimates the memory that `forward` needs for an unordered pair in both directions, in inference.
