@@ -78,6 +78,7 @@ def test_its_config_is_the_one_that_anybody_can_train() -> None:
     trained = load_config(get_config_file(ENTRY.config)).MODEL
     for model in (saved, trained):
         model.WEIGHTS = model.DEVICE = ""
+        model.ROI_RELATION_HEAD.TEST.CHUNK_SIZE = 0  # it changes no answer
     assert json.dumps(saved) == json.dumps(trained)
 
 
