@@ -18,6 +18,7 @@ from detectron2.data import DatasetCatalog
 from detectron2.structures import Boxes, Instances
 from PIL import Image
 
+from reldn_d2 import visualization
 from reldn_d2.data.images import read_image
 from reldn_d2.engine import (
     GivenBoxes,
@@ -28,7 +29,6 @@ from reldn_d2.engine import (
     evaluate,
     load_config,
 )
-from reldn_d2.engine.prediction import result
 from reldn_d2.engine.prediction.pictures import to_picture
 from reldn_d2.evaluation import load_predictions
 from reldn_d2.model_zoo import zoo_entry
@@ -748,7 +748,7 @@ def test_thresholds_of_a_drawing(
         seen.append((len(graph["entities"]), len(graph["relationships"]), options))
         return image
 
-    monkeypatch.setattr(result, "draw_scene_graph", draw)
+    monkeypatch.setattr(visualization, "draw_scene_graph", draw)
     found.draw()
     found.draw(3, score_threshold=0.4, entity_threshold=0.5, entities="all", scores=False)
     # The drawing gets the whole graph, so that names do not depend on what is shown.

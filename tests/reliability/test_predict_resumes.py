@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from detectron2.config import CfgNode
 
+from reldn_d2 import visualization
 from reldn_d2.cli.prediction import record
-from reldn_d2.cli.prediction.formats import drawings, format_names, triplet_parts
+from reldn_d2.cli.prediction.formats import format_names, triplet_parts
 from reldn_d2.cli.prediction.formats.triplet_parts import TripletParts
 from reldn_d2.cli.prediction.formats.writer import AppendingWriter, FileWriter, Writer
 from reldn_d2.engine import load_config
@@ -43,7 +44,7 @@ def command_with_images(folder: Path, config: CfgNode, monkeypatch: pytest.Monke
     for kind in (Writer, TripletParts):
         monkeypatch.setattr(kind, "period", 0.0)
     # What is drawn makes no difference here, and takes most of the time.
-    monkeypatch.setattr(drawings, "draw_scene_graph", lambda picture, *_, **__: picture)
+    monkeypatch.setattr(visualization, "draw_scene_graph", lambda picture, *_, **__: picture)
     return PredictCommand(folder, config, monkeypatch)
 
 

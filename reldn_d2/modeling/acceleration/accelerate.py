@@ -2,7 +2,6 @@
 
 from typing import TypeVar
 
-import torch
 from detectron2.layers import Conv2d
 from detectron2.modeling import ResNet
 from detectron2.modeling.poolers import ROIPooler
@@ -41,10 +40,9 @@ def accelerate(model: ModelT) -> ModelT:
 
     Poolers with RoIAlign become `RegionPooler`. Frozen normalisations are folded into the weights of
     convolutions, and autocast converts weights once instead of each time (`prepared_layers`). RelDN computes
-    the stages once that its two backbones share (`SharedStart`). On a CPU weights of convolutions get the
-    memory format "channels last", unless that is dangerous (`writes_outside`). Under autocast scores of
-    detectors leave in float32. Names and values of parameters stay, so checkpoints do. Results change by
-    rounding.
+    the stages once that its two backbones share (`SharedStart`). On a CPU convolutions compute in the memory
+    format "channels last", unless that is dangerous (`writes_outside`). Under autocast scores of detectors
+    leave in float32. Parameters stay as they are, so checkpoints do. Results change by rounding.
 
     Some tools know only PyTorch's and Detectron2's own layers, for example TorchScript and quantisation:
     undo this with `as_built` before.
@@ -62,15 +60,15 @@ def accelerate(model: ModelT) -> ModelT:
         kind = _KINDS.get(type(module))
         if kind is not None and (kind is not RegionPooler or has_roi_align(module)):
             module.__class__ = kind
-        prepare_layer(module)
     on_cpu = all(x.device.type == "cpu" for x in model.parameters())
-    if on_cpu and not any(map(writes_outside, model.modules())):
-        model.to(memory_format=torch.channels_last)
+    channels_last = on_cpu and not any(map(writes_outside, model.modules()))
+    for module in model.modules():
+        prepare_layer(module, channels_last=channels_last)
     return model
 
 
 def as_built(model: ModelT) -> ModelT:
-    """Undoes `accelerate`, in place, for example to export a model. The memory format stays.
+    """Undoes `accelerate`, in place, for example to export a model.
 
     Args:
         model: a model, accelerated or not.

@@ -38,9 +38,14 @@ def fixed_weights() -> Iterator[None]:
 
 
 class _Prepared:
-    """The weights of a layer in another form, and the state of the weights that they were made from."""
+    """The weights of a layer in another form, and the state of the weights that they were made from.
 
-    def __init__(self) -> None:
+    Attributes:
+        channels_last: whether a convolution computes in the memory format "channels last".
+    """
+
+    def __init__(self, channels_last: bool) -> None:
+        self.channels_last = channels_last
         # One attribute, so that threads never see the one without the other. The sources are held, so that
         # no other tensor gets their address.
         self._kept: tuple[tuple[Any, ...], _Weights, list[Tensor]] | None = None
@@ -62,9 +67,9 @@ class _Prepared:
                 kept = self._kept = (state, make(), [x.detach() for x in given])
         return kept[1]
 
-    def __reduce__(self) -> tuple[type["_Prepared"], tuple[()]]:
+    def __reduce__(self) -> tuple[type["_Prepared"], tuple[bool]]:
         """Copies and pickles start empty."""
-        return _Prepared, ()
+        return _Prepared, (self.channels_last,)
 
 
 def state_of(x: Tensor) -> object:
@@ -81,10 +86,15 @@ def is_watched(module: nn.Module) -> bool:
     return any(x._forward_hooks or x._forward_pre_hooks or "forward" in x.__dict__ for x in module.modules())
 
 
-def prepare_layer(layer: nn.Module) -> None:
-    """Makes one of the layers of this file forget what it has prepared. Other modules stay as they are."""
+def prepare_layer(layer: nn.Module, *, channels_last: bool) -> None:
+    """Makes one of the layers of this file forget what it has prepared. Other modules stay as they are.
+
+    Args:
+        layer: any module.
+        channels_last: whether a convolution computes in this memory format. Its parameters stay as they are.
+    """
     if isinstance(layer, PreparedConv2d | PreparedPlainConv2d | PreparedLinear):
-        layer.__dict__["_prepared"] = _Prepared()
+        layer.__dict__["_prepared"] = _Prepared(channels_last)
 
 
 class PreparedPlainConv2d(nn.Conv2d):
@@ -168,8 +178,10 @@ def _takes_every_nth_pixel(layer: nn.Conv2d) -> bool:
     return is_point and layer.in_channels < _FEW_CHANNELS and layer.padding == (0, 0)
 
 
-def _convolve(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _convolve(layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The convolution of a layer, with other weights."""
+    if layer._prepared.channels_last and x.device.type == "cpu":
+        x = x.contiguous(memory_format=torch.channels_last)
     if _takes_every_nth_pixel(layer):
         return F.conv2d(x[:, :, :: layer.stride[0], :: layer.stride[1]], weight, bias, groups=layer.groups)
     result: Tensor = layer._conv_forward(x, weight, bias)
