@@ -181,7 +181,7 @@ def _defaults() -> CN:
 
     # Precision of matrix products and convolutions, in training and inference: "fp32", or "bf16" (autocast;
     # weights and losses stay float32). SOLVER.AMP.ENABLED is Detectron2's fp16 training on GPUs.
-    cfg.MODEL.PRECISION = "fp32"
+    cfg.MODEL.RELDN_PRECISION = "fp32"
 
     # Backbones from timm (build_reldn_timm_backbone, build_reldn_timm_fpn_backbone).
     cfg.MODEL.RELDN_TIMM = CN()

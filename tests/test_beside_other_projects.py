@@ -125,7 +125,7 @@ def test_every_config_node_is_our_own() -> None:
     added = leaves(ours).keys() - leaves(theirs).keys()
     assert {key for key in added if not key.startswith("MODEL.")} == OUR_LEAVES
     nodes = ours.MODEL.keys() - theirs.MODEL.keys()
-    assert nodes == {"ROI_RELATION_HEAD", "RELDN_TIMM", "RELDN_VGG"}
+    assert nodes == {"ROI_RELATION_HEAD", "RELDN_TIMM", "RELDN_VGG", "RELDN_PRECISION"}
     assert {key.split(".")[1] for key in added - OUR_LEAVES} == nodes
 
 

@@ -67,6 +67,6 @@ def train_recipe(args: Namespace, data: RegisteredData) -> None:
         opts=[
             *opts,
             *([] if args.seed is None else ["SEED", str(args.seed)]),
-            *([] if args.precision is None else ["MODEL.PRECISION", args.precision]),
+            *([] if args.precision is None else ["MODEL.RELDN_PRECISION", args.precision]),
         ],
     )

@@ -424,7 +424,7 @@ class YamlParts(RunParts):
     keys = KeyNames(
         output_dir="OUTPUT_DIR",
         device="MODEL.DEVICE",
-        precision="MODEL.PRECISION",
+        precision="MODEL.RELDN_PRECISION",
         seed="SEED",
         train_datasets="DATASETS.TRAIN",
         test_datasets="DATASETS.TEST",
@@ -455,7 +455,7 @@ class YamlParts(RunParts):
         self.cfg, self._trainer = cfg, trainer
         head = cfg.MODEL.ROI_RELATION_HEAD
         self.output_dir, self.device, self.seed = cfg.OUTPUT_DIR, cfg.MODEL.DEVICE, cfg.SEED
-        self.precision = cfg.MODEL.PRECISION
+        self.precision = cfg.MODEL.RELDN_PRECISION
         self.weights, self.relation_weights = cfg.MODEL.WEIGHTS, head.WEIGHTS
         self.train_datasets = _names("DATASETS.TRAIN", cfg.DATASETS.TRAIN)
         self.test_datasets = _names("DATASETS.TEST", cfg.DATASETS.TEST)
@@ -532,7 +532,7 @@ class YamlParts(RunParts):
         used.defrost()
         del used.MODEL["ROI_RELATION_HEAD"]
         if self.precision == "fp32":
-            del used.MODEL["PRECISION"]
+            del used.MODEL["RELDN_PRECISION"]
         used.MODEL.WEIGHTS = used.MODEL.DEVICE = ""
         return [used.MODEL, used.INPUT, used.TEST.DETECTIONS_PER_IMAGE]
 

@@ -198,7 +198,7 @@ def test_options_and_overrides_set_the_config() -> None:
     cfg = load_run_config(train_args(*words), OPTIONS, weights=weights).cfg
     found = (cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, cfg.MODEL.DEVICE, cfg.SEED, cfg.SOLVER.BASE_LR)
     assert found == ("w.pth", "o", "cuda", 0, 0.5)
-    assert cfg.MODEL.PRECISION == "bf16"
+    assert cfg.MODEL.RELDN_PRECISION == "bf16"
     words = ("--output", "o", "--device", "cuda", "--precision", "bf16", "--seed", 0, "optimizer.lr=0.5")
     cfg = load_run_config(train_args(*words, config=LAZY), OPTIONS, weights=weights).cfg
     train = cfg.train

@@ -1,4 +1,4 @@
-"""MODEL.PRECISION and --precision: bf16 in training, evaluation, prediction and cached detections."""
+"""MODEL.RELDN_PRECISION and --precision: bf16 in training, evaluation, prediction and cached detections."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ from reldn_d2.modeling import autocast
 from reldn_d2.modeling.acceleration import check_precision, precision
 from tests.builders.tiny_models import TinyConfig, make_input, make_model
 
-BF16 = ("MODEL.PRECISION", "bf16")
+BF16 = ("MODEL.RELDN_PRECISION", "bf16")
 INPUTS = [make_input(4, [(0, 1, 2), (2, 3, 1)])]
 
 
@@ -126,8 +126,8 @@ def test_a_run_is_resumed_in_its_precision(weights: str, tiny_config: TinyConfig
     first = Trainer(one_step)
     first.resume_or_load(resume=False)
     first.train()
-    one_step.MODEL.PRECISION, one_step.SOLVER.MAX_ITER = "bf16", 2
-    with pytest.raises(ValueError, match=r'MODEL\.PRECISION was "fp32", now "bf16"'):
+    one_step.MODEL.RELDN_PRECISION, one_step.SOLVER.MAX_ITER = "bf16", 2
+    with pytest.raises(ValueError, match=r'MODEL\.RELDN_PRECISION was "fp32", now "bf16"'):
         Trainer(one_step).resume_or_load(resume=True)
 
 
@@ -136,7 +136,7 @@ def test_usual_runs_are_as_before(weights: str, tiny_config: TinyConfig) -> None
     assert type(trainer._trainer) is SimpleTrainer
     detector = tiny_config(file="detector.yaml")
     identity = detector_identity(detector, trainer.model)
-    detector.MODEL.PRECISION = "bf16"
+    detector.MODEL.RELDN_PRECISION = "bf16"
     assert detector_identity(detector, trainer.model) != identity
 
 
@@ -144,28 +144,28 @@ def test_bf16_and_amp_exclude_each_other(
     weights: str, tiny_config: TinyConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = tiny_config("MODEL.WEIGHTS", weights, "SOLVER.AMP.ENABLED", "True")
-    with pytest.raises(ValueError, match=r"MODEL\.PRECISION bf16 trains in mixed precision"):
+    with pytest.raises(ValueError, match=r"MODEL\.RELDN_PRECISION bf16 trains in mixed precision"):
         Trainer(cfg)
-    cfg.MODEL.PRECISION, cfg.MODEL.DEVICE = "bf16", "cuda"
+    cfg.MODEL.RELDN_PRECISION, cfg.MODEL.DEVICE = "bf16", "cuda"
     monkeypatch.setattr(RunParts, "check_device", lambda _: None)  # as on a machine with a GPU
-    with pytest.raises(ValueError, match=r"AMP\.ENABLED and MODEL\.PRECISION both choose a precision"):
+    with pytest.raises(ValueError, match=r"AMP\.ENABLED and MODEL\.RELDN_PRECISION both choose a precision"):
         Trainer(cfg)
 
 
 def test_an_unknown_precision_is_refused(weights: str, tiny_config: TinyConfig) -> None:
-    with pytest.raises(ValueError, match=r"MODEL\.PRECISION is 'fp8': use fp32 or bf16"):
-        Trainer(tiny_config("MODEL.WEIGHTS", weights, "MODEL.PRECISION", "fp8"))
+    with pytest.raises(ValueError, match=r"MODEL\.RELDN_PRECISION is 'fp8': use fp32 or bf16"):
+        Trainer(tiny_config("MODEL.WEIGHTS", weights, "MODEL.RELDN_PRECISION", "fp8"))
 
 
 def test_a_cpu_without_the_instructions_is_said_to_be_slow(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    check_precision("cpu", "bf16", "MODEL.PRECISION")
+    check_precision("cpu", "bf16", "MODEL.RELDN_PRECISION")
     assert not caplog.text
     monkeypatch.setattr(precision, "has_bf16_instructions", lambda: False)
-    check_precision("cpu", "fp32", "MODEL.PRECISION")
+    check_precision("cpu", "fp32", "MODEL.RELDN_PRECISION")
     assert not caplog.text
-    check_precision("cpu", "bf16", "MODEL.PRECISION")
+    check_precision("cpu", "bf16", "MODEL.RELDN_PRECISION")
     assert "many times slower than fp32" in caplog.text
 
 
