@@ -62,7 +62,7 @@ class Size:
 
 
 COMPLETE = Size(
-    "reldn_scenes_train", "reldn_scenes_test", shown=3, duration="about 9 minutes", side_by_side=True
+    "reldn_scenes_train", "reldn_scenes_test", shown=3, duration="at most 13 minutes", side_by_side=True
 )
 # Sixteen training scenes and eight test scenes at half their size, and three steps of each training.
 QUICK = Size(
