@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,9 @@ def pytest_configure() -> None:
     # For small tensors a second thread is slower. The variable is for processes that tests start.
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+    # A shell starts programs in the background with Ctrl-C ignored, which some tests press.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # A slow machine must not make a test fail, so there is no deadline and no complaint about slow
     # generators. Function-scoped fixtures serve all examples of a test, which is intended. The profile
     # "fixed" has the same examples in each run, so that no run fails by chance. "random" (`make test-random`)
