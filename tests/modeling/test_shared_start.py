@@ -141,8 +141,15 @@ def _other_forward(model: RelDN) -> None:
     stem.forward = lambda x, forward=stem.forward: forward(x) * 2
 
 
+def _other_forward_of_all(model: RelDN) -> None:
+    net = model.relation_backbone
+    net.forward = lambda x, forward=net.forward: forward(x * 2)
+
+
 @pytest.mark.parametrize(
-    "watch", [_hook, _inner_hook, _pre_hook, _other_forward], ids=lambda watch: watch.__name__
+    "watch",
+    [_hook, _inner_hook, _pre_hook, _other_forward, _other_forward_of_all],
+    ids=lambda watch: watch.__name__,
 )
 def test_hooks_work_as_without_accelerate(make: Config, watch: Callable[[RelDN], None]) -> None:
     answers = []

@@ -86,8 +86,8 @@ class SharedStart:
         ours, other = _resnet(first), _resnet(second)
         if ours is None or other is None or must_see_parameters():
             return images
-        if any(x._forward_pre_hooks for x in (first, second, ours, other) if x is not None):
-            return images  # these expect images
+        if any(_expects_images(x) for x in (first, second, ours, other)):
+            return images
         stages = self._shared_stages(ours, other)
         return ours.start(images, stages) if stages else images
 
@@ -105,6 +105,11 @@ class SharedStart:
     def __reduce__(self) -> tuple[type["SharedStart"], tuple[()]]:
         """Copies and pickles start anew."""
         return SharedStart, ()
+
+
+def _expects_images(backbone: Any) -> bool:
+    """Whether somebody sees what a backbone is called with."""
+    return bool(backbone._forward_pre_hooks) or "forward" in backbone.__dict__
 
 
 def _resnet(backbone: Any) -> StartableResNet | None:
