@@ -127,6 +127,20 @@ def test_a_frozen_norm_is_folded(kind: type[nn.Module], bias: bool, monkeypatch:
         torch.testing.assert_close(layer(x), expected)
 
 
+@torch.no_grad()
+def test_a_folded_weight_has_the_format_of_the_computation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch copies a weight of another format in each call."""
+    layer: Any = accelerate(Conv2d(4, 4, 3, norm=FrozenBatchNorm2d(4)).requires_grad_(False))
+    given: list[torch.Tensor] = []
+    convolve = layer._conv_forward
+    monkeypatch.setattr(
+        layer, "_conv_forward", lambda x, weight, bias: given.append(weight) or convolve(x, weight, bias)
+    )
+    for _ in range(2):
+        layer(torch.randn(1, 4, 8, 8))
+    assert given[0] is given[1] and given[0].is_contiguous(memory_format=torch.channels_last)
+
+
 @pytest.mark.parametrize("kind", [FrozenBatchNorm2d, nn.BatchNorm2d])
 def test_gradients_pass_a_folded_norm(kind: type[nn.Module]) -> None:
     layer = make_conv(make_norm(kind))

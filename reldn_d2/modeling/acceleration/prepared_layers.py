@@ -146,7 +146,14 @@ class PreparedConv2d(Conv2d):
             *(self.weight, self.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var),
             norm.num_batches_tracked,  # counts the changes of the statistics, which PyTorch does not
         )
-        return self._prepared.get(sources, (dtype, norm.eps), lambda: _converted(*self._fold(), dtype))
+        layout = torch.channels_last if _is_channels_last(self, x) else torch.contiguous_format
+
+        def make() -> _Weights:
+            # PyTorch would copy a weight of another format in each call.
+            weight, bias = _converted(*self._fold(), dtype)
+            return weight.contiguous(memory_format=layout), bias
+
+        return self._prepared.get(sources, (dtype, norm.eps, layout), make)
 
     def _fold(self) -> tuple[Tensor, Tensor]:
         norm: Any = self.norm
@@ -180,12 +187,18 @@ def _takes_every_nth_pixel(layer: nn.Conv2d) -> bool:
 
 def _convolve(layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The convolution of a layer, with other weights."""
-    if layer._prepared.channels_last and x.device.type == "cpu":
+    if _is_channels_last(layer, x):
         x = x.contiguous(memory_format=torch.channels_last)
     if _takes_every_nth_pixel(layer):
         return F.conv2d(x[:, :, :: layer.stride[0], :: layer.stride[1]], weight, bias, groups=layer.groups)
     result: Tensor = layer._conv_forward(x, weight, bias)
     return result
+
+
+def _is_channels_last(layer: Any, x: Tensor) -> bool:
+    """Whether a convolution computes in this memory format."""
+    is_channels_last: bool = layer._prepared.channels_last and x.device.type == "cpu"
+    return is_channels_last
 
 
 def _converted_once(layer: Any, x: Tensor) -> _Weights | None:
