@@ -18,7 +18,7 @@ def run(args: Namespace) -> int:
     weights = find_weights(args.weights) if args.weights else None
     cfg = load_run_config(args, ("weights", "device", "precision"), weights=weights, data=data).cfg
     check_is_detector(cfg)
-    model = load_model(cfg)
+    model = load_model(cfg).requires_grad_(False)  # prepared once, see `accelerate`
     identity, parts = detector_identity(cfg, model), parts_of(cfg)
     place = parts.output_dir if weights and weights.shared else Path(parts.weights).parent
     folder = args.output or Path(place, "detections")

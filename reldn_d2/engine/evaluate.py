@@ -136,7 +136,7 @@ def _evaluate(cfg: Config, tasks: Sequence[str], *, resume: bool, restart: bool)
     in_turn = _parts_of_tasks(cfg, tasks)
     # A model that is only counted needs no detector for prdcls, but for the other tasks.
     parts = in_turn.get("sgdet") or in_turn.get("sgcls") or next(iter(in_turn.values()))
-    model: Any = load_weights(parts, resume=resume)
+    model: Any = load_weights(parts, resume=resume).requires_grad_(False)  # prepared once, see `accelerate`
     weights = last_checkpoint(parts) if resume else None
     weights = weights or parts.weights or "none, the semantic table is counted"
     about = describe_evaluation(parts, check_vocabulary(parts, parts.test_datasets), weights)

@@ -60,7 +60,7 @@ def photo_model(way: Way, device: str) -> WithDetections:
     found = photos_of_one_size(1)
     model.replacements = found
     give_pixels_a_say(model, photo_inputs(found))
-    return way.prepare(model)
+    return way.prepare(model).requires_grad_(False)  # as the predictor does
 
 
 def photos_of_one_size(count: int, size: tuple[int, int] = _SIZE) -> list[Instances]:
@@ -126,7 +126,7 @@ class Detector:
         torch.manual_seed(0)
         model: Any = build_model(cfg).eval()
         calm_down(model)
-        self.way, self.device, self.model = way, device, way.prepare(model)
+        self.way, self.device, self.model = way, device, way.prepare(model).requires_grad_(False)
         self.inputs = photo_inputs([Instances(size)])
 
     @torch.no_grad()

@@ -118,7 +118,7 @@ class RelationPredictor(PretrainedModel):
             _check_number_of_names(checkpointer.vocabulary, parts)
         vocabulary = checkpointer.vocabulary or _vocabulary_of_config(parts)
         self.thing_classes, self.predicate_classes = vocabulary.thing_classes, vocabulary.predicate_classes
-        self.model = model
+        self.model = model.requires_grad_(False)  # prepared once, see `accelerate`
         self._mapper = parts.test_mapper()
 
     @overload

@@ -47,8 +47,9 @@ def accelerate(model: ModelT) -> ModelT:
     Some tools know only PyTorch's and Detectron2's own layers, for example TorchScript and quantisation:
     undo this with `as_built` before.
 
-    Prepared weights follow the parameters, but for changes through `parameter.data`, which PyTorch does not
-    count: call this function again after them.
+    Weights that are not trained are prepared once, so a model that only predicts wants
+    `model.requires_grad_(False)`. They follow the parameters, but for changes through `parameter.data`,
+    which PyTorch does not count: call this function again after them.
 
     Args:
         model: any model built from Detectron2's parts, on its device.
