@@ -56,7 +56,7 @@ _PRODUCTS = {
 }
 
 
-class RoundedProducts(TorchDispatchMode):
+class RoundedProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types
     """Computes products of bfloat16 numbers in float32, and rounds the results."""
 
     def __torch_dispatch__(
@@ -77,7 +77,10 @@ def _is_bf16(x: object) -> bool:
 
 def computed_as(precision: Precision) -> AbstractContextManager[Any]:
     """A context in which this CPU can compute in a precision in reasonable time."""
-    return RoundedProducts() if precision == "bf16" and not has_bf16_instructions() else nullcontext()
+    if precision == "fp32" or has_bf16_instructions():
+        return nullcontext()
+    rounded: AbstractContextManager[Any] = RoundedProducts()  # type: ignore[no-untyped-call]
+    return rounded
 
 
 def main() -> None:

@@ -60,7 +60,8 @@ def photo_model(way: Way, device: str) -> WithDetections:
     found = photos_of_one_size(1)
     model.replacements = found
     give_pixels_a_say(model, photo_inputs(found))
-    return way.prepare(model).requires_grad_(False)  # as the predictor does
+    model.requires_grad_(False)  # as the predictor does
+    return way.prepare(model)
 
 
 def photos_of_one_size(count: int, size: tuple[int, int] = _SIZE) -> list[Instances]:
