@@ -4,26 +4,15 @@ from detectron2.config import LazyCall as L
 from detectron2.config import LazyConfig
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import ResNet
-from detectron2.modeling.backbone.resnet import BottleneckBlock
+
+from tests.builders.narrow_resnet import STAGES, STEM_CHANNELS
 
 _cfg = LazyConfig.load_rel("../../configs/lazy/scenes_reldn.py")
 model, datasets, dataloader = _cfg.model, _cfg.datasets, _cfg.dataloader
 optimizer, lr_multiplier, train = _cfg.optimizer, _cfg.lr_multiplier, _cfg.train
 
-model.backbone.bottom_up.stem.out_channels = 8
-model.backbone.bottom_up.stages = [
-    L(ResNet.make_stage)(
-        block_class=BottleneckBlock,
-        num_blocks=blocks,
-        stride_per_block=[stride, *[1] * (blocks - 1)],
-        in_channels=inputs,
-        out_channels=outputs,
-        bottleneck_channels=outputs // 4,
-        stride_in_1x1=True,
-        norm="BN",
-    )
-    for blocks, stride, inputs, outputs in ((3, 1, 8, 16), (4, 2, 16, 32), (6, 2, 32, 64), (3, 2, 64, 128))
-]
+model.backbone.bottom_up.stem.out_channels = STEM_CHANNELS
+model.backbone.bottom_up.stages = [L(ResNet.make_stage)(**stage, norm="BN") for stage in STAGES]
 model.backbone.out_channels = model.proposal_generator.head.in_channels = 16
 model.proposal_generator.post_nms_topk = (300, 30)
 model.roi_heads.batch_size_per_image = 16

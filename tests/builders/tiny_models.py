@@ -11,15 +11,12 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 
 from reldn_d2.modeling import RelDN
+from tests.builders.narrow_resnet import NARROW_RESNET
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# Small enough that a training step takes a fraction of a second. Detectron2 has one width of ResNet-18, so this is a
-# ResNet-50 that is 16 times narrower.
+# Small enough that a training step takes a fraction of a second.
 NARROW = [
-    *("MODEL.RESNETS.DEPTH", "50"),
-    *("MODEL.RESNETS.STEM_OUT_CHANNELS", "8"),
-    *("MODEL.RESNETS.RES2_OUT_CHANNELS", "16"),
-    *("MODEL.RESNETS.WIDTH_PER_GROUP", "4"),
+    *(word for pair in NARROW_RESNET.items() for word in pair),
     *("MODEL.FPN.OUT_CHANNELS", "16"),
     *("MODEL.ROI_BOX_HEAD.FC_DIM", "32"),
     *("MODEL.RPN.POST_NMS_TOPK_TEST", "30"),
