@@ -64,7 +64,8 @@ def reduced(words: Sequence[str]) -> list[str]:
     if words[0] == "train" and "--seed" not in words:
         words[1:1] = ["--seed", "1"]
     if "--recipe" in words:
-        return _with_keys(words, SMALL)
+        # A start from weights of the model zoo has their width.
+        return _with_keys(words, _SHORT if "scenes-tiny" in words else SMALL)
     if "--config-file" not in words:
         return words
     config = words[words.index("--config-file") + 1]
