@@ -1,12 +1,18 @@
 """configs/lazy/scenes_reldn.py at the size of `tiny_models.TINY`: itself a config in Python."""
 
+from detectron2.config import LazyCall as L
 from detectron2.config import LazyConfig
 from detectron2.layers import ShapeSpec
+from detectron2.modeling.backbone import ResNet
+
+from tests.builders.narrow_resnet import STAGES, STEM_CHANNELS
 
 _cfg = LazyConfig.load_rel("../../configs/lazy/scenes_reldn.py")
 model, datasets, dataloader = _cfg.model, _cfg.datasets, _cfg.dataloader
 optimizer, lr_multiplier, train = _cfg.optimizer, _cfg.lr_multiplier, _cfg.train
 
+model.backbone.bottom_up.stem.out_channels = STEM_CHANNELS
+model.backbone.bottom_up.stages = [L(ResNet.make_stage)(**stage, norm="BN") for stage in STAGES]
 model.backbone.out_channels = model.proposal_generator.head.in_channels = 16
 model.proposal_generator.post_nms_topk = (300, 30)
 model.roi_heads.batch_size_per_image = 16

@@ -11,16 +11,18 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 
 from reldn_d2.modeling import RelDN
+from tests.builders.narrow_resnet import NARROW_RESNET
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Small enough that a training step takes a fraction of a second.
-NARROW = [
+NARROW_HEADS = [
     *("MODEL.FPN.OUT_CHANNELS", "16"),
     *("MODEL.ROI_BOX_HEAD.FC_DIM", "32"),
     *("MODEL.RPN.POST_NMS_TOPK_TEST", "30"),
     *("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "16"),
     *("TEST.DETECTIONS_PER_IMAGE", "12"),
 ]
+NARROW = [*(word for pair in NARROW_RESNET.items() for word in pair), *NARROW_HEADS]
 TINY = [
     *NARROW,
     *("INPUT.MIN_SIZE_TRAIN", "(96,)"),

@@ -107,14 +107,14 @@ def test_a_backbone_under_similar_names(stage1: CfgNode, tmp_path: Path) -> None
     state = {
         name.removeprefix(prefix): x for name, x in source.state_dict().items() if name.startswith(prefix)
     }
-    torch.save(state, tmp_path / "r18.pth")
+    torch.save(state, tmp_path / "backbone.pth")
     model = detector(stage1, seed=1)
-    RelationCheckpointer(model).load(f"{tmp_path / 'r18.pth'}?matching_heuristics=True")
+    RelationCheckpointer(model).load(f"{tmp_path / 'backbone.pth'}?matching_heuristics=True")
     assert_same(model, {prefix + name: x for name, x in state.items()})
     with pytest.raises(ValueError, match=r"is of another model.*add \?matching_heuristics=True"):
-        RelationCheckpointer(model).load(str(tmp_path / "r18.pth"))
+        RelationCheckpointer(model).load(str(tmp_path / "backbone.pth"))
 
-    (tmp_path / "blobs.pkl").write_bytes(pickle.dumps({"conv1_w": np.full((64, 3, 7, 7), 0.25, np.float32)}))
+    (tmp_path / "blobs.pkl").write_bytes(pickle.dumps({"conv1_w": np.full((8, 3, 7, 7), 0.25, np.float32)}))
     RelationCheckpointer(model).load(str(tmp_path / "blobs.pkl"))
     assert (model.backbone.bottom_up.stem.conv1.weight == 0.25).all()
 
@@ -394,7 +394,7 @@ def test_another_backbone_is_no_start_for_a_detector(
     wide = detector(tiny_config("MODEL.FPN.OUT_CHANNELS", "24", file="detector.yaml"))
     with pytest.raises(ValueError, match=r"another backbone.*backbone\.fpn.*16.*24"):
         RelationCheckpointer(wide).load(path)
-    deep = detector(tiny_config("MODEL.RESNETS.DEPTH", "34", file="detector.yaml"))
+    deep = detector(tiny_config("MODEL.RESNETS.DEPTH", "101", file="detector.yaml"))
     fresh = {name: x.clone() for name, x in deep.state_dict().items()}
     with caplog.at_level(logging.WARNING):
         RelationCheckpointer(deep).load(path)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from html import unescape
@@ -439,7 +438,9 @@ def test_a_coco_relations_file(
     assert f"{path}: no errors" in capsys.readouterr().out
 
 
-def test_the_command_imports_own_data_sets(images: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_the_command_imports_own_data_sets(
+    images: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     module = tmp_path / "own_data.py"
     faulty = {**images[0], "annotations": [], "relations": [[0, 5, 0]]}
     module.write_text(
@@ -447,10 +448,8 @@ def test_the_command_imports_own_data_sets(images: list[dict[str, Any]], tmp_pat
         f"DatasetCatalog.register('own', lambda: [{faulty}])\n"
         f"MetadataCatalog.get('own').set(thing_classes={THINGS}, predicate_classes={PREDICATES})\n"
     )
-    command = [sys.executable, "-m", "reldn_cli", "check", "--dataset", "own", "--import", module]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 1, done.stderr
-    assert "own: errors: dangling_id" in done.stdout
+    assert run_reldn("check", "--dataset", "own", "--import", module) == 1
+    assert "own: errors: dangling_id" in capsys.readouterr().out
 
 
 def test_an_import_that_fails_is_reported(

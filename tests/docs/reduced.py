@@ -1,12 +1,14 @@
 """What the blocks of the documentation become in a test: fewer iterations, fewer and smaller images.
 
-Models keep their size, so that the weights of one block fit another. Seeds are fixed.
+The models are narrow, all in the same way, so that the weights of one block fit another. Seeds are fixed.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-SMALL = {
+from tests.builders.narrow_resnet import NARROW_RESNET, STEM_CHANNELS, narrow_stages
+
+_SHORT = {
     "SOLVER.MAX_ITER": "2",
     "SOLVER.IMS_PER_BATCH": "2",
     "SOLVER.BASE_LR": "0.0001",  # a few steps from random weights must not diverge
@@ -15,12 +17,13 @@ SMALL = {
     "INPUT.MIN_SIZE_TEST": "96",
     "TEST.DETECTIONS_PER_IMAGE": "12",
 }
+SMALL = _SHORT | NARROW_RESNET
 TINY_SCENES = {
     "DATASETS.TRAIN": "('reldn_scenes_tiny_train',)",
     "DATASETS.TEST": "('reldn_scenes_tiny_test',)",
 }
 # Configs of photos: networks that are narrow, too, and start from weights of the same width.
-PHOTOS = SMALL | {
+PHOTOS = _SHORT | {
     "MODEL.DEVICE": "cpu",
     "MODEL.RESNETS.STEM_OUT_CHANNELS": "8",
     "MODEL.RESNETS.RES2_OUT_CHANNELS": "16",
@@ -32,6 +35,8 @@ PHOTOS = SMALL | {
     "SOLVER.REFERENCE_WORLD_SIZE": "0",  # so that the two steps are no sixteen
 }
 _PYTHON = {
+    "model.backbone.bottom_up.stem.out_channels": str(STEM_CHANNELS),
+    "model.backbone.bottom_up.stages._target_": f"{narrow_stages.__module__}.{narrow_stages.__qualname__}",
     "train.max_iter": "3",
     "optimizer.lr": "0.00001",  # nearly all of the warm-up is missing
     "lr_multiplier.scheduler.values": "[1.0,0.1]",
@@ -59,7 +64,8 @@ def reduced(words: Sequence[str]) -> list[str]:
     if words[0] == "train" and "--seed" not in words:
         words[1:1] = ["--seed", "1"]
     if "--recipe" in words:
-        return _with_keys(words, SMALL)
+        # A start from weights of the model zoo has their width.
+        return _with_keys(words, _SHORT if "scenes-tiny" in words else SMALL)
     if "--config-file" not in words:
         return words
     config = words[words.index("--config-file") + 1]

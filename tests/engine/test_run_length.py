@@ -9,6 +9,8 @@ import torch
 from reldn_d2.engine import Trainer, setup
 from tests.builders.tiny_runs import KINDS, arguments, train
 
+# Of these answers only the name of the key depends on the kind of config. A longer run shows both kinds.
+every_kind = pytest.mark.parametrize("kind", ["yaml", pytest.param("python", marks=pytest.mark.slow)])
 WARM_UP = ("SOLVER.WARMUP_ITERS", "50")
 
 
@@ -23,7 +25,7 @@ def trained(output: Path) -> list[int]:
     return [line["iteration"] for line in lines if "total_loss" in line]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@every_kind
 def test_a_finished_run_says_so_and_is_not_evaluated_again(
     kind: str,
     weights: str,
@@ -45,7 +47,7 @@ def test_a_finished_run_says_so_and_is_not_evaluated_again(
     assert {file: file.read_bytes() for file in before} == before
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@every_kind
 @pytest.mark.parametrize("why", ["no summary", "another task"])
 def test_a_finished_run_without_its_evaluation_is_evaluated(
     kind: str, why: str, weights: str, tmp_path: Path
@@ -61,7 +63,7 @@ def test_a_finished_run_without_its_evaluation_is_evaluated(
     assert trained(output) == [2] and (output / "summary.json").is_file()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@every_kind
 def test_a_run_is_not_made_shorter_than_it_is(kind: str, weights: str, tmp_path: Path) -> None:
     train(kind, output=tmp_path / "run", weights=weights, max_iter=5)
     key = {"yaml": "SOLVER.MAX_ITER", "python": "train.max_iter"}[kind]

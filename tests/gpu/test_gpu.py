@@ -26,6 +26,19 @@ DEVICES = ["cpu", GPU]
 # CPUs without instructions for bfloat16 take long.
 LONG_ON_CPUS = [pytest.param("cpu", marks=pytest.mark.slow), GPU]
 RELATIONS = [(0, 1, 2), (1, 2, 0), (3, 0, 5)]
+# The backbone of the scenes, for which the tolerances below were chosen.
+SCENES_RESNET = [
+    *("MODEL.RESNETS.DEPTH", "18"),
+    *("MODEL.RESNETS.STEM_OUT_CHANNELS", "64"),
+    *("MODEL.RESNETS.RES2_OUT_CHANNELS", "64"),
+    *("MODEL.RESNETS.WIDTH_PER_GROUP", "64"),
+]
+
+
+@pytest.fixture
+def tiny_config(tiny_config: TinyConfig) -> TinyConfig:
+    """The tiny configs of all tests, but with a backbone that is not narrow."""
+    return lambda *opts, **settings: tiny_config(*SCENES_RESNET, *opts, **settings)
 
 
 @pytest.fixture(autouse=True)

@@ -21,49 +21,51 @@ class Hidden:
 sys.meta_path.insert(0, Hidden())
 """
 NEEDS_IT = "from detectron2.model_zoo import get_config\n"
-
-
-def run_hidden(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    script = f"{HIDE}\nsys.path.insert(0, {str(REPOSITORY)!r})\n{script}"
-    return subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True)
-
-
-def test_it_is_hidden(tmp_path: Path) -> None:
-    """Otherwise the tests below would prove nothing."""
-    run = run_hidden(NEEDS_IT, tmp_path)
-    assert run.stderr.strip().endswith("No module named 'pkg_resources'")
-
-
-def test_every_config_in_python_loads(tmp_path: Path) -> None:
-    run = run_hidden(
-        """
+# One process for all tests of this file, because the imports take seconds.
+SCRIPT = f"""
 from reldn_d2.engine import load_config
 from reldn_d2.model_zoo import config_names
-names = [name for name in config_names() if name.endswith(".py")]
-for name in names:
-    load_config(name)
-print("loaded", *names)
-""",
-        tmp_path,
-    )
-    assert run.stdout.strip().startswith("loaded lazy/scenes_reldn.py"), run.stderr
 
+def load(*names):
+    try:
+        for name in names:
+            load_config(name)
+        print("loaded", *names)
+    except ValueError as error:
+        print(error)
 
-def test_a_config_that_needs_it_says_what_to_install(tmp_path: Path) -> None:
-    config = tmp_path / "mine.py"
-    config.write_text(NEEDS_IT)
-    run = run_hidden(
-        """
-from reldn_d2.engine import load_config
 try:
-    load_config("mine.py")
-except ValueError as error:
+    {NEEDS_IT}
+except ModuleNotFoundError as error:
     print(error)
-""",
-        tmp_path,
-    )
-    assert run.stdout.startswith("mine.py imports a module that needs pkg_resources"), run.stderr
-    assert "pip install 'setuptools<81'" in run.stdout
+load(*(name for name in config_names() if name.endswith(".py")))
+load("mine.py")
+"""
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What `SCRIPT` prints without the module: a line for each of the tests below."""
+    folder = tmp_path_factory.mktemp("hidden")
+    (folder / "mine.py").write_text(NEEDS_IT)
+    script = f"{HIDE}\nsys.path.insert(0, {str(REPOSITORY)!r})\n{SCRIPT}"
+    run = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.splitlines()
+
+
+def test_it_is_hidden(printed: list[str]) -> None:
+    """Otherwise the tests below would prove nothing."""
+    assert printed[0] == "No module named 'pkg_resources'"
+
+
+def test_every_config_in_python_loads(printed: list[str]) -> None:
+    assert printed[1].startswith("loaded lazy/scenes_reldn.py")
+
+
+def test_a_config_that_needs_it_says_what_to_install(printed: list[str]) -> None:
+    assert printed[2].startswith("mine.py imports a module that needs pkg_resources")
+    assert "pip install 'setuptools<81'" in printed[2]
 
 
 def test_another_missing_module_is_named_as_such(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ import torch
 from reldn_d2.data import RegisteredData, register_data_file
 from reldn_d2.engine import RelationPredictor, load_config
 from reldn_d2.recipes import SmallResult, train_small
+from tests.builders.narrow_resnet import NARROW_RESNET
 from tests.builders.own_data import small_party, write_data_file
 
 TINY = (
+    *(word for pair in NARROW_RESNET.items() for word in pair),
     *("MODEL.FPN.OUT_CHANNELS", "16", "MODEL.ROI_BOX_HEAD.FC_DIM", "32", "SEED", "1"),
     *("MODEL.RPN.POST_NMS_TOPK_TEST", "30", "TEST.DETECTIONS_PER_IMAGE", "12"),
     *("SOLVER.IMS_PER_BATCH", "2", "SOLVER.BASE_LR", "0.001", "SOLVER.WARMUP_ITERS", "0"),

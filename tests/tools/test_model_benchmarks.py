@@ -13,7 +13,7 @@ from detectron2.structures import Instances
 from torch import nn
 
 from reldn_d2.engine import load_config
-from tests.builders.tiny_models import NARROW
+from tests.builders.tiny_models import NARROW_HEADS
 from tools.benchmarks import (
     inference,
     memory,
@@ -29,7 +29,7 @@ from tools.benchmarks.timing import AnswersDifferError, Row, Skipped, Timer
 from tools.benchmarks.ways import ACCELERATED, ACCELERATED_BF16, AS_BUILT, Way
 
 TIMER = Timer(slow_rows=False, bf16=False)
-SMALL = [*NARROW, "MODEL.RESNETS.NORM", "FrozenBN"]
+SMALL = [*NARROW_HEADS, "MODEL.RESNETS.NORM", "FrozenBN"]
 SIZE = (64, 96)
 
 
@@ -41,7 +41,7 @@ def tiny_photos(short_side: int) -> list[Instances]:
 
 def tiny_config(model: str) -> CfgNode:
     opts = ["MODEL.WEIGHTS", "", "SOLVER.BASE_LR", "0.0", "INPUT.MIN_SIZE_TRAIN", "(64,)"]
-    return load_config(training.MODELS[model], [*opts, *NARROW])
+    return load_config(training.MODELS[model], [*opts, *NARROW_HEADS])
 
 
 @pytest.fixture(autouse=True)

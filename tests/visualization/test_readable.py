@@ -72,7 +72,10 @@ def faults(drawn: Drawn, boxes: np.ndarray, height: float = np.inf) -> list[str]
     return found
 
 
-@pytest.mark.parametrize("part", range(8))
+# Two parts are for every day. The other six have layouts of the same kinds.
+@pytest.mark.parametrize(
+    "part", [0, 1, *(pytest.param(part, marks=pytest.mark.slow) for part in range(2, 8))]
+)
 def test_labels_of_200_layouts_can_be_read(part: int, drawings: list[Drawn]) -> None:
     picture = np.full((HEIGHT, WIDTH, 3), 128, dtype=np.uint8)
     for seed in range(25 * part, 25 * part + 25):
