@@ -1,6 +1,5 @@
 """Steps in processes of their own: what they say, what they leave, and how they end."""
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -100,17 +99,14 @@ def test_with_one_thread_everything_runs_here() -> None:
     ("what", "error", "message"),
     [
         ("wrong", ValueError, "no such key"),
-        ("diverged", NotFiniteError, "the loss is NaN"),
-        ("strange", RuntimeError, "StrangeError: ab"),
-        ("killed", OSError, "ended from outside"),
+        pytest.param("diverged", NotFiniteError, "the loss is NaN", marks=pytest.mark.slow),
+        pytest.param("strange", RuntimeError, "StrangeError: ab", marks=pytest.mark.slow),
+        pytest.param("killed", OSError, "ended from outside", marks=pytest.mark.slow),
     ],
 )
 def test_an_error_ends_the_other_process_and_reaches_the_user(
-    what: str, error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
+    what: str, error: type[Exception], message: str
 ) -> None:
-    # Forked, because new processes import PyTorch for seconds. The test above has new ones.
-    fork = multiprocessing.get_context("fork")
-    monkeypatch.setattr(multiprocessing, "get_context", lambda _: fork)
     with pytest.raises(error, match=message) as caught:
         run([command("a"), command("b", what)], [command("c", "endless")])
     if what != "killed":
