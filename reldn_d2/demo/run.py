@@ -70,8 +70,17 @@ COMPLETE = Size(
     "reldn_scenes_test",
     shown=3,
     duration="at most 8 minutes",
-    options=("INPUT.MIN_SIZE_TRAIN", "(160,)", "INPUT.MIN_SIZE_TEST", "160"),
+    options=(
+        *("INPUT.MIN_SIZE_TRAIN", "(160,)"),
+        *("INPUT.MIN_SIZE_TEST", "160"),
+        # A scene has fewer than ten things.
+        *("MODEL.RPN.PRE_NMS_TOPK_TEST", "100"),
+        *("MODEL.RPN.POST_NMS_TOPK_TEST", "60"),
+    ),
     detector_options=(
+        *("MODEL.RPN.PRE_NMS_TOPK_TRAIN", "200"),
+        *("MODEL.RPN.POST_NMS_TOPK_TRAIN", "100"),
+        *("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "64"),
         *("SOLVER.IMS_PER_BATCH", "4"),
         *("SOLVER.BASE_LR", "0.012"),
         *("SOLVER.MAX_ITER", "240"),
