@@ -73,7 +73,7 @@ COMPLETE = Size(
     options=(
         *("INPUT.MIN_SIZE_TRAIN", "(160,)"),
         *("INPUT.MIN_SIZE_TEST", "160"),
-        # A scene has fewer than ten things.
+        # A scene has at most ten things.
         *("MODEL.RPN.PRE_NMS_TOPK_TEST", "100"),
         *("MODEL.RPN.POST_NMS_TOPK_TEST", "60"),
     ),
