@@ -13,6 +13,13 @@ NARROW_RESNET = {
     "MODEL.RESNETS.RES2_OUT_CHANNELS": "16",
     "MODEL.RESNETS.WIDTH_PER_GROUP": "4",
 }
+#: The network of configs/scenes as overrides, for tests whose numbers were chosen for it.
+SCENES_RESNET = [
+    *("MODEL.RESNETS.DEPTH", "18"),
+    *("MODEL.RESNETS.STEM_OUT_CHANNELS", "64"),
+    *("MODEL.RESNETS.RES2_OUT_CHANNELS", "64"),
+    *("MODEL.RESNETS.WIDTH_PER_GROUP", "64"),
+]
 STEM_CHANNELS = 8
 #: The same for a config in Python: arguments of `ResNet.make_stage`, without the norm.
 STAGES: list[dict[str, Any]] = [

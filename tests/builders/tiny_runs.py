@@ -1,6 +1,7 @@
 """Trainings of RelDN that take a second, from either kind of config."""
 
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,11 @@ def arguments(
     return Namespace(config_file=str(_FILES[kind]), opts=[*opts, *more], resume=resume, eval_only=eval_only)
 
 
-def save_run(output: Path, weights: str, kind: str = "yaml", **settings: Any) -> None:
+def save_run(
+    output: Path, weights: str, kind: str = "yaml", *, more: Sequence[str] = (), **settings: Any
+) -> None:
     """Leaves the folder of a run with the seed 7 that was killed after its first step. It takes no step."""
-    trainer = Trainer(setup(arguments(kind, output=output, weights=weights, seed=7, **settings)))
+    trainer = Trainer(setup(arguments(kind, *more, output=output, weights=weights, seed=7, **settings)))
     trainer.resume_or_load(resume=False)
     trainer.iter = 0
     trainer.checkpointer.save("model_0000000")

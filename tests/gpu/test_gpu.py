@@ -17,6 +17,7 @@ from reldn_d2.engine import Trainer
 from reldn_d2.engine.autocast_trainer import AutocastTrainer
 from reldn_d2.modeling import RelDN, accelerate
 from reldn_d2.modeling.relation_head import ContrastiveLosses, predicate_cross_entropy
+from tests.builders.narrow_resnet import SCENES_RESNET
 from tests.builders.ranked_lists import assert_same_triplets
 from tests.builders.tiny_models import TinyConfig, make_input, make_model
 from tools.benchmarks import losses as loss_benchmark
@@ -26,18 +27,11 @@ DEVICES = ["cpu", GPU]
 # CPUs without instructions for bfloat16 take long.
 LONG_ON_CPUS = [pytest.param("cpu", marks=pytest.mark.slow), GPU]
 RELATIONS = [(0, 1, 2), (1, 2, 0), (3, 0, 5)]
-# The backbone of the scenes, for which the tolerances below were chosen.
-SCENES_RESNET = [
-    *("MODEL.RESNETS.DEPTH", "18"),
-    *("MODEL.RESNETS.STEM_OUT_CHANNELS", "64"),
-    *("MODEL.RESNETS.RES2_OUT_CHANNELS", "64"),
-    *("MODEL.RESNETS.WIDTH_PER_GROUP", "64"),
-]
 
 
 @pytest.fixture
 def tiny_config(tiny_config: TinyConfig) -> TinyConfig:
-    """The tiny configs of all tests, but with a backbone that is not narrow."""
+    """The tiny configs of all tests, but with the backbone that the tolerances below were chosen for."""
     return lambda *opts, **settings: tiny_config(*SCENES_RESNET, *opts, **settings)
 
 

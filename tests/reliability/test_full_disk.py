@@ -20,7 +20,9 @@ from reldn_d2.engine.console import setup_run_log
 from reldn_d2.engine.failed_writes import explaining_failed_writes
 from reldn_d2.utils.io import atomic_write
 from tests.builders.forks import in_child
-from tests.builders.tiny_runs import arguments, save_run
+from tests.builders.narrow_resnet import SCENES_RESNET
+from tests.builders.tiny_models import TinyConfig
+from tests.builders.tiny_runs import arguments, save_random_weights, save_run
 
 LIMIT = 1_000_000
 
@@ -64,10 +66,13 @@ def test_a_file_that_does_not_fit_leaves_the_old_one(name: str, tmp_path: Path) 
     assert file.read_bytes() == b"old" and list(tmp_path.iterdir()) == [file]
 
 
-def test_a_checkpoint_that_does_not_fit_leaves_the_last_one(weights: str, tmp_path: Path) -> None:
+def test_a_checkpoint_that_does_not_fit_leaves_the_last_one(tiny_config: TinyConfig, tmp_path: Path) -> None:
     output = tmp_path / "run"
-    save_run(output, weights)
-    args = arguments("yaml", "DATASETS.TEST", "()", output=output, weights=weights, seed=7, resume=True)
+    # Narrow tensors are smaller than what a file says about them.
+    weights = save_random_weights(tiny_config(*SCENES_RESNET), tmp_path)
+    save_run(output, weights, more=SCENES_RESNET)
+    more = [*SCENES_RESNET, "DATASETS.TEST", "()"]
+    args = arguments("yaml", *more, output=output, weights=weights, seed=7, resume=True)
 
     def train() -> None:
         trainer = Trainer(setup(args))

@@ -14,6 +14,7 @@ from reldn_d2.engine.yaml import is_relation_config
 from reldn_d2.modeling import PublishedRelDN, RelDN
 from reldn_d2.modeling.published import PUBLISHED_PARTS
 from reldn_d2.structures import Queries
+from tests.builders.narrow_resnet import SCENES_RESNET
 from tests.builders.tiny_models import TinyConfig, make_input, make_model
 from tests.references.published import Box, SlowPublished, slow_level
 
@@ -78,7 +79,7 @@ def spread(model: RelDN, image: torch.Tensor) -> None:
 
 @pytest.fixture
 def fpn(tiny_config: TinyConfig) -> PublishedRelDN:
-    model = make_model(tiny_config(*PUBLISHED, *FPN), seed=1).eval()
+    model = make_model(tiny_config(*SCENES_RESNET, *PUBLISHED, *FPN), seed=1).eval()
     spread(model, image_of(((97, 132), (97, 132))))
     return model
 
