@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 # Largest number of matrix entries that exist at a time; one takes up to 20 bytes while the matrix is made.
-_MAX_ENTRIES = 2**19
+_MAX_ENTRIES = 2**17
 # Largest number of samples of an output place along an axis: more than any map has pixels.
 _MAX_SAMPLES = 2**15
 
