@@ -1,7 +1,6 @@
-#!/usr/bin/env python
 """Measures what --precision bf16 changes: the models of a finished demo on its test scenes, and four photos.
 
-    python tools/measure_bf16.py --demo output/demo --output output/bf16
+    python -m tools.measure_bf16 --demo output/demo --output output/bf16
 
 Evaluates the detector and RelDN in both precisions, with `reldn evaluate`, and prints box AP, recalls and
 confusable cases solved. The detector of RelDN runs in the same precision. For the photos it prints which

@@ -63,8 +63,8 @@ class Size:
     side_by_side: bool = False
 
 
-# Shorter than the schedules of configs/scenes, and as good in what the report shows: docs/results.md has the
-# comparison. All stages of both ResNets stay equal, so they are computed once; only their pyramids differ.
+# Shorter than the schedules of configs/scenes; docs/results.md compares them. All stages of both ResNets stay
+# equal, so they are computed once; only their pyramids differ.
 COMPLETE = Size(
     "reldn_scenes_train",
     "reldn_scenes_test",
