@@ -3,7 +3,16 @@
 import argparse
 
 from ..command import Command, Parser
-from ..flags import add_config, add_data, add_device, add_output, add_precision, add_weights
+from ..flags import (
+    add_config,
+    add_data,
+    add_device,
+    add_launch,
+    add_output,
+    add_precision,
+    add_weights,
+    check_launch,
+)
 
 
 def _add_arguments(parser: Parser) -> None:
@@ -25,9 +34,11 @@ def _add_arguments(parser: Parser) -> None:
     )
     add_device(parser)
     add_precision(parser)
+    add_launch(parser)
 
 
 def _check(parser: Parser, args: argparse.Namespace) -> None:
+    check_launch(parser, args)
     if not (args.weights or args.config_file):
         parser.error(
             "give the detector: --weights FILE|FOLDER|NAME, or --config-file FILE MODEL.WEIGHTS FILE"

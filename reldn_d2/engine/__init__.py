@@ -26,7 +26,7 @@ from .pretrained import (
     find_pretrained,
 )
 from .relation_training import RelationTraining, prepare_relation_training
-from .setup import check_num_gpus, set_up_run, setup
+from .setup import check_num_gpus, set_up_process, set_up_run, setup
 from .trainer import Trainer
 from .user_modules import import_data_sets
 
@@ -65,6 +65,7 @@ __all__ = [
     "prepare_relation_training",
     "relation_optimizer_params",
     "set_predicate_statistics",
+    "set_up_process",
     "set_up_run",
     "setup",
     "setup_console",

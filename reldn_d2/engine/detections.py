@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import torch
+from detectron2.utils import comm
 from torch import Tensor, nn
 
 from reldn_d2.data import save_detections
@@ -51,6 +52,8 @@ def cache_detections(cfg: Config, model: nn.Module, dataset_name: str, path: Pat
     The file is for DATASETS.DETECTION_FILES_TRAIN or _TEST, in a config in Python for
     `datasets.train_detections` or `test_detections`.
 
+    Several processes share the images, and the first one writes the file. All must call this.
+
     Args:
         cfg: config of the detector: of stage 1, or of a single-stage detector.
         model: the detector, in eval mode.
@@ -89,7 +92,10 @@ def cache_detections(cfg: Config, model: nn.Module, dataset_name: str, path: Pat
                 instances.scores.float().numpy(),  # NumPy has no bfloat16
                 instances.pred_classes.numpy(),
             )
-    save_detections(path, found, classes, made_by=detector_identity(cfg, model))
+    gathered = comm.gather(found)
+    if comm.is_main_process():
+        found = {image: detections for share in gathered for image, detections in share.items()}
+        save_detections(path, found, classes, made_by=detector_identity(cfg, model))
 
 
 def _check_range(found: Tensor, num_classes: int, where: str) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,15 +71,13 @@ def set_up_run(
         eval_only: whether the run trains nothing.
 
     Raises:
-        ValueError: this machine lacks the device of the config, several processes run on the CPUs of a
-            machine with GPUs, another process uses the output folder, or a new training would overwrite an
-            earlier one.
+        ValueError: see `set_up_process`; or another process uses the output folder, or a new training would
+            overwrite an earlier one.
         OSError: the output folder can't be written.
     """
     setup_console()
     parts = parts_of(cfg)
-    parts.check_device()
-    _check_processes(parts)
+    set_up_process(parts)
     kind: Kind = "evaluation" if eval_only else "training"
     hold(parts, kind)
     try:
@@ -143,12 +142,26 @@ def check_num_gpus(number: int) -> None:
         raise ValueError(f"--num-gpus is {number}, but PyTorch finds only {found} here: give {found} at most")
 
 
-def _check_processes(parts: RunParts) -> None:
+def set_up_process(parts: RunParts) -> None:
+    """Checks the device of this process, and gives it its share of the CPU's threads.
+
+    PyTorch takes a thread for each core. Several processes would then get in each other's way. A number in
+    OMP_NUM_THREADS is of each process, as everywhere, and stays.
+
+    Args:
+        parts: the parts of its config.
+
+    Raises:
+        ValueError: this machine lacks the device, or several processes run on the CPUs of a machine with GPUs.
+    """
+    parts.check_device()
     if comm.get_world_size() > 1 and parts.device == "cpu" and torch.cuda.is_available():
         raise ValueError(
             "several processes on a machine with GPUs talk through NCCL, which needs them: set the device to "
             "'cuda', or hide the GPUs (CUDA_VISIBLE_DEVICES=)"
         )
+    if "OMP_NUM_THREADS" not in os.environ and comm.get_local_size() > 1:
+        torch.set_num_threads(max(1, torch.get_num_threads() // comm.get_local_size()))
 
 
 def _refuse_used_folder(parts: RunParts) -> None:

@@ -53,6 +53,32 @@ def test_boxes_of_another_detector_are_made_again(
         assert np.diff(archive["offsets"]).max() <= 3
 
 
+def test_two_processes_write_the_boxes_of_one(
+    tiny_config: TinyConfig,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    cfg = tiny_config("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", file="detector.yaml")
+    config, weights = tmp_path / "detector.yaml", tmp_path / "detector.pth"
+    config.write_text(cfg.dump())
+    torch.save({"model": make_detector(tiny_config, 1).state_dict()}, weights)
+    one, two = tmp_path / "one", tmp_path / "two"
+    # Batches of one image are the same in both runs.
+    words = ["MODEL.WEIGHTS", str(weights), "TEST.IMS_PER_BATCH", "1"]
+    processes = ["--num-gpus", "2", "--dist-url"]
+    cache(config, one, *words)
+    cache(config, two, *processes, (tmp_path / "meet").as_uri(), *words)
+    assert [file.name for file in two.iterdir()] == ["reldn_scenes_tiny_test.npz"]
+    with np.load(one / "reldn_scenes_tiny_test.npz") as alone, np.load(next(two.iterdir())) as shared:
+        assert alone.files == shared.files
+        for name in alone.files:
+            np.testing.assert_array_equal(alone[name], shared[name])
+        assert len(alone["scores"]) > 0
+    capfd.readouterr()
+    cache(config, two, *processes, (tmp_path / "meet_again").as_uri(), *words)
+    assert capfd.readouterr().out.count("is kept") == 1
+
+
 def test_the_identity_is_of_weights_and_config_not_of_places(tiny_config: TinyConfig) -> None:
     cfg = tiny_config(file="detector.yaml")
     model = make_detector(tiny_config, 1)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog
+from detectron2.utils import comm
 
 from reldn_d2.engine import (
     RelationPredictor,
@@ -16,6 +17,7 @@ from reldn_d2.engine import (
     evaluate,
     load_config,
     parts_of,
+    set_up_process,
     setup,
 )
 from reldn_d2.engine.first_screen import DataCounts, count_data
@@ -167,6 +169,24 @@ def test_more_processes_than_gpus_are_refused(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     with pytest.raises(ValueError, match=r"--num-gpus is 2, .*give 1 at most") if refused else nullcontext():
         check_num_gpus(number)
+
+
+@pytest.mark.parametrize(
+    ("processes", "given", "share"), [(1, None, 6), (2, None, 3), (8, None, 1), (2, "6", 6)]
+)
+def test_processes_of_a_machine_share_its_threads(
+    processes: int, given: str | None, share: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if given is None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    threads = [6]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads[-1])
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.setattr(comm, "get_local_size", lambda: processes)
+    set_up_process(parts_of(load_config("scenes/detector.yaml")))
+    assert threads[-1] == share
 
 
 @pytest.mark.parametrize("kind", KINDS)
