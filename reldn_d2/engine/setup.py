@@ -152,7 +152,8 @@ def set_up_process(parts: RunParts) -> None:
         parts: the parts of its config.
 
     Raises:
-        ValueError: this machine lacks the device, or several processes run on the CPUs of a machine with GPUs.
+        ValueError: this machine lacks the device, or several processes run on the CPUs of a machine with
+            GPUs.
     """
     parts.check_device()
     if comm.get_world_size() > 1 and parts.device == "cpu" and torch.cuda.is_available():

@@ -268,6 +268,15 @@ def test_weights_prepared_in_inference_mode_can_be_trained_with() -> None:
     assert leaf.grad is not None
 
 
+@pytest.mark.parametrize("layer", [nn.Conv2d(64, 64, 1), nn.Conv2d(64, 64, 3), Conv2d(64, 64, 1, stride=2)])
+def test_gradients_have_the_strides_of_their_weights(layer: nn.Conv2d) -> None:
+    """DistributedDataParallel warns of others."""
+    model = accelerate(nn.Sequential(layer)).train()
+    assert model[0]._prepared.channels_last
+    model(torch.rand(2, 64, 8, 8, requires_grad=True)).square().sum().backward()
+    assert layer.weight.grad is not None and layer.weight.grad.stride() == layer.weight.stride()
+
+
 @pytest.mark.parametrize("channels", [2, 3, 5, 31, 32])
 @pytest.mark.parametrize("kind", [nn.Conv2d, Conv2d])
 def test_strided_points_are_computed_without_their_stride(

@@ -189,6 +189,10 @@ def _convolve(layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Ten
     """The convolution of a layer, with other weights."""
     if _is_channels_last(layer, x):
         x = x.contiguous(memory_format=torch.channels_last)
+        if layer.kernel_size == (1, 1) and weight.requires_grad:
+            # The gradient of a kernel of one pixel would come with other strides for the same memory, and
+            # DistributedDataParallel warns of that. The gradient of a view has the strides of the weight.
+            weight = weight.flatten(1).view_as(weight)
     if _takes_every_nth_pixel(layer):
         return F.conv2d(x[:, :, :: layer.stride[0], :: layer.stride[1]], weight, bias, groups=layer.groups)
     result: Tensor = layer._conv_forward(x, weight, bias)
