@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from detectron2.data import DatasetCatalog
 
 from reldn_d2.engine import setup_console
@@ -50,8 +49,8 @@ class Size:
         options: overrides of the configs, for every model.
         detector_options: more overrides of the detector's config.
         relation_options: more overrides of RelDN's configs.
-        side_by_side: whether two processes share the work: the images of the detector, and then the models.
-            They import PyTorch again, which takes several seconds.
+        side_by_side: whether two processes train and evaluate the models. They import PyTorch again, which
+            takes several seconds.
     """
 
     train_dataset: str
@@ -162,15 +161,12 @@ def make_detections(steps: Steps, size: Size, opts: Sequence[str]) -> None:
     """Trains the detector, and saves its detections."""
     detector, detections = steps.folder / "detector", steps.folder / "detections"
     trained = detector / FINAL_WEIGHTS
-    # Two processes with one thread each are faster than one with two, and their sums repeat to the bit. Where
-    # there is a GPU, processes can't meet on the CPU.
-    processes = ["--num-gpus", "2"] if size.side_by_side and not torch.cuda.is_available() else []
     train = [
         *("train", "--config-file", "scenes/detector.yaml", "--output", str(detector), "--resume"),
-        *(*processes, *_seed(opts), *size.options, *size.detector_options, *opts),
+        *(*_seed(opts), *size.options, *size.detector_options, *opts),
     ]
     steps.run(Command("train_detector", train, trained))
-    cache = ["cache-detections", "--weights", str(detector), "--output", str(detections), *processes]
+    cache = ["cache-detections", "--weights", str(detector), "--output", str(detections)]
     steps.run(Command("detections", cache, detections / f"{size.train_dataset}.npz", [trained]))
 
 
