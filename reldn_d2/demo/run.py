@@ -84,10 +84,14 @@ COMPLETE = Size(
     ),
     relation_options=(
         *("MODEL.BACKBONE.FREEZE_AT", "5"),
-        *("SOLVER.BASE_LR", "0.025"),
+        *("SOLVER.BASE_LR", "0.03"),
+        # At a rate of 0.04, the four losses became infinite once without it.
+        *("SOLVER.CLIP_GRADIENTS.ENABLED", "True"),
+        *("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "norm"),
+        *("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "0.5"),
         *("SOLVER.WARMUP_ITERS", "15"),
-        *("SOLVER.MAX_ITER", "280"),
-        *("SOLVER.STEPS", "(210, 262)"),
+        *("SOLVER.MAX_ITER", "320"),
+        *("SOLVER.STEPS", "(240, 300)"),
     ),
     side_by_side=True,
 )
