@@ -55,7 +55,7 @@ test-gpu: $(INSTALLED)
 test-random: $(INSTALLED)
 	RELDN_D2_HYPOTHESIS=random $(PYTEST) -m hypothesis
 
-# Trainings whose figures the documentation gives, one after the other: the demo takes about 8 minutes on two cores.
+# Trainings whose figures the documentation gives, one after the other: the demo takes about 7 minutes on two cores.
 trials: $(INSTALLED)
 	$(BIN)/python -m pytest -m trial
 

@@ -69,7 +69,7 @@ COMPLETE = Size(
     "reldn_scenes_train",
     "reldn_scenes_test",
     shown=3,
-    duration="about 8 minutes",
+    duration="about 7 minutes",
     options=(
         *("INPUT.MIN_SIZE_TRAIN", "(160,)"),
         *("INPUT.MIN_SIZE_TEST", "160"),
