@@ -57,7 +57,9 @@ def test_two_processes_write_the_boxes_of_one(
     tiny_config: TinyConfig,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in this process, so that sums are equal to the bit
     cfg = tiny_config("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", file="detector.yaml")
     config, weights = tmp_path / "detector.yaml", tmp_path / "detector.pth"
     config.write_text(cfg.dump())

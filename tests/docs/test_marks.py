@@ -58,7 +58,7 @@ def test_a_test_file_that_a_mark_names_knows_the_page_or_the_command(block: Bloc
 
 def test_no_page_names_an_old_command() -> None:
     old = re.compile(
-        r"tools/(demo|ablate|predict|evaluate|check_dataset|compare_runs|cache_detections|convert_\w+)|prepare_\w+\.py"
+        r"tools/(demo|ablate|predict|evaluate|check_dataset|compare_runs|cache_detections|convert_\w+)\b|prepare_\w+\.py"
     )
     for block in BLOCKS:
         assert not old.search(block.text), block
