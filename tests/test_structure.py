@@ -59,7 +59,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "modeling": [
         {"acceleration", "backbone", "backbone_checks", "region_heads", "inputs", "postprocessing"}
-        | {"memory_errors"},
+        | {"memory_errors", "passes"},
         {"training_setup", "visualize_training"},
         {"relation_head"},
         {"queries", "start_from_detector"},

@@ -22,6 +22,7 @@ from .acceleration.shared_start import SharedStart, Started
 from .backbone_checks import check_one_map_per_image, freeze_unused_levels
 from .inputs import require_instances, require_relations
 from .memory_errors import memory_error_names
+from .passes import passes
 from .postprocessing import relation_postprocess
 from .queries import TranslatedQueries
 from .region_heads import class_probabilities, region_parts
@@ -262,6 +263,8 @@ class RelDN(GeneralizedRCNN):
             do_postprocess: whether boxes are in pixels of the original image ("height", "width"), or of the
                 network input.
 
+        On a CPU a batch of large images is computed in several passes, see `passes`.
+
         Returns:
             One dict for each image:
 
@@ -293,7 +296,13 @@ class RelDN(GeneralizedRCNN):
                 {**x, "detections": found}
                 for x, found in zip(batched_inputs, detected_instances, strict=True)
             ]
-        with memory_error_names(len(batched_inputs)), fixed_weights():
+        with fixed_weights():
+            parts = passes(batched_inputs, self.device)
+            return [result for part in parts for result in self._infer(part, do_postprocess)]
+
+    def _infer(self, batched_inputs: list[dict[str, Any]], do_postprocess: bool) -> list[dict[str, Any]]:
+        """Computes the images of one pass, see `inference`."""
+        with memory_error_names(len(batched_inputs)):
             images = self.preprocess_image(batched_inputs)
             start = self._start(images)
             features = self._detector_features(batched_inputs, start)

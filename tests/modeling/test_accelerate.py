@@ -142,16 +142,28 @@ def test_a_folded_weight_has_the_format_of_the_computation(monkeypatch: pytest.M
     assert given[0] is given[1] and given[0].is_contiguous(memory_format=torch.channels_last)
 
 
+# The weight has 27 numbers for each output channel. The output has 4 and 128 places.
+@pytest.mark.parametrize(("size", "weight_is_scaled"), [(2, False), (8, True)])
+@pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("kind", [FrozenBatchNorm2d, nn.BatchNorm2d])
-def test_gradients_pass_a_folded_norm(kind: type[nn.Module]) -> None:
-    layer = make_conv(make_norm(kind))
+def test_gradients_pass_a_folded_norm(
+    kind: type[nn.Module], bias: bool, size: int, weight_is_scaled: bool
+) -> None:
+    layer = make_conv(make_norm(kind), bias=bias)
     layer.weight.requires_grad_(True)
-    x = torch.randn(2, 3, 8, 8, requires_grad=True)
-    grads = []
+    x = torch.randn(1 if size == 2 else 2, 3, size, size, requires_grad=True)
+    grads, kept = [], []
     for way in (layer, accelerate(copy.deepcopy(layer))):
-        grads.append(torch.autograd.grad(way(x).square().sum(), [x, way.weight]))
+        saved: list[torch.Tensor] = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda x, saved=saved: saved.append(x) or x, lambda x: x
+        ):
+            found = way(x)
+        kept.append({t.data_ptr() for t in saved if t.shape == way.weight.shape} - {way.weight.data_ptr()})
+        grads.append([found, *torch.autograd.grad(found.square().sum(), [x, way.weight])])
     for a, b in zip(*grads, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+    assert not kept[0] and len(kept[1]) == weight_is_scaled
 
 
 def _load(layer: Conv2d) -> None:

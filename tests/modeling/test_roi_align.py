@@ -155,6 +155,17 @@ def test_a_bound_on_the_entries_changes_nothing_but_the_memory(
     assert len(sizes) < number and max(sizes) <= 4 * largest
 
 
+def test_a_map_is_copied_once_however_many_parts_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = sparse_arguments("ROIAlignV2", 2, make_boxes()[0].tensor)
+    tables: list[Tensor] = []
+    make = roi_align._pixels
+    monkeypatch.setattr(roi_align, "_pixels", lambda x: tables.append(make(x)) or tables[-1])
+    monkeypatch.setattr(roi_align, "_MAX_ENTRIES", 1)
+    sparse_roi_align(make_maps(), **arguments)
+    levels = set(arguments["level"].tolist())
+    assert len(tables) == len(levels) < len(arguments["boxes"])
+
+
 @given(
     boxes=st.lists(st.lists(st.floats(-300, 500, width=32), min_size=4, max_size=4), min_size=1, max_size=5),
     sampling_ratio=st.integers(0, 3),

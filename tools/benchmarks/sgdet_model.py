@@ -51,7 +51,8 @@ class WithDetections(RelDN):
     """A RelDN whose detector runs, but whose detections are replaced.
 
     Attributes:
-        replacements: the detections of each image of the next batch, in pixels of the network input.
+        replacements: the detections of each image of the next batch, in pixels of the network input. They are
+            used up.
     """
 
     replacements: list[Instances]
@@ -64,7 +65,9 @@ class WithDetections(RelDN):
 
     def _detect(self, images: Any, features: Any) -> list[Instances]:
         super()._detect(images, features)
-        return [found.to(self.device) for found in self.replacements]
+        count = len(images)  # a large batch comes in parts
+        used, self.replacements = self.replacements[:count], self.replacements[count:]
+        return [found.to(self.device) for found in used]
 
 
 class RelationStage:

@@ -127,8 +127,11 @@ def _forward(maps: Sequence[Tensor], boxes: Tensor, *regions: Any) -> Tensor:
     with torch.autocast("cpu", enabled=False):
         # Contiguous, since box heads flatten it.
         pooled = maps[0].new_empty(len(boxes), channels, height, width)
+        last, pixels = None, maps[0]
         for rows, index, matrix in _matrices(maps, boxes, *regions):
-            product = matrix @ _pixels(maps[index])
+            if index != last:
+                last, pixels = index, _pixels(maps[index])  # a copy, unless the map is channels last
+            product = matrix @ pixels
             pooled[rows] = product.view(len(rows), height, width, channels).permute(0, 3, 1, 2)
         return pooled
 
