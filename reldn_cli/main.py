@@ -1,5 +1,6 @@
 """`main`: parses the command line of `reldn`, and runs the command."""
 
+import gc
 import io
 import sys
 import warnings
@@ -44,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = [*(sys.argv[1:] if arguments is None else arguments)]
     command, rest = find_command(words)
     args = parse(command, rest)
+    is_own_process = arguments is None
+    if is_own_process:
+        gc.disable()  # looking through all objects of the imports several times takes a second
     try:
         # Imports PyTorch, so it is not at the top. What is warned of here is shown when the screen is set up.
         with warnings.catch_warnings(record=True) as early:
@@ -51,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: nothing was started", file=sys.stderr)
         return INTERRUPTED
+    if is_own_process:
+        gc.freeze()  # what was imported stays until the end
+        gc.enable()
     return run_command(command.module, args, early)
 
 

@@ -16,7 +16,9 @@ for _module, _remedy in (
     if find_spec(_module) is None:
         raise ImportError(f"reldn_d2 needs {_module}, which is not installed: {_remedy}")
 
-with warnings.catch_warnings():
+from .utils.collector import paused_collector
+
+with warnings.catch_warnings(), paused_collector():
     # fvcore compiles two losses when it is imported, which RelDN does not use.
     warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", FutureWarning)
     from . import data, model_zoo, modeling
