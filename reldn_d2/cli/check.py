@@ -11,13 +11,14 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from reldn_d2.data import register_coco_relations
 from reldn_d2.data.checking.checks import DatasetCheck, check_dataset, check_names, check_pictures
-from reldn_d2.data.checking.problems import images_with_errors, sort_problems
+from reldn_d2.data.checking.problems import images_with_errors, refused_records, sort_problems
 from reldn_d2.data.statistics import zero_shot_triplets
 from reldn_d2.engine import check_registered
 from reldn_d2.evaluation.protocols.confusion import confusion_frequency
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.plain_text import say
 from reldn_d2.utils.progress import progress
+from reldn_d2.utils.refusals import collected
 from reldn_d2.visualization import Report
 
 from .checking.page import add_to_page
@@ -72,7 +73,14 @@ def check(name: str, images: Literal["decode", "header", "skip"]) -> DatasetRepo
     Raises:
         NotLoadedError: the data set can't be loaded.
     """
-    dataset_dicts, metadata = load(name)
+    with collected() as refused:
+        try:
+            dataset_dicts, metadata = load(name)
+        except NotLoadedError as error:
+            before = "; ".join(
+                f"{group.kind}: {group.count:,}, first {group.first[0].where}" for group in refused.values()
+            )
+            raise NotLoadedError(f"{error}{before and f' Refused before that: {before}'}") from error
     things, predicates = [*metadata.thing_classes], [*metadata.predicate_classes]
     found = check_dataset(dataset_dicts, len(things), len(predicates), metadata.get("expected_counts"))
     pictures = [] if images == "skip" else check_pictures(found.arrays, images)
@@ -87,7 +95,14 @@ def check(name: str, images: Literal["decode", "header", "skip"]) -> DatasetRepo
         thing_classes=things,
         predicate_classes=predicates,
         check=found,
-        problems=sort_problems([*found.problems, *check_names(things, predicates), *pictures]),
+        problems=sort_problems(
+            [
+                *refused_records(refused.values()),
+                *found.problems,
+                *check_names(things, predicates),
+                *pictures,
+            ]
+        ),
         usable=usable,
         confusion=confusion,
         zero_shot=zero_shot(name, found),

@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from reldn_d2.utils.refusals import Group
+
 # How many records of a problem are kept and reported.
 NUM_RECORDS = 5
 
@@ -30,6 +32,11 @@ class Kind:
 
 
 KINDS = {
+    "refused": Kind(
+        True,
+        "The loader refuses records of a file, so training stops. They are not in the numbers above.",
+        "Correct them, or leave them out.",
+    ),
     "malformed": Kind(
         True,
         "The dict of an image can't be read. Its entities and relationships are not counted here.",
@@ -173,12 +180,16 @@ class Problem:
         count: number of records.
         images: (K,) positions of the images that have it, sorted.
         records: the first `NUM_RECORDS` records.
+        about: what they have in common, if there are several problems of the kind; else empty.
+        remedy: what to do, if the remedy of `KINDS` is not enough.
     """
 
     kind: str
     count: int
     images: NDArray[np.int64]
     records: tuple[Record, ...]
+    about: str = ""
+    remedy: str = ""
 
     @property
     def is_error(self) -> bool:
@@ -201,6 +212,19 @@ def make_problem(kind: str, images: NDArray[np.int64], record: Callable[[int], R
         return None
     first = tuple(record(k) for k in range(min(len(images), NUM_RECORDS)))
     return Problem(kind, len(images), np.unique(images), first)
+
+
+def refused_records(groups: Iterable[Group]) -> list[Problem]:
+    """Problems of the kind "refused": one for each group of records that a loader refused."""
+    found = []
+    for group in groups:
+        records = tuple(
+            Record(None, None, None, None, f"{group.path}: {refusal.where}: {refusal.problem}")
+            for refusal in group.first[:NUM_RECORDS]
+        )
+        no_images = np.zeros(0, dtype=np.int64)
+        found.append(Problem("refused", group.count, no_images, records, group.kind, group.first[0].remedy))
+    return found
 
 
 def sort_problems(found: Iterable[Problem | None]) -> list[Problem]:
