@@ -115,6 +115,23 @@ KINDS = {
         "Two images have the same picture file.",
         "Training draws it more often, and evaluation counts it twice; join their annotations.",
     ),
+    "same_picture": Kind(
+        False,
+        "The picture files of two images have the same bytes, under different names.",
+        "Training draws the picture more often, and evaluation counts it twice; join their annotations.",
+    ),
+    "shared_picture": Kind(
+        False,
+        "Another data set has the same picture.",
+        "If a model is trained on one of the two and tested on the other, the test is too easy: leave the "
+        "pictures out of one.",
+    ),
+    "turned_picture": Kind(
+        False,
+        "EXIF data of the file turn the picture, and its boxes have to be those of the turned one.",
+        "Look at some of them (--html draws such images). If the boxes were drawn on the picture as it is in "
+        "the file, save the pictures without EXIF data.",
+    ),
     "box_changed": Kind(
         False,
         "The loader clipped the box to the image or widened it.",
@@ -197,13 +214,16 @@ class Problem:
         return KINDS[self.kind].is_error
 
 
-def make_problem(kind: str, images: NDArray[np.int64], record: Callable[[int], Record]) -> Problem | None:
+def make_problem(
+    kind: str, images: NDArray[np.int64], record: Callable[[int], Record], about: str = ""
+) -> Problem | None:
     """Put the records of one kind of problem together.
 
     Args:
         kind: a key of `KINDS`.
         images: (count,) position of the image of each record.
         record: function that makes the k-th record.
+        about: see `Problem`.
 
     Returns:
         The problem, or None if there are no records.
@@ -211,7 +231,7 @@ def make_problem(kind: str, images: NDArray[np.int64], record: Callable[[int], R
     if not len(images):
         return None
     first = tuple(record(k) for k in range(min(len(images), NUM_RECORDS)))
-    return Problem(kind, len(images), np.unique(images), first)
+    return Problem(kind, len(images), np.unique(images), first, about)
 
 
 def refused_records(groups: Iterable[Group]) -> list[Problem]:
