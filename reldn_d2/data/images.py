@@ -245,6 +245,16 @@ def upright_size(file_name: str | os.PathLike[str]) -> tuple[int, int]:
         raise _damaged(file_name, error) from error
 
 
+def exif_orientation(file_name: str | os.PathLike[str]) -> int:
+    """How `read_image` turns a picture: the orientation of its EXIF data, from 1 (not at all) to 8.
+
+    Raises:
+        OSError, ValueError and others of `UNREADABLE`: the file can't be read.
+    """
+    with _opened(file_name) as image:
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+
+
 def image_sizes(paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.int64]:
     """(I, 2) width and height of the upright pictures, from the headers of the files.
 
