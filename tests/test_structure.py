@@ -52,7 +52,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"pairs", "dataset_dicts"},
     ],
     "data": [
-        {"arrays", "images", "fit_boxes", "registration", "detections", "loaders"},
+        {"arrays", "images", "pixels", "fit_boxes", "registration", "detections", "loaders"},
         {"filters", "statistics", "mapper", "training_loader", "chosen_batches"},
         {"datasets", "synthetic", "checking"},
         {"builtin", "conversion", "data_file"},

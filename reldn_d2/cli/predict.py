@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reldn_d2.data.images import DamagedImageError
+from reldn_d2.data.pixels import UnusablePictureError
 from reldn_d2.engine import Outcome, RelationPredictor, Request, parts_of
 from reldn_d2.engine.folder_lock import hold, release
 from reldn_d2.engine.resumable_evaluation import evaluation_identity
@@ -288,6 +289,8 @@ def _reason(path: Path, error: Exception | None) -> str:
         return "cannot be read (there is no such file): check the path"
     if isinstance(error, DamagedImageError):
         return f"cannot be read ({error.__cause__}): replace it, or take it out of --input"
+    if isinstance(error, UnusablePictureError):
+        return f"can't be used: {error.reason}"
     if isinstance(error, OSError) and is_explained(error):
         return str(error).removeprefix(f"{path} ")
     return f"can't be used: {error}"

@@ -149,6 +149,23 @@ def test_a_training_split_that_cannot_be_loaded_is_named_and_the_rest_is_reporte
     assert line in unescape(page.read_text())
 
 
+def test_pictures_of_the_training_split_are_noted_also_under_another_name(
+    registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.png"
+    copy.write_bytes(Path(registered[4]["file_name"]).read_bytes())
+    register(TRAIN, [image(0, file_name=str(copy))])
+    MetadataCatalog.get(NAME).set(train_dataset=TRAIN)
+    expected = f"note shared_picture (with {TRAIN}): 1 in 1 image"
+    for data_sets in ([NAME], [TRAIN, NAME]):
+        assert run(*data_sets) == 0
+        text = capsys.readouterr().out
+        assert text.count(expected) == text.count("shared_picture (") == 1
+        assert f"    image 4: {registered[4]['file_name']} is {copy} of {TRAIN}\n" in text
+    assert run(NAME, "--images", "skip") == 0
+    assert "shared_picture" not in capsys.readouterr().out
+
+
 def test_faulty_annotations_prevent_zero_shot_counts_and_the_report_says_so(
     registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,7 +187,7 @@ def test_faulty_pictures_and_another_size_change_no_count(
     registered[4]["width"] += 1
     assert run(NAME) == 1
     text = capsys.readouterr().out
-    assert f"{NAME}: errors: missing_image, unreadable_image, image_size, counts\n" in text
+    assert f"{NAME}: errors: missing_image, unreadable_image, image_size, counts; notes: " in text
     # the image without picture is the one with both kinds of cases
     assert re.search(r"confusable instance cases +2 ", text)
     assert re.search(r"zero-shot relationships +2 ", text)

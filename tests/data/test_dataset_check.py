@@ -33,6 +33,8 @@ from tests.builders.checked_images import (
 
 NAN = float("nan")
 PICTURE_KINDS = {"missing_image", "unreadable_image", "image_size"}
+# Kinds of tests/data/test_picture_notes.py and tests/data/test_refusals.py.
+OTHER_KINDS = {"same_picture", "shared_picture", "turned_picture", "refused"}
 
 # Kind of problem -> changes of the second of three images, and the start of the named record.
 DAMAGED: dict[str, tuple[dict[str, Any], str]] = {
@@ -116,7 +118,7 @@ def test_a_problem_is_found_once_and_named(kind: str) -> None:
 
 
 def test_every_kind_of_problem_is_tested() -> None:
-    assert {*KINDS} - {*DAMAGED} == PICTURE_KINDS | {"one_box", "counts", "similar_names"}
+    assert {*KINDS} - {*DAMAGED} == PICTURE_KINDS | OTHER_KINDS | {"one_box", "counts", "similar_names"}
 
 
 def test_names_that_differ_only_in_case_or_spaces_are_a_note() -> None:

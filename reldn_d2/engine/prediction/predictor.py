@@ -294,12 +294,7 @@ class RelationPredictor(PretrainedModel):
                 task, record = "prdcls", {"annotations": Annotations(boxes, classes)}
             else:
                 record = {"detections": {"boxes": boxes, "classes": classes, "scores": given.scores}}
-        try:
-            inputs = self._mapper.map_picture(picture, record)
-        except (ValueError, ZeroDivisionError) as error:
-            raise ValueError(
-                f"an image of {width} x {height} pixels can't be resized for this model: {error}"
-            ) from error
+        inputs = self._mapper.map_picture(picture, record)
         if "detections" in inputs and len(inputs["detections"]) < len(record["detections"]["boxes"]):
             raise ValueError("a box is too thin: it has no area left when the image is resized for the model")
         return _Prepared(position, request, task, inputs, clipped)
