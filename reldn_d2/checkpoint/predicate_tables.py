@@ -27,7 +27,7 @@ def adopt_forms(weights: MutableMapping[str, Tensor], model: nn.Module, source: 
         ValueError: a table is damaged.
     """
     with _naming(source):
-        for prefix, module in semantic_modules(model).items():
+        for prefix, module in _named_in(weights, model):
             module.adopt_form(weights, prefix)
 
 
@@ -42,7 +42,7 @@ def adopt_lengths(weights: Mapping[str, Tensor], model: nn.Module, source: str) 
         ValueError: a table is damaged, or of other classes than the model.
     """
     with _naming(source):
-        for prefix, module in semantic_modules(model).items():
+        for prefix, module in _named_in(weights, model):
             module.adopt_length(weights, prefix)
             for name in (f"{prefix}{name}" for name in module.other_names()):
                 if name in weights:
@@ -51,6 +51,20 @@ def adopt_lengths(weights: Mapping[str, Tensor], model: nn.Module, source: str) 
                         f"than the model's, {module.shape} (entity classes, entity classes, predicates + 1). "
                         "Check NUM_CLASSES and NUM_PREDICATES in the config"
                     )
+
+
+def with_dense_tables(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict of a model with dense tables, which every model of these classes loads."""
+    state_dict: dict[str, Tensor] = model.state_dict()
+    for prefix, module in semantic_modules(model).items():
+        module.to_dense_form(state_dict, prefix)
+    return state_dict
+
+
+def _named_in(weights: Mapping[str, Tensor], model: nn.Module) -> list[tuple[str, SemanticModule]]:
+    """As `semantic_modules`, for a checkpoint that may be of a model wrapped for several processes."""
+    wrapper = "module." if all(name.startswith("module.") for name in weights) else ""
+    return [(f"{wrapper}{prefix}", module) for prefix, module in semantic_modules(model).items()]
 
 
 @contextmanager

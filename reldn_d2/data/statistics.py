@@ -181,7 +181,9 @@ def _label_triplets(dataset_name: str) -> tuple[tuple[list[str], list[str]], NDA
 def _label_numbers(arrays: DatasetArrays, num_classes: int, num_predicates: int) -> _IntArray:
     """(R,) `(subject class * C + object class) * P + predicate` of each relationship."""
     subject, object, predicate = arrays.relations.T
-    return (arrays.classes[subject] * num_classes + arrays.classes[object]) * num_predicates + predicate
+    pair = arrays.classes[subject] * num_classes + arrays.classes[object]
+    numbers: _IntArray = pair * num_predicates + predicate
+    return numbers
 
 
 def _background(

@@ -140,9 +140,9 @@ class SemanticModule(nn.Module):
         else:
             table, places = self.log_prior.data.view(-1, self.shape[-1]), pairs
         table.copy_(log_frequencies(np.zeros((1, self.shape[-1])), self.eps))
-        some = max(_NUMBERS_AT_ONCE // self.shape[-1], 1)
-        for of_pairs, place in zip(pairs.split(some), places.split(some), strict=True):
-            table[place] = log_frequencies(rows_of(counts, of_pairs.numpy()), self.eps).to(table)
+        step = max(_NUMBERS_AT_ONCE // self.shape[-1], 1)
+        for some in (slice(start, start + step) for start in range(0, len(pairs), step)):
+            table[places[some]] = log_frequencies(rows_of(counts, pairs[some].numpy()), self.eps).to(table)
         self._known_to_be_set = True
 
     def forward(self, subject_classes: Tensor, object_classes: Tensor) -> Tensor:
@@ -184,6 +184,16 @@ class SemanticModule(nn.Module):
             state_dict[rows], state_dict[numbers] = to_sparse(state_dict.pop(dense))
         elif not self._is_sparse and self._has_rows_of_its_size(state_dict, prefix):
             check_sparse(state_dict[rows], state_dict[numbers])
+            self.to_dense_form(state_dict, prefix)
+
+    def to_dense_form(self, state_dict: MutableMapping[str, Tensor], prefix: str) -> None:
+        """Changes the table of a state dict to the dense form, in place, if it has the other.
+
+        Args:
+            state_dict, prefix: see `adopt_form`.
+        """
+        dense, rows, numbers = (f"{prefix}{name}" for name in (*_DENSE, *_SPARSE))
+        if rows in state_dict:
             state_dict[dense] = to_dense(state_dict.pop(rows), state_dict.pop(numbers))
 
     def adopt_length(self, state_dict: Mapping[str, Tensor], prefix: str) -> None:
