@@ -48,7 +48,7 @@ ROOMS: dict[str, set[str]] = {
 # The layers of a room, lowest first: files and folders that import only from their own and from lower layers.
 LAYERS: dict[str, list[set[str]]] = {
     "structures": [
-        {"annotations", "boxes", "queries", "vocabulary"},
+        {"annotations", "boxes", "predicate_counts", "queries", "vocabulary"},
         {"pairs", "dataset_dicts"},
     ],
     "data": [
@@ -77,7 +77,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "checkpoint": [
         {"array_pickles"},
-        {"safe_files", "weight_source", "compatibility", "class_transfer", "finite"},
+        {"safe_files", "weight_source", "compatibility", "class_transfer", "finite", "predicate_tables"},
         {"safetensors_files"},
         {"formats"},
         {"checkpointer", "importers"},

@@ -23,14 +23,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from detectron2.config import LazyConfig, instantiate
 from detectron2.data import build_detection_train_loader
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils.registry import locate
-from numpy.typing import NDArray
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from torch import nn
@@ -39,6 +37,7 @@ from reldn_d2.config import USUAL_PROTOCOLS
 from reldn_d2.data import RelationDatasetMapper, build_resumable_train_loader
 from reldn_d2.modeling import accelerate
 from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.structures.predicate_counts import PredicateCounts
 from reldn_d2.utils.io import write_if_changed
 
 from .parts import KeyNames, RunParts
@@ -416,9 +415,9 @@ class LazyParts(RunParts):
         dataset_dicts: list[DatasetDict] = self._make("dataloader.train.dataset")
         return dataset_dicts
 
-    def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> NDArray[np.int64]:
+    def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> PredicateCounts:
         """Instantiates `dataloader.statistics`."""
-        counts: NDArray[np.int64] = self._make("dataloader.statistics")
+        counts: PredicateCounts = self._make("dataloader.statistics")
         return counts
 
     def model(self) -> nn.Module:

@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
-from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import nn
 
 from reldn_d2.data import RelationDatasetMapper
 from reldn_d2.modeling.acceleration import Precision, autocast, check_precision
 from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.structures.predicate_counts import PredicateCounts
 
 #: Names of a run's config and of its last weights in its output folder.
 CONFIG_FILE, FINAL_WEIGHTS = "config.yaml", "model_final.pth"
@@ -216,7 +215,7 @@ class RunParts(ABC):
         """The dataset dicts of the training sets, with precomputed detections if the config names them."""
 
     @abstractmethod
-    def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> NDArray[np.int64]:
+    def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> PredicateCounts:
         """(C, C, P+1) counts for the semantic module, see `reldn_d2.data.predicate_counts`.
 
         Args:

@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode, downgrade_config, upgrade_config
 from detectron2.config.compat import guess_version
@@ -19,7 +18,6 @@ from detectron2.evaluation import DatasetEvaluator, verify_results
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, RetinaNet
 from detectron2.utils import comm
 from fvcore.nn.precise_bn import get_bn_modules
-from numpy.typing import NDArray
 from torch import nn
 
 from reldn_d2.config import default_config
@@ -27,6 +25,7 @@ from reldn_d2.data import RelationDatasetMapper, predicate_counts
 from reldn_d2.modeling import ROI_RELATION_HEAD_REGISTRY, RelDN, RelDNHead
 from reldn_d2.renamed import OLD_KEYS, present_value
 from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.structures.predicate_counts import PredicateCounts
 from reldn_d2.utils.io import write_if_changed
 
 from .datasets import load_registered
@@ -387,7 +386,7 @@ def yaml_class_counts(cfg: CfgNode) -> dict[str, tuple[str, int]]:
     return counts
 
 
-def count_predicates(cfg: CfgNode, dataset_dicts: list[DatasetDict]) -> NDArray[np.int64]:
+def count_predicates(cfg: CfgNode, dataset_dicts: list[DatasetDict]) -> PredicateCounts:
     """Counts the predicates of these images with the settings of the config.
 
     Returns:
@@ -545,7 +544,7 @@ class YamlParts(RunParts):
         files = self.cfg.DATASETS.DETECTION_FILES_TRAIN
         return load_registered(self.train_datasets, files)
 
-    def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> NDArray[np.int64]:
+    def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> PredicateCounts:
         """Counts DATASETS.STATISTICS if it names data sets, otherwise the training data."""
         if training_data is None or self.statistics_datasets:
             training_data = load_registered(self.statistics_datasets or self.train_datasets)

@@ -173,7 +173,7 @@ def _timed(folder: str, form: Form) -> dict[str, Any]:
     counts = []
     for overlap_only in (False, True):
         sizes = len(OBJECT_CLASSES), len(PREDICATE_CLASSES)
-        counts.append(predicate_counts(dataset_dicts, *sizes, overlap_only=overlap_only))
+        counts.append(np.asarray(predicate_counts(dataset_dicts, *sizes, overlap_only=overlap_only)))
         times.append(time.perf_counter())
     load_seconds, serialise_seconds, count_seconds, overlap_seconds = np.diff(times).tolist()
     return {
