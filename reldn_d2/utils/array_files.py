@@ -4,7 +4,6 @@ The digest is an array of its own, `sha256`. Files of earlier releases and of ot
 the checksums of the archive and the checks of the reader's caller are all there is.
 """
 
-import io
 import os
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -98,11 +97,11 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
             name = member.filename.removesuffix(_ENDING)
             if name in arrays:
                 raise ValueError(f"it has the array '{name}' twice")
-            # To read all of it compares the checksum of the archive.
-            content = io.BytesIO(archive.read(member))
-            array = np.lib.format.read_array(content, allow_pickle=False)
-            if content.read(1):
-                raise ValueError(f"something follows the array '{name}'")
+            with archive.open(member) as stream:
+                array = np.lib.format.read_array(stream, allow_pickle=False)
+                # To read to the end compares the checksum of the archive.
+                if stream.read(1):
+                    raise ValueError(f"something follows the array '{name}'")
             if array.dtype.kind == "U" and not _is_text(array):
                 raise ValueError(f"the array '{name}' holds no text")
             arrays[name] = array
