@@ -77,7 +77,7 @@ def read_arrays(
         raise ValueError(f"{path} is not a complete {what} ({_first_line(error)}): {remedy}") from error
     found = arrays.get("format_version", np.array(None)).tolist()
     if version is not None and found != version:
-        raise ValueError(f"{path} has format version {found}, but this release reads {version}: {remedy}")
+        raise ValueError(f"{path}: format version {found}, but this release reads {version}: {remedy}")
     missing = [name for name in names if name not in arrays]
     if missing:
         raise ValueError(f"{path} is not a complete {what} (it lacks the array '{missing[0]}'): {remedy}")
