@@ -74,17 +74,17 @@ def read_arrays(
         if is_of_the_system(error):
             assert isinstance(error, OSError)
             raise explained(error, path) from error
-        raise ValueError(f"{path} is not a complete {what} ({_first_line(error)}): {remedy}") from error
+        raise ValueError(f"{path}: not a complete {what} ({_first_line(error)}); {remedy}") from error
     found = arrays.get("format_version", np.array(None)).tolist()
     if version is not None and found != version:
-        raise ValueError(f"{path}: format version {found}, but this release reads {version}: {remedy}")
+        raise ValueError(f"{path}: format version {found}, not {version}; {remedy}")
     missing = [name for name in names if name not in arrays]
     if missing:
-        raise ValueError(f"{path} is not a complete {what} (it lacks the array '{missing[0]}'): {remedy}")
+        raise ValueError(f"{path}: not a complete {what} (it lacks the array '{missing[0]}'); {remedy}")
     saved = arrays.pop(_DIGEST, None)
     if saved is not None and saved.tolist() != _digest(arrays):
         raise ValueError(
-            f"{path} was changed or damaged after it was written: its arrays do not have the digest in "
+            f"{path}: changed or damaged after it was written: its arrays do not have the digest in "
             f"'{_DIGEST}'. If you changed them on purpose, leave '{_DIGEST}' out of the file, else {remedy}"
         )
     return arrays

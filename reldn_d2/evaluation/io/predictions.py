@@ -128,7 +128,7 @@ def load_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
     predictions: dict[str, PredictedGraph] = {}
     for i, image_id in enumerate(arrays["image_id"].tolist()):
         if image_id in predictions:
-            raise ValueError(f"{path}: image {image_id} is in the file twice: {_REMEDY}")
+            raise ValueError(f"{path}: image {image_id} is in the file twice; {_REMEDY}")
         boxes, classes, scores = tables["entity"][i]
         predictions[image_id] = PredictedGraph(
             boxes,
@@ -146,34 +146,34 @@ def _check_columns(arrays: Mapping[str, npt.NDArray[Any]], path: str | os.PathLi
     """Check types, and that every table has as many rows as its offsets say."""
     for name in ("dataset_name", "task"):
         if arrays[name].shape != () or arrays[name].dtype.kind != "U":
-            raise ValueError(f"{path}: '{name}' must be one text: {_REMEDY}")
+            raise ValueError(f"{path}: '{name}' must be one text; {_REMEDY}")
     try:
         parse_task(str(arrays["task"]))
     except ValueError as error:
-        raise ValueError(f"{path}: {error}: {_REMEDY}") from error
+        raise ValueError(f"{path}: {error}; {_REMEDY}") from error
     ids = arrays["image_id"]
     if ids.ndim != 1 or ids.dtype.kind != "U":
         raise ValueError(
-            f"{path}: 'image_id' must be text of shape (N,), not {ids.dtype} of {ids.shape}: {_REMEDY}"
+            f"{path}: 'image_id' must be text of shape (N,), not {ids.dtype} of {ids.shape}; {_REMEDY}"
         )
     num_images = len(ids)
     for name in ("has_annotated_pairs", "has_named_triplets"):
         if arrays[name].shape != (num_images,):
             raise ValueError(
-                f"{path}: '{name}' must have shape {(num_images,)}, not {arrays[name].shape}: {_REMEDY}"
+                f"{path}: '{name}' must have shape {(num_images,)}, not {arrays[name].shape}; {_REMEDY}"
             )
     for table, columns in _TABLES.items():
         offsets = arrays[f"{table}_offsets"]
         integers = offsets.shape == (num_images + 1,) and offsets.dtype.kind in "iu"
         if not integers or offsets[0] != 0 or (np.diff(offsets) < 0).any():
             raise ValueError(
-                f"{path}: '{table}_offsets' must rise from 0, in {num_images + 1} integers: {_REMEDY}"
+                f"{path}: '{table}_offsets' must rise from 0, in {num_images + 1} integers; {_REMEDY}"
             )
         for name in columns:
             if arrays[name].shape[:1] != (offsets[-1],):
                 raise ValueError(
                     f"{path}: '{name}' has shape {arrays[name].shape}, but '{table}_offsets' ends at "
-                    f"{offsets[-1]}: {_REMEDY}"
+                    f"{offsets[-1]}; {_REMEDY}"
                 )
     for name in (name for name in _NAMES if name not in ("dataset_name", "task", "image_id")):
         array, kinds = arrays[name], "fiu" if name in _REAL else "b" if name in _TRUTH_VALUES else "iu"
@@ -181,7 +181,7 @@ def _check_columns(arrays: Mapping[str, npt.NDArray[Any]], path: str | os.PathLi
         if array.ndim != _AXES.get(name, 1) or (array.size and array.dtype.kind not in kinds):
             raise ValueError(
                 f"{path}: '{name}' has the type {array.dtype} and {array.ndim} axes, which no evaluation "
-                f"writes: {_REMEDY}"
+                f"writes; {_REMEDY}"
             )
 
 
