@@ -133,9 +133,10 @@ def weights_in(folder: Path) -> Path:
         FileNotFoundError: there is none. The message names what the folder has.
         ValueError: see `last_checkpoint_in`.
     """
-    for file in (folder / FINAL_WEIGHTS, last_checkpoint_in(folder)):
-        if file is not None and file.is_file():
-            return file
+    final = folder / FINAL_WEIGHTS
+    file = final if final.is_file() else last_checkpoint_in(folder)
+    if file is not None:
+        return file
     found = sorted(str(path.relative_to(folder)) for path in folder.glob("**/*.pth"))
     hint = (
         f"it has {', '.join(found[:3])}: name one of them"
