@@ -130,7 +130,8 @@ def weights_in(folder: Path) -> Path:
     """The final checkpoint in the folder of a training, or else the last one.
 
     Raises:
-        FileNotFoundError: there is none. The message names what the folder has.
+        FileNotFoundError: there is none. The message names what the folder has. See also
+            `last_checkpoint_in`.
         ValueError: see `last_checkpoint_in`.
     """
     final = folder / FINAL_WEIGHTS

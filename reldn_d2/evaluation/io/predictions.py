@@ -176,7 +176,7 @@ def _check_columns(arrays: Mapping[str, npt.NDArray[Any]], path: str | os.PathLi
                     f"{offsets[-1]}; {_REMEDY}"
                 )
     for name in (name for name in _NAMES if name not in ("dataset_name", "task", "image_id")):
-        array, kinds = arrays[name], "fiu" if name in _REAL else "b" if name in _TRUTH_VALUES else "iu"
+        array, kinds = arrays[name], "f" if name in _REAL else "b" if name in _TRUTH_VALUES else "iu"
         # the type of an empty array says nothing
         if array.ndim != _AXES.get(name, 1) or (array.size and array.dtype.kind not in kinds):
             raise ValueError(
