@@ -76,7 +76,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"evaluator"},
     ],
     "checkpoint": [
-        {"array_pickles"},
+        {"array_pickles", "content_digest"},
         {"safe_files", "weight_source", "compatibility", "class_transfer", "finite", "predicate_tables"},
         {"safetensors_files"},
         {"formats"},

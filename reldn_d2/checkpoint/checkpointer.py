@@ -19,6 +19,7 @@ from reldn_d2.utils.system_errors import extended, megabytes
 
 from .class_transfer import ClassDependence, NameMatch, copy_by_name
 from .compatibility import refuse_other_backbone, refuse_other_model, refuse_single_stage, refuse_unfit
+from .content_digest import DIGEST, content_digest
 from .finite import FiniteWeights, NotFiniteError, listed
 from .formats import read_checkpoint
 from .predicate_tables import adopt_forms, adopt_lengths
@@ -38,6 +39,7 @@ class RelationCheckpointer(DetectionCheckpointer):
     * Weights that Detectron2 skips with a warning are errors, because a layer with random weights would be
       silently wrong. The exception is the start of a detector's training.
     * Weights that are NaN, infinite, or of another type than the model's are neither loaded nor saved.
+    * A digest of the content is saved with it and compared when it is loaded. Files of others have none.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class RelationCheckpointer(DetectionCheckpointer):
             data["run"] = self.run
         self.logger.info("Saving checkpoint to %s", path)
         content = {"model": weights, **data, **kwargs}
+        content[DIGEST] = content_digest(content)
         try:
             with atomic_write(path) as file:
                 torch.save(content, file)
@@ -126,7 +129,7 @@ class RelationCheckpointer(DetectionCheckpointer):
         """Returns the last checkpoint in the folder, or an empty text. It lies in this folder.
 
         Raises:
-            ValueError: see `last_checkpoint_in`.
+            FileNotFoundError, ValueError: see `last_checkpoint_in`.
         """
         file = last_checkpoint_in(Path(self.save_dir))
         return "" if file is None else str(file)

@@ -85,6 +85,7 @@ def last_checkpoint_in(folder: Path) -> Path | None:
     """The checkpoint that the file `last_checkpoint` of a run's folder names; None if there is no such file.
 
     Raises:
+        FileNotFoundError: it names a file that the folder does not have.
         ValueError: it names something else than a file of the same folder.
     """
     tag = folder / "last_checkpoint"
@@ -96,6 +97,14 @@ def last_checkpoint_in(folder: Path) -> Path | None:
             f"{tag} names {name!r}, which is no file of this folder: write the name of a checkpoint in it, "
             "such as model_0004999.pth"
         )
+    if not (folder / name).is_file():
+        there = sorted(path.name for path in folder.glob("*.pth"))
+        remedy = (
+            f"write the name of a checkpoint in it, such as {there[-1]}"
+            if there
+            else "delete it to start anew"
+        )
+        raise FileNotFoundError(f"{tag} names {name!r}, but {folder} has no such file: {remedy}")
     return folder / name
 
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from reldn_d2.utils.io import atomic_write, digest
+from reldn_d2.utils.array_files import read_arrays, write_arrays
+from reldn_d2.utils.io import digest
 from reldn_d2.utils.system_errors import explained, is_of_the_system
 
 from .pixels import UnusablePictureError, has_more_pictures, to_pixels, upright_size_of
@@ -352,15 +353,17 @@ def _stamp(path: str) -> tuple[int, int]:
 
 def _read_cache(path: Path) -> dict[str, _Entry]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            entries = zip(archive["names"].tolist(), archive["entries"].tolist(), strict=True)
-            return {
-                str(name): (size, changed, width, height) for name, (size, changed, width, height) in entries
-            }
+        arrays = read_arrays(path, ("names", "entries"), what="cache of image sizes", remedy="delete it")
+        names, entries = arrays["names"], arrays["entries"]
+        right = names.dtype.kind == "U" and entries.dtype == np.int64 and entries.shape == (len(names), 4)
+        if not right or (entries[:, 2:] < 1).any():
+            raise ValueError("it does not hold four numbers for each picture")
+        pairs = zip(names.tolist(), entries.tolist(), strict=True)
+        return {name: (size, changed, width, height) for name, (size, changed, width, height) in pairs}
     except FileNotFoundError:
         pass
-    # One changed byte can raise zlib.error, BadZipFile, NotImplementedError, RuntimeError and more.
-    except Exception as error:
+    # Of an array without axes, for example, nothing can be asked.
+    except (OSError, ValueError, TypeError) as error:
         logger.warning("%s of the cache cannot be read (%s): the image sizes are read again.", path, error)
     return {}
 
@@ -368,8 +371,8 @@ def _read_cache(path: Path) -> dict[str, _Entry]:
 def _write_cache(path: Path, known: dict[str, _Entry]) -> None:
     names, entries = zip(*known.items(), strict=True)
     try:
-        with atomic_write(path) as stream:
-            np.savez_compressed(stream, names=np.array(names), entries=np.array(entries, dtype=np.int64))
+        arrays = {"names": np.array(names), "entries": np.array(entries, dtype=np.int64)}
+        write_arrays(path, arrays, compressed=True)
     except OSError as error:
         logger.warning("%s cannot be written (%s): the next run reads the image sizes again.", path, error)
 

@@ -214,11 +214,13 @@ def test_weights_are_written_atomically_with_their_vocabulary(tmp_path: Path) ->
     path = tmp_path / "new" / "x.pth"
     write_weights(path, weights, Vocabulary(["cup"], ["on", "under"]))
     found = torch.load(path, weights_only=True)
-    assert found.keys() == {"model", "vocabulary"} and torch.equal(found["model"]["a"], weights["a"])
+    assert found.keys() == {"model", "vocabulary", "sha256"} and torch.equal(
+        found["model"]["a"], weights["a"]
+    )
     assert found["vocabulary"] == {"thing_classes": ["cup"], "predicate_classes": ["on", "under"]}
     write_weights(path, weights)
-    assert torch.load(path, weights_only=True).keys() == {"model"}
+    assert torch.load(path, weights_only=True).keys() == {"model", "sha256"}
     with pytest.raises(AttributeError):
         write_weights(path, {"a": lambda: None})  # type: ignore[dict-item]
-    assert torch.load(path, weights_only=True).keys() == {"model"}
+    assert torch.load(path, weights_only=True).keys() == {"model", "sha256"}
     assert [file.name for file in path.parent.iterdir()] == ["x.pth"]
