@@ -19,7 +19,6 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +40,10 @@ from reldn_d2.modeling import accelerate
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.io import write_if_changed
 
+from .config_files import similar_keys
 from .parts import KeyNames, RunParts
 from .places import refuse_places, without_places
+from .python_values import check_python_values
 from .run_identity import flatten, free_patterns
 from .saved_python import from_data, refuse_not_saved, to_data
 
@@ -196,12 +197,16 @@ def _first_line(error: Exception) -> str:
 
 def _unknown_key(config_file: str, key: str, cfg: DictConfig) -> str:
     known = [name for name, _ in flatten(_plain(cfg))]
-    near = get_close_matches(key, known, n=3)
+    near = similar_keys(key, known)
     similar = f": did you mean {' or '.join(near)}?" if near else ""
     return f"{config_file} has no such key: {key}{similar}"
 
 
 def _check_parts(cfg: DictConfig, config_file: str) -> None:
+    try:
+        plain = _plain(cfg)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{config_file}: a reference leads nowhere ({_first_line(error)})") from error
     needed = [*_NEEDED, *(_NEEDED_FOR_RELATIONS if _has_relations(cfg) else ())]
     missing = [name for name in needed if not _has(cfg, name)]
     if missing:
@@ -209,6 +214,7 @@ def _check_parts(cfg: DictConfig, config_file: str) -> None:
             f"{config_file} lacks {', '.join(missing)}: a config in Python names every part of a run, as "
             "configs/lazy/scenes_reldn.py does"
         )
+    check_python_values(plain, f"{config_file}: ")
     train, test = cfg.datasets.train, cfg.datasets.test
     if isinstance(train, str) or not isinstance(test, str):
         raise ValueError(
@@ -293,7 +299,11 @@ class LazyParts(RunParts):
 
         Args:
             cfg: config with the keys that the module's docstring lists.
+
+        Raises:
+            ValueError: see `check_python_values`.
         """
+        check_python_values(_plain(cfg))  # code may have changed it
         self.cfg: DictConfig = cfg
         train, datasets = cfg.train, cfg.datasets
         self.output_dir, self.device = train.output_dir, train.device
