@@ -36,6 +36,7 @@ from torch import nn
 
 from reldn_d2.config import USUAL_PROTOCOLS
 from reldn_d2.data import RelationDatasetMapper, build_resumable_train_loader
+from reldn_d2.model_zoo import NO_PKG_RESOURCES
 from reldn_d2.modeling import accelerate
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.io import write_if_changed
@@ -101,9 +102,8 @@ def load_lazy_config(config_file: str, overrides: list[str] | None = None) -> Di
         if error.name != "pkg_resources":
             raise
         raise ValueError(
-            f"{config_file} imports a module that needs pkg_resources, such as detectron2.model_zoo, and "
-            "setuptools 82 or newer does not have it: run `pip install 'setuptools<81'`, or take "
-            "reldn_d2.model_zoo.get_detectron2_config_file"
+            f"{config_file} imports a module that needs pkg_resources, such as detectron2.model_zoo. "
+            f"{NO_PKG_RESOURCES}, or take reldn_d2.model_zoo.get_detectron2_config_file"
         ) from error
     override_lazy_config(cfg, overrides or [], config_file)
     return cfg
@@ -203,24 +203,24 @@ def _unknown_key(config_file: str, key: str, cfg: DictConfig) -> str:
 
 
 def _check_parts(cfg: DictConfig, config_file: str) -> None:
+    needed = [*_NEEDED, *(_NEEDED_FOR_RELATIONS if _has_relations(cfg) else ())]
     try:
+        missing = [name for name in needed if not _has(cfg, name)]
+        if missing:
+            raise ValueError(
+                f"{config_file} lacks {', '.join(missing)}: a config in Python names every part of a run, as "
+                "configs/lazy/scenes_reldn.py does"
+            )
         plain = _plain(cfg)
     except OmegaConfBaseException as error:
         raise ValueError(f"{config_file}: a reference leads nowhere ({_first_line(error)})") from error
-    needed = [*_NEEDED, *(_NEEDED_FOR_RELATIONS if _has_relations(cfg) else ())]
-    missing = [name for name in needed if not _has(cfg, name)]
-    if missing:
-        raise ValueError(
-            f"{config_file} lacks {', '.join(missing)}: a config in Python names every part of a run, as "
-            "configs/lazy/scenes_reldn.py does"
-        )
-    check_python_values(plain, f"{config_file}: ")
-    train, test = cfg.datasets.train, cfg.datasets.test
+    train, test = plain["datasets"]["train"], plain["datasets"]["test"]
     if isinstance(train, str) or not isinstance(test, str):
         raise ValueError(
             f"{config_file}: datasets.train is a list of names and datasets.test one name, not {train!r} "
             f"and {test!r}"
         )
+    check_python_values(plain, f"{config_file}: ")
 
 
 def _has(cfg: Any, name: str) -> bool:

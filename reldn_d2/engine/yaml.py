@@ -369,7 +369,10 @@ def _schedule_in_words(solver: CfgNode) -> str:
         words.append(f"times {solver.GAMMA:g} at {', '.join(steps)}")
     if solver.WARMUP_ITERS:
         # Detectron2 ends a longer warm-up with the training.
-        words.append(f"warm-up of {min(solver.WARMUP_ITERS, solver.MAX_ITER)} iterations")
+        cut = f" (SOLVER.WARMUP_ITERS {solver.WARMUP_ITERS} is cut)"
+        is_cut = solver.WARMUP_ITERS > solver.MAX_ITER
+        warm_up = min(solver.WARMUP_ITERS, solver.MAX_ITER)
+        words.append(f"warm-up of {warm_up} iterations{cut if is_cut else ''}")
     return ", ".join(words)
 
 
