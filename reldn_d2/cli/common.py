@@ -39,7 +39,7 @@ from reldn_d2.engine.pretrained import (
     weights_in,
 )
 from reldn_d2.engine.rate import Rate
-from reldn_d2.model_zoo import get_detectron2_config_file, zoo_names
+from reldn_d2.model_zoo import NO_PKG_RESOURCES, get_detectron2_config_file, zoo_names
 from reldn_d2.renamed import OLD_KEYS, present_dataset_name
 from reldn_d2.utils.plain_text import Lines, say, visible
 from reldn_d2.utils.system_errors import describe, is_explained, remedy
@@ -258,15 +258,15 @@ def _zoo_address(name: str) -> str:
     """The URL of the weights of a config in Detectron2's model zoo."""
     try:
         get_detectron2_config_file(name)  # its error shows similar names
-        from detectron2 import model_zoo  # needs pkg_resources, which setuptools 82 and newer do not contain
+        from detectron2 import model_zoo  # needs pkg_resources
 
         address: str = model_zoo.get_checkpoint_url(name)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"--weights {name}: there is no such file, and {error}") from error
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"--weights {name}: Detectron2's model zoo can't be read ({error}): pip install 'setuptools<81', "
-            "or give the weights as a file or URL"
+            f"--weights {name}: Detectron2's model zoo can't be read ({error}). {NO_PKG_RESOURCES}, or give "
+            "the weights as a file or URL"
         ) from error
     except RuntimeError as error:
         raise ValueError(

@@ -19,7 +19,6 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +34,16 @@ from torch import nn
 
 from reldn_d2.config import USUAL_PROTOCOLS
 from reldn_d2.data import RelationDatasetMapper, build_resumable_train_loader
+from reldn_d2.model_zoo import NO_PKG_RESOURCES
 from reldn_d2.modeling import accelerate
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.structures.predicate_counts import PredicateCounts
 from reldn_d2.utils.io import write_if_changed
 
+from .config_files import similar_keys
 from .parts import KeyNames, RunParts
 from .places import refuse_places, without_places
+from .python_values import check_python_values
 from .run_identity import flatten, free_patterns
 from .saved_python import from_data, refuse_not_saved, to_data
 
@@ -99,9 +101,8 @@ def load_lazy_config(config_file: str, overrides: list[str] | None = None) -> Di
         if error.name != "pkg_resources":
             raise
         raise ValueError(
-            f"{config_file} imports a module that needs pkg_resources, such as detectron2.model_zoo, and "
-            "setuptools 82 or newer does not have it: run `pip install 'setuptools<81'`, or take "
-            "reldn_d2.model_zoo.get_detectron2_config_file"
+            f"{config_file} imports a module that needs pkg_resources, such as detectron2.model_zoo. "
+            f"{NO_PKG_RESOURCES}, or take reldn_d2.model_zoo.get_detectron2_config_file"
         ) from error
     override_lazy_config(cfg, overrides or [], config_file)
     return cfg
@@ -195,25 +196,30 @@ def _first_line(error: Exception) -> str:
 
 def _unknown_key(config_file: str, key: str, cfg: DictConfig) -> str:
     known = [name for name, _ in flatten(_plain(cfg))]
-    near = get_close_matches(key, known, n=3)
+    near = similar_keys(key, known)
     similar = f": did you mean {' or '.join(near)}?" if near else ""
     return f"{config_file} has no such key: {key}{similar}"
 
 
 def _check_parts(cfg: DictConfig, config_file: str) -> None:
     needed = [*_NEEDED, *(_NEEDED_FOR_RELATIONS if _has_relations(cfg) else ())]
-    missing = [name for name in needed if not _has(cfg, name)]
-    if missing:
-        raise ValueError(
-            f"{config_file} lacks {', '.join(missing)}: a config in Python names every part of a run, as "
-            "configs/lazy/scenes_reldn.py does"
-        )
-    train, test = cfg.datasets.train, cfg.datasets.test
+    try:
+        missing = [name for name in needed if not _has(cfg, name)]
+        if missing:
+            raise ValueError(
+                f"{config_file} lacks {', '.join(missing)}: a config in Python names every part of a run, as "
+                "configs/lazy/scenes_reldn.py does"
+            )
+        plain = _plain(cfg)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{config_file}: a reference leads nowhere ({_first_line(error)})") from error
+    train, test = plain["datasets"]["train"], plain["datasets"]["test"]
     if isinstance(train, str) or not isinstance(test, str):
         raise ValueError(
             f"{config_file}: datasets.train is a list of names and datasets.test one name, not {train!r} "
             f"and {test!r}"
         )
+    check_python_values(plain, f"{config_file}: ")
 
 
 def _has(cfg: Any, name: str) -> bool:
@@ -292,7 +298,11 @@ class LazyParts(RunParts):
 
         Args:
             cfg: config with the keys that the module's docstring lists.
+
+        Raises:
+            ValueError: see `check_python_values`.
         """
+        check_python_values(_plain(cfg))  # code may have changed it
         self.cfg: DictConfig = cfg
         train, datasets = cfg.train, cfg.datasets
         self.output_dir, self.device = train.output_dir, train.device

@@ -5,7 +5,6 @@ import re
 from ast import literal_eval
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +20,16 @@ from fvcore.nn.precise_bn import get_bn_modules
 from torch import nn
 
 from reldn_d2.config import default_config
+from reldn_d2.config_values import check_keys, find_setting, string_for_list
 from reldn_d2.data import RelationDatasetMapper, predicate_counts
-from reldn_d2.modeling import ROI_RELATION_HEAD_REGISTRY, RelDN, RelDNHead
+from reldn_d2.modeling import ContrastiveLosses, PairwiseRelationHead, RelDN, RelDNHead
+from reldn_d2.modeling.relation_head import registered_head
 from reldn_d2.renamed import OLD_KEYS, present_value
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.structures.predicate_counts import PredicateCounts
 from reldn_d2.utils.io import write_if_changed
 
+from .config_files import similar_keys
 from .datasets import load_registered
 from .parts import KeyNames, RunParts
 from .places import YAML_PLACES, refuse_places, say_unused
@@ -48,6 +50,17 @@ _KEYS_OF_DATA = (
     "MODEL.ROI_RELATION_HEAD.TEST.PROTOCOLS",
     "MODEL.ROI_RELATION_HEAD.TEST.EXCLUDED_PREDICATES",
 )
+# How messages call a word of the command line.
+_OVERRIDE = "the override"
+# What the values of keys of other types are in words.
+_TYPES = {
+    "bool": "True or False",
+    "int": "a whole number",
+    "float": "a number with a decimal point, such as 1.0",
+    "str": "a text",
+    "tuple": "a list, such as (1, 2)",
+    "list": "a list, such as [1, 2]",
+}
 # Iterations between two log lines, as in Detectron2's DefaultTrainer.
 _LOG_PERIOD = 20
 
@@ -70,8 +83,8 @@ def make_yaml_config(
         beside_weights: whether the file was found beside weights: then `YAML_PLACES` keep their defaults.
 
     Raises:
-        ValueError: a key does not exist, a value has another type, or the file lies beside weights and names
-            a place. The message names the file or the override.
+        ValueError: a key does not exist, a value has another type or is not possible (`SETTINGS`), or the
+            file lies beside weights and names a place. The message names the file or the override.
     """
     cfg = default_config()
     defaults = cfg.clone()
@@ -91,6 +104,7 @@ def make_yaml_config(
         ) from error
     converted = _convert_old_keys(cfg, added)
     _warn_of_old_names(config_file, converted + _convert_old_values(cfg, [key for key, _ in flatten(cfg)]))
+    check_keys(_leaves(cfg), f"{config_file}: ")
     if beside_weights:
         say_unused({key: _get(cfg, key) for key in YAML_PLACES}, config_file)
         for key in YAML_PLACES:
@@ -103,6 +117,9 @@ def make_yaml_config(
 def _merge(cfg: CfgNode, content: Mapping[str, Any], config_file: str) -> None:
     """Merges the content of a file as Detectron2's `merge_from_file` does, also one of an old VERSION."""
     _refuse_other_keys(content)
+    for key, value in content.items():
+        if isinstance(cfg.get(key), CfgNode) and not isinstance(value, Mapping):
+            raise ValueError(_mismatch("CfgNode", "", "", repr(value), key))
     loaded = CfgNode(dict(content))
     version = loaded.get("VERSION", None)
     if version is None:
@@ -145,6 +162,15 @@ def _refuse_other_keys(content: Mapping[Any, Any]) -> None:
             _refuse_other_keys(value)
 
 
+def _leaves(cfg: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Full names of all keys, and their values."""
+    for key, value in cfg.items():
+        if isinstance(value, CfgNode):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 def _differing(cfg: CfgNode, defaults: CfgNode) -> dict[str, Any]:
     """The values that are not as in the defaults, by full name."""
     found: dict[str, Any] = {}
@@ -166,8 +192,8 @@ def override_yaml_config(cfg: CfgNode, opts: list[str]) -> None:
         opts: a flat list of keys and values.
 
     Raises:
-        ValueError: a key has no value or does not exist, or a value has another type. The message names the
-            override.
+        ValueError: a key has no value or does not exist, or a value has another type or is not possible
+            (`SETTINGS`). The message names the override.
     """
     if len(opts) % 2:
         raise ValueError(
@@ -186,10 +212,11 @@ def override_yaml_config(cfg: CfgNode, opts: list[str]) -> None:
             cfg.merge_from_list([today, value])
         except (AssertionError, KeyError) as error:
             known = [name for name, _ in flatten(cfg)]
-            raise ValueError(_unknown_key("the override", KeyError(key), known)) from error
+            raise ValueError(_unknown_key(_OVERRIDE, KeyError(key), known)) from error
         except ValueError as error:
             raise ValueError(f"override {key} {value}: {_readable(error)}") from error
         converted += _convert_old_values(cfg, [today])
+        check_keys([(today, _get(cfg, today))], f"{_OVERRIDE} ")
     _warn_of_old_names("an override", converted)
 
 
@@ -284,25 +311,29 @@ def _set(cfg: CfgNode, key: str, value: Any) -> None:
     _get(cfg, node)[name] = value
 
 
-def _names(key: str, value: Any) -> tuple[str, ...]:
-    """The names of data sets in a key. A string, which code may set, would be a name for each letter."""
-    if isinstance(value, str):
-        raise ValueError(_string_for_list(key, value))
-    return tuple(value)
-
-
-def _string_for_list(key: str, value: str) -> str:
-    return f"{key} takes a list, but is the string {value!r}. Write ['{value}'], or ('{value}',) with a comma"
-
-
 def _readable(error: Exception) -> str:
     """The message of an error about a value, on one line."""
     reason = " ".join(str(error).split())
     mismatch = re.search(
-        r"<class '(?:tuple|list)'> vs\. <class 'str'>\) with values \(.* vs\. (.*)\) for config key: (\S+)",
+        r"<class '([\w.]+)'> vs\. <class '([\w.]+)'>\) with values \((.*) vs\. (.*)\) for config key: (\S+)",
         reason,
     )
-    return _string_for_list(mismatch[2], mismatch[1]) if mismatch else reason
+    return reason if mismatch is None else _mismatch(*mismatch.groups())
+
+
+def _mismatch(old_type: str, new_type: str, old: str, new: str, key: str) -> str:
+    """Says which value a key takes, from the types and values in a message of yacs."""
+    if old_type.endswith("CfgNode"):
+        return f"{key} is {new}, but it has keys of its own: write the full name of one of them"
+    if new_type.endswith("CfgNode"):
+        return f"{key} has the keys {new}, but takes a value such as {old}"
+    if old_type in ("tuple", "list") and new_type == "str":
+        return string_for_list(key, new)
+    setting = find_setting(key)
+    wanted = _TYPES.get(old_type, old_type) if setting is None else setting.values.wanted
+    decimal = f", written as {new}.0" if (old_type, new_type) == ("float", "int") else ""
+    given = repr(new) if new_type == "str" else new
+    return f"{key} is {given}: give {wanted}{decimal}"
 
 
 def _saved_by_python(source: str) -> str:
@@ -313,9 +344,12 @@ def _saved_by_python(source: str) -> str:
 
 def _unknown_key(source: str, error: KeyError, known: list[str]) -> str:
     key = re.sub(r"^Non-existent (config )?key: ", "", str(error.args[0]))
-    if key.partition(".")[0] in _PYTHON_PARTS:
+    if source != _OVERRIDE and key.partition(".")[0] in _PYTHON_PARTS:
         return _saved_by_python(source)
-    near = get_close_matches(key, known, n=3)
+    if key in known:  # in a file
+        nested = f"{key.replace('.', ': {')}: VALUE{'}' * key.count('.')}"
+        return f"{source} has the key {key} in one line: write {nested}"
+    near = similar_keys(key, known)
     similar = (
         f": did you mean {' or '.join(near)}?"
         if near
@@ -334,7 +368,10 @@ def _schedule_in_words(solver: CfgNode) -> str:
         words.append(f"times {solver.GAMMA:g} at {', '.join(steps)}")
     if solver.WARMUP_ITERS:
         # Detectron2 ends a longer warm-up with the training.
-        words.append(f"warm-up of {min(solver.WARMUP_ITERS, solver.MAX_ITER)} iterations")
+        cut = f" (SOLVER.WARMUP_ITERS {solver.WARMUP_ITERS} is cut)"
+        is_cut = solver.WARMUP_ITERS > solver.MAX_ITER
+        warm_up = min(solver.WARMUP_ITERS, solver.MAX_ITER)
+        words.append(f"warm-up of {warm_up} iterations{cut if is_cut else ''}")
     return ", ".join(words)
 
 
@@ -367,10 +404,16 @@ def _is_kind(cfg: CfgNode, kind: type[nn.Module]) -> bool:
 
 def _trains(cfg: CfgNode) -> bool:
     """Whether a relation head has more than a frozen semantic table. True if it is not RelDN's own."""
-    name = cfg.MODEL.ROI_RELATION_HEAD.NAME
-    known = name in ROI_RELATION_HEAD_REGISTRY and ROI_RELATION_HEAD_REGISTRY.get(name)
-    own = isinstance(known, type) and issubclass(known, RelDNHead)
+    head = registered_head(cfg)
+    own = isinstance(head, type) and issubclass(head, RelDNHead)
     return not own or RelDNHead.trains_with(cfg)
+
+
+def _check_losses(cfg: CfgNode) -> None:
+    """Makes the losses of a head that scores pairs, since LOSS may have blocks and keys of any name."""
+    head = registered_head(cfg)
+    if isinstance(head, type) and issubclass(head, PairwiseRelationHead):
+        ContrastiveLosses(cfg)
 
 
 def yaml_class_counts(cfg: CfgNode) -> dict[str, tuple[str, int]]:
@@ -450,16 +493,23 @@ class YamlParts(RunParts):
         Args:
             cfg: config of either stage.
             trainer: class whose methods `build_model`, `build_optimizer` and so on make the parts.
+
+        Raises:
+            ValueError: a value is not possible (`SETTINGS`), or the config names a part that is not
+                registered.
         """
+        check_keys(_leaves(cfg))  # code may have changed it
         self.cfg, self._trainer = cfg, trainer
         head = cfg.MODEL.ROI_RELATION_HEAD
         self.output_dir, self.device, self.seed = cfg.OUTPUT_DIR, cfg.MODEL.DEVICE, cfg.SEED
         self.precision = cfg.MODEL.RELDN_PRECISION
         self.weights, self.relation_weights = cfg.MODEL.WEIGHTS, head.WEIGHTS
-        self.train_datasets = _names("DATASETS.TRAIN", cfg.DATASETS.TRAIN)
-        self.test_datasets = _names("DATASETS.TEST", cfg.DATASETS.TEST)
-        self.statistics_datasets = _names("DATASETS.STATISTICS", cfg.DATASETS.STATISTICS)
+        self.train_datasets = tuple(cfg.DATASETS.TRAIN)
+        self.test_datasets = tuple(cfg.DATASETS.TEST)
+        self.statistics_datasets = tuple(cfg.DATASETS.STATISTICS)
         self.is_relation_model = is_relation_config(cfg)
+        if self.is_relation_model:
+            _check_losses(cfg)
         self.entities_from_proposals = head.SAMPLING.METHOD == "published"
         self.has_training = not self.is_relation_model or _trains(cfg)
         self.has_train_detections = bool(cfg.DATASETS.DETECTION_FILES_TRAIN)

@@ -170,7 +170,7 @@ def test_without_pkg_resources_the_package_to_install_is_named(monkeypatch: pyte
     # None makes Python's import fail as if there were no such module.
     monkeypatch.setitem(sys.modules, "detectron2.model_zoo", None)
     monkeypatch.delattr("detectron2.model_zoo", raising=False)
-    with pytest.raises(ValueError, match=r"can't be read \(.+\): pip install 'setuptools<81'"):
+    with pytest.raises(ValueError, match=r"can't be read \(.+\)\. .*pip install 'setuptools<81'"):
         find_weights("COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml")
 
 

@@ -161,7 +161,7 @@ def test_the_option_for_trusted_files_reaches_the_config_and_its_bases(
     tmp_path: Path, capsys: Captured
 ) -> None:
     mark, image = tmp_path / "mark", tmp_path / "no.png"
-    (tmp_path / "base.yaml").write_text(f"SEED: !!python/object/apply:os.mkdir ['{mark}']\n")
+    (tmp_path / "base.yaml").write_text(f"VIS_PERIOD: !!python/object/apply:os.mkdir ['{mark}']\n")
     (tmp_path / "mine.yaml").write_text("_BASE_: base.yaml\n")
     (tmp_path / "x.pth").touch()
     words = [

@@ -359,8 +359,8 @@ def test_each_row_draws_its_own_number(eligible: int) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"contrastive": "anchors"}, "unknown contrastive sets 'anchors': use one of"),
-        ({"partners_per_anchor": -1}, "PARTNERS_PER_ANCHOR is -1"),
+        ({"contrastive": "anchors"}, "contrastive of PairSampler is 'anchors': give 'partners' or 'pairs'"),
+        ({"partners_per_anchor": -1}, "partners_per_anchor of PairSampler is -1.*PARTNERS_PER_ANCHOR"),
     ],
 )
 def test_wrong_options_are_refused_at_construction(options: Any, message: str) -> None:

@@ -21,7 +21,6 @@ from ..parts import Config, RunParts
 from ..pretrained import PretrainedModel
 from ..run import check_vocabulary
 from .given_boxes import ClassLike, GivenBoxes
-from .picture_settings import check_picture_settings
 from .pictures import Color, ImageLike, to_picture
 from .result import Prediction
 
@@ -107,7 +106,6 @@ class RelationPredictor(PretrainedModel):
             raise ValueError(
                 f"there is nothing to predict with: give a trained checkpoint as {parts.keys.weights}"
             )
-        check_picture_settings(parts)
         model = parts.model().eval() if parts.is_relation_model else None
         if not isinstance(model, RelDN):
             raise ValueError("the config is of a detector, not of RelDN: give config and weights of stage 2")

@@ -13,6 +13,7 @@ from fvcore.nn import weight_init
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reldn_d2.config_values import check_arguments
 from reldn_d2.structures import Pairs
 from reldn_d2.structures.predicate_counts import (
     PredicateCounts,
@@ -76,8 +77,16 @@ class SemanticModule(nn.Module):
             eps: number added to each probability before the logarithm.
 
         Raises:
-            ValueError: the table is to be trained, and is larger than `TRAINED_LIMIT`.
+            ValueError: an argument is not possible (`SETTINGS`), or the table is to be trained, and is larger
+                than `TRAINED_LIMIT`.
         """
+        check_arguments(
+            "SemanticModule",
+            num_classes=num_classes,
+            num_predicates=num_predicates,
+            learnable=learnable,
+            eps=eps,
+        )
         super().__init__()
         self.eps = eps
         self.shape = (num_classes, num_classes, num_predicates + 1)
@@ -263,7 +272,11 @@ class SpatialModule(nn.Module):
             num_predicates: P.
             hidden: width of the two hidden layers.
             features: computes the 28 numbers of pairs, with the arguments of `spatial_features`.
+
+        Raises:
+            ValueError: the number of predicates is not possible (`SETTINGS`).
         """
+        check_arguments("SpatialModule", num_predicates=num_predicates)
         super().__init__()
         self.features = features
         self.mlp = nn.Sequential(
@@ -337,8 +350,16 @@ class VisualModule(nn.Module):
                 photos.
 
         Raises:
-            ValueError: all parts are off.
+            ValueError: all parts are off, or an argument is not possible (`SETTINGS`).
         """
+        check_arguments(
+            "VisualModule",
+            num_predicates=num_predicates,
+            fused=fused,
+            subject_skip=subject_skip,
+            object_skip=object_skip,
+            dropout=dropout,
+        )
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         if not (fused or subject_skip or object_skip):

@@ -13,6 +13,7 @@ from detectron2.structures import Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
+from reldn_d2.config_values import check_arguments
 from reldn_d2.structures import EntityBatch, Pairs, Queries, boxes_overlap
 
 from ..memory_errors import memory_error_names
@@ -68,14 +69,17 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
                 a CPU, on a GPU as many as half of its free memory has room for, at most 1,024.
 
         Raises:
-            ValueError: the chunk size is negative.
+            ValueError: a value is not possible (`SETTINGS`).
         """
         super().__init__()
-        if chunk_size < 0:
-            raise ValueError(
-                f"MODEL.ROI_RELATION_HEAD.TEST.CHUNK_SIZE is {chunk_size}: give 1 or more, or 0 for a size "
-                "that suits the machine"
-            )
+        check_arguments(
+            "PairwiseRelationHead",
+            num_predicates=num_predicates,
+            cross_entropy_weight=cross_entropy_weight,
+            overlap_only=overlap_only,
+            top_k=top_k,
+            chunk_size=chunk_size,
+        )
         self.num_predicates = num_predicates
         self.sample_pairs = sample_pairs
         self.cross_entropy_weight, self.contrastive_losses = cross_entropy_weight, contrastive_losses

@@ -6,19 +6,19 @@ keys. Shapes are static up to the last step, which makes lists of pairs and labe
 reads their lengths at once, so a GPU waits once.
 """
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from torch import Tensor
 
+from reldn_d2.config_values import check_arguments
 from reldn_d2.structures import EntityBatch, Pairs, PairTargets, boxes_overlap
 
 from .fixed_shapes import true_rows
 
 ContrastiveSampling = Literal["partners", "pairs"]
-_CONTRASTIVE_SAMPLINGS = get_args(ContrastiveSampling)
 
 
 class PairSampler:
@@ -77,21 +77,18 @@ class PairSampler:
                 code.
 
         Raises:
-            ValueError: `contrastive` is unknown, or a number is negative.
+            ValueError: an argument is not possible (`SETTINGS`).
         """
-        if contrastive not in _CONTRASTIVE_SAMPLINGS:
-            raise ValueError(f"unknown contrastive sets {contrastive!r}: use one of {_CONTRASTIVE_SAMPLINGS}")
-        numbers = {
-            "batch_size_per_image": batch_size_per_image,
-            "positives_per_image": positives_per_image,
-            "anchors_per_image": anchors_per_image,
-            "partners_per_anchor": partners_per_anchor,
-        }
-        for name, number in numbers.items():
-            if number < 0:
-                raise ValueError(
-                    f"MODEL.ROI_RELATION_HEAD.SAMPLING.{name.upper()} is {number}: give 0 or more"
-                )
+        check_arguments(
+            "PairSampler",
+            num_predicates=num_predicates,
+            batch_size_per_image=batch_size_per_image,
+            positives_per_image=positives_per_image,
+            anchors_per_image=anchors_per_image,
+            partners_per_anchor=partners_per_anchor,
+            overlap_only=overlap_only,
+            contrastive=contrastive,
+        )
         self.num_predicates = num_predicates
         self.batch_size_per_image, self.positives_per_image = batch_size_per_image, positives_per_image
         self.anchors_per_image, self.partners_per_anchor = anchors_per_image, partners_per_anchor
