@@ -156,6 +156,9 @@ def _defaults() -> CN:
     # Data sets that the semantic table is counted over; empty: DATASETS.TRAIN. To train on a subset, name the
     # full set here.
     cfg.DATASETS.STATISTICS = ()
+    # What a run does about a data set whose annotation has errors (docs/training.md): "error" stops it before
+    # the first step, "warn" says them and goes on.
+    cfg.DATASETS.CHECK = "error"
     # Precomputed detections, one file per data set (`reldn cache-detections`); empty: the detector runs.
     cfg.DATASETS.DETECTION_FILES_TRAIN = ()
     cfg.DATASETS.DETECTION_FILES_TEST = ()

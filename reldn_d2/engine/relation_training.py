@@ -327,7 +327,7 @@ def load_datasets(cfg: CfgNode, names: Sequence[str], detection_files: Sequence[
     """Dataset dicts of registered data sets, with precomputed detections if files are given."""
     if detection_files:
         common_vocabulary(names, yaml_class_counts(cfg))
-    return load_registered(names, detection_files)
+    return load_registered(names, detection_files, cfg.DATASETS.CHECK)
 
 
 def _predicate_sampler(cfg: CfgNode, dataset_dicts: list[DatasetDict]) -> RepeatFactorTrainingSampler | None:

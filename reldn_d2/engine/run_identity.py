@@ -52,6 +52,7 @@ FREE_KEYS = (
     FreeKeys("nothing", ("DATALOADER.NUM_WORKERS",), ("dataloader.*.num_workers",)),
     FreeKeys("nothing", ("SOLVER.CHECKPOINT_PERIOD",), ("train.checkpointer.*",)),
     FreeKeys("nothing", ("TEST.EVAL_PERIOD", "TEST.EXPECTED_RESULTS"), ("train.eval_period",)),
+    FreeKeys("nothing", ("DATASETS.CHECK",), ("datasets.check", "dataloader.*.check")),
     FreeKeys("nothing", ("TEST.BEST_CHECKPOINT",), ("train.best_checkpoint",)),
     FreeKeys("nothing", ("TEST.SKIP_UNREADABLE",), ("train.skip_unreadable",)),
     FreeKeys("nothing", (f"{_HEAD}.TEST.TASK",), ("model.task",)),

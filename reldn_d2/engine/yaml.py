@@ -592,12 +592,13 @@ class YamlParts(RunParts):
     def training_data(self) -> list[DatasetDict]:
         """Loads DATASETS.TRAIN with DATASETS.DETECTION_FILES_TRAIN."""
         files = self.cfg.DATASETS.DETECTION_FILES_TRAIN
-        return load_registered(self.train_datasets, files)
+        return load_registered(self.train_datasets, files, self.cfg.DATASETS.CHECK)
 
     def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> PredicateCounts:
         """Counts DATASETS.STATISTICS if it names data sets, otherwise the training data."""
         if training_data is None or self.statistics_datasets:
-            training_data = load_registered(self.statistics_datasets or self.train_datasets)
+            names = self.statistics_datasets or self.train_datasets
+            training_data = load_registered(names, check=self.cfg.DATASETS.CHECK)
         return count_predicates(self.cfg, training_data)
 
     def model(self) -> nn.Module:

@@ -182,7 +182,10 @@ def test_images_with_entities_are_those_that_detectron2_keeps(caplog: pytest.Log
     ]
     with caplog.at_level(logging.INFO):
         kept = images_with_entities(images)
-    assert caplog.messages == ["Dropped 3 of 6 images: they have no entity, or only crowds."]
+    assert caplog.messages == [
+        "Training entities: kept 6 in 3 images; dropped 3 crowds, 0 boxes without area and 3 images without "
+        "entities."
+    ]
     assert all(x["annotations"].handed_out is None for x in images[:4])
     assert kept == filter_images_with_only_crowd_annotations(images)
     assert [x["image_id"] for x in kept] == [1, 4, 5]

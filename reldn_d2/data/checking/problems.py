@@ -73,6 +73,18 @@ KINDS = {
         "A box has no area.",
         "Training drops the entity with its relationships; widen the box, or leave the entity out.",
     ),
+    "box_units": Kind(
+        True,
+        "The boxes of the whole data set are no pixels of their images.",
+        "Multiply shares by width and height, and boxes of a resized picture by the ratio of the sizes; or "
+        "correct width and height.",
+    ),
+    "box_far_outside": Kind(
+        True,
+        "A box sticks far out of its image: by more than a tenth of a side.",
+        "Check the order of the numbers (left, top, right, bottom for XYXY_ABS; left, top, width, height for "
+        "XYWH_ABS), and that box and size are those of the same copy of the picture.",
+    ),
     "box_outside": Kind(
         True,
         "A box sticks out of its image.",
