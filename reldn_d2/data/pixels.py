@@ -1,6 +1,6 @@
 """What the numbers of a picture mean: pictures of PIL in any mode, as arrays of 8 bits that stand upright.
 
-docs/formats.md has a table of all modes.
+docs/predict.md has a table of all modes.
 """
 
 import os
