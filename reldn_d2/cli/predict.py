@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from reldn_d2.data.images import DamagedImageError, read_header
+from reldn_d2.data.images import DamagedImageError, pixel_limit, read_header
 from reldn_d2.data.pixels import UnusablePictureError
 from reldn_d2.engine import Outcome, RelationPredictor, Request, parts_of
 from reldn_d2.engine.folder_lock import hold, release
@@ -42,6 +42,7 @@ _SHOWN = 20
 def run(args: Namespace) -> int:
     """Predicts the scene graphs of the images. Returns the exit status."""
     prepare(args)
+    pixel_limit()  # refuses a wrong one once, not for every image
     cfg = load_run_config(
         args, ("weights", "device", "precision", "output"), weights=find_weights(args.weights)
     ).cfg

@@ -138,6 +138,15 @@ def test_pictures_that_can_not_be_used_are_named_and_the_others_done(
     assert len((predict.output / "failures.csv").read_text().splitlines()) == 1 + 3
 
 
+def test_a_wrong_bound_on_pixels_is_refused_once(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_picture(tmp_path / "images" / "a.png")
+    monkeypatch.setenv("RELDN_D2_MAX_PIXELS", "large")
+    message = line_of_refusal(capsys, *predict.words("--input", tmp_path / "images"))
+    assert message.startswith("the environment variable RELDN_D2_MAX_PIXELS is 'large': give")
+
+
 # --- folders
 
 

@@ -285,3 +285,13 @@ def test_detectron2s_mapper_gets_the_same_from_usual_pictures(
             assert torch.equal(found.gt_boxes.tensor, expected.gt_boxes.tensor)
             assert len(found.gt_masks) == 1
     assert picture == before
+
+
+def test_an_augmentation_that_fails_for_another_reason_says_its_own_words(photo: Path) -> None:
+    class Broken(T.Augmentation):
+        def get_transform(self, image: np.ndarray) -> T.Transform:
+            raise ValueError("a fault of the augmentation")
+
+    mapper = RelationDatasetMapper(True, augmentations=[Broken()], image_format="BGR")
+    with pytest.raises(ValueError, match="^a fault of the augmentation$"):
+        mapper({"file_name": str(photo), "image_id": 1})
