@@ -293,5 +293,5 @@ def test_an_augmentation_that_fails_for_another_reason_says_its_own_words(photo:
             raise ValueError("a fault of the augmentation")
 
     mapper = RelationDatasetMapper(True, augmentations=[Broken()], image_format="BGR")
-    with pytest.raises(ValueError, match="^a fault of the augmentation$"):
+    with pytest.raises(ValueError, match=r"^a fault of the augmentation$"):
         mapper({"file_name": str(photo), "image_id": 1})
