@@ -6,11 +6,11 @@ Errors name the file.
 import logging
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple, TypeVar
 
 import numpy as np
 from detectron2.utils.file_io import PathManager
@@ -22,7 +22,7 @@ from reldn_d2.utils.array_files import read_arrays, write_arrays
 from reldn_d2.utils.io import digest
 from reldn_d2.utils.system_errors import explained, is_of_the_system
 
-from .pixels import UnusablePictureError, has_more_pictures, to_pixels, upright_size_of
+from .pixels import UnusablePictureError, has_more_pictures, orientation, to_pixels, upright_size_of
 from .registration import datasets_root
 
 logger = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ _NAMED = 5
 
 # Size in bytes and modification time of a file, width and height of its picture.
 _Entry = tuple[int, int, int, int]
+_Read = TypeVar("_Read")
 
 
 class DamagedImageError(ValueError):
@@ -157,14 +158,19 @@ def pixel_limit() -> int | None:
     return int(text)
 
 
-def holds_more_pictures(file_name: str | os.PathLike[str]) -> bool:
-    """Whether a file that can be read holds an animation or pages, of which `read_image` reads the first."""
+def _of_header(file_name: str | os.PathLike[str], read: Callable[[Image.Image], _Read]) -> _Read:
+    """What a function reads from the header of a picture file. Errors are those of `upright_size`."""
+    limit = pixel_limit()
     try:
-        with _opened(file_name, pixel_limit()) as image:
-            return has_more_pictures(image)
-    # What comes after a picture that can be read may be damaged in any way.
-    except Exception:
-        return False
+        with _opened(file_name, limit) as image:
+            return read(image)
+    except FileNotFoundError as error:
+        raise _missing(file_name) from error
+    except MemoryError:
+        raise
+    # As in `read_image`.
+    except Exception as error:
+        raise _damaged(file_name, error) from error
 
 
 def _opened(file: str | os.PathLike[str] | IO[bytes], limit: int | None) -> Image.Image:
@@ -233,27 +239,29 @@ def upright_size(file_name: str | os.PathLike[str]) -> tuple[int, int]:
         UnusablePictureError: the picture has more pixels than `pixel_limit`. It is a ValueError.
         ValueError: the file is not an image, or see `pixel_limit`.
     """
-    limit = pixel_limit()
-    try:
-        with _opened(file_name, limit) as image:
-            return upright_size_of(image)
-    except FileNotFoundError as error:
-        raise _missing(file_name) from error
-    except MemoryError:
-        raise
-    # A damaged file may make a decoder raise any exception.
-    except Exception as error:
-        raise _damaged(file_name, error) from error
+    return _of_header(file_name, upright_size_of)
 
 
-def exif_orientation(file_name: str | os.PathLike[str]) -> int:
-    """How `read_image` turns a picture: the orientation of its EXIF data, from 1 (not at all) to 8.
+class Header(NamedTuple):
+    """What the header of a picture file says besides the size.
+
+    Attributes:
+        orientation: how `read_image` turns the picture: the orientation of its EXIF data, from 1 (not at all)
+            to 8.
+        has_more_pictures: whether it is an animation or has pages. `read_image` reads the first picture.
+    """
+
+    orientation: int
+    has_more_pictures: bool
+
+
+def read_header(file_name: str | os.PathLike[str]) -> Header:
+    """Read the header of a picture file.
 
     Raises:
-        OSError, ValueError and others of `UNREADABLE`: the file can't be read.
+        FileNotFoundError, OSError, ValueError: see `upright_size`.
     """
-    with _opened(file_name) as image:
-        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    return _of_header(file_name, lambda image: Header(orientation(image), has_more_pictures(image)))
 
 
 def image_sizes(paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.int64]:

@@ -27,6 +27,8 @@ from .pixels import UnusablePictureError
 
 logger = logging.getLogger(__name__)
 
+# Resized to 50 pixels or more, only a picture with a side of so many times the other has no pixel left there.
+_THIN = 100
 _MADE_BY_MAPPER = ("annotations", "relations", "detections")
 
 
@@ -148,14 +150,19 @@ def _augment(augmentations: T.AugmentationList, given: T.AugInput, file_name: st
     """Augments a picture in place.
 
     Raises:
-        UnusablePictureError: it can't be resized, for example because no pixel is left of its shorter side.
+        UnusablePictureError: it is so thin that no pixel of its shorter side is left when it is resized.
     """
     height, width = given.image.shape[:2]
     try:
         return augmentations(given)
     except (ValueError, ZeroDivisionError, RuntimeError) as error:
+        # Of other pictures an augmentation fails for another reason.
+        if max(height, width) < _THIN * min(height, width):
+            raise
         raise UnusablePictureError(
-            f"an image of {width} x {height} pixels can't be resized for this model: {error}", file_name
+            f"an image of {width} x {height} pixels can't be resized for this model ({error}): crop it, or "
+            "leave it out",
+            file_name,
         ) from error
 
 

@@ -1,6 +1,6 @@
 """What the numbers of a picture mean: pictures of PIL in any mode, as arrays of 8 bits that stand upright.
 
-docs/formats.md has a table of all modes.
+docs/predict.md has a table of all modes.
 """
 
 import os
@@ -89,8 +89,12 @@ def upright_size_of(image: Image.Image) -> tuple[int, int]:
 
 
 def has_more_pictures(image: Image.Image) -> bool:
-    """Whether a file holds an animation or pages. Only the first picture is read."""
-    return image.format in _SEVERAL_PICTURES and bool(getattr(image, "is_animated", False))
+    """Whether the file of a picture holds an animation or pages. Only the first picture is read."""
+    try:
+        return image.format in _SEVERAL_PICTURES and bool(getattr(image, "is_animated", False))
+    # What comes behind the first picture may be damaged, and raise any error.
+    except Exception:
+        return False
 
 
 def _tiff_tags(image: Image.Image) -> Mapping[int, Any]:

@@ -68,6 +68,11 @@ HARMLESS_WARNINGS = (
         "Detectron2's ViT imports layers under their old name, which timm still has.",
     ),
     Message(
+        _WARNINGS,
+        "Image size (",
+        "Pillow warns from half of what it opens on; the bound of `data.images.pixel_limit` counts.",
+    ),
+    Message(
         "torch.utils.cpp_extension",
         "No CUDA runtime is found",
         "Detectron2's table of the environment looks for CUDA, also on machines without a GPU.",

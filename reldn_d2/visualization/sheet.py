@@ -27,8 +27,8 @@ class Sheet:
 
     Attributes:
         width, height: size in pixels.
-        unit: unit of length, in pixels: a thousandth of the longer side, or of four times the shorter one if
-            that is less, so that text fits into a panorama, but at least of 800 pixels, so that it is legible.
+        unit: unit of length, in pixels: a thousandth of the longer side. In a panorama it is a thousandth of
+            four times the shorter side, so that text fits, or of 800 pixels, so that it is legible.
         font: font of the labels.
 
     Args:

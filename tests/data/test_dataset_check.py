@@ -34,7 +34,14 @@ from tests.builders.checked_images import (
 NAN = float("nan")
 PICTURE_KINDS = {"missing_image", "unreadable_image", "image_size"}
 # Kinds of tests/data/test_picture_notes.py and tests/data/test_refusals.py.
-OTHER_KINDS = {"same_picture", "shared_picture", "turned_picture", "refused"}
+OTHER_KINDS = {
+    "same_picture",
+    "shared_picture",
+    "turned_picture",
+    "several_pictures",
+    "thin_picture",
+    "refused",
+}
 
 # Kind of problem -> changes of the second of three images, and the start of the named record.
 DAMAGED: dict[str, tuple[dict[str, Any], str]] = {

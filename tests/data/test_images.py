@@ -7,7 +7,7 @@ import pytest
 from detectron2.data.detection_utils import read_image as detectron2_read_image
 from PIL import EpsImagePlugin, Image
 
-from reldn_d2.data.images import DamagedImageError, holds_more_pictures, read_image, upright_size
+from reldn_d2.data.images import DamagedImageError, read_header, read_image, upright_size
 from reldn_d2.data.mapper import NamedFormatsMapper
 from reldn_d2.data.pixels import UnusablePictureError
 from tests.builders.tiny_models import TinyConfig
@@ -109,8 +109,8 @@ def test_of_several_pictures_the_first_is_read(tmp_path: Path, ending: str) -> N
     one, other = (Image.new("RGB", (8, 6), colour) for colour in ("red", "blue"))
     one.save(tmp_path / f"one.{ending}")
     one.save(tmp_path / f"two.{ending}", save_all=True, append_images=[other])
-    assert not holds_more_pictures(tmp_path / f"one.{ending}")
-    assert holds_more_pictures(tmp_path / f"two.{ending}")
+    assert not read_header(tmp_path / f"one.{ending}").has_more_pictures
+    assert read_header(tmp_path / f"two.{ending}").has_more_pictures
     assert read_image(str(tmp_path / f"two.{ending}"), "RGB")[0, 0].tolist() == pytest.approx(
         [255, 0, 0], abs=3
     )

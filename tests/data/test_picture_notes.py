@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,6 +50,32 @@ def test_every_picture_that_is_read_in_another_way_than_the_file_has_it_is_noted
 @pytest.mark.parametrize("orientation", [0, 9, 4711])
 def test_orientations_that_mean_nothing_are_no_note(tmp_path: Path, orientation: int) -> None:
     assert picture_notes(arrays([photo(tmp_path / "a.jpg", 1, orientation)])) == []
+
+
+def test_files_of_several_pictures_are_noted(tmp_path: Path) -> None:
+    one, other = (Image.new("L", (24, 24), shade) for shade in (50, 90))
+    one.save(tmp_path / "one.gif")
+    for ending in ("gif", "tif", "webp", "png"):
+        one.save(tmp_path / f"two.{ending}", save_all=True, append_images=[other])
+    names = ["one.gif", "two.gif", "two.tif", "two.webp", "two.png"]
+    (problem,) = picture_notes(arrays([str(tmp_path / name) for name in names]))
+    assert (problem.kind, problem.is_error, problem.images.tolist()) == (
+        "several_pictures",
+        False,
+        [1, 2, 3, 4],
+    )
+    assert str(problem.records[0]) == f"image 1: {tmp_path / 'two.gif'}"
+
+
+def test_very_thin_pictures_are_noted(tmp_path: Path) -> None:
+    dicts: list[dict[str, Any]] = [
+        {"file_name": str(tmp_path / f"{i}.png"), "image_id": i, "width": width, "height": height}
+        for i, (width, height) in enumerate([(8000, 3), (3, 8000), (3000, 3), (24, 24)])
+    ]
+    found = unchecked_arrays([{**x, "annotations": [], "relations": []} for x in dicts])
+    (problem,) = picture_notes(found)
+    assert (problem.kind, problem.images.tolist()) == ("thin_picture", [0, 1])
+    assert str(problem.records[0]) == f"image 0: {tmp_path / '0.png'} has 8000 x 3 pixels"
 
 
 def test_copies_under_other_names_are_noted(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Notes on picture files: turned by EXIF data, the same as another one, the same as in another data set.
+"""Notes on picture files: turned by EXIF data, several in a file, very thin, or the same as another one.
 
 Pictures are the same if their files have the same bytes, whatever they are called. A picture that was saved
 again is another file, and is not found.
@@ -15,7 +15,7 @@ import numpy as np
 from reldn_d2.utils.io import file_digest
 from reldn_d2.utils.progress import progress
 
-from ..images import exif_orientation
+from ..images import read_header
 from .problems import Problem, Record, make_problem, sort_problems
 from .unchecked_arrays import IntArray, UncheckedArrays
 
@@ -31,6 +31,8 @@ _TURNS = {
     7: "mirrored, and turned by 90 degrees",
     8: "turned by 90 degrees anticlockwise",
 }
+# A side of so many times the other may have no pixel left when the picture is resized for a model.
+_THIN = 1000
 # Bytes at the end of a file that are compared before whole files are.
 _TAIL = 4096
 
@@ -42,10 +44,13 @@ def picture_notes(arrays: UncheckedArrays) -> list[Problem]:
         arrays: the content of the data set.
 
     Returns:
-        Problems of the kinds "turned_picture" and "same_picture".
+        Problems of the kinds "turned_picture", "several_pictures", "thin_picture" and "same_picture".
     """
-    turns = [_TURNS.get(number or 1) for number in _in_threads(_orientation, arrays.file_names, "EXIF data")]
+    headers = [*_in_threads(read_header, arrays.file_names, "headers of pictures")]
+    turns = [None if header is None else _TURNS.get(header.orientation) for header in headers]
     turned = np.flatnonzero([turn is not None for turn in turns])
+    several = np.flatnonzero([header is not None and header.has_more_pictures for header in headers])
+    thin = np.flatnonzero(arrays.well_formed & (arrays.sizes.max(axis=1) > _THIN * arrays.sizes.min(axis=1)))
     first = first_uses(arrays.file_names)
     files = arrays.file_names
     # `check_dataset` notes images of the same path.
@@ -57,6 +62,13 @@ def picture_notes(arrays: UncheckedArrays) -> list[Problem]:
         image = int(turned[k])
         return _record(arrays, image, f"{files[image]} is {turns[image]}")
 
+    def several_record(k: int) -> Record:
+        return _record(arrays, int(several[k]), files[several[k]])
+
+    def thin_record(k: int) -> Record:
+        width, height = arrays.sizes[thin[k]].tolist()
+        return _record(arrays, int(thin[k]), f"{files[thin[k]]} has {width} x {height} pixels")
+
     def same_record(k: int) -> Record:
         image = int(again[k])
         return _record(arrays, image, f"{files[image]} has the bytes of {files[first[image]]}")
@@ -64,6 +76,8 @@ def picture_notes(arrays: UncheckedArrays) -> list[Problem]:
     return sort_problems(
         [
             make_problem("turned_picture", turned, turned_record),
+            make_problem("several_pictures", several, several_record),
+            make_problem("thin_picture", thin, thin_record),
             make_problem("same_picture", again, same_record),
         ]
     )
@@ -149,10 +163,6 @@ def _in_threads(look: Callable[[str], T], files: Sequence[str], what: str) -> It
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from progress(pool.map(seen, files), what, len(files))
-
-
-def _orientation(file: str) -> int:
-    return exif_orientation(file)
 
 
 def _path(file: str) -> Hashable:

@@ -144,6 +144,17 @@ KINDS = {
         "Look at some of them (--html draws such images). If the boxes were drawn on the picture as it is in "
         "the file, save the pictures without EXIF data.",
     ),
+    "several_pictures": Kind(
+        False,
+        "The file of a picture holds several: an animation, or pages.",
+        "The first one is read. If the boxes are those of another one, save that one as a file of its own.",
+    ),
+    "thin_picture": Kind(
+        False,
+        "One side of a picture is more than 1,000 times as long as the other.",
+        "If no pixel of the shorter side is left when it is resized (INPUT.MAX_SIZE_TRAIN, MAX_SIZE_TEST), "
+        "training stops and names it: crop it, or leave the image out.",
+    ),
     "box_changed": Kind(
         False,
         "The loader clipped the box to the image or widened it.",

@@ -73,7 +73,7 @@ def to_picture(image: ImageLike, color: Color, image_format: str) -> NDArray[Any
     # PIL decodes it now. A damaged file may make a decoder raise any exception.
     except Exception as error:
         raise DamagedImageError(
-            f"the picture of PIL cannot be decoded ({error}): open another file"
+            f"the picture of PIL cannot be decoded ({error}): open it again, or another file"
         ) from error
 
 
