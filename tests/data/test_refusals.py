@@ -11,11 +11,13 @@ import pytest
 from reldn_d2.data.checking.checks import check_dataset
 from reldn_d2.data.checking.problems import refused_records
 from reldn_d2.utils.refusals import MOST_KEPT, Group, Refusal, collected, refuse, refuse_one
-from tests.builders.dataset_formats import authors_json, openimages_vrd, vrd
+from tests.builders.dataset_formats import authors_json, openimages_vrd, visual_genome_raw, vrd
 from tests.builders.dataset_formats.damage import Damage, Format, Refused
+from tests.builders.visual_genome_files import relationship as raw_relationship
+from tests.builders.visual_genome_files import write_files
 from tests.builders.vrd_records import CUP, PERSON, end, relationship
 
-NAMES = ("openimages_vrd", "vrd", "authors_json", "coco_relations")
+NAMES = ("visual_genome_raw", "openimages_vrd", "vrd", "authors_json", "coco_relations")
 FORMATS: list[Format] = [import_module(f"tests.builders.dataset_formats.{name}").FORMAT for name in NAMES]
 # Damage of single records, which leaves the others as they are.
 OF_RECORDS = (
@@ -30,6 +32,8 @@ CASES = [
     for one in FORMATS
     for damage in OF_RECORDS
     if isinstance(one.outcomes.get(damage), Refused)
+    # There, image_data.json as a whole does not belong to the others.
+    and (one.name, damage) != ("visual_genome_raw", Damage.DANGLING_ID)
 ]
 
 
@@ -165,3 +169,30 @@ def test_all_damages_of_a_file_of_openimages_are_counted(tmp_path: Path) -> None
     assert sum(counts(groups).values()) == 7 and len(groups) == 7
     assert all(group.first[0].where.startswith("line ") for group in groups.values())
     assert [len(image["relations"]) for image in dataset_dicts] == [1, 1, 1]
+
+
+def test_records_of_raw_visual_genome_that_break_off_leave_no_trace(tmp_path: Path) -> None:
+    man, cup = visual_genome_raw.MAN, visual_genome_raw.CUP
+    right = raw_relationship(man, "holding", cup)
+    # Each breaks off at another place: after the merged ids, the box, the subject.
+    objects = [{**man, "merged_object_ids": [5], "object_id": "x"}, man, {**cup, "names": "cup"}, 7, cup]
+    relationships = [
+        raw_relationship(man, "near", {**cup, "w": None}), right, raw_relationship(man, 5, cup),
+        {"predicate": "on"},
+    ]  # fmt: skip
+    others: dict[int, Any] = {8: [man, cup], 9: [man, cup]}
+    related: dict[int, Any] = {8: [right], 9: [right]}
+    visual_genome_raw.write(tmp_path, Damage.NONE)
+    expected = visual_genome_raw.load(tmp_path)
+    write_files(tmp_path, {7: objects, **others}, {7: relationships, **related})
+    with pytest.raises(ValueError, match=r"objects\.json: image 7, record 0 of 'objects'"):
+        visual_genome_raw.load(tmp_path)
+    with collected() as groups:
+        found = visual_genome_raw.load(tmp_path)
+    assert counts(groups) == {
+        "record of 'objects' of another form": 3,
+        "record of 'relationships' of another form": 3,
+    }
+    for one, other in zip(found, expected, strict=True):
+        assert list(one["annotations"]) == list(other["annotations"])
+        assert one["relations"].tolist() == other["relations"].tolist()
