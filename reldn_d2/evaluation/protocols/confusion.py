@@ -170,7 +170,8 @@ class _CaseFinder:
 
     def _is_same(self, entity: IntArray, other: IntArray) -> BoolArray:
         """Whether two entities count as one; the first one occurs in a relationship. Rows broadcast."""
-        return self._same[self._row[entity], other]
+        same: BoolArray = self._same[self._row[entity], other]
+        return same
 
     def _marked(self, chosen: BoolArray, entity: IntArray) -> BoolArray:
         """(B, G), whether an entity belongs to a chosen column.
