@@ -91,7 +91,8 @@ def _defaults() -> CN:
     # three branches are.
     head.SEMANTIC = CN()
     head.SEMANTIC.ENABLED = True
-    # Train the table of log probabilities, as the published code did. In the paper's text it is frozen.
+    # Train the table of log probabilities, as the published code did. In the paper's text it is frozen. Only
+    # a table of up to 1 GB (classes x classes x (predicates + 1) x 4 bytes) is trained.
     head.SEMANTIC.LEARNABLE = False
     head.SEMANTIC.EPS = 1e-3
     # Pairs of a training image that count as background. "unrelated": ordered pairs of entities without a

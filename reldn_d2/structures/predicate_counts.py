@@ -103,8 +103,8 @@ def rows_of(counts: PredicateCounts, pairs: _IntArray) -> _IntArray:
     return counts[np.divmod(pairs, len(counts))]
 
 
-def smallest(counts: PredicateCounts) -> int:
-    """The smallest count."""
+def smallest(counts: PredicateCounts) -> float:
+    """The smallest count; of sparse counts at most 0. NaN if one is NaN."""
     if isinstance(counts, SparsePredicateCounts):
-        return min(int(part.min(initial=0)) for part in (counts.occurrences, counts.background))
-    return int(counts.min())
+        return float(min(part.min(initial=0) for part in (counts.occurrences, counts.background)))
+    return float(counts.min())

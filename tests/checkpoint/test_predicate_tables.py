@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from reldn_d2.checkpoint import RelationCheckpointer
+from reldn_d2.checkpoint.importers import convert
 from reldn_d2.checkpoint.predicate_tables import with_dense_tables
-from reldn_d2.engine import vocabulary_of
+from reldn_d2.engine import load_config, vocabulary_of
+from reldn_d2.engine.authors_checkpoint import model_without_memory
 from reldn_d2.structures import predicate_counts
 from reldn_d2.structures.vocabulary import Vocabulary
+from tests.builders.authors_checkpoints import CONFIGS, Widths, reldn_shapes, shapes_alone
 from tests.builders.tiny_models import TinyConfig, make_input, make_model
 
 HEAD = "relation_head.pair_classifier.semantic."
@@ -143,3 +146,13 @@ def test_a_table_that_is_not_counted_is_not_saved(models: Models, form: str) -> 
     model = models.make(form, counted=False)
     with pytest.raises(FloatingPointError, match="semantic"):
         RelationCheckpointer(model, str(models.folder)).save("model")
+
+
+def test_published_weights_convert_for_a_model_with_a_sparse_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predicate_counts, "DENSE_LIMIT", 0)
+    widths = Widths()
+    options = [*widths.vgg_options(), "MODEL.ROI_RELATION_HEAD.SEMANTIC.LEARNABLE", "False"]
+    like = model_without_memory(load_config(str(CONFIGS / "vrd" / "reldn_vgg16_coco.yaml"), options))
+    converted = convert(shapes_alone(reldn_shapes(widths, vgg=True)), like)
+    assert {name: x.shape for name, x in converted.items()} == {name: x.shape for name, x in like.items()}
+    assert f"{HEAD}log_prior" in converted

@@ -24,7 +24,10 @@ def test_semantic_table_is_the_smoothed_log_frequency() -> None:
     assert SemanticModule(num_classes=2, num_predicates=2, learnable=True).log_prior.requires_grad
 
 
-@pytest.mark.parametrize("counts", [np.zeros((2, 2, 2)), np.full((2, 2, 3), -1)])
+@pytest.mark.parametrize(
+    "counts",
+    [np.zeros((2, 2, 2)), np.full((2, 2, 3), -1), np.full((2, 2, 3), -0.5), np.full((2, 2, 3), np.nan)],
+)
 def test_semantic_table_refuses_wrong_counts(counts: np.ndarray) -> None:
     with pytest.raises(ValueError, match="counts"):
         SemanticModule(num_classes=2, num_predicates=2).set_counts(counts)

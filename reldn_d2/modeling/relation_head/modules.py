@@ -131,7 +131,7 @@ class SemanticModule(nn.Module):
                 that a pair of classes without counts gets the background almost surely.
 
         Raises:
-            ValueError: the shape is another, or a count is negative.
+            ValueError: the shape is another, or a count is negative or NaN.
         """
         if counts.shape != self.shape:
             raise ValueError(
@@ -139,8 +139,8 @@ class SemanticModule(nn.Module):
                 "classes, entity classes, predicates + 1): count the data set with the classes that the "
                 "config names"
             )
-        if smallest(counts) < 0:
-            raise ValueError("the predicate counts hold negative numbers")
+        if not smallest(counts) >= 0:
+            raise ValueError("the predicate counts hold negative numbers or NaN")
         pairs = torch.from_numpy(related_pairs(counts))
         if self._is_sparse:
             self._resize(len(pairs) + 1)
