@@ -248,9 +248,9 @@ FORMATS = {
         _write_predictions,
         _read_predictions,
         _ARRAYS,
-        # neither the size of the image nor the range of a model's scores is known
+        # Neither the size of the image nor the range of a model's scores is known. Integers have any size.
         (
-            *("rows", "moved by one", "ten times: has"),
+            *("rows", "moved by one", "ten times: has", "other type"),
             *(f"{kind}: {name}" for kind in _UNBOUNDED for name in ("boxes", "entity_scores", "score")),
         ),
         "x.npz",
