@@ -33,7 +33,7 @@ _KEYS = {
     "offsets": ("iu", 1),
     "thing_classes": ("U", 1),
 }
-_REMEDY = "write it again with save_detections or `reldn cache-detections`"
+_REMEDY = "delete it, and write it again with save_detections or `reldn cache-detections`"
 # How far a box may stick out of its image: pixels, and a share of the side.
 _OUTSIDE_PIXELS, _OUTSIDE_SHARE = 2.0, 0.01
 
@@ -62,7 +62,7 @@ def save_detections(
     ids = list(detections)
     image_ids = np.array(ids)
     # integers that int64 can't hold become other types
-    if not (all(isinstance(i, str) for i in ids) or (ids and image_ids.dtype.kind in "iu") or not ids):
+    if ids and not (all(isinstance(i, str) for i in ids) or image_ids.dtype.kind in "iu"):
         raise ValueError(f"{path}: image ids must be all integers or all strings.")
     boxes, scores, classes = [np.zeros((0, 4))], [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
     for image_id, arrays in detections.items():
