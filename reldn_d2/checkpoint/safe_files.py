@@ -139,10 +139,11 @@ def looks_like(path: Path) -> str:
     if not start:
         return "it is empty"
     if start.startswith(b"PK"):
-        if not zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except Exception:  # a broken archive may fail with anything
             return "it is a zip archive that is cut off or broken"
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
         is_torch = any(name.endswith("/data.pkl") for name in names)
         return f"it is a {'file of torch.save' if is_torch else 'zip archive of something else'}"
     if start.startswith(b"\x80"):

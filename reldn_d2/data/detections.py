@@ -3,8 +3,9 @@
 The file is a NumPy .npz of the detections of all images, one image after the other: `boxes` (K, 4) float32
 XYXY in pixels of the original image, `scores` (K,) float32, `classes` (K,) int64, `image_ids` (N,) integers
 or strings, `offsets` (N + 1,) int64 (image i has the rows offsets[i]:offsets[i + 1]),
-`thing_classes` (C,) strings, `format_version`, optionally `made_by`, a text that names the detector, and
-optionally `sha256`, the digest of all others (see `utils.array_files`).
+`thing_classes` (C,) strings, `format_version`; optionally `made_by`, a text that names the detector, and
+`detector_weights`, a digest of its weights alone; and `sha256`, the digest of all others, which files of
+earlier releases lack (see `utils.array_files`).
 
 Everything is checked when a file is written and when it is read. A box may stick out of its image by 2
 pixels, or by 1 % of the image's side if that is more, since not every detector rounds and clips in the same
@@ -32,7 +33,7 @@ _KEYS = {
     "offsets": ("iu", 1),
     "thing_classes": ("U", 1),
 }
-_REMEDY = "write it again with save_detections or `reldn cache-detections`"
+_REMEDY = "delete it, and write it again with save_detections or `reldn cache-detections`"
 # How far a box may stick out of its image: pixels, and a share of the side.
 _OUTSIDE_PIXELS, _OUTSIDE_SHARE = 2.0, 0.01
 
@@ -43,6 +44,7 @@ def save_detections(
     thing_classes: Sequence[str],
     *,
     made_by: str = "",
+    detector_weights: str = "",
 ) -> None:
     """Write the detections of a data set to a file. An error leaves an existing file unchanged.
 
@@ -52,6 +54,7 @@ def save_detections(
             classes (K,) in [0, C)). An image without detections has arrays of length 0.
         thing_classes: names of the C classes, in order.
         made_by: text that names the detector; `detections_made_by` returns it.
+        detector_weights: digest of the detector's weights, for `detector_weights_of`.
 
     Raises:
         ValueError: image ids have mixed types, arrays do not fit each other, or numbers are out of range.
@@ -59,7 +62,7 @@ def save_detections(
     ids = list(detections)
     image_ids = np.array(ids)
     # integers that int64 can't hold become other types
-    if not (all(isinstance(i, str) for i in ids) or (ids and image_ids.dtype.kind in "iu") or not ids):
+    if ids and not (all(isinstance(i, str) for i in ids) or image_ids.dtype.kind in "iu"):
         raise ValueError(f"{path}: image ids must be all integers or all strings.")
     boxes, scores, classes = [np.zeros((0, 4))], [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
     for image_id, arrays in detections.items():
@@ -77,6 +80,7 @@ def save_detections(
         "thing_classes": np.array(list(thing_classes), dtype=np.str_),
         "format_version": np.array(FORMAT_VERSION),
         "made_by": np.array(made_by),
+        "detector_weights": np.array(detector_weights),
     }
     _check_values(path, content)
     write_arrays(path, content)
@@ -94,6 +98,19 @@ def detections_made_by(path: str | os.PathLike[str]) -> str:
     if not os.path.isfile(path):
         return ""
     return str(_read(path).get("made_by", ""))
+
+
+def detector_weights_of(path: str | os.PathLike[str]) -> str:
+    """Read the digest of the weights that made a detections file. The boxes are not read.
+
+    Returns:
+        The `detector_weights` that `save_detections` was given; empty if there were none.
+
+    Raises:
+        FileNotFoundError, ValueError: see `load_detections_into_dataset`, which should have read the file.
+    """
+    with np.load(path, allow_pickle=False) as archive:
+        return str(archive["detector_weights"]) if "detector_weights" in archive else ""
 
 
 def load_detections_into_dataset(

@@ -104,6 +104,7 @@ class RunParts(ABC):
         entities_from_proposals: whether RelDN trains on proposals, as the published code does.
         has_training: whether there is anything to train: more than a frozen semantic table.
         has_train_detections: whether RelDN trains on precomputed detections.
+        test_detections: files of precomputed detections of the test sets.
         use_amp: whether to train in mixed precision.
         max_iter: number of iterations of the training.
         batch_size: number of images of an iteration, over all processes; None: the config does not say.
@@ -134,6 +135,7 @@ class RunParts(ABC):
     entities_from_proposals: bool
     has_training: bool
     has_train_detections: bool
+    test_detections: tuple[str, ...]
     use_amp: bool
     max_iter: int
     batch_size: int | None

@@ -17,7 +17,9 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+from torch import nn
 
+from reldn_d2.checkpoint.content_digest import content_digest
 from reldn_d2.renamed import present_settings
 from reldn_d2.structures.dataset_dicts import DatasetDict, relation_rows, written_annotations
 
@@ -196,6 +198,12 @@ def check_resumed(saved: Mapping[str, str] | None, current: Mapping[str, str], s
 def _is_gone(value: str) -> bool:
     """Whether a setting names something of this package that does not exist any more."""
     return value.startswith('"reldn_d2.') and locate(json.loads(value)) is None
+
+
+def detector_digest(model: nn.Module) -> str:
+    """Digest of the weights of a detector, or of the detector in a RelDN: equal if all their numbers are."""
+    weights = {name: x for name, x in model.state_dict().items() if not name.startswith("relation_")}
+    return content_digest(dict(sorted(weights.items())))
 
 
 def fingerprint(dataset_dicts: Iterable[DatasetDict]) -> str:

@@ -35,8 +35,9 @@ def write_arrays(
         OSError: the file can't be written; an older one is unchanged.
     """
     save = np.savez_compressed if compressed else np.savez
+    content: dict[str, Any] = {**arrays, _DIGEST: np.array(_digest(arrays))}
     with atomic_write(path) as stream:
-        save(stream, **{**arrays, _DIGEST: np.array(_digest(arrays))})
+        save(stream, **content)
 
 
 def read_arrays(

@@ -109,3 +109,33 @@ def test_arrays_of_another_kind_are_refused_with_the_file(
         np.savez(path, **{**without_digest(file), name: value})
     with pytest.raises(ValueError, match=rf"p\.npz: .*{message}"):
         load_predictions(path)
+
+
+def test_counts_of_images_that_make_no_sense_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "i.json"
+    counts = PerImageRecall(("1", "2"), np.array([3, 0]), {"R@50": np.array([2, 0])})
+    save_per_image(path, {"motifs": counts}, dataset_name="toy", task="sgdet")
+    whole = path.read_text()
+    for old, new, message in (
+        (
+            '"hits": {"R@50": [2, 0]}',
+            '"hits": {"R@50": [4, 0]}',
+            r"hits of 'R@50' in image '1' are 4, not in \[0, 3",
+        ),
+        ('"hits": {"R@50": [2, 0]}', '"hits": {"R@50": [NaN, 0]}', "hits of 'R@50' in image '1' are nan"),
+        ('"hits": {"R@50": [2, 0]}', '"hits": {"R@50": [2]}', "'R@50' must be a list of 2 numbers"),
+        ('"hits": {"R@50": [2, 0]}', '"hits": {"R@50": [2, "0"]}', "of image '2' must be a number"),
+        ('["1", "2"]', '["1", "1"]', "image '1' is there twice"),
+        ('["1", "2"]', '["1", 2]', "image_ids must be a list of texts"),
+        ("[3, 0]", "[3, -1]", "not negative"),
+        ('"hits"', '"hit"', "must have image_ids, ground_truths and hits"),
+        ("[2, 0]", "[1, 0]", "changed or damaged after it was written"),
+        ('"task": "sgdet", ', '"task": "sgdet", "task": "sgdet", ', "the key 'task' occurs twice"),
+    ):
+        assert old in whole
+        path.write_text(whole.replace(old, new))
+        with pytest.raises(ValueError, match=message) as error:
+            load_per_image(path)
+        assert str(path) in str(error.value)
+    path.write_text(whole.replace("sha256", "other").replace("[2, 0]", "[1, 0]"))
+    assert load_per_image(path)["motifs"].hits["R@50"].tolist() == [1, 0]

@@ -387,7 +387,7 @@ def _counts_of(count: Any, where: str) -> PerImageRecall:
                 f"{where}: hits of {metric!r} in image {ids[row]!r} are {numbers[row]}, not in [0, "
                 f"{truths[row]}]; {_AGAIN}"
             )
-    return PerImageRecall(tuple(ids), truths, found)
+    return PerImageRecall(tuple(ids), truths.astype(np.int64), found)
 
 
 def _numbers_of(values: Any, ids: Sequence[str], where: str) -> IntArray | FloatArray:
@@ -398,4 +398,4 @@ def _numbers_of(values: Any, ids: Sequence[str], where: str) -> IntArray | Float
     if not kinds <= {int, float} or (int in kinds and not all(map(is_number, values))):
         wrong = next(i for i, x in enumerate(values) if not is_number(x))
         raise ValueError(f"{where} of image {ids[wrong]!r} must be a number; {_AGAIN}")
-    return np.array(values, dtype=np.float64 if float in kinds else np.int64)
+    return np.array(values, dtype=np.float64) if float in kinds else np.array(values, dtype=np.int64)

@@ -216,6 +216,8 @@ def read_shard(path: str | os.PathLike[str]) -> Shard:
     """
     try:
         arrays = read_arrays(path, ("content", "data"), what="shard", remedy="delete it")
+        if any(x.dtype != np.uint8 or x.ndim != 1 for x in arrays.values()):
+            raise ValueError("its arrays are no bytes")
         content, data = json.loads(arrays["content"].tobytes()), memoryview(arrays["data"].tobytes())
         version = content["format_version"]
         if version != FORMAT_VERSION:
