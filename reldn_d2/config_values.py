@@ -99,7 +99,7 @@ def _are_steps(value: Any) -> bool:
 
 
 def _is_norm(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and value > 0  # infinity is a norm, too
+    return (_is_number(value) and value > 0) or value == math.inf  # which is a norm, too
 
 
 def _are_results(value: Any) -> bool:
