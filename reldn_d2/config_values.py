@@ -98,6 +98,21 @@ def _are_steps(value: Any) -> bool:
     return all(map(_is_whole, steps)) and all(a < b for a, b in pairwise([-1, *steps, _LARGEST_WHOLE]))
 
 
+def _is_norm(value: Any) -> bool:
+    return (_is_number(value) and value > 0) or value == math.inf  # which is a norm, too
+
+
+def _are_results(value: Any) -> bool:
+    rows = value if isinstance(value, list | tuple) else [None]
+    return all(
+        isinstance(row, list | tuple)
+        and [*map(type, row[:2])] == [str, str]
+        and len(row) == 4
+        and all(isinstance(x, Real) and not isinstance(x, bool) for x in row[2:])
+        for row in rows
+    )
+
+
 _FLAG = Values("True or False", lambda x: isinstance(x, bool))
 _TEXT = Values("a text", lambda x: isinstance(x, str))
 _NAME = Values("a name", lambda x: isinstance(x, str) and x != "")
@@ -118,6 +133,7 @@ _SIZES = Values(_LIST_OF_SIZES.wanted, lambda x: _AT_LEAST_0.holds(x) or _LIST_O
 _FINITE = Values("a finite number", _is_number)
 _ABOVE_0 = Values("a finite number above 0", lambda x: _is_number(x) and x > 0)
 _UP_TO_1 = Values("a number above 0, at most 1", lambda x: _is_number(x) and 0 < x <= 1)
+_RESULTS = Values("a list of lists [task, metric, value, tolerance]", _are_results)
 _FORMAT = Values(
     "a format of pictures, such as 'BGR' or 'RGB'",
     lambda x: isinstance(x, str) and (x in _FORMATS_OF_DETECTRON2 or x in Image.MODES),
@@ -265,7 +281,13 @@ _OF_DETECTRON2 = (
     Setting("SOLVER.BIAS_LR_FACTOR", _FACTOR, ("relation_optimizer_params.bias_lr_factor",)),
     Setting("SOLVER.WARMUP_ITERS", _AT_LEAST_0),
     Setting("SOLVER.WARMUP_FACTOR", _SHARE, ("lr_multiplier.warmup_factor",)),
+    Setting("SOLVER.WARMUP_METHOD", _one_of("linear", "constant"), ("lr_multiplier.warmup_method",)),
+    Setting("SOLVER.CLIP_GRADIENTS.ENABLED", _FLAG),
+    Setting("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", _one_of("value", "norm")),
+    Setting("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", _ABOVE_0),
+    Setting("SOLVER.CLIP_GRADIENTS.NORM_TYPE", Values("a number above 0", _is_norm)),
     Setting("SOLVER.CHECKPOINT_PERIOD", _AT_LEAST_1, ("train.checkpointer.period",)),
+    Setting("TEST.EXPECTED_RESULTS", _RESULTS),
     Setting("TEST.EVAL_PERIOD", _AT_LEAST_0, ("train.eval_period",)),
     Setting(
         "SEED",

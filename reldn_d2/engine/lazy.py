@@ -34,6 +34,9 @@ from torch import nn
 
 from reldn_d2.config import USUAL_PROTOCOLS
 from reldn_d2.data import RelationDatasetMapper, build_resumable_train_loader
+from reldn_d2.evaluation import RelationEvaluator
+from reldn_d2.evaluation.graphs import parse_task
+from reldn_d2.evaluation.protocols.registry import resolve_protocols
 from reldn_d2.model_zoo import NO_PKG_RESOURCES
 from reldn_d2.modeling import accelerate
 from reldn_d2.structures.dataset_dicts import DatasetDict
@@ -522,6 +525,13 @@ class LazyParts(RunParts):
                 'names=["${datasets.test}"] there'
             )
         return cfg
+
+    def check_evaluation(self, predicate_classes: Sequence[str]) -> None:
+        """Makes the protocols of a `RelationEvaluator`. Another evaluator checks its own arguments."""
+        evaluator = self.cfg.dataloader.evaluator
+        if _class_name(evaluator) == RelationEvaluator.__name__ and "protocols" in evaluator:
+            protocols = self._make("dataloader.evaluator.protocols")
+            resolve_protocols(protocols, parse_task(evaluator.task), predicate_classes)
 
     def verify(self, results: Mapping[str, Any]) -> None:
         """Compares nothing: a config in Python expects no results."""

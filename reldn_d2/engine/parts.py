@@ -258,6 +258,18 @@ class RunParts(ABC):
         return None
 
     @abstractmethod
+    def check_evaluation(self, predicate_classes: Sequence[str]) -> None:
+        """Checks what the evaluator of RelDN is told, before a training and not after it.
+
+        Args:
+            predicate_classes: names of the predicates of the data sets.
+
+        Raises:
+            ValueError: a protocol is unknown, or does not fit the task, the predicates or the number of
+                relationships that the model keeps.
+        """
+
+    @abstractmethod
     def verify(self, results: Mapping[str, Any]) -> None:
         """Compares results with those that the config expects, if it expects any."""
 

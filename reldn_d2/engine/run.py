@@ -89,6 +89,8 @@ def check_training(parts: RunParts) -> tuple[Vocabulary, list[DatasetDict]]:
     """
     vocabulary = check_vocabulary(parts, parts.all_datasets())
     _check_settings(parts)
+    if parts.is_relation_model and parts.test_datasets:
+        parts.check_evaluation(vocabulary.predicate_classes)
     training_data = parts.training_data()
     if parts.entities_from_proposals and any("detections" in image for image in training_data):
         raise ValueError(_two_sources_of_entities(parts))

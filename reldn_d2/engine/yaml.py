@@ -22,6 +22,7 @@ from torch import nn
 from reldn_d2.config import default_config
 from reldn_d2.config_values import check_keys, find_setting, string_for_list
 from reldn_d2.data import RelationDatasetMapper, predicate_counts
+from reldn_d2.evaluation.protocols.registry import resolve_protocols
 from reldn_d2.modeling import ContrastiveLosses, PairwiseRelationHead, RelDN, RelDNHead
 from reldn_d2.modeling.relation_head import registered_head
 from reldn_d2.renamed import OLD_KEYS, present_value
@@ -33,6 +34,7 @@ from .config_files import similar_keys
 from .datasets import load_registered
 from .parts import KeyNames, RunParts
 from .places import YAML_PLACES, refuse_places, say_unused
+from .protocols import chosen_protocols
 from .run_identity import BOUND_YAML_KEYS, flatten, free_patterns, matches
 
 if TYPE_CHECKING:
@@ -61,6 +63,8 @@ _TYPES = {
     "tuple": "a list, such as (1, 2)",
     "list": "a list, such as [1, 2]",
 }
+# Formats of pictures with one channel.
+_ONE_CHANNEL = ("1", "L", "I", "F", "P", "I;16")
 # Iterations between two log lines, as in Detectron2's DefaultTrainer.
 _LOG_PERIOD = 20
 
@@ -409,6 +413,31 @@ def _trains(cfg: CfgNode) -> bool:
     return not own or RelDNHead.trains_with(cfg)
 
 
+def _check_pictures(cfg: CfgNode) -> None:
+    """Checks keys of pictures that must fit together."""
+    data, means, deviations = cfg.INPUT, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD
+    reason = ""
+    if data.MIN_SIZE_TRAIN_SAMPLING == "range" and np.size(data.MIN_SIZE_TRAIN) != 2:
+        reason = (
+            f"INPUT.MIN_SIZE_TRAIN is {data.MIN_SIZE_TRAIN}: give two sizes, or set "
+            "INPUT.MIN_SIZE_TRAIN_SAMPLING to 'choice'"
+        )
+    elif data.CROP.ENABLED and "relative" in data.CROP.TYPE and max(data.CROP.SIZE) > 1:
+        reason = (
+            f"INPUT.CROP.SIZE is {data.CROP.SIZE}: give shares of the picture, up to 1, or set "
+            "INPUT.CROP.TYPE to 'absolute'"
+        )
+    elif len(deviations) != len(means):
+        reason = f"MODEL.PIXEL_STD is {deviations}: give a number for each of MODEL.PIXEL_MEAN, {means}"
+    elif data.FORMAT in _ONE_CHANNEL and len(means) != 1:
+        reason = (
+            f"INPUT.FORMAT is {data.FORMAT!r}, which has one channel, but MODEL.PIXEL_MEAN has {len(means)}: "
+            "give 'BGR' or 'RGB', or one number in MODEL.PIXEL_MEAN and MODEL.PIXEL_STD"
+        )
+    if reason:
+        raise ValueError(reason)
+
+
 def _check_losses(cfg: CfgNode) -> None:
     """Makes the losses of a head that scores pairs, since LOSS may have blocks and keys of any name."""
     head = registered_head(cfg)
@@ -507,6 +536,7 @@ class YamlParts(RunParts):
         self.train_datasets = tuple(cfg.DATASETS.TRAIN)
         self.test_datasets = tuple(cfg.DATASETS.TEST)
         self.statistics_datasets = tuple(cfg.DATASETS.STATISTICS)
+        _check_pictures(cfg)
         self.is_relation_model = is_relation_config(cfg)
         if self.is_relation_model:
             _check_losses(cfg)
@@ -633,6 +663,11 @@ class YamlParts(RunParts):
     def evaluator(self, dataset_name: str) -> DatasetEvaluator:
         """Calls the trainer's `build_evaluator`."""
         return self._trainer.build_evaluator(self.cfg, dataset_name)
+
+    def check_evaluation(self, predicate_classes: Sequence[str]) -> None:
+        """Checks the keys of the protocols."""
+        task = self.cfg.MODEL.ROI_RELATION_HEAD.TEST.TASK
+        resolve_protocols(chosen_protocols(self.cfg), task, predicate_classes)
 
     def precise_bn(self, model: nn.Module) -> Any:
         """A hook that computes exact statistics before each evaluation, if TEST.PRECISE_BN is enabled."""

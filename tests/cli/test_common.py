@@ -101,8 +101,22 @@ def test_overrides_of_a_python_config(words: str, images: list[str], overrides: 
         ("--input a.jpg MODEL.DEVICE", False, "MODEL.DEVICE has no value: write MODEL.DEVICE VALUE"),
         ("--input a.jpg --output x MODEL.DEVICE", False, "MODEL.DEVICE has no value"),
         ("--input a.jpg --output x train.sed=1", True, "'train.sed=1' is no key .*: did you mean train.seed"),
-        ("--input a.jpg --output x MODEL.DEVICE cpu", True, "'MODEL.DEVICE' is no key of the config"),
-        ("--input a.jpg --output x train.seed=1", False, "'train.seed=1' is no key of the config"),
+        (
+            "--input a.jpg --output x MODEL.DEVICE cpu",
+            True,
+            "'MODEL.DEVICE' is no key of the config: did you mean train.device",
+        ),
+        (
+            "--input a.jpg --output x train.seed=1",
+            False,
+            "'train.seed=1' is no key of the config",
+        ),
+        ("--input a.jpg --output x MODEL.DEVICE=cpu", False, "is no override: write MODEL.DEVICE VALUE"),
+        (
+            "--input a.jpg --output x train.seed 1",
+            True,
+            "'train.seed' is no override: write train.seed=VALUE",
+        ),
     ],
 )
 def test_odd_words_are_named(words: str, python: bool, message: str) -> None:

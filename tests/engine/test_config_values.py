@@ -14,9 +14,11 @@ from reldn_d2.config import add_reldn_config, default_config
 from reldn_d2.config_values import SETTINGS, Setting, check_arguments, check_keys, find_setting
 from reldn_d2.engine import load_config, parts_of
 from reldn_d2.engine.config_files import similar_keys
-from reldn_d2.engine.lazy import load_lazy_config
+from reldn_d2.engine.lazy import LazyParts, load_lazy_config
+from reldn_d2.engine.run import build_training
+from reldn_d2.engine.yaml import YamlParts
 from tests.builders.config_files import leaves
-from tests.builders.tiny_models import REPOSITORY
+from tests.builders.tiny_models import REPOSITORY, TinyConfig
 
 TINY_LAZY = str(REPOSITORY / "tests" / "builders" / "tiny_lazy.py")
 HEAD = "MODEL.ROI_RELATION_HEAD"
@@ -69,6 +71,14 @@ OTHERS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     ),
     "DATALOADER.NUM_WORKERS": ((*WHOLE, -1, 10_001), (0, 4, 10_000)),
     "SOLVER.STEPS": (([-1], [1.5], [2, 1], [1, 1], ["1"], [True], 3, "3", None, [HUGE]), ([], (1, 2), [0])),
+    "SOLVER.WARMUP_METHOD": (("Linear", *WORDS[0]), ("linear", "constant")),
+    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": (("Norm", *WORDS[0]), ("norm", "value")),
+    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": ((*NUMBERS, 0, 0.0, -1.0), (1e-9, 1, 1e30)),
+    "SOLVER.CLIP_GRADIENTS.NORM_TYPE": ((math.nan, "2", None, True, 0, -1.0), (1, 2.0, math.inf)),
+    "TEST.EXPECTED_RESULTS": (
+        ([3], "abc", None, [["a", "b", 1.0]], [["a", "b", "c", 1.0]], [[1, "b", 1.0, 1.0]]),
+        ([], [["bbox", "AP", 38.5, 0.2]], (("a/b", "R@20", 1, math.nan),)),
+    ),
     "SEED": ((*WHOLE, 4_000_000_001), (-1, 0, 4_000_000_000)),
 }
 KINDS: list[tuple[tuple[tuple[Any, ...], tuple[Any, ...]], tuple[str, ...]]] = [
@@ -86,7 +96,7 @@ KINDS: list[tuple[tuple[tuple[Any, ...], tuple[Any, ...]], tuple[str, ...]]] = [
                 f"{HEAD}.LOSS.*.BACKGROUND_IN_ARGMAX",
             ),
             *("TEST.BEST_CHECKPOINT", "TEST.SKIP_UNREADABLE", "MODEL.RELDN_TIMM.FREEZE_NORM"),
-            "INPUT.CROP.ENABLED",
+            *("INPUT.CROP.ENABLED", "SOLVER.CLIP_GRADIENTS.ENABLED"),
         ),
     ),
     ((("", *WORDS[0]), ("a",)), (f"{HEAD}.NAME", f"{HEAD}.LOSS.*.NAME", "MODEL.RELDN_TIMM.NAME")),
@@ -206,6 +216,56 @@ def test_files_and_overrides_are_named(key: str, value: str, message: str, tmp_p
     file.write_text(f"VERSION: 2\n{key.replace('.', ': {')}: {text}{'}' * key.count('.')}\n")
     with pytest.raises(ValueError, match=rf"^{file}.*{wanted}"):
         load_config(str(file))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"INPUT.MIN_SIZE_TRAIN_SAMPLING": "range"}, r"INPUT\.MIN_SIZE_TRAIN is \(192,\): give two sizes"),
+        (
+            {"INPUT.CROP.ENABLED": True, "INPUT.CROP.SIZE": [1.5, 0.5]},
+            r"INPUT\.CROP\.SIZE is \[1\.5, 0\.5\]: give shares",
+        ),
+        ({"MODEL.PIXEL_STD": [1.0]}, r"MODEL\.PIXEL_STD is \[1\.0\]: give a number for each"),
+        ({"INPUT.FORMAT": "L"}, r"INPUT\.FORMAT is 'L', which has one channel, but MODEL\.PIXEL_MEAN has 3"),
+    ],
+)
+def test_settings_of_pictures_must_fit_together(settings: dict[str, Any], message: str) -> None:
+    words = [word for key, value in settings.items() for word in (key, str(value))]
+    with pytest.raises(ValueError, match=message):
+        parts_of(load_config("scenes/reldn.yaml", words))
+    more = ["INPUT.MIN_SIZE_TRAIN", "(100, 192)", "INPUT.CROP.SIZE", "[0.5, 0.5]"]
+    one = ["INPUT.FORMAT", "L"] if "INPUT.FORMAT" in settings else []
+    means = ["MODEL.PIXEL_MEAN", "[0.0]", "MODEL.PIXEL_STD", "[1.0]"]
+    parts_of(load_config("scenes/reldn.yaml", [*words, *more, *one, *means]))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((f"{HEAD}.TEST.PROTOCOLS", "('motif',)"), "unknown protocol 'motif'.*did you mean motifs"),
+        ((f"{HEAD}.TEST.TOP_K", "5"), "TEST.TOP_K is 5, but a protocol ranks 100 relationships"),
+        (
+            (f"{HEAD}.TEST.EXCLUDED_PREDICATES", "('nope',)", f"{HEAD}.TEST.PROTOCOLS", "('openimages',)"),
+            r"excludes \['nope'\], which the data set does not have",
+        ),
+    ],
+)
+def test_what_only_the_evaluation_uses_is_checked_before_the_training(
+    words: tuple[str, ...], message: str, tiny_config: TinyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(YamlParts, "training_data", None)  # it is not loaded
+    with pytest.raises(ValueError, match=message):
+        build_training(parts_of(tiny_config(*words)))
+
+
+def test_protocols_of_a_config_in_python_are_checked_before_the_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(LazyParts, "training_data", None)
+    words = ["dataloader.evaluator.protocols.names=[motif]", "train.device=cpu"]
+    with pytest.raises(ValueError, match=r"unknown protocol 'motif'.*did you mean motifs"):
+        build_training(parts_of(load_lazy_config(TINY_LAZY, words)))
 
 
 def test_keys_below_a_value_are_named(tmp_path: Any) -> None:
