@@ -145,7 +145,7 @@ def _crowds_and_empty_boxes(
     ends = np.repeat(sides.reshape(-1, 2), [len(x) for x in flags], axis=0)
     # In float32, as the mapper's boxes.
     near, far = boxes[:, :2].astype(np.float32), boxes[:, 2:].astype(np.float32)
-    inside = np.clip(far, 0, ends) - np.clip(near, 0, ends)
+    inside: NDArray[np.float32] = np.clip(far, 0, ends) - np.clip(near, 0, ends)
     empty: _BoolArray = (inside <= _LEAST_SIDE).any(axis=1)
     return crowd, empty
 
