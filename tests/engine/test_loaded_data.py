@@ -111,7 +111,7 @@ def test_a_test_set_is_checked_too(register: Register) -> None:
     with pytest.raises(ValueError, match="annotation 1: class 6 of 6"):
         parts_of(cfg).test_loader(NAME)
     cfg.DATASETS.CHECK = "warn"
-    assert [len(batch) for batch in parts_of(cfg).test_loader(NAME)] == [2]
+    assert [len(batch) for batch in parts_of(cfg).test_loader(NAME).loader] == [2]
     with pytest.raises(ValueError, match="annotation 1: class 6 of 6"):
         parts_of(load_config(str(TINY_LAZY), [f"datasets.test={NAME}"])).test_loader(NAME)
 
