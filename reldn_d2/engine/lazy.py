@@ -267,7 +267,7 @@ def _calls(part: Any, target: Any) -> bool:
     if not isinstance(part, DictConfig):
         return False
     # Values that refer to other keys are no calls.
-    inner = (part[key] for key in part if not OmegaConf.is_interpolation(part, key))
+    inner = (part[key] for key in map(str, part) if not OmegaConf.is_interpolation(part, key))
     return _is_call(part, target) or any(_calls(x, target) for x in inner)
 
 
