@@ -121,7 +121,7 @@ def test_different_lengths_are_refused(arguments: Any) -> None:
         Annotations(*arguments)
 
 
-@pytest.mark.parametrize("classes", [[0.5, 1], np.array([1, np.nan]), np.array([1.0, 2.1])])
+@pytest.mark.parametrize("classes", [[0.5, 1], np.array([1.0, 2.1])])
 def test_classes_that_would_be_rounded_are_refused(classes: Any) -> None:
     with pytest.raises(ValueError, match="classes must be integers"):
         Annotations([[0, 0, 1, 1]] * 2, classes)
