@@ -218,6 +218,7 @@ _OF_RELATION_HEAD = (
     Setting(f"{_HEAD}.TEST.CONFUSION_SUBSET", _FLAG, ("RelationEvaluator.confusion_subset",)),
 )
 _MORE_OF_RELDN = (
+    Setting("DATASETS.CHECK", _one_of("error", "warn"), ("datasets.check",)),
     Setting("DATASETS.STATISTICS", _NAMES, ("datasets.statistics",)),
     Setting("DATASETS.DETECTION_FILES_TRAIN", _FILES, ("datasets.train_detections",)),
     Setting("DATASETS.DETECTION_FILES_TEST", _FILES, ("datasets.test_detections",)),

@@ -145,8 +145,8 @@ def _crowds_and_empty_boxes(
     ends = np.repeat(sides.reshape(-1, 2), [len(x) for x in flags], axis=0)
     # In float32, as the mapper's boxes.
     near, far = boxes[:, :2].astype(np.float32), boxes[:, 2:].astype(np.float32)
-    inside = np.clip(far, 0, ends) - np.clip(near, 0, ends)
-    empty: _BoolArray = (inside <= _LEAST_SIDE).any(axis=1)
+    inside: NDArray[np.float32] = np.clip(far, 0, ends) - np.clip(near, 0, ends)
+    empty: _BoolArray = (inside[:, 0] <= _LEAST_SIDE) | (inside[:, 1] <= _LEAST_SIDE)
     return crowd, empty
 
 

@@ -122,6 +122,21 @@ def load_registered(
     return dataset_dicts
 
 
+def check_keypoint_names(names: Sequence[str]) -> None:
+    """Checks that data sets name their keypoints, which Detectron2's mapper needs for flipped images.
+
+    Raises:
+        ValueError: the metadata of a data set lack the names, or which of them change places.
+    """
+    for name in names:
+        for key in ("keypoint_names", "keypoint_flip_map"):
+            if MetadataCatalog.get(name).get(key) is None:
+                raise ValueError(
+                    f"data set {name} has no {key}, without which keypoints can't be trained: "
+                    f"MetadataCatalog.get({name!r}).set({key}=...)"
+                )
+
+
 def _number(metadata: Metadata, key: str) -> int | None:
     names = metadata.get(key)
     return None if names is None else len(names)

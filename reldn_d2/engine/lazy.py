@@ -44,6 +44,7 @@ from reldn_d2.structures.predicate_counts import PredicateCounts
 from reldn_d2.utils.io import write_if_changed
 
 from .config_files import similar_keys
+from .datasets import load_registered
 from .parts import KeyNames, RunParts
 from .places import refuse_places, without_places
 from .python_values import check_python_values
@@ -263,6 +264,21 @@ def _schedule_in_words(multiplier: DictConfig, max_iter: int) -> str:
     return ", ".join(words)
 
 
+def _is_call(part: Any, target: Any) -> bool:
+    """Whether a part of a config is a call of this class or function."""
+    named = part.get("_target_") if isinstance(part, Mapping | DictConfig) else None
+    return (locate(named) if isinstance(named, str) else named) is target
+
+
+def _calls(part: Any, target: Any) -> bool:
+    """Whether a part of a config, or a part in it, is a call of this class or function."""
+    if not isinstance(part, DictConfig):
+        return False
+    # Values that refer to other keys are no calls.
+    inner = (part[key] for key in map(str, part) if not OmegaConf.is_interpolation(part, key))
+    return _is_call(part, target) or any(_calls(x, target) for x in inner)
+
+
 def _class_name(part: DictConfig) -> str:
     target = part.get("_target_", "")
     return target.rpartition(".")[2] if isinstance(target, str) else str(target.__name__)
@@ -294,6 +310,8 @@ class LazyParts(RunParts):
         eval_period="train.eval_period",
         best_checkpoint="train.best_checkpoint",
         skip_unreadable="train.skip_unreadable",
+        masks="model.roi_heads.mask_head",
+        keypoints="model.roi_heads.keypoint_head",
     )
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -321,6 +339,11 @@ class LazyParts(RunParts):
         self.has_training = not self.is_relation_model or _trains(cfg.model.relation_head)
         self.has_train_detections = bool(datasets.get("train_detections", ()))
         self.test_detections = tuple(datasets.get("test_detections", ()))
+        heads = {} if self.is_relation_model else cfg.model.get("roi_heads") or {}
+        masks, keypoints = heads.get("mask_head"), heads.get("keypoint_head")
+        mapper = cfg.dataloader.train.get("mapper") or {}
+        self.trained_masks = mapper.get("instance_mask_format", "polygon") if masks else ""
+        self.trained_keypoints = keypoints.get("num_keypoints", 0) if keypoints else 0
         self.use_amp = train.amp.enabled
         self.max_iter, self.eval_period, self.log_period = train.max_iter, train.eval_period, train.log_period
         self.batch_size = cfg.dataloader.train.get("total_batch_size")
@@ -425,7 +448,12 @@ class LazyParts(RunParts):
         return counts
 
     def training_data(self) -> list[DatasetDict]:
-        """Instantiates `dataloader.train.dataset`."""
+        """Instantiates `dataloader.train.dataset`.
+
+        If it does not load with `load_registered`, which checks the data, they are checked here.
+        """
+        if not _calls(self.cfg.dataloader.train.dataset, load_registered):
+            load_registered(self.train_datasets, check=self.cfg.datasets.get("check", "error"))
         dataset_dicts: list[DatasetDict] = self._make("dataloader.train.dataset")
         return dataset_dicts
 
@@ -472,8 +500,14 @@ class LazyParts(RunParts):
         """
         self.check_saved("dataloader.train", ("dataset",))
         loader = {**self.cfg.dataloader.train, "dataset": training_data}
-        target = loader["_target_"]
-        if (locate(target) if isinstance(target, str) else target) is build_detection_train_loader:
+        needs = self.trained_masks or self.trained_keypoints
+        if needs and _is_call(self.cfg.dataloader.train.get("mapper"), RelationDatasetMapper):
+            raise ValueError(
+                "dataloader.train.mapper is RelationDatasetMapper, which reads neither masks nor keypoints: "
+                f"take detectron2.data.DatasetMapper, or set {self.keys.masks} and {self.keys.keypoints} to "
+                "null"
+            )
+        if _is_call(self.cfg.dataloader.train, build_detection_train_loader):
             loader["_target_"] = build_resumable_train_loader
         return instantiate(loader)
 

@@ -54,6 +54,8 @@ class KeyNames:
     eval_period: str
     best_checkpoint: str
     skip_unreadable: str
+    masks: str
+    keypoints: str
 
 
 def check_device(name: str, setting: str, remedy: Callable[[str], str]) -> None:
@@ -105,6 +107,9 @@ class RunParts(ABC):
         has_training: whether there is anything to train: more than a frozen semantic table.
         has_train_detections: whether RelDN trains on precomputed detections.
         test_detections: files of precomputed detections of the test sets.
+        trained_masks: format of the masks that a detector trains on, as INPUT.MASK_FORMAT; empty: it trains
+            on none.
+        trained_keypoints: number of keypoints of an entity that a detector trains on.
         use_amp: whether to train in mixed precision.
         max_iter: number of iterations of the training.
         batch_size: number of images of an iteration, over all processes; None: the config does not say.
@@ -136,6 +141,8 @@ class RunParts(ABC):
     has_training: bool
     has_train_detections: bool
     test_detections: tuple[str, ...]
+    trained_masks: str
+    trained_keypoints: int
     use_amp: bool
     max_iter: int
     batch_size: int | None

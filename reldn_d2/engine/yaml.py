@@ -31,7 +31,7 @@ from reldn_d2.structures.predicate_counts import PredicateCounts
 from reldn_d2.utils.io import write_if_changed
 
 from .config_files import similar_keys
-from .datasets import load_registered
+from .datasets import check_keypoint_names, load_registered
 from .parts import KeyNames, RunParts
 from .places import YAML_PLACES, refuse_places, say_unused
 from .protocols import chosen_protocols
@@ -514,6 +514,8 @@ class YamlParts(RunParts):
         eval_period="TEST.EVAL_PERIOD",
         best_checkpoint="TEST.BEST_CHECKPOINT",
         skip_unreadable="TEST.SKIP_UNREADABLE",
+        masks="MODEL.MASK_ON",
+        keypoints="MODEL.KEYPOINT_ON",
     )
 
     def __init__(self, cfg: CfgNode, trainer: "type[RelationTraining]") -> None:
@@ -544,6 +546,10 @@ class YamlParts(RunParts):
         self.has_training = not self.is_relation_model or _trains(cfg)
         self.has_train_detections = bool(cfg.DATASETS.DETECTION_FILES_TRAIN)
         self.test_detections = tuple(cfg.DATASETS.DETECTION_FILES_TEST)
+        trains_more = not self.is_relation_model
+        self.trained_masks = cfg.INPUT.MASK_FORMAT if trains_more and cfg.MODEL.MASK_ON else ""
+        keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS
+        self.trained_keypoints = keypoints if trains_more and cfg.MODEL.KEYPOINT_ON else 0
         self.use_amp = cfg.SOLVER.AMP.ENABLED
         self.max_iter, self.eval_period = cfg.SOLVER.MAX_ITER, cfg.TEST.EVAL_PERIOD
         self.batch_size, self.base_lr = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.BASE_LR
@@ -623,6 +629,8 @@ class YamlParts(RunParts):
     def training_data(self) -> list[DatasetDict]:
         """Loads DATASETS.TRAIN with DATASETS.DETECTION_FILES_TRAIN."""
         files = self.cfg.DATASETS.DETECTION_FILES_TRAIN
+        if self.trained_keypoints:
+            check_keypoint_names(self.train_datasets)
         return load_registered(self.train_datasets, files, self.cfg.DATASETS.CHECK)
 
     def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> PredicateCounts:

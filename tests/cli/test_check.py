@@ -100,7 +100,7 @@ def test_errors_give_status_1(registered: list[dict[str, Any]], capsys: pytest.C
     assert "image 3, annotation 0: box [0.0, 0.0, 99.0, 9.0] of 40 x 30 pixels" in text
     assert "Subject and object are positions in the annotations" in text
     assert re.search(r"images without annotation errors +4  66\.7 %; the next rows count these images", text)
-    assert f"{NAME}: errors: box_outside, dangling_id\n" in text
+    assert f"{NAME}: errors: box_far_outside, dangling_id\n" in text
     # status 2 (not loaded) goes before status 1 (errors), in any order
     assert run("check_nowhere", NAME) == run(NAME, "check_nowhere") == 2
 
@@ -348,15 +348,15 @@ def test_errors_are_drawn_first_one_of_each_kind_then_more_in_turn(registered: l
     assert drawn == [
         ("repeated_image_id", 5),
         ("empty_box", 0),
-        ("box_outside", 0),
-        ("box_outside", 3),
-        ("box_outside", 4),
+        ("box_far_outside", 0),
+        ("box_far_outside", 3),
+        ("box_far_outside", 4),
         ("unknown_predicate", 5),
         ("no_relation", 1),
         ("instance case, image 2", 2),
     ]
     few = [sample.caption.split(":")[0] for sample in choose_samples(report, 5)]
-    assert few == ["repeated_image_id", "empty_box", "box_outside", "box_outside", "unknown_predicate"]
+    assert few == ["repeated_image_id", "empty_box", *["box_far_outside"] * 2, "unknown_predicate"]
     assert len(choose_samples(report, 3)) == 3
 
 

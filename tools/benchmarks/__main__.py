@@ -216,6 +216,7 @@ def _loading(_: Timer) -> str:
         "dicts, MB": (arrays.dicts_mb, lists.dicts_mb),
         "serialise, s": (arrays.serialise_seconds, lists.serialise_seconds),
         "serialised, MB": (arrays.serialised_mb, lists.serialised_mb),
+        "check, s": (arrays.check_seconds, lists.check_seconds),
         "statistics, s": (arrays.count_seconds, lists.count_seconds),
         "statistics with the overlap rule, s": (arrays.overlap_seconds, lists.overlap_seconds),
     }

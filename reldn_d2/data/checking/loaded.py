@@ -82,7 +82,7 @@ def _is_absent(key: str, dataset_dicts: Sequence[DatasetDict]) -> bool:
 
 def _message(dataset_name: str, errors: Sequence[Problem]) -> Lines:
     return Lines.of(
-        f"data set {dataset_name} can't be used as it is:",
+        f"data set {dataset_name} has errors:",
         *(f"* {_in_words(error)}. {KINDS[error.kind].remedy}" for error in errors),
         "Correct the annotation or its loader (`reldn check` says more). DATASETS.CHECK warn, in configs in "
         "Python datasets.check=warn, goes on with these errors.",
@@ -93,5 +93,5 @@ def _in_words(problem: Problem) -> str:
     """The kind of a problem, how often it occurs, and its first records."""
     records = "; ".join(map(str, problem.records[:_RECORDS]))
     more = "; ..." if problem.count > _RECORDS else ""
-    images = f" in {len(problem.images)} images" if len(problem.images) else ""
-    return f"{KINDS[problem.kind].meaning} {problem.count} times{images}: {records}{more}"
+    number = f"{problem.count} in {len(problem.images)} images: " if len(problem.images) else ""
+    return f"{KINDS[problem.kind].meaning} {number}{records}{more}"
