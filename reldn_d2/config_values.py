@@ -99,7 +99,7 @@ def _are_steps(value: Any) -> bool:
 
 
 def _is_norm(value: Any) -> bool:
-    return (_is_number(value) and value > 0) or value == math.inf  # which is a norm, too
+    return (_is_number(value) or value == math.inf) and bool(value > 0)
 
 
 def _are_results(value: Any) -> bool:
