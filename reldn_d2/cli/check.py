@@ -3,7 +3,7 @@
 import json
 import traceback
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from textwrap import shorten
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from reldn_d2.evaluation.protocols.confusion import confusion_frequency
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.plain_text import say
 from reldn_d2.utils.progress import progress
-from reldn_d2.utils.refusals import collected
+from reldn_d2.utils.refusals import Group, collected
 from reldn_d2.visualization import Report
 
 from .checking.page import add_to_page
@@ -84,10 +84,7 @@ def check(
         try:
             dataset_dicts, metadata = load(name)
         except NotLoadedError as error:
-            before = "; ".join(
-                f"{group.kind}: {group.count:,}, first {group.first[0].where}" for group in refused.values()
-            )
-            raise NotLoadedError(f"{error}{before and f' Refused before that: {before}'}") from error
+            raise NotLoadedError(f"{error}{summary(refused.values())}") from error
     things, predicates = [*metadata.thing_classes], [*metadata.predicate_classes]
     found = check_dataset(dataset_dicts, len(things), len(predicates), metadata.get("expected_counts"))
     pictures = (
@@ -121,6 +118,12 @@ def check(
         confusion=confusion,
         zero_shot=zero_shot(name, found),
     )
+
+
+def summary(refused: Collection[Group]) -> str:
+    """A sentence on the records that were refused before an error; empty if there are none."""
+    kinds = (f"{group.kind}: {group.count:,}, first {group.first[0].where}" for group in refused)
+    return f" Refused before that: {'; '.join(kinds)}." if refused else ""
 
 
 def add_training_split(name: str, seen: dict[str, Sequence[str]]) -> None:
@@ -167,7 +170,14 @@ def zero_shot(name: str, found: DatasetCheck) -> ZeroShot | str | None:
 
 def run(args: Namespace) -> int:
     """Checks the data sets, one after the other. Returns the exit status."""
-    own = prepare(args)
+    # Of damaged classes in the files of --data, too, all are named when the data sets are loaded.
+    with collected() as refused:
+        try:
+            own = prepare(args)
+        except ValueError as error:
+            if not refused:
+                raise
+            raise ValueError(f"{error}{summary(refused.values())}") from error
     names = [*args.dataset, *(own.names.values() if own else ())]
     if args.annotations is not None:
         names.append(str(args.annotations))

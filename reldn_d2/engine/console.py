@@ -16,7 +16,7 @@ from typing import TextIO
 
 from detectron2.utils import comm
 
-from reldn_d2.utils.plain_text import say, visible, visible_lines
+from reldn_d2.utils.plain_text import in_encoding, say, visible, visible_lines
 from reldn_d2.utils.system_errors import describe
 
 LOGGERS = ("reldn_d2", "detectron2", "fvcore")
@@ -196,7 +196,7 @@ class _Screen(logging.StreamHandler[TextIO]):
         """Names the level of a message if it is more than information."""
         time, _, message = super().format(record).partition(" ")
         level = f"{record.levelname}: " if record.levelno > logging.INFO else ""
-        return f"{time} {level}{message}"
+        return in_encoding(f"{time} {level}{message}", getattr(self.stream, "encoding", None))
 
 
 class _Early(logging.Handler):

@@ -487,5 +487,5 @@ def test_a_terminal_without_an_arrow_shows_another_sign_and_the_page_has_the_arr
     assert run(NAME, "--html", page) == 0
     screen.flush()
     text = screen.buffer.getvalue().decode("cp1252")  # type: ignore[attr-defined]
-    assert "relation 1: [0, 1, 0] again (cat ? on ? <dog>)" in text
+    assert "relation 1: [0, 1, 0] again (cat -> on -> <dog>)" in text
     assert "cat → on → " in unescape(page.read_text(encoding="utf-8"))

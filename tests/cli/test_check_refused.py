@@ -121,6 +121,37 @@ def test_all_splits_of_a_data_file_are_checked(tmp_path: Path, capsys: pytest.Ca
     assert "note shared_picture (with party_train): 2 in 2 images" in text
 
 
+def test_damaged_classes_of_a_data_file_hide_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def change(content: dict[str, Any]) -> None:
+        six_damages(content)
+        content["predicates"] += [{"id": "3", "name": "by"}, {"id": 4, "name": "on"}]
+
+    write_coco(tmp_path, change, "train.json")
+    data = tmp_path / "party.yaml"
+    data.write_text("train: {annotations: train.json, images: .}\n")
+    assert check("--data", data) == 1
+    text = capsys.readouterr().out
+    assert text.count("error refused") == 6
+    assert "error refused (record of 'predicates' that is no class): 2\n" in text
+
+
+def test_classes_that_differ_because_some_are_refused_are_named_with_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_coco(tmp_path, lambda content: content["predicates"][1].pop("name"), "train.json")
+    write_coco(tmp_path, lambda content: None, "test.json")
+    data = tmp_path / "party.yaml"
+    data.write_text(
+        "train: {annotations: train.json, images: .}\ntest: {annotations: test.json, images: .}\n"
+    )
+    assert check("--data", data) == 2
+    message = capsys.readouterr().err
+    assert "must have the same predicates" in message
+    assert "Refused before that: record of 'predicates' that lacks a key: 1, first record 1" in message
+
+
 def test_all_kinds_of_wrong_rows_of_vg150_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

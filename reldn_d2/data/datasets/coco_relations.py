@@ -455,18 +455,16 @@ def _checked_images(images: Table, outside_root: bool) -> Table:
         right[list(wrong)] = False
         images.refuse(wrong, kind, lambda k: (problem(records[wrong[k]]), remedy))
 
+    def given(key: str) -> Callable[[Record], str]:
+        return lambda record: f"{key} is {record[key]!r}"
+
     names = [record["file_name"] for record in records]
     unnamed = [row for row, name in enumerate(names) if not isinstance(name, str) or not name]
-    check(
-        "file_name that is no path", unnamed, lambda record: f"file_name is {record['file_name']!r}",
-        "Give the image's path as a string.",
-    )  # fmt: skip
+    remedy = "Give the image's path as a string."
+    check("file_name that is no path", unnamed, given("file_name"), remedy)
     for key in ("height", "width"):
         sides = [row for row, record in enumerate(records) if not is_side(record[key])]
-        check(
-            f"{key} that is no size", sides, lambda record, key=key: f"{key} is {record[key]!r}",
-            "Give the image's size in pixels.",
-        )  # fmt: skip
+        check(f"{key} that is no size", sides, given(key), "Give the image's size in pixels.")
     if not outside_root:
         # A file of somebody else can't have other files read or drawn.
         named = [row for row, name in enumerate(names) if isinstance(name, str)]
@@ -519,8 +517,8 @@ def _checked_boxes(
     given = [record["bbox"] for record in annotations.records]
     right = np.ones(len(given), dtype=np.bool_)
 
-    def refuse_boxes(wrong: NDArray[np.bool_], kind: str, problem: Callable[[int], str]) -> None:
-        rows = np.flatnonzero(wrong & right)
+    def refuse_boxes(sound: NDArray[np.bool_], kind: str, problem: Callable[[int], str]) -> None:
+        rows = np.flatnonzero(~sound & right)
         right[rows] = False
         remedy = "A COCO box is [x, y, width, height] in pixels, with a positive size, inside its image."
         annotations.refuse(
@@ -531,19 +529,20 @@ def _checked_boxes(
         image = images.records[image_of[row]]
         return f"is outside the {image['width']} x {image['height']} pixels of image {image['id']!r}"
 
-    no_numbers = np.array([not is_box(box) for box in given], dtype=np.bool_)
-    refuse_boxes(no_numbers, "is not four numbers", lambda _: "is not four numbers")
-    if no_numbers.any():
-        given = [[0.0] * 4 if wrong else box for box, wrong in zip(given, no_numbers, strict=True)]
+    numbers = np.array([is_box(box) for box in given], dtype=np.bool_)
+    refuse_boxes(numbers, "is not four numbers", lambda _: "is not four numbers")
+    if not numbers.all():
+        given = [box if usable else [0.0] * 4 for box, usable in zip(given, numbers, strict=True)]
     boxes = np.array(given, dtype=np.float64).reshape(-1, 4)
-    refuse_boxes(~np.isfinite(boxes).all(axis=1), "is not finite", lambda _: "is not finite")
-    no_size = ~(boxes[:, 2:] > 0).all(axis=1)
-    refuse_boxes(no_size, "has no positive size", lambda _: "has no positive size")
+    finite = np.asarray(np.isfinite(boxes).all(axis=1))
+    refuse_boxes(finite, "is not finite", lambda _: "is not finite")
+    sized = np.asarray((boxes[:, 2:] > 0).all(axis=1))
+    refuse_boxes(sized, "has no positive size", lambda _: "has no positive size")
     sizes = [(image["width"], image["height"]) for image in images.records]
     limits = np.array(sizes, dtype=np.float64).reshape(-1, 2)[image_of]
     with np.errstate(invalid="ignore"):
         corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-    refuse_boxes(~_inside_image(corners, limits), "is outside its image", outside)
+    refuse_boxes(_inside_image(corners, limits), "is outside its image", outside)
     return np.concatenate([corners[:, :2].clip(min=0), np.minimum(corners[:, 2:], limits)], axis=1), right
 
 
@@ -633,7 +632,8 @@ def _joins_one_image(
 ) -> NDArray[np.bool_]:
     """(R,) whether subject and object of a relation are in its image; others are refused."""
     elsewhere = image_of[rows[:, :2]] != image[:, None]
-    wrong = np.flatnonzero(elsewhere.any(axis=1))
+    joined = np.asarray(~elsewhere.any(axis=1))
+    wrong = np.flatnonzero(~joined)
 
     def explain(k: int) -> tuple[str, str]:
         row = wrong[k]
@@ -646,20 +646,27 @@ def _joins_one_image(
         )
 
     relations.refuse(wrong, "relation of two images", explain)
-    return ~elsewhere.any(axis=1)
+    return joined
 
 
 def _scores(tables: Mapping[str, Table]) -> dict[str, NDArray[np.float64]]:
-    found = {}
-    for key, (kind, name) in SCORES.items():
-        values = [record.get(name) for record in tables[kind].records]
-        for row, value in enumerate(values):
-            if value is not None and not (type(value) in (int, float) and 0 <= value <= 1):
-                problem, remedy = f"its {name} is {value!r}", "Give a number from 0 to 1, or leave it out."
-                tables[kind].refuse([row], f"{name} that is not in [0, 1]", lambda _, w=(problem, remedy): w)
-                values[row] = None
-        found[key] = np.array(values, dtype=np.float64)
-    return found
+    return {key: _checked_scores(tables[kind], name) for key, (kind, name) in SCORES.items()}
+
+
+def _checked_scores(table: Table, name: str) -> NDArray[np.float64]:
+    """The scores of a list; NaN for records without one."""
+    values = [record.get(name) for record in table.records]
+    wrong = [
+        row
+        for row, value in enumerate(values)
+        if value is not None and not (type(value) in (int, float) and 0 <= value <= 1)
+    ]
+    remedy = "Give a number from 0 to 1, or leave it out."
+    table.refuse(
+        wrong, f"{name} that is not in [0, 1]", lambda k: (f"its {name} is {values[wrong[k]]!r}", remedy)
+    )
+    refused = {*wrong}
+    return np.array([None if row in refused else value for row, value in enumerate(values)], dtype=np.float64)
 
 
 def _read_json_object(json_file: str) -> Record:
