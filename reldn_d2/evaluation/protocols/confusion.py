@@ -246,7 +246,7 @@ def _same_entity(truth: GroundTruthGraph, entities: IntArray) -> BoolArray:
     Returns:
         (U, G) bool, whether each of them counts as one with each entity of the image.
     """
-    same = truth.classes[entities][:, None] == truth.classes
+    same: BoolArray = truth.classes[entities][:, None] == truth.classes
     size = max(1, _CELLS // max(len(truth.boxes), 1))
     for start in range(0, len(entities), size):
         rows = slice(start, start + size)
