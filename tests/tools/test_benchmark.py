@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tools.benchmarks import __main__ as benchmark
 from tools.benchmarks import (
+    crowds,
     dataset_loading,
     evaluation,
     evaluation_memory,
@@ -209,6 +210,27 @@ def test_the_command_prints_the_memory_of_an_evaluation(
     monkeypatch.setattr(memory, "can_measure", lambda: False)
     benchmark.main()
     assert "can't be measured" in capsys.readouterr().out
+
+
+def test_the_command_prints_what_a_crowded_image_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(crowds, "crowded_images", lambda: iter([crowds.CrowdedImage(4, 6, 18, 0.5, 0.25, 3)]))
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--only", "crowds"])
+    monkeypatch.setattr(memory, "can_measure", lambda: True)
+    benchmark.main()
+    line = next(x for x in reversed(capsys.readouterr().out.splitlines()) if x.startswith("|"))
+    assert [cell.strip() for cell in line.split("|")[1:-1]] == ["4", "6", "18", "0.5", "0.25", "3"]
+
+
+@pytest.mark.skipif(
+    not memory.can_measure(), reason="the system does not tell how much memory a process holds"
+)
+def test_a_crowded_image_is_measured() -> None:
+    found = crowds.measure(20, 40)
+    assert (found.boxes, found.relationships) == (20, 40) and 100 < found.triplets <= 20 * 19
+    relations = crowds.crowd(20, 40).relations
+    assert len({*map(tuple, relations.tolist())}) == 40 and (relations[:, 0] != relations[:, 1]).all()
 
 
 def loading(form: dataset_loading.Form, factor: float, answer: str = "same") -> dataset_loading.Loading:

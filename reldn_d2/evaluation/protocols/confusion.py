@@ -24,8 +24,8 @@ from ..rows import find_rows
 from .protocol import LIST_LENGTH, EvaluatedSplit, ProtocolResult, ScoredImage
 
 SAME_ENTITY_IOU = 0.5
-# An image whose cases have more triplets is not scored: a model on a CPU would need minutes for it. The
-# largest image of VRD has 179.
+# An image whose cases have more triplets is not scored: on a CPU a small model would need half a minute for
+# it, a large one minutes. The largest image of VRD has 179.
 MOST_TRIPLETS = 200_000
 _CELLS = 2**18  # of a table of relationships and entities; larger tables are computed in parts
 # Kind -> its three metrics, in the order of the columns of `outcomes`.
@@ -60,7 +60,6 @@ class _CaseFinder:
     A table has at most `_CELLS` cells. So the memory depends on the result, not on the product of
     relationships and candidates. Besides the shape letters of the file:
 
-        D  distinct annotated relationships between two entities
         U  entities that occur in an annotated relationship
         B  relationships of a part
 
