@@ -100,12 +100,12 @@ class RunParts(ABC):
         weights: checkpoint that a run starts from, or that is evaluated; empty: none.
         relation_weights: RelDN checkpoint whose relation part a new run of RelDN takes; empty: none.
         train_datasets, test_datasets: names of the training and test sets.
+        test_detections: files of precomputed detections of the test sets.
         statistics_datasets: names of the data sets that the semantic module is counted over.
         is_relation_model: whether the model is RelDN; otherwise it is a detector.
         entities_from_proposals: whether RelDN trains on proposals, as the published code does.
         has_training: whether there is anything to train: more than a frozen semantic table.
         has_train_detections: whether RelDN trains on precomputed detections.
-        test_detections: files of precomputed detections of the test sets.
         use_amp: whether to train in mixed precision.
         max_iter: number of iterations of the training.
         batch_size: number of images of an iteration, over all processes; None: the config does not say.
@@ -131,12 +131,12 @@ class RunParts(ABC):
     relation_weights: str
     train_datasets: tuple[str, ...]
     test_datasets: tuple[str, ...]
+    test_detections: tuple[str, ...]
     statistics_datasets: tuple[str, ...]
     is_relation_model: bool
     entities_from_proposals: bool
     has_training: bool
     has_train_detections: bool
-    test_detections: tuple[str, ...]
     use_amp: bool
     max_iter: int
     batch_size: int | None

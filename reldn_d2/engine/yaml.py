@@ -459,12 +459,12 @@ class YamlParts(RunParts):
         self.weights, self.relation_weights = cfg.MODEL.WEIGHTS, head.WEIGHTS
         self.train_datasets = _names("DATASETS.TRAIN", cfg.DATASETS.TRAIN)
         self.test_datasets = _names("DATASETS.TEST", cfg.DATASETS.TEST)
+        self.test_detections = tuple(cfg.DATASETS.DETECTION_FILES_TEST)
         self.statistics_datasets = _names("DATASETS.STATISTICS", cfg.DATASETS.STATISTICS)
         self.is_relation_model = is_relation_config(cfg)
         self.entities_from_proposals = head.SAMPLING.METHOD == "published"
         self.has_training = not self.is_relation_model or _trains(cfg)
         self.has_train_detections = bool(cfg.DATASETS.DETECTION_FILES_TRAIN)
-        self.test_detections = tuple(cfg.DATASETS.DETECTION_FILES_TEST)
         self.use_amp = cfg.SOLVER.AMP.ENABLED
         self.max_iter, self.eval_period = cfg.SOLVER.MAX_ITER, cfg.TEST.EVAL_PERIOD
         self.batch_size, self.base_lr = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.BASE_LR
