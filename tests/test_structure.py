@@ -76,7 +76,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {"evaluator"},
     ],
     "checkpoint": [
-        {"array_pickles", "content_digest"},
+        {"content_digest"},
+        {"array_pickles"},
         {"safe_files", "weight_source", "compatibility", "class_transfer", "finite"},
         {"safetensors_files"},
         {"formats"},

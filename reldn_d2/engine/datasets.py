@@ -1,6 +1,5 @@
 """Registered data sets: their images, their precomputed detections, and the names of their classes."""
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -8,15 +7,10 @@ from itertools import zip_longest
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from torch import nn
 
-from reldn_d2.data import detector_weights_of, load_detections_into_dataset
+from reldn_d2.data import load_detections_into_dataset
 from reldn_d2.renamed import present_dataset_name
 from reldn_d2.structures import Vocabulary
-
-from .run_identity import detector_digest
-
-logger = logging.getLogger(__name__)
 
 
 def check_registered(dataset_name: str) -> None:
@@ -117,28 +111,6 @@ def load_registered(names: Sequence[str], detection_files: Sequence[str] = ()) -
             loaded = load_detections_into_dataset(loaded, file, vocabulary_of(name).thing_classes)
         dataset_dicts += loaded
     return dataset_dicts
-
-
-def name_other_detectors(files: Sequence[str], model: nn.Module, weights: str) -> None:
-    """Says which files of detections were made with other weights than those of the detector in RelDN.
-
-    Files of `reldn cache-detections` say what weights made them. Boxes of another detector are what such
-    files are for, so this is no error.
-
-    Args:
-        files: files of precomputed detections that were read.
-        model: RelDN.
-        weights: where its weights come from, for the message.
-    """
-    made_by = {file: detector_weights_of(file) for file in files}
-    own = detector_digest(model) if any(made_by.values()) else ""
-    for file, found in made_by.items():
-        if found and found != own:
-            logger.warning(
-                "%s was made by another detector than the one in %s: the boxes of sgdet are of the file, and "
-                "RelDN's features are of its own detector",
-                file, weights or "the model",
-            )  # fmt: skip
 
 
 def check_detection_files(files: Sequence[str], names: Sequence[str]) -> None:

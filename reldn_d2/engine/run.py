@@ -29,11 +29,11 @@ from reldn_d2.structures import Queries, Vocabulary
 from reldn_d2.structures.dataset_dicts import DatasetDict
 
 from .console import printed_to_log
-from .datasets import common_vocabulary, name_other_detectors
+from .datasets import common_vocabulary
 from .first_screen import DataCounts, count_data
 from .parts import RunParts
 from .resumable_evaluation import Others, UnfinishedEvaluation
-from .run_identity import check_resumed, matches, run_identity
+from .run_identity import check_resumed, matches, name_other_detectors, run_identity
 from .summary import save_task_results
 
 logger = logging.getLogger(__name__)

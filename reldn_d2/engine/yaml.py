@@ -459,7 +459,6 @@ class YamlParts(RunParts):
         self.weights, self.relation_weights = cfg.MODEL.WEIGHTS, head.WEIGHTS
         self.train_datasets = _names("DATASETS.TRAIN", cfg.DATASETS.TRAIN)
         self.test_datasets = _names("DATASETS.TEST", cfg.DATASETS.TEST)
-        self.test_detections = tuple(cfg.DATASETS.DETECTION_FILES_TEST)
         self.statistics_datasets = _names("DATASETS.STATISTICS", cfg.DATASETS.STATISTICS)
         self.is_relation_model = is_relation_config(cfg)
         self.entities_from_proposals = head.SAMPLING.METHOD == "published"
@@ -470,6 +469,7 @@ class YamlParts(RunParts):
         self.batch_size, self.base_lr = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.BASE_LR
         self.schedule = _schedule_in_words(cfg.SOLVER)
         self.best_checkpoint = cfg.TEST.BEST_CHECKPOINT
+        self.test_detections = tuple(cfg.DATASETS.DETECTION_FILES_TEST)
         self.skip_unreadable = cfg.TEST.SKIP_UNREADABLE
         self.log_period = _LOG_PERIOD
         self.checkpoint_options = {"period": cfg.SOLVER.CHECKPOINT_PERIOD}
