@@ -77,7 +77,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {"evaluator"},
     ],
     "checkpoint": [
-        {"array_pickles", "content_digest"},
+        {"content_digest"},
+        {"array_pickles"},
         {"safe_files", "weight_source", "compatibility", "class_transfer", "finite", "predicate_tables"},
         {"safetensors_files"},
         {"formats"},

@@ -45,8 +45,6 @@ MAX_PIXELS = "RELDN_D2_MAX_PIXELS"
 
 # Version of the cached sizes. Raise it when the results of `upright_size` change.
 _CACHE_VERSION = 2
-# Arrays of a cache. What has no digest, or another one, is read again.
-_IN_CACHE = ("names", "entries", "sha256")
 # The cache is written after this many new sizes, so a killed run loses no more than these.
 _SAVE_EVERY = 4000
 # How many unreadable pictures a message names besides the first.
@@ -363,7 +361,9 @@ def _stamp(path: str) -> tuple[int, int]:
 
 def _read_cache(path: Path) -> dict[str, _Entry]:
     try:
-        arrays = read_arrays(path, _IN_CACHE, what="cache of image sizes", remedy="delete it")
+        # What has no digest is read again.
+        wanted = ("names", "entries", "sha256")
+        arrays = read_arrays(path, wanted, what="cache of image sizes", remedy="delete it")
         names, entries = arrays["names"], arrays["entries"]
         right = names.dtype.kind == "U" and entries.dtype == np.int64 and entries.shape == (len(names), 4)
         if not right or (entries[:, 2:] < 1).any():

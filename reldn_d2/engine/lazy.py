@@ -333,12 +333,12 @@ class LazyParts(RunParts):
         self.relation_weights = train.get("relation_checkpoint") or ""
         self.train_datasets = tuple(datasets.train)
         self.test_datasets = (datasets.test,) if datasets.test else ()
+        self.test_detections = tuple(datasets.get("test_detections", ()))
         self.statistics_datasets = tuple(datasets.get("statistics", ()))
         self.is_relation_model = _has_relations(cfg)
         self.entities_from_proposals = bool(cfg.model.get("entities_from_proposals", False))
         self.has_training = not self.is_relation_model or _trains(cfg.model.relation_head)
         self.has_train_detections = bool(datasets.get("train_detections", ()))
-        self.test_detections = tuple(datasets.get("test_detections", ()))
         heads = {} if self.is_relation_model else cfg.model.get("roi_heads") or {}
         masks, keypoints = heads.get("mask_head"), heads.get("keypoint_head")
         mapper = cfg.dataloader.train.get("mapper") or {}

@@ -101,12 +101,12 @@ class RunParts(ABC):
         weights: checkpoint that a run starts from, or that is evaluated; empty: none.
         relation_weights: RelDN checkpoint whose relation part a new run of RelDN takes; empty: none.
         train_datasets, test_datasets: names of the training and test sets.
+        test_detections: files of precomputed detections of the test sets.
         statistics_datasets: names of the data sets that the semantic module is counted over.
         is_relation_model: whether the model is RelDN; otherwise it is a detector.
         entities_from_proposals: whether RelDN trains on proposals, as the published code does.
         has_training: whether there is anything to train: more than a frozen semantic table.
         has_train_detections: whether RelDN trains on precomputed detections.
-        test_detections: files of precomputed detections of the test sets.
         trained_masks: format of the masks that a detector trains on, as INPUT.MASK_FORMAT; empty: it trains
             on none.
         trained_keypoints: number of keypoints of an entity that a detector trains on.
@@ -135,12 +135,12 @@ class RunParts(ABC):
     relation_weights: str
     train_datasets: tuple[str, ...]
     test_datasets: tuple[str, ...]
+    test_detections: tuple[str, ...]
     statistics_datasets: tuple[str, ...]
     is_relation_model: bool
     entities_from_proposals: bool
     has_training: bool
     has_train_detections: bool
-    test_detections: tuple[str, ...]
     trained_masks: str
     trained_keypoints: int
     use_amp: bool

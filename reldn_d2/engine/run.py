@@ -24,7 +24,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from reldn_d2.checkpoint import RelationCheckpointer, last_checkpoint_in
-from reldn_d2.data import detector_weights_of, with_queries
+from reldn_d2.data import with_queries
 from reldn_d2.data.checking.shapes import Fault, check_shapes, keypoint_fault, mask_fault
 from reldn_d2.modeling import RelDN
 from reldn_d2.structures import Queries, Vocabulary
@@ -35,7 +35,7 @@ from .datasets import common_vocabulary
 from .first_screen import DataCounts, count_data
 from .parts import RunParts
 from .resumable_evaluation import Others, UnfinishedEvaluation
-from .run_identity import check_resumed, detector_digest, matches, run_identity
+from .run_identity import check_resumed, matches, name_other_detectors, run_identity
 from .summary import save_task_results
 
 logger = logging.getLogger(__name__)
@@ -322,31 +322,13 @@ def test(
                 save_task_results(parts, name, unfinished.identity, results[name])
             logger.debug("Evaluation results for %s in csv format:", name)
             print_csv_format(results[name])
-    _name_other_detectors(parts, model)
+    if isinstance(model, RelDN) and model.task == "sgdet" and comm.is_main_process():
+        name_other_detectors(parts.test_detections, model, parts.weights)
     # Only now, so that of several data sets or tasks none is evaluated twice.
     unfinished.finish()
     if len(results) == 1:
         return next(iter(results.values()))
     return {f"{name}/{group}": x for name, groups in results.items() for group, x in groups.items()}
-
-
-def _name_other_detectors(parts: RunParts, model: nn.Module) -> None:
-    """Says which files of detections were made with other weights than those of the detector in RelDN.
-
-    The file must be one of `reldn cache-detections`, which says what weights made it. Boxes of another
-    detector are what such files are for, so this is no error.
-    """
-    if not (isinstance(model, RelDN) and model.task == "sgdet" and comm.is_main_process()):
-        return
-    made_by = {file: detector_weights_of(file) for file in parts.test_detections}
-    own = detector_digest(model) if any(made_by.values()) else ""
-    for file, weights in made_by.items():
-        if weights and weights != own:
-            logger.warning(
-                "%s was made by another detector than the one in %s: the boxes of sgdet are of the file, and "
-                "RelDN's features are of its own detector",
-                file, parts.weights or "the model",
-            )  # fmt: skip
 
 
 def _share_buffers(model: nn.Module) -> None:

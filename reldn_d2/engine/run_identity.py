@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from reldn_d2.checkpoint.content_digest import content_digest
+from reldn_d2.data import detector_weights_of
 from reldn_d2.renamed import present_settings
 from reldn_d2.structures.dataset_dicts import DatasetDict, relation_rows, written_annotations
 
@@ -204,6 +205,28 @@ def detector_digest(model: nn.Module) -> str:
     """Digest of the weights of a detector, or of the detector in a RelDN: equal if all their numbers are."""
     weights = {name: x for name, x in model.state_dict().items() if not name.startswith("relation_")}
     return content_digest(dict(sorted(weights.items())))
+
+
+def name_other_detectors(files: Sequence[str], model: nn.Module, weights: str) -> None:
+    """Says which files of detections were made with other weights than those of the detector in RelDN.
+
+    Files of `reldn cache-detections` say what weights made them. Boxes of another detector are what such
+    files are for, so this is no error.
+
+    Args:
+        files: files of precomputed detections that were read.
+        model: RelDN.
+        weights: where its weights come from, for the message.
+    """
+    made_by = {file: detector_weights_of(file) for file in files}
+    own = detector_digest(model) if any(made_by.values()) else ""
+    for file, found in made_by.items():
+        if found and found != own:
+            logger.warning(
+                "%s was made by another detector than the one in %s: the boxes of sgdet are of the file, and "
+                "RelDN's features are of its own detector",
+                file, weights or "the model",
+            )  # fmt: skip
 
 
 def fingerprint(dataset_dicts: Iterable[DatasetDict]) -> str:

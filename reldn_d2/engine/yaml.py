@@ -546,7 +546,6 @@ class YamlParts(RunParts):
         self.entities_from_proposals = head.SAMPLING.METHOD == "published"
         self.has_training = not self.is_relation_model or _trains(cfg)
         self.has_train_detections = bool(cfg.DATASETS.DETECTION_FILES_TRAIN)
-        self.test_detections = tuple(cfg.DATASETS.DETECTION_FILES_TEST)
         trains_more = not self.is_relation_model
         self.trained_masks = cfg.INPUT.MASK_FORMAT if trains_more and cfg.MODEL.MASK_ON else ""
         keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS
@@ -556,6 +555,7 @@ class YamlParts(RunParts):
         self.batch_size, self.base_lr = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.BASE_LR
         self.schedule = _schedule_in_words(cfg.SOLVER)
         self.best_checkpoint = cfg.TEST.BEST_CHECKPOINT
+        self.test_detections = tuple(cfg.DATASETS.DETECTION_FILES_TEST)
         self.skip_unreadable = cfg.TEST.SKIP_UNREADABLE
         self.log_period = _LOG_PERIOD
         self.checkpoint_options = {"period": cfg.SOLVER.CHECKPOINT_PERIOD}

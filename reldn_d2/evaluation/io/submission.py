@@ -338,11 +338,10 @@ def _parse(
 
 def _repeats(codes: npt.NDArray[np.int64], numbers: npt.NDArray[np.float64]) -> BoolArray:
     """(T,) whether a row has image, labels and boxes of an earlier row. Its score may be another one."""
-    rows = np.ascontiguousarray(np.concatenate([codes, numbers[:, :-1]], axis=1))
-    # Rows as bytes: comparing 12 columns one by one is slow.
-    _, first = np.unique(rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))), return_index=True)
-    repeated = np.ones(len(rows), dtype=np.bool_)
-    repeated[first] = False
+    import pandas as pd  # takes long to import
+
+    rows = np.concatenate([codes, numbers[:, :-1]], axis=1)
+    repeated: BoolArray = pd.DataFrame(rows).duplicated().to_numpy()
     return repeated
 
 
