@@ -643,8 +643,19 @@ class YamlParts(RunParts):
         return self._trainer.build_optimizer(self.cfg, model)
 
     def lr_scheduler(self, optimizer: torch.optim.Optimizer) -> Any:
-        """Calls the trainer's `build_lr_scheduler`."""
-        return self._trainer.build_lr_scheduler(self.cfg, optimizer)
+        """Calls the trainer's `build_lr_scheduler`.
+
+        Raises:
+            ValueError: there is no such schedule, or it does not fit the length of the training.
+        """
+        solver = self.cfg.SOLVER
+        try:
+            return self._trainer.build_lr_scheduler(self.cfg, optimizer)
+        except (AssertionError, ValueError) as error:
+            raise ValueError(
+                f"SOLVER.LR_SCHEDULER_NAME {solver.LR_SCHEDULER_NAME} with SOLVER.STEPS {solver.STEPS} and "
+                f"SOLVER.MAX_ITER {solver.MAX_ITER} can't be made ({error}): change what does not fit"
+            ) from error
 
     def train_loader(self, training_data: list[DatasetDict]) -> Any:
         """Calls the trainer's `build_train_loader`."""

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
+import torch
 from detectron2.config import CfgNode
 from omegaconf import OmegaConf
 
@@ -70,6 +71,7 @@ OTHERS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
         ([0.9, 0.9], (1, 300)),
     ),
     "DATALOADER.NUM_WORKERS": ((*WHOLE, -1, 10_001), (0, 4, 10_000)),
+    "SOLVER.IMS_PER_BATCH": ((*WHOLE, -1, 0, 65_537), (1, 65_536)),
     "SOLVER.STEPS": (([-1], [1.5], [2, 1], [1, 1], ["1"], [True], 3, "3", None, [HUGE]), ([], (1, 2), [0])),
     "SOLVER.WARMUP_METHOD": (("Linear", *WORDS[0]), ("linear", "constant")),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": (("Norm", *WORDS[0]), ("norm", "value")),
@@ -109,12 +111,9 @@ KINDS: list[tuple[tuple[tuple[Any, ...], tuple[Any, ...]], tuple[str, ...]]] = [
     ),
     (
         COUNTS_FROM_1,
-        (
-            *(f"{HEAD}.TEST.TOP_K", "TEST.IMS_PER_BATCH", "INPUT.MAX_SIZE_*", "SOLVER.IMS_PER_BATCH"),
-            *("SOLVER.MAX_ITER", "SOLVER.CHECKPOINT_PERIOD"),
-        ),
+        (*("TEST.IMS_PER_BATCH", "INPUT.MAX_SIZE_*", "SOLVER.MAX_ITER", "SOLVER.CHECKPOINT_PERIOD"),),
     ),
-    (CLASSES, (f"{HEAD}.NUM_PREDICATES", "MODEL.*.NUM_CLASSES")),
+    (CLASSES, (f"{HEAD}.NUM_PREDICATES", "MODEL.*.NUM_CLASSES", f"{HEAD}.TEST.TOP_K")),
     (
         FACTORS,
         (
@@ -257,6 +256,27 @@ def test_what_only_the_evaluation_uses_is_checked_before_the_training(
     monkeypatch.setattr(YamlParts, "training_data", None)  # it is not loaded
     with pytest.raises(ValueError, match=message):
         build_training(parts_of(tiny_config(*words)))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("SOLVER.LR_SCHEDULER_NAME", "WarmupCosinLR"),
+            "SOLVER.LR_SCHEDULER_NAME WarmupCosinLR .*Unknown LR",
+        ),
+        (
+            ("SOLVER.MAX_ITER", "1", "SOLVER.STEPS", "(0,)"),
+            r"SOLVER.STEPS \(0,\) and SOLVER.MAX_ITER 1 can't be",
+        ),
+    ],
+)
+def test_a_schedule_that_does_not_fit_names_its_keys(
+    words: tuple[str, ...], message: str, tiny_config: TinyConfig
+) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    with pytest.raises(ValueError, match=message):
+        parts_of(tiny_config(*words)).lr_scheduler(optimizer)
 
 
 def test_protocols_of_a_config_in_python_are_checked_before_the_training(
