@@ -3,19 +3,20 @@
 import math
 import re
 from collections.abc import Callable
+from copy import deepcopy
 from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
 import torch
 from detectron2.config import CfgNode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from reldn_d2.config import add_reldn_config, default_config
 from reldn_d2.config_values import SETTINGS, Setting, check_arguments, check_keys, find_setting
 from reldn_d2.engine import load_config, parts_of
 from reldn_d2.engine.config_files import similar_keys
-from reldn_d2.engine.lazy import LazyParts, load_lazy_config
+from reldn_d2.engine.lazy import LazyParts, load_lazy_config, override_lazy_config
 from reldn_d2.engine.run import build_training
 from reldn_d2.engine.yaml import YamlParts
 from tests.builders.config_files import leaves
@@ -131,6 +132,12 @@ KINDS: list[tuple[tuple[tuple[Any, ...], tuple[Any, ...]], tuple[str, ...]]] = [
     ),
     (SIZES, ("INPUT.MIN_SIZE_TRAIN",)),
 ]
+
+
+@pytest.fixture(scope="module")
+def tiny_python() -> DictConfig:
+    """The config of the file; tests change copies."""
+    return load_lazy_config(TINY_LAZY)
 
 
 def expected(setting: Setting) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
@@ -370,9 +377,9 @@ PYTHON = [
 
 
 @pytest.mark.parametrize(("override", "message"), PYTHON, ids=lambda x: x.partition("=")[0])
-def test_values_of_configs_in_python_are_named(override: str, message: str) -> None:
+def test_values_of_configs_in_python_are_named(override: str, message: str, tiny_python: DictConfig) -> None:
     with pytest.raises(ValueError, match=rf"tiny_lazy\.py: .*{re.escape(message)}"):
-        load_lazy_config(TINY_LAZY, [override])
+        override_lazy_config(deepcopy(tiny_python), [override], "tiny_lazy.py")
 
 
 @pytest.mark.parametrize(
@@ -394,8 +401,10 @@ def test_values_of_configs_in_python_are_named(override: str, message: str) -> N
         ),
     ],
 )
-def test_a_config_in_python_that_code_changed_is_refused(change: Callable[[Any], None], message: str) -> None:
-    cfg = load_lazy_config(TINY_LAZY)
+def test_a_config_in_python_that_code_changed_is_refused(
+    change: Callable[[Any], None], message: str, tiny_python: DictConfig
+) -> None:
+    cfg = deepcopy(tiny_python)
     OmegaConf.set_struct(cfg, False)
     change(cfg)
     with pytest.raises(ValueError, match=message):
