@@ -99,7 +99,8 @@ def _are_steps(value: Any) -> bool:
 
 
 def _is_norm(value: Any) -> bool:
-    return (_is_number(value) and value > 0) or value == math.inf  # which is a norm, too
+    """Whether it is a number above 0, or infinity, which is a norm, too."""
+    return isinstance(value, Real) and not isinstance(value, bool) and float(value) > 0
 
 
 def _are_results(value: Any) -> bool:
