@@ -417,10 +417,10 @@ def _trains(cfg: CfgNode) -> bool:
 def _check_pictures(cfg: CfgNode) -> None:
     """Checks keys of pictures that must fit together."""
     data, means, deviations = cfg.INPUT, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD
-    reason = ""
-    if data.MIN_SIZE_TRAIN_SAMPLING == "range" and np.size(data.MIN_SIZE_TRAIN) != 2:
+    sizes, reason = data.MIN_SIZE_TRAIN, ""
+    if data.MIN_SIZE_TRAIN_SAMPLING == "range" and not isinstance(sizes, int) and len(sizes) != 2:
         reason = (
-            f"INPUT.MIN_SIZE_TRAIN is {data.MIN_SIZE_TRAIN}: give two sizes, or set "
+            f"INPUT.MIN_SIZE_TRAIN is {sizes}: give two sizes, or set "
             "INPUT.MIN_SIZE_TRAIN_SAMPLING to 'choice'"
         )
     elif data.CROP.ENABLED and "relative" in data.CROP.TYPE and max(data.CROP.SIZE) > 1:
