@@ -99,7 +99,8 @@ def _are_steps(value: Any) -> bool:
 
 
 def _is_norm(value: Any) -> bool:
-    return (_is_number(value) or value == math.inf) and bool(value > 0)
+    """Whether it is a number above 0, or infinity, which is a norm, too."""
+    return isinstance(value, Real) and not isinstance(value, bool) and float(value) > 0
 
 
 def _are_results(value: Any) -> bool:
@@ -202,7 +203,7 @@ _OF_RELATION_HEAD = (
         )
     ),
     Setting(f"{_HEAD}.TEST.TASK", _one_of("sgdet", "sgcls", "prdcls"), ("RelDN.task", "model.task")),
-    Setting(f"{_HEAD}.TEST.TOP_K", _AT_LEAST_1, ("PairwiseRelationHead.top_k",)),
+    Setting(f"{_HEAD}.TEST.TOP_K", _whole(1, 1_000_000), ("PairwiseRelationHead.top_k",)),
     Setting(
         f"{_HEAD}.TEST.CHUNK_SIZE",
         _whole(0, meaning=" (0: a size that suits the machine)"),
@@ -270,7 +271,7 @@ _OF_DETECTRON2 = (
     Setting("DATASETS.TEST", _NAMES),
     Setting("DATALOADER.NUM_WORKERS", _whole(0, 10_000), _of("num_workers", (*_LOADERS, *_TEST_LOADERS))),
     Setting("DATALOADER.REPEAT_THRESHOLD", _SHARE, ("predicate_repeat_factors.threshold",)),
-    Setting("SOLVER.IMS_PER_BATCH", _AT_LEAST_1, _of("total_batch_size", _LOADERS)),
+    Setting("SOLVER.IMS_PER_BATCH", _whole(1, 65_536), _of("total_batch_size", _LOADERS)),
     Setting("SOLVER.MAX_ITER", _AT_LEAST_1, ("train.max_iter",)),
     Setting("SOLVER.BASE_LR", _FACTOR, ("optimizer.lr",)),
     Setting("SOLVER.STEPS", Values("a list of rising whole numbers of 0 or more", _are_steps)),

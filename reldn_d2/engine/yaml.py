@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode, downgrade_config, upgrade_config
 from detectron2.config.compat import guess_version
@@ -417,10 +416,10 @@ def _trains(cfg: CfgNode) -> bool:
 def _check_pictures(cfg: CfgNode) -> None:
     """Checks keys of pictures that must fit together."""
     data, means, deviations = cfg.INPUT, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD
-    reason = ""
-    if data.MIN_SIZE_TRAIN_SAMPLING == "range" and np.size(data.MIN_SIZE_TRAIN) != 2:
+    sizes, reason = data.MIN_SIZE_TRAIN, ""
+    if data.MIN_SIZE_TRAIN_SAMPLING == "range" and not isinstance(sizes, int) and len(sizes) != 2:
         reason = (
-            f"INPUT.MIN_SIZE_TRAIN is {data.MIN_SIZE_TRAIN}: give two sizes, or set "
+            f"INPUT.MIN_SIZE_TRAIN is {sizes}: give two sizes, or set "
             "INPUT.MIN_SIZE_TRAIN_SAMPLING to 'choice'"
         )
     elif data.CROP.ENABLED and "relative" in data.CROP.TYPE and max(data.CROP.SIZE) > 1:
@@ -653,8 +652,19 @@ class YamlParts(RunParts):
         return self._trainer.build_optimizer(self.cfg, model)
 
     def lr_scheduler(self, optimizer: torch.optim.Optimizer) -> Any:
-        """Calls the trainer's `build_lr_scheduler`."""
-        return self._trainer.build_lr_scheduler(self.cfg, optimizer)
+        """Calls the trainer's `build_lr_scheduler`.
+
+        Raises:
+            ValueError: there is no such schedule, or it does not fit the length of the training.
+        """
+        solver = self.cfg.SOLVER
+        try:
+            return self._trainer.build_lr_scheduler(self.cfg, optimizer)
+        except (AssertionError, ValueError) as error:
+            raise ValueError(
+                f"SOLVER.LR_SCHEDULER_NAME {solver.LR_SCHEDULER_NAME} with SOLVER.STEPS {solver.STEPS} and "
+                f"SOLVER.MAX_ITER {solver.MAX_ITER} can't be made ({error}): change what does not fit"
+            ) from error
 
     def train_loader(self, training_data: list[DatasetDict]) -> Any:
         """Calls the trainer's `build_train_loader`."""

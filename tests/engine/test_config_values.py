@@ -3,18 +3,20 @@
 import math
 import re
 from collections.abc import Callable
+from copy import deepcopy
 from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
+import torch
 from detectron2.config import CfgNode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from reldn_d2.config import add_reldn_config, default_config
 from reldn_d2.config_values import SETTINGS, Setting, check_arguments, check_keys, find_setting
 from reldn_d2.engine import load_config, parts_of
 from reldn_d2.engine.config_files import similar_keys
-from reldn_d2.engine.lazy import LazyParts, load_lazy_config
+from reldn_d2.engine.lazy import LazyParts, load_lazy_config, override_lazy_config
 from reldn_d2.engine.run import build_training
 from reldn_d2.engine.yaml import YamlParts
 from tests.builders.config_files import leaves
@@ -70,6 +72,7 @@ OTHERS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
         ([0.9, 0.9], (1, 300)),
     ),
     "DATALOADER.NUM_WORKERS": ((*WHOLE, -1, 10_001), (0, 4, 10_000)),
+    "SOLVER.IMS_PER_BATCH": ((*WHOLE, -1, 0, 65_537), (1, 65_536)),
     "SOLVER.STEPS": (([-1], [1.5], [2, 1], [1, 1], ["1"], [True], 3, "3", None, [HUGE]), ([], (1, 2), [0])),
     "SOLVER.WARMUP_METHOD": (("Linear", *WORDS[0]), ("linear", "constant")),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": (("Norm", *WORDS[0]), ("norm", "value")),
@@ -109,12 +112,9 @@ KINDS: list[tuple[tuple[tuple[Any, ...], tuple[Any, ...]], tuple[str, ...]]] = [
     ),
     (
         COUNTS_FROM_1,
-        (
-            *(f"{HEAD}.TEST.TOP_K", "TEST.IMS_PER_BATCH", "INPUT.MAX_SIZE_*", "SOLVER.IMS_PER_BATCH"),
-            *("SOLVER.MAX_ITER", "SOLVER.CHECKPOINT_PERIOD"),
-        ),
+        (*("TEST.IMS_PER_BATCH", "INPUT.MAX_SIZE_*", "SOLVER.MAX_ITER", "SOLVER.CHECKPOINT_PERIOD"),),
     ),
-    (CLASSES, (f"{HEAD}.NUM_PREDICATES", "MODEL.*.NUM_CLASSES")),
+    (CLASSES, (f"{HEAD}.NUM_PREDICATES", "MODEL.*.NUM_CLASSES", f"{HEAD}.TEST.TOP_K")),
     (
         FACTORS,
         (
@@ -132,6 +132,12 @@ KINDS: list[tuple[tuple[tuple[Any, ...], tuple[Any, ...]], tuple[str, ...]]] = [
     ),
     (SIZES, ("INPUT.MIN_SIZE_TRAIN",)),
 ]
+
+
+@pytest.fixture(scope="module")
+def tiny_python() -> DictConfig:
+    """The config of the file; tests change copies."""
+    return load_lazy_config(TINY_LAZY)
 
 
 def expected(setting: Setting) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
@@ -259,6 +265,27 @@ def test_what_only_the_evaluation_uses_is_checked_before_the_training(
         build_training(parts_of(tiny_config(*words)))
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("SOLVER.LR_SCHEDULER_NAME", "WarmupCosinLR"),
+            "SOLVER.LR_SCHEDULER_NAME WarmupCosinLR .*Unknown LR",
+        ),
+        (
+            ("SOLVER.MAX_ITER", "1", "SOLVER.STEPS", "(0,)"),
+            r"SOLVER.STEPS \(0,\) and SOLVER.MAX_ITER 1 can't be",
+        ),
+    ],
+)
+def test_a_schedule_that_does_not_fit_names_its_keys(
+    words: tuple[str, ...], message: str, tiny_config: TinyConfig
+) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    with pytest.raises(ValueError, match=message):
+        parts_of(tiny_config(*words)).lr_scheduler(optimizer)
+
+
 def test_protocols_of_a_config_in_python_are_checked_before_the_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -350,9 +377,9 @@ PYTHON = [
 
 
 @pytest.mark.parametrize(("override", "message"), PYTHON, ids=lambda x: x.partition("=")[0])
-def test_values_of_configs_in_python_are_named(override: str, message: str) -> None:
+def test_values_of_configs_in_python_are_named(override: str, message: str, tiny_python: DictConfig) -> None:
     with pytest.raises(ValueError, match=rf"tiny_lazy\.py: .*{re.escape(message)}"):
-        load_lazy_config(TINY_LAZY, [override])
+        override_lazy_config(deepcopy(tiny_python), [override], "tiny_lazy.py")
 
 
 @pytest.mark.parametrize(
@@ -374,8 +401,10 @@ def test_values_of_configs_in_python_are_named(override: str, message: str) -> N
         ),
     ],
 )
-def test_a_config_in_python_that_code_changed_is_refused(change: Callable[[Any], None], message: str) -> None:
-    cfg = load_lazy_config(TINY_LAZY)
+def test_a_config_in_python_that_code_changed_is_refused(
+    change: Callable[[Any], None], message: str, tiny_python: DictConfig
+) -> None:
+    cfg = deepcopy(tiny_python)
     OmegaConf.set_struct(cfg, False)
     change(cfg)
     with pytest.raises(ValueError, match=message):

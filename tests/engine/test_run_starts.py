@@ -208,7 +208,7 @@ def test_a_detector_says_what_it_trains(tiny_config: TinyConfig, caplog: pytest.
         "GeneralizedRCNN with FPN on ResNet"
     )
     assert said["recipe"].endswith(
-        "WarmupMultiStepLR, warm-up of 1 iterations (SOLVER.WARMUP_ITERS 1000 is cut)"
+        "WarmupMultiStepLR, warm-up of 1 iterations (SOLVER.WARMUP_ITERS 5 is cut)"
     )
     found = lines_of(ended)
     assert found["bbox"].startswith("AP ") and ", AP50 " in found["bbox"]
