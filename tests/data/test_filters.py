@@ -242,7 +242,7 @@ def test_what_is_dropped_is_what_the_mapper_drops() -> None:
     """Training gets the numbers that the log says."""
     given = [
         sized(1, [A, B, POINT, LINE, OUTSIDE], [(s, o, 0) for s in range(5) for o in range(5)], crowd=(0,)),
-        sized(2, [A, B, [3, 3, 3.000005, 9], [99.999, 0, 200, 9]], [(0, 1, 0), (1, 2, 0), (3, 0, 1)]),
+        sized(2, [A, B, [90, 3, 90.0000113, 9], [99.999, 0, 200, 9]], [(0, 1, 0), (1, 2, 0), (3, 0, 1)]),
     ]
     mapper = RelationDatasetMapper(is_train=True, augmentations=[], image_format="BGR")
     picture = np.zeros((50, 100, 3), dtype=np.uint8)

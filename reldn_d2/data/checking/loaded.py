@@ -73,7 +73,7 @@ def check_loaded(
     message = _message(dataset_name, errors)
     if mode == "error":
         raise ValueError(message)
-    logger.warning("%s", message)
+    logger.warning(message)  # as the format itself, so that its lines stay lines
 
 
 def _is_absent(key: str, dataset_dicts: Sequence[DatasetDict]) -> bool:
