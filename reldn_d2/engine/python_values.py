@@ -58,9 +58,10 @@ def _resolved(node: Any) -> Any:
     if not isinstance(node, DictConfig | ListConfig):
         return node
     found: dict[Any, Any] = {}
+    container: Any = node  # the two kinds have keys of other types
     for key in node if isinstance(node, DictConfig) else range(len(node)):
         with suppress(OmegaConfBaseException):
-            found[key] = _resolved(node[key])
+            found[key] = _resolved(container[key])
     return found if isinstance(node, DictConfig) else [*found.values()]
 
 
@@ -86,7 +87,10 @@ def _parts(value: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]
 
 def _check_part(path: str, part: Mapping[str, Any], source: str) -> None:
     target = part[_TARGET]
-    owner = locate(target) if isinstance(target, str) else target
+    try:
+        owner = locate(target) if isinstance(target, str) else target
+    except ImportError:  # an error if the part is made
+        return
     if "cfg" in part:  # Detectron2's `configurable` takes a config in place of arguments
         return
     names, taken = _names(owner), _arguments(owner)
