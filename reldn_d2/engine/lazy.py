@@ -214,16 +214,15 @@ def _check_parts(cfg: DictConfig, config_file: str) -> None:
                 f"{config_file} lacks {', '.join(missing)}: a config in Python names every part of a run, as "
                 "configs/lazy/scenes_reldn.py does"
             )
-        plain = _plain(cfg)
+        train, test = cfg.datasets.train, cfg.datasets.test
     except OmegaConfBaseException as error:
         raise ValueError(f"{config_file}: a reference leads nowhere ({_first_line(error)})") from error
-    train, test = plain["datasets"]["train"], plain["datasets"]["test"]
     if isinstance(train, str) or not isinstance(test, str):
         raise ValueError(
             f"{config_file}: datasets.train is a list of names and datasets.test one name, not {train!r} "
             f"and {test!r}"
         )
-    check_python_values(plain, f"{config_file}: ")
+    check_python_values(cfg, f"{config_file}: ")
 
 
 def _has(cfg: Any, name: str) -> bool:
@@ -323,7 +322,7 @@ class LazyParts(RunParts):
         Raises:
             ValueError: see `check_python_values`.
         """
-        check_python_values(_plain(cfg))  # code may have changed it
+        check_python_values(cfg)  # code may have changed it
         self.cfg: DictConfig = cfg
         train, datasets = cfg.train, cfg.datasets
         self.output_dir, self.device = train.output_dir, train.device

@@ -1,12 +1,15 @@
 """Checks the values and the names in a config in Python, before any part of it is made."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache
 from inspect import Parameter, isclass, signature
 from typing import Any
 
 from detectron2.utils.registry import locate
+from omegaconf import DictConfig, ListConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from reldn_d2.config_values import check_keys, find_setting, refusal
 
@@ -25,17 +28,18 @@ _READ = {
 _VERY_SIMILAR = 0.85
 
 
-def check_python_values(config: Mapping[str, Any], source: str = "") -> None:
+def check_python_values(cfg: DictConfig, source: str = "") -> None:
     """Checks the keys of a config and the arguments of its parts.
 
     Args:
-        config: content of the config, as nested dicts and lists.
+        cfg: the config. References that lead nowhere are left out: a part that is never made may have some.
         source: what the config is of, such as "reldn.py: ", at the beginning of a message.
 
     Raises:
         ValueError: a value is not possible (`SETTINGS`), a part has an argument that its class or function
             does not take, or a key of `train` or `datasets` is misspelt.
     """
+    config = _resolved(cfg)
     for node, known in _READ.items():
         for key in config.get(node, {}):
             near = get_close_matches(str(key), known, n=1, cutoff=_VERY_SIMILAR)
@@ -47,6 +51,18 @@ def check_python_values(config: Mapping[str, Any], source: str = "") -> None:
     check_keys(_leaves(config), source)
     for path, part in _parts(config):
         _check_part(path, part, source)
+
+
+def _resolved(node: Any) -> Any:
+    """The content of a node as dicts and lists."""
+    if not isinstance(node, DictConfig | ListConfig):
+        return node
+    found: dict[Any, Any] = {}
+    container: Any = node  # the two kinds have keys of other types
+    for key in node if isinstance(node, DictConfig) else range(len(node)):
+        with suppress(OmegaConfBaseException):
+            found[key] = _resolved(container[key])
+    return found if isinstance(node, DictConfig) else [*found.values()]
 
 
 def _leaves(config: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -71,7 +87,10 @@ def _parts(value: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]
 
 def _check_part(path: str, part: Mapping[str, Any], source: str) -> None:
     target = part[_TARGET]
-    owner = locate(target) if isinstance(target, str) else target
+    try:
+        owner = locate(target) if isinstance(target, str) else target
+    except ImportError:  # an error if the part is made
+        return
     if "cfg" in part:  # Detectron2's `configurable` takes a config in place of arguments
         return
     names, taken = _names(owner), _arguments(owner)

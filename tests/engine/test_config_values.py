@@ -411,6 +411,15 @@ def test_a_config_in_python_that_code_changed_is_refused(
         parts_of(cfg)
 
 
+def test_a_reference_of_a_part_that_is_never_made_may_lead_nowhere(tiny_python: DictConfig) -> None:
+    cfg = deepcopy(tiny_python)
+    cfg.dataloader.statistics.num_predicates = "${model.no_such_key}"
+    parts_of(cfg)
+    cfg.dataloader.statistics.overlap_only = 3
+    with pytest.raises(ValueError, match=r"statistics\.overlap_only is 3: give True or False"):
+        parts_of(cfg)
+
+
 def test_arguments_of_constructors_name_argument_and_key() -> None:
     with pytest.raises(
         ValueError, match=r"dropout of VisualModule is nan: .* \(in a config: .*VISUAL.DROPOUT\)"
