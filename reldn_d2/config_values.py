@@ -168,7 +168,7 @@ _OF_RELATION_HEAD = (
     Setting(f"{_HEAD}.FREEZE_NORM", _FLAG, ("RelDN.freeze_norm",)),
     Setting(f"{_HEAD}.SEMANTIC.ENABLED", _FLAG),
     Setting(f"{_HEAD}.SEMANTIC.LEARNABLE", _FLAG, ("SemanticModule.learnable",)),
-    Setting(f"{_HEAD}.SEMANTIC.EPS", _UP_TO_1, ("SemanticModule.eps",)),
+    Setting(f"{_HEAD}.SEMANTIC.EPS", _SHARE, ("SemanticModule.eps",)),
     Setting(
         f"{_HEAD}.SEMANTIC.BACKGROUND_COUNT",
         _one_of("unrelated", "all"),
@@ -252,8 +252,8 @@ _OF_DETECTRON2 = (
     ),
     Setting("MODEL.ROI_HEADS.NUM_CLASSES", _CLASSES, ("ROIHeads.num_classes", "SemanticModule.num_classes")),
     Setting("MODEL.RETINANET.NUM_CLASSES", _CLASSES, ("RetinaNet.num_classes",)),
-    # Below 0, every score is above it.
-    Setting("MODEL.ROI_HEADS.SCORE_THRESH_TEST", _number(-1, 1), ("FastRCNNOutputLayers.test_score_thresh",)),
+    # Below 0, every score is above it; above 1, none is.
+    Setting("MODEL.ROI_HEADS.SCORE_THRESH_TEST", _FINITE, ("FastRCNNOutputLayers.test_score_thresh",)),
     Setting("TEST.DETECTIONS_PER_IMAGE", _DETECTIONS, ("FastRCNNOutputLayers.test_topk_per_image",)),
     Setting("INPUT.FORMAT", _FORMAT, ("RelationDatasetMapper.image_format", "DatasetMapper.image_format")),
     Setting("INPUT.MIN_SIZE_TRAIN", _SIZES, ("ResizeShortestEdge.short_edge_length",)),

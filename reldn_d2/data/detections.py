@@ -223,12 +223,15 @@ def _check_places(
     known = np.isfinite(sizes[:, 0]) & (counts > 0)
     if not known.any():
         return
-    highest = boxes[np.repeat(known, counts)].max()
-    if 0 < highest <= 1 and sizes[known].min() > _OUTSIDE_PIXELS:
-        raise ValueError(
-            f"{path}: no box reaches beyond {highest:g}, so the boxes must be shares of the pictures, not "
-            "pixels. Multiply them by width and height, then write the file with save_detections"
-        )
+    found = boxes[np.repeat(known, counts)]
+    for axis, side in enumerate(("width", "height")):
+        highest = found[:, axis + 2].max()
+        if len(found) > 1 and highest <= _OUTSIDE_PIXELS < sizes[known, axis].min():
+            raise ValueError(
+                f"{path}: no box reaches beyond {highest:g} along the {side}, so the boxes must be shares of "
+                "the pictures, not pixels. Multiply them by width and height, then write the file with "
+                "save_detections"
+            )
     slack = np.maximum(_OUTSIDE_PIXELS, _OUTSIDE_SHARE * sizes)
     lowest_x, lowest_y, highest_x, highest_y = (
         np.repeat(side, counts) for side in (*-slack.T, *(sizes + slack).T)

@@ -186,6 +186,9 @@ def images_with_entities(dataset_dicts: list[DatasetDict]) -> list[DatasetDict]:
 
     Crowds and boxes without area are dropped. Detectron2's `filter_images_with_only_crowd_annotations` keeps
     the same images where no box is empty, but asks for the dict of every annotation.
+
+    Raises:
+        ValueError: no image has such an entity.
     """
     crowd, empty = _unusable_entities(dataset_dicts)
     used = _kept_in_images(dataset_dicts, ~(crowd | empty))
@@ -195,6 +198,11 @@ def images_with_entities(dataset_dicts: list[DatasetDict]) -> list[DatasetDict]:
         "without entities.",
         used.sum(), len(kept), crowd.sum(), (empty & ~crowd).sum(), len(dataset_dicts) - len(kept),
     )  # fmt: skip
+    if not kept:
+        raise ValueError(
+            f"no image has an entity to train on: of {len(dataset_dicts)} images, {crowd.sum()} entities are "
+            f"crowds and {(empty & ~crowd).sum()} boxes have no area. Check the annotations of DATASETS.TRAIN"
+        )
     return kept
 
 

@@ -17,6 +17,7 @@ from detectron2.evaluation import DatasetEvaluator, verify_results
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, RetinaNet
 from detectron2.utils import comm
 from fvcore.nn.precise_bn import get_bn_modules
+from PIL import Image, ImageMode
 from torch import nn
 
 from reldn_d2.config import default_config
@@ -63,8 +64,6 @@ _TYPES = {
     "tuple": "a list, such as (1, 2)",
     "list": "a list, such as [1, 2]",
 }
-# Formats of pictures with one channel.
-_ONE_CHANNEL = ("1", "L", "I", "F", "P", "I;16")
 # Iterations between two log lines, as in Detectron2's DefaultTrainer.
 _LOG_PERIOD = 20
 
@@ -285,7 +284,7 @@ def _convert_old_values(cfg: CfgNode, keys: list[str]) -> list[str]:
     for key in keys:
         value = _get(cfg, key)
         present = present_value(key, value)
-        if present != value:
+        if present is not value and present != value:  # NaN differs from itself
             described.append(f"{key} {_in_words(value)} (now {_in_words(present)})")
             _set(cfg, key, present)
     return described
@@ -429,13 +428,19 @@ def _check_pictures(cfg: CfgNode) -> None:
         )
     elif len(deviations) != len(means):
         reason = f"MODEL.PIXEL_STD is {deviations}: give a number for each of MODEL.PIXEL_MEAN, {means}"
-    elif data.FORMAT in _ONE_CHANNEL and len(means) != 1:
+    elif (channels := _channels(data.FORMAT)) != len(means):
         reason = (
-            f"INPUT.FORMAT is {data.FORMAT!r}, which has one channel, but MODEL.PIXEL_MEAN has {len(means)}: "
-            "give 'BGR' or 'RGB', or one number in MODEL.PIXEL_MEAN and MODEL.PIXEL_STD"
+            f"INPUT.FORMAT is {data.FORMAT!r}, whose number of channels is {channels}, but "
+            f"MODEL.PIXEL_MEAN has {len(means)} numbers: give 'BGR' or 'RGB', or as many numbers as "
+            "channels in MODEL.PIXEL_MEAN and MODEL.PIXEL_STD"
         )
     if reason:
         raise ValueError(reason)
+
+
+def _channels(image_format: str) -> int:
+    """Number of channels of pictures in a format of PIL or Detectron2."""
+    return len(ImageMode.getmode(image_format).bands) if image_format in Image.MODES else 3
 
 
 def _check_losses(cfg: CfgNode) -> None:

@@ -260,3 +260,10 @@ def test_images_of_empty_boxes_are_not_given_to_the_detector(caplog: pytest.LogC
         "Training entities: kept 1 in 1 images; dropped 1 crowds, 3 boxes without area and 2 images without "
         "entities."
     ]
+
+
+def test_no_entity_at_all_is_an_error() -> None:
+    with pytest.raises(
+        ValueError, match="no image has an entity to train on: of 1 images, 1 entities are crowds"
+    ):
+        images_with_entities([sized(1, [A], [], crowd=(0,))])

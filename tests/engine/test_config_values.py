@@ -59,7 +59,7 @@ OTHERS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
         ([0.0], (1, -1, 0)),
     ),
     "MODEL.PIXEL_STD": (([1.0, 0.0, 1.0], [-1.0], [math.inf], [], 1.0, None), ([1.0], (57, 57.1, 58.0))),
-    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": ((*NUMBERS, -1.1, 1.1), (-1, 0.0, 0.05, 1)),
+    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": (NUMBERS, (-1, 0.0, 0.05, 1.1)),
     "TEST.DETECTIONS_PER_IMAGE": ((*WHOLE, 0, -2), (-1, 1, 100)),
     "INPUT.FORMAT": (("XYZ", "bgr", "", *WORDS[0]), ("BGR", "RGB", "L", "YUV-BT.601")),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": (("Range", *WORDS[0]), ("choice", "range")),
@@ -124,9 +124,17 @@ KINDS: list[tuple[tuple[tuple[Any, ...], tuple[Any, ...]], tuple[str, ...]]] = [
         ),
     ),
     ((tuple(x for x in FACTORS[0] if x is not None), (None, *FACTORS[1])), ("SOLVER.WEIGHT_DECAY_*",)),
-    (SHARES, (f"{HEAD}.LOSS.*.MARGIN", "DATALOADER.REPEAT_THRESHOLD", "SOLVER.WARMUP_FACTOR")),
+    (
+        SHARES,
+        (
+            f"{HEAD}.SEMANTIC.EPS",
+            f"{HEAD}.LOSS.*.MARGIN",
+            "DATALOADER.REPEAT_THRESHOLD",
+            "SOLVER.WARMUP_FACTOR",
+        ),
+    ),
     (BELOW_1, (f"{HEAD}.VISUAL.DROPOUT", "MODEL.RELDN_VGG.DROPOUT", "SOLVER.MOMENTUM")),
-    (ABOVE_0, (f"{HEAD}.SEMANTIC.EPS", f"{HEAD}.SAMPLING.ENTITY_IOU_THRESHOLD")),
+    (ABOVE_0, (f"{HEAD}.SAMPLING.ENTITY_IOU_THRESHOLD",)),
     (
         NAMES,
         (*("DATASETS.*", f"{HEAD}.TEST.PROTOCOLS", f"{HEAD}.TEST.EXCLUDED_PREDICATES"),),
@@ -208,7 +216,7 @@ def test_parts_of_a_config_that_code_changed_are_refused() -> None:
         (f"{HEAD}.VISUAL.DROPOUT", "1", "is 1: give a number from 0 to below 1, written as 1.0"),
         (f"{HEAD}.VISUAL.DROPOUT", "abc", "is 'abc': give a number from 0 to below 1"),
         (f"{HEAD}.OVERLAP_ONLY", "1", "is 1: give True or False"),
-        (f"{HEAD}.SEMANTIC.EPS", "0.0", "is 0.0: give a number above 0, at most 1"),
+        (f"{HEAD}.SEMANTIC.EPS", "-0.1", "is -0.1: give a number from 0 to 1"),
         (f"{HEAD}.SAMPLING", "1", "is 1, but it has keys of its own"),
         ("INPUT.MIN_SIZE_TRAIN", "800", r"is 800: give a list of sizes in pixels"),
         ("MODEL.RELDN_PRECISION", "None", "is None: give 'fp32' or 'bf16'"),
@@ -225,6 +233,13 @@ def test_files_and_overrides_are_named(key: str, value: str, message: str, tmp_p
         load_config(str(file))
 
 
+def test_nan_in_a_file_is_named(tmp_path: Any) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("VERSION: 2\nSOLVER: {BASE_LR: .nan}\n")
+    with pytest.raises(ValueError, match=r"SOLVER\.BASE_LR is nan: give a number from 0"):
+        load_config(str(file))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -234,7 +249,8 @@ def test_files_and_overrides_are_named(key: str, value: str, message: str, tmp_p
             r"INPUT\.CROP\.SIZE is \[1\.5, 0\.5\]: give shares",
         ),
         ({"MODEL.PIXEL_STD": [1.0]}, r"MODEL\.PIXEL_STD is \[1\.0\]: give a number for each"),
-        ({"INPUT.FORMAT": "L"}, r"INPUT\.FORMAT is 'L', which has one channel, but MODEL\.PIXEL_MEAN has 3"),
+        ({"INPUT.FORMAT": "L"}, r"INPUT\.FORMAT is 'L', .* 1, but MODEL\.PIXEL_MEAN has 3 numbers"),
+        ({"INPUT.FORMAT": "RGBA"}, r"INPUT\.FORMAT is 'RGBA', .* 4, but MODEL\.PIXEL_MEAN has 3 numbers"),
     ],
 )
 def test_settings_of_pictures_must_fit_together(settings: dict[str, Any], message: str) -> None:
@@ -242,7 +258,7 @@ def test_settings_of_pictures_must_fit_together(settings: dict[str, Any], messag
     with pytest.raises(ValueError, match=message):
         parts_of(load_config("scenes/reldn.yaml", words))
     more = ["INPUT.MIN_SIZE_TRAIN", "(100, 192)", "INPUT.CROP.SIZE", "[0.5, 0.5]"]
-    one = ["INPUT.FORMAT", "L"] if "INPUT.FORMAT" in settings else []
+    one = ["INPUT.FORMAT", "L"]
     means = ["MODEL.PIXEL_MEAN", "[0.0]", "MODEL.PIXEL_STD", "[1.0]"]
     parts_of(load_config("scenes/reldn.yaml", [*words, *more, *one, *means]))
 

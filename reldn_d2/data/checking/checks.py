@@ -20,7 +20,7 @@ from ..images import read_image, upright_size
 from .counts import DatasetSummary, summarise
 from .problems import Part, Problem, Record, make_problem, sort_problems
 from .unchecked_arrays import BoolArray, IntArray, UncheckedArrays, unchecked_arrays
-from .units import wrong_units
+from .units import shares, smaller_copy
 
 PictureCheck = Literal["decode", "header"]
 _Size = tuple[int, int]
@@ -89,7 +89,7 @@ def annotation_errors(
         *_image_errors(arrays, num_classes),
         *_entity_errors(arrays, num_classes),
         *_relation_errors(arrays, num_predicates),
-        _problem_of_data_set("box_units", wrong_units(arrays.boxes, arrays.sizes, arrays.entity_image)),
+        _problem_of_data_set("box_units", shares(arrays.boxes, arrays.sizes, arrays.entity_image)),
     ]
     return sort_problems(found)
 
@@ -218,6 +218,7 @@ def _notes(arrays: UncheckedArrays) -> list[Problem | None]:
         _problem_of_images(
             arrays, "repeated_file", again, lambda i: f"{files[i]}, as at position {first_use[files[i]]}"
         ),
+        _problem_of_data_set("box_scale", smaller_copy(arrays.boxes, arrays.sizes, arrays.entity_image)),
         _problem_of_images(arrays, "one_box", few, lambda i: f"boxes: {entities[i]}"),
         _problem_of_images(arrays, "no_relation", without, lambda i: f"boxes: {entities[i]}"),
         _problem_of_rows(arrays, "annotation", "box_changed", arrays.changed, lambda row: f"now {box(row)}"),

@@ -10,6 +10,7 @@ from reldn_d2.utils.plain_text import Lines
 from .checks import annotation_errors
 from .problems import KINDS, Problem
 from .unchecked_arrays import unchecked_arrays
+from .units import smaller_copy
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,8 @@ def check_loaded(
     An error is what can't be trained on: a dict that can't be read, a repeated image_id, a box that is not
     finite, has its corners in the wrong order or sticks out of its image by more than a tenth of a side (and
     more than a pixel), boxes in other units, and numbers of classes, predicates, subjects and objects out of
-    range. A warning counts what training mends: boxes that stick out by less, and boxes without area.
+    range. A warning counts what training mends: boxes that stick out by less, and boxes without area. Another
+    one says that all boxes may be pixels of a smaller copy of the pictures.
 
     Args:
         dataset_dicts: what the loader returned. No dict is changed.
@@ -67,6 +69,8 @@ def check_loaded(
                 "%s: %s; %s. There are %d boxes in all.",
                 dataset_name, _in_words(problem), _MENDED[problem.kind], len(arrays.boxes),
             )  # fmt: skip
+    for sentence in smaller_copy(arrays.boxes, arrays.sizes, arrays.entity_image):
+        logger.warning("%s: %s", dataset_name, sentence)
     errors = [problem for problem in problems if problem.kind not in _MENDED]
     if not errors:
         return

@@ -76,8 +76,7 @@ KINDS = {
     "box_units": Kind(
         True,
         "The boxes of the whole data set are no pixels of their images.",
-        "Multiply shares by width and height, and boxes of a resized picture by the ratio of the sizes; or "
-        "correct width and height.",
+        "Multiply shares by width and height, or correct width and height.",
     ),
     "box_far_outside": Kind(
         True,
@@ -154,6 +153,12 @@ KINDS = {
         "One side of a picture is more than 1,000 times as long as the other.",
         "If no pixel of the shorter side is left when it is resized (INPUT.MAX_SIZE_TRAIN, MAX_SIZE_TEST), "
         "training stops and names it: crop it, or leave the image out.",
+    ),
+    "box_scale": Kind(
+        False,
+        "The boxes of the whole data set may be pixels of a smaller copy of the pictures.",
+        "Look at them on the pictures. If they are, multiply them by the ratio of the sizes, or correct "
+        "width and height.",
     ),
     "box_changed": Kind(
         False,

@@ -18,8 +18,8 @@ _LEAST_SIDE, _LEAST_BOXES = 16, 2
 _LEAST_IMAGES, _FIRST_PART, _LAST_PART = 20, 0.1, 0.8
 
 
-def wrong_units(boxes: FloatArray, sizes: IntArray, entity_image: IntArray) -> list[str]:
-    """Says in which units the boxes seem to be, if they are no pixels of their images.
+def shares(boxes: FloatArray, sizes: IntArray, entity_image: IntArray) -> list[str]:
+    """Says along which axes all boxes seem to be shares of the side.
 
     Args:
         boxes: (N, 4) XYXY; boxes that are not finite are ignored.
@@ -27,28 +27,51 @@ def wrong_units(boxes: FloatArray, sizes: IntArray, entity_image: IntArray) -> l
         entity_image: (N,) the image of each box.
 
     Returns:
-        A sentence for each finding; nothing if the boxes may be pixels.
+        A sentence for each axis; nothing if the boxes may be pixels.
     """
-    finite = np.isfinite(boxes).all(axis=1)
-    boxes, image = boxes[finite], entity_image[finite]
-    sides = sizes[image]
-    shares = [
+    boxes, sides, _ = _finite(boxes, sizes, entity_image)
+    return [
         f"All {len(boxes)} boxes end within {_LARGEST_SHARE:g} pixels of the {edge} edge (the last at "
         f"{boxes[:, 2 + axis].max():.3g}), in images of up to {sides[:, axis].max()} pixels: they seem to be "
         f"shares of the {side}, not pixels"
         for axis, (side, edge) in enumerate((("width", "left"), ("height", "top")))
         if _are_shares(boxes[:, 2 + axis], sides[:, axis])
     ]
-    if shares or len(np.unique(image)) < _LEAST_IMAGES:
-        return shares
+
+
+def smaller_copy(boxes: FloatArray, sizes: IntArray, entity_image: IntArray) -> list[str]:
+    """Says that all boxes may be pixels of a smaller copy of the pictures.
+
+    A camera that never moves may show things in one part of its pictures, too. So this is no error.
+
+    Args:
+        boxes, sizes, entity_image: see `shares`.
+
+    Returns:
+        A sentence, or nothing.
+    """
+    if shares(boxes, sizes, entity_image):
+        return []
+    boxes, sides, image = _finite(boxes, sizes, entity_image)
+    number = len(np.unique(image))
+    if number < _LEAST_IMAGES:
+        return []
     first, last = (boxes[:, :2] / sides).min(axis=0), (boxes[:, 2:] / sides).max(axis=0)
     if (first > _FIRST_PART).any() or (last > _LAST_PART).any():
         return []
     return [
-        f"No box of {len(np.unique(image))} images comes nearer to the lower right edges than "
-        f"{last[0]:.2f} of the width and {last[1]:.2f} of the height: they seem to be pixels of a smaller "
-        "copy of the pictures"
+        f"No box of {number} images comes nearer to the lower right edges than {last[0]:.2f} of the width "
+        f"and {last[1]:.2f} of the height: they may be pixels of a smaller copy of the pictures"
     ]
+
+
+def _finite(
+    boxes: FloatArray, sizes: IntArray, entity_image: IntArray
+) -> tuple[FloatArray, IntArray, IntArray]:
+    """Boxes that are finite, (K, 2) the sides of their images, (K,) their images."""
+    finite = np.isfinite(boxes).all(axis=1)
+    image = entity_image[finite]
+    return boxes[finite], sizes[image], image
 
 
 def _are_shares(ends: FloatArray, sides: IntArray) -> bool:
