@@ -91,7 +91,8 @@ def _defaults() -> CN:
     # three branches are.
     head.SEMANTIC = CN()
     head.SEMANTIC.ENABLED = True
-    # Train the table of log probabilities, as the published code did. In the paper's text it is frozen.
+    # Train the table of log probabilities, as the published code did. In the paper's text it is frozen. Only
+    # a table of up to 1 GB (classes x classes x (predicates + 1) x 4 bytes) is trained.
     head.SEMANTIC.LEARNABLE = False
     head.SEMANTIC.EPS = 1e-3
     # Pairs of a training image that count as background. "unrelated": ordered pairs of entities without a
@@ -156,6 +157,9 @@ def _defaults() -> CN:
     # Data sets that the semantic table is counted over; empty: DATASETS.TRAIN. To train on a subset, name the
     # full set here.
     cfg.DATASETS.STATISTICS = ()
+    # What a run does about a data set whose annotation has errors (docs/training.md): "error" stops it before
+    # the first step, "warn" says them and goes on.
+    cfg.DATASETS.CHECK = "error"
     # Precomputed detections, one file per data set (`reldn cache-detections`); empty: the detector runs.
     cfg.DATASETS.DETECTION_FILES_TRAIN = ()
     cfg.DATASETS.DETECTION_FILES_TEST = ()

@@ -15,17 +15,18 @@ ROOMS: dict[str, set[str]] = {
     "utils": set(),
     "renamed": set(),
     "config": {"renamed"},
+    "config_values": set(),
     "structures": set(),
     "model_zoo": set(),
     "data": {"structures", "utils"},
-    "modeling": {"structures"},
+    "modeling": {"structures", "config_values"},
     "evaluation": {"structures", "utils", "renamed"},
     "checkpoint": {"structures", "data", "modeling", "evaluation", "utils"},
     "scene_graphs": {"structures", "data", "utils"},
     "visualization": {"structures", "data", "modeling", "evaluation", "scene_graphs", "utils"},
     "engine": {
         *("structures", "data", "modeling", "evaluation", "checkpoint", "scene_graphs", "visualization"),
-        *("config", "renamed", "model_zoo", "utils"),
+        *("config", "config_values", "renamed", "model_zoo", "utils"),
     },
     "recipes": {
         "structures",
@@ -48,11 +49,11 @@ ROOMS: dict[str, set[str]] = {
 # The layers of a room, lowest first: files and folders that import only from their own and from lower layers.
 LAYERS: dict[str, list[set[str]]] = {
     "structures": [
-        {"annotations", "boxes", "queries", "vocabulary"},
+        {"annotations", "boxes", "predicate_counts", "queries", "vocabulary"},
         {"pairs", "dataset_dicts"},
     ],
     "data": [
-        {"arrays", "images", "fit_boxes", "registration", "detections", "loaders"},
+        {"arrays", "images", "pixels", "fit_boxes", "registration", "detections", "loaders"},
         {"filters", "statistics", "mapper", "training_loader", "chosen_batches"},
         {"datasets", "synthetic", "checking"},
         {"builtin", "conversion", "data_file"},
@@ -76,8 +77,9 @@ LAYERS: dict[str, list[set[str]]] = {
         {"evaluator"},
     ],
     "checkpoint": [
+        {"content_digest"},
         {"array_pickles"},
-        {"safe_files", "weight_source", "compatibility", "class_transfer", "finite"},
+        {"safe_files", "weight_source", "compatibility", "class_transfer", "finite", "predicate_tables"},
         {"safetensors_files"},
         {"formats"},
         {"checkpointer", "importers"},
@@ -98,7 +100,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "engine": [
         {"run_identity", "optimizer", "protocols", "user_modules", "console", "seed", "duration", "places"},
         {"autocast_trainer"},
-        {"datasets", "parts", "best_checkpoint", "config_files"},
+        {"datasets", "parts", "best_checkpoint", "config_files", "python_values"},
         {"exact_resume", "part_names"},
         {"saved_python"},
         {"yaml", "lazy", "first_screen", "length", "rate", "summary", "folder_lock", "failed_writes"},

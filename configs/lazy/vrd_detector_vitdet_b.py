@@ -28,10 +28,10 @@ model.roi_heads.num_classes = 100
 datasets.train, datasets.test = ["reldn_vrd_train"], "reldn_vrd_test"
 dataloader.pop("statistics")
 dataloader.train.dataset = L(filter_images_with_only_crowd_annotations)(
-    dataset_dicts=L(load_registered)(names="${datasets.train}")
+    dataset_dicts=L(load_registered)(names="${datasets.train}", check="${datasets.check}")
 )
 dataloader.train.total_batch_size = 16
-dataloader.test.dataset = L(load_registered)(names=["${datasets.test}"])
+dataloader.test.dataset = L(load_registered)(names=["${datasets.test}"], check="${datasets.check}")
 dataloader.evaluator = L(BoxEvaluator)(
     dataset_name="${datasets.test}",
     output_dir="${train.output_dir}/inference/${datasets.test}",

@@ -13,7 +13,6 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
@@ -36,6 +35,7 @@ from reldn_d2.modeling import (
 )
 from reldn_d2.modeling.relation_head import spatial_features
 from reldn_d2.structures import EntityBatch, Pairs, enclosing_boxes
+from reldn_d2.structures.predicate_counts import PredicateCounts
 
 
 @register_config
@@ -157,7 +157,7 @@ class MotifsHead(PairwiseRelationHead[Context]):
         rows = [ClassRows(layer, "thing_classes", background=True) for layer in things]
         return [*rows, ClassRows(self.predicate_scores, "predicate_classes", background=True)]
 
-    def set_predicate_counts(self, counts: np.ndarray) -> None:
+    def set_predicate_counts(self, counts: PredicateCounts) -> None:
         """Fills the frequency bias."""
         self.frequency.set_counts(counts)
 

@@ -19,8 +19,10 @@ from reldn_d2.utils.system_errors import extended, megabytes
 
 from .class_transfer import ClassDependence, NameMatch, copy_by_name
 from .compatibility import refuse_other_backbone, refuse_other_model, refuse_single_stage, refuse_unfit
+from .content_digest import DIGEST, content_digest
 from .finite import FiniteWeights, NotFiniteError, listed
 from .formats import read_checkpoint
+from .predicate_tables import adopt_forms, adopt_lengths
 from .safe_files import last_checkpoint_in, read_torch
 from .weight_source import WeightSource
 
@@ -37,6 +39,7 @@ class RelationCheckpointer(DetectionCheckpointer):
     * Weights that Detectron2 skips with a warning are errors, because a layer with random weights would be
       silently wrong. The exception is the start of a detector's training.
     * Weights that are NaN, infinite, or of another type than the model's are neither loaded nor saved.
+    * A digest of the content is saved with it and compared when it is loaded. Files of others have none.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class RelationCheckpointer(DetectionCheckpointer):
             data["run"] = self.run
         self.logger.info("Saving checkpoint to %s", path)
         content = {"model": weights, **data, **kwargs}
+        content[DIGEST] = content_digest(content)
         try:
             with atomic_write(path) as file:
                 torch.save(content, file)
@@ -125,7 +129,7 @@ class RelationCheckpointer(DetectionCheckpointer):
         """Returns the last checkpoint in the folder, or an empty text. It lies in this folder.
 
         Raises:
-            ValueError: see `last_checkpoint_in`.
+            FileNotFoundError, ValueError: see `last_checkpoint_in`.
         """
         file = last_checkpoint_in(Path(self.save_dir))
         return "" if file is None else str(file)
@@ -185,10 +189,12 @@ class RelationCheckpointer(DetectionCheckpointer):
                 f"{self._source.address} has no relation part: MODEL.ROI_RELATION_HEAD.WEIGHTS takes a "
                 "checkpoint of RelDN. Give the checkpoint of a detector as MODEL.WEIGHTS"
             )
+        adopt_forms(relation, self.model, self._source.address)
         weights = self.model.state_dict()
         self._finite.refuse(relation, weights, self._source.address)
         saved = checkpoint.get("vocabulary")
         self._fit_classes(relation, saved, same_classes=False)
+        adopt_lengths(relation, self.model, self._source.address)
         for name in [name for name in weights if name.startswith("relation_")]:
             del weights[name]
         weights.update(relation)
@@ -236,10 +242,12 @@ class RelationCheckpointer(DetectionCheckpointer):
             weights = checkpoint["model"] = align_and_update_state_dicts(
                 self.model.state_dict(), weights, c2_conversion=checkpoint.get("__author__") == "Caffe2"
             )
+        adopt_forms(weights, self.model, source)
         self._finite.refuse(weights, self.model.state_dict(), source)
         checkpoint.pop("run", None)  # the engine compares it before a run is resumed
         saved = checkpoint.pop("vocabulary", None)
         matches = self._fit_classes(weights, saved, same_classes=complete or self.same_classes)
+        adopt_lengths(weights, self.model, source)
         incompatible = super()._load_model(checkpoint)
         refuse_other_model(incompatible, self.model, names, source)
         if strict:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from reldn_d2.modeling import RelDN
 from reldn_d2.modeling.start_from_detector import path_of
 from reldn_d2.structures.vocabulary import Vocabulary
+
+from .predicate_tables import semantic_modules
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,12 @@ class ClassDependence:
     Attributes:
         layers: layers with rows for each class.
         counted: names of tables that were counted over a training set.
+        other_forms: name of such a table -> further names that it may have in a checkpoint.
     """
 
     layers: Sequence[_ClassLayers] = _DETECTOR_LAYERS
     counted: Sequence[str] = ()
+    other_forms: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: nn.Module) -> "ClassDependence":
@@ -84,7 +88,12 @@ class ClassDependence:
             for x in head.class_rows()
         ]
         counted = [path_of(model, parameter) for parameter in head.counted_parameters()]
-        return cls([*_DETECTOR_LAYERS, *layers], counted)
+        other_forms = {
+            f"{prefix}{own}": [f"{prefix}{other}" for other in module.other_names()]
+            for prefix, module in semantic_modules(model).items()
+            for own in module.names()
+        }
+        return cls([*_DETECTOR_LAYERS, *layers], counted, other_forms)
 
 
 @dataclass(frozen=True)
@@ -136,10 +145,21 @@ def copy_by_name(
                     layers, name, weights[name], initial[name], found.names(layers.kind),
                     own.names(layers.kind), source
                 )  # fmt: skip
-    for name in depending.counted:
-        if differing and name in weights and name in initial:
-            weights[name] = initial[name]
+    if differing:
+        _keep_counted(weights, initial, depending)
     return {kind: _match(found.names(kind), own.names(kind)) for kind in differing}
+
+
+def _keep_counted(
+    weights: MutableMapping[str, Tensor], initial: Mapping[str, Tensor], depending: ClassDependence
+) -> None:
+    """Replaces the tables that a checkpoint has, in whatever form, by the model's."""
+    forms = {name: (name, *depending.other_forms.get(name, ())) for name in depending.counted}
+    found = [name for name in forms if name in initial and any(form in weights for form in forms[name])]
+    for name in found:
+        for form in forms[name][1:]:
+            weights.pop(form, None)
+    weights.update({name: initial[name] for name in found})
 
 
 def _match(found: list[str], own: list[str]) -> NameMatch:

@@ -14,6 +14,7 @@ from torch import Tensor
 from reldn_d2.structures.vocabulary import Vocabulary
 from reldn_d2.utils.io import atomic_write
 
+from .content_digest import DIGEST, check_digest, content_digest
 from .safe_files import read_pickle, read_torch
 from .safetensors_files import SUFFIX as SAFETENSORS
 from .safetensors_files import read_safetensors, write_safetensors
@@ -42,7 +43,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file can't be read, or contains something else. The message names the file.
+        ValueError: the file can't be read, contains something else, or has another content than its digest
+            says. The message names the file.
     """
     if path.suffix == ".pkl":
         checkpoint = _from_pickle(_mapping(read_pickle(path), path), path)
@@ -52,6 +54,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = _from_safetensors(path)
     else:
         content = _mapping(read_torch(path), path)
+        saved = content.pop(DIGEST, None)
+        if isinstance(saved, str):
+            check_digest(content, saved, path)
         checkpoint = {**content} if "model" in content else {"model": content}
     _check_tensors(checkpoint["model"], path)
     return checkpoint
@@ -163,5 +168,6 @@ def write_weights(path: Path, model: Mapping[str, Tensor], vocabulary: Vocabular
         write_safetensors(path, model, {key: json.dumps(value) for key, value in names.items()})
         return
     checkpoint: dict[str, Any] = {"model": dict(model), **names}
+    checkpoint[DIGEST] = content_digest(checkpoint)
     with atomic_write(path) as file:
         torch.save(checkpoint, file)

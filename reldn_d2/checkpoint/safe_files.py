@@ -85,6 +85,7 @@ def last_checkpoint_in(folder: Path) -> Path | None:
     """The checkpoint that the file `last_checkpoint` of a run's folder names; None if there is no such file.
 
     Raises:
+        FileNotFoundError: it names a file that the folder does not have.
         ValueError: it names something else than a file of the same folder.
     """
     tag = folder / "last_checkpoint"
@@ -96,6 +97,14 @@ def last_checkpoint_in(folder: Path) -> Path | None:
             f"{tag} names {name!r}, which is no file of this folder: write the name of a checkpoint in it, "
             "such as model_0004999.pth"
         )
+    if not (folder / name).is_file():
+        there = sorted(path.name for path in folder.glob("*.pth"))
+        remedy = (
+            f"write the name of a checkpoint in it, such as {there[-1]}"
+            if there
+            else "delete it to start anew"
+        )
+        raise FileNotFoundError(f"{tag} names {name!r}, but {folder} has no such file: {remedy}")
     return folder / name
 
 
@@ -130,10 +139,11 @@ def looks_like(path: Path) -> str:
     if not start:
         return "it is empty"
     if start.startswith(b"PK"):
-        if not zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except Exception:  # a broken archive may fail with anything
             return "it is a zip archive that is cut off or broken"
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
         is_torch = any(name.endswith("/data.pkl") for name in names)
         return f"it is a {'file of torch.save' if is_torch else 'zip archive of something else'}"
     if start.startswith(b"\x80"):

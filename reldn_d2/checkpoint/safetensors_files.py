@@ -11,6 +11,7 @@ from torch import Tensor
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.system_errors import explained, is_of_the_system
 
+from .content_digest import DIGEST, check_digest, content_digest
 from .safe_files import looks_like
 
 #: The ending of such files.
@@ -32,8 +33,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     Raises:
         OSError: the file does not exist, or the system does not let this user read it.
-        ValueError: the file is of another kind, is cut off or damaged, has no tensors, or was written by
-            another framework. The message names it.
+        ValueError: the file is of another kind, is cut off or damaged, has no tensors, was written by
+            another framework, or has another content than its digest says. The message names it.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -61,6 +62,9 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         )
     if not tensors:
         raise ValueError(f"{path} contains no tensors: give a checkpoint")
+    saved = texts.pop(DIGEST, None)
+    if saved is not None:
+        check_digest(_in_order(tensors, texts), saved, path)
     return tensors, texts
 
 
@@ -78,13 +82,19 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[
     from safetensors.torch import save
 
     alone = {name: x.detach().to("cpu", copy=True).contiguous() for name, x in tensors.items()}
-    content = memoryview(save(alone, {_WRITER: _PYTORCH, **texts}))
+    digest = content_digest(_in_order(alone, texts))
+    content = memoryview(save(alone, {_WRITER: _PYTORCH, DIGEST: digest, **texts}))
     end = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
     header = _ordered(bytes(content[_LENGTH:end]))
     with atomic_write(path) as file:
         file.write(len(header).to_bytes(_LENGTH, "little"))
         file.write(header)
         file.write(content[end:])
+
+
+def _in_order(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> dict[str, Any]:
+    """What the digest is of: safetensors keeps no order."""
+    return {"tensors": dict(sorted(tensors.items())), "texts": dict(sorted(texts.items()))}
 
 
 def _ordered(header: bytes) -> bytes:

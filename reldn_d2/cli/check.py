@@ -3,6 +3,7 @@
 import json
 import traceback
 from argparse import Namespace
+from collections.abc import Collection, Sequence
 from textwrap import shorten
 from typing import Any, Literal
 
@@ -11,13 +12,16 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from reldn_d2.data import register_coco_relations
 from reldn_d2.data.checking.checks import DatasetCheck, check_dataset, check_names, check_pictures
-from reldn_d2.data.checking.problems import images_with_errors, sort_problems
+from reldn_d2.data.checking.pictures import picture_notes, shared_pictures
+from reldn_d2.data.checking.problems import images_with_errors, refused_records, sort_problems
+from reldn_d2.data.checking.unchecked_arrays import unchecked_arrays
 from reldn_d2.data.statistics import zero_shot_triplets
 from reldn_d2.engine import check_registered
 from reldn_d2.evaluation.protocols.confusion import confusion_frequency
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.plain_text import say
 from reldn_d2.utils.progress import progress
+from reldn_d2.utils.refusals import Group, collected
 from reldn_d2.visualization import Report
 
 from .checking.page import add_to_page
@@ -62,20 +66,35 @@ def load(name: str) -> tuple[list[dict[str, Any]], Any]:
     return dataset_dicts, metadata
 
 
-def check(name: str, images: Literal["decode", "header", "skip"]) -> DatasetReport:
+def check(
+    name: str, images: Literal["decode", "header", "skip"], seen: dict[str, Sequence[str]] | None = None
+) -> DatasetReport:
     """Load and check a data set.
 
     Args:
         name: name of a registered data set.
         images: how much of the image files to read: all ("decode"), headers ("header") or nothing ("skip").
+        seen: data set -> its picture files, for those whose pictures are compared with the ones here. This
+            data set is added, and its training split before. None: no others.
 
     Raises:
         NotLoadedError: the data set can't be loaded.
     """
-    dataset_dicts, metadata = load(name)
+    with collected() as refused:
+        try:
+            dataset_dicts, metadata = load(name)
+        except NotLoadedError as error:
+            raise NotLoadedError(f"{error}{summary(refused.values())}") from error
     things, predicates = [*metadata.thing_classes], [*metadata.predicate_classes]
     found = check_dataset(dataset_dicts, len(things), len(predicates), metadata.get("expected_counts"))
-    pictures = [] if images == "skip" else check_pictures(found.arrays, images)
+    pictures = (
+        [] if images == "skip" else [*check_pictures(found.arrays, images), *picture_notes(found.arrays)]
+    )
+    seen = {} if seen is None else seen
+    add_training_split(name, seen)
+    for other, files in seen.items():
+        pictures += shared_pictures(found.arrays, other, files, read=images != "skip")
+    seen[name] = found.arrays.file_names
     # The counts below need no image files. So an image counts if its annotations have no errors.
     faulty = images_with_errors(found.problems)
     usable = [image for image in range(len(dataset_dicts)) if image not in faulty]
@@ -87,11 +106,36 @@ def check(name: str, images: Literal["decode", "header", "skip"]) -> DatasetRepo
         thing_classes=things,
         predicate_classes=predicates,
         check=found,
-        problems=sort_problems([*found.problems, *check_names(things, predicates), *pictures]),
+        problems=sort_problems(
+            [
+                *refused_records(refused.values()),
+                *found.problems,
+                *check_names(things, predicates),
+                *pictures,
+            ]
+        ),
         usable=usable,
         confusion=confusion,
         zero_shot=zero_shot(name, found),
     )
+
+
+def summary(refused: Collection[Group]) -> str:
+    """A sentence on the records that were refused before an error; empty if there are none."""
+    kinds = (f"{group.kind}: {group.count:,}, first {group.first[0].where}" for group in refused)
+    return f" Refused before that: {'; '.join(kinds)}." if refused else ""
+
+
+def add_training_split(name: str, seen: dict[str, Sequence[str]]) -> None:
+    """Add the picture files of the training split of a data set, if it names one that can be loaded."""
+    train = MetadataCatalog.get(name).get("train_dataset")
+    if train is None or train == name or train in seen:
+        return
+    try:
+        dataset_dicts, _ = load(train)
+    except NotLoadedError:
+        return  # `zero_shot` says why
+    seen[train] = unchecked_arrays(dataset_dicts).file_names
 
 
 def zero_shot(name: str, found: DatasetCheck) -> ZeroShot | str | None:
@@ -126,17 +170,25 @@ def zero_shot(name: str, found: DatasetCheck) -> ZeroShot | str | None:
 
 def run(args: Namespace) -> int:
     """Checks the data sets, one after the other. Returns the exit status."""
-    own = prepare(args)
+    # Of damaged classes in the files of --data, too, all are named when the data sets are loaded.
+    with collected() as refused:
+        try:
+            own = prepare(args)
+        except ValueError as error:
+            if not refused:
+                raise
+            raise ValueError(f"{error}{summary(refused.values())}") from error
     names = [*args.dataset, *(own.names.values() if own else ())]
     if args.annotations is not None:
         names.append(str(args.annotations))
         register_coco_relations(
             names[-1], {}, args.annotations, args.image_root, outside_root=args.outside_root
         )
+    seen: dict[str, Sequence[str]] = {}
     status, data, page = FINISHED, [], Report(f"Data sets: {', '.join(names)}")
     for name in names:
         try:
-            report = check(name, args.images)
+            report = check(name, args.images, seen)
         except NotLoadedError as error:
             say(f"error: {error}\n")
             data.append({"name": name, "error": str(error)})

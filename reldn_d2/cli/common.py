@@ -6,7 +6,7 @@ import re
 import traceback
 import warnings
 from argparse import Namespace
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -29,6 +29,7 @@ from reldn_d2.engine import (
     parts_of,
     setup_console,
 )
+from reldn_d2.engine.config_files import similar_keys
 from reldn_d2.engine.parts import CONFIG_FILE, Config
 from reldn_d2.engine.pretrained import (
     PretrainedFolder,
@@ -39,7 +40,8 @@ from reldn_d2.engine.pretrained import (
     weights_in,
 )
 from reldn_d2.engine.rate import Rate
-from reldn_d2.model_zoo import get_detectron2_config_file, zoo_names
+from reldn_d2.evaluation.graphs import parse_task
+from reldn_d2.model_zoo import NO_PKG_RESOURCES, get_detectron2_config_file, zoo_names
 from reldn_d2.renamed import OLD_KEYS, present_dataset_name
 from reldn_d2.utils.plain_text import Lines, say, visible
 from reldn_d2.utils.system_errors import describe, is_explained, remedy
@@ -258,15 +260,15 @@ def _zoo_address(name: str) -> str:
     """The URL of the weights of a config in Detectron2's model zoo."""
     try:
         get_detectron2_config_file(name)  # its error shows similar names
-        from detectron2 import model_zoo  # needs pkg_resources, which setuptools 82 and newer do not contain
+        from detectron2 import model_zoo  # needs pkg_resources
 
         address: str = model_zoo.get_checkpoint_url(name)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"--weights {name}: there is no such file, and {error}") from error
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"--weights {name}: Detectron2's model zoo can't be read ({error}): pip install 'setuptools<81', "
-            "or give the weights as a file or URL"
+            f"--weights {name}: Detectron2's model zoo can't be read ({error}). {NO_PKG_RESOURCES}, or give "
+            "the weights as a file or URL"
         ) from error
     except RuntimeError as error:
         raise ValueError(
@@ -356,7 +358,7 @@ def load_run_config(
         if option == "task":
             if len(value) > 1:  # they are evaluated in turn, so none is that of the config
                 continue
-            (value,) = value
+            value = parse_task(value[0])
         opts += parts.override(key, value)
     # The config of a shared model names no device of this machine.
     if beside and weights and weights.shared and not {parts.keys.device} & parts.overridden_keys(opts):
@@ -393,7 +395,7 @@ def take_overrides(args: Namespace, known: Collection[str], *, python: bool) -> 
         values[:] = rest
     overrides, rest = _split(args.opts, known, python)
     if rest:
-        raise ValueError(f"{rest[0]!r} is no key of the config{near_misses(str(rest[0]), known)}")
+        raise ValueError(_no_override(str(rest[0]), known, python))
     return found + overrides
 
 
@@ -414,6 +416,20 @@ def _split(words: Iterable[Any], known: Collection[str], python: bool) -> tuple[
     return overrides, rest
 
 
+def _no_override(word: str, known: Collection[str], python: bool) -> str:
+    """What is wrong with a word that is no override, and what may be meant."""
+    key, equals, _ = word.partition("=")
+    if _names_a_key(key, known) and not (python and equals):
+        form = f"{key}=VALUE" if python else f"{key} VALUE"
+        return f"{word!r} is no override: write {form}"
+    return f"{word!r} is no key of the config{near_keys(key, known)}"
+
+
+def near_keys(word: str, known: Iterable[str]) -> str:
+    """The end of a message that names similar keys of a config; empty if nothing is similar."""
+    return _in_words(similar_keys(word.partition("=")[0], known))
+
+
 def _names_a_key(text: str, known: Collection[str]) -> bool:
     """Whether a text is a key, or the first part of keys."""
     return text in known or any(key.startswith(f"{text}.") for key in known)
@@ -421,5 +437,8 @@ def _names_a_key(text: str, known: Collection[str]) -> bool:
 
 def near_misses(word: str, known: Iterable[str]) -> str:
     """The end of a message that names similar words; empty if nothing is similar."""
-    near = get_close_matches(word.partition("=")[0], known, n=3)
+    return _in_words(get_close_matches(word.partition("=")[0], known, n=3))
+
+
+def _in_words(near: Sequence[str]) -> str:
     return f": did you mean {' or '.join(near)}?" if near else ""

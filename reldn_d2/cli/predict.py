@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from reldn_d2.data.images import DamagedImageError
+from reldn_d2.data.images import DamagedImageError, pixel_limit, read_header
+from reldn_d2.data.pixels import UnusablePictureError
 from reldn_d2.engine import Outcome, RelationPredictor, Request, parts_of
 from reldn_d2.engine.folder_lock import hold, release
 from reldn_d2.engine.resumable_evaluation import evaluation_identity
@@ -41,6 +42,7 @@ _SHOWN = 20
 def run(args: Namespace) -> int:
     """Predicts the scene graphs of the images. Returns the exit status."""
     prepare(args)
+    pixel_limit()  # refuses a wrong one once, not for every image
     cfg = load_run_config(
         args, ("weights", "device", "precision", "output"), weights=find_weights(args.weights)
     ).cfg
@@ -135,6 +137,7 @@ class _Images:
         labels: what graphs and tables call each image.
         before: number of images that an earlier try has finished.
         changed: those of them whose files have changed since.
+        several: images of this try whose files hold several pictures, of which the first was taken.
         failures: path of an image or folder -> why it has no results.
     """
 
@@ -149,7 +152,7 @@ class _Images:
         self.names = output_names(
             [x.path for x in images], [x.name for x in images], record.kept_names, record.reserved_names
         )
-        self.before, self.changed = 0, list[InputImage]()
+        self.before, self.changed, self.several = 0, list[InputImage](), list[InputImage]()
         # An earlier run may have called another image so.
         keys = {x.key for x in images}
         others = {x.label for key, x in record.kept.items() if key not in keys or key in record.finished}
@@ -267,6 +270,11 @@ class _Images:
             self.record.add(result, finished)
         except ResultError as error:
             self._fail(image, error.error)
+            return
+        # The file may be gone in the meantime.
+        with suppress(OSError, ValueError):
+            if read_header(image.path).has_more_pictures:
+                self.several.append(image)
 
     def _fail(self, image: InputImage, error: Exception | None) -> None:
         self.failures[str(image.path)] = _reason(image.path, error)
@@ -288,6 +296,8 @@ def _reason(path: Path, error: Exception | None) -> str:
         return "cannot be read (there is no such file): check the path"
     if isinstance(error, DamagedImageError):
         return f"cannot be read ({error.__cause__}): replace it, or take it out of --input"
+    if isinstance(error, UnusablePictureError):
+        return f"can't be used: {error.reason}"
     if isinstance(error, OSError) and is_explained(error):
         return str(error).removeprefix(f"{path} ")
     return f"can't be used: {error}"
@@ -312,6 +322,11 @@ def _say_summary(images: _Images, collected: Sequence[Collected], args: Namespac
         say(
             f"{empty} of them have no relationship with a score of {args.score_threshold:g} or more: try a "
             "lower --score-threshold"
+        )
+    if images.several:
+        say(
+            f"{len(images.several)} files hold several pictures (animations or pages), the first being "
+            f"{visible(str(images.several[0].path))}: the first picture of each was taken"
         )
     clipped = [image for image in finished if image.clipped]
     if clipped:

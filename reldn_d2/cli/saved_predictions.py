@@ -11,8 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from detectron2.data import DatasetCatalog
 
+from reldn_d2.data.checking.units import shares
+from reldn_d2.data.fit_boxes import refuse_far_out
 from reldn_d2.engine import check_registered
 from reldn_d2.evaluation import (
     ALL_PREDICATES,
@@ -111,6 +114,24 @@ def prepare(
     return predictions
 
 
+def check_boxes(path: Path, dataset_name: str, predictions: Mapping[str, PredictedGraph]) -> None:
+    """Checks that predicted boxes are in pixels of their images, where the data set has their sizes.
+
+    Raises:
+        ValueError: all boxes seem to be shares of their pictures, or many stick far out of them.
+    """
+    images = {str(x["image_id"]): x for x in DatasetCatalog.get(dataset_name)}
+    known = [(i, images[i]) for i in sorted(predictions) if {"width", "height"} <= images.get(i, {}).keys()]
+    sizes = np.array([(x["width"], x["height"]) for _, x in known], dtype=np.int64).reshape(-1, 2)
+    boxes = [np.asarray(predictions[i].boxes, dtype=np.float64) for i, _ in known]
+    image = np.repeat(np.arange(len(known)), [len(of_image) for of_image in boxes])
+    of_all = np.concatenate([np.zeros((0, 4)), *boxes])
+    found = shares(of_all, sizes, image)
+    if found:
+        raise ValueError(f"{path}: {found[0]}. Multiply them by width and height")
+    refuse_far_out(of_all, sizes[image], str(path), lambda row: f"image {known[image[row]][0]}")
+
+
 def submit(
     path: Path, scorer: DatasetScorer, predictions: Mapping[str, PredictedGraph], *, kaggle: bool
 ) -> None:
@@ -142,6 +163,8 @@ def score(args: Namespace) -> int:
         image_labels=args.image_labels,
     )
     predictions = prepare(scorer, saved, args.predictions, allow_missing=args.allow_missing)
+    if scorer.task == "sgdet":  # else they are those of the annotation, which is checked
+        check_boxes(args.predictions, saved.dataset_name, predictions)
     if args.submission:
         submit(args.submission, scorer, predictions, kaggle=args.kaggle)
         return FINISHED

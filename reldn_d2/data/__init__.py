@@ -12,7 +12,12 @@ from .datasets.openimages.vrd import load_openimages_vrd, register_openimages_vr
 from .datasets.visual_genome.raw import load_visual_genome_raw, register_visual_genome_raw
 from .datasets.visual_genome.vg150 import load_vg150, register_vg150
 from .datasets.vrd import load_vrd, parse_vrd_annotations, register_vrd
-from .detections import detections_made_by, load_detections_into_dataset, save_detections
+from .detections import (
+    detections_made_by,
+    detector_weights_of,
+    load_detections_into_dataset,
+    save_detections,
+)
 from .filters import (
     images_with_entities,
     images_with_relations,
@@ -42,6 +47,7 @@ __all__ = [
     "check_dataset",
     "check_pictures",
     "detections_made_by",
+    "detector_weights_of",
     "images_with_entities",
     "images_with_relations",
     "load_authors_json",

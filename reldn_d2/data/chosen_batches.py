@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from reldn_d2.structures.dataset_dicts import DatasetDict
 
-from .images import UNREADABLE, read_image
+from .images import read_image
+from .pixels import UnusablePictureError
 
 #: Positions of the images of a batch in the data set.
 Positions = tuple[int, ...]
@@ -144,24 +145,31 @@ class _CheckedPictures(Dataset[Any]):
     def __getitem__(self, position: int) -> Any:
         try:
             return self._dataset[position]
-        except UNREADABLE:
-            # A mapper can fail in the same way for another reason.
+        except Exception as error:
             given = self._dataset_dicts[position]
-            reason = _fault_of_picture(given)
+            # A mapper can fail in the same way for another reason.
+            reason = _fault_of_picture(given, error)
             if reason is None:
                 raise
             return UnreadableImage(position, given["image_id"], given["file_name"], reason)
 
 
-def _fault_of_picture(given: DatasetDict) -> str | None:
-    """Why the picture of a dataset dict can't be read, or that its size is wrong; None if all is well."""
+def _fault_of_picture(given: DatasetDict, error: Exception) -> str | None:
+    """Why the picture of a dataset dict can't be used, or that its size is wrong; None if all is well.
+
+    Args:
+        given: the dataset dict.
+        error: the error of its mapper.
+    """
     if "file_name" not in given or "image_id" not in given:
         return None
     try:
+        if isinstance(error, UnusablePictureError):
+            raise error
         image = read_image(given["file_name"], "BGR")
         utils.check_image_size({**given}, image)
-    except UNREADABLE as error:
-        return " ".join(str(error).split())
+    except (OSError, ValueError) as fault:
+        return " ".join(str(fault).split())
     return None
 
 

@@ -11,9 +11,9 @@ from reldn_d2.structures.dataset_dicts import DatasetDict
 logger = logging.getLogger(__name__)
 
 # Official files have boxes that stick out a little, and a few that stick out far. If many boxes stick out
-# far, their numbers mean something else. "Far" is more than `_FAR_OUT` of the image's side; "many" is more
+# far, their numbers mean something else. "Far" is more than `FAR_OUT` of the image's side; "many" is more
 # than `_MOST_FAR_OUT` of all boxes, and more than `_FEW`.
-_FAR_OUT = 0.1
+FAR_OUT = 0.1
 _MOST_FAR_OUT = 0.1
 _FEW = 10
 
@@ -42,16 +42,7 @@ def fit_boxes(
         ValueError: many boxes are far outside their images. Their numbers must have another order or scale,
             or belong to other images.
     """
-    excess = np.maximum(-boxes[:, :2], boxes[:, 2:] - sizes).clip(min=0)
-    far_out = (excess > _FAR_OUT * sizes).any(axis=1)
-    if far_out.sum() > max(_FEW, _MOST_FAR_OUT * len(boxes)):
-        row = int(far_out.argmax())
-        raise ValueError(
-            f"{source}: {far_out.sum()} of {len(boxes)} boxes stick out of their images by more than "
-            f"{_FAR_OUT:.0%} of a side, the first in {record(row)}: {boxes[row].tolist()} (XYXY) in an image "
-            f"of {sizes[row, 0]} x {sizes[row, 1]}. Check the order of the numbers of a box, their scale, "
-            "and that sizes or pictures belong to the same release as the annotation."
-        )
+    refuse_far_out(boxes, sizes, source, record)
     clipped = np.concatenate([boxes[:, :2].clip(min=0), np.minimum(boxes[:, 2:], sizes)], axis=1)
     near = np.minimum(clipped[:, :2], sizes - 1)
     far = np.maximum(clipped[:, 2:], near + 1)
@@ -67,6 +58,29 @@ def fit_boxes(
             source, sticking_out.sum(), widened.sum(), record(int(changed.argmax())), len(boxes),
         )  # fmt: skip
     return fitted, changed
+
+
+def refuse_far_out(
+    boxes: NDArray[np.float64], sizes: NDArray[np.int64], source: str, record: Callable[[int], str]
+) -> None:
+    """Check that few boxes are far outside their images.
+
+    Args:
+        boxes, sizes, source, record: see `fit_boxes`.
+
+    Raises:
+        ValueError: see `fit_boxes`.
+    """
+    excess = np.maximum(-boxes[:, :2], boxes[:, 2:] - sizes).clip(min=0)
+    far_out = (excess > FAR_OUT * sizes).any(axis=1)
+    if far_out.sum() > max(_FEW, _MOST_FAR_OUT * len(boxes)):
+        row = int(far_out.argmax())
+        raise ValueError(
+            f"{source}: {far_out.sum()} of {len(boxes)} boxes stick out of their images by more than "
+            f"{FAR_OUT:.0%} of a side, the first in {record(row)}: {boxes[row].tolist()} (XYXY) in an image "
+            f"of {sizes[row, 0]} x {sizes[row, 1]}. Check the order of the numbers of a box, their scale, "
+            "and that sizes or pictures belong to the same release as the annotation."
+        )
 
 
 def mark_changed_boxes(dataset_dicts: Sequence[DatasetDict], changed: NDArray[np.bool_]) -> None:

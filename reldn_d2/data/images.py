@@ -6,29 +6,26 @@ Errors name the file.
 import logging
 import os
 import stat
-import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple, TypeVar
 
 import numpy as np
-from detectron2.data import detection_utils as utils
 from detectron2.utils.file_io import PathManager
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from reldn_d2.utils.io import atomic_write, digest
+from reldn_d2.utils.array_files import read_arrays, write_arrays
+from reldn_d2.utils.io import digest
 from reldn_d2.utils.system_errors import explained, is_of_the_system
 
+from .pixels import UnusablePictureError, has_more_pictures, orientation, to_pixels, upright_size_of
 from .registration import datasets_root
 
 logger = logging.getLogger(__name__)
-
-#: PIL raises any of these for a damaged file, depending on its format.
-UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 
 # Pictures that PIL decodes itself. For EPS, WMF and others it starts other programs, or takes what those
 # decode. The content of a file decides, not its name, so that a stranger's "photo.jpg" could be a program in
@@ -43,12 +40,11 @@ _FORMATS = (
 # PIL reads these as another format of the list, but knows their endings by a name of their own.
 _READ_AS_OTHERS = ("MPO",)
 
-_EXIF_ORIENTATION = 274
-# these orientations exchange width and height of the upright picture
-_EXIF_ON_ITS_SIDE = (5, 6, 7, 8)
+#: Environment variable: the largest number of pixels of a picture that is read.
+MAX_PIXELS = "RELDN_D2_MAX_PIXELS"
 
 # Version of the cached sizes. Raise it when the results of `upright_size` change.
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 # The cache is written after this many new sizes, so a killed run loses no more than these.
 _SAVE_EVERY = 4000
 # How many unreadable pictures a message names besides the first.
@@ -56,6 +52,7 @@ _NAMED = 5
 
 # Size in bytes and modification time of a file, width and height of its picture.
 _Entry = tuple[int, int, int, int]
+_Read = TypeVar("_Read")
 
 
 class DamagedImageError(ValueError):
@@ -121,41 +118,92 @@ def read_image(file_name: str, image_format: str) -> NDArray[np.uint8]:
     Raises:
         FileNotFoundError: the file does not exist.
         OSError: the system does not let this user read it.
+        UnusablePictureError: the picture has more pixels than `pixel_limit`, or numbers without a known
+            range. It is a ValueError.
         DamagedImageError: the file cannot be decoded, or is a pipe or device. It is a ValueError.
+        ValueError: see `pixel_limit`.
     """
+    limit = pixel_limit()
     try:
         _check_kind(file_name)
         # As `detectron2.data.detection_utils.read_image`, which reads files of all formats.
-        with PathManager.open(file_name, "rb") as file, _opened(file) as opened:
-            upright = to_eight_bits(utils._apply_exif_orientation(opened))
-            return _pixels(upright, image_format)
+        with PathManager.open(file_name, "rb") as file, _opened(file, limit) as opened:
+            return to_pixels(opened, image_format)
     except FileNotFoundError as error:
         raise _missing(file_name) from error
-    except UNREADABLE as error:
+    except MemoryError:
+        raise
+    # A damaged file may make a decoder raise any exception.
+    except Exception as error:
         raise _damaged(file_name, error) from error
 
 
-def _opened(file: str | os.PathLike[str] | IO[bytes]) -> Image.Image:
-    """PIL's picture of a file of one of the formats that are read."""
+def pixel_limit() -> int | None:
+    """The largest number of pixels of a picture that is read: what RELDN_D2_MAX_PIXELS says.
+
+    Returns:
+        None: the variable is not set, and twice `PIL.Image.MAX_IMAGE_PIXELS` counts, which is 178,956,970.
+
+    Raises:
+        ValueError: the variable is no whole number above 0.
+    """
+    text = os.environ.get(MAX_PIXELS, "").strip()
+    if not text:
+        return None
+    if not text.isdecimal() or not int(text):
+        raise ValueError(
+            f"the environment variable {MAX_PIXELS} is {text!r}: give the largest number of pixels of a "
+            "picture that is read, a whole number above 0"
+        )
+    return int(text)
+
+
+def _of_header(file_name: str | os.PathLike[str], read: Callable[[Image.Image], _Read]) -> _Read:
+    """What a function reads from the header of a picture file. Errors are those of `upright_size`."""
+    limit = pixel_limit()
+    try:
+        with _opened(file_name, limit) as image:
+            return read(image)
+    except FileNotFoundError as error:
+        raise _missing(file_name) from error
+    except MemoryError:
+        raise
+    # As in `read_image`.
+    except Exception as error:
+        raise _damaged(file_name, error) from error
+
+
+def _opened(file: str | os.PathLike[str] | IO[bytes], limit: int | None) -> Image.Image:
+    """PIL's picture of a file of one of the formats that are read. Its pixels are not decoded yet.
+
+    Args:
+        file: the file.
+        limit: see `pixel_limit`.
+    """
+    if limit is not None and Image.MAX_IMAGE_PIXELS is not None and limit > Image.MAX_IMAGE_PIXELS:
+        # The user wants more than PIL would open.
+        Image.MAX_IMAGE_PIXELS = limit
     # Loads the decoders of `_USUAL_FORMATS`. To load those of all others takes longer than to read a picture.
     Image.preinit()
     try:
-        return Image.open(file, formats=_USUAL_FORMATS)
-    except UnidentifiedImageError:
-        return Image.open(file, formats=_formats())
+        try:
+            image = Image.open(file, formats=_USUAL_FORMATS)
+        except UnidentifiedImageError:
+            image = Image.open(file, formats=_formats())
+    except Image.DecompressionBombError as error:
+        raise _too_large("it has", 2 * (Image.MAX_IMAGE_PIXELS or 0)) from error
+    number = image.width * image.height
+    if limit is not None and number > limit:
+        image.close()
+        raise _too_large(f"{image.width} x {image.height} are", limit)
+    return image
 
 
-def _pixels(image: Image.Image, image_format: str) -> NDArray[np.uint8]:
-    """The array of Detectron2's `convert_PIL_to_numpy`; BGR is contiguous and may be written to.
-
-    Detectron2's BGR is a view with its channels in reverse, which PIL copies slowly to resize a picture.
-    """
-    if image_format != "BGR":
-        array: NDArray[np.uint8] = utils.convert_PIL_to_numpy(image, image_format)
-        return array
-    rgb = image.convert("RGB")
-    pixels = np.frombuffer(rgb.tobytes("raw", "BGR"), dtype=np.uint8)
-    return pixels.reshape(rgb.height, rgb.width, 3).copy()
+def _too_large(size: str, limit: int) -> UnusablePictureError:
+    return UnusablePictureError(
+        f"{size} more than {limit:,} pixels, the largest number that is read: make it smaller, or set the "
+        f"environment variable {MAX_PIXELS} to a larger number"
+    )
 
 
 def _check_kind(file_name: str) -> None:
@@ -166,25 +214,6 @@ def _check_kind(file_name: str) -> None:
         return  # the error of opening it says more
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise ValueError("it is a pipe or a device, not a file")
-
-
-def to_eight_bits(image: Image.Image) -> Image.Image:
-    """The same picture with 8 bits a channel. PIL itself would make larger values white.
-
-    Args:
-        image: picture in any mode. Of 16 bits the upper 8 are kept.
-
-    Raises:
-        ValueError: its values have no known range, as those of 32 bits and of floats.
-    """
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError(
-            f"its pixels are numbers of 32 bits (PIL's mode {image.mode!r}), of which nobody says what is "
-            "white: convert it to 8 bits"
-        )
-    return image
 
 
 @cache
@@ -207,17 +236,32 @@ def upright_size(file_name: str | os.PathLike[str]) -> tuple[int, int]:
     Raises:
         FileNotFoundError: the file does not exist.
         OSError: the system does not let this user read it.
-        ValueError: the file is not an image.
+        UnusablePictureError: the picture has more pixels than `pixel_limit`. It is a ValueError.
+        ValueError: the file is not an image, or see `pixel_limit`.
     """
-    try:
-        with _opened(file_name) as image:
-            width, height = image.size
-            on_its_side = image.getexif().get(_EXIF_ORIENTATION) in _EXIF_ON_ITS_SIDE
-    except FileNotFoundError as error:
-        raise _missing(file_name) from error
-    except UNREADABLE as error:
-        raise _damaged(file_name, error) from error
-    return (height, width) if on_its_side else (width, height)
+    return _of_header(file_name, upright_size_of)
+
+
+class Header(NamedTuple):
+    """What the header of a picture file says besides the size.
+
+    Attributes:
+        orientation: how `read_image` turns the picture: the orientation of its EXIF data, from 1 (not at all)
+            to 8.
+        has_more_pictures: whether it is an animation or has pages. `read_image` reads the first picture.
+    """
+
+    orientation: int
+    has_more_pictures: bool
+
+
+def read_header(file_name: str | os.PathLike[str]) -> Header:
+    """Read the header of a picture file.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: see `upright_size`.
+    """
+    return _of_header(file_name, lambda image: Header(orientation(image), has_more_pictures(image)))
 
 
 def image_sizes(paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.int64]:
@@ -317,15 +361,19 @@ def _stamp(path: str) -> tuple[int, int]:
 
 def _read_cache(path: Path) -> dict[str, _Entry]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            entries = zip(archive["names"].tolist(), archive["entries"].tolist(), strict=True)
-            return {
-                str(name): (size, changed, width, height) for name, (size, changed, width, height) in entries
-            }
+        # What has no digest is read again.
+        wanted = ("names", "entries", "sha256")
+        arrays = read_arrays(path, wanted, what="cache of image sizes", remedy="delete it")
+        names, entries = arrays["names"], arrays["entries"]
+        right = names.dtype.kind == "U" and entries.dtype == np.int64 and entries.shape == (len(names), 4)
+        if not right or (entries[:, 2:] < 1).any():
+            raise ValueError("it does not hold four numbers for each picture")
+        pairs = zip(names.tolist(), entries.tolist(), strict=True)
+        return {name: (size, changed, width, height) for name, (size, changed, width, height) in pairs}
     except FileNotFoundError:
         pass
-    # One changed byte can raise zlib.error, BadZipFile, NotImplementedError, RuntimeError and more.
-    except Exception as error:
+    # Of an array without axes, for example, nothing can be asked.
+    except (OSError, ValueError, TypeError) as error:
         logger.warning("%s of the cache cannot be read (%s): the image sizes are read again.", path, error)
     return {}
 
@@ -333,8 +381,8 @@ def _read_cache(path: Path) -> dict[str, _Entry]:
 def _write_cache(path: Path, known: dict[str, _Entry]) -> None:
     names, entries = zip(*known.items(), strict=True)
     try:
-        with atomic_write(path) as stream:
-            np.savez_compressed(stream, names=np.array(names), entries=np.array(entries, dtype=np.int64))
+        arrays = {"names": np.array(names), "entries": np.array(entries, dtype=np.int64)}
+        write_arrays(path, arrays, compressed=True)
     except OSError as error:
         logger.warning("%s cannot be written (%s): the next run reads the image sizes again.", path, error)
 
@@ -356,6 +404,8 @@ def _missing(file_name: str | os.PathLike[str]) -> FileNotFoundError:
 def _damaged(file_name: str | os.PathLike[str], error: BaseException) -> OSError | ValueError:
     if isinstance(error, OSError) and is_of_the_system(error):
         return explained(error, file_name)
+    if isinstance(error, UnusablePictureError):
+        return UnusablePictureError(error.reason, file_name)
     return DamagedImageError(
         f"Image {os.fspath(file_name)} cannot be read ({error}). The file is damaged or not an image: "
         "replace it, or take the image out of the annotations."

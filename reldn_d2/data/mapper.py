@@ -1,6 +1,7 @@
 """The mapper: turns a dataset dict into the model's input."""
 
 import logging
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,13 @@ from reldn_d2.structures.dataset_dicts import (
     relation_rows,
 )
 
-from .images import read_image, upright_size
+from .images import read_image
+from .pixels import UnusablePictureError
 
 logger = logging.getLogger(__name__)
 
+# Resized to 50 pixels or more, only a picture with a side of so many times the other has no pixel left there.
+_THIN = 100
 _MADE_BY_MAPPER = ("annotations", "relations", "detections")
 
 
@@ -77,8 +81,8 @@ class RelationDatasetMapper:
 
         Raises:
             FileNotFoundError: the image file does not exist.
-            ValueError: the image cannot be decoded, the image has another size than the dict says, or the
-                relationships do not fit the annotations.
+            ValueError: the image cannot be decoded or resized, the image has another size than the dict says,
+                or the relationships do not fit the annotations.
         """
         return self.map_picture(read_image(dataset_dict["file_name"], self.image_format), dataset_dict)
 
@@ -96,7 +100,7 @@ class RelationDatasetMapper:
         utils.check_image_size(output, image)
 
         augmented = T.AugInput(image)
-        transforms = self.augmentations(augmented)
+        transforms = _augment(self.augmentations, augmented, output.get("file_name"))
         image = augmented.image
         output["image"] = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
@@ -114,20 +118,52 @@ class RelationDatasetMapper:
 
 
 class NamedFormatsMapper(DatasetMapper):
-    """Detectron2's mapper, which also reads masks and keypoints, for the formats that `read_image` reads."""
+    """Detectron2's mapper, which also reads masks and keypoints, with the pictures of `read_image`."""
 
     def __call__(self, dataset_dict: DatasetDict) -> DatasetDict:
-        """Map a dataset dict.
+        """Map a dataset dict, as Detectron2's mapper does. The dict is not modified.
 
         Raises:
             FileNotFoundError: the image file does not exist.
-            ValueError: the file is no image of these formats; or see Detectron2's mapper.
+            ValueError: the image can't be decoded or resized, or has another size than the dict says.
         """
-        for key in ("file_name", "sem_seg_file_name"):
-            if key in dataset_dict:
-                upright_size(dataset_dict[key])
-        output: DatasetDict = super().__call__(dataset_dict)
+        output: DatasetDict = deepcopy(dataset_dict)
+        image = read_image(output["file_name"], self.image_format)
+        utils.check_image_size(output, image)
+        labels = output.pop("sem_seg_file_name", None)
+        augmented = T.AugInput(image, sem_seg=None if labels is None else read_image(labels, "L").squeeze(2))
+        transforms = _augment(self.augmentations, augmented, output["file_name"])
+        size = augmented.image.shape[:2]
+        output["image"] = torch.as_tensor(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
+        if augmented.sem_seg is not None:
+            output["sem_seg"] = torch.as_tensor(augmented.sem_seg.astype(np.int64))
+        if self.proposal_topk is not None:
+            utils.transform_proposals(output, size, transforms, proposal_topk=self.proposal_topk)
+        if not self.is_train:
+            output.pop("annotations", None)
+        elif "annotations" in output:
+            self._transform_annotations(output, transforms, size)
         return output
+
+
+def _augment(augmentations: T.AugmentationList, given: T.AugInput, file_name: str | None) -> T.TransformList:
+    """Augments a picture in place.
+
+    Raises:
+        UnusablePictureError: it is so thin that no pixel of its shorter side is left when it is resized.
+    """
+    height, width = given.image.shape[:2]
+    try:
+        return augmentations(given)
+    except (ValueError, ZeroDivisionError, RuntimeError) as error:
+        # Of other pictures an augmentation fails for another reason.
+        if max(height, width) < _THIN * min(height, width):
+            raise
+        raise UnusablePictureError(
+            f"an image of {width} x {height} pixels can't be resized for this model ({error}): crop it, or "
+            "leave it out",
+            file_name,
+        ) from error
 
 
 def _drop(output: DatasetDict, keep: Tensor) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from reldn_d2.structures import boxes_overlap
 from reldn_d2.structures.dataset_dicts import DatasetDict, relation_rows
+from reldn_d2.structures.predicate_counts import PredicateCounts, SparsePredicateCounts, is_large
 
 from .arrays import DatasetArrays, check_vocabulary, dataset_arrays
 
@@ -42,7 +43,7 @@ def predicate_counts(
     *,
     overlap_only: bool = False,
     background_count: BackgroundCount = "unrelated",
-) -> NDArray[np.int64]:
+) -> PredicateCounts:
     """Count how often each predicate joins each pair of entity classes, for the semantic module.
 
     The counts are those of `p(predicate | subject class, object class)`, without smoothing. Every row of
@@ -63,7 +64,8 @@ def predicate_counts(
             no pair overlaps, as in the published code: all of its pairs count.
 
     Returns:
-        (C, C, P + 1) counts, indexed [subject class, object class, predicate].
+        (C, C, P + 1) counts, indexed [subject class, object class, predicate]. For a vocabulary whose table
+        would be larger than 256 MB (`is_large`), only what occurs, which `np.asarray` makes an array of.
 
     Raises:
         ValueError: unknown `background_count`; a class outside [0, C) or a predicate outside [0, P).
@@ -72,11 +74,16 @@ def predicate_counts(
         raise ValueError(f"background_count must be 'unrelated' or 'all', not {background_count!r}.")
     arrays = dataset_arrays(dataset_dicts)
     check_vocabulary(arrays, dataset_dicts, num_classes, num_predicates)
+    triplets = _label_numbers(arrays, num_classes, num_predicates)
+    background = _background(arrays, num_classes, overlap_only, background_count)
+    if is_large(num_classes, num_predicates):
+        occurring, times = np.unique(triplets, return_counts=True)
+        return SparsePredicateCounts(num_classes, num_predicates, occurring, times, background)
     shape = (num_classes, num_classes, num_predicates + 1)
-    subject, object, predicate = arrays.relations.T
-    cells = np.ravel_multi_index((arrays.classes[subject], arrays.classes[object], predicate), shape)
+    # each pair of classes has one more column than predicates
+    cells = triplets + triplets // num_predicates
     counts = np.bincount(cells, minlength=np.prod(shape)).reshape(shape)
-    counts[..., num_predicates] = _background(arrays, num_classes, overlap_only, background_count)
+    counts[..., num_predicates] = background
     return counts
 
 
@@ -168,9 +175,15 @@ def _label_triplets(dataset_name: str) -> tuple[tuple[list[str], list[str]], NDA
     things, predicates = list(metadata.thing_classes), list(metadata.predicate_classes)
     arrays = dataset_arrays(dataset_dicts)
     check_vocabulary(arrays, dataset_dicts, len(things), len(predicates))
+    return (things, predicates), _label_numbers(arrays, len(things), len(predicates))
+
+
+def _label_numbers(arrays: DatasetArrays, num_classes: int, num_predicates: int) -> _IntArray:
+    """(R,) `(subject class * C + object class) * P + predicate` of each relationship."""
     subject, object, predicate = arrays.relations.T
-    labels = (arrays.classes[subject], arrays.classes[object], predicate)
-    return (things, predicates), np.ravel_multi_index(labels, (len(things), len(things), len(predicates)))
+    pair = arrays.classes[subject] * num_classes + arrays.classes[object]
+    numbers: _IntArray = pair * num_predicates + predicate
+    return numbers
 
 
 def _background(
@@ -187,9 +200,8 @@ def _background(
                 image = np.searchsorted(arrays.first_entity, first, side="right")
                 counted |= ~np.isin(image, image[counted])
             first, second = first[counted], second[counted]
-        # a pair counts in both directions or in neither
-        pairs = _class_pairs(arrays, first, second, num_classes)
-        counts += pairs + pairs.T
+        _add_pairs(counts, arrays, first, second, 1)
+    counts += counts.T.copy()  # a pair counts in both directions or in neither
     if background_count == "unrelated":
         # Subtract the related pairs. A pair with several predicates was counted once above. An entity with
         # itself was not counted.
@@ -198,7 +210,7 @@ def _background(
         counted = subject != object
         if overlap_only:
             counted &= _overlapping(arrays, subject, object)
-        counts -= _class_pairs(arrays, subject[counted], object[counted], num_classes)
+        _add_pairs(counts, arrays, subject[counted], object[counted], -1)
     return counts
 
 
@@ -238,7 +250,9 @@ def _overlapping(arrays: DatasetArrays, first: _IntArray, second: _IntArray) -> 
     return overlap
 
 
-def _class_pairs(arrays: DatasetArrays, first: _IntArray, second: _IntArray, num_classes: int) -> _IntArray:
-    """(C, C) number of pairs (K,), (K,) of entity rows for each pair of classes."""
-    cells = arrays.classes[first] * num_classes + arrays.classes[second]
-    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+def _add_pairs(
+    counts: _IntArray, arrays: DatasetArrays, first: _IntArray, second: _IntArray, number: int
+) -> None:
+    """Adds a number to the (C, C) counts, in place, for each of the pairs (K,), (K,) of entity rows."""
+    # In time and memory of the pairs. A histogram of each piece would be one of all pairs of classes.
+    np.add.at(counts.reshape(-1), arrays.classes[first] * len(counts) + arrays.classes[second], number)

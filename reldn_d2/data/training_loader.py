@@ -160,7 +160,7 @@ class ResumableTrainLoader:
             known = "width" in image and "height" in image
             width, height = (image["width"], image["height"]) if known else upright_size(image["file_name"])
             self._wide[index] = width > height
-        return self._wide[index]
+        return bool(self._wide[index])  # one of NumPy is no index
 
     def _set_sampler_seeds(self, seeds: Mapping[str, int]) -> None:
         sampler: Any = self.sampler

@@ -183,6 +183,11 @@ class NamedLines(io.TextIOBase):
         self.name = ""
         self._stream, self._rest = stream, ""
 
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """The encoding of the other stream."""
+        return self._stream.encoding
+
     def write(self, text: str) -> int:
         """Writes the lines that are complete. The rest follows when it is."""
         *lines, self._rest = (self._rest + text).split("\n")

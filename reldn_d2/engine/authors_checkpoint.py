@@ -12,6 +12,7 @@ from torch import Tensor
 from reldn_d2.checkpoint.finite import not_finite, refuse_not_finite, refuse_other_types
 from reldn_d2.checkpoint.formats import read_checkpoint, write_weights
 from reldn_d2.checkpoint.importers import AuthorsArchitecture, convert, detector_of
+from reldn_d2.checkpoint.predicate_tables import with_dense_tables
 
 from .evaluate import check_classes
 from .yaml import is_relation_config
@@ -83,12 +84,11 @@ def required_settings(architecture: AuthorsArchitecture) -> dict[str, Any]:
 
 
 def model_without_memory(cfg: CfgNode) -> dict[str, Tensor]:
-    """Returns the state dict of the config's model on the meta device."""
+    """Returns the state dict of the config's model on the meta device, with a dense semantic table."""
     cfg = cfg.clone()
     cfg.MODEL.DEVICE = "meta"
     with torch.device("meta"):
-        state: dict[str, Tensor] = build_model(cfg).state_dict()
-    return state
+        return with_dense_tables(build_model(cfg))
 
 
 def check_config(cfg: CfgNode, architecture: AuthorsArchitecture) -> None:

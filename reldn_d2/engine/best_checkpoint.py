@@ -11,8 +11,7 @@ from pathlib import Path
 
 from detectron2.engine import hooks
 
-from reldn_d2.checkpoint import RelationCheckpointer
-from reldn_d2.checkpoint.safe_files import read_torch
+from reldn_d2.checkpoint import RelationCheckpointer, read_checkpoint
 from reldn_d2.evaluation.protocols.headline import Headline, headline
 
 logger = logging.getLogger(__name__)
@@ -40,7 +39,7 @@ class BestCheckpoint:
     def resume(self) -> None:
         """Takes the best number of the run that is resumed, if it has one."""
         file = Path(self._checkpointer.save_dir, f"{self._name}.pth")
-        saved = read_torch(file, mmap=True) if file.is_file() else {}
+        saved = read_checkpoint(file) if file.is_file() else {}
         if "best" in saved:  # Detectron2's hook for the best checkpoint does not save the number
             self.best, self.iterations = Headline(**saved["best"]), saved["iteration"] + 1
 

@@ -6,6 +6,7 @@ Detectron2 reads configs with `yaml.unsafe_load`, which runs code in them.
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from difflib import SequenceMatcher, get_close_matches
 from typing import Any
 
 import yaml
@@ -15,6 +16,8 @@ from reldn_d2.model_zoo import is_config_of_detectron2
 from reldn_d2.utils.yaml_files import TagError, parse_yaml
 
 _BASE = "_BASE_"
+# A key that is as similar as this is rather misspelt than at a wrong place.
+_VERY_SIMILAR = 0.9
 # Top-level names that every saved config in Python has; those of a config in YAML are in upper case.
 _OF_PYTHON_CONFIGS = {"model", "train"}
 
@@ -107,6 +110,32 @@ def read_config_file(
     return _Reader(unsafe, beside).read(config_file)
 
 
+def similar_keys(key: str, known: Iterable[str]) -> list[str]:
+    """Keys of a config that a misspelt key may mean, also one that stands at a wrong place.
+
+    Args:
+        key: full name of a key that the config does not have, in upper or lower case.
+        known: full names of the config's keys.
+
+    Returns:
+        Three at most, the most similar first.
+    """
+    keys = list(dict.fromkeys(known))
+    parts = [name.split(".") for name in keys]
+    # With the nodes, since a wrong node is named without the keys in it.
+    names = list(dict.fromkeys(".".join(x[:end]) for x in parts for end in range(len(x), 0, -1)))
+    folded = {name.casefold(): name for name in reversed(names)}
+    wanted = key.casefold()
+    last = wanted.rpartition(".")[2]
+    tails = get_close_matches(last, {name.rpartition(".")[2] for name in folded}, n=3, cutoff=0.8)
+    elsewhere = [name for name in folded if name.rpartition(".")[2] in tails]
+    elsewhere.sort(key=lambda name: -SequenceMatcher(None, wanted, name).ratio())
+    in_place = get_close_matches(wanted, [key.casefold() for key in keys], n=3)
+    is_near = bool(in_place) and SequenceMatcher(None, wanted, in_place[0]).ratio() >= _VERY_SIMILAR
+    found = [*in_place, *elsewhere] if is_near else [*elsewhere, *in_place]
+    return [folded[name] for name in dict.fromkeys(found)][:3]
+
+
 def _identity(file: str) -> str:
     """The same text for all names of a file."""
     return file if "://" in file else os.path.realpath(file)
@@ -118,15 +147,17 @@ def _beside(file: str, base: str) -> str:
     return base if "://" in base else os.path.join(os.path.dirname(file), base)
 
 
-def _merge(over: dict[str, Any], under: dict[str, Any], file: str) -> None:
+def _merge(over: dict[str, Any], under: dict[str, Any], file: str, node: str = "") -> None:
     """Puts values over others, in place, as Detectron2 merges a file and its base."""
     for key, value in over.items():
         if not isinstance(value, dict) or key not in under:
             under[key] = value
         elif isinstance(under[key], dict):
-            _merge(value, under[key], file)
+            _merge(value, under[key], file, f"{node}{key}.")
         else:
-            raise _unreadable(file, f"{key} has keys here, but is the value {under[key]!r} in its _BASE_")
+            raise _unreadable(
+                file, f"{node}{key} has keys here, but is the value {under[key]!r} in its _BASE_"
+            )
 
 
 def _unreadable(file: str, reason: str) -> ValueError:

@@ -16,7 +16,7 @@ from typing import TextIO
 
 from detectron2.utils import comm
 
-from reldn_d2.utils.plain_text import say, visible, visible_lines
+from reldn_d2.utils.plain_text import in_encoding, say, visible, visible_lines
 from reldn_d2.utils.system_errors import describe
 
 LOGGERS = ("reldn_d2", "detectron2", "fvcore")
@@ -66,6 +66,11 @@ HARMLESS_WARNINGS = (
         _WARNINGS,
         "Importing from timm.models.layers is deprecated",
         "Detectron2's ViT imports layers under their old name, which timm still has.",
+    ),
+    Message(
+        _WARNINGS,
+        "Image size (",
+        "Pillow warns from half of what it opens on; the bound of `data.images.pixel_limit` counts.",
     ),
     Message(
         "torch.utils.cpp_extension",
@@ -191,7 +196,7 @@ class _Screen(logging.StreamHandler[TextIO]):
         """Names the level of a message if it is more than information."""
         time, _, message = super().format(record).partition(" ")
         level = f"{record.levelname}: " if record.levelno > logging.INFO else ""
-        return f"{time} {level}{message}"
+        return in_encoding(f"{time} {level}{message}", getattr(self.stream, "encoding", None))
 
 
 class _Early(logging.Handler):

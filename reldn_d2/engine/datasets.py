@@ -7,8 +7,10 @@ from itertools import zip_longest
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.catalog import Metadata
 
 from reldn_d2.data import load_detections_into_dataset
+from reldn_d2.data.checking.loaded import CheckMode, check_loaded
 from reldn_d2.renamed import present_dataset_name
 from reldn_d2.structures import Vocabulary
 
@@ -90,16 +92,19 @@ def common_vocabulary(dataset_names: Iterable[str], counts: Mapping[str, tuple[s
     return first
 
 
-def load_registered(names: Sequence[str], detection_files: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Dataset dicts of registered data sets, one after the other.
+def load_registered(
+    names: Sequence[str], detection_files: Sequence[str] = (), check: CheckMode = "error"
+) -> list[dict[str, Any]]:
+    """Dataset dicts of registered data sets, one after the other, checked (`check_loaded`).
 
     Args:
         names: names of the data sets.
         detection_files: files of precomputed detections, one per data set, or none.
+        check: whether errors of the annotation stop the run ("error") or are said ("warn").
 
     Raises:
-        ValueError: a data set is not registered, the numbers of files and data sets differ, or detections do
-            not fit a data set.
+        ValueError: a data set is not registered, its annotation has errors, the numbers of files and data
+            sets differ, or detections do not fit a data set.
     """
     for name in names:
         check_registered(name)
@@ -107,10 +112,34 @@ def load_registered(names: Sequence[str], detection_files: Sequence[str] = ()) -
     dataset_dicts: list[dict[str, Any]] = []
     for name, file in zip_longest(names, detection_files):
         loaded = DatasetCatalog.get(name)
+        metadata = MetadataCatalog.get(name)  # a loader may set names
+        check_loaded(
+            loaded, name, _number(metadata, "thing_classes"), _number(metadata, "predicate_classes"), check
+        )
         if file is not None:
             loaded = load_detections_into_dataset(loaded, file, vocabulary_of(name).thing_classes)
         dataset_dicts += loaded
     return dataset_dicts
+
+
+def check_keypoint_names(names: Sequence[str]) -> None:
+    """Checks that data sets name their keypoints, which Detectron2's mapper needs for flipped images.
+
+    Raises:
+        ValueError: the metadata of a data set lack the names, or which of them change places.
+    """
+    for name in names:
+        for key in ("keypoint_names", "keypoint_flip_map"):
+            if MetadataCatalog.get(name).get(key) is None:
+                raise ValueError(
+                    f"data set {name} has no {key}, without which keypoints can't be trained: "
+                    f"MetadataCatalog.get({name!r}).set({key}=...)"
+                )
+
+
+def _number(metadata: Metadata, key: str) -> int | None:
+    names = metadata.get(key)
+    return None if names is None else len(names)
 
 
 def check_detection_files(files: Sequence[str], names: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from reldn_d2.utils.progress import progress
 
 from .evaluate import check_classes, parts_of
 from .parts import Config
+from .run_identity import detector_digest
 
 
 def detector_identity(cfg: Config, model: nn.Module) -> str:
@@ -95,7 +96,8 @@ def cache_detections(cfg: Config, model: nn.Module, dataset_name: str, path: Pat
     gathered = comm.gather(found)
     if comm.is_main_process():
         found = {image: detections for share in gathered for image, detections in share.items()}
-        save_detections(path, found, classes, made_by=detector_identity(cfg, model))
+        identity, weights = detector_identity(cfg, model), detector_digest(model)
+        save_detections(path, found, classes, made_by=identity, detector_weights=weights)
 
 
 def _check_range(found: Tensor, num_classes: int, where: str) -> None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from detectron2.data import DatasetCatalog
 from torch import nn
 
-from reldn_d2.data.filters import count_training_relations
+from reldn_d2.data.filters import count_training_entities, count_training_relations
 from reldn_d2.modeling.acceleration import original_class
 from reldn_d2.structures import Vocabulary
-from reldn_d2.structures.dataset_dicts import DatasetDict, crowd_flags, relation_rows
+from reldn_d2.structures.dataset_dicts import DatasetDict, relation_rows
 
 from .parts import RunParts
 
@@ -42,7 +42,7 @@ def count_data(dataset_dicts: Sequence[DatasetDict], *, with_relations: bool) ->
     """
     entities = sum(len(image["annotations"]) for image in dataset_dicts)
     if not with_relations:
-        used = sum(bool((~crowd_flags(image)).any()) for image in dataset_dicts)
+        used = int((count_training_entities(dataset_dicts) > 0).sum())
         return DataCounts(len(dataset_dicts), entities, 0, used, 0)
     related = count_training_relations(list(dataset_dicts))
     total = sum(len(relation_rows(image)) for image in dataset_dicts)

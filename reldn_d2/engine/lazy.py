@@ -19,30 +19,35 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from detectron2.config import LazyConfig, instantiate
 from detectron2.data import build_detection_train_loader
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils.registry import locate
-from numpy.typing import NDArray
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from torch import nn
 
 from reldn_d2.config import USUAL_PROTOCOLS
 from reldn_d2.data import RelationDatasetMapper, build_resumable_train_loader
+from reldn_d2.evaluation import RelationEvaluator
+from reldn_d2.evaluation.graphs import parse_task
+from reldn_d2.evaluation.protocols.registry import resolve_protocols
+from reldn_d2.model_zoo import NO_PKG_RESOURCES
 from reldn_d2.modeling import accelerate
 from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.structures.predicate_counts import PredicateCounts
 from reldn_d2.utils.io import write_if_changed
 
+from .config_files import similar_keys
+from .datasets import load_registered
 from .parts import KeyNames, RunParts
 from .places import refuse_places, without_places
+from .python_values import check_python_values
 from .run_identity import flatten, free_patterns
 from .saved_python import from_data, refuse_not_saved, to_data
 
@@ -100,9 +105,8 @@ def load_lazy_config(config_file: str, overrides: list[str] | None = None) -> Di
         if error.name != "pkg_resources":
             raise
         raise ValueError(
-            f"{config_file} imports a module that needs pkg_resources, such as detectron2.model_zoo, and "
-            "setuptools 82 or newer does not have it: run `pip install 'setuptools<81'`, or take "
-            "reldn_d2.model_zoo.get_detectron2_config_file"
+            f"{config_file} imports a module that needs pkg_resources, such as detectron2.model_zoo. "
+            f"{NO_PKG_RESOURCES}, or take reldn_d2.model_zoo.get_detectron2_config_file"
         ) from error
     override_lazy_config(cfg, overrides or [], config_file)
     return cfg
@@ -196,25 +200,29 @@ def _first_line(error: Exception) -> str:
 
 def _unknown_key(config_file: str, key: str, cfg: DictConfig) -> str:
     known = [name for name, _ in flatten(_plain(cfg))]
-    near = get_close_matches(key, known, n=3)
+    near = similar_keys(key, known)
     similar = f": did you mean {' or '.join(near)}?" if near else ""
     return f"{config_file} has no such key: {key}{similar}"
 
 
 def _check_parts(cfg: DictConfig, config_file: str) -> None:
     needed = [*_NEEDED, *(_NEEDED_FOR_RELATIONS if _has_relations(cfg) else ())]
-    missing = [name for name in needed if not _has(cfg, name)]
-    if missing:
-        raise ValueError(
-            f"{config_file} lacks {', '.join(missing)}: a config in Python names every part of a run, as "
-            "configs/lazy/scenes_reldn.py does"
-        )
-    train, test = cfg.datasets.train, cfg.datasets.test
+    try:
+        missing = [name for name in needed if not _has(cfg, name)]
+        if missing:
+            raise ValueError(
+                f"{config_file} lacks {', '.join(missing)}: a config in Python names every part of a run, as "
+                "configs/lazy/scenes_reldn.py does"
+            )
+        train, test = cfg.datasets.train, cfg.datasets.test
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{config_file}: a reference leads nowhere ({_first_line(error)})") from error
     if isinstance(train, str) or not isinstance(test, str):
         raise ValueError(
             f"{config_file}: datasets.train is a list of names and datasets.test one name, not {train!r} "
             f"and {test!r}"
         )
+    check_python_values(cfg, f"{config_file}: ")
 
 
 def _has(cfg: Any, name: str) -> bool:
@@ -255,6 +263,21 @@ def _schedule_in_words(multiplier: DictConfig, max_iter: int) -> str:
     return ", ".join(words)
 
 
+def _is_call(part: Any, target: Any) -> bool:
+    """Whether a part of a config is a call of this class or function."""
+    named = part.get("_target_") if isinstance(part, Mapping | DictConfig) else None
+    return (locate(named) if isinstance(named, str) else named) is target
+
+
+def _calls(part: Any, target: Any) -> bool:
+    """Whether a part of a config, or a part in it, is a call of this class or function."""
+    if not isinstance(part, DictConfig):
+        return False
+    # Values that refer to other keys are no calls.
+    inner = (part[key] for key in map(str, part) if not OmegaConf.is_interpolation(part, key))
+    return _is_call(part, target) or any(_calls(x, target) for x in inner)
+
+
 def _class_name(part: DictConfig) -> str:
     target = part.get("_target_", "")
     return target.rpartition(".")[2] if isinstance(target, str) else str(target.__name__)
@@ -286,6 +309,8 @@ class LazyParts(RunParts):
         eval_period="train.eval_period",
         best_checkpoint="train.best_checkpoint",
         skip_unreadable="train.skip_unreadable",
+        masks="model.roi_heads.mask_head",
+        keypoints="model.roi_heads.keypoint_head",
     )
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -293,7 +318,11 @@ class LazyParts(RunParts):
 
         Args:
             cfg: config with the keys that the module's docstring lists.
+
+        Raises:
+            ValueError: see `check_python_values`.
         """
+        check_python_values(cfg)  # code may have changed it
         self.cfg: DictConfig = cfg
         train, datasets = cfg.train, cfg.datasets
         self.output_dir, self.device = train.output_dir, train.device
@@ -303,11 +332,17 @@ class LazyParts(RunParts):
         self.relation_weights = train.get("relation_checkpoint") or ""
         self.train_datasets = tuple(datasets.train)
         self.test_datasets = (datasets.test,) if datasets.test else ()
+        self.test_detections = tuple(datasets.get("test_detections", ()))
         self.statistics_datasets = tuple(datasets.get("statistics", ()))
         self.is_relation_model = _has_relations(cfg)
         self.entities_from_proposals = bool(cfg.model.get("entities_from_proposals", False))
         self.has_training = not self.is_relation_model or _trains(cfg.model.relation_head)
         self.has_train_detections = bool(datasets.get("train_detections", ()))
+        heads = {} if self.is_relation_model else cfg.model.get("roi_heads") or {}
+        masks, keypoints = heads.get("mask_head"), heads.get("keypoint_head")
+        mapper = cfg.dataloader.train.get("mapper") or {}
+        self.trained_masks = mapper.get("instance_mask_format", "polygon") if masks else ""
+        self.trained_keypoints = keypoints.get("num_keypoints", 0) if keypoints else 0
         self.use_amp = train.amp.enabled
         self.max_iter, self.eval_period, self.log_period = train.max_iter, train.eval_period, train.log_period
         self.batch_size = cfg.dataloader.train.get("total_batch_size")
@@ -412,13 +447,18 @@ class LazyParts(RunParts):
         return counts
 
     def training_data(self) -> list[DatasetDict]:
-        """Instantiates `dataloader.train.dataset`."""
+        """Instantiates `dataloader.train.dataset`.
+
+        If it does not load with `load_registered`, which checks the data, they are checked here.
+        """
+        if not _calls(self.cfg.dataloader.train.dataset, load_registered):
+            load_registered(self.train_datasets, check=self.cfg.datasets.get("check", "error"))
         dataset_dicts: list[DatasetDict] = self._make("dataloader.train.dataset")
         return dataset_dicts
 
-    def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> NDArray[np.int64]:
+    def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> PredicateCounts:
         """Instantiates `dataloader.statistics`."""
-        counts: NDArray[np.int64] = self._make("dataloader.statistics")
+        counts: PredicateCounts = self._make("dataloader.statistics")
         return counts
 
     def model(self) -> nn.Module:
@@ -459,8 +499,14 @@ class LazyParts(RunParts):
         """
         self.check_saved("dataloader.train", ("dataset",))
         loader = {**self.cfg.dataloader.train, "dataset": training_data}
-        target = loader["_target_"]
-        if (locate(target) if isinstance(target, str) else target) is build_detection_train_loader:
+        needs = self.trained_masks or self.trained_keypoints
+        if needs and _is_call(self.cfg.dataloader.train.get("mapper"), RelationDatasetMapper):
+            raise ValueError(
+                "dataloader.train.mapper is RelationDatasetMapper, which reads neither masks nor keypoints: "
+                f"take detectron2.data.DatasetMapper, or set {self.keys.masks} and {self.keys.keypoints} to "
+                "null"
+            )
+        if _is_call(self.cfg.dataloader.train, build_detection_train_loader):
             loader["_target_"] = build_resumable_train_loader
         return instantiate(loader)
 
@@ -512,6 +558,13 @@ class LazyParts(RunParts):
                 'names=["${datasets.test}"] there'
             )
         return cfg
+
+    def check_evaluation(self, predicate_classes: Sequence[str]) -> None:
+        """Makes the protocols of a `RelationEvaluator`. Another evaluator checks its own arguments."""
+        evaluator = self.cfg.dataloader.evaluator
+        if _class_name(evaluator) == RelationEvaluator.__name__ and "protocols" in evaluator:
+            protocols = self._make("dataloader.evaluator.protocols")
+            resolve_protocols(protocols, parse_task(evaluator.task), predicate_classes)
 
     def verify(self, results: Mapping[str, Any]) -> None:
         """Compares nothing: a config in Python expects no results."""

@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
-from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import nn
 
 from reldn_d2.data import RelationDatasetMapper
 from reldn_d2.modeling.acceleration import Precision, autocast, check_precision
 from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.structures.predicate_counts import PredicateCounts
 
 #: Names of a run's config and of its last weights in its output folder.
 CONFIG_FILE, FINAL_WEIGHTS = "config.yaml", "model_final.pth"
@@ -55,6 +54,8 @@ class KeyNames:
     eval_period: str
     best_checkpoint: str
     skip_unreadable: str
+    masks: str
+    keypoints: str
 
 
 def check_device(name: str, setting: str, remedy: Callable[[str], str]) -> None:
@@ -100,11 +101,15 @@ class RunParts(ABC):
         weights: checkpoint that a run starts from, or that is evaluated; empty: none.
         relation_weights: RelDN checkpoint whose relation part a new run of RelDN takes; empty: none.
         train_datasets, test_datasets: names of the training and test sets.
+        test_detections: files of precomputed detections of the test sets.
         statistics_datasets: names of the data sets that the semantic module is counted over.
         is_relation_model: whether the model is RelDN; otherwise it is a detector.
         entities_from_proposals: whether RelDN trains on proposals, as the published code does.
         has_training: whether there is anything to train: more than a frozen semantic table.
         has_train_detections: whether RelDN trains on precomputed detections.
+        trained_masks: format of the masks that a detector trains on, as INPUT.MASK_FORMAT; empty: it trains
+            on none.
+        trained_keypoints: number of keypoints of an entity that a detector trains on.
         use_amp: whether to train in mixed precision.
         max_iter: number of iterations of the training.
         batch_size: number of images of an iteration, over all processes; None: the config does not say.
@@ -130,11 +135,14 @@ class RunParts(ABC):
     relation_weights: str
     train_datasets: tuple[str, ...]
     test_datasets: tuple[str, ...]
+    test_detections: tuple[str, ...]
     statistics_datasets: tuple[str, ...]
     is_relation_model: bool
     entities_from_proposals: bool
     has_training: bool
     has_train_detections: bool
+    trained_masks: str
+    trained_keypoints: int
     use_amp: bool
     max_iter: int
     batch_size: int | None
@@ -216,7 +224,7 @@ class RunParts(ABC):
         """The dataset dicts of the training sets, with precomputed detections if the config names them."""
 
     @abstractmethod
-    def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> NDArray[np.int64]:
+    def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> PredicateCounts:
         """(C, C, P+1) counts for the semantic module, see `reldn_d2.data.predicate_counts`.
 
         Args:
@@ -255,6 +263,18 @@ class RunParts(ABC):
     def precise_bn(self, model: nn.Module) -> Any:
         """A hook that makes the statistics of batch normalisation exact; None if the config asks for none."""
         return None
+
+    @abstractmethod
+    def check_evaluation(self, predicate_classes: Sequence[str]) -> None:
+        """Checks what the evaluator of RelDN is told, before a training and not after it.
+
+        Args:
+            predicate_classes: names of the predicates of the data sets.
+
+        Raises:
+            ValueError: a protocol is unknown, or does not fit the task, the predicates or the number of
+                relationships that the model keeps.
+        """
 
     @abstractmethod
     def verify(self, results: Mapping[str, Any]) -> None:

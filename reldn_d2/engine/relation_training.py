@@ -57,6 +57,12 @@ from .run_identity import run_identity
 from .summary import BEST_WEIGHTS
 from .yaml import YamlParts, is_relation_config, yaml_class_counts
 
+_PREDICATE_SAMPLER = "RelDNPredicateRepeatFactorTrainingSampler"
+_SAMPLERS_OF_DETECTRON2 = (
+    *("TrainingSampler", "RepeatFactorTrainingSampler", "RandomSubsetTrainingSampler"),
+    *("WeightedTrainingSampler", "WeightedCategoryTrainingSampler"),
+)
+
 
 class RelationTraining(FiniteTraining):
     """Makes a trainer on Detectron2's DefaultTrainer train RelDN as `reldn_d2.engine.Trainer` does.
@@ -327,12 +333,22 @@ def load_datasets(cfg: CfgNode, names: Sequence[str], detection_files: Sequence[
     """Dataset dicts of registered data sets, with precomputed detections if files are given."""
     if detection_files:
         common_vocabulary(names, yaml_class_counts(cfg))
-    return load_registered(names, detection_files)
+    return load_registered(names, detection_files, cfg.DATASETS.CHECK)
 
 
 def _predicate_sampler(cfg: CfgNode, dataset_dicts: list[DatasetDict]) -> RepeatFactorTrainingSampler | None:
-    """The sampler that only this package has; None if the config names one of Detectron2's."""
-    if cfg.DATALOADER.SAMPLER_TRAIN != "RelDNPredicateRepeatFactorTrainingSampler":
+    """The sampler that only this package has; None if the config names one of Detectron2's.
+
+    Raises:
+        ValueError: the config names another sampler.
+    """
+    name = cfg.DATALOADER.SAMPLER_TRAIN
+    if name not in (*_SAMPLERS_OF_DETECTRON2, _PREDICATE_SAMPLER):
+        raise ValueError(
+            f"DATALOADER.SAMPLER_TRAIN is {name!r}: give {', '.join(_SAMPLERS_OF_DETECTRON2)} or "
+            f"{_PREDICATE_SAMPLER}"
+        )
+    if name != _PREDICATE_SAMPLER:
         return None
     factors = predicate_repeat_factors(
         dataset_dicts, cfg.DATALOADER.REPEAT_THRESHOLD, sqrt=cfg.DATALOADER.REPEAT_SQRT

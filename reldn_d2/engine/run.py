@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,17 @@ from torch import nn
 
 from reldn_d2.checkpoint import RelationCheckpointer, last_checkpoint_in
 from reldn_d2.data import with_queries
+from reldn_d2.data.checking.shapes import Fault, check_shapes, keypoint_fault, mask_fault
 from reldn_d2.modeling import RelDN
 from reldn_d2.structures import Queries, Vocabulary
-from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.structures.dataset_dicts import DatasetDict, describe
 
 from .console import printed_to_log
 from .datasets import common_vocabulary
 from .first_screen import DataCounts, count_data
 from .parts import RunParts
 from .resumable_evaluation import Others, UnfinishedEvaluation
-from .run_identity import check_resumed, matches, run_identity
+from .run_identity import check_resumed, matches, name_other_detectors, run_identity
 from .summary import save_task_results
 
 logger = logging.getLogger(__name__)
@@ -89,7 +91,10 @@ def check_training(parts: RunParts) -> tuple[Vocabulary, list[DatasetDict]]:
     """
     vocabulary = check_vocabulary(parts, parts.all_datasets())
     _check_settings(parts)
+    if parts.is_relation_model and parts.test_datasets:
+        parts.check_evaluation(vocabulary.predicate_classes)
     training_data = parts.training_data()
+    _check_content(parts, training_data)
     if parts.entities_from_proposals and any("detections" in image for image in training_data):
         raise ValueError(_two_sources_of_entities(parts))
     return vocabulary, training_data
@@ -137,6 +142,31 @@ def _check_settings(parts: RunParts) -> None:
         raise ValueError(f"{keys.use_amp} and {keys.precision} both choose a precision: leave one out")
     if parts.entities_from_proposals and parts.has_train_detections:
         raise ValueError(_two_sources_of_entities(parts))
+
+
+def _check_content(parts: RunParts, training_data: list[DatasetDict]) -> None:
+    """Checks that the annotations have everything that the model trains on."""
+    names = ", ".join(parts.train_datasets)
+    for key in ("annotations", *(["relations"] if parts.is_relation_model else [])):
+        lacking = next((image for image in training_data if key not in image), None)
+        if lacking is not None:
+            raise ValueError(
+                f"{describe(lacking)} of data set {names} has no {key!r}, which this model trains on: give "
+                "every dataset dict a list, which may be empty, or name another data set"
+            )
+    shapes: list[tuple[str, str, Fault]] = []
+    if parts.trained_masks:
+        polygons_only = parts.trained_masks == "polygon"
+        shapes.append(("masks", parts.keys.masks, partial(mask_fault, polygons_only=polygons_only)))
+    if parts.trained_keypoints:
+        number = parts.trained_keypoints
+        shapes.append(("keypoints", parts.keys.keypoints, partial(keypoint_fault, number=number)))
+    for what, key, fault in shapes:
+        remedy = (
+            f"Register data with {what}, such as COCO files by Detectron2's register_coco_instances (our "
+            f"loaders read boxes alone), or switch {key} off"
+        )
+        check_shapes(training_data, fault, f"{key} trains on the {what} of data set {names}", remedy)
 
 
 def _two_sources_of_entities(parts: RunParts) -> str:
@@ -292,6 +322,8 @@ def test(
                 save_task_results(parts, name, unfinished.identity, results[name])
             logger.debug("Evaluation results for %s in csv format:", name)
             print_csv_format(results[name])
+    if isinstance(model, RelDN) and model.task == "sgdet" and comm.is_main_process():
+        name_other_detectors(parts.test_detections, model, parts.weights)
     # Only now, so that of several data sets or tasks none is evaluated twice.
     unfinished.finish()
     if len(results) == 1:

@@ -17,7 +17,10 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+from torch import nn
 
+from reldn_d2.checkpoint.content_digest import content_digest
+from reldn_d2.data import detector_weights_of
 from reldn_d2.renamed import present_settings
 from reldn_d2.structures.dataset_dicts import DatasetDict, relation_rows, written_annotations
 
@@ -52,6 +55,7 @@ FREE_KEYS = (
     FreeKeys("nothing", ("DATALOADER.NUM_WORKERS",), ("dataloader.*.num_workers",)),
     FreeKeys("nothing", ("SOLVER.CHECKPOINT_PERIOD",), ("train.checkpointer.*",)),
     FreeKeys("nothing", ("TEST.EVAL_PERIOD", "TEST.EXPECTED_RESULTS"), ("train.eval_period",)),
+    FreeKeys("nothing", ("DATASETS.CHECK",), ("datasets.check", "dataloader.*.check")),
     FreeKeys("nothing", ("TEST.BEST_CHECKPOINT",), ("train.best_checkpoint",)),
     FreeKeys("nothing", ("TEST.SKIP_UNREADABLE",), ("train.skip_unreadable",)),
     FreeKeys("nothing", (f"{_HEAD}.TEST.TASK",), ("model.task",)),
@@ -195,6 +199,34 @@ def check_resumed(saved: Mapping[str, str] | None, current: Mapping[str, str], s
 def _is_gone(value: str) -> bool:
     """Whether a setting names something of this package that does not exist any more."""
     return value.startswith('"reldn_d2.') and locate(json.loads(value)) is None
+
+
+def detector_digest(model: nn.Module) -> str:
+    """Digest of the weights of a detector, or of the detector in a RelDN: equal if all their numbers are."""
+    weights = {name: x for name, x in model.state_dict().items() if not name.startswith("relation_")}
+    return content_digest(dict(sorted(weights.items())))
+
+
+def name_other_detectors(files: Sequence[str], model: nn.Module, weights: str) -> None:
+    """Says which files of detections were made with other weights than those of the detector in RelDN.
+
+    Files of `reldn cache-detections` say what weights made them. Boxes of another detector are what such
+    files are for, so this is no error.
+
+    Args:
+        files: files of precomputed detections that were read.
+        model: RelDN.
+        weights: where its weights come from, for the message.
+    """
+    made_by = {file: detector_weights_of(file) for file in files}
+    own = detector_digest(model) if any(made_by.values()) else ""
+    for file, found in made_by.items():
+        if found and found != own:
+            logger.warning(
+                "%s was made by another detector than the one in %s: the boxes of sgdet are of the file, and "
+                "RelDN's features are of its own detector",
+                file, weights or "the model",
+            )  # fmt: skip
 
 
 def fingerprint(dataset_dicts: Iterable[DatasetDict]) -> str:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import torch.multiprocessing
 from detectron2.engine import TrainerBase
 
+from reldn_d2.model_zoo import NO_PKG_RESOURCES
 from reldn_d2.utils.io import digest
 
 # Names of the modules that ran, in their order.
@@ -61,6 +62,8 @@ def import_data_sets(module: str) -> None:
         if place is None:  # the module was not found, so nothing ran
             raise ValueError(f"--import {module}: {error}") from error
         last_line = traceback.format_exception_only(error)[-1].strip()
+        if isinstance(error, ModuleNotFoundError) and error.name == "pkg_resources":
+            last_line += f". {NO_PKG_RESOURCES}"
         raise ValueError(f"--import {module}: {place}: {last_line}") from error
     _imported[name] = None
 

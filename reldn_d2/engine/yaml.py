@@ -5,12 +5,10 @@ import re
 from ast import literal_eval
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode, downgrade_config, upgrade_config
 from detectron2.config.compat import guess_version
@@ -19,19 +17,25 @@ from detectron2.evaluation import DatasetEvaluator, verify_results
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, RetinaNet
 from detectron2.utils import comm
 from fvcore.nn.precise_bn import get_bn_modules
-from numpy.typing import NDArray
+from PIL import Image, ImageMode
 from torch import nn
 
 from reldn_d2.config import default_config
+from reldn_d2.config_values import check_keys, find_setting, string_for_list
 from reldn_d2.data import RelationDatasetMapper, predicate_counts
-from reldn_d2.modeling import ROI_RELATION_HEAD_REGISTRY, RelDN, RelDNHead
+from reldn_d2.evaluation.protocols.registry import resolve_protocols
+from reldn_d2.modeling import ContrastiveLosses, PairwiseRelationHead, RelDN, RelDNHead
+from reldn_d2.modeling.relation_head import registered_head
 from reldn_d2.renamed import OLD_KEYS, present_value
 from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.structures.predicate_counts import PredicateCounts
 from reldn_d2.utils.io import write_if_changed
 
-from .datasets import load_registered
+from .config_files import similar_keys
+from .datasets import check_keypoint_names, load_registered
 from .parts import KeyNames, RunParts
 from .places import YAML_PLACES, refuse_places, say_unused
+from .protocols import chosen_protocols
 from .run_identity import BOUND_YAML_KEYS, flatten, free_patterns, matches
 
 if TYPE_CHECKING:
@@ -49,6 +53,17 @@ _KEYS_OF_DATA = (
     "MODEL.ROI_RELATION_HEAD.TEST.PROTOCOLS",
     "MODEL.ROI_RELATION_HEAD.TEST.EXCLUDED_PREDICATES",
 )
+# How messages call a word of the command line.
+_OVERRIDE = "the override"
+# What the values of keys of other types are in words.
+_TYPES = {
+    "bool": "True or False",
+    "int": "a whole number",
+    "float": "a number with a decimal point, such as 1.0",
+    "str": "a text",
+    "tuple": "a list, such as (1, 2)",
+    "list": "a list, such as [1, 2]",
+}
 # Iterations between two log lines, as in Detectron2's DefaultTrainer.
 _LOG_PERIOD = 20
 
@@ -71,8 +86,8 @@ def make_yaml_config(
         beside_weights: whether the file was found beside weights: then `YAML_PLACES` keep their defaults.
 
     Raises:
-        ValueError: a key does not exist, a value has another type, or the file lies beside weights and names
-            a place. The message names the file or the override.
+        ValueError: a key does not exist, a value has another type or is not possible (`SETTINGS`), or the
+            file lies beside weights and names a place. The message names the file or the override.
     """
     cfg = default_config()
     defaults = cfg.clone()
@@ -92,6 +107,7 @@ def make_yaml_config(
         ) from error
     converted = _convert_old_keys(cfg, added)
     _warn_of_old_names(config_file, converted + _convert_old_values(cfg, [key for key, _ in flatten(cfg)]))
+    check_keys(_leaves(cfg), f"{config_file}: ")
     if beside_weights:
         say_unused({key: _get(cfg, key) for key in YAML_PLACES}, config_file)
         for key in YAML_PLACES:
@@ -104,6 +120,9 @@ def make_yaml_config(
 def _merge(cfg: CfgNode, content: Mapping[str, Any], config_file: str) -> None:
     """Merges the content of a file as Detectron2's `merge_from_file` does, also one of an old VERSION."""
     _refuse_other_keys(content)
+    for key, value in content.items():
+        if isinstance(cfg.get(key), CfgNode) and not isinstance(value, Mapping):
+            raise ValueError(_mismatch("CfgNode", "", "", repr(value), key))
     loaded = CfgNode(dict(content))
     version = loaded.get("VERSION", None)
     if version is None:
@@ -146,6 +165,15 @@ def _refuse_other_keys(content: Mapping[Any, Any]) -> None:
             _refuse_other_keys(value)
 
 
+def _leaves(cfg: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Full names of all keys, and their values."""
+    for key, value in cfg.items():
+        if isinstance(value, CfgNode):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 def _differing(cfg: CfgNode, defaults: CfgNode) -> dict[str, Any]:
     """The values that are not as in the defaults, by full name."""
     found: dict[str, Any] = {}
@@ -167,8 +195,8 @@ def override_yaml_config(cfg: CfgNode, opts: list[str]) -> None:
         opts: a flat list of keys and values.
 
     Raises:
-        ValueError: a key has no value or does not exist, or a value has another type. The message names the
-            override.
+        ValueError: a key has no value or does not exist, or a value has another type or is not possible
+            (`SETTINGS`). The message names the override.
     """
     if len(opts) % 2:
         raise ValueError(
@@ -187,10 +215,11 @@ def override_yaml_config(cfg: CfgNode, opts: list[str]) -> None:
             cfg.merge_from_list([today, value])
         except (AssertionError, KeyError) as error:
             known = [name for name, _ in flatten(cfg)]
-            raise ValueError(_unknown_key("the override", KeyError(key), known)) from error
+            raise ValueError(_unknown_key(_OVERRIDE, KeyError(key), known)) from error
         except ValueError as error:
             raise ValueError(f"override {key} {value}: {_readable(error)}") from error
         converted += _convert_old_values(cfg, [today])
+        check_keys([(today, _get(cfg, today))], f"{_OVERRIDE} ")
     _warn_of_old_names("an override", converted)
 
 
@@ -255,7 +284,7 @@ def _convert_old_values(cfg: CfgNode, keys: list[str]) -> list[str]:
     for key in keys:
         value = _get(cfg, key)
         present = present_value(key, value)
-        if present != value:
+        if present is not value and present != value:  # NaN differs from itself
             described.append(f"{key} {_in_words(value)} (now {_in_words(present)})")
             _set(cfg, key, present)
     return described
@@ -285,25 +314,29 @@ def _set(cfg: CfgNode, key: str, value: Any) -> None:
     _get(cfg, node)[name] = value
 
 
-def _names(key: str, value: Any) -> tuple[str, ...]:
-    """The names of data sets in a key. A string, which code may set, would be a name for each letter."""
-    if isinstance(value, str):
-        raise ValueError(_string_for_list(key, value))
-    return tuple(value)
-
-
-def _string_for_list(key: str, value: str) -> str:
-    return f"{key} takes a list, but is the string {value!r}. Write ['{value}'], or ('{value}',) with a comma"
-
-
 def _readable(error: Exception) -> str:
     """The message of an error about a value, on one line."""
     reason = " ".join(str(error).split())
     mismatch = re.search(
-        r"<class '(?:tuple|list)'> vs\. <class 'str'>\) with values \(.* vs\. (.*)\) for config key: (\S+)",
+        r"<class '([\w.]+)'> vs\. <class '([\w.]+)'>\) with values \((.*) vs\. (.*)\) for config key: (\S+)",
         reason,
     )
-    return _string_for_list(mismatch[2], mismatch[1]) if mismatch else reason
+    return reason if mismatch is None else _mismatch(*mismatch.groups())
+
+
+def _mismatch(old_type: str, new_type: str, old: str, new: str, key: str) -> str:
+    """Says which value a key takes, from the types and values in a message of yacs."""
+    if old_type.endswith("CfgNode"):
+        return f"{key} is {new}, but it has keys of its own: write the full name of one of them"
+    if new_type.endswith("CfgNode"):
+        return f"{key} has the keys {new}, but takes a value such as {old}"
+    if old_type in ("tuple", "list") and new_type == "str":
+        return string_for_list(key, new)
+    setting = find_setting(key)
+    wanted = _TYPES.get(old_type, old_type) if setting is None else setting.values.wanted
+    decimal = f", written as {new}.0" if (old_type, new_type) == ("float", "int") else ""
+    given = repr(new) if new_type == "str" else new
+    return f"{key} is {given}: give {wanted}{decimal}"
 
 
 def _saved_by_python(source: str) -> str:
@@ -314,9 +347,12 @@ def _saved_by_python(source: str) -> str:
 
 def _unknown_key(source: str, error: KeyError, known: list[str]) -> str:
     key = re.sub(r"^Non-existent (config )?key: ", "", str(error.args[0]))
-    if key.partition(".")[0] in _PYTHON_PARTS:
+    if source != _OVERRIDE and key.partition(".")[0] in _PYTHON_PARTS:
         return _saved_by_python(source)
-    near = get_close_matches(key, known, n=3)
+    if key in known:  # in a file
+        nested = f"{key.replace('.', ': {')}: VALUE{'}' * key.count('.')}"
+        return f"{source} has the key {key} in one line: write {nested}"
+    near = similar_keys(key, known)
     similar = (
         f": did you mean {' or '.join(near)}?"
         if near
@@ -335,7 +371,10 @@ def _schedule_in_words(solver: CfgNode) -> str:
         words.append(f"times {solver.GAMMA:g} at {', '.join(steps)}")
     if solver.WARMUP_ITERS:
         # Detectron2 ends a longer warm-up with the training.
-        words.append(f"warm-up of {min(solver.WARMUP_ITERS, solver.MAX_ITER)} iterations")
+        cut = f" (SOLVER.WARMUP_ITERS {solver.WARMUP_ITERS} is cut)"
+        is_cut = solver.WARMUP_ITERS > solver.MAX_ITER
+        warm_up = min(solver.WARMUP_ITERS, solver.MAX_ITER)
+        words.append(f"warm-up of {warm_up} iterations{cut if is_cut else ''}")
     return ", ".join(words)
 
 
@@ -368,10 +407,47 @@ def _is_kind(cfg: CfgNode, kind: type[nn.Module]) -> bool:
 
 def _trains(cfg: CfgNode) -> bool:
     """Whether a relation head has more than a frozen semantic table. True if it is not RelDN's own."""
-    name = cfg.MODEL.ROI_RELATION_HEAD.NAME
-    known = name in ROI_RELATION_HEAD_REGISTRY and ROI_RELATION_HEAD_REGISTRY.get(name)
-    own = isinstance(known, type) and issubclass(known, RelDNHead)
+    head = registered_head(cfg)
+    own = isinstance(head, type) and issubclass(head, RelDNHead)
     return not own or RelDNHead.trains_with(cfg)
+
+
+def _check_pictures(cfg: CfgNode) -> None:
+    """Checks keys of pictures that must fit together."""
+    data, means, deviations = cfg.INPUT, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD
+    sizes, reason = data.MIN_SIZE_TRAIN, ""
+    if data.MIN_SIZE_TRAIN_SAMPLING == "range" and not isinstance(sizes, int) and len(sizes) != 2:
+        reason = (
+            f"INPUT.MIN_SIZE_TRAIN is {sizes}: give two sizes, or set "
+            "INPUT.MIN_SIZE_TRAIN_SAMPLING to 'choice'"
+        )
+    elif data.CROP.ENABLED and "relative" in data.CROP.TYPE and max(data.CROP.SIZE) > 1:
+        reason = (
+            f"INPUT.CROP.SIZE is {data.CROP.SIZE}: give shares of the picture, up to 1, or set "
+            "INPUT.CROP.TYPE to 'absolute'"
+        )
+    elif len(deviations) != len(means):
+        reason = f"MODEL.PIXEL_STD is {deviations}: give a number for each of MODEL.PIXEL_MEAN, {means}"
+    elif (channels := _channels(data.FORMAT)) != len(means):
+        reason = (
+            f"INPUT.FORMAT is {data.FORMAT!r}, whose number of channels is {channels}, but "
+            f"MODEL.PIXEL_MEAN has {len(means)} numbers: give 'BGR' or 'RGB', or as many numbers as "
+            "channels in MODEL.PIXEL_MEAN and MODEL.PIXEL_STD"
+        )
+    if reason:
+        raise ValueError(reason)
+
+
+def _channels(image_format: str) -> int:
+    """Number of channels of pictures in a format of PIL or Detectron2."""
+    return len(ImageMode.getmode(image_format).bands) if image_format in Image.MODES else 3
+
+
+def _check_losses(cfg: CfgNode) -> None:
+    """Makes the losses of a head that scores pairs, since LOSS may have blocks and keys of any name."""
+    head = registered_head(cfg)
+    if isinstance(head, type) and issubclass(head, PairwiseRelationHead):
+        ContrastiveLosses(cfg)
 
 
 def yaml_class_counts(cfg: CfgNode) -> dict[str, tuple[str, int]]:
@@ -387,7 +463,7 @@ def yaml_class_counts(cfg: CfgNode) -> dict[str, tuple[str, int]]:
     return counts
 
 
-def count_predicates(cfg: CfgNode, dataset_dicts: list[DatasetDict]) -> NDArray[np.int64]:
+def count_predicates(cfg: CfgNode, dataset_dicts: list[DatasetDict]) -> PredicateCounts:
     """Counts the predicates of these images with the settings of the config.
 
     Returns:
@@ -443,6 +519,8 @@ class YamlParts(RunParts):
         eval_period="TEST.EVAL_PERIOD",
         best_checkpoint="TEST.BEST_CHECKPOINT",
         skip_unreadable="TEST.SKIP_UNREADABLE",
+        masks="MODEL.MASK_ON",
+        keypoints="MODEL.KEYPOINT_ON",
     )
 
     def __init__(self, cfg: CfgNode, trainer: "type[RelationTraining]") -> None:
@@ -451,24 +529,37 @@ class YamlParts(RunParts):
         Args:
             cfg: config of either stage.
             trainer: class whose methods `build_model`, `build_optimizer` and so on make the parts.
+
+        Raises:
+            ValueError: a value is not possible (`SETTINGS`), or the config names a part that is not
+                registered.
         """
+        check_keys(_leaves(cfg))  # code may have changed it
         self.cfg, self._trainer = cfg, trainer
         head = cfg.MODEL.ROI_RELATION_HEAD
         self.output_dir, self.device, self.seed = cfg.OUTPUT_DIR, cfg.MODEL.DEVICE, cfg.SEED
         self.precision = cfg.MODEL.RELDN_PRECISION
         self.weights, self.relation_weights = cfg.MODEL.WEIGHTS, head.WEIGHTS
-        self.train_datasets = _names("DATASETS.TRAIN", cfg.DATASETS.TRAIN)
-        self.test_datasets = _names("DATASETS.TEST", cfg.DATASETS.TEST)
-        self.statistics_datasets = _names("DATASETS.STATISTICS", cfg.DATASETS.STATISTICS)
+        self.train_datasets = tuple(cfg.DATASETS.TRAIN)
+        self.test_datasets = tuple(cfg.DATASETS.TEST)
+        self.statistics_datasets = tuple(cfg.DATASETS.STATISTICS)
+        _check_pictures(cfg)
         self.is_relation_model = is_relation_config(cfg)
+        if self.is_relation_model:
+            _check_losses(cfg)
         self.entities_from_proposals = head.SAMPLING.METHOD == "published"
         self.has_training = not self.is_relation_model or _trains(cfg)
         self.has_train_detections = bool(cfg.DATASETS.DETECTION_FILES_TRAIN)
+        trains_more = not self.is_relation_model
+        self.trained_masks = cfg.INPUT.MASK_FORMAT if trains_more and cfg.MODEL.MASK_ON else ""
+        keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS
+        self.trained_keypoints = keypoints if trains_more and cfg.MODEL.KEYPOINT_ON else 0
         self.use_amp = cfg.SOLVER.AMP.ENABLED
         self.max_iter, self.eval_period = cfg.SOLVER.MAX_ITER, cfg.TEST.EVAL_PERIOD
         self.batch_size, self.base_lr = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.BASE_LR
         self.schedule = _schedule_in_words(cfg.SOLVER)
         self.best_checkpoint = cfg.TEST.BEST_CHECKPOINT
+        self.test_detections = tuple(cfg.DATASETS.DETECTION_FILES_TEST)
         self.skip_unreadable = cfg.TEST.SKIP_UNREADABLE
         self.log_period = _LOG_PERIOD
         self.checkpoint_options = {"period": cfg.SOLVER.CHECKPOINT_PERIOD}
@@ -543,12 +634,15 @@ class YamlParts(RunParts):
     def training_data(self) -> list[DatasetDict]:
         """Loads DATASETS.TRAIN with DATASETS.DETECTION_FILES_TRAIN."""
         files = self.cfg.DATASETS.DETECTION_FILES_TRAIN
-        return load_registered(self.train_datasets, files)
+        if self.trained_keypoints:
+            check_keypoint_names(self.train_datasets)
+        return load_registered(self.train_datasets, files, self.cfg.DATASETS.CHECK)
 
-    def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> NDArray[np.int64]:
+    def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> PredicateCounts:
         """Counts DATASETS.STATISTICS if it names data sets, otherwise the training data."""
         if training_data is None or self.statistics_datasets:
-            training_data = load_registered(self.statistics_datasets or self.train_datasets)
+            names = self.statistics_datasets or self.train_datasets
+            training_data = load_registered(names, check=self.cfg.DATASETS.CHECK)
         return count_predicates(self.cfg, training_data)
 
     def model(self) -> nn.Module:
@@ -563,8 +657,19 @@ class YamlParts(RunParts):
         return self._trainer.build_optimizer(self.cfg, model)
 
     def lr_scheduler(self, optimizer: torch.optim.Optimizer) -> Any:
-        """Calls the trainer's `build_lr_scheduler`."""
-        return self._trainer.build_lr_scheduler(self.cfg, optimizer)
+        """Calls the trainer's `build_lr_scheduler`.
+
+        Raises:
+            ValueError: there is no such schedule, or it does not fit the length of the training.
+        """
+        solver = self.cfg.SOLVER
+        try:
+            return self._trainer.build_lr_scheduler(self.cfg, optimizer)
+        except (AssertionError, ValueError) as error:
+            raise ValueError(
+                f"SOLVER.LR_SCHEDULER_NAME {solver.LR_SCHEDULER_NAME} with SOLVER.STEPS {solver.STEPS} and "
+                f"SOLVER.MAX_ITER {solver.MAX_ITER} can't be made ({error}): change what does not fit"
+            ) from error
 
     def train_loader(self, training_data: list[DatasetDict]) -> Any:
         """Calls the trainer's `build_train_loader`."""
@@ -582,6 +687,11 @@ class YamlParts(RunParts):
     def evaluator(self, dataset_name: str) -> DatasetEvaluator:
         """Calls the trainer's `build_evaluator`."""
         return self._trainer.build_evaluator(self.cfg, dataset_name)
+
+    def check_evaluation(self, predicate_classes: Sequence[str]) -> None:
+        """Checks the keys of the protocols."""
+        task = self.cfg.MODEL.ROI_RELATION_HEAD.TEST.TASK
+        resolve_protocols(chosen_protocols(self.cfg), task, predicate_classes)
 
     def precise_bn(self, model: nn.Module) -> Any:
         """A hook that computes exact statistics before each evaluation, if TEST.PRECISE_BN is enabled."""

@@ -25,11 +25,14 @@ def find_rows(table: IntArray, wanted: IntArray) -> npt.NDArray[np.int64]:
     shape = np.concatenate([table, wanted]).max(axis=0, initial=0) + 1
     keys, wanted_keys = (np.ravel_multi_index(tuple(rows.T), tuple(shape)) for rows in (table, wanted))
     order = np.argsort(keys, kind="stable")
-    first = np.searchsorted(keys[order], wanted_keys)
-    last = np.searchsorted(keys[order], wanted_keys, side="right") - 1
+    in_order = keys[order]
+    first = np.searchsorted(in_order, wanted_keys)
+    last = np.searchsorted(in_order, wanted_keys, side="right") - 1
     if (last < first).any():
         raise ValueError(f"no row is {wanted[int((last < first).argmax())].tolist()}")
-    positions: npt.NDArray[np.int64] = order[np.minimum(first + repeat_numbers(wanted_keys), last)]
+    if (in_order[1:] == in_order[:-1]).any():
+        first = np.minimum(first + repeat_numbers(wanted_keys), last)
+    positions: npt.NDArray[np.int64] = order[first]
     return positions
 
 

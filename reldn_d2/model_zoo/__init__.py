@@ -5,6 +5,7 @@
 
 from .config_files import (
     CONFIGS,
+    NO_PKG_RESOURCES,
     config_names,
     find_config,
     get_config_file,
@@ -15,6 +16,7 @@ from .manifest import ExpectedResult, ZooEntry, zoo_entry, zoo_names
 
 __all__ = [
     "CONFIGS",
+    "NO_PKG_RESOURCES",
     "ExpectedResult",
     "ZooEntry",
     "config_names",

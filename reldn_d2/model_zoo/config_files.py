@@ -7,10 +7,11 @@ from pathlib import Path
 import detectron2
 from detectron2.utils.file_io import PathManager
 
+#: What a missing `pkg_resources` means. `detectron2.model_zoo` imports it.
+NO_PKG_RESOURCES = "setuptools 82 or newer does not have pkg_resources: run `pip install 'setuptools<81'`"
 # The folder of all configs.
 CONFIGS = (Path(__file__).parent / "configs").resolve()
-# Detectron2's own `detectron2.model_zoo.get_config_file` needs pkg_resources, which setuptools 82 and newer
-# do not contain.
+# Detectron2's own `detectron2.model_zoo.get_config_file` needs pkg_resources.
 _CONFIGS_OF_DETECTRON2 = Path(detectron2.__file__).parent / "model_zoo" / "configs"
 # Folders of files that are parts of configs.
 _PARTS = {"base", "common", "models"}

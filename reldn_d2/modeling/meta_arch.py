@@ -14,6 +14,7 @@ from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
+from reldn_d2.config_values import check_arguments, check_keys
 from reldn_d2.structures import EntityBatch, Queries
 
 from .acceleration.precision import at_least_float32
@@ -85,13 +86,14 @@ class RelDN(GeneralizedRCNN):
             detector: arguments of GeneralizedRCNN.
 
         Raises:
-            ValueError: the task is unknown, `region_parts` does not accept the ROI heads, the relation head
-                breaks its contract or lacks a predicate backbone, or a backbone lacks a map or gives several
-                for one image.
+            ValueError: a value is not possible (`SETTINGS`), `region_parts` does not accept the ROI heads,
+                the relation head breaks its contract or lacks a predicate backbone, or a backbone lacks a
+                map or gives several for one image.
         """
         super().__init__(**detector)
-        if task not in TASKS:
-            raise ValueError(f"unknown task {task!r}: MODEL.ROI_RELATION_HEAD.TEST.TASK is one of {TASKS}")
+        check_arguments(
+            "RelDN", task=task, entity_iou_threshold=entity_iou_threshold, freeze_norm=freeze_norm
+        )
         region_parts(self.roi_heads)  # raises for ROI heads that RelDN cannot use
         uses_backbone = check_relation_head(relation_head).uses_relation_features
         if relation_backbone is None and uses_backbone:
@@ -124,11 +126,7 @@ class RelDN(GeneralizedRCNN):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Builds the parts that the config describes."""
         head = cfg.MODEL.ROI_RELATION_HEAD
-        if head.SAMPLING.METHOD not in ("paper", "published"):
-            raise ValueError(
-                f"MODEL.ROI_RELATION_HEAD.SAMPLING.METHOD is {head.SAMPLING.METHOD!r}: use "
-                "'paper' or 'published'"
-            )
+        check_keys([("MODEL.ROI_RELATION_HEAD.SAMPLING.METHOD", head.SAMPLING.METHOD)])
         args: dict[str, Any] = super().from_config(cfg)
         relation_head = build_relation_head(cfg, args["backbone"].output_shape())
         return {

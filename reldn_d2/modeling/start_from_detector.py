@@ -1,6 +1,8 @@
 """Initial weights of RelDN's trained parts from a checkpoint that contains only a detector."""
 
 import logging
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 from torch import Tensor, nn
@@ -40,19 +42,23 @@ def start_from_detector(model: Any, state_dict: dict[str, Tensor], prefix: str, 
             )  # fmt: skip
 
 
-def path_of(model: nn.Module, part: nn.Module | nn.Parameter) -> str:
-    """Path of a module or parameter in the state dict of a model.
+def path_of(model: nn.Module, part: nn.Module | Tensor) -> str:
+    """Path of a module, parameter or buffer in the state dict of a model.
 
     Raises:
         ValueError: the model does not contain it.
     """
-    named = model.named_parameters if isinstance(part, nn.Parameter) else model.named_modules
-    for name, found in named(remove_duplicate=False):
+    named: Iterable[tuple[str, nn.Module | Tensor]] = model.named_modules(remove_duplicate=False)
+    if isinstance(part, Tensor):
+        named = chain(
+            model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False)
+        )
+    for name, found in named:
         if found is part:
             return name
     raise ValueError(
-        f"the relation head names a {type(part).__name__} that is not in it: return its own modules and "
-        "parameters (docs/relation_heads.md)"
+        f"the relation head names a {type(part).__name__} that is not in it: return its own modules, "
+        "parameters and buffers (docs/relation_heads.md)"
     )
 
 

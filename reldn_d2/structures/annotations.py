@@ -31,10 +31,12 @@ class Annotations(MutableSequence[Annotation]):
             boxes, classes, crowd: see the properties. Empty lists mean no entity.
 
         Raises:
-            ValueError: the lengths differ.
+            ValueError: the lengths differ, or classes are no integers.
         """
         self._boxes: NDArray[np.float64] = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         self._classes: NDArray[np.int64] = np.asarray(classes, dtype=np.int64)
+        if self._classes is not classes and (self._classes != np.asarray(classes)).any():
+            raise ValueError(f"classes must be integers, not {classes!r}")
         self._crowd: NDArray[np.bool_] | None = None if crowd is None else np.asarray(crowd, dtype=np.bool_)
         self.handed_out: list[Annotation] | None = None
         flags = len(self._classes) if self._crowd is None else len(self._crowd)

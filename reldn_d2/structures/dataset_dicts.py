@@ -30,13 +30,27 @@ def _are_arrays(annotations: Any) -> TypeGuard[Annotations]:
     return isinstance(annotations, Annotations) and annotations.handed_out is None
 
 
+def _annotations(dataset_dict: DatasetDict) -> Any:
+    """The annotations of an image.
+
+    Raises:
+        ValueError: the dict has none.
+    """
+    if "annotations" not in dataset_dict:
+        raise ValueError(
+            f"{describe(dataset_dict)} has no 'annotations'. Give every dataset dict a list of annotations; "
+            "an empty list says that the image has none."
+        )
+    return dataset_dict["annotations"]
+
+
 def entity_boxes(dataset_dict: DatasetDict) -> NDArray[np.float64]:
     """(E, 4) boxes of the annotations: XYXY in absolute pixels of the original image.
 
     Raises:
         ValueError: a box is not four numbers, or its mode is neither XYXY_ABS nor XYWH_ABS.
     """
-    annotations = dataset_dict["annotations"]
+    annotations = _annotations(dataset_dict)
     if _are_arrays(annotations):
         return annotations.boxes
     return listed_boxes(annotations, describe(dataset_dict))
@@ -48,7 +62,7 @@ def entity_classes(dataset_dict: DatasetDict) -> NDArray[np.int64]:
     Raises:
         ValueError: a class is not an integer.
     """
-    annotations = dataset_dict["annotations"]
+    annotations = _annotations(dataset_dict)
     if _are_arrays(annotations):
         return annotations.classes
     return listed_classes(annotations, describe(dataset_dict))
@@ -56,7 +70,7 @@ def entity_classes(dataset_dict: DatasetDict) -> NDArray[np.int64]:
 
 def crowd_flags(dataset_dict: DatasetDict) -> NDArray[np.bool_]:
     """(E,) bool, whether each annotation is a crowd."""
-    annotations = dataset_dict["annotations"]
+    annotations = _annotations(dataset_dict)
     if _are_arrays(annotations):
         return np.zeros(len(annotations), dtype=np.bool_) if annotations.crowd is None else annotations.crowd
     return listed_crowd(annotations)
@@ -64,7 +78,7 @@ def crowd_flags(dataset_dict: DatasetDict) -> NDArray[np.bool_]:
 
 def written_annotations(dataset_dict: DatasetDict) -> NDArray[np.float64]:
     """(E, 7) numbers of the annotations as they are written: bbox (4), bbox_mode, category_id, iscrowd."""
-    annotations = dataset_dict["annotations"]
+    annotations = _annotations(dataset_dict)
     if _are_arrays(annotations):
         mode = np.full(len(annotations), BoxMode.XYXY_ABS)
         return np.column_stack([annotations.boxes, mode, annotations.classes, crowd_flags(dataset_dict)])

@@ -90,6 +90,8 @@ def _union(parts: Sequence[Tensor], columns: int) -> Tensor:
     parts = [rows for rows in parts if len(rows)]
     if not parts:
         return torch.zeros((0, columns), dtype=torch.long)
+    if len(parts) == 1:
+        return parts[0]
     known = set(map(tuple, parts[0].tolist()))
     added: list[list[int]] = []
     for rows in parts[1:]:

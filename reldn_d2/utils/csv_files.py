@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from .refusals import Refusal, refuse
+
 if TYPE_CHECKING:
     from _csv import Reader
 
@@ -172,31 +174,48 @@ def read_table(
     categories = {name: table[name].astype("category") for name in texts}
     values = {name: pd.to_numeric(table[name], errors="coerce").astype(np.float64) for name in numbers}
     table = pd.DataFrame({**categories, **values})
+    right = np.ones(len(table), dtype=bool)
     for name in (*texts, *numbers):
-        unusable = table[name].isna().to_numpy()
         wanted = "a number" if name in numbers else "a name"
-        refuse_rows(path, table, unusable, f"{name} is missing or not {wanted}", _DOWNLOAD)
+        unusable = table[name].isna().to_numpy()
+        problem = f"{name} is missing or not {wanted}"
+        right &= ~refuse_rows(path, table, unusable, problem, problem, _DOWNLOAD)
+    table = table if right.all() else table[right]
     if table.empty:
         raise ValueError(f"{path} has no line but its header. {_DOWNLOAD}")
     return table
 
 
-def refuse_rows(path: Path, table: "pd.DataFrame", bad: NDArray[np.bool_], problem: str, remedy: str) -> None:
-    """Raises ValueError for the first bad row, if there is one.
+def refuse_rows(
+    path: Path, table: "pd.DataFrame", bad: NDArray[np.bool_], kind: str, problem: str, remedy: str
+) -> NDArray[np.bool_]:
+    """Refuses the bad rows, see `reldn_d2.utils.refusals`.
 
     Args:
         path: the file, for the message.
         table: the result of `read_table`.
         bad: (N,) whether a row is bad.
+        kind: the check that they fail, in a few words.
         problem: what is wrong; "{X}" stands for the field X of the row.
         remedy: what the user should do, a sentence.
+
+    Returns:
+        `bad`.
+
+    Raises:
+        ValueError: there is a bad row.
     """
-    if bad.any():
-        row = int(bad.argmax())
+    rows = np.flatnonzero(bad)
+
+    def record(k: int) -> Refusal:
+        row = rows[k]
         fields = {str(name): value for name, value in table.iloc[row].items()}
         # the image id itself may be missing
         image = f", image {fields['ImageID']}" if isinstance(fields.get("ImageID"), str) else ""
-        _fail(f"{path}: line {table.index[row]}{image}", problem.format(**fields), remedy)
+        return Refusal(f"line {table.index[row]}{image}", problem.format(**fields), remedy)
+
+    refuse(path, kind, len(rows), record)
+    return bad
 
 
 def codes_of(column: "pd.Series[Any]", numbers: Mapping[str, int]) -> NDArray[np.int64]:

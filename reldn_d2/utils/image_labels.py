@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .csv_files import csv_rows
+from .refusals import refuse_one
 
 _COLUMNS = ("ImageID", "LabelName", "Confidence")
 _VERIFIED = ("0", "1", "0.0", "1.0")
@@ -39,16 +40,18 @@ def read_image_labels(
     verified: dict[str, set[int]] = {}
     for line, (image_id, label, confidence) in csv_rows(path, _COLUMNS, {}):
         if confidence not in _VERIFIED:
-            raise ValueError(
-                f"{path}: line {line}, image {image_id}: Confidence of {label} is '{confidence}', not 0 or "
-                "1; give the labels that people verified, not those of a machine"
+            problem = f"Confidence of {label} is '{confidence}', not 0 or 1"
+            remedy = "Give the labels that people verified, not those of a machine."
+            refuse_one(
+                path, "Confidence that is not 0 or 1", f"line {line}, image {image_id}", problem, remedy
             )
-        if not (image_id and label):
-            raise ValueError(
-                f"{path}: line {line}: ImageID or LabelName is missing; download the file again, or correct "
-                "the line"
+        elif not (image_id and label):
+            problem, remedy = (
+                "ImageID or LabelName is missing",
+                "Download the file again, or correct the line.",
             )
-        if label in index:
+            refuse_one(path, "line without a name", f"line {line}", problem, remedy)
+        elif label in index:
             verified.setdefault(image_id, set()).add(index[label])
     if not verified:
         raise ValueError(

@@ -60,7 +60,7 @@ def parse_json(content: bytes, path: str | os.PathLike[str], *, unique_keys: boo
     except UnicodeDecodeError as error:
         raise _no_text(path, error) from error
     try:
-        return json.loads(text, object_pairs_hook=_without_repeated_keys if unique_keys else None)
+        return json.loads(text, object_pairs_hook=without_repeated_keys if unique_keys else None)
     # RecursionError: the lists are nested too deeply
     except (ValueError, RecursionError) as error:
         raise ValueError(
@@ -75,7 +75,12 @@ def _no_text(path: str | os.PathLike[str], error: UnicodeDecodeError) -> ValueEr
     )
 
 
-def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Makes a dict of the members of a JSON object, as `object_pairs_hook` of `json.loads`.
+
+    Raises:
+        ValueError: a key occurs twice.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -96,9 +101,10 @@ def is_side(value: Any) -> bool:
 
 def is_box(value: Any) -> bool:
     """Whether a JSON value is a list of four numbers, in any order. They may be NaN or infinite."""
-    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
+    return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a number that an array can hold. It may be NaN or infinite."""
     # an integer of more digits fits no array
     return type(value) is float or is_id(value)

@@ -9,6 +9,7 @@ direction of text, other characters that nobody can see, and what is no characte
 Python reads a file name that is not UTF-8). Letters of all languages and emoji stay as they are.
 """
 
+import codecs
 import re
 import sys
 from collections.abc import Sequence
@@ -37,6 +38,12 @@ _FORMULA = re.compile(r"(^|;)(?=\s*['=+\-@＝＋－＠])")
 _ADDED_APOSTROPHE = re.compile(r"(^|;)'")
 _ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|([nrt\\]))")
 _MEANING = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
+
+# What the screen shows instead of a sign that its encoding lacks. Others become escapes, such as `\ucef5`.
+_OTHER_SIGNS = {
+    "→": "->", "…": "...", "–": "-", "—": "-", "−": "-", "·": ".", "±": "+-", "×": "x", "²": "^2", "µ": "u",
+    "≤": "<=", "≥": ">=", "‘": "'", "’": "'", "“": '"', "”": '"', "✓": "yes", "✗": "no",
+}  # fmt: skip
 
 # A text that no dialect of Markdown takes for anything but itself.
 _PLAIN = re.compile(r"(?:[^\W_]|%|[+-](?=\d))(?:[\w/()%±–−]|[ ,@=+.'-](?=[^ ])|[,.:;](?= |$))*")
@@ -94,8 +101,41 @@ def short(text: str, longest: int = _LONGEST_NAME) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
+def in_encoding(text: str, encoding: str | None) -> str:
+    r"""A text in which signs that an encoding lacks are written in another way.
+
+    Args:
+        text: the text.
+        encoding: encoding of a screen or a file that text is written to; None: any sign may be written.
+
+    Example:
+        >>> from reldn_d2.utils.plain_text import in_encoding
+        >>> print(in_encoding("cat → 컵", "cp1252"), in_encoding("cat → 컵", "utf-8"))
+        cat -> \ucef5 cat → 컵
+    """
+    if encoding is None:
+        return text
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.encode(encoding, _ANOTHER_SIGN).decode(encoding)
+    return text
+
+
+def _another_sign(error: UnicodeError) -> tuple[str | bytes, int]:
+    """An error handler of Python's codecs: what is written in place of the signs that an encoding lacks."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    sign = error.object[error.start]
+    return _OTHER_SIGNS.get(sign) or sign.encode("ascii", "backslashreplace").decode(), error.start + 1
+
+
+_ANOTHER_SIGN = "reldn_d2.another_sign"
+codecs.register_error(_ANOTHER_SIGN, _another_sign)
+
+
 def say(*texts: object, error: bool = False, end: str = "\n") -> None:
-    """Print texts on the screen, each in a line of its own, as `visible_lines`.
+    """Print texts on the screen, each in a line of its own, as `visible_lines` and `in_encoding`.
 
     Args:
         texts: what to print.
@@ -103,7 +143,9 @@ def say(*texts: object, error: bool = False, end: str = "\n") -> None:
         end: what follows the last text.
     """
     stream = sys.stderr if error else sys.stdout
-    print(*(visible_lines(str(text)) for text in texts), sep="\n", end=end, file=stream, flush=True)
+    encoding = getattr(stream, "encoding", None)
+    shown = (in_encoding(visible_lines(str(text)), encoding) for text in texts)
+    print(*shown, sep="\n", end=end, file=stream, flush=True)
 
 
 def to_csv(text: str) -> str:

@@ -18,6 +18,8 @@ from .svg import Svg, figure_to_svg, pixel_figure
 
 #: Length of an arrow's head in units.
 HEAD = 15
+# Number of pixels that are put over an image at a time.
+_PART = 2**20
 
 
 class Sheet:
@@ -25,7 +27,8 @@ class Sheet:
 
     Attributes:
         width, height: size in pixels.
-        unit: unit of length, in pixels: a thousandth of the longer side.
+        unit: unit of length, in pixels: a thousandth of the longer side. In a panorama it is a thousandth of
+            four times the shorter side, so that text fits, or of 800 pixels, so that it is legible.
         font: font of the labels.
 
     Args:
@@ -36,7 +39,7 @@ class Sheet:
 
     def __init__(self, width: int, height: int, text_scale: float = 1.0, texts: Iterable[str] = ()) -> None:
         self.width, self.height = width, height
-        self.unit = max(width, height) / 1000
+        self.unit = min(max(width, height), max(4 * min(width, height), 800)) / 1000
         self._figure = pixel_figure(width, height)
         self._figure.patch.set_alpha(0)
         # Shapes lie on the figure itself: axes take longer to make than ten labels.
@@ -118,13 +121,12 @@ class Sheet:
         canvas = FigureCanvasAgg(self._figure)
         with without_glyph_warnings():
             canvas.draw()  # type: ignore[no-untyped-call]
-        sheet = np.asarray(canvas.buffer_rgba()).reshape(-1, 4)  # type: ignore[no-untyped-call]
-        drawn = np.flatnonzero(sheet[:, 3])
-        colours = sheet[drawn]
-        alpha = colours[:, 3:] / np.float32(255)
+        sheet = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
         result = image.copy()
-        pixels = result.reshape(-1, 3)
-        pixels[drawn] = np.rint(pixels[drawn] * (1 - alpha) + colours[:, :3] * alpha)
+        # In parts, because the numbers between take up to 70 bytes for each pixel with a drawing.
+        rows = max(_PART // self.width, 1)
+        for top in range(0, len(result), rows):
+            _blend(result[top : top + rows], sheet[top : top + rows])
         return result
 
     def svg(self, label: str) -> Svg:
@@ -139,3 +141,11 @@ class Sheet:
         patch.set_zorder(order)
         patch.set_transform(self._pixels)
         self._figure.add_artist(patch)
+
+
+def _blend(image: Image, sheet: Image) -> None:
+    """Put a part (h, W, 4) of a sheet over that part (h, W, 3) of an image, which is changed."""
+    drawn = sheet[..., 3] > 0
+    colours = sheet[drawn]
+    alpha = colours[:, 3:] / np.float32(255)
+    image[drawn] = np.rint(image[drawn] * (1 - alpha) + colours[:, :3] * alpha)

@@ -47,7 +47,7 @@ def make_model(cfg: CfgNode, seed: int = 0) -> RelDN:
     head: Any = model.relation_head
     semantic = head.pair_classifier.semantic
     if semantic is not None:
-        semantic.set_counts(np.random.default_rng(seed).integers(0, 5, tuple(semantic.log_prior.shape)))
+        semantic.set_counts(np.random.default_rng(seed).integers(0, 5, semantic.shape))
     return model
 
 

@@ -214,11 +214,41 @@ def test_weights_are_written_atomically_with_their_vocabulary(tmp_path: Path) ->
     path = tmp_path / "new" / "x.pth"
     write_weights(path, weights, Vocabulary(["cup"], ["on", "under"]))
     found = torch.load(path, weights_only=True)
-    assert found.keys() == {"model", "vocabulary"} and torch.equal(found["model"]["a"], weights["a"])
+    assert found.keys() == {"model", "vocabulary", "sha256"} and torch.equal(
+        found["model"]["a"], weights["a"]
+    )
     assert found["vocabulary"] == {"thing_classes": ["cup"], "predicate_classes": ["on", "under"]}
     write_weights(path, weights)
-    assert torch.load(path, weights_only=True).keys() == {"model"}
+    assert torch.load(path, weights_only=True).keys() == {"model", "sha256"}
     with pytest.raises(AttributeError):
         write_weights(path, {"a": lambda: None})  # type: ignore[dict-item]
-    assert torch.load(path, weights_only=True).keys() == {"model"}
+    assert torch.load(path, weights_only=True).keys() == {"model", "sha256"}
     assert [file.name for file in path.parent.iterdir()] == ["x.pth"]
+
+
+@pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
+def test_a_flipped_bit_of_a_weight_is_found(name: str, tmp_path: Path) -> None:
+    """PyTorch itself reads such a file."""
+    path = tmp_path / name
+    weights = {"a": torch.arange(1.0, 9.0), "b": torch.zeros((), dtype=torch.bfloat16)}
+    write_weights(path, weights, Vocabulary(["cup"], ["on"]))
+    found = read_checkpoint(path)
+    assert found.keys() == {"model", "vocabulary"}
+    whole = path.read_bytes()
+    place = whole.index(weights["a"].numpy().tobytes()) + 4
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    with pytest.raises(ValueError, match=f"{name} was damaged or changed after it was written"):
+        read_checkpoint(path)
+
+
+def test_settings_are_part_of_the_digest(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    write_weights(path, {"a": torch.ones(2)}, Vocabulary(["cup"], ["on"]))
+    content = torch.load(path, weights_only=True)
+    content["vocabulary"]["thing_classes"] = ["cap"]
+    torch.save(content, path)
+    with pytest.raises(ValueError, match="save it without the entry 'sha256'"):
+        read_checkpoint(path)
+    del content["sha256"]
+    torch.save(content, path)
+    assert read_checkpoint(path)["vocabulary"]["thing_classes"] == ["cap"]

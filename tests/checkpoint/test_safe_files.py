@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reldn_d2.checkpoint.array_pickles import ALLOWED
-from reldn_d2.checkpoint.safe_files import looks_like, read_pickle, read_torch
+from reldn_d2.checkpoint.safe_files import last_checkpoint_in, looks_like, read_pickle, read_torch
 from tests.builders.pickles import Calls, pickled_by, pickled_by_python2
 
 BLOBS = {
@@ -280,3 +280,18 @@ def test_every_file_gets_a_description(content: bytes, tmp_path_factory: pytest.
     path = tmp_path_factory.getbasetemp() / "anything"
     path.write_bytes(content)
     assert looks_like(path).startswith("it ")
+
+
+def test_a_last_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
+    tag = tmp_path / "last_checkpoint"
+    tag.write_text("model_0000009.pth\n")
+    with pytest.raises(FileNotFoundError, match=r"last_checkpoint names 'model_0000009.pth'.* delete it"):
+        last_checkpoint_in(tmp_path)
+    (tmp_path / "model_0000004.pth").touch()
+    with pytest.raises(FileNotFoundError, match=r"such as model_0000004\.pth"):
+        last_checkpoint_in(tmp_path)
+    (tmp_path / "model_0000009.pth").touch()
+    assert last_checkpoint_in(tmp_path) == tmp_path / "model_0000009.pth"
+    tag.write_bytes(b"")
+    with pytest.raises(ValueError, match="names '', which is no file of this folder"):
+        last_checkpoint_in(tmp_path)

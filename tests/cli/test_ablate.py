@@ -436,7 +436,7 @@ def test_results_without_a_protocol_of_the_table_are_made_again(bench: Bench) ->
         bench.output / "scenes" / "L0" / "seed1" / "inference" / "reldn_scenes_test" / "sgdet" / RESULTS_FILE
     )
     lines = [line for line in results.read_text().splitlines() if "confusable" not in line]
-    results.write_text("\n".join(lines))
+    results.write_text("\n".join([*lines, ""]))
     bench.calls()
     assert bench.run("--lines", "L0", seeds=1) == 0
     assert bench.names() == []

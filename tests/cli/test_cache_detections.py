@@ -7,8 +7,9 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
-from reldn_d2.data import detections_made_by
+from reldn_d2.data import detections_made_by, detector_weights_of
 from reldn_d2.engine import detector_identity
+from reldn_d2.engine.run_identity import detector_digest
 from tests.builders.commands import run_reldn
 from tests.builders.tiny_models import REPOSITORY, TinyConfig, calm_down
 
@@ -43,6 +44,7 @@ def test_boxes_of_another_detector_are_made_again(
     cache(config, found.parent, "MODEL.WEIGHTS", weights[2])
     first = found.read_bytes()
     assert detections_made_by(found) == detector_identity(cfg, make_detector(tiny_config, 2))
+    assert detector_weights_of(found) == detector_digest(make_detector(tiny_config, 2))
     cache(config, found.parent, "MODEL.WEIGHTS", weights[2])
     assert "kept" in capsys.readouterr().out and found.read_bytes() == first
     cache(config, found.parent, "MODEL.WEIGHTS", weights[1])

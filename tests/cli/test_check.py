@@ -100,7 +100,7 @@ def test_errors_give_status_1(registered: list[dict[str, Any]], capsys: pytest.C
     assert "image 3, annotation 0: box [0.0, 0.0, 99.0, 9.0] of 40 x 30 pixels" in text
     assert "Subject and object are positions in the annotations" in text
     assert re.search(r"images without annotation errors +4  66\.7 %; the next rows count these images", text)
-    assert f"{NAME}: errors: box_outside, dangling_id\n" in text
+    assert f"{NAME}: errors: box_far_outside, dangling_id\n" in text
     # status 2 (not loaded) goes before status 1 (errors), in any order
     assert run("check_nowhere", NAME) == run(NAME, "check_nowhere") == 2
 
@@ -149,6 +149,23 @@ def test_a_training_split_that_cannot_be_loaded_is_named_and_the_rest_is_reporte
     assert line in unescape(page.read_text())
 
 
+def test_pictures_of_the_training_split_are_noted_also_under_another_name(
+    registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.png"
+    copy.write_bytes(Path(registered[4]["file_name"]).read_bytes())
+    register(TRAIN, [image(0, file_name=str(copy))])
+    MetadataCatalog.get(NAME).set(train_dataset=TRAIN)
+    expected = f"note shared_picture (with {TRAIN}): 1 in 1 image"
+    for data_sets in ([NAME], [TRAIN, NAME]):
+        assert run(*data_sets) == 0
+        text = capsys.readouterr().out
+        assert text.count(expected) == text.count("shared_picture (") == 1
+        assert f"    image 4: {registered[4]['file_name']} is {copy} of {TRAIN}\n" in text
+    assert run(NAME, "--images", "skip") == 0
+    assert "shared_picture" not in capsys.readouterr().out
+
+
 def test_faulty_annotations_prevent_zero_shot_counts_and_the_report_says_so(
     registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,7 +187,7 @@ def test_faulty_pictures_and_another_size_change_no_count(
     registered[4]["width"] += 1
     assert run(NAME) == 1
     text = capsys.readouterr().out
-    assert f"{NAME}: errors: missing_image, unreadable_image, image_size, counts\n" in text
+    assert f"{NAME}: errors: missing_image, unreadable_image, image_size, counts; notes: " in text
     # the image without picture is the one with both kinds of cases
     assert re.search(r"confusable instance cases +2 ", text)
     assert re.search(r"zero-shot relationships +2 ", text)
@@ -331,15 +348,15 @@ def test_errors_are_drawn_first_one_of_each_kind_then_more_in_turn(registered: l
     assert drawn == [
         ("repeated_image_id", 5),
         ("empty_box", 0),
-        ("box_outside", 0),
-        ("box_outside", 3),
-        ("box_outside", 4),
+        ("box_far_outside", 0),
+        ("box_far_outside", 3),
+        ("box_far_outside", 4),
         ("unknown_predicate", 5),
         ("no_relation", 1),
         ("instance case, image 2", 2),
     ]
     few = [sample.caption.split(":")[0] for sample in choose_samples(report, 5)]
-    assert few == ["repeated_image_id", "empty_box", "box_outside", "box_outside", "unknown_predicate"]
+    assert few == ["repeated_image_id", "empty_box", *["box_far_outside"] * 2, "unknown_predicate"]
     assert len(choose_samples(report, 3)) == 3
 
 
@@ -470,5 +487,5 @@ def test_a_terminal_without_an_arrow_shows_another_sign_and_the_page_has_the_arr
     assert run(NAME, "--html", page) == 0
     screen.flush()
     text = screen.buffer.getvalue().decode("cp1252")  # type: ignore[attr-defined]
-    assert "relation 1: [0, 1, 0] again (cat ? on ? <dog>)" in text
+    assert "relation 1: [0, 1, 0] again (cat -> on -> <dog>)" in text
     assert "cat → on → " in unescape(page.read_text(encoding="utf-8"))

@@ -101,8 +101,22 @@ def test_overrides_of_a_python_config(words: str, images: list[str], overrides: 
         ("--input a.jpg MODEL.DEVICE", False, "MODEL.DEVICE has no value: write MODEL.DEVICE VALUE"),
         ("--input a.jpg --output x MODEL.DEVICE", False, "MODEL.DEVICE has no value"),
         ("--input a.jpg --output x train.sed=1", True, "'train.sed=1' is no key .*: did you mean train.seed"),
-        ("--input a.jpg --output x MODEL.DEVICE cpu", True, "'MODEL.DEVICE' is no key of the config"),
-        ("--input a.jpg --output x train.seed=1", False, "'train.seed=1' is no key of the config"),
+        (
+            "--input a.jpg --output x MODEL.DEVICE cpu",
+            True,
+            "'MODEL.DEVICE' is no key of the config: did you mean train.device",
+        ),
+        (
+            "--input a.jpg --output x train.seed=1",
+            False,
+            "'train.seed=1' is no key of the config",
+        ),
+        ("--input a.jpg --output x MODEL.DEVICE=cpu", False, "is no override: write MODEL.DEVICE VALUE"),
+        (
+            "--input a.jpg --output x train.seed 1",
+            True,
+            "'train.seed' is no override: write train.seed=VALUE",
+        ),
     ],
 )
 def test_odd_words_are_named(words: str, python: bool, message: str) -> None:
@@ -146,7 +160,7 @@ def test_the_folder_of_a_run_means_its_final_or_last_checkpoint(run_folder: Path
     assert find_weights(f"{run_folder}?sha256=1").address == f"{final}?sha256=1"
     (run_folder / "last_checkpoint").write_text("gone.pth")
     (run_folder / "model_final.pth").unlink()
-    with pytest.raises(FileNotFoundError, match=r"it has model_0000004\.pth"):
+    with pytest.raises(FileNotFoundError, match=r"names 'gone\.pth', but .* such as model_0000004\.pth"):
         find_weights(str(run_folder))
 
 
@@ -170,7 +184,7 @@ def test_without_pkg_resources_the_package_to_install_is_named(monkeypatch: pyte
     # None makes Python's import fail as if there were no such module.
     monkeypatch.setitem(sys.modules, "detectron2.model_zoo", None)
     monkeypatch.delattr("detectron2.model_zoo", raising=False)
-    with pytest.raises(ValueError, match=r"can't be read \(.+\): pip install 'setuptools<81'"):
+    with pytest.raises(ValueError, match=r"can't be read \(.+\)\. .*pip install 'setuptools<81'"):
         find_weights("COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml")
 
 

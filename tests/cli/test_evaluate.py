@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -266,9 +266,10 @@ def test_a_module_or_a_file_registers_data_sets(tmp_path: Path, monkeypatch: pyt
 
 
 def altered(path: Path, **arrays: Any) -> Path:
-    """The file with other arrays."""
+    """The file with other arrays, as an earlier release would have written them: without digest."""
     with np.load(path) as file:
-        np.savez(path, **{**file, **arrays})
+        kept = {name: array for name, array in file.items() if name != "sha256"}
+    np.savez(path, **{**kept, **arrays})
     return path
 
 
@@ -286,6 +287,26 @@ def test_predictions_that_can_not_be_scored(tmp_path: Path, capsys: Captured) ->
         path = saved(tmp_path, predictions)
         assert re.search(f"^{path}.*{message}", refused(capsys, path))
         assert not (tmp_path / "scored").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x / 40, "All 4 boxes end within 2 pixels of the left edge .* shares of the width"),
+        (
+            lambda x: x * [1, 0.025, 1, 0.025],
+            "All 4 boxes end within 2 pixels of the top edge .* shares of the height",
+        ),
+        (lambda x: np.tile(x * 10, (4, 1)), "16 of 16 boxes stick out of their images .* in image 1"),
+    ],
+)
+def test_boxes_in_other_units_are_named(
+    tmp_path: Path, capsys: Captured, change: Callable[[Any], Any], message: str
+) -> None:
+    boxes = change(np.array([A, B]))
+    found = graph((0, 1, 0, 0.9, 1), boxes=boxes, classes=(0, 1) * (len(boxes) // 2))
+    path = saved(tmp_path, {"1": found, "2": found, "3": PredictedGraph.empty()})
+    assert re.search(f"^{path}: {message}", refused(capsys, path))
 
 
 def test_files_that_are_no_predictions(tmp_path: Path, capsys: Captured) -> None:

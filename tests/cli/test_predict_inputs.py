@@ -101,6 +101,52 @@ def test_a_folder_of_many_kinds(predict: PredictCommand, tmp_path: Path, capsys:
     assert "5 of 5 images" in printed
 
 
+def test_files_of_several_pictures_are_counted(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured
+) -> None:
+    folder = tmp_path / "images"
+    write_picture(folder / "a.png")
+    one, other = Image.new("L", (64, 64), 90), Image.new("L", (64, 64), 10)
+    for name in ("b.gif", "c.tif"):
+        one.save(folder / name, save_all=True, append_images=[other])
+    assert predict("--input", folder) == 0
+    said = (
+        f"2 files hold several pictures (animations or pages), the first being {folder / 'b.gif'}: the first"
+    )
+    assert said in capsys.readouterr().out
+
+
+def test_pictures_that_can_not_be_used_are_named_and_the_others_done(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "images"
+    for name in ("a.png", "z.png"):
+        write_picture(folder / name)
+    Image.fromarray(np.full((40, 60), 300.0, np.float32)).save(folder / "floats.tif")
+    Image.new("L", (100, 60)).save(folder / "large.png")
+    (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:60])
+    monkeypatch.setenv("RELDN_D2_MAX_PIXELS", "5000")
+    assert predict("--input", folder) == 1
+    printed = capsys.readouterr()
+    assert "2 of 5 images" in printed.out
+    first, second, third = sorted(printed.err.splitlines())
+    assert first.startswith(f"{folder / 'cut.png'} cannot be read (")
+    assert second.startswith(
+        f"{folder / 'floats.tif'} can't be used: its pixels are numbers from 300.0 to 300.0"
+    )
+    assert third.startswith(f"{folder / 'large.png'} can't be used: 100 x 60 are more than 5,000 pixels")
+    assert len((predict.output / "failures.csv").read_text().splitlines()) == 1 + 3
+
+
+def test_a_wrong_bound_on_pixels_is_refused_once(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_picture(tmp_path / "images" / "a.png")
+    monkeypatch.setenv("RELDN_D2_MAX_PIXELS", "large")
+    message = line_of_refusal(capsys, *predict.words("--input", tmp_path / "images"))
+    assert message.startswith("the environment variable RELDN_D2_MAX_PIXELS is 'large': give")
+
+
 # --- folders
 
 

@@ -33,6 +33,15 @@ from tests.builders.checked_images import (
 
 NAN = float("nan")
 PICTURE_KINDS = {"missing_image", "unreadable_image", "image_size"}
+# Kinds of tests/data/test_picture_notes.py and tests/data/test_refusals.py.
+OTHER_KINDS = {
+    "same_picture",
+    "shared_picture",
+    "turned_picture",
+    "several_pictures",
+    "thin_picture",
+    "refused",
+}
 
 # Kind of problem -> changes of the second of three images, and the start of the named record.
 DAMAGED: dict[str, tuple[dict[str, Any], str]] = {
@@ -51,6 +60,10 @@ DAMAGED: dict[str, tuple[dict[str, Any], str]] = {
     "box_outside": (
         image(2, annotations=with_box([10, 10, 30, 31])),
         "image 2, annotation 1: box [10.0, 10.0, 30.0, 31.0] of 40 x 30 pixels",
+    ),
+    "box_far_outside": (
+        image(2, annotations=with_box([10, 10, 30, 33.5])),
+        "image 2, annotation 1: box [10.0, 10.0, 30.0, 33.5] of 40 x 30 pixels",
     ),
     "unknown_class": (
         image(2, annotations=[*image()["annotations"][:2], annotation(BOXES[2], NUM_CLASSES)]),
@@ -116,7 +129,8 @@ def test_a_problem_is_found_once_and_named(kind: str) -> None:
 
 
 def test_every_kind_of_problem_is_tested() -> None:
-    assert {*KINDS} - {*DAMAGED} == PICTURE_KINDS | {"one_box", "counts", "similar_names"}
+    others = {"one_box", "counts", "similar_names", "box_units", "box_scale"}
+    assert {*KINDS} - {*DAMAGED} == PICTURE_KINDS | OTHER_KINDS | others
 
 
 def test_names_that_differ_only_in_case_or_spaces_are_a_note() -> None:
@@ -156,10 +170,65 @@ def test_a_box_outside_by_rounding_is_no_problem() -> None:
 
 
 @pytest.mark.parametrize(
-    "box", [[-1, 0, 9, 9], [0, -1, 9, 9], [0, 0, 41, 9], [0, 0, 9, 31], [-9, -9, -1, -1]]
+    ("box", "kind"),
+    [
+        *((box, "box_outside") for box in ([-1, 0, 9, 9], [0, -1, 9, 9], [0, 0, 41, 9], [0, 0, 9, 31])),
+        *((box, "box_outside") for box in ([-4, 0, 9, 9], [0, -3, 9, 9], [0, 0, 44, 9], [0, 0, 9, 33])),
+        *((box, "box_far_outside") for box in ([-4.1, 0, 9, 9], [0, -3.1, 9, 9], [0, 0, 44.1, 9])),
+        *((box, "box_far_outside") for box in ([0, 0, 9, 33.1], [-9, -9, -1, -1])),
+    ],
 )
-def test_a_box_may_stick_out_on_any_side(box: list[float]) -> None:
-    assert counts(check([image(annotations=with_box(box))])) == {"box_outside": 1}
+def test_a_box_may_stick_out_on_any_side(box: list[float], kind: str) -> None:
+    assert counts(check([image(annotations=with_box(box))])) == {kind: 1}
+
+
+def test_a_pixel_is_never_far_outside() -> None:
+    small = image(width=5, height=5, annotations=[annotation([-1, 0, 6, 5], 0), annotation([0, 0, 5, 5], 1)])
+    assert counts(check([{**small, "relations": [[0, 1, 0]]}])) == {"box_outside": 1}
+
+
+def scaled(images: int, x: float, y: float, *, mode: BoxMode = BoxMode.XYXY_ABS) -> list[dict[str, Any]]:
+    """Images whose boxes are multiplied by x and y."""
+    boxes = [[box[0] * x, box[1] * y, box[2] * x, box[3] * y] for box in BOXES]
+    if mode == BoxMode.XYWH_ABS:
+        boxes = [[x0, y0, x1 - x0, y1 - y0] for x0, y0, x1, y1 in boxes]
+    return [
+        image(i, annotations=[annotation(box, k, mode) for k, box in enumerate(boxes)]) for i in range(images)
+    ]
+
+
+@pytest.mark.parametrize("mode", [BoxMode.XYXY_ABS, BoxMode.XYWH_ABS])
+@pytest.mark.parametrize(
+    ("images", "x", "y", "texts"),
+    [
+        (1, 1 / WIDTH, 1 / HEIGHT, ["shares of the width", "shares of the height"]),
+        (1, 2 / WIDTH, 1, ["shares of the width"]),
+        (3, 1, 1 / HEIGHT, ["shares of the height"]),
+        (20, 0.8, 0.8, ["0.78 of the width and 0.75 of the height: they may be pixels of a smaller"]),
+        (20, 0.5, 0.5, ["pixels of a smaller copy"]),
+        (19, 0.5, 0.5, []),  # too few to tell
+        (20, 1, 0.5, []),  # only one side
+        (20, 0.9, 0.9, []),
+    ],
+)
+def test_units_are_named_if_the_whole_data_set_says_so(
+    images: int, x: float, y: float, mode: BoxMode, texts: list[str]
+) -> None:
+    problems = check(scaled(images, x, y, mode=mode)).problems
+    found = [str(record) for problem in problems for record in problem.records]
+    kind = "box_scale" if "smaller" in "".join(texts) else "box_units"
+    assert [problem.kind for problem in problems] == [kind] * bool(texts)
+    assert all(problem.is_error == (kind == "box_units") for problem in problems)
+    assert len(found) == len(texts) and all(text in line for text, line in zip(texts, found, strict=True))
+
+
+def test_a_single_larger_box_says_that_boxes_are_pixels() -> None:
+    shares = scaled(30, 1 / WIDTH, 1 / HEIGHT)
+    assert counts(check([*shares, image(99)])) == {}
+    centred = [image(i, annotations=[annotation([9, 9, 30, 22], 0)] * 2, relations=[]) for i in range(30)]
+    assert not {"box_units", "box_scale"} & counts(check(centred)).keys()  # a camera that looks at the middle
+    tiny = image(width=9, height=9, annotations=[annotation([0, 0, 1, 1], 0), annotation([1, 1, 2, 2], 1)])
+    assert counts(check([{**tiny, "relations": [[0, 1, 0]]}])) == {}
 
 
 def test_only_the_first_records_are_kept() -> None:
@@ -305,7 +374,7 @@ def test_lists_and_compact_annotations_have_the_same_problems() -> None:
     assert [str(r) for p in check(faulty).problems for r in p.records] == [
         str(r) for p in check(compact).problems for r in p.records
     ]
-    assert counts(check(compact)) == {"box_order": 1, "box_outside": 1}
+    assert counts(check(compact)) == {"box_order": 1, "box_far_outside": 1}
 
 
 def test_boxes_given_by_their_size_are_converted() -> None:
@@ -357,7 +426,12 @@ def slow_numbers(dataset_dicts: list[dict[str, Any]]) -> dict[str, Any]:
             if all(map(math.isfinite, (x0, y0, x1, y1))):
                 found["box_order"] += x1 < x0 or y1 < y0
                 found["empty_box"] += x1 >= x0 and y1 >= y0 and (x1 == x0 or y1 == y0)
-                found["box_outside"] += min(x0, y0, x1, y1) < 0 or max(x0, x1) > WIDTH or max(y0, y1) > HEIGHT
+                out_x, out_y = (
+                    max(-min(a, b), max(a, b) - c) for a, b, c in ((x0, x1, WIDTH), (y0, y1, HEIGHT))
+                )
+                is_far = out_x > WIDTH / 10 or out_y > HEIGHT / 10
+                found["box_far_outside"] += is_far
+                found["box_outside"] += max(out_x, out_y) > 0 and not is_far
                 found["repeated_entity"] += (x0, y0, x1, y1, category) in seen_entities
                 seen_entities.add((x0, y0, x1, y1, category))
             else:

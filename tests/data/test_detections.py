@@ -138,3 +138,78 @@ def test_a_file_names_its_detector(tmp_path: Path) -> None:
     path.write_bytes(b"nothing")
     with pytest.raises(ValueError, match="not a complete detections file"):
         detections_made_by(path)
+
+
+def changed(path: Path, name: str, value: Any) -> Path:
+    """The file as an earlier release would have written it, without digest, with another array."""
+    save_detections(path, two_images(), CLASSES)
+    change_archive(path, sha256=None, **{name: value})
+    return path
+
+
+BOXES = two_images()[7][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("offsets", np.array([0, 99999, 2]), "'offsets' must rise from 0 to 2, .* and falls between"),
+        (
+            "offsets",
+            np.array([0, 1, 1]),
+            "'offsets' must rise from 0 to 2, the number of boxes, but has 0 to 1",
+        ),
+        ("offsets", np.array([1, 2, 2]), "'offsets' must rise"),
+        ("offsets", np.array([0, 2]), "'offsets' has shape"),
+        ("offsets", np.array([0.0, 2, 2]), "'offsets' has the type float64"),
+        (
+            "boxes",
+            BOXES * 10,
+            "image_id 7: a box sticks out of its image by more than 2 pixels .*2 of 2 rows",
+        ),
+        ("boxes", BOXES / 100, "no box reaches beyond .* along the width, so the boxes must be shares"),
+        ("boxes", BOXES * [1, 0.01, 1, 0.01], "along the height, so the boxes must be shares"),
+        ("boxes", BOXES[:, [2, 3, 0, 1]], "image_id 7: a box has swapped corners"),
+        ("boxes", BOXES * np.nan, "image_id 7: a box is not finite"),
+        ("boxes", BOXES[:1], "'boxes' has shape"),
+        ("boxes", BOXES.astype(np.float16), "'boxes' has the type float16"),
+        ("scores", np.array([1e30, 0.5]), r"image_id 7: a score is not in \[0, 1\]"),
+        ("classes", np.array([0, 3]), r"image_id 7: a class is not an integer in \[0, 3\)"),
+        ("classes", np.array([0.0, 1.0]), "'classes' has the type float64"),
+        ("image_ids", np.array([7, 7]), "1 images are there more than once, the first being image_id 7"),
+        ("thing_classes", np.array([b"a", b"b", b"c"]), "'thing_classes' has the type"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, name: str, value: Any, message: str) -> None:
+    path = changed(tmp_path / "found.npz", name, value)
+    data = [{"image_id": i, "width": 20, "height": 30} for i in (3, 7)]
+    with pytest.raises(ValueError, match=message) as error:
+        load_detections_into_dataset(data, path, CLASSES)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_a_changed_file_does_not_have_its_digest(tmp_path: Path) -> None:
+    path = tmp_path / "found.npz"
+    save_detections(path, two_images(), CLASSES)
+    change_archive(path, scores=np.array([0.5, 0.5], dtype=np.float32))
+    with pytest.raises(ValueError, match="changed or damaged after it was written"):
+        load_detections_into_dataset([], path, CLASSES)
+    change_archive(path, sha256=None)
+    load_detections_into_dataset([], path, CLASSES)
+
+
+def test_a_box_may_stick_out_a_little(tmp_path: Path) -> None:
+    path = tmp_path / "found.npz"
+    boxes = np.array([[-2, -3, 102, 303]], dtype=np.float32)
+    save_detections(path, {1: (boxes, [0.5], [0])}, CLASSES)
+    (loaded,) = load_detections_into_dataset([{"image_id": 1, "width": 100, "height": 300}], path, CLASSES)
+    np.testing.assert_array_equal(loaded["detections"]["boxes"], boxes)
+    # Nothing is known about an image without a size.
+    load_detections_into_dataset([{"image_id": 1}], path, CLASSES)
+    with pytest.raises(ValueError, match="picture of 100 x 299"):
+        load_detections_into_dataset([{"image_id": 1, "width": 100, "height": 299}], path, CLASSES)
+
+
+def test_boxes_with_swapped_corners_are_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="image_id 'a': a box has swapped corners"):
+        save_detections(tmp_path / "x.npz", {"a": ([[5, 5, 1, 9]], [0.5], [0])}, CLASSES)

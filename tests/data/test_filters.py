@@ -10,8 +10,14 @@ from detectron2.structures import BoxMode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reldn_d2.data import images_with_entities, prepare_training_relations
-from reldn_d2.data.filters import images_with_relations, one_relation_per_pair, overlapping_relations
+from reldn_d2.data import RelationDatasetMapper, images_with_entities, prepare_training_relations
+from reldn_d2.data.filters import (
+    count_training_entities,
+    count_training_relations,
+    images_with_relations,
+    one_relation_per_pair,
+    overlapping_relations,
+)
 from reldn_d2.structures.annotations import Annotations
 
 Images = list[dict[str, Any]]
@@ -182,7 +188,82 @@ def test_images_with_entities_are_those_that_detectron2_keeps(caplog: pytest.Log
     ]
     with caplog.at_level(logging.INFO):
         kept = images_with_entities(images)
-    assert caplog.messages == ["Dropped 3 of 6 images: they have no entity, or only crowds."]
+    assert caplog.messages == [
+        "Training entities: kept 6 in 3 images; dropped 3 crowds, 0 boxes without area and 3 images without "
+        "entities."
+    ]
     assert all(x["annotations"].handed_out is None for x in images[:4])
     assert kept == filter_images_with_only_crowd_annotations(images)
     assert [x["image_id"] for x in kept] == [1, 4, 5]
+
+
+def sized(
+    image_id: int, boxes: list[list[float]], relations: Any, crowd: tuple[int, ...] = ()
+) -> dict[str, Any]:
+    """An image of 100 x 50 pixels."""
+    annotations = [
+        {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0, "iscrowd": int(row in crowd)}
+        for row, box in enumerate(boxes)
+    ]
+    size = {"width": 100, "height": 50, "file_name": f"{image_id}.jpg"}
+    return {"image_id": image_id, "annotations": annotations, "relations": relations, **size}
+
+
+A, B, POINT, LINE, OUTSIDE = [0, 0, 5, 5], [90, 40, 105, 55], [7, 7, 7, 7], [9, 1, 9, 8], [101, 2, 108, 9]
+
+
+def test_relationships_of_dropped_entities_are_dropped_counted_and_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    given = [
+        sized(1, [A, B], [(0, 1, 0)], crowd=(1,)),
+        sized(2, [A, B, POINT], [(0, 1, 0), (2, 1, 0), (2, 2, 1), (0, 2, 0), (0, 2, 0), (0, 1, 0)]),
+        sized(3, [A, LINE, OUTSIDE], [(0, 1, 0), (2, 0, 0)]),
+        sized(4, [A, B], []),
+    ]
+    with caplog.at_level(logging.INFO):
+        kept = prepare_training_relations(given, "mine")
+    assert [(x["image_id"], x["relations"].tolist()) for x in kept] == [(2, [[0, 1, 0]])]
+    assert kept[0]["annotations"] is given[1]["annotations"]
+    assert count_training_relations(given).tolist() == [0, 1, 0, 0]
+    assert caplog.messages == [
+        "Training relationships of mine: kept 1 in 1 images; dropped 1 of an entity with itself, 1 repeats, "
+        "6 of crowds or of boxes without area and 3 images without relationships.",
+        "mine: 2 images are not trained on, since all of their relationships are of crowds or of boxes "
+        "without area: image 1 (1.jpg), image 3 (3.jpg)",
+    ]
+    with pytest.raises(
+        ValueError, match=r"3 images were read; .* 3 of crowds or of boxes without area were left"
+    ):
+        prepare_training_relations([given[0], given[2], given[3]], "mine")
+
+
+def test_what_is_dropped_is_what_the_mapper_drops() -> None:
+    """Training gets the numbers that the log says."""
+    given = [
+        sized(1, [A, B, POINT, LINE, OUTSIDE], [(s, o, 0) for s in range(5) for o in range(5)], crowd=(0,)),
+        sized(2, [A, B, [90, 3, 90.0000113, 9], [99.999, 0, 200, 9]], [(0, 1, 0), (1, 2, 0), (3, 0, 1)]),
+    ]
+    mapper = RelationDatasetMapper(is_train=True, augmentations=[], image_format="BGR")
+    picture = np.zeros((50, 100, 3), dtype=np.uint8)
+    mapped = [mapper.map_picture(picture, x) for x in given]
+    proper = [(x["relations"][:, 0] != x["relations"][:, 1]).sum().item() for x in mapped]
+    assert count_training_relations(given).tolist() == proper == [0, 2]
+    assert count_training_entities(given).tolist() == [len(x["instances"]) for x in mapped] == [1, 3]
+
+
+def test_images_of_empty_boxes_are_not_given_to_the_detector(caplog: pytest.LogCaptureFixture) -> None:
+    given = [sized(1, [POINT, OUTSIDE], []), sized(2, [A, LINE, B], [], crowd=(2,)), sized(3, [], [])]
+    with caplog.at_level(logging.INFO):
+        assert images_with_entities(given) == [given[1]]
+    assert caplog.messages == [
+        "Training entities: kept 1 in 1 images; dropped 1 crowds, 3 boxes without area and 2 images without "
+        "entities."
+    ]
+
+
+def test_no_entity_at_all_is_an_error() -> None:
+    with pytest.raises(
+        ValueError, match="no image has an entity to train on: of 1 images, 1 entities are crowds"
+    ):
+        images_with_entities([sized(1, [A], [], crowd=(0,))])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode, get_cfg
+from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
 from hypothesis import given
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from reldn_d2.data import RelationDatasetMapper
-from reldn_d2.data.mapper import renumber_relations
+from reldn_d2.data.mapper import NamedFormatsMapper, renumber_relations
+from reldn_d2.data.pixels import UnusablePictureError
+from tests.builders.tiny_models import TinyConfig
 
 HEIGHT, WIDTH = 60, 100
 
@@ -240,3 +243,55 @@ def test_an_image_of_another_size_is_named(photo: Path) -> None:
 def test_relations_that_do_not_fit_are_named(photo: Path) -> None:
     with pytest.raises(ValueError, match=r"photo\.png.*4 annotations"):
         mapper(True)(image_dict(photo, relations=[(0, 4, 1)]))
+
+
+@pytest.mark.parametrize("kind", [RelationDatasetMapper, NamedFormatsMapper])
+def test_a_picture_that_can_not_be_resized_is_named(
+    kind: Any, tiny_config: TinyConfig, tmp_path: Path
+) -> None:
+    path = tmp_path / "thin.png"
+    Image.new("L", (8000, 3)).save(path)
+    mapper = kind(tiny_config(file="detector.yaml"), is_train=True)
+    with pytest.raises(
+        UnusablePictureError, match=r"thin\.png can't be used: an image of 8000 x 3 pixels can't be resized"
+    ):
+        mapper({"file_name": str(path), "image_id": 1})
+
+
+def test_detectron2s_mapper_gets_the_same_from_usual_pictures(
+    tiny_config: TinyConfig, tmp_path: Path
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    Image.fromarray(pixels[..., 0] % 5).save(tmp_path / "labels.png")
+    polygon = [5.0, 5, 40, 5, 40, 30]
+    picture = {
+        "file_name": str(tmp_path / "a.png"),
+        "sem_seg_file_name": str(tmp_path / "labels.png"),
+        "image_id": 1,
+        "annotations": [
+            {"bbox": [5, 5, 40, 30], "bbox_mode": 0, "category_id": 1, "segmentation": [polygon]},
+        ],
+    }
+    before = copy.deepcopy(picture)
+    cfg = tiny_config("MODEL.MASK_ON", "True", "INPUT.RANDOM_FLIP", "none", file="detector.yaml")
+    for is_train in (True, False):
+        ours = NamedFormatsMapper(cfg, is_train=is_train)(picture)
+        theirs = DatasetMapper(cfg, is_train=is_train)(picture)
+        assert ours.keys() == theirs.keys()
+        assert torch.equal(ours["image"], theirs["image"]) and torch.equal(ours["sem_seg"], theirs["sem_seg"])
+        if is_train:
+            found, expected = ours["instances"], theirs["instances"]
+            assert torch.equal(found.gt_boxes.tensor, expected.gt_boxes.tensor)
+            assert len(found.gt_masks) == 1
+    assert picture == before
+
+
+def test_an_augmentation_that_fails_for_another_reason_says_its_own_words(photo: Path) -> None:
+    class Broken(T.Augmentation):
+        def get_transform(self, image: np.ndarray) -> T.Transform:
+            raise ValueError("a fault of the augmentation")
+
+    mapper = RelationDatasetMapper(True, augmentations=[Broken()], image_format="BGR")
+    with pytest.raises(ValueError, match=r"^a fault of the augmentation$"):
+        mapper({"file_name": str(photo), "image_id": 1})

@@ -468,7 +468,7 @@ def test_image_labels_become_verified_classes(tmp_path: Path) -> None:
     labels.write_text(f"ImageID,LabelName,Confidence\na,{MAN},1\na,{TABLE},0.4\n")
     with pytest.raises(
         ValueError,
-        match=rf"vrd-labels\.csv: line 3, image a: Confidence of {TABLE} is '0\.4', not 0 or 1; give",
+        match=rf"vrd-labels\.csv: line 3, image a: Confidence of {TABLE} is '0\.4', not 0 or 1. Give",
     ):
         load_openimages_vrd(tmp_path, "train")
 

@@ -1,4 +1,5 @@
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reldn_d2.data import parse_vrd_annotations, predicate_counts, statistics
+from reldn_d2.structures import predicate_counts as counts_of_predicates
 from tests.builders.dataset_images import CLASSES, PREDICATES, compact, image, images
 from tests.references.statistics import slow_counts
 
@@ -27,6 +29,30 @@ def test_counts_equal_a_count_pair_by_pair(
         )
     assert found.dtype == np.int64
     np.testing.assert_array_equal(found, slow_counts(data, CLASSES, PREDICATES, *options))
+
+
+@given(st.lists(images(), max_size=4), st.sampled_from(OPTIONS))
+def test_counts_of_a_large_vocabulary_are_the_same(
+    data: list[dict[str, Any]], options: tuple[bool, Any]
+) -> None:
+    arguments: Any = {"overlap_only": options[0], "background_count": options[1]}
+    with mock.patch.object(counts_of_predicates, "DENSE_LIMIT", 0):
+        found = predicate_counts(data, CLASSES, PREDICATES, **arguments)
+    assert isinstance(found, counts_of_predicates.SparsePredicateCounts)
+    assert (found.occurrences > 0).all() and (np.diff(found.triplets) > 0).all()
+    np.testing.assert_array_equal(np.asarray(found), predicate_counts(data, CLASSES, PREDICATES, **arguments))
+
+
+def test_the_vocabulary_of_gqa_is_counted_in_little_memory() -> None:
+    """As one array its counts would take 7.2 GB."""
+    data = [image(THREE, [0, 1702, i], [(0, 1, 310), (2, 0, i)]) for i in range(20)]
+    tracemalloc.start()
+    counts = predicate_counts(data, 1703, 311)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100e6  # a number for each pair of classes takes 23 MB
+    assert isinstance(counts, counts_of_predicates.SparsePredicateCounts)
+    assert counts.occurrences.sum() == 40 and counts.background.sum() == 20 * (6 - 2)
 
 
 def test_a_worked_example() -> None:

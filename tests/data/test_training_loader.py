@@ -203,6 +203,13 @@ def test_unknown_sizes_are_read_from_the_files(tmp_path: Path) -> None:
     assert ids(islice(iter(loader(dataset=images)), 9)) == ids(islice(iter(loader()), 9))
 
 
+def test_sizes_may_be_numbers_of_numpy() -> None:
+    images = dicts()
+    for image in images:
+        image["width"], image["height"] = np.int64(image["width"]), np.int64(image["height"])
+    assert ids(islice(iter(loader(dataset=images)), 9)) == ids(islice(iter(loader()), 9))
+
+
 def test_a_dataset_of_pytorch_and_a_collate_function() -> None:
     images = loader(dataset=DatasetFromList(dicts()), collate_fn=len, mapper=None, batch=3)
     assert [*islice(iter(images), 2)] == [3, 3]

@@ -486,30 +486,30 @@ def test_a_group_in_place_of_an_array_is_refused(tmp_path: Path) -> None:
 NAN, INF = float("nan"), float("inf")
 # Key, row, new value, part of the message. Images 7, 8 and 9 have two boxes and one relationship each.
 WRONG_ROWS: list[tuple[str, int, Any, str]] = [
-    ("boxes_1024", 3, [1, 1, 0, 5], r"row 3 of 'boxes_1024' \(image 8\) is \[1.0, 1.0, 0.0, 5.0\].*above 0"),
+    ("boxes_1024", 3, [1, 1, 0, 5], r"row 3 of 'boxes_1024' \(image 8\): it is .*5.0\].*above 0"),
     ("boxes_1024", 4, [1, 1, 5, -5], r"row 4 of 'boxes_1024' \(image 9\)"),
-    ("boxes_1024", 5, [1, NAN, 5, 5], r"row 5 of 'boxes_1024' \(image 9\) is \[1.0, nan, 5.0, 5.0\].*finite"),
+    ("boxes_1024", 5, [1, NAN, 5, 5], r"row 5 of 'boxes_1024' \(image 9\): it is .*nan, 5.0.*finite"),
     ("boxes_1024", 0, [1, 1, INF, 5], r"row 0 of 'boxes_1024' \(image 7\)"),
-    ("labels", 2, 0, r"row 2 of 'labels' \(image 8\) is 0, but labels count from 1 to 150"),
-    ("labels", 5, 151, r"row 5 of 'labels' \(image 9\) is 151"),
-    ("predicates", 1, 0, r"row 1 of 'predicates' \(image 8\) is 0, but predicates count from 1 to 50"),
-    ("predicates", 2, 51, r"row 2 of 'predicates' \(image 9\) is 51"),
+    ("labels", 2, 0, r"row 2 of 'labels' \(image 8\): it is 0, but labels count from 1 to 150"),
+    ("labels", 5, 151, r"row 5 of 'labels' \(image 9\): it is 151"),
+    ("predicates", 1, 0, r"row 1 of 'predicates' \(image 8\): it is 0, but predicates count from 1 to 50"),
+    ("predicates", 2, 51, r"row 2 of 'predicates' \(image 9\): it is 51"),
     (
         "relationships",
         1,
         [1, 3],
-        r"row 1 of 'relationships' \(image 8\) is \[1, 3\], but .* box rows of that image",
+        r"row 1 of 'relationships' \(image 8\): it is \[1, 3\], but .* box rows of that image",
     ),
     ("relationships", 0, [0, 2], r"row 0 of 'relationships' \(image 7\)"),
     ("relationships", 2, [6, 5], r"row 2 of 'relationships' \(image 9\)"),
     ("relationships", 0, [-1, 0], r"row 0 of 'relationships' \(image 7\)"),
-    ("split", 1, 1, r"row 1 of 'split' \(image 8\) is 1, but a split is 0 \(train\) or 2 \(test\)"),
-    ("img_to_last_box", 1, 1, r"row 1 of 'img_to_last_box' \(image 8\) is 1, but it must not be before"),
-    ("img_to_last_box", 1, -1, r"row 1 of 'img_to_last_box' \(image 8\) is -1"),
-    ("img_to_first_box", 1, -1, r"row 1 of 'img_to_first_box' \(image 8\) is -1, but images must follow"),
-    ("img_to_first_box", 0, 1, r"row 0 of 'img_to_first_box' \(image 7\) is 1.*without a gap or an overlap"),
-    ("img_to_last_box", 0, 2, r"row 1 of 'img_to_first_box' \(image 8\) is 2.*without a gap or an overlap"),
-    ("img_to_last_box", 1, 2, r"row 2 of 'img_to_first_box' \(image 9\) is 4.*without a gap or an overlap"),
+    ("split", 1, 1, r"row 1 of 'split' \(image 8\): it is 1, but a split is 0 \(train\) or 2 \(test\)"),
+    ("img_to_last_box", 1, 1, r"row 1 of 'img_to_last_box' \(image 8\): it is 1, but it must not be before"),
+    ("img_to_last_box", 1, -1, r"row 1 of 'img_to_last_box' \(image 8\): it is -1"),
+    ("img_to_first_box", 1, -1, r"row 1 of 'img_to_first_box' \(image 8\): it is -1, but images must follow"),
+    ("img_to_first_box", 0, 1, r"row 0 of 'img_to_first_box' \(image 7\): it is 1.*without a gap"),
+    ("img_to_last_box", 0, 2, r"row 1 of 'img_to_first_box' \(image 8\): it is 2.*without a gap"),
+    ("img_to_last_box", 1, 2, r"row 2 of 'img_to_first_box' \(image 9\): it is 4.*without a gap"),
     (
         "img_to_last_box",
         2,
@@ -518,7 +518,7 @@ WRONG_ROWS: list[tuple[str, int, Any, str]] = [
     ),
     ("img_to_last_box", 2, 6, r"'img_to_last_box' ends at row 6, but there are 6 rows"),
     ("img_to_last_rel", 2, 3, r"'img_to_last_rel' ends at row 3, but there are 3 rows"),
-    ("img_to_last_rel", 0, 1, r"row 1 of 'img_to_first_rel' \(image 8\) is 1"),
+    ("img_to_last_rel", 0, 1, r"row 1 of 'img_to_first_rel' \(image 8\): it is 1"),
 ]
 
 

@@ -38,7 +38,7 @@ NAMES = {
     *(f"MODEL.ROI_RELATION_HEAD.TEST.{x}" for x in ("TASK", "PROTOCOLS", "EXCLUDED_PREDICATES")),
     *("INPUT.MIN_SIZE_TRAIN_SAMPLING", "INPUT.RANDOM_FLIP", "INPUT.CROP.TYPE", "INPUT.FORMAT"),
     *("INPUT.MASK_FORMAT", "DATALOADER.SAMPLER_TRAIN", "DATASETS.TRAIN", "DATASETS.TEST"),
-    *("DATASETS.STATISTICS", "SOLVER.LR_SCHEDULER_NAME", "SOLVER.WARMUP_METHOD"),
+    *("DATASETS.STATISTICS", "DATASETS.CHECK", "SOLVER.LR_SCHEDULER_NAME", "SOLVER.WARMUP_METHOD"),
     *("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "TEST.EXPECTED_RESULTS", "SOLVER.WEIGHT_DECAY_BIAS"),
     "TEST.KEYPOINT_OKS_SIGMAS",
 }
@@ -161,7 +161,7 @@ def test_the_option_for_trusted_files_reaches_the_config_and_its_bases(
     tmp_path: Path, capsys: Captured
 ) -> None:
     mark, image = tmp_path / "mark", tmp_path / "no.png"
-    (tmp_path / "base.yaml").write_text(f"SEED: !!python/object/apply:os.mkdir ['{mark}']\n")
+    (tmp_path / "base.yaml").write_text(f"VIS_PERIOD: !!python/object/apply:os.mkdir ['{mark}']\n")
     (tmp_path / "mine.yaml").write_text("_BASE_: base.yaml\n")
     (tmp_path / "x.pth").touch()
     words = [

@@ -1,5 +1,6 @@
 """What the screen shows, and what goes to the log file only."""
 
+import io
 import logging
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from reldn_d2.engine.console import (
     FOR_THE_FILE,
     HARMLESS_WARNINGS,
     LOG_FILE,
+    _Screen,
     as_block,
     printed_to_log,
     setup_run_log,
@@ -133,3 +135,15 @@ def test_the_import_of_the_package_warns_of_nothing() -> None:
         [sys.executable, "-c", "import reldn_d2.engine"], check=True, capture_output=True, text=True
     )
     assert "torch.jit.script" not in done.stderr
+
+
+def test_log_records_are_shown_on_a_screen_without_their_signs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="cp1252", errors="strict")
+    monkeypatch.setattr(sys, "stdout", screen)
+    handler = _Screen()
+    handler.handle(logging.LogRecord("reldn_d2", logging.WARNING, "", 0, "%s → %s", ("컵", "x"), None))
+    screen.flush()
+    assert rb"WARNING: \ucef5 -> x" in screen.buffer.getvalue()  # type: ignore[attr-defined]
+    assert capsys.readouterr().err == ""

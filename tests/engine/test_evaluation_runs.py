@@ -15,6 +15,7 @@ from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import save_detections
 from reldn_d2.engine import Trainer, evaluate
 from reldn_d2.engine.protocols import chosen_protocols
+from reldn_d2.engine.run_identity import detector_digest
 from reldn_d2.evaluation import PROTOCOLS
 from reldn_d2.evaluation.ground_truth import ground_truth_graphs
 from reldn_d2.evaluation.protocols.confusion import confusion_triplets, is_confusable
@@ -198,6 +199,30 @@ def test_expected_results_name_the_data_set_where_there_are_several(
     sgdet_config.TEST.EXPECTED_RESULTS = [[f"{SPLITS[0]}/sgdet/motifs", "R@50", values[1], 1e-6]]
     with pytest.raises(SystemExit):
         evaluate(sgdet_config)
+
+
+def test_boxes_of_another_detector_are_named(
+    sgdet_config: CfgNode,
+    perfect_detections: dict[str, str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    own = detector_digest(make_model(sgdet_config))
+    with np.load(perfect_detections["reldn_scenes_tiny_test"]) as archive:
+        arrays = {name: x for name, x in archive.items() if name != "sha256"}
+    file = str(tmp_path / "boxes.npz")
+    sgdet_config.DATASETS.DETECTION_FILES_TEST = (file,)
+    # Nobody knows who made the file of an earlier release.
+    del arrays["detector_weights"]
+    for made_by, is_named in (
+        ({}, False),
+        ({"detector_weights": "0"}, True),
+        ({"detector_weights": own}, False),
+    ):
+        np.savez(file, **arrays, **{name: np.array(x) for name, x in made_by.items()})
+        caplog.clear()
+        evaluate(sgdet_config)
+        assert (f"{file} was made by another detector than the one in" in caplog.text) == is_named
 
 
 # --- training

@@ -77,6 +77,7 @@ def edit_state(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     """Changes what a checkpoint says for resuming."""
     file = folder / "run" / "model_0000001.pth"
     checkpoint = torch.load(file)
+    del checkpoint["sha256"]
     edit(checkpoint["trainer"]["hooks"])
     torch.save(checkpoint, file)
 

@@ -299,7 +299,8 @@ def warnings() -> Iterator[list[str]]:
 def add_an_empty_data_set() -> None:
     """Registers the scenes and as many images without relationships, as "partly_empty"."""
     scenes = DatasetCatalog.get("reldn_scenes_tiny_train")[:1]
-    DatasetCatalog.register("partly_empty", lambda: scenes + [{**x, "relations": []} for x in scenes])
+    empty = [{**x, "image_id": f"empty {x['image_id']}", "relations": []} for x in scenes]
+    DatasetCatalog.register("partly_empty", lambda: scenes + empty)
     known = MetadataCatalog.get("reldn_scenes_tiny_train")
     MetadataCatalog.get("partly_empty").set(
         thing_classes=known.thing_classes, predicate_classes=known.predicate_classes

@@ -121,7 +121,7 @@ def test_a_config_for_other_data_loses_their_detections_and_results(
     file.write_text(
         f"_BASE_: {SCENES}\nDATASETS: {{DETECTION_FILES_TRAIN: [x.npz], STATISTICS: [reldn_scenes_train]}}\n"
         "TEST: {EXPECTED_RESULTS: [[prdcls/motifs, R@20, 90.0, 1.0]]}\n"
-        "MODEL: {ROI_RELATION_HEAD: {TEST: {EXCLUDED_PREDICATES: [on]}}}\n"
+        "MODEL: {ROI_RELATION_HEAD: {TEST: {EXCLUDED_PREDICATES: ['on']}}}\n"
     )
     cfg = load_config_for_data(str(file), None, party)
     assert cfg.DATASETS.DETECTION_FILES_TRAIN == cfg.DATASETS.STATISTICS == ()

@@ -153,7 +153,7 @@ def test_bf16_and_amp_exclude_each_other(
 
 
 def test_an_unknown_precision_is_refused(weights: str, tiny_config: TinyConfig) -> None:
-    with pytest.raises(ValueError, match=r"MODEL\.RELDN_PRECISION is 'fp8': use fp32 or bf16"):
+    with pytest.raises(ValueError, match=r"MODEL\.RELDN_PRECISION is 'fp8': give 'fp32' or 'bf16'"):
         Trainer(tiny_config("MODEL.WEIGHTS", weights, "MODEL.RELDN_PRECISION", "fp8"))
 
 

@@ -105,7 +105,7 @@ def test_detectron2s_samplers_stay_as_they_are(name: str, tiny_config: TinyConfi
 
 
 def test_an_unknown_sampler_is_named(tiny_config: TinyConfig) -> None:
-    with pytest.raises(ValueError, match="Unknown training sampler: PredicateSampler"):
+    with pytest.raises(ValueError, match=r"SAMPLER_TRAIN is 'PredicateSampler': give TrainingSampler, "):
         drawn(tiny_config("DATALOADER.SAMPLER_TRAIN", "PredicateSampler"), 1)
 
 

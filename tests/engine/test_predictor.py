@@ -1,5 +1,6 @@
 """`RelationPredictor`: every kind of image and box, in batches, in threads, with the evaluation's answers."""
 
+import io
 import json
 import pickle
 from collections.abc import Callable
@@ -430,11 +431,23 @@ NOT_IMAGES: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
     "a batch": (lambda x: x[None], "give several images as a list"),
     "tensor, channels last": (torch.from_numpy, r"permute\(2, 0, 1\)"),
     "tensor from 0 to 1": (lambda x: torch.from_numpy(x).permute(2, 0, 1) / 255, "torch.float32 from 0 to 1"),
-    "deep": (lambda x: Image.fromarray(x[..., 0].astype(np.int32)), "mode 'I'"),
+    "deep": (lambda x: Image.fromarray(x[..., 0].astype(np.int32)), "from 0 to 255, and 2147483647 is white"),
     "encoded": (lambda x: cv2.imencode(".png", x)[1].reshape(-1), "cv2.imdecode reads it"),
     "texts": (lambda x: np.array(["a.png"]), "not an array of shape"),
     "bfloat16": (lambda x: torch.zeros(3, 4, 4, dtype=torch.bfloat16), "not a torch.bfloat16 tensor"),
-    "floats": (lambda x: Image.fromarray(x[..., 0] / np.float32(255)), "mode 'F'"),
+    "floats": (lambda x: Image.fromarray(x[..., 0].astype(np.float32)), "from 0.0 to 255.0, and 1 is white"),
+    "no dimension": (lambda x: np.array(7, np.uint8), r"not an array of shape \(\) uint8"),
+    "flags": (lambda x: x > 9, r"not an array of shape \(120, 200, 3\) bool"),
+    "no path": (lambda x: "", "not the path ''"),
+    "content of a file": (lambda x: cv2.imencode(".png", x)[1].tobytes(), r"not bytes: PIL.Image.open\(io"),
+    "open file": (lambda x: io.BytesIO(), "not BytesIO: PIL.Image.open makes"),
+    "generator": (lambda x: (y for y in [x]), "not generator: give a list, or call `stream`"),
+    "sparse tensor": (lambda x: torch.zeros(3, 4, 4, dtype=torch.uint8).to_sparse(), "a torch.uint8 tensor"),
+    "no numbers": (lambda x: torch.zeros(3, 4, 4, dtype=torch.uint8, device="meta"), "on the device meta"),
+    "cut": (
+        lambda x: Image.open(io.BytesIO(cv2.imencode(".png", x)[1].tobytes()[:9000])),
+        r"the picture of PIL cannot be decoded \(image file is truncated\)",
+    ),
 }
 
 

@@ -207,7 +207,9 @@ def test_a_detector_says_what_it_trains(tiny_config: TinyConfig, caplog: pytest.
     assert said["start"] == "random weights" and said["model"].startswith(
         "GeneralizedRCNN with FPN on ResNet"
     )
-    assert said["recipe"].endswith("WarmupMultiStepLR, warm-up of 1 iterations")
+    assert said["recipe"].endswith(
+        "WarmupMultiStepLR, warm-up of 1 iterations (SOLVER.WARMUP_ITERS 5 is cut)"
+    )
     found = lines_of(ended)
     assert found["bbox"].startswith("AP ") and ", AP50 " in found["bbox"]
     assert found["predictions"].endswith("coco_instances_results.json")

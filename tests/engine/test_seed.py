@@ -51,6 +51,7 @@ def test_a_seed_of_the_config_is_kept(kind: str, tmp_path: Path) -> None:
 def test_a_resumed_run_keeps_its_seed_unless_another_is_given(kind: str, tmp_path: Path) -> None:
     first = parts_of(setup(args_of(kind, tmp_path))).seed
     (tmp_path / "last_checkpoint").write_text("model_final.pth")
+    (tmp_path / "model_final.pth").touch()
     assert parts_of(setup(args_of(kind, tmp_path, resume=True))).seed == first
     assert parts_of(setup(args_of(kind, tmp_path, first + 1, resume=True))).seed == first + 1
 

@@ -1,4 +1,5 @@
 import dataclasses
+import tracemalloc
 from collections.abc import Mapping, Sequence
 from itertools import permutations
 from pathlib import Path
@@ -23,8 +24,11 @@ from reldn_d2.evaluation import (
     paired_bootstrap,
 )
 from reldn_d2.evaluation.ground_truth import ground_truth_graphs
+from reldn_d2.evaluation.protocols import confusion
 from reldn_d2.evaluation.protocols.confusion import (
     ConfusableCases,
+    asks_too_much,
+    confusion_frequency,
     confusion_triplets,
     instance_cases,
     is_confusable,
@@ -37,6 +41,7 @@ from tests.builders.confusion_examples import PICTURES, Example
 from tests.builders.evaluation_scenes import NAMES, predicted_graph, truth_graph
 from tests.builders.tiny_models import REPOSITORY
 from tests.references.confusion import Cases, Triplet, slow_cases, slow_detected, slow_outcome
+from tools.benchmarks.crowds import crowd
 from tools.draw_confusion_examples import picture
 
 HOLDS, LOOKS_AT = 0, 1
@@ -402,6 +407,70 @@ def test_an_image_without_prediction_is_missed() -> None:
         evaluate(truths, {"a": GOOD})
 
 
+def test_an_image_that_asks_too_much_is_not_scored_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    truths = {"a": THREE_GLASSES, "b": BAND_TRUTH, "c": THREE_GLASSES}
+    predictions = {"a": GOOD, "b": score_all(BAND_TRUTH, {PLAY[0]: 1.0}), "c": BAD}
+    assert [len(confusion_triplets(truth)) for truth in truths.values()] == [3, 4, 3]
+    assert not any(map(asks_too_much, truths.values()))
+
+    monkeypatch.setattr(confusion, "MOST_TRIPLETS", 3)
+    assert [asks_too_much(truth) for truth in truths.values()] == [False, True, False]
+    assert confusion_triplets(BAND_TRUTH).shape == (0, 3)
+    assert not ConfusionProtocol().queries(BAND_TRUTH, "sgdet")
+    others = evaluate({"a": THREE_GLASSES, "c": THREE_GLASSES}, {"a": GOOD, "c": BAD})["confusion"]
+    # with and without answers
+    for b in (predictions["b"], PredictedGraph.empty()):
+        found = evaluate(truths, predictions | {"b": b})["confusion"]
+        np.testing.assert_equal(found.metrics, others.metrics)
+        np.testing.assert_equal(found.per_predicate, others.per_predicate)
+        assert found.per_image["confusion_instance"].ground_truths.tolist() == [1, 0, 1]
+        assert found.notes[0] == (
+            "1 image is not scored, because the cases have more than 3 triplets in an image: image b."
+        )
+        assert found.notes[1:] == others.notes
+    # the image stays in the confusion subset, which other protocols are reported on
+    assert is_confusable(BAND_TRUTH)
+
+
+def test_many_images_that_ask_too_much_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confusion, "MOST_TRIPLETS", 2)
+    truths = {str(i): THREE_GLASSES for i in range(7)}
+    (note, instance, _) = evaluate(truths, {}, allow_missing=True)["confusion"].notes
+    assert note.startswith("7 images are not scored") and note.endswith("image 0, 1, 2, 3, 4 and others.")
+    assert instance.startswith("0 instance cases in 0 images.")
+
+
+def test_memory_of_a_crowded_image_grows_with_its_wrong_triplets() -> None:
+    truth = crowd(400, 600)
+    tracemalloc.start()
+    try:
+        triplets = confusion_triplets(truth)
+        frequency = confusion_frequency([truth])
+        scores = np.linspace(0, 1, len(triplets), dtype=np.float32)
+        answered = TripletAnswers(*triplets.T, scores, np.ones(len(triplets), dtype=np.bool_))
+        predicted = dataclasses.replace(PredictedGraph.empty(), triplet_answers=answered)
+        judged = ConfusionProtocol().match(ScoredImage("1", truth, predicted), "prdcls")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # 50 MB, and far more than 1 GB for a table of triplets and relationships
+    assert len(triplets) == 151_611 and peak < 150e6
+    for kind, cases in judged.items():
+        assert len(cases.predicate) == frequency.cases[kind].item() > 500
+
+
+def test_counting_an_image_that_asks_too_much_stops_early() -> None:
+    # 14 million triplets, whose numbers alone take 350 MB
+    truth = crowd(4_800, 2_400)
+    tracemalloc.start()
+    try:
+        assert ConfusionProtocol().match(ScoredImage("1", truth, PredictedGraph.empty()), "prdcls") is None
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 200e6
+
+
 def test_every_protocol_can_be_reported_on_the_confusable_images_alone() -> None:
     plain = truth_graph([MAN, GLASS_1], [PERSON, GLASS], [(0, 1, HOLDS)])
     truths = {"a": THREE_GLASSES, "b": plain}
@@ -462,6 +531,36 @@ def fast(truth: GroundTruthGraph) -> dict[str, Cases]:
 @given(annotations())
 def test_cases_equal_the_definitions(truth: GroundTruthGraph) -> None:
     assert fast(truth) == slow(truth)
+
+
+def assert_equal_cases(a: ConfusableCases, b: ConfusableCases) -> None:
+    for rows, others in zip(vars(a).values(), vars(b).values(), strict=True):
+        np.testing.assert_array_equal(rows, others, strict=True)
+
+
+@given(annotations(), st.integers(1, 40))
+def test_parts_of_any_size_give_the_same_cases(truth: GroundTruthGraph, cells: int) -> None:
+    whole = [find(truth) for find in confusion.KINDS.values()]
+    asked, frequency = confusion_triplets(truth), confusion_frequency([truth])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(confusion, "_CELLS", cells)
+        for cases, find in zip(whole, confusion.KINDS.values(), strict=True):
+            assert_equal_cases(find(truth), cases)
+        np.testing.assert_array_equal(confusion_triplets(truth), asked)
+        np.testing.assert_equal(vars(confusion_frequency([truth])), vars(frequency))
+        assert is_confusable(truth) == bool(len(asked))
+
+
+@pytest.mark.parametrize(("boxes", "relationships", "classes"), [(12, 60, 1), (30, 60, 2), (25, 120, 3)])
+def test_crowded_images_equal_the_definitions(boxes: int, relationships: int, classes: int) -> None:
+    # in a corner, so that many boxes count as one entity; some relationships are annotated twice
+    truth = crowd(boxes, relationships, classes=classes, predicates=2)
+    truth = truth_graph(
+        truth.boxes % 25 + [0, 0, 25, 25], truth.classes, [*truth.relations, *truth.relations[:9]]
+    )
+    found = fast(truth)
+    assert found == slow(truth)
+    assert sum(map(len, found["instance"].values())) > relationships
 
 
 @given(annotations())

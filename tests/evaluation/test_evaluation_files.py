@@ -1,6 +1,7 @@
 """Prediction and per-image files are read back as they were written."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,11 @@ from tests.builders.evaluation_scenes import NUM_PREDICATES, predicted_graph
 
 def save(path: Path, predictions: dict[str, PredictedGraph]) -> None:
     save_predictions(path, predictions, dataset_name="toy", task="prdcls", num_predicates=NUM_PREDICATES)
+
+
+def without_digest(file: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of a file as an earlier release would have written them."""
+    return {name: array for name, array in file.items() if name != "sha256"}
 
 
 def test_predictions_survive(tmp_path: Path) -> None:
@@ -48,7 +54,7 @@ def test_files_of_earlier_releases_have_the_task_in_upper_case(tmp_path: Path) -
     save(path, {"a": predicted_graph([(5, 5, 6, 6)], [1], [])})
     with np.load(path) as file:
         assert file["task"].tolist() == "prdcls"
-        np.savez(path, **{**file, "task": np.array("PRDCLS")})
+        np.savez(path, **{**without_digest(file), "task": np.array("PRDCLS")})
     assert load_predictions(path).task == "prdcls"
 
 
@@ -100,6 +106,36 @@ def test_arrays_of_another_kind_are_refused_with_the_file(
     path = tmp_path / "p.npz"
     save(path, {"a": predicted_graph([(5, 5, 6, 6)], [1], [])})
     with np.load(path) as file:
-        np.savez(path, **{**file, name: value})
+        np.savez(path, **{**without_digest(file), name: value})
     with pytest.raises(ValueError, match=rf"p\.npz: .*{message}"):
         load_predictions(path)
+
+
+def test_counts_of_images_that_make_no_sense_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "i.json"
+    counts = PerImageRecall(("1", "2"), np.array([3, 0]), {"R@50": np.array([2, 0])})
+    save_per_image(path, {"motifs": counts}, dataset_name="toy", task="sgdet")
+    whole = path.read_text()
+    for old, new, message in (
+        (
+            '"hits": {"R@50": [2, 0]}',
+            '"hits": {"R@50": [4, 0]}',
+            r"hits of 'R@50' in image '1' are 4, not in \[0, 3",
+        ),
+        ('"hits": {"R@50": [2, 0]}', '"hits": {"R@50": [NaN, 0]}', "hits of 'R@50' in image '1' are nan"),
+        ('"hits": {"R@50": [2, 0]}', '"hits": {"R@50": [2]}', "'R@50' must be a list of 2 numbers"),
+        ('"hits": {"R@50": [2, 0]}', '"hits": {"R@50": [2, "0"]}', "of image '2' must be a number"),
+        ('["1", "2"]', '["1", "1"]', "image '1' is there twice"),
+        ('["1", "2"]', '["1", 2]', "image_ids must be a list of texts"),
+        ("[3, 0]", "[3, -1]", "not negative"),
+        ('"hits"', '"hit"', "must have image_ids, ground_truths and hits"),
+        ("[2, 0]", "[1, 0]", "changed or damaged after it was written"),
+        ('"task": "sgdet", ', '"task": "sgdet", "task": "sgdet", ', "the key 'task' occurs twice"),
+    ):
+        assert old in whole
+        path.write_text(whole.replace(old, new))
+        with pytest.raises(ValueError, match=message) as error:
+            load_per_image(path)
+        assert str(path) in str(error.value)
+    path.write_text(whole.replace("sha256", "other").replace("[2, 0]", "[1, 0]"))
+    assert load_per_image(path)["motifs"].hits["R@50"].tolist() == [1, 0]

@@ -30,6 +30,7 @@ from reldn_d2.evaluation.io.results import (
     PREDICATES_FILE,
     RESULTS_FILE,
     TABLES_FILE,
+    read_results,
     results_table,
     save_results,
     short_table,
@@ -324,3 +325,24 @@ def test_a_file_that_can_not_be_made_leaves_the_old_one(tmp_path: Path) -> None:
         save(tmp_path, {"second": ProtocolResult({}, {}, {"n": np.array([1, 2, 3, 4])})}, NAMES)
     assert (tmp_path / PREDICATES_FILE).read_bytes() == before[tmp_path / PREDICATES_FILE]
     assert {*tmp_path.iterdir()} == {*before}
+
+
+def test_results_that_make_no_sense_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "relation_results.csv"
+    for content, message in (
+        ("", "the file is empty"),
+        ("protocol,metric,value\nmotifs,R@50,12.", "the last line has no line break"),
+        ("protocol,value\nmotifs,1\n", "line 1 has no column metric"),
+        ("protocol,metric,value\nmotifs,R@50\n", "line 2, image motifs: 2 fields"),
+        (
+            "protocol,metric,value\nmotifs,R@50,x\n",
+            "line 2: R@50 of motifs is 'x', which is no finite number",
+        ),
+        ("protocol,metric,value\nmotifs,R@50,nan\n", "is 'nan', which is no finite number"),
+        ("protocol,metric,value\nmotifs,R@50,1e999\n", "which is no finite number"),
+        ("protocol,metric,value\nmotifs,R@50,1\nmotifs,R@50,1\n", "line 3: R@50 of motifs is there twice"),
+    ):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=message) as error:
+            read_results(path)
+        assert str(path) in str(error.value)

@@ -640,3 +640,25 @@ def test_sizes_go_by_the_image_id_as_text() -> None:
 def test_an_image_without_a_size_is_named(record: dict) -> None:
     with pytest.raises(ValueError, match="image 7: height and width are"):
         image_sizes([{"image_id": 7, **record}])
+
+
+def test_a_file_without_a_last_line_break_may_be_cut_off(submission: Callable[..., Path]) -> None:
+    path = submission(LINE)
+    path.write_text(path.read_text()[:-2])  # "0." instead of "0.5"
+    with pytest.raises(ValueError, match=r"the last line has no line break.*Write the submission again"):
+        read(path)
+
+
+def test_repeated_triplets_and_scores_out_of_range_are_counted(
+    submission: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    other = LINE.replace("on,0.5", "on,7")
+    caplog.set_level(logging.INFO)
+    read(submission(LINE, other, LINE))
+    assert (
+        "2 rows repeat the triplet of an earlier row; each of them counts. The first is line 3" in caplog.text
+    )
+    assert "1 rows have a score that is not in [0, 1]; they are ranked as they are. The first is line 3" in (
+        caplog.text
+    )
+    assert f"3 triplets in 1 of {len(SIZES)} images" in caplog.text

@@ -23,7 +23,7 @@ sys.meta_path.insert(0, Hidden())
 NEEDS_IT = "from detectron2.model_zoo import get_config\n"
 # One process for all tests of this file, because the imports take seconds.
 SCRIPT = f"""
-from reldn_d2.engine import load_config
+from reldn_d2.engine import import_data_sets, load_config
 from reldn_d2.model_zoo import config_names
 
 def load(*names):
@@ -40,6 +40,10 @@ except ModuleNotFoundError as error:
     print(error)
 load(*(name for name in config_names() if name.endswith(".py")))
 load("mine.py")
+try:
+    import_data_sets("mine.py")
+except ValueError as error:
+    print(error)
 """
 
 
@@ -66,6 +70,11 @@ def test_every_config_in_python_loads(printed: list[str]) -> None:
 def test_a_config_that_needs_it_says_what_to_install(printed: list[str]) -> None:
     assert printed[2].startswith("mine.py imports a module that needs pkg_resources")
     assert "pip install 'setuptools<81'" in printed[2]
+
+
+def test_an_imported_module_that_needs_it_says_what_to_install(printed: list[str]) -> None:
+    assert printed[3].startswith("--import mine.py: line 1: ModuleNotFoundError: No module named")
+    assert "pip install 'setuptools<81'" in printed[3]
 
 
 def test_another_missing_module_is_named_as_such(tmp_path: Path) -> None:

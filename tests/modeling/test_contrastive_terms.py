@@ -110,8 +110,18 @@ def test_a_yaml_file_may_add_a_term(toy_term: CfgNode, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "error", "message"),
     [
-        ("NORMALISATION", "anchors", ValueError, f"{LOSS} has no key NORMALISATION"),
-        ("ENTITY_CLAS", CfgNode({"WEIGHT": 0.0}), ValueError, f"{LOSS} has no key ENTITY_CLAS"),
+        (
+            "NORMALISATION",
+            "anchors",
+            ValueError,
+            rf"{LOSS} has no key NORMALISATION \(did you mean NORMALIZATION\?\)",
+        ),
+        (
+            "ENTITY_CLAS",
+            CfgNode({"WEIGHT": 0.0}),
+            ValueError,
+            rf"{LOSS} has no key ENTITY_CLAS \(did you mean ENTITY_CLASS\?\)",
+        ),
         ("MINE", CfgNode({"NAME": "NoSuchTerm"}), ValueError, "NoSuchTerm"),
         (
             "CROSS_ENTROPY",
@@ -137,7 +147,9 @@ def test_a_misspelt_key_of_a_term_is_refused(tiny_config: TinyConfig) -> None:
 
 def test_an_unknown_normalization_is_refused_at_construction() -> None:
     term = ClassAgnosticTerm(weight=1.0, margin=0.2, num_classes=3, num_predicates=2)
-    with pytest.raises(ValueError, match=rf"'mean': {LOSS}.NORMALIZATION is 'anchors' or 'published'"):
+    with pytest.raises(
+        ValueError, match=rf"'mean': give 'anchors' or 'published' \(in a config: {LOSS}.NORM"
+    ):
         ContrastiveLosses(terms={"class_agnostic": term}, normalization="mean")
 
 
@@ -155,7 +167,7 @@ def test_the_losses_are_called_by_their_terms_alone() -> None:
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ("{NAME: ClassAgnosticTerm, WIEGHT: 1.0, MARGIN: 0.2}", "LOSS.NEW does not fit Class.*wieght"),
+        ("{NAME: ClassAgnosticTerm, WIEGHT: 1.0, MARGIN: 0.2}", "LOSS.NEW does not fit .*wieght.*WEIGHT"),
         ("{NAME: ClassAgnosticTerm, WEIGHT: 1.0}", "LOSS.NEW does not fit Class.*margin"),
         ("{NAME: NoSuchTerm, WEIGHT: 1.0, MARGIN: 0.2}", "LOSS.NEW.NAME is 'NoSuchTerm'"),
     ],

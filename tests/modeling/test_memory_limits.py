@@ -109,5 +109,5 @@ def test_a_head_states_at_least_its_largest_tables(tiny_config: TinyConfig) -> N
 
 
 def test_a_size_that_is_none_is_refused(tiny_config: TinyConfig) -> None:
-    with pytest.raises(ValueError, match=re.escape(f"{CHUNK} is -1: give 1 or more, or 0")):
+    with pytest.raises(ValueError, match=re.escape(f"{CHUNK} is -1: give a whole number of 0 or more")):
         make_model(tiny_config(CHUNK, "-1"))

@@ -24,7 +24,10 @@ def test_semantic_table_is_the_smoothed_log_frequency() -> None:
     assert SemanticModule(num_classes=2, num_predicates=2, learnable=True).log_prior.requires_grad
 
 
-@pytest.mark.parametrize("counts", [np.zeros((2, 2, 2)), np.full((2, 2, 3), -1)])
+@pytest.mark.parametrize(
+    "counts",
+    [np.zeros((2, 2, 2)), np.full((2, 2, 3), -1), np.full((2, 2, 3), -0.5), np.full((2, 2, 3), np.nan)],
+)
 def test_semantic_table_refuses_wrong_counts(counts: np.ndarray) -> None:
     with pytest.raises(ValueError, match="counts"):
         SemanticModule(num_classes=2, num_predicates=2).set_counts(counts)
@@ -71,7 +74,8 @@ def test_visual_module_equals_concatenation_pair_by_pair(parts: tuple[bool, bool
 @pytest.mark.parametrize("dropped", range(3))
 def test_dropout_reaches_each_feature_in_training_only(dropped: int) -> None:
     torch.manual_seed(0)
-    module = VisualModule(feature_size=4, num_predicates=2, dropout=1.0)
+    module = VisualModule(feature_size=4, num_predicates=2, dropout=0.5)
+    module.dropout.p = 1.0  # every feature; a config may not say so
     pairs = Pairs.both_directions(torch.tensor([0]), torch.tensor([1]))
 
     def logits(features: list[torch.Tensor]) -> torch.Tensor:

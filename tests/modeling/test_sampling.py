@@ -359,10 +359,20 @@ def test_each_row_draws_its_own_number(eligible: int) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"contrastive": "anchors"}, "unknown contrastive sets 'anchors': use one of"),
-        ({"partners_per_anchor": -1}, "PARTNERS_PER_ANCHOR is -1"),
+        ({"contrastive": "anchors"}, "contrastive of PairSampler is 'anchors': give 'partners' or 'pairs'"),
+        ({"partners_per_anchor": -1}, "partners_per_anchor of PairSampler is -1.*PARTNERS_PER_ANCHOR"),
     ],
 )
 def test_wrong_options_are_refused_at_construction(options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PairSampler(num_predicates=3, **options)
+
+
+def test_memory_does_not_grow_with_the_number_of_predicates() -> None:
+    # a table with a column for each predicate would take 2 TB
+    last = 10**6 - 1
+    case = make_case([[0, 1, 2]], [[(0, 1, last), (0, 1, 5), (0, 1, last)]], [1000], 10**6)
+    pairs, targets = sample(case, **UNLIMITED)
+    labelled = pairs.subject[targets.label_pair], pairs.object[targets.label_pair]
+    assert [ends.tolist() for ends in labelled] == [[0, 0], [1, 1]]
+    assert targets.label_predicate.tolist() == [5, last]

@@ -12,11 +12,13 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
+from reldn_d2.cli.checking import page as checked_page
 from reldn_d2.data import (
     load_coco_relations,
     register_coco_relations,
     save_coco_relations,
 )
+from reldn_d2.data.checking import checks, pictures
 from reldn_d2.data.conversion import Conversion, convert
 from reldn_d2.data.data_file import read_data_file
 from reldn_d2.engine import Trainer
@@ -57,8 +59,20 @@ def rename_first_image(party: Path, make: Callable[[Path], str]) -> str:
     return name
 
 
+def recorded(read: Callable[..., Any], opened: list[str]) -> Callable[..., Any]:
+    """The same function, which also notes the file that it is given."""
+
+    def reader(file: str, *more: Any) -> Any:
+        opened.append(file)
+        return read(file, *more)
+
+    return reader
+
+
 @every_name
-def test_a_coco_relations_file(party: Path, make: Callable[[Path], str], capsys: Captured) -> None:
+def test_a_coco_relations_file(
+    party: Path, make: Callable[[Path], str], capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = rename_first_image(party, make)
     files = (party.with_name("train.json"), party.with_name("images"))
     with pytest.raises(
@@ -66,11 +80,16 @@ def test_a_coco_relations_file(party: Path, make: Callable[[Path], str], capsys:
     ) as error:
         load_coco_relations(*files)
     assert repr(name) in str(error.value) and REMEDY in str(error.value)
+    # The checker goes on with the other images, and opens no such file.
+    opened: list[str] = []
+    for module in (checks, pictures, checked_page):
+        for reader in {"read_image", "upright_size", "exif_orientation"} & {*vars(module)}:
+            monkeypatch.setattr(module, reader, recorded(getattr(module, reader), opened))
     page = party.with_name("page.html")
-    assert run_reldn("check", "--data", party, "--html", page) == 2
-    assert repr(name) in capsys.readouterr().out
-    assert b"data:image" not in page.read_bytes().split(b"party_test")[0]
-    assert run_reldn("check", "--annotations", files[0], "--image-root", files[1]) == 2
+    assert run_reldn("check", "--data", party, "--html", page) == 1
+    assert f"image 1: file_name {name!r} leads out of the image folder" in capsys.readouterr().out
+    assert opened and all(Path(file).parent == files[1].resolve() for file in opened)
+    assert run_reldn("check", "--annotations", files[0], "--image-root", files[1]) == 1
 
 
 def test_all_such_names_are_counted(party: Path) -> None:

@@ -8,6 +8,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
@@ -269,6 +270,22 @@ def test_a_mapper_of_detectron2_is_understood(counts: CfgNode, copies: list[Path
     assert listed is not None
     with pytest.raises(UnreadableImageError, match=r"cannot be read \(image file is truncated"):
         [*ChosenBatches(listed, listed.batches, skip_unreadable=False)]
+
+
+def test_whole_pictures_that_can_not_be_used_are_excluded(counts: CfgNode, copies: list[Path]) -> None:
+    images = deepcopy(DatasetCatalog.get(COPY))
+    Image.new("RGB", (8000, 3)).save(copies[2])
+    images[2].update(width=8000, height=3)
+    Image.fromarray(np.full((96, 96), 300.0, np.float32)).save(copies[4], format="TIFF")
+    loader = build_detection_test_loader(images, mapper=RelationDatasetMapper(counts, is_train=False))
+    listed = ListedBatches.of(loader)
+    assert listed is not None
+    chosen = ChosenBatches(listed, listed.batches, skip_unreadable=True)
+    assert [batch[0]["image_id"] for batch in chosen] == [0, 1, 3, 5, 6, 7]
+    assert [x.image_id for x in chosen.unreadable] == [2, 4]
+    assert "an image of 8000 x 3 pixels can't be resized" in chosen.unreadable[0].reason
+    assert "its pixels are numbers from 300.0 to 300.0" in chosen.unreadable[1].reason
+    assert all(str(copies[x.position]) in x.reason for x in chosen.unreadable)
 
 
 def test_an_evaluator_that_can_not_exclude_is_refused_before_anything_runs(

@@ -121,6 +121,13 @@ def test_different_lengths_are_refused(arguments: Any) -> None:
         Annotations(*arguments)
 
 
+@pytest.mark.parametrize("classes", [[0.5, 1], np.array([1.0, 2.1])])
+def test_classes_that_would_be_rounded_are_refused(classes: Any) -> None:
+    with pytest.raises(ValueError, match="classes must be integers"):
+        Annotations([[0, 0, 1, 1]] * 2, classes)
+    assert Annotations([[0, 0, 1, 1]] * 2, np.array([1.0, 2.0])).classes.tolist() == [1, 2]
+
+
 def test_arrays_are_views() -> None:
     boxes, classes = np.array(BOXES), np.array(CLASSES)
     annotations = Annotations(boxes, classes)

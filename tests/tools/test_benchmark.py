@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tools.benchmarks import __main__ as benchmark
 from tools.benchmarks import (
+    crowds,
     dataset_loading,
     evaluation,
     evaluation_memory,
@@ -211,9 +212,31 @@ def test_the_command_prints_the_memory_of_an_evaluation(
     assert "can't be measured" in capsys.readouterr().out
 
 
+def test_the_command_prints_what_a_crowded_image_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(crowds, "crowded_images", lambda: iter([crowds.CrowdedImage(4, 6, 18, 0.5, 0.25, 3)]))
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--only", "crowds"])
+    monkeypatch.setattr(memory, "can_measure", lambda: True)
+    benchmark.main()
+    line = next(x for x in reversed(capsys.readouterr().out.splitlines()) if x.startswith("|"))
+    assert [cell.strip() for cell in line.split("|")[1:-1]] == ["4", "6", "18", "0.5", "0.25", "3"]
+
+
+@pytest.mark.skipif(
+    not memory.can_measure(), reason="the system does not tell how much memory a process holds"
+)
+def test_a_crowded_image_is_measured() -> None:
+    found = crowds.measure(20, 40)
+    assert (found.boxes, found.relationships) == (20, 40) and 100 < found.triplets <= 20 * 19
+    relations = crowds.crowd(20, 40).relations
+    assert len({*map(tuple, relations.tolist())}) == 40 and (relations[:, 0] != relations[:, 1]).all()
+
+
 def loading(form: dataset_loading.Form, factor: float, answer: str = "same") -> dataset_loading.Loading:
     numbers = {
         "load_seconds": 2.0,
+        "check_seconds": 1.5,
         "peak_mb": 200.0,
         "dicts_mb": 90.0,
         "serialised_mb": 60.0,
@@ -244,6 +267,7 @@ def test_the_command_prints_what_loading_takes(
     assert cells[0][0] == "62723 images, 727684 entities, 408268 relationships"
     assert cells[2] == ["load, s", "2", "8", "4"]
     assert cells[4] == ["dicts, MB", "90", "360", "4"]
+    assert cells[7] == ["check, s", "1.5", "6", "4"]
     assert cells[-1] == ["statistics with the overlap rule, s", "0.7", "2.8", "4"]
 
 
@@ -269,8 +293,12 @@ def test_both_forms_of_a_generated_data_set_are_measured(
     for found, form in ((arrays, "arrays"), (lists, "lists")):
         assert (found.form, found.images) == (form, 300)
         assert 11 < found.entities / 300 < 12.2 and 6 < found.relationships / 300 < 7
-        seconds = (found.load_seconds, found.serialise_seconds, found.count_seconds, found.overlap_seconds)
-        assert min(seconds) > 0 and found.peak_mb >= 0 and found.serialised_mb > 0.1
+        seconds = (found.load_seconds, found.check_seconds, found.serialise_seconds)
+        assert (
+            min(*seconds, found.count_seconds, found.overlap_seconds) > 0
+            and found.peak_mb >= 0
+            and found.serialised_mb > 0.1
+        )
     assert arrays.answer == lists.answer and rules == [False, True] * 2
     assert lists.dicts_mb > 2 * arrays.dicts_mb > 0.2
     # 62,723 images of Visual Genome should need less than 200 MB

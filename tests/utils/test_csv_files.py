@@ -88,6 +88,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_the_first_bad_row_is_named(tmp_path: Path) -> None:
     path = written(tmp_path, "ImageID,x\na,1\n\nb,2\nc,2\n")
     table = read_table(path, ["ImageID"], ["x"])
-    refuse_rows(path, table, np.zeros(3, dtype=bool), "never", "Never.")
-    with pytest.raises(ValueError, match=r"table\.csv: line 4, image b: x is 2\.0\. Give 1\.$"):
-        refuse_rows(path, table, (table["x"] == 2).to_numpy(), "x is {x}", "Give 1.")
+    refuse_rows(path, table, np.zeros(3, dtype=bool), "no such row", "never", "Never.")
+    message = r"table\.csv: line 4, image b: x is 2\.0\. Give 1\. .* 1 more: line 5, image c\.$"
+    with pytest.raises(ValueError, match=message):
+        refuse_rows(path, table, (table["x"] == 2).to_numpy(), "another x", "x is {x}", "Give 1.")

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import sys
 import unicodedata
 from xml.etree import ElementTree
 
@@ -14,6 +15,7 @@ from markdown_it.token import Token
 
 from reldn_d2.utils.plain_text import (
     from_csv,
+    in_encoding,
     markdown_table,
     say,
     short,
@@ -178,3 +180,21 @@ def test_what_is_said_cannot_steer_a_terminal(name: str, capsys: pytest.CaptureF
     printed = capsys.readouterr()
     assert printed.out == f"error: {visible_lines(name)}\nand more\n" and printed.err == "a problem\n"
     assert not any(map(steers, printed.out.replace("\n", "").replace("\t", "")))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "cp437", "cp932", "koi8-r", "utf-8"])
+def test_every_sign_can_be_said_in_every_encoding(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream in ("stdout", "stderr"):
+        screen = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict")
+        monkeypatch.setattr(sys, stream, screen)
+        say("cat → on … ±2 · – – 컵 ☕ é \N{GRINNING FACE} Φ ✓ ✗", *HOSTILE, error=stream == "stderr")
+        assert screen.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+
+
+def test_signs_that_an_encoding_lacks_keep_their_meaning() -> None:
+    assert in_encoding("cat → on … ±2 – 3 컵 \N{GRINNING FACE}", "ascii") == (
+        r"cat -> on ... +-2 - 3 \ucef5 \U0001f600"
+    )
+    # What the encoding has, it keeps.
+    assert in_encoding("é … ±2 →", "cp1252") == "é … ±2 ->"
+    assert in_encoding("é → 컵", "utf-8") == in_encoding("é → 컵", None) == "é → 컵"

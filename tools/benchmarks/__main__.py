@@ -25,6 +25,7 @@ from tabulate import tabulate
 from reldn_d2.utils.io import atomic_write
 
 from . import (
+    crowds,
     dataset_loading,
     evaluation,
     evaluation_memory,
@@ -197,6 +198,15 @@ def _evaluation_memory(_: Timer) -> str:
     return tabulate(rows, header, "pipe", floatfmt=".0f")
 
 
+def _crowds(_: Timer) -> str:
+    rows = [
+        (x.boxes, x.relationships, x.triplets, x.ask_seconds, x.judge_seconds, x.peak_mb)
+        for x in crowds.crowded_images()
+    ]
+    header = ("boxes", "relationships", "triplets asked about", "ask, s", "judge, s", "peak, MB")
+    return tabulate(rows, header, "pipe", floatfmt=".2g")
+
+
 def _loading(_: Timer) -> str:
     arrays, lists = dataset_loading.loadings()
     size = f"{arrays.images} images, {arrays.entities} entities, {arrays.relationships} relationships"
@@ -206,6 +216,7 @@ def _loading(_: Timer) -> str:
         "dicts, MB": (arrays.dicts_mb, lists.dicts_mb),
         "serialise, s": (arrays.serialise_seconds, lists.serialise_seconds),
         "serialised, MB": (arrays.serialised_mb, lists.serialised_mb),
+        "check, s": (arrays.check_seconds, lists.check_seconds),
         "statistics, s": (arrays.count_seconds, lists.count_seconds),
         "statistics with the overlap rule, s": (arrays.overlap_seconds, lists.overlap_seconds),
     }
@@ -228,6 +239,7 @@ _MEMORY_PARTS: dict[str, Callable[[Timer], str]] = {
     "peak_memory": _peak_memory,
     "memory": _stage_memory,
     "evaluation_memory": _evaluation_memory,
+    "crowds": _crowds,
     "loading": _loading,
 }
 

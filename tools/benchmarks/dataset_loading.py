@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reldn_d2.data import predicate_counts
+from reldn_d2.data.checking.loaded import check_loaded
 from reldn_d2.data.datasets.visual_genome.images import CORRUPT_IMAGES
 from reldn_d2.data.datasets.visual_genome.vg150 import (
     OBJECT_CLASSES,
@@ -45,6 +46,7 @@ class Loading:
             for each entity.
         images, entities, relationships: their numbers.
         load_seconds: time to load the dicts.
+        check_seconds: time to check them as every run does.
         peak_mb: peak memory of the process while it loads, above its memory before, in MB (1e6 bytes).
         dicts_mb: memory that is allocated after loading.
         serialised_mb, serialise_seconds: size of the dicts as pickles, which Detectron2's loader keeps, and
@@ -59,6 +61,7 @@ class Loading:
     entities: int
     relationships: int
     load_seconds: float
+    check_seconds: float
     peak_mb: float
     dicts_mb: float
     serialised_mb: float
@@ -168,19 +171,22 @@ def _timed(folder: str, form: Form) -> dict[str, Any]:
     dataset_dicts = _load(folder, form)
     times.append(time.perf_counter())
     peak_mb = peak()
+    check_loaded(dataset_dicts, "generated", len(OBJECT_CLASSES), len(PREDICATE_CLASSES))
+    times.append(time.perf_counter())
     serialised = sum(len(pickle.dumps(dataset_dict, protocol=-1)) for dataset_dict in dataset_dicts)
     times.append(time.perf_counter())
     counts = []
     for overlap_only in (False, True):
         sizes = len(OBJECT_CLASSES), len(PREDICATE_CLASSES)
-        counts.append(predicate_counts(dataset_dicts, *sizes, overlap_only=overlap_only))
+        counts.append(np.asarray(predicate_counts(dataset_dicts, *sizes, overlap_only=overlap_only)))
         times.append(time.perf_counter())
-    load_seconds, serialise_seconds, count_seconds, overlap_seconds = np.diff(times).tolist()
+    load_seconds, check_seconds, serialise_seconds, count_seconds, overlap_seconds = np.diff(times).tolist()
     return {
         "images": len(dataset_dicts),
         "entities": sum(len(dataset_dict["annotations"]) for dataset_dict in dataset_dicts),
         "relationships": sum(len(dataset_dict["relations"]) for dataset_dict in dataset_dicts),
         "load_seconds": load_seconds,
+        "check_seconds": check_seconds,
         "peak_mb": peak_mb,
         "serialised_mb": serialised / 1e6,
         "serialise_seconds": serialise_seconds,

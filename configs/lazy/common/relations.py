@@ -16,6 +16,7 @@ datasets = {
     "train": ["reldn_scenes_train"],
     "statistics": "${.train}",  # the semantic table is counted over these; for a subset, name the full set
     "test": "reldn_scenes_test",
+    "check": "error",  # about errors of an annotation: stop, or "warn" and go on
     # Files of precomputed detections, one for each data set. If empty, the detector is run.
     "train_detections": [],
     "test_detections": [],
@@ -26,7 +27,9 @@ dataloader = OmegaConf.create(flags={"allow_objects": True})
 dataloader.train = L(build_detection_train_loader)(
     dataset=L(prepare_training_relations)(
         dataset_dicts=L(load_registered)(
-            names="${datasets.train}", detection_files="${datasets.train_detections}"
+            names="${datasets.train}",
+            detection_files="${datasets.train_detections}",
+            check="${datasets.check}",
         ),
         dataset_name="${datasets.train}",
     ),
@@ -42,7 +45,7 @@ dataloader.train = L(build_detection_train_loader)(
 )
 
 dataloader.statistics = L(predicate_counts)(
-    dataset_dicts=L(load_registered)(names="${datasets.statistics}"),
+    dataset_dicts=L(load_registered)(names="${datasets.statistics}", check="${datasets.check}"),
     num_classes="${model.roi_heads.num_classes}",
     num_predicates="${model.relation_head.num_predicates}",
     overlap_only="${model.relation_head.overlap_only}",
@@ -50,7 +53,11 @@ dataloader.statistics = L(predicate_counts)(
 )
 
 dataloader.test = L(build_detection_test_loader)(
-    dataset=L(load_registered)(names=["${datasets.test}"], detection_files="${datasets.test_detections}"),
+    dataset=L(load_registered)(
+        names=["${datasets.test}"],
+        detection_files="${datasets.test_detections}",
+        check="${datasets.check}",
+    ),
     mapper=L(RelationDatasetMapper)(
         is_train=False,
         augmentations=[

@@ -67,8 +67,8 @@ class DatasetReport:
 
     def verdict(self) -> str:
         """One line with the kinds of problems."""
-        errors = [problem.kind for problem in self.problems if problem.is_error]
-        notes = [problem.kind for problem in self.problems if not problem.is_error]
+        errors = dict.fromkeys(problem.kind for problem in self.problems if problem.is_error)
+        notes = dict.fromkeys(problem.kind for problem in self.problems if not problem.is_error)
         parts = [f"errors: {', '.join(errors)}" if errors else "no errors"]
         return "; ".join(parts + ([f"notes: {', '.join(notes)}"] if notes else []))
 
@@ -173,13 +173,14 @@ def headline(problem: Problem) -> str:
     """One line with the kind of a problem and how often it occurs."""
     number = len(problem.images)
     images = f" in {number:,} image{'s' * (number != 1)}" if number else ""
-    return f"{'error' if problem.is_error else 'note'} {problem.kind}: {problem.count:,}{images}"
+    about = f" ({problem.about})" if problem.about else ""
+    return f"{'error' if problem.is_error else 'note'} {problem.kind}{about}: {problem.count:,}{images}"
 
 
 def explanation(problem: Problem) -> str:
     """The meaning of a problem and its remedy."""
     kind = KINDS[problem.kind]
-    return f"{kind.meaning} {kind.remedy}"
+    return f"{kind.meaning} {problem.remedy or kind.remedy}"
 
 
 def record_text(report: DatasetReport, record: Record) -> str:
@@ -243,6 +244,7 @@ def as_data(report: DatasetReport) -> dict[str, Any]:
         "problems": [
             {
                 "kind": problem.kind,
+                "about": problem.about,
                 "is_error": problem.is_error,
                 "count": problem.count,
                 "images": len(problem.images),

@@ -13,7 +13,7 @@ from reldn_d2.data.images import picture_endings
 from reldn_d2.utils.plain_text import say, visible
 from reldn_d2.utils.system_errors import describe, explained
 
-from ..common import near_misses
+from ..common import near_keys
 from .places import RECORD, RUN_FILE
 
 #: A file with this ending lists images, one a line.
@@ -123,7 +123,7 @@ class _Search:
         elif glob.has_magic(text):
             self._add_pattern(text)
         else:
-            raise FileNotFoundError(f"--input {text}: no such file or folder{near_misses(text, keys)}")
+            raise FileNotFoundError(f"--input {text}: no such file or folder{near_keys(text, keys)}")
 
     def _add(self, path: Path, name: str) -> None:
         # Nothing is asked of the system, which takes minutes for the images of a network disk.

@@ -1,11 +1,11 @@
 """The checks of a data set. They find problems that make training or evaluation fail or silently go wrong."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,16 +15,22 @@ from reldn_d2.utils.progress import progress
 from reldn_d2.utils.system_errors import is_explained
 
 from ..arrays import is_repeat
+from ..fit_boxes import FAR_OUT
 from ..images import read_image, upright_size
 from .counts import DatasetSummary, summarise
 from .problems import Part, Problem, Record, make_problem, sort_problems
 from .unchecked_arrays import BoolArray, IntArray, UncheckedArrays, unchecked_arrays
+from .units import shares, smaller_copy
 
 PictureCheck = Literal["decode", "header"]
 _Size = tuple[int, int]
+_Value = TypeVar("_Value", bound=Hashable)
 
 # Pixels that a box may stick out of its image, because x + width of decimal numbers is seldom exact.
 _TOLERANCE = 1e-3
+# Pixels that a box may stick out of an image of any size and is still only a little outside: numbers were
+# rounded, or counted from 1.
+_ROUNDING = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +68,30 @@ def check_dataset(
     arrays = unchecked_arrays(dataset_dicts)
     summary = summarise(arrays, num_classes, num_predicates)
     found = [
-        *_image_problems(arrays, num_classes),
-        *_entity_problems(arrays, num_classes),
-        *_relation_problems(arrays, num_predicates),
+        *annotation_errors(arrays, num_classes, num_predicates),
+        *_notes(arrays),
         _counts_problem(summary, expected_counts or {}),
     ]
     return DatasetCheck(arrays, summary, sort_problems(found))
+
+
+def annotation_errors(
+    arrays: UncheckedArrays, num_classes: int | None, num_predicates: int | None
+) -> list[Problem]:
+    """The errors of annotations: what makes training or evaluation fail or silently go wrong.
+
+    Args:
+        arrays: the content of the data set.
+        num_classes: number of entity classes C; None if it is not known, so that no class is too large.
+        num_predicates: number of predicates P; None as for the classes.
+    """
+    found = [
+        *_image_errors(arrays, num_classes),
+        *_entity_errors(arrays, num_classes),
+        *_relation_errors(arrays, num_predicates),
+        _problem_of_data_set("box_units", shares(arrays.boxes, arrays.sizes, arrays.entity_image)),
+    ]
+    return sort_problems(found)
 
 
 def check_names(thing_classes: Sequence[str], predicate_classes: Sequence[str]) -> list[Problem]:
@@ -112,91 +136,119 @@ def check_pictures(arrays: UncheckedArrays, how: PictureCheck) -> list[Problem]:
     )
 
 
-def _image_problems(arrays: UncheckedArrays, num_classes: int) -> list[Problem | None]:
-    entities, relations = np.diff(arrays.first_entity), np.diff(arrays.first_relation)
+def _image_errors(arrays: UncheckedArrays, num_classes: int | None) -> list[Problem | None]:
     # Evaluation compares ids as text. An image without an id is malformed; here its position replaces the id.
     ids = [i if image_id is None else str(image_id) for i, image_id in enumerate(arrays.image_ids)]
-    first = {image_id: i for i, image_id in reversed([*enumerate(ids)])}
-    repeated = np.array([first[image_id] != i for i, image_id in enumerate(ids)], dtype=np.bool_)
-    files = arrays.file_names  # "" for a malformed dict
-    first_use = {file: i for i, file in reversed([*enumerate(files)])}
-    again = np.array([bool(file) and first_use[file] != i for i, file in enumerate(files)], dtype=np.bool_)
-    unknown = {image: c for image, c in arrays.verified.tolist() if not 0 <= c < num_classes}
+    repeated, first = _again(ids)
+    unknown = {image: c for image, c in arrays.verified.tolist() if _unknown(np.array(c), num_classes)}
     unverifiable = np.isin(np.arange(len(ids)), [*unknown])
-    few, without = arrays.well_formed & (entities < 2), arrays.well_formed & (relations == 0)
     return [
         _problem_of_images(arrays, "malformed", ~arrays.well_formed, lambda i: arrays.malformed[i]),
         _problem_of_images(
             arrays, "repeated_image_id", repeated, lambda i: f"as at position {first[ids[i]]}"
         ),
         _problem_of_images(
-            arrays, "repeated_file", again, lambda i: f"{files[i]}, as at position {first_use[files[i]]}"
-        ),
-        _problem_of_images(
             arrays, "unknown_verified_class", unverifiable, lambda i: f"class {unknown[i]} of {num_classes}"
         ),
-        _problem_of_images(arrays, "one_box", few, lambda i: f"boxes: {entities[i]}"),
-        _problem_of_images(arrays, "no_relation", without, lambda i: f"boxes: {entities[i]}"),
     ]
 
 
-def _entity_problems(arrays: UncheckedArrays, num_classes: int) -> list[Problem | None]:
-    boxes, classes, image = arrays.boxes, arrays.classes, arrays.entity_image
-    sizes = arrays.sizes[image]
+def _entity_errors(arrays: UncheckedArrays, num_classes: int | None) -> list[Problem | None]:
+    boxes, classes = arrays.boxes, arrays.classes
+    sizes = arrays.sizes[arrays.entity_image]
     finite = np.isfinite(boxes).all(axis=1)
     near, far = boxes[:, :2], boxes[:, 2:]
     wrong_order = finite & (far < near).any(axis=1)
-    outside = (np.minimum(near, far) < -_TOLERANCE) | (np.maximum(near, far) > sizes + _TOLERANCE)
-    entities = np.concatenate([image[:, None], boxes, classes[:, None]], axis=1)
-
-    def box(row: int) -> str:
-        return f"box {boxes[row].tolist()} of {sizes[row, 0]} x {sizes[row, 1]} pixels"
+    with np.errstate(invalid="ignore"):
+        excess = np.maximum(-np.minimum(near, far), np.maximum(near, far) - sizes)
+    outside = finite & (excess > _TOLERANCE).any(axis=1)
+    far_outside = finite & (excess > np.maximum(FAR_OUT * sizes, _ROUNDING)).any(axis=1)
 
     def problem(kind: str, wrong: ArrayLike, detail: Callable[[int], str]) -> Problem | None:
         return _problem_of_rows(arrays, "annotation", kind, wrong, detail)
 
+    box = partial(_box_text, arrays)
     return [
         problem("box_not_finite", ~finite, box),
         problem("box_order", wrong_order, box),
         problem("empty_box", finite & ~wrong_order & (far == near).any(axis=1), box),
-        problem("box_outside", finite & outside.any(axis=1), box),
-        problem("box_changed", arrays.changed, lambda row: f"now {box(row)}"),
+        problem("box_far_outside", far_outside, box),
+        problem("box_outside", outside & ~far_outside, box),
         problem(
             "unknown_class",
             _unknown(classes, num_classes),
-            lambda row: f"class {classes[row]} of {num_classes}",
+            lambda row: f"class {classes[row]}{_of(num_classes)}",
         ),
-        problem("repeated_entity", is_repeat(entities), lambda row: f"class {classes[row]}, {box(row)}"),
     ]
 
 
-def _relation_problems(arrays: UncheckedArrays, num_predicates: int) -> list[Problem | None]:
-    relations, image = arrays.relations, arrays.relation_image
+def _relation_errors(arrays: UncheckedArrays, num_predicates: int | None) -> list[Problem | None]:
+    relations = arrays.relations
     dangling = (arrays.subject_object < 0).any(axis=1)
     unknown = _unknown(relations[:, 2], num_predicates)
-    joins_itself = ~dangling & (relations[:, 0] == relations[:, 1])
-    repeated = is_repeat(np.concatenate([image[:, None], relations], axis=1))
+    image = arrays.relation_image
     entities = np.diff(arrays.first_entity)[image]
 
     def problem(kind: str, wrong: ArrayLike, more: Callable[[int], str]) -> Problem | None:
-        def detail(row: int) -> str:
-            return f"{relations[row].tolist()}{more(row)}"
-
-        return _problem_of_rows(arrays, "relation", kind, wrong, detail)
+        return _problem_of_relations(arrays, kind, wrong, more)
 
     return [
         problem("dangling_id", dangling, lambda row: f" in an image of {entities[row]} annotations"),
         problem(
-            "unknown_predicate", unknown, lambda row: f", predicate {relations[row, 2]} of {num_predicates}"
+            "unknown_predicate",
+            unknown,
+            lambda row: f", predicate {relations[row, 2]}{_of(num_predicates)}",
         ),
-        problem("self_relation", joins_itself, lambda _row: ""),
-        problem("repeated_relation", repeated, lambda _row: " again"),
     ]
 
 
-def _unknown(numbers: IntArray, count: int) -> BoolArray:
-    unknown: BoolArray = (numbers < 0) | (numbers >= count)
-    return unknown
+def _notes(arrays: UncheckedArrays) -> list[Problem | None]:
+    """What is legal but worth knowing."""
+    entities, relations = np.diff(arrays.first_entity), np.diff(arrays.first_relation)
+    files = arrays.file_names  # "" for a malformed dict
+    same_file, first_use = _again(files)
+    again = same_file & np.array([bool(file) for file in files], dtype=np.bool_)
+    few, without = arrays.well_formed & (entities < 2), arrays.well_formed & (relations == 0)
+    rows, box = arrays.relations, partial(_box_text, arrays)
+    joins_itself = (arrays.subject_object >= 0).all(axis=1) & (rows[:, 0] == rows[:, 1])
+    repeated = is_repeat(np.concatenate([arrays.relation_image[:, None], rows], axis=1))
+    classes = arrays.classes
+    same = is_repeat(np.concatenate([arrays.entity_image[:, None], arrays.boxes, classes[:, None]], axis=1))
+    return [
+        _problem_of_images(
+            arrays, "repeated_file", again, lambda i: f"{files[i]}, as at position {first_use[files[i]]}"
+        ),
+        _problem_of_data_set("box_scale", smaller_copy(arrays.boxes, arrays.sizes, arrays.entity_image)),
+        _problem_of_images(arrays, "one_box", few, lambda i: f"boxes: {entities[i]}"),
+        _problem_of_images(arrays, "no_relation", without, lambda i: f"boxes: {entities[i]}"),
+        _problem_of_rows(arrays, "annotation", "box_changed", arrays.changed, lambda row: f"now {box(row)}"),
+        _problem_of_rows(
+            arrays, "annotation", "repeated_entity", same, lambda row: f"class {classes[row]}, {box(row)}"
+        ),
+        _problem_of_relations(arrays, "self_relation", joins_itself, lambda _row: ""),
+        _problem_of_relations(arrays, "repeated_relation", repeated, lambda _row: " again"),
+    ]
+
+
+def _again(values: Sequence[_Value]) -> tuple[BoolArray, dict[_Value, int]]:
+    """(I,) whether a value occurred before, and the first position of each value."""
+    first = {value: i for i, value in reversed([*enumerate(values)])}
+    return np.array([first[value] != i for i, value in enumerate(values)], dtype=np.bool_), first
+
+
+def _box_text(arrays: UncheckedArrays, row: int) -> str:
+    """A box and the size of its image."""
+    width, height = arrays.sizes[arrays.entity_image[row]]
+    return f"box {arrays.boxes[row].tolist()} of {width} x {height} pixels"
+
+
+def _of(count: int | None) -> str:
+    return "" if count is None else f" of {count}"
+
+
+def _unknown(numbers: IntArray, count: int | None) -> BoolArray:
+    unknown: BoolArray = numbers < 0
+    return unknown if count is None else unknown | (numbers >= count)
 
 
 def _problem_of_images(
@@ -242,6 +294,14 @@ def _problem_of_rows(
         )
 
     return make_problem(kind, image, record)
+
+
+def _problem_of_relations(
+    arrays: UncheckedArrays, kind: str, wrong: ArrayLike, more: Callable[[int], str]
+) -> Problem | None:
+    """Make the problem of some relationships; `more` follows the numbers of a row."""
+    rows = arrays.relations
+    return _problem_of_rows(arrays, "relation", kind, wrong, lambda row: f"{rows[row].tolist()}{more(row)}")
 
 
 def _counts_problem(summary: DatasetSummary, expected: Mapping[str, int]) -> Problem | None:

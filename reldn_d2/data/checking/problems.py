@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from reldn_d2.utils.refusals import Group
+
 # How many records of a problem are kept and reported.
 NUM_RECORDS = 5
 
@@ -30,6 +32,11 @@ class Kind:
 
 
 KINDS = {
+    "refused": Kind(
+        True,
+        "The loader refuses records of a file, so training stops. They are not in the numbers above.",
+        "Correct them, or leave them out.",
+    ),
     "malformed": Kind(
         True,
         "The dict of an image can't be read. Its entities and relationships are not counted here.",
@@ -65,6 +72,17 @@ KINDS = {
         True,
         "A box has no area.",
         "Training drops the entity with its relationships; widen the box, or leave the entity out.",
+    ),
+    "box_units": Kind(
+        True,
+        "The boxes of the whole data set are no pixels of their images.",
+        "Multiply shares by width and height, or correct width and height.",
+    ),
+    "box_far_outside": Kind(
+        True,
+        "A box sticks far out of its image: by more than a tenth of a side.",
+        "Check the order of the numbers (left, top, right, bottom for XYXY_ABS; left, top, width, height for "
+        "XYWH_ABS), and that box and size are those of the same copy of the picture.",
     ),
     "box_outside": Kind(
         True,
@@ -107,6 +125,40 @@ KINDS = {
         False,
         "Two images have the same picture file.",
         "Training draws it more often, and evaluation counts it twice; join their annotations.",
+    ),
+    "same_picture": Kind(
+        False,
+        "The picture files of two images have the same bytes, under different names.",
+        "Training draws the picture more often, and evaluation counts it twice; join their annotations.",
+    ),
+    "shared_picture": Kind(
+        False,
+        "Another data set has the same picture.",
+        "If a model is trained on one of the two and tested on the other, the test is too easy: leave the "
+        "pictures out of one.",
+    ),
+    "turned_picture": Kind(
+        False,
+        "EXIF data of the file turn the picture, and its boxes have to be those of the turned one.",
+        "Look at some of them (--html draws such images). If the boxes were drawn on the picture as it is in "
+        "the file, save the pictures without EXIF data.",
+    ),
+    "several_pictures": Kind(
+        False,
+        "The file of a picture holds several: an animation, or pages.",
+        "The first one is read. If the boxes are those of another one, save that one as a file of its own.",
+    ),
+    "thin_picture": Kind(
+        False,
+        "One side of a picture is more than 1,000 times as long as the other.",
+        "If no pixel of the shorter side is left when it is resized (INPUT.MAX_SIZE_TRAIN, MAX_SIZE_TEST), "
+        "training stops and names it: crop it, or leave the image out.",
+    ),
+    "box_scale": Kind(
+        False,
+        "The boxes of the whole data set may be pixels of a smaller copy of the pictures.",
+        "Look at them on the pictures. If they are, multiply them by the ratio of the sizes, or correct "
+        "width and height.",
     ),
     "box_changed": Kind(
         False,
@@ -173,12 +225,16 @@ class Problem:
         count: number of records.
         images: (K,) positions of the images that have it, sorted.
         records: the first `NUM_RECORDS` records.
+        about: what they have in common, if there are several problems of the kind; else empty.
+        remedy: what to do, if the remedy of `KINDS` is not enough.
     """
 
     kind: str
     count: int
     images: NDArray[np.int64]
     records: tuple[Record, ...]
+    about: str = ""
+    remedy: str = ""
 
     @property
     def is_error(self) -> bool:
@@ -186,13 +242,16 @@ class Problem:
         return KINDS[self.kind].is_error
 
 
-def make_problem(kind: str, images: NDArray[np.int64], record: Callable[[int], Record]) -> Problem | None:
+def make_problem(
+    kind: str, images: NDArray[np.int64], record: Callable[[int], Record], about: str = ""
+) -> Problem | None:
     """Put the records of one kind of problem together.
 
     Args:
         kind: a key of `KINDS`.
         images: (count,) position of the image of each record.
         record: function that makes the k-th record.
+        about: see `Problem`.
 
     Returns:
         The problem, or None if there are no records.
@@ -200,7 +259,20 @@ def make_problem(kind: str, images: NDArray[np.int64], record: Callable[[int], R
     if not len(images):
         return None
     first = tuple(record(k) for k in range(min(len(images), NUM_RECORDS)))
-    return Problem(kind, len(images), np.unique(images), first)
+    return Problem(kind, len(images), np.unique(images), first, about)
+
+
+def refused_records(groups: Iterable[Group]) -> list[Problem]:
+    """Problems of the kind "refused": one for each group of records that a loader refused."""
+    found = []
+    for group in groups:
+        records = tuple(
+            Record(None, None, None, None, f"{group.path}: {refusal.where}: {refusal.problem}")
+            for refusal in group.first[:NUM_RECORDS]
+        )
+        no_images = np.zeros(0, dtype=np.int64)
+        found.append(Problem("refused", group.count, no_images, records, group.kind, group.first[0].remedy))
+    return found
 
 
 def sort_problems(found: Iterable[Problem | None]) -> list[Problem]:

@@ -8,7 +8,7 @@ Legend of shape letters:
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from reprlib import repr as short_repr
 from typing import Any, NamedTuple
@@ -25,6 +25,8 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 _REQUIRED = ("file_name", "height", "width", "image_id", "annotations", "relations")
+# A data set has tens of thousands of images: looking up the name of a mode takes longer than comparing it.
+_XYXY, _XYWH = int(BoxMode.XYXY_ABS), int(BoxMode.XYWH_ABS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +98,15 @@ class _Image(NamedTuple):
     fault: str | None = None
 
 
-def unchecked_arrays(dataset_dicts: Sequence[DatasetDict]) -> UncheckedArrays:
-    """Read the dicts. Invalid content never raises an error: it makes the image malformed."""
-    images = [_read(dataset_dict) for dataset_dict in dataset_dicts]
+def unchecked_arrays(dataset_dicts: Sequence[DatasetDict], optional: Collection[str] = ()) -> UncheckedArrays:
+    """Read the dicts. Invalid content never raises an error: it makes the image malformed.
+
+    Args:
+        dataset_dicts: the images.
+        optional: keys that a dict may lack, of "annotations" and "relations": it has none of them then.
+    """
+    required = [key for key in _REQUIRED if key not in optional]
+    images = [_read(dataset_dict, required) for dataset_dict in dataset_dicts]
     verified = [(i, category) for i, image in enumerate(images) for category in image.verified.tolist()]
     return UncheckedArrays(
         image_ids=[image.image_id for image in images],
@@ -115,9 +123,9 @@ def unchecked_arrays(dataset_dicts: Sequence[DatasetDict]) -> UncheckedArrays:
     )
 
 
-def _read(dataset_dict: Any) -> _Image:
+def _read(dataset_dict: Any, required: Sequence[str]) -> _Image:
     try:
-        return _read_strictly(dataset_dict)
+        return _read_strictly(dataset_dict, required)
     except _MalformedError as error:
         fault = str(error)
     # a user's loader may put anything into a dict, and the checker must report it
@@ -130,10 +138,10 @@ class _MalformedError(Exception):
     """The dict of an image cannot be read; the message says why."""
 
 
-def _read_strictly(dataset_dict: Any) -> _Image:
+def _read_strictly(dataset_dict: Any, required: Sequence[str]) -> _Image:
     if not isinstance(dataset_dict, dict):
         raise _MalformedError(f"it is a {type(dataset_dict).__name__}, not a dict")
-    missing = [key for key in _REQUIRED if key not in dataset_dict]
+    missing = [key for key in required if key not in dataset_dict]
     if missing:
         raise _MalformedError(f"it lacks {', '.join(missing)}")
     image_id, file_name = _id(dataset_dict["image_id"]), dataset_dict["file_name"]
@@ -146,7 +154,7 @@ def _read_strictly(dataset_dict: Any) -> _Image:
     size = dataset_dict["width"], dataset_dict["height"]
     if not all(_is_integer(side) and 0 < side < 2**31 for side in size):
         raise _MalformedError(f"width and height are {short_repr(size)}, not positive integers")
-    boxes, classes = _entities(dataset_dict["annotations"])
+    boxes, classes = _entities(dataset_dict.get("annotations", ()))
     return _Image(
         image_id,
         os.fsdecode(file_name),
@@ -154,7 +162,7 @@ def _read_strictly(dataset_dict: Any) -> _Image:
         boxes,
         classes,
         _changed(dataset_dict.get("changed_boxes", ()), len(classes)),
-        _integers(dataset_dict["relations"], (3,), "relations"),
+        _integers(dataset_dict.get("relations", ()), (3,), "relations"),
         _integers(dataset_dict.get("verified_classes", ()), (), "verified_classes"),
     )
 
@@ -181,19 +189,22 @@ def _entities(annotations: Any) -> tuple[FloatArray, IntArray]:
     boxes = _column(annotations, "bbox", (4,), "iuf", "four numbers").astype(np.float64)
     modes = _column(annotations, "bbox_mode", (), "iu", "a BoxMode")
     classes = _column(annotations, "category_id", (), "iu", "an integer").astype(np.int64)
-    other = (modes != BoxMode.XYXY_ABS) & (modes != BoxMode.XYWH_ABS)
+    sized = modes == _XYWH
+    other = ~sized & (modes != _XYXY)
     if other.any():
         row = int(other.argmax())
         raise _MalformedError(f"annotation {row}: bbox_mode is {modes[row]}, neither XYXY_ABS nor XYWH_ABS")
-    sized = modes == BoxMode.XYWH_ABS
-    with np.errstate(invalid="ignore"):
-        boxes[sized, 2:] += boxes[sized, :2]
+    if sized.any():
+        with np.errstate(invalid="ignore"):
+            boxes[sized, 2:] += boxes[sized, :2]
     return boxes, classes
 
 
 def _changed(given: Any, count: int) -> BoolArray:
     """(E,) whether the box of each of `count` annotations was changed."""
     rows = _integers(given, (), "changed_boxes")
+    if not len(rows):
+        return np.zeros(count, dtype=np.bool_)
     if ((rows < 0) | (rows >= count)).any():
         raise _MalformedError(
             f"changed_boxes is {short_repr(rows.tolist())}, but there are {count} annotations"
@@ -240,6 +251,10 @@ def _column(
 
 def _integers(given: Any, shape: tuple[int, ...], key: str) -> IntArray:
     """(K, *shape) integers; an empty list gives K = 0."""
+    if isinstance(given, np.ndarray) and given.dtype == np.int64 and given.shape[1:] == shape and given.ndim:
+        return given
+    if isinstance(given, tuple) and not given:
+        return np.zeros((0, *shape), dtype=np.int64)
     try:
         values = np.asarray(given)
     except ValueError:

@@ -24,21 +24,22 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from detectron2.data import MetadataCatalog
 
 from reldn_d2.structures.annotations import Annotations
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.json_files import is_box, is_side, read_json
+from reldn_d2.utils.refusals import refuse_one
 
 from ..registration import register_relation_dataset
 from .relationship_lists import (
     Entity,
     ListedFile,
     listed_relationships,
+    names_inside,
     read_entity,
-    refuse_outside,
     with_images,
 )
 
@@ -54,6 +55,9 @@ _COCO_KEYS = {
     "annotations": ("image_id", "category_id", "bbox"),
     "categories": ("id", "name"),
 }
+
+
+_COCO_ORDER = "COCO's order is [x, y, width, height]."
 
 
 @dataclass(frozen=True)
@@ -220,81 +224,107 @@ def _read_detections(path: str | os.PathLike[str], thing_classes: list[str], box
     """
     content = read_json(path, unique_keys=True)
     if not isinstance(content, dict):
-        _fail(
-            path, "the file", "it is not an object", "Use COCO's instance format or lists of boxes by image."
+        raise ValueError(
+            f"{os.fspath(path)}: the file: it is not an object. Use COCO's instance format or lists of boxes "
+            "by image."
         )
     file = ListedFile(Path(path), "the authors' detections_*.json", box_order, len(thing_classes), 0)
     if not content.keys().isdisjoint(_COCO_KEYS):
         detections = _coco(path, content, thing_classes)
-        refuse_outside(file, [*detections.entities])
+        names_inside(file, [*detections.entities])
         return detections
-    refuse_outside(file, [*content])
     entities = {}
-    for name, records in content.items():
+    for name in names_inside(file, [*content]):
+        records = content[name]
         if not isinstance(records, list):
-            file.fail(name, "its value is not a list of boxes", "An image without any has [].")
-        entities[name] = [read_entity(file, f"{name}, box {i}", record) for i, record in enumerate(records)]
+            problem = "its value is not a list of boxes"
+            file.refuse("image without a list", name, problem, "An image without any has [].")
+            records = []
+        read = (read_entity(file, f"{name}, box {i}", record) for i, record in enumerate(records))
+        entities[name] = [entity for entity in read if entity is not None]
     return Detections(entities, {})
 
 
 def _coco(path: str | os.PathLike[str], content: dict[str, Any], thing_classes: list[str]) -> Detections:
-    for kind, keys in _COCO_KEYS.items():
-        _check_list(path, kind, content.get(kind), keys)
+    records_of = {kind: _usable(path, kind, content.get(kind), keys) for kind, keys in _COCO_KEYS.items()}
     class_of = {name: number for number, name in enumerate(thing_classes)}
     classes: dict[int | str, int] = {}
-    for record in content["categories"]:
+    for record in records_of["categories"]:
         where, name = f"category {record['id']!r}", record["name"]
         if name not in class_of:
-            _fail(path, where, f"{name!r} is not in thing_classes", "Give the names of this file.")
-        if record["id"] in classes or class_of[name] in classes.values():
-            _fail(path, where, f"its id or its name {name!r} is listed twice", "Remove one, or correct it.")
-        classes[record["id"]] = class_of[name]
+            problem = f"{name!r} is not in thing_classes"
+            refuse_one(path, "unknown category", where, problem, "Give the names of this file.")
+        elif record["id"] in classes or class_of[name] in classes.values():
+            problem = f"its id or its name {name!r} is listed twice"
+            refuse_one(path, "repeated category", where, problem, "Remove one, or correct it.")
+        else:
+            classes[record["id"]] = class_of[name]
     names, sizes = {}, {}
-    for record in content["images"]:
+    for record in records_of["images"]:
         name, size = record["file_name"], (record["width"], record["height"])
-        if not all(map(is_side, size)):
-            _fail(path, f"image {name!r}", f"its width and height are {size}", "Give its size in pixels.")
         if record["id"] in names or name in sizes:
-            _fail(path, f"image {name!r}", f"it or its id {record['id']!r} is listed twice", "Remove one.")
+            problem = f"it or its id {record['id']!r} is listed twice"
+            refuse_one(path, "repeated image", f"image {name!r}", problem, "Remove one.")
+            continue
+        if not all(map(is_side, size)):
+            problem = f"its width and height are {size}"
+            refuse_one(path, "image without a size", f"image {name!r}", problem, "Give its size in pixels.")
+            continue
         names[record["id"]] = name
         sizes[name] = size
     entities: dict[str, list[Entity]] = {name: [] for name in sizes}
-    for index, record in enumerate(content["annotations"]):
+    for index, record in enumerate(records_of["annotations"]):
         where = f"record {index} of 'annotations' (id {record.get('id')!r})"
         image_id, category = record["image_id"], record["category_id"]
         if image_id not in names:
-            _fail(
-                path, where, f"image_id {image_id!r} is not in 'images'", "Add the image or correct the id."
-            )
+            problem = f"image_id {image_id!r} is not in 'images'"
+            refuse_one(path, "unknown image_id", where, problem, "Add the image or correct the id.")
+            continue
         where += f" of image {names[image_id]!r}"
         if category not in classes:
             remedy = "Add the category or correct the id."
-            _fail(path, where, f"category_id {category!r} is not in 'categories'", remedy)
+            problem = f"category_id {category!r} is not in 'categories'"
+            refuse_one(path, "unknown category_id", where, problem, remedy)
+            continue
         box = _corners(path, where, record["bbox"])
-        entities[names[image_id]].append((box, classes[category]))
+        if box is not None:
+            entities[names[image_id]].append((box, classes[category]))
     return Detections(entities, sizes)
 
 
-def _check_list(path: str | os.PathLike[str], kind: str, records: Any, keys: tuple[str, ...]) -> None:
+def _usable(
+    path: str | os.PathLike[str], kind: str, records: Any, keys: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """The records of a list of COCO's format, without refused ones."""
     if not isinstance(records, list):
-        _fail(path, f"{kind!r}", "it is missing or not a list", f"COCO's format has {list(_COCO_KEYS)}.")
+        remedy = f"COCO's format has {list(_COCO_KEYS)}."
+        refuse_one(path, f"no list {kind!r}", f"{kind!r}", "it is missing or not a list", remedy)
+        return []
+    usable = []
     for index, record in enumerate(records):
         where = f"record {index} of {kind!r}"
         if not isinstance(record, dict) or not record.keys() >= set(keys):
-            _fail(path, where, f"{record!r:.200} lacks one of {keys}", "Each needs all of them.")
-        if not all(type(record[key]) in (int, str) for key in keys if key != "bbox"):
-            _fail(path, where, f"{record!r:.200} has an id, name or size of another type", "Correct it.")
+            problem = f"{record!r:.200} lacks one of {keys}"
+            refuse_one(
+                path, f"record of {kind!r} that lacks a key", where, problem, "Each needs all of them."
+            )
+        elif not all(type(record[key]) in (int, str) for key in keys if key != "bbox"):
+            problem = f"{record!r:.200} has an id, name or size of another type"
+            refuse_one(path, f"value of another type in {kind!r}", where, problem, "Correct it.")
+        else:
+            usable.append(record)
+    return usable
 
 
-def _corners(path: str | os.PathLike[str], where: str, box: Any) -> tuple[float, float, float, float]:
+def _corners(path: str | os.PathLike[str], where: str, box: Any) -> tuple[float, float, float, float] | None:
+    """The box as XYXY; None if it is refused."""
     if not is_box(box):
-        _fail(path, where, f"bbox {box!r} is not four numbers", "COCO's order is [x, y, width, height].")
+        problem = f"bbox {box!r} is not four numbers"
+        refuse_one(path, "bbox that is not four numbers", where, problem, _COCO_ORDER)
+        return None
     x, y, width, height = map(float, box)
     if not all(map(math.isfinite, (x, y, width, height))) or min(width, height) < 0:
         problem = f"bbox {box!r} is not finite or has a negative size"
-        _fail(path, where, problem, "COCO's order is [x, y, width, height].")
+        refuse_one(path, "bbox that is not finite or has a negative size", where, problem, _COCO_ORDER)
+        return None
     return x, y, x + width, y + height
-
-
-def _fail(path: str | os.PathLike[str], where: str, problem: str, remedy: str) -> NoReturn:
-    raise ValueError(f"{os.fspath(path)}: {where}: {problem}. {remedy}")

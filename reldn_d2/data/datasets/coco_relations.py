@@ -26,11 +26,11 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,7 @@ from reldn_d2.utils.inner_paths import names_outside
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.json_files import is_box, is_side, read_json
 from reldn_d2.utils.plain_text import visible
+from reldn_d2.utils.refusals import Refusal, refuse, refuse_one
 
 from ..registration import register_relation_dataset, set_metadata_of_file
 
@@ -72,9 +73,6 @@ SCORES = {
     "relation_scores": ("relations", "score"),
     "predicate_scores": ("relations", "predicate_score"),
 }
-
-# How many records that fail the same check a message names, besides the first.
-_NAMED = 30
 
 #: What is wrong with a name that leads out of the image folder, and what to do.
 OUTSIDE = "leads out of the image folder"
@@ -100,57 +98,95 @@ class Table:
         kind: name of the list.
         records: the records; each has the keys that the list needs.
         rows: id -> position in `records`; records without an id are left out.
+        positions: position in the file of each record; None if no record was refused.
+        refused: ids of refused records. What names one of them is left out without a message of its own.
     """
 
     json_file: str
     kind: str
     records: list[Record]
     rows: dict[Id, int]
+    positions: Sequence[int] | None = None
+    refused: frozenset[Id] = frozenset()
 
-    def fail(self, row: int, problem: str, remedy: str, others: Sequence[int] = ()) -> NoReturn:
-        """Refuse a record.
+    def refuse(
+        self, rows: Sequence[int] | NDArray[np.int64], kind: str, explain: Callable[[int], tuple[str, str]]
+    ) -> None:
+        """Refuse records that fail the same check, see `reldn_d2.utils.refusals`.
 
         Args:
-            row: the record.
-            problem: what is wrong with it.
-            remedy: what to do.
-            others: further records that fail the same check, so that one run names all of them.
+            rows: the records.
+            kind: the check that they fail, in a few words.
+            explain: says what is wrong with the k-th of them, and what to do.
 
         Raises:
-            ValueError: always; the message names the file and the records.
+            ValueError: there are such records; the message names the file and the records.
         """
-        if others:
-            named = ", ".join(map(self.describe, others[:_NAMED]))
-            more = ", ..." if len(others) > _NAMED else ""
-            remedy += f" The same check fails for {len(others)} more: {named}{more}."
-        _fail(self.json_file, self.describe(row), problem, remedy)
+        refuse(self.json_file, kind, len(rows), lambda k: Refusal(self.describe(int(rows[k])), *explain(k)))
+
+    def keep(self, right: NDArray[np.bool_]) -> "Table":
+        """The list without refused records.
+
+        Args:
+            right: (len(records),) whether a record stays.
+        """
+        if right.all():
+            return self
+        kept = np.flatnonzero(right).tolist()
+        records = [self.records[row] for row in kept]
+        gone = (self.records[row] for row in np.flatnonzero(~right))
+        return Table(
+            self.json_file,
+            self.kind,
+            records,
+            {record["id"]: row for row, record in enumerate(records) if "id" in record},
+            [self._position(row) for row in kept],
+            self.refused.union(record["id"] for record in gone if "id" in record),
+        )
+
+    def _position(self, row: int) -> int:
+        return row if self.positions is None else self.positions[row]
 
     def describe(self, row: int) -> str:
         """A record for messages: by its id, or by its position if it has none."""
         if "id" in self.records[row]:
             return f"{self.kind.removesuffix('s')} {self.records[row]['id']!r}"
-        return f"record {row} of {self.kind!r}"
+        return f"record {self._position(row)} of {self.kind!r}"
 
-    def look_up(self, rows: Sequence[int], identities: Sequence[Any], target: "Table") -> NDArray[np.int64]:
+    def look_up(
+        self, key: str, rows: Sequence[int], identities: Sequence[Any], target: "Table"
+    ) -> NDArray[np.int64]:
         """Find the rows of another list by their ids.
 
         Args:
+            key: key of the ids, for the message.
             rows: (K,) the records of this list that name the ids, for the message.
             identities: (K,) the ids.
             target: the other list.
 
         Returns:
-            (K,) rows of `target`.
+            (K,) rows of `target`; -1 for an id that was refused.
 
         Raises:
             ValueError: `target` does not have an id. The message names all such records.
         """
         # True equals the id 1, so booleans are excluded
-        found = [target.rows.get(i, -1) if type(i) in (int, str) else -1 for i in identities]
+        usable = [type(identity) in (int, str) for identity in identities]
+        found = [
+            target.rows.get(identity, -1) if right else -1
+            for identity, right in zip(identities, usable, strict=True)
+        ]
         if -1 in found:
-            first, *others = (k for k, row in enumerate(found) if row == -1)
-            problem, remedy = target.unknown(identities[first])
-            self.fail(rows[first], problem, remedy, [rows[k] for k in others])
+            unknown = [
+                k
+                for k, row in enumerate(found)
+                if row < 0 and not (usable[k] and identities[k] in target.refused)
+            ]
+            self.refuse(
+                [rows[k] for k in unknown],
+                f"{key} that {target.kind!r} does not have",
+                lambda k: target.unknown(identities[unknown[k]]),
+            )
         return np.array(found, dtype=np.int64)
 
     def unknown(self, identity: Any) -> tuple[str, str]:
@@ -174,10 +210,9 @@ class Table:
     def look_up_all(self, key: str, target: "Table") -> NDArray[np.int64]:
         """Find a row of `target` for each record of this list: the row whose id the record gives as `key`.
 
-        Raises:
-            ValueError: `target` does not have an id.
+        See `look_up`.
         """
-        return self.look_up(range(len(self.records)), [record[key] for record in self.records], target)
+        return self.look_up(key, range(len(self.records)), [record[key] for record in self.records], target)
 
 
 @dataclass(frozen=True)
@@ -368,23 +403,27 @@ def read_coco_relations(
     content = _read_json_object(name)
     categories = _take_classes(name, content, "categories")
     predicates = _take_classes(name, content, "predicates")
-    images = _take_table(name, content, "images")
+    images = _checked_images(_take_table(name, content, "images"), outside_root)
     verified = [_verified_categories(images, row, categories) for row in range(len(images.records))]
-    if not outside_root:
-        _refuse_outside(images)
-    annotations = _take_table(name, content, "annotations")
-    image_of = annotations.look_up_all("image_id", images)
-    relations = _take_table(name, content, "relations")
+    annotations, image_of, classes, boxes = _checked_annotations(
+        _take_table(name, content, "annotations"), images, categories
+    )
+    relations, rows = _checked_relations(
+        _take_table(name, content, "relations"),
+        images,
+        annotations,
+        image_of,
+        predicates,
+        bool(content.get("allow_self_relations")),
+    )
     return CocoRelations(
         images=images.records,
         verified=verified,
-        boxes=_checked_boxes(annotations, images, image_of),
-        classes=annotations.look_up_all("category_id", categories),
-        crowd=_checked_crowd(annotations),
+        boxes=boxes,
+        classes=classes,
+        crowd=np.array([record.get("iscrowd", 0) for record in annotations.records], dtype=np.bool_),
         image_of=image_of,
-        relations=_checked_relations(
-            relations, images, annotations, image_of, predicates, bool(content.get("allow_self_relations"))
-        ),
+        relations=rows,
         categories=categories,
         predicates=predicates,
         scores=_scores({"annotations": annotations, "relations": relations}) if with_scores else None,
@@ -407,60 +446,104 @@ def read_class_names(json_file: str | os.PathLike[str]) -> tuple[list[str], list
     return [x["name"] for x in categories.records], [x["name"] for x in predicates.records]
 
 
-def _verified_categories(images: Table, row: int, categories: Table) -> NDArray[np.int64] | None:
-    """Check the record of an image; return its verified categories, (V,) int64, or None."""
-    image = images.records[row]
-    if not isinstance(image["file_name"], str) or not image["file_name"]:
-        images.fail(row, f"file_name is {image['file_name']!r}", "Give the image's path as a string.")
+def _checked_images(images: Table, outside_root: bool) -> Table:
+    """The images without refused ones."""
+    records = images.records
+    right = np.ones(len(records), dtype=np.bool_)
+
+    def check(kind: str, wrong: Sequence[int], problem: Callable[[Record], str], remedy: str) -> None:
+        right[list(wrong)] = False
+        images.refuse(wrong, kind, lambda k: (problem(records[wrong[k]]), remedy))
+
+    def given(key: str) -> Callable[[Record], str]:
+        return lambda record: f"{key} is {record[key]!r}"
+
+    names = [record["file_name"] for record in records]
+    unnamed = [row for row, name in enumerate(names) if not isinstance(name, str) or not name]
+    remedy = "Give the image's path as a string."
+    check("file_name that is no path", unnamed, given("file_name"), remedy)
     for key in ("height", "width"):
-        if not is_side(image[key]):
-            images.fail(row, f"{key} is {image[key]!r}", "Give the image's size in pixels.")
-    verified = image.get("verified_category_ids")
+        sides = [row for row, record in enumerate(records) if not is_side(record[key])]
+        check(f"{key} that is no size", sides, given(key), "Give the image's size in pixels.")
+    if not outside_root:
+        # A file of somebody else can't have other files read or drawn.
+        named = [row for row, name in enumerate(names) if isinstance(name, str)]
+        outside = [named[k] for k in names_outside([names[row] for row in named])]
+        check(
+            "file_name outside the image folder", outside,
+            lambda record: f"file_name {record['file_name']!r} {OUTSIDE}", OUTSIDE_REMEDY,
+        )  # fmt: skip
+    return images.keep(right)
+
+
+def _verified_categories(images: Table, row: int, categories: Table) -> NDArray[np.int64] | None:
+    """The verified categories of an image, (V,) int64, or None."""
+    verified = images.records[row].get("verified_category_ids")
     if verified is None:
         return None
     if not isinstance(verified, list):
         remedy = "Give a list of category ids, or leave the key out."
-        images.fail(row, f"verified_category_ids is {verified!r}", remedy)
-    return images.look_up([row] * len(verified), verified, categories)
+        problem = f"verified_category_ids is {verified!r}"
+        images.refuse([row], "verified_category_ids that is no list", lambda _: (problem, remedy))
+        return None
+    found = images.look_up("verified category", [row] * len(verified), verified, categories)
+    return found[found >= 0]
 
 
-def _refuse_outside(images: Table) -> None:
-    """Refuse names that lead out of the image folder, so that a file can't have other files read or drawn."""
-    outside = names_outside([record["file_name"] for record in images.records])
-    if outside:
-        row, *others = outside
-        name = images.records[row]["file_name"]
-        images.fail(row, f"file_name {name!r} {OUTSIDE}", OUTSIDE_REMEDY, others)
+def _checked_annotations(
+    annotations: Table, images: Table, categories: Table
+) -> tuple[Table, NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """The annotations without refused ones; (N,) rows of their images; (N,) classes; (N, 4) boxes as XYXY."""
+    image_of = annotations.look_up_all("image_id", images)
+    annotations, image_of = annotations.keep(image_of >= 0), image_of[image_of >= 0]
+    boxes, right = _checked_boxes(annotations, images, image_of)
+    classes = annotations.look_up_all("category_id", categories)
+    flags = [record.get("iscrowd", 0) for record in annotations.records]
+    odd = [row for row, flag in enumerate(flags) if flag not in (0, 1)]
+    annotations.refuse(
+        odd,
+        "iscrowd that is not 0 or 1",
+        lambda k: (f"iscrowd is {flags[odd[k]]!r}", "Say 1 for a crowd and 0 for a single entity."),
+    )
+    right &= classes >= 0
+    right[odd] = False
+    return annotations.keep(right), image_of[right], classes[right], boxes[right]
 
 
-def _checked_boxes(annotations: Table, images: Table, image_of: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(N, 4) boxes as XYXY, inside their images."""
-
-    def refuse(wrong: NDArray[np.int64], problem: str) -> NoReturn:
-        row, *others = wrong.tolist()
-        remedy = "A COCO box is [x, y, width, height] in pixels, with a positive size, inside its image."
-        annotations.fail(row, f"the box {given[row]!r} {problem}", remedy, others)
-
+def _checked_boxes(
+    annotations: Table, images: Table, image_of: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(N, 4) boxes as XYXY, inside their images; (N,) whether a box is right, others hold anything."""
     given = [record["bbox"] for record in annotations.records]
-    no_numbers = np.flatnonzero([not is_box(box) for box in given])
-    if len(no_numbers):
-        refuse(no_numbers, "is not four numbers")
+    right = np.ones(len(given), dtype=np.bool_)
+
+    def refuse_boxes(sound: NDArray[np.bool_], kind: str, problem: Callable[[int], str]) -> None:
+        rows = np.flatnonzero(~sound & right)
+        right[rows] = False
+        remedy = "A COCO box is [x, y, width, height] in pixels, with a positive size, inside its image."
+        annotations.refuse(
+            rows, f"box that {kind}", lambda k: (f"the box {given[rows[k]]!r} {problem(rows[k])}", remedy)
+        )
+
+    def outside(row: int) -> str:
+        image = images.records[image_of[row]]
+        return f"is outside the {image['width']} x {image['height']} pixels of image {image['id']!r}"
+
+    numbers = np.array([is_box(box) for box in given], dtype=np.bool_)
+    refuse_boxes(numbers, "is not four numbers", lambda _: "is not four numbers")
+    if not numbers.all():
+        given = [box if usable else [0.0] * 4 for box, usable in zip(given, numbers, strict=True)]
     boxes = np.array(given, dtype=np.float64).reshape(-1, 4)
-    for right, problem in (
-        (np.isfinite(boxes), "is not finite"),
-        (boxes[:, 2:] > 0, "has no positive size"),
-    ):
-        if not right.all():
-            refuse(np.flatnonzero(~right.all(axis=1)), problem)
+    finite = np.asarray(np.isfinite(boxes).all(axis=1))
+    refuse_boxes(finite, "is not finite", lambda _: "is not finite")
+    sized = np.asarray((boxes[:, 2:] > 0).all(axis=1))
+    refuse_boxes(sized, "has no positive size", lambda _: "has no positive size")
     sizes = [(image["width"], image["height"]) for image in images.records]
     limits = np.array(sizes, dtype=np.float64).reshape(-1, 2)[image_of]
-    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-    outside = np.flatnonzero(~_inside_image(corners, limits))
-    if len(outside):
-        width, height = sizes[image_of[outside[0]]]
-        image_id = images.records[image_of[outside[0]]]["id"]
-        refuse(outside, f"is outside the {width} x {height} pixels of image {image_id!r}")
-    return np.concatenate([corners[:, :2].clip(min=0), np.minimum(corners[:, 2:], limits)], axis=1)
+    with np.errstate(invalid="ignore"):
+        corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+    refuse_boxes(_inside_image(corners, limits), "is outside its image", outside)
+    return np.concatenate([corners[:, :2].clip(min=0), np.minimum(corners[:, 2:], limits)], axis=1), right
 
 
 def _inside_image(corners: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -497,14 +580,6 @@ def _rounded(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.round(boxes * _STEPS_PER_PIXEL) / _STEPS_PER_PIXEL
 
 
-def _checked_crowd(annotations: Table) -> NDArray[np.bool_]:
-    crowd = [record.get("iscrowd", 0) for record in annotations.records]
-    for row, flag in enumerate(crowd):
-        if flag not in (0, 1):
-            annotations.fail(row, f"iscrowd is {flag!r}", "Say 1 for a crowd and 0 for a single entity.")
-    return np.array(crowd, dtype=np.bool_)
-
-
 def _checked_relations(
     relations: Table,
     images: Table,
@@ -512,58 +587,94 @@ def _checked_relations(
     image_of: NDArray[np.int64],
     predicates: Table,
     allow_self_relations: bool,
-) -> NDArray[np.int64]:
-    """(R, 3) rows (subject, object, predicate)."""
+) -> tuple[Table, NDArray[np.int64]]:
+    """The relations without refused ones; (R, 3) rows (subject, object, predicate)."""
     subject = relations.look_up_all("subject_id", annotations)
     object = relations.look_up_all("object_id", annotations)
     predicate = relations.look_up_all("predicate_id", predicates)
-    image = image_of[subject]
     named = [row for row, record in enumerate(relations.records) if "image_id" in record]
-    image[named] = relations.look_up(named, [relations.records[row]["image_id"] for row in named], images)
-    for entity in (subject, object):
-        elsewhere = image_of[entity] != image
-        if elsewhere.any():
-            row, *others = np.flatnonzero(elsewhere).tolist()
-            given, other = images.records[image[row]]["id"], images.records[image_of[entity[row]]]["id"]
-            annotation = annotations.records[entity[row]]["id"]
-            problem = f"it is of image {given!r}, but annotation {annotation!r} is of image {other!r}"
-            relations.fail(
-                row, problem, "A relationship, its subject and its object must be in the same image.", others
+    image = image_of[subject] if len(image_of) else np.full(len(subject), -1)
+    image[named] = relations.look_up(
+        "image_id", named, [relations.records[row]["image_id"] for row in named], images
+    )
+    rows = np.stack([subject, object, predicate], axis=1)
+    known = (rows >= 0).all(axis=1) & (image >= 0)
+    relations, rows, image = relations.keep(known), rows[known], image[known]
+    joined = _joins_one_image(relations, images, annotations, image_of, rows, image)
+    relations, rows = relations.keep(joined), rows[joined]
+    reflexive = np.flatnonzero(rows[:, 0] == rows[:, 1])
+    if len(reflexive) and not allow_self_relations:
+        remedy = 'Correct it, or say "allow_self_relations": true at the top of the file.'
+
+        def explain(k: int) -> tuple[str, str]:
+            return (
+                f"it joins annotation {relations.records[reflexive[k]]['subject_id']!r} with itself",
+                remedy,
             )
-    reflexive = np.flatnonzero(subject == object)
-    if len(reflexive):
-        record = relations.records[reflexive[0]]
-        if not allow_self_relations:
-            remedy = 'Correct it, or say "allow_self_relations": true at the top of the file.'
-            problem = f"it joins annotation {record['subject_id']!r} with itself"
-            relations.fail(int(reflexive[0]), problem, remedy)
+
+        relations.refuse(reflexive, "relation of an annotation with itself", explain)
+    elif len(reflexive):
         logger.warning(
             "%s: %d relations join an annotation with itself, the first being %s. Evaluation counts them; "
             "training drops them.",
             relations.json_file, len(reflexive), relations.describe(int(reflexive[0])),
         )  # fmt: skip
-    return np.stack([subject, object, predicate], axis=1)
+    return relations, rows
+
+
+def _joins_one_image(
+    relations: Table,
+    images: Table,
+    annotations: Table,
+    image_of: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    image: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """(R,) whether subject and object of a relation are in its image; others are refused."""
+    elsewhere = image_of[rows[:, :2]] != image[:, None]
+    joined = np.asarray(~elsewhere.any(axis=1))
+    wrong = np.flatnonzero(~joined)
+
+    def explain(k: int) -> tuple[str, str]:
+        row = wrong[k]
+        entity = rows[row, int(elsewhere[row].argmax())]
+        given, other = images.records[image[row]]["id"], images.records[image_of[entity]]["id"]
+        annotation = annotations.records[entity]["id"]
+        return (
+            f"it is of image {given!r}, but annotation {annotation!r} is of image {other!r}",
+            "A relationship, its subject and its object must be in the same image.",
+        )
+
+    relations.refuse(wrong, "relation of two images", explain)
+    return joined
 
 
 def _scores(tables: Mapping[str, Table]) -> dict[str, NDArray[np.float64]]:
-    found = {}
-    for key, (kind, name) in SCORES.items():
-        values = [record.get(name) for record in tables[kind].records]
-        for row, value in enumerate(values):
-            if value is not None and not (type(value) in (int, float) and 0 <= value <= 1):
-                tables[kind].fail(
-                    row, f"its {name} is {value!r}", "Give a number from 0 to 1, or leave it out."
-                )
-        found[key] = np.array(values, dtype=np.float64)
-    return found
+    return {key: _checked_scores(tables[kind], name) for key, (kind, name) in SCORES.items()}
+
+
+def _checked_scores(table: Table, name: str) -> NDArray[np.float64]:
+    """The scores of a list; NaN for records without one."""
+    values = [record.get(name) for record in table.records]
+    wrong = [
+        row
+        for row, value in enumerate(values)
+        if value is not None and not (type(value) in (int, float) and 0 <= value <= 1)
+    ]
+    remedy = "Give a number from 0 to 1, or leave it out."
+    table.refuse(
+        wrong, f"{name} that is not in [0, 1]", lambda k: (f"its {name} is {values[wrong[k]]!r}", remedy)
+    )
+    refused = {*wrong}
+    return np.array([None if row in refused else value for row, value in enumerate(values)], dtype=np.float64)
 
 
 def _read_json_object(json_file: str) -> Record:
     """The content of the file, which must be a JSON object."""
     content = read_json(json_file)
     if not isinstance(content, dict):
-        _fail(
-            json_file, "the file", "the top level is not an object", f"It must hold {list(_REQUIRED_KEYS)}."
+        raise ValueError(
+            f"{json_file}: the file: the top level is not an object. It must hold {list(_REQUIRED_KEYS)}."
         )
     return content
 
@@ -577,25 +688,68 @@ def _take_table(json_file: str, content: Record, kind: str) -> Table:
     """
     records = content.pop(kind, None)
     if not isinstance(records, list):
-        _fail(json_file, f"{kind!r}", "missing or not a list", "Add the list; it may be empty.")
+        refuse_one(
+            json_file,
+            f"no list {kind!r}",
+            f"{kind!r}",
+            "missing or not a list",
+            "Add the list; it may be empty.",
+        )
+        records = []
     rows: dict[Id, int] = {}
-    for row, record in enumerate(records):
-        where = f"record {row} of {kind!r}"
-        if not isinstance(record, dict):
-            _fail(json_file, where, "not an object", f"It needs the keys {_REQUIRED_KEYS[kind]}.")
-        missing = [key for key in _REQUIRED_KEYS[kind] if key not in record]
-        if missing:
-            _fail(json_file, f"{where} (id {record.get('id')!r})", f"lacks {missing}", "Add the keys.")
-        if "id" not in record:
+    kept: list[int] = []
+    refused: set[Id] = set()
+    for position, record in enumerate(records):
+        wrong = _wrong_record(kind, position, record, rows)
+        if wrong is None:
+            if "id" in record:
+                rows[record["id"]] = len(kept)
+            kept.append(position)
             continue
-        identity = record["id"]
-        if isinstance(identity, bool) or not isinstance(identity, int | str):
-            _fail(
-                json_file, where, f"its id {identity!r} is not an integer or a string", "Give it a proper id."
-            )
-        if rows.setdefault(identity, row) != row:
-            _fail(json_file, where, f"the id {identity!r} occurs twice in {kind!r}", "Ids must be unique.")
-    return Table(json_file, kind, records, rows)
+        refuse_one(json_file, *wrong)
+        if isinstance(record, dict) and type(record.get("id")) in (int, str):
+            refused.add(record["id"])
+    if len(kept) == len(records):
+        return Table(json_file, kind, records, rows)
+    return Table(
+        json_file,
+        kind,
+        [records[position] for position in kept],
+        rows,
+        kept,
+        frozenset(refused - rows.keys()),
+    )
+
+
+def _wrong_record(
+    kind: str, position: int, record: Any, rows: Mapping[Id, int]
+) -> tuple[str, str, str, str] | None:
+    """The kind of what is wrong with a record, its place, problem and remedy; None if it is right.
+
+    Args:
+        kind: name of the list.
+        position: position of the record in the list.
+        record: the record.
+        rows: ids of the records before it.
+    """
+    keys = _REQUIRED_KEYS[kind]
+    where = f"record {position} of {kind!r}"
+    if not isinstance(record, dict):
+        return f"record of {kind!r} that is no object", where, "not an object", f"It needs the keys {keys}."
+    missing = [key for key in keys if key not in record]
+    if missing:
+        where += f" (id {record.get('id')!r})"
+        return f"record of {kind!r} that lacks a key", where, f"lacks {missing}", "Add the keys."
+    if "id" not in record:
+        return None
+    identity = record["id"]
+    if isinstance(identity, bool) or not isinstance(identity, int | str):
+        problem = f"its id {identity!r} is not an integer or a string"
+        return f"record of {kind!r} without a proper id", where, problem, "Give it a proper id."
+    if identity in rows:
+        problem = f"the id {identity!r} occurs twice in {kind!r}"
+        return f"repeated id in {kind!r}", where, problem, "Ids must be unique."
+    return None
 
 
 def _take_classes(json_file: str, content: Record, kind: str) -> Table:
@@ -608,24 +762,41 @@ def _take_classes(json_file: str, content: Record, kind: str) -> Table:
     given = _take_table(json_file, content, kind)
     id_of_name: dict[str, int] = {}
     labelled = any("label" in record for record in given.records)
-    for record in given.records:
-        where = f"record {record['id']!r} of {kind!r}"
-        if not isinstance(record["id"], int) or not isinstance(record["name"], str):
-            _fail(
-                json_file, where, "the id is not an integer or the name is not a string", "Classes need both."
-            )
-        if id_of_name.setdefault(record["name"], record["id"]) != record["id"]:
-            problem = f"it has the name {record['name']!r}, as record {id_of_name[record['name']]!r} has"
-            _fail(json_file, where, problem, "Give classes distinct names.")
-        if labelled and not isinstance(record.get("label"), str):
-            remedy = "Give every class of the list a label, or none."
-            _fail(json_file, where, "it has no label that is a string, and others have one", remedy)
-    records = sorted(given.records, key=lambda record: int(record["id"]))
-    return Table(json_file, kind, records, {record["id"]: row for row, record in enumerate(records)})
+    right = np.ones(len(given.records), dtype=np.bool_)
+    for row, record in enumerate(given.records):
+        wrong = _wrong_class(record, labelled, id_of_name)
+        if wrong is None:
+            id_of_name[record["name"]] = record["id"]
+        else:
+            right[row] = False
+            problem, remedy = wrong
+            refuse_one(
+                json_file, f"record of {kind!r} that is no class", f"record {record['id']!r} of {kind!r}",
+                problem, remedy,
+            )  # fmt: skip
+    known = given.keep(right)
+    records = sorted(known.records, key=lambda record: int(record["id"]))
+    rows = {record["id"]: row for row, record in enumerate(records)}
+    return Table(json_file, kind, records, rows, refused=known.refused)
 
 
-def _fail(json_file: str, where: str, problem: str, remedy: str) -> NoReturn:
-    raise ValueError(f"{json_file}: {where}: {problem}. {remedy}")
+def _wrong_class(record: Record, labelled: bool, id_of_name: Mapping[str, int]) -> tuple[str, str] | None:
+    """What is wrong with the record of a class, and what to do; None if it is right.
+
+    Args:
+        record: the record.
+        labelled: whether some class of the list has a label.
+        id_of_name: the classes before it.
+    """
+    name = record["name"]
+    if not isinstance(record["id"], int) or not isinstance(name, str):
+        return "the id is not an integer or the name is not a string", "Classes need both."
+    if name in id_of_name:
+        return f"it has the name {name!r}, as record {id_of_name[name]!r} has", "Give classes distinct names."
+    if labelled and not isinstance(record.get("label"), str):
+        remedy = "Give every class of the list a label, or none."
+        return "it has no label that is a string, and others have one", remedy
+    return None
 
 
 def save_coco_relations(

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from reldn_d2.structures.annotations import Annotations
 from reldn_d2.structures.dataset_dicts import DatasetDict, entity_boxes, entity_classes
 from reldn_d2.utils.inner_paths import names_outside
 from reldn_d2.utils.json_files import is_box, read_json
+from reldn_d2.utils.refusals import Refusal, refuse, refuse_one
 
 from ..fit_boxes import fit_boxes, mark_changed_boxes
 from ..images import find_images, image_sizes
@@ -45,9 +46,9 @@ class ListedFile:
     num_classes: int
     num_predicates: int
 
-    def fail(self, where: str, problem: str, remedy: str) -> NoReturn:
-        """Raise ValueError for a record; `where` names its image."""
-        raise ValueError(f"{self.path}: image {where}: {problem}. {remedy}")
+    def refuse(self, kind: str, where: str, problem: str, remedy: str) -> None:
+        """Refuse a record, see `reldn_d2.utils.refusals`; `where` names its image."""
+        refuse_one(self.path, kind, f"image {where}", problem, remedy)
 
 
 def listed_relationships(file: ListedFile) -> list[DatasetDict]:
@@ -65,26 +66,30 @@ def listed_relationships(file: ListedFile) -> list[DatasetDict]:
     content = read_json(file.path, unique_keys=True)
     if not isinstance(content, dict):
         raise ValueError(f"{file.path} is not an object of image names. Use {file.official}.")
-    refuse_outside(file, [*content])
-    return [_image(file, name, records) for name, records in content.items()]
+    return [_image(file, name, content[name]) for name in names_inside(file, [*content])]
 
 
-def refuse_outside(file: ListedFile, names: Sequence[str]) -> None:
-    """Refuse image names that lead out of the folder of the pictures.
+def names_inside(file: ListedFile, names: Sequence[str]) -> list[str]:
+    """The image names, without refused ones: those that lead out of the folder of the pictures.
 
     Raises:
         ValueError: there is one; the message names the file and the first.
     """
     outside = names_outside(names)
-    if outside:
+
+    def record(k: int) -> Refusal:
         problem = (
             f"the name leads out of the image folder; this concerns {len(outside)} of {len(names)} images"
         )
-        file.fail(repr(names[outside[0]]), problem, "Give names of files in that folder.")
+        return Refusal(f"image {names[outside[k]]!r}", problem, "Give names of files in that folder.")
+
+    refuse(file.path, "name outside the image folder", len(outside), record)
+    refused = {*outside}
+    return [name for row, name in enumerate(names) if row not in refused]
 
 
-def read_entity(file: ListedFile, where: str, record: Any) -> Entity:
-    """Read the box and the class of an entity.
+def read_entity(file: ListedFile, where: str, record: Any) -> Entity | None:
+    """Read the box and the class of an entity; None if it is refused.
 
     Args:
         file: the file of the record.
@@ -95,14 +100,18 @@ def read_entity(file: ListedFile, where: str, record: Any) -> Entity:
         ValueError: the record has another form; the message names file and place.
     """
     if not isinstance(record, dict) or "category" not in record or not is_box(record.get("bbox")):
-        file.fail(where, f"{record!r} has no category or no box of four numbers", "Give both.")
+        problem = f"{record!r} has no category or no box of four numbers"
+        file.refuse("entity without a category or a box", where, problem, "Give both.")
+        return None
     category, (top, bottom, left, right) = record["category"], map(float, record["bbox"])
-    _check_class(file, where, "category", category, file.num_classes)
+    known = _is_class(file, where, "category", category, file.num_classes)
     # the comparisons refuse NaN, too
     if not (top <= bottom < float("inf") and left <= right < float("inf") and min(top, left) > float("-inf")):
         problem = f"the box {record['bbox']} is not in the order {file.box_order} or not finite"
-        file.fail(where, problem, "Correct the box; the order is not that of COCO.")
-    return (left, top, right, bottom), category
+        remedy = "Correct the box; the order is not that of COCO."
+        file.refuse("box in another order or not finite", where, problem, remedy)
+        return None
+    return ((left, top, right, bottom), category) if known else None
 
 
 def with_images(
@@ -146,7 +155,11 @@ def with_images(
 
 def _image(file: ListedFile, name: str, records: Any) -> DatasetDict:
     if not isinstance(records, list):
-        file.fail(name, "its value is not a list of relationships", "An image without any has [].")
+        file.refuse(
+            "image without a list", name, "its value is not a list of relationships",
+            "An image without any has [].",
+        )  # fmt: skip
+        records = []
     rows: dict[Entity, int] = {}
     relations = []
     for index, record in enumerate(records):
@@ -154,10 +167,14 @@ def _image(file: ListedFile, name: str, records: Any) -> DatasetDict:
         try:
             subject, object, predicate = record["subject"], record["object"], record["predicate"]
         except (KeyError, TypeError):
-            file.fail(where, f"{record!r} lacks subject, object or predicate", "Each needs all three.")
+            problem = f"{record!r} lacks subject, object or predicate"
+            file.refuse("relationship that lacks a part", where, problem, "Each needs all three.")
+            continue
         entities = [read_entity(file, where, entity) for entity in (subject, object)]
-        _check_class(file, where, "predicate", predicate, file.num_predicates)
-        relations.append((*(rows.setdefault(entity, len(rows)) for entity in entities), predicate))
+        known = _is_class(file, where, "predicate", predicate, file.num_predicates)
+        positions = [rows.setdefault(entity, len(rows)) for entity in entities if entity is not None]
+        if known and len(positions) == len(entities):
+            relations.append((*positions, predicate))
     return {
         "file_name": name,
         "image_id": name,
@@ -166,6 +183,10 @@ def _image(file: ListedFile, name: str, records: Any) -> DatasetDict:
     }
 
 
-def _check_class(file: ListedFile, where: str, kind: str, number: Any, count: int) -> None:
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < count:
-        file.fail(where, f"{kind} {number!r} is not in [0, {count})", "Classes and predicates count from 0.")
+def _is_class(file: ListedFile, where: str, kind: str, number: Any, count: int) -> bool:
+    """Whether a number is one of `count` classes; others are refused."""
+    known = isinstance(number, int) and not isinstance(number, bool) and 0 <= number < count
+    if not known:
+        problem = f"{kind} {number!r} is not in [0, {count})"
+        file.refuse(f"unknown {kind}", where, problem, "Classes and predicates count from 0.")
+    return known

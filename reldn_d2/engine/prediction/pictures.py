@@ -1,15 +1,17 @@
 """Pictures of every kind that people hold in Python, as the arrays that a mapper works on."""
 
+import io
 import os
+from collections.abc import Generator
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from detectron2.data import detection_utils as utils
 from numpy.typing import NDArray
 from PIL import Image
 
-from reldn_d2.data.images import DamagedImageError, read_image, to_eight_bits
+from reldn_d2.data.images import DamagedImageError, read_image
+from reldn_d2.data.pixels import UnusablePictureError, to_pixels
 
 #: An image file, a (H, W, 3) uint8 array, a picture of PIL, or a (3, H, W) uint8 tensor.
 ImageLike = str | os.PathLike[str] | NDArray[np.uint8] | Image.Image | torch.Tensor
@@ -19,6 +21,14 @@ Color = Literal["bgr", "rgb"]
 _WANTED = (
     "an image is a path, a (H, W, 3) uint8 array, a picture of PIL, or a (3, H, W) uint8 tensor (arrays and "
     'tensors in the order BGR, or RGB with color="rgb")'
+)
+# What people give instead of an image, and what helps them.
+_HINTS: tuple[tuple[tuple[type, ...], str], ...] = (
+    # cv2.imread returns None for a file that it can't read.
+    ((type(None),), ": check the path that it was read from"),
+    ((bytes, bytearray, memoryview), ": PIL.Image.open(io.BytesIO(content)) makes a picture of PIL"),
+    ((io.IOBase,), ": PIL.Image.open makes a picture of PIL"),
+    ((Generator,), ": give a list, or call `stream`"),
 )
 
 
@@ -43,7 +53,10 @@ def to_picture(image: ImageLike, color: Color, image_format: str) -> NDArray[Any
     if color not in get_args(Color):
         raise ValueError(f'color is {color!r}: use "bgr", as OpenCV and Detectron2 do, or "rgb"')
     if isinstance(image, str | os.PathLike):
-        return _read(os.fspath(image), image_format)
+        path = os.fspath(image)
+        if not isinstance(path, str) or not path:
+            raise ValueError(f"{_WANTED}, not the path {path!r}")
+        return _read(path, image_format)
     picture = image if isinstance(image, Image.Image) else None
     if picture is None:
         array = _checked(_channels_last(image), image)
@@ -53,11 +66,15 @@ def to_picture(image: ImageLike, color: Color, image_format: str) -> NDArray[Any
         if image_format == "BGR":
             return rgb[:, :, ::-1]
         picture = Image.fromarray(np.ascontiguousarray(rgb))
-    elif not picture.width or not picture.height:
-        raise ValueError(f"the picture has {picture.width} x {picture.height} pixels")
-    upright = to_eight_bits(utils._apply_exif_orientation(picture))
-    converted: NDArray[Any] = utils.convert_PIL_to_numpy(upright, image_format)
-    return converted
+    try:
+        return to_pixels(picture, image_format)
+    except (MemoryError, UnusablePictureError):
+        raise
+    # PIL decodes it now. A damaged file may make a decoder raise any exception.
+    except Exception as error:
+        raise DamagedImageError(
+            f"the picture of PIL cannot be decoded ({error}): open it again, or another file"
+        ) from error
 
 
 def _read(path: str, image_format: str) -> NDArray[Any]:
@@ -77,14 +94,17 @@ def _channels_last(image: Any) -> NDArray[Any]:
     if isinstance(image, np.ndarray):
         return image
     if not isinstance(image, torch.Tensor):
-        # cv2.imread returns None for a file that it can't read.
-        hint = ": check the path that it was read from" if image is None else ""
+        hint = next((text for kinds, text in _HINTS if isinstance(image, kinds)), "")
         raise ValueError(f"{_WANTED}, not {type(image).__name__}{hint}")
     if image.ndim == 3 and image.shape[0] != 3 and image.shape[2] == 3:
         raise ValueError(f"{_WANTED}, not a tensor of shape {tuple(image.shape)}: permute(2, 0, 1)")
-    if image.dtype == torch.bfloat16 or image.device.type == "meta":
-        raise ValueError(f"{_WANTED}, not a {image.dtype} tensor on the device {image.device}")
-    array: NDArray[Any] = image.detach().cpu().numpy()
+    try:
+        array: NDArray[Any] = image.detach().cpu().numpy()
+    # Of a kind that NumPy does not have, such as bfloat16, or without numbers, on the device "meta".
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"{_WANTED}, not a {image.dtype} tensor on the device {image.device} ({error})"
+        ) from error
     return array.transpose(1, 2, 0) if array.ndim == 3 else array
 
 
@@ -115,6 +135,8 @@ def _remedy(array: NDArray[Any]) -> str:
         return f" from {array.min()} to {array.max()}: scale it to 0 to 255 and convert it to uint8"
     if array.ndim == 3 and array.shape[0] == 3:
         return ": image.transpose(1, 2, 0) puts the channels last"
+    if array.ndim == 0:
+        return ""
     if array.ndim == 2 or array.shape[2] == 1:
         return ": for a grey picture give its channel three times, np.dstack([grey] * 3)"
     if array.shape[2] == 4:

@@ -21,7 +21,6 @@ from ..parts import Config, RunParts
 from ..pretrained import PretrainedModel
 from ..run import check_vocabulary
 from .given_boxes import ClassLike, GivenBoxes
-from .picture_settings import check_picture_settings
 from .pictures import Color, ImageLike, to_picture
 from .result import Prediction
 
@@ -107,7 +106,6 @@ class RelationPredictor(PretrainedModel):
             raise ValueError(
                 f"there is nothing to predict with: give a trained checkpoint as {parts.keys.weights}"
             )
-        check_picture_settings(parts)
         model = parts.model().eval() if parts.is_relation_model else None
         if not isinstance(model, RelDN):
             raise ValueError("the config is of a detector, not of RelDN: give config and weights of stage 2")
@@ -294,12 +292,7 @@ class RelationPredictor(PretrainedModel):
                 task, record = "prdcls", {"annotations": Annotations(boxes, classes)}
             else:
                 record = {"detections": {"boxes": boxes, "classes": classes, "scores": given.scores}}
-        try:
-            inputs = self._mapper.map_picture(picture, record)
-        except (ValueError, ZeroDivisionError) as error:
-            raise ValueError(
-                f"an image of {width} x {height} pixels can't be resized for this model: {error}"
-            ) from error
+        inputs = self._mapper.map_picture(picture, record)
         if "detections" in inputs and len(inputs["detections"]) < len(record["detections"]["boxes"]):
             raise ValueError("a box is too thin: it has no area left when the image is resized for the model")
         return _Prepared(position, request, task, inputs, clipped)

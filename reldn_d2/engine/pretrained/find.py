@@ -130,12 +130,14 @@ def weights_in(folder: Path) -> Path:
     """The final checkpoint in the folder of a training, or else the last one.
 
     Raises:
-        FileNotFoundError: there is none. The message names what the folder has.
+        FileNotFoundError: there is none. The message names what the folder has. See also
+            `last_checkpoint_in`.
         ValueError: see `last_checkpoint_in`.
     """
-    for file in (folder / FINAL_WEIGHTS, last_checkpoint_in(folder)):
-        if file is not None and file.is_file():
-            return file
+    final = folder / FINAL_WEIGHTS
+    file = final if final.is_file() else last_checkpoint_in(folder)
+    if file is not None:
+        return file
     found = sorted(str(path.relative_to(folder)) for path in folder.glob("**/*.pth"))
     hint = (
         f"it has {', '.join(found[:3])}: name one of them"

@@ -1,6 +1,7 @@
 """The prediction file: raw predictions of a split in one .npz file.
 
-It holds arrays only, so loading it can't run code.
+It holds arrays only, so loading it can't run code, and their digest `sha256` (see `utils.array_files`).
+Types, shapes and offsets are checked when it is read, and every number of an image before it is scored.
 Version 2 holds N images. Image i has the rows offsets[i]:offsets[i + 1] of each table:
 
     format_version, dataset_name, task           scalars; the task in lower case, in older files in upper case
@@ -21,17 +22,15 @@ their own image, from 0: of the predicted entities, and in the last table of the
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
 from reldn_d2.renamed import present_dataset_name
-from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.array_files import read_arrays, write_arrays
 
-from ..graphs import PairAnswers, PredictedGraph, RankedTriplets, TripletAnswers
+from ..graphs import PairAnswers, PredictedGraph, RankedTriplets, TripletAnswers, parse_task
 
 FORMAT_VERSION = 2
 _TABLES = {
@@ -40,6 +39,14 @@ _TABLES = {
     "annotated": ["annotated_subject", "annotated_object", "annotated_score", "predicate_probs"],
     "named": [f"named_{field.name}" for field in fields(TripletAnswers)],
 }
+_NAMES = ["dataset_name", "task", "image_id", "has_annotated_pairs", "has_named_triplets"]
+_NAMES += [name for table, columns in _TABLES.items() for name in (f"{table}_offsets", *columns)]
+# Axes of the columns that are tables themselves.
+_AXES = {"boxes": 2, "predicate_probs": 2}
+# Columns of real numbers and of truth values. All others are integers.
+_REAL = {"boxes", "entity_scores", "score", "annotated_score", "predicate_probs", "named_score"}
+_TRUTH_VALUES = {"has_annotated_pairs", "has_named_triplets", "named_detected"}
+_REMEDY = "run the evaluation again"
 
 
 @dataclass(frozen=True)
@@ -103,8 +110,7 @@ def save_predictions(
         arrays[f"{table}_offsets"] = np.cumsum([0, *lengths], dtype=np.int64)
         for name, parts in zip(columns, zip(*rows[table], strict=True), strict=True):
             arrays[name] = np.concatenate(parts)
-    with atomic_write(path) as file:
-        np.savez(file, allow_pickle=False, **arrays)
+    write_arrays(path, arrays)
 
 
 def load_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
@@ -114,22 +120,15 @@ def load_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is not a complete prediction file of this version.
+        ValueError: if the file is not a complete prediction file of this version, or was changed.
     """
-    try:
-        with np.load(Path(path), allow_pickle=False) as file:
-            arrays = dict(file)
-    except (BadZipFile, EOFError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a complete prediction file; run the evaluation again") from error
-    version = arrays.get("format_version", np.array(None)).tolist()
-    if version != FORMAT_VERSION:
-        raise ValueError(f"{path}: format version {version}, not {FORMAT_VERSION}; run the evaluation again")
+    arrays = read_arrays(path, _NAMES, what="prediction file", remedy=_REMEDY, version=FORMAT_VERSION)
     _check_columns(arrays, path)
     tables = {table: _rows(arrays, table) for table in _TABLES}
     predictions: dict[str, PredictedGraph] = {}
     for i, image_id in enumerate(arrays["image_id"].tolist()):
         if image_id in predictions:
-            raise ValueError(f"{path}: image {image_id} is in the file twice; run the evaluation again")
+            raise ValueError(f"{path}: image {image_id} is in the file twice; {_REMEDY}")
         boxes, classes, scores = tables["entity"][i]
         predictions[image_id] = PredictedGraph(
             boxes,
@@ -144,30 +143,47 @@ def load_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
 
 
 def _check_columns(arrays: Mapping[str, npt.NDArray[Any]], path: str | os.PathLike[str]) -> None:
-    """Check that every table has its columns, with as many rows as its offsets say."""
-    wanted = ["dataset_name", "task", "image_id", "has_annotated_pairs", "has_named_triplets"]
-    wanted += [name for table, columns in _TABLES.items() for name in (f"{table}_offsets", *columns)]
-    missing = [name for name in wanted if name not in arrays]
-    if missing:
-        raise ValueError(f"{path}: lacks the array '{missing[0]}', which version {FORMAT_VERSION} has")
+    """Check types, and that every table has as many rows as its offsets say."""
+    for name in ("dataset_name", "task"):
+        if arrays[name].shape != () or arrays[name].dtype.kind != "U":
+            raise ValueError(f"{path}: '{name}' must be one text; {_REMEDY}")
+    try:
+        parse_task(str(arrays["task"]))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; {_REMEDY}") from error
     ids = arrays["image_id"]
     if ids.ndim != 1 or ids.dtype.kind != "U":
-        raise ValueError(f"{path}: 'image_id' must be text of shape (N,), not {ids.dtype} of {ids.shape}")
+        raise ValueError(
+            f"{path}: 'image_id' must be text of shape (N,), not {ids.dtype} of {ids.shape}; {_REMEDY}"
+        )
     num_images = len(ids)
     for name in ("has_annotated_pairs", "has_named_triplets"):
         if arrays[name].shape != (num_images,):
-            raise ValueError(f"{path}: '{name}' must have shape {(num_images,)}, not {arrays[name].shape}")
+            raise ValueError(
+                f"{path}: '{name}' must have shape {(num_images,)}, not {arrays[name].shape}; {_REMEDY}"
+            )
     for table, columns in _TABLES.items():
         offsets = arrays[f"{table}_offsets"]
         integers = offsets.shape == (num_images + 1,) and offsets.dtype.kind in "iu"
         if not integers or offsets[0] != 0 or (np.diff(offsets) < 0).any():
-            raise ValueError(f"{path}: '{table}_offsets' must rise from 0, in {num_images + 1} integers")
+            raise ValueError(
+                f"{path}: '{table}_offsets' must rise from 0, in {num_images + 1} integers; {_REMEDY}"
+            )
         for name in columns:
             if arrays[name].shape[:1] != (offsets[-1],):
                 raise ValueError(
                     f"{path}: '{name}' has shape {arrays[name].shape}, but '{table}_offsets' ends at "
-                    f"{offsets[-1]}"
+                    f"{offsets[-1]}; {_REMEDY}"
                 )
+    for name in (name for name in _NAMES if name not in ("dataset_name", "task", "image_id")):
+        array, kinds = arrays[name], "f" if name in _REAL else "b" if name in _TRUTH_VALUES else "iu"
+        # the type of an empty array says nothing; float16 is too coarse for pixels
+        other = array.dtype.kind not in kinds or array.dtype == np.float16
+        if array.ndim != _AXES.get(name, 1) or (array.size and other):
+            raise ValueError(
+                f"{path}: '{name}' has the type {array.dtype} and {array.ndim} axes, which no evaluation "
+                f"writes; {_REMEDY}"
+            )
 
 
 def _rows(arrays: Mapping[str, npt.NDArray[Any]], table: str) -> list[list[npt.NDArray[Any]]]:

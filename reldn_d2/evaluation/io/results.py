@@ -12,9 +12,11 @@ Names are written with `to_csv` of `reldn_d2.utils.plain_text`, so that no sprea
 Version 2 of the JSON file, with N images in each entry (an entry for a subset of the data set has fewer):
 
     {"format_version": 2, "dataset_name": str, "task": "sgdet",
-     "counts": {name: {"image_ids": [N texts], "ground_truths": [N ints], "hits": {metric: [N numbers]}}}}
+     "counts": {name: {"image_ids": [N texts], "ground_truths": [N ints], "hits": {metric: [N numbers]}}},
+     "sha256": digest of all others}
 
-Older files have the task in upper case. The tables are Markdown, which is also easy to read in a log.
+Ids are different, and hits are in [0, ground truth] of their image. Older files have the task in upper case
+and no digest. The tables are Markdown, which is also easy to read in a log.
 """
 
 import csv
@@ -25,12 +27,16 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.csv_files import check_end, csv_rows
+from reldn_d2.utils.io import atomic_write, digest
+from reldn_d2.utils.json_files import is_number, read_text, without_repeated_keys
 from reldn_d2.utils.plain_text import from_csv, markdown_table, to_csv, to_markdown
 
+from ..graphs import FloatArray, IntArray
 from ..metrics import PerImageRecall
 from ..protocols.headline import headline
 from ..protocols.protocol import ProtocolResult
@@ -41,6 +47,8 @@ PREDICATE_TABLES_FILE = "relation_predicates.md"
 PREDICATES_FILE = "relation_predicates.csv"
 PER_IMAGE_FILE = "relation_per_image.json"
 FORMAT_VERSION = 2  # of the JSON file
+_DIGEST = "sha256"
+_AGAIN = "run the evaluation again"
 
 # Metrics like "macro_rel_k3_R@50" have one table for each average, with a row for each k.
 _RECALL_BY_K = re.compile(r"(macro_|micro_|)(rel|phr)_k(\d+)_(z?R)@(\d+)")
@@ -163,12 +171,20 @@ def read_results(path: str | os.PathLike[str]) -> dict[str, dict[str, float]]:
 
     Raises:
         FileNotFoundError: there is no such file.
+        ValueError: it is cut off or no such table, a value is no finite number, or a number is there twice.
     """
+    check_end(Path(path), "Run the evaluation again")
     results: dict[str, dict[str, float]] = {}
-    with Path(path).open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            metrics = results.setdefault(from_csv(row["protocol"]), {})
-            metrics[from_csv(row["metric"])] = float(row["value"] or "nan")
+    for line, (protocol, metric, value) in csv_rows(path, ("protocol", "metric", "value"), {}):
+        metrics, name = results.setdefault(from_csv(protocol), {}), from_csv(metric)
+        try:
+            number = float(value or "nan")
+        except ValueError:
+            number = math.inf
+        if name in metrics or math.isinf(number) or (value and math.isnan(number)):
+            problem = "is there twice" if name in metrics else f"is {value!r}, which is no finite number"
+            raise ValueError(f"{path}: line {line}: {metric} of {protocol} {problem}; {_AGAIN}")
+        metrics[name] = number
     return results
 
 
@@ -308,7 +324,7 @@ def save_per_image(
         },
     }
     with atomic_write(path) as file:
-        file.write(json.dumps(content).encode())
+        file.write(json.dumps({**content, _DIGEST: _digest(content)}).encode())
 
 
 def load_per_image(path: str | os.PathLike[str]) -> dict[str, PerImageRecall]:
@@ -319,20 +335,67 @@ def load_per_image(path: str | os.PathLike[str]) -> dict[str, PerImageRecall]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is not a per-image file of this version.
+        ValueError: if the file is not a per-image file of this version, is damaged, or was changed. The
+            message names the protocol and the image.
     """
     try:
-        content = json.loads(Path(path).read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not a per-image file ({error}); run the evaluation again") from error
-    version = content.get("format_version")
+        content = json.loads(read_text(path), object_pairs_hook=without_repeated_keys)
+    # RecursionError: the lists are nested too deeply
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not a per-image file ({error}); {_AGAIN}") from error
+    version = content.get("format_version") if isinstance(content, dict) else None
     if version != FORMAT_VERSION:
-        raise ValueError(f"{path}: format version {version}, not {FORMAT_VERSION}; run the evaluation again")
-    return {
-        name: PerImageRecall(
-            tuple(count["image_ids"]),
-            np.array(count["ground_truths"], dtype=np.int64),
-            {metric: np.array(hits) for metric, hits in count["hits"].items()},
+        raise ValueError(f"{path}: format version {version}, not {FORMAT_VERSION}; {_AGAIN}")
+    counts, saved = content.get("counts"), content.pop(_DIGEST, None)
+    if not isinstance(counts, dict):
+        raise ValueError(f"{path}: 'counts' must name protocols; {_AGAIN}")
+    loaded = {name: _counts_of(count, f"{path}: counts of {name!r}") for name, count in counts.items()}
+    if saved is not None and saved != _digest(content):
+        raise ValueError(
+            f"{path} was changed or damaged after it was written: its content does not have the digest in "
+            f"'{_DIGEST}'. If you changed it on purpose, delete '{_DIGEST}' in it, else {_AGAIN}"
         )
-        for name, count in content["counts"].items()
-    }
+    return loaded
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return digest([json.dumps(content, sort_keys=True)])
+
+
+def _counts_of(count: Any, where: str) -> PerImageRecall:
+    """The counts of one protocol, checked."""
+    if not isinstance(count, dict) or not {"image_ids", "ground_truths", "hits"} <= count.keys():
+        raise ValueError(f"{where} must have image_ids, ground_truths and hits; {_AGAIN}")
+    ids, hits = count["image_ids"], count["hits"]
+    if not isinstance(ids, list) or not all(isinstance(x, str) for x in ids):
+        raise ValueError(f"{where}: image_ids must be a list of texts; {_AGAIN}")
+    if len(set(ids)) < len(ids):
+        repeated = next(x for x in ids if ids.count(x) > 1)
+        raise ValueError(f"{where}: image {repeated!r} is there twice; {_AGAIN}")
+    truths = _numbers_of(count["ground_truths"], ids, f"{where}: ground_truths")
+    if truths.dtype != np.int64 or (truths < 0).any():
+        raise ValueError(f"{where}: ground_truths must be integers that are not negative; {_AGAIN}")
+    if not isinstance(hits, dict):
+        raise ValueError(f"{where}: hits must name metrics; {_AGAIN}")
+    found = {metric: _numbers_of(x, ids, f"{where}: hits of {metric!r}") for metric, x in hits.items()}
+    for metric, numbers in found.items():
+        # Not "> truths": NaN is outside, too.
+        outside = ~((numbers >= 0) & (numbers <= truths))
+        if outside.any():
+            row = int(outside.argmax())
+            raise ValueError(
+                f"{where}: hits of {metric!r} in image {ids[row]!r} are {numbers[row]}, not in [0, "
+                f"{truths[row]}]; {_AGAIN}"
+            )
+    return PerImageRecall(tuple(ids), truths.astype(np.int64), found)
+
+
+def _numbers_of(values: Any, ids: Sequence[str], where: str) -> IntArray | FloatArray:
+    """A list of one number for each image as int64, or as float64 if one is no integer."""
+    if not isinstance(values, list) or len(values) != len(ids):
+        raise ValueError(f"{where} must be a list of {len(ids)} numbers, one for each image; {_AGAIN}")
+    kinds = set(map(type, values))
+    if not kinds <= {int, float} or (int in kinds and not all(map(is_number, values))):
+        wrong = next(i for i, x in enumerate(values) if not is_number(x))
+        raise ValueError(f"{where} of image {ids[wrong]!r} must be a number; {_AGAIN}")
+    return np.array(values, dtype=np.float64) if float in kinds else np.array(values, dtype=np.int64)

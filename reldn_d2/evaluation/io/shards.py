@@ -3,10 +3,11 @@
 A shard holds the outputs of a model for some images, and the identity of the computation, for example a
 digest of the weights. A computation that was killed reads its shards and goes on with the other images.
 
-A shard is an .npz file of two arrays of bytes, so reading it can't run code:
+A shard is an .npz file of arrays of bytes, so reading it can't run code:
 
     content   JSON: {"format_version": 1, "identity": {name: text}, "records": [{"key": [...], "value": ...}]}
     data      the bytes of all arrays, one after the other
+    sha256    the digest of both, see `utils.array_files`
 
 In a value, numbers, texts, true, false and null are themselves. Everything else is an object of one entry,
 which names the type:
@@ -27,7 +28,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,7 @@ import torch
 from detectron2.structures import BitMasks, Boxes, Instances, RotatedBoxes
 from torch import Tensor
 
-from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.array_files import read_arrays, write_arrays
 
 FORMAT_VERSION = 1
 #: Names of shards, for `Path.glob`.
@@ -203,13 +203,8 @@ def write_shard(
         content.append({"key": record.key, "start": start, "value": record.value})
         start += len(record.data)
     text = json.dumps({"format_version": FORMAT_VERSION, "identity": {**identity}, "records": content})
-    with atomic_write(path) as file:
-        np.savez(
-            file,
-            allow_pickle=False,
-            content=np.frombuffer(text.encode(), dtype=np.uint8),
-            data=np.frombuffer(b"".join(record.data for record in records), dtype=np.uint8),
-        )
+    arrays = {"content": text.encode(), "data": b"".join(record.data for record in records)}
+    write_arrays(path, {name: np.frombuffer(x, dtype=np.uint8) for name, x in arrays.items()})
 
 
 def read_shard(path: str | os.PathLike[str]) -> Shard:
@@ -220,8 +215,10 @@ def read_shard(path: str | os.PathLike[str]) -> Shard:
         ValueError: the file is no shard of this version, or is damaged.
     """
     try:
-        with np.load(Path(path), allow_pickle=False) as file:
-            content, data = json.loads(file["content"].tobytes()), memoryview(file["data"].tobytes())
+        arrays = read_arrays(path, ("content", "data"), what="shard", remedy="delete it")
+        if any(x.dtype != np.uint8 or x.ndim != 1 for x in arrays.values()):
+            raise ValueError("its arrays are no bytes")
+        content, data = json.loads(arrays["content"].tobytes()), memoryview(arrays["data"].tobytes())
         version = content["format_version"]
         if version != FORMAT_VERSION:
             raise ValueError(f"it has format version {version}, not {FORMAT_VERSION}")
@@ -231,10 +228,11 @@ def read_shard(path: str | os.PathLike[str]) -> Shard:
         raise
     # A file that somebody edited can fail in each of these ways.
     except (
-        *(OSError, EOFError, BadZipFile, zlib.error, NotImplementedError, RecursionError),
+        *(OSError, zlib.error, NotImplementedError, RecursionError),
         *(ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, RuntimeError),
     ) as error:
-        raise ValueError(f"{path} is no complete shard of predictions: {error}") from error
+        reason = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path} is no complete shard of predictions: {reason}") from error
     return Shard(identity, records)
 
 

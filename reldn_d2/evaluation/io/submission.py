@@ -26,13 +26,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from detectron2.data import MetadataCatalog
 
-from reldn_d2.utils.csv_files import csv_rows, read_header
+from reldn_d2.utils.csv_files import check_end, csv_rows, read_header
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.plain_text import to_csv
 
@@ -234,7 +235,9 @@ def read_submission(
 
     A submission has no table of entities; `graph_of_triplets` finds them. All triplets are read. Only
     triplets with the predicate `ATTRIBUTE` are skipped, if the data set has no such predicate; a warning says
-    how many.
+    how many. Warnings also count repeated triplets, which all count; scores outside of [0, 1], which are
+    ranked as they are; and, in the Kaggle form, lines of an image that an earlier line has, which are joined.
+    The log says how many triplets and images the file has.
 
     Args:
         path: the submission.
@@ -248,10 +251,12 @@ def read_submission(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if a column or field is missing, if an image or label is not known, if a value is not a
-            finite number, or if a box leaves the image or has swapped corners; the message names file, line
-            and image. Also if a label is repeated.
+        ValueError: if the file is empty or its last line has no line break, so that it may be cut off; if a
+            column or field is missing, if an image or label is not known, if a value is not a finite number,
+            or if a box leaves the image or has swapped corners; the message names file, line and image. Also
+            if a label is repeated.
     """
+    check_end(Path(path), "Write the submission again")
     ids = sorted(image_sizes)
     classes, predicates = label_index(class_labels), label_index(predicate_labels)
     known = [_with_written_names(index) for index in (label_index(ids), classes, predicates)]
@@ -259,6 +264,7 @@ def read_submission(
     if not len(codes):
         _logger.warning("%s holds no triplet, so nothing was found in any image", path)
     image, scores = codes[:, 0], numbers[:, -1]
+    _logger.info("%s: %d triplets in %d of %d images", path, len(image), len(np.unique(image)), len(ids))
     scale = box_scale(np.array([image_sizes[image_id] for image_id in ids]).reshape(-1, 2))
     boxes = numbers[:, :8].reshape(-1, 2, 4) * scale[image, None]
     order = np.lexsort((-scores, image))
@@ -319,7 +325,24 @@ def _parse(
             row = int(np.argwhere(bad)[0, 0])
             image_id = list(known[0])[code_table[row, 0]]
             raise ValueError(f"{path}: line {lines[row]}, image {image_id}: {problem}")
+    scores = number_table[:, -1]
+    for counted, what in (
+        (_repeats(code_table, number_table), "repeat the triplet of an earlier row; each of them counts"),
+        ((scores < 0) | (scores > 1), "have a score that is not in [0, 1]; they are ranked as they are"),
+    ):
+        if counted.any():
+            first = lines[int(counted.argmax())]
+            _logger.warning("%s: %d rows %s. The first is line %d", path, counted.sum(), what, first)
     return code_table, number_table
+
+
+def _repeats(codes: npt.NDArray[np.int64], numbers: npt.NDArray[np.float64]) -> BoolArray:
+    """(T,) whether a row has image, labels and boxes of an earlier row. Its score may be another one."""
+    import pandas as pd  # takes long to import
+
+    rows = np.concatenate([codes, numbers[:, :-1]], axis=1)
+    repeated: BoolArray = pd.DataFrame(rows).duplicated().to_numpy()
+    return repeated
 
 
 def _unreadable(names: Sequence[str], values: Sequence[str], known: Sequence[Mapping[str, int]]) -> str:
@@ -391,6 +414,8 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[int, tuple[str,
         yield from csv_rows(path, FIELDS, _OTHER_NAMES)
         return
     length = len(_KAGGLE_FIELDS)
+    seen: set[str] = set()
+    again: list[int] = []
     for line, (image_id, text) in csv_rows(path, ("ImageID", KAGGLE_COLUMNS[1]), _OTHER_NAMES):
         words = text.split()
         if len(words) % length:
@@ -398,8 +423,17 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[int, tuple[str,
                 f"{path}: line {line}, image {image_id}: {len(words)} words in {KAGGLE_COLUMNS[1]}, not a "
                 f"multiple of {length}; every triplet has the {length} words {' '.join(_KAGGLE_FIELDS)}"
             )
+        if image_id in seen:
+            again.append(line)
+        seen.add(image_id)
         for start in range(0, len(words), length):
             yield line, _kaggle_to_record((image_id, *words[start : start + length]))
+    if again:
+        _logger.warning(
+            "%s: %d lines are of an image that an earlier line has; their triplets are joined. The first is "
+            "line %d",
+            path, len(again), again[0],
+        )  # fmt: skip
 
 
 def _pick(fields: Sequence[str], wanted: Sequence[str]) -> _Pick:

@@ -8,8 +8,8 @@ each case, the protocol, and the frequency of cases in a data set.
     W  wrong triplets
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 import numpy as np
@@ -24,6 +24,10 @@ from ..rows import find_rows
 from .protocol import LIST_LENGTH, EvaluatedSplit, ProtocolResult, ScoredImage
 
 SAME_ENTITY_IOU = 0.5
+# An image whose cases have more triplets is not scored: on a CPU a small model would need half a minute for
+# it, a large one minutes. The largest image of VRD has 179.
+MOST_TRIPLETS = 200_000
+_CELLS = 2**18  # of a table of relationships and entities; larger tables are computed in parts
 # Kind -> its three metrics, in the order of the columns of `outcomes`.
 _METRICS = {
     "instance": ("entity_instance_right", "entity_instance_confusion_rate", "entity_instance_missed"),
@@ -31,6 +35,7 @@ _METRICS = {
 }
 _CHANCE = {"instance": "entity_instance_chance", "proximity": "proximal_chance"}
 _MISSED = (0.0, 0.0, 1.0)
+_NAMED = 5  # images that a note names
 
 
 @dataclass(frozen=True)
@@ -49,105 +54,250 @@ class ConfusableCases:
     wrong: IntArray
 
 
+class _CaseFinder:
+    """Finds the cases of one image, in parts that hold some of its relationships.
+
+    A table has at most `_CELLS` cells. So the memory depends on the result, not on the product of
+    relationships and candidates. Besides the shape letters of the file:
+
+        U  entities that occur in an annotated relationship
+        B  relationships of a part
+
+    Attributes:
+        relations: (D, 3) rows (subject, object, predicate), sorted.
+        most_triplets: a number that the triplets of all cases can't exceed.
+        num_annotated: number of distinct annotated relationships, including those of an entity with itself.
+    """
+
+    def __init__(self, truth: GroundTruthGraph) -> None:
+        self._classes, self._boxes = truth.classes, truth.boxes
+        self._annotated = np.unique(truth.relations, axis=0).reshape(-1, 3)
+        entities_and_predicates = len(truth.boxes), len(truth.boxes), self._annotated[:, 2].max(initial=0) + 1
+        self._shape = tuple(max(1, int(size)) for size in entities_and_predicates)
+        self.num_annotated = len(self._annotated)
+        entities = np.unique(self._annotated[:, :2])
+        # Entity row -> its row in the (U, G) table.
+        self._row = np.zeros(len(truth.boxes), dtype=np.int64)
+        self._row[entities] = np.arange(len(entities))
+        self._same = _same_entity(truth, entities)
+        twin = self._same.sum(axis=1) > 1
+        self._twins, self._same_twins = entities[twin], self._same[twin].astype(np.float32)
+        self.relations = self._annotated[~self._is_same(self._annotated[:, 0], self._annotated[:, 1])]
+        # A wrong triplet differs from its relationship in the subject or in the object.
+        self.most_triplets = len(self.relations) * (2 * len(truth.boxes) + 1)
+
+    def keys(self, triplets: IntArray) -> npt.NDArray[np.int64]:
+        """(K,) a number for each of (K, 3) triplets of the image, in the order of the sorted rows."""
+        keys: npt.NDArray[np.int64] = np.ravel_multi_index(tuple(triplets.T), self._shape)
+        return keys
+
+    def triplets(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """(K, 3) the triplets of (K,) keys."""
+        return np.stack(np.unravel_index(keys, self._shape), axis=1)
+
+    def parts(self, kind: str) -> Iterator[ConfusableCases]:
+        """The cases of a kind; a part may be empty. `case` counts from 0 in each part."""
+        size = max(1, _CELLS // max(len(self._classes), len(self._annotated), 1))
+        for start in range(0, len(self.relations), size):
+            part = self.relations[start : start + size]
+            subjects, objects = _CANDIDATES[kind](self, part)
+            yield self._competing(part, subjects, objects)
+
+    def instance_candidates(self, part: IntArray) -> tuple[BoolArray, BoolArray]:
+        """Entities of the same class as the subject, and those of the same class as the object.
+
+        Args:
+            part: (B, 3) rows of `relations`.
+
+        Returns:
+            (B, G), (B, G).
+        """
+        subject, object, _ = part.T
+        return (
+            self._classes[subject][:, None] == self._classes,
+            self._classes[object][:, None] == self._classes,
+        )
+
+    def proximity_candidates(self, part: IntArray) -> tuple[BoolArray, BoolArray]:
+        """Subjects and objects of the neighbours. Arguments and result: see `instance_candidates`."""
+        subject, object, predicate = part.T
+        others, other_objects, other_predicates = self.relations.T
+        boxes = enclosing_boxes(self._boxes[subject], self._boxes[object])
+        other_boxes = enclosing_boxes(self._boxes[others], self._boxes[other_objects])
+        # "a behind b" and "b behind c" are a chain: "a behind c" is often true and rarely annotated. Two
+        # relationships with the same subject or the same object need no rule: their crossed triplets are the
+        # two relationships themselves.
+        neighbours = predicate[:, None] == other_predicates
+        for side in (0, 1):
+            low = np.maximum(boxes[:, None, side], other_boxes[:, side])
+            neighbours &= np.minimum(boxes[:, None, side + 2], other_boxes[:, side + 2]) > low
+        neighbours &= ~self._is_same(subject[:, None], other_objects)
+        neighbours &= ~self._is_same(object[:, None], others)
+        return self._marked(neighbours, others), self._marked(neighbours, other_objects)
+
+    def _competing(self, part: IntArray, subjects: BoolArray, objects: BoolArray) -> ConfusableCases:
+        """Keep the candidates that are wrong, and the relationships that have a wrong candidate.
+
+        A candidate is not wrong if it has the same entities, in the sense of `_same_entity`, as an annotated
+        relationship of its predicate, or if its subject and object are the same entity.
+
+        Args:
+            part: (B, 3) relationships that may become cases.
+            subjects, objects: (B, G) entities that may replace the subject and the object. Changed.
+        """
+        subject, object, predicate = part.T
+        annotated_subject, annotated_object, annotated_predicate = self._annotated.T
+        same_predicate = predicate[:, None] == annotated_predicate
+        objects &= ~self._is_same_as_marked(
+            same_predicate & self._is_same(subject[:, None], annotated_subject), annotated_object
+        )
+        objects &= ~self._same[self._row[subject]]
+        subjects &= ~self._is_same_as_marked(
+            same_predicate & self._is_same(object[:, None], annotated_object), annotated_subject
+        )
+        subjects &= ~self._same[self._row[object]]
+
+        by_subject, other_subject = subjects.nonzero()
+        by_object, other_object = objects.nonzero()
+        row = np.concatenate([by_subject, by_object])
+        wrong = np.concatenate([part[by_subject], part[by_object]]).astype(np.int64)
+        wrong[: len(by_subject), 0] = other_subject
+        wrong[len(by_subject) :, 1] = other_object
+        order = np.lexsort((wrong[:, 1], wrong[:, 0], row))
+        is_case = subjects.any(axis=1) | objects.any(axis=1)
+        return ConfusableCases(part[is_case], (np.cumsum(is_case) - 1)[row[order]], wrong[order])
+
+    def _is_same(self, entity: IntArray, other: IntArray) -> BoolArray:
+        """Whether two entities count as one; the first one occurs in a relationship. Rows broadcast."""
+        same: BoolArray = self._same[self._row[entity], other]
+        return same
+
+    def _marked(self, chosen: BoolArray, entity: IntArray) -> BoolArray:
+        """(B, G), whether an entity belongs to a chosen column.
+
+        Args:
+            chosen: (B, K).
+            entity: (K,) the entity of each column.
+        """
+        marked = np.zeros((len(chosen), len(self._classes)), dtype=np.bool_)
+        row, column = chosen.nonzero()
+        marked[row, entity[column]] = True
+        return marked
+
+    def _is_same_as_marked(self, chosen: BoolArray, entity: IntArray) -> BoolArray:
+        """(B, G), whether an entity counts as one with the entity of a chosen column, see `_marked`."""
+        marked = self._marked(chosen, entity)
+        if len(self._twins):
+            # Float32 products are fast, and a sum of zeros and ones is 0 only if all are.
+            marked |= (marked[:, self._twins].astype(np.float32) @ self._same_twins) > 0
+        return marked
+
+
+# Kind -> the method that finds candidates for wrong subjects and objects.
+_CANDIDATES = {
+    "instance": _CaseFinder.instance_candidates,
+    "proximity": _CaseFinder.proximity_candidates,
+}
+
+
 def instance_cases(truth: GroundTruthGraph) -> ConfusableCases:
     """Find the relationships (s, p, o) with another entity of the class of s or of o.
 
     The wrong triplets are (s, p, o') for all other entities o' of the class of o, and (s', p, o) for all
-    other entities s' of the class of s, except those that `_competing` drops.
+    other entities s' of the class of s, except those that `_CaseFinder` drops.
     """
-    relations = _distinct_relations(truth)
-    same_class = truth.classes[:, None] == truth.classes
-    wrong, case = [], []
-    for column in (0, 1):  # subject, object
-        row, other = np.nonzero(same_class[relations[:, column]])
-        triplet = relations[row]
-        triplet[:, column] = other
-        case.append(row)
-        wrong.append(triplet)
-    return _competing(truth, relations, np.concatenate(case), np.concatenate(wrong))
+    return _joined(_CaseFinder(truth).parts("instance"))
 
 
 def proximity_cases(truth: GroundTruthGraph) -> ConfusableCases:
     """Find the relationships (s, p, o) with a neighbour (s2, p, o2) of the same predicate.
 
     Neighbours have no entity in common, and their enclosing boxes share area. The wrong triplets are the
-    crossed ones, (s, p, o2) and (s2, p, o), except those that `_competing` drops.
+    crossed ones, (s, p, o2) and (s2, p, o), except those that `_CaseFinder` drops.
     """
-    relations = _distinct_relations(truth)
-    subject, object, predicate = relations.T
-    boxes = enclosing_boxes(truth.boxes[subject], truth.boxes[object])
-    shared = np.minimum(boxes[:, None, 2:], boxes[:, 2:]) > np.maximum(boxes[:, None, :2], boxes[:, :2])
-    # "a behind b" and "b behind c" are a chain: "a behind c" is often true and rarely annotated. Two
-    # relationships with the same subject or the same object need no rule: their crossed triplets are the two
-    # relationships themselves.
-    chained = _same_entity(truth)[subject][:, object]
-    neighbours = shared.all(axis=2) & (predicate[:, None] == predicate) & ~chained & ~chained.T
-    row, other = np.nonzero(neighbours)
-    crossed = (
-        np.stack([subject[row], object[other], predicate[row]], axis=1),
-        np.stack([subject[other], object[row], predicate[row]], axis=1),
-    )
-    return _competing(truth, relations, np.concatenate([row, row]), np.concatenate(crossed))
+    return _joined(_CaseFinder(truth).parts("proximity"))
 
 
 KINDS = {"instance": instance_cases, "proximity": proximity_cases}
 
 
-def _same_entity(truth: GroundTruthGraph) -> BoolArray:
-    """(G, G) bool, whether two annotated entities count as one entity.
+def _joined(parts: Iterable[ConfusableCases]) -> ConfusableCases:
+    none = np.zeros((0, 3), dtype=np.int64)
+    found = [ConfusableCases(none, none[:, 0], none), *parts]
+    first = np.cumsum([0, *(len(part.right) for part in found)])
+    return ConfusableCases(
+        np.concatenate([part.right for part in found]),
+        np.concatenate([part.case + start for part, start in zip(found, first, strict=False)]),
+        np.concatenate([part.wrong for part in found]),
+    )
+
+
+def _same_entity(truth: GroundTruthGraph, entities: IntArray) -> BoolArray:
+    """Compute which annotated entities count as one entity.
 
     These are entities of one class whose boxes have an IoU of at least `SAME_ENTITY_IOU`. Other protocols
     can't tell them apart either, and people often annotate one thing twice.
-    """
-    overlap = box_iou(truth.boxes[:, None], truth.boxes, 0.0) >= SAME_ENTITY_IOU
-    same: BoolArray = (truth.classes[:, None] == truth.classes) & overlap
-    return same | np.eye(len(same), dtype=np.bool_)
-
-
-def _distinct_relations(truth: GroundTruthGraph) -> IntArray:
-    """(D, 3) annotated relationships between two different entities, sorted and without repeats."""
-    relations = np.unique(truth.relations, axis=0).reshape(-1, 3)
-    between_two: IntArray = relations[~_same_entity(truth)[relations[:, 0], relations[:, 1]]]
-    return between_two
-
-
-def _competing(
-    truth: GroundTruthGraph, relations: IntArray, case: IntArray, wrong: IntArray
-) -> ConfusableCases:
-    """Keep the candidates that are wrong, and the relationships that have a wrong candidate.
-
-    A candidate is not wrong if it has the same entities, in the sense of `_same_entity`, as an annotated
-    relationship of its predicate, or if its subject and object are the same entity.
 
     Args:
-        truth: annotation of the image.
-        relations: (M, 3) relationships that may become cases.
-        case: (candidates,) row of `relations` that each candidate belongs to.
-        wrong: (candidates, 3) candidates; rows may be repeated.
+        truth: annotation with G entities.
+        entities: (U,) rows of some of them.
+
+    Returns:
+        (U, G) bool, whether each of them counts as one with each entity of the image.
     """
-    same = _same_entity(truth)
-    subject, object, predicate = truth.relations.T
-    annotated = same[wrong[:, 0]][:, subject] & same[wrong[:, 1]][:, object]
-    annotated &= wrong[:, 2:] == predicate
-    competes = ~annotated.any(axis=1) & ~same[wrong[:, 0], wrong[:, 1]]
-    rows = np.unique(np.concatenate([case[competes, None], wrong[competes]], axis=1), axis=0).reshape(-1, 4)
-    kept, renumbered = np.unique(rows[:, 0], return_inverse=True)
-    return ConfusableCases(relations[kept], renumbered, rows[:, 1:])
+    same: BoolArray = truth.classes[entities][:, None] == truth.classes
+    size = max(1, _CELLS // max(len(truth.boxes), 1))
+    for start in range(0, len(entities), size):
+        rows = slice(start, start + size)
+        same[rows] &= box_iou(truth.boxes[entities[rows], None], truth.boxes, 0.0) >= SAME_ENTITY_IOU
+    same[np.arange(len(entities)), entities] = True
+    return same
 
 
 def is_confusable(truth: GroundTruthGraph) -> bool:
     """Whether the image has a case of either kind. Such images are the confusion subset."""
-    return any(len(cases(truth).right) for cases in KINDS.values())
+    finder = _CaseFinder(truth)
+    return any(len(part.right) for kind in KINDS for part in finder.parts(kind))
+
+
+def asks_too_much(truth: GroundTruthGraph) -> bool:
+    """Whether the cases of an image have more than `MOST_TRIPLETS` triplets, so that it is not scored."""
+    return _asks_too_much(_CaseFinder(truth))
+
+
+def _asks_too_much(finder: _CaseFinder) -> bool:
+    # Ordinary images have so few relationships that nothing has to be counted.
+    return finder.most_triplets > MOST_TRIPLETS and len(_case_triplets(finder)) > MOST_TRIPLETS
 
 
 def confusion_triplets(truth: GroundTruthGraph) -> npt.NDArray[np.int64]:
     """(Q, 3) rows (subject, object, predicate): all triplets of an image's cases, sorted and without repeats.
 
-    The model is asked for their scores, because few of them are in its ranked list.
+    The model is asked for their scores, because few of them are in its ranked list. If there are more than
+    `MOST_TRIPLETS`, the image is not scored and the model is asked for nothing: Q is 0.
     """
-    found = [cases(truth) for cases in KINDS.values()]
-    rows = np.concatenate([part for cases in found for part in (cases.right, cases.wrong)])
-    return np.unique(rows, axis=0).reshape(-1, 3).astype(np.int64)
+    finder = _CaseFinder(truth)
+    keys = _case_triplets(finder)
+    return finder.triplets(keys if len(keys) <= MOST_TRIPLETS else keys[:0])
+
+
+def _case_triplets(finder: _CaseFinder) -> npt.NDArray[np.int64]:
+    """(Q,) keys of the triplets of an image's cases; beyond `MOST_TRIPLETS`, not of all."""
+    known, new = np.zeros(0, dtype=np.int64), [np.zeros(0, dtype=np.int64)]
+    for part in (part for kind in KINDS for part in finder.parts(kind)):
+        new.append(finder.keys(np.concatenate([part.right, part.wrong])))
+        # Sorted when there is as much new as known, so that no key is sorted again and again.
+        if sum(map(len, new)) > max(len(known), _CELLS):
+            known, new = _sorted_distinct([known, *new]), []
+            if len(known) > MOST_TRIPLETS:
+                break
+    return _sorted_distinct([known, *new])
+
+
+def _sorted_distinct(parts: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """The different numbers of some arrays, sorted. Faster than `np.unique`, which hashes integers."""
+    every = np.sort(np.concatenate(parts))
+    return every[np.diff(every, prepend=-1) > 0]
 
 
 def outcomes(cases: ConfusableCases, answers: TripletAnswers) -> npt.NDArray[np.float64]:
@@ -199,6 +349,28 @@ class JudgedCases:
     chance: FloatArray
 
 
+def _judged(cases: ConfusableCases, answers: TripletAnswers | None) -> JudgedCases:
+    wrong = np.bincount(cases.case)
+    shares = np.tile(_MISSED, (len(cases.right), 1)) if answers is None else outcomes(cases, answers)
+    return JudgedCases(cases.right[:, 2], shares, 1 / (1 + wrong))
+
+
+def _joined_judged(parts: Iterable[JudgedCases]) -> JudgedCases:
+    found = [JudgedCases(np.zeros(0, dtype=np.int64), np.zeros((0, 3)), np.zeros(0)), *parts]
+    return JudgedCases(*(np.concatenate([getattr(x, f.name) for x in found]) for f in fields(JudgedCases)))
+
+
+def _excluded(image_ids: Sequence[str]) -> Iterator[str]:
+    """A note about the images that ask too much, if there are any."""
+    if image_ids:
+        images = "1 image is" if len(image_ids) == 1 else f"{len(image_ids)} images are"
+        more = " and others" if len(image_ids) > _NAMED else ""
+        yield (
+            f"{images} not scored, because the cases have more than {MOST_TRIPLETS:,} triplets in an image: "
+            f"image {', '.join(image_ids[:_NAMED])}{more}."
+        )
+
+
 @dataclass(frozen=True)
 class ConfusionProtocol:
     """Entity instance confusion and proximal ambiguity: shares of right, confused and missed cases.
@@ -217,27 +389,33 @@ class ConfusionProtocol:
         """The triplets of the image's cases."""
         return Queries.from_rows(triplets=confusion_triplets(truth))
 
-    def match(self, image: ScoredImage, task: Task) -> dict[str, JudgedCases]:
-        """Compute the outcomes of the cases of one image. Without answers, all cases are missed."""
+    def match(self, image: ScoredImage, task: Task) -> dict[str, JudgedCases] | None:
+        """Compute the outcomes of the cases of one image. Without answers, all cases are missed.
+
+        Returns:
+            Kind -> its cases; None if the image asks too much.
+        """
+        finder = _CaseFinder(image.truth)
+        if _asks_too_much(finder):
+            return None
         answers = image.predicted.triplet_answers
-        judged = {}
-        for kind, find_cases in KINDS.items():
-            cases = find_cases(image.truth)
-            wrong = np.bincount(cases.case)
-            shares = np.tile(_MISSED, (len(cases.right), 1)) if answers is None else outcomes(cases, answers)
-            judged[kind] = JudgedCases(cases.right[:, 2], shares, 1 / (1 + wrong))
-        return judged
+        return {kind: _joined_judged(_judged(x, answers) for x in finder.parts(kind)) for kind in KINDS}
 
     def summarise(
-        self, image_ids: Sequence[str], records: Sequence[dict[str, JudgedCases]], split: EvaluatedSplit
+        self,
+        image_ids: Sequence[str],
+        records: Sequence[dict[str, JudgedCases] | None],
+        split: EvaluatedSplit,
     ) -> ProtocolResult:
         """Compute the shares and the chance level over some images.
 
-        They are NaN for a kind without a case.
+        They are NaN for a kind without a case. Images that ask too much count as images without a case, and
+        a note names them.
         """
         result = ProtocolResult({}, {})
+        result.notes.extend(_excluded([i for i, x in zip(image_ids, records, strict=True) if x is None]))
         for kind, names in _METRICS.items():
-            judged = [record[kind] for record in records]
+            judged = [_joined_judged([]) if record is None else record[kind] for record in records]
             cases = np.array([len(x.predicate) for x in judged], dtype=np.int64)
             hits = {name: np.array([x.shares[:, i].sum() for x in judged]) for i, name in enumerate(names)}
             result.per_image[f"{self.name}_{kind}"] = PerImageRecall(tuple(image_ids), cases, hits)
@@ -292,9 +470,10 @@ def confusion_frequency(truths: Iterable[GroundTruthGraph]) -> ConfusionFrequenc
     relationships: list[int] = []
     cases: dict[str, list[int]] = {kind: [] for kind in KINDS}
     for truth in truths:
-        relationships.append(len(np.unique(truth.relations, axis=0)))
-        for kind, cases_of in KINDS.items():
-            cases[kind].append(len(cases_of(truth).right))
+        finder = _CaseFinder(truth)
+        relationships.append(finder.num_annotated)
+        for kind, counts in cases.items():
+            counts.append(sum(len(part.right) for part in finder.parts(kind)))
     return ConfusionFrequency(
         np.array(relationships, dtype=np.int64),
         {kind: np.array(counts, dtype=np.int64) for kind, counts in cases.items()},

@@ -1,5 +1,6 @@
 """Detectron2 backbones from timm models that return feature maps."""
 
+from difflib import get_close_matches
 from math import log2
 from typing import Any
 
@@ -27,13 +28,18 @@ class TimmBackbone(Backbone):
             freeze_at: all layers up to the map c{freeze_at} get no gradient; 0 freezes nothing.
 
         Raises:
-            ValueError: the model does not return one of the maps.
+            ValueError: timm has no such model, or it does not return one of the maps.
         """
         import timm  # late, since it takes half a second and few models need it
         from timm.layers.norm_act import freeze_batch_norm_2d
 
         super().__init__()
-        whole: Any = timm.create_model(name, features_only=True, pretrained=False)
+        try:
+            whole: Any = timm.create_model(name, features_only=True, pretrained=False)
+        except RuntimeError as error:
+            near = get_close_matches(name, timm.list_models(), n=3)
+            similar = f": did you mean {' or '.join(near)}?" if near else ""
+            raise ValueError(f"the timm model {name!r} can't be made ({error}){similar}") from error
         info = whole.feature_info
         available = [f"c{int(log2(stride))}" for stride in info.reduction()]
         frozen = [f"c{freeze_at}"] if freeze_at else []

@@ -10,6 +10,8 @@ from detectron2.modeling.roi_heads import FastRCNNConvFCHead
 from fvcore.nn import weight_init
 from torch import Tensor, nn
 
+from reldn_d2.config_values import check_arguments
+
 _CONVOLUTIONS = (2, 2, 3, 3, 3)  # in each block
 
 
@@ -28,14 +30,11 @@ class VGG16(Backbone):
             freeze_at: number of frozen blocks, counted from the first; the first 2 have four convolutions.
 
         Raises:
-            ValueError: `channels` has not five numbers, or `freeze_at` is not in [0, 5].
+            ValueError: `channels` are not five numbers above 0, or `freeze_at` is not in [0, 5].
         """
         super().__init__()
         blocks = len(_CONVOLUTIONS)
-        if len(channels) != blocks:
-            raise ValueError(
-                f"MODEL.RELDN_VGG.CHANNELS is {list(channels)}: give a number for each of {blocks} blocks"
-            )
+        check_arguments("VGG16", channels=channels)
         if not 0 <= freeze_at <= blocks:
             raise ValueError(f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}: VGG-16 has {blocks} blocks")
         width = input_channels
@@ -89,7 +88,11 @@ class RelDNVGGBoxHead(FastRCNNConvFCHead):
             input_shape: shape of a pooled region.
             dropout: share of the features dropped in training.
             layers: other arguments of FastRCNNConvFCHead.
+
+        Raises:
+            ValueError: `dropout` is not possible (`SETTINGS`).
         """
+        check_arguments("RelDNVGGBoxHead", dropout=dropout)
         super().__init__(input_shape, **layers)
         for number in range(1, len(self.fcs) + 1):
             # Replaces the ReLU. The head runs its layers in the order in which their names were first added.

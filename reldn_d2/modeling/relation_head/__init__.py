@@ -1,6 +1,6 @@
 """Entity pairs → features → predicate logits → losses or ranked relationships."""
 
-from .build import ROI_RELATION_HEAD_REGISTRY, build_relation_head
+from .build import ROI_RELATION_HEAD_REGISTRY, build_relation_head, registered_head
 from .contract import ClassRows, DetectorCopy, FeatureMaps, RelationHead, check_relation_head
 from .entities import entity_batch
 from .head import RelDNHead
@@ -46,6 +46,7 @@ __all__ = [
     "check_relation_head",
     "entity_batch",
     "predicate_cross_entropy",
+    "registered_head",
     "select_in_batch",
     "select_relationships",
     "spatial_features",

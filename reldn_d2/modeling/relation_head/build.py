@@ -1,5 +1,7 @@
 """The registry of relation heads."""
 
+from typing import Any
+
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
@@ -33,6 +35,15 @@ def build_relation_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> Rela
     Raises:
         ValueError: the name is not registered, or what it makes breaks the contract.
     """
+    return check_relation_head(registered_head(cfg)(cfg, input_shape))
+
+
+def registered_head(cfg: CfgNode) -> Any:
+    """The class or function that `cfg.MODEL.ROI_RELATION_HEAD.NAME` names.
+
+    Raises:
+        ValueError: the name is not registered.
+    """
     name = cfg.MODEL.ROI_RELATION_HEAD.NAME
     if name not in ROI_RELATION_HEAD_REGISTRY:
         known = ", ".join(sorted(key for key, _ in ROI_RELATION_HEAD_REGISTRY))
@@ -40,4 +51,4 @@ def build_relation_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> Rela
             f"MODEL.ROI_RELATION_HEAD.NAME is {name!r}, but registered are {known}: correct it, or --import "
             "the module that registers it"
         )
-    return check_relation_head(ROI_RELATION_HEAD_REGISTRY.get(name)(cfg, input_shape))
+    return ROI_RELATION_HEAD_REGISTRY.get(name)

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from reldn_d2.structures import EntityBatch, Queries
+from reldn_d2.structures.predicate_counts import PredicateCounts
 
 #: Feature maps of a backbone by name, each (N, channels, height, width).
 FeatureMaps = dict[str, Tensor]
@@ -188,12 +188,13 @@ class RelationHead(nn.Module, ABC):
         """
         return entities
 
-    def set_predicate_counts(self, counts: np.ndarray) -> None:
+    def set_predicate_counts(self, counts: PredicateCounts) -> None:
         """Takes the statistics of the training set, before a training. By default they are not used.
 
         Args:
             counts: (C, C, P+1) how often each predicate, and in the last column no relationship, occurs for
-                (subject class, object class).
+                (subject class, object class). Of a large vocabulary, `SparsePredicateCounts`, which
+                `np.asarray` makes an array of.
         """
 
     def detector_copies(self) -> Iterable[DetectorCopy]:
@@ -215,8 +216,8 @@ class RelationHead(nn.Module, ABC):
         """The layers that have a row for each class or predicate."""
         return ()
 
-    def counted_parameters(self) -> Iterable[nn.Parameter]:
-        """Tables of statistics of a training set.
+    def counted_parameters(self) -> Iterable[Tensor]:
+        """Tables of statistics of a training set: parameters, and buffers that belong to them.
 
         A training that starts from a checkpoint of other classes keeps its own.
         """

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from reldn_d2.structures import EntityBatch, Pairs
+from reldn_d2.structures.predicate_counts import PredicateCounts
 
 from .build import ROI_RELATION_HEAD_REGISTRY
 from .contract import ClassRows, DetectorCopy, FeatureMaps
@@ -99,7 +99,7 @@ class RelDNHead(PairwiseRelationHead[EntityTerms]):
         """Memory of the pair's region, features and logits, estimated from their sizes."""
         return self.pair_classifier.bytes_per_pair(relation_features, self.num_predicates)
 
-    def set_predicate_counts(self, counts: np.ndarray) -> None:
+    def set_predicate_counts(self, counts: PredicateCounts) -> None:
         """Sets the semantic module's table, if there is one; see `SemanticModule.set_counts`."""
         if self.pair_classifier.semantic is not None:
             self.pair_classifier.semantic.set_counts(counts)
@@ -117,14 +117,15 @@ class RelDNHead(PairwiseRelationHead[EntityTerms]):
 
     def bias_like_parameters(self) -> Iterable[nn.Parameter]:
         """The semantic table, as in the published recipe."""
-        return self.counted_parameters()
+        semantic = self.pair_classifier.semantic
+        return () if semantic is None else (semantic.table,)
 
     def class_rows(self) -> Iterable[ClassRows]:
         """The last layers of the spatial and visual modules."""
         layers = self.pair_classifier.output_layers()
         return [ClassRows(layer, "predicate_classes", background=True) for layer in layers]
 
-    def counted_parameters(self) -> Iterable[nn.Parameter]:
+    def counted_parameters(self) -> Iterable[Tensor]:
         """The semantic table."""
         semantic = self.pair_classifier.semantic
-        return () if semantic is None else (semantic.log_prior,)
+        return () if semantic is None else semantic.tensors()

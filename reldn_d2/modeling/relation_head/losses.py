@@ -16,9 +16,10 @@ and both sides, without a loop, a data-dependent shape or a device sync.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from itertools import accumulate
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -26,12 +27,14 @@ from detectron2.utils.registry import Registry
 from torch import Tensor
 from torch.nn import functional as F
 
+from reldn_d2.config_values import check_arguments
 from reldn_d2.structures import EntityBatch, Pairs, PairTargets
 
 Normalization = Literal["anchors", "published"]
 
 _LOSS = "MODEL.ROI_RELATION_HEAD.LOSS"
 _CROSS_ENTROPY = "cross_entropy"
+_KEYS_OF_TERMS = {"NAME", "WEIGHT", "MARGIN", "BACKGROUND_IN_ARGMAX"}
 # On a CPU, the softmax of rows shorter than a vector register is slower than that of the transposed table.
 _SHORT_ROW = 16
 
@@ -121,7 +124,11 @@ class ContrastiveTerm(ABC):
 
         Args:
             weight, margin, num_classes, num_predicates: see the attributes.
+
+        Raises:
+            ValueError: weight or margin are not possible (`SETTINGS`).
         """
+        check_arguments("ContrastiveTerm", weight=weight, margin=margin)
         self.weight, self.margin = weight, margin
         self.num_classes, self.num_predicates = num_classes, num_predicates
 
@@ -195,6 +202,7 @@ class PredicateClassTerm(ContrastiveTerm):
             term: arguments of `ContrastiveTerm`.
         """
         super().__init__(**term)
+        check_arguments("PredicateClassTerm", background_in_argmax=background_in_argmax)
         self.background_in_argmax = background_in_argmax
 
     @property
@@ -262,12 +270,9 @@ class ContrastiveLosses:
                 by their number plus one.
 
         Raises:
-            ValueError: `normalization` is unknown, or a term has the name of L0.
+            ValueError: `normalization` is not possible (`SETTINGS`), or a term has the name of L0.
         """
-        if normalization not in get_args(Normalization):
-            raise ValueError(
-                f"unknown normalization {normalization!r}: {_LOSS}.NORMALIZATION is 'anchors' or 'published'"
-            )
+        check_arguments("ContrastiveLosses", normalization=normalization)
         if _CROSS_ENTROPY in terms:
             raise ValueError(
                 f"a contrastive term cannot be called {_CROSS_ENTROPY!r}, which is the name of L0: rename it "
@@ -338,13 +343,19 @@ def _term_from_config(cfg: CfgNode, key: str) -> ContrastiveTerm:
     block = getattr(cfg.MODEL.ROI_RELATION_HEAD.LOSS, key)
     # LOSS accepts new keys, so misspelt keys are found here.
     if not isinstance(block, CfgNode) or "NAME" not in block:
+        others = [name for name in cfg.MODEL.ROI_RELATION_HEAD.LOSS if name != key]
         raise ValueError(
-            f"{_LOSS} has no key {key}: correct its name, or, for a new contrastive term, give a block "
-            f"{key}: {{NAME: a class in CONTRASTIVE_TERM_REGISTRY, WEIGHT: ..., MARGIN: ...}}"
+            f"{_LOSS} has no key {key}{_similar(key, others)}: correct its name, or, for a new contrastive "
+            f"term, give a block {key}: {{NAME: a class in CONTRASTIVE_TERM_REGISTRY, WEIGHT: ..., "
+            "MARGIN: ...}"
         )
     options = {name.lower(): getattr(block, name) for name in block if name != "NAME"}
     if block.NAME not in CONTRASTIVE_TERM_REGISTRY:
-        raise ValueError(f"{_LOSS}.{key}.NAME is {block.NAME!r}, which is not in CONTRASTIVE_TERM_REGISTRY")
+        names = [name for name, _ in CONTRASTIVE_TERM_REGISTRY]
+        raise ValueError(
+            f"{_LOSS}.{key}.NAME is {block.NAME!r}, which is not in CONTRASTIVE_TERM_REGISTRY"
+            f"{_similar(block.NAME, names)}: correct it, or --import the module that registers it"
+        )
     try:
         term: ContrastiveTerm = CONTRASTIVE_TERM_REGISTRY.get(block.NAME)(
             **options,
@@ -352,8 +363,16 @@ def _term_from_config(cfg: CfgNode, key: str) -> ContrastiveTerm:
             num_predicates=cfg.MODEL.ROI_RELATION_HEAD.NUM_PREDICATES,
         )
     except TypeError as error:  # a key that the term does not have, or one that is missing
-        raise ValueError(f"{_LOSS}.{key} does not fit {block.NAME}: {error}") from error
+        near = "".join(
+            f"; {name}{similar}" for name in block if (similar := _similar(name, _KEYS_OF_TERMS - {name}))
+        )
+        raise ValueError(f"{_LOSS}.{key} does not fit {block.NAME}: {error}{near}") from error
     return term
+
+
+def _similar(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _cell_minima(

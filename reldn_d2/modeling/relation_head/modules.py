@@ -3,7 +3,7 @@
 Each returns (M, P+1) logits, background predicate last. Shape letters: see `reldn_d2.structures.pairs`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +13,31 @@ from fvcore.nn import weight_init
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reldn_d2.config_values import check_arguments
 from reldn_d2.structures import Pairs
+from reldn_d2.structures.predicate_counts import (
+    PredicateCounts,
+    is_large,
+    related_pairs,
+    rows_of,
+    smallest,
+    table_bytes,
+)
 
+from .predicate_table import check_sparse, log_frequencies, to_dense, to_sparse
 from .spatial import SPATIAL_FEATURE_SIZE, spatial_features
 
 SpatialFeatures = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Computes the 28 numbers of pairs, with the arguments of `spatial_features`."""
 
+#: Largest semantic table that is trained, in bytes. Its gradient and its momentum take as much again.
+TRAINED_LIMIT = 1_000_000_000
+
 _NEGATIVE_SLOPE = 0.1
+# Names of the tensors of a semantic table in its two forms.
+_DENSE, _SPARSE = ("log_prior",), ("log_prior_rows", "row_of_pair")
+# About how many numbers of the semantic table are computed at once. This limits the memory.
+_NUMBERS_AT_ONCE = 2**20
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:
@@ -32,9 +49,21 @@ def _linear(inputs: int, outputs: int) -> nn.Linear:
 class SemanticModule(nn.Module):
     """Log of the empirical p(predicate | subject class s, object class o): `log(p(. | s, o) + eps)`.
 
-    The table is a parameter (frozen unless `learnable`), so it is saved in checkpoints and inference needs no
-    training data. At first it is NaN, and using it before it is set is an error.
+    The table is saved in checkpoints, so inference needs no training data. At first it is NaN, and using it
+    before it is set is an error. It has one of two forms, which give the same logits:
+
+    * up to `DENSE_LIMIT` of `reldn_d2.structures.predicate_counts`, and if it is trained: the parameter
+      `log_prior` (C, C, P+1);
+    * above: the frozen parameter `log_prior_rows` (K+1, P+1), whose first row is that of all pairs of classes
+      without a relationship, and the buffer `row_of_pair` (C, C).
+
+    Each form loads state dicts of both.
+
+    Attributes:
+        shape: (C, C, P+1), in both forms.
     """
+
+    row_of_pair: Tensor
 
     def __init__(
         self, *, num_classes: int, num_predicates: int, learnable: bool = False, eps: float = 1e-3
@@ -46,21 +75,54 @@ class SemanticModule(nn.Module):
             num_predicates: P.
             learnable: whether the table is trained.
             eps: number added to each probability before the logarithm.
+
+        Raises:
+            ValueError: an argument is not possible (`SETTINGS`), or the table is to be trained, and is larger
+                than `TRAINED_LIMIT`.
         """
+        check_arguments(
+            "SemanticModule",
+            num_classes=num_classes,
+            num_predicates=num_predicates,
+            learnable=learnable,
+            eps=eps,
+        )
         super().__init__()
         self.eps = eps
-        table = torch.full((num_classes, num_classes, num_predicates + 1), torch.nan)
-        self.log_prior = nn.Parameter(table, requires_grad=learnable)
+        self.shape = (num_classes, num_classes, num_predicates + 1)
+        if learnable:
+            _refuse_to_train(self.shape)
+        self._is_sparse = is_large(num_classes, num_predicates) and not learnable
+        if self._is_sparse:
+            self.log_prior_rows = nn.Parameter(
+                torch.full((1, num_predicates + 1), torch.nan), requires_grad=False
+            )
+            self.register_buffer("row_of_pair", torch.zeros(num_classes, num_classes, dtype=torch.int32))
+        else:
+            self.log_prior = nn.Parameter(torch.full(self.shape, torch.nan), requires_grad=learnable)
         self._known_to_be_set = False
         register: Callable[..., Any] = self.register_load_state_dict_pre_hook  # torch gives it no type
-        register(SemanticModule._forget)
+        register(SemanticModule._before_loading)
 
-    def _forget(self, *_: Any) -> None:
-        """Makes `forward` check a loaded table again."""
-        self._known_to_be_set = False
+    @property
+    def table(self) -> nn.Parameter:
+        """The parameter with the rows, in either form."""
+        return self.log_prior_rows if self._is_sparse else self.log_prior
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the parameter and, in the sparse form, of the buffer."""
+        return _SPARSE if self._is_sparse else _DENSE
+
+    def other_names(self) -> tuple[str, ...]:
+        """The names of the form that this module does not have."""
+        return _DENSE if self._is_sparse else _SPARSE
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The parameter and, in the sparse form, the buffer."""
+        return tuple(getattr(self, name) for name in self.names())
 
     @torch.no_grad()
-    def set_counts(self, counts: np.ndarray) -> None:
+    def set_counts(self, counts: PredicateCounts) -> None:
         """Sets the table from counts over a training set.
 
         Args:
@@ -69,20 +131,27 @@ class SemanticModule(nn.Module):
                 that a pair of classes without counts gets the background almost surely.
 
         Raises:
-            ValueError: the shape is another, or a count is negative.
+            ValueError: the shape is another, or a count is negative or NaN.
         """
-        if counts.shape != tuple(self.log_prior.shape):
+        if counts.shape != self.shape:
             raise ValueError(
-                f"the predicate counts have shape {counts.shape}, but this model needs "
-                f"{tuple(self.log_prior.shape)} (entity classes, entity classes, predicates + 1): count the "
-                "data set with the classes that the config names"
+                f"the predicate counts have shape {counts.shape}, but this model needs {self.shape} (entity "
+                "classes, entity classes, predicates + 1): count the data set with the classes that the "
+                "config names"
             )
-        if (counts < 0).any():
-            raise ValueError("the predicate counts hold negative numbers")
-        table = torch.as_tensor(counts, dtype=torch.float64).clone()
-        table[..., -1] += 1
-        probs = table / table.sum(dim=-1, keepdim=True)
-        self.log_prior.copy_((probs + self.eps).log())
+        if not smallest(counts) >= 0:
+            raise ValueError("the predicate counts hold negative numbers or NaN")
+        pairs = torch.from_numpy(related_pairs(counts))
+        if self._is_sparse:
+            self._resize(len(pairs) + 1)
+            table, places = self.log_prior_rows.data, torch.arange(1, len(pairs) + 1)
+            self.row_of_pair.zero_().view(-1)[pairs] = places.to(self.row_of_pair)
+        else:
+            table, places = self.log_prior.data.view(-1, self.shape[-1]), pairs
+        table.copy_(log_frequencies(np.zeros((1, self.shape[-1])), self.eps))
+        step = max(_NUMBERS_AT_ONCE // self.shape[-1], 1)
+        for some in (slice(start, start + step) for start in range(0, len(pairs), step)):
+            table[places[some]] = log_frequencies(rows_of(counts, pairs[some].numpy()), self.eps).to(table)
         self._known_to_be_set = True
 
     def forward(self, subject_classes: Tensor, object_classes: Tensor) -> Tensor:
@@ -99,13 +168,92 @@ class SemanticModule(nn.Module):
         """
         if not self._known_to_be_set:
             # Checked only once, because it needs a transfer from the device.
-            if bool(self.log_prior.isnan().any()):
+            if bool(self.table.isnan().any()):
                 raise RuntimeError(
                     "the semantic module has no predicate statistics: load a trained RelDN checkpoint, or "
                     "call reldn_d2.engine.set_predicate_statistics before training"
                 )
             self._known_to_be_set = True
+        if self._is_sparse:
+            return self.log_prior_rows[self.row_of_pair[subject_classes, object_classes].long()]
         return self.log_prior[subject_classes, object_classes]
+
+    def adopt_form(self, state_dict: MutableMapping[str, Tensor], prefix: str) -> None:
+        """Changes the table of a state dict to this module's form, in place. One of other classes stays.
+
+        Args:
+            state_dict: tensors by name.
+            prefix: what stands before the names of this module's tensors.
+
+        Raises:
+            ValueError: the parts of the state dict's table do not belong to each other.
+        """
+        dense, rows, numbers = (f"{prefix}{name}" for name in (*_DENSE, *_SPARSE))
+        if self._is_sparse and dense in state_dict and state_dict[dense].shape == self.shape:
+            state_dict[rows], state_dict[numbers] = to_sparse(state_dict.pop(dense))
+        elif not self._is_sparse and self._has_rows_of_its_size(state_dict, prefix):
+            check_sparse(state_dict[rows], state_dict[numbers])
+            self.to_dense_form(state_dict, prefix)
+
+    def to_dense_form(self, state_dict: MutableMapping[str, Tensor], prefix: str) -> None:
+        """Changes the table of a state dict to the dense form, in place, if it has the other.
+
+        Args:
+            state_dict, prefix: see `adopt_form`.
+        """
+        dense, rows, numbers = (f"{prefix}{name}" for name in (*_DENSE, *_SPARSE))
+        if rows in state_dict:
+            state_dict[dense] = to_dense(state_dict.pop(rows), state_dict.pop(numbers))
+
+    def adopt_length(self, state_dict: Mapping[str, Tensor], prefix: str) -> None:
+        """Gives the sparse form as many rows as the table of a state dict has. Their values are then NaN.
+
+        A model that is built from its config does not know how many pairs of classes have a relationship.
+
+        Args:
+            state_dict, prefix: see `adopt_form`.
+
+        Raises:
+            ValueError: see `adopt_form`.
+        """
+        if self._is_sparse and self._has_rows_of_its_size(state_dict, prefix):
+            rows, numbers = (state_dict[f"{prefix}{name}"] for name in _SPARSE)
+            check_sparse(rows, numbers)
+            if len(rows) != len(self.log_prior_rows):
+                self._resize(len(rows))
+
+    def _has_rows_of_its_size(self, state_dict: Mapping[str, Tensor], prefix: str) -> bool:
+        rows, numbers = (state_dict.get(f"{prefix}{name}") for name in _SPARSE)
+        if rows is None or numbers is None:
+            return False
+        return rows.shape[1:] == self.shape[2:] and numbers.shape == self.shape[:2]
+
+    def _resize(self, rows: int) -> None:
+        # The parameter stays the same object, since others may have a reference to it.
+        self.log_prior_rows.data = self.log_prior_rows.new_full((rows, self.shape[-1]), torch.nan)
+        self._known_to_be_set = False
+
+    def _before_loading(self, state_dict: MutableMapping[str, Tensor], prefix: str, *_: Any) -> None:
+        self._known_to_be_set = False  # `forward` checks the table again
+        self.adopt_form(state_dict, prefix)
+        self.adopt_length(state_dict, prefix)
+        names = [f"{prefix}{name}" for name in _SPARSE]
+        if sum(name in state_dict for name in names) == 1:
+            # A checkpointer drops tensors of other shapes. Half a table would be a wrong one.
+            for name in names:
+                state_dict.pop(name, None)
+
+
+def _refuse_to_train(shape: tuple[int, int, int]) -> None:
+    size = table_bytes(shape[0], shape[-1] - 1)
+    if size > TRAINED_LIMIT:
+        raise ValueError(
+            "a semantic table that is trained (MODEL.ROI_RELATION_HEAD.SEMANTIC.LEARNABLE) has a row for "
+            f"each pair of entity classes: its {' x '.join(map(str, shape))} numbers take "
+            f"{size / 1e9:.1f} GB, with gradient and momentum {3 * size / 1e9:.1f} GB. The limit is "
+            f"{TRAINED_LIMIT / 1e9:.1f} GB for the table. Set LEARNABLE to False: a frozen table "
+            "takes memory only for the pairs that have a relationship"
+        )
 
 
 class SpatialModule(nn.Module):
@@ -124,7 +272,11 @@ class SpatialModule(nn.Module):
             num_predicates: P.
             hidden: width of the two hidden layers.
             features: computes the 28 numbers of pairs, with the arguments of `spatial_features`.
+
+        Raises:
+            ValueError: the number of predicates is not possible (`SETTINGS`).
         """
+        check_arguments("SpatialModule", num_predicates=num_predicates)
         super().__init__()
         self.features = features
         self.mlp = nn.Sequential(
@@ -198,8 +350,16 @@ class VisualModule(nn.Module):
                 photos.
 
         Raises:
-            ValueError: all parts are off.
+            ValueError: all parts are off, or an argument is not possible (`SETTINGS`).
         """
+        check_arguments(
+            "VisualModule",
+            num_predicates=num_predicates,
+            fused=fused,
+            subject_skip=subject_skip,
+            object_skip=object_skip,
+            dropout=dropout,
+        )
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         if not (fused or subject_skip or object_skip):

@@ -1,7 +1,7 @@
 """Relation heads that score pairs of entities: sampling, losses, exact ranking and answers to queries."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import accumulate
 from typing import Any, Generic, TypeVar
@@ -13,6 +13,7 @@ from detectron2.structures import Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
+from reldn_d2.config_values import check_arguments
 from reldn_d2.structures import EntityBatch, Pairs, Queries, boxes_overlap
 
 from ..memory_errors import memory_error_names
@@ -68,14 +69,17 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
                 a CPU, on a GPU as many as half of its free memory has room for, at most 1,024.
 
         Raises:
-            ValueError: the chunk size is negative.
+            ValueError: a value is not possible (`SETTINGS`).
         """
         super().__init__()
-        if chunk_size < 0:
-            raise ValueError(
-                f"MODEL.ROI_RELATION_HEAD.TEST.CHUNK_SIZE is {chunk_size}: give 1 or more, or 0 for a size "
-                "that suits the machine"
-            )
+        check_arguments(
+            "PairwiseRelationHead",
+            num_predicates=num_predicates,
+            cross_entropy_weight=cross_entropy_weight,
+            overlap_only=overlap_only,
+            top_k=top_k,
+            chunk_size=chunk_size,
+        )
         self.num_predicates = num_predicates
         self.sample_pairs = sample_pairs
         self.cross_entropy_weight, self.contrastive_losses = cross_entropy_weight, contrastive_losses
@@ -210,13 +214,13 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
         with memory_error_names(len(entities.counts), chunk_size):
             encoded = self.encode_entities(features, entities)
             classify = partial(self._probabilities, relation_features, entities, encoded)
-            score_pairs = partial(_score_pairs, entities, classify, chunk_size)
+            classify_chunks = partial(_classify_chunks, classify, chunk_size)
             lists = self._rank(entities, classify, chunk_size, entities_given)
             results = []
             for image, ranked in enumerate(lists):
                 result = {"relations": _relations(ranked, entities, image)}
                 if queries is not None:
-                    result |= self._answers(queries[image], entities, image, score_pairs, entities_given)
+                    result |= self._answers(queries[image], entities, image, classify_chunks, entities_given)
                 results.append(result)
         return results
 
@@ -264,26 +268,26 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
         asked: Queries,
         batch: EntityBatch,
         image: int,
-        score_pairs: Callable[[Tensor], tuple[Tensor, Tensor]],
+        classify_chunks: Callable[[Tensor], Iterator[Tensor]],
         entities_given: bool,
     ) -> dict[str, Instances]:
-        """The answers to the queries of an image. Each kind of query makes a GPU wait."""
+        """The answers to the queries of an image. A GPU waits for each kind and each chunk of triplets."""
         frame, start = batch.frames[image], sum(batch.counts[:image])
-        pair_scores, probs = score_pairs(asked.pairs + start)
+        pairs = asked.pairs + start
+        pair_scores, probs = _pair_scores(batch, pairs), torch.cat([*classify_chunks(pairs)])
         answers = {"pair_answers": Instances(frame, pair_scores=pair_scores, predicate_probs=probs)}
 
         pairs, predicate = asked.triplets[:, :2] + start, asked.triplets[:, 2]
         considered = self._considered(batch, pairs[:, 0], pairs[:, 1], entities_given)
         if considered is None:
             considered = torch.ones_like(predicate, dtype=torch.bool)
-        # Several triplets of a pair share its probabilities.
-        distinct, pair = torch.unique(pairs[considered], dim=0, return_inverse=True)
-        pair_scores, probs = score_pairs(distinct)
-        found = probs[pair, predicate[considered]].to(batch.scores.dtype)
+        pairs = pairs[considered]
+        found = _triplet_probabilities(classify_chunks, pairs, predicate[considered])
+        found = found.to(batch.scores.dtype)
         if self.stops_early:  # as in `select_in_batch`
             found = found.clamp(max=1)
         scores = batch.scores.new_zeros(len(predicate))
-        scores[considered] = pair_scores[pair] * found
+        scores[considered] = _pair_scores(batch, pairs) * found
         answers["triplet_answers"] = Instances(frame, scores=scores, considered=considered)
         return answers
 
@@ -294,14 +298,37 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
         return self.predicate_probabilities(logits)
 
 
-def _score_pairs(
-    batch: EntityBatch, classify: PairScorer, chunk_size: int, pairs: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Scores (M, 2) ordered pairs of an image in chunks: (M,) products of entity scores, (M, P)."""
+def _pair_scores(batch: EntityBatch, pairs: Tensor) -> Tensor:
+    """(M,) products of the two entity scores of (M, 2) pairs."""
     subject, object = pairs.unbind(dim=1)
-    chunks = torch.split(pairs, chunk_size)
-    probs = [classify(Pairs.one_direction(*chunk.unbind(dim=1))) for chunk in chunks]
-    return batch.scores[subject] * batch.scores[object], torch.cat(probs)
+    return batch.scores[subject] * batch.scores[object]
+
+
+def _classify_chunks(classify: PairScorer, chunk_size: int, pairs: Tensor) -> Iterator[Tensor]:
+    """The probabilities (at most `chunk_size`, P) of (M, 2) ordered pairs of an image, chunk by chunk."""
+    for chunk in torch.split(pairs, chunk_size):
+        yield classify(Pairs.one_direction(*chunk.unbind(dim=1)))
+
+
+def _triplet_probabilities(
+    classify_chunks: Callable[[Tensor], Iterator[Tensor]], pairs: Tensor, predicate: Tensor
+) -> Tensor:
+    """(Q,) probabilities of the triplets of (Q, 2) pairs and (Q,) predicates.
+
+    Several triplets of a pair share its probabilities. Of a chunk only the probabilities that are asked for
+    are kept, because an image may be asked about every pair of its entities.
+    """
+    distinct, pair = torch.unique(pairs, dim=0, return_inverse=True)
+    order = pair.argsort(stable=True)
+    pair, predicate = pair[order], predicate[order]
+    found, first = [], 0
+    for probs in classify_chunks(distinct):
+        limits = pair.new_tensor([first, first + len(probs)])
+        rows = slice(*torch.searchsorted(pair, limits).tolist())
+        found.append(probs[pair[rows] - first, predicate[rows]])
+        first += len(probs)
+    in_order = torch.cat(found)
+    return torch.empty_like(in_order).index_copy_(0, order, in_order)
 
 
 def _relations(ranked: Selection, batch: EntityBatch, image: int) -> Instances:

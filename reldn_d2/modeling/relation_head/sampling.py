@@ -6,19 +6,20 @@ keys. Shapes are static up to the last step, which makes lists of pairs and labe
 reads their lengths at once, so a GPU waits once.
 """
 
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from torch import Tensor
 
+from reldn_d2.config_values import check_arguments
 from reldn_d2.structures import EntityBatch, Pairs, PairTargets, boxes_overlap
 
 from .fixed_shapes import true_rows
 
 ContrastiveSampling = Literal["partners", "pairs"]
-_CONTRASTIVE_SAMPLINGS = get_args(ContrastiveSampling)
 
 
 class PairSampler:
@@ -77,21 +78,18 @@ class PairSampler:
                 code.
 
         Raises:
-            ValueError: `contrastive` is unknown, or a number is negative.
+            ValueError: an argument is not possible (`SETTINGS`).
         """
-        if contrastive not in _CONTRASTIVE_SAMPLINGS:
-            raise ValueError(f"unknown contrastive sets {contrastive!r}: use one of {_CONTRASTIVE_SAMPLINGS}")
-        numbers = {
-            "batch_size_per_image": batch_size_per_image,
-            "positives_per_image": positives_per_image,
-            "anchors_per_image": anchors_per_image,
-            "partners_per_anchor": partners_per_anchor,
-        }
-        for name, number in numbers.items():
-            if number < 0:
-                raise ValueError(
-                    f"MODEL.ROI_RELATION_HEAD.SAMPLING.{name.upper()} is {number}: give 0 or more"
-                )
+        check_arguments(
+            "PairSampler",
+            num_predicates=num_predicates,
+            batch_size_per_image=batch_size_per_image,
+            positives_per_image=positives_per_image,
+            anchors_per_image=anchors_per_image,
+            partners_per_anchor=partners_per_anchor,
+            overlap_only=overlap_only,
+            contrastive=contrastive,
+        )
         self.num_predicates = num_predicates
         self.batch_size_per_image, self.positives_per_image = batch_size_per_image, positives_per_image
         self.anchors_per_image, self.partners_per_anchor = anchors_per_image, partners_per_anchor
@@ -130,7 +128,9 @@ class PairSampler:
         """
         rows, exists = _padded_rows(entities)
         match = matched[rows]
-        predicates = _annotations(relations, num_ground_truth, self.num_predicates, self.first_predicate_only)
+        annotated = _Annotations.of(
+            relations, num_ground_truth, self.num_predicates, first_only=self.first_predicate_only
+        )
 
         image = torch.arange(len(entities.counts), device=match.device)[:, None, None]
         distinct = (match[:, :, None] != match[:, None, :]) & exists[:, :, None] & exists[:, None, :]
@@ -138,7 +138,7 @@ class PairSampler:
             boxes = entities.boxes[rows]
             distinct &= boxes_overlap(boxes[:, :, None], boxes[:, None, :])
         # How many predicates each pair of entities is annotated with.
-        labels = predicates.sum(dim=3)[image, match[:, :, None], match[:, None, :]]
+        labels = annotated.counts[image, match[:, :, None], match[:, None, :]]
         known = labels > 0
         related, unrelated = distinct & known, distinct & ~known
 
@@ -174,9 +174,9 @@ class PairSampler:
         masks = tables.flatten(1)[:, (image * size + subject) * size + object]
         pair = true_rows(masks[0], num_related)
         image, subject, object = image[pair], subject[pair], object[pair]
-        annotations = predicates[image, match[image, subject], match[image, object]]
-        cell = true_rows(annotations.flatten(), num_labels)
-        row, label_predicate = cell // self.num_predicates, cell % self.num_predicates
+        row, label_predicate = annotated.labels(
+            image, match[image, subject], match[image, object], num_labels
+        )
         return pairs, PairTargets(pair[row], label_predicate, *masks)
 
 
@@ -189,22 +189,65 @@ def _padded_rows(entities: EntityBatch) -> tuple[Tensor, Tensor]:
     return rows.clamp(max=len(entities) - 1), position < counts[:, None]
 
 
-def _annotations(
-    relations: list[Tensor], num_ground_truth: list[int], num_predicates: int, first_only: bool
-) -> Tensor:
-    """(N, Gmax, Gmax, P) bool, with which predicates (subject, object) is annotated."""
-    size = max(max(num_ground_truth), 1)
-    device = relations[0].device
-    image_of_row = np.arange(len(relations)).repeat([len(rows) for rows in relations])
-    image = torch.from_numpy(image_of_row).to(device, non_blocking=True)
-    subject, object, predicate = torch.cat(relations).unbind(dim=1)
-    keep = torch.ones_like(subject, dtype=torch.bool)
-    if first_only:
+@dataclass(frozen=True)
+class _Annotations:
+    """The annotated relationships of a batch, without repeats.
+
+    A table with a column for each predicate would take gigabytes where images have many entities.
+
+    Attributes:
+        counts: (N, Gmax, Gmax) long, the number of predicates of each (subject, object).
+        keys: (R,) long, ascending: ((image * Gmax + subject) * Gmax + object) * P + predicate. The last ones
+            are N * Gmax * Gmax * P, one for each repeated row.
+        num_predicates: P.
+    """
+
+    counts: Tensor
+    keys: Tensor
+    num_predicates: int
+
+    @staticmethod
+    def of(
+        relations: list[Tensor], num_ground_truth: list[int], num_predicates: int, *, first_only: bool
+    ) -> "_Annotations":
+        """Reads the relationships of each image. For the arguments, see `PairSampler`."""
+        size = max(max(num_ground_truth), 1)
+        device = relations[0].device
+        image_of_row = np.arange(len(relations)).repeat([len(rows) for rows in relations])
+        image = torch.from_numpy(image_of_row).to(device, non_blocking=True)
+        subject, object, predicate = torch.cat(relations).unbind(dim=1)
         pair = (image * size + subject) * size + object
-        repeated = (pair[:, None] == pair[None, :]).tril(diagonal=-1).any(dim=1)
-        keep = ~repeated
-    predicates = torch.zeros(len(relations), size, size, num_predicates, dtype=torch.bool, device=device)
-    return predicates.index_put_((image, subject, object, predicate), keep, accumulate=True)
+        cells = len(relations) * size**2
+        keys = pair * num_predicates + predicate
+        # Of rows with the same number, the first one stays.
+        number = pair if first_only else keys
+        order = number.argsort(stable=True)
+        in_order = number[order]
+        repeated = torch.zeros_like(in_order, dtype=torch.bool)
+        repeated[1:] = in_order[1:] == in_order[:-1]
+        keys = keys[order].masked_fill(repeated, cells * num_predicates).sort().values
+        # The last cell counts the repeated rows.
+        counts = pair.new_zeros(cells + 1).index_add(0, keys // num_predicates, torch.ones_like(keys))
+        return _Annotations(counts[:-1].view(len(relations), size, size), keys, num_predicates)
+
+    def labels(self, image: Tensor, subject: Tensor, object: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The predicates of pairs of annotated entities, pair by pair, in ascending order.
+
+        Args:
+            image, subject, object: (K,) long.
+            count: L, the number of predicates of all these pairs.
+
+        Returns:
+            (L,) the row of the pair, (L,) the predicate.
+        """
+        size = self.counts.shape[1]
+        pair = (image * size + subject) * size + object
+        start = torch.searchsorted(self.keys, pair * self.num_predicates)
+        end = self.counts.flatten()[pair].cumsum(dim=0)
+        label = torch.arange(count, device=pair.device)
+        row = torch.searchsorted(end, label, right=True)
+        place = start[row] + label - (end - self.counts.flatten()[pair])[row]
+        return row, self.keys[place] % self.num_predicates
 
 
 def _draw(eligible: Tensor, most: int, limit: Tensor | None = None) -> Tensor:

@@ -50,7 +50,7 @@ def load(folder: Path) -> list[dict[str, Any]]:
 
 
 def refused_row(key: str, row: int) -> Refused:
-    return Refused(rf"{H5}: row {row} of '{key}' \(image 7\) is .*, but .*Download the file again")
+    return Refused(rf"{H5}: row {row} of '{key}' \(image 7\): it is .*, but .*Download the file again")
 
 
 FORMAT = Format(

@@ -103,16 +103,25 @@ def read_relationships(path: Path, vocabulary: OpenImagesVocabulary) -> Relation
     outside = np.zeros(len(ids.categories), dtype=bool)
     outside[names_outside(ids.categories.tolist())] = True
     problem = "the id is no name of a file: it leads out of the folder of the pictures"
-    refuse_rows(
-        path, table, outside[ids.codes.to_numpy()], problem, "Use the official file, or correct the line."
+    wrong = refuse_rows(
+        path,
+        table,
+        outside[ids.codes.to_numpy()],
+        "id outside the folder of the pictures",
+        problem,
+        "Use the official file, or correct the line.",
     )
     is_attribute = (table["RelationshipLabel"] == ATTRIBUTE_RELATION).to_numpy()
-    boxes = _checked_boxes(path, table)
+    boxes, wrong_boxes = _checked_boxes(path, table)
+    wrong = wrong | wrong_boxes
 
     def codes(column: str, labels: Sequence[str], what: str, rows: NDArray[np.bool_]) -> NDArray[np.int64]:
         numbers = codes_of(table[column], {label: number for number, label in enumerate(labels)})
         problem = f"{what} {{{column}}} is not in the vocabulary"
-        refuse_rows(path, table, rows & (numbers < 0), problem, _VOCABULARY_REMEDY)
+        unknown = rows & (numbers < 0)
+        wrong[refuse_rows(path, table, unknown, f"{what} of no vocabulary", problem, _VOCABULARY_REMEDY)] = (
+            True
+        )
         return numbers
 
     subject = codes("LabelName1", vocabulary.class_labels, "class", np.ones(len(table), dtype=bool))
@@ -122,6 +131,7 @@ def read_relationships(path: Path, vocabulary: OpenImagesVocabulary) -> Relation
     # categories are sorted, so the codes follow the order of the ids
     image = table["ImageID"].cat.codes.to_numpy().astype(np.int64)
     order = np.argsort(image, kind="stable")
+    order = order[~wrong[order]]
     rows, attributes = order[~is_attribute[order]], order[is_attribute[order]]
     return RelationshipRows(
         image_ids=table["ImageID"].cat.categories.tolist(),
@@ -183,20 +193,21 @@ def merge_entities(rows: RelationshipRows) -> Entities:
     )
 
 
-def _checked_boxes(path: Path, table: "pd.DataFrame") -> NDArray[np.float64]:
-    """(N, 2, 4) boxes of subject and object, XYXY in parts of the image's sides."""
+def _checked_boxes(path: Path, table: "pd.DataFrame") -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(N, 2, 4) boxes of subject and object, XYXY in parts of the image's sides; (N,) refused rows."""
     boxes: NDArray[np.float64] = table[_BOX_COLUMNS].to_numpy(np.float64).reshape(-1, 2, 4)
     outside = np.any((boxes < -_OUTSIDE) | (boxes > 1 + _OUTSIDE), axis=2)
     swapped = np.any(boxes[..., :2] > boxes[..., 2:], axis=2)
     for which in (0, 1):
         given = ", ".join(f"{column} {{{column}}}" for column in _BOX_COLUMNS[4 * which : 4 * which + 4])
         refuse_rows(
-            path, table, outside[:, which], f"a box leaves the image ({given})",
+            path, table, outside[:, which], "box outside the image", f"a box leaves the image ({given})",
             "Give coordinates as parts of the image's sides, in [0, 1].",
         )  # fmt: skip
         refuse_rows(
-            path, table, swapped[:, which], f"a box has swapped corners ({given})",
+            path, table, swapped[:, which], "box with swapped corners",
+            f"a box has swapped corners ({given})",
             "Give XMin <= XMax and YMin <= YMax; the official columns come as XMin, XMax, YMin, YMax.",
         )  # fmt: skip
     clipped: NDArray[np.float64] = boxes.clip(0, 1)
-    return clipped
+    return clipped, (outside | swapped).any(axis=1)

@@ -41,6 +41,7 @@ from numpy.typing import NDArray
 
 from reldn_d2.structures.annotations import Annotations
 from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.utils.refusals import Refusal, refuse
 
 from ...fit_boxes import fit_boxes, mark_changed_boxes
 from ...images import image_sizes
@@ -309,6 +310,23 @@ def _report_unknown(base: Path, unknown: "pd.DataFrame", count: int) -> None:
     logger.warning("%s. Each id of them becomes one more entity.", problem)
 
 
+def _refused_boxes(base: Path, entities: Entities, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Refuse the boxes that are not finite or have a negative size. Returns the rows of their entities."""
+    boxes = entities.boxes[rows]
+    wrong = rows[~(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] >= 0).all(axis=1))]
+
+    def record(k: int) -> Refusal:
+        box = entities.boxes[wrong[k]].tolist()
+        return Refusal(
+            entities.describe(wrong[k]),
+            f"x, y, w and h are {box}: not finite, or a negative size",
+            "Correct the record, or remove it with its relationships.",
+        )
+
+    refuse(base, "box that is not finite or has a negative size", len(wrong), record)
+    return wrong
+
+
 def _annotations(
     base: Path, entities: Entities, images: "pd.Index[int]", sizes: NDArray[np.int64], names: NameCodes
 ) -> tuple[list[Annotations], NDArray[np.int64], NDArray[np.bool_]]:
@@ -320,18 +338,12 @@ def _annotations(
     """
     known = entities.names < names.num_classes
     _log_excluded(base, "entities", entities.names[~known], names)
+    known[_refused_boxes(base, entities, np.flatnonzero(known))] = False
     rows, first = _grouped(np.flatnonzero(known), entities.image[known], images)
     image = np.repeat(np.arange(len(images)), np.diff(first))
     position = np.full(len(entities.ids), -1)
     position[rows] = np.arange(len(rows)) - first[image]
     boxes = entities.boxes[rows]
-    valid = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] >= 0).all(axis=1)
-    if not valid.all():
-        row = int(valid.argmin())
-        raise ValueError(
-            f"{base}: {entities.describe(rows[row])}: x, y, w and h are {boxes[row].tolist()}: not finite, "
-            "or a negative size. Correct the record, or remove it with its relationships."
-        )
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     fitted, changed = fit_boxes(corners, sizes[image], str(base), lambda row: entities.describe(rows[row]))
     classes = entities.names[rows]

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from reldn_d2.utils.json_files import is_id, read_text
+from reldn_d2.utils.refusals import refuse_one
 
 _START = re.compile(r"\s*\[\s*")
 _NEXT = re.compile(r"\s*,\s*|\s*(?=\])")
@@ -173,6 +174,12 @@ class EntityTable:
         codes = [names.code(spelling) for spelling in spellings] or [names.code("")]
         self.names.append(next((code for code in codes if code < names.num_classes), codes[0]))
 
+    def cut(self, count: int) -> None:
+        """Keep the first `count` records, without the parts of one that could not be read."""
+        del self.image[count:], self.ids[count:], self.names[count:], self.boxes[4 * count :]
+        merged = next((row for row, owner in enumerate(self.merged_rows) if owner >= count), len(self.merged))
+        del self.merged[merged:], self.merged_rows[merged:]
+
 
 class RelationshipTable:
     """Relationship records, one row for each.
@@ -194,6 +201,11 @@ class RelationshipTable:
         for entity in (record["subject"], record["object"]):
             self.subjects_objects.add(image_id, entity, names)
 
+    def cut(self, count: int) -> None:
+        """Keep the first `count` records, see `EntityTable.cut`."""
+        del self.image[count:], self.predicates[count:]
+        self.subjects_objects.cut(2 * count)
+
 
 def read_objects(
     path: str | os.PathLike[str], wanted: Callable[[int], bool], names: NameCodes
@@ -214,7 +226,7 @@ def read_objects(
     """
     table = EntityTable()
     images = _read(
-        path, "objects", wanted, lambda image_id, record: table.add(image_id, record, names),
+        path, "objects", wanted, lambda image_id, record: table.add(image_id, record, names), table.cut,
         "object_id", "object_id, names, x, y, w and h",
     )  # fmt: skip
     return images, table
@@ -242,7 +254,8 @@ def read_relationships(
     table = RelationshipTable()
     images = _read(
         path, "relationships", wanted,
-        lambda image_id, record: table.add(image_id, record, predicates, names), "relationship_id",
+        lambda image_id, record: table.add(image_id, record, predicates, names), table.cut,
+        "relationship_id",
         "predicate, and subject and object with object_id, name or names, x, y, w and h",
     )  # fmt: skip
     return images, table
@@ -253,6 +266,7 @@ def _read(
     kind: str,
     wanted: Callable[[int], bool],
     add: Callable[[int, Any], None],
+    cut: Callable[[int], None],
     id_key: str,
     keys: str,
 ) -> list[int]:
@@ -263,6 +277,7 @@ def _read(
         kind: the key of the records of an image.
         wanted: function that says whether to read the image with an id.
         add: function that takes the image id and the record.
+        cut: function that keeps the first records, after one that could not be read.
         id_key: the key of a record's id, for messages.
         keys: the keys that a record needs, for messages.
 
@@ -270,32 +285,36 @@ def _read(
         The ids of these images.
     """
     images: dict[int, None] = {}
+    added = 0
     for number, member in enumerate(_members(path)):
         try:
             image_id, records = member["image_id"], member[kind]
         except (KeyError, TypeError):
-            _fail(
-                path,
-                f"image number {number}",
-                f"{member!r:.200} lacks image_id or {kind}",
-                "Each needs both.",
-            )
+            problem = f"{member!r:.200} lacks image_id or {kind}"
+            refuse_one(path, "image that lacks a key", f"image number {number}", problem, "Each needs both.")
+            continue
         if not is_id(image_id) or type(records) is not list:
             problem = f"the id is not a 64-bit integer, or {kind!r} is not a list"
-            _fail(path, f"image {image_id!r}", problem, "An image without any has [].")
+            remedy = "An image without any has []."
+            refuse_one(path, "image without an id or a list", f"image {image_id!r}", problem, remedy)
+            continue
         if not wanted(image_id):
             continue
         if image_id in images:
-            _fail(path, f"image {image_id}", "it is listed twice", "Join the two or remove one.")
+            remedy = "Join the two or remove one."
+            refuse_one(path, "repeated image", f"image {image_id}", "it is listed twice", remedy)
+            continue
         images[image_id] = None
         for index, record in enumerate(records):
             try:
                 add(image_id, record)
+                added += 1
             except _WRONG_FORM as error:
                 identity = record.get(id_key) if isinstance(record, dict) else None
                 where = f"image {image_id}, record {index} of {kind!r} ({id_key} {identity})"
                 problem = f"{record!r:.600} cannot be read ({type(error).__name__}: {error})"
-                _fail(path, where, problem, f"It needs {keys}.")
+                refuse_one(path, f"record of {kind!r} of another form", where, problem, f"It needs {keys}.")
+                cut(added)
     return list(images)
 
 

@@ -25,6 +25,7 @@ Legend of shape letters:
 
 import errno
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,14 @@ from numpy.typing import NDArray
 from reldn_d2.structures.annotations import Annotations
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.json_files import read_json
+from reldn_d2.utils.refusals import Refusal, refuse
 from reldn_d2.utils.system_errors import explained, is_of_the_system
 
 from ...filters import images_with_relations, one_relation_per_pair, overlapping_relations
 from ...fit_boxes import fit_boxes, mark_changed_boxes
 from ...registration import register_relation_dataset
 from .images import CORRUPT_IMAGES, picture_files, read_image_data
+from .pairing import mismatched_rows
 
 # Images with relationships of each split of the published files.
 SPLITS = {"train": 57_723, "val": 5_000, "trainval": 62_723, "test": 26_446}
@@ -61,6 +64,9 @@ _SIDES = {"boxes_1024": 1024, "boxes_512": 512}
 
 # What systems say if a file can't be locked, because another program has locked it or the disk has no locks.
 _LOCKED = {errno.EAGAIN, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+# What HDF5 says about locks, with other numbers on some disks, and about a file that a writer has open or had
+# open when it was killed.
+_SAID_OF_LOCKS = ("unable to lock file", "file is already open for write")
 
 # The other arrays of the file: the meaning of a row, and the number of columns.
 _LAYOUT = {
@@ -136,6 +142,7 @@ def load_vg150(
     usable = ~np.isin(ids, CORRUPT_IMAGES)
     ids, sizes = ids[usable], sizes[usable]
     arrays = read_vg150_h5(h5_file, ids)
+    _check_pairing(h5_file, ids, sizes, arrays)
     images = _images_of_split(arrays, split, keep_empty)
     if not len(images):
         raise ValueError(
@@ -218,6 +225,29 @@ def _check_names(dicts_file: Path) -> None:
                 f"{dicts_file}: {key!r} does not number VG150's {len(names)} names from 1, so the "
                 "annotations would get wrong names. Use the file that was published with the h5 file."
             )
+
+
+def _check_pairing(
+    h5_file: Path, ids: NDArray[np.int64], sizes: NDArray[np.int64], arrays: Vg150Arrays
+) -> None:
+    """Refuse sizes that are not those of the rows of the h5 file, in any range of rows.
+
+    Raises:
+        ValueError: the message names the range.
+    """
+    centre, half = arrays.boxes[:, :2], arrays.boxes[:, 2:] / 2
+    corners = np.concatenate([centre - half, centre + half], axis=1).astype(np.float64)
+    scaled = sizes * (arrays.side / sizes.max(axis=1, keepdims=True, initial=1))
+    found = mismatched_rows(corners, scaled, arrays.box_counts)
+    if found is not None:
+        first, last, count = found
+        raise ValueError(
+            f"{h5_file}: its rows and the records of image_data.json beside it do not belong together from "
+            f"about row {first} (image {ids[first]}) to row {last} (image {ids[last]}): {count} of these "
+            f"{last - first + 1} images have boxes that stick out of them by more than a tenth of a side. "
+            "One of the files has images in another order, or lacks one and has another: take both files "
+            "from the same source."
+        )
 
 
 def _images_of_split(arrays: Vg150Arrays, split: str, keep_empty: bool) -> NDArray[np.int64]:
@@ -314,28 +344,31 @@ def read_vg150_h5(path: str | os.PathLike[str], image_ids: NDArray[np.int64]) ->
             "without the corrupt ones. Their rows belong together: take both files from the same source."
         )
     table = _Table(path, arrays)
-    table.refuse(
-        "split", ~np.isin(split, (TRAIN, TEST)), image_ids, f"a split is {TRAIN} (train) or {TEST} (test)"
-    )
+    wrong = [
+        table.refuse(
+            "split", ~np.isin(split, (TRAIN, TEST)), image_ids, f"a split is {TRAIN} (train) or {TEST} (test)"
+        )
+    ]
     box_counts = _counts(table, "box", len(boxes), image_ids)
     relation_counts = _counts(table, "rel", len(predicates), image_ids)
 
     image_of_relation = np.repeat(np.arange(len(split)), relation_counts)
     ids_of_boxes, ids_of_relations = np.repeat(image_ids, box_counts), image_ids[image_of_relation]
     usable = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
-    table.refuse(boxes_key, ~usable, ids_of_boxes, "numbers must be finite, and width and height above 0")
+    rule = "numbers must be finite, and width and height above 0"
+    wrong.append(table.refuse(boxes_key, ~usable, ids_of_boxes, rule))
     for key, names, ids in (
         ("labels", OBJECT_CLASSES, ids_of_boxes),
         ("predicates", PREDICATE_CLASSES, ids_of_relations),
     ):
         outside = (arrays[key] < 1) | (arrays[key] > len(names))
-        table.refuse(key, outside, ids, f"{key} count from 1 to {len(names)}")
+        wrong.append(table.refuse(key, outside, ids, f"{key} count from 1 to {len(names)}"))
     first_box = np.cumsum(box_counts) - box_counts
     members = arrays["relationships"] - first_box[image_of_relation, None]
     outside = ((members < 0) | (members >= box_counts[image_of_relation, None])).any(axis=1)
-    table.refuse(
-        "relationships", outside, ids_of_relations, "subject and object must be box rows of that image"
-    )
+    rule = "subject and object must be box rows of that image"
+    wrong.append(table.refuse("relationships", outside, ids_of_relations, rule))
+    _stop_if(any(wrong), path)
 
     relations = np.concatenate([members, predicates[:, None] - 1], axis=1)
     return Vg150Arrays(boxes, _SIDES[boxes_key], labels - 1, relations, box_counts, relation_counts, split)
@@ -346,8 +379,8 @@ class _Table:
     path: str | os.PathLike[str]
     arrays: dict[str, NDArray[Any]]
 
-    def refuse(self, key: str, wrong: NDArray[np.bool_], image_ids: NDArray[np.int64], rule: str) -> None:
-        """Raise ValueError for the first wrong row of an array, if there is one.
+    def refuse(self, key: str, wrong: NDArray[np.bool_], image_ids: NDArray[np.int64], rule: str) -> bool:
+        """Refuse the wrong rows of an array, see `reldn_d2.utils.refusals`. Returns whether there are any.
 
         Args:
             key: name of the array.
@@ -355,13 +388,24 @@ class _Table:
             image_ids: (rows,) id of the image of each row.
             rule: rule for the rows, for the message.
         """
-        if wrong.any():
-            row = int(wrong.argmax())
-            raise ValueError(
-                f"{self.path}: row {row} of {key!r} (image {image_ids[row]}) is "
-                f"{self.arrays[key][row].tolist()}, but {rule}. Download the file again; in a file of your "
-                "own, correct the row."
+        rows = np.flatnonzero(wrong)
+
+        def record(k: int) -> Refusal:
+            row = rows[k]
+            return Refusal(
+                f"row {row} of {key!r} (image {image_ids[row]})",
+                f"it is {self.arrays[key][row].tolist()}, but {rule}",
+                "Download the file again; in a file of your own, correct the row.",
             )
+
+        refuse(self.path, f"row of {key!r}", len(rows), record)
+        return bool(len(rows))
+
+
+def _stop_if(wrong: bool, path: str | os.PathLike[str]) -> None:
+    """Stop where refused rows are collected, since the others mean nothing without them."""
+    if wrong:
+        raise ValueError(f"{os.fspath(path)}: not read further, because rows of it are refused.")
 
 
 def _counts(table: _Table, what: str, rows: int, image_ids: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -369,14 +413,13 @@ def _counts(table: _Table, what: str, rows: int, image_ids: NDArray[np.int64]) -
     first_key, last_key = f"img_to_first_{what}", f"img_to_last_{what}"
     first, last = table.arrays[first_key], table.arrays[last_key]
     some = (first != -1) | (last != -1)
-    table.refuse(
-        last_key, some & (last < first), image_ids, f"it must not be before {first_key!r}, or both -1"
-    )
+    backwards = some & (last < first)
+    wrong = table.refuse(last_key, backwards, image_ids, f"it must not be before {first_key!r}, or both -1")
+    _stop_if(wrong, table.path)
     counts = np.where(some, last - first + 1, 0)
     misplaced = some & (first != np.cumsum(counts) - counts)
-    table.refuse(
-        first_key, misplaced, image_ids, "images must follow one another without a gap or an overlap"
-    )
+    rule = "images must follow one another without a gap or an overlap"
+    _stop_if(table.refuse(first_key, misplaced, image_ids, rule), table.path)
     if counts.sum() != rows:
         raise ValueError(
             f"{table.path}: {last_key!r} ends at row {counts.sum() - 1}, but there are {rows} rows. Download "
@@ -407,7 +450,7 @@ def _read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
             }
     # h5py raises any of these, depending on where the file is damaged
     except (OSError, RuntimeError, ValueError, TypeError) as error:
-        if isinstance(error, OSError) and error.errno in _LOCKED:
+        if isinstance(error, OSError) and _is_locked(error):
             raise _locked(path, error) from error
         if isinstance(error, OSError) and is_of_the_system(error):
             raise explained(error, path) from error
@@ -435,12 +478,21 @@ def _read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     return arrays
 
 
+def _is_locked(error: OSError) -> bool:
+    return error.errno in _LOCKED or any(said in str(error) for said in _SAID_OF_LOCKS)
+
+
 def _locked(path: str | os.PathLike[str], error: OSError) -> OSError:
     """An error that says why HDF5 did not get its lock on a file that need not be damaged."""
+    mark = (
+        f". If that program was killed, `h5clear -s {shlex.quote(os.fspath(path))}` of the HDF5 tools "
+        "removes its mark; else take another copy"
+    )
     made = type(error)(
         f"{os.fspath(path)} can't be locked ({error}). Another program has it open for writing: close that "
         "program. If there is none, the disk has no locks, as some network disks: set the environment "
         "variable HDF5_USE_FILE_LOCKING=FALSE, or copy the file to a local disk"
+        + (mark if "h5clear" in str(error) else "")
     )
     made.errno = error.errno
     return made

@@ -1,0 +1,198 @@
+"""Records that loaders refuse: an error at the first in training; all of them, counted, in the checker."""
+
+import json
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reldn_d2.data.checking.checks import check_dataset
+from reldn_d2.data.checking.problems import refused_records
+from reldn_d2.utils.refusals import MOST_KEPT, Group, Refusal, collected, refuse, refuse_one
+from tests.builders.dataset_formats import authors_json, openimages_vrd, visual_genome_raw, vrd
+from tests.builders.dataset_formats.damage import Damage, Format, Refused
+from tests.builders.visual_genome_files import relationship as raw_relationship
+from tests.builders.visual_genome_files import write_files
+from tests.builders.vrd_records import CUP, PERSON, end, relationship
+
+NAMES = ("visual_genome_raw", "openimages_vrd", "vrd", "authors_json", "coco_relations")
+FORMATS: list[Format] = [import_module(f"tests.builders.dataset_formats.{name}").FORMAT for name in NAMES]
+# Damage of single records, which leaves the others as they are.
+OF_RECORDS = (
+    Damage.BOX_ORDER,
+    Damage.BOX_NOT_FINITE,
+    Damage.DANGLING_ID,
+    Damage.UNKNOWN_CLASS,
+    Damage.UNKNOWN_PREDICATE,
+)
+CASES = [
+    pytest.param(one, damage, id=f"{one.name}-{damage.name}")
+    for one in FORMATS
+    for damage in OF_RECORDS
+    if isinstance(one.outcomes.get(damage), Refused)
+    # There, image_data.json as a whole does not belong to the others.
+    and (one.name, damage) != ("visual_genome_raw", Damage.DANGLING_ID)
+]
+
+
+def counts(groups: dict[tuple[str, str], Group]) -> dict[str, int]:
+    return {kind: group.count for (_, kind), group in groups.items()}
+
+
+def records(count: int) -> Any:
+    return lambda k: Refusal(f"line {k}", f"it is {k} of {count}", "Correct it.")
+
+
+def test_the_first_is_an_error_that_counts_the_others() -> None:
+    refuse("a.json", "odd line", 0, records(0))
+    with pytest.raises(ValueError, match=r"^a\.json: line 0: it is 0 of 1\. Correct it\.$"):
+        refuse(Path("a.json"), "odd line", 1, records(1))
+    with pytest.raises(OSError, match=r"Correct it\. The same check fails for 2 more: line 1, line 2\.$"):
+        refuse("a.json", "odd line", 3, records(3), OSError)
+    with pytest.raises(ValueError, match=r"for 98 more: line 1, .*, line 30, \.\.\.\.$"):
+        refuse("a.json", "odd line", 99, records(99))
+
+
+def test_all_are_collected_by_file_and_kind() -> None:
+    with collected() as groups:
+        refuse("a.json", "odd line", 3, records(3))
+        refuse_one("b.json", "odd line", "line 7", "it is 7", "Correct it.")
+        refuse("a.json", "odd line", 1000, records(1000))
+        refuse_one("a.json", "no line", "the file", "it is empty", "Fill it.")
+    assert [(*key, group.count) for key, group in groups.items()] == [
+        ("a.json", "odd line", 1003), ("b.json", "odd line", 1), ("a.json", "no line", 1),
+    ]  # fmt: skip
+    first = groups["a.json", "odd line"].first
+    assert [refusal.where for refusal in first] == ["line 0", "line 1", "line 2", "line 0", "line 1"]
+    assert len(first) == MOST_KEPT
+    # Afterwards everything is an error again, also where the block has failed.
+    with pytest.raises(KeyError), collected():
+        raise KeyError
+    with pytest.raises(ValueError, match="it is 7"):
+        refuse_one("b.json", "odd line", "line 7", "it is 7", "Correct it.")
+
+
+def test_each_group_is_a_problem_of_the_checker() -> None:
+    with collected() as groups:
+        refuse("a.json", "odd line", 9, records(9))
+        refuse_one("a.json", "no line", "the file", "it is empty", "Fill it.")
+    first, second = refused_records(groups.values())
+    assert (first.kind, first.about, first.count, first.is_error) == ("refused", "odd line", 9, True)
+    assert str(first.records[1]) == "a.json: line 1: it is 1 of 9" and len(first.records) == 5
+    assert (second.about, second.remedy) == ("no line", "Fill it.")
+
+
+@pytest.mark.parametrize(("one", "damage"), CASES)
+def test_the_checker_reads_past_a_damaged_record(one: Format, damage: Damage, tmp_path: Path) -> None:
+    one.write(tmp_path, damage)
+    with pytest.raises(ValueError, match=r".") as raised:
+        one.load(tmp_path)
+    with collected() as groups:
+        dataset_dicts = one.load(tmp_path)
+    assert groups and len(dataset_dicts) >= 2
+    group = next(iter(groups.values()))
+    refusal = group.first[0]
+    assert str(raised.value).startswith(f"{group.path}: {refusal.where}: {refusal.problem}. {refusal.remedy}")
+    left = check_dataset(dataset_dicts, one.num_classes, one.num_predicates)
+    assert not [problem for problem in left.problems if problem.is_error]
+    assert all(len(dataset_dict["relations"]) for dataset_dict in dataset_dicts[-2:])
+
+
+def test_all_damages_of_a_file_of_vrd_are_counted(tmp_path: Path) -> None:
+    vrd.write(tmp_path, Damage.NONE)
+    content = {
+        "a.jpg": [
+            relationship(PERSON, end(52, 12, 8, 14, 18)),
+            relationship(PERSON, end(100, 8, 12, 14, 18), 70),
+            relationship(PERSON, CUP),
+        ],
+        "b.jpg": [{"subject": 3, "object": 4, "predicate": 5}, {"subject": PERSON}, 7],
+        "c.jpg": None,
+        "../d.jpg": [],
+    }
+    (tmp_path / "json_dataset" / vrd.JSON).write_text(json.dumps(content))
+    with collected() as groups:
+        first, second, third = vrd.load(tmp_path)
+    assert counts(groups) == {
+        "name outside the image folder": 1,
+        "box in another order or not finite": 1,
+        "unknown category": 1,
+        "unknown predicate": 1,
+        "entity without a category or a box": 2,
+        "relationship that lacks a part": 2,
+        "image without a list": 1,
+    }
+    assert [len(image["relations"]) for image in (first, second, third)] == [1, 0, 0]
+
+
+def test_all_damages_of_the_authors_boxes_are_counted(tmp_path: Path) -> None:
+    authors_json.write(tmp_path, Damage.NONE)
+    content = authors_json.coco(Damage.NONE)
+    content["annotations"][0]["bbox"] = [1, 2, 3]
+    content["annotations"][1]["bbox"] = [1, 2, -3, 4]
+    content["annotations"][2]["category_id"] = 9
+    content["annotations"][3]["image_id"] = 9
+    del content["annotations"][4]["bbox"]
+    content["images"].append(dict(content["images"][0]))
+    (tmp_path / authors_json.DETECTIONS).write_text(json.dumps(content))
+    with collected() as groups:
+        assert len(authors_json.load(tmp_path)) == 3
+    assert sum(counts(groups).values()) == len(groups) == 6
+
+
+def openimages(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+    openimages_vrd.FORMAT.write(folder, Damage.NONE)
+    openimages_vrd.write_csv(folder / openimages_vrd.CSV, rows)
+
+
+def test_all_damages_of_a_file_of_openimages_are_counted(tmp_path: Path) -> None:
+    left, right = openimages_vrd.LEFT, openimages_vrd.RIGHT
+    man, guitar = openimages_vrd.MAN, openimages_vrd.GUITAR
+    ids = ("a0", "b1", "c2")
+    openimages(
+        tmp_path,
+        [
+            *(openimages_vrd.row(i, man, left, "plays", guitar, right) for i in ids),
+            openimages_vrd.row("a0", "/m/0000", left, "plays", guitar, right),
+            openimages_vrd.row("a0", man, left, "juggles", guitar, right),
+            openimages_vrd.row("a0", man, (0.1, 0.2, 1.3, 0.9), "plays", guitar, right),
+            openimages_vrd.row("b1", man, (0.3, 0.2, 0.1, 0.9), "plays", guitar, right),
+            openimages_vrd.row("b1", man, ("x", 0.2, 0.3, 0.9), "plays", guitar, right),
+            openimages_vrd.row("b1", man, (0.1, "", 0.3, 0.9), "plays", guitar, right),
+            openimages_vrd.row("../c2", man, left, "plays", guitar, right),
+        ],
+    )
+    with collected() as groups:
+        dataset_dicts = openimages_vrd.FORMAT.load(tmp_path)
+    assert sum(counts(groups).values()) == 7 and len(groups) == 7
+    assert all(group.first[0].where.startswith("line ") for group in groups.values())
+    assert [len(image["relations"]) for image in dataset_dicts] == [1, 1, 1]
+
+
+def test_records_of_raw_visual_genome_that_break_off_leave_no_trace(tmp_path: Path) -> None:
+    man, cup = visual_genome_raw.MAN, visual_genome_raw.CUP
+    right = raw_relationship(man, "holding", cup)
+    # Each breaks off at another place: after the merged ids, the box, the subject.
+    objects = [{**man, "merged_object_ids": [5], "object_id": "x"}, man, {**cup, "names": "cup"}, 7, cup]
+    relationships = [
+        raw_relationship(man, "near", {**cup, "w": None}), right, raw_relationship(man, 5, cup),
+        {"predicate": "on"},
+    ]  # fmt: skip
+    others: dict[int, Any] = {8: [man, cup], 9: [man, cup]}
+    related: dict[int, Any] = {8: [right], 9: [right]}
+    visual_genome_raw.write(tmp_path, Damage.NONE)
+    expected = visual_genome_raw.load(tmp_path)
+    write_files(tmp_path, {7: objects, **others}, {7: relationships, **related})
+    with pytest.raises(ValueError, match=r"objects\.json: image 7, record 0 of 'objects'"):
+        visual_genome_raw.load(tmp_path)
+    with collected() as groups:
+        found = visual_genome_raw.load(tmp_path)
+    assert counts(groups) == {
+        "record of 'objects' of another form": 3,
+        "record of 'relationships' of another form": 3,
+    }
+    for one, other in zip(found, expected, strict=True):
+        assert list(one["annotations"]) == list(other["annotations"])
+        assert one["relations"].tolist() == other["relations"].tolist()
