@@ -20,7 +20,7 @@ from ..images import read_image, upright_size
 from .counts import DatasetSummary, summarise
 from .problems import Part, Problem, Record, make_problem, sort_problems
 from .unchecked_arrays import BoolArray, IntArray, UncheckedArrays, unchecked_arrays
-from .units import shares, smaller_copy
+from .units import images_in_shares, shares, smaller_copy
 
 PictureCheck = Literal["decode", "header"]
 _Size = tuple[int, int]
@@ -204,7 +204,10 @@ def _relation_errors(arrays: UncheckedArrays, num_predicates: int | None) -> lis
 
 def _notes(arrays: UncheckedArrays) -> list[Problem | None]:
     """What is legal but worth knowing."""
-    entities, relations = np.diff(arrays.first_entity), np.diff(arrays.first_relation)
+    crowd, of_crowd = arrays.crowd, arrays.of_crowd
+    images = len(arrays.image_ids)
+    entities = np.bincount(arrays.entity_image[~crowd], minlength=images)
+    relations = np.bincount(arrays.relation_image[~of_crowd], minlength=images)
     files = arrays.file_names  # "" for a malformed dict
     same_file, first_use = _again(files)
     again = same_file & np.array([bool(file) for file in files], dtype=np.bool_)
@@ -218,7 +221,12 @@ def _notes(arrays: UncheckedArrays) -> list[Problem | None]:
         _problem_of_images(
             arrays, "repeated_file", again, lambda i: f"{files[i]}, as at position {first_use[files[i]]}"
         ),
+        shares_problem(arrays),
         _problem_of_data_set("box_scale", smaller_copy(arrays.boxes, arrays.sizes, arrays.entity_image)),
+        _problem_of_rows(
+            arrays, "annotation", "crowd", crowd, lambda row: f"class {classes[row]}, {box(row)}"
+        ),
+        _problem_of_relations(arrays, "crowd_relation", of_crowd, lambda _row: ""),
         _problem_of_images(arrays, "one_box", few, lambda i: f"boxes: {entities[i]}"),
         _problem_of_images(arrays, "no_relation", without, lambda i: f"boxes: {entities[i]}"),
         _problem_of_rows(arrays, "annotation", "box_changed", arrays.changed, lambda row: f"now {box(row)}"),
@@ -228,6 +236,19 @@ def _notes(arrays: UncheckedArrays) -> list[Problem | None]:
         _problem_of_relations(arrays, "self_relation", joins_itself, lambda _row: ""),
         _problem_of_relations(arrays, "repeated_relation", repeated, lambda _row: " again"),
     ]
+
+
+def shares_problem(arrays: UncheckedArrays) -> Problem | None:
+    """The problem "box_shares": images whose boxes alone seem to be shares, see `images_in_shares`."""
+    found = images_in_shares(arrays.boxes, arrays.sizes, arrays.entity_image)
+
+    def text(image: int) -> str:
+        first = arrays.first_entity[image]
+        return (
+            f"all {arrays.first_entity[image + 1] - first} boxes, the first being {_box_text(arrays, first)}"
+        )
+
+    return _problem_of_images(arrays, "box_shares", found, text)
 
 
 def _again(values: Sequence[_Value]) -> tuple[BoolArray, dict[_Value, int]]:

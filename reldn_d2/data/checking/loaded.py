@@ -7,7 +7,7 @@ from typing import Any, Literal
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.plain_text import Lines
 
-from .checks import annotation_errors
+from .checks import annotation_errors, shares_problem
 from .problems import KINDS, Problem
 from .unchecked_arrays import unchecked_arrays
 from .units import smaller_copy
@@ -69,6 +69,9 @@ def check_loaded(
                 "%s: %s; %s. There are %d boxes in all.",
                 dataset_name, _in_words(problem), _MENDED[problem.kind], len(arrays.boxes),
             )  # fmt: skip
+    mixed = shares_problem(arrays)
+    if mixed is not None:
+        logger.warning("%s: %s. %s", dataset_name, _in_words(mixed), KINDS[mixed.kind].remedy)
     for sentence in smaller_copy(arrays.boxes, arrays.sizes, arrays.entity_image):
         logger.warning("%s: %s", dataset_name, sentence)
     errors = [problem for problem in problems if problem.kind not in _MENDED]

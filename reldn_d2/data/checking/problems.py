@@ -160,17 +160,35 @@ KINDS = {
         "Look at them on the pictures. If they are, multiply them by the ratio of the sizes, or correct "
         "width and height.",
     ),
+    "box_shares": Kind(
+        False,
+        "All boxes of an image end at its left or upper edge: they seem to be shares of the picture, not "
+        "pixels.",
+        "Look at some of these images. Multiply shares by width and height.",
+    ),
     "box_changed": Kind(
         False,
         "The loader clipped the box to the image or widened it.",
         "Official files have a few such boxes. If there are many, the numbers have another order or scale, "
         "or the image sizes are of another release.",
     ),
+    "crowd": Kind(
+        False,
+        "An entity is a crowd (iscrowd): one box around several things.",
+        "Training leaves it out, with its relationships.",
+    ),
+    "crowd_relation": Kind(
+        False, "The subject or the object of a relationship is a crowd.", "Training leaves it out."
+    ),
     "one_box": Kind(
-        False, "An image has fewer than two boxes, so there is no pair to relate.", "Training leaves it out."
+        False,
+        "An image has fewer than two boxes (crowds do not count), so there is no pair to relate.",
+        "Training leaves it out.",
     ),
     "no_relation": Kind(
-        False, "An image has no relationship.", "Training leaves it out, and most recalls skip it."
+        False,
+        "An image has no relationship (those of crowds do not count).",
+        "Training leaves it out. Most recalls skip an image without any.",
     ),
     "self_relation": Kind(
         False,
