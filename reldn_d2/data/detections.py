@@ -192,17 +192,63 @@ def _check_lengths(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[An
         )
 
 
-def _check_values(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Checks boxes, scores and classes of all images, whose arrays fit each other."""
-    boxes, scores, classes = arrays["boxes"], arrays["scores"], arrays["classes"]
-    num_classes = len(arrays["thing_classes"])
+def faults_of_values(
+    boxes: NDArray[Any], scores: NDArray[Any], classes: NDArray[Any], num_classes: int | None
+) -> list[tuple[NDArray[np.bool_], str]]:
+    """What can be wrong with detections, whatever their images are.
+
+    Args:
+        boxes: (K, 4) XYXY.
+        scores: (K,).
+        classes: (K,) integers.
+        num_classes: number of entity classes C; None if it is not known.
+
+    Returns:
+        (K,) bool, whether a detection has a fault, and the fault in words; for each fault.
+    """
     x0, y0, x1, y1 = boxes.T  # column by column, since NumPy is slow along an axis of four
-    for bad, problem in (
+    unknown = (classes < 0) | (False if num_classes is None else classes >= num_classes)
+    return [
         (~np.logical_and.reduce([np.isfinite(x) for x in boxes.T]), "a box is not finite"),
         ((x1 < x0) | (y1 < y0), "a box has swapped corners, not x0 <= x1 and y0 <= y1"),
         (~((scores >= 0) & (scores <= 1)), "a score is not in [0, 1]"),
-        ((classes < 0) | (classes >= num_classes), f"a class is not an integer in [0, {num_classes})"),
-    ):
+        (unknown, f"a class is not an integer in {_range(num_classes)}"),
+    ]
+
+
+def _range(num_classes: int | None) -> str:
+    return "the list of classes" if num_classes is None else f"[0, {num_classes})"
+
+
+def boxes_outside(
+    boxes: NDArray[Any], sizes: NDArray[np.float32], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], str]:
+    """Which detections stick out of their images by more than detectors round.
+
+    Args:
+        boxes: (K, 4) XYXY, image after image.
+        sizes: (I, 2) width and height of the images; infinite where they are not known.
+        counts: (I,) number of boxes of each image.
+
+    Returns:
+        (K,) bool, and the fault in words.
+    """
+    slack = np.maximum(_OUTSIDE_PIXELS, _OUTSIDE_SHARE * sizes)
+    lowest_x, lowest_y, highest_x, highest_y = (
+        np.repeat(side, counts) for side in (*-slack.T, *(sizes + slack).T)
+    )
+    x0, y0, x1, y1 = boxes.T
+    outside = (x0 < lowest_x) | (y0 < lowest_y) | (x1 > highest_x) | (y1 > highest_y)
+    return (
+        outside,
+        f"a box sticks out of its image by more than {_OUTSIDE_PIXELS:g} pixels and {_OUTSIDE_SHARE:.0%}",
+    )
+
+
+def _check_values(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Checks boxes, scores and classes of all images, whose arrays fit each other."""
+    found = (arrays["boxes"], arrays["scores"], arrays["classes"])
+    for bad, problem in faults_of_values(*found, len(arrays["thing_classes"])):
         _refuse_rows(path, arrays, bad, problem, "give (K, 4) boxes, (K,) scores, (K,) classes")
 
 
@@ -232,20 +278,9 @@ def _check_places(
                 "the pictures, not pixels. Multiply them by width and height, then write the file with "
                 "save_detections"
             )
-    slack = np.maximum(_OUTSIDE_PIXELS, _OUTSIDE_SHARE * sizes)
-    lowest_x, lowest_y, highest_x, highest_y = (
-        np.repeat(side, counts) for side in (*-slack.T, *(sizes + slack).T)
-    )
-    x0, y0, x1, y1 = boxes.T
-    outside = (x0 < lowest_x) | (y0 < lowest_y) | (x1 > highest_x) | (y1 > highest_y)
-    _refuse_rows(
-        path,
-        arrays,
-        outside,
-        f"a box sticks out of its image by more than {_OUTSIDE_PIXELS:g} pixels and {_OUTSIDE_SHARE:.0%}",
-        "give boxes in pixels of the original picture, not of a resized one, and clip them to it",
-        sizes,
-    )
+    outside, problem = boxes_outside(boxes, sizes, counts)
+    remedy = "give boxes in pixels of the original picture, not of a resized one, and clip them to it"
+    _refuse_rows(path, arrays, outside, problem, remedy, sizes)
 
 
 def _refuse_rows(
@@ -277,19 +312,32 @@ def _check_shapes(
     classes: NDArray[Any],
     num_classes: int,
 ) -> None:
-    count = len(scores)
+    problem = fault_of_shapes(boxes, scores, classes, num_classes)
+    if problem is not None:
+        raise ValueError(
+            f"{path}: detections of image_id {image_id!r}: {problem}. Give (K, 4) boxes, (K,) scores, (K,) "
+            "classes."
+        )
+
+
+def fault_of_shapes(
+    boxes: NDArray[Any], scores: NDArray[Any], classes: NDArray[Any], num_classes: int | None
+) -> str | None:
+    """What is wrong with the shapes and types of the detections of an image; None if nothing is.
+
+    Args:
+        boxes, scores, classes, num_classes: see `faults_of_values`; without detections, boxes may be (0,).
+    """
+    count = len(np.atleast_1d(scores))
     # an empty list of boxes has shape (0,)
     right_shapes = boxes.shape in ((count, 4), (0,)) and scores.shape == classes.shape == (count,)
     if not right_shapes or boxes.size != 4 * count:
-        problem = f"boxes {boxes.shape}, scores {scores.shape}, classes {classes.shape} do not fit each other"
-    elif count and classes.dtype.kind not in "iu":
-        problem = f"a class is not an integer in [0, {num_classes})"
-    else:
-        return
-    raise ValueError(
-        f"{path}: detections of image_id {image_id!r}: {problem}. Give (K, 4) boxes, (K,) scores, (K,) "
-        "classes."
-    )
+        return f"boxes {boxes.shape}, scores {scores.shape}, classes {classes.shape} do not fit each other"
+    if count and classes.dtype.kind not in "iu":
+        return f"a class is not an integer in {_range(num_classes)}"
+    if count and not {boxes.dtype.kind, scores.dtype.kind} <= {*"iuf"}:
+        return f"boxes ({boxes.dtype}) or scores ({scores.dtype}) are not numbers"
+    return None
 
 
 def _truncate(names: Sequence[str] | NDArray[Any]) -> str:

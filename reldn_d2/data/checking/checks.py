@@ -18,7 +18,8 @@ from ..arrays import is_repeat
 from ..fit_boxes import FAR_OUT
 from ..images import read_image, upright_size
 from .counts import DatasetSummary, summarise
-from .problems import Part, Problem, Record, make_problem, sort_problems
+from .given_detections import detection_errors
+from .problems import Part, Problem, Record, make_problem, problem_of_data_set, sort_problems
 from .unchecked_arrays import BoolArray, IntArray, UncheckedArrays, unchecked_arrays
 from .units import images_in_shares, shares, smaller_copy
 
@@ -69,6 +70,7 @@ def check_dataset(
     summary = summarise(arrays, num_classes, num_predicates)
     found = [
         *annotation_errors(arrays, num_classes, num_predicates),
+        *detection_errors(dataset_dicts, arrays, num_classes),
         *_notes(arrays),
         _counts_problem(summary, expected_counts or {}),
     ]
@@ -89,7 +91,7 @@ def annotation_errors(
         *_image_errors(arrays, num_classes),
         *_entity_errors(arrays, num_classes),
         *_relation_errors(arrays, num_predicates),
-        _problem_of_data_set("box_units", shares(arrays.boxes, arrays.sizes, arrays.entity_image)),
+        problem_of_data_set("box_units", shares(arrays.boxes, arrays.sizes, arrays.entity_image)),
     ]
     return sort_problems(found)
 
@@ -103,7 +105,7 @@ def check_names(thing_classes: Sequence[str], predicate_classes: Sequence[str]) 
             other = first.setdefault(" ".join(name.split()).casefold(), name)
             if other != name:
                 details.append(f"{what} {name!r} and {other!r}")
-    problem = _problem_of_data_set("similar_names", details)
+    problem = problem_of_data_set("similar_names", details)
     return [] if problem is None else [problem]
 
 
@@ -222,7 +224,7 @@ def _notes(arrays: UncheckedArrays) -> list[Problem | None]:
             arrays, "repeated_file", again, lambda i: f"{files[i]}, as at position {first_use[files[i]]}"
         ),
         shares_problem(arrays),
-        _problem_of_data_set("box_scale", smaller_copy(arrays.boxes, arrays.sizes, arrays.entity_image)),
+        problem_of_data_set("box_scale", smaller_copy(arrays.boxes, arrays.sizes, arrays.entity_image)),
         _problem_of_rows(
             arrays, "annotation", "crowd", crowd, lambda row: f"class {classes[row]}, {box(row)}"
         ),
@@ -331,15 +333,7 @@ def _counts_problem(summary: DatasetSummary, expected: Mapping[str, int]) -> Pro
         for key, number in expected.items()
         if getattr(summary, key, None) != number
     ]
-    return _problem_of_data_set("counts", details)
-
-
-def _problem_of_data_set(kind: str, details: Sequence[str]) -> Problem | None:
-    """Make a problem that concerns no single image. There is one record for each detail."""
-    if not details:
-        return None
-    records = tuple(Record(None, None, None, None, detail) for detail in details)
-    return Problem(kind, len(details), np.zeros(0, dtype=np.int64), records)
+    return problem_of_data_set("counts", details)
 
 
 def _picture_problem(size_of: Callable[[str], _Size], job: tuple[str, list[int]]) -> tuple[str, str] | None:

@@ -1,6 +1,6 @@
 """The kinds of problems that a data set can have, and the records of each."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -110,6 +110,22 @@ KINDS = {
         "A predicate number is outside the list of predicates.",
         "Predicates are counted from 0, in the order of predicate_classes; 'no relationship' is not a "
         "predicate.",
+    ),
+    "malformed_detections": Kind(
+        True,
+        "The detections that the loader gives with an image can't be read.",
+        "Give every image, or none, (K, 4) boxes, (K,) scores and (K,) classes.",
+    ),
+    "detection": Kind(
+        True,
+        "A detection that the loader gives with an image is wrong.",
+        "Give boxes left, top, right, bottom in pixels of the original picture, scores from 0 to 1, and "
+        "classes counted from 0.",
+    ),
+    "detection_units": Kind(
+        True,
+        "The detections that the loader gives are no pixels of their images.",
+        "Multiply shares by width and height.",
     ),
     "counts": Kind(
         True,
@@ -278,6 +294,14 @@ def make_problem(
         return None
     first = tuple(record(k) for k in range(min(len(images), NUM_RECORDS)))
     return Problem(kind, len(images), np.unique(images), first, about)
+
+
+def problem_of_data_set(kind: str, details: Sequence[str]) -> Problem | None:
+    """Make a problem that concerns no single image. There is one record for each detail."""
+    if not details:
+        return None
+    records = tuple(Record(None, None, None, None, detail) for detail in details)
+    return Problem(kind, len(details), np.zeros(0, dtype=np.int64), records)
 
 
 def refused_records(groups: Iterable[Group]) -> list[Problem]:

@@ -91,8 +91,9 @@ class UncheckedArrays:
     def of_crowd(self) -> BoolArray:
         """(R,) whether the subject or the object of a relationship is a crowd."""
         rows = self.subject_object
-        flags: BoolArray = np.append(self.crowd, False)[rows]  # -1 is the last one
-        return flags.any(axis=1)
+        flags = np.append(self.crowd, False)[rows]  # -1 is the last one
+        either: BoolArray = flags[:, 0] | flags[:, 1]
+        return either
 
 
 class _Image(NamedTuple):
