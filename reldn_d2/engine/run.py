@@ -31,7 +31,7 @@ from reldn_d2.structures import Queries, Vocabulary
 from reldn_d2.structures.dataset_dicts import DatasetDict, describe
 
 from .console import printed_to_log
-from .datasets import common_vocabulary
+from .datasets import check_test_sets, common_vocabulary
 from .first_screen import DataCounts, count_data
 from .parts import RunParts
 from .resumable_evaluation import Others, UnfinishedEvaluation
@@ -81,7 +81,7 @@ def build_training(parts: RunParts) -> TrainingRun:
 
 
 def check_training(parts: RunParts) -> tuple[Vocabulary, list[DatasetDict]]:
-    """Checks the settings of a training, and loads its data.
+    """Checks the settings of a training and its test sets, and loads its data.
 
     Returns:
         Names of the classes of all data sets, and the dataset dicts of the training sets.
@@ -93,6 +93,8 @@ def check_training(parts: RunParts) -> tuple[Vocabulary, list[DatasetDict]]:
     _check_settings(parts)
     if parts.is_relation_model and parts.test_datasets:
         parts.check_evaluation(vocabulary.predicate_classes)
+    # Before the training data are in memory, too.
+    check_test_sets(parts.test_datasets, parts.test_detections, parts.train_datasets, parts.data_check)
     training_data = parts.training_data()
     _check_content(parts, training_data)
     if parts.entities_from_proposals and any("detections" in image for image in training_data):

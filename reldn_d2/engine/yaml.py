@@ -560,6 +560,7 @@ class YamlParts(RunParts):
         self.schedule = _schedule_in_words(cfg.SOLVER)
         self.best_checkpoint = cfg.TEST.BEST_CHECKPOINT
         self.test_detections = tuple(cfg.DATASETS.DETECTION_FILES_TEST)
+        self.data_check = cfg.DATASETS.CHECK
         self.skip_unreadable = cfg.TEST.SKIP_UNREADABLE
         self.log_period = _LOG_PERIOD
         self.checkpoint_options = {"period": cfg.SOLVER.CHECKPOINT_PERIOD}
@@ -636,13 +637,13 @@ class YamlParts(RunParts):
         files = self.cfg.DATASETS.DETECTION_FILES_TRAIN
         if self.trained_keypoints:
             check_keypoint_names(self.train_datasets)
-        return load_registered(self.train_datasets, files, self.cfg.DATASETS.CHECK)
+        return load_registered(self.train_datasets, files, self.data_check)
 
     def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> PredicateCounts:
         """Counts DATASETS.STATISTICS if it names data sets, otherwise the training data."""
         if training_data is None or self.statistics_datasets:
             names = self.statistics_datasets or self.train_datasets
-            training_data = load_registered(names, check=self.cfg.DATASETS.CHECK)
+            training_data = load_registered(names, check=self.data_check)
         return count_predicates(self.cfg, training_data)
 
     def model(self) -> nn.Module:
