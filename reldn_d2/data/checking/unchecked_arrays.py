@@ -215,7 +215,7 @@ def _entities(annotations: Any) -> tuple[FloatArray, IntArray, BoolArray]:
     try:
         return boxes, classes, listed_crowd(annotations, "the image")
     except ValueError as error:
-        raise _MalformedError(str(error)) from error
+        raise _MalformedError(str(error).rstrip(".")) from error
 
 
 def _changed(given: Any, count: int) -> BoolArray:
