@@ -152,7 +152,9 @@ def test_a_data_set_of_training_and_test_is_loaded_and_checked_once(
     assert checked == loads == [NAME]
 
 
-def test_detections_of_a_test_set_are_checked_before_the_training(register: Register, tmp_path: Path) -> None:
+def test_detections_of_a_test_set_are_checked_before_the_training(
+    register: Register, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     images = register()
     known = MetadataCatalog.get(NAME).thing_classes
     file = tmp_path / "boxes.npz"
@@ -164,6 +166,10 @@ def test_detections_of_a_test_set_are_checked_before_the_training(register: Regi
             check_training(parts_of(cfg))
     save_detections(file, {image["image_id"]: nothing for image in images}, known)
     check_training(parts_of(with_test_set("yaml", *more)))
+    checked: list[str] = []
+    monkeypatch.setattr("reldn_d2.engine.datasets.check_loaded", lambda _, name, *__: checked.append(name))
+    check_training(parts_of(config("yaml", "DATASETS.TEST", f"('{NAME}',)", *more)))
+    assert checked == [NAME]
 
 
 def test_another_value_of_the_key_is_refused(register: Register) -> None:
