@@ -12,8 +12,8 @@ logger = logging.getLogger(__name__)
 
 # Official files have boxes that stick out a little, and a few that stick out far. If many boxes stick out
 # far, their numbers mean something else. "Far" is more than `FAR_OUT` of the image's side; "many" is more
-# than `_MANY` of all boxes, and more than `_FEW`. The same holds for boxes of no pixel at the upper left
-# corner.
+# than `_MANY` of all boxes, and more than `_FEW`. The same holds for boxes of a pixel or less in the
+# upper left corner.
 FAR_OUT = 0.1
 _MANY = 0.1
 _FEW = 10

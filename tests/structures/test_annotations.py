@@ -129,6 +129,7 @@ def test_different_lengths_are_refused(arguments: Any) -> None:
         ([[0, 0, 1, 1]], [True], None, "classes must be integers"),
         ([[0, 0, 1, 1]], ["0"], None, "classes must be integers"),
         ([[0, 0, 1, 1]], [0], ["0"], "crowd flags must be 0 or 1"),
+        ([[0, 0, 1, 1]], [0], [1.0], "crowd flags must be 0 or 1"),
         ([[0, 0, 1, 1]], [0], [2], "crowd flags must be 0 or 1"),
         ([[0, 0, 1, 1]], [0], [None], "crowd flags must be 0 or 1"),
     ],

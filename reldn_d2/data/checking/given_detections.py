@@ -86,7 +86,7 @@ def _read(given: Any, num_classes: int | None) -> _Detections | str:
         return f"detections is {short_repr(given)}, not a dict of boxes, scores and classes"
     try:
         boxes, scores, classes = (np.asarray(given[key]) for key in _NUMBERS)
-    except (TypeError, ValueError) as error:  # rows of several lengths, tensors on a GPU
+    except (RuntimeError, TypeError, ValueError) as error:  # rows of several lengths, tensors on a GPU
         return f"detections can't be read as arrays: {error}"
     for key, kinds in _NUMBERS.items():
         if not are_numbers(given[key], kinds):
