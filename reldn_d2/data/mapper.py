@@ -22,7 +22,7 @@ from reldn_d2.structures.dataset_dicts import (
     relation_rows,
 )
 
-from .images import read_image
+from .images import check_size, read_image
 from .pixels import UnusablePictureError
 
 logger = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class RelationDatasetMapper:
             ValueError: see `__call__`.
         """
         output = {key: value for key, value in dataset_dict.items() if key not in _MADE_BY_MAPPER}
-        utils.check_image_size(output, image)
+        output["width"], output["height"] = check_size(dataset_dict, image)
 
         augmented = T.AugInput(image)
         transforms = _augment(self.augmentations, augmented, output.get("file_name"))
@@ -129,7 +129,7 @@ class NamedFormatsMapper(DatasetMapper):
         """
         output: DatasetDict = deepcopy(dataset_dict)
         image = read_image(output["file_name"], self.image_format)
-        utils.check_image_size(output, image)
+        output["width"], output["height"] = check_size(output, image)
         labels = output.pop("sem_seg_file_name", None)
         augmented = T.AugInput(image, sem_seg=None if labels is None else read_image(labels, "L").squeeze(2))
         transforms = _augment(self.augmentations, augmented, output["file_name"])
