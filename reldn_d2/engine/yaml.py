@@ -17,11 +17,10 @@ from detectron2.evaluation import DatasetEvaluator, verify_results
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, RetinaNet
 from detectron2.utils import comm
 from fvcore.nn.precise_bn import get_bn_modules
-from PIL import Image, ImageMode
 from torch import nn
 
 from reldn_d2.config import default_config
-from reldn_d2.config_values import check_keys, find_setting, string_for_list
+from reldn_d2.config_values import check_channels, check_keys, find_setting, string_for_list
 from reldn_d2.data import RelationDatasetMapper, predicate_counts
 from reldn_d2.evaluation.protocols.registry import resolve_protocols
 from reldn_d2.modeling import ContrastiveLosses, PairwiseRelationHead, RelDN, RelDNHead
@@ -414,7 +413,7 @@ def _trains(cfg: CfgNode) -> bool:
 
 def _check_pictures(cfg: CfgNode) -> None:
     """Checks keys of pictures that must fit together."""
-    data, means, deviations = cfg.INPUT, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD
+    data = cfg.INPUT
     sizes, reason = data.MIN_SIZE_TRAIN, ""
     if data.MIN_SIZE_TRAIN_SAMPLING == "range" and not isinstance(sizes, int) and len(sizes) != 2:
         reason = (
@@ -426,21 +425,10 @@ def _check_pictures(cfg: CfgNode) -> None:
             f"INPUT.CROP.SIZE is {data.CROP.SIZE}: give shares of the picture, up to 1, or set "
             "INPUT.CROP.TYPE to 'absolute'"
         )
-    elif len(deviations) != len(means):
-        reason = f"MODEL.PIXEL_STD is {deviations}: give a number for each of MODEL.PIXEL_MEAN, {means}"
-    elif (channels := _channels(data.FORMAT)) != len(means):
-        reason = (
-            f"INPUT.FORMAT is {data.FORMAT!r}, whose number of channels is {channels}, but "
-            f"MODEL.PIXEL_MEAN has {len(means)} numbers: give 'BGR' or 'RGB', or as many numbers as "
-            "channels in MODEL.PIXEL_MEAN and MODEL.PIXEL_STD"
-        )
     if reason:
         raise ValueError(reason)
-
-
-def _channels(image_format: str) -> int:
-    """Number of channels of pictures in a format of PIL or Detectron2."""
-    return len(ImageMode.getmode(image_format).bands) if image_format in Image.MODES else 3
+    keys = ("INPUT.FORMAT", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD")
+    check_channels(data.FORMAT, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, keys)
 
 
 def _check_losses(cfg: CfgNode) -> None:

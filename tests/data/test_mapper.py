@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from reldn_d2.config_values import PICTURE_CHANNELS
 from reldn_d2.data import RelationDatasetMapper
 from reldn_d2.data.mapper import NamedFormatsMapper, renumber_relations
 from reldn_d2.data.pixels import UnusablePictureError
@@ -266,6 +267,17 @@ def test_a_dict_with_one_side_is_checked_by_it(kind: Any, tiny_config: TinyConfi
 def test_relations_that_do_not_fit_are_named(photo: Path) -> None:
     with pytest.raises(ValueError, match=r"photo\.png.*4 annotations"):
         mapper(True)(image_dict(photo, relations=[(0, 4, 1)]))
+
+
+@pytest.mark.parametrize("kind", [RelationDatasetMapper, NamedFormatsMapper])
+@pytest.mark.parametrize("image_format", [*PICTURE_CHANNELS])
+def test_a_model_can_take_the_pictures_of_every_format(
+    kind: Any, image_format: str, tiny_config: TinyConfig, photo: Path
+) -> None:
+    cfg = tiny_config("INPUT.CROP.ENABLED", "True", "INPUT.FORMAT", image_format, file="detector.yaml")
+    image = kind(cfg, is_train=True)({"file_name": str(photo), "image_id": 1})["image"]
+    assert image.dtype == (torch.float32 if image_format == "YUV-BT.601" else torch.uint8)
+    assert len(image) == PICTURE_CHANNELS[image_format]
 
 
 @pytest.mark.parametrize("kind", [RelationDatasetMapper, NamedFormatsMapper])

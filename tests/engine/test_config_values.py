@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from copy import deepcopy
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,7 +62,12 @@ OTHERS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     "MODEL.PIXEL_STD": (([1.0, 0.0, 1.0], [-1.0], [math.inf], [], 1.0, None), ([1.0], (57, 57.1, 58.0))),
     "MODEL.ROI_HEADS.SCORE_THRESH_TEST": (NUMBERS, (-1, 0.0, 0.05, 1.1)),
     "TEST.DETECTIONS_PER_IMAGE": ((*WHOLE, 0, -2), (-1, 1, 100)),
-    "INPUT.FORMAT": (("XYZ", "bgr", "", *WORDS[0]), ("BGR", "RGB", "L", "YUV-BT.601")),
+    "OUTPUT_DIR": (("", " ", *WORDS[0]), ("output", "/a b/c", Path("x"))),
+    # Of the last, PIL makes pictures of other types or without channels, or makes none of most pictures.
+    "INPUT.FORMAT": (
+        ("XYZ", "bgr", "", *WORDS[0], "F", "I", "I;16", "1", "P", "La", "RGBa"),
+        ("BGR", "RGB", "L", "YUV-BT.601", "CMYK", "LA"),
+    ),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": (("Range", *WORDS[0]), ("choice", "range")),
     "INPUT.RANDOM_FLIP": (("Horizontal", *WORDS[0]), ("none", "horizontal", "vertical")),
     "INPUT.CROP.TYPE": (
@@ -390,6 +396,16 @@ PYTHON = [
         "dataloader.train.mapper.augmentations.0.max_size is 0: give",
     ),
     ("train.output_dir='${nowhere}'", "a reference leads nowhere"),
+    ("train.output_dir=''", "train.output_dir is '': give the name of a folder"),
+    (
+        "dataloader.train.mapper.image_format=L",
+        "dataloader.train.mapper.image_format is 'L', whose number of channels is 1, but model.pixel_mean",
+    ),
+    (
+        "dataloader.test.mapper.image_format=RGBA",
+        "dataloader.test.mapper.image_format is 'RGBA', whose number of channels is 4, but model.pixel_mean",
+    ),
+    ("model.pixel_std=[1.0]", "model.pixel_std is [1.0]: give a number for each of model.pixel_mean, ["),
 ]
 
 
