@@ -288,6 +288,51 @@ def test_what_only_the_evaluation_uses_is_checked_before_the_training(
         build_training(parts_of(tiny_config(*words)))
 
 
+@pytest.mark.parametrize("config", ["scenes/reldn.yaml", "scenes/detector.yaml"])
+@pytest.mark.parametrize(
+    ("key", "name", "near"),
+    [
+        ("MODEL.META_ARCHITECTURE", "GeneralisedRCNN", "GeneralizedRCNN"),
+        ("MODEL.BACKBONE.NAME", "build_resnet_fpn_backbon", "build_resnet_fpn_backbone"),
+        ("MODEL.PROPOSAL_GENERATOR.NAME", "RPM", "RPN"),
+        ("MODEL.RPN.HEAD_NAME", "StandartRPNHead", "StandardRPNHead"),
+        ("MODEL.ANCHOR_GENERATOR.NAME", "DefaultAnchor", "DefaultAnchorGenerator"),
+        ("MODEL.ROI_HEADS.NAME", "StandardROIHead", "StandardROIHeads"),
+        ("MODEL.ROI_BOX_HEAD.NAME", "FastRCNNConvFC", "FastRCNNConvFCHead"),
+    ],
+)
+def test_a_part_that_is_not_registered_is_named_with_similar_ones(
+    config: str, key: str, name: str, near: str
+) -> None:
+    message = rf"not registered \({re.escape(key)} is '{name}'; did you mean (\w+ or )*{near}\b"
+    with pytest.raises(ValueError, match=message):
+        parts_of(load_config(config, [key, name]))
+
+
+def test_names_of_parts_that_are_never_made_may_be_any() -> None:
+    words = ["MODEL.ROI_MASK_HEAD.NAME", "Mine", "MODEL.PROPOSAL_GENERATOR.NAME", "PrecomputedProposals"]
+    parts_of(load_config("scenes/detector.yaml", [*words, "MODEL.RPN.HEAD_NAME", "Mine"]))
+    with pytest.raises(
+        ValueError, match=r"MODEL\.ROI_MASK_HEAD\.NAME is 'Mine'; registered are MaskRCNNConv"
+    ):
+        parts_of(load_config("scenes/detector.yaml", [*words, "MODEL.MASK_ON", "True"]))
+
+
+@pytest.mark.parametrize("test_sets", ["()", "('reldn_scenes_tiny_test',)"])
+def test_protocols_are_checked_also_without_a_test_set(test_sets: str) -> None:
+    words = ["DATASETS.TEST", test_sets, f"{HEAD}.TEST.PROTOCOLS", "('motif',)"]
+    with pytest.raises(ValueError, match=r"TEST\.PROTOCOLS: unknown protocol 'motif'.*did you mean motifs"):
+        parts_of(load_config("scenes/reldn.yaml", words))
+
+
+def test_protocols_of_a_config_in_python_are_checked_also_without_a_test_set(tiny_python: DictConfig) -> None:
+    cfg = deepcopy(tiny_python)
+    cfg.datasets.test = ""
+    cfg.dataloader.evaluator.protocols.names = ["motif"]
+    with pytest.raises(ValueError, match=r"protocols\.names: unknown protocol 'motif'.*did you mean motifs"):
+        parts_of(cfg)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
