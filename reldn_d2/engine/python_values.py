@@ -111,17 +111,14 @@ def _check_part(path: str, part: Mapping[str, Any], source: str) -> None:
 
 def _check_channels(path: str, part: Mapping[str, Any], model: Any, source: str) -> None:
     """Compares the format of a mapper's pictures with the numbers that the model normalises them with."""
-    names = (f"{path}.image_format", "model.pixel_mean", "model.pixel_std")
-    image_format = part.get("image_format")
-    mean, std = (
-        model.get(key) if isinstance(model, Mapping) else None for key in ("pixel_mean", "pixel_std")
-    )
-    known = (
-        isinstance(mean, list | tuple) and isinstance(std, list | tuple) and image_format in PICTURE_CHANNELS
-    )
-    if known and path.startswith("dataloader."):
+    if not path.startswith("dataloader.") or not isinstance(model, Mapping):
+        return
+    image_format, mean, std = part.get("image_format"), model.get("pixel_mean"), model.get("pixel_std")
+    is_known = isinstance(image_format, str) and image_format in PICTURE_CHANNELS
+    if is_known and isinstance(mean, list | tuple) and isinstance(std, list | tuple):
         try:
-            check_channels(image_format, mean, std, names)
+            names = (f"{path}.image_format", "model.pixel_mean", "model.pixel_std")
+            check_channels(str(image_format), mean, std, names)
         except ValueError as error:
             raise ValueError(f"{source}{error}") from error
 
