@@ -66,8 +66,9 @@ def save_detections(
         raise ValueError(f"{path}: image ids must be all integers or all strings.")
     boxes, scores, classes = [np.zeros((0, 4))], [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
     for image_id, arrays in detections.items():
-        image_boxes, image_scores, image_classes = (np.asarray(a) for a in arrays)
-        _check_shapes(path, image_id, image_boxes, image_scores, image_classes, len(thing_classes))
+        image_boxes, image_scores, image_classes = _arrays_of_image(
+            path, image_id, arrays, len(thing_classes)
+        )
         boxes.append(image_boxes.reshape(-1, 4))
         scores.append(image_scores)
         classes.append(image_classes.astype(np.int64))
@@ -138,6 +139,7 @@ def load_detections_into_dataset(
     position = {image_id: i for i, image_id in enumerate(arrays["image_ids"].tolist())}
     missing = [d["image_id"] for d in dataset_dicts if d["image_id"] not in position]
     if missing:
+        _refuse_other_kind_of_ids(path, arrays["image_ids"], [d["image_id"] for d in dataset_dicts])
         raise ValueError(
             f"{path} lacks {len(missing)} of {len(dataset_dicts)} images, the first being image_id "
             f"{missing[0]!r}. Write the detections of this data set and split; an image without detections "
@@ -145,6 +147,20 @@ def load_detections_into_dataset(
         )
     _check_places(path, arrays, dataset_dicts, position)
     return [{**d, "detections": _of_image(arrays, position[d["image_id"]])} for d in dataset_dicts]
+
+
+def _refuse_other_kind_of_ids(
+    path: str | os.PathLike[str], of_file: NDArray[Any], of_data: Sequence[int | str]
+) -> None:
+    """Raises ValueError if a file has strings as image ids where the data set has integers, or vice versa."""
+    are_texts = of_file.dtype.kind == "U"
+    if not len(of_file) or any(isinstance(image_id, str) == are_texts for image_id in of_data):
+        return
+    kinds = ("strings", "integers") if are_texts else ("integers", "strings")
+    raise ValueError(
+        f"{path} has {kinds[0]} as image ids, such as {of_file[0].item()!r}, but the data set has "
+        f"{kinds[1]}, such as {of_data[0]!r}. Write the file with the image_id of the dataset dicts as it is."
+    )
 
 
 def _of_image(arrays: dict[str, NDArray[Any]], position: int) -> dict[str, NDArray[Any]]:
@@ -304,20 +320,27 @@ def _refuse_rows(
     )
 
 
-def _check_shapes(
-    path: str | os.PathLike[str],
-    image_id: int | str,
-    boxes: NDArray[Any],
-    scores: NDArray[Any],
-    classes: NDArray[Any],
-    num_classes: int,
-) -> None:
-    problem = fault_of_shapes(boxes, scores, classes, num_classes)
-    if problem is not None:
-        raise ValueError(
-            f"{path}: detections of image_id {image_id!r}: {problem}. Give (K, 4) boxes, (K,) scores, (K,) "
-            "classes."
-        )
+def _arrays_of_image(
+    path: str | os.PathLike[str], image_id: int | str, given: Sequence[ArrayLike], num_classes: int
+) -> list[NDArray[Any]]:
+    """The boxes, scores and classes that somebody gives for an image.
+
+    Raises:
+        ValueError: they are not three arrays of numbers that fit each other.
+    """
+    problem: str | None = "there are not three arrays of numbers"
+    try:
+        arrays = [np.asarray(array) for array in given]
+    except (TypeError, ValueError):  # not iterable; rows of other lengths
+        arrays = []
+    if len(arrays) == 3:
+        problem = fault_of_shapes(arrays[0], arrays[1], arrays[2], num_classes)
+        if problem is None:
+            return arrays
+    raise ValueError(
+        f"{path}: detections of image_id {image_id!r}: {problem}. Give (K, 4) boxes, (K,) scores, (K,) "
+        "classes."
+    )
 
 
 def fault_of_shapes(
@@ -328,15 +351,16 @@ def fault_of_shapes(
     Args:
         boxes, scores, classes, num_classes: see `faults_of_values`; without detections, boxes may be (0,).
     """
-    count = len(np.atleast_1d(scores))
+    count = scores.shape[0] if scores.ndim == 1 else -1
     # an empty list of boxes has shape (0,)
-    right_shapes = boxes.shape in ((count, 4), (0,)) and scores.shape == classes.shape == (count,)
+    right_shapes = boxes.shape in ((count, 4), (0,)) and classes.shape == (count,)
+    texts = [x for x in (boxes, scores) if x.size and x.dtype.kind not in "fiub"]
     if not right_shapes or boxes.size != 4 * count:
         return f"boxes {boxes.shape}, scores {scores.shape}, classes {classes.shape} do not fit each other"
+    if texts:
+        return f"{texts[0].tolist()[0]!r} is no number"
     if count and classes.dtype.kind not in "iu":
         return f"a class is not an integer in {_range(num_classes)}"
-    if count and not {boxes.dtype.kind, scores.dtype.kind} <= {*"iuf"}:
-        return f"boxes ({boxes.dtype}) or scores ({scores.dtype}) are not numbers"
     return None
 
 

@@ -10,14 +10,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import IO, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 import numpy as np
+from detectron2.data.detection_utils import SizeMismatchError
 from detectron2.utils.file_io import PathManager
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from reldn_d2.structures.dataset_dicts import DatasetDict, describe
 from reldn_d2.utils.array_files import read_arrays, write_arrays
 from reldn_d2.utils.io import digest
 from reldn_d2.utils.system_errors import explained, is_of_the_system
@@ -136,6 +138,35 @@ def read_image(file_name: str, image_format: str) -> NDArray[np.uint8]:
     # A damaged file may make a decoder raise any exception.
     except Exception as error:
         raise _damaged(file_name, error) from error
+
+
+def check_size(dataset_dict: DatasetDict, image: NDArray[Any]) -> tuple[int, int]:
+    """Check that a picture has the size that its dataset dict names. The dict is not modified.
+
+    Args:
+        dataset_dict: dict of the picture; without "width" or "height", any picture fits.
+        image: (H, W, channels) picture, turned upright.
+
+    Returns:
+        (width, height) of the picture in pixels.
+
+    Raises:
+        SizeMismatchError: it has another size. It is a ValueError.
+    """
+    height, width = image.shape[:2]
+    expected = (dataset_dict.get("width", width), dataset_dict.get("height", height))
+    if expected == (width, height):
+        return width, height
+    is_turned = expected == (height, width)
+    cause = (
+        ". Its EXIF data may turn the picture, which is read upright: exchange the two, and turn the boxes"
+        if is_turned
+        else ". Its boxes may belong to another copy: take the picture of that size, or correct both"
+    )
+    raise SizeMismatchError(
+        f"{describe(dataset_dict)}: the picture has {width} x {height} pixels, but width and height of its "
+        f"dataset dict are {expected[0]} x {expected[1]}{cause}. `reldn check` lists all such images"
+    )
 
 
 def pixel_limit() -> int | None:

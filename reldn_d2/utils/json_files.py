@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Any
 
 
+class _RepeatedKeyError(ValueError):
+    """A JSON object has a key twice."""
+
+
 def read_text(path: str | os.PathLike[str]) -> str:
     """Reads a whole text file.
 
@@ -61,6 +65,8 @@ def parse_json(content: bytes, path: str | os.PathLike[str], *, unique_keys: boo
         raise _no_text(path, error) from error
     try:
         return json.loads(text, object_pairs_hook=without_repeated_keys if unique_keys else None)
+    except _RepeatedKeyError as error:
+        raise ValueError(f"{path}: {error}, and only the last would count. Remove one.") from error
     # RecursionError: the lists are nested too deeply
     except (ValueError, RecursionError) as error:
         raise ValueError(
@@ -85,7 +91,7 @@ def without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         repeated = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {repeated!r} occurs twice")
+        raise _RepeatedKeyError(f"the key {repeated!r} occurs twice")
     return found
 
 

@@ -46,10 +46,13 @@ OTHER_KINDS = {
 # Kind of problem -> changes of the second of three images, and the start of the named record.
 DAMAGED: dict[str, tuple[dict[str, Any], str]] = {
     "malformed": (image(2, annotations=None), "image 2: annotations is None"),
-    "repeated_image_id": (image("1", file_name="other.png"), "image '1': as at position 0"),
+    "repeated_image_id": (
+        image("1", file_name="other.png"),
+        "image '1': has the id of the image at position 0",
+    ),
     "repeated_file": (
         image(2, file_name=image(1)["file_name"]),
-        f"image 2: {image(1)['file_name']}, as at position 0",
+        f"image 2: {image(1)['file_name']}, also of the image at position 0",
     ),
     "box_not_finite": (
         image(2, annotations=with_box([1, 2, NAN, 4])),

@@ -147,7 +147,10 @@ def _image_errors(arrays: UncheckedArrays, num_classes: int | None) -> list[Prob
     return [
         _problem_of_images(arrays, "malformed", ~arrays.well_formed, lambda i: arrays.malformed[i]),
         _problem_of_images(
-            arrays, "repeated_image_id", repeated, lambda i: f"as at position {first[ids[i]]}"
+            arrays,
+            "repeated_image_id",
+            repeated,
+            lambda i: f"has the id of the image at position {first[ids[i]]}",
         ),
         _problem_of_images(
             arrays, "unknown_verified_class", unverifiable, lambda i: f"class {unknown[i]} of {num_classes}"
@@ -221,7 +224,10 @@ def _notes(arrays: UncheckedArrays) -> list[Problem | None]:
     same = is_repeat(np.concatenate([arrays.entity_image[:, None], arrays.boxes, classes[:, None]], axis=1))
     return [
         _problem_of_images(
-            arrays, "repeated_file", again, lambda i: f"{files[i]}, as at position {first_use[files[i]]}"
+            arrays,
+            "repeated_file",
+            again,
+            lambda i: f"{files[i]}, also of the image at position {first_use[files[i]]}",
         ),
         shares_problem(arrays),
         problem_of_data_set("box_scale", smaller_copy(arrays.boxes, arrays.sizes, arrays.entity_image)),

@@ -367,7 +367,7 @@ def _records(path: str) -> list[Record]:
     except OSError as error:
         raise explained(error, path) from error
     try:
-        content = parse_json(file, path)
+        content = parse_json(file, path, unique_keys=True)
     except ValueError as error:
         raise ValueError(f"{error} {_remedy(file)}") from error
     if isinstance(content, list):
