@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ NAMES = ("visual_genome_raw", "openimages_vrd", "vrd", "authors_json", "coco_rel
 FORMATS: list[Format] = [import_module(f"tests.builders.dataset_formats.{name}").FORMAT for name in NAMES]
 # Damage of single records, which leaves the others as they are.
 OF_RECORDS = (
+    Damage.MISSING_IMAGE,
     Damage.BOX_ORDER,
     Damage.BOX_NOT_FINITE,
     Damage.DANGLING_ID,
@@ -87,7 +89,7 @@ def test_each_group_is_a_problem_of_the_checker() -> None:
 @pytest.mark.parametrize(("one", "damage"), CASES)
 def test_the_checker_reads_past_a_damaged_record(one: Format, damage: Damage, tmp_path: Path) -> None:
     one.write(tmp_path, damage)
-    with pytest.raises(ValueError, match=r".") as raised:
+    with pytest.raises((ValueError, FileNotFoundError)) as raised:
         one.load(tmp_path)
     with collected() as groups:
         dataset_dicts = one.load(tmp_path)
@@ -98,6 +100,46 @@ def test_the_checker_reads_past_a_damaged_record(one: Format, damage: Damage, tm
     left = check_dataset(dataset_dicts, one.num_classes, one.num_predicates)
     assert not [problem for problem in left.problems if problem.is_error]
     assert all(len(dataset_dict["relations"]) for dataset_dict in dataset_dicts[-2:])
+
+
+@pytest.mark.parametrize("one", [vrd, openimages_vrd], ids=lambda one: one.FORMAT.name)
+def test_pictures_that_are_missing_or_unreadable_are_counted_with_other_damage(
+    one: ModuleType, tmp_path: Path
+) -> None:
+    form: Format = one.FORMAT
+    form.write(tmp_path, Damage.BOX_ORDER)
+    first, second, third = sorted(tmp_path.rglob("*.jpg"))
+    second.write_text("<html>")
+    third.unlink()
+    with collected() as groups:
+        assert {image["file_name"] for image in form.load(tmp_path)} <= {str(first)}
+    assert sum(counts(groups).values()) == len(groups) == 3
+    unreadable = groups[str(first.parent), "picture that can't be read"].first[0]
+    assert unreadable.where == f"picture {second.name!r}" and "cannot be read (" in unreadable.problem
+    (lost,) = [group for (_, kind), group in groups.items() if kind == "missing or unclear picture"]
+    assert lost.first[0].where == f"image {third.name!r}" and " 1 of " in lost.first[0].problem
+
+
+def test_a_data_set_without_any_picture_is_counted(tmp_path: Path) -> None:
+    vrd.write(tmp_path, Damage.NONE)
+    for file in tmp_path.rglob("*.jpg"):
+        file.unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"3 of 3 images.* for 2 more: image 'b\.jpg', image 'c\.jpg'"
+    ):
+        vrd.load(tmp_path)
+    with collected() as groups:
+        assert vrd.load(tmp_path) == []
+    assert counts(groups) == {"missing or unclear picture": 3}
+
+
+def test_an_error_in_its_own_words_is_raised_as_it_is() -> None:
+    refuse("a.json", "odd line", 0, records(0), KeyError("line 0"))
+    with pytest.raises(KeyError, match="line 0"):
+        refuse("a.json", "odd line", 2, records(2), KeyError("line 0"))
+    with collected() as groups:
+        refuse("a.json", "odd line", 2, records(2), KeyError("line 0"))
+    assert counts(groups) == {"odd line": 2}
 
 
 def test_all_damages_of_a_file_of_vrd_are_counted(tmp_path: Path) -> None:
@@ -112,10 +154,14 @@ def test_all_damages_of_a_file_of_vrd_are_counted(tmp_path: Path) -> None:
         "c.jpg": None,
         "../d.jpg": [],
     }
-    (tmp_path / "json_dataset" / vrd.JSON).write_text(json.dumps(content))
+    text = json.dumps(content)
+    (tmp_path / "json_dataset" / vrd.JSON).write_text(f'{text[:-1]}, "c.jpg": null}}')
+    (tmp_path / "json_dataset" / "objects.json").write_text("[]")
     with collected() as groups:
         first, second, third = vrd.load(tmp_path)
     assert counts(groups) == {
+        "other names": 1,
+        "key that occurs twice": 1,
         "name outside the image folder": 1,
         "box in another order or not finite": 1,
         "unknown category": 1,
