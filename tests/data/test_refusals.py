@@ -18,7 +18,7 @@ from tests.builders.visual_genome_files import relationship as raw_relationship
 from tests.builders.visual_genome_files import write_files
 from tests.builders.vrd_records import CUP, PERSON, end, relationship
 
-NAMES = ("visual_genome_raw", "openimages_vrd", "vrd", "authors_json", "coco_relations")
+NAMES = ("visual_genome_raw", "openimages_vrd", "vrd", "authors_json", "coco_relations", "label_studio")
 FORMATS: list[Format] = [import_module(f"tests.builders.dataset_formats.{name}").FORMAT for name in NAMES]
 # Damage of single records, which leaves the others as they are.
 OF_RECORDS = (
