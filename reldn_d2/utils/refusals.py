@@ -86,9 +86,9 @@ def refuse(
     if not count:
         return
     path, groups = os.fspath(path), _COLLECTED.get()
-    if groups is None and isinstance(error, Exception):
-        raise error
     if groups is None:
+        if isinstance(error, Exception):
+            raise error
         where, problem, remedy = record(0)
         if count > 1:
             named = ", ".join(record(k).where for k in range(1, min(count, 1 + _MOST_NAMED)))

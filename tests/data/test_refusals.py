@@ -213,9 +213,20 @@ def test_all_damages_of_a_file_of_openimages_are_counted(tmp_path: Path) -> None
             openimages_vrd.row("../c2", man, left, "plays", guitar, right),
         ],
     )
+    path = tmp_path / openimages_vrd.CSV
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:3], f"{lines[2]},x", "", f"{lines[2]},y,z", *lines[3:], ""]))
+    (tmp_path / "challenge-2018-train-vrd-labels.csv").write_text(
+        f"ImageID,LabelName,Confidence\na0,{man},1\nb1,{man}\nb1,{man},1,2\nc2,{guitar},0\n"
+    )
     with collected() as groups:
         dataset_dicts = openimages_vrd.FORMAT.load(tmp_path)
-    assert sum(counts(groups).values()) == 7 and len(groups) == 7
+    assert sum(counts(groups).values()) == 11 and len(groups) == 9
+    long = groups[str(path), "line with too many fields"].first
+    assert [refusal.where for refusal in long] == ["line 4, image b1", "line 6, image b1"]
+    # Lines behind them keep their numbers.
+    assert groups[str(path), "box with swapped corners"].first[0].where == "line 11, image b1"
+    assert ["verified_classes" in image for image in dataset_dicts] == [True, False, True]
     assert all(group.first[0].where.startswith("line ") for group in groups.values())
     assert [len(image["relations"]) for image in dataset_dicts] == [1, 1, 1]
 
