@@ -204,7 +204,7 @@ def check_size(dataset_dict: DatasetDict, image: NDArray[Any]) -> tuple[int, int
         return width, height
     is_turned = expected == (height, width)
     cause = (
-        ". Its EXIF data may turn the picture, which is read upright: exchange the two, and turn the boxes"
+        ". Its EXIF data may turn the picture, which is read upright: exchange both, and turn the boxes"
         if is_turned
         else ". Its boxes may belong to another copy: take the picture of that size, or correct both"
     )

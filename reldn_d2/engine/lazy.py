@@ -47,7 +47,6 @@ from .config_files import similar_keys
 from .datasets import load_registered
 from .parts import KeyNames, RunParts
 from .places import refuse_places, without_places
-from .protocols import check_protocol_names, protocols_of_task
 from .python_values import check_python_values
 from .run_identity import flatten, free_patterns
 from .saved_python import from_data, refuse_not_saved, to_data
@@ -353,9 +352,6 @@ class LazyParts(RunParts):
         self.best_checkpoint = bool(train.get("best_checkpoint", False))
         self.skip_unreadable = bool(train.get("skip_unreadable", False))
         self.checkpoint_options, self.ddp_options = dict(train.checkpointer), dict(train.ddp)
-        protocols = OmegaConf.select(cfg, "dataloader.evaluator.protocols")
-        if _is_call(protocols, protocols_of_task) and "names" in protocols:
-            check_protocol_names(protocols.names, self.keys.protocols)
         self.cudnn_benchmark = bool(train.get("cudnn_benchmark", False))
 
     @classmethod

@@ -13,6 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from reldn_d2.config_values import PICTURE_CHANNELS, check_channels, check_keys, find_setting, refusal
 
+from .protocols import check_protocol_names, protocols_of_task
+
 _TARGET = "_target_"
 # Packages whose arguments the table knows.
 _KNOWN_PACKAGES = ("reldn_d2", "detectron2")
@@ -37,8 +39,8 @@ def check_python_values(cfg: DictConfig, source: str = "") -> None:
 
     Raises:
         ValueError: a value is not possible (`SETTINGS`), a part has an argument that its class or function
-            does not take, a key of `train` or `datasets` is misspelt, or the pictures of a mapper have other
-            channels than the model normalises.
+            does not take, a key of `train` or `datasets` is misspelt, a protocol is unknown, or the
+            pictures of a mapper have other channels than the model normalises.
     """
     config = _resolved(cfg)
     for node, known in _READ.items():
@@ -107,6 +109,8 @@ def _check_part(path: str, part: Mapping[str, Any], source: str) -> None:
         setting = next(filter(None, (find_setting(f"{name}.{argument}") for name in names)), None)
         if setting is not None and not is_part and not setting.values.holds(value):
             raise ValueError(f"{source}{refusal(f'{path}.{argument}', value, setting.values)}")
+    if owner is protocols_of_task:
+        check_protocol_names(part.get("names", ()), f"{source}{path}.names")
 
 
 def _check_channels(path: str, part: Mapping[str, Any], model: Any, source: str) -> None:
