@@ -516,7 +516,7 @@ def test_hdf5_reads_no_other_file(link: Callable[[Any, str, Path], None], key: s
     with h5py.File(given, "r+") as file:
         del file[key]
         link(file, key, other)
-    with pytest.raises(ValueError, match=rf"VG-SGG-with-attri\.h5: '{key}' is a link, or its numbers lie in"):
+    with pytest.raises(ValueError, match=rf"with-attri\.h5: '{key}': it is a link, or its numbers lie in"):
         _read_arrays(given)
 
 
