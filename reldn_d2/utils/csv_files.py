@@ -139,6 +139,8 @@ def read_table(
     texts: Sequence[str],
     numbers: Sequence[str] = (),
     other_names: Mapping[str, str] | None = None,
+    *,
+    exact: bool = False,
 ) -> "pd.DataFrame":
     """Reads the named columns of a CSV file. The file may have more columns, in any order.
 
@@ -147,6 +149,7 @@ def read_table(
         texts: columns to return as categories, sorted.
         numbers: columns to return as float64.
         other_names: name that a file may use for a column -> name in `texts` or `numbers`.
+        exact: whether numbers are read to the last bit, which takes longer; else the last bit may differ.
 
     Returns:
         The columns; the index holds the line numbers of the file. Blank lines are skipped.
@@ -161,7 +164,7 @@ def read_table(
     aliases = other_names or {}
     _check_file(path)
     _check_header(path, aliases)
-    table = _parse(path, [*texts, *aliases]).rename(columns=dict(aliases))
+    table = _parse(path, [*texts, *aliases], exact=exact).rename(columns=dict(aliases))
     missing = [name for name in (*texts, *numbers) if name not in table]
     if missing:
         raise ValueError(
@@ -257,7 +260,7 @@ def _check_header(path: Path, other_names: Mapping[str, str]) -> None:
         _fail(f"{path}: line 1", f"column {repeated[0]} is there twice ({again})", "Remove the wrong one.")
 
 
-def _parse(path: Path, texts: Sequence[str]) -> "pd.DataFrame":
+def _parse(path: Path, texts: Sequence[str], *, exact: bool) -> "pd.DataFrame":
     """Reads all lines after the header, including blank ones."""
     import pandas as pd
 
@@ -274,6 +277,7 @@ def _parse(path: Path, texts: Sequence[str]) -> "pd.DataFrame":
                 keep_default_na=False,
                 na_values=[""],
                 low_memory=False,
+                float_precision="round_trip" if exact else None,
             )
     except (
         pd.errors.EmptyDataError,
