@@ -144,7 +144,7 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
     if args.kaggle and not args.submission:
         parser.error("--kaggle is a format of --submission FILE.csv")
     if args.submission and args.predictions.suffix.lower() == ".csv":
-        parser.error("--submission is written from an .npz file, not from a .csv file")
+        parser.error("--submission is written from an .npz file, not from a .csv")
     if args.submission and given(_OF_SCORES):
         parser.error(f"{given(_OF_SCORES)[0]} is for scores, and --submission writes none")
 

@@ -47,12 +47,11 @@ from .common import FINISHED
 _SETTINGS = {"predicates_per_pair": "--predicates-per-pair", "excluded_predicates": "--excluded-predicates"}
 logger = logging.getLogger(__name__)
 
-
 Kind = Literal["arrays", "submission", "triplets"]
 
 
 def kind_of(path: Path) -> Kind:
-    """The kind of a file of predictions: arrays of `save_predictions`, a submission, or a list of triplets."""
+    """The kind of a file of predictions: arrays (.npz), a submission, or a list of triplets."""
     if not path.is_file():
         raise FileNotFoundError(f"--predictions: no file {path}")
     if path.suffix.lower() == ".gz":
@@ -120,8 +119,8 @@ def check_vocabulary(given: Vocabulary, scorer: DatasetScorer, path: Path) -> No
         names = [repr(x[place]) if place < len(x) else "missing" for x in (other, own)]
         raise ValueError(
             f"{path}: its {len(other)} {kind} are not the {len(own)} of data set '{scorer.dataset_name}': "
-            f"number {place} (from 0) is {names[0]} in the file and {names[1]} in the data set. Score it on the "
-            "data set that it was made for (--dataset)"
+            f"number {place} (from 0) is {names[0]} in the file and {names[1]} in the data set. Score it on "
+            "the data set that it was made for (--dataset)"
         )
 
 
@@ -142,8 +141,8 @@ def load_list(args: Namespace) -> tuple[DatasetScorer, SavedPredictions, list[st
     if asking:
         raise ValueError(
             f"{path}: in {scorer.task}, --protocol {' '.join(asking)} compares scores of given pairs or "
-            "triplets, which a list need not have. Leave it out, or save the predictions with these scores as "
-            "an .npz file (reldn_d2.evaluation.save_predictions; PredictedGraph has pair_answers and "
+            "triplets, which a list need not have. Leave it out, or save the predictions with these scores "
+            "as an .npz file (reldn_d2.evaluation.save_predictions; PredictedGraph has pair_answers and "
             "triplet_answers)"
         )
     found = read_triplet_list(

@@ -59,18 +59,20 @@ def graph_from_triplets(
         ("subject", subject_boxes, subject_classes),
         ("object", object_boxes, object_classes),
     ):
-        if np.shape(boxes) != (count, 4) or np.shape(classes) != (count,):
+        if boxes.shape != (count, 4) or classes.shape != (count,):
             raise ValueError(
                 f"{name}_boxes and {name}_classes must be (T, 4) and (T,) with T = {count} as in score, not "
-                f"{np.shape(boxes)} and {np.shape(classes)}"
+                f"{boxes.shape} and {classes.shape}"
             )
     classes = np.concatenate([subject_classes, object_classes])
     named = np.column_stack([classes, np.concatenate([subject_boxes, object_boxes]).astype(np.float64)])
     distinct, first, entity = np.unique(named, axis=0, return_index=True, return_inverse=True)
+    subject, object = entity.reshape(2, count)
     return graph_from_entities(
         distinct[:, 1:],
         classes[first],
-        *np.split(entity.reshape(-1), 2),
+        subject,
+        object,
         predicate,
         score,
         merge_repeats=merge_repeats,
@@ -105,14 +107,13 @@ def graph_from_entities(
     Raises:
         ValueError: if shapes do not fit, or a score is not finite.
     """
-    score = np.asarray(score, dtype=np.float64)
-    columns = [np.asarray(column) for column in (subject, object, predicate)]
-    if score.ndim != 1 or any(column.shape != score.shape for column in columns):
-        shapes = ", ".join(str(column.shape) for column in (*columns, score))
+    shapes = [column.shape for column in (subject, object, predicate, score)]
+    if set(shapes) != {(len(score),)}:
         raise ValueError(f"subject, object, predicate and score must all be (T,), not {shapes}")
     if not np.isfinite(score).all() or not np.isfinite(boxes).all():
         raise ValueError("a score or a box is not finite")
-    triplets = sort_triplets(RankedTriplets(*columns, score, np.zeros(len(score), dtype=np.int64)))
+    no_rank = np.zeros(len(score), dtype=np.int64)
+    triplets = sort_triplets(RankedTriplets(subject, object, predicate, score.astype(np.float64), no_rank))
     repeated = repeats(triplets)
     if merge_repeats:
         triplets, repeated = triplets.rows(~repeated), np.zeros(1, dtype=np.bool_)

@@ -2,14 +2,14 @@
 
 Every list has the columns `image_id`, `predicate` and `score`. Subject and object are given by
 
-    sgdet     their classes and boxes: subject, object, subject_x0, ..., object_y1 (XYXY in pixels of the image)
-    sgcls     rows of the annotated entities, and their predicted classes: subject_index, object_index, subject,
-              object
+    sgdet     classes and boxes: subject, object, subject_x0, ..., object_y1 (XYXY in pixels of the image)
+    sgcls     rows of the annotated entities and their predicted classes: subject_index, object_index,
+              subject, object
     prdcls    rows of the annotated entities: subject_index, object_index; subject and object may be given
 
 Columns may be in any order. Classes and predicates are names. Rows of entities count from 0, in annotation
-order. Numbers are read to the last bit, so that scores are ranked as they are written. Names are taken as they
-are, and as `to_csv` of `reldn_d2.utils.plain_text` writes them for spreadsheets.
+order. Numbers are read to the last bit, so that scores are ranked as they are written. Names are taken as
+they are, and as `to_csv` of `reldn_d2.utils.plain_text` writes them for spreadsheets.
 """
 
 import logging
@@ -112,9 +112,9 @@ def read_triplet_list(
             table[f"{column}_code"] = _codes(path, table, column, names)
     if task == "sgdet":
         _check_boxes(path, table)
-        make_graph = _graph_of_boxes
+        entities = None
     else:
-        make_graph = _EntityGraphs(path, table, [truths[i] for i in ids], task).graph
+        entities = _GivenEntities(path, table, [truths[i] for i in ids], task)
     # lexsort is stable, so equal scores keep their order
     table = table.iloc[np.lexsort((-table["score"].to_numpy(), table["image"].to_numpy()))]
     table = _count_repeats(path, table, task, notes, merge=merge_repeats)
@@ -122,8 +122,8 @@ def read_triplet_list(
     columns = {str(name): table[name].to_numpy() for name in table if str(name) != "image_id"}
     graphs = {}
     for i, image_id in enumerate(ids):
-        of_image = {name: column[ends[i] : ends[i + 1]] for name, column in columns.items()}
-        graphs[image_id] = make_graph(i, of_image)
+        lines = {name: column[ends[i] : ends[i + 1]] for name, column in columns.items()}
+        graphs[image_id] = _graph_of_boxes(lines) if entities is None else entities.graph(i, lines)
     _logger.info("%s: %d triplets in %d of %d images", path, len(table), table["image"].nunique(), len(ids))
     return TripletList(graphs, notes)
 
@@ -161,8 +161,8 @@ def _columns(path: Path, task: Task) -> tuple[str, ...]:
         elif task != "sgdet" and any(name in header for name in _BOX_COLUMNS):
             other_task = ". A list with boxes is for the task sgdet"
         raise ValueError(
-            f"{path}: line 1 has no column {', '.join(missing)}{f' ({near[0]})' if near else ''}: for {task} a "
-            f"list of triplets needs the columns {', '.join(wanted)}, in any order{other_task}"
+            f"{path}: line 1 has no column {', '.join(missing)}{f' ({near[0]})' if near else ''}: for {task} "
+            f"a list of triplets needs the columns {', '.join(wanted)}, in any order{other_task}"
         )
     if others:
         _logger.warning("%s: not read in %s: the columns %s", path, task, ", ".join(others))
@@ -182,14 +182,14 @@ def _of_known_images(
     names = table["image_id"][unknown].unique()
     if unknown.all():
         raise ValueError(
-            f"{path}: the data set has none of its {len(names)} images ({names[0]}, ...); the image ids of the "
-            f"data set are {', '.join(ids[:3])}, .... Give the data set that the list was made for (--dataset)"
+            f"{path}: the data set has none of its {len(names)} images ({names[0]}, ...); the image ids of "
+            f"the data set are {', '.join(ids[:3])}, .... Give the data set that the list was made for"
         )
     notes = []
     if unknown.any():
         notes.append(
-            f"{unknown.sum()} of {len(table)} triplets are of {len(names)} images that the data set does not "
-            f"have, and are left out."
+            f"{unknown.sum()} of {len(table)} triplets are of {len(names)} images that the data set does "
+            "not have, and are left out."
         )
         first = table.index[int(unknown.argmax())]
         _logger.warning("%s: %s The first is in line %d, image %s", path, notes[0], first, names[0])
@@ -241,24 +241,17 @@ def _count_repeats(
     return table[~repeated] if merge else table
 
 
-def _graph_of_boxes(image: int, lines: _Columns) -> PredictedGraph:
+def _graph_of_boxes(lines: _Columns) -> PredictedGraph:
     """The graph of the lines of an image, best first."""
-    classes, boxes = (
-        [lines[f"{role}_code"] for role in ROLES],
-        [np.stack([lines[f"{role}_{corner}"] for corner in CORNERS], axis=1) for role in ROLES],
-    )
+    classes = [lines[f"{role}_code"] for role in ROLES]
+    boxes = [np.stack([lines[f"{role}_{corner}"] for corner in CORNERS], axis=1) for role in ROLES]
     return graph_from_triplets(
         classes[0], boxes[0], classes[1], boxes[1], lines["predicate_code"], lines["score"]
     )
 
 
-class _EntityGraphs:
-    """Makes graphs of lines that name rows of annotated entities.
-
-    Attributes:
-        start: (N + 1,) number of annotated entities of earlier images.
-        classes: classes of the entities of all images.
-    """
+class _GivenEntities:
+    """The annotated entities of all images, in sgcls with the classes of a list."""
 
     def __init__(
         self, path: Path, table: "pd.DataFrame", truths: Sequence[GroundTruthGraph], task: Task
@@ -275,6 +268,7 @@ class _EntityGraphs:
             ValueError: a row is no annotated entity, or a class is not that of the entity.
         """
         self._truths = truths
+        # Row e of image i has the place start[i] + e in `_classes`.
         self._start = np.cumsum([0, *(len(truth.boxes) for truth in truths)])
         self._classes = np.concatenate([np.zeros(0, dtype=np.int64), *(truth.classes for truth in truths)])
         entities = {role: self._entities(path, table, f"{role}_index") for role in ROLES}
@@ -309,7 +303,8 @@ class _EntityGraphs:
         return graph_from_entities(
             self._truths[image].boxes,
             self._classes[self._start[image] : self._start[image + 1]],
-            *(lines[name].astype(np.int64) for name in _ROW_COLUMNS),
+            lines["subject_index"].astype(np.int64),
+            lines["object_index"].astype(np.int64),
             lines["predicate_code"],
             lines["score"],
         )
