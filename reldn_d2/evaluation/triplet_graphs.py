@@ -5,12 +5,13 @@ triplet is a false positive where a relationship is answered once. All repeats o
 pair of the best of them. So a repeat lets no other predicate into a list with at most k predicates a pair.
 """
 
+from dataclasses import replace
+
 import numpy as np
-import numpy.typing as npt
 
 from .graphs import BoolArray, FloatArray, IntArray, PredictedGraph, RankedTriplets
 from .ranking import sort_triplets
-from .rows import repeat_numbers
+from .rows import number_rows, repeat_numbers
 
 
 def graph_from_triplets(
@@ -65,11 +66,13 @@ def graph_from_triplets(
                 f"{boxes.shape} and {classes.shape}"
             )
     classes = np.concatenate([subject_classes, object_classes])
-    named = np.column_stack([classes, np.concatenate([subject_boxes, object_boxes]).astype(np.float64)])
-    distinct, first, entity = np.unique(named, axis=0, return_index=True, return_inverse=True)
+    boxes = np.concatenate([subject_boxes, object_boxes]).astype(np.float64)
+    if not np.isfinite(boxes).all():
+        raise ValueError("a box is not finite")
+    first, entity = number_rows(np.column_stack([classes, boxes]))
     subject, object = entity.reshape(2, count)
     return graph_from_entities(
-        distinct[:, 1:],
+        boxes[first],
         classes[first],
         subject,
         object,
@@ -105,31 +108,45 @@ def graph_from_entities(
         The graph, best triplets first, with ranks in pair.
 
     Raises:
-        ValueError: if shapes do not fit, or a score is not finite.
+        ValueError: if shapes do not fit, or a score is not finite. Boxes, classes and rows are checked when
+            the graph is scored.
     """
     shapes = [column.shape for column in (subject, object, predicate, score)]
     if set(shapes) != {(len(score),)}:
         raise ValueError(f"subject, object, predicate and score must all be (T,), not {shapes}")
-    if not np.isfinite(score).all() or not np.isfinite(boxes).all():
-        raise ValueError("a score or a box is not finite")
+    if not np.isfinite(score).all():
+        raise ValueError("a score is not finite")
     no_rank = np.zeros(len(score), dtype=np.int64)
     triplets = sort_triplets(RankedTriplets(subject, object, predicate, score.astype(np.float64), no_rank))
-    repeated = repeats(triplets)
+    rank, repeated = _ranks_and_repeats(triplets)
+    triplets = replace(triplets, rank_in_pair=rank)
     if merge_repeats:
-        triplets, repeated = triplets.rows(~repeated), np.zeros(1, dtype=np.bool_)
+        triplets, repeated = triplets.rows(~repeated), repeated[:0]
     return PredictedGraph(
         boxes,
         classes,
         np.ones(len(boxes)) if entity_scores is None else entity_scores,
-        with_ranks(triplets),
+        triplets,
         has_repeats=bool(repeated.any()),
     )
 
 
 def repeats(triplets: RankedTriplets) -> BoolArray:
     """(T,) whether the list has the same subject, object and predicate at an earlier place."""
-    earlier: BoolArray = repeat_numbers(_numbers(triplets.subject, triplets.object, triplets.predicate)) > 0
-    return earlier
+    return _ranks_and_repeats(triplets)[1]
+
+
+def _ranks_and_repeats(triplets: RankedTriplets) -> tuple[IntArray, BoolArray]:
+    """(T,) ranks in pair of triplets that come best first, and (T,) whether each repeats an earlier one."""
+    first, number = number_rows(np.stack([triplets.subject, triplets.object, triplets.predicate], axis=1))
+    repeated = np.ones(len(triplets), dtype=np.bool_)
+    repeated[first] = False
+    kept = triplets.rows(~repeated)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[number[~repeated]] = 1 + repeat_numbers(
+        number_rows(np.stack([kept.subject, kept.object], axis=1))[1]
+    )
+    return rank[number], repeated
 
 
 def repeats_note(repeated: int, total: int, *, merged: bool = False) -> str:
@@ -138,26 +155,3 @@ def repeats_note(repeated: int, total: int, *, merged: bool = False) -> str:
         return ""
     rule = "are left out: only the best of each counts (merged repeats)" if merged else "count as well"
     return f"{repeated} of {total} triplets repeat another one of their image, and {rule}."
-
-
-def with_ranks(triplets: RankedTriplets) -> RankedTriplets:
-    """The triplets, which come best first, with the ranks of their predicates in their pairs."""
-    triplet = _numbers(triplets.subject, triplets.object, triplets.predicate)
-    _, first, of_first = np.unique(triplet, return_index=True, return_inverse=True)
-    pair = _numbers(triplets.subject, triplets.object)[first]
-    by_place = np.argsort(first)
-    rank = np.empty(len(first), dtype=np.int64)
-    rank[by_place] = 1 + repeat_numbers(pair[by_place])
-    return RankedTriplets(
-        triplets.subject, triplets.object, triplets.predicate, triplets.score, rank[of_first.reshape(-1)]
-    )
-
-
-def _numbers(*columns: IntArray) -> npt.NDArray[np.int64]:
-    """(T,) a number for each row of the columns; equal rows have equal numbers."""
-    numbers = np.zeros(len(columns[0]), dtype=np.int64)
-    for column in columns:
-        # values may be out of range here; the checks of an evaluation name them
-        distinct, code = np.unique(column, return_inverse=True)
-        numbers = np.unique(numbers * len(distinct) + code.reshape(-1), return_inverse=True)[1].reshape(-1)
-    return numbers

@@ -9,8 +9,8 @@ Version 2 holds N images. Image i has the rows offsets[i]:offsets[i + 1] of each
     entity_offsets               (N + 1,)        boxes (E, 4), classes (E,), entity_scores (E,)
     triplet_offsets              (N + 1,)        subject, object, predicate, score, rank_in_pair (T,)
 
-The rest may be missing, and so may entity_scores (all are 1) and rank_in_pair (made by `with_ranks`; then
-triplets may be repeated). Of a table, all arrays are there or none:
+The rest may be missing, and so may entity_scores (all are 1) and rank_in_pair (made as `graph_from_entities`
+does; then triplets may be repeated). Of a table, all arrays are there or none:
 
     class_names, predicate_names (C,), (P,)      text: the vocabulary
     has_repeats                  (N,)            `PredictedGraph.has_repeats`
