@@ -264,6 +264,9 @@ def _parse(path: Path, texts: Sequence[str], *, exact: bool) -> "pd.DataFrame":
     """Reads all lines after the header, including blank ones."""
     import pandas as pd
 
+    # pandas 3.1 and later always read numbers to the last bit, and have given up the option
+    earlier = tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1)
+    precision: dict[str, Any] = {"float_precision": "round_trip"} if exact and earlier else {}
     try:
         with warnings.catch_warnings():
             # without the error, pandas would drop the surplus fields of a line
@@ -277,7 +280,7 @@ def _parse(path: Path, texts: Sequence[str], *, exact: bool) -> "pd.DataFrame":
                 keep_default_na=False,
                 na_values=[""],
                 low_memory=False,
-                float_precision="round_trip" if exact else None,
+                **precision,
             )
     except (
         pd.errors.EmptyDataError,

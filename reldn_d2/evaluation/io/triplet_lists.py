@@ -29,7 +29,7 @@ from reldn_d2.utils.refusals import Refusal, refuse
 
 from ..graphs import GroundTruthGraph, IntArray, PredictedGraph, Task, parse_task
 from ..triplet_graphs import graph_from_entities, graph_from_triplets, repeats_note
-from .submission import COLUMNS, KAGGLE_COLUMNS, OTHER_NAMES, label_index, with_written_names
+from .submission import KAGGLE_COLUMNS, NAMES, OTHER_NAMES, label_index, with_written_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,14 +65,14 @@ class TripletList:
 
 
 def is_triplet_list(path: str | os.PathLike[str]) -> bool:
-    """Whether a CSV file is a list of triplets: it has no column of a submission to the challenge.
+    """Whether a CSV file is a list of triplets: it has no image ids or labels as submissions have them.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is not UTF-8.
     """
     header = read_header(path)
-    return bool(header) and {*COLUMNS, *KAGGLE_COLUMNS, *OTHER_NAMES}.isdisjoint(header)
+    return bool(header) and {*NAMES, *KAGGLE_COLUMNS, *OTHER_NAMES}.isdisjoint(header)
 
 
 def read_triplet_list(
@@ -277,14 +277,14 @@ class _GivenEntities:
             named = np.concatenate([entities[role] for role in ROLES])
             of_named, first = np.unique(named, return_index=True)
             self._classes[of_named] = np.concatenate([classes[role] for role in ROLES])[first]
-        source = "annotated as another class" if task == "prdcls" else "of another class in another line"
+        source = "is annotated as another class" if task == "prdcls" else "has another class in another line"
         for role, code in classes.items():
             refuse_rows(
                 path,
                 table,
                 code != self._classes[entities[role]],
                 "another class of an entity",
-                f"image {{image_id}}: entity {{{role}_index:g}} is {{{role}}} here, but it is {source}",
+                f"image {{image_id}}: entity {{{role}_index:g}} is {{{role}}} here, but it {source}",
                 f"Give each entity one class. {_ORDER}",
             )
 
