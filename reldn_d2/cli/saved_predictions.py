@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from detectron2.data import DatasetCatalog
 
-from reldn_d2.data.checking.units import shares
+from reldn_d2.data.checking.units import shares, smaller_copy
 from reldn_d2.data.fit_boxes import refuse_far_out
 from reldn_d2.engine import check_registered
 from reldn_d2.evaluation import (
@@ -35,7 +35,6 @@ from reldn_d2.evaluation.graphs import parse_task
 from reldn_d2.evaluation.io.triplet_lists import is_triplet_list
 from reldn_d2.evaluation.protocols.openimages import OpenImagesProtocol
 from reldn_d2.evaluation.protocols.registry import protocols_with
-from reldn_d2.evaluation.triplet_graphs import repeats, repeats_note
 from reldn_d2.structures import Vocabulary
 from reldn_d2.structures.vocabulary import first_difference
 from reldn_d2.utils.inner_paths import refuse_outside_links
@@ -84,8 +83,8 @@ def load(path: Path, kind: Kind, dataset_name: str | None) -> SavedPredictions:
     return SavedPredictions(dataset_name, "sgdet", graphs)
 
 
-def load_with_task(args: Namespace, kind: Kind) -> tuple[DatasetScorer, SavedPredictions, list[str]]:
-    """Read predictions that are no list of triplets. Returns their scorer and notes about them, too.
+def load_with_task(args: Namespace, kind: Kind) -> tuple[DatasetScorer, SavedPredictions]:
+    """Read predictions that are no list of triplets, and make their scorer.
 
     Raises:
         ValueError: they are of another task or vocabulary, or an option is for lists of triplets.
@@ -99,12 +98,7 @@ def load_with_task(args: Namespace, kind: Kind) -> tuple[DatasetScorer, SavedPre
     scorer = make_scorer(args, kind, saved.dataset_name, saved.task)
     if saved.vocabulary is not None:
         check_vocabulary(saved.vocabulary, scorer, path)
-    graphs = saved.predictions.values()
-    repeated = sum(int(repeats(graph.relations).sum()) for graph in graphs if graph.has_repeats)
-    note = repeats_note(repeated, sum(len(graph.relations) for graph in graphs))
-    if note:
-        logger.warning("%s: %s", path, note)
-    return scorer, saved, [note] if note else []
+    return scorer, saved
 
 
 def check_vocabulary(given: Vocabulary, scorer: DatasetScorer, path: Path) -> None:
@@ -124,8 +118,8 @@ def check_vocabulary(given: Vocabulary, scorer: DatasetScorer, path: Path) -> No
         )
 
 
-def load_list(args: Namespace) -> tuple[DatasetScorer, SavedPredictions, list[str]]:
-    """Read a list of triplets. Returns its scorer and notes about it, too.
+def load_list(args: Namespace) -> tuple[DatasetScorer, SavedPredictions]:
+    """Read a list of triplets, and make its scorer.
 
     Raises:
         ValueError: a protocol asks for scores of triplets that need not be in the list; or see
@@ -148,7 +142,7 @@ def load_list(args: Namespace) -> tuple[DatasetScorer, SavedPredictions, list[st
     found = read_triplet_list(
         path, scorer.truths, scorer.task, scorer.vocabulary, merge_repeats=args.merge_repeats
     )
-    return scorer, SavedPredictions(scorer.dataset_name, scorer.task, found.predictions), found.notes
+    return scorer, SavedPredictions(scorer.dataset_name, scorer.task, found.predictions, found.notes)
 
 
 def make_scorer(args: Namespace, kind: Kind, dataset_name: str, task: str) -> DatasetScorer:
@@ -213,6 +207,8 @@ def prepare(
 def check_boxes(path: Path, dataset_name: str, predictions: Mapping[str, PredictedGraph]) -> None:
     """Checks that predicted boxes are in pixels of their images, where the data set has their sizes.
 
+    A warning says that they may be pixels of smaller copies.
+
     Raises:
         ValueError: all boxes seem to be shares of their pictures, or many stick far out of them.
     """
@@ -226,6 +222,8 @@ def check_boxes(path: Path, dataset_name: str, predictions: Mapping[str, Predict
     if found:
         raise ValueError(f"{path}: {found[0]}. Multiply them by width and height")
     refuse_far_out(of_all, sizes[image], str(path), lambda row: f"image {known[image[row]][0]}")
+    for sentence in smaller_copy(of_all, sizes, image):
+        logger.warning("%s: %s", path, sentence)
 
 
 def submit(
@@ -245,7 +243,7 @@ def submit(
 def score(args: Namespace) -> int:
     """Scores saved predictions, or writes them as a submission. Returns the exit status."""
     kind = kind_of(args.predictions)
-    scorer, saved, notes = load_list(args) if kind == "triplets" else load_with_task(args, kind)
+    scorer, saved = load_list(args) if kind == "triplets" else load_with_task(args, kind)
     predictions = prepare(scorer, saved, args.predictions, allow_missing=args.allow_missing)
     if scorer.task == "sgdet":  # else they are those of the annotation, which is checked
         check_boxes(args.predictions, saved.dataset_name, predictions)
@@ -255,7 +253,7 @@ def score(args: Namespace) -> int:
     output = args.output or args.predictions.with_name(f"{args.predictions.stem}_scored")
     if args.output is None:  # the folder may come from anybody
         refuse_outside_links(output.parent, [output.name], "delete it, or choose a folder (--output FOLDER)")
-    if not scorer.score(predictions, output, notes=notes):
+    if not scorer.score(predictions, output, notes=saved.notes):
         raise ValueError(f"data set '{saved.dataset_name}' has no annotated relationship to score against")
     say(f"Results in {output}")
     return FINISHED

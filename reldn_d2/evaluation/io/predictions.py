@@ -25,8 +25,9 @@ The columns are the attributes of the classes in `graphs`. Subjects and objects 
 their own image, from 0: of the predicted entities, and in the last table of the annotated entities.
 """
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -38,7 +39,7 @@ from reldn_d2.structures.vocabulary import Vocabulary
 from reldn_d2.utils.array_files import read_arrays, write_arrays
 
 from ..graphs import PairAnswers, PredictedGraph, RankedTriplets, TripletAnswers, parse_task
-from ..triplet_graphs import graph_from_entities
+from ..triplet_graphs import graph_from_entities, repeats, repeats_note
 
 FORMAT_VERSION = 2
 _TABLES = {
@@ -66,6 +67,7 @@ _AXES = {"boxes": 2, "predicate_probs": 2}
 _REAL = {"boxes", "entity_scores", "score", "annotated_score", "predicate_probs", "named_score"}
 _TRUTH_VALUES = {"has_repeats", "has_annotated_pairs", "has_named_triplets", "named_detected"}
 _REMEDY = "run the evaluation again"
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,14 @@ class SavedPredictions:
         dataset_name: name of the data set.
         task: "sgdet", "sgcls" or "prdcls".
         predictions: image id -> prediction.
+        notes: see `DatasetScorer.score`.
         vocabulary: the names of the classes and predicates; None if the file does not have them.
     """
 
     dataset_name: str
     task: str
     predictions: dict[str, PredictedGraph]
+    notes: Sequence[str] = ()
     vocabulary: Vocabulary | None = None
 
 
@@ -176,7 +180,13 @@ def load_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
             raise ValueError(f"{path}: image {image_id}: {error}; correct it") from error
     dataset_name = present_dataset_name(str(arrays["dataset_name"]))
     task = str(arrays["task"]).lower()
-    return SavedPredictions(dataset_name, task, predictions, _vocabulary(arrays, path))
+    graphs = predictions.values()
+    repeated = sum(int(repeats(graph.relations).sum()) for graph in graphs if graph.has_repeats)
+    note = repeats_note(repeated, len(arrays["score"]))
+    if note:
+        _logger.warning("%s: %s", path, note)
+    notes = [note] if note else []
+    return SavedPredictions(dataset_name, task, predictions, notes, _vocabulary(arrays, path))
 
 
 def _ranked(graph: PredictedGraph) -> PredictedGraph:
