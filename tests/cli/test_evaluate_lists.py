@@ -219,6 +219,17 @@ def test_boxes_in_other_units_are_named(tmp_path: Path, capsys: Captured, scale:
     assert message in refused(capsys, write(tmp_path / "list.csv", SGDET, lines), "--dataset", TEST)
 
 
+def test_boxes_that_may_be_pixels_of_smaller_pictures_are_a_warning(tmp_path: Path, capsys: Captured) -> None:
+    register("twenty_images", [{**RECORDS[0], "image_id": str(i)} for i in range(20)])
+    try:
+        path = write(tmp_path / "list.csv", SGDET, [[str(i), *RIGHT[1:]] for i in range(20)])
+        assert run(path, "--dataset", "twenty_images")["motifs", "R@20"] == 50.0
+        assert f"{path}: No box of 20 images comes nearer to the lower right" in capsys.readouterr().out
+    finally:
+        DatasetCatalog.remove("twenty_images")
+        MetadataCatalog.remove("twenty_images")
+
+
 def test_compressed_lists_have_to_be_unpacked(tmp_path: Path, capsys: Captured) -> None:
     path = tmp_path / "list.csv.gz"
     path.write_bytes(b"\x1f\x8b")

@@ -79,8 +79,8 @@ def test_graphs_equal_the_definition(lines: list[Line], merge: bool) -> None:
     assert graph.has_repeats == (len({line[:3] for line in expected}) < len(expected))
     earlier = [line[:3] in [x[:3] for x in expected[:i]] for i, line in enumerate(expected)]
     assert repeats(graph.relations).tolist() == earlier
-    # an evaluation takes it
-    prepare_prediction(
+    # an evaluation takes it, and what it keeps may be saved
+    prepared = prepare_prediction(
         graph,
         truth_graph([], [], []),
         "sgdet",
@@ -89,6 +89,7 @@ def test_graphs_equal_the_definition(lines: list[Line], merge: bool) -> None:
         num_predicates=3,
         where="image",
     )
+    assert prepared.has_repeats == graph.has_repeats and len(prepared.relations) == len(expected)
 
 
 # A cat at box 0 is on (predicate 0) a dog at box 1 and has (1) a dog at box 2.
