@@ -271,7 +271,7 @@ def _parse(path: Path, texts: Sequence[str], *, exact: bool) -> "pd.DataFrame":
         with warnings.catch_warnings():
             # without the error, pandas would drop the surplus fields of a line
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(
+            table: pd.DataFrame = pd.read_csv(
                 path,
                 dtype=dict.fromkeys(texts, str),
                 index_col=False,
@@ -282,6 +282,7 @@ def _parse(path: Path, texts: Sequence[str], *, exact: bool) -> "pd.DataFrame":
                 low_memory=False,
                 **precision,
             )
+            return table
     except (
         pd.errors.EmptyDataError,
         pd.errors.ParserError,

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reldn_d2.evaluation import (
@@ -18,6 +18,7 @@ from reldn_d2.evaluation import (
     rank_triplets,
 )
 from reldn_d2.evaluation.checks import prepare_prediction
+from reldn_d2.evaluation.io.submission import graph_of_triplets
 from reldn_d2.evaluation.protocols.openimages import OpenImagesProtocol
 from reldn_d2.evaluation.protocols.protocol import EvaluatedSplit
 from reldn_d2.evaluation.triplet_graphs import repeats
@@ -59,6 +60,7 @@ some_lines = st.lists(
 )
 
 
+@settings(max_examples=60, deadline=None)
 @given(some_lines, st.booleans())
 def test_graphs_equal_the_definition(lines: list[Line], merge: bool) -> None:
     graph = graph_of(lines, merge_repeats=merge)
@@ -155,6 +157,28 @@ def test_repeats_of_rows_of_annotated_entities(task: str) -> None:
         assert graph.relations.rank_in_pair.tolist()[-2:] == [1, 2]
         found = evaluate_graphs(TRUTHS, {"1": graph}, task, ["motifs"], SPLIT)["motifs"].metrics
         assert found["R@50"] == recall
+
+
+@settings(max_examples=30, deadline=None)
+@given(some_lines)
+def test_lists_without_a_limit_count_repeats_as_submissions_do(lines: list[Line]) -> None:
+    """Submissions keep repeats in another way: each is a pair of its own."""
+    best_first = sorted(lines, key=lambda line: -line[3])
+    submitted = graph_of_triplets(
+        np.array([[s[0], o[0]] for s, o, _, _ in best_first]).reshape(-1, 2),
+        np.array([[BOXES[s[1]], BOXES[o[1]]] for s, o, _, _ in best_first], dtype=np.float32).reshape(
+            -1, 2, 4
+        ),
+        np.array([line[2] for line in best_first], dtype=np.int64),
+        np.array([line[3] for line in best_first]),
+    )
+    protocols = [UNLIMITED, "vrd2016"]
+    expected, found = (
+        evaluate_graphs(TRUTHS, {"1": graph}, "sgdet", protocols, SPLIT)
+        for graph in (submitted, graph_of(lines))
+    )
+    for name, result in expected.items():
+        np.testing.assert_equal(found[name].metrics, result.metrics)
 
 
 def test_a_list_has_no_triplets_but_its_own() -> None:
