@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from detectron2.data import DatasetCatalog
 
 from reldn_d2.data.checking.units import shares, smaller_copy
 from reldn_d2.data.fit_boxes import refuse_far_out
@@ -23,7 +22,6 @@ from reldn_d2.evaluation import (
     EvaluationProtocol,
     PredictedGraph,
     SavedPredictions,
-    image_sizes,
     load_predictions,
     make_protocols,
     read_submission,
@@ -32,6 +30,7 @@ from reldn_d2.evaluation import (
     write_submission,
 )
 from reldn_d2.evaluation.graphs import parse_task
+from reldn_d2.evaluation.io.submission import check_sizes
 from reldn_d2.evaluation.io.triplet_lists import is_triplet_list
 from reldn_d2.evaluation.protocols.openimages import OpenImagesProtocol
 from reldn_d2.evaluation.protocols.registry import protocols_with
@@ -61,7 +60,10 @@ def kind_of(path: Path) -> Kind:
 
 
 def load(path: Path, kind: Kind, dataset_name: str | None) -> SavedPredictions:
-    """Read predictions that are no list of triplets, and check that their data set is registered."""
+    """Read predictions that are no list of triplets, and check that their data set is registered.
+
+    Those of a submission are read by `read_graphs`, which needs the sizes of the images.
+    """
     if path.suffix.lower() == ".json":
         raise ValueError(
             f"{path}: the graphs of `reldn predict` can't be scored. Evaluate the model on a data set (reldn "
@@ -77,10 +79,14 @@ def load(path: Path, kind: Kind, dataset_name: str | None) -> SavedPredictions:
     if dataset_name is None:
         raise ValueError(f"{path}: a submission does not say which data set it is for: give --dataset")
     check_registered(dataset_name)
-    sizes = image_sizes(DatasetCatalog.get(dataset_name))
-    class_labels, predicate_labels = submission_labels(dataset_name)
-    graphs = read_submission(path, sizes, class_labels=class_labels, predicate_labels=predicate_labels)
-    return SavedPredictions(dataset_name, "sgdet", graphs)
+    return SavedPredictions(dataset_name, "sgdet", {})
+
+
+def read_graphs(path: Path, scorer: DatasetScorer) -> dict[str, PredictedGraph]:
+    """Read a submission for the data set of a scorer."""
+    check_sizes(scorer.sizes)
+    class_labels, predicate_labels = submission_labels(scorer.dataset_name)
+    return read_submission(path, scorer.sizes, class_labels=class_labels, predicate_labels=predicate_labels)
 
 
 def load_with_task(args: Namespace, kind: Kind) -> tuple[DatasetScorer, SavedPredictions]:
@@ -98,6 +104,8 @@ def load_with_task(args: Namespace, kind: Kind) -> tuple[DatasetScorer, SavedPre
     scorer = make_scorer(args, kind, saved.dataset_name, saved.task)
     if saved.vocabulary is not None:
         check_vocabulary(saved.vocabulary, scorer, path)
+    if kind == "submission":
+        saved = replace(saved, predictions=read_graphs(path, scorer))
     return scorer, saved
 
 
@@ -188,11 +196,11 @@ def choose_protocols(args: Namespace, kind: Kind, task: str) -> list[EvaluationP
 
 
 def prepare(
-    scorer: DatasetScorer, saved: SavedPredictions, path: Path, *, allow_missing: bool
+    scorer: DatasetScorer, graphs: Mapping[str, PredictedGraph], path: Path, *, allow_missing: bool
 ) -> dict[str, PredictedGraph]:
     """Check and rank the predictions (see `DatasetScorer.prepare`); errors name the file."""
     try:
-        predictions = {i: scorer.prepare(i, graph) for i, graph in saved.predictions.items()}
+        predictions = {i: scorer.prepare(i, graph) for i, graph in graphs.items()}
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     missing = sorted(scorer.truths.keys() - predictions.keys())
@@ -204,17 +212,23 @@ def prepare(
     return predictions
 
 
-def check_boxes(path: Path, dataset_name: str, predictions: Mapping[str, PredictedGraph]) -> None:
+def check_boxes(
+    path: Path, sizes_of: Mapping[str, tuple[int, int]], predictions: Mapping[str, PredictedGraph]
+) -> None:
     """Checks that predicted boxes are in pixels of their images, where the data set has their sizes.
 
     A warning says that they may be pixels of smaller copies.
 
+    Args:
+        path: the file of the predictions, for messages.
+        sizes_of: see `DatasetScorer.sizes`.
+        predictions: image id -> prediction.
+
     Raises:
         ValueError: all boxes seem to be shares of their pictures, or many stick far out of them.
     """
-    images = {str(x["image_id"]): x for x in DatasetCatalog.get(dataset_name)}
-    known = [(i, images[i]) for i in sorted(predictions) if {"width", "height"} <= images.get(i, {}).keys()]
-    sizes = np.array([(x["width"], x["height"]) for _, x in known], dtype=np.int64).reshape(-1, 2)
+    known = [(i, sizes_of[i]) for i in sorted(predictions) if all(sizes_of[i])]
+    sizes = np.array([size[::-1] for _, size in known], dtype=np.int64).reshape(-1, 2)
     boxes = [np.asarray(predictions[i].boxes, dtype=np.float64) for i, _ in known]
     image = np.repeat(np.arange(len(known)), [len(of_image) for of_image in boxes])
     of_all = np.concatenate([np.zeros((0, 4)), *boxes])
@@ -232,21 +246,27 @@ def submit(
     """Write predictions as a submission to the challenge."""
     if scorer.task != "sgdet":
         raise ValueError(f"--submission: the challenge takes predictions of sgdet, not of {scorer.task}")
-    sizes = image_sizes(DatasetCatalog.get(scorer.dataset_name))
+    check_sizes(scorer.sizes)
     class_labels, predicate_labels = submission_labels(scorer.dataset_name)
     write_submission(
-        path, predictions, sizes, class_labels=class_labels, predicate_labels=predicate_labels, kaggle=kaggle
+        path,
+        predictions,
+        scorer.sizes,
+        class_labels=class_labels,
+        predicate_labels=predicate_labels,
+        kaggle=kaggle,
     )
-    say(f"Submission of {len(sizes)} images in {path}")
+    say(f"Submission of {len(scorer.sizes)} images in {path}")
 
 
 def score(args: Namespace) -> int:
     """Scores saved predictions, or writes them as a submission. Returns the exit status."""
-    kind = kind_of(args.predictions)
+    path = args.predictions
+    kind = kind_of(path)
     scorer, saved = load_list(args) if kind == "triplets" else load_with_task(args, kind)
-    predictions = prepare(scorer, saved, args.predictions, allow_missing=args.allow_missing)
+    predictions = prepare(scorer, saved.predictions, path, allow_missing=args.allow_missing)
     if scorer.task == "sgdet":  # else they are those of the annotation, which is checked
-        check_boxes(args.predictions, saved.dataset_name, predictions)
+        check_boxes(path, scorer.sizes, predictions)
     if args.submission:
         submit(args.submission, scorer, predictions, kaggle=args.kaggle)
         return FINISHED

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reldn_d2.structures.dataset_dicts import DatasetDict
+from reldn_d2.utils.refusals import Refusal, refuse
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +41,15 @@ def fit_boxes(
 
     Raises:
         ValueError: many boxes are far outside their images. Their numbers must have another order or scale,
-            or belong to other images.
+            or belong to other images. Where refused records are collected, see `reldn_d2.utils.refusals`,
+            nothing is raised, and the boxes are fitted.
     """
-    refuse_far_out(boxes, sizes, source, record)
+    try:
+        refuse_far_out(boxes, sizes, source, record)
+    except ValueError as error:
+        problem = str(error).removeprefix(f"{source}: ").removesuffix(".")
+        refused = Refusal("all boxes", problem, "Correct the numbers, or take files that belong together.")
+        refuse(source, "boxes of another order, scale or image", 1, lambda _: refused, error)
     clipped = np.concatenate([boxes[:, :2].clip(min=0), np.minimum(boxes[:, 2:], sizes)], axis=1)
     near = np.minimum(clipped[:, :2], sizes - 1)
     far = np.maximum(clipped[:, 2:], near + 1)
