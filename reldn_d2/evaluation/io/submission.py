@@ -55,7 +55,7 @@ FIELDS = NAMES + NUMBERS
 # Rounding may move a box out of the image by this part of the image's side.
 _OUTSIDE = 1e-3
 # Other name of a column that a file may use -> its name here.
-_OTHER_NAMES = {"ImageId": "ImageID", "RelationLabel": "RelationshipLabel"}
+OTHER_NAMES = {"ImageId": "ImageID", "RelationLabel": "RelationshipLabel"}
 _KAGGLE_FIELDS = ("Score", "LabelName1", *NUMBERS[:4], "LabelName2", *NUMBERS[4:8], "RelationshipLabel")
 # This relation gives an entity an attribute. It does not relate two entities, but some submissions have it.
 ATTRIBUTE = "is"
@@ -269,7 +269,7 @@ def read_submission(
     check_end(Path(path), "Write the submission again")
     ids = sorted(image_sizes)
     classes, predicates = label_index(class_labels), label_index(predicate_labels)
-    known = [_with_written_names(index) for index in (label_index(ids), classes, predicates)]
+    known = [with_written_names(index) for index in (label_index(ids), classes, predicates)]
     codes, numbers = _parse(path, (known[0], known[1], known[1], known[2]))
     if not len(codes):
         _logger.warning("%s holds no triplet, so nothing was found in any image", path)
@@ -290,7 +290,7 @@ def read_submission(
     }
 
 
-def _with_written_names(index: Mapping[str, int]) -> dict[str, int]:
+def with_written_names(index: Mapping[str, int]) -> dict[str, int]:
     """Name -> code, for names as they are and as `write_submission` writes them; other tools change none."""
     return {**index, **{to_csv(name): code for name, code in index.items()}}
 
@@ -421,12 +421,12 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[int, tuple[str,
         ValueError: if a column or a field is missing. The message names the file and the line.
     """
     if KAGGLE_COLUMNS[1] not in read_header(path):
-        yield from csv_rows(path, FIELDS, _OTHER_NAMES)
+        yield from csv_rows(path, FIELDS, OTHER_NAMES)
         return
     length = len(_KAGGLE_FIELDS)
     seen: set[str] = set()
     again: list[int] = []
-    for line, (image_id, text) in csv_rows(path, ("ImageID", KAGGLE_COLUMNS[1]), _OTHER_NAMES):
+    for line, (image_id, text) in csv_rows(path, ("ImageID", KAGGLE_COLUMNS[1]), OTHER_NAMES):
         words = text.split()
         if len(words) % length:
             raise ValueError(
