@@ -25,8 +25,8 @@ from reldn_d2.evaluation import (
     SavedPredictions,
     image_sizes,
     load_predictions,
+    load_submission,
     make_protocols,
-    read_submission,
     submission_labels,
     write_submission,
 )
@@ -69,8 +69,8 @@ def load(path: Path, dataset_name: str | None) -> SavedPredictions:
     check_registered(dataset_name)
     sizes = image_sizes(DatasetCatalog.get(dataset_name))
     class_labels, predicate_labels = submission_labels(dataset_name)
-    graphs = read_submission(path, sizes, class_labels=class_labels, predicate_labels=predicate_labels)
-    return SavedPredictions(dataset_name, "sgdet", graphs)
+    found = load_submission(path, sizes, class_labels=class_labels, predicate_labels=predicate_labels)
+    return SavedPredictions(dataset_name, "sgdet", found.predictions, found.notes)
 
 
 def choose_protocols(args: Namespace) -> list[EvaluationProtocol[Any]]:
@@ -117,6 +117,8 @@ def prepare(
 def check_boxes(path: Path, dataset_name: str, predictions: Mapping[str, PredictedGraph]) -> None:
     """Checks that predicted boxes are in pixels of their images, where the data set has their sizes.
 
+    Boxes of a submission may stick out: the official tool takes them as they are, and the reader counts them.
+
     Raises:
         ValueError: all boxes seem to be shares of their pictures, or many stick far out of them.
     """
@@ -127,6 +129,10 @@ def check_boxes(path: Path, dataset_name: str, predictions: Mapping[str, Predict
     image = np.repeat(np.arange(len(known)), [len(of_image) for of_image in boxes])
     of_all = np.concatenate([np.zeros((0, 4)), *boxes])
     found = shares(of_all, sizes, image)
+    if is_submission(path):
+        if found:
+            raise ValueError(f"{path}: {found[0]}. Divide pixels by width and height only once")
+        return
     if found:
         raise ValueError(f"{path}: {found[0]}. Multiply them by width and height")
     refuse_far_out(of_all, sizes[image], str(path), lambda row: f"image {known[image[row]][0]}")
@@ -171,7 +177,7 @@ def score(args: Namespace) -> int:
     output = args.output or args.predictions.with_name(f"{args.predictions.stem}_scored")
     if args.output is None:  # the folder may come from anybody
         refuse_outside_links(output.parent, [output.name], "delete it, or choose a folder (--output FOLDER)")
-    if not scorer.score(predictions, output):
+    if not scorer.score(predictions, output, notes=saved.notes):
         raise ValueError(f"data set '{saved.dataset_name}' has no annotated relationship to score against")
     say(f"Results in {output}")
     return FINISHED

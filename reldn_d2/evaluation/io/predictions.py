@@ -20,7 +20,7 @@ their own image, from 0: of the predicted entities, and in the last table of the
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -57,11 +57,13 @@ class SavedPredictions:
         dataset_name: name of the data set.
         task: "sgdet", "sgcls" or "prdcls".
         predictions: image id -> prediction.
+        notes: facts that a reader of the numbers needs, for example how many rows of a file were skipped.
     """
 
     dataset_name: str
     task: str
     predictions: dict[str, PredictedGraph]
+    notes: Sequence[str] = ()
 
 
 def save_predictions(
