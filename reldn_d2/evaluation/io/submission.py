@@ -573,7 +573,7 @@ def _mostly_outside(boxes: FloatArray) -> BoolArray:
     """
     inside = boxes.clip(0, 1)
     areas = [(x[..., 2] - x[..., 0]) * (x[..., 3] - x[..., 1]) for x in (inside, boxes)]
-    mostly: BoolArray = areas[0] < 0.5 * areas[1]
+    mostly: BoolArray = np.less(areas[0], 0.5 * areas[1])
     return mostly
 
 
