@@ -60,7 +60,7 @@ _OUTSIDE = 1e-3
 # Coordinates beyond this are damage. Those of boxes in pixels are smaller.
 _LARGEST = 1e6
 # Other name of a column that a file may use -> its name here.
-_OTHER_NAMES = {"ImageId": "ImageID", "RelationLabel": "RelationshipLabel"}
+OTHER_NAMES = {"ImageId": "ImageID", "RelationLabel": "RelationshipLabel"}
 _KAGGLE_FIELDS = ("Score", "LabelName1", *NUMBERS[:4], "LabelName2", *NUMBERS[4:8], "RelationshipLabel")
 # This relation gives an entity an attribute. Only data sets of the whole challenge have it as a predicate.
 ATTRIBUTE = "is"
@@ -298,7 +298,7 @@ def load_submission(
     check_end(Path(path), "Write the submission again")
     ids = sorted(image_sizes)
     classes, predicates = label_index(class_labels), label_index(predicate_labels)
-    known = [_with_written_names(index) for index in (label_index(ids), classes, predicates)]
+    known = [with_written_names(index) for index in (label_index(ids), classes, predicates)]
     rows = _parse(path, (known[0], known[1], known[1], known[2]))
     for note in rows.notes:
         _logger.warning("%s: %s", path, note)
@@ -322,7 +322,7 @@ def load_submission(
     return Submission(predictions, rows.notes)
 
 
-def _with_written_names(index: Mapping[str, int]) -> dict[str, int]:
+def with_written_names(index: Mapping[str, int]) -> dict[str, int]:
     """Name -> code, for names as they are and as `write_submission` writes them; other tools change none."""
     return {**index, **{to_csv(name): code for name, code in index.items()}}
 
@@ -513,12 +513,12 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[int, tuple[str,
         ValueError: if a column or a field is missing. The message names the file and the line.
     """
     if KAGGLE_COLUMNS[1] not in read_header(path):
-        yield from csv_rows(path, FIELDS, _OTHER_NAMES)
+        yield from csv_rows(path, FIELDS, OTHER_NAMES)
         return
     length = len(_KAGGLE_FIELDS)
     seen: set[str] = set()
     again: list[int] = []
-    for line, (image_id, text) in csv_rows(path, ("ImageID", KAGGLE_COLUMNS[1]), _OTHER_NAMES):
+    for line, (image_id, text) in csv_rows(path, ("ImageID", KAGGLE_COLUMNS[1]), OTHER_NAMES):
         words = text.split()
         if len(words) % length:
             raise ValueError(
