@@ -230,6 +230,16 @@ def test_a_label_can_not_name_a_picture_elsewhere(tmp_path: Path) -> None:
     load_openimages_vrd(tmp_path, "train")
 
 
+def test_a_picture_of_an_image_with_labels_only_has_to_be_there(tmp_path: Path) -> None:
+    write(tmp_path, [row("a", MAN, LEFT, "plays", GUITAR, MIDDLE)], [("c", MAN, 1)])
+    (tmp_path / "train" / "c.jpg").unlink()
+    with pytest.raises(
+        FileNotFoundError, match=rf"{CSV} or .*{LABEL_FILE} lists image 'c\.jpg', but .* 1 of 2"
+    ):
+        load_openimages_vrd(tmp_path, "train", challenge=True)
+    load_openimages_vrd(tmp_path, "train")
+
+
 def test_absent_image_labels_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path, [row("a", MAN, LEFT, "plays", GUITAR, MIDDLE), attribute_row("b", MAN, LEFT, WOODEN)])
     with caplog.at_level(logging.WARNING):

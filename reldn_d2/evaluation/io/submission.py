@@ -300,7 +300,9 @@ def load_submission(
     classes, predicates = label_index(class_labels), label_index(predicate_labels)
     known = [with_written_names(index) for index in (label_index(ids), classes, predicates)]
     rows = _parse(path, (known[0], known[1], known[1], known[2]))
-    for note in rows.notes:
+    _check_numbers(path, rows, ids)
+    notes = [*rows.notes, *_suspicious(path, rows)]
+    for note in notes:
         _logger.warning("%s: %s", path, note)
     if not len(rows.codes):
         _logger.warning("%s holds no triplet, so nothing was found in any image", path)
@@ -319,7 +321,7 @@ def load_submission(
         )
         for image_id, chosen in zip(ids, rows_of_images, strict=True)
     }
-    return Submission(predictions, rows.notes)
+    return Submission(predictions, notes)
 
 
 def with_written_names(index: Mapping[str, int]) -> dict[str, int]:
@@ -335,7 +337,7 @@ class _Rows:
         lines: (T,) their lines.
         codes: (T, 4) codes of `NAMES`.
         numbers: (T, 9) `NUMBERS`.
-        notes: see `Submission`.
+        notes: which rows were skipped, see `Submission`.
     """
 
     lines: npt.NDArray[np.int64]
@@ -350,7 +352,7 @@ class _Rows:
 
 
 def _parse(path: str | os.PathLike[str], known: Sequence[Mapping[str, int]]) -> _Rows:
-    """Read and check the records of a file.
+    """Read the records of a file, without those of other images and of unknown attributes.
 
     Args:
         path: the submission.
@@ -366,7 +368,7 @@ def _parse(path: str | os.PathLike[str], known: Sequence[Mapping[str, int]]) -> 
             num_attributes += 1
             continue
         try:
-            row = [code[name] for code, name in zip(known[1:], names[1:], strict=True)]
+            labels = [code[name] for code, name in zip(known[1:], names[1:], strict=True)]
             of_row = [*map(float, values)]
         except (KeyError, ValueError) as error:
             problem = _unreadable(names, values, known)
@@ -375,7 +377,7 @@ def _parse(path: str | os.PathLike[str], known: Sequence[Mapping[str, int]]) -> 
             first = first if elsewhere else (line, names[0])
             elsewhere[names[0]] += 1
             continue
-        codes.extend([known[0][names[0]], *row])
+        codes.extend([known[0][names[0]], *labels])
         numbers.extend(of_row)
         lines.append(line)
     notes = [_WITHOUT_ATTRIBUTES % num_attributes] if num_attributes else []
@@ -389,23 +391,24 @@ def _parse(path: str | os.PathLike[str], known: Sequence[Mapping[str, int]]) -> 
             f"{elsewhere.total()} rows of {len(elsewhere)} images that the data set does not have were "
             f"skipped, as the official tool does. The first is line {first[0]}"
         )
-    rows = _Rows(
+    return _Rows(
         np.array(lines, dtype=np.int64),
         np.array(codes, dtype=np.int64).reshape(-1, len(NAMES)),
         np.array(numbers, dtype=np.float64).reshape(-1, len(NUMBERS)),
         notes,
     )
+
+
+def _check_numbers(path: str | os.PathLike[str], rows: _Rows, ids: Sequence[str]) -> None:
     for bad, problem in problems(rows.boxes, rows.numbers[:, -1]):
         if bad.any():
-            at = int(np.argwhere(bad)[0, 0])
-            image_id = list(known[0])[rows.codes[at, 0]]
-            raise ValueError(f"{path}: line {rows.lines[at]}, image {image_id}: {problem}")
-    notes += _counted(path, rows)
-    return rows
+            row = int(np.argwhere(bad)[0, 0])
+            image_id = ids[rows.codes[row, 0]]
+            raise ValueError(f"{path}: line {rows.lines[row]}, image {image_id}: {problem}")
 
 
-def _counted(path: str | os.PathLike[str], rows: _Rows) -> Iterator[str]:
-    """Count the rows that look wrong, but count as they are.
+def _suspicious(path: str | os.PathLike[str], rows: _Rows) -> Iterator[str]:
+    """Notes on rows that look wrong, but count as they are.
 
     Raises:
         ValueError: if no box can be right.

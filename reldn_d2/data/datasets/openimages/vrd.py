@@ -127,8 +127,10 @@ def load_openimages_vrd(
         rows = rows.with_images(verified)
     rows = rows.of_images(_images_of_split(files, rows, split, mini, challenge))
     names = [f"{image_id}.jpg" for image_id in rows.image_ids]
-    paths = find_images(names, files.picture_folders, str(files.relationships))
-    dataset_dicts = _dataset_dicts(rows, paths, image_sizes(paths), str(files.relationships))
+    source = str(files.relationships)
+    both = f"{source} or {files.image_labels}" if challenge and files.image_labels else source
+    paths = find_images(names, files.picture_folders, both)
+    dataset_dicts = _dataset_dicts(rows, paths, image_sizes(paths), source)
     for dataset_dict in dataset_dicts:
         if dataset_dict["image_id"] in verified:
             dataset_dict["verified_classes"] = verified[dataset_dict["image_id"]]
