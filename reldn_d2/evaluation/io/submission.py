@@ -565,7 +565,7 @@ def box_scale(sizes: IntArray) -> FloatArray:
 
 def _inside(boxes: FloatArray) -> BoolArray:
     """(...) whether (..., 4) relative boxes are in their images, but for rounding. NaN is not."""
-    inside: BoolArray = ((boxes >= -_OUTSIDE) & (boxes <= 1 + _OUTSIDE)).all(axis=-1)
+    inside: BoolArray = np.all((boxes >= -_OUTSIDE) & (boxes <= 1 + _OUTSIDE), axis=-1)
     return inside
 
 
