@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from detectron2.data import DatasetCatalog
 
 from reldn_d2.data.checking.units import shares
 from reldn_d2.data.fit_boxes import refuse_far_out
@@ -23,7 +22,6 @@ from reldn_d2.evaluation import (
     EvaluationProtocol,
     PredictedGraph,
     SavedPredictions,
-    image_sizes,
     load_predictions,
     load_submission,
     make_protocols,
@@ -31,6 +29,7 @@ from reldn_d2.evaluation import (
     write_submission,
 )
 from reldn_d2.evaluation.graphs import parse_task
+from reldn_d2.evaluation.io.submission import check_sizes
 from reldn_d2.evaluation.protocols.openimages import OpenImagesProtocol
 from reldn_d2.evaluation.protocols.registry import protocols_with
 from reldn_d2.utils.inner_paths import refuse_outside_links
@@ -49,7 +48,10 @@ def is_submission(path: Path) -> bool:
 
 
 def load(path: Path, dataset_name: str | None) -> SavedPredictions:
-    """Read predictions in either format, and check that their data set is registered."""
+    """Read predictions in either format, and check that their data set is registered.
+
+    Those of a submission are read by `read_submitted`, which needs the sizes of the images.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"--predictions: no file {path}")
     if path.suffix.lower() == ".json":
@@ -67,10 +69,15 @@ def load(path: Path, dataset_name: str | None) -> SavedPredictions:
     if dataset_name is None:
         raise ValueError(f"{path}: a submission does not say which data set it is for: give --dataset")
     check_registered(dataset_name)
-    sizes = image_sizes(DatasetCatalog.get(dataset_name))
-    class_labels, predicate_labels = submission_labels(dataset_name)
-    found = load_submission(path, sizes, class_labels=class_labels, predicate_labels=predicate_labels)
-    return SavedPredictions(dataset_name, "sgdet", found.predictions, found.notes)
+    return SavedPredictions(dataset_name, "sgdet", {})
+
+
+def read_submitted(path: Path, scorer: DatasetScorer) -> SavedPredictions:
+    """Read a submission for the data set of a scorer."""
+    check_sizes(scorer.sizes)
+    class_labels, predicate_labels = submission_labels(scorer.dataset_name)
+    found = load_submission(path, scorer.sizes, class_labels=class_labels, predicate_labels=predicate_labels)
+    return SavedPredictions(scorer.dataset_name, scorer.task, found.predictions, found.notes)
 
 
 def choose_protocols(args: Namespace) -> list[EvaluationProtocol[Any]]:
@@ -98,11 +105,11 @@ def choose_protocols(args: Namespace) -> list[EvaluationProtocol[Any]]:
 
 
 def prepare(
-    scorer: DatasetScorer, saved: SavedPredictions, path: Path, *, allow_missing: bool
+    scorer: DatasetScorer, graphs: Mapping[str, PredictedGraph], path: Path, *, allow_missing: bool
 ) -> dict[str, PredictedGraph]:
     """Check and rank the predictions (see `DatasetScorer.prepare`); errors name the file."""
     try:
-        predictions = {i: scorer.prepare(i, graph) for i, graph in saved.predictions.items()}
+        predictions = {i: scorer.prepare(i, graph) for i, graph in graphs.items()}
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     missing = sorted(scorer.truths.keys() - predictions.keys())
@@ -114,17 +121,23 @@ def prepare(
     return predictions
 
 
-def check_boxes(path: Path, dataset_name: str, predictions: Mapping[str, PredictedGraph]) -> None:
+def check_boxes(
+    path: Path, sizes_of: Mapping[str, tuple[int, int]], predictions: Mapping[str, PredictedGraph]
+) -> None:
     """Checks that predicted boxes are in pixels of their images, where the data set has their sizes.
 
     Boxes of a submission may stick out: the official tool takes them as they are, and the reader counts them.
 
+    Args:
+        path: the file of the predictions, for messages.
+        sizes_of: see `DatasetScorer.sizes`.
+        predictions: image id -> prediction.
+
     Raises:
         ValueError: all boxes seem to be shares of their pictures, or many stick far out of them.
     """
-    images = {str(x["image_id"]): x for x in DatasetCatalog.get(dataset_name)}
-    known = [(i, images[i]) for i in sorted(predictions) if {"width", "height"} <= images.get(i, {}).keys()]
-    sizes = np.array([(x["width"], x["height"]) for _, x in known], dtype=np.int64).reshape(-1, 2)
+    known = [(i, sizes_of[i]) for i in sorted(predictions) if all(sizes_of[i])]
+    sizes = np.array([size[::-1] for _, size in known], dtype=np.int64).reshape(-1, 2)
     boxes = [np.asarray(predictions[i].boxes, dtype=np.float64) for i, _ in known]
     image = np.repeat(np.arange(len(known)), [len(of_image) for of_image in boxes])
     of_all = np.concatenate([np.zeros((0, 4)), *boxes])
@@ -144,21 +157,25 @@ def submit(
     """Write predictions as a submission to the challenge."""
     if scorer.task != "sgdet":
         raise ValueError(f"--submission: the challenge takes predictions of sgdet, not of {scorer.task}")
-    sizes = image_sizes(DatasetCatalog.get(scorer.dataset_name))
+    check_sizes(scorer.sizes)
     class_labels, predicate_labels = submission_labels(scorer.dataset_name)
     write_submission(
-        path, predictions, sizes, class_labels=class_labels, predicate_labels=predicate_labels, kaggle=kaggle
+        path,
+        predictions,
+        scorer.sizes,
+        class_labels=class_labels,
+        predicate_labels=predicate_labels,
+        kaggle=kaggle,
     )
-    say(f"Submission of {len(sizes)} images in {path}")
+    say(f"Submission of {len(scorer.sizes)} images in {path}")
 
 
 def score(args: Namespace) -> int:
     """Scores saved predictions, or writes them as a submission. Returns the exit status."""
-    saved = load(args.predictions, args.dataset[0] if args.dataset else None)
+    path = args.predictions
+    saved = load(path, args.dataset[0] if args.dataset else None)
     if any(parse_task(task) != parse_task(saved.task) for task in args.task):
-        raise ValueError(
-            f"--task {' '.join(args.task)}: {args.predictions} holds predictions of {saved.task}"
-        )
+        raise ValueError(f"--task {' '.join(args.task)}: {path} holds predictions of {saved.task}")
     scorer = DatasetScorer(
         saved.dataset_name,
         saved.task,
@@ -168,9 +185,11 @@ def score(args: Namespace) -> int:
         train_dataset=args.train_dataset,
         image_labels=args.image_labels,
     )
-    predictions = prepare(scorer, saved, args.predictions, allow_missing=args.allow_missing)
+    if is_submission(path):
+        saved = read_submitted(path, scorer)
+    predictions = prepare(scorer, saved.predictions, path, allow_missing=args.allow_missing)
     if scorer.task == "sgdet":  # else they are those of the annotation, which is checked
-        check_boxes(args.predictions, saved.dataset_name, predictions)
+        check_boxes(path, scorer.sizes, predictions)
     if args.submission:
         submit(args.submission, scorer, predictions, kaggle=args.kaggle)
         return FINISHED

@@ -1,6 +1,6 @@
 """Registered data sets: their images, their precomputed detections, and the names of their classes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from itertools import zip_longest
@@ -111,15 +111,43 @@ def load_registered(
     check_detection_files(detection_files, names)
     dataset_dicts: list[dict[str, Any]] = []
     for name, file in zip_longest(names, detection_files):
-        loaded = DatasetCatalog.get(name)
+        dataset_dicts += _load(name, file, check)
+    return dataset_dicts
+
+
+def check_test_sets(
+    names: Sequence[str], detection_files: Sequence[str], checked: Collection[str], check: CheckMode
+) -> None:
+    """Checks test sets as `load_registered` does, one after the other, and keeps none of them.
+
+    A training does so at its start, since it would stop at its first evaluation otherwise.
+
+    Args:
+        names, detection_files, check: see `load_registered`.
+        checked: data sets that are checked anyway, as they are trained on. Of these, only the detections are
+            checked here.
+
+    Raises:
+        ValueError: see `load_registered`.
+    """
+    check_detection_files(detection_files, names)
+    for name, file in zip_longest(names, detection_files):
+        if name not in checked or file is not None:
+            check_registered(name)
+            _load(name, file, None if name in checked else check)
+
+
+def _load(name: str, detection_file: str | None, check: CheckMode | None) -> list[dict[str, Any]]:
+    """Dataset dicts of a registered data set, with its detections. Nothing is checked if `check` is None."""
+    loaded: list[dict[str, Any]] = DatasetCatalog.get(name)
+    if check is not None:
         metadata = MetadataCatalog.get(name)  # a loader may set names
         check_loaded(
             loaded, name, _number(metadata, "thing_classes"), _number(metadata, "predicate_classes"), check
         )
-        if file is not None:
-            loaded = load_detections_into_dataset(loaded, file, vocabulary_of(name).thing_classes)
-        dataset_dicts += loaded
-    return dataset_dicts
+    if detection_file is None:
+        return loaded
+    return load_detections_into_dataset(loaded, detection_file, vocabulary_of(name).thing_classes)
 
 
 def check_keypoint_names(names: Sequence[str]) -> None:

@@ -47,6 +47,7 @@ from .config_files import similar_keys
 from .datasets import load_registered
 from .parts import KeyNames, RunParts
 from .places import refuse_places, without_places
+from .protocols import check_protocol_names, protocols_of_task
 from .python_values import check_python_values
 from .run_identity import flatten, free_patterns
 from .saved_python import from_data, refuse_not_saved, to_data
@@ -333,6 +334,7 @@ class LazyParts(RunParts):
         self.train_datasets = tuple(datasets.train)
         self.test_datasets = (datasets.test,) if datasets.test else ()
         self.test_detections = tuple(datasets.get("test_detections", ()))
+        self.data_check = datasets.get("check", "error")
         self.statistics_datasets = tuple(datasets.get("statistics", ()))
         self.is_relation_model = _has_relations(cfg)
         self.entities_from_proposals = bool(cfg.model.get("entities_from_proposals", False))
@@ -351,6 +353,9 @@ class LazyParts(RunParts):
         self.best_checkpoint = bool(train.get("best_checkpoint", False))
         self.skip_unreadable = bool(train.get("skip_unreadable", False))
         self.checkpoint_options, self.ddp_options = dict(train.checkpointer), dict(train.ddp)
+        protocols = OmegaConf.select(cfg, "dataloader.evaluator.protocols")
+        if _is_call(protocols, protocols_of_task) and "names" in protocols:
+            check_protocol_names(protocols.names, self.keys.protocols)
         self.cudnn_benchmark = bool(train.get("cudnn_benchmark", False))
 
     @classmethod
@@ -452,7 +457,7 @@ class LazyParts(RunParts):
         If it does not load with `load_registered`, which checks the data, they are checked here.
         """
         if not _calls(self.cfg.dataloader.train.dataset, load_registered):
-            load_registered(self.train_datasets, check=self.cfg.datasets.get("check", "error"))
+            load_registered(self.train_datasets, check=self.data_check)
         dataset_dicts: list[DatasetDict] = self._make("dataloader.train.dataset")
         return dataset_dicts
 

@@ -32,12 +32,12 @@ from reldn_d2.structures import Queries, Vocabulary
 from reldn_d2.structures.dataset_dicts import DatasetDict, describe
 
 from .console import printed_to_log
-from .datasets import common_vocabulary
+from .datasets import check_test_sets, common_vocabulary
 from .first_screen import DataCounts, count_data
 from .parts import RunParts
 from .resumable_evaluation import Others, UnfinishedEvaluation
 from .run_identity import check_resumed, matches, name_other_detectors, run_identity
-from .summary import save_task_results
+from .summary import BEST_WEIGHTS, save_task_results
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def build_training(parts: RunParts) -> TrainingRun:
 
 
 def check_training(parts: RunParts) -> tuple[Vocabulary, list[DatasetDict]]:
-    """Checks the settings of a training, and loads its data.
+    """Checks the settings of a training and its test sets, and loads its data.
 
     A warning says the `training_note` in the metadata of a training set.
 
@@ -96,6 +96,8 @@ def check_training(parts: RunParts) -> tuple[Vocabulary, list[DatasetDict]]:
     _check_settings(parts)
     if parts.is_relation_model and parts.test_datasets:
         parts.check_evaluation(vocabulary.predicate_classes)
+    # Before the training data are in memory, too.
+    check_test_sets(parts.test_datasets, parts.test_detections, parts.train_datasets, parts.data_check)
     training_data = parts.training_data()
     for name in parts.train_datasets:
         note = MetadataCatalog.get(name).get("training_note")  # the loader may have set it
@@ -213,9 +215,11 @@ def resume_or_start(
 
     Raises:
         ValueError: RelDN has no trained detector to start from, or the checkpoint to resume from was trained
-            with another config or other data.
+            with another config or other data, or its folder has lost the name of the last checkpoint.
     """
     resumed = resume and checkpointer.has_checkpoint()
+    if resume and not resumed:
+        _check_unnamed(Path(parts.output_dir))
     is_relation_model = isinstance(checkpointer.model, RelDN)
     if resumed:
         # Before anything is loaded: errors about weights or optimizer would not name the changed setting.
@@ -236,6 +240,24 @@ def last_checkpoint(parts: RunParts) -> str | None:
     """The last checkpoint in the folder of a run, see `last_checkpoint_in`; None if there is none."""
     file = last_checkpoint_in(Path(parts.output_dir))
     return None if file is None else str(file)
+
+
+def _check_unnamed(folder: Path) -> None:
+    """Checks the folder of a run that should go on and has no file `last_checkpoint`.
+
+    Raises:
+        ValueError: the folder has several checkpoints. The file is written after each, so it was lost.
+    """
+    # The best weights are no checkpoint to go on from.
+    found = sorted(path.name for path in folder.glob("model_*.pth") if path.name != BEST_WEIGHTS)
+    if not found:
+        return
+    there = f"{folder} has {', '.join(found[-3:])}, but no file last_checkpoint that says where to go on"
+    remedy = f"write {found[-1]}, or the name of another one, in a file last_checkpoint there"
+    if len(found) > 1:
+        raise ValueError(f"{there}: {remedy}, or choose another folder to start anew")
+    # A run that is killed may have saved its first checkpoint alone.
+    logger.warning("%s: nothing is resumed. To go on from there, stop this run and %s", there, remedy)
 
 
 def load_weights(parts: RunParts, *, resume: bool = False) -> nn.Module:
@@ -261,7 +283,10 @@ def load_weights(parts: RunParts, *, resume: bool = False) -> nn.Module:
         same_classes=True,
     )
     needs_weights = not (semantic_only and isinstance(model, RelDN) and model.task == "prdcls")
-    if needs_weights and not parts.weights and not (resume and checkpointer.has_checkpoint()):
+    resumed = resume and checkpointer.has_checkpoint()
+    if resume and not resumed:
+        _check_unnamed(Path(parts.output_dir))
+    if needs_weights and not parts.weights and not resumed:
         raise ValueError(f"there is nothing to evaluate: give a trained checkpoint as {parts.keys.weights}")
     if needs_weights:
         checkpointer.resume_or_load(parts.weights, resume=resume)

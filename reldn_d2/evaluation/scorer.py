@@ -45,6 +45,7 @@ class DatasetScorer:
         dataset_name: name of the data set.
         task: "sgdet", "sgcls" or "prdcls".
         truths: image id as text -> annotation.
+        sizes: image id as text -> (height, width) in pixels; 0 where the data set does not say it.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class DatasetScorer:
         self._predicate_classes = _vocabulary(dataset_name, "predicate_classes")
         self._protocols = resolve_protocols(protocols, self.task, self._predicate_classes)
         self.truths = ground_truth_graphs(dataset_dicts, self._num_classes, len(self._predicate_classes))
+        self.sizes = {str(x["image_id"]): (x.get("height", 0), x.get("width", 0)) for x in dataset_dicts}
         if image_labels is not None:
             labels = read_image_labels(image_labels, submission_labels(dataset_name)[0])
             self.truths = with_verified_classes(self.truths, labels)

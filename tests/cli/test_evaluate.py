@@ -320,6 +320,22 @@ def test_boxes_in_other_units_are_named(
     assert re.search(f"^{path}: {message}", refused(capsys, path))
 
 
+@pytest.mark.parametrize("kind", ["scores", "submission", "scores of a submission"])
+def test_the_data_set_is_loaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    path, file = saved(tmp_path), tmp_path / "s.csv"
+    if kind == "scores of a submission":
+        assert run_reldn("evaluate", "--predictions", path, "--submission", file) == 0
+    loaded, load = [], DatasetCatalog.get
+    monkeypatch.setattr(DatasetCatalog, "get", lambda name: loaded.append(name) or load(name))
+    options = {
+        "scores": ("--predictions", path),
+        "submission": ("--predictions", path, "--submission", file),
+        "scores of a submission": ("--predictions", file, "--dataset", TEST, "--protocol", "openimages"),
+    }
+    assert run_reldn("evaluate", *options[kind]) == 0
+    assert loaded.count(TEST) == 1
+
+
 def test_files_that_are_no_predictions(tmp_path: Path, capsys: Captured) -> None:
     for arrays, message in (
         ({"format_version": np.array(1)}, "format version 1, not 2; run the evaluation again"),

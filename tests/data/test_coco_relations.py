@@ -323,7 +323,12 @@ def test_bad_records_are_named(tmp_path: Path, change: Change, message: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{", "not valid JSON"), ("[]", "the top level is not an object")]
+    ("text", "message"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "the top level is not an object"),
+        ('{"images": [{"id": 1, "id": 2}]}', "the key 'id' occurs twice"),
+    ],
 )
 def test_files_of_other_kinds_are_named(tmp_path: Path, text: str, message: str) -> None:
     path = write(tmp_path, text)

@@ -91,6 +91,59 @@ def test_missing_images_are_counted_and_named(tmp_path: Path) -> None:
     assert str(path) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("in_file", "in_data", "message"),
+    [
+        (
+            (3, 7),
+            ("3", "7"),
+            "has integers as image ids, such as 3, but the data set has strings, such as '3'",
+        ),
+        (
+            ("3", "7"),
+            (3, 7),
+            "has strings as image ids, such as '3', but the data set has integers, such as 3",
+        ),
+        (("3", "7"), ("8", "7"), "lacks 1 of 2 images, the first being image_id '8'"),
+        ((), (3, 7), "lacks 2 of 2 images"),
+    ],
+)
+def test_ids_of_another_kind_are_told(
+    in_file: tuple[Any, ...], in_data: tuple[Any, ...], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "detections.npz"
+    save_detections(path, {image_id: ([], [], []) for image_id in in_file}, CLASSES)
+    with pytest.raises(ValueError, match=re.escape(f"{path} {message}")):
+        load_detections_into_dataset([{"image_id": image_id} for image_id in in_data], path, CLASSES)
+
+
+BOX = [[0.0, 0, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((BOX, ["high"], [0]), "'high' is no number"),
+        ((BOX, ["0.5"], [0]), "'0.5' is no number"),
+        (([["a", "b", "c", "d"]], [0.5], [0]), "'a', 'b', 'c', 'd'] is no number"),
+        ((BOX, [0.5], None), r"boxes (1, 4), scores (1,), classes () do not fit each other"),
+        ((BOX, None, [0]), r"boxes (1, 4), scores (), classes (1,) do not fit each other"),
+        ((None, [0.5], [0]), r"boxes (), scores (1,), classes (1,) do not fit each other"),
+        ((BOX, 0.5, [0]), r"boxes (1, 4), scores (), classes (1,) do not fit each other"),
+        ((BOX, [None], [0]), "None is no number"),
+        (([[0.0, 0, 1, 1], [2.0]], [0.5, 0.5], [0, 0]), "there are not three arrays of numbers"),
+        ((BOX, [0.5]), "there are not three arrays of numbers"),
+        (None, "there are not three arrays of numbers"),
+        ((BOX, [0.5], ["cup"]), "a class is not an integer in [0, 3)"),
+    ],
+)  # fmt: skip
+def test_what_is_no_array_of_numbers_is_not_written(given: Any, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "detections.npz"
+    with pytest.raises(ValueError, match=rf"{path}: detections of image_id 3: .*{re.escape(message)}.* Give"):
+        save_detections(path, {3: given}, CLASSES)
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("classes", [["person", "cup"], ["cup", "person", "table"], []])
 def test_other_classes_are_refused(tmp_path: Path, classes: list[str]) -> None:
     path = tmp_path / "detections.npz"

@@ -427,6 +427,7 @@ def test_an_image_that_asks_too_much_is_not_scored_and_is_named(monkeypatch: pyt
         assert found.notes[0] == (
             "1 image is not scored, because the cases have more than 3 triplets in an image: image b."
         )
+        assert found.excluded == found.notes[0] and others.excluded == ""
         assert found.notes[1:] == others.notes
     # the image stays in the confusion subset, which other protocols are reported on
     assert is_confusable(BAND_TRUTH)

@@ -25,12 +25,14 @@ from reldn_d2.evaluation import (
     training_split,
 )
 from reldn_d2.evaluation.io.results import (
+    EXCLUDED_FILE,
     PER_IMAGE_FILE,
     PREDICATE_TABLES_FILE,
     PREDICATES_FILE,
     RESULTS_FILE,
     TABLES_FILE,
     read_results,
+    remove_results,
     results_table,
     save_results,
     short_table,
@@ -203,6 +205,20 @@ def test_no_note_about_missing_predicates_if_all_are_listed() -> None:
 
 def save(folder: Path, results: dict[str, ProtocolResult], names: list[str] = NAMES) -> None:
     save_results(folder, results, dataset_name="toy", task="sgdet", predicate_classes=names)
+
+
+def test_images_that_are_not_scored_have_a_file_of_their_own(tmp_path: Path) -> None:
+    excluded = ProtocolResult(
+        {"x": 1.0}, {}, notes=["2 images are not scored."], excluded="2 images are not scored."
+    )
+    save(tmp_path, {"motifs": ProtocolResult({"R@50": 1.0}, {}), "confusion": excluded})
+    file = tmp_path / EXCLUDED_FILE
+    assert json.loads(file.read_text()) == {"confusion": "2 images are not scored."}
+    save(tmp_path, {"motifs": ProtocolResult({"R@50": 1.0}, {})})
+    assert not file.exists()
+    file.touch()
+    remove_results(tmp_path)
+    assert not [*tmp_path.iterdir()]
 
 
 def read_csv(path: Path) -> list[list[str]]:

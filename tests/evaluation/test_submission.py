@@ -550,7 +550,7 @@ def test_the_attribute_relation_is_read_if_it_is_a_predicate_of_the_data_set(
         ("0.9", "1.1e6", "image b: a box is not finite or beyond"),
         ("0.9", "0.05", "image b: a box has swapped corners; .* check the order of the columns"),
         ("0.25,1", "1,0.25", "image b: a box has swapped corners"),
-        (",on,0.5", ",on", "image b: 12 fields, but the header has 13; correct the line"),
+        (",on,0.5", ",on", "image b: 12 fields, but the header has 13. Correct the line"),
         (",on,0.5", ",on,0.5,7", "image b: 14 fields, but the header has 13"),
     ],
 )

@@ -526,7 +526,7 @@ def test_objects_in_hdf5(tmp_path: Path) -> None:
     with h5py.File(file, "r+") as content:
         del content["labels"]
         content.create_dataset("labels", (2, 1), h5py.string_dtype())
-    with pytest.raises(ValueError, match="'labels' must be rows of 1 integers"):
+    with pytest.raises(ValueError, match="'labels': it must be rows of 1 integers"):
         _read_arrays(file)
 
 

@@ -671,7 +671,7 @@ def _checked_scores(table: Table, name: str) -> NDArray[np.float64]:
 
 def _read_json_object(json_file: str) -> Record:
     """The content of the file, which must be a JSON object."""
-    content = read_json(json_file)
+    content = read_json(json_file, unique_keys=True)
     if not isinstance(content, dict):
         raise ValueError(
             f"{json_file}: the file: the top level is not an object. It must hold {list(_REQUIRED_KEYS)}."

@@ -5,6 +5,7 @@
     relation_predicates.md    a table of the predicates for each protocol that has one
     relation_predicates.csv   protocol, predicate, column, value
     relation_per_image.json   the counts of every image, for comparing two models image by image
+    relation_excluded.json    protocol -> a sentence about images that it does not score, if there are any
 
 The CSV files have one number in each line, with all its digits. The value is empty if it is undefined (NaN).
 Names are written with `to_csv` of `reldn_d2.utils.plain_text`, so that no spreadsheet runs them.
@@ -46,6 +47,7 @@ RESULTS_FILE = "relation_results.csv"
 PREDICATE_TABLES_FILE = "relation_predicates.md"
 PREDICATES_FILE = "relation_predicates.csv"
 PER_IMAGE_FILE = "relation_per_image.json"
+EXCLUDED_FILE = "relation_excluded.json"
 FORMAT_VERSION = 2  # of the JSON file
 _DIGEST = "sha256"
 _AGAIN = "run the evaluation again"
@@ -72,7 +74,7 @@ def save_results(
     predicate_classes: Sequence[str],
     note: str = "",
 ) -> None:
-    """Write the five files, each in one step. They replace the files of an earlier evaluation.
+    """Write the files, each in one step. They replace the files of an earlier evaluation.
 
     Args:
         folder: folder for the files, made if missing.
@@ -128,6 +130,12 @@ def save_results(
         dataset_name=dataset_name,
         task=task,
     )
+    excluded = {name: result.excluded for name, result in results.items() if result.excluded}
+    if excluded:
+        with atomic_write(folder / EXCLUDED_FILE) as file:
+            file.write(json.dumps(excluded, indent=1).encode())
+    else:
+        (folder / EXCLUDED_FILE).unlink(missing_ok=True)
 
 
 def excluded_images(excluded: int, images: int) -> str:
@@ -138,11 +146,14 @@ def excluded_images(excluded: int, images: int) -> str:
 
 
 def remove_results(folder: str | os.PathLike[str]) -> None:
-    """Remove the five files, if they exist.
+    """Remove the files of results, if they exist.
 
     Results of other predictions must not stay beside new predictions.
     """
-    for name in (TABLES_FILE, RESULTS_FILE, PREDICATE_TABLES_FILE, PREDICATES_FILE, PER_IMAGE_FILE):
+    for name in (
+        *(TABLES_FILE, RESULTS_FILE, PREDICATE_TABLES_FILE, PREDICATES_FILE, PER_IMAGE_FILE),
+        EXCLUDED_FILE,
+    ):
         (Path(folder) / name).unlink(missing_ok=True)
 
 

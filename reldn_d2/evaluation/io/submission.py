@@ -129,16 +129,26 @@ def image_sizes(dataset_dicts: Iterable[Mapping[str, Any]]) -> dict[str, tuple[i
     Raises:
         ValueError: if a dataset dict has no height or width, or one below 1. The message names the image.
     """
-    sizes = {}
-    for dataset_dict in dataset_dicts:
-        size = (dataset_dict.get("height", 0), dataset_dict.get("width", 0))
+    sizes = {str(x["image_id"]): (x.get("height", 0), x.get("width", 0)) for x in dataset_dicts}
+    check_sizes(sizes)
+    return sizes
+
+
+def check_sizes(sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Check that the sizes of all images are known.
+
+    Args:
+        sizes: image id -> (height, width) in pixels; 0 if it is not known.
+
+    Raises:
+        ValueError: a height or width is below 1. The message names the image.
+    """
+    for image_id, size in sizes.items():
         if min(size) < 1:
             raise ValueError(
-                f"image {dataset_dict['image_id']}: height and width are {size}; register the data set with "
-                "the size of every image in pixels"
+                f"image {image_id}: height and width are {size}; register the data set with the size of "
+                "every image in pixels"
             )
-        sizes[str(dataset_dict["image_id"])] = size
-    return sizes
 
 
 def label_index(labels: Iterable[str]) -> dict[str, int]:

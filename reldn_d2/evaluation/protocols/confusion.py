@@ -360,15 +360,16 @@ def _joined_judged(parts: Iterable[JudgedCases]) -> JudgedCases:
     return JudgedCases(*(np.concatenate([getattr(x, f.name) for x in found]) for f in fields(JudgedCases)))
 
 
-def _excluded(image_ids: Sequence[str]) -> Iterator[str]:
-    """A note about the images that ask too much, if there are any."""
-    if image_ids:
-        images = "1 image is" if len(image_ids) == 1 else f"{len(image_ids)} images are"
-        more = " and others" if len(image_ids) > _NAMED else ""
-        yield (
-            f"{images} not scored, because the cases have more than {MOST_TRIPLETS:,} triplets in an image: "
-            f"image {', '.join(image_ids[:_NAMED])}{more}."
-        )
+def _excluded(image_ids: Sequence[str]) -> str:
+    """A note about the images that ask too much; empty if there are none."""
+    if not image_ids:
+        return ""
+    images = "1 image is" if len(image_ids) == 1 else f"{len(image_ids)} images are"
+    more = " and others" if len(image_ids) > _NAMED else ""
+    return (
+        f"{images} not scored, because the cases have more than {MOST_TRIPLETS:,} triplets in an image: "
+        f"image {', '.join(image_ids[:_NAMED])}{more}."
+    )
 
 
 @dataclass(frozen=True)
@@ -412,8 +413,8 @@ class ConfusionProtocol:
         They are NaN for a kind without a case. Images that ask too much count as images without a case, and
         a note names them.
         """
-        result = ProtocolResult({}, {})
-        result.notes.extend(_excluded([i for i, x in zip(image_ids, records, strict=True) if x is None]))
+        excluded = _excluded([i for i, x in zip(image_ids, records, strict=True) if x is None])
+        result = ProtocolResult({}, {}, notes=[excluded] if excluded else [], excluded=excluded)
         for kind, names in _METRICS.items():
             judged = [_joined_judged([]) if record is None else record[kind] for record in records]
             cases = np.array([len(x.predicate) for x in judged], dtype=np.int64)

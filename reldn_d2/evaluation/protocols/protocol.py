@@ -60,12 +60,15 @@ class ProtocolResult:
             protocol, sometimes followed by the kind of cases.
         per_predicate: column name -> (P,) numbers, a table with one row for each predicate.
         notes: facts that a reader of the numbers needs, for example denominators.
+        excluded: one of the notes, which says how many images are not scored; empty if all are. The summary
+            of a run repeats it.
     """
 
     metrics: dict[str, float]
     per_image: dict[str, PerImageRecall]
     per_predicate: dict[str, FloatArray | IntArray] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    excluded: str = ""
 
 
 class EvaluationProtocol(Protocol[Record]):

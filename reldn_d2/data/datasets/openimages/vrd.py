@@ -28,7 +28,6 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,7 +42,7 @@ from reldn_d2.utils.inner_paths import names_outside
 from reldn_d2.utils.refusals import Refusal, refuse
 
 from ...fit_boxes import fit_boxes, mark_changed_boxes
-from ...images import find_images, image_sizes
+from ...images import SizedImage, find_sized_images
 from ...registration import register_relation_dataset
 from .files import SplitFiles, check_split, split_files
 from .relationships import (
@@ -129,8 +128,10 @@ def load_openimages_vrd(
     names = [f"{image_id}.jpg" for image_id in rows.image_ids]
     source = str(files.relationships)
     both = f"{source} or {files.image_labels}" if challenge and files.image_labels else source
-    paths = find_images(names, files.picture_folders, both)
-    dataset_dicts = _dataset_dicts(rows, paths, image_sizes(paths), source)
+    images = find_sized_images(names, files.picture_folders, both)
+    if len(images) < len(names):
+        rows = rows.of_images(np.flatnonzero([name in images for name in names]))
+    dataset_dicts = _dataset_dicts(rows, [*images.values()], source)
     for dataset_dict in dataset_dicts:
         if dataset_dict["image_id"] in verified:
             dataset_dict["verified_classes"] = verified[dataset_dict["image_id"]]
@@ -313,17 +314,15 @@ def draw_in_proportion(
     return drawn
 
 
-def _dataset_dicts(
-    rows: RelationshipRows, paths: Sequence[Path], sizes: NDArray[np.int64], source: str
-) -> list[DatasetDict]:
+def _dataset_dicts(rows: RelationshipRows, images: Sequence[SizedImage], source: str) -> list[DatasetDict]:
     """One dict for each image.
 
     Args:
         rows: rows of the I images.
-        paths: the I pictures.
-        sizes: (I, 2) width and height in pixels.
+        images: the I pictures.
         source: the annotation file, for warnings.
     """
+    sizes = np.array([one.size for one in images], dtype=np.int64).reshape(-1, 2)
     entities = merge_entities(rows)
     image = np.concatenate([entities.image, rows.attribute_image])
     parts = np.concatenate([entities.boxes, rows.attribute_box])
@@ -342,14 +341,14 @@ def _dataset_dicts(
     relations = np.concatenate([positions, rows.predicate[:, None]], axis=1)
     owners = np.where(entities.owners < 0, -1, entities.owners - first_entity[rows.attribute_image])
     dataset_dicts: list[DatasetDict] = []
-    for i, path in enumerate(paths):
+    for i, (path, (width, height)) in enumerate(images):
         of_entities = slice(first_entity[i], first_entity[i + 1])
         of_attributes = slice(first_attribute[i], first_attribute[i + 1])
         dataset_dict: DatasetDict = {
             "file_name": str(path),
             "image_id": rows.image_ids[i],
-            "width": int(sizes[i, 0]),
-            "height": int(sizes[i, 1]),
+            "width": width,
+            "height": height,
             "annotations": Annotations(boxes[of_entities], entities.classes[of_entities]),
             "relations": relations[first_row[i] : first_row[i + 1]],
         }
