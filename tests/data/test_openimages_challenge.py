@@ -234,9 +234,7 @@ def test_a_label_can_not_name_a_picture_elsewhere(tmp_path: Path) -> None:
 def test_a_picture_of_an_image_with_labels_only_has_to_be_there(tmp_path: Path) -> None:
     write(tmp_path, [row("a", MAN, LEFT, "plays", GUITAR, MIDDLE)], [("c", MAN, 1)])
     (tmp_path / "train" / "c.jpg").unlink()
-    with pytest.raises(
-        FileNotFoundError, match=rf"{CSV} or .*{LABEL_FILE} lists image 'c\.jpg', but .* 1 of 2"
-    ):
+    with pytest.raises(FileNotFoundError, match=rf"{CSV} or .*{LABEL_FILE}.* image 'c\.jpg'.* 1 of 2 images"):
         load_openimages_vrd(tmp_path, "train", challenge=True)
     load_openimages_vrd(tmp_path, "train")
 
