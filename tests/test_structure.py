@@ -69,7 +69,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "evaluation": [
         {"graphs", "rows", "box_evaluator"},
-        {"matching", "metrics", "ranking", "training_split"},
+        {"matching", "metrics", "ranking", "training_split", "triplet_graphs"},
         {"protocols", "bootstrap"},
         {"checks", "io"},
         {"ground_truth"},

@@ -25,7 +25,7 @@ _OF_PREDICTIONS = (
         "--train-dataset",
         "--allow-missing",
     ),
-    *("--submission", "--kaggle"),
+    *("--submission", "--kaggle", "--merge-repeats"),
 )
 _OF_MODELS = ("--skip-unreadable", "--restart")
 # Options that --submission, which computes no scores, does not use.
@@ -43,7 +43,7 @@ def _add_arguments(parser: Parser) -> None:
         type=Path,
         metavar="FILE",
         help="saved predictions instead of a model: an .npz file of an evaluation or of another model, or a "
-        ".csv submission to the OpenImages challenge",
+        ".csv file, which is a list of scored triplets or a submission to the OpenImages challenge",
     )
     add_config(parser, default="config.yaml in the folder of the weights")
     add_data(parser)
@@ -86,6 +86,11 @@ def _add_arguments(parser: Parser) -> None:
         "--allow-missing",
         action="store_true",
         help="count images without prediction as images where nothing was found",
+    )
+    add(
+        "--merge-repeats",
+        action="store_true",
+        help="of equal triplets in a list, count only the best one (default: all count)",
     )
     add("--predicates-per-pair", type=positive, nargs="+", metavar="K", help="the k's of protocol reldn")
     add(
@@ -139,7 +144,7 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
     if args.kaggle and not args.submission:
         parser.error("--kaggle is a format of --submission FILE.csv")
     if args.submission and args.predictions.suffix.lower() == ".csv":
-        parser.error("--predictions is a submission already: give an .npz file")
+        parser.error("--submission is written from an .npz file, not from a .csv")
     if args.submission and given(_OF_SCORES):
         parser.error(f"{given(_OF_SCORES)[0]} is for scores, and --submission writes none")
 

@@ -1,7 +1,7 @@
 """Scores saved predictions under any protocol. No model is run.
 
-The predictions are a file that an evaluation wrote, a file that `save_predictions` wrote for another model,
-or a submission to the OpenImages challenge.
+The predictions are a file that an evaluation wrote, a file that `save_predictions` wrote for another model, a
+list of scored triplets, or a submission to the OpenImages challenge.
 """
 
 import logging
@@ -9,11 +9,11 @@ from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from reldn_d2.data.checking.units import shares
+from reldn_d2.data.checking.units import shares, smaller_copy
 from reldn_d2.data.fit_boxes import refuse_far_out
 from reldn_d2.engine import check_registered
 from reldn_d2.evaluation import (
@@ -25,13 +25,17 @@ from reldn_d2.evaluation import (
     load_predictions,
     load_submission,
     make_protocols,
+    read_triplet_list,
     submission_labels,
     write_submission,
 )
 from reldn_d2.evaluation.graphs import parse_task
 from reldn_d2.evaluation.io.submission import check_sizes
+from reldn_d2.evaluation.io.triplet_lists import is_triplet_list
 from reldn_d2.evaluation.protocols.openimages import OpenImagesProtocol
 from reldn_d2.evaluation.protocols.registry import protocols_with
+from reldn_d2.structures import Vocabulary
+from reldn_d2.structures.vocabulary import first_difference
 from reldn_d2.utils.inner_paths import refuse_outside_links
 from reldn_d2.utils.plain_text import say
 
@@ -41,25 +45,31 @@ from .common import FINISHED
 _SETTINGS = {"predicates_per_pair": "--predicates-per-pair", "excluded_predicates": "--excluded-predicates"}
 logger = logging.getLogger(__name__)
 
-
-def is_submission(path: Path) -> bool:
-    """Whether a file is a submission to the challenge, and not a file of `save_predictions`."""
-    return path.suffix.lower() == ".csv"
+Kind = Literal["arrays", "submission", "triplets"]
 
 
-def load(path: Path, dataset_name: str | None) -> SavedPredictions:
-    """Read predictions in either format, and check that their data set is registered.
+def kind_of(path: Path) -> Kind:
+    """The kind of a file of predictions: arrays (.npz), a submission, or a list of triplets."""
+    if not path.is_file():
+        raise FileNotFoundError(f"--predictions: no file {path}")
+    if path.suffix.lower() == ".gz":
+        raise ValueError(f"{path}: compressed predictions are not read; unpack the file (gunzip -k {path})")
+    if path.suffix.lower() != ".csv":
+        return "arrays"
+    return "triplets" if is_triplet_list(path) else "submission"
+
+
+def load(path: Path, kind: Kind, dataset_name: str | None) -> SavedPredictions:
+    """Read predictions that are no list of triplets, and check that their data set is registered.
 
     Those of a submission are read by `read_submitted`, which needs the sizes of the images.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"--predictions: no file {path}")
     if path.suffix.lower() == ".json":
         raise ValueError(
             f"{path}: the graphs of `reldn predict` can't be scored. Evaluate the model on a data set (reldn "
             "evaluate --weights ... --dataset ...): this also saves an .npz file"
         )
-    if not is_submission(path):
+    if kind == "arrays":
         saved = load_predictions(path)
         check_registered(dataset_name or saved.dataset_name)
         if dataset_name in (None, saved.dataset_name):
@@ -80,10 +90,92 @@ def read_submitted(path: Path, scorer: DatasetScorer) -> SavedPredictions:
     return SavedPredictions(scorer.dataset_name, scorer.task, found.predictions, found.notes)
 
 
-def choose_protocols(args: Namespace) -> list[EvaluationProtocol[Any]]:
-    """Make the protocols that the command line names. `openimages` counts all rows of a submission."""
-    submission = is_submission(args.predictions)
-    names = args.protocol or (["openimages"] if submission else ["motifs", "reldn"])
+def load_with_task(args: Namespace, kind: Kind) -> tuple[DatasetScorer, SavedPredictions]:
+    """Read predictions that are no list of triplets, and make their scorer.
+
+    Raises:
+        ValueError: they are of another task or vocabulary, or an option is for lists of triplets.
+    """
+    path = args.predictions
+    if args.merge_repeats:
+        raise ValueError(f"--merge-repeats is for a list of triplets, and {path} is none: leave it out")
+    saved = load(path, kind, args.dataset[0] if args.dataset else None)
+    if any(parse_task(task) != parse_task(saved.task) for task in args.task):
+        raise ValueError(f"--task {' '.join(args.task)}: {path} holds predictions of {saved.task}")
+    scorer = make_scorer(args, kind, saved.dataset_name, saved.task)
+    if kind == "submission":
+        saved = read_submitted(path, scorer)
+    if saved.vocabulary is not None:
+        check_vocabulary(saved.vocabulary, scorer, path)
+    return scorer, saved
+
+
+def check_vocabulary(given: Vocabulary, scorer: DatasetScorer, path: Path) -> None:
+    """Check that predictions have the classes and predicates of the data set.
+
+    Raises:
+        ValueError: they have others. The message has the first name that differs.
+    """
+    for kind in scorer.vocabulary.differing_kinds(given):
+        own, other = scorer.vocabulary.names(kind), given.names(kind)
+        place = first_difference(own, other)
+        names = [repr(x[place]) if place < len(x) else "missing" for x in (other, own)]
+        raise ValueError(
+            f"{path}: its {len(other)} {kind} are not the {len(own)} of data set '{scorer.dataset_name}': "
+            f"number {place} (from 0) is {names[0]} in the file and {names[1]} in the data set. Score it on "
+            "the data set that it was made for (--dataset)"
+        )
+
+
+def load_list(args: Namespace) -> tuple[DatasetScorer, SavedPredictions]:
+    """Read a list of triplets, and make its scorer.
+
+    Raises:
+        ValueError: a protocol asks for scores of triplets that need not be in the list; or see
+            `read_triplet_list`.
+    """
+    path = args.predictions
+    if not args.dataset:
+        raise ValueError(f"{path}: a list of triplets does not say which data set it is for: give --dataset")
+    if len(args.task) > 1:
+        raise ValueError(f"--task {' '.join(args.task)}: a list of triplets is of one task")
+    scorer = make_scorer(args, "triplets", args.dataset[0], *args.task or ["sgdet"])
+    asking = scorer.asking_protocols()
+    if asking:
+        raise ValueError(
+            f"{path}: in {scorer.task}, --protocol {' '.join(asking)} compares scores of given pairs or "
+            "triplets, which a list need not have. Leave it out, or save the predictions with these scores "
+            "as an .npz file (reldn_d2.evaluation.save_predictions; PredictedGraph has pair_answers and "
+            "triplet_answers)"
+        )
+    found = read_triplet_list(
+        path, scorer.truths, scorer.task, scorer.vocabulary, merge_repeats=args.merge_repeats
+    )
+    return scorer, SavedPredictions(scorer.dataset_name, scorer.task, found.predictions, found.notes)
+
+
+def make_scorer(args: Namespace, kind: Kind, dataset_name: str, task: str) -> DatasetScorer:
+    """Make the scorer of the data set with the protocols and settings of the command line."""
+    check_registered(dataset_name)
+    return DatasetScorer(
+        dataset_name,
+        task,
+        choose_protocols(args, kind, task),
+        confusion_subset=args.confusion_subset,
+        allow_missing=args.allow_missing,
+        train_dataset=args.train_dataset,
+        image_labels=args.image_labels,
+    )
+
+
+def choose_protocols(args: Namespace, kind: Kind, task: str) -> list[EvaluationProtocol[Any]]:
+    """Make the protocols that the command line names. `openimages` counts all rows of a CSV file."""
+    usual = ["motifs", "reldn"]
+    if kind == "submission":
+        usual = ["openimages"]
+    elif kind == "triplets" and parse_task(task) != "sgdet":
+        usual = ["motifs"]  # reldn needs scores of annotated pairs
+    names = args.protocol or usual
     settings = {key: getattr(args, key) for key in _SETTINGS if getattr(args, key)}
     users = {_SETTINGS[key]: protocols_with(key) for key in settings}
     if args.image_labels:
@@ -94,7 +186,7 @@ def choose_protocols(args: Namespace) -> list[EvaluationProtocol[Any]]:
                 f"{option} is for --protocol {' or '.join(protocols_of_option)}: leave the option out"
             )
     protocols = make_protocols(names, **settings)
-    if not submission:
+    if kind == "arrays":
         return protocols
     return [
         replace(protocol, predicates_per_pair=ALL_PREDICATES, list_length=ALL_PREDICATES)
@@ -122,14 +214,20 @@ def prepare(
 
 
 def check_boxes(
-    path: Path, sizes_of: Mapping[str, tuple[int, int]], predictions: Mapping[str, PredictedGraph]
+    path: Path,
+    kind: Kind,
+    sizes_of: Mapping[str, tuple[int, int]],
+    predictions: Mapping[str, PredictedGraph],
 ) -> None:
     """Checks that predicted boxes are in pixels of their images, where the data set has their sizes.
 
     Boxes of a submission may stick out: the official tool takes them as they are, and the reader counts them.
 
+    A warning says that they may be pixels of smaller copies.
+
     Args:
         path: the file of the predictions, for messages.
+        kind: see `kind_of`.
         sizes_of: see `DatasetScorer.sizes`.
         predictions: image id -> prediction.
 
@@ -142,13 +240,15 @@ def check_boxes(
     image = np.repeat(np.arange(len(known)), [len(of_image) for of_image in boxes])
     of_all = np.concatenate([np.zeros((0, 4)), *boxes])
     found = shares(of_all, sizes, image)
-    if is_submission(path):
+    if kind == "submission":
         if found:
             raise ValueError(f"{path}: {found[0]}. Divide pixels by width and height only once")
         return
     if found:
         raise ValueError(f"{path}: {found[0]}. Multiply them by width and height")
     refuse_far_out(of_all, sizes[image], str(path), lambda row: f"image {known[image[row]][0]}")
+    for sentence in smaller_copy(of_all, sizes, image):
+        logger.warning("%s: %s", path, sentence)
 
 
 def submit(
@@ -173,23 +273,11 @@ def submit(
 def score(args: Namespace) -> int:
     """Scores saved predictions, or writes them as a submission. Returns the exit status."""
     path = args.predictions
-    saved = load(path, args.dataset[0] if args.dataset else None)
-    if any(parse_task(task) != parse_task(saved.task) for task in args.task):
-        raise ValueError(f"--task {' '.join(args.task)}: {path} holds predictions of {saved.task}")
-    scorer = DatasetScorer(
-        saved.dataset_name,
-        saved.task,
-        choose_protocols(args),
-        confusion_subset=args.confusion_subset,
-        allow_missing=args.allow_missing,
-        train_dataset=args.train_dataset,
-        image_labels=args.image_labels,
-    )
-    if is_submission(path):
-        saved = read_submitted(path, scorer)
+    kind = kind_of(path)
+    scorer, saved = load_list(args) if kind == "triplets" else load_with_task(args, kind)
     predictions = prepare(scorer, saved.predictions, path, allow_missing=args.allow_missing)
     if scorer.task == "sgdet":  # else they are those of the annotation, which is checked
-        check_boxes(path, scorer.sizes, predictions)
+        check_boxes(path, kind, scorer.sizes, predictions)
     if args.submission:
         submit(args.submission, scorer, predictions, kaggle=args.kaggle)
         return FINISHED

@@ -19,6 +19,7 @@ from .io.submission import (
     submission_labels,
     write_submission,
 )
+from .io.triplet_lists import TripletList, read_triplet_list
 from .metrics import PerImageRecall
 from .protocols.confusion import ConfusionProtocol, confusion_frequency, confusion_triplets
 from .protocols.openimages import openimages, reldn_openimages
@@ -28,6 +29,7 @@ from .protocols.registry import PROTOCOLS, make_protocols
 from .ranking import rank_triplets
 from .scorer import DatasetScorer, evaluate_graphs
 from .training_split import TrainingSplit, UnseenTriplets, training_split, unseen_triplets
+from .triplet_graphs import graph_from_entities, graph_from_triplets
 
 __all__ = [
     "ALL_PREDICATES",
@@ -49,10 +51,13 @@ __all__ = [
     "Submission",
     "TrainingSplit",
     "TripletAnswers",
+    "TripletList",
     "UnseenTriplets",
     "confusion_frequency",
     "confusion_triplets",
     "evaluate_graphs",
+    "graph_from_entities",
+    "graph_from_triplets",
     "image_sizes",
     "load_per_image",
     "load_predictions",
@@ -64,6 +69,7 @@ __all__ = [
     "rank_triplets",
     "read_image_labels",
     "read_submission",
+    "read_triplet_list",
     "reldn",
     "reldn_openimages",
     "save_predictions",

@@ -80,7 +80,7 @@ def prepare_prediction(
     queries = Queries.union(list(asked.values()))
     list_length = max(protocol.list_length for protocol in protocols)
     relations = truncate(sort_triplets(predicted.relations), list_length)
-    _check_ranks(relations, where)
+    _check_ranks(relations, where, has_repeats=predicted.has_repeats)
     return PredictedGraph(
         predicted.boxes,
         predicted.classes,
@@ -88,6 +88,7 @@ def prepare_prediction(
         relations,
         _checked_pair_answers(predicted.pair_answers, queries.pairs.numpy(), num_predicates, where),
         _checked_triplet_answers(predicted.triplet_answers, queries.triplets.numpy(), where),
+        predicted.has_repeats,
     )
 
 
@@ -124,14 +125,20 @@ def _check_given_boxes(boxes: FloatArray, annotated: FloatArray, where: str) -> 
         )
 
 
-def _check_ranks(triplets: RankedTriplets, where: str) -> None:
+def _check_ranks(triplets: RankedTriplets, where: str, *, has_repeats: bool) -> None:
     """Check that a pair has each predicate once, and the ranks 1, 2, 3, ... by descending score.
 
-    Otherwise, a limit on the predicates of a pair would select the wrong triplets.
+    Otherwise, a limit on the predicates of a pair would select the wrong triplets. With `has_repeats` a
+    predicate may be there several times, with the same rank.
     """
     keys = np.stack([triplets.subject, triplets.object, triplets.predicate], axis=1)
-    if len(np.unique(keys, axis=0)) < len(keys):
-        raise ValueError(f"{where}: an ordered pair has the same pred_predicates twice")
+    _, first, of_first = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    if len(first) < len(keys):
+        if not has_repeats:
+            raise ValueError(f"{where}: an ordered pair has the same pred_predicates twice")
+        if not np.array_equal(triplets.rank_in_pair[first[of_first.reshape(-1)]], triplets.rank_in_pair):
+            raise ValueError(f"{where}: the repeats of a triplet must all have the rank_in_pair of the best")
+        triplets = triplets.rows(np.sort(first))
     by_rank = triplets.rows(np.lexsort((triplets.rank_in_pair, triplets.object, triplets.subject)))
     pairs = np.stack([by_rank.subject, by_rank.object])
     starts = np.concatenate([[True], (pairs[:, 1:] != pairs[:, :-1]).any(axis=0)])[: len(by_rank)]

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from reldn_d2.structures import Queries
+from reldn_d2.structures import Queries, Vocabulary
+from reldn_d2.structures.vocabulary import KINDS
 from reldn_d2.utils.image_labels import read_image_labels
 
 from .checks import prepare_prediction
@@ -46,6 +47,7 @@ class DatasetScorer:
         task: "sgdet", "sgcls" or "prdcls".
         truths: image id as text -> annotation.
         sizes: image id as text -> (height, width) in pixels; 0 where the data set does not say it.
+        vocabulary: the names of its classes and predicates.
     """
 
     def __init__(
@@ -86,8 +88,9 @@ class DatasetScorer:
         self.dataset_name = dataset_name
         # This comes first, because a loader may read the class names from its file.
         dataset_dicts = DatasetCatalog.get(dataset_name)
-        self._num_classes = len(_vocabulary(dataset_name, "thing_classes"))
-        self._predicate_classes = _vocabulary(dataset_name, "predicate_classes")
+        self.vocabulary = Vocabulary(*(_vocabulary(dataset_name, kind) for kind in KINDS))
+        self._num_classes = len(self.vocabulary.thing_classes)
+        self._predicate_classes = self.vocabulary.predicate_classes
         self._protocols = resolve_protocols(protocols, self.task, self._predicate_classes)
         self.truths = ground_truth_graphs(dataset_dicts, self._num_classes, len(self._predicate_classes))
         self.sizes = {str(x["image_id"]): (x.get("height", 0), x.get("width", 0)) for x in dataset_dicts}
@@ -111,6 +114,11 @@ class DatasetScorer:
             for image_id, truth in self.truths.items()
         }
         return {image_id: queries for image_id, queries in asked.items() if queries}
+
+    def asking_protocols(self) -> list[str]:
+        """Names of the protocols that ask the model for scores that are not in its ranked list."""
+        truths = self.truths.values()
+        return [x.name for x in self._protocols if any(x.queries(truth, self.task) for truth in truths)]
 
     def prepare(self, image_id: str, predicted: PredictedGraph) -> PredictedGraph:
         """Check the prediction for an image, rank it, and keep the parts that the protocols read.
@@ -147,6 +155,7 @@ class DatasetScorer:
             dataset_name=self.dataset_name,
             task=self.task,
             num_predicates=len(self._predicate_classes),
+            vocabulary=self.vocabulary,
         )
 
     def score(

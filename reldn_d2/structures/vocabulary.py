@@ -1,6 +1,6 @@
 """`Vocabulary`: the names of a model's classes, saved in its checkpoints."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -67,15 +67,18 @@ class Vocabulary:
         """
         for kind in self.differing_kinds(found):
             own, other = self.names(kind), found.names(kind)
-            place = next(
-                (i for i, (a, b) in enumerate(zip(own, other, strict=False)) if a != b),
-                min(len(own), len(other)),
-            )
+            place = first_difference(own, other)
             raise ValueError(
                 f"{source} has {len(other)} {kind}, the data set in use has {len(own)}; they differ from "
                 f"number {place} on ({other[place : place + 1]} and {own[place : place + 1]}): use a "
                 "checkpoint and data sets with the same classes"
             )
+
+
+def first_difference(names: Sequence[str], others: Sequence[str]) -> int:
+    """The first place where two different lists have other names, or where the shorter one ends."""
+    pairs = enumerate(zip(names, others, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(names), len(others)))
 
 
 def nearest_names(name: str, known: Iterable[str]) -> list[str]:

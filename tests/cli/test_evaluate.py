@@ -438,7 +438,10 @@ def test_a_training_split_that_was_asked_for_must_be_readable(
     ("options", "message"),
     [
         (("p.npz", "--kaggle"), "--kaggle is a format of --submission FILE.csv"),
-        (("p.csv", "--submission", "s.csv"), "--predictions is a submission already: give an .npz file"),
+        (
+            ("p.csv", "--submission", "s.csv"),
+            "--submission is written from an .npz file, not from a .csv",
+        ),
         (("p.npz", "--predicates-per-pair", "0"), "argument --predicates-per-pair: 0 is not at least 1"),
         (("p.npz", "--left-out", "by"), "there is no option --left-out"),
         (("p.npz", "--dataset", "a", "b"), "--predictions are scored on one --dataset"),
