@@ -23,8 +23,8 @@ from reldn_d2.evaluation import (
     PredictedGraph,
     SavedPredictions,
     load_predictions,
+    load_submission,
     make_protocols,
-    read_submission,
     read_triplet_list,
     submission_labels,
     write_submission,
@@ -62,7 +62,7 @@ def kind_of(path: Path) -> Kind:
 def load(path: Path, kind: Kind, dataset_name: str | None) -> SavedPredictions:
     """Read predictions that are no list of triplets, and check that their data set is registered.
 
-    Those of a submission are read by `read_graphs`, which needs the sizes of the images.
+    Those of a submission are read by `read_submitted`, which needs the sizes of the images.
     """
     if path.suffix.lower() == ".json":
         raise ValueError(
@@ -82,11 +82,12 @@ def load(path: Path, kind: Kind, dataset_name: str | None) -> SavedPredictions:
     return SavedPredictions(dataset_name, "sgdet", {})
 
 
-def read_graphs(path: Path, scorer: DatasetScorer) -> dict[str, PredictedGraph]:
+def read_submitted(path: Path, scorer: DatasetScorer) -> SavedPredictions:
     """Read a submission for the data set of a scorer."""
     check_sizes(scorer.sizes)
     class_labels, predicate_labels = submission_labels(scorer.dataset_name)
-    return read_submission(path, scorer.sizes, class_labels=class_labels, predicate_labels=predicate_labels)
+    found = load_submission(path, scorer.sizes, class_labels=class_labels, predicate_labels=predicate_labels)
+    return SavedPredictions(scorer.dataset_name, scorer.task, found.predictions, found.notes)
 
 
 def load_with_task(args: Namespace, kind: Kind) -> tuple[DatasetScorer, SavedPredictions]:
@@ -102,10 +103,10 @@ def load_with_task(args: Namespace, kind: Kind) -> tuple[DatasetScorer, SavedPre
     if any(parse_task(task) != parse_task(saved.task) for task in args.task):
         raise ValueError(f"--task {' '.join(args.task)}: {path} holds predictions of {saved.task}")
     scorer = make_scorer(args, kind, saved.dataset_name, saved.task)
+    if kind == "submission":
+        saved = read_submitted(path, scorer)
     if saved.vocabulary is not None:
         check_vocabulary(saved.vocabulary, scorer, path)
-    if kind == "submission":
-        saved = replace(saved, predictions=read_graphs(path, scorer))
     return scorer, saved
 
 
@@ -213,14 +214,20 @@ def prepare(
 
 
 def check_boxes(
-    path: Path, sizes_of: Mapping[str, tuple[int, int]], predictions: Mapping[str, PredictedGraph]
+    path: Path,
+    kind: Kind,
+    sizes_of: Mapping[str, tuple[int, int]],
+    predictions: Mapping[str, PredictedGraph],
 ) -> None:
     """Checks that predicted boxes are in pixels of their images, where the data set has their sizes.
+
+    Boxes of a submission may stick out: the official tool takes them as they are, and the reader counts them.
 
     A warning says that they may be pixels of smaller copies.
 
     Args:
         path: the file of the predictions, for messages.
+        kind: see `kind_of`.
         sizes_of: see `DatasetScorer.sizes`.
         predictions: image id -> prediction.
 
@@ -233,6 +240,10 @@ def check_boxes(
     image = np.repeat(np.arange(len(known)), [len(of_image) for of_image in boxes])
     of_all = np.concatenate([np.zeros((0, 4)), *boxes])
     found = shares(of_all, sizes, image)
+    if kind == "submission":
+        if found:
+            raise ValueError(f"{path}: {found[0]}. Divide pixels by width and height only once")
+        return
     if found:
         raise ValueError(f"{path}: {found[0]}. Multiply them by width and height")
     refuse_far_out(of_all, sizes[image], str(path), lambda row: f"image {known[image[row]][0]}")
@@ -266,7 +277,7 @@ def score(args: Namespace) -> int:
     scorer, saved = load_list(args) if kind == "triplets" else load_with_task(args, kind)
     predictions = prepare(scorer, saved.predictions, path, allow_missing=args.allow_missing)
     if scorer.task == "sgdet":  # else they are those of the annotation, which is checked
-        check_boxes(path, scorer.sizes, predictions)
+        check_boxes(path, kind, scorer.sizes, predictions)
     if args.submission:
         submit(args.submission, scorer, predictions, kaggle=args.kaggle)
         return FINISHED

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from detectron2.data import MetadataCatalog
 from detectron2.engine import create_ddp_model
 from detectron2.evaluation import (
     COCOEvaluator,
@@ -83,6 +84,8 @@ def build_training(parts: RunParts) -> TrainingRun:
 def check_training(parts: RunParts) -> tuple[Vocabulary, list[DatasetDict]]:
     """Checks the settings of a training and its test sets, and loads its data.
 
+    A warning says the `training_note` in the metadata of a training set.
+
     Returns:
         Names of the classes of all data sets, and the dataset dicts of the training sets.
 
@@ -96,6 +99,10 @@ def check_training(parts: RunParts) -> tuple[Vocabulary, list[DatasetDict]]:
     # Before the training data are in memory, too.
     check_test_sets(parts.test_datasets, parts.test_detections, parts.train_datasets, parts.data_check)
     training_data = parts.training_data()
+    for name in parts.train_datasets:
+        note = MetadataCatalog.get(name).get("training_note")  # the loader may have set it
+        if note:
+            logger.warning("%s: %s", name, note)
     _check_content(parts, training_data)
     if parts.entities_from_proposals and any("detections" in image for image in training_data):
         raise ValueError(_two_sources_of_entities(parts))

@@ -11,7 +11,14 @@ from .graphs import GroundTruthGraph, PairAnswers, PredictedGraph, RankedTriplet
 from .ground_truth import with_verified_classes
 from .io.predictions import SavedPredictions, load_predictions, save_predictions
 from .io.results import load_per_image
-from .io.submission import image_sizes, read_submission, submission_labels, write_submission
+from .io.submission import (
+    Submission,
+    image_sizes,
+    load_submission,
+    read_submission,
+    submission_labels,
+    write_submission,
+)
 from .io.triplet_lists import TripletList, read_triplet_list
 from .metrics import PerImageRecall
 from .protocols.confusion import ConfusionProtocol, confusion_frequency, confusion_triplets
@@ -41,6 +48,7 @@ __all__ = [
     "RelationEvaluator",
     "SavedPredictions",
     "ScoredImage",
+    "Submission",
     "TrainingSplit",
     "TripletAnswers",
     "TripletList",
@@ -53,6 +61,7 @@ __all__ = [
     "image_sizes",
     "load_per_image",
     "load_predictions",
+    "load_submission",
     "make_protocols",
     "motifs",
     "openimages",

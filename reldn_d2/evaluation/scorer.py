@@ -46,8 +46,8 @@ class DatasetScorer:
         dataset_name: name of the data set.
         task: "sgdet", "sgcls" or "prdcls".
         truths: image id as text -> annotation.
-        vocabulary: the names of its classes and predicates.
         sizes: image id as text -> (height, width) in pixels; 0 where the data set does not say it.
+        vocabulary: the names of its classes and predicates.
     """
 
     def __init__(
@@ -173,7 +173,8 @@ class DatasetScorer:
             output_dir: folder for the files, made if missing; None writes nothing.
             unreadable: ids of images whose pictures can't be read. Their annotations do not count, and a note
                 says how many they are.
-            notes: sentences about the predictions, for the log and the tables.
+            notes: facts about the predictions that a reader of the numbers needs. They stand in the tables
+                and in the log, after `evaluation_note` of the data set's metadata.
 
         Returns:
             "task/protocol" -> metric -> percent; "task/protocol_confusable" for the confusion subset.
@@ -202,11 +203,15 @@ class DatasetScorer:
             subsets=subsets,
             allow_missing=self._allow_missing,
         )
+        about_data = MetadataCatalog.get(self.dataset_name).get("evaluation_note", "")
         excluded = excluded_images(len(self.truths) - len(truths), len(self.truths))
-        return self._report(results, output_dir, " ".join(filter(None, [excluded, *notes])))
+        return self._report(results, output_dir, [note for note in (about_data, excluded, *notes) if note])
 
     def _report(
-        self, results: Mapping[str, ProtocolResult], output_dir: str | os.PathLike[str] | None, note: str
+        self,
+        results: Mapping[str, ProtocolResult],
+        output_dir: str | os.PathLike[str] | None,
+        notes: Sequence[str],
     ) -> OrderedDict[str, dict[str, float]]:
         where = f"{self.task} on {self.dataset_name}"
         for name, result in results.items():
@@ -220,7 +225,7 @@ class DatasetScorer:
                 dataset_name=self.dataset_name,
                 task=self.task,
                 predicate_classes=self._predicate_classes,
-                note=note,
+                note="\n\n".join(notes),
             )
         reported = OrderedDict(
             (
@@ -230,7 +235,7 @@ class DatasetScorer:
             for name, result in results.items()
         )
         _logger.info("%s, first of all: %s", where, headline(reported) or "no number is defined")
-        if note:
+        for note in notes:
             _logger.info("%s: %s", where, note)
         return reported
 

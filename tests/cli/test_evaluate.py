@@ -242,6 +242,17 @@ def test_all_rows_of_a_submission_count(tmp_path: Path) -> None:
     assert metrics["openimages", "AP_rel/by"] == 100.0
 
 
+def test_boxes_of_a_submission_may_stick_out(tmp_path: Path, capsys: Captured) -> None:
+    far = [f"2,cat,dog,-0.{i},1.5,0,0.25,0.5,1.4,0,0.25,on,0.1" for i in range(10, 40)]
+    metrics = run(submission(tmp_path, f"{CAT_DOG},by,0.5", *far), "--dataset", TEST)
+    assert metrics["openimages", "AP_rel/by"] == 100.0
+    assert "30 rows have a box that leaves the image" in capsys.readouterr().out
+    # divided twice
+    tiny = [f"{image},cat,dog,0,0.004,0,0.25,0,0.005,0,0.25,on,0.1" for image in (1, 2)]
+    message = refused(capsys, submission(tmp_path, *tiny), "--dataset", TEST)
+    assert "shares of the width, not pixels. Divide pixels by width and height only once" in message
+
+
 def test_image_labels_make_predictions_of_absent_classes_wrong(tmp_path: Path) -> None:
     # Image 3 has no relationship. Unless somebody verified its classes, a prediction there does not count.
     line = CAT_DOG.replace("1,cat", "3,cat", 1)

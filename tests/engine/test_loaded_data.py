@@ -78,6 +78,18 @@ def test_a_user_may_go_on(kind: str, register: Register, caplog: pytest.LogCaptu
     assert any("same image_id" in text for text in caplog.messages)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_data_set_says_about_trainings_is_said_once(
+    kind: str, register: Register, caplog: pytest.LogCaptureFixture
+) -> None:
+    register()
+    check_training(parts_of(config(kind)))
+    assert "scoring" not in caplog.text
+    MetadataCatalog.get(NAME).set(training_note="made for scoring")
+    check_training(parts_of(config(kind)))
+    assert caplog.messages.count(f"{NAME}: made for scoring") == 1
+
+
 def test_a_python_config_that_loads_otherwise_is_checked_too(register: Register) -> None:
     register(annotations=with_class(6), relations=[[0, 1, 0]])
     cfg = config("python")
