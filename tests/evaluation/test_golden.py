@@ -32,6 +32,7 @@ from reldn_d2.evaluation.protocols.openimages import OpenImagesAblationProtocol,
 
 FOLDER = resources.files("reldn_d2.evaluation.golden")
 SCHEMA = json.loads(FOLDER.joinpath("schema.json").read_text(encoding="utf-8"))
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 CASES = {case.name: case for case in golden_cases()}
 
 
@@ -53,9 +54,8 @@ def differences(case: GoldenCase, protocol: Any) -> list[str]:
 
 def test_the_schema_is_one_and_refuses_other_files() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    validator = jsonschema.Draft202012Validator(SCHEMA)
     case = raw("openimages_equal_scores")
-    assert validator.is_valid(case)
+    assert VALIDATOR.is_valid(case)
     official = case["official"]
     for broken in (
         {key: value for key, value in case.items() if key != "arithmetic"},
@@ -67,13 +67,13 @@ def test_the_schema_is_one_and_refuses_other_files() -> None:
         case | {"official": {key: value for key, value in official.items() if key != "differs"}},
         case | {"official": official | {"status": "ran: equal"}},
     ):
-        assert not validator.is_valid(broken)
+        assert not VALIDATOR.is_valid(broken)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_file_follows_the_schema(name: str) -> None:
     case = raw(name)
-    jsonschema.Draft202012Validator(SCHEMA).validate(case)
+    VALIDATOR.validate(case)
     assert case["name"] == name and name.startswith(f"{case['protocol']}_")
     assert not case["expected"].keys() & set(case["absent"])
     assert set(case["official"].get("compared", [])) <= case["expected"].keys()
