@@ -16,7 +16,13 @@ from .io.submission import image_sizes, read_submission, submission_labels, writ
 from .metrics import PerImageRecall
 from .protocols.confusion import ConfusionProtocol, confusion_frequency, confusion_triplets
 from .protocols.openimages import openimages, reldn_openimages
-from .protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, ScoredImage
+from .protocols.protocol import (
+    EvaluatedSplit,
+    EvaluationProtocol,
+    NumberFacts,
+    ProtocolResult,
+    ScoredImage,
+)
 from .protocols.recall import ALL_PREDICATES, motifs, reldn, vrd2016
 from .protocols.registry import PROTOCOLS, make_protocols
 from .ranking import rank_triplets
@@ -33,6 +39,7 @@ __all__ = [
     "EvaluationProtocol",
     "GoldenCase",
     "GroundTruthGraph",
+    "NumberFacts",
     "PairAnswers",
     "PerImageRecall",
     "PredictedGraph",
