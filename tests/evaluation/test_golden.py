@@ -160,6 +160,10 @@ def pooled(found: np.ndarray, predicate: np.ndarray, image: np.ndarray, num_pred
     return metrics.share_per_predicate(found, predicate, num_predicates)
 
 
+def arithmetic_mean(a: float, b: float) -> float:
+    return (a + b) / 2
+
+
 def later_index_first(split: TrainingSplit) -> dict[str, np.ndarray]:
     order = np.lexsort((-np.arange(len(split.predicate_counts)), -split.predicate_counts))
     return {"head": order[:1], "body": order[1:2], "tail": order[2:]}
@@ -242,6 +246,9 @@ NOTICED: dict[str, dict[str, Break]] = {
         "pooled": patched(recall, "image_recall_per_predicate", pooled),
     },
     "motifs_head_body_tail": {"equal counts": patched(TrainingSplit, "predicate_groups", later_index_first)},
+    "motifs_precision": {"one to one": setting(one_to_one=True)},
+    "vrd2016_precision": {"several hits": setting(one_to_one=False)},
+    "motifs_f": {"arithmetic mean": patched(recall, "harmonic_mean", arithmetic_mean)},
     "reldn_phrase_right_relation_wrong": {
         "continuous boxes": setting(offset=0.0),
         "more than 0.5": above_half,
