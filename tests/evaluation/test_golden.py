@@ -82,6 +82,12 @@ def test_a_file_follows_the_schema(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_the_arithmetic_arrives_at_every_number(name: str) -> None:
+    text = " ".join(CASES[name].arithmetic)
+    assert not {str(share) for share in CASES[name].expected.values() if str(share) not in text}
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_a_case_is_legal_input(name: str) -> None:
     case = CASES[name]
     protocol = protocol_of(case)
