@@ -7,6 +7,7 @@ from reldn_d2.utils.image_labels import read_image_labels
 
 from .bootstrap import Difference, paired_bootstrap
 from .evaluator import RelationEvaluator
+from .golden import GoldenCase, golden_cases
 from .graphs import GroundTruthGraph, PairAnswers, PredictedGraph, RankedTriplets, TripletAnswers
 from .ground_truth import with_verified_classes
 from .io.predictions import SavedPredictions, load_predictions, save_predictions
@@ -23,7 +24,13 @@ from .io.triplet_lists import TripletList, read_triplet_list
 from .metrics import PerImageRecall
 from .protocols.confusion import ConfusionProtocol, confusion_frequency, confusion_triplets
 from .protocols.openimages import openimages, reldn_openimages
-from .protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, ScoredImage
+from .protocols.protocol import (
+    EvaluatedSplit,
+    EvaluationProtocol,
+    NumberFacts,
+    ProtocolResult,
+    ScoredImage,
+)
 from .protocols.recall import ALL_PREDICATES, motifs, reldn, vrd2016
 from .protocols.registry import PROTOCOLS, make_protocols
 from .ranking import rank_triplets
@@ -39,7 +46,9 @@ __all__ = [
     "Difference",
     "EvaluatedSplit",
     "EvaluationProtocol",
+    "GoldenCase",
     "GroundTruthGraph",
+    "NumberFacts",
     "PairAnswers",
     "PerImageRecall",
     "PredictedGraph",
@@ -56,6 +65,7 @@ __all__ = [
     "confusion_frequency",
     "confusion_triplets",
     "evaluate_graphs",
+    "golden_cases",
     "graph_from_entities",
     "graph_from_triplets",
     "image_sizes",

@@ -333,6 +333,7 @@ def evaluate_graphs(
         100.0
     """
     task = parse_task(task)
+    split = replace(split, task=task)
     resolved = resolve_protocols(protocols, task, split.predicate_classes)
     _check_images(truths, predictions, allow_missing)
     nothing = PredictedGraph.empty()

@@ -303,6 +303,13 @@ def predictions_of_another_model(folder: Path, variables: Variables) -> None:
     assert evaluated["confusion"].metrics["entity_instance_missed"] == 0
 
 
+@promises("docs/golden.md", "golden cases")
+def golden_cases(folder: Path, variables: Variables) -> None:
+    names = {case.name for case in variables["golden_cases"]()}
+    assert set(variables["evaluated"]) == {name for name in names if name.startswith("motifs_")}
+    assert variables["golden"].name == max(names) and variables["results"]
+
+
 @promises("docs/results.md", "demo")
 def confusion_of_the_demo(folder: Path, variables: Variables) -> None:
     for model in ("semantic_spatial", "reldn_l0", "reldn"):
