@@ -159,8 +159,9 @@ def count_hitting(matches: Matches, places: IntArray, lengths: Sequence[int]) ->
     Returns:
         (lists, L) int.
     """
-    is_first = np.diff(matches.triplet, prepend=-1) > 0  # of the matches of a triplet
-    return count_found(places[:, matches.triplet[is_first]], lengths)
+    hitting = np.zeros(places.shape[1], dtype=np.bool_)
+    hitting[matches.triplet] = True
+    return count_found(places[:, hitting], lengths)
 
 
 def count_found(places: IntArray, lengths: Sequence[int]) -> IntArray:

@@ -27,7 +27,7 @@ from reldn_d2.evaluation.io.results import RESULTS_FILE, read_results, save_per_
 from reldn_d2.evaluation.io.shards import pack, read_shard, write_shard
 from reldn_d2.evaluation.io.submission import read_submission, write_submission
 from reldn_d2.evaluation.io.triplet_lists import read_triplet_list
-from reldn_d2.evaluation.protocols.protocol import ProtocolResult
+from reldn_d2.evaluation.protocols.protocol import NumberFacts, ProtocolResult
 from reldn_d2.structures.vocabulary import Vocabulary
 from tests.builders.evaluation_scenes import predicted_graph, truth_graph
 from tests.reliability.damage import damaged_arrays, damaged_bytes, damaged_json, damaged_lines
@@ -188,8 +188,10 @@ def _write_per_image(path: Path) -> None:
 
 
 def _write_results(path: Path) -> None:
-    metrics = {"R@20": 12.5, "R@50": 25.0, "mR@50": float("nan")}
-    result = ProtocolResult(metrics, {}, {})
+    result = ProtocolResult({}, {})
+    for name, k, value in (("R@20", 20, 12.5), ("R@50", 50, 25.0), ("mR_all@50", 50, 10.0)):
+        facts = NumberFacts("motifs", "sgdet", "all", "graph constraint", k, "macro", None, 3, 5)
+        result.add(name, value, facts)
     save_results(path.parent, {"motifs": result}, dataset_name="toy", task="sgdet", predicate_classes=["on"])
 
 

@@ -259,7 +259,7 @@ def _facts_line(result: ProtocolResult, shown: Iterable[str]) -> Iterator[str]:
             words.append(_size(facts))
         meanings.setdefault(", ".join(filter(None, words)), {})[label] = None
     where = [
-        f"Protocol {first.protocol}",
+        f"Protocol {to_markdown(first.protocol)}",
         f"task {first.task}" if first.task else "",
         f"{first.pairs} pairs" if first.pairs else "",
         first.constraint if same_limit else "",

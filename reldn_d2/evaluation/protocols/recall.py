@@ -134,7 +134,7 @@ class RecallSummary:
         self._add_precisions(result, records, found, split)
         return result
 
-    def facts(
+    def _facts(
         self,
         split: EvaluatedSplit,
         listed: RecallList,
@@ -172,7 +172,7 @@ class RecallSummary:
                 for k in self.recall_at:
                     name = f"{listed.prefix}{letter}@{k}"
                     value = _AVERAGES[average](counts.hits[name], counts.ground_truths)
-                    facts = self.facts(split, listed, k, average, found.size)
+                    facts = self._facts(split, listed, k, average, found.size)
                     result.add(self._name(average, name), value, facts)
 
     def _add_predicates(self, result: ProtocolResult, found: "_Split", split: EvaluatedSplit) -> None:
@@ -217,17 +217,17 @@ class RecallSummary:
         for form, (average, recall) in forms.items():
             column = f"{form}{listed.prefix}R@{k}"
             result.per_predicate[column] = recall
-            result.column_facts[column] = self.facts(split, listed, k, average, found.size)
+            result.column_facts[column] = self._facts(split, listed, k, average, found.size)
             for mean in means:
                 value, predicates = mean.of(recall)
                 average_of = f"{average}, then mean over {mean.predicates}"
-                facts = self.facts(split, listed, k, average_of, mean.size, predicates)
+                facts = self._facts(split, listed, k, average_of, mean.size, predicates)
                 result.add(f"{form}{listed.prefix}{mean.name}@{k}", value, facts)
         if self.mean_recalls:
             parts = [self._name("macro", f"{listed.prefix}R"), f"{listed.prefix}mR_all"]
             value = harmonic_mean(*(result.metrics.get(f"{part}@{k}", np.nan) for part in parts))
             average = f"harmonic mean of {parts[0]}@K and {parts[1]}@K"
-            facts = self.facts(split, listed, k, average, found.size)
+            facts = self._facts(split, listed, k, average, found.size)
             result.add(f"{listed.prefix}F@{k}", value, facts)
 
     def _add_precisions(
@@ -240,20 +240,18 @@ class RecallSummary:
         """Add the precisions over the images with a relationship, where macro and micro are equal."""
         correct = np.zeros((len(self.lists), len(self.recall_at)), dtype=np.int64)
         for record in records:
-            if len(record.predicate):
-                correct += record.correct
+            correct += record.correct
         images, _ = found.size
         if not images:
             return
         for i, listed in enumerate(self.lists):
             for j, k in enumerate(self.recall_at):
                 value = 100.0 * float(correct[i, j]) / (k * images)
-                facts = self.facts(split, listed, k, "macro (equal to micro)", found.size)
+                facts = self._facts(split, listed, k, "macro (equal to micro)", found.size)
                 result.add(f"{listed.prefix}P@{k}", value, facts)
         result.notes.append(
-            "P@K: correct triplets among the first K of a list, divided by K even if the list is shorter. "
-            "Annotation is sparse, and a true triplet that nobody annotated counts as wrong. So P@K compares "
-            "models on one split, and is not the share of true triplets."
+            "P@K: correct triplets among the first K of a list, divided by K. Annotation is sparse: a true "
+            "triplet that nobody annotated counts as wrong."
         )
 
 
