@@ -71,7 +71,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"graphs", "rows", "box_evaluator"},
         {"matching", "metrics", "ranking", "training_split"},
         {"protocols", "bootstrap"},
-        {"checks", "io"},
+        {"checks", "io", "seeds"},
         {"ground_truth"},
         {"scorer"},
         {"evaluator"},

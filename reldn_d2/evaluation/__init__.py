@@ -5,7 +5,7 @@ from typing import Any
 
 from reldn_d2.utils.image_labels import read_image_labels
 
-from .bootstrap import Difference, paired_bootstrap
+from .bootstrap import Difference, Estimate, image_bootstrap, paired_bootstrap
 from .evaluator import RelationEvaluator
 from .graphs import GroundTruthGraph, PairAnswers, PredictedGraph, RankedTriplets, TripletAnswers
 from .ground_truth import with_verified_classes
@@ -20,6 +20,7 @@ from .protocols.recall import ALL_PREDICATES, motifs, reldn, vrd2016
 from .protocols.registry import PROTOCOLS, make_protocols
 from .ranking import rank_triplets
 from .scorer import DatasetScorer, evaluate_graphs
+from .seeds import compare_seeds, seed_interval
 from .training_split import TrainingSplit, UnseenTriplets, training_split, unseen_triplets
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "ConfusionProtocol",
     "DatasetScorer",
     "Difference",
+    "Estimate",
     "EvaluatedSplit",
     "EvaluationProtocol",
     "GroundTruthGraph",
@@ -42,9 +44,11 @@ __all__ = [
     "TrainingSplit",
     "TripletAnswers",
     "UnseenTriplets",
+    "compare_seeds",
     "confusion_frequency",
     "confusion_triplets",
     "evaluate_graphs",
+    "image_bootstrap",
     "image_sizes",
     "load_per_image",
     "load_predictions",
@@ -58,6 +62,7 @@ __all__ = [
     "reldn",
     "reldn_openimages",
     "save_predictions",
+    "seed_interval",
     "submission_labels",
     "training_split",
     "unseen_triplets",

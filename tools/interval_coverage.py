@@ -1,0 +1,246 @@
+#!/usr/bin/env python
+"""Measure how often intervals cover the true number, on images drawn from a known population.
+
+python -m tools.interval_coverage
+
+The population has 50,000 images with 1 to 40 relationships, so its recalls are known. A trial draws test
+images from it, and the answers of models on them, and makes a 95 % interval as `reldn compare` does. The
+table (that of docs/evaluation.md) has the share of the trials with enough informative images for an interval,
+and the share of these intervals that cover the true number. The same seed gives the same table.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reldn_d2.evaluation import (
+    Estimate,
+    PerImageRecall,
+    compare_seeds,
+    image_bootstrap,
+    paired_bootstrap,
+    seed_interval,
+)
+from reldn_d2.utils.plain_text import markdown_table
+
+METRIC = "R@50"
+AVERAGES = ("macro", "micro")
+SIZES = (50, 100, 200, 1000)
+SHARES_CHANGED = (1.0, 0.3, 0.1)
+SEEDS = (2, 3, 5, 10)
+# Standard deviation of the recall between seeds, in points: small, and large.
+SPREADS = (0.3, 3.0)
+# A coverage of fewer intervals says little.
+FEWEST_INTERVALS = 200
+RESAMPLES = 1000
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Population:
+    """All possible images.
+
+    Attributes:
+        truths: (M,) relationships of each image.
+        a, b: (M,) probabilities that models A and B find a relationship of the image.
+    """
+
+    truths: Ints
+    a: Floats
+    b: Floats
+
+    def recalls(self, chances: Floats) -> dict[str, float]:
+        """The true recalls in percent of (M,) probabilities, or of their differences."""
+        micro = (chances * self.truths).sum() / self.truths.sum()
+        return {"macro": 100 * float(chances.mean()), "micro": 100 * float(micro)}
+
+
+class Case(Protocol):
+    """A kind of interval in one situation."""
+
+    @property
+    def words(self) -> tuple[str, int, str]:
+        """Kind of interval, number of images, situation."""
+
+    @property
+    def truth(self) -> Mapping[str, float]:
+        """The true numbers, in percent."""
+
+    def trial(self, random: np.random.Generator) -> Mapping[str, Estimate]:
+        """The intervals on newly drawn images."""
+
+
+@dataclass(frozen=True)
+class OneRun:
+    """The recall of one run: `size` images; all probabilities are multiplied by `factor`."""
+
+    size: int
+    factor: float
+
+    @property
+    def words(self) -> tuple[str, int, str]:
+        """See `Case`."""
+        return "one run", self.size, f"recall {self.truth['micro']:.0f} %"
+
+    @property
+    def truth(self) -> Mapping[str, float]:
+        """See `Case`."""
+        return population().recalls(self.factor * population().a)
+
+    def trial(self, random: np.random.Generator) -> Mapping[str, Estimate]:
+        """See `Case`."""
+        drawn, truths = draw(random, self.size)
+        hits = random.binomial(truths, self.factor * population().a[drawn])
+        return image_bootstrap(counts(truths, hits), METRIC, resamples=RESAMPLES)
+
+
+@dataclass(frozen=True)
+class TwoRuns:
+    """Two runs on `size` images, whose answers are the same but for a share `changed` of the images."""
+
+    size: int
+    changed: float
+
+    @property
+    def words(self) -> tuple[str, int, str]:
+        """See `Case`."""
+        return "two runs", self.size, f"new answers in {100 * self.changed:.0f} % of the images"
+
+    @property
+    def truth(self) -> Mapping[str, float]:
+        """See `Case`."""
+        return population().recalls(self.changed * (population().b - population().a))
+
+    def trial(self, random: np.random.Generator) -> Mapping[str, Estimate]:
+        """See `Case`."""
+        drawn, truths = draw(random, self.size)
+        a, b = (random.binomial(truths, chances[drawn]) for chances in (population().a, population().b))
+        b = np.where(random.random(self.size) < self.changed, b, a)
+        return paired_bootstrap(counts(truths, b), counts(truths, a), METRIC, resamples=RESAMPLES)
+
+
+@dataclass(frozen=True)
+class SeveralSeeds:
+    """`seeds` trainings of one or two `models` on `size` images, with `spread` points between seeds."""
+
+    size: int
+    models: int
+    seeds: int
+    spread: float
+
+    @property
+    def words(self) -> tuple[str, int, str]:
+        """See `Case`."""
+        kind = ("seeds of one model", "seeds of two models")[self.models - 1]
+        return kind, self.size, f"{self.seeds} seeds, {self.spread:g} points between seeds"
+
+    @property
+    def truth(self) -> Mapping[str, float]:
+        """See `Case`."""
+        images = population()
+        return images.recalls(images.b if self.models == 1 else images.b - images.a)
+
+    def trial(self, random: np.random.Generator) -> Mapping[str, Estimate]:
+        """See `Case`."""
+        drawn, truths = draw(random, self.size)
+        b = self._runs(random, population().b[drawn], truths)
+        if self.models == 1:
+            return seed_interval(b, METRIC)
+        return compare_seeds(b, self._runs(random, population().a[drawn], truths), METRIC)
+
+    def _runs(self, random: np.random.Generator, chances: Floats, truths: Ints) -> list[PerImageRecall]:
+        # Cut off symmetrically: every probability stays in [0, 1], and the mean over seeds is as it was.
+        shifts = np.clip(random.normal(0, self.spread / 100, self.seeds), -0.09, 0.09)
+        return [counts(truths, random.binomial(truths, chances + shift)) for shift in shifts]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What was measured in a case, in percent.
+
+    Attributes:
+        given: share of the trials that have enough informative images for an interval.
+        covered: average -> share of these intervals that cover the true number; empty if they are too few.
+    """
+
+    given: float
+    covered: Mapping[str, float]
+
+
+def main() -> None:
+    """Print the table."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
+    rows = []
+    for case in (*image_cases(), *seed_cases()):
+        found = coverage(case)
+        shares = [f"{found.covered[x]:.1f}" if found.covered else "-" for x in AVERAGES]
+        rows.append([*map(str, case.words), f"{found.given:.0f}", *shares])
+    header = ("interval", "images", "situation", "given, %", "macro covers, %", "micro covers, %")
+    print(markdown_table(header, rows, ("left", "right", "left", "right", "right", "right")))
+
+
+@cache
+def population() -> Population:
+    """Images with a skewed number of relationships, most of them easy or hard."""
+    random = np.random.default_rng(0)
+    size = 50_000
+    a = 0.2 + 0.5 * random.beta(0.5, 0.5, size)
+    return Population(
+        np.minimum(random.geometric(0.2, size), 40), a, a + 0.02 + random.uniform(-0.1, 0.1, size)
+    )
+
+
+def image_cases() -> Iterator[Case]:
+    """The intervals over images alone."""
+    for size in SIZES:
+        yield from (OneRun(size, factor) for factor in (1.0, 0.1))
+        yield from (TwoRuns(size, changed) for changed in SHARES_CHANGED)
+
+
+def seed_cases() -> Iterator[Case]:
+    """The intervals over images and seeds."""
+    for size in SIZES:
+        for models in (1, 2):
+            yield from (SeveralSeeds(size, models, seeds, spread) for seeds in SEEDS for spread in SPREADS)
+
+
+def coverage(case: Case, trials: int = 2000) -> Coverage:
+    """Runs the trials of a case."""
+    random = np.random.default_rng(1)
+    given, covered = 0, dict.fromkeys(AVERAGES, 0)
+    for _ in range(trials):
+        found = case.trial(random)
+        if not found["macro"].reliable:
+            continue
+        given += 1
+        for average, truth in case.truth.items():
+            covered[average] += found[average].low <= truth <= found[average].high
+    shares = {average: 100 * count / max(given, 1) for average, count in covered.items()}
+    return Coverage(100 * given / trials, shares if given >= FEWEST_INTERVALS else {})
+
+
+def draw(random: np.random.Generator, size: int) -> tuple[Ints, Ints]:
+    """Images of the population, and their ground truths."""
+    drawn = random.integers(len(population().truths), size=size)
+    return drawn, population().truths[drawn]
+
+
+@cache
+def _ids(size: int) -> tuple[str, ...]:
+    return tuple(f"{i:04d}" for i in range(size))
+
+
+def counts(truths: Ints, hits: Ints) -> PerImageRecall:
+    """The counts of a run."""
+    return PerImageRecall(_ids(len(truths)), truths, {METRIC: hits})
+
+
+if __name__ == "__main__":
+    main()
