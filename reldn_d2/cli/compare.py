@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from reldn_d2.evaluation import (
     compare_seeds,
@@ -15,7 +16,7 @@ from reldn_d2.evaluation import (
 )
 from reldn_d2.evaluation.bootstrap import FEWEST_INFORMATIVE_IMAGES, Difference, Estimate
 from reldn_d2.evaluation.io.results import PER_IMAGE_FILE
-from reldn_d2.evaluation.metrics import PerImageRecall
+from reldn_d2.evaluation.metrics import PerImageRecall, macro_recall, micro_recall
 from reldn_d2.evaluation.seeds import FEW_SEEDS
 from reldn_d2.renamed import present_dataset_name
 from reldn_d2.utils.io import atomic_write
@@ -26,6 +27,7 @@ from .common import FINISHED, near_misses
 REPORT_FILE = "compare.md"
 DRAWING_FILE = "differences.svg"
 _CONFIDENCE = 0.95
+_AVERAGES = {"macro": macro_recall, "micro": micro_recall}
 _DASH = "-"
 
 
@@ -41,10 +43,14 @@ class _Model:
     name: str
     runs: list[PerImageRecall]
 
-    def recalls(self, metric: str) -> dict[str, Estimate]:
+    def recall(self, metric: str, average: str) -> float:
+        """Recall in percent, the mean of the seeds."""
+        return fmean(_AVERAGES[average](x.hits[metric], x.ground_truths) for x in self.runs)
+
+    def interval(self, metric: str) -> dict[str, Estimate]:
         """Average -> recall with its interval."""
         if len(self.runs) > 1:
-            return dict(seed_interval(self.runs, metric, confidence=_CONFIDENCE))
+            return seed_interval(self.runs, metric, confidence=_CONFIDENCE)
         return image_bootstrap(self.runs[0], metric, confidence=_CONFIDENCE)
 
     def minus(self, base: "_Model", metric: str) -> dict[str, Difference]:
@@ -61,10 +67,11 @@ class _Model:
 
 @dataclass(frozen=True)
 class _Row:
-    """One difference: a model, a metric and an average.
+    """One difference.
 
     Attributes:
-        model, base: recalls of both.
+        name, metric, average: the model, and what is compared.
+        recall, base: recalls of both, in percent.
         difference: the first minus the second.
         verdict: what the interval shows, in words.
     """
@@ -72,8 +79,8 @@ class _Row:
     name: str
     metric: str
     average: str
-    model: Estimate
-    base: Estimate
+    recall: float
+    base: float
     difference: Difference
     verdict: str
 
@@ -95,7 +102,8 @@ def run(args: Namespace) -> int:
     title = f"{args.protocol}, percent; {evaluation}; base: {base.name}"
     say(f"{title}\n", _difference_table(rows), "", *_notes(rows, [base, *models]))
     if args.output is not None:
-        _write_report(args.output, title, rows, [base, *models])
+        recalls = _recall_table([base, *models], args.metrics, args.averages)
+        _write_report(args.output, title, rows, [base, *models], recalls)
         say(f"\nreport: {args.output / REPORT_FILE}")
     return FINISHED
 
@@ -164,12 +172,10 @@ def _rows(model: _Model, base: _Model, metrics: Sequence[str], averages: Sequenc
     words = ", few seeds" if model.few_seeds or base.few_seeds else ""
     for metric in metrics:
         differences = model.minus(base, metric)
-        recalls = [x.recalls(metric) for x in (model, base)]
         for average in averages:
             found = differences[average]
-            yield _Row(
-                model.name, metric, average, *(x[average] for x in recalls), found, found.verdict + words
-            )
+            recalls = [x.recall(metric, average) for x in (model, base)]
+            yield _Row(model.name, metric, average, *recalls, found, found.verdict + words)
 
 
 def _difference_table(rows: Sequence[_Row]) -> str:
@@ -177,7 +183,7 @@ def _difference_table(rows: Sequence[_Row]) -> str:
     cells = [
         (
             *(row.name, row.metric, row.average),
-            *(_number(x.mean) for x in (row.model, row.base, row.difference)),
+            *map(_number, (row.recall, row.base, row.difference.mean)),
             *_bounds(row.difference),
             row.verdict,
         )
@@ -186,11 +192,13 @@ def _difference_table(rows: Sequence[_Row]) -> str:
     return markdown_table(header, cells, ("left",) * 3 + ("right",) * 5 + ("left",))
 
 
-def _recall_table(rows: Sequence[_Row], base: str) -> str:
-    """The recalls of all models with their own intervals; those of the base come once."""
-    recalls = {(base, row.metric, row.average): row.base for row in rows}
-    recalls |= {(row.name, row.metric, row.average): row.model for row in rows}
-    cells = [(*names, _number(x.mean), *_bounds(x)) for names, x in recalls.items()]
+def _recall_table(models: Sequence[_Model], metrics: Sequence[str], averages: Sequence[str]) -> str:
+    """The recalls of all models with intervals of their own."""
+    cells = []
+    for model in models:
+        for metric in metrics:
+            found = model.interval(metric)
+            cells += [(model.name, metric, x, _number(found[x].mean), *_bounds(found[x])) for x in averages]
     header = ("run", "metric", "average", "recall", "95 % from", "to")
     return markdown_table(header, cells, ("left",) * 3 + ("right",) * 3)
 
@@ -209,25 +217,27 @@ def _notes(rows: Sequence[_Row], models: Sequence[_Model]) -> list[str]:
             f"Too few images: in fewer than {FEWEST_INFORMATIVE_IMAGES} images the runs differ, so there is "
             "no interval."
         )
-    chance = len(rows) * (1 - _CONFIDENCE)
+    by_chance = len(rows) * (1 - _CONFIDENCE)
     notes.append(
-        f"{len(rows)} differences, each with an interval of its own: if all models were equal, about "
-        f"{chance:.2g} of {len(rows)} would still be shown."
+        f"Differences in this table: {len(rows)}, each with an interval of its own. If all models were "
+        f"equal, {by_chance:.2g} of them would be shown by chance, on average."
     )
     return notes
 
 
-def _write_report(folder: Path, title: str, rows: Sequence[_Row], models: Sequence[_Model]) -> None:
-    """Writes the drawing, then the page that shows it."""
+def _write_report(
+    folder: Path, title: str, rows: Sequence[_Row], models: Sequence[_Model], recalls: str
+) -> None:
+    """Writes the drawing, then the page that shows it. `recalls` is the table of `_recall_table`."""
     from reldn_d2.visualization.plots import differences_svg  # late: it imports matplotlib
 
     named = [(f"{row.metric}, {row.average}: {row.name}", row.difference) for row in rows]
     shown = {
-        word: sum(row.verdict.startswith(f"shown: {word}") for row in rows) for word in ("better", "worse")
+        word: sum(row.verdict.startswith(f"shown: {word}") for row in rows) for word in ("higher", "lower")
     }
     alt = (
         f"{len(rows)} differences from the base in percentage points, with 95 % intervals: "
-        f"{shown['better']} shown better, {shown['worse']} shown worse. The table has the numbers."
+        f"{shown['higher']} shown higher, {shown['lower']} shown lower. The table has the numbers."
     )
     sections = [
         f"# {to_markdown(title)}",
@@ -235,8 +245,9 @@ def _write_report(folder: Path, title: str, rows: Sequence[_Row], models: Sequen
         "Differences from the base, in percentage points:",
         _difference_table(rows),
         *_notes(rows, models),
-        "Recalls with intervals of their own. Two of them may overlap although the difference is shown:",
-        _recall_table(rows, models[0].name),
+        "Recalls with intervals of their own; a dash: too few images. Two of them may overlap although the "
+        "difference is shown, since it is taken image by image:",
+        recalls,
     ]
     with atomic_write(folder / DRAWING_FILE) as file:
         file.write(f"{differences_svg(named)}\n".encode())

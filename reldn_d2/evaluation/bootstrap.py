@@ -65,13 +65,13 @@ class Difference(Estimate):
 
     @property
     def verdict(self) -> str:
-        """What the interval shows, in words."""
+        """What the interval shows, in words. Whether higher is better depends on the metric."""
         if not self.reliable:
             equal = not self.informative_images and abs(self.mean) < _EQUAL
             return "equal on every image" if equal else "too few images"
         if self.low > 0:
-            return "shown: better"
-        return "shown: worse" if self.high < 0 else "not shown"
+            return "shown: higher"
+        return "shown: lower" if self.high < 0 else "not shown"
 
 
 def image_bootstrap(
@@ -143,7 +143,7 @@ def paired_bootstrap(
         >>> a, b = (PerImageRecall(ids, truths, {"R@50": np.arange(300) % n}) for n in (3, 2))
         >>> found = paired_bootstrap(a, b, "R@50")["macro"]
         >>> found.mean, found.verdict
-        (25.0, 'shown: better')
+        (25.0, 'shown: higher')
     """
     truths, (hits_a, hits_b) = aligned_hits([a, b], metric)
     levels = _Levels(method, resamples, confidence)

@@ -110,7 +110,7 @@ def compare_seeds(
         >>> a, b = ([PerImageRecall(ids, truths, {"R@50": x}) for x in seeds] for seeds in hits)
         >>> found = compare_seeds(a, b, "R@50")["macro"]
         >>> found.mean, found.verdict
-        (25.0, 'shown: better')
+        (25.0, 'shown: higher')
     """
     (truths, hits), informative = _grouped([a, b], metric, confidence)
     return {
