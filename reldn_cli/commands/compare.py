@@ -67,7 +67,7 @@ def _check(parser: Parser, args: Namespace) -> None:
         if (len(folders) > 1) != (len(args.base) > 1):
             parser.error(
                 f"--base has {len(args.base)} of the runs, and --with {len(folders)}: an interval over seeds "
-                "needs at least 2 of each model"
+                "needs several of each model"
             )
 
 

@@ -267,10 +267,9 @@ def _resampled(
 
 def _jackknife(gain: Float64Array, truths: IntArray, average: str) -> Float64Array:
     """(N,) the number without image i, for each image i; N > 1."""
-    if average == "micro":
-        return (gain.sum() - gain) / (truths.sum() - truths)
-    share = gain / truths
-    return (share.sum() - share) / (len(share) - 1)
+    part, whole = (gain, truths) if average == "micro" else (gain / truths, np.ones_like(truths))
+    without_one: Float64Array = (part.sum() - part) / (whole.sum() - whole)
+    return without_one
 
 
 def _bca_levels(

@@ -8,15 +8,17 @@ the mean squares of the two-way layout (Searle, Casella and McCulloch, "Variance
     images = sum_i(mean_s(y_si)^2) / (N - 1) / N        for a difference: of the difference of both means
     seeds  = variance(recall of the seeds) / S          with divisor S - 1, for each model
     both   = sum_si((y_si - mean_s(y_si))^2) / ((S - 1) (N - 1)) / (S N)
-    variance = images + max(seeds - both, 0)            `seeds` has the part `both` of `images` once more
 
-The interval is that of Student's t distribution. Its degrees of freedom are Satterthwaite's (1946), where
-`seeds` counts in full, so that they are rather too few than too many:
+`images` and `seeds` both contain `both`, so that it is taken from the second. Half of the interval is
 
-    (images + seeds)^2 / (images^2 / (N - 1) + seeds^2 / (S - 1))
+    sqrt(t(N - 1)^2 images + sum of t(S - 1)^2 max(seeds - both, 0) over the models)
 
-A bootstrap over a few seeds would be too narrow, since draws of 5 seeds vary too little. Seeds are not
-paired: seed 1 of one model has nothing in common with seed 1 of another.
+where t(f) is the quantile of Student's t distribution with f degrees of freedom. Each variance has its own
+quantile (W. G. Howe, "Approximate Confidence Limits on the Mean of X + Y", JASA 69, 1974): the variance of a
+few seeds is hardly known, that of many images is. One quantile for their sum, with Satterthwaite's degrees of
+freedom, gives too narrow intervals if the seeds of one model vary most. So does a bootstrap over seeds, because
+draws of 5 seeds vary too little. Seeds are not paired: seed 1 of one model has nothing in common with seed 1
+of another.
 """
 
 from collections.abc import Sequence
@@ -28,7 +30,9 @@ from .bootstrap import Difference, Estimate, aligned_hits, check_confidence, inf
 from .graphs import IntArray
 from .metrics import Float64Array, PerImageRecall
 
-#: With fewer seeds, the variance between seeds is hardly known, and intervals are wide.
+#: With fewer there is no interval.
+FEWEST_SEEDS = 3
+#: With fewer the variance between seeds is hardly known, and intervals are wide.
 FEW_SEEDS = 5
 _AVERAGES = ("macro", "micro")
 
@@ -46,16 +50,16 @@ class _Model:
     influence: Float64Array
 
     @property
-    def between_seeds(self) -> float:
+    def seeds(self) -> float:
         """Variance of the mean recall that comes from the seeds, and from seeds and images together."""
         return float(self.recalls.var(ddof=1)) / len(self.recalls)
 
     @property
     def both(self) -> float:
         """The part of it that comes from seeds and images together."""
-        seeds, images = self.influence.shape
-        rest = self.influence - self.influence.mean(axis=0)
-        return float((rest**2).sum()) / ((seeds - 1) * (images - 1)) / (seeds * images)
+        num_seeds, num_images = self.influence.shape
+        rest: Float64Array = self.influence - self.influence.mean(axis=0)
+        return float((rest**2).sum()) / ((num_seeds - 1) * (num_images - 1)) / (num_seeds * num_images)
 
 
 def seed_interval(
@@ -64,7 +68,7 @@ def seed_interval(
     """The mean recall of several trainings of one model, with its interval over seeds and images.
 
     Args:
-        runs: counts of S >= 2 trainings with different seeds, on the same images.
+        runs: counts of S >= 3 trainings with different seeds, on the same images.
         metric: name of a metric in `hits` of all.
         confidence: see `compare_seeds`.
 
@@ -90,7 +94,7 @@ def compare_seeds(
     fewer than `FEW_SEEDS` seeds of a model it is wide.
 
     Args:
-        a, b: counts of the trainings of each model, at least 2 of each, with different seeds. The models may
+        a, b: counts of the trainings of each model, at least 3 of each, with different seeds. The models may
             have different numbers of seeds.
         metric: name of a metric in `hits` of all.
         confidence: probability in (0, 1) that the interval covers the difference.
@@ -99,8 +103,8 @@ def compare_seeds(
         {"macro": a - b, "micro": a - b}.
 
     Raises:
-        ValueError: a model has fewer than 2 trainings, the images or the ground truths differ, no image has
-            ground truth, the metric is unknown, or `confidence` is out of range.
+        ValueError: a model has fewer than 3 trainings, the images or the ground truths differ, fewer than 2
+            images have ground truth, the metric is unknown, or `confidence` is out of range.
 
     Example:
         >>> import numpy as np
@@ -127,8 +131,10 @@ def _grouped(
     """The (N,) ground truths, the (S, N) hits of each model, and the number of informative images."""
     check_confidence(confidence)
     for runs in models:
-        if len(runs) < 2:
-            raise ValueError(f"an interval over seeds needs at least 2 trainings of a model, not {len(runs)}")
+        if len(runs) < FEWEST_SEEDS:
+            raise ValueError(
+                f"an interval over seeds needs at least {FEWEST_SEEDS} trainings of a model, not {len(runs)}"
+            )
     truths, hits = aligned_hits([run for runs in models for run in runs], metric)
     if len(truths) < 2:
         raise ValueError("an interval over seeds needs at least 2 images with ground truth, not 1")
@@ -158,14 +164,8 @@ def _interval(models: Sequence[_Model], confidence: float) -> tuple[float, float
     mean = sum(sign * float(x.recalls.mean()) for sign, x in zip(signs, models, strict=True))
     influence = sum(sign * x.influence.mean(axis=0) for sign, x in zip(signs, models, strict=True))
     num_images = models[0].influence.shape[1]
-    # Component -> degrees of freedom
-    images = float((influence**2).sum()) / (num_images - 1) / num_images
-    seeds = [x.between_seeds for x in models]
-    variance = images + sum(max(part - x.both, 0.0) for part, x in zip(seeds, models, strict=True))
-    spread = images**2 / (num_images - 1)
-    spread += sum(part**2 / (len(x.recalls) - 1) for part, x in zip(seeds, models, strict=True))
-    if not variance:
-        return 100.0 * mean, 100.0 * mean, 100.0 * mean
-    freedom = (images + sum(seeds)) ** 2 / spread
-    half = float(stdtrit(freedom, (1 + confidence) / 2)) * variance**0.5
+    # (degrees of freedom, variance)
+    parts = [(num_images - 1, float((influence**2).sum()) / (num_images - 1) / num_images)]
+    parts += [(len(x.recalls) - 1, max(x.seeds - x.both, 0.0)) for x in models]
+    half = sum(float(stdtrit(freedom, (1 + confidence) / 2)) ** 2 * part for freedom, part in parts) ** 0.5
     return 100.0 * mean, 100.0 * (mean - half), 100.0 * (mean + half)

@@ -121,13 +121,13 @@ def seeds(root: Path, name: str, all_hits: list[list[int]]) -> list[str]:
 def test_several_trainings_of_each_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = seeds(tmp_path, "base", [[0, 1], [0, 1, 0, 2], [1, 1, 0, 1]])
     one = seeds(tmp_path, "one", [[1, 1], [1, 2], [1, 1, 1, 2], [1, 2, 1, 1], [1, 1]])
-    two = seeds(tmp_path, "two", [[0, 1, 0, 3], [1, 1, 0, 1]])
+    two = seeds(tmp_path, "two", [[0, 1, 0, 3], [1, 1, 0, 1], [0, 2]])
     words = ("--base", *base, "--averages", "macro")
     rows = table(capsys, *words, "--with", *one, "--with", *two)
     assert [row[:6] for row in rows] == [
-        # base: 12.5, 18.75, 37.5; one: 62.5, 75, 68.75, 68.75, 62.5; two: 25, 37.5
+        # base: 12.5, 18.75, 37.5; one: 62.5, 75, 68.75, 68.75, 62.5; two: 25, 37.5, 25
         ["one/seed1 and 4 more", "R@50", "macro", "67.50", "22.92", "44.58"],
-        ["two/seed1 and 1 more", "R@50", "macro", "31.25", "22.92", "8.33"],
+        ["two/seed1 and 2 more", "R@50", "macro", "29.17", "22.92", "6.25"],
     ]
     assert [row[8] for row in rows] == ["shown: higher, few seeds", "not shown, few seeds"]
     assert run_reldn("compare", *words, "--with", *one) == 0
@@ -143,10 +143,12 @@ def test_what_is_no_comparison_of_seeds(tmp_path: Path, capsys: pytest.CaptureFi
     for words, message in (
         (("--base", one), "there is nothing to compare with --base: give --input or --with"),
         (("--base", one, two, "--input", one), "give the runs of the other model with --with"),
-        (("--base", one, two, "--with", one), "needs at least 2 of each model"),
-        (("--base", one, "--with", one, two), "needs at least 2 of each model"),
+        (("--base", one, two, "--with", one), "needs several of each model"),
+        (("--base", one, "--with", one, two), "needs several of each model"),
     ):
         assert message in usage_error(capsys, "compare", *words)
+    message = line_of_refusal(capsys, "compare", "--base", one, two, "--with", two, one)
+    assert message == "an interval over seeds needs at least 3 trainings of a model, not 2"
     message = line_of_refusal(capsys, "compare", "--base", one, two, "--with", two, two)
     assert message == f"{two} is given twice for one model: give runs of different seeds"
 

@@ -22,30 +22,34 @@ def bounds(found: Estimate) -> tuple[float, float, float]:
 
 
 def test_numbers_by_hand() -> None:
-    # Shares of A: (1, 0) and (1, 1); of B: all 0. Recalls of A: 1/2 and 1, so the difference is 3/4.
-    # Influence of A: (1/2, -1/2), (0, 0); mean over seeds (1/4, -1/4). images = 2/16 / (2 - 1) / 2 = 1/16.
-    # seeds = variance(1/2, 1) / 2 = 1/16. both: 4/16 / (1 * 1) / 4 = 1/16. variance = 1/16 + 0.
-    # freedom = (2/16)^2 / (1/16^2 + 1/16^2) = 2, where t = 4.30265. 75 +- 25 * 4.30265
+    # Shares of A in two images: (1, 0), (1, 1), (1, 1); of B: all 0. Recalls of A: 1/2, 1, 1; mean 5/6.
+    # Influence of A: (1/2, -1/2), 0, 0; mean over seeds (1/6, -1/6). images = (2/36) / (2 - 1) / 2 = 1/36.
+    # seeds = variance(1/2, 1, 1) / 3 = (1/12) / 3 = 1/36.
+    # both: rest (1/3, -1/3), (-1/6, 1/6), (-1/6, 1/6): (2/9 + 4/36) / (2 * 1) / 6 = 1/36; seeds - both = 0.
+    # Half: t(1) / 6 = 12.70620 / 6 = 2.117700.
     truths = [1, 1]
-    a = [run([1, 0], truths), run([1, 1], truths)]
-    b = [run([0, 0], truths)] * 2
+    a = [run([1, 0], truths), run([1, 1], truths), run([1, 1], truths)]
+    b = [run([0, 0], truths)] * 3
     found = compare_seeds(a, b, "R@50")
-    assert bounds(found["macro"]) == pytest.approx((75, 75 - 107.56632, 75 + 107.56632))
-    assert bounds(found["micro"]) == pytest.approx(bounds(found["macro"]))
+    expected = (83.33333, 83.33333 - 211.7700, 83.33333 + 211.7700)
+    assert bounds(found["macro"]) == pytest.approx(expected, abs=1e-3)
+    assert bounds(found["micro"]) == pytest.approx(expected, abs=1e-3)
     assert found["macro"].informative_images == 1
-    assert bounds(seed_interval(a, "R@50")["macro"]) == pytest.approx(bounds(found["macro"]))
+    assert bounds(seed_interval(a, "R@50")["macro"]) == pytest.approx(expected, abs=1e-3)
 
 
-def test_equal_images_give_welchs_interval() -> None:
+def test_equal_images_leave_the_variance_of_the_seeds() -> None:
     truths = [10] * 6
-    found_by = {"a": [3, 5, 4, 4], "b": [6, 8, 9]}
+    found_by = {"a": [3, 5, 4, 4], "b": [6, 8, 10]}
     a, b = ([run([hits] * 6, truths) for hits in found_by[model]] for model in "ab")
-    welch = scipy.stats.ttest_ind(found_by["a"], found_by["b"], equal_var=False).confidence_interval(0.95)
-    for found in compare_seeds(a, b, "R@50").values():
-        assert (found.low, found.high) == pytest.approx((10 * welch.low, 10 * welch.high))
+    # Student's interval of one model.
     one = scipy.stats.ttest_1samp(found_by["a"], 0).confidence_interval(0.9)
     found = seed_interval(a, "R@50", confidence=0.9)["macro"]
     assert (found.low, found.high) == pytest.approx((10 * one.low, 10 * one.high))
+    # Variances of the means: (2/3) / 4 = 1/6 and 4 / 3; t(3) = 3.182446 and t(2) = 4.302653.
+    half = 10 * (3.182446**2 / 6 + 4.302653**2 * 4 / 3) ** 0.5
+    for difference in compare_seeds(a, b, "R@50").values():
+        assert bounds(difference) == pytest.approx((-40, -40 - half, -40 + half), rel=1e-6)
 
 
 def test_equal_seeds_give_the_t_interval_over_images() -> None:
@@ -57,12 +61,16 @@ def test_equal_seeds_give_the_t_interval_over_images() -> None:
         assert (average.low, average.high) == pytest.approx((25 * paired.low, 25 * paired.high))
 
 
+def quantile(freedom: int, confidence: float) -> float:
+    return float(scipy.stats.t.ppf((1 + confidence) / 2, freedom))
+
+
 def with_loops(
     models: list[np.ndarray], truths: np.ndarray, average: str, confidence: float
 ) -> tuple[float, float, float]:
     """The formulas of the module, one image and one seed after the other."""
     num_images = len(truths)
-    mean, seeds, both, freedoms = 0.0, [], [], []
+    mean, seeds = 0.0, 0.0
     by_image = np.zeros(num_images)
     for sign, hits in zip((1, -1), models, strict=False):
         recalls, influence = [], np.zeros(hits.shape)
@@ -82,18 +90,16 @@ def with_loops(
         rest = sum(
             (influence[s, i] - middle[i]) ** 2 for s, i in product(range(len(hits)), range(num_images))
         )
-        both.append(rest / (len(hits) - 1) / (num_images - 1) / len(hits) / num_images)
-        seeds.append(sum((x - sum(recalls) / len(hits)) ** 2 for x in recalls) / (len(hits) - 1) / len(hits))
-        freedoms.append(len(hits) - 1)
+        both = rest / (len(hits) - 1) / (num_images - 1) / len(hits) / num_images
+        of_seeds = sum((x - sum(recalls) / len(hits)) ** 2 for x in recalls) / (len(hits) - 1) / len(hits)
+        seeds += quantile(len(hits) - 1, confidence) ** 2 * max(of_seeds - both, 0)
     images = sum(x**2 for x in by_image) / (num_images - 1) / num_images
-    variance = images + sum(max(x - y, 0) for x, y in zip(seeds, both, strict=True))
-    spread = images**2 / (num_images - 1) + sum(x**2 / f for x, f in zip(seeds, freedoms, strict=True))
-    half = scipy.stats.t.ppf((1 + confidence) / 2, (images + sum(seeds)) ** 2 / spread) * variance**0.5
+    half = (quantile(num_images - 1, confidence) ** 2 * images + seeds) ** 0.5
     return 100 * mean, 100 * (mean - half), 100 * (mean + half)
 
 
 @settings(max_examples=30)
-@given(st.integers(2, 12), st.integers(2, 5), st.integers(2, 5), st.integers(0, 999))
+@given(st.integers(2, 12), st.integers(3, 6), st.integers(3, 6), st.integers(0, 999))
 def test_equals_the_version_with_loops(images: int, seeds_a: int, seeds_b: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     truths = random.integers(1, 6, images)
@@ -130,21 +136,21 @@ def test_what_an_interval_does_not_depend_on() -> None:
 
 
 def test_equal_models_without_variation_differ_by_nothing() -> None:
-    same = [run([1, 2, 3], [2, 4, 6])] * 2
+    same = [run([1, 2, 3], [2, 4, 6])] * 3
     assert compare_seeds(same, same, "R@50")["micro"] == Difference(0.0, 0.0, 0.0, 0)
 
 
 def test_what_can_not_be_compared_is_refused() -> None:
     one, other = run([1, 0], [1, 1]), run([1, 0], [2, 1])
-    with pytest.raises(ValueError, match="at least 2 trainings of a model, not 1"):
-        compare_seeds([one, one], [one], "R@50")
-    with pytest.raises(ValueError, match="at least 2 trainings of a model, not 1"):
+    with pytest.raises(ValueError, match="at least 3 trainings of a model, not 2"):
+        compare_seeds([one] * 3, [one] * 2, "R@50")
+    with pytest.raises(ValueError, match="at least 3 trainings of a model, not 1"):
         seed_interval([one], "R@50")
     with pytest.raises(ValueError, match="different images"):
-        compare_seeds([one, one], [one, other], "R@50")
+        compare_seeds([one] * 3, [one, one, other], "R@50")
     with pytest.raises(ValueError, match="R@7"):
-        compare_seeds([one, one], [one, one], "R@7")
+        compare_seeds([one] * 3, [one] * 3, "R@7")
     with pytest.raises(ValueError, match="at least 2 images with ground truth"):
-        compare_seeds([run([1, 0], [1, 0])] * 2, [run([0, 0], [1, 0])] * 2, "R@50")
+        compare_seeds([run([1, 0], [1, 0])] * 3, [run([0, 0], [1, 0])] * 3, "R@50")
     with pytest.raises(ValueError, match="confidence"):
-        compare_seeds([one, one], [one, one], "R@50", confidence=95)
+        compare_seeds([one] * 3, [one] * 3, "R@50", confidence=95)
