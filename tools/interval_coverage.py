@@ -159,7 +159,9 @@ class SeveralSeeds:
             self._runs(random, number, chances[drawn], truths)
             for number, chances in zip(self.seeds, (population().b, population().a), strict=False)
         ]
-        return seed_interval(*models, METRIC) if len(models) == 1 else compare_seeds(*models, METRIC)
+        if len(models) == 1:
+            return seed_interval(models[0], METRIC)
+        return compare_seeds(models[0], models[1], METRIC)
 
     def _runs(
         self, random: np.random.Generator, number: int, chances: Floats, truths: Ints

@@ -174,8 +174,8 @@ def _rows(model: _Model, base: _Model, metrics: Sequence[str], averages: Sequenc
         differences = model.minus(base, metric)
         for average in averages:
             found = differences[average]
-            recalls = [x.recall(metric, average) for x in (model, base)]
-            yield _Row(model.name, metric, average, *recalls, found, found.verdict + words)
+            recall, of_base = (x.recall(metric, average) for x in (model, base))
+            yield _Row(model.name, metric, average, recall, of_base, found, found.verdict + words)
 
 
 def _difference_table(rows: Sequence[_Row]) -> str:

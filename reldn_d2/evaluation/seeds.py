@@ -16,7 +16,7 @@ the mean squares of the two-way layout (Searle, Casella and McCulloch, "Variance
 where t(f) is the quantile of Student's t distribution with f degrees of freedom. Each variance has its own
 quantile (W. G. Howe, "Approximate Confidence Limits on the Mean of X + Y", JASA 69, 1974): the variance of a
 few seeds is hardly known, that of many images is. One quantile for their sum, with Satterthwaite's degrees of
-freedom, gives too narrow intervals if the seeds of one model vary most. So does a bootstrap over seeds, because
+freedom, gives too narrow intervals if the seeds of one model vary most. So does a bootstrap over seeds, since
 draws of 5 seeds vary too little. Seeds are not paired: seed 1 of one model has nothing in common with seed 1
 of another.
 """
@@ -57,9 +57,9 @@ class _Model:
     @property
     def both(self) -> float:
         """The part of it that comes from seeds and images together."""
-        num_seeds, num_images = self.influence.shape
-        rest: Float64Array = self.influence - self.influence.mean(axis=0)
-        return float((rest**2).sum()) / ((num_seeds - 1) * (num_images - 1)) / (num_seeds * num_images)
+        rest = self.influence - self.influence.mean(axis=0)
+        freedom = (len(self.influence) - 1) * (len(self.influence[0]) - 1)
+        return float((rest**2).sum()) / freedom / self.influence.size
 
 
 def seed_interval(
