@@ -209,7 +209,7 @@ def population() -> Population:
 
 def image_cases() -> Iterator[Case]:
     """The intervals over images alone."""
-    for size in (50, 100, 200, 1000):
+    for size in (50, 100, 250, 1000):
         yield from (OneRun(size, factor) for factor in (1.0, 0.1))
         yield from (TwoRuns(size, changed) for changed in SHARES_CHANGED)
 

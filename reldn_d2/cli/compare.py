@@ -257,7 +257,7 @@ def _write_report(
 
 def _number(value: float) -> str:
     """Two decimals; a rounded zero has no sign."""
-    return f"{round(value, 2) + 0.0:.2f}"
+    return f"{value:z.2f}"
 
 
 def _bounds(estimate: Estimate) -> tuple[str, str]:

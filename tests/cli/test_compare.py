@@ -1,6 +1,7 @@
 """The table that compares runs: golden numbers, reports, and runs that can't be compared."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from tests.builders.commands import line_of_refusal, run_reldn, usage_error
 IMAGES = 120
 
 
-def run(root: Path, name: str, hits: list[int], task: str = "prdcls", images: int = IMAGES) -> str:
+def run(root: Path, name: str, hits: Sequence[float], task: str = "prdcls", images: int = IMAGES) -> str:
     """Results whose images have these hits in turn. All relationships are found without the constraint."""
     folder = root / name / "inference" / "party_test" / task
     folder.mkdir(parents=True)
@@ -90,6 +91,12 @@ def test_a_misspelt_protocol_is_answered_with_similar_ones(
     base = run(tmp_path, "base", [0, 1])
     message = line_of_refusal(capsys, "compare", "--base", base, "--input", base, "--protocol", "motif")
     assert message.endswith("has no protocol motif, but motifs: did you mean motifs?")
+
+
+def test_a_rounded_zero_has_no_sign(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, one = (run(tmp_path, name, hits) for name, hits in (("base", [1, 1]), ("one", [0.99996, 1])))
+    rows = table(capsys, "--base", base, "--input", one, "--averages", "macro")
+    assert rows[0][5:] == ["0.00", "0.00", "0.00", "shown: lower"]
 
 
 def test_few_images_have_no_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,4 +80,5 @@ def test_counts_are_those_of_a_run() -> None:
 def test_no_interval_is_too_narrow(case: Case) -> None:
     """Nominally 95 %. The draws are the same in each run."""
     found = coverage(case, 1000 if case.words[1] == 1000 else 2000)
-    assert all(share >= 93 for share in found.covered.values()), found
+    wrong = [found.given * (100 - share) / 100 for share in found.covered.values()]
+    assert all(share <= 5 for share in wrong) if found.given < 50 else min(found.covered.values()) >= 93
