@@ -217,10 +217,10 @@ def _notes(rows: Sequence[_Row], models: Sequence[_Model]) -> list[str]:
             f"Too few images: in fewer than {FEWEST_INFORMATIVE_IMAGES} images the runs differ, so there is "
             "no interval."
         )
-    by_chance = len(rows) * (1 - _CONFIDENCE)
+    given = sum(row.difference.reliable for row in rows)
     notes.append(
-        f"Differences in this table: {len(rows)}, each with an interval of its own. If all models were "
-        f"equal, {by_chance:.2g} of them would be shown by chance, on average."
+        f"Differences: {len(rows)}, with an interval: {given}. Each interval is for one difference. If all "
+        f"models were equal, {given * (1 - _CONFIDENCE):.2g} of them would be shown by chance, on average."
     )
     return notes
 

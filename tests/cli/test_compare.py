@@ -109,14 +109,14 @@ def test_few_images_have_no_interval(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_the_notes_say_what_the_intervals_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base, one = (run(tmp_path, name, hits) for name, hits in (("base", [0, 1]), ("one", [1, 1])))
-    assert run_reldn("compare", "--base", base, "--input", one, one, "--averages", "macro") == 0
+    assert run_reldn("compare", "--base", base, "--input", one, base, one, "--averages", "macro") == 0
     *_, first, second = capsys.readouterr().out.splitlines()
     assert first == (
         "Intervals: BCa bootstrap over test images. They say nothing about other seeds of training."
     )
     assert second == (
-        "Differences in this table: 2, each with an interval of its own. If all models were equal, 0.1 of "
-        "them would be shown by chance, on average."
+        "Differences: 3, with an interval: 2. Each interval is for one difference. If all models were equal, "
+        "0.1 of them would be shown by chance, on average."
     )
 
 
