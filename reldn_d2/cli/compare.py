@@ -98,7 +98,7 @@ def run(args: Namespace) -> int:
         for name, folders in zip(names, groups, strict=True)
     )
     rows = [row for model in models for row in _rows(model, base, args.metrics, args.averages)]
-    evaluation = "/".join(groups[0][0].parts[-2:])
+    evaluation = " ".join(groups[0][0].parts[-2:])
     title = f"{args.protocol}, percent; {evaluation}; base: {base.name}"
     say(f"{title}\n", _difference_table(rows), "", *_notes(rows, [base, *models]))
     if args.output is not None:

@@ -97,8 +97,7 @@ def image_bootstrap(
         ValueError: no image has ground truth, the metric is unknown, or an option is out of range.
     """
     truths, (hits,) = aligned_hits([run], metric)
-    levels = _Levels(method, resamples, confidence)
-    bounds = levels.bounds(hits.astype(np.float64), truths, np.random.default_rng(seed))
+    bounds = _bounds(hits.astype(np.float64), truths, method, resamples, confidence, seed)
     informative = informative_images(hits / truths)
     return {
         name: Estimate(recall(hits, truths), *bounds[name], informative) for name, recall in _AVERAGES.items()
@@ -146,9 +145,8 @@ def paired_bootstrap(
         (25.0, 'shown: higher')
     """
     truths, (hits_a, hits_b) = aligned_hits([a, b], metric)
-    levels = _Levels(method, resamples, confidence)
     gain = (hits_a - hits_b).astype(np.float64)
-    bounds = levels.bounds(gain, truths, np.random.default_rng(seed))
+    bounds = _bounds(gain, truths, method, resamples, confidence, seed)
     informative = informative_images(gain / truths)
     return {
         name: Difference(recall(hits_a, truths) - recall(hits_b, truths), *bounds[name], informative)
@@ -209,45 +207,36 @@ def check_confidence(confidence: float) -> None:
         raise ValueError(f"confidence is a share in (0, 1), such as 0.95, not {confidence}")
 
 
-@dataclass(frozen=True)
-class _Levels:
-    """The options of an interval. The arguments are those of `paired_bootstrap`."""
+def _bounds(
+    gain: Float64Array, truths: IntArray, method: Method, resamples: int, confidence: float, seed: int
+) -> dict[str, tuple[float, float]]:
+    """Average -> (low, high), in percent.
 
-    method: Method
-    resamples: int
-    confidence: float
-
-    def __post_init__(self) -> None:
-        check_confidence(self.confidence)
-        if self.resamples < 1:
-            raise ValueError(f"resamples is at least 1, not {self.resamples}")
-        if self.method not in ("bca", "percentile"):
-            raise ValueError(f"method is 'bca' or 'percentile', not {self.method!r}")
-
-    def bounds(
-        self, gain: Float64Array, truths: IntArray, random: np.random.Generator
-    ) -> dict[str, tuple[float, float]]:
-        """Low and high bounds of macro and micro recall.
-
-        Args:
-            gain: (N,) hits of a model, or the difference of two models.
-            truths: (N,) ground truths, above 0.
-            random: draws the images.
-        """
-        drawn = _resampled(gain, truths, self.resamples, random)
-        tail = 50.0 * (1.0 - self.confidence)
-        if self.method == "percentile":
-            ends = np.percentile(drawn, [tail, 100.0 - tail], axis=0)
-            return {name: (float(ends[0, i]), float(ends[1, i])) for i, name in enumerate(_AVERAGES)}
-        whole = 100.0 * np.array([np.mean(gain / truths), gain.sum() / truths.sum()])
-        if not informative_images(gain / truths):
-            return {name: (float(whole[i]), float(whole[i])) for i, name in enumerate(_AVERAGES)}
-        found = {}
-        for i, name in enumerate(_AVERAGES):
-            levels = _bca_levels(drawn[:, i], whole[i], _jackknife(gain, truths, name), tail / 100.0)
-            low, high = np.percentile(drawn[:, i], levels)
-            found[name] = (float(low), float(high))
-        return found
+    Args:
+        gain: (N,) hits of a model, or the difference of two models.
+        truths: (N,) ground truths, above 0.
+        method, resamples, confidence, seed: see `paired_bootstrap`.
+    """
+    check_confidence(confidence)
+    if resamples < 1:
+        raise ValueError(f"resamples is at least 1, not {resamples}")
+    if method not in ("bca", "percentile"):
+        raise ValueError(f"method is 'bca' or 'percentile', not {method!r}")
+    drawn = _resampled(gain, truths, resamples, np.random.default_rng(seed))
+    tail = 50.0 * (1.0 - confidence)
+    measured = 100.0 * np.array([np.mean(gain / truths), gain.sum() / truths.sum()])
+    varies = informative_images(gain / truths) > 0
+    found = {}
+    for name, of_average, number in zip(_AVERAGES, drawn.T, measured, strict=True):
+        if method == "bca" and not varies:
+            low = high = number
+        else:
+            levels = (tail, 100.0 - tail)
+            if method == "bca":
+                levels = _bca_levels(of_average, number, _jackknife(gain, truths, name), tail / 100.0)
+            low, high = np.percentile(of_average, levels)
+        found[name] = (float(low), float(high))
+    return found
 
 
 def _resampled(
