@@ -44,8 +44,8 @@ class Estimate:
     Attributes:
         mean: the number measured on the split.
         low, high: bounds of its confidence interval.
-        informative_images: number of images whose share of found relationships (or whose difference of two
-            shares) is not the most frequent one. If no image is informative, the interval is the point.
+        informative_images: number of images that the interval rests on, see `informative_images`. If it is
+            0, the interval is the point.
     """
 
     mean: float
@@ -98,9 +98,10 @@ def image_bootstrap(
     """
     truths, (hits,) = aligned_hits([run], metric)
     bounds = _bounds(hits.astype(np.float64), truths, method, resamples, confidence, seed)
-    informative = informative_images(hits / truths)
+    informative = informative_images(hits / truths, truths)
     return {
-        name: Estimate(recall(hits, truths), *bounds[name], informative) for name, recall in _AVERAGES.items()
+        name: Estimate(recall(hits, truths), *bounds[name], informative[name])
+        for name, recall in _AVERAGES.items()
     }
 
 
@@ -147,9 +148,9 @@ def paired_bootstrap(
     truths, (hits_a, hits_b) = aligned_hits([a, b], metric)
     gain = (hits_a - hits_b).astype(np.float64)
     bounds = _bounds(gain, truths, method, resamples, confidence, seed)
-    informative = informative_images(gain / truths)
+    informative = informative_images(gain / truths, truths)
     return {
-        name: Difference(recall(hits_a, truths) - recall(hits_b, truths), *bounds[name], informative)
+        name: Difference(recall(hits_a, truths) - recall(hits_b, truths), *bounds[name], informative[name])
         for name, recall in _AVERAGES.items()
     }
 
@@ -187,14 +188,24 @@ def aligned_hits(runs: Sequence[PerImageRecall], metric: str) -> tuple[IntArray,
     return truths[counted], [of_run[counted] for of_run in hits]
 
 
-def informative_images(shares: Float64Array) -> int:
-    """Number of images whose share differs from the most frequent one.
+def informative_images(shares: Float64Array, truths: IntArray) -> dict[str, int]:
+    """Number of images on which an interval rests: those whose share differs from the most frequent one.
+
+    In micro recall a few images with many relationships can outweigh all others. There n images with t
+    relationships each count as sum(t)^2 / sum(t^2) images (the effective sample size of L. Kish, "Survey
+    Sampling", 1965): n if all have equally many, 1 if one image has nearly all.
 
     Args:
         shares: (N,) hits / ground truth of each image, or a difference of two; N > 0.
+        truths: (N,) ground truths, above 0.
+
+    Returns:
+        {"macro": number, "micro": number}.
     """
-    _, counts = np.unique(shares.round(9), return_counts=True)
-    return len(shares) - int(counts.max())
+    _, of_image, counts = np.unique(shares.round(9), return_inverse=True, return_counts=True)
+    weights = truths[of_image != counts.argmax()].astype(np.float64)
+    effective = round(float(weights.sum() ** 2 / (weights**2).sum())) if len(weights) else 0
+    return {"macro": len(weights), "micro": effective}
 
 
 def check_confidence(confidence: float) -> None:
@@ -225,7 +236,7 @@ def _bounds(
     drawn = _resampled(gain, truths, resamples, np.random.default_rng(seed))
     tail = 50.0 * (1.0 - confidence)
     measured = 100.0 * np.array([np.mean(gain / truths), gain.sum() / truths.sum()])
-    varies = informative_images(gain / truths) > 0
+    varies = informative_images(gain / truths, truths)["macro"] > 0
     found = {}
     for name, of_average, number in zip(_AVERAGES, drawn.T, measured, strict=True):
         if method == "bca" and not varies:

@@ -80,7 +80,7 @@ def seed_interval(
     """
     (truths, hits), informative = _grouped([runs], metric, confidence)
     return {
-        average: Estimate(*_interval([_model(hits[0], truths, average)], confidence), informative)
+        average: Estimate(*_interval([_model(hits[0], truths, average)], confidence), informative[average])
         for average in _AVERAGES
     }
 
@@ -119,7 +119,8 @@ def compare_seeds(
     (truths, hits), informative = _grouped([a, b], metric, confidence)
     return {
         average: Difference(
-            *_interval([_model(of_model, truths, average) for of_model in hits], confidence), informative
+            *_interval([_model(of_model, truths, average) for of_model in hits], confidence),
+            informative[average],
         )
         for average in _AVERAGES
     }
@@ -127,7 +128,7 @@ def compare_seeds(
 
 def _grouped(
     models: Sequence[Sequence[PerImageRecall]], metric: str, confidence: float
-) -> tuple[tuple[IntArray, list[Float64Array]], int]:
+) -> tuple[tuple[IntArray, list[Float64Array]], dict[str, int]]:
     """The (N,) ground truths, the (S, N) hits of each model, and the number of informative images."""
     check_confidence(confidence)
     for runs in models:
@@ -144,7 +145,7 @@ def _grouped(
         del hits[: len(runs)]
     first, *others = (of_model.mean(axis=0) for of_model in grouped)
     gain = first - others[0] if others else first
-    return (truths, grouped), informative_images(gain / truths)
+    return (truths, grouped), informative_images(gain / truths, truths)
 
 
 def _model(hits: Float64Array, truths: IntArray, average: str) -> _Model:

@@ -38,7 +38,7 @@ class Coin:
 
 def test_coverage_counts_the_intervals_that_are_given() -> None:
     found = coverage(Coin(), 2000)
-    assert found.given == pytest.approx(50, abs=5)
+    assert found.given == {x: pytest.approx(50, abs=5) for x in AVERAGES}
     assert found.covered == {x: pytest.approx(50, abs=8) for x in AVERAGES}
     assert coverage(Coin(), 100).covered == {}
 
@@ -80,5 +80,7 @@ def test_counts_are_those_of_a_run() -> None:
 def test_no_interval_is_too_narrow(case: Case) -> None:
     """Nominally 95 %. The draws are the same in each run."""
     found = coverage(case, 1000 if case.words[1] == 1000 else 2000)
-    wrong = [found.given * (100 - share) / 100 for share in found.covered.values()]
-    assert all(share <= 5 for share in wrong) if found.given < 50 else min(found.covered.values()) >= 93
+    for average, share in found.covered.items():
+        given = found.given[average]
+        # If few trials have enough images, those that do are unusual ones.
+        assert share >= 93 if given >= 50 else given * (100 - share) / 100 <= 5, found
