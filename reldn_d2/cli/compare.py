@@ -214,8 +214,8 @@ def _notes(rows: Sequence[_Row], models: Sequence[_Model]) -> list[str]:
         notes = ["Intervals: BCa bootstrap over test images. They say nothing about other seeds of training."]
     if any(row.verdict.startswith("too few images") for row in rows):
         notes.append(
-            f"Too few images: in fewer than {FEWEST_INFORMATIVE_IMAGES} images the runs differ, so there is "
-            "no interval."
+            f"Too few images: the runs differ in fewer than {FEWEST_INFORMATIVE_IMAGES} (micro: weighted by "
+            "their relationships), so there is no interval."
         )
     given = sum(row.difference.reliable for row in rows)
     notes.append(
