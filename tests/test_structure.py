@@ -71,7 +71,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"graphs", "rows", "box_evaluator"},
         {"matching", "metrics", "ranking", "training_split", "triplet_graphs"},
         {"protocols", "bootstrap"},
-        {"checks", "io", "golden"},
+        {"checks", "io", "golden", "seeds"},
         {"ground_truth"},
         {"scorer"},
         {"evaluator"},

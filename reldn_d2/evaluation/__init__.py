@@ -5,7 +5,7 @@ from typing import Any
 
 from reldn_d2.utils.image_labels import read_image_labels
 
-from .bootstrap import Difference, paired_bootstrap
+from .bootstrap import Difference, Estimate, image_bootstrap, paired_bootstrap
 from .evaluator import RelationEvaluator
 from .golden import GoldenCase, golden_cases
 from .graphs import GroundTruthGraph, PairAnswers, PredictedGraph, RankedTriplets, TripletAnswers
@@ -35,6 +35,7 @@ from .protocols.recall import ALL_PREDICATES, motifs, reldn, vrd2016
 from .protocols.registry import PROTOCOLS, make_protocols
 from .ranking import rank_triplets
 from .scorer import DatasetScorer, evaluate_graphs
+from .seeds import compare_seeds, seed_interval
 from .training_split import TrainingSplit, UnseenTriplets, training_split, unseen_triplets
 from .triplet_graphs import graph_from_entities, graph_from_triplets
 
@@ -44,6 +45,7 @@ __all__ = [
     "ConfusionProtocol",
     "DatasetScorer",
     "Difference",
+    "Estimate",
     "EvaluatedSplit",
     "EvaluationProtocol",
     "GoldenCase",
@@ -62,12 +64,14 @@ __all__ = [
     "TripletAnswers",
     "TripletList",
     "UnseenTriplets",
+    "compare_seeds",
     "confusion_frequency",
     "confusion_triplets",
     "evaluate_graphs",
     "golden_cases",
     "graph_from_entities",
     "graph_from_triplets",
+    "image_bootstrap",
     "image_sizes",
     "load_per_image",
     "load_predictions",
@@ -83,6 +87,7 @@ __all__ = [
     "reldn",
     "reldn_openimages",
     "save_predictions",
+    "seed_interval",
     "submission_labels",
     "training_split",
     "unseen_triplets",

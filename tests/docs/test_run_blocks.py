@@ -290,6 +290,8 @@ def evaluation_of_scenes(folder: Path, variables: Variables) -> None:
 def two_runs(folder: Path, variables: Variables) -> None:
     found = variables["paired_bootstrap"](variables["a"], variables["b"], "R@50")["macro"]
     assert (found.mean, found.low, found.high) == (0, 0, 0)  # both are the same model
+    assert found.verdict == "equal on every image"
+    assert_files(folder / "comparison", "compare.md", "differences.svg")
 
 
 @promises("docs/evaluation.md", "predictions of another model")
