@@ -104,7 +104,7 @@ def test_a_config_in_yaml(name: str, beside: bool, tmp_path: Path, mark: Path) -
 
 def test_a_tag_is_refused_by_file_and_line_with_a_remedy(tmp_path: Path, mark: Path) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text(f"SEED: 1\nOUTPUT_DIR: {tag(mark)}\n")
+    file.write_text(f"SEED: 1\nVIS_PERIOD: {tag(mark)}\n")
     with pytest.raises(ValueError, match=rf"{file}, line 2: the tag !!python/object/apply:os\.mkdir is") as e:
         load_config(str(file))
     assert f"add --allow-unsafe-yaml {file}" in str(e.value)
