@@ -424,6 +424,25 @@ def load_per_image(path: str | os.PathLike[str]) -> dict[str, PerImageRecall]:
         ValueError: if the file is not a per-image file of this version, is damaged, or was changed. The
             message names the protocol and the image.
     """
+    return _read_per_image(path)[1]
+
+
+def evaluation_of(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """The data set and the task whose counts a file of `save_per_image` holds; the task in lower case.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: see `load_per_image`; or the file does not name them.
+    """
+    content, _ = _read_per_image(path)
+    dataset_name, task = content.get("dataset_name"), content.get("task")
+    if not isinstance(dataset_name, str) or not isinstance(task, str):
+        raise ValueError(f"{path}: 'dataset_name' and 'task' must be texts; {_AGAIN}")
+    return dataset_name, task.lower()
+
+
+def _read_per_image(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, PerImageRecall]]:
+    """What a per-image file holds, and its counts, checked."""
     try:
         content = json.loads(read_text(path), object_pairs_hook=without_repeated_keys)
     # RecursionError: the lists are nested too deeply
@@ -441,7 +460,7 @@ def load_per_image(path: str | os.PathLike[str]) -> dict[str, PerImageRecall]:
             f"{path} was changed or damaged after it was written: its content does not have the digest in "
             f"'{_DIGEST}'. If you changed it on purpose, delete '{_DIGEST}' in it, else {_AGAIN}"
         )
-    return loaded
+    return content, loaded
 
 
 def _digest(content: Mapping[str, Any]) -> str:
