@@ -18,6 +18,7 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from reldn_d2.structures import Queries
+from reldn_d2.structures.vocabulary import class_names
 from reldn_d2.utils.image_labels import read_image_labels
 
 from .checks import prepare_prediction
@@ -260,7 +261,7 @@ def _vocabulary(dataset_name: str, key: str) -> list[str]:
     names = MetadataCatalog.get(dataset_name).get(key)
     if not names:
         raise ValueError(f"metadata of data set '{dataset_name}' has no {key}; register it with them")
-    return list(names)
+    return class_names(names, key, dataset_name)
 
 
 def evaluate_graphs(

@@ -134,7 +134,7 @@ KINDS = {
     ),
     "similar_names": Kind(
         False,
-        "Two classes have the same name but for capital letters or spaces.",
+        "Two classes have the same name, perhaps but for capital letters or spaces.",
         "A model learns them as two classes; give them one id if they are the same.",
     ),
     "repeated_file": Kind(
