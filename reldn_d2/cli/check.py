@@ -13,7 +13,12 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from reldn_d2.data import register_coco_relations
 from reldn_d2.data.checking.checks import DatasetCheck, check_dataset, check_names, check_pictures
 from reldn_d2.data.checking.pictures import picture_notes, shared_pictures
-from reldn_d2.data.checking.problems import images_with_errors, refused_records, sort_problems
+from reldn_d2.data.checking.problems import (
+    images_with_errors,
+    problem_of_data_set,
+    refused_records,
+    sort_problems,
+)
 from reldn_d2.data.checking.unchecked_arrays import unchecked_arrays
 from reldn_d2.data.statistics import zero_shot_triplets
 from reldn_d2.engine import check_registered
@@ -124,6 +129,9 @@ def check(
                 *refused_records(refused.values()),
                 *found.problems,
                 *check_names(things, predicates),
+                problem_of_data_set(
+                    "no_images", [] if dataset_dicts else ["its loader returns an empty list"]
+                ),
                 *pictures,
             ]
         ),

@@ -131,7 +131,7 @@ def check_test_sets(
 
     Returns:
         Names of the data sets that an evaluator may refuse: some dicts have no relationships, or the metadata
-        list zero-shot triplets or name a training split that is not registered.
+        list zero-shot triplets or name a training split that is not registered or has other classes.
 
     Raises:
         ValueError: see `load_registered`.
@@ -145,11 +145,19 @@ def check_test_sets(
             images = _load(name, file, None if name in checked else check)
             lacks_relations = not all("relations" in image for image in images)
         metadata = MetadataCatalog.get(name)
-        split = metadata.get("train_dataset")
-        has_no_split = split is not None and split not in DatasetCatalog
-        if lacks_relations or has_no_split or metadata.get("zero_shot_triplets") is not None:
+        listed = metadata.get("zero_shot_triplets") is not None
+        if lacks_relations or listed or not _has_training_split(metadata):
             doubtful.append(name)
     return doubtful
+
+
+def _has_training_split(metadata: Metadata) -> bool:
+    """Whether a training split that metadata name is registered and has the same classes, if it says them."""
+    name = metadata.get("train_dataset")
+    if name is None:
+        return True
+    other = MetadataCatalog.get(name) if name in DatasetCatalog else None
+    return other is not None and all(other.get(kind) in (None, metadata.get(kind)) for kind in KINDS)
 
 
 def _load(name: str, detection_file: str | None, check: CheckMode | None) -> list[dict[str, Any]]:

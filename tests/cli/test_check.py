@@ -266,6 +266,14 @@ def test_a_data_set_for_a_detector_alone_is_checked(
     assert "class 3 of 3" in capsys.readouterr().out
 
 
+def test_a_data_set_without_images_has_an_error(
+    registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    registered.clear()
+    assert run(NAME) == 1
+    assert f"{NAME}: errors: no_images" in capsys.readouterr().out
+
+
 def test_an_unknown_name_is_answered_with_similar_ones(
     registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:

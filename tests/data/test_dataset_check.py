@@ -133,7 +133,7 @@ def test_a_problem_is_found_once_and_named(kind: str) -> None:
 
 def test_every_kind_of_problem_is_tested() -> None:
     others = {"one_box", "counts", "similar_names", "box_units", "box_scale", "box_shares"}
-    others |= {"crowd", "crowd_relation", "malformed_detections", "detection", "detection_units"}
+    others |= {"no_images", "crowd", "crowd_relation", "malformed_detections", "detection", "detection_units"}
     assert {*KINDS} - {*DAMAGED} == PICTURE_KINDS | OTHER_KINDS | others
 
 

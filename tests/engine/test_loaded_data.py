@@ -143,6 +143,7 @@ def test_a_test_set_is_checked_before_the_training(
     [
         ({}, "has no 'relations'"),
         ({"train_dataset": "nowhere"}, "'nowhere', the training split of"),
+        ({"train_dataset": "reldn_vrd_train"}, "'reldn_vrd_train' is not a training split of"),
         ({"zero_shot_triplets": [[0, 0, 99]]}, "metadata zero_shot_triplets of"),
     ],
 )

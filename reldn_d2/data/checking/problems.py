@@ -127,6 +127,11 @@ KINDS = {
         "The detections that the loader gives are no pixels of their images.",
         "Multiply shares by width and height.",
     ),
+    "no_images": Kind(
+        True,
+        "The data set has no images.",
+        "Check its files and its loader: a run refuses it.",
+    ),
     "counts": Kind(
         True,
         "The data set does not have its official size.",
