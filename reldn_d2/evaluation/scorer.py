@@ -18,7 +18,7 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from reldn_d2.structures import Queries, Vocabulary
-from reldn_d2.structures.vocabulary import KINDS
+from reldn_d2.structures.vocabulary import KINDS, class_names
 from reldn_d2.utils.image_labels import read_image_labels
 
 from .checks import prepare_prediction
@@ -103,6 +103,11 @@ class DatasetScorer:
         if self._train_dataset is not None and self._train_dataset not in DatasetCatalog:
             raise ValueError(
                 f"'{self._train_dataset}', the training split of '{dataset_name}', is not registered"
+            )
+        if self._train_dataset is not None:
+            # A loader that reads the names from its file sets them later, and they are compared again.
+            self._check_training_names(
+                self._train_dataset, MetadataCatalog.get(self._train_dataset).as_dict()
             )
         self._listed_unseen = self._read_unseen()
 
@@ -262,21 +267,25 @@ class DatasetScorer:
                 missing = f"zero-shot recall and no {missing}"
             _logger.warning("No %s: %s can't be read: %s", missing, name, error)
             return self._listed_unseen
-        for key in ("thing_classes", "predicate_classes"):
-            if _vocabulary(name, key) != _vocabulary(self.dataset_name, key):
-                raise ValueError(
-                    f"'{name}' is not a training split of '{self.dataset_name}': its {key} differ"
-                )
+        self._check_training_names(name, {kind: _vocabulary(name, kind) for kind in KINDS})
         num_predicates = len(self._predicate_classes)
         truths = iterate_ground_truth(dataset_dicts, self._num_classes, num_predicates)
         return training_split((truth for _, truth in truths), self._num_classes, num_predicates)
+
+    def _check_training_names(self, name: str, names: Mapping[str, Sequence[str]]) -> None:
+        """Checks the names of classes of a training split, as far as they are given."""
+        for kind in KINDS:
+            if kind in names and list(names[kind]) != _vocabulary(self.dataset_name, kind):
+                raise ValueError(
+                    f"'{name}' is not a training split of '{self.dataset_name}': its {kind} differ"
+                )
 
 
 def _vocabulary(dataset_name: str, key: str) -> list[str]:
     names = MetadataCatalog.get(dataset_name).get(key)
     if not names:
         raise ValueError(f"metadata of data set '{dataset_name}' has no {key}; register it with them")
-    return list(names)
+    return class_names(names, key, dataset_name)
 
 
 def evaluate_graphs(
