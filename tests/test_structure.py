@@ -72,7 +72,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"matching", "metrics", "ranking", "training_split"},
         {"protocols", "bootstrap"},
         {"checks", "io"},
-        {"ground_truth"},
+        {"ground_truth", "graph_metrics"},
         {"scorer"},
         {"evaluator"},
     ],

@@ -7,6 +7,7 @@ from reldn_d2.utils.image_labels import read_image_labels
 
 from .bootstrap import Difference, paired_bootstrap
 from .evaluator import RelationEvaluator
+from .graph_metrics import GraphMetrics
 from .graphs import GroundTruthGraph, PairAnswers, PredictedGraph, RankedTriplets, TripletAnswers
 from .ground_truth import with_verified_classes
 from .io.predictions import SavedPredictions, load_predictions, save_predictions
@@ -30,6 +31,7 @@ __all__ = [
     "Difference",
     "EvaluatedSplit",
     "EvaluationProtocol",
+    "GraphMetrics",
     "GroundTruthGraph",
     "PairAnswers",
     "PerImageRecall",

@@ -26,8 +26,13 @@ from .protocols.protocol import EvaluationProtocol
 from .ranking import sort_triplets, truncate
 
 
-def check_ground_truth(truth: GroundTruthGraph, num_classes: int, num_predicates: int, where: str) -> None:
-    """Check the shapes, the boxes, and the range of every class and index."""
+def check_ground_truth(
+    truth: GroundTruthGraph, num_classes: int | None, num_predicates: int, where: str
+) -> None:
+    """Check the shapes, the boxes, and the range of every class and index.
+
+    If `num_classes` is None, classes only have to be 0 or more.
+    """
     _check_entities(truth.boxes, truth.classes, num_classes, f"{where}, annotation")
     _check_range(truth.verified_classes, 0, num_classes, f"{where}: verified class")
     if truth.relations.ndim != 2 or truth.relations.shape[1] != 3:
@@ -60,6 +65,83 @@ def prepare_prediction(
         num_classes, num_predicates: sizes C and P of the vocabulary, without background.
         where: name of the image, for errors.
     """
+    _check_prediction(predicted, truth, task, num_classes, num_predicates, where)
+    asked = {protocol.name: protocol.queries(truth, task) for protocol in protocols}
+    _check_answered(predicted, asked, where)
+    queries = Queries.union(list(asked.values()))
+    list_length = max(protocol.list_length for protocol in protocols)
+    relations = truncate(sort_triplets(predicted.relations), list_length)
+    _check_ranks(relations, where)
+    return PredictedGraph(
+        predicted.boxes,
+        predicted.classes,
+        predicted.scores,
+        relations,
+        _checked_pair_answers(
+            predicted.pair_answers, queries.pairs.numpy(), len(truth.boxes), num_predicates, where
+        ),
+        _checked_triplet_answers(
+            predicted.triplet_answers, queries.triplets.numpy(), len(truth.boxes), num_predicates, where
+        ),
+    )
+
+
+def check_graphs(
+    truth: GroundTruthGraph,
+    predicted: PredictedGraph | None,
+    task: Task,
+    protocols: Sequence[EvaluationProtocol[Any]],
+    *,
+    num_classes: int | None,
+    num_predicates: int,
+    where: str,
+) -> None:
+    """Check an annotation, and a prediction that protocols read as it is.
+
+    The checks are those of `prepare_prediction`. The triplets must be ranked already, and the answers may
+    hold more rows than the protocols ask about.
+
+    Args:
+        truth: annotation of the image.
+        predicted: prediction for it; None checks the annotation alone.
+        task, protocols, num_predicates, where: see `prepare_prediction`.
+        num_classes: see `check_ground_truth`.
+    """
+    check_ground_truth(truth, num_classes, num_predicates, where)
+    if predicted is None:
+        return
+    _check_prediction(predicted, truth, task, num_classes, num_predicates, where)
+    if (np.diff(predicted.relations.score) > 0).any():
+        raise ValueError(f"{where}: triplets must come best first; rank_triplets ranks them")
+    _check_ranks(predicted.relations, where)
+    pairs, triplets = predicted.pair_answers, predicted.triplet_answers
+    if pairs is not None:
+        _check_pair_answers(pairs, len(truth.boxes), num_predicates, where)
+    if triplets is not None:
+        _check_triplet_answers(triplets, len(truth.boxes), num_predicates, where)
+    if triplets is not None and (task == "sgdet" or pairs is not None):
+        return  # Nothing can be missing: protocols ask about pairs only in sgcls and prdcls.
+    for protocol in protocols:
+        asked = protocol.queries(truth, task)
+        if len(asked.pairs) and pairs is None:
+            raise ValueError(
+                f"{where}: protocol {protocol.name} ranks pairs it asks about; give `pair_answers`"
+            )
+        if len(asked.triplets) and triplets is None:
+            raise ValueError(
+                f"{where}: protocol {protocol.name} compares triplets it asks about; give `triplet_answers`"
+            )
+
+
+def _check_prediction(
+    predicted: PredictedGraph,
+    truth: GroundTruthGraph,
+    task: Task,
+    num_classes: int | None,
+    num_predicates: int,
+    where: str,
+) -> None:
+    """Check the entities and the single triplets of a prediction."""
     _check_entities(predicted.boxes, predicted.classes, num_classes, f"{where}, prediction")
     _check_numbers(predicted.scores, (len(predicted.boxes),), f"{where}: entity scores")
     _check_triplets(predicted.relations, len(predicted.boxes), num_predicates, where)
@@ -75,23 +157,9 @@ def prepare_prediction(
         )
     if task != "sgdet":
         _check_given_boxes(predicted.boxes, truth.boxes, where)
-    asked = {protocol.name: protocol.queries(truth, task) for protocol in protocols}
-    _check_answered(predicted, asked, where)
-    queries = Queries.union(list(asked.values()))
-    list_length = max(protocol.list_length for protocol in protocols)
-    relations = truncate(sort_triplets(predicted.relations), list_length)
-    _check_ranks(relations, where)
-    return PredictedGraph(
-        predicted.boxes,
-        predicted.classes,
-        predicted.scores,
-        relations,
-        _checked_pair_answers(predicted.pair_answers, queries.pairs.numpy(), num_predicates, where),
-        _checked_triplet_answers(predicted.triplet_answers, queries.triplets.numpy(), where),
-    )
 
 
-def _check_entities(boxes: FloatArray, classes: IntArray, num_classes: int, where: str) -> None:
+def _check_entities(boxes: FloatArray, classes: IntArray, num_classes: int | None, where: str) -> None:
     _check_numbers(boxes, (len(classes), 4), f"{where}: boxes")
     if (boxes[:, 2:] < boxes[:, :2]).any():
         raise ValueError(f"{where}: boxes must be (x0, y0, x1, y1) with x0 <= x1 and y0 <= y1")
@@ -164,38 +232,72 @@ def _check_answered(predicted: PredictedGraph, asked: Mapping[str, Queries], whe
 
 
 def _checked_pair_answers(
-    answers: PairAnswers | None, asked: IntArray, num_predicates: int, where: str
+    answers: PairAnswers | None, asked: IntArray, num_entities: int, num_predicates: int, where: str
 ) -> PairAnswers | None:
     """Check the answers about (A, 2) pairs and return them; None if nothing is asked."""
     if answers is None or not len(asked):
         return None
     _check_repeats(np.stack([answers.subject, answers.object], axis=1), asked, "pair_answers", where)
-    _check_numbers(answers.score, (len(asked),), f"{where}: pair_scores")
-    _check_numbers(answers.predicate_probs, (len(asked), num_predicates), f"{where}: predicate_probs")
-    if (answers.score < 0).any() or (answers.predicate_probs < 0).any():
-        raise ValueError(f"{where}: pair_scores and predicate_probs must not be negative")
+    _check_pair_answers(answers, num_entities, num_predicates, where)
     return answers
 
 
+def _check_pair_answers(answers: PairAnswers, num_entities: int, num_predicates: int, where: str) -> None:
+    rows = len(answers.subject)
+    _check_columns(
+        rows,
+        {"subject_index": (answers.subject, num_entities), "object_index": (answers.object, num_entities)},
+        f"{where}: pair_answers",
+    )
+    _check_numbers(answers.score, (rows,), f"{where}: pair_scores")
+    _check_numbers(answers.predicate_probs, (rows, num_predicates), f"{where}: predicate_probs")
+    if (answers.score < 0).any() or (answers.predicate_probs < 0).any():
+        raise ValueError(f"{where}: pair_scores and predicate_probs must not be negative")
+
+
 def _checked_triplet_answers(
-    answers: TripletAnswers | None, asked: IntArray, where: str
+    answers: TripletAnswers | None, asked: IntArray, num_entities: int, num_predicates: int, where: str
 ) -> TripletAnswers | None:
     """Check the answers about (Q, 3) triplets and return them; None if nothing is asked."""
     if answers is None or not len(asked):
         return None
     given = np.stack([answers.subject, answers.object, answers.predicate], axis=1)
     _check_repeats(given, asked, "triplet_answers", where)
-    _check_numbers(answers.score, (len(asked),), f"{where}: scores of triplet_answers")
+    _check_triplet_answers(answers, num_entities, num_predicates, where)
+    return answers
+
+
+def _check_triplet_answers(
+    answers: TripletAnswers, num_entities: int, num_predicates: int, where: str
+) -> None:
+    rows = len(answers.subject)
+    _check_columns(
+        rows,
+        {
+            "subject_index": (answers.subject, num_entities),
+            "object_index": (answers.object, num_entities),
+            "pred_predicates": (answers.predicate, num_predicates),
+        },
+        f"{where}: triplet_answers",
+    )
+    _check_numbers(answers.score, (rows,), f"{where}: scores of triplet_answers")
     if (answers.score < 0).any():
         raise ValueError(
             f"{where}: a score of triplet_answers is below 0, the score of a triplet that is not predicted"
         )
-    if answers.detected.shape != (len(asked),) or answers.detected.dtype != np.bool_:
+    if answers.detected.shape != (rows,) or answers.detected.dtype != np.bool_:
         raise ValueError(
-            f"{where}: detected must be bool of shape {(len(asked),)}, not {answers.detected.dtype} of "
+            f"{where}: detected must be bool of shape {(rows,)}, not {answers.detected.dtype} of "
             f"{answers.detected.shape}"
         )
-    return answers
+
+
+def _check_columns(rows: int, columns: Mapping[str, tuple[IntArray, int]], what: str) -> None:
+    """Check columns of integers: name -> column and the number that its values must be below."""
+    for name, (column, high) in columns.items():
+        if column.shape != (rows,):
+            raise ValueError(f"{what}: {name} has shape {column.shape}, not {(rows,)}")
+        _check_range(column, 0, high, f"{what}: {name}")
 
 
 def _check_repeats(given: IntArray, asked: IntArray, what: str, where: str) -> None:
@@ -215,8 +317,10 @@ def _check_numbers(values: FloatArray, shape: tuple[int, ...], what: str) -> Non
         raise ValueError(f"{what} hold a number that is not finite")
 
 
-def _check_range(values: npt.NDArray[Any], low: int, high: int, what: str) -> None:
+def _check_range(values: npt.NDArray[Any], low: int, high: int | None, what: str) -> None:
+    """Check integers; if `high` is None, they have no upper limit."""
     if values.size and values.dtype.kind not in "iu":
         raise ValueError(f"{what} must be an integer, not {values.dtype}")
-    if values.size and (values.min() < low or values.max() >= high):
-        raise ValueError(f"{what} must be in [{low}, {high}), found {values.min()} to {values.max()}")
+    if values.size and (values.min() < low or (high is not None and values.max() >= high)):
+        rule = f"{low} or more" if high is None else f"in [{low}, {high})"
+        raise ValueError(f"{what} must be {rule}, found {values.min()} to {values.max()}")
