@@ -250,7 +250,7 @@ def as_arrays(graph: _Graph, where: str) -> _Graph:
             changed[field.name] = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
         elif isinstance(value, (list, tuple)):
             raise ValueError(f"{where}: '{field.name}' must be an array, not a {type(value).__name__}")
-        elif is_dataclass(value):
+        elif isinstance(value, (RankedTriplets, PairAnswers, TripletAnswers)):
             arrays = as_arrays(value, where)
             if arrays is not value:
                 changed[field.name] = arrays
