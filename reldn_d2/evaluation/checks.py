@@ -43,6 +43,55 @@ def check_ground_truth(
     _check_range(predicate, 0, num_predicates, f"{where}: relation predicate")
 
 
+def check_graphs(
+    truth: GroundTruthGraph,
+    predicted: PredictedGraph | None,
+    task: Task,
+    protocols: Sequence[EvaluationProtocol[Any]],
+    *,
+    num_classes: int | None,
+    num_predicates: int,
+    where: str,
+) -> None:
+    """Check an annotation, and a prediction that protocols read as it is.
+
+    The checks are those of `prepare_prediction`. The triplets must be ranked already, and the answers may
+    hold more rows than the protocols ask about.
+
+    Args:
+        truth: annotation of the image.
+        predicted: prediction for it; None checks the annotation alone.
+        task, protocols, num_predicates, where: see `prepare_prediction`.
+        num_classes: see `check_ground_truth`.
+    """
+    check_ground_truth(truth, num_classes, num_predicates, where)
+    if predicted is None:
+        return
+    _check_prediction(predicted, truth, task, num_classes, num_predicates, where)
+    if (np.diff(predicted.relations.score) > 0).any():
+        raise ValueError(f"{where}: triplets must come best first; rank_triplets ranks them")
+    _check_ranks(predicted.relations, where)
+    pairs, triplets = predicted.pair_answers, predicted.triplet_answers
+    if pairs is not None:
+        _check_columns(pairs, len(truth.boxes), num_predicates, f"{where}: pair_answers")
+        _check_pair_answers(pairs, num_predicates, where)
+    if triplets is not None:
+        _check_columns(triplets, len(truth.boxes), num_predicates, f"{where}: triplet_answers")
+        _check_triplet_answers(triplets, where)
+    if triplets is not None and (task == "sgdet" or pairs is not None):
+        return  # Nothing can be missing: protocols ask about pairs only in sgcls and prdcls.
+    for protocol in protocols:
+        asked = protocol.queries(truth, task)
+        if len(asked.pairs) and pairs is None:
+            raise ValueError(
+                f"{where}: protocol {protocol.name} ranks pairs it asks about; give `pair_answers`"
+            )
+        if len(asked.triplets) and triplets is None:
+            raise ValueError(
+                f"{where}: protocol {protocol.name} compares triplets it asks about; give `triplet_answers`"
+            )
+
+
 def prepare_prediction(
     predicted: PredictedGraph,
     truth: GroundTruthGraph,
@@ -77,60 +126,16 @@ def prepare_prediction(
         predicted.classes,
         predicted.scores,
         relations,
-        _checked_pair_answers(
-            predicted.pair_answers, queries.pairs.numpy(), len(truth.boxes), num_predicates, where
-        ),
-        _checked_triplet_answers(
-            predicted.triplet_answers, queries.triplets.numpy(), len(truth.boxes), num_predicates, where
-        ),
+        _checked_pair_answers(predicted.pair_answers, queries.pairs.numpy(), num_predicates, where),
+        _checked_triplet_answers(predicted.triplet_answers, queries.triplets.numpy(), where),
     )
 
 
-def check_graphs(
-    truth: GroundTruthGraph,
-    predicted: PredictedGraph | None,
-    task: Task,
-    protocols: Sequence[EvaluationProtocol[Any]],
-    *,
-    num_classes: int | None,
-    num_predicates: int,
-    where: str,
-) -> None:
-    """Check an annotation, and a prediction that protocols read as it is.
-
-    The checks are those of `prepare_prediction`. The triplets must be ranked already, and the answers may
-    hold more rows than the protocols ask about.
-
-    Args:
-        truth: annotation of the image.
-        predicted: prediction for it; None checks the annotation alone.
-        task, protocols, num_predicates, where: see `prepare_prediction`.
-        num_classes: see `check_ground_truth`.
-    """
-    check_ground_truth(truth, num_classes, num_predicates, where)
-    if predicted is None:
-        return
-    _check_prediction(predicted, truth, task, num_classes, num_predicates, where)
-    if (np.diff(predicted.relations.score) > 0).any():
-        raise ValueError(f"{where}: triplets must come best first; rank_triplets ranks them")
-    _check_ranks(predicted.relations, where)
-    pairs, triplets = predicted.pair_answers, predicted.triplet_answers
-    if pairs is not None:
-        _check_pair_answers(pairs, len(truth.boxes), num_predicates, where)
-    if triplets is not None:
-        _check_triplet_answers(triplets, len(truth.boxes), num_predicates, where)
-    if triplets is not None and (task == "sgdet" or pairs is not None):
-        return  # Nothing can be missing: protocols ask about pairs only in sgcls and prdcls.
-    for protocol in protocols:
-        asked = protocol.queries(truth, task)
-        if len(asked.pairs) and pairs is None:
-            raise ValueError(
-                f"{where}: protocol {protocol.name} ranks pairs it asks about; give `pair_answers`"
-            )
-        if len(asked.triplets) and triplets is None:
-            raise ValueError(
-                f"{where}: protocol {protocol.name} compares triplets it asks about; give `triplet_answers`"
-            )
+def _check_entities(boxes: FloatArray, classes: IntArray, num_classes: int | None, where: str) -> None:
+    _check_numbers(boxes, (len(classes), 4), f"{where}: boxes")
+    if (boxes[:, 2:] < boxes[:, :2]).any():
+        raise ValueError(f"{where}: boxes must be (x0, y0, x1, y1) with x0 <= x1 and y0 <= y1")
+    _check_range(classes, 0, num_classes, f"{where}: class")
 
 
 def _check_prediction(
@@ -157,13 +162,6 @@ def _check_prediction(
         )
     if task != "sgdet":
         _check_given_boxes(predicted.boxes, truth.boxes, where)
-
-
-def _check_entities(boxes: FloatArray, classes: IntArray, num_classes: int | None, where: str) -> None:
-    _check_numbers(boxes, (len(classes), 4), f"{where}: boxes")
-    if (boxes[:, 2:] < boxes[:, :2]).any():
-        raise ValueError(f"{where}: boxes must be (x0, y0, x1, y1) with x0 <= x1 and y0 <= y1")
-    _check_range(classes, 0, num_classes, f"{where}: class")
 
 
 def _check_triplets(triplets: RankedTriplets, num_entities: int, num_predicates: int, where: str) -> None:
@@ -232,23 +230,18 @@ def _check_answered(predicted: PredictedGraph, asked: Mapping[str, Queries], whe
 
 
 def _checked_pair_answers(
-    answers: PairAnswers | None, asked: IntArray, num_entities: int, num_predicates: int, where: str
+    answers: PairAnswers | None, asked: IntArray, num_predicates: int, where: str
 ) -> PairAnswers | None:
     """Check the answers about (A, 2) pairs and return them; None if nothing is asked."""
     if answers is None or not len(asked):
         return None
     _check_repeats(np.stack([answers.subject, answers.object], axis=1), asked, "pair_answers", where)
-    _check_pair_answers(answers, num_entities, num_predicates, where)
+    _check_pair_answers(answers, num_predicates, where)
     return answers
 
 
-def _check_pair_answers(answers: PairAnswers, num_entities: int, num_predicates: int, where: str) -> None:
+def _check_pair_answers(answers: PairAnswers, num_predicates: int, where: str) -> None:
     rows = len(answers.subject)
-    _check_columns(
-        rows,
-        {"subject_index": (answers.subject, num_entities), "object_index": (answers.object, num_entities)},
-        f"{where}: pair_answers",
-    )
     _check_numbers(answers.score, (rows,), f"{where}: pair_scores")
     _check_numbers(answers.predicate_probs, (rows, num_predicates), f"{where}: predicate_probs")
     if (answers.score < 0).any() or (answers.predicate_probs < 0).any():
@@ -256,30 +249,19 @@ def _check_pair_answers(answers: PairAnswers, num_entities: int, num_predicates:
 
 
 def _checked_triplet_answers(
-    answers: TripletAnswers | None, asked: IntArray, num_entities: int, num_predicates: int, where: str
+    answers: TripletAnswers | None, asked: IntArray, where: str
 ) -> TripletAnswers | None:
     """Check the answers about (Q, 3) triplets and return them; None if nothing is asked."""
     if answers is None or not len(asked):
         return None
     given = np.stack([answers.subject, answers.object, answers.predicate], axis=1)
     _check_repeats(given, asked, "triplet_answers", where)
-    _check_triplet_answers(answers, num_entities, num_predicates, where)
+    _check_triplet_answers(answers, where)
     return answers
 
 
-def _check_triplet_answers(
-    answers: TripletAnswers, num_entities: int, num_predicates: int, where: str
-) -> None:
+def _check_triplet_answers(answers: TripletAnswers, where: str) -> None:
     rows = len(answers.subject)
-    _check_columns(
-        rows,
-        {
-            "subject_index": (answers.subject, num_entities),
-            "object_index": (answers.object, num_entities),
-            "pred_predicates": (answers.predicate, num_predicates),
-        },
-        f"{where}: triplet_answers",
-    )
     _check_numbers(answers.score, (rows,), f"{where}: scores of triplet_answers")
     if (answers.score < 0).any():
         raise ValueError(
@@ -292,11 +274,19 @@ def _check_triplet_answers(
         )
 
 
-def _check_columns(rows: int, columns: Mapping[str, tuple[IntArray, int]], what: str) -> None:
-    """Check columns of integers: name -> column and the number that its values must be below."""
-    for name, (column, high) in columns.items():
-        if column.shape != (rows,):
-            raise ValueError(f"{what}: {name} has shape {column.shape}, not {(rows,)}")
+def _check_columns(
+    answers: PairAnswers | TripletAnswers, num_entities: int, num_predicates: int, what: str
+) -> None:
+    """Check the rows that answers are about."""
+    columns = [
+        ("subject_index", answers.subject, num_entities),
+        ("object_index", answers.object, num_entities),
+    ]
+    if isinstance(answers, TripletAnswers):
+        columns.append(("pred_predicates", answers.predicate, num_predicates))
+    for name, column, high in columns:
+        if column.shape != (len(answers.subject),):
+            raise ValueError(f"{what}: {name} has shape {column.shape}, not {(len(answers.subject),)}")
         _check_range(column, 0, high, f"{what}: {name}")
 
 
