@@ -81,6 +81,24 @@ def read_graphs(path: Path, scorer: DatasetScorer) -> dict[str, PredictedGraph]:
     return read_submission(path, scorer.sizes, class_labels=class_labels, predicate_labels=predicate_labels)
 
 
+def make_scorer(args: Namespace, dataset_name: str, task: str) -> DatasetScorer:
+    """Make the scorer of a data set, whose pictures may be missing, with the settings of the command line."""
+    protocols = choose_protocols(args)
+    given = read_image_sizes(args.image_sizes) if args.image_sizes else {}
+    with without_pictures(given, shares=is_submission(args.predictions)) as sizes:
+        scorer = DatasetScorer(
+            dataset_name,
+            task,
+            protocols,
+            confusion_subset=args.confusion_subset,
+            allow_missing=args.allow_missing,
+            train_dataset=args.train_dataset,
+            image_labels=args.image_labels,
+        )
+    check_sizes_used(args.image_sizes, sizes, scorer, protocols)
+    return scorer
+
+
 def choose_protocols(args: Namespace) -> list[EvaluationProtocol[Any]]:
     """Make the protocols that the command line names. `openimages` counts all rows of a submission."""
     submission = is_submission(args.predictions)
@@ -202,19 +220,7 @@ def score(args: Namespace) -> int:
     saved = load(path, args.dataset[0] if args.dataset else None)
     if any(parse_task(task) != parse_task(saved.task) for task in args.task):
         raise ValueError(f"--task {' '.join(args.task)}: {path} holds predictions of {saved.task}")
-    protocols = choose_protocols(args)
-    given = read_image_sizes(args.image_sizes) if args.image_sizes else {}
-    with without_pictures(given, shares=is_submission(path)) as sizes:
-        scorer = DatasetScorer(
-            saved.dataset_name,
-            saved.task,
-            protocols,
-            confusion_subset=args.confusion_subset,
-            allow_missing=args.allow_missing,
-            train_dataset=args.train_dataset,
-            image_labels=args.image_labels,
-        )
-    check_sizes_used(args.image_sizes, sizes, scorer, protocols)
+    scorer = make_scorer(args, saved.dataset_name, saved.task)
     graphs = read_graphs(path, scorer) if is_submission(path) else saved.predictions
     predictions = prepare(scorer, graphs, path, allow_missing=args.allow_missing)
     if scorer.task == "sgdet":  # else they are those of the annotation, which is checked
@@ -226,7 +232,7 @@ def score(args: Namespace) -> int:
     if args.output is None:  # the folder may come from anybody
         refuse_outside_links(output.parent, [output.name], "delete it, or choose a folder (--output FOLDER)")
     # The training split is loaded for its labels alone.
-    with without_pictures(given, shares=True):
+    with without_pictures(shares=True):
         results = scorer.score(predictions, output)
     if not results:
         raise ValueError(f"data set '{saved.dataset_name}' has no annotated relationship to score against")

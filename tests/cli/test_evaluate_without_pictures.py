@@ -15,11 +15,23 @@ from reldn_d2.evaluation import PredictedGraph, rank_triplets, save_predictions
 from reldn_d2.evaluation.ground_truth import ground_truth_graphs
 from reldn_d2.evaluation.io.results import RESULTS_FILE
 from tests.builders.commands import Captured, line_of_refusal, run_reldn, usage_error
-from tests.builders.dataset_formats import coco_relations, openimages_vrd, vg150, vrd
+from tests.builders.dataset_formats import (
+    authors_json,
+    coco_relations,
+    label_studio,
+    openimages_vrd,
+    vg150,
+    visual_genome_raw,
+    vrd,
+)
 from tests.builders.dataset_formats.damage import Damage, Format
+from tests.builders.label_studio_files import WIDTH, annotation, task, write_export
 
 NAME = "evaluate_without_pictures"
-FORMATS = [vrd.FORMAT, openimages_vrd.FORMAT, vg150.FORMAT, coco_relations.FORMAT]
+FORMATS = [
+    *(vrd.FORMAT, authors_json.FORMAT, openimages_vrd.FORMAT, vg150.FORMAT, visual_genome_raw.FORMAT),
+    *(coco_relations.FORMAT, label_studio.FORMAT),
+]
 # Formats whose files do not say the sizes -> sizes of the images.
 SIZES = {
     "vrd": [("a.jpg", 40, 30), ("b", 40, 30), ("c.jpg", 40, 30)],  # an id, or the name without its ending
@@ -85,8 +97,10 @@ def numbers(path: Path, *options: object) -> dict[tuple[str, str], str]:
 
 
 def remove_pictures(pictures: dict[str, str]) -> None:
-    for folder in {Path(file).parent for file in pictures.values()}:
-        shutil.rmtree(folder)
+    for file in map(Path, pictures.values()):
+        file.unlink(missing_ok=True)
+        if not any(file.parent.iterdir()):
+            file.parent.rmdir()
 
 
 @pytest.mark.parametrize("kind", FORMATS, ids=lambda kind: kind.name)
@@ -125,6 +139,19 @@ def test_a_known_size_clips_a_box_and_an_unknown_one_does_not(tmp_path: Path) ->
     with without_pictures():
         whole = load_vrd(tmp_path, "train")
     assert whole[0]["annotations"].boxes[:, 2].max() == 99 and "width" not in whole[0]
+
+
+def test_label_studio_says_sizes_unless_a_task_has_no_regions(tmp_path: Path) -> None:
+    with_regions = task(1, annotation(*label_studio.INTACT), image="1.png")
+    write_export(tmp_path, with_regions, task(2, annotation(), image="2.png"))
+    with without_pictures():
+        images = label_studio.load(tmp_path)
+    assert [image.get("width") for image in images] == [WIDTH, None]
+    with without_pictures({"2": (8, 6)}) as known:
+        assert label_studio.load(tmp_path)[1]["width"] == 8
+    assert known.used == 1
+    with pytest.raises(FileNotFoundError, match="There is no image folder"):
+        label_studio.load(tmp_path)
 
 
 def test_shares_need_sizes(tmp_path: Path, capsys: Captured) -> None:
