@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from reldn_d2.data import load_vrd, register_openimages_vrd, register_relation_dataset, without_pictures
+from reldn_d2.data import (
+    load_label_studio,
+    load_vrd,
+    register_openimages_vrd,
+    register_relation_dataset,
+    without_pictures,
+)
 from reldn_d2.evaluation import PredictedGraph, rank_triplets, save_predictions
 from reldn_d2.evaluation.ground_truth import ground_truth_graphs
 from reldn_d2.evaluation.io.results import RESULTS_FILE
@@ -25,7 +31,7 @@ from tests.builders.dataset_formats import (
     vrd,
 )
 from tests.builders.dataset_formats.damage import Damage, Format
-from tests.builders.label_studio_files import WIDTH, annotation, task, write_export
+from tests.builders.label_studio_files import WIDTH, annotation, picture, task, write_export
 
 NAME = "evaluate_without_pictures"
 FORMATS = [
@@ -152,6 +158,11 @@ def test_label_studio_says_sizes_unless_a_task_has_no_regions(tmp_path: Path) ->
     assert known.used == 1
     with pytest.raises(FileNotFoundError, match="There is no image folder"):
         label_studio.load(tmp_path)
+    picture(tmp_path / "photos" / "2.png")
+    with without_pictures():
+        skipped = load_label_studio(tmp_path / "export.json", tmp_path / "photos", skip_missing_images=True)
+        assert len(label_studio.load(tmp_path)) == 2
+    assert [image["image_id"] for image in skipped] == [2]  # as in training
 
 
 def test_shares_need_sizes(tmp_path: Path, capsys: Captured) -> None:

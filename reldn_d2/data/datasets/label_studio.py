@@ -314,7 +314,7 @@ def _find_pictures(
 ) -> tuple[list[tuple[Task, Path]], list[Task]]:
     """The tasks with their pictures, without refused ones and those whose picture is missing.
 
-    Within `without_pictures`, the latter come as the second list, which is empty otherwise.
+    Within `without_pictures`, the second list has the latter, unless they are skipped. Else it is empty.
     """
     folder = _Folder(root)
     found: list[tuple[Task, Path]] = []
@@ -329,7 +329,7 @@ def _find_pictures(
             continue
         if not match.files:
             missing.append(task)
-            if known_sizes() is None:
+            if skip or known_sizes() is None:
                 counts.add("missing_images", task.identity)
             continue
         (file,) = match.files
@@ -355,10 +355,11 @@ def _find_pictures(
         if match.by_name:
             counts.add("images_by_name", task.identity)
         found.append((task, root / file))
+    if skip and found:
+        return found, []
     if known_sizes() is not None:
         return found, missing
-    if not (skip and found):
-        _refuse_missing(path, tasks, missing, root)
+    _refuse_missing(path, tasks, missing, root)
     return found, []
 
 
@@ -373,7 +374,7 @@ def _absent_pictures(path: str, tasks: Sequence[Task], root: Path) -> list[_Pict
     known = known_sizes()
     if known is None:
         return []
-    sizes = [known.of(str(task.identity)) for task in tasks]
+    sizes = [known.given.get(str(task.identity)) for task in tasks]
     known.used += sum(size is not None for size in sizes)
     pictures = []
     for task, given in zip(tasks, sizes, strict=True):
