@@ -5,6 +5,7 @@ small, and not the graphs. `evaluate_graphs` has the same steps for graphs that 
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
@@ -140,6 +141,8 @@ class GraphMetrics:
             predicted = PredictedGraph.empty() if predicted is None else predicted
             image = scored_image(image_id, truth, predicted, self._split)
             records = tuple(matched(protocol, image, self._task) for protocol in self._protocols)
+            # A record may be a view of the caller's arrays, which may be large, and used again.
+            records = deepcopy(records)
             added[image_id] = _Image(digest(_parts((truth, predicted))), bool(len(truth.relations)), records)
         self._images |= added
 

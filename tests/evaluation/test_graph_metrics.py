@@ -176,6 +176,18 @@ def test_tensors_are_taken_as_arrays() -> None:
     assert found["motifs"].metrics["R@20"] == 100.0
 
 
+def test_arrays_may_be_used_again_after_an_update() -> None:
+    metrics = GraphMetrics("sgdet", PROTOCOLS["sgdet"], SPLIT)
+    for i in IDS:
+        true, predicted = truth(i), prediction(i)
+        metrics.update({i: true}, {i: predicted})
+        for array in (true.boxes, true.classes, true.relations, predicted.boxes, predicted.relations.score):
+            array[...] = 0
+        predicted.relations.predicate[...] = 0
+        predicted.triplet_answers.score[...] = 0
+    assert_equal(metrics.compute(subsets=SUBSETS), expected("sgdet"))
+
+
 def test_a_gather_in_one_process_changes_nothing() -> None:
     metrics = metrics_of("prdcls", [IDS])
     metrics.gather()
