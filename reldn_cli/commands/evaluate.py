@@ -22,6 +22,7 @@ _OF_PREDICTIONS = (
         "--predicates-per-pair",
         "--excluded-predicates",
         "--image-labels",
+        "--image-sizes",
         "--train-dataset",
         "--allow-missing",
     ),
@@ -101,6 +102,13 @@ def _add_arguments(parser: Parser) -> None:
     )
     add(
         "--image-labels", type=Path, metavar="FILE.csv", help="verified image labels, for protocol openimages"
+    )
+    add(
+        "--image-sizes",
+        type=Path,
+        metavar="FILE.csv",
+        help="image_id,width,height of the images in pixels, where the annotation does not say them and the "
+        "pictures are not there",
     )
     add(
         "--train-dataset",

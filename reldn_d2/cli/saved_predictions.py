@@ -6,15 +6,17 @@ list of scored triplets, or a submission to the OpenImages challenge.
 
 import logging
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from reldn_d2.data import read_image_sizes, without_pictures
 from reldn_d2.data.checking.units import shares, smaller_copy
 from reldn_d2.data.fit_boxes import refuse_far_out
+from reldn_d2.data.without_pictures import KnownSizes
 from reldn_d2.engine import check_registered
 from reldn_d2.evaluation import (
     ALL_PREDICATES,
@@ -155,17 +157,22 @@ def load_list(args: Namespace) -> tuple[DatasetScorer, SavedPredictions]:
 
 
 def make_scorer(args: Namespace, kind: Kind, dataset_name: str, task: str) -> DatasetScorer:
-    """Make the scorer of the data set with the protocols and settings of the command line."""
+    """Make the scorer of a data set, whose pictures may be missing, with the settings of the command line."""
     check_registered(dataset_name)
-    return DatasetScorer(
-        dataset_name,
-        task,
-        choose_protocols(args, kind, task),
-        confusion_subset=args.confusion_subset,
-        allow_missing=args.allow_missing,
-        train_dataset=args.train_dataset,
-        image_labels=args.image_labels,
-    )
+    protocols = choose_protocols(args, kind, task)
+    given = read_image_sizes(args.image_sizes) if args.image_sizes else {}
+    with without_pictures(given, shares=kind == "submission") as sizes:
+        scorer = DatasetScorer(
+            dataset_name,
+            task,
+            protocols,
+            confusion_subset=args.confusion_subset,
+            allow_missing=args.allow_missing,
+            train_dataset=args.train_dataset,
+            image_labels=args.image_labels,
+        )
+    check_sizes_used(args.image_sizes, sizes, scorer, protocols)
+    return scorer
 
 
 def choose_protocols(args: Namespace, kind: Kind, task: str) -> list[EvaluationProtocol[Any]]:
@@ -194,6 +201,37 @@ def choose_protocols(args: Namespace, kind: Kind, task: str) -> list[EvaluationP
         else protocol
         for protocol in protocols
     ]
+
+
+def check_sizes_used(
+    file: Path | None, sizes: KnownSizes, scorer: DatasetScorer, protocols: Sequence[EvaluationProtocol[Any]]
+) -> None:
+    """Check that a file of sizes was of use, and that no protocol needs sizes that are not known.
+
+    Args:
+        file: the file; None if there is none.
+        sizes: the sizes that the loader of the data set had.
+        scorer: the scorer of the data set.
+        protocols: its protocols.
+
+    Raises:
+        ValueError: no size of the file was used, or a protocol counts whole pixels of unknown sizes.
+    """
+    if file is not None and not sizes.used:
+        first = next(iter(sorted(scorer.truths)), "none")
+        raise ValueError(
+            f"--image-sizes {file}: no size was used. Either {scorer.dataset_name} says the sizes of its "
+            f"images itself, or it has none of these images; its first one is {first}. Leave the option out, "
+            "or give the file of this data set"
+        )
+    # A protocol of another project may count pixels.
+    in_pixels = [x.name for x in protocols if getattr(x, "offset", 1.0)]
+    if sizes.framed and in_pixels:
+        raise ValueError(
+            f"--protocol {' '.join(in_pixels)} counts whole pixels, and {sizes.framed} images of "
+            f"{scorer.dataset_name} have neither a picture nor a known size: give --image-sizes FILE, or "
+            "leave the protocol out"
+        )
 
 
 def prepare(
@@ -284,7 +322,10 @@ def score(args: Namespace) -> int:
     output = args.output or args.predictions.with_name(f"{args.predictions.stem}_scored")
     if args.output is None:  # the folder may come from anybody
         refuse_outside_links(output.parent, [output.name], "delete it, or choose a folder (--output FOLDER)")
-    if not scorer.score(predictions, output, notes=saved.notes):
+    # The training split is loaded for its labels alone.
+    with without_pictures(shares=True):
+        results = scorer.score(predictions, output, notes=saved.notes)
+    if not results:
         raise ValueError(f"data set '{saved.dataset_name}' has no annotated relationship to score against")
     say(f"Results in {output}")
     return FINISHED

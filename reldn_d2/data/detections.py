@@ -3,15 +3,16 @@
 The file is a NumPy .npz of the detections of all images, one image after the other: `boxes` (K, 4) float32
 XYXY in pixels of the original image, `scores` (K,) float32, `classes` (K,) int64, `image_ids` (N,) integers
 or strings, `offsets` (N + 1,) int64 (image i has the rows offsets[i]:offsets[i + 1]),
-`thing_classes` (C,) strings, `format_version`; optionally `made_by`, a text that names the detector, and
-`detector_weights`, a digest of its weights alone; and `sha256`, the digest of all others, which files of
-earlier releases lack (see `utils.array_files`).
+`thing_classes` (C,) strings, `format_version`; optionally `made_by`, a text that names the detector,
+`detector_weights`, a digest of its weights alone, and `dataset_name`, the data set whose pictures it saw; and
+`sha256`, the digest of all others, which files of earlier releases lack (see `utils.array_files`).
 
 Everything is checked when a file is written and when it is read. A box may stick out of its image by 2
 pixels, or by 1 % of the image's side if that is more, since not every detector rounds and clips in the same
 way.
 """
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.array_files import read_arrays, write_arrays
+
+logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 
@@ -45,6 +48,7 @@ def save_detections(
     *,
     made_by: str = "",
     detector_weights: str = "",
+    dataset_name: str = "",
 ) -> None:
     """Write the detections of a data set to a file. An error leaves an existing file unchanged.
 
@@ -55,6 +59,7 @@ def save_detections(
         thing_classes: names of the C classes, in order.
         made_by: text that names the detector; `detections_made_by` returns it.
         detector_weights: digest of the detector's weights, for `detector_weights_of`.
+        dataset_name: name of the data set, which `load_detections_into_dataset` compares.
 
     Raises:
         ValueError: image ids have mixed types, arrays do not fit each other, or numbers are out of range.
@@ -82,6 +87,7 @@ def save_detections(
         "format_version": np.array(FORMAT_VERSION),
         "made_by": np.array(made_by),
         "detector_weights": np.array(detector_weights),
+        "dataset_name": np.array(dataset_name),
     }
     _check_values(path, content)
     write_arrays(path, content)
@@ -115,14 +121,21 @@ def detector_weights_of(path: str | os.PathLike[str]) -> str:
 
 
 def load_detections_into_dataset(
-    dataset_dicts: list[DatasetDict], path: str | os.PathLike[str], thing_classes: Sequence[str]
+    dataset_dicts: list[DatasetDict],
+    path: str | os.PathLike[str],
+    thing_classes: Sequence[str],
+    dataset_name: str = "",
 ) -> list[DatasetDict]:
     """Copy the dataset dicts and add `"detections"`: {"boxes", "scores", "classes"} of the image.
+
+    Ids alone tell which image is which, and those of most data sets begin at 0 or 1. So a warning says that a
+    file was made for another data set.
 
     Args:
         dataset_dicts: the images; they are not modified.
         path: the detections file. It may hold other images too.
         thing_classes: names of the data set's classes, in order.
+        dataset_name: name of the data set; empty if it has none.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -146,6 +159,13 @@ def load_detections_into_dataset(
             "needs an empty entry."
         )
     _check_places(path, arrays, dataset_dicts, position)
+    made_for = str(arrays.get("dataset_name", ""))
+    if made_for and dataset_name and made_for != dataset_name:
+        logger.warning(
+            "%s was made for data set %s and is read for %s. That is right only if the same image_id means "
+            "the same picture in both: otherwise name the detections of %s",
+            path, made_for, dataset_name, dataset_name,
+        )  # fmt: skip
     return [{**d, "detections": _of_image(arrays, position[d["image_id"]])} for d in dataset_dicts]
 
 

@@ -22,11 +22,12 @@ from tqdm import tqdm
 from reldn_d2.structures.dataset_dicts import DatasetDict, describe
 from reldn_d2.utils.array_files import read_arrays, write_arrays
 from reldn_d2.utils.io import digest
-from reldn_d2.utils.refusals import Refusal, refuse
+from reldn_d2.utils.refusals import Refusal, collected, refuse
 from reldn_d2.utils.system_errors import explained, is_of_the_system
 
 from .pixels import UnusablePictureError, has_more_pictures, orientation, to_pixels, upright_size_of
 from .registration import datasets_root
+from .without_pictures import NO_LIMIT, KnownSizes, known_sizes
 
 logger = logging.getLogger(__name__)
 
@@ -129,26 +130,83 @@ def find_sized_images(
     source: str,
     *,
     other_endings: bool = False,
-    known_sizes: Mapping[str, tuple[int, int]] | None = None,
+    given_sizes: Mapping[str, tuple[int, int]] | None = None,
+    boxes_are_shares: bool = True,
 ) -> dict[str, SizedImage]:
     """Find the file of each image, and its size. See `find_images` and `image_sizes`.
 
+    Within `without_pictures`, a picture may be missing.
+
     Args:
         names, folders, source, other_endings: see `find_images`.
-        known_sizes: name -> width and height. These files are not opened.
+        given_sizes: name -> width and height. These files are not opened.
+        boxes_are_shares: whether the boxes of the annotation are shares of the image, which need its size.
+            If not, an image without a picture and without a known size has the size `NO_LIMIT`.
 
     Returns:
         Name -> file and size, in the order of the names; without refused ones.
 
     Raises:
-        FileNotFoundError, OSError, ValueError: see `find_images` and `image_sizes`.
+        FileNotFoundError, OSError, ValueError: see `find_images` and `image_sizes`; or a size that is needed
+            is not known.
     """
-    paths = find_images(names, folders, source, other_endings=other_endings)
-    sizes = dict(known_sizes or {})
+    sizes = dict(given_sizes or {})
+    known = known_sizes()
+    if known is None:
+        paths = find_images(names, folders, source, other_endings=other_endings)
+    else:
+        sizes = _sizes_of(names, known) | sizes
+        # What is missing is not refused here.
+        with collected():
+            there = find_images(
+                [x for x in names if x not in sizes], folders, source, other_endings=other_endings
+            )
+        absent = [x for x in names if x not in sizes and x not in there]
+        sizes |= _unknown_sizes(absent, len(names), source, known, boxes_are_shares)
+        paths = {name: there.get(name, Path(folders[0], name)) for name in names}
     opened = [name for name in paths if name not in sizes]
     for name, (width, height) in zip(opened, image_sizes([paths[name] for name in opened]), strict=True):
         sizes[name] = int(width), int(height)
     return {name: SizedImage(path, sizes[name]) for name, path in paths.items() if sizes[name][0]}
+
+
+def _sizes_of(names: Sequence[str], known: KnownSizes) -> dict[str, tuple[int, int]]:
+    """The sizes that are given for images, which are counted."""
+    sizes = {name: size for name in names if (size := known.of(name)) is not None}
+    known.used += len(sizes)
+    return sizes
+
+
+def _unknown_sizes(
+    absent: Sequence[str], count: int, source: str, known: KnownSizes, boxes_are_shares: bool
+) -> dict[str, tuple[int, int]]:
+    """What stands for the sizes of images without a picture.
+
+    Args:
+        absent: names of these images, of `count` images.
+        count, source, known, boxes_are_shares: see `find_sized_images`.
+
+    Raises:
+        FileNotFoundError: sizes are needed, and there is no frame.
+    """
+    if not absent:
+        return {}
+    which = f"{len(absent)} of {count} images have neither a picture nor a known size, such as {absent[0]}"
+    if not boxes_are_shares:
+        logger.warning(
+            "%s: %s. Their boxes are taken as they are: none is clipped to the right or the lower side of "
+            "its image. --image-sizes FILE gives sizes.",
+            source, which,
+        )  # fmt: skip
+        return dict.fromkeys(absent, NO_LIMIT)
+    if known.frame is None:
+        raise FileNotFoundError(
+            f"{source}: {which}. The boxes of the file are shares of the images: give a table of sizes "
+            "(--image-sizes FILE.csv with image_id,width,height), or the pictures"
+        )
+    known.framed += len(absent)
+    logger.warning("%s: %s. Overlaps are those of shares of the image.", source, which)
+    return dict.fromkeys(absent, known.frame)
 
 
 def read_image(file_name: str, image_format: str) -> NDArray[np.uint8]:

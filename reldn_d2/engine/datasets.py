@@ -13,6 +13,7 @@ from reldn_d2.data import load_detections_into_dataset
 from reldn_d2.data.checking.loaded import CheckMode, check_loaded
 from reldn_d2.renamed import present_dataset_name
 from reldn_d2.structures import Vocabulary
+from reldn_d2.structures.vocabulary import KINDS, class_names
 
 
 def check_registered(dataset_name: str) -> None:
@@ -42,7 +43,7 @@ def vocabulary_of(dataset_name: str) -> Vocabulary:
     The list of predicates is empty if the data set has none.
 
     Raises:
-        ValueError: the data set is not registered, or names no entity classes.
+        ValueError: the data set is not registered, names no entity classes, or has other names than texts.
     """
     metadata = MetadataCatalog.get(dataset_name)
     if metadata.get("thing_classes") is None:
@@ -54,7 +55,8 @@ def vocabulary_of(dataset_name: str) -> Vocabulary:
             f"data set {dataset_name} has no thing_classes: "
             f"MetadataCatalog.get({dataset_name!r}).set(thing_classes=...)"
         )
-    return Vocabulary(list(metadata.thing_classes), list(metadata.get("predicate_classes", [])))
+    things, predicates = (class_names(metadata.get(kind) or [], kind, dataset_name) for kind in KINDS)
+    return Vocabulary(things, predicates)
 
 
 def common_vocabulary(dataset_names: Iterable[str], counts: Mapping[str, tuple[str, int]]) -> Vocabulary:
@@ -117,7 +119,7 @@ def load_registered(
 
 def check_test_sets(
     names: Sequence[str], detection_files: Sequence[str], checked: Collection[str], check: CheckMode
-) -> None:
+) -> list[str]:
     """Checks test sets as `load_registered` does, one after the other, and keeps none of them.
 
     A training does so at its start, since it would stop at its first evaluation otherwise.
@@ -127,14 +129,39 @@ def check_test_sets(
         checked: data sets that are checked anyway, as they are trained on. Of these, only the detections are
             checked here.
 
+    Returns:
+        Names of the data sets that an evaluator may refuse: some dicts have no relationships, or the metadata
+        list zero-shot triplets or name a training split that is not registered or has other classes.
+
     Raises:
         ValueError: see `load_registered`.
     """
     check_detection_files(detection_files, names)
+    doubtful = []
     for name, file in zip_longest(names, detection_files):
+        has_relations = True
         if name not in checked or file is not None:
             check_registered(name)
-            _load(name, file, None if name in checked else check)
+            has_relations = _has_relations(_load(name, file, None if name in checked else check))
+        metadata = MetadataCatalog.get(name)
+        listed = metadata.get("zero_shot_triplets") is not None
+        if listed or not has_relations or not _has_training_split(metadata):
+            doubtful.append(name)
+    return doubtful
+
+
+def _has_relations(dataset_dicts: Sequence[Any]) -> bool:
+    # DATASETS.CHECK warn lets anything through.
+    return all(isinstance(image, dict) and "relations" in image for image in dataset_dicts)
+
+
+def _has_training_split(metadata: Metadata) -> bool:
+    """Whether a training split that metadata name is registered and has the same classes, if it says them."""
+    name = metadata.get("train_dataset")
+    if name is None:
+        return True
+    other = MetadataCatalog.get(name) if name in DatasetCatalog else None
+    return other is not None and all(other.get(kind) in (None, metadata.get(kind)) for kind in KINDS)
 
 
 def _load(name: str, detection_file: str | None, check: CheckMode | None) -> list[dict[str, Any]]:
@@ -147,7 +174,7 @@ def _load(name: str, detection_file: str | None, check: CheckMode | None) -> lis
         )
     if detection_file is None:
         return loaded
-    return load_detections_into_dataset(loaded, detection_file, vocabulary_of(name).thing_classes)
+    return load_detections_into_dataset(loaded, detection_file, vocabulary_of(name).thing_classes, name)
 
 
 def check_keypoint_names(names: Sequence[str]) -> None:

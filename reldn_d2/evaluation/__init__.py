@@ -8,6 +8,7 @@ from reldn_d2.utils.image_labels import read_image_labels
 from .bootstrap import Difference, Estimate, image_bootstrap, paired_bootstrap
 from .evaluator import RelationEvaluator
 from .golden import GoldenCase, golden_cases
+from .graph_metrics import GraphMetrics
 from .graphs import GroundTruthGraph, PairAnswers, PredictedGraph, RankedTriplets, TripletAnswers
 from .ground_truth import with_verified_classes
 from .io.predictions import SavedPredictions, load_predictions, save_predictions
@@ -49,6 +50,7 @@ __all__ = [
     "EvaluatedSplit",
     "EvaluationProtocol",
     "GoldenCase",
+    "GraphMetrics",
     "GroundTruthGraph",
     "NumberFacts",
     "PairAnswers",

@@ -14,9 +14,13 @@ truths t of N images, the number without image i is (sum(g / t) - g_i / t_i) / (
 (sum(g) - g_i) / (sum(t) - t_i) for micro: no loop over images.
 
 The percentile interval (`method="percentile"`) has the levels Phi(z) themselves.
+
+With few informative images there is no interval (`Estimate.reliable`). Which samples have enough of them is
+chance, and near that limit it is a chosen sample: with exact levels such intervals cover too rarely. So with
+fewer than `PLENTY_OF_INFORMATIVE_IMAGES` both tails of a BCa interval are half as large.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
@@ -30,6 +34,8 @@ from .metrics import Float64Array, PerImageRecall, macro_recall, micro_recall
 Method = Literal["bca", "percentile"]
 #: With fewer of them an interval of 95 % is too narrow: docs/evaluation.md has its coverage.
 FEWEST_INFORMATIVE_IMAGES = 50
+#: With fewer of them both tails of a BCa interval are half as large, see the top of this file.
+PLENTY_OF_INFORMATIVE_IMAGES = 100
 _AVERAGES = {"macro": macro_recall, "micro": micro_recall}
 _CHUNK = 4_000_000  # drawn images in memory at a time
 # Percentage points. Sums in another order differ by less.
@@ -97,8 +103,8 @@ def image_bootstrap(
         ValueError: no image has ground truth, the metric is unknown, or an option is out of range.
     """
     truths, (hits,) = aligned_hits([run], metric)
-    bounds = _bounds(hits.astype(np.float64), truths, method, resamples, confidence, seed)
     informative = informative_images(hits / truths, truths)
+    bounds = _bounds(hits.astype(np.float64), truths, informative, method, resamples, confidence, seed)
     return {
         name: Estimate(recall(hits, truths), *bounds[name], informative[name])
         for name, recall in _AVERAGES.items()
@@ -147,8 +153,8 @@ def paired_bootstrap(
     """
     truths, (hits_a, hits_b) = aligned_hits([a, b], metric)
     gain = (hits_a - hits_b).astype(np.float64)
-    bounds = _bounds(gain, truths, method, resamples, confidence, seed)
     informative = informative_images(gain / truths, truths)
+    bounds = _bounds(gain, truths, informative, method, resamples, confidence, seed)
     return {
         name: Difference(recall(hits_a, truths) - recall(hits_b, truths), *bounds[name], informative[name])
         for name, recall in _AVERAGES.items()
@@ -219,13 +225,20 @@ def check_confidence(confidence: float) -> None:
 
 
 def _bounds(
-    gain: Float64Array, truths: IntArray, method: Method, resamples: int, confidence: float, seed: int
+    gain: Float64Array,
+    truths: IntArray,
+    informative: Mapping[str, int],
+    method: Method,
+    resamples: int,
+    confidence: float,
+    seed: int,
 ) -> dict[str, tuple[float, float]]:
     """Average -> (low, high), in percent.
 
     Args:
         gain: (N,) hits of a model, or the difference of two models.
         truths: (N,) ground truths, above 0.
+        informative: see `informative_images`.
         method, resamples, confidence, seed: see `paired_bootstrap`.
     """
     check_confidence(confidence)
@@ -234,17 +247,18 @@ def _bounds(
     if method not in ("bca", "percentile"):
         raise ValueError(f"method is 'bca' or 'percentile', not {method!r}")
     drawn = _resampled(gain, truths, resamples, np.random.default_rng(seed))
-    tail = 50.0 * (1.0 - confidence)
     measured = 100.0 * np.array([np.mean(gain / truths), gain.sum() / truths.sum()])
-    varies = informative_images(gain / truths, truths)["macro"] > 0
     found = {}
     for name, of_average, number in zip(_AVERAGES, drawn.T, measured, strict=True):
-        if method == "bca" and not varies:
+        tail = 50.0 * (1.0 - confidence)
+        if method == "percentile":
+            low, high = np.percentile(of_average, (tail, 100.0 - tail))
+        elif not informative[name]:
             low = high = number
         else:
-            levels = (tail, 100.0 - tail)
-            if method == "bca":
-                levels = _bca_levels(of_average, number, _jackknife(gain, truths, name), tail / 100.0)
+            if informative[name] < PLENTY_OF_INFORMATIVE_IMAGES:
+                tail /= 2
+            levels = _bca_levels(of_average, number, _jackknife(gain, truths, name), tail / 100.0)
             low, high = np.percentile(of_average, levels)
         found[name] = (float(low), float(high))
     return found

@@ -1,8 +1,9 @@
 """`Vocabulary`: the names of a model's classes, saved in its checkpoints."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from difflib import get_close_matches
+from reprlib import repr as short_repr
 from typing import Any
 
 KINDS = ("thing_classes", "predicate_classes")
@@ -79,6 +80,26 @@ def first_difference(names: Sequence[str], others: Sequence[str]) -> int:
     """The first place where two different lists have other names, or where the shorter one ends."""
     pairs = enumerate(zip(names, others, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(names), len(others)))
+
+
+def class_names(given: Any, kind: str, dataset_name: str) -> list[str]:
+    """Names of classes from the metadata of a data set.
+
+    Args:
+        given: the names in the order of their numbers.
+        kind: see KINDS.
+        dataset_name: name of the data set, for the message.
+
+    Raises:
+        ValueError: it is one text, a dict or a set, or has other values than texts.
+    """
+    # A text would be taken letter by letter, and a dict or a set in an order of its own.
+    if isinstance(given, str | Mapping | Set) or not all(isinstance(name, str) for name in given):
+        raise ValueError(
+            f"{kind} of data set {dataset_name} is {short_repr(given)}: give a list of texts, in the order "
+            "of their numbers"
+        )
+    return list(given)
 
 
 def nearest_names(name: str, known: Iterable[str]) -> list[str]:

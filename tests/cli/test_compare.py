@@ -48,8 +48,9 @@ def test_runs_beside_a_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         ["two", "ngR@50", "micro", "100.00", "100.00", "0.00"],
     ]
     low, high = map(float, rows[0][6:8])
-    # The gain of 100 points in half of the images has a standard error of 50 / sqrt(120).
-    assert (low, high) == pytest.approx((50 - 1.96 * 4.56, 50 + 1.96 * 4.56), abs=1)
+    # The gain of 100 points in half of the images has a standard error of 50 / sqrt(120). The interval rests
+    # on 60 images, so its tails are those of 97.5 %.
+    assert (low, high) == pytest.approx((50 - 2.24 * 4.56, 50 + 2.24 * 4.56), abs=1)
     assert rows[0][8] == "shown: higher" and rows[4][6:] == ["-", "-", "equal on every image"]
     rows = table(capsys, "--base", base, "--input", one, "--averages", "micro")
     assert [row[2] for row in rows] == ["micro"]

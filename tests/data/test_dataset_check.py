@@ -133,16 +133,17 @@ def test_a_problem_is_found_once_and_named(kind: str) -> None:
 
 def test_every_kind_of_problem_is_tested() -> None:
     others = {"one_box", "counts", "similar_names", "box_units", "box_scale", "box_shares"}
-    others |= {"crowd", "crowd_relation", "malformed_detections", "detection", "detection_units"}
+    others |= {"no_images", "crowd", "crowd_relation", "malformed_detections", "detection", "detection_units"}
     assert {*KINDS} - {*DAMAGED} == PICTURE_KINDS | OTHER_KINDS | others
 
 
-def test_names_that_differ_only_in_case_or_spaces_are_a_note() -> None:
+def test_names_that_are_equal_or_differ_only_in_case_or_spaces_are_a_note() -> None:
     assert check_names(["person", "cup"], ["person", "next to"]) == []
-    (problem,) = check_names(["person", "cup", "Person"], ["next to", "next  To ", "on"])
+    (problem,) = check_names(["person", "cup", "Person"], ["next to", "next  To ", "on", "on"])
     assert (problem.kind, problem.is_error) == ("similar_names", False)
     found = [str(record) for record in problem.records]
-    assert found == ["entity class 'Person' and 'person'", "predicate 'next  To ' and 'next to'"]
+    predicates = ["predicate 'next  To ' and 'next to'", "predicate 'on' and 'on'"]
+    assert found == ["entity class 'Person' and 'person'", *predicates]
 
 
 def test_images_with_one_box_or_none_are_reported() -> None:

@@ -193,6 +193,19 @@ def test_a_file_names_its_detector(tmp_path: Path) -> None:
         detections_made_by(path)
 
 
+@pytest.mark.parametrize(
+    ("made_for", "read_for"), [("train", "test"), ("train", "train"), ("", "a"), ("a", "")]
+)
+def test_the_file_of_another_data_set_is_said(
+    made_for: str, read_for: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "found.npz"
+    save_detections(path, two_images(), CLASSES, dataset_name=made_for)
+    assert len(load_detections_into_dataset([{"image_id": 7}], path, CLASSES, read_for)) == 1
+    said = [f"{path} was made for data set train and is read for test. That"] if read_for == "test" else []
+    assert [text[: len(said[0])] if said else text for text in caplog.messages] == said
+
+
 def changed(path: Path, name: str, value: Any) -> Path:
     """The file as an earlier release would have written it, without digest, with another array."""
     save_detections(path, two_images(), CLASSES)

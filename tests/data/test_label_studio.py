@@ -214,6 +214,13 @@ def test_tasks_without_an_id_get_one_that_no_other_task_has(photos: Path) -> Non
     assert "export.json: task number 2 of the file: 'annotations' is 3" in refused(photos, tasks[0], wrong)
 
 
+@pytest.mark.parametrize("box", [(60, 50, -10, 10, 0), (50, 60, 10, -10, 0)])
+def test_a_box_of_a_negative_size_is_counted(photos: Path, box: tuple[float, ...]) -> None:
+    one = task(1, annotation(region("a", "cup", box)))
+    np.testing.assert_allclose(load(photos, one)[0]["annotations"].boxes, [[100, 50, 120, 60]])
+    assert counted(photos, one) == {"mirrored_boxes": 1}
+
+
 @pytest.mark.parametrize("rotation", [17.5, 90, 200, -30, 359])
 def test_a_rotated_box_becomes_the_upright_box_around_it(photos: Path, rotation: float) -> None:
     """Rotated clockwise around the upper left corner, in pixels and not in per cent."""

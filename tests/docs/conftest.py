@@ -7,6 +7,7 @@ directory with what the page supposes, and returns the variables that Python blo
 import os
 import pickle
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ import torch
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.modeling import build_model
 
-from reldn_d2.data import RelationDatasetMapper, save_coco_relations
+from reldn_d2.data import RelationDatasetMapper, register_vrd, save_coco_relations
 from reldn_d2.engine import load_config, load_model
 from reldn_d2.evaluation import GroundTruthGraph
 from tests.builders.commands import run_reldn
+from tests.builders.dataset_formats import vrd
+from tests.builders.dataset_formats.damage import Damage
 from tests.builders.tiny_models import REPOSITORY
 
 from .blocks import blocks
@@ -234,6 +237,23 @@ def workspace_predictions_of_another_model() -> Variables:
         "relations": relations,
         "predicate_names": ["holds", "near"],
     }
+
+
+@pytest.fixture
+def workspace_library() -> Variables:
+    return {}
+
+
+@pytest.fixture
+def workspace_annotations_alone(tmp_path: Path) -> Iterator[Variables]:
+    """VRD's layout without pictures, and a table of their sizes."""
+    vrd.write(tmp_path, Damage.NONE)
+    shutil.rmtree(tmp_path / "sg_dataset")
+    (tmp_path / "sizes.csv").write_text("image_id,width,height\na.jpg,40,30\nb.jpg,40,30\nc.jpg,40,30\n")
+    register_vrd("my_vrd_test", tmp_path, "train")
+    yield {}
+    for catalog in (DatasetCatalog, MetadataCatalog):
+        catalog.remove("my_vrd_test")
 
 
 def _two_images(num_predicates: int) -> Variables:

@@ -312,6 +312,17 @@ def golden_cases(folder: Path, variables: Variables) -> None:
     assert variables["golden"].name == max(names) and variables["results"]
 
 
+@promises("docs/evaluation.md", "library")
+def metrics_in_batches(folder: Path, variables: Variables) -> None:
+    results = variables["metrics"].compute()
+    assert [results[name].metrics["R@50"] for name in ("motifs", "vrd2016")] == [100, 100]
+
+
+@promises("docs/evaluation.md", "annotations alone")
+def annotations_alone(folder: Path, variables: Variables) -> None:
+    assert variables["scorer"].sizes == dict.fromkeys(("a.jpg", "b.jpg", "c.jpg"), (30, 40))
+
+
 @promises("docs/results.md", "demo")
 def confusion_of_the_demo(folder: Path, variables: Variables) -> None:
     for model in ("semantic_spatial", "reldn_l0", "reldn"):

@@ -150,6 +150,32 @@ def test_a_test_set_is_checked_before_the_training(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({}, "has no 'relations'"),
+        ({"train_dataset": "nowhere"}, "'nowhere', the training split of"),
+        ({"train_dataset": "reldn_vrd_train"}, "'reldn_vrd_train' is not a training split of"),
+        ({"zero_shot_triplets": [[0, 0, 99]]}, "metadata zero_shot_triplets of"),
+    ],
+)
+def test_a_test_set_that_can_not_be_scored_is_named_before_the_training(
+    kind: str, metadata: dict[str, Any], message: str, register: Register
+) -> None:
+    images = register()
+    MetadataCatalog.get(NAME).set(evaluator_type="relation", **metadata)
+    if not metadata:
+        for image in images:
+            del image["relations"]
+    cfg = with_test_set(kind)
+    if kind == "detector":  # whose evaluation needs boxes alone
+        assert check_training(parts_of(cfg))[1]
+        return
+    with pytest.raises(ValueError, match=message):
+        check_training(parts_of(cfg))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_data_set_of_training_and_test_is_loaded_and_checked_once(
     kind: str, register: Register, monkeypatch: pytest.MonkeyPatch
 ) -> None:

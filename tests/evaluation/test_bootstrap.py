@@ -11,6 +11,8 @@ from reldn_d2.evaluation.bootstrap import (
     Estimate,
     _bca_levels,
     _jackknife,
+    _resampled,
+    aligned_hits,
 )
 from reldn_d2.evaluation.metrics import macro_recall, micro_recall
 
@@ -144,10 +146,23 @@ def test_the_levels_are_those_of_scipy_for_the_same_draws(average: str) -> None:
 
 def test_the_interval_of_a_skewed_recall_is_not_symmetric() -> None:
     # One image in 20 is found: BCa reaches further up than down, further than the percentile interval.
-    run = counts([1] * 10 + [0] * 190, [1] * 200)
-    bca, percentile = (image_bootstrap(run, "R@50", method=m)["macro"] for m in ("bca", "percentile"))
+    run = counts([1] * 100 + [0] * 1900, [1] * 2000)
+    bca, percentile = (
+        image_bootstrap(run, "R@50", method=m, resamples=20_000)["macro"] for m in ("bca", "percentile")
+    )
     assert bca.mean == percentile.mean == 5.0
     assert bca.high - 5 > 5 - bca.low and bca.high > percentile.high and bca.low > percentile.low
+
+
+def test_near_the_fewest_informative_images_the_tails_are_half_as_large() -> None:
+    for informative, confidence in ((99, 0.975), (100, 0.95)):
+        run = counts([1] * informative + [0] * 1900, [1] * (1900 + informative))
+        truths, (hits,) = aligned_hits([run], "R@50")
+        drawn = _resampled(hits.astype(float), truths, 2000, np.random.default_rng(0))[:, 0]
+        bca, plain = (image_bootstrap(run, "R@50", method=m)["macro"] for m in ("bca", "percentile"))
+        levels = _bca_levels(drawn, bca.mean, _jackknife(hits, truths, "macro"), (1 - confidence) / 2)
+        assert [bca.low, bca.high] == pytest.approx(np.percentile(drawn, levels).tolist())
+        assert [plain.low, plain.high] == pytest.approx(np.percentile(drawn, [2.5, 97.5]).tolist())
 
 
 def test_one_run_is_a_difference_from_a_run_that_finds_nothing() -> None:

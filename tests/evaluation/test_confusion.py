@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from reldn_d2.data import load_vrd
-from reldn_d2.data.datasets.vrd import parse_vrd_annotations
+from reldn_d2.data.datasets.vrd import PREDICATE_CLASSES, parse_vrd_annotations
 from reldn_d2.evaluation import (
     ConfusionProtocol,
     EvaluatedSplit,
@@ -700,7 +700,8 @@ def test_real_annotation_equals_the_definitions(dev_data: Path) -> None:
 def test_vrd_has_the_documented_cases(dev_data: Path) -> None:
     dicts = parse_vrd_annotations(dev_data / "vrd_official" / "annotations_test.json")
     truths = ground_truth_graphs(dicts, 100, 70)
-    found = evaluate(truths, {}, allow_missing=True)["confusion"]
+    split = EvaluatedSplit(PREDICATE_CLASSES)
+    found = evaluate_graphs(truths, {}, "sgdet", ["confusion"], split, allow_missing=True)["confusion"]
     for kind, documented in (("instance", (3_476, 544)), ("proximity", (1_547, 385))):
         cases = found.per_image[f"confusion_{kind}"].ground_truths
         assert (cases.sum(), np.count_nonzero(cases)) == documented

@@ -32,6 +32,8 @@ _TOLERANCE = 1e-3
 # Pixels that a box may stick out of an image of any size and is still only a little outside: numbers were
 # rounded, or counted from 1.
 _ROUNDING = 1.0
+# Notes on images that only relationships make useful.
+_OF_RELATIONS = ("one_box", "no_relation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,7 @@ class DatasetCheck:
 def check_dataset(
     dataset_dicts: Sequence[DatasetDict],
     num_classes: int,
-    num_predicates: int,
+    num_predicates: int | None,
     expected_counts: Mapping[str, int] | None = None,
 ) -> DatasetCheck:
     """Check the annotations of a data set. No picture is opened: `check_pictures` does that.
@@ -62,16 +64,19 @@ def check_dataset(
     Args:
         dataset_dicts: the images; "annotations" may be lists or `Annotations`.
         num_classes: number of entity classes C.
-        num_predicates: number of predicates P.
+        num_predicates: number of predicates P; None if the data set is for a detector alone, so that its
+            dicts need no "relations".
         expected_counts: numbers that the data set must have: any of "images", "relationships" and
             "images_without_relationships".
     """
-    arrays = unchecked_arrays(dataset_dicts)
-    summary = summarise(arrays, num_classes, num_predicates)
+    is_of_detector = num_predicates is None
+    arrays = unchecked_arrays(dataset_dicts, ["relations"] if is_of_detector else [])
+    summary = summarise(arrays, num_classes, num_predicates or 0)
+    notes = [note for note in _notes(arrays) if note is not None]
     found = [
         *annotation_errors(arrays, num_classes, num_predicates),
         *detection_errors(dataset_dicts, arrays, num_classes),
-        *_notes(arrays),
+        *(note for note in notes if not (is_of_detector and note.kind in _OF_RELATIONS)),
         _counts_problem(summary, expected_counts or {}),
     ]
     return DatasetCheck(arrays, summary, sort_problems(found))
@@ -102,9 +107,10 @@ def check_names(thing_classes: Sequence[str], predicate_classes: Sequence[str]) 
     for what, names in (("entity class", thing_classes), ("predicate", predicate_classes)):
         first: dict[str, str] = {}
         for name in names:
-            other = first.setdefault(" ".join(name.split()).casefold(), name)
-            if other != name:
-                details.append(f"{what} {name!r} and {other!r}")
+            key = " ".join(name.split()).casefold()
+            if key in first:
+                details.append(f"{what} {name!r} and {first[key]!r}")
+            first.setdefault(key, name)
     problem = problem_of_data_set("similar_names", details)
     return [] if problem is None else [problem]
 

@@ -127,6 +127,11 @@ KINDS = {
         "The detections that the loader gives are no pixels of their images.",
         "Multiply shares by width and height.",
     ),
+    "no_images": Kind(
+        True,
+        "The data set has no images.",
+        "Check its files and its loader: a run refuses it.",
+    ),
     "counts": Kind(
         True,
         "The data set does not have its official size.",
@@ -134,7 +139,7 @@ KINDS = {
     ),
     "similar_names": Kind(
         False,
-        "Two classes have the same name but for capital letters or spaces.",
+        "Two classes have the same name, perhaps but for capital letters or spaces.",
         "A model learns them as two classes; give them one id if they are the same.",
     ),
     "repeated_file": Kind(

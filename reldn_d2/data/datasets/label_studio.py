@@ -36,6 +36,7 @@ from reldn_d2.utils.refusals import Refusal, refuse, refuse_one
 from ..fit_boxes import mark_changed_boxes
 from ..images import image_sizes
 from ..registration import register_relation_dataset, set_metadata_of_file
+from ..without_pictures import NO_LIMIT, known_sizes
 from .label_studio_export import Counts, Task, address_paths, inner_parts, read_export, same_shape
 
 # What Label Studio puts before the name of an uploaded file.
@@ -86,13 +87,14 @@ def load_label_studio(
     predicates = [(task, relation.label) for task in tasks for relation in task.relations]
     things = _numbers(path, "class", labels, thing_classes)
     relations = _numbers(path, "predicate", predicates, predicate_classes)
-    found = _find_pictures(path, tasks, Path(image_root), skip_missing_images, counts)
+    found, absent = _find_pictures(path, tasks, Path(image_root), skip_missing_images, counts)
     sizes = image_sizes([picture for _, picture in found]).tolist()
     pictures = [
         _Picture(task, picture, (width, height))
         for (task, picture), (width, height) in zip(found, sizes, strict=True)
         if width  # else the file is refused
     ]
+    pictures += _absent_pictures(path, absent, Path(image_root))
     dataset_dicts = [
         _dataset_dict(picture, things, relations, counts) for picture in _of_right_shape(path, pictures)
     ]
@@ -216,7 +218,7 @@ class _Folder:
     """The pictures of a folder. Nothing outside is looked at."""
 
     def __init__(self, root: Path) -> None:
-        if not root.is_dir():
+        if not root.is_dir() and known_sizes() is None:
             raise FileNotFoundError(f"There is no image folder {root}: correct image_root (--image-root).")
         self.root = root
 
@@ -309,8 +311,11 @@ def _sanitised(name: str) -> str:
 
 def _find_pictures(
     path: str, tasks: Sequence[Task], root: Path, skip: bool, counts: Counts
-) -> list[tuple[Task, Path]]:
-    """The tasks with their pictures, without refused ones and those whose picture is missing."""
+) -> tuple[list[tuple[Task, Path]], list[Task]]:
+    """The tasks with their pictures, without refused ones and those whose picture is missing.
+
+    Within `without_pictures`, the second list has the latter, unless they are skipped. Else it is empty.
+    """
     folder = _Folder(root)
     found: list[tuple[Task, Path]] = []
     missing: list[Task] = []
@@ -324,7 +329,8 @@ def _find_pictures(
             continue
         if not match.files:
             missing.append(task)
-            counts.add("missing_images", task.identity)
+            if skip or known_sizes() is None:
+                counts.add("missing_images", task.identity)
             continue
         (file,) = match.files
         if names_outside([file]):
@@ -349,9 +355,37 @@ def _find_pictures(
         if match.by_name:
             counts.add("images_by_name", task.identity)
         found.append((task, root / file))
-    if not (skip and found):
-        _refuse_missing(path, tasks, missing, root)
-    return found
+    if skip and found:
+        return found, []
+    if known_sizes() is not None:
+        return found, missing
+    _refuse_missing(path, tasks, missing, root)
+    return found, []
+
+
+def _absent_pictures(path: str, tasks: Sequence[Task], root: Path) -> list[_Picture]:
+    """The tasks of missing pictures, with the sizes that are given or that the file says.
+
+    A task without regions needs no size.
+
+    Raises:
+        FileNotFoundError: a size is not known.
+    """
+    known = known_sizes()
+    if known is None:
+        return []
+    sizes = [known.given.get(str(task.identity)) for task in tasks]
+    known.used += sum(size is not None for size in sizes)
+    pictures = []
+    for task, given in zip(tasks, sizes, strict=True):
+        size = given or task.size
+        if size is None and task.entities:
+            raise FileNotFoundError(
+                f"{path}: {_named(task)}: there is neither its picture nor a known size: give a table of "
+                "sizes (--image-sizes FILE.csv with image_id,width,height), or the picture"
+            )
+        pictures.append(_Picture(task, root / Path(task.image).name, size or NO_LIMIT))
+    return pictures
 
 
 def _refuse_missing(path: str, tasks: Sequence[Task], missing: Sequence[Task], root: Path) -> None:
@@ -429,8 +463,7 @@ def _dataset_dict(
             rows.append((number[relation.subject], number[relation.object], predicates[relation.label]))
     dataset_dict: DatasetDict = {
         "file_name": os.fspath(picture.path),
-        "height": height,
-        "width": width,
+        **({} if picture.size == NO_LIMIT else {"height": height, "width": width}),
         "image_id": task.identity,
         "annotations": Annotations(boxes[kept], classes[kept]),
         "relations": np.array(rows, np.int64).reshape(-1, 3),

@@ -72,6 +72,7 @@ COUNTED = {
     "repeated_images": "tasks with the picture of another task",
     "turned_views": "tasks whose image was turned on the screen, which changes no box",
     "rotated_boxes": "rotated boxes, replaced by the upright box around each",
+    "mirrored_boxes": "boxes of a negative width or height, which reach to the left or up",
     "clipped_boxes": "boxes that reach out of the image, clipped",
     "boxes_without_area": "boxes without an area in the image, left out",
     "boxes_of_other_images": "boxes on another image of their task, left out",
@@ -695,6 +696,8 @@ def _tasks(task: _Chosen, keys: _Keys, counts: Counts) -> Iterator[Task]:
             counts.add("boxes_of_several_labels", place.task)
         if region.box[4]:
             counts.add("rotated_boxes", place.task)
+        if min(region.box[2:4]) < 0:
+            counts.add("mirrored_boxes", place.task)
         if region.identity is not None:
             rows[region.identity] = list(range(len(entities), len(entities) + len(region.labels)))
         entities += [Entity(region.identity, label, region.box, region.score) for label in region.labels]

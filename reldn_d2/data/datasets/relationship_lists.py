@@ -23,6 +23,7 @@ from reldn_d2.utils.refusals import Refusal, refuse, refuse_one
 
 from ..fit_boxes import fit_boxes, mark_changed_boxes
 from ..images import find_sized_images
+from ..without_pictures import NO_LIMIT
 
 # (xmin, ymin, xmax, ymax), class
 Entity = tuple[tuple[float, float, float, float], int]
@@ -118,7 +119,7 @@ def with_images(
     dataset_dicts: list[DatasetDict],
     image_root: str | os.PathLike[str],
     json_file: Path,
-    known_sizes: Mapping[str, tuple[int, int]] | None = None,
+    given_sizes: Mapping[str, tuple[int, int]] | None = None,
 ) -> list[DatasetDict]:
     """Add the paths and sizes of the pictures, and fit the boxes to the sizes.
 
@@ -126,13 +127,14 @@ def with_images(
         dataset_dicts: the result of `listed_relationships`; the dicts are changed in place.
         image_root: folder of the pictures. If a picture is missing, a file with another ending is used.
         json_file: the annotation file, for messages.
-        known_sizes: listed name -> width and height. These images are not opened.
+        given_sizes: listed name -> width and height. These images are not opened.
 
     Returns:
-        The dicts, without those whose picture is refused, see `reldn_d2.utils.refusals`.
+        The dicts, without those whose picture is refused, see `reldn_d2.utils.refusals`. Within
+        `without_pictures`, an image of unknown size has no width and height.
 
     Raises:
-        FileNotFoundError: a picture is missing.
+        FileNotFoundError: a picture is missing, outside of `without_pictures`.
         ValueError: a file is not a picture.
     """
     images = find_sized_images(
@@ -140,7 +142,8 @@ def with_images(
         [image_root],
         str(json_file),
         other_endings=True,
-        known_sizes=known_sizes,
+        given_sizes=given_sizes,
+        boxes_are_shares=False,
     )
     dataset_dicts = [x for x in dataset_dicts if x["file_name"] in images]
     names = [x["file_name"] for x in dataset_dicts]
@@ -153,7 +156,8 @@ def with_images(
     first = np.searchsorted(image, np.arange(len(names)))
     for i, dataset_dict in enumerate(dataset_dicts):
         dataset_dict["file_name"] = str(images[names[i]].path)
-        dataset_dict["width"], dataset_dict["height"] = sizes[i].tolist()
+        if images[names[i]].size != NO_LIMIT:
+            dataset_dict["width"], dataset_dict["height"] = sizes[i].tolist()
         classes = entity_classes(dataset_dict)
         dataset_dict["annotations"] = Annotations(boxes[first[i] : first[i] + len(classes)], classes)
     mark_changed_boxes(dataset_dicts, changed)

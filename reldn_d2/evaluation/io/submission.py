@@ -147,7 +147,7 @@ def check_sizes(sizes: Mapping[str, tuple[int, int]]) -> None:
         if min(size) < 1:
             raise ValueError(
                 f"image {image_id}: height and width are {size}; register the data set with the size of "
-                "every image in pixels"
+                "every image in pixels, or give a table of sizes (--image-sizes FILE.csv)"
             )
 
 

@@ -45,11 +45,14 @@ class EvaluatedSplit:
     Attributes:
         predicate_classes: P names.
         training: the training split, or only the label triplets that it lacks; None if neither is known.
+        num_classes: number C of entity classes, for checks. None: that of the training split; without one,
+            classes have no upper limit.
         task: the task of the predictions, which the facts of the numbers name; `evaluate_graphs` sets it.
     """
 
     predicate_classes: Sequence[str]
     training: TrainingSplit | UnseenTriplets | None = None
+    num_classes: int | None = None
     task: Task | None = None
 
 
