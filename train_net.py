@@ -15,13 +15,15 @@ or parts of a model. Overrides of a config in Python (configs/lazy) are written 
 """
 
 import argparse
+import sys
 from typing import Any
 
 # isort: off
 # First, because it keeps harmless warnings of its imports off the screen.
-from reldn_d2.engine import Trainer, check_num_gpus, evaluate, import_data_sets, setup
+from reldn_d2.engine import Trainer, evaluate, import_data_sets, setup
+from reldn_d2.cli.common import exit_status, launched
 
-from detectron2.engine import default_argument_parser, launch
+from detectron2.engine import default_argument_parser
 
 
 def main(args: argparse.Namespace) -> Any:
@@ -40,13 +42,6 @@ if __name__ == "__main__":
     parser = default_argument_parser()
     parser.add_argument("--import", action="append", default=[], dest="modules", metavar="FILE.py")
     parser.add_argument("--allow-unsafe-yaml", action="append", default=[], metavar="FILE.yaml")
+    parser.add_argument("--verbose", action="store_true", help="show the traceback of an expected error")
     args = parser.parse_args()
-    check_num_gpus(args.num_gpus)
-    launch(
-        main,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args,),
-    )
+    sys.exit(exit_status(lambda: launched(main, args), verbose=args.verbose))

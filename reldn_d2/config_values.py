@@ -6,17 +6,20 @@ checks it, too (`check_arguments`), so that a project without a config gets the 
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any
 
-from PIL import Image
-
-# Detectron2 knows these formats of pictures besides PIL's modes.
-_FORMATS_OF_DETECTRON2 = {"BGR", "YUV-BT.601"}
+#: Number of channels of the formats that a picture can be read in: two of Detectron2 ("BGR", "YUV-BT.601")
+#: and PIL's modes of 8 bits a channel, without those of a palette and those that PIL makes of few others.
+PICTURE_CHANNELS = {
+    **{"BGR": 3, "RGB": 3, "L": 1, "YUV-BT.601": 3, "YCbCr": 3, "HSV": 3, "LAB": 3},
+    **{"CMYK": 4, "LA": 2, "RGBA": 4, "RGBX": 4},
+}
 # Larger numbers do not fit into PyTorch's integers.
 _LARGEST_WHOLE = 2**63 - 1
 # A weight or rate above it is a mistake, and float32 may overflow.
@@ -136,9 +139,10 @@ _ABOVE_0 = Values("a finite number above 0", lambda x: _is_number(x) and x > 0)
 _UP_TO_1 = Values("a number above 0, at most 1", lambda x: _is_number(x) and 0 < x <= 1)
 _RESULTS = Values("a list of lists [task, metric, value, tolerance]", _are_results)
 _FORMAT = Values(
-    "a format of pictures, such as 'BGR' or 'RGB'",
-    lambda x: isinstance(x, str) and (x in _FORMATS_OF_DETECTRON2 or x in Image.MODES),
+    f"a format of pictures: {', '.join(PICTURE_CHANNELS)}",
+    lambda x: isinstance(x, str) and x in PICTURE_CHANNELS,
 )
+_FOLDER = Values("the name of a folder", lambda x: isinstance(x, str | PathLike) and str(x).strip() != "")
 
 _HEAD = "MODEL.ROI_RELATION_HEAD"
 _LOADERS = ("build_detection_train_loader", "build_resumable_train_loader")
@@ -242,6 +246,7 @@ _MORE_OF_RELDN = (
     Setting("MODEL.RELDN_VGG.DROPOUT", _DROPOUT, ("RelDNVGGBoxHead.dropout",)),
 )
 _OF_DETECTRON2 = (
+    Setting("OUTPUT_DIR", _FOLDER, ("train.output_dir",)),
     Setting(
         "MODEL.PIXEL_MEAN", _list_of(_FINITE, "a list of finite numbers", empty=False), ("model.pixel_mean",)
     ),
@@ -360,3 +365,27 @@ def check_arguments(owner: str, **arguments: Any) -> None:
         if not setting.values.holds(value):
             in_config = f" (in a config: {setting.key})" if setting.others else ""
             raise ValueError(f"{refusal(f'{name} of {owner}', value, setting.values)}{in_config}")
+
+
+def check_channels(
+    image_format: str, mean: Sequence[float], std: Sequence[float], names: Sequence[str]
+) -> None:
+    """Checks that the settings of a picture's channels fit together.
+
+    Args:
+        image_format: a key of `PICTURE_CHANNELS`.
+        mean, std: numbers that a pixel is normalised with.
+        names: keys of the three, for the message.
+
+    Raises:
+        ValueError: there is not one mean and one deviation for each channel.
+    """
+    channels, (of_format, of_mean, of_std) = PICTURE_CHANNELS[image_format], names
+    if len(std) != len(mean):
+        raise ValueError(f"{of_std} is {std}: give a number for each of {of_mean}, {mean}")
+    if channels != len(mean):
+        raise ValueError(
+            f"{of_format} is {image_format!r}, whose number of channels is {channels}, but {of_mean} has "
+            f"{len(mean)} numbers: give 'BGR' or 'RGB', or as many numbers as channels in {of_mean} and "
+            f"{of_std}"
+        )

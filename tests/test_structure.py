@@ -53,7 +53,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {"pairs", "dataset_dicts"},
     ],
     "data": [
-        {"arrays", "images", "pixels", "fit_boxes", "registration", "detections", "loaders"},
+        {"arrays", "images", "pixels", "fit_boxes", "registration", "detections", "loaders"}
+        | {"without_pictures"},
         {"filters", "statistics", "mapper", "training_loader", "chosen_batches"},
         {"datasets", "synthetic", "checking"},
         {"builtin", "conversion", "data_file"},
@@ -69,10 +70,10 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "evaluation": [
         {"graphs", "rows", "box_evaluator"},
-        {"matching", "metrics", "ranking", "training_split"},
+        {"matching", "metrics", "ranking", "training_split", "triplet_graphs"},
         {"protocols", "bootstrap"},
-        {"checks", "io"},
-        {"ground_truth"},
+        {"checks", "io", "golden", "seeds"},
+        {"ground_truth", "graph_metrics"},
         {"scorer"},
         {"evaluator"},
     ],

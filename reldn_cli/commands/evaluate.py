@@ -22,10 +22,11 @@ _OF_PREDICTIONS = (
         "--predicates-per-pair",
         "--excluded-predicates",
         "--image-labels",
+        "--image-sizes",
         "--train-dataset",
         "--allow-missing",
     ),
-    *("--submission", "--kaggle"),
+    *("--submission", "--kaggle", "--merge-repeats"),
 )
 _OF_MODELS = ("--skip-unreadable", "--restart")
 # Options that --submission, which computes no scores, does not use.
@@ -43,7 +44,7 @@ def _add_arguments(parser: Parser) -> None:
         type=Path,
         metavar="FILE",
         help="saved predictions instead of a model: an .npz file of an evaluation or of another model, or a "
-        ".csv submission to the OpenImages challenge",
+        ".csv file, which is a list of scored triplets or a submission to the OpenImages challenge",
     )
     add_config(parser, default="config.yaml in the folder of the weights")
     add_data(parser)
@@ -87,6 +88,11 @@ def _add_arguments(parser: Parser) -> None:
         action="store_true",
         help="count images without prediction as images where nothing was found",
     )
+    add(
+        "--merge-repeats",
+        action="store_true",
+        help="of equal triplets in a list, count only the best one (default: all count)",
+    )
     add("--predicates-per-pair", type=positive, nargs="+", metavar="K", help="the k's of protocol reldn")
     add(
         "--excluded-predicates",
@@ -96,6 +102,13 @@ def _add_arguments(parser: Parser) -> None:
     )
     add(
         "--image-labels", type=Path, metavar="FILE.csv", help="verified image labels, for protocol openimages"
+    )
+    add(
+        "--image-sizes",
+        type=Path,
+        metavar="FILE.csv",
+        help="image_id,width,height of the images in pixels, where the annotation does not say them and the "
+        "pictures are not there",
     )
     add(
         "--train-dataset",
@@ -139,7 +152,7 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
     if args.kaggle and not args.submission:
         parser.error("--kaggle is a format of --submission FILE.csv")
     if args.submission and args.predictions.suffix.lower() == ".csv":
-        parser.error("--predictions is a submission already: give an .npz file")
+        parser.error("--submission is written from an .npz file, not from a .csv")
     if args.submission and given(_OF_SCORES):
         parser.error(f"{given(_OF_SCORES)[0]} is for scores, and --submission writes none")
 

@@ -18,7 +18,7 @@ _Counts = Mapping[str, PerImageRecall]
 def pooled_differences(
     keys: Mapping[str, str], runs: Sequence[Run], base: Sequence[Run]
 ) -> dict[str, Difference]:
-    """Paired bootstrap over images. A drawn image counts with the results of all seeds.
+    """Paired percentile bootstrap over images. A drawn image counts with the results of all seeds.
 
     Args:
         keys: column -> "task/protocol/metric".
@@ -44,7 +44,7 @@ def pooled_differences(
                 continue
             # The average that the protocol reports under its plain metric names (docs/evaluation.md).
             average = "macro" if protocol.startswith("motifs") else "micro"
-            found[name] = paired_bootstrap(pooled[0], pooled[1], metric)[average]
+            found[name] = paired_bootstrap(pooled[0], pooled[1], metric, method="percentile")[average]
     return found
 
 

@@ -20,9 +20,9 @@ _DASH = "–"
 # Line -> column -> text.
 _Cells = dict[str, dict[str, str]]
 _INTERVALS = (
-    "95 % intervals of these differences (paired bootstrap over images, the runs of all seeds pooled). They "
-    "show how much of a difference may come from the choice of images, and say nothing about other seeds. "
-    "Average precision has no interval:"
+    "95 % intervals of these differences (paired percentile bootstrap over images, the runs of all seeds "
+    "pooled). They show how much of a difference may come from the choice of images, and say nothing about "
+    "other seeds. Average precision has no interval:"
 )
 
 

@@ -92,18 +92,13 @@ def last_checkpoint_in(folder: Path) -> Path | None:
     if not tag.is_file():
         return None
     name = tag.read_bytes().decode("utf-8", errors="replace").strip()
+    there = sorted(path.name for path in folder.glob("*.pth"))
+    remedy = (
+        f"write the name of a checkpoint in it, such as {there[-1]}" if there else "delete it to start anew"
+    )
     if name in ("", "..") or name != Path(name).name or "\\" in name or not name.isprintable():
-        raise ValueError(
-            f"{tag} names {name!r}, which is no file of this folder: write the name of a checkpoint in it, "
-            "such as model_0004999.pth"
-        )
+        raise ValueError(f"{tag} names {name!r}, which is no file of this folder: {remedy}")
     if not (folder / name).is_file():
-        there = sorted(path.name for path in folder.glob("*.pth"))
-        remedy = (
-            f"write the name of a checkpoint in it, such as {there[-1]}"
-            if there
-            else "delete it to start anew"
-        )
         raise FileNotFoundError(f"{tag} names {name!r}, but {folder} has no such file: {remedy}")
     return folder / name
 

@@ -18,13 +18,12 @@ from reldn_d2.utils.inner_paths import inner_path, refuse_outside_links
 from reldn_d2.utils.io import check_writable
 from reldn_d2.utils.plain_text import say
 
-from .common import FINISHED, find_weights, launched, load_run_config, prepare
+from .common import find_weights, launched, load_run_config, prepare
 
 
 def run(args: Namespace) -> int:
     """Runs the detector over the data sets whose files are missing. Returns the exit status."""
-    launched(make_files, args)
-    return FINISHED
+    return launched(make_files, args)
 
 
 def make_files(args: Namespace) -> None:

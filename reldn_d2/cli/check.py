@@ -13,11 +13,17 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from reldn_d2.data import register_coco_relations
 from reldn_d2.data.checking.checks import DatasetCheck, check_dataset, check_names, check_pictures
 from reldn_d2.data.checking.pictures import picture_notes, shared_pictures
-from reldn_d2.data.checking.problems import images_with_errors, refused_records, sort_problems
+from reldn_d2.data.checking.problems import (
+    images_with_errors,
+    problem_of_data_set,
+    refused_records,
+    sort_problems,
+)
 from reldn_d2.data.checking.unchecked_arrays import unchecked_arrays
 from reldn_d2.data.statistics import zero_shot_triplets
 from reldn_d2.engine import check_registered
 from reldn_d2.evaluation.protocols.confusion import confusion_frequency
+from reldn_d2.structures.vocabulary import KINDS, class_names
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.plain_text import say
 from reldn_d2.utils.progress import progress
@@ -60,10 +66,21 @@ def load(name: str) -> tuple[list[dict[str, Any]], Any]:
             f"{name}: its loader returns a {type(dataset_dicts).__name__}, not a list of dicts"
         )
     metadata = MetadataCatalog.get(name)
-    for key in ("thing_classes", "predicate_classes"):
+    for key in KINDS:
+        if metadata.get(key) is None and key == "predicate_classes" and not any_relations(dataset_dicts):
+            continue  # a data set for a detector alone
         if metadata.get(key) is None:
             raise NotLoadedError(f"{name} has no {key} in its metadata: give the names when you register it")
+        try:
+            class_names(metadata.get(key), key, name)
+        except ValueError as error:
+            raise NotLoadedError(str(error)) from error
     return dataset_dicts, metadata
+
+
+def any_relations(dataset_dicts: Sequence[Any]) -> bool:
+    """Whether a dict has the key "relations"."""
+    return any(isinstance(image, dict) and "relations" in image for image in dataset_dicts)
 
 
 def check(
@@ -85,8 +102,9 @@ def check(
             dataset_dicts, metadata = load(name)
         except NotLoadedError as error:
             raise NotLoadedError(f"{error}{summary(refused.values())}") from error
-    things, predicates = [*metadata.thing_classes], [*metadata.predicate_classes]
-    found = check_dataset(dataset_dicts, len(things), len(predicates), metadata.get("expected_counts"))
+    things, predicates = [*metadata.thing_classes], [*metadata.get("predicate_classes", ())]
+    number = None if metadata.get("predicate_classes") is None else len(predicates)
+    found = check_dataset(dataset_dicts, len(things), number, metadata.get("expected_counts"))
     pictures = (
         [] if images == "skip" else [*check_pictures(found.arrays, images), *picture_notes(found.arrays)]
     )
@@ -111,6 +129,9 @@ def check(
                 *refused_records(refused.values()),
                 *found.problems,
                 *check_names(things, predicates),
+                problem_of_data_set(
+                    "no_images", [] if dataset_dicts else ["its loader returns an empty list"]
+                ),
                 *pictures,
             ]
         ),

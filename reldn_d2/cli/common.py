@@ -72,7 +72,7 @@ class ExpectedError(Exception):
 
 
 def run_command(module: str, args: Namespace, early: Iterable[warnings.WarningMessage] = ()) -> int:
-    """Runs a command, and turns expected errors and Ctrl-C into one line and an exit status.
+    """Runs a command of `reldn`, see `exit_status`.
 
     Args:
         module: module of this package, with a function `run(args) -> int`.
@@ -85,8 +85,24 @@ def run_command(module: str, args: Namespace, early: Iterable[warnings.WarningMe
     setup_console()
     for warning in early:
         warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
+    return exit_status(lambda: import_module(f"{__package__}.{module}").run(args), verbose=args.verbose)
+
+
+def exit_status(work: Callable[[], int], *, verbose: bool) -> int:
+    """Does some work, and turns expected errors and Ctrl-C into one line and an exit status.
+
+    Args:
+        work: function that returns an exit status.
+        verbose: whether the traceback of an error is shown, too.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        Exception: an error that is not expected, with its traceback.
+    """
     try:
-        status: int = import_module(f"{__package__}.{module}").run(args)
+        return work()
     except (InterruptedByUserError, KeyboardInterrupt) as interrupt:
         say(f"interrupted: {visible(str(interrupt)) or 'finished results are kept'}", error=True)
         return INTERRUPTED
@@ -94,10 +110,9 @@ def run_command(module: str, args: Namespace, early: Iterable[warnings.WarningMe
         _, mark, text = str(error).rpartition(_MARK)
         if not mark:
             raise
-        return _report(text.strip(), str(error) if args.verbose else "")
+        return _report(text.strip(), str(error) if verbose else "")
     except EXPECTED as error:
-        return _report(message_of(error), traceback.format_exc() if args.verbose else "")
-    return status
+        return _report(message_of(error), traceback.format_exc() if verbose else "")
 
 
 def _report(message: str, details: str) -> int:
@@ -126,12 +141,15 @@ def _message_of(error: BaseException) -> str:
     return describe(error, os.fsdecode(error.filename), "used")
 
 
-def launched(work: Callable[[Namespace], None], args: Namespace) -> None:
+def launched(work: Callable[[Namespace], object], args: Namespace) -> int:
     """Calls `work(args)` in as many processes as the options ask for.
 
     Args:
         work: function of a module, which other processes can import.
         args: parsed options, with those of `add_launch`.
+
+    Returns:
+        The exit status `FINISHED`.
 
     Raises:
         ValueError: see `check_num_gpus`.
@@ -153,9 +171,10 @@ def launched(work: Callable[[Namespace], None], args: Namespace) -> None:
         dist_url=args.dist_url,
         args=(args,),
     )
+    return FINISHED
 
 
-def _in_process(work: Callable[[Namespace], None], args: Namespace) -> None:
+def _in_process(work: Callable[[Namespace], object], args: Namespace) -> None:
     try:
         work(args)
     except EXPECTED as error:

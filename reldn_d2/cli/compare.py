@@ -1,37 +1,110 @@
-"""`reldn compare`: runs beside a base run, with paired bootstrap intervals over the test images."""
+"""`reldn compare`: runs beside a base run, with intervals over the test images and over seeds."""
 
+import os
 from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
-from reldn_d2.evaluation import load_per_image, paired_bootstrap
+from reldn_d2.evaluation import (
+    compare_seeds,
+    image_bootstrap,
+    load_per_image,
+    paired_bootstrap,
+    seed_interval,
+)
+from reldn_d2.evaluation.bootstrap import FEWEST_INFORMATIVE_IMAGES, Difference, Estimate
 from reldn_d2.evaluation.io.results import PER_IMAGE_FILE
 from reldn_d2.evaluation.metrics import PerImageRecall, macro_recall, micro_recall
+from reldn_d2.evaluation.seeds import FEW_SEEDS
 from reldn_d2.renamed import present_dataset_name
-from reldn_d2.utils.plain_text import markdown_table, say
+from reldn_d2.utils.io import atomic_write
+from reldn_d2.utils.plain_text import markdown_table, say, to_markdown
 
 from .common import FINISHED, near_misses
 
+REPORT_FILE = "compare.md"
+DRAWING_FILE = "differences.svg"
+_CONFIDENCE = 0.95
 _AVERAGES = {"macro": macro_recall, "micro": micro_recall}
+_DASH = "-"
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A model of the comparison: one run, or several trainings with different seeds.
+
+    Attributes:
+        name: for the tables.
+        runs: counts of each run.
+    """
+
+    name: str
+    runs: list[PerImageRecall]
+
+    def recall(self, metric: str, average: str) -> float:
+        """Recall in percent, the mean of the seeds."""
+        return fmean(_AVERAGES[average](x.hits[metric], x.ground_truths) for x in self.runs)
+
+    def interval(self, metric: str) -> dict[str, Estimate]:
+        """Average -> recall with its interval."""
+        if len(self.runs) > 1:
+            return seed_interval(self.runs, metric, confidence=_CONFIDENCE)
+        return image_bootstrap(self.runs[0], metric, confidence=_CONFIDENCE)
+
+    def minus(self, base: "_Model", metric: str) -> dict[str, Difference]:
+        """Average -> difference from another model with its interval."""
+        if len(self.runs) > 1:
+            return compare_seeds(self.runs, base.runs, metric, confidence=_CONFIDENCE)
+        return paired_bootstrap(self.runs[0], base.runs[0], metric, confidence=_CONFIDENCE)
+
+    @property
+    def few_seeds(self) -> bool:
+        """Whether it has several seeds, but few."""
+        return 1 < len(self.runs) < FEW_SEEDS
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One difference.
+
+    Attributes:
+        name, metric, average: the model, and what is compared.
+        recall, base: recalls of both, in percent.
+        difference: the first minus the second.
+        verdict: what the interval shows, in words.
+    """
+
+    name: str
+    metric: str
+    average: str
+    recall: float
+    base: float
+    difference: Difference
+    verdict: str
 
 
 def run(args: Namespace) -> int:
     """Prints a Markdown table. Returns the exit status."""
-    folders = [results_of(folder, args.dataset, args.task) for folder in (args.base, *args.input)]
-    for folder in folders:
-        if _evaluation(folder) != _evaluation(folders[0]):
-            raise ValueError(
-                f"{folders[0]} and {folder} are of different data sets or tasks: choose --dataset or --task"
-            )
-    base, *runs = (counts_of(folder, args.protocol, args.metrics) for folder in folders)
-    rows = [
-        row
-        for folder, counts in zip(folders[1:], runs, strict=True)
-        for metric in args.metrics
-        for row in _rows(_name(folder), counts, base, metric, args.averages)
+    groups = [
+        [results_of(folder, args.dataset, args.task) for folder in folders]
+        for folders in (args.base, *([folder] for folder in args.input), *args.models)
     ]
-    say(f"{args.protocol}, percent; {' '.join(folders[0].parts[-2:])}; base: {_name(folders[0])}\n")
-    header = ("run", "metric", "average", "run", "base", "difference", "95 % from", "to")
-    say(markdown_table(header, rows, ("left",) * 3 + ("right",) * 5))
+    _check_folders(groups)
+    names = _names(groups)
+    base, *models = (
+        _Model(name, [counts_of(folder, args.protocol, args.metrics) for folder in folders])
+        for name, folders in zip(names, groups, strict=True)
+    )
+    rows = [row for model in models for row in _rows(model, base, args.metrics, args.averages)]
+    evaluation = " ".join(groups[0][0].parts[-2:])
+    title = f"{args.protocol}, percent; {evaluation}; base: {base.name}"
+    say(f"{title}\n", _difference_table(rows), "", *_notes(rows, [base, *models]))
+    if args.output is not None:
+        recalls = _recall_table([base, *models], args.metrics, args.averages)
+        _write_report(args.output, title, rows, [base, *models], recalls)
+        say(f"\nreport: {args.output / REPORT_FILE}")
     return FINISHED
 
 
@@ -82,17 +155,115 @@ def counts_of(folder: Path, protocol: str, metrics: list[str]) -> PerImageRecall
     return counts
 
 
-def _rows(
-    name: str, run: PerImageRecall, base: PerImageRecall, metric: str, averages: list[str]
-) -> list[tuple[str, ...]]:
-    differences = paired_bootstrap(run, base, metric)
-    rows: list[tuple[str, ...]] = []
-    for average in averages:
-        recall, found = _AVERAGES[average], differences[average]
-        recalls = [recall(x.hits[metric], x.ground_truths) for x in (run, base)]
-        numbers = (*recalls, found.mean, found.low, found.high)
-        rows.append((name, metric, average, *(f"{number:.2f}" for number in numbers)))
-    return rows
+def _check_folders(groups: Sequence[Sequence[Path]]) -> None:
+    """Refuses runs that can't be compared, and a run that stands for two seeds of a model."""
+    first = groups[0][0]
+    for folders in groups:
+        for number, folder in enumerate(folders):
+            if _evaluation(folder) != _evaluation(first):
+                raise ValueError(
+                    f"{first} and {folder} are of different data sets or tasks: choose --dataset or --task"
+                )
+            if folder in folders[:number]:
+                raise ValueError(f"{folder} is given twice for one model: give runs of different seeds")
+
+
+def _rows(model: _Model, base: _Model, metrics: Sequence[str], averages: Sequence[str]) -> Iterator[_Row]:
+    words = ", few seeds" if model.few_seeds or base.few_seeds else ""
+    for metric in metrics:
+        differences = model.minus(base, metric)
+        for average in averages:
+            found = differences[average]
+            recall, of_base = (x.recall(metric, average) for x in (model, base))
+            yield _Row(model.name, metric, average, recall, of_base, found, found.verdict + words)
+
+
+def _difference_table(rows: Sequence[_Row]) -> str:
+    header = ("run", "metric", "average", "run", "base", "difference", "95 % from", "to", "verdict")
+    cells = [
+        (
+            *(row.name, row.metric, row.average),
+            *map(_number, (row.recall, row.base, row.difference.mean)),
+            *_bounds(row.difference),
+            row.verdict,
+        )
+        for row in rows
+    ]
+    return markdown_table(header, cells, ("left",) * 3 + ("right",) * 5 + ("left",))
+
+
+def _recall_table(models: Sequence[_Model], metrics: Sequence[str], averages: Sequence[str]) -> str:
+    """The recalls of all models with intervals of their own."""
+    cells = []
+    for model in models:
+        for metric in metrics:
+            found = model.interval(metric)
+            cells += [(model.name, metric, x, _number(found[x].mean), *_bounds(found[x])) for x in averages]
+    header = ("run", "metric", "average", "recall", "95 % from", "to")
+    return markdown_table(header, cells, ("left",) * 3 + ("right",) * 3)
+
+
+def _notes(rows: Sequence[_Row], models: Sequence[_Model]) -> list[str]:
+    """What the intervals mean."""
+    if len(models[0].runs) > 1:
+        numbers = ", ".join(f"{len(model.runs)}" for model in models)
+        notes = [f"Intervals: t, over test images and seeds of training ({numbers} runs; the base is first)."]
+        if any(model.few_seeds for model in models):
+            notes.append(f"Few seeds: fewer than {FEW_SEEDS} runs of a model, so the intervals are wide.")
+    else:
+        notes = ["Intervals: BCa bootstrap over test images. They say nothing about other seeds of training."]
+    if any(row.verdict.startswith("too few images") for row in rows):
+        notes.append(
+            f"Too few images: the runs differ in fewer than {FEWEST_INFORMATIVE_IMAGES} (micro: weighted by "
+            "their relationships), so there is no interval."
+        )
+    given = sum(row.difference.reliable for row in rows)
+    notes.append(
+        f"Differences: {len(rows)}, with an interval: {given}. Each interval is for one difference. If all "
+        f"models were equal, {given * (1 - _CONFIDENCE):.2g} of them would be shown by chance, on average."
+    )
+    return notes
+
+
+def _write_report(
+    folder: Path, title: str, rows: Sequence[_Row], models: Sequence[_Model], recalls: str
+) -> None:
+    """Writes the drawing, then the page that shows it. `recalls` is the table of `_recall_table`."""
+    from reldn_d2.visualization.plots import differences_svg  # late: it imports matplotlib
+
+    named = [(f"{row.metric}, {row.average}: {row.name}", row.difference) for row in rows]
+    shown = {
+        word: sum(row.verdict.startswith(f"shown: {word}") for row in rows) for word in ("higher", "lower")
+    }
+    alt = (
+        f"{len(rows)} differences from the base in percentage points, with 95 % intervals: "
+        f"{shown['higher']} shown higher, {shown['lower']} shown lower. The table has the numbers."
+    )
+    sections = [
+        f"# {to_markdown(title)}",
+        f"![{alt}]({DRAWING_FILE})",
+        "Differences from the base, in percentage points:",
+        _difference_table(rows),
+        *_notes(rows, models),
+        "Recalls with intervals of their own; a dash: too few images. Two of them may overlap although the "
+        "difference is shown, since it is taken image by image:",
+        recalls,
+    ]
+    with atomic_write(folder / DRAWING_FILE) as file:
+        file.write(f"{differences_svg(named)}\n".encode())
+    with atomic_write(folder / REPORT_FILE) as file:
+        file.write(("\n\n".join(sections) + "\n").encode())
+
+
+def _number(value: float) -> str:
+    """Two decimals; a rounded zero has no sign."""
+    return f"{value:z.2f}"
+
+
+def _bounds(estimate: Estimate) -> tuple[str, str]:
+    if not estimate.reliable:
+        return _DASH, _DASH
+    return _number(estimate.low), _number(estimate.high)
 
 
 def _evaluation(folder: Path) -> tuple[str, str]:
@@ -100,6 +271,15 @@ def _evaluation(folder: Path) -> tuple[str, str]:
     return present_dataset_name(folder.parts[-2]), folder.parts[-1]
 
 
-def _name(folder: Path) -> str:
-    """The name of OUTPUT_DIR in OUTPUT_DIR/inference/DATASET/TASK."""
-    return folder.parts[-4]
+def _names(groups: Sequence[Sequence[Path]]) -> list[str]:
+    """The names of the models: OUTPUT_DIR of their first runs in OUTPUT_DIR/inference/DATASET/TASK.
+
+    If two runs have the same name, the folders above it are named, too.
+    """
+    outputs = [[folder.parents[:3][-1] for folder in folders] for folders in groups]
+    every = {output for of_model in outputs for output in of_model}
+    names = {output: output.name for output in every}
+    if len({*names.values()}) < len(every):
+        above = os.path.commonpath(every)
+        names = {output: str(output.relative_to(above)) for output in every}
+    return [names[first] + (f" and {len(others)} more" if others else "") for first, *others in outputs]

@@ -5,7 +5,7 @@ from argparse import Namespace
 from reldn_d2.engine import evaluate, set_up_run
 
 from . import saved_predictions
-from .common import FINISHED, find_weights, launched, load_run_config, prepare
+from .common import find_weights, launched, load_run_config, prepare
 
 _OPTIONS = (
     "weights",
@@ -25,8 +25,7 @@ def run(args: Namespace) -> int:
     if args.predictions is not None:
         prepare(args)
         return saved_predictions.score(args)
-    launched(evaluate_model, args)
-    return FINISHED
+    return launched(evaluate_model, args)
 
 
 def evaluate_model(args: Namespace) -> None:

@@ -8,7 +8,6 @@ from reldn_d2.engine import Trainer, load_config, parts_of, set_up_run
 from reldn_d2.recipes import SCRATCH, STAGES, train_small
 
 from .common import (
-    FINISHED,
     InterruptedByUserError,
     find_weights,
     launched,
@@ -20,8 +19,7 @@ from .common import (
 
 def run(args: Namespace) -> int:
     """Trains the model of a config, or both stages of a recipe. Returns the exit status."""
-    launched(train, args)
-    return FINISHED
+    return launched(train, args)
 
 
 def train(args: Namespace) -> None:

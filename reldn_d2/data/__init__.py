@@ -30,6 +30,7 @@ from .mapper import RelationDatasetMapper
 from .registration import register_relation_dataset
 from .statistics import predicate_counts, predicate_repeat_factors, zero_shot_triplets
 from .training_loader import ResumableTrainLoader, build_resumable_train_loader
+from .without_pictures import read_image_sizes, without_pictures
 
 register_all()
 
@@ -65,6 +66,7 @@ __all__ = [
     "predicate_repeat_factors",
     "prepare_training_relations",
     "read_data_file",
+    "read_image_sizes",
     "register_all",
     "register_authors_json",
     "register_coco_relations",
@@ -78,5 +80,6 @@ __all__ = [
     "save_coco_relations",
     "save_detections",
     "with_queries",
+    "without_pictures",
     "zero_shot_triplets",
 ]

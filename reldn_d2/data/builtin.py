@@ -8,7 +8,7 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from .datasets.openimages.vocabulary import VOCABULARY_2018
+from .datasets.openimages.vocabulary import VOCABULARY_2018, challenge_vocabulary
 from .datasets.openimages.vrd import MINI_SIZES, register_openimages_vrd
 from .datasets.visual_genome.vg150 import SPLITS, register_vg150
 from .datasets.vrd import register_vrd
@@ -79,17 +79,18 @@ def _vg150(base: Path) -> _Sets:
 def _openimages_vrd(base: Path) -> _Sets:
     sets: _Sets = {}
     for split, train in (("train", None), ("val", "reldn_openimages_vrd_train")):
-        register = partial(
-            register_openimages_vrd,
-            root=base / "openimages_vrd",
-            split=split,
-            train_dataset=train,
-            **asdict(VOCABULARY_2018),
-        )
+        of_split = partial(register_openimages_vrd, root=base / "openimages_vrd", split=split)
+        register = partial(of_split, train_dataset=train, **asdict(VOCABULARY_2018))
         sets[f"reldn_openimages_vrd_{split}"] = partial(register, expected_counts=_OPENIMAGES_COUNTS[split])
         mini = train and train.replace("_train", "_mini_train")
         sets[f"reldn_openimages_vrd_mini_{split}"] = partial(
             register, mini=True, train_dataset=mini, expected_counts={"images": MINI_SIZES[split]}
+        )
+        sets[f"reldn_openimages_vrd_challenge_{split}"] = partial(
+            of_split,
+            challenge=True,
+            train_dataset=train and train.replace("_train", "_challenge_train"),
+            **asdict(challenge_vocabulary(VOCABULARY_2018)),
         )
     return sets
 

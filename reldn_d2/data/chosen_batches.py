@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from detectron2.data import MapDataset
-from detectron2.data import detection_utils as utils
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from reldn_d2.structures.dataset_dicts import DatasetDict
 
-from .images import read_image
+from .images import check_size, read_image
 from .pixels import UnusablePictureError
 
 #: Positions of the images of a batch in the data set.
@@ -166,8 +165,7 @@ def _fault_of_picture(given: DatasetDict, error: Exception) -> str | None:
     try:
         if isinstance(error, UnusablePictureError):
             raise error
-        image = read_image(given["file_name"], "BGR")
-        utils.check_image_size({**given}, image)
+        check_size(given, read_image(given["file_name"], "BGR"))
     except (OSError, ValueError) as fault:
         return " ".join(str(fault).split())
     return None

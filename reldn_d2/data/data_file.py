@@ -13,7 +13,7 @@ sets get the file's name and the split's: those of `party.yaml` are `party_train
 """
 
 import os
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -95,7 +95,7 @@ def read_data_file(path: str | os.PathLike[str]) -> dict[str, Split]:
     if not path.is_file():
         raise FileNotFoundError(f"data file {path} does not exist: correct --data")
     try:
-        content = parse_yaml(read_text(path), path, loader=_StrictLoader)
+        content = parse_yaml(read_text(path), path)
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} can't be read as YAML: {reason}. Write {_EXAMPLE}") from error
@@ -152,17 +152,6 @@ def register_data_file(path: str | os.PathLike[str]) -> RegisteredData:
             outside_root=split.outside_root,
         )
     return RegisteredData(path, names, tuple(things), tuple(predicates))
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML's safe loader; a key that occurs twice is an error, where YAML takes the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        repeated = next((key for key in keys if keys.count(key) > 1), None)
-        if repeated is not None:
-            raise yaml.YAMLError(f"the key {repeated!r} occurs twice, line {node.start_mark.line + 1}")
-        return super().construct_mapping(node, deep)
 
 
 def _read_split(path: Path, name: str, content: Any) -> Split:

@@ -6,24 +6,28 @@ Errors name the file.
 import logging
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import IO, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 import numpy as np
+from detectron2.data.detection_utils import SizeMismatchError
 from detectron2.utils.file_io import PathManager
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from reldn_d2.structures.dataset_dicts import DatasetDict, describe
 from reldn_d2.utils.array_files import read_arrays, write_arrays
 from reldn_d2.utils.io import digest
+from reldn_d2.utils.refusals import Refusal, collected, refuse
 from reldn_d2.utils.system_errors import explained, is_of_the_system
 
 from .pixels import UnusablePictureError, has_more_pictures, orientation, to_pixels, upright_size_of
 from .registration import datasets_root
+from .without_pictures import NO_LIMIT, KnownSizes, known_sizes
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +53,7 @@ _CACHE_VERSION = 2
 _SAVE_EVERY = 4000
 # How many unreadable pictures a message names besides the first.
 _NAMED = 5
+_NEW_PICTURE = "Replace the file, or take the image out of the annotations."
 
 # Size in bytes and modification time of a file, width and height of its picture.
 _Entry = tuple[int, int, int, int]
@@ -65,14 +70,17 @@ def find_images(
     source: str,
     *,
     other_endings: bool = False,
-) -> list[Path]:
+) -> dict[str, Path]:
     """Find the file of each image. Every folder is listed only once.
 
     Args:
-        names: file names without folder.
+        names: file names without folder, each once.
         folders: folders to search, in this order.
         source: the file that lists the names, for messages.
         other_endings: also accept a file that has the same name with another ending.
+
+    Returns:
+        Name -> file, in the order of the names; without refused ones, see `reldn_d2.utils.refusals`.
 
     Raises:
         FileNotFoundError: some images are in no folder, or have several files that differ in the ending.
@@ -85,23 +93,120 @@ def find_images(
     if other_endings:
         for name in present:
             by_stem.setdefault(Path(name).stem, []).append(name)
-    candidates = [[name] if name in present else by_stem.get(Path(name).stem, []) for name in names]
-    lost = [i for i, found in enumerate(candidates) if len(found) != 1]
-    if lost:
-        several = sorted(candidates[lost[0]])
-        raise FileNotFoundError(
-            f"{source} lists image {names[lost[0]]!r}, but {' and '.join(map(str, folders))} has "
-            f"{f'several files of that name: {several}' if several else 'no such file'}; this concerns "
-            f"{len(lost)} of {len(names)} images. Check DETECTRON2_DATASETS and unpack the images as "
-            "datasets/README.md shows."
+    candidates = {name: [name] if name in present else by_stem.get(Path(name).stem, []) for name in names}
+    lost = [name for name, files in candidates.items() if len(files) != 1]
+
+    def record(k: int) -> Refusal:
+        several = sorted(candidates[lost[k]])
+        has = f"several files of that name: {several}" if several else "no such file"
+        where = " and ".join(map(str, folders))
+        return Refusal(
+            f"image {lost[k]!r}",
+            f"{where} has {has}; this concerns {len(lost)} of {len(names)} images",
+            "Check DETECTRON2_DATASETS and unpack the images as datasets/README.md shows.",
         )
-    found_names = [found for (found,) in candidates]
-    renamed = [name for name, found in zip(names, found_names, strict=True) if name != found]
+
+    refuse(source, "missing or unclear picture", len(lost), record, FileNotFoundError)
+    found = {name: files[0] for name, files in candidates.items() if len(files) == 1}
+    renamed = [name for name, file in found.items() if name != file]
     if renamed:
         logger.info(
-            "%s: %d images have another ending on disk, the first being %s.", source, len(renamed), renamed[0]
+            "%s: %d images have another ending on disk, the first being %s.",
+            source, len(renamed), found[renamed[0]],
+        )  # fmt: skip
+    return {name: present[file] / file for name, file in found.items()}
+
+
+class SizedImage(NamedTuple):
+    """A picture file, and width and height of the upright picture in pixels."""
+
+    path: Path
+    size: tuple[int, int]
+
+
+def find_sized_images(
+    names: Sequence[str],
+    folders: Sequence[str | os.PathLike[str]],
+    source: str,
+    *,
+    other_endings: bool = False,
+    given_sizes: Mapping[str, tuple[int, int]] | None = None,
+    boxes_are_shares: bool = True,
+) -> dict[str, SizedImage]:
+    """Find the file of each image, and its size. See `find_images` and `image_sizes`.
+
+    Within `without_pictures`, a picture may be missing.
+
+    Args:
+        names, folders, source, other_endings: see `find_images`.
+        given_sizes: name -> width and height. These files are not opened.
+        boxes_are_shares: whether the boxes of the annotation are shares of the image, which need its size.
+            If not, an image without a picture and without a known size has the size `NO_LIMIT`.
+
+    Returns:
+        Name -> file and size, in the order of the names; without refused ones.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: see `find_images` and `image_sizes`; or a size that is needed
+            is not known.
+    """
+    sizes = dict(given_sizes or {})
+    known = known_sizes()
+    if known is None:
+        paths = find_images(names, folders, source, other_endings=other_endings)
+    else:
+        sizes = _sizes_of(names, known) | sizes
+        # What is missing is not refused here.
+        with collected():
+            there = find_images(
+                [x for x in names if x not in sizes], folders, source, other_endings=other_endings
+            )
+        absent = [x for x in names if x not in sizes and x not in there]
+        sizes |= _unknown_sizes(absent, len(names), source, known, boxes_are_shares)
+        paths = {name: there.get(name, Path(folders[0], name)) for name in names}
+    opened = [name for name in paths if name not in sizes]
+    for name, (width, height) in zip(opened, image_sizes([paths[name] for name in opened]), strict=True):
+        sizes[name] = int(width), int(height)
+    return {name: SizedImage(path, sizes[name]) for name, path in paths.items() if sizes[name][0]}
+
+
+def _sizes_of(names: Sequence[str], known: KnownSizes) -> dict[str, tuple[int, int]]:
+    """The sizes that are given for images, which are counted."""
+    sizes = {name: size for name in names if (size := known.of(name)) is not None}
+    known.used += len(sizes)
+    return sizes
+
+
+def _unknown_sizes(
+    absent: Sequence[str], count: int, source: str, known: KnownSizes, boxes_are_shares: bool
+) -> dict[str, tuple[int, int]]:
+    """What stands for the sizes of images without a picture.
+
+    Args:
+        absent: names of these images, of `count` images.
+        count, source, known, boxes_are_shares: see `find_sized_images`.
+
+    Raises:
+        FileNotFoundError: sizes are needed, and there is no frame.
+    """
+    if not absent:
+        return {}
+    which = f"{len(absent)} of {count} images have neither a picture nor a known size, such as {absent[0]}"
+    if not boxes_are_shares:
+        logger.warning(
+            "%s: %s. Their boxes are taken as they are: none is clipped to the right or the lower side of "
+            "its image. --image-sizes FILE gives sizes.",
+            source, which,
+        )  # fmt: skip
+        return dict.fromkeys(absent, NO_LIMIT)
+    if known.frame is None:
+        raise FileNotFoundError(
+            f"{source}: {which}. The boxes of the file are shares of the images: give a table of sizes "
+            "(--image-sizes FILE.csv with image_id,width,height), or the pictures"
         )
-    return [present[name] / name for name in found_names]
+    known.framed += len(absent)
+    logger.warning("%s: %s. Overlaps are those of shares of the image.", source, which)
+    return dict.fromkeys(absent, known.frame)
 
 
 def read_image(file_name: str, image_format: str) -> NDArray[np.uint8]:
@@ -136,6 +241,35 @@ def read_image(file_name: str, image_format: str) -> NDArray[np.uint8]:
     # A damaged file may make a decoder raise any exception.
     except Exception as error:
         raise _damaged(file_name, error) from error
+
+
+def check_size(dataset_dict: DatasetDict, image: NDArray[Any]) -> tuple[int, int]:
+    """Check that a picture has the size that its dataset dict names. The dict is not modified.
+
+    Args:
+        dataset_dict: dict of the picture; without "width" or "height", any picture fits.
+        image: (H, W, channels) picture, turned upright.
+
+    Returns:
+        (width, height) of the picture in pixels.
+
+    Raises:
+        SizeMismatchError: it has another size. It is a ValueError.
+    """
+    height, width = image.shape[:2]
+    expected = (dataset_dict.get("width", width), dataset_dict.get("height", height))
+    if expected == (width, height):
+        return width, height
+    is_turned = expected == (height, width)
+    cause = (
+        ". Its EXIF data may turn the picture, which is read upright: exchange both, and turn the boxes"
+        if is_turned
+        else ". Its boxes may belong to another copy: take the picture of that size, or correct both"
+    )
+    raise SizeMismatchError(
+        f"{describe(dataset_dict)}: the picture has {width} x {height} pixels, but width and height of its "
+        f"dataset dict are {expected[0]} x {expected[1]}{cause}. `reldn check` lists all such images"
+    )
 
 
 def pixel_limit() -> int | None:
@@ -265,7 +399,7 @@ def read_header(file_name: str | os.PathLike[str]) -> Header:
 
 
 def image_sizes(paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.int64]:
-    """(I, 2) width and height of the upright pictures, from the headers of the files.
+    """(I, 2) width and height of the upright pictures, from the headers of the files; 0 for refused ones.
 
     The sizes are cached in one cache file for each folder of pictures. So a second run opens only new files,
     even if the first run was interrupted. A cached size is valid as long as the file has the same size in
@@ -275,7 +409,7 @@ def image_sizes(paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.int64]:
     Raises:
         OSError: a file does not exist, or the system does not let this user read it.
         ValueError: a file is not an image. If there are several, the message counts them and names the first
-            few.
+            few. Nothing is raised where refused records are collected, see `reldn_d2.utils.refusals`.
     """
     sizes = np.zeros((len(paths), 2), dtype=np.int64)
     rows: dict[str, list[int]] = {}
@@ -304,7 +438,7 @@ def cache_folder() -> Path:
 
 
 def _sizes_in_folder(folder: str, names: list[str]) -> list[tuple[int, int]]:
-    """(width, height) of each picture. New sizes are added to the cache."""
+    """(width, height) of each picture, 0 for refused ones. New sizes are added to the cache."""
     cache_file = (
         cache_folder() / "image_sizes" / f"v{_CACHE_VERSION}" / f"{digest([os.path.abspath(folder)])}.npz"
     )
@@ -331,6 +465,7 @@ def _sizes_in_folder(folder: str, names: list[str]) -> list[tuple[int, int]]:
                 bar.update()
                 if isinstance(found, Exception):
                     failures[name] = found
+                    sizes.append((0, 0))
                     continue
                 sizes.append(found[2:])
                 if known.get(name) != found:
@@ -346,7 +481,15 @@ def _sizes_in_folder(folder: str, names: list[str]) -> list[tuple[int, int]]:
     if failures:
         first, *others = failures
         also = f" This concerns {len(failures)} of {len(names)} images, such as {', '.join(others[:_NAMED])}."
-        raise type(failures[first])(f"{failures[first]}{also if others else ''}")
+        error = type(failures[first])(f"{failures[first]}{also if others else ''}")
+        texts = [(name, str(failures[name])) for name in failures]
+        refuse(
+            folder,
+            "picture that can't be read",
+            len(texts),
+            lambda k: Refusal(f"picture {texts[k][0]!r}", texts[k][1].removesuffix("."), _NEW_PICTURE),
+            error,
+        )
     return sizes
 
 

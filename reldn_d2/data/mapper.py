@@ -22,7 +22,7 @@ from reldn_d2.structures.dataset_dicts import (
     relation_rows,
 )
 
-from .images import read_image
+from .images import check_size, read_image
 from .pixels import UnusablePictureError
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class RelationDatasetMapper:
 
     The output keeps the other keys of the dict and adds:
 
-    * `"image"`: (3, H, W) uint8 tensor after augmentation;
+    * `"image"`: (3, H, W) uint8 tensor after augmentation, float32 if the format is "YUV-BT.601";
     * `"instances"`: `Instances` of size (H, W) with `gt_boxes` (clipped to the image) and `gt_classes`;
     * `"relations"`: (R, 3) long tensor of rows (subject, object, predicate); subject and object are rows of
       `instances`. Without relationships, its shape is (0, 3);
@@ -97,12 +97,12 @@ class RelationDatasetMapper:
             ValueError: see `__call__`.
         """
         output = {key: value for key, value in dataset_dict.items() if key not in _MADE_BY_MAPPER}
-        utils.check_image_size(output, image)
+        output["width"], output["height"] = check_size(dataset_dict, image)
 
         augmented = T.AugInput(image)
         transforms = _augment(self.augmentations, augmented, output.get("file_name"))
         image = augmented.image
-        output["image"] = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        output["image"] = _as_input(image)
 
         size = (image.shape[0], image.shape[1])
         if "annotations" in dataset_dict:
@@ -129,12 +129,12 @@ class NamedFormatsMapper(DatasetMapper):
         """
         output: DatasetDict = deepcopy(dataset_dict)
         image = read_image(output["file_name"], self.image_format)
-        utils.check_image_size(output, image)
+        output["width"], output["height"] = check_size(output, image)
         labels = output.pop("sem_seg_file_name", None)
         augmented = T.AugInput(image, sem_seg=None if labels is None else read_image(labels, "L").squeeze(2))
         transforms = _augment(self.augmentations, augmented, output["file_name"])
         size = augmented.image.shape[:2]
-        output["image"] = torch.as_tensor(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
+        output["image"] = _as_input(augmented.image)
         if augmented.sem_seg is not None:
             output["sem_seg"] = torch.as_tensor(augmented.sem_seg.astype(np.int64))
         if self.proposal_topk is not None:
@@ -144,6 +144,12 @@ class NamedFormatsMapper(DatasetMapper):
         elif "annotations" in output:
             self._transform_annotations(output, transforms, size)
         return output
+
+
+def _as_input(image: NDArray[Any]) -> Tensor:
+    """The (3, H, W) tensor of a (H, W, 3) picture: uint8, or float32 of "YUV-BT.601", which is float64."""
+    tensor = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _augment(augmentations: T.AugmentationList, given: T.AugInput, file_name: str | None) -> T.TransformList:

@@ -115,11 +115,15 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         white, scale = 2**bits - 1, 2.0 ** (8 - bits)
     else:
         return image
+    missing = np.isnan(numbers).sum()
+    if missing:
+        raise UnusablePictureError(
+            f"{missing:,} of its {numbers.size:,} pixels are NaN, which is no number: give each a number"
+        )
     low, high = numbers.min(), numbers.max()
     found = f"its pixels are numbers from {low} to {high}, and {white} is white"
     remedy = "scale them to this range, or save the picture with 8 bits"
-    # Comparisons with NaN are false.
-    if not (low >= 0 and high <= white):
+    if low < 0 or high > white:
         raise UnusablePictureError(f"{found}, 0 black: {remedy}")
     # The upper 8 bits: 256 steps of the same width.
     eight = np.minimum(numbers * scale, 255).astype(np.uint8)

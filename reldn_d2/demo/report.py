@@ -146,7 +146,7 @@ def confusion_table(
     notes = []
     for kind in kinds:
         full, base = counts[FULL, kind], counts[BASELINE, kind]
-        found = paired_bootstrap(full, base, "solved")["micro"]
+        found = paired_bootstrap(full, base, "solved", method="percentile")["micro"]
         gains = [scene.gain(kind) for scene in scenes]
         notes.append(
             f"{kind}, {full.ground_truths.sum()} cases in {(full.ground_truths > 0).sum()} scenes, {FULL} "
@@ -210,7 +210,7 @@ def interval_notes(results: Results) -> list[str]:
     notes = []
     for task, evaluation in results[FULL].items():
         per_image = (evaluation.per_image["motifs"], results[BASELINE][task].per_image["motifs"])
-        found = paired_bootstrap(*per_image, "R@20")["macro"]
+        found = paired_bootstrap(*per_image, "R@20", method="percentile")["macro"]
         notes.append(f"{task} R@20, {FULL} minus {BASELINE}: {_interval(found)}.")
     return notes
 

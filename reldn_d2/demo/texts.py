@@ -22,7 +22,7 @@ ONE_SEED = (
     "All models on this page were trained once, with the same seed, on the same drawn scenes, and with the "
     "same detections of one frozen detector. So a difference between two models is an observation, not a "
     "proof: another seed gives other numbers. The intervals say only how much the choice of test scenes "
-    "could change a difference (paired bootstrap over scenes)."
+    "could change a difference (paired percentile bootstrap over scenes)."
 )
 CASES = (
     "The table says how many confusable cases each model solves when boxes and classes are given: the "

@@ -1,6 +1,6 @@
 """Registered data sets: their images, their precomputed detections, and the names of their classes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from itertools import zip_longest
@@ -13,6 +13,7 @@ from reldn_d2.data import load_detections_into_dataset
 from reldn_d2.data.checking.loaded import CheckMode, check_loaded
 from reldn_d2.renamed import present_dataset_name
 from reldn_d2.structures import Vocabulary
+from reldn_d2.structures.vocabulary import KINDS, class_names
 
 
 def check_registered(dataset_name: str) -> None:
@@ -42,7 +43,7 @@ def vocabulary_of(dataset_name: str) -> Vocabulary:
     The list of predicates is empty if the data set has none.
 
     Raises:
-        ValueError: the data set is not registered, or names no entity classes.
+        ValueError: the data set is not registered, names no entity classes, or has other names than texts.
     """
     metadata = MetadataCatalog.get(dataset_name)
     if metadata.get("thing_classes") is None:
@@ -54,7 +55,8 @@ def vocabulary_of(dataset_name: str) -> Vocabulary:
             f"data set {dataset_name} has no thing_classes: "
             f"MetadataCatalog.get({dataset_name!r}).set(thing_classes=...)"
         )
-    return Vocabulary(list(metadata.thing_classes), list(metadata.get("predicate_classes", [])))
+    things, predicates = (class_names(metadata.get(kind) or [], kind, dataset_name) for kind in KINDS)
+    return Vocabulary(things, predicates)
 
 
 def common_vocabulary(dataset_names: Iterable[str], counts: Mapping[str, tuple[str, int]]) -> Vocabulary:
@@ -111,15 +113,68 @@ def load_registered(
     check_detection_files(detection_files, names)
     dataset_dicts: list[dict[str, Any]] = []
     for name, file in zip_longest(names, detection_files):
-        loaded = DatasetCatalog.get(name)
+        dataset_dicts += _load(name, file, check)
+    return dataset_dicts
+
+
+def check_test_sets(
+    names: Sequence[str], detection_files: Sequence[str], checked: Collection[str], check: CheckMode
+) -> list[str]:
+    """Checks test sets as `load_registered` does, one after the other, and keeps none of them.
+
+    A training does so at its start, since it would stop at its first evaluation otherwise.
+
+    Args:
+        names, detection_files, check: see `load_registered`.
+        checked: data sets that are checked anyway, as they are trained on. Of these, only the detections are
+            checked here.
+
+    Returns:
+        Names of the data sets that an evaluator may refuse: some dicts have no relationships, or the metadata
+        list zero-shot triplets or name a training split that is not registered or has other classes.
+
+    Raises:
+        ValueError: see `load_registered`.
+    """
+    check_detection_files(detection_files, names)
+    doubtful = []
+    for name, file in zip_longest(names, detection_files):
+        has_relations = True
+        if name not in checked or file is not None:
+            check_registered(name)
+            has_relations = _has_relations(_load(name, file, None if name in checked else check))
+        metadata = MetadataCatalog.get(name)
+        listed = metadata.get("zero_shot_triplets") is not None
+        if listed or not has_relations or not _has_training_split(metadata):
+            doubtful.append(name)
+    return doubtful
+
+
+def _has_relations(dataset_dicts: Sequence[Any]) -> bool:
+    # DATASETS.CHECK warn lets anything through.
+    return all(isinstance(image, dict) and "relations" in image for image in dataset_dicts)
+
+
+def _has_training_split(metadata: Metadata) -> bool:
+    """Whether a training split that metadata name is registered and has the same classes, if it says them."""
+    name = metadata.get("train_dataset")
+    if name is None:
+        return True
+    other = MetadataCatalog.get(name) if name in DatasetCatalog else None
+    return other is not None and all(other.get(kind) in (None, metadata.get(kind)) for kind in KINDS)
+
+
+def _load(name: str, detection_file: str | None, check: CheckMode | None) -> list[dict[str, Any]]:
+    """Dataset dicts of a registered data set, with its detections. Nothing is checked if `check` is None."""
+    loaded: list[dict[str, Any]] = DatasetCatalog.get(name)
+    if check is not None:
         metadata = MetadataCatalog.get(name)  # a loader may set names
         check_loaded(
             loaded, name, _number(metadata, "thing_classes"), _number(metadata, "predicate_classes"), check
         )
-        if file is not None:
-            loaded = load_detections_into_dataset(loaded, file, vocabulary_of(name).thing_classes)
-        dataset_dicts += loaded
-    return dataset_dicts
+    if detection_file is None:
+        return loaded
+    return load_detections_into_dataset(loaded, detection_file, vocabulary_of(name).thing_classes, name)
 
 
 def check_keypoint_names(names: Sequence[str]) -> None:

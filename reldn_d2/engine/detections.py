@@ -97,7 +97,14 @@ def cache_detections(cfg: Config, model: nn.Module, dataset_name: str, path: Pat
     if comm.is_main_process():
         found = {image: detections for share in gathered for image, detections in share.items()}
         identity, weights = detector_identity(cfg, model), detector_digest(model)
-        save_detections(path, found, classes, made_by=identity, detector_weights=weights)
+        save_detections(
+            path,
+            found,
+            classes,
+            made_by=identity,
+            detector_weights=weights,
+            dataset_name=dataset_name,
+        )
 
 
 def _check_range(found: Tensor, num_classes: int, where: str) -> None:

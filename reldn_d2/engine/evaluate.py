@@ -152,7 +152,7 @@ def _evaluate(cfg: Config, tasks: Sequence[str], *, resume: bool, restart: bool)
         title = f"Evaluation finished; weights: {weights}"
         files = files_of_run(parts, results, trained=False)
         settings = evaluation_settings(parts) | ({parts.keys.task: json.dumps([*in_turn])} if tasks else {})
-        notes = notes_on_results(parts)
+        notes = notes_on_results(parts, results)
         summary = Summary(title, parts.test_datasets, settings, results, files, notes=notes)
         summary.save(Path(parts.output_dir, INFERENCE))
         logger.info(summary.for_the_screen())

@@ -333,6 +333,7 @@ class LazyParts(RunParts):
         self.train_datasets = tuple(datasets.train)
         self.test_datasets = (datasets.test,) if datasets.test else ()
         self.test_detections = tuple(datasets.get("test_detections", ()))
+        self.data_check = datasets.get("check", "error")
         self.statistics_datasets = tuple(datasets.get("statistics", ()))
         self.is_relation_model = _has_relations(cfg)
         self.entities_from_proposals = bool(cfg.model.get("entities_from_proposals", False))
@@ -452,7 +453,7 @@ class LazyParts(RunParts):
         If it does not load with `load_registered`, which checks the data, they are checked here.
         """
         if not _calls(self.cfg.dataloader.train.dataset, load_registered):
-            load_registered(self.train_datasets, check=self.cfg.datasets.get("check", "error"))
+            load_registered(self.train_datasets, check=self.data_check)
         dataset_dicts: list[DatasetDict] = self._make("dataloader.train.dataset")
         return dataset_dicts
 

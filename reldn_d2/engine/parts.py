@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from reldn_d2.data import RelationDatasetMapper
+from reldn_d2.data.checking.loaded import CheckMode
 from reldn_d2.modeling.acceleration import Precision, autocast, check_precision
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.structures.predicate_counts import PredicateCounts
@@ -102,6 +103,7 @@ class RunParts(ABC):
         relation_weights: RelDN checkpoint whose relation part a new run of RelDN takes; empty: none.
         train_datasets, test_datasets: names of the training and test sets.
         test_detections: files of precomputed detections of the test sets.
+        data_check: what happens to data sets with errors, see `load_registered`.
         statistics_datasets: names of the data sets that the semantic module is counted over.
         is_relation_model: whether the model is RelDN; otherwise it is a detector.
         entities_from_proposals: whether RelDN trains on proposals, as the published code does.
@@ -136,6 +138,7 @@ class RunParts(ABC):
     train_datasets: tuple[str, ...]
     test_datasets: tuple[str, ...]
     test_detections: tuple[str, ...]
+    data_check: CheckMode
     statistics_datasets: tuple[str, ...]
     is_relation_model: bool
     entities_from_proposals: bool

@@ -24,6 +24,22 @@ def chosen_protocols(cfg: CfgNode) -> list[EvaluationProtocol[Any]]:
     return protocols_of_task(test.PROTOCOLS, test.TASK, test.TOP_K, **given)
 
 
+def check_protocol_names(names: Sequence[str], key: str) -> None:
+    """Checks that protocols exist, also in a config that evaluates nothing.
+
+    Args:
+        names: names of protocols.
+        key: the key that names them, for the message.
+
+    Raises:
+        ValueError: a protocol is unknown.
+    """
+    try:
+        make_protocols(names)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
+
+
 def protocols_of_task(
     names: Sequence[str], task: str, top_k: int, **settings: Any
 ) -> list[EvaluationProtocol[Any]]:

@@ -11,7 +11,9 @@ from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from reldn_d2.config_values import check_keys, find_setting, refusal
+from reldn_d2.config_values import PICTURE_CHANNELS, check_channels, check_keys, find_setting, refusal
+
+from .protocols import check_protocol_names, protocols_of_task
 
 _TARGET = "_target_"
 # Packages whose arguments the table knows.
@@ -37,7 +39,8 @@ def check_python_values(cfg: DictConfig, source: str = "") -> None:
 
     Raises:
         ValueError: a value is not possible (`SETTINGS`), a part has an argument that its class or function
-            does not take, or a key of `train` or `datasets` is misspelt.
+            does not take, a key of `train` or `datasets` is misspelt, a protocol is unknown, or the
+            pictures of a mapper have other channels than the model normalises.
     """
     config = _resolved(cfg)
     for node, known in _READ.items():
@@ -51,6 +54,7 @@ def check_python_values(cfg: DictConfig, source: str = "") -> None:
     check_keys(_leaves(config), source)
     for path, part in _parts(config):
         _check_part(path, part, source)
+        _check_channels(path, part, config.get("model"), source)
 
 
 def _resolved(node: Any) -> Any:
@@ -105,6 +109,22 @@ def _check_part(path: str, part: Mapping[str, Any], source: str) -> None:
         setting = next(filter(None, (find_setting(f"{name}.{argument}") for name in names)), None)
         if setting is not None and not is_part and not setting.values.holds(value):
             raise ValueError(f"{source}{refusal(f'{path}.{argument}', value, setting.values)}")
+    if owner is protocols_of_task:
+        check_protocol_names(part.get("names", ()), f"{source}{path}.names")
+
+
+def _check_channels(path: str, part: Mapping[str, Any], model: Any, source: str) -> None:
+    """Compares the format of a mapper's pictures with the numbers that the model normalises them with."""
+    if not path.startswith("dataloader.") or not isinstance(model, Mapping):
+        return
+    image_format, mean, std = part.get("image_format"), model.get("pixel_mean"), model.get("pixel_std")
+    is_known = isinstance(image_format, str) and image_format in PICTURE_CHANNELS
+    if is_known and isinstance(mean, list | tuple) and isinstance(std, list | tuple):
+        try:
+            names = (f"{path}.image_format", "model.pixel_mean", "model.pixel_std")
+            check_channels(str(image_format), mean, std, names)
+        except ValueError as error:
+            raise ValueError(f"{source}{error}") from error
 
 
 @cache

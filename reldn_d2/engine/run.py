@@ -6,13 +6,14 @@ Checks that every run needs belong here.
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from detectron2.data import MetadataCatalog
 from detectron2.engine import create_ddp_model
 from detectron2.evaluation import (
     COCOEvaluator,
@@ -31,12 +32,12 @@ from reldn_d2.structures import Queries, Vocabulary
 from reldn_d2.structures.dataset_dicts import DatasetDict, describe
 
 from .console import printed_to_log
-from .datasets import common_vocabulary
+from .datasets import check_test_sets, common_vocabulary
 from .first_screen import DataCounts, count_data
 from .parts import RunParts
 from .resumable_evaluation import Others, UnfinishedEvaluation
 from .run_identity import check_resumed, matches, name_other_detectors, run_identity
-from .summary import save_task_results
+from .summary import BEST_WEIGHTS, save_task_results
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,9 @@ def build_training(parts: RunParts) -> TrainingRun:
 
 
 def check_training(parts: RunParts) -> tuple[Vocabulary, list[DatasetDict]]:
-    """Checks the settings of a training, and loads its data.
+    """Checks the settings of a training and its test sets, and loads its data.
+
+    A warning says the `training_note` in the metadata of a training set.
 
     Returns:
         Names of the classes of all data sets, and the dataset dicts of the training sets.
@@ -93,7 +96,19 @@ def check_training(parts: RunParts) -> tuple[Vocabulary, list[DatasetDict]]:
     _check_settings(parts)
     if parts.is_relation_model and parts.test_datasets:
         parts.check_evaluation(vocabulary.predicate_classes)
+    # Before the training data are in memory, too.
+    doubtful = check_test_sets(
+        parts.test_datasets, parts.test_detections, parts.train_datasets, parts.data_check
+    )
+    for name in doubtful if parts.is_relation_model else ():
+        # Ours says what it needs. One of another project may need less.
+        with suppress(NotImplementedError):
+            parts.evaluator(name)
     training_data = parts.training_data()
+    for name in parts.train_datasets:
+        note = MetadataCatalog.get(name).get("training_note")  # the loader may have set it
+        if note:
+            logger.warning("%s: %s", name, note)
     _check_content(parts, training_data)
     if parts.entities_from_proposals and any("detections" in image for image in training_data):
         raise ValueError(_two_sources_of_entities(parts))
@@ -206,9 +221,11 @@ def resume_or_start(
 
     Raises:
         ValueError: RelDN has no trained detector to start from, or the checkpoint to resume from was trained
-            with another config or other data.
+            with another config or other data, or its folder has lost the name of the last checkpoint.
     """
     resumed = resume and checkpointer.has_checkpoint()
+    if resume and not resumed:
+        _check_unnamed(Path(parts.output_dir))
     is_relation_model = isinstance(checkpointer.model, RelDN)
     if resumed:
         # Before anything is loaded: errors about weights or optimizer would not name the changed setting.
@@ -229,6 +246,24 @@ def last_checkpoint(parts: RunParts) -> str | None:
     """The last checkpoint in the folder of a run, see `last_checkpoint_in`; None if there is none."""
     file = last_checkpoint_in(Path(parts.output_dir))
     return None if file is None else str(file)
+
+
+def _check_unnamed(folder: Path) -> None:
+    """Checks the folder of a run that should go on and has no file `last_checkpoint`.
+
+    Raises:
+        ValueError: the folder has several checkpoints. The file is written after each, so it was lost.
+    """
+    # The best weights are no checkpoint to go on from.
+    found = sorted(path.name for path in folder.glob("model_*.pth") if path.name != BEST_WEIGHTS)
+    if not found:
+        return
+    there = f"{folder} has {', '.join(found[-3:])}, but no file last_checkpoint that says where to go on"
+    remedy = f"write {found[-1]}, or the name of another one, in a file last_checkpoint there"
+    if len(found) > 1:
+        raise ValueError(f"{there}: {remedy}, or choose another folder to start anew")
+    # A run that is killed may have saved its first checkpoint alone.
+    logger.warning("%s: nothing is resumed. To go on from there, stop this run and %s", there, remedy)
 
 
 def load_weights(parts: RunParts, *, resume: bool = False) -> nn.Module:
@@ -254,7 +289,10 @@ def load_weights(parts: RunParts, *, resume: bool = False) -> nn.Module:
         same_classes=True,
     )
     needs_weights = not (semantic_only and isinstance(model, RelDN) and model.task == "prdcls")
-    if needs_weights and not parts.weights and not (resume and checkpointer.has_checkpoint()):
+    resumed = resume and checkpointer.has_checkpoint()
+    if resume and not resumed:
+        _check_unnamed(Path(parts.output_dir))
+    if needs_weights and not parts.weights and not resumed:
         raise ValueError(f"there is nothing to evaluate: give a trained checkpoint as {parts.keys.weights}")
     if needs_weights:
         checkpointer.resume_or_load(parts.weights, resume=resume)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reldn_d2.evaluation.io.results import excluded_images
+from reldn_d2.evaluation.io.results import EXCLUDED_FILE, excluded_images
 from reldn_d2.evaluation.protocols.headline import headline, main_metrics
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.plain_text import markdown_table, to_markdown
@@ -154,7 +154,7 @@ def save_task_results(parts: RunParts, name: str, identity: Mapping[str, str], r
         results: "task/protocol" -> metric -> number.
     """
     folder = Path(parts.output_dir, INFERENCE, name)
-    notes, settings = notes_on_results(parts, [name]), parts.settings()
+    notes, settings = notes_on_results(parts, results, [name]), parts.settings()
     if any(json.loads(settings.get(key, "[]")) for key in TEST_DETECTIONS):
         notes.append(f"{name}: where the task is sgdet, the boxes are precomputed detections.")
     for task in {group.partition("/")[0] for group in results if "/" in group}:
@@ -194,19 +194,31 @@ def _saved_results(
     return results
 
 
-def notes_on_results(parts: RunParts, names: Sequence[str] | None = None) -> list[str]:
+def notes_on_results(parts: RunParts, results: Results, names: Sequence[str] | None = None) -> list[str]:
     """What the last evaluation excluded, for each test set from which it excluded images.
 
     Args:
         parts: parts of the evaluation.
+        results: its results, whose keys name the tasks.
         names: data sets; None: the test sets.
     """
     notes = []
     for name in parts.test_datasets if names is None else names:
+        folder = Path(parts.output_dir, INFERENCE, name)
         with suppress(FileNotFoundError):
-            found = json.loads(Path(parts.output_dir, INFERENCE, name, UNREADABLE_FILE).read_text())
+            found = json.loads((folder / UNREADABLE_FILE).read_text())
             notes.append(f"{name}: {excluded_images(len(found['unreadable']), found['images'])}")
+        for task in _tasks(parts, results):
+            with suppress(FileNotFoundError):
+                excluded = json.loads((folder / task / EXCLUDED_FILE).read_text())
+                notes += [f"{name}, {task}/{protocol}: {note}" for protocol, note in excluded.items()]
     return notes
+
+
+def _tasks(parts: RunParts, results: Results) -> list[str]:
+    """The tasks of the results, sorted; none of a detector."""
+    groups = [group.split("/") for group in results] if parts.is_relation_model else []
+    return sorted({words[-2] for words in groups if len(words) > 1})
 
 
 def files_of_run(parts: RunParts, results: Results, *, trained: bool, best: str = "") -> dict[str, str]:
@@ -238,7 +250,7 @@ def files_of_run(parts: RunParts, results: Results, *, trained: bool, best: str 
 
 
 def _files_of_evaluation(parts: RunParts, results: Results) -> dict[str, Path]:
-    tasks = sorted({group.split("/")[-2] for group in results} if parts.is_relation_model else set())
+    tasks = _tasks(parts, results)
     files = {}
     for name in parts.test_datasets:
         where = f" on {name}" if len(parts.test_datasets) > 1 else ""

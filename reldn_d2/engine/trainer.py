@@ -158,7 +158,7 @@ class Trainer(RelationTraining):
     def _summary(self, title: str, results: dict[str, Any]) -> Summary:
         files = files_of_run(self.parts, results, trained=True, best=str(self._best))
         sets, settings = self.parts.test_datasets, evaluation_settings(self.parts)
-        notes = notes_on_results(self.parts)
+        notes = notes_on_results(self.parts, results)
         identity = evaluation_identity(self.parts, self.checkpointer.model)
         return Summary(title, sets, settings, results, files, self.max_iter, notes, identity)
 

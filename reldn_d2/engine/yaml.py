@@ -5,6 +5,7 @@ import re
 from ast import literal_eval
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +15,26 @@ from detectron2.config import CfgNode, downgrade_config, upgrade_config
 from detectron2.config.compat import guess_version
 from detectron2.engine import hooks
 from detectron2.evaluation import DatasetEvaluator, verify_results
-from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, RetinaNet
+from detectron2.modeling import (
+    ANCHOR_GENERATOR_REGISTRY,
+    BACKBONE_REGISTRY,
+    META_ARCH_REGISTRY,
+    PROPOSAL_GENERATOR_REGISTRY,
+    ROI_BOX_HEAD_REGISTRY,
+    ROI_HEADS_REGISTRY,
+    ROI_KEYPOINT_HEAD_REGISTRY,
+    ROI_MASK_HEAD_REGISTRY,
+    RPN_HEAD_REGISTRY,
+    GeneralizedRCNN,
+    RetinaNet,
+)
 from detectron2.utils import comm
+from fvcore.common.registry import Registry
 from fvcore.nn.precise_bn import get_bn_modules
-from PIL import Image, ImageMode
 from torch import nn
 
 from reldn_d2.config import default_config
-from reldn_d2.config_values import check_keys, find_setting, string_for_list
+from reldn_d2.config_values import check_channels, check_keys, find_setting, string_for_list
 from reldn_d2.data import RelationDatasetMapper, predicate_counts
 from reldn_d2.evaluation.protocols.registry import resolve_protocols
 from reldn_d2.modeling import ContrastiveLosses, PairwiseRelationHead, RelDN, RelDNHead
@@ -35,7 +48,7 @@ from .config_files import similar_keys
 from .datasets import check_keypoint_names, load_registered
 from .parts import KeyNames, RunParts
 from .places import YAML_PLACES, refuse_places, say_unused
-from .protocols import chosen_protocols
+from .protocols import check_protocol_names, chosen_protocols
 from .run_identity import BOUND_YAML_KEYS, flatten, free_patterns, matches
 
 if TYPE_CHECKING:
@@ -64,6 +77,23 @@ _TYPES = {
     "tuple": "a list, such as (1, 2)",
     "list": "a list, such as [1, 2]",
 }
+# The registries of the keys that a detector reads.
+_OF_R_CNNS = {
+    "MODEL.BACKBONE.NAME": BACKBONE_REGISTRY,
+    "MODEL.PROPOSAL_GENERATOR.NAME": PROPOSAL_GENERATOR_REGISTRY,
+    "MODEL.ROI_HEADS.NAME": ROI_HEADS_REGISTRY,
+    "MODEL.ROI_BOX_HEAD.NAME": ROI_BOX_HEAD_REGISTRY,
+}
+_OF_RPN = {
+    "MODEL.RPN.HEAD_NAME": RPN_HEAD_REGISTRY,
+    "MODEL.ANCHOR_GENERATOR.NAME": ANCHOR_GENERATOR_REGISTRY,
+}
+_OF_RETINANET = {
+    "MODEL.BACKBONE.NAME": BACKBONE_REGISTRY,
+    "MODEL.ANCHOR_GENERATOR.NAME": ANCHOR_GENERATOR_REGISTRY,
+}
+# Names that are in no registry: Detectron2 makes nothing for them.
+_NO_PARTS = {"MODEL.PROPOSAL_GENERATOR.NAME": "PrecomputedProposals", "MODEL.ROI_BOX_HEAD.NAME": ""}
 # Iterations between two log lines, as in Detectron2's DefaultTrainer.
 _LOG_PERIOD = 20
 
@@ -393,6 +423,40 @@ def _explaining_unregistered() -> Iterator[None]:
         ) from error
 
 
+def _check_registered(cfg: CfgNode) -> None:
+    """Checks the names of a detector's parts.
+
+    Raises:
+        ValueError: a name is not registered. The message names the key and similar names.
+    """
+    model, registries = cfg.MODEL, dict[str, Registry]()
+    _refuse_unregistered(cfg, {"MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY})
+    # Other meta-architectures read keys of their own.
+    if _is_kind(cfg, GeneralizedRCNN):
+        registries |= _OF_R_CNNS
+        registries |= _OF_RPN if model.PROPOSAL_GENERATOR.NAME in ("RPN", "RRPN") else {}
+        registries |= {"MODEL.ROI_MASK_HEAD.NAME": ROI_MASK_HEAD_REGISTRY} if model.MASK_ON else {}
+        keypoints = {"MODEL.ROI_KEYPOINT_HEAD.NAME": ROI_KEYPOINT_HEAD_REGISTRY}
+        registries |= keypoints if model.KEYPOINT_ON else {}
+    elif _is_kind(cfg, RetinaNet):
+        registries |= _OF_RETINANET
+    _refuse_unregistered(cfg, registries)
+
+
+def _refuse_unregistered(cfg: CfgNode, registries: Mapping[str, Registry]) -> None:
+    for key, registry in registries.items():
+        name = _get(cfg, key)
+        if name in registry or name == _NO_PARTS.get(key):
+            continue
+        known = sorted(x for x, _ in registry)
+        near = get_close_matches(str(name), known, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"registered are {', '.join(known)}"
+        raise ValueError(
+            f"the config names a part that is not registered ({key} is {name!r}; {hint}): correct the name, "
+            "or --import the module that registers it"
+        )
+
+
 def is_relation_config(cfg: CfgNode) -> bool:
     """Whether the config describes RelDN (stage 2), or a meta-architecture derived from it."""
     return _is_kind(cfg, RelDN)
@@ -414,7 +478,7 @@ def _trains(cfg: CfgNode) -> bool:
 
 def _check_pictures(cfg: CfgNode) -> None:
     """Checks keys of pictures that must fit together."""
-    data, means, deviations = cfg.INPUT, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD
+    data = cfg.INPUT
     sizes, reason = data.MIN_SIZE_TRAIN, ""
     if data.MIN_SIZE_TRAIN_SAMPLING == "range" and not isinstance(sizes, int) and len(sizes) != 2:
         reason = (
@@ -426,21 +490,10 @@ def _check_pictures(cfg: CfgNode) -> None:
             f"INPUT.CROP.SIZE is {data.CROP.SIZE}: give shares of the picture, up to 1, or set "
             "INPUT.CROP.TYPE to 'absolute'"
         )
-    elif len(deviations) != len(means):
-        reason = f"MODEL.PIXEL_STD is {deviations}: give a number for each of MODEL.PIXEL_MEAN, {means}"
-    elif (channels := _channels(data.FORMAT)) != len(means):
-        reason = (
-            f"INPUT.FORMAT is {data.FORMAT!r}, whose number of channels is {channels}, but "
-            f"MODEL.PIXEL_MEAN has {len(means)} numbers: give 'BGR' or 'RGB', or as many numbers as "
-            "channels in MODEL.PIXEL_MEAN and MODEL.PIXEL_STD"
-        )
     if reason:
         raise ValueError(reason)
-
-
-def _channels(image_format: str) -> int:
-    """Number of channels of pictures in a format of PIL or Detectron2."""
-    return len(ImageMode.getmode(image_format).bands) if image_format in Image.MODES else 3
+    keys = ("INPUT.FORMAT", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD")
+    check_channels(data.FORMAT, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, keys)
 
 
 def _check_losses(cfg: CfgNode) -> None:
@@ -544,9 +597,11 @@ class YamlParts(RunParts):
         self.test_datasets = tuple(cfg.DATASETS.TEST)
         self.statistics_datasets = tuple(cfg.DATASETS.STATISTICS)
         _check_pictures(cfg)
+        _check_registered(cfg)
         self.is_relation_model = is_relation_config(cfg)
         if self.is_relation_model:
             _check_losses(cfg)
+            check_protocol_names(head.TEST.PROTOCOLS, self.keys.protocols)
         self.entities_from_proposals = head.SAMPLING.METHOD == "published"
         self.has_training = not self.is_relation_model or _trains(cfg)
         self.has_train_detections = bool(cfg.DATASETS.DETECTION_FILES_TRAIN)
@@ -560,6 +615,7 @@ class YamlParts(RunParts):
         self.schedule = _schedule_in_words(cfg.SOLVER)
         self.best_checkpoint = cfg.TEST.BEST_CHECKPOINT
         self.test_detections = tuple(cfg.DATASETS.DETECTION_FILES_TEST)
+        self.data_check = cfg.DATASETS.CHECK
         self.skip_unreadable = cfg.TEST.SKIP_UNREADABLE
         self.log_period = _LOG_PERIOD
         self.checkpoint_options = {"period": cfg.SOLVER.CHECKPOINT_PERIOD}
@@ -636,13 +692,13 @@ class YamlParts(RunParts):
         files = self.cfg.DATASETS.DETECTION_FILES_TRAIN
         if self.trained_keypoints:
             check_keypoint_names(self.train_datasets)
-        return load_registered(self.train_datasets, files, self.cfg.DATASETS.CHECK)
+        return load_registered(self.train_datasets, files, self.data_check)
 
     def predicate_counts(self, training_data: list[DatasetDict] | None = None) -> PredicateCounts:
         """Counts DATASETS.STATISTICS if it names data sets, otherwise the training data."""
         if training_data is None or self.statistics_datasets:
             names = self.statistics_datasets or self.train_datasets
-            training_data = load_registered(names, check=self.cfg.DATASETS.CHECK)
+            training_data = load_registered(names, check=self.data_check)
         return count_predicates(self.cfg, training_data)
 
     def model(self) -> nn.Module:

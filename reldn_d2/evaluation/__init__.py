@@ -5,22 +5,40 @@ from typing import Any
 
 from reldn_d2.utils.image_labels import read_image_labels
 
-from .bootstrap import Difference, paired_bootstrap
+from .bootstrap import Difference, Estimate, image_bootstrap, paired_bootstrap
 from .evaluator import RelationEvaluator
+from .golden import GoldenCase, golden_cases
+from .graph_metrics import GraphMetrics
 from .graphs import GroundTruthGraph, PairAnswers, PredictedGraph, RankedTriplets, TripletAnswers
 from .ground_truth import with_verified_classes
 from .io.predictions import SavedPredictions, load_predictions, save_predictions
 from .io.results import load_per_image
-from .io.submission import image_sizes, read_submission, submission_labels, write_submission
+from .io.submission import (
+    Submission,
+    image_sizes,
+    load_submission,
+    read_submission,
+    submission_labels,
+    write_submission,
+)
+from .io.triplet_lists import TripletList, read_triplet_list
 from .metrics import PerImageRecall
 from .protocols.confusion import ConfusionProtocol, confusion_frequency, confusion_triplets
 from .protocols.openimages import openimages, reldn_openimages
-from .protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, ScoredImage
+from .protocols.protocol import (
+    EvaluatedSplit,
+    EvaluationProtocol,
+    NumberFacts,
+    ProtocolResult,
+    ScoredImage,
+)
 from .protocols.recall import ALL_PREDICATES, motifs, reldn, vrd2016
 from .protocols.registry import PROTOCOLS, make_protocols
 from .ranking import rank_triplets
 from .scorer import DatasetScorer, evaluate_graphs
+from .seeds import compare_seeds, seed_interval
 from .training_split import TrainingSplit, UnseenTriplets, training_split, unseen_triplets
+from .triplet_graphs import graph_from_entities, graph_from_triplets
 
 __all__ = [
     "ALL_PREDICATES",
@@ -28,9 +46,13 @@ __all__ = [
     "ConfusionProtocol",
     "DatasetScorer",
     "Difference",
+    "Estimate",
     "EvaluatedSplit",
     "EvaluationProtocol",
+    "GoldenCase",
+    "GraphMetrics",
     "GroundTruthGraph",
+    "NumberFacts",
     "PairAnswers",
     "PerImageRecall",
     "PredictedGraph",
@@ -39,15 +61,23 @@ __all__ = [
     "RelationEvaluator",
     "SavedPredictions",
     "ScoredImage",
+    "Submission",
     "TrainingSplit",
     "TripletAnswers",
+    "TripletList",
     "UnseenTriplets",
+    "compare_seeds",
     "confusion_frequency",
     "confusion_triplets",
     "evaluate_graphs",
+    "golden_cases",
+    "graph_from_entities",
+    "graph_from_triplets",
+    "image_bootstrap",
     "image_sizes",
     "load_per_image",
     "load_predictions",
+    "load_submission",
     "make_protocols",
     "motifs",
     "openimages",
@@ -55,9 +85,11 @@ __all__ = [
     "rank_triplets",
     "read_image_labels",
     "read_submission",
+    "read_triplet_list",
     "reldn",
     "reldn_openimages",
     "save_predictions",
+    "seed_interval",
     "submission_labels",
     "training_split",
     "unseen_triplets",

@@ -26,8 +26,13 @@ from .protocols.protocol import EvaluationProtocol
 from .ranking import sort_triplets, truncate
 
 
-def check_ground_truth(truth: GroundTruthGraph, num_classes: int, num_predicates: int, where: str) -> None:
-    """Check the shapes, the boxes, and the range of every class and index."""
+def check_ground_truth(
+    truth: GroundTruthGraph, num_classes: int | None, num_predicates: int, where: str
+) -> None:
+    """Check the shapes, the boxes, and the range of every class and index.
+
+    If `num_classes` is None, classes only have to be 0 or more.
+    """
     _check_entities(truth.boxes, truth.classes, num_classes, f"{where}, annotation")
     _check_range(truth.verified_classes, 0, num_classes, f"{where}: verified class")
     if truth.relations.ndim != 2 or truth.relations.shape[1] != 3:
@@ -36,6 +41,55 @@ def check_ground_truth(truth: GroundTruthGraph, num_classes: int, num_predicates
     _check_range(subject, 0, len(truth.boxes), f"{where}: relation subject")
     _check_range(object, 0, len(truth.boxes), f"{where}: relation object")
     _check_range(predicate, 0, num_predicates, f"{where}: relation predicate")
+
+
+def check_graphs(
+    truth: GroundTruthGraph,
+    predicted: PredictedGraph | None,
+    task: Task,
+    protocols: Sequence[EvaluationProtocol[Any]],
+    *,
+    num_classes: int | None,
+    num_predicates: int,
+    where: str,
+) -> None:
+    """Check an annotation, and a prediction that protocols read as it is.
+
+    The checks are those of `prepare_prediction`. The triplets must be ranked already, and the answers may
+    hold more rows than the protocols ask about.
+
+    Args:
+        truth: annotation of the image.
+        predicted: prediction for it; None checks the annotation alone.
+        task, protocols, num_predicates, where: see `prepare_prediction`.
+        num_classes: see `check_ground_truth`.
+    """
+    check_ground_truth(truth, num_classes, num_predicates, where)
+    if predicted is None:
+        return
+    _check_prediction(predicted, truth, task, num_classes, num_predicates, where)
+    if (np.diff(predicted.relations.score) > 0).any():
+        raise ValueError(f"{where}: triplets must come best first; rank_triplets ranks them")
+    _check_ranks(predicted.relations, where, has_repeats=predicted.has_repeats)
+    pairs, triplets = predicted.pair_answers, predicted.triplet_answers
+    if pairs is not None:
+        _check_columns(pairs, len(truth.boxes), num_predicates, f"{where}: pair_answers")
+        _check_pair_answers(pairs, num_predicates, where)
+    if triplets is not None:
+        _check_columns(triplets, len(truth.boxes), num_predicates, f"{where}: triplet_answers")
+        _check_triplet_answers(triplets, where)
+    if triplets is not None and (task == "sgdet" or pairs is not None):
+        return  # Nothing can be missing: protocols ask about pairs only in sgcls and prdcls.
+    for protocol in protocols:
+        asked = protocol.queries(truth, task)
+        if len(asked.pairs) and pairs is None:
+            raise ValueError(
+                f"{where}: protocol {protocol.name} ranks pairs it asks about; give `pair_answers`"
+            )
+        if len(asked.triplets) and triplets is None:
+            raise ValueError(
+                f"{where}: protocol {protocol.name} compares triplets it asks about; give `triplet_answers`"
+            )
 
 
 def prepare_prediction(
@@ -60,6 +114,40 @@ def prepare_prediction(
         num_classes, num_predicates: sizes C and P of the vocabulary, without background.
         where: name of the image, for errors.
     """
+    _check_prediction(predicted, truth, task, num_classes, num_predicates, where)
+    asked = {protocol.name: protocol.queries(truth, task) for protocol in protocols}
+    _check_answered(predicted, asked, where)
+    queries = Queries.union(list(asked.values()))
+    list_length = max(protocol.list_length for protocol in protocols)
+    relations = truncate(sort_triplets(predicted.relations), list_length)
+    _check_ranks(relations, where, has_repeats=predicted.has_repeats)
+    return PredictedGraph(
+        predicted.boxes,
+        predicted.classes,
+        predicted.scores,
+        relations,
+        _checked_pair_answers(predicted.pair_answers, queries.pairs.numpy(), num_predicates, where),
+        _checked_triplet_answers(predicted.triplet_answers, queries.triplets.numpy(), where),
+        predicted.has_repeats,
+    )
+
+
+def _check_entities(boxes: FloatArray, classes: IntArray, num_classes: int | None, where: str) -> None:
+    _check_numbers(boxes, (len(classes), 4), f"{where}: boxes")
+    if (boxes[:, 2:] < boxes[:, :2]).any():
+        raise ValueError(f"{where}: boxes must be (x0, y0, x1, y1) with x0 <= x1 and y0 <= y1")
+    _check_range(classes, 0, num_classes, f"{where}: class")
+
+
+def _check_prediction(
+    predicted: PredictedGraph,
+    truth: GroundTruthGraph,
+    task: Task,
+    num_classes: int | None,
+    num_predicates: int,
+    where: str,
+) -> None:
+    """Check the entities and the single triplets of a prediction."""
     _check_entities(predicted.boxes, predicted.classes, num_classes, f"{where}, prediction")
     _check_numbers(predicted.scores, (len(predicted.boxes),), f"{where}: entity scores")
     _check_triplets(predicted.relations, len(predicted.boxes), num_predicates, where)
@@ -75,27 +163,6 @@ def prepare_prediction(
         )
     if task != "sgdet":
         _check_given_boxes(predicted.boxes, truth.boxes, where)
-    asked = {protocol.name: protocol.queries(truth, task) for protocol in protocols}
-    _check_answered(predicted, asked, where)
-    queries = Queries.union(list(asked.values()))
-    list_length = max(protocol.list_length for protocol in protocols)
-    relations = truncate(sort_triplets(predicted.relations), list_length)
-    _check_ranks(relations, where)
-    return PredictedGraph(
-        predicted.boxes,
-        predicted.classes,
-        predicted.scores,
-        relations,
-        _checked_pair_answers(predicted.pair_answers, queries.pairs.numpy(), num_predicates, where),
-        _checked_triplet_answers(predicted.triplet_answers, queries.triplets.numpy(), where),
-    )
-
-
-def _check_entities(boxes: FloatArray, classes: IntArray, num_classes: int, where: str) -> None:
-    _check_numbers(boxes, (len(classes), 4), f"{where}: boxes")
-    if (boxes[:, 2:] < boxes[:, :2]).any():
-        raise ValueError(f"{where}: boxes must be (x0, y0, x1, y1) with x0 <= x1 and y0 <= y1")
-    _check_range(classes, 0, num_classes, f"{where}: class")
 
 
 def _check_triplets(triplets: RankedTriplets, num_entities: int, num_predicates: int, where: str) -> None:
@@ -124,14 +191,20 @@ def _check_given_boxes(boxes: FloatArray, annotated: FloatArray, where: str) -> 
         )
 
 
-def _check_ranks(triplets: RankedTriplets, where: str) -> None:
+def _check_ranks(triplets: RankedTriplets, where: str, *, has_repeats: bool) -> None:
     """Check that a pair has each predicate once, and the ranks 1, 2, 3, ... by descending score.
 
-    Otherwise, a limit on the predicates of a pair would select the wrong triplets.
+    Otherwise, a limit on the predicates of a pair would select the wrong triplets. With `has_repeats` a
+    predicate may be there several times, with the same rank.
     """
     keys = np.stack([triplets.subject, triplets.object, triplets.predicate], axis=1)
-    if len(np.unique(keys, axis=0)) < len(keys):
-        raise ValueError(f"{where}: an ordered pair has the same pred_predicates twice")
+    _, first, of_first = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    if len(first) < len(keys):
+        if not has_repeats:
+            raise ValueError(f"{where}: an ordered pair has the same pred_predicates twice")
+        if not np.array_equal(triplets.rank_in_pair[first[of_first.reshape(-1)]], triplets.rank_in_pair):
+            raise ValueError(f"{where}: the repeats of a triplet must all have the rank_in_pair of the best")
+        triplets = triplets.rows(np.sort(first))
     by_rank = triplets.rows(np.lexsort((triplets.rank_in_pair, triplets.object, triplets.subject)))
     pairs = np.stack([by_rank.subject, by_rank.object])
     starts = np.concatenate([[True], (pairs[:, 1:] != pairs[:, :-1]).any(axis=0)])[: len(by_rank)]
@@ -170,11 +243,16 @@ def _checked_pair_answers(
     if answers is None or not len(asked):
         return None
     _check_repeats(np.stack([answers.subject, answers.object], axis=1), asked, "pair_answers", where)
-    _check_numbers(answers.score, (len(asked),), f"{where}: pair_scores")
-    _check_numbers(answers.predicate_probs, (len(asked), num_predicates), f"{where}: predicate_probs")
+    _check_pair_answers(answers, num_predicates, where)
+    return answers
+
+
+def _check_pair_answers(answers: PairAnswers, num_predicates: int, where: str) -> None:
+    rows = len(answers.subject)
+    _check_numbers(answers.score, (rows,), f"{where}: pair_scores")
+    _check_numbers(answers.predicate_probs, (rows, num_predicates), f"{where}: predicate_probs")
     if (answers.score < 0).any() or (answers.predicate_probs < 0).any():
         raise ValueError(f"{where}: pair_scores and predicate_probs must not be negative")
-    return answers
 
 
 def _checked_triplet_answers(
@@ -185,17 +263,38 @@ def _checked_triplet_answers(
         return None
     given = np.stack([answers.subject, answers.object, answers.predicate], axis=1)
     _check_repeats(given, asked, "triplet_answers", where)
-    _check_numbers(answers.score, (len(asked),), f"{where}: scores of triplet_answers")
+    _check_triplet_answers(answers, where)
+    return answers
+
+
+def _check_triplet_answers(answers: TripletAnswers, where: str) -> None:
+    rows = len(answers.subject)
+    _check_numbers(answers.score, (rows,), f"{where}: scores of triplet_answers")
     if (answers.score < 0).any():
         raise ValueError(
             f"{where}: a score of triplet_answers is below 0, the score of a triplet that is not predicted"
         )
-    if answers.detected.shape != (len(asked),) or answers.detected.dtype != np.bool_:
+    if answers.detected.shape != (rows,) or answers.detected.dtype != np.bool_:
         raise ValueError(
-            f"{where}: detected must be bool of shape {(len(asked),)}, not {answers.detected.dtype} of "
+            f"{where}: detected must be bool of shape {(rows,)}, not {answers.detected.dtype} of "
             f"{answers.detected.shape}"
         )
-    return answers
+
+
+def _check_columns(
+    answers: PairAnswers | TripletAnswers, num_entities: int, num_predicates: int, what: str
+) -> None:
+    """Check the rows that answers are about."""
+    columns = [
+        ("subject_index", answers.subject, num_entities),
+        ("object_index", answers.object, num_entities),
+    ]
+    if isinstance(answers, TripletAnswers):
+        columns.append(("pred_predicates", answers.predicate, num_predicates))
+    for name, column, high in columns:
+        if column.shape != (len(answers.subject),):
+            raise ValueError(f"{what}: {name} has shape {column.shape}, not {(len(answers.subject),)}")
+        _check_range(column, 0, high, f"{what}: {name}")
 
 
 def _check_repeats(given: IntArray, asked: IntArray, what: str, where: str) -> None:
@@ -215,8 +314,10 @@ def _check_numbers(values: FloatArray, shape: tuple[int, ...], what: str) -> Non
         raise ValueError(f"{what} hold a number that is not finite")
 
 
-def _check_range(values: npt.NDArray[Any], low: int, high: int, what: str) -> None:
+def _check_range(values: npt.NDArray[Any], low: int, high: int | None, what: str) -> None:
+    """Check integers; if `high` is None, they have no upper limit."""
     if values.size and values.dtype.kind not in "iu":
         raise ValueError(f"{what} must be an integer, not {values.dtype}")
-    if values.size and (values.min() < low or values.max() >= high):
-        raise ValueError(f"{what} must be in [{low}, {high}), found {values.min()} to {values.max()}")
+    if values.size and (values.min() < low or (high is not None and values.max() >= high)):
+        rule = f"{low} or more" if high is None else f"in [{low}, {high})"
+        raise ValueError(f"{what} must be {rule}, found {values.min()} to {values.max()}")

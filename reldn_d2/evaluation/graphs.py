@@ -131,6 +131,8 @@ class PredictedGraph:
             best triplets with rank_in_pair <= k, as many of them as the longest list of a protocol.
         pair_answers: answers about pairs; None if the model was not asked about any.
         triplet_answers: answers about triplets; None if the model was not asked about any.
+        has_repeats: whether `relations` may hold a triplet several times, as lists of other models do (see
+            `triplet_graphs`). Otherwise, a repeat is an error.
     """
 
     boxes: FloatArray
@@ -139,6 +141,7 @@ class PredictedGraph:
     relations: RankedTriplets
     pair_answers: PairAnswers | None = None
     triplet_answers: TripletAnswers | None = None
+    has_repeats: bool = False
 
     @staticmethod
     def empty() -> "PredictedGraph":

@@ -112,34 +112,70 @@ def find_matches(
     return Matches(row, truth_row, overlap)
 
 
-def first_hits(
-    matches: Matches,
-    rank_in_pair: IntArray,
-    predicates_per_pair: Sequence[int],
-    list_length: int,
-    num_truths: int,
-) -> IntArray:
-    """Find the place of the first triplet that hits each annotated relationship, in a list for every k.
+def places_in_lists(rank_in_pair: IntArray, predicates_per_pair: Sequence[int], list_length: int) -> IntArray:
+    """Find the place of each ranked triplet in a list for every k.
+
+    Args:
+        rank_in_pair: (T,) ranks of the ranked triplets.
+        predicates_per_pair: the k's; the list of k holds the triplets with rank_in_pair <= k.
+        list_length: place of the triplets that are not in a list.
+
+    Returns:
+        (number of k's, T) int, from 0. The lists are not cut: a place may be behind `list_length`.
+    """
+    allowed = rank_in_pair[None, :] <= np.asarray(predicates_per_pair)[:, None]
+    return np.where(allowed, np.cumsum(allowed, axis=1) - 1, list_length)
+
+
+def first_hits(matches: Matches, places: IntArray, list_length: int, num_truths: int) -> IntArray:
+    """Find the place of the first triplet that hits each annotated relationship, in every list.
 
     A triplet may hit several relationships. A relationship is found by the first triplet that hits it.
 
     Args:
         matches: the matches that count as hits.
-        rank_in_pair: (T,) ranks of the ranked triplets.
-        predicates_per_pair: the k's; the list of k holds the best `list_length` triplets with rank_in_pair <=
-            k.
+        places: (lists, T) int, the place of each triplet, see `places_in_lists`.
         list_length: length of each list.
         num_truths: number R of annotated relationships.
 
     Returns:
-        (number of k's, R) int: the place, from 0; `list_length` if no triplet of the list hits the
-        relationship. So the relationships found among the best K <= list_length are `(places < K)`.
+        (lists, R) int: the place, from 0; `list_length` if no triplet of the list hits the relationship. So
+        the relationships found among the best K <= list_length are `(places < K)`.
     """
-    allowed = rank_in_pair[None, :] <= np.asarray(predicates_per_pair)[:, None]
-    place = np.where(allowed, np.cumsum(allowed, axis=1) - 1, list_length)
-    first = np.full((num_truths, len(predicates_per_pair)), list_length, dtype=np.int64)
-    np.minimum.at(first, matches.truth, place[:, matches.triplet].T)
+    first = np.full((num_truths, len(places)), list_length, dtype=np.int64)
+    np.minimum.at(first, matches.truth, places[:, matches.triplet].T)
     return first.T
+
+
+def count_hitting(matches: Matches, places: IntArray, lengths: Sequence[int]) -> IntArray:
+    """Count the triplets that hit an annotated relationship, among the first ones of every list.
+
+    A triplet that hits several relationships counts once. Several triplets may hit the same relationship.
+
+    Args:
+        matches, places: see `first_hits`.
+        lengths: the L lengths K, at most that of the lists; the first K triplets of each list are counted.
+
+    Returns:
+        (lists, L) int.
+    """
+    hitting = np.zeros(places.shape[1], dtype=np.bool_)
+    hitting[matches.triplet] = True
+    return count_found(places[:, hitting], lengths)
+
+
+def count_found(places: IntArray, lengths: Sequence[int]) -> IntArray:
+    """Count the triplets that find a relationship, if each finds at most one.
+
+    Args:
+        places: (lists, R) int, see `first_takers`.
+        lengths: the L lengths K; the first K triplets of each list are counted.
+
+    Returns:
+        (lists, L) int.
+    """
+    counts: IntArray = (places[:, :, None] < np.asarray(lengths)).sum(axis=1)
+    return counts
 
 
 def first_takers(
@@ -154,7 +190,13 @@ def first_takers(
     The triplets choose in the order of their list. Among the relationships that it hits and that are not yet
     taken, a triplet takes the one with the best overlap (the lowest row if overlaps are equal).
 
-    Arguments and result are those of `first_hits`.
+    Args:
+        matches: the matches that count as hits.
+        rank_in_pair, predicates_per_pair: see `places_in_lists`.
+        list_length, num_truths: see `first_hits`.
+
+    Returns:
+        See `first_hits`.
     """
     places = np.full((len(predicates_per_pair), num_truths), list_length, dtype=np.int64)
     by_preference = np.lexsort((matches.truth, -matches.overlap, matches.triplet))

@@ -103,8 +103,15 @@ def mean_over_annotated(per_predicate: Float64Array) -> float:
 
 
 def mean_over_all(per_predicate: Float64Array) -> float:
-    """Mean over all predicates, where a predicate that is not annotated counts as 0."""
+    """Mean over all predicates, where one that is not annotated counts as 0; NaN if none is annotated."""
+    if np.isnan(per_predicate).all():
+        return float("nan")
     return float(np.nan_to_num(per_predicate).mean())
+
+
+def harmonic_mean(a: float, b: float) -> float:
+    """Harmonic mean of two numbers that are not negative; 0 if both are 0, NaN if one is NaN."""
+    return 2 * a * b / (a + b) if a + b != 0 else 0.0
 
 
 def _percent(part: IntArray | FloatArray, whole: IntArray) -> Float64Array:

@@ -46,6 +46,9 @@ def rank_triplets(
 ) -> RankedTriplets:
     """Rank all predicates of all pairs in one list.
 
+    This is for a model that scores every predicate of its pairs. A table that is filled up with zeros makes
+    triplets of score 0, which find relationships by chance: `graph_from_triplets` takes lists as they are.
+
     The score of a triplet is pair_score * predicate_prob. The list is sorted by descending score, then by
     pair, then by rank in pair. The ranks of a pair go by descending probability, then by predicate. A pair
     that is given twice is in the list twice.

@@ -1,9 +1,9 @@
-"""Rows of integers: finding them in a table by value, and numbering repeats."""
+"""Rows of numbers: finding them in a table by value, and numbering equal ones."""
 
 import numpy as np
 import numpy.typing as npt
 
-from .graphs import IntArray
+from .graphs import FloatArray, IntArray
 
 
 def find_rows(table: IntArray, wanted: IntArray) -> npt.NDArray[np.int64]:
@@ -42,3 +42,22 @@ def repeat_numbers(keys: IntArray) -> npt.NDArray[np.int64]:
     numbers = np.empty(len(keys), dtype=np.int64)
     numbers[order] = np.arange(len(keys)) - np.searchsorted(keys[order], keys[order])
     return numbers
+
+
+def number_rows(table: IntArray | FloatArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Number the distinct rows of a table. It is faster than `np.unique` of rows.
+
+    Args:
+        table: (N, D), not NaN.
+
+    Returns:
+        (K,) position of the first row with each number, and (N,) number of each row.
+    """
+    order = np.lexsort(table.T)
+    in_order = table[order]
+    starts = np.ones(len(table), dtype=np.bool_)
+    starts[1:] = (in_order[1:] != in_order[:-1]).any(axis=1)
+    numbers = np.empty(len(table), dtype=np.int64)
+    numbers[order] = np.cumsum(starts) - 1
+    # lexsort is stable, so the first of equal rows comes first
+    return order[starts], numbers

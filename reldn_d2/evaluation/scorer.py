@@ -14,21 +14,31 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from reldn_d2.structures import Queries
+from reldn_d2.structures import Queries, Vocabulary
+from reldn_d2.structures.vocabulary import KINDS, class_names
 from reldn_d2.utils.image_labels import read_image_labels
 
 from .checks import prepare_prediction
-from .graphs import GroundTruthGraph, PredictedGraph, Task, parse_task
+from .graph_metrics import (
+    NOTHING_TO_EVALUATE,
+    as_arrays,
+    check_for_split,
+    chosen_rows,
+    matched,
+    refuse_unequal_ids,
+    scored_image,
+    summarised,
+)
+from .graphs import GroundTruthGraph, PredictedGraph, parse_task
 from .ground_truth import ground_truth_graphs, iterate_ground_truth, with_verified_classes
 from .io.predictions import save_predictions
 from .io.results import excluded_images, remove_results, results_table, save_results, short_table
 from .io.submission import submission_labels
 from .protocols.confusion import is_confusable
 from .protocols.headline import headline
-from .protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, ScoredImage
+from .protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult
 from .protocols.registry import resolve_protocols
 from .training_split import TrainingSplit, UnseenTriplets, training_split, unseen_triplets
 
@@ -45,6 +55,8 @@ class DatasetScorer:
         dataset_name: name of the data set.
         task: "sgdet", "sgcls" or "prdcls".
         truths: image id as text -> annotation.
+        sizes: image id as text -> (height, width) in pixels; 0 where the data set does not say it.
+        vocabulary: the names of its classes and predicates.
     """
 
     def __init__(
@@ -85,10 +97,12 @@ class DatasetScorer:
         self.dataset_name = dataset_name
         # This comes first, because a loader may read the class names from its file.
         dataset_dicts = DatasetCatalog.get(dataset_name)
-        self._num_classes = len(_vocabulary(dataset_name, "thing_classes"))
-        self._predicate_classes = _vocabulary(dataset_name, "predicate_classes")
+        self.vocabulary = Vocabulary(*(_vocabulary(dataset_name, kind) for kind in KINDS))
+        self._num_classes = len(self.vocabulary.thing_classes)
+        self._predicate_classes = self.vocabulary.predicate_classes
         self._protocols = resolve_protocols(protocols, self.task, self._predicate_classes)
         self.truths = ground_truth_graphs(dataset_dicts, self._num_classes, len(self._predicate_classes))
+        self.sizes = {str(x["image_id"]): (x.get("height", 0), x.get("width", 0)) for x in dataset_dicts}
         if image_labels is not None:
             labels = read_image_labels(image_labels, submission_labels(dataset_name)[0])
             self.truths = with_verified_classes(self.truths, labels)
@@ -98,6 +112,11 @@ class DatasetScorer:
         if self._train_dataset is not None and self._train_dataset not in DatasetCatalog:
             raise ValueError(
                 f"'{self._train_dataset}', the training split of '{dataset_name}', is not registered"
+            )
+        if self._train_dataset is not None:
+            # A loader that reads the names from its file sets them later, and they are compared again.
+            self._check_training_names(
+                self._train_dataset, MetadataCatalog.get(self._train_dataset).as_dict()
             )
         self._listed_unseen = self._read_unseen()
 
@@ -109,6 +128,11 @@ class DatasetScorer:
             for image_id, truth in self.truths.items()
         }
         return {image_id: queries for image_id, queries in asked.items() if queries}
+
+    def asking_protocols(self) -> list[str]:
+        """Names of the protocols that ask the model for scores that are not in its ranked list."""
+        truths = self.truths.values()
+        return [x.name for x in self._protocols if any(x.queries(truth, self.task) for truth in truths)]
 
     def prepare(self, image_id: str, predicted: PredictedGraph) -> PredictedGraph:
         """Check the prediction for an image, rank it, and keep the parts that the protocols read.
@@ -145,6 +169,7 @@ class DatasetScorer:
             dataset_name=self.dataset_name,
             task=self.task,
             num_predicates=len(self._predicate_classes),
+            vocabulary=self.vocabulary,
         )
 
     def score(
@@ -153,6 +178,7 @@ class DatasetScorer:
         output_dir: str | os.PathLike[str] | None = None,
         *,
         unreadable: Collection[str] = (),
+        notes: Sequence[str] = (),
     ) -> OrderedDict[str, dict[str, float]]:
         """Score predictions, log a table of each protocol, and write the files of `io.results`.
 
@@ -161,6 +187,8 @@ class DatasetScorer:
             output_dir: folder for the files, made if missing; None writes nothing.
             unreadable: ids of images whose pictures can't be read. Their annotations do not count, and a note
                 says how many they are.
+            notes: facts about the predictions that a reader of the numbers needs. They stand in the tables
+                and in the log, after `evaluation_note` of the data set's metadata.
 
         Returns:
             "task/protocol" -> metric -> percent; "task/protocol_confusable" for the confusion subset.
@@ -188,12 +216,17 @@ class DatasetScorer:
             split,
             subsets=subsets,
             allow_missing=self._allow_missing,
+            checked=True,
         )
-        note = excluded_images(len(self.truths) - len(truths), len(self.truths))
-        return self._report(results, output_dir, note)
+        about_data = MetadataCatalog.get(self.dataset_name).get("evaluation_note", "")
+        excluded = excluded_images(len(self.truths) - len(truths), len(self.truths))
+        return self._report(results, output_dir, [note for note in (about_data, excluded, *notes) if note])
 
     def _report(
-        self, results: Mapping[str, ProtocolResult], output_dir: str | os.PathLike[str] | None, note: str
+        self,
+        results: Mapping[str, ProtocolResult],
+        output_dir: str | os.PathLike[str] | None,
+        notes: Sequence[str],
     ) -> OrderedDict[str, dict[str, float]]:
         where = f"{self.task} on {self.dataset_name}"
         for name, result in results.items():
@@ -207,7 +240,7 @@ class DatasetScorer:
                 dataset_name=self.dataset_name,
                 task=self.task,
                 predicate_classes=self._predicate_classes,
-                note=note,
+                note="\n\n".join(notes),
             )
         reported = OrderedDict(
             (
@@ -217,7 +250,7 @@ class DatasetScorer:
             for name, result in results.items()
         )
         _logger.info("%s, first of all: %s", where, headline(reported) or "no number is defined")
-        if note:
+        for note in notes:
             _logger.info("%s: %s", where, note)
         return reported
 
@@ -244,21 +277,25 @@ class DatasetScorer:
                 missing = f"zero-shot recall and no {missing}"
             _logger.warning("No %s: %s can't be read: %s", missing, name, error)
             return self._listed_unseen
-        for key in ("thing_classes", "predicate_classes"):
-            if _vocabulary(name, key) != _vocabulary(self.dataset_name, key):
-                raise ValueError(
-                    f"'{name}' is not a training split of '{self.dataset_name}': its {key} differ"
-                )
+        self._check_training_names(name, {kind: _vocabulary(name, kind) for kind in KINDS})
         num_predicates = len(self._predicate_classes)
         truths = iterate_ground_truth(dataset_dicts, self._num_classes, num_predicates)
         return training_split((truth for _, truth in truths), self._num_classes, num_predicates)
+
+    def _check_training_names(self, name: str, names: Mapping[str, Sequence[str]]) -> None:
+        """Checks the names of classes of a training split, as far as they are given."""
+        for kind in KINDS:
+            if kind in names and list(names[kind]) != _vocabulary(self.dataset_name, kind):
+                raise ValueError(
+                    f"'{name}' is not a training split of '{self.dataset_name}': its {kind} differ"
+                )
 
 
 def _vocabulary(dataset_name: str, key: str) -> list[str]:
     names = MetadataCatalog.get(dataset_name).get(key)
     if not names:
         raise ValueError(f"metadata of data set '{dataset_name}' has no {key}; register it with them")
-    return list(names)
+    return class_names(names, key, dataset_name)
 
 
 def evaluate_graphs(
@@ -270,14 +307,16 @@ def evaluate_graphs(
     *,
     subsets: Mapping[str, Collection[str]] | None = None,
     allow_missing: bool = False,
+    checked: bool = False,
 ) -> dict[str, ProtocolResult]:
-    """Score the images of a split, and subsets of them. No catalog is read.
+    """Score the images of a split, and subsets of them. No catalog is read, no model and no picture.
 
     Images are sorted by their ids as text; the order of the mappings does not matter. Equal scores of
     different images keep this order; equal scores in one image keep the order of its list.
 
     Args:
-        truths: image id -> annotation, for every image of the split.
+        truths: image id -> annotation, for every image of the split. The values may be tensors on any device,
+            in place of arrays.
         predictions: image id -> prediction, with its triplets best first, as `rank_triplets` and
             `checks.prepare_prediction` return them.
         task: "sgdet", "sgcls" or "prdcls", in lower or upper case.
@@ -286,6 +325,8 @@ def evaluate_graphs(
         subsets: name -> ids of images that are reported a second time. A subset without annotated
             relationship is not reported.
         allow_missing: count an image without prediction as an image where nothing was found.
+        checked: whether all graphs are checked already, as `DatasetScorer` has done it. They are used as they
+            are.
 
     Returns:
         Name of the protocol -> result, in the order of `protocols`. The results of subsets are named
@@ -293,9 +334,12 @@ def evaluate_graphs(
 
     Raises:
         ValueError: if the task is unknown, if a protocol does not fit (see `resolve_protocols`), if a
-            prediction has an unknown image id, is not ranked, or lacks answers that a protocol reads, if an
-            image has no prediction and `allow_missing` is False, or if no image has an annotated
-            relationship.
+            prediction has an unknown image id, if an image has no prediction and `allow_missing` is False, if
+            no image has an annotated relationship, or if a graph fails one of these checks: numbers are
+            finite, and boxes have no swapped corners; classes, predicates and rows are integers in their
+            range (classes: if `split` knows their number); triplets come best first, and the triplets of a
+            pair have different predicates and the ranks 1, 2, 3, ...; in sgcls and prdcls the entities are
+            the given ones; the answers are there that a protocol reads. The message names the image.
 
     Example:
         A person who holds the first of two cups, and a model whose best guess is the second one:
@@ -315,24 +359,23 @@ def evaluate_graphs(
         100.0
     """
     task = parse_task(task)
+    split = replace(split, task=task)
     resolved = resolve_protocols(protocols, task, split.predicate_classes)
     _check_images(truths, predictions, allow_missing)
     nothing = PredictedGraph.empty()
     ids = sorted(truths)
-    for image_id, predicted in predictions.items():
-        _check_usable(predicted, truths[image_id], task, resolved, f"image {image_id}")
-    images = [_scored_image(i, truths[i], predictions.get(i, nothing), split) for i in ids]
-    chosen = {"": np.arange(len(ids))}
-    for name, members in (subsets or {}).items():
-        chosen[f"_{name}"] = np.flatnonzero([image_id in members for image_id in ids])
+    if not checked:
+        truths = {i: as_arrays(truth, f"image {i}") for i, truth in truths.items()}
+        predictions = {i: as_arrays(predicted, f"image {i}") for i, predicted in predictions.items()}
+        for i in ids:
+            check_for_split(truths[i], predictions.get(i), task, resolved, split, f"image {i}")
+    images = [scored_image(i, truths[i], predictions.get(i, nothing), split) for i in ids]
+    related = [bool(len(truths[i].relations)) for i in ids]
+    chosen = chosen_rows(ids, subsets)
     results: dict[str, ProtocolResult] = {}
     for protocol in resolved:
-        records = [protocol.match(image, task) for image in images]
-        for suffix, rows in chosen.items():
-            if any(len(truths[ids[row]].relations) for row in rows):
-                result = protocol.summarise([ids[i] for i in rows], [records[i] for i in rows], split)
-                counts = {f"{name}{suffix}": value for name, value in result.per_image.items()}
-                results[f"{protocol.name}{suffix}"] = replace(result, per_image=counts)
+        records = [matched(protocol, image, task) for image in images]
+        results |= summarised(protocol, ids, records, related, chosen, split)
     return results
 
 
@@ -340,47 +383,6 @@ def _check_images(
     truths: Mapping[str, GroundTruthGraph], predictions: Mapping[str, PredictedGraph], allow_missing: bool
 ) -> None:
     """Refuse predictions that are not those of the split."""
-    unknown = sorted(predictions.keys() - truths.keys())
-    if unknown:
-        raise ValueError(f"predictions for images that the data set does not have: {', '.join(unknown[:5])}")
     if not any(len(truth.relations) for truth in truths.values()):
-        raise ValueError("the data set has no annotated relationship: there is nothing to evaluate")
-    missing = sorted(truths.keys() - predictions.keys())
-    if missing and not allow_missing:
-        raise ValueError(
-            f"{len(missing)} of {len(truths)} images have no prediction: image {', '.join(missing[:5])}. "
-            "Give an image where nothing was found an empty prediction, or set allow_missing to count "
-            "missing images as empty"
-        )
-
-
-def _check_usable(
-    predicted: PredictedGraph,
-    truth: GroundTruthGraph,
-    task: Task,
-    protocols: Sequence[EvaluationProtocol[Any]],
-    where: str,
-) -> None:
-    """Refuse input that would silently give a wrong number. `checks.prepare_prediction` checks more."""
-    # This is not written with `> 0`, because NaN must not pass.
-    if not (np.diff(predicted.relations.score) <= 0).all() or np.isnan(predicted.relations.score[:1]).any():
-        raise ValueError(f"{where}: triplets must come best first; rank_triplets ranks them")
-    if predicted.triplet_answers is not None and (task == "sgdet" or predicted.pair_answers is not None):
-        return  # protocols ask about pairs only in sgcls and prdcls
-    for protocol in protocols:
-        asked = protocol.queries(truth, task)
-        if len(asked.pairs) and predicted.pair_answers is None:
-            raise ValueError(
-                f"{where}: protocol {protocol.name} ranks pairs it asks about; give `pair_answers`"
-            )
-        if len(asked.triplets) and predicted.triplet_answers is None:
-            raise ValueError(
-                f"{where}: protocol {protocol.name} compares triplets it asks about; give `triplet_answers`"
-            )
-
-
-def _scored_image(
-    image_id: str, truth: GroundTruthGraph, predicted: PredictedGraph, split: EvaluatedSplit
-) -> ScoredImage:
-    zero_shot = None if split.training is None else split.training.is_zero_shot(truth)
-    return ScoredImage(image_id, truth, predicted, zero_shot)
+        raise ValueError(NOTHING_TO_EVALUATE)
+    refuse_unequal_ids(truths, predictions, allow_missing=allow_missing)

@@ -1,6 +1,7 @@
 """`Annotations`: the entities of an image as arrays, which save memory in large data sets."""
 
 from collections.abc import Iterable, Iterator, MutableSequence, Sequence
+from reprlib import repr as short_repr
 from typing import Any, overload
 
 import numpy as np
@@ -8,6 +9,10 @@ from detectron2.structures import BoxMode
 from numpy.typing import ArrayLike, NDArray
 
 Annotation = dict[str, Any]
+
+# Kinds of NumPy types -> the Python and NumPy types that are surely of these kinds.
+_INTEGERS = {int, BoxMode, np.int32, np.int64}
+_SURE_TYPES = {"iu": _INTEGERS, "iuf": _INTEGERS | {float, np.float32, np.float64}}
 
 
 class Annotations(MutableSequence[Annotation]):
@@ -31,8 +36,15 @@ class Annotations(MutableSequence[Annotation]):
             boxes, classes, crowd: see the properties. Empty lists mean no entity.
 
         Raises:
-            ValueError: the lengths differ, or classes are no integers.
+            ValueError: the lengths differ, boxes are no numbers, classes are no integers, or crowd flags are
+                neither truth values nor 0 and 1.
         """
+        if not are_numbers(boxes, "iuf"):
+            raise ValueError(f"boxes must be numbers, not {boxes!r}")
+        if not are_numbers(classes, "iuf"):
+            raise ValueError(f"classes must be integers, not {classes!r}")
+        if crowd is not None and not _are_flags(np.asarray(crowd)):
+            raise ValueError(f"crowd flags must be 0 or 1, not {crowd!r}")
         self._boxes: NDArray[np.float64] = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         self._classes: NDArray[np.int64] = np.asarray(classes, dtype=np.int64)
         if self._classes is not classes and (self._classes != np.asarray(classes)).any():
@@ -75,7 +87,7 @@ class Annotations(MutableSequence[Annotation]):
         """(E,) bool, whether an entity is a crowd; None if there are no crowds. Read-only as the others."""
         if self.handed_out is None:
             return self._crowd
-        flags = listed_crowd(self.handed_out)
+        flags = listed_crowd(self.handed_out, "the image")
         return _read_only(flags) if flags.any() else None
 
     def _listed(self) -> list[Annotation]:
@@ -184,6 +196,23 @@ def _read_only(computed: NDArray[Any]) -> NDArray[Any]:
     return computed
 
 
+def are_numbers(given: Any, kinds: str) -> bool:
+    """Whether a value, or every value in lists, is of these kinds.
+
+    NumPy makes one type of the values of a list: truth values become 0 and 1 beside numbers, and it can read
+    numbers from text.
+
+    Args:
+        given: a number, an array, or lists of such.
+        kinds: kinds of NumPy types: "iu" for integers, "iuf" for numbers.
+    """
+    if isinstance(given, list | tuple):
+        # A data set has millions of numbers: looking at the types of a list in one go is faster.
+        return set(map(type, given)) <= _SURE_TYPES[kinds] or all(are_numbers(x, kinds) for x in given)
+    array = np.asarray(given)
+    return array.dtype.kind in kinds or not array.size  # the type of an empty array says nothing
+
+
 def listed_boxes(annotations: Sequence[Annotation], image: str) -> NDArray[np.float64]:
     """(E, 4) boxes of a list of annotations: XYXY in absolute pixels.
 
@@ -195,7 +224,7 @@ def listed_boxes(annotations: Sequence[Annotation], image: str) -> NDArray[np.fl
         ValueError: a box is not four numbers, or its mode is neither XYXY_ABS nor XYWH_ABS.
     """
     for row, annotation in enumerate(annotations):
-        if len(annotation["bbox"]) != 4:
+        if len(annotation["bbox"]) != 4 or not are_numbers(annotation["bbox"], "iuf"):
             raise ValueError(
                 f"the bbox of annotation {row} of {image} must be four numbers, not "
                 f"{list(annotation['bbox'])}."
@@ -225,12 +254,41 @@ def listed_classes(annotations: Sequence[Annotation], image: str) -> NDArray[np.
     Raises:
         ValueError: a class is not an integer.
     """
-    classes = np.array([annotation["category_id"] for annotation in annotations])
-    if classes.size and not np.issubdtype(classes.dtype, np.integer):
-        raise ValueError(f"every category_id of {image} must be an integer, not {classes.dtype}.")
-    return classes.astype(np.int64)
+    given = [annotation["category_id"] for annotation in annotations]
+    if not are_numbers(given, "iu"):
+        row = next(row for row, value in enumerate(given) if not are_numbers(value, "iu"))
+        raise ValueError(
+            f"the category_id of annotation {row} of {image} must be an integer, not {given[row]!r}."
+        )
+    return np.array(given, dtype=np.int64)
 
 
-def listed_crowd(annotations: Sequence[Annotation]) -> NDArray[np.bool_]:
-    """(E,) bool, whether each of a list of annotations is a crowd."""
-    return np.array([bool(annotation.get("iscrowd", 0)) for annotation in annotations], dtype=np.bool_)
+def listed_crowd(annotations: Sequence[Annotation], image: str) -> NDArray[np.bool_]:
+    """(E,) bool, whether each of a list of annotations is a crowd.
+
+    Args:
+        annotations: the E annotations of an image.
+        image: name of the image, for messages.
+
+    Raises:
+        ValueError: an "iscrowd" is neither 0 nor 1.
+    """
+    flags = [annotation.get("iscrowd", 0) for annotation in annotations]
+    if not ({*map(type, flags)} <= {int, bool} and {*flags} <= {0, 1}):
+        row = next((row for row, flag in enumerate(flags) if not _is_flag(flag)), None)
+        if row is not None:
+            raise ValueError(
+                f"the iscrowd of annotation {row} of {image} must be 0 or 1, not {short_repr(flags[row])}."
+            )
+    return np.array([bool(flag) for flag in flags], dtype=np.bool_)
+
+
+def _is_flag(value: Any) -> bool:
+    array = np.asarray(value)
+    return array.shape == () and _are_flags(array)
+
+
+def _are_flags(array: NDArray[Any]) -> bool:
+    if array.dtype.kind == "b" or not array.size:
+        return True
+    return array.dtype.kind in "iu" and bool(((array == 0) | (array == 1)).all())

@@ -15,7 +15,7 @@ import numpy as np
 from detectron2.structures import BoxMode
 from numpy.typing import NDArray
 
-from .annotations import Annotations, listed_boxes, listed_classes, listed_crowd
+from .annotations import Annotations, are_numbers, listed_boxes, listed_classes, listed_crowd
 
 DatasetDict = dict[str, Any]
 
@@ -69,11 +69,15 @@ def entity_classes(dataset_dict: DatasetDict) -> NDArray[np.int64]:
 
 
 def crowd_flags(dataset_dict: DatasetDict) -> NDArray[np.bool_]:
-    """(E,) bool, whether each annotation is a crowd."""
+    """(E,) bool, whether each annotation is a crowd.
+
+    Raises:
+        ValueError: an "iscrowd" is neither 0 nor 1.
+    """
     annotations = _annotations(dataset_dict)
     if _are_arrays(annotations):
         return np.zeros(len(annotations), dtype=np.bool_) if annotations.crowd is None else annotations.crowd
-    return listed_crowd(annotations)
+    return listed_crowd(annotations, describe(dataset_dict))
 
 
 def written_annotations(dataset_dict: DatasetDict) -> NDArray[np.float64]:
@@ -104,10 +108,12 @@ def relation_rows(dataset_dict: DatasetDict, key: str = "relations") -> NDArray[
     given = np.asarray(dataset_dict[key])
     if given.size == 0:
         return np.zeros((0, 3), dtype=np.int64)
-    if given.ndim != 2 or given.shape[1] != 3 or not np.issubdtype(given.dtype, np.integer):
+    if given.ndim != 2 or given.shape[1] != 3 or not are_numbers(dataset_dict[key], "iu"):
+        # Beside integers, truth values are integers for NumPy.
+        kind = "bool" if given.dtype.kind in "iu" and given.shape[1:] == (3,) else given.dtype
         raise ValueError(
             f"{key!r} of {describe(dataset_dict)} must be rows of three integers (subject, object, "
-            f"predicate), not an array of shape {given.shape} and type {given.dtype}."
+            f"predicate), not an array of shape {given.shape} and type {kind}."
         )
     rows = given.astype(np.int64)
     count = len(dataset_dict["annotations"])

@@ -1,8 +1,9 @@
 """`Vocabulary`: the names of a model's classes, saved in its checkpoints."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from difflib import get_close_matches
+from reprlib import repr as short_repr
 from typing import Any
 
 KINDS = ("thing_classes", "predicate_classes")
@@ -67,15 +68,38 @@ class Vocabulary:
         """
         for kind in self.differing_kinds(found):
             own, other = self.names(kind), found.names(kind)
-            place = next(
-                (i for i, (a, b) in enumerate(zip(own, other, strict=False)) if a != b),
-                min(len(own), len(other)),
-            )
+            place = first_difference(own, other)
             raise ValueError(
                 f"{source} has {len(other)} {kind}, the data set in use has {len(own)}; they differ from "
                 f"number {place} on ({other[place : place + 1]} and {own[place : place + 1]}): use a "
                 "checkpoint and data sets with the same classes"
             )
+
+
+def first_difference(names: Sequence[str], others: Sequence[str]) -> int:
+    """The first place where two different lists have other names, or where the shorter one ends."""
+    pairs = enumerate(zip(names, others, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(names), len(others)))
+
+
+def class_names(given: Any, kind: str, dataset_name: str) -> list[str]:
+    """Names of classes from the metadata of a data set.
+
+    Args:
+        given: the names in the order of their numbers.
+        kind: see KINDS.
+        dataset_name: name of the data set, for the message.
+
+    Raises:
+        ValueError: it is one text, a dict or a set, or has other values than texts.
+    """
+    # A text would be taken letter by letter, and a dict or a set in an order of its own.
+    if isinstance(given, str | Mapping | Set) or not all(isinstance(name, str) for name in given):
+        raise ValueError(
+            f"{kind} of data set {dataset_name} is {short_repr(given)}: give a list of texts, in the order "
+            "of their numbers"
+        )
+    return list(given)
 
 
 def nearest_names(name: str, known: Iterable[str]) -> list[str]:

@@ -77,9 +77,11 @@ def read_arrays(
             raise explained(error, path) from error
         raise ValueError(f"{path}: not a complete {what} ({_first_line(error)}); {remedy}") from error
     found = arrays.get("format_version", np.array(None)).tolist()
-    if version is not None and found != version:
-        raise ValueError(f"{path}: format version {found}, not {version}; {remedy}")
     missing = [name for name in names if name not in arrays]
+    if version is not None and found != version:
+        # Files of several kinds have a version.
+        other = f", and it lacks the array '{missing[0]}', so it may be no {what}" if missing else ""
+        raise ValueError(f"{path}: format version {found}, not {version}{other}; {remedy}")
     if missing:
         raise ValueError(f"{path}: not a complete {what} (it lacks the array '{missing[0]}'); {remedy}")
     saved = arrays.pop(_DIGEST, None)

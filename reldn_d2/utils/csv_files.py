@@ -8,7 +8,7 @@ import csv
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from .refusals import Refusal, refuse
+from .refusals import Refusal, refuse, refuse_one
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -107,10 +107,12 @@ def csv_rows(
                 yield reader.line_num, pick(row)
             else:
                 name = row[image] if image < len(row) else "unknown"
-                raise ValueError(
-                    f"{path}: line {reader.line_num}, image {name}: {len(row)} fields, but the header has "
-                    f"{len(header)}; correct the line, or write the file again if it is cut off"
+                where, problem = (
+                    f"line {reader.line_num}, image {name}",
+                    f"{len(row)} fields, but the header has ",
                 )
+                remedy = "Correct the line, or write the file again if it is cut off."
+                refuse_one(path, "line of another length", where, f"{problem}{len(header)}", remedy)
 
 
 def check_end(path: Path, remedy: str) -> None:
@@ -139,6 +141,8 @@ def read_table(
     texts: Sequence[str],
     numbers: Sequence[str] = (),
     other_names: Mapping[str, str] | None = None,
+    *,
+    exact: bool = False,
 ) -> "pd.DataFrame":
     """Reads the named columns of a CSV file. The file may have more columns, in any order.
 
@@ -147,6 +151,7 @@ def read_table(
         texts: columns to return as categories, sorted.
         numbers: columns to return as float64.
         other_names: name that a file may use for a column -> name in `texts` or `numbers`.
+        exact: whether numbers are read to the last bit, which takes longer; else the last bit may differ.
 
     Returns:
         The columns; the index holds the line numbers of the file. Blank lines are skipped.
@@ -161,7 +166,13 @@ def read_table(
     aliases = other_names or {}
     _check_file(path)
     _check_header(path, aliases)
-    table = _parse(path, [*texts, *aliases]).rename(columns=dict(aliases))
+    long_lines: list[int] = []
+    try:
+        table = _parse(path, [*texts, *aliases], exact=exact)
+    except ValueError as error:
+        long_lines = _refuse_long_lines(path, error)
+        table = _parse(path, [*texts, *aliases], long_lines, exact=exact)
+    table = table.rename(columns=dict(aliases))
     missing = [name for name in (*texts, *numbers) if name not in table]
     if missing:
         raise ValueError(
@@ -169,7 +180,8 @@ def read_table(
             "the official file, with its header line."
         )
     # the first line after the header is line 2
-    table = table.set_axis(np.arange(2, len(table) + 2)).dropna(how="all")
+    lines = np.setdiff1d(np.arange(2, len(table) + len(long_lines) + 2), long_lines)
+    table = table.set_axis(lines).dropna(how="all")
     # categories are made here: while reading, pandas would turn texts like 001 into numbers
     categories = {name: table[name].astype("category") for name in texts}
     values = {name: pd.to_numeric(table[name], errors="coerce").astype(np.float64) for name in numbers}
@@ -257,24 +269,52 @@ def _check_header(path: Path, other_names: Mapping[str, str]) -> None:
         _fail(f"{path}: line 1", f"column {repeated[0]} is there twice ({again})", "Remove the wrong one.")
 
 
-def _parse(path: Path, texts: Sequence[str]) -> "pd.DataFrame":
-    """Reads all lines after the header, including blank ones."""
+def _refuse_long_lines(path: Path, error: ValueError) -> list[int]:
+    """Refuses the lines with more fields than the header. Returns their numbers.
+
+    Raises:
+        ValueError: `error`, if nobody collects refused records, or if there are no such lines.
+    """
+    found, columns = [], 0
+    # What is no CSV at all has no such lines.
+    with suppress(ValueError), open_csv(path) as reader:
+        columns = len(next(reader, []))
+        found = [(reader.line_num, row) for row in reader if len(row) > columns]
+    if not found:
+        raise error
+
+    def record(k: int) -> Refusal:
+        line, row = found[k]
+        return Refusal(f"line {line}, image {row[0]}", f"it has {len(row)} fields, not {columns}", _DOWNLOAD)
+
+    refuse(path, "line with too many fields", len(found), record, error)
+    return [line for line, _ in found]
+
+
+def _parse(path: Path, texts: Sequence[str], skipped: Sequence[int] = (), *, exact: bool) -> "pd.DataFrame":
+    """Reads all lines after the header, including blank ones, without skipped ones."""
     import pandas as pd
 
+    # pandas 3.1 and later always read numbers to the last bit, and have given up the option
+    earlier = tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1)
+    precision: dict[str, Any] = {"float_precision": "round_trip"} if exact and earlier else {}
     try:
         with warnings.catch_warnings():
             # without the error, pandas would drop the surplus fields of a line
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(
+            table: pd.DataFrame = pd.read_csv(
                 path,
                 dtype=dict.fromkeys(texts, str),
                 index_col=False,
                 skip_blank_lines=False,
+                skiprows=[line - 1 for line in skipped],
                 # "NA" and "null" are texts
                 keep_default_na=False,
                 na_values=[""],
                 low_memory=False,
+                **precision,
             )
+            return table
     except (
         pd.errors.EmptyDataError,
         pd.errors.ParserError,

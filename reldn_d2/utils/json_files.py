@@ -2,8 +2,15 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from .refusals import Refusal, refuse
+
+
+class _RepeatedKeyError(ValueError):
+    """A JSON object has a key twice."""
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
@@ -27,8 +34,8 @@ def read_json(path: str | os.PathLike[str], *, unique_keys: bool = False) -> Any
 
     Args:
         path: file in UTF-8.
-        unique_keys: whether an object with the same key twice is an error. Otherwise the last value counts,
-            as usual in JSON.
+        unique_keys: whether an object with the same key twice is refused, see `refusals`. Otherwise the last
+            value counts, as usual in JSON.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -60,13 +67,25 @@ def parse_json(content: bytes, path: str | os.PathLike[str], *, unique_keys: boo
     except UnicodeDecodeError as error:
         raise _no_text(path, error) from error
     try:
-        return json.loads(text, object_pairs_hook=without_repeated_keys if unique_keys else None)
+        return json.loads(text, object_pairs_hook=partial(_unique, path) if unique_keys else None)
+    except _RepeatedKeyError as error:
+        raise ValueError(f"{path}: {error}, and only the last would count. Remove one.") from error
     # RecursionError: the lists are nested too deeply
     except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} is not valid JSON ({error}); it may be cut off. Unpack the official file again, or "
             "export yours again."
         ) from error
+
+
+def _unique(path: str | os.PathLike[str], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The dict of an object whose repeated keys are refused, see `refusals`. Then the last value counts."""
+    try:
+        return without_repeated_keys(pairs)
+    except ValueError as error:
+        twice = Refusal("an object", str(error), "Remove one of the two.")
+        refuse(path, "key that occurs twice", 1, lambda _: twice, error)
+    return dict(pairs)
 
 
 def _no_text(path: str | os.PathLike[str], error: UnicodeDecodeError) -> ValueError:
@@ -85,7 +104,7 @@ def without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         repeated = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {repeated!r} occurs twice")
+        raise _RepeatedKeyError(f"the key {repeated!r} occurs twice")
     return found
 
 

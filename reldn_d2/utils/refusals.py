@@ -69,7 +69,7 @@ def refuse(
     kind: str,
     count: int,
     record: Callable[[int], Refusal],
-    error: type[Exception] = ValueError,
+    error: type[Exception] | Exception = ValueError,
 ) -> None:
     """Refuse some records of a file that fail the same check. Without records, nothing happens.
 
@@ -78,7 +78,7 @@ def refuse(
         kind: the check that they fail, in a few words.
         count: number of records.
         record: why the k-th of them is refused; it is asked about the first ones only.
-        error: class of the error.
+        error: class of the error, or an error that says all of this in its own words.
 
     Raises:
         ValueError, or what `error` says: there are records, and nobody collects them.
@@ -87,6 +87,8 @@ def refuse(
         return
     path, groups = os.fspath(path), _COLLECTED.get()
     if groups is None:
+        if isinstance(error, Exception):
+            raise error
         where, problem, remedy = record(0)
         if count > 1:
             named = ", ".join(record(k).where for k in range(1, min(count, 1 + _MOST_NAMED)))

@@ -18,6 +18,7 @@ _REMEDIES = {
     errno.EISDIR: "it is a folder: name a file",
     errno.EEXIST: "a part of the path is a file: choose another folder",
     errno.ENOTDIR: "a part of the path is a file: check the path",
+    errno.ELOOP: "its links lead in a circle: delete them, or name the file that is meant",
     errno.ENAMETOOLONG: "use shorter names",
     errno.EAGAIN: "wait until the other program has closed it, or take a copy",
     errno.EMFILE: "raise `ulimit -n`, or use fewer data loader workers",

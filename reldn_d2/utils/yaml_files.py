@@ -27,7 +27,6 @@ def parse_yaml(
     stream: str | IO[str] | IO[bytes],
     source: object,
     *,
-    loader: type[yaml.SafeLoader] = yaml.SafeLoader,
     any_tag: bool = False,
 ) -> Any:
     """Reads one YAML document.
@@ -35,7 +34,6 @@ def parse_yaml(
     Args:
         stream: text, or an open file.
         source: name of the file, for messages.
-        loader: PyYAML's safe loader, or a class derived from it.
         any_tag: whether tags may run code. Only for files that somebody has read and trusts.
 
     Returns:
@@ -43,10 +41,11 @@ def parse_yaml(
 
     Raises:
         TagError: a tag stands for code or a Python object. The message names file, line and tag.
-        ValueError: aliases repeat too much, values are nested too deeply, or a number or date is impossible.
+        ValueError: aliases repeat too much, values are nested too deeply, a number or date is impossible, or
+            a mapping has a key twice, of which YAML would take the last one.
         yaml.YAMLError: the file is not YAML.
     """
-    reader: Any = yaml.UnsafeLoader(stream) if any_tag else loader(stream)
+    reader: Any = yaml.UnsafeLoader(stream) if any_tag else yaml.SafeLoader(stream)
     try:
         node = reader.get_single_node()
         if node is None:
@@ -58,6 +57,7 @@ def parse_yaml(
             )
         if not any_tag:
             _refuse_tags(node, source, frozenset(reader.yaml_constructors))
+        _refuse_repeated_keys(node, source)
         try:
             return reader.construct_document(node)
         except ValueError as error:  # a number with thousands of digits, or a date with a 13th month
@@ -114,6 +114,21 @@ def _refuse_tags(root: yaml.Node, source: object, known: frozenset[str | None]) 
                 "data: such a tag can run any code. Write the value itself",
                 frozenset(key for key in keys if isinstance(key, str)),
             )
+
+
+def _refuse_repeated_keys(root: yaml.Node, source: object) -> None:
+    for node in _all_nodes(root):
+        first: dict[tuple[str, str], yaml.Node] = {}
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            # The sign << may stand for several mappings.
+            if not isinstance(key, yaml.ScalarNode) or key.tag == f"{_TAG}merge":
+                continue
+            same = first.setdefault((key.tag, key.value), key)
+            if same is not key:
+                raise ValueError(
+                    f"{source}, line {key.start_mark.line + 1}: the key {key.value!r} occurs twice, first in "
+                    f"line {same.start_mark.line + 1}, and only the last would count: remove one"
+                )
 
 
 def _children(node: yaml.Node) -> Iterator[yaml.Node]:

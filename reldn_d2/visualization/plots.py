@@ -1,4 +1,4 @@
-"""The `metrics.json` that Detectron2 writes; training curves and bar charts as SVG."""
+"""The `metrics.json` that Detectron2 writes; training curves, bar charts and differences as SVG."""
 
 import json
 import math
@@ -10,6 +10,7 @@ from typing import Any
 
 from matplotlib import style
 
+from reldn_d2.evaluation import Difference
 from reldn_d2.utils.plain_text import short, visible
 
 from .svg import Svg, figure_to_svg, note_svg, pixel_figure
@@ -84,6 +85,8 @@ _STYLE: list[Any] = [
 _COLUMN, _NAMES, _BAR = 352, 158, 100
 # Length of the longest name that fits.
 _LONGEST_NAME = 21
+# Length of the longest name of a row of differences.
+_LONGEST_ROW = 48
 
 
 def curves_svg(
@@ -154,6 +157,49 @@ def bars_svg(counts: Sequence[tuple[str, int]], *, columns: int = 3) -> Svg:
             axes.set_xticks([])
             axes.set(xlim=(0, max(longest, 1)), ylim=(rows - 0.5, -0.5))
         return figure_to_svg(figure, ", ".join(f"{short(name)} {count}" for name, count in counts))
+
+
+def differences_svg(differences: Sequence[tuple[str, Difference]], *, width: int = 860) -> Svg:
+    """Draw differences in percentage points with their intervals, a row for each, and a line at zero.
+
+    Differences that are shown are blue, others are grey. A difference without a reliable interval is a dot.
+
+    Args:
+        differences: (name, difference) pairs, from the top to the bottom.
+        width: in pixels.
+
+    Returns:
+        An inline SVG.
+    """
+    if not differences:
+        return note_svg(width, "no differences", "no differences")
+    height = _LINE_HEIGHT * (len(differences) + 2)
+    with style.context(_STYLE):
+        figure = pixel_figure(width, height)
+        figure.set_layout_engine("constrained")
+        axes = figure.add_subplot()
+        axes.axvline(0, color="black", alpha=0.5, linewidth=1)
+        for row, (_, found) in enumerate(differences):
+            colour = _COLOURS[0] if found.verdict.startswith("shown") else _COLOURS[-1]
+            if found.reliable:
+                axes.plot((found.low, found.high), (row, row), color=colour, linewidth=2)
+            axes.plot((found.mean,) * 2, (row, row), color=colour, linewidth=8, solid_capstyle="round")
+        axes.update_datalim([(-1e-9, 0), (1e-9, 0)])
+        axes.set_yticks(range(len(differences)), [short(name, _LONGEST_ROW) for name, _ in differences])
+        texts = [_interval_text(found) for _, found in differences]
+        right = axes.secondary_yaxis("right")
+        right.set_yticks(range(len(differences)), texts)
+        right.spines["right"].set_visible(False)
+        axes.set_ylim(len(differences) - 0.5, -0.5)
+        axes.grid(axis="x", color="black", alpha=0.18)
+        axes.set_xlabel("difference in points, with its 95 % interval")
+        names = "; ".join(f"{short(name)} {text}" for (name, _), text in zip(differences, texts, strict=True))
+        return figure_to_svg(figure, f"Differences in points: {names}")
+
+
+def _interval_text(found: Difference) -> str:
+    interval = f" ({found.low:+.1f} to {found.high:+.1f})" if found.reliable else ""
+    return f"{found.mean:+.1f}{interval}"
 
 
 def _count_text(count: int, total: int) -> str:

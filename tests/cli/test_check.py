@@ -18,6 +18,7 @@ from reldn_d2.cli import check as tool
 from reldn_d2.cli.checking.page import draw
 from reldn_d2.cli.checking.samples import Sample, choose_samples
 from reldn_d2.data import save_coco_relations
+from reldn_d2.engine.datasets import vocabulary_of
 from tests.builders.checked_images import BOXES, HEIGHT, WIDTH, annotation, image
 from tests.builders.commands import line_of_refusal, run_reldn, usage_error
 
@@ -238,6 +239,39 @@ def test_a_data_set_without_class_names_is_named(
     finally:
         DatasetCatalog.remove(TRAIN)
         MetadataCatalog.remove(TRAIN)
+
+
+@pytest.mark.parametrize("names", ["cup", ["cat", 7, "bird"], {"bird": 0, "cat": 2, "dog": 1}])
+def test_names_of_classes_that_are_no_list_of_texts_are_refused(
+    names: Any, registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    DatasetCatalog.register(TRAIN, lambda: registered)
+    MetadataCatalog.get(TRAIN).set(thing_classes=names, predicate_classes=PREDICATES)
+    assert run(TRAIN) == 2
+    assert f"thing_classes of data set {TRAIN} is {names!r}: give a list" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=f"thing_classes of data set {TRAIN} is"):
+        vocabulary_of(TRAIN)
+
+
+def test_a_data_set_for_a_detector_alone_is_checked(
+    registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    without = [{key: x for key, x in image.items() if key != "relations"} for image in registered]
+    DatasetCatalog.register(TRAIN, lambda: without)
+    MetadataCatalog.get(TRAIN).set(thing_classes=THINGS)
+    assert run(TRAIN, "--html", tmp_path / "page.html") == 0
+    assert f"{TRAIN}: no errors\n" in capsys.readouterr().out
+    without[1]["annotations"] = [annotation(BOXES[0], 3)]
+    assert run(TRAIN) == 1
+    assert "class 3 of 3" in capsys.readouterr().out
+
+
+def test_a_data_set_without_images_has_an_error(
+    registered: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    registered.clear()
+    assert run(NAME) == 1
+    assert f"{NAME}: errors: no_images" in capsys.readouterr().out
 
 
 def test_an_unknown_name_is_answered_with_similar_ones(

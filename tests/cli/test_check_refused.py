@@ -167,7 +167,9 @@ def test_all_kinds_of_wrong_rows_of_vg150_are_named(
         "from reldn_d2.data import register_vg150\n"
         f"register_vg150('refused_vg', {str(tmp_path / 'vg')!r}, 'trainval')\n"
     )
-    assert check("--import", tmp_path / "register.py", "--dataset", "refused_vg") == 2
+    assert check("--import", tmp_path / "register.py", "--dataset", "refused_vg") == 1
     text = capsys.readouterr().out
     for kind, count in (("labels", 2), ("predicates", 1), ("boxes_1024", 1), ("split", 1)):
-        assert f"row of '{kind}': {count}, first row " in text
+        assert f"error refused (row of '{kind}'): {count}\n" in text
+    # The others are checked. Image 18 is in no split; images 11, 12, 13 and 16 have no relationship left.
+    assert "error missing_image: 5 in 5 images" in text and "confusable" in text

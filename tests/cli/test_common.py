@@ -164,6 +164,26 @@ def test_the_folder_of_a_run_means_its_final_or_last_checkpoint(run_folder: Path
         find_weights(str(run_folder))
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("model_0000004.pth", "but last_checkpoint names model_0000004.pth"),
+        ("gone.pth", "last_checkpoint names 'gone.pth', but "),
+        (" \n", "last_checkpoint names '', which is no file of this folder"),
+        ("model_final.pth", ""),
+    ],
+)
+def test_final_weights_beside_another_last_checkpoint_are_said(
+    run_folder: Path, content: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("model_0000004.pth", "model_final.pth"):
+        (run_folder / name).touch()
+    (run_folder / "last_checkpoint").write_text(content)
+    assert find_weights(str(run_folder)) == Weights(str(run_folder / "model_final.pth"), run_folder)
+    assert said in caplog.text and bool(caplog.text) == bool(said)
+    assert not said or f"weights are those of {run_folder / 'model_final.pth'}" in caplog.text
+
+
 def test_weights_at_an_address_are_not_fetched() -> None:
     for text in ("https://example.org/x.pkl", "detectron2://x.pkl?matching_heuristics=True"):
         found = find_weights(text)

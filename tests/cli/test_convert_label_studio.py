@@ -70,7 +70,7 @@ def test_options_reach_the_loader(export: Path, capsys: pytest.CaptureFixture[st
     assert "Did you mean" in line_of_refusal(capsys, *words, "--annotator", "11")
     (photos / "two.png").unlink()
     line = line_of_refusal(capsys, *words)
-    assert "1 of 2 images are not in" in line
+    assert "this concerns 1 of 2 tasks" in line
     assert run_reldn(*words, "--skip-missing-images") == 0
     assert "tasks whose picture is missing, left out: 1 (first in task 5)" in capsys.readouterr().out
     assert "'photo' of 'data' is None" in line_of_refusal(capsys, *words, "--image-key", "photo")

@@ -118,13 +118,11 @@ def words_for(predictions: Path, *options: object) -> list[object]:
 
 
 def run(predictions: Path, *options: object) -> dict[tuple[str, str], float]:
-    """(protocol, metric) -> value, from the file that the command writes; NaN where it is empty."""
+    """(protocol, metric) -> value, from the file that the command writes."""
     output = predictions.parent / "scored"
     assert run_reldn(*words_for(predictions, *options)) == 0
     with (output / RESULTS_FILE).open() as file:
-        return {
-            (row["protocol"], row["metric"]): float(row["value"] or "nan") for row in csv.DictReader(file)
-        }
+        return {(row["protocol"], row["metric"]): float(row["value"]) for row in csv.DictReader(file)}
 
 
 def refused(capsys: Captured, predictions: Path, *options: object) -> str:
@@ -177,7 +175,7 @@ def test_zero_shot_recall_needs_a_training_split(tmp_path: Path, other_data_set:
     assert run(path, "--train-dataset", TRAIN)["motifs", "zR@50"] == 0.0
     assert run(path, "--dataset", other_data_set)["motifs", "zR@50"] == 0.0
     # The training split is the data set itself, so nothing is unseen.
-    assert np.isnan(run(path, "--dataset", other_data_set, "--train-dataset", TEST)["motifs", "zR@50"])
+    assert ("motifs", "zR@50") not in run(path, "--dataset", other_data_set, "--train-dataset", TEST)
 
 
 def test_another_data_set_than_predictions_were_made_for_is_a_warning(
@@ -240,6 +238,17 @@ def test_all_rows_of_a_submission_count(tmp_path: Path) -> None:
     # "on" is annotated three times, and the row after 150 wrong ones finds one of these. "by" occurs once.
     assert metrics["openimages", "AP_rel/on"] == pytest.approx(100 / 3 / 151)
     assert metrics["openimages", "AP_rel/by"] == 100.0
+
+
+def test_boxes_of_a_submission_may_stick_out(tmp_path: Path, capsys: Captured) -> None:
+    far = [f"2,cat,dog,-0.{i},1.5,0,0.25,0.5,1.4,0,0.25,on,0.1" for i in range(10, 40)]
+    metrics = run(submission(tmp_path, f"{CAT_DOG},by,0.5", *far), "--dataset", TEST)
+    assert metrics["openimages", "AP_rel/by"] == 100.0
+    assert "30 rows have a box that leaves the image" in capsys.readouterr().out
+    # divided twice
+    tiny = [f"{image},cat,dog,0,0.004,0,0.25,0,0.005,0,0.25,on,0.1" for image in (1, 2)]
+    message = refused(capsys, submission(tmp_path, *tiny), "--dataset", TEST)
+    assert "shares of the width, not pixels. Divide pixels by width and height only once" in message
 
 
 def test_image_labels_make_predictions_of_absent_classes_wrong(tmp_path: Path) -> None:
@@ -307,6 +316,22 @@ def test_boxes_in_other_units_are_named(
     found = graph((0, 1, 0, 0.9, 1), boxes=boxes, classes=(0, 1) * (len(boxes) // 2))
     path = saved(tmp_path, {"1": found, "2": found, "3": PredictedGraph.empty()})
     assert re.search(f"^{path}: {message}", refused(capsys, path))
+
+
+@pytest.mark.parametrize("kind", ["scores", "submission", "scores of a submission"])
+def test_the_data_set_is_loaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    path, file = saved(tmp_path), tmp_path / "s.csv"
+    if kind == "scores of a submission":
+        assert run_reldn("evaluate", "--predictions", path, "--submission", file) == 0
+    loaded, load = [], DatasetCatalog.get
+    monkeypatch.setattr(DatasetCatalog, "get", lambda name: loaded.append(name) or load(name))
+    options = {
+        "scores": ("--predictions", path),
+        "submission": ("--predictions", path, "--submission", file),
+        "scores of a submission": ("--predictions", file, "--dataset", TEST, "--protocol", "openimages"),
+    }
+    assert run_reldn("evaluate", *options[kind]) == 0
+    assert loaded.count(TEST) == 1
 
 
 def test_files_that_are_no_predictions(tmp_path: Path, capsys: Captured) -> None:
@@ -411,7 +436,10 @@ def test_a_training_split_that_was_asked_for_must_be_readable(
     ("options", "message"),
     [
         (("p.npz", "--kaggle"), "--kaggle is a format of --submission FILE.csv"),
-        (("p.csv", "--submission", "s.csv"), "--predictions is a submission already: give an .npz file"),
+        (
+            ("p.csv", "--submission", "s.csv"),
+            "--submission is written from an .npz file, not from a .csv",
+        ),
         (("p.npz", "--predicates-per-pair", "0"), "argument --predicates-per-pair: 0 is not at least 1"),
         (("p.npz", "--left-out", "by"), "there is no option --left-out"),
         (("p.npz", "--dataset", "a", "b"), "--predictions are scored on one --dataset"),

@@ -238,8 +238,7 @@ def test_every_command_has_the_options_of_its_work(name: str) -> None:
     found = options(name)
     if "--config-file" in found or "--data" in found:
         assert "--import" in found  # a model or data may need modules of the user
-    if name != "compare":
-        assert "--output" in found
+    assert "--output" in found
     assert all(action.help for action in found.values())
 
 

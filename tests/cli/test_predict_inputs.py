@@ -261,6 +261,20 @@ def test_a_folder_that_cannot_be_read_is_a_failure(
     assert re.match(rf"{folder}/closed can't be read \(Permission denied\): give ", capsys.readouterr().err)
 
 
+def test_a_link_that_leads_to_itself_is_a_failure_and_the_others_are_done(
+    predict: PredictCommand, tmp_path: Path, capsys: Captured
+) -> None:
+    folder = tmp_path / "in"
+    write_picture(folder / "b.png")
+    (folder / "a.png").symlink_to("a.png")
+    (folder / "notes").symlink_to("notes")
+    assert predict("--input", folder) == 1
+    assert "b.json" in predict.results() and "a.json" not in predict.results()
+    out, err = capsys.readouterr()
+    assert "left out 1 without an ending" in out
+    assert f"{folder}/a.png can't be read (Too many levels of symbolic links): its links" in err
+
+
 # --- patterns
 
 

@@ -1,6 +1,10 @@
 """`reldn train`, and the commands that take the folder of a training as it is."""
 
 import csv
+import os
+import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -198,3 +202,51 @@ def test_an_interrupted_training_says_what_is_done(
     assert "2 of 4 iterations are done" in line
     assert ("model_0000001.pth, and --resume" in line) == saved_before
     assert ("no checkpoint was saved yet" in line) != saved_before
+
+
+def run_train_net(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    """The exit status of `train_net.py` with these words, in this process."""
+    monkeypatch.setattr(sys, "argv", ["train_net.py", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(REPOSITORY / "train_net.py"), run_name="__main__")
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def test_train_net_reports_expected_errors_as_reldn_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    words = ["--config-file", "scenes/detector.yaml", "OUTPUT_DIR", tmp_path, "MODEL.BACKBONE.NAME", "mine"]
+    assert run_train_net(monkeypatch, *words) == 2
+    message = capsys.readouterr().err
+    assert message == f"error: {line_of_refusal(capsys, 'train', *words)}\n"
+    assert run_train_net(monkeypatch, "--verbose", *words) == 2
+    assert "Traceback" in (shown := capsys.readouterr().err) and shown.endswith(message)
+
+
+def test_train_net_keeps_the_traceback_of_unexpected_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails_with(error: BaseException) -> None:
+        def setup(_args: object) -> None:
+            raise error
+
+        monkeypatch.setattr("reldn_d2.engine.setup", setup)
+
+    fails_with(KeyError("ours"))
+    with pytest.raises(KeyError, match="ours"):
+        run_train_net(monkeypatch)
+    fails_with(KeyboardInterrupt())
+    assert run_train_net(monkeypatch) == 130
+
+
+@pytest.mark.slow
+def test_train_net_reports_the_error_of_two_processes_once(tmp_path: Path) -> None:
+    words = ["--config-file", "scenes/detector.yaml", "--num-gpus", "2", "OUTPUT_DIR", str(tmp_path / "run")]
+    found = subprocess.run(
+        [sys.executable, str(REPOSITORY / "train_net.py"), *words, "DATASETS.TRAIN", "('nowhere',)"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    assert found.returncode == 2 and "Traceback" not in found.stderr
+    errors = [line for line in found.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and "data set 'nowhere' is not registered" in errors[0]

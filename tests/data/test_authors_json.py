@@ -137,7 +137,7 @@ def test_another_kind_of_file_is_named(root: Path) -> None:
 
 def test_a_missing_picture_is_named(root: Path) -> None:
     (root / "b.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"rel\.json lists image 'b\.jpg'"):
+    with pytest.raises(FileNotFoundError, match=r"rel\.json: image 'b\.jpg'"):
         load(root)
 
 

@@ -163,6 +163,13 @@ def test_self_relations_must_be_allowed_and_are_reported(
     assert "1 relations join an annotation with itself, the first being relation 2" in message
 
 
+@pytest.mark.parametrize("word", ["no", "false", 1, None])
+def test_whether_self_relations_are_allowed_is_true_or_false(tmp_path: Path, word: Any) -> None:
+    data = {**content(), "allow_self_relations": word}
+    with pytest.raises(ValueError, match=f"'allow_self_relations': it is {word!r}.* Write true or false"):
+        load_coco_relations(write(tmp_path, data), tmp_path)
+
+
 def test_boxes_are_clipped_by_a_pixel_at_most(tmp_path: Path) -> None:
     data = content()
     data["annotations"][1]["bbox"] = [-1, -0.25, 82, 51.25]
@@ -323,7 +330,12 @@ def test_bad_records_are_named(tmp_path: Path, change: Change, message: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{", "not valid JSON"), ("[]", "the top level is not an object")]
+    ("text", "message"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "the top level is not an object"),
+        ('{"images": [{"id": 1, "id": 2}]}', "the key 'id' occurs twice"),
+    ],
 )
 def test_files_of_other_kinds_are_named(tmp_path: Path, text: str, message: str) -> None:
     path = write(tmp_path, text)

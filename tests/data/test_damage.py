@@ -13,7 +13,10 @@ from reldn_d2.data import RelationDatasetMapper, prepare_training_relations
 from reldn_d2.data.checking.checks import check_dataset, check_pictures
 from tests.builders.dataset_formats.damage import Counted, Damage, Format, Loads, Refused
 
-NAMES = ("vg150", "visual_genome_raw", "openimages_vrd", "vrd", "authors_json", "coco_relations")
+NAMES = (
+    *("vg150", "visual_genome_raw", "openimages_vrd", "vrd", "authors_json", "coco_relations"),
+    "label_studio",
+)
 FORMATS: list[Format] = [import_module(f"tests.builders.dataset_formats.{name}").FORMAT for name in NAMES]
 CASES = [
     pytest.param(one, damage, id=f"{one.name}-{damage.name}") for one in FORMATS for damage in one.outcomes

@@ -46,10 +46,13 @@ OTHER_KINDS = {
 # Kind of problem -> changes of the second of three images, and the start of the named record.
 DAMAGED: dict[str, tuple[dict[str, Any], str]] = {
     "malformed": (image(2, annotations=None), "image 2: annotations is None"),
-    "repeated_image_id": (image("1", file_name="other.png"), "image '1': as at position 0"),
+    "repeated_image_id": (
+        image("1", file_name="other.png"),
+        "image '1': has the id of the image at position 0",
+    ),
     "repeated_file": (
         image(2, file_name=image(1)["file_name"]),
-        f"image 2: {image(1)['file_name']}, as at position 0",
+        f"image 2: {image(1)['file_name']}, also of the image at position 0",
     ),
     "box_not_finite": (
         image(2, annotations=with_box([1, 2, NAN, 4])),
@@ -129,16 +132,18 @@ def test_a_problem_is_found_once_and_named(kind: str) -> None:
 
 
 def test_every_kind_of_problem_is_tested() -> None:
-    others = {"one_box", "counts", "similar_names", "box_units", "box_scale"}
+    others = {"one_box", "counts", "similar_names", "box_units", "box_scale", "box_shares"}
+    others |= {"no_images", "crowd", "crowd_relation", "malformed_detections", "detection", "detection_units"}
     assert {*KINDS} - {*DAMAGED} == PICTURE_KINDS | OTHER_KINDS | others
 
 
-def test_names_that_differ_only_in_case_or_spaces_are_a_note() -> None:
+def test_names_that_are_equal_or_differ_only_in_case_or_spaces_are_a_note() -> None:
     assert check_names(["person", "cup"], ["person", "next to"]) == []
-    (problem,) = check_names(["person", "cup", "Person"], ["next to", "next  To ", "on"])
+    (problem,) = check_names(["person", "cup", "Person"], ["next to", "next  To ", "on", "on"])
     assert (problem.kind, problem.is_error) == ("similar_names", False)
     found = [str(record) for record in problem.records]
-    assert found == ["entity class 'Person' and 'person'", "predicate 'next  To ' and 'next to'"]
+    predicates = ["predicate 'next  To ' and 'next to'", "predicate 'on' and 'on'"]
+    assert found == ["entity class 'Person' and 'person'", *predicates]
 
 
 def test_images_with_one_box_or_none_are_reported() -> None:
@@ -223,12 +228,60 @@ def test_units_are_named_if_the_whole_data_set_says_so(
 
 
 def test_a_single_larger_box_says_that_boxes_are_pixels() -> None:
-    shares = scaled(30, 1 / WIDTH, 1 / HEIGHT)
-    assert counts(check([*shares, image(99)])) == {}
+    widths = scaled(30, 2 / WIDTH, 1)
+    assert "box_units" not in counts(check([*widths, image(99)]))
     centred = [image(i, annotations=[annotation([9, 9, 30, 22], 0)] * 2, relations=[]) for i in range(30)]
     assert not {"box_units", "box_scale"} & counts(check(centred)).keys()  # a camera that looks at the middle
     tiny = image(width=9, height=9, annotations=[annotation([0, 0, 1, 1], 0), annotation([1, 1, 2, 2], 1)])
     assert counts(check([{**tiny, "relations": [[0, 1, 0]]}])) == {}
+
+
+def test_images_in_shares_among_others_are_counted_and_named() -> None:
+    shares = scaled(3, 1 / WIDTH, 1 / HEIGHT)
+    found = check([image(90), *shares, image(91), image(92)])
+    assert counts(found) == {"box_shares": 3}
+    assert found.problems[0].images.tolist() == [1, 2, 3] and not found.problems[0].is_error
+    assert str(found.problems[0].records[0]).startswith("image 0: all 3 boxes, the first being box [0.025,")
+
+
+@pytest.mark.parametrize(
+    ("boxes", "width", "is_named"),
+    [
+        ([[0, 0, 1, 1]], WIDTH, True),
+        ([[0, 0, 1, 1]], 15, False),  # too small an image to tell
+        ([[0.5, 0.5, 2, 2]], WIDTH, True),
+        ([[0.5, 0.5, 2.1, 2]], WIDTH, False),
+        ([[0, 0, 1, 9]], WIDTH, False),  # one thin box at an edge
+        ([[0, 0, 1, 9], [0, 5, 1, 20]], WIDTH, True),
+        ([[0, 0, 1, 1], [4, 4, 9, 9]], WIDTH, False),
+        ([[0, 0, 0, 0], [0, 0, 0, 0]], WIDTH, False),
+    ],
+)
+def test_all_boxes_of_an_image_say_that_they_are_shares(
+    boxes: list[list[float]], width: int, is_named: bool
+) -> None:
+    given = image(2, width=width, annotations=[annotation(box, 0) for box in boxes], relations=[])
+    assert ("box_shares" in counts(check([image(1), given]))) == is_named
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_crowds_are_counted_and_leave_images_without_relationships(compact: bool) -> None:
+    def with_crowds(image_id: int, *crowds: int) -> dict[str, Any]:
+        flags = [int(row in crowds) for row in range(len(BOXES))]
+        listed = [{**one, "iscrowd": flag} for one, flag in zip(image()["annotations"], flags, strict=True)]
+        arrays = Annotations(BOXES, [0, 1, 2], flags)
+        return image(image_id, annotations=arrays if compact else listed)
+
+    # relationships join 0 with 1 and 0 with 2
+    found = check([with_crowds(1, 1), with_crowds(2, 0), with_crowds(3, 1, 2), with_crowds(4)])
+    assert counts(found) == {"crowd": 4, "crowd_relation": 5, "one_box": 1, "no_relation": 2}
+    of_kind = {problem.kind: problem for problem in found.problems}
+    assert of_kind["crowd"].images.tolist() == of_kind["crowd_relation"].images.tolist() == [0, 1, 2]
+    assert of_kind["no_relation"].images.tolist() == [1, 2] and of_kind["one_box"].images.tolist() == [2]
+    assert str(of_kind["crowd"].records[0]) == (
+        "image 1, annotation 1: class 1, box [10.0, 10.0, 30.0, 28.0] of 40 x 30 pixels"
+    )
+    assert not any(problem.is_error for problem in found.problems)
 
 
 def test_only_the_first_records_are_kept() -> None:
@@ -246,7 +299,32 @@ def test_errors_come_before_notes() -> None:
     assert is_note == sorted(is_note)
 
 
+def with_second(**changed: Any) -> dict[str, Any]:
+    """An image with other values of its second annotation."""
+    first, second, third = image()["annotations"]
+    return image(2, annotations=[first, second | changed, third])
+
+
 MALFORMED: list[tuple[Any, str]] = [
+    *(
+        (with_second(iscrowd=flag), "the iscrowd of annotation 1 of the image must be 0 or 1, not")
+        for flag in ("0", "", 2, -1, None, 1.0, 0.0, NAN, [0], np.float64(1), np.array([1]), np.str_("1"))
+    ),
+    *(
+        (with_second(category_id=value), "annotation 1: category_id is")
+        for value in (True, np.True_, 1.0, 1.5, np.float32(1), "1", None, [1], np.array(True))
+    ),
+    *(
+        (with_second(bbox=box), "annotation 1: bbox is")
+        for box in ([True, 2, 3, 4], (1, 2, 3, np.True_), np.ones(4, dtype=bool), ["1", 2, 3, 4])
+    ),
+    (image(2, annotations=[annotation([False, False, True, True], 0)] * 2), "annotation 0: bbox is [False"),
+    (with_second(bbox_mode=True), "annotation 1: bbox_mode is True"),
+    (image(2, relations=[[0, 1, True]]), "relations is [[0, 1, True]], which holds truth values"),
+    (image(2, relations=[(0, 1, 0), (np.True_, 0, 0)]), "relations is [(0, 1, 0), (np.True_, 0, 0)]"),
+    (image(2, relations=[[True, False, True]]), "relations has shape (1, 3) and type bool"),
+    (image(2, relations=[[0, 1, 1.0]]), "relations has shape (1, 3) and type float64"),
+    (image(2, relations=[[0, 1, "1"]]), "relations has shape (1, 3) and type <U21"),
     (None, "it is a NoneType, not a dict"),
     ([], "it is a list, not a dict"),
     ({}, "it lacks file_name, height, width, image_id, annotations, relations"),

@@ -91,6 +91,59 @@ def test_missing_images_are_counted_and_named(tmp_path: Path) -> None:
     assert str(path) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("in_file", "in_data", "message"),
+    [
+        (
+            (3, 7),
+            ("3", "7"),
+            "has integers as image ids, such as 3, but the data set has strings, such as '3'",
+        ),
+        (
+            ("3", "7"),
+            (3, 7),
+            "has strings as image ids, such as '3', but the data set has integers, such as 3",
+        ),
+        (("3", "7"), ("8", "7"), "lacks 1 of 2 images, the first being image_id '8'"),
+        ((), (3, 7), "lacks 2 of 2 images"),
+    ],
+)
+def test_ids_of_another_kind_are_told(
+    in_file: tuple[Any, ...], in_data: tuple[Any, ...], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "detections.npz"
+    save_detections(path, {image_id: ([], [], []) for image_id in in_file}, CLASSES)
+    with pytest.raises(ValueError, match=re.escape(f"{path} {message}")):
+        load_detections_into_dataset([{"image_id": image_id} for image_id in in_data], path, CLASSES)
+
+
+BOX = [[0.0, 0, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((BOX, ["high"], [0]), "'high' is no number"),
+        ((BOX, ["0.5"], [0]), "'0.5' is no number"),
+        (([["a", "b", "c", "d"]], [0.5], [0]), "'a', 'b', 'c', 'd'] is no number"),
+        ((BOX, [0.5], None), r"boxes (1, 4), scores (1,), classes () do not fit each other"),
+        ((BOX, None, [0]), r"boxes (1, 4), scores (), classes (1,) do not fit each other"),
+        ((None, [0.5], [0]), r"boxes (), scores (1,), classes (1,) do not fit each other"),
+        ((BOX, 0.5, [0]), r"boxes (1, 4), scores (), classes (1,) do not fit each other"),
+        ((BOX, [None], [0]), "None is no number"),
+        (([[0.0, 0, 1, 1], [2.0]], [0.5, 0.5], [0, 0]), "there are not three arrays of numbers"),
+        ((BOX, [0.5]), "there are not three arrays of numbers"),
+        (None, "there are not three arrays of numbers"),
+        ((BOX, [0.5], ["cup"]), "a class is not an integer in [0, 3)"),
+    ],
+)  # fmt: skip
+def test_what_is_no_array_of_numbers_is_not_written(given: Any, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "detections.npz"
+    with pytest.raises(ValueError, match=rf"{path}: detections of image_id 3: .*{re.escape(message)}.* Give"):
+        save_detections(path, {3: given}, CLASSES)
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("classes", [["person", "cup"], ["cup", "person", "table"], []])
 def test_other_classes_are_refused(tmp_path: Path, classes: list[str]) -> None:
     path = tmp_path / "detections.npz"
@@ -138,6 +191,19 @@ def test_a_file_names_its_detector(tmp_path: Path) -> None:
     path.write_bytes(b"nothing")
     with pytest.raises(ValueError, match="not a complete detections file"):
         detections_made_by(path)
+
+
+@pytest.mark.parametrize(
+    ("made_for", "read_for"), [("train", "test"), ("train", "train"), ("", "a"), ("a", "")]
+)
+def test_the_file_of_another_data_set_is_said(
+    made_for: str, read_for: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "found.npz"
+    save_detections(path, two_images(), CLASSES, dataset_name=made_for)
+    assert len(load_detections_into_dataset([{"image_id": 7}], path, CLASSES, read_for)) == 1
+    said = [f"{path} was made for data set train and is read for test. That"] if read_for == "test" else []
+    assert [text[: len(said[0])] if said else text for text in caplog.messages] == said
 
 
 def changed(path: Path, name: str, value: Any) -> Path:

@@ -87,6 +87,26 @@ def test_too_many_boxes_far_outside_are_refused(good: int, far_out: int) -> None
         fit(*[GOOD] * good, *[FAR_OUT] * far_out)
 
 
+@pytest.mark.parametrize(("good", "shares"), [(0, 11), (20, 11), (1, 3000)])
+def test_many_shares_of_the_picture_are_refused(good: int, shares: int) -> None:
+    boxes = np.array([[0.0, 0.0, 1.0, 1.0]] * shares + [[9.0, 1.0, 15.0, 5.0]] * good)
+
+    def fit_in(height: int) -> None:
+        fit_boxes(boxes, np.tile([20, height], (len(boxes), 1)), "boxes.json", lambda row: f"record {row}")
+
+    with pytest.raises(ValueError, match=rf"{shares} of {len(boxes)} boxes .* record 0: .*shares of the"):
+        fit_in(16)
+    fit_in(15)  # too small to tell
+    boxes[:, 2] += 2  # ends behind the corner
+    fit_in(16)
+
+
+def test_a_few_shares_are_widened() -> None:
+    boxes = np.array([[0.2, 0.2, 0.7, 0.9]] * 10)
+    fitted, _ = fit_boxes(boxes, np.full((10, 2), 20), "boxes.json", str)
+    assert (fitted[:, 2:] <= 2).all()
+
+
 @pytest.mark.parametrize("box", [(-2.1, 1, 5, 5), (1, -1.1, 5, 5), (1, 1, 22.1, 5), (1, 1, 5, 11.1)])
 def test_far_outside_is_a_tenth_of_the_side_on_any_side(box: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="stick out"):

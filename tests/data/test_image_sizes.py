@@ -212,14 +212,14 @@ def test_images_are_found_in_the_first_folder_that_has_them(tmp_path: Path) -> N
     save(one, {"a.jpg": (1, 1)})
     save(two, {"a.jpg": (1, 1), "b.jpg": (1, 1)})
     found = find_images(["b.jpg", "a.jpg"], [one, two, tmp_path / "nowhere"], "list.csv")
-    assert found == [two / "b.jpg", one / "a.jpg"]
+    assert [*found.items()] == [("b.jpg", two / "b.jpg"), ("a.jpg", one / "a.jpg")]
 
 
 def test_missing_images_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
     save(tmp_path, {"b.jpg": (1, 1)})
     with pytest.raises(
         FileNotFoundError,
-        match=r"list\.csv lists image 'a\.jpg', but .* has no such file; .* 2 of 3 images\. Check",
+        match=r"list\.csv: image 'a\.jpg': .* has no such file; .* 2 of 3 images\. .* 1 more: image 'c\.jpg'",
     ):
         find_images(["b.jpg", "a.jpg", "c.jpg"], [tmp_path], "list.csv")
 
@@ -228,7 +228,7 @@ def test_another_suffix_is_accepted_only_if_asked(tmp_path: Path) -> None:
     save(tmp_path, {"a.png": (1, 1)})
     with pytest.raises(FileNotFoundError, match="no such file"):
         find_images(["a.jpg"], [tmp_path], "list.csv")
-    assert find_images(["a.jpg"], [tmp_path], "list.csv", other_endings=True) == [tmp_path / "a.png"]
+    assert find_images(["a.jpg"], [tmp_path], "list.csv", other_endings=True) == {"a.jpg": tmp_path / "a.png"}
 
 
 def test_the_folder_is_the_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:

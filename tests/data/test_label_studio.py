@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import random
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from PIL import Image
 
 from reldn_d2.data import load_label_studio, register_label_studio
 from reldn_d2.data.datasets.label_studio_export import COUNTED, Counts, read_export
+from reldn_d2.utils.refusals import collected
 from tests.builders.label_studio_files import (
     HEIGHT,
     WIDTH,
@@ -209,7 +211,14 @@ def test_tasks_without_an_id_get_one_that_no_other_task_has(photos: Path) -> Non
     assert [found["image_id"] for found in load(photos, bare, bare)] == [1, 2]
     assert "task 2: this id occurs twice" in refused(photos, tasks[0], tasks[0])
     wrong = {**bare, "annotations": 3}
-    assert "export.json, task number 2 of the file: 'annotations' is 3" in refused(photos, tasks[0], wrong)
+    assert "export.json: task number 2 of the file: 'annotations' is 3" in refused(photos, tasks[0], wrong)
+
+
+@pytest.mark.parametrize("box", [(60, 50, -10, 10, 0), (50, 60, 10, -10, 0)])
+def test_a_box_of_a_negative_size_is_counted(photos: Path, box: tuple[float, ...]) -> None:
+    one = task(1, annotation(region("a", "cup", box)))
+    np.testing.assert_allclose(load(photos, one)[0]["annotations"].boxes, [[100, 50, 120, 60]])
+    assert counted(photos, one) == {"mirrored_boxes": 1}
 
 
 @pytest.mark.parametrize("rotation", [17.5, 90, 200, -30, 359])
@@ -383,7 +392,7 @@ def test_pictures_that_are_missing_or_not_clear(photos: Path) -> None:
         for i, name in enumerate(("../secret.png", "x/none.png"), start=2)
     ]
     tasks = [task(1, annotation(*PAIR)), *lost]
-    with pytest.raises(FileNotFoundError, match=r"export\.json: 2 of 3 images .* task 2 .*image_root"):
+    with pytest.raises(FileNotFoundError, match=r"export\.json: task 2: .* 2 of 3 .*image_root.* task 3\."):
         load(photos, *tasks)
     assert [x["image_id"] for x in load(photos, *tasks, skip_missing_images=True)] == [1]
     for folder in ("a", "b"):
@@ -415,7 +424,7 @@ def test_a_picture_of_another_folder_is_not_taken_for_one_that_is_missing(
     (photos / "test").mkdir()
     assert len(load(photos, elsewhere)) == 1
     for image in ("https://host.example/test/1.png", "test/one.png"):
-        with pytest.raises(FileNotFoundError, match="1 of 1 images are not in"):
+        with pytest.raises(FileNotFoundError, match="this concerns 1 of 1 tasks"):
             load(photos, task(1, annotation(*PAIR), image=image))
 
 
@@ -448,7 +457,7 @@ def test_a_picture_whose_address_does_not_end_in_its_whole_path_is_counted(
 def test_texts_that_are_no_address_are_missing_pictures(photos: Path, address: str) -> None:
     tasks = [task(1, annotation(*PAIR)), task(2, annotation(*PAIR), image=address)]
     assert [x["image_id"] for x in load(photos, *tasks, skip_missing_images=True)] == [1]
-    with pytest.raises(FileNotFoundError, match="those of task 2") as error:
+    with pytest.raises(FileNotFoundError, match=r"export\.json: task 2: the image") as error:
         load(photos, *tasks)
     assert len(str(error.value)) < 700
     assert ("must be saved as a file" in str(error.value)) == address.startswith("data:")
@@ -457,7 +466,7 @@ def test_texts_that_are_no_address_are_missing_pictures(photos: Path, address: s
 def test_names_that_are_read_as_other_folders_are_named_at_the_task(photos: Path) -> None:
     picture(photos / "~t.png")
     message = refused(photos, task(6, annotation(*PAIR), image="~t.png"))
-    assert "task 6: the name of the image '~t.png'" in message and "rename it" in message
+    assert "task 6: the name of the image '~t.png'" in message and "Rename it" in message
 
 
 def test_the_key_of_the_image(photos: Path) -> None:
@@ -656,7 +665,7 @@ def test_tasks_without_an_image_are_left_out_and_counted(photos: Path) -> None:
     assert counted(photos, task(1, annotation(*PAIR)), *tasks)["tasks_without_image"] == len(data)
     # With boxes there must have been one.
     lost = [{**task(i, annotation(*PAIR)), "data": {"img": x}} for i, x in ((8, ""), (9, None))]
-    with pytest.raises(FileNotFoundError, match=r"those of task 8 \(''\), 9 \(''\)"):
+    with pytest.raises(FileNotFoundError, match=r"task 8: the image '' is .* more: task 9\."):
         load(photos, task(1, annotation(*PAIR)), *lost)
     assert len(load(photos, task(1, annotation(*PAIR)), *lost, skip_missing_images=True)) == 1
 
@@ -707,8 +716,82 @@ def test_damage_is_named(photos: Path, change: Any, problem: str) -> None:
     tasks = [task(1, annotation(*PAIR, relation("a", "b", "on"))), task(2, annotation())]
     tasks = copy.deepcopy(tasks)
     change(tasks)
-    with pytest.raises(ValueError, match=rf"export\.json, task 1.*{problem}"):
+    with pytest.raises(ValueError, match=rf"export\.json: task 1.*{problem}"):
         load(photos, *tasks)
+
+
+def test_the_checker_reads_past_all_damages_of_a_file(photos: Path) -> None:
+    for name in ("two.png", "three.png", "a/twice.png", "b/twice.png"):
+        picture(photos / name)
+    picture(photos / "wide.png", (2 * WIDTH, HEIGHT))
+    (photos / "broken.png").write_text("<html>")
+    one = task(
+        1,
+        annotation(
+            *PAIR,
+            region("c", "cup", (math.nan, 1, 2, 3)),
+            region("a", "cup", B),
+            {**region("d", "cup", A), "original_width": 7},
+            {**region("e", "cup", A), "value": {"x": 1}},
+            {**region("f", "cup", A), "id": [1]},
+            region("g", "plate", A),
+            relation("a", "b", "on", direction="up"),
+            relation("a", "b", "under"),
+            relation("c", "b", "on"),
+            relation("g", "b", "on"),
+            relation("b", "a", "on"),
+        ),
+    )
+    result = [*PAIR, relation("a", "b", "on")]
+    others = {
+        "missing picture": task(3, annotation(*result), image="none.png"),
+        "address of several pictures": task(4, annotation(*result), image="s3://x/twice.png"),
+        "picture of another shape": task(5, annotation(*result), image="wide.png"),
+        "value of another type": task(6, annotation(*result)) | {"annotations": [12]},
+        "repeated task": task(2, annotation(*result), image="three.png"),
+        "task with several images": task(7, annotation({**PAIR[0], "item_index": 1}, PAIR[1])),
+    }
+    path = write_export(
+        photos.parent,
+        one,
+        7,
+        task(2, annotation(*result), image="two.png"),
+        *others.values(),
+        task(8, annotation(*result), image="broken.png"),
+        task(9, annotation(*result), image="three.png"),
+    )
+    classes = {"thing_classes": ["cup", "person"], "predicate_classes": ["on"]}
+    with collected() as groups:
+        found = load_label_studio(path, photos, **classes)
+    assert {kind: group.count for (_, kind), group in groups.items()} == {
+        **dict.fromkeys(others, 1),
+        "value of another type": 2,
+        "task that is no object": 1,
+        "number that is none or too large": 1,
+        "id of two boxes": 1,
+        "image with two sizes": 1,
+        "box without its numbers": 1,
+        "unknown direction": 1,
+        "class of no vocabulary": 1,
+        "predicate of no vocabulary": 1,
+        "picture that can't be read": 1,
+    }
+    assert groups[str(path), "class of no vocabulary"].first[0].where == "task 1"
+    assert groups[str(path), "image with two sizes"].first[0].where == "task 1, region 'd'"
+    assert groups[str(path), "task that is no object"].first[0].where == "task number 2 of the file"
+    # The task of the refused region stays.
+    assert [image["image_id"] for image in found] == [1, 2, 7, 9]
+    assert [triplets(image) for image in found] == [[[1, 0, 0]], [[0, 1, 0]], [], [[0, 1, 0]]]
+
+
+def test_a_file_of_which_every_task_is_refused_is_no_file_without_tasks(photos: Path) -> None:
+    path = write_export(photos.parent, task(1, annotation(*PAIR)) | {"annotations": 5}, "x")
+    with collected() as groups:
+        assert load_label_studio(path, photos) == []
+    assert len(groups) == 2
+    path = write_export(photos.parent)
+    with collected(), pytest.raises(ValueError, match="the file holds no task"):
+        load_label_studio(path, photos)
 
 
 def test_any_wrong_value_is_named_or_read(photos: Path) -> None:
@@ -754,11 +837,16 @@ def test_any_wrong_value_is_named_or_read(photos: Path) -> None:
             del holder[key]
         else:
             holder[key] = numbers.choice(values)
+        # Without any annotated task, the file as a whole is refused.
+        with collected() as groups, suppress(ValueError):
+            load(photos, *changed, skip_missing_images=True)
         try:
             load(photos, *changed, skip_missing_images=True)
             read += 1
+            assert not groups
         except (ValueError, FileNotFoundError) as error:
             refusals += 1
+            assert groups or "no task has an annotation" in str(error)
             assert "export.json" in str(error), error
             assert ", task " in str(error) or "number" in str(error) or "task" in str(error), error
     assert min(read, refusals) >= 100

@@ -54,8 +54,8 @@ ERRORS: dict[str, tuple[Any, str, str]] = {
         "What a loader returns",
     ),
     "larger copy": (image(2, width=20, height=15), "box [10.0, 10.0, 30.0, 28.0] of 20 x 15", "same copy"),
-    "id twice": (image(1), "image 1: as at position 0", "make it unique"),
-    "id twice as text": (image("1"), "image '1': as at position 0", "make it unique"),
+    "id twice": (image(1), "image 1: has the id of the image at position 0", "make it unique"),
+    "id twice as text": (image("1"), "image '1': has the id of the image at position 0", "make it unique"),
     "id a list": (image([2]), "image_id is [2]", "What a loader returns"),
     "size 0": (image(2, width=0), "width and height are (0, 30)", "What a loader returns"),
     "file_name None": (image(2, file_name=None), "file_name is None", "What a loader returns"),
@@ -97,6 +97,15 @@ def test_units_of_a_whole_data_set_are_an_error() -> None:
         check([image(1, annotations=Annotations(shares, [0, 1, 2]))])
 
 
+def test_images_in_shares_among_others_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    shares = [annotation([x0 / 40, y0 / 30, x1 / 40, y1 / 30], 0) for x0, y0, x1, y1 in BOXES]
+    with caplog.at_level(logging.WARNING):
+        check([image(1), image(2, annotations=shares), image(3)])
+    (text,) = caplog.messages
+    assert text.startswith("mine: All boxes of an image end") and "1 in 1 images: image 2: all 3" in text
+    assert "Multiply shares by width and height" in text
+
+
 def test_going_on_says_all(caplog: pytest.LogCaptureFixture) -> None:
     images = [image(1), image(2, relations=[[0, 1, 2]], annotations=with_box([1, NAN, 3, 4]))]
     before = copy.deepcopy(images)
@@ -125,6 +134,10 @@ def test_what_training_mends_is_counted(caplog: pytest.LogCaptureFixture) -> Non
         [image(1, annotations=Annotations(BOXES, [0, 1, 2]))],
         [image(1, annotations=[annotation(np.array(box), np.int32(0)) for box in BOXES])],
         [image(1, annotations=[annotation(torch.tensor(box), torch.tensor(2)) for box in BOXES])],
+        [
+            image(i, annotations=[annotation(box, np.int64(0)) | {"iscrowd": flag} for box in BOXES])
+            for i, flag in enumerate((0, False, np.False_, np.int64(0), torch.tensor(0), torch.tensor(False)))
+        ],
         [image(1, annotations=tuple(annotation(tuple(box), 0) for box in BOXES))],
         [image(1, relations=torch.tensor([[0, 1, 0]])), image(2, relations=[(0, 1, 0)])],
         [image(1, annotations=[], relations=[]), image(2)],

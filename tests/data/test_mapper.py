@@ -9,11 +9,13 @@ import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
+from detectron2.data.detection_utils import SizeMismatchError
 from detectron2.structures import BoxMode
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from reldn_d2.config_values import PICTURE_CHANNELS
 from reldn_d2.data import RelationDatasetMapper
 from reldn_d2.data.mapper import NamedFormatsMapper, renumber_relations
 from reldn_d2.data.pixels import UnusablePictureError
@@ -235,14 +237,47 @@ def test_a_damaged_image_is_named(photo: Path, damage: str) -> None:
         mapper(True)(image_dict(photo))
 
 
-def test_an_image_of_another_size_is_named(photo: Path) -> None:
-    with pytest.raises(ValueError, match=r"photo\.png"):
-        mapper(True)(image_dict(photo, height=HEIGHT + 1))
+@pytest.mark.parametrize("is_train", [True, False])
+@pytest.mark.parametrize(
+    ("size", "cause"),
+    [
+        ((HEIGHT, WIDTH + 1), f"are {WIDTH + 1} x {HEIGHT}. Its boxes may belong to another copy: take the"),
+        ((WIDTH, HEIGHT), f"are {HEIGHT} x {WIDTH}. Its EXIF data may turn the picture"),
+    ],
+)
+def test_an_image_of_another_size_is_named(
+    photo: Path, is_train: bool, size: tuple[int, int], cause: str
+) -> None:
+    with pytest.raises(SizeMismatchError) as caught:
+        mapper(is_train)(image_dict(photo, height=size[0], width=size[1]))
+    message = str(caught.value)
+    assert message.startswith(f"image 'photo' ({photo}): the picture has {WIDTH} x {HEIGHT} pixels, but ")
+    assert cause in message and "`reldn check` lists all such images" in message
+
+
+@pytest.mark.parametrize("kind", [RelationDatasetMapper, NamedFormatsMapper])
+def test_a_dict_with_one_side_is_checked_by_it(kind: Any, tiny_config: TinyConfig, photo: Path) -> None:
+    mapper = kind(tiny_config(file="detector.yaml"), is_train=False)
+    given = {"file_name": str(photo), "image_id": 1, "width": WIDTH}
+    assert mapper(given)["height"] == HEIGHT
+    with pytest.raises(SizeMismatchError, match=f"are {WIDTH - 1} x {HEIGHT}"):
+        mapper({**given, "width": WIDTH - 1})
 
 
 def test_relations_that_do_not_fit_are_named(photo: Path) -> None:
     with pytest.raises(ValueError, match=r"photo\.png.*4 annotations"):
         mapper(True)(image_dict(photo, relations=[(0, 4, 1)]))
+
+
+@pytest.mark.parametrize("kind", [RelationDatasetMapper, NamedFormatsMapper])
+@pytest.mark.parametrize("image_format", [*PICTURE_CHANNELS])
+def test_a_model_can_take_the_pictures_of_every_format(
+    kind: Any, image_format: str, tiny_config: TinyConfig, photo: Path
+) -> None:
+    cfg = tiny_config("INPUT.CROP.ENABLED", "True", "INPUT.FORMAT", image_format, file="detector.yaml")
+    image = kind(cfg, is_train=True)({"file_name": str(photo), "image_id": 1})["image"]
+    assert image.dtype == (torch.float32 if image_format == "YUV-BT.601" else torch.uint8)
+    assert len(image) == PICTURE_CHANNELS[image_format]
 
 
 @pytest.mark.parametrize("kind", [RelationDatasetMapper, NamedFormatsMapper])

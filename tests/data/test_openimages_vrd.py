@@ -16,6 +16,7 @@ from reldn_d2.data.datasets.openimages import vrd as openimages_vrd
 from reldn_d2.data.datasets.openimages.files import find_file
 from reldn_d2.data.datasets.openimages.vocabulary import ATTRIBUTES, CLASSES, PREDICATES, VOCABULARY_2018
 from reldn_d2.data.datasets.openimages.vrd import load_openimages_vrd, register_openimages_vrd
+from reldn_d2.data.images import SizedImage
 from reldn_d2.evaluation import image_sizes, read_submission, submission_labels, write_submission
 from reldn_d2.evaluation.io.submission import graph_of_triplets
 from tests.builders.dataset_formats.openimages_vrd import (
@@ -183,10 +184,11 @@ def test_real_rows_load_as_they_do_one_by_one(
     # these rows have no pictures
     (tmp_path / "train").mkdir()
     monkeypatch.setattr(
-        openimages_vrd, "find_images", lambda names, folders, source: [Path(name) for name in names]
-    )
-    monkeypatch.setattr(
-        openimages_vrd, "image_sizes", lambda paths: np.array([sizes[path.stem] for path in paths])
+        openimages_vrd,
+        "find_sized_images",
+        lambda names, folders, source: {
+            name: SizedImage(Path(name), sizes[Path(name).stem]) for name in names
+        },
     )
     data = load_openimages_vrd(tmp_path, "train")
     assert (len(data), sum(len(found["relations"]) for found in data)) == (2611, 8675)
@@ -441,7 +443,9 @@ def test_missing_pictures_are_counted_and_the_first_is_named(tmp_path: Path) -> 
     write(tmp_path, [row(image, MAN, LEFT, "plays", GUITAR, MIDDLE) for image in ("a", "b", "c")])
     for name in ("b", "c"):
         (tmp_path / "train" / f"{name}.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{CSV} lists image 'b\.jpg'.* 2 of 3 images"):
+    with pytest.raises(
+        FileNotFoundError, match=rf"{CSV}: image 'b\.jpg': .* 2 of 3 images.* 1 more: image 'c\.jpg'"
+    ):
         load_openimages_vrd(tmp_path, "train")
     shutil.rmtree(tmp_path / "train")
     with pytest.raises(FileNotFoundError, match=r"has no folder of pictures \(train/, train_\*/\)"):

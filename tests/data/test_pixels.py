@@ -93,7 +93,7 @@ NAN = float("nan")
     [
         (np.array([[0, 300]], np.float32), r"numbers from 0\.0 to 300\.0, and 1 is white, 0 black: scale"),
         (np.array([[-0.5, 1]], np.float32), r"numbers from -0\.5 to 1\.0, and 1 is white"),
-        (np.array([[NAN, 1]], np.float32), "numbers from nan to nan, and 1 is white"),
+        (np.array([[NAN, 1]], np.float32), "1 of its 2 pixels are NaN, which is no number: give each"),
         (np.array([[-1, 2**30]], np.int32), "numbers from -1 to 1073741824, and 2147483647 is white"),
         (np.array([[0, 255]], np.int32), "from 0 to 255, and 2147483647 is white, so all of it is black"),
         (np.array([[0, 200]], np.uint16), "from 0 to 200, and 65535 is white, so all of it is black"),

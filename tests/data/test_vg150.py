@@ -432,7 +432,7 @@ def test_a_file_without_an_array_is_refused(tmp_path: Path) -> None:
         if key == "boxes_1024":
             del arrays["boxes_512"]
         write_files(tmp_path, arrays, image_data([Photo(7)]))
-        with pytest.raises(ValueError, match=f"{H5} has no array '{key}'. Use VG-SGG"):
+        with pytest.raises(ValueError, match=f"{H5}: '{key}': the file has no such array. Use VG-SGG"):
             load_vg150(tmp_path, "trainval")
 
 
@@ -450,20 +450,28 @@ def test_a_cut_off_file_is_refused(tmp_path: Path) -> None:
 WRONG_ARRAYS: list[tuple[str, Any, str]] = [
     ("boxes_1024", np.zeros((6, 5)), r"rows of 4 numbers, not an array of shape \(6, 5\)"),
     ("boxes_1024", np.zeros((6, 4), dtype="S3"), r"rows of 4 numbers, not .* type \|S3"),
-    ("boxes_1024", np.ones((5, 4)), "'labels' has 6 rows, but there are 5 box rows"),
+    ("boxes_1024", np.ones((5, 4)), "'labels': it has 6 rows, but there are 5 box rows"),
     (
         "labels",
         np.ones((6, 2), dtype=int),
-        r"'labels' must be rows of 1 integers, not an array of shape \(6, 2\)",
+        r"'labels': it must be rows of 1 integers, not an array of shape \(6, 2\)",
     ),
-    ("labels", np.ones((6, 1)), "'labels' must be rows of 1 integers, .* type float64"),
-    ("labels", np.ones((6, 1), dtype=bool), "'labels' must be rows of 1 integers, .* type bool"),
+    ("labels", np.ones((6, 1)), "'labels': it must be rows of 1 integers, .* type float64"),
+    ("labels", np.ones((6, 1), dtype=bool), "'labels': it must be rows of 1 integers, .* type bool"),
     ("labels", np.int64(3), r"not an array of shape \(\)"),
     ("labels", np.ones((6, 1, 1), dtype=int), r"not an array of shape \(6, 1, 1\)"),
-    ("predicates", np.ones((2, 1), dtype=int), "'predicates' has 2 rows, but there are 3 relationship rows"),
+    (
+        "predicates",
+        np.ones((2, 1), dtype=int),
+        "'predicates': it has 2 rows, but there are 3 relationship rows",
+    ),
     ("relationships", np.ones((3, 3), dtype=int), "rows of 2 integers"),
     ("relationships", np.ones((6,), dtype=int), "rows of 2 integers"),
-    ("img_to_last_rel", np.zeros(2, dtype=int), "'img_to_last_rel' has 2 rows, but there are 3 image rows"),
+    (
+        "img_to_last_rel",
+        np.zeros(2, dtype=int),
+        "'img_to_last_rel': it has 2 rows, but there are 3 image rows",
+    ),
 ]
 
 
@@ -479,7 +487,7 @@ def test_a_group_in_place_of_an_array_is_refused(tmp_path: Path) -> None:
     arrays = h5_arrays([Photo(7)])
     arrays["labels/inner"] = arrays.pop("labels")
     write_files(tmp_path, arrays, image_data([Photo(7)]))
-    with pytest.raises(ValueError, match="has no array 'labels'"):
+    with pytest.raises(ValueError, match="'labels': the file has no such array"):
         load_vg150(tmp_path, "trainval")
 
 
@@ -514,10 +522,10 @@ WRONG_ROWS: list[tuple[str, int, Any, str]] = [
         "img_to_last_box",
         2,
         4,
-        r"'img_to_last_box' ends at row 4, but there are 6 rows.*give every row to an image",
+        r"'img_to_last_box': it ends at row 4, but there are 6 rows.*give every row to an image",
     ),
-    ("img_to_last_box", 2, 6, r"'img_to_last_box' ends at row 6, but there are 6 rows"),
-    ("img_to_last_rel", 2, 3, r"'img_to_last_rel' ends at row 3, but there are 3 rows"),
+    ("img_to_last_box", 2, 6, r"'img_to_last_box': it ends at row 6, but there are 6 rows"),
+    ("img_to_last_rel", 2, 3, r"'img_to_last_rel': it ends at row 3, but there are 3 rows"),
     ("img_to_last_rel", 0, 1, r"row 1 of 'img_to_first_rel' \(image 8\): it is 1"),
 ]
 
@@ -544,7 +552,8 @@ def test_another_number_of_images_is_refused(tmp_path: Path) -> None:
         write_files(tmp_path, h5_arrays([Photo(7), Photo(8)]), image_data([Photo(i) for i in listed]))
         sound = len(set(listed) - {1592})
         with pytest.raises(
-            ValueError, match=rf"{H5} has 2 images, but the image_data.json beside it has {sound}"
+            ValueError,
+            match=rf"{H5}: the file: it has 2 images, but the image_data.json beside it has {sound}",
         ):
             load_vg150(tmp_path, "trainval")
 
@@ -554,10 +563,10 @@ def test_another_number_of_images_is_refused(tmp_path: Path) -> None:
     [
         (
             {"label_to_idx": {name: i for i, name in enumerate(OBJECT_CLASSES)}},
-            "'label_to_idx' does not number VG150's 150",
+            "'label_to_idx': it does not number VG150's 150",
         ),
-        ({"predicate_to_idx": {}}, "'predicate_to_idx' does not number VG150's 50 names from 1"),
-        ({"label_to_idx": None}, "'label_to_idx' does not number"),
+        ({"predicate_to_idx": {}}, "'predicate_to_idx': it does not number VG150's 50 names from 1"),
+        ({"label_to_idx": None}, "'label_to_idx': it does not number"),
     ],
 )
 def test_other_names_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -570,7 +579,7 @@ def test_other_names_are_refused(tmp_path: Path, change: dict[str, Any], message
 def test_dicts_that_are_a_list_are_refused(tmp_path: Path) -> None:
     write_vg150(tmp_path, [Photo(7)])
     (tmp_path / "VG-SGG-dicts-with-attri.json").write_text("[]")
-    with pytest.raises(ValueError, match="'label_to_idx' does not number"):
+    with pytest.raises(ValueError, match="'label_to_idx': it does not number"):
         load_vg150(tmp_path, "trainval")
 
 
@@ -579,8 +588,8 @@ def test_dicts_that_are_a_list_are_refused(tmp_path: Path) -> None:
     [
         ("[{", "is not valid JSON"),
         ("{}", "is not a list of images"),
-        ('[{"image_id": 7, "width": 5}]', "record 0 lacks image_id, width or height: .*'width': 5"),
-        ("[3]", "record 0 lacks image_id"),
+        ('[{"image_id": 7, "width": 5}]', "record 0: it lacks image_id, width or height: .*'width': 5"),
+        ("[3]", "record 0: it lacks image_id"),
         ('[{"image_id": 7, "width": 5, "height": 0}]', "record 0: image_id 7 with width 5 and height 0"),
         ('[{"image_id": 7, "width": 5.0, "height": 5}]', "record 0: .*whole numbers"),
         ('[{"image_id": "7", "width": 5, "height": 5}]', "record 0: image_id '7'"),

@@ -53,7 +53,7 @@ def test_rows_that_are_not_paired_rightly_are_refused(
     reordered = [photos[row] for row in order(list(range(300)))]
     in_list, in_h5 = (reordered, photos) if file == "image_data.json" else (photos, reordered)
     write_files(tmp_path, h5_arrays(in_h5), image_data(in_list))
-    with pytest.raises(ValueError, match=r"do not belong together from about row \d+ .*same source"):
+    with pytest.raises(ValueError, match=r"from about row \d+ .* do not belong together .*same source"):
         load_vg150(tmp_path, "trainval")
 
 

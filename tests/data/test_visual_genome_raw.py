@@ -439,7 +439,9 @@ def test_each_image_has_its_own_size(tmp_path: Path) -> None:
 def test_an_image_without_a_size_is_named(tmp_path: Path) -> None:
     write_files(tmp_path, {7: [MAN], 8: []}, {9: []})
     (tmp_path / "image_data.json").write_text(json.dumps([{"image_id": 7, "width": 9, "height": 9}]))
-    with pytest.raises(ValueError, match=r"image_data\.json does not list image 8.*or remove it"):
+    with pytest.raises(
+        ValueError, match=r"image_data\.json: image 8: the file does not list it.*or remove it"
+    ):
         load(tmp_path)
 
 

@@ -109,9 +109,7 @@ def test_images_are_read_by_content(root: Path, kind: str, mode: str, ending: st
 
 def test_a_missing_image_is_named(root: Path) -> None:
     (images(root) / "b.jpg").unlink()
-    with pytest.raises(
-        FileNotFoundError, match=r"annotations_train\.json lists image 'b\.jpg'.*no such file"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"annotations_train\.json: image 'b\.jpg': .*no such file"):
         load_vrd(root, "train")
 
 
@@ -146,7 +144,7 @@ def test_a_missing_annotation_file_is_named(root: Path, file_name: str) -> None:
 def test_other_class_lists_are_refused(root: Path, file_name: str) -> None:
     path = root / "json_dataset" / file_name
     path.write_text(json.dumps(sorted(json.loads(path.read_text()))))
-    with pytest.raises(ValueError, match=f"{file_name} is not VRD's list"):
+    with pytest.raises(ValueError, match=f"{file_name}: the file: it is not VRD's list"):
         load_vrd(root, "train")
 
 

@@ -7,6 +7,7 @@ directory with what the page supposes, and returns the variables that Python blo
 import os
 import pickle
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ import torch
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.modeling import build_model
 
-from reldn_d2.data import RelationDatasetMapper, save_coco_relations
+from reldn_d2.data import RelationDatasetMapper, register_vrd, save_coco_relations
 from reldn_d2.engine import load_config, load_model
 from reldn_d2.evaluation import GroundTruthGraph
 from tests.builders.commands import run_reldn
+from tests.builders.dataset_formats import vrd
+from tests.builders.dataset_formats.damage import Damage
 from tests.builders.tiny_models import REPOSITORY
 
 from .blocks import blocks
@@ -184,6 +187,36 @@ def workspace_two_runs(trained: Path, tmp_path: Path) -> Variables:
 
 
 @pytest.fixture
+def workspace_golden_cases(tmp_path: Path) -> Variables:
+    """The golden cases, and an evaluator that knows nothing of this package: R@K and ngR@K of `motifs`."""
+
+    def overlap(a: list[int], b: list[int]) -> float:
+        width, height = (min(a[i + 2], b[i + 2]) - max(a[i], b[i]) + 1 for i in (0, 1))
+        shared = max(width, 0) * max(height, 0)
+        return shared / (sum((box[2] - box[0] + 1) * (box[3] - box[1] + 1) for box in (a, b)) - shared)
+
+    def hits(triplet: tuple[Any, ...], truth: tuple[Any, ...]) -> bool:
+        return triplet[:3] == truth[:3] and all(overlap(triplet[i], truth[i]) >= 0.5 for i in (3, 4))
+
+    def my_evaluator(case: dict[str, Any]) -> dict[str, float]:
+        found, evaluated = {}, [image for image in case["images"] if image["truth"]["relations"]]
+        for prefix, limit, k in (
+            (prefix, limit, k) for prefix, limit in (("", 1), ("ng", 99)) for k in (20, 50)
+        ):
+            shares = []
+            for image in evaluated:
+                listed, truths = variables["triplets"](image, limit)[:k], variables["relationships"](image)
+                shares.append(sum(any(hits(x, truth) for x in listed) for truth in truths) / len(truths))
+            found[f"{prefix}R@{k}"] = 100 * sum(shares) / len(shares)
+        variables["evaluated"].append(case["name"])
+        return found
+
+    shutil.copytree(REPOSITORY / "reldn_d2" / "evaluation" / "golden", tmp_path / "golden")
+    variables: Variables = {"my_evaluator": my_evaluator, "evaluated": []}
+    return variables
+
+
+@pytest.fixture
 def workspace_predictions_of_another_model() -> Variables:
     """One image with two people and two cups, and the probabilities of two predicates for each pair."""
     boxes = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [0, 20, 10, 30], [20, 20, 30, 30]], dtype=np.float32)
@@ -204,6 +237,23 @@ def workspace_predictions_of_another_model() -> Variables:
         "relations": relations,
         "predicate_names": ["holds", "near"],
     }
+
+
+@pytest.fixture
+def workspace_library() -> Variables:
+    return {}
+
+
+@pytest.fixture
+def workspace_annotations_alone(tmp_path: Path) -> Iterator[Variables]:
+    """VRD's layout without pictures, and a table of their sizes."""
+    vrd.write(tmp_path, Damage.NONE)
+    shutil.rmtree(tmp_path / "sg_dataset")
+    (tmp_path / "sizes.csv").write_text("image_id,width,height\na.jpg,40,30\nb.jpg,40,30\nc.jpg,40,30\n")
+    register_vrd("my_vrd_test", tmp_path, "train")
+    yield {}
+    for catalog in (DatasetCatalog, MetadataCatalog):
+        catalog.remove("my_vrd_test")
 
 
 def _two_images(num_predicates: int) -> Variables:

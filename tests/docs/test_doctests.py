@@ -18,8 +18,11 @@ MODULES = [
 ]
 # What other projects use alone (docs/reuse.md): each has an example.
 USED_ALONE = [
+    "reldn_d2.evaluation.GraphMetrics",
     "reldn_d2.evaluation.RelationEvaluator",
     "reldn_d2.evaluation.evaluate_graphs",
+    "reldn_d2.evaluation.graph_from_triplets",
+    "reldn_d2.evaluation.golden_cases",
     "reldn_d2.evaluation.rank_triplets",
     "reldn_d2.modeling.ContrastiveLosses",
     "reldn_d2.modeling.PairSampler",

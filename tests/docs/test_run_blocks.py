@@ -290,6 +290,8 @@ def evaluation_of_scenes(folder: Path, variables: Variables) -> None:
 def two_runs(folder: Path, variables: Variables) -> None:
     found = variables["paired_bootstrap"](variables["a"], variables["b"], "R@50")["macro"]
     assert (found.mean, found.low, found.high) == (0, 0, 0)  # both are the same model
+    assert found.verdict == "equal on every image"
+    assert_files(folder / "comparison", "compare.md", "differences.svg")
 
 
 @promises("docs/evaluation.md", "predictions of another model")
@@ -299,8 +301,26 @@ def predictions_of_another_model(folder: Path, variables: Variables) -> None:
     evaluated = variables["evaluate_graphs"](
         variables["truths"], variables["predictions"], "sgdet", ["motifs", "confusion"], variables["split"]
     )
-    assert evaluated["motifs"].metrics["R@50"] == 100
+    assert evaluated["motifs"].metrics["R@50"] == variables["listed"]["R@50"] == 100
     assert evaluated["confusion"].metrics["entity_instance_missed"] == 0
+
+
+@promises("docs/golden.md", "golden cases")
+def golden_cases(folder: Path, variables: Variables) -> None:
+    names = {case.name for case in variables["golden_cases"]()}
+    assert set(variables["evaluated"]) == {name for name in names if name.startswith("motifs_")}
+    assert variables["golden"].name == max(names) and variables["results"]
+
+
+@promises("docs/evaluation.md", "library")
+def metrics_in_batches(folder: Path, variables: Variables) -> None:
+    results = variables["metrics"].compute()
+    assert [results[name].metrics["R@50"] for name in ("motifs", "vrd2016")] == [100, 100]
+
+
+@promises("docs/evaluation.md", "annotations alone")
+def annotations_alone(folder: Path, variables: Variables) -> None:
+    assert variables["scorer"].sizes == dict.fromkeys(("a.jpg", "b.jpg", "c.jpg"), (30, 40))
 
 
 @promises("docs/results.md", "demo")

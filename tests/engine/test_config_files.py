@@ -12,6 +12,7 @@ from reldn_d2.engine.config_files import read_config_file
 from reldn_d2.engine.places import YAML_PLACES, is_place
 from reldn_d2.engine.run_identity import flatten
 from reldn_d2.model_zoo import get_detectron2_config_file
+from reldn_d2.utils.yaml_files import parse_yaml
 from tests.builders.commands import Captured, line_of_refusal, run_reldn
 from tests.builders.config_files import leaves
 from tests.builders.tiny_models import TinyConfig
@@ -118,6 +119,29 @@ def test_a_base_that_leads_back_is_refused(tmp_path: Path) -> None:
     (tmp_path / "d.yaml").write_text("_BASE_: no.yaml\n")
     with pytest.raises(FileNotFoundError, match=r"no\.yaml"):
         read_config_file(str(tmp_path / "d.yaml"))
+
+
+def test_a_key_that_a_file_has_twice_is_named_with_both_lines(tmp_path: Path) -> None:
+    base, mine = tmp_path / "base.yaml", tmp_path / "mine.yaml"
+    base.write_text("VERSION: 2\nSOLVER:\n  MAX_ITER: 1\n  BASE_LR: 0.1\n  MAX_ITER: 2\n")
+    mine.write_text("_BASE_: base.yaml\nSEED: 1\n")
+    message = rf"^{base}, line 5: the key 'MAX_ITER' occurs twice, first in line 3, .*: remove one$"
+    for file in (base, mine):
+        with pytest.raises(ValueError, match=message):
+            load_config(str(file))
+        with pytest.raises(ValueError, match=message):
+            load_config(str(file), unsafe_yaml=[str(base)])
+    mine.write_text("MODEL: {DEVICE: cpu}\nSEED: 1\n'MODEL': {MASK_ON: true}\n")
+    with pytest.raises(
+        ValueError, match=r"mine\.yaml, line 3: the key 'MODEL' occurs twice, first in line 1"
+    ):
+        load_config(str(mine))
+
+
+def test_a_key_of_a_mapping_and_of_what_it_merges_is_no_repeat() -> None:
+    text = "a: &x {b: 1, c: 2}\nd: {<<: *x, b: 3}\ne: *x"
+    x = {"b": 1, "c": 2}
+    assert parse_yaml(text, "") == {"a": x, "d": {"b": 3, "c": 2}, "e": x}
 
 
 @pytest.mark.parametrize("version", ["", "VERSION: 1\n"])

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from copy import deepcopy
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,7 +62,12 @@ OTHERS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     "MODEL.PIXEL_STD": (([1.0, 0.0, 1.0], [-1.0], [math.inf], [], 1.0, None), ([1.0], (57, 57.1, 58.0))),
     "MODEL.ROI_HEADS.SCORE_THRESH_TEST": (NUMBERS, (-1, 0.0, 0.05, 1.1)),
     "TEST.DETECTIONS_PER_IMAGE": ((*WHOLE, 0, -2), (-1, 1, 100)),
-    "INPUT.FORMAT": (("XYZ", "bgr", "", *WORDS[0]), ("BGR", "RGB", "L", "YUV-BT.601")),
+    "OUTPUT_DIR": (("", " ", *WORDS[0]), ("output", "/a b/c", Path("x"))),
+    # Of the last, PIL makes pictures of other types or without channels, or makes none of most pictures.
+    "INPUT.FORMAT": (
+        ("XYZ", "bgr", "", *WORDS[0], "F", "I", "I;16", "1", "P", "La", "RGBa"),
+        ("BGR", "RGB", "L", "YUV-BT.601", "CMYK", "LA"),
+    ),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": (("Range", *WORDS[0]), ("choice", "range")),
     "INPUT.RANDOM_FLIP": (("Horizontal", *WORDS[0]), ("none", "horizontal", "vertical")),
     "INPUT.CROP.TYPE": (
@@ -282,6 +288,51 @@ def test_what_only_the_evaluation_uses_is_checked_before_the_training(
         build_training(parts_of(tiny_config(*words)))
 
 
+@pytest.mark.parametrize("config", ["scenes/reldn.yaml", "scenes/detector.yaml"])
+@pytest.mark.parametrize(
+    ("key", "name", "near"),
+    [
+        ("MODEL.META_ARCHITECTURE", "GeneralisedRCNN", "GeneralizedRCNN"),
+        ("MODEL.BACKBONE.NAME", "build_resnet_fpn_backbon", "build_resnet_fpn_backbone"),
+        ("MODEL.PROPOSAL_GENERATOR.NAME", "RPM", "RPN"),
+        ("MODEL.RPN.HEAD_NAME", "StandartRPNHead", "StandardRPNHead"),
+        ("MODEL.ANCHOR_GENERATOR.NAME", "DefaultAnchor", "DefaultAnchorGenerator"),
+        ("MODEL.ROI_HEADS.NAME", "StandardROIHead", "StandardROIHeads"),
+        ("MODEL.ROI_BOX_HEAD.NAME", "FastRCNNConvFC", "FastRCNNConvFCHead"),
+    ],
+)
+def test_a_part_that_is_not_registered_is_named_with_similar_ones(
+    config: str, key: str, name: str, near: str
+) -> None:
+    message = rf"not registered \({re.escape(key)} is '{name}'; did you mean (\w+ or )*{near}\b"
+    with pytest.raises(ValueError, match=message):
+        parts_of(load_config(config, [key, name]))
+
+
+def test_names_of_parts_that_are_never_made_may_be_any() -> None:
+    words = ["MODEL.ROI_MASK_HEAD.NAME", "Mine", "MODEL.PROPOSAL_GENERATOR.NAME", "PrecomputedProposals"]
+    parts_of(load_config("scenes/detector.yaml", [*words, "MODEL.RPN.HEAD_NAME", "Mine"]))
+    with pytest.raises(
+        ValueError, match=r"MODEL\.ROI_MASK_HEAD\.NAME is 'Mine'; registered are MaskRCNNConv"
+    ):
+        parts_of(load_config("scenes/detector.yaml", [*words, "MODEL.MASK_ON", "True"]))
+
+
+@pytest.mark.parametrize("test_sets", ["()", "('reldn_scenes_tiny_test',)"])
+def test_protocols_are_checked_also_without_a_test_set(test_sets: str) -> None:
+    words = ["DATASETS.TEST", test_sets, f"{HEAD}.TEST.PROTOCOLS", "('motif',)"]
+    with pytest.raises(ValueError, match=r"TEST\.PROTOCOLS: unknown protocol 'motif'.*did you mean motifs"):
+        parts_of(load_config("scenes/reldn.yaml", words))
+
+
+def test_protocols_of_a_config_in_python_are_checked_also_without_a_test_set(tiny_python: DictConfig) -> None:
+    cfg = deepcopy(tiny_python)
+    cfg.datasets.test = ""
+    cfg.dataloader.evaluator.protocols.names = ["motif"]
+    with pytest.raises(ValueError, match=r"protocols\.names: unknown protocol 'motif'.*did you mean motifs"):
+        parts_of(cfg)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -390,6 +441,16 @@ PYTHON = [
         "dataloader.train.mapper.augmentations.0.max_size is 0: give",
     ),
     ("train.output_dir='${nowhere}'", "a reference leads nowhere"),
+    ("train.output_dir=''", "train.output_dir is '': give the name of a folder"),
+    (
+        "dataloader.train.mapper.image_format=L",
+        "dataloader.train.mapper.image_format is 'L', whose number of channels is 1, but model.pixel_mean",
+    ),
+    (
+        "dataloader.test.mapper.image_format=RGBA",
+        "dataloader.test.mapper.image_format is 'RGBA', whose number of channels is 4, but model.pixel_mean",
+    ),
+    ("model.pixel_std=[1.0]", "model.pixel_std is [1.0]: give a number for each of model.pixel_mean, ["),
 ]
 
 

@@ -11,6 +11,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
+from reldn_d2.data.detections import save_detections
 from reldn_d2.engine import load_config
 from reldn_d2.engine.datasets import load_registered
 from reldn_d2.engine.evaluate import parts_of
@@ -77,6 +78,18 @@ def test_a_user_may_go_on(kind: str, register: Register, caplog: pytest.LogCaptu
     assert any("same image_id" in text for text in caplog.messages)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_data_set_says_about_trainings_is_said_once(
+    kind: str, register: Register, caplog: pytest.LogCaptureFixture
+) -> None:
+    register()
+    check_training(parts_of(config(kind)))
+    assert "scoring" not in caplog.text
+    MetadataCatalog.get(NAME).set(training_note="made for scoring")
+    check_training(parts_of(config(kind)))
+    assert caplog.messages.count(f"{NAME}: made for scoring") == 1
+
+
 def test_a_python_config_that_loads_otherwise_is_checked_too(register: Register) -> None:
     register(annotations=with_class(6), relations=[[0, 1, 0]])
     cfg = config("python")
@@ -114,6 +127,87 @@ def test_a_test_set_is_checked_too(register: Register) -> None:
     assert [len(batch) for batch in parts_of(cfg).test_loader(NAME).loader] == [2]
     with pytest.raises(ValueError, match="annotation 1: class 6 of 6"):
         parts_of(load_config(str(TINY_LAZY), [f"datasets.test={NAME}"])).test_loader(NAME)
+
+
+def with_test_set(kind: str, *more: str) -> Config:
+    """A config that trains on the tiny scenes and is tested on `NAME`."""
+    if kind == "python":
+        return load_config(str(TINY_LAZY), [f"datasets.test={NAME}", *more])
+    file = SCENES / ("detector.yaml" if kind == "detector" else "reldn.yaml")
+    return load_config(str(file), [*TINY, "DATASETS.TEST", f"('{NAME}',)", *more])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_test_set_is_checked_before_the_training(
+    kind: str, register: Register, caplog: pytest.LogCaptureFixture
+) -> None:
+    register(annotations=with_class(6), relations=[[0, 1, 0]])
+    with pytest.raises(ValueError, match=f"data set {NAME} .*(.|\n)*annotation 1: class 6 of 6"):
+        check_training(parts_of(with_test_set(kind)))
+    word = "datasets.check=warn" if kind == "python" else "DATASETS.CHECK warn"
+    check_training(parts_of(with_test_set(kind, *word.split())))
+    assert any("class 6 of 6" in text for text in caplog.messages)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({}, "has no 'relations'"),
+        ({"train_dataset": "nowhere"}, "'nowhere', the training split of"),
+        ({"train_dataset": "reldn_vrd_train"}, "'reldn_vrd_train' is not a training split of"),
+        ({"zero_shot_triplets": [[0, 0, 99]]}, "metadata zero_shot_triplets of"),
+    ],
+)
+def test_a_test_set_that_can_not_be_scored_is_named_before_the_training(
+    kind: str, metadata: dict[str, Any], message: str, register: Register
+) -> None:
+    images = register()
+    MetadataCatalog.get(NAME).set(evaluator_type="relation", **metadata)
+    if not metadata:
+        for image in images:
+            del image["relations"]
+    cfg = with_test_set(kind)
+    if kind == "detector":  # whose evaluation needs boxes alone
+        assert check_training(parts_of(cfg))[1]
+        return
+    with pytest.raises(ValueError, match=message):
+        check_training(parts_of(cfg))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_data_set_of_training_and_test_is_loaded_and_checked_once(
+    kind: str, register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = register()
+    checked: list[str] = []
+    monkeypatch.setattr("reldn_d2.engine.datasets.check_loaded", lambda _, name, *__: checked.append(name))
+    loads: list[str] = []
+    DatasetCatalog.remove(NAME)
+    DatasetCatalog.register(NAME, lambda: loads.append(NAME) or copy.deepcopy(images))
+    test = f"datasets.test={NAME}" if kind == "python" else f"DATASETS.TEST ('{NAME}',)"
+    check_training(parts_of(config(kind, *test.split())))
+    assert checked == loads == [NAME]
+
+
+def test_detections_of_a_test_set_are_checked_before_the_training(
+    register: Register, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = register()
+    known = MetadataCatalog.get(NAME).thing_classes
+    file = tmp_path / "boxes.npz"
+    nothing: Any = ([], [], [])
+    save_detections(file, {images[0]["image_id"]: nothing}, known)
+    more = ("DATASETS.DETECTION_FILES_TEST", f"('{file}',)")
+    for cfg in (with_test_set("yaml", *more), config("yaml", "DATASETS.TEST", f"('{NAME}',)", *more)):
+        with pytest.raises(ValueError, match=r"boxes\.npz lacks 1 of 2 images"):
+            check_training(parts_of(cfg))
+    save_detections(file, {image["image_id"]: nothing for image in images}, known)
+    check_training(parts_of(with_test_set("yaml", *more)))
+    checked: list[str] = []
+    monkeypatch.setattr("reldn_d2.engine.datasets.check_loaded", lambda _, name, *__: checked.append(name))
+    check_training(parts_of(config("yaml", "DATASETS.TEST", f"('{NAME}',)", *more)))
+    assert checked == [NAME]
 
 
 def test_another_value_of_the_key_is_refused(register: Register) -> None:

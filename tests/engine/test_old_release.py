@@ -106,7 +106,9 @@ def test_its_predictions_score_the_same(task: str) -> None:
     results = scorer.score({i: scorer.prepare(i, graph) for i, graph in saved.predictions.items()})
     assert results.keys() == expected.keys()
     for name, metrics in expected.items():
-        assert results[name] == pytest.approx(metrics, abs=1e-9), name
+        # Metrics of later releases are not among the expected ones; none of the old ones is lost.
+        found = {metric: results[name][metric] for metric in metrics}
+        assert found == pytest.approx(metrics, abs=1e-9), name
 
 
 def test_its_detector_detects_the_same() -> None:

@@ -20,7 +20,7 @@ INFO = ModelInfo(
     description="Cups on tables.",
     training=TrainingInfo("0.2.0", 100, ("my_train", "my_more"), 1234, 0),
     evaluations=(
-        EvaluationInfo("my_test", "sgdet", "motifs", {"R@20": 1.0, "R@50": 12.345, "mR@50": 3.0}),
+        EvaluationInfo("my_test", "sgdet", "motifs", {"R@20": 1.0, "R@50": 12.345, "mR_all@50": 3.0}),
         EvaluationInfo("my_test", "prdcls", "own protocol", {"mine": 50.0}, ("2 of 9 images are missing.",)),
     ),
     license="mit",
@@ -55,7 +55,7 @@ def test_a_card_says_what_is_known() -> None:
     rows = rows_of(body)
     for row in (
         ["my_test", "sgdet", "motifs", "R@50", "12.35"],
-        ["my_test", "sgdet", "motifs", "mR@50", "3.00"],
+        ["my_test", "sgdet", "motifs", "mR_all@50", "3.00"],
         ["my_test", "prdcls", "own protocol", "mine", "50.00"],
         ["package", "reldn-d2 0.2.0"],
         ["training sets", "my_train, my_more"],

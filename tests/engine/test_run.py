@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from reldn_d2.engine import (
     vocabulary_of,
 )
 from reldn_d2.engine.parts import Config
+from reldn_d2.engine.run import resume_or_start
 from reldn_d2.evaluation import RelationEvaluator
 from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig, make_input, make_model
 
@@ -274,3 +276,32 @@ def test_detections_of_a_python_config_are_found_wherever_it_names_them(weights:
     cfg.dataloader.train.dataset.dataset_dicts.detection_files = [str(tmp_path / "none.npz")]
     with pytest.raises(ValueError, match="trains on proposals, so it can't use"):
         Trainer(cfg)
+
+
+def test_checkpoints_without_last_checkpoint_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = torch.nn.Linear(1, 1)
+    checkpointer = RelationCheckpointer(model, str(tmp_path))
+    parts: Any = SimpleNamespace(output_dir=str(tmp_path), weights="", relation_weights="")
+    (tmp_path / "model_best.pth").touch()
+    assert not resume_or_start(checkpointer, {}, parts, resume=True)
+    assert not caplog.text, "nothing to go on from"
+    (tmp_path / "model_0000004.pth").touch()
+    assert not resume_or_start(checkpointer, {}, parts, resume=True)
+    assert "has model_0000004.pth, but no file last_checkpoint" in caplog.text, "killed before it was written"
+    assert "nothing is resumed" in caplog.text and "stop this run and write model_0000004.pth" in caplog.text
+    (tmp_path / "model_final.pth").touch()
+    with pytest.raises(
+        ValueError, match=r"write model_final\.pth, or the name of another one, in a file last"
+    ):
+        resume_or_start(checkpointer, {}, parts, resume=True)
+    assert not resume_or_start(checkpointer, {}, parts, resume=False)
+
+
+def test_an_evaluation_of_the_last_checkpoint_needs_its_name(tiny_config: TinyConfig, tmp_path: Path) -> None:
+    for name in ("model_0000004.pth", "model_final.pth"):
+        (tmp_path / name).touch()
+    cfg = tiny_config("OUTPUT_DIR", str(tmp_path), file="detector.yaml")
+    with pytest.raises(ValueError, match="no file last_checkpoint that says where to go on"):
+        load_model(cfg, resume=True)

@@ -1,5 +1,6 @@
 """The summary of a run names its numbers and its files."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from reldn_d2.engine.summary import (
     files_of_run,
     finished_evaluation,
     finished_results,
+    notes_on_results,
     save_evaluation,
 )
 
@@ -87,6 +89,27 @@ def test_screen_and_document_say_the_same() -> None:
     ]
     assert document.startswith("# The end\n\n**R@50 of sgdet/motifs: 2.00 (on a)**\n\n| protocol")
     assert "| sgdet/confusion | proximal_right 3.00" in document and "| weights | `x.pth`" in document
+
+
+def test_images_that_are_not_scored_are_in_the_notes(tmp_path: Path) -> None:
+    parts = parts_of(tmp_path, "a", "b")
+    results = {f"{name}/{task}/confusion": {} for name in "ab" for task in ("sgdet", "prdcls")}
+    assert notes_on_results(parts, {**results, "bbox": {"AP": 1.0}}) == []
+    for place in ("a/sgdet", "b/prdcls", "a/sgcls"):
+        touch(tmp_path, f"inference/{place}/relation_excluded.json")
+        note = {"confusion": f"2 images of {place} are not scored."}
+        (tmp_path / "inference" / place / "relation_excluded.json").write_text(json.dumps(note))
+    # sgcls is of an earlier evaluation.
+    notes = [
+        "a, sgdet/confusion: 2 images of a/sgdet are not scored.",
+        "b, prdcls/confusion: 2 images of b/prdcls are not scored.",
+    ]
+    assert notes_on_results(parts, results) == notes
+    assert notes_on_results(parts, results, ["b"]) == notes[1:]
+    assert (
+        "a, sgdet/confusion: 2 images"
+        in Summary("The end", "ab", SETTINGS, RESULTS, notes=notes).as_markdown()
+    )
 
 
 def test_a_run_without_evaluation_says_so() -> None:

@@ -76,7 +76,7 @@ def test_motifs(
 ) -> None:
     protocol = shortened(motifs(), recall_at)
     expected = slow_motifs(ranked_images(split), NUM_PREDICATES, training, protocol.recall_at)
-    assert score(protocol, split, task, training).metrics == pytest.approx(expected, nan_ok=True)
+    assert score(protocol, split, task, training).metrics == pytest.approx(expected)
 
 
 @given(splits, known_training, recall_places, st.sampled_from(["sgdet", "sgcls", "prdcls"]))
@@ -84,8 +84,8 @@ def test_reldn(
     split: list[Scene], training: list[Labels] | None, recall_at: tuple[int, ...] | None, task: str
 ) -> None:
     protocol = shortened(reldn(KS), recall_at)
-    expected = slow_reldn(ranked_images(split, task), KS, training, protocol.recall_at)
-    assert score(protocol, split, task, training).metrics == pytest.approx(expected, nan_ok=True)
+    expected = slow_reldn(ranked_images(split, task), KS, NUM_PREDICATES, training, protocol.recall_at)
+    assert score(protocol, split, task, training).metrics == pytest.approx(expected)
 
 
 @given(splits, known_training, recall_places)
@@ -93,16 +93,16 @@ def test_vrd2016(
     split: list[Scene], training: list[Labels] | None, recall_at: tuple[int, ...] | None
 ) -> None:
     protocol = shortened(vrd2016(), recall_at)
-    expected = slow_vrd2016(ranked_images(split), training, protocol.recall_at)
-    assert score(protocol, split, training=training).metrics == pytest.approx(expected, nan_ok=True)
+    expected = slow_vrd2016(ranked_images(split), NUM_PREDICATES, training, protocol.recall_at)
+    assert score(protocol, split, training=training).metrics == pytest.approx(expected)
 
 
 @given(scenes(max_entities=7))
 def test_published_lists_of_larger_images(scene: Scene) -> None:
     image = ranked_images([scene])
-    assert score(motifs(), [scene]).metrics == pytest.approx(slow_motifs(image, NUM_PREDICATES), nan_ok=True)
-    assert score(reldn(KS), [scene]).metrics == pytest.approx(slow_reldn(image, KS), nan_ok=True)
-    assert score(vrd2016(), [scene]).metrics == pytest.approx(slow_vrd2016(image), nan_ok=True)
+    assert score(motifs(), [scene]).metrics == pytest.approx(slow_motifs(image, NUM_PREDICATES))
+    assert score(reldn(KS), [scene]).metrics == pytest.approx(slow_reldn(image, KS, NUM_PREDICATES))
+    assert score(vrd2016(), [scene]).metrics == pytest.approx(slow_vrd2016(image, NUM_PREDICATES))
 
 
 @given(splits)
@@ -130,7 +130,8 @@ def test_zero_shot_recall_is_the_recall_of_an_annotation_without_what_training_h
     for protocol in (motifs(), reldn(KS), vrd2016()):
         metrics, expected = score(protocol, split, training=training).metrics, score(protocol, unseen).metrics
         pairs = {name: name.replace("zR@", "R@") for name in metrics if "zR@" in name}
-        assert len(pairs) == 2 * len(protocol.lists) * len(protocol.recall_at)
+        some = any(len(scene.truth.relations) for scene in unseen)
+        assert len(pairs) == 2 * len(protocol.lists) * len(protocol.recall_at) * some
         np.testing.assert_equal(
             {name: metrics[name] for name in pairs}, {name: expected[plain] for name, plain in pairs.items()}
         )
@@ -140,5 +141,5 @@ def test_zero_shot_recall_is_the_recall_of_an_annotation_without_what_training_h
 def test_taking_one_never_finds_more_than_hitting_several(split: list[Scene]) -> None:
     single, several = score(vrd2016(), split).metrics, score(motifs(), split).metrics
     for at in (50, 100):
-        if not np.isnan(single[f"R@{at}"]):
+        if f"R@{at}" in single:
             assert single[f"R@{at}"] <= several[f"micro_ngR@{at}"]

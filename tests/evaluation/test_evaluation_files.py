@@ -11,12 +11,19 @@ from reldn_d2.evaluation import (
     PairAnswers,
     PerImageRecall,
     PredictedGraph,
+    graph_from_entities,
     load_per_image,
     load_predictions,
 )
 from reldn_d2.evaluation.io.predictions import save_predictions
 from reldn_d2.evaluation.io.results import save_per_image
+from reldn_d2.structures import Vocabulary
 from tests.builders.evaluation_scenes import NUM_PREDICATES, predicted_graph
+
+LEAST = [
+    *("format_version", "dataset_name", "task", "image_id", "entity_offsets", "boxes", "classes"),
+    *("triplet_offsets", "subject", "object", "predicate", "score"),
+]
 
 
 def save(path: Path, predictions: dict[str, PredictedGraph]) -> None:
@@ -56,6 +63,48 @@ def test_files_of_earlier_releases_have_the_task_in_upper_case(tmp_path: Path) -
         assert file["task"].tolist() == "prdcls"
         np.savez(path, **{**without_digest(file), "task": np.array("PRDCLS")})
     assert load_predictions(path).task == "prdcls"
+
+
+def test_a_file_may_have_only_entities_and_triplets(tmp_path: Path) -> None:
+    rows = [(0, 1, 2, 0.25, 2), (0, 1, 0, 0.75, 1), (1, 0, 1, 0.5, 1)]
+    save(tmp_path / "p.npz", {"a": predicted_graph([(0, 0, 1, 1), (2, 2, 3, 4)], [1, 0], rows)})
+    with np.load(tmp_path / "p.npz") as file:
+        least = {name: file[name] for name in LEAST}
+    np.savez(tmp_path / "p.npz", **least)
+    graph = load_predictions(tmp_path / "p.npz").predictions["a"]
+    assert graph.relations.score.tolist() == [0.75, 0.5, 0.25]
+    assert graph.relations.rank_in_pair.tolist() == [1, 1, 2]
+    assert graph.scores.tolist() == [1, 1] and not graph.has_repeats
+    assert graph.pair_answers is None and graph.triplet_answers is None
+    for name in LEAST:
+        np.savez(tmp_path / "p.npz", **{key: array for key, array in least.items() if key != name})
+        with pytest.raises(ValueError, match=r"p\.npz: .*(lacks the array|format version)"):
+            load_predictions(tmp_path / "p.npz")
+    np.savez(tmp_path / "p.npz", **least, predicate_probs=np.zeros((0, 3)))
+    with pytest.raises(ValueError, match="has predicate_probs, but lacks the array 'has_annotated_pairs'"):
+        load_predictions(tmp_path / "p.npz")
+    np.savez(tmp_path / "p.npz", **{**least, "score": np.array([0.5, np.nan, 0.25])})
+    with pytest.raises(ValueError, match=r"p\.npz: image a: a score is not finite"):
+        load_predictions(tmp_path / "p.npz")
+
+
+def test_repeats_and_vocabulary_survive(tmp_path: Path) -> None:
+    path = tmp_path / "p.npz"
+    one = np.array([0, 0])
+    graph = graph_from_entities(np.zeros((2, 4)), one, one, one + 1, one, np.array([0.5, 0.25]))
+    vocabulary = Vocabulary(["cat", "=dog"], ["on"])
+    names = {"dataset_name": "toy", "task": "sgdet", "num_predicates": 1, "vocabulary": vocabulary}
+    save_predictions(path, {"a": graph, "b": PredictedGraph.empty()}, **names)
+    saved = load_predictions(path)
+    assert saved.vocabulary == vocabulary
+    assert [x.has_repeats for x in saved.predictions.values()] == [True, False]
+    np.testing.assert_equal(dataclasses.asdict(saved.predictions["a"]), dataclasses.asdict(graph))
+    save(path, {"a": PredictedGraph.empty()})
+    assert load_predictions(path).vocabulary is None
+    with np.load(path) as file:
+        np.savez(path, **without_digest(file), class_names=np.array([1, 2]))
+    with pytest.raises(ValueError, match="class_names and predicate_names must be text"):
+        load_predictions(path)
 
 
 def test_no_predictions_survive(tmp_path: Path) -> None:

@@ -6,9 +6,12 @@ from hypothesis import strategies as st
 from reldn_d2.evaluation.matching import (
     Matches,
     box_iou,
+    count_found,
+    count_hitting,
     find_matches,
     first_hits,
     first_takers,
+    places_in_lists,
     true_positives,
 )
 from tests.builders.evaluation_scenes import Scene, predicted_graph, scenes, truth_graph
@@ -79,18 +82,18 @@ def test_first_hits_counts_places_of_each_list() -> None:
     ranks = np.array([1, 2, 3, 1, 2])
     found = matches((1, 0, 1), (2, 1, 1), (4, 0, 1), (4, 2, 1))
     # k=1 keeps rows 0, 3; k=2 keeps 0, 1, 3, 4; k=3 keeps all
-    places = first_hits(found, ranks, [1, 2, 3], 100, 4)
+    places = first_hits(found, places_in_lists(ranks, [1, 2, 3], 100), 100, 4)
     assert places.tolist() == [[100, 100, 100, 100], [1, 100, 3, 100], [1, 2, 4, 100]]
 
 
 def test_first_hits_ignores_triplets_behind_the_end_of_the_list() -> None:
     found = matches((2, 0, 1), (3, 1, 1))
-    assert first_hits(found, np.ones(4, dtype=int), [1], 3, 2).tolist() == [[2, 3]]
+    assert first_hits(found, places_in_lists(np.ones(4, dtype=int), [1], 3), 3, 2).tolist() == [[2, 3]]
 
 
 def test_one_triplet_hits_several_truths() -> None:
     found = matches((0, 0, 1), (0, 1, 1))
-    assert first_hits(found, np.array([1]), [1], 100, 2).tolist() == [[0, 0]]
+    assert first_hits(found, places_in_lists(np.array([1]), [1], 100), 100, 2).tolist() == [[0, 0]]
 
 
 def test_first_takers_take_one_each_or_else_the_next_free_one() -> None:
@@ -124,6 +127,27 @@ def test_overlap_of_exactly_the_limit_is_false_and_takes_nothing() -> None:
 
 def test_no_matches() -> None:
     assert true_positives(matches(), 2, 0.5, strict=True).tolist() == [False, False]
-    for find_places in (first_hits, first_takers):
-        assert find_places(matches(), np.ones(0, dtype=int), [1, 2], 100, 1).tolist() == [[100], [100]]
-        assert find_places(matches(), np.ones(2, dtype=int), [1], 100, 0).shape == (1, 0)
+    for ranks, num_truths, expected in (
+        (np.zeros(0, dtype=int), 1, [[100], [100]]),
+        (np.ones(2, dtype=int), 0, [[], []]),
+    ):
+        places = places_in_lists(ranks, [1, 2], 100)
+        assert first_hits(matches(), places, 100, num_truths).tolist() == expected
+        assert first_takers(matches(), ranks, [1, 2], 100, num_truths).tolist() == expected
+        assert count_hitting(matches(), places, [20, 50]).tolist() == [[0, 0], [0, 0]]
+
+
+def test_hitting_triplets_count_once_each_and_only_in_the_first_places() -> None:
+    ranks = np.array([1, 2, 3, 1, 2])
+    # Row 1 hits two relationships, and rows 1 and 4 the same one.
+    found = matches((1, 0, 1), (1, 1, 1), (3, 2, 1), (4, 1, 1))
+    # The places are 0, -, -, 1, - for k = 1; 0, 1, -, 2, 3 for k = 2; 0 to 4 for k = 3.
+    places = places_in_lists(ranks, [1, 2, 3], 10)
+    assert count_hitting(found, places, [1, 2, 4, 10]).tolist() == [[0, 1, 1, 1], [0, 1, 3, 3], [0, 1, 2, 3]]
+
+
+def test_takers_are_as_many_as_the_relationships_that_they_take() -> None:
+    assert count_found(np.array([[0, 7, 100], [100, 100, 100]]), [1, 8, 50]).tolist() == [
+        [1, 2, 2],
+        [0, 0, 0],
+    ]

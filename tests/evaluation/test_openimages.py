@@ -215,11 +215,13 @@ def test_a_predicate_that_is_not_annotated_is_excluded() -> None:
     assert result.metrics["mAP_rel"] == result.metrics["wmAP_rel"] == 50.0
     assert result.metrics["AP_rel/has"] == 0.0  # annotated, but not predicted
     assert not {"AP_rel/near", "AP_phr/near"} & set(result.metrics)
-    assert list(result.per_predicate) == ["annotated", "AP_rel", "AP_phr"]
+    recalls = [f"pooled_{kind}R@{k}" for kind in ("", "phr_") for k in (50, 100)]
+    assert list(result.per_predicate) == ["annotated", *recalls, "AP_rel", "AP_phr"]
+    np.testing.assert_array_equal(result.per_predicate["pooled_R@50"], [100.0, 0.0, np.nan])
     assert result.per_predicate["annotated"].tolist() == [1, 1, 0]
     for kind in ("rel", "phr"):
         np.testing.assert_array_equal(result.per_predicate[f"AP_{kind}"], [100.0, 0.0, np.nan])
-    assert result.notes == ["mAP is the mean over 2 of 3 predicates, of which 2 are annotated."]
+    assert result.notes[1:] == ["mAP is the mean over 2 of 3 predicates, of which 2 are annotated."]
 
 
 def test_starred_numbers_leave_predicates_out_but_not_of_recall() -> None:
@@ -230,8 +232,9 @@ def test_starred_numbers_leave_predicates_out_but_not_of_recall() -> None:
     assert metrics["mAP_rel"] == 50.0 and metrics["wmAP_rel"] == pytest.approx(100 / 3)
     assert metrics["mAP_rel_starred"] == metrics["wmAP_phr_starred"] == 100.0
     assert metrics["score_starred"] == metrics["score_wtd_starred"] == pytest.approx(0.2 * 100 / 3 + 80)
-    assert result.notes[1] == "mAP_starred is the mean over 1 of 3 predicates, of which 1 are annotated."
-    assert np.isnan(score((truth, predicted), excluded_predicates=("on", "has"))["mAP_rel_starred"])
+    assert result.notes[2] == "mAP_starred is the mean over 1 of 3 predicates, of which 1 are annotated."
+    nothing_left = score((truth, predicted), excluded_predicates=("on", "has"))
+    assert not [name for name in nothing_left if name.endswith("_starred")]
     assert "score_starred" not in score((truth, predicted))
 
 

@@ -140,9 +140,17 @@ def test_each_protocol_reports_the_other_average_under_its_name() -> None:
 
 def test_names_of_all_numbers() -> None:
     truth = truth_graph([A, B], [0, 1], [(0, 1, 0)])
-    names = set(score(reldn((1, 70)), truth, PredictedGraph.empty()).metrics)
-    plain = {f"{kind}_k{k}_R@{at}" for kind in ("rel", "phr") for k in (1, 70) for at in (20, 50, 100)}
-    assert names == plain | {f"macro_{name}" for name in plain}
+    names = set(score(reldn((1, 9, 70)), truth, PredictedGraph.empty()).metrics)
+    lists = [(f"{kind}_k{k}_", at) for kind in ("rel", "phr") for k in (1, 9, 70) for at in (20, 50, 100)]
+    plain = {f"{prefix}R@{at}" for prefix, at in lists}
+    precisions = {f"{prefix}P@{at}" for prefix, at in lists}
+    means = {
+        f"pooled_{prefix}{mean}@{at}"
+        for mean in ("mR", "mR_all")
+        for prefix, at in lists
+        if "_k9_" not in prefix
+    }
+    assert names == plain | {f"macro_{name}" for name in plain} | precisions | means
     assert not any("-" in name for name in names)
 
 

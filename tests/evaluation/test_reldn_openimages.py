@@ -35,10 +35,11 @@ def test_predicate_without_ground_truth_or_without_prediction_lowers_the_mean() 
     assert result.metrics["AP_rel/near"] == 0.0
     assert {name: column.tolist() for name, column in result.per_predicate.items()} == {
         "annotated": [1, 1, 0],
+        **{f"pooled_R@{k}": [100.0, 0.0, pytest.approx(np.nan, nan_ok=True)] for k in (20, 50, 100)},
         "AP_rel": [100.0, 0.0, 0.0],
         "AP_phr": [100.0, 0.0, 0.0],
     }
-    assert result.notes == ["mAP is the mean over 3 of 3 predicates, of which 2 are annotated."]
+    assert result.notes[1:] == ["mAP is the mean over 3 of 3 predicates, of which 2 are annotated."]
 
 
 def test_half_overlap_is_a_recall_hit_but_not_a_true_positive() -> None:

@@ -25,12 +25,14 @@ from reldn_d2.evaluation import (
     training_split,
 )
 from reldn_d2.evaluation.io.results import (
+    EXCLUDED_FILE,
     PER_IMAGE_FILE,
     PREDICATE_TABLES_FILE,
     PREDICATES_FILE,
     RESULTS_FILE,
     TABLES_FILE,
     read_results,
+    remove_results,
     results_table,
     save_results,
     short_table,
@@ -130,11 +132,17 @@ def test_every_metric_of_every_protocol_is_in_its_place(name: str, complete: boo
 
 
 def test_recall_in_many_lists_has_a_row_for_every_k() -> None:
-    tables = read_tables(results_table(result_of(reldn((1, 2))), NAMES))
+    *tables, predicates = read_tables(results_table(result_of(reldn((1, 2))), NAMES))
+    recalls = [f"pooled_{kind}_k{k}_R@50" for kind in ("rel", "phr") for k in (1, 2)]
+    assert predicates[0] == ["predicate", "annotated", "in training", *recalls]
     assert [table[0] for table in tables] == [
         ["k", *(f"{average}{kind}_k_{recall}@{at}" for kind in ("rel", "phr") for at in (20, 50, 100))]
-        for recall in ("R", "zR")
-        for average in ("", "macro_")
+        for average, recall in (
+            *(("", "R"), ("macro_", "R"), ("", "zR"), ("macro_", "zR")),
+            # The head is the predicate that is not annotated.
+            *(("pooled_", mean) for mean in ("mR_all", "mR", "mR_body", "mR_tail")),
+            ("", "P"),
+        )
     ]
     assert [row[0] for row in tables[0][1:]] == ["1", "2"]
     # The first triplet of each image is "has": one of three relationships, or one of two in the first image.
@@ -205,6 +213,20 @@ def save(folder: Path, results: dict[str, ProtocolResult], names: list[str] = NA
     save_results(folder, results, dataset_name="toy", task="sgdet", predicate_classes=names)
 
 
+def test_images_that_are_not_scored_have_a_file_of_their_own(tmp_path: Path) -> None:
+    excluded = ProtocolResult(
+        {"x": 1.0}, {}, notes=["2 images are not scored."], excluded="2 images are not scored."
+    )
+    save(tmp_path, {"motifs": ProtocolResult({"R@50": 1.0}, {}), "confusion": excluded})
+    file = tmp_path / EXCLUDED_FILE
+    assert json.loads(file.read_text()) == {"confusion": "2 images are not scored."}
+    save(tmp_path, {"motifs": ProtocolResult({"R@50": 1.0}, {})})
+    assert not file.exists()
+    file.touch()
+    remove_results(tmp_path)
+    assert not [*tmp_path.iterdir()]
+
+
 def read_csv(path: Path) -> list[list[str]]:
     with path.open(newline="") as file:
         return [[*map(from_csv, row)] for row in csv.reader(file)]
@@ -229,17 +251,18 @@ def test_files_hold_all_protocols(tmp_path: Path) -> None:
     assert [*read_sections(text)] == ["motifs", "confusion"]
 
     header, *rows = read_csv(folder / RESULTS_FILE)
-    assert header == ["protocol", "metric", "value"]
-    assert rows == [
-        [name, metric, "" if math.isnan(value) else repr(value)]
+    facts = ["task", "pairs", "constraint", "k", "average", "predicates", "images", "relationships"]
+    assert header == ["protocol", "metric", "value", *facts]
+    assert [row[:3] for row in rows] == [
+        [name, metric, repr(value)]
         for name, result in results.items()
         for metric, value in result.metrics.items()
     ]
-    assert any(row[2] == "" for row in rows)  # there is no case of proximity
+    assert not any(row[1].startswith("proximal") for row in rows)  # there is no such case
 
     header, *rows = read_csv(folder / PREDICATES_FILE)
-    assert header == ["protocol", "predicate", "column", "value"]
-    found = {tuple(names): value for *names, value in rows}
+    assert header == ["protocol", "predicate", "column", "value", *facts[:5]]
+    found = {tuple(row[:3]): row[3] for row in rows}
     assert len(found) == len(rows) == sum(3 * len(x.per_predicate) for x in results.values())
     assert found["motifs", "on", "annotated"] == "2" and found["motifs", "near", "in training"] == "2"
     assert found["motifs", "near", "R@50"] == ""
@@ -261,8 +284,9 @@ def test_a_short_table_has_what_people_read() -> None:
     (table,) = read_tables(short_table(result_of(motifs())))
     assert table[0] == ["", "K=20", "K=50", "K=100"]
     rows = [row[0] for row in table[1:]]
-    assert {"R@K", "ngR@K", "zR@K", "mR@K"} <= {*rows}
-    assert not any(name.startswith(("micro", "macro", "pooled")) or "_all" in name for name in rows)
+    assert {"R@K", "ngR@K", "zR@K", "mR_all@K", "mR@K", "mR_body@K", "F@K", "ngF@K", "P@K"} <= {*rows}
+    assert rows.index("mR_all@K") < rows.index("mR@K")
+    assert not any(name.startswith(("micro", "macro", "pooled")) for name in rows)
     (table,) = read_tables(short_table(result_of(motifs(), training=None)))
     assert "zR@K" not in [row[0] for row in table[1:]]
 
@@ -304,8 +328,10 @@ def test_csv_files_keep_any_name_and_all_digits(
     save(folder, {"a, b": ProtocolResult(metrics, {}, columns)}, [*metrics])
     values = ["" if math.isnan(value) else repr(value) for value in metrics.values()]
     rows = [["a, b", name, value] for name, value in zip(metrics, values, strict=True)]
-    assert read_csv(folder / RESULTS_FILE)[1:] == rows
-    assert read_csv(folder / PREDICATES_FILE)[1:] == [[*row[:2], "AP", row[2]] for row in rows]
+    # A protocol of another project says nothing about its numbers.
+    assert read_csv(folder / RESULTS_FILE)[1:] == [[*row, *[""] * 8] for row in rows if row[2]]
+    expected = [[*row[:2], "AP", row[2], *[""] * 5] for row in rows]
+    assert read_csv(folder / PREDICATES_FILE)[1:] == expected
 
 
 def test_files_of_an_earlier_evaluation_are_replaced(tmp_path: Path) -> None:

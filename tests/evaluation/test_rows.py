@@ -1,11 +1,11 @@
-"""Finding rows by value, and numbering repeats."""
+"""Finding rows by value, numbering repeats and distinct rows."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reldn_d2.evaluation.rows import find_rows, repeat_numbers
+from reldn_d2.evaluation.rows import find_rows, number_rows, repeat_numbers
 
 row = st.tuples(st.integers(0, 2), st.integers(0, 2))
 
@@ -39,3 +39,11 @@ def test_a_missing_row_is_named() -> None:
 def test_repeats_are_numbered() -> None:
     assert repeat_numbers(np.array([3, 1, 3, 3, 1])).tolist() == [0, 0, 1, 2, 1]
     assert repeat_numbers(np.zeros(0, dtype=np.int64)).shape == (0,)
+
+
+@given(st.lists(st.tuples(st.integers(-2, 2), st.sampled_from([-0.5, 0.0, 1e30])), max_size=12))
+def test_distinct_rows_are_numbered(rows: list[tuple[int, float]]) -> None:
+    first, numbers = number_rows(np.array(rows, dtype=np.float64).reshape(-1, 2))
+    assert first.tolist() == [rows.index(rows[i]) for i in first]
+    assert sorted(set(numbers.tolist())) == list(range(len(first))) == list(range(len(set(rows))))
+    assert [rows[first[number]] for number in numbers] == rows

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from reldn_d2.evaluation import (
     PROTOCOLS,
     EvaluatedSplit,
+    GroundTruthGraph,
     PairAnswers,
     PredictedGraph,
     TripletAnswers,
@@ -15,6 +16,7 @@ from reldn_d2.evaluation import (
     evaluate_graphs,
     motifs,
     reldn,
+    training_split,
 )
 from reldn_d2.evaluation.protocols.registry import resolve_protocols
 from tests.builders.evaluation_scenes import NAMES, Scene, predicted_graph, scenes, truth_graph
@@ -116,20 +118,112 @@ def test_the_task_may_be_in_upper_case() -> None:
 
 def test_predictions_that_are_not_ranked_are_refused() -> None:
     unsorted = predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.1, 1), (1, 0, 0, 0.2, 1)])
-    nan = predicted_graph([A, B], [0, 1], [(0, 1, 0, float("nan"), 1)])
-    for wrong in (unsorted, nan):
-        with pytest.raises(ValueError, match="image 1: triplets must come best first"):
-            evaluate_graphs({"1": TRUTH}, {"1": wrong}, "sgdet", ["motifs"], SPLIT)
+    with pytest.raises(ValueError, match="image 1: triplets must come best first"):
+        evaluate_graphs({"1": TRUTH}, {"1": unsorted}, "sgdet", ["motifs"], SPLIT)
+
+
+NAN = float("nan")
+PAIRS = PairAnswers(np.array([0]), np.array([1]), np.ones(1), np.array([[0.9, 0.1, 0.0]]))
+TRIPLETS = TripletAnswers(np.array([0]), np.array([1]), np.array([0]), np.ones(1), np.ones(1, dtype=bool))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (predicted_graph([A, B], [0, 1], [(0, 1, 0, NAN, 1)]), "relationship scores .* not finite"),
+        (predicted_graph([A, (0, 0, NAN, 9)], [0, 1], []), "prediction: boxes .* not finite"),
+        (predicted_graph([A, (9, 0, 0, 9)], [0, 1], []), "x0 <= x1"),
+        (predicted_graph([A, B], [0, 2], []), r"class must be in \[0, 2\), found 0 to 2"),
+        (predicted_graph([A, B], [0, -1], []), "class must be in"),
+        (predicted_graph([A, B], [0, 1], [(0, 1, 3, 0.5, 1)]), "pred_predicates must be in"),
+        (predicted_graph([A, B], [0, 1], [(0, 2, 0, 0.5, 1)]), "object_index must be in"),
+        (predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.5, 1), (0, 1, 1, 0.4, 1)]), "must be 1, 2, 3"),
+        (predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.5, 2), (0, 1, 1, 0.4, 1)]), "must be 1, 2, 3"),
+        (predicted_graph([A, B], [0, 1], [(0, 1, 0, 0.5, 1), (0, 1, 0, 0.4, 2)]), "twice"),
+        (dataclasses.replace(FOUND, classes=np.array([0.0, 1.0])), "class must be an integer"),
+        (dataclasses.replace(FOUND, classes=[0, 1]), "'classes' must be an array, not a list"),
+        (
+            dataclasses.replace(FOUND, pair_answers=dataclasses.replace(PAIRS, score=np.array([NAN]))),
+            "pair_scores .* not finite",
+        ),
+        (
+            dataclasses.replace(FOUND, pair_answers=dataclasses.replace(PAIRS, object=np.array([2]))),
+            "pair_answers: object_index must be in",
+        ),
+        (
+            dataclasses.replace(FOUND, triplet_answers=dataclasses.replace(TRIPLETS, score=-np.ones(1))),
+            "triplet_answers is below 0",
+        ),
+        (
+            dataclasses.replace(
+                FOUND, triplet_answers=dataclasses.replace(TRIPLETS, subject=np.zeros(2, int))
+            ),
+            r"triplet_answers: object_index has shape \(1,\), not \(2,\)",
+        ),
+    ],
+)
+def test_wrong_predictions_are_refused_with_the_image(wrong: PredictedGraph, message: str) -> None:
+    split = EvaluatedSplit(NAMES, num_classes=2)
+    with pytest.raises(ValueError, match=f"^image 1.*{message}"):
+        evaluate_graphs({"1": TRUTH}, {"1": wrong}, "sgdet", ["motifs"], split)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (truth_graph([A, (0, 9, 9, 0)], [0, 1], [(0, 1, 0)]), "annotation: boxes must be"),
+        (truth_graph([A, B], [0, 2], [(0, 1, 0)]), "annotation: class must be in"),
+        (truth_graph([A, B], [0, 1], [(0, 2, 0)]), "relation object must be in"),
+        (truth_graph([A, B], [0, 1], [(0, 1, 3)]), "relation predicate must be in"),
+    ],
+)
+def test_wrong_annotations_are_refused_with_the_image(wrong: GroundTruthGraph, message: str) -> None:
+    split = EvaluatedSplit(NAMES, num_classes=2)
+    for predictions in ({"1": FOUND}, {}):
+        with pytest.raises(ValueError, match=f"^image 1.*{message}"):
+            evaluate_graphs({"1": wrong}, predictions, "sgdet", ["motifs"], split, allow_missing=True)
+
+
+def test_the_number_of_classes_comes_from_the_split_or_its_training_split() -> None:
+    truth = truth_graph([A, B], [0, 5], [(0, 1, 0)])
+    high = {"1": predicted_graph([A, B], [0, 5], [(0, 1, 0, 0.9, 1)])}
+    found = evaluate_graphs({"1": truth}, high, "sgdet", ["motifs"], SPLIT)["motifs"]
+    assert found.metrics["R@20"] == 100.0
+    known = EvaluatedSplit(NAMES, training_split([TRUTH], 2, len(NAMES)))
+    with pytest.raises(ValueError, match=r"class must be in \[0, 2\)"):
+        evaluate_graphs({"1": truth}, high, "sgdet", ["motifs"], known)
+    negative = {"1": dataclasses.replace(FOUND, classes=np.array([0, -1]))}
+    with pytest.raises(ValueError, match="class must be 0 or more, found -1"):
+        evaluate_graphs({"1": TRUTH}, negative, "sgdet", ["motifs"], SPLIT)
+
+
+def test_given_entities_must_be_the_annotated_ones() -> None:
+    swapped = predicted_graph([B, A], [0, 1], [])
+    with pytest.raises(ValueError, match="image 1: the box of predicted entity 0 is not the annotated one"):
+        evaluate_graphs({"1": TRUTH}, {"1": swapped}, "sgcls", ["motifs"], SPLIT)
+    other_class = predicted_graph([A, B], [1, 1], [])
+    assert evaluate_graphs({"1": TRUTH}, {"1": other_class}, "sgcls", ["motifs"], SPLIT)
+    with pytest.raises(ValueError, match="image 1: in prdcls the entities must have the annotated classes"):
+        evaluate_graphs({"1": TRUTH}, {"1": other_class}, "prdcls", ["motifs"], SPLIT)
+
+
+def test_an_answer_that_is_missing_is_named() -> None:
+    answers = dataclasses.replace(PAIRS, subject=np.array([1]), object=np.array([0]))
+    with pytest.raises(ValueError, match=r"image 1: protocol reldn .*no row is \[0, 1\]"):
+        evaluate_graphs(
+            {"1": TRUTH}, {"1": dataclasses.replace(FOUND, pair_answers=answers)}, "prdcls", ["reldn"], SPLIT
+        )
 
 
 def test_predictions_must_have_what_protocols_read() -> None:
     confusable = truth_graph([A, B, (40, 0, 49, 9)], [0, 1, 1], [(0, 1, 0)])
+    found = predicted_graph([A, B, (40, 0, 49, 9)], [0, 1, 1], [(0, 1, 0, 0.9, 1)])
     for protocol, task, lacking in (
         ("reldn", "prdcls", "pair_answers"),
         ("confusion", "sgdet", "triplet_answers"),
     ):
         with pytest.raises(ValueError, match=f"image 1: protocol {protocol} .*give `{lacking}`"):
-            evaluate_graphs({"1": confusable}, {"1": FOUND}, task, [protocol], SPLIT)
+            evaluate_graphs({"1": confusable}, {"1": found}, task, [protocol], SPLIT)
     assert evaluate_graphs({"1": TRUTH}, {"1": FOUND}, "sgdet", ["confusion"], SPLIT)
 
 

@@ -80,13 +80,25 @@ def slow_top(rows: list[Row], predicates_per_pair: int, length: int) -> list[Row
     return [row for row in rows if row[4] <= predicates_per_pair][:length]
 
 
+def slow_hits(image: RankedImage, listed: list[Row], phrase: bool) -> list[list[bool]]:
+    """For every listed triplet, whether it hits each annotated relationship; it may hit several."""
+    hits = []
+    for row in listed:
+        overlaps = [
+            slow_overlap(image.predicted, row, image.truth, relation, phrase, 1.0)
+            for relation in image.truth.relations.tolist()
+        ]
+        hits.append([overlap is not None and overlap >= 0.5 for overlap in overlaps])
+    return hits
+
+
 def slow_hit(image: RankedImage, listed: list[Row], phrase: bool) -> list[bool]:
-    """Which annotated relationships some listed triplet hits; a triplet may hit several."""
-    hit = []
-    for relation in image.truth.relations.tolist():
-        overlaps = [slow_overlap(image.predicted, row, image.truth, relation, phrase, 1.0) for row in listed]
-        hit.append(any(overlap is not None and overlap >= 0.5 for overlap in overlaps))
-    return hit
+    """Which annotated relationships some listed triplet hits."""
+    return slow_found(image, slow_hits(image, listed, phrase))
+
+
+def slow_found(image: RankedImage, hits: list[list[bool]]) -> list[bool]:
+    return [any(row[i] for row in hits) for i in range(len(image.truth.relations))]
 
 
 def slow_taken(image: RankedImage, listed: list[Row], phrase: bool) -> list[bool]:
@@ -102,6 +114,16 @@ def slow_taken(image: RankedImage, listed: list[Row], phrase: bool) -> list[bool
         if best is not None:
             taken[best] = True
     return taken
+
+
+def slow_precision(truths: Sequence[GroundTruthGraph], correct: Sequence[int], at: int) -> float:
+    """Mean over the images with a relationship of the correct triplets among the first ones / K."""
+    shares = [count / at for truth, count in zip(truths, correct, strict=True) if len(truth.relations)]
+    return 100 * sum(shares) / len(shares) if shares else math.nan
+
+
+def defined(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if not math.isnan(value)}
 
 
 def slow_micro(found: Found) -> float:
@@ -152,7 +174,7 @@ def slow_groups(training: Sequence[Labels], num_predicates: int) -> dict[str, li
 def slow_mean(recalls: Sequence[float], over_all: bool = False) -> float:
     annotated = [recall for recall in recalls if not math.isnan(recall)]
     divisor = len(recalls) if over_all else len(annotated)
-    return sum(annotated) / divisor if divisor else math.nan
+    return sum(annotated) / divisor if annotated else math.nan
 
 
 def slow_recalls(
@@ -182,18 +204,26 @@ def slow_mean_recalls(
     *,
     num_predicates: int,
     training: Sequence[Labels] | None,
+    forms: Sequence[str] = ("", "pooled_"),
 ) -> dict[str, float]:
     """The recalls averaged over predicates, in one list at one K."""
     metrics = {}
-    for form in ("", "pooled_"):
+    for form in forms:
         recalls = slow_predicate_recalls(truths, found, num_predicates, pooled=form == "pooled_")
         metrics[f"{form}{prefix}mR@{at}"] = slow_mean(recalls)
         metrics[f"{form}{prefix}mR_all@{at}"] = slow_mean(recalls, over_all=True)
-    if training is not None:
-        recalls = slow_predicate_recalls(truths, found, num_predicates, pooled=False)
-        for group, members in slow_groups(training, num_predicates).items():
-            metrics[f"{prefix}mR_{group}@{at}"] = slow_mean([recalls[p] for p in members])
+        if training is not None:
+            for group, members in slow_groups(training, num_predicates).items():
+                metrics[f"{form}{prefix}mR_{group}@{at}"] = slow_mean([recalls[p] for p in members])
     return metrics
+
+
+def slow_f(metrics: dict[str, float], prefix: str, at: int) -> dict[str, float]:
+    """The harmonic mean of recall and of mean recall over all predicates."""
+    recall, mean_recall = metrics[f"{prefix}R@{at}"], metrics[f"{prefix}mR_all@{at}"]
+    if not recall or not mean_recall:
+        return {f"{prefix}F@{at}": 0.0}
+    return {f"{prefix}F@{at}": 1 / ((1 / recall + 1 / mean_recall) / 2)}
 
 
 def slow_motifs(
@@ -206,40 +236,71 @@ def slow_motifs(
     metrics: dict[str, float] = {}
     for prefix, k in (("", 1), ("ng", ALL)):
         for at in recall_at:
-            found = [slow_hit(image, slow_top(image.rows, k, at), phrase=False) for image in images]
+            hits = [slow_hits(image, slow_top(image.rows, k, at), phrase=False) for image in images]
+            found = [slow_found(image, rows) for image, rows in zip(images, hits, strict=True)]
+            correct = [sum(map(any, rows)) for rows in hits]
             metrics |= slow_recalls(truths, prefix, at, found, average="macro", training=training)
             metrics |= slow_mean_recalls(
                 truths, prefix, at, found, num_predicates=num_predicates, training=training
             )
-    return metrics
+            metrics |= slow_f(metrics, prefix, at)
+            metrics[f"{prefix}P@{at}"] = slow_precision(truths, correct, at)
+    return defined(metrics)
 
 
 def slow_reldn(
     images: Sequence[RankedImage],
     ks: Sequence[int],
+    num_predicates: int,
     training: Sequence[Labels] | None = None,
     recall_at: Sequence[int] = (20, 50, 100),
 ) -> dict[str, float]:
     truths = [image.truth for image in images]
     metrics: dict[str, float] = {}
     for kind in ("rel", "phr"):
+        phrase = kind == "phr"
         for k in ks:
             for at in recall_at:
-                found = [slow_hit(image, slow_top(image.rows, k, at), kind == "phr") for image in images]
+                hits = [slow_hits(image, slow_top(image.rows, k, at), phrase) for image in images]
+                found = [slow_found(image, rows) for image, rows in zip(images, hits, strict=True)]
+                correct = [sum(map(any, rows)) for rows in hits]
                 prefix = f"{kind}_k{k}_"
                 metrics |= slow_recalls(truths, prefix, at, found, average="micro", training=training)
-    return metrics
+                metrics[f"{prefix}P@{at}"] = slow_precision(truths, correct, at)
+                if k in (min(ks), max(ks)):
+                    metrics |= slow_mean_recalls(
+                        truths,
+                        prefix,
+                        at,
+                        found,
+                        num_predicates=num_predicates,
+                        training=training,
+                        forms=("pooled_",),
+                    )
+    return defined(metrics)
 
 
 def slow_vrd2016(
     images: Sequence[RankedImage],
+    num_predicates: int,
     training: Sequence[Labels] | None = None,
     recall_at: Sequence[int] = (50, 100),
 ) -> dict[str, float]:
     truths = [image.truth for image in images]
     metrics: dict[str, float] = {}
     for prefix in ("", "phr_"):
+        phrase = prefix == "phr_"
         for at in recall_at:
-            found = [slow_taken(image, slow_top(image.rows, ALL, at), prefix == "phr_") for image in images]
+            found = [slow_taken(image, slow_top(image.rows, ALL, at), phrase) for image in images]
             metrics |= slow_recalls(truths, prefix, at, found, average="micro", training=training)
-    return metrics
+            metrics[f"{prefix}P@{at}"] = slow_precision(truths, [sum(x) for x in found], at)
+            metrics |= slow_mean_recalls(
+                truths,
+                prefix,
+                at,
+                found,
+                num_predicates=num_predicates,
+                training=training,
+                forms=("pooled_",),
+            )
+    return defined(metrics)

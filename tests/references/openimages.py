@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from reldn_d2.evaluation.graphs import GroundTruthGraph, PredictedGraph
+from tests.references.evaluation import defined
 
 Image = dict[str, Any]  # relationships and predictions (best first), each a list of dicts; verified classes
 Answers = list[int | None]  # for every prediction, the relationship that it answers
@@ -55,6 +56,12 @@ def slow_openimages(
         for k in (50, 100):
             hits = [sum(answer is not None for answer in image[:k]) for image in answers[kind]]
             metrics |= recalls(f"{prefix}R@{k}", hits, images)
+            metrics[f"{prefix}P@{k}"] = precision(hits, images, k)
+            found = [
+                [i in listed[:k] for i in range(len(image["relationships"]))]
+                for image, listed in zip(images, answers[kind], strict=True)
+            ]
+            metrics |= mean_recalls(f"{prefix}mR", k, found, images, len(names))
     aps = {kind: average_precisions(images, lists, answers[kind], len(names)) for kind in answers}
     annotated = [i for i, ap in enumerate(aps["rel"]) if not math.isnan(ap)]
     for kind, ap in aps.items():
@@ -63,7 +70,7 @@ def slow_openimages(
     if excluded_predicates:
         kept = [i for i in annotated if names[i] not in excluded_predicates]
         metrics |= means(aps, kept, images, metrics["R@50"], "_starred")
-    return metrics
+    return defined(metrics)
 
 
 def slow_reldn_openimages(
@@ -73,14 +80,17 @@ def slow_reldn_openimages(
     lists = [[p for p in submitted(image, 2, 100) if p["score"] > 1e-5] for image in images]
     metrics = {}
     for k in (20, 50, 100):
-        hits = []
+        found, correct = [], []
         for image, listed in zip(images, lists, strict=True):
-            overlaps = [
-                [overlap(p, r, False, 1.0) for p in listed[:k] if same_labels(p, r)]
-                for r in image["relationships"]
+            hits = [
+                [same_labels(p, r) and overlap(p, r, False, 1.0) >= 0.5 for r in image["relationships"]]
+                for p in listed[:k]
             ]
-            hits.append(sum(any(value >= 0.5 for value in values) for values in overlaps))
-        metrics |= recalls(f"R@{k}", hits, images)
+            found.append([any(row[i] for row in hits) for i in range(len(image["relationships"]))])
+            correct.append(sum(any(row) for row in hits))
+        metrics |= recalls(f"R@{k}", [sum(x) for x in found], images)
+        metrics[f"P@{k}"] = precision(correct, images, k)
+        metrics |= mean_recalls("mR", k, found, images, len(names))
     aps = {}
     for kind in ("rel", "phr"):
         answers = [
@@ -94,7 +104,7 @@ def slow_reldn_openimages(
     if excluded_predicates:
         kept = [i for i, name in enumerate(names) if name not in excluded_predicates]
         metrics |= means(aps, kept, images, metrics["R@50"], "_starred")
-    return metrics
+    return defined(metrics)
 
 
 def submitted(image: Image, predicates_per_pair: int, list_length: int) -> list[dict[str, Any]]:
@@ -162,6 +172,33 @@ def recalls(name: str, hits: Sequence[int], images: Sequence[Image]) -> dict[str
     return {
         name: 100 * sum(hits) / sum(totals) if shares else math.nan,
         f"macro_{name}": 100 * sum(shares) / len(shares) if shares else math.nan,
+    }
+
+
+def precision(correct: Sequence[int], images: Sequence[Image], k: int) -> float:
+    counted = [c for c, image in zip(correct, images, strict=True) if image["relationships"]]
+    return 100 * sum(counted) / (k * len(counted)) if counted else math.nan
+
+
+def mean_recalls(
+    name: str, k: int, found: Sequence[list[bool]], images: Sequence[Image], num_predicates: int
+) -> dict[str, float]:
+    """Means over predicates of the share of a predicate's relationships that are found."""
+    shares = []
+    for predicate in range(num_predicates):
+        of_predicate = [
+            hit
+            for image, hits in zip(images, found, strict=True)
+            for relationship, hit in zip(image["relationships"], hits, strict=True)
+            if relationship["predicate"] == predicate
+        ]
+        if of_predicate:
+            shares.append(100 * sum(of_predicate) / len(of_predicate))
+    if not shares:
+        return {}
+    return {
+        f"pooled_{name}@{k}": sum(shares) / len(shares),
+        f"pooled_{name}_all@{k}": sum(shares) / num_predicates,
     }
 
 

@@ -26,12 +26,14 @@ from reldn_d2.evaluation.io.predictions import save_predictions
 from reldn_d2.evaluation.io.results import RESULTS_FILE, read_results, save_per_image, save_results
 from reldn_d2.evaluation.io.shards import pack, read_shard, write_shard
 from reldn_d2.evaluation.io.submission import read_submission, write_submission
-from reldn_d2.evaluation.protocols.protocol import ProtocolResult
+from reldn_d2.evaluation.io.triplet_lists import read_triplet_list
+from reldn_d2.evaluation.protocols.protocol import NumberFacts, ProtocolResult
 from reldn_d2.structures.vocabulary import Vocabulary
 from tests.builders.evaluation_scenes import predicted_graph, truth_graph
 from tests.reliability.damage import damaged_arrays, damaged_bytes, damaged_json, damaged_lines
 
 TRIES = 200
+_NAMES_OF_LIST = (["cup", "dog"], ["on", "by"])
 Damage = Callable[[bytes, Random], tuple[str, bytes]]
 
 
@@ -186,8 +188,10 @@ def _write_per_image(path: Path) -> None:
 
 
 def _write_results(path: Path) -> None:
-    metrics = {"R@20": 12.5, "R@50": 25.0, "mR@50": float("nan")}
-    result = ProtocolResult(metrics, {}, {})
+    result = ProtocolResult({}, {})
+    for name, k, value in (("R@20", 20, 12.5), ("R@50", 50, 25.0), ("mR_all@50", 50, 10.0)):
+        facts = NumberFacts("motifs", "sgdet", "all", "graph constraint", k, "macro", None, 3, 5)
+        result.add(name, value, facts)
     save_results(path.parent, {"motifs": result}, dataset_name="toy", task="sgdet", predicate_classes=["on"])
 
 
@@ -197,6 +201,17 @@ def _write_submission(path: Path, *, kaggle: bool) -> None:
 
 def _read_submission(path: Path) -> Any:
     return read_submission(path, _SIZES, **_LABELS)
+
+
+def _write_list(path: Path) -> None:
+    lines = ["image_id,subject_index,object_index,predicate,score"]
+    lines += [f"{i},{s},{1 - s},{_NAMES_OF_LIST[1][i % 2]},{0.9 - i / 10}" for i in range(5) for s in (0, 1)]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _read_list(path: Path) -> Any:
+    truths = {str(i): truth_graph([(0, 0, 9, 9), (5, 5, 20, 20)], [0, 1], []) for i in range(5)}
+    return read_triplet_list(path, truths, "prdcls", Vocabulary(*_NAMES_OF_LIST)).predictions
 
 
 def _write_weights(path: Path) -> None:
@@ -251,6 +266,12 @@ FORMATS = {
         # Neither the size of the image nor the range of a model's scores is known. Integers have any size.
         (
             *("rows", "moved by one", "ten times: has", "other type"),
+            # Without these arrays, entity scores are 1, and ranks are made.
+            *(
+                f"{kind}: {name}"
+                for kind in ("dropped", "renamed")
+                for name in ("entity_scores", "rank_in_pair")
+            ),
             *(f"{kind}: {name}" for kind in _UNBOUNDED for name in ("boxes", "entity_scores", "score")),
         ),
         "x.npz",
@@ -270,6 +291,7 @@ FORMATS = {
     "submission, Kaggle": Format(
         lambda path: _write_submission(path, kaggle=True), _read_submission, _TEXT, _IN_TEXT, "s.csv"
     ),
+    "list of triplets": Format(_write_list, _read_list, _TEXT, _IN_TEXT, "s.csv"),
     "checkpoint, .pth": Format(_write_weights, read_checkpoint, (damaged_bytes, tensors), (), "x.pth"),
     "checkpoint, .safetensors": Format(
         _write_weights, read_checkpoint, (damaged_bytes,), (), "x.safetensors"

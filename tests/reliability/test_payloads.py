@@ -104,7 +104,7 @@ def test_a_config_in_yaml(name: str, beside: bool, tmp_path: Path, mark: Path) -
 
 def test_a_tag_is_refused_by_file_and_line_with_a_remedy(tmp_path: Path, mark: Path) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text(f"SEED: 1\nOUTPUT_DIR: {tag(mark)}\n")
+    file.write_text(f"SEED: 1\nVIS_PERIOD: {tag(mark)}\n")
     with pytest.raises(ValueError, match=rf"{file}, line 2: the tag !!python/object/apply:os\.mkdir is") as e:
         load_config(str(file))
     assert f"add --allow-unsafe-yaml {file}" in str(e.value)
@@ -516,7 +516,7 @@ def test_hdf5_reads_no_other_file(link: Callable[[Any, str, Path], None], key: s
     with h5py.File(given, "r+") as file:
         del file[key]
         link(file, key, other)
-    with pytest.raises(ValueError, match=rf"VG-SGG-with-attri\.h5: '{key}' is a link, or its numbers lie in"):
+    with pytest.raises(ValueError, match=rf"with-attri\.h5: '{key}': it is a link, or its numbers lie in"):
         _read_arrays(given)
 
 
@@ -526,7 +526,7 @@ def test_objects_in_hdf5(tmp_path: Path) -> None:
     with h5py.File(file, "r+") as content:
         del content["labels"]
         content.create_dataset("labels", (2, 1), h5py.string_dtype())
-    with pytest.raises(ValueError, match="'labels' must be rows of 1 integers"):
+    with pytest.raises(ValueError, match="'labels': it must be rows of 1 integers"):
         _read_arrays(file)
 
 

@@ -77,7 +77,7 @@ def counts(tiny_config: TinyConfig, copies: list[Path]) -> CfgNode:
     [
         (damaged, "cannot be read (image file is truncated", 1),
         (Path.unlink, "does not exist", 0),
-        (of_another_size, "Mismatched image shape", 0),
+        (of_another_size, "the picture has 7 x 9 pixels, but width and height", 0),
     ],
 )
 def test_an_unreadable_picture_names_itself_and_the_predictions_before_it_are_kept(

@@ -164,7 +164,7 @@ def test_the_keys_of_json_say_the_format(tmp_path: Path) -> None:
     ):
         read_graphs(tmp_path / "other.json")
     (tmp_path / "min.json").write_text('[{"id": 1, "image": "/a.jpg", "label": []}]')
-    with pytest.raises(ValueError, match=r"min\.json, task 1: .*JSON-MIN.*Export as JSON"):
+    with pytest.raises(ValueError, match=r"min\.json: task 1: .*JSON-MIN.*Export as JSON"):
         read_graphs(tmp_path / "min.json")
     (tmp_path / "graphs.json").write_text(json.dumps([example_graph()]))
     with pytest.raises(ValueError, match=r"graphs\.json is a list of graphs: .*\.jsonl"):

@@ -121,6 +121,24 @@ def test_different_lengths_are_refused(arguments: Any) -> None:
         Annotations(*arguments)
 
 
+@pytest.mark.parametrize(
+    ("boxes", "classes", "crowd", "message"),
+    [
+        ([[0, 0, 1, "1"]], [0], None, "boxes must be numbers"),
+        ([[0, 0, 1, True]], [0], None, "boxes must be numbers"),
+        ([[0, 0, 1, 1]], [True], None, "classes must be integers"),
+        ([[0, 0, 1, 1]], ["0"], None, "classes must be integers"),
+        ([[0, 0, 1, 1]], [0], ["0"], "crowd flags must be 0 or 1"),
+        ([[0, 0, 1, 1]], [0], [1.0], "crowd flags must be 0 or 1"),
+        ([[0, 0, 1, 1]], [0], [2], "crowd flags must be 0 or 1"),
+        ([[0, 0, 1, 1]], [0], [None], "crowd flags must be 0 or 1"),
+    ],
+)
+def test_values_of_other_types_are_refused(boxes: Any, classes: Any, crowd: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Annotations(boxes, classes, crowd)
+
+
 @pytest.mark.parametrize("classes", [[0.5, 1], np.array([1.0, 2.1])])
 def test_classes_that_would_be_rounded_are_refused(classes: Any) -> None:
     with pytest.raises(ValueError, match="classes must be integers"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from detectron2.structures import BoxMode
 
-from reldn_d2.structures.dataset_dicts import entity_boxes, entity_classes, relation_rows
+from reldn_d2.structures.dataset_dicts import crowd_flags, entity_boxes, entity_classes, relation_rows
 
 
 def image(**fields: Any) -> dict[str, Any]:
@@ -34,7 +34,12 @@ def test_sizes_are_added_in_float64() -> None:
         ({"bbox": [0, 0, 9, 9, 30]}, "bbox of annotation 1 .* must be four numbers"),
         ({"bbox_mode": BoxMode.XYWH_REL}, "bbox_mode of annotation 1 .* not XYWH_REL"),
         ({"bbox_mode": BoxMode.XYWHA_ABS}, "bbox_mode of annotation 1 .* not XYWHA_ABS"),
-        ({"category_id": 0.5}, "category_id .* must be an integer"),
+        ({"bbox": [0, 0, 9, True]}, "bbox of annotation 1 .* must be four numbers"),
+        ({"bbox": [0, 0, 9, "9"]}, "bbox of annotation 1 .* must be four numbers"),
+        ({"category_id": 0.5}, "category_id of annotation 1 .* must be an integer, not 0.5"),
+        ({"category_id": True}, "category_id of annotation 1 .* must be an integer, not True"),
+        ({"iscrowd": "0"}, "iscrowd of annotation 1 .* must be 0 or 1, not '0'"),
+        ({"iscrowd": 2}, "iscrowd of annotation 1 .* must be 0 or 1, not 2"),
     ],
 )
 def test_annotations_that_can_not_be_read_are_named(change: dict[str, Any], message: str) -> None:
@@ -43,6 +48,7 @@ def test_annotations_that_can_not_be_read_are_named(change: dict[str, Any], mess
     with pytest.raises(ValueError, match=message) as error:
         entity_boxes(broken)
         entity_classes(broken)
+        crowd_flags(broken)
     assert "a.jpg" in str(error.value)
 
 
@@ -72,6 +78,7 @@ def test_lists_and_arrays_are_accepted(rows: Any) -> None:
         ([(0, 1)], "rows of three integers"),
         ([0, 1, 2], "rows of three integers"),
         ([(0.0, 1.0, 2.0)], "rows of three integers"),
+        ([(0, True, 3)], "rows of three integers .* type bool"),
         ([(0, 1, 3), (0, 2, 3)], r"row 1 of 'relations' .*\[0, 2, 3\].*2 annotations"),
         ([(-1, 1, 3)], "row 0"),
         ([(0, 1, -1)], "row 0"),

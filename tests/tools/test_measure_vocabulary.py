@@ -29,4 +29,5 @@ def test_ten_steps_with_the_vocabulary_of_gqa_take_less_than_3_gb(
     name, dense, table, built, trained = (cell.strip() for cell in row.split("|")[1:-1])
     assert (name, dense) == ("1703 x 311", "3,619")
     assert int(table) < 20
-    assert int(built.replace(",", "")) < int(trained.replace(",", "")) < 3000
+    # Both are peaks of one process, so the second may be that of the first.
+    assert int(built.replace(",", "")) <= int(trained.replace(",", "")) < 3000

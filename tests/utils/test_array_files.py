@@ -35,6 +35,7 @@ def test_other_contents_are_named(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     for arrays, message in (
         ({**ARRAYS, "format_version": np.array(4)}, "format version 4, not 3; make it again"),
+        ({"format_version": np.array(4)}, r"4, not 3, and it lacks the array 'a', so it may be no toy file;"),
         (
             {"format_version": np.array(3)},
             r"not a complete toy file \(it lacks the array 'a'\); make it again",

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from matplotlib import rc_context
 
-from reldn_d2.visualization.plots import bars_svg, curves_svg
+from reldn_d2.evaluation import Difference
+from reldn_d2.visualization.plots import bars_svg, curves_svg, differences_svg
 from reldn_d2.visualization.svg import Svg
 
 from .svg_parts import extent, paths_of, texts_of
 
-BLUE, ORANGE = "#2f7bd9", "#e0662b"
+BLUE, ORANGE, GREY = "#2f7bd9", "#e0662b", "#7b8794"
 
 
 def curves_of(markup: str) -> list[np.ndarray]:
@@ -112,3 +113,30 @@ def test_plots_can_share_a_page(draw: Callable[[], Svg]) -> None:
     assert not re.search(r"\bid=|href=|url\(|<style|<metadata|<\?xml", markup)
     # Texts and lines follow the colours of the page.
     assert "currentColor" in markup and "#000000" not in markup
+
+
+def test_differences_lie_at_their_places() -> None:
+    rows = [
+        ("up", Difference(4.0, 2.0, 6.0, 100)),
+        ("none", Difference(-1.0, -3.0, 1.0, 100)),
+        ("few", Difference(2.0, 1.0, 3.0, 3)),
+    ]
+    markup = differences_svg(rows)
+    (blue,) = paths_of(markup, f"stroke: {BLUE}", "stroke-width: 2")
+    (grey,) = paths_of(markup, f"stroke: {GREY}", "stroke-width: 2")
+    dots = [path[0] for path in paths_of(markup, "stroke-width: 8")]
+    pixels = (blue[1, 0] - blue[0, 0]) / 4  # of a point
+    assert pixels > 10
+    assert (grey[:, 0] - blue[0, 0]) / pixels == pytest.approx([-5, -1], abs=0.01)
+    assert [(dot[0] - blue[0, 0]) / pixels for dot in dots] == pytest.approx([2, -3, 0], abs=0.01)
+    zero = paths_of(markup, "stroke-opacity: 0.5")[0]
+    assert (zero[0, 0] - blue[0, 0]) / pixels == pytest.approx(-2, abs=0.01)
+    # From the top to the bottom
+    assert blue[0, 1] == dots[0][1] < grey[0, 1] == dots[1][1] < dots[2][1]
+    assert {"up", "none", "few", "+4.0 (+2.0 to +6.0)", "-1.0 (-3.0 to +1.0)", "+2.0"} <= {*texts_of(markup)}
+    assert 'aria-label="Differences in points: up +4.0 (+2.0 to +6.0); none' in markup
+
+
+def test_equal_models_are_drawn_and_no_difference_says_so() -> None:
+    assert "+0.0" in texts_of(differences_svg([("<a>", Difference(0.0, 0.0, 0.0, 0))]))
+    assert texts_of(differences_svg([])) == ["no differences"]

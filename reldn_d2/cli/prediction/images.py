@@ -243,10 +243,14 @@ def _kind(entry: os.DirEntry[str]) -> str:
     """`_PICTURE`, `_FOLDER`, or what is left out, in words. Most entries cost no call of the system."""
     if entry.name.startswith("."):
         return "hidden"
-    if entry.is_dir():
-        return "links to folders" if entry.is_symlink() else _FOLDER
-    # A pipe, for example, is no file: reading it would wait for ever.
-    return _PICTURE if _is_picture(entry.name) and entry.is_file() else _ending(entry.name)
+    try:
+        if entry.is_dir():
+            return "links to folders" if entry.is_symlink() else _FOLDER
+        # A pipe, for example, is no file: reading it would wait for ever.
+        usable = entry.is_file()
+    except OSError:
+        usable = True  # such as a link that leads to itself: reading it names it
+    return _PICTURE if usable and _is_picture(entry.name) else _ending(entry.name)
 
 
 def _is_recorded(path: Path) -> bool:

@@ -18,9 +18,10 @@ from ..arrays import is_repeat
 from ..fit_boxes import FAR_OUT
 from ..images import read_image, upright_size
 from .counts import DatasetSummary, summarise
-from .problems import Part, Problem, Record, make_problem, sort_problems
+from .given_detections import detection_errors
+from .problems import Part, Problem, Record, make_problem, problem_of_data_set, sort_problems
 from .unchecked_arrays import BoolArray, IntArray, UncheckedArrays, unchecked_arrays
-from .units import shares, smaller_copy
+from .units import images_in_shares, shares, smaller_copy
 
 PictureCheck = Literal["decode", "header"]
 _Size = tuple[int, int]
@@ -31,6 +32,8 @@ _TOLERANCE = 1e-3
 # Pixels that a box may stick out of an image of any size and is still only a little outside: numbers were
 # rounded, or counted from 1.
 _ROUNDING = 1.0
+# Notes on images that only relationships make useful.
+_OF_RELATIONS = ("one_box", "no_relation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +54,7 @@ class DatasetCheck:
 def check_dataset(
     dataset_dicts: Sequence[DatasetDict],
     num_classes: int,
-    num_predicates: int,
+    num_predicates: int | None,
     expected_counts: Mapping[str, int] | None = None,
 ) -> DatasetCheck:
     """Check the annotations of a data set. No picture is opened: `check_pictures` does that.
@@ -61,15 +64,19 @@ def check_dataset(
     Args:
         dataset_dicts: the images; "annotations" may be lists or `Annotations`.
         num_classes: number of entity classes C.
-        num_predicates: number of predicates P.
+        num_predicates: number of predicates P; None if the data set is for a detector alone, so that its
+            dicts need no "relations".
         expected_counts: numbers that the data set must have: any of "images", "relationships" and
             "images_without_relationships".
     """
-    arrays = unchecked_arrays(dataset_dicts)
-    summary = summarise(arrays, num_classes, num_predicates)
+    is_of_detector = num_predicates is None
+    arrays = unchecked_arrays(dataset_dicts, ["relations"] if is_of_detector else [])
+    summary = summarise(arrays, num_classes, num_predicates or 0)
+    notes = [note for note in _notes(arrays) if note is not None]
     found = [
         *annotation_errors(arrays, num_classes, num_predicates),
-        *_notes(arrays),
+        *detection_errors(dataset_dicts, arrays, num_classes),
+        *(note for note in notes if not (is_of_detector and note.kind in _OF_RELATIONS)),
         _counts_problem(summary, expected_counts or {}),
     ]
     return DatasetCheck(arrays, summary, sort_problems(found))
@@ -89,7 +96,7 @@ def annotation_errors(
         *_image_errors(arrays, num_classes),
         *_entity_errors(arrays, num_classes),
         *_relation_errors(arrays, num_predicates),
-        _problem_of_data_set("box_units", shares(arrays.boxes, arrays.sizes, arrays.entity_image)),
+        problem_of_data_set("box_units", shares(arrays.boxes, arrays.sizes, arrays.entity_image)),
     ]
     return sort_problems(found)
 
@@ -100,10 +107,11 @@ def check_names(thing_classes: Sequence[str], predicate_classes: Sequence[str]) 
     for what, names in (("entity class", thing_classes), ("predicate", predicate_classes)):
         first: dict[str, str] = {}
         for name in names:
-            other = first.setdefault(" ".join(name.split()).casefold(), name)
-            if other != name:
-                details.append(f"{what} {name!r} and {other!r}")
-    problem = _problem_of_data_set("similar_names", details)
+            key = " ".join(name.split()).casefold()
+            if key in first:
+                details.append(f"{what} {name!r} and {first[key]!r}")
+            first.setdefault(key, name)
+    problem = problem_of_data_set("similar_names", details)
     return [] if problem is None else [problem]
 
 
@@ -145,7 +153,10 @@ def _image_errors(arrays: UncheckedArrays, num_classes: int | None) -> list[Prob
     return [
         _problem_of_images(arrays, "malformed", ~arrays.well_formed, lambda i: arrays.malformed[i]),
         _problem_of_images(
-            arrays, "repeated_image_id", repeated, lambda i: f"as at position {first[ids[i]]}"
+            arrays,
+            "repeated_image_id",
+            repeated,
+            lambda i: f"has the id of the image at position {first[ids[i]]}",
         ),
         _problem_of_images(
             arrays, "unknown_verified_class", unverifiable, lambda i: f"class {unknown[i]} of {num_classes}"
@@ -204,7 +215,10 @@ def _relation_errors(arrays: UncheckedArrays, num_predicates: int | None) -> lis
 
 def _notes(arrays: UncheckedArrays) -> list[Problem | None]:
     """What is legal but worth knowing."""
-    entities, relations = np.diff(arrays.first_entity), np.diff(arrays.first_relation)
+    crowd, of_crowd = arrays.crowd, arrays.of_crowd
+    images = len(arrays.image_ids)
+    entities = np.bincount(arrays.entity_image[~crowd], minlength=images)
+    relations = np.bincount(arrays.relation_image[~of_crowd], minlength=images)
     files = arrays.file_names  # "" for a malformed dict
     same_file, first_use = _again(files)
     again = same_file & np.array([bool(file) for file in files], dtype=np.bool_)
@@ -216,9 +230,17 @@ def _notes(arrays: UncheckedArrays) -> list[Problem | None]:
     same = is_repeat(np.concatenate([arrays.entity_image[:, None], arrays.boxes, classes[:, None]], axis=1))
     return [
         _problem_of_images(
-            arrays, "repeated_file", again, lambda i: f"{files[i]}, as at position {first_use[files[i]]}"
+            arrays,
+            "repeated_file",
+            again,
+            lambda i: f"{files[i]}, also of the image at position {first_use[files[i]]}",
         ),
-        _problem_of_data_set("box_scale", smaller_copy(arrays.boxes, arrays.sizes, arrays.entity_image)),
+        shares_problem(arrays),
+        problem_of_data_set("box_scale", smaller_copy(arrays.boxes, arrays.sizes, arrays.entity_image)),
+        _problem_of_rows(
+            arrays, "annotation", "crowd", crowd, lambda row: f"class {classes[row]}, {box(row)}"
+        ),
+        _problem_of_relations(arrays, "crowd_relation", of_crowd, lambda _row: ""),
         _problem_of_images(arrays, "one_box", few, lambda i: f"boxes: {entities[i]}"),
         _problem_of_images(arrays, "no_relation", without, lambda i: f"boxes: {entities[i]}"),
         _problem_of_rows(arrays, "annotation", "box_changed", arrays.changed, lambda row: f"now {box(row)}"),
@@ -228,6 +250,19 @@ def _notes(arrays: UncheckedArrays) -> list[Problem | None]:
         _problem_of_relations(arrays, "self_relation", joins_itself, lambda _row: ""),
         _problem_of_relations(arrays, "repeated_relation", repeated, lambda _row: " again"),
     ]
+
+
+def shares_problem(arrays: UncheckedArrays) -> Problem | None:
+    """The problem "box_shares": images whose boxes alone seem to be shares, see `images_in_shares`."""
+    found = images_in_shares(arrays.boxes, arrays.sizes, arrays.entity_image)
+
+    def text(image: int) -> str:
+        first = arrays.first_entity[image]
+        return (
+            f"all {arrays.first_entity[image + 1] - first} boxes, the first being {_box_text(arrays, first)}"
+        )
+
+    return _problem_of_images(arrays, "box_shares", found, text)
 
 
 def _again(values: Sequence[_Value]) -> tuple[BoolArray, dict[_Value, int]]:
@@ -310,15 +345,7 @@ def _counts_problem(summary: DatasetSummary, expected: Mapping[str, int]) -> Pro
         for key, number in expected.items()
         if getattr(summary, key, None) != number
     ]
-    return _problem_of_data_set("counts", details)
-
-
-def _problem_of_data_set(kind: str, details: Sequence[str]) -> Problem | None:
-    """Make a problem that concerns no single image. There is one record for each detail."""
-    if not details:
-        return None
-    records = tuple(Record(None, None, None, None, detail) for detail in details)
-    return Problem(kind, len(details), np.zeros(0, dtype=np.int64), records)
+    return problem_of_data_set("counts", details)
 
 
 def _picture_problem(size_of: Callable[[str], _Size], job: tuple[str, list[int]]) -> tuple[str, str] | None:

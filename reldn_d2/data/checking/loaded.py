@@ -7,8 +7,9 @@ from typing import Any, Literal
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.plain_text import Lines
 
-from .checks import annotation_errors
-from .problems import KINDS, Problem
+from .checks import annotation_errors, shares_problem
+from .given_detections import detection_errors
+from .problems import KINDS, Problem, sort_problems
 from .unchecked_arrays import unchecked_arrays
 from .units import smaller_copy
 
@@ -38,9 +39,10 @@ def check_loaded(
 
     An error is what can't be trained on: a dict that can't be read, a repeated image_id, a box that is not
     finite, has its corners in the wrong order or sticks out of its image by more than a tenth of a side (and
-    more than a pixel), boxes in other units, and numbers of classes, predicates, subjects and objects out of
-    range. A warning counts what training mends: boxes that stick out by less, and boxes without area. Another
-    one says that all boxes may be pixels of a smaller copy of the pictures.
+    more than a pixel), boxes in other units, numbers of classes, predicates, subjects and objects out of
+    range, and detections in the dicts that a detection file could not hold. A warning counts what training
+    mends: boxes that stick out by less, and boxes without area. Others name images whose boxes alone seem to
+    be shares of the picture, and say that all boxes may be pixels of a smaller copy of the pictures.
 
     Args:
         dataset_dicts: what the loader returned. No dict is changed.
@@ -62,13 +64,21 @@ def check_loaded(
     if not dataset_dicts:
         raise ValueError(f"data set {dataset_name} has no images: check its files and its loader")
     arrays = unchecked_arrays(dataset_dicts, [x for x in _MAY_BE_ABSENT if _is_absent(x, dataset_dicts)])
-    problems = annotation_errors(arrays, num_classes, num_predicates)
+    problems = sort_problems(
+        [
+            *annotation_errors(arrays, num_classes, num_predicates),
+            *detection_errors(dataset_dicts, arrays, num_classes),
+        ]
+    )
     for problem in problems:
         if problem.kind in _MENDED:
             logger.warning(
                 "%s: %s; %s. There are %d boxes in all.",
                 dataset_name, _in_words(problem), _MENDED[problem.kind], len(arrays.boxes),
             )  # fmt: skip
+    mixed = shares_problem(arrays)
+    if mixed is not None:
+        logger.warning("%s: %s. %s", dataset_name, _in_words(mixed), KINDS[mixed.kind].remedy)
     for sentence in smaller_copy(arrays.boxes, arrays.sizes, arrays.entity_image):
         logger.warning("%s: %s", dataset_name, sentence)
     errors = [problem for problem in problems if problem.kind not in _MENDED]

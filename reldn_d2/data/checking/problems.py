@@ -1,6 +1,6 @@
 """The kinds of problems that a data set can have, and the records of each."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -111,6 +111,27 @@ KINDS = {
         "Predicates are counted from 0, in the order of predicate_classes; 'no relationship' is not a "
         "predicate.",
     ),
+    "malformed_detections": Kind(
+        True,
+        "The detections that the loader gives with an image can't be read.",
+        "Give every image, or none, (K, 4) boxes, (K,) scores and (K,) classes.",
+    ),
+    "detection": Kind(
+        True,
+        "A detection that the loader gives with an image is wrong.",
+        "Give boxes left, top, right, bottom in pixels of the original picture, scores from 0 to 1, and "
+        "classes counted from 0.",
+    ),
+    "detection_units": Kind(
+        True,
+        "The detections that the loader gives are no pixels of their images.",
+        "Multiply shares by width and height.",
+    ),
+    "no_images": Kind(
+        True,
+        "The data set has no images.",
+        "Check its files and its loader: a run refuses it.",
+    ),
     "counts": Kind(
         True,
         "The data set does not have its official size.",
@@ -118,7 +139,7 @@ KINDS = {
     ),
     "similar_names": Kind(
         False,
-        "Two classes have the same name but for capital letters or spaces.",
+        "Two classes have the same name, perhaps but for capital letters or spaces.",
         "A model learns them as two classes; give them one id if they are the same.",
     ),
     "repeated_file": Kind(
@@ -160,17 +181,35 @@ KINDS = {
         "Look at them on the pictures. If they are, multiply them by the ratio of the sizes, or correct "
         "width and height.",
     ),
+    "box_shares": Kind(
+        False,
+        "All boxes of an image end at its left or upper edge: they seem to be shares of the picture, not "
+        "pixels.",
+        "Look at some of these images. Multiply shares by width and height.",
+    ),
     "box_changed": Kind(
         False,
         "The loader clipped the box to the image or widened it.",
         "Official files have a few such boxes. If there are many, the numbers have another order or scale, "
         "or the image sizes are of another release.",
     ),
+    "crowd": Kind(
+        False,
+        "An entity is a crowd (iscrowd): one box around several things.",
+        "Training leaves it out, with its relationships.",
+    ),
+    "crowd_relation": Kind(
+        False, "The subject or the object of a relationship is a crowd.", "Training leaves it out."
+    ),
     "one_box": Kind(
-        False, "An image has fewer than two boxes, so there is no pair to relate.", "Training leaves it out."
+        False,
+        "An image has fewer than two boxes (crowds do not count), so there is no pair to relate.",
+        "Training leaves it out.",
     ),
     "no_relation": Kind(
-        False, "An image has no relationship.", "Training leaves it out, and most recalls skip it."
+        False,
+        "An image has no relationship (those of crowds do not count).",
+        "Training leaves it out. Most recalls skip an image without any.",
     ),
     "self_relation": Kind(
         False,
@@ -260,6 +299,14 @@ def make_problem(
         return None
     first = tuple(record(k) for k in range(min(len(images), NUM_RECORDS)))
     return Problem(kind, len(images), np.unique(images), first, about)
+
+
+def problem_of_data_set(kind: str, details: Sequence[str]) -> Problem | None:
+    """Make a problem that concerns no single image. There is one record for each detail."""
+    if not details:
+        return None
+    records = tuple(Record(None, None, None, None, detail) for detail in details)
+    return Problem(kind, len(details), np.zeros(0, dtype=np.int64), records)
 
 
 def refused_records(groups: Iterable[Group]) -> list[Problem]:

@@ -17,7 +17,7 @@ import numpy as np
 from detectron2.structures import BoxMode
 from numpy.typing import NDArray
 
-from reldn_d2.structures.annotations import Annotations
+from reldn_d2.structures.annotations import Annotations, are_numbers, listed_crowd
 from reldn_d2.structures.dataset_dicts import DatasetDict
 
 IntArray = NDArray[np.int64]
@@ -41,6 +41,7 @@ class UncheckedArrays:
             relationships here.
         boxes: (N, 4) XYXY in absolute pixels.
         classes: (N,) class of each entity.
+        crowd: (N,) whether an entity is a crowd, which training drops.
         changed: (N,) whether the loader clipped or widened the box, according to `"changed_boxes"`.
         first_entity: (I + 1,) image i has the entities first_entity[i]:first_entity[i + 1].
         relations: (R, 3) rows (subject, object, predicate); subject and object are positions in their image.
@@ -54,6 +55,7 @@ class UncheckedArrays:
     malformed: Mapping[int, str]
     boxes: FloatArray
     classes: IntArray
+    crowd: BoolArray
     changed: BoolArray
     first_entity: IntArray
     relations: IntArray
@@ -85,6 +87,14 @@ class UncheckedArrays:
         exists = (given >= 0) & (given < np.diff(self.first_entity)[image][:, None])
         return np.where(exists, given + self.first_entity[image][:, None], -1)
 
+    @property
+    def of_crowd(self) -> BoolArray:
+        """(R,) whether the subject or the object of a relationship is a crowd."""
+        rows = self.subject_object
+        flags = np.append(self.crowd, False)[rows]  # -1 is the last one
+        either: BoolArray = flags[:, 0] | flags[:, 1]
+        return either
+
 
 class _Image(NamedTuple):
     image_id: int | str | None
@@ -92,6 +102,7 @@ class _Image(NamedTuple):
     size: tuple[int, int] = (0, 0)
     boxes: FloatArray = np.zeros((0, 4))
     classes: IntArray = np.zeros(0, dtype=np.int64)
+    crowd: BoolArray = np.zeros(0, dtype=np.bool_)
     changed: BoolArray = np.zeros(0, dtype=np.bool_)
     relations: IntArray = np.zeros((0, 3), dtype=np.int64)
     verified: IntArray = np.zeros(0, dtype=np.int64)
@@ -115,6 +126,7 @@ def unchecked_arrays(dataset_dicts: Sequence[DatasetDict], optional: Collection[
         malformed={i: image.fault for i, image in enumerate(images) if image.fault is not None},
         boxes=np.concatenate([np.zeros((0, 4)), *(image.boxes for image in images)]),
         classes=np.concatenate([np.zeros(0, dtype=np.int64), *(image.classes for image in images)]),
+        crowd=np.concatenate([np.zeros(0, dtype=np.bool_), *(image.crowd for image in images)]),
         changed=np.concatenate([np.zeros(0, dtype=np.bool_), *(image.changed for image in images)]),
         first_entity=np.cumsum([0, *(len(image.classes) for image in images)]),
         relations=np.concatenate([np.zeros((0, 3), dtype=np.int64), *(image.relations for image in images)]),
@@ -154,13 +166,14 @@ def _read_strictly(dataset_dict: Any, required: Sequence[str]) -> _Image:
     size = dataset_dict["width"], dataset_dict["height"]
     if not all(_is_integer(side) and 0 < side < 2**31 for side in size):
         raise _MalformedError(f"width and height are {short_repr(size)}, not positive integers")
-    boxes, classes = _entities(dataset_dict.get("annotations", ()))
+    boxes, classes, crowd = _entities(dataset_dict.get("annotations", ()))
     return _Image(
         image_id,
         os.fsdecode(file_name),
         (int(size[0]), int(size[1])),
         boxes,
         classes,
+        crowd,
         _changed(dataset_dict.get("changed_boxes", ()), len(classes)),
         _integers(dataset_dict.get("relations", ()), (3,), "relations"),
         _integers(dataset_dict.get("verified_classes", ()), (), "verified_classes"),
@@ -178,11 +191,13 @@ def _id(value: Any) -> int | str | None:
     return int(value) if _is_integer(value) else None
 
 
-def _entities(annotations: Any) -> tuple[FloatArray, IntArray]:
-    """(E, 4) boxes as XYXY and (E,) classes of an image."""
+def _entities(annotations: Any) -> tuple[FloatArray, IntArray, BoolArray]:
+    """(E, 4) boxes as XYXY, (E,) classes, and (E,) whether they are crowds, of an image."""
     if isinstance(annotations, Annotations):
         if annotations.handed_out is None:
-            return annotations.boxes, annotations.classes
+            crowd = annotations.crowd
+            no_crowd = np.zeros(len(annotations), dtype=np.bool_)
+            return annotations.boxes, annotations.classes, no_crowd if crowd is None else crowd
         annotations = annotations.handed_out  # anything may be in there by now
     if not isinstance(annotations, list | tuple):
         raise _MalformedError(f"annotations is {short_repr(annotations)}, not a list")
@@ -197,7 +212,10 @@ def _entities(annotations: Any) -> tuple[FloatArray, IntArray]:
     if sized.any():
         with np.errstate(invalid="ignore"):
             boxes[sized, 2:] += boxes[sized, :2]
-    return boxes, classes
+    try:
+        return boxes, classes, listed_crowd(annotations, "the image")
+    except ValueError as error:
+        raise _MalformedError(str(error).rstrip(".")) from error
 
 
 def _changed(given: Any, count: int) -> BoolArray:
@@ -221,15 +239,17 @@ def _column(
         annotations: the E annotations of an image.
         key: key of the value.
         shape: shape of the value.
-        kinds: the kinds of NumPy types that are allowed, for example "iu" for integers.
+        kinds: see `are_numbers`.
         what: description of a right value, for the message.
 
     Returns:
         (E, *shape) values.
     """
     try:
-        values = np.array([annotation[key] for annotation in annotations])
-        if values.shape == (len(annotations), *shape) and values.dtype.kind in kinds:
+        given = [annotation[key] for annotation in annotations]
+        values = np.array(given)
+        fits = values.shape == (len(annotations), *shape) and values.dtype.kind in kinds
+        if fits and are_numbers(given, kinds):
             return values
     except (IndexError, KeyError, TypeError, ValueError):
         pass
@@ -241,7 +261,7 @@ def _column(
         value = annotation[key]
         try:
             array = np.asarray(value)
-            fits = array.shape == shape and array.dtype.kind in kinds
+            fits = array.shape == shape and array.dtype.kind in kinds and are_numbers(value, kinds)
         except ValueError:
             fits = False
         if not fits:
@@ -264,4 +284,6 @@ def _integers(given: Any, shape: tuple[int, ...], key: str) -> IntArray:
     if values.ndim != 1 + len(shape) or values.shape[1:] != shape or values.dtype.kind not in "iu":
         rows = "rows of three integers" if shape else "a list of integers"
         raise _MalformedError(f"{key} has shape {values.shape} and type {values.dtype}, which is not {rows}")
+    if not are_numbers(given, "iu"):
+        raise _MalformedError(f"{key} is {short_repr(given)}, which holds truth values beside integers")
     return values.astype(np.int64, copy=False)

@@ -1,17 +1,17 @@
 """Finds boxes that are not in pixels of their images: shares of its sides, or pixels of a smaller copy.
 
-A single box can't tell. So something is said only where all boxes of a data set agree. Boxes in pixels of a
-larger copy stick out of their images, which is found box by box.
+A single box can't tell. So something is said only where all boxes of a data set agree; of shares, also where
+all boxes of an image do. Boxes in pixels of a larger copy stick out of their images, which is found box by
+box.
 """
 
 import numpy as np
 
-from .unchecked_arrays import FloatArray, IntArray
+from ..fit_boxes import LARGEST_SHARE, LEAST_SIDE
+from .unchecked_arrays import BoolArray, FloatArray, IntArray
 
-# Shares lie between 0 and 1. With a centre in place of a corner, or boxes that stick out, they end below 2.
-_LARGEST_SHARE = 2.0
-# Only images of at least so many pixels tell shares from small boxes, and it takes at least two boxes.
-_LEAST_SIDE, _LEAST_BOXES = 16, 2
+# Along one axis, it takes at least so many boxes to tell shares from small boxes at an edge.
+_LEAST_BOXES = 2
 # Boxes of a smaller copy begin at the upper left edge and never come near the lower right one. Photos of
 # OpenImages VRD were drawn at random 20,000 times: no 5 of them have boxes that all end before 0.8 of both
 # sides.
@@ -31,12 +31,34 @@ def shares(boxes: FloatArray, sizes: IntArray, entity_image: IntArray) -> list[s
     """
     boxes, sides, _ = _finite(boxes, sizes, entity_image)
     return [
-        f"All {len(boxes)} boxes end within {_LARGEST_SHARE:g} pixels of the {edge} edge (the last at "
+        f"All {len(boxes)} boxes end within {LARGEST_SHARE:g} pixels of the {edge} edge (the last at "
         f"{boxes[:, 2 + axis].max():.3g}), in images of up to {sides[:, axis].max()} pixels: they seem to be "
         f"shares of the {side}, not pixels"
         for axis, (side, edge) in enumerate((("width", "left"), ("height", "top")))
         if _are_shares(boxes[:, 2 + axis], sides[:, axis])
     ]
+
+
+def images_in_shares(boxes: FloatArray, sizes: IntArray, entity_image: IntArray) -> BoolArray:
+    """Finds single images whose boxes seem to be shares, where those of the whole data set are not.
+
+    These are images whose boxes all end within 2 pixels of the upper left corner, and images of two boxes or
+    more that all end within 2 pixels of the left or of the upper edge. No photo of VRD has such boxes.
+
+    Args:
+        boxes, sizes, entity_image: see `shares`.
+
+    Returns:
+        (I,) bool.
+    """
+    if shares(boxes, sizes, entity_image):
+        return np.zeros(len(sizes), dtype=np.bool_)
+    boxes, _, image = _finite(boxes, sizes, entity_image)
+    number = np.bincount(image, minlength=len(sizes))
+    last = np.zeros(sizes.shape)
+    np.maximum.at(last, image, boxes[:, 2:])
+    near: BoolArray = (last > 0) & (last <= LARGEST_SHARE) & (sizes >= LEAST_SIDE)
+    return near.all(axis=1) | (near.any(axis=1) & (number >= _LEAST_BOXES))
 
 
 def smaller_copy(boxes: FloatArray, sizes: IntArray, entity_image: IntArray) -> list[str]:
@@ -76,5 +98,5 @@ def _finite(
 
 def _are_shares(ends: FloatArray, sides: IntArray) -> bool:
     """Whether all boxes end so near to the first edge that they are no pixels, along one axis."""
-    counted = ends[sides >= _LEAST_SIDE]
-    return len(counted) >= _LEAST_BOXES and bool(0 < ends.max() <= _LARGEST_SHARE)
+    counted = ends[sides >= LEAST_SIDE]
+    return len(counted) >= _LEAST_BOXES and bool(0 < ends.max() <= LARGEST_SHARE)

@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import IO, Any
 
 import numpy as np
@@ -414,7 +415,7 @@ def read_coco_relations(
         annotations,
         image_of,
         predicates,
-        bool(content.get("allow_self_relations")),
+        _allows_self_relations(name, content),
     )
     return CocoRelations(
         images=images.records,
@@ -671,7 +672,7 @@ def _checked_scores(table: Table, name: str) -> NDArray[np.float64]:
 
 def _read_json_object(json_file: str) -> Record:
     """The content of the file, which must be a JSON object."""
-    content = read_json(json_file)
+    content = read_json(json_file, unique_keys=True)
     if not isinstance(content, dict):
         raise ValueError(
             f"{json_file}: the file: the top level is not an object. It must hold {list(_REQUIRED_KEYS)}."
@@ -750,6 +751,17 @@ def _wrong_record(
         problem = f"the id {identity!r} occurs twice in {kind!r}"
         return f"repeated id in {kind!r}", where, problem, "Ids must be unique."
     return None
+
+
+def _allows_self_relations(json_file: str, content: Record) -> bool:
+    allowed = content.get("allow_self_relations", False)
+    if isinstance(allowed, bool):
+        return allowed
+    refuse_one(
+        json_file, "allow_self_relations that is not true or false", "'allow_self_relations'",
+        f"it is {short_repr(allowed)}", "Write true or false, without quotes.",
+    )  # fmt: skip
+    return False
 
 
 def _take_classes(json_file: str, content: Record, kind: str) -> Table:

@@ -9,7 +9,8 @@ the pictures, turns per cent into pixels and labels into numbers:
   folder. It is missing if the address names another folder that is in the image folder. The eight digits that
   Label Studio puts before the name of an uploaded file, and what it does to spaces and special characters,
   count only if there is no file of the very name.
-* Boxes are clipped to their picture. One without an area in it is left out, with its relations.
+* Boxes are clipped to their picture, which `reldn check` notes. One without an area in it is left out, with
+  its relations.
 * Images without boxes or relations are kept.
 """
 
@@ -17,7 +18,7 @@ import errno
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,12 +28,15 @@ import numpy as np
 
 from reldn_d2.structures.annotations import Annotations
 from reldn_d2.structures.dataset_dicts import DatasetDict
-from reldn_d2.structures.vocabulary import check_known
+from reldn_d2.structures.vocabulary import nearest_names
 from reldn_d2.utils.inner_paths import names_outside
 from reldn_d2.utils.plain_text import short
+from reldn_d2.utils.refusals import Refusal, refuse, refuse_one
 
+from ..fit_boxes import mark_changed_boxes
 from ..images import image_sizes
 from ..registration import register_relation_dataset, set_metadata_of_file
+from ..without_pictures import NO_LIMIT, known_sizes
 from .label_studio_export import Counts, Task, address_paths, inner_parts, read_export, same_shape
 
 # What Label Studio puts before the name of an uploaded file.
@@ -79,16 +83,20 @@ def load_label_studio(
     """
     path = os.fspath(json_file)
     tasks, counts = read_export(path, annotator=annotator, image_key=image_key)
-    labels = [entity.label for task in tasks for entity in task.entities]
-    predicates = [relation.label for task in tasks for relation in task.relations]
+    labels = [(task, entity.label) for task in tasks for entity in task.entities]
+    predicates = [(task, relation.label) for task in tasks for relation in task.relations]
     things = _numbers(path, "class", labels, thing_classes)
     relations = _numbers(path, "predicate", predicates, predicate_classes)
-    tasks, pictures = _find_pictures(path, tasks, Path(image_root), skip_missing_images, counts)
-    sizes = [(int(width), int(height)) for width, height in image_sizes(pictures)]
-    _check_shapes(path, tasks, pictures, sizes)
+    found, absent = _find_pictures(path, tasks, Path(image_root), skip_missing_images, counts)
+    sizes = image_sizes([picture for _, picture in found]).tolist()
+    pictures = [
+        _Picture(task, picture, (width, height))
+        for (task, picture), (width, height) in zip(found, sizes, strict=True)
+        if width  # else the file is refused
+    ]
+    pictures += _absent_pictures(path, absent, Path(image_root))
     dataset_dicts = [
-        _dataset_dict(task, picture, size, things, relations, counts)
-        for task, picture, size in zip(tasks, pictures, sizes, strict=True)
+        _dataset_dict(picture, things, relations, counts) for picture in _of_right_shape(path, pictures)
     ]
     counts.log(path, len(dataset_dicts))
     if dataset_name is not None:
@@ -142,25 +150,53 @@ def register_label_studio(
     )
 
 
-def _named(path: str, task: Task) -> str:
-    """File and task, for messages."""
-    return f"{path}, task {short(repr(task.identity))}"
+def _shown(value: Any) -> str:
+    """A value for a message."""
+    return short(repr(value))
 
 
-def _numbers(path: str, kind: str, found: Iterable[str], given: Sequence[str] | None) -> dict[str, int]:
+def _named(task: Task) -> str:
+    """The task, for messages."""
+    return f"task {_shown(task.identity)}"
+
+
+def _numbers(
+    path: str, kind: str, found: Sequence[tuple[Task, str]], given: Sequence[str] | None
+) -> dict[str, int]:
     """Name -> number of the classes of one kind.
 
+    Args:
+        path: the file.
+        kind: "class" or "predicate".
+        found: the names, with the tasks that have them. Those that the given names lack are refused.
+        given: the names in the order of their numbers; None: those of the file, sorted.
+
     Raises:
-        ValueError: the file has a name that the given names lack.
+        ValueError: the file has a name that the given names lack, see `reldn_d2.utils.refusals`.
     """
     if given is None:
-        return {name: number for number, name in enumerate(sorted(set(found)))}
+        return {name: number for number, name in enumerate(sorted({name for _, name in found}))}
     numbers = {name: number for number, name in enumerate(given)}
-    try:
-        check_known(found, numbers, kind)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    unknown = [(task, name) for task, name in found if name not in numbers]
+
+    def record(k: int) -> Refusal:
+        task, name = unknown[k]
+        near = ", ".join(map(_shown, nearest_names(name, numbers)))
+        similar = f"similar: {near}" if near else "no similar name"
+        problem = f"the vocabulary has no {kind} {_shown(name)} ({similar})"
+        return Refusal(_named(task), problem, "Correct the name, or add it to the vocabulary.")
+
+    refuse(path, f"{kind} of no vocabulary", len(unknown), record)
     return numbers
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A task with its picture, and width and height of the picture in pixels."""
+
+    task: Task
+    path: Path
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -182,7 +218,7 @@ class _Folder:
     """The pictures of a folder. Nothing outside is looked at."""
 
     def __init__(self, root: Path) -> None:
-        if not root.is_dir():
+        if not root.is_dir() and known_sizes() is None:
             raise FileNotFoundError(f"There is no image folder {root}: correct image_root (--image-root).")
         self.root = root
 
@@ -275,59 +311,102 @@ def _sanitised(name: str) -> str:
 
 def _find_pictures(
     path: str, tasks: Sequence[Task], root: Path, skip: bool, counts: Counts
-) -> tuple[list[Task], list[Path]]:
+) -> tuple[list[tuple[Task, Path]], list[Task]]:
+    """The tasks with their pictures, without refused ones and those whose picture is missing.
+
+    Within `without_pictures`, the second list has the latter, unless they are skipped. Else it is empty.
+    """
     folder = _Folder(root)
-    kept, pictures = [], []
+    found: list[tuple[Task, Path]] = []
     missing: list[Task] = []
     found_by: dict[str, tuple[Task, _Match]] = {}
     for task in tasks:
-        match = folder.find(task.image)
+        match, image = folder.find(task.image), _shown(task.image)
         if len(match.files) > 1:
-            raise ValueError(
-                f"{_named(path, task)}: the image {short(repr(task.image))} may be "
-                f"{' or '.join(match.files[:_NAMED])} in {root}. Give the folder that the address begins in "
-                "as image_root (--image-root)."
-            )
+            problem = f"the image {image} may be {' or '.join(match.files[:_NAMED])} in {root}"
+            remedy = "Give the folder that the address begins in as image_root (--image-root)."
+            refuse_one(path, "address of several pictures", _named(task), problem, remedy)
+            continue
         if not match.files:
             missing.append(task)
-            counts.add("missing_images", task.identity)
+            if skip or known_sizes() is None:
+                counts.add("missing_images", task.identity)
             continue
         (file,) = match.files
         if names_outside([file]):
-            raise ValueError(
-                f"{_named(path, task)}: the name of the image {file!r} in {root} is read as a path "
-                "elsewhere: rename it, and write the new name into the task."
-            )
+            problem = f"the name of the image {file!r} in {root} is read as a path elsewhere"
+            remedy = "Rename it, and write the new name into the task."
+            refuse_one(path, "name of a picture that is a path", _named(task), problem, remedy)
+            continue
         other, earlier = found_by.setdefault(file, (task, match))
         if other is not task:
             if not _same_ends(match.parts, earlier.parts):
-                raise ValueError(
-                    f"{_named(path, task)}: the image {short(repr(task.image))} and that of task "
-                    f"{short(repr(other.identity))}, {short(repr(other.image))}, are both found as {file} in "
-                    f"{root}. Give the pictures names of their own, with folders or the digits of the "
-                    "upload, or remove one of the tasks."
+                problem = (
+                    f"the image {image} and that of {_named(other)}, {_shown(other.image)}, are both "
+                    f"found as {file} in {root}"
                 )
+                remedy = (
+                    "Give the pictures names of their own, with folders or the digits of the upload, or "
+                    "remove one of the tasks."
+                )
+                refuse_one(path, "picture of two addresses", _named(task), problem, remedy)
+                continue
             counts.add("repeated_images", task.identity)
         if match.by_name:
             counts.add("images_by_name", task.identity)
-        kept.append(task)
-        pictures.append(root / file)
-    if missing and not (skip and kept):
-        inside = any(task.image.startswith("data:") for task in missing)
-        more = " A picture in the address itself (data:) must be saved as a file there." if inside else ""
-        keys = dict.fromkeys(key for task in missing if len(task.keys) > 1 for key in task.keys)
-        if keys:
-            named = short(repr([*keys]))
-            more += f" If another value is the image, name its key with image_key (--image-key): {named}."
-        first = ", ".join(
-            f"{short(repr(task.identity))} ({short(repr(task.image))})" for task in missing[:_NAMED]
+        found.append((task, root / file))
+    if skip and found:
+        return found, []
+    if known_sizes() is not None:
+        return found, missing
+    _refuse_missing(path, tasks, missing, root)
+    return found, []
+
+
+def _absent_pictures(path: str, tasks: Sequence[Task], root: Path) -> list[_Picture]:
+    """The tasks of missing pictures, with the sizes that are given or that the file says.
+
+    A task without regions needs no size.
+
+    Raises:
+        FileNotFoundError: a size is not known.
+    """
+    known = known_sizes()
+    if known is None:
+        return []
+    sizes = [known.given.get(str(task.identity)) for task in tasks]
+    known.used += sum(size is not None for size in sizes)
+    pictures = []
+    for task, given in zip(tasks, sizes, strict=True):
+        size = given or task.size
+        if size is None and task.entities:
+            raise FileNotFoundError(
+                f"{path}: {_named(task)}: there is neither its picture nor a known size: give a table of "
+                "sizes (--image-sizes FILE.csv with image_id,width,height), or the picture"
+            )
+        pictures.append(_Picture(task, root / Path(task.image).name, size or NO_LIMIT))
+    return pictures
+
+
+def _refuse_missing(path: str, tasks: Sequence[Task], missing: Sequence[Task], root: Path) -> None:
+    inside = any(task.image.startswith("data:") for task in missing)
+    more = " A picture in the address itself (data:) must be saved as a file there." if inside else ""
+    keys = dict.fromkeys(key for task in missing if len(task.keys) > 1 for key in task.keys)
+    if keys:
+        named = _shown([*keys])
+        more += f" If another value is the image, name its key with image_key (--image-key): {named}."
+    remedy = (
+        "Give the folder of the pictures as image_root (--image-root), or leave these tasks out with "
+        f"skip_missing_images (--skip-missing-images).{more}"
+    )
+
+    def record(k: int) -> Refusal:
+        image, lost = _shown(missing[k].image), f"{len(missing)} of {len(tasks)} tasks"
+        return Refusal(
+            _named(missing[k]), f"the image {image} is not in {root}; this concerns {lost}", remedy
         )
-        raise FileNotFoundError(
-            f"{path}: {len(missing)} of {len(tasks)} images are not in {root}: those of task {first}. Give "
-            "the folder of the pictures as image_root (--image-root), or leave these tasks out with "
-            f"skip_missing_images (--skip-missing-images).{more}"
-        )
-    return kept, pictures
+
+    refuse(path, "missing picture", len(missing), record, FileNotFoundError)
 
 
 def _same_ends(one: Sequence[str], other: Sequence[str]) -> bool:
@@ -336,35 +415,36 @@ def _same_ends(one: Sequence[str], other: Sequence[str]) -> bool:
     return [*map(_normal, one[-length:])] == [*map(_normal, other[-length:])]
 
 
-def _check_shapes(
-    path: str, tasks: Sequence[Task], pictures: Sequence[Path], sizes: Sequence[tuple[int, int]]
-) -> None:
-    """Refuses pictures whose width and height have another ratio than the file says."""
-    differing = [
-        (task, picture, size, task.size)
-        for task, picture, size in zip(tasks, pictures, sizes, strict=True)
-        if task.size is not None and not same_shape(size, task.size)
-    ]
-    if differing:
-        task, picture, (width, height), said = differing[0]
+def _of_right_shape(path: str, pictures: Sequence[_Picture]) -> list[_Picture]:
+    """The pictures without refused ones, whose width and height have another ratio than the file says."""
+    right, differing = [], []
+    for picture in pictures:
+        said = picture.task.size
+        if said is None or same_shape(picture.size, said):
+            right.append(picture)
+        else:
+            differing.append((picture, said))
+
+    def record(k: int) -> Refusal:
+        picture, said = differing[k]
+        width, height = picture.size
         # Old browsers did not turn pictures as EXIF says, so their boxes belong to the picture on its side.
         swapped = "; the sides are exchanged, as by EXIF data" if same_shape((height, width), said) else ""
-        raise ValueError(
-            f"{_named(path, task)}: {picture} has {width} x {height} pixels, and the file says "
-            f"{said[0]} x {said[1]}{swapped}; this concerns {len(differing)} of {len(tasks)} tasks. "
-            "Give the pictures that were annotated."
+        problem = (
+            f"{picture.path} has {width} x {height} pixels, and the file says {said[0]} x {said[1]}{swapped}"
+            f"; this concerns {len(differing)} of {len(pictures)} tasks"
         )
+        return Refusal(_named(picture.task), problem, "Give the pictures that were annotated.")
+
+    refuse(path, "picture of another shape", len(differing), record)
+    return right
 
 
 def _dataset_dict(
-    task: Task,
-    picture: Path,
-    size: tuple[int, int],
-    things: Mapping[str, int],
-    predicates: Mapping[str, int],
-    counts: Counts,
+    picture: _Picture, things: Mapping[str, int], predicates: Mapping[str, int], counts: Counts
 ) -> DatasetDict:
-    width, height = size
+    """The dict of a task. Names that `things` or `predicates` lack are refused ones, which are left out."""
+    task, (width, height) = picture.task, picture.size
     given = np.array([entity.corners(width, height) for entity in task.entities], np.float64).reshape(-1, 4)
     limits = np.array([width, height, width, height], np.float64)
     boxes = given.clip(min=0, max=limits)
@@ -372,19 +452,21 @@ def _dataset_dict(
     clipped = inside & (np.abs(boxes - given) > _OUTSIDE).any(axis=1)
     for kind, found in (("boxes_without_area", ~inside), ("clipped_boxes", clipped)):
         counts.add(kind, task.identity, int(found.sum()))
-    number = inside.cumsum() - 1
+    classes = np.array([things.get(entity.label, -1) for entity in task.entities], np.int64)
+    kept = inside & (classes >= 0)
+    number = kept.cumsum() - 1
     rows = []
     for relation in task.relations:
-        if not (inside[relation.subject] and inside[relation.object]):
+        if not (kept[relation.subject] and kept[relation.object]):
             counts.add("relations_to_left_out", task.identity)
-            continue
-        rows.append((number[relation.subject], number[relation.object], predicates[relation.label]))
-    classes = np.array([things[entity.label] for entity in task.entities], np.int64)
-    return {
-        "file_name": os.fspath(picture),
-        "height": height,
-        "width": width,
+        elif relation.label in predicates:
+            rows.append((number[relation.subject], number[relation.object], predicates[relation.label]))
+    dataset_dict: DatasetDict = {
+        "file_name": os.fspath(picture.path),
+        **({} if picture.size == NO_LIMIT else {"height": height, "width": width}),
         "image_id": task.identity,
-        "annotations": Annotations(boxes[inside], classes[inside]),
+        "annotations": Annotations(boxes[kept], classes[kept]),
         "relations": np.array(rows, np.int64).reshape(-1, 3),
     }
+    mark_changed_boxes([dataset_dict], clipped[kept])
+    return dataset_dict

@@ -37,6 +37,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -48,6 +49,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from reldn_d2.utils.json_files import is_side, parse_json
 from reldn_d2.utils.plain_text import short, visible
+from reldn_d2.utils.refusals import refuse_one
 from reldn_d2.utils.system_errors import explained
 
 from ..images import picture_endings
@@ -70,6 +72,7 @@ COUNTED = {
     "repeated_images": "tasks with the picture of another task",
     "turned_views": "tasks whose image was turned on the screen, which changes no box",
     "rotated_boxes": "rotated boxes, replaced by the upright box around each",
+    "mirrored_boxes": "boxes of a negative width or height, which reach to the left or up",
     "clipped_boxes": "boxes that reach out of the image, clipped",
     "boxes_without_area": "boxes without an area in the image, left out",
     "boxes_of_other_images": "boxes on another image of their task, left out",
@@ -191,6 +194,10 @@ class Counts:
         logger.info("%s: %d images%s", visible(path), images, visible(cases))
 
 
+class _RefusedError(Exception):
+    """A record was refused where refused records are collected: the reader leaves it out and reads on."""
+
+
 @dataclass(frozen=True)
 class _Place:
     """Where a value stands, for messages.
@@ -207,21 +214,29 @@ class _Place:
     named: str
     region: Id | None = None
 
-    def fail(self, problem: str, remedy: str) -> NoReturn:
+    def fail(self, kind: str, problem: str, remedy: str) -> NoReturn:
+        """Refuses the record, see `reldn_d2.utils.refusals`.
+
+        Raises:
+            ValueError: in a training. The message names file, task and region.
+            _RefusedError: refused records are collected.
+        """
         region = "" if self.region is None else f", region {_shown(self.region)}"
-        raise ValueError(f"{self.file}, task {self.named}{region}: {problem}. {remedy}")
+        refuse_one(self.file, kind, f"task {self.named}{region}", problem, remedy)
+        raise _RefusedError
 
     def take(self, record: Record, key: str, kind: type | tuple[type, ...], what: str) -> Any:
         """A value of a record, None if it is missing.
 
         Raises:
-            ValueError: it has another type.
+            ValueError, _RefusedError: it has another type.
         """
         value = record.get(key)
         # True is an int for Python.
         if value is None or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool))):
             return value
-        self.fail(f"{key!r} is {_shown(value)}, not {what}", f"Export it again. {_AS_JSON}")
+        problem = f"{key!r} is {_shown(value)}, not {what}"
+        self.fail("value of another type", problem, f"Export it again. {_AS_JSON}")
 
     def number(self, record: Record, key: str) -> float | None:
         """A finite number of a record, which may be written as a text; None if it is missing."""
@@ -233,7 +248,8 @@ class _Place:
         except (ValueError, OverflowError):
             value = math.nan
         if not abs(value) <= FARTHEST:
-            self.fail(f"{key!r} is {_shown(given)}", "Numbers are per cent, degrees or scores: correct it.")
+            remedy = "Numbers are per cent, degrees or scores: correct it."
+            self.fail("number that is none or too large", f"{key!r} is {_shown(given)}", remedy)
         return value
 
     def flag(self, record: Record, key: str) -> bool:
@@ -247,7 +263,8 @@ class _Place:
         names = [given] if isinstance(given, str) else [name for name in given if name is not None]
         for name in names:
             if not isinstance(name, str):
-                self.fail(f"{key!r} holds {_shown(name)}, not a label", f"Export it again. {_AS_JSON}")
+                problem = f"{key!r} holds {_shown(name)}, not a label"
+                self.fail("value of another type", problem, f"Export it again. {_AS_JSON}")
         return [name for name in dict.fromkeys(names) if predicted or name.strip()]
 
 
@@ -267,38 +284,65 @@ def read_export(
         with_predictions: whether the last prediction of a task is taken if the task has no annotation.
 
     Raises:
-        ValueError: the file is no such export, or is damaged. The message names file, task and region.
+        ValueError: the file is no such export, or is damaged. The message names file, task and region. Where
+            refused records are collected, damaged ones are left out, see `reldn_d2.utils.refusals`.
         OSError: the file can't be read.
     """
     path = os.fspath(json_file)
     counts = Counts()
-    chosen, seen, people = [], set[Id](), set[Id]()
-    for place, record in _places(path, _records(path)):
-        if place.task in seen:
-            place.fail("this id occurs twice", "Export again, or remove one of the two tasks.")
-        seen.add(place.task)
-        annotation, predicted = _choose(place, record, annotator, with_predictions, counts, people)
-        if annotation is not None:
-            chosen.append(_chosen(place, record, annotation, predicted))
+    chosen, tasks = list[_Chosen](), list[Task]()
+    seen, people = set[Id](), set[Id]()
+    records = _records(path)
+    number, refused = _first_free_id(records), 0
+    for position, record in enumerate(records, start=1):
+        try:
+            place = _placed(path, position, number, record)
+            if place.task in seen:
+                remedy = "Export again, or remove one of the two tasks."
+                place.fail("repeated task", "this id occurs twice", remedy)
+            seen.add(place.task)
+            annotation, predicted = _choose(place, record, annotator, with_predictions, counts, people)
+            if annotation is not None:
+                chosen.append(_chosen(place, record, annotation, predicted))
+        except _RefusedError:
+            refused += 1
     keys = _Keys.of(chosen, image_key)
-    tasks = [task for one in chosen if (task := _task(one, keys, counts)) is not None]
-    if annotator is not None and not tasks:
+    for one in chosen:
+        try:
+            tasks += _tasks(one, keys, counts)
+        except _RefusedError:
+            refused += 1
+    if not (tasks or refused):
+        _explain_nothing(path, annotator, people, seen, counts, with_predictions)
+    return tasks, counts
+
+
+def _explain_nothing(
+    path: str,
+    annotator: int | str | None,
+    people: set[Id],
+    seen: set[Id],
+    counts: Counts,
+    with_predictions: bool,
+) -> None:
+    """Refuses a file that gives no task, unless predictions were asked for, of which there may be none."""
+    if annotator is not None:
         named = [str(x) for x in sorted(people, key=str)]
         near = get_close_matches(str(annotator), named, n=1)
         hint = (
             f"Did you mean {near[0]!r}?" if near else f"The annotators are {', '.join(named) or 'not named'}."
         )
         raise ValueError(f"{path}: no annotation is by annotator {annotator!r}. {hint}")
-    if not seen and not with_predictions:
+    if with_predictions:
+        return
+    if not seen:
         raise ValueError(f"{path}: the file holds no task. {_AS_JSON}")
-    if not tasks and not with_predictions:
-        key = "If these are images, name their key with image_key (--image-key)."
-        raise ValueError(
-            f"{path}: no task has an annotation of an image ({counts}). Submit annotations in Label Studio; "
-            "predictions are not taken for the truth."
-            f"{f' {key}' if counts.numbers['tasks_without_image'] else ''}"
-        )
-    return tasks, counts
+    key = "If these are images, name their key with image_key (--image-key)."
+    raise ValueError(
+        f"{path}: no task has an annotation of an image ({counts}). Submit annotations in Label Studio; "
+        "predictions are not taken for the truth."
+        f"{f' {key}' if counts.numbers['tasks_without_image'] else ''}"
+    )
 
 
 def address_paths(address: str) -> list[str]:
@@ -367,7 +411,7 @@ def _records(path: str) -> list[Record]:
     except OSError as error:
         raise explained(error, path) from error
     try:
-        content = parse_json(file, path)
+        content = parse_json(file, path, unique_keys=True)
     except ValueError as error:
         raise ValueError(f"{error} {_remedy(file)}") from error
     if isinstance(content, list):
@@ -396,27 +440,38 @@ def _remedy(file: bytes) -> str:
     return f"If it is no export of Label Studio as JSON: {_AS_JSON}"
 
 
-def _places(path: str, records: Sequence[Any]) -> Iterator[tuple[_Place, Record]]:
-    """The tasks, and where they are."""
+def _first_free_id(records: Sequence[Any]) -> int:
+    """An integer so large that it and the following ones are no ids of tasks."""
     given = [record.get("id") for record in records if isinstance(record, dict)]
-    largest = max((x for x in map(_whole, given) if type(x) is int), default=0)
-    for position, record in enumerate(records, start=1):
-        # An id that is no id of another task.
-        place = _Place(path, position + max(largest, 0), f"number {position} of the file")
-        if not isinstance(record, dict):
-            place.fail(f"it is {_shown(record)}, not an object", _AS_JSON)
-        identity = place.take(record, "id", (int, str, float), "an integer or a text")
-        identity = _whole(identity)
-        if isinstance(identity, float):
-            place.fail(f"'id' is {_shown(identity)}, not an integer or a text", "Correct it.")
-        if identity is not None:
-            place = _Place(path, identity, _shown(identity))
-        if "data" not in record and not {"annotations", "completions"} & record.keys():
-            place.fail(
-                "the task has neither 'data' nor 'annotations', as in JSON-MIN, which drops relations",
-                "Export as JSON, not JSON-MIN.",
-            )
-        yield place, record
+    return max((x for x in map(_whole, given) if type(x) is int and x > 0), default=0)
+
+
+def _placed(path: str, position: int, largest: int, record: Any) -> _Place:
+    """Where a task is.
+
+    Args:
+        path: the file.
+        position: number of the task in the file, from 1.
+        largest: see `_first_free_id`.
+        record: the task.
+    """
+    # An id that is no id of another task.
+    place = _Place(path, position + largest, f"number {position} of the file")
+    if not isinstance(record, dict):
+        place.fail("task that is no object", f"it is {_shown(record)}, not an object", _AS_JSON)
+    identity = _whole(place.take(record, "id", (int, str, float), "an integer or a text"))
+    if isinstance(identity, float):
+        problem = f"'id' is {_shown(identity)}, not an integer or a text"
+        place.fail("value of another type", problem, "Correct it.")
+    if identity is not None:
+        place = _Place(path, identity, _shown(identity))
+    if "data" not in record and not {"annotations", "completions"} & record.keys():
+        place.fail(
+            "task without data and annotations",
+            "the task has neither 'data' nor 'annotations', as in JSON-MIN, which drops relations",
+            "Export as JSON, not JSON-MIN.",
+        )
+    return place
 
 
 def _whole(value: Any) -> Any:
@@ -464,6 +519,7 @@ def _objects(place: _Place, record: Record, key: str) -> list[Record]:
     for one in found:
         if not isinstance(one, dict):
             place.fail(
+                "value of another type",
                 f"{key!r} holds {_shown(one)}, not an object",
                 f"Export whole annotations, not their ids. {_AS_JSON}",
             )
@@ -599,13 +655,15 @@ class _Keys:
         """The boxes of a task that were drawn on another image than that of the key.
 
         Raises:
-            ValueError: the task has several images with boxes, and nobody can tell which boxes are meant.
+            ValueError, _RefusedError: the task has several images with boxes, and nobody can tell which boxes
+                are meant.
         """
         images = task.images()
         told = images <= task.data.keys()
         if len(images) > 1 and len(task.pictures) > 1 and not (told and self.given is not None):
             keys = _shown(list(task.data))
             task.place.fail(
+                "task with several images",
                 f"the task has several images, with boxes on {', '.join(map(_shown, sorted(images)))}",
                 f"Take those of one image with image_key (--image-key); the keys are {keys}."
                 if told
@@ -617,13 +675,13 @@ class _Keys:
         return [box for box in task.boxes if task.image_of(box) in other]
 
 
-def _task(task: _Chosen, keys: _Keys, counts: Counts) -> Task | None:
-    """The task; None if it has no image."""
+def _tasks(task: _Chosen, keys: _Keys, counts: Counts) -> Iterator[Task]:
+    """The task; nothing if it has no image."""
     place, predicted = task.place, task.predicted
     others, image = keys.others(task), _image(task, keys)
     if image is None:
         counts.add("tasks_without_image", place.task)
-        return None
+        return
     counts.add("boxes_of_other_images", place.task, len(others))
     results = [result for result in task.results if not any(result is other for other in others)]
     regions, left_out, size = _regions(place, results, predicted, counts)
@@ -638,16 +696,16 @@ def _task(task: _Chosen, keys: _Keys, counts: Counts) -> Task | None:
             counts.add("boxes_of_several_labels", place.task)
         if region.box[4]:
             counts.add("rotated_boxes", place.task)
+        if min(region.box[2:4]) < 0:
+            counts.add("mirrored_boxes", place.task)
         if region.identity is not None:
             rows[region.identity] = list(range(len(entities), len(entities) + len(region.labels)))
         entities += [Entity(region.identity, label, region.box, region.score) for label in region.labels]
-    relations = [
-        relation
-        for result in results
-        if _is_relation(result)
-        for relation in _relations(place, result, rows, left_out, predicted, counts)
-    ]
-    return Task(place.task, image, size, entities, relations, task.meta, list(task.data))
+    relations: list[Relation] = []
+    for result in filter(_is_relation, results):
+        with suppress(_RefusedError):
+            relations += _relations(place, result, rows, left_out, predicted, counts)
+    yield Task(place.task, image, size, entities, relations, task.meta, list(task.data))
 
 
 @dataclass
@@ -692,65 +750,104 @@ def _is_box(result: Record) -> bool:
     )
 
 
+@dataclass
+class _Regions:
+    """The regions of a task, as far as they have been read.
+
+    Attributes:
+        place: where the task is.
+        predicted: whether they are of a prediction.
+        boxes: the boxes, in the order of the file.
+        by_id: id -> box.
+        others: regions that are no boxes, with their ids.
+        second: ids of boxes that a second control labels, too.
+        refused: ids of refused regions.
+        size: width and height of the image; None if no region says it.
+        turned: whether the image was turned on the screen.
+    """
+
+    place: _Place
+    predicted: bool
+    boxes: list[_Region] = field(default_factory=list)
+    by_id: dict[Id, _Region] = field(default_factory=dict)
+    others: list[tuple[Id | None, Record]] = field(default_factory=list)
+    second: set[Id | None] = field(default_factory=set)
+    refused: set[Id] = field(default_factory=set)
+    size: tuple[int, int] | None = None
+    turned: bool = False
+
+    def add(self, result: Record) -> None:
+        """Reads a region. If it is refused, its id is kept, because relations may name it."""
+        try:
+            self._add(result)
+        except _RefusedError:
+            identity = result.get("id")
+            self.refused |= {identity} if isinstance(identity, int | str) else set()
+
+    def _add(self, result: Record) -> None:
+        identity = self.place.take(result, "id", (int, str), "an integer or a text")
+        here = replace(self.place, region=identity)
+        if not _is_box(result):
+            self.others.append((identity, result))
+            return
+        turned = bool(here.number(result, "image_rotation"))
+        if here.take(result, "item_index", int, "an integer"):
+            remedy = "Make a task for each image, and annotate them again."
+            here.fail("task with several images", "the task has several images", remedy)
+        region = _region(here, identity, result, self.predicted)
+        said = _size(here, result)
+        if said is not None and self.size is not None and not same_shape(said, self.size):
+            problem = "the image has {} x {} pixels, and {} x {} in a region before"
+            remedy = "Correct original_width and original_height."
+            here.fail("image with two sizes", problem.format(*said, *self.size), remedy)
+        known = None if identity is None else self.by_id.setdefault(identity, region)
+        if known is None or known is region:
+            self.boxes.append(region)
+        elif max(abs(a - b) for a, b in zip(known.box, region.box, strict=True)) > _SAME_BOX:
+            remedy = "Export again, or give one another id."
+            here.fail("id of two boxes", "the id occurs twice, with other boxes", remedy)
+        else:
+            self.second |= {identity} if known.join(region.labels, region.control) else set()
+        self.size, self.turned = self.size or said, self.turned or turned
+
+    def label(self, identity: Id | None, result: Record) -> bool:
+        """Adds the labels of a region that is no box to the box of its id. Returns whether there is one."""
+        value = result.get("value")
+        joined = self.by_id.get(identity) if identity is not None else None
+        if joined is None or result.get("type") != "labels" or not isinstance(value, dict):
+            return False
+        labels = replace(self.place, region=identity).names(value, "labels", self.predicted)
+        self.second |= {identity} if joined.join(labels, result.get("from_name")) else set()
+        return True
+
+
 def _regions(
     place: _Place, results: Sequence[Record], predicted: bool, counts: Counts
 ) -> tuple[list[_Region], set[Id], tuple[int, int] | None]:
-    """The boxes, the ids of regions that are no boxes or have no label, and the size of the image."""
-    found: list[_Region] = []
-    by_id: dict[Id, _Region] = {}
-    size: tuple[int, int] | None = None
-    others: list[tuple[Id | None, Record]] = []
-    second: set[Id | None] = set()
-    turned = False
+    """The boxes, the ids of regions that are left out or have no label, and the size of the image."""
+    read = _Regions(place, predicted)
     for result in results:
-        if _is_relation(result):
-            continue
-        identity = place.take(result, "id", (int, str), "an integer or a text")
-        here = replace(place, region=identity)
-        if not _is_box(result):
-            others.append((identity, result))
-            continue
-        turned |= bool(here.number(result, "image_rotation"))
-        if here.take(result, "item_index", int, "an integer"):
-            here.fail("the task has several images", "Make a task for each image, and annotate them again.")
-        region = _region(here, identity, result, predicted)
-        known = None if identity is None else by_id.setdefault(identity, region)
-        if known is None or known is region:
-            found.append(region)
-        elif max(abs(a - b) for a, b in zip(known.box, region.box, strict=True)) > _SAME_BOX:
-            here.fail("the id occurs twice, with other boxes", "Export again, or give one another id.")
-        else:
-            second |= {identity} if known.join(region.labels, region.control) else set()
-        said = _size(here, result)
-        if said is not None and size is not None and not same_shape(said, size):
-            here.fail(
-                f"the image has {said[0]} x {said[1]} pixels, and {size[0]} x {size[1]} in a region before",
-                "Correct original_width and original_height.",
-            )
-        size = size or said
-    for identity, result in others:
-        value = result.get("value")
-        joined = by_id.get(identity) if identity is not None else None
-        if joined is not None and result.get("type") == "labels" and isinstance(value, dict):
-            labels = replace(place, region=identity).names(value, "labels", predicted)
-            second |= {identity} if joined.join(labels, result.get("from_name")) else set()
-        else:
-            counts.add("other_results", place.task)
-    if turned:
+        if not _is_relation(result):
+            read.add(result)
+    for identity, result in read.others:
+        with suppress(_RefusedError):
+            if not read.label(identity, result):
+                counts.add("other_results", place.task)
+    if read.turned:
         counts.add("turned_views", place.task)
-    counts.add("labels_of_other_controls", place.task, len(second))
-    named = {x.identity for x in found if not x.labels} | {identity for identity, _ in others}
-    return found, {x for x in named if x is not None}, size
+    counts.add("labels_of_other_controls", place.task, len(read.second))
+    named = {x.identity for x in read.boxes if not x.labels} | {identity for identity, _ in read.others}
+    return read.boxes, {x for x in named if x is not None} | read.refused, read.size
 
 
 def _region(place: _Place, identity: Id | None, result: Record, predicted: bool) -> _Region:
     value = place.take(result, "value", dict, "an object")
     if value is None:
-        place.fail("the box has no 'value'", f"Export it again. {_AS_JSON}")
+        place.fail("box without its numbers", "the box has no 'value'", f"Export it again. {_AS_JSON}")
     numbers = [place.number(value, key) for key in _BOX_NUMBERS]
     for key, number in zip(_BOX_NUMBERS, numbers, strict=True):
         if number is None:
-            place.fail(f"the box has no {key!r}", f"Export it again. {_AS_JSON}")
+            place.fail("box without its numbers", f"the box has no {key!r}", f"Export it again. {_AS_JSON}")
     x, y, w, h = (number for number in numbers if number is not None)
     labels = [name for key in ("rectanglelabels", "labels") for name in place.names(value, key, predicted)]
     rotation = place.number(value, "rotation") or 0.0
@@ -768,6 +865,7 @@ def _size(place: _Place, result: Record) -> tuple[int, int] | None:
         return None
     if not is_side(width) or not is_side(height):
         place.fail(
+            "impossible size of an image",
             f"original_width and original_height are {_shown(sides[0])} and {_shown(sides[1])}",
             "They are the size of the image in pixels: correct them, or remove both.",
         )
@@ -787,7 +885,8 @@ def _relations(
     labels = place.names(result, "labels", predicted)
     where = f"the relation from {_shown(ends[0])} to {_shown(ends[1])}"
     if direction not in ("right", "left", "bi", "none"):
-        place.fail(f"{where} has the direction {_shown(direction)}", "Write right, left or bi.")
+        problem = f"{where} has the direction {_shown(direction)}"
+        place.fail("unknown direction", problem, "Write right, left or bi.")
     lost = [end for end in ends if end not in rows]
     if lost:
         gone = any(end not in others for end in lost)
@@ -823,20 +922,24 @@ def _image(task: _Chosen, keys: _Keys) -> str | None:
     if key is None:
         if not task.pictures and not task.boxes:
             return None
-        task.place.fail(f"'data' has {len(task.pictures)} values that look like a picture", named)
+        problem = f"'data' has {len(task.pictures)} values that look like a picture"
+        task.place.fail("task whose image is not clear", problem, named)
     address = data.get(key)
     if address is None or address == "":
         if key not in data and task.boxes:
-            task.place.fail(f"{key!r} of 'data' is None, not the address of an image", named)
+            problem = f"{key!r} of 'data' is None, not the address of an image"
+            task.place.fail("task whose image is not clear", problem, named)
         return "" if key in data else None
     sure = task.boxes or keys.given is not None or key in task.pictures
     if not sure and not _may_be_picture(address):
         return None
     if isinstance(address, list):
         several = "the task has several images"
-        task.place.fail(several, f"Make a task for each image, and annotate them again. {named}")
+        remedy = f"Make a task for each image, and annotate them again. {named}"
+        task.place.fail("task with several images", several, remedy)
     if not isinstance(address, str):
-        task.place.fail(f"{key!r} of 'data' is {_shown(address)}, not the address of an image", named)
+        problem = f"{key!r} of 'data' is {_shown(address)}, not the address of an image"
+        task.place.fail("task whose image is not clear", problem, named)
     return address
 
 

@@ -22,7 +22,8 @@ from reldn_d2.utils.json_files import is_box, read_json
 from reldn_d2.utils.refusals import Refusal, refuse, refuse_one
 
 from ..fit_boxes import fit_boxes, mark_changed_boxes
-from ..images import find_images, image_sizes
+from ..images import find_sized_images
+from ..without_pictures import NO_LIMIT
 
 # (xmin, ymin, xmax, ymax), class
 Entity = tuple[tuple[float, float, float, float], int]
@@ -118,35 +119,45 @@ def with_images(
     dataset_dicts: list[DatasetDict],
     image_root: str | os.PathLike[str],
     json_file: Path,
-    known_sizes: Mapping[str, tuple[int, int]] | None = None,
+    given_sizes: Mapping[str, tuple[int, int]] | None = None,
 ) -> list[DatasetDict]:
     """Add the paths and sizes of the pictures, and fit the boxes to the sizes.
 
     Args:
-        dataset_dicts: the result of `listed_relationships`; changed in place.
+        dataset_dicts: the result of `listed_relationships`; the dicts are changed in place.
         image_root: folder of the pictures. If a picture is missing, a file with another ending is used.
         json_file: the annotation file, for messages.
-        known_sizes: listed name -> width and height. These images are not opened.
+        given_sizes: listed name -> width and height. These images are not opened.
+
+    Returns:
+        The dicts, without those whose picture is refused, see `reldn_d2.utils.refusals`. Within
+        `without_pictures`, an image of unknown size has no width and height.
 
     Raises:
-        FileNotFoundError: a picture is missing.
+        FileNotFoundError: a picture is missing, outside of `without_pictures`.
         ValueError: a file is not a picture.
     """
-    known_sizes = known_sizes or {}
-    names = [dataset_dict["file_name"] for dataset_dict in dataset_dicts]
-    paths = find_images(names, [image_root], str(json_file), other_endings=True)
-    unknown = [i for i, name in enumerate(names) if name not in known_sizes]
-    sizes = np.array([known_sizes.get(name, (0, 0)) for name in names], dtype=np.int64).reshape(-1, 2)
-    sizes[unknown] = image_sizes([paths[i] for i in unknown])
-    image = np.repeat(np.arange(len(paths)), [len(d["annotations"]) for d in dataset_dicts])
+    images = find_sized_images(
+        [dataset_dict["file_name"] for dataset_dict in dataset_dicts],
+        [image_root],
+        str(json_file),
+        other_endings=True,
+        given_sizes=given_sizes,
+        boxes_are_shares=False,
+    )
+    dataset_dicts = [x for x in dataset_dicts if x["file_name"] in images]
+    names = [x["file_name"] for x in dataset_dicts]
+    sizes = np.array([images[name].size for name in names], dtype=np.int64).reshape(-1, 2)
+    image = np.repeat(np.arange(len(names)), [len(d["annotations"]) for d in dataset_dicts])
     given = np.concatenate([np.zeros((0, 4)), *(entity_boxes(d) for d in dataset_dicts)])
     boxes, changed = fit_boxes(
         given, sizes[image], str(json_file), lambda row: f"image {names[image[row]]!r}"
     )
-    first = np.searchsorted(image, np.arange(len(paths)))
+    first = np.searchsorted(image, np.arange(len(names)))
     for i, dataset_dict in enumerate(dataset_dicts):
-        dataset_dict["file_name"] = str(paths[i])
-        dataset_dict["width"], dataset_dict["height"] = sizes[i].tolist()
+        dataset_dict["file_name"] = str(images[names[i]].path)
+        if images[names[i]].size != NO_LIMIT:
+            dataset_dict["width"], dataset_dict["height"] = sizes[i].tolist()
         classes = entity_classes(dataset_dict)
         dataset_dict["annotations"] = Annotations(boxes[first[i] : first[i] + len(classes)], classes)
     mark_changed_boxes(dataset_dicts, changed)

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.json_files import read_json
+from reldn_d2.utils.refusals import refuse_one
 
 from ..registration import register_relation_dataset
 from .relationship_lists import ListedFile, listed_relationships, with_images
@@ -40,17 +41,18 @@ def load_vrd(root: str | os.PathLike[str], split: str) -> list[DatasetDict]:
         split: "train" or "test".
 
     Raises:
-        FileNotFoundError: an annotation or image file is missing.
+        FileNotFoundError: an annotation or image file is missing; the message says how many images.
         ValueError: unknown split; damaged files; class lists that differ from VRD's.
     """
     json_file, image_root = _paths(root, split)
     for file_name, expected in (("objects.json", OBJECT_CLASSES), ("predicates.json", PREDICATE_CLASSES)):
         path = json_file.parent / file_name
         if read_json(path) != list(expected):
-            raise ValueError(
-                f"{path} is not VRD's list of {len(expected)} names, so the class numbers of the "
-                "annotations would get wrong names. Use the file of the official data set."
+            problem = (
+                f"it is not VRD's list of {len(expected)} names, so the class numbers of the annotations "
+                "would get wrong names"
             )
+            refuse_one(path, "other names", "the file", problem, "Use the file of the official data set.")
     return with_images(parse_vrd_annotations(json_file), image_root, json_file)
 
 

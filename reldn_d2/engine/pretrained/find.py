@@ -129,13 +129,18 @@ def _local(path: Path, sha256: str | None) -> PretrainedFolder:
 def weights_in(folder: Path) -> Path:
     """The final checkpoint in the folder of a training, or else the last one.
 
+    A warning says if there is a final one, but `last_checkpoint` names another one or is damaged.
+
     Raises:
         FileNotFoundError: there is none. The message names what the folder has. See also
             `last_checkpoint_in`.
         ValueError: see `last_checkpoint_in`.
     """
     final = folder / FINAL_WEIGHTS
-    file = final if final.is_file() else last_checkpoint_in(folder)
+    if final.is_file():
+        _warn_of_another(final)
+        return final
+    file = last_checkpoint_in(folder)
     if file is not None:
         return file
     found = sorted(str(path.relative_to(folder)) for path in folder.glob("**/*.pth"))
@@ -145,6 +150,20 @@ def weights_in(folder: Path) -> Path:
         else "it has no .pth file: train a model first"
     )
     raise FileNotFoundError(f"{folder}: this folder has no finished training ({FINAL_WEIGHTS}); {hint}")
+
+
+def _warn_of_another(final: Path) -> None:
+    try:
+        last = last_checkpoint_in(final.parent)
+    except (OSError, ValueError) as error:
+        logger.warning("%s. The weights are those of %s", error, final)
+        return
+    if last is not None and last != final:
+        logger.warning(
+            "the weights are those of %s, but last_checkpoint names %s: the training may have been made "
+            "longer since. Name that file to take it",
+            final, last.name,
+        )  # fmt: skip
 
 
 def _near_misses(path: Path) -> str:

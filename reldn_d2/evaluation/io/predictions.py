@@ -8,6 +8,12 @@ Version 2 holds N images. Image i has the rows offsets[i]:offsets[i + 1] of each
     image_id                     (N,)            text
     entity_offsets               (N + 1,)        boxes (E, 4), classes (E,), entity_scores (E,)
     triplet_offsets              (N + 1,)        subject, object, predicate, score, rank_in_pair (T,)
+
+The rest may be missing, and so may entity_scores (all are 1) and rank_in_pair (made as `graph_from_entities`
+does; then triplets may be repeated). Of a table, all arrays are there or none:
+
+    class_names, predicate_names (C,), (P,)      text: the vocabulary
+    has_repeats                  (N,)            `PredictedGraph.has_repeats`
     has_annotated_pairs          (N,)            whether there are pair answers
     annotated_offsets            (N + 1,)        annotated_subject, annotated_object, annotated_score (A,),
                                                  predicate_probs (A, P)
@@ -19,18 +25,21 @@ The columns are the attributes of the classes in `graphs`. Subjects and objects 
 their own image, from 0: of the predicted entities, and in the last table of the annotated entities.
 """
 
+import logging
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from reldn_d2.renamed import present_dataset_name
+from reldn_d2.structures.vocabulary import Vocabulary
 from reldn_d2.utils.array_files import read_arrays, write_arrays
 
 from ..graphs import PairAnswers, PredictedGraph, RankedTriplets, TripletAnswers, parse_task
+from ..triplet_graphs import graph_from_entities, repeats, repeats_note
 
 FORMAT_VERSION = 2
 _TABLES = {
@@ -39,14 +48,26 @@ _TABLES = {
     "annotated": ["annotated_subject", "annotated_object", "annotated_score", "predicate_probs"],
     "named": [f"named_{field.name}" for field in fields(TripletAnswers)],
 }
-_NAMES = ["dataset_name", "task", "image_id", "has_annotated_pairs", "has_named_triplets"]
+_NAMES = ["dataset_name", "task", "image_id", "has_annotated_pairs", "has_named_triplets", "has_repeats"]
 _NAMES += [name for table, columns in _TABLES.items() for name in (f"{table}_offsets", *columns)]
+# Arrays that a file may lack. Those of a group are all there or all missing.
+_OPTIONAL = [
+    ["entity_scores"],
+    ["rank_in_pair"],
+    ["has_repeats"],
+    ["has_annotated_pairs", "annotated_offsets", *_TABLES["annotated"]],
+    ["has_named_triplets", "named_offsets", *_TABLES["named"]],
+]
+_REQUIRED = [name for name in _NAMES if not any(name in group for group in _OPTIONAL)]
+# Array of the vocabulary -> the kind of classes in `Vocabulary`.
+_VOCABULARY = {"class_names": "thing_classes", "predicate_names": "predicate_classes"}
 # Axes of the columns that are tables themselves.
 _AXES = {"boxes": 2, "predicate_probs": 2}
 # Columns of real numbers and of truth values. All others are integers.
 _REAL = {"boxes", "entity_scores", "score", "annotated_score", "predicate_probs", "named_score"}
-_TRUTH_VALUES = {"has_annotated_pairs", "has_named_triplets", "named_detected"}
+_TRUTH_VALUES = {"has_repeats", "has_annotated_pairs", "has_named_triplets", "named_detected"}
 _REMEDY = "run the evaluation again"
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,11 +78,15 @@ class SavedPredictions:
         dataset_name: name of the data set.
         task: "sgdet", "sgcls" or "prdcls".
         predictions: image id -> prediction.
+        notes: see `DatasetScorer.score`.
+        vocabulary: the names of the classes and predicates; None if the file does not have them.
     """
 
     dataset_name: str
     task: str
     predictions: dict[str, PredictedGraph]
+    notes: Sequence[str] = ()
+    vocabulary: Vocabulary | None = None
 
 
 def save_predictions(
@@ -71,6 +96,7 @@ def save_predictions(
     dataset_name: str,
     task: str,
     num_predicates: int,
+    vocabulary: Vocabulary | None = None,
 ) -> None:
     """Write the file in one step: a reader finds the old file or the complete new one.
 
@@ -82,6 +108,8 @@ def save_predictions(
         dataset_name: name of the data set.
         task: "sgdet", "sgcls" or "prdcls", in lower or upper case.
         num_predicates: number P of predicates.
+        vocabulary: names of the classes and predicates, so that the predictions are never scored on a data
+            set of others.
     """
     image_ids = sorted(predictions)
     graphs = [predictions[image_id] for image_id in image_ids]
@@ -97,6 +125,10 @@ def save_predictions(
         "has_annotated_pairs": np.array([x.pair_answers is not None for x in graphs], dtype=np.bool_),
         "has_named_triplets": np.array([x.triplet_answers is not None for x in graphs], dtype=np.bool_),
     }
+    if any(graph.has_repeats for graph in graphs):
+        arrays["has_repeats"] = np.array([graph.has_repeats for graph in graphs], dtype=np.bool_)
+    if vocabulary is not None:
+        arrays |= {name: np.array(vocabulary.names(kind), np.str_) for name, kind in _VOCABULARY.items()}
     # An additional empty image, because np.concatenate needs at least one array.
     graphs.append(PredictedGraph.empty())
     rows = {
@@ -114,15 +146,18 @@ def save_predictions(
 
 
 def load_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
-    """Read a file that `save_predictions` wrote.
+    """Read a file of `save_predictions`, or of another program that wrote the arrays of this module.
 
-    The old name of a built-in data set becomes its present name, unless a project has registered it.
+    The old name of a built-in data set becomes its present name, unless a project has registered it. Without
+    rank_in_pair, triplets are sorted by score and get their ranks, and a triplet may be there several times.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is not a complete prediction file of this version, or was changed.
     """
-    arrays = read_arrays(path, _NAMES, what="prediction file", remedy=_REMEDY, version=FORMAT_VERSION)
+    arrays = read_arrays(path, _REQUIRED, what="prediction file", remedy=_REMEDY, version=FORMAT_VERSION)
+    ranked = "rank_in_pair" in arrays
+    _add_missing(arrays, path)
     _check_columns(arrays, path)
     tables = {table: _rows(arrays, table) for table in _TABLES}
     predictions: dict[str, PredictedGraph] = {}
@@ -130,16 +165,69 @@ def load_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
         if image_id in predictions:
             raise ValueError(f"{path}: image {image_id} is in the file twice; {_REMEDY}")
         boxes, classes, scores = tables["entity"][i]
-        predictions[image_id] = PredictedGraph(
+        graph = PredictedGraph(
             boxes,
             classes,
             scores,
             RankedTriplets(*tables["triplet"][i]),
             PairAnswers(*tables["annotated"][i]) if arrays["has_annotated_pairs"][i] else None,
             TripletAnswers(*tables["named"][i]) if arrays["has_named_triplets"][i] else None,
+            has_repeats=bool(arrays["has_repeats"][i]),
         )
+        try:
+            predictions[image_id] = graph if ranked else _ranked(graph)
+        except ValueError as error:
+            raise ValueError(f"{path}: image {image_id}: {error}; correct it") from error
     dataset_name = present_dataset_name(str(arrays["dataset_name"]))
-    return SavedPredictions(dataset_name, str(arrays["task"]).lower(), predictions)
+    task = str(arrays["task"]).lower()
+    graphs = predictions.values()
+    repeated = sum(int(repeats(graph.relations).sum()) for graph in graphs if graph.has_repeats)
+    note = repeats_note(repeated, len(arrays["score"]))
+    if note:
+        _logger.warning("%s: %s", path, note)
+    notes = [note] if note else []
+    return SavedPredictions(dataset_name, task, predictions, notes, _vocabulary(arrays, path))
+
+
+def _ranked(graph: PredictedGraph) -> PredictedGraph:
+    """The prediction with the ranks that the file lacks."""
+    triplets = graph.relations
+    ranked = graph_from_entities(
+        graph.boxes, graph.classes, triplets.subject, triplets.object, triplets.predicate, triplets.score
+    )
+    return replace(graph, relations=ranked.relations, has_repeats=ranked.has_repeats)
+
+
+def _vocabulary(arrays: Mapping[str, npt.NDArray[Any]], path: str | os.PathLike[str]) -> Vocabulary | None:
+    names = {kind: arrays[name] for name, kind in _VOCABULARY.items() if name in arrays}
+    for array in names.values():
+        if array.ndim != 1 or array.dtype.kind != "U":
+            raise ValueError(f"{path}: {' and '.join(_VOCABULARY)} must be text of one axis; {_REMEDY}")
+    if not names:
+        return None
+    return Vocabulary(
+        **{kind: names[kind].tolist() if kind in names else [] for kind in _VOCABULARY.values()}
+    )
+
+
+def _add_missing(arrays: dict[str, npt.NDArray[Any]], path: str | os.PathLike[str]) -> None:
+    """Adds the optional arrays that the file lacks: scores and ranks of 1, and tables without rows."""
+    num_images = arrays["image_id"].size
+    rows = {"entity_scores": arrays["classes"].size, "rank_in_pair": arrays["score"].size}
+    for group in _OPTIONAL:
+        missing = [name for name in group if name not in arrays]
+        if missing and len(missing) < len(group):
+            others = ", ".join(name for name in group if name in arrays)
+            raise ValueError(f"{path}: it has {others}, but lacks the array '{missing[0]}'; {_REMEDY}")
+        for name in missing:
+            if name.endswith("_offsets"):
+                arrays[name] = np.zeros(num_images + 1, dtype=np.int64)
+            elif name.startswith("has_"):
+                arrays[name] = np.zeros(num_images, dtype=np.bool_)
+            elif name in rows:
+                arrays[name] = np.ones(rows[name], dtype=np.float64 if name in _REAL else np.int64)
+            else:
+                arrays[name] = np.zeros((0,) * _AXES.get(name, 1))
 
 
 def _check_columns(arrays: Mapping[str, npt.NDArray[Any]], path: str | os.PathLike[str]) -> None:
@@ -157,7 +245,7 @@ def _check_columns(arrays: Mapping[str, npt.NDArray[Any]], path: str | os.PathLi
             f"{path}: 'image_id' must be text of shape (N,), not {ids.dtype} of {ids.shape}; {_REMEDY}"
         )
     num_images = len(ids)
-    for name in ("has_annotated_pairs", "has_named_triplets"):
+    for name in ("has_annotated_pairs", "has_named_triplets", "has_repeats"):
         if arrays[name].shape != (num_images,):
             raise ValueError(
                 f"{path}: '{name}' must have shape {(num_images,)}, not {arrays[name].shape}; {_REMEDY}"

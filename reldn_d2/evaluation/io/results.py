@@ -1,12 +1,14 @@
 """The results of an evaluation: files, and tables for the log.
 
     relation_results.md       the headline, and one table for each protocol with the numbers that people read
-    relation_results.csv      protocol, metric, value: every number
+    relation_results.csv      protocol, metric, value: every number; and the fields of `NumberFacts`
     relation_predicates.md    a table of the predicates for each protocol that has one
-    relation_predicates.csv   protocol, predicate, column, value
+    relation_predicates.csv   protocol, predicate, column, value; and what the column is of
     relation_per_image.json   the counts of every image, for comparing two models image by image
+    relation_excluded.json    protocol -> a sentence about images that it does not score, if there are any
 
-The CSV files have one number in each line, with all its digits. The value is empty if it is undefined (NaN).
+The CSV files have one number in each line, with all its digits. The value of a predicate is empty if it is
+undefined (NaN); other undefined numbers have no line.
 Names are written with `to_csv` of `reldn_d2.utils.plain_text`, so that no spreadsheet runs them.
 
 Version 2 of the JSON file, with N images in each entry (an entry for a subset of the data set has fewer):
@@ -39,28 +41,32 @@ from reldn_d2.utils.plain_text import from_csv, markdown_table, to_csv, to_markd
 from ..graphs import FloatArray, IntArray
 from ..metrics import PerImageRecall
 from ..protocols.headline import headline
-from ..protocols.protocol import ProtocolResult
+from ..protocols.protocol import NumberFacts, ProtocolResult
 
 TABLES_FILE = "relation_results.md"
 RESULTS_FILE = "relation_results.csv"
 PREDICATE_TABLES_FILE = "relation_predicates.md"
 PREDICATES_FILE = "relation_predicates.csv"
 PER_IMAGE_FILE = "relation_per_image.json"
+EXCLUDED_FILE = "relation_excluded.json"
 FORMAT_VERSION = 2  # of the JSON file
 _DIGEST = "sha256"
 _AGAIN = "run the evaluation again"
 
 # Metrics like "macro_rel_k3_R@50" have one table for each average, with a row for each k.
-_RECALL_BY_K = re.compile(r"(macro_|micro_|)(rel|phr)_k(\d+)_(z?R)@(\d+)")
+_RECALL_BY_K = re.compile(r"(macro_|micro_|pooled_|)(rel|phr)_k(\d+)_(\w+)@(\d+)")
 _RECALL = re.compile(r"(.+)@(\d+)")
 _STARRED = "_starred"
 _OTHER = "other"  # group of the numbers that are no recalls
 # Columns of the table of predicates that say how often a predicate is annotated.
 _COUNTS = ("annotated", "instance cases", "proximity cases")
 _SHOWN_IN_LOG = 50
-# Numbers that are not in the short tables, but in the CSV file: the second averages, and zero-shot recall of
-# `reldn` at other K's.
-_LEFT_TO_CSV = re.compile(r"(macro|micro|pooled)_.*|.*mR_all@.*|.*_k\d+_zR@(?!50).*")
+# Numbers that are not in the short tables, but in the CSV file: the second averages, and for `reldn` all but
+# recall, and zero-shot recall at 50.
+_LEFT_TO_CSV = re.compile(r"(macro|micro|pooled)_.*|.*_k\d+_(?!R@|zR@50$).*")
+# Columns of the CSV files after the value.
+_COLUMN_FACTS = ("task", "pairs", "constraint", "k", "average")
+_FACTS = (*_COLUMN_FACTS, "predicates", "images", "relationships")
 
 
 def save_results(
@@ -72,7 +78,7 @@ def save_results(
     predicate_classes: Sequence[str],
     note: str = "",
 ) -> None:
-    """Write the five files, each in one step. They replace the files of an earlier evaluation.
+    """Write the files, each in one step. They replace the files of an earlier evaluation.
 
     Args:
         folder: folder for the files, made if missing.
@@ -105,18 +111,20 @@ def save_results(
     )
     _save_csv(
         folder / RESULTS_FILE,
-        ("protocol", "metric", "value"),
+        ("protocol", "metric"),
+        _FACTS,
         (
-            (name, metric, value)
+            ((name, metric), value, result.facts.get(metric))
             for name, result in results.items()
-            for metric, value in result.metrics.items()
+            for metric, value in _defined(result).items()
         ),
     )
     _save_csv(
         folder / PREDICATES_FILE,
-        ("protocol", "predicate", "column", "value"),
+        ("protocol", "predicate", "column"),
+        _COLUMN_FACTS,
         (
-            (name, predicate, column, value)
+            ((name, predicate, column), value, result.column_facts.get(column))
             for name, result in results.items()
             for column, values in result.per_predicate.items()
             for predicate, value in zip(predicate_classes, values.tolist(), strict=True)
@@ -128,6 +136,12 @@ def save_results(
         dataset_name=dataset_name,
         task=task,
     )
+    excluded = {name: result.excluded for name, result in results.items() if result.excluded}
+    if excluded:
+        with atomic_write(folder / EXCLUDED_FILE) as file:
+            file.write(json.dumps(excluded, indent=1).encode())
+    else:
+        (folder / EXCLUDED_FILE).unlink(missing_ok=True)
 
 
 def excluded_images(excluded: int, images: int) -> str:
@@ -138,11 +152,14 @@ def excluded_images(excluded: int, images: int) -> str:
 
 
 def remove_results(folder: str | os.PathLike[str]) -> None:
-    """Remove the five files, if they exist.
+    """Remove the files of results, if they exist.
 
     Results of other predictions must not stay beside new predictions.
     """
-    for name in (TABLES_FILE, RESULTS_FILE, PREDICATE_TABLES_FILE, PREDICATES_FILE, PER_IMAGE_FILE):
+    for name in (
+        *(TABLES_FILE, RESULTS_FILE, PREDICATE_TABLES_FILE, PREDICATES_FILE, PER_IMAGE_FILE),
+        EXCLUDED_FILE,
+    ):
         (Path(folder) / name).unlink(missing_ok=True)
 
 
@@ -156,12 +173,27 @@ def _defined(result: ProtocolResult) -> dict[str, float]:
     return {name: value for name, value in result.metrics.items() if not math.isnan(value)}
 
 
-def _save_csv(path: Path, header: Sequence[str], rows: Iterable[tuple[*tuple[str, ...], float]]) -> None:
-    """Write a CSV file from rows whose last column is the value."""
+def _save_csv(
+    path: Path,
+    names: Sequence[str],
+    facts: Sequence[str],
+    rows: Iterable[tuple[tuple[str, ...], float, NumberFacts | None]],
+) -> None:
+    """Write a CSV file of numbers.
+
+    Args:
+        path: file to write.
+        names: columns before the value.
+        facts: attributes of `NumberFacts`, the columns after it.
+        rows: texts of `names`, value, and its facts if they are known.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows((*map(to_csv, row[:-1]), "" if math.isnan(row[-1]) else row[-1]) for row in rows)
+    writer.writerow((*names, "value", *facts))
+    for row, value, known in rows:
+        # The csv module writes None as an empty field.
+        after = [None if known is None else getattr(known, fact) for fact in facts]
+        writer.writerow((*map(to_csv, row), "" if math.isnan(value) else value, *after))
     with atomic_write(path) as file:
         file.write(text.getvalue().encode())
 
@@ -192,14 +224,68 @@ def short_table(result: ProtocolResult) -> str:
     """Format the numbers of one protocol that people read as one table, and the notes.
 
     If all are recalls, there is a row for each recall, or for each k, and a column for each K; otherwise each
-    number has a row. Left out are second averages, undefined numbers and numbers of single predicates.
+    number has a row. Left out are second averages, undefined numbers and numbers of single predicates. The
+    line below the table says what the numbers are of.
     """
     shown = {
         name: value
         for name, value in _of_all_predicates(result).items()
         if not (math.isnan(value) or _LEFT_TO_CSV.fullmatch(name))
     }
-    return "\n\n".join([*_one_table(shown), *result.notes])
+    return "\n\n".join([*_one_table(shown), *_facts_line(result, shown), *result.notes])
+
+
+def _facts_line(result: ProtocolResult, shown: Iterable[str]) -> Iterator[str]:
+    """What the shown numbers are of, in one line; nothing if it is not known.
+
+    What is the same for all of them is said once, in front.
+    """
+    known = {name: result.facts[name] for name in shown if name in result.facts}
+    if not known:
+        return
+    first = next(iter(known.values()))
+    same_limit = len({facts.constraint for facts in known.values()}) == 1
+    meanings: dict[str, dict[str, None]] = {}
+    for name, facts in known.items():
+        label, constraint = _row_of(name, facts)
+        words = [facts.average]
+        if facts.predicates is not None:
+            words.append(_number(facts.predicates, "predicate"))
+        if not same_limit:
+            words.append(constraint)
+        if facts.k is not None and label == name:
+            words.append(f"first {facts.k} triplets of an image")
+        if _size(facts) != _size(first):
+            words.append(_size(facts))
+        meanings.setdefault(", ".join(filter(None, words)), {})[label] = None
+    where = [
+        f"Protocol {to_markdown(first.protocol)}",
+        f"task {first.task}" if first.task else "",
+        f"{first.pairs} pairs" if first.pairs else "",
+        first.constraint if same_limit else "",
+        _size(first),
+    ]
+    of_rows = (f"{to_markdown(', '.join(labels))}: {meaning}" for meaning, labels in meanings.items())
+    yield f"{', '.join(filter(None, where))}. {'; '.join(of_rows)}."
+
+
+def _row_of(name: str, facts: NumberFacts) -> tuple[str, str]:
+    """The name of a recall without its K, and of one of many lists without its k; and its constraint."""
+    constraint = facts.constraint
+    if found := _RECALL_BY_K.fullmatch(name):
+        average, kind, _, recall, at = found.groups()
+        name, constraint = f"{average}{kind}_k_{recall}@{at}", "k predicates a pair"
+    recall, separator, at = name.partition("@")
+    return f"{recall}@K" if separator and at == str(facts.k) else name, constraint
+
+
+def _size(facts: NumberFacts) -> str:
+    relationships, images = _number(facts.relationships, "relationship"), _number(facts.images, "image")
+    return f"{relationships} in {images}"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _one_table(metrics: Mapping[str, float]) -> Iterator[str]:

@@ -7,8 +7,10 @@ spaces,
 
     Confidence Label1 XMin1 YMin1 XMax1 YMax1 Label2 XMin2 YMin2 XMax2 YMax2 RelationLabel
 
-In both forms x is divided by the width of the image and y by its height, so that boxes are in [0, 1]. Numbers
-are written with nine digits. That is enough for float32: pixels and scores are read back bit for bit.
+In both forms x is divided by the width of the image and y by its height, so that boxes are in [0, 1]. Boxes
+are float32 pixels here, and are written with nine digits, which is enough to read them back bit for bit.
+Scores are float64 from the file to the ranking, so that scores that are equal as float32 only are no ties.
+They are written with as many digits as their type needs.
 
 A record is the texts of one triplet in the order of `FIELDS`, in either form.
 
@@ -22,8 +24,9 @@ import csv
 import logging
 import os
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -54,19 +57,35 @@ FIELDS = NAMES + NUMBERS
 
 # Rounding may move a box out of the image by this part of the image's side.
 _OUTSIDE = 1e-3
+# Coordinates beyond this are damage. Those of boxes in pixels are smaller.
+_LARGEST = 1e6
 # Other name of a column that a file may use -> its name here.
-_OTHER_NAMES = {"ImageId": "ImageID", "RelationLabel": "RelationshipLabel"}
+OTHER_NAMES = {"ImageId": "ImageID", "RelationLabel": "RelationshipLabel"}
 _KAGGLE_FIELDS = ("Score", "LabelName1", *NUMBERS[:4], "LabelName2", *NUMBERS[4:8], "RelationshipLabel")
-# This relation gives an entity an attribute. It does not relate two entities, but some submissions have it.
+# This relation gives an entity an attribute. Only data sets of the whole challenge have it as a predicate.
 ATTRIBUTE = "is"
 
-_REMEDIES = dict.fromkeys(
-    NAMES, "use the labels of the official class files, and the data set that has these labels"
+_WITHOUT_ATTRIBUTES = (
+    f"%d rows of '{ATTRIBUTE}' were skipped: the data set has no such predicate. The official tool counts "
+    "them: its numbers are those of a data set of the whole challenge (reldn_openimages_vrd_challenge_val, "
+    "or register_openimages_vrd with challenge=True)"
 )
-_REMEDIES["ImageID"] = "evaluate the split that the submission was made for"
-
 _Pick = Callable[[Sequence[str]], tuple[str, ...]]
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a submission says about the images of a data set.
+
+    Attributes:
+        predictions: image id -> prediction, for every image of the data set.
+        notes: what a reader of its numbers needs to know: rows that were skipped, and rows that count
+            although they look wrong.
+    """
+
+    predictions: dict[str, PredictedGraph]
+    notes: list[str]
 
 
 def submission_labels(dataset_name: str) -> tuple[list[str], list[str]]:
@@ -110,16 +129,26 @@ def image_sizes(dataset_dicts: Iterable[Mapping[str, Any]]) -> dict[str, tuple[i
     Raises:
         ValueError: if a dataset dict has no height or width, or one below 1. The message names the image.
     """
-    sizes = {}
-    for dataset_dict in dataset_dicts:
-        size = (dataset_dict.get("height", 0), dataset_dict.get("width", 0))
+    sizes = {str(x["image_id"]): (x.get("height", 0), x.get("width", 0)) for x in dataset_dicts}
+    check_sizes(sizes)
+    return sizes
+
+
+def check_sizes(sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Check that the sizes of all images are known.
+
+    Args:
+        sizes: image id -> (height, width) in pixels; 0 if it is not known.
+
+    Raises:
+        ValueError: a height or width is below 1. The message names the image.
+    """
+    for image_id, size in sizes.items():
         if min(size) < 1:
             raise ValueError(
-                f"image {dataset_dict['image_id']}: height and width are {size}; register the data set with "
-                "the size of every image in pixels"
+                f"image {image_id}: height and width are {size}; register the data set with the size of "
+                "every image in pixels, or give a table of sizes (--image-sizes FILE.csv)"
             )
-        sizes[str(dataset_dict["image_id"])] = size
-    return sizes
 
 
 def label_index(labels: Iterable[str]) -> dict[str, int]:
@@ -212,16 +241,18 @@ def _records(
                 "labels; give the labels of the data set that the model was trained for"
             )
     boxes = graph.boxes.astype(np.float32) / box_scale(np.array(size))
-    scores = triplets.score.astype(np.float32)
-    for bad, problem in problems(boxes, scores):
+    leaves = "a box leaves the image or is not finite; give boxes inside the image (in the file: in [0, 1])"
+    for bad, problem in [(~_inside(boxes), leaves), *problems(boxes, triplets.score)]:
         if bad.any():
             raise ValueError(f"image {image_id}: {problem}")
     corners = [[f"{number:.9g}" for number in box] for box in boxes.tolist()]
     image_id, predicate_names = to_csv(image_id), [to_csv(label) for label in predicate_labels]
     names = [to_csv(class_labels[i]) for i in graph.classes.tolist()]
-    columns = (triplets.subject, triplets.object, triplets.predicate, scores)
+    # repr has as few digits as a float64 needs to be read back
+    text_of = repr if triplets.score.dtype == np.float64 else "{:.9g}".format
+    columns = (triplets.subject, triplets.object, triplets.predicate, triplets.score)
     for s, o, p, score in zip(*(column.tolist() for column in columns), strict=True):
-        yield image_id, names[s], names[o], predicate_names[p], *corners[s], *corners[o], f"{score:.9g}"
+        yield image_id, names[s], names[o], predicate_names[p], *corners[s], *corners[o], text_of(score)
 
 
 def read_submission(
@@ -231,13 +262,30 @@ def read_submission(
     class_labels: Sequence[str],
     predicate_labels: Sequence[str],
 ) -> dict[str, PredictedGraph]:
-    """Read a submission of either form.
+    """Read the predictions of a submission of either form; see `load_submission`."""
+    submission = load_submission(
+        path, image_sizes, class_labels=class_labels, predicate_labels=predicate_labels
+    )
+    return submission.predictions
 
-    A submission has no table of entities; `graph_of_triplets` finds them. All triplets are read. Only
-    triplets with the predicate `ATTRIBUTE` are skipped, if the data set has no such predicate; a warning says
-    how many. Warnings also count repeated triplets, which all count; scores outside of [0, 1], which are
-    ranked as they are; and, in the Kaggle form, lines of an image that an earlier line has, which are joined.
-    The log says how many triplets and images the file has.
+
+def load_submission(
+    path: str | os.PathLike[str],
+    image_sizes: Mapping[str, tuple[int, int]],
+    *,
+    class_labels: Sequence[str],
+    predicate_labels: Sequence[str],
+) -> Submission:
+    """Read a submission of either form, and judge its rows as the official tool does.
+
+    A submission has no table of entities; `graph_of_triplets` finds them. The log says how many triplets and
+    images the file has. Warnings, and the notes of the result, count
+
+    * rows that are skipped: those of images that the data set does not have, and those with the predicate
+      `ATTRIBUTE` if the data set has no such predicate;
+    * rows that count as they are: repeated triplets, scores outside of [0, 1], boxes that leave the image.
+
+    In the Kaggle form, a warning counts lines of an image that an earlier line has. They are joined.
 
     Args:
         path: the submission.
@@ -245,95 +293,159 @@ def read_submission(
         class_labels, predicate_labels: C and P labels, all different.
 
     Returns:
-        image id -> prediction, for every image of `image_sizes`. An image that is not in the file has no
-        triplets. Boxes are float32 pixels, scores float32. Triplets are best first; equal scores are in the
-        order of the file.
+        The prediction for every image of `image_sizes`, and the notes. An image that is not in the file has
+        no triplets. Boxes are float32 pixels, scores float64. Triplets are best first; equal scores are in
+        the order of the file.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is empty or its last line has no line break, so that it may be cut off; if a
-            column or field is missing, if an image or label is not known, if a value is not a finite number,
-            or if a box leaves the image or has swapped corners; the message names file, line and image. Also
-            if a label is repeated.
+            column or field is missing, if a label is not known, if a value is not a finite number, or if a
+            box has swapped corners or a coordinate beyond a million sides of the image; the message names
+            file, line and image. Also if no image of the file is known, if no box can be right, as it is with
+            boxes in pixels, or if a label is repeated.
     """
     check_end(Path(path), "Write the submission again")
     ids = sorted(image_sizes)
     classes, predicates = label_index(class_labels), label_index(predicate_labels)
-    known = [_with_written_names(index) for index in (label_index(ids), classes, predicates)]
-    codes, numbers = _parse(path, (known[0], known[1], known[1], known[2]))
-    if not len(codes):
+    known = [with_written_names(index) for index in (label_index(ids), classes, predicates)]
+    rows = _parse(path, (known[0], known[1], known[1], known[2]))
+    _check_numbers(path, rows, ids)
+    notes = [*rows.notes, *_suspicious(path, rows)]
+    for note in notes:
+        _logger.warning("%s: %s", path, note)
+    if not len(rows.codes):
         _logger.warning("%s holds no triplet, so nothing was found in any image", path)
-    image, scores = codes[:, 0], numbers[:, -1]
+    image, scores = rows.codes[:, 0], rows.numbers[:, -1]
     _logger.info("%s: %d triplets in %d of %d images", path, len(image), len(np.unique(image)), len(ids))
     scale = box_scale(np.array([image_sizes[image_id] for image_id in ids]).reshape(-1, 2))
-    boxes = numbers[:, :8].reshape(-1, 2, 4) * scale[image, None]
+    boxes = rows.boxes * scale[image, None]
     order = np.lexsort((-scores, image))
     rows_of_images = np.split(order, np.searchsorted(image[order], np.arange(len(ids) + 1)))[1:-1]
-    return {
+    predictions = {
         image_id: graph_of_triplets(
-            classes=codes[rows, 1:3],
-            boxes=boxes[rows].astype(np.float32),
-            predicate=codes[rows, 3],
-            score=scores[rows].astype(np.float32),
+            classes=rows.codes[chosen, 1:3],
+            boxes=boxes[chosen].astype(np.float32),
+            predicate=rows.codes[chosen, 3],
+            score=scores[chosen],
         )
-        for image_id, rows in zip(ids, rows_of_images, strict=True)
+        for image_id, chosen in zip(ids, rows_of_images, strict=True)
     }
+    return Submission(predictions, notes)
 
 
-def _with_written_names(index: Mapping[str, int]) -> dict[str, int]:
+def with_written_names(index: Mapping[str, int]) -> dict[str, int]:
     """Name -> code, for names as they are and as `write_submission` writes them; other tools change none."""
     return {**index, **{to_csv(name): code for name, code in index.items()}}
 
 
-def _parse(
-    path: str | os.PathLike[str], known: Sequence[Mapping[str, int]]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Read and check the records of a file.
+@dataclass(frozen=True)
+class _Rows:
+    """The records of a file that count, in its order.
+
+    Attributes:
+        lines: (T,) their lines.
+        codes: (T, 4) codes of `NAMES`.
+        numbers: (T, 9) `NUMBERS`.
+        notes: which rows were skipped, see `Submission`.
+    """
+
+    lines: npt.NDArray[np.int64]
+    codes: npt.NDArray[np.int64]
+    numbers: npt.NDArray[np.float64]
+    notes: list[str]
+
+    @property
+    def boxes(self) -> npt.NDArray[np.float64]:
+        """(T, 2, 4) boxes of subject and object: XYXY, relative to the size of the image."""
+        return self.numbers[:, :8].reshape(-1, 2, 4)
+
+
+def _parse(path: str | os.PathLike[str], known: Sequence[Mapping[str, int]]) -> _Rows:
+    """Read the records of a file, without those of other images and of unknown attributes.
 
     Args:
         path: the submission.
         known: for each of `NAMES`, name -> code.
-
-    Returns:
-        (T, 4) codes of `NAMES` and (T, 9) `NUMBERS`, in the order of the file.
     """
     lines, codes, numbers = array("q"), array("q"), array("d")
-    num_attributes = 0
+    num_attributes, elsewhere, first = 0, Counter[str](), (0, "")
+    has_known_image = False
     for line, record in read_records(path):
         names, values = record[: len(NAMES)], record[len(NAMES) :]
+        has_known_image = has_known_image or names[0] in known[0]
         if names[-1] == ATTRIBUTE and ATTRIBUTE not in known[-1]:
             num_attributes += 1
             continue
         try:
-            codes.extend([code[name] for code, name in zip(known, names, strict=True)])
-            numbers.extend(map(float, values))
+            labels = [code[name] for code, name in zip(known[1:], names[1:], strict=True)]
+            of_row = [*map(float, values)]
         except (KeyError, ValueError) as error:
             problem = _unreadable(names, values, known)
             raise ValueError(f"{path}: line {line}, image {names[0]}: {problem}") from error
+        if names[0] not in known[0]:
+            first = first if elsewhere else (line, names[0])
+            elsewhere[names[0]] += 1
+            continue
+        codes.extend([known[0][names[0]], *labels])
+        numbers.extend(of_row)
         lines.append(line)
-    if num_attributes:
-        _logger.warning(
-            "%s: skipped %d rows of '%s': the data set has no such predicate",
-            path,
-            num_attributes,
-            ATTRIBUTE,
+    notes = [_WITHOUT_ATTRIBUTES % num_attributes] if num_attributes else []
+    if elsewhere:
+        if not has_known_image:
+            raise ValueError(
+                f"{path}: line {first[0]}, image {first[1]}: the data set has no such image, and none of the "
+                f"{len(elsewhere)} in the file; evaluate the split that the submission was made for"
+            )
+        notes.append(
+            f"{elsewhere.total()} rows of {len(elsewhere)} images that the data set does not have were "
+            f"skipped, as the official tool does. The first is line {first[0]}"
         )
-    code_table = np.array(codes, dtype=np.int64).reshape(-1, len(NAMES))
-    number_table = np.array(numbers, dtype=np.float64).reshape(-1, len(NUMBERS))
-    for bad, problem in problems(number_table[:, :8].reshape(-1, 2, 4), number_table[:, 8]):
+    return _Rows(
+        np.array(lines, dtype=np.int64),
+        np.array(codes, dtype=np.int64).reshape(-1, len(NAMES)),
+        np.array(numbers, dtype=np.float64).reshape(-1, len(NUMBERS)),
+        notes,
+    )
+
+
+def _check_numbers(path: str | os.PathLike[str], rows: _Rows, ids: Sequence[str]) -> None:
+    for bad, problem in problems(rows.boxes, rows.numbers[:, -1]):
         if bad.any():
             row = int(np.argwhere(bad)[0, 0])
-            image_id = list(known[0])[code_table[row, 0]]
-            raise ValueError(f"{path}: line {lines[row]}, image {image_id}: {problem}")
-    scores = number_table[:, -1]
+            image_id = ids[rows.codes[row, 0]]
+            raise ValueError(f"{path}: line {rows.lines[row]}, image {image_id}: {problem}")
+
+
+def _suspicious(path: str | os.PathLike[str], rows: _Rows) -> Iterator[str]:
+    """Notes on rows that look wrong, but count as they are.
+
+    Raises:
+        ValueError: if no box can be right.
+    """
+    scores = rows.numbers[:, -1]
+    outside = ~_inside(rows.boxes)
+    impossible = _mostly_outside(rows.boxes)
+    if outside.size and impossible.all():
+        raise ValueError(
+            f"{path}: no box can be right, since less than half of each is in its image; the largest "
+            f"coordinate is {rows.boxes.max():g}. Give boxes in [0, 1]: x divided by the width of the image, "
+            "and y by its height, not pixels or percent"
+        )
+    leaving = "have a box that leaves the image; they count as they are"
+    if impossible.any():
+        leaving += (
+            f". In {impossible.any(axis=1).sum()} rows more than half of a box is outside: it can't be right"
+        )
+    if 2 * impossible.sum() > impossible.size:
+        leaving += ". These are most boxes: they have to be in [0, 1], and may be pixels or percent"
     for counted, what in (
-        (_repeats(code_table, number_table), "repeat the triplet of an earlier row; each of them counts"),
+        (_repeats(rows.codes, rows.numbers), "repeat the triplet of an earlier row; each of them counts"),
         ((scores < 0) | (scores > 1), "have a score that is not in [0, 1]; they are ranked as they are"),
+        (outside.any(axis=1), leaving),
     ):
         if counted.any():
-            first = lines[int(counted.argmax())]
-            _logger.warning("%s: %d rows %s. The first is line %d", path, counted.sum(), what, first)
-    return code_table, number_table
+            yield f"{counted.sum()} rows {what}. The first is line {rows.lines[counted.argmax()]}"
 
 
 def _repeats(codes: npt.NDArray[np.int64], numbers: npt.NDArray[np.float64]) -> BoolArray:
@@ -346,10 +458,13 @@ def _repeats(codes: npt.NDArray[np.int64], numbers: npt.NDArray[np.float64]) -> 
 
 
 def _unreadable(names: Sequence[str], values: Sequence[str], known: Sequence[Mapping[str, int]]) -> str:
-    """Describe the error in a record: an unknown name, or else a value that is not a number."""
-    for field, name, code in zip(NAMES, names, known, strict=True):
+    """Describe the error in a record: an unknown label, or else a value that is not a number."""
+    for field, name, code in zip(NAMES[1:], names[1:], known[1:], strict=True):
         if name not in code:
-            return f"{field} '{name}' is not known; {_REMEDIES[field]}"
+            return (
+                f"{field} '{name}' is not known; use the labels of the official class files, and the data "
+                "set that has these labels"
+            )
     given = ", ".join(f"{field} {value}" for field, value in zip(NUMBERS, values, strict=True))
     return f"a value is not a number ({given}); correct it"
 
@@ -367,7 +482,7 @@ def graph_of_triplets(
         classes: (T, 2) int, the classes of subject and object.
         boxes: (T, 2, 4) float32, the boxes of subject and object.
         predicate: (T,) int.
-        score: (T,) float32, in descending order.
+        score: (T,) float, in descending order.
 
     Returns:
         The triplets in the given order; rank_in_pair numbers the triplets of an ordered pair in this order.
@@ -411,12 +526,12 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[int, tuple[str,
         ValueError: if a column or a field is missing. The message names the file and the line.
     """
     if KAGGLE_COLUMNS[1] not in read_header(path):
-        yield from csv_rows(path, FIELDS, _OTHER_NAMES)
+        yield from csv_rows(path, FIELDS, OTHER_NAMES)
         return
     length = len(_KAGGLE_FIELDS)
     seen: set[str] = set()
     again: list[int] = []
-    for line, (image_id, text) in csv_rows(path, ("ImageID", KAGGLE_COLUMNS[1]), _OTHER_NAMES):
+    for line, (image_id, text) in csv_rows(path, ("ImageID", KAGGLE_COLUMNS[1]), OTHER_NAMES):
         words = text.split()
         if len(words) % length:
             raise ValueError(
@@ -458,6 +573,23 @@ def box_scale(sizes: IntArray) -> FloatArray:
     return np.tile(sizes[..., ::-1].astype(np.float64), 2)
 
 
+def _inside(boxes: FloatArray) -> BoolArray:
+    """(...) whether (..., 4) relative boxes are in their images, but for rounding. NaN is not."""
+    inside: BoolArray = np.all((boxes >= -_OUTSIDE) & (boxes <= 1 + _OUTSIDE), axis=-1)
+    return inside
+
+
+def _mostly_outside(boxes: FloatArray) -> BoolArray:
+    """(...) whether more than half of the area of (..., 4) relative boxes is out of their images.
+
+    Such a box overlaps no box of the image by 0.5.
+    """
+    inside = boxes.clip(0, 1)
+    areas = [(x[..., 2] - x[..., 0]) * (x[..., 3] - x[..., 1]) for x in (inside, boxes)]
+    mostly: BoolArray = np.less(areas[0], 0.5 * areas[1])
+    return mostly
+
+
 def problems(boxes: FloatArray, scores: FloatArray) -> list[tuple[BoolArray, str]]:
     """Find boxes and scores that a submission must not have.
 
@@ -468,19 +600,16 @@ def problems(boxes: FloatArray, scores: FloatArray) -> list[tuple[BoolArray, str
     Returns:
         A pair for each possible problem: whether each box or score has it (bool), and the message.
     """
-    inside = (boxes >= -_OUTSIDE) & (boxes <= 1 + _OUTSIDE)
     swapped = boxes[..., 2:] < boxes[..., :2]
-    with np.errstate(over="ignore"):  # A score too large for float32 becomes infinite.
-        finite = np.isfinite(scores.astype(np.float32))
     return [
         (
-            ~np.all(inside, axis=-1),
-            "a box leaves the image or is not finite; give boxes inside the image (in the file: in [0, 1])",
+            ~(np.abs(boxes) <= _LARGEST).all(axis=-1),
+            f"a box is not finite or beyond {_LARGEST:.0e} sides of the image; correct it",
         ),
         (
             np.any(swapped, axis=-1),
             "a box has swapped corners; give XMin <= XMax and YMin <= YMax, and check the order of the "
             "columns",
         ),
-        (~finite, "a score is not a finite float32; correct it"),
+        (~np.isfinite(scores), "a score is not a finite number; correct it"),
     ]

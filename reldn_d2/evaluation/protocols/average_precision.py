@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -14,10 +14,17 @@ from ..graphs import BoolArray, FloatArray, GroundTruthGraph, IntArray, RankedTr
 from ..matching import MIN_OVERLAP, Matches, find_matches, true_positives
 from ..metrics import average_precision_per_predicate
 from ..ranking import top_triplets
-from .protocol import LIST_LENGTH, EvaluatedSplit, ProtocolResult, ScoredImage
-from .recall import FoundRelationships, RecallSummary
+from .protocol import LIST_LENGTH, EvaluatedSplit, NumberFacts, ProtocolResult, ScoredImage
+from .recall import ALL_PREDICATES, FoundRelationships, RecallSummary
 
 Float64Array = npt.NDArray[np.float64]
+# Names of `means_and_scores` -> how they are averaged, in words.
+_AVERAGES = {
+    **{f"mAP_{kind}": "mean over {} predicates" for kind in ("rel", "phr")},
+    **{f"wmAP_{kind}": "mean over {} predicates, weighted by relationships" for kind in ("rel", "phr")},
+    "score": "0.2 R@50 + 0.4 mAP_rel + 0.4 mAP_phr",
+    "score_wtd": "0.2 R@50 + 0.4 wmAP_rel + 0.4 wmAP_phr",
+}
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class AveragePrecisionProtocol(ABC):
             numbers.
         predicates_per_pair: how many predicates of an ordered pair are in the list.
         list_length: length of the list.
-        recall: recalls that are reported; it has the name of the protocol.
+        name, tasks: see `EvaluationProtocol`.
         offset: pixel convention of the overlap, 0 or 1 (see `matching.box_iou`).
         strict: whether the overlap of a true positive must be greater than 0.5; else it may be equal.
         absent_is_zero: whether a predicate without annotated relationship has average precision 0 and counts
@@ -59,8 +66,8 @@ class AveragePrecisionProtocol(ABC):
     excluded_predicates: tuple[str, ...] = ()
     predicates_per_pair: int = 2
     list_length: int = LIST_LENGTH
+    name: ClassVar[str]
     tasks: ClassVar[tuple[Task, ...]] = ("sgdet",)
-    recall: ClassVar[RecallSummary]
     offset: ClassVar[float]
     strict: ClassVar[bool]
     absent_is_zero: ClassVar[bool]
@@ -73,9 +80,9 @@ class AveragePrecisionProtocol(ABC):
             )
 
     @property
-    def name(self) -> str:
-        """Name of the protocol."""
-        return self.recall.name
+    @abstractmethod
+    def recall(self) -> RecallSummary:
+        """The recalls that are reported."""
 
     def check_vocabulary(self, predicate_classes: Sequence[str]) -> None:
         """Check that the data set has the excluded predicates, and at least one other.
@@ -107,8 +114,8 @@ class AveragePrecisionProtocol(ABC):
             )
             true[kind] = true_positives(matches[kind], len(triplets), MIN_OVERLAP, strict=self.strict)
         predicate = image.truth.relations[:, 2]
-        places = self._places(triplets, matches, true, len(predicate))
-        found = FoundRelationships(places, predicate, image.zero_shot)
+        places, correct = self._places(triplets, matches, true, len(predicate))
+        found = FoundRelationships(places, correct, predicate, image.zero_shot)
         return JudgedTriplets(triplets.predicate, triplets.score, true, found)
 
     @abstractmethod
@@ -125,8 +132,8 @@ class AveragePrecisionProtocol(ABC):
         matches: Mapping[str, Matches],
         true: Mapping[str, BoolArray],
         num_truths: int,
-    ) -> IntArray:
-        """The place of the triplet that finds each annotated relationship, for each prefix of `recall`.
+    ) -> tuple[IntArray, IntArray]:
+        """Find the annotated relationships in each list of `recall`.
 
         Args:
             triplets: the T triplets that count.
@@ -135,8 +142,9 @@ class AveragePrecisionProtocol(ABC):
             num_truths: number R of annotated relationships.
 
         Returns:
-            (prefixes of `recall`, R) int, from 0; LIST_LENGTH if none of the first LIST_LENGTH triplets finds
-            it.
+            (lists, R) int, the place of the triplet that finds each relationship, from 0; LIST_LENGTH if none
+            of the first LIST_LENGTH triplets finds it. And (lists, K's) int, how many of the first K triplets
+            find a relationship.
         """
 
     def summarise(
@@ -145,8 +153,6 @@ class AveragePrecisionProtocol(ABC):
         """Turn the records of one or more images into numbers.
 
         `check_vocabulary` must have accepted the predicates.
-
-        A predicate whose average precision is NaN has no metrics `AP_rel/...` and `AP_phr/...`.
         """
         names = split.predicate_classes
         found = [record.found for record in records]
@@ -154,17 +160,27 @@ class AveragePrecisionProtocol(ABC):
         ap = {kind: self._average_precision(records, kind, annotated) for kind in ("rel", "phr")}
         result = self.recall.summarise(image_ids, found, split)
 
+        facts = NumberFacts(
+            self.name,
+            split.task,
+            "all",
+            self.recall.lists[0].constraint,
+            None if self.list_length >= ALL_PREDICATES else self.list_length,
+            "area under the curve",
+            None,
+            len(records),
+            int(annotated.sum()),
+        )
         in_mean = np.full(len(names), True) if self.absent_is_zero else annotated > 0
-        self._add_means(result, ap, annotated, in_mean)
+        self._add_means(result, ap, annotated, in_mean, facts)
         if self.excluded_predicates:
             in_mean &= np.array([name not in self.excluded_predicates for name in names])
-            self._add_means(result, ap, annotated, in_mean, "_starred")
-        result.per_predicate["annotated"] = annotated
+            self._add_means(result, ap, annotated, in_mean, facts, "_starred")
         for kind, values in ap.items():
             result.per_predicate[f"AP_{kind}"] = values
-            for name, value in zip(names, values.tolist(), strict=True):
-                if not np.isnan(value):
-                    result.metrics[f"AP_{kind}/{name}"] = value
+            result.column_facts[f"AP_{kind}"] = facts
+            for name, value, count in zip(names, values.tolist(), annotated.tolist(), strict=True):
+                result.add(f"AP_{kind}/{name}", value, replace(facts, relationships=count))
         return result
 
     def _average_precision(
@@ -179,18 +195,26 @@ class AveragePrecisionProtocol(ABC):
         )
         return 100.0 * (np.nan_to_num(ap) if self.absent_is_zero else ap)
 
-    @staticmethod
     def _add_means(
+        self,
         result: ProtocolResult,
         ap: Mapping[str, Float64Array],
         annotated: IntArray,
         in_mean: BoolArray,
+        facts: NumberFacts,
         suffix: str = "",
     ) -> None:
         """Add the means and scores over the predicates that `in_mean`, (P,) bool, selects."""
         values = {kind: column[in_mean] for kind, column in ap.items()}
-        for name, mean in means_and_scores(values, annotated[in_mean], result.metrics["R@50"]).items():
-            result.metrics[name + suffix] = mean
+        recall_at_50 = result.metrics.get("R@50", float("nan"))
+        of_mean = replace(
+            facts,
+            predicates=int(np.count_nonzero(in_mean)),
+            relationships=int(annotated[in_mean].sum()),
+        )
+        for name, mean in means_and_scores(values, annotated[in_mean], recall_at_50).items():
+            average = _AVERAGES[name].format("all" if self.absent_is_zero else "annotated")
+            result.add(name + suffix, mean, replace(of_mean, average=average))
         result.notes.append(
             f"mAP{suffix} is the mean over {np.count_nonzero(in_mean)} of {len(in_mean)} predicates, of "
             f"which {np.count_nonzero(annotated[in_mean])} are annotated."

@@ -21,7 +21,7 @@ from ..graphs import TASKS, BoolArray, FloatArray, GroundTruthGraph, IntArray, T
 from ..matching import box_iou, enclosing_boxes
 from ..metrics import PerImageRecall, micro_recall, share_per_predicate
 from ..rows import find_rows
-from .protocol import LIST_LENGTH, EvaluatedSplit, ProtocolResult, ScoredImage
+from .protocol import LIST_LENGTH, EvaluatedSplit, NumberFacts, ProtocolResult, ScoredImage
 
 SAME_ENTITY_IOU = 0.5
 # An image whose cases have more triplets is not scored: on a CPU a small model would need half a minute for
@@ -360,15 +360,16 @@ def _joined_judged(parts: Iterable[JudgedCases]) -> JudgedCases:
     return JudgedCases(*(np.concatenate([getattr(x, f.name) for x in found]) for f in fields(JudgedCases)))
 
 
-def _excluded(image_ids: Sequence[str]) -> Iterator[str]:
-    """A note about the images that ask too much, if there are any."""
-    if image_ids:
-        images = "1 image is" if len(image_ids) == 1 else f"{len(image_ids)} images are"
-        more = " and others" if len(image_ids) > _NAMED else ""
-        yield (
-            f"{images} not scored, because the cases have more than {MOST_TRIPLETS:,} triplets in an image: "
-            f"image {', '.join(image_ids[:_NAMED])}{more}."
-        )
+def _excluded(image_ids: Sequence[str]) -> str:
+    """A note about the images that ask too much; empty if there are none."""
+    if not image_ids:
+        return ""
+    images = "1 image is" if len(image_ids) == 1 else f"{len(image_ids)} images are"
+    more = " and others" if len(image_ids) > _NAMED else ""
+    return (
+        f"{images} not scored, because the cases have more than {MOST_TRIPLETS:,} triplets in an image: "
+        f"image {', '.join(image_ids[:_NAMED])}{more}."
+    )
 
 
 @dataclass(frozen=True)
@@ -409,30 +410,36 @@ class ConfusionProtocol:
     ) -> ProtocolResult:
         """Compute the shares and the chance level over some images.
 
-        They are NaN for a kind without a case. Images that ask too much count as images without a case, and
-        a note names them.
+        They are absent for a kind without a case. Images that ask too much count as images without a case,
+        and a note names them.
         """
-        result = ProtocolResult({}, {})
-        result.notes.extend(_excluded([i for i, x in zip(image_ids, records, strict=True) if x is None]))
+        excluded = _excluded([i for i, x in zip(image_ids, records, strict=True) if x is None])
+        result = ProtocolResult({}, {}, notes=[excluded] if excluded else [], excluded=excluded)
         for kind, names in _METRICS.items():
             judged = [_joined_judged([]) if record is None else record[kind] for record in records]
             cases = np.array([len(x.predicate) for x in judged], dtype=np.int64)
             hits = {name: np.array([x.shares[:, i].sum() for x in judged]) for i, name in enumerate(names)}
             result.per_image[f"{self.name}_{kind}"] = PerImageRecall(tuple(image_ids), cases, hits)
-            result.metrics.update({name: micro_recall(hits[name], cases) for name in names})
+            images = int(np.count_nonzero(cases))
+            facts = NumberFacts(self.name, split.task, "", "", None, "micro", None, images, int(cases.sum()))
+            for name in names:
+                result.add(name, micro_recall(hits[name], cases), facts)
             chance = np.array([x.chance.sum() for x in judged])
-            result.metrics[_CHANCE[kind]] = micro_recall(chance, cases)
-            images = np.count_nonzero(cases)
+            result.add(_CHANCE[kind], micro_recall(chance, cases), facts)
             result.notes.append(
                 f"{cases.sum()} {kind} cases in {images} images. {_CHANCE[kind]}: share that random scores "
                 "get right if everything is detected."
             )
-            self._add_predicates(result, kind, judged, split)
+            self._add_predicates(result, kind, judged, split, facts)
         return result
 
     @staticmethod
     def _add_predicates(
-        result: ProtocolResult, kind: str, judged: Sequence[JudgedCases], split: EvaluatedSplit
+        result: ProtocolResult,
+        kind: str,
+        judged: Sequence[JudgedCases],
+        split: EvaluatedSplit,
+        facts: NumberFacts,
     ) -> None:
         predicate = np.concatenate([np.zeros(0, dtype=np.int64), *(x.predicate for x in judged)])
         shares = np.concatenate([np.zeros((0, 3)), *(x.shares for x in judged)])
@@ -440,6 +447,7 @@ class ConfusionProtocol:
         result.per_predicate[f"{kind} cases"] = np.bincount(predicate, minlength=num_predicates)
         for i, name in enumerate(_METRICS[kind]):
             result.per_predicate[name] = share_per_predicate(shares[:, i], predicate, num_predicates)
+            result.column_facts[name] = facts
 
 
 @dataclass(frozen=True, eq=False)

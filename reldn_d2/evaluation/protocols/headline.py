@@ -11,7 +11,8 @@ from fnmatch import fnmatchcase
 # Protocol, or task of Detectron2 -> shell patterns of its main numbers, the first one first. If several names
 # match a pattern, the last one counts: for `reldn` that with the most predicates a pair.
 MAIN_METRICS: dict[str, tuple[str, ...]] = {
-    "motifs": ("R@50", "mR@50"),
+    # Papers call mean recall the mean over all predicates of the vocabulary.
+    "motifs": ("R@50", "mR_all@50"),
     "reldn": ("rel_k*_R@50", "phr_k*_R@50"),
     "vrd2016": ("R@50", "phr_R@50"),
     "openimages": ("score", "score_wtd"),

@@ -11,12 +11,21 @@ from typing import ClassVar
 import numpy as np
 
 from ..graphs import BoolArray, GroundTruthGraph, IntArray, PredictedGraph, RankedTriplets
-from ..matching import MIN_OVERLAP, Matches, first_hits, first_takers
+from ..matching import (
+    MIN_OVERLAP,
+    Matches,
+    count_found,
+    count_hitting,
+    first_hits,
+    first_takers,
+    places_in_lists,
+)
 from .average_precision import AveragePrecisionProtocol
 from .protocol import LIST_LENGTH, ScoredImage
-from .recall import ALL_PREDICATES, RecallSummary
+from .recall import ALL_PREDICATES, RecallList, RecallSummary
 
 _MIN_SCORE = 1e-5  # in the paper's ablations
+_RECALL_AT, _ABLATION_RECALL_AT = (50, 100), (20, 50, 100)
 
 
 @dataclass(frozen=True)
@@ -32,10 +41,16 @@ class OpenImagesProtocol(AveragePrecisionProtocol):
     is not wmAP and is not computed here.
     """
 
-    recall: ClassVar = RecallSummary("openimages", ("", "phr_"), (50, 100), "micro")
+    name: ClassVar = "openimages"
     offset: ClassVar = 0.0
     strict: ClassVar = False
     absent_is_zero: ClassVar = False
+
+    @property
+    def recall(self) -> RecallSummary:
+        """Micro recall of relations and of phrases."""
+        lists = tuple(RecallList(prefix, self.predicates_per_pair, bool(prefix)) for prefix in ("", "phr_"))
+        return RecallSummary(self.name, lists, _RECALL_AT, "micro")
 
     def _counts(self, image: ScoredImage, triplets: RankedTriplets) -> BoolArray:
         return is_evaluable(image.predicted, triplets, image.truth)
@@ -46,14 +61,15 @@ class OpenImagesProtocol(AveragePrecisionProtocol):
         matches: Mapping[str, Matches],
         true: Mapping[str, BoolArray],
         num_truths: int,
-    ) -> IntArray:
+    ) -> tuple[IntArray, IntArray]:
         rows = []
         for kind in ("rel", "phr"):
             # Two true positives never answer the same relationship, so each takes its best one.
             answers = matches[kind].rows(true[kind][matches[kind].triplet])
             ranks = triplets.rank_in_pair
             rows.append(first_takers(answers, ranks, (ALL_PREDICATES,), LIST_LENGTH, num_truths))
-        return np.concatenate(rows)
+        places = np.concatenate(rows)
+        return places, count_found(places, _RECALL_AT)
 
 
 def is_evaluable(predicted: PredictedGraph, triplets: RankedTriplets, truth: GroundTruthGraph) -> BoolArray:
@@ -97,10 +113,17 @@ class OpenImagesAblationProtocol(AveragePrecisionProtocol):
     divides by the number of all predicates.
     """
 
-    recall: ClassVar = RecallSummary("reldn_openimages", ("",), (20, 50, 100), "micro")
+    name: ClassVar = "reldn_openimages"
     offset: ClassVar = 1.0
     strict: ClassVar = True
     absent_is_zero: ClassVar = True
+
+    @property
+    def recall(self) -> RecallSummary:
+        """Micro recall of relations."""
+        return RecallSummary(
+            self.name, (RecallList("", self.predicates_per_pair),), _ABLATION_RECALL_AT, "micro"
+        )
 
     def _counts(self, image: ScoredImage, triplets: RankedTriplets) -> BoolArray:
         counts: BoolArray = triplets.score > _MIN_SCORE
@@ -112,9 +135,11 @@ class OpenImagesAblationProtocol(AveragePrecisionProtocol):
         matches: Mapping[str, Matches],
         true: Mapping[str, BoolArray],
         num_truths: int,
-    ) -> IntArray:
+    ) -> tuple[IntArray, IntArray]:
         hits = matches["rel"].rows(matches["rel"].overlap >= MIN_OVERLAP)
-        return first_hits(hits, triplets.rank_in_pair, (ALL_PREDICATES,), LIST_LENGTH, num_truths)
+        in_list = places_in_lists(triplets.rank_in_pair, (ALL_PREDICATES,), LIST_LENGTH)
+        places = first_hits(hits, in_list, LIST_LENGTH, num_truths)
+        return places, count_hitting(hits, in_list, _ABLATION_RECALL_AT)
 
 
 def reldn_openimages(excluded_predicates: Sequence[str] = ()) -> OpenImagesAblationProtocol:

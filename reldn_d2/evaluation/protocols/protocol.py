@@ -7,6 +7,7 @@ It compares each image with its annotation (`match`), and then turns the records
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Protocol, TypeVar
 
 from reldn_d2.structures import Queries
@@ -44,10 +45,44 @@ class EvaluatedSplit:
     Attributes:
         predicate_classes: P names.
         training: the training split, or only the label triplets that it lacks; None if neither is known.
+        num_classes: number C of entity classes, for checks. None: that of the training split; without one,
+            classes have no upper limit.
+        task: the task of the predictions, which the facts of the numbers name; `evaluate_graphs` sets it.
     """
 
     predicate_classes: Sequence[str]
     training: TrainingSplit | UnseenTriplets | None = None
+    num_classes: int | None = None
+    task: Task | None = None
+
+
+@dataclass(frozen=True)
+class NumberFacts:
+    """What a number means, apart from its name.
+
+    Attributes:
+        protocol: name of the protocol.
+        task: the task; None if it is not known.
+        pairs: which pairs of entities may be in the list: "all" or "annotated"; empty if there is no list.
+        constraint: which triplets of a pair may be in it: "graph constraint" (only the best one),
+            "2 predicates a pair" or "no constraint"; empty if there is no list.
+        k: how many triplets of the list of an image count; None if there is no such limit.
+        average: how the number is averaged, for example "macro" (mean over images) or "micro" (share of all
+            relationships).
+        predicates: the number of predicates that a mean over predicates divides by; None for other numbers.
+        images: number of images that the number is of.
+        relationships: number of annotated relationships (or other cases) that the number is of.
+    """
+
+    protocol: str
+    task: Task | None
+    pairs: str
+    constraint: str
+    k: int | None
+    average: str
+    predicates: int | None
+    images: int
+    relationships: int
 
 
 @dataclass(frozen=True)
@@ -55,17 +90,31 @@ class ProtocolResult:
     """The numbers of a split under one protocol.
 
     Attributes:
-        metrics: name -> percent; NaN if the number is undefined.
+        metrics: name -> percent. A number that is undefined, such as a mean over no predicate, is absent.
         per_image: name under which the counts are saved -> counts of every image. The name is that of the
             protocol, sometimes followed by the kind of cases.
         per_predicate: column name -> (P,) numbers, a table with one row for each predicate.
         notes: facts that a reader of the numbers needs, for example denominators.
+        excluded: one of the notes, which says how many images are not scored; empty if all are. The summary
+            of a run repeats it.
+        facts: name of a metric -> what it is of. Protocols of other projects may lack them.
+        column_facts: name of a column of `per_predicate` -> what its numbers are of, over all predicates;
+            columns of counts have none.
     """
 
     metrics: dict[str, float]
     per_image: dict[str, PerImageRecall]
     per_predicate: dict[str, FloatArray | IntArray] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    excluded: str = ""
+    facts: dict[str, NumberFacts] = field(default_factory=dict)
+    column_facts: dict[str, NumberFacts] = field(default_factory=dict)
+
+    def add(self, name: str, value: float, facts: NumberFacts) -> None:
+        """Add a metric; an undefined one (NaN) is left out."""
+        if not isnan(value):
+            self.metrics[name] = value
+            self.facts[name] = facts
 
 
 class EvaluationProtocol(Protocol[Record]):
@@ -113,7 +162,7 @@ class EvaluationProtocol(Protocol[Record]):
     def summarise(
         self, image_ids: Sequence[str], records: Sequence[Record], split: EvaluatedSplit
     ) -> ProtocolResult:
-        """Turn the records of some images into numbers.
+        """Turn the records of some images into numbers, without those that are undefined.
 
         Equal scores of different images keep the order of `records`.
         """

@@ -97,9 +97,7 @@ FORMAT = Format(
         Damage.REPEATED_RELATION: Loads("repeated_relation"),
         # sizes are in the file, so no picture is opened
         Damage.UNREADABLE_IMAGE: Loads("unreadable_image"),
-        Damage.MISSING_IMAGE: Refused(
-            rf"{RELATIONS} lists image 'a\.jpg'.*no such file.*DETECTRON2_DATASETS"
-        ),
+        Damage.MISSING_IMAGE: Refused(rf"{RELATIONS}: image 'a\.jpg': .*no such file.*DETECTRON2_DATASETS"),
         Damage.CUT_OFF: Refused(f"{RELATIONS} is not valid JSON.*Unpack the official file again"),
         Damage.NO_FILE: Refused(
             f"{RELATIONS} does not exist.*the path that the data set was registered with"

@@ -127,7 +127,7 @@ FORMAT = Format(
         Damage.REPEATED_RELATION: Loads("repeated_relation"),
         Damage.UNREADABLE_IMAGE: Refused(r"a0\.jpg cannot be read.*replace it"),
         Damage.MISSING_IMAGE: Refused(
-            r"challenge-2018-train-vrd\.csv lists image 'a0\.jpg', but .*no such file.* 1 of 3 images.*"
+            r"challenge-2018-train-vrd\.csv: image 'a0\.jpg': .*no such file.* 1 of 3 images.*"
             "unpack the images"
         ),
         Damage.CUT_OFF: Refused(

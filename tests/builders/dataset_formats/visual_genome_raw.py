@@ -78,7 +78,7 @@ FORMAT = Format(
         Damage.BOX_ORDER: refused_box(r"20\.0, 15\.0, -8\.0, 9\.0"),
         Damage.BOX_NOT_FINITE: refused_box(r"20\.0, nan, 8\.0, 9\.0"),
         # each relationship describes its objects with their boxes, so only ids of images can be missing
-        Damage.DANGLING_ID: Refused(r"image_data\.json does not list image 7.*remove it"),
+        Damage.DANGLING_ID: Refused(r"image_data\.json: image 7: the file does not list it.*remove it"),
         Damage.UNKNOWN_CLASS: Counted(r": 1 entities are left out.*'sky' \(1\)"),
         Damage.UNKNOWN_PREDICATE: Counted(
             r"relationships\.json: 1 relationships are left out.*'flies over' \(1\)"

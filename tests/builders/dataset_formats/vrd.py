@@ -70,7 +70,7 @@ FORMAT = Format(
         Damage.SELF_RELATION: Loads("self_relation"),
         Damage.REPEATED_RELATION: Loads("repeated_relation"),
         Damage.UNREADABLE_IMAGE: Refused(r"a\.jpg cannot be read.*replace it"),
-        Damage.MISSING_IMAGE: Refused(rf"{JSON} lists image 'a\.jpg'.*no such file.*DETECTRON2_DATASETS"),
+        Damage.MISSING_IMAGE: Refused(rf"{JSON}: image 'a\.jpg': .*no such file.*DETECTRON2_DATASETS"),
         Damage.CUT_OFF: Refused(f"{JSON} is not valid JSON.*Unpack the official file again"),
         Damage.NO_FILE: Refused(f"{JSON} does not exist.*DETECTRON2_DATASETS"),
     },

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...without_pictures import known_sizes
+
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
@@ -54,7 +56,8 @@ def split_files(root: str | os.PathLike[str], split: str) -> SplitFiles:
         split: "train", "val" or "test".
 
     Raises:
-        FileNotFoundError: the folder has no CSV of relationships for the split, or no folder of pictures.
+        FileNotFoundError: the folder has no CSV of relationships for the split, or no folder of pictures,
+            outside of `without_pictures`.
         ValueError: unknown split, or several files could be the same file of the split.
     """
     check_split(split)
@@ -80,7 +83,9 @@ def split_files(root: str | os.PathLike[str], split: str) -> SplitFiles:
     patterns = dict.fromkeys(_PICTURES[split] + _PICTURES[source])
     folders = [folder for pattern in patterns for folder in sorted(base.glob(pattern))]
     if not folders:
-        raise _missing(base, f"folder of pictures ({', '.join(patterns)})")
+        if known_sizes() is None:
+            raise _missing(base, f"folder of pictures ({', '.join(patterns)})")
+        folders = [base / next(iter(patterns))]  # where they would be
     image_labels = find_file(base, [f"*{_WORDS[source]}*-vrd-labels.csv"], "the image labels")
     return SplitFiles(relationships, validation_list, image_labels, folders)
 

@@ -8,8 +8,8 @@ Legend of shape letters:
     E  entities of all images
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,10 @@ _BOX_COLUMNS = [f"{side}{number}" for number in (1, 2) for side in _SIDES]
 # Rounding may move a box this far out of the image, in parts of the image's side.
 _OUTSIDE = 1e-3
 
+# Image ids are names of files.
+ID_OUTSIDE = "id outside the folder of the pictures"
+ID_OUTSIDE_PROBLEM = "the id is no name of a file: it leads out of the folder of the pictures"
+ID_OUTSIDE_REMEDY = "Use the official file, or correct the line."
 _VOCABULARY_REMEDY = (
     "The vocabulary comes from the relationship-triplets file in the folder, or from 2018 if the folder has "
     "no such file: put the triplets file of the same year there."
@@ -85,13 +89,26 @@ class RelationshipRows:
             self.attribute[attributes],
         )
 
+    def with_images(self, image_ids: Iterable[str]) -> "RelationshipRows":
+        """The same rows, with more images, which have no rows."""
+        ids = sorted({*self.image_ids, *image_ids})
+        number_of = {image_id: number for number, image_id in enumerate(ids)}
+        number = np.array([number_of[image_id] for image_id in self.image_ids], dtype=np.int64)
+        return replace(
+            self, image_ids=ids, image=number[self.image], attribute_image=number[self.attribute_image]
+        )
 
-def read_relationships(path: Path, vocabulary: OpenImagesVocabulary) -> RelationshipRows:
+
+def read_relationships(
+    path: Path, vocabulary: OpenImagesVocabulary, *, attributes_as_classes: bool = False
+) -> RelationshipRows:
     """Read and check a CSV of relationships, of any year.
 
     Args:
         path: the file.
         vocabulary: labels of the classes, predicates and attributes.
+        attributes_as_classes: whether rows of attributes are relationships, with the numbers that
+            `challenge_vocabulary` gives to attributes and to "is". Then no row is an attribute.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -102,14 +119,8 @@ def read_relationships(path: Path, vocabulary: OpenImagesVocabulary) -> Relation
     ids = table["ImageID"].cat
     outside = np.zeros(len(ids.categories), dtype=bool)
     outside[names_outside(ids.categories.tolist())] = True
-    problem = "the id is no name of a file: it leads out of the folder of the pictures"
     wrong = refuse_rows(
-        path,
-        table,
-        outside[ids.codes.to_numpy()],
-        "id outside the folder of the pictures",
-        problem,
-        "Use the official file, or correct the line.",
+        path, table, outside[ids.codes.to_numpy()], ID_OUTSIDE, ID_OUTSIDE_PROBLEM, ID_OUTSIDE_REMEDY
     )
     is_attribute = (table["RelationshipLabel"] == ATTRIBUTE_RELATION).to_numpy()
     boxes, wrong_boxes = _checked_boxes(path, table)
@@ -128,6 +139,10 @@ def read_relationships(path: Path, vocabulary: OpenImagesVocabulary) -> Relation
     object = codes("LabelName2", vocabulary.class_labels, "class", ~is_attribute)
     predicate = codes("RelationshipLabel", vocabulary.predicate_labels, "predicate", ~is_attribute)
     attribute = codes("LabelName2", vocabulary.attribute_labels, "attribute", is_attribute)
+    if attributes_as_classes:
+        object = np.where(is_attribute, len(vocabulary.class_labels) + attribute, object)
+        predicate = np.where(is_attribute, len(vocabulary.predicate_labels), predicate)
+        is_attribute = np.zeros_like(is_attribute)
     # categories are sorted, so the codes follow the order of the ids
     image = table["ImageID"].cat.codes.to_numpy().astype(np.int64)
     order = np.argsort(image, kind="stable")

@@ -6,7 +6,7 @@ a readable name.
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reldn_d2.utils.csv_files import read_table
@@ -105,6 +105,33 @@ def read_vocabulary(root: str | os.PathLike[str]) -> OpenImagesVocabulary:
     return vocabulary
 
 
+def challenge_vocabulary(vocabulary: OpenImagesVocabulary) -> OpenImagesVocabulary:
+    """The vocabulary of the whole challenge: attributes are classes, and "is" is a predicate.
+
+    The attributes follow the classes, and "is" follows the predicates, so that all others keep their numbers.
+
+    Raises:
+        ValueError: an attribute has the label or the name of a class.
+    """
+    for kind, classes, attributes in (
+        ("label", vocabulary.class_labels, vocabulary.attribute_labels),
+        ("name", vocabulary.thing_classes, vocabulary.attribute_classes),
+    ):
+        common = sorted(set(classes) & set(attributes))
+        if common:
+            raise ValueError(
+                f"{common[0]!r} is the {kind} of a class and of an attribute, which the challenge must tell "
+                "apart. Correct the list of triplets, or the list of labels and names."
+            )
+    return replace(
+        vocabulary,
+        class_labels=[*vocabulary.class_labels, *vocabulary.attribute_labels],
+        thing_classes=[*vocabulary.thing_classes, *vocabulary.attribute_classes],
+        predicate_labels=[*vocabulary.predicate_labels, ATTRIBUTE_RELATION],
+        predicate_classes=[*vocabulary.predicate_classes, ATTRIBUTE_RELATION],
+    )
+
+
 def _check_names(path: Path, labels: Sequence[str], names: Sequence[str]) -> None:
     """Check that no name is empty and that names are distinct, because reports show only the names."""
     label_of: dict[str, str] = {}
@@ -170,7 +197,7 @@ ATTRIBUTES = {
 
 PREDICATES = ("at", "on", "holds", "plays", "interacts_with", "wears", "inside_of", "under", "hits")
 
-# This relation joins an entity to an attribute. It is not a predicate here.
+# This relation joins an entity to an attribute. Only in the whole challenge it is a predicate.
 ATTRIBUTE_RELATION = "is"
 
 VOCABULARY_2018 = vocabulary_of_labels(CLASSES, PREDICATES, ATTRIBUTES, CLASSES | ATTRIBUTES)

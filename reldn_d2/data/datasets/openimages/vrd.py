@@ -17,13 +17,17 @@ The files leave some questions open. This loader answers them as follows:
 * Relationships of an entity with itself and repeated relationships stay: evaluation counts all annotations.
 * Coordinates are parts of the sides of the upright picture. Boxes of less than one pixel become one pixel
   wide, as in VRD.
+
+The whole challenge (`challenge=True`) is another data set of the same files. Attributes are classes, and a
+row with "is" is a relationship of two entities: the one that has the attribute, and one with the attribute's
+class and the second box of the row, which is the same box in official files. All images of the files belong
+to it: those with relationships, those with attributes only, and those that only have image labels.
 """
 
 import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,13 +38,22 @@ from reldn_d2.structures.annotations import Annotations
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.csv_files import read_table
 from reldn_d2.utils.image_labels import read_image_labels
+from reldn_d2.utils.inner_paths import names_outside
+from reldn_d2.utils.refusals import Refusal, refuse
 
 from ...fit_boxes import fit_boxes, mark_changed_boxes
-from ...images import find_images, image_sizes
+from ...images import SizedImage, find_sized_images
 from ...registration import register_relation_dataset
 from .files import SplitFiles, check_split, split_files
-from .relationships import RelationshipRows, merge_entities, read_relationships
-from .vocabulary import ATTRIBUTE_RELATION, OpenImagesVocabulary, read_vocabulary
+from .relationships import (
+    ID_OUTSIDE,
+    ID_OUTSIDE_PROBLEM,
+    ID_OUTSIDE_REMEDY,
+    RelationshipRows,
+    merge_entities,
+    read_relationships,
+)
+from .vocabulary import ATTRIBUTE_RELATION, OpenImagesVocabulary, challenge_vocabulary, read_vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +61,35 @@ logger = logging.getLogger(__name__)
 MINI_SIZES = {"train": 4500, "val": 1000}
 
 
+# Sentences about the numbers of a data set.
+_WITHOUT_ATTRIBUTES = (
+    "{predicates} predicates of OpenImages without 'is': attributes do not count, and images without another "
+    "relationship are left out, as in the paper. The official tool counts both: its numbers are those of the "
+    "data sets of the whole challenge (reldn_openimages_vrd_challenge_val, or challenge=True)."
+)
+_CHALLENGE = (
+    "{predicates} relations of the OpenImages challenge: 'is' with {attributes} attributes counts, and so "
+    "does every image of the files."
+)
+# A detector learns one class for each region, which is that of the first of two equal boxes.
+_NOT_FOR_TRAINING = (
+    "this data set of the whole challenge is made for scoring. An attribute is an entity with the box of its "
+    "owner, so a detector that gives each region one class learns no attribute, and RelDN finds no 'is'. "
+    "Train on the data set without challenge, or use ROI heads that give a region several classes."
+)
+
+
 def load_openimages_vrd(
-    root: str | os.PathLike[str], split: str, *, mini: bool = False, dataset_name: str | None = None
+    root: str | os.PathLike[str],
+    split: str,
+    *,
+    mini: bool = False,
+    challenge: bool = False,
+    dataset_name: str | None = None,
 ) -> list[DatasetDict]:
     """Read a split into dataset dicts. Only the headers of the pictures are read.
 
-    An image that has attributes gets the key `"attributes"`, a dict of
+    Without `challenge`, an image that has attributes gets the key `"attributes"`, a dict of
 
     * `"boxes"`: (A, 4) float64, XYXY in absolute pixels;
     * `"classes"`: (A,) int64, classes of the entities;
@@ -66,29 +102,39 @@ def load_openimages_vrd(
         root: folder of the files.
         split: "train", "val" or "test".
         mini: load only the subset that `draw_in_proportion` takes: 4,500 images of train, or 1,000 of val.
-        dataset_name: when given, the vocabulary goes to this data set's metadata.
+        challenge: load the whole challenge, with attributes as classes, "is" as a predicate, and all images.
+        dataset_name: when given, the vocabulary goes to this data set's metadata, and sentences about it:
+            "evaluation_note" for results, and with `challenge` "training_note" for a training.
 
     Raises:
         FileNotFoundError: a file or a picture is missing.
         ValueError: unknown split; a split without images; damaged files; several files could be the same file
-            of the split; labels outside the vocabulary; a vocabulary that differs from the metadata; too few
-            images for the mini subset.
+            of the split; labels outside the vocabulary; a vocabulary that differs from the metadata; an
+            attribute with the label or the name of a class, with `challenge`; too few images for the mini
+            subset, or a mini subset of the challenge.
     """
-    _check_split(split, mini)
+    _check_split(split, mini, challenge)
     files = split_files(root, split)
-    vocabulary = read_vocabulary(root)
+    of_rows = read_vocabulary(root)
+    vocabulary = challenge_vocabulary(of_rows) if challenge else of_rows
     if dataset_name is not None:
         _set_class_metadata(dataset_name, root, vocabulary)
-    rows = read_relationships(files.relationships, vocabulary)
-    rows = rows.of_images(_images_of_split(files, rows, split, mini))
+        _set_notes(dataset_name, vocabulary, challenge)
+    rows = read_relationships(files.relationships, of_rows, attributes_as_classes=challenge)
+    verified = _verified_classes(files, vocabulary, challenge)
+    if challenge:
+        rows = rows.with_images(verified)
+    rows = rows.of_images(_images_of_split(files, rows, split, mini, challenge))
     names = [f"{image_id}.jpg" for image_id in rows.image_ids]
-    paths = find_images(names, files.picture_folders, str(files.relationships))
-    dataset_dicts = _dataset_dicts(rows, paths, image_sizes(paths), str(files.relationships))
-    if files.image_labels is not None:
-        verified = read_image_labels(files.image_labels, vocabulary.class_labels)
-        for dataset_dict in dataset_dicts:
-            if dataset_dict["image_id"] in verified:
-                dataset_dict["verified_classes"] = verified[dataset_dict["image_id"]]
+    source = str(files.relationships)
+    both = f"{source} or {files.image_labels}" if challenge and files.image_labels else source
+    images = find_sized_images(names, files.picture_folders, both)
+    if len(images) < len(names):
+        rows = rows.of_images(np.flatnonzero([name in images for name in names]))
+    dataset_dicts = _dataset_dicts(rows, [*images.values()], source)
+    for dataset_dict in dataset_dicts:
+        if dataset_dict["image_id"] in verified:
+            dataset_dict["verified_classes"] = verified[dataset_dict["image_id"]]
     return dataset_dicts
 
 
@@ -98,6 +144,7 @@ def register_openimages_vrd(
     split: str,
     mini: bool = False,
     train_dataset: str | None = None,
+    challenge: bool = False,
     **metadata: Any,
 ) -> None:
     """Register a split of OpenImages' relationships under `name`. Files are read when the data set is loaded.
@@ -108,31 +155,66 @@ def register_openimages_vrd(
         split: see `load_openimages_vrd`.
         mini: see `load_openimages_vrd`.
         train_dataset: name of its training split, for zero-shot recall; None if it is not known.
+        challenge: see `load_openimages_vrd`.
         metadata: more metadata. The fields of `OpenImagesVocabulary` are set when the data set is first
-            loaded. If something needs them earlier, give them here, `**asdict(VOCABULARY_2018)`; the files
-            must then agree.
+            loaded. If something needs them earlier, give them here, `**asdict(VOCABULARY_2018)`, with
+            `challenge` those of `challenge_vocabulary`; the files must then agree.
 
     Raises:
-        ValueError: unknown split, or a mini subset of a split that has none.
+        ValueError: unknown split, or a mini subset of a split that has none, or of the challenge.
     """
-    _check_split(split, mini)
+    _check_split(split, mini, challenge)
+    arguments = {"root": os.fspath(root), "split": split, "mini": mini, "dataset_name": name}
+    if challenge:  # else the metadata `loaded_by` is that of earlier releases
+        arguments["challenge"] = True
     register_relation_dataset(
         name,
         load_openimages_vrd,
-        {"root": os.fspath(root), "split": split, "mini": mini, "dataset_name": name},
+        arguments,
         train_dataset=train_dataset,
         image_root=os.fspath(root),
         **metadata,
     )
 
 
-def _check_split(split: str, mini: bool) -> None:
+def _check_split(split: str, mini: bool, challenge: bool) -> None:
     check_split(split)
     if mini and split not in MINI_SIZES:
         raise ValueError(f"Split {split!r} has no mini subset: the paper draws one of {tuple(MINI_SIZES)}.")
+    if mini and challenge:
+        raise ValueError("mini and challenge: the mini subset is one of the paper's, without attributes.")
 
 
-def _images_of_split(files: SplitFiles, rows: RelationshipRows, split: str, mini: bool) -> NDArray[np.int64]:
+def _verified_classes(
+    files: SplitFiles, vocabulary: OpenImagesVocabulary, challenge: bool
+) -> dict[str, NDArray[np.int64]]:
+    """Image id -> verified classes; in the challenge only of ids that are names of files."""
+    if files.image_labels is None:
+        if challenge:
+            logger.warning(
+                "No file of image labels (*-vrd-labels.csv) beside %s: no class is known to be absent, and "
+                "images that have only labels are missing, so that numbers differ from the official ones.",
+                files.relationships,
+            )  # fmt: skip
+        return {}
+    verified = read_image_labels(files.image_labels, vocabulary.class_labels)
+    if challenge:  # else an id without relationships is not used
+        ids = list(verified)
+        outside = [ids[i] for i in names_outside(ids)]
+        refuse(
+            files.image_labels,
+            ID_OUTSIDE,
+            len(outside),
+            lambda k: Refusal(f"image {outside[k]}", ID_OUTSIDE_PROBLEM, ID_OUTSIDE_REMEDY),
+        )
+        for image_id in outside:
+            del verified[image_id]
+    return verified
+
+
+def _images_of_split(
+    files: SplitFiles, rows: RelationshipRows, split: str, mini: bool, challenge: bool
+) -> NDArray[np.int64]:
     """Numbers of the images to load, sorted."""
     of_split = np.ones(len(rows.image_ids), dtype=bool)
     if files.validation_list is not None:
@@ -148,7 +230,7 @@ def _images_of_split(files: SplitFiles, rows: RelationshipRows, split: str, mini
             )  # fmt: skip
     related = np.zeros(len(rows.image_ids), dtype=bool)
     related[rows.image] = True
-    chosen = np.flatnonzero(of_split & related)
+    chosen = np.flatnonzero(of_split if challenge else of_split & related)
     if not len(chosen):
         reason = f"its {of_split.sum()} images have rows of {ATTRIBUTE_RELATION!r} only, which are attributes"
         if not of_split.any():
@@ -159,11 +241,16 @@ def _images_of_split(files: SplitFiles, rows: RelationshipRows, split: str, mini
             "same year."
         )
     logger.info(
-        "%s: %d images of split %r have relationships; %d that have attributes only are left out.",
-        files.relationships, len(chosen), split, (of_split & ~related).sum(),
+        "%s: %d images of split %r have relationships; %d that have %s only are %s.",
+        files.relationships, (of_split & related).sum(), split, (of_split & ~related).sum(),
+        *(("image labels", "kept") if challenge else ("attributes", "left out")),
     )  # fmt: skip
-    if not mini:
-        return chosen
+    return _mini_subset(files, rows, split, chosen) if mini else chosen
+
+
+def _mini_subset(
+    files: SplitFiles, rows: RelationshipRows, split: str, chosen: NDArray[np.int64]
+) -> NDArray[np.int64]:
     size = MINI_SIZES[split]
     if len(chosen) < size:
         raise ValueError(
@@ -227,17 +314,15 @@ def draw_in_proportion(
     return drawn
 
 
-def _dataset_dicts(
-    rows: RelationshipRows, paths: Sequence[Path], sizes: NDArray[np.int64], source: str
-) -> list[DatasetDict]:
+def _dataset_dicts(rows: RelationshipRows, images: Sequence[SizedImage], source: str) -> list[DatasetDict]:
     """One dict for each image.
 
     Args:
         rows: rows of the I images.
-        paths: the I pictures.
-        sizes: (I, 2) width and height in pixels.
+        images: the I pictures.
         source: the annotation file, for warnings.
     """
+    sizes = np.array([one.size for one in images], dtype=np.int64).reshape(-1, 2)
     entities = merge_entities(rows)
     image = np.concatenate([entities.image, rows.attribute_image])
     parts = np.concatenate([entities.boxes, rows.attribute_box])
@@ -256,14 +341,14 @@ def _dataset_dicts(
     relations = np.concatenate([positions, rows.predicate[:, None]], axis=1)
     owners = np.where(entities.owners < 0, -1, entities.owners - first_entity[rows.attribute_image])
     dataset_dicts: list[DatasetDict] = []
-    for i, path in enumerate(paths):
+    for i, (path, (width, height)) in enumerate(images):
         of_entities = slice(first_entity[i], first_entity[i + 1])
         of_attributes = slice(first_attribute[i], first_attribute[i + 1])
         dataset_dict: DatasetDict = {
             "file_name": str(path),
             "image_id": rows.image_ids[i],
-            "width": int(sizes[i, 0]),
-            "height": int(sizes[i, 1]),
+            "width": width,
+            "height": height,
             "annotations": Annotations(boxes[of_entities], entities.classes[of_entities]),
             "relations": relations[first_row[i] : first_row[i + 1]],
         }
@@ -291,3 +376,16 @@ def _set_class_metadata(name: str, root: str | os.PathLike[str], vocabulary: Ope
                 f"metadata of {name!r} has. Register the folder under a name of its own: "
                 "register_openimages_vrd(name, root, split)."
             )
+
+
+def _set_notes(name: str, vocabulary: OpenImagesVocabulary, challenge: bool) -> None:
+    metadata = MetadataCatalog.get(name)
+    if metadata.get("evaluation_note") is None:
+        note = _CHALLENGE if challenge else _WITHOUT_ATTRIBUTES
+        numbers = {
+            "predicates": len(vocabulary.predicate_labels),
+            "attributes": len(vocabulary.attribute_labels),
+        }
+        metadata.set(evaluation_note=note.format(**numbers))
+    if challenge and metadata.get("training_note") is None:
+        metadata.set(training_note=_NOT_FOR_TRAINING)

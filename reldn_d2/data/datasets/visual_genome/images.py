@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reldn_d2.utils.json_files import is_id, is_side, read_json
+from reldn_d2.utils.refusals import Refusal, refuse, refuse_one
 
 # The official archives images.zip and images2.zip unpack to the first two. Some people merge them into the
 # first, or into the third.
@@ -14,6 +15,8 @@ PICTURE_FOLDERS = ("VG_100K", "VG_100K_2", "images")
 
 # Ids of the images whose picture cannot be used.
 CORRUPT_IMAGES = (1592, 1722, 4616, 4617)
+
+_OFFICIAL = "Use Visual Genome's official file."
 
 
 def read_image_data(path: str | os.PathLike[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -23,7 +26,8 @@ def read_image_data(path: str | os.PathLike[str]) -> tuple[NDArray[np.int64], ND
         path: image_data.json, a list of objects with `image_id`, `width` and `height`.
 
     Returns:
-        (I,) ids, all different; (I, 2) width and height in pixels, at least 1.
+        (I,) ids, all different; (I, 2) width and height in pixels, at least 1. Refused records keep their
+        rows, with a size of 0; see `reldn_d2.utils.refusals`.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -35,13 +39,16 @@ def read_image_data(path: str | os.PathLike[str]) -> tuple[NDArray[np.int64], ND
     numbers = [_id_and_size(path, index, record) for index, record in enumerate(records)]
     table = np.array(numbers, dtype=np.int64).reshape(-1, 3)
     ids, sizes = table[:, 0], table[:, 1:]
-    _, first = np.unique(ids, return_index=True)
-    if len(first) < len(ids):
-        index = int(np.setdiff1d(np.arange(len(ids)), first)[0])
-        raise ValueError(
-            f"{path}: record {index}: image_id {ids[index]} occurs in an earlier record. Remove one of the "
-            "two."
-        )
+    read = np.flatnonzero(sizes[:, 0])
+    _, first = np.unique(ids[read], return_index=True)
+    repeated = np.setdiff1d(read, read[first])
+
+    def record(k: int) -> Refusal:
+        problem = f"image_id {ids[repeated[k]]} occurs in an earlier record"
+        return Refusal(f"record {repeated[k]}", problem, "Remove one of the two.")
+
+    refuse(path, "repeated image_id", len(repeated), record)
+    sizes[repeated] = 0
     return ids, sizes
 
 
@@ -68,17 +75,18 @@ def picture_files(root: str | os.PathLike[str], ids: NDArray[np.int64]) -> list[
 
 
 def _id_and_size(path: str | os.PathLike[str], index: int, record: Any) -> tuple[int, int, int]:
+    """Id, width and height. If the record is refused, the size is 0, and an id that can't be read is -1."""
     try:
         image_id, width, height = record["image_id"], record["width"], record["height"]
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path}: record {index} lacks image_id, width or height: {record!r}. Use Visual Genome's "
-            "official file."
-        ) from error
+    except (KeyError, TypeError):
+        problem = f"it lacks image_id, width or height: {record!r:.200}"
+        refuse_one(path, "record that lacks a key", f"record {index}", problem, _OFFICIAL)
+        return -1, 0, 0
     if not (is_id(image_id) and is_side(width) and is_side(height)):
-        raise ValueError(
-            f"{path}: record {index}: image_id {image_id!r} with width {width!r} and height {height!r}: all "
-            "three must be whole numbers, the size at least 1 and below 2**31. Use Visual Genome's official "
-            "file."
+        problem = (
+            f"image_id {image_id!r} with width {width!r} and height {height!r}: all three must be whole "
+            "numbers, the size at least 1 and below 2**31"
         )
+        refuse_one(path, "impossible id or size", f"record {index}", problem, _OFFICIAL)
+        return image_id if is_id(image_id) else -1, 0, 0
     return image_id, width, height

@@ -128,8 +128,8 @@ def load_visual_genome_raw(
     described, objects = read_objects(base / OBJECTS, wanted, names)
     related, relationships = read_relationships(base / RELATIONSHIPS, wanted, predicates, names)
     images = _images(base, image_ids, [*described, *related])
+    images, sizes = _sized(base, images)
     paths = picture_files(base, images.to_numpy())
-    sizes = _sizes(base / "image_data.json", images, paths)
     entities = _join_entities(base, objects, relationships.subjects_objects)
     annotations, position, changed = _annotations(base, entities, images, sizes, names)
     relations = _relations(base, relationships, position[entities.subject_object], images, predicates)
@@ -210,20 +210,29 @@ def _images(base: Path, image_ids: Sequence[int] | None, listed: Sequence[int]) 
     return images
 
 
-def _sizes(path: Path, images: "pd.Index[int]", paths: Sequence[str]) -> NDArray[np.int64]:
-    """(I, 2) width and height."""
+def _sized(base: Path, images: "pd.Index[int]") -> "tuple[pd.Index[int], NDArray[np.int64]]":
+    """The images without refused ones, which have no size; (I, 2) width and height."""
     import pandas as pd
 
-    if not path.exists():
-        return image_sizes(paths)
-    ids, sizes = read_image_data(path)
-    rows = pd.Index(ids).get_indexer(images)
-    if (rows < 0).any():
-        raise ValueError(
-            f"{path} does not list image {images[int(rows.argmin())]}. Use the file of the same release, or "
-            "remove it: then sizes are read from the pictures."
-        )
-    return sizes[rows]
+    path = base / "image_data.json"
+    if path.exists():
+        ids, sizes = read_image_data(path)
+        read = sizes[:, 0] > 0
+        rows = pd.Index(ids[read]).get_indexer(images)
+        # A record of a listed image that has no size is refused already.
+        lost = np.flatnonzero((rows < 0) & ~images.isin(ids))
+
+        def record(k: int) -> Refusal:
+            remedy = "Use the file of the same release, or remove it: then sizes are read from the pictures."
+            return Refusal(f"image {images[lost[k]]}", "the file does not list it", remedy)
+
+        refuse(path, "image that is not listed", len(lost), record)
+        found = np.zeros((len(images), 2), dtype=np.int64)
+        found[rows >= 0] = sizes[read][rows[rows >= 0]]
+    else:
+        found = image_sizes(picture_files(base, images.to_numpy()))
+    known = found[:, 0] > 0
+    return images[known], found[known]
 
 
 def _join_entities(base: Path, objects: EntityTable, mentions: EntityTable) -> Entities:
@@ -338,6 +347,7 @@ def _annotations(
     """
     known = entities.names < names.num_classes
     _log_excluded(base, "entities", entities.names[~known], names)
+    known &= np.isin(entities.image, images.to_numpy())
     known[_refused_boxes(base, entities, np.flatnonzero(known))] = False
     rows, first = _grouped(np.flatnonzero(known), entities.image[known], images)
     image = np.repeat(np.arange(len(images)), np.diff(first))

@@ -26,7 +26,8 @@ Legend of shape letters:
 import errno
 import os
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from numpy.typing import NDArray
 from reldn_d2.structures.annotations import Annotations
 from reldn_d2.structures.dataset_dicts import DatasetDict
 from reldn_d2.utils.json_files import read_json
-from reldn_d2.utils.refusals import Refusal, refuse
+from reldn_d2.utils.refusals import Refusal, refuse, refuse_one
 from reldn_d2.utils.system_errors import explained, is_of_the_system
 
 from ...filters import images_with_relations, one_relation_per_pair, overlapping_relations
@@ -61,6 +62,8 @@ TRAIN, TEST = 0, 2
 
 # A file may hold one or both of these arrays of boxes. The one with the finer pixels is read.
 _SIDES = {"boxes_1024": 1024, "boxes_512": 512}
+
+_PUBLISHED = "Use VG-SGG-with-attri.h5 or VG-SGG.h5 as published."
 
 # What systems say if a file can't be locked, because another program has locked it or the disk has no locks.
 _LOCKED = {errno.EAGAIN, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -105,6 +108,30 @@ class Vg150Arrays:
     relation_counts: NDArray[np.int64]
     split: NDArray[np.int64]
 
+    def only(self, boxes: NDArray[np.bool_], relations: NDArray[np.bool_]) -> "Vg150Arrays":
+        """The arrays without some boxes and relationships, and without relationships of these boxes.
+
+        Args:
+            boxes: (N,) whether a box stays.
+            relations: (R,) whether a relationship stays. The others may have any numbers.
+        """
+        images = np.arange(len(self.box_counts))
+        image, image_of_box = (np.repeat(images, x) for x in (self.relation_counts, self.box_counts))
+        first = np.cumsum(self.box_counts) - self.box_counts
+        ends = self.relations[:, :2] + first[image, None]
+        stays = relations.copy()
+        stays[relations] = boxes[ends[relations]].all(axis=1)
+        counts = np.bincount(image_of_box[boxes], minlength=len(images))
+        number = np.cumsum(boxes) - 1 - np.repeat(np.cumsum(counts) - counts, self.box_counts)
+        return replace(
+            self,
+            boxes=self.boxes[boxes],
+            classes=self.classes[boxes],
+            relations=np.concatenate([number[ends[stays]], self.relations[stays, 2:]], axis=1),
+            box_counts=counts,
+            relation_counts=np.bincount(image[stays], minlength=len(images)),
+        )
+
 
 def load_vg150(
     root: str | os.PathLike[str],
@@ -142,6 +169,11 @@ def load_vg150(
     usable = ~np.isin(ids, CORRUPT_IMAGES)
     ids, sizes = ids[usable], sizes[usable]
     arrays = read_vg150_h5(h5_file, ids)
+    known = sizes.all(axis=1)
+    if not known.all():
+        # Images whose record is refused are in no split.
+        arrays = replace(arrays, split=np.where(known, arrays.split, -1))
+        sizes[~known] = 1
     _check_pairing(h5_file, ids, sizes, arrays)
     images = _images_of_split(arrays, split, keep_empty)
     if not len(images):
@@ -221,10 +253,12 @@ def _check_names(dicts_file: Path) -> None:
     for key, names in (("label_to_idx", OBJECT_CLASSES), ("predicate_to_idx", PREDICATE_CLASSES)):
         found = content.get(key) if isinstance(content, dict) else None
         if found != {name: number for number, name in enumerate(names, start=1)}:
-            raise ValueError(
-                f"{dicts_file}: {key!r} does not number VG150's {len(names)} names from 1, so the "
-                "annotations would get wrong names. Use the file that was published with the h5 file."
+            problem = (
+                f"it does not number VG150's {len(names)} names from 1, so the annotations would get wrong "
+                "names"
             )
+            remedy = "Use the file that was published with the h5 file."
+            refuse_one(dicts_file, "other names", f"{key!r}", problem, remedy)
 
 
 def _check_pairing(
@@ -241,13 +275,17 @@ def _check_pairing(
     found = mismatched_rows(corners, scaled, arrays.box_counts)
     if found is not None:
         first, last, count = found
-        raise ValueError(
-            f"{h5_file}: its rows and the records of image_data.json beside it do not belong together from "
-            f"about row {first} (image {ids[first]}) to row {last} (image {ids[last]}): {count} of these "
-            f"{last - first + 1} images have boxes that stick out of them by more than a tenth of a side. "
+        problem = (
+            "they do not belong together with the records of image_data.json beside the file: "
+            f"{count} of these {last - first + 1} images have boxes that stick out of them by more than a "
+            "tenth of a side"
+        )
+        remedy = (
             "One of the files has images in another order, or lacks one and has another: take both files "
             "from the same source."
         )
+        where = f"the rows from about row {first} (image {ids[first]}) to row {last} (image {ids[last]})"
+        refuse_one(h5_file, "rows of other images", where, problem, remedy)
 
 
 def _images_of_split(arrays: Vg150Arrays, split: str, keep_empty: bool) -> NDArray[np.int64]:
@@ -333,103 +371,147 @@ def read_vg150_h5(path: str | os.PathLike[str], image_ids: NDArray[np.int64]) ->
     Raises:
         FileNotFoundError: the file does not exist.
         ValueError: the file is not HDF5, is cut off, or has another number of images; or its rows are not
-            those of VG150.
+            those of VG150. Where refused records are collected, see `reldn_d2.utils.refusals`, wrong rows are
+            left out, and this is raised only if the others mean nothing without what is refused.
     """
     arrays = _read_arrays(path)
-    (boxes_key,) = arrays.keys() & _SIDES
-    boxes, labels, predicates, split = (arrays[key] for key in (boxes_key, "labels", "predicates", "split"))
-    if len(split) != len(image_ids):
-        raise ValueError(
-            f"{path} has {len(split)} images, but the image_data.json beside it has {len(image_ids)}, "
-            "without the corrupt ones. Their rows belong together: take both files from the same source."
-        )
-    table = _Table(path, arrays)
-    wrong = [
-        table.refuse(
-            "split", ~np.isin(split, (TRAIN, TEST)), image_ids, f"a split is {TRAIN} (train) or {TEST} (test)"
-        )
-    ]
-    box_counts = _counts(table, "box", len(boxes), image_ids)
-    relation_counts = _counts(table, "rel", len(predicates), image_ids)
-
-    image_of_relation = np.repeat(np.arange(len(split)), relation_counts)
-    ids_of_boxes, ids_of_relations = np.repeat(image_ids, box_counts), image_ids[image_of_relation]
-    usable = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
-    rule = "numbers must be finite, and width and height above 0"
-    wrong.append(table.refuse(boxes_key, ~usable, ids_of_boxes, rule))
-    for key, names, ids in (
-        ("labels", OBJECT_CLASSES, ids_of_boxes),
-        ("predicates", PREDICATE_CLASSES, ids_of_relations),
-    ):
-        outside = (arrays[key] < 1) | (arrays[key] > len(names))
-        wrong.append(table.refuse(key, outside, ids, f"{key} count from 1 to {len(names)}"))
+    counts = _row_counts(path, arrays, image_ids)
+    if counts is None:
+        # What can be said about single rows is said in the same run.
+        _right_values(_Table(path, arrays, {}))
+        raise ValueError(f"{os.fspath(path)}: not read further, because parts of it are refused.")
+    box_counts, relation_counts = counts
+    image_of_relation = np.repeat(np.arange(len(image_ids)), relation_counts)
+    ids = {
+        "image": image_ids,
+        "box": np.repeat(image_ids, box_counts),
+        "relationship": image_ids[image_of_relation],
+    }
+    table = _Table(path, arrays, ids)
+    right = _right_values(table)
     first_box = np.cumsum(box_counts) - box_counts
     members = arrays["relationships"] - first_box[image_of_relation, None]
-    outside = ((members < 0) | (members >= box_counts[image_of_relation, None])).any(axis=1)
+    inside = ((members >= 0) & (members < box_counts[image_of_relation, None])).all(axis=1)
     rule = "subject and object must be box rows of that image"
-    wrong.append(table.refuse("relationships", outside, ids_of_relations, rule))
-    _stop_if(any(wrong), path)
+    right["relationships"] = table.right("relationships", inside, rule)
 
+    (boxes_key,) = arrays.keys() & _SIDES
+    labels, predicates = arrays["labels"], arrays["predicates"]
     relations = np.concatenate([members, predicates[:, None] - 1], axis=1)
-    return Vg150Arrays(boxes, _SIDES[boxes_key], labels - 1, relations, box_counts, relation_counts, split)
+    found = Vg150Arrays(
+        arrays[boxes_key],
+        _SIDES[boxes_key],
+        labels - 1,
+        relations,
+        box_counts,
+        relation_counts,
+        arrays["split"],
+    )
+    if all(rows.all() for rows in right.values()):
+        return found
+    return found.only(right[boxes_key] & right["labels"], right["predicates"] & right["relationships"])
 
 
 @dataclass(frozen=True)
 class _Table:
-    path: str | os.PathLike[str]
-    arrays: dict[str, NDArray[Any]]
+    """The arrays of a file.
 
-    def refuse(self, key: str, wrong: NDArray[np.bool_], image_ids: NDArray[np.int64], rule: str) -> bool:
-        """Refuse the wrong rows of an array, see `reldn_d2.utils.refusals`. Returns whether there are any.
+    Attributes:
+        path: the file.
+        arrays: name -> array. Some may be missing.
+        ids: "box", "relationship" or "image" -> id of the image of each row; empty if that is not known.
+    """
+
+    path: str | os.PathLike[str]
+    arrays: Mapping[str, NDArray[Any]]
+    ids: Mapping[str, NDArray[np.int64]]
+
+    def right(self, key: str, right: NDArray[np.bool_], rule: str) -> NDArray[np.bool_]:
+        """Refuse the other rows of an array, see `reldn_d2.utils.refusals`. Returns `right`.
 
         Args:
             key: name of the array.
-            wrong: (rows,) whether a row is wrong.
-            image_ids: (rows,) id of the image of each row.
+            right: (rows,) whether a row is right.
             rule: rule for the rows, for the message.
         """
-        rows = np.flatnonzero(wrong)
+        rows = np.flatnonzero(~right)
+        ids = self.ids.get("box" if key in _SIDES else _LAYOUT[key][0])
 
         def record(k: int) -> Refusal:
             row = rows[k]
+            image = "" if ids is None else f" (image {ids[row]})"
             return Refusal(
-                f"row {row} of {key!r} (image {image_ids[row]})",
+                f"row {row} of {key!r}{image}",
                 f"it is {self.arrays[key][row].tolist()}, but {rule}",
                 "Download the file again; in a file of your own, correct the row.",
             )
 
         refuse(self.path, f"row of {key!r}", len(rows), record)
-        return bool(len(rows))
+        return right
 
 
-def _stop_if(wrong: bool, path: str | os.PathLike[str]) -> None:
-    """Stop where refused rows are collected, since the others mean nothing without them."""
-    if wrong:
-        raise ValueError(f"{os.fspath(path)}: not read further, because rows of it are refused.")
+def _right_values(table: _Table) -> dict[str, NDArray[np.bool_]]:
+    """Refuse the rows with impossible values. Returns key -> (rows,) whether a row is right."""
+    right = {}
+    for key, array in table.arrays.items():
+        if key == "split":
+            rule = f"a split is {TRAIN} (train) or {TEST} (test)"
+            right[key] = table.right(key, np.isin(array, (TRAIN, TEST)), rule)
+        elif key in _SIDES:
+            rule = "numbers must be finite, and width and height above 0"
+            usable = np.isfinite(array).all(axis=1) & (array[:, 2:] > 0).all(axis=1)
+            right[key] = table.right(key, usable, rule)
+        elif key in ("labels", "predicates"):
+            last = len(OBJECT_CLASSES if key == "labels" else PREDICATE_CLASSES)
+            right[key] = table.right(key, (array >= 1) & (array <= last), f"{key} count from 1 to {last}")
+    return right
 
 
-def _counts(table: _Table, what: str, rows: int, image_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(I,) number of rows of each image. Rows must be sorted by image, and each has one image."""
+def _row_counts(
+    path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]], image_ids: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Numbers of boxes and relationships of each image; None if the file does not say them rightly."""
+    if len(arrays) < len(_LAYOUT) + 1:
+        return None
+    images, paired = len(arrays["split"]), len(arrays["split"]) == len(image_ids)
+    if not paired:
+        problem = (
+            f"it has {images} images, but the image_data.json beside it has {len(image_ids)}, without the "
+            "corrupt ones"
+        )
+        remedy = "Their rows belong together: take both files from the same source."
+        refuse_one(path, "other number of images", "the file", problem, remedy)
+    table = _Table(path, arrays, {"image": image_ids} if paired else {})
+    boxes = _counts(table, "box", len(arrays["labels"]))
+    relations = _counts(table, "rel", len(arrays["predicates"]))
+    return None if boxes is None or relations is None or not paired else (boxes, relations)
+
+
+def _counts(table: _Table, what: str, rows: int) -> NDArray[np.int64] | None:
+    """(I,) number of rows of each image. Rows must be sorted by image, and each has one image; else None."""
     first_key, last_key = f"img_to_first_{what}", f"img_to_last_{what}"
     first, last = table.arrays[first_key], table.arrays[last_key]
     some = (first != -1) | (last != -1)
-    backwards = some & (last < first)
-    wrong = table.refuse(last_key, backwards, image_ids, f"it must not be before {first_key!r}, or both -1")
-    _stop_if(wrong, table.path)
-    counts = np.where(some, last - first + 1, 0)
-    misplaced = some & (first != np.cumsum(counts) - counts)
-    rule = "images must follow one another without a gap or an overlap"
-    _stop_if(table.refuse(first_key, misplaced, image_ids, rule), table.path)
+    forwards = table.right(
+        last_key, ~some | (last >= first), f"it must not be before {first_key!r}, or both -1"
+    )
+    # The first row of an image follows the last one of the image before.
+    placed = ~some
+    placed[some] = first[some] == np.concatenate([[0], last[some] + 1])[:-1]
+    table.right(first_key, placed, "images must follow one another without a gap or an overlap")
+    if not (forwards.all() and placed.all()):
+        return None
+    counts: NDArray[np.int64] = np.where(some, last - first + 1, 0)
     if counts.sum() != rows:
-        raise ValueError(
-            f"{table.path}: {last_key!r} ends at row {counts.sum() - 1}, but there are {rows} rows. Download "
-            "the file again; in a file of your own, give every row to an image."
-        )
+        problem = f"it ends at row {counts.sum() - 1}, but there are {rows} rows"
+        remedy = "Download the file again; in a file of your own, give every row to an image."
+        refuse_one(table.path, "rows without an image", f"{last_key!r}", problem, remedy)
+        return None
     return counts
 
 
 def _read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
-    """The arrays that are needed, with the types of `_typed` and with matching lengths."""
+    """The arrays that are needed, as `_typed` gives them and with matching lengths; without refused ones."""
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"{path} does not exist. Check DETECTRON2_DATASETS and put VG150 there as datasets/README.md "
@@ -457,25 +539,26 @@ def _read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         raise ValueError(
             f"{path} cannot be read ({error}): it is not an HDF5 file, or it is cut off. Download it again."
         ) from error
-    if elsewhere:
-        raise ValueError(
-            f"{path}: {elsewhere[0]!r} is a link, or its numbers lie in another file, which is not opened. "
-            "Use VG-SGG-with-attri.h5 or VG-SGG.h5 as published."
-        )
+    for key in elsewhere:
+        problem = "it is a link, or its numbers lie in another file, which is not opened"
+        refuse_one(path, "array in another file", f"{key!r}", problem, _PUBLISHED)
     lengths: dict[str, int] = {}
+    right = {}
     for key, (what, columns) in layout.items():
         if key not in arrays:
-            raise ValueError(
-                f"{path} has no array {key!r}. Use VG-SGG-with-attri.h5 or VG-SGG.h5 as published."
-            )
-        arrays[key] = _typed(path, key, arrays[key], columns)
-        length = lengths.setdefault(what, len(arrays[key]))
-        if len(arrays[key]) != length:
-            raise ValueError(
-                f"{path}: {key!r} has {len(arrays[key])} rows, but there are {length} {what} rows. Download "
-                "the file again."
-            )
-    return arrays
+            if key not in elsewhere:
+                refuse_one(path, "missing array", f"{key!r}", "the file has no such array", _PUBLISHED)
+            continue
+        array = _typed(path, key, arrays[key], columns)
+        if array is None:
+            continue
+        length = lengths.setdefault(what, len(array))
+        if len(array) == length:
+            right[key] = array
+        else:
+            problem = f"it has {len(array)} rows, but there are {length} {what} rows"
+            refuse_one(path, "array of another length", f"{key!r}", problem, "Download the file again.")
+    return right
 
 
 def _is_locked(error: OSError) -> bool:
@@ -508,15 +591,16 @@ def _is_elsewhere(file: Any, key: str) -> bool:
     return isinstance(found, h5py.Dataset) and bool(found.is_virtual or found.external)
 
 
-def _typed(path: str | os.PathLike[str], key: str, array: NDArray[Any], columns: int) -> NDArray[Any]:
-    """The array with boxes as given, other numbers as int64, and a single column as (rows,)."""
+def _typed(path: str | os.PathLike[str], key: str, array: NDArray[Any], columns: int) -> NDArray[Any] | None:
+    """Boxes as given, other numbers as int64, and a single column as (rows,); None if it is refused."""
     table = array[:, None] if array.ndim == 1 else array
     kinds, what = ("iuf", "numbers") if key in _SIDES else ("iu", "integers")
     if table.ndim != 2 or table.shape[1] != columns or array.dtype.kind not in kinds:
-        raise ValueError(
-            f"{path}: {key!r} must be rows of {columns} {what}, not an array of shape {array.shape} and type "
-            f"{array.dtype}. Use VG-SGG-with-attri.h5 or VG-SGG.h5 as published."
+        problem = (
+            f"it must be rows of {columns} {what}, not an array of shape {array.shape} and type {array.dtype}"
         )
+        refuse_one(path, "array of another form", f"{key!r}", problem, _PUBLISHED)
+        return None
     if key in _SIDES:
         return table
     return table.astype(np.int64).reshape((-1,) if columns == 1 else table.shape)
