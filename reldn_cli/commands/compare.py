@@ -76,7 +76,8 @@ COMMAND = Command(
     summary="compare runs, with intervals",
     description="""
 Compares runs with a base run: recalls, their differences, and 95 % intervals. The folders are those of the
-runs (OUTPUT_DIR), or the folders in them that an evaluation wrote (OUTPUT_DIR/inference/DATASET/TASK).
+runs (OUTPUT_DIR), or folders that an evaluation wrote: OUTPUT_DIR/inference/DATASET/TASK, or the folder that
+`reldn evaluate --predictions` names.
 Prints a Markdown table, which says in words whether a difference is shown.
 
 With one run of each model, an interval says how much a difference depends on the choice of the test

@@ -15,7 +15,7 @@ from reldn_d2.evaluation import (
     seed_interval,
 )
 from reldn_d2.evaluation.bootstrap import FEWEST_INFORMATIVE_IMAGES, Difference, Estimate
-from reldn_d2.evaluation.io.results import PER_IMAGE_FILE
+from reldn_d2.evaluation.io.results import PER_IMAGE_FILE, evaluation_of
 from reldn_d2.evaluation.metrics import PerImageRecall, macro_recall, micro_recall
 from reldn_d2.evaluation.seeds import FEW_SEEDS
 from reldn_d2.renamed import present_dataset_name
@@ -91,15 +91,14 @@ def run(args: Namespace) -> int:
         [results_of(folder, args.dataset, args.task) for folder in folders]
         for folders in (args.base, *([folder] for folder in args.input), *args.models)
     ]
-    _check_folders(groups)
+    evaluation = _check_folders(groups)
     names = _names(groups)
     base, *models = (
         _Model(name, [counts_of(folder, args.protocol, args.metrics) for folder in folders])
         for name, folders in zip(names, groups, strict=True)
     )
     rows = [row for model in models for row in _rows(model, base, args.metrics, args.averages)]
-    evaluation = " ".join(groups[0][0].parts[-2:])
-    title = f"{args.protocol}, percent; {evaluation}; base: {base.name}"
+    title = f"{args.protocol}, percent; {' '.join(evaluation)}; base: {base.name}"
     say(f"{title}\n", _difference_table(rows), "", *_notes(rows, [base, *models]))
     if args.output is not None:
         recalls = _recall_table([base, *models], args.metrics, args.averages)
@@ -151,21 +150,33 @@ def counts_of(folder: Path, protocol: str, metrics: list[str]) -> PerImageRecall
     counts = protocols[protocol]
     unknown = [metric for metric in metrics if metric not in counts.hits]
     if unknown:
-        raise ValueError(f"{folder} has no {unknown[0]} of protocol {protocol}, but {', '.join(counts.hits)}")
+        raise ValueError(
+            f"{folder} has no counts of {unknown[0]} of protocol {protocol} in each image, which an interval "
+            f"needs, but those of {', '.join(counts.hits)}. Mean recall, F@K, P@K, AP and scores have no "
+            "interval; --averages chooses macro or micro"
+        )
     return counts
 
 
-def _check_folders(groups: Sequence[Sequence[Path]]) -> None:
-    """Refuses runs that can't be compared, and a run that stands for two seeds of a model."""
+def _check_folders(groups: Sequence[Sequence[Path]]) -> tuple[str, str]:
+    """Refuses runs that can't be compared, and a run that stands for two seeds of a model.
+
+    Returns:
+        Data set and task of all runs.
+    """
     first = groups[0][0]
+    of_first = _evaluation(first)
     for folders in groups:
         for number, folder in enumerate(folders):
-            if _evaluation(folder) != _evaluation(first):
-                raise ValueError(
-                    f"{first} and {folder} are of different data sets or tasks: choose --dataset or --task"
-                )
             if folder in folders[:number]:
                 raise ValueError(f"{folder} is given twice for one model: give runs of different seeds")
+            of_folder = _evaluation(folder)
+            if of_folder != of_first:
+                raise ValueError(
+                    f"{first} is of {' '.join(of_first)}, and {folder} of {' '.join(of_folder)}: they "
+                    "can't be compared, choose --dataset or --task"
+                )
+    return of_first
 
 
 def _rows(model: _Model, base: _Model, metrics: Sequence[str], averages: Sequence[str]) -> Iterator[_Row]:
@@ -267,19 +278,26 @@ def _bounds(estimate: Estimate) -> tuple[str, str]:
 
 
 def _evaluation(folder: Path) -> tuple[str, str]:
-    """Data set (by its present name) and task of OUTPUT_DIR/inference/DATASET/TASK."""
-    return present_dataset_name(folder.parts[-2]), folder.parts[-1]
+    """Data set (by its present name) and task of the results in a folder."""
+    dataset_name, task = evaluation_of(folder / PER_IMAGE_FILE)
+    return present_dataset_name(dataset_name), task
 
 
 def _names(groups: Sequence[Sequence[Path]]) -> list[str]:
     """The names of the models: OUTPUT_DIR of their first runs in OUTPUT_DIR/inference/DATASET/TASK.
 
-    If two runs have the same name, the folders above it are named, too.
+    Results in another folder have its name. If two runs have the same name, the folders above it are named,
+    too.
     """
-    outputs = [[folder.parents[:3][-1] for folder in folders] for folders in groups]
+    outputs = [[_output_of(folder) for folder in folders] for folders in groups]
     every = {output for of_model in outputs for output in of_model}
     names = {output: output.name for output in every}
     if len({*names.values()}) < len(every):
         above = os.path.commonpath(every)
         names = {output: str(output.relative_to(above)) for output in every}
     return [names[first] + (f" and {len(others)} more" if others else "") for first, *others in outputs]
+
+
+def _output_of(folder: Path) -> Path:
+    """OUTPUT_DIR of the folder OUTPUT_DIR/inference/DATASET/TASK; another folder itself."""
+    return folder.parents[2] if folder.match("inference/*/*") else folder

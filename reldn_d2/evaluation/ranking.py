@@ -1,8 +1,9 @@
 """Ranked lists of triplets: making one from the scores of pairs, sorting it, and cutting it."""
 
 import numpy as np
+import numpy.typing as npt
 
-from .graphs import FloatArray, IntArray, PairAnswers, RankedTriplets
+from .graphs import PairAnswers, RankedTriplets
 
 
 def sort_triplets(triplets: RankedTriplets) -> RankedTriplets:
@@ -38,10 +39,10 @@ def top_triplets(triplets: RankedTriplets, predicates_per_pair: int, list_length
 
 
 def rank_triplets(
-    subject: IntArray,
-    object: IntArray,
-    pair_score: FloatArray,
-    predicate_probs: FloatArray,
+    subject: npt.ArrayLike,
+    object: npt.ArrayLike,
+    pair_score: npt.ArrayLike,
+    predicate_probs: npt.ArrayLike,
     list_length: int,
 ) -> RankedTriplets:
     """Rank all predicates of all pairs in one list.
@@ -51,7 +52,7 @@ def rank_triplets(
 
     The score of a triplet is pair_score * predicate_prob. The list is sorted by descending score, then by
     pair, then by rank in pair. The ranks of a pair go by descending probability, then by predicate. A pair
-    that is given twice is in the list twice.
+    that is given twice is in the list twice. Tensors on the CPU and lists do as well as arrays.
 
     Args:
         subject, object: (M,) int, entity rows of the pairs.
@@ -65,7 +66,8 @@ def rank_triplets(
         list if its best triplet scores below the best triplets of `list_length` other pairs.
 
     Raises:
-        ValueError: if a pair score or a probability is negative or not finite, or `list_length` is below 1.
+        ValueError: if shapes do not fit, a pair score or a probability is negative or not finite, or
+            `list_length` is below 1.
 
     Example:
         >>> import numpy as np
@@ -80,6 +82,14 @@ def rank_triplets(
     """
     if list_length < 1:
         raise ValueError(f"list_length must be >= 1, not {list_length}")
+    subject, object = np.asarray(subject), np.asarray(object)
+    pair_score, predicate_probs = np.asarray(pair_score), np.asarray(predicate_probs)
+    of_pairs = [subject.shape, object.shape, pair_score.shape]
+    if predicate_probs.ndim != 2 or set(of_pairs) != {(len(predicate_probs),)}:
+        raise ValueError(
+            "subject, object and pair_score must be (M,) and predicate_probs (M, P), not "
+            f"{', '.join(map(str, of_pairs))} and {predicate_probs.shape}"
+        )
     best = pair_score * predicate_probs.max(axis=1, initial=0)
     lowest = min(pair_score.min(initial=0), predicate_probs.min(initial=0))
     if not np.isfinite(best).all() or lowest < 0:

@@ -6,25 +6,29 @@ pair of the best of them. So a repeat lets no other predicate into a list with a
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from .graphs import BoolArray, FloatArray, IntArray, PredictedGraph, RankedTriplets
+from .graphs import BoolArray, IntArray, PredictedGraph, RankedTriplets
 from .ranking import sort_triplets
 from .rows import number_rows, repeat_numbers
 
 
 def graph_from_triplets(
-    subject_classes: IntArray,
-    subject_boxes: FloatArray,
-    object_classes: IntArray,
-    object_boxes: FloatArray,
-    predicate: IntArray,
-    score: FloatArray,
+    subject_classes: npt.ArrayLike,
+    subject_boxes: npt.ArrayLike,
+    object_classes: npt.ArrayLike,
+    object_boxes: npt.ArrayLike,
+    predicate: npt.ArrayLike,
+    score: npt.ArrayLike,
     *,
     merge_repeats: bool = False,
 ) -> PredictedGraph:
     """Make the graph of an image from its T scored triplets, in any order. For sgdet.
+
+    Columns are arrays, lists or tensors on the CPU. All are empty if nothing was found.
 
     Subjects and objects with the same class and box are one entity. Only the given triplets are in the graph.
     Those that repeat another one (the same classes, boxes and predicate) stay, see the module.
@@ -40,7 +44,7 @@ def graph_from_triplets(
         The graph, best triplets first, with ranks in pair. Entity scores are not known; they are 1.
 
     Raises:
-        ValueError: if shapes do not fit, or a number is not finite.
+        ValueError: if shapes or types do not fit, or a number is not finite.
 
     Example:
         A list that says twice that the person holds the cup:
@@ -55,18 +59,22 @@ def graph_from_triplets(
         >>> len(graph.boxes), graph.relations.predicate.tolist(), graph.relations.rank_in_pair.tolist()
         (2, [2, 5, 2], [1, 2, 1])
     """
+    score = _numbers("score", score)
     count = len(score)
-    for name, boxes, classes in (
+    of_roles = []
+    for name, of_boxes, of_classes in (
         ("subject", subject_boxes, subject_classes),
         ("object", object_boxes, object_classes),
     ):
+        boxes, classes = _boxes(f"{name}_boxes", of_boxes), _integers(f"{name}_classes", of_classes)
         if boxes.shape != (count, 4) or classes.shape != (count,):
             raise ValueError(
                 f"{name}_boxes and {name}_classes must be (T, 4) and (T,) with T = {count} as in score, not "
                 f"{boxes.shape} and {classes.shape}"
             )
-    classes = np.concatenate([subject_classes, object_classes])
-    boxes = np.concatenate([subject_boxes, object_boxes]).astype(np.float64)
+        of_roles.append((classes, boxes))
+    classes, boxes = (np.concatenate(columns) for columns in zip(*of_roles, strict=True))
+    boxes = boxes.astype(np.float64)
     if not np.isfinite(boxes).all():
         raise ValueError("a box is not finite")
     first, entity = number_rows(np.column_stack([classes, boxes]))
@@ -83,19 +91,20 @@ def graph_from_triplets(
 
 
 def graph_from_entities(
-    boxes: FloatArray,
-    classes: IntArray,
-    subject: IntArray,
-    object: IntArray,
-    predicate: IntArray,
-    score: FloatArray,
+    boxes: npt.ArrayLike,
+    classes: npt.ArrayLike,
+    subject: npt.ArrayLike,
+    object: npt.ArrayLike,
+    predicate: npt.ArrayLike,
+    score: npt.ArrayLike,
     *,
-    entity_scores: FloatArray | None = None,
+    entity_scores: npt.ArrayLike | None = None,
     merge_repeats: bool = False,
 ) -> PredictedGraph:
     """Make the graph of an image from E entities and T scored triplets of their rows, in any order.
 
-    In sgcls and prdcls the entities are all annotated ones, in annotation order.
+    In sgcls and prdcls the entities are all annotated ones, in annotation order. Columns are arrays, lists or
+    tensors on the CPU.
 
     Args:
         boxes: (E, 4) XYXY in pixels of the original image.
@@ -108,9 +117,12 @@ def graph_from_entities(
         The graph, best triplets first, with ranks in pair.
 
     Raises:
-        ValueError: if shapes do not fit, or a score is not finite. Boxes, classes and rows are checked when
-            the graph is scored.
+        ValueError: if shapes or types do not fit, or a score is not finite. Boxes and the ranges of classes
+            and rows are checked when the graph is scored.
     """
+    boxes, classes = _boxes("boxes", boxes), _integers("classes", classes)
+    subject, object = _integers("subject", subject), _integers("object", object)
+    predicate, score = _integers("predicate", predicate), _numbers("score", score)
     shapes = [column.shape for column in (subject, object, predicate, score)]
     if set(shapes) != {(len(score),)}:
         raise ValueError(f"subject, object, predicate and score must all be (T,), not {shapes}")
@@ -125,7 +137,7 @@ def graph_from_entities(
     return PredictedGraph(
         boxes,
         classes,
-        np.ones(len(boxes)) if entity_scores is None else entity_scores,
+        np.ones(len(boxes)) if entity_scores is None else _numbers("entity_scores", entity_scores),
         triplets,
         has_repeats=bool(repeated.any()),
     )
@@ -134,6 +146,25 @@ def graph_from_entities(
 def repeats(triplets: RankedTriplets) -> BoolArray:
     """(T,) whether the list has the same subject, object and predicate at an earlier place."""
     return _ranks_and_repeats(triplets)[1]
+
+
+def _numbers(name: str, values: npt.ArrayLike, kinds: str = "fiu") -> npt.NDArray[Any]:
+    """The values as an array, whose type has one of these kinds of NumPy. That of an empty one is free."""
+    array = np.asarray(values)
+    if array.size and array.dtype.kind not in kinds:
+        raise ValueError(f"{name} must be {'numbers' if 'f' in kinds else 'integers'}, not {array.dtype}")
+    return array
+
+
+def _integers(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
+    array = _numbers(name, values, kinds="iu")
+    return array if array.size else array.astype(np.int64)
+
+
+def _boxes(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
+    """The boxes as an array; an empty list has no boxes."""
+    array = _numbers(name, values)
+    return array if array.size else array.reshape(-1, 4)
 
 
 def _ranks_and_repeats(triplets: RankedTriplets) -> tuple[IntArray, BoolArray]:

@@ -59,9 +59,13 @@ def test_runs_beside_a_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_runs_that_can_not_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base, other = run(tmp_path, "base", [0, 1]), run(tmp_path, "other", [0, 1], task="sgdet")
     for args, message in (
-        ((other,), "of different data sets or tasks"),
+        ((other,), f"{base} is of party_test prdcls, and {other} of party_test sgdet"),
         ((base, "--protocol", "reldn"), "has no protocol reldn, but motifs"),
-        ((base, "--metrics", "R@5"), "has no R@5 of protocol motifs, but R@50, ngR@50"),
+        (
+            (base, "--metrics", "mR@50"),
+            "has no counts of mR@50 of protocol motifs in each image, which an interval needs, but those of "
+            "R@50, ngR@50. Mean recall, F@K, P@K, AP",
+        ),
     ):
         assert message in line_of_refusal(capsys, "compare", "--base", base, "--input", *args)
 
@@ -84,6 +88,18 @@ def test_folders_of_runs_are_enough_if_they_have_one_evaluation(
     for words in ((tmp_path / "two", "--task", "prdcls"), (one, "--dataset", "other"), (tmp_path,)):
         message = line_of_refusal(capsys, "compare", "--base", base, "--input", *words)
         assert "has no results (" in message and "OUTPUT_DIR/inference/DATASET/TASK" in message
+
+
+def test_results_in_folders_of_any_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Saved predictions are scored into a folder beside them: a_scored, b_scored."""
+    for name, hits in (("a", [0, 1]), ("b", [1, 1])):
+        Path(run(tmp_path, name, hits)).rename(tmp_path / f"{name}_scored")
+    Path(run(tmp_path, "c", [1, 1], task="sgdet")).rename(tmp_path / "c_scored")
+    a, b, c = (str(tmp_path / f"{name}_scored") for name in "abc")
+    rows = table(capsys, "--base", a, "--input", b, "--averages", "micro")
+    assert [row[:6] for row in rows] == [["b_scored", "R@50", "micro", "40.00", "20.00", "20.00"]]
+    message = line_of_refusal(capsys, "compare", "--base", a, "--input", c)
+    assert f"{a} is of party_test prdcls, and {c} of party_test sgdet" in message
 
 
 def test_a_misspelt_protocol_is_answered_with_similar_ones(

@@ -147,6 +147,11 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         ("has_named_triplets", np.zeros(0, dtype=bool), "'has_named_triplets' must have shape"),
         ("triplet_offsets", np.array([0.0, 0.0]), "'triplet_offsets' must rise"),
         ("classes", np.array(0), "'classes' has shape"),
+        ("boxes", np.array([[5, 5, 6, 6]]), "'boxes' must be float32 or float64 .*, not int64 .*or correct"),
+        ("boxes", np.zeros((1, 4), dtype=np.float16), "'boxes' must be float32 or float64 .*, not float16"),
+        ("boxes", np.zeros(1), r"'boxes' must be .* \(dimensions: 2\), not float64 \(dimensions: 1\)"),
+        ("classes", np.array([1.0]), "'classes' must be integers .*, not float64"),
+        ("has_named_triplets", np.array([1]), "'has_named_triplets' must be bool .*, not int64"),
     ],
 )
 def test_arrays_of_another_kind_are_refused_with_the_file(

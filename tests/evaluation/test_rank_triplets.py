@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -118,3 +119,22 @@ def test_a_list_has_a_place_at_least() -> None:
     nothing = np.zeros(0, dtype=np.int64)
     with pytest.raises(ValueError, match="list_length must be >= 1, not 0"):
         rank_triplets(nothing, nothing, np.zeros(0), np.zeros((0, 2)), 0)
+
+
+def test_tensors_and_lists_do_as_well_as_arrays() -> None:
+    columns = ([0, 1], [1, 0], [1.0, 0.5], [[0.5, 0.25], [0.0, 0.75]])
+    expected = [(0, 1, 0, 0.5, 1), (1, 0, 1, 0.375, 1), (0, 1, 1, 0.25, 2), (1, 0, 0, 0.0, 2)]
+    for convert in (list, np.array, torch.tensor):
+        assert rows(rank_triplets(*map(convert, columns), list_length=100)) == expected
+
+
+@pytest.mark.parametrize(
+    ("place", "shape"), [(0, (3,)), (1, (2, 1)), (2, (2, 1)), (2, ()), (3, (2,)), (3, (3, 4))]
+)
+def test_shapes_that_do_not_fit_are_refused(place: int, shape: tuple[int, ...]) -> None:
+    """A column of pair scores would be spread over all pairs."""
+    index = np.zeros(2, dtype=np.int64)
+    columns = [index, index, np.zeros(2), np.zeros((2, 4))]
+    columns[place] = np.zeros(shape, dtype=columns[place].dtype)
+    with pytest.raises(ValueError, match=r"must be \(M,\) and predicate_probs \(M, P\), not "):
+        rank_triplets(*columns, list_length=100)

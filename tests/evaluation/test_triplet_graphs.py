@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -229,3 +230,53 @@ def test_arrays_that_do_not_fit_are_refused(change: dict[str, Any], message: str
     }
     with pytest.raises(ValueError, match=message):
         graph_from_triplets(**{**arrays, **change})
+
+
+def test_columns_may_be_lists_or_tensors() -> None:
+    lines: list[Line] = [((0, 0), (1, 1), 2, 0.5), ((0, 0), (1, 2), 0, 0.25), ((0, 0), (1, 1), 2, 0.125)]
+    graph = graph_of(lines)
+    columns = (
+        [s[0] for s, *_ in lines],
+        [BOXES[s[1]] for s, *_ in lines],
+        [o[0] for _, o, *_ in lines],
+        [BOXES[o[1]] for _, o, *_ in lines],
+        [line[2] for line in lines],
+        [line[3] for line in lines],
+    )
+    rows = [x.tolist() for x in vars(graph.relations).values()]
+    for other in (graph_from_triplets(*columns), graph_from_triplets(*map(torch.tensor, columns))):
+        assert lines_of(other) == lines_of(graph)
+        assert [x.tolist() for x in vars(other.relations).values()] == rows
+    r = graph.relations
+    of_entities = graph_from_entities(
+        *(x.tolist() for x in (graph.boxes, graph.classes, r.subject, r.object, r.predicate, r.score)),
+        entity_scores=[0.5, 0.5, 0.5],
+    )
+    assert [x.tolist() for x in vars(of_entities.relations).values()] == rows
+
+
+def test_empty_lists_are_an_image_where_nothing_was_found() -> None:
+    nothing: list[Any] = []
+    for graph in (graph_from_triplets(*[nothing] * 6), graph_from_entities(*[nothing] * 6)):
+        assert (graph.boxes.shape, graph.classes.shape, len(graph.relations)) == ((0, 4), (0,), 0)
+        truths = {"1": truth_graph([BOXES[0], BOXES[1]], [0, 1], [(0, 1, 0)])}
+        found = evaluate_graphs(truths, {"1": graph}, "sgdet", ["motifs"], EvaluatedSplit(NAMES))
+        assert found["motifs"].metrics["R@50"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        (0, [0.0, 1.0], "subject_classes must be integers, not float64"),
+        (1, [list("0000")] * 2, "subject_boxes must be numbers, not <U1"),
+        (4, [0.5, 1.0], "predicate must be integers, not float64"),
+        (4, [True, False], "predicate must be integers, not bool"),
+        (5, ["high", "low"], "score must be numbers, not <U4"),
+    ],
+)
+def test_columns_of_another_type_are_refused(column: int, values: list[Any], message: str) -> None:
+    columns: list[Any] = [[0, 0], [BOXES[0]] * 2, [1, 1], [BOXES[1]] * 2, [0, 1], [0.5, 0.25]]
+    graph_from_triplets(*columns)
+    columns[column] = values
+    with pytest.raises(ValueError, match=message):
+        graph_from_triplets(*columns)

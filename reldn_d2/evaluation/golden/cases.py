@@ -37,7 +37,7 @@ class GoldenCase:
         split: names of the predicates, and the training split if the case has one.
         arithmetic: lines of text that work the numbers out.
         expected: metric -> share in [0, 1]; the metric in percent is 100 times the share.
-        absent: metrics that do not exist.
+        absent: metrics that are not defined here: no evaluator may have them.
         official: the official tool, and whether it was run on the case. See `docs/golden.md`.
     """
 

@@ -66,7 +66,7 @@ _AXES = {"boxes": 2, "predicate_probs": 2}
 # Columns of real numbers and of truth values. All others are integers.
 _REAL = {"boxes", "entity_scores", "score", "annotated_score", "predicate_probs", "named_score"}
 _TRUTH_VALUES = {"has_repeats", "has_annotated_pairs", "has_named_triplets", "named_detected"}
-_REMEDY = "run the evaluation again"
+_REMEDY = "run the evaluation again, or correct the program that wrote the file"
 _logger = logging.getLogger(__name__)
 
 
@@ -264,13 +264,16 @@ def _check_columns(arrays: Mapping[str, npt.NDArray[Any]], path: str | os.PathLi
                     f"{offsets[-1]}; {_REMEDY}"
                 )
     for name in (name for name in _NAMES if name not in ("dataset_name", "task", "image_id")):
-        array, kinds = arrays[name], "f" if name in _REAL else "b" if name in _TRUTH_VALUES else "iu"
+        array, axes = arrays[name], _AXES.get(name, 1)
+        kinds, wanted = ("f", "float32 or float64") if name in _REAL else ("iu", "integers")
+        if name in _TRUTH_VALUES:
+            kinds, wanted = "b", "bool"
         # the type of an empty array says nothing; float16 is too coarse for pixels
         other = array.dtype.kind not in kinds or array.dtype == np.float16
-        if array.ndim != _AXES.get(name, 1) or (array.size and other):
+        if array.ndim != axes or (array.size and other):
             raise ValueError(
-                f"{path}: '{name}' has the type {array.dtype} and {array.ndim} axes, which no evaluation "
-                f"writes; {_REMEDY}"
+                f"{path}: '{name}' must be {wanted} (dimensions: {axes}), not {array.dtype} (dimensions: "
+                f"{array.ndim}); {_REMEDY}"
             )
 
 

@@ -224,40 +224,41 @@ def short_table(result: ProtocolResult) -> str:
     """Format the numbers of one protocol that people read as one table, and the notes.
 
     If all are recalls, there is a row for each recall, or for each k, and a column for each K; otherwise each
-    number has a row. Left out are second averages, undefined numbers and numbers of single predicates. The
-    line below the table says what the numbers are of.
+    number has a row. Left out are second averages, undefined numbers and numbers of single predicates. Lines
+    below the table say what the numbers are of.
     """
     shown = {
         name: value
         for name, value in _of_all_predicates(result).items()
         if not (math.isnan(value) or _LEFT_TO_CSV.fullmatch(name))
     }
-    return "\n\n".join([*_one_table(shown), *_facts_line(result, shown), *result.notes])
+    return "\n\n".join([*_one_table(shown), *_facts_lines(result, shown), *result.notes])
 
 
-def _facts_line(result: ProtocolResult, shown: Iterable[str]) -> Iterator[str]:
-    """What the shown numbers are of, in one line; nothing if it is not known.
+def _facts_lines(result: ProtocolResult, shown: Iterable[str]) -> Iterator[str]:
+    """What the shown numbers are of; nothing if it is not known.
 
-    What is the same for all of them is said once, in front.
+    What is the same for all of them is said in the first line, and the rest in a list with a line for each
+    meaning.
     """
     known = {name: result.facts[name] for name in shown if name in result.facts}
     if not known:
         return
     first = next(iter(known.values()))
     same_limit = len({facts.constraint for facts in known.values()}) == 1
-    meanings: dict[str, dict[str, None]] = {}
+    # meaning -> constraint -> rows of the table, as keys
+    meanings: dict[str, dict[str, dict[str, None]]] = {}
     for name, facts in known.items():
         label, constraint = _row_of(name, facts)
         words = [facts.average]
         if facts.predicates is not None:
             words.append(_number(facts.predicates, "predicate"))
-        if not same_limit:
-            words.append(constraint)
         if facts.k is not None and label == name:
             words.append(f"first {facts.k} triplets of an image")
         if _size(facts) != _size(first):
             words.append(_size(facts))
-        meanings.setdefault(", ".join(filter(None, words)), {})[label] = None
+        of_meaning = meanings.setdefault(", ".join(filter(None, words)), {})
+        of_meaning.setdefault("" if same_limit else f" ({constraint})", {})[label] = None
     where = [
         f"Protocol {to_markdown(first.protocol)}",
         f"task {first.task}" if first.task else "",
@@ -265,8 +266,12 @@ def _facts_line(result: ProtocolResult, shown: Iterable[str]) -> Iterator[str]:
         first.constraint if same_limit else "",
         _size(first),
     ]
-    of_rows = (f"{to_markdown(', '.join(labels))}: {meaning}" for meaning, labels in meanings.items())
-    yield f"{', '.join(filter(None, where))}. {'; '.join(of_rows)}."
+    yield f"{', '.join(filter(None, where))}:"
+    lines = []
+    for meaning, of_meaning in meanings.items():
+        rows = (f"{to_markdown(', '.join(labels))}{limit}" for limit, labels in of_meaning.items())
+        lines.append(f"* {', '.join(rows)}: {meaning}")
+    yield "\n".join(lines)
 
 
 def _row_of(name: str, facts: NumberFacts) -> tuple[str, str]:
@@ -424,6 +429,25 @@ def load_per_image(path: str | os.PathLike[str]) -> dict[str, PerImageRecall]:
         ValueError: if the file is not a per-image file of this version, is damaged, or was changed. The
             message names the protocol and the image.
     """
+    return _read_per_image(path)[1]
+
+
+def evaluation_of(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """The data set and the task whose counts a file of `save_per_image` holds; the task in lower case.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: see `load_per_image`; or the file does not name them.
+    """
+    content, _ = _read_per_image(path)
+    dataset_name, task = content.get("dataset_name"), content.get("task")
+    if not isinstance(dataset_name, str) or not isinstance(task, str):
+        raise ValueError(f"{path}: 'dataset_name' and 'task' must be texts; {_AGAIN}")
+    return dataset_name, task.lower()
+
+
+def _read_per_image(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, PerImageRecall]]:
+    """What a per-image file holds, and its counts, checked."""
     try:
         content = json.loads(read_text(path), object_pairs_hook=without_repeated_keys)
     # RecursionError: the lists are nested too deeply
@@ -441,7 +465,7 @@ def load_per_image(path: str | os.PathLike[str]) -> dict[str, PerImageRecall]:
             f"{path} was changed or damaged after it was written: its content does not have the digest in "
             f"'{_DIGEST}'. If you changed it on purpose, delete '{_DIGEST}' in it, else {_AGAIN}"
         )
-    return loaded
+    return content, loaded
 
 
 def _digest(content: Mapping[str, Any]) -> str:
