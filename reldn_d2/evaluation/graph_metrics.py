@@ -269,8 +269,14 @@ def refuse_unequal_ids(truths: Collection[str], predictions: Collection[str], *,
         allow_missing: whether annotated images may lack a prediction.
 
     Raises:
-        ValueError: the message names the first images.
+        ValueError: the message names the first images; also if an id is no text.
     """
+    no_text = [image_id for ids in (truths, predictions) for image_id in ids if not isinstance(image_id, str)]
+    if no_text:
+        raise ValueError(
+            f"image {no_text[0]!r}: the ids of images are texts (images are sorted by them), not "
+            f"{type(no_text[0]).__name__}; give str(id)"
+        )
     unknown = sorted(set(predictions) - set(truths))
     if unknown:
         raise ValueError(f"predictions for images that the data set does not have: {', '.join(unknown[:5])}")

@@ -131,11 +131,11 @@ def _grouped(
 ) -> tuple[tuple[IntArray, list[Float64Array]], dict[str, int]]:
     """The (N,) ground truths, the (S, N) hits of each model, and the number of informative images."""
     check_confidence(confidence)
-    for runs in models:
-        if len(runs) < FEWEST_SEEDS:
-            raise ValueError(
-                f"an interval over seeds needs at least {FEWEST_SEEDS} trainings of a model, not {len(runs)}"
-            )
+    if min(map(len, models)) < FEWEST_SEEDS:
+        given = " and ".join(str(len(runs)) for runs in models)
+        raise ValueError(
+            f"an interval over seeds needs at least {FEWEST_SEEDS} trainings of each model, not {given}"
+        )
     truths, hits = aligned_hits([run for runs in models for run in runs], metric)
     if len(truths) < 2:
         raise ValueError("an interval over seeds needs at least 2 images with ground truth, not 1")

@@ -172,7 +172,7 @@ def test_what_is_no_comparison_of_seeds(tmp_path: Path, capsys: pytest.CaptureFi
     ):
         assert message in usage_error(capsys, "compare", *words)
     message = line_of_refusal(capsys, "compare", "--base", one, two, "--with", two, one)
-    assert message == "an interval over seeds needs at least 3 trainings of a model, not 2"
+    assert message == "an interval over seeds needs at least 3 trainings of each model, not 2 and 2"
     message = line_of_refusal(capsys, "compare", "--base", one, two, "--with", two, two)
     assert message == f"{two} is given twice for one model: give runs of different seeds"
 

@@ -142,9 +142,9 @@ def test_equal_models_without_variation_differ_by_nothing() -> None:
 
 def test_what_can_not_be_compared_is_refused() -> None:
     one, other = run([1, 0], [1, 1]), run([1, 0], [2, 1])
-    with pytest.raises(ValueError, match="at least 3 trainings of a model, not 2"):
+    with pytest.raises(ValueError, match="at least 3 trainings of each model, not 3 and 2"):
         compare_seeds([one] * 3, [one] * 2, "R@50")
-    with pytest.raises(ValueError, match="at least 3 trainings of a model, not 1"):
+    with pytest.raises(ValueError, match="at least 3 trainings of each model, not 1"):
         seed_interval([one], "R@50")
     with pytest.raises(ValueError, match="different images"):
         compare_seeds([one] * 3, [one, one, other], "R@50")
