@@ -132,7 +132,8 @@ def paired_bootstrap(
         metric: name of a metric in `hits` of both.
         method: "bca", or "percentile" as in release 0.1.0.
         resamples: number of draws.
-        confidence: probability in (0, 1) that the interval covers the difference on all possible images.
+        confidence: probability in (0, 1) that the interval covers the difference on all possible images. With
+            fewer than `PLENTY_OF_INFORMATIVE_IMAGES` a BCa interval is wider, see the module.
         seed: seed of the random draws; the same seed gives the same interval.
 
     Returns:
