@@ -41,9 +41,10 @@ UV_COMPILE = $(BIN)/uv pip compile --no-config --quiet --generate-hashes --custo
     --python-version 3.11 --python-platform x86_64-manylinux_2_28
 lock: $(INSTALLED)
 	$(UV_COMPILE) $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) --output-file $(LOCK) \
+	    $(if $(filter-out requirements/lock.txt,$(LOCK)),--constraints requirements/lock.txt) \
 	    $(foreach extra,headless detectron2-dependencies parquet $(EXTRAS),--extra $(extra)) \
 	    pyproject.toml requirements/torch.txt
-	echo setuptools | $(UV_COMPILE) --constraints $(LOCK) --output-file requirements/lock-build.txt -
+	echo setuptools | $(UV_COMPILE) --no-annotate --constraints $(LOCK) --output-file requirements/lock-build.txt -
 
 # For the tests that open reports; they are skipped where there is no Chromium.
 browser:
