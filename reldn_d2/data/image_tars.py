@@ -188,9 +188,15 @@ def _read_index(tar: str) -> dict[str, NDArray[Any]]:
         ValueError: it is no uncompressed tar file, is cut off, or its end is no end of a tar file.
     """
     remedy = "Write it again, without compression"
+    names: list[str] = []
+    places: list[tuple[int, int]] = []
     try:
         with tarfile.open(tar, "r:") as archive:
-            members = [member for member in archive if member.isreg() and not member.issparse()]
+            while (member := archive.next()) is not None:
+                if member.isreg() and not member.issparse():
+                    names.append(posixpath.normpath(member.name))
+                    places.append((member.offset_data, member.size))
+                archive.members.clear()  # `tarfile` would keep a kilobyte of each
             end = archive.offset
         with Path(tar).open("rb") as file:
             file.seek(end)
@@ -203,6 +209,6 @@ def _read_index(tar: str) -> dict[str, NDArray[Any]]:
     if not is_whole:
         raise ValueError(f"{tar}: the tar file is cut off or damaged behind byte {end}. {remedy}.")
     return {
-        "names": np.array([posixpath.normpath(member.name) for member in members], dtype=np.str_),
-        "places": np.array([(x.offset_data, x.size) for x in members], dtype=np.int64).reshape(-1, 2),
+        "names": np.array(names, dtype=np.str_),
+        "places": np.array(places, dtype=np.int64).reshape(-1, 2),
     }

@@ -28,6 +28,8 @@ def forget(name: str) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """The data sets as annotation files, with pictures in a folder and in tar files."""
+    for name in NAMES:
+        forget(name)
     register_mixed_pictures(tmp_path)
     for name in NAMES:
         save_coco_relations(
