@@ -9,11 +9,11 @@ INSTALLED := $(VENV)/.installed
 TORCH_INDEX ?=
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-# The lock file that `make lock` writes, and its PyTorch: `cpu` and `cu130`, for example, are those of PyTorch's indices.
+# The lock file that `make lock` writes, more extras for it, and its PyTorch: empty is that of PyPI, `cpu` that of
+# PyTorch's own index.
 LOCK ?= requirements/lock.txt
-TORCH_BACKEND ?=
-# More extras for the lock file: make lock LOCK=FILE EXTRAS="ray"
 EXTRAS ?=
+TORCH_BACKEND ?=
 
 # Worker processes with one thread each. More than 8 spend their time on importing PyTorch.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal

@@ -52,6 +52,7 @@ def test_the_lock_file_has_what_the_package_requires() -> None:
     tested = (REPOSITORY / "requirements" / "torch.txt").read_text()
     assert set(re.findall(r"(?m)^(\w+)==(\S+)", tested)) <= versions.items(), "run make lock"
     assert locked(REPOSITORY / "requirements" / "lock-build.txt").items() <= versions.items()
+    assert versions.items() <= locked(REPOSITORY / "requirements" / "lock-ray.txt").items()
 
 
 def test_the_dockerfile_has_no_faults() -> None:

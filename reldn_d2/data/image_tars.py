@@ -196,7 +196,8 @@ def _read_index(tar: str) -> dict[str, NDArray[Any]]:
                 if member.isreg() and not member.issparse():
                     names.append(posixpath.normpath(member.name))
                     places.append((member.offset_data, member.size))
-                archive.members.clear()  # `tarfile` would keep a kilobyte of each
+                # `tarfile` would keep a kilobyte of each.
+                archive.members.clear()  # type: ignore[attr-defined]
             end = archive.offset
         with Path(tar).open("rb") as file:
             file.seek(end)
