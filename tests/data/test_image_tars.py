@@ -208,6 +208,15 @@ def test_without_pictures_no_tar_file_is_needed(tmp_path: Path) -> None:
     assert [Path(image["file_name"]).name for image in images] == [f"train_{i}.jpg" for i in (1, 2, 3)]
 
 
+def test_an_annotation_file_can_not_name_a_place_in_a_tar_file(folder: Path) -> None:
+    small_party(folder / "party")
+    content = json.loads((folder / "party" / "train.json").read_text())
+    content["images"][0]["file_name"] = found_in(folder)[0]
+    (folder / "party" / "train.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="leads out of the image folder"):
+        load_coco_relations(folder / "party" / "train.json", folder)
+
+
 @pytest.fixture
 def party(tmp_path: Path) -> Iterator[Path]:
     """A data file whose pictures are in tar files, without the folder of the pictures."""
