@@ -31,6 +31,7 @@ from reldn_d2.data import (
     save_coco_relations,
     without_pictures,
 )
+from reldn_d2.data.checking.pictures import first_uses
 from reldn_d2.data.images import cache_folder, read_header, read_image, upright_size
 from reldn_d2.data.pixels import UnusablePictureError
 from reldn_d2.utils.refusals import collected
@@ -263,6 +264,13 @@ def test_the_check_says_the_same_of_tar_files_and_files(
     assert reports[0] == reports[1] == [("unreadable_image", 1), ("same_picture", 1)]
     # Drawn samples.
     assert run_reldn("check", "--data", party, "--html", root / "report.html") == 1
+
+
+def test_members_of_one_size_are_told_apart_by_their_bytes(folder: Path) -> None:
+    write_tar(folder / "sizes.tar", {"1.jpg": b"one", "2.jpg": b"two", "3.jpg": b"one"})
+    in_tar = found_in(folder, ["1.jpg", "2.jpg", "3.jpg"], "sizes.tar")
+    (folder / "two").write_bytes(b"two")
+    assert first_uses([*in_tar, str(folder / "two")]).tolist() == [0, 1, 0, 1]
 
 
 SPAWNED = {"num_workers": 2, "multiprocessing_context": "spawn"}
