@@ -16,7 +16,8 @@ from packaging.utils import canonicalize_name
 
 from tests.builders.tiny_models import REPOSITORY
 
-LOCKED_EXTRAS = ("headless", "detectron2-dependencies", "parquet")
+# Lock file -> the extras that it has.
+LOCKED = {"lock.txt": ("headless", "detectron2-dependencies", "parquet")}
 LOCK_FILES = sorted((REPOSITORY / "requirements").glob("lock*.txt"))
 # Of a user who owns nothing on the machine.
 NOBODY = 65534
@@ -41,14 +42,19 @@ def test_a_lock_file_has_hashes_and_names_no_index(path: Path) -> None:
     assert not re.search(r"://|^-|\n-", path.read_text()), "an index of the machine that wrote it"
 
 
-def test_the_lock_file_has_what_the_package_requires() -> None:
+@pytest.mark.parametrize("name", LOCKED)
+def test_a_lock_file_has_what_the_package_requires(name: str) -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    versions = locked(REPOSITORY / "requirements" / "lock.txt")
-    required = [*project["dependencies"], *(text for extra in LOCKED_EXTRAS for text in extras[extra])]
+    versions = locked(REPOSITORY / "requirements" / name)
+    required = [*project["dependencies"], *(text for extra in LOCKED[name] for text in extras[extra])]
     for requirement in map(Requirement, required):
         version = versions.get(canonicalize_name(requirement.name))
         assert version and requirement.specifier.contains(version), f"{requirement}: {version}. Run make lock"
+
+
+def test_lock_files_have_the_same_versions() -> None:
+    versions = locked(REPOSITORY / "requirements" / "lock.txt")
     tested = (REPOSITORY / "requirements" / "torch.txt").read_text()
     assert set(re.findall(r"(?m)^(\w+)==(\S+)", tested)) <= versions.items(), "run make lock"
     assert locked(REPOSITORY / "requirements" / "lock-build.txt").items() <= versions.items()
