@@ -9,10 +9,16 @@ INSTALLED := $(VENV)/.installed
 TORCH_INDEX ?=
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
+# The lock file that `make lock` writes, more extras for it, and its PyTorch: empty is that of PyPI, `cpu` that of
+# PyTorch's own index.
+LOCK ?= requirements/lock.txt
+EXTRAS ?=
+TORCH_BACKEND ?=
+
 # Worker processes with one thread each. More than 8 spend their time on importing PyTorch.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: install browser demo scenes-tiny test test-slow test-gpu test-random trials lint types clean
+.PHONY: install lock browser demo scenes-tiny test test-slow test-gpu test-random trials lint types clean
 
 install: $(INSTALLED)
 
@@ -28,6 +34,17 @@ $(INSTALLED): pyproject.toml requirements/torch.txt requirements/detectron2.txt 
 	    -r requirements/detectron2.txt
 	$(BIN)/python -m pip install --require-hashes --no-deps -r requirements/label_studio_sdk.txt
 	touch $@
+
+# Lock files with hashes, for Python 3.11 on Linux (x86-64). What is locked already keeps its version; to take newer
+# ones, delete the files before.
+UV_COMPILE = $(BIN)/uv pip compile --no-config --quiet --generate-hashes --custom-compile-command 'make lock' \
+    --python-version 3.11 --python-platform x86_64-manylinux_2_28
+lock: $(INSTALLED)
+	$(UV_COMPILE) $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) --output-file $(LOCK) \
+	    $(if $(filter-out requirements/lock.txt,$(LOCK)),--constraints requirements/lock.txt) \
+	    $(foreach extra,headless detectron2-dependencies parquet $(EXTRAS),--extra $(extra)) \
+	    pyproject.toml requirements/torch.txt
+	echo setuptools | $(UV_COMPILE) --no-annotate --constraints $(LOCK) --output-file requirements/lock-build.txt -
 
 # For the tests that open reports; they are skipped where there is no Chromium.
 browser:

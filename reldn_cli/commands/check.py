@@ -12,7 +12,7 @@ def _add_arguments(parser: Parser) -> None:
     add("--dataset", nargs="+", default=[], metavar="NAME", help="registered data sets")
     add_data(parser)
     add("--annotations", type=Path, metavar="FILE.json", help="a COCO-relations file")
-    add("--image-root", type=Path, metavar="FOLDER", help="folder of its images")
+    add("--image-root", type=Path, metavar="FOLDER", help="folder of its images, or tar files")
     add(
         "--outside-root",
         action="store_true",

@@ -25,6 +25,7 @@ from .filters import (
     overlapping_relations,
     prepare_training_relations,
 )
+from .image_tars import file_names_in_tars
 from .loaders import QueryingLoader, build_relation_test_loader, with_queries
 from .mapper import RelationDatasetMapper
 from .registration import register_relation_dataset
@@ -49,6 +50,7 @@ __all__ = [
     "check_pictures",
     "detections_made_by",
     "detector_weights_of",
+    "file_names_in_tars",
     "images_with_entities",
     "images_with_relations",
     "load_authors_json",

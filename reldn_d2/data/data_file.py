@@ -5,6 +5,9 @@ It is YAML, and says for each split where its COCO-relations file and its images
     train: {annotations: train.json, images: images}
     test: {annotations: test.json, images: images}
 
+Images may be in tar files, such as the shards of WebDataset: `images: shards/train-*.tar`, see
+`file_names_in_tars`.
+
 A split with `outside_root: true` takes images from anywhere that its annotation file names, see
 `load_coco_relations`. The data file is yours, as a config is; the annotation files may be those of others.
 
@@ -26,6 +29,7 @@ from reldn_d2.utils.json_files import read_text
 from reldn_d2.utils.yaml_files import parse_yaml
 
 from .datasets.coco_relations import read_class_names, register_coco_relations
+from .image_tars import find_tar_files, names_tar_files
 
 #: Names that a split can have.
 SPLITS = ("train", "val", "test")
@@ -41,7 +45,8 @@ class Split:
 
     Attributes:
         annotations: COCO-relations file.
-        images: folder that the `file_name` of the images is relative to.
+        images: folder that the `file_name` of the images is relative to, or a pattern of tar files that have
+            them as members.
         outside_root: whether a `file_name` may lead out of this folder.
     """
 
@@ -172,6 +177,13 @@ def _read_split(path: Path, name: str, content: Any) -> Split:
             f"{path}: 'annotations' of {name!r}: there is no file {annotations}. Paths are relative to the "
             "data file: correct it"
         )
+    try:
+        # An address is named as it stands.
+        if names_tar_files(content["images"] if "://" in content["images"] else images):
+            find_tar_files(images)
+            return Split(annotations.resolve(), Path(os.path.abspath(images)), outside_root)
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"{path}: 'images' of {name!r}: {error}") from error
     if not images.is_dir():
         raise FileNotFoundError(
             f"{path}: 'images' of {name!r}: there is no folder {images}. Paths are relative to the "

@@ -27,6 +27,7 @@ from reldn_d2.utils.system_errors import explained, is_of_the_system
 
 from .pixels import UnusablePictureError, has_more_pictures, orientation, to_pixels, upright_size_of
 from .registration import datasets_root
+from .tar_members import TarMember
 from .without_pictures import NO_LIMIT, KnownSizes, known_sizes
 
 logger = logging.getLogger(__name__)
@@ -296,7 +297,7 @@ def _of_header(file_name: str | os.PathLike[str], read: Callable[[Image.Image], 
     """What a function reads from the header of a picture file. Errors are those of `upright_size`."""
     limit = pixel_limit()
     try:
-        with _opened(file_name, limit) as image:
+        with PathManager.open(os.fspath(file_name), "rb") as file, _opened(file, limit) as image:
             return read(image)
     except FileNotFoundError as error:
         raise _missing(file_name) from error
@@ -531,6 +532,12 @@ def _write_cache(path: Path, known: dict[str, _Entry]) -> None:
 
 
 def _missing(file_name: str | os.PathLike[str]) -> FileNotFoundError:
+    member = TarMember.of(file_name)
+    if member is not None:
+        return FileNotFoundError(
+            f"Image {member.name} can't be read: its tar file {member.tar} does not exist. Put it back, or "
+            "correct the image folder of the data set."
+        )
     path, root = Path(file_name), Path(datasets_root())
     if path.is_relative_to(root):
         # The folder of a data set that is known by name.

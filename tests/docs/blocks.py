@@ -15,7 +15,7 @@ FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 # A shell in which these commands write down their arguments, each followed by a zero byte, and an empty one
 # at the end.
 _RECORDED = (
-    *("reldn", "python", "make", "pip", "aws"),
+    *("reldn", "python", "make", "pip", "aws", "docker"),
     *("curl", "mkdir", "md5sum", "sha256sum", "unzip", "label-studio"),
 )
 _SHELL = "".join(f"{name}() {{ printf '%s\\0' {name} \"$@\" ''; }}\n" for name in _RECORDED)

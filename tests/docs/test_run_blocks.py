@@ -202,6 +202,7 @@ def own_data_with_configs(folder: Path, variables: Variables) -> None:
     assert_is_the_recipes_folder(output / "party")
     assert_is_a_run(output / "party_detector")
     assert_is_a_run(output / "party_reldn")
+    assert_is_a_run(output / "party_in_tars")
 
 
 @promises("docs/own_loop.md", "own loop")

@@ -4,18 +4,20 @@ Pictures are the same if their files have the same bytes, whatever they are call
 again is another file, and is not found.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from io import SEEK_END
 from typing import TypeVar
 
 import numpy as np
+from detectron2.utils.file_io import PathManager
 
-from reldn_d2.utils.io import file_digest
 from reldn_d2.utils.progress import progress
 
 from ..images import read_header
+from ..tar_members import TarMember
 from .problems import Problem, Record, make_problem, sort_problems
 from .unchecked_arrays import IntArray, UncheckedArrays
 
@@ -126,7 +128,7 @@ def first_uses(files: Sequence[str], *, read: bool = True) -> IntArray:
     identities = [*_in_threads(_identity, files, "files")]
     # A file with several names is read once.
     known = {identity: row for row, identity in reversed([*enumerate(identities)]) if identity is not None}
-    content: dict[int, Hashable] = {row: size for (_, _, size), row in known.items()}
+    content: dict[int, Hashable] = {row: size for (*_, size), row in known.items()}
     for look, what in ((_tail, "ends of files"), (_digest, "files compared")):
         alike = _repeated(content)
         for row, seen in zip(alike, _in_threads(look, [files[row] for row in alike], what), strict=True):
@@ -169,20 +171,26 @@ def _path(file: str) -> Hashable:
     return os.path.realpath(file)
 
 
-def _identity(file: str) -> tuple[int, int, int]:
-    """What tells files apart without reading them, and the size in bytes."""
-    found = os.stat(file)
-    return found.st_dev, found.st_ino, found.st_size
+def _identity(file: str) -> tuple[int, ...]:
+    """What tells files, and places in tar files, apart without reading them, and the size in bytes."""
+    member = TarMember.of(file)
+    if member is None:
+        found = os.stat(file)
+        return found.st_dev, found.st_ino, found.st_size
+    tar = os.stat(member.tar)
+    return tar.st_dev, tar.st_ino, member.offset, member.size
 
 
 def _tail(file: str) -> Hashable:
-    with Path(file).open("rb") as stream:
-        stream.seek(-min(_TAIL, os.fstat(stream.fileno()).st_size), os.SEEK_END)
-        return stream.read()
+    with PathManager.open(file, "rb") as stream:
+        stream.seek(-min(_TAIL, stream.seek(0, SEEK_END)), SEEK_END)
+        tail: bytes = stream.read()
+        return tail
 
 
 def _digest(file: str) -> Hashable:
-    return file_digest(Path(file))
+    with PathManager.open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _record(arrays: UncheckedArrays, image: int, detail: str) -> Record:

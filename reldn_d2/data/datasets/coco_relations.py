@@ -52,7 +52,9 @@ from reldn_d2.utils.json_files import is_box, is_side, read_json
 from reldn_d2.utils.plain_text import visible
 from reldn_d2.utils.refusals import Refusal, refuse, refuse_one
 
+from ..image_tars import file_names_in_tars, names_tar_files
 from ..registration import register_relation_dataset, set_metadata_of_file
+from ..tar_members import TarMember
 
 logger = logging.getLogger(__name__)
 
@@ -295,7 +297,8 @@ def load_coco_relations(
 
     Args:
         json_file: path of the file.
-        image_root: folder that the `file_name` of the images is relative to.
+        image_root: folder that the `file_name` of the images is relative to; or the tar files that have them
+            as members, such as "shards/train-*.tar".
         dataset_name: when given, the names found in the file go to this data set's metadata (`thing_classes`,
             `predicate_classes` and the id maps, as Detectron2's `load_coco_json` does; labels as
             `class_labels` and `predicate_labels`).
@@ -303,14 +306,19 @@ def load_coco_relations(
             a backslash, a drive or a URL. Only for a file that you wrote yourself or have looked through.
 
     Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: the file is not a valid COCO-relations file (the message names the record), or its classes
-            differ from the metadata of `dataset_name`.
+        FileNotFoundError: the file does not exist, or see `file_names_in_tars`.
+        ValueError: the file is not a valid COCO-relations file (the message names the record), its classes
+            differ from the metadata of `dataset_name`, or see `file_names_in_tars`.
     """
     content = read_coco_relations(json_file, outside_root=outside_root)
     if dataset_name is not None:
         _set_class_metadata(dataset_name, json_file, content)
-    return content.dataset_dicts(image_root)
+    if not names_tar_files(image_root):
+        return content.dataset_dicts(image_root)
+    names = [image["file_name"] for image in content.images]
+    found = file_names_in_tars(names, image_root, json_file)
+    images = zip(names, content.dataset_dicts(""), strict=True)
+    return [{**image, "file_name": found[name]} for name, image in images if name in found]
 
 
 def register_coco_relations(
@@ -330,7 +338,7 @@ def register_coco_relations(
             file when it is read. `thing_classes` and `predicate_classes` given here are known before that,
             and the file must agree with them.
         json_file: path of the file.
-        image_root: folder that the `file_name` of the images is relative to.
+        image_root: see `load_coco_relations`.
         train_dataset: name of its training split, for zero-shot recall; None if it is not known.
         outside_root: see `load_coco_relations`.
     """
@@ -832,7 +840,7 @@ def save_coco_relations(
             Its `class_labels` and `predicate_labels`, if it has them, are written too.
         path: file to write. An error leaves an existing file unchanged.
         image_root: folder that the written file names are relative to; by default the file names are not
-            changed.
+            changed. Pictures in tar files get the names of their members.
         outside_root: whether a written name may lead out of the image folder, see `load_coco_relations`.
         info: COCO's "info" of the file; None: the file has none.
 
@@ -882,7 +890,10 @@ def _image_record(
     outside_root: bool,
 ) -> Record:
     file_name = dataset_dict["file_name"]
-    if image_root is not None:
+    member = TarMember.of(file_name)
+    if member is not None:
+        file_name = member.name
+    elif image_root is not None:
         file_name = Path(os.path.relpath(file_name, image_root)).as_posix()
     if not outside_root and names_outside([file_name]):
         raise ValueError(
