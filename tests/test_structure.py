@@ -54,7 +54,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "data": [
         {"arrays", "images", "pixels", "fit_boxes", "registration", "detections", "loaders"}
-        | {"without_pictures"},
+        | {"without_pictures", "factor_resize"},
         {"filters", "statistics", "mapper", "training_loader", "chosen_batches"},
         {"datasets", "synthetic", "checking"},
         {"builtin", "conversion", "data_file"},
