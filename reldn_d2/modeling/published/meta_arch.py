@@ -171,6 +171,9 @@ def _reported(result: dict[str, Any], frame: ImageFrame, *, in_image: bool) -> d
         if isinstance(found, Instances):
             fields = dict(found.get_fields())
             if "pred_boxes" in fields:
-                fields["pred_boxes"] = Boxes(inclusive(fields["pred_boxes"].tensor) * scale)
+                first, last = inclusive(fields["pred_boxes"].tensor).split(2, dim=1)
+                # A detection may be thinner than a pixel.
+                boxes = torch.cat([first, last.maximum(first)], dim=1)
+                fields["pred_boxes"] = Boxes(boxes * scale)
             reported[key] = Instances(size, **fields)
     return reported

@@ -349,6 +349,8 @@ def test_degenerate_annotations_give_finite_scores(vgg: PublishedRelDN) -> None:
     truth = given(WIDE, [(3.0, 4.0, 2.0, 20.0), (0.0, 0.0, 82.0, 60.0)], [1, 2])
     (result,) = vgg([{**input_of(WIDE), "instances": truth}])
     assert len(result["relations"]) == 2 * 7 and result["relations"].scores.isfinite().all()
+    # What is thinner than a pixel is reported as the pixel where it begins.
+    torch.testing.assert_close(result["instances"].pred_boxes.tensor[0], torch.tensor([3.0, 4, 3, 20]))
 
 
 def test_boxes_as_annotated_give_their_pixels_and_come_back(vgg: PublishedRelDN) -> None:
