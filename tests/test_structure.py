@@ -99,7 +99,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {"draw", "graph_svg", "plots", "feature_maps", "report"},
     ],
     "engine": [
-        {"run_identity", "optimizer", "protocols", "user_modules", "console", "seed", "duration", "places"},
+        {"run_identity", "optimizer", "protocols", "user_modules", "console", "seed", "duration", "places"}
+        | {"recipe"},
         {"autocast_trainer"},
         {"datasets", "parts", "best_checkpoint", "config_files", "python_values"},
         {"exact_resume", "part_names"},
