@@ -74,7 +74,7 @@ def _add_absent(cfg: CN, added: CN, path: str = "") -> None:
 
 def _defaults() -> CN:
     """The keys of RelDN alone."""
-    cfg = CN({name: CN() for name in ("MODEL", "DATASETS", "TEST", "SOLVER")})
+    cfg = CN({name: CN() for name in ("MODEL", "INPUT", "DATASETS", "TEST", "SOLVER")})
     cfg.MODEL.ROI_RELATION_HEAD = head = CN()
     head.NAME = "RelDNHead"  # in ROI_RELATION_HEAD_REGISTRY
     # RelDN checkpoint whose relation part the training starts from. MODEL.WEIGHTS still gives the detector.
@@ -153,6 +153,10 @@ def _defaults() -> CN:
     head.TEST.EXCLUDED_PREDICATES = ()
     # Also report every protocol on only the images that have a confusable case.
     head.TEST.CONFUSION_SUBSET = False
+
+    # How test images are resized to MIN_SIZE_TEST and MAX_SIZE_TEST. "sides", as Detectron2 does: to rounded
+    # sides, by Pillow. "factor", as the published code does: by one factor, by OpenCV, without smoothing.
+    cfg.INPUT.RELDN_RESIZE_TEST = "sides"
 
     # Data sets that the semantic table is counted over; empty: DATASETS.TRAIN. To train on a subset, name the
     # full set here.

@@ -268,6 +268,7 @@ _OF_DETECTRON2 = (
     ),
     Setting("INPUT.MIN_SIZE_TEST", _whole(0, meaning=" pixels (0: the size of the picture)")),
     Setting("INPUT.MAX_SIZE_TEST", _whole(1, meaning=" pixels")),
+    Setting("INPUT.RELDN_RESIZE_TEST", _one_of("sides", "factor")),
     Setting("INPUT.RANDOM_FLIP", _one_of("none", "horizontal", "vertical")),
     Setting("INPUT.CROP.ENABLED", _FLAG),
     Setting("INPUT.CROP.TYPE", _one_of("relative", "relative_range", "absolute", "absolute_range")),

@@ -54,7 +54,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "data": [
         {"arrays", "images", "pixels", "fit_boxes", "registration", "detections", "loaders"}
-        | {"without_pictures", "tar_members", "image_tars"},
+        | {"without_pictures", "factor_resize", "tar_members", "image_tars"},
         {"filters", "statistics", "mapper", "training_loader", "chosen_batches"},
         {"datasets", "synthetic", "checking"},
         {"builtin", "conversion", "data_file"},
@@ -99,7 +99,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {"draw", "graph_svg", "plots", "feature_maps", "report"},
     ],
     "engine": [
-        {"run_identity", "optimizer", "protocols", "user_modules", "console", "seed", "duration", "places"},
+        {"run_identity", "optimizer", "protocols", "user_modules", "console", "seed", "duration", "places"}
+        | {"recipe"},
         {"autocast_trainer"},
         {"datasets", "parts", "best_checkpoint", "config_files", "python_values"},
         {"exact_resume", "part_names"},

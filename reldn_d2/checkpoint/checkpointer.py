@@ -12,7 +12,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from torch import Tensor, nn
 
-from reldn_d2.modeling import RelDN
+from reldn_d2.modeling import PublishedRelDN, RelDN
 from reldn_d2.structures.vocabulary import Vocabulary
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.system_errors import extended, megabytes
@@ -21,7 +21,7 @@ from .class_transfer import ClassDependence, NameMatch, copy_by_name
 from .compatibility import refuse_other_backbone, refuse_other_model, refuse_single_stage, refuse_unfit
 from .content_digest import DIGEST, content_digest
 from .finite import FiniteWeights, NotFiniteError, listed
-from .formats import read_checkpoint
+from .formats import CONVENTIONS, read_checkpoint
 from .predicate_tables import adopt_forms, adopt_lengths
 from .safe_files import last_checkpoint_in, read_torch
 from .weight_source import WeightSource
@@ -234,6 +234,8 @@ class RelationCheckpointer(DetectionCheckpointer):
             )
         if isinstance(self.model, RelDN):
             refuse_single_stage(weights, source)
+            if checkpoint.get(CONVENTIONS) is not None and not isinstance(self.model, PublishedRelDN):
+                self._leave_conventions(starts_training=not complete and not self.same_classes)
         else:
             self._drop_relation_part(weights)
         names = list(weights)
@@ -264,6 +266,31 @@ class RelationCheckpointer(DetectionCheckpointer):
         if isinstance(self.model, RelDN) and "thing_classes" in matches:
             self._warn_of_untrained(matches["thing_classes"])
         return incompatible
+
+    def _leave_conventions(self, *, starts_training: bool) -> None:
+        """Says that a converted checkpoint of the paper's authors gets the conventions of this package.
+
+        Args:
+            starts_training: whether a training starts from it.
+
+        Raises:
+            ValueError: it is evaluated, so its numbers would be those of nobody.
+        """
+        conventions = "pixels, clipping, first and last pixels of boxes, RoIAlign, spatial features"
+        if starts_training:
+            self.logger.info(
+                "%s was converted from the authors' code. The training goes on with the conventions of this "
+                "package, which differ from theirs in %s (docs/published_weights.md)",
+                self._source.address, conventions,
+            )  # fmt: skip
+            return
+        raise ValueError(
+            f"{self._source.address} was converted from the authors' code and was not trained further, and "
+            f"MODEL.META_ARCHITECTURE RelDN has other conventions ({conventions}): take MODEL."
+            "META_ARCHITECTURE PublishedRelDN, with the other settings of configs/base/"
+            "published_conventions.yaml (the configs in configs/published have them). To use the conventions "
+            "of RelDN, train further from it first"
+        )
 
     def _check_backbone(self, incompatible: Any, names: list[str]) -> None:
         missing = refuse_other_backbone(incompatible, names, self._source.address)

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 # Key of the class names in a checkpoint.
 _VOCABULARY = "vocabulary"
+#: Key of a text in a checkpoint: whose box arithmetic and pixels its weights were trained with. A training
+#: with this package does not write it.
+CONVENTIONS = "conventions"
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -94,8 +97,11 @@ def _from_pycls(content: MutableMapping[str, Any], path: Path) -> dict[str, Any]
 
 def _from_safetensors(path: Path) -> dict[str, Any]:
     tensors, texts = read_safetensors(path)
+    checkpoint: dict[str, Any] = {"model": tensors}
+    if CONVENTIONS in texts:
+        checkpoint[CONVENTIONS] = texts[CONVENTIONS]
     if _VOCABULARY not in texts:
-        return {"model": tensors}
+        return checkpoint
     try:
         vocabulary = json.loads(texts[_VOCABULARY])
     except (RecursionError, ValueError) as error:
@@ -104,7 +110,7 @@ def _from_safetensors(path: Path) -> dict[str, Any]:
             "`write_weights`"
         ) from error
     names = Vocabulary.from_saved(vocabulary, str(path))
-    return {"model": tensors, _VOCABULARY: asdict(names)}
+    return {**checkpoint, _VOCABULARY: asdict(names)}
 
 
 def _check_tensors(model: Any, path: Path) -> None:
@@ -155,19 +161,28 @@ def _tensor(value: Any) -> Tensor | None:
     return None
 
 
-def write_weights(path: Path, model: Mapping[str, Tensor], vocabulary: Vocabulary | None = None) -> None:
+def write_weights(
+    path: Path,
+    model: Mapping[str, Tensor],
+    vocabulary: Vocabulary | None = None,
+    *,
+    conventions: str | None = None,
+) -> None:
     """Writes weights atomically, in the form that RelationCheckpointer reads.
 
     Args:
         path: file to write, of safetensors if its name ends in ".safetensors", else of `torch.save`.
         model: state dict.
         vocabulary: names of the classes of the model's outputs; None if it has no such outputs.
+        conventions: see `CONVENTIONS`; None: this package's.
     """
     names = {} if vocabulary is None else {_VOCABULARY: asdict(vocabulary)}
+    of_others = {} if conventions is None else {CONVENTIONS: conventions}
     if path.suffix == SAFETENSORS:
-        write_safetensors(path, model, {key: json.dumps(value) for key, value in names.items()})
+        texts = {key: json.dumps(value) for key, value in names.items()}
+        write_safetensors(path, model, {**texts, **of_others})
         return
-    checkpoint: dict[str, Any] = {"model": dict(model), **names}
+    checkpoint: dict[str, Any] = {"model": dict(model), **names, **of_others}
     checkpoint[DIGEST] = content_digest(checkpoint)
     with atomic_write(path) as file:
         torch.save(checkpoint, file)

@@ -22,6 +22,7 @@ from reldn_d2.structures.dataset_dicts import (
     relation_rows,
 )
 
+from .factor_resize import ByFactor, ResizeByFactor
 from .images import check_size, read_image
 from .pixels import UnusablePictureError
 
@@ -37,7 +38,8 @@ class RelationDatasetMapper:
 
     The output keeps the other keys of the dict and adds:
 
-    * `"image"`: (3, H, W) uint8 tensor after augmentation, float32 if the format is "YUV-BT.601";
+    * `"image"`: (3, H, W) uint8 tensor after augmentation; float32 if the format is "YUV-BT.601", or after
+      `ResizeByFactor`;
     * `"instances"`: `Instances` of size (H, W) with `gt_boxes` (clipped to the image) and `gt_classes`;
     * `"relations"`: (R, 3) long tensor of rows (subject, object, predicate); subject and object are rows of
       `instances`. Without relationships, its shape is (0, 3);
@@ -70,8 +72,11 @@ class RelationDatasetMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
-        """Arguments of the constructor, from Detectron2's keys under `INPUT`."""
-        augmentations = utils.build_augmentation(cfg, is_train)
+        """Arguments of the constructor, from Detectron2's keys under `INPUT` and RELDN_RESIZE_TEST."""
+        if not is_train and cfg.INPUT.get("RELDN_RESIZE_TEST") == "factor":
+            augmentations = [ResizeByFactor(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
+        else:
+            augmentations = utils.build_augmentation(cfg, is_train)
         if is_train and cfg.INPUT.CROP.ENABLED:
             augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
         return {"is_train": is_train, "augmentations": augmentations, "image_format": cfg.INPUT.FORMAT}
@@ -209,7 +214,9 @@ def renumber_relations(relations: Tensor, keep: Tensor) -> Tensor:
 def _transform_boxes(boxes: NDArray[np.float64], transforms: T.TransformList, size: tuple[int, int]) -> Boxes:
     """(K, 4) XYXY boxes of the original image, moved with the image and clipped to its (height, width)."""
     moved = Boxes(torch.as_tensor(transforms.apply_box(boxes), dtype=torch.float32).reshape(-1, 4))
-    moved.clip(size)
+    # Of an image whose sides are rounded, the boxes are not.
+    exact = [x.exact_size for x in transforms.transforms if isinstance(x, ByFactor)]
+    moved.clip(exact[0] if exact else size)
     return moved
 
 

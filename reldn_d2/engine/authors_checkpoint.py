@@ -60,7 +60,9 @@ def convert_authors_checkpoint(
         check_config(cfg, architecture)
     except ValueError as error:
         raise ValueError(f"{source} for {config_file}: {error}") from error
-    write_weights(target, converted, vocabulary)
+    # For detectors alone there is only one set of conventions.
+    conventions = "published" if architecture.relations else None
+    write_weights(target, converted, vocabulary, conventions=conventions)
     return f"{architecture}, {len(converted)} tensors"
 
 

@@ -12,6 +12,7 @@ from reldn_d2.structures import Vocabulary
 from reldn_d2.structures.dataset_dicts import DatasetDict, relation_rows
 
 from .parts import RunParts
+from .recipe import recipe_in_words
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def describe_training(
         "trained on": _used_in_words(data),
         "tested on": _joined(parts.test_datasets) or "nothing: the config names no test set",
         "model": _model_in_words(model),
+        **({"method": _method_in_words(parts)} if parts.is_relation_model else {}),
         "recipe": _recipe_in_words(parts, data),
         "start": start,
     }
@@ -117,6 +119,13 @@ def _model_in_words(model: nn.Module) -> str:
     if bottom_up is not None:
         backbone += f" on {original_class(bottom_up).__name__}"
     return f"{type(model).__name__} with {backbone}; trains {trained:,} of {total:,} parameters"
+
+
+def _method_in_words(parts: RunParts) -> str:
+    if not parts.is_python:
+        return recipe_in_words(parts.settings())
+    # The other settings of the recipes are arguments of any function.
+    return "pairs as the published code draws them" if parts.entities_from_proposals else "the paper's pairs"
 
 
 def _recipe_in_words(parts: RunParts, data: DataCounts) -> str:

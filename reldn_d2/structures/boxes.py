@@ -1,4 +1,4 @@
-"""Box arithmetic that all packages share. Boxes are XYXY in absolute pixels, in continuous coordinates."""
+"""Geometry that all packages share. Boxes are XYXY in absolute pixels, in continuous coordinates."""
 
 import torch
 from torch import Tensor
@@ -28,3 +28,19 @@ def boxes_overlap(a: Tensor, b: Tensor) -> Tensor:
     top_left = torch.maximum(a[..., :2], b[..., :2])
     bottom_right = torch.minimum(a[..., 2:], b[..., 2:])
     return (bottom_right > top_left).all(dim=-1)
+
+
+def published_scale(size: tuple[int, int], min_size: int, max_size: int) -> float:
+    """The factor that the code published with the paper resizes an image by.
+
+    Args:
+        size: (height, width) of the image.
+        min_size: wanted length of the shorter side.
+        max_size: largest length of the longer side.
+
+    Returns:
+        Pixels of the resized image per pixel of the image.
+    """
+    scale = min_size / min(size)
+    # Compared after rounding: 1333.4 does not exceed 1333.
+    return max_size / max(size) if round(scale * max(size)) > max_size else scale

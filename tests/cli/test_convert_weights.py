@@ -1,6 +1,7 @@
 """`reldn convert` for weights, from the command line to a model that predicts."""
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import Tensor, nn
 from torchvision.models import VGG, Weights, WeightsEnum, vgg16, vgg16_bn
@@ -70,6 +72,14 @@ def run(source: Path, target: Path, config: str, *words: str) -> None:
     assert run_reldn(*words_for(source, target, config, *words)) == 0
 
 
+def trained_further(cfg: CfgNode, converted: Path) -> str:
+    """A checkpoint of a training that starts from a converted one, after no step."""
+    checkpointer = RelationCheckpointer(build_model(cfg), str(converted.parent))
+    checkpointer.load(str(converted))
+    checkpointer.save("trained")
+    return str(converted.parent / "trained.pth")
+
+
 @pytest.mark.parametrize(("config", "vgg"), NETWORKS.items(), ids=list(NETWORKS))
 def test_a_converted_checkpoint_predicts(
     config: str, vgg: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -87,7 +97,7 @@ def test_a_converted_checkpoint_predicts(
         "False",
     ]
     cfg = load_config(str(CONFIGS / f"{config}.yaml"), [*options(vgg), *PIXELS, *thresholds])
-    cfg.MODEL.WEIGHTS = str(target)
+    cfg.MODEL.WEIGHTS = str(target) if "published" in config else trained_further(cfg, target)
     predictor = RelationPredictor(cfg)
     scenes = vocabulary_of("reldn_scenes_tiny_test")
     assert (
@@ -105,6 +115,32 @@ def test_both_meta_architectures_take_the_same_file(tmp_path: Path) -> None:
     first, second = (torch.load(tmp_path / f"{name}.pth") for name in ("reldn_x101_fpn", "vg_x101_fpn"))
     assert first["vocabulary"] == second["vocabulary"] and first["model"].keys() == second["model"].keys()
     assert all(torch.equal(value, second["model"][name]) for name, value in first["model"].items())
+
+
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_a_converted_checkpoint_needs_its_conventions_until_it_is_trained(
+    ending: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = authors_file(tmp_path, random_weights(reldn_shapes(WIDTHS, vgg=True)))
+    target = tmp_path / f"model.{ending}"
+    run(source, target, "published/vrd_vgg16_coco", *options(vgg=True))
+    small = [*options(vgg=True), "MODEL.WEIGHTS", str(target)]
+    cfg = load_config(str(CONFIGS / "vrd/reldn_vgg16_coco.yaml"), [*small, *PIXELS])
+    with pytest.raises(ValueError, match=rf"model\.{ending} was converted .* PublishedRelDN,"):
+        RelationPredictor(cfg)
+    # What `reldn evaluate` and a resumed training ask.
+    with pytest.raises(ValueError, match="PublishedRelDN"):
+        RelationCheckpointer(build_model(cfg), same_classes=True).load(str(target))
+    RelationPredictor(load_config(str(CONFIGS / "published/vrd_vgg16_coco.yaml"), small))
+
+    # The command above may have taken the logger from pytest.
+    logger = logging.getLogger("fvcore.common.checkpoint")
+    logger.addHandler(caplog.handler)
+    with caplog.at_level(logging.INFO, logger=logger.name):
+        cfg.MODEL.WEIGHTS = trained_further(cfg, target)
+    logger.removeHandler(caplog.handler)
+    assert "goes on with the conventions of this package, which differ from theirs in pixels" in caplog.text
+    RelationPredictor(cfg)
 
 
 @pytest.mark.parametrize(

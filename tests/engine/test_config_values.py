@@ -69,6 +69,7 @@ OTHERS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
         ("BGR", "RGB", "L", "YUV-BT.601", "CMYK", "LA"),
     ),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": (("Range", *WORDS[0]), ("choice", "range")),
+    "INPUT.RELDN_RESIZE_TEST": (("Factor", *WORDS[0]), ("sides", "factor")),
     "INPUT.RANDOM_FLIP": (("Horizontal", *WORDS[0]), ("none", "horizontal", "vertical")),
     "INPUT.CROP.TYPE": (
         ("Relative", *WORDS[0]),

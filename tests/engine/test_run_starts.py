@@ -51,6 +51,8 @@ def test_a_training_says_what_it_trains(
     total = sum(x.numel() for x in trainer.model.parameters())
     trained = sum(x.numel() for x in trainer.model.parameters() if x.requires_grad)
     assert said["model"] == f"RelDN with FPN on ResNet; trains {trained:,} of {total:,} parameters"
+    method = "the paper's" if kind == "yaml" else "the paper's pairs"
+    assert said["method"] == method
     assert said["recipe"].startswith("3 iterations of 2 images (0.375 epochs); learning rate 0.001; ")
     assert said["start"] == weights and said["output"] == str(output)
     assert said["device"] == "cpu, 1 process" and said["seed"] == "5 (from the config)"

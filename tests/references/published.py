@@ -44,8 +44,8 @@ def slow_decode(box: Box, deltas: Array, weights: tuple[float, ...]) -> Box:
     return (x - w / 2, y - h / 2, x + w / 2 - 1, y + h / 2 - 1)
 
 
-def slow_clip(box: Box, height: int, width: int) -> Box:
-    def inside(value: float, size: int) -> float:
+def slow_clip(box: Box, height: float, width: float) -> Box:
+    def inside(value: float, size: float) -> float:
         return min(max(value, 0), size - 1)
 
     return (inside(box[0], width), inside(box[1], height), inside(box[2], width), inside(box[3], height))
@@ -233,7 +233,9 @@ class SlowPublished:
             at = tuple(c / self.scale for c in proposal)
             for c, score in enumerate(scores):
                 box = slow_decode(at, deltas[4 * c : 4 * c + 4], (10, 10, 5, 5))
-                candidates.append((float(score), c, slow_clip(box, *self.original)))
+                # The padded network input, in pixels of the image.
+                limits = self.height / self.scale, self.width / self.scale
+                candidates.append((float(score), c, slow_clip(box, *limits)))
         threshold = self.settings["score"]
         while True:
             found = []
@@ -248,6 +250,8 @@ class SlowPublished:
 
     def pairs(self, boxes: list[Box], given: bool = False) -> list[tuple[int, int]]:
         rows = range(len(boxes))
+        if len(boxes) == 1 and not given:
+            return [(0, 0)]  # the only detection is paired with itself
         filtered = self.settings["overlap_only"] and not given
         return [
             (i, j)

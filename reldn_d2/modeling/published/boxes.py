@@ -22,14 +22,14 @@ def continuous(boxes: Tensor) -> Tensor:
     return boxes + boxes.new_tensor([0, 0, 1, 1])
 
 
-def clip_to_pixels(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+def clip_to_pixels(boxes: Tensor, size: tuple[float, float]) -> Tensor:
     """Clips the first and last pixel of continuous boxes to the pixels of an image.
 
     A box outside the image becomes a line or a dot of pixels at its border, but no box becomes empty.
 
     Args:
         boxes: (..., 4) XYXY.
-        size: (height, width) of the image.
+        size: (height, width) of the image; not whole if it is that of a network input in pixels of the image.
 
     Returns:
         (..., 4), x1 in [0, width - 1], x2 in [1, width], y1 in [0, height - 1], y2 in [1, height].

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from reldn_d2.structures import published_scale
+
 from .boxes import continuous, inclusive
 
 
@@ -34,10 +36,7 @@ class ImageFrame:
         Raises:
             ValueError: the image was not resized like this.
         """
-        scale = min_size / min(original)
-        # Compared after rounding, as in the published code: 1333.4 does not exceed 1333.
-        if round(scale * max(original)) > max_size:
-            scale = max_size / max(original)
+        scale = published_scale(original, min_size, max_size)
         # Resizing may round halves up or to even.
         if any(abs(a * scale - b) > 0.5 + 1e-6 for a, b in zip(original, network, strict=True)):
             raise ValueError(
@@ -47,17 +46,17 @@ class ImageFrame:
             )
         return ImageFrame(original, network, scale)
 
-    def resized_back(self, boxes: Tensor) -> Tensor:
-        """Moves boxes that were resized with the image back, by the factors between the rounded sizes.
+    def given_in_image(self, boxes: Tensor) -> Tensor:
+        """Moves given boxes, which were resized with the image, back to the image.
 
         Args:
-            boxes: (K, 4) XYXY in pixels of the network input, continuous.
+            boxes: (K, 4) XYXY in pixels of the network input: annotated ones, whose last pixels count as the
+                published code takes them, or reported ones (`reported`).
 
         Returns:
             (K, 4) in pixels of the image, continuous.
         """
-        y, x = (a / b for a, b in zip(self.original, self.network, strict=True))
-        return boxes * boxes.new_tensor([x, y, x, y])
+        return continuous(boxes / self.scale)
 
     def proposals_in_image(self, boxes: Tensor) -> Tensor:
         """Moves proposals of the network to the image: divides their first and last pixels by `scale`.

@@ -14,9 +14,9 @@ from reldn_d2.structures import EntityBatch
 
 from ..inputs import require_instances
 from ..meta_arch import RelDN
-from ..postprocessing import relation_postprocess
 from ..region_heads import class_probabilities
 from ..relation_head.entities import entity_batch, given_entities
+from .boxes import inclusive
 from .image_frame import ImageFrame, pooled_regions
 
 # Config values that PublishedRelDN needs.
@@ -27,6 +27,7 @@ PUBLISHED_PARTS = {
     "MODEL.ROI_BOX_HEAD.POOLER_TYPE": "ROIAlign",
     "MODEL.ROI_RELATION_HEAD.NAME": "PublishedRelDNHead",
     "MODEL.ROI_RELATION_HEAD.VISUAL.FEATURES_BEFORE_RELU": True,
+    "INPUT.RELDN_RESIZE_TEST": "factor",
 }
 _BOXES_OF = {"instances": "gt_boxes", "detections": "pred_boxes"}
 
@@ -37,6 +38,9 @@ class PublishedRelDN(RelDN):
 
     It has the parameters of RelDN, under the same names. Boxes of entities are always in pixels of the
     original image. The images of a batch are computed one by one, because padding changes results.
+
+    Given and reported boxes are inclusive: x1, y1, x2, y2 are the first and the last pixels. Reported boxes
+    may reach beyond the image, into the padding of the network input.
     """
 
     @configurable
@@ -89,6 +93,8 @@ class PublishedRelDN(RelDN):
     ) -> list[dict[str, Any]]:
         """Finds entities and relationships as in RelDN. Boxes in the inputs are in the network input.
 
+        They were resized by one factor (`data.factor_resize`), like the image.
+
         Raises:
             ValueError: an image was not resized to INPUT.MIN_SIZE_TEST and INPUT.MAX_SIZE_TEST.
         """
@@ -97,8 +103,8 @@ class PublishedRelDN(RelDN):
             if detected_instances is not None:
                 x = {**x, "detections": detected_instances[i]}
             frame = self._frame(x)
-            (result,) = super().inference([_in_original_pixels(x, frame)])
-            results.append(result if do_postprocess else relation_postprocess(result, *frame.network))
+            (result,) = super().inference([_in_original_pixels(x, frame)], do_postprocess=False)
+            results.append(_reported(result, frame, in_image=do_postprocess))
         return results
 
     def _frame(self, x: dict[str, Any]) -> ImageFrame:
@@ -121,7 +127,9 @@ class PublishedRelDN(RelDN):
             found = x["detections"].to(self.device)
         else:
             (proposals,), _ = self.proposal_generator(images, features, None)
-            found = self.roi_heads.detect(features, proposals, frame, self.relation_head.has_pair)
+            height, width = images.tensor.shape[-2:]
+            enough = self.relation_head.has_pair
+            found = self.roi_heads.detect(features, proposals, frame, (height, width), enough)
         return [found]
 
     def _entity_batch(
@@ -150,6 +158,22 @@ def _in_original_pixels(x: dict[str, Any], frame: ImageFrame) -> dict[str, Any]:
     for key, name in _BOXES_OF.items():
         if key in x:
             fields = x[key].get_fields()
-            boxes = Boxes(frame.resized_back(fields[name].tensor))
+            boxes = Boxes(frame.given_in_image(fields[name].tensor))
             moved[key] = Instances(frame.original, **{**fields, name: boxes})
     return moved
+
+
+def _reported(result: dict[str, Any], frame: ImageFrame, *, in_image: bool) -> dict[str, Any]:
+    """The result with inclusive boxes, in pixels of the image or of the network input."""
+    size, scale = (frame.original, 1.0) if in_image else (frame.network, frame.scale)
+    reported = dict(result)
+    for key, found in result.items():
+        if isinstance(found, Instances):
+            fields = dict(found.get_fields())
+            if "pred_boxes" in fields:
+                first, last = inclusive(fields["pred_boxes"].tensor).split(2, dim=1)
+                # A detection may be thinner than a pixel.
+                boxes = torch.cat([first, last.maximum(first)], dim=1)
+                fields["pred_boxes"] = Boxes(boxes * scale)
+            reported[key] = Instances(size, **fields)
+    return reported

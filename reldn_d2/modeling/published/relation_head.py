@@ -7,10 +7,12 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from torch import Tensor
 
-from reldn_d2.structures import boxes_overlap, enclosing_boxes
+from reldn_d2.structures import EntityBatch, Pairs, boxes_overlap, enclosing_boxes
 
 from ..relation_head import ROI_RELATION_HEAD_REGISTRY, RelDNHead
 from ..relation_head.modules import SpatialFeatures
+from ..relation_head.pairwise import PairScorer
+from ..relation_head.selection import Selection
 from ..relation_head.spatial import box_delta
 from .boxes import inclusive
 
@@ -73,7 +75,23 @@ class PublishedRelDNHead(RelDNHead):
         return super().from_config(cfg, input_shape, spatial_features=spatial_features)
 
     def has_pair(self, boxes: Tensor) -> bool:
-        """Whether sgdet considers at least one pair of (E, 4) detected boxes."""
-        if not self.overlap_only:
-            return len(boxes) > 1
+        """Whether sgdet considers at least one pair of (E, 4) detected boxes.
+
+        A single box is a pair with itself.
+        """
+        if len(boxes) < 2 or not self.overlap_only:
+            return len(boxes) > 0
         return bool(boxes_overlap(boxes[:, None], boxes[None]).triu(diagonal=1).any())
+
+    def _rank(
+        self, batch: EntityBatch, classify: PairScorer, chunk_size: int, entities_given: bool
+    ) -> list[Selection]:
+        """The best relationships; of a single detected entity those with itself."""
+        if entities_given or batch.counts != [1]:
+            return super()._rank(batch, classify, chunk_size, entities_given)
+        row = torch.zeros(1, dtype=torch.long, device=batch.boxes.device)
+        (probs,) = classify(Pairs.one_direction(row, row))
+        predicate = probs.argsort(descending=True, stable=True)[: self.top_k]
+        rows, probs = row.expand(len(predicate)), probs[predicate]
+        rank = torch.arange(1, len(predicate) + 1, device=row.device)
+        return [Selection(rows, rows, predicate, batch.scores.square() * probs, rank, probs)]

@@ -88,6 +88,7 @@ class RelDNPublishedROIHeads(StandardROIHeads):
         features: dict[str, Tensor],
         proposals: Instances,
         frame: ImageFrame,
+        padded: tuple[int, int],
         enough: Callable[[Tensor], bool],
     ) -> Instances:
         """Detections of one image.
@@ -96,6 +97,7 @@ class RelDNPublishedROIHeads(StandardROIHeads):
             features: feature maps of the detector's backbone.
             proposals: Instances with `proposal_boxes` in pixels of the network input, continuous.
             frame: sizes of the image.
+            padded: (height, width) of the network input with its padding, which boxes are clipped to.
             enough: takes the (K, 4) detected boxes and says whether they are enough. While they are not, the
                 score threshold is lowered by 0.01, down to 0.
 
@@ -104,6 +106,7 @@ class RelDNPublishedROIHeads(StandardROIHeads):
             `scores` and `pred_classes`.
         """
         boxes, scores = self._boxes_and_scores(features, proposals.proposal_boxes.tensor, frame)
+        boxes = clip_to_pixels(boxes, (padded[0] / frame.scale, padded[1] / frame.scale))
         threshold = self.box_predictor.test_score_thresh
         while True:
             found = self._best(boxes, scores, threshold, frame.original)
@@ -121,8 +124,7 @@ class RelDNPublishedROIHeads(StandardROIHeads):
         moved = Instances(frame.original, proposal_boxes=Boxes(frame.proposals_in_image(proposals)))
         (boxes,) = self.box_predictor.predict_boxes(predictions, [moved])
         (probs,) = self.box_predictor.predict_probs(predictions, [moved])
-        boxes = clip_to_pixels(boxes.view(len(proposals), -1, 4), frame.original)
-        return boxes.expand(-1, self.num_classes, -1), probs[:, :-1]
+        return boxes.view(len(proposals), -1, 4).expand(-1, self.num_classes, -1), probs[:, :-1]
 
     def _best(self, boxes: Tensor, scores: Tensor, threshold: float, size: tuple[int, int]) -> Instances:
         # Rounding can make a thin box empty, and an empty box has no finite geometry.

@@ -173,17 +173,16 @@ def test_an_image_resized_in_another_way_is_refused(network: tuple[int, int]) ->
 def test_boxes_between_image_and_network_input() -> None:
     frame = ImageFrame.of((61, 83), (96, 131), 96, 140)
     assert frame.scale == 96 / 61
-    whole = torch.tensor([[0.0, 0, 131, 96], [13.1, 9.6, 26.2, 19.2]])
-    back = frame.resized_back(whole)
-    torch.testing.assert_close(back, torch.tensor([[0.0, 0, 83, 61], [8.3, 6.1, 16.6, 12.2]]))
-    # The last pixel 130 of the input is at 130 / s in the image, and its box ends one pixel later.
     s = 96 / 61
+    # A box of pixels 50 to 149 and 100 to 199 is pooled from there, and ends one pixel later in the image.
+    given = frame.given_in_image(torch.tensor([[100.0, 50, 199, 149]]) * s)
+    torch.testing.assert_close(given, torch.tensor([[100.0, 50, 200, 150]]))
+    torch.testing.assert_close(pooled_regions(given, s), torch.tensor([[100.0, 50, 199, 149]]) * s)
+    whole = torch.tensor([[0.0, 0, 131, 96], [13.1, 9.6, 26.2, 19.2]])
+    # The last pixel 130 of the input is at 130 / s in the image, and its box ends one pixel later.
     expected = torch.tensor(
         [[0, 0, 130 / s + 1, 95 / s + 1], [13.1 / s, 9.6 / s, 25.2 / s + 1, 18.2 / s + 1]]
     )
     torch.testing.assert_close(frame.proposals_in_image(whole), expected)
-    regions = pooled_regions(back, s)
-    torch.testing.assert_close(
-        regions, torch.tensor([[0, 0, 82 * s, 60 * s], [8.3 * s, 6.1 * s, 15.6 * s, 11.2 * s]])
-    )
-    assert torch.equal(pooled_regions(back, torch.tensor([[s], [s]])), regions)
+    regions = pooled_regions(whole, s)
+    assert torch.equal(pooled_regions(whole, torch.tensor([[s], [s]])), regions)

@@ -208,7 +208,7 @@ def detect(heads: RelDNPublishedROIHeads, boxes, scores, enough=lambda boxes: Tr
 
     heads._boxes_and_scores = lambda *_: (torch.tensor(boxes).float(), torch.tensor(scores))
     proposals = Instances((96, 96), proposal_boxes=Boxes(torch.zeros(len(boxes), 4)))
-    return heads.detect({}, proposals, ImageFrame((50, 60), (96, 115), 1.92), told)
+    return heads.detect({}, proposals, ImageFrame((50, 60), (96, 115), 1.92), (96, 128), told)
 
 
 FAR = [[[10 * i, 0, 10 * i + 8, 8]] * 6 for i in range(5)]  # five places, the same box for each class
@@ -223,6 +223,14 @@ def test_detections_are_the_best_of_all_classes(roi_heads: RelDNPublishedROIHead
     assert found.pred_classes.tolist() == [2, 5, 2]
     torch.testing.assert_close(found.scores, torch.tensor([0.6, 0.5, 0.3]))
     assert found.pred_boxes.tensor.tolist() == [[10, 0, 18, 8], [30, 0, 38, 8], [0, 0, 8, 8]]
+
+
+def test_boxes_are_clipped_to_the_padded_input(roi_heads: RelDNPublishedROIHeads) -> None:
+    """Its 96 x 128 pixels are 50 x 66.67 pixels of the image."""
+    boxes = [[[30, 40, 90, 90]] * 6, [[-5, -3, 20, 20]] * 6]
+    found = detect(roi_heads, boxes, [[0.4] + [0] * 5, [0.3] + [0] * 5])
+    expected = torch.tensor([[30, 40, 128 / 1.92, 50], [0, 0, 20, 20]])
+    torch.testing.assert_close(found.pred_boxes.tensor, expected)
 
 
 def test_classes_do_not_suppress_each_other(roi_heads: RelDNPublishedROIHeads) -> None:

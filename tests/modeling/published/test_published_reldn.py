@@ -11,12 +11,13 @@ from detectron2.structures import Boxes, Instances, pairwise_iou
 from detectron2.utils.events import EventStorage
 
 from reldn_d2.engine.yaml import is_relation_config
+from reldn_d2.evaluation.matching import box_iou
 from reldn_d2.modeling import PublishedRelDN, RelDN
 from reldn_d2.modeling.published import PUBLISHED_PARTS
 from reldn_d2.structures import Queries
 from tests.builders.narrow_resnet import SCENES_RESNET
 from tests.builders.tiny_models import TinyConfig, make_input, make_model
-from tests.references.published import Box, SlowPublished, slow_level
+from tests.references.published import Box, SlowPublished, slow_level, slow_scale
 
 MIN_SIZE, MAX_SIZE = 97, 140
 MEANS = [102.9801, 115.9465, 122.7717]
@@ -132,13 +133,10 @@ def slow(model: PublishedRelDN, x: dict[str, Any], **settings: Any) -> SlowPubli
 
 
 def given(sizes: tuple[tuple[int, int], tuple[int, int]], boxes: list[Box], classes: list[int]) -> Instances:
-    """Inclusive boxes of the image as the mapper gives them: continuous, resized with the image."""
-    (height, width), (new_height, new_width) = sizes
-    table = torch.tensor(boxes).reshape(-1, 4) + torch.tensor([0.0, 0, 1, 1])
-    factors = torch.tensor([new_width / width, new_height / height]).repeat(2)
-    return Instances(
-        (new_height, new_width), gt_boxes=Boxes(table * factors), gt_classes=torch.tensor(classes)
-    )
+    """Inclusive boxes of the image as the mapper gives them: as annotated, resized with the image."""
+    original, network = sizes
+    table = torch.tensor(boxes).reshape(-1, 4) * slow_scale(original, MIN_SIZE, MAX_SIZE)
+    return Instances(network, gt_boxes=Boxes(table), gt_classes=torch.tensor(classes))
 
 
 def check_entities(found: Instances, expected: list[tuple[float, int, Box]], size: tuple[int, int]) -> None:
@@ -146,7 +144,7 @@ def check_entities(found: Instances, expected: list[tuple[float, int, Box]], siz
     assert set(found.get_fields()) == {"pred_boxes", "scores", "pred_classes"}
     assert found.pred_classes.tolist() == [c for _, c, _ in expected]
     np.testing.assert_allclose(found.scores.numpy(), [s for s, _, _ in expected], rtol=1e-4)
-    boxes = np.array([box for _, _, box in expected]).reshape(-1, 4) + np.array([0, 0, 1, 1])
+    boxes = np.array([box for _, _, box in expected]).reshape(-1, 4)
     np.testing.assert_allclose(found.pred_boxes.tensor.numpy(), boxes, atol=2e-3)
 
 
@@ -169,8 +167,10 @@ def test_sgdet_equals_the_slow_way(kind: str, seed: int, sizes, request: pytest.
     reference = slow(model, x)
     expected = reference.detections()
     assert len(expected) == 6 and len({c for _, c, _ in expected}) > 1
-    if kind == "fpn":  # clipped to the pixels of the image
-        assert any(box[2] == sizes[0][1] - 1 for _, _, box in expected)
+    if kind == "fpn":  # clipped to the padded input, in pixels of the image
+        limits = reference.width / reference.scale - 1, reference.height / reference.scale - 1
+        assert all(box[2] <= limits[0] and box[3] <= limits[1] for _, _, box in expected)
+        assert any(box[2] > sizes[0][1] or box[3] > sizes[0][0] for _, _, box in expected)
     check_entities(result["instances"], expected, sizes[0])
     triplets = reference.triplets(expected)
     assert 0 < len(triplets) < 6 * 5 * 7  # some pairs overlap, some don't
@@ -224,17 +224,19 @@ def test_precomputed_detections_equal_the_slow_way(fpn: PublishedRelDN) -> None:
     assert len(none["instances"]) == len(none["relations"]) == 0
 
 
-@pytest.mark.parametrize(("background", "least"), [(7, 0.02), (8, 0.0)])
-def test_the_threshold_falls_until_two_boxes_overlap(
-    fpn: PublishedRelDN, background: float, least: float
+@pytest.mark.parametrize(
+    ("background", "seed", "least", "count"), [(9, 1, 0.03, 2), (10, 0, 0.0, 6), (8, 0, 0.02, 1)]
+)
+def test_the_threshold_falls_until_there_is_a_pair(
+    fpn: PublishedRelDN, background: float, seed: int, least: float, count: int
 ) -> None:
     """All boxes are pushed towards the background, so that no pair is left at 0.05."""
     with torch.no_grad():
         fpn.roi_heads.box_predictor.cls_score.bias[-1] += background
-    x = input_of(WIDE)
+    x = input_of(WIDE, seed)
     reference = slow(fpn, x)
     expected = reference.detections()
-    assert least < min(s for s, _, _ in expected) < least + 0.01
+    assert len(expected) == count and least < min(s for s, _, _ in expected) < least + 0.01
     (result,) = fpn([x])
     check_entities(result["instances"], expected, WIDE[0])
     check_relations(result["relations"], reference.triplets(expected))
@@ -244,15 +246,38 @@ def test_the_threshold_falls_until_two_boxes_overlap(
     check_entities(result["instances"], slow(fpn, x, overlap_only=False).detections(), WIDE[0])
 
 
+def test_the_only_detection_is_paired_with_itself(fpn: PublishedRelDN) -> None:
+    """The threshold does not fall, although lower ones would find more."""
+    with torch.no_grad():
+        fpn.roi_heads.box_predictor.cls_score.bias[-1] += 7
+    x = input_of(WIDE)
+    reference = slow(fpn, x)
+    expected = reference.detections()
+    assert len(expected) == 1 and expected[0][0] > 0.05
+    (result,) = fpn([x])
+    check_entities(result["instances"], expected, WIDE[0])
+    relations = result["relations"]
+    assert relations.rank_in_pair.tolist() == list(range(1, 8))
+    assert (relations.scores.diff() <= 0).all()
+    check_relations(relations, reference.triplets(expected))
+    assert {(s, o) for s, o, _ in reference.triplets(expected)} == {(0, 0)}
+    torch.testing.assert_close(relations.scores, relations.predicate_scores * expected[0][0] ** 2)
+
+    # A given box has no relationship, and neither has an image with two detections one with itself.
+    fpn.task = "prdcls"
+    (alone,) = fpn([{**x, "instances": given(WIDE, [(3.0, 4.0, 30.0, 20.0)], [4])}])
+    assert len(alone["instances"]) == 1 and len(alone["relations"]) == 0
+
+
 def test_pairs_of_boxes_that_share_a_pixel_are_considered(vgg: PublishedRelDN) -> None:
     """Boxes that share a pixel: 10 to 20 and 20 to 30 by first and last pixel, 10 to 20 and 21 to 30 not."""
     head = vgg.relation_head
     sharing = torch.tensor([[10.0, 10, 21, 21], [20, 20, 31, 31]])
     apart = torch.tensor([[10.0, 10, 21, 21], [21, 10, 31, 21]])
     assert head.has_pair(sharing) and not head.has_pair(apart)
-    assert not head.has_pair(sharing[:1]) and not head.has_pair(sharing[:0])
+    assert head.has_pair(sharing[:1]) and not head.has_pair(sharing[:0])  # one box is paired with itself
     head.overlap_only = False
-    assert head.has_pair(apart) and not head.has_pair(apart[:1]) and not head.has_pair(apart[:0])
+    assert head.has_pair(apart) and head.has_pair(apart[:1]) and not head.has_pair(apart[:0])
 
 
 def test_a_batch_is_done_image_by_image(fpn: PublishedRelDN) -> None:
@@ -269,9 +294,8 @@ def test_a_batch_is_done_image_by_image(fpn: PublishedRelDN) -> None:
 def test_boxes_can_be_returned_in_the_network_input(vgg: PublishedRelDN) -> None:
     x = input_of(WIDE)
     (image,), (network,) = vgg.inference([x]), vgg.inference([x], do_postprocess=False)
-    factors = torch.tensor([132 / 83, 97 / 61]).repeat(2)
     torch.testing.assert_close(
-        network["instances"].pred_boxes.tensor, image["instances"].pred_boxes.tensor * factors
+        network["instances"].pred_boxes.tensor, image["instances"].pred_boxes.tensor * (97 / 61)
     )
     assert network["instances"].image_size == network["relations"].image_size == WIDE[1]
     assert torch.equal(network["relations"].scores, image["relations"].scores)
@@ -291,8 +315,7 @@ def test_queries_are_answered(vgg: PublishedRelDN) -> None:
     (detected,) = vgg([x])
     found = detected["instances"]
     # Ground truth like the first detections: entities are matched in pixels of the image.
-    boxes = (found.pred_boxes.tensor - torch.tensor([0.0, 0, 1, 1])).tolist()
-    truth = given(WIDE, boxes, found.pred_classes.tolist())
+    truth = given(WIDE, found.pred_boxes.tensor.tolist(), found.pred_classes.tolist())
     best = detected["relations"]
     s, o, p = (int(best.get(k)[0]) for k in ("subject_index", "object_index", "pred_predicates"))
     x = {**x, "instances": truth, "queries": Queries.from_rows(triplets=[(s, o, p)])}
@@ -326,6 +349,40 @@ def test_degenerate_annotations_give_finite_scores(vgg: PublishedRelDN) -> None:
     truth = given(WIDE, [(3.0, 4.0, 2.0, 20.0), (0.0, 0.0, 82.0, 60.0)], [1, 2])
     (result,) = vgg([{**input_of(WIDE), "instances": truth}])
     assert len(result["relations"]) == 2 * 7 and result["relations"].scores.isfinite().all()
+    # What is thinner than a pixel is reported as the pixel where it begins.
+    torch.testing.assert_close(result["instances"].pred_boxes.tensor[0], torch.tensor([3.0, 4, 3, 20]))
+
+
+def test_boxes_as_annotated_give_their_pixels_and_come_back(vgg: PublishedRelDN) -> None:
+    """In an image of 320 x 240 at 224 / 240 pixels 50-149 and 100-199 are pooled up to 185.73 and 139.07."""
+    vgg.min_size, vgg.max_size, vgg.task = 224, 352, "prdcls"
+    annotated, scale = torch.tensor([[100.0, 50, 199, 149], [0, 0, 319, 239]]), 224 / 240
+    seen: list[torch.Tensor] = []
+
+    def watch(_: Any, given: Any) -> None:
+        seen.append(given[1][0].tensor)
+
+    hook = vgg.relation_head.pair_classifier.pooler.register_forward_pre_hook(watch)
+    truth = Instances((224, 299), gt_boxes=Boxes(annotated * scale), gt_classes=torch.tensor([1, 2]))
+    (result,) = vgg([{"image": torch.zeros(3, 224, 299), "height": 240, "width": 320, "instances": truth}])
+    hook.remove()
+    torch.testing.assert_close(result["instances"].pred_boxes.tensor, annotated)
+    corners = [tuple(round(x, 2) for x in box[2:].tolist()) for boxes in seen for box in boxes]
+    assert (185.73, 139.07) in corners
+
+
+def test_reported_boxes_score_as_annotated_ones(vgg: PublishedRelDN) -> None:
+    """Pixels 10-29 and 10-49 overlap by half, so a relation of the second box is a hit."""
+    truth = np.array([[10.0, 10, 29, 29]])
+    given_box = Instances(
+        WIDE[1],
+        pred_boxes=Boxes(torch.tensor([[10.0, 10, 49, 29]]) * slow_scale(WIDE[0], MIN_SIZE, MAX_SIZE)),
+        scores=torch.tensor([0.9]),
+        pred_classes=torch.tensor([1]),
+    )
+    (result,) = vgg([{**input_of(WIDE), "detections": given_box}])
+    reported = result["instances"].pred_boxes.tensor.numpy()
+    assert box_iou(reported.round(3), truth, offset=1.0) == pytest.approx(0.5)
 
 
 def test_an_image_resized_in_another_way_is_refused(vgg: PublishedRelDN) -> None:

@@ -1,0 +1,45 @@
+"""The recipe that a training says it follows."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from reldn_d2.engine import load_config, parts_of
+from reldn_d2.engine.recipe import DIFFERENCES, METHOD, recipe_in_words
+from tests.builders.tiny_models import REPOSITORY
+
+SHORT = "MODEL.ROI_RELATION_HEAD."
+
+
+def settings(name: str, *options: str) -> dict[str, str]:
+    return parts_of(load_config(str(REPOSITORY / "configs" / f"{name}.yaml"), list(options))).settings()
+
+
+@pytest.mark.parametrize("name", ["vrd/reldn_vgg16_coco", "vg/reldn_x101_fpn", "openimages/reldn_x101_fpn"])
+def test_the_papers_configs_follow_the_published_code(name: str) -> None:
+    assert recipe_in_words(settings(name)) == "the published code's"
+
+
+def test_the_defaults_follow_the_paper() -> None:
+    of_defaults = settings("vrd/reldn_vgg16_coco")
+    for difference in DIFFERENCES:
+        of_defaults[difference.key] = json.dumps(difference.paper)
+    assert recipe_in_words(of_defaults) == "the paper's"
+
+
+def test_settings_of_the_other_recipe_are_named() -> None:
+    mixed = ["LOSS.NORMALIZATION", "anchors", "SAMPLING.POSITIVES_PER_IMAGE", "100"]
+    options = [f"{SHORT}{x}" if "." in x else x for x in mixed]
+    assert recipe_in_words(settings("vrd/reldn_vgg16_coco", *options)) == (
+        "the published code's, but SAMPLING.POSITIVES_PER_IMAGE 100, LOSS.NORMALIZATION anchors"
+    )
+    words = recipe_in_words(settings("vrd/reldn_vgg16_coco", METHOD.key, "paper"))
+    assert words.startswith("the paper's, but SAMPLING.BATCH_SIZE_PER_IMAGE 2048, ")
+    assert len(words.split(", ")) == len(DIFFERENCES)
+
+
+def test_the_default_config_has_the_papers_values(tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").write_text("MODEL: {META_ARCHITECTURE: RelDN}\n")
+    found = parts_of(load_config(str(tmp_path / "empty.yaml"), [])).settings()
+    assert recipe_in_words(found) == "the paper's"
