@@ -5,6 +5,7 @@ the package behind an address.
 """
 
 import glob
+import io
 import os
 import re
 from collections import deque
@@ -179,8 +180,29 @@ def open_stream(address: str) -> IO[bytes]:
     if protocol_of(address) in _WEB and not files.info(path).get("partial"):
         time_limit = import_extra("aiohttp", "remote", f"to read {address}").ClientTimeout(sock_read=300)
         options = {"block_size": 0, "size": 1, "timeout": time_limit}
-    stream: IO[bytes] = files.open(path, "rb", **options)
-    return stream
+    return io.BufferedReader(_Forward(files.open(path, "rb", **options)))
+
+
+class _Forward(io.RawIOBase):
+    """A stream that can only be read, for `io.BufferedReader`, which finds lines."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Reads at least one byte, unless the stream has ended. Returns their number."""
+        part = self._stream.read(len(buffer))
+        buffer[: len(part)] = part
+        return len(part)
+
+    def close(self) -> None:
+        """Closes the stream."""
+        self._stream.close()
+        super().close()
 
 
 def too_large(limit: int) -> str:

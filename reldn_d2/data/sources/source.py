@@ -229,6 +229,8 @@ class _Opening:
             self._add_found(kind_of(name_of(address)), address)
             return
         found = find(address)
+        if not found:
+            raise FileNotFoundError(f"--input {address}: there is no file: check the address")
         choice = choose(name for name in found if not _is_hidden(name))
         choice.skipped["hidden"] = sum(map(_is_hidden, found))
         report(address, choice.skipped)
