@@ -7,6 +7,7 @@ the package behind an address.
 import glob
 import io
 import os
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -86,7 +87,10 @@ def resolved(path: str, folder: str) -> str:
     if is_address(path):
         return path
     if is_address(folder) and not os.path.isabs(path):
-        return f"{folder.rstrip('/')}/{path}"
+        protocol, _, inner = f"{folder.rstrip('/')}/{path}".partition("://")
+        # Names in a store of objects may have empty parts.
+        inner = posixpath.normpath(inner) if {".", ".."} & {*path.split("/")} else inner
+        return f"{protocol}://{inner}"
     return os.path.abspath(os.path.join(folder, path))
 
 
