@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -23,6 +24,8 @@ _LONG_HEADERS = (
 )
 _LONGEST_HEADER = 2**20
 _ASKED_AT_END = 20
+# How often an archive at an address is read, if connections break.
+_TRIES = 3
 # How many files of a sample without a picture are named.
 _NAMED = 5
 
@@ -68,26 +71,33 @@ class _Header(tarfile.TarInfo):
 def read_archive(unit: Unit) -> Iterator[InputRow]:
     """The samples of an archive, which is read from start to end. Members are never written to a disk.
 
-    What can't be read of an archive is one last row with an error.
+    What can't be read of an archive is one last row with an error. If only a connection broke, the archive is
+    read again, without the samples that were there before.
 
     Raises:
         MissingPackageError: the package that reads an address is not installed.
         ValueError: see `reldn_d2.data.images.byte_limit`.
     """
     number, limit = unit.first, byte_limit()
-    try:
-        with closing(_opened(unit.input)) as stream:
-            for sample in _samples(stream, limit):
-                yield sample.row(unit.input, number)
-                number += 1
-    except MissingPackageError:
-        raise
-    # Decompression has errors of its own, and so have the packages behind fsspec.
-    except Exception as error:
-        read = number - unit.first
-        what = f"is cut off or damaged behind its first {read} samples" if read else "cannot be read"
-        said = str(error) if isinstance(error, tarfile.TarError) else reason(error)
-        yield InputRow(unit.input, number, unit.input, error=f"{what} ({said}): copy it again")
+    tries = _TRIES if is_address(unit.input) else 1
+    while tries:
+        tries -= 1
+        try:
+            with closing(_opened(unit.input)) as stream:
+                for sample in islice(_samples(stream, limit), number - unit.first, None):
+                    yield sample.row(unit.input, number)
+                    number += 1
+            return
+        except MissingPackageError:
+            raise
+        except tarfile.TarError as error:
+            said, tries = str(error), 0
+        # Decompression has errors of its own, and so have the packages behind fsspec.
+        except Exception as error:
+            said = reason(error)
+    read = number - unit.first
+    what = f"is cut off or damaged behind its first {read} samples" if read else "cannot be read"
+    yield InputRow(unit.input, number, unit.input, error=f"{what} ({said}): copy it again")
 
 
 class _Ending:

@@ -36,11 +36,10 @@ def test_archives_of_webdataset(tmp_path: Path, name: str) -> None:
 
 def test_each_archive_of_a_pattern_is_a_unit(tmp_path: Path) -> None:
     paths = [write_archive(tmp_path / f"s{i:02}.tar", samples(i)) for i in range(3)]
-    for given in ("s{00..02}.tar", "*.tar", ""):
-        source = open_source([str(tmp_path / given)], OUTPUT) if given != "s{00..02}.tar" else None
-        if source is not None:
-            assert [unit.input for unit in source.units(9)] == list(map(str, paths))
-            assert [row.row for row in all_rows(source)] == [0, 0, 1]
+    for given in ("*.tar", ""):
+        source = open_source([str(tmp_path / given)], OUTPUT)
+        assert [unit.input for unit in source.units(9)] == list(map(str, paths))
+        assert [row.row for row in all_rows(source)] == [0, 0, 1]
     with pytest.raises(ValueError, match=r"s00\.tar has no sample, so no image"):
         open_source([str(tmp_path / "s{00..02}.tar")], OUTPUT)
     assert len(rows_of(tmp_path / "s{01..02}.tar")) == 3

@@ -12,6 +12,7 @@ from typing import Any
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFile
 from fsspec.registry import known_implementations
 
 from reldn_d2.data.sources import MissingPackageError, Unit, open_source
@@ -151,6 +152,38 @@ def test_an_archive_that_is_cut_off(memory: str) -> None:
     files.pipe(path, gzip.compress(files.cat(path)))
     (row,) = all_rows(open_source([path], OUTPUT))
     assert row.error == "cannot be read (unexpected end of data): copy it again"
+
+
+@pytest.mark.parametrize("breaks", [1, 2, 3])
+def test_an_archive_goes_on_after_broken_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaks: int
+) -> None:
+    files = fsspec.filesystem("memory")
+    path = f"memory://{tmp_path.name}/a.tar"
+    files.pipe(path, write_archive(tmp_path / "a.tar", samples(40)).read_bytes())
+    source = open_source([path], OUTPUT)
+    read, left = MemoryFile.read, [breaks]
+
+    def breaking(self: MemoryFile, size: int = -1) -> bytes:
+        if self.tell() > 30_000 and left[0]:
+            left[0] -= 1
+            raise ConnectionResetError("Connection reset by peer")
+        return read(self, size)
+
+    monkeypatch.setattr(MemoryFile, "read", breaking)
+    rows = all_rows(source)
+    assert [row.row for row in rows] == list(range(len(rows)))
+    given = [row.image for row in rows if row.error is None]
+    assert given == [picture(i) for i in range(len(given))]
+    if breaks < 3:
+        assert len(given) == len(rows) == 40
+    else:
+        assert 5 < len(given) == len(rows) - 1 < 40
+        assert rows[-1].error == (
+            f"is cut off or damaged behind its first {len(given)} samples (ConnectionResetError: Connection "
+            "reset by peer): copy it again"
+        )
+    files.rm(path)
 
 
 def test_what_is_not_there_is_refused(address: str) -> None:
