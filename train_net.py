@@ -25,6 +25,8 @@ from reldn_d2.cli.common import exit_status, launched
 
 from detectron2.engine import default_argument_parser
 
+from reldn_cli.flags import DIST_TIMEOUT, positive
+
 
 def main(args: argparse.Namespace) -> Any:
     """Trains and evaluates, or only evaluates, in one process. Returns the results of the evaluation."""
@@ -42,6 +44,7 @@ if __name__ == "__main__":
     parser = default_argument_parser()
     parser.add_argument("--import", action="append", default=[], dest="modules", metavar="FILE.py")
     parser.add_argument("--allow-unsafe-yaml", action="append", default=[], metavar="FILE.yaml")
+    parser.add_argument("--dist-timeout", type=positive, default=DIST_TIMEOUT, metavar="SECONDS")
     parser.add_argument("--verbose", action="store_true", help="show the traceback of an expected error")
     args = parser.parse_args()
     sys.exit(exit_status(lambda: launched(main, args), verbose=args.verbose))

@@ -99,7 +99,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {"draw", "graph_svg", "plots", "feature_maps", "report"},
     ],
     "engine": [
-        {"run_identity", "optimizer", "protocols", "user_modules", "console", "seed", "duration", "places"},
+        {"run_identity", "optimizer", "protocols", "user_modules", "console", "seed", "duration", "places"}
+        | {"same_everywhere"},
         {"autocast_trainer"},
         {"datasets", "parts", "best_checkpoint", "config_files", "python_values"},
         {"exact_resume", "part_names"},
@@ -115,6 +116,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"zoo_models"},
         {"pretrained"},
         {"prediction", "detections", "setup", "own_data"},
+        {"torchrun"},
     ],
     "recipes": [
         {"start", "fit", "drawings"},

@@ -1,0 +1,129 @@
+"""Joins the processes that torchrun has started to one run, as Detectron2's launcher joins its own."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from detectron2.utils import comm
+from torch import distributed
+
+from .console import setup_console
+from .same_everywhere import check_same_everywhere
+from .setup import check_num_gpus
+
+# The variables by which torchrun tells each process its place. PyTorch reads the last two.
+_NUMBERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+_VARIABLES = (*_NUMBERS, "MASTER_ADDR", "MASTER_PORT")
+# What PyTorch raises where a process can't reach the others at the start, and a part of gloo's errors later.
+_UNREACHED = re.compile(r"(?:^|\.|\s)(?:DistNetworkError|DistStoreError): (.*)")
+_GLOO = "gloo/transport"
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of a process in a run that torchrun has started.
+
+    Attributes:
+        rank: number of the process in the run, from 0.
+        local_rank: its number on its machine, from 0.
+        count: number of processes of the run.
+        local_count: number of them on this machine.
+    """
+
+    rank: int
+    local_rank: int
+    count: int
+    local_count: int
+
+    @classmethod
+    def of_environment(cls) -> "Place | None":
+        """The place of this process; None if it was not started by torchrun.
+
+        Raises:
+            ValueError: a variable of torchrun is no number.
+        """
+        if not all(name in os.environ for name in _VARIABLES):
+            return None
+        try:
+            return cls(*(int(os.environ[name]) for name in _NUMBERS))
+        except ValueError as error:
+            raise ValueError(
+                f"{', '.join(f'{name}={os.environ[name]}' for name in _NUMBERS)}: torchrun sets these to "
+                "numbers. Start with torchrun, or unset these variables"
+            ) from error
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Says it in words if another process of the run has ended, or can't be reached.
+
+    Raises:
+        ConnectionError: in place of PyTorch's error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, distributed.DistStoreError | distributed.DistNetworkError):
+            raise ConnectionError(unreached(f"{type(error).__name__}: {error}")) from error
+        if isinstance(error, distributed.DistBackendError) or _GLOO in str(error):
+            raise ConnectionError(
+                "another process of this run has ended, or does not answer "
+                f"({str(error).splitlines()[0]}): its own output says why. A training goes on from its last "
+                "checkpoint with --resume, if all machines start again"
+            ) from error
+        raise
+
+
+def unreached(text: str) -> str:
+    """What to do if a process did not find the others at the start of its run.
+
+    Args:
+        text: type and message of PyTorch's error, maybe at the end of a traceback.
+
+    Returns:
+        The message in words; empty if the error is another one.
+    """
+    found = _UNREACHED.search(text)
+    if found is None:
+        return ""
+    return (
+        f"the processes of this run did not find each other ({found[1].strip().rstrip('.')}): start the "
+        "command on every machine, also on machine 0, with the address of machine 0 and a port that is free "
+        "there and open to the others (--dist-url; of torchrun --rdzv-endpoint), and with another number of "
+        "the machine on each. --dist-timeout says how long they wait"
+    )
+
+
+@contextmanager
+def joined(place: Place, timeout: timedelta) -> Iterator[None]:
+    """Makes this process a part of its run until the block ends: by NCCL where there are GPUs, else by gloo.
+
+    Args:
+        place: place of the process.
+        timeout: how long the processes wait for each other, at the start and later.
+
+    Raises:
+        ValueError: this machine has some GPUs, but not one for each of its processes; or the machines have
+            different numbers of processes.
+        DistError: the other processes can't be reached.
+    """
+    check_num_gpus(place.local_count, "--nproc-per-node")
+    has_gpu = torch.cuda.is_available()
+    if has_gpu:
+        torch.cuda.set_device(place.local_rank)
+    distributed.init_process_group(
+        "nccl" if has_gpu else "gloo", timeout=timeout, rank=place.rank, world_size=place.count
+    )
+    # Detectron2's groups of a machine need it, and its launcher allows nothing else.
+    check_same_everywhere(
+        {"number of processes": str(place.local_count)}, "Give torchrun the same --nproc-per-node everywhere"
+    )
+    comm.create_local_process_group(place.local_count)
+    setup_console()  # once more: only now it is known which process is the main one
+    yield
+    # After an error nobody may wait here for the others.
+    distributed.destroy_process_group()
