@@ -42,7 +42,7 @@ def check_same_everywhere(found: Mapping[str, str], remedy: str) -> None:
         if not names:
             continue
         listed = (
-            f"{name} is {values.get(name, 'missing')} there and {wanted.get(name, 'missing')} here"
+            f"{name} is {values.get(name, 'missing')}, not {wanted.get(name, 'missing')}"
             for name in islice(names, _LISTED)
         )
         more = f"; and {len(names) - _LISTED} more" if len(names) > _LISTED else ""

@@ -2,10 +2,12 @@
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import uuid4
 
 import torch
 from detectron2.utils import comm
@@ -21,6 +23,8 @@ _VARIABLES = (*_NUMBERS, "MASTER_ADDR", "MASTER_PORT")
 # What PyTorch raises where a process can't reach the others at the start, and a part of gloo's errors later.
 _UNREACHED = re.compile(r"(?:^|\.|\s)(?:DistNetworkError|DistStoreError): (.*)")
 _GLOO = "gloo/transport"
+# Seconds between two looks of the main process for the others.
+_PAUSE = 0.05
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,57 @@ def unreached(text: str) -> str:
     )
 
 
+def _store(place: Place, timeout: timedelta) -> distributed.Store | None:
+    """Where the processes of this start exchange their addresses; None: PyTorch makes a place itself.
+
+    torchrun may keep its own store (`TORCHELASTIC_USE_AGENT_STORE`) when it starts processes again. It then
+    holds the addresses of the processes that have ended, and PyTorch would wait for these. So the keys of
+    each start get a name of their own.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    shared = distributed.TCPStore(host, port, timeout=timeout, wait_for_workers=False)
+    return distributed.PrefixStore(common_name(shared, place.rank, place.count, timeout), shared)
+
+
+def common_name(store: distributed.Store, rank: int, count: int, timeout: timedelta) -> str:
+    """A name that the processes of this start have in common, and no earlier ones. All of them call it.
+
+    Each process but the main one writes a name of its own, and waits for the answer to it. What an ended
+    process has written may be answered, too, but only a process of this start confirms the answer.
+
+    Args:
+        store: a store that may hold keys of earlier starts.
+        rank: number of the process.
+        count: number of processes.
+        timeout: how long they wait for each other.
+
+    Raises:
+        ConnectionError: a process does not come (in the main process).
+        DistStoreError: the main process does not answer.
+    """
+    own = uuid4().hex
+    if rank:
+        store.set(f"reldn_d2/{rank}", own)
+        common = store.get(f"reldn_d2/answer/{own}").decode()
+        store.set(f"reldn_d2/{common}/{rank}", "")
+        return common
+    missing, deadline = set(range(1, count)), time.monotonic() + timeout.total_seconds()
+    while missing:
+        for other in sorted(missing):
+            if store.check([f"reldn_d2/{own}/{other}"]):
+                missing.remove(other)
+            elif store.check([f"reldn_d2/{other}"]):
+                store.set(f"reldn_d2/answer/{store.get(f'reldn_d2/{other}').decode()}", own)
+        if missing and time.monotonic() > deadline:
+            raise ConnectionError(
+                unreached(f"DistStoreError: process {min(missing)} of {count} did not come")
+            )
+        time.sleep(_PAUSE)
+    return own
+
+
 @contextmanager
 def joined(place: Place, timeout: timedelta) -> Iterator[None]:
     """Makes this process a part of its run until the block ends: by NCCL where there are GPUs, else by gloo.
@@ -116,7 +171,11 @@ def joined(place: Place, timeout: timedelta) -> Iterator[None]:
     if has_gpu:
         torch.cuda.set_device(place.local_rank)
     distributed.init_process_group(
-        "nccl" if has_gpu else "gloo", timeout=timeout, rank=place.rank, world_size=place.count
+        "nccl" if has_gpu else "gloo",
+        store=_store(place, timeout),
+        timeout=timeout,
+        rank=place.rank,
+        world_size=place.count,
     )
     # Detectron2's groups of a machine need it, and its launcher allows nothing else.
     check_same_everywhere(

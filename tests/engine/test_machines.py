@@ -193,8 +193,8 @@ def test_machines_with_other_settings_or_data_are_named(training: Training) -> N
     module.write_text(_OTHER_DATA)
     own = ("--import", module, "DATASETS.TRAIN", "('own_train',)")
     cases = {
-        "SOLVER.MAX_ITER is 4 there and 3 here": [("SOLVER.MAX_ITER", 3), ("SOLVER.MAX_ITER", 4)],
-        "number of training images is 15 there and 16 here": [own, own],
+        "SOLVER.MAX_ITER is 4, not 3": [("SOLVER.MAX_ITER", 3), ("SOLVER.MAX_ITER", 4)],
+        "number of training images is 15, not 16": [own, own],
     }
     for number, (message, more) in enumerate(cases.items()):
         port = free_port()
@@ -216,7 +216,7 @@ def test_a_machine_without_the_checkpoint_is_named(training: Training, wanted: d
     for machine in training.run(*(by_detectron2(words[i], i, port) for i in range(2))):
         assert machine.status == 2
         (error,) = machine.errors
-        assert "last checkpoint is none there and model_final.pth here. To resume on several" in error
+        assert "last checkpoint is none, not model_final.pth. To resume on several" in error
     assert not list(there.glob("*.pth"))
 
 

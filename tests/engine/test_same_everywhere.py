@@ -44,14 +44,13 @@ def test_the_first_process_that_differs_is_named_with_its_machine(others: Others
     with pytest.raises(ValueError) as error:
         check_same_everywhere({"lr": "1"}, "Do it.")
     assert str(error.value) == (
-        "process 2 on c differs from process 0 on a: lr is 2 there and 1 here; "
-        "new is x there and missing here. Do it."
+        "process 2 on c differs from process 0 on a: lr is 2, not 1; new is x, not missing. Do it."
     )
 
 
 def test_many_differences_are_counted(others: Others) -> None:
     others(("b", {}))
-    with pytest.raises(ValueError, match=r"k09 is missing there and 0 here; and 5 more\. Do it"):
+    with pytest.raises(ValueError, match=r"k09 is missing, not 0; and 5 more\. Do it"):
         check_same_everywhere({f"k{i:02}": "0" for i in range(15)}, "Do it.")
 
 

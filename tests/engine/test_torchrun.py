@@ -1,12 +1,13 @@
 """Processes that torchrun has started join one run, and failures of others are said in words."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 import torch
 from torch import distributed
 
-from reldn_d2.engine.torchrun import Place, in_words, joined, unreached
+from reldn_d2.engine.torchrun import Place, common_name, in_words, joined, unreached
 
 VARIABLES = {
     "RANK": "3",
@@ -82,3 +83,31 @@ def test_the_reason_is_found_at_the_end_of_a_traceback() -> None:
     trace = "Traceback\n  File x\ntorch.distributed.DistNetworkError: Nobody (h, 1) answered.\n"
     assert "(Nobody (h, 1) answered)" in unreached(trace)
     assert unreached("Traceback\nRuntimeError: no DistNetworkError here") == ""
+
+
+LONG = timedelta(minutes=5)
+
+
+def names_of_a_start(store: distributed.Store, count: int) -> set[str]:
+    """The names that the processes of one start agree on. Threads stand for processes."""
+    with ThreadPoolExecutor(count) as threads:
+        return set(threads.map(lambda rank: common_name(store, rank, count, LONG), reversed(range(count))))
+
+
+def test_each_start_has_a_name_of_its_own() -> None:
+    """The first start ends before all have come; the last one has fewer processes."""
+    store = distributed.HashStore()
+    store.set_timeout(timedelta(milliseconds=1))
+    with pytest.raises(distributed.DistStoreError):
+        common_name(store, 1, 3, LONG)
+    store.set_timeout(LONG)
+    names = [names_of_a_start(store, count) for count in (3, 3, 2)]
+    assert [len(found) for found in names] == [1, 1, 1]
+    assert len(set.union(*names)) == 3
+
+
+def test_a_process_that_does_not_come_is_named() -> None:
+    store = distributed.HashStore()
+    store.set("reldn_d2/1", "of a process that has ended")
+    with pytest.raises(ConnectionError, match=r"did not find each other \(process 1 of 3 did not come\)"):
+        common_name(store, 0, 3, timedelta(milliseconds=1))
