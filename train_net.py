@@ -6,6 +6,7 @@ r"""Trains and evaluates the model of a config: a detector (stage 1) or RelDN (s
     python train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/scenes/reldn/model_final.pth
     python train_net.py --config-file ... --num-gpus 8 --num-machines 2 --machine-rank 0 \
         --dist-url tcp://HOST:PORT
+    torchrun --nproc-per-node 8 train_net.py --config-file ...
 
 The configs of the scenes set the device to the CPU; on GPUs add MODEL.DEVICE cuda. Without a GPU, --num-gpus
 is the number of CPU processes. --import my_project.py runs a file of yours first, which registers data sets

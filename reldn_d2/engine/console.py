@@ -165,8 +165,8 @@ def setup_console() -> None:
         if _Early not in present:
             logger.addHandler(early)
         if not comm.is_main_process():
-            for handler in [handler for handler in logger.handlers if isinstance(handler, _Screen)]:
-                logger.removeHandler(handler)
+            for shown in [handler for handler in logger.handlers if isinstance(handler, _Screen)]:
+                logger.removeHandler(shown)
         elif _Screen not in present:
             logger.addHandler(screen)
     for handler in logging.getLogger(_TORCH).handlers:

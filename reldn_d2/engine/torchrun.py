@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import torch
@@ -20,9 +21,10 @@ from .setup import check_num_gpus
 # The variables by which torchrun tells each process its place. PyTorch reads the last two.
 _NUMBERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 _VARIABLES = (*_NUMBERS, "MASTER_ADDR", "MASTER_PORT")
-# What PyTorch raises where a process can't reach the others at the start, and a part of gloo's errors later.
+# What PyTorch raises where a process can't reach the others at the start.
 _UNREACHED = re.compile(r"(?:^|\.|\s)(?:DistNetworkError|DistStoreError): (.*)")
-_GLOO = "gloo/transport"
+# Parts of its errors when another process ends later, by gloo and by NCCL.
+_ENDED = ("gloo/transport", "ncclRemoteError")
 # Seconds between two looks of the main process for the others.
 _PAUSE = 0.05
 
@@ -73,7 +75,7 @@ def in_words() -> Iterator[None]:
     except RuntimeError as error:
         if isinstance(error, distributed.DistStoreError | distributed.DistNetworkError):
             raise ConnectionError(unreached(f"{type(error).__name__}: {error}")) from error
-        if isinstance(error, distributed.DistBackendError) or _GLOO in str(error):
+        if any(part in str(error) for part in _ENDED):
             raise ConnectionError(
                 "another process of this run has ended, or does not answer "
                 f"({str(error).splitlines()[0]}): its own output says why. A training goes on from its last "
@@ -102,8 +104,8 @@ def unreached(text: str) -> str:
     )
 
 
-def _store(place: Place, timeout: timedelta) -> distributed.Store | None:
-    """Where the processes of this start exchange their addresses; None: PyTorch makes a place itself.
+def _store(place: Place, timeout: timedelta) -> Any:
+    """PyTorch's store where the processes of this start exchange their addresses; None: PyTorch makes one.
 
     torchrun may keep its own store (`TORCHELASTIC_USE_AGENT_STORE`) when it starts processes again. It then
     holds the addresses of the processes that have ended, and PyTorch would wait for these. So the keys of
@@ -112,18 +114,19 @@ def _store(place: Place, timeout: timedelta) -> distributed.Store | None:
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return None
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    shared = distributed.TCPStore(host, port, timeout=timeout, wait_for_workers=False)
-    return distributed.PrefixStore(common_name(shared, place.rank, place.count, timeout), shared)
+    stores: Any = distributed  # PyTorch's types do not name its stores
+    shared = stores.TCPStore(host, port, timeout=timeout, wait_for_workers=False)
+    return stores.PrefixStore(common_name(shared, place.rank, place.count, timeout), shared)
 
 
-def common_name(store: distributed.Store, rank: int, count: int, timeout: timedelta) -> str:
+def common_name(store: Any, rank: int, count: int, timeout: timedelta) -> str:
     """A name that the processes of this start have in common, and no earlier ones. All of them call it.
 
     Each process but the main one writes a name of its own, and waits for the answer to it. What an ended
     process has written may be answered, too, but only a process of this start confirms the answer.
 
     Args:
-        store: a store that may hold keys of earlier starts.
+        store: a store of PyTorch, which may hold keys of earlier starts.
         rank: number of the process.
         count: number of processes.
         timeout: how long they wait for each other.
@@ -135,7 +138,7 @@ def common_name(store: distributed.Store, rank: int, count: int, timeout: timede
     own = uuid4().hex
     if rank:
         store.set(f"reldn_d2/{rank}", own)
-        common = store.get(f"reldn_d2/answer/{own}").decode()
+        common: str = store.get(f"reldn_d2/answer/{own}").decode()
         store.set(f"reldn_d2/{common}/{rank}", "")
         return common
     missing, deadline = set(range(1, count)), time.monotonic() + timeout.total_seconds()
@@ -146,9 +149,8 @@ def common_name(store: distributed.Store, rank: int, count: int, timeout: timede
             elif store.check([f"reldn_d2/{other}"]):
                 store.set(f"reldn_d2/answer/{store.get(f'reldn_d2/{other}').decode()}", own)
         if missing and time.monotonic() > deadline:
-            raise ConnectionError(
-                unreached(f"DistStoreError: process {min(missing)} of {count} did not come")
-            )
+            late = f"DistStoreError: process {min(missing)} of {count} did not come"
+            raise ConnectionError(unreached(late))
         time.sleep(_PAUSE)
     return own
 

@@ -57,7 +57,7 @@ GLOO = "[/x/gloo/transport/tcp/pair.cc:561] Connection closed by peer [10.0.0.1]
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError(GLOO), distributed.DistBackendError("NCCL error in: x.cpp\nmore")]
+    "error", [RuntimeError(GLOO), distributed.DistBackendError("NCCL error: ncclRemoteError\nmore")]
 )
 def test_an_end_of_another_process_is_said_in_one_line(error: RuntimeError) -> None:
     with pytest.raises(ConnectionError, match=r"another process .*--resume") as raised, in_words():
@@ -72,7 +72,15 @@ def test_an_address_without_an_answer_is_said_in_words(kind: type[Exception]) ->
         raise kind("It timed out.")
 
 
-@pytest.mark.parametrize("error", [RuntimeError("shapes differ"), ValueError(GLOO), KeyError("x")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("shapes differ"),
+        ValueError(GLOO),
+        KeyError("x"),
+        distributed.DistBackendError("ncclInvalidUsage"),
+    ],
+)
 def test_other_errors_stay(error: Exception) -> None:
     with pytest.raises(type(error)) as raised, in_words():
         raise error
