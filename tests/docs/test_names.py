@@ -20,7 +20,7 @@ _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 _KEY = re.compile(r"\b[A-Z][A-Z_0-9]*(?:\.[A-Z][A-Z_0-9]*)+\b")
 # Options of all commands, of train_net.py, of `python -m tools.benchmarks`, and of torchrun.
 _OTHER_OPTIONS = {"--verbose", "--eval-only", "--only", "--quick", "--profile", "--bf16"} | {
-    *("--nnodes", "--nproc-per-node", "--max-restarts"),
+    *("--nnodes", "--nproc-per-node", "--max-restarts", "--rdzv-conf"),
 }
 # A name that stands for a block of the reader.
 _KEYS_OF_THE_READER = {"MODEL.ROI_RELATION_HEAD.LOSS.MY_TERM"}
