@@ -43,18 +43,19 @@ def run_step(self):
 
 Trainer.run_step = run_step
 """
-# Registers a data set of which the second process has one image less.
+# Registers data sets of which the second process has one image less.
 _OTHER_DATA = """
 import os
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-scenes = MetadataCatalog.get("reldn_scenes_tiny_train")
-names = {key: scenes.get(key) for key in ("thing_classes", "predicate_classes")}
-MetadataCatalog.get("own_train").set(**names)
-DatasetCatalog.register(
-    "own_train", lambda: DatasetCatalog.get("reldn_scenes_tiny_train")[int(os.environ["RANK"]) :]
-)
+for split in ("train", "test"):
+    like = f"reldn_scenes_tiny_{split}"
+    names = {key: MetadataCatalog.get(like).get(key) for key in ("thing_classes", "predicate_classes")}
+    MetadataCatalog.get(f"own_{split}").set(**names)
+    DatasetCatalog.register(
+        f"own_{split}", lambda like=like: DatasetCatalog.get(like)[int(os.environ["RANK"]) :]
+    )
 """
 
 
@@ -188,13 +189,21 @@ def test_killed_workers_are_started_again_and_end_as_without(training: Training,
 
 
 @pytest.mark.slow
-def test_machines_with_other_settings_or_data_are_named(training: Training) -> None:
-    module = training.folder / "other_data.py"
+def test_machines_with_other_settings_data_or_weights_are_named(training: Training) -> None:
+    module, other = training.folder / "other_data.py", training.folder / "other.pth"
     module.write_text(_OTHER_DATA)
     own = ("--import", module, "DATASETS.TRAIN", "('own_train',)")
+    state = torch.load(training.weights, weights_only=True)
+    state["model"] = {
+        name: x + 1 if name.startswith("relation_") else x for name, x in state["model"].items()
+    }
+    del state["sha256"]
+    torch.save(state, other)
+    start = "MODEL.ROI_RELATION_HEAD.WEIGHTS"
     cases = {
         "SOLVER.MAX_ITER is 4, not 3": [("SOLVER.MAX_ITER", 3), ("SOLVER.MAX_ITER", 4)],
         "number of training images is 15, not 16": [own, own],
+        "weights (sha256) is ": [(start, training.weights), (start, other)],
     }
     for number, (message, more) in enumerate(cases.items()):
         port = free_port()
@@ -202,9 +211,20 @@ def test_machines_with_other_settings_or_data_are_named(training: Training) -> N
         for machine in training.run(*(by_torchrun(words[i], i, port) for i in range(2))):
             assert machine.status == 1
             (error,) = machine.errors
-            assert error.startswith("process 1 on ") and message in error and error.endswith(" packages")
+            assert error.startswith("process 1 on ") and f": {message}" in error
     # Nobody has trained.
     assert not list(training.folder.glob("other_*/*.pth"))
+
+
+@pytest.mark.slow
+def test_an_evaluation_of_other_data_is_refused(training: Training) -> None:
+    module = training.folder / "other_test_data.py"
+    module.write_text(_OTHER_DATA)
+    words = ["evaluate", "--weights", training.weights, "--config-file", "scenes/reldn.yaml", *TINY]
+    words += ["--dataset", "own_test", "--import", module, "--output", training.folder / "other_evaluation"]
+    (ended,) = training.run(by_torchrun([*words, *_TASK], options=("--nproc-per-node", 2)))
+    assert len(ended.errors) == 2
+    assert all(": content of the data (sha256) is " in error for error in ended.errors)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from detectron2.utils import comm
 
 import reldn_d2
 from reldn_d2.engine import load_config, parts_of
+from reldn_d2.engine.resumable_evaluation import weights_digest
+from reldn_d2.engine.run import check_same_checkpoint, check_same_weights
 from reldn_d2.engine.run_identity import shared_settings
 from reldn_d2.engine.same_everywhere import check_same_everywhere, versions
 from tests.builders.tiny_models import REPOSITORY
@@ -52,6 +55,31 @@ def test_many_differences_are_counted(others: Others) -> None:
     others(("b", {}))
     with pytest.raises(ValueError, match=r"k09 is missing, not 0; and 5 more\. Do it"):
         check_same_everywhere({f"k{i:02}": "0" for i in range(15)}, "Do it.")
+
+
+def test_other_weights_and_another_length_are_named(others: Others) -> None:
+    model = torch.nn.Linear(1, 1)
+    weights, done = "weights (sha256)", "number of iterations that are done"
+    others(("b", {done: "3", weights: weights_digest(model)}))
+    check_same_weights(model, 3)
+    with pytest.raises(ValueError, match=rf"{done} is 3, not 4\. Give every machine the same files"):
+        check_same_weights(model, 4)
+    with torch.no_grad():
+        model.bias += 1
+    with pytest.raises(ValueError, match=r"weights \(sha256\) is \w+, not \w+\."):
+        check_same_weights(model, 3)
+
+
+def test_another_checkpoint_is_named(others: Others, tmp_path: Path) -> None:
+    parts = parts_of(
+        load_config(str(REPOSITORY / "configs/scenes/reldn.yaml"), ["OUTPUT_DIR", str(tmp_path)])
+    )
+    others(("b", {"last checkpoint": "none"}))
+    check_same_checkpoint(parts)
+    for name in ("model_0000001.pth", "last_checkpoint"):
+        (tmp_path / name).write_text("model_0000001.pth")
+    with pytest.raises(ValueError, match=rf"is none, not model_0000001\.pth\. To resume .*{tmp_path}"):
+        check_same_checkpoint(parts)
 
 
 def test_the_versions_are_those_that_are_imported() -> None:
