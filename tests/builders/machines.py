@@ -4,7 +4,7 @@ import random
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,15 +79,12 @@ def by_torchrun(
     return [sys.executable, *map(str, (*launch, *program, *words))]
 
 
-def run_together(
-    commands: Sequence[Sequence[str]], folder: Path, environment: Mapping[str, str] | None = None
-) -> list[Ended]:
+def run_together(commands: Sequence[Sequence[str]], folder: Path) -> list[Ended]:
     """Runs commands at the same time, in the repository.
 
     Args:
         commands: the commands.
         folder: where what they print is kept meanwhile.
-        environment: their environment; None: that of this process.
     """
     files = [folder / f"output_{i}.txt" for i in range(len(commands))]
     started = []
@@ -95,9 +92,7 @@ def run_together(
         for command, file in zip(commands, files, strict=True):
             with file.open("wb") as output:
                 started.append(
-                    subprocess.Popen(
-                        command, stdout=output, stderr=subprocess.STDOUT, cwd=REPOSITORY, env=environment
-                    )
+                    subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=REPOSITORY)
                 )
         statuses = [process.wait(LIMIT) for process in started]
     finally:
