@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from detectron2.engine import launch
+from detectron2.engine.launch import DEFAULT_TIMEOUT
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from reldn_d2.checkpoint.finite import NotFiniteError
@@ -161,7 +162,9 @@ def launched(work: Callable[[Namespace], object], args: Namespace) -> int:
         ProcessRaisedException: one of several processes failed.
     """
     several = args.num_gpus * args.num_machines > 1
-    timeout = timedelta(seconds=args.dist_timeout)
+    # Detectron2's own parser has no --dist-timeout.
+    seconds = getattr(args, "dist_timeout", DEFAULT_TIMEOUT.total_seconds())
+    timeout = timedelta(seconds=seconds)
     place = Place.of_environment()
     if place is not None:
         if several or args.machine_rank:
@@ -183,9 +186,7 @@ def launched(work: Callable[[Namespace], object], args: Namespace) -> int:
         given = os.environ.get("PYTHONWARNINGS")
         os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [given, _WARNING_OF_IMPORTS]))
     if args.num_machines > 1:
-        logger.info(
-            "Waits for the other machines at %s, for %d seconds at most", args.dist_url, args.dist_timeout
-        )
+        logger.info("Waits for the other machines at %s, for %d seconds at most", args.dist_url, seconds)
     # If one process fails, PyTorch warns that it ends the others. The error says enough.
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     launch(

@@ -403,8 +403,7 @@ def test_ctrl_c_during_the_import_is_one_line(monkeypatch: pytest.MonkeyPatch, c
 def two_processes(folder: Path, **options: Any) -> dict[str, Any]:
     """Options of `add_launch`; the processes meet through a file, because a free port may be taken."""
     address = (folder / "rendezvous").as_uri()
-    one_machine = {"num_machines": 1, "machine_rank": 0, "dist_timeout": 600}
-    return {"num_gpus": 2, **one_machine, "dist_url": address, **options}
+    return {"num_gpus": 2, "num_machines": 1, "machine_rank": 0, "dist_url": address, **options}
 
 
 @pytest.mark.parametrize(
