@@ -13,7 +13,7 @@ from tests.builders.tiny_models import REPOSITORY
 #: After this time a command that hangs is killed. It is enough for a slow machine.
 LIMIT = 600
 # Below the ports that Linux gives to programs that ask for any, so that no other program gets one in between.
-_PORTS = range(20_000, 32_000)
+_PORTS = range(20_000, 30_000)
 _RELDN = ("-m", "reldn_cli")
 
 
