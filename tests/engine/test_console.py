@@ -129,7 +129,7 @@ def say_hello(folder: Path) -> None:
 def test_a_process_that_turns_out_not_to_be_the_main_one_shows_nothing_more(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """torchrun's processes know it after they have joined the others."""
+    """The processes of torchrun know it after they have joined the others."""
     setup_console()
     logging.getLogger("reldn_d2.data").info("before")
     monkeypatch.setattr(comm, "is_main_process", lambda: False)
