@@ -221,10 +221,11 @@ def test_an_evaluation_of_other_data_is_refused(training: Training) -> None:
     module = training.folder / "other_test_data.py"
     module.write_text(_OTHER_DATA)
     words = ["evaluate", "--weights", training.weights, "--config-file", "scenes/reldn.yaml", *TINY]
-    words += ["--dataset", "own_test", "--import", module, "--output", training.folder / "other_evaluation"]
+    words += ["DATASETS.TEST", "('own_test',)", "--import", module]
+    words += ["--output", training.folder / "other_evaluation"]
     (ended,) = training.run(by_torchrun([*words, *_TASK], options=("--nproc-per-node", 2)))
     assert len(ended.errors) == 2
-    assert all(": content of the data (sha256) is " in error for error in ended.errors)
+    assert all(": content of the data (sha256) is " in error for error in ended.errors), ended
 
 
 @pytest.mark.slow
