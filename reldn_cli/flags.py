@@ -6,6 +6,8 @@ from pathlib import Path
 from .command import Parser
 
 _FREE_PORT = "auto"
+#: Seconds that processes wait for each other, as in Detectron2.
+DIST_TIMEOUT = 1800
 #: The same as `reldn_d2.modeling.acceleration.PRECISIONS`, which is not imported here.
 PRECISIONS = ("fp32", "bf16")
 
@@ -157,6 +159,13 @@ def add_launch(parser: Parser) -> None:
         default=_FREE_PORT,
         metavar="URL",
         help="address of the first machine, tcp://HOST:PORT (default: a free port of this machine)",
+    )
+    add(
+        "--dist-timeout",
+        type=positive,
+        default=DIST_TIMEOUT,
+        metavar="SECONDS",
+        help="how long processes wait for each other, at the start and later (default: %(default)s)",
     )
 
 

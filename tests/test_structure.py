@@ -100,7 +100,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "engine": [
         {"run_identity", "optimizer", "protocols", "user_modules", "console", "seed", "duration", "places"}
-        | {"recipe"},
+        | {"recipe", "same_everywhere"},
         {"autocast_trainer"},
         {"datasets", "parts", "best_checkpoint", "config_files", "python_values"},
         {"exact_resume", "part_names"},
@@ -116,6 +116,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"zoo_models"},
         {"pretrained"},
         {"prediction", "detections", "setup", "own_data"},
+        {"torchrun"},
     ],
     "recipes": [
         {"start", "fit", "drawings"},

@@ -7,7 +7,9 @@ import traceback
 import warnings
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
@@ -16,6 +18,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from detectron2.engine import launch
+from detectron2.engine.launch import DEFAULT_TIMEOUT
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from reldn_d2.checkpoint.finite import NotFiniteError
@@ -40,6 +43,7 @@ from reldn_d2.engine.pretrained import (
     weights_in,
 )
 from reldn_d2.engine.rate import Rate
+from reldn_d2.engine.torchrun import Place, in_words, joined, unreached
 from reldn_d2.evaluation.graphs import parse_task
 from reldn_d2.model_zoo import NO_PKG_RESOURCES, get_detectron2_config_file, zoo_names
 from reldn_d2.renamed import OLD_KEYS, present_dataset_name
@@ -108,7 +112,8 @@ def exit_status(work: Callable[[], int], *, verbose: bool) -> int:
         return INTERRUPTED
     except ProcessRaisedException as error:
         _, mark, text = str(error).rpartition(_MARK)
-        if not mark:
+        text = text if mark else unreached(str(error))
+        if not text:
             raise
         return _report(text.strip(), str(error) if verbose else "")
     except EXPECTED as error:
@@ -142,7 +147,7 @@ def _message_of(error: BaseException) -> str:
 
 
 def launched(work: Callable[[Namespace], object], args: Namespace) -> int:
-    """Calls `work(args)` in as many processes as the options ask for.
+    """Calls `work(args)` in as many processes as the options ask for; in this one if torchrun has started it.
 
     Args:
         work: function of a module, which other processes can import.
@@ -152,15 +157,36 @@ def launched(work: Callable[[Namespace], object], args: Namespace) -> int:
         The exit status `FINISHED`.
 
     Raises:
-        ValueError: see `check_num_gpus`.
+        ValueError: see `check_num_gpus` and `joined`; or the options do not fit each other, or torchrun.
+        ConnectionError: another process of a run that torchrun has started has ended, or can't be reached.
         ProcessRaisedException: one of several processes failed.
     """
     several = args.num_gpus * args.num_machines > 1
+    # Detectron2's own parser has no --dist-timeout.
+    seconds = getattr(args, "dist_timeout", DEFAULT_TIMEOUT.total_seconds())
+    timeout = timedelta(seconds=seconds)
+    place = Place.of_environment()
+    if place is not None:
+        if several or args.machine_rank:
+            raise ValueError(
+                "torchrun has started this process, and its --nnodes and --nproc-per-node say how many there "
+                "are: leave out --num-gpus, --num-machines and --machine-rank, or start without torchrun"
+            )
+        with in_words(), joined(place, timeout):
+            work(args)
+        return FINISHED
+    if not 0 <= args.machine_rank < args.num_machines:
+        raise ValueError(
+            f"--machine-rank {args.machine_rank} is not from 0 to {args.num_machines - 1}, the last of "
+            "--num-machines"
+        )
     check_num_gpus(args.num_gpus)
     if several:
         # The processes import Detectron2 before this package can filter what is warned of.
         given = os.environ.get("PYTHONWARNINGS")
         os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [given, _WARNING_OF_IMPORTS]))
+    if args.num_machines > 1:
+        logger.info("Waits for the other machines at %s, for %d seconds at most", args.dist_url, seconds)
     # If one process fails, PyTorch warns that it ends the others. The error says enough.
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     launch(
@@ -170,13 +196,16 @@ def launched(work: Callable[[Namespace], object], args: Namespace) -> int:
         machine_rank=args.machine_rank,
         dist_url=args.dist_url,
         args=(args,),
+        timeout=timeout,
     )
     return FINISHED
 
 
 def _in_process(work: Callable[[Namespace], object], args: Namespace) -> None:
     try:
-        work(args)
+        # On one machine, the launcher shows the error of the process that failed first.
+        with in_words() if args.num_machines > 1 else nullcontext():
+            work(args)
     except EXPECTED as error:
         raise ExpectedError(_MARK + message_of(error)) from error
 

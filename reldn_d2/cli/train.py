@@ -5,6 +5,7 @@ from pathlib import Path
 
 from reldn_d2.data import RegisteredData
 from reldn_d2.engine import Trainer, load_config, parts_of, set_up_run
+from reldn_d2.engine.torchrun import Place
 from reldn_d2.recipes import SCRATCH, STAGES, train_small
 
 from .common import (
@@ -18,7 +19,16 @@ from .common import (
 
 
 def run(args: Namespace) -> int:
-    """Trains the model of a config, or both stages of a recipe. Returns the exit status."""
+    """Trains the model of a config, or both stages of a recipe. Returns the exit status.
+
+    Raises:
+        ValueError: torchrun has started several processes, but a recipe trains in one.
+    """
+    place = Place.of_environment()
+    if args.recipe and place is not None and place.count > 1:
+        raise ValueError(
+            f"--recipe trains in one process, and torchrun has started {place.count}: start without torchrun"
+        )
     return launched(train, args)
 
 

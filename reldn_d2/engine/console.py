@@ -154,7 +154,7 @@ def setup_console() -> None:
     """Shows messages and warnings on the screen, but for those that only fill it.
 
     For commands without an output folder; `setup` calls it for runs. Only the main process shows anything. A
-    second call changes nothing.
+    second call changes nothing, but in a process that has become another one than the main process meanwhile.
     """
     logging.captureWarnings(True)
     screen, early = _Screen(), _Early()
@@ -164,7 +164,10 @@ def setup_console() -> None:
         present = {type(handler) for handler in logger.handlers}
         if _Early not in present:
             logger.addHandler(early)
-        if _Screen not in present and comm.is_main_process():
+        if not comm.is_main_process():
+            for shown in [handler for handler in logger.handlers if isinstance(handler, _Screen)]:
+                logger.removeHandler(shown)
+        elif _Screen not in present:
             logger.addHandler(screen)
     for handler in logging.getLogger(_TORCH).handlers:
         if not isinstance(handler, _LogFile):

@@ -46,14 +46,16 @@ from .parts import RunParts
 from .protocols import chosen_protocols
 from .run import (
     build_training,
+    check_same_checkpoint,
+    check_same_weights,
     check_training,
+    common_identity,
     last_checkpoint,
     queries_of,
     resume_or_start,
     set_statistics,
     test,
 )
-from .run_identity import run_identity
 from .summary import BEST_WEIGHTS
 from .yaml import YamlParts, is_relation_config, yaml_class_counts
 
@@ -101,7 +103,7 @@ class RelationTraining(FiniteTraining):
         _log_like_detectron2()
         self.parts = self.parts_of(cfg).scaled_to(comm.get_world_size())
         self._vocabulary, training_data = check_training(self.parts)
-        self._identity = run_identity(self.parts.settings(), self.parts.free_keys(), training_data)
+        self._identity = common_identity(self.parts, training_data)
         super().__init__(cfg)
         self._use_precision()
         # Here and not in `build_model`, which also builds models for evaluation, without training data.
@@ -173,12 +175,16 @@ class RelationTraining(FiniteTraining):
         """Loads as DefaultTrainer does; a new RelDN may take its relation part from another checkpoint.
 
         Raises:
-            ValueError: see `resume_or_start` and `hold`; or the training that is resumed is longer already.
+            ValueError: see `resume_or_start` and `hold`; or the training that is resumed is longer already;
+                or the processes of the run find different checkpoints or weights.
         """
         hold(self.parts, "training")
+        if resume:
+            check_same_checkpoint(self.parts)
         if resume_or_start(self.checkpointer, self._identity, self.parts, resume=resume):
             self.start_iter = self.iter + 1
             check_length(self.parts, self.start_iter, str(last_checkpoint(self.parts)))
+        check_same_weights(self.checkpointer.model, self.start_iter)
         for hook in self._hooks:
             if isinstance(hook, ExactResume):
                 hook.resumes = resume

@@ -48,7 +48,8 @@ from reldn_d2.utils.io import atomic_write, digest
 from reldn_d2.utils.shards import ShardHeader, differences
 
 from .parts import RunParts
-from .run_identity import fingerprint, output_settings
+from .run_identity import SAME_CONFIG, fingerprint, output_settings
+from .same_everywhere import check_same_everywhere
 from .summary import INFERENCE, UNREADABLE_FILE
 
 logger = logging.getLogger(__name__)
@@ -213,7 +214,8 @@ class UnfinishedEvaluation:
 
         Raises:
             ValueError: an image is unreadable, and such images are not to be excluded; all images are
-                unreadable; or unreadable images are to be excluded, but the loader or the evaluator can't.
+                unreadable; unreadable images are to be excluded, but the loader or the evaluator can't; or
+                the processes have different data, weights or settings.
         """
         inner = loader.loader if isinstance(loader, QueryingLoader) else loader
         listed, skip = ListedBatches.of(inner), self._parts.skip_unreadable
@@ -225,6 +227,8 @@ class UnfinishedEvaluation:
                 _report([], 0, self.folder.parent / name / UNREADABLE_FILE)
             results: dict[str, Any] = inference_on_dataset(self._model, loader, evaluator)
             return results
+        if comm.get_world_size() > 1:
+            self._check_same_everywhere(name, listed, queries)
         places = self._saved_batches(name, listed, queries)
         rest = ChosenBatches(
             listed, [batch for batch in listed.batches if batch not in places], skip_unreadable=skip
@@ -245,6 +249,14 @@ class UnfinishedEvaluation:
             writer.flush()
             raise ValueError(self._unreadable(error.image, name, joined.saved)) from error
         return results
+
+    def _check_same_everywhere(
+        self, name: str, listed: ListedBatches, queries: Mapping[str, Queries] | None
+    ) -> None:
+        found = self._identity(name, listed, queries)
+        if self._others == "delete":  # a training, which compared weights and settings at its start
+            found = {key: found[key] for key in _OF_A_DATA_SET}
+        check_same_everywhere(found, SAME_CONFIG)
 
     def _check_skip(self, name: str, listed: ListedBatches | None, evaluator: DatasetEvaluator) -> None:
         key = self._parts.keys.skip_unreadable

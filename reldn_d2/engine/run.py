@@ -35,8 +35,16 @@ from .console import printed_to_log
 from .datasets import check_test_sets, common_vocabulary
 from .first_screen import DataCounts, count_data
 from .parts import RunParts
-from .resumable_evaluation import Others, UnfinishedEvaluation
-from .run_identity import check_resumed, matches, name_other_detectors, run_identity
+from .resumable_evaluation import Others, UnfinishedEvaluation, weights_digest
+from .run_identity import (
+    SAME_CONFIG,
+    check_resumed,
+    matches,
+    name_other_detectors,
+    run_identity,
+    shared_settings,
+)
+from .same_everywhere import check_same_everywhere, versions
 from .summary import BEST_WEIGHTS, save_task_results
 
 logger = logging.getLogger(__name__)
@@ -69,14 +77,14 @@ def build_training(parts: RunParts) -> TrainingRun:
     Raises:
         ValueError: the config does not fit a data set, has nothing to train, asks for a device that this
             machine lacks or for mixed precision without CUDA, trains on both proposals and precomputed
-            detections, or wants the best of no evaluations.
+            detections, or wants the best of no evaluations; or see `common_identity`.
     """
     vocabulary, training_data = check_training(parts)
     model = parts.model()
     set_statistics(parts, model, training_data)
     optimizer = parts.optimizer(model)
     data_loader = parts.train_loader(training_data)
-    identity = run_identity(parts.settings(), parts.free_keys(), training_data)
+    identity = common_identity(parts, training_data)
     data = count_data(training_data, with_relations=parts.is_relation_model)
     return TrainingRun(model, optimizer, data_loader, vocabulary, identity, data)
 
@@ -113,6 +121,26 @@ def check_training(parts: RunParts) -> tuple[Vocabulary, list[DatasetDict]]:
     if parts.entities_from_proposals and any("detections" in image for image in training_data):
         raise ValueError(_two_sources_of_entities(parts))
     return vocabulary, training_data
+
+
+def common_identity(parts: RunParts, training_data: list[DatasetDict]) -> dict[str, str]:
+    """The identity of a training (`run_identity`), after a check that all its processes have the same.
+
+    Every process calls it, before the model is wrapped for several processes: with different settings, they
+    would wait for each other in different places.
+
+    Args:
+        parts: parts of the training.
+        training_data: its dataset dicts.
+
+    Raises:
+        ValueError: the processes have different settings, data or packages.
+    """
+    settings = parts.settings()
+    identity = run_identity(settings, parts.free_keys(), training_data)
+    shared = shared_settings(settings, python=parts.is_python)
+    check_same_everywhere({**versions(), **identity, **shared}, SAME_CONFIG)
+    return identity
 
 
 def set_statistics(parts: RunParts, model: nn.Module, training_data: list[DatasetDict]) -> None:
@@ -246,6 +274,37 @@ def last_checkpoint(parts: RunParts) -> str | None:
     """The last checkpoint in the folder of a run, see `last_checkpoint_in`; None if there is none."""
     file = last_checkpoint_in(Path(parts.output_dir))
     return None if file is None else str(file)
+
+
+def check_same_checkpoint(parts: RunParts) -> None:
+    """Checks that all processes of a resumed run go on from the same checkpoint. Every process calls it.
+
+    Raises:
+        ValueError: they find different ones in their output folders, or some find none.
+    """
+    source = last_checkpoint(parts)
+    check_same_everywhere(
+        {"last checkpoint": "none" if source is None else Path(source).name},
+        f"To resume on several machines, {parts.output_dir} must be one folder on a disk that all share: use "
+        "such a disk, or copy the folder of process 0 to the other machines",
+    )
+
+
+def check_same_weights(model: nn.Module, done: int) -> None:
+    """Checks that all processes of a training start with the same weights. Every process calls it.
+
+    Args:
+        model: the model with its weights, not wrapped for several processes.
+        done: number of iterations that are done.
+
+    Raises:
+        ValueError: the weights or the numbers of iterations differ.
+    """
+    if comm.get_world_size() > 1:
+        check_same_everywhere(
+            {"number of iterations that are done": str(done), "weights (sha256)": weights_digest(model)},
+            "Give every machine the same files of weights, and the same output folder",
+        )
 
 
 def _check_unnamed(folder: Path) -> None:

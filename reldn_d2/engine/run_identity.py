@@ -97,6 +97,15 @@ _NOT_IN_OUTPUTS = {
     ),
 }
 
+# Keys that may differ between the machines of a run: where it writes there, and how many of its processors
+# load images. The weights that it starts from may lie elsewhere, too; their content is compared.
+_OF_A_MACHINE = {
+    "yaml": ("OUTPUT_DIR", "DATALOADER.NUM_WORKERS"),
+    "python": ("train.output_dir", "dataloader.evaluator.output_dir", "dataloader.*.num_workers"),
+}
+#: What makes processes with different settings or data agree.
+SAME_CONFIG = "Give every machine the same command, config, data and packages"
+
 _LISTED = 10
 #: Name of the number of training images in an identity.
 IMAGES = "number of training images"
@@ -134,6 +143,18 @@ def output_settings(settings: Mapping[str, str], *, python: bool) -> dict[str, s
     """
     kind: Literal["yaml", "python"] = "python" if python else "yaml"
     without = (*free_patterns(kind, ("nothing", "start", "draws")), *_NOT_IN_OUTPUTS[kind])
+    return {key: value for key, value in settings.items() if not matches(key, without)}
+
+
+def shared_settings(settings: Mapping[str, str], *, python: bool) -> dict[str, str]:
+    """The settings that all processes of a run must share.
+
+    Args:
+        settings: every key of the config and its value (`RunParts.settings`).
+        python: whether the config is in Python.
+    """
+    kind: Literal["yaml", "python"] = "python" if python else "yaml"
+    without = (*free_patterns(kind, ("start",)), *_OF_A_MACHINE[kind])
     return {key: value for key, value in settings.items() if not matches(key, without)}
 
 

@@ -17,6 +17,8 @@ from .evaluate import load_config, override_config, parts_of
 from .folder_lock import Kind, hold, release
 from .parts import CONFIG_FILE, Config, RunParts
 from .rate import Rate
+from .run_identity import SAME_CONFIG, shared_settings
+from .same_everywhere import check_same_everywhere, versions
 from .seed import drawn_seed, saved_seed
 from .summary import SUMMARY_FILE
 
@@ -72,12 +74,16 @@ def set_up_run(
 
     Raises:
         ValueError: see `set_up_process`; or another process uses the output folder, or a new training would
-            overwrite an earlier one.
+            overwrite an earlier one; or the processes of the run have different settings or packages.
         OSError: the output folder can't be written.
     """
     setup_console()
     parts = parts_of(cfg)
     set_up_process(parts)
+    # First of all: processes with different settings would wait for each other in different places.
+    check_same_everywhere(
+        {**versions(), **shared_settings(parts.settings(), python=parts.is_python)}, SAME_CONFIG
+    )
     kind: Kind = "evaluation" if eval_only else "training"
     hold(parts, kind)
     try:
@@ -128,18 +134,19 @@ def _start(cfg: Config, config_file: str, opts: Sequence[str], *, resume: bool, 
         torch.backends.cudnn.benchmark = parts.cudnn_benchmark
 
 
-def check_num_gpus(number: int) -> None:
+def check_num_gpus(number: int, option: str = "--num-gpus") -> None:
     """Checks that this machine has a GPU for each of several processes, or none, for processes on the CPU.
 
     Args:
         number: number of processes on this machine.
+        option: what says this number, for the message.
 
     Raises:
         ValueError: it has some GPUs, but not as many.
     """
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if number > found > 0:
-        raise ValueError(f"--num-gpus is {number}, but PyTorch finds only {found} here: give {found} at most")
+        raise ValueError(f"{option} is {number}, but PyTorch finds only {found} here: give {found} at most")
 
 
 def set_up_process(parts: RunParts) -> None:
@@ -192,7 +199,8 @@ def _settle_seed(cfg: Config, parts: RunParts, *, resume: bool) -> str:
     """Puts the seed of the run into its config, and says where it comes from."""
     if parts.seed >= 0:
         return "from the config"
-    saved = saved_seed(Path(parts.output_dir, CONFIG_FILE), parts.keys.seed) if resume else None
+    found = saved_seed(Path(parts.output_dir, CONFIG_FILE), parts.keys.seed) if resume else None
+    saved = comm.all_gather(found)[0]  # another machine may not see the file
     seed, origin = (drawn_seed(), "drawn") if saved is None else (saved, "of the resumed run")
     if isinstance(cfg, CfgNode):
         cfg.SEED = seed

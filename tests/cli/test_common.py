@@ -25,7 +25,7 @@ from reldn_d2.cli.common import (
     take_overrides,
 )
 from tests.builders import failing_commands
-from tests.builders.commands import Captured
+from tests.builders.commands import Captured, line_of_refusal
 from tests.builders.tiny_models import REPOSITORY, TinyConfig
 
 LAZY = str(REPOSITORY / "tests" / "builders" / "tiny_lazy.py")
@@ -442,3 +442,38 @@ def test_one_process_runs_here(command: Callable[..., int], tmp_path: Path, caps
     options = two_processes(tmp_path, num_gpus=1, file="x.json")
     assert command(lambda args: launched(failing_commands.fails_as_expected, args), **options) == 2
     assert capsys.readouterr().err == "error: the file x.json is empty: give another one\n"
+
+
+@pytest.fixture
+def started_by_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables of the first of two processes."""
+    place = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    for name, value in {**place, "MASTER_ADDR": "localhost", "MASTER_PORT": 1}.items():
+        monkeypatch.setenv(name, str(value))
+
+
+@pytest.mark.parametrize("options", [{"num_gpus": 2}, {"num_gpus": 1, "num_machines": 2}])
+def test_torchrun_and_the_options_of_the_launcher_exclude_each_other(
+    started_by_torchrun: None,
+    command: Callable[..., int],
+    tmp_path: Path,
+    capsys: Captured,
+    options: dict[str, int],
+) -> None:
+    assert command(lambda args: launched(raises(KeyError()), args), **two_processes(tmp_path, **options)) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: torchrun has started this process") and "--num-machines" in message
+
+
+def test_a_recipe_is_not_for_torchrun(started_by_torchrun: None, capsys: Captured) -> None:
+    message = line_of_refusal(capsys, "train", "--recipe", "small", "--data", "party.yaml")
+    assert message.startswith("--recipe trains in one process, and torchrun has started 2")
+
+
+@pytest.mark.parametrize("rank", [-1, 2])
+def test_a_machine_behind_the_last_one_is_refused(
+    command: Callable[..., int], tmp_path: Path, capsys: Captured, rank: int
+) -> None:
+    options = two_processes(tmp_path, num_machines=2, machine_rank=rank)
+    assert command(lambda args: launched(raises(KeyError()), args), **options) == 2
+    assert capsys.readouterr().err.startswith(f"error: --machine-rank {rank} is not from 0 to 1")

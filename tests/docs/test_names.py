@@ -18,8 +18,10 @@ NAMES = [str(page.relative_to(REPOSITORY)) for page in PAGES]
 _CODE = re.compile(r"`([^`]*)`")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 _KEY = re.compile(r"\b[A-Z][A-Z_0-9]*(?:\.[A-Z][A-Z_0-9]*)+\b")
-# Options of all commands, of train_net.py, and of `python -m tools.benchmarks`.
-_OTHER_OPTIONS = {"--verbose", "--eval-only", "--only", "--quick", "--profile", "--bf16"}
+# Options of all commands, of train_net.py, of `python -m tools.benchmarks`, and of torchrun.
+_OTHER_OPTIONS = {"--verbose", "--eval-only", "--only", "--quick", "--profile", "--bf16"} | {
+    *("--nnodes", "--nproc-per-node", "--max-restarts", "--rdzv-conf"),
+}
 # A name that stands for a block of the reader.
 _KEYS_OF_THE_READER = {"MODEL.ROI_RELATION_HEAD.LOSS.MY_TERM"}
 

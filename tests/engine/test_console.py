@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from detectron2.utils import comm
 
 from reldn_d2.engine import setup_console
 from reldn_d2.engine.console import (
@@ -123,6 +124,19 @@ def test_only_the_main_process_shows_anything(tmp_path: Path, capfd: pytest.Capt
 def say_hello(folder: Path) -> None:
     setup_run_log(str(folder))
     logging.getLogger("reldn_d2.engine").info("hello")
+
+
+def test_a_process_that_turns_out_not_to_be_the_main_one_shows_nothing_more(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The processes of torchrun know it after they have joined the others."""
+    setup_console()
+    logging.getLogger("reldn_d2.data").info("before")
+    monkeypatch.setattr(comm, "is_main_process", lambda: False)
+    setup_console()
+    logging.getLogger("reldn_d2.data").info("after")
+    out = capsys.readouterr().out
+    assert "before" in out and "after" not in out
 
 
 def test_a_block_has_its_texts_below_each_other() -> None:
