@@ -107,6 +107,13 @@ def read_some_arrays(
     return arrays, None if saved is None else str(saved.tolist())
 
 
+def array_names(path: str | os.PathLike[str]) -> list[str]:
+    """The names of the arrays in a file of `write_arrays`, which is there and complete, without the digest."""
+    with zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(_ENDING) for name in archive.namelist()]
+    return [name for name in names if name != _DIGEST]
+
+
 def _read(
     path: Path, what: str, remedy: str, names: Collection[str] | None = None
 ) -> dict[str, NDArray[Any]]:

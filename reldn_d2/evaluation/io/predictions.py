@@ -39,7 +39,7 @@ from reldn_d2.structures.vocabulary import Vocabulary
 from reldn_d2.utils.array_files import read_arrays, write_arrays
 
 from ..graphs import PairAnswers, PredictedGraph, RankedTriplets, TripletAnswers, parse_task
-from ..triplet_graphs import graph_from_entities, repeats, repeats_note
+from ..triplet_graphs import count_repeats, graph_from_entities, repeats_note
 from .tables import (
     INTEGERS,
     REAL_NUMBERS,
@@ -91,7 +91,6 @@ class SavedPredictions:
         predictions: image id -> prediction.
         notes: see `DatasetScorer.score`.
         vocabulary: the names of the classes and predicates; None if the file does not have them.
-        num_repeats, num_triplets: number of triplets that repeat a better one of their image, and of all.
     """
 
     dataset_name: str
@@ -99,8 +98,6 @@ class SavedPredictions:
     predictions: dict[str, PredictedGraph]
     notes: Sequence[str] = ()
     vocabulary: Vocabulary | None = None
-    num_repeats: int = 0
-    num_triplets: int = 0
 
 
 def save_predictions(
@@ -200,18 +197,9 @@ def read_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
             raise ValueError(f"{path}: image {image_id}: {error}; correct it") from error
     dataset_name = present_dataset_name(str(arrays["dataset_name"]))
     task = str(arrays["task"]).lower()
-    graphs = predictions.values()
-    repeated = sum(int(repeats(graph.relations).sum()) for graph in graphs if graph.has_repeats)
-    note = repeats_note(repeated, len(arrays["score"]))
-    return SavedPredictions(
-        dataset_name,
-        task,
-        predictions,
-        [note] if note else [],
-        vocabulary_of(arrays, path, _REMEDY),
-        repeated,
-        len(arrays["score"]),
-    )
+    note = repeats_note(*count_repeats(predictions.values()))
+    notes = [note] if note else []
+    return SavedPredictions(dataset_name, task, predictions, notes, vocabulary_of(arrays, path, _REMEDY))
 
 
 def _ranked(graph: PredictedGraph) -> PredictedGraph:

@@ -1,0 +1,1 @@
+"""Evaluations of more images than fit into memory: folders of predictions and annotations, part by part."""
