@@ -23,7 +23,7 @@ from reldn_d2.utils.shards import ShardFolder, differences, places
 
 from ..columns import ChosenParts
 from ..graph_metrics import NOTHING_TO_EVALUATE, with_suffix
-from ..graphs import parse_task
+from ..graphs import Task, parse_task
 from ..io.annotations import load_annotations
 from ..protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, StreamingProtocol
 from ..protocols.registry import resolve_protocols
@@ -47,6 +47,7 @@ def evaluate_folders(
     protocols: Sequence[str | EvaluationProtocol[Any]],
     output: str | os.PathLike[str],
     *,
+    task: str | None = None,
     train_annotations: str | os.PathLike[str] | None = None,
     confusion_subset: bool = False,
     allow_missing: bool = False,
@@ -66,6 +67,7 @@ def evaluate_folders(
             have other images than the prediction files; each is one part of the work.
         protocols: names of protocols, or protocols with other settings like `reldn(range(1, 71))`.
         output: folder for the results. Until the end, it has a folder `unfinished`.
+        task: the task that the predictions must be of; None: that of their files.
         train_annotations: folder of annotation files of the training split, for zero-shot recall and groups
             of predicates.
         confusion_subset: report every protocol a second time, on the images with a confusable case.
@@ -88,7 +90,7 @@ def evaluate_folders(
     predicted = read_folder(Path(predictions), "prediction")
     vocabulary = _vocabulary(annotated)
     _check_same_data(annotated, predicted)
-    task = parse_task(predicted.task)
+    task = _task(predicted, task)
     resolved = resolve_protocols(protocols, task, vocabulary.predicate_classes)
     _check_columns(resolved)
     trained = None if train_annotations is None else read_folder(Path(train_annotations), "annotation")
@@ -144,6 +146,16 @@ def _check_same_data(annotated: GraphFolder, predicted: GraphFolder) -> None:
     if predicted.vocabulary not in (None, annotated.vocabulary):
         difference = difference_of_names(predicted.vocabulary, annotated.vocabulary, str(annotated.path))
         raise ValueError(f"{predicted.path}: {difference}")
+
+
+def _task(predicted: GraphFolder, wanted: str | None) -> Task:
+    try:
+        task = parse_task(predicted.task)
+    except ValueError as error:
+        raise ValueError(f"{predicted.path}: {error}; correct the program that wrote the files") from error
+    if wanted is not None and parse_task(wanted) != task:
+        raise ValueError(f"--task {wanted}: {predicted.path} holds predictions of {task}")
+    return task
 
 
 def _check_columns(protocols: Sequence[EvaluationProtocol[Any]]) -> None:
