@@ -70,7 +70,8 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "evaluation": [
         {"graphs", "rows", "box_evaluator"},
-        {"matching", "metrics", "ranking", "training_split", "triplet_graphs"},
+        {"matching", "metrics", "ranking", "training_split", "triplet_graphs", "columns"},
+        {"sorted_runs"},
         {"protocols", "bootstrap"},
         {"checks", "io", "golden", "seeds"},
         {"ground_truth", "graph_metrics"},

@@ -5,8 +5,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reldn_d2.evaluation.metrics import average_precision, average_precision_per_predicate
+from reldn_d2.evaluation.metrics import average_precision as average_precision_of_places
+from reldn_d2.evaluation.sorted_runs import SortedRun, TruePositives, run_order
 from tests.references.openimages import slow_average_precision
+
+
+def average_precision(true_positive: np.ndarray, num_truths: int) -> float:
+    """Average precision of a list, best first."""
+    return average_precision_of_places(np.flatnonzero(true_positive) + 1, num_truths)
+
+
+def average_precision_per_predicate(
+    predicate: np.ndarray, score: np.ndarray, true_positive: np.ndarray, num_truths: np.ndarray
+) -> np.ndarray:
+    """Average precision of one run."""
+    order = run_order(predicate, score)
+    run = SortedRun(predicate[order], score[order], {"rel": true_positive[order]})
+    true_positives = TruePositives()
+    true_positives.add(run)
+    places = true_positives.places()
+    places.count(run)
+    return places.average_precision("rel", num_truths)
 
 
 def test_hand_computed() -> None:
