@@ -76,7 +76,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"checks", "io", "golden", "seeds"},
         {"ground_truth", "graph_metrics"},
         {"scorer"},
-        {"evaluator"},
+        {"evaluator", "streaming"},
     ],
     "checkpoint": [
         {"content_digest"},
@@ -137,9 +137,10 @@ LAYERS: dict[str, list[set[str]]] = {
     "cli": [
         {"common", "checking", "prediction"},
         {"saved_predictions"},
+        {"prediction_folders"},
         {
             *("train", "evaluate", "predict", "compare", "check", "convert_data", "convert_checkpoint"),
-            *("convert_backbone", "cache_detections", "ablate", "demo"),
+            *("convert_annotations", "convert_backbone", "cache_detections", "ablate", "demo"),
         },
     ],
 }

@@ -25,8 +25,8 @@ from ..columns import ChosenParts
 from ..graph_metrics import NOTHING_TO_EVALUATE, with_suffix
 from ..graphs import Task, parse_task
 from ..io.annotations import load_annotations
-from ..protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult, StreamingProtocol
-from ..protocols.registry import resolve_protocols
+from ..protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult
+from ..protocols.registry import resolve_protocols, streaming_protocols
 from ..scorer import CONFUSABLE, report
 from ..training_split import TrainingSplit, join_training_splits, training_split
 from ..triplet_graphs import repeats_note
@@ -82,7 +82,7 @@ def evaluate_folders(
     Raises:
         FileNotFoundError: a folder is not there or is empty.
         ValueError: see `read_folder`, `join`, `resolve_protocols` and `Matching.match`; predictions and
-            annotations are of different data sets or vocabularies; a protocol lacks `columns`; the output
+            annotations are of different data sets or vocabularies; a protocol is no `StreamingProtocol`; the output
             folder has records of another evaluation; or there is no annotated relationship.
         OSError: files can't be read or written, or a process was ended from outside.
     """
@@ -91,8 +91,7 @@ def evaluate_folders(
     vocabulary = _vocabulary(annotated)
     _check_same_data(annotated, predicted)
     task = _task(predicted, task)
-    resolved = resolve_protocols(protocols, task, vocabulary.predicate_classes)
-    _check_columns(resolved)
+    resolved = streaming_protocols(resolve_protocols(protocols, task, vocabulary.predicate_classes))
     trained = None if train_annotations is None else read_folder(Path(train_annotations), "annotation")
     parts = join(annotated, predicted, allow_missing=allow_missing)
     folder = ShardFolder(Path(output) / UNFINISHED, RecordFiles())
@@ -156,15 +155,6 @@ def _task(predicted: GraphFolder, wanted: str | None) -> Task:
     if wanted is not None and parse_task(wanted) != task:
         raise ValueError(f"--task {wanted}: {predicted.path} holds predictions of {task}")
     return task
-
-
-def _check_columns(protocols: Sequence[EvaluationProtocol[Any]]) -> None:
-    unable = [protocol.name for protocol in protocols if not isinstance(protocol, StreamingProtocol)]
-    if unable:
-        raise ValueError(
-            f"protocol {' and '.join(unable)} has no methods columns and summarise_columns, so it can't score "
-            "folders of predictions: add them, leave the protocol out, or score one file of predictions"
-        )
 
 
 def _finished(folder: ShardFolder, identity: Mapping[str, str], *, restart: bool) -> set[int]:

@@ -13,7 +13,7 @@ from ..graphs import GroundTruthGraph, IntArray, PredictedGraph, Task
 from ..io.annotations import load_annotations
 from ..io.predictions import read_predictions
 from ..protocols.confusion import is_confusable
-from ..protocols.protocol import EvaluatedSplit, EvaluationProtocol
+from ..protocols.protocol import EvaluatedSplit, StreamingProtocol
 from ..triplet_graphs import count_repeats
 from .folders import Part
 from .records import PartRecords, save_records
@@ -29,7 +29,7 @@ class Matching:
 
     Attributes:
         task: the task.
-        protocols: the protocols; each has `columns`.
+        protocols: the protocols.
         split: names of the predicates, number of classes, and the training split if it is known.
         confusable: whether the records say which images have a confusable case.
         check_boxes: see `BoxCheck`; None: boxes are not checked.
@@ -38,7 +38,7 @@ class Matching:
     """
 
     task: Task
-    protocols: tuple[EvaluationProtocol[Any], ...]
+    protocols: tuple[StreamingProtocol[Any], ...]
     split: EvaluatedSplit
     confusable: bool
     check_boxes: BoxCheck | None
