@@ -155,10 +155,9 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
     if args.predictions is None:
         if not (args.weights or args.config_file):
             parser.error("give a model (--weights), or saved predictions (--predictions)")
-        if given((*_OF_PREDICTIONS, *_OF_FOLDERS)):
-            parser.error(
-                f"{given((*_OF_PREDICTIONS, *_OF_FOLDERS))[0]} is for saved predictions: give --predictions, or leave it out"
-            )
+        of_saved = given((*_OF_PREDICTIONS, *_OF_FOLDERS))
+        if of_saved:
+            parser.error(f"{of_saved[0]} is for saved predictions: give --predictions, or leave it out")
         check_launch(parser, args)
         return
     if args.annotations is not None:

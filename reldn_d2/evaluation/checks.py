@@ -210,8 +210,9 @@ def _check_ranks(triplets: RankedTriplets, where: str, *, has_repeats: bool) -> 
     by_rank = triplets.rows(np.lexsort((triplets.rank_in_pair, triplets.object, triplets.subject)))
     pairs = np.stack([by_rank.subject, by_rank.object])
     starts = np.concatenate([[True], (pairs[:, 1:] != pairs[:, :-1]).any(axis=0)])[: len(by_rank)]
-    expected = np.where(starts, 1, np.roll(by_rank.rank_in_pair, 1) + 1)
-    rises = ~starts & (by_rank.score > np.roll(by_rank.score, 1))
+    before = by_rank.rows(np.arange(len(by_rank)) - 1)
+    expected = np.where(starts, 1, before.rank_in_pair + 1)
+    rises = ~starts & (by_rank.score > before.score)
     if rises.any() or not np.array_equal(by_rank.rank_in_pair, expected):
         raise ValueError(
             f"{where}: the rank_in_pair of an ordered pair must be 1, 2, 3, ... by descending score, without "

@@ -108,7 +108,7 @@ def read_some_arrays(
 
 
 def array_names(path: str | os.PathLike[str]) -> list[str]:
-    """The names of the arrays in a file of `write_arrays`, which is there and complete, without the digest."""
+    """The names of the arrays in a file of `write_arrays`, which is complete, without the digest."""
     with zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(_ENDING) for name in archive.namelist()]
     return [name for name in names if name != _DIGEST]

@@ -88,9 +88,7 @@ def _prediction(rng: np.random.Generator, truth: GroundTruthGraph, task: str) ->
         classes,
         np.ones(entities, dtype=np.float32),
         relations,
-        PairAnswers(
-            *pairs.T, _scores(rng, len(pairs)), _scores(rng, (len(pairs), len(PREDICATES)))
-        ),
+        PairAnswers(*pairs.T, _scores(rng, len(pairs)), _scores(rng, (len(pairs), len(PREDICATES)))),
         TripletAnswers(*triplets.T, _scores(rng, len(triplets)), rng.random(len(triplets)) < 0.8),
     )
 

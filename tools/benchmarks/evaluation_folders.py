@@ -3,9 +3,9 @@
     python -m tools.benchmarks.evaluation_folders --images 10000 100000 --protocol motifs openimages
     python -m tools.benchmarks.evaluation_folders --images 1000000 --workers 2 --folder /data/generated
 
-An image has 20 annotated entities of 150 classes, 6 relationships of 50 predicates, and a list of 100 triplets:
-about 4 KB on the disk. After 100,000 images the same ones follow again with other ids. Each size is generated
-first, then scored in a process of its own, and deleted.
+An image has 20 annotated entities of 150 classes, 6 relationships of 50 predicates, and a list of 100
+triplets: about 4 KB on the disk. After 100,000 images the same ones follow again with other ids. Each size is
+generated first, then scored in a process of its own, and deleted.
 """
 
 import argparse
@@ -65,7 +65,9 @@ class Scored:
 
 def main() -> None:
     """Generates and scores each size, and prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("--images", type=int, nargs="+", default=[10_000, 100_000])
     add("--protocol", nargs="+", default=["motifs", "openimages"])
@@ -196,9 +198,7 @@ class _Scenes:
         return RankedTriplets(*pairs.T, predicates.astype(np.int32), scores, rank).rows(order)
 
 
-def _frequent_first(
-    rng: np.random.Generator, count: int, shape: tuple[int, ...]
-) -> npt.NDArray[np.int64]:
+def _frequent_first(rng: np.random.Generator, count: int, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
     """Random classes below `count`, the first ones most often."""
     drawn: npt.NDArray[np.int64] = (count * rng.random(shape) ** 3).astype(np.int64)
     return drawn

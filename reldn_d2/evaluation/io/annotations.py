@@ -159,8 +159,8 @@ def load_annotations(path: str | os.PathLike[str]) -> SavedAnnotations:
         except ValueError as error:
             raise ValueError(f"{path}: {error}; {_REMEDY}") from error
         truths[image_id] = truth
-    sizes = {i: (height, width) for i, (height, width) in zip(image_ids, arrays["sizes"].tolist(), strict=True)}
-    return SavedAnnotations(about, truths, sizes)
+    sizes = map(tuple, arrays["sizes"].tolist())
+    return SavedAnnotations(about, truths, dict(zip(image_ids, sizes, strict=True)))
 
 
 def _no_annotation() -> GroundTruthGraph:

@@ -81,9 +81,7 @@ def check_table(arrays: Arrays, table: str, columns: Sequence[str], path: _Path,
             )
 
 
-def check_type(
-    arrays: Arrays, name: str, kind: tuple[str, str], axes: int, path: _Path, remedy: str
-) -> None:
+def check_type(arrays: Arrays, name: str, kind: tuple[str, str], axes: int, path: _Path, remedy: str) -> None:
     """Check the kind of the numbers of an array (`INTEGERS`, ...), and its number of axes."""
     array, (kinds, wanted) = arrays[name], kind
     # the type of an empty array says nothing; float16 is too coarse for pixels
@@ -112,6 +110,4 @@ def vocabulary_of(arrays: Arrays, path: _Path, remedy: str) -> Vocabulary | None
             raise ValueError(f"{path}: {' and '.join(VOCABULARY)} must be text of one axis; {remedy}")
     if not names:
         return None
-    return Vocabulary(
-        **{kind: names[kind].tolist() if kind in names else [] for kind in VOCABULARY.values()}
-    )
+    return Vocabulary(**{kind: names[kind].tolist() if kind in names else [] for kind in VOCABULARY.values()})

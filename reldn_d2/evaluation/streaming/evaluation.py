@@ -17,22 +17,21 @@ from typing import Any
 import numpy as np
 
 import reldn_d2
-from reldn_d2.structures.vocabulary import Vocabulary
+from reldn_d2.utils.io import digest
 from reldn_d2.utils.progress import progress
 from reldn_d2.utils.shards import ShardFolder, differences, places
 
 from ..columns import ChosenParts
 from ..graph_metrics import NOTHING_TO_EVALUATE, with_suffix
-from ..graphs import Task, parse_task
 from ..io.annotations import load_annotations
 from ..protocols.protocol import EvaluatedSplit, EvaluationProtocol, ProtocolResult
 from ..protocols.registry import resolve_protocols, streaming_protocols
 from ..scorer import CONFUSABLE, report
 from ..training_split import TrainingSplit, join_training_splits, training_split
 from ..triplet_graphs import repeats_note
-from .folders import GraphFolder, Part, difference_of_names, join, read_folder
+from .folders import EvaluatedFolders, Part, join, read_folders
 from .matching import BoxCheck, Matching
-from .records import RecordFiles, SavedColumns, read_some
+from .records import RecordFiles, SavedColumns, read_some, records_path
 from .workers import in_processes
 
 #: Folder in the output folder that has the records of an evaluation that has not ended.
@@ -81,80 +80,46 @@ def evaluate_folders(
 
     Raises:
         FileNotFoundError: a folder is not there or is empty.
-        ValueError: see `read_folder`, `join`, `resolve_protocols` and `Matching.match`; predictions and
-            annotations are of different data sets or vocabularies; a protocol is no `StreamingProtocol`; the output
-            folder has records of another evaluation; or there is no annotated relationship.
+        ValueError: see `read_folders`, `join`, `resolve_protocols` and `Matching.match`; a protocol is no
+            `StreamingProtocol`; the output folder has records of another evaluation; or there is no annotated
+            relationship.
         OSError: files can't be read or written, or a process was ended from outside.
     """
-    annotated = read_folder(Path(annotations), "annotation")
-    predicted = read_folder(Path(predictions), "prediction")
-    vocabulary = _vocabulary(annotated)
-    _check_same_data(annotated, predicted)
-    task = _task(predicted, task)
-    resolved = streaming_protocols(resolve_protocols(protocols, task, vocabulary.predicate_classes))
-    trained = None if train_annotations is None else read_folder(Path(train_annotations), "annotation")
-    parts = join(annotated, predicted, allow_missing=allow_missing)
-    folder = ShardFolder(Path(output) / UNFINISHED, RecordFiles())
+    folders = read_folders(predictions, annotations, train_annotations, task)
+    names = folders.vocabulary.predicate_classes
+    resolved = streaming_protocols(resolve_protocols(protocols, folders.task, names))
+    parts = join(folders.annotated, folders.predicted, allow_missing=allow_missing)
     identity = {
         "version of reldn_d2": reldn_d2.__version__,
-        "task": task,
-        "protocols": "; ".join(map(repr, resolved)),
+        "protocols": " ".join(protocol.name for protocol in resolved),
+        "settings of the protocols (sha256)": digest(map(repr, resolved))[:16],
         "confusion subset": str(confusion_subset),
-        "annotations (sha256)": annotated.digest(),
-        "predictions (sha256)": predicted.digest(),
-        "training annotations (sha256)": "none" if trained is None else trained.digest(),
+        **folders.identity(),
     }
+    folder = ShardFolder(Path(output) / UNFINISHED, RecordFiles())
     done = _finished(folder, identity, restart=restart)
-    training = None if trained is None else _training_split(trained, vocabulary)
-    split = EvaluatedSplit(vocabulary.predicate_classes, training, len(vocabulary.thing_classes), task)
-    check = check_boxes if task == "sgdet" else None
-    matching = Matching(task, resolved, split, confusion_subset, check, identity, folder.path)
     missing = [part for part in parts if part.number not in done]
     if done:
         _logger.info(
             "%d of %d parts were compared before (%s); the others follow", len(done), len(parts), folder.path
         )
+    split = EvaluatedSplit(
+        names, _training_split(folders), len(folders.vocabulary.thing_classes), folders.task
+    )
+    check = check_boxes if folders.task == "sgdet" else None
+    matching = Matching(folders.task, resolved, split, confusion_subset, check, identity, folder.path)
     _match(matching, missing, workers)
-    results, note = _summarise(matching, [folder.path / f"part-{part.number:06}.npz" for part in parts])
+    results, note = _summarise(matching, [records_path(folder.path, part.number) for part in parts])
     reported = report(
         results,
         output,
-        dataset_name=annotated.dataset_name,
-        task=task,
-        predicate_classes=vocabulary.predicate_classes,
-        notes=[text for text in (annotated.evaluation_note, note) if text],
+        dataset_name=folders.annotated.dataset_name,
+        task=folders.task,
+        predicate_classes=names,
+        notes=[text for text in (folders.annotated.evaluation_note, note) if text],
     )
     folder.delete()
     return reported
-
-
-def _vocabulary(annotated: GraphFolder) -> Vocabulary:
-    assert annotated.vocabulary is not None  # `read_folder` needs it for annotations
-    return annotated.vocabulary
-
-
-def _check_same_data(annotated: GraphFolder, predicted: GraphFolder) -> None:
-    """Check that annotations and predictions are of one data set and one vocabulary."""
-    if not annotated.files:
-        raise ValueError(f"{annotated.path}: there is no image in the annotation files")
-    if predicted.dataset_name != annotated.dataset_name:
-        raise ValueError(
-            f"{predicted.path} has predictions for {predicted.dataset_name!r}, and {annotated.path} has the "
-            f"annotations of {annotated.dataset_name!r}: give folders of one data set"
-        )
-    if predicted.vocabulary not in (None, annotated.vocabulary):
-        difference = difference_of_names(predicted.vocabulary, annotated.vocabulary, str(annotated.path))
-        raise ValueError(f"{predicted.path}: {difference}")
-
-
-def _task(predicted: GraphFolder, wanted: str | None) -> Task:
-    try:
-        task = parse_task(predicted.task)
-    except ValueError as error:
-        raise ValueError(f"{predicted.path}: {error}; correct the program that wrote the files") from error
-    if wanted is not None and parse_task(wanted) != task:
-        raise ValueError(f"--task {wanted}: {predicted.path} holds predictions of {task}")
-    return task
 
 
 def _finished(folder: ShardFolder, identity: Mapping[str, str], *, restart: bool) -> set[int]:
@@ -180,15 +145,14 @@ def _finished(folder: ShardFolder, identity: Mapping[str, str], *, restart: bool
     return {int(key[0]) for key in places(found)}
 
 
-def _training_split(trained: GraphFolder, vocabulary: Vocabulary) -> TrainingSplit:
+def _training_split(folders: EvaluatedFolders) -> TrainingSplit | None:
     """Count the label triplets of all training annotations, file by file."""
-    if trained.vocabulary != vocabulary:
-        difference = difference_of_names(trained.vocabulary, vocabulary, "the evaluated annotations")
-        raise ValueError(f"{trained.path} is not a training split of the evaluated data: {difference}")
-    sizes = len(vocabulary.thing_classes), len(vocabulary.predicate_classes)
+    if folders.trained is None:
+        return None
+    sizes = len(folders.vocabulary.thing_classes), len(folders.vocabulary.predicate_classes)
     parts = (
         training_split(load_annotations(file.path).truths.values(), *sizes)
-        for file in progress(trained.files, "training files")
+        for file in progress(folders.trained.files, "training files")
     )
     return join_training_splits(parts, *sizes)
 

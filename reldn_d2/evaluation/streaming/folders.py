@@ -3,6 +3,7 @@
 Only the ids of the images and what the files have in common is read here.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,7 @@ from reldn_d2.structures.vocabulary import KINDS, Vocabulary, first_difference
 from reldn_d2.utils.array_files import read_some_arrays
 from reldn_d2.utils.io import digest, file_digest
 
+from ..graphs import Task, parse_task
 from ..io.tables import VOCABULARY, check_image_ids, check_text, vocabulary_of
 
 _PATTERN = "*.npz"
@@ -99,6 +101,81 @@ class Part:
         return slice(start, len(ids) if self.stop is None else int(np.searchsorted(ids, self.stop)))
 
 
+@dataclass(frozen=True)
+class EvaluatedFolders:
+    """The folders of an evaluation, which are of one data set.
+
+    Attributes:
+        annotated, predicted: annotations and predictions.
+        trained: annotations of the training split; None if it is not known.
+        vocabulary: names of classes and predicates.
+        task: task of the predictions.
+    """
+
+    annotated: GraphFolder
+    predicted: GraphFolder
+    trained: GraphFolder | None
+    vocabulary: Vocabulary
+    task: Task
+
+    def identity(self) -> dict[str, str]:
+        """What an evaluation depends on, in words."""
+        return {
+            "task": self.task,
+            "annotations (sha256)": self.annotated.digest(),
+            "predictions (sha256)": self.predicted.digest(),
+            "training annotations (sha256)": "none" if self.trained is None else self.trained.digest(),
+        }
+
+
+def read_folders(
+    predictions: str | os.PathLike[str],
+    annotations: str | os.PathLike[str],
+    train_annotations: str | os.PathLike[str] | None,
+    task: str | None,
+) -> EvaluatedFolders:
+    """Read what is said of the images of the folders, and check that they are of one data set.
+
+    Args:
+        predictions, annotations, train_annotations: the folders, see `evaluate_folders`.
+        task: the task that the predictions must be of; None: that of their files.
+
+    Raises:
+        FileNotFoundError: see `read_folder`.
+        ValueError: see `read_folder`; or the folders are of different data sets or vocabularies, the
+            predictions are of another task, or no image is annotated.
+    """
+    annotated = read_folder(Path(annotations), "annotation")
+    predicted = read_folder(Path(predictions), "prediction")
+    trained = None if train_annotations is None else read_folder(Path(train_annotations), "annotation")
+    vocabulary = annotated.vocabulary
+    assert vocabulary is not None  # annotation files must have it
+    if not annotated.files:
+        raise ValueError(f"{annotated.path}: there is no image in the annotation files")
+    if predicted.dataset_name != annotated.dataset_name:
+        raise ValueError(
+            f"{predicted.path} has predictions for {predicted.dataset_name!r}, and {annotated.path} has the "
+            f"annotations of {annotated.dataset_name!r}: give folders of one data set"
+        )
+    if predicted.vocabulary not in (None, vocabulary):
+        difference = _difference_of_names(predicted.vocabulary, vocabulary, str(annotated.path))
+        raise ValueError(f"{predicted.path}: {difference}")
+    if trained is not None and trained.vocabulary != vocabulary:
+        difference = _difference_of_names(trained.vocabulary, vocabulary, str(annotated.path))
+        raise ValueError(f"{trained.path} is no training split of the evaluated data: {difference}")
+    return EvaluatedFolders(annotated, predicted, trained, vocabulary, _task(predicted, task))
+
+
+def _task(predicted: GraphFolder, wanted: str | None) -> Task:
+    try:
+        task = parse_task(predicted.task)
+    except ValueError as error:
+        raise ValueError(f"{predicted.path}: {error}; {_remedy('prediction')}") from error
+    if wanted is not None and parse_task(wanted) != task:
+        raise ValueError(f"--task {wanted}: {predicted.path} holds predictions of {task}")
+    return task
+
+
 def read_folder(path: Path, what: str) -> GraphFolder:
     """Read what is said of the images of a folder, but not the graphs.
 
@@ -129,9 +206,7 @@ def read_folder(path: Path, what: str) -> GraphFolder:
         _refuse_difference(first, common, vocabulary, file)
         ids = _rising_ids(arrays, file, what)
         if len(ids):
-            found.append(
-                GraphFile(file, len(ids), str(ids[0]), str(ids[-1]), saved or file_digest(file))
-            )
+            found.append(GraphFile(file, len(ids), str(ids[0]), str(ids[-1]), saved or file_digest(file)))
     assert first is not None
     _, common, vocabulary = first
     files = sorted(found, key=lambda file: file.first)
@@ -139,8 +214,8 @@ def read_folder(path: Path, what: str) -> GraphFolder:
         if other.first <= one.last:
             raise ValueError(
                 f"{one.path} and {other.path} both have images from {other.first} to "
-                f"{min(one.last, other.last)}: the ids of a file must all be below or all above those of another "
-                f"one; {_remedy(what)}"
+                f"{min(one.last, other.last)}: the ids of a file must all be below or all above those of "
+                f"another one; {_remedy(what)}"
             )
     dataset_name = present_dataset_name(common["dataset_name"])
     note, task = common["evaluation_note"], common["task"].lower()
@@ -176,14 +251,14 @@ def _refuse_difference(
     for name, text in expected.items():
         if common[name] != text:
             raise ValueError(
-                f"{file}: its {name} is {common[name]!r}, and that of {first_file} is {text!r}: put the files "
-                "of one evaluation alone into a folder"
+                f"{file}: its {name} is {common[name]!r}, and that of {first_file} is {text!r}: put only the "
+                "files of one evaluation into a folder"
             )
     if vocabulary != names:
-        raise ValueError(f"{file}: {difference_of_names(vocabulary, names, str(first_file))}")
+        raise ValueError(f"{file}: {_difference_of_names(vocabulary, names, str(first_file))}")
 
 
-def difference_of_names(found: Vocabulary | None, expected: Vocabulary | None, source: str) -> str:
+def _difference_of_names(found: Vocabulary | None, expected: Vocabulary | None, source: str) -> str:
     """In words, where two different vocabularies differ, and what helps."""
     if found is None or expected is None:
         return f"it and {source} differ: only one of them has the names of the classes; write both with them"

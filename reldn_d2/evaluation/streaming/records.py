@@ -94,7 +94,12 @@ def save_records(folder: Path, number: int, identity: Mapping[str, str], records
         arrays["confusable"] = records.confusable
     for protocol, columns in records.columns.items():
         arrays |= {f"{protocol}/{name}": column for name, column in columns.items()}
-    write_arrays(folder / f"part-{number:06}.npz", arrays)
+    write_arrays(records_path(folder, number), arrays)
+
+
+def records_path(folder: Path, number: int) -> Path:
+    """The file with the records of a part."""
+    return folder / f"part-{number:06}.npz"
 
 
 class SavedColumns(Mapping[str, npt.NDArray[Any]]):
