@@ -95,7 +95,7 @@ class _OfPredicate:
     """
 
     scores: FloatArray
-    keys: npt.NDArray[np.int64]
+    keys: IntArray
     before: npt.NDArray[np.int64]
     true: Mapping[str, BoolArray]
 

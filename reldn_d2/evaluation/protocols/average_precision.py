@@ -158,7 +158,7 @@ class AveragePrecisionProtocol(ABC):
         """
         predicate = [np.zeros(0, dtype=np.int64), *(record.predicate for record in records)]
         score = [record.score for record in records] or [np.zeros(0, dtype=np.float32)]
-        table = {
+        table: dict[str, npt.NDArray[Any]] = {
             "image": image_of_rows([len(record.predicate) for record in records]),
             "predicate": compact(np.concatenate(predicate)),
             "score": np.concatenate(score),

@@ -410,7 +410,8 @@ class ConfusionProtocol:
         (N,) float64, the sum of the chances of its cases; and a table of the cases with "predicate", (D,)
         int, and "halves", (D, 3) int, twice the shares.
         """
-        columns = {"images/excluded": np.array([record is None for record in records], dtype=np.bool_)}
+        excluded = np.array([record is None for record in records], dtype=np.bool_)
+        columns: dict[str, npt.NDArray[Any]] = {"images/excluded": excluded}
         for kind in KINDS:
             judged = [_joined_judged([]) if record is None else record[kind] for record in records]
             every = _joined_judged(judged)
@@ -446,7 +447,9 @@ class ConfusionProtocol:
             asks_too_much.append(columns["images/excluded"])
             for tally in tallies.values():
                 tally.add(columns)
-        excluded = _excluded([image_ids[row] for row in np.flatnonzero(np.concatenate(asks_too_much))])
+        excluded = _excluded(
+            [image_ids[row] for row in np.flatnonzero(np.concatenate(asks_too_much)).tolist()]
+        )
         result = ProtocolResult({}, {}, notes=[excluded] if excluded else [], excluded=excluded)
         for kind, names in _METRICS.items():
             counts, chance = tallies[kind].per_image(image_ids)
