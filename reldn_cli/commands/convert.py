@@ -83,7 +83,7 @@ def _label_studio(parser: Parser) -> None:
 
 def _annotations(parser: Parser) -> None:
     add = parser.add_argument
-    add("--dataset", nargs=1, required=True, metavar="NAME", help="registered data set")
+    add("--dataset", nargs="+", required=True, metavar="NAME", help="registered data set, one")
     add_data(parser)
     add("--output", type=Path, required=True, metavar="FOLDER", help="folder to write; it is not there yet")
     add(
@@ -103,6 +103,11 @@ def _annotations(parser: Parser) -> None:
         help="image_id,width,height of the images in pixels, where the annotation does not say them and the "
         "pictures are not there",
     )
+
+
+def _check_annotations(parser: Parser, args: argparse.Namespace) -> None:
+    if len(args.dataset) > 1:
+        parser.error("a folder has the annotations of one --dataset")
 
 
 def _checkpoint(parser: Parser) -> None:
@@ -200,6 +205,7 @@ Writes the annotations of a registered data set to a folder of .npz files, on wh
         example="reldn convert annotations --dataset reldn_scenes_test --output annotations",
         module="convert_annotations",
         add_arguments=_annotations,
+        check=_check_annotations,
     ),
     Command(
         name="convert checkpoint",

@@ -24,7 +24,8 @@ def run(args: Namespace) -> int:
     """Evaluates a model, or scores saved predictions. Returns the exit status."""
     if args.predictions is not None:
         prepare(args)
-        return (saved_predictions if args.annotations is None else prediction_folders).score(args)
+        score = saved_predictions.score if args.annotations is None else prediction_folders.score
+        return score(args)
     return launched(evaluate_model, args)
 
 

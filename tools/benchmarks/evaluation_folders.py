@@ -11,7 +11,6 @@ generated first, then scored in a process of its own, and deleted.
 import argparse
 import multiprocessing
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -195,7 +194,8 @@ class _Scenes:
         scores = np.concatenate([self._pair_scores[i], self._pair_scores[i, :seconds] / 2])
         rank = np.repeat(np.array([1, 2], dtype=np.int32), [PAIRS, seconds])
         order = np.argsort(-scores, kind="stable")
-        return RankedTriplets(*pairs.T, predicates.astype(np.int32), scores, rank).rows(order)
+        subject, object = pairs.T
+        return RankedTriplets(subject, object, predicates.astype(np.int32), scores, rank).rows(order)
 
 
 def _frequent_first(rng: np.random.Generator, count: int, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
@@ -211,4 +211,4 @@ def _answers(truth: GroundTruthGraph) -> TripletAnswers:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

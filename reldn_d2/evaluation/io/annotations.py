@@ -109,9 +109,9 @@ def save_annotations(
     """
     image_ids = sorted(truths)
     graphs = [truths[image_id] for image_id in image_ids]
-    sizes_of_vocabulary = [len(about.vocabulary.names(kind)) for kind in VOCABULARY.values()]
+    num_classes, num_predicates = (len(about.vocabulary.names(kind)) for kind in VOCABULARY.values())
     for image_id, graph in zip(image_ids, graphs, strict=True):
-        check_ground_truth(graph, *sizes_of_vocabulary, f"image {image_id}")
+        check_ground_truth(graph, num_classes, num_predicates, f"image {image_id}")
     # An additional empty image, because np.concatenate needs at least one array.
     graphs.append(_no_annotation())
     arrays: dict[str, npt.NDArray[Any]] = {
