@@ -204,7 +204,7 @@ def _evaluation_summary(_: Timer) -> str:
         (x.protocol, x.images, x.predicates, x.disk_mb, x.peak_mb, x.seconds)
         for x in evaluation_summary.summaries()
     ]
-    header = ("protocol", "images", "predicates", "on the disk, MB", "peak, MB", "s")
+    header = ("protocol", "images", "predicates", "on the disk, MB", "peak, MB", "processor, s")
     return tabulate(rows, header, "pipe", floatfmt=".3g")
 
 

@@ -46,7 +46,7 @@ class Summary:
         images, predicates: their numbers.
         disk_mb: size of all columns on the disk, in MB (1e6 bytes).
         peak_mb: peak memory above that before the summary, in MB.
-        seconds: time of the summary, with reading.
+        seconds: time of the processor for the summary, with reading.
     """
 
     protocol: str
@@ -90,10 +90,10 @@ def summarise(name: str, images: int, predicates: int, folder: str) -> tuple[flo
         [str(p) for p in range(predicates)], TrainingSplit(1, counts, counts[:0]), task="sgdet"
     )
     peak = watch_peak()
-    start = time.perf_counter()
+    start = time.process_time()
     image_ids = tuple(f"{i:07}" for i in range(images))
     protocol.summarise_columns(image_ids, _Files(folder), split)
-    return peak(), time.perf_counter() - start
+    return peak(), time.process_time() - start
 
 
 def _columns(name: str, predicates: int, seed: int) -> Mapping[str, npt.NDArray[Any]]:
