@@ -4,6 +4,7 @@ Only the ids of the images and what the files have in common is read here.
 """
 
 import os
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -52,7 +53,6 @@ class GraphFolder:
 
     Attributes:
         path: the folder.
-        what: "annotation" or "prediction".
         files: the files.
         dataset_name: name of the data set.
         vocabulary: names of classes and predicates; None if the files do not have them.
@@ -61,7 +61,6 @@ class GraphFolder:
     """
 
     path: Path
-    what: str
     files: tuple[GraphFile, ...]
     dataset_name: str
     vocabulary: Vocabulary | None
@@ -195,20 +194,18 @@ def read_folder(path: Path, what: str) -> GraphFolder:
         problem = f"has no {what} file ({_PATTERN})" if path.is_dir() else "is no folder"
         raise FileNotFoundError(f"{path} {problem}: give the folder of the {what} files")
     found: list[GraphFile] = []
-    first: tuple[Path, dict[str, str], Vocabulary | None] | None = None
+    first: _InCommon | None = None
     for file in paths:
         arrays, saved = read_some_arrays(
             file, (*_COMMON, "image_id"), what=f"{what} file", remedy=_remedy(what)
         )
-        common, vocabulary = _common(arrays, file, what), vocabulary_of(arrays, file, _remedy(what))
-        if first is None:
-            first = file, common, vocabulary
-        _refuse_difference(first, common, vocabulary, file)
+        common = _in_common(arrays, file, what)
+        first = first or common
+        _refuse_difference(first, common)
         ids = _rising_ids(arrays, file, what)
         if len(ids):
             found.append(GraphFile(file, len(ids), str(ids[0]), str(ids[-1]), saved or file_digest(file)))
-    assert first is not None
-    _, common, vocabulary = first
+    assert first is not None  # there is a file
     files = sorted(found, key=lambda file: file.first)
     for one, other in pairwise(files):
         if other.first <= one.last:
@@ -217,17 +214,31 @@ def read_folder(path: Path, what: str) -> GraphFolder:
                 f"{min(one.last, other.last)}: the ids of a file must all be below or all above those of "
                 f"another one; {_remedy(what)}"
             )
-    dataset_name = present_dataset_name(common["dataset_name"])
-    note, task = common["evaluation_note"], common["task"].lower()
-    return GraphFolder(path, what, tuple(files), dataset_name, vocabulary, task, note)
+    dataset_name = present_dataset_name(first.texts["dataset_name"])
+    note, task = first.texts["evaluation_note"], first.texts["task"].lower()
+    return GraphFolder(path, tuple(files), dataset_name, first.vocabulary, task, note)
 
 
 def _remedy(what: str) -> str:
     return f"write the {what} files again"
 
 
-def _common(arrays: dict[str, npt.NDArray[Any]], file: Path, what: str) -> dict[str, str]:
-    """What all files of the folder must have in common, apart from the vocabulary."""
+@dataclass(frozen=True)
+class _InCommon:
+    """What a file must have in common with the others of its folder.
+
+    Attributes:
+        file: the file.
+        texts: "dataset_name", "task" and "evaluation_note"; empty where the file has none.
+        vocabulary: names of classes and predicates; None if the file does not have them.
+    """
+
+    file: Path
+    texts: dict[str, str]
+    vocabulary: Vocabulary | None
+
+
+def _in_common(arrays: dict[str, npt.NDArray[Any]], file: Path, what: str) -> _InCommon:
     needed = ["dataset_name", "image_id", *(["task"] if what == "prediction" else VOCABULARY)]
     missing = [name for name in needed if name not in arrays]
     if missing:
@@ -237,25 +248,20 @@ def _common(arrays: dict[str, npt.NDArray[Any]], file: Path, what: str) -> dict[
         if name in arrays:
             check_text(arrays, name, file, _remedy(what))
         texts[name] = str(arrays.get(name, ""))
-    return texts
+    return _InCommon(file, texts, vocabulary_of(arrays, file, _remedy(what)))
 
 
-def _refuse_difference(
-    first: tuple[Path, dict[str, str], Vocabulary | None],
-    common: dict[str, str],
-    vocabulary: Vocabulary | None,
-    file: Path,
-) -> None:
+def _refuse_difference(first: _InCommon, other: _InCommon) -> None:
     """Refuse a file of another data set, task or vocabulary than the first file of the folder."""
-    first_file, expected, names = first
-    for name, text in expected.items():
-        if common[name] != text:
+    for name, text in first.texts.items():
+        if other.texts[name] != text:
             raise ValueError(
-                f"{file}: its {name} is {common[name]!r}, and that of {first_file} is {text!r}: put only the "
-                "files of one evaluation into a folder"
+                f"{other.file}: its {name} is {other.texts[name]!r}, and that of {first.file} is {text!r}: "
+                "put only the files of one evaluation into a folder"
             )
-    if vocabulary != names:
-        raise ValueError(f"{file}: {_difference_of_names(vocabulary, names, str(first_file))}")
+    if other.vocabulary != first.vocabulary:
+        difference = _difference_of_names(other.vocabulary, first.vocabulary, str(first.file))
+        raise ValueError(f"{other.file}: {difference}")
 
 
 def _difference_of_names(found: Vocabulary | None, expected: Vocabulary | None, source: str) -> str:
@@ -301,16 +307,14 @@ def join(annotations: GraphFolder, predictions: GraphFolder, *, allow_missing: b
         ValueError: a prediction is of an image that is not annotated, or an image has no prediction and that
             is not allowed. The message names the first images.
     """
-    files = annotations.files
+    firsts, lasts = ([getattr(file, end) for file in predictions.files] for end in ("first", "last"))
+    limits = [None, *(file.first for file in annotations.files[1:]), None]
     parts = []
-    for number, file in enumerate(files):
-        first = file.first if number else None
-        stop = files[number + 1].first if number + 1 < len(files) else None
-        chosen = tuple(
-            other.path
-            for other in predictions.files
-            if (first is None or other.last >= first) and (stop is None or other.first < stop)
-        )
+    for number, file in enumerate(annotations.files):
+        first, stop = limits[number : number + 2]
+        start = 0 if first is None else bisect_left(lasts, first)
+        end = len(firsts) if stop is None else bisect_left(firsts, stop)
+        chosen = tuple(other.path for other in predictions.files[start:end])
         parts.append(Part(number, file.path, chosen, first, stop))
     _check_ids(parts, annotations, predictions, allow_missing=allow_missing)
     return parts

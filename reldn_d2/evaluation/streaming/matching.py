@@ -18,8 +18,8 @@ from ..triplet_graphs import count_repeats
 from .folders import Part
 from .records import PartRecords, save_records
 
-#: Checks that predicted boxes are in pixels of their images. Takes the name of the file, image id -> (height,
-#: width), and image id -> prediction. Returns warnings, and raises ValueError for what can't be scored.
+#: Checks that predicted boxes are in pixels of their images. Takes the name of their first file, image id ->
+#: (height, width), and image id -> prediction. Returns warnings. Raises ValueError if they can't be scored.
 BoxCheck = Callable[[str, Mapping[str, tuple[int, int]], Mapping[str, PredictedGraph]], list[str]]
 
 
@@ -59,17 +59,16 @@ class Matching:
         saved = load_annotations(part.annotations)
         prepared: dict[str, PredictedGraph] = {}
         repeats = np.zeros(2, dtype=np.int64)
-        warnings: list[str] = []
         for path in part.predictions:
             found = read_predictions(path).predictions
             ids = np.array(list(found), dtype=np.str_)
             predicted = {name: found[name] for name in ids[part.rows(ids)].tolist()}
             repeats += count_repeats(predicted.values())
             for name, graph in predicted.items():
-                predicted[name] = self._prepared(graph, saved.truths[name], f"{path}: image {name}")
-            if self.check_boxes is not None:
-                warnings += self.check_boxes(str(path), saved.sizes, predicted)
-            prepared |= predicted
+                prepared[name] = self._prepared(graph, saved.truths[name], f"{path}: image {name}")
+        warnings: list[str] = []
+        if self.check_boxes is not None and prepared:
+            warnings = self.check_boxes(str(part.predictions[0]), saved.sizes, prepared)
         save_records(self.folder, part.number, self.identity, self._records(saved.truths, prepared, repeats))
         return warnings
 
