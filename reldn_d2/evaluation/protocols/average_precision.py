@@ -186,7 +186,7 @@ class AveragePrecisionProtocol(ABC):
     ) -> ProtocolResult:
         """Turn the columns of one or more images into numbers. Every part is read twice."""
         names = split.predicate_classes
-        tally, true_positives = self.recall.tally(split), TruePositives()
+        tally, true_positives = self.recall.tally(split, len(image_ids)), TruePositives()
         for columns in parts:
             tally.add(columns)
             true_positives.add(_run(columns))

@@ -441,7 +441,8 @@ class ConfusionProtocol:
         They are absent for a kind without a case. Images that ask too much count as images without a case,
         and a note names them.
         """
-        tallies = {kind: _CaseTally(kind, len(split.predicate_classes)) for kind in KINDS}
+        sizes = len(split.predicate_classes), len(image_ids)
+        tallies = {kind: _CaseTally(kind, *sizes) for kind in KINDS}
         asks_too_much = []
         for columns in parts:
             asks_too_much.append(columns["images/excluded"])
@@ -479,13 +480,13 @@ class _CaseTally:
         halves_of_predicate: (3, P) float, twice the sum of each share over these cases.
     """
 
-    def __init__(self, kind: str, num_predicates: int) -> None:
-        self._kind, self._num_predicates = kind, num_predicates
+    def __init__(self, kind: str, num_predicates: int, num_images: int) -> None:
+        self._kind, self._num_predicates, self._images = kind, num_predicates, 0
         self.cases_of_predicate = np.zeros(num_predicates, dtype=np.int64)
         self.halves_of_predicate = np.zeros((len(_METRICS[kind]), num_predicates))
-        self._cases: list[npt.NDArray[np.int32]] = []
-        self._hits: list[npt.NDArray[np.float64]] = []
-        self._chance: list[npt.NDArray[np.float64]] = []
+        self._cases = np.zeros(num_images, dtype=np.int32)
+        self._hits = np.zeros((len(_METRICS[kind]), num_images))
+        self._chance = np.zeros(num_images)
 
     def add(self, columns: Columns) -> None:
         """Add the next images."""
@@ -494,15 +495,16 @@ class _CaseTally:
         halves = table["halves"].T
         self.cases_of_predicate += np.bincount(table["predicate"], minlength=self._num_predicates)
         self.halves_of_predicate += _sums(table["predicate"], halves, self._num_predicates)
-        self._cases.append(rows_per_image(table["image"], len(chance)))
-        self._hits.append(_sums(table["image"], halves, len(chance)) / 2)
-        self._chance.append(chance)
+        rows = slice(self._images, self._images + len(chance))
+        self._cases[rows] = rows_per_image(table["image"], len(chance))
+        self._hits[:, rows] = _sums(table["image"], halves, len(chance)) / 2
+        self._chance[rows] = chance
+        self._images = rows.stop
 
     def per_image(self, image_ids: Sequence[str]) -> tuple[PerImageRecall, npt.NDArray[np.float64]]:
         """The counts of each image, and (N,) the sum of the chances of its cases."""
-        hits = dict(zip(_METRICS[self._kind], np.concatenate(self._hits, axis=1), strict=True))
-        counts = PerImageRecall(tuple(image_ids), np.concatenate(self._cases), hits)
-        return counts, np.concatenate(self._chance)
+        hits = dict(zip(_METRICS[self._kind], self._hits, strict=True))
+        return PerImageRecall(tuple(image_ids), self._cases, hits), self._chance
 
 
 def _sums(group: IntArray, values: IntArray, num_groups: int) -> npt.NDArray[np.float64]:

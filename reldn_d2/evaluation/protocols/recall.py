@@ -139,9 +139,9 @@ class RecallSummary:
             columns["relationships/zero_shot"] = np.concatenate([np.zeros(0, dtype=np.bool_), *zero_shot])
         return columns
 
-    def tally(self, split: EvaluatedSplit) -> "RecallTally":
-        """Counts without images, to which the columns of images can be added."""
-        return RecallTally(self, split)
+    def tally(self, split: EvaluatedSplit, num_images: int) -> "RecallTally":
+        """Counts to which the columns of all images can be added, part by part."""
+        return RecallTally(self, split, num_images)
 
     def result(self, image_ids: Sequence[str], tally: "RecallTally") -> ProtocolResult:
         """Compute the recall and the precision of every list at every K.
@@ -156,8 +156,8 @@ class RecallSummary:
             counts = unseen.per_image(image_ids, "zR")
             self._add_recalls(result, f"{self.name}_zero_shot", "zR", counts, unseen.size, split)
             result.notes.append(
-                f"zR: recall of the {unseen.relationships} of {every.relationships} relationships whose "
-                "labels never occur together in training."
+                f"zR: recall of the {unseen.size[1]} of {every.size[1]} relationships whose labels "
+                "never occur together in training."
             )
         self._add_predicates(result, tally)
         self._add_precisions(result, tally)
@@ -274,46 +274,41 @@ class _ImageCounts:
         size: number of images with one of the relationships, and number of relationships.
     """
 
-    def __init__(self, lists: Sequence[RecallList], recall_at: Sequence[int]) -> None:
+    def __init__(self, lists: Sequence[RecallList], recall_at: Sequence[int], num_images: int) -> None:
         self._lists, self._recall_at = lists, recall_at
-        self._ground_truths: list[npt.NDArray[np.int32]] = []
-        self._hits: dict[str, list[npt.NDArray[np.int32]]] = {
-            listed.recall(k): [] for listed in lists for k in recall_at
+        self._ground_truths = np.zeros(num_images, dtype=np.int32)
+        self._hits = {
+            listed.recall(k): np.zeros(num_images, dtype=np.int32) for listed in lists for k in recall_at
         }
         self.size = (0, 0)
 
-    @property
-    def relationships(self) -> int:
-        """Number of relationships."""
-        return self.size[1]
-
-    def add(self, image: IntArray, found: Mapping[str, BoolArray], num_images: int) -> None:
-        """Add the next images.
+    def add(self, image: IntArray, found: Mapping[str, BoolArray], rows: slice) -> None:
+        """Add some images.
 
         Args:
             image: (R,) int, the image of each relationship, from 0.
             found: name of a recall -> (R,) bool.
-            num_images: number of images.
+            rows: the images among all.
         """
-        ground_truths = rows_per_image(image, num_images)
-        self._ground_truths.append(ground_truths)
+        ground_truths = self._ground_truths[rows]
+        ground_truths += rows_per_image(image, len(ground_truths))
         for name, hits in self._hits.items():
-            hits.append(rows_per_image(image[found[name]], num_images))
+            hits[rows] += rows_per_image(image[found[name]], len(ground_truths))
         images, relationships = self.size
         self.size = images + int(np.count_nonzero(ground_truths)), relationships + len(image)
 
     def per_image(self, image_ids: Sequence[str], letter: str) -> PerImageRecall:
         """The counts of all images; the name of a recall has this letter, or these letters, for "R"."""
         hits = {
-            f"{listed.prefix}{letter}@{k}": np.concatenate(self._hits[listed.recall(k)])
+            f"{listed.prefix}{letter}@{k}": self._hits[listed.recall(k)]
             for listed in self._lists
             for k in self._recall_at
         }
-        return PerImageRecall(tuple(image_ids), np.concatenate(self._ground_truths), hits)
+        return PerImageRecall(tuple(image_ids), self._ground_truths, hits)
 
 
 class RecallTally:
-    """What is counted of images that come in parts; it grows by a few bytes an image.
+    """What is counted of images that come in parts. It has four bytes an image for each recall.
 
     Attributes:
         split: facts about the data set.
@@ -325,37 +320,40 @@ class RecallTally:
         correct: (lists, K's) int, how many of the first K triplets of all images find a relationship.
     """
 
-    def __init__(self, summary: RecallSummary, split: EvaluatedSplit) -> None:
+    def __init__(self, summary: RecallSummary, split: EvaluatedSplit, num_images: int) -> None:
         """Counts nothing yet."""
         self.split = split
-        self.every = _ImageCounts(summary.lists, summary.recall_at)
-        self.unseen = _ImageCounts(summary.lists, summary.recall_at)
+        num_unseen = 0 if split.training is None else num_images
+        self.every = _ImageCounts(summary.lists, summary.recall_at, num_images)
+        self.unseen = _ImageCounts(summary.lists, summary.recall_at, num_unseen)
         by_predicate = [x.recall(k) for x in summary.lists if x.by_predicate for k in summary.recall_at]
         self.predicates = PredicateRecall(len(split.predicate_classes), by_predicate)
         training = split.training
         self.groups = training.predicate_groups() if isinstance(training, TrainingSplit) else {}
         self.images_of_group = dict.fromkeys(self.groups, 0)
         self.correct = np.zeros((len(summary.lists), len(summary.recall_at)), dtype=np.int64)
-        self._summary = summary
+        self._summary, self._images = summary, 0
 
     def add(self, columns: Columns) -> None:
         """Add the next images, from the columns of `RecallSummary.columns`."""
         predicate, image = columns["relationships/predicate"], columns["relationships/image"]
-        places, num_images = columns["relationships/places"], len(columns["images/correct"])
+        places, correct = columns["relationships/places"], columns["images/correct"]
+        rows = slice(self._images, self._images + len(correct))
         found = {
             listed.recall(k): places[:, i] < k
             for i, listed in enumerate(self._summary.lists)
             for k in self._summary.recall_at
         }
-        self.every.add(image, found, num_images)
+        self.every.add(image, found, rows)
         if self.split.training is not None:
             unseen = columns["relationships/zero_shot"]
             hits = {name: hit[unseen] for name, hit in found.items()}
-            self.unseen.add(image[unseen], hits, num_images)
+            self.unseen.add(image[unseen], hits, rows)
         self.predicates.add(predicate, image, found)
         for group, members in self.groups.items():
             self.images_of_group[group] += len(np.unique(image[np.isin(predicate, members)]))
-        self.correct += columns["images/correct"].sum(axis=0, dtype=np.int64)
+        self.correct += correct.sum(axis=0, dtype=np.int64)
+        self._images = rows.stop
 
 
 @dataclass(frozen=True)
@@ -475,7 +473,7 @@ class RecallProtocol:
     ) -> ProtocolResult:
         """See `RecallSummary.result`."""
         summary = self._summary(split.task)
-        tally = summary.tally(split)
+        tally = summary.tally(split, len(image_ids))
         for columns in parts:
             tally.add(columns)
         return summary.result(image_ids, tally)
