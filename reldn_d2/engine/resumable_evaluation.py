@@ -8,7 +8,6 @@ never interrupted, bit by bit, whatever the evaluator is.
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -34,19 +33,19 @@ from reldn_d2.data.chosen_batches import (
     UnreadableImageError,
 )
 from reldn_d2.evaluation.io.shards import (
-    PATTERN,
     PackedRecord,
     Shard,
     ShardWriter,
     UnsupportedValueError,
     as_array,
-    differences,
+    output_shards,
     pack,
     read_shard,
 )
 from reldn_d2.modeling import RelDN
 from reldn_d2.structures import Queries
-from reldn_d2.utils.io import atomic_write, digest, remove_orphans
+from reldn_d2.utils.io import atomic_write, digest
+from reldn_d2.utils.shards import ShardHeader, differences
 
 from .parts import RunParts
 from .run_identity import fingerprint, output_settings
@@ -132,24 +131,16 @@ class UnfinishedEvaluation:
             raise ValueError(
                 f"{self.folder} is a link, and saved predictions are deleted in the end: delete the link"
             )
+        self._shards = output_shards(self.folder)
         if others == "restart":
             self._delete()
         self._found = self._read()
         self._settle(self._found, self._different_runs(names))
 
-    def _read(self) -> dict[Path, Shard]:
+    def _read(self) -> dict[Path, ShardHeader]:
         """The identity and the keys of every shard. The values are read again when they are needed."""
-        found = {}
-        for path in sorted(self.folder.glob(PATTERN)):
-            try:
-                shard = read_shard(path)
-            except ValueError as error:
-                logger.warning("%s; its images are computed again", error)
-                continue
-            if shard.identity.get(_TASK) in self._other_tasks():
-                continue
-            found[path] = Shard(shard.identity, dict.fromkeys(shard.records))
-        return found
+        others = self._other_tasks()
+        return {path: x for path, x in self._shards.read().items() if x.identity.get(_TASK) not in others}
 
     def _other_tasks(self) -> list[str]:
         return [task for task in self._tasks if task != self._alone.task]
@@ -171,7 +162,7 @@ class UnfinishedEvaluation:
                 return different
         return []
 
-    def _settle(self, found: Mapping[Path, Shard], different: list[str]) -> None:
+    def _settle(self, found: Mapping[Path, ShardHeader], different: list[str]) -> None:
         """Refuses or deletes shards if a process found differences. All processes do the same."""
         everywhere = comm.all_gather(different)
         first = next(filter(None, everywhere), None)
@@ -192,16 +183,9 @@ class UnfinishedEvaluation:
         self._found = {path: shard for path, shard in self._found.items() if path not in found}
 
     def _delete(self, paths: Iterable[Path] | None = None) -> None:
-        """Deletes some shards, or all, and the folder if nothing else is in it.
-
-        On a shared disk all processes may try at once.
-        """
+        """Deletes some shards, or all. On a shared disk all processes may try at once."""
         comm.synchronize()
-        for path in list(self.folder.glob(PATTERN)) if paths is None else paths:
-            path.unlink(missing_ok=True)
-        remove_orphans(self.folder)
-        with suppress(OSError):  # it is not empty, or another process deleted it
-            self.folder.rmdir()
+        self._shards.delete(paths)
         comm.synchronize()
 
     def finish(self) -> None:
@@ -298,7 +282,7 @@ class UnfinishedEvaluation:
             every = (differences({**x.identity, _ORIGIN: current[_ORIGIN]}, current) for x in found.values())
             different = next(filter(None, every), [])
         self._settle(found, different)
-        saved = {key: path for path, shard in found.items() if path in self._found for key in shard.records}
+        saved = {key: path for path, shard in found.items() if path in self._found for key in shard.keys}
         places = {batch: saved[batch] for batch in listed.batches if batch in saved}
         if places:
             logger.info(

@@ -27,11 +27,11 @@ from io import StringIO
 from pathlib import Path
 from typing import IO, Any
 
-from reldn_d2.evaluation.io.shards import differences
 from reldn_d2.scene_graphs import About
 from reldn_d2.utils.interrupts import delayed_interrupt
 from reldn_d2.utils.io import atomic_write, file_digest
 from reldn_d2.utils.plain_text import to_csv
+from reldn_d2.utils.shards import differences
 from reldn_d2.utils.system_errors import explained
 
 from .formats import Collected, Result, Writer, format_names, make_writer

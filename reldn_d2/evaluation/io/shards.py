@@ -1,7 +1,4 @@
-"""Shards: the finished part of a long computation, in small files that appear one by one.
-
-A shard holds the outputs of a model for some images, and the identity of the computation, for example a
-digest of the weights. A computation that was killed reads its shards and goes on with the other images.
+"""Shards of an evaluation that is not finished: the outputs of a model for some images, see `utils.shards`.
 
 A shard is an .npz file of arrays of bytes, so reading it can't run code:
 
@@ -36,13 +33,9 @@ from detectron2.structures import BitMasks, Boxes, Instances, RotatedBoxes
 from torch import Tensor
 
 from reldn_d2.utils.array_files import read_arrays, write_arrays
+from reldn_d2.utils.shards import Key, ShardFolder, ShardHeader
 
 FORMAT_VERSION = 1
-#: Names of shards, for `Path.glob`.
-PATTERN = "part-*.npz"
-
-#: What a record is found by. It consists of JSON values.
-Key = Sequence[int | str]
 
 _PLAIN = (bool, int, float, str, type(None))
 _BOXES: dict[str, type[Any]] = {"Boxes": Boxes, "RotatedBoxes": RotatedBoxes, "BitMasks": BitMasks}
@@ -86,10 +79,10 @@ class Shard:
     """
 
     identity: dict[str, str]
-    records: dict[tuple[int | str, ...], Any]
+    records: dict[Key, Any]
 
 
-def pack(key: Key, value: Any) -> PackedRecord:
+def pack(key: Sequence[int | str], value: Any) -> PackedRecord:
     """Copies a value into a record. The value may change afterwards.
 
     Args:
@@ -236,14 +229,20 @@ def read_shard(path: str | os.PathLike[str]) -> Shard:
     return Shard(identity, records)
 
 
-def differences(saved: Mapping[str, str], current: Mapping[str, str]) -> list[str]:
-    """What differs between two identities, in words: "task was sgdet, now prdcls"."""
-    names = dict.fromkeys((*saved, *current))
-    return [
-        f"{name} was {saved.get(name, 'not there')}, now {current.get(name, 'not there')}"
-        for name in names
-        if saved.get(name) != current.get(name)
-    ]
+class OutputShards:
+    """The type of these files, see `utils.shards.ShardKind`."""
+
+    pattern = "part-*.npz"
+
+    def read_header(self, path: Path) -> ShardHeader:
+        """Reads the whole shard, so that a damaged one is found here, and drops the values."""
+        shard = read_shard(path)
+        return ShardHeader(shard.identity, [*shard.records])
+
+
+def output_shards(folder: Path) -> ShardFolder:
+    """The shards of these files in a folder."""
+    return ShardFolder(folder, OutputShards())
 
 
 class ShardWriter:
