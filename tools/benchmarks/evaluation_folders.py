@@ -42,7 +42,10 @@ CLASSES, PREDICATES, SIDE = 150, 50, 800
 ENTITIES, RELATIONS, PAIRS, TRIPLETS = 20, 6, 60, 100
 _OF_A_FILE = 2_000  # images
 _DIFFERENT = 100_000  # images; the number of all must be a multiple of `_OF_A_FILE` if it is larger
-_HEADER = ("images", "protocols", "workers", "main process", "largest worker", "seconds", "CPU seconds")
+_HEADER = (
+    *("images", "protocols", "workers", "imports", "main process", "largest worker"),
+    *("seconds", "CPU seconds"),
+)
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,13 @@ class Scored:
     """One evaluation.
 
     Attributes:
-        main_mb, worker_mb: peak memory of the main process and of its largest worker above that of the
-            imports, in MB (1e6 bytes).
+        imports_mb: memory of a process with all imports, in MB (1e6 bytes).
+        main_mb, worker_mb: peak memory of the main process and of its largest worker, with the imports.
         seconds: time of the whole evaluation.
         cpu_seconds: time that processors worked for it, in all processes.
     """
 
+    imports_mb: float
     main_mb: float
     worker_mb: float
     seconds: float
@@ -79,7 +83,7 @@ def main() -> None:
             generate(Path(folder), images, answers="confusion" in args.protocol)
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
                 found = pool.submit(score, folder, args.protocol, args.workers).result()
-        memory = f"{found.main_mb:.0f} MB", f"{found.worker_mb:.0f} MB"
+        memory = [f"{mb:.0f} MB" for mb in (found.imports_mb, found.main_mb, found.worker_mb)]
         time_taken = f"{found.seconds:.0f}", f"{found.cpu_seconds:.0f}"
         rows.append([f"{images:,}", " ".join(args.protocol), str(args.workers), *memory, *time_taken])
         say(markdown_table(_HEADER, rows, ["right"] * len(_HEADER)))
@@ -94,8 +98,8 @@ def score(folder: str, protocols: Sequence[str], workers: int) -> Scored:
     )  # fmt: skip
     seconds = time.perf_counter() - start
     worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if workers > 1 else imports
-    main_mb, worker_mb = ((kb - imports) * 1024 / 1e6 for kb in (status_kb("VmHWM"), worker))
-    return Scored(main_mb, worker_mb, seconds, _cpu_seconds() - used)
+    memory = (kb * 1024 / 1e6 for kb in (imports, status_kb("VmHWM"), worker))
+    return Scored(*memory, seconds, _cpu_seconds() - used)
 
 
 def _cpu_seconds() -> float:
