@@ -98,8 +98,8 @@ def score(folder: str, protocols: Sequence[str], workers: int) -> Scored:
     )  # fmt: skip
     seconds = time.perf_counter() - start
     worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if workers > 1 else imports
-    memory = (kb * 1024 / 1e6 for kb in (imports, status_kb("VmHWM"), worker))
-    return Scored(*memory, seconds, _cpu_seconds() - used)
+    imports_mb, main_mb, worker_mb = (kb * 1024 / 1e6 for kb in (imports, status_kb("VmHWM"), worker))
+    return Scored(imports_mb, main_mb, worker_mb, seconds, _cpu_seconds() - used)
 
 
 def _cpu_seconds() -> float:
