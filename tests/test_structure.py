@@ -70,12 +70,13 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "evaluation": [
         {"graphs", "rows", "box_evaluator"},
-        {"matching", "metrics", "ranking", "training_split", "triplet_graphs"},
+        {"matching", "metrics", "ranking", "training_split", "triplet_graphs", "columns"},
+        {"sorted_runs"},
         {"protocols", "bootstrap"},
         {"checks", "io", "golden", "seeds"},
         {"ground_truth", "graph_metrics"},
         {"scorer"},
-        {"evaluator"},
+        {"evaluator", "streaming"},
     ],
     "checkpoint": [
         {"content_digest"},
@@ -138,9 +139,10 @@ LAYERS: dict[str, list[set[str]]] = {
     "cli": [
         {"common", "checking", "prediction"},
         {"saved_predictions"},
+        {"prediction_folders"},
         {
             *("train", "evaluate", "predict", "compare", "check", "convert_data", "convert_checkpoint"),
-            *("convert_backbone", "cache_detections", "ablate", "demo"),
+            *("convert_annotations", "convert_backbone", "cache_detections", "ablate", "demo"),
         },
     ],
 }

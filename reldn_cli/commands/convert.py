@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..command import Command, Parser
-from ..flags import add_config, add_imports, add_output
+from ..flags import add_config, add_data, add_imports, add_output, positive
 
 FORCE = "convert again even if nothing has changed"
 _VG150_FILTERS = ("keep-empty", "drop-duplicates", "overlapping-only")
@@ -79,6 +79,35 @@ def _label_studio(parser: Parser) -> None:
     add("--image-key", metavar="KEY", help="key of the image in the data of a task (default: found out)")
     add("--skip-missing-images", action="store_true", help="leave out tasks whose picture is missing")
     add("--force", action="store_true", help=FORCE)
+
+
+def _annotations(parser: Parser) -> None:
+    add = parser.add_argument
+    add("--dataset", nargs="+", required=True, metavar="NAME", help="registered data set, one")
+    add_data(parser)
+    add("--output", type=Path, required=True, metavar="FOLDER", help="folder to write; it is not there yet")
+    add(
+        "--shard-size",
+        type=positive,
+        default=2_000,
+        metavar="N",
+        help="images of a file (default: %(default)s)",
+    )
+    add(
+        "--image-labels", type=Path, metavar="FILE.csv", help="verified image labels, for protocol openimages"
+    )
+    add(
+        "--image-sizes",
+        type=Path,
+        metavar="FILE.csv",
+        help="image_id,width,height of the images in pixels, where the annotation does not say them and the "
+        "pictures are not there",
+    )
+
+
+def _check_annotations(parser: Parser, args: argparse.Namespace) -> None:
+    if len(args.dataset) > 1:
+        parser.error("a folder has the annotations of one --dataset")
 
 
 def _checkpoint(parser: Parser) -> None:
@@ -165,6 +194,18 @@ reldn convert label-studio --input export.json --image-root photos --output corr
 """,
         module="convert_data",
         add_arguments=_label_studio,
+    ),
+    Command(
+        name="convert annotations",
+        summary="a registered data set -> annotation files, for folders of predictions",
+        description="""
+Writes the annotations of a registered data set to a folder of .npz files, on which `reldn evaluate
+--predictions FOLDER --annotations FOLDER` scores very many predictions (docs/scale.md).
+""",
+        example="reldn convert annotations --dataset reldn_scenes_test --output annotations",
+        module="convert_annotations",
+        add_arguments=_annotations,
+        check=_check_annotations,
     ),
     Command(
         name="convert checkpoint",

@@ -28,6 +28,10 @@ _OF_PREDICTIONS = (
     ),
     *("--submission", "--kaggle", "--merge-repeats"),
 )
+# Options that are for folders of predictions only, and options that are not for them.
+_OF_FOLDERS = ("--annotations", "--train-annotations", "--workers")
+_IN_ANNOTATIONS = ("--dataset", "--data", "--image-labels", "--image-sizes")
+_OF_FILES = ("--train-dataset", "--merge-repeats", "--submission", "--kaggle", "--skip-unreadable")
 _OF_MODELS = ("--skip-unreadable", "--restart")
 # Options that --submission, which computes no scores, does not use.
 _OF_SCORES = (
@@ -42,9 +46,10 @@ def _add_arguments(parser: Parser) -> None:
     add(
         "--predictions",
         type=Path,
-        metavar="FILE",
-        help="saved predictions instead of a model: an .npz file of an evaluation or of another model, or a "
-        ".csv file, which is a list of scored triplets or a submission to the OpenImages challenge",
+        metavar="FILE|FOLDER",
+        help="saved predictions instead of a model: an .npz file of an evaluation or of another model; a "
+        ".csv file, which is a list of scored triplets or a submission to the OpenImages challenge; or, with "
+        "--annotations, a folder of .npz files",
     )
     add_config(parser, default="config.yaml in the folder of the weights")
     add_data(parser)
@@ -69,17 +74,18 @@ def _add_arguments(parser: Parser) -> None:
         "shared model, or beside the predictions)",
     )
     add("--confusion-subset", action="store_true", help="also score only the images with a confusable case")
+    add(
+        "--restart",
+        action="store_true",
+        help="begin anew where an evaluation of a model or folder was stopped (default: go on with what it "
+        "saved)",
+    )
     model = parser.add_argument_group("with a model")
     add = model.add_argument
     add(
         "--skip-unreadable",
         action="store_true",
         help="exclude images whose picture can't be read, and list them (default: the first one is an error)",
-    )
-    add(
-        "--restart",
-        action="store_true",
-        help="begin anew where an evaluation was stopped (default: go on with the predictions it saved)",
     )
     saved = parser.add_argument_group("with --predictions")
     add = saved.add_argument
@@ -122,6 +128,21 @@ def _add_arguments(parser: Parser) -> None:
         help="write a submission to the challenge instead of scores",
     )
     add("--kaggle", action="store_true", help="write it for the Kaggle server")
+    folders = parser.add_argument_group("with a folder of --predictions (docs/scale.md)")
+    add = folders.add_argument
+    add(
+        "--annotations",
+        type=Path,
+        metavar="FOLDER",
+        help="annotation files of the evaluated images, from `reldn convert annotations`",
+    )
+    add(
+        "--train-annotations",
+        type=Path,
+        metavar="FOLDER",
+        help="annotation files of the training split, for zero-shot recall",
+    )
+    add("--workers", type=positive, metavar="N", help="processes that score files side by side (default: 1)")
     add_device(parser)
     add_precision(parser)
     add_launch(parser)
@@ -134,13 +155,22 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
     if args.predictions is None:
         if not (args.weights or args.config_file):
             parser.error("give a model (--weights), or saved predictions (--predictions)")
-        if given(_OF_PREDICTIONS):
-            parser.error(
-                f"{given(_OF_PREDICTIONS)[0]} is for saved predictions: give --predictions, or leave it out"
-            )
+        of_saved = given((*_OF_PREDICTIONS, *_OF_FOLDERS))
+        if of_saved:
+            parser.error(f"{of_saved[0]} is for saved predictions: give --predictions, or leave it out")
         check_launch(parser, args)
         return
-    if given(_OF_MODELS):
+    if args.annotations is not None:
+        if given(_IN_ANNOTATIONS):
+            parser.error(
+                f"{given(_IN_ANNOTATIONS)[0]} is for `reldn convert annotations`, which writes the folder of "
+                "--annotations: leave it out here"
+            )
+        if given(_OF_FILES):
+            parser.error(f"{given(_OF_FILES)[0]} is not for a folder of predictions: leave it out")
+    elif given(_OF_FOLDERS):
+        parser.error(f"{given(_OF_FOLDERS)[0]} is for a folder of predictions: give --annotations, too")
+    elif given(_OF_MODELS):
         parser.error(f"{given(_OF_MODELS)[0]} is for a model: leave it out with --predictions")
     if given(("--weights", "--config-file", "--device", "--precision", "--opts")):
         parser.error(
@@ -168,6 +198,7 @@ all numbers; the last lines on the screen say which number is the usual one, and
 reldn evaluate --weights output/scenes/reldn --task prdcls sgdet
 reldn evaluate --protocol motifs \\
     --predictions output/scenes/reldn/inference/reldn_scenes_test/prdcls/relation_predictions.npz
+reldn evaluate --protocol motifs --predictions predictions/ --annotations annotations/ --workers 8
 """,
     module="evaluate",
     add_arguments=_add_arguments,

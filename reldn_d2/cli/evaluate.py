@@ -1,10 +1,10 @@
-"""`reldn evaluate`: a model. Saved predictions are scored in `saved_predictions`."""
+"""`reldn evaluate`: a model. Saved predictions are scored in `saved_predictions` and `prediction_folders`."""
 
 from argparse import Namespace
 
 from reldn_d2.engine import evaluate, set_up_run
 
-from . import saved_predictions
+from . import prediction_folders, saved_predictions
 from .common import find_weights, launched, load_run_config, prepare
 
 _OPTIONS = (
@@ -24,7 +24,8 @@ def run(args: Namespace) -> int:
     """Evaluates a model, or scores saved predictions. Returns the exit status."""
     if args.predictions is not None:
         prepare(args)
-        return saved_predictions.score(args)
+        score = saved_predictions.score if args.annotations is None else prediction_folders.score
+        return score(args)
     return launched(evaluate_model, args)
 
 

@@ -52,6 +52,11 @@ Kind = Literal["arrays", "submission", "triplets"]
 
 def kind_of(path: Path) -> Kind:
     """The kind of a file of predictions: arrays (.npz), a submission, or a list of triplets."""
+    if path.is_dir():
+        raise ValueError(
+            f"--predictions {path} is a folder: give the folder of its annotations, too (--annotations "
+            "FOLDER; `reldn convert annotations` makes it from a registered data set), or one file"
+        )
     if not path.is_file():
         raise FileNotFoundError(f"--predictions: no file {path}")
     if path.suffix.lower() == ".gz":
@@ -252,22 +257,23 @@ def prepare(
 
 
 def check_boxes(
-    path: Path,
+    source: str,
     kind: Kind,
     sizes_of: Mapping[str, tuple[int, int]],
     predictions: Mapping[str, PredictedGraph],
-) -> None:
+) -> list[str]:
     """Checks that predicted boxes are in pixels of their images, where the data set has their sizes.
 
     Boxes of a submission may stick out: the official tool takes them as they are, and the reader counts them.
 
-    A warning says that they may be pixels of smaller copies.
-
     Args:
-        path: the file of the predictions, for messages.
+        source: the file of the predictions, for messages.
         kind: see `kind_of`.
         sizes_of: see `DatasetScorer.sizes`.
         predictions: image id -> prediction.
+
+    Returns:
+        Warnings that the boxes may be pixels of smaller copies.
 
     Raises:
         ValueError: all boxes seem to be shares of their pictures, or many stick far out of them.
@@ -280,13 +286,12 @@ def check_boxes(
     found = shares(of_all, sizes, image)
     if kind == "submission":
         if found:
-            raise ValueError(f"{path}: {found[0]}. Divide pixels by width and height only once")
-        return
+            raise ValueError(f"{source}: {found[0]}. Divide pixels by width and height only once")
+        return []
     if found:
-        raise ValueError(f"{path}: {found[0]}. Multiply them by width and height")
-    refuse_far_out(of_all, sizes[image], str(path), lambda row: f"image {known[image[row]][0]}")
-    for sentence in smaller_copy(of_all, sizes, image):
-        logger.warning("%s: %s", path, sentence)
+        raise ValueError(f"{source}: {found[0]}. Multiply them by width and height")
+    refuse_far_out(of_all, sizes[image], source, lambda row: f"image {known[image[row]][0]}")
+    return [f"{source}: {sentence}" for sentence in smaller_copy(of_all, sizes, image)]
 
 
 def submit(
@@ -315,13 +320,12 @@ def score(args: Namespace) -> int:
     scorer, saved = load_list(args) if kind == "triplets" else load_with_task(args, kind)
     predictions = prepare(scorer, saved.predictions, path, allow_missing=args.allow_missing)
     if scorer.task == "sgdet":  # else they are those of the annotation, which is checked
-        check_boxes(path, kind, scorer.sizes, predictions)
+        for warning in check_boxes(str(path), kind, scorer.sizes, predictions):
+            logger.warning("%s", warning)
     if args.submission:
         submit(args.submission, scorer, predictions, kaggle=args.kaggle)
         return FINISHED
-    output = args.output or args.predictions.with_name(f"{args.predictions.stem}_scored")
-    if args.output is None:  # the folder may come from anybody
-        refuse_outside_links(output.parent, [output.name], "delete it, or choose a folder (--output FOLDER)")
+    output = output_folder(args)
     # The training split is loaded for its labels alone.
     with without_pictures(shares=True):
         results = scorer.score(predictions, output, notes=saved.notes)
@@ -329,3 +333,14 @@ def score(args: Namespace) -> int:
         raise ValueError(f"data set '{saved.dataset_name}' has no annotated relationship to score against")
     say(f"Results in {output}")
     return FINISHED
+
+
+def output_folder(args: Namespace) -> Path:
+    """The folder of the results: --output, or one beside the predictions."""
+    path: Path = args.predictions
+    if args.output is not None:
+        return Path(args.output)
+    output = path.with_name(f"{path.stem}_scored")
+    # the folder may come from anybody
+    refuse_outside_links(output.parent, [output.name], "delete it, or choose a folder (--output FOLDER)")
+    return output

@@ -54,6 +54,21 @@ class _Held:
     kind: Kind
 
 
+@dataclass(frozen=True)
+class _Folder:
+    """An output folder.
+
+    Attributes:
+        path: the folder.
+        options: the options that choose another one, in words.
+        other: the same, after "add".
+    """
+
+    path: Path
+    options: str
+    other: str
+
+
 # Lock file -> the lock of this process on it.
 _held: dict[Path, _Held] = {}
 
@@ -69,7 +84,22 @@ def hold(parts: RunParts, kind: Kind) -> None:
             written out of the folder. Every process of the run raises it.
         OSError: the folder can't be written. Every process of the run raises it.
     """
-    _together(lambda: _hold(parts, kind))
+    words = " ".join(parts.override(parts.keys.output_dir, "FOLDER"))
+    folder = _Folder(
+        Path(parts.output_dir).resolve(),
+        f"--output FOLDER or {words}",
+        f"{words} (or --output FOLDER, where it is an option)",
+    )
+    _together(lambda: _hold(folder, kind))
+
+
+def hold_folder(path: Path, kind: Kind) -> None:
+    """Locks the folder of --output in a command of one process that has no config. See `hold`.
+
+    Raises:
+        ValueError, OSError: see `hold`.
+    """
+    _hold(_Folder(path.resolve(), "--output FOLDER", "--output FOLDER"), kind)
 
 
 @contextmanager
@@ -105,27 +135,23 @@ def _together(take: Callable[[], None]) -> None:
             raise found
 
 
-def _hold(parts: RunParts, kind: Kind) -> None:
-    folder = Path(parts.output_dir).resolve()
-    path = folder / LOCK_FILE
+def _hold(folder: _Folder, kind: Kind) -> None:
+    path = folder.path / LOCK_FILE
     for other in [other for other, held in _held.items() if held.kind == kind and other != path]:
         _give_up(other)
     if path in _held:
         return
-    words = " ".join(parts.override(parts.keys.output_dir, "FOLDER"))
-    refuse_outside_links(
-        folder, _WRITTEN, f"delete it, or choose another folder (--output FOLDER or {words})"
-    )
-    _take(path, kind, parts)
-    orphans = remove_orphans(folder)
+    refuse_outside_links(folder.path, _WRITTEN, f"delete it, or choose another folder ({folder.options})")
+    _take(path, kind, folder)
+    orphans = remove_orphans(folder.path)
     if orphans.count:
         logger.info(
             "Removed %d temporary files of interrupted runs from %s (%s)",
-            orphans.count, folder, megabytes(orphans.size),
+            orphans.count, folder.path, megabytes(orphans.size),
         )  # fmt: skip
 
 
-def _take(path: Path, kind: Kind, parts: RunParts) -> None:
+def _take(path: Path, kind: Kind, folder: _Folder) -> None:
     descriptor = _open(path)
     while True:
         result = lock(descriptor)
@@ -151,10 +177,9 @@ def _take(path: Path, kind: Kind, parts: RunParts) -> None:
             path.parent,
         )
         return
-    words = " ".join(parts.override(parts.keys.output_dir, "FOLDER"))
     raise ValueError(
         f"{path.parent} is in use by another run ({holder or 'it does not say which'}), and both would write "
-        f"the same files: wait until it has ended, or add {words} (or --output FOLDER, where it is an option)"
+        f"the same files: wait until it has ended, or add {folder.other}"
     )
 
 

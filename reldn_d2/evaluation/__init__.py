@@ -11,8 +11,10 @@ from .golden import GoldenCase, golden_cases
 from .graph_metrics import GraphMetrics
 from .graphs import GroundTruthGraph, PairAnswers, PredictedGraph, RankedTriplets, TripletAnswers
 from .ground_truth import with_verified_classes
+from .io.annotations import AnnotatedSet, SavedAnnotations, load_annotations, save_annotations
 from .io.predictions import SavedPredictions, load_predictions, save_predictions
 from .io.results import load_per_image
+from .io.shard_writers import AnnotationShardWriter, PredictionShardWriter
 from .io.submission import (
     Submission,
     image_sizes,
@@ -37,12 +39,15 @@ from .protocols.registry import PROTOCOLS, make_protocols
 from .ranking import rank_triplets
 from .scorer import DatasetScorer, evaluate_graphs
 from .seeds import compare_seeds, seed_interval
+from .streaming import evaluate_folders
 from .training_split import TrainingSplit, UnseenTriplets, training_split, unseen_triplets
 from .triplet_graphs import graph_from_entities, graph_from_triplets
 
 __all__ = [
     "ALL_PREDICATES",
     "PROTOCOLS",
+    "AnnotatedSet",
+    "AnnotationShardWriter",
     "ConfusionProtocol",
     "DatasetScorer",
     "Difference",
@@ -56,9 +61,11 @@ __all__ = [
     "PairAnswers",
     "PerImageRecall",
     "PredictedGraph",
+    "PredictionShardWriter",
     "ProtocolResult",
     "RankedTriplets",
     "RelationEvaluator",
+    "SavedAnnotations",
     "SavedPredictions",
     "ScoredImage",
     "Submission",
@@ -69,12 +76,14 @@ __all__ = [
     "compare_seeds",
     "confusion_frequency",
     "confusion_triplets",
+    "evaluate_folders",
     "evaluate_graphs",
     "golden_cases",
     "graph_from_entities",
     "graph_from_triplets",
     "image_bootstrap",
     "image_sizes",
+    "load_annotations",
     "load_per_image",
     "load_predictions",
     "load_submission",
@@ -88,6 +97,7 @@ __all__ = [
     "read_triplet_list",
     "reldn",
     "reldn_openimages",
+    "save_annotations",
     "save_predictions",
     "seed_interval",
     "submission_labels",

@@ -197,19 +197,22 @@ def _check_ranks(triplets: RankedTriplets, where: str, *, has_repeats: bool) -> 
     Otherwise, a limit on the predicates of a pair would select the wrong triplets. With `has_repeats` a
     predicate may be there several times, with the same rank.
     """
-    keys = np.stack([triplets.subject, triplets.object, triplets.predicate], axis=1)
-    _, first, of_first = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    columns = np.stack([triplets.subject, triplets.object, triplets.predicate], axis=1).astype(np.int64)
+    # One number for each row: unique numbers are found much faster than unique rows.
+    keys = np.ravel_multi_index(tuple(columns.T), tuple(columns.max(axis=0, initial=0) + 1))
+    _, first, of_first = np.unique(keys, return_index=True, return_inverse=True)
     if len(first) < len(keys):
         if not has_repeats:
             raise ValueError(f"{where}: an ordered pair has the same pred_predicates twice")
-        if not np.array_equal(triplets.rank_in_pair[first[of_first.reshape(-1)]], triplets.rank_in_pair):
+        if not np.array_equal(triplets.rank_in_pair[first[of_first]], triplets.rank_in_pair):
             raise ValueError(f"{where}: the repeats of a triplet must all have the rank_in_pair of the best")
         triplets = triplets.rows(np.sort(first))
     by_rank = triplets.rows(np.lexsort((triplets.rank_in_pair, triplets.object, triplets.subject)))
     pairs = np.stack([by_rank.subject, by_rank.object])
     starts = np.concatenate([[True], (pairs[:, 1:] != pairs[:, :-1]).any(axis=0)])[: len(by_rank)]
-    expected = np.where(starts, 1, np.roll(by_rank.rank_in_pair, 1) + 1)
-    rises = ~starts & (by_rank.score > np.roll(by_rank.score, 1))
+    before = by_rank.rows(np.arange(len(by_rank)) - 1)
+    expected = np.where(starts, 1, before.rank_in_pair + 1)
+    rises = ~starts & (by_rank.score > before.score)
     if rises.any() or not np.array_equal(by_rank.rank_in_pair, expected):
         raise ValueError(
             f"{where}: the rank_in_pair of an ordered pair must be 1, 2, 3, ... by descending score, without "

@@ -365,6 +365,10 @@ def summarised(
     for suffix, rows in chosen.items():
         if any(related[row] for row in rows):
             result = protocol.summarise([ids[i] for i in rows], [records[i] for i in rows], split)
-            counts = {f"{name}{suffix}": value for name, value in result.per_image.items()}
-            results[f"{protocol.name}{suffix}"] = replace(result, per_image=counts)
+            results[f"{protocol.name}{suffix}"] = with_suffix(result, suffix)
     return results
+
+
+def with_suffix(result: ProtocolResult, suffix: str) -> ProtocolResult:
+    """A result whose counts of images have names that end with the suffix of a subset."""
+    return replace(result, per_image={f"{name}{suffix}": counts for name, counts in result.per_image.items()})

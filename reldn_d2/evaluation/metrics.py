@@ -3,7 +3,7 @@
 `PerImageRecall` keeps the counts of each image, so that two models can be compared.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,43 +57,52 @@ def macro_recall(hits: IntArray | FloatArray, ground_truths: IntArray) -> float:
     return 100.0 * float(np.mean(hits[counted] / ground_truths[counted]))
 
 
-def share_per_predicate(
-    found: BoolArray | FloatArray, predicate: IntArray, num_predicates: int
-) -> Float64Array:
-    """Found relationships divided by annotated relationships, for each predicate, over all images.
+class PredicateRecall:
+    """Recall of each predicate over images that come in parts, image after image.
 
-    Args:
-        found: (R,) whether each annotated relationship of the split was found; a number if it counts in part.
-        predicate: (R,) int.
-        num_predicates: number P of predicates.
+    The sums are those of all images at once, bit for bit, however the images are cut into parts.
 
-    Returns:
-        (P,) percent; NaN for a predicate that is not annotated.
+    Attributes:
+        annotated: (P,) int, number of annotated relationships of each predicate.
     """
-    return _percent(
-        np.bincount(predicate, weights=found, minlength=num_predicates),
-        np.bincount(predicate, minlength=num_predicates),
-    )
 
+    def __init__(self, num_predicates: int, names: Iterable[str]) -> None:
+        """Has no image yet.
 
-def image_recall_per_predicate(
-    found: BoolArray, predicate: IntArray, image: IntArray, num_predicates: int
-) -> Float64Array:
-    """Recall of each predicate in every image that has it, averaged over these images.
+        Args:
+            num_predicates: number P of predicates.
+            names: names of the recalls, for example one for each K.
+        """
+        self.annotated = np.zeros(num_predicates, dtype=np.int64)
+        self._images = np.zeros(num_predicates, dtype=np.int64)
+        self._found = {name: np.zeros(num_predicates, dtype=np.int64) for name in names}
+        self._recall = {name: np.zeros(num_predicates) for name in self._found}
 
-    Args:
-        found, predicate, num_predicates: see `share_per_predicate`.
-        image: (R,) int, the image of each relationship.
+    def add(self, predicate: IntArray, image: IntArray, found: Mapping[str, BoolArray]) -> None:
+        """Add the relationships of the next images.
 
-    Returns:
-        (P,) percent; NaN for a predicate that is not annotated.
-    """
-    cells, cell = np.unique(image.astype(np.int64) * num_predicates + predicate, return_inverse=True)
-    recall = np.bincount(cell, weights=found) / np.bincount(cell)
-    return _percent(
-        np.bincount(cells % num_predicates, weights=recall, minlength=num_predicates),
-        np.bincount(cells % num_predicates, minlength=num_predicates),
-    )
+        Args:
+            predicate: (R,) int.
+            image: (R,) int, the image of each relationship, in ascending order.
+            found: name -> (R,) bool, whether each relationship was found.
+        """
+        num_predicates = len(self.annotated)
+        cells, cell = np.unique(image.astype(np.int64) * num_predicates + predicate, return_inverse=True)
+        of_cell, in_cell = cells % num_predicates, np.bincount(cell)
+        self.annotated += np.bincount(predicate, minlength=num_predicates)
+        self._images += np.bincount(of_cell, minlength=num_predicates)
+        for name in self._found:
+            self._found[name] += np.bincount(predicate[found[name]], minlength=num_predicates)
+            # `add.at` adds one number after the other, so that the cuts between parts do not matter.
+            np.add.at(self._recall[name], of_cell, np.bincount(cell, weights=found[name]) / in_cell)
+
+    def pooled(self, name: str) -> Float64Array:
+        """(P,) percent, found by annotated relationships of all images; NaN for one that is not annotated."""
+        return percent(self._found[name], self.annotated)
+
+    def image_mean(self, name: str) -> Float64Array:
+        """(P,) percent, mean of the recall over the images with the predicate; NaN if there is none."""
+        return percent(self._recall[name], self._images)
 
 
 def mean_over_annotated(per_predicate: Float64Array) -> float:
@@ -114,47 +123,31 @@ def harmonic_mean(a: float, b: float) -> float:
     return 2 * a * b / (a + b) if a + b != 0 else 0.0
 
 
-def _percent(part: IntArray | FloatArray, whole: IntArray) -> Float64Array:
+def percent(part: IntArray | FloatArray, whole: IntArray) -> Float64Array:
+    """(P,) shares in percent; NaN where the whole is 0."""
     share = np.full(len(whole), np.nan)
     np.divide(100.0 * part, whole, out=share, where=whole > 0)
     return share
 
 
-def average_precision(true_positive: BoolArray, num_truths: int) -> float:
+def average_precision(places: IntArray, num_truths: int) -> float:
     """Area under the precision envelope, summed at every recall point (PASCAL VOC 2010 and later).
 
-    The envelope at a recall is the best precision reached at that recall or a higher one.
+    The envelope at a recall is the best precision reached at that recall or a higher one. Recall rises by
+    1 / num_truths at each true positive and nowhere else, and between two of them precision falls. So the
+    places of the true positives are enough.
 
     Args:
-        true_positive: (D,) bool, the detections of one category in all images, best first.
+        places: (T,) int, ascending, places of the true positives of one category in the list of its
+            detections in all images, best first; the first place is 1.
         num_truths: number of annotated instances of the category.
 
     Returns:
-        A number in [0, 1]; 0 if there is no detection; NaN (undefined) if there is no annotated instance.
+        A number in [0, 1]; 0 if there is no true positive; NaN (undefined) if there is no annotated instance.
     """
     if num_truths == 0:
         return float("nan")
-    precision = np.cumsum(true_positive) / np.arange(1, len(true_positive) + 1)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    # Recall rises by 1 / num_truths at each true positive and nowhere else.
-    return float(envelope[true_positive].sum() / num_truths)
-
-
-def average_precision_per_predicate(
-    predicate: IntArray, score: FloatArray, true_positive: BoolArray, num_truths: IntArray
-) -> npt.NDArray[np.float64]:
-    """Average precision of every predicate.
-
-    Args:
-        predicate, score, true_positive: (D,) detections in all images. Equal scores keep their order, so the
-            caller decides the order of the images.
-        num_truths: (P,) number of annotated relationships of each predicate.
-
-    Returns:
-        (P,) in [0, 1]; NaN for a predicate without annotated relationship.
-    """
-    best_first = np.argsort(-score, kind="stable")
-    predicate, true_positive = predicate[best_first], true_positive[best_first]
-    return np.array(
-        [average_precision(true_positive[predicate == p], int(n)) for p, n in enumerate(num_truths)]
-    )
+    best_at_higher_recall = np.maximum.accumulate((np.arange(1, len(places) + 1) / places)[::-1])
+    # The order of adding is part of the result: from the first true positive to the last.
+    envelope = np.ascontiguousarray(best_at_higher_recall[::-1])
+    return float(envelope.sum() / num_truths)

@@ -220,39 +220,14 @@ class DatasetScorer:
         )
         about_data = MetadataCatalog.get(self.dataset_name).get("evaluation_note", "")
         excluded = excluded_images(len(self.truths) - len(truths), len(self.truths))
-        return self._report(results, output_dir, [note for note in (about_data, excluded, *notes) if note])
-
-    def _report(
-        self,
-        results: Mapping[str, ProtocolResult],
-        output_dir: str | os.PathLike[str] | None,
-        notes: Sequence[str],
-    ) -> OrderedDict[str, dict[str, float]]:
-        where = f"{self.task} on {self.dataset_name}"
-        for name, result in results.items():
-            _logger.info("%s, protocol %s:\n%s", where, name, short_table(result))
-            complete = results_table(result, self._predicate_classes)
-            _logger.debug("%s, protocol %s, all numbers:\n%s", where, name, complete)
-        if output_dir is not None:
-            save_results(
-                output_dir,
-                results,
-                dataset_name=self.dataset_name,
-                task=self.task,
-                predicate_classes=self._predicate_classes,
-                note="\n\n".join(notes),
-            )
-        reported = OrderedDict(
-            (
-                f"{self.task}/{name}",
-                {metric: value for metric, value in result.metrics.items() if not isnan(value)},
-            )
-            for name, result in results.items()
+        return report(
+            results,
+            output_dir,
+            dataset_name=self.dataset_name,
+            task=self.task,
+            predicate_classes=self._predicate_classes,
+            notes=[note for note in (about_data, excluded, *notes) if note],
         )
-        _logger.info("%s, first of all: %s", where, headline(reported) or "no number is defined")
-        for note in notes:
-            _logger.info("%s: %s", where, note)
-        return reported
 
     def _read_unseen(self) -> UnseenTriplets | None:
         labels = MetadataCatalog.get(self.dataset_name).get("zero_shot_triplets")
@@ -289,6 +264,50 @@ class DatasetScorer:
                 raise ValueError(
                     f"'{name}' is not a training split of '{self.dataset_name}': its {kind} differ"
                 )
+
+
+def report(
+    results: Mapping[str, ProtocolResult],
+    output_dir: str | os.PathLike[str] | None,
+    *,
+    dataset_name: str,
+    task: str,
+    predicate_classes: Sequence[str],
+    notes: Sequence[str],
+) -> OrderedDict[str, dict[str, float]]:
+    """Log a table of each protocol, and write the files of `io.results`.
+
+    Args:
+        results: name of the protocol -> result.
+        output_dir: folder for the files, made if missing; None writes nothing.
+        dataset_name, task, predicate_classes: see `save_results`.
+        notes: sentences about all numbers.
+
+    Returns:
+        See `DatasetScorer.score`.
+    """
+    where = f"{task} on {dataset_name}"
+    for name, result in results.items():
+        _logger.info("%s, protocol %s:\n%s", where, name, short_table(result))
+        complete = results_table(result, predicate_classes)
+        _logger.debug("%s, protocol %s, all numbers:\n%s", where, name, complete)
+    if output_dir is not None:
+        save_results(
+            output_dir,
+            results,
+            dataset_name=dataset_name,
+            task=task,
+            predicate_classes=predicate_classes,
+            note="\n\n".join(notes),
+        )
+    reported = OrderedDict(
+        (f"{task}/{name}", {metric: value for metric, value in result.metrics.items() if not isnan(value)})
+        for name, result in results.items()
+    )
+    _logger.info("%s, first of all: %s", where, headline(reported) or "no number is defined")
+    for note in notes:
+        _logger.info("%s: %s", where, note)
+    return reported
 
 
 def _vocabulary(dataset_name: str, key: str) -> list[str]:

@@ -59,6 +59,25 @@ def training_split(
     return TrainingSplit(num_classes, counts, np.unique(every))
 
 
+def join_training_splits(
+    parts: Iterable[TrainingSplit], num_classes: int, num_predicates: int
+) -> TrainingSplit:
+    """The training split that consists of some parts.
+
+    Args:
+        parts: results of `training_split` for different images of one vocabulary.
+        num_classes, num_predicates: sizes C and P of the vocabulary.
+    """
+    joined = training_split([], num_classes, num_predicates)
+    for part in parts:
+        joined = TrainingSplit(
+            num_classes,
+            joined.predicate_counts + part.predicate_counts,
+            np.union1d(joined.triplets, part.triplets),
+        )
+    return joined
+
+
 @dataclass(frozen=True)
 class UnseenTriplets:
     """The label triplets that never occur in training, for use when the training split itself is not known.

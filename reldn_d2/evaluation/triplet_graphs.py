@@ -5,6 +5,7 @@ triplet is a false positive where a relationship is answered once. All repeats o
 pair of the best of them. So a repeat lets no other predicate into a list with at most k predicates a pair.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -178,6 +179,15 @@ def _ranks_and_repeats(triplets: RankedTriplets) -> tuple[IntArray, BoolArray]:
         number_rows(np.stack([kept.subject, kept.object], axis=1))[1]
     )
     return rank[number], repeated
+
+
+def count_repeats(graphs: Iterable[PredictedGraph]) -> tuple[int, int]:
+    """The number of triplets that repeat another one of their image, and the number of all triplets."""
+    repeated = total = 0
+    for graph in graphs:
+        total += len(graph.relations)
+        repeated += int(repeats(graph.relations).sum()) if graph.has_repeats else 0
+    return repeated, total
 
 
 def repeats_note(repeated: int, total: int, *, merged: bool = False) -> str:

@@ -6,7 +6,7 @@ the checksums of the archive and the checks of the reader's caller are all there
 
 import os
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +66,7 @@ def read_arrays(
         ValueError: it is no such archive, is cut off or damaged, has another format version, lacks an array,
             or was changed after it was written. The message names the file.
     """
-    try:
-        arrays = _read(Path(path))
-    except FileNotFoundError:
-        raise
-    # A damaged archive can fail with zlib.error, NotImplementedError, RuntimeError, MemoryError and others.
-    except Exception as error:
-        if is_of_the_system(error):
-            assert isinstance(error, OSError)
-            raise explained(error, path) from error
-        raise ValueError(f"{path}: not a complete {what} ({_first_line(error)}); {remedy}") from error
+    arrays = _read(Path(path), what, remedy)
     found = arrays.get("format_version", np.array(None)).tolist()
     missing = [name for name in names if name not in arrays]
     if version is not None and found != version:
@@ -93,11 +84,59 @@ def read_arrays(
     return arrays
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
+def read_some_arrays(
+    path: str | os.PathLike[str], names: Collection[str], *, what: str, remedy: str
+) -> tuple[dict[str, NDArray[Any]], str | None]:
+    """Reads some arrays of a file, which may be large. Only `read_arrays` compares the digest.
+
+    Args:
+        path: see `read_arrays`.
+        names: arrays to read. The file may lack some.
+        what, remedy: see `read_arrays`.
+
+    Returns:
+        Name -> array, for those that are there; and the digest that the file says it has, None if it has
+        none.
+
+    Raises:
+        FileNotFoundError, OSError: see `read_arrays`.
+        ValueError: it is no such archive, is cut off, or one of the arrays is damaged.
+    """
+    arrays = _read(Path(path), what, remedy, {*names, _DIGEST})
+    saved = arrays.pop(_DIGEST, None)
+    return arrays, None if saved is None else str(saved.tolist())
+
+
+def array_names(path: str | os.PathLike[str]) -> list[str]:
+    """The names of the arrays in a file of `write_arrays`, which is complete, without the digest."""
+    with zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(_ENDING) for name in archive.namelist()]
+    return [name for name in names if name != _DIGEST]
+
+
+def _read(
+    path: Path, what: str, remedy: str, names: Collection[str] | None = None
+) -> dict[str, NDArray[Any]]:
+    """The arrays of a file with these names, by default all. Errors are those of `read_arrays`."""
+    try:
+        return _members(path, names)
+    except FileNotFoundError:
+        raise
+    # A damaged archive can fail with zlib.error, NotImplementedError, RuntimeError, MemoryError and others.
+    except Exception as error:
+        if is_of_the_system(error):
+            assert isinstance(error, OSError)
+            raise explained(error, path) from error
+        raise ValueError(f"{path}: not a complete {what} ({_first_line(error)}); {remedy}") from error
+
+
+def _members(path: Path, names: Collection[str] | None) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
             name = member.filename.removesuffix(_ENDING)
+            if names is not None and name not in names:
+                continue
             if name in arrays:
                 raise ValueError(f"it has the array '{name}' twice")
             with archive.open(member) as stream:

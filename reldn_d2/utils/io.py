@@ -5,7 +5,7 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,9 +207,27 @@ def digest(parts: Iterable[str | bytes | NDArray[np.generic]]) -> str:
             total.update(np.ascontiguousarray(part).data)
         else:
             data = part.encode() if isinstance(part, str) else part
-            total.update(f"text {len(data)} ".encode())
+            total.update(_before_text(len(data)))
             total.update(data)
     return total.hexdigest()
+
+
+def digest_of_text(pieces: Callable[[], Iterable[str]]) -> str:
+    """The same as `digest([text])`, for a text that is too long to hold.
+
+    Args:
+        pieces: makes the pieces of the text. It is called twice: the length of the text is part of the
+            digest.
+    """
+    total = hashlib.sha256(_before_text(sum(len(piece.encode()) for piece in pieces())))
+    for piece in pieces():
+        total.update(piece.encode())
+    return total.hexdigest()
+
+
+def _before_text(length: int) -> bytes:
+    """What makes the boundaries between texts part of a digest."""
+    return f"text {length} ".encode()
 
 
 def file_digest(path: Path) -> str:

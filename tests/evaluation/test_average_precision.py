@@ -5,8 +5,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reldn_d2.evaluation.metrics import average_precision, average_precision_per_predicate
+from reldn_d2.evaluation.metrics import average_precision as average_precision_of_places
+from reldn_d2.evaluation.sorted_runs import SortedRun, TruePositives, run_order
 from tests.references.openimages import slow_average_precision
+
+
+def average_precision(true_positive: np.ndarray, num_truths: int) -> float:
+    """Average precision of a list, best first."""
+    return average_precision_of_places(np.flatnonzero(true_positive) + 1, num_truths)
+
+
+def average_precision_per_predicate(
+    predicate: np.ndarray, score: np.ndarray, true_positive: np.ndarray, num_truths: np.ndarray
+) -> np.ndarray:
+    """Average precision of one run."""
+    order = run_order(predicate, score)
+    run = SortedRun(predicate[order], score[order], {"rel": true_positive[order]})
+    true_positives = TruePositives()
+    true_positives.add(run)
+    places = true_positives.places()
+    places.count(run)
+    return places.average_precision("rel", num_truths)
 
 
 def test_hand_computed() -> None:
@@ -60,3 +79,48 @@ def test_every_predicate_equals_the_definition_on_its_own_ranking(
         for i in range(5)
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def of_whole_lists(
+    predicate: np.ndarray, score: np.ndarray, true_positive: np.ndarray, num_truths: np.ndarray
+) -> np.ndarray:
+    """Average precision of each predicate from the list of all its triplets, sorted at once."""
+    best_first = np.argsort(-score, kind="stable")
+    predicate, true_positive = predicate[best_first], true_positive[best_first]
+    found = []
+    for p, number in enumerate(num_truths.tolist()):
+        true = true_positive[predicate == p]
+        precision = np.cumsum(true) / np.arange(1, len(true) + 1)
+        envelope = np.maximum.accumulate(precision[::-1])[::-1]
+        found.append(float(envelope[true].sum() / number) if number else np.nan)
+    return np.array(found)
+
+
+@pytest.mark.parametrize("levels", [1, 3, 50, 10_000])
+@pytest.mark.parametrize("size", [1, 7, 1_000, 20_000])
+def test_runs_of_any_size_give_the_bits_of_the_whole_list(levels: int, size: int) -> None:
+    rng = np.random.default_rng(levels)
+    count = 200 * size if size < 10 else 20_000
+    predicate = rng.choice(5, count, p=[0.6, 0.2, 0.1, 0.1, 0.0]).astype(np.uint8)
+    score, true = rng.integers(0, levels, count) / levels, rng.random((2, count)) < 0.1
+    true &= predicate != 3  # in the list, but never right
+    runs = []
+    for i, first in enumerate(range(0, count, size)):
+        rows = slice(first, first + size)
+        if i % 2:  # some results have fewer digits
+            score[rows] = score[rows].astype(np.float32)
+        order = run_order(predicate[rows], score[rows])
+        of_run = score[rows][order].astype(np.float32 if i % 2 else np.float64)
+        kinds = {"rel": true[0][rows][order], "phr": true[1][rows][order]}
+        runs.append(SortedRun(predicate[rows][order], of_run, kinds))
+    true_positives = TruePositives()
+    for run in runs:
+        true_positives.add(run)
+    places = true_positives.places()
+    for run in runs:
+        places.count(run)
+    for kind, of_kind in zip(("rel", "phr"), true, strict=True):
+        num_truths = np.bincount(predicate[of_kind], minlength=6) + np.array([3, 0, 1, 2, 4, 0])
+        expected = of_whole_lists(predicate, score, of_kind, num_truths)
+        np.testing.assert_array_equal(places.average_precision(kind, num_truths), expected)
+        assert 0 < expected[0] < 1 and expected[3] == expected[4] == 0 and np.isnan(expected[5])

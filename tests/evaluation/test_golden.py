@@ -1,7 +1,7 @@
 """The golden cases follow their schema, our evaluator gives their numbers, and they notice broken rules."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from importlib import resources
@@ -24,10 +24,14 @@ from reldn_d2.evaluation import (
     make_protocols,
     matching,
     metrics,
+    sorted_runs,
 )
 from reldn_d2.evaluation.checks import check_ground_truth, prepare_prediction
+from reldn_d2.evaluation.columns import Columns
 from reldn_d2.evaluation.matching import Matches, enclosing_boxes, true_positives
+from reldn_d2.evaluation.metrics import PredicateRecall
 from reldn_d2.evaluation.protocols import average_precision, confusion, openimages, recall
+from reldn_d2.evaluation.protocols.average_precision import JudgedTriplets
 from reldn_d2.evaluation.protocols.openimages import OpenImagesAblationProtocol, OpenImagesProtocol
 
 FOLDER = resources.files("reldn_d2.evaluation.golden")
@@ -173,10 +177,6 @@ def patched(place: Any, name: str, value: Any) -> Break:
     return broken
 
 
-def pooled(found: np.ndarray, predicate: np.ndarray, image: np.ndarray, num_predicates: int) -> np.ndarray:
-    return metrics.share_per_predicate(found, predicate, num_predicates)
-
-
 def arithmetic_mean(a: float, b: float) -> float:
     return (a + b) / 2
 
@@ -186,9 +186,9 @@ def later_index_first(split: TrainingSplit) -> dict[str, np.ndarray]:
     return {"head": order[:1], "body": order[1:2], "tail": order[2:]}
 
 
-def without_envelope(true_positive: np.ndarray, num_truths: int) -> float:
-    precision = np.cumsum(true_positive) / np.arange(1, len(true_positive) + 1)
-    return float(precision[true_positive].sum() / num_truths) if num_truths else float("nan")
+def without_envelope(places: np.ndarray, num_truths: int) -> float:
+    precision = np.arange(1, len(places) + 1) / places
+    return float(precision.sum() / num_truths) if num_truths else float("nan")
 
 
 def next_best(matches: Matches, num_triplets: int, min_overlap: float, *, strict: bool) -> np.ndarray:
@@ -208,13 +208,13 @@ def last_annotation(matches: Matches, num_triplets: int, min_overlap: float, *, 
     return true_positives(flipped, num_triplets, min_overlap, strict=strict)
 
 
-def in_float32(predicate: np.ndarray, score: np.ndarray, true: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    return metrics.average_precision_per_predicate(predicate, score.astype(np.float32), true, counts)
+def in_float32(protocol: OpenImagesProtocol, records: Sequence[JudgedTriplets]) -> Columns:
+    return columns(protocol, [replace(x, score=x.score.astype(np.float32)) for x in records])
 
 
-def last_first(predicate: np.ndarray, score: np.ndarray, true: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Average precision if equal scores are ordered backwards."""
-    return metrics.average_precision_per_predicate(predicate[::-1], score[::-1], true[::-1], counts)
+def last_first(predicate: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """The order of triplets if equal scores are ordered backwards."""
+    return np.lexsort((-np.arange(len(score)), -score, predicate))
 
 
 def every_triplet(predicted: PredictedGraph, triplets: RankedTriplets, truth: GroundTruthGraph) -> np.ndarray:
@@ -241,11 +241,11 @@ def ties_are_confused(cases: confusion.ConfusableCases, answers: TripletAnswers)
     return np.stack([np.floor(right), np.ceil(confused), missed], axis=1)
 
 
-outcomes = confusion.outcomes
+outcomes, columns = confusion.outcomes, OpenImagesProtocol.columns
 above_half = patched(recall, "MIN_OVERLAP", np.nextafter(0.5, 1))
 every_label = patched(TrainingSplit, "is_zero_shot", lambda self, truth: np.full(len(truth.relations), True))
-no_envelope = patched(metrics, "average_precision", without_envelope)
-backwards = patched(average_precision, "average_precision_per_predicate", last_first)
+no_envelope = patched(sorted_runs, "average_precision", without_envelope)
+backwards = patched(average_precision, "run_order", last_first)
 tries_next_best = patched(average_precision, "true_positives", next_best)
 # Case -> broken rules that it notices.
 NOTICED: dict[str, dict[str, Break]] = {
@@ -260,7 +260,7 @@ NOTICED: dict[str, dict[str, Break]] = {
     "motifs_mean_recall": {
         "over all": patched(recall, "mean_over_annotated", metrics.mean_over_all),
         "over annotated": patched(recall, "mean_over_all", metrics.mean_over_annotated),
-        "pooled": patched(recall, "image_recall_per_predicate", pooled),
+        "pooled": patched(PredicateRecall, "image_mean", PredicateRecall.pooled),
     },
     "motifs_head_body_tail": {"equal counts": patched(TrainingSplit, "predicate_groups", later_index_first)},
     "motifs_precision": {"one to one": setting(one_to_one=True)},
@@ -305,9 +305,7 @@ NOTICED: dict[str, dict[str, Break]] = {
     "openimages_without_is": {"every triplet": patched(openimages, "is_evaluable", every_triplet)},
     "openimages_envelope": {"no envelope": no_envelope},
     "openimages_equal_scores": {"backwards": backwards},
-    "openimages_scores_equal_in_float32": {
-        "float32": patched(average_precision, "average_precision_per_predicate", in_float32)
-    },
+    "openimages_scores_equal_in_float32": {"float32": patched(OpenImagesProtocol, "columns", in_float32)},
     "openimages_predicates_and_scores": {
         "all predicates": patched(OpenImagesProtocol, "absent_is_zero", True),
         "another predicate is excluded": setting(excluded_predicates=("behind",)),

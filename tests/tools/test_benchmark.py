@@ -12,12 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from reldn_d2.evaluation import PROTOCOLS
 from tools.benchmarks import __main__ as benchmark
 from tools.benchmarks import (
     crowds,
     dataset_loading,
     evaluation,
     evaluation_memory,
+    evaluation_summary,
     image_loading,
     losses,
     memory,
@@ -210,6 +212,23 @@ def test_the_command_prints_the_memory_of_an_evaluation(
     monkeypatch.setattr(memory, "can_measure", lambda: False)
     benchmark.main()
     assert "can't be measured" in capsys.readouterr().out
+
+
+def test_the_command_measures_summaries_of_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(evaluation_summary, "_IMAGES", 5)
+    rows = [(name, 10, 4) for name in PROTOCOLS]
+    monkeypatch.setattr(evaluation_summary, "_SUMMARIES", rows)
+    # Processes of their own would be without these settings.
+    monkeypatch.setattr(evaluation_summary, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
+    monkeypatch.setattr(evaluation_summary, "watch_peak", lambda: lambda: 3.0)
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--only", "evaluation_summary"])
+    monkeypatch.setattr(memory, "can_measure", lambda: True)
+    benchmark.main()
+    table = [x.split("|")[1:-1] for x in capsys.readouterr().out.splitlines() if x.startswith("|")][2:]
+    assert [(name.strip(), int(images), int(size)) for name, images, size, *_ in table] == rows
+    assert all(float(cells[4]) == 3 for cells in table)
 
 
 def test_the_command_prints_what_a_crowded_image_takes(

@@ -29,6 +29,7 @@ from . import (
     dataset_loading,
     evaluation,
     evaluation_memory,
+    evaluation_summary,
     image_loading,
     inference,
     losses,
@@ -58,7 +59,7 @@ _PARTS = {
     "statistics": statistics.rows,
 }
 _ON_GPUS = ("training", "inference", "published", "peak_memory")
-_SLOWEST = ("memory", "evaluation_memory", "loading")
+_SLOWEST = ("memory", "evaluation_memory", "evaluation_summary", "loading")
 _HEADER = (
     *(
         "what",
@@ -198,6 +199,15 @@ def _evaluation_memory(_: Timer) -> str:
     return tabulate(rows, header, "pipe", floatfmt=".0f")
 
 
+def _evaluation_summary(_: Timer) -> str:
+    rows = [
+        (x.protocol, x.images, x.predicates, x.disk_mb, x.peak_mb, x.seconds)
+        for x in evaluation_summary.summaries()
+    ]
+    header = ("protocol", "images", "predicates", "on the disk, MB", "peak, MB", "processor, s")
+    return tabulate(rows, header, "pipe", floatfmt=".3g")
+
+
 def _crowds(_: Timer) -> str:
     rows = [
         (x.boxes, x.relationships, x.triplets, x.ask_seconds, x.judge_seconds, x.peak_mb)
@@ -239,6 +249,7 @@ _MEMORY_PARTS: dict[str, Callable[[Timer], str]] = {
     "peak_memory": _peak_memory,
     "memory": _stage_memory,
     "evaluation_memory": _evaluation_memory,
+    "evaluation_summary": _evaluation_summary,
     "crowds": _crowds,
     "loading": _loading,
 }

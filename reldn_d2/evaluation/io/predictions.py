@@ -39,7 +39,20 @@ from reldn_d2.structures.vocabulary import Vocabulary
 from reldn_d2.utils.array_files import read_arrays, write_arrays
 
 from ..graphs import PairAnswers, PredictedGraph, RankedTriplets, TripletAnswers, parse_task
-from ..triplet_graphs import graph_from_entities, repeats, repeats_note
+from ..triplet_graphs import count_repeats, graph_from_entities, repeats_note
+from .tables import (
+    INTEGERS,
+    REAL_NUMBERS,
+    TRUTH_VALUES,
+    check_image_ids,
+    check_table,
+    check_text,
+    check_type,
+    split_table,
+    table_arrays,
+    vocabulary_arrays,
+    vocabulary_of,
+)
 
 FORMAT_VERSION = 2
 _TABLES = {
@@ -59,8 +72,6 @@ _OPTIONAL = [
     ["has_named_triplets", "named_offsets", *_TABLES["named"]],
 ]
 _REQUIRED = [name for name in _NAMES if not any(name in group for group in _OPTIONAL)]
-# Array of the vocabulary -> the kind of classes in `Vocabulary`.
-_VOCABULARY = {"class_names": "thing_classes", "predicate_names": "predicate_classes"}
 # Axes of the columns that are tables themselves.
 _AXES = {"boxes": 2, "predicate_probs": 2}
 # Columns of real numbers and of truth values. All others are integers.
@@ -128,7 +139,7 @@ def save_predictions(
     if any(graph.has_repeats for graph in graphs):
         arrays["has_repeats"] = np.array([graph.has_repeats for graph in graphs], dtype=np.bool_)
     if vocabulary is not None:
-        arrays |= {name: np.array(vocabulary.names(kind), np.str_) for name, kind in _VOCABULARY.items()}
+        arrays |= vocabulary_arrays(vocabulary)
     # An additional empty image, because np.concatenate needs at least one array.
     graphs.append(PredictedGraph.empty())
     rows = {
@@ -138,14 +149,20 @@ def save_predictions(
         "named": [list(vars(graph.triplet_answers or no_triplets).values()) for graph in graphs],
     }
     for table, columns in _TABLES.items():
-        lengths = [len(image[0]) for image in rows[table][:-1]]
-        arrays[f"{table}_offsets"] = np.cumsum([0, *lengths], dtype=np.int64)
-        for name, parts in zip(columns, zip(*rows[table], strict=True), strict=True):
-            arrays[name] = np.concatenate(parts)
+        parts = dict(zip(columns, zip(*rows[table], strict=True), strict=True))
+        arrays |= table_arrays(table, parts)
     write_arrays(path, arrays)
 
 
 def load_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
+    """Read a file of `save_predictions`, or of another program, and log its notes. See `read_predictions`."""
+    saved = read_predictions(path)
+    for note in saved.notes:
+        _logger.warning("%s: %s", path, note)
+    return saved
+
+
+def read_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
     """Read a file of `save_predictions`, or of another program that wrote the arrays of this module.
 
     The old name of a built-in data set becomes its present name, unless a project has registered it. Without
@@ -159,7 +176,7 @@ def load_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
     ranked = "rank_in_pair" in arrays
     _add_missing(arrays, path)
     _check_columns(arrays, path)
-    tables = {table: _rows(arrays, table) for table in _TABLES}
+    tables = {table: split_table(arrays, table, columns) for table, columns in _TABLES.items()}
     predictions: dict[str, PredictedGraph] = {}
     for i, image_id in enumerate(arrays["image_id"].tolist()):
         if image_id in predictions:
@@ -180,13 +197,9 @@ def load_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
             raise ValueError(f"{path}: image {image_id}: {error}; correct it") from error
     dataset_name = present_dataset_name(str(arrays["dataset_name"]))
     task = str(arrays["task"]).lower()
-    graphs = predictions.values()
-    repeated = sum(int(repeats(graph.relations).sum()) for graph in graphs if graph.has_repeats)
-    note = repeats_note(repeated, len(arrays["score"]))
-    if note:
-        _logger.warning("%s: %s", path, note)
+    note = repeats_note(*count_repeats(predictions.values()))
     notes = [note] if note else []
-    return SavedPredictions(dataset_name, task, predictions, notes, _vocabulary(arrays, path))
+    return SavedPredictions(dataset_name, task, predictions, notes, vocabulary_of(arrays, path, _REMEDY))
 
 
 def _ranked(graph: PredictedGraph) -> PredictedGraph:
@@ -196,18 +209,6 @@ def _ranked(graph: PredictedGraph) -> PredictedGraph:
         graph.boxes, graph.classes, triplets.subject, triplets.object, triplets.predicate, triplets.score
     )
     return replace(graph, relations=ranked.relations, has_repeats=ranked.has_repeats)
-
-
-def _vocabulary(arrays: Mapping[str, npt.NDArray[Any]], path: str | os.PathLike[str]) -> Vocabulary | None:
-    names = {kind: arrays[name] for name, kind in _VOCABULARY.items() if name in arrays}
-    for array in names.values():
-        if array.ndim != 1 or array.dtype.kind != "U":
-            raise ValueError(f"{path}: {' and '.join(_VOCABULARY)} must be text of one axis; {_REMEDY}")
-    if not names:
-        return None
-    return Vocabulary(
-        **{kind: names[kind].tolist() if kind in names else [] for kind in _VOCABULARY.values()}
-    )
 
 
 def _add_missing(arrays: dict[str, npt.NDArray[Any]], path: str | os.PathLike[str]) -> None:
@@ -233,54 +234,21 @@ def _add_missing(arrays: dict[str, npt.NDArray[Any]], path: str | os.PathLike[st
 def _check_columns(arrays: Mapping[str, npt.NDArray[Any]], path: str | os.PathLike[str]) -> None:
     """Check types, and that every table has as many rows as its offsets say."""
     for name in ("dataset_name", "task"):
-        if arrays[name].shape != () or arrays[name].dtype.kind != "U":
-            raise ValueError(f"{path}: '{name}' must be one text; {_REMEDY}")
+        check_text(arrays, name, path, _REMEDY)
     try:
         parse_task(str(arrays["task"]))
     except ValueError as error:
         raise ValueError(f"{path}: {error}; {_REMEDY}") from error
-    ids = arrays["image_id"]
-    if ids.ndim != 1 or ids.dtype.kind != "U":
-        raise ValueError(
-            f"{path}: 'image_id' must be text of shape (N,), not {ids.dtype} of {ids.shape}; {_REMEDY}"
-        )
-    num_images = len(ids)
+    num_images = check_image_ids(arrays, path, _REMEDY)
     for name in ("has_annotated_pairs", "has_named_triplets", "has_repeats"):
         if arrays[name].shape != (num_images,):
             raise ValueError(
                 f"{path}: '{name}' must have shape {(num_images,)}, not {arrays[name].shape}; {_REMEDY}"
             )
     for table, columns in _TABLES.items():
-        offsets = arrays[f"{table}_offsets"]
-        integers = offsets.shape == (num_images + 1,) and offsets.dtype.kind in "iu"
-        if not integers or offsets[0] != 0 or (np.diff(offsets) < 0).any():
-            raise ValueError(
-                f"{path}: '{table}_offsets' must rise from 0, in {num_images + 1} integers; {_REMEDY}"
-            )
-        for name in columns:
-            if arrays[name].shape[:1] != (offsets[-1],):
-                raise ValueError(
-                    f"{path}: '{name}' has shape {arrays[name].shape}, but '{table}_offsets' ends at "
-                    f"{offsets[-1]}; {_REMEDY}"
-                )
+        check_table(arrays, table, columns, path, _REMEDY)
     for name in (name for name in _NAMES if name not in ("dataset_name", "task", "image_id")):
-        array, axes = arrays[name], _AXES.get(name, 1)
-        kinds, wanted = ("f", "float32 or float64") if name in _REAL else ("iu", "integers")
+        kind = REAL_NUMBERS if name in _REAL else INTEGERS
         if name in _TRUTH_VALUES:
-            kinds, wanted = "b", "bool"
-        # the type of an empty array says nothing; float16 is too coarse for pixels
-        other = array.dtype.kind not in kinds or array.dtype == np.float16
-        if array.ndim != axes or (array.size and other):
-            raise ValueError(
-                f"{path}: '{name}' must be {wanted} (dimensions: {axes}), not {array.dtype} (dimensions: "
-                f"{array.ndim}); {_REMEDY}"
-            )
-
-
-def _rows(arrays: Mapping[str, npt.NDArray[Any]], table: str) -> list[list[npt.NDArray[Any]]]:
-    """Split every column of the table: image -> column -> rows of the image."""
-    starts = arrays[f"{table}_offsets"]
-    if len(starts) == 1:
-        return []
-    columns = [np.split(arrays[name], starts[1:-1]) for name in _TABLES[table]]
-    return [list(parts) for parts in zip(*columns, strict=True)]
+            kind = TRUTH_VALUES
+        check_type(arrays, name, kind, _AXES.get(name, 1), path, _REMEDY)

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from reldn_d2.utils.csv_files import check_end, csv_rows
-from reldn_d2.utils.io import atomic_write, digest
+from reldn_d2.utils.io import atomic_write, digest, digest_of_text
 from reldn_d2.utils.json_files import is_number, read_text, without_repeated_keys
 from reldn_d2.utils.plain_text import from_csv, markdown_table, to_csv, to_markdown
 
@@ -52,6 +52,7 @@ EXCLUDED_FILE = "relation_excluded.json"
 FORMAT_VERSION = 2  # of the JSON file
 _DIGEST = "sha256"
 _AGAIN = "run the evaluation again"
+_PIECE = 10_000  # numbers of the JSON file that are text at the same time
 
 # Metrics like "macro_rel_k3_R@50" have one table for each average, with a row for each k.
 _RECALL_BY_K = re.compile(r"(macro_|micro_|pooled_|)(rel|phr)_k(\d+)_(\w+)@(\d+)")
@@ -406,16 +407,38 @@ def save_per_image(
         "dataset_name": dataset_name,
         "task": task,
         "counts": {
-            name: {
-                "image_ids": count.image_ids,
-                "ground_truths": count.ground_truths.tolist(),
-                "hits": {metric: hits.tolist() for metric, hits in count.hits.items()},
-            }
+            name: {"image_ids": count.image_ids, "ground_truths": count.ground_truths, "hits": count.hits}
             for name, count in counts.items()
         },
     }
+    of_content = digest_of_text(lambda: _json_pieces(content, sort_keys=True))
     with atomic_write(path) as file:
-        file.write(json.dumps({**content, _DIGEST: _digest(content)}).encode())
+        for piece in _json_pieces({**content, _DIGEST: of_content}):
+            file.write(piece.encode())
+
+
+def _json_pieces(value: Any, *, sort_keys: bool = False) -> Iterator[str]:
+    """The text that `json.dumps` makes, in pieces, so that the text of millions of numbers is never whole.
+
+    Args:
+        value: mappings with texts as keys, lists and arrays of numbers or texts, and single values.
+        sort_keys: whether the keys of mappings are sorted.
+    """
+    if isinstance(value, Mapping):
+        yield "{"
+        for number, key in enumerate(sorted(value) if sort_keys else value):
+            yield f"{', ' if number else ''}{json.dumps(key)}: "
+            yield from _json_pieces(value[key], sort_keys=sort_keys)
+        yield "}"
+    elif isinstance(value, tuple | list | np.ndarray):
+        yield "["
+        for start in range(0, len(value), _PIECE):
+            piece = value[start : start + _PIECE]
+            text = json.dumps(piece.tolist() if isinstance(piece, np.ndarray) else piece)
+            yield f"{', ' if start else ''}{text[1:-1]}"
+        yield "]"
+    else:
+        yield json.dumps(value)
 
 
 def load_per_image(path: str | os.PathLike[str]) -> dict[str, PerImageRecall]:

@@ -3,25 +3,27 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from reldn_d2.structures import Queries
 
+from ..columns import Columns, compact, image_of_rows
 from ..graphs import BoolArray, FloatArray, GroundTruthGraph, IntArray, RankedTriplets, Task
 from ..matching import MIN_OVERLAP, Matches, find_matches, true_positives
-from ..metrics import average_precision_per_predicate
 from ..ranking import top_triplets
+from ..sorted_runs import SortedRun, TruePositives, run_order
 from .protocol import LIST_LENGTH, EvaluatedSplit, NumberFacts, ProtocolResult, ScoredImage
 from .recall import ALL_PREDICATES, FoundRelationships, RecallSummary
 
 Float64Array = npt.NDArray[np.float64]
+_KINDS = ("rel", "phr")  # true positives by relation and by phrase overlap
 # Names of `means_and_scores` -> how they are averaged, in words.
 _AVERAGES = {
-    **{f"mAP_{kind}": "mean over {} predicates" for kind in ("rel", "phr")},
-    **{f"wmAP_{kind}": "mean over {} predicates, weighted by relationships" for kind in ("rel", "phr")},
+    **{f"mAP_{kind}": "mean over {} predicates" for kind in _KINDS},
+    **{f"wmAP_{kind}": "mean over {} predicates, weighted by relationships" for kind in _KINDS},
     "score": "0.2 R@50 + 0.4 mAP_rel + 0.4 mAP_phr",
     "score_wtd": "0.2 R@50 + 0.4 wmAP_rel + 0.4 wmAP_phr",
 }
@@ -108,7 +110,7 @@ class AveragePrecisionProtocol(ABC):
         triplets = top_triplets(image.predicted.relations, self.predicates_per_pair, self.list_length)
         triplets = triplets.rows(self._counts(image, triplets))
         matches, true = {}, {}
-        for kind in ("rel", "phr"):
+        for kind in _KINDS:
             matches[kind] = find_matches(
                 image.predicted, triplets, image.truth, phrase=kind == "phr", offset=self.offset
             )
@@ -147,6 +149,29 @@ class AveragePrecisionProtocol(ABC):
             find a relationship.
         """
 
+    def columns(self, records: Sequence[JudgedTriplets]) -> dict[str, npt.NDArray[Any]]:
+        """The records of N images as columns (see `reldn_d2.evaluation.columns`).
+
+        The columns of `RecallSummary.columns`, and a table of the triplets: "predicate", (T,) int; "score",
+        (T,) float; "true_rel" and "true_phr", (T,) bool. Its rows are a sorted run (see `run_order`), which
+        takes 9 bytes a triplet with float32 scores and no more than 256 predicates and 65,536 images.
+        """
+        predicate = [np.zeros(0, dtype=np.int64), *(record.predicate for record in records)]
+        score = [record.score for record in records] or [np.zeros(0, dtype=np.float32)]
+        table: dict[str, npt.NDArray[Any]] = {
+            "image": image_of_rows([len(record.predicate) for record in records]),
+            "predicate": compact(np.concatenate(predicate)),
+            "score": np.concatenate(score),
+        }
+        for kind in _KINDS:
+            true = [np.zeros(0, dtype=np.bool_), *(record.true[kind] for record in records)]
+            table[f"true_{kind}"] = np.concatenate(true)
+        order = run_order(table["predicate"], table["score"])
+        return {
+            **self.recall.columns([record.found for record in records]),
+            **{f"triplets/{name}": values[order] for name, values in table.items()},
+        }
+
     def summarise(
         self, image_ids: Sequence[str], records: Sequence[JudgedTriplets], split: EvaluatedSplit
     ) -> ProtocolResult:
@@ -154,11 +179,26 @@ class AveragePrecisionProtocol(ABC):
 
         `check_vocabulary` must have accepted the predicates.
         """
+        return self.summarise_columns(image_ids, [self.columns(records)], split)
+
+    def summarise_columns(
+        self, image_ids: Sequence[str], parts: Sequence[Columns], split: EvaluatedSplit
+    ) -> ProtocolResult:
+        """Turn the columns of one or more images into numbers. Every part is read twice."""
         names = split.predicate_classes
-        found = [record.found for record in records]
-        annotated = np.bincount(np.concatenate([x.predicate for x in found]), minlength=len(names))
-        ap = {kind: self._average_precision(records, kind, annotated) for kind in ("rel", "phr")}
-        result = self.recall.summarise(image_ids, found, split)
+        tally, true_positives = self.recall.tally(split, len(image_ids)), TruePositives()
+        for columns in parts:
+            tally.add(columns)
+            true_positives.add(_run(columns))
+        places = true_positives.places()
+        for columns in parts:
+            places.count(_run(columns))
+        annotated = tally.predicates.annotated
+        ap = {}
+        for kind in _KINDS:
+            share = places.average_precision(kind, annotated)
+            ap[kind] = 100.0 * (np.nan_to_num(share) if self.absent_is_zero else share)
+        result = self.recall.result(image_ids, tally)
 
         facts = NumberFacts(
             self.name,
@@ -168,7 +208,7 @@ class AveragePrecisionProtocol(ABC):
             None if self.list_length >= ALL_PREDICATES else self.list_length,
             "area under the curve",
             None,
-            len(records),
+            len(image_ids),
             int(annotated.sum()),
         )
         in_mean = np.full(len(names), True) if self.absent_is_zero else annotated > 0
@@ -182,18 +222,6 @@ class AveragePrecisionProtocol(ABC):
             for name, value, count in zip(names, values.tolist(), annotated.tolist(), strict=True):
                 result.add(f"AP_{kind}/{name}", value, replace(facts, relationships=count))
         return result
-
-    def _average_precision(
-        self, records: Sequence[JudgedTriplets], kind: str, num_truths: IntArray
-    ) -> Float64Array:
-        """(P,) percent."""
-        ap = average_precision_per_predicate(
-            np.concatenate([record.predicate for record in records]),
-            np.concatenate([record.score for record in records]),
-            np.concatenate([record.true[kind] for record in records]),
-            num_truths,
-        )
-        return 100.0 * (np.nan_to_num(ap) if self.absent_is_zero else ap)
 
     def _add_means(
         self,
@@ -219,6 +247,11 @@ class AveragePrecisionProtocol(ABC):
             f"mAP{suffix} is the mean over {np.count_nonzero(in_mean)} of {len(in_mean)} predicates, of "
             f"which {np.count_nonzero(annotated[in_mean])} are annotated."
         )
+
+
+def _run(columns: Columns) -> SortedRun:
+    true = {kind: columns[f"triplets/true_{kind}"] for kind in _KINDS}
+    return SortedRun(columns["triplets/predicate"], columns["triplets/score"], true)
 
 
 def means_and_scores(

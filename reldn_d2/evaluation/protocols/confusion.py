@@ -10,16 +10,17 @@ each case, the protocol, and the frequency of cases in a data set.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from reldn_d2.structures import Queries
 
+from ..columns import Columns, compact, image_of_rows, rows_per_image
 from ..graphs import TASKS, BoolArray, FloatArray, GroundTruthGraph, IntArray, Task, TripletAnswers
 from ..matching import box_iou, enclosing_boxes
-from ..metrics import PerImageRecall, micro_recall, share_per_predicate
+from ..metrics import PerImageRecall, micro_recall, percent
 from ..rows import find_rows
 from .protocol import LIST_LENGTH, EvaluatedSplit, NumberFacts, ProtocolResult, ScoredImage
 
@@ -402,52 +403,113 @@ class ConfusionProtocol:
         answers = image.predicted.triplet_answers
         return {kind: _joined_judged(_judged(x, answers) for x in finder.parts(kind)) for kind in KINDS}
 
+    def columns(self, records: Sequence[dict[str, JudgedCases] | None]) -> dict[str, npt.NDArray[Any]]:
+        """The records of N images as columns (see `reldn_d2.evaluation.columns`).
+
+        "images/excluded", (N,) bool, whether an image asks too much. For each kind, "images/chance_KIND",
+        (N,) float64, the sum of the chances of its cases; and a table of the cases with "predicate", (D,)
+        int, and "halves", (D, 3) int, twice the shares.
+        """
+        excluded = np.array([record is None for record in records], dtype=np.bool_)
+        columns: dict[str, npt.NDArray[Any]] = {"images/excluded": excluded}
+        for kind in KINDS:
+            judged = [_joined_judged([]) if record is None else record[kind] for record in records]
+            every = _joined_judged(judged)
+            columns |= {
+                f"images/chance_{kind}": np.array([x.chance.sum() for x in judged], dtype=np.float64),
+                f"{kind}/image": image_of_rows([len(x.predicate) for x in judged]),
+                f"{kind}/predicate": compact(every.predicate),
+                # A share is 0, 1/2 or 1.
+                f"{kind}/halves": (2 * every.shares).astype(np.uint8),
+            }
+        return columns
+
     def summarise(
         self,
         image_ids: Sequence[str],
         records: Sequence[dict[str, JudgedCases] | None],
         split: EvaluatedSplit,
     ) -> ProtocolResult:
+        """Compute the shares and the chance level over some images, see `summarise_columns`."""
+        return self.summarise_columns(image_ids, [self.columns(records)], split)
+
+    def summarise_columns(
+        self, image_ids: Sequence[str], parts: Iterable[Columns], split: EvaluatedSplit
+    ) -> ProtocolResult:
         """Compute the shares and the chance level over some images.
 
         They are absent for a kind without a case. Images that ask too much count as images without a case,
         and a note names them.
         """
-        excluded = _excluded([i for i, x in zip(image_ids, records, strict=True) if x is None])
+        sizes = len(split.predicate_classes), len(image_ids)
+        tallies = {kind: _CaseTally(kind, *sizes) for kind in KINDS}
+        asks_too_much = []
+        for columns in parts:
+            asks_too_much.append(columns["images/excluded"])
+            for tally in tallies.values():
+                tally.add(columns)
+        excluded = _excluded(
+            [image_ids[row] for row in np.flatnonzero(np.concatenate(asks_too_much)).tolist()]
+        )
         result = ProtocolResult({}, {}, notes=[excluded] if excluded else [], excluded=excluded)
         for kind, names in _METRICS.items():
-            judged = [_joined_judged([]) if record is None else record[kind] for record in records]
-            cases = np.array([len(x.predicate) for x in judged], dtype=np.int64)
-            hits = {name: np.array([x.shares[:, i].sum() for x in judged]) for i, name in enumerate(names)}
-            result.per_image[f"{self.name}_{kind}"] = PerImageRecall(tuple(image_ids), cases, hits)
-            images = int(np.count_nonzero(cases))
+            counts, chance = tallies[kind].per_image(image_ids)
+            result.per_image[f"{self.name}_{kind}"] = counts
+            cases, images = counts.ground_truths, int(np.count_nonzero(counts.ground_truths))
             facts = NumberFacts(self.name, split.task, "", "", None, "micro", None, images, int(cases.sum()))
             for name in names:
-                result.add(name, micro_recall(hits[name], cases), facts)
-            chance = np.array([x.chance.sum() for x in judged])
+                result.add(name, micro_recall(counts.hits[name], cases), facts)
             result.add(_CHANCE[kind], micro_recall(chance, cases), facts)
             result.notes.append(
                 f"{cases.sum()} {kind} cases in {images} images. {_CHANCE[kind]}: share that random scores "
                 "get right if everything is detected."
             )
-            self._add_predicates(result, kind, judged, split, facts)
+            cases_of, halves_of = tallies[kind].cases_of_predicate, tallies[kind].halves_of_predicate
+            result.per_predicate[f"{kind} cases"] = cases_of
+            for name, halves in zip(names, halves_of, strict=True):
+                result.per_predicate[name] = percent(halves / 2, cases_of)
+                result.column_facts[name] = facts
         return result
 
-    @staticmethod
-    def _add_predicates(
-        result: ProtocolResult,
-        kind: str,
-        judged: Sequence[JudgedCases],
-        split: EvaluatedSplit,
-        facts: NumberFacts,
-    ) -> None:
-        predicate = np.concatenate([np.zeros(0, dtype=np.int64), *(x.predicate for x in judged)])
-        shares = np.concatenate([np.zeros((0, 3)), *(x.shares for x in judged)])
-        num_predicates = len(split.predicate_classes)
-        result.per_predicate[f"{kind} cases"] = np.bincount(predicate, minlength=num_predicates)
-        for i, name in enumerate(_METRICS[kind]):
-            result.per_predicate[name] = share_per_predicate(shares[:, i], predicate, num_predicates)
-            result.column_facts[name] = facts
+
+class _CaseTally:
+    """What is counted of the cases of one kind, in images that come in parts.
+
+    Attributes:
+        cases_of_predicate: (P,) int, number of cases of each predicate.
+        halves_of_predicate: (3, P) float, twice the sum of each share over these cases.
+    """
+
+    def __init__(self, kind: str, num_predicates: int, num_images: int) -> None:
+        self._kind, self._num_predicates, self._images = kind, num_predicates, 0
+        self.cases_of_predicate = np.zeros(num_predicates, dtype=np.int64)
+        self.halves_of_predicate = np.zeros((len(_METRICS[kind]), num_predicates))
+        self._cases = np.zeros(num_images, dtype=np.int32)
+        self._hits = np.zeros((len(_METRICS[kind]), num_images))
+        self._chance = np.zeros(num_images)
+
+    def add(self, columns: Columns) -> None:
+        """Add the next images."""
+        table = {name: columns[f"{self._kind}/{name}"] for name in ("image", "predicate", "halves")}
+        chance = columns[f"images/chance_{self._kind}"]
+        halves = table["halves"].T
+        self.cases_of_predicate += np.bincount(table["predicate"], minlength=self._num_predicates)
+        self.halves_of_predicate += _sums(table["predicate"], halves, self._num_predicates)
+        rows = slice(self._images, self._images + len(chance))
+        self._cases[rows] = rows_per_image(table["image"], len(chance))
+        self._hits[:, rows] = _sums(table["image"], halves, len(chance)) / 2
+        self._chance[rows] = chance
+        self._images = rows.stop
+
+    def per_image(self, image_ids: Sequence[str]) -> tuple[PerImageRecall, npt.NDArray[np.float64]]:
+        """The counts of each image, and (N,) the sum of the chances of its cases."""
+        hits = dict(zip(_METRICS[self._kind], self._hits, strict=True))
+        return PerImageRecall(tuple(image_ids), self._cases, hits), self._chance
+
+
+def _sums(group: IntArray, values: IntArray, num_groups: int) -> npt.NDArray[np.float64]:
+    """(K, groups) the sum of each of (K, D) rows of values in each group; `group` is (D,) int."""
+    return np.stack([np.bincount(group, weights=row, minlength=num_groups) for row in values])
 
 
 @dataclass(frozen=True, eq=False)

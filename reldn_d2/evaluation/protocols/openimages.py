@@ -84,11 +84,10 @@ def is_evaluable(predicted: PredictedGraph, triplets: RankedTriplets, truth: Gro
         (T,) bool.
     """
     related = truth.classes[truth.relations[:, :2]]
-    unrelated = np.setdiff1d(truth.verified_classes, related)
-    classes = predicted.classes[np.stack([triplets.subject, triplets.object])]
-    both_related = np.isin(classes, related).all(axis=0)
-    surely_wrong = np.isin(classes, unrelated).any(axis=0)
-    evaluable: BoolArray = np.logical_or(both_related, surely_wrong)
+    unrelated = truth.verified_classes[~np.isin(truth.verified_classes, related)]
+    is_related, is_wrong = (np.isin(predicted.classes, classes) for classes in (related, unrelated))
+    both_related = is_related[triplets.subject] & is_related[triplets.object]
+    evaluable: BoolArray = both_related | is_wrong[triplets.subject] | is_wrong[triplets.object]
     return evaluable
 
 

@@ -3,15 +3,19 @@
 A protocol defines exactly the meaning of numbers like "R@50" and "mAP".
 It compares each image with its annotation (`match`), and then turns the records of many images into numbers
 (`summarise`). So an image is matched once, even if several subsets of the images are reported.
+A protocol that also follows `StreamingProtocol` scores more images than the memory holds.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isnan
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import numpy.typing as npt
 
 from reldn_d2.structures import Queries
 
+from ..columns import Columns
 from ..graphs import BoolArray, FloatArray, GroundTruthGraph, IntArray, PredictedGraph, Task
 from ..metrics import PerImageRecall
 from ..training_split import TrainingSplit, UnseenTriplets
@@ -165,5 +169,30 @@ class EvaluationProtocol(Protocol[Record]):
         """Turn the records of some images into numbers, without those that are undefined.
 
         Equal scores of different images keep the order of `records`.
+        """
+        ...
+
+
+@runtime_checkable
+class StreamingProtocol(EvaluationProtocol[Record], Protocol[Record]):
+    """The contract of a protocol whose records can be kept as arrays, so that they fit on the disk.
+
+    Evaluations of more images than the memory holds need it; others need `EvaluationProtocol` alone.
+    """
+
+    def columns(self, records: Sequence[Record]) -> dict[str, npt.NDArray[Any]]:
+        """The records of some images as columns of numbers, see `reldn_d2.evaluation.columns`."""
+        ...
+
+    def summarise_columns(
+        self, image_ids: Sequence[str], parts: Sequence[Columns], split: EvaluatedSplit
+    ) -> ProtocolResult:
+        """Turn the columns of some images into numbers, those of `summarise` bit for bit.
+
+        Args:
+            image_ids: ids of the N images.
+            parts: columns of the first images, of the next ones, and so on: one part or more. A part may be
+                read from the disk whenever it is asked for, and no part is kept.
+            split: facts about the data set.
         """
         ...

@@ -1,19 +1,20 @@
 """Recall: how many annotated relationships are among the best K triplets of each image.
 
-`RecallProtocol` finds the relationships of an image in its ranked lists. `RecallSummary` turns these finds
-of many images into recalls; the protocols of OpenImages use it, too. `motifs`, `reldn` and `vrd2016` are the
-named protocols.
+`RecallProtocol` finds the relationships of an image in its ranked lists. `RecallTally` counts these finds in
+many images, and `RecallSummary` turns the counts into recalls; the protocols of OpenImages use both, too.
+`motifs`, `reldn` and `vrd2016` are the named protocols.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from reldn_d2.structures import Queries
 
+from ..columns import Columns, compact, image_of_rows, rows_per_image
 from ..graphs import TASKS, BoolArray, GroundTruthGraph, IntArray, PredictedGraph, RankedTriplets, Task
 from ..matching import (
     MIN_OVERLAP,
@@ -27,13 +28,12 @@ from ..matching import (
 from ..metrics import (
     Float64Array,
     PerImageRecall,
+    PredicateRecall,
     harmonic_mean,
-    image_recall_per_predicate,
     macro_recall,
     mean_over_all,
     mean_over_annotated,
     micro_recall,
-    share_per_predicate,
 )
 from ..ranking import rank_pair_answers
 from ..rows import find_rows
@@ -88,6 +88,10 @@ class RecallList:
             return "no constraint"
         return f"{self.predicates_per_pair} predicates a pair"
 
+    def recall(self, k: int) -> str:
+        """Name of the recall in the first `k` triplets."""
+        return f"{self.prefix}R@{k}"
+
 
 @dataclass(frozen=True)
 class RecallSummary:
@@ -111,27 +115,52 @@ class RecallSummary:
     mean_recalls: bool = False
     annotated_pairs: bool = False
 
-    def summarise(
-        self, image_ids: Sequence[str], records: Sequence[FoundRelationships], split: EvaluatedSplit
-    ) -> ProtocolResult:
+    def columns(self, records: Sequence[FoundRelationships]) -> dict[str, npt.NDArray[Any]]:
+        """The records of N images as columns (see `reldn_d2.evaluation.columns`).
+
+        A table of the relationships with "predicate", (R,) int; "places", (R, lists) int; and "zero_shot",
+        (R,) bool, if it is known. And "images/correct", (N, lists, K's) int.
+        """
+        lists, numbers = len(self.lists), len(self.recall_at)
+        predicate = [np.zeros(0, dtype=np.int64), *(record.predicate for record in records)]
+        places = [np.zeros((lists, 0), dtype=np.int64), *(record.places for record in records)]
+        correct = [
+            np.zeros((0, lists, numbers), dtype=np.int64),
+            *(record.correct[None] for record in records),
+        ]
+        columns = {
+            "images/correct": compact(np.concatenate(correct)),
+            "relationships/image": image_of_rows([len(record.predicate) for record in records]),
+            "relationships/predicate": compact(np.concatenate(predicate)),
+            "relationships/places": compact(np.concatenate(places, axis=1).T),
+        }
+        zero_shot = [record.zero_shot for record in records if record.zero_shot is not None]
+        if len(zero_shot) == len(records):
+            columns["relationships/zero_shot"] = np.concatenate([np.zeros(0, dtype=np.bool_), *zero_shot])
+        return columns
+
+    def tally(self, split: EvaluatedSplit, num_images: int) -> "RecallTally":
+        """Counts to which the columns of all images can be added, part by part."""
+        return RecallTally(self, split, num_images)
+
+    def result(self, image_ids: Sequence[str], tally: "RecallTally") -> ProtocolResult:
         """Compute the recall and the precision of every list at every K.
 
         There are recalls of all relationships; of those whose labels never occur in training, if the training
         split is known; and averages over predicates.
         """
-        found = self._pool(image_ids, records)
+        split, every, unseen = tally.split, tally.every, tally.unseen
         result = ProtocolResult({}, {})
-        self._add_recalls(result, self.name, "R", found, split)
+        self._add_recalls(result, self.name, "R", every.per_image(image_ids, "R"), every.size, split)
         if split.training is not None:
-            zero_shot = [record.zero_shot for record in records if record.zero_shot is not None]
-            unseen = found.rows(np.concatenate([np.zeros(0, dtype=np.bool_), *zero_shot]))
-            self._add_recalls(result, f"{self.name}_zero_shot", "zR", unseen, split)
+            counts = unseen.per_image(image_ids, "zR")
+            self._add_recalls(result, f"{self.name}_zero_shot", "zR", counts, unseen.size, split)
             result.notes.append(
-                f"zR: recall of the {len(unseen.image)} of {len(found.image)} relationships whose labels "
+                f"zR: recall of the {unseen.size[1]} of {every.size[1]} relationships whose labels "
                 "never occur together in training."
             )
-        self._add_predicates(result, found, split)
-        self._add_precisions(result, records, found, split)
+        self._add_predicates(result, tally)
+        self._add_precisions(result, tally)
         return result
 
     def _facts(
@@ -147,52 +176,47 @@ class RecallSummary:
         pairs = "annotated" if self.annotated_pairs else "all"
         return NumberFacts(self.name, split.task, pairs, listed.constraint, k, average, predicates, *size)
 
-    def _pool(self, image_ids: Sequence[str], records: Sequence[FoundRelationships]) -> "_Split":
-        places = [np.zeros((len(self.lists), 0), dtype=np.int32), *(record.places for record in records)]
-        predicate = [np.zeros(0, dtype=np.int64), *(record.predicate for record in records)]
-        image = np.repeat(np.arange(len(records)), [len(record.predicate) for record in records])
-        pooled = np.concatenate(places, axis=1)
-        found = {
-            (listed.prefix, k): pooled[i] < k for i, listed in enumerate(self.lists) for k in self.recall_at
-        }
-        return _Split(tuple(image_ids), image, np.concatenate(predicate), found)
-
     def _name(self, average: str, name: str) -> str:
         """The name of a recall: plain for the protocol's own average, with a prefix for the other one."""
         return name if average == self.average else f"{average}_{name}"
 
     def _add_recalls(
-        self, result: ProtocolResult, counted: str, letter: str, found: "_Split", split: EvaluatedSplit
+        self,
+        result: ProtocolResult,
+        counted: str,
+        letter: str,
+        counts: PerImageRecall,
+        size: tuple[int, int],
+        split: EvaluatedSplit,
     ) -> None:
         """Add both averages of the recalls: first the protocol's own one, under the plain names."""
-        counts = found.per_image(letter)
         result.per_image[counted] = counts
         for average in sorted(_AVERAGES, key=lambda name: name != self.average):
             for listed in self.lists:
                 for k in self.recall_at:
                     name = f"{listed.prefix}{letter}@{k}"
                     value = _AVERAGES[average](counts.hits[name], counts.ground_truths)
-                    facts = self._facts(split, listed, k, average, found.size)
+                    facts = self._facts(split, listed, k, average, size)
                     result.add(self._name(average, name), value, facts)
 
-    def _add_predicates(self, result: ProtocolResult, found: "_Split", split: EvaluatedSplit) -> None:
+    def _add_predicates(self, result: ProtocolResult, tally: "RecallTally") -> None:
         """Add the table of predicates and the means over predicates."""
-        num_predicates = len(split.predicate_classes)
-        annotated = np.bincount(found.predicate, minlength=num_predicates)
+        training, annotated, size = tally.split.training, tally.predicates.annotated, tally.every.size
+        num_predicates = len(annotated)
         result.per_predicate["annotated"] = annotated
         everything = np.arange(num_predicates)
         means = [
-            _Mean("mR_all", "all predicates", everything, found.size, over_all=True),
-            _Mean("mR", "annotated predicates", everything, found.size),
+            _Mean("mR_all", "all predicates", everything, size, over_all=True),
+            _Mean("mR", "annotated predicates", everything, size),
         ]
-        if isinstance(split.training, TrainingSplit):
-            result.per_predicate["in training"] = split.training.predicate_counts
-            for group, members in split.training.predicate_groups().items():
-                size = _size(found.image[np.isin(found.predicate, members)])
-                means.append(_Mean(f"mR_{group}", f"annotated {group} predicates", members, size))
+        if isinstance(training, TrainingSplit):
+            result.per_predicate["in training"] = training.predicate_counts
+            for group, members in tally.groups.items():
+                of_group = tally.images_of_group[group], int(annotated[members].sum())
+                means.append(_Mean(f"mR_{group}", f"annotated {group} predicates", members, of_group))
         for listed in self.lists:
             for k in self.recall_at if listed.by_predicate else ():
-                self._add_means(result, found, listed, k, means, split)
+                self._add_means(result, tally, listed, k, means)
         if self.mean_recalls:
             result.notes.append(
                 f"mR is the mean over the {np.count_nonzero(annotated)} predicates that are annotated, "
@@ -202,22 +226,19 @@ class RecallSummary:
     def _add_means(
         self,
         result: ProtocolResult,
-        found: "_Split",
+        tally: "RecallTally",
         listed: RecallList,
         k: int,
         means: Sequence["_Mean"],
-        split: EvaluatedSplit,
     ) -> None:
-        num_predicates = len(split.predicate_classes)
-        hit = found.found[listed.prefix, k]
-        forms = {"pooled_": ("micro", share_per_predicate(hit, found.predicate, num_predicates))}
+        split, size, name = tally.split, tally.every.size, listed.recall(k)
+        forms = {"pooled_": ("micro", tally.predicates.pooled(name))}
         if self.mean_recalls:
-            recall = image_recall_per_predicate(hit, found.predicate, found.image, num_predicates)
-            forms = {"": ("macro", recall), **forms}
+            forms = {"": ("macro", tally.predicates.image_mean(name)), **forms}
         for form, (average, recall) in forms.items():
-            column = f"{form}{listed.prefix}R@{k}"
+            column = f"{form}{name}"
             result.per_predicate[column] = recall
-            result.column_facts[column] = self._facts(split, listed, k, average, found.size)
+            result.column_facts[column] = self._facts(split, listed, k, average, size)
             for mean in means:
                 value, predicates = mean.of(recall)
                 average_of = f"{average}, then mean over {mean.predicates}"
@@ -227,27 +248,18 @@ class RecallSummary:
             parts = [self._name("macro", f"{listed.prefix}R"), f"{listed.prefix}mR_all"]
             value = harmonic_mean(*(result.metrics.get(f"{part}@{k}", np.nan) for part in parts))
             average = f"harmonic mean of {parts[0]}@K and {parts[1]}@K"
-            facts = self._facts(split, listed, k, average, found.size)
+            facts = self._facts(split, listed, k, average, size)
             result.add(f"{listed.prefix}F@{k}", value, facts)
 
-    def _add_precisions(
-        self,
-        result: ProtocolResult,
-        records: Sequence[FoundRelationships],
-        found: "_Split",
-        split: EvaluatedSplit,
-    ) -> None:
+    def _add_precisions(self, result: ProtocolResult, tally: "RecallTally") -> None:
         """Add the precisions over the images with a relationship, where macro and micro are equal."""
-        correct = np.zeros((len(self.lists), len(self.recall_at)), dtype=np.int64)
-        for record in records:
-            correct += record.correct
-        images, _ = found.size
+        images, _ = tally.every.size
         if not images:
             return
         for i, listed in enumerate(self.lists):
             for j, k in enumerate(self.recall_at):
-                value = 100.0 * float(correct[i, j]) / (k * images)
-                facts = self._facts(split, listed, k, "macro (equal to micro)", found.size)
+                value = 100.0 * float(tally.correct[i, j]) / (k * images)
+                facts = self._facts(tally.split, listed, k, "macro (equal to micro)", tally.every.size)
                 result.add(f"{listed.prefix}P@{k}", value, facts)
         result.notes.append(
             "P@K: correct triplets among the first K of a list, divided by K. Annotation is sparse: a true "
@@ -255,37 +267,93 @@ class RecallSummary:
         )
 
 
-@dataclass(frozen=True)
-class _Split:
-    """The annotated relationships of some images in one sequence, and whether each list found them."""
+class _ImageCounts:
+    """Counts of some of the relationships in each image.
 
-    image_ids: tuple[str, ...]
-    image: IntArray
-    predicate: IntArray
-    found: Mapping[tuple[str, int], BoolArray]
+    Attributes:
+        size: number of images with one of the relationships, and number of relationships.
+    """
 
-    @cached_property
-    def size(self) -> tuple[int, int]:
-        """Number of images with one of the relationships, and number of relationships."""
-        return _size(self.image)
-
-    def rows(self, index: BoolArray) -> "_Split":
-        """The relationships that `index` selects. All images stay."""
-        found = {key: value[index] for key, value in self.found.items()}
-        return _Split(self.image_ids, self.image[index], self.predicate[index], found)
-
-    def per_image(self, letter: str) -> PerImageRecall:
-        num_images = len(self.image_ids)
-        hits = {
-            f"{prefix}{letter}@{k}": np.bincount(self.image[hit], minlength=num_images)
-            for (prefix, k), hit in self.found.items()
+    def __init__(self, lists: Sequence[RecallList], recall_at: Sequence[int], num_images: int) -> None:
+        self._lists, self._recall_at = lists, recall_at
+        self._ground_truths = np.zeros(num_images, dtype=np.int32)
+        self._hits = {
+            listed.recall(k): np.zeros(num_images, dtype=np.int32) for listed in lists for k in recall_at
         }
-        return PerImageRecall(self.image_ids, np.bincount(self.image, minlength=num_images), hits)
+        self.size = (0, 0)
+
+    def add(self, image: IntArray, found: Mapping[str, BoolArray], rows: slice) -> None:
+        """Add some images.
+
+        Args:
+            image: (R,) int, the image of each relationship, from 0.
+            found: name of a recall -> (R,) bool.
+            rows: the images among all.
+        """
+        ground_truths = self._ground_truths[rows]
+        ground_truths += rows_per_image(image, len(ground_truths))
+        for name, hits in self._hits.items():
+            hits[rows] += rows_per_image(image[found[name]], len(ground_truths))
+        images, relationships = self.size
+        self.size = images + int(np.count_nonzero(ground_truths)), relationships + len(image)
+
+    def per_image(self, image_ids: Sequence[str], letter: str) -> PerImageRecall:
+        """The counts of all images; the name of a recall has this letter, or these letters, for "R"."""
+        hits = {
+            f"{listed.prefix}{letter}@{k}": self._hits[listed.recall(k)]
+            for listed in self._lists
+            for k in self._recall_at
+        }
+        return PerImageRecall(tuple(image_ids), self._ground_truths, hits)
 
 
-def _size(image: IntArray) -> tuple[int, int]:
-    """Number of images and of relationships, from the (R,) images of the relationships."""
-    return len(np.unique(image)), len(image)
+class RecallTally:
+    """What is counted of images that come in parts. It has four bytes an image for each recall.
+
+    Attributes:
+        split: facts about the data set.
+        every: counts of all relationships.
+        unseen: counts of those whose labels never occur in training; none if training is not known.
+        predicates: recalls of each predicate, of the lists that report them.
+        groups: "head", "body", "tail" -> their predicates; empty without a training split.
+        images_of_group: group -> number of images with a relationship of it.
+        correct: (lists, K's) int, how many of the first K triplets of all images find a relationship.
+    """
+
+    def __init__(self, summary: RecallSummary, split: EvaluatedSplit, num_images: int) -> None:
+        """Counts nothing yet."""
+        self.split = split
+        num_unseen = 0 if split.training is None else num_images
+        self.every = _ImageCounts(summary.lists, summary.recall_at, num_images)
+        self.unseen = _ImageCounts(summary.lists, summary.recall_at, num_unseen)
+        by_predicate = [x.recall(k) for x in summary.lists if x.by_predicate for k in summary.recall_at]
+        self.predicates = PredicateRecall(len(split.predicate_classes), by_predicate)
+        training = split.training
+        self.groups = training.predicate_groups() if isinstance(training, TrainingSplit) else {}
+        self.images_of_group = dict.fromkeys(self.groups, 0)
+        self.correct = np.zeros((len(summary.lists), len(summary.recall_at)), dtype=np.int64)
+        self._summary, self._images = summary, 0
+
+    def add(self, columns: Columns) -> None:
+        """Add the next images, from the columns of `RecallSummary.columns`."""
+        predicate, image = columns["relationships/predicate"], columns["relationships/image"]
+        places, correct = columns["relationships/places"], columns["images/correct"]
+        rows = slice(self._images, self._images + len(correct))
+        found = {
+            listed.recall(k): places[:, i] < k
+            for i, listed in enumerate(self._summary.lists)
+            for k in self._summary.recall_at
+        }
+        self.every.add(image, found, rows)
+        if self.split.training is not None:
+            unseen = columns["relationships/zero_shot"]
+            hits = {name: hit[unseen] for name, hit in found.items()}
+            self.unseen.add(image[unseen], hits, rows)
+        self.predicates.add(predicate, image, found)
+        for group, members in self.groups.items():
+            self.images_of_group[group] += len(np.unique(image[np.isin(predicate, members)]))
+        self.correct += correct.sum(axis=0, dtype=np.int64)
+        self._images = rows.stop
 
 
 @dataclass(frozen=True)
@@ -390,15 +458,31 @@ class RecallProtocol:
         rows = find_rows(np.stack([answers.subject, answers.object], axis=1), image.truth.relations[:, :2])
         return rank_pair_answers(answers.rows(rows), self.list_length)
 
+    def columns(self, records: Sequence[FoundRelationships]) -> dict[str, npt.NDArray[Any]]:
+        """See `RecallSummary.columns`."""
+        return self._summary(None).columns(records)
+
     def summarise(
         self, image_ids: Sequence[str], records: Sequence[FoundRelationships], split: EvaluatedSplit
     ) -> ProtocolResult:
-        """See `RecallSummary.summarise`."""
-        annotated_pairs = split.task is not None and self._ranks_answers(split.task)
-        summary = RecallSummary(
+        """See `RecallSummary.result`."""
+        return self.summarise_columns(image_ids, [self.columns(records)], split)
+
+    def summarise_columns(
+        self, image_ids: Sequence[str], parts: Iterable[Columns], split: EvaluatedSplit
+    ) -> ProtocolResult:
+        """See `RecallSummary.result`."""
+        summary = self._summary(split.task)
+        tally = summary.tally(split, len(image_ids))
+        for columns in parts:
+            tally.add(columns)
+        return summary.result(image_ids, tally)
+
+    def _summary(self, task: Task | None) -> RecallSummary:
+        annotated_pairs = task is not None and self._ranks_answers(task)
+        return RecallSummary(
             self.name, self.lists, self.recall_at, self.average, self.mean_recalls, annotated_pairs
         )
-        return summary.summarise(image_ids, records, split)
 
 
 def motifs() -> RecallProtocol:

@@ -12,7 +12,7 @@ from typing import Any
 from ..graphs import Task
 from .confusion import ConfusionProtocol
 from .openimages import openimages, reldn_openimages
-from .protocol import EvaluationProtocol
+from .protocol import EvaluationProtocol, StreamingProtocol
 from .recall import motifs, reldn, vrd2016
 
 PROTOCOLS: dict[str, Callable[..., EvaluationProtocol[Any]]] = {
@@ -86,3 +86,21 @@ def resolve_protocols(
     if not names or len(set(names)) < len(names):
         raise ValueError(f"need at least one protocol and each once, got {names}")
     return tuple(resolved)
+
+
+def streaming_protocols(protocols: Sequence[EvaluationProtocol[Any]]) -> tuple[StreamingProtocol[Any], ...]:
+    """The protocols, all of which can score more images than the memory holds.
+
+    Raises:
+        ValueError: if one of them can't.
+    """
+    found = []
+    for protocol in protocols:
+        if not isinstance(protocol, StreamingProtocol):
+            raise ValueError(
+                f"protocol {protocol.name} can't be evaluated from shards, because it lacks the methods "
+                "'columns' and 'summarise_columns' (see `StreamingProtocol`): leave it out, or evaluate one "
+                "file of predictions"
+            )
+        found.append(protocol)
+    return tuple(found)
