@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from reldn_d2.data.images import DamagedImageError, pixel_limit, read_header
-from reldn_d2.data.pixels import UnusablePictureError
+from reldn_d2.data.images import pixel_limit, read_header
 from reldn_d2.engine import Outcome, RelationPredictor, Request, parts_of
 from reldn_d2.engine.folder_lock import hold, release
+from reldn_d2.engine.prediction.reasons import reason_of
 from reldn_d2.engine.resumable_evaluation import evaluation_identity
 from reldn_d2.model_zoo import zoo_entry, zoo_names
 from reldn_d2.renamed import OLD_KEYS
@@ -18,7 +18,7 @@ from reldn_d2.scene_graphs import About
 from reldn_d2.utils.inner_paths import refuse_outside_links
 from reldn_d2.utils.plain_text import say, visible
 from reldn_d2.utils.progress import progress
-from reldn_d2.utils.system_errors import extended, is_explained
+from reldn_d2.utils.system_errors import extended
 
 from .common import (
     FINISHED,
@@ -277,7 +277,7 @@ class _Images:
                 self.several.append(image)
 
     def _fail(self, image: InputImage, error: Exception | None) -> None:
-        self.failures[str(image.path)] = _reason(image.path, error)
+        self.failures[str(image.path)] = reason_of(str(image.path), error)
         self.record.remove_outdated(image.key)
 
 
@@ -288,19 +288,6 @@ def _stamp(path: Path) -> tuple[int, int]:
     except OSError:
         return 0, 0
     return found.st_size, found.st_mtime_ns
-
-
-def _reason(path: Path, error: Exception | None) -> str:
-    """Why an image has no results: the end of a sentence that its path begins."""
-    if isinstance(error, FileNotFoundError):
-        return "cannot be read (there is no such file): check the path"
-    if isinstance(error, DamagedImageError):
-        return f"cannot be read ({error.__cause__}): replace it, or take it out of --input"
-    if isinstance(error, UnusablePictureError):
-        return f"can't be used: {error.reason}"
-    if isinstance(error, OSError) and is_explained(error):
-        return str(error).removeprefix(f"{path} ")
-    return f"can't be used: {error}"
 
 
 def _say_summary(images: _Images, collected: Sequence[Collected], args: Namespace) -> None:
