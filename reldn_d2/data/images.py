@@ -3,6 +3,7 @@
 Errors name the file.
 """
 
+import io
 import logging
 import os
 import stat
@@ -53,6 +54,8 @@ _CACHE_VERSION = 2
 _SAVE_EVERY = 4000
 # How many unreadable pictures a message names besides the first.
 _NAMED = 5
+# A pixel without compression, with four channels of eight bits; and a profile, a preview, notes.
+_BYTES_A_PIXEL, _BYTES_BESIDE_PIXELS = 4, 64 * 2**20
 _NEW_PICTURE = "Replace the file, or take the image out of the annotations."
 
 # Size in bytes and modification time of a file, width and height of its picture.
@@ -209,12 +212,13 @@ def _unknown_sizes(
     return dict.fromkeys(absent, known.frame)
 
 
-def read_image(file_name: str, image_format: str) -> NDArray[np.uint8]:
+def read_image(file: str | bytes, image_format: str) -> NDArray[np.uint8]:
     """Read a picture and turn it upright, as its EXIF data say.
 
     Args:
-        file_name: a file of a format that PIL decodes without other programs, such as JPEG, PNG, TIFF, WEBP
-            or BMP, but not EPS. The content decides the format, not the ending of the name.
+        file: the name of a file, or its content, of a format that PIL decodes without other programs, such as
+            JPEG, PNG, TIFF, WEBP or BMP, but not EPS. The content decides the format, not the ending of the
+            name.
         image_format: a format of `detectron2.data.detection_utils.read_image`, for example "BGR".
 
     Returns:
@@ -229,18 +233,27 @@ def read_image(file_name: str, image_format: str) -> NDArray[np.uint8]:
         ValueError: see `pixel_limit`.
     """
     limit = pixel_limit()
+    name = f"of {len(file):,} bytes" if isinstance(file, bytes) else file
     try:
-        _check_kind(file_name)
-        # As `detectron2.data.detection_utils.read_image`, which reads files of all formats.
-        with PathManager.open(file_name, "rb") as file, _opened(file, limit) as opened:
+        with _stream(file) as stream, _opened(stream, limit) as opened:
             return to_pixels(opened, image_format)
     except FileNotFoundError as error:
-        raise _missing(file_name) from error
+        raise _missing(name) from error
     except MemoryError:
         raise
     # A damaged file may make a decoder raise any exception.
     except Exception as error:
-        raise _damaged(file_name, error) from error
+        raise _damaged(name, error) from error
+
+
+def _stream(file: str | bytes) -> IO[bytes]:
+    """A file to read from: one with a name, or one in memory."""
+    if isinstance(file, bytes):
+        return io.BytesIO(file)
+    _check_kind(file)
+    # As `detectron2.data.detection_utils.read_image`, which reads files of all formats.
+    opened: IO[bytes] = PathManager.open(file, "rb")
+    return opened
 
 
 def check_size(dataset_dict: DatasetDict, image: NDArray[Any]) -> tuple[int, int]:
@@ -290,6 +303,19 @@ def pixel_limit() -> int | None:
             "picture that is read, a whole number above 0"
         )
     return int(text)
+
+
+def byte_limit() -> int:
+    """The largest number of bytes of an encoded picture that is taken into memory.
+
+    It leaves room for all pixels of the largest picture (`pixel_limit`) without compression, and for data
+    about the picture. So what is larger is no picture that `read_image` would read.
+
+    Raises:
+        ValueError: see `pixel_limit`.
+    """
+    pixels = pixel_limit() or 2 * (Image.MAX_IMAGE_PIXELS or 0)
+    return _BYTES_A_PIXEL * pixels + _BYTES_BESIDE_PIXELS
 
 
 def _of_header(file_name: str | os.PathLike[str], read: Callable[[Image.Image], _Read]) -> _Read:

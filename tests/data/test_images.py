@@ -7,7 +7,7 @@ import pytest
 from detectron2.data.detection_utils import read_image as detectron2_read_image
 from PIL import EpsImagePlugin, Image
 
-from reldn_d2.data.images import DamagedImageError, read_header, read_image, upright_size
+from reldn_d2.data.images import DamagedImageError, byte_limit, read_header, read_image, upright_size
 from reldn_d2.data.mapper import NamedFormatsMapper
 from reldn_d2.data.pixels import UnusablePictureError
 from tests.builders.tiny_models import TinyConfig
@@ -161,3 +161,60 @@ def test_a_pipe_is_no_image(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
     with pytest.raises(DamagedImageError, match=r"a\.png cannot be read \(it is a pipe or a device"):
         read_image(str(tmp_path / "a.png"), "BGR")
+
+
+# --- encoded bytes
+
+
+def _with_exif(path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, exif=exif)
+
+
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "turned.jpg": _with_exif,
+    "palette.gif": lambda path: Image.radial_gradient("L").convert("P").save(path),
+    "deep.png": lambda path: Image.fromarray(np.arange(60000, dtype=np.uint16).reshape(200, 300)).save(path),
+    "transparent.webp": lambda path: Image.new("RGBA", (30, 20), (200, 10, 30, 90)).save(path),
+    "cmyk.tif": lambda path: Image.new("CMYK", (30, 20), (200, 10, 30, 90)).save(path),
+    "no_mark.tga": lambda path: Image.radial_gradient("L").convert("RGB").save(path),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("image_format", ["BGR", "RGB", "L"])
+def test_the_bytes_of_a_file_give_the_pixels_of_the_file(
+    tmp_path: Path, name: str, image_format: str
+) -> None:
+    path = tmp_path / name
+    WRITERS[name](path)
+    from_file, from_bytes = read_image(str(path), image_format), read_image(path.read_bytes(), image_format)
+    assert np.array_equal(from_file, from_bytes) and from_file.shape == from_bytes.shape
+    assert from_bytes.flags.writeable == from_file.flags.writeable
+
+
+def test_bytes_are_refused_as_files_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "photo.png"
+    Image.effect_noise((80, 60), 90).save(path)
+    content = path.read_bytes()
+    for damaged in (b"", b"a text", content[:1000]):
+        with pytest.raises(
+            DamagedImageError, match=rf"Image of {len(damaged):,} bytes cannot be read \("
+        ) as e:
+            read_image(damaged, "BGR")
+        assert len(str(e.value)) < 300
+    path = tmp_path / "program.jpg"
+    Image.new("RGB", (8, 8)).save(path, format="EPS")
+    with pytest.raises(DamagedImageError):
+        read_image(path.read_bytes(), "BGR")
+    monkeypatch.setenv("RELDN_D2_MAX_PIXELS", "4799")
+    with pytest.raises(UnusablePictureError, match=r"80 x 60 are more than 4,799 pixels"):
+        read_image(content, "BGR")
+
+
+def test_the_limit_of_bytes_leaves_room_for_the_largest_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert byte_limit() > 4 * 178_956_970
+    monkeypatch.setenv("RELDN_D2_MAX_PIXELS", "1000")
+    assert 10**6 < byte_limit() < 10**8

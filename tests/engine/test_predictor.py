@@ -439,7 +439,12 @@ NOT_IMAGES: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
     "no dimension": (lambda x: np.array(7, np.uint8), r"not an array of shape \(\) uint8"),
     "flags": (lambda x: x > 9, r"not an array of shape \(120, 200, 3\) bool"),
     "no path": (lambda x: "", "not the path ''"),
-    "content of a file": (lambda x: cv2.imencode(".png", x)[1].tobytes(), r"not bytes: PIL.Image.open\(io"),
+    "buffer": (lambda x: bytearray(cv2.imencode(".png", x)[1]), r"not bytearray: bytes\(content\)"),
+    "no content": (lambda x: b"", r"the picture of 0 bytes cannot be read \(cannot identify .*: it is d"),
+    "cut content": (
+        lambda x: cv2.imencode(".png", x)[1].tobytes()[:9000],
+        r"the picture of 9,000 bytes cannot be read \(image file is truncated\): it is damaged",
+    ),
     "open file": (lambda x: io.BytesIO(), "not BytesIO: PIL.Image.open makes"),
     "generator": (lambda x: (y for y in [x]), "not generator: give a list, or call `stream`"),
     "sparse tensor": (lambda x: torch.zeros(3, 4, 4, dtype=torch.uint8).to_sparse(), "a torch.uint8 tensor"),

@@ -670,7 +670,7 @@ def test_a_missing_pyarrow_is_named(
     def refuse(name: str) -> Any:
         raise ModuleNotFoundError(f"No module named {name!r}")
 
-    monkeypatch.setattr("reldn_d2.scene_graphs.formats.format.import_module", refuse)
+    monkeypatch.setattr("reldn_d2.utils.extras.import_module", refuse)
     message = line_of_refusal(capsys, *predict.words("--input", tmp_path / "in", "--format", "parquet"))
     assert message.endswith(
         "install the package pyarrow: pip install 'reldn-d2[parquet]', or pip install pyarrow"

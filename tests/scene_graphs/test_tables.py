@@ -242,7 +242,7 @@ def test_a_missing_package_is_named(
     def missing(module: str) -> Any:
         raise ModuleNotFoundError(module)
 
-    monkeypatch.setattr("reldn_d2.scene_graphs.formats.format.import_module", missing)
+    monkeypatch.setattr("reldn_d2.utils.extras.import_module", missing)
     with pytest.raises(ValueError, match=rf"install the package {package}: pip install 'reldn-d2\[{name}\]'"):
         read_graphs(path)
     if name == "parquet":

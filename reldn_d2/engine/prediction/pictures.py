@@ -13,20 +13,20 @@ from PIL import Image
 from reldn_d2.data.images import DamagedImageError, read_image
 from reldn_d2.data.pixels import UnusablePictureError, to_pixels
 
-#: An image file, a (H, W, 3) uint8 array, a picture of PIL, or a (3, H, W) uint8 tensor.
-ImageLike = str | os.PathLike[str] | NDArray[np.uint8] | Image.Image | torch.Tensor
+#: An image file, its content, a (H, W, 3) uint8 array, a picture of PIL, or a (3, H, W) uint8 tensor.
+ImageLike = str | os.PathLike[str] | bytes | NDArray[np.uint8] | Image.Image | torch.Tensor
 #: Order of the channels of arrays and tensors.
 Color = Literal["bgr", "rgb"]
 
 _WANTED = (
-    "an image is a path, a (H, W, 3) uint8 array, a picture of PIL, or a (3, H, W) uint8 tensor (arrays and "
-    'tensors in the order BGR, or RGB with color="rgb")'
+    "an image is a path, the bytes of a file, a (H, W, 3) uint8 array, a picture of PIL, or a (3, H, W) "
+    'uint8 tensor (arrays and tensors in the order BGR, or RGB with color="rgb")'
 )
 # What people give instead of an image, and what helps them.
 _HINTS: tuple[tuple[tuple[type, ...], str], ...] = (
     # cv2.imread returns None for a file that it can't read.
     ((type(None),), ": check the path that it was read from"),
-    ((bytes, bytearray, memoryview), ": PIL.Image.open(io.BytesIO(content)) makes a picture of PIL"),
+    ((bytearray, memoryview), ": bytes(content) makes bytes of it"),
     ((io.IOBase,), ": PIL.Image.open makes a picture of PIL"),
     ((Generator,), ": give a list, or call `stream`"),
 )
@@ -35,7 +35,8 @@ _HINTS: tuple[tuple[tuple[type, ...], str], ...] = (
 def to_picture(image: ImageLike, color: Color, image_format: str) -> NDArray[Any]:
     """Converts an image to the array that `read_image` returns for a file with the same picture.
 
-    Files and pictures of PIL are turned upright as their EXIF data say, and have no need of `color`.
+    Files, their bytes and pictures of PIL are turned upright as their EXIF data say. They do not need
+    `color`.
 
     Args:
         image: see `ImageLike`.
@@ -52,11 +53,13 @@ def to_picture(image: ImageLike, color: Color, image_format: str) -> NDArray[Any
     """
     if color not in get_args(Color):
         raise ValueError(f'color is {color!r}: use "bgr", as OpenCV and Detectron2 do, or "rgb"')
+    if isinstance(image, bytes):
+        return _read(image, f"the picture of {len(image):,} bytes", image_format)
     if isinstance(image, str | os.PathLike):
         path = os.fspath(image)
         if not isinstance(path, str) or not path:
             raise ValueError(f"{_WANTED}, not the path {path!r}")
-        return _read(path, image_format)
+        return _read(path, path, image_format)
     picture = image if isinstance(image, Image.Image) else None
     if picture is None:
         array = _checked(_channels_last(image), image)
@@ -77,16 +80,16 @@ def to_picture(image: ImageLike, color: Color, image_format: str) -> NDArray[Any
         ) from error
 
 
-def _read(path: str, image_format: str) -> NDArray[Any]:
+def _read(file: str | bytes, name: str, image_format: str) -> NDArray[Any]:
     """`read_image`, whose errors are about data sets, with errors about one file."""
     try:
-        return read_image(path, image_format)
+        return read_image(file, image_format)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: there is no such file: check the path") from error
+        raise FileNotFoundError(f"{name}: there is no such file: check the path") from error
     except DamagedImageError as error:
         reason = error.__cause__
         raise DamagedImageError(
-            f"{path} cannot be read ({reason}): it is damaged, or no image of a format that Pillow decodes"
+            f"{name} cannot be read ({reason}): it is damaged, or no image of a format that Pillow decodes"
         ) from reason
 
 

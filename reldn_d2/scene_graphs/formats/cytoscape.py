@@ -3,11 +3,12 @@
 import json
 from typing import TYPE_CHECKING, Any
 
+from reldn_d2.utils.extras import damage_named
 from reldn_d2.utils.json_files import parse_json
 
 from ..graph import SceneGraph
 from ..networkx_graph import from_networkx, to_flat
-from .format import GraphFormat, check_node_ids, damage_named
+from .format import GraphFormat, check_node_ids
 
 if TYPE_CHECKING:
     import networkx

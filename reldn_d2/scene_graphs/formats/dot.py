@@ -11,9 +11,11 @@ from html import unescape
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
+from reldn_d2.utils.extras import damage_named, import_extra
+
 from ..graph import SceneGraph
 from ..networkx_graph import from_networkx, to_flat
-from .format import GraphFormat, damage_named, import_extra
+from .format import GraphFormat
 
 if TYPE_CHECKING:
     import networkx

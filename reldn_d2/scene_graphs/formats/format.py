@@ -2,16 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 from reldn_d2.structures.vocabulary import Vocabulary
+from reldn_d2.utils.extras import import_extra
 from reldn_d2.utils.inner_paths import names_outside
 from reldn_d2.utils.io import atomic_write
-from reldn_d2.utils.system_errors import explained, is_of_the_system
+from reldn_d2.utils.system_errors import explained
 
 from ..graph import SceneGraph
 
@@ -186,27 +185,6 @@ class CollectionFormat(Format):
         """Writes graphs that can be gone through several times. For the rest see `Format.write`."""
 
 
-def import_extra(module: str, extra: str, purpose: str) -> Any:
-    """A module of a package that is not always installed.
-
-    Args:
-        module: its name; it begins with that of the package.
-        extra: the extra of this package that installs it.
-        purpose: what needs it, for the message: "to ...".
-
-    Raises:
-        ValueError: it is not installed.
-    """
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        package = module.partition(".")[0]
-        raise ValueError(
-            f"{purpose}, install the package {package}: pip install 'reldn-d2[{extra}]', or pip install "
-            f"{package}"
-        ) from error
-
-
 def check_readable(path: Path) -> None:
     """Checks that a file can be opened, because readers of other packages say less about it.
 
@@ -236,26 +214,6 @@ def check_node_ids(ids: Iterable[str], source: str) -> None:
                 f"{source} has two nodes with the id {identity[:80]!r}: give one of them another id"
             )
         seen.add(identity)
-
-
-@contextmanager
-def damage_named(source: str, name: str) -> Iterator[None]:
-    """Turns what a reader of another package raises on a damaged file into a ValueError that names the file.
-
-    Args:
-        source: the file.
-        name: name of the format.
-    """
-    try:
-        yield
-    # These readers check little: a damaged file raises whatever their next line meets.
-    except Exception as error:
-        if isinstance(error, OSError) and is_of_the_system(error):
-            raise explained(error, source) from error
-        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise ValueError(
-            f"{source} is no {name} that can be read ({said}): it may be damaged or cut off; write it again"
-        ) from error
 
 
 def check_image_name(name: str) -> None:

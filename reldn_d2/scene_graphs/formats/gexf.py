@@ -6,11 +6,12 @@ GEXF has no attributes of the whole graph. Its name is a JSON object with the ve
 import json
 from io import BytesIO
 
+from reldn_d2.utils.extras import damage_named
 from reldn_d2.utils.json_files import parse_json
 
 from ..graph import SceneGraph
 from ..networkx_graph import from_networkx, to_flat
-from .format import GraphFormat, damage_named
+from .format import GraphFormat
 from .xml_file import as_file, complete, named, parsed, prepare
 
 

@@ -4,9 +4,11 @@ from io import BytesIO
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+from reldn_d2.utils.extras import damage_named
+
 from ..graph import SceneGraph
 from ..networkx_graph import from_networkx, to_flat
-from .format import GraphFormat, damage_named
+from .format import GraphFormat
 from .xml_file import as_file, complete, named, parsed, prepare
 
 

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
+from reldn_d2.utils.extras import damage_named, import_extra
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.plain_text import is_unicode
 
 from ..graph import SceneGraph
 from ..triplets import COLUMNS, Value, check_header, checked_for_rows, graphs_of, rows_of
-from .format import About, Format, check_readable, damage_named, graph_named, import_extra
+from .format import About, Format, check_readable, graph_named
 
 # Rows of a group, which is written at once.
 _MOST_ROWS = 50_000

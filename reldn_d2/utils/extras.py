@@ -1,0 +1,49 @@
+"""Packages that are not always installed: their import, and what their readers say about a damaged file."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+from .system_errors import explained, is_of_the_system
+
+
+def import_extra(module: str, extra: str, purpose: str) -> Any:
+    """A module of a package that is not always installed.
+
+    Args:
+        module: its name; it begins with that of the package.
+        extra: the extra of this package that installs it.
+        purpose: what needs it, for the message: "to ...".
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        package = module.partition(".")[0]
+        raise ValueError(
+            f"{purpose}, install the package {package}: pip install 'reldn-d2[{extra}]', or pip install "
+            f"{package}"
+        ) from error
+
+
+@contextmanager
+def damage_named(source: str, name: str) -> Iterator[None]:
+    """Turns what a reader of another package raises on a damaged file into a ValueError that names the file.
+
+    Args:
+        source: the file.
+        name: name of the format.
+    """
+    try:
+        yield
+    # These readers check little: a damaged file raises whatever their next line meets.
+    except Exception as error:
+        if isinstance(error, OSError) and is_of_the_system(error):
+            raise explained(error, source) from error
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise ValueError(
+            f"{source} is no {name} that can be read ({said}): it may be damaged or cut off; write it again"
+        ) from error
