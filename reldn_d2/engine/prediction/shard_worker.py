@@ -246,9 +246,9 @@ class ShardWorker:
             options: how graphs and shards are made.
         """
         self._source, self._options, self._identity = source, options, dict(identity)
-        self._attempts = output / ATTEMPTS
+        self._attempts, self._vocabulary = output / ATTEMPTS, predictor.vocabulary
         self._rows = RowPredictor(predictor, options)
-        self._file = ShardFile(identity, predictor.vocabulary)
+        self._file = ShardFile()
         self._folder = ShardFolder(output / SHARDS, self._file)
 
     def work(self, unit: Unit) -> UnitReport:
@@ -330,7 +330,9 @@ class ShardWorker:
         if found.encoded:
             ends_input = rows.unit.stop is None and rows.first(stop) is None
             with self._folder.write(name) as file:
-                self._file.write(file, found.sorted(), ends_input=ends_input)
+                self._file.write(
+                    file, found.sorted(), self._identity, self._vocabulary, ends_input=ends_input
+                )
 
     def _each_alone(
         self, rows: "_UnitRows", start: int, stop: int, attempts: Attempts
