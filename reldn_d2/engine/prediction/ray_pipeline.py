@@ -4,6 +4,7 @@
 own pipeline. This module needs the package ray, and is imported by who uses it alone.
 """
 
+import logging
 import os
 import pickle
 import socket
@@ -73,13 +74,16 @@ def cluster(address: str | None, workers: Workers) -> Iterator[None]:
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if "://" in address:
         raise ValueError(
-            f"--address {address}: the address of Ray's client is not used here. Run the command on a machine "
-            "of the cluster, with --address auto, or submit it as a Ray job"
+            f"--address {address}: the address of Ray's client is not used here. Run the command on a "
+            "machine of the cluster, with --address auto, or submit it as a Ray job"
         )
     if address not in ("auto", "local"):
         _check_port(address)
     # Ray would give its workers the lowest share of the processor.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    # They say that they start and end, and that there are no bars of progress.
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     own: dict[str, Any] = (
         {"object_store_memory": _OBJECT_STORE, "include_dashboard": False} if address == "local" else {}
     )
@@ -128,19 +132,19 @@ def _check_room(workers: Workers) -> None:
 
 def _in_words(resources: dict[str, float]) -> str:
     gigabytes = resources.get("memory", 0) / 2**30
-    return (
-        f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs and {gigabytes:.1f} GiB of memory"
-    )
+    cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
+    return f"{cpus:g} CPUs, {gpus:g} GPUs and {gigabytes:.1f} GiB of memory"
 
 
-def predict_with_ray(job: ShardJob, workers: Workers) -> Iterator[UnitReport]:
+def predict_with_ray(source: Source, job: ShardJob, workers: Workers) -> Iterator[UnitReport]:
     """Predicts all images of a job that are in no shard yet, on the cluster that this process has joined.
 
     Ray starts dead workers again and repeats their units, as often as needed. What ends this is the count of
     attempts at an image, see `attempts`: an image that takes workers down gets an error.
 
     Args:
-        job: the job.
+        source: the input.
+        job: what the workers are told.
         workers: the workers.
 
     Yields:
@@ -159,7 +163,7 @@ def predict_with_ray(job: ShardJob, workers: Workers) -> Iterator[UnitReport]:
     with DataContext.current(context):
         units = ray.data.read_datasource(
             # Listing the units takes no core from the workers.
-            _Units(job.source, job.options.shard_size), num_cpus=0, override_num_blocks=1
+            _Units(source, job.options.shard_size), num_cpus=0, override_num_blocks=1
         )  # fmt: skip
         reports = units.map_batches(
             _UnitActor,
@@ -186,7 +190,7 @@ def predict_with_ray(job: ShardJob, workers: Workers) -> Iterator[UnitReport]:
 
 
 class _Units(Datasource):  # type: ignore[misc]
-    """The units of an input. One task lists them, while the workers take them, so that they are never all there."""
+    """The units of an input. One task lists them while the workers take them, so never all are there."""
 
     def __init__(self, source: Source, size: int) -> None:
         super().__init__()

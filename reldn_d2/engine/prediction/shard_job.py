@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reldn_d2.data.sources import Source
+from reldn_d2.data.sources import InputReader
 
 from ..parts import Config
 from ..resumable_evaluation import WEIGHTS, weights_digest
@@ -19,7 +19,7 @@ class ShardJob:
 
     Attributes:
         cfg: config with weights, on a disk that all workers see.
-        source: the input.
+        reader: reads the units of the input.
         output: output folder, on such a disk.
         identity: what the results depend on (`evaluation_identity`, and the options).
         options: how graphs and shards are made.
@@ -27,7 +27,7 @@ class ShardJob:
     """
 
     cfg: Config
-    source: Source
+    reader: InputReader
     output: Path
     identity: Mapping[str, str]
     options: ShardOptions
@@ -47,7 +47,7 @@ class ShardJob:
         found = weights_digest(predictor.model)
         if found != self.identity[WEIGHTS]:
             raise ValueError(
-                f"{predictor.parts.weights} has other weights here (sha256 {found}) than where the command was "
-                f"started ({self.identity[WEIGHTS]}): give weights on a disk that all machines share"
+                f"{predictor.parts.weights} has other weights here (sha256 {found}) than where the command "
+                f"was started ({self.identity[WEIGHTS]}): give weights on a disk that all machines share"
             )
-        return ShardWorker(predictor, self.source, self.output, self.identity, self.options)
+        return ShardWorker(predictor, self.reader, self.output, self.identity, self.options)

@@ -1,7 +1,7 @@
 """shards: a row for each image, with its entities and relationships as nested lists, in Parquet files.
 
-Many workers write such files at once, see `reldn predict --format shards`. A row says which image of the input
-it is, and has a graph or an error. A graph that is written by hand has the numbers of its image alone.
+Many workers write such files at once, see `reldn predict --format shards`. A row says which image of the
+input it is, and has a graph or an error.
 
 The metadata of a file have one entry, `reldn_d2`, in JSON: `identity` (what the results depend on), the
 `vocabulary` that the class numbers point to, and whether the input ends with this file.
