@@ -151,8 +151,8 @@ def predict_with_ray(source: Source, job: ShardJob, workers: Workers) -> Iterato
         A report for each unit, in any order.
 
     Raises:
-        OSError, ValueError: a worker can't read the input, load the weights or write results.
-        RuntimeError: Ray can't go on.
+        OSError, ValueError: a worker can't read the input, load the weights or write results; or Ray can't
+            go on, for example because workers die while they load the model.
     """
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
@@ -186,7 +186,11 @@ def predict_with_ray(source: Source, job: ShardJob, workers: Workers) -> Iterato
                     raise report
                 yield report
         except RayError as error:
-            raise RuntimeError(f"Ray can't go on ({error}). The finished shards are kept") from error
+            *_, last = str(error).strip().splitlines() or [type(error).__name__]
+            raise ValueError(
+                f"Ray can't go on ({last}; --verbose shows all of it). Finished images are kept: the same "
+                "command with --resume goes on"
+            ) from error
 
 
 class _Units(Datasource):
