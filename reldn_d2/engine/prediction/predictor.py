@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.modeling import RelDN
 from reldn_d2.structures import Annotations, Vocabulary
+from reldn_d2.utils.threads import map_ahead
 
 from ..evaluate import parts_of
 from ..parts import Config, RunParts
@@ -214,6 +215,7 @@ class RelationPredictor(PretrainedModel):
         batch_size: int = 8,
         color: Color = "bgr",
         pad: bool = False,
+        readers: int = 0,
     ) -> Iterator[Outcome]:
         """Predicts any number of images in bounded memory. What is wrong with one image stops no other.
 
@@ -228,6 +230,8 @@ class RelationPredictor(PretrainedModel):
             pad: whether a batch may hold images of several sizes, so that more batches are full. The smaller
                 images are padded to the size of the largest one. This changes what is found near their
                 borders, so an image's answer then depends on its neighbours.
+            readers: number of threads that read, decode and resize images while the model works; 0: this is
+                done in between. No answer depends on it.
 
         Returns:
             An iterator with one outcome for each request.
@@ -241,19 +245,30 @@ class RelationPredictor(PretrainedModel):
             raise ValueError(
                 f"{os.fspath(requests)!r} is one image: give a list, or call the predictor itself"
             )
-        return self._stream(requests, batch_size, color, pad)
+        return self._stream(requests, batch_size, color, pad, readers)
 
     def _stream(
-        self, requests: Iterable[ImageLike | Request], batch_size: int, color: Color, pad: bool
+        self,
+        requests: Iterable[ImageLike | Request],
+        batch_size: int,
+        color: Color,
+        pad: bool,
+        readers: int,
     ) -> Iterator[Outcome]:
-        waiting: dict[tuple[Any, ...], list[_Prepared]] = {}
-        for position, request in enumerate(requests):
+        def ready(asked: tuple[int, ImageLike | Request]) -> tuple[_Prepared, tuple[Any, ...]] | Outcome:
+            position, request = asked
             try:
                 prepared = self._prepare(position, request, color)
-                kind = self._kind(prepared, pad)
+                return prepared, self._kind(prepared, pad)
             except Exception as error:  # whatever is wrong with one image must not stop the others
-                yield _failed(position, error)
+                return _failed(position, error)
+
+        waiting: dict[tuple[Any, ...], list[_Prepared]] = {}
+        for found in map_ahead(ready, enumerate(requests), readers):
+            if isinstance(found, Outcome):
+                yield found
                 continue
+            prepared, kind = found
             waiting.setdefault(kind, []).append(prepared)
             if len(waiting[kind]) == batch_size:
                 yield from self._predict(waiting.pop(kind), color)

@@ -20,6 +20,7 @@ from .json_file import JsonFile
 from .json_lines import JsonLines
 from .label_studio import LabelStudio
 from .parquet import Parquet
+from .shards import Shards, is_shard
 
 #: Name of a format -> the format.
 FORMATS: dict[str, Format] = {
@@ -27,6 +28,7 @@ FORMATS: dict[str, Format] = {
     "jsonl": JsonLines(),
     "csv": CsvFile(),
     "parquet": Parquet(),
+    "shards": Shards(),
     "graphml": GraphMl(),
     "gexf": Gexf(),
     "cytoscape": Cytoscape(),
@@ -115,6 +117,9 @@ def _of_file(path: Path) -> Format:
     found = {name: kind for name, kind in FORMATS.items() if kind in _with_ending(path)}
     if len(found) == 1:
         return next(iter(found.values()))
+    if "shards" in found:
+        found["parquet"].check_installed()
+        return found["shards"] if path.is_file() and is_shard(path) else found["parquet"]
     check_readable(path)
     content = parse_json(path.read_bytes(), path)
     if content == []:
