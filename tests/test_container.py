@@ -17,7 +17,8 @@ from packaging.utils import canonicalize_name
 from tests.builders.tiny_models import REPOSITORY
 
 # Lock file -> the extras that it has.
-LOCKED = {"lock.txt": ("headless", "detectron2-dependencies", "parquet")}
+_EVERYWHERE = ("headless", "detectron2-dependencies", "parquet")
+LOCKED = {"lock.txt": _EVERYWHERE, "lock-ray.txt": (*_EVERYWHERE, "ray", "remote")}
 LOCK_FILES = sorted((REPOSITORY / "requirements").glob("lock*.txt"))
 # Of a user who owns nothing on the machine.
 NOBODY = 65534
