@@ -171,9 +171,9 @@ def _reported(result: dict[str, Any], frame: ImageFrame, *, in_image: bool) -> d
         if isinstance(found, Instances):
             fields = dict(found.get_fields())
             if "pred_boxes" in fields:
-                first, last = inclusive(fields["pred_boxes"].tensor).split(2, dim=1)
+                boxes = inclusive(fields["pred_boxes"].tensor)
                 # A detection may be thinner than a pixel.
-                boxes = torch.cat([first, last.maximum(first)], dim=1)
+                boxes = torch.cat([boxes[:, :2], boxes[:, 2:].maximum(boxes[:, :2])], dim=1)
                 fields["pred_boxes"] = Boxes(boxes * scale)
             reported[key] = Instances(size, **fields)
     return reported
