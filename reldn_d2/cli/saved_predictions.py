@@ -54,8 +54,8 @@ def kind_of(path: Path) -> Kind:
     """The kind of a file of predictions: arrays (.npz), a submission, or a list of triplets."""
     if path.is_dir():
         raise ValueError(
-            f"--predictions {path} is a folder: give the folder of its annotations, too (--annotations "
-            "FOLDER; `reldn convert annotations` makes it from a registered data set), or one file"
+            f"--predictions: no file {path}, but a folder: give the folder of its annotations, too "
+            "(--annotations FOLDER; `reldn convert annotations` makes it), or one file"
         )
     if not path.is_file():
         raise FileNotFoundError(f"--predictions: no file {path}")

@@ -128,7 +128,7 @@ def test_wrong_usage(folders: list[object], capsys: Captured, tmp_path: Path) ->
     words = ["convert", "annotations", "--output", tmp_path / "new", "--dataset", NAME, TRAIN]
     assert "a folder has the annotations of one --dataset" in usage_error(capsys, *words)
     message = line_of_refusal(capsys, "evaluate", *folders[:2])
-    assert "is a folder: give the folder of its annotations, too" in message
+    assert "but a folder: give the folder of its annotations, too" in message
     message = line_of_refusal(capsys, "evaluate", *folders, "--task", "sgcls")
     assert "--task sgcls:" in message and "holds predictions of sgdet" in message
     message = line_of_refusal(capsys, "evaluate", *folders, "--task", "sgcls", "sgdet")
