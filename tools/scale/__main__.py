@@ -46,8 +46,8 @@ def _arguments() -> argparse.Namespace:
     computed = parts.add_parser("cost")
     computed.add_argument("--check", action="store_true", help="predict 2,000 images, and compare")
     for part in (watched, timed):
-        part.add_argument("words", nargs="*", default=QUICK_MODEL, metavar="WORD",
-                          help="after --: options of reldn predict (default: a very small model)")  # fmt: skip
+        words = "after --: options of reldn predict (default: those of a very small model)"
+        part.add_argument("words", nargs="*", default=QUICK_MODEL, metavar="WORD", help=words)
     for part in (tried, watched, timed, computed):
         part.add_argument("--folder", type=Path, help="keep what is written in this folder")
     return parser.parse_args()

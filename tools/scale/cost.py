@@ -1,4 +1,4 @@
-"""A model of what a prediction on Ray costs: measured on 50 images a worker, checked on 2,000, computed for more.
+"""What a prediction on Ray costs: measured on 50 images a worker, checked on 2,000, computed for more.
 
 A run has a start, then each worker has its images one after the other, and an end. Bytes grow with the images
 and with the shards, each of which has a head of its own.
@@ -98,14 +98,14 @@ def _measured(folder: Path) -> Costs:
     image = (last - first) * _WORKERS / (shards * _SMALL_SHARD)
     larger = _job(folder, images, _SHARD)
     larger.run(folder / "sample.log")
-    totals = [sum(x.stat().st_size for x in one.shards()) for one in (job, larger)]
+    totals = [_size(one.shards()) for one in (job, larger)]
     numbers = [len(one.shards()) for one in (job, larger)]
     shard_bytes = (totals[0] - totals[1]) / (numbers[0] - numbers[1])
     return Costs(
         start=first - running.begun - image * _SMALL_SHARD,
         image=image,
         end=running.seconds - (last - running.begun),
-        read_bytes=sum(x.stat().st_size for x in job.images.iterdir()) / images,
+        read_bytes=_size([*job.images.iterdir()]) / images,
         row_bytes=(totals[0] - numbers[0] * shard_bytes) / images,
         shard_bytes=shard_bytes,
     )
@@ -123,13 +123,17 @@ def _checked(folder: Path) -> Iterator[list[object]]:
         "seconds": (costs.seconds(_CHECKED, _WORKERS), running.seconds),
         "of them start and end": (costs.start + costs.end, None),
         "images a second and worker": (1 / costs.image, None),
-        "MB read": (costs.read_bytes * _CHECKED / 1e6, sum(x.stat().st_size for x in job.images.iterdir()) / 1e6),
-        "MB written": (costs.written(_CHECKED, _SHARD) / 1e6, sum(x.stat().st_size for x in found) / 1e6),
+        "MB read": (costs.read_bytes * _CHECKED / 1e6, _size([*job.images.iterdir()]) / 1e6),
+        "MB written": (costs.written(_CHECKED, _SHARD) / 1e6, _size(found) / 1e6),
         "shards": (_CHECKED / _SHARD, len(found)),
         "MB in the object store": (None, peaks.object_store),
-    }  # fmt: skip
+    }
     for name, (predicted, measured) in pairs.items():
         yield [name, predicted, measured, predicted / measured if predicted and measured else None]
+
+
+def _size(files: list[Path]) -> int:
+    return sum(file.stat().st_size for file in files)
 
 
 def _job(folder: Path, images: int, shard_size: int) -> Job:

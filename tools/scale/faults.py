@@ -1,4 +1,4 @@
-"""Kills parts of a prediction, fills its disk and its memory, and compares its rows with an undisturbed run."""
+"""Kills parts of a prediction, fills its disk and memory, and compares its rows with an undisturbed run."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""`reldn predict --format shards` in processes that can be watched and killed, and the rows that it leaves."""
+"""`reldn predict --format shards` in processes that can be watched and killed, and its rows."""
 
 import os
 import subprocess
