@@ -27,8 +27,10 @@ _RAY = ("--engine", "ray", "--workers", "2", *_SHARDS)
 # What the rows say of an image that ended the processes that read it.
 _TOOK_DOWN = "took the worker down"
 _CGROUP = Path("/sys/fs/cgroup/memory")
-# Enough for the command and its workers, not for the pixels of the huge image beside them.
-_MEMORY_LIMIT = 4_000_000_000
+# Enough for the command and its workers, but not for the huge image, too.
+_MEMORY, _MEMORY_OF_ONE = 4_000_000_000, 1_500_000_000
+# How often a command is given that an image ends each time.
+_MOST_COMMANDS = 10
 _HUGE = "huge.png"
 
 
@@ -125,16 +127,47 @@ def disk_full(case: Case) -> Ending:
 
 
 def too_little_memory(case: Case) -> Ending:
-    """An image for which the system kills the worker, since there is too little memory."""
-    with memory_limit(_MEMORY_LIMIT) as prefix:
-        running = replace(case.job, prefix=prefix).start(case.log)
-        # An image without a result is a problem.
-        running.finish(expected=(1,))
-    rows = case.job.rows()
+    """An image whose worker the system kills, since memory is full."""
+    with memory_limit(_MEMORY) as prefix:
+        return _with_huge(replace(case.job, prefix=prefix), case.log)
+
+
+def too_little_memory_for_one(case: Case) -> Ending:
+    """An image that ends the command, since memory is full; it is given again until it finishes."""
+    with memory_limit(_MEMORY_OF_ONE) as prefix:
+        job = replace(case.job, prefix=prefix)
+        seconds, commands, status = 0.0, 0, -signal.SIGKILL
+        while status == -signal.SIGKILL and commands < _MOST_COMMANDS:
+            running = (job.with_words("--resume") if commands else job).start(case.log)
+            status = running.finish(expected=(1, -signal.SIGKILL))
+            seconds, commands = seconds + running.seconds, commands + 1
+    return Ending(_rows_with_error(job, case.log), commands, seconds)
+
+
+def too_much_for_ray(case: Case) -> Ending:
+    """An image whose worker Ray kills, since memory is nearly full."""
+    sizes = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    total, free = (int(sizes[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    threshold = (total - free + _MEMORY) / total
+    environment = {"RAY_memory_usage_threshold": f"{threshold}", "RAY_memory_monitor_refresh_ms": "50"}
+    return _with_huge(replace(case.job, environment=environment), case.log)
+
+
+def _with_huge(job: Job, log: Path) -> Ending:
+    """Runs a command in which the huge image must fail."""
+    running = job.start(log)
+    # An image without a result is a problem.
+    running.finish(expected=(1,))
+    return Ending(_rows_with_error(job, log), 1, running.seconds)
+
+
+def _rows_with_error(job: Job, log: Path) -> "pyarrow.Table":
+    """The rows but for that of the huge image, which must say what it did."""
+    rows = job.rows()
     (error,) = rows.filter(pyarrow.compute.ends_with(rows["path"], _HUGE))["error"].to_pylist()
     if _TOOK_DOWN not in (error or ""):
-        raise AssertionError(f"the row of {_HUGE} does not say that it {_TOOK_DOWN}: {error}")
-    return Ending(_without_huge(rows), 1, running.seconds)
+        raise AssertionError(f"the row of {_HUGE} does not say that it {_TOOK_DOWN}: {error}, see {log}")
+    return _without_huge(rows)
 
 
 def _without_huge(rows: "pyarrow.Table") -> "pyarrow.Table":
@@ -215,6 +248,8 @@ KINDS = {
     "local": Kind(driver_killed, "the local engine", _SHARDS),
     "disk": Kind(disk_full),
     "memory": Kind(too_little_memory, with_huge=True),
+    "ray-memory": Kind(too_much_for_ray, with_huge=True),
+    "local-memory": Kind(too_little_memory_for_one, "the local engine", _SHARDS, with_huge=True),
 }
 
 

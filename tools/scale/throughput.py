@@ -48,7 +48,7 @@ class Speed:
 
     Attributes:
         start: seconds until the first shard is written.
-        images: images a second from the first shard to the last.
+        images: images a second, without the first and the last tenth of the shards.
     """
 
     start: float
@@ -91,11 +91,21 @@ def run(count: int, turns: int, words: list[str], shard_size: int, folder: Path 
 
 
 def _speed(job: Job, folder: Path, shard_size: int) -> Speed:
-    log = folder / f"{job.output.name}.log"
-    running = job.start(log)
-    begun = running.begun
+    running = job.start(folder / f"{job.output.name}.log")
     running.finish()
-    written = sorted(path.stat().st_mtime for path in job.shards())
-    # The shards were begun at the same time by every process, so the first of each counts as the start.
-    seconds = written[-1] - written[0]
-    return Speed(written[0] - begun, (len(written) - 1) * shard_size / seconds)
+    return speed_of([path.stat().st_mtime for path in job.shards()], running.begun, shard_size)
+
+
+def speed_of(times: list[float], begun: float, shard_size: int) -> Speed:
+    """The speed of a run, from the times at which its shards were written.
+
+    Args:
+        times: seconds, one for each shard.
+        begun: when the command was started.
+        shard_size: images of a shard.
+    """
+    times = sorted(times)
+    # Several workers neither begin nor end at the same moment.
+    tenth = len(times) // 10
+    steady = times[tenth : len(times) - tenth]
+    return Speed(times[0] - begun, (len(steady) - 1) * shard_size / (steady[-1] - steady[0]))
