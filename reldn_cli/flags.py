@@ -185,3 +185,20 @@ def share(text: str) -> float:
     if not 0 <= value <= 1:
         raise ArgumentTypeError(f"{text} is not between 0 and 1")
     return value
+
+
+def above_zero(text: str) -> float:
+    """A number above 0, for `type=`."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def bounds(text: str) -> tuple[int, int]:
+    """Two integers of at least 1 as MIN:MAX, or one that stands for both, for `type=`."""
+    low, _, high = text.partition(":")
+    found = positive(low), positive(high or low)
+    if found[0] > found[1]:
+        raise ArgumentTypeError(f"{text} begins with the larger number")
+    return found

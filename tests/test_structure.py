@@ -56,7 +56,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"arrays", "images", "pixels", "fit_boxes", "registration", "detections", "loaders"}
         | {"without_pictures"},
         {"filters", "statistics", "mapper", "training_loader", "chosen_batches"},
-        {"datasets", "synthetic", "checking"},
+        {"datasets", "synthetic", "checking", "sources"},
         {"builtin", "conversion", "data_file"},
     ],
     "modeling": [

@@ -5,12 +5,14 @@ from pathlib import Path
 
 from ..command import Command, Parser
 from ..flags import (
+    above_zero,
     add_config,
     add_device,
     add_imports,
     add_output,
     add_precision,
     add_weights,
+    bounds,
     positive,
     share,
 )
@@ -19,9 +21,11 @@ from ..flags import (
 MOST_RELATIONSHIPS = 100
 # Names of --format.
 FORMATS = (
-    *("drawings", "json", "jsonl", "csv", "parquet", "graphml", "gexf", "cytoscape", "dot"),
+    *("drawings", "json", "jsonl", "csv", "parquet", "shards", "graphml", "gexf", "cytoscape", "dot"),
     *("coco-relations", "label-studio"),
 )
+# Images of a file of --format shards.
+_SHARD_SIZE = 100
 
 
 def _add_arguments(parser: Parser) -> None:
@@ -31,8 +35,9 @@ def _add_arguments(parser: Parser) -> None:
         nargs="+",
         metavar="PATH",
         help="images, folders (with all folders below), quoted patterns such as 'photos/**/*.jpg', and "
-        "lists: .txt files with a path in each line (- is standard input); default: the picture that a model "
-        "of this package brings with it",
+        "lists: .txt files with a path in each line (- is standard input); with --format shards also "
+        "addresses, tables and archives (docs/scale.md); default: the picture that a model of this package "
+        "brings with it",
     )
     add_weights(parser, "a trained RelDN", required=True)
     add_config(parser, default="config.yaml in the folder of the weights")
@@ -111,9 +116,64 @@ def _add_arguments(parser: Parser) -> None:
     )
     add_device(parser)
     add_precision(parser)
+    _add_workers(parser)
+
+
+def _add_workers(parser: Parser) -> None:
+    add = parser.add_argument_group("very many images, with --format shards").add_argument
+    add("--shard-size", type=positive, metavar="N", help=f"images of a shard (default: {_SHARD_SIZE})")
+    add("--image-column", metavar="NAME", help="column of --input tables with paths or pictures")
+    add("--id-column", metavar="NAME", help="column of --input tables with ids of the images")
+    add(
+        "--num-gpus",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="GPUs of this machine; without GPUs, CPU processes (default: %(default)s)",
+    )
+    add("--engine", choices=("local", "ray"), default="local", help="this machine, or Ray (default: local)")
+    add(
+        "--address",
+        metavar="HOST:PORT",
+        help="Ray's cluster; auto is the one of this machine (default: one is started for this command)",
+    )
+    add("--workers", type=bounds, metavar="N|MIN:MAX", help="workers of Ray (default: 1)")
+    add("--worker-cpus", type=above_zero, metavar="N", help="CPU cores of each (default: 1)")
+    add("--worker-gpus", type=float, metavar="N", help="GPUs of each (default: 1, with a GPU as the device)")
+    add("--worker-memory", type=above_zero, metavar="GIB", help="memory of each (default: not counted)")
+
+
+# Options that only say something about the workers of --engine ray, and about --format shards.
+_OF_RAY = ("address", "workers", "worker_cpus", "worker_gpus", "worker_memory")
+_OF_SHARDS = ("shard_size", "image_column", "id_column")
+
+
+def _check_workers(parser: Parser, args: argparse.Namespace) -> None:
+    if "shards" in args.format:
+        if set(args.format) != {"shards"}:
+            parser.error("--format shards is written by workers, and stands alone: leave the others out")
+        if args.boxes is not None:
+            parser.error("--format shards takes no --boxes: leave them out, or use --format jsonl")
+    elif args.engine == "ray":
+        parser.error("--engine ray writes shards alone: add --format shards")
+    elif args.num_gpus > 1:
+        parser.error("--num-gpus is for --format shards: add that, or leave --num-gpus out")
+    for names, is_used, needed in (
+        (_OF_SHARDS, "shards" in args.format, "--format shards"),
+        (_OF_RAY, args.engine == "ray", "--engine ray"),
+    ):
+        given = [name for name in names if getattr(args, name) is not None]
+        if given and not is_used:
+            parser.error(f"--{given[0].replace('_', '-')} is for {needed}: add that, or leave it out")
+    if args.engine == "ray" and args.num_gpus > 1:
+        parser.error("--num-gpus is for this machine alone: --engine ray takes --workers and --worker-gpus")
+    args.shard_size = args.shard_size or _SHARD_SIZE
+    args.workers = args.workers or (1, 1)
+    args.worker_cpus = args.worker_cpus or 1.0
 
 
 def _check(parser: Parser, args: argparse.Namespace) -> None:
+    _check_workers(parser, args)
     if args.top_k > MOST_RELATIONSHIPS:
         parser.error(f"--top-k {args.top_k} is more than {MOST_RELATIONSHIPS}, the number that RelDN ranks")
     if args.boxes is None and (args.annotations is not None or args.drop_unknown_classes):
@@ -138,6 +198,7 @@ reldn predict --input photos/ more/*.jpg --weights output/party --output graphs 
 reldn predict --input photos --weights output/party --format jsonl csv --batch-size 8 --resume
 reldn predict --input photos --weights output/party --format coco-relations --entity-threshold 0.5 --top-k 100
 reldn predict --input photos --weights output/party --boxes boxes.json
+reldn predict --input list.txt --weights output/party --format shards --engine ray --workers 2:8 --resume
 """,
     module="predict",
     add_arguments=_add_arguments,

@@ -11,8 +11,6 @@ from reldn_d2.data.images import pixel_limit, read_header
 from reldn_d2.engine import Outcome, RelationPredictor, Request, parts_of
 from reldn_d2.engine.folder_lock import hold, release
 from reldn_d2.engine.prediction.reasons import reason_of
-from reldn_d2.engine.resumable_evaluation import evaluation_identity
-from reldn_d2.model_zoo import zoo_entry, zoo_names
 from reldn_d2.renamed import OLD_KEYS
 from reldn_d2.scene_graphs import About
 from reldn_d2.utils.inner_paths import refuse_outside_links
@@ -29,11 +27,13 @@ from .common import (
     prepare,
 )
 from .prediction.boxes import BoxesFile
-from .prediction.formats import Collected, Result, format_names, make_writer, make_writers
+from .prediction.formats import SHARDS, Collected, Result, format_names, make_output, make_writers
+from .prediction.identity import result_identity, sample_of
 from .prediction.images import InputImage, find_images
 from .prediction.names import output_names
 from .prediction.places import FAILURES, RECORD
 from .prediction.record import Finished, Record, ResultError
+from .prediction.shards import predict_shards
 
 # How many failures the screen shows; the file lists all.
 _SHOWN = 20
@@ -46,21 +46,23 @@ def run(args: Namespace) -> int:
     cfg = load_run_config(
         args, ("weights", "device", "precision", "output"), weights=find_weights(args.weights)
     ).cfg
+    if SHARDS in args.format:
+        return predict_shards(args, cfg)
     writers = make_writers(args.format, args.output)
     found = find_images(
-        args.input or _sample_of(args.weights), args.output, {*parts_of(cfg).settings(), *OLD_KEYS}
+        args.input or sample_of(args.weights), args.output, {*parts_of(cfg).settings(), *OLD_KEYS}
     )
     boxes = None if args.boxes is None else BoxesFile.read(args.boxes, args.annotations)
-    all_writers = [make_writer(name, args.output) for name in format_names()]
+    all_outputs = [make_output(name, args.output) for name in format_names()]
     refuse_outside_links(
         args.output,
-        [RECORD, *(name for x in all_writers for name in (x.shared, *x.at_end) if name)],
+        [RECORD, *(name for x in all_outputs for name in (x.shared, *x.at_end) if name)],
         "delete it, or choose another folder with --output",
     )
     predictor = RelationPredictor(cfg)
     if boxes is not None:
         boxes.fit(found.images, predictor.thing_classes, drop_unknown=args.drop_unknown_classes)
-    identity = _identity(predictor, args, boxes)
+    identity = result_identity(predictor.parts, predictor.model, args, boxes)
     about = _about(predictor, args.weights, identity)
     for writer in writers.values():
         writer.check(about)
@@ -85,33 +87,6 @@ def run(args: Namespace) -> int:
     finally:
         release("prediction")
     return PROBLEMS if images.failures else FINISHED
-
-
-def _sample_of(weights: str) -> list[str]:
-    """The picture that a model of this package brings with it.
-
-    Raises:
-        ValueError: the weights are not a name of this package's model zoo, or the model has no picture.
-    """
-    name = weights.partition("?")[0]
-    sample = zoo_entry(name).sample if name in zoo_names() else None
-    if sample is None:
-        raise ValueError(f"--weights {weights} brings no picture with it: name images or folders as --input")
-    say(f"--input is not given: the picture is {visible(str(sample))}")
-    return [str(sample)]
-
-
-def _identity(predictor: RelationPredictor, args: Namespace, boxes: BoxesFile | None) -> dict[str, str]:
-    """What the results depend on besides the images."""
-    options = ("top_k", "predicates_per_pair", "score_threshold", "entity_threshold", "drop_unknown_classes")
-    return {
-        **evaluation_identity(predictor.parts, predictor.model),
-        "--boxes (sha256)": "none" if boxes is None else boxes.digest,
-        "--format": " ".join(sorted(set(args.format))),
-        # Padded images depend on their neighbours.
-        "--pad": f"to --batch-size {args.batch_size}" if args.pad else "no",
-        **{f"--{name.replace('_', '-')}": f"{getattr(args, name)}" for name in options},
-    }
 
 
 def _about(predictor: RelationPredictor, weights: str, identity: Mapping[str, str]) -> About:

@@ -66,6 +66,8 @@ _MOST_BYTES_OF_AN_IMAGE = 2**25
 #: Name of the release in an identity.
 VERSION = "version of reldn_d2"
 # More names in an identity. The others are settings.
+#: Name of the digest of the weights in an identity.
+WEIGHTS = "weights (sha256)"
 _TASK = "task"
 _DATA_SET, _DATA, _QUERIES = "data set", "content of the data (sha256)", "questions about the images (sha256)"
 _OF_A_DATA_SET = (_DATA_SET, _DATA, _QUERIES)
@@ -87,7 +89,7 @@ def evaluation_identity(parts: RunParts, model: nn.Module) -> dict[str, str]:
         Name -> value as text.
     """
     return {
-        "weights (sha256)": weights_digest(model),
+        WEIGHTS: weights_digest(model),
         _TASK: str(getattr(model, "task", "detection")),
         "device": torch.device(parts.device).type,
         "precision": parts.precision,

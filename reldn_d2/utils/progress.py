@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from datetime import timedelta
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -26,9 +26,10 @@ def progress(items: Iterable[T], unit: str, total: int | None = None) -> Iterato
     Args:
         items: the items.
         unit: what they are, in the plural, such as "images".
-        total: number of items; None: `len(items)`.
+        total: number of items; None: `len(items)`, if the items have a length.
     """
-    total = len(cast(Sized, items)) if total is None else total
+    if total is None and isinstance(items, Sized):
+        total = len(items)
     if sys.stderr.isatty():
         yield from tqdm(items, unit=f" {unit}", total=total, leave=False)
         return
@@ -37,10 +38,13 @@ def progress(items: Iterable[T], unit: str, total: int | None = None) -> Iterato
         now = time.monotonic()
         if now - last >= _PERIOD and done:
             rate = done / (now - start)
-            logger.info(
-                "%d of %d %s, %.3g a second, %s remaining",
-                done, total, unit, rate, _duration((total - done) / rate),
-            )  # fmt: skip
+            if total is None:
+                logger.info("%d %s, %.3g a second", done, unit, rate)
+            else:
+                logger.info(
+                    "%d of %d %s, %.3g a second, %s remaining",
+                    done, total, unit, rate, _duration((total - done) / rate),
+                )  # fmt: skip
             last = now
         yield item
 

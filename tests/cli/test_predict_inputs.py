@@ -255,7 +255,7 @@ def test_a_folder_that_cannot_be_read_is_a_failure(
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
-    monkeypatch.setattr("reldn_d2.cli.prediction.images.os.scandir", refuse)
+    monkeypatch.setattr("reldn_d2.data.sources.local_files.os.scandir", refuse)
     assert predict("--input", folder) == 1
     assert "a.json" in predict.results()
     assert re.match(rf"{folder}/closed can't be read \(Permission denied\): give ", capsys.readouterr().err)

@@ -34,7 +34,7 @@ from reldn_d2.utils.plain_text import to_csv
 from reldn_d2.utils.shards import differences
 from reldn_d2.utils.system_errors import explained
 
-from .formats import Collected, Result, Writer, format_names, make_writer
+from .formats import Collected, Output, Result, Writer, format_names, make_output
 from .names import plain_name
 from .places import FAILURES, JOURNAL, RECORD, RUN_FILE
 
@@ -99,7 +99,7 @@ class Record:
         self,
         folder: Path,
         identity: Mapping[str, str],
-        writers: Mapping[str, Writer[Any]],
+        outputs: Mapping[str, Output],
         *,
         resume: bool,
         overwrite: bool,
@@ -112,7 +112,7 @@ class Record:
         Args:
             folder: output folder. The caller holds its lock.
             identity: what the results depend on, name -> text.
-            writers: name of a format -> its writer.
+            outputs: name of a format -> its writer, or what is written elsewhere than by `add`.
             resume: keep finished images of a run with the same identity.
             overwrite: delete results of a run with another identity, and replace files that no record lists.
 
@@ -121,7 +121,8 @@ class Record:
                 damaged.
             OSError: the record can't be read.
         """
-        self._folder, self._identity, self._writers = folder, dict(identity), writers
+        self._folder, self._identity, self._outputs = folder, dict(identity), outputs
+        self._writers = {name: one for name, one in outputs.items() if isinstance(one, Writer)}
         self._resume, self._overwrite, self._waiting = resume, overwrite, list[Finished]()
         self._file: IO[bytes] | None = None
         self._torn, self._last_commit = False, time.monotonic()
@@ -134,7 +135,7 @@ class Record:
                 "Choose another folder, or add --overwrite, which deletes them"
             )
         self._journal = self._read_journal() if saved else _Journal()
-        shares = any(writer.shared for writer in writers.values())
+        shares = any(one.shared for one in outputs.values())
         self._keeps = not different and (resume or not shares)
         self.finished = dict(self._journal.finished) if self._keeps and resume else {}
         if self._journal.finished and not self._keeps and not overwrite:
@@ -154,7 +155,7 @@ class Record:
     @property
     def reserved_names(self) -> list[str]:
         """Names that the files of no image may have, because files of all images would be the same."""
-        shared = [*self.at_end, *(writer.shared for writer in self._writers.values())]
+        shared = [*self.at_end, *(one.shared for one in self._outputs.values())]
         return [x.removesuffix(ending) for ending in self._endings for x in shared if x.endswith(ending)]
 
     @property
@@ -184,7 +185,7 @@ class Record:
         elif not self._resume:
             for image in names.keys() & self._journal.finished.keys():
                 self._journal.outdated[image] = self._journal.finished.pop(image).name
-        run = {"format_version": FORMAT_VERSION, "formats": list(self._writers), "identity": self._identity}
+        run = {"format_version": FORMAT_VERSION, "formats": list(self._outputs), "identity": self._identity}
         self._write(RUN_FILE, (json.dumps(run, indent=1) + "\n").encode())
         lines = [
             {"names": sorted(self._journal.names)},
@@ -428,7 +429,7 @@ class Record:
 
     def _check_replaced(self, names: list[str], there: set[str]) -> None:
         """Refuses to replace files that the record does not list."""
-        shared = [FAILURES, *self.at_end, *(x.shared for x in self._writers.values() if x.shared)]
+        shared = [FAILURES, *self.at_end, *(x.shared for x in self._outputs.values() if x.shared)]
         written = [*shared, *(f"{name}{ending}" for name in names for ending in self._endings)]
         found = [name for name in written if name.lower() in there]
         listed = set(self._listed()) if found else set()
@@ -451,9 +452,9 @@ class Record:
             if writer.ending:
                 yield from (f"{name}{writer.ending}" for name in self._journal.names)
 
-    def _recorded(self) -> list[Writer[Any]]:
-        """Writers of the formats of the recorded run."""
-        return [make_writer(name, self._folder) for name in self._formats]
+    def _recorded(self) -> list[Output]:
+        """What the recorded run has written, by format."""
+        return [make_output(name, self._folder) for name in self._formats]
 
     def _at_end_of_recorded(self) -> list[str]:
         """Names of the files that the recorded run wrote at its end."""
@@ -461,10 +462,10 @@ class Record:
 
     def _delete(self) -> None:
         """Deletes what the record lists, and the journal last: a kill in between loses track of nothing."""
-        shared = [writer for writer in self._recorded() if writer.shared]
-        for writer in shared:
-            writer.delete()
-        for name in set(self._listed()) - {writer.shared for writer in shared}:
+        shared = [one for one in self._recorded() if one.shared]
+        for one in shared:
+            one.delete()
+        for name in set(self._listed()) - {one.shared for one in shared}:
             (self._folder / name).unlink(missing_ok=True)
         (self._folder / RECORD / JOURNAL).unlink(missing_ok=True)
 

@@ -1,8 +1,8 @@
 """Attempts: how often a part of the input was begun, in files that outlive the process.
 
-A picture may end the process that reads it: a decoder crashes, or the system kills what takes too much memory.
-No `except` sees that. So a worker writes a file before it begins a chunk of images, and removes it when the
-results are on the disk. A file that is there at the next try says that a worker died, and how often.
+A picture may end the process that reads it: a decoder crashes, or the system kills what takes too much
+memory. No `except` sees that. So a worker writes a file before it begins a chunk of images, and removes it
+when the results are on the disk. A file that is there at the next try says that a worker died, and how often.
 """
 
 import json

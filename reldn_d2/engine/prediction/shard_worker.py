@@ -8,13 +8,14 @@ the input and the number of its first row, so each worker finds out alone what i
 
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from reldn_d2.data.sources import InputRow, Source, Unit
+from reldn_d2.data.sources import InputReader, InputRow, Unit
 from reldn_d2.scene_graphs.formats.shards import (
     ImageKey,
     OtherShardError,
@@ -231,7 +232,7 @@ class ShardWorker:
     def __init__(
         self,
         predictor: Predicts,
-        source: Source,
+        reader: InputReader,
         output: Path,
         identity: Mapping[str, str],
         options: ShardOptions,
@@ -240,15 +241,15 @@ class ShardWorker:
 
         Args:
             predictor: the predictor.
-            source: the input.
+            reader: reads the units of the input.
             output: output folder, on a disk that all workers share.
             identity: what the results depend on.
             options: how graphs and shards are made.
         """
-        self._source, self._options, self._identity = source, options, dict(identity)
-        self._attempts = output / ATTEMPTS
+        self._reader, self._options, self._identity = reader, options, dict(identity)
+        self._attempts, self._vocabulary = output / ATTEMPTS, predictor.vocabulary
         self._rows = RowPredictor(predictor, options)
-        self._file = ShardFile(identity, predictor.vocabulary)
+        self._file = ShardFile()
         self._folder = ShardFolder(output / SHARDS, self._file)
 
     def work(self, unit: Unit) -> UnitReport:
@@ -258,7 +259,7 @@ class ShardWorker:
             OSError: results can't be written, or the input can't be read any more.
             ValueError: the folder has a shard of another run, or reading the input takes workers down.
         """
-        begin, report, rows = time.monotonic(), UnitReport(), _UnitRows(self._source, unit)
+        begin, report, rows = time.monotonic(), UnitReport(), _UnitRows(self._reader, unit)
         start = unit.first
         while unit.stop is None or start < unit.stop:
             stop = self._stop(unit, start)
@@ -330,7 +331,9 @@ class ShardWorker:
         if found.encoded:
             ends_input = rows.unit.stop is None and rows.first(stop) is None
             with self._folder.write(name) as file:
-                self._file.write(file, found.sorted(), ends_input=ends_input)
+                self._file.write(
+                    file, found.sorted(), self._identity, self._vocabulary, ends_input=ends_input
+                )
 
     def _each_alone(
         self, rows: "_UnitRows", start: int, stop: int, attempts: Attempts
@@ -349,8 +352,8 @@ class ShardWorker:
                 deaths = attempts.rows[number] - 1
                 if deaths > DEATHS:
                     raise ValueError(
-                        f"{rows.unit.input or 'the input'}: reading row {number} (from 0) took the worker down "
-                        f"{deaths} times: take this row out"
+                        f"{rows.unit.input or 'the input'}: reading row {number} (from 0) took the worker "
+                        f"down {deaths} times: take this row out"
                     )
                 row = next(rows.between(number, stop), None)
                 if row is None:
@@ -371,15 +374,15 @@ class _UnitRows:
         unit: the unit.
     """
 
-    def __init__(self, source: Source, unit: Unit) -> None:
-        self.unit, self._source = unit, source
+    def __init__(self, reader: InputReader, unit: Unit) -> None:
+        self.unit, self._reader = unit, reader
         self._rows: Iterator[InputRow] | None = None
         self._next: InputRow | None = None
 
     def first(self, start: int) -> InputRow | None:
         """The first row with this number or a higher one. It is not taken. None: there is none."""
         if self._rows is None:
-            self._rows = iter(self._source.rows(self.unit))
+            self._rows = iter(self._reader.rows(self.unit))
             self._next = next(self._rows, None)
         while self._next is not None and self._next.row < start:
             self._next = next(self._rows, None)
@@ -395,7 +398,8 @@ class _UnitRows:
 def _name(source: str, start: int) -> str:
     """The name of the shard of an input that begins with this row."""
     # Names of inputs may be long and hold any sign.
-    return f"part-{hashlib.sha256(source.encode(errors='surrogateescape')).hexdigest()[:16]}-{start:012}.parquet"
+    digest = hashlib.sha256(os.fsencode(source)).hexdigest()[:16]
+    return f"part-{digest}-{start:012}.parquet"
 
 
 def _is_of(header: PartHeader, unit: Unit, start: int, stop: int) -> bool:

@@ -1,7 +1,7 @@
 """shards: a row for each image, with its entities and relationships as nested lists, in Parquet files.
 
-Many workers write such files at once, see `reldn predict --format shards`. A row says which image of the input
-it is, and has a graph or an error. A graph that is written by hand has the numbers of its image alone.
+Many workers write such files at once, see `reldn predict --format shards`. A row says which image of the
+input it is, and has a graph or an error.
 
 The metadata of a file have one entry, `reldn_d2`, in JSON: `identity` (what the results depend on), the
 `vocabulary` that the class numbers point to, and whether the input ends with this file.
@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import IO, Any, ClassVar
 
 from reldn_d2.structures.vocabulary import Vocabulary
+from reldn_d2.utils.extras import damage_named, import_extra
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.plain_text import is_unicode, visible
 from reldn_d2.utils.shards import Key, ShardHeader
 
 from ..checking import checked_graph
 from ..graph import CORNERS, FORMAT_VERSION, SceneGraph, vocabulary_of
-from .format import About, Format, check_readable, damage_named, graph_named, import_extra
+from .format import About, Format, check_readable, graph_named
 
 #: Entry of a file's metadata.
 METADATA = "reldn_d2"
@@ -118,7 +119,7 @@ class RowEncoder:
 
     def _row(self, row: Mapping[str, Any]) -> Any:
         # Arrow takes a missing key for null.
-        return self._arrow.RecordBatch.from_pylist([row], schema=_schema())
+        return self._arrow.RecordBatch.from_pylist([row], schema=row_schema())
 
 
 class ShardFile:
@@ -126,28 +127,38 @@ class ShardFile:
 
     pattern = "part-*.parquet"
 
-    def __init__(self, identity: Mapping[str, str], vocabulary: Vocabulary) -> None:
-        """Takes what all files of a folder say: what the results depend on, and the classes."""
-        self.identity, self._vocabulary = dict(identity), vocabulary
-
-    def write(self, file: IO[bytes], rows: Sequence[Any], *, ends_input: bool = False) -> None:
+    def write(
+        self,
+        file: IO[bytes],
+        rows: Sequence[Any],
+        identity: Mapping[str, str],
+        vocabulary: Vocabulary,
+        *,
+        ends_input: bool = False,
+    ) -> None:
         """Writes the rows of a shard into a binary file.
 
         Args:
             file: the file.
             rows: results of `RowEncoder`.
+            identity: what the results depend on.
+            vocabulary: the classes and predicates that the numbers point to.
             ends_input: see `PartHeader`.
         """
         content = {
             "format_version": _VERSION,
-            "identity": self.identity,
+            "identity": dict(identity),
             "vocabulary": {
-                "thing_classes": list(self._vocabulary.thing_classes),
-                "predicate_classes": list(self._vocabulary.predicate_classes),
+                "thing_classes": list(vocabulary.thing_classes),
+                "predicate_classes": list(vocabulary.predicate_classes),
             },
             "ends_input": ends_input,
         }
-        _write(file, rows, content)
+        arrow, parquet = _modules()
+        schema = row_schema().with_metadata({METADATA: json.dumps(content)})
+        table = arrow.Table.from_batches(rows, schema=row_schema()).combine_chunks()
+        with parquet.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
+            writer.write_table(table.replace_schema_metadata(schema.metadata))
 
     def read_header(self, path: Path) -> PartHeader:
         """Reads what a shard says, and the keys of its rows: input, row and path.
@@ -224,7 +235,7 @@ class Shards(Format):
             for number, graph in enumerate(found)
         ]
         with atomic_write(path) as file:
-            ShardFile({"model": about.model}, vocabulary).write(file, rows)
+            ShardFile().write(file, rows, {"model": about.model}, vocabulary)
 
     def read(self, path: Path) -> Iterator[SceneGraph]:
         """Reads the graphs. Images that have an error instead of a graph are left out."""
@@ -242,7 +253,7 @@ def is_shard(path: Path) -> bool:
     _, parquet = _modules()
     check_readable(path)
     with damage_named(str(path), "Parquet"):
-        return set(_schema().names) <= set(parquet.read_schema(path).names)
+        return set(row_schema().names) <= set(parquet.read_schema(path).names)
 
 
 def storable(text: str) -> str:
@@ -310,17 +321,9 @@ def _number(numbers: Mapping[str, int], name: str) -> int:
     return numbers[name]
 
 
-def _write(file: IO[bytes], rows: Sequence[Any], content: Mapping[str, Any]) -> None:
-    arrow, parquet = _modules()
-    schema = _schema().with_metadata({METADATA: json.dumps(content)})
-    table = arrow.Table.from_batches(rows, schema=_schema()).combine_chunks().cast(schema)
-    with parquet.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
-        writer.write_table(table)
-
-
 def _different_columns(found: Any) -> str:
     """What differs between the columns of a file and those of this release, in words; empty: nothing."""
-    wanted = _schema()
+    wanted = row_schema()
     types = dict(zip(found.names, found.types, strict=True))
     missing = [f"no {name}" for name in wanted.names if name not in types]
     more = [f"{name} more" for name in types if name not in wanted.names]
@@ -342,7 +345,7 @@ def _modules() -> tuple[Any, Any]:
 
 
 @cache
-def _schema() -> Any:
+def row_schema() -> Any:
     """The columns: one row an image."""
     arrow, _ = _modules()
     corners = [(name, arrow.float32()) for name in CORNERS]

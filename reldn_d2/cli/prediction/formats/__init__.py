@@ -10,15 +10,27 @@ from .collection import Collection, KeptGraphs
 from .drawings import Drawings
 from .graph_files import GraphFiles
 from .growing_file import GrowingFile
+from .shards import SHARDS, ShardParts
 from .triplet_parts import TripletParts
-from .writer import Collected, Result, Writer
+from .writer import Collected, Output, Result, Writer
 
 # Formats that are written in another way than their kind.
 _SPECIAL: dict[str, type[Writer[Any]]] = {"drawings": Drawings, "parquet": TripletParts}
 # Name of a format -> stem of the file of all images, if it is not the format's own name.
 _STEMS = {"jsonl": "graphs", "csv": "triplets"}
 
-__all__ = ["Collected", "Result", "Writer", "format_names", "make_writer", "make_writers"]
+__all__ = [
+    "SHARDS",
+    "Collected",
+    "Output",
+    "Result",
+    "ShardParts",
+    "Writer",
+    "format_names",
+    "make_output",
+    "make_writer",
+    "make_writers",
+]
 
 
 def format_names() -> list[str]:
@@ -29,11 +41,21 @@ def format_names() -> list[str]:
     return ["drawings", *FORMATS]
 
 
+def make_output(name: str, folder: Path) -> Output:
+    """What a format is called in the output folder. Nothing on the disk is touched.
+
+    Args:
+        name: one of `format_names`.
+        folder: folder of the results.
+    """
+    return ShardParts(folder) if name == SHARDS else make_writer(name, folder)
+
+
 def make_writer(name: str, folder: Path) -> Writer[Any]:
     """The writer of a format. Nothing on the disk is touched.
 
     Args:
-        name: one of `format_names`.
+        name: one of `format_names`, but shards, which their workers write.
         folder: folder of the results.
     """
     if name in _SPECIAL:

@@ -51,29 +51,40 @@ class Collected:
     advice: str
 
 
-class Writer(ABC, Generic[Content]):
-    """Writes results in one format. Making one touches no file.
+class Output:
+    """What the results in one format are called in the output folder. Making one touches no file.
+
+    Attributes:
+        ending: ending of the file that each image gets; empty if images have no files of their own.
+        shared: the file or folder that all images share and that grows, relative to the output folder; empty
+            if there is none.
+        at_end: names of the files that are written at the end of a run.
+    """
+
+    ending: str = ""
+    shared: str = ""
+    at_end: tuple[str, ...] = ()
+
+    def __init__(self, folder: Path) -> None:
+        """Takes the output folder. Nothing is written yet."""
+        self.folder = folder
+
+    def delete(self) -> None:
+        """Removes what all images share and what grows."""
+
+
+class Writer(Output, ABC, Generic[Content]):
+    """Writes results in one format.
 
     The results of an image are first encoded in all formats, then written in all. So whatever is wrong with
     one image leaves nothing behind. What `commit` returns is a position: a run that goes on after a kill
     gives it to `open`, which removes everything that was written after it.
 
     Attributes:
-        ending: ending of the file that each image gets; empty if images have no files of their own.
-        shared: the file or folder that all images share and that grows, relative to the output folder; empty
-            if there is none.
-        at_end: names of the files that `finish` writes.
         period: seconds between two commits.
     """
 
-    ending: str = ""
-    shared: str = ""
-    at_end: tuple[str, ...] = ()
     period: ClassVar[float] = 1.0
-
-    def __init__(self, folder: Path) -> None:
-        """Takes the output folder. Nothing is written yet."""
-        self.folder = folder
 
     def check(self, about: About) -> None:
         """Checks that `finish` can say what it has to say besides the graphs.
@@ -140,9 +151,6 @@ class Writer(ABC, Generic[Content]):
 
     def close(self) -> None:
         """Closes the files."""
-
-    def delete(self) -> None:
-        """Removes what all images share and what grows."""
 
 
 class FileWriter(Writer[bytes]):

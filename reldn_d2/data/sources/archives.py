@@ -1,0 +1,176 @@
+"""Archives of images: tar files in the layout of WebDataset.
+
+The files of a sample follow each other, and share the path up to the first dot of the name: `0001.jpg` and
+`0001.json` are the sample `0001`. The image of a sample is the file that ends as pictures do.
+"""
+
+import tarfile
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import IO, NamedTuple, cast
+
+from ..images import byte_limit
+from .kinds import is_picture
+from .remote import MissingPackageError, is_address, open_stream, reason, too_large
+from .units import InputRow, Unit
+
+# Headers that hold long names and the like, and the largest that is read.
+_LONG_HEADERS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+_LONGEST_HEADER = 2**20
+# How many files of a sample without a picture are named.
+_NAMED = 5
+
+
+class _Picture(NamedTuple):
+    """A picture in an archive.
+
+    Attributes:
+        name: its path there.
+        image: its bytes; None after an error.
+        error: why it can't be used.
+    """
+
+    name: str
+    image: bytes | None
+    error: str | None
+
+
+class _Header(tarfile.TarInfo):
+    """A header that is damaged or cut off is an error. `tarfile` takes it for the end of the archive."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
+        """See the base class.
+
+        Raises:
+            tarfile.ReadError: the archive is cut off, or this is no header.
+        """
+        try:
+            header = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            # Blocks of zeros end an archive.
+            if len(buf) == tarfile.BLOCKSIZE and not any(buf):
+                raise
+            cut = len(buf) < tarfile.BLOCKSIZE
+            raise tarfile.ReadError("unexpected end of data" if cut else str(error)) from error
+        # What comes behind these headers is taken into memory as a whole.
+        if header.size < 0 or (header.type in _LONG_HEADERS and header.size > _LONGEST_HEADER):
+            raise tarfile.ReadError(f"a header of {header.size:,} bytes")
+        return header
+
+
+def read_archive(unit: Unit) -> Iterator[InputRow]:
+    """The samples of an archive, which is read from start to end. Members are never written to a disk.
+
+    What can't be read of an archive is one last row with an error.
+
+    Raises:
+        MissingPackageError: the package that reads an address is not installed.
+        ValueError: see `reldn_d2.data.images.byte_limit`.
+    """
+    number, limit = unit.first, byte_limit()
+    try:
+        with closing(_opened(unit.input)) as stream:
+            for sample in _samples(stream, limit):
+                yield sample.row(unit.input, number)
+                number += 1
+    except MissingPackageError:
+        raise
+    # Decompression has errors of its own, and so have the packages behind fsspec.
+    except Exception as error:
+        read = number - unit.first
+        what = f"is cut off or damaged behind its first {read} samples" if read else "cannot be read"
+        said = str(error) if isinstance(error, tarfile.TarError) else reason(error)
+        yield InputRow(unit.input, number, unit.input, error=f"{what} ({said}): copy it again")
+
+
+def _opened(path: str) -> IO[bytes]:
+    return open_stream(path) if is_address(path) else open(path, "rb")  # noqa: PTH123
+
+
+@dataclass
+class _Sample:
+    """The files of a sample.
+
+    Attributes:
+        key: what they share.
+        names: their paths in the archive.
+        picture: the one that is the image; None if no file is a picture.
+    """
+
+    key: str
+    names: list[str] = field(default_factory=list)
+    picture: _Picture | None = None
+
+    def row(self, archive: str, number: int) -> InputRow:
+        """The row of the sample."""
+        if self.picture is None:
+            named = ", ".join(self.names[:_NAMED])
+            error = f"has no picture, only {named}{', ...' if len(self.names) > _NAMED else ''}"
+            return InputRow(archive, number, f"{archive}/{self.key}", self.key, error=error)
+        name, image, error_or_none = self.picture
+        return InputRow(archive, number, f"{archive}/{name}", self.key, image, error_or_none)
+
+
+def _samples(stream: IO[bytes], limit: int) -> Iterator[_Sample]:
+    """The samples of an archive.
+
+    Args:
+        stream: the open archive, with or without compression.
+        limit: largest number of bytes of a picture.
+
+    Raises:
+        Exception: the archive is damaged. A sample whose picture was read comes before.
+    """
+    sample: _Sample | None = None
+    try:
+        with tarfile.open(fileobj=stream, mode="r|*", tarinfo=_Header) as archive:
+            while (member := archive.next()) is not None:
+                # They would be kept for reading them again.
+                archive.members.clear()
+                name = member.name.removeprefix("./")
+                key = _key_of(name) if member.isfile() else None
+                if key is None:
+                    continue
+                if sample is None or sample.key != key:
+                    if sample is not None:
+                        yield sample
+                    sample = _Sample(key)
+                sample.names.append(name)
+                if is_picture(name) and _is_better(name, sample):
+                    sample.picture = _picture(archive, member, name, limit)
+    except Exception:
+        if sample is not None and sample.picture is not None:
+            yield sample
+        raise
+    if sample is not None:
+        yield sample
+
+
+def _picture(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, limit: int) -> _Picture:
+    if member.size > limit:
+        return _Picture(name, None, too_large(limit))
+    with cast(IO[bytes], archive.extractfile(member)) as file:
+        return _Picture(name, file.read(), None)
+
+
+def _is_better(name: str, sample: _Sample) -> bool:
+    """Whether a picture is the image of its sample, not the one before: `1.jpg`, not `1.mask.png`."""
+    return sample.picture is None or _dots(name) == 1 < _dots(sample.picture.name)
+
+
+def _dots(name: str) -> int:
+    return name.rpartition("/")[2].count(".")
+
+
+def _key_of(name: str) -> str | None:
+    """The key of the sample that a file belongs to; None if it belongs to none, as hidden files."""
+    folder, slash, file = name.rpartition("/")
+    stem, dot, _ = file.partition(".")
+    # WebDataset's own notes about an archive.
+    is_note = stem.startswith("__") and stem.endswith("__")
+    return f"{folder}{slash}{stem}" if stem and dot and not is_note else None
