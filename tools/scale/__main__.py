@@ -11,6 +11,7 @@ The faults `disk` and `memory` need root: one mounts a small disk, the other mak
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from . import cost, faults, memory, throughput
@@ -21,7 +22,8 @@ def main() -> None:
     """Runs one part."""
     args = _arguments()
     if args.part == "faults":
-        faults.run(args.only, args.turns, args.folder)
+        if not faults.run(args.only, args.turns, args.folder):
+            sys.exit(1)
     elif args.part == "memory":
         memory.run(args.images, args.words, args.folder)
     elif args.part == "throughput":
