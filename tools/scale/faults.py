@@ -260,7 +260,7 @@ _HEADER = (
 
 
 def run(names: list[str], turns: int, folder: Path | None) -> bool:
-    """Tries faults, and prints a table. A fault that a run does not survive is named, and the next one is tried.
+    """Tries faults, and prints a table. After a fault that a run does not survive the next one is tried.
 
     Args:
         names: keys of `KINDS`.
@@ -272,7 +272,7 @@ def run(names: list[str], turns: int, folder: Path | None) -> bool:
     """
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
-        trials = _Trials(folder or Path(temporary))
+        trials = Trials(folder or Path(temporary))
         for name in names:
             try:
                 rows.append(trials.row(name, KINDS[name], turns))
@@ -282,7 +282,7 @@ def run(names: list[str], turns: int, folder: Path | None) -> bool:
     return len(rows) == len(names)
 
 
-class _Trials:
+class Trials:
     """Trials in one folder, which share the images."""
 
     def __init__(self, folder: Path) -> None:
