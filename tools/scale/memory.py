@@ -66,7 +66,9 @@ def _rows(counts: list[int], words: list[str], folder: Path) -> Iterator[list[ob
     for count in counts:
         images = folder / f"images-{count}"
         write_small_images(images, count)
-        job = Job(images, folder / f"output-{count}").with_words(*words)
+        job = Job(images, folder / f"output-{count}", tuple(words)).with_words(
+            "--engine", "ray", "--workers", "2"
+        )
         running, peaks = job.start(folder / f"{count}.log"), Peaks()
         peaks.watch(running)
         running.finish()
