@@ -15,6 +15,7 @@ import torch
 from tabulate import tabulate
 from torch.utils.flop_counter import FlopCounterMode
 
+from reldn_d2.scene_graphs import SceneGraph
 from reldn_d2.scene_graphs.formats.shards import ImageKey, RowEncoder, ShardFile, read_identity
 from reldn_d2.structures import Vocabulary
 from tools.benchmarks.inference import Predict, photo_model, photos_of_one_size
@@ -208,7 +209,7 @@ def _write_shard(file: Path, rows: int) -> int:
     return file.stat().st_size
 
 
-def _graph(generator: np.random.Generator) -> dict[str, object]:
+def _graph(generator: np.random.Generator) -> SceneGraph:
     """A scene graph with as much in it as the default options let through."""
     boxes = np.sort(generator.uniform(0, 600, (_ENTITIES, 2, 2)), axis=1).reshape(-1, 4)
     numbers = generator.random(_ENTITIES + 2 * _RELATIONSHIPS)

@@ -184,8 +184,8 @@ def two_nodes() -> Iterator[tuple[Any, Any]]:
     os.environ.update(worker_environment())
     from ray.cluster_utils import Cluster
 
-    options = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args={**options, "include_dashboard": False})
+    options: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+    cluster: Any = Cluster(initialize_head=True, head_node_args={**options, "include_dashboard": False})
     try:
         yield cluster, cluster.add_node(**options)
     finally:

@@ -101,7 +101,13 @@ def worker_environment(threads: int = 1) -> dict[str, str]:
     # Its sockets need a short path. With a folder of its own, no other cluster is found by chance.
     folder = Path(f"/tmp/reldn_scale_{os.getuid()}")
     folder.mkdir(exist_ok=True)
-    return {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(_REPOSITORY), "RAY_TMPDIR": str(folder)}
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONPATH": str(_REPOSITORY),
+        "RAY_TMPDIR": str(folder),
+        # Ray gives its workers the lowest share of the processor, unless the command starts the cluster.
+        "RAY_worker_niceness": "0",
+    }
 
 
 class Running:
