@@ -46,7 +46,7 @@ class FakePredictor:
         return Vocabulary([*self.thing_classes], [*self.predicate_classes])
 
     def stream(
-        self, requests: Iterable[Request], *, batch_size: int = 8, pad: bool = False
+        self, requests: Iterable[Request], *, batch_size: int = 8, pad: bool = False, readers: int = 0
     ) -> Iterator[Outcome]:
         """Yields the outcomes in the order of the requests."""
         for position, request in enumerate(requests):
@@ -106,6 +106,7 @@ class PredictCommand:
         monkeypatch.setattr(FakePredictor, "configs", [], raising=False)
         monkeypatch.setattr(FakePredictor, "seen", [], raising=False)
         monkeypatch.setattr("reldn_d2.cli.predict.RelationPredictor", FakePredictor)
+        monkeypatch.setattr("reldn_d2.cli.prediction.shards.RelationPredictor", FakePredictor)
 
     def words(self, *more: object) -> list[object]:
         """The words of the command."""

@@ -29,7 +29,26 @@ def held_by(name: str, graph: SceneGraph) -> SceneGraph | None:
     """What a format holds of a graph; None: nothing."""
     if name in TABLES:
         return related_only(graph) if graph["relationships"] else None
+    if name == "shards":
+        return in_float32(graph)
     return held_by_coco(graph) if name == "coco-relations" else graph
+
+
+def in_float32(graph: SceneGraph) -> SceneGraph:
+    """A graph with the numbers of shards, which are float32."""
+
+    def rounded(value: Any) -> Any:
+        return None if value is None else float(np.float32(value))
+
+    entities: list[Any] = [
+        {**x, "score": rounded(x["score"]), "box": [rounded(corner) for corner in x["box"]]}
+        for x in graph["entities"]
+    ]
+    relationships: list[Any] = [
+        {**x, **{key: rounded(x[key]) for key in ("score", "predicate_score") if key in x}}
+        for x in graph["relationships"]
+    ]
+    return {**graph, "entities": entities, "relationships": relationships}
 
 
 def held_by_coco(graph: SceneGraph) -> SceneGraph:
@@ -115,7 +134,7 @@ def test_each_hostile_character(name: str, tmp_path: Path, text: str) -> None:
     path = file_of(name, tmp_path)
     in_no_xml = text in ("\x00", "a\x1bb", "\r", "\udcff", "\ufffe")
     if (name in ("graphml", "gexf", "dot", "label-studio") and in_no_xml) or (
-        name == "parquet" and text == "\udcff"
+        name in ("parquet", "shards") and text == "\udcff"
     ):
         with pytest.raises(
             ValueError, match=r"graphs\.\w+: not written, the graph of 'party/한국.jpg': .*use json"
@@ -148,7 +167,7 @@ def test_tables_refuse_two_graphs_of_one_image(name: str, tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if name != "coco-relations"])
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("coco-relations", "shards")])
 def test_the_ending_says_the_format(name: str, tmp_path: Path) -> None:
     write_graphs(example_graph(), file_of(name, tmp_path))
     (graph,) = read_graphs(file_of(name, tmp_path))
@@ -188,6 +207,11 @@ def test_the_same_graph_gives_the_same_bytes(
     monkeypatch.setattr("time.strftime", lambda *_: "1999-12-31")
     write_graphs(example_graph(), tmp_path / "b", file_format=name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_the_columns_of_parquet_say_the_format(tmp_path: Path) -> None:
+    write_graphs(example_graph(), tmp_path / "a.parquet", file_format="shards")
+    assert read_graphs(tmp_path / "a.parquet") == [in_float32(example_graph())]
 
 
 def test_an_unknown_ending_is_named(tmp_path: Path) -> None:

@@ -14,7 +14,14 @@ from detectron2.utils import comm
 from torch.multiprocessing.spawn import ProcessExitedException
 
 from reldn_d2.data.sources import Source, open_source
-from reldn_d2.engine import RelationPredictor, RunParts, override_config, parts_of, set_up_process
+from reldn_d2.engine import (
+    RelationPredictor,
+    RunParts,
+    override_config,
+    parts_of,
+    set_up_process,
+    setup_console,
+)
 from reldn_d2.engine.folder_lock import hold, release
 from reldn_d2.engine.parts import Config
 from reldn_d2.engine.prediction.shard_job import ShardJob
@@ -189,6 +196,7 @@ def _predict_in_processes(
 
 def _work(args: Namespace) -> None:
     """The work of one of several processes."""
+    setup_console()
     job: ShardJob = args.job
     set_up_process(parts_of(job.cfg))
     worker, rank, number = job.worker(), comm.get_rank(), comm.get_world_size()

@@ -201,7 +201,9 @@ def read_metadata(path: Path) -> dict[str, Any]:
     with damage_named(str(path), "Parquet"):
         found = parquet.read_schema(path)
     try:
-        content = json.loads((found.metadata or {})[METADATA.encode()])
+        content = json.loads((found.metadata or {}).get(METADATA.encode(), b"{}"))
+        if not content:
+            raise ValueError(f"its metadata have no entry {METADATA}")
         if content["format_version"] != _VERSION:
             raise ValueError(f"it has format version {content['format_version']}, not {_VERSION}")
         _texts(content["identity"])
