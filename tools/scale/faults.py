@@ -292,7 +292,10 @@ class Trials:
         write_small_images(folder / "images", _IMAGES)
         write_huge_image(folder / _HUGE)
         images = [str(folder / "images" / f"{number:06d}.jpg") for number in range(_IMAGES)]
-        for name, listed in (("images", images), ("with_huge", [*images, str(folder / _HUGE)])):
+        # In the middle of a shard.
+        place = _IMAGES // 2 + _SHARD_SIZE // 2
+        with_huge = [*images[:place], str(folder / _HUGE), *images[place:]]
+        for name, listed in (("images", images), ("with_huge", with_huge)):
             (folder / f"{name}.txt").write_text("".join(f"{path}\n" for path in listed))
 
     def row(self, name: str, kind: Kind, turns: int) -> list[object]:
