@@ -34,7 +34,9 @@ def test_a_run_and_its_resume(predict: PredictCommand, capsys: Captured) -> None
     assert run_reldn(*words(predict)) == 1
     out, err = capsys.readouterr()
     assert "predicted the scene graphs of 3 of 4 images; the results are in" in out
-    assert err.splitlines() == [f"{predict.output.with_name('in')}/bad.png can't be used: 13 rows are bad luck"]
+    assert err.splitlines() == [
+        f"{predict.output.with_name('in')}/bad.png can't be used: 13 rows are bad luck"
+    ]
     found = rows(predict)
     assert [Path(x["path"]).name for x in found] == ["a.png", "b.png", "bad.png", "c.png"]
     assert predict.results() == ["shards"]
@@ -62,7 +64,9 @@ def test_other_options_are_another_run(predict: PredictCommand, capsys: Captured
     assert run_reldn(*words(predict)) == 0
     message = line_of_refusal(capsys, *words(predict, "--top-k", "5", "--resume"))
     assert "has results of another run: --top-k was 20, now 5" in message
-    assert line_of_refusal(capsys, *predict.words("--input", predict.output.with_name("in"), "--format", "json"))
+    assert line_of_refusal(
+        capsys, *predict.words("--input", predict.output.with_name("in"), "--format", "json")
+    )
     assert run_reldn(*words(predict, "--top-k", "1", "--overwrite")) == 0
     assert {len(x["relationships"]) for x in rows(predict)} == {1}
     # Another format may replace them, and they another format.
@@ -82,8 +86,9 @@ def test_weights_of_another_training_are_refused_by_digest(
 def test_foreign_files_in_the_folder_are_refused(predict: PredictCommand, capsys: Captured) -> None:
     assert run_reldn(*words(predict)) == 0
     path = next((predict.output / "shards").iterdir())
-    table = pyarrow.parquet.read_table(path)
-    pyarrow.parquet.write_table(table.rename_columns(["file", *table.column_names[1:]]), path)
+    table, metadata = pyarrow.parquet.read_table(path), pyarrow.parquet.read_schema(path).metadata
+    other = table.rename_columns(["file", *table.column_names[1:]]).replace_schema_metadata(metadata)
+    pyarrow.parquet.write_table(other, path)
     message = line_of_refusal(capsys, *words(predict, "--resume"))
     assert f"{path} has other columns" in message and "no input; file more" in message
     # Nobody has written these.
@@ -136,5 +141,8 @@ def test_ray_is_not_installed(
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.setitem(sys.modules, "ray.data", None)
     message = line_of_refusal(capsys, *words(predict, "--engine", "ray"))
-    assert message == "for --engine ray, install the package ray: pip install 'reldn-d2[ray]', or pip install ray"
+    assert (
+        message
+        == "for --engine ray, install the package ray: pip install 'reldn-d2[ray]', or pip install ray"
+    )
     assert not predict.output.exists()

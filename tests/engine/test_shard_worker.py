@@ -70,13 +70,18 @@ def counts(report: UnitReport) -> tuple[int, int, int, int, int]:
 def test_rows_are_those_of_to_dict(predictor: FakePredictor, archive: Rows, tmp_path: Path) -> None:
     report = worker(predictor, archive, tmp_path, top_k=2).work(UNIT)
     assert counts(report) == (7, 0, 3, 0, 2)
-    assert report.named == (("/a.tar/2", "has no picture"), ("/a.tar/4", "can't be used: 13 rows are bad luck"))
+    assert report.named == (
+        ("/a.tar/2", "has no picture"),
+        ("/a.tar/4", "can't be used: 13 rows are bad luck"),
+    )
     rows = table(tmp_path)
     assert [x["row"] for x in rows] == [*range(7)] and [x["image_id"] for x in rows][3] == "id3"
     assert [x["error"] is None for x in rows] == [True, True, False, True, False, True, True]
     graphs = read_graphs(tmp_path / "shards", file_format="shards")
     good = [x for x in archive.all if x.row not in (2, 4) and x.image is not None]
-    for graph, outcome, row in zip(graphs, predictor.stream([Request(x.image) for x in good]), good, strict=True):
+    for graph, outcome, row in zip(
+        graphs, predictor.stream([Request(x.image) for x in good]), good, strict=True
+    ):
         assert outcome.prediction is not None
         expected = outcome.prediction.to_dict(top_k=2)
         expected["image"]["file_name"] = row.path
