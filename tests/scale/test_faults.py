@@ -12,13 +12,12 @@ from tools.scale import faults
 from tools.scale.images import write_small_images
 from tools.scale.predictions import QUICK_MODEL, Job, check_same
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'reldn-d2[ray]'")
-
 DEADLY = REPOSITORY / "tests" / "builders" / "deadly_picture.py"
 # One mounts a disk, the others make a cgroup.
 NEED_ROOT = {"disk", "memory", "local-memory"}
 
 
+@pytest.mark.usefixtures("ray_session")
 def test_a_worker_that_is_killed_in_a_shard_costs_a_retry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -44,6 +43,7 @@ def test_a_worker_that_is_killed_in_a_shard_costs_a_retry(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", faults.KINDS)
 def test_the_rows_after_a_fault_are_those_of_an_undisturbed_run(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'reldn-d2[ray]'")
     if name in NEED_ROOT and os.getuid():
         pytest.skip("it needs root")
     assert faults.run([name], turns=1, folder=tmp_path)
