@@ -8,7 +8,9 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import IO, NamedTuple, cast
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, NamedTuple, cast
 
 from ..images import byte_limit
 from .kinds import is_picture
@@ -21,6 +23,9 @@ _LONG_HEADERS = (
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
 )
 _LONGEST_HEADER = 2**20
+_ASKED_AT_END = 20
+# How often an archive at an address is read, if connections break.
+_TRIES = 3
 # How many files of a sample without a picture are named.
 _NAMED = 5
 
@@ -66,30 +71,64 @@ class _Header(tarfile.TarInfo):
 def read_archive(unit: Unit) -> Iterator[InputRow]:
     """The samples of an archive, which is read from start to end. Members are never written to a disk.
 
-    What can't be read of an archive is one last row with an error.
+    What can't be read of an archive is one last row with an error. If only a connection broke, the archive is
+    read again, without the samples that were there before.
 
     Raises:
         MissingPackageError: the package that reads an address is not installed.
         ValueError: see `reldn_d2.data.images.byte_limit`.
     """
     number, limit = unit.first, byte_limit()
-    try:
-        with closing(_opened(unit.input)) as stream:
-            for sample in _samples(stream, limit):
-                yield sample.row(unit.input, number)
-                number += 1
-    except MissingPackageError:
-        raise
-    # Decompression has errors of its own, and so have the packages behind fsspec.
-    except Exception as error:
-        read = number - unit.first
-        what = f"is cut off or damaged behind its first {read} samples" if read else "cannot be read"
-        said = str(error) if isinstance(error, tarfile.TarError) else reason(error)
-        yield InputRow(unit.input, number, unit.input, error=f"{what} ({said}): copy it again")
+    tries = _TRIES if is_address(unit.input) else 1
+    while tries:
+        tries -= 1
+        try:
+            with closing(_opened(unit.input)) as stream:
+                for sample in islice(_samples(stream, limit), number - unit.first, None):
+                    yield sample.row(unit.input, number)
+                    number += 1
+            return
+        except MissingPackageError:
+            raise
+        except tarfile.TarError as error:
+            said, tries = str(error), 0
+        # Decompression has errors of its own, and so have the packages behind fsspec.
+        except Exception as error:
+            said = reason(error)
+    read = number - unit.first
+    what = f"is cut off or damaged behind its first {read} samples" if read else "cannot be read"
+    yield InputRow(unit.input, number, unit.input, error=f"{what} ({said}): copy it again")
 
 
-def _opened(path: str) -> IO[bytes]:
-    return open_stream(path) if is_address(path) else open(path, "rb")  # noqa: PTH123
+class _Ending:
+    """A stream that fails if somebody goes on reading behind its end.
+
+    `tarfile` skips a file by reading as many bytes as its header claims, whether there are any or not.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self._empty = stream, 0
+
+    def read(self, size: int) -> bytes:
+        """Reads from the stream.
+
+        Raises:
+            tarfile.ReadError: it has ended, and was asked many times.
+        """
+        part = self._stream.read(size)
+        self._empty = 0 if part else self._empty + 1
+        # A whole archive is also asked once or twice.
+        if self._empty > _ASKED_AT_END:
+            raise tarfile.ReadError("unexpected end of data")
+        return part
+
+    def close(self) -> None:
+        """Closes the stream."""
+        self._stream.close()
+
+
+def _opened(path: str) -> _Ending:
+    return _Ending(open_stream(path) if is_address(path) else Path(path).open("rb"))
 
 
 @dataclass
@@ -116,7 +155,7 @@ class _Sample:
         return InputRow(archive, number, f"{archive}/{name}", self.key, image, error_or_none)
 
 
-def _samples(stream: IO[bytes], limit: int) -> Iterator[_Sample]:
+def _samples(stream: _Ending, limit: int) -> Iterator[_Sample]:
     """The samples of an archive.
 
     Args:
@@ -128,10 +167,10 @@ def _samples(stream: IO[bytes], limit: int) -> Iterator[_Sample]:
     """
     sample: _Sample | None = None
     try:
-        with tarfile.open(fileobj=stream, mode="r|*", tarinfo=_Header) as archive:
+        with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|*", tarinfo=_Header) as archive:
             while (member := archive.next()) is not None:
                 # They would be kept for reading them again.
-                archive.members.clear()
+                cast(Any, archive).members.clear()
                 name = member.name.removeprefix("./")
                 key = _key_of(name) if member.isfile() else None
                 if key is None:

@@ -145,7 +145,7 @@ class LocalSearch:
                     below.append(folder / child.name)
                 else:
                     skipped[kind] += 1
-                    if kind_of(child.name) in PACKED and child.is_file():
+                    if kind != _HIDDEN and kind_of(child.name) in PACKED and child.is_file():
                         packed.append(folder / child.name)
             waiting += reversed(below)
         any_image = any_image or self._take_packed(packed, skipped)
@@ -212,13 +212,13 @@ class LocalSearch:
             )
 
 
-_PICTURE, _FOLDER = "picture", "folder"
+_PICTURE, _FOLDER, _HIDDEN = "picture", "folder", "hidden"
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
-    """`_PICTURE`, `_FOLDER`, or what is left out, in words. Most entries cost no call of the system."""
+    """`_PICTURE`, `_FOLDER`, `_HIDDEN`, or what is left out. Most entries cost no call of the system."""
     if entry.name.startswith("."):
-        return "hidden"
+        return _HIDDEN
     try:
         if entry.is_dir():
             return "links to folders" if entry.is_symlink() else _FOLDER

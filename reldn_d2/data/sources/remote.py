@@ -7,18 +7,20 @@ the package behind an address.
 import glob
 import io
 import os
+import posixpath
 import re
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import IO, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from reldn_d2.utils.extras import import_extra
+from reldn_d2.utils.threads import map_ahead
 
 from ..images import byte_limit
+from .units import InputRow
 
 # One letter and a colon begin a path of Windows.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -26,7 +28,6 @@ _WEB = ("http", "https")
 # Requests of one worker that wait for a server at the same time.
 _REQUESTS = 8
 
-_Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
@@ -86,7 +87,10 @@ def resolved(path: str, folder: str) -> str:
     if is_address(path):
         return path
     if is_address(folder) and not os.path.isabs(path):
-        return f"{folder.rstrip('/')}/{path}"
+        protocol, _, inner = f"{folder.rstrip('/')}/{path}".partition("://")
+        # Names in a store of objects may have empty parts.
+        inner = posixpath.normpath(inner) if {".", ".."} & {*path.split("/")} else inner
+        return f"{protocol}://{inner}"
     return os.path.abspath(os.path.join(folder, path))
 
 
@@ -231,38 +235,32 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def fetch_ahead(
-    items: Iterable[_Item], address_of: Callable[[_Item], str | None]
-) -> Iterator[tuple[_Item, Fetched | None]]:
-    """Reads the files of items, several at the same time, and keeps the order of the items.
+def with_content(rows: Iterable[InputRow]) -> Iterator[InputRow]:
+    """Reads the files of the rows whose image is an address, several at the same time.
 
     Args:
-        items: the items. They are taken when they are needed.
-        address_of: the address that an item needs; None if it needs nothing.
+        rows: rows, which are taken when they are needed.
 
     Yields:
-        Each item, and its file.
+        The rows in their order, with bytes or an error instead of an address.
 
     Raises:
-        MissingPackageError: see `place`.
+        MissingPackageError: the package that reads an address is not installed.
     """
-    waiting: deque[tuple[_Item, Future[Fetched] | None]] = deque()
-    with ThreadPoolExecutor(_REQUESTS) as pool:
-        try:
-            for item in items:
-                address = address_of(item)
-                waiting.append((item, None if address is None else pool.submit(fetch, address)))
-                if len(waiting) > _REQUESTS:
-                    yield _done(*waiting.popleft())
-            while waiting:
-                yield _done(*waiting.popleft())
-        finally:
-            # Who stops early does not wait for what nobody has asked the server yet.
-            pool.shutdown(wait=False, cancel_futures=True)
+    for needs_content, part in groupby(rows, _needs_content):
+        if needs_content:
+            yield from map_ahead(_fetched, part, _REQUESTS)
+        else:
+            yield from part
 
 
-def _done(item: _Item, future: "Future[Fetched] | None") -> tuple[_Item, Fetched | None]:
-    return item, None if future is None else future.result()
+def _needs_content(row: InputRow) -> bool:
+    return isinstance(row.image, str) and is_address(row.image)
+
+
+def _fetched(row: InputRow) -> InputRow:
+    fetched = fetch(str(row.image))
+    return replace(row, image=fetched.content, error=fetched.error)
 
 
 def find(address: str) -> list[str]:

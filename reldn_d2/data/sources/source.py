@@ -28,8 +28,9 @@ from .remote import (
     open_stream,
     protocol_of,
     resolved,
+    with_content,
 )
-from .tables import Table, TableReader, read_tables, with_content
+from .tables import Table, TableReader, read_tables
 from .units import InputRow, Unit
 
 

@@ -5,15 +5,15 @@ A column may also hold structs with "bytes" and "path", as Hugging Face's data s
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
 from reldn_d2.utils.extras import damage_named, import_extra
 
-from .remote import MissingPackageError, asked, fetch_ahead, folder_of, is_address, place, reason, resolved
+from .remote import MissingPackageError, asked, folder_of, is_address, place, reason, resolved, with_content
 from .units import InputRow, Unit
 
 #: Columns that are looked for if none is named.
@@ -128,20 +128,6 @@ class TableReader:
             group = _RowGroup(unit, self.image_column, self.id_column)
         group.skip_to(unit.first)
         return group
-
-
-def with_content(rows: Iterable[InputRow]) -> Iterator[InputRow]:
-    """Reads the files of rows whose image is an address.
-
-    Raises:
-        MissingPackageError: the package that reads an address is not installed.
-    """
-    for row, fetched in fetch_ahead(rows, _address_of):
-        yield row if fetched is None else replace(row, image=fetched.content, error=fetched.error)
-
-
-def _address_of(row: InputRow) -> str | None:
-    return row.image if isinstance(row.image, str) and is_address(row.image) else None
 
 
 class _RowGroup:

@@ -72,7 +72,10 @@ class Attempts:
             self.rows[row] -= 1
             self._write_if_possible()
             raise
-        self.rows[row] -= 1  # on the disk with the next attempt
+        self.rows[row] -= 1
+        if self.rows[row]:
+            self._write()
+        # Else it is on the disk with the next attempt.
 
     def end(self) -> None:
         """Removes the file, after the results of the chunk were written."""

@@ -90,7 +90,7 @@ def cluster(address: str | None, workers: Workers) -> Iterator[None]:
     joined = ray.is_initialized()
     if not joined:
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
         except (ConnectionError, RayError, RuntimeError) as error:
             raise ValueError(
                 f"--address {address}: no cluster that can be joined ({error}): start one with "
@@ -120,7 +120,7 @@ def _check_port(address: str) -> None:
 def _check_room(workers: Workers) -> None:
     """Checks that one node has room for a worker, before anything is read."""
     needed = {"CPU": workers.cpus, "GPU": workers.gpus, "memory": float(workers.memory or 0)}
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     if any(all(node.get(name, 0) >= number for name, number in needed.items()) for node in nodes):
         return
     raise ValueError(
@@ -151,8 +151,8 @@ def predict_with_ray(source: Source, job: ShardJob, workers: Workers) -> Iterato
         A report for each unit, in any order.
 
     Raises:
-        OSError, ValueError: a worker can't read the input, load the weights or write results.
-        RuntimeError: Ray can't go on.
+        OSError, ValueError: a worker can't read the input, load the weights or write results; or Ray can't
+            go on, for example because workers die while they load the model.
     """
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
@@ -186,14 +186,18 @@ def predict_with_ray(source: Source, job: ShardJob, workers: Workers) -> Iterato
                     raise report
                 yield report
         except RayError as error:
-            raise RuntimeError(f"Ray can't go on ({error}). The finished shards are kept") from error
+            *_, last = str(error).strip().splitlines() or [type(error).__name__]
+            raise ValueError(
+                f"Ray can't go on ({last}; --verbose shows all of it). Finished images are kept: the same "
+                "command with --resume goes on"
+            ) from error
 
 
-class _Units(Datasource):  # type: ignore[misc]
+class _Units(Datasource):
     """The units of an input. One task lists them while the workers take them, so never all are there."""
 
     def __init__(self, source: Source, size: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._source, self._size = source, size
 
     def estimate_inmemory_data_size(self) -> int | None:

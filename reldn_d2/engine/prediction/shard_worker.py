@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -271,7 +272,7 @@ class ShardWorker:
                 is_end = header.ends_input
             else:
                 done = self._write(name, rows, start, stop, is_new=header is None)
-                is_end = not done.shards or rows.first(stop) is None
+                is_end = not done.shards or (unit.stop is None and rows.first(stop) is None)
             report, start = add_reports(report, done), stop
             if is_end:
                 break
@@ -316,7 +317,9 @@ class ShardWorker:
                 found = self._rows.predict(chunk, self._options.batch_size, excluded)
                 self._write_file(name, found, rows, stop)
         else:
-            self._write_file(name, found, rows, stop)
+            # Writing reads the next row, to know whether there is one.
+            with self._attempt(stop, rows, attempts):
+                self._write_file(name, found, rows, stop)
         attempts.end()
         named = tuple(found.errors[number] for number in sorted(found.errors))
         return UnitReport(
@@ -348,13 +351,7 @@ class ShardWorker:
         """
         read, found, excluded = list[InputRow](), Rows(), dict[int, str]()
         for number in range(start, stop):
-            with attempts.at(number):
-                deaths = attempts.rows[number] - 1
-                if deaths > DEATHS:
-                    raise ValueError(
-                        f"{rows.unit.input or 'the input'}: reading row {number} (from 0) took the worker "
-                        f"down {deaths} times: take this row out"
-                    )
+            with self._attempt(number, rows, attempts) as deaths:
                 row = next(rows.between(number, stop), None)
                 if row is None:
                     break
@@ -365,6 +362,23 @@ class ShardWorker:
                 found.encoded |= alone.encoded
                 found.errors |= alone.errors
         return read, found, excluded
+
+    @staticmethod
+    @contextmanager
+    def _attempt(number: int, rows: "_UnitRows", attempts: Attempts) -> Iterator[int]:
+        """Counts an attempt at a row alone. Its value is the number of workers that have died with the row.
+
+        Raises:
+            ValueError: so many have died that reading the row must be what ends them.
+        """
+        with attempts.at(number):
+            deaths = attempts.rows[number] - 1
+            if deaths > DEATHS:
+                raise ValueError(
+                    f"{rows.unit.input or 'the input'}: reading row {number} (from 0) took the worker down "
+                    f"{deaths} times: take this row out"
+                )
+            yield deaths
 
 
 class _UnitRows:

@@ -10,7 +10,7 @@ The metadata of a file have one entry, `reldn_d2`, in JSON: `identity` (what the
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
@@ -233,7 +233,7 @@ class Shards(Format):
         vocabulary = about.vocabulary or vocabulary_of(found)
         encoder = RowEncoder(vocabulary)
         rows = [
-            graph_named(path, lambda x, number=number: _checked_row(encoder, x, number), graph)
+            graph_named(path, partial(_checked_row, encoder, number), graph)
             for number, graph in enumerate(found)
         ]
         with atomic_write(path) as file:
@@ -297,7 +297,7 @@ def _graph(row: Mapping[str, Any], path: Path) -> Any:
         }
 
 
-def _checked_row(encoder: RowEncoder, graph: SceneGraph, number: int) -> Any:
+def _checked_row(encoder: RowEncoder, number: int, graph: SceneGraph) -> Any:
     texts = [graph["image"]["file_name"], *(x["class"] for x in graph["entities"])]
     for text in (*texts, *(x["predicate"] for x in graph["relationships"])):
         if not is_unicode(text):
