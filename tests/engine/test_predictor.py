@@ -811,3 +811,20 @@ def test_the_models_task_does_not_matter(predictor: RelationPredictor, photo: np
     cfg.defrost()
     cfg.MODEL.ROI_RELATION_HEAD.TEST.TASK = "prdcls"
     assert values(RelationPredictor(cfg)(photo)) == values(predictor(photo))
+
+
+def test_threads_that_read_ahead_change_no_answer(scenes_tiny: RelationPredictor, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    images: list[Any] = [
+        random.integers(0, 255, ((48, 64, 3), (64, 48, 3))[number % 3 == 0], dtype=np.uint8)
+        for number in range(7)
+    ]
+    images[4] = tmp_path / "gone.png"
+    found, expected = (
+        {x.position: x for x in scenes_tiny.stream(images, batch_size=2, readers=readers)}
+        for readers in (3, 0)
+    )
+    assert found.keys() == expected.keys() and found[4].error is not None
+    for position in found.keys() - {4}:
+        one, other = found[position].prediction, expected[position].prediction
+        assert one is not None and other is not None and one.to_dict() == other.to_dict()

@@ -48,6 +48,16 @@ def test_where_there_is_no_terminal_a_line_is_logged_every_half_minute(
     assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
 
 
+def test_a_number_that_nobody_knows_is_not_said(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "stderr", Screen(terminal=False))
+    with caplog.at_level(logging.INFO):
+        for _ in progress(iter(range(6)), "images"):
+            clock[0] += 12.5
+    assert caplog.messages == ["3 images, 0.08 a second"]
+
+
 def test_hours_are_shown_as_such(
     clock: list[float], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

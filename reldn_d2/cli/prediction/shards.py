@@ -26,6 +26,7 @@ from reldn_d2.engine.folder_lock import hold, release
 from reldn_d2.engine.parts import Config
 from reldn_d2.engine.prediction.shard_job import ShardJob
 from reldn_d2.engine.prediction.shard_worker import (
+    ATTEMPTS,
     SHARDS,
     ShardOptions,
     ShardWorker,
@@ -77,7 +78,9 @@ def predict_shards(args: Namespace, cfg: Config) -> int:
         image_column=args.image_column,
         id_column=args.id_column,
     )
-    refuse_outside_links(args.output, [RECORD, SHARDS], "delete it, or choose another folder with --output")
+    refuse_outside_links(
+        args.output, [RECORD, SHARDS, ATTEMPTS], "delete it, or choose another folder with --output"
+    )
     predictor = RelationPredictor(_config_here(args, cfg))
     job = ShardJob(
         cfg=cfg,
