@@ -247,7 +247,7 @@ class _Columns:
             return InputRow(self.path, number, here, error="has a text that is not UTF-8: write it again")
         image_id = None if name is None else str(name)
         if isinstance(value, dict):
-            value = value["path"] if value.get("bytes") is None else value["bytes"]
+            value = value.get("path") if value.get("bytes") is None else value["bytes"]
         if isinstance(value, bytes):
             return InputRow(self.path, number, here, image_id, value)
         if not value:
@@ -274,7 +274,9 @@ def _is_image(kind: Any) -> bool:
         return False
     fields = {field.name: field.type for field in kind}
     known = {"bytes": _is_bytes, "path": _is_text}
-    return bool(fields.keys() & known) and all(known[x](fields[x]) for x in fields.keys() & known)
+    # A field that is empty in all rows may have no type.
+    given = [name for name in known if name in fields and not _arrow().types.is_null(fields[name])]
+    return bool(given) and all(known[name](fields[name]) for name in given)
 
 
 def _footer(path: str) -> tuple[Any, tuple[int, ...]]:

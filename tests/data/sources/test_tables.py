@@ -90,6 +90,11 @@ def test_structs_as_hugging_face_writes_them(tmp_path: Path) -> None:
     ]
     only_paths = write_table(tmp_path / "b.parquet", {"image": [{"path": "0.png", "label": 1}]})
     assert all_rows(opened(only_paths))[0].image == a
+    cells = [{"bytes": picture(7), "path": None}, {"bytes": None, "path": None}]
+    no_path = write_table(tmp_path / "c.parquet", {"image": cells})
+    only_bytes = write_table(tmp_path / "d.parquet", {"image": [{"bytes": x["bytes"]} for x in cells]})
+    for table in (no_path, only_bytes):
+        assert [row.image for row in all_rows(opened(table))] == [picture(7), None]
 
 
 @pytest.mark.parametrize(
