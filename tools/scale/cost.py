@@ -185,9 +185,10 @@ def _photo() -> Photo:
             predict()
         times = []
         for _ in range(5):
-            start = time.perf_counter()
+            # Processor time, which does not count other programs.
+            start = time.process_time()
             predict()
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
     finally:
         torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
@@ -248,10 +249,10 @@ def _restart(folder: Path) -> list[tuple[str, float]]:
     }
     rows = [("bytes", float(size))]
     for name, read in ways.items():
-        start = time.perf_counter()
+        start = time.process_time()
         for _ in range(50):
             read(file)
-        rows.append((f"time to read it {name}", (time.perf_counter() - start) / 50 * 1e3))
+        rows.append((f"processor time to read it {name}", (time.process_time() - start) / 50 * 1e3))
     return rows
 
 
