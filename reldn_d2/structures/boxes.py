@@ -28,3 +28,18 @@ def boxes_overlap(a: Tensor, b: Tensor) -> Tensor:
     top_left = torch.maximum(a[..., :2], b[..., :2])
     bottom_right = torch.minimum(a[..., 2:], b[..., 2:])
     return (bottom_right > top_left).all(dim=-1)
+
+
+def boxes_iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU of each pair of boxes, as Detectron2's `pairwise_iou` computes it.
+
+    Args:
+        a, b: (..., 4) XYXY, broadcast against each other.
+
+    Returns:
+        (...) in [0, 1]; 0 where a box is empty.
+    """
+    sides = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
+    shared = sides.clamp(min=0).prod(dim=-1)
+    areas = [(box[..., 2:] - box[..., :2]).prod(dim=-1) for box in (a, b)]
+    return torch.where(shared > 0, shared / (areas[0] + areas[1] - shared), 0.0)
