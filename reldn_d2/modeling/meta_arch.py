@@ -51,6 +51,7 @@ from .visualize_training import training_picture
 logger = logging.getLogger(__name__)
 
 TASKS = ("sgdet", "sgcls", "prdcls")
+_METHOD = "MODEL.ROI_RELATION_HEAD.SAMPLING.METHOD"
 
 
 @META_ARCH_REGISTRY.register()
@@ -115,7 +116,7 @@ class RelDN(GeneralizedRCNN):
         self.relation_head = relation_head
         self.task = task
         self.entity_iou_threshold = entity_iou_threshold
-        _check_sampling(relation_head, entities_from_proposals, self.proposal_generator)
+        _check_sampling(relation_head, entities_from_proposals)
         self.entities_from_proposals = entities_from_proposals
         self.freeze_norm = freeze_norm
         for module in self._frozen_modules():
@@ -136,7 +137,7 @@ class RelDN(GeneralizedRCNN):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Builds the parts that the config describes."""
         head = cfg.MODEL.ROI_RELATION_HEAD
-        check_keys([("MODEL.ROI_RELATION_HEAD.SAMPLING.METHOD", head.SAMPLING.METHOD)])
+        check_keys([(_METHOD, head.SAMPLING.METHOD)])
         args: dict[str, Any] = super().from_config(cfg)
         relation_head = build_relation_head(cfg, args["backbone"].output_shape())
         return {
@@ -447,6 +448,11 @@ class RelDN(GeneralizedRCNN):
     def _proposal_entities(
         self, images: ImageList, features: dict[str, Tensor], ground_truth: list[Instances]
     ) -> tuple[list[Instances], Tensor]:
+        if self.proposal_generator is None:
+            raise ValueError(
+                "this detector has no proposal generator (MODEL.PROPOSAL_GENERATOR.NAME), so RelDN can't "
+                f"train on proposals: set {_METHOD} to 'paper', which trains on detections"
+            )
         with _training_limits(self.proposal_generator):
             proposals, _ = self.proposal_generator(images, features, None)
         for truth in ground_truth:
@@ -475,21 +481,15 @@ def _is_norm(layer: nn.Module) -> bool:
     return isinstance(layer, kinds)
 
 
-def _check_sampling(head: RelationHead, entities_from_proposals: bool, generator: Any) -> None:
+def _check_sampling(head: RelationHead, entities_from_proposals: bool) -> None:
     """Refuses a sampler of the paper with the entities of the published code, or the other way round."""
     sampler = getattr(head, "sample_pairs", None)
-    method = "MODEL.ROI_RELATION_HEAD.SAMPLING.METHOD"
     wanted = PublishedPairSampler if entities_from_proposals else PairSampler
     if isinstance(sampler, PairSampler | PublishedPairSampler) and not isinstance(sampler, wanted):
         raise ValueError(
             f"entities_from_proposals is {entities_from_proposals}, which needs a {wanted.__name__}, but "
             f"{type(head).__name__}.sample_pairs is a {type(sampler).__name__}: choose one of the two "
-            f"sampling methods. A config in YAML chooses both by {method}"
-        )
-    if entities_from_proposals and generator is None:
-        raise ValueError(
-            "training on proposals (entities_from_proposals) needs a detector with a proposal generator, but "
-            f"MODEL.PROPOSAL_GENERATOR.NAME gives none: set {method} to 'paper', which trains on detections"
+            f"sampling methods. A config in YAML chooses both by {_METHOD}"
         )
 
 
