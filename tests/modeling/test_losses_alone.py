@@ -1,5 +1,7 @@
 """The losses on the logits of another model: from plain tensors, without a config and without RelDN."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -80,6 +82,19 @@ def test_a_first_background_is_rolled_to_the_end() -> None:
     expected = paper_losses()(logits, entities, pairs, PairTargets.from_labels(labels, P))
     for name, loss in found.items():
         torch.testing.assert_close(loss, expected[name])
+
+
+def test_entity_classes_of_roles_replace_those_of_the_entities() -> None:
+    """Only L2 reads classes: it is that of a batch whose entities have the classes of the roles."""
+    entities, pairs, logits, labels = plain_batch(2)
+    targets = PairTargets.from_labels(labels, P)
+    other = replace(entities, classes=(entities.classes + 1) % 2)
+    subject, object = other.classes[pairs.subject], other.classes[pairs.object]
+    roles = replace(pairs, subject_classes=subject, object_classes=object)
+    found = paper_losses()(logits, entities, roles, targets)
+    assert found == paper_losses()(logits, other, pairs, targets)
+    plain = paper_losses()(logits, entities, pairs, targets)
+    assert {name for name in found if found[name] != plain[name]} == {L2}
 
 
 def test_ignored_pairs_change_no_loss() -> None:
