@@ -228,7 +228,7 @@ class _Table:
             (N, Emax, Emax) this number, -1 in an image without relationships; and the predicate of the first
             relationship that has it.
         """
-        subject, object = self.iou
+        subject, object = self.iou.unbind()
         size = self.rows.shape[1]
         best = subject.new_full((len(self.rows), size, size), -1.0)
         predicate = torch.zeros_like(best, dtype=torch.long)
@@ -259,7 +259,7 @@ class _Table:
 
     def in_matched_roles(self) -> Tensor:
         """(N, Emax, Emax) bool, whether subject and object match an annotated subject and object."""
-        subject, object = (self.iou >= _MATCHED).any(dim=3)
+        subject, object = (self.iou >= _MATCHED).any(dim=3).unbind()
         return subject[:, :, None] & object[:, None]
 
     def pairs(
