@@ -162,7 +162,7 @@ class _Table:
     Attributes:
         rows: (N, Emax) long, entity rows.
         boxes: (N, Emax, 4).
-        classes: (N, Emax) long, for subjects and for objects (2, N, Emax).
+        classes: (2, N, Emax) long, classes of the entities as subjects and as objects.
         is_proposal, is_annotated: (N, Emax) bool, which of the two an entity is; neither in padding.
         relations: (N, R, 3) long rows (subject, object, predicate), where subject and object are places in
             [0, Emax).
@@ -268,7 +268,8 @@ class _Table:
         """Lists pairs.
 
         Args:
-            undirected: (N * Emax * Emax,) bool, unordered pairs with a drawn direction, above the diagonal.
+            undirected: (N * Emax * Emax,) bool, unordered pairs with a drawn direction, on and above the
+                diagonal.
             num_unordered: how many there are.
             drawn: (N * Emax * Emax,) bool, the drawn pairs.
             num_ordered: how many there are.
