@@ -139,6 +139,7 @@ def measure(model: RelDN, inputs: Sequence[dict[str, Any]], *, around: int | Non
     near = None if around is None else ProposalsNear(around)
     if near is not None:
         model.proposal_generator = near
+        model.training_setup.warns = False  # the detector is not used
     model.train()
     with torch.no_grad(), EventStorage():
         for image in inputs:
