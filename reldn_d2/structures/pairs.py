@@ -158,8 +158,8 @@ class Pairs:
         first, second: (U,) long, the two entity rows of each unordered pair.
         subject, object: (M,) long, entity rows.
         union: (M,) long, row of the unordered pair in `first` / `second`.
-        subject_classes, object_classes: (M,) long in [0, C), classes of the subjects and of the objects, for
-            entities whose class depends on their role. None, as usual: they have those of the entities.
+        subject_classes, object_classes: (M,) long in [0, C), classes of the subjects and of the objects that
+            the semantic table reads, where they depend on the role. None, as usual: those of the entities.
     """
 
     first: Tensor

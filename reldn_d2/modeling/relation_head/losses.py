@@ -184,8 +184,8 @@ class EntityClassTerm(ContrastiveTerm):
         self, logits: Tensor, entities: EntityBatch, pairs: Pairs, targets: PairTargets
     ) -> Sequence[CellMembership]:
         """A pair is in the cell of its partner's class."""
-        subject_classes, object_classes = pairs.classes(entities)
-        return [CellMembership(cell=torch.stack([object_classes, subject_classes]))]
+        partner = torch.stack([pairs.object, pairs.subject])
+        return [CellMembership(cell=entities.classes[partner])]
 
 
 @CONTRASTIVE_TERM_REGISTRY.register()
