@@ -96,8 +96,8 @@ def _defaults() -> CN:
     head.SEMANTIC.LEARNABLE = False
     head.SEMANTIC.EPS = 1e-3
     # Pairs of a training image that count as background. "unrelated": ordered pairs of entities without a
-    # relationship. "all", as in the published code: all pairs of the entities that are in a relationship,
-    # including related pairs.
+    # relationship. "all", as in the published code: all pairs of the boxes that are in a relationship,
+    # including related pairs. Equal boxes are one entity, and a box holds its last pixel.
     head.SEMANTIC.BACKGROUND_COUNT = "unrelated"
     head.SPATIAL = CN()
     head.SPATIAL.ENABLED = True
@@ -129,7 +129,8 @@ def _defaults() -> CN:
     head.SAMPLING = CN()
     # "paper": entities are the ground truth and the detections that overlap it, a pair has all its annotated
     # predicates, and contrastive pairs are drawn for each anchor. "published": entities are foreground
-    # proposals, a pair has its first predicate only, and contrastive pairs are drawn regardless of anchors.
+    # proposals of the RPN's training limits, a pair has one predicate, annotated pairs are drawn once more,
+    # and contrastive pairs are drawn regardless of anchors. docs/architecture.md compares the two.
     head.SAMPLING.METHOD = "paper"
     head.SAMPLING.ENTITY_IOU_THRESHOLD = 0.5  # least IoU of a detection with the ground truth ("paper")
     head.SAMPLING.BATCH_SIZE_PER_IMAGE = 512  # number of pairs for L0

@@ -146,6 +146,7 @@ _FOLDER = Values("the name of a folder", lambda x: isinstance(x, str | PathLike)
 
 _HEAD = "MODEL.ROI_RELATION_HEAD"
 _LOADERS = ("build_detection_train_loader", "build_resumable_train_loader")
+_SAMPLERS = ("PairSampler", "PublishedPairSampler")
 _TEST_LOADERS = ("build_detection_test_loader", "build_relation_test_loader")
 
 
@@ -167,7 +168,7 @@ _OF_RELATION_HEAD = (
     Setting(
         f"{_HEAD}.OVERLAP_ONLY",
         _FLAG,
-        _of("overlap_only", ("PairSampler", "PairwiseRelationHead", "predicate_counts")),
+        _of("overlap_only", (*_SAMPLERS, "PairwiseRelationHead", "predicate_counts")),
     ),
     Setting(f"{_HEAD}.FREEZE_NORM", _FLAG, ("RelDN.freeze_norm",)),
     Setting(f"{_HEAD}.SEMANTIC.ENABLED", _FLAG),
@@ -196,16 +197,12 @@ _OF_RELATION_HEAD = (
         ("ContrastiveLosses.normalization",),
     ),
     Setting(f"{_HEAD}.SAMPLING.METHOD", _one_of("paper", "published")),
-    # In a config in YAML, METHOD chooses it.
-    Setting("PairSampler.contrastive", _one_of("partners", "pairs")),
     Setting(f"{_HEAD}.SAMPLING.ENTITY_IOU_THRESHOLD", _UP_TO_1, ("RelDN.entity_iou_threshold",)),
     *(
-        Setting(f"{_HEAD}.SAMPLING.{name.upper()}", _AT_LEAST_0, (f"PairSampler.{name}",))
-        for name in (
-            *("batch_size_per_image", "positives_per_image"),
-            *("anchors_per_image", "partners_per_anchor"),
-        )
+        Setting(f"{_HEAD}.SAMPLING.{name.upper()}", _AT_LEAST_0, _of(name, _SAMPLERS))
+        for name in ("batch_size_per_image", "positives_per_image", "anchors_per_image")
     ),
+    Setting(f"{_HEAD}.SAMPLING.PARTNERS_PER_ANCHOR", _AT_LEAST_0, ("PairSampler.partners_per_anchor",)),
     Setting(f"{_HEAD}.TEST.TASK", _one_of("sgdet", "sgcls", "prdcls"), ("RelDN.task", "model.task")),
     Setting(f"{_HEAD}.TEST.TOP_K", _whole(1, 1_000_000), ("PairwiseRelationHead.top_k",)),
     Setting(

@@ -51,15 +51,16 @@ def predicate_counts(
     of distinct entities of an image, each pair once:
 
     * "unrelated", the paper's text: pairs without a relationship;
-    * "all", the published code: all pairs of entities that occur in some relationship, related pairs
-      included.
+    * "all", the published code: all pairs of boxes that occur in some relationship, related pairs included.
+      Annotated entities with equal boxes are one, of the class of the first one. A box holds its last pixel,
+      so boxes overlap if x1 of one is below x2 + 1 of the other, and so on.
 
     Args:
         dataset_dicts: the training images. With "unrelated", images without relationships add to the last
             column too.
         num_classes: number of entity classes C.
         num_predicates: number of predicate classes P.
-        overlap_only: count in the last column only pairs whose boxes share area.
+        overlap_only: count in the last column only pairs whose boxes share area (with "all": or pixels).
         background_count: "unrelated" or "all". With "all", `overlap_only` has no effect on an image in which
             no pair overlaps, as in the published code: all of its pairs count.
 
@@ -191,7 +192,7 @@ def _background(
 ) -> _IntArray:
     """(C, C) counts of the last column."""
     if background_count == "all":
-        arrays = _entities_in_relations(arrays)
+        arrays = _boxes_in_relations(arrays)
     counts = np.zeros((num_classes, num_classes), dtype=np.int64)
     for first, second in _entity_pairs(arrays):
         if overlap_only:
@@ -214,13 +215,23 @@ def _background(
     return counts
 
 
-def _entities_in_relations(arrays: DatasetArrays) -> DatasetArrays:
-    """Only the entities that occur in a relationship. Their rows change, so `relations` is left empty."""
+def _boxes_in_relations(arrays: DatasetArrays) -> DatasetArrays:
+    """The boxes that occur in a relationship, each once, as the published code counts them.
+
+    Of entities with equal boxes, the first one is kept. Boxes are made larger by the last pixel. Rows change,
+    so `relations` is left empty.
+    """
     kept = np.zeros(len(arrays.classes), dtype=np.bool_)
     kept[arrays.relations[:, :2]] = True
+    image = np.repeat(np.arange(len(arrays.first_entity) - 1), np.diff(arrays.first_entity))
+    rows = np.flatnonzero(kept)
+    table = np.column_stack([image[rows], arrays.boxes[rows]])
+    order = np.lexsort(table.T)  # stable: the first of equal rows stays the first
+    repeated = (table[order[1:]] == table[order[:-1]]).all(axis=1)
+    kept[rows[order[1:][repeated]]] = False
     return replace(
         arrays,
-        boxes=arrays.boxes[kept],
+        boxes=arrays.boxes[kept] + [0, 0, 1, 1],
         classes=arrays.classes[kept],
         first_entity=np.concatenate([[0], np.cumsum(kept)])[arrays.first_entity],
         relations=arrays.relations[:0],

@@ -337,6 +337,7 @@ class LazyParts(RunParts):
         self.statistics_datasets = tuple(datasets.get("statistics", ()))
         self.is_relation_model = _has_relations(cfg)
         self.entities_from_proposals = bool(cfg.model.get("entities_from_proposals", False))
+        self.unread_keys = ()  # a sampler takes no argument that it does not know
         self.has_training = not self.is_relation_model or _trains(cfg.model.relation_head)
         self.has_train_detections = bool(datasets.get("train_detections", ()))
         heads = {} if self.is_relation_model else cfg.model.get("roi_heads") or {}

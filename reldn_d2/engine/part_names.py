@@ -44,7 +44,7 @@ from reldn_d2.evaluation import PROTOCOLS, RelationEvaluator
 from reldn_d2.evaluation.box_evaluator import BoxEvaluator
 from reldn_d2.modeling import CONTRASTIVE_TERM_REGISTRY, ROI_RELATION_HEAD_REGISTRY, ContrastiveTerm
 from reldn_d2.modeling.region_heads import MeanOverRegion
-from reldn_d2.modeling.relation_head import ContrastiveLosses, PairSampler
+from reldn_d2.modeling.relation_head import ContrastiveLosses, PairSampler, PublishedPairSampler
 
 from .datasets import load_registered
 from .optimizer import relation_optimizer_params
@@ -86,7 +86,7 @@ _OTHERS: tuple[Any, ...] = (
     *(load_registered, prepare_training_relations, images_with_entities, predicate_counts),
     *(build_resumable_train_loader, RelationDatasetMapper, RelationEvaluator, BoxEvaluator),
     *(protocols_of_task, relation_optimizer_params),
-    *(MeanOverRegion.of_stage, ContrastiveLosses, PairSampler, *PROTOCOLS.values()),
+    *(MeanOverRegion.of_stage, ContrastiveLosses, PairSampler, PublishedPairSampler, *PROTOCOLS.values()),
 )
 
 _Part = Callable[..., Any]

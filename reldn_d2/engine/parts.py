@@ -107,6 +107,8 @@ class RunParts(ABC):
         statistics_datasets: names of the data sets that the semantic module is counted over.
         is_relation_model: whether the model is RelDN; otherwise it is a detector.
         entities_from_proposals: whether RelDN trains on proposals, as the published code does.
+        unread_keys: keys of the paper's sampling that the config sets, although it draws pairs as the
+            published code, which does not know them.
         has_training: whether there is anything to train: more than a frozen semantic table.
         has_train_detections: whether RelDN trains on precomputed detections.
         trained_masks: format of the masks that a detector trains on, as INPUT.MASK_FORMAT; empty: it trains
@@ -142,6 +144,7 @@ class RunParts(ABC):
     statistics_datasets: tuple[str, ...]
     is_relation_model: bool
     entities_from_proposals: bool
+    unread_keys: tuple[str, ...]
     has_training: bool
     has_train_detections: bool
     trained_masks: str

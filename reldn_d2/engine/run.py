@@ -185,6 +185,12 @@ def _check_settings(parts: RunParts) -> None:
         raise ValueError(f"{keys.use_amp} and {keys.precision} both choose a precision: leave one out")
     if parts.entities_from_proposals and parts.has_train_detections:
         raise ValueError(_two_sources_of_entities(parts))
+    if parts.unread_keys:
+        raise ValueError(
+            f"{', '.join(parts.unread_keys)} would change nothing: only the paper's sampling reads it, and "
+            f"{keys.entities_from_proposals} draws pairs as the published code. Leave it out, or choose the "
+            "method 'paper'"
+        )
 
 
 def _check_content(parts: RunParts, training_data: list[DatasetDict]) -> None:

@@ -503,6 +503,17 @@ def _check_losses(cfg: CfgNode) -> None:
         ContrastiveLosses(cfg)
 
 
+def _unread_keys(cfg: CfgNode) -> tuple[str, ...]:
+    """The keys of the paper's sampling alone that are not the default, if another one is chosen."""
+    sampling = cfg.MODEL.ROI_RELATION_HEAD.SAMPLING
+    if sampling.METHOD == "paper":
+        return ()
+    default = default_config().MODEL.ROI_RELATION_HEAD.SAMPLING
+    keys = ("ENTITY_IOU_THRESHOLD", "PARTNERS_PER_ANCHOR")
+    changed = [key for key in keys if sampling[key] != default[key]]
+    return tuple(f"MODEL.ROI_RELATION_HEAD.SAMPLING.{key}" for key in changed)
+
+
 def yaml_class_counts(cfg: CfgNode) -> dict[str, tuple[str, int]]:
     """The config keys that hold the numbers of classes, and their values, see `RunParts.class_counts`."""
     counts = {}
@@ -603,6 +614,7 @@ class YamlParts(RunParts):
             _check_losses(cfg)
             check_protocol_names(head.TEST.PROTOCOLS, self.keys.protocols)
         self.entities_from_proposals = head.SAMPLING.METHOD == "published"
+        self.unread_keys = _unread_keys(cfg)
         self.has_training = not self.is_relation_model or _trains(cfg)
         self.has_train_detections = bool(cfg.DATASETS.DETECTION_FILES_TRAIN)
         trains_more = not self.is_relation_model

@@ -95,8 +95,6 @@ def relation_model(detector: DictConfig, *, num_predicates: int) -> DictConfig:
                 anchors_per_image=128,
                 partners_per_anchor=64,
                 overlap_only="${..overlap_only}",
-                contrastive="partners",
-                first_predicate_only=False,
             ),
             cross_entropy_weight=1.0,  # L0
             contrastive_losses=L(ContrastiveLosses)(

@@ -10,6 +10,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers.batch_norm import LayerNorm
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from detectron2.modeling.meta_arch import GeneralizedRCNN
+from detectron2.modeling.proposal_generator import RPN
 from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
@@ -27,7 +28,13 @@ from .passes import passes
 from .postprocessing import relation_postprocess
 from .queries import TranslatedQueries
 from .region_heads import class_probabilities, region_parts
-from .relation_head import RelationHead, build_relation_head, check_relation_head
+from .relation_head import (
+    PairSampler,
+    PublishedPairSampler,
+    RelationHead,
+    build_relation_head,
+    check_relation_head,
+)
 from .relation_head.contract import check_refined, check_results
 from .relation_head.entities import (
     entity_batch,
@@ -44,6 +51,7 @@ from .visualize_training import training_picture
 logger = logging.getLogger(__name__)
 
 TASKS = ("sgdet", "sgcls", "prdcls")
+_METHOD = "MODEL.ROI_RELATION_HEAD.SAMPLING.METHOD"
 
 
 @META_ARCH_REGISTRY.register()
@@ -80,15 +88,17 @@ class RelDN(GeneralizedRCNN):
                 later.
             entity_iou_threshold: detections of lower IoU with the ground truth are not used in training.
             entities_from_proposals: whether to train on sampled foreground proposals, as the published code
-                does, instead of on ground truth and detections.
+                does, instead of on ground truth and detections. A head with a `PublishedPairSampler` needs
+                it, and one with a `PairSampler` must not have it.
             freeze_norm: whether to freeze the normalisation layers of the predicate backbone and of what
                 starts as a copy of the detector in the relation head.
             detector: arguments of GeneralizedRCNN.
 
         Raises:
             ValueError: a value is not possible (`SETTINGS`), `region_parts` does not accept the ROI heads,
-                the relation head breaks its contract or lacks a predicate backbone, or a backbone lacks a
-                map or gives several for one image.
+                the relation head breaks its contract or lacks a predicate backbone, its sampler and
+                `entities_from_proposals` do not belong together, or a backbone lacks a map or gives several
+                for one image.
         """
         super().__init__(**detector)
         check_arguments(
@@ -106,6 +116,7 @@ class RelDN(GeneralizedRCNN):
         self.relation_head = relation_head
         self.task = task
         self.entity_iou_threshold = entity_iou_threshold
+        _check_sampling(relation_head, entities_from_proposals)
         self.entities_from_proposals = entities_from_proposals
         self.freeze_norm = freeze_norm
         for module in self._frozen_modules():
@@ -126,7 +137,7 @@ class RelDN(GeneralizedRCNN):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Builds the parts that the config describes."""
         head = cfg.MODEL.ROI_RELATION_HEAD
-        check_keys([("MODEL.ROI_RELATION_HEAD.SAMPLING.METHOD", head.SAMPLING.METHOD)])
+        check_keys([(_METHOD, head.SAMPLING.METHOD)])
         args: dict[str, Any] = super().from_config(cfg)
         relation_head = build_relation_head(cfg, args["backbone"].output_shape())
         return {
@@ -437,11 +448,17 @@ class RelDN(GeneralizedRCNN):
     def _proposal_entities(
         self, images: ImageList, features: dict[str, Tensor], ground_truth: list[Instances]
     ) -> tuple[list[Instances], Tensor]:
-        proposals, _ = self.proposal_generator(images, features, None)
+        if self.proposal_generator is None:
+            raise ValueError(
+                "this detector has no proposal generator (MODEL.PROPOSAL_GENERATOR.NAME), so RelDN can't "
+                f"train on proposals: set {_METHOD} to 'paper', which trains on detections"
+            )
+        with _training_limits(self.proposal_generator):
+            proposals, _ = self.proposal_generator(images, features, None)
         for truth in ground_truth:
             truth.gt_rows = torch.arange(len(truth), device=self.device)
         sampled = self.roi_heads.label_and_sample_proposals(proposals, ground_truth)
-        return sampled_proposals(sampled, self.roi_heads.num_classes)
+        return sampled_proposals(sampled, ground_truth, self.roi_heads.num_classes)
 
 
 def _maps_of(backbone: nn.Module, start: Tensor | Started) -> dict[str, Tensor]:
@@ -462,6 +479,35 @@ def _have_detections(batched_inputs: list[dict[str, Any]]) -> bool:
 def _is_norm(layer: nn.Module) -> bool:
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm, LayerNorm)
     return isinstance(layer, kinds)
+
+
+def _check_sampling(head: RelationHead, entities_from_proposals: bool) -> None:
+    """Refuses a sampler of the paper with the entities of the published code, or the other way round."""
+    sampler = getattr(head, "sample_pairs", None)
+    wanted = PublishedPairSampler if entities_from_proposals else PairSampler
+    if isinstance(sampler, PairSampler | PublishedPairSampler) and not isinstance(sampler, wanted):
+        raise ValueError(
+            f"entities_from_proposals is {entities_from_proposals}, which needs a {wanted.__name__}, but "
+            f"{type(head).__name__}.sample_pairs is a {type(sampler).__name__}: choose one of the two "
+            f"sampling methods. A config in YAML chooses both by {_METHOD}"
+        )
+
+
+@contextmanager
+def _training_limits(generator: Any) -> Iterator[None]:
+    """Gives a frozen RPN, which is in eval mode, the numbers of proposals of training.
+
+    A proposal generator of another kind has limits of its own, or none, and keeps them.
+    """
+    if not isinstance(generator, RPN):
+        yield
+        return
+    before, after = generator.pre_nms_topk, generator.post_nms_topk
+    generator.pre_nms_topk, generator.post_nms_topk = ({**x, False: x[True]} for x in (before, after))
+    try:
+        yield
+    finally:
+        generator.pre_nms_topk, generator.post_nms_topk = before, after
 
 
 @contextmanager

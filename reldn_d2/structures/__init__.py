@@ -1,7 +1,7 @@
 """Types that several packages share, readers of dataset dicts, and box arithmetic."""
 
 from .annotations import Annotations
-from .boxes import boxes_overlap, enclosing_boxes, published_scale
+from .boxes import boxes_iou, boxes_overlap, enclosing_boxes, published_scale
 from .pairs import EntityBatch, Pairs, PairTargets
 from .queries import Queries
 from .vocabulary import Vocabulary
@@ -13,6 +13,7 @@ __all__ = [
     "Pairs",
     "Queries",
     "Vocabulary",
+    "boxes_iou",
     "boxes_overlap",
     "enclosing_boxes",
     "published_scale",

@@ -44,3 +44,18 @@ def published_scale(size: tuple[int, int], min_size: int, max_size: int) -> floa
     scale = min_size / min(size)
     # Compared after rounding: 1333.4 does not exceed 1333.
     return max_size / max(size) if round(scale * max(size)) > max_size else scale
+
+
+def boxes_iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU of each pair of boxes, as Detectron2's `pairwise_iou` computes it.
+
+    Args:
+        a, b: (..., 4) XYXY, broadcast against each other.
+
+    Returns:
+        (...) in [0, 1]; 0 where a box is empty.
+    """
+    sides = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
+    shared = sides.clamp(min=0).prod(dim=-1)
+    areas = [(box[..., 2:] - box[..., :2]).prod(dim=-1) for box in (a, b)]
+    return torch.where(shared > 0, shared / (areas[0] + areas[1] - shared), 0.0)

@@ -158,6 +158,8 @@ class Pairs:
         first, second: (U,) long, the two entity rows of each unordered pair.
         subject, object: (M,) long, entity rows.
         union: (M,) long, row of the unordered pair in `first` / `second`.
+        subject_classes, object_classes: (M,) long in [0, C), classes of the subjects and of the objects that
+            the semantic table reads, where they depend on the role. None, as usual: those of the entities.
     """
 
     first: Tensor
@@ -165,6 +167,8 @@ class Pairs:
     subject: Tensor
     object: Tensor
     union: Tensor
+    subject_classes: Tensor | None = None
+    object_classes: Tensor | None = None
 
     @staticmethod
     def both_directions(first: Tensor, second: Tensor) -> "Pairs":
@@ -230,6 +234,12 @@ class Pairs:
     def __len__(self) -> int:
         return self.subject.shape[0]
 
+    def classes(self, entities: EntityBatch) -> tuple[Tensor, Tensor]:
+        """(M,), (M,) the classes of the subjects and of the objects."""
+        subject = entities.classes[self.subject] if self.subject_classes is None else self.subject_classes
+        object = entities.classes[self.object] if self.object_classes is None else self.object_classes
+        return subject, object
+
 
 @dataclass(frozen=True)
 class PairTargets:
@@ -238,7 +248,7 @@ class PairTargets:
     Each entity of training is matched to an annotated entity. A pair is *related* when its subject and its
     object are matched to those of an annotated relationship, and *unrelated* when they are matched to two
     different entities without a relationship in this order. A pair of entities matched to the same annotated
-    entity is neither.
+    entity is neither. (The published code decides otherwise, see `PublishedPairSampler`.)
 
     Attributes:
         label_pair, label_predicate: (L,) long; pair `label_pair[l]` is annotated with predicate

@@ -74,6 +74,9 @@ def test_a_worked_example() -> None:
 # 0 overlaps 1, 2 is apart
 THREE = [(0, 0, 10, 10), (5, 5, 15, 15), (50, 50, 60, 60)]
 APART = [(0, 0, 1, 1), (2, 2, 3, 3)]
+TOUCHING = [(0, 0, 1, 1), (1, 1, 3, 3), (4, 0, 5, 9)]
+# 0 and 1 are the same box
+TWICE = [(0, 0, 5, 5), (0, 0, 5, 5), (8, 8, 9, 9)]
 
 
 @pytest.mark.parametrize(
@@ -92,6 +95,12 @@ APART = [(0, 0, 1, 1), (2, 2, 3, 3)]
         (image(THREE, [0, 1, 2], [(0, 2, 0)]), (5, 2, 2, 2)),
         (image(APART, [0, 1], [(0, 1, 0)]), (1, 2, 0, 2)),
         (image(APART, [0, 1], []), (2, 0, 0, 0)),
+        # Touching pixels overlap for the published code (last column): 0 and 1 do, 2 is apart.
+        (image(TOUCHING, [0, 1, 2], [(0, 1, 0), (0, 2, 0)]), (4, 6, 0, 2)),
+        # Equal boxes are one entity there, if they are in a relationship.
+        (image(TWICE, [0, 1, 2], [(0, 2, 0), (1, 2, 0)]), (4, 2, 2, 2)),
+        (image(TWICE, [0, 1, 2], [(0, 2, 0)]), (5, 2, 2, 2)),
+        (image(TWICE, [0, 1, 2], [(0, 1, 0)]), (5, 0, 1, 0)),
     ],
 )
 @pytest.mark.parametrize("form", [lambda x: x, compact])
@@ -111,6 +120,30 @@ def test_background_pairs_of_an_image(
         found.append(alone[..., PREDICATES].sum())
         assert alone[..., :PREDICATES].sum() == len(given["relations"])
     assert tuple(found) == expected
+
+
+def test_a_box_has_the_class_of_its_first_entity() -> None:
+    """Relationships keep the classes that they are annotated with."""
+    data = [image(TWICE, [1, 0, 2], [(1, 2, 0), (0, 2, 1)])]
+    counts = predicate_counts(data, CLASSES, PREDICATES, background_count="all")
+    assert counts[0, 2].tolist() == [1, 0, 0] and counts[1, 2].tolist() == [0, 1, 1]
+    assert counts[2, 1].tolist() == [0, 0, 1]
+    # Only of the entities that are in a relationship; and equal boxes of two images are two.
+    data = [image(TWICE, [1, 0, 2], [(1, 2, 0)]), image(TWICE, [2, 2, 2], [(0, 2, 0)])]
+    counts = predicate_counts(data, CLASSES, PREDICATES, background_count="all")
+    assert counts[..., PREDICATES].tolist() == [[0, 0, 1], [0, 0, 0], [1, 0, 2]]
+
+
+@pytest.mark.parametrize(("gap", "overlaps"), [(-0.5, True), (0.0, True), (0.75, True), (1.0, False)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_box_holds_its_last_pixel(gap: float, overlaps: bool, axis: int) -> None:
+    # A pair that overlaps at any rate, because otherwise all pairs would count.
+    second = [10.0 + gap, 0, 20, 10] if axis == 0 else [0, 10.0 + gap, 10, 20]
+    boxes = [(0, 0, 10, 10), tuple(second), (100, 0, 200, 10), (100, 0, 200, 20)]
+    data = [image(boxes, [0, 1, 2, 2], [(0, 1, 0), (2, 3, 0)])]
+    counts = predicate_counts(data, CLASSES, PREDICATES, overlap_only=True, background_count="all")
+    assert counts[0, 1, PREDICATES] == counts[1, 0, PREDICATES] == int(overlaps)
+    assert counts[2, 2, PREDICATES] == 2
 
 
 def test_memory_is_bounded_by_the_pairs_of_a_piece(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,4 +185,6 @@ def test_vrd_is_counted_in_a_second(dev_data: Path, options: tuple[bool, Any]) -
     counts = predicate_counts(data, 100, 70, overlap_only=options[0], background_count=options[1])
     assert time.process_time() - start < 1.0
     assert counts[..., :70].sum() == 30355
+    if options == (True, "all"):
+        assert counts[..., 70].sum() == 77048, "as the published code counts"
     np.testing.assert_array_equal(counts, slow_counts(data, 100, 70, *options))

@@ -26,6 +26,7 @@ USED_ALONE = [
     "reldn_d2.evaluation.rank_triplets",
     "reldn_d2.modeling.ContrastiveLosses",
     "reldn_d2.modeling.PairSampler",
+    "reldn_d2.modeling.PublishedPairSampler",
     "reldn_d2.modeling.predicate_cross_entropy",
     "reldn_d2.modeling.select_relationships",
     "reldn_d2.scene_graphs.build_scene_graph",

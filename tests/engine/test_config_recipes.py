@@ -111,6 +111,12 @@ def test_both_stages_share_solver_input_and_detection(name: str) -> None:
     assert cfg.MODEL.DEVICE == "cuda" and cfg.MODEL.BACKBONE.FREEZE_AT == 2
 
 
+@pytest.mark.parametrize("name", [name for name in SCHEDULES if "r50" not in name])
+def test_training_has_2000_proposals_as_published(name: str) -> None:
+    assert load(name).MODEL.RPN.POST_NMS_TOPK_TRAIN == 2000
+    assert load(name).MODEL.RPN.POST_NMS_TOPK_TEST == 1000
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedules_are_whole_epochs(name: str) -> None:
     iterations, steps, images, epochs = SCHEDULES[name]

@@ -49,7 +49,6 @@ OTHERS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     f"{HEAD}.TEST.PREDICATES_PER_PAIR": (([], [0], [-1], [1.5], ["1"], 1, "1", None, [True]), ([1], (1, 70))),
     f"{HEAD}.WEIGHTS": ((*WORDS[0],), ("", "w.pth")),
     "DATASETS.CHECK": (("Error", "", *WORDS[0]), ("error", "warn")),
-    "PairSampler.contrastive": (("partner", *WORDS[0]), ("partners", "pairs")),
     "MODEL.RELDN_PRECISION": (("fp16", "BF16", *WORDS[0]), ("fp32", "bf16")),
     "MODEL.RELDN_VGG.CHANNELS": (
         ([1, 2, 3, 4], [1, 2, 3, 4, 0], [1, 2, 3, 4, 5, 6], "12345", 5, None, [1, 2, 3, 4, 5.0]),

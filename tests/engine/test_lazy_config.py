@@ -491,11 +491,11 @@ def test_two_processes_train_on_cpus(weights: str, overrides: LazyOverrides, tmp
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("sample_pairs.contrastive=anchors", r"contrastive is 'anchors': give 'partners' or 'pairs'"),
+        ("sample_pairs.partners_per_anchor=-1", r"partners_per_anchor is -1: give a whole number of 0"),
         ("contrastive_losses.normalization=mean", r"normalization is 'mean': give 'anchors' or 'published'"),
     ],
 )
-def test_a_misspelt_way_to_sample_or_to_average_is_refused(option: str, message: str) -> None:
+def test_a_wrong_way_to_sample_or_to_average_is_refused(option: str, message: str) -> None:
     with pytest.raises(ValueError, match=rf"tiny_lazy\.py: model\.relation_head\.\w+\.{message}"):
         load_lazy_config(TINY_LAZY, [f"model.relation_head.{option}"])
 

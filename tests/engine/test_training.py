@@ -374,6 +374,10 @@ def test_refusals_before_training(tiny_config: TinyConfig) -> None:
     with pytest.raises(ValueError, match="choose one of them"):
         options = ["MODEL.ROI_RELATION_HEAD.SAMPLING.METHOD", "published"]
         Trainer(tiny_config(*options, "DATASETS.DETECTION_FILES_TRAIN", "('x.npz',)"))
+    for key, value in (("PARTNERS_PER_ANCHOR", "32"), ("ENTITY_IOU_THRESHOLD", "0.6")):
+        key = f"MODEL.ROI_RELATION_HEAD.SAMPLING.{key}"
+        with pytest.raises(ValueError, match=rf"{key} would change nothing.*METHOD 'published' draws"):
+            Trainer(tiny_config("MODEL.ROI_RELATION_HEAD.SAMPLING.METHOD", "published", key, value))
     with pytest.raises(ValueError, match="TOP_K is 20, but a protocol ranks 100"):
         Trainer.build_evaluator(tiny_config("MODEL.ROI_RELATION_HEAD.TEST.TOP_K", "20"), two[1])
     with pytest.raises(ValueError, match="config of stage 1"):

@@ -1,5 +1,7 @@
 """The losses on the logits of another model: from plain tensors, without a config and without RelDN."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -80,6 +82,16 @@ def test_a_first_background_is_rolled_to_the_end() -> None:
     expected = paper_losses()(logits, entities, pairs, PairTargets.from_labels(labels, P))
     for name, loss in found.items():
         torch.testing.assert_close(loss, expected[name])
+
+
+def test_no_loss_reads_the_classes_of_roles() -> None:
+    """They are for the semantic table."""
+    entities, pairs, logits, labels = plain_batch(2)
+    targets = PairTargets.from_labels(labels, P)
+    other = (entities.classes + 1) % 2
+    roles = replace(pairs, subject_classes=other[pairs.subject], object_classes=other[pairs.object])
+    found = paper_losses()(logits, entities, roles, targets)
+    assert found == paper_losses()(logits, entities, pairs, targets)
 
 
 def test_ignored_pairs_change_no_loss() -> None:

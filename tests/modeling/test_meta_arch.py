@@ -1,13 +1,17 @@
 """RelDN as a whole, at reduced width with random weights."""
 
 import itertools
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes, Instances, pairwise_iou
 from detectron2.utils.events import EventStorage
 
-from reldn_d2.structures import Queries
+from reldn_d2.modeling import PublishedPairSampler, RelDN
+from reldn_d2.modeling.relation_head.modules import EntityTerms
+from reldn_d2.structures import EntityBatch, Pairs, Queries
 from tests.builders.tiny_models import TinyConfig, make_input, make_model
 
 HEAD = "MODEL.ROI_RELATION_HEAD"
@@ -145,6 +149,122 @@ def test_published_sampling_trains_on_proposals(tiny_config: TinyConfig) -> None
     losses = losses_of(model, [make_input(5, RELATED), make_input(0, [], seed=1)])
     assert set(losses) == ALL_LOSSES and all(torch.isfinite(x) for x in losses.values())
     assert losses["loss_rel_cross_entropy"] > 0
+
+
+def proposals_of(model: RelDN, inputs: list[dict[str, Any]]) -> list[int]:
+    """How many proposals of the RPN each image of a training step has."""
+    counts: list[int] = []
+    heads: Any = model.roi_heads
+    right = heads.label_and_sample_proposals
+
+    def counting(proposals: list[Instances], truth: list[Instances]) -> Any:
+        counts.extend(len(found) for found in proposals)
+        return right(proposals, truth)
+
+    heads.label_and_sample_proposals = counting
+    losses_of(model, inputs)
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("limits", "most"), [({"POST_NMS_TOPK_TRAIN": 40}, 40), ({"PRE_NMS_TOPK_TRAIN": 9}, None)], ids=str
+)
+def test_published_sampling_has_the_training_limits_of_the_frozen_rpn(
+    tiny_config: TinyConfig, limits: dict[str, int], most: int | None
+) -> None:
+    train = {"PRE_NMS_TOPK_TRAIN": 2000, "POST_NMS_TOPK_TRAIN": 1000, **limits}
+    test = {"PRE_NMS_TOPK_TEST": 8, "POST_NMS_TOPK_TEST": 3, "NMS_THRESH": 1.0}
+    options = [x for key, value in {**train, **test}.items() for x in (f"MODEL.RPN.{key}", str(value))]
+    model = make_model(tiny_config(f"{HEAD}.SAMPLING.METHOD", "published", *options))
+    found = proposals_of(model, [make_input(5, RELATED), make_input(3, [], seed=1)])
+    generator: Any = model.proposal_generator
+    if most is None:  # of each level, but empty boxes are dropped
+        levels = len(generator.in_features)
+        assert all(9 * (levels - 1) < count <= 9 * levels for count in found)
+    else:
+        assert found == [most] * 2
+    # It stays frozen, in eval mode, and inference has the limits of tests.
+    assert not any(module.training for module in generator.modules())
+    assert generator.pre_nms_topk[False] == 8 and generator.post_nms_topk[False] == 3
+    assert generator.pre_nms_topk[True] == train["PRE_NMS_TOPK_TRAIN"]
+
+
+def test_limits_are_restored_after_an_error(tiny_config: TinyConfig) -> None:
+    model = make_model(tiny_config(f"{HEAD}.SAMPLING.METHOD", "published"))
+    generator: Any = model.proposal_generator
+    before = dict(generator.post_nms_topk)
+
+    def failing(*_: Any) -> None:
+        assert generator.post_nms_topk[False] == before[True] != before[False]
+        raise MemoryError("of this test")
+
+    generator.predict_proposals = failing
+    with pytest.raises(MemoryError, match="of this test"):
+        losses_of(model, [make_input(2, [])])
+    assert generator.post_nms_topk == before
+
+
+def test_published_sampling_needs_a_proposal_generator(tiny_config: TinyConfig) -> None:
+    model = make_model(tiny_config(f"{HEAD}.SAMPLING.METHOD", "published"))
+    model.proposal_generator = None
+    with pytest.raises(ValueError, match=r"no proposal generator .*set .*SAMPLING\.METHOD to 'paper'"):
+        losses_of(model, [make_input(2, [])])
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("paper", "entities_from_proposals is True, .* PublishedPairSampler, but RelDNHead.* a PairSampler"),
+        ("published", "entities_from_proposals is False, .* PairSampler, but .* a PublishedPairSampler"),
+    ],
+)
+def test_the_two_sampling_methods_can_t_be_mixed(tiny_config: TinyConfig, method: str, message: str) -> None:
+    arguments = RelDN.from_config(tiny_config(f"{HEAD}.SAMPLING.METHOD", method))
+    arguments["entities_from_proposals"] = method == "paper"
+    with pytest.raises(ValueError, match=message):
+        RelDN(**arguments)
+
+
+@pytest.mark.parametrize("foreground", [16, 4])
+def test_published_entities_are_proposals_and_then_the_ground_truth(
+    tiny_config: TinyConfig, foreground: int
+) -> None:
+    """The whole ground truth, also if sampling has dropped some of it from the proposals."""
+    options = [f"{HEAD}.SAMPLING.METHOD", "published", "MODEL.ROI_HEADS.POSITIVE_FRACTION", "1.0"]
+    model = make_model(tiny_config(*options, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", str(foreground)))
+    inputs = [make_input(6, RELATED), make_input(0, [], seed=1)]
+    seen = []
+    head: Any = model.relation_head
+    head.sample_pairs = lambda *arguments: seen.append(arguments) or PublishedPairSampler()(*arguments)
+    losses_of(model, inputs)
+    ((entities, matched, _, num_ground_truth),) = seen
+    truth = inputs[0]["instances"]
+    assert num_ground_truth == [6, 0] and entities.counts[1] == 0
+    assert 6 + min(foreground, 6) <= entities.counts[0] <= 6 + foreground
+    assert torch.equal(entities.boxes[-6:], truth.gt_boxes.tensor)
+    assert torch.equal(entities.classes, truth.gt_classes[matched])
+    assert matched[-6:].tolist() == list(range(6)) and (entities.scores == 1).all()
+    iou = pairwise_iou(Boxes(entities.boxes), truth.gt_boxes)
+    assert (iou.amax(dim=1) >= 0.5).all()
+
+
+def test_the_semantic_table_reads_the_classes_of_the_roles(tiny_config: TinyConfig) -> None:
+    model = make_model(tiny_config())
+    classifier = model.relation_head.pair_classifier
+    for part in ("visual", "spatial"):
+        setattr(classifier, part, None)
+    boxes = torch.tensor([[0.0, 0, 9, 9], [5, 5, 20, 20]])
+    entities = EntityBatch.from_images(
+        boxes=[boxes], classes=[torch.tensor([0, 1])], image_sizes=[(96, 96)], num_classes=6
+    )
+    pairs = Pairs.one_direction(torch.tensor([0, 1]), torch.tensor([1, 0]))
+    terms = EntityTerms(None, None, None, None)
+    table = classifier.semantic.log_prior
+    plain = classifier(None, entities, terms, pairs)
+    assert torch.equal(plain, torch.stack([table[0, 1], table[1, 0]]))
+    in_roles = replace(pairs, subject_classes=torch.tensor([2, 3]), object_classes=torch.tensor([4, 5]))
+    found = classifier(None, entities, terms, in_roles)
+    assert torch.equal(found, torch.stack([table[2, 4], table[3, 5]]))
 
 
 def test_half_precision_keeps_losses_in_full(tiny_config: TinyConfig) -> None:

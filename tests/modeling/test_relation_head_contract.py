@@ -92,8 +92,9 @@ ASKED = Queries.from_rows(pairs=[(0, 1), (2, 2)], triplets=[(0, 1, 2), (3, 2, 0)
 # --- small heads
 
 
-def test_a_small_head_trains_and_answers(tiny_config: TinyConfig) -> None:
-    model = make(tiny_config, ByClasses)
+@pytest.mark.parametrize("method", ["paper", "published"])
+def test_a_small_head_trains_and_answers(method: str, tiny_config: TinyConfig) -> None:
+    model = make(tiny_config, ByClasses, "MODEL.ROI_RELATION_HEAD.SAMPLING.METHOD", method)
     assert model.relation_backbone is None, "the head reads no maps"
     with EventStorage():
         losses = model.train()([make_input(4, [(0, 1, 2)]), make_input(3, [(1, 0, 3)], seed=1)])

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from reldn_d2.modeling.relation_head.sampling import PairSampler, _draw
+from reldn_d2.modeling.relation_head.pair_tables import draw
+from reldn_d2.modeling.relation_head.sampling import PairSampler
 from reldn_d2.structures import Pairs, PairTargets
 from tests.references.sampling import Case, Edge, make_case, slow_labels
 
@@ -43,8 +44,8 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 def sample(case: Case, **options: Any) -> tuple[Pairs, PairTargets]:
-    draw = PairSampler(num_predicates=case.num_predicates, **options)
-    return draw(case.entities, case.matched, case.relations, case.num_ground_truth)
+    sampler = PairSampler(num_predicates=case.num_predicates, **options)
+    return sampler(case.entities, case.matched, case.relations, case.num_ground_truth)
 
 
 class Drawn(NamedTuple):
@@ -65,9 +66,7 @@ def read(pairs: Pairs, targets: PairTargets) -> Drawn:
     )
 
 
-def check_structure(
-    case: Case, pairs: Pairs, targets: PairTargets, overlap_only: bool, first_only: bool = False
-) -> None:
+def check_structure(case: Case, pairs: Pairs, targets: PairTargets, overlap_only: bool) -> None:
     """Checks types, the two directions and labels, and that every kept pair was drawn by a loss."""
     both = Pairs.both_directions(pairs.first, pairs.second)
     for name in ("subject", "object", "union"):
@@ -82,7 +81,7 @@ def check_structure(
     assert len(set(drawn.ordered)) == len(drawn.ordered), "a pair is listed twice"
     used = drawn.in_cross_entropy | drawn.subject_side | drawn.object_side
     assert all((a, b) in used or (b, a) in used for a, b in drawn.ordered)
-    related, unrelated = slow_labels(case, overlap_only, first_only)
+    related, unrelated = slow_labels(case, overlap_only)
     labels = sorted(
         (drawn.ordered[pair], predicate)
         for pair, predicate in zip(targets.label_pair.tolist(), targets.label_predicate.tolist(), strict=True)
@@ -155,34 +154,6 @@ def test_without_limits_everything_is_drawn(case: Case, overlap_only: bool) -> N
     assert drawn.object_side == {pair for pair in related | unrelated if pair[1] in objects}
 
 
-@settings(max_examples=100)
-@given(cases(), st.integers(0, 8), st.booleans())
-def test_options_of_the_published_code(case: Case, size: int, overlap_only: bool) -> None:
-    """A pair keeps its first predicate. The contrastive sets have equal limits for both kinds of pairs."""
-    options = {"overlap_only": overlap_only, "first_predicate_only": True, "contrastive": "pairs"}
-    pairs, targets = sample(case, **options, anchors_per_image=size, positives_per_image=0)
-    check_structure(case, pairs, targets, overlap_only, first_only=True)
-    drawn = read(pairs, targets)
-    labels, unrelated = slow_labels(case, overlap_only)
-    image = case.entities.image.tolist()
-    for number in range(len(case.entities.counts)):
-        for chosen in (drawn.subject_side, drawn.object_side):
-            assert chosen <= set(labels) | unrelated
-            for kind in (set(labels), unrelated):
-                available = sum(image[a] == number for a, _ in kind)
-                assert sum(image[a] == number for a, _ in chosen & kind) == min(size, available)
-
-
-def test_first_predicate_is_the_first_in_the_annotation() -> None:
-    case = make_case([[0, 1, 1]], [[(0, 1, 2), (1, 0, 1), (0, 1, 0), (0, 1, 2), (1, 0, 0)]], [2], 3)
-    pairs, targets = sample(case, first_predicate_only=True)
-    ordered = read(pairs, targets).ordered
-    labels = zip(targets.label_pair.tolist(), targets.label_predicate.tolist(), strict=True)
-    assert sorted((ordered[pair], p) for pair, p in labels) == [
-        ((0, 1), 2), ((0, 2), 2), ((1, 0), 1), ((2, 0), 1),
-    ]  # fmt: skip
-
-
 def test_golden_example() -> None:
     # Image 0: entities 0, 1 are both ground truth 0, entity 2 is ground truth 1; 0 -> 1 by predicates 2 and 0
     # (2 written twice), and 1 -> 1, which is no pair of distinct entities. Image 1: nothing related.
@@ -241,12 +212,12 @@ def test_draws_follow_the_global_generator_and_differ() -> None:
         "batch_size_per_image": 8, "positives_per_image": 2, "anchors_per_image": 2, "partners_per_anchor": 3
     }  # fmt: skip
 
-    def draw(seed: int) -> tuple[frozenset[Edge], ...]:
+    def drawn(seed: int) -> tuple[frozenset[Edge], ...]:
         torch.manual_seed(seed)
         return tuple(map(frozenset, read(*sample(case, **limits))[1:]))
 
-    assert draw(0) == draw(0)
-    draws = [draw(seed) for seed in range(6)]
+    assert drawn(0) == drawn(0)
+    draws = [drawn(seed) for seed in range(6)]
     for loss in range(3):
         assert len({one[loss] for one in draws}) > 1
 
@@ -351,7 +322,7 @@ def test_anchors_and_positives_are_drawn_uniformly() -> None:
 def test_each_row_draws_its_own_number(eligible: int) -> None:
     torch.manual_seed(0)
     places = torch.rand(30, 400).argsort(dim=1) < eligible
-    drawn = _draw(places, 350, torch.tensor([[310], [5], [0]]).repeat(10, 1))
+    drawn = draw(places, 350, torch.tensor([[310], [5], [0]]).repeat(10, 1))
     assert drawn.sum(dim=1).tolist() == [min(310, eligible), min(5, eligible), 0] * 10
     assert not (drawn & ~places).any()
 
@@ -359,7 +330,7 @@ def test_each_row_draws_its_own_number(eligible: int) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"contrastive": "anchors"}, "contrastive of PairSampler is 'anchors': give 'partners' or 'pairs'"),
+        ({"overlap_only": 1}, "overlap_only of PairSampler is 1.*OVERLAP_ONLY"),
         ({"partners_per_anchor": -1}, "partners_per_anchor of PairSampler is -1.*PARTNERS_PER_ANCHOR"),
     ],
 )

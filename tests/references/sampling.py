@@ -52,9 +52,7 @@ def overlap(a: list[float], b: list[float]) -> bool:
     return min(a[2], b[2]) > max(a[0], b[0]) and min(a[3], b[3]) > max(a[1], b[1])
 
 
-def slow_labels(
-    case: Case, overlap_only: bool, first_only: bool = False
-) -> tuple[dict[Edge, set[int]], set[Edge]]:
+def slow_labels(case: Case, overlap_only: bool) -> tuple[dict[Edge, set[int]], set[Edge]]:
     """Labels of the related ordered pairs, and the unrelated pairs, of the whole batch."""
     related: dict[Edge, set[int]] = {}
     unrelated = set()
@@ -70,9 +68,6 @@ def slow_labels(
             if overlap_only and not overlap(boxes[a], boxes[b]):
                 continue
             labels = known[image[a]].get((matched[a], matched[b]), set())
-            if labels and first_only:
-                rows = case.relations[image[a]].tolist()
-                labels = {next(p for s, o, p in rows if (s, o) == (matched[a], matched[b]))}
             if labels:
                 related[a, b] = labels
             else:

@@ -22,10 +22,15 @@ def slow_counts(
         for s, o, p in relations:
             counts[classes[s], classes[o], p] += 1
         rows = list(range(len(entities)))
+        boxes = [[float(number) for number in entity["bbox"]] for entity in entities]
+        pixel = 0
         if background_count == "all":
-            rows = sorted({row for s, o, _ in relations for row in (s, o)})
+            used = sorted({row for s, o, _ in relations for row in (s, o)})
+            # the first entity of each box
+            rows = [row for row in used if not any(boxes[row] == boxes[x] for x in used if x < row)]
+            pixel = 1
         pairs = [(s, o) for s in rows for o in rows if s != o]
-        overlapping = [(s, o) for s, o in pairs if _overlap(entities[s]["bbox"], entities[o]["bbox"])]
+        overlapping = [(s, o) for s, o in pairs if _overlap(boxes[s], boxes[o], pixel)]
         if overlap_only and (overlapping or background_count == "unrelated"):
             pairs = overlapping
         related = {(s, o) for s, o, _ in relations}
@@ -44,5 +49,6 @@ def slow_labels(images: list[dict[str, Any]]) -> set[tuple[int, int, int]]:
     }
 
 
-def _overlap(a: list[float], b: list[float]) -> bool:
-    return min(a[2], b[2]) - max(a[0], b[0]) > 0 and min(a[3], b[3]) - max(a[1], b[1]) > 0
+def _overlap(a: list[float], b: list[float], pixel: int) -> bool:
+    """Whether boxes share area; with `pixel` 1, of boxes that hold their last pixel."""
+    return all(min(a[2 + axis], b[2 + axis]) - max(a[axis], b[axis]) + pixel > 0 for axis in (0, 1))

@@ -5,11 +5,19 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from detectron2.structures import Boxes, pairwise_iou
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from reldn_d2.structures import EntityBatch, Pairs, PairTargets, boxes_overlap, enclosing_boxes
+from reldn_d2.structures import (
+    EntityBatch,
+    Pairs,
+    PairTargets,
+    boxes_iou,
+    boxes_overlap,
+    enclosing_boxes,
+)
 
 Box = tuple[float, float, float, float]
 corner = st.integers(0, 6).map(float)
@@ -36,6 +44,19 @@ def test_boxes_match_scalar_definitions(drawn: list[tuple[Box, Box]]) -> None:
     assert overlap.dtype == torch.bool and overlap.shape == (len(drawn),)
     assert overlap.tolist() == [slow_intersection_area(p, q) > 0 for p, q in drawn]
     assert torch.equal(overlap, boxes_overlap(b, a))
+
+
+@settings(max_examples=100)
+@given(st.lists(boxes, max_size=6), st.lists(boxes, max_size=6))
+def test_iou_is_that_of_detectron2(first: list[Box], second: list[Box]) -> None:
+    a, b = (torch.tensor(drawn).reshape(-1, 4) * 1.37 for drawn in (first, second))
+    found = boxes_iou(a[:, None], b[None])
+    assert torch.equal(found, pairwise_iou(Boxes(a), Boxes(b)))
+    for row, box in zip(found.tolist(), first, strict=True):
+        for value, other in zip(row, second, strict=True):
+            shared = slow_intersection_area(box, other)
+            areas = [slow_intersection_area(x, x) for x in (box, other)]
+            assert value == pytest.approx(shared / (sum(areas) - shared) if shared else 0.0, rel=1e-5)
 
 
 def test_enclosing_box_of_nested_and_distant_boxes() -> None:
@@ -89,8 +110,9 @@ def test_no_pairs(build: Callable[[Tensor, Tensor], Pairs]) -> None:
     empty = torch.zeros(0, dtype=torch.long)
     pairs = build(empty, empty)
     assert len(pairs) == 0
-    for field in dataclasses.fields(pairs):
-        value: Tensor = getattr(pairs, field.name)
+    assert pairs.subject_classes is None and pairs.object_classes is None
+    for name in ("first", "second", "subject", "object", "union"):
+        value: Tensor = getattr(pairs, name)
         assert value.shape == (0,) and value.dtype == torch.long
 
 
@@ -103,6 +125,17 @@ def test_union_row_has_the_same_two_entities_as_its_pair() -> None:
         union = int(pairs.union[row])
         ends = {int(pairs.subject[row]), int(pairs.object[row])}
         assert ends == {int(pairs.first[union]), int(pairs.second[union])}
+
+
+def test_classes_of_pairs_are_those_of_the_entities_or_of_their_roles() -> None:
+    entities = EntityBatch.from_images(
+        boxes=[torch.zeros(3, 4)], classes=[torch.tensor([4, 5, 6])], image_sizes=[(9, 9)]
+    )
+    pairs = Pairs.one_direction(torch.tensor([0, 2]), torch.tensor([1, 0]))
+    assert [classes.tolist() for classes in pairs.classes(entities)] == [[4, 6], [5, 4]]
+    roles = {"subject_classes": torch.tensor([1, 2]), "object_classes": torch.tensor([3, 0])}
+    in_roles = dataclasses.replace(pairs, **roles)
+    assert [classes.tolist() for classes in in_roles.classes(entities)] == [[1, 2], [3, 0]]
 
 
 def test_entity_batch_splits_by_image_including_empty_ones() -> None:

@@ -17,6 +17,7 @@ from .losses import (
 from .modules import SemanticModule, SpatialModule, VisualModule
 from .pair_classifier import PairClassifier
 from .pairwise import PairwiseRelationHead
+from .published_sampling import PublishedPairSampler
 from .sampling import PairSampler
 from .selection import Selection, select_in_batch, select_relationships
 from .spatial import spatial_features
@@ -36,6 +37,7 @@ __all__ = [
     "PairSampler",
     "PairwiseRelationHead",
     "PredicateClassTerm",
+    "PublishedPairSampler",
     "RelDNHead",
     "RelationHead",
     "Selection",

@@ -121,7 +121,8 @@ class RelationHead(nn.Module, ABC):
                 `uses_detector_features`.
             relation_features: feature maps of the predicate backbone if `uses_relation_features`, otherwise
                 None.
-            entities: the E entities of all images, of score 1, with the annotated classes.
+            entities: the E entities of all images, of score 1, with the annotated classes. In
+                SAMPLING.METHOD "published" the last ones of an image are its annotated boxes, row by row.
             matched: (E,) long, for each entity the ground-truth row in its image that it is matched to.
             ground_truth: annotated entities of each image, with `gt_boxes` and `gt_classes`.
             relations: for each image (R, 3) long rows (subject, object, predicate) of ground-truth rows.

@@ -122,32 +122,40 @@ def training_entities(
     return entities, torch.cat(matched)
 
 
-def sampled_proposals(proposals: list[Instances], num_classes: int) -> tuple[list[Instances], Tensor]:
+def sampled_proposals(
+    proposals: list[Instances], ground_truth: list[Instances], num_classes: int
+) -> tuple[list[Instances], Tensor]:
     """Entities of relation training as in the published code: the box head's foreground proposals.
+
+    The ground truth follows, row by row, because its annotated pairs are drawn apart, see
+    `PublishedPairSampler`. Some of its boxes are also among the proposals.
 
     Args:
         proposals: for each image Instances, labelled and sampled as for training the box head, with
             `proposal_boxes`, `gt_classes` (the background is `num_classes`) and `gt_rows`, the ground-truth
             row that each proposal is matched to.
+        ground_truth: for each image Instances with `gt_boxes` and `gt_classes`.
         num_classes: C.
 
     Returns:
-        See `training_entities`.
+        As `training_entities`, but the ground truth comes last.
     """
     foreground = true_rows_of_each([found.gt_classes < num_classes for found in proposals])
     entities, matched = [], []
-    for found, rows in zip(proposals, foreground, strict=True):
+    for found, truth, rows in zip(proposals, ground_truth, foreground, strict=True):
         found = found[rows]
+        boxes = Boxes.cat([found.proposal_boxes, truth.gt_boxes])
         entities.append(
             Instances(
                 found.image_size,
-                pred_boxes=found.proposal_boxes,
-                pred_classes=found.gt_classes,
-                scores=found.proposal_boxes.tensor.new_ones(len(found)),
+                pred_boxes=boxes,
+                pred_classes=torch.cat([found.gt_classes, truth.gt_classes]),
+                scores=boxes.tensor.new_ones(len(boxes)),
             )
         )
         # Without ground truth in the image, Detectron2 adds no fields, and there is no foreground.
-        matched.append(found.gt_rows if found.has("gt_rows") else found.gt_classes)
+        of_proposals = found.gt_rows if found.has("gt_rows") else found.gt_classes
+        matched.append(torch.cat([of_proposals, torch.arange(len(truth), device=rows.device)]))
     return entities, torch.cat(matched)
 
 

@@ -170,7 +170,7 @@ class PairClassifier(nn.Module):
             sizes = batch.image_sizes[batch.image[pairs.subject]]
             logits.append(self.spatial(batch.boxes[pairs.subject], batch.boxes[pairs.object], sizes))
         if self.semantic is not None:
-            logits.append(self.semantic(batch.classes[pairs.subject], batch.classes[pairs.object]))
+            logits.append(self.semantic(*pairs.classes(batch)))
         total = torch.stack(logits).sum(dim=0)
         # Softmax and losses need more digits than autocast keeps.
         return at_least_float32(total)

@@ -20,6 +20,7 @@ from ..memory_errors import memory_error_names
 from .chunk_size import chosen_chunk_size
 from .contract import PAGE, FeatureMaps, RelationHead
 from .losses import ContrastiveLosses, predicate_cross_entropy
+from .published_sampling import PublishedPairSampler
 from .sampling import PairSampler
 from .selection import Selection, select_in_batch
 
@@ -32,8 +33,8 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
     """Everything of a relation head but the logits of pairs.
 
     A subclass implements `encode_entities`, which computes what belongs to single entities, and
-    `predicate_logits`, which computes the logits of pairs from it. Training draws pairs with a `PairSampler`
-    and adds cross entropy and contrastive losses. Inference ranks triplets by
+    `predicate_logits`, which computes the logits of pairs from it. Training draws pairs with a sampler and
+    adds cross entropy and contrastive losses. Inference ranks triplets by
     `score(subject) · score(object) · p(predicate)`. As p is at most 1, the product of the two entity scores
     bounds the scores of a pair, and pairs whose bound is too low are not scored (`selection`).
 
@@ -49,7 +50,7 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
         self,
         *,
         num_predicates: int,
-        sample_pairs: PairSampler,
+        sample_pairs: PairSampler | PublishedPairSampler,
         cross_entropy_weight: float = 1.0,
         contrastive_losses: ContrastiveLosses | None = None,
         overlap_only: bool = False,
@@ -60,7 +61,7 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
 
         Args:
             num_predicates: P, without the background.
-            sample_pairs: draws the training pairs.
+            sample_pairs: draws the training pairs, as the paper or as its published code does.
             cross_entropy_weight: weight of L0; 0 switches it off.
             contrastive_losses: L1, L2 and L3, or other contrastive terms; None: no contrastive loss.
             overlap_only: whether sgdet considers only pairs whose boxes overlap.
@@ -94,9 +95,10 @@ class PairwiseRelationHead(RelationHead, Generic[Encoded]):
             _: shapes of the backbone's feature maps, for a subclass.
         """
         head = cfg.MODEL.ROI_RELATION_HEAD
+        sampler = PublishedPairSampler if head.SAMPLING.METHOD == "published" else PairSampler
         return {
             "num_predicates": head.NUM_PREDICATES,
-            "sample_pairs": PairSampler(cfg),
+            "sample_pairs": sampler(cfg),
             "cross_entropy_weight": head.LOSS.CROSS_ENTROPY_WEIGHT,
             "contrastive_losses": ContrastiveLosses(cfg),
             "overlap_only": head.OVERLAP_ONLY,

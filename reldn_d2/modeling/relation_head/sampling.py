@@ -1,5 +1,7 @@
 """Labels every ordered entity pair of a batch and draws those that the losses use (sections 3.4 and 5).
 
+This is the sampling of the paper. That of the published code is in `published_sampling.py`.
+
 The sampler works on (N, Emax, Emax) tables, with subjects in rows and objects in columns, padded to the image
 with the most entities. So no loop runs over images or entities. Random subsets come from `topk` of random
 keys. Shapes are static up to the last step, which makes lists of pairs and labels from the drawn table. It
@@ -7,7 +9,7 @@ reads their lengths at once, so a GPU waits once.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +20,7 @@ from reldn_d2.config_values import check_arguments
 from reldn_d2.structures import EntityBatch, Pairs, PairTargets, boxes_overlap
 
 from .fixed_shapes import true_rows
-
-ContrastiveSampling = Literal["partners", "pairs"]
+from .pair_tables import draw, draw_for_cross_entropy, padded_rows
 
 
 class PairSampler:
@@ -58,8 +59,6 @@ class PairSampler:
         anchors_per_image: int = 128,
         partners_per_anchor: int = 64,
         overlap_only: bool = False,
-        contrastive: ContrastiveSampling = "partners",
-        first_predicate_only: bool = False,
     ) -> None:
         """Sets the numbers of pairs to draw.
 
@@ -67,15 +66,10 @@ class PairSampler:
             num_predicates: P.
             batch_size_per_image: number of pairs that L0 draws from an image. A pair has all its labels.
             positives_per_image: largest number of related pairs among them; the others are unrelated.
-            anchors_per_image, partners_per_anchor: numbers of the contrastive sets, see `contrastive`.
+            anchors_per_image: number of subjects with a related object that the contrastive losses draw, each
+                with all its related objects; the same for objects.
+            partners_per_anchor: largest number of unrelated objects (or subjects) of each of them.
             overlap_only: whether to exclude pairs whose boxes do not overlap from all losses.
-            contrastive: how pairs are drawn for the contrastive losses. "partners": up to `anchors_per_image`
-                subjects with a related object, each with all its related objects and up to
-                `partners_per_anchor` unrelated objects; the same for objects. "pairs", as in the published
-                code: for each side up to `anchors_per_image` related pairs and as many unrelated pairs,
-                regardless of their anchors.
-            first_predicate_only: whether a pair keeps only its first annotated predicate, as in the published
-                code.
 
         Raises:
             ValueError: an argument is not possible (`SETTINGS`).
@@ -88,19 +82,16 @@ class PairSampler:
             anchors_per_image=anchors_per_image,
             partners_per_anchor=partners_per_anchor,
             overlap_only=overlap_only,
-            contrastive=contrastive,
         )
         self.num_predicates = num_predicates
         self.batch_size_per_image, self.positives_per_image = batch_size_per_image, positives_per_image
         self.anchors_per_image, self.partners_per_anchor = anchors_per_image, partners_per_anchor
-        self.overlap_only, self.contrastive = overlap_only, contrastive
-        self.first_predicate_only = first_predicate_only
+        self.overlap_only = overlap_only
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Reads SAMPLING and OVERLAP_ONLY from the config."""
         head = cfg.MODEL.ROI_RELATION_HEAD
-        published = head.SAMPLING.METHOD == "published"
         return {
             "num_predicates": head.NUM_PREDICATES,
             "batch_size_per_image": head.SAMPLING.BATCH_SIZE_PER_IMAGE,
@@ -108,8 +99,6 @@ class PairSampler:
             "anchors_per_image": head.SAMPLING.ANCHORS_PER_IMAGE,
             "partners_per_anchor": head.SAMPLING.PARTNERS_PER_ANCHOR,
             "overlap_only": head.OVERLAP_ONLY,
-            "contrastive": "pairs" if published else "partners",
-            "first_predicate_only": published,
         }
 
     def __call__(
@@ -126,11 +115,9 @@ class PairSampler:
         Returns:
             All unordered pairs with at least one drawn direction, in both directions, and their targets.
         """
-        rows, exists = _padded_rows(entities)
+        rows, exists = padded_rows(entities)
         match = matched[rows]
-        annotated = _Annotations.of(
-            relations, num_ground_truth, self.num_predicates, first_only=self.first_predicate_only
-        )
+        annotated = _Annotations.of(relations, num_ground_truth, self.num_predicates)
 
         image = torch.arange(len(entities.counts), device=match.device)[:, None, None]
         distinct = (match[:, :, None] != match[:, None, :]) & exists[:, :, None] & exists[:, None, :]
@@ -142,19 +129,12 @@ class PairSampler:
         known = labels > 0
         related, unrelated = distinct & known, distinct & ~known
 
-        in_cross_entropy = _draw_for_cross_entropy(
+        in_cross_entropy = draw_for_cross_entropy(
             related, unrelated, self.batch_size_per_image, self.positives_per_image
         )
-        if self.contrastive == "partners":
-            subject_side = _draw_partners(
-                related, unrelated, self.anchors_per_image, self.partners_per_anchor
-            )
-            object_side = _draw_partners(
-                related.mT, unrelated.mT, self.anchors_per_image, self.partners_per_anchor
-            ).mT
-        else:
-            subject_side = _draw_pairs(related, unrelated, self.anchors_per_image)
-            object_side = _draw_pairs(related, unrelated, self.anchors_per_image)
+        anchors, partners = self.anchors_per_image, self.partners_per_anchor
+        subject_side = _draw_partners(related, unrelated, anchors, partners)
+        object_side = _draw_partners(related.mT, unrelated.mT, anchors, partners).mT
 
         # Related pairs have labels. They are few, so the labels of the other pairs are not looked at.
         either = in_cross_entropy | subject_side | object_side
@@ -180,15 +160,6 @@ class PairSampler:
         return pairs, PairTargets(pair[row], label_predicate, *masks)
 
 
-def _padded_rows(entities: EntityBatch) -> tuple[Tensor, Tensor]:
-    """Returns (N, Emax) entity rows and (N, Emax) bool, whether an entity exists in this place."""
-    device = entities.boxes.device
-    counts = torch.tensor(entities.counts).to(device, non_blocking=True)
-    position = torch.arange(max(entities.counts), device=device)
-    rows = position + (counts.cumsum(0) - counts)[:, None]
-    return rows.clamp(max=len(entities) - 1), position < counts[:, None]
-
-
 @dataclass(frozen=True)
 class _Annotations:
     """The annotated relationships of a batch, without repeats.
@@ -207,9 +178,7 @@ class _Annotations:
     num_predicates: int
 
     @staticmethod
-    def of(
-        relations: list[Tensor], num_ground_truth: list[int], num_predicates: int, *, first_only: bool
-    ) -> "_Annotations":
+    def of(relations: list[Tensor], num_ground_truth: list[int], num_predicates: int) -> "_Annotations":
         """Reads the relationships of each image. For the arguments, see `PairSampler`."""
         size = max(max(num_ground_truth), 1)
         device = relations[0].device
@@ -219,13 +188,10 @@ class _Annotations:
         pair = (image * size + subject) * size + object
         cells = len(relations) * size**2
         keys = pair * num_predicates + predicate
-        # Of rows with the same number, the first one stays.
-        number = pair if first_only else keys
-        order = number.argsort(stable=True)
-        in_order = number[order]
-        repeated = torch.zeros_like(in_order, dtype=torch.bool)
-        repeated[1:] = in_order[1:] == in_order[:-1]
-        keys = keys[order].masked_fill(repeated, cells * num_predicates).sort().values
+        keys = keys.sort().values
+        repeated = torch.zeros_like(keys, dtype=torch.bool)
+        repeated[1:] = keys[1:] == keys[:-1]
+        keys = keys.masked_fill(repeated, cells * num_predicates).sort().values
         # The last cell counts the repeated rows.
         counts = pair.new_zeros(cells + 1).index_add(0, keys // num_predicates, torch.ones_like(keys))
         return _Annotations(counts[:-1].view(len(relations), size, size), keys, num_predicates)
@@ -250,39 +216,7 @@ class _Annotations:
         return row, self.keys[place] % self.num_predicates
 
 
-def _draw(eligible: Tensor, most: int, limit: Tensor | None = None) -> Tensor:
-    """Draws random subsets of the eligible places along the last dimension.
-
-    Args:
-        eligible: (..., K) bool.
-        most: largest number of places to draw.
-        limit: (..., 1) number of places to draw from each row, if less than `most`; None means `most`.
-
-    Returns:
-        (..., K) bool: from each row that number of eligible places, or all if there are fewer. Every subset
-        of this size is equally likely.
-    """
-    if most >= eligible.shape[-1] and limit is None:
-        return eligible
-    keys = torch.rand(eligible.shape, device=eligible.device).masked_fill_(~eligible, -1.0)
-    top, place = keys.topk(min(most, eligible.shape[-1]), dim=-1, sorted=limit is not None)
-    taken = top >= 0
-    if limit is not None:
-        taken &= torch.arange(top.shape[-1], device=top.device) < limit
-    return torch.zeros_like(eligible).scatter(-1, place, taken)
-
-
-def _draw_for_cross_entropy(related: Tensor, unrelated: Tensor, size: int, positives: int) -> Tensor:
-    positive = _draw(related.flatten(1), min(positives, size))
-    free = size - positive.sum(dim=1, keepdim=True)
-    return (positive | _draw(unrelated.flatten(1), size, free)).view_as(related)
-
-
 def _draw_partners(related: Tensor, unrelated: Tensor, anchors: int, partners: int) -> Tensor:
     """Draws anchors (dimension 1) and their partners (dimension 2)."""
-    anchor = _draw(related.any(dim=2), anchors)
-    return anchor[:, :, None] & (related | _draw(unrelated, partners))
-
-
-def _draw_pairs(related: Tensor, unrelated: Tensor, size: int) -> Tensor:
-    return (_draw(related.flatten(1), size) | _draw(unrelated.flatten(1), size)).view_as(related)
+    anchor = draw(related.any(dim=2), anchors)
+    return anchor[:, :, None] & (related | draw(unrelated, partners))
