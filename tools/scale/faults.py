@@ -29,6 +29,8 @@ _TOOK_DOWN = "took the worker down"
 _CGROUP = Path("/sys/fs/cgroup/memory")
 # Enough for the command and its workers, but not for the huge image, too.
 _MEMORY, _MEMORY_OF_ONE = 4_000_000_000, 1_500_000_000
+# Ray does not count what files have in memory.
+_MEMORY_FOR_RAY = 3_000_000_000
 # How often a command is given that an image ends each time.
 _MOST_COMMANDS = 10
 _HUGE = "huge.png"
@@ -148,7 +150,7 @@ def too_much_for_ray(case: Case) -> Ending:
     """An image whose worker Ray kills, since memory is nearly full."""
     sizes = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     total, free = (int(sizes[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
-    threshold = (total - free + _MEMORY) / total
+    threshold = (total - free + _MEMORY_FOR_RAY) / total
     environment = {"RAY_memory_usage_threshold": f"{threshold}", "RAY_memory_monitor_refresh_ms": "50"}
     return _with_huge(replace(case.job, environment=environment), case.log)
 
