@@ -39,6 +39,17 @@ def test_settings_of_the_other_recipe_are_named() -> None:
     assert len(words.split(", ")) == len(DIFFERENCES)
 
 
+def test_the_page_lists_every_difference_with_its_values() -> None:
+    page = (REPOSITORY / "docs" / "training_recipes.md").read_text()
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    of_key = {row[3].partition("`: ")[0].strip("`"): row for row in rows[1:]}
+    assert of_key.keys() == {x.key.removeprefix(SHORT) for x in DIFFERENCES}
+    for difference in DIFFERENCES[1:]:
+        _, paper, published, *_ = of_key[difference.key.removeprefix(SHORT)]
+        for text, value in ((paper, difference.paper), (published, difference.published)):
+            assert text.strip("`").startswith(str(value))
+
+
 def test_the_default_config_has_the_papers_values(tmp_path: Path) -> None:
     (tmp_path / "empty.yaml").write_text("MODEL: {META_ARCHITECTURE: RelDN}\n")
     found = parts_of(load_config(str(tmp_path / "empty.yaml"), [])).settings()
