@@ -29,7 +29,7 @@ _OF_PREDICTIONS = (
     *("--submission", "--kaggle", "--merge-repeats"),
 )
 # Options that are for folders of predictions only, and options that are not for them.
-_OF_FOLDERS = ("--annotations", "--train-annotations", "--workers")
+_OF_FOLDERS = ("--annotations", "--train-annotations", "--processes")
 _IN_ANNOTATIONS = ("--dataset", "--data", "--image-labels", "--image-sizes")
 _OF_FILES = ("--train-dataset", "--merge-repeats", "--submission", "--kaggle", "--skip-unreadable")
 _OF_MODELS = ("--skip-unreadable", "--restart")
@@ -142,7 +142,7 @@ def _add_arguments(parser: Parser) -> None:
         metavar="FOLDER",
         help="annotation files of the training split, for zero-shot recall",
     )
-    add("--workers", type=positive, metavar="N", help="processes that score files side by side (default: 1)")
+    add("--processes", type=positive, metavar="N", help="processes that score files (default: 1)")
     add_device(parser)
     add_precision(parser)
     add_launch(parser)
@@ -198,7 +198,7 @@ all numbers; the last lines on the screen say which number is the usual one, and
 reldn evaluate --weights output/scenes/reldn --task prdcls sgdet
 reldn evaluate --protocol motifs \\
     --predictions output/scenes/reldn/inference/reldn_scenes_test/prdcls/relation_predictions.npz
-reldn evaluate --protocol motifs --predictions predictions/ --annotations annotations/ --workers 8
+reldn evaluate --protocol motifs --predictions predictions/ --annotations annotations/ --processes 8
 """,
     module="evaluate",
     add_arguments=_add_arguments,

@@ -30,7 +30,7 @@ def score(args: Namespace) -> int:
             train_annotations=args.train_annotations,
             confusion_subset=args.confusion_subset,
             allow_missing=args.allow_missing,
-            workers=args.workers or 1,
+            workers=args.processes or 1,
             restart=args.restart,
             check_boxes=check_pixels,
         )

@@ -73,7 +73,7 @@ class RelationDatasetMapper:
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
         """Arguments of the constructor, from Detectron2's keys under `INPUT` and RELDN_RESIZE_TEST."""
-        if not is_train and cfg.INPUT.get("RELDN_RESIZE_TEST") == "factor":
+        if not is_train and getattr(cfg.INPUT, "RELDN_RESIZE_TEST", "sides") == "factor":
             augmentations = [ResizeByFactor(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
         else:
             augmentations = utils.build_augmentation(cfg, is_train)

@@ -117,7 +117,7 @@ def test_a_folder_in_use(folders: list[object], tmp_path: Path, capsys: Captured
 def test_wrong_usage(folders: list[object], capsys: Captured, tmp_path: Path) -> None:
     one = ["--predictions", "one.npz"]
     for words, expected in (
-        ([*one, "--workers", "2"], "--workers is for a folder of predictions: give --annotations, too"),
+        ([*one, "--processes", "2"], "--processes is for a folder of predictions: give --annotations, too"),
         ([*one, "--restart"], "--restart is for a model: leave it out with --predictions"),
         (["--weights", "x", "--annotations", "y"], "--annotations is for saved predictions"),
         ([*folders, "--dataset", NAME], "--dataset is for `reldn convert annotations`"),

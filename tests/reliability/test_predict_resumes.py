@@ -28,7 +28,8 @@ from tests.builders.forks import in_child, kill_myself, running_child
 from tests.builders.tiny_models import REPOSITORY, TINY, TinyConfig
 
 IMAGES = 6
-ALL = ("--format", *format_names())
+# Shards are written by workers, and stand alone (tests/engine/test_shard_worker.py).
+ALL = ("--format", *(name for name in format_names() if name != "shards"))
 
 
 @pytest.fixture
@@ -264,7 +265,7 @@ def test_a_full_disk_is_one_line_and_finished_images_are_kept(
 ) -> None:
     # The table must be the first file that is too long.
     identity = {"weights (sha256)": "0" * 64}
-    monkeypatch.setattr("reldn_d2.cli.predict.evaluation_identity", lambda *_: identity)
+    monkeypatch.setattr("reldn_d2.cli.prediction.identity.evaluation_identity", lambda *_: identity)
     monkeypatch.setattr(FakePredictor, "thing_classes", ("person" * 200, "dog" * 400))
     formats = ("--format", "csv")
     assert predict("--input", tmp_path / "in", *formats) == 1
@@ -676,6 +677,6 @@ def test_a_missing_pyarrow_is_named(
         "install the package pyarrow: pip install 'reldn-d2[parquet]', or pip install pyarrow"
     )
     assert (
-        "there is no such format; use some of drawings, json, jsonl, csv, parquet, graphml"
+        "there is no such format; use some of drawings, json, jsonl, csv, parquet, shards, graphml"
         in line_of_refusal(capsys, *predict.words("--input", tmp_path / "in", "--format", "jsn"))
     )

@@ -41,7 +41,7 @@ def in_processes(work: Callable[[_Item], _Result], items: Iterable[_Item], worke
     except BrokenProcessPool:
         raise OSError(
             "a worker process was ended from outside; where memory is short, the system does so. The same "
-            "command goes on from what is finished; with fewer --workers it needs less memory"
+            "command goes on from what is finished; with fewer --processes it needs less memory"
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -147,7 +147,7 @@ def test_what_is_deleted_is_no_link(folders: tuple[Path, Path], tmp_path: Path) 
 def run(folders: tuple[Path, Path], output: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [
         *("evaluate", "--predictions", folders[0], "--annotations", folders[1], "--output", output),
-        *("--protocol", *PROTOCOLS, "--workers", "2", *words),
+        *("--protocol", *PROTOCOLS, "--processes", "2", *words),
     ]
     return subprocess.run(
         [sys.executable, "-m", "reldn_cli", *map(str, command)],
