@@ -108,6 +108,7 @@ def test_speed_is_that_between_the_first_and_the_last_tenth() -> None:
 
 
 def test_costs_grow_with_images_and_shards() -> None:
-    costs = Costs(start=10, image=0.5, end=2, read_bytes=0, row_bytes=3, shard_bytes=100)
-    assert costs.seconds(images=40, workers=4) == 17
+    costs = Costs(start=10, image=0.5, shard=2, end=2, read_bytes=0, row_bytes=3, shard_bytes=100)
+    assert costs.seconds(images=40, workers=4, shard_size=50) == 17.5
+    assert costs.seconds(images=40, workers=4, shard_size=10) == 19
     assert costs.written(images=41, shard_size=10) == 3 * 41 + 5 * 100

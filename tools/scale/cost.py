@@ -1,7 +1,7 @@
-"""What a prediction on Ray costs: measured on 50 images a worker, checked on 2,000, computed for more.
+"""What a prediction on Ray costs: measured on 800 images, checked on 2,000, computed for more.
 
-A run has a start, then each worker has its images one after the other, and an end. Bytes grow with the images
-and with the shards, each of which has a head of its own.
+A run has a start, then each worker has its images one after the other, and an end. Seconds and bytes grow
+with the images and with the shards, each of which has a head of its own and is brought to the disk.
 """
 
 import tempfile
@@ -25,8 +25,9 @@ from .images import write_small_images
 from .memory import Peaks
 from .predictions import QUICK_MODEL, Job
 
-_WORKERS, _EACH, _CHECKED = 2, 50, 2_000
-_SMALL_SHARD, _SHARD = 5, 50
+_WORKERS, _CHECKED, _SHARD = 2, 2_000, 50
+# Number and size of the shards of two short runs.
+_SMALL, _LARGE = (40, 5), (12, 50)
 _SIZES = (10**6, 10**8, 10**10)
 # A photo as in COCO, whose 118,287 training images take 19.3 GB.
 _PHOTO_BYTES = 163_000
@@ -44,6 +45,7 @@ class Costs:
     Attributes:
         start: seconds until the workers predict.
         image: seconds of a worker for an image.
+        shard: seconds of a worker for each shard besides.
         end: seconds after the last shard.
         read_bytes: bytes of an image.
         row_bytes, shard_bytes: bytes that are written for each image, and for each shard besides.
@@ -51,14 +53,16 @@ class Costs:
 
     start: float
     image: float
+    shard: float
     end: float
     read_bytes: float
     row_bytes: float
     shard_bytes: float
 
-    def seconds(self, images: int, workers: int) -> float:
+    def seconds(self, images: int, workers: int, shard_size: int) -> float:
         """Duration of a run."""
-        return self.start + self.image * images / workers + self.end
+        shards = -(-images // shard_size)
+        return self.start + (self.image * images + self.shard * shards) / workers + self.end
 
     def written(self, images: int, shard_size: int) -> float:
         """Bytes of all shards of a run."""
@@ -87,27 +91,60 @@ def run(*, check: bool, folder: Path | None) -> None:
     print(tabulate(_paper(photo), "keys", "pipe", floatfmt=".3g"))
 
 
-def _measured(folder: Path) -> Costs:
-    """The parts, from a run with 50 images for each worker, and from one with larger shards."""
-    images = _WORKERS * _EACH
-    job = _job(folder, images, _SMALL_SHARD)
+@dataclass(frozen=True)
+class _Sample:
+    """A short run, seen from outside.
+
+    Attributes:
+        images, shards: their numbers.
+        start: seconds until the workers predict.
+        shard: seconds of a worker for a shard.
+        end: seconds after the last shard.
+        bytes: of all shards.
+    """
+
+    images: int
+    shards: int
+    start: float
+    shard: float
+    end: float
+    bytes: int
+
+
+def _sample(folder: Path, shards: int, shard_size: int) -> _Sample:
+    images = shards * shard_size
+    job = _job(folder, images, shard_size)
     running = job.start(folder / "sample.log")
     running.finish()
     written = sorted(path.stat().st_mtime for path in job.shards())
     # The first shard of each worker ends the start.
-    first, last, shards = written[_WORKERS - 1], written[-1], len(written) - _WORKERS
-    image = (last - first) * _WORKERS / (shards * _SMALL_SHARD)
-    larger = _job(folder, images, _SHARD)
-    larger.run(folder / "sample.log")
-    totals = [_size(one.shards()) for one in (job, larger)]
-    numbers = [len(one.shards()) for one in (job, larger)]
-    shard_bytes = (totals[0] - totals[1]) / (numbers[0] - numbers[1])
+    first, last = written[_WORKERS - 1], written[-1]
+    shard = (last - first) * _WORKERS / (len(written) - _WORKERS)
+    return _Sample(
+        images,
+        shards,
+        first - running.begun - shard,
+        shard,
+        running.seconds - (last - running.begun),
+        _size(job.shards()),
+    )
+
+
+def _measured(folder: Path) -> Costs:
+    """The parts, from a run with small shards and one with larger ones, which finds a warm machine."""
+    small, large = _sample(folder, *_SMALL), _sample(folder, *_LARGE)
+    images = np.array([[x.images / x.shards, 1] for x in (small, large)])
+    image, shard = np.linalg.solve(images, [x.shard for x in (small, large)])
+    counts = np.array([[x.images, x.shards] for x in (small, large)])
+    row_bytes, shard_bytes = np.linalg.solve(counts, [x.bytes for x in (small, large)])
+    pictures = [*_job(folder, large.images, _LARGE[1]).images.iterdir()]
     return Costs(
-        start=first - running.begun - image * _SMALL_SHARD,
+        start=large.start,
         image=image,
-        end=running.seconds - (last - running.begun),
-        read_bytes=_size([*job.images.iterdir()]) / images,
-        row_bytes=(totals[0] - numbers[0] * shard_bytes) / images,
+        shard=shard,
+        end=large.end,
+        read_bytes=_size(pictures) / large.images,
+        row_bytes=row_bytes,
         shard_bytes=shard_bytes,
     )
 
@@ -121,9 +158,10 @@ def _checked(folder: Path) -> Iterator[list[object]]:
     running.finish()
     found = job.shards()
     pairs = {
-        "seconds": (costs.seconds(_CHECKED, _WORKERS), running.seconds),
+        "seconds": (costs.seconds(_CHECKED, _WORKERS, _SHARD), running.seconds),
         "of them start and end": (costs.start + costs.end, None),
-        "images a second and worker": (1 / costs.image, None),
+        "of an image, ms": (1000 * costs.image, None),
+        "of a shard besides, ms": (1000 * costs.shard, None),
         "MB read": (costs.read_bytes * _CHECKED / 1e6, _size([*job.images.iterdir()]) / 1e6),
         "MB written": (costs.written(_CHECKED, _SHARD) / 1e6, _size(found) / 1e6),
         "shards": (_CHECKED / _SHARD, len(found)),
