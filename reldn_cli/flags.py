@@ -211,3 +211,17 @@ def bounds(text: str) -> tuple[int, int]:
     if found[0] > found[1]:
         raise ArgumentTypeError(f"{text} begins with the larger number")
     return found
+
+
+def add_image_files(parser: Parser) -> None:
+    """Adds --image-labels and --image-sizes, which say what an annotation may lack."""
+    parser.add_argument(
+        "--image-labels", type=Path, metavar="FILE.csv", help="verified image labels, for protocol openimages"
+    )
+    parser.add_argument(
+        "--image-sizes",
+        type=Path,
+        metavar="FILE.csv",
+        help="image_id,width,height of the images in pixels, where the annotation does not say them and the "
+        "pictures are not there",
+    )

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..command import Command, Parser
-from ..flags import add_config, add_data, add_imports, add_output, positive
+from ..flags import add_config, add_data, add_image_files, add_imports, add_output, positive
 
 FORCE = "convert again even if nothing has changed"
 _VG150_FILTERS = ("keep-empty", "drop-duplicates", "overlapping-only")
@@ -93,16 +93,7 @@ def _annotations(parser: Parser) -> None:
         metavar="N",
         help="images of a file (default: %(default)s)",
     )
-    add(
-        "--image-labels", type=Path, metavar="FILE.csv", help="verified image labels, for protocol openimages"
-    )
-    add(
-        "--image-sizes",
-        type=Path,
-        metavar="FILE.csv",
-        help="image_id,width,height of the images in pixels, where the annotation does not say them and the "
-        "pictures are not there",
-    )
+    add_image_files(parser)
 
 
 def _check_annotations(parser: Parser, args: argparse.Namespace) -> None:

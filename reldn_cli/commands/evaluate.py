@@ -8,6 +8,7 @@ from ..flags import (
     add_config,
     add_data,
     add_device,
+    add_image_files,
     add_launch,
     add_output,
     add_precision,
@@ -106,16 +107,7 @@ def _add_arguments(parser: Parser) -> None:
         metavar="PREDICATE",
         help="predicates that are not in the starred numbers of the openimages protocols",
     )
-    add(
-        "--image-labels", type=Path, metavar="FILE.csv", help="verified image labels, for protocol openimages"
-    )
-    add(
-        "--image-sizes",
-        type=Path,
-        metavar="FILE.csv",
-        help="image_id,width,height of the images in pixels, where the annotation does not say them and the "
-        "pictures are not there",
-    )
+    add_image_files(parser)
     add(
         "--train-dataset",
         metavar="NAME",
