@@ -25,7 +25,10 @@ class Rows:
     """Reads given rows, and counts how often it was asked."""
 
     def __init__(self, rows: list[InputRow]) -> None:
-        self.all, self.asked = rows, 0
+        self.all, self.asked, self.now = rows, 0, ""
+
+    def state(self, unit: Unit) -> str:
+        return self.now
 
     def rows(self, unit: Unit) -> Iterator[InputRow]:
         self.asked += 1
@@ -110,6 +113,16 @@ def test_a_missing_or_damaged_shard_is_written_again(
     assert [path.read_bytes() for path in paths] == contents
     # Only the images of this shard.
     assert len(predictor.seen) == (2, 3, 1)[lost]
+
+
+def test_a_changed_input_is_predicted_again(predictor: FakePredictor, archive: Rows, tmp_path: Path) -> None:
+    archive.now = "one"
+    worker(predictor, archive, tmp_path).work(UNIT)
+    # Who can't say whether it has changed does not ask for a second prediction.
+    for now, before, replaced in (("one", 7, 0), ("", 7, 0), ("two", 0, 3), ("two", 7, 0)):
+        archive.now = now
+        report = worker(predictor, archive, tmp_path).work(UNIT)
+        assert (report.before, report.replaced) == (before, replaced)
 
 
 def test_the_end_of_a_full_last_shard_is_known(
@@ -213,6 +226,8 @@ class Found:
 class Reader:
     def __init__(self, deadly):
         self.deadly = deadly
+    def state(self, unit):
+        return ""
     def rows(self, unit):
         for row in range(unit.first, unit.stop):
             if row == self.deadly.get("row"):
