@@ -49,7 +49,8 @@ def write_font(
     builder.setupGlyf(dict.fromkeys((".notdef", *names), block))
     builder.setupHorizontalMetrics(dict.fromkeys((".notdef", *names), (1000, 100)))
     builder.setupHorizontalHeader(ascent=800, descent=-200)
-    builder.setupNameTable({"familyName": family, "styleName": style})
+    names_of_it = {"familyName": family, "styleName": style, "fullName": f"{family} {style}"}
+    builder.setupNameTable(names_of_it)
     builder.setupOS2(usWeightClass=weight)
     builder.setupPost()
     builder.save(path)
