@@ -198,6 +198,7 @@ def test_a_damaged_count_of_attempts_is_named(tmp_path: Path) -> None:
 DEADLY = """
 import json, os, sys
 from pathlib import Path
+import pandas, pyarrow.compute, pyarrow.parquet  # once, not in each child
 from reldn_d2.data.sources import InputRow, Unit
 from reldn_d2.engine import Outcome
 from reldn_d2.engine.prediction.shard_worker import ShardOptions, ShardWorker
