@@ -67,8 +67,8 @@ class VGG16(Backbone):
         height, width = (int(side) for side in x.shape[-2:])
         if min(height, width) < self._out_feature_strides["conv5"]:
             raise ValueError(
-                f"an image has {width} x {height} pixels when it is resized for VGG-16, which needs 16 on each "
-                "side: crop it, or leave it out"
+                f"an image has {width} x {height} pixels when it is resized for VGG-16, which needs 16 on "
+                "each side: crop it, or leave it out"
             )
         for layer in self.children():
             x = layer(x)
