@@ -197,20 +197,20 @@ class PublishedRelDN(RelDN):
 
 
 def refuse_published_parts(cfg: CfgNode) -> None:
-    """Refuses the parts of PublishedRelDN in a config of another meta-architecture.
+    """Refuses the parts of PublishedRelDN, and its mapper, in a config of another meta-architecture.
+
+    Settings that Detectron2 has, too, such as the type of the pooler, may have any value there.
 
     Raises:
         ValueError: the config names such parts. The message has their keys.
     """
-    keys = [
-        key for key, part in PUBLISHED_PARTS.items() if key.endswith(".NAME") and _value(cfg, key) == part
-    ]
-    if keys:
+    own = {key: x for key, x in PUBLISHED_PARTS.items() if key.endswith((".NAME", ".RELDN_RESIZE_TEST"))}
+    found = [f"{key} {x}" for key, x in own.items() if _value(cfg, key) == x]
+    if found:
         raise ValueError(
-            f"{', '.join(f'{key} {PUBLISHED_PARTS[key]}' for key in keys)}: these are parts of MODEL."
-            f"META_ARCHITECTURE PublishedRelDN alone, and it is {cfg.MODEL.META_ARCHITECTURE}. Take a config "
-            "without the settings of configs/base/published_conventions.yaml, such as those in configs/vrd, "
-            "vg and openimages"
+            f"{', '.join(found)}: only MODEL.META_ARCHITECTURE PublishedRelDN has this, and it is "
+            f"{cfg.MODEL.META_ARCHITECTURE}. Take a config without the settings of configs/base/"
+            "published_conventions.yaml, such as those in configs/vrd, vg and openimages"
         )
 
 
