@@ -146,7 +146,7 @@ class PublishedRelDN(RelDN):
             if detected_instances is not None:
                 x = {**x, "detections": detected_instances[i]}
             frame = self._frame(x)
-            _check_grey_levels(x["image"], frame)
+            _check_mapper(x, frame)
             (result,) = super().inference([_in_original_pixels(x, frame)], do_postprocess=False)
             results.append(_reported(result, frame, in_image=do_postprocess))
         return results
@@ -219,12 +219,13 @@ def _value(cfg: CfgNode, key: str) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _check_grey_levels(image: Tensor, frame: ImageFrame) -> None:
-    if image.dtype == torch.uint8 and frame.network != frame.original:
+def _check_mapper(x: dict[str, Any], frame: ImageFrame) -> None:
+    """Refuses an image that a mapper has resized in whole grey levels, as Detectron2's does."""
+    if "file_name" in x and x["image"].dtype == torch.uint8 and frame.network != frame.original:
         raise ValueError(
-            f"an image of (height, width) {frame.original} came as {frame.network} in whole grey levels, as "
-            "Detectron2 resizes; PublishedRelDN needs the mapper's ResizeByFactor (INPUT.RELDN_RESIZE_TEST "
-            "factor)"
+            f"{x['file_name']} of (height, width) {frame.original} came as {frame.network} in whole grey "
+            "levels, as Detectron2 resizes: PublishedRelDN needs RelationDatasetMapper with "
+            "INPUT.RELDN_RESIZE_TEST factor"
         )
 
 

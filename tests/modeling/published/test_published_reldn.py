@@ -440,10 +440,10 @@ def test_other_parts_are_refused_in_python(tiny_config: TinyConfig, name: str, k
 
 def test_an_image_that_another_mapper_resized_is_refused(vgg: PublishedRelDN) -> None:
     x = input_of(WIDE)
-    with pytest.raises(
-        ValueError, match=r"\(61, 83\) came as .*ResizeByFactor .INPUT.RELDN_RESIZE_TEST factor"
-    ):
-        vgg([{**x, "image": x["image"].to(torch.uint8)}])
+    whole = {**x, "image": x["image"].to(torch.uint8)}
+    with pytest.raises(ValueError, match=r"a\.jpg of .*\(61, 83\) came as .*INPUT\.RELDN_RESIZE_TEST factor"):
+        vgg([{**whole, "file_name": "a.jpg"}])
+    assert vgg([whole])[0]["task"] == "sgdet"  # of no data set: its pixels are the caller's
     same = image_of(((97, 132), (97, 132))).to(torch.uint8)  # nothing was resized
     assert vgg([{"image": same}])[0]["task"] == "sgdet"
 
