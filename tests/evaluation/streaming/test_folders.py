@@ -118,6 +118,15 @@ def test_files_of_another_data_set_task_or_vocabulary(folders: tuple[Path, Path]
     assert f"{path}: it and" in refused(*folders)
 
 
+def test_files_of_earlier_releases_beside_new_ones(folders: tuple[Path, Path]) -> None:
+    for folder in folders:
+        for path in folder.iterdir():
+            changed(path, lambda arrays: arrays.update(dataset_name=np.array("reldn_vrd_test")))
+    old = {"dataset_name": np.array("vrd_test"), "task": np.array("SGDET")}
+    changed(folders[0] / "part-000001.npz", lambda arrays: arrays.update(old))
+    assert evaluate_folders(*folders, ["motifs"], folders[0].parent / "results")
+
+
 def test_folders_of_different_data(folders: tuple[Path, Path], tmp_path: Path) -> None:
     other = write_annotations(tmp_path / "other", GRAPHS.truths, 5, name="other")
     assert "has predictions for 'many_graphs', and" in refused(folders[0], other)
