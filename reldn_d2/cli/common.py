@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import signal
 import traceback
 import warnings
 from argparse import Namespace
@@ -19,7 +20,7 @@ from urllib.parse import unquote
 
 from detectron2.engine import launch
 from detectron2.engine.launch import DEFAULT_TIMEOUT
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from reldn_d2.checkpoint.finite import NotFiniteError
 from reldn_d2.data import RegisteredData, register_data_file
@@ -43,7 +44,7 @@ from reldn_d2.engine.pretrained import (
     weights_in,
 )
 from reldn_d2.engine.rate import Rate
-from reldn_d2.engine.torchrun import Place, in_words, joined, unreached
+from reldn_d2.engine.torchrun import Place, ended, in_words, joined, unreached
 from reldn_d2.evaluation.graphs import parse_task
 from reldn_d2.model_zoo import NO_PKG_RESOURCES, get_detectron2_config_file, zoo_names
 from reldn_d2.renamed import OLD_KEYS, present_dataset_name
@@ -112,12 +113,25 @@ def exit_status(work: Callable[[], int], *, verbose: bool) -> int:
         return INTERRUPTED
     except ProcessRaisedException as error:
         _, mark, text = str(error).rpartition(_MARK)
-        text = text if mark else unreached(str(error))
+        text = text if mark else unreached(str(error)) or ended(str(error))
         if not text:
             raise
         return _report(text.strip(), str(error) if verbose else "")
+    except ProcessExitedException as error:
+        message = (
+            f"process {error.error_index} {how_ended(error)}; where memory is short, the system ends "
+            "processes. A training goes on from its last checkpoint with --resume, an evaluation by the same "
+            "command"
+        )
+        return _report(message, traceback.format_exc() if verbose else "")
     except EXPECTED as error:
         return _report(message_of(error), traceback.format_exc() if verbose else "")
+
+
+def how_ended(error: ProcessExitedException) -> str:
+    """How one of several processes has ended without an error: by which signal, or with which status."""
+    code = error.exit_code
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
 
 
 def _report(message: str, details: str) -> int:

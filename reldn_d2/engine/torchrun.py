@@ -75,13 +75,28 @@ def in_words() -> Iterator[None]:
     except RuntimeError as error:
         if isinstance(error, distributed.DistStoreError | distributed.DistNetworkError):
             raise ConnectionError(unreached(f"{type(error).__name__}: {error}")) from error
-        if any(part in str(error) for part in _ENDED):
-            raise ConnectionError(
-                "another process of this run has ended, or does not answer "
-                f"({str(error).splitlines()[0]}): its own output says why. A training goes on from its last "
-                "checkpoint with --resume, if all machines start again"
-            ) from error
+        message = ended(str(error))
+        if message:
+            raise ConnectionError(message) from error
         raise
+
+
+def ended(text: str) -> str:
+    """What to do if another process of a run has ended.
+
+    Args:
+        text: message of PyTorch's error, maybe at the end of a traceback.
+
+    Returns:
+        The message in words; empty if the error is another one.
+    """
+    found = next((line for line in text.splitlines() if any(part in line for part in _ENDED)), "")
+    if not found:
+        return ""
+    return (
+        f"another process of this run has ended, or does not answer ({found.strip()}): its own output says "
+        "why. A training goes on from its last checkpoint with --resume, if all machines start again"
+    )
 
 
 def unreached(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from detectron2.config import CfgNode
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from reldn_cli.commands import COMMANDS
 from reldn_cli.main import main, parse
@@ -436,6 +436,26 @@ def test_an_unexpected_error_in_two_processes_keeps_its_traceback(
     options = two_processes(tmp_path, file="x.json")
     with pytest.raises(ProcessRaisedException, match=r"KeyError: 'x\.json'"):
         command(lambda args: launched(failing_commands.breaks, args), **options)
+
+
+@pytest.mark.parametrize(("code", "how"), [(-9, "was ended by SIGKILL"), (3, "ended with status 3")])
+def test_a_process_that_was_ended_is_one_line(
+    command: Callable[..., int], tmp_path: Path, capsys: Captured, code: int, how: str
+) -> None:
+    error = ProcessExitedException("ended", error_index=1, error_pid=7, exit_code=code)
+    assert command(raises(error)) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"error: process 1 {how}; where memory is short") and message.count("\n") == 1
+
+
+def test_another_machine_that_ends_at_the_start_is_one_line(
+    command: Callable[..., int], capsys: Captured
+) -> None:
+    trace = "-- Process 0 --\nTraceback\n  File x\nRuntimeError: [/gloo/transport/tcp/pair.cc:5] Read error"
+    assert command(raises(ProcessRaisedException(trace, error_index=0, error_pid=7))) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: another process of this run has ended, or does not answer (RuntimeE")
+    assert message.count("\n") == 1
 
 
 def test_one_process_runs_here(command: Callable[..., int], tmp_path: Path, capsys: Captured) -> None:

@@ -132,7 +132,7 @@ def test_a_size_without_sense_is_refused(folder: Path) -> None:
     content[148:156] = b" " * 8
     content[148:156] = b"%06o\0 " % sum(content[:512])
     (folder / "train-000.tar").write_bytes(content)
-    with pytest.raises(ValueError, match="train-000.tar: not a complete tar file"):
+    with pytest.raises(ValueError, match=r"train-000.tar: not a complete tar file"):
         found_in(folder)
 
 
@@ -198,7 +198,7 @@ def test_a_picture_of_the_same_size_in_its_place_is_noticed(folder: Path) -> Non
     assert [PathManager.open(name, "rb").read() for name in found] == [*content.values()] * 2
     write_tar(folder / "one.tar", dict(reversed(content.items())))
     for name in found[:2]:
-        with pytest.raises(UnusablePictureError, match="one.tar was changed after its members were listed"):
+        with pytest.raises(UnusablePictureError, match=r"one.tar was changed after its members were listed"):
             PathManager.open(name, "rb")
 
 
