@@ -114,8 +114,9 @@ def unreached(text: str) -> str:
     return (
         f"the processes of this run did not find each other ({found[1].strip().rstrip('.')}): start the "
         "command on every machine, also on machine 0, with the address of machine 0 and a port that is free "
-        "there and open to the others (--dist-url; of torchrun --rdzv-endpoint), and with another number of "
-        "the machine on each. --dist-timeout says how long they wait"
+        "there and open to the others (--dist-url; of torchrun --rdzv-endpoint), with the same numbers of "
+        "machines and of processes of each, and with another number of the machine on each. --dist-timeout "
+        "says how long they wait"
     )
 
 
