@@ -48,6 +48,7 @@ from reldn_d2.engine.torchrun import Place, ended, in_words, joined, unreached
 from reldn_d2.evaluation.graphs import parse_task
 from reldn_d2.model_zoo import NO_PKG_RESOURCES, get_detectron2_config_file, zoo_names
 from reldn_d2.renamed import OLD_KEYS, present_dataset_name
+from reldn_d2.utils.parent import end_with_parent
 from reldn_d2.utils.plain_text import Lines, say, visible
 from reldn_d2.utils.system_errors import describe, is_explained, remedy
 
@@ -216,6 +217,9 @@ def launched(work: Callable[[Namespace], object], args: Namespace) -> int:
 
 
 def _in_process(work: Callable[[Namespace], object], args: Namespace) -> None:
+    # PyTorch sends Ctrl-C to processes whose parent was killed. Those of a script's background ignore it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        end_with_parent()
     try:
         # On one machine, the launcher shows the error of the process that failed first.
         with in_words() if args.num_machines > 1 else nullcontext():

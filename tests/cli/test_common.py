@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from reldn_cli.commands import COMMANDS
 from reldn_cli.main import main, parse
+from reldn_d2.cli import common
 from reldn_d2.cli.common import (
     InterruptedByUserError,
     Weights,
@@ -456,6 +458,18 @@ def test_another_machine_that_ends_at_the_start_is_one_line(
     message = capsys.readouterr().err
     assert message.startswith("error: another process of this run has ended, or does not answer (RuntimeE")
     assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize(("handler", "count"), [(signal.SIG_IGN, 1), (signal.default_int_handler, 0)])
+def test_processes_that_ignore_ctrl_c_end_with_their_parent(
+    monkeypatch: pytest.MonkeyPatch, handler: Any, count: int
+) -> None:
+    """PyTorch ends the others by Ctrl-C."""
+    called: list[None] = []
+    monkeypatch.setattr(common, "end_with_parent", lambda: called.append(None))
+    monkeypatch.setattr(signal, "getsignal", lambda _: handler)
+    common._in_process(lambda args: None, Namespace(num_machines=1))
+    assert len(called) == count
 
 
 def test_one_process_runs_here(command: Callable[..., int], tmp_path: Path, capsys: Captured) -> None:
