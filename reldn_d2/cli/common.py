@@ -16,7 +16,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from detectron2.engine import launch
 from detectron2.engine.launch import DEFAULT_TIMEOUT
@@ -201,6 +201,7 @@ def launched(work: Callable[[Namespace], object], args: Namespace) -> int:
         given = os.environ.get("PYTHONWARNINGS")
         os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [given, _WARNING_OF_IMPORTS]))
     if args.num_machines > 1:
+        _check_address(args.dist_url)
         logger.info("Waits for the other machines at %s, for %d seconds at most", args.dist_url, seconds)
     # If one process fails, PyTorch warns that it ends the others. The error says enough.
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
@@ -214,6 +215,20 @@ def launched(work: Callable[[Namespace], object], args: Namespace) -> int:
         timeout=timeout,
     )
     return FINISHED
+
+
+def _check_address(url: str) -> None:
+    """Checks the form of --dist-url: PyTorch would look at it only in the processes, after their imports."""
+    try:
+        parts = urlsplit(url)
+        if (parts.scheme == "tcp" and parts.hostname and parts.port) or parts.scheme in ("file", "env"):
+            return
+    except ValueError:  # the port is no number, or too large
+        pass
+    raise ValueError(
+        f"--dist-url {url}: give the address of the first machine as tcp://HOST:PORT, with a port that is "
+        "free there, from 1 to 65535"
+    )
 
 
 def _in_process(work: Callable[[Namespace], object], args: Namespace) -> None:

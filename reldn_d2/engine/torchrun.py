@@ -20,7 +20,8 @@ from .setup import check_num_gpus
 
 # The variables by which torchrun tells each process its place. PyTorch reads the last two.
 _NUMBERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-_VARIABLES = (*_NUMBERS, "MASTER_ADDR", "MASTER_PORT")
+_PORT = "MASTER_PORT"
+_VARIABLES = (*_NUMBERS, "MASTER_ADDR", _PORT)
 # What PyTorch raises where a process can't reach the others at the start.
 _UNREACHED = re.compile(r"(?:^|\.|\s)(?:DistNetworkError|DistStoreError): (.*)")
 # Parts of its errors when another process ends later, by gloo and by NCCL.
@@ -54,11 +55,13 @@ class Place:
         """
         if not all(name in os.environ for name in _VARIABLES):
             return None
+        given = {name: os.environ[name] for name in (*_NUMBERS, _PORT)}
         try:
-            return cls(*(int(os.environ[name]) for name in _NUMBERS))
+            *place, _ = map(int, given.values())
+            return cls(*place)
         except ValueError as error:
             raise ValueError(
-                f"{', '.join(f'{name}={os.environ[name]}' for name in _NUMBERS)}: torchrun sets these to "
+                f"{', '.join(f'{name}={value}' for name, value in given.items())}: torchrun sets these to "
                 "numbers. Start with torchrun, or unset these variables"
             ) from error
 

@@ -504,6 +504,19 @@ def test_a_recipe_is_not_for_torchrun(started_by_torchrun: None, capsys: Capture
     assert message.startswith("--recipe trains in one process, and torchrun has started 2")
 
 
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:5000", "tcp://127.0.0.1", "tcp://:5000", "tcp://h:0", "tcp://h:70000", "tcp://[h:1"]
+)
+def test_an_address_without_host_or_port_is_refused_at_once(
+    command: Callable[..., int], tmp_path: Path, capsys: Captured, url: str
+) -> None:
+    options = two_processes(tmp_path, num_machines=2, dist_url=url)
+    assert command(lambda args: launched(raises(KeyError()), args), **options) == 2
+    assert capsys.readouterr().err.startswith(
+        f"error: --dist-url {url}: give the address of the first machine as tcp:"
+    )
+
+
 @pytest.mark.parametrize("rank", [-1, 2])
 def test_a_machine_behind_the_last_one_is_refused(
     command: Callable[..., int], tmp_path: Path, capsys: Captured, rank: int
