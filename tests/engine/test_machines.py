@@ -166,26 +166,35 @@ def test_torchrun_evaluates(training: Training, wanted: dict[str, Any]) -> None:
     assert summary["results"] == wanted["results"]
 
 
+_LONGER = ("SOLVER.MAX_ITER", 6, "SOLVER.CHECKPOINT_PERIOD", 2, "TEST.EVAL_PERIOD", 2, "--resume")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(training: Training) -> dict[str, Any]:
+    """What a longer training leaves in which nobody dies."""
+    words = training.words("undisturbed", *_LONGER)
+    check_ended(training.run(by_torchrun(words, options=("--nproc-per-node", 2))))
+    return training.end("undisturbed")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("machines", [1, 2])
-def test_killed_workers_are_started_again_and_end_as_without(training: Training, machines: int) -> None:
+def test_killed_workers_are_started_again_and_end_as_without(
+    training: Training, undisturbed: dict[str, Any], machines: int
+) -> None:
     """One dies before the first checkpoint, and the main process behind it."""
-    length = ("SOLVER.MAX_ITER", 6, "SOLVER.CHECKPOINT_PERIOD", 2, "TEST.EVAL_PERIOD", 2)
-    undisturbed, killed = f"undisturbed_{machines}", f"killed_{machines}"
+    name = f"killed_{machines}"
     module = training.folder / f"kills_{machines}" / "kills.py"
     module.parent.mkdir()
     module.write_text(_KILLS)
-    for name, more in ((undisturbed, ()), (killed, ("--import", module))):
-        words = training.words(name, *length, "--resume", *more)
-        port = None if machines == 1 else free_port()
-        number = ("--nproc-per-node", 2) if machines == 1 else ("--nnodes", 2)
-        commands = [
-            by_torchrun(words, port=port, options=(*number, "--max-restarts", 3)) for _ in range(machines)
-        ]
-        ended = training.run(*commands)
-        assert not any(machine.status for machine in ended), ended
+    words = training.words(name, *_LONGER, "--import", module)
+    port = None if machines == 1 else free_port()
+    number = ("--nproc-per-node", 2) if machines == 1 else ("--nnodes", 2)
+    command = by_torchrun(words, port=port, options=(*number, "--max-restarts", 3))
+    ended = training.run(*[command] * machines)
+    assert not any(machine.status for machine in ended), ended
     assert {path.name for path in module.parent.glob("killed_in_*")} == {"killed_in_1", "killed_in_3"}
-    check_same(training.end(killed), training.end(undisturbed))
+    check_same(training.end(name), undisturbed)
 
 
 @pytest.mark.slow

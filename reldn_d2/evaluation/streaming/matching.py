@@ -65,6 +65,11 @@ class Matching:
             predicted = {name: found[name] for name in ids[part.rows(ids)].tolist()}
             repeats += count_repeats(predicted.values())
             for name, graph in predicted.items():
+                if name not in saved.truths:
+                    raise ValueError(
+                        f"{path}: image {name}: {part.annotations} had it when the evaluation began. Do not "
+                        "change files that are evaluated, and start again with --restart"
+                    )
                 prepared[name] = self._prepared(graph, saved.truths[name], f"{path}: image {name}")
         warnings: list[str] = []
         if self.check_boxes is not None and prepared:

@@ -15,6 +15,7 @@ from reldn_d2.evaluation import (
     save_annotations,
     save_predictions,
 )
+from reldn_d2.evaluation.streaming import evaluation
 from reldn_d2.structures import Vocabulary
 from reldn_d2.utils.array_files import read_arrays, write_arrays
 from tests.builders.many_graphs import (
@@ -186,6 +187,20 @@ def test_nothing_annotated(tmp_path: Path) -> None:
     assert "no image in the annotation files" in refused(
         tmp_path / "predictions", write_annotations(tmp_path / "none", {}, 1)
     )
+
+
+def test_a_file_that_changes_meanwhile_is_named(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, join = folders[1] / "part-000001.npz", evaluation.join
+
+    def change_then(*args: object, **options: object) -> object:
+        parts = join(*args, **options)
+        changed(path, lambda arrays: arrays.update(image_id=arrays["image_id"] + "x"))
+        return parts
+
+    monkeypatch.setattr(evaluation, "join", change_then)
+    assert f"image {IDS[3]}: {path} had it when the evaluation began" in refused(*folders)
 
 
 class WithoutColumns:
