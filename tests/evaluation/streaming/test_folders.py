@@ -15,9 +15,12 @@ from reldn_d2.evaluation import (
     save_annotations,
     save_predictions,
 )
+from reldn_d2.evaluation.graph_metrics import _parts
+from reldn_d2.evaluation.io.predictions import read_predictions
 from reldn_d2.evaluation.streaming import evaluation
 from reldn_d2.structures import Vocabulary
 from reldn_d2.utils.array_files import read_arrays, write_arrays
+from reldn_d2.utils.io import digest
 from tests.builders.many_graphs import (
     NAME,
     VOCABULARY,
@@ -248,6 +251,15 @@ def test_annotations_without_the_optional_arrays(tmp_path: Path) -> None:
     changed(path, lambda arrays: arrays.update(sizes=np.zeros((3, 2), dtype=np.int64)))
     with pytest.raises(ValueError, match=r"a.npz: 'sizes' must have shape \(12, 2\), not \(3, 2\)"):
         load_annotations(path)
+
+
+def test_only_the_images_of_a_part_are_made_of_a_prediction_file(tmp_path: Path) -> None:
+    predictions_of(tmp_path / "a.npz", IDS)
+    every = read_predictions(tmp_path / "a.npz").predictions
+    for rows in (slice(None), slice(0, 3), slice(3, 7), slice(7, 12), slice(5, 5)):
+        found = read_predictions(tmp_path / "a.npz", lambda _, rows=rows: rows).predictions
+        assert list(found) == IDS[rows]
+        assert all(digest(_parts((graph,))) == digest(_parts((every[i],))) for i, graph in found.items())
 
 
 def test_a_writer_refuses_ids_that_do_not_rise(tmp_path: Path) -> None:
