@@ -4,18 +4,23 @@ The machines are commands on this one, which meet at a port, see `tests.builders
 """
 
 import json
+import multiprocessing
+import os
 import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.multiprocessing as launching
 
+from reldn_cli.main import main
 from reldn_d2.engine import load_config
-from tests.builders.machines import Ended, by_detectron2, by_torchrun, free_port, run_together
+from tests.builders.machines import LIMIT, Ended, by_detectron2, by_torchrun, free_port, run_together
 from tests.builders.tiny_models import REPOSITORY, TINY
 from tests.builders.tiny_runs import save_random_weights
 
@@ -102,12 +107,24 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
 
 @pytest.fixture(scope="module")
 def wanted(training: Training) -> dict[str, Any]:
-    """What one machine with two processes leaves."""
-    launch = ("--num-gpus", "2", "--dist-url", f"tcp://127.0.0.1:{free_port()}")
-    words = map(str, ("-m", "reldn_cli", *training.words("one_machine"), *launch))
-    (ended,) = training.run([sys.executable, *words])
-    assert ended.status == 0, ended.output
+    """What one machine with two processes leaves. They are forked, so PyTorch is not imported again."""
+    launch = ("--num-gpus", "2", "--dist-url", (training.folder / "meeting").as_uri())
+    words = [str(word) for word in (*training.words("one_machine"), *launch)]
+    machine = multiprocessing.get_context("fork").Process(target=_forked, args=(words,))
+    machine.start()
+    machine.join(LIMIT)
+    machine.kill()  # if it hangs
+    machine.join()
+    assert machine.exitcode == 0
     return training.end("one_machine")
+
+
+def _forked(words: list[str]) -> None:
+    """Runs a command whose processes are forked, too. After a fork, the threads of OpenMP can hang."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    launching.start_processes = partial(launching.start_processes, start_method="fork")
+    sys.exit(main(words))
 
 
 def check_same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
