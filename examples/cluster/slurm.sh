@@ -18,7 +18,8 @@ OUTPUT="${OUTPUT:-output/vg/reldn_x101_fpn}"
 PROCESSES="${PROCESSES:-4}" # on each node: as many as it has GPUs
 
 # The nodes meet at the first one, at a port that follows from the number of the job.
-FIRST_NODE="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"
+NODES="$(scontrol show hostnames "$SLURM_JOB_NODELIST")"
+FIRST_NODE="${NODES%%$'\n'*}"
 PORT="$((20000 + SLURM_JOB_ID % 10000))"
 
 # One torchrun on each node. After a killed process all of them start again, three times at most, and --resume

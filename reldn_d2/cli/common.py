@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import signal
 import traceback
 import warnings
 from argparse import Namespace
@@ -15,11 +16,11 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from detectron2.engine import launch
 from detectron2.engine.launch import DEFAULT_TIMEOUT
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from reldn_d2.checkpoint.finite import NotFiniteError
 from reldn_d2.data import RegisteredData, register_data_file
@@ -43,10 +44,11 @@ from reldn_d2.engine.pretrained import (
     weights_in,
 )
 from reldn_d2.engine.rate import Rate
-from reldn_d2.engine.torchrun import Place, in_words, joined, unreached
+from reldn_d2.engine.torchrun import Place, ended, in_words, joined, unreached
 from reldn_d2.evaluation.graphs import parse_task
 from reldn_d2.model_zoo import NO_PKG_RESOURCES, get_detectron2_config_file, zoo_names
 from reldn_d2.renamed import OLD_KEYS, present_dataset_name
+from reldn_d2.utils.parent import end_with_parent
 from reldn_d2.utils.plain_text import Lines, say, visible
 from reldn_d2.utils.system_errors import describe, is_explained, remedy
 
@@ -112,12 +114,25 @@ def exit_status(work: Callable[[], int], *, verbose: bool) -> int:
         return INTERRUPTED
     except ProcessRaisedException as error:
         _, mark, text = str(error).rpartition(_MARK)
-        text = text if mark else unreached(str(error))
+        text = text if mark else unreached(str(error)) or ended(str(error))
         if not text:
             raise
         return _report(text.strip(), str(error) if verbose else "")
+    except ProcessExitedException as error:
+        message = (
+            f"process {error.error_index} {how_ended(error)}; where memory is short, the system ends "
+            "processes. A training goes on from its last checkpoint with --resume, an evaluation by the same "
+            "command"
+        )
+        return _report(message, traceback.format_exc() if verbose else "")
     except EXPECTED as error:
         return _report(message_of(error), traceback.format_exc() if verbose else "")
+
+
+def how_ended(error: ProcessExitedException) -> str:
+    """How one of several processes has ended without an error: by which signal, or with which status."""
+    code = error.exit_code
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
 
 
 def _report(message: str, details: str) -> int:
@@ -186,6 +201,7 @@ def launched(work: Callable[[Namespace], object], args: Namespace) -> int:
         given = os.environ.get("PYTHONWARNINGS")
         os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [given, _WARNING_OF_IMPORTS]))
     if args.num_machines > 1:
+        _check_address(args.dist_url)
         logger.info("Waits for the other machines at %s, for %d seconds at most", args.dist_url, seconds)
     # If one process fails, PyTorch warns that it ends the others. The error says enough.
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
@@ -201,7 +217,24 @@ def launched(work: Callable[[Namespace], object], args: Namespace) -> int:
     return FINISHED
 
 
+def _check_address(url: str) -> None:
+    """Checks the form of --dist-url: PyTorch would look at it only in the processes, after their imports."""
+    try:
+        parts = urlsplit(url)
+        if (parts.scheme == "tcp" and parts.hostname and parts.port) or parts.scheme in ("file", "env"):
+            return
+    except ValueError:  # the port is no number, or too large
+        pass
+    raise ValueError(
+        f"--dist-url {url}: give the address of the first machine as tcp://HOST:PORT, with a port that is "
+        "free there, from 1 to 65535"
+    )
+
+
 def _in_process(work: Callable[[Namespace], object], args: Namespace) -> None:
+    # PyTorch sends Ctrl-C to processes whose parent was killed. Those of a script's background ignore it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        end_with_parent()
     try:
         # On one machine, the launcher shows the error of the process that failed first.
         with in_words() if args.num_machines > 1 else nullcontext():

@@ -203,7 +203,8 @@ def _read_index(tar: str) -> dict[str, NDArray[Any]]:
             file.seek(end)
             # `tarfile` takes a damaged header, and the end of the file, for the end of the archive.
             is_whole = file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
-    except tarfile.TarError as error:
+    # Numbers without sense in a header are errors of other kinds.
+    except (tarfile.TarError, ValueError, OverflowError) as error:
         raise ValueError(f"{tar}: not a complete tar file ({error}). {remedy}.") from error
     except OSError as error:
         raise explained(error, tar) from error

@@ -9,6 +9,7 @@ processes share nothing. Detectron2's PathManager opens such names, so mappers o
 """
 
 import os
+import posixpath
 import re
 import tarfile
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from .pixels import UnusablePictureError
 PREFIX = "reldn-tar://"
 #: The ending of tar files.
 ENDING = ".tar"
+# A longer name, or one of other characters, may stand before the header and be cut in it.
+_PLAIN = re.compile(r"[ -~]{1,90}")
 _NAME = re.compile(rf"{PREFIX}(\d+)\+(\d+)(/.*?{re.escape(ENDING)})/(.+)", re.DOTALL)
 
 
@@ -62,7 +65,7 @@ def open_member(member: TarMember) -> BufferedReader:
         UnusablePictureError: the tar file was changed after its members were listed. It is a ValueError.
     """
     part = _Part(os.open(member.tar, os.O_RDONLY), member)
-    if part.size_in_header() != member.size:
+    if not part.has_header_of(member):
         part.close()
         raise UnusablePictureError(
             f"{member.tar} was changed after its members were listed: start the run again", member.name
@@ -78,13 +81,15 @@ class _Part(RawIOBase):
         self._descriptor = descriptor
         self._start, self._size, self._position = member.offset, member.size, 0
 
-    def size_in_header(self) -> int | None:
-        """The size that the header before the member says; None if there is no header."""
-        header = os.pread(self._descriptor, tarfile.BLOCKSIZE, self._start - tarfile.BLOCKSIZE)
+    def has_header_of(self, member: TarMember) -> bool:
+        """Whether the header of this member is before the bytes, as far as it tells."""
+        block = os.pread(self._descriptor, tarfile.BLOCKSIZE, self._start - tarfile.BLOCKSIZE)
         try:
-            return tarfile.TarInfo.frombuf(header, tarfile.ENCODING, "surrogateescape").size
+            header = tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
         except tarfile.TarError:
-            return None
+            return False
+        same_name = not _PLAIN.fullmatch(member.name) or posixpath.normpath(header.name) == member.name
+        return header.size == member.size and same_name
 
     def readable(self) -> bool:
         return True

@@ -81,10 +81,11 @@ def set_up_run(
     parts = parts_of(cfg)
     set_up_process(parts)
     # First of all: processes with different settings would wait for each other in different places.
-    check_same_everywhere(
-        {**versions(), **shared_settings(parts.settings(), python=parts.is_python)}, SAME_CONFIG
-    )
     kind: Kind = "evaluation" if eval_only else "training"
+    started = {"the run": kind, "--resume": str(resume), **versions()}
+    check_same_everywhere(
+        {**started, **shared_settings(parts.settings(), python=parts.is_python)}, SAME_CONFIG
+    )
     hold(parts, kind)
     try:
         _start(cfg, config_file, opts, resume=resume, eval_only=eval_only)

@@ -20,7 +20,8 @@ from .setup import check_num_gpus
 
 # The variables by which torchrun tells each process its place. PyTorch reads the last two.
 _NUMBERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-_VARIABLES = (*_NUMBERS, "MASTER_ADDR", "MASTER_PORT")
+_PORT = "MASTER_PORT"
+_VARIABLES = (*_NUMBERS, "MASTER_ADDR", _PORT)
 # What PyTorch raises where a process can't reach the others at the start.
 _UNREACHED = re.compile(r"(?:^|\.|\s)(?:DistNetworkError|DistStoreError): (.*)")
 # Parts of its errors when another process ends later, by gloo and by NCCL.
@@ -54,11 +55,13 @@ class Place:
         """
         if not all(name in os.environ for name in _VARIABLES):
             return None
+        given = {name: os.environ[name] for name in (*_NUMBERS, _PORT)}
         try:
-            return cls(*(int(os.environ[name]) for name in _NUMBERS))
+            *place, _ = map(int, given.values())
+            return cls(*place)
         except ValueError as error:
             raise ValueError(
-                f"{', '.join(f'{name}={os.environ[name]}' for name in _NUMBERS)}: torchrun sets these to "
+                f"{', '.join(f'{name}={value}' for name, value in given.items())}: torchrun sets these to "
                 "numbers. Start with torchrun, or unset these variables"
             ) from error
 
@@ -75,13 +78,28 @@ def in_words() -> Iterator[None]:
     except RuntimeError as error:
         if isinstance(error, distributed.DistStoreError | distributed.DistNetworkError):
             raise ConnectionError(unreached(f"{type(error).__name__}: {error}")) from error
-        if any(part in str(error) for part in _ENDED):
-            raise ConnectionError(
-                "another process of this run has ended, or does not answer "
-                f"({str(error).splitlines()[0]}): its own output says why. A training goes on from its last "
-                "checkpoint with --resume, if all machines start again"
-            ) from error
+        message = ended(str(error))
+        if message:
+            raise ConnectionError(message) from error
         raise
+
+
+def ended(text: str) -> str:
+    """What to do if another process of a run has ended.
+
+    Args:
+        text: message of PyTorch's error, maybe at the end of a traceback.
+
+    Returns:
+        The message in words; empty if the error is another one.
+    """
+    found = next((line for line in text.splitlines() if any(part in line for part in _ENDED)), "")
+    if not found:
+        return ""
+    return (
+        f"another process of this run has ended, or does not answer ({found.strip()}): its own output says "
+        "why. A training goes on from its last checkpoint with --resume, if all machines start again"
+    )
 
 
 def unreached(text: str) -> str:
@@ -99,8 +117,9 @@ def unreached(text: str) -> str:
     return (
         f"the processes of this run did not find each other ({found[1].strip().rstrip('.')}): start the "
         "command on every machine, also on machine 0, with the address of machine 0 and a port that is free "
-        "there and open to the others (--dist-url; of torchrun --rdzv-endpoint), and with another number of "
-        "the machine on each. --dist-timeout says how long they wait"
+        "there and open to the others (--dist-url; of torchrun --rdzv-endpoint), with the same numbers of "
+        "machines and of processes of each, and with another number of the machine on each. --dist-timeout "
+        "says how long they wait"
     )
 
 

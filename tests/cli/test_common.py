@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -11,10 +12,11 @@ from typing import Any
 
 import pytest
 from detectron2.config import CfgNode
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from reldn_cli.commands import COMMANDS
 from reldn_cli.main import main, parse
+from reldn_d2.cli import common
 from reldn_d2.cli.common import (
     InterruptedByUserError,
     Weights,
@@ -438,6 +440,38 @@ def test_an_unexpected_error_in_two_processes_keeps_its_traceback(
         command(lambda args: launched(failing_commands.breaks, args), **options)
 
 
+@pytest.mark.parametrize(("code", "how"), [(-9, "was ended by SIGKILL"), (3, "ended with status 3")])
+def test_a_process_that_was_ended_is_one_line(
+    command: Callable[..., int], tmp_path: Path, capsys: Captured, code: int, how: str
+) -> None:
+    error = ProcessExitedException("ended", error_index=1, error_pid=7, exit_code=code)
+    assert command(raises(error)) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"error: process 1 {how}; where memory is short") and message.count("\n") == 1
+
+
+def test_another_machine_that_ends_at_the_start_is_one_line(
+    command: Callable[..., int], capsys: Captured
+) -> None:
+    trace = "-- Process 0 --\nTraceback\n  File x\nRuntimeError: [/gloo/transport/tcp/pair.cc:5] Read error"
+    assert command(raises(ProcessRaisedException(trace, error_index=0, error_pid=7))) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: another process of this run has ended, or does not answer (RuntimeE")
+    assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize(("handler", "count"), [(signal.SIG_IGN, 1), (signal.default_int_handler, 0)])
+def test_processes_that_ignore_ctrl_c_end_with_their_parent(
+    monkeypatch: pytest.MonkeyPatch, handler: Any, count: int
+) -> None:
+    """PyTorch ends the others by Ctrl-C."""
+    called: list[None] = []
+    monkeypatch.setattr(common, "end_with_parent", lambda: called.append(None))
+    monkeypatch.setattr(signal, "getsignal", lambda _: handler)
+    common._in_process(lambda args: None, Namespace(num_machines=1))
+    assert len(called) == count
+
+
 def test_one_process_runs_here(command: Callable[..., int], tmp_path: Path, capsys: Captured) -> None:
     options = two_processes(tmp_path, num_gpus=1, file="x.json")
     assert command(lambda args: launched(failing_commands.fails_as_expected, args), **options) == 2
@@ -468,6 +502,19 @@ def test_torchrun_and_the_options_of_the_launcher_exclude_each_other(
 def test_a_recipe_is_not_for_torchrun(started_by_torchrun: None, capsys: Captured) -> None:
     message = line_of_refusal(capsys, "train", "--recipe", "small", "--data", "party.yaml")
     assert message.startswith("--recipe trains in one process, and torchrun has started 2")
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:5000", "tcp://127.0.0.1", "tcp://:5000", "tcp://h:0", "tcp://h:70000", "tcp://[h:1"]
+)
+def test_an_address_without_host_or_port_is_refused_at_once(
+    command: Callable[..., int], tmp_path: Path, capsys: Captured, url: str
+) -> None:
+    options = two_processes(tmp_path, num_machines=2, dist_url=url)
+    assert command(lambda args: launched(raises(KeyError()), args), **options) == 2
+    assert capsys.readouterr().err.startswith(
+        f"error: --dist-url {url}: give the address of the first machine as tcp:"
+    )
 
 
 @pytest.mark.parametrize("rank", [-1, 2])

@@ -18,6 +18,7 @@ from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from detectron2.data.samplers import TrainingSampler
+from detectron2.utils.file_io import PathManager
 from PIL import Image
 
 from reldn_d2.data import (
@@ -125,6 +126,16 @@ def test_a_tar_file_that_is_cut_anywhere_is_refused(folder: Path) -> None:
             found_in(folder)
 
 
+def test_a_size_without_sense_is_refused(folder: Path) -> None:
+    content = bytearray((folder / "train-000.tar").read_bytes())
+    content[124:136] = b"\x80" + b"\xff" * 11  # a number in base 256
+    content[148:156] = b" " * 8
+    content[148:156] = b"%06o\0 " % sum(content[:512])
+    (folder / "train-000.tar").write_bytes(content)
+    with pytest.raises(ValueError, match=r"train-000.tar: not a complete tar file"):
+        found_in(folder)
+
+
 def test_a_damaged_header_is_no_end(folder: Path) -> None:
     with tarfile.open(folder / "train-000.tar") as tar:
         second = tar.getmembers()[2].offset
@@ -177,6 +188,18 @@ def test_a_tar_file_that_changes_in_a_run_is_noticed(folder: Path) -> None:
         FileNotFoundError, match=r"Image c.png can't be read: its tar file \S+-001.tar does not"
     ):
         read_image(last, "RGB")
+
+
+def test_a_picture_of_the_same_size_in_its_place_is_noticed(folder: Path) -> None:
+    content = {"a.bmp": b"one picture", "b.bmp": b"the other !"}
+    long = {f"{'x' * 120}{name}": text for name, text in content.items()}
+    write_tar(folder / "one.tar", {**content, **long})
+    found = found_in(folder, [*content, *long], "one.tar")
+    assert [PathManager.open(name, "rb").read() for name in found] == [*content.values()] * 2
+    write_tar(folder / "one.tar", dict(reversed(content.items())))
+    for name in found[:2]:
+        with pytest.raises(UnusablePictureError, match=r"one.tar was changed after its members were listed"):
+            PathManager.open(name, "rb")
 
 
 def test_the_headers_of_a_tar_file_are_read_once_until_it_changes(

@@ -4,18 +4,23 @@ The machines are commands on this one, which meet at a port, see `tests.builders
 """
 
 import json
+import multiprocessing
+import os
 import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.multiprocessing as launching
 
+from reldn_cli.main import main
 from reldn_d2.engine import load_config
-from tests.builders.machines import Ended, by_detectron2, by_torchrun, free_port, run_together
+from tests.builders.machines import LIMIT, Ended, by_detectron2, by_torchrun, free_port, run_together
 from tests.builders.tiny_models import REPOSITORY, TINY
 from tests.builders.tiny_runs import save_random_weights
 
@@ -102,12 +107,24 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
 
 @pytest.fixture(scope="module")
 def wanted(training: Training) -> dict[str, Any]:
-    """What one machine with two processes leaves."""
-    launch = ("--num-gpus", "2", "--dist-url", f"tcp://127.0.0.1:{free_port()}")
-    words = map(str, ("-m", "reldn_cli", *training.words("one_machine"), *launch))
-    (ended,) = training.run([sys.executable, *words])
-    assert ended.status == 0, ended.output
+    """What one machine with two processes leaves. They are forked, so PyTorch is not imported again."""
+    launch = ("--num-gpus", "2", "--dist-url", (training.folder / "meeting").as_uri())
+    words = [str(word) for word in (*training.words("one_machine"), *launch)]
+    machine = multiprocessing.get_context("fork").Process(target=_forked, args=(words,))
+    machine.start()
+    machine.join(LIMIT)
+    machine.kill()  # if it hangs
+    machine.join()
+    assert machine.exitcode == 0
     return training.end("one_machine")
+
+
+def _forked(words: list[str]) -> None:
+    """Runs a command whose processes are forked, too. After a fork, the threads of OpenMP can hang."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    launching.start_processes = partial(launching.start_processes, start_method="fork")
+    sys.exit(main(words))
 
 
 def check_same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -166,26 +183,35 @@ def test_torchrun_evaluates(training: Training, wanted: dict[str, Any]) -> None:
     assert summary["results"] == wanted["results"]
 
 
+_LONGER = ("SOLVER.MAX_ITER", 6, "SOLVER.CHECKPOINT_PERIOD", 2, "TEST.EVAL_PERIOD", 2, "--resume")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(training: Training) -> dict[str, Any]:
+    """What a longer training leaves in which nobody dies."""
+    words = training.words("undisturbed", *_LONGER)
+    check_ended(training.run(by_torchrun(words, options=("--nproc-per-node", 2))))
+    return training.end("undisturbed")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("machines", [1, 2])
-def test_killed_workers_are_started_again_and_end_as_without(training: Training, machines: int) -> None:
+def test_killed_workers_are_started_again_and_end_as_without(
+    training: Training, undisturbed: dict[str, Any], machines: int
+) -> None:
     """One dies before the first checkpoint, and the main process behind it."""
-    length = ("SOLVER.MAX_ITER", 6, "SOLVER.CHECKPOINT_PERIOD", 2, "TEST.EVAL_PERIOD", 2)
-    undisturbed, killed = f"undisturbed_{machines}", f"killed_{machines}"
+    name = f"killed_{machines}"
     module = training.folder / f"kills_{machines}" / "kills.py"
     module.parent.mkdir()
     module.write_text(_KILLS)
-    for name, more in ((undisturbed, ()), (killed, ("--import", module))):
-        words = training.words(name, *length, "--resume", *more)
-        port = None if machines == 1 else free_port()
-        number = ("--nproc-per-node", 2) if machines == 1 else ("--nnodes", 2)
-        commands = [
-            by_torchrun(words, port=port, options=(*number, "--max-restarts", 3)) for _ in range(machines)
-        ]
-        ended = training.run(*commands)
-        assert not any(machine.status for machine in ended), ended
+    words = training.words(name, *_LONGER, "--import", module)
+    port = None if machines == 1 else free_port()
+    number = ("--nproc-per-node", 2) if machines == 1 else ("--nnodes", 2)
+    command = by_torchrun(words, port=port, options=(*number, "--max-restarts", 3))
+    ended = training.run(*[command] * machines)
+    assert not any(machine.status for machine in ended), ended
     assert {path.name for path in module.parent.glob("killed_in_*")} == {"killed_in_1", "killed_in_3"}
-    check_same(training.end(killed), training.end(undisturbed))
+    check_same(training.end(name), undisturbed)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import torch
 from detectron2.utils import comm
 
 import reldn_d2
-from reldn_d2.engine import load_config, parts_of
+from reldn_d2.engine import load_config, parts_of, set_up_run
 from reldn_d2.engine.resumable_evaluation import weights_digest
 from reldn_d2.engine.run import check_same_checkpoint, check_same_weights
 from reldn_d2.engine.run_identity import shared_settings
@@ -80,6 +80,20 @@ def test_another_checkpoint_is_named(others: Others, tmp_path: Path) -> None:
         (tmp_path / name).write_text("model_0000001.pth")
     with pytest.raises(ValueError, match=rf"is none, not model_0000001\.pth\. To resume .*{tmp_path}"):
         check_same_checkpoint(parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "here", "there"), [("--resume", "False", "True"), ("the run", "training", "evaluation")]
+)
+def test_a_machine_with_another_command_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, here: str, there: str
+) -> None:
+    config = load_config(str(REPOSITORY / "configs/scenes/reldn.yaml"), ["OUTPUT_DIR", str(tmp_path)])
+    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+    monkeypatch.setattr(comm, "all_gather", lambda mine: [mine, ("b", {**mine[1], name: there})])
+    with pytest.raises(ValueError, match=rf"process 1 on b differs .*: {name} is {there}, not {here}\. Give"):
+        set_up_run(config, "x.yaml", [])
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_versions_are_those_that_are_imported() -> None:

@@ -37,9 +37,10 @@ def test_a_part_of_the_variables_is_not_torchrun(environment: pytest.MonkeyPatch
     assert Place.of_environment() is None
 
 
-def test_a_place_that_is_no_number_is_refused(environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("RANK", "first")
-    with pytest.raises(ValueError, match=r"RANK=first, LOCAL_RANK=1.*unset"):
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT"])
+def test_a_place_that_is_no_number_is_refused(environment: pytest.MonkeyPatch, name: str) -> None:
+    environment.setenv(name, "first")
+    with pytest.raises(ValueError, match=rf"{name}=first.*unset"):
         Place.of_environment()
 
 

@@ -1,7 +1,6 @@
 """`reldn predict --format shards`: a table of very many images, written by any number of workers."""
 
 import copy
-import signal
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -44,7 +43,7 @@ from reldn_d2.utils.progress import progress
 from reldn_d2.utils.shards import ShardFolder
 from reldn_d2.utils.system_errors import extended
 
-from ..common import FINISHED, PROBLEMS, InterruptedByUserError, launched, near_keys
+from ..common import FINISHED, PROBLEMS, InterruptedByUserError, how_ended, launched, near_keys
 from .formats import ShardParts
 from .identity import result_identity, sample_of
 from .places import RECORD
@@ -186,11 +185,9 @@ def _predict_in_processes(
     try:
         launched(_work, there)
     except ProcessExitedException as error:
-        code = error.exit_code
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
         raise ValueError(
-            f"process {error.error_index} of {args.num_gpus} {how}. Finished images are kept: the same "
-            "command with --resume goes on. An image that takes a process down again gets an error"
+            f"process {error.error_index} of {args.num_gpus} {how_ended(error)}. Finished images are kept: "
+            "the same command with --resume goes on. An image that takes a process down again gets an error"
         ) from error
     finally:
         reports.put(None)

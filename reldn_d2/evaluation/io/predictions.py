@@ -27,7 +27,7 @@ their own image, from 0: of the predicted entities, and in the last table of the
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -162,11 +162,17 @@ def load_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
     return saved
 
 
-def read_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
+def read_predictions(
+    path: str | os.PathLike[str], chosen: Callable[[npt.NDArray[np.str_]], slice] | None = None
+) -> SavedPredictions:
     """Read a file of `save_predictions`, or of another program that wrote the arrays of this module.
 
     The old name of a built-in data set becomes its present name, unless a project has registered it. Without
     rank_in_pair, triplets are sorted by score and get their ranks, and a triplet may be there several times.
+
+    Args:
+        path: the file.
+        chosen: takes the ids of its N images, (N,), and says which consecutive ones are wanted; None: all.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -176,9 +182,13 @@ def read_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
     ranked = "rank_in_pair" in arrays
     _add_missing(arrays, path)
     _check_columns(arrays, path)
-    tables = {table: split_table(arrays, table, columns) for table, columns in _TABLES.items()}
+    images = slice(None) if chosen is None else chosen(arrays["image_id"])
+    tables = {table: split_table(arrays, table, columns, images) for table, columns in _TABLES.items()}
+    has_pairs, has_triplets, has_repeats = (
+        arrays[f"has_{name}"][images] for name in ("annotated_pairs", "named_triplets", "repeats")
+    )
     predictions: dict[str, PredictedGraph] = {}
-    for i, image_id in enumerate(arrays["image_id"].tolist()):
+    for i, image_id in enumerate(arrays["image_id"][images].tolist()):
         if image_id in predictions:
             raise ValueError(f"{path}: image {image_id} is in the file twice; {_REMEDY}")
         boxes, classes, scores = tables["entity"][i]
@@ -187,9 +197,9 @@ def read_predictions(path: str | os.PathLike[str]) -> SavedPredictions:
             classes,
             scores,
             RankedTriplets(*tables["triplet"][i]),
-            PairAnswers(*tables["annotated"][i]) if arrays["has_annotated_pairs"][i] else None,
-            TripletAnswers(*tables["named"][i]) if arrays["has_named_triplets"][i] else None,
-            has_repeats=bool(arrays["has_repeats"][i]),
+            PairAnswers(*tables["annotated"][i]) if has_pairs[i] else None,
+            TripletAnswers(*tables["named"][i]) if has_triplets[i] else None,
+            has_repeats=bool(has_repeats[i]),
         )
         try:
             predictions[image_id] = graph if ranked else _ranked(graph)

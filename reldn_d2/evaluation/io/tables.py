@@ -40,12 +40,17 @@ def table_arrays(
     return arrays | {name: np.concatenate(parts) for name, parts in columns.items()}
 
 
-def split_table(arrays: Arrays, table: str, columns: Sequence[str]) -> list[list[npt.NDArray[Any]]]:
-    """Split every column of a table: image -> column -> rows of the image."""
-    starts = arrays[f"{table}_offsets"]
-    if len(starts) == 1:
+def split_table(
+    arrays: Arrays, table: str, columns: Sequence[str], images: slice = slice(None)
+) -> list[list[npt.NDArray[Any]]]:
+    """Split every column of a table, of all or of some consecutive images: image -> column -> its rows."""
+    offsets = arrays[f"{table}_offsets"]
+    first, stop, _ = images.indices(len(offsets) - 1)
+    if first >= stop:
         return []
-    parts = [np.split(arrays[name], starts[1:-1]) for name in columns]
+    starts = offsets[first : stop + 1]
+    of_images = [arrays[name][starts[0] : starts[-1]] for name in columns]
+    parts = [np.split(column, starts[1:-1] - starts[0]) for column in of_images]
     return [list(rows) for rows in zip(*parts, strict=True)]
 
 

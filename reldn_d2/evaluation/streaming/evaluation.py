@@ -71,7 +71,8 @@ def evaluate_folders(
             of predicates.
         confusion_subset: report every protocol a second time, on the images with a confusable case.
         allow_missing: count an image without prediction as an image where nothing was found.
-        workers: number of processes.
+        workers: number of processes. With more than one, a script needs `if __name__ == "__main__":` around
+            what it does, since each process reads the script again.
         restart: delete what an earlier call has left, in place of going on.
         check_boxes: see `matching.BoxCheck`; for sgdet, where boxes are predicted.
 

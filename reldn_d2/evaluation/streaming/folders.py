@@ -214,9 +214,8 @@ def read_folder(path: Path, what: str) -> GraphFolder:
                 f"{min(one.last, other.last)}: the ids of a file must all be below or all above those of "
                 f"another one; {_remedy(what)}"
             )
-    dataset_name = present_dataset_name(first.texts["dataset_name"])
-    note, task = first.texts["evaluation_note"], first.texts["task"].lower()
-    return GraphFolder(path, tuple(files), dataset_name, first.vocabulary, task, note)
+    name, task, note = (first.texts[key] for key in ("dataset_name", "task", "evaluation_note"))
+    return GraphFolder(path, tuple(files), name, first.vocabulary, task, note)
 
 
 def _remedy(what: str) -> str:
@@ -248,6 +247,8 @@ def _in_common(arrays: dict[str, npt.NDArray[Any]], file: Path, what: str) -> _I
         if name in arrays:
             check_text(arrays, name, file, _remedy(what))
         texts[name] = str(arrays.get(name, ""))
+    # As files of earlier releases are read.
+    texts |= {"dataset_name": present_dataset_name(texts["dataset_name"]), "task": texts["task"].lower()}
     return _InCommon(file, texts, vocabulary_of(arrays, file, _remedy(what)))
 
 

@@ -60,11 +60,14 @@ class Matching:
         prepared: dict[str, PredictedGraph] = {}
         repeats = np.zeros(2, dtype=np.int64)
         for path in part.predictions:
-            found = read_predictions(path).predictions
-            ids = np.array(list(found), dtype=np.str_)
-            predicted = {name: found[name] for name in ids[part.rows(ids)].tolist()}
+            predicted = read_predictions(path, part.rows).predictions
             repeats += count_repeats(predicted.values())
             for name, graph in predicted.items():
+                if name not in saved.truths:
+                    raise ValueError(
+                        f"{path}: image {name}: {part.annotations} had it when the evaluation began. Do not "
+                        "change files that are evaluated, and start again with --restart"
+                    )
                 prepared[name] = self._prepared(graph, saved.truths[name], f"{path}: image {name}")
         warnings: list[str] = []
         if self.check_boxes is not None and prepared:

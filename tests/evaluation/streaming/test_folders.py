@@ -15,8 +15,12 @@ from reldn_d2.evaluation import (
     save_annotations,
     save_predictions,
 )
+from reldn_d2.evaluation.graph_metrics import _parts
+from reldn_d2.evaluation.io.predictions import read_predictions
+from reldn_d2.evaluation.streaming import evaluation
 from reldn_d2.structures import Vocabulary
 from reldn_d2.utils.array_files import read_arrays, write_arrays
+from reldn_d2.utils.io import digest
 from tests.builders.many_graphs import (
     NAME,
     VOCABULARY,
@@ -118,6 +122,15 @@ def test_files_of_another_data_set_task_or_vocabulary(folders: tuple[Path, Path]
     assert f"{path}: it and" in refused(*folders)
 
 
+def test_files_of_earlier_releases_beside_new_ones(folders: tuple[Path, Path]) -> None:
+    for folder in folders:
+        for path in folder.iterdir():
+            changed(path, lambda arrays: arrays.update(dataset_name=np.array("reldn_vrd_test")))
+    old = {"dataset_name": np.array("vrd_test"), "task": np.array("SGDET")}
+    changed(folders[0] / "part-000001.npz", lambda arrays: arrays.update(old))
+    assert evaluate_folders(*folders, ["motifs"], folders[0].parent / "results")
+
+
 def test_folders_of_different_data(folders: tuple[Path, Path], tmp_path: Path) -> None:
     other = write_annotations(tmp_path / "other", GRAPHS.truths, 5, name="other")
     assert "has predictions for 'many_graphs', and" in refused(folders[0], other)
@@ -179,6 +192,20 @@ def test_nothing_annotated(tmp_path: Path) -> None:
     )
 
 
+def test_a_file_that_changes_meanwhile_is_named(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, join = folders[1] / "part-000001.npz", evaluation.join
+
+    def change_then(*args: object, **options: object) -> object:
+        parts = join(*args, **options)
+        changed(path, lambda arrays: arrays.update(image_id=arrays["image_id"] + "x"))
+        return parts
+
+    monkeypatch.setattr(evaluation, "join", change_then)
+    assert f"image {IDS[3]}: {path} had it when the evaluation began" in refused(*folders)
+
+
 class WithoutColumns:
     """A protocol of another project."""
 
@@ -224,6 +251,15 @@ def test_annotations_without_the_optional_arrays(tmp_path: Path) -> None:
     changed(path, lambda arrays: arrays.update(sizes=np.zeros((3, 2), dtype=np.int64)))
     with pytest.raises(ValueError, match=r"a.npz: 'sizes' must have shape \(12, 2\), not \(3, 2\)"):
         load_annotations(path)
+
+
+def test_only_the_images_of_a_part_are_made_of_a_prediction_file(tmp_path: Path) -> None:
+    predictions_of(tmp_path / "a.npz", IDS)
+    every = read_predictions(tmp_path / "a.npz").predictions
+    for rows in (slice(None), slice(0, 3), slice(3, 7), slice(7, 12), slice(5, 5)):
+        found = read_predictions(tmp_path / "a.npz", lambda _, rows=rows: rows).predictions
+        assert list(found) == IDS[rows]
+        assert all(digest(_parts((graph,))) == digest(_parts((every[i],))) for i, graph in found.items())
 
 
 def test_a_writer_refuses_ids_that_do_not_rise(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_what_is_deleted_is_no_link(folders: tuple[Path, Path], tmp_path: Path) 
 def run(folders: tuple[Path, Path], output: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [
         *("evaluate", "--predictions", folders[0], "--annotations", folders[1], "--output", output),
-        *("--protocol", *PROTOCOLS, "--processes", "2", *words),
+        *("--protocol", *PROTOCOLS, *words),
     ]
     return subprocess.run(
         [sys.executable, "-m", "reldn_cli", *map(str, command)],
@@ -164,13 +164,14 @@ def test_a_killed_process(
     folders: tuple[Path, Path], expected: dict[str, bytes], tmp_path: Path, victim: str, status: int
 ) -> None:
     (tmp_path / "killer.py").write_text(_KILLER.format(after=2, victim=victim))
-    killed = run(folders, tmp_path / "results", "--import", str(tmp_path / "killer.py"))
+    killer = ("--import", str(tmp_path / "killer.py"))
+    killed = run(folders, tmp_path / "results", "--processes", "2", *killer)
     assert killed.returncode == status, killed.stderr
     if victim == WORKER:
         assert "error: a worker process was ended from outside" in killed.stderr
     saved = contents(tmp_path / "results" / UNFINISHED)
     assert 3 <= len(saved) < 10
-    ended = run(folders, tmp_path / "results")
+    ended = run(folders, tmp_path / "results")  # with one process
     assert ended.returncode == 0, ended.stderr
     assert "of 10 parts were compared before" in ended.stdout + ended.stderr
     assert contents(tmp_path / "results") == expected
