@@ -185,10 +185,13 @@ def test_a_damaged_count_of_attempts_is_named(tmp_path: Path) -> None:
 DEADLY = """
 import json, os, sys
 from pathlib import Path
+import pyarrow.parquet
 from reldn_d2.data.sources import InputRow, Unit
 from reldn_d2.engine import Outcome
 from reldn_d2.engine.prediction.shard_worker import ShardOptions, ShardWorker
 from reldn_d2.structures import Vocabulary
+
+pyarrow.array([1])  # imports pandas once, not in each child
 
 class Predictor:
     vocabulary = Vocabulary(["cup"], ["on"])

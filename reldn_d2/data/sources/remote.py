@@ -25,6 +25,7 @@ from .units import InputRow
 # One letter and a colon begin a path of Windows.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _WEB = ("http", "https")
+_NOT_FOUND = 404
 # Requests of one worker that wait for a server at the same time.
 _REQUESTS = 8
 
@@ -170,7 +171,7 @@ def read_at_most(stream: IO[bytes], size: int) -> bytes:
     return b"".join(parts)
 
 
-def open_stream(address: str) -> IO[bytes]:
+def open_stream(address: str) -> io.BufferedReader:
     """Opens a file that is read once, from start to end, which may take hours.
 
     Raises:
@@ -220,10 +221,12 @@ def too_large(limit: int) -> str:
 def refusal(error: BaseException) -> str:
     """What an error of a package behind fsspec says, and what helps: "(reason): remedy"."""
     if isinstance(error, FileNotFoundError):
-        # fsspec also says this if there was no connection.
-        if not isinstance(error.__cause__, OSError):
+        cause = error.__cause__
+        # fsspec also says this if there was no connection, or the server refused to answer.
+        is_missing = getattr(cause, "status", _NOT_FOUND) == _NOT_FOUND
+        if cause is None or (is_missing and not isinstance(cause, OSError)):
             return "(there is no such file): check the path"
-        error = error.__cause__
+        error = cause
     return f"({reason(error)}): check the address and the network"
 
 

@@ -192,6 +192,37 @@ def test_what_is_not_there_is_refused(address: str) -> None:
             open_source([f"{address}/{name}"], OUTPUT)
 
 
+def test_a_list_whose_connection_breaks(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = f"{memory}/long.txt"
+    fsspec.filesystem("memory").pipe(path, b"a.png\n" * 20_000)
+    source, read = open_source([path], OUTPUT), MemoryFile.read
+
+    def breaking(self: MemoryFile, size: int = -1) -> bytes:
+        if self.tell() > 30_000:
+            raise RuntimeError("connection reset")
+        return read(self, size)
+
+    monkeypatch.setattr(MemoryFile, "read", breaking)
+    for work in (lambda: list(source.units(100)), lambda: open_source([path], OUTPUT)):
+        with pytest.raises(
+            ValueError, match=rf"--input {path} cannot be read \(RuntimeError: connection reset"
+        ):
+            work()
+
+
+def test_what_a_server_refuses_is_not_called_missing(web: str) -> None:
+    with pytest.raises(
+        OSError, match=r"refused\.png cannot be read \(ClientResponseError: 403, .*: check the ad"
+    ):
+        open_source([f"{web}/refused.png"], OUTPUT)
+
+
+def test_addresses_of_local_files_are_paths(tmp_path: Path) -> None:
+    a, b = map(str, write_pictures(tmp_path / "a b", 2))
+    given = [f"file://{a.replace(' ', '%20')}", a, f"FILE://{tmp_path}/a b", f"file://{tmp_path}/a b/*.png"]
+    assert images(*given) == [a, b]
+
+
 def test_inputs_without_an_image_are_refused(memory: str) -> None:
     files = fsspec.filesystem("memory")
     files.pipe(f"{memory}/other/notes.md", b"")
