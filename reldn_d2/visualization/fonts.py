@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import cache
 
 from matplotlib import font_manager
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontEntry, FontProperties
 
 from reldn_d2.utils.plain_text import visible
 
@@ -91,13 +91,24 @@ def _fallbacks(missing: frozenset[str], number_of_fonts: int) -> tuple[str, ...]
 
 @cache
 def _letters_of(family: str) -> frozenset[str]:
-    """The letters of a family, which are those of its first font: its weights have the same."""
+    """The letters of the bold font of a family: its other weights and styles may have fewer."""
     try:
         entries = [entry for entry in font_manager.fontManager.ttflist if entry.name == family]
-        return frozenset(map(chr, font_manager.get_font(entries[0].fname).get_charmap()))
+        return frozenset(map(chr, font_manager.get_font(min(entries, key=_distance).fname).get_charmap()))
     # There is no such font, or FreeType can't read its file. Then other fonts are left.
-    except (IndexError, OSError, RuntimeError, ValueError):
+    except (OSError, RuntimeError, ValueError):
         return frozenset()
+
+
+def _distance(entry: FontEntry) -> float:
+    """How far a font is from an upright, bold one, as Matplotlib chooses among the fonts of a family."""
+    manager = font_manager.fontManager
+    return float(
+        manager.score_style("normal", entry.style)
+        + manager.score_variant("normal", entry.variant)
+        + manager.score_weight("bold", entry.weight)
+        + manager.score_stretch("normal", entry.stretch)
+    )
 
 
 @cache

@@ -25,7 +25,10 @@ class Rows:
     """Reads given rows, and counts how often it was asked."""
 
     def __init__(self, rows: list[InputRow]) -> None:
-        self.all, self.asked = rows, 0
+        self.all, self.asked, self.now = rows, 0, ""
+
+    def state(self, unit: Unit) -> str:
+        return self.now
 
     def rows(self, unit: Unit) -> Iterator[InputRow]:
         self.asked += 1
@@ -112,6 +115,16 @@ def test_a_missing_or_damaged_shard_is_written_again(
     assert len(predictor.seen) == (2, 3, 1)[lost]
 
 
+def test_a_changed_input_is_predicted_again(predictor: FakePredictor, archive: Rows, tmp_path: Path) -> None:
+    archive.now = "one"
+    worker(predictor, archive, tmp_path).work(UNIT)
+    # Who can't say whether it has changed does not ask for a second prediction.
+    for now, before, replaced in (("one", 7, 0), ("", 7, 0), ("two", 0, 3), ("two", 7, 0)):
+        archive.now = now
+        report = worker(predictor, archive, tmp_path).work(UNIT)
+        assert (report.before, report.replaced) == (before, replaced)
+
+
 def test_the_end_of_a_full_last_shard_is_known(
     predictor: FakePredictor, archive: Rows, tmp_path: Path
 ) -> None:
@@ -185,13 +198,11 @@ def test_a_damaged_count_of_attempts_is_named(tmp_path: Path) -> None:
 DEADLY = """
 import json, os, sys
 from pathlib import Path
-import pyarrow.parquet
+import pandas, pyarrow.compute, pyarrow.parquet  # once, not in each child
 from reldn_d2.data.sources import InputRow, Unit
 from reldn_d2.engine import Outcome
 from reldn_d2.engine.prediction.shard_worker import ShardOptions, ShardWorker
 from reldn_d2.structures import Vocabulary
-
-pyarrow.array([1])  # imports pandas once, not in each child
 
 class Predictor:
     vocabulary = Vocabulary(["cup"], ["on"])
@@ -216,6 +227,8 @@ class Found:
 class Reader:
     def __init__(self, deadly):
         self.deadly = deadly
+    def state(self, unit):
+        return ""
     def rows(self, unit):
         for row in range(unit.first, unit.stop):
             if row == self.deadly.get("row"):

@@ -33,7 +33,9 @@ def nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         cached.cache_clear()
 
 
-def write_font(path: Path, letters: str, family: str = FAMILY) -> Path:
+def write_font(
+    path: Path, letters: str, family: str = FAMILY, style: str = "Regular", weight: int = 400
+) -> Path:
     """A font in which each letter is a solid block, one em wide."""
     pen = TTGlyphPen(None)
     pen.moveTo((100, 0))
@@ -47,8 +49,9 @@ def write_font(path: Path, letters: str, family: str = FAMILY) -> Path:
     builder.setupGlyf(dict.fromkeys((".notdef", *names), block))
     builder.setupHorizontalMetrics(dict.fromkeys((".notdef", *names), (1000, 100)))
     builder.setupHorizontalHeader(ascent=800, descent=-200)
-    builder.setupNameTable({"familyName": family, "styleName": "Regular"})
-    builder.setupOS2()
+    names_of_it = {"familyName": family, "styleName": style, "fullName": f"{family} {style}"}
+    builder.setupNameTable(names_of_it)
+    builder.setupOS2(usWeightClass=weight)
     builder.setupPost()
     builder.save(path)
     return path
@@ -128,6 +131,24 @@ def test_letters_of_the_base_font_need_no_other(caplog: pytest.LogCaptureFixture
     ]
     assert fonts.font_of(texts, 12).get_family() == [fonts.BASE, "sans-serif"]
     assert not caplog.records
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_letters_are_those_of_the_bold_font(order: int, tmp_path: Path) -> None:
+    """The order in which a machine's fonts are listed is that of its folders."""
+    kinds = (("Bold", 700, PRIVATE), ("Light", 300, PRIVATE[0]), ("Oblique", 700, PRIVATE[0]))
+    for style, weight, letters in kinds[::order]:
+        path = tmp_path / f"{style}.ttf"
+        font_manager.fontManager.addfont(write_font(path, letters, style=style, weight=weight))
+    assert fonts.font_of([PRIVATE], 12).get_family() == [fonts.BASE, FAMILY, "sans-serif"]
+    assert fonts._letters_of(FAMILY) == set(PRIVATE)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_letters_of_the_base_font_do_not_depend_on_the_order(order: int) -> None:
+    fonts_of_the_machine = font_manager.fontManager.ttflist
+    font_manager.fontManager.ttflist = sorted(fonts_of_the_machine, key=lambda x: x.fname)[::order]
+    assert set("чكØ\N{CHECK MARK}") <= fonts._letters_of(fonts.BASE)
 
 
 @pytest.mark.parametrize(

@@ -293,6 +293,18 @@ def is_folder(address: str) -> bool:
     return address.endswith("/") if protocol_of(address) in _WEB else about["type"] == "directory"
 
 
+def state_at(address: str) -> str:
+    """The size of a file and the tag of its content, as far as the server says them; else an empty text."""
+    try:
+        files, path = place(address)
+        about = files.info(path)
+    # Each of the packages behind fsspec has errors of its own.
+    except Exception:
+        return ""
+    known = (about.get(name) for name in ("size", "ETag", "etag"))
+    return " ".join(str(value) for value in known if value is not None)
+
+
 def asked(address: str, ask: Callable[[], _Result]) -> _Result:
     """What a server answers.
 

@@ -31,6 +31,7 @@ from .remote import (
     resolved,
     with_content,
 )
+from .state import state_of
 from .tables import Table, TableReader, read_tables
 from .units import InputRow, Unit
 
@@ -56,6 +57,10 @@ class InputReader:
             )
         kind = kind_of(name_of(unit.input))
         return read_archive(unit) if kind is Kind.ARCHIVE else self._tables.rows(unit)
+
+    def state(self, unit: Unit) -> str:
+        """What tells the file of a unit from an earlier one of its name, see `state_of`; or an empty text."""
+        return state_of(unit.input) if unit.input else ""
 
 
 @dataclass(frozen=True)

@@ -266,7 +266,7 @@ class ShardWorker:
             stop = self._stop(unit, start)
             name = _name(unit.input, start)
             header = self._header(name)
-            if header is not None and _is_of(header, unit, start, stop):
+            if header is not None and _is_of(header, rows, start, stop):
                 found = tuple(header.errors)
                 done = UnitReport(before=len(header.keys), shards=1, errors=len(found), named=found[:NAMED])
                 is_end = header.ends_input
@@ -335,7 +335,12 @@ class ShardWorker:
             ends_input = rows.unit.stop is None and rows.first(stop) is None
             with self._folder.write(name) as file:
                 self._file.write(
-                    file, found.sorted(), self._identity, self._vocabulary, ends_input=ends_input
+                    file,
+                    found.sorted(),
+                    self._identity,
+                    self._vocabulary,
+                    ends_input=ends_input,
+                    input_state=rows.state,
                 )
 
     def _each_alone(
@@ -386,10 +391,11 @@ class _UnitRows:
 
     Attributes:
         unit: the unit.
+        state: see `InputReader.state`.
     """
 
     def __init__(self, reader: InputReader, unit: Unit) -> None:
-        self.unit, self._reader = unit, reader
+        self.unit, self.state, self._reader = unit, reader.state(unit), reader
         self._rows: Iterator[InputRow] | None = None
         self._next: InputRow | None = None
 
@@ -416,8 +422,11 @@ def _name(source: str, start: int) -> str:
     return f"part-{digest}-{start:012}.parquet"
 
 
-def _is_of(header: PartHeader, unit: Unit, start: int, stop: int) -> bool:
-    """Whether a shard has exactly the rows of a chunk, as far as the unit knows them."""
+def _is_of(header: PartHeader, rows: _UnitRows, start: int, stop: int) -> bool:
+    """Whether a shard has exactly the rows of a chunk, as far as anybody knows them without reading."""
+    unit = rows.unit
+    if header.input_state and rows.state and header.input_state != rows.state:
+        return False
     end = start + len(header.keys) if header.ends_input and unit.stop is None else stop
     numbers = range(start, end)
     if [tuple(key[:2]) for key in header.keys] != [(storable(unit.input), number) for number in numbers]:

@@ -4,7 +4,8 @@ Many workers write such files at once, see `reldn predict --format shards`. A ro
 input it is, and has a graph or an error.
 
 The metadata of a file have one entry, `reldn_d2`, in JSON: `identity` (what the results depend on), the
-`vocabulary` that the class numbers point to, and whether the input ends with this file.
+`vocabulary` that the class numbers point to, and what is known of the input: its state, and whether it
+ends with this file.
 """
 
 import json
@@ -60,10 +61,12 @@ class PartHeader(ShardHeader):
         errors: image and reason of each row without a graph.
         ends_input: whether the input ends with this file. It is said only of inputs whose number of rows
             nobody knows before they are read.
+        input_state: what tells the input from a later one of its name; empty: nobody knows.
     """
 
     errors: Sequence[tuple[str, str]] = ()
     ends_input: bool = False
+    input_state: str = ""
 
 
 class RowEncoder:
@@ -135,6 +138,7 @@ class ShardFile:
         vocabulary: Vocabulary,
         *,
         ends_input: bool = False,
+        input_state: str = "",
     ) -> None:
         """Writes the rows of a shard into a binary file.
 
@@ -143,7 +147,7 @@ class ShardFile:
             rows: results of `RowEncoder`.
             identity: what the results depend on.
             vocabulary: the classes and predicates that the numbers point to.
-            ends_input: see `PartHeader`.
+            ends_input, input_state: see `PartHeader`.
         """
         content = {
             "format_version": _VERSION,
@@ -153,6 +157,7 @@ class ShardFile:
                 "predicate_classes": list(vocabulary.predicate_classes),
             },
             "ends_input": ends_input,
+            "input_state": input_state,
         }
         arrow, parquet = _modules()
         schema = row_schema().with_metadata({METADATA: json.dumps(content)})
@@ -178,7 +183,8 @@ class ShardFile:
         keys: list[Key] = list(zip(*(columns[name] for name in _KEY_COLUMNS), strict=True))
         found = zip(columns["path"], columns["error"], strict=True)
         errors = [(image, reason) for image, reason in found if reason is not None]
-        return PartHeader(_texts(content["identity"]), keys, errors, content.get("ends_input") is True)
+        ends_input, state = content.get("ends_input") is True, str(content.get("input_state", ""))
+        return PartHeader(_texts(content["identity"]), keys, errors, ends_input, state)
 
 
 def read_identity(path: Path) -> dict[str, str]:
