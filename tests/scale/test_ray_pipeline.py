@@ -165,6 +165,13 @@ def test_an_error_of_a_worker_ends_the_command(
     assert "has other weights here" in message and "(other)" in message
 
 
+def test_a_stage_does_not_add_a_column_twice() -> None:
+    pipeline = pytest.importorskip("reldn_d2.engine.prediction.ray_pipeline", reason="Ray is not installed")
+    stage = pipeline.RelDNActor("scenes-tiny", "image", device="cpu")
+    with pytest.raises(ValueError, match="the rows have width, error already: rename or drop these columns"):
+        stage(pa.table({"image": [b"x"], "error": [""], "width": [1]}))
+
+
 class _Job:
     """A job of a worker that can't load its model."""
 

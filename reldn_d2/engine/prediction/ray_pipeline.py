@@ -44,6 +44,8 @@ _HEAD, _TYPE, _SETTINGS = 9, 3, 4
 _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0))
 # So many workers in a row may die while they load the model: more are no accident.
 _DEATHS_AT_START = 3
+# The columns that `RelDNActor` adds.
+_ADDED = ("width", "height", "error", "entities", "relationships")
 # How many units wait at a worker, so that it need not wait for the next.
 _WAITING_UNITS = 2
 
@@ -367,15 +369,16 @@ class RelDNActor:
             batch: the rows, as `batch_format="pyarrow"` gives them.
 
         Raises:
-            ValueError: there is no such column.
+            ValueError: there is no such column, or the rows have one of the columns that are added.
         """
-        if self._column not in batch.column_names:
-            raise ValueError(
-                f"there is no column {self._column!r}: the columns are {', '.join(batch.column_names)}"
-            )
+        columns = batch.column_names
+        if self._column not in columns:
+            raise ValueError(f"there is no column {self._column!r}: the columns are {', '.join(columns)}")
+        if taken := [name for name in _ADDED if name in columns]:
+            raise ValueError(f"the rows have {', '.join(taken)} already: rename or drop these columns before")
         found = self._rows.predict(self._images(batch), self._options.batch_size, {}).sorted()
         table = pa.Table.from_batches(found, schema=row_schema())
-        for name in ("width", "height", "error", "entities", "relationships"):
+        for name in _ADDED:
             batch = batch.append_column(table.schema.field(name), table.column(name))
         return batch
 
