@@ -250,7 +250,9 @@ class Total:
             raise extended(error, f"{self._done()}; --resume goes on with the others") from error
 
     def _done(self) -> str:
-        return f"{self.report.rows + self.report.before} images have a row in {self._args.output / SHARDS}"
+        # Workers may have written more than they have reported.
+        number = self.report.rows + self.report.before
+        return f"at least {number} images have a row in {self._args.output / SHARDS}"
 
     def say(self, source: Source) -> int:
         """Says what was done, and what failed. Returns the exit status."""

@@ -20,6 +20,7 @@ from reldn_d2.utils.extras import import_extra
 from reldn_d2.utils.threads import map_ahead
 
 from ..images import byte_limit
+from .kinds import why_no_image
 from .units import InputRow
 
 # One letter and a colon begin a path of Windows.
@@ -236,6 +237,19 @@ def reason(error: BaseException) -> str:
         return "there is no such file"
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def named_image(source: str, number: int, path: str, image_id: str | None = None) -> InputRow:
+    """The row of an image that a list or a table names.
+
+    Args:
+        source: the table; "" for a list.
+        number: number of the row.
+        path: absolute path or address of the image.
+        image_id: see `InputRow`.
+    """
+    error = why_no_image(name_of(path))
+    return InputRow(source, number, path, image_id, None if error else path, error)
 
 
 def with_content(rows: Iterable[InputRow]) -> Iterator[InputRow]:

@@ -26,6 +26,7 @@ from .remote import (
     is_folder,
     is_pattern,
     name_of,
+    named_image,
     open_stream,
     protocol_of,
     resolved,
@@ -52,9 +53,8 @@ class InputReader:
             MissingPackageError: the package that reads an address is not installed. It is a ValueError.
         """
         if not unit.input:
-            return with_content(
-                InputRow("", number, path, image=path) for number, path in enumerate(unit.paths, unit.first)
-            )
+            numbered = enumerate(unit.paths, unit.first)
+            return with_content(named_image("", number, path) for number, path in numbered)
         kind = kind_of(name_of(unit.input))
         return read_archive(unit) if kind is Kind.ARCHIVE else self._tables.rows(unit)
 

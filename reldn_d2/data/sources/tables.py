@@ -13,7 +13,17 @@ from typing import Any
 
 from reldn_d2.utils.extras import damage_named, import_extra
 
-from .remote import MissingPackageError, asked, folder_of, is_address, place, reason, resolved, with_content
+from .remote import (
+    MissingPackageError,
+    asked,
+    folder_of,
+    is_address,
+    named_image,
+    place,
+    reason,
+    resolved,
+    with_content,
+)
 from .units import InputRow, Unit
 
 #: Columns that are looked for if none is named.
@@ -264,7 +274,7 @@ class _Columns:
             missing = f"has no image: the cell of the column {self.image} is empty"
             return InputRow(self.path, number, here, image_id, error=missing)
         found = resolved(value, folder_of(self.path))
-        return InputRow(self.path, number, found, image_id, found)
+        return named_image(self.path, number, found, image_id)
 
 
 def _is_text(kind: Any) -> bool:
