@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from reldn_d2.utils.extras import damage_named, import_extra
+from reldn_d2.utils.extras import arrow_source, damage_named, import_extra
 
 from .remote import (
     MissingPackageError,
@@ -319,10 +319,11 @@ def _footer(path: str) -> tuple[Any, tuple[int, ...]]:
 
 def _open(path: str) -> Any:
     """Pyarrow's ParquetFile, which closes the file when nobody holds it any more."""
-    source: Any = path
     if is_address(path):
         files, inner = place(path)
         source = files.open(inner, "rb")
+    else:
+        source = arrow_source(path)
     return _parquet().ParquetFile(source, page_checksum_verification=True, buffer_size=_BUFFER)
 
 

@@ -33,6 +33,8 @@ from .predictor import RelationPredictor
 from .shard_job import ShardJob
 from .shard_worker import ATTEMPTS, RowPredictor, ShardOptions, ShardWorker, UnitReport
 
+logger = logging.getLogger(__name__)
+
 # Only units and reports, of some hundred bytes each, go through the object store.
 _OBJECT_STORE = 200 * 2**20
 # Seconds to wait for an answer of a cluster. Ray itself waits for two minutes.
@@ -124,7 +126,7 @@ def _check_port(address: str) -> None:
     if not host or not port.isdecimal():
         raise ValueError(f"--address {address}: give HOST:PORT of the cluster's head, or auto")
     try:
-        with socket.create_connection((host, int(port)), _PATIENCE) as connection:
+        with socket.create_connection((host.strip("[]"), int(port)), _PATIENCE) as connection:
             _check_protocol(connection)
     except (OSError, OverflowError) as error:
         raise ValueError(
@@ -152,6 +154,9 @@ def _check_room(workers: Workers) -> None:
     needed = {"CPU": workers.cpus, "GPU": workers.gpus, "memory": float(workers.memory or 0)}
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     if any(all(node.get(name, 0) >= number for name, number in needed.items()) for node in nodes):
+        free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+        if any(free.get(name, 0) < number for name, number in needed.items()):
+            logger.warning("the cluster is busy (free are %s): this waits for room", _in_words(free))
         return
     raise ValueError(
         f"no node of the cluster has room for one worker, which needs {_in_words(needed)}. The nodes have: "
