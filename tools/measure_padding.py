@@ -16,6 +16,7 @@ from detectron2.structures import Boxes, pairwise_iou
 from tabulate import tabulate
 from torch import Tensor
 
+from reldn_cli.flags import positive
 from reldn_d2.engine import Prediction, RelationPredictor
 
 _MIN_IOU = 0.9
@@ -26,16 +27,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--input", type=Path, required=True, help="folder of images")
     parser.add_argument("--weights", required=True, help="as for reldn predict")
-    parser.add_argument("--images", type=int, default=200, help="largest number (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=8, help="default: %(default)s")
-    parser.add_argument("--top-k", type=int, default=20, help="relationships an image (default: %(default)s)")
+    parser.add_argument("--images", type=positive, default=200, help="largest number (default: %(default)s)")
+    parser.add_argument("--batch-size", type=positive, default=8, help="default: %(default)s")
+    parser.add_argument("--top-k", type=positive, default=20, help="relationships of an image; default: 20")
     parser.add_argument("--score-threshold", type=float, default=0.1, help="default: %(default)s")
     parser.add_argument("--entity-threshold", type=float, default=0.3, help="default: %(default)s")
     args = parser.parse_args()
     endings = {".jpg", ".jpeg", ".png"}
     found = sorted(path for path in args.input.rglob("*") if path.suffix.lower() in endings)
     images = [str(path) for path in found[: args.images]]
-    predictor = RelationPredictor.from_pretrained(args.weights, device="cpu")
+    if not images:
+        parser.error(f"--input {args.input} has no image: give a folder of JPEG or PNG files")
+    try:
+        predictor = RelationPredictor.from_pretrained(args.weights, device="cpu")
+    except (OSError, ValueError) as error:
+        parser.error(f"--weights {error}")
     alone = predictor(images, batch_size=1)
     rows = []
     for name, pad in (("one size in a batch", False), ("several sizes (--pad)", True)):

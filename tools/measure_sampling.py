@@ -3,7 +3,7 @@ r"""Measures which pairs a config trains RelDN on: a table of the figures by whi
 
     python tools/measure_sampling.py --config-file vrd/reldn_r50_fpn.yaml --dataset reldn_vrd_train \
         --weights output/vrd/detector_r50_fpn/model_final.pth
-    python tools/measure_sampling.py --config-file vrd/reldn_r50_fpn.yaml --dataset reldn_vrd_train \\
+    python tools/measure_sampling.py --config-file vrd/reldn_r50_fpn.yaml --dataset reldn_vrd_train \
         --around 6 INPUT.MIN_SIZE_TRAIN "(96,)"
 
 The steps of a training are done, but the logits are random. They decide only which unrelated pairs are the
@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from detectron2.data import DatasetCatalog
 from detectron2.layers import batched_nms
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
@@ -29,9 +28,11 @@ from detectron2.utils.events import EventStorage
 from tabulate import tabulate
 from torch import Tensor, nn
 
+from reldn_cli.flags import positive
 from reldn_d2.checkpoint import RelationCheckpointer
 from reldn_d2.data import RelationDatasetMapper, prepare_training_relations
-from reldn_d2.engine import load_config
+from reldn_d2.engine import load_config, parts_of
+from reldn_d2.engine.run import check_training
 from reldn_d2.modeling import ContrastiveLosses, EntityBatch, Pairs, PairTargets, RelDN
 
 # The smallest head that can be trained. Its logits are not used.
@@ -54,22 +55,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--config-file", required=True, help="YAML config of stage 2")
     parser.add_argument("--dataset", required=True, help="registered data set")
-    parser.add_argument("--images", type=int, default=150, help="largest number (default: %(default)s)")
+    parser.add_argument("--images", type=positive, default=150, help="largest number (default: %(default)s)")
     proposals = parser.add_mutually_exclusive_group(required=True)
     proposals.add_argument("--weights", help="weights of the detector")
-    proposals.add_argument("--around", type=int, help="number of proposals near each annotated box")
+    proposals.add_argument("--around", type=positive, help="number of proposals near each annotated box")
     parser.add_argument("opts", nargs="*", help="keys of the config and values")
     args = parser.parse_args()
-    cfg: Any = load_config(args.config_file, [*args.opts, *_SMALL])
+    try:
+        model, images = _model_and_images(args)
+        figures = measure(model, images, around=args.around)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    print(f"{len(images)} images of {args.dataset}, {args.config_file}")
+    print(tabulate(figures.table(), ["figure per image", "value"], "pipe"))
+
+
+def _model_and_images(args: argparse.Namespace) -> tuple[RelDN, list[dict[str, Any]]]:
+    """The model on the CPU, and the first images as a training gives them to it.
+
+    Raises:
+        ValueError: `check_training` refuses the config or the data set, the weights are of another model, or
+            the model is not one whose pairs can be looked at.
+        OSError: a file does not exist.
+    """
+    if args.config_file.endswith(".py"):
+        raise ValueError(f"{args.config_file} is a config in Python: give one in YAML")
+    data = ["DATASETS.TRAIN", str((args.dataset,)), "DATASETS.TEST", "()"]
+    data += ["DATASETS.DETECTION_FILES_TRAIN", "()"]
+    cfg: Any = load_config(args.config_file, [*args.opts, *_SMALL, *data])
+    _, dataset_dicts = check_training(parts_of(cfg))
     torch.manual_seed(0)
-    model: RelDN = build_model(cfg)
+    model = build_model(cfg)
+    if not (isinstance(model, RelDN) and hasattr(model.relation_head, "sample_pairs")):
+        raise ValueError(f"{args.config_file} has no relation head that draws pairs: give a config of RelDN")
     if args.weights:
         RelationCheckpointer(model).load(args.weights)
     mapper = RelationDatasetMapper(cfg, is_train=True)
-    chosen = prepare_training_relations(DatasetCatalog.get(args.dataset), args.dataset)[: args.images]
-    figures = measure(model, [mapper(image) for image in chosen], around=args.around)
-    print(f"{len(chosen)} images of {args.dataset}, {args.config_file}")
-    print(tabulate(figures.table(), ["figure per image", "value"], "pipe"))
+    chosen = prepare_training_relations(dataset_dicts, args.dataset)[: args.images]
+    return model, [mapper(image) for image in chosen]
 
 
 @dataclass

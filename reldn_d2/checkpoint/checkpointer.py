@@ -18,7 +18,13 @@ from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.system_errors import extended, megabytes
 
 from .class_transfer import ClassDependence, NameMatch, copy_by_name
-from .compatibility import refuse_other_backbone, refuse_other_model, refuse_single_stage, refuse_unfit
+from .compatibility import (
+    refuse_other_backbone,
+    refuse_other_model,
+    refuse_other_pixels,
+    refuse_single_stage,
+    refuse_unfit,
+)
 from .content_digest import DIGEST, content_digest
 from .finite import FiniteWeights, NotFiniteError, listed
 from .formats import CONVENTIONS, read_checkpoint
@@ -27,6 +33,8 @@ from .safe_files import last_checkpoint_in, read_torch
 from .weight_source import WeightSource
 
 _LISTED = 10
+# In what the conventions of the authors' code differ, in words.
+_DIFFERENCES = "pixels, clipping, first and last pixels of boxes, RoIAlign, spatial features"
 
 
 class RelationCheckpointer(DetectionCheckpointer):
@@ -40,6 +48,11 @@ class RelationCheckpointer(DetectionCheckpointer):
       silently wrong. The exception is the start of a detector's training.
     * Weights that are NaN, infinite, or of another type than the model's are neither loaded nor saved.
     * A digest of the content is saved with it and compared when it is loaded. Files of others have none.
+
+    Attributes:
+        vocabulary: names of the classes, see the constructor.
+        conventions: `formats.CONVENTIONS` of the loaded weights, which is saved with them; None: this
+            package's, to which a training of RelDN changes them.
     """
 
     def __init__(
@@ -72,6 +85,7 @@ class RelationCheckpointer(DetectionCheckpointer):
         self.run = run
         self.complete = complete
         self.same_classes = same_classes
+        self.conventions: str | None = None
         self._finite = FiniteWeights(self.model)
         self._resuming = False
         self._source = WeightSource("", None, False)  # of the checkpoint that is being loaded
@@ -99,6 +113,8 @@ class RelationCheckpointer(DetectionCheckpointer):
             data["vocabulary"] = asdict(self.vocabulary)
         if self.run is not None:
             data["run"] = self.run
+        if self.conventions is not None:
+            data[CONVENTIONS] = self.conventions
         self.logger.info("Saving checkpoint to %s", path)
         content = {"model": weights, **data, **kwargs}
         content[DIGEST] = content_digest(content)
@@ -189,6 +205,7 @@ class RelationCheckpointer(DetectionCheckpointer):
                 f"{self._source.address} has no relation part: MODEL.ROI_RELATION_HEAD.WEIGHTS takes a "
                 "checkpoint of RelDN. Give the checkpoint of a detector as MODEL.WEIGHTS"
             )
+        self._take_conventions(checkpoint, starts_training=True)
         adopt_forms(relation, self.model, self._source.address)
         weights = self.model.state_dict()
         self._finite.refuse(relation, weights, self._source.address)
@@ -234,8 +251,7 @@ class RelationCheckpointer(DetectionCheckpointer):
             )
         if isinstance(self.model, RelDN):
             refuse_single_stage(weights, source)
-            if checkpoint.get(CONVENTIONS) is not None and not isinstance(self.model, PublishedRelDN):
-                self._leave_conventions(starts_training=not complete and not self.same_classes)
+            self._take_conventions(checkpoint, starts_training=not complete and not self.same_classes)
         else:
             self._drop_relation_part(weights)
         names = list(weights)
@@ -267,26 +283,32 @@ class RelationCheckpointer(DetectionCheckpointer):
             self._warn_of_untrained(matches["thing_classes"])
         return incompatible
 
-    def _leave_conventions(self, *, starts_training: bool) -> None:
-        """Says that a converted checkpoint of the paper's authors gets the conventions of this package.
+    def _take_conventions(self, checkpoint: Mapping[str, Any], *, starts_training: bool) -> None:
+        """Keeps the conventions of a checkpoint, or says that it gets those of this package.
 
         Args:
+            checkpoint: one of RelDN, or of a detector.
             starts_training: whether a training starts from it.
 
         Raises:
-            ValueError: it is evaluated, so its numbers would be those of nobody.
+            ValueError: it was converted from the authors' code, and RelDN is to evaluate it, so its numbers
+                would be those of nobody; or to train further from it with pixels of other statistics.
         """
-        conventions = "pixels, clipping, first and last pixels of boxes, RoIAlign, spatial features"
+        conventions, keeps_them = checkpoint.get(CONVENTIONS), isinstance(self.model, PublishedRelDN)
+        self.conventions = conventions if keeps_them else None
+        if conventions is None or keeps_them:
+            return
         if starts_training:
+            refuse_other_pixels(self.model, self._source.address)
             self.logger.info(
                 "%s was converted from the authors' code. The training goes on with the conventions of this "
                 "package, which differ from theirs in %s (docs/published_weights.md)",
-                self._source.address, conventions,
+                self._source.address, _DIFFERENCES,
             )  # fmt: skip
             return
         raise ValueError(
             f"{self._source.address} was converted from the authors' code and was not trained further, and "
-            f"MODEL.META_ARCHITECTURE RelDN has other conventions ({conventions}): take MODEL."
+            f"MODEL.META_ARCHITECTURE RelDN has other conventions ({_DIFFERENCES}): take MODEL."
             "META_ARCHITECTURE PublishedRelDN, with the other settings of configs/base/"
             "published_conventions.yaml (the configs in configs/published have them). To use the conventions "
             "of RelDN, train further from it first"

@@ -3,7 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+
+from reldn_d2.modeling import RelDN
+from reldn_d2.modeling.published import PUBLISHED_PIXELS
 
 # A counter of batch normalisation that old checkpoints lack and that nothing here uses.
 _COUNTER = "num_batches_tracked"
@@ -50,6 +53,33 @@ def refuse_other_model(incompatible: Any, model: nn.Module, names: Sequence[str]
             "architecture. If this is a backbone under another framework's names, add "
             "?matching_heuristics=True"
         )
+
+
+def refuse_other_pixels(model: RelDN, source: str) -> None:
+    """Refuses to train weights of the authors' code further with pixels of other statistics.
+
+    Nothing of such a training would fail, but the frozen detector would find next to nothing.
+
+    Args:
+        model: the model, which knows its pixels.
+        source: address of the checkpoint, for the message.
+
+    Raises:
+        ValueError: order of colours, mean or standard deviation differ.
+    """
+    own = [model.input_format, _rounded(model.pixel_mean), _rounded(model.pixel_std)]
+    wrong = [
+        f"{key} {value}" for (key, value), x in zip(PUBLISHED_PIXELS.items(), own, strict=True) if value != x
+    ]
+    if wrong:
+        raise ValueError(
+            f"{source} was converted from the authors' code, whose weights expect other pixels than this "
+            f"config's: set {', '.join(wrong)} (in a config in Python, these arguments of the model)"
+        )
+
+
+def _rounded(values: Tensor) -> list[float]:
+    return [round(x, 4) for x in values.flatten().tolist()]
 
 
 def refuse_other_backbone(incompatible: Any, names: Iterable[str], source: str) -> int:

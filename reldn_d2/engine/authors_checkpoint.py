@@ -13,6 +13,7 @@ from reldn_d2.checkpoint.finite import not_finite, refuse_not_finite, refuse_oth
 from reldn_d2.checkpoint.formats import read_checkpoint, write_weights
 from reldn_d2.checkpoint.importers import AuthorsArchitecture, convert, detector_of
 from reldn_d2.checkpoint.predicate_tables import with_dense_tables
+from reldn_d2.modeling.published import PUBLISHED_PIXELS
 
 from .evaluate import check_classes
 from .yaml import is_relation_config
@@ -69,9 +70,7 @@ def convert_authors_checkpoint(
 def required_settings(architecture: AuthorsArchitecture) -> dict[str, Any]:
     """Config keys -> values that the authors' weights need. No tensor shows them."""
     expected: dict[str, Any] = {
-        "INPUT.FORMAT": "BGR",
-        "MODEL.PIXEL_MEAN": [102.9801, 115.9465, 122.7717],
-        "MODEL.PIXEL_STD": [1.0, 1.0, 1.0],
+        **PUBLISHED_PIXELS,
         "MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS": [10.0, 10.0, 5.0, 5.0],
         "MODEL.ANCHOR_GENERATOR.SIZES": [_ANCHOR_SIZES]
         if architecture.is_vgg16

@@ -64,6 +64,11 @@ HARMLESS_WARNINGS = (
     ),
     Message(
         _WARNINGS,
+        "Grad strides do not match bucket view strides",
+        "PyTorch copies the gradients of depthwise convolutions once more; they are the same numbers.",
+    ),
+    Message(
+        _WARNINGS,
         "Importing from timm.models.layers is deprecated",
         "Detectron2's ViT imports layers under their old name, which timm still has.",
     ),

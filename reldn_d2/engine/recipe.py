@@ -32,6 +32,14 @@ DIFFERENCES = (
     Difference(f"{_HEAD}.VISUAL.FEATURES_BEFORE_RELU", False, True),
     Difference(f"{_HEAD}.LOSS.NORMALIZATION", "anchors", "published"),
 )
+#: The proposals that the published code draws its pairs from. The paper's pairs do not depend on them.
+PROPOSALS: Mapping[str, object] = {
+    "MODEL.RPN.POST_NMS_TOPK_TRAIN": 2000,
+    "MODEL.ROI_HEADS.PROPOSAL_APPEND_GT": True,
+    "MODEL.ROI_HEADS.IOU_THRESHOLDS": [0.5],
+    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 512,
+    "MODEL.ROI_HEADS.POSITIVE_FRACTION": 0.25,
+}
 
 
 def recipe_in_words(settings: Mapping[str, str]) -> str:
@@ -42,12 +50,16 @@ def recipe_in_words(settings: Mapping[str, str]) -> str:
     """
     published = _value(settings, METHOD.key) == METHOD.published
     name = "the published code's" if published else "the paper's"
-    others = []
-    for difference in DIFFERENCES:
-        value = _value(settings, difference.key)
-        if value != (difference.published if published else difference.paper):
-            others.append(f"{difference.key.removeprefix(f'{_HEAD}.')} {value}")
+    wanted = {x.key: x.published if published else x.paper for x in DIFFERENCES}
+    if published:
+        wanted.update(PROPOSALS)
+    found = {key: _value(settings, key) for key in wanted}
+    others = [f"{_short(key)} {value}" for key, value in found.items() if value != wanted[key]]
     return f"{name}, but {', '.join(others)}" if others else name
+
+
+def _short(key: str) -> str:
+    return key.removeprefix(f"{_HEAD}.").removeprefix("MODEL.")
 
 
 def _value(settings: Mapping[str, str], key: str) -> object:

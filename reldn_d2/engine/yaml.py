@@ -37,7 +37,14 @@ from reldn_d2.config import default_config
 from reldn_d2.config_values import check_channels, check_keys, find_setting, string_for_list
 from reldn_d2.data import RelationDatasetMapper, predicate_counts
 from reldn_d2.evaluation.protocols.registry import resolve_protocols
-from reldn_d2.modeling import ContrastiveLosses, PairwiseRelationHead, RelDN, RelDNHead
+from reldn_d2.modeling import (
+    ContrastiveLosses,
+    PairwiseRelationHead,
+    PublishedRelDN,
+    RelDN,
+    RelDNHead,
+)
+from reldn_d2.modeling.published import refuse_published_parts
 from reldn_d2.modeling.relation_head import registered_head
 from reldn_d2.renamed import OLD_KEYS, present_value
 from reldn_d2.structures.dataset_dicts import DatasetDict
@@ -596,7 +603,7 @@ class YamlParts(RunParts):
 
         Raises:
             ValueError: a value is not possible (`SETTINGS`), or the config names a part that is not
-                registered.
+                registered, or parts of the published code in RelDN.
         """
         check_keys(_leaves(cfg))  # code may have changed it
         self.cfg, self._trainer = cfg, trainer
@@ -611,6 +618,8 @@ class YamlParts(RunParts):
         _check_registered(cfg)
         self.is_relation_model = is_relation_config(cfg)
         if self.is_relation_model:
+            if not _is_kind(cfg, PublishedRelDN):
+                refuse_published_parts(cfg)
             _check_losses(cfg)
             check_protocol_names(head.TEST.PROTOCOLS, self.keys.protocols)
         self.entities_from_proposals = head.SAMPLING.METHOD == "published"

@@ -143,6 +143,54 @@ def test_a_converted_checkpoint_needs_its_conventions_until_it_is_trained(
     RelationPredictor(cfg)
 
 
+def published_file(folder: Path) -> tuple[Path, CfgNode]:
+    """A converted checkpoint, and the published config that takes it."""
+    source = authors_file(folder, random_weights(reldn_shapes(WIDTHS, vgg=True)))
+    target = folder / "converted.pth"
+    run(source, target, "published/vrd_vgg16_coco", *options(vgg=True))
+    words = [*options(vgg=True), "MODEL.WEIGHTS", str(target)]
+    return target, load_config(str(CONFIGS / "published/vrd_vgg16_coco.yaml"), words)
+
+
+def own_config(*words: str) -> CfgNode:
+    return load_config(str(CONFIGS / "vrd/reldn_vgg16_coco.yaml"), [*options(vgg=True), *words])
+
+
+def test_conventions_stay_with_the_weights_when_they_are_saved_again(tmp_path: Path) -> None:
+    target, cfg = published_file(tmp_path)
+    RelationPredictor(cfg).save_pretrained(tmp_path / "saved")
+    checkpointer = RelationCheckpointer(build_model(cfg), str(tmp_path))
+    checkpointer.load(str(target))
+    checkpointer.save("again")
+    assert RelationPredictor.from_pretrained(tmp_path / "saved", device="cpu").thing_classes
+    for weights in (tmp_path / "saved" / "model.safetensors", tmp_path / "again.pth"):
+        RelationCheckpointer(build_model(cfg), complete=True).load(str(weights))
+        with pytest.raises(ValueError, match="was converted from the authors' code and was not trained"):
+            RelationPredictor(own_config(*PIXELS, "MODEL.WEIGHTS", str(weights)))
+
+
+def test_a_training_from_converted_weights_needs_their_pixels(tmp_path: Path) -> None:
+    target, _ = published_file(tmp_path)
+    wanted = "set INPUT.FORMAT BGR, MODEL.PIXEL_MEAN .102.9801, 115.9465, 122.7717., MODEL.PIXEL_STD .1.0, "
+    for load in ("load", "load_relation_part"):
+        checkpointer = RelationCheckpointer(build_model(own_config()))
+        with pytest.raises(ValueError, match=f"converted.pth was converted .*{wanted}"):
+            getattr(checkpointer, load)(str(target))
+
+
+def test_a_relation_part_of_converted_weights_changes_its_conventions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, _ = published_file(tmp_path)
+    checkpointer = RelationCheckpointer(build_model(own_config(*PIXELS)), str(tmp_path))
+    said: list[str] = []
+    monkeypatch.setattr(checkpointer.logger, "info", lambda text, *words: said.append(text % words))
+    checkpointer.load_relation_part(str(target))
+    assert any("goes on with the conventions of this package" in line for line in said)
+    checkpointer.save("trained")
+    assert "conventions" not in torch.load(tmp_path / "trained.pth", weights_only=True)
+
+
 @pytest.mark.parametrize(
     ("config", "whole", "flag"),
     [

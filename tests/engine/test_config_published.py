@@ -4,6 +4,8 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
+from reldn_d2.engine import parts_of
+from reldn_d2.modeling.published import PUBLISHED_PARTS
 from tests.builders.config_files import differences, load
 
 HEAD = "MODEL.ROI_RELATION_HEAD."
@@ -35,6 +37,18 @@ def test_published_checkpoints_are_evaluated_by_their_own_conventions(name: str)
     assert ((1000 if fpn else 6000), 1000) == (model.RPN.PRE_NMS_TOPK_TEST, model.RPN.POST_NMS_TOPK_TEST)
     assert model.RPN.NMS_THRESH == 0.7
     assert model.ROI_BOX_HEAD.BBOX_REG_WEIGHTS == (10.0, 10.0, 5.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    "key", ["INPUT.RELDN_RESIZE_TEST", *(key for key in PUBLISHED_PARTS if key.endswith(".NAME"))]
+)
+def test_parts_of_the_published_code_are_refused_in_reldn(key: str) -> None:
+    """Such a training would run to its end."""
+    named = f"{key} {PUBLISHED_PARTS[key]}"
+    with pytest.raises(ValueError, match=f"^{named}: only .* PublishedRelDN has this, and it is RelDN"):
+        parts_of(load("vg/reldn_x101_fpn.yaml", *named.split()))
+    with pytest.raises(ValueError, match=rf"{named}.* in configs/vrd, vg and openimages$"):
+        parts_of(load("published/vg_x101_fpn.yaml", "MODEL.META_ARCHITECTURE", "RelDN"))
 
 
 @pytest.mark.parametrize(

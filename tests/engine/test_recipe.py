@@ -1,12 +1,13 @@
 """The recipe that a training says it follows."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from reldn_d2.engine import load_config, parts_of
-from reldn_d2.engine.recipe import DIFFERENCES, METHOD, recipe_in_words
+from reldn_d2.engine.recipe import DIFFERENCES, METHOD, PROPOSALS, recipe_in_words
 from tests.builders.tiny_models import REPOSITORY
 
 SHORT = "MODEL.ROI_RELATION_HEAD."
@@ -37,6 +38,25 @@ def test_settings_of_the_other_recipe_are_named() -> None:
     words = recipe_in_words(settings("vrd/reldn_vgg16_coco", METHOD.key, "paper"))
     assert words.startswith("the paper's, but SAMPLING.BATCH_SIZE_PER_IMAGE 2048, ")
     assert len(words.split(", ")) == len(DIFFERENCES)
+
+
+def test_proposals_of_other_numbers_are_named_where_they_count() -> None:
+    """The published code draws its pairs from proposals, so their number is a part of its recipe."""
+    options = ["MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "128", "MODEL.ROI_HEADS.PROPOSAL_APPEND_GT", "False"]
+    named = "ROI_HEADS.PROPOSAL_APPEND_GT False, ROI_HEADS.BATCH_SIZE_PER_IMAGE 128"
+    assert recipe_in_words(settings("vrd/reldn_vgg16_coco", *options)) == f"the published code's, but {named}"
+    assert "ROI_HEADS" not in recipe_in_words(settings("vrd/reldn_vgg16_coco", *options, METHOD.key, "paper"))
+    # A config of our own, whose detector is trained with fewer proposals.
+    assert recipe_in_words(settings("vrd/reldn_r50_fpn")) == (
+        "the published code's, but RPN.POST_NMS_TOPK_TRAIN 1000"
+    )
+
+
+def test_the_page_names_the_proposals_of_the_published_code() -> None:
+    page = (REPOSITORY / "docs" / "training_recipes.md").read_text()
+    for key, value in PROPOSALS.items():
+        number = f"{value:,}" if type(value) is int else str(value)
+        assert re.search(rf"`{re.escape(key)}`[^`]*{re.escape(number)}", page), key
 
 
 def test_the_page_lists_every_difference_with_its_values() -> None:

@@ -186,3 +186,13 @@ def test_the_config_makes_both() -> None:
     assert (shape.channels, shape.stride) == (6, 16)
     maps = backbone(torch.zeros(1, 3, 64, 96))
     assert maps["conv5"].shape == (1, 6, 4, 6)
+
+
+@pytest.mark.parametrize("size", [(15, 40), (40, 1)])
+def test_an_image_without_a_pixel_in_the_map_is_refused(size: tuple[int, int]) -> None:
+    backbone = VGG16(channels=[1, 1, 1, 1, 1])
+    with pytest.raises(
+        ValueError, match=f"^an image has {size[1]} x {size[0]} pixels when it is resized for"
+    ):
+        backbone(torch.zeros(1, 3, *size))
+    assert backbone(torch.zeros(1, 3, 16, 40))["conv5"].shape == (1, 1, 1, 2)

@@ -78,13 +78,21 @@ def test_boxes_without_an_area_are_counted(tmp_path: Path, caplog: pytest.LogCap
     assert [(x["subject"], x["object"]) for x in found["relationships"]] == [(1, 1)]
 
 
-def test_boxes_far_outside_are_refused(tmp_path: Path) -> None:
+def test_boxes_that_stick_out_are_clipped_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """PublishedRelDN finds boxes that end in the padding, and some that lie in it."""
     graph = example_graph()
     graph["entities"][1]["box"] = [5.0, 7.0, 9.0, 49.5]
-    with pytest.raises(
-        ValueError, match=r"annotation 1 of image 1 \(party/한국.jpg\) .*not inside the 64 x 48"
-    ):
+    graph["entities"][2]["box"] = [60.0, 7.0, 64.5, 9.0]  # not counted, it is only half a pixel
+    graph["entities"][3]["box"] = [70.0, 7.0, 75.0, 9.0]
+    with caplog.at_level(logging.WARNING, logger="reldn_d2.scene_graphs"):
         write(graph, tmp_path / "a.json")
+    text = " ".join(x.getMessage() for x in caplog.records)
+    assert "a.json: 1 entities without an area in their image and" in text
+    assert "a.json: 1 boxes that stick out of their image are clipped" in text
+    (found,) = read_graphs(tmp_path / "a.json")
+    assert [x["box"] for x in found["entities"][1:]] == [[5.0, 7.0, 9.0, 48.0], [60.0, 7.0, 64.0, 9.0]]
 
 
 @pytest.mark.parametrize("name", ["", "../a.jpg", "/photos/a.jpg", "C:\\a.jpg", "http://a/b.jpg"])

@@ -34,6 +34,22 @@ def test_only_mixed_sizes_lose_something(
     assert one_size.split("|")[2].strip() == "0.0 %" != several.split("|")[2].strip()
 
 
+def test_wrong_arguments_are_refused_in_one_line(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def error(folder: Path, *options: str) -> str:
+        words = ["--input", str(folder), "--weights", "nowhere", *options]
+        monkeypatch.setattr(sys, "argv", ["measure_padding.py", *words])
+        with pytest.raises(SystemExit):
+            measure_padding.main()
+        return capsys.readouterr().err.splitlines()[-1]
+
+    assert f"error: --input {tmp_path} has no image" in error(tmp_path)
+    (tmp_path / "photo.png").touch()
+    assert "error: --weights nowhere: there is no such file" in error(tmp_path)
+    assert "error: argument --batch-size: 0 is not at least 1" in error(tmp_path, "--batch-size", "0")
+
+
 def test_what_counts_as_found_again() -> None:
     def answer(shift: float, classes: list[int], predicates: list[int]) -> Any:
         boxes = torch.tensor([[0.0, 0, 50, 50], [20, 20, 90, 90]]) + shift

@@ -1,6 +1,7 @@
 """The command that measures which pairs a config trains on."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +33,45 @@ def test_the_table_of_a_config(
     if method == "published":
         assert values[0] == "100.0 %"
     assert names[2] == "terms of class_agnostic / entity_class / predicate_class"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--config-file", "scenes/tiny_detector.yaml"], "scenes/tiny_detector.yaml has no relation head"),
+        (["--config-file", "nowhere.yaml"], "config file 'nowhere.yaml' does not exist"),
+        (["--config-file", "lazy/scenes_reldn.py"], "lazy/scenes_reldn.py is a config in Python"),
+        (["--dataset", "nothing"], "data set 'nothing' is not registered"),
+        (["--around", "0"], "argument --around: 0 is not at least 1"),
+        (["--images", "-5"], "argument --images: -5 is not at least 1"),
+        (["MODEL.ROI_HEADS.NUM_CLASSES", "3"], "MODEL.ROI_HEADS.NUM_CLASSES is 3, but data set"),
+        (["--weights", "nowhere.pth"], "nowhere.pth does not exist"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_one_line(
+    options: list[str], message: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = ["--config-file", "scenes/tiny_reldn.yaml", "--dataset", "reldn_scenes_tiny_train"]
+    proposals = [] if "--weights" in options else ["--around", "2"]
+    monkeypatch.setattr(sys, "argv", ["measure_sampling.py", *usual, *proposals, *options])
+    with pytest.raises(SystemExit):
+        measure_sampling.main()
+    *_, error = capsys.readouterr().err.splitlines()
+    assert f"error: {message}" in error
+
+
+def test_weights_of_another_model_are_refused(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"model": {"other": torch.zeros(2)}}, tmp_path / "other.pth")
+    words = ["--config-file", "scenes/tiny_reldn.yaml", "--dataset", "reldn_scenes_tiny_train"]
+    monkeypatch.setattr(
+        sys, "argv", ["measure_sampling.py", *words, "--weights", str(tmp_path / "other.pth")]
+    )
+    with pytest.raises(SystemExit):
+        measure_sampling.main()
+    *_, error = capsys.readouterr().err.splitlines()
+    assert "error: " in error and "other.pth is of another model" in error
 
 
 def test_figures_of_an_image_by_hand(tiny_config: TinyConfig) -> None:

@@ -113,6 +113,7 @@ class RelationPredictor(PretrainedModel):
         model.task = "sgdet"
         checkpointer = RelationCheckpointer(model, complete=True)
         checkpointer.load(parts.weights)
+        self._conventions = checkpointer.conventions
         if checkpointer.vocabulary is not None:
             _check_number_of_names(checkpointer.vocabulary, parts)
         vocabulary = checkpointer.vocabulary or _vocabulary_of_config(parts)

@@ -48,6 +48,7 @@ class PretrainedModel(ABC):
     parts: RunParts
     thing_classes: Sequence[str]
     predicate_classes: Sequence[str]
+    _conventions: str | None = None  # see `reldn_d2.checkpoint.formats.CONVENTIONS`
     _info: ModelInfo | None = None
     _measured: Mapping[str, Any] | None = None
 
@@ -268,7 +269,8 @@ class PretrainedModel(ABC):
         }
         if info.data_notice:
             files[NOTICE_FILE] = f"{visible_lines(info.data_notice.strip())}\n".encode()
-        digest = write_folder(folder, files, partial(write_weights, model=stored, vocabulary=vocabulary))
+        write = partial(write_weights, model=stored, vocabulary=vocabulary, conventions=self._conventions)
+        digest = write_folder(folder, files, write)
         logger.info("The model is in %s; the sha256 of its %s is %s", folder, SUMS_FILE, digest)
         return lambda other: card(name=other)
 

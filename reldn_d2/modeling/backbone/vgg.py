@@ -60,7 +60,16 @@ class VGG16(Backbone):
 
         Returns:
             "conv5": (N, channels, floor(H / 16), floor(W / 16)).
+
+        Raises:
+            ValueError: a side is shorter than 16 pixels, so that the map would have none.
         """
+        height, width = (int(side) for side in x.shape[-2:])
+        if min(height, width) < self._out_feature_strides["conv5"]:
+            raise ValueError(
+                f"an image has {width} x {height} pixels when it is resized for VGG-16, which needs 16 on "
+                "each side: crop it, or leave it out"
+            )
         for layer in self.children():
             x = layer(x)
         return {"conv5": x}

@@ -10,16 +10,18 @@
 | `meta_arch.py` | `PublishedRelDN`, which combines them |
 """
 
-from .meta_arch import PUBLISHED_PARTS, PublishedRelDN
+from .meta_arch import PUBLISHED_PARTS, PUBLISHED_PIXELS, PublishedRelDN, refuse_published_parts
 from .proposals import RelDNPublishedRPN, RelDNRoundedAnchorGenerator
 from .relation_head import PublishedRelDNHead
 from .roi_heads import RelDNPublishedROIHeads
 
 __all__ = [
     "PUBLISHED_PARTS",
+    "PUBLISHED_PIXELS",
     "PublishedRelDN",
     "PublishedRelDNHead",
     "RelDNPublishedROIHeads",
     "RelDNPublishedRPN",
     "RelDNRoundedAnchorGenerator",
+    "refuse_published_parts",
 ]

@@ -18,6 +18,9 @@ from ..region_heads import class_probabilities
 from ..relation_head.entities import entity_batch, given_entities
 from .boxes import inclusive
 from .image_frame import ImageFrame, pooled_regions
+from .proposals import RelDNPublishedRPN, RelDNRoundedAnchorGenerator
+from .relation_head import PublishedRelDNHead
+from .roi_heads import InclusivePooler, RelDNPublishedROIHeads
 
 # Config values that PublishedRelDN needs.
 PUBLISHED_PARTS = {
@@ -27,7 +30,14 @@ PUBLISHED_PARTS = {
     "MODEL.ROI_BOX_HEAD.POOLER_TYPE": "ROIAlign",
     "MODEL.ROI_RELATION_HEAD.NAME": "PublishedRelDNHead",
     "MODEL.ROI_RELATION_HEAD.VISUAL.FEATURES_BEFORE_RELU": True,
+    "MODEL.ROI_RELATION_HEAD.SAMPLING.METHOD": "published",
     "INPUT.RELDN_RESIZE_TEST": "factor",
+}
+#: Config values of the pixels that the published weights were trained with.
+PUBLISHED_PIXELS = {
+    "INPUT.FORMAT": "BGR",
+    "MODEL.PIXEL_MEAN": [102.9801, 115.9465, 122.7717],
+    "MODEL.PIXEL_STD": [1.0, 1.0, 1.0],
 }
 _BOXES_OF = {"instances": "gt_boxes", "detections": "pred_boxes"}
 
@@ -51,26 +61,57 @@ class PublishedRelDN(RelDN):
             min_size: length of the network input's shorter side.
             max_size: largest length of its longer side.
             reldn: arguments of RelDN, with the parts that `PUBLISHED_PARTS` names.
+
+        Raises:
+            ValueError: a part has other conventions; or see RelDN.
         """
         super().__init__(**reldn)
         self.min_size, self.max_size = min_size, max_size
+        self._check_parts()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Builds the parts that the config describes.
 
         Raises:
-            ValueError: a config value is not that of `PUBLISHED_PARTS`.
+            ValueError: a config value is not that of `PUBLISHED_PARTS` or `PUBLISHED_PIXELS`.
         """
         # With FPN two samples per bin; without FPN one sample for each pixel of a bin.
         ratio = 2 if len(cfg.MODEL.ROI_HEADS.IN_FEATURES) > 1 else 0
-        parts = {**PUBLISHED_PARTS, "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO": ratio}
-        wrong = {key: part for key, part in parts.items() if reduce(getattr, key.split("."), cfg) != part}
+        wanted_values = {
+            **PUBLISHED_PARTS,
+            **PUBLISHED_PIXELS,
+            "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO": ratio,
+        }
+        wrong = {key: value for key, value in wanted_values.items() if _value(cfg, key) != value}
         if wrong:
-            wanted = ", ".join(f"{key} {part}" for key, part in wrong.items())
+            wanted = ", ".join(f"{key} {value}" for key, value in wrong.items())
             raise ValueError(f"MODEL.META_ARCHITECTURE PublishedRelDN needs {wanted}")
         sizes = {"min_size": cfg.INPUT.MIN_SIZE_TEST, "max_size": cfg.INPUT.MAX_SIZE_TEST}
         return {**super().from_config(cfg), **sizes}
+
+    def _check_parts(self) -> None:
+        """Checks the parts of a config in Python, which has no keys that `from_config` could check."""
+        rpn, classifier = self.proposal_generator, getattr(self.relation_head, "pair_classifier", None)
+        parts: dict[str, tuple[Any, type]] = {
+            "proposal_generator": (rpn, RelDNPublishedRPN),
+            "proposal_generator.anchor_generator": (
+                getattr(rpn, "anchor_generator", None),
+                RelDNRoundedAnchorGenerator,
+            ),
+            "roi_heads": (self.roi_heads, RelDNPublishedROIHeads),
+            "roi_heads.box_pooler": (getattr(self.roi_heads, "box_pooler", None), InclusivePooler),
+            "relation_head": (self.relation_head, PublishedRelDNHead),
+            "relation_head.pair_classifier.pooler": (getattr(classifier, "pooler", None), InclusivePooler),
+        }
+        wrong = {
+            name: kind
+            for name, (part, kind) in parts.items()
+            if part is not None and not isinstance(part, kind)
+        }
+        if wrong:
+            wanted = ", ".join(f"a {kind.__name__} as {name}" for name, kind in wrong.items())
+            raise ValueError(f"PublishedRelDN needs {wanted}: its parts have conventions of their own")
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Calls `inference`.
@@ -80,7 +121,8 @@ class PublishedRelDN(RelDN):
         """
         if self.training:
             raise ValueError(
-                "MODEL.META_ARCHITECTURE PublishedRelDN is for evaluation: train RelDN with the same weights"
+                "MODEL.META_ARCHITECTURE PublishedRelDN is for evaluation: train RelDN with the same "
+                "weights, by a config in configs/vrd, vg or openimages"
             )
         return self.inference(batched_inputs)
 
@@ -96,13 +138,15 @@ class PublishedRelDN(RelDN):
         They were resized by one factor (`data.factor_resize`), like the image.
 
         Raises:
-            ValueError: an image was not resized to INPUT.MIN_SIZE_TEST and INPUT.MAX_SIZE_TEST.
+            ValueError: an image was not resized to INPUT.MIN_SIZE_TEST and INPUT.MAX_SIZE_TEST, or not by
+                `data.factor_resize`.
         """
         results = []
         for i, x in enumerate(batched_inputs):
             if detected_instances is not None:
                 x = {**x, "detections": detected_instances[i]}
             frame = self._frame(x)
+            _check_mapper(x, frame)
             (result,) = super().inference([_in_original_pixels(x, frame)], do_postprocess=False)
             results.append(_reported(result, frame, in_image=do_postprocess))
         return results
@@ -150,6 +194,39 @@ class PublishedRelDN(RelDN):
             self.roi_heads, features, [Instances(frame.original, pred_boxes=regions)]
         )
         found.scores, found.pred_classes = probs[:, :-1].max(dim=1)
+
+
+def refuse_published_parts(cfg: CfgNode) -> None:
+    """Refuses the parts of PublishedRelDN, and its mapper, in a config of another meta-architecture.
+
+    Settings that Detectron2 has, too, such as the type of the pooler, may have any value there.
+
+    Raises:
+        ValueError: the config names such parts. The message has their keys.
+    """
+    own = {key: x for key, x in PUBLISHED_PARTS.items() if key.endswith((".NAME", ".RELDN_RESIZE_TEST"))}
+    found = [f"{key} {x}" for key, x in own.items() if _value(cfg, key) == x]
+    if found:
+        raise ValueError(
+            f"{', '.join(found)}: only MODEL.META_ARCHITECTURE PublishedRelDN has this, and it is "
+            f"{cfg.MODEL.META_ARCHITECTURE}. Take a config without the settings of configs/base/"
+            "published_conventions.yaml, such as those in configs/vrd, vg and openimages"
+        )
+
+
+def _value(cfg: CfgNode, key: str) -> Any:
+    value = reduce(getattr, key.split("."), cfg)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _check_mapper(x: dict[str, Any], frame: ImageFrame) -> None:
+    """Refuses an image that a mapper has resized in whole grey levels, as Detectron2's does."""
+    if "file_name" in x and x["image"].dtype == torch.uint8 and frame.network != frame.original:
+        raise ValueError(
+            f"{x['file_name']} of (height, width) {frame.original} came as {frame.network} in whole grey "
+            "levels, as Detectron2 resizes: PublishedRelDN needs RelationDatasetMapper with "
+            "INPUT.RELDN_RESIZE_TEST factor"
+        )
 
 
 def _in_original_pixels(x: dict[str, Any], frame: ImageFrame) -> dict[str, Any]:

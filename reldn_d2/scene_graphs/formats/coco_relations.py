@@ -3,9 +3,10 @@
 `reldn_d2.data.datasets.coco_relations` describes the file. Categories and predicates are numbered in the
 order of the vocabulary; scores are further keys of annotations and relations.
 
-COCO has no boxes without an area. Such entities and their relationships are left out, and a line in the log
-counts them. Boxes are rounded to 2^-32 of a pixel, and clipped when they are read if they stick out by up to
-a pixel.
+COCO has no boxes without an area in their image. Such entities and their relationships are left out, and a
+line in the log counts them. Boxes that stick out of their image are clipped, those that do so by more than a
+pixel are counted, too: `PublishedRelDN` finds some that end in the padding of its network input. Boxes are
+rounded to 2^-32 of a pixel.
 """
 
 import logging
@@ -43,7 +44,7 @@ class CocoRelationsFile(CollectionFormat):
         """Writes the data set with all classes of a vocabulary, see `CollectionFormat.write_all`."""
         vocabulary = about.vocabulary or vocabulary_of(graphs)
         images = _Images(graphs, path, vocabulary)
-        entities, relationships = images.check()
+        entities, relationships, clipped = images.check()
         info = {"model": about.model} if about.model else None
         save_coco_relations(images, vocabulary, path, info=info)
         if entities:
@@ -51,6 +52,11 @@ class CocoRelationsFile(CollectionFormat):
                 "%s: %d entities without an area in their image and %d relationships with them are left out, "
                 "because COCO has no such boxes: use jsonl",
                 path, entities, relationships,
+            )  # fmt: skip
+        if clipped:
+            logger.warning(
+                "%s: %d boxes that stick out of their image are clipped: in jsonl they are as they were",
+                path, clipped,
             )  # fmt: skip
 
     def read(self, path: Path) -> Iterator[SceneGraph]:
@@ -89,27 +95,30 @@ class _Images:
         for number, graph in enumerate(self._graphs, start=1):
             yield {**graph_named(self._path, self._dataset_dict, graph), "image_id": number}
 
-    def check(self) -> tuple[int, int]:
-        """Checks names, and counts what can't be written.
+    def check(self) -> tuple[int, int, int]:
+        """Checks names, and counts what can't be written as it is.
 
         Returns:
-            Numbers of entities without an area and of relationships with them.
+            Numbers of entities without an area and of relationships with them, which are left out, and of
+            boxes that stick out by more than a pixel, which are clipped.
 
         Raises:
             ValueError: an image has no name or one that leads out of the folder of images, or a class is not
                 in the vocabulary.
         """
-        entities = relationships = 0
+        entities = relationships = clipped = 0
         for graph in self._graphs:
             dataset_dict = graph_named(self._path, self._dataset_dict, graph)
             entities += len(graph["entities"]) - len(dataset_dict["annotations"])
             relationships += len(graph["relationships"]) - len(dataset_dict["relations"])
-        return entities, relationships
+            clipped += dataset_dict["clipped"]
+        return entities, relationships, clipped
 
     def _dataset_dict(self, graph: SceneGraph) -> DatasetDict:
         image, entities, relationships = graph["image"], graph["entities"], graph["relationships"]
         check_image_name(image["file_name"])
-        boxes = np.array([entity["box"] for entity in entities], dtype=np.float64).reshape(-1, 4)
+        found = np.array([entity["box"] for entity in entities], dtype=np.float64).reshape(-1, 4)
+        boxes = found.clip(0, [image["width"], image["height"]] * 2)
         kept = ~boxes_without_area(boxes, image["width"], image["height"])
         number = np.cumsum(kept) - 1
         classes = _numbers([entity["class"] for entity in entities], self._things, "class")
@@ -123,6 +132,7 @@ class _Images:
             "height": image["height"],
             "annotations": Annotations(boxes[kept], classes[kept]),
             "relations": rows,
+            "clipped": int(((np.abs(boxes - found) > 1).any(axis=1) & kept).sum()),
             "entity_scores": _scores([entity["score"] for entity in entities])[kept],
             "relation_scores": _scores([x["score"] for x in relationships])[kept_relationships],
             "predicate_scores": _scores([x.get("predicate_score") for x in relationships])[

@@ -13,7 +13,7 @@ from detectron2.utils.events import EventStorage
 from reldn_d2.engine.yaml import is_relation_config
 from reldn_d2.evaluation.matching import box_iou
 from reldn_d2.modeling import PublishedRelDN, RelDN
-from reldn_d2.modeling.published import PUBLISHED_PARTS
+from reldn_d2.modeling.published import PUBLISHED_PARTS, PUBLISHED_PIXELS
 from reldn_d2.structures import Queries
 from tests.builders.narrow_resnet import SCENES_RESNET
 from tests.builders.tiny_models import TinyConfig, make_input, make_model
@@ -404,6 +404,48 @@ def test_parts_that_do_not_belong_together_are_refused(tiny_config: TinyConfig, 
         value = value[name]
     with pytest.raises(ValueError, match=f"PublishedRelDN needs {key} {PUBLISHED_PARTS[key]}$"):
         build_model(tiny_config(*PUBLISHED, *FPN, key, str(value)))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("INPUT.FORMAT", "RGB"),
+        ("MODEL.PIXEL_MEAN", "[1.0, 2.0, 3.0]"),
+        ("MODEL.PIXEL_STD", "[57.4, 57.1, 58.4]"),
+    ],
+)
+def test_pixels_of_other_weights_are_refused(tiny_config: TinyConfig, key: str, value: str) -> None:
+    with pytest.raises(ValueError) as error:
+        build_model(tiny_config(*PUBLISHED, *FPN, key, value))
+    assert str(error.value).endswith(f"PublishedRelDN needs {key} {PUBLISHED_PIXELS[key]}")
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("proposal_generator", "MODEL.PROPOSAL_GENERATOR.NAME", "RPN"),
+        ("proposal_generator.anchor_generator", "MODEL.ANCHOR_GENERATOR.NAME", "DefaultAnchorGenerator"),
+        ("roi_heads", "MODEL.ROI_HEADS.NAME", "StandardROIHeads"),
+        ("relation_head", "MODEL.ROI_RELATION_HEAD.NAME", "RelDNHead"),
+    ],
+)
+def test_other_parts_are_refused_in_python(tiny_config: TinyConfig, name: str, key: str, value: str) -> None:
+    args = PublishedRelDN.from_config(tiny_config(*PUBLISHED, *FPN))
+    PublishedRelDN(**args)
+    part, _, _ = name.partition(".")
+    args[part] = RelDN.from_config(tiny_config(*PUBLISHED, *FPN, key, value))[part]
+    with pytest.raises(ValueError, match=f"PublishedRelDN needs a {PUBLISHED_PARTS[key]} as {name}[:,]"):
+        PublishedRelDN(**args)
+
+
+def test_an_image_that_another_mapper_resized_is_refused(vgg: PublishedRelDN) -> None:
+    x = input_of(WIDE)
+    whole = {**x, "image": x["image"].to(torch.uint8)}
+    with pytest.raises(ValueError, match=r"a\.jpg of .*\(61, 83\) came as .*INPUT\.RELDN_RESIZE_TEST factor"):
+        vgg([{**whole, "file_name": "a.jpg"}])
+    assert vgg([whole])[0]["task"] == "sgdet"  # of no data set: its pixels are the caller's
+    same = image_of(((97, 132), (97, 132))).to(torch.uint8)  # nothing was resized
+    assert vgg([{"image": same}])[0]["task"] == "sgdet"
 
 
 def test_all_wrong_parts_are_named_at_once(tiny_config: TinyConfig) -> None:
