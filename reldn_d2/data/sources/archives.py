@@ -36,6 +36,7 @@ _GZIP = b"\x1f\x8b"
 # What damaged compression raises: BadGzipFile is an OSError, as what a network raises.
 _DAMAGE = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError)
 _NO_FILE = "is a link or a device in the archive: pack it with `tar --dereference --hard-dereference`"
+_AGAIN = "when it can be read, delete the shard that has this row, and run with --resume"
 _JOINED = (
     "goes on behind its end, as joined archives do, and nothing of that is read: pack all files into one "
     "archive, or keep the archives apart"
@@ -95,7 +96,7 @@ def read_archive(unit: Unit) -> Iterator[InputRow]:
         ValueError: see `reldn_d2.data.images.byte_limit`.
     """
     number, limit = unit.first, byte_limit()
-    tries = _TRIES if is_address(unit.input) else 1
+    tries, remedy = _TRIES if is_address(unit.input) else 1, _AGAIN
     while tries:
         tries -= 1
         try:
@@ -110,13 +111,14 @@ def read_archive(unit: Unit) -> Iterator[InputRow]:
             yield InputRow(unit.input, number, unit.input, error=_JOINED)
             return
         except _DAMAGE as error:
-            said, tries = str(error), 0
+            said, remedy, tries = str(error), "copy it again", 0
         # The packages behind fsspec have errors of their own.
         except Exception as error:
             said = reason(error)
     read = number - unit.first
-    what = f"is cut off or damaged behind its first {read} samples" if read else "cannot be read"
-    yield InputRow(unit.input, number, unit.input, error=f"{what} ({said}): copy it again")
+    what = "is cut off or damaged" if read and remedy != _AGAIN else "cannot be read"
+    what += f" behind its first {read} samples" if read else ""
+    yield InputRow(unit.input, number, unit.input, error=f"{what} ({said}): {remedy}")
 
 
 class _Ending:
