@@ -180,8 +180,8 @@ def test_an_archive_goes_on_after_broken_connections(
     else:
         assert 5 < len(given) == len(rows) - 1 < 40
         assert rows[-1].error == (
-            f"cannot be read behind its first {len(given)} samples (ConnectionResetError: Connection reset by "
-            "peer): when it can be read, delete the shard that has this row, and run with --resume"
+            f"cannot be read behind its first {len(given)} samples (ConnectionResetError: Connection reset "
+            "by peer): when it can be read, delete the shard that has this row, and run with --resume"
         )
     files.rm(path)
 
