@@ -351,6 +351,9 @@ def _opened(file: str | os.PathLike[str] | IO[bytes], limit: int | None) -> Imag
             image = Image.open(file, formats=_USUAL_FORMATS)
         except UnidentifiedImageError:
             image = Image.open(file, formats=_formats())
+    except UnidentifiedImageError as error:
+        # PIL says where the content is in memory, so that no two runs would say the same.
+        raise UnidentifiedImageError("cannot identify image file") from error
     except Image.DecompressionBombError as error:
         raise _too_large("it has", 2 * (Image.MAX_IMAGE_PIXELS or 0)) from error
     number = image.width * image.height

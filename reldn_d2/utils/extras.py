@@ -1,10 +1,14 @@
 """Packages that are not always installed: their import, and what their readers say about a damaged file."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
 from typing import Any
 
+from .plain_text import is_unicode
 from .system_errors import explained, is_of_the_system
 
 
@@ -27,6 +31,20 @@ def import_extra(module: str, extra: str, purpose: str) -> Any:
             f"{purpose}, install the package {package}: pip install 'reldn-d2[{extra}]', or pip install "
             f"{package}"
         ) from error
+
+
+def arrow_source(path: str | os.PathLike[str]) -> Any:
+    """What pyarrow opens for a local file: its path, or its content if the path is no text in UTF-8.
+
+    Raises:
+        OSError: the file can't be read.
+        ValueError: it is empty.
+    """
+    text = os.fspath(path)
+    if is_unicode(text):
+        return text
+    with Path(text).open("rb") as file:
+        return import_module("pyarrow").BufferReader(mmap(file.fileno(), 0, access=ACCESS_READ))
 
 
 @contextmanager

@@ -65,9 +65,18 @@ def all_rows(source: Source, size: int = 100) -> list[InputRow]:
 
 
 class _Files(http.server.SimpleHTTPRequestHandler):
-    """Files of a folder, and `/endless.png`, whose content has no end."""
+    """Files of a folder; `/endless.png`, whose content has no end; and `/refused.png`, which is."""
+
+    def do_HEAD(self) -> None:
+        if self.path == "/refused.png":
+            self.send_error(403)
+        else:
+            super().do_HEAD()
 
     def do_GET(self) -> None:
+        if self.path == "/refused.png":
+            self.send_error(403)
+            return
         if self.path != "/endless.png":
             super().do_GET()
             return

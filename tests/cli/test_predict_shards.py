@@ -1,5 +1,6 @@
 """`reldn predict --format shards`, with a predictor that needs no weights."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
+from reldn_d2.scene_graphs import read_graphs
 from tests.builders.commands import Captured, line_of_refusal, run_reldn, usage_error
 from tests.builders.fake_predictor import FakePredictor, PredictCommand, write_picture
 from tests.builders.tiny_models import TinyConfig
@@ -58,6 +60,23 @@ def test_more_images_are_added(predict: PredictCommand, capsys: Captured) -> Non
     assert [Path(x).name for x in FakePredictor.seen] == ["c.png", "d.png"]
     assert "1 shards held other images than the input has now" in capsys.readouterr().out
     assert [Path(x["path"]).stem for x in rows(predict)] == [*"abcd"]
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="names of files are texts there")
+def test_a_folder_whose_name_is_no_text(predict: PredictCommand, tmp_path: Path, capsys: Captured) -> None:
+    folder = tmp_path / os.fsdecode(b"a\xff")
+    predict.output = folder / "results"
+    write_picture(folder / "in" / "a.png")
+    assert run_reldn(*words(predict)) == 0
+    capsys.readouterr()
+    assert run_reldn(*words(predict, "--resume")) == 0
+    assert "(1 of them before)" in capsys.readouterr().out
+    assert len(list(read_graphs(predict.output / "shards", file_format="shards"))) == 1
+    with (folder / "images.parquet").open("wb") as file:
+        pyarrow.parquet.write_table(pyarrow.table({"path": [str(tmp_path / "in" / "a.png")]}), file)
+    given = predict.words("--input", folder / "images.parquet", "--format", "shards", "--overwrite")
+    assert run_reldn(*given) == 0
+    assert "graphs of 1 of 1 images" in capsys.readouterr().out
 
 
 def test_other_options_are_another_run(predict: PredictCommand, capsys: Captured) -> None:

@@ -214,6 +214,13 @@ def test_bytes_are_refused_as_files_are(tmp_path: Path, monkeypatch: pytest.Monk
         read_image(content, "BGR")
 
 
+def test_two_runs_say_the_same_of_bytes_that_are_no_picture() -> None:
+    """PIL says where the bytes are in memory, which would make rows of results differ."""
+    with pytest.raises(DamagedImageError) as stopped:
+        read_image(b"no picture", "BGR")
+    assert str(stopped.value.__cause__) == "cannot identify image file"
+
+
 def test_the_limit_of_bytes_leaves_room_for_the_largest_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     assert byte_limit() > 4 * 178_956_970
     monkeypatch.setenv("RELDN_D2_MAX_PIXELS", "1000")

@@ -1,15 +1,23 @@
 """Prediction on Ray Data: the answers of one process, bit by bit, and what is refused before reading."""
 
+import os
+import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+import torch
 from PIL import Image
 
+import reldn_d2
+from reldn_d2.data.sources import Unit
+from reldn_d2.engine.prediction.attempts import Attempts
 from tests.builders.commands import Captured, line_of_refusal, run_reldn
+from tests.builders.picture_sources import web_server
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +32,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def words(images: Path, output: Path, *more: object) -> list[object]:
+def words(images: Path, output: Path, *more: object, weights: str = "scenes-tiny") -> list[object]:
     return [
-        *("predict", "--weights", "scenes-tiny", "--input", images, "--output", output, "--device", "cpu"),
+        *("predict", "--weights", weights, "--input", images, "--output", output, "--device", "cpu"),
         *("--format", "shards", "--shard-size", "4", "--score-threshold", "0", *more),
     ]
 
@@ -51,18 +59,30 @@ def one_process(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 @pytest.mark.parametrize(("workers", "batch_size"), [("1", 1), ("2", 4)])
 @pytest.mark.usefixtures("ray_session")
 def test_answers_on_ray_equal_those_of_one_process(
-    workers: str, batch_size: int, images: Path, one_process: Any, tmp_path: Path, capsys: Captured
+    workers: str,
+    batch_size: int,
+    images: Path,
+    one_process: Any,
+    tmp_path: Path,
+    capsys: Captured,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    options = ("--engine", "ray", "--workers", workers, "--batch-size", batch_size)
-    assert run_reldn(*words(images, tmp_path, *options)) == 1
+    # The workers have another working directory.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").touch()
+    weights = os.path.relpath(Path(reldn_d2.__file__).parent / "model_zoo" / "weights" / "scenes-tiny")
+    options = ("--engine", "ray", "--batch-size", batch_size, "--import", "own.py")
+    tmp_path /= "out"
+    assert run_reldn(*words(images, tmp_path, *options, "--workers", workers, weights=weights)) == 1
     assert tables(tmp_path) == one_process[batch_size]
     out, err = capsys.readouterr()
     assert "predicted the scene graphs of 10 of 11 images; the results are in" in out
     assert "5_damaged.png cannot be read" in err
-    # The same command goes on, and the other engine finds everything done.
+    # Either engine goes on, and the other one finds everything done.
     lost = sorted((tmp_path / "shards").iterdir())[1]
     lost.unlink()
-    assert run_reldn(*words(images, tmp_path, *options, "--resume")) == 1
+    again = options if workers == "2" else ("--batch-size", batch_size)
+    assert run_reldn(*words(images, tmp_path, *again, "--resume")) == 1
     assert "(7 of them before)" in capsys.readouterr().out
     assert tables(tmp_path) == one_process[batch_size]
     assert run_reldn(*words(images, tmp_path, "--batch-size", batch_size, "--resume")) == 1
@@ -131,6 +151,8 @@ def test_an_address_without_a_cluster(images: Path, tmp_path: Path, capsys: Capt
     assert "--address 127.0.0.1:1: no cluster answers there" in said("127.0.0.1:1")
     assert "give HOST:PORT" in said("here")
     assert "Ray's client is not used here" in said("ray://127.0.0.1:10001")
+    with web_server(tmp_path) as other:
+        assert "(what answers is no cluster of Ray)" in said(other.removeprefix("http://"))
     assert not (tmp_path / "out").exists()
 
 
@@ -142,3 +164,66 @@ def test_an_error_of_a_worker_ends_the_command(
     monkeypatch.setattr("reldn_d2.cli.prediction.shards._identity", lambda *_: {"weights (sha256)": "other"})
     message = line_of_refusal(capsys, *words(images, tmp_path, "--engine", "ray"))
     assert "has other weights here" in message and "(other)" in message
+
+
+def test_a_stage_does_not_add_a_column_twice() -> None:
+    pipeline = pytest.importorskip("reldn_d2.engine.prediction.ray_pipeline", reason="Ray is not installed")
+    stage = pipeline.RelDNActor("scenes-tiny", "image", device="cpu")
+    with pytest.raises(ValueError, match="the rows have width, error already: rename or drop these columns"):
+        stage(pa.table({"image": [b"x"], "error": [""], "width": [1]}))
+
+
+class _Job:
+    """A job of a worker that can't load its model."""
+
+    def __init__(self, output: Path, error: BaseException) -> None:
+        self.output, self._error = output, error
+
+    def worker(self) -> None:
+        raise self._error
+
+
+def error_of_worker(job: Any, monkeypatch: pytest.MonkeyPatch, *, again: bool) -> Any:
+    """What a worker reports in this process, which stands for one that Ray starts, or starts again."""
+    pipeline = pytest.importorskip("reldn_d2.engine.prediction.ray_pipeline", reason="Ray is not installed")
+    context = SimpleNamespace(was_current_actor_reconstructed=again, get_actor_id=lambda: "abc")
+    monkeypatch.setattr(pipeline.ray, "get_runtime_context", lambda: context)
+    report = pipeline._UnitActor(job, torch.get_num_threads())(pa.table({"unit": [pickle.dumps(None)]}))
+    return pickle.loads(report.column("report")[0].as_py())
+
+
+def test_a_worker_that_dies_while_it_loads_the_model_ends_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray would start it again without end."""
+
+    class DeathError(BaseException):
+        pass
+
+    # A killed process leaves the count as it is.
+    monkeypatch.setattr(Attempts, "_write_if_possible", lambda _: None)
+    with pytest.raises(DeathError):
+        error_of_worker(_Job(tmp_path, DeathError()), monkeypatch, again=False)
+    for _ in range(3):
+        with pytest.raises(DeathError):
+            error_of_worker(_Job(tmp_path, DeathError()), monkeypatch, again=True)
+    said = str(error_of_worker(_Job(tmp_path, DeathError()), monkeypatch, again=True))
+    assert said.startswith("a worker died 4 times while it loaded the model")
+
+
+def test_an_error_that_nobody_expects_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = error_of_worker(_Job(tmp_path, KeyError("part")), monkeypatch, again=False)
+    assert str(error) == "a worker failed (KeyError: 'part'; --verbose shows where)"
+    assert "raise self._error" in error.__notes__[0]
+
+
+def test_a_list_that_can_not_be_read_to_its_end_is_named() -> None:
+    pipeline = pytest.importorskip("reldn_d2.engine.prediction.ray_pipeline", reason="Ray is not installed")
+
+    def units(_: int) -> Any:
+        yield Unit("", 0, 1, ("a.png",))
+        raise ValueError("the connection is gone")
+
+    found = list(pipeline._tables_of_units(SimpleNamespace(units=units), 9))
+    unit, error = (pickle.loads(table.column("unit")[0].as_py()) for table in found)
+    assert unit.paths == ("a.png",) and str(error) == "the connection is gone"

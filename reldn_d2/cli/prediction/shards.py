@@ -1,6 +1,7 @@
 """`reldn predict --format shards`: a table of very many images, written by any number of workers."""
 
 import copy
+import os
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -82,12 +83,12 @@ def predict_shards(args: Namespace, cfg: Config) -> int:
     )
     predictor = RelationPredictor(_config_here(args, cfg))
     job = ShardJob(
-        cfg=cfg,
+        cfg=_config_there(cfg),
         reader=source.reader,
         output=args.output.absolute(),
         identity=_identity(parts, predictor, args),
         options=_options(args),
-        modules=tuple(args.modules),
+        modules=tuple(os.path.abspath(x) if x.endswith(".py") else x for x in args.modules),
     )
     output, total = ShardParts(args.output), Total(args)
     with _engine(args, parts) as run:
@@ -138,6 +139,16 @@ def _config_here(args: Namespace, cfg: Config) -> Config:
     here = copy.deepcopy(cfg)
     override_config(here, parts.override(parts.keys.device, "cpu"), "--engine")
     return here
+
+
+def _config_there(cfg: Config) -> Config:
+    """The config of the workers, which may have another working directory."""
+    parts = parts_of(cfg)
+    if not os.path.isfile(parts.weights.partition("?")[0]):
+        return cfg  # an address
+    there = copy.deepcopy(cfg)
+    override_config(there, parts.override(parts.keys.weights, os.path.abspath(parts.weights)), "--weights")
+    return there
 
 
 @contextmanager
@@ -236,7 +247,9 @@ class Total:
             raise extended(error, f"{self._done()}; --resume goes on with the others") from error
 
     def _done(self) -> str:
-        return f"{self.report.rows + self.report.before} images have a row in {self._args.output / SHARDS}"
+        # Workers may have written more than they have reported.
+        number = self.report.rows + self.report.before
+        return f"at least {number} images have a row in {self._args.output / SHARDS}"
 
     def say(self, source: Source) -> int:
         """Says what was done, and what failed. Returns the exit status."""
@@ -251,7 +264,10 @@ class Total:
             say(f"{found.replaced} shards held other images than the input has now, and were written again")
         others = len(ShardFolder(folder, ShardFile()).paths()) - found.shards
         if others > 0:
-            say(f"{others} more shards there have images that --input does not name any more")
+            say(
+                f"{others} more shards there have images that --input does not name any more, or that are in "
+                "another shard now: without --resume, these rows are deleted first"
+            )
         if found.errors:
             say(f"{found.errors} images have no graph; the column `error` of the table says why")
         failures = [*((str(path), reason) for path, reason in source.unreadable.items()), *found.named]

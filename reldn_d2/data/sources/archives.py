@@ -4,7 +4,10 @@ The files of a sample follow each other, and share the path up to the first dot 
 `0001.json` are the sample `0001`. The image of a sample is the file that ends as pictures do.
 """
 
+import gzip
+import io
 import tarfile
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -28,6 +31,16 @@ _ASKED_AT_END = 20
 _TRIES = 3
 # How many files of a sample without a picture are named.
 _NAMED = 5
+_PART = 2**16
+_GZIP = b"\x1f\x8b"
+# What damaged compression raises: BadGzipFile is an OSError, as what a network raises.
+_DAMAGE = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError)
+_NO_FILE = "is a link or a device in the archive: pack it with `tar --dereference --hard-dereference`"
+_AGAIN = "when it can be read, delete the shard that has this row, and run with --resume"
+_JOINED = (
+    "goes on behind its end, as joined archives do, and nothing of that is read: pack all files into one "
+    "archive, or keep the archives apart"
+)
 
 
 class _Picture(NamedTuple):
@@ -42,6 +55,10 @@ class _Picture(NamedTuple):
     name: str
     image: bytes | None
     error: str | None
+
+
+class _JoinedError(Exception):
+    """Something follows the end of an archive."""
 
 
 class _Header(tarfile.TarInfo):
@@ -79,7 +96,7 @@ def read_archive(unit: Unit) -> Iterator[InputRow]:
         ValueError: see `reldn_d2.data.images.byte_limit`.
     """
     number, limit = unit.first, byte_limit()
-    tries = _TRIES if is_address(unit.input) else 1
+    tries, remedy = _TRIES if is_address(unit.input) else 1, _AGAIN
     while tries:
         tries -= 1
         try:
@@ -90,14 +107,18 @@ def read_archive(unit: Unit) -> Iterator[InputRow]:
             return
         except MissingPackageError:
             raise
-        except tarfile.TarError as error:
-            said, tries = str(error), 0
-        # Decompression has errors of its own, and so have the packages behind fsspec.
+        except _JoinedError:
+            yield InputRow(unit.input, number, unit.input, error=_JOINED)
+            return
+        except _DAMAGE as error:
+            said, remedy, tries = str(error), "copy it again", 0
+        # The packages behind fsspec have errors of their own.
         except Exception as error:
             said = reason(error)
     read = number - unit.first
-    what = f"is cut off or damaged behind its first {read} samples" if read else "cannot be read"
-    yield InputRow(unit.input, number, unit.input, error=f"{what} ({said}): copy it again")
+    what = "is cut off or damaged" if read and remedy != _AGAIN else "cannot be read"
+    what += f" behind its first {read} samples" if read else ""
+    yield InputRow(unit.input, number, unit.input, error=f"{what} ({said}): {remedy}")
 
 
 class _Ending:
@@ -106,8 +127,12 @@ class _Ending:
     `tarfile` skips a file by reading as many bytes as its header claims, whether there are any or not.
     """
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream, self._empty = stream, 0
+    def __init__(self, file: io.BufferedReader) -> None:
+        """Takes an open file. `tarfile` itself reads only the first part of a gzip file of several."""
+        self._file, self._empty = file, 0
+        is_packed = file.peek(len(_GZIP)).startswith(_GZIP)
+        # With `read1`, no content is lost that comes before damage.
+        self._read = gzip.GzipFile(fileobj=file).read1 if is_packed else file.read
 
     def read(self, size: int) -> bytes:
         """Reads from the stream.
@@ -115,7 +140,7 @@ class _Ending:
         Raises:
             tarfile.ReadError: it has ended, and was asked many times.
         """
-        part = self._stream.read(size)
+        part = self._read(size)
         self._empty = 0 if part else self._empty + 1
         # A whole archive is also asked once or twice.
         if self._empty > _ASKED_AT_END:
@@ -123,8 +148,8 @@ class _Ending:
         return part
 
     def close(self) -> None:
-        """Closes the stream."""
-        self._stream.close()
+        """Closes the file."""
+        self._file.close()
 
 
 def _opened(path: str) -> _Ending:
@@ -147,12 +172,19 @@ class _Sample:
 
     def row(self, archive: str, number: int) -> InputRow:
         """The row of the sample."""
+        pictures = [name for name in self.names if is_picture(name)]
         if self.picture is None:
-            named = ", ".join(self.names[:_NAMED])
-            error = f"has no picture, only {named}{', ...' if len(self.names) > _NAMED else ''}"
-            return InputRow(archive, number, f"{archive}/{self.key}", self.key, error=error)
-        name, image, error_or_none = self.picture
-        return InputRow(archive, number, f"{archive}/{name}", self.key, image, error_or_none)
+            error = f"has no picture, only {_listed(self.names)}"
+        # Which one is meant, nobody can say.
+        elif _dots(self.picture.name) > 1 and len(pictures) > 1:
+            error = (
+                f"has several pictures, {_listed(pictures)}, because what follows the first dot does not "
+                "count: rename them, or leave one"
+            )
+        else:
+            name, image, error_or_none = self.picture
+            return InputRow(archive, number, f"{archive}/{name}", self.key, image, error_or_none)
+        return InputRow(archive, number, f"{archive}/{self.key}", self.key, error=error)
 
 
 def _samples(stream: _Ending, limit: int) -> Iterator[_Sample]:
@@ -172,29 +204,49 @@ def _samples(stream: _Ending, limit: int) -> Iterator[_Sample]:
                 # They would be kept for reading them again.
                 cast(Any, archive).members.clear()
                 name = member.name.removeprefix("./")
-                key = _key_of(name) if member.isfile() else None
+                key = None if member.isdir() else _key_of(name)
                 if key is None:
                     continue
-                if sample is None or sample.key != key:
+                # A name that comes again begins another sample, so that none is lost.
+                if sample is None or sample.key != key or name in sample.names:
                     if sample is not None:
                         yield sample
                     sample = _Sample(key)
                 sample.names.append(name)
                 if is_picture(name) and _is_better(name, sample):
                     sample.picture = _picture(archive, member, name, limit)
+            if sample is not None:
+                yield sample
+                sample = None
+            _check_end(cast(IO[bytes], archive.fileobj))
     except Exception:
         if sample is not None and sample.picture is not None:
             yield sample
         raise
-    if sample is not None:
-        yield sample
+
+
+def _check_end(stream: IO[bytes]) -> None:
+    """Reads what follows the last header. With gzip, this also compares the checksum of all content.
+
+    Raises:
+        _JoinedError: it is not empty.
+    """
+    while rest := stream.read(_PART):
+        if rest.strip(b"\0"):
+            raise _JoinedError
 
 
 def _picture(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, limit: int) -> _Picture:
+    if not member.isfile():
+        return _Picture(name, None, _NO_FILE)
     if member.size > limit:
         return _Picture(name, None, too_large(limit))
     with cast(IO[bytes], archive.extractfile(member)) as file:
         return _Picture(name, file.read(), None)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
 
 
 def _is_better(name: str, sample: _Sample) -> bool:

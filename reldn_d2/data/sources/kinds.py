@@ -33,6 +33,17 @@ def kind_of(name: str) -> Kind:
     return next((kind for kind, known in endings.items() if lower.endswith(known)), Kind.IMAGE)
 
 
+def why_no_image(name: str) -> str | None:
+    """Why what a list or a table names is no image: the end of a sentence; None if it may be one.
+
+    An archive would be read for nothing, maybe from an address.
+    """
+    kind = kind_of(name)
+    if kind is Kind.IMAGE:
+        return None
+    return f"is no image, but by its name one more {kind.value}: give it as --input"
+
+
 def is_picture(name: str) -> bool:
     """Whether a name has an ending of pictures."""
     return os.path.splitext(name)[1].lower() in picture_endings()

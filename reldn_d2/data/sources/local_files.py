@@ -3,10 +3,9 @@
 import glob
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import IO
 
 from reldn_d2.utils.plain_text import say, visible
 from reldn_d2.utils.system_errors import describe, explained
@@ -248,18 +247,18 @@ def _own_folder(output: Path) -> str:
     )
 
 
-def list_lines(file: IO[bytes], source: str) -> Iterator[str]:
+def list_lines(lines: Iterable[bytes], source: str) -> Iterator[str]:
     """The lines of a list of images that are not empty.
 
     Args:
-        file: the open list: a path in each line.
+        lines: the lines of the list, such as an open file: a path in each.
         source: what it is called.
 
     Raises:
         ValueError: it is no text, or has no line.
     """
     any_line = False
-    for number, line in enumerate(file):
+    for number, line in enumerate(lines):
         if b"\0" in line:
             raise ValueError(
                 f"--input {source} is no list of images, one a line, in UTF-8: save it as UTF-8, or give an "

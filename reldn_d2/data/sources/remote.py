@@ -20,11 +20,13 @@ from reldn_d2.utils.extras import import_extra
 from reldn_d2.utils.threads import map_ahead
 
 from ..images import byte_limit
+from .kinds import why_no_image
 from .units import InputRow
 
 # One letter and a colon begin a path of Windows.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _WEB = ("http", "https")
+_NOT_FOUND = 404
 # Requests of one worker that wait for a server at the same time.
 _REQUESTS = 8
 
@@ -170,7 +172,7 @@ def read_at_most(stream: IO[bytes], size: int) -> bytes:
     return b"".join(parts)
 
 
-def open_stream(address: str) -> IO[bytes]:
+def open_stream(address: str) -> io.BufferedReader:
     """Opens a file that is read once, from start to end, which may take hours.
 
     Raises:
@@ -220,10 +222,12 @@ def too_large(limit: int) -> str:
 def refusal(error: BaseException) -> str:
     """What an error of a package behind fsspec says, and what helps: "(reason): remedy"."""
     if isinstance(error, FileNotFoundError):
-        # fsspec also says this if there was no connection.
-        if not isinstance(error.__cause__, OSError):
+        cause = error.__cause__
+        # fsspec also says this if there was no connection, or the server refused to answer.
+        is_missing = getattr(cause, "status", _NOT_FOUND) == _NOT_FOUND
+        if cause is None or (is_missing and not isinstance(cause, OSError)):
             return "(there is no such file): check the path"
-        error = error.__cause__
+        error = cause
     return f"({reason(error)}): check the address and the network"
 
 
@@ -233,6 +237,19 @@ def reason(error: BaseException) -> str:
         return "there is no such file"
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def named_image(source: str, number: int, path: str, image_id: str | None = None) -> InputRow:
+    """The row of an image that a list or a table names.
+
+    Args:
+        source: the table; "" for a list.
+        number: number of the row.
+        path: absolute path or address of the image.
+        image_id: see `InputRow`.
+    """
+    error = why_no_image(name_of(path))
+    return InputRow(source, number, path, image_id, None if error else path, error)
 
 
 def with_content(rows: Iterable[InputRow]) -> Iterator[InputRow]:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -25,6 +26,7 @@ from .remote import (
     is_folder,
     is_pattern,
     name_of,
+    named_image,
     open_stream,
     protocol_of,
     resolved,
@@ -51,9 +53,8 @@ class InputReader:
             MissingPackageError: the package that reads an address is not installed. It is a ValueError.
         """
         if not unit.input:
-            return with_content(
-                InputRow("", number, path, image=path) for number, path in enumerate(unit.paths, unit.first)
-            )
+            numbered = enumerate(unit.paths, unit.first)
+            return with_content(named_image("", number, path) for number, path in numbered)
         kind = kind_of(name_of(unit.input))
         return read_archive(unit) if kind is Kind.ARCHIVE else self._tables.rows(unit)
 
@@ -83,9 +84,14 @@ class ImageList:
             OSError: the list can't be read.
             ValueError: it is no text, or has no line.
         """
+        for line in list_lines(self._lines(), self.source):
+            yield resolved(line, self.folder)
+
+    def _lines(self) -> Iterator[bytes]:
         with closing(self._open()) as file:
-            for line in list_lines(file, self.source):
-                yield resolved(line, self.folder)
+            # A connection may break at any line.
+            line = partial(asked, self.source, file.readline) if is_address(self.source) else file.readline
+            yield from iter(line, b"")
 
     def _open(self) -> IO[bytes]:
         if self.content is not None:
@@ -220,6 +226,8 @@ class _Opening:
 
     def add(self, text: str) -> None:
         """Adds an input, see `open_source`."""
+        if text.lower().startswith("file://"):
+            text = resolved(text, os.getcwd())
         is_there = not is_address(text) and os.path.exists(text)
         for one in [text] if is_there else expand_braces(text):
             self._packed = {Kind.TABLE: [], Kind.ARCHIVE: []}

@@ -11,9 +11,19 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from reldn_d2.utils.extras import damage_named, import_extra
+from reldn_d2.utils.extras import arrow_source, damage_named, import_extra
 
-from .remote import MissingPackageError, asked, folder_of, is_address, place, reason, resolved, with_content
+from .remote import (
+    MissingPackageError,
+    asked,
+    folder_of,
+    is_address,
+    named_image,
+    place,
+    reason,
+    resolved,
+    with_content,
+)
 from .units import InputRow, Unit
 
 #: Columns that are looked for if none is named.
@@ -22,6 +32,8 @@ IMAGE_COLUMNS = ("path", "url", "image", "bytes")
 _FOOTERS = 16
 # Rows that are decoded at once. Bytes may be those of large pictures.
 _TEXTS, _PICTURES = 1024, 16
+# So many columns are named.
+_NAMED = 50
 # Bytes of a column that are read at once, instead of all of a row group.
 _BUFFER = 2**20
 
@@ -206,7 +218,8 @@ class _Columns:
         Raises:
             ValueError: there is none, it is not clear which, or it has another type.
         """
-        there = f"its columns are {', '.join(schema.names)}"
+        more = f" and {len(schema.names) - _NAMED} more" if len(schema.names) > _NAMED else ""
+        there = f"its columns are {', '.join(schema.names[:_NAMED])}{more}"
         known = [name for name in IMAGE_COLUMNS if name in schema.names]
         for column, option in ((image_column, "--image-column"), (id_column, "--id-column")):
             if column is not None and column not in schema.names:
@@ -219,7 +232,10 @@ class _Columns:
                 f"--input {path} has {found} of the columns {', '.join(IMAGE_COLUMNS)}: {there}; name the "
                 "one with the images as --image-column"
             )
-        image = image_column or known[0]
+        image = known[0] if image_column is None else image_column
+        for column in (image, id_column):
+            if schema.names.count(column) > 1:
+                raise ValueError(f"--input {path} has several columns {column!r}: {there}; rename them")
         kind = schema.field(image).type
         if not _is_text(kind) and not _is_bytes(kind) and not _is_image(kind):
             raise ValueError(
@@ -245,6 +261,10 @@ class _Columns:
             value, name = image.as_py(), None if identity is None else identity.as_py()
         except UnicodeDecodeError:
             return InputRow(self.path, number, here, error="has a text that is not UTF-8: write it again")
+        # Such as a date that Python does not have.
+        except Exception as error:
+            said = f"has a cell that can't be read ({reason(error)}): write it again"
+            return InputRow(self.path, number, here, error=said)
         image_id = None if name is None else str(name)
         if isinstance(value, dict):
             value = value.get("path") if value.get("bytes") is None else value["bytes"]
@@ -254,18 +274,23 @@ class _Columns:
             missing = f"has no image: the cell of the column {self.image} is empty"
             return InputRow(self.path, number, here, image_id, error=missing)
         found = resolved(value, folder_of(self.path))
-        return InputRow(self.path, number, found, image_id, found)
+        return named_image(self.path, number, found, image_id)
 
 
 def _is_text(kind: Any) -> bool:
-    types = _arrow().types
-    value = kind.value_type if types.is_dictionary(kind) else kind
-    return bool(types.is_string(value) or types.is_large_string(value))
+    types, value = _arrow().types, _value_type(kind)
+    return bool(types.is_string(value) or types.is_large_string(value) or str(value) == "string_view")
 
 
 def _is_bytes(kind: Any) -> bool:
-    types = _arrow().types
-    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))
+    types, value = _arrow().types, _value_type(kind)
+    is_plain = types.is_binary(value) or types.is_large_binary(value) or types.is_fixed_size_binary(value)
+    return bool(is_plain or str(value) == "binary_view")
+
+
+def _value_type(kind: Any) -> Any:
+    """The type of the values, also if they are numbered."""
+    return kind.value_type if _arrow().types.is_dictionary(kind) else kind
 
 
 def _is_image(kind: Any) -> bool:
@@ -294,10 +319,11 @@ def _footer(path: str) -> tuple[Any, tuple[int, ...]]:
 
 def _open(path: str) -> Any:
     """Pyarrow's ParquetFile, which closes the file when nobody holds it any more."""
-    source: Any = path
     if is_address(path):
         files, inner = place(path)
         source = files.open(inner, "rb")
+    else:
+        source = arrow_source(path)
     return _parquet().ParquetFile(source, page_checksum_verification=True, buffer_size=_BUFFER)
 
 

@@ -8,6 +8,7 @@ import logging
 import os
 import pickle
 import socket
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,16 +28,26 @@ from reldn_d2.data.sources import InputRow, Source
 from reldn_d2.scene_graphs.formats.shards import row_schema
 
 from ..parts import Config
+from .attempts import Attempts
 from .predictor import RelationPredictor
 from .shard_job import ShardJob
-from .shard_worker import RowPredictor, ShardOptions, UnitReport
+from .shard_worker import ATTEMPTS, RowPredictor, ShardOptions, ShardWorker, UnitReport
+
+logger = logging.getLogger(__name__)
 
 # Only units and reports, of some hundred bytes each, go through the object store.
 _OBJECT_STORE = 200 * 2**20
 # Seconds to wait for an answer of a cluster. Ray itself waits for two minutes.
 _PATIENCE = 10.0
+# How often Ray tries to join a cluster, for 40 seconds each: `auto` may find one that died, and 20 is usual.
+_TRIES = "RAY_gcs_server_port_wait_time_s"
+# Clusters speak gRPC, so HTTP/2: both sides begin with a frame of settings, whose fourth byte is its type.
+_HEAD, _TYPE, _SETTINGS = 9, 3, 4
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0))
 # So many workers in a row may die while they load the model: more are no accident.
 _DEATHS_AT_START = 3
+# The columns that `RelDNActor` adds.
+_ADDED = ("width", "height", "error", "entities", "relationships")
 # How many units wait at a worker, so that it need not wait for the next.
 _WAITING_UNITS = 2
 
@@ -89,6 +100,9 @@ def cluster(address: str | None, workers: Workers) -> Iterator[None]:
     )
     joined = ray.is_initialized()
     if not joined:
+        tries = os.environ.get(_TRIES)
+        if address != "local":
+            os.environ[_TRIES] = tries or "1"
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
         except (ConnectionError, RayError, RuntimeError) as error:
@@ -96,6 +110,9 @@ def cluster(address: str | None, workers: Workers) -> Iterator[None]:
                 f"--address {address}: no cluster that can be joined ({error}): start one with "
                 "`ray start --head`, or leave --address out, which starts one for this command"
             ) from error
+        finally:
+            if tries is None:
+                os.environ.pop(_TRIES, None)
     try:
         _check_room(workers)
         yield
@@ -109,7 +126,8 @@ def _check_port(address: str) -> None:
     if not host or not port.isdecimal():
         raise ValueError(f"--address {address}: give HOST:PORT of the cluster's head, or auto")
     try:
-        socket.create_connection((host, int(port)), _PATIENCE).close()
+        with socket.create_connection((host.strip("[]"), int(port)), _PATIENCE) as connection:
+            _check_protocol(connection)
     except (OSError, OverflowError) as error:
         raise ValueError(
             f"--address {address}: no cluster answers there ({error}): check the address and the port (Ray's "
@@ -117,11 +135,28 @@ def _check_port(address: str) -> None:
         ) from error
 
 
+def _check_protocol(connection: socket.socket) -> None:
+    """Checks that the other side speaks as a cluster does. Ray itself would ask any other for minutes.
+
+    Raises:
+        OSError: it does not.
+    """
+    if os.environ.get("RAY_USE_TLS", "0") != "0":
+        return  # what is said is encrypted
+    connection.settimeout(_PATIENCE)
+    connection.sendall(_GREETING)
+    if connection.recv(_HEAD, socket.MSG_WAITALL)[_TYPE : _TYPE + 1] != bytes([_SETTINGS]):
+        raise OSError("what answers is no cluster of Ray")
+
+
 def _check_room(workers: Workers) -> None:
     """Checks that one node has room for a worker, before anything is read."""
     needed = {"CPU": workers.cpus, "GPU": workers.gpus, "memory": float(workers.memory or 0)}
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     if any(all(node.get(name, 0) >= number for name, number in needed.items()) for node in nodes):
+        free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+        if any(free.get(name, 0) < number for name, number in needed.items()):
+            logger.warning("the cluster is busy (free are %s): this waits for room", _in_words(free))
         return
     raise ValueError(
         f"no node of the cluster has room for one worker, which needs {_in_words(needed)}. The nodes have: "
@@ -213,9 +248,13 @@ class _Units(Datasource):
 
 
 def _tables_of_units(source: Source, size: int) -> Iterator[pa.Table]:
-    for unit in source.units(size):
-        # Pickled, because names of files may hold bytes that no text of Arrow holds.
-        yield pa.table({"unit": [pickle.dumps(unit)]})
+    try:
+        for unit in source.units(size):
+            # Pickled, because names of files may hold bytes that no text of Arrow holds.
+            yield pa.table({"unit": [pickle.dumps(unit)]})
+    except (OSError, ValueError) as error:
+        # A worker passes it on.
+        yield pa.table({"unit": [pickle.dumps(error)]})
 
 
 class _UnitActor:
@@ -229,21 +268,57 @@ class _UnitActor:
         torch.set_num_threads(max(1, int(cpus)))
         self._error: Exception | None = None
         try:
-            self._worker = job.worker()
-        except (OSError, ValueError) as error:
-            self._error = error
+            self._worker = _loaded(job)
+        except Exception as error:
+            self._error = _passed_on(error)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """The report of a unit, or the error that ends the command. Ray would wrap it into a traceback."""
-        (unit,) = batch.column("unit").to_pylist()
+        (content,) = batch.column("unit").to_pylist()
         report: UnitReport | Exception
         try:
             if self._error is not None:
                 raise self._error
-            report = self._worker.work(pickle.loads(unit))
-        except (OSError, ValueError) as error:
-            report = error
+            unit = pickle.loads(content)
+            if isinstance(unit, Exception):
+                raise unit
+            report = self._worker.work(unit)
+        except Exception as error:
+            report = _passed_on(error)
         return pa.table({"report": [pickle.dumps(report)]})
+
+
+def _loaded(job: ShardJob) -> ShardWorker:
+    """Loads the model. Ray starts a worker that dies meanwhile again without end, so deaths are counted here.
+
+    Raises:
+        ValueError: so many have died that loading must be what ends them; or see `ShardJob.worker`.
+    """
+    context = ray.get_runtime_context()
+    if not context.was_current_actor_reconstructed:
+        return job.worker()
+    # A worker that is started again keeps its id. The first death of all is not in the count.
+    deaths = Attempts(job.output / ATTEMPTS / f"start-{context.get_actor_id()}.json")
+    if deaths.whole >= _DEATHS_AT_START:
+        deaths.end()
+        raise ValueError(
+            f"a worker died {deaths.whole + 1} times while it loaded the model (the system ended it, such as "
+            "for want of memory, or code of --import crashed): give it more memory, or start fewer workers"
+        )
+    with deaths.at_all():
+        worker = job.worker()
+    deaths.end()
+    return worker
+
+
+def _passed_on(error: Exception) -> Exception:
+    """An error of a worker as the command raises it."""
+    if isinstance(error, OSError | ValueError):
+        return error
+    made = ValueError(f"a worker failed ({type(error).__name__}: {error}; --verbose shows where)")
+    # Pickling keeps notes, and no traceback.
+    made.add_note(traceback.format_exc())
+    return made
 
 
 class RelDNActor:
@@ -299,15 +374,16 @@ class RelDNActor:
             batch: the rows, as `batch_format="pyarrow"` gives them.
 
         Raises:
-            ValueError: there is no such column.
+            ValueError: there is no such column, or the rows have one of the columns that are added.
         """
-        if self._column not in batch.column_names:
-            raise ValueError(
-                f"there is no column {self._column!r}: the columns are {', '.join(batch.column_names)}"
-            )
+        columns = batch.column_names
+        if self._column not in columns:
+            raise ValueError(f"there is no column {self._column!r}: the columns are {', '.join(columns)}")
+        if taken := [name for name in _ADDED if name in columns]:
+            raise ValueError(f"the rows have {', '.join(taken)} already: rename or drop these columns before")
         found = self._rows.predict(self._images(batch), self._options.batch_size, {}).sorted()
         table = pa.Table.from_batches(found, schema=row_schema())
-        for name in ("width", "height", "error", "entities", "relationships"):
+        for name in _ADDED:
             batch = batch.append_column(table.schema.field(name), table.column(name))
         return batch
 

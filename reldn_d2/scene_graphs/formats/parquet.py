@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
-from reldn_d2.utils.extras import damage_named, import_extra
+from reldn_d2.utils.extras import arrow_source, damage_named, import_extra
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.plain_text import is_unicode
 
@@ -117,14 +117,14 @@ def _rows(path: Path) -> Iterator[tuple[str, list[Any]]]:
     check_readable(path)
     with (
         damage_named(str(path), "Parquet"),
-        parquet.ParquetFile(path, page_checksum_verification=True) as file,
+        parquet.ParquetFile(arrow_source(path), page_checksum_verification=True) as file,
     ):
         schema = file.schema_arrow
     check_header(schema.names, str(path))
     for name, kind in COLUMNS.items():
         _check_type(name, kind, schema.field(name).type, path)
     with damage_named(str(path), "Parquet with the types of these columns"):
-        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        with parquet.ParquetFile(arrow_source(path), page_checksum_verification=True) as file:
             table = file.read(columns=list(COLUMNS)).select(list(COLUMNS)).cast(_schema(arrow))
         columns = [table.column(name).to_pylist() for name in COLUMNS]
     for number, row in enumerate(zip(*columns, strict=True), start=1):

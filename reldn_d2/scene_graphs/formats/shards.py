@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, ClassVar
 
 from reldn_d2.structures.vocabulary import Vocabulary
-from reldn_d2.utils.extras import damage_named, import_extra
+from reldn_d2.utils.extras import arrow_source, damage_named, import_extra
 from reldn_d2.utils.io import atomic_write
 from reldn_d2.utils.plain_text import is_unicode, visible
 from reldn_d2.utils.shards import Key, ShardHeader
@@ -177,7 +177,7 @@ class ShardFile:
         _, parquet = _modules()
         with (
             damage_named(str(path), "Parquet"),
-            parquet.ParquetFile(path, page_checksum_verification=True) as file,
+            parquet.ParquetFile(arrow_source(path), page_checksum_verification=True) as file,
         ):
             columns = file.read(columns=[*_KEY_COLUMNS, "error"]).to_pydict()
         keys: list[Key] = list(zip(*(columns[name] for name in _KEY_COLUMNS), strict=True))
@@ -205,7 +205,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     check_readable(path)
     _, parquet = _modules()
     with damage_named(str(path), "Parquet"):
-        found = parquet.read_schema(path)
+        found = parquet.read_schema(arrow_source(path))
     try:
         content = json.loads((found.metadata or {}).get(METADATA.encode(), b"{}"))
         if not content:
@@ -261,7 +261,7 @@ def is_shard(path: Path) -> bool:
     _, parquet = _modules()
     check_readable(path)
     with damage_named(str(path), "Parquet"):
-        return set(row_schema().names) <= set(parquet.read_schema(path).names)
+        return set(row_schema().names) <= set(parquet.read_schema(arrow_source(path)).names)
 
 
 def storable(text: str) -> str:
@@ -273,7 +273,7 @@ def _graphs(path: Path) -> Iterator[SceneGraph]:
     _, parquet = _modules()
     with (
         damage_named(str(path), "Parquet"),
-        parquet.ParquetFile(path, page_checksum_verification=True) as file,
+        parquet.ParquetFile(arrow_source(path), page_checksum_verification=True) as file,
     ):
         batches = [file.read_row_group(number).to_pylist() for number in range(file.num_row_groups)]
     for row in (row for batch in batches for row in batch):

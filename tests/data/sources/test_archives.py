@@ -1,5 +1,6 @@
 """Archives of images in the layout of WebDataset."""
 
+import gzip
 import io
 import tarfile
 from pathlib import Path
@@ -72,19 +73,61 @@ def test_samples_are_files_with_one_key(tmp_path: Path) -> None:
     assert rows[4].error == "has no picture, only y/4.0, y/4.1, y/4.2, y/4.3, y/4.4, ..."
 
 
-def test_links_and_folders_are_no_images(tmp_path: Path) -> None:
+def test_links_and_devices_are_errors_and_folders_are_none(tmp_path: Path) -> None:
+    """`tar` packs the second name of a file as a link. Links are not followed, but named."""
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w") as archive:
         for name, kind in (
             ("a.png", tarfile.SYMTYPE),
             ("b.png", tarfile.DIRTYPE),
             ("c.png", tarfile.FIFOTYPE),
+            ("d.png", tarfile.LNKTYPE),
         ):
             about = tarfile.TarInfo(name)
             about.type, about.linkname = kind, "/etc/passwd"
             archive.addfile(about)
-    with pytest.raises(ValueError, match="has no sample, so no image: choose another archive"):
-        rows_of(path)
+    error = "is a link or a device in the archive: pack it with `tar --dereference --hard-dereference`"
+    assert rows_of(path) == [
+        InputRow(str(path), number, f"{path}/{key}.png", key, error=error) for number, key in enumerate("acd")
+    ]
+
+
+def test_no_picture_of_a_sample_is_chosen_by_chance(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"a.v1.jpg": b"1", "a.v2.jpg": b"2", "b.v1.jpg": b"3", "b.txt": b""})
+    with tarfile.open(path, "a") as archive:
+        for content in (b"4", b"5"):
+            about = tarfile.TarInfo("c.png")
+            about.size = 1
+            archive.addfile(about, io.BytesIO(content))
+    rows = rows_of(path)
+    assert [(row.image_id, row.image) for row in rows] == [
+        *(("a", None), ("b", b"3"), ("c", b"4"), ("c", b"5")),
+    ]
+    assert rows[0].error is not None and rows[0].error.startswith("has several pictures, a.v1.jpg, a.v2.jpg,")
+
+
+def test_joined_archives_are_said(tmp_path: Path) -> None:
+    parts = [write_archive(tmp_path / f"{i}.tar", samples(2)).read_bytes() for i in range(2)]
+    (tmp_path / "a.tar").write_bytes(b"".join(parts))
+    (tmp_path / "b.tar.gz").write_bytes(b"".join(map(gzip.compress, parts)))
+    for name in ("a.tar", "b.tar.gz"):
+        *rows, last = rows_of(tmp_path / name)
+        assert [row.image for row in rows] == [picture(0), picture(1)]
+        assert last.error is not None and last.error.startswith(
+            "goes on behind its end, as joined archives do"
+        )
+
+
+def test_gzip_in_parts_and_its_checksum(tmp_path: Path) -> None:
+    content = write_archive(tmp_path / "a.tar", samples(3)).read_bytes()
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(gzip.compress(content[:3000]) + gzip.compress(content[3000:]) + bytes(99))
+    assert [row.image for row in rows_of(path)] == [picture(i) for i in range(3)]
+    packed = bytearray(gzip.compress(content))
+    packed[-8] ^= 1
+    path.write_bytes(packed)
+    *rows, last = rows_of(path)
+    assert len(rows) == 3 and last.error is not None and "CRC check failed" in last.error
 
 
 @pytest.mark.parametrize("ending", ["tar", "tar.gz"])

@@ -53,6 +53,20 @@ def test_each_line_of_a_list_is_a_row(
         assert [row.path for row in all_rows(source)] == [a, b, a, a, b]
 
 
+def test_lists_and_tables_name_images_alone(tmp_path: Path) -> None:
+    """An archive at an address would be read whole, to find out that it is no picture."""
+    names = ["a.TAR", "memory://a/b.tar.gz", "http://127.0.0.1:9/c.parquet?d=e.png", "f.txt", "g.png"]
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    table = write_table(tmp_path / "a.parquet", {"path": names})
+    for given in (tmp_path / "list.txt", table):
+        *others, last = all_rows(open_source([str(given)], OUTPUT))
+        assert [row.error for row in others] == [
+            f"is no image, but by its name one more {kind}: give it as --input"
+            for kind in ("archive", "archive", "table", "list")
+        ]
+        assert {row.image for row in others} == {None} and last.image == str(tmp_path / "g.png")
+
+
 def test_the_lines_of_a_list_are_not_kept(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("".join(f"{i}.png\n" for i in range(20_000)))
     source = open_source([str(tmp_path / "list.txt")], OUTPUT)

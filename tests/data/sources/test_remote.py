@@ -180,8 +180,8 @@ def test_an_archive_goes_on_after_broken_connections(
     else:
         assert 5 < len(given) == len(rows) - 1 < 40
         assert rows[-1].error == (
-            f"is cut off or damaged behind its first {len(given)} samples (ConnectionResetError: Connection "
-            "reset by peer): copy it again"
+            f"cannot be read behind its first {len(given)} samples (ConnectionResetError: Connection reset "
+            "by peer): when it can be read, delete the shard that has this row, and run with --resume"
         )
     files.rm(path)
 
@@ -190,6 +190,37 @@ def test_what_is_not_there_is_refused(address: str) -> None:
     for name in ("none.png", "none.tar", "none.parquet", "none.txt", "pictures/none*.png"):
         with pytest.raises(FileNotFoundError, match=rf"--input {address}/{name.replace('*', '.')}"):
             open_source([f"{address}/{name}"], OUTPUT)
+
+
+def test_a_list_whose_connection_breaks(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = f"{memory}/long.txt"
+    fsspec.filesystem("memory").pipe(path, b"a.png\n" * 20_000)
+    source, read = open_source([path], OUTPUT), MemoryFile.read
+
+    def breaking(self: MemoryFile, size: int = -1) -> bytes:
+        if self.tell() > 30_000:
+            raise RuntimeError("connection reset")
+        return read(self, size)
+
+    monkeypatch.setattr(MemoryFile, "read", breaking)
+    for work in (lambda: list(source.units(100)), lambda: open_source([path], OUTPUT)):
+        with pytest.raises(
+            ValueError, match=rf"--input {path} cannot be read \(RuntimeError: connection reset"
+        ):
+            work()
+
+
+def test_what_a_server_refuses_is_not_called_missing(web: str) -> None:
+    with pytest.raises(
+        OSError, match=r"refused\.png cannot be read \(ClientResponseError: 403, .*: check the ad"
+    ):
+        open_source([f"{web}/refused.png"], OUTPUT)
+
+
+def test_addresses_of_local_files_are_paths(tmp_path: Path) -> None:
+    a, b = map(str, write_pictures(tmp_path / "a b", 2))
+    given = [f"file://{a.replace(' ', '%20')}", a, f"FILE://{tmp_path}/a b", f"file://{tmp_path}/a b/*.png"]
+    assert images(*given) == [a, b]
 
 
 def test_inputs_without_an_image_are_refused(memory: str) -> None:

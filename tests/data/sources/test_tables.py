@@ -99,13 +99,26 @@ def test_structs_as_hugging_face_writes_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [pa.large_string(), pa.dictionary(pa.int8(), pa.string()), pa.binary(), pa.large_binary(), pa.binary(3)],
+    [
+        *(pa.large_string(), pa.dictionary(pa.int8(), pa.string()), pa.string_view()),
+        *(
+            pa.binary(),
+            pa.large_binary(),
+            pa.binary(3),
+            pa.dictionary(pa.int8(), pa.binary()),
+            pa.binary_view(),
+        ),
+    ],
     ids=str,
 )
 def test_types_of_columns(tmp_path: Path, kind: Any) -> None:
-    write_table(tmp_path / "a.parquet", {"image": pa.array(["abc", "def"]).cast(kind)})
+    is_text = "string" in str(kind)
+    cells = pa.array(["abc", "def"], None if is_text else pa.binary())
+    numbered = pa.types.is_dictionary(kind)
+    write_table(
+        tmp_path / "a.parquet", {"image": cells.dictionary_encode() if numbered else cells.cast(kind)}
+    )
     images = [row.image for row in all_rows(opened(tmp_path / "a.parquet"))]
-    is_text = kind in (pa.large_string(), pa.dictionary(pa.int8(), pa.string()))
     assert images == ([f"{tmp_path}/abc", f"{tmp_path}/def"] if is_text else [b"abc", b"def"])
 
 
@@ -134,6 +147,31 @@ def test_columns_that_are_missing_or_unclear_are_refused(tmp_path: Path) -> None
         opened(tmp_path, image_column="image")
     with pytest.raises(ValueError, match=r"--input names no file that ends in \.parquet: leave them out"):
         opened(*write_pictures(tmp_path / "in", 1), image_column="image")
+
+
+def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    cells = [["x.png"], ["y.png"], [1], [2]]
+    pq.write_table(pa.Table.from_arrays([pa.array(x) for x in cells], ["path", "path", "n", "n"]), path)
+    with pytest.raises(ValueError, match=r"a\.parquet has several columns 'path': its columns are .* rename"):
+        opened(path)
+    pq.write_table(pa.Table.from_arrays([pa.array(x) for x in cells[1:]], ["path", "n", "n"]), path)
+    with pytest.raises(ValueError, match=r"a\.parquet has several columns 'n': its columns are .* rename"):
+        opened(path, id_column="n")
+    assert len(all_rows(opened(path))) == 1
+    write_table(path, {"": ["x.png"], **{f"c{i}": [i] for i in range(60)}})
+    assert len(all_rows(opened(path, image_column=""))) == 1
+    with pytest.raises(ValueError, match=r"its columns are , c0, .*, c48 and 11 more; name the one"):
+        opened(path)
+
+
+def test_a_cell_that_python_can_not_hold_is_an_error_of_its_row(tmp_path: Path) -> None:
+    days = pa.array([0, 2**30, 2], pa.date32())
+    table = write_table(tmp_path / "a.parquet", {"path": ["x.png"] * 3, "day": days})
+    rows = all_rows(opened(table, id_column="day"))
+    assert [row.image_id for row in rows] == ["1970-01-01", None, "1970-01-03"]
+    assert rows[1].path == f"{table}#1" and rows[1].error is not None
+    assert rows[1].error.startswith("has a cell that can't be read (OverflowError: ")
 
 
 def test_tables_without_rows_are_refused_unless_another_has_some(tmp_path: Path) -> None:

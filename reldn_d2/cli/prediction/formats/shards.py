@@ -24,7 +24,7 @@ class ShardParts(Output):
     def delete_attempts(self) -> None:
         """Removes what says how often chunks were begun, and the folder if nothing else is in it."""
         attempts = self.folder / ATTEMPTS
-        for path in attempts.glob("part-*.json"):
+        for path in attempts.glob("*-*.json"):  # of shards, and of starts
             path.unlink(missing_ok=True)
         if attempts.is_dir() and not any(attempts.iterdir()):
             attempts.rmdir()
