@@ -11,6 +11,9 @@ from reldn_d2.utils.plain_text import say
 from .common import FINISHED, InterruptedByUserError
 from .saved_predictions import check_boxes, choose_protocols, output_folder
 
+# So many images of a file show that boxes which stick out are no pixels.
+_ENOUGH_IMAGES = 20
+
 
 def score(args: Namespace) -> int:
     """Scores the predictions. Returns the exit status."""
@@ -46,4 +49,4 @@ def check_pixels(
     source: str, sizes: Mapping[str, tuple[int, int]], predictions: Mapping[str, PredictedGraph]
 ) -> list[str]:
     """Checks the predicted boxes of a file, see `check_boxes`."""
-    return check_boxes(source, "arrays", sizes, predictions)
+    return check_boxes(source, "arrays", sizes, predictions, is_sample=len(predictions) < _ENOUGH_IMAGES)

@@ -94,6 +94,21 @@ def test_boxes_in_shares_of_the_image_are_refused(
     assert "they seem to be shares of the width" in message
 
 
+@pytest.mark.parametrize(("size", "status"), [(5, 0), (20, 2)])
+def test_boxes_that_stick_out_are_refused_only_where_images_are_many(
+    size: int, status: int, tmp_path: Path, capsys: Captured
+) -> None:
+    """In a file of few images, one odd image has many of the boxes."""
+    far = {i: type(x)(x.boxes + 1000, *list(vars(x).values())[1:]) for i, x in GRAPHS.predictions.items()}
+    predictions = write_predictions(tmp_path / "far", type(GRAPHS)("sgdet", GRAPHS.truths, far), size)
+    annotations = write_annotations(tmp_path / "annotations", GRAPHS.truths, size)
+    words = ["--predictions", predictions, "--annotations", annotations, "--protocol", "motifs"]
+    assert run_reldn("evaluate", *words) == status
+    said = "".join(capsys.readouterr())
+    assert f"{'error' if status else 'WARNING'}: {predictions / 'part-000000.npz'}: " in said
+    assert "boxes stick out of their images" in said
+
+
 def test_boxes_of_smaller_copies_are_warned_of(tmp_path: Path, capsys: Captured) -> None:
     found = many_graphs("sgdet", 60)
     smaller = {i: type(x)(x.boxes / 2, *list(vars(x).values())[1:]) for i, x in found.predictions.items()}

@@ -6,7 +6,7 @@ Only the ids of the images and what the files have in common is read here.
 import os
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -86,6 +86,7 @@ class Part:
         annotations: the annotation file.
         predictions: the prediction files.
         first, stop: the predictions with these ids belong to the part; `stop` does not. None: no limit.
+        num_predicted: number of images with a prediction.
     """
 
     number: int
@@ -93,6 +94,7 @@ class Part:
     predictions: tuple[Path, ...]
     first: str | None
     stop: str | None
+    num_predicted: int = 0
 
     def rows(self, ids: _Ids) -> slice:
         """The rows of the part among sorted ids."""
@@ -317,16 +319,15 @@ def join(annotations: GraphFolder, predictions: GraphFolder, *, allow_missing: b
         end = len(firsts) if stop is None else bisect_left(firsts, stop)
         chosen = tuple(other.path for other in predictions.files[start:end])
         parts.append(Part(number, file.path, chosen, first, stop))
-    _check_ids(parts, annotations, predictions, allow_missing=allow_missing)
-    return parts
+    return _with_checked_ids(parts, annotations, predictions, allow_missing=allow_missing)
 
 
-def _check_ids(
+def _with_checked_ids(
     parts: Sequence[Part], annotations: GraphFolder, predictions: GraphFolder, *, allow_missing: bool
-) -> None:
-    """Compare the ids of both folders, part by part. Errors are those of `join`."""
+) -> list[Part]:
+    """Compare the ids of both folders, and count those of each part. Errors are those of `join`."""
     read = lru_cache(maxsize=2)(_ids_of)  # neighbours may share a prediction file
-    missing, count = list[str](), 0
+    counted, missing, count = list[Part](), list[str](), 0
     for part in parts:
         annotated = _ids_of(part.annotations)
         lacking = annotated
@@ -340,6 +341,7 @@ def _check_ids(
                     "this image_id; give the annotations that the predictions are for"
                 )
             lacking = lacking[~np.isin(lacking, given)]
+        counted.append(replace(part, num_predicted=len(annotated) - len(lacking)))
         count += len(lacking)
         missing += lacking[: _NAMED - len(missing)].tolist()
     if count and not allow_missing:
@@ -347,6 +349,7 @@ def _check_ids(
             f"{predictions.path}: {count} of {annotations.num_images} images have no prediction: image "
             f"{', '.join(missing)}; with --allow-missing they count as images where nothing was found"
         )
+    return counted
 
 
 def _ids_of(path: Path) -> _Ids:

@@ -18,6 +18,7 @@ from ..triplet_graphs import count_repeats
 from .folders import Part
 from .records import PartRecords, save_records
 
+_CHANGED = "Do not change files that are evaluated, and start again with --restart"
 #: Checks that predicted boxes are in pixels of their images. Takes the name of their first file, image id ->
 #: (height, width), and image id -> prediction. Returns warnings. Raises ValueError if they can't be scored.
 BoxCheck = Callable[[str, Mapping[str, tuple[int, int]], Mapping[str, PredictedGraph]], list[str]]
@@ -65,10 +66,15 @@ class Matching:
             for name, graph in predicted.items():
                 if name not in saved.truths:
                     raise ValueError(
-                        f"{path}: image {name}: {part.annotations} had it when the evaluation began. Do not "
-                        "change files that are evaluated, and start again with --restart"
+                        f"{path}: image {name}: {part.annotations} had it when the evaluation began. "
+                        f"{_CHANGED}"
                     )
                 prepared[name] = self._prepared(graph, saved.truths[name], f"{path}: image {name}")
+        if len(prepared) != part.num_predicted:
+            raise ValueError(
+                f"{', '.join(map(str, part.predictions))}: {part.num_predicted} images of {part.annotations} "
+                f"had predictions when the evaluation began, and {len(prepared)} have them now. {_CHANGED}"
+            )
         warnings: list[str] = []
         if self.check_boxes is not None and prepared:
             warnings = self.check_boxes(str(part.predictions[0]), saved.sizes, prepared)

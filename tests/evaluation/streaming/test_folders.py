@@ -206,6 +206,22 @@ def test_a_file_that_changes_meanwhile_is_named(
     assert f"image {IDS[3]}: {path} had it when the evaluation began" in refused(*folders)
 
 
+@pytest.mark.parametrize("allow_missing", [False, True])
+def test_a_prediction_that_vanishes_meanwhile_is_no_empty_one(
+    allow_missing: bool, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join = evaluation.join
+
+    def join_then_lose_one(*args: object, **options: object) -> object:
+        parts = join(*args, **options)
+        predictions_of(folders[0] / "part-000002.npz", IDS[8:11])
+        return parts
+
+    monkeypatch.setattr(evaluation, "join", join_then_lose_one)
+    message = refused(*folders, allow_missing=allow_missing)
+    assert "3 images of" in message and "when the evaluation began, and 2 have them now" in message
+
+
 class WithoutColumns:
     """A protocol of another project."""
 
