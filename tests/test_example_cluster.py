@@ -70,6 +70,7 @@ def slurm(folder: Path, srun: str, *words: str, nodes: int = 2, **variables: obj
         file.chmod(file.stat().st_mode | stat.S_IXUSR)
     path = os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]])
     job_of_slurm = {"SLURM_JOB_NODELIST": "the-nodes", "SLURM_JOB_NUM_NODES": nodes, "SLURM_JOB_ID": 123456}
+    job_of_slurm["SLURM_CPUS_PER_TASK"] = 32
     given = {"PATH": path, **job_of_slurm, **variables}
     settings = [f"{name}={value}" for name, value in given.items()]
     return ["env", *settings, "bash", str(CLUSTER / "slurm.sh"), *words]
@@ -90,8 +91,8 @@ def test_slurm_starts_a_training_on_all_nodes(tmp_path: Path) -> None:
     words = tmp_path / "words.txt"
     subprocess.run(slurm(tmp_path, _WRITES_ITS_WORDS, "SEED", "3", WORDS=words), check=True)
     found = words.read_text().splitlines()
-    assert found[0] == "--kill-on-bad-exit=1"
-    check_training(found[1:])
+    assert found[:2] == ["--kill-on-bad-exit=1", "--cpus-per-task=32"]
+    check_training(found[2:])
     assert "--rdzv-endpoint=localhost:23456" in found and found[-2:] == ["SEED", "3"]
 
 
@@ -120,6 +121,8 @@ def test_the_command_line_of_ray_is_one_of_ours() -> None:
     command, rest = find_command(words)
     args = parse(command, rest)
     assert (name, command.name, args.engine, args.resume) == ("reldn", "predict", "ray", True)
+    # The image of the plain lock file has no Ray.
+    assert (CLUSTER / "ray_job.yaml").read_text().count("image: reldn-ray:latest") == 2
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ PORT="$((20000 + SLURM_JOB_ID % 10000))"
 
 # One torchrun on each node. After a killed process all of them start again, three times at most, and --resume
 # goes on from the last checkpoint. The same line goes on after Slurm has queued the job again.
-srun --kill-on-bad-exit=1 python -m torch.distributed.run \
+# Since Slurm 22.05, srun has to be told the processors again.
+srun --kill-on-bad-exit=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" python -m torch.distributed.run \
     --nnodes="$SLURM_JOB_NUM_NODES" --nproc-per-node="$PROCESSES" --max-restarts=3 \
     --rdzv-id="$SLURM_JOB_ID" --rdzv-backend=c10d --rdzv-endpoint="$FIRST_NODE:$PORT" \
     -m reldn_cli train --config-file "$CONFIG" --weights "$WEIGHTS" --output "$OUTPUT" --resume "$@"

@@ -7,6 +7,7 @@ from detectron2.data import MetadataCatalog
 from reldn_d2.data import read_image_sizes, without_pictures
 from reldn_d2.engine import check_registered
 from reldn_d2.evaluation import AnnotatedSet, AnnotationShardWriter, DatasetScorer
+from reldn_d2.utils.counted import counted
 from reldn_d2.utils.plain_text import say
 
 from .common import FINISHED, prepare
@@ -27,5 +28,5 @@ def run(args: Namespace) -> int:
     with AnnotationShardWriter(args.output, about, shard_size=args.shard_size) as writer:
         for image_id in sorted(scorer.truths):
             writer.add(image_id, scorer.truths[image_id], scorer.sizes[image_id])
-    say(f"Annotations of {writer.count} images in {args.output}")
+    say(f"Annotations of {counted(writer.count, 'image', 'images')} in {args.output}")
     return FINISHED

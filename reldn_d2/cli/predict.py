@@ -13,6 +13,7 @@ from reldn_d2.engine.folder_lock import hold, release
 from reldn_d2.engine.prediction.reasons import reason_of
 from reldn_d2.renamed import OLD_KEYS
 from reldn_d2.scene_graphs import About
+from reldn_d2.utils.counted import counted
 from reldn_d2.utils.inner_paths import refuse_outside_links
 from reldn_d2.utils.plain_text import say, visible
 from reldn_d2.utils.progress import progress
@@ -187,7 +188,7 @@ class _Images:
             raise extended(error, f"{self._state()}; --resume goes on with the others") from error
 
     def _state(self) -> str:
-        return f"{len(self.finished())} of {len(self.images)} images are done"
+        return f"finished {len(self.finished())} of {len(self.images)} images"
 
     def _is_left(self, image: InputImage) -> bool:
         finished = self.record.finished.get(image.key)
@@ -273,39 +274,43 @@ def _say_summary(images: _Images, collected: Sequence[Collected], args: Namespac
         f"are in {visible(str(args.output))}"
     )
     if left_out := {x for one in collected for x in one.left_out}:
-        say(f"{len(left_out)} of them are not in the files of all images, and are listed below")
+        some = counted(len(left_out), "of them is", "of them are")
+        say(f"{some} not in the files of all images, as listed below")
     if collected and (gone := [x for x in images.record.finished if not os.path.isfile(x)]):
         say(
-            f"{len(gone)} images of the files of all images are gone, such as {visible(gone[0])}: put them "
-            "back, or run without --resume, which predicts only the images of --input"
+            f"{counted(len(gone), 'image', 'images')} of the files of all images can't be found, the first "
+            f"being {visible(gone[0])}: put back what is gone, or run without --resume, which predicts only "
+            "the images of --input"
         )
     empty = sum(not image.relationships for image in finished)
     if empty:
         say(
-            f"{empty} of them have no relationship with a score of {args.score_threshold:g} or more: try a "
-            "lower --score-threshold"
+            f"{counted(empty, 'of them has', 'of them have')} no relationship with a score of "
+            f"{args.score_threshold:g} or more: try a lower --score-threshold"
         )
     if images.several:
         say(
-            f"{len(images.several)} files hold several pictures (animations or pages), the first being "
-            f"{visible(str(images.several[0].path))}: the first picture of each was taken"
+            f"{counted(len(images.several), 'file holds', 'files hold')} several pictures (animations or "
+            f"pages), the first being {visible(str(images.several[0].path))}: the first picture of each was "
+            "taken"
         )
     clipped = [image for image in finished if image.clipped]
     if clipped:
+        boxes = counted(sum(image.clipped for image in clipped), "given box", "given boxes")
         say(
-            f"{sum(image.clipped for image in clipped)} given boxes in {len(clipped)} images reached beyond "
-            f"the image and were clipped, the first in {visible(clipped[0].image)}"
+            f"clipped to the image: {boxes} in {counted(len(clipped), 'image', 'images')}, the first in "
+            f"{visible(clipped[0].image)}"
         )
     if images.boxes is not None and images.boxes.unused and not images.before:
         say(
-            f"{visible(str(args.boxes))} has boxes of {images.boxes.unused} more images, which --input does "
-            "not name"
+            f"{visible(str(args.boxes))} has boxes of "
+            f"{counted(images.boxes.unused, 'more image', 'more images')}, not named by --input"
         )
     if images.changed:
         say(
-            f"{len(images.changed)} images have changed since they were predicted, such as "
-            f"{visible(str(images.changed[0].path))}: their results are the old ones. Run without --resume "
-            "to predict all images again"
+            f"{counted(len(images.changed), 'image has', 'images have')} changed since the prediction, the "
+            f"first being {visible(str(images.changed[0].path))}: the results are the old ones. Run without "
+            "--resume to predict all images again"
         )
 
 

@@ -38,6 +38,7 @@ from reldn_d2.evaluation.protocols.openimages import OpenImagesProtocol
 from reldn_d2.evaluation.protocols.registry import protocols_with
 from reldn_d2.structures import Vocabulary
 from reldn_d2.structures.vocabulary import first_difference
+from reldn_d2.utils.counted import counted
 from reldn_d2.utils.inner_paths import refuse_outside_links
 from reldn_d2.utils.plain_text import say
 
@@ -232,10 +233,11 @@ def check_sizes_used(
     # A protocol of another project may count pixels.
     in_pixels = [x.name for x in protocols if getattr(x, "offset", 1.0)]
     if sizes.framed and in_pixels:
+        images = counted(sizes.framed, "image", "images")
         raise ValueError(
-            f"--protocol {' '.join(in_pixels)} counts whole pixels, and {sizes.framed} images of "
-            f"{scorer.dataset_name} have neither a picture nor a known size: give --image-sizes FILE, or "
-            "leave the protocol out"
+            f"--protocol {' '.join(in_pixels)} counts whole pixels, and there is neither a picture nor a "
+            f"known size for {images} of {scorer.dataset_name}: give --image-sizes FILE, or leave the "
+            "protocol out"
         )
 
 
@@ -250,7 +252,7 @@ def prepare(
     missing = sorted(scorer.truths.keys() - predictions.keys())
     if missing and not allow_missing:
         raise ValueError(
-            f"{path}: {len(missing)} of {len(scorer.truths)} images have no prediction: image "
+            f"{path}: no prediction for {len(missing)} of {len(scorer.truths)} images: image "
             f"{', '.join(missing[:5])}; with --allow-missing they count as images where nothing was found"
         )
     return predictions
@@ -319,7 +321,7 @@ def submit(
         predicate_labels=predicate_labels,
         kaggle=kaggle,
     )
-    say(f"Submission of {len(scorer.sizes)} images in {path}")
+    say(f"Submission of {counted(len(scorer.sizes), 'image', 'images')} in {path}")
 
 
 def score(args: Namespace) -> int:

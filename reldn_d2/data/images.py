@@ -195,7 +195,7 @@ def _unknown_sizes(
     """
     if not absent:
         return {}
-    which = f"{len(absent)} of {count} images have neither a picture nor a known size, such as {absent[0]}"
+    which = f"neither a picture nor a known size for {len(absent)} of {count} images, such as {absent[0]}"
     if not boxes_are_shares:
         logger.warning(
             "%s: %s. Their boxes are taken as they are: none is clipped to the right or the lower side of "

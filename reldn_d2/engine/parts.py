@@ -194,7 +194,11 @@ class RunParts(ABC):
 
     @abstractmethod
     def scaled_to(self, num_processes: int) -> "RunParts":
-        """These parts for a number of processes, if the config says for what number it was written."""
+        """These parts for a number of processes, if the config says for what number it was written.
+
+        Raises:
+            ValueError: the config's batch can't be divided among that number.
+        """
 
     @abstractmethod
     def settings(self) -> dict[str, str]:

@@ -668,7 +668,18 @@ class YamlParts(RunParts):
         return {key: _get(defaults, key) for key in _KEYS_OF_DATA}
 
     def scaled_to(self, num_processes: int) -> "YamlParts":
-        """The config for this number of processes, if SOLVER.REFERENCE_WORLD_SIZE is set."""
+        """The config for this number of processes, if SOLVER.REFERENCE_WORLD_SIZE is set.
+
+        Raises:
+            ValueError: SOLVER.IMS_PER_BATCH can't be divided among that many processes.
+        """
+        batch, reference = self.batch_size, self.cfg.SOLVER.REFERENCE_WORLD_SIZE
+        if reference not in (0, num_processes) and batch % reference:
+            raise ValueError(
+                f"SOLVER.IMS_PER_BATCH is {batch}, and is no multiple of SOLVER.REFERENCE_WORLD_SIZE "
+                f"{reference}, the number of processes that the config is written for: set "
+                "SOLVER.REFERENCE_WORLD_SIZE 0, then batch, learning rate and steps are taken as they are"
+            )
         return YamlParts(self._trainer.auto_scale_workers(self.cfg, num_processes), self._trainer)
 
     def settings(self) -> dict[str, str]:

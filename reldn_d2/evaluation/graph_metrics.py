@@ -283,7 +283,7 @@ def refuse_unequal_ids(truths: Collection[str], predictions: Collection[str], *,
     missing = sorted(set(truths) - set(predictions))
     if missing and not allow_missing:
         raise ValueError(
-            f"{len(missing)} of {len(truths)} images have no prediction: image {', '.join(missing[:5])}. "
+            f"no prediction for {len(missing)} of {len(truths)} images: image {', '.join(missing[:5])}. "
             "Give an image where nothing was found an empty prediction, or set allow_missing to count "
             "missing images as empty"
         )

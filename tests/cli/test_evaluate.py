@@ -287,7 +287,7 @@ def test_predictions_that_can_not_be_scored(tmp_path: Path, capsys: Captured) ->
     for predictions, message in (
         ({**GOOD, "2": nan}, "image 2: relationship scores hold a number that is not finite"),
         ({**GOOD, "9": GOOD["1"]}, f"image 9: data set '{TEST}' has no image with this image_id"),
-        ({"1": GOOD["1"]}, "2 of 3 images have no prediction: image 2, 3; with --allow-missing"),
+        ({"1": GOOD["1"]}, "no prediction for 2 of 3 images: image 2, 3; with --allow-missing"),
         ({**GOOD, "1": graph(classes=(0, 2))}, r"image 1, prediction: class must be in \[0, 2\)"),
         ({**GOOD, "1": graph((0, 1, 3, 0.9, 1))}, r"image 1: pred_predicates must be in \[0, 3\)"),
         ({**GOOD, "2": graph((0, 2, 0, 0.9, 1))}, "image 2: object_index"),

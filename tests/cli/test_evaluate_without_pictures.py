@@ -128,7 +128,7 @@ def test_pixels_need_no_sizes_and_the_log_says_what_is_not_clipped(tmp_path: Pat
     with_pictures = numbers(path, "--protocol", "motifs", "vrd2016")
     Path(pictures["b.jpg"]).unlink()
     assert numbers(path, "--protocol", "motifs", "vrd2016") == with_pictures
-    assert "1 of 3 images have neither a picture nor a known size, such as b.jpg" in capsys.readouterr().out
+    assert "neither a picture nor a known size for 1 of 3 images, such as b.jpg" in capsys.readouterr().out
     remove_pictures(pictures)
     assert numbers(path, "--protocol", "motifs", "vrd2016") == with_pictures
     with pytest.raises(FileNotFoundError, match="3 of 3 images"):
@@ -170,7 +170,7 @@ def test_shares_need_sizes(tmp_path: Path, capsys: Captured) -> None:
     path = saved(tmp_path, openimages_vrd.FORMAT)
     remove_pictures(pictures)
     message = line_of_refusal(capsys, *words_for(path))
-    assert "3 of 3 images have neither a picture nor a known size, such as a0.jpg" in message
+    assert "neither a picture nor a known size for 3 of 3 images, such as a0.jpg" in message
     assert "--image-sizes FILE.csv" in message
     some = sizes_file(tmp_path, SIZES["openimages_vrd"][:2])
     message = line_of_refusal(capsys, *words_for(path, "--image-sizes", some))
@@ -191,7 +191,7 @@ def test_a_submission_has_shares_too(tmp_path: Path, capsys: Captured) -> None:
     assert numbers(path, *options) == with_pictures
     pixels = (*options, "--protocol", "openimages", "motifs")
     message = line_of_refusal(capsys, *words_for(path, *pixels))
-    assert message.startswith("--protocol motifs counts whole pixels, and 3 images of")
+    assert message.startswith("--protocol motifs counts whole pixels, and there is neither")
     sizes = sizes_file(tmp_path, SIZES["openimages_vrd"])
     assert ("motifs", "R@20") in numbers(path, *pixels, "--image-sizes", sizes)
 

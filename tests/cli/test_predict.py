@@ -208,13 +208,13 @@ def test_images_of_one_name_in_different_folders_have_results_of_their_own(
 def test_graphs_without_a_relationship_are_counted(weights: Path, tmp_path: Path, capsys: Captured) -> None:
     image = write_image(tmp_path / "in" / "a.jpg")
     assert run(image, weights, "--score-threshold", "0.75") == 0
-    said = "1 of them have no relationship with a score of 0.75 or more: try a lower --score-threshold"
+    said = "1 of them has no relationship with a score of 0.75 or more: try a lower --score-threshold"
     assert said in capsys.readouterr().out
     assert run(image, weights, "--overwrite") == 0
     assert "no relationship" not in capsys.readouterr().out
     # Without the dog, its relationships are not shown either.
     assert run(image, weights, "--entity-threshold", "0.4", "--overwrite") == 0
-    assert "1 of them have no relationship" in capsys.readouterr().out
+    assert "1 of them has no relationship" in capsys.readouterr().out
     graph = json.loads((tmp_path / "results" / "a.json").read_text())
     assert [entity["class"] for entity in graph["entities"]] == ["person"] and not graph["relationships"]
 
@@ -241,7 +241,7 @@ def test_ctrl_c_says_how_many_are_done(weights: Path, tmp_path: Path, capsys: Ca
     assert run(images, weights) == 130
     results = tmp_path / "results"
     assert capsys.readouterr().err == (
-        f"interrupted: 2 of 4 images are done; their results are in {results}, and "
+        f"interrupted: finished 2 of 4 images; their results are in {results}, and "
         "--resume goes on with the others\n"
     )
     # No graph is without its drawing.

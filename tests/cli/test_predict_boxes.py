@@ -143,7 +143,7 @@ def test_numbers_of_coco_results_are_those_of_its_annotations(
     image = tmp_path / "in" / "a.png"
     assert predict("--input", image, "--boxes", results, "--annotations", annotations) == 0
     assert entities(predict) == DETECTED
-    assert "boxes.json has boxes of 1 more images, which --input does not name" in capsys.readouterr().out
+    assert "boxes.json has boxes of 1 more image, not named by --input" in capsys.readouterr().out
     message = line_of_refusal(capsys, *predict.words("--input", image, "--boxes", results))
     assert message == (
         f"--boxes {results}: record 0 has the category_id 7, and nothing says which class it is: give the "
@@ -239,12 +239,12 @@ def test_unknown_classes(predict: PredictCommand, tmp_path: Path, capsys: Captur
     boxes = write(tmp_path, {"a.png": {**BY_NAME, "classes": ["persn", "dog"]}})
     words = ("--input", tmp_path / "in" / "a.png", "--boxes", boxes)
     assert line_of_refusal(capsys, *predict.words(*words)) == (
-        f"--boxes {boxes}: the model does not know the class 'persn' of 1 boxes. Did you mean 'person'? "
+        f"--boxes {boxes}: the model does not know the class 'persn' of 1 box. Did you mean 'person'? "
         "Rename it, or add --drop-unknown-classes. The model knows 'person', 'dog'"
     )
     assert predict(*words, "--drop-unknown-classes") == 0
     assert entities(predict) == DETECTED[1:]
-    assert f"{boxes}: left out 1 boxes of 1 classes that the model does not know, such as persn" in (
+    assert f"{boxes}: left out 1 box of 1 class unknown to the model, such as persn" in (
         capsys.readouterr().out
     )
     boxes = write(tmp_path, {"a.png": {**BY_NAME, "classes": [0, 2]}})
@@ -258,7 +258,7 @@ def test_boxes_beyond_the_image_are_clipped_and_counted(
     image = tmp_path / "in" / "a.png"
     assert predict("--input", image, "--boxes", boxes) == 0
     assert [box for *_, box in entities(predict)] == [[0, 2, 21, 32], [30, 5, 60, 35]]
-    said = f"2 given boxes in 1 images reached beyond the image and were clipped, the first in {image}\n"
+    said = f"clipped to the image: 2 given boxes in 1 image, the first in {image}\n"
     assert said in capsys.readouterr().out
 
 
@@ -293,7 +293,7 @@ def test_a_wrong_coco_box_names_its_record(predict: PredictCommand, tmp_path: Pa
 def test_crowds_are_left_out(predict: PredictCommand, tmp_path: Path, capsys: Captured) -> None:
     coco = {**COCO, "annotations": [*COCO["annotations"], {**COCO["annotations"][0], "iscrowd": 1}]}  # type: ignore[misc]
     assert predict("--input", tmp_path / "in" / "a.png", "--boxes", write(tmp_path, coco)) == 0
-    assert entities(predict) == CERTAIN and "left out 1 crowds" in capsys.readouterr().out
+    assert entities(predict) == CERTAIN and "left out 1 crowd\n" in capsys.readouterr().out
 
 
 BROKEN: dict[str, tuple[Any, str]] = {

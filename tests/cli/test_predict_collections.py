@@ -207,7 +207,7 @@ def test_an_image_that_is_in_no_file_of_all_images_is_listed_with_all_of_them(
     said = capsys.readouterr()
     files = " and ".join(str(predict.output / f"{x}.json") for x in ("coco_relations", "label_studio"))
     assert f"{tmp_path / 'in' / '~b.png'} is not in {files}, because names with a backslash" in said.err
-    assert "1 of them are not in the files of all images" in said.out
+    assert "1 of them is not in the files of all images" in said.out
 
 
 def test_images_that_are_gone_are_counted(predict: PredictCommand, tmp_path: Path, capsys: Captured) -> None:
@@ -216,7 +216,10 @@ def test_images_that_are_gone_are_counted(predict: PredictCommand, tmp_path: Pat
     assert " are gone" not in capsys.readouterr().out
     images[0].unlink()
     assert predict("--input", tmp_path / "in", "--format", "all-counted", "--resume") == 0
-    assert f"1 images of the files of all images are gone, such as {images[0]}" in capsys.readouterr().out
+    assert (
+        f"1 image of the files of all images can't be found, the first being {images[0]}"
+        in capsys.readouterr().out
+    )
 
 
 def test_folders_with_spaces_are_quoted_for_the_shell_and_the_top_is_none(
@@ -283,7 +286,7 @@ def test_a_file_of_others_is_not_replaced(predict: PredictCommand, tmp_path: Pat
     stop = write_picture(tmp_path / "in" / "b.png", rows=17)
     assert predict(*words, stop) == 130
     assert capsys.readouterr().err == (
-        f"interrupted: 1 of 2 images are done; their results are in {predict.output}, and --resume goes on "
+        f"interrupted: finished 1 of 2 images; their results are in {predict.output}, and --resume goes on "
         "with the others, and writes all_counted.json, all_counted.xml at the end\n"
     )
     file.write_text("mine")

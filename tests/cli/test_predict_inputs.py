@@ -194,7 +194,7 @@ def test_drawings_never_become_input(predict: PredictCommand, tmp_path: Path, ca
     assert predict("--input", folder) == 0
     predict.output = folder / "second"
     assert predict("--input", folder) == 0
-    assert "left out 1 folders with results of this command" in capsys.readouterr().out
+    assert "left out 1 folder with results of this command" in capsys.readouterr().out
     assert predict("--input", folder) == 0  # the output folder is there now
     assert "1 of 1 images" in capsys.readouterr().out
     pattern = str(folder / "**" / "*.png")

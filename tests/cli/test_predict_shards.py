@@ -36,6 +36,7 @@ def test_a_run_and_its_resume(predict: PredictCommand, capsys: Captured) -> None
     assert run_reldn(*words(predict)) == 1
     out, err = capsys.readouterr()
     assert "predicted the scene graphs of 3 of 4 images; the results are in" in out
+    assert "1 image has no graph; the column `error` of the table says why\n" in out
     assert err.splitlines() == [
         f"{predict.output.with_name('in')}/bad.png can't be used: 13 rows are bad luck"
     ]
@@ -58,7 +59,7 @@ def test_more_images_are_added(predict: PredictCommand, capsys: Captured) -> Non
     FakePredictor.seen.clear()
     assert run_reldn(*words(predict, "--resume")) == 0
     assert [Path(x).name for x in FakePredictor.seen] == ["c.png", "d.png"]
-    assert "1 shards held other images than the input has now" in capsys.readouterr().out
+    assert "1 shard was written again, because the input has other images now" in capsys.readouterr().out
     assert [Path(x["path"]).stem for x in rows(predict)] == [*"abcd"]
 
 

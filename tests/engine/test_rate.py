@@ -109,3 +109,15 @@ def test_a_reference_world_size_keeps_the_rate(tmp_path: Path) -> None:
     scaled = parts.scaled_to(1)
     assert scaled.batch_size != parts.batch_size
     assert Rate.of(parts).describe_move(scaled, "x.yaml") == ""
+
+
+def test_a_batch_that_the_reference_world_size_does_not_divide_is_refused() -> None:
+    parts = parts_of(load_config("vg/reldn_vgg16.yaml", ["SOLVER.IMS_PER_BATCH", "4"]))
+    with pytest.raises(ValueError, match=r"is 4, and is no multiple of SOLVER\.REFERENCE_WORLD_SIZE 8, "):
+        parts.scaled_to(1)
+    # With the config's own number of processes nothing is scaled.
+    assert parts.scaled_to(8).batch_size == 4
+    parts = parts_of(
+        load_config("vg/reldn_vgg16.yaml", ["SOLVER.IMS_PER_BATCH", "4", "SOLVER.REFERENCE_WORLD_SIZE", "0"])
+    )
+    assert parts.scaled_to(1).batch_size == 4

@@ -112,7 +112,7 @@ def test_order_of_processing_has_no_influence() -> None:
 
 
 def test_missing_images_are_an_error_after_predictions_are_saved(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="2 of 3 images have no prediction: image 2, 3"):
+    with pytest.raises(ValueError, match="no prediction for 2 of 3 images: image 2, 3"):
         run(RelationEvaluator(NAME, "sgdet", output_dir=tmp_path), (1, FIRST))
     assert list(load_predictions(tmp_path / PREDICTIONS_FILE).predictions) == ["1"]
     results = run(RelationEvaluator(NAME, "sgdet", allow_missing=True), (1, FIRST))

@@ -146,7 +146,7 @@ def test_an_image_is_given_once_and_a_wrong_batch_adds_nothing() -> None:
         metrics.update({"2": TRUTH, "3": TRUTH}, {"2": FOUND, "3": nan})
     with pytest.raises(ValueError, match="does not have: 9"):
         metrics.update({"2": TRUTH}, {"2": FOUND, "9": FOUND})
-    with pytest.raises(ValueError, match="1 of 2 images have no prediction: image 2"):
+    with pytest.raises(ValueError, match="no prediction for 1 of 2 images: image 2"):
         metrics.update({"2": TRUTH, "3": TRUTH}, {"3": FOUND})
     with pytest.raises(ValueError, match=r"image 2: the ids of images are texts .*, not int; give str\(id\)"):
         metrics.update({2: TRUTH}, {2: FOUND})

@@ -53,7 +53,7 @@ def test_order_of_images_and_protocols_has_no_influence(split: list[Scene], rand
 
 def test_images_without_prediction_are_named_or_score_zero() -> None:
     truths, protocols = {"1": TRUTH, "2": TRUTH}, [motifs(), reldn()]
-    with pytest.raises(ValueError, match="1 of 2 images have no prediction: image 2"):
+    with pytest.raises(ValueError, match="no prediction for 1 of 2 images: image 2"):
         evaluate_graphs(truths, {"1": FOUND}, "sgdet", protocols, SPLIT)
     results = evaluate_graphs(truths, {"1": FOUND}, "sgdet", protocols, SPLIT, allow_missing=True)
     assert results["motifs"].metrics["R@50"] == 50.0

@@ -231,7 +231,7 @@ def test_ctrl_c_in_the_middle_of_an_image(
     with pytest.MonkeyPatch.context() as monkeypatch:
         watch(monkeypatch, [(TripletParts, "write")], interrupt)
         assert predict("--input", tmp_path / "in", *ALL) == 130
-    assert "interrupted: 1 of 6 images are done" in capsys.readouterr().err
+    assert "interrupted: finished 1 of 6 images" in capsys.readouterr().err
     assert predict("--input", tmp_path / "in", *ALL, "--resume") == 1
     assert others(predict.files()) == others(whole) and rows(predict.files()) == rows(whole)
 
@@ -248,7 +248,7 @@ def test_ctrl_c_waits_until_an_image_is_written(
     with pytest.MonkeyPatch.context() as monkeypatch:
         watch(monkeypatch, [(TripletParts, "write")], press)
         assert predict("--input", tmp_path / "in", *ALL) == 130
-    assert "interrupted: 2 of 6 images are done" in capsys.readouterr().err
+    assert "interrupted: finished 2 of 6 images" in capsys.readouterr().err
     assert predict("--input", tmp_path / "in", *ALL, "--resume") == 1
     assert others(predict.files()) == others(whole) and rows(predict.files()) == rows(whole)
 
@@ -287,7 +287,7 @@ def test_a_full_disk_is_one_line_and_finished_images_are_kept(
     assert done == IMAGES - 2
     assert said.read_text() == (
         f"error: {predict.output / 'triplets.csv'} can't be written (File too large): a file may not be so "
-        f"large here: look at `ulimit -f`, or choose a folder on another disk. {done} of 6 images are done; "
+        f"large here: look at `ulimit -f`, or choose a folder on another disk. finished {done} of 6 images; "
         "--resume goes on with the others"
     )
     assert predict("--input", tmp_path / "in", *formats, "--resume") == 1
@@ -310,8 +310,8 @@ def test_a_disk_that_is_full_at_the_end_is_one_line(
         patch.setattr("reldn_d2.cli.common.say", lambda text, error=False: said.write_text(text))
         assert in_child(lambda: on_a_small_disk(limit, predict, *words)).value == 2
     assert re.fullmatch(
-        rf"error: {predict.output}/coco_relations.json can't be written \(File too large\): .+\. 5 of 6 "
-        "images are done; --resume goes on with the others",
+        rf"error: {predict.output}/coco_relations.json can't be written \(File too large\): .+\. finished "
+        "5 of 6 images; --resume goes on with the others",
         said.read_text(),
     )
     FakePredictor.seen.clear()
@@ -535,7 +535,7 @@ def test_changed_images_keep_their_results_and_are_named(
     assert predict("--input", tmp_path / "in", "--resume") == 1
     assert predict.files() == first
     assert (
-        f"1 images have changed since they were predicted, such as {changed}: their results are the old ones"
+        f"1 image has changed since the prediction, the first being {changed}: the results are the old ones"
         in (capsys.readouterr().out)
     )
 

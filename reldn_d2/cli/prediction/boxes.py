@@ -17,6 +17,7 @@ from detectron2.structures import BoxMode
 from reldn_d2.engine import GivenBoxes
 from reldn_d2.scene_graphs import checked_graph
 from reldn_d2.structures.vocabulary import nearest_names
+from reldn_d2.utils.counted import counted
 from reldn_d2.utils.io import digest
 from reldn_d2.utils.json_files import is_box, parse_json
 from reldn_d2.utils.plain_text import say, visible
@@ -162,8 +163,9 @@ class BoxesFile:
             raise ValueError(f"{self._source}: {_unknown(unknown, thing_classes)}")
         self._rows = {key: rows.without(set(unknown)) for key, rows in self._rows.items()}
         say(
-            f"{visible(self._source)}: left out {sum(unknown.values())} boxes of {len(unknown)} classes that "
-            f"the model does not know, such as {visible(str(unknown.most_common(1)[0][0]))}"
+            f"{visible(self._source)}: left out {counted(sum(unknown.values()), 'box', 'boxes')} of "
+            f"{counted(len(unknown), 'class', 'classes')} unknown to the model, such as "
+            f"{visible(str(unknown.most_common(1)[0][0]))}"
         )
 
     def find(self, image: InputImage) -> str | int:
@@ -312,7 +314,7 @@ def _from_records(path: Path, records: Any, names: _Names) -> dict[_Key, _Rows]:
             continue
         image.add(box, _category(record, names, where), _score(record, where))
     if crowds:
-        say(f"--boxes {visible(str(path))}: left out {crowds} crowds")
+        say(f"--boxes {visible(str(path))}: left out {counted(crowds, 'crowd', 'crowds')}")
     return rows
 
 
@@ -449,9 +451,11 @@ def _unknown(unknown: Counter[str | int | None], thing_classes: Sequence[str]) -
     name, number = unknown.most_common(1)[0]
     near = nearest_names(str(name), thing_classes)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    others = f", nor {len(unknown) - 1} other classes of the file" if len(unknown) > 1 else ""
+    other = counted(len(unknown) - 1, "other class", "other classes")
+    others = f", nor {other} of the file" if len(unknown) > 1 else ""
     return (
-        f"the model does not know the class {name!r} of {number} boxes{others}.{hint} Rename it, or add "
-        f"--drop-unknown-classes. The model knows {', '.join(map(repr, thing_classes[:10]))}"
+        f"the model does not know the class {name!r} of {counted(number, 'box', 'boxes')}{others}.{hint} "
+        "Rename it, or add --drop-unknown-classes. The model knows "
+        f"{', '.join(map(repr, thing_classes[:10]))}"
         f"{f' and {len(thing_classes) - 10} more' if len(thing_classes) > 10 else ''}"
     )

@@ -37,6 +37,7 @@ from reldn_d2.engine.prediction.shard_worker import (
 from reldn_d2.renamed import OLD_KEYS
 from reldn_d2.scene_graphs import FORMATS
 from reldn_d2.scene_graphs.formats.shards import ShardFile
+from reldn_d2.utils.counted import counted
 from reldn_d2.utils.extras import import_extra
 from reldn_d2.utils.inner_paths import refuse_outside_links
 from reldn_d2.utils.plain_text import say, visible
@@ -248,8 +249,8 @@ class Total:
 
     def _done(self) -> str:
         # Workers may have written more than they have reported.
-        number = self.report.rows + self.report.before
-        return f"at least {number} images have a row in {self._args.output / SHARDS}"
+        images = counted(self.report.rows + self.report.before, "image has", "images have")
+        return f"at least {images} a row in {self._args.output / SHARDS}"
 
     def say(self, source: Source) -> int:
         """Says what was done, and what failed. Returns the exit status."""
@@ -261,15 +262,18 @@ class Total:
             f"are in {visible(str(folder))}"
         )
         if found.replaced:
-            say(f"{found.replaced} shards held other images than the input has now, and were written again")
+            shards = counted(found.replaced, "shard was", "shards were")
+            say(f"{shards} written again, because the input has other images now")
         others = len(ShardFolder(folder, ShardFile()).paths()) - found.shards
         if others > 0:
+            shards = counted(others, "more shard there has", "more shards there have")
             say(
-                f"{others} more shards there have images that --input does not name any more, or that are in "
-                "another shard now: without --resume, these rows are deleted first"
+                f"{shards} images that --input does not name any more, or that are in another shard now: "
+                "without --resume, these rows are deleted first"
             )
         if found.errors:
-            say(f"{found.errors} images have no graph; the column `error` of the table says why")
+            images_without = counted(found.errors, "image has", "images have")
+            say(f"{images_without} no graph; the column `error` of the table says why")
         failures = [*((str(path), reason) for path, reason in source.unreadable.items()), *found.named]
         for image, reason in failures[:_SHOWN]:
             say(visible(f"{image} {reason}"), error=True)

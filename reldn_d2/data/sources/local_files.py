@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+from reldn_d2.utils.counted import counted
 from reldn_d2.utils.plain_text import say, visible
 from reldn_d2.utils.system_errors import describe, explained
 
@@ -119,7 +120,7 @@ class LocalSearch:
             folder = waiting.pop()
             if self._has_results(folder):
                 if (folder / RECORD / RUN_FILE).is_file():
-                    skipped["folders with results of this command"] += 1
+                    skipped["folder with results of this command"] += 1
                 else:
                     self._refuse_pictures_below(folder)
                 continue
@@ -160,7 +161,7 @@ class LocalSearch:
             any_match, path = True, Path(match)
             if self._is_below_results(path.parent):
                 self._check_in_output(path)
-                skipped["results of this command"] += 1
+                skipped["result of this command"] += 1
             elif is_picture(path.name) and path.is_file():
                 any_image = True
                 self.add(path, path.relative_to(fixed).as_posix())
@@ -212,6 +213,12 @@ class LocalSearch:
 
 
 _PICTURE, _FOLDER, _HIDDEN = "picture", "folder", "hidden"
+# What is left out has other words if it is there several times; those of endings are the same.
+_SEVERAL = {
+    "folder with results of this command": "folders with results of this command",
+    "result of this command": "results of this command",
+    "link to a folder": "links to folders",
+}
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
@@ -220,7 +227,7 @@ def _kind(entry: os.DirEntry[str]) -> str:
         return _HIDDEN
     try:
         if entry.is_dir():
-            return "links to folders" if entry.is_symlink() else _FOLDER
+            return "link to a folder" if entry.is_symlink() else _FOLDER
         # A pipe, for example, is no file: reading it would wait for ever.
         usable = entry.is_file()
     except OSError:
@@ -236,8 +243,8 @@ def _is_recorded(path: Path) -> bool:
 def report(source: str, skipped: Counter[str]) -> None:
     """Says what of a folder or pattern is left out."""
     if skipped := +skipped:
-        listed = ", ".join(f"{number} {visible(kind)}" for kind, number in skipped.most_common())
-        say(f"{visible(source)}: left out {listed}")
+        listed = ", ".join(counted(n, kind, _SEVERAL.get(kind, kind)) for kind, n in skipped.most_common())
+        say(visible(f"{source}: left out {listed}"))
 
 
 def _own_folder(output: Path) -> str:

@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 
+from reldn_d2.utils.counted import counted
 from reldn_d2.utils.csv_files import check_end, csv_rows
 from reldn_d2.utils.io import atomic_write, digest, digest_of_text
 from reldn_d2.utils.json_files import is_number, read_text, without_repeated_keys
@@ -149,7 +150,10 @@ def excluded_images(excluded: int, images: int) -> str:
     """What is said about images of a data set that do not count; empty if all count."""
     if not excluded:
         return ""
-    return f"{excluded} of {images} images were unreadable and are excluded: every number is of the others."
+    one, several = (
+        f"of {images} images {words}" for words in ("was unreadable and is", "were unreadable and are")
+    )
+    return f"{counted(excluded, one, several)} excluded: every number is of the others."
 
 
 def remove_results(folder: str | os.PathLike[str]) -> None:

@@ -346,7 +346,7 @@ def _with_checked_ids(
         missing += lacking[: _NAMED - len(missing)].tolist()
     if count and not allow_missing:
         raise ValueError(
-            f"{predictions.path}: {count} of {annotations.num_images} images have no prediction: image "
+            f"{predictions.path}: no prediction for {count} of {annotations.num_images} images: image "
             f"{', '.join(missing)}; with --allow-missing they count as images where nothing was found"
         )
     return counted

@@ -104,7 +104,7 @@ def test_predictions_for_unknown_images(folders: tuple[Path, Path], unknown: str
 def test_missing_predictions(folders: tuple[Path, Path]) -> None:
     (folders[0] / "part-000001.npz").unlink()
     message = refused(*folders)
-    assert f"4 of 12 images have no prediction: image {', '.join(IDS[4:8])}; with --allow-missing" in message
+    assert f"no prediction for 4 of 12 images: image {', '.join(IDS[4:8])}; with --allow-missing" in message
     assert evaluate_folders(*folders, ["motifs"], folders[0].parent / "results", allow_missing=True)
 
 
