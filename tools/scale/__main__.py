@@ -42,9 +42,9 @@ def _arguments() -> argparse.Namespace:
     watched = parts.add_parser("memory")
     watched.add_argument("--images", type=int, nargs="+", default=[200, 20_000], help="default: 200 20000")
     timed = parts.add_parser("throughput")
-    timed.add_argument("--images", type=int, default=1000, help="default: %(default)s")
-    timed.add_argument("--turns", type=int, default=3, help="default: %(default)s")
-    timed.add_argument("--shard-size", type=int, default=20, help="default: %(default)s")
+    timed.add_argument("--images", type=int, default=3000, help="default: %(default)s")
+    timed.add_argument("--turns", type=int, default=2, help="default: %(default)s")
+    timed.add_argument("--shard-size", type=int, default=100, help="default: %(default)s")
     computed = parts.add_parser("cost")
     computed.add_argument("--check", action="store_true", help="predict 2,000 images, and compare")
     for part in (watched, timed):
