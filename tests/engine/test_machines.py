@@ -4,23 +4,18 @@ The machines are commands on this one, which meet at a port, see `tests.builders
 """
 
 import json
-import multiprocessing
-import os
 import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing as launching
 
-from reldn_cli.main import main
 from reldn_d2.engine import load_config
-from tests.builders.machines import LIMIT, Ended, by_detectron2, by_torchrun, free_port, run_together
+from tests.builders.machines import Ended, by_detectron2, by_torchrun, free_port, run_together
 from tests.builders.tiny_models import REPOSITORY, TINY
 from tests.builders.tiny_runs import save_random_weights
 
@@ -47,6 +42,20 @@ def run_step(self):
 
 
 Trainer.run_step = run_step
+"""
+# Runs a command whose processes are forked from one that has computed nothing: the imports are made once.
+_FORKED = """
+import os
+import sys
+from functools import partial
+
+os.environ["OMP_NUM_THREADS"] = "1"
+import torch.multiprocessing as launching
+
+from reldn_cli.main import main
+
+launching.start_processes = partial(launching.start_processes, start_method="fork")
+sys.exit(main(sys.argv[1:]))
 """
 # Registers data sets of which the second process has one image less.
 _OTHER_DATA = """
@@ -107,24 +116,12 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
 
 @pytest.fixture(scope="module")
 def wanted(training: Training) -> dict[str, Any]:
-    """What one machine with two processes leaves. They are forked, so PyTorch is not imported again."""
+    """What one machine with two processes leaves."""
     launch = ("--num-gpus", "2", "--dist-url", (training.folder / "meeting").as_uri())
-    words = [str(word) for word in (*training.words("one_machine"), *launch)]
-    machine = multiprocessing.get_context("fork").Process(target=_forked, args=(words,))
-    machine.start()
-    machine.join(LIMIT)
-    machine.kill()  # if it hangs
-    machine.join()
-    assert machine.exitcode == 0
+    words = map(str, (*training.words("one_machine"), *launch))
+    (ended,) = training.run([sys.executable, "-c", _FORKED, *words])
+    assert ended.status == 0, ended.output
     return training.end("one_machine")
-
-
-def _forked(words: list[str]) -> None:
-    """Runs a command whose processes are forked, too. After a fork, the threads of OpenMP can hang."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
-    launching.start_processes = partial(launching.start_processes, start_method="fork")
-    sys.exit(main(words))
 
 
 def check_same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
