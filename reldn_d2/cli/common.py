@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from detectron2.engine import launch
 from detectron2.engine.launch import DEFAULT_TIMEOUT
+from torch import distributed
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from reldn_d2.checkpoint.finite import NotFiniteError
@@ -241,6 +242,9 @@ def _in_process(work: Callable[[Namespace], object], args: Namespace) -> None:
             work(args)
     except EXPECTED as error:
         raise ExpectedError(_MARK + message_of(error)) from error
+    # The launcher leaves the group with its threads, which can abort a process that ends meanwhile.
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 @dataclass(frozen=True)

@@ -504,6 +504,17 @@ def test_a_recipe_is_not_for_torchrun(started_by_torchrun: None, capsys: Capture
     assert message.startswith("--recipe trains in one process, and torchrun has started 2")
 
 
+def test_a_process_leaves_its_group_before_it_ends_unless_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(common.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(common.distributed, "destroy_process_group", lambda: said.append("left"))
+    common._in_process(lambda args: said.append("worked"), Namespace(num_machines=1))
+    assert said == ["worked", "left"]
+    with pytest.raises(KeyError):
+        common._in_process(raises(KeyError()), Namespace(num_machines=1))
+    assert said == ["worked", "left"]
+
+
 @pytest.mark.parametrize(
     "url", ["127.0.0.1:5000", "tcp://127.0.0.1", "tcp://:5000", "tcp://h:0", "tcp://h:70000", "tcp://[h:1"]
 )
